@@ -1,0 +1,61 @@
+//! The aggregates of feature views as mergeable, order-free partial states. `online` keeps them in tiles, `engine` wraps
+//! them as SQL functions, the probe lowering slides them: one implementation, hence one value.
+
+use arrow_schema::DataType;
+
+/// An aggregate function of a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AggregateKind {
+    /// `count(*)` (no argument) or `count(x)` (rows where x is not NULL). BIGINT, never NULL.
+    Count,
+    /// `sum`: DOUBLE exactly rounded, BIGINT wrapping.
+    Sum,
+    /// `avg` of DOUBLE.
+    Avg,
+    /// `min`. NaN is the greatest value, -0.0 is 0.0.
+    Min,
+    /// `max`.
+    Max,
+    /// `var_pop`.
+    VarPop,
+    /// `var_samp`, `var`.
+    VarSamp,
+    /// `stddev_pop`.
+    StddevPop,
+    /// `stddev_samp`, `stddev`.
+    StddevSamp,
+    /// `last_value(x)`: x of the greatest (event time, topic, partition, offset), NULL or not.
+    Last,
+}
+
+/// What a tile stores for one aggregate: several functions over one argument and filter share it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PartialSpec {
+    /// Shape of the state.
+    pub class: PartialClass,
+    /// Index into the view's argument columns; None for `count(*)`.
+    pub argument: Option<usize>,
+    /// Type of the argument.
+    pub argument_type: Option<DataType>,
+    /// Index into the view's FILTER columns.
+    pub filter: Option<usize>,
+}
+
+/// Shapes of partial states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PartialClass {
+    /// Rows, or rows whose argument is not NULL.
+    Count,
+    /// Exact sum of DOUBLE and its count: sum, avg.
+    FloatSum,
+    /// Exact sum and sum of squares: var, stddev.
+    FloatMoments,
+    /// Wrapping sum of BIGINT and its count.
+    IntSum,
+    /// Least value.
+    Min,
+    /// Greatest value.
+    Max,
+    /// Value of the greatest (event time, topic, partition, offset).
+    Last,
+}

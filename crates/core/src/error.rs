@@ -1,0 +1,171 @@
+//! Error kinds: whose fault an error is, whether to retry, and what it becomes on each surface (gRPC, HTTP, exit code,
+//! metric label). Each crate has its own error enum; at a port it becomes a [`PortError`], which keeps the kind and the
+//! words. Text is lower case, names the object and says the remedy; the source is chained, not repeated.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// Whose fault it is and what may be done about it. One mapping for every surface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The caller's words are wrong: SQL, ticket, type, name of a column.
+    InvalidArgument,
+    /// The named object does not exist.
+    NotFound,
+    /// The named object exists and differs.
+    AlreadyExists,
+    /// The system is not in the state that the call needs (another log, another schema fingerprint).
+    FailedPrecondition,
+    /// A time or offset outside what is kept; older values are answered offline.
+    OutOfRange,
+    /// A named limit was reached; the text names it.
+    ResourceExhausted,
+    /// Something outside (broker, disk, worker) does not answer; retrying may help.
+    Unavailable,
+    /// The deadline passed first.
+    DeadlineExceeded,
+    /// The outcome is unknown: a write may or may not have happened. Read again before retrying.
+    MaybeWritten,
+    /// Stored bytes contradict themselves or an invariant broke.
+    DataLoss,
+    /// Our own defect.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Numeric gRPC status code (see the gRPC specification, `google.rpc.Code`).
+    #[must_use]
+    pub fn grpc_code(self) -> i32 {
+        match self {
+            Self::InvalidArgument => 3,
+            Self::DeadlineExceeded => 4,
+            Self::NotFound => 5,
+            Self::AlreadyExists => 6,
+            Self::ResourceExhausted => 8,
+            Self::FailedPrecondition => 9,
+            Self::OutOfRange => 11,
+            Self::Internal | Self::MaybeWritten => 13,
+            Self::Unavailable => 14,
+            Self::DataLoss => 15,
+        }
+    }
+
+    /// HTTP status.
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::InvalidArgument | Self::OutOfRange => 400,
+            Self::NotFound => 404,
+            Self::AlreadyExists => 409,
+            Self::FailedPrecondition => 412,
+            Self::ResourceExhausted => 429,
+            Self::Internal | Self::MaybeWritten | Self::DataLoss => 500,
+            Self::Unavailable => 503,
+            Self::DeadlineExceeded => 504,
+        }
+    }
+
+    /// Exit code of a command: 2 the user's fault, 3 something outside, 4 ours.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::InvalidArgument
+            | Self::NotFound
+            | Self::AlreadyExists
+            | Self::FailedPrecondition
+            | Self::OutOfRange => 2,
+            Self::ResourceExhausted | Self::Unavailable | Self::DeadlineExceeded | Self::MaybeWritten => 3,
+            Self::DataLoss | Self::Internal => 4,
+        }
+    }
+
+    /// Label for metrics, in snake case.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "invalid_argument",
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::FailedPrecondition => "failed_precondition",
+            Self::OutOfRange => "out_of_range",
+            Self::ResourceExhausted => "resource_exhausted",
+            Self::Unavailable => "unavailable",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::MaybeWritten => "maybe_written",
+            Self::DataLoss => "data_loss",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_retriable(self) -> bool {
+        matches!(self, Self::Unavailable | Self::DeadlineExceeded | Self::ResourceExhausted)
+    }
+}
+
+/// An error as it crosses a port: its kind, its words, its cause.
+#[derive(Debug)]
+pub struct PortError {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Result of a port's method.
+pub type PortResult<T> = Result<T, PortError>;
+
+impl PortError {
+    /// An error of `kind` with its words.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// The same with the cause chained behind it.
+    pub fn with_source(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self { kind, message: message.into(), source: Some(source.into()) }
+    }
+
+    /// The caller's fault.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, message)
+    }
+
+    /// The named object does not exist.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
+    /// Our own defect.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// The kind, for the surfaces.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The words without the chain.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for PortError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+    }
+}

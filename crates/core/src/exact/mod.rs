@@ -1,0 +1,1 @@
+//! The exact float accumulator (see the module's files). To be filled.

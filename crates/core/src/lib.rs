@@ -1,0 +1,22 @@
+//! The vocabulary of Forebay: what a source, an entity key, a feature view, an epoch and a prediction are, the partial
+//! states that tiles hold, the limits, the error kinds, and the ports through which the crates meet.
+//!
+//! Nothing here does I/O, reads a clock or owns a thread. Every other crate depends on this one; it depends on none.
+//! Follow an event: [`source`] (what is decoded) -> [`ports::SourceBatch`] -> [`view::FoldBatch`] -> [`aggregate`] in
+//! tiles -> [`ports::FeatureAnswer`] -> [`prediction`].
+
+pub mod aggregate;
+pub mod definition;
+pub mod error;
+pub mod exact;
+pub mod key;
+pub mod limits;
+pub mod ports;
+pub mod prediction;
+pub mod progress;
+pub mod source;
+pub mod time;
+pub mod value;
+pub mod view;
+
+pub use error::{ErrorKind, PortError, PortResult};

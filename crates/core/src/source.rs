@@ -1,0 +1,87 @@
+//! A source: a Kafka topic with a schema, an event-time column and a watermark. Defined by `CREATE SOURCE`, decoded by
+//! `kafka`, archived by `offline`, scanned by `engine`.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+
+use crate::time::Micros;
+
+/// Names of the columns that the archive adds to a source's own, in this order, behind them.
+pub mod meta {
+    /// Kafka topic (`Utf8`).
+    pub const TOPIC: &str = "_topic";
+    /// Kafka partition (`Int32`).
+    pub const PARTITION: &str = "_partition";
+    /// Kafka offset (`Int64`).
+    pub const OFFSET: &str = "_offset";
+    /// Kafka record time (timestamp, us, UTC).
+    pub const KAFKA_TIME: &str = "_kafka_time";
+    /// When the archive took the row (timestamp, us, UTC): one value per append.
+    pub const INGEST_TIME: &str = "_ingest_time";
+    /// Whether the row came too late for the online state (`Boolean`).
+    pub const LATE: &str = "_late";
+}
+
+/// One column of a source or of a feature service's request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Name as written (lower case unless quoted).
+    pub name: String,
+    /// One of `Utf8`, `Float64`, `Int64`, `Int32`, `Boolean`, `Timestamp(us, UTC)`; in the sources that Forebay itself
+    /// defines (predictions) also a `Struct` of these.
+    pub data_type: DataType,
+    /// False for NOT NULL: a record without it is a dead letter.
+    pub nullable: bool,
+}
+
+/// How records are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceFormat {
+    /// One JSON object a record.
+    Json,
+}
+
+/// A source as applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceDef {
+    /// Name in SQL, and of its archive table.
+    pub name: String,
+    /// Columns in order.
+    pub columns: Vec<Column>,
+    /// Index of the event-time column in `columns`; NOT NULL, a timestamp.
+    pub time_column: usize,
+    /// `WATERMARK FOR ts AS ts - INTERVAL d`: d in microseconds.
+    pub watermark_delay_us: Micros,
+    /// Kafka topic.
+    pub topic: String,
+    /// Encoding of its records.
+    pub format: SourceFormat,
+}
+
+impl SourceDef {
+    /// Schema of decoded rows: the source's own columns.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.fields()))
+    }
+
+    /// Schema of archived rows: the own columns and then those of [`meta`].
+    #[must_use]
+    pub fn archive_schema(&self) -> SchemaRef {
+        let mut fields = self.fields();
+        fields.extend([
+            Field::new(meta::TOPIC, DataType::Utf8, false),
+            Field::new(meta::PARTITION, DataType::Int32, false),
+            Field::new(meta::OFFSET, DataType::Int64, false),
+            Field::new(meta::KAFKA_TIME, crate::time::timestamp_type(), true),
+            Field::new(meta::INGEST_TIME, crate::time::timestamp_type(), false),
+            Field::new(meta::LATE, DataType::Boolean, false),
+        ]);
+        Arc::new(Schema::new(fields))
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        self.columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable)).collect()
+    }
+}
