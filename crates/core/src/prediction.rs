@@ -1,10 +1,13 @@
 //! A prediction, from the event that asks for it to the record on Kafka: its identity, the pending score that the
 //! epoch's write holds, and the outbox record that the second write holds (DESIGN section 5, "Output").
 
+use arrow_schema::{DataType, Field, Fields};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::time::Micros;
+use crate::source::Column;
+use crate::time::{Micros, timestamp_type};
+use crate::view::ServiceSpec;
 
 /// Whether a score is served or only compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -80,4 +83,76 @@ pub struct OutboxRecord {
     pub payload: Vec<u8>,
     /// Record headers, in order.
     pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Names of the columns of a prediction record: JSON members on the topic, columns in the archive. The carried columns
+/// stand between [`column::MARGIN`] and [`column::REQUEST`].
+pub mod column {
+    /// [`super::PredictionKey::id`], `Utf8`.
+    pub const PREDICTION_ID: &str = "prediction_id";
+    /// `Utf8`.
+    pub const DEPLOYMENT: &str = "deployment";
+    /// `Utf8`.
+    pub const MODEL: &str = "model";
+    /// `Int32`.
+    pub const MODEL_VERSION: &str = "model_version";
+    /// `live` or `shadow`, `Utf8`.
+    pub const ROLE: &str = "role";
+    /// Feature service, `Utf8`.
+    pub const SERVICE: &str = "service";
+    /// `Int32`.
+    pub const SERVICE_VERSION: &str = "service_version";
+    /// Topic of the scored event, `Utf8`.
+    pub const SOURCE_TOPIC: &str = "source_topic";
+    /// Its partition, `Int32`.
+    pub const SOURCE_PARTITION: &str = "source_partition";
+    /// Its offset, `Int64`.
+    pub const SOURCE_OFFSET: &str = "source_offset";
+    /// Event time of the scored event, timestamp.
+    pub const EVENT_TIME: &str = "event_time";
+    /// Instant as of which the features were read, timestamp.
+    pub const AS_OF: &str = "as_of";
+    /// What the objective defines (a probability for a classifier), `Float64`.
+    pub const SCORE: &str = "score";
+    /// Raw model output, `Float64`.
+    pub const MARGIN: &str = "margin";
+    /// The service's request columns, `Struct`.
+    pub const REQUEST: &str = "request";
+    /// The service's features as served, `Struct`.
+    pub const FEATURES: &str = "features";
+    /// What the features had applied, JSON text.
+    pub const APPLIED: &str = "applied";
+}
+
+/// Columns of a prediction record of a deployment that reads `service` and carries `carry`.
+#[must_use]
+pub fn prediction_columns(service: &ServiceSpec, carry: &[Column]) -> Vec<Column> {
+    let text = || DataType::Utf8;
+    let record = |columns: &[Column]| {
+        DataType::Struct(columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect::<Fields>())
+    };
+    let required = |name: &str, data_type: DataType| Column { name: name.to_owned(), data_type, nullable: false };
+    let mut columns = vec![
+        required(column::PREDICTION_ID, text()),
+        required(column::DEPLOYMENT, text()),
+        required(column::MODEL, text()),
+        required(column::MODEL_VERSION, DataType::Int32),
+        required(column::ROLE, text()),
+        required(column::SERVICE, text()),
+        required(column::SERVICE_VERSION, DataType::Int32),
+        required(column::SOURCE_TOPIC, text()),
+        required(column::SOURCE_PARTITION, DataType::Int32),
+        required(column::SOURCE_OFFSET, DataType::Int64),
+        required(column::EVENT_TIME, timestamp_type()),
+        required(column::AS_OF, timestamp_type()),
+        required(column::SCORE, DataType::Float64),
+        required(column::MARGIN, DataType::Float64),
+    ];
+    columns.extend(carry.iter().map(|c| Column { nullable: true, ..c.clone() }));
+    columns.extend([
+        required(column::REQUEST, record(&service.request)),
+        required(column::FEATURES, record(&service.features)),
+        required(column::APPLIED, text()),
+    ]);
+    columns
 }
