@@ -1,0 +1,43 @@
+# Forebay's front door. `make` alone explains the targets. Third-party build output lives in $FOREBAY_CACHE
+# (~/.cache/forebay by default), outside the clone.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check bench crash docs clean
+
+# make demo BROKER=kafka runs on Apache Kafka; ARGS adds flags of `forebay demo` (for example ARGS="--until 2013-02-01").
+BROKER ?= embedded
+ARGS ?=
+# make crash N=1000 kills that often; make bench WORKLOAD=loop.
+N ?= 50
+WORKLOAD ?= loop
+
+help: ## what there is to do
+	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: ## install what building needs and is missing (Debian or Ubuntu; root or sudo)
+	@scripts/setup build
+
+build: setup ## build the forebay binary
+	@scripts/build
+
+demo: ## run the whole loop on a year of New York flights (BROKER=kafka for Apache Kafka, ARGS="--speed max" for flags)
+	@scripts/demo $(BROKER) $(ARGS)
+
+test: ## install what is missing and run every test, against Apache Kafka too
+	@scripts/test
+
+check: ## quick: formatting, lints, the rules of the house, licences
+	@scripts/check
+
+bench: build ## one workload: us, the peers and the floors in one run (WORKLOAD=loop)
+	@bench/run $(WORKLOAD)
+
+crash: build ## kill -9 a real server N times and compare with an undisturbed run (N=50)
+	@scripts/crash $(N)
+
+docs: ## API documentation
+	@. scripts/env.sh && cargo doc --workspace --no-deps --locked
+
+clean: ## remove our own build output; keeps what was downloaded and built for us by others
+	@. scripts/env.sh && cargo clean --locked -p forebay

@@ -1,0 +1,252 @@
+//! The archive's half of ingest: collects decoded rows and dead letters, and appends them to Delta by size or age. It has
+//! a cursor of its own (the tables' application transactions), so it may run behind the shards: after a crash the reader
+//! starts at the smaller mark. Dead letters go first, since the source's mark is what says that a bad record is dealt with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrow_array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_schema::{Field, Schema, SchemaRef};
+use forebay_core::ports::{Archive, DeadLetter, SourceBatch};
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::source::{SourceDef, meta};
+use forebay_core::{PortError, PortResult};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::error::PipelineError;
+use crate::status::Counters;
+
+/// Name of the dead-letter table.
+pub const DEAD_LETTER_TABLE: &str = "dead_letters";
+/// Batches that may wait for the archiver; the reader waits beyond them.
+const QUEUE_BATCHES: usize = 64;
+/// Longest pause between two tries of a failing append.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Turns dead letters into rows of their table; `offline` knows its schema.
+pub type DeadLetterRows = fn(&[DeadLetter]) -> PortResult<RecordBatch>;
+
+/// When to append.
+#[derive(Debug, Clone, Copy)]
+pub struct FlushRule {
+    /// Oldest row's age.
+    pub interval: Duration,
+    /// Size of what is collected, bytes in memory.
+    pub max_bytes: usize,
+}
+
+enum Message {
+    Rows { table: String, batch: RecordBatch, up_to: Vec<(TopicPartition, PartitionProgress)> },
+    DeadLetters(Vec<DeadLetter>, Vec<(TopicPartition, PartitionProgress)>),
+    Flush(oneshot::Sender<()>),
+}
+
+/// The sending end.
+#[derive(Debug, Clone)]
+pub struct Archiver {
+    queue: mpsc::Sender<Message>,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rows { table, batch, .. } => write!(f, "Rows({table}, {})", batch.num_rows()),
+            Self::DeadLetters(letters, _) => write!(f, "DeadLetters({})", letters.len()),
+            Self::Flush(_) => write!(f, "Flush"),
+        }
+    }
+}
+
+/// Schema of what [`Archiver::rows`] hands over: the archive's but `_ingest_time`, which the archive sets.
+#[must_use]
+pub fn append_schema(source: &SourceDef) -> SchemaRef {
+    let schema = source.archive_schema();
+    let fields: Vec<Arc<Field>> = schema.fields().iter().filter(|f| f.name() != meta::INGEST_TIME).cloned().collect();
+    Arc::new(Schema::new(fields))
+}
+
+impl Archiver {
+    /// Start the archiver on `runtime`. It ends when every sender is dropped and all is appended.
+    pub fn start(
+        runtime: &tokio::runtime::Handle,
+        archive: Arc<dyn Archive>,
+        dead_letter_rows: DeadLetterRows,
+        rule: FlushRule,
+        counters: Arc<Counters>,
+    ) -> (Self, tokio::task::JoinHandle<PortResult<()>>) {
+        let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
+        let worker = Worker {
+            archive,
+            dead_letter_rows,
+            rule,
+            counters,
+            tables: BTreeMap::new(),
+            dead_letters: Vec::new(),
+            dead_letters_up_to: Applied::default(),
+            bytes: 0,
+            oldest: None,
+        };
+        (Self { queue }, runtime.spawn(worker.run(messages)))
+    }
+
+    /// Hand over the rows and dead letters of one decoded batch. Blocks while the archiver is behind.
+    ///
+    /// # Errors
+    /// The archiver has stopped, or Arrow refuses the columns.
+    pub fn rows(
+        &self,
+        batch: &SourceBatch,
+        late: &[bool],
+        up_to: Vec<(TopicPartition, PartitionProgress)>,
+    ) -> Result<(), PipelineError> {
+        if !batch.dead_letters.is_empty() {
+            self.send(Message::DeadLetters(batch.dead_letters.clone(), up_to.clone()))?;
+        }
+        let rows = with_meta(batch, late)?;
+        self.send(Message::Rows { table: batch.source.name.clone(), batch: rows, up_to })
+    }
+
+    /// Append all that was handed over before this call.
+    ///
+    /// # Errors
+    /// The archiver has stopped.
+    pub async fn flush(&self) -> Result<(), PipelineError> {
+        let (done, wait) = oneshot::channel();
+        self.queue.send(Message::Flush(done)).await.map_err(|_| PipelineError::ThreadGone("archiver"))?;
+        wait.await.map_err(|_| PipelineError::ThreadGone("archiver"))
+    }
+
+    fn send(&self, message: Message) -> Result<(), PipelineError> {
+        self.queue.blocking_send(message).map_err(|_| PipelineError::ThreadGone("archiver"))
+    }
+}
+
+fn with_meta(batch: &SourceBatch, late: &[bool]) -> Result<RecordBatch, PipelineError> {
+    let origin = &batch.origin;
+    let place = |row: usize| &origin.partitions[origin.partition[row] as usize];
+    let rows = batch.rows.num_rows();
+    let mut columns = batch.rows.columns().to_vec();
+    let kafka_time = TimestampMicrosecondArray::from(origin.kafka_time_us.clone()).with_timezone("UTC");
+    let added: [ArrayRef; 5] = [
+        Arc::new(StringArray::from_iter_values((0..rows).map(|row| &*place(row).topic))),
+        Arc::new(Int32Array::from_iter_values((0..rows).map(|row| place(row).partition))),
+        Arc::new(Int64Array::from(origin.offset.clone())),
+        Arc::new(kafka_time),
+        Arc::new(BooleanArray::from(late.to_vec())),
+    ];
+    columns.extend(added);
+    Ok(RecordBatch::try_new(append_schema(&batch.source), columns)?)
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    batches: Vec<RecordBatch>,
+    up_to: Applied,
+}
+
+#[derive(Debug)]
+struct Worker {
+    archive: Arc<dyn Archive>,
+    dead_letter_rows: DeadLetterRows,
+    rule: FlushRule,
+    counters: Arc<Counters>,
+    tables: BTreeMap<String, Table>,
+    dead_letters: Vec<DeadLetter>,
+    dead_letters_up_to: Applied,
+    bytes: usize,
+    oldest: Option<Instant>,
+}
+
+impl Worker {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>) -> PortResult<()> {
+        let outcome = self.serve(&mut messages).await;
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "the archive cannot be written; ingest stops, reads go on");
+            self.counters.failed.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    async fn serve(&mut self, messages: &mut mpsc::Receiver<Message>) -> PortResult<()> {
+        loop {
+            let due = self.oldest.map(|oldest| oldest + self.rule.interval);
+            let message = match due {
+                Some(due) => match tokio::time::timeout_at(due, messages.recv()).await {
+                    Ok(message) => message,
+                    Err(_) => {
+                        self.flush().await?;
+                        continue;
+                    }
+                },
+                None => messages.recv().await,
+            };
+            match message {
+                Some(Message::Flush(done)) => {
+                    self.flush().await?;
+                    // Whoever asked may have given up waiting.
+                    let _gone = done.send(());
+                }
+                Some(message) => self.collect(message),
+                None => return self.flush().await,
+            }
+            if self.bytes >= self.rule.max_bytes || due.is_some_and(|due| due <= Instant::now()) {
+                self.flush().await?;
+            }
+        }
+    }
+
+    fn collect(&mut self, message: Message) {
+        self.oldest.get_or_insert_with(Instant::now);
+        match message {
+            Message::Rows { table, batch, up_to } => {
+                self.bytes += batch.get_array_memory_size();
+                let table = self.tables.entry(table).or_default();
+                up_to.iter().for_each(|(partition, progress)| table.up_to.advance(partition, *progress));
+                table.batches.push(batch);
+            }
+            Message::DeadLetters(letters, up_to) => {
+                self.bytes += letters.iter().map(|l| l.payload.len() + l.detail.len()).sum::<usize>();
+                up_to.iter().for_each(|(partition, progress)| self.dead_letters_up_to.advance(partition, *progress));
+                self.dead_letters.extend(letters);
+            }
+            Message::Flush(_) => {}
+        }
+    }
+
+    async fn flush(&mut self) -> PortResult<()> {
+        if !self.dead_letters.is_empty() {
+            let rows = (self.dead_letter_rows)(&self.dead_letters)?;
+            self.append(DEAD_LETTER_TABLE, vec![rows], &self.dead_letters_up_to.clone()).await?;
+            self.dead_letters.clear();
+        }
+        for (name, table) in std::mem::take(&mut self.tables) {
+            let rows = self.append(&name, table.batches, &table.up_to).await?;
+            self.counters.archived_rows.fetch_add(rows, Ordering::Relaxed);
+        }
+        self.bytes = 0;
+        self.oldest = None;
+        Ok(())
+    }
+
+    /// Append, and on a failure that may pass try again: meanwhile the queue fills and the reader pauses.
+    async fn append(&self, table: &str, batches: Vec<RecordBatch>, up_to: &Applied) -> PortResult<u64> {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.archive.append(table, batches.clone(), up_to).await {
+                Err(error) if may_pass(&error) => {
+                    tracing::warn!(table, %error, "an append failed and is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_MAX);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+fn may_pass(error: &PortError) -> bool {
+    error.kind().is_retriable() || error.kind() == forebay_core::ErrorKind::MaybeWritten
+}

@@ -1,0 +1,211 @@
+//! A deployment, compiled: which columns of an event make its request, which are carried, and which model version an
+//! event is routed to. The choice is a pure function of the event's sticky key, made once, when the pending score is
+//! written.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
+use forebay_core::definition::{DeploymentDef, Route};
+use forebay_core::key::KeyBuffer;
+use forebay_core::ports::{CompiledService, Origin};
+use forebay_core::prediction::{PendingScore, PredictionKey, Role};
+use forebay_core::source::{Column, SourceDef};
+use forebay_core::time::Micros;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::PipelineError;
+use crate::pending::encode_row;
+
+/// A deployment that scores every event of one source.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    def: Arc<DeploymentDef>,
+    source: Arc<SourceDef>,
+    service: Arc<dyn CompiledService>,
+    request: Vec<usize>,
+    carry: Vec<usize>,
+    sticky: Vec<usize>,
+}
+
+/// A pending score with the shard that holds it: that of its sticky key, which keeps one entity's predictions in order.
+#[derive(Debug, Clone)]
+pub struct PlacedScore {
+    /// Shard.
+    pub shard: u16,
+    /// The score.
+    pub score: PendingScore,
+}
+
+impl Deployment {
+    /// Bind `def` to its source and its model's service: every request column must be a column of the source with the
+    /// same name and type.
+    ///
+    /// # Errors
+    /// [`PipelineError::DeploymentColumn`].
+    pub fn bind(
+        def: Arc<DeploymentDef>,
+        source: Arc<SourceDef>,
+        service: Arc<dyn CompiledService>,
+    ) -> Result<Self, PipelineError> {
+        let find = |name: &str, wanted: Option<&Column>| {
+            let index = source.columns.iter().position(|c| c.name == name);
+            match index.map(|i| &source.columns[i]) {
+                Some(found) if wanted.is_none_or(|w| w.data_type == found.data_type) => Ok(index.unwrap_or_default()),
+                found => Err(PipelineError::DeploymentColumn {
+                    deployment: def.name.clone(),
+                    column: name.to_owned(),
+                    wanted: wanted.map_or_else(|| "any type".to_owned(), |w| w.data_type.to_string()),
+                    source_name: source.name.clone(),
+                    found: found.map_or_else(|| "does not have".to_owned(), |f| format!("has as {}", f.data_type)),
+                }),
+            }
+        };
+        let spec = service.spec();
+        let request = spec.request.iter().map(|c| find(&c.name, Some(c))).collect::<Result<Vec<_>, _>>()?;
+        let carry = def.carry.iter().map(|name| find(name, None)).collect::<Result<Vec<_>, _>>()?;
+        let sticky = match spec.views.first() {
+            _ if !def.sticky_by.is_empty() => {
+                def.sticky_by.iter().map(|name| find(name, None)).collect::<Result<Vec<_>, _>>()?
+            }
+            Some(view) => view.key_columns.iter().map(|column| request[*column]).collect(),
+            None => Vec::new(),
+        };
+        Ok(Self { def, source, service, request, carry, sticky })
+    }
+
+    /// The definition.
+    #[must_use]
+    pub fn def(&self) -> &Arc<DeploymentDef> {
+        &self.def
+    }
+
+    /// The service whose features the model reads.
+    #[must_use]
+    pub fn service(&self) -> &Arc<dyn CompiledService> {
+        &self.service
+    }
+
+    /// Name of the source that it scores.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source.name
+    }
+
+    /// Columns of a pending score's row: the request's and then the carried ones.
+    #[must_use]
+    pub fn row_columns(&self) -> Vec<Column> {
+        self.request.iter().chain(&self.carry).map(|i| self.source.columns[*i].clone()).collect()
+    }
+
+    /// The carried columns.
+    #[must_use]
+    pub fn carry_columns(&self) -> Vec<Column> {
+        self.carry.iter().map(|i| self.source.columns[*i].clone()).collect()
+    }
+
+    /// Number of request columns in a pending score's row.
+    #[must_use]
+    pub fn request_columns(&self) -> usize {
+        self.request.len()
+    }
+
+    /// The pending scores of the rows of one decoded batch, one live and as many shadow as the route says.
+    ///
+    /// # Errors
+    /// A column that cannot be a key or a request.
+    pub fn pending(
+        &self,
+        rows: &RecordBatch,
+        times: &[Micros],
+        origin: &Origin,
+        shards: u16,
+    ) -> Result<Vec<PlacedScore>, PipelineError> {
+        let sticky: Vec<ArrayRef> = self.sticky.iter().map(|i| Arc::clone(rows.column(*i))).collect();
+        let keys = if sticky.is_empty() { KeyBuffer::default() } else { KeyBuffer::encode(&sticky)? };
+        let columns: Vec<ArrayRef> =
+            self.request.iter().chain(&self.carry).map(|i| Arc::clone(rows.column(*i))).collect();
+        let mut placed = Vec::with_capacity(rows.num_rows());
+        for row in 0..rows.num_rows() {
+            let partition = &origin.partitions[origin.partition[row] as usize];
+            let event_id = || format!("{}/{}/{}", partition.topic, partition.partition, origin.offset[row]).into_bytes();
+            let sticky = if keys.is_empty() { None } else { keys.get(row) }.map_or_else(event_id, <[u8]>::to_vec);
+            let shard = forebay_core::key::shard_of(&sticky, shards);
+            let request = encode_row(&columns, row)?;
+            for (model_version, role) in choose(&self.def.routes, &self.def.name, &sticky) {
+                let key = PredictionKey {
+                    deployment: self.def.name.clone(),
+                    model_version,
+                    role,
+                    topic: partition.topic.to_string(),
+                    partition: partition.partition,
+                    offset: origin.offset[row],
+                };
+                let score = PendingScore { key, event_time_us: times[row], request: request.clone() };
+                placed.push(PlacedScore { shard, score });
+            }
+        }
+        Ok(placed)
+    }
+}
+
+/// The versions that score a request: one live arm by weight, sticky by key, and every shadow arm. The salt is the
+/// deployment's name, so that raising one arm's weight only adds entities to it.
+#[must_use]
+pub fn choose(routes: &[Route], deployment: &str, sticky_key: &[u8]) -> Vec<(u32, Role)> {
+    let mut salted = deployment.as_bytes().to_vec();
+    salted.push(0);
+    salted.extend_from_slice(sticky_key);
+    let live = || routes.iter().filter(|r| !r.shadow);
+    let total: u64 = live().map(|r| u64::from(r.weight)).sum();
+    // The top 32 bits times the total weight, over 2^32: uniform and free of overflow.
+    let mut point = ((xxh3_64(&salted) >> 32) * total) >> 32;
+    let mut chosen = Vec::with_capacity(1 + routes.len());
+    for route in live() {
+        if point < u64::from(route.weight) {
+            chosen.push((route.version, Role::Live));
+            break;
+        }
+        point -= u64::from(route.weight);
+    }
+    chosen.extend(routes.iter().filter(|r| r.shadow).map(|r| (r.version, Role::Shadow)));
+    chosen
+}
+
+/// Rows of `batch` at `rows`, by index.
+pub(crate) fn take_rows(batch: &RecordBatch, rows: &[u32]) -> Result<RecordBatch, PipelineError> {
+    Ok(arrow_select::take::take_record_batch(batch, &UInt32Array::from(rows.to_vec()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(version: u32, weight: u32, shadow: bool) -> Route {
+        Route { version, weight, shadow }
+    }
+
+    #[test]
+    fn weights_share_the_keys_and_a_key_stays_with_its_version() {
+        let routes = [route(1, 90, false), route(2, 10, false), route(3, 0, true)];
+        let mut second = 0;
+        for key in 0..10_000_u32 {
+            let chosen = choose(&routes, "d", &key.to_le_bytes());
+            assert_eq!(chosen, choose(&routes, "d", &key.to_le_bytes()));
+            assert_eq!(chosen[1], (3, Role::Shadow));
+            second += u32::from(chosen[0].0 == 2);
+        }
+        assert!((800..1200).contains(&second), "{second} of 10,000 keys on a weight of 10 %");
+    }
+
+    #[test]
+    fn raising_the_last_arm_only_adds_keys_to_it() {
+        let before = [route(1, 95, false), route(2, 5, false)];
+        let after = [route(1, 80, false), route(2, 20, false)];
+        for key in 0..5_000_u32 {
+            let key = key.to_le_bytes();
+            if choose(&before, "d", &key)[0].0 == 2 {
+                assert_eq!(choose(&after, "d", &key)[0].0, 2);
+            }
+        }
+    }
+}

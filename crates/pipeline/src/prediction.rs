@@ -1,0 +1,153 @@
+//! Builds the prediction records of one scored batch: a record batch with the columns of
+//! [`forebay_core::prediction::prediction_columns`], then one outbox record a row, encoded by the source format's own
+//! encoder so that what is published decodes back to the same bits.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
+};
+use arrow_schema::{Field, Schema};
+use forebay_core::PortResult;
+use forebay_core::ports::{FeatureAnswer, OnlineStore, Scores, ShardEpoch};
+use forebay_core::prediction::{OutboxRecord, PendingScore, Role, prediction_columns};
+use forebay_core::view::ServiceSpec;
+
+use crate::deployment::Deployment;
+use crate::error::PipelineError;
+
+/// Encodes rows as records of a topic: JSON objects, one a row.
+pub trait RecordEncoder: Send + Sync + Debug {
+    /// One payload for each row.
+    ///
+    /// # Errors
+    /// A column type that the format does not have.
+    fn encode(&self, rows: &RecordBatch) -> PortResult<Vec<Vec<u8>>>;
+}
+
+/// What one scored batch consists of; all parts have one row for each pending score.
+#[derive(Debug)]
+pub struct Scored<'a> {
+    /// The deployment that scored.
+    pub deployment: &'a Deployment,
+    /// The pending scores.
+    pub pending: &'a [PendingScore],
+    /// Their rows: request columns, then carried columns.
+    pub rows: &'a RecordBatch,
+    /// Features as served.
+    pub answer: &'a FeatureAnswer,
+    /// The model's output.
+    pub scores: &'a Scores,
+}
+
+/// The outbox record of each row.
+///
+/// # Errors
+/// Arrow or the encoder refuses a column.
+pub fn outbox_records(
+    scored: &Scored<'_>,
+    store: &dyn OnlineStore,
+    encoder: &dyn RecordEncoder,
+) -> Result<Vec<OutboxRecord>, PipelineError> {
+    let payloads = encoder.encode(&record_batch(scored, store)?)?;
+    let def = scored.deployment.def();
+    Ok(scored
+        .pending
+        .iter()
+        .zip(payloads)
+        .map(|(pending, payload)| {
+            let topic = match pending.key.role {
+                Role::Live => def.topic.clone(),
+                Role::Shadow => format!("{}.shadow", def.topic),
+            };
+            let id = pending.key.id();
+            let headers = vec![
+                ("forebay.prediction_id".to_owned(), id.clone().into_bytes()),
+                ("forebay.deployment".to_owned(), def.name.clone().into_bytes()),
+                ("forebay.model_version".to_owned(), pending.key.model_version.to_string().into_bytes()),
+            ];
+            OutboxRecord { topic, key: id.into_bytes(), payload, headers }
+        })
+        .collect())
+}
+
+fn record_batch(scored: &Scored<'_>, store: &dyn OnlineStore) -> Result<RecordBatch, PipelineError> {
+    let spec = Arc::clone(scored.deployment.service().spec());
+    let def = scored.deployment.def();
+    let pending = scored.pending;
+    let each = |value: &dyn Fn(&PendingScore) -> String| {
+        Arc::new(StringArray::from_iter_values(pending.iter().map(value))) as ArrayRef
+    };
+    let times = || {
+        let times = TimestampMicrosecondArray::from_iter_values(pending.iter().map(|p| p.event_time_us));
+        Arc::new(times.with_timezone("UTC")) as ArrayRef
+    };
+    let version = i32::try_from(spec.version).unwrap_or(i32::MAX);
+    let mut columns: Vec<ArrayRef> = vec![
+        each(&|p| p.key.id()),
+        each(&|_| def.name.clone()),
+        each(&|_| def.model.clone()),
+        Arc::new(Int32Array::from_iter_values(
+            pending.iter().map(|p| i32::try_from(p.key.model_version).unwrap_or(i32::MAX)),
+        )),
+        each(&|p| if p.key.role == Role::Live { "live" } else { "shadow" }.to_owned()),
+        each(&|_| spec.name.clone()),
+        Arc::new(Int32Array::from(vec![version; pending.len()])),
+        each(&|p| p.key.topic.clone()),
+        Arc::new(Int32Array::from_iter_values(pending.iter().map(|p| p.key.partition))),
+        Arc::new(Int64Array::from_iter_values(pending.iter().map(|p| p.key.offset))),
+        times(),
+        times(),
+        Arc::new(Float64Array::from(scored.scores.score.clone())),
+        Arc::new(Float64Array::from(scored.scores.margin.clone())),
+    ];
+    let request_columns = scored.deployment.request_columns();
+    columns.extend(scored.rows.columns()[request_columns..].iter().cloned());
+    columns.push(record(&scored.rows.columns()[..request_columns], &spec.request)?);
+    columns.push(record(scored.answer.features.columns(), &spec.features)?);
+    columns.push(Arc::new(applied_texts(&spec, scored.answer, pending.len(), store).into_iter().collect::<StringArray>()));
+    let fields: Vec<Field> = prediction_columns(&spec, &scored.deployment.carry_columns())
+        .iter()
+        .map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable))
+        .collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn record(columns: &[ArrayRef], of: &[forebay_core::source::Column]) -> Result<ArrayRef, PipelineError> {
+    let fields = of.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
+    Ok(Arc::new(StructArray::try_new(fields, columns.to_vec(), None)?))
+}
+
+/// For each row what its features had applied: `{"views":{"<alias>":{"<topic>/<partition>":next_offset}}}`. Rows of one
+/// batch share few vectors, so each is written once.
+fn applied_texts(
+    spec: &ServiceSpec,
+    answer: &FeatureAnswer,
+    rows: usize,
+    store: &dyn OnlineStore,
+) -> Vec<Option<Arc<str>>> {
+    let mut known: HashMap<Vec<Option<ShardEpoch>>, Arc<str>> = HashMap::new();
+    (0..rows)
+        .map(|row| {
+            let epochs: Vec<Option<ShardEpoch>> = answer.applied.iter().map(|view| view[row]).collect();
+            let text = known.entry(epochs).or_insert_with_key(|epochs| applied_text(spec, epochs, store).into());
+            Some(Arc::clone(text))
+        })
+        .collect()
+}
+
+fn applied_text(spec: &ServiceSpec, epochs: &[Option<ShardEpoch>], store: &dyn OnlineStore) -> String {
+    let mut views = serde_json::Map::new();
+    for (view, epoch) in spec.views.iter().zip(epochs) {
+        let mut offsets = serde_json::Map::new();
+        if let Some(applied) = epoch.and_then(|epoch| store.applied_at(epoch)) {
+            for (partition, progress) in &applied.0 {
+                offsets.insert(format!("{}/{}", partition.topic, partition.partition), progress.next_offset.into());
+            }
+        }
+        views.insert(view.alias.clone(), offsets.into());
+    }
+    serde_json::json!({ "views": views }).to_string()
+}

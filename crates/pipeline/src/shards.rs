@@ -1,0 +1,130 @@
+//! The shard writers: a few threads, each the only writer of its shards, fed by bounded queues so that one slow shard
+//! holds back the reader and nothing else. An epoch's scores are released when every shard has committed it, so that an
+//! event's own effects are in the features it is scored with.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use forebay_core::ports::{OnlineStore, ShardWrite};
+use forebay_core::{ErrorKind, PortError};
+
+use crate::deployment::PlacedScore;
+use crate::error::PipelineError;
+use crate::status::Counters;
+
+/// Epochs that may wait for one writer.
+const QUEUE_EPOCHS: usize = 2;
+
+/// An epoch on its way through the shards.
+#[derive(Debug)]
+struct Ticket {
+    open_writes: AtomicUsize,
+    scores: OnceLock<Vec<PlacedScore>>,
+    release: SyncSender<Vec<PlacedScore>>,
+}
+
+struct Job {
+    writes: Vec<(u16, ShardWrite)>,
+    ticket: Arc<Ticket>,
+}
+
+/// Runs the commits of all shards.
+#[derive(Debug)]
+pub struct ShardWriters {
+    queues: Vec<SyncSender<Job>>,
+    threads: Vec<JoinHandle<Result<(), PortError>>>,
+    release: SyncSender<Vec<PlacedScore>>,
+}
+
+impl ShardWriters {
+    /// Start `threads` writers over `store`. Scores of finished epochs go to `release`.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        store: &Arc<dyn OnlineStore>,
+        threads: usize,
+        release: SyncSender<Vec<PlacedScore>>,
+        counters: &Arc<Counters>,
+    ) -> Result<Self, PipelineError> {
+        let mut writers = Self { queues: Vec::new(), threads: Vec::new(), release };
+        for number in 0..threads.max(1) {
+            let (queue, jobs) = sync_channel(QUEUE_EPOCHS);
+            let (store, counters) = (Arc::clone(store), Arc::clone(counters));
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-writer-{number}"))
+                .spawn(move || run(store.as_ref(), &jobs, &counters))
+                .map_err(|e| PortError::with_source(ErrorKind::ResourceExhausted, "cannot start a shard writer", e))?;
+            writers.queues.push(queue);
+            writers.threads.push(thread);
+        }
+        Ok(writers)
+    }
+
+    /// Queue one epoch: `writes` by shard; empty ones are left out by the caller. Blocks while the queues are full.
+    ///
+    /// # Errors
+    /// A writer has stopped.
+    pub fn submit(&self, writes: Vec<(u16, ShardWrite)>, scores: Vec<PlacedScore>) -> Result<(), PipelineError> {
+        let mut by_thread: Vec<Vec<(u16, ShardWrite)>> = self.queues.iter().map(|_| Vec::new()).collect();
+        for (shard, write) in writes {
+            by_thread[usize::from(shard) % self.queues.len()].push((shard, write));
+        }
+        let busy = by_thread.iter().filter(|w| !w.is_empty()).count();
+        let ticket = Arc::new(Ticket {
+            open_writes: AtomicUsize::new(busy),
+            scores: OnceLock::from(scores),
+            release: self.release.clone(),
+        });
+        for (queue, writes) in self.queues.iter().zip(by_thread) {
+            if !writes.is_empty() {
+                let job = Job { writes, ticket: Arc::clone(&ticket) };
+                queue.send(job).map_err(|_| PipelineError::ThreadGone("shard writer"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finish what is queued, stop the threads, and return their first error.
+    ///
+    /// # Errors
+    /// The first error of a commit.
+    pub fn stop(self) -> Result<(), PipelineError> {
+        drop(self.queues);
+        drop(self.release);
+        let mut outcome = Ok(());
+        for thread in self.threads {
+            let result = match thread.join() {
+                Ok(result) => result.map_err(PipelineError::from),
+                Err(_) => Err(PipelineError::ThreadGone("shard writer")),
+            };
+            outcome = outcome.and(result);
+        }
+        outcome
+    }
+}
+
+fn run(store: &dyn OnlineStore, jobs: &Receiver<Job>, counters: &Counters) -> Result<(), PortError> {
+    while let Ok(job) = jobs.recv() {
+        for (shard, write) in job.writes {
+            let started = std::time::Instant::now();
+            if let Err(error) = store.commit(shard, write) {
+                tracing::error!(shard, %error, "a shard cannot be written; ingest stops, reads go on");
+                counters.failed.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            counters.commit_ns.fetch_add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(0), Ordering::Relaxed);
+            counters.commits.fetch_add(1, Ordering::Relaxed);
+        }
+        if job.ticket.open_writes.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let scores = job.ticket.scores.get().cloned().unwrap_or_default();
+            // A scorer that has stopped is noticed by the ingest loop, which watches all threads.
+            if !scores.is_empty() && job.ticket.release.send(scores).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

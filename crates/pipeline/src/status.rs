@@ -1,0 +1,106 @@
+//! Counters that the pipeline's threads add to and that metrics, the live view and the summary read.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use forebay_core::time::Micros;
+use parking_lot::Mutex;
+
+/// Counters shared by the threads. Relaxed: they are for people, not for decisions.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Rows accepted.
+    pub rows: AtomicU64,
+    /// Micro-batches that brought something.
+    pub epochs: AtomicU64,
+    /// Shard commits.
+    pub commits: AtomicU64,
+    /// Time spent in them, nanoseconds, over all threads.
+    pub commit_ns: AtomicU64,
+    /// Rows too late for some view.
+    pub late_rows: AtomicU64,
+    /// Rows that the archive has committed.
+    pub archived_rows: AtomicU64,
+    /// Predictions acknowledged by the broker.
+    pub predictions: AtomicU64,
+    /// Events that could not be scored.
+    pub unscored: AtomicU64,
+    /// Rows of features read for scoring.
+    pub feature_rows: AtomicU64,
+    /// Repeated predictions dropped.
+    pub repeats: AtomicU64,
+    /// Scores that wait between epoch and publisher.
+    pub scores_waiting: AtomicU64,
+    /// A thread stopped on an error.
+    pub failed: AtomicBool,
+    /// Per source.
+    pub sources: Mutex<BTreeMap<String, SourceStatus>>,
+}
+
+/// What is known of one source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// Rows accepted since the start.
+    pub rows: u64,
+    /// Dead letters since the start.
+    pub dead_letters: u64,
+    /// Records between the reader and the end of the log.
+    pub lag_records: u64,
+    /// Watermark.
+    pub watermark_us: Option<Micros>,
+}
+
+/// A copy of the counters at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct PipelineStatus {
+    /// See [`Counters::rows`].
+    pub rows: u64,
+    /// See [`Counters::epochs`].
+    pub epochs: u64,
+    /// See [`Counters::commits`].
+    pub commits: u64,
+    /// Mean time of one shard commit, microseconds.
+    pub commit_mean_us: f64,
+    /// See [`Counters::late_rows`].
+    pub late_rows: u64,
+    /// See [`Counters::archived_rows`].
+    pub archived_rows: u64,
+    /// See [`Counters::predictions`].
+    pub predictions: u64,
+    /// See [`Counters::unscored`].
+    pub unscored: u64,
+    /// See [`Counters::feature_rows`].
+    pub feature_rows: u64,
+    /// See [`Counters::repeats`].
+    pub repeats: u64,
+    /// See [`Counters::scores_waiting`].
+    pub scores_waiting: u64,
+    /// See [`Counters::failed`].
+    pub failed: bool,
+    /// Per source.
+    pub sources: BTreeMap<String, SourceStatus>,
+}
+
+impl Counters {
+    /// A copy.
+    #[must_use]
+    pub fn snapshot(&self) -> PipelineStatus {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let commits = read(&self.commits);
+        PipelineStatus {
+            rows: read(&self.rows),
+            epochs: read(&self.epochs),
+            commits,
+            commit_mean_us: read(&self.commit_ns) as f64 / 1_000.0 / commits.max(1) as f64,
+            late_rows: read(&self.late_rows),
+            archived_rows: read(&self.archived_rows),
+            predictions: read(&self.predictions),
+            unscored: read(&self.unscored),
+            feature_rows: read(&self.feature_rows),
+            repeats: read(&self.repeats),
+            scores_waiting: read(&self.scores_waiting),
+            failed: self.failed.load(Ordering::Relaxed),
+            sources: self.sources.lock().clone(),
+        }
+    }
+}
