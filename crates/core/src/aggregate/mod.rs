@@ -1,7 +1,23 @@
 //! The aggregates of feature views as mergeable, order-free partial states. `online` keeps them in tiles, `engine` wraps
 //! them as SQL functions, the probe lowering slides them: one implementation, hence one value.
+//!
+//! `planning` says which function takes which type, `partial` holds a state and its arithmetic, `set` the states
+//! of one tile, `order` the two total orders, `codec` and [`code`] the bytes on disk.
 
 use arrow_schema::DataType;
+
+pub mod code;
+mod codec;
+mod order;
+mod partial;
+mod planning;
+mod set;
+#[cfg(test)]
+mod tests;
+
+pub use order::{RowOrder, compare_floats, compare_values};
+pub use partial::Partial;
+pub use set::PartialSet;
 
 /// An aggregate function of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,124 @@
+//! The little arithmetic on unsigned big integers that the final rounding needs: product with a word, square,
+//! difference, shifts, division by a word. Values are words of 64 bits, lowest first, without zero words on top.
+//!
+//! It sees at most 4,400 bits, so schoolbook methods are right. It never rounds: what a shift or a division cuts off is
+//! reported as "sticky".
+
+use smallvec::{SmallVec, smallvec};
+
+/// An unsigned big integer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Magnitude {
+    words: SmallVec<[u64; 8]>,
+}
+
+impl Magnitude {
+    pub(super) fn from_words(words: SmallVec<[u64; 8]>) -> Self {
+        let mut magnitude = Self { words };
+        magnitude.trim();
+        magnitude
+    }
+
+    fn trim(&mut self) {
+        while self.words.last() == Some(&0) {
+            self.words.pop();
+        }
+    }
+
+    pub(super) fn is_zero(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Position of the highest set bit, plus one.
+    pub(super) fn bit_length(&self) -> u32 {
+        self.words.last().map_or(0, |top| self.words.len() as u32 * 64 - top.leading_zeros())
+    }
+
+    /// Whether bit `index` is set.
+    pub(super) fn bit(&self, index: u32) -> bool {
+        self.words.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+
+    /// Whether any bit below `index` is set.
+    pub(super) fn any_below(&self, index: u32) -> bool {
+        let whole = (index as usize / 64).min(self.words.len());
+        self.words[..whole].iter().any(|word| *word != 0)
+            || self.words.get(index as usize / 64).is_some_and(|word| word & ((1 << (index % 64)) - 1) != 0)
+    }
+
+    /// Bits `from ..` as a number; the caller knows that it has at most 128 bits.
+    pub(super) fn top(&self, from: u32) -> u128 {
+        debug_assert!(self.bit_length() <= from + 128);
+        let (start, shift) = (from as usize / 64, from % 64);
+        let word = |index: usize| u128::from(*self.words.get(start + index).unwrap_or(&0));
+        let low = word(0) | word(1) << 64;
+        if shift == 0 { low } else { low >> shift | word(2) << (128 - shift) }
+    }
+
+    pub(super) fn shift_left(&self, bits: u32) -> Self {
+        let (whole, shift) = (bits as usize / 64, bits % 64);
+        let mut words: SmallVec<[u64; 8]> = smallvec![0; whole];
+        let mut carry = 0;
+        for word in &self.words {
+            let wide = u128::from(*word) << shift;
+            words.push(wide as u64 | carry);
+            carry = (wide >> 64) as u64;
+        }
+        words.push(carry);
+        Self::from_words(words)
+    }
+
+    pub(super) fn times(&self, factor: u64) -> Self {
+        let mut words: SmallVec<[u64; 8]> = SmallVec::with_capacity(self.words.len() + 1);
+        let mut carry = 0_u128;
+        for word in &self.words {
+            carry += u128::from(*word) * u128::from(factor);
+            words.push(carry as u64);
+            carry >>= 64;
+        }
+        words.push(carry as u64);
+        Self::from_words(words)
+    }
+
+    pub(super) fn square(&self) -> Self {
+        let mut words: SmallVec<[u64; 8]> = smallvec![0; self.words.len() * 2];
+        for (i, a) in self.words.iter().enumerate() {
+            let mut carry = 0_u128;
+            for (j, b) in self.words.iter().enumerate() {
+                carry += u128::from(*a) * u128::from(*b) + u128::from(words[i + j]);
+                words[i + j] = carry as u64;
+                carry >>= 64;
+            }
+            words[i + self.words.len()] = carry as u64;
+        }
+        Self::from_words(words)
+    }
+
+    /// `self - other`, None where `other` is the greater.
+    pub(super) fn minus(&self, other: &Self) -> Option<Self> {
+        if other.words.len() > self.words.len() {
+            return None;
+        }
+        let mut words = self.words.clone();
+        let mut borrow = false;
+        for (index, word) in words.iter_mut().enumerate() {
+            let (first, under_first) = word.overflowing_sub(*other.words.get(index).unwrap_or(&0));
+            let (second, under_second) = first.overflowing_sub(u64::from(borrow));
+            *word = second;
+            borrow = under_first || under_second;
+        }
+        (!borrow).then(|| Self::from_words(words))
+    }
+
+    /// Divide in place by `divisor`, not zero. True where a remainder was cut off.
+    pub(super) fn divide(&mut self, divisor: u64) -> bool {
+        let mut remainder = 0_u64;
+        for word in self.words.iter_mut().rev() {
+            let wide = u128::from(remainder) << 64 | u128::from(*word);
+            *word = (wide / u128::from(divisor)) as u64;
+            remainder = (wide % u128::from(divisor)) as u64;
+        }
+        self.trim();
+        remainder != 0
+    }
+}
