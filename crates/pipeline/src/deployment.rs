@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch};
 use forebay_core::definition::{DeploymentDef, Route};
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{CompiledService, Origin};
@@ -25,6 +25,8 @@ pub struct Deployment {
     request: Vec<usize>,
     carry: Vec<usize>,
     sticky: Vec<usize>,
+    /// What a pending score's row holds: request, carried, and those sticky columns that are neither.
+    row: Vec<usize>,
 }
 
 /// A pending score with the shard that holds it: that of its sticky key, which keeps one entity's predictions in order.
@@ -70,7 +72,9 @@ impl Deployment {
             Some(view) => view.key_columns.iter().map(|column| request[*column]).collect(),
             None => Vec::new(),
         };
-        Ok(Self { def, source, service, request, carry, sticky })
+        let mut row: Vec<usize> = request.iter().chain(&carry).copied().collect();
+        row.extend(sticky.iter().filter(|i| !request.contains(i) && !carry.contains(i)));
+        Ok(Self { def, source, service, request, carry, sticky, row })
     }
 
     /// The definition.
@@ -91,10 +95,16 @@ impl Deployment {
         &self.source.name
     }
 
-    /// Columns of a pending score's row: the request's and then the carried ones.
+    /// Columns of a pending score's row: the request's, the carried ones, then what else the sticky key needs.
     #[must_use]
     pub fn row_columns(&self) -> Vec<Column> {
-        self.request.iter().chain(&self.carry).map(|i| self.source.columns[*i].clone()).collect()
+        self.row.iter().map(|i| self.source.columns[*i].clone()).collect()
+    }
+
+    /// Indices of the sticky key's columns in a pending score's row.
+    #[must_use]
+    pub fn sticky_in_row(&self) -> Vec<usize> {
+        self.sticky.iter().filter_map(|i| self.row.iter().position(|r| r == i)).collect()
     }
 
     /// The carried columns.
@@ -122,12 +132,12 @@ impl Deployment {
     ) -> Result<Vec<PlacedScore>, PipelineError> {
         let sticky: Vec<ArrayRef> = self.sticky.iter().map(|i| Arc::clone(rows.column(*i))).collect();
         let keys = if sticky.is_empty() { KeyBuffer::default() } else { KeyBuffer::encode(&sticky)? };
-        let columns: Vec<ArrayRef> =
-            self.request.iter().chain(&self.carry).map(|i| Arc::clone(rows.column(*i))).collect();
+        let columns: Vec<ArrayRef> = self.row.iter().map(|i| Arc::clone(rows.column(*i))).collect();
         let mut placed = Vec::with_capacity(rows.num_rows());
-        for row in 0..rows.num_rows() {
+        for (row, event_time_us) in times.iter().copied().enumerate() {
             let partition = &origin.partitions[origin.partition[row] as usize];
-            let event_id = || format!("{}/{}/{}", partition.topic, partition.partition, origin.offset[row]).into_bytes();
+            let event_id =
+                || format!("{}/{}/{}", partition.topic, partition.partition, origin.offset[row]).into_bytes();
             let sticky = if keys.is_empty() { None } else { keys.get(row) }.map_or_else(event_id, <[u8]>::to_vec);
             let shard = forebay_core::key::shard_of(&sticky, shards);
             let request = encode_row(&columns, row)?;
@@ -140,7 +150,7 @@ impl Deployment {
                     partition: partition.partition,
                     offset: origin.offset[row],
                 };
-                let score = PendingScore { key, event_time_us: times[row], request: request.clone() };
+                let score = PendingScore { key, event_time_us, request: request.clone() };
                 placed.push(PlacedScore { shard, score });
             }
         }
@@ -169,11 +179,6 @@ pub fn choose(routes: &[Route], deployment: &str, sticky_key: &[u8]) -> Vec<(u32
     }
     chosen.extend(routes.iter().filter(|r| r.shadow).map(|r| (r.version, Role::Shadow)));
     chosen
-}
-
-/// Rows of `batch` at `rows`, by index.
-pub(crate) fn take_rows(batch: &RecordBatch, rows: &[u32]) -> Result<RecordBatch, PipelineError> {
-    Ok(arrow_select::take::take_record_batch(batch, &UInt32Array::from(rows.to_vec()))?)
 }
 
 #[cfg(test)]

@@ -79,7 +79,10 @@ pub struct PipelineParts {
 
 impl std::fmt::Debug for PipelineParts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PipelineParts").field("sources", &self.sources).field("views", &self.views).finish_non_exhaustive()
+        f.debug_struct("PipelineParts")
+            .field("sources", &self.sources)
+            .field("views", &self.views)
+            .finish_non_exhaustive()
     }
 }
 
@@ -121,7 +124,7 @@ impl Pipeline {
         let counters = Arc::new(Counters::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let (release, released) = sync_channel(SCORE_QUEUE_EPOCHS);
-        let scoring = Scoring::start(scoring_parts(&parts, &stopping, &counters), released)?;
+        let scoring = Scoring::start(&scoring_parts(&parts, &stopping, &counters), released)?;
         let writers = ShardWriters::start(&parts.store, settings.writer_threads, release, &counters)?;
         let (archiver, appending) = Archiver::start(
             &parts.runtime,
@@ -135,11 +138,7 @@ impl Pipeline {
         let ingest = Ingest {
             recovered: (0..parts.store.shards()).map(|shard| parts.store.applied(shard)).collect(),
             waiting: recovered_scores(parts.store.as_ref())?,
-            step: Step {
-                views: parts.views,
-                deployments: parts.deployments,
-                history_us: settings.history_us,
-            },
+            step: Step { views: parts.views, deployments: parts.deployments, history_us: settings.history_us },
             committed: vec![Instant::now(); usize::from(parts.store.shards())],
             log: parts.log,
             prediction_sources: parts.prediction_sources,
@@ -193,12 +192,14 @@ impl Pipeline {
         self.stopping.store(true, Ordering::Relaxed);
         let threads = tokio::task::spawn_blocking(move || {
             let ingest = self.ingest.join().unwrap_or(Err(PipelineError::ThreadGone("ingest")));
-            ingest.and(self.scoring.join())
+            let scoring = self.scoring.join();
+            ingest.and(scoring)
         });
         drop(self.archiver);
         let outcome = threads.await.unwrap_or(Err(PipelineError::ThreadGone("ingest")));
         let appended = self.appending.await.unwrap_or_else(|e| Err(PortError::internal(e.to_string())));
-        outcome.and(appended.map_err(PipelineError::from))
+        let appended = appended.map_err(PipelineError::from);
+        outcome.and(appended)
     }
 }
 
@@ -273,7 +274,8 @@ impl Ingest {
             self.counters.failed.store(true, Ordering::Relaxed);
         }
         let Self { writers, .. } = self;
-        outcome.and(writers.stop())
+        let stopped = writers.stop();
+        outcome.and(stopped)
     }
 
     fn serve(&mut self) -> Result<(), PipelineError> {

@@ -4,9 +4,11 @@
 //! The path of an event, file by file: [`ingest`] polls a micro-batch -> [`watermark`] dates each row -> [`step`] runs the
 //! views and cuts the rows by shard -> [`shards`] commits one atomic write a shard -> [`archive`] appends to Delta beside
 //! it -> [`score`] reads features as of the event, asks a model, and writes result and outbox -> the publisher sends.
-//! [`recovery`] decides where a restart begins; [`repeats`] drops predictions that were sent twice.
+//! [`recovery`] decides where a restart begins; [`repeats`] drops predictions that were sent twice;
+//! [`backfill`] fills a new view from the archive.
 
 pub mod archive;
+pub mod backfill;
 pub mod deployment;
 mod error;
 pub mod ingest;

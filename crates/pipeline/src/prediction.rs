@@ -10,10 +10,11 @@ use arrow_array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{Field, Schema};
-use forebay_core::PortResult;
 use forebay_core::ports::{FeatureAnswer, OnlineStore, Scores, ShardEpoch};
 use forebay_core::prediction::{OutboxRecord, PendingScore, Role, prediction_columns};
+use forebay_core::value::Value;
 use forebay_core::view::ServiceSpec;
+use forebay_core::{PortError, PortResult};
 
 use crate::deployment::Deployment;
 use crate::error::PipelineError;
@@ -52,25 +53,44 @@ pub fn outbox_records(
     encoder: &dyn RecordEncoder,
 ) -> Result<Vec<OutboxRecord>, PipelineError> {
     let payloads = encoder.encode(&record_batch(scored, store)?)?;
+    let keys = record_keys(scored)?;
     let def = scored.deployment.def();
     Ok(scored
         .pending
         .iter()
         .zip(payloads)
-        .map(|(pending, payload)| {
+        .zip(keys)
+        .map(|((pending, payload), key)| {
             let topic = match pending.key.role {
                 Role::Live => def.topic.clone(),
                 Role::Shadow => format!("{}.shadow", def.topic),
             };
             let id = pending.key.id();
             let headers = vec![
-                ("forebay.prediction_id".to_owned(), id.clone().into_bytes()),
+                ("forebay.prediction_id".to_owned(), id.into_bytes()),
                 ("forebay.deployment".to_owned(), def.name.clone().into_bytes()),
                 ("forebay.model_version".to_owned(), pending.key.model_version.to_string().into_bytes()),
             ];
-            OutboxRecord { topic, key: id.into_bytes(), payload, headers }
+            OutboxRecord { topic, key, payload, headers }
         })
         .collect())
+}
+
+/// The records' Kafka keys: the sticky key's values in text, so that one entity's predictions share a partition.
+fn record_keys(scored: &Scored<'_>) -> Result<Vec<Vec<u8>>, PipelineError> {
+    let columns = scored.deployment.sticky_in_row();
+    let text = |value: Value| match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Int(value) | Value::Timestamp(value) => value.to_string(),
+        Value::Float(value) => value.to_string(),
+        Value::Text(value) => value.to_string(),
+    };
+    let key = |row: usize| {
+        let parts = columns.iter().map(|c| Value::from_array(scored.rows.column(*c).as_ref(), row).map(text));
+        Ok(parts.collect::<Result<Vec<_>, PortError>>()?.join("/").into_bytes())
+    };
+    (0..scored.rows.num_rows()).map(key).collect()
 }
 
 fn record_batch(scored: &Scored<'_>, store: &dyn OnlineStore) -> Result<RecordBatch, PipelineError> {
@@ -104,11 +124,13 @@ fn record_batch(scored: &Scored<'_>, store: &dyn OnlineStore) -> Result<RecordBa
         Arc::new(Float64Array::from(scored.scores.margin.clone())),
     ];
     let request_columns = scored.deployment.request_columns();
-    columns.extend(scored.rows.columns()[request_columns..].iter().cloned());
+    let carry = scored.deployment.carry_columns();
+    columns.extend(scored.rows.columns()[request_columns..].iter().take(carry.len()).cloned());
     columns.push(record(&scored.rows.columns()[..request_columns], &spec.request)?);
     columns.push(record(scored.answer.features.columns(), &spec.features)?);
-    columns.push(Arc::new(applied_texts(&spec, scored.answer, pending.len(), store).into_iter().collect::<StringArray>()));
-    let fields: Vec<Field> = prediction_columns(&spec, &scored.deployment.carry_columns())
+    columns
+        .push(Arc::new(applied_texts(&spec, scored.answer, pending.len(), store).into_iter().collect::<StringArray>()));
+    let fields: Vec<Field> = prediction_columns(&spec, &carry)
         .iter()
         .map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable))
         .collect();

@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_restart_begins_at_the_smallest_need() {
-        let cases: [(&[&[(i32, i64)]], &[(i32, i64)], &[(i32, i64)]); 4] = [
+        type Offsets = &'static [(i32, i64)];
+        let cases: [(&[Offsets], Offsets, Offsets); 4] = [
             (&[&[(0, 9)], &[(0, 7)]], &[(0, 8)], &[(0, 7)]),
             (&[&[(0, 9)], &[(0, 9)]], &[(0, 5)], &[(0, 5)]),
             (&[&[(0, 9), (1, 4)], &[(0, 9), (1, 4)]], &[(0, 9)], &[(0, 9)]),

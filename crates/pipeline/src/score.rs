@@ -67,12 +67,12 @@ impl Scoring {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(parts: ScoringParts, epochs: Receiver<Vec<PlacedScore>>) -> Result<Self, PipelineError> {
+    pub fn start(parts: &ScoringParts, epochs: Receiver<Vec<PlacedScore>>) -> Result<Self, PipelineError> {
         let (outbox, to_publish) = sync_channel(PUBLISH_QUEUE);
         let publisher = parts.clone();
-        let publish = spawn("publisher", &parts, move || publish_all(&publisher, &to_publish))?;
+        let publish = spawn("publisher", parts, move || publish_all(&publisher, &to_publish))?;
         let scorer = parts.clone();
-        let score = spawn("scorer", &parts, move || score_all(&scorer, &epochs, &outbox))?;
+        let score = spawn("scorer", parts, move || score_all(&scorer, &epochs, &outbox))?;
         Ok(Self { threads: vec![("scorer", score), ("publisher", publish)] })
     }
 

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
 use forebay_core::ports::SourceBatch;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
 use parking_lot::RwLock;
 
 /// Running maxima of every partition.
@@ -120,7 +120,10 @@ impl Watermarks {
             .filter_map(|(_, state)| state.max_event_time_us)
             .min();
         if let Some(oldest) = oldest {
-            self.published.sources.write().insert(source.name.clone(), oldest.saturating_sub(source.watermark_delay_us));
+            self.published
+                .sources
+                .write()
+                .insert(source.name.clone(), oldest.saturating_sub(source.watermark_delay_us));
         }
     }
 }
