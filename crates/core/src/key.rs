@@ -173,7 +173,8 @@ mod tests {
             keys.get(0),
             Some(&[0x40, b'J', b'F', 0, 0xFF, b'K', 0, 1, 0x20, 0x7F, 255, 255, 255, 255, 255, 255, 255][..])
         );
-        assert_eq!(key_hash(b"JFK"), 0xd2f4_6f84_70cf_0afa_u64);
+        // As the reference implementation's xxh3_64 with that seed gives it.
+        assert_eq!(key_hash(b"JFK"), 0x7994_e66c_5e9d_4ba5_u64);
     }
 
     #[test]
