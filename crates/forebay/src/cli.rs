@@ -1,0 +1,281 @@
+//! The command line: every command, its flags and its example. Parsing only; `commands` acts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::settings::Broker;
+
+/// A streaming feature store: Kafka -> SQL features -> RocksDB and Delta -> Arrow Flight -> models -> Kafka.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, about, after_help = "Exit codes: 0 done, 1 differences or alarms were found, \
+    2 the call is wrong (the text says what to change), 3 something outside failed (try again), 4 a defect of Forebay.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server: ingest, state, archive, serving, scoring, monitoring.
+    #[command(after_help = "Example: forebay server --config config/forebay.toml --bootstrap 127.0.0.1:9092 --sql sql/flights")]
+    Server(ServerArgs),
+    /// Run an inference worker that scores batches for a server.
+    #[command(after_help = "Example: forebay worker --listen 127.0.0.1:8820 --model late_arrival=models/late_arrival/1")]
+    Worker(WorkerArgs),
+    /// Show what applying the definitions of a folder would change on a running server.
+    #[command(after_help = "Example: forebay plan sql/flights")]
+    Plan(DefinitionArgs),
+    /// Apply the definitions of a folder to a running server; new views are filled from the archive first.
+    #[command(after_help = "Example: forebay apply sql/flights")]
+    Apply(DefinitionArgs),
+    /// Read features of one entity from a running server.
+    #[command(after_help = "Example: forebay get delay_features origin=JFK carrier=B6 dest=BOS --at 2013-07-01T12:00:00Z")]
+    Get(GetArgs),
+    /// Build a training set: one row out for each row of the spine, in order, with point-in-time correct features.
+    #[command(after_help = "Example, on files alone: forebay training-set delay_features --spine spine.parquet \
+        --out train.parquet --time-column dep_time --sql sql/flights --events data/nycflights13")]
+    TrainingSet(TrainingSetArgs),
+    /// Publish the events of Parquet files (named after the sources) to their topics, in event-time order.
+    #[command(after_help = "Example: forebay replay data/nycflights13 --sql sql/flights --bootstrap 127.0.0.1:9092 --speed max")]
+    Replay(ReplayArgs),
+    /// Compare served values with values recomputed from the archive, bit for bit, on a running server.
+    #[command(after_help = "Example: forebay verify delay_features --sample 10000")]
+    Verify(VerifyArgs),
+    /// Make the reference profile that a monitor compares with, from a training set and a model.
+    #[command(after_help = "Example: forebay profile late_arrival_2013q1 --training-set train.parquet --model models/late_arrival/1 \
+        --time-column dep_time")]
+    Profile(ProfileArgs),
+    /// Check settings, broker, data directory, ports, models and devices, and print what is in force.
+    #[command(after_help = "Example: forebay doctor --config config/forebay.toml")]
+    Doctor(ServerArgs),
+    /// Run the whole loop on a year of New York flights, in one process.
+    #[command(after_help = "Example: forebay demo --until 2013-02-01 --speed max")]
+    Demo(DemoArgs),
+}
+
+/// Flags that override settings.
+#[derive(Debug, Args, Clone, Default)]
+pub struct ServerArgs {
+    /// Settings file (TOML).
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Where state, archive and definitions live.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Kafka bootstrap servers, HOST:PORT[,HOST:PORT].
+    #[arg(long)]
+    pub bootstrap: Option<String>,
+    /// Folder of definitions to apply at start.
+    #[arg(long)]
+    pub sql: Option<PathBuf>,
+    /// Folder that model paths in SQL are relative to.
+    #[arg(long)]
+    pub model_root: Option<PathBuf>,
+    /// Arrow Flight address.
+    #[arg(long)]
+    pub flight_addr: Option<SocketAddr>,
+    /// HTTP address (metrics, health).
+    #[arg(long)]
+    pub http_addr: Option<SocketAddr>,
+    /// Which broker.
+    #[arg(long, value_enum)]
+    pub broker: Option<Broker>,
+    /// Inference workers, HOST:PORT; may be given several times.
+    #[arg(long = "worker")]
+    pub workers: Vec<String>,
+}
+
+/// `forebay worker`
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// Address to serve on.
+    #[arg(long, default_value = "127.0.0.1:8820")]
+    pub listen: SocketAddr,
+    /// A model version directory, NAME=DIR; may be given several times.
+    #[arg(long = "model", required = true)]
+    pub models: Vec<String>,
+    /// auto, cpu, or gpu:N (which fails where there is no such device).
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+}
+
+/// `forebay plan`, `forebay apply`
+#[derive(Debug, Args)]
+pub struct DefinitionArgs {
+    /// Folder of .sql files.
+    pub dir: PathBuf,
+    #[command(flatten)]
+    pub to: ServerAddress,
+}
+
+/// Where the server answers.
+#[derive(Debug, Args, Clone)]
+pub struct ServerAddress {
+    /// The server's Arrow Flight address.
+    #[arg(long = "flight-addr", default_value = "127.0.0.1:8815")]
+    pub flight_addr: String,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs: one object.
+    Json,
+}
+
+/// `forebay get`
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Feature service.
+    pub service: String,
+    /// Request columns, COLUMN=VALUE; a column that is left out is NULL.
+    #[arg(required = true)]
+    pub columns: Vec<String>,
+    /// Instant (RFC 3339); the present when left out.
+    #[arg(long)]
+    pub at: Option<String>,
+    /// Format.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Output,
+    #[command(flatten)]
+    pub to: ServerAddress,
+}
+
+/// `forebay training-set`
+#[derive(Debug, Args)]
+pub struct TrainingSetArgs {
+    /// Feature service.
+    pub service: String,
+    /// Parquet file with the service's request columns and a time column.
+    #[arg(long)]
+    pub spine: PathBuf,
+    /// Parquet file to write; its manifest goes beside it.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Column of the spine that says as of when.
+    #[arg(long, default_value = "event_time")]
+    pub time_column: String,
+    /// Definitions to use instead of the applied ones; needs --events.
+    #[arg(long, requires = "events")]
+    pub sql: Option<PathBuf>,
+    /// Folder with one Parquet file a source (NAME.parquet) to read instead of the server's archive.
+    #[arg(long, requires = "sql")]
+    pub events: Option<PathBuf>,
+    /// Settings file of the server whose archive is read.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Data directory of the server whose archive is read.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// `forebay replay`
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Folder with one Parquet file a source (NAME.parquet).
+    pub dir: PathBuf,
+    /// Definitions that say which sources there are and what their topics and times are.
+    #[arg(long, default_value = "sql/flights")]
+    pub sql: PathBuf,
+    /// Kafka bootstrap servers.
+    #[arg(long)]
+    pub bootstrap: String,
+    /// Seconds of event time in a second, or max.
+    #[arg(long, default_value = "max")]
+    pub speed: String,
+    /// Publish each event up to this much later than its turn, for example 20m: a shuffle that a watermark allows.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub shuffle_within: Option<std::time::Duration>,
+    /// Seed of the shuffle.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Events from this moment on (RFC 3339 or a date).
+    #[arg(long)]
+    pub from: Option<String>,
+    /// Events before this moment (RFC 3339 or a date).
+    #[arg(long)]
+    pub until: Option<String>,
+    /// Partitions of topics that have to be created.
+    #[arg(long, default_value_t = 4)]
+    pub partitions: i32,
+}
+
+/// `forebay verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Feature service.
+    pub service: String,
+    /// Keys and times to compare.
+    #[arg(long, default_value_t = 1_000)]
+    pub sample: usize,
+    /// Compare archived predictions (features as served) instead of fresh reads.
+    #[arg(long)]
+    pub predictions: bool,
+    #[command(flatten)]
+    pub to: ServerAddress,
+}
+
+/// `forebay profile`
+#[derive(Debug, Args)]
+pub struct ProfileArgs {
+    /// Name of the reference, as in REFERENCE TRAINING SET.
+    pub name: String,
+    /// Training set (Parquet) made by `forebay training-set`.
+    #[arg(long)]
+    pub training_set: PathBuf,
+    /// Model version directory; the profile is written there as reference-NAME.json.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// Event-time column of the training set.
+    #[arg(long, default_value = "event_time")]
+    pub time_column: String,
+    /// Only rows before this moment (RFC 3339 or a date): those the model was trained on.
+    #[arg(long)]
+    pub until: Option<String>,
+    /// Length of the monitor's window, for calibration.
+    #[arg(long, default_value = "7d", value_parser = humantime::parse_duration)]
+    pub window: std::time::Duration,
+}
+
+/// `forebay demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder with the flights.
+    #[arg(long, default_value = "data/nycflights13")]
+    pub data: PathBuf,
+    /// Definitions.
+    #[arg(long, default_value = "sql/flights")]
+    pub sql: PathBuf,
+    /// Seconds of event time in a second, or max. The default plays the year in about three minutes.
+    #[arg(long, default_value = "175200")]
+    pub speed: String,
+    /// Stop before this date.
+    #[arg(long, default_value = "2014-01-02")]
+    pub until: String,
+    /// Use this Apache Kafka instead of the in-process broker.
+    #[arg(long)]
+    pub bootstrap: Option<String>,
+    /// Keep the data directory and say where it is.
+    #[arg(long)]
+    pub keep: bool,
+    /// Data directory; a temporary one when left out.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Stay up after the last event.
+    #[arg(long)]
+    pub serve: bool,
+    /// Arrow Flight address.
+    #[arg(long, default_value = "127.0.0.1:8815")]
+    pub flight_addr: SocketAddr,
+    /// HTTP address.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub http_addr: SocketAddr,
+    /// Write the summary as JSON to this file too.
+    #[arg(long)]
+    pub summary: Option<PathBuf>,
+}

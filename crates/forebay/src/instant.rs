@@ -1,0 +1,60 @@
+//! Instants as people write them, and the system's clock: the only place that reads it.
+
+use anyhow::{Result, bail};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use forebay_core::time::{Clock, Micros};
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_us(&self) -> Micros {
+        Utc::now().timestamp_micros()
+    }
+}
+
+/// RFC 3339 (`2013-07-01T12:00:00Z`), `2013-07-01 12:00:00` (UTC), or a date (its midnight, UTC).
+///
+/// # Errors
+/// Names the text and the forms.
+pub fn parse(text: &str) -> Result<Micros> {
+    if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
+        return Ok(instant.timestamp_micros());
+    }
+    for form in ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f"] {
+        if let Ok(instant) = NaiveDateTime::parse_from_str(text, form) {
+            return Ok(instant.and_utc().timestamp_micros());
+        }
+    }
+    match NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|date| date.and_hms_opt(0, 0, 0)) {
+        Some(midnight) => Ok(midnight.and_utc().timestamp_micros()),
+        None => bail!("'{text}' is no instant; write 2013-07-01T12:00:00Z, '2013-07-01 12:00:00' (UTC) or 2013-07-01"),
+    }
+}
+
+/// RFC 3339, seconds where that is exact.
+#[must_use]
+pub fn format(instant: Micros) -> String {
+    match DateTime::from_timestamp_micros(instant) {
+        Some(time) if instant % 1_000_000 == 0 => time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        Some(time) => time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+        None => format!("{instant} us"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_read_and_written() -> Result<()> {
+        for text in ["2013-07-01T12:00:00Z", "2013-07-01 12:00:00", "2013-07-01T14:00:00+02:00"] {
+            assert_eq!(format(parse(text)?), "2013-07-01T12:00:00Z");
+        }
+        assert_eq!(format(parse("2013-07-01")?), "2013-07-01T00:00:00Z");
+        assert_eq!(format(parse("2013-07-01T00:00:00.000001Z")?), "2013-07-01T00:00:00.000001Z");
+        assert!(parse("July").expect_err("refused").to_string().contains("'July'"));
+        Ok(())
+    }
+}

@@ -1,0 +1,339 @@
+//! Plays Parquet files as events: one file a source (NAME.parquet), merged in event-time order, at a chosen pace. Used by
+//! `forebay replay` and by the demo. What is sent, and to which partition, is a pure function of the files, the range and
+//! the shuffle's seed, so that two replays give two equal logs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, RecordBatch, UInt32Array};
+use forebay_core::source::SourceDef;
+use forebay_core::time::{Micros, timestamp_type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Rows that are encoded at once.
+const ENCODE_ROWS: usize = 1_024;
+
+/// Which events, and how their order of arrival differs from their order in time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Selection {
+    /// Events at or after this moment.
+    pub from_us: Option<Micros>,
+    /// Events before this moment.
+    pub until_us: Option<Micros>,
+    /// Each event is delayed by up to this much, at random.
+    pub shuffle_us: Micros,
+    /// Seed of that.
+    pub seed: u64,
+}
+
+/// How fast event time passes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// As fast as it goes.
+    Max,
+    /// So many seconds of event time in a second.
+    Times(f64),
+}
+
+impl std::str::FromStr for Speed {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        match text.trim_end_matches('x').parse::<f64>() {
+            Ok(times) if times.is_finite() && times > 0.0 => Ok(Self::Times(times)),
+            _ => bail!("speed '{text}' is neither max nor a positive number of event-seconds in a second"),
+        }
+    }
+}
+
+/// One event that is due: of which file, and when it arrives in event time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    at_us: Micros,
+    file: u16,
+    /// Position in the file's own order of arrival.
+    position: u32,
+}
+
+#[derive(Debug)]
+struct EventFile {
+    source: Arc<SourceDef>,
+    rows: RecordBatch,
+    /// Rows in order of arrival.
+    order: Vec<u32>,
+}
+
+/// All events of a replay, in order of arrival.
+#[derive(Debug)]
+pub struct Timeline {
+    files: Vec<EventFile>,
+    due: Vec<Due>,
+}
+
+/// One encoded event.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// Its source.
+    pub source: &'a Arc<SourceDef>,
+    /// When it arrives, in event time.
+    pub at_us: Micros,
+    /// Its number within its source: decides the partition.
+    pub number: u32,
+    /// JSON.
+    pub payload: Vec<u8>,
+}
+
+impl Event<'_> {
+    /// The partition that this event belongs to.
+    #[must_use]
+    pub fn partition(&self, partitions: i32) -> i32 {
+        let hash = xxh3_64(&self.number.to_le_bytes());
+        i32::try_from(hash % u64::from(partitions.max(1).unsigned_abs())).unwrap_or(0)
+    }
+}
+
+impl Timeline {
+    /// Read the files of `sources` in `dir`; a source without a file has no events.
+    ///
+    /// # Errors
+    /// No file at all, an unreadable one, or one without a column that its source needs; names file and column.
+    pub fn load(dir: &Path, sources: &[Arc<SourceDef>], selection: Selection) -> Result<Self> {
+        let mut timeline = Self { files: Vec::new(), due: Vec::new() };
+        for source in sources {
+            let path = dir.join(format!("{}.parquet", source.name));
+            if path.exists() {
+                timeline.add(source, &path, selection)?;
+            }
+        }
+        let wanted: Vec<PathBuf> = sources.iter().map(|s| PathBuf::from(format!("{}.parquet", s.name))).collect();
+        ensure!(
+            !timeline.files.is_empty(),
+            "{} has none of {wanted:?}; files are named after the sources",
+            dir.display()
+        );
+        timeline.due.sort_unstable();
+        Ok(timeline)
+    }
+
+    /// Events in all.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.due.len()
+    }
+
+    /// Events of each source.
+    #[must_use]
+    pub fn events_by_source(&self) -> BTreeMap<&str, usize> {
+        self.files.iter().map(|f| (f.source.name.as_str(), f.order.len())).collect()
+    }
+
+    /// Arrival of the first and of the last event.
+    #[must_use]
+    pub fn span_us(&self) -> Option<(Micros, Micros)> {
+        Some((self.due.first()?.at_us, self.due.last()?.at_us))
+    }
+
+    /// Hand every event to `send`, in order, at `speed`. Before each event `may_send` is asked until it says yes: that is
+    /// how a slow consumer holds the replay back. Stops early when `send` or `may_send` fails.
+    ///
+    /// # Errors
+    /// Of `send` or `may_send`, or a column that cannot be encoded.
+    pub fn play(
+        &self,
+        speed: Speed,
+        mut may_send: impl FnMut(usize) -> Result<bool>,
+        mut send: impl FnMut(Event<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut cursors: Vec<Cursor> = self.files.iter().map(|_| Cursor::default()).collect();
+        let started = Instant::now();
+        for (sent, due) in self.due.iter().enumerate() {
+            if let (Speed::Times(times), Some((first, _))) = (speed, self.span_us()) {
+                let after = Duration::from_secs_f64((due.at_us - first) as f64 / 1e6 / times);
+                std::thread::sleep(after.saturating_sub(started.elapsed()));
+            }
+            while !may_send(sent)? {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let file = &self.files[usize::from(due.file)];
+            let payload = cursors[usize::from(due.file)].next(file)?;
+            send(Event { source: &file.source, at_us: due.at_us, number: due.position, payload })?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, source: &Arc<SourceDef>, path: &Path, selection: Selection) -> Result<()> {
+        let rows = read_source(path, source)?;
+        let time = source.columns[source.time_column].name.as_str();
+        let times = rows.column_by_name(time).with_context(|| format!("{} has no column '{time}'", path.display()))?;
+        let times = arrow_cast::cast(times, &timestamp_type())
+            .with_context(|| format!("column '{time}' of {} is no timestamp", path.display()))?;
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        ensure!(times.null_count() == 0, "column '{time}' of {} has NULLs", path.display());
+        let file = u16::try_from(self.files.len()).context("too many sources")?;
+        let mut arrivals: Vec<(Micros, u32)> = Vec::with_capacity(rows.num_rows());
+        for (row, at) in times.values().iter().enumerate() {
+            if selection.from_us.is_none_or(|from| *at >= from) && selection.until_us.is_none_or(|until| *at < until) {
+                let row = u32::try_from(row).context("a file of over 4 billion rows")?;
+                arrivals.push((at + delay(selection, file, row), row));
+            }
+        }
+        arrivals.sort_unstable();
+        for (position, (at_us, _)) in arrivals.iter().enumerate() {
+            self.due.push(Due { at_us: *at_us, file, position: u32::try_from(position).context("too many events")? });
+        }
+        let order = arrivals.into_iter().map(|(_, row)| row).collect();
+        self.files.push(EventFile { source: Arc::clone(source), rows, order });
+        Ok(())
+    }
+}
+
+fn delay(selection: Selection, file: u16, row: u32) -> Micros {
+    if selection.shuffle_us <= 0 {
+        return 0;
+    }
+    let mut seed = selection.seed.to_le_bytes().to_vec();
+    seed.extend_from_slice(&file.to_le_bytes());
+    seed.extend_from_slice(&row.to_le_bytes());
+    i64::try_from(xxh3_64(&seed) % selection.shuffle_us.unsigned_abs()).unwrap_or(0)
+}
+
+/// The source's columns of a Parquet file, those that it has.
+fn read_source(path: &Path, source: &SourceDef) -> Result<RecordBatch> {
+    let all = read_parquet(path)?;
+    let mut columns = Vec::with_capacity(source.columns.len());
+    for column in &source.columns {
+        match all.schema().index_of(&column.name) {
+            Ok(index) => columns.push(index),
+            Err(_) if column.nullable => {}
+            Err(_) => bail!("{} has no column '{}', which source '{}' needs", path.display(), column.name, source.name),
+        }
+    }
+    Ok(all.project(&columns)?)
+}
+
+/// A whole Parquet file as one batch.
+///
+/// # Errors
+/// Names the file.
+pub fn read_parquet(path: &Path) -> Result<RecordBatch> {
+    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .with_context(|| format!("{} is not a Parquet file", path.display()))?;
+    let schema = Arc::clone(reader.schema());
+    let batches = reader
+        .with_batch_size(65_536)
+        .build()?
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(arrow_select::concat::concat_batches(&schema, &batches)?)
+}
+
+#[derive(Debug, Default)]
+struct Cursor {
+    encoded: VecDeque<Vec<u8>>,
+    done: usize,
+}
+
+impl Cursor {
+    fn next(&mut self, file: &EventFile) -> Result<Vec<u8>> {
+        if self.encoded.is_empty() {
+            let end = (self.done + ENCODE_ROWS).min(file.order.len());
+            let rows = UInt32Array::from(file.order[self.done..end].to_vec());
+            let batch = arrow_select::take::take_record_batch(&file.rows, &rows)?;
+            self.encoded = forebay_kafka::encode_rows(&batch)?.into();
+            self.done = end;
+        }
+        self.encoded.pop_front().context("a replay has as many events as its files have rows")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Int64Array, TimestampMicrosecondArray};
+    use arrow_schema::DataType;
+    use forebay_core::source::{Column, SourceFormat};
+
+    use super::*;
+
+    fn source(name: &str) -> Arc<SourceDef> {
+        let column = |name: &str, data_type| Column { name: name.into(), data_type, nullable: false };
+        Arc::new(SourceDef {
+            name: name.into(),
+            columns: vec![column("n", DataType::Int64), column("ts", timestamp_type())],
+            time_column: 1,
+            watermark_delay_us: 0,
+            topic: name.into(),
+            format: SourceFormat::Json,
+        })
+    }
+
+    fn write(dir: &Path, name: &str, times: &[i64]) -> Result<()> {
+        let rows = RecordBatch::try_new(
+            source(name).schema(),
+            vec![
+                Arc::new(Int64Array::from_iter_values(0..times.len() as i64)),
+                Arc::new(TimestampMicrosecondArray::from(times.to_vec()).with_timezone("UTC")),
+            ],
+        )?;
+        let file = std::fs::File::create(dir.join(format!("{name}.parquet")))?;
+        let mut writer = parquet::arrow::ArrowWriter::try_new(file, rows.schema(), None)?;
+        writer.write(&rows)?;
+        writer.close()?;
+        Ok(())
+    }
+
+    fn played(timeline: &Timeline) -> Result<Vec<(String, i64)>> {
+        let mut events = Vec::new();
+        timeline.play(Speed::Max, |_| Ok(true), |event| {
+            events.push((format!("{}{}", event.source.name, String::from_utf8(event.payload)?), event.at_us));
+            Ok(())
+        })?;
+        Ok(events)
+    }
+
+    #[test]
+    fn files_are_merged_in_event_time_order_within_the_range() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        write(dir.path(), "a", &[30, 10, 50])?;
+        write(dir.path(), "b", &[20, 40])?;
+        let sources = [source("a"), source("b"), source("c")];
+        let all = Timeline::load(dir.path(), &sources, Selection::default())?;
+        assert_eq!(played(&all)?.iter().map(|e| e.1).collect::<Vec<_>>(), [10, 20, 30, 40, 50]);
+        assert!(played(&all)?[0].0.starts_with("a{\"n\":1,"), "{:?}", played(&all)?[0]);
+        let some = Selection { from_us: Some(20), until_us: Some(40), ..Selection::default() };
+        assert_eq!(Timeline::load(dir.path(), &sources, some)?.len(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn a_shuffle_delays_each_event_within_its_bound_and_repeats_with_its_seed() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let times: Vec<i64> = (0..500).map(|i| i * 10).collect();
+        write(dir.path(), "a", &times)?;
+        let shuffled = Selection { shuffle_us: 1_000, seed: 7, ..Selection::default() };
+        let load = || Timeline::load(dir.path(), &[source("a")], shuffled);
+        let order = played(&load()?)?;
+        assert_eq!(order, played(&load()?)?);
+        assert_ne!(order, played(&Timeline::load(dir.path(), &[source("a")], Selection::default())?)?);
+        assert!(order.windows(2).all(|pair| pair[0].1 <= pair[1].1));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_missing_is_named() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let error = Timeline::load(dir.path(), &[source("a")], Selection::default()).expect_err("no file");
+        assert!(error.to_string().contains("a.parquet"), "{error}");
+        assert!("fast".parse::<Speed>().expect_err("refused").to_string().contains("'fast'"));
+        Ok(())
+    }
+}

@@ -1,0 +1,283 @@
+//! Settings of a process: TOML, then `FOREBAY_*` variables, then flags; raw first, then validated. Unknown keys are
+//! refused, units are in the names, defaults are those of `config/forebay.toml` (a test compares them).
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use forebay_core::limits::{EPOCH_MAX_ROWS, SHARDS_MAX};
+use forebay_core::time::HOUR_US;
+use serde::{Deserialize, Serialize};
+
+/// Settings as written, with defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    pub server: Server,
+    pub kafka: Kafka,
+    pub state: State,
+    pub ingest: Ingest,
+    pub inference: Inference,
+    pub log: Log,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    pub data_dir: PathBuf,
+    pub sql: PathBuf,
+    pub model_root: PathBuf,
+    pub flight_addr: SocketAddr,
+    pub http_addr: SocketAddr,
+    pub flight_threads: usize,
+    pub name: String,
+}
+
+/// `[kafka]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kafka {
+    pub broker: Broker,
+    pub bootstrap: String,
+    pub create_topics: bool,
+    pub partitions: i32,
+}
+
+/// Which broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Broker {
+    /// A cluster at `bootstrap`.
+    Kafka,
+    /// In this process; forgets everything at its end.
+    Embedded,
+}
+
+/// `[state]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    pub shards: u16,
+    pub history_hours: u32,
+    pub cache_mib: usize,
+    pub write_buffer_mib: usize,
+}
+
+/// `[ingest]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ingest {
+    pub epoch_max_rows: usize,
+    pub epoch_wait_ms: u64,
+    pub writer_threads: usize,
+    pub archive_flush_ms: u64,
+    pub archive_flush_mib: usize,
+}
+
+/// `[inference]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inference {
+    pub workers: Vec<String>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Plain,
+    Json,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            data_dir: "forebay-data".into(),
+            sql: PathBuf::new(),
+            model_root: ".".into(),
+            flight_addr: SocketAddr::from(([127, 0, 0, 1], 8815)),
+            http_addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            flight_threads: 2,
+            name: "forebay".into(),
+        }
+    }
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self { broker: Broker::Kafka, bootstrap: "127.0.0.1:9092".into(), create_topics: true, partitions: 4 }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { shards: 4, history_hours: 168, cache_mib: 64, write_buffer_mib: 64 }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            epoch_max_rows: EPOCH_MAX_ROWS,
+            epoch_wait_ms: 5,
+            writer_threads: 2,
+            archive_flush_ms: 30_000,
+            archive_flush_mib: 64,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Plain, level: "info".into() }
+    }
+}
+
+impl Settings {
+    /// Read `file` (defaults where None), then the variables that `variable` knows. The result is not yet validated:
+    /// flags come in between.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed, or a variable has the wrong type; the text names file, key or variable.
+    pub fn load(file: Option<&Path>, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let text = match file {
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read settings file {}; give another with --config", path.display()))?,
+            None => String::new(),
+        };
+        let mut table: toml::Table = text.parse().with_context(|| named(file, "is not valid TOML"))?;
+        overlay(&mut table, variable)?;
+        table.try_into().with_context(|| named(file, "has a setting that is not allowed"))
+    }
+
+    /// Refuse values that contradict limits.
+    ///
+    /// # Errors
+    /// Names the setting, its value and its bounds.
+    pub fn validate(&self) -> Result<()> {
+        ensure!(
+            (1..=SHARDS_MAX).contains(&self.state.shards),
+            "state.shards = {} is outside 1..={SHARDS_MAX}",
+            self.state.shards
+        );
+        ensure!(
+            (1..=EPOCH_MAX_ROWS).contains(&self.ingest.epoch_max_rows),
+            "ingest.epoch_max_rows = {} is outside 1..={EPOCH_MAX_ROWS}",
+            self.ingest.epoch_max_rows
+        );
+        ensure!(self.kafka.partitions >= 1, "kafka.partitions = {} is below 1", self.kafka.partitions);
+        ensure!(!self.server.name.is_empty(), "server.name is empty");
+        for (key, value) in [
+            ("ingest.writer_threads", self.ingest.writer_threads),
+            ("server.flight_threads", self.server.flight_threads),
+        ] {
+            ensure!((1..=256).contains(&value), "{key} = {value} is outside 1..=256");
+        }
+        if self.kafka.broker == Broker::Kafka && self.kafka.bootstrap.trim().is_empty() {
+            bail!("kafka.bootstrap is empty; give --bootstrap HOST:PORT or --broker embedded");
+        }
+        Ok(())
+    }
+
+    /// `state.history_hours` in microseconds.
+    #[must_use]
+    pub fn history_us(&self) -> i64 {
+        i64::from(self.state.history_hours) * HOUR_US
+    }
+
+    /// `ingest.epoch_wait_ms`.
+    #[must_use]
+    pub fn epoch_wait(&self) -> Duration {
+        Duration::from_millis(self.ingest.epoch_wait_ms)
+    }
+}
+
+fn named(file: Option<&Path>, what: &str) -> String {
+    file.map_or_else(|| format!("FOREBAY_* {what}"), |path| format!("settings file {} {what}", path.display()))
+}
+
+/// Put `FOREBAY_<SECTION>_<KEY>` over the table. The known keys are those of the defaults, which also give the types.
+fn overlay(table: &mut toml::Table, variable: impl Fn(&str) -> Option<String>) -> Result<()> {
+    let defaults = toml::Table::try_from(Settings::default()).context("defaults are valid TOML")?;
+    for (section, keys) in &defaults {
+        for (key, default) in keys.as_table().into_iter().flatten() {
+            let name = format!("FOREBAY_{}_{}", section.to_uppercase(), key.to_uppercase());
+            let Some(text) = variable(&name) else { continue };
+            let value = match default {
+                toml::Value::Integer(_) => {
+                    text.parse().map(toml::Value::Integer).with_context(|| format!("{name}={text} is not a number"))?
+                }
+                toml::Value::Boolean(_) => {
+                    text.parse().map(toml::Value::Boolean).with_context(|| format!("{name}={text} is not true or false"))?
+                }
+                toml::Value::Array(_) => {
+                    let parts = text.split(',').filter(|p| !p.is_empty()).map(|p| p.trim().into());
+                    toml::Value::Array(parts.collect())
+                }
+                _ => toml::Value::String(text),
+            };
+            let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let Some(section) = section.as_table_mut() else { bail!("setting '{key}' stands outside a section") };
+            section.insert(key.clone(), value);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), text)?;
+        let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Settings::load(Some(file.path()), find)
+    }
+
+    #[test]
+    fn the_shipped_file_holds_the_defaults() -> Result<()> {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/forebay.toml");
+        assert_eq!(Settings::load(Some(&shipped), |_| None)?, Settings::default());
+        Settings::default().validate()
+    }
+
+    #[test]
+    fn a_variable_overrides_the_file() -> Result<()> {
+        let settings = load("[state]\nshards = 2\n", &[
+            ("FOREBAY_STATE_SHARDS", "8"),
+            ("FOREBAY_KAFKA_BOOTSTRAP", "a:1"),
+            ("FOREBAY_INFERENCE_WORKERS", "a:1, b:2"),
+        ])?;
+        assert_eq!((settings.state.shards, settings.kafka.bootstrap.as_str()), (8, "a:1"));
+        assert_eq!(settings.inference.workers, ["a:1", "b:2"]);
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_settings_are_refused_by_name() {
+        let cases: [(&str, &[(&str, &str)], &str); 4] = [
+            ("[state]\nshard = 2\n", &[], "shard"),
+            ("[state]\nshards = 'x'\n", &[], "shards"),
+            ("[state\n", &[], "TOML"),
+            ("", &[("FOREBAY_STATE_SHARDS", "many")], "FOREBAY_STATE_SHARDS"),
+        ];
+        for (text, variables, named) in cases {
+            let error = format!("{:#}", load(text, variables).expect_err("refused"));
+            assert!(error.contains(named), "{error}");
+        }
+        let mut settings = Settings::default();
+        settings.state.shards = 0;
+        assert!(settings.validate().expect_err("refused").to_string().contains("state.shards = 0"));
+    }
+}
