@@ -71,6 +71,8 @@ pub struct PipelineParts {
     pub views: Vec<Arc<dyn CompiledView>>,
     /// All deployments.
     pub deployments: Vec<Deployment>,
+    /// Where the watermarks are shown to readers; outlives one run of the pipeline.
+    pub watermarks: Arc<PublishedWatermarks>,
     /// The monitor and the like.
     pub observers: Vec<Box<dyn BatchObserver>>,
     /// Runs what is async.
@@ -133,8 +135,8 @@ impl Pipeline {
             settings.flush,
             Arc::clone(&counters),
         );
-        let watermarks = Watermarks::recovered(&plan.reached);
-        let published = watermarks.published();
+        let published = Arc::clone(&parts.watermarks);
+        let watermarks = Watermarks::recovered(&plan.reached, parts.watermarks);
         let ingest = Ingest {
             recovered: (0..parts.store.shards()).map(|shard| parts.store.applied(shard)).collect(),
             waiting: recovered_scores(parts.store.as_ref())?,

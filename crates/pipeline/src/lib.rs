@@ -24,5 +24,6 @@ pub mod watermark;
 
 pub use deployment::Deployment;
 pub use error::PipelineError;
-pub use ingest::{Pipeline, PipelineParts, PipelineSettings};
+pub use ingest::{BatchObserver, Pipeline, PipelineParts, PipelineSettings};
 pub use status::{PipelineStatus, SourceStatus};
+pub use watermark::PublishedWatermarks;

@@ -51,7 +51,7 @@ impl Watermarks {
     /// Maxima as recorded by shards: `recovered` holds for each partition the greatest progress any shard has. The reader
     /// starts at or below it; when it gets there, the recorded maximum is taken over.
     #[must_use]
-    pub fn recovered(recovered: &Applied) -> Self {
+    pub fn recovered(recovered: &Applied, published: Arc<PublishedWatermarks>) -> Self {
         let partitions = recovered
             .0
             .iter()
@@ -60,7 +60,7 @@ impl Watermarks {
                 (partition.clone(), state)
             })
             .collect();
-        Self { partitions, published: Arc::default() }
+        Self { partitions, published }
     }
 
     /// Where other threads read the watermarks.
@@ -194,7 +194,7 @@ mod tests {
         let mut recovered = Applied::default();
         let progress = PartitionProgress { next_offset: 2, max_event_time_us: Some(500) };
         recovered.advance(&TopicPartition::new("t", 0), progress);
-        let mut marks = Watermarks::recovered(&recovered);
+        let mut marks = Watermarks::recovered(&recovered, Arc::default());
         assert_eq!(marks.pass(&batch(1, &[90, 130, 120])), vec![None, Some(490), Some(490)]);
     }
 }
