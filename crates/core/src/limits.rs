@@ -39,8 +39,22 @@ pub const RESPONSE_MAX_BYTES: usize = 16 << 20;
 pub const REQUEST_MAX_DEPTH: usize = 32;
 /// Requests in flight on one DoExchange stream.
 pub const EXCHANGE_MAX_IN_FLIGHT: usize = 256;
+/// Requests of many rows under way at once on one DoExchange stream; at the bound the stream is not read.
+pub const EXCHANGE_MAX_LARGE_IN_FLIGHT: usize = 4;
+/// Requests of many rows under way at once on one listener; more are refused.
+pub const LARGE_READS_MAX: usize = 64;
+/// How long a stream may stay open before its first message, milliseconds.
+pub const FIRST_MESSAGE_MAX_MS: u64 = 10_000;
+/// Connections of one listener; more wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 1_024;
 /// Streams of one connection.
 pub const CONNECTION_MAX_STREAMS: u32 = 128;
+/// Headers of one request, bytes.
+pub const HEADERS_MAX_BYTES: u32 = 16 << 10;
+/// How long the headers of one HTTP request may take, milliseconds.
+pub const HEADERS_MAX_MS: u64 = 10_000;
+/// Threads that serve one gRPC listener.
+pub const SERVING_THREADS_MAX: usize = 64;
 /// Longest deadline a request may ask for, milliseconds.
 pub const REQUEST_DEADLINE_MAX_MS: u64 = 60_000;
 /// Rows of one training-set spine.
@@ -55,9 +69,53 @@ pub const MODEL_MAX_TREES: usize = 100_000;
 pub const MODEL_MAX_NODES_PER_TREE: usize = 1 << 22;
 /// Features of one model.
 pub const MODEL_MAX_FEATURES: usize = 4_096;
+/// Splits on the longest path of one tree.
+pub const MODEL_MAX_DEPTH: usize = 1_024;
+/// Manifest of a model version, bytes.
+pub const MODEL_MANIFEST_MAX_BYTES: usize = 4 << 20;
+/// Golden rows of a model version, bytes.
+pub const MODEL_GOLDEN_MAX_BYTES: usize = 64 << 20;
+/// Fewest golden rows with which a model version becomes READY.
+pub const MODEL_GOLDEN_MIN_ROWS: usize = 256;
+/// Model versions loaded in one process.
+pub const MODELS_MAX: usize = 256;
+/// Rows of one batch that a worker scores; bigger ones are split.
+pub const WORKER_BATCH_MAX_ROWS: usize = 8_192;
+/// One message between server and worker, bytes.
+pub const WORKER_MESSAGE_MAX_BYTES: usize = 64 << 20;
+/// Rows in flight on one stream to a worker.
+pub const WORKER_CREDIT_ROWS: usize = 65_536;
+/// Workers that one server knows.
+pub const WORKERS_MAX: usize = 1_024;
+/// One registration of a worker, bytes.
+pub const WORKER_REGISTRATION_MAX_BYTES: usize = 64 << 10;
 /// Records waiting in the outbox of one shard before ingest pauses.
 pub const OUTBOX_MAX_RECORDS: usize = 100_000;
 /// Bins that a monitor keeps per column.
 pub const MONITOR_MAX_BINS: usize = 512;
 /// Predictions that wait for a label, per monitor.
 pub const MONITOR_MAX_PENDING: usize = 10_000_000;
+/// Columns that a monitor watches, the score among them.
+pub const MONITOR_MAX_COLUMNS: usize = 512;
+/// Values of a categorical column that have a bin of their own.
+pub const MONITOR_MAX_CATEGORIES: usize = 100;
+/// Further values of a categorical column that a reference lists, to tell OTHER from UNSEEN.
+pub const MONITOR_MAX_OTHER_VALUES: usize = 65_536;
+/// Length of a category with a bin of its own, bytes.
+pub const MONITOR_MAX_CATEGORY_BYTES: usize = 256;
+/// Windows of the reference that a threshold is calibrated on.
+pub const MONITOR_MAX_CALIBRATION_WINDOWS: usize = 10_000;
+/// (Model version, role) pairs that a monitor keeps apart.
+pub const MONITOR_MAX_SERIES: usize = 64;
+/// Closed windows that a monitor keeps for one series; older ones live on in the totals alone.
+pub const MONITOR_MAX_WINDOWS: usize = 512;
+/// Panes of windows that are still open, for one series.
+pub const MONITOR_MAX_OPEN_PANES: usize = 4_096;
+/// Labels that wait for a prediction, per monitor.
+pub const MONITOR_MAX_PENDING_LABELS: usize = 10_000_000;
+/// Predictions, and labels, that share one join key.
+pub const MONITOR_MAX_PER_KEY: usize = 1_024;
+/// Partitions (of each deployment, version and role) whose offsets a monitor remembers to drop repeats.
+pub const MONITOR_MAX_PARTITIONS: usize = 4_096;
+/// Blocks of 65,536 offsets that are remembered of one such partition; a lower offset counts as a repeat.
+pub const MONITOR_MAX_OFFSET_BLOCKS: usize = 1_024;
