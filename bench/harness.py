@@ -1,0 +1,90 @@
+"""The one harness of all benchmarks: runs a workload, prints its table, writes its results file.
+
+A workload is bench/workloads/NAME.py with `run(bench)`; it calls bench.figure(system, name, value, unit) for what it
+measured (us, peers and floors alike) and bench.goal(name, goal, value, unit, met) for every goal asked of it.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def output(*command):
+    try:
+        return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def machine():
+    info = pathlib.Path("/proc/cpuinfo").read_text()
+    model = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "?")
+    memory_kib = int(pathlib.Path("/proc/meminfo").read_text().split()[1])
+    return {"cpu": model, "cores": os.cpu_count(), "memory_gib": round(memory_kib / 2**20, 1), "kernel": platform.release()}
+
+
+class Bench:
+    """What a workload reports to."""
+
+    def __init__(self, workload, quick):
+        self.workload, self.quick = workload, quick
+        self.figures, self.goals = [], []
+        self.binary = os.environ["FOREBAY_BIN"]
+        self.examples = pathlib.Path(os.environ["FOREBAY_EXAMPLES"])
+        self.kafka = os.environ["FOREBAY_TEST_KAFKA"]
+
+    def figure(self, system, name, value, unit):
+        self.figures.append({"system": system, "name": name, "value": value, "unit": unit})
+        print(f"  {system:<22} {name:<44} {value:>14,.3f} {unit}", flush=True)
+
+    def goal(self, name, goal, value, unit, met):
+        self.goals.append({"name": name, "goal": goal, "value": value, "unit": unit, "met": bool(met)})
+
+    def write(self):
+        result = {
+            "workload": self.workload,
+            "quick": self.quick,
+            "commit": output("git", "rev-parse", "HEAD"),
+            "uncommitted_changes": bool(output("git", "status", "--porcelain")),
+            "profile": os.environ["FOREBAY_BENCH_PROFILE"],
+            "machine": machine(),
+            "versions": {
+                "forebay": output(self.binary, "--version"),
+                "rustc": output("rustc", "--version"),
+                "kafka": "4.1.0",
+                "java": (subprocess.run(["java", "-version"], capture_output=True, text=True).stderr.splitlines() or ["?"])[0],
+            },
+            "figures": self.figures,
+            "goals": self.goals,
+        }
+        path = ROOT / "bench" / "results" / (self.workload + (".quick" if self.quick else "") + ".json")
+        path.write_text(json.dumps(result, indent=2) + "\n")
+        print("\n  goals")
+        for goal in self.goals:
+            print(f"  {'met ' if goal['met'] else 'MISS'}  {goal['name']:<50} goal {goal['goal']:>12,} "
+                  f"got {goal['value']:>14,.1f} {goal['unit']}")
+        print(f"\n  written to {path.relative_to(ROOT)}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("workload")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    path = ROOT / "bench" / "workloads" / f"{args.workload}.py"
+    spec = importlib.util.spec_from_file_location(args.workload, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    bench = Bench(args.workload, args.quick)
+    module.run(bench)
+    bench.write()
+
+
+if __name__ == "__main__":
+    main()
