@@ -1,0 +1,71 @@
+//! The `Scorer` port over the models of this process: what `forebay demo` and a server without workers use.
+//!
+//! Small batches are scored where they are; large ones go to tokio's blocking threads when there is a runtime, so that a
+//! server's async threads are never held for long.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use forebay_core::ports::{Scorer, Scores};
+use forebay_core::{ErrorKind, PortResult};
+use tokio::runtime::Handle;
+
+use crate::error::{InferError, Result};
+use crate::model::{ModelStore, RawScores};
+
+/// Tree walks that may run on an async thread (a walk of six levels takes about 20 ns).
+const INLINE_MAX_WALKS: usize = 20_000;
+
+/// Scores with the models of a [`ModelStore`].
+#[derive(Debug, Clone)]
+pub struct LocalScorer {
+    store: Arc<ModelStore>,
+    threads: usize,
+}
+
+impl LocalScorer {
+    /// Over `store`, large batches on all cores.
+    #[must_use]
+    pub fn new(store: Arc<ModelStore>) -> Self {
+        Self::with_threads(store, available_parallelism().map_or(1, usize::from))
+    }
+
+    /// Over `store`, large batches on up to `threads` threads (at least one).
+    #[must_use]
+    pub fn with_threads(store: Arc<ModelStore>, threads: usize) -> Self {
+        Self { store, threads: threads.max(1) }
+    }
+
+    /// The models behind it.
+    #[must_use]
+    pub fn store(&self) -> &Arc<ModelStore> {
+        &self.store
+    }
+
+    /// Score, blocking the calling thread. Rows keep their order and their bits whatever the batch.
+    ///
+    /// # Errors
+    /// Unknown model or version; a missing or mistyped feature.
+    pub fn score_blocking(&self, model: &str, version: u32, features: &RecordBatch) -> Result<RawScores> {
+        self.store.get(model, version)?.score(features, self.threads)
+    }
+}
+
+#[async_trait]
+impl Scorer for LocalScorer {
+    async fn score(&self, model: &str, version: u32, features: RecordBatch) -> PortResult<Scores> {
+        let loaded = self.store.get(model, version)?;
+        let walks = loaded.forest().trees().saturating_mul(features.num_rows());
+        let threads = self.threads;
+        let raw = match Handle::try_current() {
+            Ok(runtime) if walks > INLINE_MAX_WALKS => runtime
+                .spawn_blocking(move || loaded.score(&features, threads))
+                .await
+                .unwrap_or_else(|_| Err(InferError::worker(ErrorKind::Internal, "scoring was cut off")))?,
+            _ => loaded.score(&features, threads)?,
+        };
+        Ok(raw.into())
+    }
+}

@@ -1,0 +1,264 @@
+//! The model versions of one process: name and version -> state, and the READY ones for scoring.
+//!
+//! LOADING -> VERIFYING -> READY -> DRAINING -> UNLOADED, or UNAVAILABLE with its reason. A version is immutable: loading
+//! the same content again changes nothing, another content under the same number is refused. A version that is unloaded
+//! drains while somebody still scores with it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use forebay_core::definition::ModelDef;
+use forebay_core::limits::MODELS_MAX;
+use forebay_core::view::ServiceSpec;
+use parking_lot::RwLock;
+
+use super::version::{ModelVersion, Unverified};
+use crate::error::{InferError, Result};
+
+/// Name and number of a model version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelId {
+    /// Model.
+    pub model: String,
+    /// Version, from 1.
+    pub version: u32,
+}
+
+impl ModelId {
+    /// `model` at `version`.
+    pub fn new(model: impl Into<String>, version: u32) -> Self {
+        Self { model: model.into(), version }
+    }
+}
+
+impl std::fmt::Display for ModelId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} version {}", self.model, self.version)
+    }
+}
+
+/// Where a version stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelState {
+    /// It cannot be served, and why.
+    Unavailable(String),
+    /// Its files are read and checked.
+    Loading,
+    /// Its golden rows are tried.
+    Verifying,
+    /// It scores.
+    Ready,
+    /// It is unloaded and still in use.
+    Draining,
+    /// It is gone.
+    Unloaded,
+}
+
+impl ModelState {
+    /// As in metrics and metadata.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "UNAVAILABLE",
+            Self::Loading => "LOADING",
+            Self::Verifying => "VERIFYING",
+            Self::Ready => "READY",
+            Self::Draining => "DRAINING",
+            Self::Unloaded => "UNLOADED",
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Entry {
+    Unavailable(String),
+    Loading,
+    Verifying,
+    Ready(Arc<ModelVersion>),
+    Leaving(Weak<ModelVersion>),
+}
+
+/// The versions that this process has loaded.
+#[derive(Debug, Default)]
+pub struct ModelStore {
+    entries: RwLock<BTreeMap<ModelId, Entry>>,
+}
+
+impl ModelStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Load the version directory `directory`, which must hold `id`, and make it READY. Blocking: reads files.
+    ///
+    /// # Errors
+    /// What is wrong with it, which also becomes the state; another content than the one that is loaded.
+    pub fn load(&self, directory: &Path, id: &ModelId) -> Result<Arc<ModelVersion>> {
+        let loaded = self.begin(id)?;
+        let result = self.read(directory, id);
+        let mut entries = self.entries.write();
+        match (result, loaded) {
+            (Ok(version), Some(loaded)) if loaded.digest() != version.digest() => Err(InferError::VersionDiffers {
+                model: id.model.clone(),
+                version: id.version,
+                loaded: loaded.digest().to_owned(),
+                offered: version.digest().to_owned(),
+            }),
+            (Ok(_), Some(loaded)) => Ok(loaded),
+            (Ok(version), None) => {
+                let version = Arc::new(version);
+                entries.insert(id.clone(), Entry::Ready(Arc::clone(&version)));
+                tracing::info!(model = id.model, version = id.version, digest = version.digest(), "model READY");
+                Ok(version)
+            }
+            // The loaded one goes on serving.
+            (Err(error), Some(_)) => Err(error),
+            (Err(error), None) => {
+                tracing::warn!(model = id.model, version = id.version, %error, "model UNAVAILABLE");
+                entries.insert(id.clone(), Entry::Unavailable(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// The READY version of this id, or mark it LOADING.
+    fn begin(&self, id: &ModelId) -> Result<Option<Arc<ModelVersion>>> {
+        let mut entries = self.entries.write();
+        if let Some(Entry::Ready(version)) = entries.get(id) {
+            return Ok(Some(Arc::clone(version)));
+        }
+        if !entries.contains_key(id) && entries.len() >= MODELS_MAX {
+            return Err(InferError::limit(format!("{id} would be one more model"), "MODELS_MAX", MODELS_MAX));
+        }
+        entries.insert(id.clone(), Entry::Loading);
+        Ok(None)
+    }
+
+    fn read(&self, directory: &Path, id: &ModelId) -> Result<ModelVersion> {
+        let read = Unverified::read(directory)?;
+        let manifest = read.manifest();
+        if manifest.model != id.model || manifest.version != id.version {
+            let what = format!("is of {}, asked for was {id}", manifest.title());
+            return Err(InferError::Manifest { path: directory.join(super::manifest::MANIFEST_FILE), what });
+        }
+        if let Some(entry @ Entry::Loading) = self.entries.write().get_mut(id) {
+            *entry = Entry::Verifying;
+        }
+        read.verify()
+    }
+
+    /// Load what `CREATE MODEL` names and check it against the service that it reads. `base` is what a relative path is
+    /// relative to.
+    ///
+    /// # Errors
+    /// As [`ModelStore::load`]; the service lacks a feature, or its fingerprint is another one. Then the version is
+    /// UNAVAILABLE.
+    pub fn open(&self, definition: &ModelDef, base: &Path, service: &ServiceSpec) -> Result<Arc<ModelVersion>> {
+        let id = ModelId::new(&definition.name, definition.version);
+        let directory: PathBuf = base.join(&definition.path);
+        let version = self.load(&directory, &id)?;
+        if let Err(error) = version.check_service(service) {
+            self.entries.write().insert(id, Entry::Unavailable(error.to_string()));
+            return Err(error);
+        }
+        Ok(version)
+    }
+
+    /// Load every `<root>/<model>/<version>/` that has a manifest; what cannot be loaded becomes UNAVAILABLE.
+    ///
+    /// # Errors
+    /// `root` cannot be listed.
+    pub fn load_all(&self, root: &Path) -> Result<()> {
+        for model in subdirectories(root)? {
+            for version in subdirectories(&model)? {
+                let (Some(name), Some(number)) = (file_name(&model), file_name(&version)) else { continue };
+                let Ok(number) = number.parse() else { continue };
+                if version.join(super::manifest::MANIFEST_FILE).is_file() {
+                    // The failure is the entry's state and in the log.
+                    self.load(&version, &ModelId::new(name, number)).ok();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The READY version.
+    ///
+    /// # Errors
+    /// Unknown, or why it is not READY.
+    pub fn get(&self, model: &str, version: u32) -> Result<Arc<ModelVersion>> {
+        let id = ModelId::new(model, version);
+        let entries = self.entries.read();
+        match entries.get(&id) {
+            Some(Entry::Ready(version)) => Ok(Arc::clone(version)),
+            Some(Entry::Unavailable(reason)) => Err(InferError::worker(
+                forebay_core::ErrorKind::FailedPrecondition,
+                format!("{id} is UNAVAILABLE: {reason}"),
+            )),
+            Some(Entry::Loading | Entry::Verifying) => {
+                Err(InferError::worker(forebay_core::ErrorKind::Unavailable, format!("{id} is not READY yet")))
+            }
+            Some(Entry::Leaving(_)) | None => {
+                let ready = entries.iter().filter(|(_, e)| matches!(e, Entry::Ready(_)));
+                let known: Vec<String> = ready.map(|(id, _)| id.to_string()).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Err(InferError::UnknownModel { model: id.model, version: id.version, known })
+            }
+        }
+    }
+
+    /// Ids of the READY versions.
+    #[must_use]
+    pub fn ready(&self) -> Vec<ModelId> {
+        let entries = self.entries.read();
+        entries.iter().filter(|(_, e)| matches!(e, Entry::Ready(_))).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Take the version out of service; those who score with it finish.
+    pub fn unload(&self, id: &ModelId) {
+        let mut entries = self.entries.write();
+        if let Some(entry) = entries.get_mut(id) {
+            let leaving = match entry {
+                Entry::Ready(version) => Arc::downgrade(version),
+                _ => Weak::new(),
+            };
+            *entry = Entry::Leaving(leaving);
+        }
+    }
+
+    /// Every version that was ever asked for, with its state.
+    #[must_use]
+    pub fn states(&self) -> Vec<(ModelId, ModelState)> {
+        let state = |entry: &Entry| match entry {
+            Entry::Unavailable(reason) => ModelState::Unavailable(reason.clone()),
+            Entry::Loading => ModelState::Loading,
+            Entry::Verifying => ModelState::Verifying,
+            Entry::Ready(_) => ModelState::Ready,
+            Entry::Leaving(version) if version.strong_count() > 0 => ModelState::Draining,
+            Entry::Leaving(_) => ModelState::Unloaded,
+        };
+        self.entries.read().iter().map(|(id, entry)| (id.clone(), state(entry))).collect()
+    }
+}
+
+fn file_name(path: &Path) -> Option<&str> {
+    path.file_name().and_then(|name| name.to_str())
+}
+
+/// Directories in `root`, sorted.
+fn subdirectories(root: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |source| InferError::Io { path: root.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,82 @@
+//! Which worker gets the next batch: a pure decision over facts already read. Power of two choices by predicted
+//! completion; credits bound what is in flight, so that stale figures cannot herd batches onto one worker.
+
+use crate::random::SplitMix64;
+
+/// What is known of one worker that may take the batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    /// Rows sent and not answered, or waiting there for others, whichever is more.
+    pub(super) pending_rows: u64,
+    /// Rows that this pool has in flight there.
+    pub(super) in_flight_rows: u64,
+    /// Cost of one row; 0 when nothing was measured yet.
+    pub(super) us_per_row: f64,
+    /// Cost of one batch beside its rows.
+    pub(super) fixed_us: f64,
+}
+
+impl Candidate {
+    /// When a batch of `rows` would be back, microseconds from now.
+    fn predicted_us(&self, rows: u64) -> f64 {
+        (self.pending_rows + rows) as f64 * self.us_per_row + self.fixed_us
+    }
+
+    /// A worker with nothing in flight takes any batch, so that a batch larger than the credits is not stuck.
+    fn has_credit(&self, rows: u64, credit_rows: u64) -> bool {
+        self.in_flight_rows == 0 || self.in_flight_rows + rows <= credit_rows
+    }
+}
+
+/// Index of the worker that takes a batch of `rows`; None when none has the credit.
+pub(super) fn choose(candidates: &[Candidate], rows: u64, credit_rows: u64, random: &mut SplitMix64) -> Option<usize> {
+    let open: Vec<usize> = (0..candidates.len()).filter(|i| candidates[*i].has_credit(rows, credit_rows)).collect();
+    if open.len() < 2 {
+        return open.first().copied();
+    }
+    // The remainders are below the lengths, which fit usize.
+    let first = (random.next() % open.len() as u64) as usize;
+    let step = (random.next() % (open.len() as u64 - 1)) as usize + 1;
+    let (one, other) = (open[first], open[(first + step) % open.len()]);
+    let later = candidates[other].predicted_us(rows) < candidates[one].predicted_us(rows);
+    Some(if later { other } else { one })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Candidate, SplitMix64, choose};
+
+    fn worker(pending_rows: u64, us_per_row: f64) -> Candidate {
+        Candidate { pending_rows, in_flight_rows: pending_rows, us_per_row, fixed_us: 100.0 }
+    }
+
+    #[test]
+    fn of_two_the_one_that_answers_first_is_chosen() {
+        let mut random = SplitMix64::new(1);
+        for _ in 0..50 {
+            assert_eq!(choose(&[worker(1_000, 1.0), worker(10, 1.0)], 64, 65_536, &mut random), Some(1));
+            // Twice the queue at a quarter of the cost is still sooner.
+            assert_eq!(choose(&[worker(2_000, 1.0), worker(1_000, 4.0)], 64, 65_536, &mut random), Some(0));
+        }
+    }
+
+    #[test]
+    fn the_slowest_of_many_is_never_chosen_and_equals_share() {
+        let mut random = SplitMix64::new(7);
+        let workers = [worker(10, 1.0), worker(10, 1.0), worker(10, 50.0), worker(10, 1.0)];
+        let mut taken = [0; 4];
+        for _ in 0..4_000 {
+            taken[choose(&workers, 64, 65_536, &mut random).expect("credit")] += 1;
+        }
+        assert_eq!(taken[2], 0);
+        assert!([taken[0], taken[1], taken[3]].iter().all(|n| *n > 1_000), "{taken:?}");
+    }
+
+    #[test]
+    fn without_credit_nobody_is_chosen_but_an_idle_worker_takes_any_batch() {
+        let mut random = SplitMix64::new(3);
+        assert_eq!(choose(&[worker(65_500, 1.0), worker(65_536, 1.0)], 64, 65_536, &mut random), None);
+        assert_eq!(choose(&[worker(65_536, 1.0), worker(0, 9.0)], 100_000, 65_536, &mut random), Some(1));
+        assert_eq!(choose(&[], 1, 65_536, &mut random), None);
+    }
+}
