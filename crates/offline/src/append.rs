@@ -1,0 +1,141 @@
+//! Exactly-once append (the scheme: read the marks, drop what they cover, write the file, commit file and marks together,
+//! and after any failure read the log again before deciding). Kafka's offsets are the only memory: a process that dies
+//! anywhere here leaves at most a file that no table names.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use deltalake::kernel::transaction::CommitProperties;
+use deltalake::kernel::{Action, Add, Transaction};
+use forebay_core::progress::Applied;
+use forebay_core::time::Micros;
+use object_store::path::Path;
+use object_store::{ObjectStore, PutMode, PutOptions};
+use serde_json::Value;
+
+use crate::archive::DeltaArchive;
+use crate::error::OfflineError;
+use crate::file::DataFile;
+use crate::marks::{Outcome, commit_info, judge};
+use crate::rows;
+use crate::table::{Current, Table, commit};
+
+/// Commits of unrelated writers that one append steps aside for before it gives up.
+const TRIES: u32 = 5;
+
+/// What one append is about to commit.
+struct Prepared {
+    /// `forebay.commit`: names this try in the log.
+    id: String,
+    add: Option<Add>,
+    transactions: Vec<Transaction>,
+    rows: u64,
+}
+
+impl DeltaArchive {
+    /// Append `batches` and move the marks to `up_to`; returns the number of rows that were new.
+    pub(crate) async fn append_rows(
+        &self,
+        table: &Table,
+        batches: &[RecordBatch],
+        up_to: &Applied,
+    ) -> Result<u64, OfflineError> {
+        let rows = rows::align(&table.name, &table.schema, batches, up_to)?;
+        let mut current = table.current.lock().await;
+        current.check_fence(table)?;
+        let mut tries = 0;
+        loop {
+            current.refresh_as(table, self.owner()).await?;
+            let Some(prepared) = self.prepare(table, &current, &rows, up_to).await? else { return Ok(0) };
+            let properties = CommitProperties::default()
+                .with_application_transactions(prepared.transactions)
+                .with_cleanup_expired_logs(Some(false))
+                .with_metadata([
+                    (commit_info::OWNER.to_owned(), Value::from(self.owner())),
+                    (commit_info::COMMIT.to_owned(), Value::from(prepared.id.as_str())),
+                ]);
+            let actions = prepared.add.into_iter().map(Action::Add).collect();
+            let Err(error) = commit(table, &current.state, properties, actions).await else {
+                // The commit is in the log; if reading it back fails, the next append reads it.
+                if let Err(error) = current.refresh(table).await {
+                    tracing::warn!(table = %table.name, %error, "the log cannot be read after a commit");
+                }
+                return Ok(prepared.rows);
+            };
+            let facts = current
+                .refresh(table)
+                .await
+                .map_err(|source| OfflineError::MaybeWritten { table: table.name.clone(), source: Box::new(source) })?;
+            match judge(&facts, self.owner(), &prepared.id) {
+                Outcome::Landed => return Ok(prepared.rows),
+                fenced @ Outcome::Fenced(_) => {
+                    current.note(fenced);
+                    current.check_fence(table)?;
+                }
+                Outcome::Absent => {
+                    tries += 1;
+                    if tries == TRIES || facts.is_empty() {
+                        return Err(OfflineError::delta(&table.name, "append to", error));
+                    }
+                    tracing::info!(table = %table.name, %error, "another writer was first; the append starts again");
+                }
+            }
+        }
+    }
+
+    /// Drop what the marks cover, write the rest. None when there is nothing to commit.
+    async fn prepare(
+        &self,
+        table: &Table,
+        current: &Current,
+        rows: &RecordBatch,
+        up_to: &Applied,
+    ) -> Result<Option<Prepared>, OfflineError> {
+        let fresh = rows::above(&table.name, rows, &current.marks)?;
+        let moves = current.marks.moves(up_to);
+        if moves.is_empty() {
+            // Rows above a mark lie below `up_to`, which then moves the mark: without moves there are no rows.
+            return Ok(None);
+        }
+        let now_us = self.clock().now_us();
+        let now_ms = now_us.div_euclid(1_000);
+        let transaction = |app_id: &str, version: i64| Transaction::new_with_last_update(app_id, version, Some(now_ms));
+        let mut transactions: Vec<Transaction> =
+            moves.iter().map(|(partition, next)| transaction(&current.marks.app_id(partition), *next)).collect();
+        let id = self.next_commit_id();
+        let mut add = None;
+        if fresh.num_rows() > 0 {
+            let ingest_time_us = now_us.max(current.marks.ingest_time_us().unwrap_or(Micros::MIN));
+            transactions.push(transaction(current.marks.ingest_time_app_id(), ingest_time_us));
+            let name = format!("part-{id}.zstd.parquet");
+            let file = self.encode(table, &fresh, ingest_time_us).await?;
+            put_new(table, &name, &file).await?;
+            add = Some(file.add(&name, now_ms));
+        }
+        Ok(Some(Prepared { id, add, transactions, rows: fresh.num_rows() as u64 }))
+    }
+
+    async fn encode(
+        &self,
+        table: &Table,
+        fresh: &RecordBatch,
+        ingest_time_us: Micros,
+    ) -> Result<DataFile, OfflineError> {
+        let full = rows::with_ingest_time(&table.name, fresh, &table.schema, ingest_time_us)?;
+        let (sorted, by) = rows::sort(&table.name, &full, &self.order(table))?;
+        let failed = |source| OfflineError::Encode { table: table.name.clone(), source };
+        // Sorting and compressing a flush takes up to a second: not on the threads that others wait for.
+        let encoded = tokio::task::spawn_blocking(move || DataFile::encode(&sorted, &by)).await;
+        encoded.map_err(|e| failed(parquet::errors::ParquetError::External(Box::new(e))))?.map_err(failed)
+    }
+}
+
+async fn put_new(table: &Table, name: &str, file: &DataFile) -> Result<(), OfflineError> {
+    let store: Arc<dyn ObjectStore> = table.log.0.object_store(None);
+    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    store
+        .put_opts(&Path::from(name), file.bytes.clone().into(), options)
+        .await
+        .map(|_| ())
+        .map_err(|source| OfflineError::Store { action: "write", path: format!("{}/{name}", table.name), source })
+}

@@ -1,0 +1,262 @@
+//! [`DeltaArchive`]: the archive of one deployment under one root, one Delta table a directory. Knows which tables are
+//! open, who this process is and what time it is; the work on a table is in `append`, `table` and `sweep`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU64;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
+use forebay_core::PortResult;
+use forebay_core::ports::{Archive, TableSnapshot};
+use forebay_core::progress::Applied;
+use forebay_core::time::Clock;
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use url::Url;
+
+use crate::durable::DurableLocal;
+use crate::error::OfflineError;
+use crate::schema;
+use crate::table::Table;
+
+/// Longest name of a table, a deployment or an owner, bytes.
+const NAME_MAX_BYTES: usize = 128;
+
+/// What an archive needs to know.
+#[derive(Debug, Clone)]
+pub struct ArchiveSettings {
+    /// Name of the deployment: scope of the offsets in the tables. Letters, digits, `_`, `-`, `.`.
+    pub deployment: String,
+    /// Name of this process, different at every start (a random UUID): whose commits are whose, and part of file names.
+    pub owner: String,
+    /// Commits between two checkpoints of a table's log.
+    pub checkpoint_interval: NonZeroU64,
+}
+
+impl ArchiveSettings {
+    /// Settings with a checkpoint each 100 commits.
+    #[must_use]
+    pub fn new(deployment: impl Into<String>, owner: impl Into<String>) -> Self {
+        Self {
+            deployment: deployment.into(),
+            owner: owner.into(),
+            checkpoint_interval: NonZeroU64::new(100).unwrap_or(NonZeroU64::MIN),
+        }
+    }
+}
+
+/// The Delta archive of one deployment.
+pub struct DeltaArchive {
+    root: Url,
+    store: Arc<dyn ObjectStore>,
+    settings: ArchiveSettings,
+    clock: Arc<dyn Clock>,
+    commits: AtomicU64,
+    orders: Mutex<BTreeMap<String, Vec<String>>>,
+    /// Held while a table is opened, so that it is opened once.
+    tables: tokio::sync::Mutex<BTreeMap<String, Arc<Table>>>,
+}
+
+impl fmt::Debug for DeltaArchive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeltaArchive({}, {}, {})", self.root, self.settings.deployment, self.settings.owner)
+    }
+}
+
+impl DeltaArchive {
+    /// The archive in the local directory `root`, which is made when it is missing. What it commits survives a power cut.
+    ///
+    /// # Errors
+    /// The directory cannot be made; a name that a path cannot have.
+    pub fn open(root: &FilePath, settings: ArchiveSettings, clock: Arc<dyn Clock>) -> Result<Self, OfflineError> {
+        let failed = |e: std::io::Error| OfflineError::Store {
+            action: "make the archive directory",
+            path: root.display().to_string(),
+            source: object_store::Error::Generic { store: "DeltaArchive", source: Box::new(e) },
+        };
+        std::fs::create_dir_all(root).map_err(failed)?;
+        let directory = root.canonicalize().map_err(failed)?;
+        let root = Url::from_directory_path(&directory).map_err(|()| OfflineError::Unfit {
+            what: format!("directory `{}`", directory.display()),
+            why: "it is no URL; use an absolute path".to_owned(),
+        })?;
+        Self::with_store(root, Arc::new(DurableLocal::new()), settings, clock)
+    }
+
+    /// The archive below `root` in `store`, whose own root is the file system's (`file:///`) or the bucket's. A store that
+    /// does not fsync, or that ignores conditional puts, loses what this crate promises.
+    ///
+    /// # Errors
+    /// A name that a path cannot have.
+    pub fn with_store(
+        root: Url,
+        store: Arc<dyn ObjectStore>,
+        settings: ArchiveSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OfflineError> {
+        check_name("deployment", &settings.deployment)?;
+        check_name("owner", &settings.owner)?;
+        Ok(Self {
+            root,
+            store,
+            settings,
+            clock,
+            commits: AtomicU64::new(0),
+            orders: Mutex::new(BTreeMap::new()),
+            tables: tokio::sync::Mutex::new(BTreeMap::new()),
+        })
+    }
+
+    /// Sort the rows of future appends to `table` by these columns (a source's key columns and its event time, say) before
+    /// the place in the log. Without it: by the first TIMESTAMP NOT NULL column.
+    pub fn set_order(&self, table: &str, columns: Vec<String>) {
+        self.orders.lock().insert(table.to_owned(), columns);
+    }
+
+    pub(crate) fn order(&self, table: &Table) -> Vec<String> {
+        self.orders.lock().get(&table.name).cloned().unwrap_or_else(|| schema::default_order(&table.schema))
+    }
+
+    pub(crate) fn owner(&self) -> &str {
+        &self.settings.owner
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// Name of the next try of a commit: unique, since the owner's is.
+    pub(crate) fn next_commit_id(&self) -> String {
+        format!("{}-{:08}", self.settings.owner, self.commits.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn log_store(&self, name: &str) -> Result<LogStoreRef, OfflineError> {
+        check_name("table", name)?;
+        let location = self.root.join(&format!("{name}/")).map_err(|e| OfflineError::Unfit {
+            what: format!("table `{name}`"),
+            why: format!("its directory is no URL: {e}"),
+        })?;
+        logstore_with(Arc::clone(&self.store), &location, StorageConfig::default())
+            .map_err(|e| OfflineError::delta(name, "reach", e))
+    }
+
+    /// The open table `name`; one that is on disk is opened as it is.
+    pub(crate) async fn table(&self, name: &str) -> Result<Arc<Table>, OfflineError> {
+        let mut tables = self.tables.lock().await;
+        if let Some(table) = tables.get(name) {
+            return Ok(Arc::clone(table));
+        }
+        let log = self.log_store(name)?;
+        if !log.is_delta_table_location().await.map_err(|e| OfflineError::delta(name, "look for", e))? {
+            return Err(OfflineError::UnknownTable { table: name.to_owned() });
+        }
+        let table = Arc::new(Table::load(name, log, &self.settings.deployment, None).await?);
+        tables.insert(name.to_owned(), Arc::clone(&table));
+        Ok(table)
+    }
+
+    async fn open_as(&self, name: &str, schema: &SchemaRef) -> Result<(), OfflineError> {
+        let log = self.log_store(name)?;
+        let wanted = schema::table_schema(name, schema)?;
+        let mut tables = self.tables.lock().await;
+        if let Some(table) = tables.get(name) {
+            let (have, want) = (schema::delta_schema(name, &table.schema)?, schema::delta_schema(name, &wanted)?);
+            return match schema::difference(&have, &want) {
+                Some(difference) => Err(OfflineError::SchemaDiffers { table: name.to_owned(), difference }),
+                None => Ok(()),
+            };
+        }
+        Table::create(name, &log, &wanted, self.settings.checkpoint_interval.get()).await?;
+        let table = Table::load(name, log, &self.settings.deployment, Some(&wanted)).await?;
+        tables.insert(name.to_owned(), Arc::new(table));
+        Ok(())
+    }
+
+    async fn snapshot_of(&self, name: &str) -> Result<TableSnapshot, OfflineError> {
+        let table = self.table(name).await?;
+        let mut current = table.current.lock().await;
+        self.refresh(&table, &mut current).await?;
+        let mut files = Vec::new();
+        let mut rows = 0;
+        for file in current.state.log_data() {
+            if file.deletion_vector_descriptor().is_some() {
+                return Err(OfflineError::unsupported(name, "it has deletion vectors; rewrite it without them"));
+            }
+            let counted = file.num_records().ok_or_else(|| {
+                OfflineError::unsupported(name, format!("file {} has no row count in the log", file.path()))
+            })?;
+            rows += counted as u64;
+            files.push(local_path(&table, &file.path())?);
+        }
+        // The log lists the newest first; the oldest first is the order of arrival.
+        files.reverse();
+        Ok(TableSnapshot {
+            version: i64::try_from(current.state.version()).unwrap_or(i64::MAX),
+            schema: Arc::clone(&table.schema),
+            files,
+            rows,
+            applied: current.marks.applied(),
+        })
+    }
+
+    async fn progress_of(&self, name: &str) -> Result<Applied, OfflineError> {
+        let table = self.table(name).await?;
+        let mut current = table.current.lock().await;
+        self.refresh(&table, &mut current).await?;
+        Ok(current.marks.applied())
+    }
+
+    /// Read what is new, and remember a fence without failing for it: reading goes on.
+    pub(crate) async fn refresh(&self, table: &Table, current: &mut crate::table::Current) -> Result<(), OfflineError> {
+        let facts = current.refresh(table).await?;
+        current.note(crate::marks::judge(&facts, self.owner(), ""));
+        Ok(())
+    }
+}
+
+/// The file at `path` of the log, as a path of this machine.
+pub(crate) fn local_path(table: &Table, path: &str) -> Result<PathBuf, OfflineError> {
+    let not_local = || OfflineError::unsupported(&table.name, format!("file {path} is not in a local directory"));
+    if path.contains("://") {
+        return Err(not_local());
+    }
+    let root = table.log.0.root_url().to_file_path().map_err(|()| not_local())?;
+    Ok(root.join(path))
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), OfflineError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !name.is_empty() && name.len() <= NAME_MAX_BYTES && !name.starts_with('.') && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(OfflineError::Unfit {
+        what: format!("{what} `{name}`"),
+        why: format!("use up to {NAME_MAX_BYTES} letters, digits, `_`, `-` and `.`, with no dot in front"),
+    })
+}
+
+#[async_trait]
+impl Archive for DeltaArchive {
+    async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()> {
+        Ok(self.open_as(name, &schema).await?)
+    }
+
+    async fn progress(&self, name: &str) -> PortResult<Applied> {
+        Ok(self.progress_of(name).await?)
+    }
+
+    async fn append(&self, name: &str, batches: Vec<RecordBatch>, up_to: &Applied) -> PortResult<u64> {
+        let table = self.table(name).await?;
+        Ok(self.append_rows(&table, &batches, up_to).await?)
+    }
+
+    async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot> {
+        Ok(self.snapshot_of(name).await?)
+    }
+}

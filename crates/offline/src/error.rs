@@ -1,0 +1,148 @@
+//! What can go wrong in the offline store, and whose fault it is. One enum; at a port it becomes a
+//! [`forebay_core::PortError`], which keeps the kind and the words.
+
+use deltalake::DeltaTableError;
+use forebay_core::{ErrorKind, PortError};
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// No such table in the archive.
+    #[error("the archive has no table `{table}`; it is made when its source is applied")]
+    UnknownTable {
+        /// Its name.
+        table: String,
+    },
+    /// A name, an owner or a schema that the archive cannot hold.
+    #[error("{what} cannot be archived: {why}")]
+    Unfit {
+        /// What was given.
+        what: String,
+        /// Why not, and what to do.
+        why: String,
+    },
+    /// The table exists with another schema.
+    #[error(
+        "table `{table}` exists with another schema: {difference}; give the changed source another name, or move the \
+         table's directory away"
+    )]
+    SchemaDiffers {
+        /// Its name.
+        table: String,
+        /// The first difference.
+        difference: String,
+    },
+    /// Rows that do not fit their table or their offsets.
+    #[error("rows for table `{table}` are refused: {why}")]
+    BadRows {
+        /// Its name.
+        table: String,
+        /// What is wrong with them.
+        why: String,
+    },
+    /// Another process appends to the same partitions.
+    #[error(
+        "another owner ({owner}) appended to table `{table}`; stop one of the two processes and start this one again"
+    )]
+    Fenced {
+        /// Its name.
+        table: String,
+        /// Who, as its commits say.
+        owner: String,
+    },
+    /// A table that somebody else changed in a way that this crate cannot honour.
+    #[error("table `{table}` cannot be used: {why}")]
+    Unsupported {
+        /// Its name.
+        table: String,
+        /// What it has, and the remedy.
+        why: String,
+    },
+    /// The commit may or may not have landed, and the log could not be read to tell.
+    #[error("the outcome of an append to table `{table}` is unknown; append the same rows again")]
+    MaybeWritten {
+        /// Its name.
+        table: String,
+        /// Why the log could not be read.
+        #[source]
+        source: Box<OfflineError>,
+    },
+    /// The Delta log does not answer; nothing was written.
+    #[error("cannot {action} table `{table}`")]
+    Delta {
+        /// Its name.
+        table: String,
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<DeltaTableError>,
+    },
+    /// The store of files does not answer; nothing was committed.
+    #[error("cannot {action} {path}")]
+    Store {
+        /// What was being done.
+        action: &'static str,
+        /// File or directory.
+        path: String,
+        /// Why not.
+        #[source]
+        source: object_store::Error,
+    },
+    /// Bytes of the table contradict themselves.
+    #[error("table `{table}` is damaged: {why}")]
+    Damaged {
+        /// Its name.
+        table: String,
+        /// What contradicts what.
+        why: String,
+    },
+    /// Arrow or Parquet refuse what they were given.
+    #[error("cannot encode rows of table `{table}`")]
+    Encode {
+        /// Its name.
+        table: String,
+        /// Why not.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+}
+
+impl OfflineError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownTable { .. } => ErrorKind::NotFound,
+            Self::Unfit { .. } | Self::BadRows { .. } => ErrorKind::InvalidArgument,
+            Self::SchemaDiffers { .. } => ErrorKind::AlreadyExists,
+            Self::Fenced { .. } | Self::Unsupported { .. } => ErrorKind::FailedPrecondition,
+            Self::MaybeWritten { .. } => ErrorKind::MaybeWritten,
+            Self::Delta { .. } | Self::Store { .. } => ErrorKind::Unavailable,
+            Self::Damaged { .. } => ErrorKind::DataLoss,
+            Self::Encode { .. } => ErrorKind::Internal,
+        }
+    }
+
+    pub(crate) fn delta(table: &str, action: &'static str, source: impl Into<DeltaTableError>) -> Self {
+        Self::Delta { table: table.to_owned(), action, source: Box::new(source.into()) }
+    }
+
+    pub(crate) fn bad_rows(table: &str, why: impl Into<String>) -> Self {
+        Self::BadRows { table: table.to_owned(), why: why.into() }
+    }
+
+    pub(crate) fn damaged(table: &str, why: impl Into<String>) -> Self {
+        Self::Damaged { table: table.to_owned(), why: why.into() }
+    }
+
+    pub(crate) fn unsupported(table: &str, why: impl Into<String>) -> Self {
+        Self::Unsupported { table: table.to_owned(), why: why.into() }
+    }
+}
+
+impl From<OfflineError> for PortError {
+    fn from(error: OfflineError) -> Self {
+        Self::with_source(error.kind(), error.to_string(), error)
+    }
+}

@@ -1,0 +1,203 @@
+//! What a table's log says about offsets: the application transactions `<deployment>/<table>/<topic>/<partition>`, whose
+//! version is the next Kafka offset, and who committed them. Read from the newest checkpoint and the entries behind it,
+//! then entry by entry; an entry that cannot be read is an error, never "none".
+//!
+//! Delta-rs can look up one application id at a time, each by a replay of its own; the archive needs all of them, and
+//! needs to know whose commit moved them. On open both readings are compared.
+
+use std::collections::BTreeMap;
+
+use deltalake::logstore::LogStore;
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::time::Micros;
+use serde_json::Value;
+
+use crate::checkpoint;
+use crate::error::OfflineError;
+
+/// Keys of a commit's `commitInfo` that are ours.
+pub(crate) mod commit_info {
+    /// The process that committed.
+    pub(crate) const OWNER: &str = "forebay.owner";
+    /// Which of its commits.
+    pub(crate) const COMMIT: &str = "forebay.commit";
+}
+
+/// What one log entry said that concerns us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommitFacts {
+    /// `forebay.owner`, if it is one of ours.
+    pub(crate) owner: Option<String>,
+    /// `forebay.commit`.
+    pub(crate) commit: Option<String>,
+    /// Whether it moved a mark of this deployment and table.
+    pub(crate) moved: bool,
+}
+
+/// The marks of one deployment in one table, as of one version.
+#[derive(Debug, Clone)]
+pub(crate) struct Marks {
+    /// Application id without topic and partition: `<deployment>/<table>`.
+    scope: String,
+    /// Version up to which the log was read; None before the first.
+    version: Option<u64>,
+    next: BTreeMap<TopicPartition, i64>,
+    ingest_time_us: Option<Micros>,
+}
+
+impl Marks {
+    /// Marks of `deployment` in `table` as of `version`, from the checkpoint on.
+    pub(crate) async fn load(
+        log: &dyn LogStore,
+        deployment: &str,
+        table: &str,
+        version: u64,
+    ) -> Result<Self, OfflineError> {
+        let mut marks =
+            Self { scope: format!("{deployment}/{table}"), version: None, next: BTreeMap::new(), ingest_time_us: None };
+        if let Some(checkpoint) = checkpoint::newest(log, table, version).await? {
+            for (app_id, at) in checkpoint.transactions {
+                marks.take(table, &app_id, at)?;
+            }
+            marks.version = Some(checkpoint.version);
+        }
+        marks.advance(log, table, version).await?;
+        Ok(marks)
+    }
+
+    /// Read the entries up to `version`; returns what each said, oldest first.
+    pub(crate) async fn advance(
+        &mut self,
+        log: &dyn LogStore,
+        table: &str,
+        version: u64,
+    ) -> Result<Vec<CommitFacts>, OfflineError> {
+        let mut facts = Vec::new();
+        for entry in self.version.map_or(0, |v| v + 1)..=version {
+            let bytes =
+                log.read_commit_entry(entry).await.map_err(|e| OfflineError::delta(table, "read the log of", e))?;
+            let bytes = bytes.ok_or_else(|| {
+                OfflineError::damaged(
+                    table,
+                    format!("log entry {entry} is missing and no checkpoint covers it; restore it from a backup"),
+                )
+            })?;
+            facts.push(self.read_entry(table, entry, &bytes)?);
+            self.version = Some(entry);
+        }
+        Ok(facts)
+    }
+
+    fn read_entry(&mut self, table: &str, entry: u64, bytes: &[u8]) -> Result<CommitFacts, OfflineError> {
+        let mut facts = CommitFacts { owner: None, commit: None, moved: false };
+        let mut actions = 0;
+        for line in bytes.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            let action: Value = serde_json::from_slice(line).map_err(|e| {
+                OfflineError::damaged(table, format!("log entry {entry} is not JSON ({e}); restore it from a backup"))
+            })?;
+            actions += 1;
+            let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+            if let Some(info) = action.get("commitInfo") {
+                facts.owner = text(info, commit_info::OWNER);
+                facts.commit = text(info, commit_info::COMMIT);
+            }
+            if let Some(transaction) = action.get("txn") {
+                let (Some(app_id), Some(at)) =
+                    (text(transaction, "appId"), transaction.get("version").and_then(Value::as_i64))
+                else {
+                    return Err(OfflineError::damaged(
+                        table,
+                        format!("log entry {entry} has a txn without id or version"),
+                    ));
+                };
+                facts.moved |= self.take(table, &app_id, at)?;
+            }
+        }
+        if actions == 0 {
+            return Err(OfflineError::damaged(
+                table,
+                format!("log entry {entry} is empty; if it is the newest, move it away: the rows are appended again"),
+            ));
+        }
+        Ok(facts)
+    }
+
+    /// Take over one transaction; true if it is one of our marks.
+    fn take(&mut self, table: &str, app_id: &str, at: i64) -> Result<bool, OfflineError> {
+        let Some(rest) = app_id.strip_prefix(&self.scope) else { return Ok(false) };
+        if rest.is_empty() {
+            self.ingest_time_us = self.ingest_time_us.max(Some(at));
+            return Ok(false);
+        }
+        let Some(place) = rest.strip_prefix('/') else { return Ok(false) };
+        let parsed = place.rsplit_once('/').and_then(|(topic, number)| Some((topic, number.parse::<i32>().ok()?)));
+        let Some((topic, partition)) = parsed else {
+            return Err(OfflineError::damaged(
+                table,
+                format!("application id `{app_id}` names no topic and partition"),
+            ));
+        };
+        self.next.insert(TopicPartition::new(topic, partition), at);
+        Ok(true)
+    }
+
+    /// Next offset of `partition`; 0 where nothing was committed.
+    pub(crate) fn next_offset(&self, partition: &TopicPartition) -> i64 {
+        self.next.get(partition).copied().unwrap_or(0)
+    }
+
+    /// The partitions that `up_to` moves, with their new marks: never back.
+    pub(crate) fn moves(&self, up_to: &Applied) -> Vec<(TopicPartition, i64)> {
+        let moved = up_to.0.iter().filter(|(partition, progress)| progress.next_offset > self.next_offset(partition));
+        moved.map(|(partition, progress)| (partition.clone(), progress.next_offset)).collect()
+    }
+
+    /// Newest `_ingest_time` that this deployment gave out.
+    pub(crate) fn ingest_time_us(&self) -> Option<Micros> {
+        self.ingest_time_us
+    }
+
+    /// The marks as the ports speak of them. The log knows no event times.
+    pub(crate) fn applied(&self) -> Applied {
+        let progress = |next: &i64| PartitionProgress { next_offset: *next, max_event_time_us: None };
+        Applied(self.next.iter().map(|(partition, next)| (partition.clone(), progress(next))).collect())
+    }
+
+    /// Application id of a partition's mark.
+    pub(crate) fn app_id(&self, partition: &TopicPartition) -> String {
+        format!("{}/{}/{}", self.scope, partition.topic, partition.partition)
+    }
+
+    /// Application id of the newest `_ingest_time`.
+    pub(crate) fn ingest_time_app_id(&self) -> &str {
+        &self.scope
+    }
+}
+
+/// What became of a commit, judged by what the log says now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is there.
+    Landed,
+    /// It is not there; it may be tried again from the start.
+    Absent,
+    /// Somebody else moved our marks.
+    Fenced(String),
+}
+
+/// Judge by the entries since the read, oldest first: ours, somebody else's, or nothing that concerns us.
+pub(crate) fn judge(facts: &[CommitFacts], owner: &str, commit: &str) -> Outcome {
+    for entry in facts {
+        if entry.owner.as_deref() == Some(owner) {
+            if entry.commit.as_deref() == Some(commit) {
+                return Outcome::Landed;
+            }
+        } else if entry.moved {
+            return Outcome::Fenced(entry.owner.clone().unwrap_or_else(|| "unnamed".to_owned()));
+        }
+    }
+    Outcome::Absent
+}
+
+#[cfg(test)]
+mod tests;

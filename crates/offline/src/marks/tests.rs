@@ -1,0 +1,79 @@
+//! The judge as a table, and entries as Delta writes them.
+
+use super::*;
+
+fn marks() -> Marks {
+    Marks { scope: "prod/departures".to_owned(), version: None, next: BTreeMap::new(), ingest_time_us: None }
+}
+
+fn facts(owner: Option<&str>, commit: Option<&str>, moved: bool) -> CommitFacts {
+    CommitFacts { owner: owner.map(str::to_owned), commit: commit.map(str::to_owned), moved }
+}
+
+#[test]
+fn the_judge_knows_ours_theirs_and_neither() {
+    let ours = facts(Some("a"), Some("a-7"), true);
+    let ours_before = facts(Some("a"), Some("a-6"), true);
+    let theirs = facts(Some("b"), Some("b-1"), true);
+    let compaction = facts(None, None, false);
+    let stranger = facts(None, None, true);
+    for (log, expected) in [
+        (vec![], Outcome::Absent),
+        (vec![compaction.clone()], Outcome::Absent),
+        (vec![ours_before.clone()], Outcome::Absent),
+        (vec![compaction, ours_before, ours.clone()], Outcome::Landed),
+        (vec![theirs.clone()], Outcome::Fenced("b".to_owned())),
+        (vec![stranger], Outcome::Fenced("unnamed".to_owned())),
+        (vec![ours.clone(), theirs.clone()], Outcome::Landed),
+        (vec![theirs, ours], Outcome::Fenced("b".to_owned())),
+    ] {
+        assert_eq!(judge(&log, "a", "a-7"), expected, "{log:?}");
+    }
+}
+
+#[test]
+fn an_entry_gives_marks_of_its_own_scope_only() {
+    let entry = br#"{"commitInfo":{"forebay.owner":"a","forebay.commit":"a-1"}}
+{"txn":{"appId":"prod/departures/flights/eu.west/3","version":41}}
+{"txn":{"appId":"prod/departures/flights/0","version":7}}
+{"txn":{"appId":"prod/departures","version":1000}}
+{"txn":{"appId":"prod/departures__by_carrier/flights/0","version":99}}
+{"txn":{"appId":"other/departures/flights/0","version":98}}
+"#;
+    let mut marks = marks();
+    let read = marks.read_entry("departures", 3, entry).expect("well formed");
+    assert_eq!(read, facts(Some("a"), Some("a-1"), true));
+    assert_eq!(marks.next_offset(&TopicPartition::new("flights", 0)), 7);
+    assert_eq!(marks.next_offset(&TopicPartition::new("flights/eu.west", 3)), 41);
+    assert_eq!(marks.ingest_time_us(), Some(1000));
+    assert_eq!(marks.applied().0.len(), 2);
+    assert_eq!(marks.app_id(&TopicPartition::new("flights", 0)), "prod/departures/flights/0");
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_is_an_error() {
+    for bad in [
+        &b""[..],
+        b"\n\n",
+        b"{\"txn\":",
+        b"{\"txn\":{\"appId\":\"prod/departures/flights/0\"}}",
+        b"{\"txn\":{\"appId\":\"prod/departures/flights/x\",\"version\":1}}",
+    ] {
+        assert!(marks().read_entry("departures", 0, bad).is_err(), "{}", String::from_utf8_lossy(bad));
+    }
+}
+
+#[test]
+fn marks_move_forward_only() {
+    let mut marks = marks();
+    marks.take("departures", "prod/departures/flights/0", 10).expect("well formed");
+    let progress = |next_offset| PartitionProgress { next_offset, max_event_time_us: None };
+    let mut up_to = Applied::default();
+    up_to.0.insert(TopicPartition::new("flights", 0), progress(10));
+    up_to.0.insert(TopicPartition::new("flights", 1), progress(4));
+    assert_eq!(marks.moves(&up_to), [(TopicPartition::new("flights", 1), 4)]);
+    up_to.0.insert(TopicPartition::new("flights", 0), progress(9));
+    assert_eq!(marks.moves(&up_to).len(), 1);
+    up_to.0.insert(TopicPartition::new("flights", 0), progress(11));
+    assert_eq!(marks.moves(&up_to).len(), 2);
+}

@@ -1,0 +1,107 @@
+//! The statistics of an `add` action (Delta protocol, "Per-file Statistics"): row count, and null counts, least and
+//! greatest values of the columns that `schema::has_statistics` admits.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::DataType;
+use chrono::{DateTime, Datelike};
+use serde_json::{Map, Value, json};
+
+use crate::schema::has_statistics;
+
+/// Longer text gets no bounds: a cut lower bound would do, but a cut upper bound needs the next string after it.
+const TEXT_MAX_BYTES: usize = 32;
+
+/// The JSON text of the statistics of `rows`.
+pub(crate) fn json(rows: &RecordBatch) -> String {
+    let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        if !has_statistics(field) {
+            continue;
+        }
+        nulls.insert(field.name().clone(), json!(column.null_count()));
+        if let Some((low, high)) = bounds(column.as_ref()) {
+            least.insert(field.name().clone(), low);
+            greatest.insert(field.name().clone(), high);
+        }
+    }
+    json!({ "numRecords": rows.num_rows(), "minValues": least, "maxValues": greatest, "nullCount": nulls }).to_string()
+}
+
+fn bounds(column: &dyn Array) -> Option<(Value, Value)> {
+    fn ends<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<(T, T)> {
+        values.fold(None, |ends, value| match ends {
+            None => Some((value, value)),
+            Some((low, high)) => Some((value.min(low), value.max(high))),
+        })
+    }
+    match column.data_type() {
+        DataType::Int32 => {
+            ends(column.as_primitive::<Int32Type>().iter().flatten()).map(|(low, high)| (json!(low), json!(high)))
+        }
+        DataType::Int64 => {
+            ends(column.as_primitive::<Int64Type>().iter().flatten()).map(|(low, high)| (json!(low), json!(high)))
+        }
+        DataType::Timestamp(..) => {
+            let (low, high) = ends(column.as_primitive::<TimestampMicrosecondType>().iter().flatten())?;
+            Some((json!(instant(low)?), json!(instant(high)?)))
+        }
+        DataType::Utf8 => {
+            let (low, high) = ends(column.as_string::<i32>().iter().flatten())?;
+            (low.len() <= TEXT_MAX_BYTES && high.len() <= TEXT_MAX_BYTES).then(|| (json!(low), json!(high)))
+        }
+        _ => None,
+    }
+}
+
+/// ISO 8601 with microseconds; None where the year has not four digits, which readers do not agree on.
+fn instant(us: i64) -> Option<String> {
+    let time = DateTime::from_timestamp_micros(us)?;
+    (0..=9999).contains(&time.year()).then(|| time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow_schema::{Field, Schema};
+    use forebay_core::time::timestamp_type;
+
+    use super::*;
+
+    #[test]
+    fn floats_and_long_text_and_strange_years_have_no_bounds() {
+        let schema = Schema::new(vec![
+            Field::new("n", DataType::Int64, true),
+            Field::new("x", DataType::Float64, true),
+            Field::new("short", DataType::Utf8, true),
+            Field::new("long", DataType::Utf8, true),
+            Field::new("t", timestamp_type(), true),
+            Field::new("far", timestamp_type(), true),
+        ]);
+        let rows = RecordBatch::try_new(
+            Arc::new(schema),
+            vec![
+                Arc::new(Int64Array::from(vec![Some(3), None, Some(-4)])),
+                Arc::new(Float64Array::from(vec![1.0, f64::NAN, 2.0])),
+                Arc::new(StringArray::from(vec!["b", "a", "c"])),
+                Arc::new(StringArray::from(vec!["b".to_owned(), "a".to_owned(), "z".repeat(33)])),
+                Arc::new(TimestampMicrosecondArray::from(vec![0, 1_500_000, -1]).with_timezone("UTC")),
+                Arc::new(TimestampMicrosecondArray::from(vec![0, i64::MAX, 1]).with_timezone("UTC")),
+            ],
+        )
+        .expect("well formed");
+        let statistics: Value = serde_json::from_str(&json(&rows)).expect("JSON");
+        assert_eq!(
+            statistics,
+            json!({
+                "numRecords": 3,
+                "minValues": {"n": -4, "short": "a", "t": "1969-12-31T23:59:59.999999Z"},
+                "maxValues": {"n": 3, "short": "c", "t": "1970-01-01T00:00:01.500000Z"},
+                "nullCount": {"n": 1, "short": 0, "long": 0, "t": 0, "far": 0},
+            })
+        );
+    }
+}

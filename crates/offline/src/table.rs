@@ -1,0 +1,184 @@
+//! One open table: its log store, its schema, and, behind a lock that an append holds, the snapshot and the marks that
+//! were read last. Opening makes the table where it is missing and compares the schema where it is there.
+
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::logstore::LogStoreRef;
+use deltalake::operations::create::CreateBuilder;
+use deltalake::table::config::TableProperty;
+use deltalake::table::state::DeltaTableState;
+use tokio::sync::Mutex;
+
+use crate::error::OfflineError;
+use crate::marks::{CommitFacts, Marks, Outcome, judge};
+use crate::schema;
+
+/// Table property that would make Delta forget application ids.
+const RETENTION: &str = "delta.setTransactionRetentionDuration";
+
+/// An open table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) name: String,
+    pub(crate) log: LogStoreRefDebug,
+    /// All columns, `_ingest_time` too.
+    pub(crate) schema: SchemaRef,
+    pub(crate) current: Mutex<Current>,
+}
+
+/// A log store in a struct that has Debug.
+#[derive(Clone)]
+pub(crate) struct LogStoreRefDebug(pub(crate) LogStoreRef);
+
+impl std::fmt::Debug for LogStoreRefDebug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogStore({})", self.0.root_url())
+    }
+}
+
+/// What was read of a table last.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(crate) state: DeltaTableState,
+    pub(crate) marks: Marks,
+    /// Who took the table over; set once, never cleared.
+    pub(crate) fenced_by: Option<String>,
+}
+
+impl Table {
+    /// Make the table if nothing is at its place. Another process that makes it at the same time is no error.
+    pub(crate) async fn create(
+        name: &str,
+        log: &LogStoreRef,
+        wanted: &SchemaRef,
+        checkpoint_interval: u64,
+    ) -> Result<(), OfflineError> {
+        let exists =
+            || async { log.is_delta_table_location().await.map_err(|e| OfflineError::delta(name, "look for", e)) };
+        if exists().await? {
+            return Ok(());
+        }
+        let columns: Vec<_> = schema::delta_schema(name, wanted)?.fields().cloned().collect();
+        let made = CreateBuilder::new()
+            .with_log_store(Arc::clone(log))
+            .with_table_name(name)
+            .with_columns(columns)
+            .with_configuration_property(TableProperty::CheckpointInterval, Some(checkpoint_interval.to_string()))
+            .with_configuration_property(TableProperty::EnableExpiredLogCleanup, Some("false"))
+            .with_configuration_property(
+                TableProperty::DataSkippingStatsColumns,
+                Some(schema::statistics_columns(wanted)),
+            )
+            .await;
+        match made {
+            Ok(_) => Ok(()),
+            Err(_) if exists().await? => Ok(()),
+            Err(error) => Err(OfflineError::delta(name, "make", error)),
+        }
+    }
+
+    /// Load the table; with `wanted`, only if it has that schema.
+    pub(crate) async fn load(
+        name: &str,
+        log: LogStoreRef,
+        deployment: &str,
+        wanted: Option<&SchemaRef>,
+    ) -> Result<Self, OfflineError> {
+        let state =
+            DeltaTableState::try_new(log.as_ref(), None).await.map_err(|e| OfflineError::delta(name, "load", e))?;
+        if let Some(wanted) = wanted
+            && let Some(difference) = schema::difference(&state.schema(), &schema::delta_schema(name, wanted)?)
+        {
+            return Err(OfflineError::SchemaDiffers { table: name.to_owned(), difference });
+        }
+        if !state.metadata().partition_columns().is_empty() {
+            return Err(OfflineError::unsupported(name, "it is partitioned; archive tables are not"));
+        }
+        if state.metadata().configuration().contains_key(RETENTION) {
+            return Err(OfflineError::unsupported(
+                name,
+                format!("{RETENTION} is set, so it would forget offsets; unset it"),
+            ));
+        }
+        let marks = Marks::load(log.as_ref(), deployment, name, state.version()).await?;
+        cross_check(name, &log, &state, &marks).await?;
+        let schema = wanted.map_or_else(|| state.snapshot().arrow_schema(), Arc::clone);
+        let current = Mutex::new(Current { state, marks, fenced_by: None });
+        Ok(Self { name: name.to_owned(), log: LogStoreRefDebug(log), schema, current })
+    }
+}
+
+/// Our reading of the log against delta-rs's: two that differ mean that one of them would lose or double rows.
+async fn cross_check(
+    name: &str,
+    log: &LogStoreRef,
+    state: &DeltaTableState,
+    marks: &Marks,
+) -> Result<(), OfflineError> {
+    for (partition, progress) in marks.applied().0 {
+        let app_id = marks.app_id(&partition);
+        let theirs = state.transaction_version(log.as_ref(), &app_id).await;
+        let theirs = theirs.map_err(|e| OfflineError::delta(name, "read the offsets of", e))?;
+        if theirs != Some(progress.next_offset) {
+            return Err(OfflineError::damaged(
+                name,
+                format!("transaction `{app_id}` reads as {} and as {theirs:?}", progress.next_offset),
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Current {
+    /// Read what is new in the log. Returns what each new entry said.
+    pub(crate) async fn refresh(&mut self, table: &Table) -> Result<Vec<CommitFacts>, OfflineError> {
+        let log = table.log.0.as_ref();
+        self.state.update(log, None).await.map_err(|e| OfflineError::delta(&table.name, "read the log of", e))?;
+        self.marks.advance(log, &table.name, self.state.version()).await
+    }
+
+    /// The same before an append by `owner`: an entry by somebody else that moved our marks fences this process.
+    pub(crate) async fn refresh_as(&mut self, table: &Table, owner: &str) -> Result<(), OfflineError> {
+        let facts = self.refresh(table).await?;
+        // No commit has an empty name, so this asks about the others only.
+        self.note(judge(&facts, owner, ""));
+        self.check_fence(table)
+    }
+
+    /// Remember a fence.
+    pub(crate) fn note(&mut self, outcome: Outcome) {
+        if let Outcome::Fenced(by) = outcome {
+            self.fenced_by.get_or_insert(by);
+        }
+    }
+
+    /// Error if another owner took over.
+    pub(crate) fn check_fence(&self, table: &Table) -> Result<(), OfflineError> {
+        match &self.fenced_by {
+            Some(owner) => Err(OfflineError::Fenced { table: table.name.clone(), owner: owner.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One commit on top of `state`.
+pub(crate) async fn commit(
+    table: &Table,
+    state: &DeltaTableState,
+    properties: CommitProperties,
+    actions: Vec<deltalake::kernel::Action>,
+) -> Result<(), DeltaTableError> {
+    let operation = deltalake::protocol::DeltaOperation::Write {
+        mode: deltalake::protocol::SaveMode::Append,
+        partition_by: None,
+        predicate: None,
+    };
+    CommitBuilder::from(properties)
+        .with_actions(actions)
+        .build(Some(state), Arc::clone(&table.log.0), operation)
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,85 @@
+//! Every call that an append makes to its store fails once, and then it and all that follow for a while, before and after
+//! their effect; then the process tries again, or another one starts. Rows lost 0, doubled 0.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use forebay_core::ErrorKind;
+use forebay_core::ports::Archive;
+use forebay_core::progress::TopicPartition;
+use forebay_offline::{ArchiveSettings, DeltaArchive, DurableLocal};
+use url::Url;
+
+use crate::faulty::{FaultyStore, When};
+use crate::support::{TABLE, TOPIC, batch, by_place, clock, expected, open, range, schema, up_to};
+
+/// Appends of a scenario: partition 0 up to these offsets, each time from the mark less two.
+const ENDS: [i64; 3] = [4, 7, 12];
+
+fn faulty(root: &Path, from: u64, calls: u64, when: When) -> (Arc<FaultyStore>, DeltaArchive) {
+    let store = Arc::new(FaultyStore::new(Arc::new(DurableLocal::new()), from, calls, when));
+    let url = Url::from_directory_path(root.canonicalize().expect("there")).expect("absolute");
+    let settings = ArchiveSettings::new("prod", format!("faulty-{from}"));
+    let archive = DeltaArchive::with_store(url, Arc::<FaultyStore>::clone(&store), settings, clock()).expect("opened");
+    (store, archive)
+}
+
+/// Open and append up to each end as `pipeline` does: from the table's own mark, with an overlap.
+async fn feed(archive: &DeltaArchive) -> Result<(), forebay_core::PortError> {
+    archive.open_table(TABLE, schema()).await?;
+    for end in ENDS {
+        let next = archive.progress(TABLE).await?.next_offset(&TopicPartition::new(TOPIC, 0));
+        let from = (next - 2).clamp(0, end);
+        archive.append(TABLE, vec![batch(&range(0, from, end))], &up_to(&[(0, end), (1, end)])).await?;
+    }
+    Ok(())
+}
+
+/// Calls of the scenario when nothing fails.
+async fn calls() -> u64 {
+    let root = tempfile::tempdir().expect("a directory");
+    let (store, archive) = faulty(root.path(), u64::MAX, 0, When::Before);
+    feed(&archive).await.expect("nothing fails");
+    store.made()
+}
+
+async fn check(root: &Path, what: &str) {
+    let archive = open(root, "judge");
+    let snapshot = archive.snapshot(TABLE).await.expect("read");
+    let end = ENDS[ENDS.len() - 1];
+    assert_eq!(by_place(&snapshot), expected(&[(0, end)]), "{what}");
+    assert_eq!(snapshot.applied, up_to(&[(0, end), (1, end)]), "{what}");
+}
+
+#[tokio::test]
+async fn a_restart_after_any_failure_stores_each_row_once() {
+    let mut failures = 0;
+    for call in 0..calls().await {
+        for when in [When::Before, When::After] {
+            let root = tempfile::tempdir().expect("a directory");
+            let (_, archive) = faulty(root.path(), call, u64::MAX, when);
+            failures += u64::from(feed(&archive).await.is_err());
+            drop(archive);
+            let what = format!("dead from call {call}, {when:?}");
+            feed(&open(root.path(), "restarted")).await.expect(&what);
+            check(root.path(), &what).await;
+        }
+    }
+    assert!(failures > 20, "the faults must be felt: {failures}");
+}
+
+#[tokio::test]
+async fn trying_again_after_any_single_failure_stores_each_row_once() {
+    for call in 0..calls().await {
+        for when in [When::Before, When::After] {
+            let root = tempfile::tempdir().expect("a directory");
+            let (_, archive) = faulty(root.path(), call, 1, when);
+            let what = format!("call {call} failed, {when:?}");
+            if let Err(error) = feed(&archive).await {
+                assert_ne!(error.kind(), ErrorKind::FailedPrecondition, "{what}: fenced by nobody: {error}");
+                feed(&archive).await.expect(&what);
+            }
+            check(root.path(), &what).await;
+        }
+    }
+}

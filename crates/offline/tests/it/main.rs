@@ -1,0 +1,8 @@
+//! The offline store against a real directory: exactly once whatever fails, fenced, bit for bit, readable by others.
+//! What the tables hold is read back with the Parquet reader alone, so that the code under test is not its own judge.
+
+mod append;
+mod faults;
+mod faulty;
+mod readers;
+mod support;

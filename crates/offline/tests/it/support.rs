@@ -1,0 +1,153 @@
+//! Rows to append, a clock to set, and a reader of tables that goes by the snapshot's file list alone.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray,
+    TimestampMicrosecondArray,
+};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
+use forebay_core::ports::TableSnapshot;
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::source::meta;
+use forebay_core::time::{Clock, Micros, timestamp_type};
+use forebay_offline::{ArchiveSettings, DeltaArchive};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+pub(crate) const TABLE: &str = "departures";
+pub(crate) const TOPIC: &str = "flights.eu";
+
+/// A clock that tests set.
+#[derive(Debug, Default)]
+pub(crate) struct FakeClock(pub(crate) AtomicI64);
+
+impl Clock for FakeClock {
+    fn now_us(&self) -> Micros {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(crate) fn clock() -> Arc<FakeClock> {
+    Arc::new(FakeClock(AtomicI64::new(1_700_000_000_000_000)))
+}
+
+pub(crate) fn open(root: &Path, owner: &str) -> DeltaArchive {
+    DeltaArchive::open(root, ArchiveSettings::new("prod", owner), clock()).expect("opened")
+}
+
+fn nested() -> Fields {
+    Fields::from(vec![Field::new("x", DataType::Float64, true), Field::new("label", DataType::Utf8, true)])
+}
+
+/// Schema of the test table, a struct in it, without `_ingest_time`.
+pub(crate) fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("origin", DataType::Utf8, false),
+        Field::new("dep_time", timestamp_type(), false),
+        Field::new("dep_delay", DataType::Float64, true),
+        Field::new("features", DataType::Struct(nested()), false),
+        Field::new(meta::TOPIC, DataType::Utf8, false),
+        Field::new(meta::PARTITION, DataType::Int32, false),
+        Field::new(meta::OFFSET, DataType::Int64, false),
+        Field::new(meta::KAFKA_TIME, timestamp_type(), true),
+        Field::new(meta::LATE, DataType::Boolean, false),
+    ]))
+}
+
+/// One row, as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Row {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) time_us: i64,
+    pub(crate) delay_bits: Option<u64>,
+}
+
+/// The row that stands at an offset: a function of the place, so that a replay brings the same.
+pub(crate) fn row_at(partition: i32, offset: i64) -> Row {
+    let special = [f64::NAN.to_bits(), f64::INFINITY.to_bits(), (-0.0_f64).to_bits(), 0x7ff0_0000_0000_0001, 1];
+    let delay_bits = match offset.rem_euclid(7) {
+        0 => None,
+        n if n <= 5 => Some(special[usize::try_from(n - 1).expect("0 to 4")]),
+        _ => Some((offset as f64 * 0.1).to_bits()),
+    };
+    Row { partition, offset, time_us: (offset * 7_919).rem_euclid(1_000_003) - 500_000, delay_bits }
+}
+
+pub(crate) fn batch(rows: &[Row]) -> RecordBatch {
+    let delays: ArrayRef = Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.delay_bits.map(f64::from_bits))));
+    let labels: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|r| format!("o{}", r.offset))));
+    let time = |values: Vec<i64>| Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| format!("K{}", r.offset % 3)))),
+        time(rows.iter().map(|r| r.time_us).collect()),
+        Arc::clone(&delays),
+        Arc::new(StructArray::new(nested(), vec![delays, labels], None)),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|_| TOPIC))),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|r| r.partition))),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.offset))),
+        time(rows.iter().map(|r| r.time_us + 1).collect()),
+        Arc::new(BooleanArray::from(vec![false; rows.len()])),
+    ];
+    RecordBatch::try_new(schema(), columns).expect("well formed")
+}
+
+/// The rows of `partition` from `from` to `to`, newest first: appends sort.
+pub(crate) fn range(partition: i32, from: i64, to: i64) -> Vec<Row> {
+    (from..to).rev().map(|offset| row_at(partition, offset)).collect()
+}
+
+pub(crate) fn up_to(marks: &[(i32, i64)]) -> Applied {
+    let progress = |next_offset| PartitionProgress { next_offset, max_event_time_us: None };
+    Applied(marks.iter().map(|(p, next)| (TopicPartition::new(TOPIC, *p), progress(*next))).collect())
+}
+
+/// Every row of the snapshot's files with its `_ingest_time`, file by file, with the struct's copy checked.
+pub(crate) fn stored(snapshot: &TableSnapshot) -> Vec<(Row, Micros)> {
+    let mut rows = Vec::new();
+    for file in &snapshot.files {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).expect("there")).expect("Parquet");
+        for batch in reader.build().expect("readable") {
+            collect(&batch.expect("readable"), &mut rows);
+        }
+    }
+    assert_eq!(rows.len() as u64, snapshot.rows);
+    rows
+}
+
+fn collect(batch: &RecordBatch, rows: &mut Vec<(Row, Micros)>) {
+    let column = |name: &str| batch.column_by_name(name).expect(name);
+    let times = column("dep_time").as_primitive::<TimestampMicrosecondType>();
+    let delays = column("dep_delay").as_primitive::<Float64Type>();
+    let inner = column("features").as_struct().column_by_name("x").expect("x").as_primitive::<Float64Type>();
+    let partitions = column(meta::PARTITION).as_primitive::<Int32Type>();
+    let offsets = column(meta::OFFSET).as_primitive::<Int64Type>();
+    let ingest = column(meta::INGEST_TIME).as_primitive::<TimestampMicrosecondType>();
+    let bits = |value: Option<f64>| value.map(f64::to_bits);
+    for (row, delay) in delays.iter().enumerate() {
+        assert_eq!(bits(delay), bits(inner.iter().nth(row).expect("as long")));
+        let stored = Row {
+            partition: partitions.value(row),
+            offset: offsets.value(row),
+            time_us: times.value(row),
+            delay_bits: bits(delay),
+        };
+        rows.push((stored, ingest.value(row)));
+    }
+}
+
+/// The rows alone, sorted by place.
+pub(crate) fn by_place(snapshot: &TableSnapshot) -> Vec<Row> {
+    let mut rows: Vec<Row> = stored(snapshot).into_iter().map(|(row, _)| row).collect();
+    rows.sort_by_key(|row| (row.partition, row.offset));
+    rows
+}
+
+pub(crate) fn expected(ranges: &[(i32, i64)]) -> Vec<Row> {
+    ranges.iter().flat_map(|(partition, to)| (0..*to).map(|offset| row_at(*partition, offset))).collect()
+}
