@@ -1,0 +1,109 @@
+//! Alarms as records of the alert topic: CloudEvents 1.0 in structured JSON. The id is a UUID of version 5 over what the
+//! alarm is about, so a replay rewrites an alert and never doubles it; the record's key leaves the window out, so a
+//! compacted topic keeps the latest word on each alarm.
+
+use chrono::{DateTime, SecondsFormat};
+use forebay_core::prediction::{OutboxRecord, Role};
+use forebay_core::time::Micros;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::error::Result;
+use crate::report::{AlarmNotice, MonitorEvent};
+
+/// Topic of the alerts.
+pub const ALERT_TOPIC: &str = "forebay.alerts";
+
+const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// Namespace of alert ids. Part of the published format.
+const ALERT_NAMESPACE: Uuid = Uuid::from_u128(0x8f0c_1a52_5d0e_5b8e_9a77_666f_7265_6261);
+
+impl MonitorEvent {
+    /// The record for the alert topic; None for events that are no alarms.
+    ///
+    /// # Errors
+    /// None that a notice of this crate can reach.
+    pub fn outbox_record(&self) -> Result<Option<OutboxRecord>> {
+        match self {
+            Self::AlarmRaised(notice) | Self::AlarmResolved(notice) => notice.outbox_record().map(Some),
+            Self::WindowClosed { .. } | Self::WindowMatured { .. } => Ok(None),
+        }
+    }
+}
+
+impl AlarmNotice {
+    /// Deterministic id: UUIDv5 over the length-prefixed monitor, model, version, role, column, its role, method, window
+    /// end, revision and direction.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        let mut name = self.identity();
+        for part in [
+            &self.window_end_us.to_le_bytes()[..],
+            &self.revision.to_le_bytes()[..],
+            if self.firing { b"firing" } else { b"resolved" },
+        ] {
+            push(&mut name, part);
+        }
+        Uuid::new_v5(&ALERT_NAMESPACE, &name)
+    }
+
+    /// The alert as a record for [`ALERT_TOPIC`].
+    ///
+    /// # Errors
+    /// None that a notice of this crate can reach.
+    pub fn outbox_record(&self) -> Result<OutboxRecord> {
+        let direction = if self.firing { "firing" } else { "resolved" };
+        let event = json!({
+            "specversion": "1.0",
+            "id": self.id().to_string(),
+            "source": format!("/forebay/monitors/{}", self.monitor),
+            "type": format!("forebay.monitor.alarm.{direction}"),
+            "subject": format!("{}/{}/{}/{}", self.model, self.version, role_name(self.role), self.column),
+            "time": rfc3339(self.window_end_us),
+            "datacontenttype": "application/json",
+            "data": self,
+        });
+        Ok(OutboxRecord {
+            topic: ALERT_TOPIC.to_owned(),
+            key: Uuid::new_v5(&ALERT_NAMESPACE, &self.identity()).to_string().into_bytes(),
+            payload: serde_json::to_vec(&event)?,
+            headers: vec![("content-type".to_owned(), CONTENT_TYPE.as_bytes().to_vec())],
+        })
+    }
+
+    /// What the alarm is about, without the window.
+    fn identity(&self) -> Vec<u8> {
+        let column_role = [self.column_role as u8];
+        let mut name = Vec::with_capacity(128);
+        for part in [
+            self.monitor.as_bytes(),
+            self.model.as_bytes(),
+            &self.version.to_le_bytes()[..],
+            role_name(self.role).as_bytes(),
+            self.column.as_bytes(),
+            &column_role[..],
+            self.method.as_bytes(),
+        ] {
+            push(&mut name, part);
+        }
+        name
+    }
+}
+
+fn push(name: &mut Vec<u8>, part: &[u8]) {
+    name.extend_from_slice(&(part.len() as u64).to_le_bytes());
+    name.extend_from_slice(part);
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Live => "live",
+        Role::Shadow => "shadow",
+    }
+}
+
+/// The instant in RFC 3339, UTC; one outside the calendar as the epoch, which no window of a log reaches.
+fn rfc3339(time_us: Micros) -> String {
+    DateTime::from_timestamp_micros(time_us).unwrap_or_default().to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}

@@ -1,0 +1,90 @@
+//! What one pane or window holds: counts over the reference's bins and exact sums, nothing else. Linear: merging is
+//! addition, taking rows away is subtraction, and neither depends on an order. Filled by `binner` and `labels`, read by
+//! `evaluate` and `quality`.
+
+use forebay_core::exact::FloatSum;
+
+use crate::profile::ReferenceProfile;
+use crate::quality::QualityCounts;
+
+/// Counts of one column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnCounts {
+    /// Values in each bin of the reference.
+    pub bins: Box<[u64]>,
+    /// SQL NULLs.
+    pub nulls: u64,
+    /// Not-a-number values.
+    pub nans: u64,
+    /// Exact sum of the finite values of a numeric column.
+    pub sum: FloatSum,
+}
+
+impl ColumnCounts {
+    /// Zero counts over `bins` bins.
+    #[must_use]
+    pub fn new(bins: usize) -> Self {
+        Self { bins: vec![0; bins].into_boxed_slice(), nulls: 0, nans: 0, sum: FloatSum::new() }
+    }
+
+    /// Values that are neither NULL nor NaN.
+    #[must_use]
+    pub fn values(&self) -> u64 {
+        self.bins.iter().sum()
+    }
+
+    /// Add the counts of `other`, which has the same bins.
+    pub fn merge(&mut self, other: &Self) {
+        debug_assert_eq!(self.bins.len(), other.bins.len(), "both are counted over one reference");
+        self.bins.iter_mut().zip(&other.bins).for_each(|(a, b)| *a += b);
+        self.nulls += other.nulls;
+        self.nans += other.nans;
+        self.sum.merge(&other.sum);
+    }
+
+    /// Take away the counts of `other`, which were added before.
+    pub fn subtract(&mut self, other: &Self) {
+        debug_assert_eq!(self.bins.len(), other.bins.len(), "both are counted over one reference");
+        self.bins.iter_mut().zip(&other.bins).for_each(|(a, b)| *a -= b);
+        self.nulls -= other.nulls;
+        self.nans -= other.nans;
+        self.sum.subtract(&other.sum);
+    }
+}
+
+/// Counts of all columns and of the labels of one pane or window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PaneCounts {
+    /// Predictions.
+    pub rows: u64,
+    /// One for each column of the reference.
+    pub columns: Vec<ColumnCounts>,
+    /// What labels say.
+    pub quality: QualityCounts,
+}
+
+impl PaneCounts {
+    /// Zero counts over the bins of `profile`.
+    #[must_use]
+    pub fn new(profile: &ReferenceProfile) -> Self {
+        Self {
+            rows: 0,
+            columns: profile.columns.iter().map(|c| ColumnCounts::new(c.bins.len())).collect(),
+            quality: QualityCounts::default(),
+        }
+    }
+
+    /// Add `other`, counted over the same reference.
+    pub fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| a.merge(b));
+        self.quality.merge(&other.quality);
+    }
+
+    /// Take away `other`, which was added before.
+    pub fn subtract(&mut self, other: &Self) {
+        self.rows -= other.rows;
+        self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| a.subtract(b));
+        self.quality.subtract(&other.quality);
+    }
+}

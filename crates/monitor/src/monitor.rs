@@ -1,0 +1,408 @@
+//! One monitor: predictions and labels in, reports and alarms out. A deterministic state machine with no clock and no
+//! I/O: whoever runs it reads the topics and says how far event time has come. Hot path: [`Monitor::observe_predictions`]
+//! groups a batch's rows by pane and counts column by column.
+//!
+//! Equal rows and equal watermarks give equal reports, in whatever order and batches the rows came; only `revision`
+//! counts how often late rows changed a closed window.
+
+use std::collections::BTreeMap;
+
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, BooleanArray, PrimitiveArray, RecordBatch};
+use forebay_core::definition::{AlertThreshold, MonitorDef};
+use forebay_core::limits;
+use forebay_core::prediction::Role;
+use forebay_core::time::Micros;
+use hashbrown::HashMap;
+
+use crate::alarm::AlarmRule;
+use crate::batch::{PredictionBatch, join_keys};
+use crate::binner::Binner;
+use crate::error::{MonitorError, Result};
+use crate::evaluate::DriftRules;
+use crate::labels::{Change, Effect, JoinLimits, LabelJoin};
+use crate::profile::ReferenceProfile;
+use crate::repeats::{Lineage, RepeatFilter};
+use crate::report::{InputCounts, MonitorEvent, MonitorReport};
+use crate::series::{Series, SeriesContext};
+use crate::window::{NoPane, WindowPlan};
+
+/// Settings that a definition does not have.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MonitorOptions {
+    /// Values that a column needs in a window before anything is said about it.
+    pub min_rows: u64,
+    /// Score from which on the model is taken to predict TRUE.
+    pub score_threshold: f64,
+    /// Limits; the defaults are those of `core::limits`.
+    pub limits: MonitorLimits,
+}
+
+/// Limits of one monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MonitorLimits {
+    /// Predictions that wait for a label.
+    pub pending_predictions: usize,
+    /// Labels that wait for a prediction.
+    pub pending_labels: usize,
+    /// Predictions, and labels, that share one join key.
+    pub per_key: usize,
+    /// (Model version, role) pairs.
+    pub series: usize,
+    /// Closed windows kept for one series.
+    pub windows: usize,
+    /// Open panes of one series.
+    pub open_panes: usize,
+    /// Partitions, of each deployment, version and role, whose offsets are remembered.
+    pub partitions: usize,
+    /// Blocks of 65,536 offsets remembered of each.
+    pub offset_blocks: usize,
+}
+
+impl Default for MonitorLimits {
+    fn default() -> Self {
+        Self {
+            pending_predictions: limits::MONITOR_MAX_PENDING,
+            pending_labels: limits::MONITOR_MAX_PENDING_LABELS,
+            per_key: limits::MONITOR_MAX_PER_KEY,
+            series: limits::MONITOR_MAX_SERIES,
+            windows: limits::MONITOR_MAX_WINDOWS,
+            open_panes: limits::MONITOR_MAX_OPEN_PANES,
+            partitions: limits::MONITOR_MAX_PARTITIONS,
+            offset_blocks: limits::MONITOR_MAX_OFFSET_BLOCKS,
+        }
+    }
+}
+
+impl Default for MonitorOptions {
+    fn default() -> Self {
+        Self { min_rows: 500, score_threshold: 0.5, limits: MonitorLimits::default() }
+    }
+}
+
+/// The state of one monitor.
+#[derive(Debug)]
+pub struct Monitor {
+    context: SeriesContext,
+    options: MonitorOptions,
+    binners: Vec<Binner>,
+    /// In order of appearance; `positions` orders them for reports.
+    series: Vec<Series>,
+    positions: BTreeMap<(u32, Role), u16>,
+    repeats: RepeatFilter,
+    join: Option<LabelJoin>,
+    watermark_us: Option<Micros>,
+    input: InputCounts,
+}
+
+/// Rows of one batch that fall into one pane.
+#[derive(Debug)]
+struct Slot {
+    series: u16,
+    pane_us: Micros,
+    rows: Vec<u32>,
+}
+
+/// Where a run of rows of one lineage goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    OtherModel,
+    Overflowed,
+    Counted { series: u16, offsets: usize },
+}
+
+impl Monitor {
+    /// A monitor as defined, against `profile`. Rows of other models are ignored, so one stream can feed many monitors.
+    ///
+    /// # Errors
+    /// A contradictory definition; a profile that fails its own checks.
+    pub fn new(def: MonitorDef, profile: ReferenceProfile, options: MonitorOptions) -> Result<Self> {
+        check(&def)?;
+        profile.check()?;
+        let limits = options.limits;
+        let join = def.labels.as_ref().map(|labels| {
+            let limits = JoinLimits {
+                predictions: limits.pending_predictions,
+                labels: limits.pending_labels,
+                per_key: limits.per_key,
+            };
+            LabelJoin::new(labels.within_us, def.lateness_us, limits)
+        });
+        let plan = WindowPlan {
+            window_us: def.window_us,
+            pane_us: WindowPlan::pane_of(def.window_us),
+            lateness_us: def.lateness_us,
+            windows_max: limits.windows.max(1),
+            panes_max: limits.open_panes.max(1),
+        };
+        let alarm = AlarmRule { raised_windows: def.raised_windows, of_windows: def.of_windows };
+        Ok(Self {
+            binners: profile.columns.iter().map(|column| Binner::new(&column.bins)).collect(),
+            context: SeriesContext {
+                rules: DriftRules::new(&profile, def.threshold, options.min_rows),
+                def,
+                profile,
+                plan,
+                alarm,
+            },
+            options,
+            series: Vec::new(),
+            positions: BTreeMap::new(),
+            repeats: RepeatFilter::default(),
+            join,
+            watermark_us: None,
+            input: InputCounts::default(),
+        })
+    }
+
+    /// Its definition.
+    #[must_use]
+    pub fn definition(&self) -> &MonitorDef {
+        &self.context.def
+    }
+
+    /// Count prediction records: the columns of `core::prediction::column` that say who scored what and when, the
+    /// carried columns that labels join on, and `features`, a struct with at least the reference's features. Repeats
+    /// and rows of other models are dropped, rows that make no sense are counted as invalid.
+    ///
+    /// # Errors
+    /// A missing or mistyped column: nothing of the batch was counted.
+    pub fn observe_predictions(&mut self, batch: &RecordBatch) -> Result<()> {
+        let predictions = PredictionBatch::read(batch, &self.context.profile, &self.binners)?;
+        let keys = match &self.context.def.labels {
+            Some(labels) => join_keys(batch, &labels.using, "the batch of predictions")?,
+            None => Vec::new(),
+        };
+        let mut effects = Vec::new();
+        for slot in self.route(&predictions) {
+            self.count(&predictions, &keys, &slot, &mut effects);
+        }
+        self.settle(effects);
+        Ok(())
+    }
+
+    /// Join labels: rows of the label source with the USING columns, the label of each row and its event time.
+    ///
+    /// # Errors
+    /// A monitor without LABELS, a missing USING column, arrays of unequal length: no label was counted.
+    pub fn observe_labels(
+        &mut self,
+        rows: &RecordBatch,
+        labels: &BooleanArray,
+        event_times: &PrimitiveArray<TimestampMicrosecondType>,
+    ) -> Result<()> {
+        let (Some(def), Some(join)) = (&self.context.def.labels, &mut self.join) else {
+            return Err(problem(&self.context.def, "it has no LABELS clause, hence takes no labels"));
+        };
+        if labels.len() != rows.num_rows() || event_times.len() != rows.num_rows() {
+            return Err(MonitorError::UnequalLengths {
+                rows: rows.num_rows(),
+                labels: labels.len(),
+                times: event_times.len(),
+            });
+        }
+        let keys = join_keys(rows, &def.using, "the batch of labels")?;
+        let mut effects = Vec::new();
+        for (row, key) in keys.into_iter().enumerate() {
+            match key {
+                Some(key) if event_times.is_valid(row) && labels.is_valid(row) => {
+                    join.label(key, event_times.value(row), labels.value(row), &mut effects);
+                }
+                Some(_) if event_times.is_valid(row) => join.fates_mut().null += 1,
+                _ => join.fates_mut().invalid += 1,
+            }
+        }
+        self.settle(effects);
+        Ok(())
+    }
+
+    /// Say how far event time has come: the smaller of the watermarks of predictions and labels. Closes windows, expires
+    /// labels, and returns what follows, in event-time order within each series. A smaller watermark changes nothing,
+    /// but late rows are still evaluated.
+    pub fn advance(&mut self, watermark_us: Micros) -> Vec<MonitorEvent> {
+        let watermark = self.watermark_us.map_or(watermark_us, |known| known.max(watermark_us));
+        self.watermark_us = Some(watermark);
+        if let Some(join) = &mut self.join {
+            let mut effects = Vec::new();
+            join.advance(watermark, &mut effects);
+            self.apply(effects);
+        }
+        let mut events = Vec::new();
+        for position in self.positions.values() {
+            let series = &mut self.series[usize::from(*position)];
+            series.advance(watermark, &self.context, self.join.as_ref(), &mut events);
+        }
+        events
+    }
+
+    /// Everything known now: closed windows, and open ones as provisional.
+    #[must_use]
+    pub fn snapshot(&self) -> MonitorReport {
+        let SeriesContext { def, profile, .. } = &self.context;
+        MonitorReport {
+            monitor: def.name.clone(),
+            model: def.model.clone(),
+            reference: profile.name.clone(),
+            reference_digest: profile.digest.clone(),
+            window_us: def.window_us,
+            watermark_us: self.watermark_us,
+            input: self.input,
+            labels: self.join.as_ref().map(|join| *join.fates()),
+            series: self.positions.values().map(|at| self.series[usize::from(*at)].report(&self.context)).collect(),
+        }
+    }
+
+    /// Drop what must not count, and group the rest by series and pane.
+    fn route(&mut self, predictions: &PredictionBatch<'_>) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = Vec::new();
+        let mut positions: HashMap<(u16, Micros), usize> = HashMap::new();
+        let mut run: Option<(&str, Lineage<'_>, Course)> = None;
+        let mut last: Option<(u16, Micros, usize)> = None;
+        for row in 0..predictions.rows {
+            let (Some((model, lineage)), Some(offset), Some(time)) =
+                (predictions.identity(row), predictions.offset(row), predictions.time_us(row))
+            else {
+                self.input.invalid += 1;
+                continue;
+            };
+            let course = match run {
+                Some((known_model, known, course)) if known_model == model && known == lineage => course,
+                _ => {
+                    let course = self.course(model, &lineage);
+                    run = Some((model, lineage, course));
+                    course
+                }
+            };
+            let (series, offsets) = match course {
+                Course::OtherModel => {
+                    self.input.other_model += 1;
+                    continue;
+                }
+                Course::Overflowed => {
+                    self.input.overflowed += 1;
+                    continue;
+                }
+                Course::Counted { series, offsets } => (series, offsets),
+            };
+            if !self.repeats.insert(offsets, offset, self.options.limits.offset_blocks) {
+                self.input.repeats += 1;
+                continue;
+            }
+            let pane_us = self.context.plan.pane_start(time);
+            let slot = match last {
+                Some((known, pane, slot)) if known == series && pane == pane_us => slot,
+                _ => *positions.entry((series, pane_us)).or_insert_with(|| {
+                    slots.push(Slot { series, pane_us, rows: Vec::new() });
+                    slots.len() - 1
+                }),
+            };
+            last = Some((series, pane_us, slot));
+            slots[slot].rows.push(u32::try_from(row).expect("a batch has fewer than 2^32 rows"));
+        }
+        slots
+    }
+
+    fn course(&mut self, model: &str, lineage: &Lineage<'_>) -> Course {
+        if model != self.context.def.model {
+            return Course::OtherModel;
+        }
+        let key = (lineage.version, lineage.role);
+        let room = self.options.limits.series.min(usize::from(u16::MAX));
+        if !self.positions.contains_key(&key) && self.series.len() >= room {
+            return Course::Overflowed;
+        }
+        let Some(offsets) = self.repeats.set_of(lineage, self.options.limits.partitions) else {
+            return Course::Overflowed;
+        };
+        let series = *self.positions.entry(key).or_insert_with(|| {
+            self.series.push(Series::new(lineage.version, lineage.role, self.context.profile.columns.len()));
+            u16::try_from(self.series.len() - 1).expect("series are limited to 2^16")
+        });
+        Course::Counted { series, offsets }
+    }
+
+    /// Count the rows of one pane, column by column, and let them wait for their labels.
+    fn count(
+        &mut self,
+        predictions: &PredictionBatch<'_>,
+        keys: &[Option<u128>],
+        slot: &Slot,
+        effects: &mut Vec<Effect>,
+    ) {
+        let SeriesContext { plan, profile, .. } = &self.context;
+        let windows = &mut self.series[usize::from(slot.series)].windows;
+        let rows = slot.rows.len() as u64;
+        let counts = match windows.target(slot.pane_us, plan, profile) {
+            Ok(counts) => counts,
+            Err(NoPane::TooOld) => {
+                self.input.too_old += rows;
+                return;
+            }
+            Err(NoPane::Overflowed) => {
+                self.input.overflowed += rows;
+                return;
+            }
+        };
+        self.input.accepted += rows;
+        counts.rows += rows;
+        for ((binner, column), counts) in self.binners.iter().zip(&predictions.watched).zip(&mut counts.columns) {
+            binner.count(column, &slot.rows, counts);
+        }
+        let Some(join) = &mut self.join else { return };
+        for row in slot.rows.iter().map(|row| *row as usize) {
+            let Some(score) = predictions.score.number(row).filter(|score| score.is_finite()) else { continue };
+            let time = predictions.time_us(row).expect("routed rows have an event time");
+            counts.quality.predictions += 1;
+            match keys[row] {
+                Some(key) => join.predict(key, slot.series, time, score, effects),
+                None => {
+                    join.fates_mut().untracked_predictions += 1;
+                    counts.quality.expired += 1;
+                }
+            }
+        }
+    }
+
+    /// Apply `effects`, and what is due at once because the watermark was there first.
+    fn settle(&mut self, mut effects: Vec<Effect>) {
+        if let Some(join) = &mut self.join {
+            join.expire(&mut effects);
+        }
+        self.apply(effects);
+    }
+
+    fn apply(&mut self, effects: Vec<Effect>) {
+        let threshold = self.options.score_threshold;
+        for Effect { series, time_us, change } in effects {
+            let quality = self.series[usize::from(series)].windows.quality(time_us, &self.context.plan);
+            match change {
+                Change::Credit(credit) => quality.credit(&credit, threshold),
+                Change::Retract(credit) => quality.retract(&credit, threshold),
+                Change::Expire => quality.expired += 1,
+                Change::Revive => quality.expired -= 1,
+            }
+        }
+    }
+}
+
+fn check(def: &MonitorDef) -> Result<()> {
+    let threshold = match def.threshold {
+        AlertThreshold::FalseAlarmRate(rate) => rate > 0.0 && rate < 1.0,
+        AlertThreshold::Psi(limit) => limit > 0.0 && limit.is_finite(),
+    };
+    if def.window_us <= 0 || def.lateness_us < 0 {
+        Err(problem(def, "WINDOW must be longer than 0, LATENESS not negative"))
+    } else if def.raised_windows == 0 || def.raised_windows > def.of_windows {
+        Err(problem(def, "FOR k OF m WINDOWS needs 1 <= k <= m"))
+    } else if !threshold {
+        Err(problem(def, "a false alarm rate lies between 0 and 1, a fixed threshold is positive"))
+    } else if def.labels.as_ref().is_some_and(|labels| labels.within_us <= 0 || labels.using.is_empty()) {
+        Err(problem(def, "LABELS need USING columns and a WITHIN longer than 0"))
+    } else {
+        Ok(())
+    }
+}
+
+fn problem(def: &MonitorDef, problem: &str) -> MonitorError {
+    MonitorError::Definition { monitor: def.name.clone(), problem: problem.to_owned() }
+}

@@ -1,0 +1,237 @@
+//! One series of a monitor: its windows, the alarms of its columns, and what an advancing watermark makes of them.
+//! Alarms are folded from the closed windows each time, so that a late window or a revision gives what a straight run
+//! would have given; what was announced is remembered, so that only changes go out.
+
+use std::collections::BTreeMap;
+
+use forebay_core::definition::MonitorDef;
+use forebay_core::prediction::Role;
+use forebay_core::time::Micros;
+
+use crate::alarm::{AlarmRule, AlarmState, Outcome};
+use crate::counts::PaneCounts;
+use crate::evaluate::{DriftRules, top_bins};
+use crate::labels::LabelJoin;
+use crate::profile::ReferenceProfile;
+use crate::report::{
+    AlarmNotice, ColumnReport, MonitorEvent, RaisedAlarm, SeriesReport, Verdict, WindowReport, WindowState,
+};
+use crate::window::{ClosedWindow, SeriesWindows, WindowPlan};
+
+/// An alarm is over only clearly below its threshold.
+const CLEAR_FACTOR: f64 = 0.8;
+/// Bins that an alarm names.
+const TOP_BINS: usize = 3;
+
+/// What all series of a monitor share.
+#[derive(Debug)]
+pub(crate) struct SeriesContext {
+    pub(crate) def: MonitorDef,
+    pub(crate) profile: ReferenceProfile,
+    pub(crate) rules: DriftRules,
+    pub(crate) plan: WindowPlan,
+    pub(crate) alarm: AlarmRule,
+}
+
+/// One model version in one role.
+#[derive(Debug)]
+pub(crate) struct Series {
+    version: u32,
+    role: Role,
+    pub(crate) windows: SeriesWindows,
+    /// One for each column.
+    alarms: Vec<ColumnAlarm>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct ColumnAlarm {
+    /// State before the oldest kept window, and when it went up.
+    base: AlarmState,
+    base_since_us: Option<Micros>,
+    /// Changes that were announced: window start -> direction.
+    announced: BTreeMap<Micros, bool>,
+    /// The last word that went out.
+    announced_up: bool,
+    /// End of the window that raised the alarm; None while it is down.
+    since_us: Option<Micros>,
+}
+
+impl Series {
+    pub(crate) fn new(version: u32, role: Role, columns: usize) -> Self {
+        Self { version, role, windows: SeriesWindows::default(), alarms: vec![ColumnAlarm::default(); columns] }
+    }
+
+    /// Close what `watermark_us` has passed, evaluate what changed, and say so.
+    pub(crate) fn advance(
+        &mut self,
+        watermark_us: Micros,
+        context: &SeriesContext,
+        join: Option<&LabelJoin>,
+        events: &mut Vec<MonitorEvent>,
+    ) {
+        let mut changed = self.windows.close(watermark_us, &context.plan);
+        changed.extend(self.windows.closed.iter_mut().filter(|(_, window)| window.is_stale).map(|(start, window)| {
+            window.revision = window.revision.saturating_add(1);
+            window.is_stale = false;
+            *start
+        }));
+        changed.sort_unstable();
+        let (version, role) = (self.version, self.role);
+        for start in &changed {
+            let window = self.windows.closed.get_mut(start).expect("changed windows are closed ones");
+            window.columns = context.rules.evaluate(&context.profile, &window.counts);
+            let window = closed_report(*start, window, context);
+            events.push(MonitorEvent::WindowClosed { version, role, window });
+        }
+        if !changed.is_empty() {
+            self.fold_alarms(context, events);
+        }
+        if let Some(join) = join {
+            for (start, window) in self.windows.closed.iter_mut().filter(|(_, window)| !window.is_matured) {
+                let last = context.plan.window_end(*start).saturating_sub(1);
+                if watermark_us >= join.settled_at(last) {
+                    window.is_matured = true;
+                    let window = closed_report(*start, window, context);
+                    events.push(MonitorEvent::WindowMatured { version, role, window });
+                }
+            }
+        }
+        self.evict(context);
+    }
+
+    pub(crate) fn report(&self, context: &SeriesContext) -> SeriesReport {
+        let closed = self.windows.closed.iter().map(|(start, window)| closed_report(*start, window, context));
+        let open = self.windows.open(&context.plan).into_iter().map(|(start, counts)| {
+            let columns = context.rules.evaluate(&context.profile, &counts);
+            window_report(start, WindowState::Provisional, 0, &counts, columns, context)
+        });
+        let mut windows: Vec<WindowReport> = closed.chain(open).collect();
+        windows.sort_by_key(|window| window.start_us);
+        let columns = context.profile.columns.iter().zip(&self.alarms);
+        SeriesReport {
+            version: self.version,
+            role: self.role,
+            windows,
+            alarms: columns
+                .filter_map(|(column, alarm)| {
+                    let since_us = alarm.since_us?;
+                    Some(RaisedAlarm { column: column.name.clone(), role: column.role, since_us })
+                })
+                .collect(),
+            overall: context.def.labels.is_some().then(|| self.windows.total_quality().report()),
+        }
+    }
+
+    /// Fold each column's alarm over the closed windows and announce what is new.
+    fn fold_alarms(&mut self, context: &SeriesContext, events: &mut Vec<MonitorEvent>) {
+        let mut notices: Vec<(Micros, usize, bool)> = Vec::new();
+        for (column, alarm) in self.alarms.iter_mut().enumerate() {
+            let (mut state, mut since) = (alarm.base.clone(), alarm.base_since_us);
+            let mut changes = BTreeMap::new();
+            for (start, window) in &self.windows.closed {
+                let Some(up) = state.step(outcome(&window.columns[column]), context.alarm) else { continue };
+                since = up.then(|| context.plan.window_end(*start));
+                changes.insert(*start, up);
+                if alarm.announced.get(start) != Some(&up) {
+                    notices.push((*start, column, up));
+                    alarm.announced_up = up;
+                }
+            }
+            alarm.announced = changes;
+            alarm.since_us = since;
+            // A revision took back what was announced: the latest window says how it stands now.
+            if alarm.announced_up != state.is_raised()
+                && let Some((start, _)) = self.windows.closed.last_key_value()
+            {
+                notices.push((*start, column, state.is_raised()));
+                alarm.announced_up = state.is_raised();
+            }
+        }
+        notices.sort_unstable();
+        for (start, column, firing) in notices {
+            let notice = self.notice(start, column, firing, context);
+            events.push(if firing { MonitorEvent::AlarmRaised(notice) } else { MonitorEvent::AlarmResolved(notice) });
+        }
+    }
+
+    fn notice(&self, start_us: Micros, column: usize, firing: bool, context: &SeriesContext) -> AlarmNotice {
+        let window = self.windows.closed.get(&start_us).expect("alarms change with closed windows");
+        let (report, reference) = (&window.columns[column], &context.profile.columns[column]);
+        AlarmNotice {
+            monitor: context.def.name.clone(),
+            model: context.def.model.clone(),
+            version: self.version,
+            role: self.role,
+            column: report.column.clone(),
+            column_role: report.role,
+            method: "psi".to_owned(),
+            firing,
+            window_start_us: start_us,
+            window_end_us: context.plan.window_end(start_us),
+            revision: window.revision,
+            score: report.psi,
+            threshold: report.threshold,
+            p: report.p,
+            values: report.values,
+            reference_values: reference.values(),
+            calibration: report.calibration,
+            reference: context.profile.name.clone(),
+            reference_digest: context.profile.digest.clone(),
+            coverage: context.def.labels.as_ref().and_then(|_| window.counts.quality.report().coverage),
+            top_bins: top_bins(reference, &window.counts.columns[column], TOP_BINS),
+        }
+    }
+
+    /// Let the oldest windows go; their outcomes live on in the alarms' base.
+    fn evict(&mut self, context: &SeriesContext) {
+        while let Some((start, window)) = self.windows.evict(&context.plan) {
+            for (alarm, column) in self.alarms.iter_mut().zip(&window.columns) {
+                if let Some(up) = alarm.base.step(outcome(column), context.alarm) {
+                    alarm.base_since_us = up.then(|| context.plan.window_end(start));
+                }
+                alarm.announced.remove(&start);
+            }
+        }
+    }
+}
+
+fn outcome(column: &ColumnReport) -> Outcome {
+    match (column.verdict, column.psi, column.threshold) {
+        (Verdict::Drifted, _, _) => Outcome::Exceeds,
+        (Verdict::Stable, Some(score), Some(threshold)) if score < CLEAR_FACTOR * threshold => Outcome::Clear,
+        (Verdict::Stable, _, _) => Outcome::Between,
+        (Verdict::Insufficient | Verdict::NoReference, _, _) => Outcome::Skipped,
+    }
+}
+
+/// A closed window as it stands: with late rows not yet evaluated, as the next advance will put it.
+fn closed_report(start_us: Micros, window: &ClosedWindow, context: &SeriesContext) -> WindowReport {
+    let (columns, revision) = if window.is_stale {
+        (context.rules.evaluate(&context.profile, &window.counts), window.revision.saturating_add(1))
+    } else {
+        (window.columns.clone(), window.revision)
+    };
+    window_report(start_us, WindowState::Closed, revision, &window.counts, columns, context)
+}
+
+fn window_report(
+    start_us: Micros,
+    state: WindowState,
+    revision: u32,
+    counts: &PaneCounts,
+    columns: Vec<ColumnReport>,
+    context: &SeriesContext,
+) -> WindowReport {
+    let of = |wanted: Verdict| columns.iter().filter(|column| column.verdict == wanted).count();
+    let (drifted, judged) = (of(Verdict::Drifted), of(Verdict::Drifted) + of(Verdict::Stable));
+    WindowReport {
+        start_us,
+        end_us: context.plan.window_end(start_us),
+        state,
+        revision,
+        rows: counts.rows,
+        drifted_ratio: (judged > 0).then(|| drifted as f64 / judged as f64),
+        quality: context.def.labels.is_some().then(|| counts.quality.report()),
+        columns,
+    }
+}
