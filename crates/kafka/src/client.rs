@@ -1,0 +1,91 @@
+//! What all clients share: where the client library's log lines and errors go, and how its error codes sort into ours.
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::error::Error;
+use crate::settings::ClientSettings;
+
+/// Sends the client library's own log lines to `tracing`. A broker that goes away heals by itself, so nothing here is
+/// above a warning; the caller that waited gets the typed error.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ClientEvents;
+
+impl ClientContext for ClientEvents {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => tracing::warn!(facility, "kafka client: {message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(facility, "kafka client: {message}");
+            }
+        }
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!("kafka client: {error}: {reason}");
+    }
+}
+
+impl ConsumerContext for ClientEvents {}
+
+impl ClientSettings {
+    /// The error of a question to the broker, sorted: refused for good, or not answered in time.
+    pub(crate) fn question_failed(&self, action: impl Into<String>, source: KafkaError) -> Error {
+        match source.rdkafka_error_code() {
+            Some(code) if is_refusal(code) => {
+                Error::Refused { bootstrap: self.bootstrap.clone(), action: action.into(), source: Box::new(source) }
+            }
+            Some(_) => self.unreachable(action, Some(source)),
+            None => Error::Client { action: action.into(), source: Box::new(source) },
+        }
+    }
+
+    pub(crate) fn unreachable(&self, action: impl Into<String>, source: Option<KafkaError>) -> Error {
+        Error::Unreachable {
+            bootstrap: self.bootstrap.clone(),
+            timeout_ms: u64::try_from(self.request_timeout.as_millis()).unwrap_or(u64::MAX),
+            action: action.into(),
+            source: source.map(Box::new),
+        }
+    }
+}
+
+/// The client library does not take the settings (or cannot start its threads).
+pub(crate) fn not_created(source: KafkaError) -> Error {
+    match source {
+        KafkaError::ClientConfig(_, problem, property, _) => Error::Settings { property, problem },
+        KafkaError::ClientCreation(problem) => Error::Settings { property: "the client".into(), problem },
+        source => Error::Client { action: "being created".into(), source: Box::new(source) },
+    }
+}
+
+/// Whether asking again without changing anything is useless.
+pub(crate) fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::Authentication
+            | Code::SSL
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::MessageSizeTooLarge
+            | Code::MessageBatchTooLarge
+            | Code::InvalidRecord
+            | Code::PolicyViolation
+            | Code::InvalidTopic
+            | Code::InvalidPartitions
+            | Code::InvalidReplicationFactor
+            | Code::InvalidTimestamp
+    )
+}

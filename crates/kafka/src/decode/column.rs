@@ -1,0 +1,151 @@
+//! One column under construction. Plain vectors rather than Arrow's builders, because a rejected record must be cut off
+//! again: every vector can be truncated to the rows before it.
+//!
+//! `valid` has one entry for each row; a column whose `valid` is one longer than the finished rows has its value for the
+//! row under construction. Under a null, the values hold a placeholder.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, StructArray, TimestampMicrosecondArray,
+};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, FieldRef, TimeUnit};
+
+use super::object::Fields;
+use crate::error::Error;
+
+/// The values of one column, one entry for each row.
+#[derive(Debug)]
+pub(super) enum Values {
+    /// VARCHAR: where each row's text ends in the bytes.
+    Text(Vec<u8>, Vec<i32>),
+    /// DOUBLE.
+    Double(Vec<f64>),
+    /// BIGINT.
+    BigInt(Vec<i64>),
+    /// INTEGER.
+    Integer(Vec<i32>),
+    /// BOOLEAN.
+    Boolean(Vec<bool>),
+    /// TIMESTAMP, microseconds.
+    Timestamp(Vec<i64>),
+    /// An object: its own columns, as long as this one.
+    Struct(Fields),
+}
+
+/// One column under construction.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) field: FieldRef,
+    pub(super) values: Values,
+    valid: Vec<bool>,
+}
+
+impl Column {
+    pub(super) fn new(field: &FieldRef) -> Result<Self, Error> {
+        let values = match field.data_type() {
+            DataType::Utf8 => Values::Text(Vec::new(), Vec::new()),
+            DataType::Float64 => Values::Double(Vec::new()),
+            DataType::Int64 => Values::BigInt(Vec::new()),
+            DataType::Int32 => Values::Integer(Vec::new()),
+            DataType::Boolean => Values::Boolean(Vec::new()),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(Vec::new()),
+            DataType::Struct(fields) => Values::Struct(Fields::new(fields)?),
+            other => {
+                return Err(Error::UnsupportedColumn { column: field.name().clone(), data_type: other.to_string() });
+            }
+        };
+        Ok(Self { field: FieldRef::clone(field), values, valid: Vec::new() })
+    }
+
+    /// Rows that have a value or a null.
+    pub(super) fn len(&self) -> usize {
+        self.valid.len()
+    }
+
+    /// Note that a value was just pushed onto `values`.
+    pub(super) fn mark_valid(&mut self) {
+        self.valid.push(true);
+    }
+
+    pub(super) fn push_null(&mut self) {
+        self.push_placeholder();
+        self.valid.push(false);
+    }
+
+    fn push_placeholder(&mut self) {
+        match &mut self.values {
+            Values::Text(_, ends) => ends.push(ends.last().copied().unwrap_or(0)),
+            Values::Double(values) => values.push(0.0),
+            Values::BigInt(values) | Values::Timestamp(values) => values.push(0),
+            Values::Integer(values) => values.push(0),
+            Values::Boolean(values) => values.push(false),
+            Values::Struct(fields) => fields.push_nulls(),
+        }
+    }
+
+    /// Keep the first `rows` rows only.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.valid.truncate(rows);
+        match &mut self.values {
+            Values::Text(bytes, ends) => {
+                ends.truncate(rows);
+                bytes.truncate(ends.last().map_or(0, |end| *end as usize));
+            }
+            Values::Double(values) => values.truncate(rows),
+            Values::BigInt(values) | Values::Timestamp(values) => values.truncate(rows),
+            Values::Integer(values) => values.truncate(rows),
+            Values::Boolean(values) => values.truncate(rows),
+            Values::Struct(fields) => fields.truncate(rows),
+        }
+    }
+
+    /// The timestamp of the newest row, where this is a timestamp column and that row is not null.
+    pub(super) fn last_timestamp(&self) -> Option<i64> {
+        match &self.values {
+            Values::Timestamp(values) if self.valid.last() == Some(&true) => values.last().copied(),
+            _ => None,
+        }
+    }
+
+    /// The column's `rows` rows as an array; the column is empty afterwards and has room for as many again.
+    pub(super) fn finish(&mut self, rows: usize) -> Result<ArrayRef, Error> {
+        let valid = take(&mut self.valid, rows);
+        let nulls = valid.contains(&false).then(|| NullBuffer::from(valid));
+        Ok(match &mut self.values {
+            Values::Text(bytes, ends) => {
+                let too_large = || Error::BatchTooLarge { column: self.field.name().clone() };
+                // Ends were counted in 32 bits; they are right if the last one is.
+                i32::try_from(bytes.len()).map_err(|_| too_large())?;
+                let capacity = bytes.len();
+                Arc::new(text_array(take(bytes, capacity), &take(ends, rows), nulls))
+            }
+            Values::Double(values) => Arc::new(Float64Array::new(take(values, rows).into(), nulls)),
+            Values::BigInt(values) => Arc::new(Int64Array::new(take(values, rows).into(), nulls)),
+            Values::Integer(values) => Arc::new(Int32Array::new(take(values, rows).into(), nulls)),
+            Values::Boolean(values) => Arc::new(BooleanArray::new(BooleanBuffer::from(take(values, rows)), nulls)),
+            Values::Timestamp(values) => Arc::new(
+                TimestampMicrosecondArray::new(take(values, rows).into(), nulls)
+                    .with_data_type(self.field.data_type().clone()),
+            ),
+            Values::Struct(fields) => {
+                let arrays = fields.finish(rows)?;
+                let array = StructArray::try_new_with_length(fields.arrow_fields(), arrays, nulls, rows);
+                Arc::new(array.expect("a null in a NOT NULL field lies under a null object only"))
+            }
+        })
+    }
+}
+
+fn take<T>(values: &mut Vec<T>, capacity: usize) -> Vec<T> {
+    std::mem::replace(values, Vec::with_capacity(capacity))
+}
+
+fn text_array(bytes: Vec<u8>, ends: &[i32], nulls: Option<NullBuffer>) -> StringArray {
+    let mut offsets = Vec::with_capacity(ends.len() + 1);
+    offsets.push(0);
+    offsets.extend_from_slice(ends);
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    StringArray::try_new(offsets, Buffer::from_vec(bytes), nulls).expect("the bytes are whole strings, end to end")
+}

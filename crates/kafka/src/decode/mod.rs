@@ -1,0 +1,144 @@
+//! JSON records into the Arrow columns of a source, row by row, straight into column builders: no tree of values per
+//! event, one pass over the bytes. A record that is no row is rejected with a stable reason and leaves no trace: every
+//! builder is cut back to the row before it.
+//!
+//! What counts as which type (the same rules hold inside a nested object):
+//!
+//! | column | JSON |
+//! |---|---|
+//! | VARCHAR | a string |
+//! | DOUBLE | a number, rounded once and correctly, the sign of -0.0 kept; or `"NaN"`, `"Infinity"`, `"-Infinity"` |
+//! | BIGINT, INTEGER | a number without fraction or exponent, in range (`1.0` and `-0` are doubles) |
+//! | BOOLEAN | `true`, `false` |
+//! | TIMESTAMP | RFC 3339 text, `2013-01-01 05:15:00` (UTC), or integer microseconds since 1970; years 0000 to 9999 |
+//! | STRUCT | an object |
+//! | any nullable column | also `null`, or absent |
+//!
+//! Digits of a second beyond the sixth are dropped, here and nowhere else. Fields that no column names are skipped.
+//! A field that occurs twice in one object is refused (`not_json`): parsers disagree about which one counts.
+
+mod cell;
+mod column;
+mod nesting;
+mod object;
+mod reject;
+#[cfg(test)]
+mod tests;
+pub(crate) mod timestamp;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use forebay_core::limits::{EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
+use forebay_core::source::SourceDef;
+use forebay_core::time::Micros;
+use serde::de::DeserializeSeed;
+
+use crate::error::Error;
+use object::{Fields, ObjectSeed};
+pub use reject::{Reason, Reject};
+
+/// One record as the broker gave it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Record<'a> {
+    /// Its key; it counts only towards the size limit.
+    pub key: Option<&'a [u8]>,
+    /// Its value; None is a tombstone.
+    pub payload: Option<&'a [u8]>,
+    /// Its timestamp.
+    pub kafka_time_us: Option<Micros>,
+}
+
+/// Decodes records of one source into batches of its columns.
+#[derive(Debug)]
+pub struct RecordDecoder {
+    schema: SchemaRef,
+    fields: Fields,
+    time_column: usize,
+    future_max_us: Micros,
+    rows: usize,
+}
+
+impl RecordDecoder {
+    /// A decoder for `source`. An event time more than `future_max_us` ahead of its Kafka record's time is rejected.
+    ///
+    /// # Errors
+    /// A column of a type that JSON cannot fill, or an event-time column that is no timestamp.
+    pub fn new(source: &SourceDef, future_max_us: Micros) -> Result<Self, Error> {
+        let schema = source.schema();
+        let fields = Fields::new(schema.fields())?;
+        if !fields.is_timestamp(source.time_column) {
+            let column = source.columns.get(source.time_column);
+            return Err(Error::UnsupportedColumn {
+                column: column.map_or_else(|| format!("#{}", source.time_column), |c| c.name.clone()),
+                data_type: column.map_or_else(|| "absent".into(), |c| format!("{} as event time", c.data_type)),
+            });
+        }
+        Ok(Self { schema, fields, time_column: source.time_column, future_max_us, rows: 0 })
+    }
+
+    /// Append `record` as a row.
+    ///
+    /// # Errors
+    /// It is no row of this source: why, with the column's name. The rows before it are untouched.
+    pub fn push(&mut self, record: &Record<'_>) -> Result<(), Reject> {
+        match self.decode(record) {
+            Ok(()) => {
+                self.rows += 1;
+                Ok(())
+            }
+            Err(reject) => {
+                self.fields.truncate(self.rows);
+                Err(reject)
+            }
+        }
+    }
+
+    /// Rows since the last [`Self::finish`].
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The rows pushed since the last call, in order, in the source's schema. The decoder is empty afterwards.
+    ///
+    /// # Errors
+    /// [`Error::BatchTooLarge`]: more than 2 GiB of text in one column.
+    pub fn finish(&mut self) -> Result<RecordBatch, Error> {
+        let rows = std::mem::take(&mut self.rows);
+        let arrays = self.fields.finish(rows)?;
+        Ok(RecordBatch::try_new(SchemaRef::clone(&self.schema), arrays)
+            .expect("builders are made from this schema and hold equally many rows"))
+    }
+
+    fn decode(&mut self, record: &Record<'_>) -> Result<(), Reject> {
+        let payload = record.payload.filter(|payload| !payload.is_empty()).ok_or_else(Reject::no_value)?;
+        let size_bytes = payload.len() + record.key.map_or(0, <[u8]>::len);
+        if size_bytes > EVENT_MAX_BYTES {
+            return Err(Reject::too_large(size_bytes));
+        }
+        // Checked once and as a whole, so that strings need no second look and skipped fields are held to the same rule.
+        let text = std::str::from_utf8(payload).map_err(|e| Reject::not_json(format!("not UTF-8: {e}")))?;
+        if nesting::exceeds(payload, EVENT_MAX_DEPTH) {
+            return Err(Reject::too_deep());
+        }
+        let mut failure = None;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let seed = ObjectSeed { fields: &mut self.fields, row: self.rows, failure: &mut failure };
+        if let Err(e) = seed.deserialize(&mut json).and_then(|()| json.end()) {
+            return Err(failure.unwrap_or_else(|| Reject::not_json(e.to_string())));
+        }
+        self.check_time(record.kafka_time_us)
+    }
+
+    fn check_time(&self, kafka_time_us: Option<Micros>) -> Result<(), Reject> {
+        let event_time_us = self.fields.last_timestamp(self.time_column);
+        match (event_time_us, kafka_time_us) {
+            (Some(event), Some(kafka)) if event > kafka.saturating_add(self.future_max_us) => Err(Reject::future_time(
+                self.schema.field(self.time_column).name(),
+                event.saturating_sub(kafka),
+                self.future_max_us,
+            )),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Timestamps as text, both ways: RFC 3339, and `2013-01-01 05:15:00` without an offset, which is UTC. Written by hand
+//! because it runs once per event: no allocation, no locale, no leap-second table (second 60 is refused).
+//!
+//! The calendar arithmetic is Howard Hinnant's `days_from_civil` and `civil_from_days` (proleptic Gregorian).
+
+use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
+
+/// 0000-01-01T00:00:00Z.
+pub(crate) const EARLIEST_US: Micros = -62_167_219_200 * SECOND_US;
+/// 9999-12-31T23:59:59.999999Z.
+pub(crate) const LATEST_US: Micros = 253_402_300_800 * SECOND_US - 1;
+
+/// `micros` where it lies in the years 0000 to 9999, which both SQL and RFC 3339 can write.
+pub(super) fn in_range(micros: Micros) -> Option<Micros> {
+    (EARLIEST_US..=LATEST_US).contains(&micros).then_some(micros)
+}
+
+/// Microseconds since 1970 of `YYYY-MM-DD(T| )HH:MM:SS[.digits][Z|+HH:MM|-HH:MM]`. Without an offset it is UTC. Digits
+/// beyond the sixth are dropped.
+pub(super) fn parse(text: &str) -> Option<Micros> {
+    let bytes = text.as_bytes();
+    if bytes.len() < 19 || bytes[4] != b'-' || bytes[7] != b'-' || bytes[13] != b':' || bytes[16] != b':' {
+        return None;
+    }
+    if !matches!(bytes[10], b'T' | b't' | b' ') {
+        return None;
+    }
+    let year = number(&bytes[0..2])? * 100 + number(&bytes[2..4])?;
+    let (month, day) = (number(&bytes[5..7])?, number(&bytes[8..10])?);
+    let (hour, minute, second) = (number(&bytes[11..13])?, number(&bytes[14..16])?, number(&bytes[17..19])?);
+    if !(1..=12).contains(&month) || day < 1 || day > days_of_month(year, month) {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let (fraction_us, offset) = fraction(&bytes[19..])?;
+    let local_us = days_from_civil(year, month, day) * DAY_US
+        + hour * HOUR_US
+        + minute * MINUTE_US
+        + second * SECOND_US
+        + fraction_us;
+    in_range(local_us - offset_us(offset)?)
+}
+
+/// RFC 3339 in UTC, with six decimals where the microseconds are not zero; None outside the years 0000 to 9999.
+pub(crate) fn format(micros: Micros) -> Option<String> {
+    in_range(micros)?;
+    let (days, of_day) = (micros.div_euclid(DAY_US), micros.rem_euclid(DAY_US));
+    let (year, month, day) = civil_from_days(days);
+    let (hour, minute) = (of_day / HOUR_US, of_day % HOUR_US / MINUTE_US);
+    let (second, fraction) = (of_day % MINUTE_US / SECOND_US, of_day % SECOND_US);
+    let whole = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    Some(if fraction == 0 { format!("{whole}Z") } else { format!("{whole}.{fraction:06}Z") })
+}
+
+/// Two decimal digits.
+fn number(digits: &[u8]) -> Option<i64> {
+    match digits {
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => Some(i64::from((tens - b'0') * 10 + (ones - b'0'))),
+        _ => None,
+    }
+}
+
+/// The microseconds of an optional `.digits`, and what follows.
+fn fraction(rest: &[u8]) -> Option<(Micros, &[u8])> {
+    let Some(digits) = rest.strip_prefix(b".") else { return Some((0, rest)) };
+    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 {
+        return None;
+    }
+    let micros =
+        digits[..count].iter().chain(b"00000").take(6).fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    Some((micros, &digits[count..]))
+}
+
+/// What a local time is ahead of UTC.
+fn offset_us(offset: &[u8]) -> Option<Micros> {
+    match offset {
+        [] | [b'Z' | b'z'] => Some(0),
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+            let (hours, minutes) = (number(&[*h1, *h2])?, number(&[*m1, *m2])?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            let ahead = hours * HOUR_US + minutes * MINUTE_US;
+            Some(if *sign == b'-' { -ahead } else { ahead })
+        }
+        _ => None,
+    }
+}
+
+fn days_of_month(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, NaiveDateTime};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn forms_that_are_timestamps_and_forms_that_are_not() {
+        let five_fifteen = 1_357_017_300_000_000;
+        for text in [
+            "2013-01-01T05:15:00Z",
+            "2013-01-01t05:15:00z",
+            "2013-01-01 05:15:00",
+            "2013-01-01T05:15:00.000000",
+            "2013-01-01T00:15:00-05:00",
+            "2013-01-01T05:15:00.0000009Z",
+            "2013-01-01 10:45:00+05:30",
+        ] {
+            assert_eq!(parse(text), Some(five_fifteen), "{text}");
+        }
+        assert_eq!(parse("1969-12-31T23:59:59.9999999Z"), Some(-1), "dropped digits round down before 1970 too");
+        assert_eq!(parse("2024-02-29T00:00:00.5Z"), Some(1_709_164_800_500_000));
+        for text in [
+            "",
+            "2013-01-01",
+            "2013-01-01T05:15",
+            "2013-02-29T00:00:00Z",
+            "2013-00-01T00:00:00Z",
+            "2013-01-00T00:00:00Z",
+            "2013-13-01T00:00:00Z",
+            "2013-01-01T24:00:00Z",
+            "2013-01-01T05:60:00Z",
+            "2016-12-31T23:59:60Z",
+            "2013-01-01T05:15:00.",
+            "2013-01-01T05:15:00.Z",
+            "2013-01-01T05:15:00+05",
+            "2013-01-01T05:15:00+24:00",
+            "2013-01-01T05:15:00ZZ",
+            "0000-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "2013-01-01T05:15:00é",
+            "+013-01-01T05:15:00Z",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_agrees_with_chrono_both_ways(micros in EARLIEST_US..=LATEST_US, hours in -23_i64..=23, minutes in 0_i64..60) {
+            let text = format(micros).expect("in range");
+            let instant = DateTime::parse_from_rfc3339(&text).expect("RFC 3339");
+            prop_assert_eq!(instant.timestamp_micros(), micros);
+            prop_assert_eq!(parse(&text), Some(micros));
+            let ahead = if hours < 0 { hours * HOUR_US - minutes * MINUTE_US } else { hours * HOUR_US + minutes * MINUTE_US };
+            if let Some(local) = format(micros + ahead) {
+                let sign = if ahead < 0 { '-' } else { '+' };
+                let shifted = format!("{}{sign}{:02}:{minutes:02}", local.trim_end_matches('Z'), hours.abs());
+                prop_assert_eq!(parse(&shifted), Some(micros), "{}", shifted);
+            }
+        }
+
+        #[test]
+        fn any_text_is_judged_as_chrono_judges_it(text in "[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-6][0-9](\\.[0-9]{1,9})?") {
+            let naive = NaiveDateTime::parse_from_str(&text.replace('T', " "), "%Y-%m-%d %H:%M:%S%.f").ok();
+            // chrono admits second 60, we do not.
+            let expected = naive.filter(|_| !text.contains(":6")).map(|naive| naive.and_utc().timestamp_micros());
+            prop_assert_eq!(parse(&text), expected, "{}", text);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Delivery reports: who counts them and who waits for them. Every record sent carries a [`Ticket`]; the client's own
+//! thread reports on it once per record, acknowledged or given up. Nothing here can panic: reports come through C.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+
+use crate::client::{ClientEvents, is_refusal, not_created};
+use crate::error::Error;
+use crate::settings::{ClientSettings, ProducerSettings};
+
+/// How long to let the client work when its queue is full, before trying again.
+const FULL_QUEUE_WAIT: Duration = Duration::from_millis(10);
+/// Time beyond the delivery time-out in which the client must have reported on every record.
+const REPORT_SLACK: Duration = Duration::from_secs(5);
+
+/// The reports on a group of records.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket {
+    counts: Mutex<Counts>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Counts {
+    sent: u64,
+    acknowledged: u64,
+    failed: u64,
+    first_failure: Option<Box<KafkaError>>,
+}
+
+impl Ticket {
+    fn sent(&self) {
+        self.counts.lock().sent += 1;
+    }
+
+    fn report(&self, failure: Option<KafkaError>) {
+        let mut counts = self.counts.lock();
+        match failure {
+            None => counts.acknowledged += 1,
+            Some(error) => {
+                counts.failed += 1;
+                counts.first_failure.get_or_insert_with(|| Box::new(error));
+            }
+        }
+        if counts.acknowledged + counts.failed >= counts.sent {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Records acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.counts.lock().acknowledged
+    }
+
+    /// The error of the records that failed so far.
+    ///
+    /// # Errors
+    /// At least one has.
+    pub(crate) fn check(&self, client: &ClientSettings) -> Result<(), Error> {
+        self.counts.lock().outcome(client)
+    }
+
+    /// Wait until every record sent has its report.
+    ///
+    /// # Errors
+    /// One failed, or `timeout` passed first (the records without report count as failed).
+    pub(crate) fn wait(&self, client: &ClientSettings, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
+        let mut counts = self.counts.lock();
+        while counts.acknowledged + counts.failed < counts.sent {
+            if self.changed.wait_until(&mut counts, deadline).timed_out() {
+                let mut seen = counts.clone();
+                seen.failed = seen.sent.saturating_sub(seen.acknowledged);
+                return seen.outcome(client);
+            }
+        }
+        counts.outcome(client)
+    }
+}
+
+impl Counts {
+    fn outcome(&self, client: &ClientSettings) -> Result<(), Error> {
+        if self.failed == 0 {
+            return Ok(());
+        }
+        let bootstrap = client.bootstrap.clone();
+        match &self.first_failure {
+            Some(source) if source.rdkafka_error_code().is_some_and(is_refusal) => Err(Error::Refused {
+                bootstrap,
+                action: format!("{} of {} records", self.failed, self.sent),
+                source: source.clone(),
+            }),
+            source => {
+                Err(Error::NotAcknowledged { failed: self.failed, sent: self.sent, bootstrap, source: source.clone() })
+            }
+        }
+    }
+}
+
+/// The producer's context: passes reports to tickets, log lines to `tracing`.
+#[derive(Debug, Default)]
+pub(crate) struct Reports(ClientEvents);
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Arc<Ticket>) {
+        ticket.report(result.as_ref().err().map(|(error, _)| error.clone()));
+    }
+}
+
+/// An idempotent producer whose own thread serves the reports.
+pub(crate) struct ReportingProducer {
+    producer: ThreadedProducer<Reports>,
+    delivery_timeout: Duration,
+}
+
+impl ReportingProducer {
+    pub(crate) fn new(settings: &ProducerSettings) -> Result<Self, Error> {
+        let producer = settings.config()?.create_with_context(Reports::default()).map_err(not_created)?;
+        Ok(Self { producer, delivery_timeout: settings.delivery_timeout })
+    }
+
+    /// Longest time until every record has its report.
+    pub(crate) fn report_timeout(&self) -> Duration {
+        self.delivery_timeout + REPORT_SLACK
+    }
+
+    /// Whether the client has failed for good (an idempotent producer that lost its sequence) and must be made anew.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.producer.client().fatal_error().is_some()
+    }
+
+    /// Queue a record. When the queue is full, wait for reports to make room rather than spin; records leave the queue
+    /// within the delivery time-out, so that is how long this may take.
+    pub(crate) fn queue(&self, mut record: BaseRecord<'_, [u8], [u8], Arc<Ticket>>) -> Result<(), KafkaError> {
+        let ticket = Arc::clone(&record.delivery_opaque);
+        let deadline = Instant::now() + self.report_timeout();
+        ticket.sent();
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused))
+                    if Instant::now() < deadline =>
+                {
+                    record = refused;
+                    self.producer.poll(FULL_QUEUE_WAIT);
+                }
+                Err((error, _)) => {
+                    ticket.report(Some(error.clone()));
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_waits_for_every_report_and_keeps_the_first_failure() {
+        let client = ClientSettings::new("127.0.0.1:1");
+        let ticket = Arc::new(Ticket::default());
+        for _ in 0..3 {
+            ticket.sent();
+        }
+        ticket.report(None);
+        ticket.report(Some(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)));
+        let unreported = ticket.wait(&client, Duration::from_millis(1)).expect_err("one report is out");
+        assert!(matches!(unreported, Error::NotAcknowledged { failed: 2, sent: 3, .. }), "{unreported}");
+        let reporter = {
+            let ticket = Arc::clone(&ticket);
+            std::thread::spawn(move || ticket.report(None))
+        };
+        let error = ticket.wait(&client, Duration::from_secs(10)).expect_err("one failed");
+        reporter.join().expect("reporter");
+        assert!(matches!(error, Error::NotAcknowledged { failed: 1, sent: 3, .. }), "{error}");
+        assert_eq!(ticket.acknowledged(), 2);
+    }
+}

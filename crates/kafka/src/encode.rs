@@ -1,0 +1,153 @@
+//! Rows of a batch as JSON objects, one text a row: the inverse of [`crate::decode`], bit for bit. What `forebay replay`
+//! produces and what a prediction's record holds.
+//!
+//! Every column appears in every object, in the schema's order; NULL is `null`. A DOUBLE is the shortest text that reads
+//! back as the same bits (`-0.0` keeps its sign), NaN and the infinities are `"NaN"`, `"Infinity"`, `"-Infinity"`. A
+//! TIMESTAMP is RFC 3339 in UTC with six decimals where its microseconds are not zero; outside the years 0000 to 9999,
+//! which text cannot say, it is the integer of its microseconds.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
+};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Fields, TimeUnit};
+use forebay_core::time::{Micros, SECOND_US};
+use serde::Serialize;
+
+use crate::decode::timestamp;
+use crate::error::Error;
+
+/// Each row of `batch` as the bytes of one JSON object.
+///
+/// Types: those of a source's columns (VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN, TIMESTAMP, STRUCT) and what files have
+/// beside them: `Utf8View`, `LargeUtf8`, small and unsigned integers up to 32 bits, `Float32` (widened exactly),
+/// timestamps in seconds and milliseconds.
+///
+/// # Errors
+/// [`Error::UnsupportedColumn`]: a column of another type, by name.
+pub fn encode_rows(batch: &RecordBatch) -> Result<Vec<Vec<u8>>, Error> {
+    let columns = writers(batch.schema_ref().fields(), batch.columns())?;
+    let mut capacity = 128;
+    Ok((0..batch.num_rows())
+        .map(|row| {
+            let mut object = Vec::with_capacity(capacity);
+            write_object(&mut object, &columns, row);
+            capacity = capacity.max(object.len());
+            object
+        })
+        .collect())
+}
+
+type WriteCell<'a> = Box<dyn Fn(&mut Vec<u8>, usize) + 'a>;
+
+/// One column: `"name":` as bytes, and how to write a cell that is not null.
+struct Writer<'a> {
+    label: Vec<u8>,
+    array: &'a ArrayRef,
+    write: WriteCell<'a>,
+}
+
+fn writers<'a>(fields: &Fields, arrays: &'a [ArrayRef]) -> Result<Vec<Writer<'a>>, Error> {
+    let writer = |(field, array): (&arrow_schema::FieldRef, &'a ArrayRef)| {
+        let mut label = Vec::new();
+        write_json(&mut label, field.name());
+        label.push(b':');
+        Ok(Writer { label, array, write: cell_writer(field.name(), array)? })
+    };
+    fields.iter().zip(arrays).map(writer).collect()
+}
+
+fn write_object(out: &mut Vec<u8>, columns: &[Writer<'_>], row: usize) {
+    out.push(b'{');
+    for (index, column) in columns.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&column.label);
+        if column.array.is_null(row) {
+            out.extend_from_slice(b"null");
+        } else {
+            (column.write)(out, row);
+        }
+    }
+    out.push(b'}');
+}
+
+fn cell_writer<'a>(name: &str, array: &'a ArrayRef) -> Result<WriteCell<'a>, Error> {
+    macro_rules! integers {
+        ($type:ty) => {{
+            let values = array.as_primitive::<$type>().values();
+            Box::new(move |out, row| write_json(out, &values[row]))
+        }};
+    }
+    macro_rules! timestamps {
+        ($type:ty, $micros:expr) => {{
+            let values = array.as_primitive::<$type>().values();
+            Box::new(move |out, row| write_timestamp(out, values[row].saturating_mul($micros)))
+        }};
+    }
+    Ok(match array.data_type() {
+        DataType::Utf8 => {
+            let values = array.as_string::<i32>();
+            Box::new(move |out, row| write_json(out, values.value(row)))
+        }
+        DataType::LargeUtf8 => {
+            let values = array.as_string::<i64>();
+            Box::new(move |out, row| write_json(out, values.value(row)))
+        }
+        DataType::Utf8View => {
+            let values = array.as_string_view();
+            Box::new(move |out, row| write_json(out, values.value(row)))
+        }
+        DataType::Float64 => {
+            let values = array.as_primitive::<Float64Type>().values();
+            Box::new(move |out, row| write_double(out, values[row]))
+        }
+        DataType::Float32 => {
+            let values = array.as_primitive::<Float32Type>().values();
+            Box::new(move |out, row| write_double(out, f64::from(values[row])))
+        }
+        DataType::Int8 => integers!(Int8Type),
+        DataType::Int16 => integers!(Int16Type),
+        DataType::Int32 => integers!(Int32Type),
+        DataType::Int64 => integers!(Int64Type),
+        DataType::UInt8 => integers!(UInt8Type),
+        DataType::UInt16 => integers!(UInt16Type),
+        DataType::UInt32 => integers!(UInt32Type),
+        DataType::Boolean => {
+            let values = array.as_boolean();
+            Box::new(move |out, row| write_json(out, &values.value(row)))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => timestamps!(TimestampMicrosecondType, 1),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => timestamps!(TimestampMillisecondType, 1_000),
+        DataType::Timestamp(TimeUnit::Second, _) => timestamps!(TimestampSecondType, SECOND_US),
+        DataType::Struct(fields) => {
+            let columns = writers(fields, array.as_struct().columns())?;
+            Box::new(move |out, row| write_object(out, &columns, row))
+        }
+        other => return Err(Error::UnsupportedColumn { column: name.to_owned(), data_type: other.to_string() }),
+    })
+}
+
+fn write_double(out: &mut Vec<u8>, value: f64) {
+    if value.is_finite() {
+        write_json(out, &value);
+    } else if value.is_nan() {
+        out.extend_from_slice(b"\"NaN\"");
+    } else {
+        out.extend_from_slice(if value > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" });
+    }
+}
+
+fn write_timestamp(out: &mut Vec<u8>, micros: Micros) {
+    match timestamp::format(micros) {
+        Some(text) => write_json(out, text.as_str()),
+        None => write_json(out, &micros),
+    }
+}
+
+fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("scalars and strings always serialize, and memory takes every byte");
+}

@@ -1,0 +1,164 @@
+//! What can go wrong with Kafka, in this crate's words: each variant has a kind (whose fault, whether to retry) and says
+//! the remedy. At a port it becomes a [`PortError`] with the same kind and words and the client's error chained behind.
+
+use forebay_core::progress::TopicPartition;
+use forebay_core::{ErrorKind, PortError};
+use rdkafka::error::KafkaError;
+
+/// An error of the Kafka adapter. The client's own error is boxed: it is five times as large as the rest.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No broker answered in time. Retriable.
+    #[error(
+        "no Kafka broker answered at {bootstrap} within {timeout_ms} ms while {action}: check that it runs and that \
+         --bootstrap names it"
+    )]
+    Unreachable {
+        /// Configured addresses.
+        bootstrap: String,
+        /// How long we waited, milliseconds.
+        timeout_ms: u64,
+        /// What was asked.
+        action: String,
+        /// The client's error, where it gave one.
+        source: Option<Box<KafkaError>>,
+    },
+    /// The topic is not there.
+    #[error("topic `{topic}` does not exist at {bootstrap}: create it, or correct the topic of the definition")]
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+        /// Configured addresses.
+        bootstrap: String,
+    },
+    /// The offsets to start from do not name exactly the partitions of the topic.
+    #[error("{}-{} {problem}", partition.topic, partition.partition)]
+    Partitions {
+        /// The partition in question.
+        partition: TopicPartition,
+        /// What is wrong with it and what to do.
+        problem: &'static str,
+    },
+    /// Records were deleted before they were read.
+    #[error(
+        "{}-{}: offset {offset} is wanted and the log now starts at {low}: {} records were deleted unread; raise the \
+         topic's retention, then rebuild the state from the offline store, or start from a fresh state folder to accept \
+         the gap",
+        partition.topic, partition.partition, low - offset
+    )]
+    Gap {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset wanted.
+        offset: i64,
+        /// Oldest offset that the log holds.
+        low: i64,
+    },
+    /// The log ends before an applied offset: it lost its tail, or it is another log.
+    #[error(
+        "{}-{}: offset {offset} was applied before and the log ends at {high}: it lost its tail or was made anew; point \
+         --bootstrap at the cluster that the state follows, or start from a fresh state folder",
+        partition.topic, partition.partition
+    )]
+    LogShorter {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset wanted.
+        offset: i64,
+        /// End of the log, one past its newest record.
+        high: i64,
+    },
+    /// The reading position is not in the log any more, and the broker does not say where the log begins and ends.
+    #[error(
+        "the broker refused the reading position ({code}): the log was truncated; restart to check every partition"
+    )]
+    PositionLost {
+        /// The client's words.
+        code: String,
+    },
+    /// A client property that may not be set, or has a bad value.
+    #[error("Kafka client property `{property}`: {problem}")]
+    Settings {
+        /// Its name.
+        property: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A column of a type that JSON records cannot fill or give.
+    #[error(
+        "column `{column}` has type {data_type}, which a JSON record cannot hold: use VARCHAR, DOUBLE, BIGINT, INTEGER, \
+         BOOLEAN or TIMESTAMP"
+    )]
+    UnsupportedColumn {
+        /// The column.
+        column: String,
+        /// Its type.
+        data_type: String,
+    },
+    /// Decoded text of one batch above what 32-bit offsets hold.
+    #[error("column `{column}` of one batch holds more than 2 GiB of text: poll fewer records at a time")]
+    BatchTooLarge {
+        /// The column.
+        column: String,
+    },
+    /// Records were sent and at least one was not acknowledged. The outcome of the others is unknown: send all again.
+    #[error("{failed} of {sent} records were not acknowledged by the brokers at {bootstrap}; send them again")]
+    NotAcknowledged {
+        /// How many failed.
+        failed: u64,
+        /// Of how many.
+        sent: u64,
+        /// Configured addresses.
+        bootstrap: String,
+        /// The first failure.
+        source: Option<Box<KafkaError>>,
+    },
+    /// The broker refuses, and will refuse again: authentication, authorization, a record above its size limit.
+    #[error("the Kafka brokers at {bootstrap} refuse {action}")]
+    Refused {
+        /// Configured addresses.
+        bootstrap: String,
+        /// What was asked.
+        action: String,
+        /// Why.
+        source: Box<KafkaError>,
+    },
+    /// The client library failed in a way that only a defect or a broken installation explains.
+    #[error("the Kafka client failed while {action}")]
+    Client {
+        /// What was asked.
+        action: String,
+        /// Its error.
+        source: Box<KafkaError>,
+    },
+}
+
+impl Error {
+    /// Whose fault it is and what may be done.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unreachable { .. } | Self::NotAcknowledged { .. } => ErrorKind::Unavailable,
+            Self::UnknownTopic { .. } => ErrorKind::NotFound,
+            Self::Partitions { .. } | Self::LogShorter { .. } | Self::PositionLost { .. } | Self::Refused { .. } => {
+                ErrorKind::FailedPrecondition
+            }
+            Self::Gap { .. } => ErrorKind::OutOfRange,
+            Self::Settings { .. } | Self::UnsupportedColumn { .. } => ErrorKind::InvalidArgument,
+            Self::BatchTooLarge { .. } => ErrorKind::ResourceExhausted,
+            Self::Client { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+impl From<Error> for PortError {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Unreachable { source: Some(cause), .. }
+            | Error::NotAcknowledged { source: Some(cause), .. }
+            | Error::Refused { source: cause, .. }
+            | Error::Client { source: cause, .. } => Self::with_source(error.kind(), error.to_string(), cause.clone()),
+            _ => Self::new(error.kind(), error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What one poll has gathered for one source: rows in the decoder, where each stands, and the dead letters between them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use forebay_core::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES;
+use forebay_core::ports::{DeadLetter, Origin, SourceBatch};
+use forebay_core::progress::TopicPartition;
+use forebay_core::source::SourceDef;
+use forebay_core::time::Micros;
+
+use crate::decode::{Record, RecordDecoder, Reject};
+use crate::error::Error;
+use crate::stats::ReaderStats;
+
+/// One source, as the reader fills it.
+#[derive(Debug)]
+pub(super) struct SourceReader {
+    source: Arc<SourceDef>,
+    topic: Arc<str>,
+    decoder: RecordDecoder,
+    origin: Origin,
+    /// Index of a partition in `origin.partitions`.
+    slot_of: HashMap<i32, u32>,
+    /// For each entry of `origin.partitions`: one past the last record.
+    read_up_to: Vec<i64>,
+    dead_letters: Vec<DeadLetter>,
+}
+
+impl SourceReader {
+    pub(super) fn new(source: &Arc<SourceDef>, future_max_us: Micros) -> Result<Self, Error> {
+        Ok(Self {
+            source: Arc::clone(source),
+            topic: source.topic.as_str().into(),
+            decoder: RecordDecoder::new(source, future_max_us)?,
+            origin: Origin::default(),
+            slot_of: HashMap::new(),
+            read_up_to: Vec::new(),
+            dead_letters: Vec::new(),
+        })
+    }
+
+    /// Take one record: as a row, or as a dead letter.
+    pub(super) fn take(&mut self, partition: i32, offset: i64, record: &Record<'_>, stats: &ReaderStats) {
+        let slot = self.slot(partition);
+        self.read_up_to[slot as usize] = offset + 1;
+        match self.decoder.push(record) {
+            Ok(()) => {
+                self.origin.partition.push(slot);
+                self.origin.offset.push(offset);
+                self.origin.kafka_time_us.push(record.kafka_time_us);
+            }
+            Err(reject) => {
+                stats.add_dead_letter(reject.reason);
+                let partition = self.origin.partitions[slot as usize].clone();
+                self.dead_letters.push(dead_letter(&self.source.name, partition, offset, record, &reject));
+            }
+        }
+    }
+
+    fn slot(&mut self, partition: i32) -> u32 {
+        if let Some(slot) = self.slot_of.get(&partition) {
+            return *slot;
+        }
+        let slot = self.read_up_to.len() as u32;
+        self.slot_of.insert(partition, slot);
+        self.origin.partitions.push(TopicPartition::new(Arc::clone(&self.topic), partition));
+        self.read_up_to.push(0);
+        slot
+    }
+
+    /// What was gathered since the last call; None where no record came.
+    pub(super) fn emit(&mut self) -> Result<Option<SourceBatch>, Error> {
+        if self.read_up_to.is_empty() {
+            return Ok(None);
+        }
+        self.slot_of.clear();
+        let rows = self.decoder.finish()?;
+        let origin = std::mem::take(&mut self.origin);
+        let read_up_to = origin.partitions.iter().cloned().zip(std::mem::take(&mut self.read_up_to)).collect();
+        Ok(Some(SourceBatch {
+            source: Arc::clone(&self.source),
+            rows,
+            origin,
+            dead_letters: std::mem::take(&mut self.dead_letters),
+            read_up_to,
+        }))
+    }
+}
+
+fn dead_letter(
+    source: &str,
+    partition: TopicPartition,
+    offset: i64,
+    record: &Record<'_>,
+    reject: &Reject,
+) -> DeadLetter {
+    let payload = record.payload.unwrap_or_default();
+    DeadLetter {
+        source: source.to_owned(),
+        partition,
+        offset,
+        kafka_time_us: record.kafka_time_us,
+        payload: payload[..payload.len().min(DEAD_LETTER_PAYLOAD_MAX_BYTES)].to_vec(),
+        reason: reject.reason.label(),
+        detail: reject.to_string(),
+    }
+}

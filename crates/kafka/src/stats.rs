@@ -1,0 +1,59 @@
+//! Counters of the reader, for whoever exports metrics. They only grow; names and labels are the exporter's business.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::decode::Reason;
+
+/// What one [`crate::KafkaLog`] has done since it was made. Shared: read it from any thread.
+#[derive(Debug, Default)]
+pub struct ReaderStats {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    broker_errors: AtomicU64,
+    dead_letters: [AtomicU64; Reason::ALL.len()],
+}
+
+impl ReaderStats {
+    /// Records read, good and bad. A record that two sources read counts once.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of their keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Errors that the client reported and that it heals by itself.
+    #[must_use]
+    pub fn broker_errors(&self) -> u64 {
+        self.broker_errors.load(Ordering::Relaxed)
+    }
+
+    /// Dead letters for `reason`, over all sources.
+    #[must_use]
+    pub fn dead_letters(&self, reason: Reason) -> u64 {
+        self.dead_letters[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Dead letters of all reasons.
+    #[must_use]
+    pub fn dead_letters_total(&self) -> u64 {
+        Reason::ALL.iter().map(|reason| self.dead_letters(*reason)).sum()
+    }
+
+    pub(crate) fn add_read(&self, records: u64, bytes: u64) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_broker_error(&self) {
+        self.broker_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_dead_letter(&self, reason: Reason) {
+        self.dead_letters[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
