@@ -260,3 +260,19 @@ fn a_monitor_without_labels_watches_drift_alone() {
     let text = serde_json::to_string(&report).expect("JSON");
     assert_eq!(serde_json::from_str::<MonitorReport>(&text).expect("JSON"), report);
 }
+
+#[test]
+fn a_quiet_stream_raises_no_alarm_in_a_hundred_windows() {
+    let mut monitor = Monitor::new(definition(RATE), reference(60, 600), options()).expect("sound");
+    let mut seen = Vec::new();
+    for index in 0..100 {
+        observe(&mut monitor, &day(index, 0.0));
+        seen.extend(monitor.advance((index + 1) * DAY_US + HOUR_US));
+    }
+    assert_eq!(alarms(&seen), []);
+    let report = monitor.snapshot();
+    let drifted = only(&report).iter().filter(|window| window.drifted_ratio > Some(0.0)).count();
+    // One window in a hundred was asked for; with 60 calibration windows two in a hundred are measured, and 8 would
+    // happen by chance less than once in a thousand runs.
+    assert!(drifted < 8, "{drifted} of 100 windows drifted");
+}
