@@ -61,7 +61,13 @@ impl ClientSettings {
 /// The client library does not take the settings (or cannot start its threads).
 pub(crate) fn not_created(source: KafkaError) -> Error {
     match source {
-        KafkaError::ClientConfig(_, problem, property, _) => Error::Settings { property, problem },
+        // The client repeats the value, which may be a password.
+        KafkaError::ClientConfig(_, problem, property, value) if value.is_empty() => {
+            Error::Settings { property, problem }
+        }
+        KafkaError::ClientConfig(_, problem, property, value) => {
+            Error::Settings { property, problem: problem.replace(&value, "***") }
+        }
         KafkaError::ClientCreation(problem) => Error::Settings { property: "the client".into(), problem },
         source => Error::Client { action: "being created".into(), source: Box::new(source) },
     }

@@ -1,0 +1,127 @@
+//! Publishing: acknowledged, in order, with key and headers, once even when the broker has to be asked twice.
+
+use std::time::Duration;
+
+use forebay_core::ErrorKind;
+use forebay_core::ports::{EventLog, Publisher};
+use forebay_core::prediction::OutboxRecord;
+use forebay_kafka::{ClientSettings, KafkaPublisher, ProducerSettings};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Headers;
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+use crate::support::{TestBroker, from, good, read, source, wait_until};
+
+fn outbox(topic: &str, n: i64) -> OutboxRecord {
+    OutboxRecord {
+        topic: topic.into(),
+        key: b"EWR".to_vec(),
+        payload: good(n),
+        headers: vec![("forebay-id".into(), format!("id-{n}").into_bytes()), ("role".into(), b"live".to_vec())],
+    }
+}
+
+fn publisher(broker: &TestBroker, delivery_timeout: Duration) -> KafkaPublisher {
+    let settings = ProducerSettings { delivery_timeout, ..ProducerSettings::new(broker.client()) };
+    KafkaPublisher::new(settings).expect("settings")
+}
+
+/// Records arrive in order, with their keys and headers, in one partition for one key.
+pub(crate) fn records_arrive_in_order(broker: &TestBroker) {
+    let topic = broker.topic(3);
+    let publisher = publisher(broker, Duration::from_secs(20));
+    let records: Vec<OutboxRecord> = (0..500).map(|n| outbox(&topic, n)).collect();
+    publisher.publish(&records[..200]).expect("acknowledged");
+    publisher.publish(&records[200..]).expect("acknowledged");
+    publisher.publish(&[]).expect("nothing to do");
+
+    let mut log = broker.reader();
+    log.assign(&[source("s", &topic)], &from(&topic, &[0, 0, 0])).expect("within the log");
+    let all = read(&mut log, 500);
+    let partition = all.rows[0].0;
+    assert_eq!(all.of_partition(partition), (0..500).map(|n| (n, n)).collect::<Vec<_>>());
+
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &broker.bootstrap)
+        .set("group.id", "it")
+        .create()
+        .expect("a plain consumer");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&topic, partition, Offset::Offset(42)).expect("offset");
+    consumer.assign(&list).expect("assign");
+    let mut seen = false;
+    wait_until("record 42 is read", || {
+        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+            assert_eq!((message.offset(), message.key()), (42, Some(&b"EWR"[..])));
+            let headers: Vec<_> =
+                message.headers().expect("headers").iter().map(|h| (h.key, h.value.unwrap_or_default())).collect();
+            assert_eq!(headers, [("forebay-id", &b"id-42"[..]), ("role", &b"live"[..])]);
+            seen = true;
+        }
+        seen
+    });
+}
+
+/// A record above the limit is refused for good; those around it are sent.
+pub(crate) fn a_record_above_the_limit_is_refused(broker: &TestBroker) {
+    let topic = broker.topic(1);
+    let publisher = publisher(broker, Duration::from_secs(20));
+    let mut large = outbox(&topic, 1);
+    large.payload = vec![b'x'; forebay_core::limits::EVENT_MAX_BYTES + 1];
+    let error = publisher.publish(&[outbox(&topic, 0), large]).expect_err("too large");
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    publisher.publish(&[outbox(&topic, 1)]).expect("the publisher goes on");
+    let mut log = broker.reader();
+    log.assign(&[source("s", &topic)], &from(&topic, &[0])).expect("within the log");
+    assert_eq!(read(&mut log, 2).rows, [(0, 0, 0), (0, 1, 1)]);
+}
+
+#[test]
+fn embedded_records_arrive_in_order() {
+    records_arrive_in_order(&TestBroker::embedded());
+}
+
+#[test]
+fn embedded_a_record_above_the_limit_is_refused() {
+    a_record_above_the_limit_is_refused(&TestBroker::embedded());
+}
+
+#[test]
+fn a_refused_request_is_sent_again_and_stored_once() {
+    let broker = TestBroker::embedded();
+    let topic = broker.topic(1);
+    let publisher = publisher(&broker, Duration::from_secs(20));
+    broker.embedded.as_ref().expect("embedded").fail_produce(2);
+    publisher.publish(&[outbox(&topic, 0), outbox(&topic, 1)]).expect("acknowledged in the end");
+    let mut log = broker.reader();
+    log.assign(&[source("s", &topic)], &from(&topic, &[0])).expect("within the log");
+    assert_eq!(read(&mut log, 2).rows, [(0, 0, 0), (0, 1, 1)]);
+    assert_eq!(log.end_offsets().expect("answers"), from(&topic, &[2]));
+}
+
+#[test]
+fn without_a_broker_the_publisher_says_what_to_check_and_recovers() {
+    let broker = TestBroker::embedded();
+    let topic = broker.topic(1);
+    let publisher = publisher(&broker, Duration::from_millis(1_500));
+    publisher.publish(&[outbox(&topic, 0)]).expect("acknowledged");
+    let embedded = broker.embedded.as_ref().expect("embedded");
+    embedded.set_down(true).expect("down");
+    let error = publisher.publish(&[outbox(&topic, 1), outbox(&topic, 2)]).expect_err("no broker");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("2 of 2 records were not acknowledged"), "{error}");
+    embedded.set_down(false).expect("up");
+    wait_until("the publisher recovers", || publisher.publish(&[outbox(&topic, 3)]).is_ok());
+}
+
+#[test]
+fn a_replayer_reports_a_lost_broker_and_bounds_its_queue() {
+    let nowhere = ClientSettings { request_timeout: Duration::from_millis(300), ..ClientSettings::new("127.0.0.1:1") };
+    let settings = ProducerSettings { delivery_timeout: Duration::from_millis(500), ..ProducerSettings::new(nowhere) };
+    let replayer = forebay_kafka::Replayer::new(settings).expect("settings");
+    replayer.send("t", None, b"", &good(0), None).expect("queued");
+    let error = replayer.flush(Duration::from_secs(20)).expect_err("no broker");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    replayer.send("t", None, b"", &good(1), None).expect_err("failures surface at the next call");
+    assert_eq!(replayer.acknowledged(), 0);
+}
