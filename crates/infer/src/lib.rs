@@ -9,6 +9,7 @@
 mod device;
 mod error;
 mod forest;
+mod ipc;
 mod local;
 mod math;
 mod model;

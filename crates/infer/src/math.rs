@@ -144,3 +144,42 @@ pub(crate) fn logf(x: f32) -> f32 {
     let y = LOG_POLY[0] * square + y;
     (y * square + (constant + r)) as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{expf, logf};
+
+    fn same(found: f32, expected: f32) -> bool {
+        (found.is_nan() && expected.is_nan()) || found.to_bits() == expected.to_bits()
+    }
+
+    #[test]
+    fn equal_to_glibc_on_its_own_results() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/infer/libm_f32.bin");
+        let bytes = std::fs::read(path).expect("scripts/train/make_golden.py made it");
+        let read = |chunk: &[u8]| f32::from_le_bytes(chunk.try_into().expect("four bytes"));
+        assert!(bytes.len() >= 4_000 * 12);
+        for triple in bytes.chunks_exact(12) {
+            let (x, exp, log) = (read(&triple[..4]), read(&triple[4..8]), read(&triple[8..]));
+            assert!(same(expf(x), exp), "expf({x:e}) is {exp:e}, computed {:e}", expf(x));
+            assert!(same(logf(x), log), "logf({x:e}) is {log:e}, computed {:e}", logf(x));
+        }
+    }
+
+    #[test]
+    fn near_the_true_value_everywhere() {
+        // An oracle of another kind: f64 functions of the platform, within one f32 step.
+        let mut bits = 1u32;
+        while bits < 0x7f80_0000 {
+            for x in [f32::from_bits(bits), -f32::from_bits(bits)] {
+                let exact = f64::from(x).exp();
+                let relative = (f64::from(expf(x)) - exact).abs() / exact;
+                assert!(relative < 1e-7 || !(1e-37..=3.4e38).contains(&exact), "expf({x:e})");
+            }
+            let x = f32::from_bits(bits);
+            let exact = f64::from(x).ln();
+            assert!((f64::from(logf(x)) - exact).abs() <= 1e-7 * exact.abs(), "logf({x:e})");
+            bits += 4_999;
+        }
+    }
+}

@@ -4,19 +4,18 @@
 //! The file is an Arrow IPC file: the model's features under their names, then `__margin` and `__score` (Float32, no
 //! NULLs) and `__leaf` (List of Int32, one entry a tree; NULL where the library gave none).
 
-use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int32Type};
 use arrow_array::{Array, RecordBatch};
-use arrow_ipc::reader::FileReader;
 use arrow_schema::DataType;
 use arrow_select::concat::concat_batches;
 use forebay_core::limits::MODEL_GOLDEN_MIN_ROWS;
 
 use super::version::{ModelVersion, RawScores};
 use crate::error::{InferError, Result};
+use crate::ipc::read_file;
 use crate::random::SplitMix64;
 
 /// Column of the expected margins.
@@ -39,7 +38,8 @@ pub(super) struct Golden {
 impl Golden {
     pub(super) fn read(bytes: &[u8], version: &ModelVersion) -> Result<Self> {
         let fail = |what: String| InferError::Golden { model: version.manifest().title(), what };
-        // The Arrow reader validates, but a hostile file may still trip an assertion inside it: contained here.
+        // Lengths are checked and arrays validated, but a hostile file may still trip an assertion inside the Arrow
+        // reader: contained here.
         let rows = catch_unwind(AssertUnwindSafe(|| read_batches(bytes)))
             .map_err(|_| fail("the Arrow file is malformed".to_owned()))?
             .map_err(&fail)?;
@@ -110,9 +110,7 @@ impl Golden {
 }
 
 fn read_batches(bytes: &[u8]) -> std::result::Result<RecordBatch, String> {
-    let reader = FileReader::try_new(Cursor::new(bytes), None).map_err(|e| e.to_string())?;
-    let schema = reader.schema();
-    let batches = reader.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+    let (schema, batches) = read_file(bytes)?;
     concat_batches(&schema, &batches).map_err(|e| e.to_string())
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{Array, Float64Array, RecordBatch};
+use arrow_flight::error::{FlightError, Result as FlightResult};
 use arrow_flight::{FlightData, FlightDescriptor, SchemaAsIpc};
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -15,6 +16,7 @@ use forebay_proto::v1::{AnswerMeta, AnswerStatus, BatchMeta, WorkerOpen};
 use prost::Message;
 
 use crate::error::{InferError, Result};
+use crate::ipc::check_header;
 use crate::model::{ModelId, RawScores};
 
 /// Path of the descriptor that opens the exchange.
@@ -42,6 +44,13 @@ pub(super) fn schema_message(schema: &Schema) -> FlightData {
 /// A batch to score. `schema` has no dictionary types: a stream of features never has them.
 pub(super) fn batch_message(batch: &RecordBatch, meta: &BatchMeta) -> Result<FlightData> {
     Ok(record_message(batch)?.with_app_metadata(meta.encode_to_vec()))
+}
+
+/// A message from the other end that is safe to decode: refused before the decoder sees it otherwise.
+pub(super) fn checked(message: std::result::Result<FlightData, tonic::Status>) -> FlightResult<FlightData> {
+    let message = message?;
+    check_header(&message.data_header).map_err(FlightError::DecodeError)?;
+    Ok(message)
 }
 
 fn record_message(batch: &RecordBatch) -> Result<FlightData> {

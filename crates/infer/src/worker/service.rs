@@ -20,7 +20,7 @@ use forebay_core::limits::{
     CONNECTION_MAX_STREAMS, EXCHANGE_MAX_IN_FLIGHT, WORKER_BATCH_MAX_ROWS, WORKER_MESSAGE_MAX_BYTES,
 };
 use forebay_proto::v1::{BatchMeta, WorkerOpen};
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -31,7 +31,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Status, Streaming};
 
-use super::protocol::{ANSWER_SCHEMA, EXCHANGE_PATH, Load, answer_message, schema_message, to_status};
+use super::protocol::{ANSWER_SCHEMA, EXCHANGE_PATH, Load, answer_message, checked, schema_message, to_status};
 use crate::device::probe_devices;
 use crate::error::{InferError, Result};
 use crate::model::{ModelState, ModelStore, ModelVersion, RawScores};
@@ -153,7 +153,7 @@ impl WorkerService {
             .map_err(|e| invalid(format!("app_metadata of the first message is no WorkerOpen: {e}")))?;
         let version = self.shared.store.get(&open.model, open.version)?;
         version.check_fingerprint(&open.fingerprint)?;
-        let messages = stream::once(async { Ok(first) }).chain(inbound.map_err(FlightError::from));
+        let messages = stream::once(async { Ok(first) }).chain(inbound).map(checked);
         let mut decoder = FlightDataDecoder::new(messages);
         match decoder.next().await {
             Some(Ok(DecodedFlightData { payload: DecodedPayload::Schema(schema), .. })) => {

@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
-use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_schema::Schema;
 use forebay_core::ErrorKind;
 use forebay_core::limits::{EXCHANGE_MAX_IN_FLIGHT, WORKER_MESSAGE_MAX_BYTES};
 use forebay_core::ports::Scores;
 use forebay_proto::v1::{AnswerMeta, BatchMeta};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -26,7 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::balance::Candidate;
-use super::protocol::{batch_message, kind_of, open_message, read_scores};
+use super::protocol::{batch_message, checked, kind_of, open_message, read_scores};
 use crate::error::{InferError, Result};
 use crate::model::ModelId;
 
@@ -110,7 +109,7 @@ impl WorkerStream {
             fixed_us: AtomicU64::new(0),
             freed,
         });
-        let decoder = FlightDataDecoder::new(answers.into_inner().map_err(FlightError::from));
+        let decoder = FlightDataDecoder::new(answers.into_inner().map(checked));
         tokio::spawn(read_answers(Arc::clone(&shared), decoder));
         Ok(Self { outgoing, next_id: AtomicU64::new(1), shared })
     }

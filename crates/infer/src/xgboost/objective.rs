@@ -31,7 +31,7 @@ pub struct Objective {
 
 const OBJECTIVES: [Objective; 14] = [
     Objective { name: "binary:logistic", link: Link::Logit, output: Output::Sigmoid },
-    Objective { name: "binary:logitraw", link: Link::Logit, output: Output::Identity },
+    Objective { name: "binary:logitraw", link: Link::Identity, output: Output::Identity },
     Objective { name: "binary:hinge", link: Link::Identity, output: Output::Step },
     Objective { name: "reg:logistic", link: Link::Logit, output: Output::Sigmoid },
     Objective { name: "reg:squarederror", link: Link::Identity, output: Output::Identity },
