@@ -341,7 +341,8 @@ impl WorkerHandle {
     }
 }
 
-/// Listen on `address` (port 0: any free one) and serve until the handle says stop. Call it inside a tokio runtime.
+/// Listen on `address` (port 0: any free one) and serve until the handle says stop or is dropped. Call it inside a tokio
+/// runtime.
 ///
 /// # Errors
 /// The address cannot be bound.
