@@ -75,6 +75,8 @@ impl ClientSettings {
             .set("client.id", &self.client_id)
             .set("receive.message.max.bytes", RESPONSE_MAX_BYTES.to_string())
             .set("log.connection.close", "false")
+            // The client's default waits up to 10 s before it tries a broker that came back.
+            .set("reconnect.backoff.max.ms", "1000")
             .set_log_level(RDKafkaLogLevel::Warning);
         for (property, value) in &self.properties {
             if !OPEN_PROPERTIES.iter().any(|prefix| property.starts_with(prefix)) {

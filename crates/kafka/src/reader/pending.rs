@@ -22,6 +22,8 @@ pub(super) struct SourceReader {
     origin: Origin,
     /// Index of a partition in `origin.partitions`.
     slot_of: HashMap<i32, u32>,
+    /// The partition of the record before and its index: records come in runs of one partition.
+    recent: Option<(i32, u32)>,
     /// For each entry of `origin.partitions`: one past the last record.
     read_up_to: Vec<i64>,
     dead_letters: Vec<DeadLetter>,
@@ -35,6 +37,7 @@ impl SourceReader {
             decoder: RecordDecoder::new(source, future_max_us)?,
             origin: Origin::default(),
             slot_of: HashMap::new(),
+            recent: None,
             read_up_to: Vec::new(),
             dead_letters: Vec::new(),
         })
@@ -59,13 +62,18 @@ impl SourceReader {
     }
 
     fn slot(&mut self, partition: i32) -> u32 {
-        if let Some(slot) = self.slot_of.get(&partition) {
-            return *slot;
+        if let Some((recent, slot)) = self.recent
+            && recent == partition
+        {
+            return slot;
         }
-        let slot = self.read_up_to.len() as u32;
-        self.slot_of.insert(partition, slot);
-        self.origin.partitions.push(TopicPartition::new(Arc::clone(&self.topic), partition));
-        self.read_up_to.push(0);
+        let slot = *self.slot_of.entry(partition).or_insert_with(|| {
+            let slot = self.read_up_to.len() as u32;
+            self.origin.partitions.push(TopicPartition::new(Arc::clone(&self.topic), partition));
+            self.read_up_to.push(0);
+            slot
+        });
+        self.recent = Some((partition, slot));
         slot
     }
 
@@ -75,6 +83,7 @@ impl SourceReader {
             return Ok(None);
         }
         self.slot_of.clear();
+        self.recent = None;
         let rows = self.decoder.finish()?;
         let origin = std::mem::take(&mut self.origin);
         let read_up_to = origin.partitions.iter().cloned().zip(std::mem::take(&mut self.read_up_to)).collect();
