@@ -1,0 +1,76 @@
+//! What can go wrong while building or verifying. Values that differ are not errors: they are the report.
+
+use std::path::PathBuf;
+
+use forebay_core::{ErrorKind, PortError};
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainingError {
+    /// A port failed; its words are kept.
+    #[error("{0}")]
+    Port(#[from] PortError),
+    /// The caller's words are wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// A file of the archive or of a training set cannot be read or written.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was being done.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Arrow refuses what it was given.
+    #[error("cannot {action}")]
+    Arrow {
+        /// What was being done.
+        action: &'static str,
+        /// Why not.
+        #[source]
+        source: arrow_schema::ArrowError,
+    },
+    /// The engine broke its promise: rows or columns of its answer are not those of the question.
+    #[error("the engine's answer does not fit: {0}")]
+    Answer(String),
+    /// A task of ours was lost.
+    #[error("a task of the verification ended early")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl TrainingError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Port(error) => error.kind(),
+            Self::Invalid(_) => ErrorKind::InvalidArgument,
+            Self::File { .. } => ErrorKind::Unavailable,
+            Self::Arrow { .. } | Self::Answer(_) | Self::Task(_) => ErrorKind::Internal,
+        }
+    }
+
+    pub(crate) fn file(
+        action: &'static str,
+        path: &std::path::Path,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::File { action, path: path.to_owned(), source: source.into() }
+    }
+
+    pub(crate) fn arrow(action: &'static str) -> impl Fn(arrow_schema::ArrowError) -> Self {
+        move |source| Self::Arrow { action, source }
+    }
+}
+
+impl From<TrainingError> for PortError {
+    fn from(error: TrainingError) -> Self {
+        match error {
+            TrainingError::Port(error) => error,
+            other => Self::with_source(other.kind(), other.to_string(), other),
+        }
+    }
+}

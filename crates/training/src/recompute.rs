@@ -1,0 +1,209 @@
+//! Values of request rows from the archive, each row as of the offsets that its answer had applied. Shared by both
+//! verifications: collects the distinct vectors, refuses rows whose vector the archive has not reached, asks the engine.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow_schema::{Field, Schema};
+use arrow_select::take::take_record_batch;
+use forebay_core::ports::{Archive, Known, PointInTime, TableInput, TableSnapshot};
+use forebay_core::progress::Applied;
+use forebay_core::source::SourceDef;
+use forebay_core::time::{Micros, timestamp_type};
+use forebay_core::view::ServiceSpec;
+
+use crate::error::TrainingError;
+use crate::report::Reason;
+
+/// Column of the spine that holds the instants; no SQL name begins like it.
+const TIME_COLUMN: &str = "forebay_as_of";
+
+/// Distinct vectors of applied offsets, and which one each view of each row had.
+#[derive(Debug, Default)]
+pub(crate) struct Cuts {
+    cuts: Vec<Arc<Applied>>,
+    known: HashMap<Vec<(String, i32, i64)>, u32>,
+    /// For each view, for each row.
+    index: Vec<Vec<u32>>,
+}
+
+impl Cuts {
+    /// For a service with `views` views.
+    pub(crate) fn new(views: usize) -> Self {
+        Self { index: vec![Vec::new(); views], ..Self::default() }
+    }
+
+    /// The number of `applied` among the vectors.
+    pub(crate) fn intern(&mut self, applied: &Arc<Applied>) -> u32 {
+        let key = applied.0.iter().map(|(p, at)| (p.topic.to_string(), p.partition, at.next_offset)).collect();
+        let next = u32::try_from(self.cuts.len()).unwrap_or(u32::MAX);
+        *self.known.entry(key).or_insert_with(|| {
+            self.cuts.push(Arc::clone(applied));
+            next
+        })
+    }
+
+    /// Add a row: for each view the number of its vector.
+    pub(crate) fn push(&mut self, row: &[u32]) {
+        self.index.iter_mut().zip(row).for_each(|(view, cut)| view.push(*cut));
+    }
+
+    /// The vectors of `rows` alone.
+    fn known(&self, rows: &[u32]) -> Known {
+        let index = self.index.iter().map(|view| rows.iter().map(|row| view[*row as usize]).collect()).collect();
+        Known::Applied { cuts: self.cuts.clone(), index }
+    }
+}
+
+/// Snapshots of the tables that a service reads.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    snapshots: BTreeMap<String, TableSnapshot>,
+}
+
+impl Tables {
+    /// Take snapshots of all of them.
+    pub(crate) async fn of(service: &ServiceSpec, archive: &dyn Archive) -> Result<Self, TrainingError> {
+        let mut snapshots = BTreeMap::new();
+        for source in source_names(service) {
+            let snapshot = archive.snapshot(&source).await?;
+            snapshots.insert(source, snapshot);
+        }
+        Ok(Self { snapshots })
+    }
+
+    /// The snapshot of one source.
+    pub(crate) fn get(&self, source: &str) -> Option<&TableSnapshot> {
+        self.snapshots.get(source)
+    }
+
+    pub(crate) fn inputs(&self) -> BTreeMap<String, TableInput> {
+        self.snapshots.iter().map(|(name, s)| (name.clone(), TableInput::Parquet(s.files.clone()))).collect()
+    }
+
+    /// Whether the table of `source` holds all that `cut` says was applied of its topic.
+    fn reaches(&self, source: &SourceDef, cut: &Applied) -> bool {
+        let reached = self.get(&source.name).map(|s| &s.applied);
+        cut.0
+            .iter()
+            .filter(|(partition, _)| *partition.topic == *source.topic)
+            .all(|(partition, at)| at.next_offset <= reached.map_or(0, |r| r.next_offset(partition)))
+    }
+}
+
+/// Names of the sources that a service's views read.
+pub(crate) fn source_names(service: &ServiceSpec) -> BTreeSet<String> {
+    service.views.iter().map(|v| v.view.source.clone()).collect()
+}
+
+/// For each row whether the archive has reached all that its views had applied.
+pub(crate) fn reached(
+    service: &ServiceSpec,
+    sources: &BTreeMap<String, Arc<SourceDef>>,
+    tables: &Tables,
+    cuts: &Cuts,
+    rows: usize,
+) -> Result<Vec<bool>, TrainingError> {
+    let mut all = vec![true; rows];
+    for (view, index) in service.views.iter().zip(&cuts.index) {
+        let source = sources
+            .get(&view.view.source)
+            .ok_or_else(|| TrainingError::Invalid(format!("source `{}` is not in the catalog", view.view.source)))?;
+        let enough: Vec<bool> = cuts.cuts.iter().map(|cut| tables.reaches(source, cut)).collect();
+        all.iter_mut().zip(index).for_each(|(row, cut)| *row &= enough[*cut as usize]);
+    }
+    Ok(all)
+}
+
+/// What to recompute.
+#[derive(Debug)]
+pub(crate) struct Recompute<'a> {
+    pub(crate) service: &'a ServiceSpec,
+    pub(crate) request: &'a RecordBatch,
+    pub(crate) at_us: &'a [Micros],
+    pub(crate) cuts: &'a Cuts,
+}
+
+impl Recompute<'_> {
+    /// The features of `rows`, in their order, as of their own offsets.
+    pub(crate) async fn as_applied(
+        &self,
+        engine: &dyn PointInTime,
+        tables: &Tables,
+        rows: &[u32],
+    ) -> Result<RecordBatch, TrainingError> {
+        self.ask(engine, tables, rows, self.cuts.known(rows)).await
+    }
+
+    /// The same over all that the archive holds.
+    pub(crate) async fn as_known_now(
+        &self,
+        engine: &dyn PointInTime,
+        tables: &Tables,
+        rows: &[u32],
+    ) -> Result<RecordBatch, TrainingError> {
+        self.ask(engine, tables, rows, Known::All).await
+    }
+
+    async fn ask(
+        &self,
+        engine: &dyn PointInTime,
+        tables: &Tables,
+        rows: &[u32],
+        known: Known,
+    ) -> Result<RecordBatch, TrainingError> {
+        let request = pick(self.request, rows)?;
+        let times: TimestampMicrosecondArray = rows.iter().map(|row| Some(self.at_us[*row as usize])).collect();
+        let mut fields: Vec<Arc<Field>> = request.schema().fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(TIME_COLUMN, timestamp_type(), false)));
+        let mut columns: Vec<ArrayRef> = request.columns().to_vec();
+        columns.push(Arc::new(times.with_timezone("UTC")));
+        let spine = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(TrainingError::arrow("make the spine"))?;
+        let width = spine.num_columns();
+        let answer = engine.training_set(&self.service.name, spine, TIME_COLUMN, &tables.inputs(), known).await?;
+        if answer.num_rows() != rows.len() {
+            return Err(TrainingError::Answer(format!("{} rows for {}", answer.num_rows(), rows.len())));
+        }
+        features(self.service, &answer, width)
+    }
+}
+
+/// The features of an answer: its columns behind the `spine` columns, or, for a feature that is a request column passed
+/// through, that column.
+fn features(service: &ServiceSpec, answer: &RecordBatch, spine: usize) -> Result<RecordBatch, TrainingError> {
+    let schema = answer.schema();
+    let position = |name: &str| {
+        let named = |index: &usize| schema.field(*index).name() == name;
+        (spine..answer.num_columns()).find(named).or_else(|| (0..spine.min(answer.num_columns())).find(named))
+    };
+    let indices = service.features.iter().map(|feature| {
+        position(&feature.name).ok_or_else(|| TrainingError::Answer(format!("it lacks feature `{}`", feature.name)))
+    });
+    let indices = indices.collect::<Result<Vec<usize>, _>>()?;
+    answer.project(&indices).map_err(TrainingError::arrow("take the features"))
+}
+
+/// These rows of a batch.
+pub(crate) fn pick(batch: &RecordBatch, rows: &[u32]) -> Result<RecordBatch, TrainingError> {
+    if batch.num_columns() == 0 {
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        return RecordBatch::try_new_with_options(batch.schema(), Vec::new(), &options)
+            .map_err(TrainingError::arrow("pick rows"));
+    }
+    take_record_batch(batch, &UInt32Array::from(rows.to_vec())).map_err(TrainingError::arrow("pick rows"))
+}
+
+/// Rows sorted into those that can be verified and the reasons of the others.
+#[derive(Debug, Default)]
+pub(crate) struct Sorted {
+    pub(crate) verifiable: Vec<u32>,
+    pub(crate) refused: BTreeMap<Reason, u64>,
+}
+
+impl Sorted {
+    pub(crate) fn refuse(&mut self, reason: Reason) {
+        *self.refused.entry(reason).or_default() += 1;
+    }
+}

@@ -1,0 +1,219 @@
+//! The outcome of a verification: how many rows were equal to the last bit, how many were not, how many cannot be told
+//! and why, and the first differences with the bits of both values.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use arrow_array::RecordBatch;
+use forebay_core::time::Micros;
+use forebay_core::value::Value;
+use serde::Serialize;
+
+use crate::error::TrainingError;
+
+/// Mismatches that a report keeps with their values.
+pub const MISMATCHES_MAX: usize = 20;
+
+/// Why a row cannot be verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The online store no longer answers for that instant.
+    TooOld,
+    /// The offsets that the value had applied are no longer known.
+    EpochForgotten,
+    /// The archive has not reached those offsets.
+    ArchiveBehind,
+    /// The prediction was made by another version of the service.
+    OtherVersion,
+    /// The prediction's record of its offsets cannot be read.
+    OffsetsUnreadable,
+}
+
+impl Reason {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::TooOld => "the instant is older than what is kept online",
+            Self::EpochForgotten => "the applied offsets are no longer known",
+            Self::ArchiveBehind => "the archive has not reached the applied offsets",
+            Self::OtherVersion => "another version of the service made the prediction",
+            Self::OffsetsUnreadable => "the prediction's applied offsets cannot be read",
+        }
+    }
+}
+
+/// One value that differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mismatch {
+    /// Feature service.
+    pub service: String,
+    /// Feature of it.
+    pub feature: String,
+    /// The request, column by column; of a prediction its id in front.
+    pub key: Vec<(String, Value)>,
+    /// As of when.
+    pub at_us: Micros,
+    /// What was served.
+    pub served: Value,
+    /// What the archive gives.
+    pub recomputed: Value,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} of", self.service, self.feature)?;
+        for (name, value) in &self.key {
+            write!(f, " {name}={}", Shown(value))?;
+        }
+        write!(f, " at {} us: served {}, recomputed {}", self.at_us, Shown(&self.served), Shown(&self.recomputed))
+    }
+}
+
+/// A value with its bits where it has some.
+struct Shown<'a>(&'a Value);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Null => f.write_str("NULL"),
+            Value::Bool(value) => write!(f, "{value}"),
+            Value::Int(value) => write!(f, "{value}"),
+            Value::Float(value) => write!(f, "{value:?} (0x{:016x})", value.to_bits()),
+            Value::Text(value) => write!(f, "'{value}'"),
+            Value::Timestamp(value) => write!(f, "{value} us"),
+        }
+    }
+}
+
+/// Cells of one feature.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct FeatureTally {
+    /// Equal to the bit.
+    pub equal: u64,
+    /// Different.
+    pub mismatch: u64,
+    /// Different from what is known now (late events; only where that was asked for).
+    pub late: u64,
+}
+
+/// The outcome.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct VerifyReport {
+    /// Feature service.
+    pub service: String,
+    /// Its version.
+    pub service_version: u32,
+    /// Rows looked at: the sum of the next three.
+    pub rows: u64,
+    /// Rows whose every cell was equal to the bit.
+    pub equal: u64,
+    /// Rows with a cell that was not. One is a defect.
+    pub mismatch: u64,
+    /// Rows that cannot be told.
+    pub not_verifiable: u64,
+    /// Verified rows that would have other values now that late events came. No defect. None: not asked for.
+    pub late: Option<u64>,
+    /// Why rows cannot be told.
+    pub reasons: BTreeMap<Reason, u64>,
+    /// Cells by feature.
+    pub features: BTreeMap<String, FeatureTally>,
+    /// The first differences.
+    #[serde(skip)]
+    pub mismatches: Vec<Mismatch>,
+}
+
+impl VerifyReport {
+    /// Nothing differed and something was compared.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.mismatch == 0 && self.equal > 0
+    }
+
+    pub(crate) fn not_verifiable(&mut self, reason: Reason, rows: u64) {
+        self.rows += rows;
+        self.not_verifiable += rows;
+        *self.reasons.entry(reason).or_default() += rows;
+    }
+
+    /// Count `rows` and compare them cell by cell. Features are matched by name; `describe` gives a row's key.
+    pub(crate) fn compare(
+        &mut self,
+        served: &RecordBatch,
+        recomputed: &RecordBatch,
+        at_us: &[Micros],
+        describe: impl Fn(usize) -> Result<Vec<(String, Value)>, TrainingError>,
+    ) -> Result<(), TrainingError> {
+        let mut differs = vec![false; served.num_rows()];
+        for (field, theirs) in served.schema().fields().iter().zip(served.columns()) {
+            let ours = recomputed.column_by_name(field.name()).ok_or_else(|| missing(field.name()))?;
+            let tally = self.features.entry(field.name().clone()).or_default();
+            for (row, differs) in differs.iter_mut().enumerate() {
+                let (served, recomputed) = (Value::from_array(theirs, row)?, Value::from_array(ours, row)?);
+                if served.same_bits(&recomputed) {
+                    tally.equal += 1;
+                    continue;
+                }
+                tally.mismatch += 1;
+                *differs = true;
+                if self.mismatches.len() < MISMATCHES_MAX {
+                    self.mismatches.push(Mismatch {
+                        service: self.service.clone(),
+                        feature: field.name().clone(),
+                        key: describe(row)?,
+                        at_us: at_us[row],
+                        served,
+                        recomputed,
+                    });
+                }
+            }
+        }
+        let differing = differs.iter().filter(|d| **d).count() as u64;
+        self.rows += served.num_rows() as u64;
+        self.mismatch += differing;
+        self.equal += served.num_rows() as u64 - differing;
+        Ok(())
+    }
+
+    /// Count the verified rows whose values are others now.
+    pub(crate) fn compare_late(&mut self, served: &RecordBatch, now: &RecordBatch) -> Result<(), TrainingError> {
+        let mut late = vec![false; served.num_rows()];
+        for (field, theirs) in served.schema().fields().iter().zip(served.columns()) {
+            let ours = now.column_by_name(field.name()).ok_or_else(|| missing(field.name()))?;
+            let tally = self.features.entry(field.name().clone()).or_default();
+            for (row, late) in late.iter_mut().enumerate() {
+                if !Value::from_array(theirs, row)?.same_bits(&Value::from_array(ours, row)?) {
+                    tally.late += 1;
+                    *late = true;
+                }
+            }
+        }
+        *self.late.get_or_insert(0) += late.iter().filter(|l| **l).count() as u64;
+        Ok(())
+    }
+}
+
+fn missing(feature: &str) -> TrainingError {
+    TrainingError::Answer(format!("feature `{feature}` is missing from it"))
+}
+
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} version {}: {} rows, {} equal to the bit, {} different, {} not verifiable",
+            self.service, self.service_version, self.rows, self.equal, self.mismatch, self.not_verifiable
+        )?;
+        for (reason, rows) in &self.reasons {
+            writeln!(f, "  not verifiable: {rows} ({})", reason.words())?;
+        }
+        if let Some(late) = self.late {
+            writeln!(f, "  {late} of the verified rows would have other values with the events that came since")?;
+        }
+        for (feature, tally) in self.features.iter().filter(|(_, tally)| tally.mismatch > 0) {
+            writeln!(f, "  {feature}: {} of {} cells differ", tally.mismatch, tally.mismatch + tally.equal)?;
+        }
+        self.mismatches.iter().try_for_each(|mismatch| writeln!(f, "  {mismatch}"))
+    }
+}
