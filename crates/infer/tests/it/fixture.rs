@@ -64,7 +64,7 @@ pub(crate) fn runtime(threads: usize) -> Runtime {
 /// Options with short waits.
 pub(crate) fn options() -> PoolOptions {
     PoolOptions {
-        connect_timeout: Duration::from_millis(500),
+        connect_timeout: Duration::from_secs(5),
         answer_timeout: Duration::from_secs(10),
         worker_timeout: Duration::from_millis(300),
         deadline: Duration::from_secs(20),
@@ -122,9 +122,9 @@ impl Worker {
     }
 }
 
-/// Poll until `condition` holds, at most ten seconds.
+/// Poll until `condition` holds, at most thirty seconds.
 pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain for: {what}");
         std::thread::yield_now();

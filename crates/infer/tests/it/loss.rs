@@ -2,7 +2,7 @@
 //! and a worker that goes silent is given up after its time.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use forebay_core::ErrorKind;
@@ -16,9 +16,12 @@ use tokio::task::JoinHandle;
 use crate::exchange::same_bits;
 use crate::fixture::{MODEL, Silent, Worker, options, registry, rows, runtime, store, wait_for};
 
-const BATCHES: usize = 400;
+/// Tasks that ask at the same time.
+const CALLERS: u64 = 24;
 const ROWS: usize = 300;
 
+/// Seed of a batch, and what became of it.
+type Answered = (u64, PortResult<Scores>);
 type Running = Vec<JoinHandle<PortResult<Scores>>>;
 
 fn ask(runtime: &Runtime, pool: &WorkerPool, batches: usize) -> Running {
@@ -38,17 +41,56 @@ fn check_all(runtime: &Runtime, running: Running) {
     }
 }
 
+/// Callers that ask for one batch after the other until they are told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    callers: Vec<JoinHandle<Vec<Answered>>>,
+}
+
+impl Load {
+    fn start(runtime: &Runtime, pool: &WorkerPool) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let caller = |caller: u64| {
+            let (pool, stop) = (pool.clone(), Arc::clone(&stop));
+            runtime.spawn(async move {
+                let mut scored = Vec::new();
+                while !stop.load(Ordering::SeqCst) {
+                    let seed = caller * 1_000_000 + scored.len() as u64;
+                    scored.push((seed, pool.score(MODEL, 1, rows(ROWS, seed)).await));
+                }
+                scored
+            })
+        };
+        let callers = (0..CALLERS).map(caller).collect();
+        Self { stop, callers }
+    }
+
+    /// Every batch was answered, with the right scores.
+    fn check(self, runtime: &Runtime) {
+        self.stop.store(true, Ordering::SeqCst);
+        let local = LocalScorer::new(store(&[MODEL]));
+        for caller in runtime.block_on(join_all(self.callers)) {
+            for (seed, scored) in caller.expect("no task panics") {
+                let scored = scored.unwrap_or_else(|error| panic!("batch {seed} was lost: {error}"));
+                let here = local.score_blocking(MODEL, 1, &rows(ROWS, seed)).expect("scored");
+                assert!(same_bits(&scored, &here.into()), "batch {seed}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_worker_killed_in_mid_stream_loses_no_batch() {
     let runtime = runtime(2);
     let (victim, survivor) = (Worker::start(store(&[MODEL])), Worker::start(store(&[MODEL])));
     let pool = WorkerPool::new(registry(&[&victim, &survivor]), runtime.handle().clone(), options());
-    let running = ask(&runtime, &pool, BATCHES);
-    let load = victim.service.clone().expect("a real one");
-    wait_for("the victim at work", || load.load().answered_batches > 5);
+    let callers = Load::start(&runtime, &pool);
+    let (at_victim, at_survivor) = (victim.service.clone().expect("real"), survivor.service.clone().expect("real"));
+    wait_for("the victim at work", || at_victim.load().answered_batches > 20);
     victim.kill();
-    check_all(&runtime, running);
-    assert!(survivor.service.as_ref().expect("a real one").load().scored_rows > 0);
+    let before = at_survivor.load().answered_batches;
+    wait_for("the survivor goes on", || at_survivor.load().answered_batches > before + 50);
+    callers.check(&runtime);
 }
 
 #[test]
@@ -116,12 +158,15 @@ fn a_draining_worker_finishes_what_it_has_and_the_rest_goes_elsewhere() {
     let registry = registry(&[&other]);
     registry.add_static(&handle.local_addr().to_string()).expect("an address");
     let pool = WorkerPool::new(registry, runtime.handle().clone(), options());
-    let running = ask(&runtime, &pool, BATCHES);
-    let load = handle.service().clone();
-    wait_for("the leaving worker at work", || load.load().answered_batches > 5);
+    let callers = Load::start(&runtime, &pool);
+    let leaving = handle.service().clone();
+    wait_for("the leaving worker at work", || leaving.load().answered_batches > 20);
     runtime.block_on(handle.shutdown()).expect("a clean end");
-    assert_eq!(load.load().pending_rows, 0, "nothing was left unanswered");
-    check_all(&runtime, running);
+    assert_eq!(leaving.load().pending_rows, 0, "nothing was left unanswered");
+    let at_other = other.service.clone().expect("real");
+    let before = at_other.load().answered_batches;
+    wait_for("the other one goes on", || at_other.load().answered_batches > before + 50);
+    callers.check(&runtime);
 }
 
 #[test]

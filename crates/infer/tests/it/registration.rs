@@ -109,7 +109,7 @@ fn a_worker_registers_scores_and_leaves() {
         server,
         worker.address.to_string(),
         Arc::clone(&models),
-        Duration::from_millis(50),
+        Duration::from_millis(200),
     );
     wait_for("the registration", || registry.workers(Instant::now()).len() == 1);
     assert_eq!(registry.workers(Instant::now())[0].models, Some(vec![ModelId::new(MODEL, 1)]));
