@@ -57,29 +57,25 @@ pub(crate) fn align(
 
 fn check_offsets(table: &str, rows: &RecordBatch, up_to: &Applied) -> Result<(), OfflineError> {
     let places = Places::of(rows);
-    for row in 0..rows.num_rows() {
-        let partition = places.partition(row);
-        let end = up_to.next_offset(&partition);
-        if places.offset(row) >= end {
-            return Err(OfflineError::bad_rows(
-                table,
-                format!(
-                    "row {row} stands at offset {} of {}/{}, which this append covers up to {end} only",
-                    places.offset(row),
-                    partition.topic,
-                    partition.partition
-                ),
-            ));
-        }
-    }
-    Ok(())
+    let ends = places.marks(|partition| up_to.next_offset(partition));
+    let Some(row) = (0..rows.num_rows()).find(|row| places.offset.value(*row) >= ends[*row]) else { return Ok(()) };
+    Err(OfflineError::bad_rows(
+        table,
+        format!(
+            "row {row} stands at offset {} of {}/{}, which this append covers up to {} only",
+            places.offset.value(row),
+            places.topic.value(row),
+            places.partition.value(row),
+            ends[row]
+        ),
+    ))
 }
 
 /// The rows that the marks do not cover yet.
 pub(crate) fn above(table: &str, rows: &RecordBatch, marks: &Marks) -> Result<RecordBatch, OfflineError> {
     let places = Places::of(rows);
-    let keep: BooleanArray =
-        (0..rows.num_rows()).map(|row| Some(places.offset(row) >= marks.next_offset(&places.partition(row)))).collect();
+    let next = places.marks(|partition| marks.next_offset(partition));
+    let keep: BooleanArray = next.iter().zip(places.offset.values()).map(|(next, at)| Some(at >= next)).collect();
     if keep.true_count() == rows.num_rows() {
         return Ok(rows.clone());
     }
@@ -147,11 +143,21 @@ impl<'a> Places<'a> {
         }
     }
 
-    fn partition(&self, row: usize) -> TopicPartition {
-        TopicPartition::new(self.topic.value(row), self.partition.value(row))
-    }
-
-    fn offset(&self, row: usize) -> i64 {
-        self.offset.value(row)
+    /// For each row what `mark` says of its partition; asked once for each run of rows of one partition.
+    fn marks(&self, mark: impl Fn(&TopicPartition) -> i64) -> Vec<i64> {
+        let mut run: Option<(&str, i32, i64)> = None;
+        (0..self.offset.len())
+            .map(|row| {
+                let (topic, partition) = (self.topic.value(row), self.partition.value(row));
+                match run {
+                    Some((t, p, mark)) if t == topic && p == partition => mark,
+                    _ => {
+                        let mark = mark(&TopicPartition::new(topic, partition));
+                        run = Some((topic, partition, mark));
+                        mark
+                    }
+                }
+            })
+            .collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Every call that an append makes to its store fails once, and then it and all that follow for a while, before and after
 //! their effect; then the process tries again, or another one starts. Rows lost 0, doubled 0.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +20,9 @@ const ENDS: [i64; 3] = [4, 7, 12];
 fn faulty(root: &Path, from: u64, calls: u64, when: When) -> (Arc<FaultyStore>, DeltaArchive) {
     let store = Arc::new(FaultyStore::new(Arc::new(DurableLocal::new()), from, calls, when));
     let url = Url::from_directory_path(root.canonicalize().expect("there")).expect("absolute");
-    let settings = ArchiveSettings::new("prod", format!("faulty-{from}"));
+    // A checkpoint every second commit, so that its writes fail too.
+    let checkpoint_interval = NonZeroU64::new(2).expect("not zero");
+    let settings = ArchiveSettings { checkpoint_interval, ..ArchiveSettings::new("prod", format!("faulty-{from}")) };
     let archive = DeltaArchive::with_store(url, Arc::<FaultyStore>::clone(&store), settings, clock()).expect("opened");
     (store, archive)
 }
