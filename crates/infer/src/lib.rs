@@ -14,6 +14,7 @@ mod local;
 mod math;
 mod model;
 mod random;
+mod recorder;
 mod worker;
 mod xgboost;
 

@@ -5,15 +5,18 @@
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use forebay_core::ports::{Scorer, Scores};
 use forebay_core::{ErrorKind, PortResult};
+use forebay_telemetry::Metrics;
 use tokio::runtime::Handle;
 
 use crate::error::{InferError, Result};
 use crate::model::{ModelStore, RawScores};
+use crate::recorder::Recorder;
 
 /// Tree walks that may run on an async thread (a walk of six levels takes about 20 ns).
 const INLINE_MAX_WALKS: usize = 20_000;
@@ -23,6 +26,7 @@ const INLINE_MAX_WALKS: usize = 20_000;
 pub struct LocalScorer {
     store: Arc<ModelStore>,
     threads: usize,
+    recorder: Arc<Recorder>,
 }
 
 impl LocalScorer {
@@ -35,7 +39,12 @@ impl LocalScorer {
     /// Over `store`, large batches on up to `threads` threads (at least one).
     #[must_use]
     pub fn with_threads(store: Arc<ModelStore>, threads: usize) -> Self {
-        Self { store, threads: threads.max(1) }
+        Self { store, threads: threads.max(1), recorder: Arc::default() }
+    }
+
+    /// Tell `metrics` what is scored, from now on.
+    pub fn record_to(&self, metrics: Arc<Metrics>) {
+        self.recorder.record_to(metrics);
     }
 
     /// The models behind it.
@@ -49,7 +58,10 @@ impl LocalScorer {
     /// # Errors
     /// Unknown model or version; a missing or mistyped feature.
     pub fn score_blocking(&self, model: &str, version: u32, features: &RecordBatch) -> Result<RawScores> {
-        self.store.get(model, version)?.score(features, self.threads)
+        let start = Instant::now();
+        let scored = self.store.get(model, version)?.score(features, self.threads)?;
+        self.recorder.scored(model, features.num_rows(), start.elapsed());
+        Ok(scored)
     }
 }
 
@@ -58,7 +70,7 @@ impl Scorer for LocalScorer {
     async fn score(&self, model: &str, version: u32, features: RecordBatch) -> PortResult<Scores> {
         let loaded = self.store.get(model, version)?;
         let walks = loaded.forest().trees().saturating_mul(features.num_rows());
-        let threads = self.threads;
+        let (threads, rows, start) = (self.threads, features.num_rows(), Instant::now());
         let raw = match Handle::try_current() {
             Ok(runtime) if walks > INLINE_MAX_WALKS => runtime
                 .spawn_blocking(move || loaded.score(&features, threads))
@@ -66,6 +78,7 @@ impl Scorer for LocalScorer {
                 .unwrap_or_else(|_| Err(InferError::worker(ErrorKind::Internal, "scoring was cut off")))?,
             _ => loaded.score(&features, threads)?,
         };
+        self.recorder.scored(model, rows, start.elapsed());
         Ok(raw.into())
     }
 }

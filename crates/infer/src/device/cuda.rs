@@ -62,7 +62,8 @@ fn gpu(ordinal: i32, driver_version: i32) -> Result<Gpu, DriverError> {
 pub(super) fn contained<T>(what: &str, call: impl FnOnce() -> Result<T, DriverError>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(format!("{what} failed: {error:?}")),
+        // The error's own Debug asks the library for words, and panics where it has none: only the name is taken.
+        Ok(Err(error)) => Err(format!("{what} failed: {:?}", error.0)),
         Err(panic) => Err(format!("{what} failed: {}", panic_text(panic.as_ref()))),
     }
 }

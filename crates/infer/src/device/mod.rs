@@ -71,6 +71,15 @@ mod tests {
     }
 
     #[test]
+    fn an_error_is_named_without_asking_the_library() {
+        use cudarc::driver::{DriverError, sys::CUresult};
+        // What a toolkit's stub of the driver answers; such a library may lack the call that explains errors.
+        let stub = || Err(DriverError(CUresult::CUDA_ERROR_STUB_LIBRARY));
+        let reason = cuda::contained::<()>("cuInit", stub).err();
+        assert_eq!(reason.as_deref(), Some("cuInit failed: CUDA_ERROR_STUB_LIBRARY"));
+    }
+
+    #[test]
     fn a_panic_inside_the_library_becomes_a_reason() {
         let reason = cuda::contained::<()>("look", || panic!("symbol cuNothing is missing")).err();
         assert_eq!(reason.as_deref(), Some("look failed: symbol cuNothing is missing"));

@@ -15,6 +15,8 @@ const LEVELS_PER_CHECK: usize = 8;
 struct Tree {
     root: u32,
     depth: u32,
+    /// Whether it has a categorical split: trees without take a shorter walk.
+    categorical: bool,
 }
 
 /// Nodes of all trees, one tree behind the other.
@@ -45,7 +47,8 @@ impl<N: Node> Packed<N> {
                 .filter(|root| root.checked_add(u32::try_from(tree.nodes.len()).unwrap_or(u32::MAX)).is_some())
                 .ok_or_else(|| InferError::ModelFile("more than 2^32 nodes".to_owned()))?;
             // `check` bounds the depth far below u32.
-            packed.trees.push(Tree { root, depth: tree.depth as u32 });
+            let categorical = tree.nodes.iter().any(|node| matches!(node, SourceNode::Categorical { .. }));
+            packed.trees.push(Tree { root, depth: tree.depth as u32, categorical });
             for (index, node) in tree.nodes.iter().enumerate() {
                 let parts = packed.parts(node, index, factor)?;
                 match N::pack(parts) {
@@ -107,7 +110,7 @@ impl<N: Node> Packed<N> {
         for tree in &self.trees {
             for start in (0..whole).step_by(LANES) {
                 let rows = std::array::from_fn(|lane| (start + lane) * self.features);
-                let leaves = self.walk([tree.root; LANES], &rows, block, tree.depth as usize);
+                let leaves = self.walk([tree.root; LANES], &rows, block, (tree.depth as usize, tree.categorical));
                 for (margin, leaf) in margins[start..start + LANES].iter_mut().zip(leaves) {
                     *margin += self.nodes[leaf as usize].value();
                 }
@@ -124,7 +127,8 @@ impl<N: Node> Packed<N> {
             let depth = tree.iter().map(|t| t.depth).max().unwrap_or(0) as usize;
             // Lanes beyond the last tree walk it once more; their leaves are not added.
             let roots = std::array::from_fn(|lane| tree[lane.min(tree.len() - 1)].root);
-            let leaves = self.walk(roots, &[row; LANES], block, depth);
+            let categorical = tree.iter().any(|t| t.categorical);
+            let leaves = self.walk(roots, &[row; LANES], block, (depth, categorical));
             for leaf in leaves.iter().take(tree.len()) {
                 *margin += self.nodes[*leaf as usize].value();
             }
@@ -133,13 +137,27 @@ impl<N: Node> Packed<N> {
 
     /// Numbers, in the file, of the leaf that `row` (one row's values) reaches in each tree.
     pub(super) fn leaves(&self, row: &[f32]) -> Vec<u32> {
-        let walk = |tree: &Tree| self.walk([tree.root; 1], &[0], row, tree.depth as usize)[0];
+        let walk = |tree: &Tree| self.walk([tree.root; 1], &[0], row, (tree.depth as usize, tree.categorical))[0];
         self.trees.iter().map(|tree| self.original[walk(tree) as usize]).collect()
     }
 
-    /// From `at` down to leaves, at most `depth` levels.
-    #[inline(always)]
+    /// From the roots `at` down to leaves, at most `depth` levels.
     fn walk<const WIDTH: usize>(
+        &self,
+        at: [u32; WIDTH],
+        rows: &[usize; WIDTH],
+        block: &[f32],
+        (depth, categorical): (usize, bool),
+    ) -> [u32; WIDTH] {
+        if categorical {
+            self.descend::<WIDTH, true>(at, rows, block, depth)
+        } else {
+            self.descend::<WIDTH, false>(at, rows, block, depth)
+        }
+    }
+
+    #[inline(always)]
+    fn descend<const WIDTH: usize, const CATEGORICAL: bool>(
         &self,
         mut at: [u32; WIDTH],
         rows: &[usize; WIDTH],
@@ -150,7 +168,7 @@ impl<N: Node> Packed<N> {
         while level < depth {
             for _ in 0..LEVELS_PER_CHECK.min(depth - level) {
                 for lane in 0..WIDTH {
-                    at[lane] = self.step(at[lane], rows[lane], block);
+                    at[lane] = self.step::<CATEGORICAL>(at[lane], rows[lane], block);
                 }
             }
             level += LEVELS_PER_CHECK;
@@ -163,17 +181,17 @@ impl<N: Node> Packed<N> {
 
     /// The child that the row goes to; a leaf stays.
     #[inline(always)]
-    fn step(&self, index: u32, row: usize, block: &[f32]) -> u32 {
+    fn step<const CATEGORICAL: bool>(&self, index: u32, row: usize, block: &[f32]) -> u32 {
         let node = self.nodes[index as usize];
         let x = block[row + node.feature()];
-        let left = if node.categorical() {
+        let left = if CATEGORICAL && node.categorical() {
             self.goes_left(node, x)
         } else {
             // NaN fails the comparison, so the default decides.
             (x < node.value()) | (x.is_nan() & node.default_left())
         };
-        let next = index + node.offset() + u32::from(!left);
-        if node.offset() == 0 { index } else { next }
+        // Without a branch: a leaf has offset 0 and stays where it is.
+        index + node.offset() + u32::from(!left & (node.offset() != 0))
     }
 
     /// Members of the set go right; negative values and values that are too large are no members.

@@ -11,10 +11,12 @@ use std::sync::{Arc, Weak};
 use forebay_core::definition::ModelDef;
 use forebay_core::limits::MODELS_MAX;
 use forebay_core::view::ServiceSpec;
+use forebay_telemetry::Metrics;
 use parking_lot::RwLock;
 
 use super::version::{ModelVersion, Unverified};
 use crate::error::{InferError, Result};
+use crate::recorder::Recorder;
 
 /// Name and number of a model version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -84,6 +86,7 @@ enum Entry {
 #[derive(Debug, Default)]
 pub struct ModelStore {
     entries: RwLock<BTreeMap<ModelId, Entry>>,
+    recorder: Recorder,
 }
 
 impl ModelStore {
@@ -91,6 +94,14 @@ impl ModelStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Tell `metrics` which versions are READY, from now on.
+    pub fn record_to(&self, metrics: Arc<Metrics>) {
+        self.recorder.record_to(metrics);
+        for id in self.ready() {
+            self.recorder.model_ready(&id, true);
+        }
     }
 
     /// Load the version directory `directory`, which must hold `id`, and make it READY. Blocking: reads files.
@@ -112,6 +123,7 @@ impl ModelStore {
             (Ok(version), None) => {
                 let version = Arc::new(version);
                 entries.insert(id.clone(), Entry::Ready(Arc::clone(&version)));
+                self.recorder.model_ready(id, true);
                 tracing::info!(model = id.model, version = id.version, digest = version.digest(), "model READY");
                 Ok(version)
             }
@@ -120,6 +132,7 @@ impl ModelStore {
             (Err(error), None) => {
                 tracing::warn!(model = id.model, version = id.version, %error, "model UNAVAILABLE");
                 entries.insert(id.clone(), Entry::Unavailable(error.to_string()));
+                self.recorder.model_ready(id, false);
                 Err(error)
             }
         }
@@ -162,6 +175,7 @@ impl ModelStore {
         let directory: PathBuf = base.join(&definition.path);
         let version = self.load(&directory, &id)?;
         if let Err(error) = version.check_service(service) {
+            self.recorder.model_ready(&id, false);
             self.entries.write().insert(id, Entry::Unavailable(error.to_string()));
             return Err(error);
         }
@@ -227,6 +241,7 @@ impl ModelStore {
                 _ => Weak::new(),
             };
             *entry = Entry::Leaving(leaving);
+            self.recorder.model_ready(id, false);
         }
     }
 

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use forebay_core::limits::{WORKER_BATCH_MAX_ROWS, WORKER_CREDIT_ROWS};
 use forebay_core::ports::{Scorer, Scores};
 use forebay_core::{ErrorKind, PortError, PortResult};
+use forebay_telemetry::Metrics;
 use futures::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -28,6 +29,7 @@ use super::stream::{Outcome, WorkerStream};
 use crate::error::{InferError, Result};
 use crate::model::ModelId;
 use crate::random::SplitMix64;
+use crate::recorder::Recorder;
 
 /// Bytes of one batch above which it is split further than by rows.
 const BATCH_TARGET_BYTES: usize = 8 << 20;
@@ -88,6 +90,7 @@ struct Shared {
     slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
     random: Mutex<SplitMix64>,
     freed: Arc<Notify>,
+    recorder: Recorder,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -134,8 +137,14 @@ impl WorkerPool {
             slots: Mutex::default(),
             random,
             freed: Arc::new(Notify::new()),
+            recorder: Recorder::default(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Tell `metrics` which workers answer and what waits there, from now on.
+    pub fn record_to(&self, metrics: Arc<Metrics>) {
+        self.shared.recorder.record_to(metrics);
     }
 
     /// The workers that it spreads over.
@@ -277,7 +286,13 @@ impl Shared {
 
     /// Close the streams of workers that no longer serve `id`.
     fn forget_others(&self, id: &ModelId, workers: &[String]) {
-        self.slots.lock().retain(|key, _| key.id != *id || workers.contains(&key.worker));
+        self.slots.lock().retain(|key, _| {
+            let stays = key.id != *id || workers.contains(&key.worker);
+            if !stays {
+                self.recorder.worker_forgotten(&key.worker);
+            }
+            stays
+        });
     }
 
     /// Ask one worker, opening the stream if needed.
@@ -296,22 +311,30 @@ impl Shared {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) if error.kind() != ErrorKind::Unavailable => return Outcome::Refused(error),
             Ok(Err(error)) => {
-                slot.fail(None, self.options.ejection);
+                self.lost(worker, slot, None);
                 return Outcome::Lost(error.to_string());
             }
             Err(_) => {
-                slot.fail(None, self.options.ejection);
+                self.lost(worker, slot, None);
                 return Outcome::Lost(format!("no stream in {:?}", self.options.connect_timeout));
             }
         };
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = stream.score(batch, self.options.answer_timeout.min(left)).await;
         match &outcome {
-            Outcome::Scored(_) => slot.state.lock().failures = 0,
-            Outcome::Lost(_) => slot.fail(Some(&stream), self.options.ejection),
+            Outcome::Scored(_) => {
+                slot.state.lock().failures = 0;
+                self.recorder.worker_up(worker, stream.candidate().pending_rows);
+            }
+            Outcome::Lost(_) => self.lost(worker, slot, Some(&stream)),
             Outcome::Refused(_) => {}
         }
         outcome
+    }
+
+    fn lost(&self, worker: &str, slot: &Slot, stream: Option<&Arc<WorkerStream>>) {
+        slot.fail(stream, self.options.ejection);
+        self.recorder.worker_down(worker);
     }
 
     /// The slot's stream, opened if there is none.

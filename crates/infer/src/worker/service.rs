@@ -20,6 +20,7 @@ use forebay_core::limits::{
     CONNECTION_MAX_STREAMS, EXCHANGE_MAX_IN_FLIGHT, WORKER_BATCH_MAX_ROWS, WORKER_MESSAGE_MAX_BYTES,
 };
 use forebay_proto::v1::{BatchMeta, WorkerOpen};
+use forebay_telemetry::Metrics;
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
 use tokio::net::TcpListener;
@@ -35,6 +36,7 @@ use super::protocol::{ANSWER_SCHEMA, EXCHANGE_PATH, Load, answer_message, checke
 use crate::device::probe_devices;
 use crate::error::{InferError, Result};
 use crate::model::{ModelState, ModelStore, ModelVersion, RawScores};
+use crate::recorder::Recorder;
 
 /// How long a client may take to say what the stream is for.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,6 +69,7 @@ struct Shared {
     /// One permit for each batch that may be scored at a time.
     scoring: Semaphore,
     draining: watch::Sender<bool>,
+    recorder: Recorder,
 }
 
 /// The service, to be mounted on a listener or run by [`serve`].
@@ -87,8 +90,14 @@ impl WorkerService {
             answered_batches: AtomicU64::new(0),
             scoring: Semaphore::new(cores),
             draining: watch::Sender::new(false),
+            recorder: Recorder::default(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Tell `metrics` what is scored, from now on.
+    pub fn record_to(&self, metrics: Arc<Metrics>) {
+        self.shared.recorder.record_to(metrics);
     }
 
     /// Its load.
@@ -240,6 +249,7 @@ impl ExchangeStream {
             let what = format!("batch {} waited longer than its deadline of {wanted_for:?}", meta.batch_id);
             return Err(InferError::worker(ErrorKind::DeadlineExceeded, what));
         }
+        self.shared.recorder.queued(arrived.elapsed());
         let version = Arc::clone(&self.version);
         let work = tokio::task::spawn_blocking(move || {
             let start = Instant::now();
@@ -250,6 +260,7 @@ impl ExchangeStream {
         drop(turn);
         if rows > 0 && scored.is_ok() {
             self.shared.scored_rows.fetch_add(rows as u64, Ordering::Relaxed);
+            self.shared.recorder.scored(&self.version.manifest().model, rows, took);
             self.observe(took.as_secs_f64() * 1e6 / rows as f64);
         }
         scored

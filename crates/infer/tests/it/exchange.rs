@@ -1,10 +1,14 @@
 //! The exchange when all is well, and the refusals that are answers: scores equal those of the same model in this
 //! process, bit for bit, however requests are split.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use forebay_core::ErrorKind;
 use forebay_core::limits::WORKER_BATCH_MAX_ROWS;
 use forebay_core::ports::{Scorer, Scores};
 use forebay_infer::{LocalScorer, PoolOptions, WorkerPool};
+use forebay_telemetry::Metrics;
 
 use crate::fixture::{FINGERPRINT, MODEL, Worker, options, registry, rows, runtime, store};
 
@@ -76,6 +80,37 @@ fn what_every_worker_refuses_is_the_callers_error() {
     let error = runtime.block_on(strict.score(MODEL, 1, rows(3, 1))).expect_err("another service");
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     assert!(error.message().contains("0bad") && error.message().contains(FINGERPRINT), "{error}");
+}
+
+#[test]
+fn metrics_tell_who_is_up_and_what_was_scored() {
+    let runtime = runtime(2);
+    let worker = Worker::start(store(&[MODEL]));
+    let (here, there) = (Arc::new(Metrics::new().expect("metrics")), Arc::new(Metrics::new().expect("metrics")));
+    let service = worker.service.clone().expect("a real one");
+    service.record_to(Arc::clone(&there));
+    let pool = WorkerPool::new(
+        registry(&[&worker]),
+        runtime.handle().clone(),
+        PoolOptions { deadline: Duration::from_secs(1), ..options() },
+    );
+    pool.record_to(Arc::clone(&here));
+    runtime.block_on(pool.score(MODEL, 1, rows(40, 1))).expect("scored");
+    let address = worker.address.to_string();
+    let up = || here.worker_up.with([&address]).value();
+    assert_eq!(up().to_bits(), 1f64.to_bits());
+    assert_eq!(there.inference_compute_duration.with([MODEL, "cpu"]).count(), 1);
+    assert_eq!(there.inference_queue_duration.with([]).count(), 1);
+    worker.kill();
+    assert!(runtime.block_on(pool.score(MODEL, 1, rows(40, 1))).is_err());
+    assert_eq!(up().to_bits(), 0f64.to_bits());
+
+    let local = LocalScorer::new(store(&[MODEL]));
+    local.record_to(Arc::clone(&here));
+    local.store().record_to(Arc::clone(&here));
+    runtime.block_on(local.score(MODEL, 1, rows(40, 1))).expect("scored");
+    assert_eq!(here.inference_batch_rows.with([MODEL]).count(), 1);
+    assert_eq!(here.model_ready.with([MODEL, "1", "cpu"]).value().to_bits(), 1f64.to_bits());
 }
 
 #[test]
