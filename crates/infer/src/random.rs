@@ -1,5 +1,6 @@
-//! A small deterministic generator (SplitMix64, Steele et al. 2014) for golden splits and for choosing workers. Seeds
-//! come in as arguments; it is no source of secrets.
+//! A small deterministic generator (SplitMix64, Steele et al. 2014) for golden splits and for choosing workers.
+//! Seeds come in as arguments; it is no source of secrets. Nothing of what it gives is secret or reaches a
+//! score.
 
 /// State of the generator.
 #[derive(Debug, Clone)]

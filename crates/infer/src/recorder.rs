@@ -1,5 +1,6 @@
-//! What this crate tells the metrics: batches scored, workers up and their queues, models READY. Silent until a registry
-//! of metrics is given; names and labels are in `telemetry`. Nothing is decided from what is recorded here.
+//! What this crate tells the metrics: batches scored, workers up and their queues, models READY. Silent until a
+//! registry of metrics is given; names and labels are in `telemetry`. Nothing is decided from what is recorded
+//! here.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! Which devices this process can score on, and why not on others. The CPU always can. For a GPU the driver's library,
-//! the driver, the devices and their age are looked at; each thing that is missing is a reason in words, never a crash.
+//! Which devices this process can score on, and why not on others. The CPU always can. For a GPU the driver's
+//! library, the driver, the devices and their age are looked at; each thing that is missing is a reason in words,
+//! never a crash.
 
 mod cuda;
 

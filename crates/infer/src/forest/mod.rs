@@ -1,5 +1,6 @@
-//! The CPU engine: a checked model becomes a [`Forest`], rows of f32 become margins, bit for bit those of the training
-//! library, whatever the size of the batch. It knows nothing of Arrow, files or objectives.
+//! The CPU engine: a checked model becomes a [`Forest`], rows of f32 become margins, bit for bit those
+//! of the training library, whatever the size of the batch. It knows nothing of Arrow, files or
+//! objectives.
 
 mod node;
 mod packed;

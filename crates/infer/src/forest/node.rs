@@ -1,5 +1,6 @@
-//! One node in memory: 8 bytes where it fits, 16 where the model is very wide or a tree very large. The tree's layout is
-//! breadth first with adjacent children, so a node says where its left child is, counted from itself; 0 marks a leaf.
+//! One node in memory: 8 bytes where it fits, 16 where the model is very wide or a tree very large. The tree's layout
+//! is breadth first with adjacent children, so a node says where its left child is, counted from itself; 0 marks a
+//! leaf.
 
 /// What a node says, before packing.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,6 @@
-//! The packed walks against a naive one over the same file, and against themselves in batches of every size.
+//! The packed walks against a naive one over the same file, and against
+//! themselves in batches of every size. Models come from
+//! tests/golden/infer.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
 //! From a batch of a service's features to blocks of f32 rows, in the model's order: types are checked once a batch,
-//! doubles and integers are rounded to the nearest f32, text becomes its category's code, NULL what the manifest says.
+//! doubles and integers are rounded to the nearest f32, text becomes its category's code, NULL what the manifest
+//! says.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,6 @@
-//! Version directories: every committed golden model becomes READY, every damage to one is a typed reason, and a service
-//! that is not the one that a model was made for is refused with both fingerprints.
+//! Version directories: every committed golden model becomes READY, every damage to one is a typed
+//! reason, and a service that is not the one that a model was made for is refused with both
+//! fingerprints.
 
 use std::fs;
 use std::path::{Path, PathBuf};

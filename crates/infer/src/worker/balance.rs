@@ -1,5 +1,6 @@
-//! Which worker gets the next batch: a pure decision over facts already read. Power of two choices by predicted
-//! completion; credits bound what is in flight, so that stale figures cannot herd batches onto one worker.
+//! Which worker gets the next batch: a pure decision over facts already read. Power of two choices by
+//! predicted completion; credits bound what is in flight, so that stale figures cannot herd batches onto one
+//! worker.
 
 use crate::random::SplitMix64;
 

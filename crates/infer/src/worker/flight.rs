@@ -1,5 +1,6 @@
-//! The Flight trait on the worker: `DoExchange` is `service.rs`; `DoAction` `worker_status` tells what is loaded, on what
-//! devices, and how much waits, as JSON. Everything else is not served here.
+//! The Flight trait on the worker: `DoExchange` is `service.rs`; `DoAction` `worker_status` tells
+//! what is loaded, on what devices, and how much waits, as JSON. Everything else is not served
+//! here.
 
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{

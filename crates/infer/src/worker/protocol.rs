@@ -1,5 +1,6 @@
-//! What travels in one `DoExchange` between server and worker, as Flight messages: `proto/forebay/v1/worker.proto` says
-//! what the metadata means; this file turns batches, scores and errors into messages and back. Both ends use it.
+//! What travels in one `DoExchange` between server and worker, as Flight messages: `proto/forebay/v1/worker.proto`
+//! says what the metadata means; this file turns batches, scores and errors into messages and back. Both ends use
+//! it.
 
 use std::sync::{Arc, LazyLock};
 

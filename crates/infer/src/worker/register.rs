@@ -1,5 +1,6 @@
-//! How a worker makes itself known: it calls the server's action `register_worker`, again and again, and
-//! `unregister_worker` when it leaves. A server that is away is tried again at the next interval.
+//! How a worker makes itself known: it calls the server's action `register_worker`, again and
+//! again, and `unregister_worker` when it leaves. A server that is away is tried again at the next
+//! interval.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! XGBoost's objectives that give one output: how the file's `base_score` becomes the first term of the margin, and how
-//! a margin becomes the score. The formulas are XGBoost's, in f32, with glibc's `expf` and `logf` (`crate::math`).
+//! XGBoost's objectives that give one output: how the file's `base_score` becomes the first term of the margin, and
+//! how a margin becomes the score. The formulas are XGBoost's, in f32, with glibc's `expf` and `logf`
+//! (`crate::math`).
 
 use crate::math::{expf, logf};
 

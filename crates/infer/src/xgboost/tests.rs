@@ -1,5 +1,6 @@
-//! Model files as XGBoost wrote them, as older versions write them, and as an enemy would: every input gives a model that
-//! scores to an end or a typed error.
+//! Model files as XGBoost wrote them, as older versions write them, and as an
+//! enemy would: every input gives a model that scores to an end or a typed
+//! error.
 
 use std::path::PathBuf;
 

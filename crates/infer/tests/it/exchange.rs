@@ -1,5 +1,6 @@
-//! The exchange when all is well, and the refusals that are answers: scores equal those of the same model in this
-//! process, bit for bit, however requests are split.
+//! The exchange when all is well, and the refusals that are answers: scores equal
+//! those of the same model in this process, bit for bit, however requests are
+//! split.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,6 @@
-//! What the tests share: golden models, rows, workers that can be killed, and waiting with a deadline.
+//! What the tests share: golden models, rows, workers that can be killed, and waiting with a
+//! deadline. Ports are chosen by the system and runtimes are per test, so that tests run side by
+//! side.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,4 +1,6 @@
-//! What a client that is not the pool may send to a worker: each gets a typed status, and the worker goes on.
+//! What a client that is not the pool may send to a worker: each gets a
+//! typed status, and the worker goes on. Messages are made by hand from
+//! whole ones.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Killing a worker loses nothing: batches in flight are answered by another one, also when the only worker is replaced,
-//! and a worker that goes silent is given up after its time.
+//! Killing a worker loses nothing: batches in flight are answered by another one, also
+//! when the only worker is replaced, and a worker that goes silent is given up after its
+//! time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,6 @@
-//! Workers over loopback: real services on runtimes of their own that are cut off without a word, workers that take
-//! batches and never answer, and a pool that must lose none of it.
+//! Workers over loopback: real services on runtimes of their own that are cut off without
+//! a word, workers that take batches and never answer, and a pool that must lose none of
+//! it.
 
 mod exchange;
 mod fixture;

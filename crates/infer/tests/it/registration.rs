@@ -1,4 +1,6 @@
-//! Workers make themselves known by an action on the server's Flight port, and are forgotten when they leave or die.
+//! Workers make themselves known by an action on the server's Flight port, and
+//! are forgotten when they leave or die. The server here is its admin hook
+//! alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
