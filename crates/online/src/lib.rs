@@ -1,1 +1,35 @@
-//! forebay-online.
+//! The online store: feature state in RocksDB, one atomic batch per shard and epoch, and the values of views read from
+//! it at any permitted instant. Implements `core`'s `OnlineStore`; the only crate that knows RocksDB.
+//!
+//! Write: `store` -> `shard` -> `commit`: rows of fold batches (`fold`) go into the time trees of their keys (`tree`, whose
+//! leaves are the tiles of `rows`), changed tiles into one batch (`format`, `database`), then the new states are published
+//! (`table`). Read: `store` -> `shard` -> `window`: merge tiles, or copy the last finished row while it is valid.
+//! `expiry` removes what no read can see; `queue` keeps pending scores and the outbox.
+//!
+//! Readers never see what RocksDB has not got. Nothing here plans, decodes, routes or reads a wall clock.
+
+mod commit;
+mod database;
+mod error;
+mod expiry;
+mod fold;
+mod format;
+mod key_state;
+mod options;
+mod queue;
+mod rows;
+mod shard;
+mod stats;
+mod store;
+mod table;
+mod tree;
+mod view;
+mod window;
+
+#[cfg(test)]
+mod testing;
+
+pub use error::{OnlineError, OnlineResult};
+pub use options::OnlineOptions;
+pub use stats::StoreStats;
+pub use store::RocksStore;

@@ -1,0 +1,139 @@
+//! What can go wrong in the online store, in words for the person who must act, and each with its kind. At the port an
+//! [`OnlineError`] becomes a [`PortError`] that keeps the kind, the words and the cause.
+//!
+//! Never put a key or a feature value into the words: errors are logged and sent to callers.
+
+use std::path::PathBuf;
+
+use forebay_core::{ErrorKind, PortError};
+use thiserror::Error;
+
+/// Result of the store's own functions.
+pub type OnlineResult<T> = Result<T, OnlineError>;
+
+/// An error of the online store.
+#[derive(Debug, Error)]
+pub enum OnlineError {
+    /// RocksDB refused an operation.
+    #[error("the state of shard {shard} cannot be {action}; check the disk of the data directory")]
+    Disk {
+        /// Shard number.
+        shard: u16,
+        /// What was tried, as a participle: `opened`, `written`, `read`.
+        action: &'static str,
+        /// What RocksDB said.
+        #[source]
+        source: rocksdb::Error,
+    },
+    /// A directory could not be made or listed.
+    #[error("the state directory {} cannot be used; check that it exists and is writable", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The directory was made with another number of shards.
+    #[error(
+        "the state directory was made with {stored} shards and the settings say {asked}; set shards = {stored}, or move \
+         the directory away and let a new one be filled from the log"
+    )]
+    ShardCount {
+        /// As stored.
+        stored: u16,
+        /// As asked.
+        asked: u16,
+    },
+    /// An option is out of its limits.
+    #[error("{0}")]
+    Options(String),
+    /// Stored bytes contradict themselves.
+    #[error(
+        "{what} of shard {shard} cannot be decoded: {why}; move the state directory away and let it be filled anew"
+    )]
+    Corrupt {
+        /// Shard number.
+        shard: u16,
+        /// Which record.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A view was not registered.
+    #[error("view {0} is not known to the online store; apply its definition first")]
+    UnknownView(u32),
+    /// The id is in use for another definition.
+    #[error("view id {view} already belongs to {stored}; a changed definition needs a new id")]
+    ViewDiffers {
+        /// The id.
+        view: u32,
+        /// Name and digest of the one that has it.
+        stored: String,
+    },
+    /// A shard number above S.
+    #[error("there is no shard {asked}; this store has {shards}")]
+    UnknownShard {
+        /// As asked.
+        asked: u16,
+        /// S.
+        shards: u16,
+    },
+    /// The state follows another log.
+    #[error(
+        "the state follows log {stored} and not {asked}; point the settings to that log, or move the state directory away"
+    )]
+    OtherLog {
+        /// As stored.
+        stored: String,
+        /// As asked.
+        asked: String,
+    },
+    /// A read below what is kept.
+    #[error(
+        "view {view} keeps exact values from {t_min_us} microseconds since 1970 on (T_min), and {at_us} was asked for; ask the \
+         offline store (a training set) for older instants"
+    )]
+    TooOld {
+        /// Name of the view.
+        view: String,
+        /// The least instant that is answered.
+        t_min_us: i64,
+        /// As asked.
+        at_us: i64,
+    },
+    /// The caller's batch does not fit the view.
+    #[error("{0}")]
+    Mismatch(String),
+    /// A partial state or a value refused.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+impl OnlineError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            // A failed write may be tried again as it is: values are whole and the offsets drop what was applied.
+            Self::Disk { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
+            Self::ShardCount { .. } | Self::OtherLog { .. } => ErrorKind::FailedPrecondition,
+            Self::Options(_) | Self::UnknownShard { .. } => ErrorKind::InvalidArgument,
+            Self::Corrupt { .. } => ErrorKind::DataLoss,
+            Self::UnknownView(_) => ErrorKind::NotFound,
+            Self::ViewDiffers { .. } => ErrorKind::AlreadyExists,
+            Self::TooOld { .. } => ErrorKind::OutOfRange,
+            Self::Mismatch(_) => ErrorKind::Internal,
+            Self::Port(error) => error.kind(),
+        }
+    }
+}
+
+impl From<OnlineError> for PortError {
+    fn from(error: OnlineError) -> Self {
+        match error {
+            OnlineError::Port(error) => error,
+            other => Self::with_source(other.kind(), other.to_string(), other),
+        }
+    }
+}

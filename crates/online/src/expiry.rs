@@ -1,0 +1,228 @@
+//! Removal of tiles that no permitted read can see. The floor of a view is the least watermark of its partitions, less the
+//! view's reach and the history; below it no window that is still answered looks, and never above what a pending score
+//! of any shard still reads. A tile goes when its newest row lies below the floor: from touched keys in their own commit,
+//! from all others in a sweep over the shard, some records per commit, whenever the floor has moved far enough.
+//!
+//! Rows of lifetime windows live on in states (`Folded`); presence keeps the newest event time of what went. Removal
+//! never changes an answer: it moves T_min, the least instant that is answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use forebay_core::aggregate::Partial;
+use forebay_core::time::{Micros, SECOND_US};
+use forebay_core::view::ViewId;
+
+use crate::commit::{ChangedKey, Draft, KeySink, Views};
+use crate::error::OnlineResult;
+use crate::fold::{Gathered, table_hash};
+use crate::format::{self, LEVEL_FOLDED, TileId};
+use crate::key_state::{Folded, KeyState};
+use crate::rows::block_header;
+use crate::shard::{Shard, Writer};
+use crate::tree::{TileSink, expire};
+use crate::view::ViewRuntime;
+use crate::window::fold_expired;
+
+/// Records that one commit looks at while a sweep is on its way.
+const SWEEP_RECORDS: usize = 256;
+/// A sweep starts when the floor has moved by this share of the view's reach, and of the history.
+const SWEEP_REACH_SHARE: Micros = 16;
+const SWEEP_HISTORY_SHARE: Micros = 4;
+
+/// Floors of the registered views, as of the epoch before: the rows of this epoch's own scores lie above.
+#[derive(Debug, Default)]
+pub(crate) struct Floors(HashMap<ViewId, Micros>);
+
+impl Floors {
+    pub(crate) fn new(writer: &Writer, views: &Views, oldest_pending_us: Micros, history_us: Micros) -> Self {
+        let floor = |view: &ViewRuntime| {
+            let topics = &writer.horizons.get(&view.spec.id)?.topics;
+            let mut least: Option<Micros> = None;
+            for (partition, progress) in &writer.progress.applied.0 {
+                // A partition that never had a row holds nothing back.
+                if progress.max_event_time_us.is_none() || !topics.contains(&partition.topic) {
+                    continue;
+                }
+                let watermark = *writer.progress.watermarks.get(partition)?;
+                least = Some(least.map_or(watermark, |l| l.min(watermark)));
+            }
+            let readable = least?.saturating_sub(history_us).min(oldest_pending_us);
+            Some(readable.saturating_sub(view.reach_us))
+        };
+        Self(views.iter().filter_map(|(id, view)| Some((*id, floor(view)?))).collect())
+    }
+
+    pub(crate) fn of(&self, view: ViewId) -> Option<Micros> {
+        self.0.get(&view).copied()
+    }
+}
+
+/// The sweep that is on its way, and how far each view was swept.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeper {
+    current: Option<Sweep>,
+    swept: HashMap<ViewId, Micros>,
+}
+
+#[derive(Debug)]
+struct Sweep {
+    view: ViewId,
+    floor: Micros,
+    cursor: Vec<u8>,
+}
+
+impl Sweeper {
+    /// Drop what is known of a view.
+    pub(crate) fn forget(&mut self, view: ViewId) {
+        self.swept.remove(&view);
+        self.current.take_if(|sweep| sweep.view == view);
+    }
+
+    /// The view whose floor has moved furthest beyond its last sweep, when one has moved far enough.
+    fn start(&mut self, views: &Views, floors: &Floors, history_us: Micros) {
+        if self.current.is_some() {
+            return;
+        }
+        let due = views.iter().filter_map(|(id, view)| {
+            let floor = floors.of(*id)?;
+            let step = (view.reach_us / SWEEP_REACH_SHARE).max(history_us / SWEEP_HISTORY_SHARE).max(SECOND_US);
+            let swept = *self.swept.entry(*id).or_insert_with(|| floor.saturating_sub(step));
+            (floor.saturating_sub(swept) >= step).then_some((floor.saturating_sub(swept), *id, floor))
+        });
+        if let Some((_, view, floor)) = due.max() {
+            self.current = Some(Sweep { view, floor, cursor: format::view_range(view).0 });
+        }
+    }
+}
+
+impl Shard {
+    /// Go on with the sweep, or start one that is due.
+    pub(crate) fn sweep<'a>(
+        &self,
+        writer: &mut Writer,
+        draft: &mut Draft<'a, '_>,
+        views: &Views,
+        gathered: &Gathered<'_>,
+    ) -> OnlineResult<()> {
+        writer.sweeper.start(views, &draft.floors, self.history_us);
+        let Some(mut sweep) = writer.sweeper.current.take() else { return Ok(()) };
+        let (Some(view), Some(floor)) = (views.get(&sweep.view), draft.floors.of(sweep.view)) else { return Ok(()) };
+        // A score that became pending meanwhile may have lowered the floor.
+        sweep.floor = sweep.floor.min(floor);
+        let (stale, finished) = self.find_stale(&mut sweep)?;
+        for key in stale {
+            let dirty = gathered.keys.binary_search_by(|k| (k.view.spec.id, k.key).cmp(&(sweep.view, &key)));
+            if dirty.is_err() {
+                self.expire_untouched(writer, draft, view, key, sweep.floor)?;
+            }
+        }
+        if finished {
+            writer.sweeper.swept.insert(sweep.view, sweep.floor);
+        } else {
+            writer.sweeper.current = Some(sweep);
+        }
+        Ok(())
+    }
+
+    /// Keys with a tile below the floor among the next records; whether the view's end was reached.
+    fn find_stale(&self, sweep: &mut Sweep) -> OnlineResult<(Vec<Vec<u8>>, bool)> {
+        let (mut stale, mut seen, mut finished): (Vec<Vec<u8>>, usize, bool) = (Vec::new(), 0, true);
+        let end = format::view_range(sweep.view).1;
+        let from = std::mem::take(&mut sweep.cursor);
+        self.database.scan(format::FAMILY_TILE, &from, Some(&end), |stored_key, value| {
+            if seen == SWEEP_RECORDS {
+                sweep.cursor = stored_key.to_vec();
+                finished = false;
+                return Ok(false);
+            }
+            seen += 1;
+            let (key, id) =
+                format::parse_tile_key(stored_key).map_err(|why| self.database.corrupt("a tile key", why))?;
+            let below = block_header(value).is_some_and(|(_, _, max_us)| max_us < sweep.floor);
+            if id.level != LEVEL_FOLDED && below && stale.last().is_none_or(|last| last != key) {
+                stale.push(key.to_vec());
+            }
+            Ok(true)
+        })?;
+        Ok((stale, finished))
+    }
+
+    /// Expire the tiles of a key that this commit does not touch otherwise. A key that is not in memory does not enter it.
+    fn expire_untouched(
+        &self,
+        writer: &Writer,
+        draft: &mut Draft<'_, '_>,
+        view: &Arc<ViewRuntime>,
+        key: Vec<u8>,
+        floor: Micros,
+    ) -> OnlineResult<()> {
+        let id = view.spec.id;
+        let hash = table_hash(id, forebay_core::key::key_hash(&key));
+        let published = self.table.read().get(id, hash, &key).cloned();
+        let mut state = match &published {
+            Some(state) => state.fork(),
+            None => self.database.load_key(view, &key)?,
+        };
+        let mut prefix = Vec::new();
+        format::key_prefix(&mut prefix, id, &key);
+        expire_key(writer, draft, view, &mut state, floor, &mut prefix);
+        prefix.truncate(key.len() + 4);
+        draft.batch.put(format::FAMILY_PRESENCE, &prefix, &format::encode_presence(state.gone_newest_us));
+        if published.is_some() {
+            draft.changed.push(ChangedKey { view: id, hash, key: key.into(), state: Arc::new(state) });
+        }
+        Ok(())
+    }
+}
+
+/// Remove the tiles of `state` below `floor`: from the tree, from disk, into the lifetime states.
+pub(crate) fn expire_key(
+    writer: &Writer,
+    draft: &mut Draft<'_, '_>,
+    view: &ViewRuntime,
+    state: &mut KeyState,
+    floor: Micros,
+    prefix: &mut Vec<u8>,
+) {
+    if state.roots.first().is_none_or(|root| root.min_us() >= floor) {
+        return;
+    }
+    let mut folded = None;
+    let (mut tiles, mut newest, mut memory) = (0, Micros::MIN, 0);
+    let mut sink = KeySink::new(&mut draft.batch, prefix);
+    state.roots = expire(&state.roots, floor, &mut |tile| {
+        sink.delete(tile.id);
+        tiles += 1;
+        newest = newest.max(tile.max_us());
+        memory += tile.memory_bytes(view.spec.partials.len());
+        if view.folds_expired() {
+            let folded = folded.get_or_insert_with(|| folded_of(view, state.folded.as_deref()));
+            folded.rows += tile.view().rows() as u64;
+            folded.newest_us = folded.newest_us.max(tile.max_us());
+            fold_expired(view, tile, &view.lifetime_partials, &mut folded.states);
+        }
+    });
+    if tiles == 0 {
+        return;
+    }
+    if let Some(folded) = folded {
+        let mut states = Vec::new();
+        folded.states.iter().for_each(|state| state.encode(&mut states));
+        let record = format::encode_folded(folded.newest_us, folded.rows, &states);
+        sink.put(TileId { level: LEVEL_FOLDED, start: 0, sub: 0 }, &record);
+        state.folded = Some(Arc::new(folded));
+    }
+    state.memory_bytes = state.memory_bytes.saturating_sub(memory);
+    state.gone_newest_us = state.gone_newest_us.max(Some(newest));
+    draft.note_expired(writer, view.spec.id, tiles, newest);
+}
+
+/// The states of what expired before, to be added to.
+fn folded_of(view: &ViewRuntime, before: Option<&Folded>) -> Folded {
+    before.cloned().unwrap_or_else(|| Folded {
+        newest_us: Micros::MIN,
+        rows: 0,
+        states: view.lifetime_partials.iter().map(|&p| Partial::new(&view.spec.partials[p])).collect(),
+    })
+}

@@ -1,0 +1,455 @@
+//! Every byte that the online store keeps: column families, keys, records and their version codes. The golden tests beside
+//! it fail when any of them changes; a change needs a new version code, and a retired code stays reserved.
+//!
+//! | family | key | value |
+//! |---|---|---|
+//! | `meta` | `store` | shards and number of this shard |
+//! | `meta` | `log` (shard 0) | identity of the log, UTF-8 |
+//! | `meta` | `progress` | epoch, next pending sequence, for each partition: next offset, greatest event time, watermark |
+//! | `meta` | `outbox` | next outbox sequence |
+//! | `meta` | `view/` id u32 BE (shard 0) | name and digest of the definition |
+//! | `meta` | `horizon/` id u32 BE | greatest event time that was dropped or has expired, late rows, topics |
+//! | `tile` | view id u32 BE, entity key, level u8, start i64 BE sign flipped, sub u32 BE | rows of one tile ([`crate::rows`]) |
+//! | `tile` | the same with level [`LEVEL_FOLDED`], start 0, sub 0 | states of all expired rows of lifetime windows |
+//! | `presence` | view id u32 BE, entity key | newest event time among rows that no tile holds |
+//! | `pending` | sequence u64 BE | a pending score |
+//! | `outbox` | sequence u64 BE | a finished record |
+//!
+//! All values begin with a version code; integers in values are little endian, strings carry a u32 length.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey, Role};
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::time::Micros;
+use forebay_core::view::ViewId;
+
+/// Column families, in the order in which they are opened.
+pub(crate) const FAMILIES: [&str; 5] = [FAMILY_META, FAMILY_TILE, FAMILY_PRESENCE, FAMILY_PENDING, FAMILY_OUTBOX];
+pub(crate) const FAMILY_META: &str = "meta";
+pub(crate) const FAMILY_TILE: &str = "tile";
+pub(crate) const FAMILY_PRESENCE: &str = "presence";
+pub(crate) const FAMILY_PENDING: &str = "pending";
+pub(crate) const FAMILY_OUTBOX: &str = "outbox";
+
+pub(crate) const META_STORE: &[u8] = b"store";
+pub(crate) const META_LOG: &[u8] = b"log";
+pub(crate) const META_PROGRESS: &[u8] = b"progress";
+pub(crate) const META_OUTBOX: &[u8] = b"outbox";
+const META_VIEW: &[u8] = b"view/";
+const META_HORIZON: &[u8] = b"horizon/";
+
+/// Version code of every record but tiles. 0 is reserved.
+const RECORD_VERSION: u8 = 1;
+/// Version code of a tile's rows. 0 is reserved.
+pub(crate) const TILE_VERSION: u8 = 1;
+
+/// Level byte of the record that holds the states of expired rows. Levels of tiles lie below.
+pub(crate) const LEVEL_FOLDED: u8 = 0xF0;
+/// Above every level byte: the end of a key's records.
+const LEVEL_END: u8 = 0xFF;
+/// Bytes of a tile key behind the entity key.
+const TILE_SUFFIX_BYTES: usize = 13;
+
+/// A defect in stored bytes, in words; the caller adds shard and record.
+pub(crate) type Decoded<T> = Result<T, String>;
+
+/// Which part of a key's history a tile covers; see [`crate::tree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TileId {
+    pub(crate) level: u8,
+    pub(crate) start: Micros,
+    pub(crate) sub: u32,
+}
+
+/// `out` = view, entity key: the prefix of all records of a key in `tile`, and its key in `presence`.
+pub(crate) fn key_prefix(out: &mut Vec<u8>, view: ViewId, key: &[u8]) {
+    out.clear();
+    out.extend_from_slice(&view.to_be_bytes());
+    out.extend_from_slice(key);
+}
+
+/// Append the part of a tile key that follows the entity key.
+pub(crate) fn push_tile_suffix(out: &mut Vec<u8>, id: TileId) {
+    out.push(id.level);
+    out.extend_from_slice(&((id.start as u64) ^ (1 << 63)).to_be_bytes());
+    out.extend_from_slice(&id.sub.to_be_bytes());
+}
+
+/// One past the last record of the key whose prefix is `prefix`.
+pub(crate) fn key_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    end.push(LEVEL_END);
+    end
+}
+
+/// First key of `view` in `tile` and `presence`, and one past its last.
+pub(crate) fn view_range(view: ViewId) -> (Vec<u8>, Vec<u8>) {
+    let end = match view.checked_add(1) {
+        Some(next) => next.to_be_bytes().to_vec(),
+        None => vec![0xFF; 5],
+    };
+    (view.to_be_bytes().to_vec(), end)
+}
+
+/// Entity key and tile of a key in `tile`.
+pub(crate) fn parse_tile_key(bytes: &[u8]) -> Decoded<(&[u8], TileId)> {
+    let body = bytes.get(4..).filter(|b| b.len() > TILE_SUFFIX_BYTES).ok_or("a tile key is too short")?;
+    let (key, suffix) = body.split_at(body.len() - TILE_SUFFIX_BYTES);
+    let mut reader = RecordReader { bytes: suffix };
+    let level = reader.u8()?;
+    let start = (u64::from_be_bytes(reader.array()?) ^ (1 << 63)) as i64;
+    let sub = u32::from_be_bytes(reader.array()?);
+    Ok((key, TileId { level, start, sub }))
+}
+
+/// Key of the definition of `view` in `meta`.
+pub(crate) fn view_meta_key(view: ViewId) -> Vec<u8> {
+    [META_VIEW, &view.to_be_bytes()].concat()
+}
+
+/// Key of the horizon of `view` in `meta`.
+pub(crate) fn horizon_key(view: ViewId) -> Vec<u8> {
+    [META_HORIZON, &view.to_be_bytes()].concat()
+}
+
+/// Prefix of all horizons in `meta`.
+pub(crate) fn horizon_prefix() -> &'static [u8] {
+    META_HORIZON
+}
+
+/// View of a horizon's key.
+pub(crate) fn parse_horizon_key(bytes: &[u8]) -> Option<ViewId> {
+    bytes.strip_prefix(META_HORIZON)?.try_into().ok().map(ViewId::from_be_bytes)
+}
+
+// ---- records ---------------------------------------------------------------------------------------------------
+
+/// Appends the fields of a record.
+struct RecordWriter {
+    out: Vec<u8>,
+}
+
+impl RecordWriter {
+    fn new() -> Self {
+        Self { out: vec![RECORD_VERSION] }
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn i64(&mut self, value: i64) {
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn option(&mut self, value: Option<i64>) {
+        self.out.push(u8::from(value.is_some()));
+        self.i64(value.unwrap_or(0));
+    }
+
+    fn bytes(&mut self, value: &[u8]) {
+        self.u32(u32::try_from(value.len()).expect("fields are below the 4 GiB that message limits allow"));
+        self.out.extend_from_slice(value);
+    }
+}
+
+/// Reads the fields of a record; every shortage is an error.
+struct RecordReader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> RecordReader<'a> {
+    fn new(bytes: &'a [u8]) -> Decoded<Self> {
+        let mut reader = Self { bytes };
+        match reader.u8()? {
+            RECORD_VERSION => Ok(reader),
+            other => Err(format!("version code {other}, this build reads {RECORD_VERSION}")),
+        }
+    }
+
+    fn take(&mut self, len: usize) -> Decoded<&'a [u8]> {
+        let (head, tail) = self.bytes.split_at_checked(len).ok_or("the record ends too early")?;
+        self.bytes = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
+        self.take(N).map(|b| b.try_into().expect("take gives N bytes"))
+    }
+
+    fn u8(&mut self) -> Decoded<u8> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn u32(&mut self) -> Decoded<u32> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Decoded<u64> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn i64(&mut self) -> Decoded<i64> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    fn option(&mut self) -> Decoded<Option<i64>> {
+        let present = self.u8()? == 1;
+        let value = self.i64()?;
+        Ok(present.then_some(value))
+    }
+
+    fn bytes(&mut self) -> Decoded<&'a [u8]> {
+        let len = self.u32()? as usize;
+        self.take(len)
+    }
+
+    fn text(&mut self) -> Decoded<&'a str> {
+        std::str::from_utf8(self.bytes()?).map_err(|e| e.to_string())
+    }
+
+    fn end(&self) -> Decoded<()> {
+        if self.bytes.is_empty() { Ok(()) } else { Err(format!("{} bytes too many", self.bytes.len())) }
+    }
+}
+
+/// What each shard says about the store that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoreRecord {
+    pub(crate) shards: u32,
+    pub(crate) shard: u32,
+}
+
+impl StoreRecord {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut w = RecordWriter::new();
+        w.u32(self.shards);
+        w.u32(self.shard);
+        w.out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut r = RecordReader::new(bytes)?;
+        let record = Self { shards: r.u32()?, shard: r.u32()? };
+        r.end()?;
+        Ok(record)
+    }
+}
+
+/// How far a shard is: in the same batch as the state that it describes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ProgressRecord {
+    pub(crate) epoch: u64,
+    pub(crate) next_pending: u64,
+    pub(crate) applied: Applied,
+    /// Greatest watermark that a row of the partition came with.
+    pub(crate) watermarks: BTreeMap<TopicPartition, Micros>,
+}
+
+impl ProgressRecord {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut w = RecordWriter::new();
+        w.u64(self.epoch);
+        w.u64(self.next_pending);
+        w.u32(u32::try_from(self.applied.0.len()).expect("partitions fit u32"));
+        for (partition, progress) in &self.applied.0 {
+            w.bytes(partition.topic.as_bytes());
+            w.u32(partition.partition as u32);
+            w.i64(progress.next_offset);
+            w.option(progress.max_event_time_us);
+            w.option(self.watermarks.get(partition).copied());
+        }
+        w.out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut r = RecordReader::new(bytes)?;
+        let mut record = Self { epoch: r.u64()?, next_pending: r.u64()?, ..Self::default() };
+        for _ in 0..r.u32()? {
+            let partition = TopicPartition::new(r.text()?, r.u32()? as i32);
+            let progress = PartitionProgress { next_offset: r.i64()?, max_event_time_us: r.option()? };
+            if let Some(watermark) = r.option()? {
+                record.watermarks.insert(partition.clone(), watermark);
+            }
+            record.applied.0.insert(partition, progress);
+        }
+        r.end()?;
+        Ok(record)
+    }
+}
+
+/// What a shard can no longer see of a view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Horizon {
+    /// Greatest event time among rows that were dropped as too late or have expired.
+    pub(crate) gone_us: Option<Micros>,
+    /// Rows dropped as too late.
+    pub(crate) late_rows: u64,
+    /// Topics that the view's rows came from.
+    pub(crate) topics: Vec<Arc<str>>,
+}
+
+impl Horizon {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut w = RecordWriter::new();
+        w.option(self.gone_us);
+        w.u64(self.late_rows);
+        w.u32(u32::try_from(self.topics.len()).expect("topics fit u32"));
+        for topic in &self.topics {
+            w.bytes(topic.as_bytes());
+        }
+        w.out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut r = RecordReader::new(bytes)?;
+        let mut horizon = Self { gone_us: r.option()?, late_rows: r.u64()?, topics: Vec::new() };
+        for _ in 0..r.u32()? {
+            horizon.topics.push(r.text()?.into());
+        }
+        r.end()?;
+        Ok(horizon)
+    }
+}
+
+/// Name and digest of a registered view.
+pub(crate) fn encode_view(name: &str, digest: &str) -> Vec<u8> {
+    let mut w = RecordWriter::new();
+    w.bytes(name.as_bytes());
+    w.bytes(digest.as_bytes());
+    w.out
+}
+
+/// See [`encode_view`].
+pub(crate) fn decode_view(bytes: &[u8]) -> Decoded<(String, String)> {
+    let mut r = RecordReader::new(bytes)?;
+    let record = (r.text()?.to_owned(), r.text()?.to_owned());
+    r.end()?;
+    Ok(record)
+}
+
+/// A counter in `meta`.
+pub(crate) fn encode_counter(value: u64) -> Vec<u8> {
+    let mut w = RecordWriter::new();
+    w.u64(value);
+    w.out
+}
+
+/// See [`encode_counter`].
+pub(crate) fn decode_counter(bytes: &[u8]) -> Decoded<u64> {
+    let mut r = RecordReader::new(bytes)?;
+    let value = r.u64()?;
+    r.end()?;
+    Ok(value)
+}
+
+/// Presence of a key: newest event time among its rows that no tile holds.
+pub(crate) fn encode_presence(gone_newest_us: Option<Micros>) -> Vec<u8> {
+    let mut w = RecordWriter::new();
+    w.option(gone_newest_us);
+    w.out
+}
+
+/// See [`encode_presence`].
+pub(crate) fn decode_presence(bytes: &[u8]) -> Decoded<Option<Micros>> {
+    let mut r = RecordReader::new(bytes)?;
+    let value = r.option()?;
+    r.end()?;
+    Ok(value)
+}
+
+/// States of the expired rows of a key, over the view's lifetime windows: greatest event time, number of rows, states
+/// in the encoding of `core::aggregate`.
+pub(crate) fn encode_folded(newest_us: Micros, rows: u64, states: &[u8]) -> Vec<u8> {
+    let mut w = RecordWriter::new();
+    w.i64(newest_us);
+    w.u64(rows);
+    w.bytes(states);
+    w.out
+}
+
+/// See [`encode_folded`].
+pub(crate) fn decode_folded(bytes: &[u8]) -> Decoded<(Micros, u64, &[u8])> {
+    let mut r = RecordReader::new(bytes)?;
+    let record = (r.i64()?, r.u64()?, r.bytes()?);
+    r.end()?;
+    Ok(record)
+}
+
+/// A pending score.
+pub(crate) fn encode_pending(score: &PendingScore) -> Vec<u8> {
+    let mut w = RecordWriter::new();
+    w.bytes(score.key.deployment.as_bytes());
+    w.u32(score.key.model_version);
+    w.out.push(match score.key.role {
+        Role::Live => 1,
+        Role::Shadow => 2,
+    });
+    w.bytes(score.key.topic.as_bytes());
+    w.u32(score.key.partition as u32);
+    w.i64(score.key.offset);
+    w.i64(score.event_time_us);
+    w.bytes(&score.request);
+    w.out
+}
+
+/// See [`encode_pending`].
+pub(crate) fn decode_pending(bytes: &[u8]) -> Decoded<PendingScore> {
+    let mut r = RecordReader::new(bytes)?;
+    let key = PredictionKey {
+        deployment: r.text()?.to_owned(),
+        model_version: r.u32()?,
+        role: match r.u8()? {
+            1 => Role::Live,
+            2 => Role::Shadow,
+            other => return Err(format!("role code {other}")),
+        },
+        topic: r.text()?.to_owned(),
+        partition: r.u32()? as i32,
+        offset: r.i64()?,
+    };
+    let score = PendingScore { key, event_time_us: r.i64()?, request: r.bytes()?.to_vec() };
+    r.end()?;
+    Ok(score)
+}
+
+/// A record of the outbox.
+pub(crate) fn encode_outbox(record: &OutboxRecord) -> Vec<u8> {
+    let mut w = RecordWriter::new();
+    w.bytes(record.topic.as_bytes());
+    w.bytes(&record.key);
+    w.bytes(&record.payload);
+    w.u32(u32::try_from(record.headers.len()).expect("headers fit u32"));
+    for (name, value) in &record.headers {
+        w.bytes(name.as_bytes());
+        w.bytes(value);
+    }
+    w.out
+}
+
+/// See [`encode_outbox`].
+pub(crate) fn decode_outbox(bytes: &[u8]) -> Decoded<OutboxRecord> {
+    let mut r = RecordReader::new(bytes)?;
+    let mut record = OutboxRecord {
+        topic: r.text()?.to_owned(),
+        key: r.bytes()?.to_vec(),
+        payload: r.bytes()?.to_vec(),
+        headers: Vec::new(),
+    };
+    for _ in 0..r.u32()? {
+        record.headers.push((r.text()?.to_owned(), r.bytes()?.to_vec()));
+    }
+    r.end()?;
+    Ok(record)
+}
+
+/// Sequence number of a key in `pending` or `outbox`.
+pub(crate) fn parse_sequence(bytes: &[u8]) -> Decoded<u64> {
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| format!("a sequence of {} bytes", bytes.len()))
+}

@@ -1,0 +1,220 @@
+//! One shard: its RocksDB, its published table and its one writer. This file holds the parts together, opens them and
+//! finds the states that readers need; `commit` writes, `expiry` removes, `queue` keeps scores and outbox.
+//!
+//! Locks, always taken in this order: `writer` (one commit at a time), `gate`, `table` or `queue`. A commit holds `gate`
+//! from the RocksDB write to the publication, and a reader that must look on disk holds it shared: so what such a
+//! reader loads belongs to the published epoch. Readers that find all keys in memory never touch `gate`.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use forebay_core::progress::Applied;
+use forebay_core::time::Micros;
+use forebay_core::view::ViewId;
+use hashbrown::HashTable;
+use parking_lot::{Mutex, RwLock};
+
+use crate::database::{Database, SharedBuffers};
+use crate::error::{OnlineError, OnlineResult};
+use crate::expiry::Sweeper;
+use crate::format::{self, Horizon, ProgressRecord, StoreRecord};
+use crate::key_state::KeyState;
+use crate::options::OnlineOptions;
+use crate::queue::{PendingFloor, Queue};
+use crate::rows::RowBuffer;
+use crate::stats::Counters;
+use crate::table::Table;
+use crate::view::ViewRuntime;
+
+/// What the writer owns: how far the shard is on disk, and buffers that every commit reuses.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    pub(crate) progress: ProgressRecord,
+    pub(crate) horizons: HashMap<ViewId, Horizon>,
+    pub(crate) sweeper: Sweeper,
+    pub(crate) index: HashTable<u32>,
+    pub(crate) scratch: RowBuffer,
+    pub(crate) order: Vec<u32>,
+    pub(crate) block: Vec<u8>,
+    pub(crate) last_batch_bytes: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) database: Database,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) gate: RwLock<()>,
+    pub(crate) table: RwLock<Table>,
+    pub(crate) queue: Mutex<Queue>,
+    pub(crate) floor: PendingFloor,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) history_us: Micros,
+    pub(crate) table_bytes: usize,
+    applied_kept_epochs: usize,
+}
+
+/// The states of some keys of one view, all as of one epoch.
+#[derive(Debug)]
+pub(crate) struct ShardStates {
+    pub(crate) epoch: u64,
+    /// Greatest event time of the view's rows that were dropped or have expired.
+    pub(crate) gone_us: Option<Micros>,
+    /// One for each key that was asked for; None for a key without rows.
+    pub(crate) states: Vec<Option<Arc<KeyState>>>,
+}
+
+impl Shard {
+    /// Open or make shard `number` under `root`.
+    pub(crate) fn open(
+        root: &Path,
+        number: u16,
+        options: &OnlineOptions,
+        shared: &SharedBuffers,
+        floor: &PendingFloor,
+        counters: &Arc<Counters>,
+    ) -> OnlineResult<Self> {
+        let database = Database::open(&root.join(format!("shard-{number:04}")), number, options, shared)?;
+        check_store_record(&database, number, options.shards)?;
+        let progress = database
+            .get(format::FAMILY_META, format::META_PROGRESS, "the progress record", ProgressRecord::decode)?
+            .unwrap_or_default();
+        let horizons = read_horizons(&database)?;
+        let queue = Queue::recover(&database, number, floor.clone())?;
+        let mut empty = true;
+        database.scan(format::FAMILY_PRESENCE, &[], None, |_, _| {
+            empty = false;
+            Ok(false)
+        })?;
+        let gone_us = horizons.iter().filter_map(|(view, horizon)| Some((*view, horizon.gone_us?))).collect();
+        let table = Table::new(progress.epoch, Arc::new(progress.applied.clone()), gone_us, empty);
+        Ok(Self {
+            database,
+            writer: Mutex::new(Writer { progress, horizons, ..Writer::default() }),
+            gate: RwLock::new(()),
+            table: RwLock::new(table),
+            queue: Mutex::new(queue),
+            floor: floor.clone(),
+            counters: Arc::clone(counters),
+            history_us: options.history_us,
+            table_bytes: options.table_bytes / usize::from(options.shards),
+            applied_kept_epochs: options.applied_kept_epochs,
+        })
+    }
+
+    /// The states of `keys` (hash in the table, encoded key) as of the published epoch.
+    pub(crate) fn states(&self, view: &ViewRuntime, keys: &[(u64, &[u8])]) -> OnlineResult<ShardStates> {
+        let id = view.spec.id;
+        {
+            let table = self.table.read();
+            let mut states = Vec::with_capacity(keys.len());
+            for (hash, key) in keys {
+                match table.get(id, *hash, key) {
+                    None if !table.complete => break,
+                    state => states.push(state.cloned()),
+                }
+            }
+            if states.len() == keys.len() {
+                return Ok(ShardStates { epoch: table.epoch, gone_us: table.gone_us.get(&id).copied(), states });
+            }
+        }
+        self.states_from_disk(view, keys)
+    }
+
+    fn states_from_disk(&self, view: &ViewRuntime, keys: &[(u64, &[u8])]) -> OnlineResult<ShardStates> {
+        let id = view.spec.id;
+        let _stable = self.gate.read();
+        let missing: Vec<_> = {
+            let table = self.table.read();
+            keys.iter().filter(|(hash, key)| table.get(id, *hash, key).is_none()).collect()
+        };
+        let mut loaded = HashMap::with_capacity(missing.len());
+        for (hash, key) in missing {
+            if !loaded.contains_key(key) {
+                loaded.insert(*key, (*hash, Arc::new(self.database.load_key(view, key)?)));
+            }
+        }
+        Counters::add(&self.counters.keys_loaded, loaded.len() as u64);
+        let mut table = self.table.write();
+        for (key, (hash, state)) in &loaded {
+            if table.get(id, *hash, key).is_none() {
+                table.publish(id, *hash, key, Arc::clone(state));
+            }
+        }
+        let states = keys.iter().map(|(hash, key)| table.get(id, *hash, key).cloned()).collect();
+        let answer = ShardStates { epoch: table.epoch, gone_us: table.gone_us.get(&id).copied(), states };
+        let evicted = table.evict(self.table_bytes);
+        drop(table);
+        Counters::add(&self.counters.keys_evicted, evicted.len() as u64);
+        Ok(answer)
+    }
+
+    /// Publish an epoch whose batch RocksDB has: the caller holds `gate`. Returns what is to be freed.
+    pub(crate) fn publish<'a>(
+        &self,
+        epoch: u64,
+        applied: Arc<Applied>,
+        gone_us: impl Iterator<Item = (ViewId, Micros)>,
+        changed: impl Iterator<Item = (ViewId, u64, &'a [u8], Arc<KeyState>)>,
+    ) -> Vec<Arc<KeyState>> {
+        let mut table = self.table.write();
+        let mut freed: Vec<_> =
+            changed.filter_map(|(view, hash, key, state)| table.publish(view, hash, key, state)).collect();
+        table.gone_us.extend(gone_us);
+        table.advance(epoch, applied, self.applied_kept_epochs);
+        let evicted = table.evict(self.table_bytes);
+        drop(table);
+        Counters::add(&self.counters.keys_evicted, evicted.len() as u64);
+        freed.extend(evicted);
+        freed
+    }
+
+    /// Delete all state of a view.
+    pub(crate) fn drop_view(&self, view: ViewId) -> OnlineResult<()> {
+        let mut writer = self.writer.lock();
+        let _stable = self.gate.write();
+        let (from, to) = format::view_range(view);
+        let mut batch = self.database.batch(256);
+        batch.delete_range(format::FAMILY_TILE, &from, &to);
+        batch.delete_range(format::FAMILY_PRESENCE, &from, &to);
+        batch.delete(format::FAMILY_META, &format::horizon_key(view));
+        batch.write()?;
+        writer.horizons.remove(&view);
+        writer.sweeper.forget(view);
+        let freed = self.table.write().remove_view(view);
+        drop(freed);
+        Ok(())
+    }
+}
+
+/// Write who this shard is, or check it.
+fn check_store_record(database: &Database, number: u16, shards: u16) -> OnlineResult<()> {
+    let stored = database.get(format::FAMILY_META, format::META_STORE, "the store record", StoreRecord::decode)?;
+    let asked = StoreRecord { shards: u32::from(shards), shard: u32::from(number) };
+    match stored {
+        Some(stored) if stored == asked => Ok(()),
+        Some(stored) if stored.shard != asked.shard => {
+            Err(database.corrupt("the store record", format!("the directory belongs to shard {}", stored.shard)))
+        }
+        Some(stored) => {
+            Err(OnlineError::ShardCount { stored: u16::try_from(stored.shards).unwrap_or(u16::MAX), asked: shards })
+        }
+        None => {
+            let mut batch = database.batch(64);
+            batch.put(format::FAMILY_META, format::META_STORE, &asked.encode());
+            batch.write_synced()
+        }
+    }
+}
+
+fn read_horizons(database: &Database) -> OnlineResult<HashMap<ViewId, Horizon>> {
+    let mut horizons = HashMap::new();
+    database.scan(format::FAMILY_META, format::horizon_prefix(), None, |key, value| {
+        let Some(view) = format::parse_horizon_key(key) else { return Ok(false) };
+        let horizon = Horizon::decode(value).map_err(|why| database.corrupt("a horizon record", why))?;
+        horizons.insert(view, horizon);
+        Ok(true)
+    })?;
+    Ok(horizons)
+}

@@ -1,0 +1,83 @@
+//! Counters of the online store, for metrics and for people. Counted with relaxed atomics at batch grain; [`StoreStats`] is
+//! one reading of them. They decide nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// Running counts, shared by all shards.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: AtomicU64,)+
+        }
+
+        /// What the store has done since it was opened, and how large it is.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct StoreStats {
+            $($(#[$doc])* pub $name: u64,)+
+            /// Keys in memory, over all views.
+            pub keys_in_memory: u64,
+            /// Memory of those keys, upper bound, bytes.
+            pub table_bytes: u64,
+            /// Pending scores.
+            pub pending_scores: u64,
+            /// Outbox records that are not cleared.
+            pub outbox_records: u64,
+        }
+
+        impl Counters {
+            pub(crate) fn read(&self) -> StoreStats {
+                StoreStats { $($name: self.$name.load(Ordering::Relaxed),)+ ..StoreStats::default() }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Epochs committed.
+    commits,
+    /// Time spent in commits, nanoseconds, summed over shards.
+    commit_ns,
+    /// Longest commit, nanoseconds.
+    commit_max_ns,
+    /// Time inside RocksDB writes of commits, nanoseconds.
+    write_ns,
+    /// Bytes handed to RocksDB by commits.
+    written_bytes,
+    /// Rows folded.
+    rows_folded,
+    /// Rows dropped as too late for the retained state.
+    rows_late,
+    /// Rows below a shard's progress: replayed after a restart.
+    rows_replayed,
+    /// Rows that a tile held already: a repeated backfill.
+    rows_duplicate,
+    /// Tiles written.
+    tiles_written,
+    /// Tiles removed because no permitted read can see them.
+    tiles_expired,
+    /// Keys first seen.
+    keys_created,
+    /// Keys dropped from memory for the budget.
+    keys_evicted,
+    /// Keys read from disk.
+    keys_loaded,
+    /// Rows answered by copying a finished row.
+    hot_hits,
+    /// Rows computed from tiles.
+    recomputes,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, value: u64) {
+        counter.fetch_add(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_commit(&self, took: Duration) {
+        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        Self::add(&self.commits, 1);
+        Self::add(&self.commit_ns, ns);
+        self.commit_max_ns.fetch_max(ns, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,322 @@
+//! [`RocksStore`]: all shards together behind `core`'s [`OnlineStore`]. It opens and closes them, knows the registered views,
+//! spreads the keys of a read over the shards and puts the answers together in the order of the request.
+//!
+//! Who writes: `pipeline`, one thread per shard at a time. Who reads: `serve`, scoring and verification, any number.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use forebay_core::key::{KeyBuffer, key_hash};
+use forebay_core::ports::{At, OnlineStore, OutboxEntry, ShardEpoch, ShardWrite, ViewRows};
+use forebay_core::prediction::{OutboxRecord, PendingScore};
+use forebay_core::progress::Applied;
+use forebay_core::value::{Value, array_from_values};
+use forebay_core::view::{FeatureStatus, ViewId, ViewSpec};
+use forebay_core::{PortError, PortResult};
+use parking_lot::Mutex;
+
+use crate::commit::Views;
+use crate::database::SharedBuffers;
+use crate::error::{OnlineError, OnlineResult};
+use crate::fold::table_hash;
+use crate::format;
+use crate::options::OnlineOptions;
+use crate::queue::PendingFloor;
+use crate::shard::Shard;
+use crate::stats::{Counters, StoreStats};
+use crate::view::ViewRuntime;
+use crate::window::{HotRow, evaluate};
+
+/// The online store on RocksDB, one directory a shard.
+#[derive(Debug)]
+pub struct RocksStore {
+    shards: Vec<Shard>,
+    views: ArcSwap<Views>,
+    /// Held while a definition is registered or dropped.
+    definitions: Mutex<()>,
+    counters: Arc<Counters>,
+}
+
+/// A row of a read that has a key: shard, position in the request, hash of the key.
+type ReadRow = (u16, u32, u64);
+
+impl RocksStore {
+    /// Open the store at `path`, or make it. The number of shards is fixed when it is made.
+    ///
+    /// # Errors
+    /// Options out of their limits, another number of shards than stored, a directory that cannot be used or is in use
+    /// by another process, records that cannot be decoded.
+    pub fn open(path: &Path, options: &OnlineOptions) -> OnlineResult<Self> {
+        options.check()?;
+        std::fs::create_dir_all(path).map_err(|source| OnlineError::Directory { path: path.to_owned(), source })?;
+        let shared = SharedBuffers::new(options);
+        let floor = PendingFloor::new(options.shards);
+        let counters = Arc::new(Counters::default());
+        let shards = (0..options.shards)
+            .map(|number| Shard::open(path, number, options, &shared, &floor, &counters))
+            .collect::<OnlineResult<Vec<_>>>()?;
+        Ok(Self { shards, views: ArcSwap::default(), definitions: Mutex::new(()), counters })
+    }
+
+    /// Sync the write-ahead logs and close. Dropping does the same.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// What the store has done and how large it is.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        let mut stats = self.counters.read();
+        for shard in &self.shards {
+            let table = shard.table.read();
+            stats.keys_in_memory += table.keys() as u64;
+            stats.table_bytes += table.memory_bytes() as u64;
+            drop(table);
+            let queue = shard.queue.lock();
+            stats.pending_scores += queue.pending_len() as u64;
+            stats.outbox_records += queue.outbox_len();
+        }
+        stats
+    }
+
+    /// Tiles in memory, over all shards. Walks all of them: for tools, not for metrics.
+    #[must_use]
+    pub fn tiles_in_memory(&self) -> usize {
+        self.shards.iter().map(|shard| shard.table.read().tiles()).sum()
+    }
+
+    /// Rows of `view` that were too late, since the store was made.
+    #[must_use]
+    pub fn late_rows(&self, view: ViewId) -> u64 {
+        self.shards.iter().map(|s| s.writer.lock().horizons.get(&view).map_or(0, |h| h.late_rows)).sum()
+    }
+
+    /// T_min: the least instant at which every shard answers for `view`; None while any instant is answered.
+    #[must_use]
+    pub fn t_min_us(&self, view: ViewId) -> Option<i64> {
+        let views = self.views.load();
+        let runtime = views.get(&view)?;
+        let gone = self.shards.iter().filter_map(|s| s.table.read().gone_us.get(&view).copied()).max();
+        runtime.t_min_us(gone)
+    }
+
+    fn shard(&self, number: u16) -> OnlineResult<&Shard> {
+        let shards = self.shards.len() as u16;
+        self.shards.get(usize::from(number)).ok_or(OnlineError::UnknownShard { asked: number, shards })
+    }
+
+    fn register(&self, spec: Arc<ViewSpec>) -> OnlineResult<()> {
+        let _one = self.definitions.lock();
+        let database = &self.shard(0)?.database;
+        let key = format::view_meta_key(spec.id);
+        let stored = database.get(format::FAMILY_META, &key, "a view record", format::decode_view)?;
+        match stored {
+            Some((_, digest)) if digest == spec.digest => {}
+            Some((name, digest)) => {
+                return Err(OnlineError::ViewDiffers { view: spec.id, stored: format!("{name} ({digest})") });
+            }
+            None => {
+                let mut batch = database.batch(256);
+                batch.put(format::FAMILY_META, &key, &format::encode_view(&spec.name, &spec.digest));
+                batch.write_synced()?;
+            }
+        }
+        let runtime = Arc::new(ViewRuntime::new(spec)?);
+        let mut views = HashMap::clone(&self.views.load());
+        views.insert(runtime.spec.id, runtime);
+        self.views.store(Arc::new(views));
+        Ok(())
+    }
+
+    fn unregister(&self, view: ViewId) -> OnlineResult<()> {
+        let _one = self.definitions.lock();
+        let mut views = HashMap::clone(&self.views.load());
+        views.remove(&view);
+        self.views.store(Arc::new(views));
+        for shard in &self.shards {
+            shard.drop_view(view)?;
+        }
+        let mut batch = self.shard(0)?.database.batch(64);
+        batch.delete(format::FAMILY_META, &format::view_meta_key(view));
+        batch.write_synced()
+    }
+
+    fn read_identity(&self) -> OnlineResult<Option<String>> {
+        self.shard(0)?.database.get(format::FAMILY_META, format::META_LOG, "the log identity", |bytes| {
+            String::from_utf8(bytes.to_vec()).map_err(|e| e.to_string())
+        })
+    }
+
+    fn write_identity(&self, identity: &str) -> OnlineResult<()> {
+        let _one = self.definitions.lock();
+        match self.read_identity()? {
+            Some(stored) if stored == identity => Ok(()),
+            Some(stored) => Err(OnlineError::OtherLog { stored, asked: identity.to_owned() }),
+            None => {
+                let mut batch = self.shard(0)?.database.batch(128);
+                batch.put(format::FAMILY_META, format::META_LOG, identity.as_bytes());
+                batch.write_synced()
+            }
+        }
+    }
+
+    fn read_rows(&self, view: &ViewRuntime, keys: &KeyBuffer, at: At<'_>) -> OnlineResult<Answers> {
+        if let At::PerRow(instants) = at
+            && instants.len() != keys.len()
+        {
+            let (instants, keys) = (instants.len(), keys.len());
+            return Err(OnlineError::Mismatch(format!("a read has {keys} keys and {instants} instants")));
+        }
+        let shards = self.shards.len() as u64;
+        let mut rows: Vec<ReadRow> = (0..keys.len())
+            .filter_map(|row| {
+                let hash = key_hash(keys.get(row)?);
+                Some(((hash % shards) as u16, row as u32, hash))
+            })
+            .collect();
+        if shards > 1 {
+            rows.sort_unstable();
+        }
+        let mut answers = Answers { rows: vec![None; keys.len()], applied: vec![None; keys.len()] };
+        let mut hits = 0;
+        for group in rows.chunk_by(|a, b| a.0 == b.0) {
+            hits += self.read_shard(view, keys, at, group, &mut answers)?;
+        }
+        Counters::add(&self.counters.hot_hits, hits);
+        Counters::add(&self.counters.recomputes, rows.len() as u64 - hits);
+        Ok(answers)
+    }
+
+    /// Answer the rows of one shard; returns how many were copies.
+    fn read_shard(
+        &self,
+        view: &ViewRuntime,
+        keys: &KeyBuffer,
+        at: At<'_>,
+        group: &[ReadRow],
+        answers: &mut Answers,
+    ) -> OnlineResult<u64> {
+        let number = group[0].0;
+        let asked: Vec<(u64, &[u8])> = group
+            .iter()
+            .map(|(_, row, hash)| {
+                (table_hash(view.spec.id, *hash), keys.get(*row as usize).expect("rows without a key were left out"))
+            })
+            .collect();
+        let found = self.shard(number)?.states(view, &asked)?;
+        let t_min_us = view.t_min_us(found.gone_us);
+        let applied = ShardEpoch { shard: number, epoch: found.epoch };
+        let mut hits = 0;
+        for ((_, row, _), state) in group.iter().zip(&found.states) {
+            let row = *row as usize;
+            let at_us = at.of(row);
+            if let Some(t_min_us) = t_min_us.filter(|t_min_us| at_us < *t_min_us) {
+                return Err(OnlineError::TooOld { view: view.spec.name.clone(), t_min_us, at_us });
+            }
+            answers.applied[row] = Some(applied);
+            let Some(state) = state.as_ref().filter(|state| state.known) else { continue };
+            if let Some(hot) = state.hot.load().as_ref().filter(|hot| hot.answers(at_us)) {
+                answers.rows[row] = Some(Arc::clone(hot));
+                hits += 1;
+                continue;
+            }
+            let computed = Arc::new(evaluate(view, state, at_us));
+            state.hot.store(Some(Arc::clone(&computed)));
+            answers.rows[row] = Some(computed);
+        }
+        Ok(hits)
+    }
+}
+
+impl Drop for RocksStore {
+    fn drop(&mut self) {
+        self.shards.iter().for_each(|shard| shard.database.close());
+    }
+}
+
+/// The rows of an answer, in the order of the request; None: the key has no row.
+struct Answers {
+    rows: Vec<Option<Arc<HotRow>>>,
+    applied: Vec<Option<ShardEpoch>>,
+}
+
+impl Answers {
+    fn into_view_rows(self, spec: &ViewSpec) -> PortResult<ViewRows> {
+        let null = Value::Null;
+        let aggregates = spec
+            .aggregates
+            .iter()
+            .enumerate()
+            .map(|(output, aggregate)| {
+                let cells = self.rows.iter().map(|row| row.as_ref().map_or(&null, |row| &row.values[output]));
+                array_from_values(&aggregate.data_type, cells)
+            })
+            .collect::<PortResult<Vec<_>>>()?;
+        let status =
+            self.rows.iter().map(|row| row.as_ref().map_or(FeatureStatus::NotFound, |row| row.status)).collect();
+        let newest_us = self.rows.iter().map(|row| row.as_ref().and_then(|row| row.newest_us)).collect();
+        Ok(ViewRows { aggregates, status, newest_us, applied: self.applied })
+    }
+}
+
+impl OnlineStore for RocksStore {
+    fn shards(&self) -> u16 {
+        self.shards.len() as u16
+    }
+
+    fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
+        self.register(view).map_err(PortError::from)
+    }
+
+    fn drop_view(&self, view: ViewId) -> PortResult<()> {
+        self.unregister(view).map_err(PortError::from)
+    }
+
+    fn applied(&self, shard: u16) -> Arc<Applied> {
+        self.shard(shard).map_or_else(|_| Arc::default(), |shard| Arc::clone(&shard.table.read().applied))
+    }
+
+    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
+        self.shard(at.shard).ok()?.table.read().applied_at(at.epoch)
+    }
+
+    fn log_identity(&self) -> PortResult<Option<String>> {
+        self.read_identity().map_err(PortError::from)
+    }
+
+    fn set_log_identity(&self, identity: &str) -> PortResult<()> {
+        self.write_identity(identity).map_err(PortError::from)
+    }
+
+    fn commit(&self, shard: u16, write: ShardWrite) -> PortResult<u64> {
+        let views = self.views.load_full();
+        Ok(self.shard(shard)?.commit(&views, write)?)
+    }
+
+    fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
+        let views = self.views.load();
+        let runtime = views.get(&view).ok_or(OnlineError::UnknownView(view))?;
+        self.read_rows(runtime, keys, at)?.into_view_rows(&runtime.spec)
+    }
+
+    fn pending(&self, shard: u16, limit: usize) -> PortResult<Vec<PendingScore>> {
+        Ok(self.shard(shard)?.queue.lock().oldest_pending(limit))
+    }
+
+    fn settle(&self, shard: u16, scored: Vec<(PendingScore, Option<OutboxRecord>)>) -> PortResult<Vec<OutboxEntry>> {
+        let shard = self.shard(shard)?;
+        Ok(shard.queue.lock().settle(&shard.database, scored)?)
+    }
+
+    fn outbox(&self, shard: u16, limit: usize) -> PortResult<Vec<OutboxEntry>> {
+        let shard = self.shard(shard)?;
+        Ok(shard.queue.lock().oldest_outbox(&shard.database, limit)?)
+    }
+
+    fn clear_outbox(&self, shard: u16, sequence: u64) -> PortResult<()> {
+        let shard = self.shard(shard)?;
+        Ok(shard.queue.lock().clear_outbox(&shard.database, sequence)?)
+    }
+}

@@ -1,0 +1,171 @@
+//! The published keys of one shard and the epoch that they belong to. Readers hold the lock only to copy references;
+//! the writer holds it only to swap them. Bounded by a byte budget: keys that nobody touched since the clock's hand
+//! last passed are dropped and read again from RocksDB when needed.
+//!
+//! Everything here is also on disk: dropping an entry loses nothing.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use forebay_core::progress::Applied;
+use forebay_core::time::Micros;
+use forebay_core::view::ViewId;
+use hashbrown::HashTable;
+
+use crate::key_state::KeyState;
+
+/// Memory of an entry beside its key and its state, bytes.
+const ENTRY_BYTES: usize = 192;
+
+#[derive(Debug)]
+struct Entry {
+    view: ViewId,
+    hash: u64,
+    key: Box<[u8]>,
+    state: Arc<KeyState>,
+    touched: AtomicBool,
+}
+
+impl Entry {
+    fn is(&self, view: ViewId, hash: u64, key: &[u8]) -> bool {
+        self.hash == hash && self.view == view && self.key.as_ref() == key
+    }
+
+    fn memory_bytes(&self) -> usize {
+        ENTRY_BYTES + self.key.len() + self.state.memory_bytes
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    index: HashTable<u32>,
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    memory_bytes: usize,
+    hand: usize,
+    pub(crate) epoch: u64,
+    pub(crate) applied: Arc<Applied>,
+    /// The last epochs and what they had applied, ascending.
+    history: VecDeque<(u64, Arc<Applied>)>,
+    /// Greatest event time that was dropped or has expired, for each view that has any.
+    pub(crate) gone_us: HashMap<ViewId, Micros>,
+    /// Whether every key of the shard is in memory: then an absent key is known to be absent.
+    pub(crate) complete: bool,
+}
+
+impl Table {
+    pub(crate) fn new(epoch: u64, applied: Arc<Applied>, gone_us: HashMap<ViewId, Micros>, complete: bool) -> Self {
+        let mut table = Self { epoch, gone_us, complete, ..Self::default() };
+        table.applied = Arc::clone(&applied);
+        table.history.push_back((epoch, applied));
+        table
+    }
+
+    fn slot(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<u32> {
+        let same = |at: &u32| self.entries[*at as usize].as_ref().is_some_and(|entry| entry.is(view, hash, key));
+        self.index.find(hash, same).copied()
+    }
+
+    /// The published state of a key.
+    pub(crate) fn get(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<&Arc<KeyState>> {
+        let entry = self.entries[self.slot(view, hash, key)? as usize].as_ref()?;
+        if !entry.touched.load(Ordering::Relaxed) {
+            entry.touched.store(true, Ordering::Relaxed);
+        }
+        Some(&entry.state)
+    }
+
+    /// Publish a new state; gives back the one before it, to be dropped outside the lock.
+    pub(crate) fn publish(
+        &mut self,
+        view: ViewId,
+        hash: u64,
+        key: &[u8],
+        state: Arc<KeyState>,
+    ) -> Option<Arc<KeyState>> {
+        if let Some(at) = self.slot(view, hash, key)
+            && let Some(entry) = self.entries[at as usize].as_mut()
+        {
+            self.memory_bytes = self.memory_bytes - entry.state.memory_bytes + state.memory_bytes;
+            return Some(std::mem::replace(&mut entry.state, state));
+        }
+        let entry = Entry { view, hash, key: key.into(), state, touched: AtomicBool::new(true) };
+        self.memory_bytes += entry.memory_bytes();
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            (self.entries.len() - 1) as u32
+        });
+        self.entries[at as usize] = Some(entry);
+        let entries = &self.entries;
+        self.index.insert_unique(hash, at, |at| entries[*at as usize].as_ref().map_or(0, |entry| entry.hash));
+        None
+    }
+
+    /// Move on to `epoch`; keep at most `kept` vectors of earlier epochs.
+    pub(crate) fn advance(&mut self, epoch: u64, applied: Arc<Applied>, kept: usize) {
+        self.epoch = epoch;
+        self.applied = Arc::clone(&applied);
+        self.history.push_back((epoch, applied));
+        while self.history.len() > kept {
+            self.history.pop_front();
+        }
+    }
+
+    /// What `epoch` had applied.
+    pub(crate) fn applied_at(&self, epoch: u64) -> Option<Arc<Applied>> {
+        let at = self.history.binary_search_by_key(&epoch, |(epoch, _)| *epoch).ok()?;
+        Some(Arc::clone(&self.history[at].1))
+    }
+
+    /// Drop entries until the budget holds. The dropped states come back, to be freed outside the lock.
+    pub(crate) fn evict(&mut self, budget_bytes: usize) -> Vec<Arc<KeyState>> {
+        let mut evicted = Vec::new();
+        // Two rounds of the hand: the first clears the marks of entries in use, the second must find victims.
+        let mut steps = 2 * self.entries.len();
+        while self.memory_bytes > budget_bytes && steps > 0 {
+            steps -= 1;
+            self.hand = (self.hand + 1) % self.entries.len();
+            let at = self.hand;
+            let spare = self.entries[at].as_ref().is_none_or(|entry| entry.touched.swap(false, Ordering::Relaxed));
+            if !spare {
+                evicted.extend(self.remove(at as u32));
+                self.complete = false;
+            }
+        }
+        evicted
+    }
+
+    fn remove(&mut self, at: u32) -> Option<Arc<KeyState>> {
+        let entry = self.entries[at as usize].take()?;
+        if let Ok(found) = self.index.find_entry(entry.hash, |other| *other == at) {
+            found.remove();
+        }
+        self.memory_bytes -= entry.memory_bytes();
+        self.free.push(at);
+        Some(entry.state)
+    }
+
+    /// Forget a view.
+    pub(crate) fn remove_view(&mut self, view: ViewId) -> Vec<Arc<KeyState>> {
+        self.gone_us.remove(&view);
+        let of_view = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.view == view);
+        let slots: Vec<u32> =
+            (0..self.entries.len() as u32).filter(|at| of_view(&self.entries[*at as usize])).collect();
+        slots.into_iter().filter_map(|at| self.remove(at)).collect()
+    }
+
+    pub(crate) fn keys(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// Number of tiles in memory: walks everything, for statistics asked by people.
+    pub(crate) fn tiles(&self) -> usize {
+        self.entries.iter().flatten().map(|entry| entry.state.tiles()).sum()
+    }
+}

@@ -1,0 +1,393 @@
+//! The history of one key of one view: a tree over time whose leaves are tiles. A tile holds up to [`TILE_MAX_ROWS`] rows;
+//! one that would hold more is split into the four quarters of its span, so tiles are short where events are dense and
+//! long where they are sparse. The shape is a function of the rows alone, never of their order or of the epochs' cuts.
+//!
+//! A node of level L covers 4^(L-16) microseconds, aligned to the epoch (floor division, also before 1970); roots have
+//! level [`LEVEL_ROOT`], 50.9 days. Levels below 16 split the rows of one microsecond by [`mix`] of partition and offset, so
+//! a key with very many events at one instant still writes small tiles.
+//!
+//! Nodes are immutable and shared: a change makes new nodes on the path from root to tile, readers keep what they have.
+//! Merged partial states of branches are made when a read first needs them and never written: they follow from the rows.
+//!
+//! Only tiles go to RocksDB, through [`TileSink`]; this file knows neither keys nor families.
+
+use std::sync::{Arc, OnceLock};
+
+use forebay_core::aggregate::{Partial, PartialSpec};
+use forebay_core::time::Micros;
+
+use crate::fold::{FoldColumns, NewRow};
+use crate::format::TileId;
+use crate::rows::{ColumnKind, RowBuffer, RowView};
+
+/// Most rows of a tile whose span can still be split.
+pub(crate) const TILE_MAX_ROWS: usize = 32;
+/// Children of a branch; part of the format through the levels.
+const FANOUT: usize = 4;
+/// Level whose nodes cover one microsecond.
+const LEVEL_INSTANT: u8 = 16;
+/// Level of the roots: 4^21 microseconds.
+pub(crate) const LEVEL_ROOT: u8 = LEVEL_INSTANT + 21;
+/// Memory of a node beside its rows and states, bytes: the reference-counted box, the header and the allocator's share.
+const NODE_BYTES: usize = 128;
+
+/// Spreads the rows of one microsecond: the upper half of a splitmix64 step. Part of the format.
+pub(crate) fn mix(partition: i32, offset: i64) -> u32 {
+    let mut x = (offset as u64) ^ (u64::from(partition as u32)).rotate_left(40);
+    x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((x ^ (x >> 31)) >> 32) as u32
+}
+
+/// A tile or a branch.
+#[derive(Debug)]
+pub(crate) enum Node {
+    Tile(Tile),
+    Branch(Branch),
+}
+
+/// Rows of one span.
+#[derive(Debug)]
+pub(crate) struct Tile {
+    pub(crate) id: TileId,
+    bytes: Box<[u8]>,
+    min_us: Micros,
+    max_us: Micros,
+    pub(crate) states: OnceLock<Box<[Partial]>>,
+}
+
+/// Up to four quarters of a span.
+#[derive(Debug)]
+pub(crate) struct Branch {
+    children: [Option<Arc<Node>>; FANOUT],
+    min_us: Micros,
+    max_us: Micros,
+    pub(crate) states: OnceLock<Box<[Partial]>>,
+}
+
+impl Tile {
+    /// A tile from its bytes, which were encoded here or checked.
+    pub(crate) fn new(id: TileId, bytes: Box<[u8]>) -> Self {
+        let view = RowView::new(&bytes);
+        let (min_us, max_us) = (view.time(0), view.time(view.rows() - 1));
+        Self { id, bytes, min_us, max_us, states: OnceLock::new() }
+    }
+
+    pub(crate) fn view(&self) -> RowView<'_> {
+        RowView::new(&self.bytes)
+    }
+
+    /// Event time of its last row.
+    pub(crate) fn max_us(&self) -> Micros {
+        self.max_us
+    }
+
+    /// Upper bound of its memory, bytes, with merged states of `partials` functions for itself and its share of branches.
+    pub(crate) fn memory_bytes(&self, partials: usize) -> usize {
+        self.bytes.len() + 2 * (NODE_BYTES + partials * size_of::<Partial>())
+    }
+}
+
+impl Branch {
+    fn new(children: [Option<Arc<Node>>; FANOUT]) -> Option<Self> {
+        let present = || children.iter().flatten();
+        let min_us = present().map(|c| c.min_us()).min()?;
+        let max_us = present().map(|c| c.max_us()).max()?;
+        Some(Self { children, min_us, max_us, states: OnceLock::new() })
+    }
+
+    pub(crate) fn children(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.children.iter().flatten()
+    }
+}
+
+impl Node {
+    /// Event time of its first row.
+    pub(crate) fn min_us(&self) -> Micros {
+        match self {
+            Self::Tile(tile) => tile.min_us,
+            Self::Branch(branch) => branch.min_us,
+        }
+    }
+
+    /// Event time of its last row.
+    pub(crate) fn max_us(&self) -> Micros {
+        match self {
+            Self::Tile(tile) => tile.max_us,
+            Self::Branch(branch) => branch.max_us,
+        }
+    }
+
+    /// Call `visit` for each tile below.
+    pub(crate) fn for_each_tile<'a>(&'a self, visit: &mut impl FnMut(&'a Tile)) {
+        match self {
+            Self::Tile(tile) => visit(tile),
+            Self::Branch(branch) => branch.children().for_each(|child| child.for_each_tile(visit)),
+        }
+    }
+}
+
+/// The node of `level` that holds a row.
+fn id_of(level: u8, time: Micros, mix: u32) -> TileId {
+    if level >= LEVEL_INSTANT {
+        let shift = 2 * u32::from(level - LEVEL_INSTANT);
+        TileId { level, start: time >> shift << shift, sub: 0 }
+    } else {
+        let shift = 2 * u32::from(level);
+        TileId { level, start: time, sub: mix >> shift << shift }
+    }
+}
+
+/// Which child of a node of `level` holds a row.
+fn digit(level: u8, time: Micros, mix: impl FnOnce() -> u32) -> usize {
+    let bits = if level > LEVEL_INSTANT {
+        (time >> (2 * u32::from(level - LEVEL_INSTANT - 1))) as usize
+    } else {
+        (mix() >> (2 * u32::from(level - 1))) as usize
+    };
+    bits & (FANOUT - 1)
+}
+
+/// The root that a time belongs to.
+pub(crate) fn root_start(time: Micros) -> Micros {
+    id_of(LEVEL_ROOT, time, 0).start
+}
+
+/// Where changed tiles go.
+pub(crate) trait TileSink {
+    /// Write a tile.
+    fn put(&mut self, id: TileId, bytes: &[u8]);
+    /// Remove one that was written before.
+    fn delete(&mut self, id: TileId);
+}
+
+/// What an insertion reads and reuses; see [`insert`].
+pub(crate) struct Inserter<'a, S> {
+    pub(crate) kinds: &'a [ColumnKind],
+    pub(crate) filters: usize,
+    pub(crate) partials: usize,
+    pub(crate) folds: &'a [FoldColumns<'a>],
+    pub(crate) scratch: &'a mut RowBuffer,
+    pub(crate) order: &'a mut Vec<u32>,
+    pub(crate) block: &'a mut Vec<u8>,
+    pub(crate) sink: &'a mut S,
+    /// Growth of the key's memory so far.
+    pub(crate) memory_change: isize,
+    /// Rows that were there already.
+    pub(crate) duplicates: u64,
+    /// Tiles written.
+    pub(crate) tiles: u64,
+}
+
+impl<S: TileSink> Inserter<'_, S> {
+    /// Insert `new`, sorted by place and not empty, into the sorted `roots` of a key.
+    pub(crate) fn insert_all(&mut self, roots: &mut Vec<Arc<Node>>, mut new: &[NewRow]) {
+        while let Some(first) = new.first() {
+            let id = id_of(LEVEL_ROOT, first.time, 0);
+            let count = new.partition_point(|row| root_start(row.time) <= id.start);
+            let (here, rest) = new.split_at(count);
+            new = rest;
+            match roots.binary_search_by_key(&id.start, |root| root_start(root.min_us())) {
+                Ok(at) => {
+                    let root = Arc::clone(&roots[at]);
+                    roots[at] = self.insert(Some(&root), id, here);
+                }
+                Err(at) => {
+                    let node = self.insert(None, id, here);
+                    roots.insert(at, node);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, node: Option<&Arc<Node>>, id: TileId, new: &[NewRow]) -> Arc<Node> {
+        match node.map(Arc::as_ref) {
+            Some(Node::Branch(branch)) => {
+                let mut children = branch.children.clone();
+                self.for_each_child(id.level, new, |inserter, at, child_id, rows| {
+                    let child = inserter.insert(children[at].as_ref(), child_id, rows);
+                    children[at] = Some(child);
+                });
+                Arc::new(Node::Branch(Branch::new(children).expect("rows were inserted below it")))
+            }
+            Some(Node::Tile(tile)) => self.insert_into_tile(Some(tile), node, id, new),
+            None => self.insert_into_tile(None, None, id, new),
+        }
+    }
+
+    /// Rows of a tile and new rows together: one tile again, or a branch of tiles.
+    fn insert_into_tile(
+        &mut self,
+        tile: Option<&Tile>,
+        node: Option<&Arc<Node>>,
+        id: TileId,
+        new: &[NewRow],
+    ) -> Arc<Node> {
+        self.scratch.reset(self.kinds, self.filters);
+        if let Some(tile) = tile {
+            self.scratch.append_view(&tile.view());
+        }
+        let old = self.scratch.len() as u32;
+        for row in new {
+            self.folds[row.fold as usize].append(row, self.scratch);
+        }
+        let mut order = std::mem::take(self.order);
+        let duplicates = merge_order(self.scratch, old, &mut order);
+        self.duplicates += duplicates;
+        let merged = match (tile, node) {
+            (Some(_), Some(node)) if duplicates == new.len() as u64 => Arc::clone(node),
+            _ => {
+                if let Some(tile) = tile {
+                    self.memory_change -= tile.memory_bytes(self.partials) as isize;
+                    if order.len() > TILE_MAX_ROWS && id.level > 0 {
+                        self.sink.delete(id);
+                    }
+                }
+                self.build(id, &order)
+            }
+        };
+        order.clear();
+        *self.order = order;
+        merged
+    }
+
+    /// The subtree of the scratch rows that `order` names, which all belong to `id`.
+    fn build(&mut self, id: TileId, order: &[u32]) -> Arc<Node> {
+        if order.len() <= TILE_MAX_ROWS || id.level == 0 {
+            self.block.clear();
+            self.scratch.encode(order, self.block);
+            self.sink.put(id, self.block);
+            self.tiles += 1;
+            let tile = Tile::new(id, self.block.as_slice().into());
+            self.memory_change += tile.memory_bytes(self.partials) as isize;
+            return Arc::new(Node::Tile(tile));
+        }
+        let mut children = [const { None }; FANOUT];
+        let mut groups: [Vec<u32>; FANOUT] = Default::default();
+        for &row in order {
+            let (time, partition, offset) = self.scratch.place(row);
+            groups[digit(id.level, time, || mix(partition, offset))].push(row);
+        }
+        for (child, group) in children.iter_mut().zip(groups).filter(|(_, group)| !group.is_empty()) {
+            let (time, partition, offset) = self.scratch.place(group[0]);
+            *child = Some(self.build(id_of(id.level - 1, time, mix(partition, offset)), &group));
+        }
+        Arc::new(Node::Branch(Branch::new(children).expect("an order is not empty")))
+    }
+
+    /// Call `act` for each child of a node of `level` that some of the `new` rows belong to.
+    fn for_each_child(&mut self, level: u8, new: &[NewRow], mut act: impl FnMut(&mut Self, usize, TileId, &[NewRow])) {
+        let digit_of = |row: &NewRow| digit(level, row.time, || mix(row.partition, row.offset));
+        let child_id = |row: &NewRow| id_of(level - 1, row.time, mix(row.partition, row.offset));
+        if level > LEVEL_INSTANT {
+            // Sorted by time: each child's rows are a run.
+            let mut rest = new;
+            while let Some(first) = rest.first() {
+                let at = digit_of(first);
+                let count = rest.iter().position(|row| digit_of(row) != at).unwrap_or(rest.len());
+                let (run, tail) = rest.split_at(count);
+                act(self, at, child_id(first), run);
+                rest = tail;
+            }
+        } else {
+            for at in 0..FANOUT {
+                let group: Vec<NewRow> = new.iter().filter(|row| digit_of(row) == at).copied().collect();
+                if let Some(first) = group.first() {
+                    act(self, at, child_id(first), &group);
+                }
+            }
+        }
+    }
+}
+
+/// Merge rows `0..old` of `rows` and the rest, each sorted by place, into `order`. A new row that is there already (a
+/// backfill or a replay met it) is left out; returns how many were.
+fn merge_order(rows: &RowBuffer, old: u32, order: &mut Vec<u32>) -> u64 {
+    let total = rows.len() as u32;
+    let (mut left, mut right, mut duplicates) = (0, old, 0);
+    order.clear();
+    while left < old && right < total {
+        match rows.place(left).cmp(&rows.place(right)) {
+            std::cmp::Ordering::Less => {
+                order.push(left);
+                left += 1;
+            }
+            std::cmp::Ordering::Equal => {
+                duplicates += 1;
+                right += 1;
+            }
+            std::cmp::Ordering::Greater => {
+                order.push(right);
+                right += 1;
+            }
+        }
+    }
+    order.extend(left..old);
+    order.extend(right..total);
+    duplicates
+}
+
+/// Roots from tiles read back from disk, in any order.
+pub(crate) fn assemble(mut tiles: Vec<Tile>) -> Vec<Arc<Node>> {
+    tiles.sort_unstable_by_key(|tile| (tile.id.start, tile.id.sub));
+    let mut roots = Vec::new();
+    let mut rest = tiles;
+    while !rest.is_empty() {
+        let start = root_start(rest[0].id.start);
+        let tail = rest.split_off(rest.partition_point(|tile| root_start(tile.id.start) <= start));
+        roots.extend(assemble_node(LEVEL_ROOT, rest));
+        rest = tail;
+    }
+    roots
+}
+
+fn assemble_node(level: u8, mut tiles: Vec<Tile>) -> Option<Arc<Node>> {
+    if tiles.len() == 1 && tiles[0].id.level >= level {
+        return tiles.pop().map(|tile| Arc::new(Node::Tile(tile)));
+    }
+    if level == 0 {
+        // Two tiles at one place cannot come from this code; keep the first rather than lose both.
+        return tiles.into_iter().next().map(|tile| Arc::new(Node::Tile(tile)));
+    }
+    let mut groups: [Vec<Tile>; FANOUT] = Default::default();
+    for tile in tiles {
+        let at = digit(level, tile.id.start, || tile.id.sub);
+        groups[at].push(tile);
+    }
+    let children = groups.map(|group| if group.is_empty() { None } else { assemble_node(level - 1, group) });
+    Branch::new(children).map(|branch| Arc::new(Node::Branch(branch)))
+}
+
+/// `roots` without the tiles whose newest row lies below `floor`; the removed ones go to `removed`.
+pub(crate) fn expire(roots: &[Arc<Node>], floor: Micros, removed: &mut impl FnMut(&Tile)) -> Vec<Arc<Node>> {
+    roots.iter().filter_map(|root| expire_node(root, floor, removed)).collect()
+}
+
+fn expire_node(node: &Arc<Node>, floor: Micros, removed: &mut impl FnMut(&Tile)) -> Option<Arc<Node>> {
+    if node.min_us() >= floor {
+        return Some(Arc::clone(node));
+    }
+    match node.as_ref() {
+        Node::Tile(tile) if tile.max_us < floor => {
+            removed(tile);
+            None
+        }
+        Node::Tile(_) => Some(Arc::clone(node)),
+        Node::Branch(branch) => {
+            let mut changed = false;
+            let children = std::array::from_fn(|at| {
+                let child = branch.children[at].as_ref()?;
+                let kept = expire_node(child, floor, removed);
+                changed |= kept.as_ref().is_none_or(|kept| !Arc::ptr_eq(kept, child));
+                kept
+            });
+            if changed { Branch::new(children).map(|b| Arc::new(Node::Branch(b))) } else { Some(Arc::clone(node)) }
+        }
+    }
+}
+
+/// States of no row.
+pub(crate) fn empty_states(specs: &[PartialSpec]) -> Box<[Partial]> {
+    specs.iter().map(Partial::new).collect()
+}

@@ -1,0 +1,282 @@
+//! The value of a view for one key at one instant, from the key's tree: walk each window once, merge the states of whole
+//! nodes, fold single rows at the two edges, round at the end. Also finds how long the value stays right with no new
+//! event, so that the answer can be kept ([`HotRow`]).
+//!
+//! Pure: nothing here locks, reads the disk or a clock.
+
+use forebay_core::aggregate::{Partial, PartialClass, PartialSpec, RowOrder};
+use forebay_core::time::Micros;
+use forebay_core::value::Value;
+use forebay_core::view::{FeatureStatus, Window, feature_status};
+
+use crate::key_state::KeyState;
+use crate::rows::{ColumnKind, ColumnView, RowView, passes};
+use crate::tree::{Node, Tile, empty_states};
+use crate::view::{ViewRuntime, WindowPlan};
+
+/// Tiles below this many rows are folded row by row each time: keeping their states would cost more memory than it saves.
+const STATES_MIN_ROWS: usize = 8;
+
+/// A finished answer and the span of instants for which it is right while no event is applied.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HotRow {
+    pub(crate) valid_from_us: Micros,
+    /// Exclusive; `Micros::MAX` stands for ever.
+    pub(crate) valid_until_us: Micros,
+    pub(crate) newest_us: Option<Micros>,
+    pub(crate) status: FeatureStatus,
+    /// As the view's aggregates; all NULL unless present.
+    pub(crate) values: Box<[Value]>,
+}
+
+impl HotRow {
+    pub(crate) fn answers(&self, at: Micros) -> bool {
+        self.valid_from_us <= at && at < self.valid_until_us
+    }
+}
+
+/// What a walk over one window saw of the rows around it.
+#[derive(Debug, Default, Clone, Copy)]
+struct Reach {
+    /// Oldest and newest row inside.
+    oldest: Option<Micros>,
+    newest: Option<Micros>,
+    /// Newest row before the window.
+    before: Option<Micros>,
+    /// Oldest row after the window: not yet visible.
+    after: Option<Micros>,
+}
+
+impl Reach {
+    fn include(&mut self, first: Micros, last: Micros) {
+        self.oldest = Some(self.oldest.map_or(first, |t| t.min(first)));
+        self.newest = self.newest.max(Some(last));
+    }
+
+    fn exclude_after(&mut self, first: Micros) {
+        self.after = Some(self.after.map_or(first, |t| t.min(first)));
+    }
+}
+
+/// The row of `view` at `at`. `state` holds every row that a read at `at` may see (the caller checked T_min).
+pub(crate) fn evaluate(view: &ViewRuntime, state: &KeyState, at: Micros) -> HotRow {
+    let mut values = vec![Value::Null; view.spec.aggregates.len()].into_boxed_slice();
+    let mut newest_us = state.gone_newest_us;
+    let (mut valid_from_us, mut valid_until_us) = (Micros::MIN, Micros::MAX);
+    for plan in &view.windows {
+        let mut walk = Walk::new(view, plan, at);
+        if plan.window == Window::Lifetime
+            && let Some(folded) = &state.folded
+        {
+            walk.states.iter_mut().zip(folded.states.iter()).for_each(|(mine, theirs)| mine.merge(theirs));
+        }
+        state.roots.iter().for_each(|root| walk.visit(root));
+        let reach = walk.reach;
+        newest_us = newest_us.max(reach.newest).max(reach.before);
+        if let Window::Range { preceding_us } = plan.window {
+            let leaves = |time: Micros| time.saturating_add(preceding_us).saturating_add(1);
+            valid_until_us = valid_until_us.min(reach.oldest.map_or(Micros::MAX, leaves));
+            valid_from_us = valid_from_us.max(reach.before.map_or(Micros::MIN, leaves));
+        }
+        valid_until_us = valid_until_us.min(reach.after.unwrap_or(Micros::MAX));
+        for (output, place, kind) in &plan.outputs {
+            values[*output] = walk.states[*place].evaluate(*kind);
+        }
+    }
+    valid_from_us = valid_from_us.max(newest_us.unwrap_or(Micros::MIN));
+    let status = feature_status(newest_us, at, view.spec.ttl_us);
+    if status != FeatureStatus::Present {
+        values.fill(Value::Null);
+    }
+    if let (Some(newest), Some(ttl)) = (newest_us, view.spec.ttl_us) {
+        let expires = newest.saturating_add(ttl).saturating_add(1);
+        if status == FeatureStatus::Present {
+            valid_until_us = valid_until_us.min(expires);
+        } else {
+            valid_from_us = valid_from_us.max(expires);
+        }
+    }
+    // Rows that no tile holds bound nothing here: the caller refuses every instant that could see one (T_min).
+    HotRow { valid_from_us, valid_until_us, newest_us, status, values }
+}
+
+/// One walk over one window.
+struct Walk<'a> {
+    view: &'a ViewRuntime,
+    plan: &'a WindowPlan,
+    from: Micros,
+    to: Micros,
+    states: Vec<Partial>,
+    reach: Reach,
+}
+
+impl<'a> Walk<'a> {
+    fn new(view: &'a ViewRuntime, plan: &'a WindowPlan, at: Micros) -> Self {
+        let from = match plan.window {
+            Window::Range { preceding_us } => at.saturating_sub(preceding_us),
+            Window::Lifetime => Micros::MIN,
+        };
+        let states = plan.partials.iter().map(|&p| Partial::new(&view.spec.partials[p])).collect();
+        Self { view, plan, from, to: at, states, reach: Reach::default() }
+    }
+
+    fn visit(&mut self, node: &Node) {
+        let (first, last) = (node.min_us(), node.max_us());
+        if last < self.from {
+            self.reach.before = self.reach.before.max(Some(last));
+        } else if first > self.to {
+            self.reach.exclude_after(first);
+        } else if self.from <= first && last <= self.to {
+            self.reach.include(first, last);
+            self.merge_whole(node);
+        } else {
+            match node {
+                Node::Tile(tile) => self.fold_edge(tile),
+                Node::Branch(branch) => branch.children().for_each(|child| self.visit(child)),
+            }
+        }
+    }
+
+    fn merge_whole(&mut self, node: &Node) {
+        if self.plan.partials.is_empty() {
+            return;
+        }
+        match node {
+            Node::Tile(tile) if tile.states.get().is_none() && tile.view().rows() < STATES_MIN_ROWS => {
+                let rows = tile.view();
+                self.fold_rows(&rows, 0, rows.rows());
+            }
+            node => {
+                let theirs = node_states(self.view, node);
+                for (state, &p) in self.states.iter_mut().zip(&self.plan.partials) {
+                    state.merge(&theirs[p]);
+                }
+            }
+        }
+    }
+
+    fn fold_edge(&mut self, tile: &Tile) {
+        let rows = tile.view();
+        let from = rows.lower_bound(self.from);
+        let to = if self.to == Micros::MAX { rows.rows() } else { rows.lower_bound(self.to + 1) };
+        if from > 0 {
+            self.reach.before = self.reach.before.max(Some(rows.time(from - 1)));
+        }
+        if to < rows.rows() {
+            self.reach.exclude_after(rows.time(to));
+        }
+        if from < to {
+            self.reach.include(rows.time(from), rows.time(to - 1));
+            self.fold_rows(&rows, from, to);
+        }
+    }
+
+    fn fold_rows(&mut self, rows: &RowView<'_>, from: usize, to: usize) {
+        let columns = Columns::new(self.view, rows);
+        for (state, &p) in self.states.iter_mut().zip(&self.plan.partials) {
+            columns.fold(state, &self.view.spec.partials[p], rows, from, to);
+        }
+    }
+}
+
+/// Merged states of all partials over a whole node, made on first use.
+fn node_states<'a>(view: &ViewRuntime, node: &'a Node) -> &'a [Partial] {
+    match node {
+        Node::Tile(tile) => tile.states.get_or_init(|| {
+            let mut states = empty_states(&view.spec.partials);
+            fold_tile(view, tile, &mut states);
+            states
+        }),
+        Node::Branch(branch) => {
+            let mut children = branch.children();
+            if let (Some(only), None) = (children.next(), children.next()) {
+                return node_states(view, only);
+            }
+            branch.states.get_or_init(|| {
+                let mut states = empty_states(&view.spec.partials);
+                for child in branch.children() {
+                    match child.as_ref() {
+                        Node::Tile(tile) if tile.states.get().is_none() => fold_tile(view, tile, &mut states),
+                        child => {
+                            let theirs = node_states(view, child);
+                            states.iter_mut().zip(theirs).for_each(|(mine, theirs)| mine.merge(theirs));
+                        }
+                    }
+                }
+                states
+            })
+        }
+    }
+}
+
+fn fold_tile(view: &ViewRuntime, tile: &Tile, states: &mut [Partial]) {
+    let rows = tile.view();
+    let columns = Columns::new(view, &rows);
+    for (state, spec) in states.iter_mut().zip(&view.spec.partials) {
+        columns.fold(state, spec, &rows, 0, rows.rows());
+    }
+}
+
+/// States over `tile` of the partials named by `which`, merged into `states`: how expired rows are folded.
+pub(crate) fn fold_expired(view: &ViewRuntime, tile: &Tile, which: &[usize], states: &mut [Partial]) {
+    let rows = tile.view();
+    let columns = Columns::new(view, &rows);
+    for (state, &p) in states.iter_mut().zip(which) {
+        columns.fold(state, &view.spec.partials[p], &rows, 0, rows.rows());
+    }
+}
+
+/// The argument and filter columns of one tile.
+struct Columns<'a> {
+    arguments: Vec<ColumnView<'a>>,
+    filters: Vec<&'a [u8]>,
+}
+
+impl<'a> Columns<'a> {
+    fn new(view: &ViewRuntime, rows: &RowView<'a>) -> Self {
+        let mut cursor = rows.columns();
+        let arguments = view.kinds.iter().map(|kind| cursor.next_column(*kind)).collect();
+        let filters = (0..view.spec.filters).map(|_| cursor.next_filter()).collect();
+        Self { arguments, filters }
+    }
+
+    /// Fold rows `from..to` into `state`.
+    fn fold(&self, state: &mut Partial, spec: &PartialSpec, rows: &RowView<'_>, from: usize, to: usize) {
+        let filter = spec.filter.map(|f| self.filters[f]);
+        let passing = || (from..to).filter(|&row| passes(filter, row));
+        let Some(argument) = spec.argument else {
+            let count = if filter.is_none() { to - from } else { passing().count() };
+            state.update_count(count as i64);
+            return;
+        };
+        let column = &self.arguments[argument];
+        let order =
+            |row: usize| RowOrder { time_us: rows.time(row), partition: rows.partition(row), offset: rows.offset(row) };
+        match (spec.class, column.kind()) {
+            (PartialClass::Last, _) => {
+                // Rows are in that order already: the last one that passes is the greatest.
+                if let Some(row) = (from..to).rev().find(|&row| passes(filter, row)) {
+                    state.update(&column.value(row), order(row));
+                }
+            }
+            (PartialClass::Count, _) => {
+                state.update_count(passing().filter(|&row| !column.is_null(row)).count() as i64);
+            }
+            (_, ColumnKind::Float) => {
+                for row in passing().filter(|&row| !column.is_null(row)) {
+                    state.update_f64(Some(column.float(row)));
+                }
+            }
+            (_, ColumnKind::Int) => {
+                for row in passing().filter(|&row| !column.is_null(row)) {
+                    state.update_i64(Some(column.int(row)));
+                }
+            }
+            _ => {
+                for row in passing() {
+                    state.update(&column.value(row), order(row));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests of the online store through its port: values against a naive evaluator over the plain rows, restarts and kills,
+//! expiry, scores and outbox. The rows come from a generated log with ties, disorder, NULLs and odd floats.
+
+mod canonical;
+mod crash;
+mod edges;
+mod expiry;
+mod model;
+mod queue;
+mod restart;
+mod speed;
+mod values;
