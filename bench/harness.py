@@ -29,6 +29,11 @@ def machine():
     return {"cpu": model, "cores": os.cpu_count(), "memory_gib": round(memory_kib / 2**20, 1), "kernel": platform.release()}
 
 
+def kafka_version():
+    pom = (ROOT / "scripts" / "java" / "pom.xml").read_text()
+    return pom.split("<kafka.version>")[1].split("</kafka.version>")[0]
+
+
 class Bench:
     """What a workload reports to."""
 
@@ -57,13 +62,15 @@ class Bench:
             "versions": {
                 "forebay": output(self.binary, "--version"),
                 "rustc": output("rustc", "--version"),
-                "kafka": "4.1.0",
+                "kafka": kafka_version(),
                 "java": (subprocess.run(["java", "-version"], capture_output=True, text=True).stderr.splitlines() or ["?"])[0],
             },
             "figures": self.figures,
             "goals": self.goals,
         }
-        path = ROOT / "bench" / "results" / (self.workload + (".quick" if self.quick else "") + ".json")
+        results = ROOT / "bench" / "results"
+        results.mkdir(exist_ok=True)
+        path = results / (self.workload + (".quick" if self.quick else "") + ".json")
         path.write_text(json.dumps(result, indent=2) + "\n")
         print("\n  goals")
         for goal in self.goals:

@@ -5,8 +5,8 @@ CREATE FEATURE SERVICE delay_features (
     origin VARCHAR, dest VARCHAR, carrier VARCHAR, tailnum VARCHAR,
     distance BIGINT, sched_dep TIMESTAMP, dep_delay DOUBLE
 ) AS
-SELECT request.dep_delay                                  AS dep_delay,
-       CAST(request.distance AS DOUBLE)                   AS distance,
+SELECT request.dep_delay                                  AS departure_delay,
+       CAST(request.distance AS DOUBLE)                   AS distance_miles,
        CAST(date_part('hour', request.sched_dep) AS DOUBLE) AS sched_hour_utc,
        t.departures_1h, t.delayed_departures_1h, t.dep_delay_avg_1h, t.dep_delay_stddev_1h,
        t.dep_delay_avg_24h, t.dep_delay_max_24h,

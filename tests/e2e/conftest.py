@@ -10,7 +10,9 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 
@@ -18,7 +20,12 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FLIGHTS = ROOT / "data" / "nycflights13"
+DEFINITIONS = ROOT / "sql" / "flights"
 DEADLINE_S = 120
+
+sys.path.insert(0, str(ROOT / "tests" / "oracle"))
+
+from client import Client  # noqa: E402
 
 
 def binary():
@@ -28,18 +35,19 @@ def binary():
     return path
 
 
+def run_binary(*args, check=True, timeout=600, **kwargs):
+    """A command of the binary, finished; its output as text."""
+    done = subprocess.run([binary(), *map(str, args)], cwd=ROOT, text=True, capture_output=True, timeout=timeout, **kwargs)
+    if check and done.returncode != 0:
+        pytest.fail(f"forebay {' '.join(map(str, args))} ended with {done.returncode}:\n{done.stdout[-2000:]}"
+                    f"{done.stderr[-4000:]}")
+    return done
+
+
 @pytest.fixture(scope="session")
 def forebay():
     """Runs a command of the binary; returns the finished process, its output as text."""
-
-    def run(*args, check=True, timeout=600, **kwargs):
-        done = subprocess.run([binary(), *map(str, args)], cwd=ROOT, text=True, capture_output=True,
-                              timeout=timeout, **kwargs)
-        if check and done.returncode != 0:
-            pytest.fail(f"forebay {' '.join(map(str, args))} ended with {done.returncode}:\n{done.stderr[-4000:]}")
-        return done
-
-    return run
+    return run_binary
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +75,7 @@ def wait_for(condition, what, deadline_s=DEADLINE_S, every_s=0.05):
         if value:
             return value
         time.sleep(every_s)
-    pytest.fail(f"waited {deadline_s} s for {what}")
+    pytest.fail(f"waited {deadline_s} s for {what() if callable(what) else what}")
 
 
 class Server:
@@ -84,27 +92,41 @@ class Server:
     def flight(self):
         return f"127.0.0.1:{self.flight_port}"
 
+    @property
+    def client(self):
+        """A pyarrow client of this server."""
+        return Client(self.flight)
+
     def start(self, ready=True):
         args = [binary(), "server", "--data-dir", self.data_dir, "--sql", self.sql,
                 "--flight-addr", self.flight, "--http-addr", f"127.0.0.1:{self.http_port}"]
         args += ["--bootstrap", self.bootstrap] if self.broker == "kafka" else ["--broker", "embedded"]
         self.process = subprocess.Popen(list(map(str, args)), cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log)
         if ready:
-            wait_for(self.is_ready, f"the server on {self.http_port} (log: {self.log.name})")
+            self.wait_ready()
         return self
 
+    def wait_ready(self):
+        wait_for(self.is_ready, f"the server on {self.http_port} (log: {self.log.name})", every_s=0.01)
+
     def is_ready(self):
-        if self.process.poll() is not None:
-            tail = pathlib.Path(self.log.name).read_text(errors="replace")[-4000:]
-            pytest.fail(f"the server ended with {self.process.returncode}:\n{tail}")
+        self.check_alive()
         try:
             return self.http("/readyz")[0] == 200
         except OSError:
             return False
 
-    def http(self, path):
+    def check_alive(self):
+        if self.process.poll() is not None:
+            pytest.fail(f"the server ended with {self.process.returncode}:\n{self.log_tail()}")
+
+    def log_tail(self):
+        return pathlib.Path(self.log.name).read_text(errors="replace")[-4000:]
+
+    def http(self, path, headers=None, method="GET"):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", headers=headers or {}, method=method)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -121,6 +143,22 @@ class Server:
                 total += float(match[3])
         return total
 
+    def wait_read(self, expected, deadline_s=300):
+        """Wait until this process has read `expected` rows of each source and scored all that it has to score."""
+        client = self.client
+        status = {}
+
+        def done():
+            self.check_alive()
+            status.update(client.status())
+            if status["failed"]:
+                pytest.fail(f"ingest has stopped:\n{self.log_tail()}")
+            rows = {name: source["rows"] for name, source in status["sources"].items()}
+            return status["scores_waiting"] == 0 and all(rows.get(name, 0) >= count for name, count in expected.items())
+
+        wait_for(done, lambda: f"{expected} to be read; status: {status}; log: {self.log.name}", deadline_s)
+        return status
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
@@ -135,13 +173,11 @@ class Server:
                 pytest.fail("the server did not stop within 60 s of SIGTERM")
 
 
-@pytest.fixture
-def servers(tmp_path):
-    """Makes servers; stops what still runs."""
+def server_maker(folder):
     made = []
 
-    def make(bootstrap, sql=ROOT / "sql" / "flights", **kwargs):
-        server = Server(tmp_path / f"data-{len(made)}", bootstrap, sql, **kwargs)
+    def make(bootstrap, sql=DEFINITIONS, **kwargs):
+        server = Server(folder / f"data-{len(made)}", bootstrap, sql, **kwargs)
         made.append(server)
         return server
 
@@ -151,13 +187,30 @@ def servers(tmp_path):
 
 
 @pytest.fixture
-def own_topics(tmp_path):
-    """A copy of sql/flights whose topics carry a unique suffix, so that tests share one broker without meeting."""
-    suffix = uuid.uuid4().hex[:8]
-    folder = tmp_path / "sql"
-    folder.mkdir()
-    for file in sorted((ROOT / "sql" / "flights").glob("*.sql")):
-        text = re.sub(r"(topic\s*=\s*')([^']+)(')", rf"\g<1>\g<2>.{suffix}\g<3>", file.read_text())
-        text = re.sub(r"(INTO TOPIC ')([^']+)(')", rf"\g<1>\g<2>.{suffix}\g<3>", text)
+def servers(tmp_path):
+    """Makes servers; stops what still runs."""
+    yield from server_maker(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_servers(tmp_path_factory):
+    """The same for servers that the tests of a module share."""
+    yield from server_maker(tmp_path_factory.mktemp("servers"))
+
+
+def copy_definitions(folder, files="*.sql", topics=None, predictions=None):
+    """Copy sql/flights into `folder` with topics of its own, so that tests share one broker without meeting: `topics` and
+    `predictions` are what the topics of sources and of deployments end with. Returns the folder."""
+    topics = topics or uuid.uuid4().hex[:8]
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(DEFINITIONS.glob(files)):
+        text = re.sub(r"(topic\s*=\s*')([^']+)(')", rf"\g<1>\g<2>.{topics}\g<3>", file.read_text())
+        text = re.sub(r"(INTO TOPIC ')([^']+)(')", rf"\g<1>\g<2>.{predictions or topics}\g<3>", text)
         (folder / file.name).write_text(text)
     return folder
+
+
+@pytest.fixture
+def own_topics(tmp_path):
+    """A copy of sql/flights whose topics carry a unique suffix, so that tests share one broker without meeting."""
+    return copy_definitions(tmp_path / "sql")

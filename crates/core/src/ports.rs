@@ -51,7 +51,8 @@ pub struct DeadLetter {
     pub kafka_time_us: Option<Micros>,
     /// The value, cut at [`crate::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES`].
     pub payload: Vec<u8>,
-    /// Stable label: `not_json`, `missing_column`, `wrong_type`, `future_time`, `too_large`, `too_deep`, `no_value`.
+    /// Stable label: `not_json`, `missing_column`, `wrong_type`, `future_time`, `too_large`, `too_deep`, `no_value`; of
+    /// `pipeline` itself `refused`: an expression of a view fails on the row, or a key is over its limit.
     pub reason: &'static str,
     /// The reason in words, with the column's name.
     pub detail: String,
@@ -79,6 +80,12 @@ pub trait EventLog: Send + Debug {
     /// # Errors
     /// Unknown topic, or the broker does not answer.
     fn partitions(&mut self, topic: &str) -> PortResult<Vec<i32>>;
+
+    /// The oldest offset that the log holds of each of `partitions`: 0, or more where its head was deleted.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    fn begin_offsets(&mut self, partitions: &[TopicPartition]) -> PortResult<BTreeMap<TopicPartition, i64>>;
 
     /// Start (or start again) at these offsets, one entry for each partition of each source's topic. An offset below the
     /// log's start or above its end is refused with the remedy.

@@ -9,21 +9,31 @@ use crate::settings::Broker;
 
 /// A streaming feature store: Kafka -> SQL features -> RocksDB and Delta -> Arrow Flight -> models -> Kafka.
 #[derive(Debug, Parser)]
-#[command(name = "forebay", version, about, after_help = "Exit codes: 0 done, 1 differences or alarms were found, \
-    2 the call is wrong (the text says what to change), 3 something outside failed (try again), 4 a defect of Forebay.")]
-pub struct Cli {
+#[command(
+    name = "forebay",
+    version,
+    about,
+    after_help = "Exit codes: 0 done, 1 differences or alarms were found, \
+    2 the call is wrong (the text says what to change), 3 something outside failed (try again), 4 a defect of Forebay."
+)]
+pub(crate) struct Cli {
     #[command(subcommand)]
-    pub command: Command,
+    /// What to do.
+    pub(crate) command: Command,
 }
 
 /// All commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the server: ingest, state, archive, serving, scoring, monitoring.
-    #[command(after_help = "Example: forebay server --config config/forebay.toml --bootstrap 127.0.0.1:9092 --sql sql/flights")]
+    #[command(
+        after_help = "Example: forebay server --config config/forebay.toml --bootstrap 127.0.0.1:9092 --sql sql/flights"
+    )]
     Server(ServerArgs),
     /// Run an inference worker that scores batches for a server.
-    #[command(after_help = "Example: forebay worker --listen 127.0.0.1:8820 --model late_arrival=models/late_arrival/1")]
+    #[command(
+        after_help = "Example: forebay worker --listen 127.0.0.1:8820 --model late_arrival=models/late_arrival/1"
+    )]
     Worker(WorkerArgs),
     /// Show what applying the definitions of a folder would change on a running server.
     #[command(after_help = "Example: forebay plan sql/flights")]
@@ -32,21 +42,27 @@ pub enum Command {
     #[command(after_help = "Example: forebay apply sql/flights")]
     Apply(DefinitionArgs),
     /// Read features of one entity from a running server.
-    #[command(after_help = "Example: forebay get delay_features origin=JFK carrier=B6 dest=BOS --at 2013-07-01T12:00:00Z")]
+    #[command(
+        after_help = "Example: forebay get delay_features origin=JFK carrier=B6 dest=BOS --at 2013-07-01T12:00:00Z"
+    )]
     Get(GetArgs),
     /// Build a training set: one row out for each row of the spine, in order, with point-in-time correct features.
     #[command(after_help = "Example, on files alone: forebay training-set delay_features --spine spine.parquet \
         --out train.parquet --time-column dep_time --sql sql/flights --events data/nycflights13")]
     TrainingSet(TrainingSetArgs),
     /// Publish the events of Parquet files (named after the sources) to their topics, in event-time order.
-    #[command(after_help = "Example: forebay replay data/nycflights13 --sql sql/flights --bootstrap 127.0.0.1:9092 --speed max")]
+    #[command(
+        after_help = "Example: forebay replay data/nycflights13 --sql sql/flights --bootstrap 127.0.0.1:9092 --speed max"
+    )]
     Replay(ReplayArgs),
     /// Compare served values with values recomputed from the archive, bit for bit, on a running server.
     #[command(after_help = "Example: forebay verify delay_features --sample 10000")]
     Verify(VerifyArgs),
     /// Make the reference profile that a monitor compares with, from a training set and a model.
-    #[command(after_help = "Example: forebay profile late_arrival_2013q1 --training-set train.parquet --model models/late_arrival/1 \
-        --time-column dep_time")]
+    #[command(
+        after_help = "Example: forebay profile late_arrival_2013q1 --training-set train.parquet --model models/late_arrival/1 \
+        --time-column dep_time"
+    )]
     Profile(ProfileArgs),
     /// Check settings, broker, data directory, ports, models and devices, and print what is in force.
     #[command(after_help = "Example: forebay doctor --config config/forebay.toml")]
@@ -58,70 +74,73 @@ pub enum Command {
 
 /// Flags that override settings.
 #[derive(Debug, Args, Clone, Default)]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// Settings file (TOML).
     #[arg(long)]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Where state, archive and definitions live.
     #[arg(long)]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Kafka bootstrap servers, HOST:PORT[,HOST:PORT].
     #[arg(long)]
-    pub bootstrap: Option<String>,
+    pub(crate) bootstrap: Option<String>,
     /// Folder of definitions to apply at start.
     #[arg(long)]
-    pub sql: Option<PathBuf>,
+    pub(crate) sql: Option<PathBuf>,
     /// Folder that model paths in SQL are relative to.
     #[arg(long)]
-    pub model_root: Option<PathBuf>,
+    pub(crate) model_root: Option<PathBuf>,
     /// Arrow Flight address.
     #[arg(long)]
-    pub flight_addr: Option<SocketAddr>,
+    pub(crate) flight_addr: Option<SocketAddr>,
     /// HTTP address (metrics, health).
     #[arg(long)]
-    pub http_addr: Option<SocketAddr>,
+    pub(crate) http_addr: Option<SocketAddr>,
     /// Which broker.
     #[arg(long, value_enum)]
-    pub broker: Option<Broker>,
+    pub(crate) broker: Option<Broker>,
     /// Inference workers, HOST:PORT; may be given several times.
     #[arg(long = "worker")]
-    pub workers: Vec<String>,
+    pub(crate) workers: Vec<String>,
 }
 
 /// `forebay worker`
 #[derive(Debug, Args)]
-pub struct WorkerArgs {
+pub(crate) struct WorkerArgs {
     /// Address to serve on.
     #[arg(long, default_value = "127.0.0.1:8820")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// A model version directory, NAME=DIR; may be given several times.
     #[arg(long = "model", required = true)]
-    pub models: Vec<String>,
-    /// auto, cpu, or gpu:N (which fails where there is no such device).
+    pub(crate) models: Vec<String>,
+    /// auto, cpu, or gpu:N (which fails where there is no such device, and says why).
     #[arg(long, default_value = "auto")]
-    pub device: String,
+    pub(crate) device: String,
+    /// Make itself known to the server at this Flight address, HOST:PORT; without it the server's settings name the worker.
+    #[arg(long)]
+    pub(crate) register: Option<String>,
 }
 
 /// `forebay plan`, `forebay apply`
 #[derive(Debug, Args)]
-pub struct DefinitionArgs {
+pub(crate) struct DefinitionArgs {
     /// Folder of .sql files.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     #[command(flatten)]
-    pub to: ServerAddress,
+    pub(crate) to: ServerAddress,
 }
 
 /// Where the server answers.
 #[derive(Debug, Args, Clone)]
-pub struct ServerAddress {
+pub(crate) struct ServerAddress {
     /// The server's Arrow Flight address.
     #[arg(long = "flight-addr", default_value = "127.0.0.1:8815")]
-    pub flight_addr: String,
+    pub(crate) flight_addr: String,
 }
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// For people.
     Table,
     /// For programs: one object.
@@ -130,152 +149,155 @@ pub enum Output {
 
 /// `forebay get`
 #[derive(Debug, Args)]
-pub struct GetArgs {
+pub(crate) struct GetArgs {
     /// Feature service.
-    pub service: String,
-    /// Request columns, COLUMN=VALUE; a column that is left out is NULL.
+    pub(crate) service: String,
+    /// Request columns, COLUMN=VALUE; a column that is left out is NULL. Times are RFC 3339 or '2013-07-01 12:00:00' (UTC).
     #[arg(required = true)]
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// Instant (RFC 3339); the present when left out.
     #[arg(long)]
-    pub at: Option<String>,
+    pub(crate) at: Option<String>,
     /// Format.
     #[arg(long, value_enum, default_value = "table")]
-    pub output: Output,
+    pub(crate) output: Output,
     #[command(flatten)]
-    pub to: ServerAddress,
+    pub(crate) to: ServerAddress,
 }
 
 /// `forebay training-set`
 #[derive(Debug, Args)]
-pub struct TrainingSetArgs {
+pub(crate) struct TrainingSetArgs {
     /// Feature service.
-    pub service: String,
+    pub(crate) service: String,
     /// Parquet file with the service's request columns and a time column.
     #[arg(long)]
-    pub spine: PathBuf,
+    pub(crate) spine: PathBuf,
     /// Parquet file to write; its manifest goes beside it.
     #[arg(long)]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
+    /// Name of the training set; the output's file name without its ending when left out.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
     /// Column of the spine that says as of when.
     #[arg(long, default_value = "event_time")]
-    pub time_column: String,
+    pub(crate) time_column: String,
     /// Definitions to use instead of the applied ones; needs --events.
     #[arg(long, requires = "events")]
-    pub sql: Option<PathBuf>,
+    pub(crate) sql: Option<PathBuf>,
     /// Folder with one Parquet file a source (NAME.parquet) to read instead of the server's archive.
     #[arg(long, requires = "sql")]
-    pub events: Option<PathBuf>,
+    pub(crate) events: Option<PathBuf>,
     /// Settings file of the server whose archive is read.
     #[arg(long)]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Data directory of the server whose archive is read.
     #[arg(long)]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// `forebay replay`
 #[derive(Debug, Args)]
-pub struct ReplayArgs {
+pub(crate) struct ReplayArgs {
     /// Folder with one Parquet file a source (NAME.parquet).
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Definitions that say which sources there are and what their topics and times are.
     #[arg(long, default_value = "sql/flights")]
-    pub sql: PathBuf,
+    pub(crate) sql: PathBuf,
     /// Kafka bootstrap servers.
     #[arg(long)]
-    pub bootstrap: String,
+    pub(crate) bootstrap: String,
     /// Seconds of event time in a second, or max.
     #[arg(long, default_value = "max")]
-    pub speed: String,
+    pub(crate) speed: String,
     /// Publish each event up to this much later than its turn, for example 20m: a shuffle that a watermark allows.
     #[arg(long, value_parser = humantime::parse_duration)]
-    pub shuffle_within: Option<std::time::Duration>,
+    pub(crate) shuffle_within: Option<std::time::Duration>,
     /// Seed of the shuffle.
     #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Events from this moment on (RFC 3339 or a date).
     #[arg(long)]
-    pub from: Option<String>,
+    pub(crate) from: Option<String>,
     /// Events before this moment (RFC 3339 or a date).
     #[arg(long)]
-    pub until: Option<String>,
+    pub(crate) until: Option<String>,
     /// Partitions of topics that have to be created.
-    #[arg(long, default_value_t = 4)]
-    pub partitions: i32,
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub(crate) partitions: i32,
 }
 
 /// `forebay verify`
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// Feature service.
-    pub service: String,
-    /// Keys and times to compare.
+    pub(crate) service: String,
+    /// Keys and times to compare (or, with --predictions, predictions).
     #[arg(long, default_value_t = 1_000)]
-    pub sample: usize,
+    pub(crate) sample: usize,
     /// Compare archived predictions (features as served) instead of fresh reads.
     #[arg(long)]
-    pub predictions: bool,
+    pub(crate) predictions: bool,
     #[command(flatten)]
-    pub to: ServerAddress,
+    pub(crate) to: ServerAddress,
 }
 
 /// `forebay profile`
 #[derive(Debug, Args)]
-pub struct ProfileArgs {
+pub(crate) struct ProfileArgs {
     /// Name of the reference, as in REFERENCE TRAINING SET.
-    pub name: String,
+    pub(crate) name: String,
     /// Training set (Parquet) made by `forebay training-set`.
     #[arg(long)]
-    pub training_set: PathBuf,
+    pub(crate) training_set: PathBuf,
     /// Model version directory; the profile is written there as reference-NAME.json.
     #[arg(long)]
-    pub model: PathBuf,
+    pub(crate) model: PathBuf,
     /// Event-time column of the training set.
     #[arg(long, default_value = "event_time")]
-    pub time_column: String,
+    pub(crate) time_column: String,
     /// Only rows before this moment (RFC 3339 or a date): those the model was trained on.
     #[arg(long)]
-    pub until: Option<String>,
+    pub(crate) until: Option<String>,
     /// Length of the monitor's window, for calibration.
     #[arg(long, default_value = "7d", value_parser = humantime::parse_duration)]
-    pub window: std::time::Duration,
+    pub(crate) window: std::time::Duration,
 }
 
 /// `forebay demo`
 #[derive(Debug, Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Folder with the flights.
     #[arg(long, default_value = "data/nycflights13")]
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Definitions.
     #[arg(long, default_value = "sql/flights")]
-    pub sql: PathBuf,
+    pub(crate) sql: PathBuf,
     /// Seconds of event time in a second, or max. The default plays the year in about three minutes.
     #[arg(long, default_value = "175200")]
-    pub speed: String,
+    pub(crate) speed: String,
     /// Stop before this date.
     #[arg(long, default_value = "2014-01-02")]
-    pub until: String,
+    pub(crate) until: String,
     /// Use this Apache Kafka instead of the in-process broker.
     #[arg(long)]
-    pub bootstrap: Option<String>,
+    pub(crate) bootstrap: Option<String>,
     /// Keep the data directory and say where it is.
     #[arg(long)]
-    pub keep: bool,
+    pub(crate) keep: bool,
     /// Data directory; a temporary one when left out.
     #[arg(long)]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Stay up after the last event.
     #[arg(long)]
-    pub serve: bool,
+    pub(crate) serve: bool,
     /// Arrow Flight address.
     #[arg(long, default_value = "127.0.0.1:8815")]
-    pub flight_addr: SocketAddr,
+    pub(crate) flight_addr: SocketAddr,
     /// HTTP address.
     #[arg(long, default_value = "127.0.0.1:8080")]
-    pub http_addr: SocketAddr,
+    pub(crate) http_addr: SocketAddr,
     /// Write the summary as JSON to this file too.
     #[arg(long)]
-    pub summary: Option<PathBuf>,
+    pub(crate) summary: Option<PathBuf>,
 }

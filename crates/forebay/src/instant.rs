@@ -6,7 +6,7 @@ use forebay_core::time::{Clock, Micros};
 
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_us(&self) -> Micros {
@@ -18,7 +18,7 @@ impl Clock for SystemClock {
 ///
 /// # Errors
 /// Names the text and the forms.
-pub fn parse(text: &str) -> Result<Micros> {
+pub(crate) fn parse(text: &str) -> Result<Micros> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Ok(instant.timestamp_micros());
     }
@@ -35,7 +35,7 @@ pub fn parse(text: &str) -> Result<Micros> {
 
 /// RFC 3339, seconds where that is exact.
 #[must_use]
-pub fn format(instant: Micros) -> String {
+pub(crate) fn format(instant: Micros) -> String {
     match DateTime::from_timestamp_micros(instant) {
         Some(time) if instant % 1_000_000 == 0 => time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         Some(time) => time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),

@@ -1,2 +1,25 @@
-//! forebay.
-fn main() {}
+//! The `forebay` binary: parse the command line, run the command, turn its outcome into an exit code. Commands are in
+//! [`commands`], the server in [`server`], the demo in [`demo`].
+
+mod cli;
+mod commands;
+mod demo;
+mod exit;
+mod instant;
+mod replay;
+mod server;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match commands::run(cli::Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("forebay: {}", exit::words(&error));
+            exit::code_of(&error)
+        }
+    }
+}

@@ -21,20 +21,20 @@ const ENCODE_ROWS: usize = 1_024;
 
 /// Which events, and how their order of arrival differs from their order in time.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// Events at or after this moment.
-    pub from_us: Option<Micros>,
+    pub(crate) from_us: Option<Micros>,
     /// Events before this moment.
-    pub until_us: Option<Micros>,
+    pub(crate) until_us: Option<Micros>,
     /// Each event is delayed by up to this much, at random.
-    pub shuffle_us: Micros,
+    pub(crate) shuffle_us: Micros,
     /// Seed of that.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// How fast event time passes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Speed {
+pub(crate) enum Speed {
     /// As fast as it goes.
     Max,
     /// So many seconds of event time in a second.
@@ -74,28 +74,28 @@ struct EventFile {
 
 /// All events of a replay, in order of arrival.
 #[derive(Debug)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     files: Vec<EventFile>,
     due: Vec<Due>,
 }
 
 /// One encoded event.
 #[derive(Debug)]
-pub struct Event<'a> {
+pub(crate) struct Event<'a> {
     /// Its source.
-    pub source: &'a Arc<SourceDef>,
+    pub(crate) source: &'a Arc<SourceDef>,
     /// When it arrives, in event time.
-    pub at_us: Micros,
+    pub(crate) at_us: Micros,
     /// Its number within its source: decides the partition.
-    pub number: u32,
+    pub(crate) number: u32,
     /// JSON.
-    pub payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Event<'_> {
     /// The partition that this event belongs to.
     #[must_use]
-    pub fn partition(&self, partitions: i32) -> i32 {
+    pub(crate) fn partition(&self, partitions: i32) -> i32 {
         let hash = xxh3_64(&self.number.to_le_bytes());
         i32::try_from(hash % u64::from(partitions.max(1).unsigned_abs())).unwrap_or(0)
     }
@@ -106,7 +106,7 @@ impl Timeline {
     ///
     /// # Errors
     /// No file at all, an unreadable one, or one without a column that its source needs; names file and column.
-    pub fn load(dir: &Path, sources: &[Arc<SourceDef>], selection: Selection) -> Result<Self> {
+    pub(crate) fn load(dir: &Path, sources: &[Arc<SourceDef>], selection: Selection) -> Result<Self> {
         let mut timeline = Self { files: Vec::new(), due: Vec::new() };
         for source in sources {
             let path = dir.join(format!("{}.parquet", source.name));
@@ -126,19 +126,19 @@ impl Timeline {
 
     /// Events in all.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.due.len()
     }
 
     /// Events of each source.
     #[must_use]
-    pub fn events_by_source(&self) -> BTreeMap<&str, usize> {
+    pub(crate) fn events_by_source(&self) -> BTreeMap<&str, usize> {
         self.files.iter().map(|f| (f.source.name.as_str(), f.order.len())).collect()
     }
 
     /// Arrival of the first and of the last event.
     #[must_use]
-    pub fn span_us(&self) -> Option<(Micros, Micros)> {
+    pub(crate) fn span_us(&self) -> Option<(Micros, Micros)> {
         Some((self.due.first()?.at_us, self.due.last()?.at_us))
     }
 
@@ -147,7 +147,7 @@ impl Timeline {
     ///
     /// # Errors
     /// Of `send` or `may_send`, or a column that cannot be encoded.
-    pub fn play(
+    pub(crate) fn play(
         &self,
         speed: Speed,
         mut may_send: impl FnMut(usize) -> Result<bool>,
@@ -224,7 +224,7 @@ fn read_source(path: &Path, source: &SourceDef) -> Result<RecordBatch> {
 ///
 /// # Errors
 /// Names the file.
-pub fn read_parquet(path: &Path) -> Result<RecordBatch> {
+pub(crate) fn read_parquet(path: &Path) -> Result<RecordBatch> {
     let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .with_context(|| format!("{} is not a Parquet file", path.display()))?;
@@ -257,14 +257,14 @@ impl Cursor {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use arrow_array::{Int64Array, TimestampMicrosecondArray};
     use arrow_schema::DataType;
     use forebay_core::source::{Column, SourceFormat};
 
     use super::*;
 
-    fn source(name: &str) -> Arc<SourceDef> {
+    pub(crate) fn source(name: &str) -> Arc<SourceDef> {
         let column = |name: &str, data_type| Column { name: name.into(), data_type, nullable: false };
         Arc::new(SourceDef {
             name: name.into(),
@@ -276,7 +276,7 @@ mod tests {
         })
     }
 
-    fn write(dir: &Path, name: &str, times: &[i64]) -> Result<()> {
+    pub(crate) fn write(dir: &Path, name: &str, times: &[i64]) -> Result<()> {
         let rows = RecordBatch::try_new(
             source(name).schema(),
             vec![
@@ -293,10 +293,14 @@ mod tests {
 
     fn played(timeline: &Timeline) -> Result<Vec<(String, i64)>> {
         let mut events = Vec::new();
-        timeline.play(Speed::Max, |_| Ok(true), |event| {
-            events.push((format!("{}{}", event.source.name, String::from_utf8(event.payload)?), event.at_us));
-            Ok(())
-        })?;
+        timeline.play(
+            Speed::Max,
+            |_| Ok(true),
+            |event| {
+                events.push((format!("{}{}", event.source.name, String::from_utf8(event.payload)?), event.at_us));
+                Ok(())
+            },
+        )?;
         Ok(events)
     }
 

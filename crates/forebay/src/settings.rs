@@ -10,45 +10,47 @@ use forebay_core::limits::{EPOCH_MAX_ROWS, SHARDS_MAX};
 use forebay_core::time::HOUR_US;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::ServerArgs;
+
 /// Settings as written, with defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    pub server: Server,
-    pub kafka: Kafka,
-    pub state: State,
-    pub ingest: Ingest,
-    pub inference: Inference,
-    pub log: Log,
+pub(crate) struct Settings {
+    pub(crate) server: Server,
+    pub(crate) kafka: Kafka,
+    pub(crate) state: State,
+    pub(crate) ingest: Ingest,
+    pub(crate) inference: Inference,
+    pub(crate) log: Log,
 }
 
 /// `[server]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Server {
-    pub data_dir: PathBuf,
-    pub sql: PathBuf,
-    pub model_root: PathBuf,
-    pub flight_addr: SocketAddr,
-    pub http_addr: SocketAddr,
-    pub flight_threads: usize,
-    pub name: String,
+pub(crate) struct Server {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) sql: PathBuf,
+    pub(crate) model_root: PathBuf,
+    pub(crate) flight_addr: SocketAddr,
+    pub(crate) http_addr: SocketAddr,
+    pub(crate) flight_threads: usize,
+    pub(crate) name: String,
 }
 
 /// `[kafka]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Kafka {
-    pub broker: Broker,
-    pub bootstrap: String,
-    pub create_topics: bool,
-    pub partitions: i32,
+pub(crate) struct Kafka {
+    pub(crate) broker: Broker,
+    pub(crate) bootstrap: String,
+    pub(crate) create_topics: bool,
+    pub(crate) partitions: i32,
 }
 
 /// Which broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Broker {
+pub(crate) enum Broker {
     /// A cluster at `bootstrap`.
     Kafka,
     /// In this process; forgets everything at its end.
@@ -58,43 +60,43 @@ pub enum Broker {
 /// `[state]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct State {
-    pub shards: u16,
-    pub history_hours: u32,
-    pub cache_mib: usize,
-    pub write_buffer_mib: usize,
+pub(crate) struct State {
+    pub(crate) shards: u16,
+    pub(crate) history_hours: u32,
+    pub(crate) cache_mib: usize,
+    pub(crate) write_buffer_mib: usize,
 }
 
 /// `[ingest]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Ingest {
-    pub epoch_max_rows: usize,
-    pub epoch_wait_ms: u64,
-    pub writer_threads: usize,
-    pub archive_flush_ms: u64,
-    pub archive_flush_mib: usize,
+pub(crate) struct Ingest {
+    pub(crate) epoch_max_rows: usize,
+    pub(crate) epoch_wait_ms: u64,
+    pub(crate) writer_threads: usize,
+    pub(crate) archive_flush_ms: u64,
+    pub(crate) archive_flush_mib: usize,
 }
 
 /// `[inference]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Inference {
-    pub workers: Vec<String>,
+pub(crate) struct Inference {
+    pub(crate) workers: Vec<String>,
 }
 
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Log {
-    pub format: LogFormat,
-    pub level: String,
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) level: String,
 }
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     Plain,
     Json,
 }
@@ -149,7 +151,7 @@ impl Settings {
     ///
     /// # Errors
     /// The file cannot be read or parsed, or a variable has the wrong type; the text names file, key or variable.
-    pub fn load(file: Option<&Path>, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    pub(crate) fn load(file: Option<&Path>, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let text = match file {
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read settings file {}; give another with --config", path.display()))?,
@@ -160,11 +162,47 @@ impl Settings {
         table.try_into().with_context(|| named(file, "has a setting that is not allowed"))
     }
 
+    /// What is in force under these flags: file, then the process's `FOREBAY_*` variables, then the flags; validated.
+    ///
+    /// # Errors
+    /// As [`Self::load`] and [`Self::validate`].
+    pub(crate) fn of(args: &ServerArgs) -> Result<Self> {
+        let mut settings = Self::load(args.config.as_deref(), |name| std::env::var(name).ok())?;
+        settings.override_with(args);
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Put the flags that were given over the settings. A bootstrap address alone also means a Kafka broker.
+    pub(crate) fn override_with(&mut self, args: &ServerArgs) {
+        fn put<T: Clone>(setting: &mut T, flag: Option<&T>) {
+            if let Some(flag) = flag {
+                setting.clone_from(flag);
+            }
+        }
+        put(&mut self.server.data_dir, args.data_dir.as_ref());
+        put(&mut self.server.sql, args.sql.as_ref());
+        put(&mut self.server.model_root, args.model_root.as_ref());
+        put(&mut self.server.flight_addr, args.flight_addr.as_ref());
+        put(&mut self.server.http_addr, args.http_addr.as_ref());
+        put(&mut self.kafka.bootstrap, args.bootstrap.as_ref());
+        put(&mut self.kafka.broker, args.broker.or(args.bootstrap.is_some().then_some(Broker::Kafka)).as_ref());
+        if !args.workers.is_empty() {
+            self.inference.workers.clone_from(&args.workers);
+        }
+    }
+
+    /// Directory of the archive's tables.
+    #[must_use]
+    pub(crate) fn archive_dir(&self) -> PathBuf {
+        self.server.data_dir.join("offline")
+    }
+
     /// Refuse values that contradict limits.
     ///
     /// # Errors
     /// Names the setting, its value and its bounds.
-    pub fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         ensure!(
             (1..=SHARDS_MAX).contains(&self.state.shards),
             "state.shards = {} is outside 1..={SHARDS_MAX}",
@@ -191,13 +229,13 @@ impl Settings {
 
     /// `state.history_hours` in microseconds.
     #[must_use]
-    pub fn history_us(&self) -> i64 {
+    pub(crate) fn history_us(&self) -> i64 {
         i64::from(self.state.history_hours) * HOUR_US
     }
 
     /// `ingest.epoch_wait_ms`.
     #[must_use]
-    pub fn epoch_wait(&self) -> Duration {
+    pub(crate) fn epoch_wait(&self) -> Duration {
         Duration::from_millis(self.ingest.epoch_wait_ms)
     }
 }
@@ -217,9 +255,10 @@ fn overlay(table: &mut toml::Table, variable: impl Fn(&str) -> Option<String>) -
                 toml::Value::Integer(_) => {
                     text.parse().map(toml::Value::Integer).with_context(|| format!("{name}={text} is not a number"))?
                 }
-                toml::Value::Boolean(_) => {
-                    text.parse().map(toml::Value::Boolean).with_context(|| format!("{name}={text} is not true or false"))?
-                }
+                toml::Value::Boolean(_) => text
+                    .parse()
+                    .map(toml::Value::Boolean)
+                    .with_context(|| format!("{name}={text} is not true or false"))?,
                 toml::Value::Array(_) => {
                     let parts = text.split(',').filter(|p| !p.is_empty()).map(|p| p.trim().into());
                     toml::Value::Array(parts.collect())
@@ -254,13 +293,35 @@ mod tests {
 
     #[test]
     fn a_variable_overrides_the_file() -> Result<()> {
-        let settings = load("[state]\nshards = 2\n", &[
-            ("FOREBAY_STATE_SHARDS", "8"),
-            ("FOREBAY_KAFKA_BOOTSTRAP", "a:1"),
-            ("FOREBAY_INFERENCE_WORKERS", "a:1, b:2"),
-        ])?;
+        let settings = load(
+            "[state]\nshards = 2\n",
+            &[
+                ("FOREBAY_STATE_SHARDS", "8"),
+                ("FOREBAY_KAFKA_BOOTSTRAP", "a:1"),
+                ("FOREBAY_INFERENCE_WORKERS", "a:1, b:2"),
+            ],
+        )?;
         assert_eq!((settings.state.shards, settings.kafka.bootstrap.as_str()), (8, "a:1"));
         assert_eq!(settings.inference.workers, ["a:1", "b:2"]);
+        Ok(())
+    }
+
+    #[test]
+    fn flags_override_the_file() -> Result<()> {
+        let mut settings = load("[kafka]\nbroker = 'embedded'\nbootstrap = 'a:1'\n", &[])?;
+        let unchanged = settings.clone();
+        settings.override_with(&ServerArgs::default());
+        assert_eq!(settings, unchanged);
+        let flags = ServerArgs {
+            bootstrap: Some("b:2".into()),
+            data_dir: Some("elsewhere".into()),
+            workers: vec!["w:3".into()],
+            ..ServerArgs::default()
+        };
+        settings.override_with(&flags);
+        assert_eq!((settings.kafka.broker, settings.kafka.bootstrap.as_str()), (Broker::Kafka, "b:2"));
+        assert_eq!(settings.archive_dir(), Path::new("elsewhere/offline"));
+        assert_eq!(settings.inference.workers, ["w:3"]);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
 //! What all clients share: where the client library's log lines and errors go, and how its error codes sort into ours.
+//! Reader, publisher and administration build on it; it opens no connection and decides nothing by itself.
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;

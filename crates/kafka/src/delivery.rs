@@ -1,11 +1,14 @@
 //! Delivery reports: who counts them and who waits for them. Every record sent carries a [`Ticket`]; the client's own
 //! thread reports on it once per record, acknowledged or given up. Nothing here can panic: reports come through C.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use forebay_core::progress::TopicPartition;
 use parking_lot::{Condvar, Mutex};
 use rdkafka::ClientContext;
+use rdkafka::Message;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
@@ -24,6 +27,8 @@ const REPORT_SLACK: Duration = Duration::from_secs(5);
 pub(crate) struct Ticket {
     counts: Mutex<Counts>,
     changed: Condvar,
+    /// One past the greatest acknowledged offset of each partition, where the sender asked for it.
+    places: Option<Mutex<BTreeMap<TopicPartition, i64>>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -35,6 +40,24 @@ struct Counts {
 }
 
 impl Ticket {
+    /// A ticket that also notes where the records went.
+    pub(crate) fn with_places() -> Self {
+        Self { places: Some(Mutex::default()), ..Self::default() }
+    }
+
+    /// Where the records went so far: one past the last offset of each partition. Empty without [`Self::with_places`].
+    pub(crate) fn places(&self) -> Vec<(TopicPartition, i64)> {
+        self.places.iter().flat_map(|places| places.lock().clone()).collect()
+    }
+
+    fn note_place(&self, topic: &str, partition: i32, offset: i64) {
+        if let Some(places) = &self.places {
+            let mut places = places.lock();
+            let next = places.entry(TopicPartition::new(topic, partition)).or_default();
+            *next = (*next).max(offset + 1);
+        }
+    }
+
     fn sent(&self) {
         self.counts.lock().sent += 1;
     }
@@ -123,6 +146,9 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Arc<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Arc<Ticket>) {
+        if let Ok(message) = result {
+            ticket.note_place(message.topic(), message.partition(), message.offset());
+        }
         ticket.report(result.as_ref().err().map(|(error, _)| error.clone()));
     }
 }

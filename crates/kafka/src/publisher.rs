@@ -10,6 +10,7 @@ use std::sync::Arc;
 use forebay_core::PortResult;
 use forebay_core::ports::Publisher;
 use forebay_core::prediction::OutboxRecord;
+use forebay_core::progress::TopicPartition;
 use parking_lot::RwLock;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
@@ -46,11 +47,24 @@ impl KafkaPublisher {
     /// # Errors
     /// [`Error::NotAcknowledged`] (send all again) or [`Error::Refused`] (sending again is useless).
     pub fn send_all(&self, records: &[OutboxRecord]) -> Result<(), Error> {
+        self.send(records, &Arc::new(Ticket::default()))
+    }
+
+    /// As [`Self::send_all`]; tells for each partition written to one past the last record's offset.
+    ///
+    /// # Errors
+    /// As [`Self::send_all`].
+    pub fn send_and_locate(&self, records: &[OutboxRecord]) -> Result<Vec<(TopicPartition, i64)>, Error> {
+        let ticket = Arc::new(Ticket::with_places());
+        self.send(records, &ticket)?;
+        Ok(ticket.places())
+    }
+
+    fn send(&self, records: &[OutboxRecord], ticket: &Arc<Ticket>) -> Result<(), Error> {
         let producer = Arc::clone(&self.producer.read());
-        let ticket = Arc::new(Ticket::default());
         for record in records {
             // A record that cannot even be queued has its failure on the ticket; those before it are waited for.
-            if producer.queue(to_kafka(record, &ticket)).is_err() {
+            if producer.queue(to_kafka(record, ticket)).is_err() {
                 break;
             }
         }

@@ -1,4 +1,5 @@
 //! Counters of the reader, for whoever exports metrics. They only grow; names and labels are the exporter's business.
+//! Written by the reader thread, read by any; relaxed, since nothing is decided by them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow_array::{
@@ -19,14 +19,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::error::PipelineError;
+use crate::retry::Pauses;
 use crate::status::Counters;
 
 /// Name of the dead-letter table.
 pub const DEAD_LETTER_TABLE: &str = "dead_letters";
 /// Batches that may wait for the archiver; the reader waits beyond them.
 const QUEUE_BATCHES: usize = 64;
-/// Longest pause between two tries of a failing append.
-const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Turns dead letters into rows of their table; `offline` knows its schema.
 pub type DeadLetterRows = fn(&[DeadLetter]) -> PortResult<RecordBatch>;
@@ -44,6 +43,7 @@ enum Message {
     Rows { table: String, batch: RecordBatch, up_to: Vec<(TopicPartition, PartitionProgress)> },
     DeadLetters(Vec<DeadLetter>, Vec<(TopicPartition, PartitionProgress)>),
     Flush(oneshot::Sender<()>),
+    Close,
 }
 
 /// The sending end.
@@ -58,6 +58,7 @@ impl std::fmt::Debug for Message {
             Self::Rows { table, batch, .. } => write!(f, "Rows({table}, {})", batch.num_rows()),
             Self::DeadLetters(letters, _) => write!(f, "DeadLetters({})", letters.len()),
             Self::Flush(_) => write!(f, "Flush"),
+            Self::Close => write!(f, "Close"),
         }
     }
 }
@@ -71,13 +72,15 @@ pub fn append_schema(source: &SourceDef) -> SchemaRef {
 }
 
 impl Archiver {
-    /// Start the archiver on `runtime`. It ends when every sender is dropped and all is appended.
+    /// Start the archiver on `runtime`. It ends when it is closed, or every sender dropped, and all is appended; an append
+    /// that fails while the pipeline is `stopping` is given up, since a restart reads its rows again.
     pub fn start(
         runtime: &tokio::runtime::Handle,
         archive: Arc<dyn Archive>,
         dead_letter_rows: DeadLetterRows,
         rule: FlushRule,
         counters: Arc<Counters>,
+        stopping: Arc<AtomicBool>,
     ) -> (Self, tokio::task::JoinHandle<PortResult<()>>) {
         let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
         let worker = Worker {
@@ -85,6 +88,7 @@ impl Archiver {
             dead_letter_rows,
             rule,
             counters,
+            stopping,
             tables: BTreeMap::new(),
             dead_letters: Vec::new(),
             dead_letters_up_to: Applied::default(),
@@ -121,6 +125,12 @@ impl Archiver {
         wait.await.map_err(|_| PipelineError::ThreadGone("archiver"))
     }
 
+    /// Append all that was handed over before this call, and end.
+    pub(crate) async fn close(self) {
+        // One that has ended already says why where it is waited for.
+        let _ended = self.queue.send(Message::Close).await;
+    }
+
     fn send(&self, message: Message) -> Result<(), PipelineError> {
         self.queue.blocking_send(message).map_err(|_| PipelineError::ThreadGone("archiver"))
     }
@@ -155,6 +165,7 @@ struct Worker {
     dead_letter_rows: DeadLetterRows,
     rule: FlushRule,
     counters: Arc<Counters>,
+    stopping: Arc<AtomicBool>,
     tables: BTreeMap<String, Table>,
     dead_letters: Vec<DeadLetter>,
     dead_letters_up_to: Applied,
@@ -191,8 +202,8 @@ impl Worker {
                     // Whoever asked may have given up waiting.
                     let _gone = done.send(());
                 }
+                None | Some(Message::Close) => return self.flush().await,
                 Some(message) => self.collect(message),
-                None => return self.flush().await,
             }
             if self.bytes >= self.rule.max_bytes || due.is_some_and(|due| due <= Instant::now()) {
                 self.flush().await?;
@@ -214,7 +225,7 @@ impl Worker {
                 up_to.iter().for_each(|(partition, progress)| self.dead_letters_up_to.advance(partition, *progress));
                 self.dead_letters.extend(letters);
             }
-            Message::Flush(_) => {}
+            Message::Flush(_) | Message::Close => {}
         }
     }
 
@@ -235,13 +246,15 @@ impl Worker {
 
     /// Append, and on a failure that may pass try again: meanwhile the queue fills and the reader pauses.
     async fn append(&self, table: &str, batches: Vec<RecordBatch>, up_to: &Applied) -> PortResult<u64> {
-        let mut pause = Duration::from_millis(100);
+        let mut pauses = Pauses::default();
         loop {
             match self.archive.append(table, batches.clone(), up_to).await {
                 Err(error) if may_pass(&error) => {
-                    tracing::warn!(table, %error, "an append failed and is tried again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RETRY_MAX);
+                    tracing::warn!(table, %error, "an append failed and is tried again; ingest waits for it");
+                    self.counters.retries.fetch_add(1, Ordering::Relaxed);
+                    if !pauses.wait_async(&self.stopping).await {
+                        return Err(error);
+                    }
                 }
                 outcome => return outcome,
             }

@@ -1,6 +1,9 @@
-//! Fills a new view from the archive, up to the offsets that the shards have applied, while ingest is stopped: afterwards
+//! Fills a new view from the archive, up to the offsets that each shard has applied, while ingest is stopped: afterwards
 //! the view's state is what it would be had it been there from the first event. Rows are taken in log order of each
 //! partition, so that watermarks, and with them the too-late rule, are those of the live path.
+//!
+//! A shard that a crash left behind the archive gets the rows beyond its own offsets from the log, as ever. The archive
+//! must not be behind a shard: whoever calls has waited for it.
 
 use std::sync::Arc;
 
@@ -9,19 +12,21 @@ use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch, UInt32Array};
 use forebay_core::PortError;
 use forebay_core::limits::EPOCH_MAX_ROWS;
-use forebay_core::ports::{CompiledView, OnlineStore, Origin, ShardWrite, SourceBatch};
-use forebay_core::progress::TopicPartition;
+use forebay_core::ports::{CompiledView, OnlineStore, Origin, ShardFold, ShardWrite, SourceBatch};
+use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
 
+use crate::admit::fold_whole;
 use crate::error::PipelineError;
-use crate::step::fold_view;
+use crate::step::cut;
 use crate::watermark::Watermarks;
 
 /// Fold `rows` (the archive's columns of `source`, any order) into `view`. `progress` is told the rows done so far.
 /// Returns the number of rows read.
 ///
 /// # Errors
-/// A column is missing, an expression fails, or the store fails; the view's state is then incomplete and must be dropped.
+/// A column is missing, the view refuses a row (it is named), or the store fails; the view's state is then incomplete and
+/// must be dropped.
 pub fn backfill(
     view: &dyn CompiledView,
     source: &Arc<SourceDef>,
@@ -32,6 +37,7 @@ pub fn backfill(
     let Some(first) = rows.first() else { return Ok(0) };
     let all = arrow_select::concat::concat_batches(&first.schema(), rows)?;
     let places = Places::read(&all)?;
+    let applied: Vec<Arc<Applied>> = (0..store.shards()).map(|shard| store.applied(shard)).collect();
     let mut order: Vec<u32> = (0..u32::try_from(all.num_rows()).unwrap_or(u32::MAX)).collect();
     order.sort_by_key(|row| places.of(*row as usize));
     let mut watermarks = Watermarks::default();
@@ -40,13 +46,40 @@ pub fn backfill(
         batch.origin.watermark_us = watermarks.pass(&batch);
         let mut writes: Vec<ShardWrite> =
             (0..store.shards()).map(|_| ShardWrite { backfill: true, ..ShardWrite::default() }).collect();
-        fold_view(view, &batch, &Arc::new(batch.origin.clone()), &mut writes)?;
-        for (shard, write) in writes.into_iter().enumerate().filter(|(_, write)| !write.folds.is_empty()) {
-            store.commit(u16::try_from(shard).unwrap_or(u16::MAX), write)?;
+        let origin = Arc::new(batch.origin.clone());
+        for piece in fold_whole(view, &batch.rows)?.map_err(|(row, why)| refused(&origin, row, why))? {
+            cut(view.spec().id, &piece, &origin, &mut writes);
+        }
+        for (shard, mut write) in writes.into_iter().enumerate() {
+            write.folds.iter_mut().for_each(|fold| keep_applied(fold, &applied[shard]));
+            write.folds.retain(|fold| !fold.rows.is_empty());
+            if !write.folds.is_empty() {
+                store.commit(u16::try_from(shard).unwrap_or(u16::MAX), write)?;
+            }
         }
         progress((number * EPOCH_MAX_ROWS) + chunk.len());
     }
     Ok(all.num_rows())
+}
+
+/// Leave out what the shard has not applied: it will read that from the log.
+fn keep_applied(fold: &mut ShardFold, applied: &Applied) {
+    let ends: Vec<i64> = fold.origin.partitions.iter().map(|p| applied.next_offset(p)).collect();
+    let (batch, origin) = (Arc::clone(&fold.batch), Arc::clone(&fold.origin));
+    fold.rows.retain(|row| {
+        let source = batch.source_rows[*row as usize] as usize;
+        origin.offset[source] < ends[origin.partition[source] as usize]
+    });
+}
+
+fn refused(origin: &Origin, row: usize, why: String) -> PipelineError {
+    let place = &origin.partitions[origin.partition[row] as usize];
+    PipelineError::Backfill {
+        topic: place.topic.to_string(),
+        partition: place.partition,
+        offset: origin.offset[row],
+        why,
+    }
 }
 
 /// The meta columns of archived rows.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
+use forebay_core::PortResult;
 use forebay_core::definition::{DeploymentDef, Route};
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{CompiledService, Origin};
@@ -119,19 +120,28 @@ impl Deployment {
         self.request.len()
     }
 
-    /// The pending scores of the rows of one decoded batch, one live and as many shadow as the route says.
+    /// The encoded sticky keys of `rows`; none where the deployment has no sticky columns.
     ///
     /// # Errors
-    /// A column that cannot be a key or a request.
+    /// A key is over its limit.
+    pub fn sticky_keys(&self, rows: &RecordBatch) -> PortResult<KeyBuffer> {
+        let sticky: Vec<ArrayRef> = self.sticky.iter().map(|i| Arc::clone(rows.column(*i))).collect();
+        if sticky.is_empty() { Ok(KeyBuffer::default()) } else { KeyBuffer::encode(&sticky) }
+    }
+
+    /// The pending scores of the rows of one decoded batch, with their [`Self::sticky_keys`]: one live and as many shadow
+    /// as the route says.
+    ///
+    /// # Errors
+    /// A column that cannot be in a request.
     pub fn pending(
         &self,
         rows: &RecordBatch,
         times: &[Micros],
         origin: &Origin,
+        keys: &KeyBuffer,
         shards: u16,
     ) -> Result<Vec<PlacedScore>, PipelineError> {
-        let sticky: Vec<ArrayRef> = self.sticky.iter().map(|i| Arc::clone(rows.column(*i))).collect();
-        let keys = if sticky.is_empty() { KeyBuffer::default() } else { KeyBuffer::encode(&sticky)? };
         let columns: Vec<ArrayRef> = self.row.iter().map(|i| Arc::clone(rows.column(*i))).collect();
         let mut placed = Vec::with_capacity(rows.num_rows());
         for (row, event_time_us) in times.iter().copied().enumerate() {

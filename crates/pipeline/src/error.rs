@@ -1,4 +1,5 @@
 //! What can go wrong in the pipeline itself; adapters' errors pass through with their own kind and words.
+//! A thread that ended because another failed is told apart from the cause, which is what a person must read.
 
 use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;
@@ -19,6 +20,33 @@ pub enum PipelineError {
         known: String,
         /// Cluster that answered.
         found: String,
+    },
+    /// Two sources read one topic.
+    #[error(
+        "sources '{first}' and '{second}' both read topic '{topic}', and a topic has one event time; define one source \
+         and two views over it"
+    )]
+    SharedTopic {
+        /// The topic.
+        topic: String,
+        /// A source of it.
+        first: String,
+        /// Another.
+        second: String,
+    },
+    /// An archived row that a new view does not take.
+    #[error(
+        "the record at offset {offset} of {topic}-{partition} cannot be folded by {why}; change the view's expressions"
+    )]
+    Backfill {
+        /// Topic of the record.
+        topic: String,
+        /// Its partition.
+        partition: i32,
+        /// Its offset.
+        offset: i64,
+        /// The view and what it said.
+        why: String,
     },
     /// A deployment asks for a column that its source does not have.
     #[error("deployment '{deployment}' needs column '{column}' ({wanted}), which source '{source_name}' {found}")]
@@ -57,11 +85,24 @@ impl PipelineError {
         match self {
             Self::Port(error) => error.kind(),
             Self::OtherLog { .. } => ErrorKind::FailedPrecondition,
-            Self::DeploymentColumn { .. } => ErrorKind::InvalidArgument,
+            Self::DeploymentColumn { .. } | Self::SharedTopic { .. } | Self::Backfill { .. } => {
+                ErrorKind::InvalidArgument
+            }
             Self::PendingBytes { .. } => ErrorKind::DataLoss,
             Self::ThreadGone(_) | Self::Batch(_) => ErrorKind::Internal,
         }
     }
+}
+
+/// The first error that says what happened: a thread that is gone is the effect of another's error.
+pub(crate) fn first_cause(outcomes: impl IntoIterator<Item = Result<(), PipelineError>>) -> Result<(), PipelineError> {
+    let mut first = Ok(());
+    for error in outcomes.into_iter().filter_map(Result::err) {
+        if first.is_ok() || matches!(first, Err(PipelineError::ThreadGone(_))) {
+            first = Err(error);
+        }
+    }
+    first
 }
 
 impl From<PipelineError> for PortError {
@@ -70,5 +111,21 @@ impl From<PipelineError> for PortError {
             PipelineError::Port(error) => error,
             other => Self::new(other.kind(), other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_preferred_to_the_thread_that_it_ended() {
+        let gone = || Err(PipelineError::ThreadGone("shard writer"));
+        let disk = || Err(PortError::new(ErrorKind::Unavailable, "the disk is full").into());
+        assert!(first_cause([Ok(()), Ok(())]).is_ok());
+        let cause = |outcomes| first_cause(outcomes).expect_err("one failed").to_string();
+        assert_eq!(cause([Ok(()), gone(), disk()]), "the disk is full");
+        assert_eq!(cause([disk(), gone(), Ok(())]), "the disk is full");
+        assert!(cause([gone(), Ok(()), Ok(())]).contains("shard writer"));
     }
 }

@@ -1,21 +1,25 @@
 //! The ingest loop: from the log to shards, archive, scores and observers, exactly once. Written only against `core`'s
 //! ports; it knows no Kafka, RocksDB, Delta or DataFusion.
 //!
-//! The path of an event, file by file: [`ingest`] polls a micro-batch -> [`watermark`] dates each row -> [`step`] runs the
-//! views and cuts the rows by shard -> [`shards`] commits one atomic write a shard -> [`archive`] appends to Delta beside
-//! it -> [`score`] reads features as of the event, asks a model, and writes result and outbox -> the publisher sends.
-//! [`recovery`] decides where a restart begins; [`repeats`] drops predictions that were sent twice;
-//! [`backfill`] fills a new view from the archive.
+//! The path of an event, file by file: `ingest` polls a micro-batch -> [`repeats`] drops predictions that were sent twice
+//! -> [`admit`] runs the views and turns what they refuse into dead letters -> [`watermark`] dates each row -> [`step`] cuts
+//! the rows by shard -> [`shards`] commits one atomic write a shard -> [`archive`] appends to Delta beside it -> [`score`]
+//! reads features as of the event, asks a model, and writes result and outbox -> the publisher sends.
+//! `pipeline` starts and stops all of them, [`recovery`] decides where a restart begins, [`backfill`](mod@backfill) fills
+//! a new view from the archive, `retry` waits for what does not answer.
 
+pub mod admit;
 pub mod archive;
 pub mod backfill;
 pub mod deployment;
 mod error;
-pub mod ingest;
+mod ingest;
 pub mod pending;
+mod pipeline;
 pub mod prediction;
 pub mod recovery;
 pub mod repeats;
+mod retry;
 pub mod score;
 pub mod shards;
 pub mod status;
@@ -24,6 +28,7 @@ pub mod watermark;
 
 pub use deployment::Deployment;
 pub use error::PipelineError;
-pub use ingest::{BatchObserver, Pipeline, PipelineParts, PipelineSettings};
+pub use pipeline::{BatchObserver, Pipeline, PipelineParts, PipelineSettings};
+pub use recovery::check_topics;
 pub use status::{PipelineStatus, SourceStatus};
 pub use watermark::PublishedWatermarks;

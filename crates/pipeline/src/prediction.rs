@@ -11,7 +11,9 @@ use arrow_array::{
 };
 use arrow_schema::{Field, Schema};
 use forebay_core::ports::{FeatureAnswer, OnlineStore, Scores, ShardEpoch};
-use forebay_core::prediction::{OutboxRecord, PendingScore, Role, prediction_columns};
+use forebay_core::prediction::{AppliedViews, OutboxRecord, PendingScore, Role, prediction_columns};
+use forebay_core::progress::Applied;
+use forebay_core::source::Column;
 use forebay_core::value::Value;
 use forebay_core::view::ServiceSpec;
 use forebay_core::{PortError, PortResult};
@@ -126,8 +128,8 @@ fn record_batch(scored: &Scored<'_>, store: &dyn OnlineStore) -> Result<RecordBa
     let request_columns = scored.deployment.request_columns();
     let carry = scored.deployment.carry_columns();
     columns.extend(scored.rows.columns()[request_columns..].iter().take(carry.len()).cloned());
-    columns.push(record(&scored.rows.columns()[..request_columns], &spec.request)?);
-    columns.push(record(scored.answer.features.columns(), &spec.features)?);
+    columns.push(record(&scored.rows.columns()[..request_columns], &spec.request, pending.len())?);
+    columns.push(record(scored.answer.features.columns(), &spec.features, pending.len())?);
     columns
         .push(Arc::new(applied_texts(&spec, scored.answer, pending.len(), store).into_iter().collect::<StringArray>()));
     let fields: Vec<Field> = prediction_columns(&spec, &carry)
@@ -137,13 +139,13 @@ fn record_batch(scored: &Scored<'_>, store: &dyn OnlineStore) -> Result<RecordBa
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-fn record(columns: &[ArrayRef], of: &[forebay_core::source::Column]) -> Result<ArrayRef, PipelineError> {
+fn record(columns: &[ArrayRef], of: &[Column], rows: usize) -> Result<ArrayRef, PipelineError> {
     let fields = of.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
-    Ok(Arc::new(StructArray::try_new(fields, columns.to_vec(), None)?))
+    Ok(Arc::new(StructArray::try_new_with_length(fields, columns.to_vec(), None, rows)?))
 }
 
-/// For each row what its features had applied: `{"views":{"<alias>":{"<topic>/<partition>":next_offset}}}`. Rows of one
-/// batch share few vectors, so each is written once.
+/// For each row what its features had applied, as [`AppliedViews`] writes it. Rows of one batch share few vectors, so each
+/// is written once.
 fn applied_texts(
     spec: &ServiceSpec,
     answer: &FeatureAnswer,
@@ -161,15 +163,17 @@ fn applied_texts(
 }
 
 fn applied_text(spec: &ServiceSpec, epochs: &[Option<ShardEpoch>], store: &dyn OnlineStore) -> String {
-    let mut views = serde_json::Map::new();
+    let mut views = AppliedViews::default();
     for (view, epoch) in spec.views.iter().zip(epochs) {
-        let mut offsets = serde_json::Map::new();
-        if let Some(applied) = epoch.and_then(|epoch| store.applied_at(epoch)) {
-            for (partition, progress) in &applied.0 {
-                offsets.insert(format!("{}/{}", partition.topic, partition.partition), progress.next_offset.into());
+        match epoch {
+            None => views.insert(&view.alias, &Applied::default()),
+            // An epoch that is no longer known leaves the view out: its features cannot be verified.
+            Some(epoch) => {
+                if let Some(applied) = store.applied_at(*epoch) {
+                    views.insert(&view.alias, &applied);
+                }
             }
         }
-        views.insert(view.alias.clone(), offsets.into());
     }
-    serde_json::json!({ "views": views }).to_string()
+    views.encode()
 }

@@ -1,14 +1,20 @@
 //! Predictions arrive at least once: a crash between "acknowledged" and "outbox cleared" sends them again with the same
-//! id. The first one wins; here the others are dropped before archive and observers see them. The set is compact (ids are
-//! offsets of one partition, nearly contiguous) and is rebuilt from the archive at start.
+//! id. The first one wins; here the others are dropped before views, archive and observers see them. The set is compact
+//! (ids are offsets of one partition, nearly contiguous) and is rebuilt from the archive at start.
+//!
+//! What the archive holds from where the reader starts on is left out then: the reader brings those records again, and the
+//! first of them is no repeat to a shard that has not got it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
-use arrow_array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow_array::{Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array};
 use forebay_core::ports::SourceBatch;
 use forebay_core::prediction::column;
+use forebay_core::progress::TopicPartition;
+use forebay_core::source::meta;
 
 use crate::error::PipelineError;
 
@@ -55,35 +61,43 @@ struct Stream {
 #[derive(Debug, Default)]
 pub struct Repeats {
     seen: HashMap<Stream, OffsetSet>,
+    /// What the archive holds: for each stream and place of its records the record's own offset and that of its event.
+    archived: HashMap<(Stream, TopicPartition), Vec<(i64, i64)>>,
 }
 
 impl Repeats {
-    /// Note the predictions of `rows` (columns as [`forebay_core::prediction::prediction_columns`]). Returns for each row
-    /// whether it is new.
+    /// Note archived predictions: rows with the columns of [`forebay_core::prediction::prediction_columns`] and of
+    /// [`meta`], in any order. They count from [`Self::begin_at`] on.
     ///
     /// # Errors
     /// A column is missing.
-    pub fn note(&mut self, rows: &RecordBatch) -> Result<BooleanArray, PipelineError> {
-        let get = |name: &str| rows.column_by_name(name).ok_or_else(|| missing(name));
-        let text = |name: &str| get(name).and_then(|c| c.as_string_opt::<i32>().ok_or_else(|| missing(name)));
-        let int = |name: &str| get(name).and_then(|c| c.as_primitive_opt::<Int32Type>().ok_or_else(|| missing(name)));
-        let (deployment, role) = (text(column::DEPLOYMENT)?, text(column::ROLE)?);
-        let (topic, partition) = (text(column::SOURCE_TOPIC)?, int(column::SOURCE_PARTITION)?);
-        let version = int(column::MODEL_VERSION)?;
-        let offset = get(column::SOURCE_OFFSET)?;
-        let offset = offset.as_primitive_opt::<Int64Type>().ok_or_else(|| missing(column::SOURCE_OFFSET))?;
-        Ok((0..rows.num_rows())
-            .map(|row| {
-                let stream = Stream {
-                    deployment: deployment.value(row).to_owned(),
-                    model_version: version.value(row),
-                    role: role.value(row).to_owned(),
-                    topic: topic.value(row).to_owned(),
-                    partition: partition.value(row),
-                };
-                Some(self.seen.entry(stream).or_default().insert(offset.value(row)))
-            })
-            .collect())
+    pub fn note(&mut self, rows: &RecordBatch) -> Result<(), PipelineError> {
+        let events = Events::of(rows)?;
+        let (topic, partition) = (text(rows, meta::TOPIC)?, int(rows, meta::PARTITION)?);
+        let offset = long(rows, meta::OFFSET)?;
+        let mut topics: HashMap<&str, Arc<str>> = HashMap::new();
+        for row in 0..rows.num_rows() {
+            let name = topic.value(row);
+            let name = Arc::clone(topics.entry(name).or_insert_with(|| name.into()));
+            let place = TopicPartition::new(name, partition.value(row));
+            let records = self.archived.entry((events.stream(row), place)).or_default();
+            records.push((offset.value(row), events.offset.value(row)));
+        }
+        Ok(())
+    }
+
+    /// The reader starts here: archived records below count as seen, the others will be read again.
+    pub fn begin_at(&mut self, starts: &BTreeMap<TopicPartition, i64>) {
+        for ((stream, place), mut records) in std::mem::take(&mut self.archived) {
+            let start = starts.get(&place).copied().unwrap_or(i64::MAX);
+            records.retain(|(offset, _)| *offset < start);
+            // Ascending, neighbours join into one interval at once.
+            records.sort_unstable_by_key(|(_, event)| *event);
+            let seen = self.seen.entry(stream).or_default();
+            for (_, event) in records {
+                seen.insert(event);
+            }
+        }
     }
 
     /// `batch` without its repeats, and how many there were.
@@ -91,20 +105,72 @@ impl Repeats {
     /// # Errors
     /// A column is missing.
     pub fn drop_from(&mut self, batch: SourceBatch) -> Result<(SourceBatch, usize), PipelineError> {
-        let new = self.note(&batch.rows)?;
-        let repeats = new.len() - new.true_count();
-        if repeats == 0 {
-            return Ok((batch, 0));
-        }
-        let kept: Vec<u32> = new.values().set_indices_u32().collect();
-        let rows = arrow_select::take::take_record_batch(&batch.rows, &UInt32Array::from(kept.clone()))?;
-        let mut origin = batch.origin.clone();
-        origin.partition = pick(&batch.origin.partition, &kept);
-        origin.offset = pick(&batch.origin.offset, &kept);
-        origin.kafka_time_us = pick(&batch.origin.kafka_time_us, &kept);
-        origin.watermark_us = pick(&batch.origin.watermark_us, &kept);
-        Ok((SourceBatch { rows, origin, ..batch }, repeats))
+        let events = Events::of(&batch.rows)?;
+        let mut fresh = |row: &u32| {
+            let row = *row as usize;
+            self.seen.entry(events.stream(row)).or_default().insert(events.offset.value(row))
+        };
+        let rows = u32::try_from(batch.rows.num_rows()).unwrap_or(u32::MAX);
+        let kept: Vec<u32> = (0..rows).filter(|row| fresh(row)).collect();
+        let repeats = batch.rows.num_rows() - kept.len();
+        if repeats == 0 { Ok((batch, 0)) } else { Ok((keep_rows(batch, &kept)?, repeats)) }
     }
+}
+
+/// The columns that say which event each prediction is of.
+struct Events<'a> {
+    deployment: &'a StringArray,
+    version: &'a Int32Array,
+    role: &'a StringArray,
+    topic: &'a StringArray,
+    partition: &'a Int32Array,
+    offset: &'a Int64Array,
+}
+
+impl<'a> Events<'a> {
+    fn of(rows: &'a RecordBatch) -> Result<Self, PipelineError> {
+        Ok(Self {
+            deployment: text(rows, column::DEPLOYMENT)?,
+            version: int(rows, column::MODEL_VERSION)?,
+            role: text(rows, column::ROLE)?,
+            topic: text(rows, column::SOURCE_TOPIC)?,
+            partition: int(rows, column::SOURCE_PARTITION)?,
+            offset: long(rows, column::SOURCE_OFFSET)?,
+        })
+    }
+
+    fn stream(&self, row: usize) -> Stream {
+        Stream {
+            deployment: self.deployment.value(row).to_owned(),
+            model_version: self.version.value(row),
+            role: self.role.value(row).to_owned(),
+            topic: self.topic.value(row).to_owned(),
+            partition: self.partition.value(row),
+        }
+    }
+}
+
+fn text<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a StringArray, PipelineError> {
+    rows.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).ok_or_else(|| missing(name))
+}
+
+fn int<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int32Array, PipelineError> {
+    rows.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int32Type>()).ok_or_else(|| missing(name))
+}
+
+fn long<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, PipelineError> {
+    rows.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>()).ok_or_else(|| missing(name))
+}
+
+/// `batch` with these of its rows, ascending; what else it brought stays.
+pub(crate) fn keep_rows(batch: SourceBatch, kept: &[u32]) -> Result<SourceBatch, PipelineError> {
+    let rows = arrow_select::take::take_record_batch(&batch.rows, &UInt32Array::from(kept.to_vec()))?;
+    let mut origin = batch.origin;
+    origin.partition = pick(&origin.partition, kept);
+    origin.offset = pick(&origin.offset, kept);
+    origin.kafka_time_us = pick(&origin.kafka_time_us, kept);
+    origin.watermark_us = pick(&origin.watermark_us, kept);
+    Ok(SourceBatch { rows, origin, ..batch })
 }
 
 fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {

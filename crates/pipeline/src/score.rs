@@ -3,23 +3,28 @@
 //! the outbox entries to the publishing thread, which clears them once the broker has acknowledged.
 //!
 //! A crash before the second write scores again; a crash after it sends the same bytes again. Consumers drop repeats.
+//!
+//! What an earlier run left in the outbox goes out before anything new is scored, so the outbox stays within
+//! [`OUTBOX_MAX_RECORDS`] however often a run ends, and one entity's predictions stay in order. A stop leaves what cannot
+//! be scored or sent now in the store, for the next start.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use forebay_core::limits::OUTBOX_MAX_RECORDS;
 use forebay_core::ports::{At, FeatureReader, OnlineStore, OutboxEntry, Publisher, Scorer};
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::{ErrorKind, PortError};
 
 use crate::deployment::{Deployment, PlacedScore};
-use crate::error::PipelineError;
+use crate::error::{PipelineError, first_cause};
 use crate::pending::decode_rows;
 use crate::prediction::{RecordEncoder, Scored, outbox_records};
+use crate::retry::{Pauses, Retry};
 use crate::status::Counters;
 
 /// Scores of one request to a model.
@@ -28,8 +33,8 @@ const BATCH_ROWS: usize = 4_096;
 const RESEND_ROWS: usize = 1_000;
 /// Batches that may wait for the publisher.
 const PUBLISH_QUEUE: usize = 4;
-/// Longest pause between two tries.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+// The outbox holds what waits for the publisher, what it sends, and what the scorer has just written.
+const _: () = assert!((PUBLISH_QUEUE + 2) * BATCH_ROWS <= OUTBOX_MAX_RECORDS);
 
 /// What scoring needs.
 #[derive(Debug, Clone)]
@@ -69,10 +74,14 @@ impl Scoring {
     /// The system gives no thread.
     pub fn start(parts: &ScoringParts, epochs: Receiver<Vec<PlacedScore>>) -> Result<Self, PipelineError> {
         let (outbox, to_publish) = sync_channel(PUBLISH_QUEUE);
+        let (resent, ready) = sync_channel(1);
         let publisher = parts.clone();
-        let publish = spawn("publisher", parts, move || publish_all(&publisher, &to_publish))?;
+        let publish = spawn("publisher", parts, move || publish_all(&publisher, &resent, &to_publish))?;
         let scorer = parts.clone();
-        let score = spawn("scorer", parts, move || score_all(&scorer, &epochs, &outbox))?;
+        let score = spawn("scorer", parts, move || match ready.recv() {
+            Ok(()) => score_all(&scorer, &epochs, &outbox),
+            Err(_) => scorer.gone("publisher"),
+        })?;
         Ok(Self { threads: vec![("scorer", score), ("publisher", publish)] })
     }
 
@@ -81,11 +90,32 @@ impl Scoring {
     /// # Errors
     /// Of either thread.
     pub fn join(self) -> Result<(), PipelineError> {
-        let mut outcome = Ok(());
-        for (name, thread) in self.threads {
-            outcome = outcome.and(thread.join().unwrap_or(Err(PipelineError::ThreadGone(name))));
+        let join = |(name, thread): (_, JoinHandle<_>)| thread.join().unwrap_or(Err(PipelineError::ThreadGone(name)));
+        first_cause(self.threads.into_iter().map(join))
+    }
+}
+
+impl ScoringParts {
+    fn retry(&self) -> Retry<'_> {
+        Retry { stopping: &self.stopping, counters: &self.counters }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The other thread has ended: with the pipeline, or by an error of its own.
+    fn gone(&self, name: &'static str) -> Result<(), PipelineError> {
+        if self.is_stopping() { Ok(()) } else { Err(PipelineError::ThreadGone(name)) }
+    }
+
+    /// An outside failure while the pipeline stops: what was not done stays in the store.
+    fn leave(&self, what: &str, error: &PipelineError) -> bool {
+        let leave = self.is_stopping() && error.kind().is_retriable();
+        if leave {
+            tracing::warn!(what, %error, "is left for the next start");
         }
-        outcome
+        leave
     }
 }
 
@@ -120,7 +150,11 @@ fn score_all(
             scores.extend(more);
         }
         for chunk in scores.chunks(BATCH_ROWS) {
-            score_chunk(parts, chunk, outbox)?;
+            match score_chunk(parts, chunk, outbox) {
+                Err(PipelineError::ThreadGone(name)) => return parts.gone(name),
+                Err(error) if parts.leave("scoring", &error) => return Ok(()),
+                outcome => outcome?,
+            }
         }
         parts.counters.scores_waiting.fetch_sub(scores.len() as u64, Ordering::Relaxed);
     }
@@ -150,7 +184,7 @@ fn score_chunk(
         }
     }
     for (shard, scored) in settled {
-        let entries = parts.store.settle(shard, scored)?;
+        let entries = parts.retry().run("the write of scores", || parts.store.settle(shard, scored.clone()))?;
         if !entries.is_empty() {
             outbox.send((shard, entries)).map_err(|_| PipelineError::ThreadGone("publisher"))?;
         }
@@ -166,17 +200,16 @@ fn score_rows(
     version: u32,
     pending: &[PendingScore],
 ) -> Result<Vec<Option<OutboxRecord>>, PipelineError> {
-    let mut pause = Duration::from_millis(50);
+    let mut pauses = Pauses::default();
     loop {
         match try_score(parts, deployment, version, pending) {
             Ok(records) => return Ok(records.into_iter().map(Some).collect()),
             Err(error) if error.kind().is_retriable() => {
-                if parts.stopping.load(Ordering::Relaxed) {
+                tracing::warn!(deployment = deployment.def().name, %error, "scoring failed and is tried again");
+                parts.counters.retries.fetch_add(1, Ordering::Relaxed);
+                if !pauses.wait(&parts.stopping) {
                     return Err(error);
                 }
-                tracing::warn!(deployment = deployment.def().name, %error, "scoring failed and is tried again");
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(RETRY_MAX);
             }
             Err(error) if pending.len() == 1 => {
                 tracing::warn!(deployment = deployment.def().name, id = pending[0].key.id(), %error, "not scored");
@@ -210,18 +243,35 @@ fn try_score(
     outbox_records(&scored, parts.store.as_ref(), parts.encoder.as_ref())
 }
 
-fn publish_all(parts: &ScoringParts, entries: &Receiver<Acknowledge>) -> Result<(), PipelineError> {
+fn publish_all(
+    parts: &ScoringParts,
+    resent: &SyncSender<()>,
+    entries: &Receiver<Acknowledge>,
+) -> Result<(), PipelineError> {
+    let outcome = resend(parts).and_then(|()| {
+        // A scorer that is gone has said why.
+        let _gone = resent.send(());
+        while let Ok((shard, entries)) = entries.recv() {
+            publish(parts, shard, entries)?;
+        }
+        Ok(())
+    });
+    match outcome {
+        Err(error) if parts.leave("publishing", &error) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Send what an earlier run left.
+fn resend(parts: &ScoringParts) -> Result<(), PipelineError> {
     for shard in 0..parts.store.shards() {
         loop {
-            let left = parts.store.outbox(shard, RESEND_ROWS)?;
+            let left = parts.retry().run("a read of the outbox", || parts.store.outbox(shard, RESEND_ROWS))?;
             if left.is_empty() {
                 break;
             }
             publish(parts, shard, left)?;
         }
-    }
-    while let Ok((shard, entries)) = entries.recv() {
-        publish(parts, shard, entries)?;
     }
     Ok(())
 }
@@ -229,16 +279,8 @@ fn publish_all(parts: &ScoringParts, entries: &Receiver<Acknowledge>) -> Result<
 fn publish(parts: &ScoringParts, shard: u16, entries: Vec<OutboxEntry>) -> Result<(), PipelineError> {
     let last = entries.iter().map(|e| e.sequence).max().unwrap_or(0);
     let records: Vec<OutboxRecord> = entries.into_iter().map(|e| e.record).collect();
-    let mut pause = Duration::from_millis(100);
-    while let Err(error) = parts.publisher.publish(&records) {
-        if !error.kind().is_retriable() || parts.stopping.load(Ordering::Relaxed) {
-            return Err(error.into());
-        }
-        tracing::warn!(%error, "publishing failed and is tried again");
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(RETRY_MAX);
-    }
-    parts.store.clear_outbox(shard, last)?;
+    parts.retry().run("publishing", || parts.publisher.publish(&records))?;
+    parts.retry().run("the write of the outbox", || parts.store.clear_outbox(shard, last))?;
     parts.counters.predictions.fetch_add(records.len() as u64, Ordering::Relaxed);
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! The shard writers: a few threads, each the only writer of its shards, fed by bounded queues so that one slow shard
 //! holds back the reader and nothing else. An epoch's scores are released when every shard has committed it, so that an
-//! event's own effects are in the features it is scored with.
+//! event's own effects are in the features it is scored with. A commit that fails is tried again: a failed one has written
+//! nothing, and a shard drops what it has.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -11,7 +12,8 @@ use forebay_core::ports::{OnlineStore, ShardWrite};
 use forebay_core::{ErrorKind, PortError};
 
 use crate::deployment::PlacedScore;
-use crate::error::PipelineError;
+use crate::error::{PipelineError, first_cause};
+use crate::retry::Retry;
 use crate::status::Counters;
 
 /// Epochs that may wait for one writer.
@@ -48,14 +50,15 @@ impl ShardWriters {
         threads: usize,
         release: SyncSender<Vec<PlacedScore>>,
         counters: &Arc<Counters>,
+        stopping: &Arc<AtomicBool>,
     ) -> Result<Self, PipelineError> {
         let mut writers = Self { queues: Vec::new(), threads: Vec::new(), release };
         for number in 0..threads.max(1) {
             let (queue, jobs) = sync_channel(QUEUE_EPOCHS);
-            let (store, counters) = (Arc::clone(store), Arc::clone(counters));
+            let (store, counters, stopping) = (Arc::clone(store), Arc::clone(counters), Arc::clone(stopping));
             let thread = std::thread::Builder::new()
                 .name(format!("shard-writer-{number}"))
-                .spawn(move || run(store.as_ref(), &jobs, &counters))
+                .spawn(move || run(store.as_ref(), &jobs, &counters, &stopping))
                 .map_err(|e| PortError::with_source(ErrorKind::ResourceExhausted, "cannot start a shard writer", e))?;
             writers.queues.push(queue);
             writers.threads.push(thread);
@@ -94,23 +97,24 @@ impl ShardWriters {
     pub fn stop(self) -> Result<(), PipelineError> {
         drop(self.queues);
         drop(self.release);
-        let mut outcome = Ok(());
-        for thread in self.threads {
-            let result = match thread.join() {
-                Ok(result) => result.map_err(PipelineError::from),
-                Err(_) => Err(PipelineError::ThreadGone("shard writer")),
-            };
-            outcome = outcome.and(result);
-        }
-        outcome
+        first_cause(self.threads.into_iter().map(|thread| match thread.join() {
+            Ok(result) => result.map_err(PipelineError::from),
+            Err(_) => Err(PipelineError::ThreadGone("shard writer")),
+        }))
     }
 }
 
-fn run(store: &dyn OnlineStore, jobs: &Receiver<Job>, counters: &Counters) -> Result<(), PortError> {
+fn run(
+    store: &dyn OnlineStore,
+    jobs: &Receiver<Job>,
+    counters: &Counters,
+    stopping: &AtomicBool,
+) -> Result<(), PortError> {
+    let retry = Retry { stopping, counters };
     while let Ok(job) = jobs.recv() {
         for (shard, write) in job.writes {
             let started = std::time::Instant::now();
-            if let Err(error) = store.commit(shard, write) {
+            if let Err(error) = retry.run("a shard's write", || store.commit(shard, write.clone())) {
                 tracing::error!(shard, %error, "a shard cannot be written; ingest stops, reads go on");
                 counters.failed.store(true, Ordering::Relaxed);
                 return Err(error);
@@ -120,9 +124,9 @@ fn run(store: &dyn OnlineStore, jobs: &Receiver<Job>, counters: &Counters) -> Re
         }
         if job.ticket.open_writes.fetch_sub(1, Ordering::AcqRel) == 1 {
             let scores = job.ticket.scores.get().cloned().unwrap_or_default();
-            // A scorer that has stopped is noticed by the ingest loop, which watches all threads.
             if !scores.is_empty() && job.ticket.release.send(scores).is_err() {
-                return Ok(());
+                // They are pending in the store. A scorer that failed has said so, and the ingest loop stops for it.
+                tracing::debug!("the scorer has ended; its scores are left for the next start");
             }
         }
     }

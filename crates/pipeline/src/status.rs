@@ -1,4 +1,5 @@
 //! Counters that the pipeline's threads add to and that metrics, the live view and the summary read.
+//! They count what this process did; nothing is decided by them but whether to stop.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +30,10 @@ pub struct Counters {
     pub feature_rows: AtomicU64,
     /// Repeated predictions dropped.
     pub repeats: AtomicU64,
+    /// Rows that a view or deployment refused: dead letters that the decoder did not find.
+    pub refused: AtomicU64,
+    /// Tries that failed and were made again. While it rises, ingest waits for a store, a model or the broker.
+    pub retries: AtomicU64,
     /// Scores that wait between epoch and publisher.
     pub scores_waiting: AtomicU64,
     /// A thread stopped on an error.
@@ -73,6 +78,10 @@ pub struct PipelineStatus {
     pub feature_rows: u64,
     /// See [`Counters::repeats`].
     pub repeats: u64,
+    /// See [`Counters::refused`].
+    pub refused: u64,
+    /// See [`Counters::retries`].
+    pub retries: u64,
     /// See [`Counters::scores_waiting`].
     pub scores_waiting: u64,
     /// See [`Counters::failed`].
@@ -98,6 +107,8 @@ impl Counters {
             unscored: read(&self.unscored),
             feature_rows: read(&self.feature_rows),
             repeats: read(&self.repeats),
+            refused: read(&self.refused),
+            retries: read(&self.retries),
             scores_waiting: read(&self.scores_waiting),
             failed: self.failed.load(Ordering::Relaxed),
             sources: self.sources.lock().clone(),

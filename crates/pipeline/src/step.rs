@@ -1,16 +1,19 @@
-//! One decoded batch becomes what each shard writes: run the views over it, encode the entity keys, cut the rows by
-//! shard, and note the events that wait for a score. Pure: no I/O.
+//! One decoded batch becomes what each shard writes: cut what the views made of it by shard, and note the events that wait
+//! for a score. [`crate::admit`] has run the views. Pure: no I/O.
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use forebay_core::key::{KeyBuffer, shard_of};
+use forebay_core::key::shard_of;
 use forebay_core::ports::{CompiledView, Origin, ShardFold, ShardWrite, SourceBatch};
 use forebay_core::time::Micros;
+use forebay_core::view::ViewId;
 
+use crate::admit::{Admitted, Piece, admit};
 use crate::deployment::{Deployment, PlacedScore};
 use crate::error::PipelineError;
+use crate::prediction::RecordEncoder;
 
 /// What one epoch collects before it is written.
 #[derive(Debug)]
@@ -43,25 +46,37 @@ pub struct Step {
 }
 
 impl Step {
-    /// Add `batch` to `epoch`. `batch.origin.watermark_us` is filled. Returns, for each row, whether it came too late for
-    /// the online state of some view.
+    /// Run the views over `batch`; what they refuse becomes dead letters.
     ///
     /// # Errors
-    /// An expression fails on the data, or a key is over its limit.
-    pub fn run(&self, batch: &SourceBatch, epoch: &mut Epoch) -> Result<Vec<bool>, PipelineError> {
+    /// A view fails for another reason than its data.
+    pub fn admit(&self, batch: SourceBatch, encoder: &dyn RecordEncoder) -> Result<Admitted, PipelineError> {
+        admit(&self.views, &self.deployments, encoder, batch)
+    }
+
+    /// Add `admitted`, whose watermarks are filled by now, to `epoch`. Returns, for each row, whether it came too late
+    /// for the online state of some view.
+    ///
+    /// # Errors
+    /// A column that cannot be in a request.
+    pub fn run(&self, admitted: &Admitted, epoch: &mut Epoch) -> Result<Vec<bool>, PipelineError> {
+        let batch = &admitted.batch;
         let origin = Arc::new(batch.origin.clone());
         let times = batch.rows.column(batch.source.time_column).as_primitive::<TimestampMicrosecondType>().values();
         epoch.rows += batch.rows.num_rows();
         let mut late = vec![false; batch.rows.num_rows()];
-        for view in self.views.iter().filter(|v| v.spec().source == batch.source.name) {
+        for (view, pieces) in &admitted.folds {
+            let spec = view.spec();
             for (row, late) in late.iter_mut().enumerate() {
-                *late |= view.spec().too_late(times[row], origin.watermark_us[row], self.history_us);
+                *late |= spec.too_late(times[row], origin.watermark_us[row], self.history_us);
             }
-            fold_view(view.as_ref(), batch, &origin, &mut epoch.writes)?;
+            for piece in pieces {
+                cut(spec.id, piece, &origin, &mut epoch.writes);
+            }
         }
         let shards = u16::try_from(epoch.writes.len()).unwrap_or(u16::MAX);
-        for deployment in self.deployments.iter().filter(|d| d.source() == batch.source.name) {
-            for placed in deployment.pending(&batch.rows, times, &origin, shards)? {
+        for (deployment, keys) in &admitted.sticky {
+            for placed in deployment.pending(&batch.rows, times, &origin, keys, shards)? {
                 epoch.writes[usize::from(placed.shard)].pending.push(placed.score.clone());
                 epoch.scores.push(placed);
             }
@@ -70,33 +85,22 @@ impl Step {
     }
 }
 
-/// Run `view` over `batch` and hand each shard its rows.
-pub(crate) fn fold_view(
-    view: &dyn CompiledView,
-    batch: &SourceBatch,
-    origin: &Arc<Origin>,
-    writes: &mut [ShardWrite],
-) -> Result<(), PipelineError> {
-    let folded = Arc::new(view.fold(&batch.rows)?);
-    if folded.source_rows.is_empty() {
-        return Ok(());
-    }
-    let keys = Arc::new(KeyBuffer::encode(&folded.keys)?);
+/// Hand each shard its rows of `piece`.
+pub(crate) fn cut(view: ViewId, piece: &Piece, origin: &Arc<Origin>, writes: &mut [ShardWrite]) {
     let shards = u16::try_from(writes.len()).unwrap_or(u16::MAX);
     let mut rows: Vec<Vec<u32>> = vec![Vec::new(); writes.len()];
-    for row in 0..keys.len() {
-        if let Some(key) = keys.get(row) {
+    for row in 0..piece.keys.len() {
+        if let Some(key) = piece.keys.get(row) {
             rows[usize::from(shard_of(key, shards))].push(u32::try_from(row).unwrap_or(u32::MAX));
         }
     }
     for (write, rows) in writes.iter_mut().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
         write.folds.push(ShardFold {
-            view: view.spec().id,
-            batch: Arc::clone(&folded),
-            keys: Arc::clone(&keys),
+            view,
+            batch: Arc::clone(&piece.fold),
+            keys: Arc::clone(&piece.keys),
             origin: Arc::clone(origin),
             rows,
         });
     }
-    Ok(())
 }

@@ -1,16 +1,19 @@
 //! Watermarks: for row i of a partition, the greatest event time among the *earlier* rows less the source's delay. A pure
 //! function of the log: no clock, no batch boundary. Owned by the ingest thread; readers see a published copy.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use forebay_core::ports::SourceBatch;
-use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use parking_lot::RwLock;
+
+use crate::recovery::Plan;
 
 /// Running maxima of every partition.
 #[derive(Debug, Default)]
@@ -19,12 +22,12 @@ pub struct Watermarks {
     published: Arc<PublishedWatermarks>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 struct Partition {
     max_event_time_us: Option<Micros>,
     next_offset: i64,
-    /// What a shard had recorded when the process started: taken over once the reader passes that offset.
-    recovered: Option<PartitionProgress>,
+    /// What shards had recorded when the process started, furthest first: each is taken over when the reader gets there.
+    recorded: Vec<PartitionProgress>,
 }
 
 /// The newest watermark of each source, for readers on other threads.
@@ -48,18 +51,18 @@ impl PublishedWatermarks {
 }
 
 impl Watermarks {
-    /// Maxima as recorded by shards: `recovered` holds for each partition the greatest progress any shard has. The reader
-    /// starts at or below it; when it gets there, the recorded maximum is taken over.
+    /// The reader stands where `plan` starts it. Of each partition the maximum is what a shard had recorded for the prefix
+    /// up to there, and grows over what the other shards had recorded as the reader passes it.
     #[must_use]
-    pub fn recovered(recovered: &Applied, published: Arc<PublishedWatermarks>) -> Self {
-        let partitions = recovered
-            .0
-            .iter()
-            .map(|(partition, progress)| {
-                let state = Partition { max_event_time_us: None, next_offset: 0, recovered: Some(*progress) };
-                (partition.clone(), state)
-            })
-            .collect();
+    pub fn recovered(plan: &Plan, published: Arc<PublishedWatermarks>) -> Self {
+        let mut partitions = HashMap::with_capacity(plan.starts.len());
+        for (partition, start) in &plan.starts {
+            let mut recorded = plan.recorded.get(partition).cloned().unwrap_or_default();
+            recorded.sort_unstable_by_key(|progress| Reverse(progress.next_offset));
+            let mut state = Partition { max_event_time_us: None, next_offset: *start, recorded };
+            state.reach(*start);
+            partitions.insert(partition.clone(), state);
+        }
         Self { partitions, published }
     }
 
@@ -71,18 +74,21 @@ impl Watermarks {
 
     /// For each row of `batch` the watermark before it; moves the maxima past the batch.
     pub fn pass(&mut self, batch: &SourceBatch) -> Vec<Option<Micros>> {
-        let source = &batch.source;
+        let (source, origin) = (&batch.source, &batch.origin);
         let times = batch.rows.column(source.time_column).as_primitive::<TimestampMicrosecondType>();
+        // Looked up once a partition and not once a row.
+        let mut states: Vec<Partition> =
+            origin.partitions.iter().map(|p| self.partitions.remove(p).unwrap_or_default()).collect();
         let mut before = Vec::with_capacity(times.len());
-        for row in 0..times.len() {
-            let partition = &batch.origin.partitions[batch.origin.partition[row] as usize];
-            let state = self.state(partition);
-            state.reach(batch.origin.offset[row]);
+        for (row, slot) in origin.partition.iter().enumerate() {
+            let state = &mut states[*slot as usize];
+            state.reach(origin.offset[row]);
             before.push(state.max_event_time_us.map(|max| max.saturating_sub(source.watermark_delay_us)));
             state.max_event_time_us = state.max_event_time_us.max(Some(times.value(row)));
         }
+        self.partitions.extend(origin.partitions.iter().cloned().zip(states));
         for (partition, next_offset) in &batch.read_up_to {
-            let state = self.state(partition);
+            let state = self.partitions.entry(partition.clone()).or_default();
             state.reach(*next_offset);
             state.next_offset = state.next_offset.max(*next_offset);
         }
@@ -104,15 +110,8 @@ impl Watermarks {
         self.partitions.keys().map(|p| (p.clone(), self.progress(p))).filter(|(_, p)| p.next_offset > 0).collect()
     }
 
-    fn state(&mut self, partition: &TopicPartition) -> &mut Partition {
-        self.partitions.entry(partition.clone()).or_insert(Partition {
-            max_event_time_us: None,
-            next_offset: 0,
-            recovered: None,
-        })
-    }
-
-    fn publish(&self, source: &SourceDef) {
+    /// Show the watermark of `source` to readers.
+    pub fn publish(&self, source: &SourceDef) {
         let oldest = self
             .partitions
             .iter()
@@ -131,11 +130,10 @@ impl Watermarks {
 impl Partition {
     /// The reader stands at `offset`: take over what was recorded for the prefix below it.
     fn reach(&mut self, offset: i64) {
-        if self.recovered.is_some_and(|recorded| offset >= recorded.next_offset)
-            && let Some(recorded) = self.recovered.take()
+        while self.recorded.last().is_some_and(|recorded| offset >= recorded.next_offset)
+            && let Some(recorded) = self.recorded.pop()
         {
             self.max_event_time_us = self.max_event_time_us.max(recorded.max_event_time_us);
-            self.next_offset = self.next_offset.max(recorded.next_offset);
         }
     }
 }
@@ -189,12 +187,43 @@ mod tests {
         assert_eq!(cut.published().of("s"), Some(190));
     }
 
+    fn restart(start: i64, recorded: &[(i64, Micros)]) -> Watermarks {
+        let partition = TopicPartition::new("t", 0);
+        let progress = |(next_offset, max): &(i64, Micros)| PartitionProgress {
+            next_offset: *next_offset,
+            max_event_time_us: Some(*max),
+        };
+        let plan = Plan {
+            starts: BTreeMap::from([(partition.clone(), start)]),
+            recorded: BTreeMap::from([(partition, recorded.iter().map(progress).collect())]),
+            ..Plan::default()
+        };
+        Watermarks::recovered(&plan, Arc::default())
+    }
+
     #[test]
-    fn a_restart_takes_over_the_recorded_maximum_when_it_passes_the_recorded_offset() {
-        let mut recovered = Applied::default();
-        let progress = PartitionProgress { next_offset: 2, max_event_time_us: Some(500) };
-        recovered.advance(&TopicPartition::new("t", 0), progress);
-        let mut marks = Watermarks::recovered(&recovered, Arc::default());
+    fn a_restart_goes_on_with_the_maximum_of_the_prefix_whichever_shard_recorded_it() {
+        let times = [100, 500, 90, 130, 120, 700, 110];
+        let undisturbed = Watermarks::default().pass(&batch(0, &times));
+        // One shard stood at 2 (where the reader starts), another at 5, a third at 6.
+        let mut marks = restart(2, &[(6, 700), (2, 500), (5, 500)]);
+        assert_eq!(marks.pass(&batch(2, &times[2..])), undisturbed[2..]);
+        assert_eq!(marks.progress(&TopicPartition::new("t", 0)).max_event_time_us, Some(700));
+    }
+
+    #[test]
+    fn a_restart_below_every_record_takes_a_maximum_over_when_it_gets_there() {
+        let mut marks = restart(1, &[(2, 500)]);
         assert_eq!(marks.pass(&batch(1, &[90, 130, 120])), vec![None, Some(490), Some(490)]);
+    }
+
+    #[test]
+    fn a_restart_stands_where_it_starts_before_anything_is_read() {
+        let marks = restart(7, &[(7, 500)]);
+        let progress = PartitionProgress { next_offset: 7, max_event_time_us: Some(500) };
+        assert_eq!(marks.progress(&TopicPartition::new("t", 0)), progress);
+        assert_eq!(marks.all_progress(), vec![(TopicPartition::new("t", 0), progress)]);
+        marks.publish(&batch(0, &[]).source);
+        assert_eq!(marks.published().of("s"), Some(490));
     }
 }

@@ -1,4 +1,5 @@
 //! What can go wrong with telemetry: all of it at the start of the process, none of it while recording.
+//! The binary prints them and ends; a process that records has none of them any more.
 
 use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;

@@ -1,1 +1,29 @@
-//! forebay-testkit.
+//! Stand-ins for what the pipeline runs on, in memory: a log that is read in any order and any cuts, an archive, a store
+//! that is its own oracle, a publisher, a model. They keep their contents over restarts, and a [`Fate`] that they share
+//! takes them away for a while or kills the process at any write.
+//!
+//! For tests only: nothing but dev-dependencies points here.
+
+mod archive;
+mod clock;
+mod fate;
+mod log;
+mod model;
+mod publisher;
+mod random;
+mod reader;
+mod store;
+mod view;
+mod wait;
+
+pub use archive::{ArchivedRow, MemoryArchive};
+pub use clock::FakeClock;
+pub use fate::{Fate, Point};
+pub use log::{MemoryLog, MemoryReader, Record};
+pub use model::FakeScorer;
+pub use publisher::MemoryPublisher;
+pub use random::Random;
+pub use reader::StoreReader;
+pub use store::{MemoryStore, StoredRow};
+pub use view::{PlainService, PlainView, column};
+pub use wait::wait_until;

@@ -1,4 +1,5 @@
 //! What can go wrong while building or verifying. Values that differ are not errors: they are the report.
+//! Errors of the ports pass through with their kind; here are those of spines, manifests and archived predictions.
 
 use std::path::PathBuf;
 

@@ -1,2 +1,92 @@
-//! forebay.
-fn main() {}
+//! The rules of the house as checks: `cargo run -p xtask -- check`. Reads what `cargo metadata` and git say and the files
+//! themselves; prints each finding as `file:line: what is wrong; what to do`, and ends with 1 when there is one.
+//!
+//! Needs four small crates, so that it is built before anything heavy. Writes nothing but the ratchet, and that only when
+//! asked (`ratchet`).
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+mod finding;
+mod metadata;
+mod ratchet;
+mod rules;
+mod source;
+mod tree;
+
+use finding::Finding;
+use metadata::Metadata;
+use ratchet::Ratchet;
+use tree::Tree;
+
+const USAGE: &str = "usage: cargo run -p xtask -- check | ratchet
+
+  check    the rules of the house; prints what breaks them, ends with 1 if anything does
+  ratchet  write crates/xtask/ratchet.toml anew: offenders that shrank get their new size, those that are gone leave";
+
+fn main() -> ExitCode {
+    let command = std::env::args().nth(1);
+    let outcome = match command.as_deref() {
+        Some("check") => check(),
+        Some("ratchet") => tighten(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// All rules; true when nothing was found.
+fn check() -> Result<bool> {
+    let tree = Tree::read(&tree::root()?)?;
+    let metadata = Metadata::read(&tree.root)?;
+    let ratchet = Ratchet::read(&tree)?;
+    let mut findings = Vec::new();
+    findings.extend(rules::arrows::check(&metadata));
+    findings.extend(rules::owners::check(&metadata));
+    findings.extend(rules::versions::check(&metadata));
+    findings.extend(rules::registry::check(&tree, &metadata)?);
+    findings.extend(rules::limits::check(&tree)?);
+    for file in tree.files() {
+        findings.extend(rules::paths::check(file));
+    }
+    let sources = tree.rust();
+    for source in &sources {
+        findings.extend(rules::opening::check(source));
+        findings.extend(rules::forbidden::check(source));
+    }
+    findings.extend(rules::size::check(&sources, &ratchet));
+    report(findings)
+}
+
+fn report(mut findings: Vec<Finding>) -> Result<bool> {
+    findings.sort();
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    if !findings.is_empty() {
+        let plural = if findings.len() == 1 { "" } else { "s" };
+        eprintln!("xtask: {} finding{plural}; crates/README.md and crates/xtask/src/rules say why", findings.len());
+    }
+    Ok(findings.is_empty())
+}
+
+/// Write the ratchet as small as it can be. A size that grew, or an offender that is new, stays a finding.
+fn tighten() -> Result<bool> {
+    let tree = Tree::read(&tree::root()?)?;
+    let before = Ratchet::read(&tree)?;
+    let sources = tree.rust();
+    let after = before.tightened(&rules::size::offenders(&sources));
+    std::fs::write(tree.root.join(ratchet::FILE), after.to_text())
+        .with_context(|| format!("cannot write {}", ratchet::FILE))?;
+    report(rules::size::check(&sources, &after))
+}

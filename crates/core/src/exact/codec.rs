@@ -15,7 +15,7 @@ impl FloatSum {
     /// Append the canonical bytes: about 15 for a sum of money.
     pub fn encode(&self, out: &mut Vec<u8>) {
         write_counts(out, &self.counts, code::FLOAT_SUM, code::FLOAT_SUM_SPECIAL);
-        write_fixed(out, &self.sum);
+        self.sum.encode(out);
     }
 
     /// Read what [`Self::encode`] wrote and move `bytes` past it.
@@ -26,7 +26,7 @@ impl FloatSum {
         let mut reader = Reader::new(bytes);
         let counts = read_counts(&mut reader, code::FLOAT_SUM, code::FLOAT_SUM_SPECIAL)?;
         let sum = read_fixed(&mut reader, SUM_MAX_LIMBS)?;
-        if finite(&counts) == 0 && sum != FixedPoint::default() {
+        if finite(&counts) == 0 && !sum.is_zero() {
             return Err(corrupt("a float sum of no finite value is not zero"));
         }
         *bytes = reader.rest();
@@ -38,8 +38,8 @@ impl FloatMoments {
     /// Append the canonical bytes: about 30 for money.
     pub fn encode(&self, out: &mut Vec<u8>) {
         write_counts(out, &self.counts, code::FLOAT_MOMENTS, code::FLOAT_MOMENTS_SPECIAL);
-        write_fixed(out, &self.sum);
-        write_fixed(out, &self.squares);
+        self.sum.encode(out);
+        self.squares.encode(out);
     }
 
     /// Read what [`Self::encode`] wrote and move `bytes` past it.
@@ -51,8 +51,12 @@ impl FloatMoments {
         let counts = read_counts(&mut reader, code::FLOAT_MOMENTS, code::FLOAT_MOMENTS_SPECIAL)?;
         let sum = read_fixed(&mut reader, SUM_MAX_LIMBS)?;
         let squares = read_fixed(&mut reader, SQUARES_MAX_LIMBS)?;
-        let zero = FixedPoint::default();
-        if squares.is_negative() || (finite(&counts) == 0 || squares == zero) && (sum != zero || squares != zero) {
+        let contradiction = if finite(&counts) == 0 || squares.is_zero() {
+            !sum.is_zero() || !squares.is_zero()
+        } else {
+            squares.is_negative()
+        };
+        if contradiction {
             return Err(corrupt("the sums of float moments contradict each other"));
         }
         *bytes = reader.rest();
@@ -95,20 +99,11 @@ fn read_counts(reader: &mut Reader<'_>, plain: u8, special: u8) -> PortResult<Co
     Ok(Counts::new(n, specials))
 }
 
-fn write_fixed(out: &mut Vec<u8>, fixed: &FixedPoint) {
-    let (lowest, bytes) = fixed.to_bytes();
-    write_unsigned(out, u64::from(lowest));
-    write_unsigned(out, bytes.len() as u64);
-    out.extend_from_slice(&bytes);
-}
-
-fn read_fixed(reader: &mut Reader<'_>, max_limbs: usize) -> PortResult<FixedPoint> {
+fn read_fixed<const INLINE: usize>(reader: &mut Reader<'_>, max_limbs: usize) -> PortResult<FixedPoint<INLINE>> {
     let lowest = reader.unsigned()?;
     let length = reader.unsigned()?;
     let bytes = reader.take(length)?;
-    u16::try_from(lowest)
-        .ok()
-        .and_then(|lowest| FixedPoint::from_bytes(lowest, bytes, max_limbs))
+    FixedPoint::from_bytes(lowest, bytes, max_limbs)
         .ok_or_else(|| corrupt("a fixed-point sum is out of range or not in its shortest form"))
 }
 

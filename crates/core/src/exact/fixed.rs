@@ -5,8 +5,9 @@
 //! Limbs are `i64` that hold 32-bit digits and room for carries: an addition puts less than 2^32 on a limb, so 2^29 of
 //! them fit before [`FixedPoint::normalise`] must carry. Every operation is exact; rounding is elsewhere.
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
+use super::codec::write_unsigned;
 use super::magnitude::Magnitude;
 
 /// Bits of a digit.
@@ -18,10 +19,13 @@ pub(super) const SUM_MAX_LIMBS: usize = 69;
 /// Most limbs that a sum of squares takes: 4,196 bits and 63 bits of count, and one for the sign.
 pub(super) const SQUARES_MAX_LIMBS: usize = 135;
 
-/// The accumulator of one sum. See the module.
+/// Digits of a two's complement number, lowest first; two words of them are kept in place for money-like sums.
+type Digits = SmallVec<[u32; 16]>;
+
+/// The accumulator of one sum, with room for `INLINE` limbs in place. See the module.
 #[derive(Debug, Clone, Default)]
-pub struct FixedPoint {
-    limbs: SmallVec<[i64; 4]>,
+pub struct FixedPoint<const INLINE: usize> {
+    limbs: SmallVec<[i64; INLINE]>,
     /// Index of `limbs[0]` in the whole fixed-point number.
     base: u16,
     /// Additions since the last carry, an upper bound.
@@ -36,19 +40,19 @@ fn split(value: f64) -> (u64, u32) {
     if exponent == 0 { (fraction, 0) } else { (fraction | (1 << 52), exponent - 1) }
 }
 
-impl FixedPoint {
+impl<const INLINE: usize> FixedPoint<INLINE> {
     /// Add a finite `value` (`negate` false) or take it away (true).
     #[inline]
     pub fn add(&mut self, value: f64, negate: bool) {
         debug_assert!(value.is_finite(), "infinities and NaN are counted beside the limbs");
         let (mantissa, position) = split(value);
-        let shifted = u128::from(mantissa) << (position % DIGIT_BITS);
+        let shift = position % DIGIT_BITS;
+        let low = mantissa << shift;
+        // In two steps, since a shift by 64 is not defined.
+        let high = (mantissa >> 1) >> (63 - shift);
         let sign = if value.is_sign_negative() == negate { 1 } else { -1 };
-        let limbs = self.window::<3>(position / DIGIT_BITS);
-        limbs[0] += sign * digit(shifted);
-        limbs[1] += sign * digit(shifted >> 32);
-        limbs[2] += sign * digit(shifted >> 64);
-        self.note_additions(1);
+        let pieces = [i64::from(low as u32), (low >> DIGIT_BITS) as i64, high as i64];
+        self.add_pieces(position / DIGIT_BITS, pieces.map(|piece| sign * piece));
     }
 
     /// Add the square of a finite `value`, or take it away.
@@ -62,13 +66,8 @@ impl FixedPoint {
         let low = (square & u128::from(u64::MAX)) << shift;
         let high = ((square >> 64) << shift) + (low >> 64);
         let sign = if negate { -1 } else { 1 };
-        let limbs = self.window::<5>(2 * position / DIGIT_BITS);
-        limbs[0] += sign * digit(low);
-        limbs[1] += sign * digit(low >> 32);
-        limbs[2] += sign * digit(high);
-        limbs[3] += sign * digit(high >> 32);
-        limbs[4] += sign * digit(high >> 64);
-        self.note_additions(1);
+        let pieces = [digit(low), digit(low >> 32), digit(high), digit(high >> 32), digit(high >> 64)];
+        self.add_pieces(2 * position / DIGIT_BITS, pieces.map(|piece| sign * piece));
     }
 
     /// Add all of `other`, or take it away. Touches only the limbs that `other` holds.
@@ -79,7 +78,10 @@ impl FixedPoint {
         if u64::from(self.pending) + u64::from(other.pending) + 1 >= u64::from(PENDING_MAX) {
             self.normalise();
         }
-        self.reach(u32::from(other.base), other.limbs.len());
+        let offset = usize::from(other.base.wrapping_sub(self.base));
+        if offset + other.limbs.len() > self.limbs.len() {
+            self.reach(u32::from(other.base), other.limbs.len());
+        }
         let start = usize::from(other.base - self.base);
         let mine = &mut self.limbs[start..start + other.limbs.len()];
         if negate {
@@ -120,95 +122,121 @@ impl FixedPoint {
         self.pending = 0;
     }
 
+    /// Whether the value is zero.
+    pub(super) fn is_zero(&self) -> bool {
+        let (digits, negative) = self.twos_complement();
+        !negative && digits.iter().all(|digit| *digit == 0)
+    }
+
     /// Whether the value is below zero.
     pub(super) fn is_negative(&self) -> bool {
-        let mut normal = self.clone();
-        normal.normalise();
-        normal.limbs.last().is_some_and(|limb| *limb < 0)
+        self.twos_complement().1
+    }
+
+    /// Two's complement digits from limb `base` on, and whether they go on with ones for ever (negative) or zeros.
+    fn twos_complement(&self) -> (Digits, bool) {
+        let mut digits = Digits::new();
+        let mut carry = 0_i64;
+        for limb in &self.limbs {
+            let total = limb + carry;
+            digits.push(total as u32);
+            carry = total >> DIGIT_BITS;
+        }
+        while carry != 0 && carry != -1 {
+            digits.push(carry as u32);
+            carry >>= DIGIT_BITS;
+        }
+        (digits, carry < 0)
     }
 
     /// Sign (true: negative), magnitude, and the exponent of the magnitude's lowest bit above E0.
     pub(super) fn parts(&self) -> (bool, Magnitude, u32) {
-        let mut normal = self.clone();
-        normal.normalise();
-        let negative = normal.limbs.last().is_some_and(|limb| *limb < 0);
-        let mut words: SmallVec<[u64; 8]> = smallvec![0; normal.limbs.len().div_ceil(2)];
-        let mut borrow = 0_i64;
-        for (index, limb) in normal.limbs.iter().enumerate() {
-            let total = if negative { -limb } else { *limb } + borrow;
-            words[index / 2] |= u64::from(total as u32) << (DIGIT_BITS * (index as u32 % 2));
-            borrow = total >> DIGIT_BITS;
+        let (mut digits, negative) = self.twos_complement();
+        if negative {
+            let mut carry = true;
+            for digit in &mut digits {
+                (*digit, carry) = (!*digit).overflowing_add(u32::from(carry));
+            }
+            // Only zero under ones for ever, minus a power of 2^32, carries out of the top.
+            if carry {
+                digits.push(1);
+            }
         }
-        debug_assert_eq!(borrow, 0, "the top digit carries the sign");
-        (negative, Magnitude::from_words(words), u32::from(normal.base) * DIGIT_BITS)
+        (negative, Magnitude::from_digits(&digits), u32::from(self.base) * DIGIT_BITS)
     }
 
-    /// The value as the index of its lowest byte above E0 and its two's complement bytes, little endian, with zero low
-    /// bytes and redundant sign bytes left out. Zero has none. Equal values give equal bytes.
-    pub(super) fn to_bytes(&self) -> (u16, SmallVec<[u8; 32]>) {
-        let mut normal = self.clone();
-        normal.normalise();
-        let mut bytes: SmallVec<[u8; 32]> = SmallVec::new();
-        let mut carry = 0_i64;
-        for limb in &normal.limbs {
-            let total = limb + carry;
-            bytes.extend_from_slice(&(total as u32).to_le_bytes());
-            carry = total >> DIGIT_BITS;
-        }
-        bytes.push(carry as u8);
-        let redundant = |last: u8, before: u8| (last == 0x00 && before < 0x80) || (last == 0xFF && before >= 0x80);
-        while bytes.len() > 1 && redundant(bytes[bytes.len() - 1], bytes[bytes.len() - 2]) {
-            bytes.pop();
-        }
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-        if zeros == bytes.len() {
-            return (0, SmallVec::new());
-        }
-        bytes.drain(..zeros);
-        (normal.base * 4 + zeros as u16, bytes)
+    /// Append the value: the index of its lowest byte above E0 (varint), the number of bytes (varint) and its two's
+    /// complement bytes, little endian, with zero low bytes and redundant sign bytes left out. Zero has none. Equal
+    /// values give equal bytes.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let (mut digits, negative) = self.twos_complement();
+        digits.push(if negative { u32::MAX } else { 0 });
+        let Some(first) = digits.iter().position(|digit| *digit != 0) else {
+            out.extend_from_slice(&[0, 0]);
+            return;
+        };
+        let fill = *digits.last().expect("the sign was pushed");
+        let top = digits.iter().rposition(|digit| *digit != fill).unwrap_or(first).max(first);
+        let low_zeros = digits[first].trailing_zeros() / 8;
+        // Bytes of the top digit: its value bits and one for the sign.
+        let value_bits = DIGIT_BITS - (digits[top] ^ fill).leading_zeros();
+        let bytes = (top - first) as u32 * 4 + value_bits / 8 + 1 - low_zeros;
+        write_unsigned(out, u64::from((u32::from(self.base) + first as u32) * 4 + low_zeros));
+        write_unsigned(out, u64::from(bytes));
+        let start = out.len();
+        digits[first..].iter().take(top - first + 2).for_each(|digit| out.extend_from_slice(&digit.to_le_bytes()));
+        out.drain(start..start + low_zeros as usize);
+        out.truncate(start + bytes as usize);
     }
 
-    /// From what [`Self::to_bytes`] gave. None where the bytes are not in that form or pass `max_limbs`.
-    pub(super) fn from_bytes(lowest: u16, bytes: &[u8], max_limbs: usize) -> Option<Self> {
+    /// From what [`Self::encode`] wrote, its numbers read. None where the bytes are not in that form or pass
+    /// `max_limbs`.
+    pub(super) fn from_bytes(lowest: u64, bytes: &[u8], max_limbs: usize) -> Option<Self> {
         let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
             return (lowest == 0).then(Self::default);
         };
+        let lowest = usize::try_from(lowest).ok().filter(|lowest| *lowest <= max_limbs * 4)?;
         let redundant = bytes.len() > 1 && {
             let before = bytes[bytes.len() - 2];
             (*last == 0x00 && before < 0x80) || (*last == 0xFF && before >= 0x80)
         };
-        if *first == 0 || redundant || usize::from(lowest) + bytes.len() > max_limbs * 4 {
+        if *first == 0 || redundant || lowest + bytes.len() > max_limbs * 4 {
             return None;
         }
-        let fill = if *last >= 0x80 { 0xFF } else { 0x00 };
-        let low_zeros = usize::from(lowest % 4);
-        let padded = low_zeros + bytes.len();
-        let mut fixed = Self { limbs: SmallVec::new(), base: lowest / 4, pending: 1 };
-        for start in (0..padded).step_by(4) {
-            let mut digit = [0_u8; 4];
-            for (offset, byte) in digit.iter_mut().enumerate() {
-                let at = start + offset;
-                *byte = if at < low_zeros { 0 } else { *bytes.get(at - low_zeros).unwrap_or(&fill) };
-            }
+        let sign = if *last >= 0x80 { 0xFF } else { 0x00 };
+        let low_zeros = lowest % 4;
+        // Unsigned digits are larger than a normalised limb, not larger than one addition: hence `pending`.
+        let limbs = SmallVec::with_capacity((low_zeros + bytes.len()).div_ceil(4));
+        let mut fixed = Self { limbs, base: (lowest / 4) as u16, pending: 1 };
+        let (head, tail) = bytes.split_at(bytes.len().min(4 - low_zeros));
+        let mut digit = [sign; 4];
+        digit[..low_zeros].fill(0);
+        digit[low_zeros..low_zeros + head.len()].copy_from_slice(head);
+        fixed.limbs.push(i64::from(u32::from_le_bytes(digit)));
+        for chunk in tail.chunks(4) {
+            let mut digit = [sign; 4];
+            digit[..chunk.len()].copy_from_slice(chunk);
             fixed.limbs.push(i64::from(u32::from_le_bytes(digit)));
         }
-        if fill == 0xFF {
-            let top = fixed.limbs.len() - 1;
-            fixed.limbs[top] -= 1 << DIGIT_BITS;
+        if sign == 0xFF {
+            *fixed.limbs.last_mut().expect("the head was pushed") -= 1 << DIGIT_BITS;
         }
-        fixed.normalise();
         Some(fixed)
     }
 
-    /// The N limbs from whole index `index` on, made if not yet held.
+    /// Add one piece, each below 2^32 in size, to each of the N limbs from whole index `index` on.
     #[inline]
-    fn window<const N: usize>(&mut self, index: u32) -> &mut [i64; N] {
-        let base = u32::from(self.base);
-        if index < base || (index - base) as usize + N > self.limbs.len() {
+    fn add_pieces<const N: usize>(&mut self, index: u32, pieces: [i64; N]) {
+        // Below the base this wraps to a number that passes every length.
+        let offset = index.wrapping_sub(u32::from(self.base)) as usize;
+        if let Some(limbs) = self.limbs.get_mut(offset..offset + N) {
+            limbs.iter_mut().zip(pieces).for_each(|(limb, piece)| *limb += piece);
+        } else {
             self.reach(index, N);
+            let start = (index - u32::from(self.base)) as usize;
+            self.limbs[start..start + N].iter_mut().zip(pieces).for_each(|(limb, piece)| *limb += piece);
         }
-        let start = (index - u32::from(self.base)) as usize;
-        self.limbs[start..].first_chunk_mut().expect("reach made these limbs")
+        self.note_additions(1);
     }
 
     /// Hold at least the limbs `index .. index + count`.
@@ -238,16 +266,15 @@ impl FixedPoint {
 }
 
 /// Equal values, however the limbs carry them.
-impl PartialEq for FixedPoint {
+impl<const INLINE: usize> PartialEq for FixedPoint<INLINE> {
     fn eq(&self, other: &Self) -> bool {
-        let (mut a, mut b) = (self.clone(), other.clone());
-        a.normalise();
-        b.normalise();
-        a.base == b.base && a.limbs == b.limbs
+        let mut difference = self.clone();
+        difference.merge(other, true);
+        difference.is_zero()
     }
 }
 
-impl Eq for FixedPoint {}
+impl<const INLINE: usize> Eq for FixedPoint<INLINE> {}
 
 #[inline]
 fn digit(bits: u128) -> i64 {

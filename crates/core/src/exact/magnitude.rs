@@ -19,6 +19,12 @@ impl Magnitude {
         magnitude
     }
 
+    /// From digits of 32 bits, lowest first.
+    pub(super) fn from_digits(digits: &[u32]) -> Self {
+        let word = |pair: &[u32]| u64::from(pair[0]) | u64::from(*pair.get(1).unwrap_or(&0)) << 32;
+        Self::from_words(digits.chunks(2).map(word).collect())
+    }
+
     fn trim(&mut self) {
         while self.words.last() == Some(&0) {
             self.words.pop();
@@ -32,11 +38,6 @@ impl Magnitude {
     /// Position of the highest set bit, plus one.
     pub(super) fn bit_length(&self) -> u32 {
         self.words.last().map_or(0, |top| self.words.len() as u32 * 64 - top.leading_zeros())
-    }
-
-    /// Whether bit `index` is set.
-    pub(super) fn bit(&self, index: u32) -> bool {
-        self.words.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
     }
 
     /// Whether any bit below `index` is set.
@@ -55,7 +56,20 @@ impl Magnitude {
         if shift == 0 { low } else { low >> shift | word(2) << (128 - shift) }
     }
 
+    /// The value as one number, where it fits.
+    pub(super) fn small(&self) -> Option<u128> {
+        match self.words.as_slice() {
+            [] => Some(0),
+            [low] => Some(u128::from(*low)),
+            [low, high] => Some(u128::from(*low) | u128::from(*high) << 64),
+            _ => None,
+        }
+    }
+
     pub(super) fn shift_left(&self, bits: u32) -> Self {
+        if bits == 0 {
+            return self.clone();
+        }
         let (whole, shift) = (bits as usize / 64, bits % 64);
         let mut words: SmallVec<[u64; 8]> = smallvec![0; whole];
         let mut carry = 0;

@@ -16,8 +16,8 @@ const SQUARES_EXPONENT: i64 = 2 * SUM_EXPONENT;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FloatMoments {
     pub(super) counts: Counts,
-    pub(super) sum: FixedPoint,
-    pub(super) squares: FixedPoint,
+    pub(super) sum: FixedPoint<4>,
+    pub(super) squares: FixedPoint<8>,
 }
 
 impl FloatMoments {

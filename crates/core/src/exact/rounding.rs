@@ -16,23 +16,28 @@ const RADICAND_BITS: u32 = 112;
 /// `magnitude * 2^exponent`, plus something below its last bit where `sticky`, as a double. With `sticky` the magnitude
 /// has at least 55 bits.
 pub(super) fn round(negative: bool, magnitude: &Magnitude, exponent: i64, sticky: bool) -> f64 {
-    if magnitude.is_zero() {
-        return 0.0;
-    }
-    let bits = magnitude.bit_length();
+    let cut = magnitude.bit_length().saturating_sub(128);
+    let sticky = sticky | magnitude.any_below(cut);
+    round_bits(negative, magnitude.top(cut), exponent + i64::from(cut), sticky)
+}
+
+/// [`round`] of at most 128 bits.
+fn round_bits(negative: bool, magnitude: u128, exponent: i64, sticky: bool) -> f64 {
+    let bits = 128 - magnitude.leading_zeros();
     let unit = (i64::from(bits) + exponent - 53).max(LEAST_EXPONENT);
     let cut = unit - exponent;
-    debug_assert!(!sticky || cut >= 2, "too few bits to round with a sticky tail");
-    let mut kept = if cut <= 0 {
-        (magnitude.top(0) as u64) << -cut
-    } else if cut > i64::from(bits) {
-        // Less than half of the least double.
+    debug_assert!(magnitude == 0 || !sticky || cut >= 2, "too few bits to round with a sticky tail");
+    let kept = if magnitude == 0 || cut > i64::from(bits) {
+        // Nothing, or less than half of the least double.
         0
+    } else if cut <= 0 {
+        (magnitude as u64) << -cut
     } else {
         let cut = cut as u32;
-        let kept = magnitude.top(cut) as u64;
-        let half = magnitude.bit(cut - 1);
-        kept + u64::from(half && (kept & 1 == 1 || sticky || magnitude.any_below(cut - 1)))
+        let kept = magnitude.checked_shr(cut).unwrap_or(0) as u64;
+        let half = 1_u128 << (cut - 1);
+        let up = magnitude & half != 0 && (kept & 1 == 1 || sticky || magnitude & (half - 1) != 0);
+        kept + u64::from(up)
     };
     if kept == 0 {
         return 0.0;
@@ -40,17 +45,24 @@ pub(super) fn round(negative: bool, magnitude: &Magnitude, exponent: i64, sticky
     // `kept` has its hidden bit from 2^52 on, so adding it to the exponent's bits, less one, is the encoding; a carry
     // to 2^53 moves the exponent by itself.
     let biased = unit - LEAST_EXPONENT;
-    if biased > 2046 {
-        kept = f64::INFINITY.to_bits();
+    let encoded = if biased > 2046 {
+        f64::INFINITY.to_bits()
     } else {
-        kept = (kept + ((biased as u64) << 52)).min(f64::INFINITY.to_bits());
-    }
-    f64::from_bits(kept | u64::from(negative) << 63)
+        (kept + ((biased as u64) << 52)).min(f64::INFINITY.to_bits())
+    };
+    f64::from_bits(encoded | u64::from(negative) << 63)
 }
 
 /// `magnitude * 2^exponent / (first * second)`, rounded.
 pub(super) fn round_quotient(negative: bool, magnitude: &Magnitude, exponent: i64, first: u64, second: u64) -> f64 {
     let divisor_bits = 128 - first.leading_zeros() - second.leading_zeros();
+    if let (Some(small), 1) = (magnitude.small(), second) {
+        // The common mean: the quotient has at least 64 bits, and all of it fits in 128.
+        let bits = 128 - small.leading_zeros();
+        let shift = (QUOTIENT_BITS + divisor_bits - 1).saturating_sub(bits);
+        let (scaled, divisor) = (small << shift, u128::from(first));
+        return round_bits(negative, scaled / divisor, exponent - i64::from(shift), scaled % divisor != 0);
+    }
     let (quotient, exponent, sticky) = quotient(magnitude, exponent, first, second, QUOTIENT_BITS + divisor_bits);
     round(negative, &quotient, exponent, sticky)
 }

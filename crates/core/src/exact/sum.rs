@@ -13,7 +13,7 @@ pub(super) const SUM_EXPONENT: i64 = -1074;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FloatSum {
     pub(super) counts: Counts,
-    pub(super) sum: FixedPoint,
+    pub(super) sum: FixedPoint<4>,
 }
 
 impl FloatSum {

@@ -121,7 +121,8 @@ mod tests {
             dead_letters: 0,
         };
         let text = frame.lines().join("\n");
-        for part in ["48,000", "3,800/s", "2013-07-01T12:00:00Z", "1,900/s", "23,000", "0.7123", "temp, departures_1h"] {
+        for part in ["48,000", "3,800/s", "2013-07-01T12:00:00Z", "1,900/s", "23,000", "0.7123", "temp, departures_1h"]
+        {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert!(frame.line().starts_with(" 50.0%  2013-07-01"), "{}", frame.line());

@@ -1,4 +1,5 @@
 //! One JSON value into one cell: which JSON fits which column type (the table in the module above).
+//! It never rounds or guesses: what does not fit is a reject, which names the column and not the value.
 
 use std::fmt;
 

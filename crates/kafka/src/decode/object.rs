@@ -1,4 +1,5 @@
 //! The columns of one object (a record, or a nested object) and the visitor that fills one row of them from JSON.
+//! Bytes come from the reader one record at a time; full columns leave as one Arrow array each.
 
 use std::collections::HashMap;
 use std::fmt;

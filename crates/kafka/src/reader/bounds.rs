@@ -88,13 +88,18 @@ impl KafkaLog {
         &self,
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, LogBounds>, Error> {
-        let lows = self.list_offsets(partitions, Offset::Beginning)?;
+        let lows = self.log_begins(partitions)?;
         let highs = self.log_ends(partitions)?;
         let bounds = highs.into_iter().filter_map(|(partition, high)| {
             let low = *lows.get(&partition)?;
             Some((partition, LogBounds { low, high }))
         });
         Ok(bounds.collect())
+    }
+
+    /// The oldest offset that the log holds of each of `partitions`.
+    pub(super) fn log_begins(&self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        self.list_offsets(partitions, Offset::Beginning)
     }
 
     /// One past the newest record of each of `partitions`.

@@ -182,6 +182,10 @@ impl EventLog for KafkaLog {
         Ok(self.topic_partitions(topic)?)
     }
 
+    fn begin_offsets(&mut self, partitions: &[TopicPartition]) -> PortResult<BTreeMap<TopicPartition, i64>> {
+        Ok(self.log_begins(partitions)?)
+    }
+
     fn assign(&mut self, sources: &[Arc<SourceDef>], from: &BTreeMap<TopicPartition, i64>) -> PortResult<()> {
         let future_max_us = self.settings.future_max_us;
         let readers =

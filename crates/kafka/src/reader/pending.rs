@@ -1,4 +1,5 @@
 //! What one poll has gathered for one source: rows in the decoder, where each stands, and the dead letters between them.
+//! Filled by the reader record by record, emptied into one `SourceBatch` a poll, which `pipeline` takes from there.
 
 use std::collections::HashMap;
 use std::sync::Arc;

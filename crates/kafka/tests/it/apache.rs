@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use forebay_core::ErrorKind;
 use forebay_core::ports::EventLog;
+use forebay_core::progress::TopicPartition;
 use forebay_kafka::TopicStatus;
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -109,7 +110,10 @@ fn apache_deleted_records_are_a_gap() {
     block_on(admin(&broker).delete_records(&before, &AdminOptions::new())).expect("deleted");
     let at_start = broker.reader().assign(&sources, &from(&topic, &[7])).expect_err("a gap");
     assert_eq!(at_start.kind(), ErrorKind::OutOfRange, "{at_start}");
-    broker.reader().assign(&sources, &from(&topic, &[8])).expect("the log's start is within the log");
+    let place = TopicPartition::new(topic.as_str(), 0);
+    let begin = broker.reader().begin_offsets(&[place]).expect("answers");
+    assert_eq!(begin, from(&topic, &[8]));
+    broker.reader().assign(&sources, &begin).expect("the log's start is within the log");
     log.set_paused(false).expect("resume");
     let mut error = None;
     wait_until("the gap is seen while reading", || {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use forebay_core::ErrorKind;
 use forebay_core::ports::EventLog;
+use forebay_core::progress::TopicPartition;
 use forebay_kafka::embedded::PARTITION_MAX_BYTES;
 use forebay_kafka::{ClientSettings, KafkaLog, ReaderSettings, Topics};
 
@@ -52,6 +53,10 @@ fn a_gap_is_refused_at_the_start_and_while_reading() {
     assert_eq!(again.to_string(), error.to_string());
     let at_start = log.assign(&sources, &from(&topic, &[1])).expect_err("a gap at the start");
     assert_eq!(at_start.kind(), ErrorKind::OutOfRange);
+    let place = TopicPartition::new(topic.as_str(), 0);
+    let begin = log.begin_offsets(std::slice::from_ref(&place)).expect("answers");
+    assert!(begin[&place] > 1, "{begin:?}");
+    log.assign(&sources, &begin).expect("the log's beginning is within the log");
     let end = log.end_offsets().expect("answers");
     log.assign(&sources, &end).expect("accepting the gap");
     broker.produce(&topic, 0, 7..8);

@@ -1,0 +1,237 @@
+"""The year of flights, replayed into Apache Kafka beforehand (4 partitions a topic) and then read at full speed: by Forebay's
+ingest with all five views, by the whole loop (features, model, predictions, archive, monitor), and by the floors: a thread that
+takes the records from the broker and drops them, and a thread that decodes them from memory. Interleaved, several rounds,
+medians. Then, on the server that has read everything: single-entity reads on a DoExchange stream, and the time from an event to
+an answer that shows it.
+
+Broker, servers and clients share the machine's cores; nothing is pinned. The answers are checked: the counts that are served at
+the end are those of the files, or the run fails.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.flight as flight
+import pyarrow.parquet as pq
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FLIGHTS = ROOT / "data" / "nycflights13"
+SOURCES = {"departures": "dep_time", "arrivals": "arr_time", "weather": "observed_at"}
+PREDICTIONS = "predictions_late_arrival"
+PARTITIONS = 4
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+DEADLINE_S = 600
+
+
+def run(bench):
+    until = "2013-02-01" if bench.quick else "2014-01-02"
+    rounds = 1 if bench.quick else 3
+    suffix = uuid.uuid4().hex[:8]
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
+        folder = pathlib.Path(folder)
+        expected = {source: events(source, until).num_rows for source in SOURCES}
+        features = definitions(folder / "features", suffix, "0[123]_*.sql", suffix)
+        topics = {source: f"{source}.{suffix}" for source in SOURCES}
+        fill(bench, features, until, sum(expected.values()))
+        measured = {}
+        for number in range(rounds):
+            # Another topic for the predictions of each round: no round reads those of another.
+            whole = definitions(folder / f"loop-{number}", suffix, "*.sql", f"{suffix}.{number}")
+            steps = [("consume", lambda: floor(bench, "consume", topics)), ("decode", lambda: floor(bench, "decode", topics)),
+                     ("ingest", lambda: ingest(bench, folder, features, expected, until)),
+                     ("loop", lambda: ingest(bench, folder, whole, expected, until, scored=True))]
+            for name, step in steps[number % 4:] + steps[:number % 4]:
+                measured.setdefault(name, []).append(step())
+        report(bench, measured, expected)
+        serve(bench, folder, features, expected, until, topics)
+
+
+def report(bench, measured, expected):
+    total = sum(expected.values())
+
+    def median(name, field):
+        return statistics.median(m[field] for m in measured[name])
+
+    bench.figure("input", "events", total, "events")
+    systems = {"consume": "rdkafka, consume only", "decode": "decode only, no broker", "ingest": "forebay ingest",
+               "loop": "forebay loop"}
+    for name, system in systems.items():
+        rates = [m["events"] / m["seconds"] for m in measured[name]]
+        bench.figure(system, "events a second, median", statistics.median(rates), "events/s")
+        if len(rates) > 1:
+            bench.figure(system, "events a second, least", min(rates), "events/s")
+            bench.figure(system, "events a second, most", max(rates), "events/s")
+    for name in ("ingest", "loop"):
+        bench.figure(systems[name], "CPU", median(name, "cpu_seconds"), "s")
+        bench.figure(systems[name], "CPU a million events", median(name, "cpu_seconds") / total * 1e6, "s")
+        bench.figure(systems[name], "cores in use", median(name, "cpu_seconds") / median(name, "seconds"), "cores")
+        bench.figure(systems[name], "peak resident memory", median(name, "peak_rss_bytes") / 2**20, "MiB")
+    bench.figure(systems["loop"], "predictions a second", expected["departures"] / median("loop", "seconds"), "predictions/s")
+    rate = statistics.median(m["events"] / m["seconds"] for m in measured["ingest"])
+    for name in ("consume", "decode"):
+        bench.figure("forebay ingest", f"share of the floor: {systems[name]}",
+                     rate / statistics.median(m["events"] / m["seconds"] for m in measured[name]), "x")
+    bench.goal("ingest with all five views", 150_000, rate, "events/s", rate >= 150_000)
+    peak = max(m["peak_rss_bytes"] for m in measured["loop"]) / 2**20
+    bench.goal("peak resident memory of the loop", 1024, peak, "MiB", peak < 1024)
+
+
+def events(source, until):
+    table = pq.read_table(FLIGHTS / f"{source}.parquet")
+    limit = pa.scalar(until).cast(pa.timestamp("us")).cast(pa.int64())
+    at = table[SOURCES[source]].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    return table.filter(pc.less(at, limit))
+
+
+def definitions(folder, topics, files, predictions):
+    """sql/flights with topics of this run's own."""
+    folder.mkdir(exist_ok=True)
+    for file in sorted((ROOT / "sql" / "flights").glob(files)):
+        text = re.sub(r"(topic\s*=\s*')([^']+)(')", rf"\g<1>\g<2>.{topics}\g<3>", file.read_text())
+        (folder / file.name).write_text(re.sub(r"(INTO TOPIC ')([^']+)(')", rf"\g<1>\g<2>.{predictions}\g<3>", text))
+    return folder
+
+
+def fill(bench, sql, until, total):
+    """Put the events into their topics."""
+    started = time.monotonic()
+    subprocess.run([bench.binary, "replay", FLIGHTS, "--sql", sql, "--bootstrap", bench.kafka, "--until", until, "--partitions",
+                    str(PARTITIONS)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    bench.figure("forebay replay", "events a second into Kafka", total / (time.monotonic() - started), "events/s")
+
+
+def floor(bench, mode, topics):
+    done = subprocess.run([bench.examples / "consume_floor", mode, bench.kafka, *(f"{k}={v}" for k, v in topics.items())],
+                          check=True, capture_output=True, text=True, timeout=DEADLINE_S)
+    measured = json.loads(done.stdout)
+    return {"events": measured["records"], "seconds": measured["seconds"]}
+
+
+class Server:
+    """A server process on an empty data directory."""
+
+    def __init__(self, bench, folder, sql):
+        self.data = pathlib.Path(tempfile.mkdtemp(prefix="data-", dir=folder))
+        self.address = f"127.0.0.1:{free_port()}"
+        self.log = open(self.data.with_suffix(".log"), "wb")
+        self.process = subprocess.Popen(
+            [bench.binary, "server", "--data-dir", self.data, "--sql", sql, "--bootstrap", bench.kafka, "--flight-addr",
+             self.address, "--http-addr", f"127.0.0.1:{free_port()}"], cwd=ROOT, stdout=self.log, stderr=self.log)
+        self.flight = flight.FlightClient(f"grpc://{self.address}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=120)
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def status(self):
+        """What the server has read; None until it answers."""
+        if self.process.poll() is not None:
+            sys.exit(f"the server ended with {self.process.returncode}; its log: {pathlib.Path(self.log.name).read_text()[-2000:]}")
+        try:
+            parts = self.flight.do_action(flight.Action("status", b""))
+            return json.loads(b"".join(part.body.to_pybytes() for part in parts))
+        except flight.FlightUnavailableError:
+            return None
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+
+    def peak_rss_bytes(self):
+        text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) << 10
+
+    def route_arrivals(self, routes, at):
+        """The arrivals that the service knows of, over all routes."""
+        rows = {"origin": [r[0] for r in routes], "dest": [r[1] for r in routes]}
+        for name in ("carrier", "tailnum", "distance", "sched_dep", "dep_delay"):
+            rows[name] = [None] * len(routes)
+        ticket = flight.Ticket(json.dumps({"service": "delay_features", "rows": rows, "at": at}).encode())
+        return pc.sum(self.flight.do_get(ticket).read_all()["route_arrivals"]).as_py() or 0
+
+
+def ingest(bench, folder, sql, expected, until, scored=False):
+    """Read everything. The clock runs from the first look that finds rows to the last; rows before it do not count."""
+    arrivals = events("arrivals", until)
+    routes = sorted(set(zip(arrivals["origin"].to_pylist(), arrivals["dest"].to_pylist())))
+    with Server(bench, folder, sql) as server:
+        first = last = None
+        end = time.monotonic() + DEADLINE_S
+        while time.monotonic() < end:
+            status, now = server.status(), time.monotonic()
+            rows = {name: s["rows"] for name, s in status["sources"].items()} if status else {}
+            read = sum(rows.get(name, 0) for name in expected)
+            if read and first is None:
+                first = (now, read, server.cpu_seconds())
+            done = read == sum(expected.values()) and status["scores_waiting"] == 0
+            if done and (not scored or rows.get(PREDICTIONS, 0) == expected["departures"]):
+                last = (now, read, server.cpu_seconds())
+                break
+            time.sleep(0.02)
+        if last is None:
+            sys.exit(f"not everything was read within {DEADLINE_S} s: {rows} of {expected}")
+        check(server, routes, arrivals.num_rows)
+        return {"events": last[1] - first[1], "seconds": last[0] - first[0], "cpu_seconds": last[2] - first[2],
+                "peak_rss_bytes": server.peak_rss_bytes()}
+
+
+def check(server, routes, arrivals):
+    """The last epoch is applied a moment after it is counted; then what is served is what the files hold."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if server.route_arrivals(routes, "2014-02-01T00:00:00Z") == arrivals:
+            return
+        time.sleep(0.01)
+    sys.exit(f"the routes' arrivals are {server.route_arrivals(routes, '2014-02-01T00:00:00Z')}, not {arrivals}: the row is void")
+
+
+def serve(bench, folder, sql, expected, until, topics):
+    seconds = 5 if bench.quick else 30
+    departures = events("departures", until)
+    newest = departures.sort_by([("dep_time", "descending")]).slice(0, 2_000)
+    at = pc.max(newest["dep_time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())).as_py()
+    columns = ["origin", "dest", "carrier", "tailnum", "distance", "dep_delay"]
+    lines = "\n".join(json.dumps(row) for row in newest.select(columns).to_pylist())
+    with Server(bench, folder, sql) as server:
+        while True:
+            status = server.status()
+            rows = {name: s["rows"] for name, s in status["sources"].items()} if status else {}
+            if all(rows.get(name, 0) >= count for name, count in expected.items()):
+                break
+            time.sleep(0.1)
+        done = subprocess.run([bench.examples / "exchange_latency", server.address, "delay_features", str(at), str(seconds)],
+                              input=lines, check=True, capture_output=True, text=True)
+        read = json.loads(done.stdout)
+        for share in ("p50", "p90", "p99"):
+            bench.figure("forebay DoExchange", f"one entity, {share}", read[f"{share}_us"], "us")
+        bench.figure("forebay DoExchange", "reads a second, one client", read["reads"] / seconds, "reads/s")
+        bench.goal("single-entity DoExchange read, p50", 200, read["p50_us"], "us", read["p50_us"] <= 200)
+        for rate in (100, 1_000):
+            done = subprocess.run([bench.examples / "event_to_read", bench.kafka, topics["departures"], server.address,
+                                   "delay_features", str(rate), str(seconds)], check=True, capture_output=True, text=True)
+            seen = json.loads(done.stdout)
+            for share in ("p50", "p99"):
+                bench.figure("forebay freshness", f"event to answer at {rate} events/s, {share}", seen[f"{share}_ms"], "ms")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

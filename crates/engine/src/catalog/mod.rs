@@ -1,0 +1,206 @@
+//! The catalog: all applied definitions, checked and compiled. Immutable; applying files makes another one, so that
+//! what runs goes on with the one that it has.
+//!
+//! Texts come from files ([`read_definitions`]) or from a saved [`CatalogState`]; what leaves are compiled views,
+//! services and labels for the pipeline, the reader, the trainer and the monitors. Applying is additive and idempotent:
+//! the same text over the same dependencies is unchanged, any other is a new version, and a new version of a view is a
+//! new id.
+
+mod build;
+mod change;
+mod checks;
+mod files;
+mod references;
+mod state;
+#[cfg(test)]
+mod tests;
+mod wanted;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_core::definition::{DeploymentDef, EntityDef, ModelDef, MonitorDef};
+use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
+use forebay_core::source::SourceDef;
+
+pub use change::{CatalogPlan, Change, ChangeAction};
+pub use files::{DefinitionFile, read_definitions};
+pub use state::{CATALOG_FORMAT, CatalogState, DroppedState, ObjectState};
+
+use crate::error::{EngineError, Result, listed};
+use crate::parse::{ObjectKind, Statement, parse_file};
+use crate::service::Service;
+use crate::session::{Session, on_large_stack};
+use crate::view::View;
+use build::Builder;
+use wanted::net_effect;
+
+/// Kind and name.
+type Key = (ObjectKind, String);
+
+/// A monitor and its label, compiled.
+#[derive(Clone, Debug)]
+pub struct MonitorPlan {
+    /// Its definition.
+    pub def: MonitorDef,
+    /// Its label, if it has one.
+    pub label: Option<Arc<dyn CompiledLabel>>,
+}
+
+/// One applied statement.
+#[derive(Debug)]
+struct Entry {
+    state: ObjectState,
+    statement: Statement,
+}
+
+#[derive(Debug)]
+struct Inner {
+    session: Session,
+    state: CatalogState,
+    entries: BTreeMap<Key, Arc<Entry>>,
+    sources: BTreeMap<String, Arc<SourceDef>>,
+    entities: BTreeMap<String, EntityDef>,
+    views: BTreeMap<String, Arc<dyn CompiledView>>,
+    own_views: BTreeMap<String, Arc<View>>,
+    services: BTreeMap<String, Arc<dyn CompiledService>>,
+    own_services: BTreeMap<String, Arc<Service>>,
+    models: Vec<ModelDef>,
+    deployments: BTreeMap<String, DeploymentDef>,
+    monitors: BTreeMap<String, MonitorPlan>,
+}
+
+impl Inner {
+    fn new(session: Session) -> Self {
+        Self {
+            session,
+            state: CatalogState::empty(),
+            entries: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            entities: BTreeMap::new(),
+            views: BTreeMap::new(),
+            own_views: BTreeMap::new(),
+            services: BTreeMap::new(),
+            own_services: BTreeMap::new(),
+            models: Vec::new(),
+            deployments: BTreeMap::new(),
+            monitors: BTreeMap::new(),
+        }
+    }
+}
+
+/// Definitions, checked and compiled. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    inner: Arc<Inner>,
+}
+
+impl Catalog {
+    /// Without any definition.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { inner: Arc::new(Inner::new(Session::new())) }
+    }
+
+    /// From what [`Self::state`] gave earlier. Ids and versions stay.
+    ///
+    /// # Errors
+    /// Another format, or texts that do not compile (any more).
+    pub fn load(state: &CatalogState) -> Result<Self> {
+        let empty = Self::empty();
+        let inner = on_planner(|| Builder::new(&empty.inner).load(state))?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What to keep, so that [`Self::load`] makes the same catalog again.
+    #[must_use]
+    pub fn state(&self) -> &CatalogState {
+        &self.inner.state
+    }
+
+    /// What applying `files` would change, and the catalog that results. Nothing is applied.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with file, line and column.
+    pub fn plan(&self, files: &[DefinitionFile]) -> Result<CatalogPlan> {
+        let (changes, inner) = on_planner(|| {
+            let mut statements = Vec::new();
+            for file in files {
+                statements.extend(parse_file(&file.path, &file.text)?);
+            }
+            Builder::new(&self.inner).apply(net_effect(statements)?)
+        })?;
+        Ok(CatalogPlan { changes, catalog: Self { inner: Arc::new(inner) } })
+    }
+
+    /// Sources by name.
+    #[must_use]
+    pub fn sources(&self) -> &BTreeMap<String, Arc<SourceDef>> {
+        &self.inner.sources
+    }
+
+    /// Entities by name.
+    #[must_use]
+    pub fn entities(&self) -> &BTreeMap<String, EntityDef> {
+        &self.inner.entities
+    }
+
+    /// Feature views by name.
+    #[must_use]
+    pub fn views(&self) -> &BTreeMap<String, Arc<dyn CompiledView>> {
+        &self.inner.views
+    }
+
+    /// Feature services by name.
+    #[must_use]
+    pub fn services(&self) -> &BTreeMap<String, Arc<dyn CompiledService>> {
+        &self.inner.services
+    }
+
+    /// Model versions, by name and version.
+    #[must_use]
+    pub fn models(&self) -> &[ModelDef] {
+        &self.inner.models
+    }
+
+    /// Deployments by name.
+    #[must_use]
+    pub fn deployments(&self) -> &BTreeMap<String, DeploymentDef> {
+        &self.inner.deployments
+    }
+
+    /// Monitors by name.
+    #[must_use]
+    pub fn monitors(&self) -> &BTreeMap<String, MonitorPlan> {
+        &self.inner.monitors
+    }
+
+    /// The view `name`, for the lowerings.
+    pub(crate) fn view(&self, name: &str) -> Option<&Arc<View>> {
+        self.inner.own_views.get(name)
+    }
+
+    /// The service `name`.
+    ///
+    /// # Errors
+    /// There is none; the text lists the known ones.
+    pub(crate) fn service(&self, name: &str) -> Result<&Arc<Service>> {
+        self.inner.own_services.get(name).ok_or_else(|| {
+            let known = listed(self.inner.own_services.keys());
+            EngineError::NotFound(format!("there is no feature service {name}; known services: {known}"))
+        })
+    }
+
+    /// DataFusion, as the definitions were planned with.
+    pub(crate) fn session(&self) -> &Session {
+        &self.inner.session
+    }
+}
+
+/// Run planning where deep expressions have room.
+fn on_planner<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    match on_large_stack(work) {
+        Ok(result) => result,
+        Err(error) => Err(EngineError::Internal(format!("a thread for planning could not be started: {error}"))),
+    }
+}

@@ -1,0 +1,87 @@
+//! What a catalog writes down: the applied texts with their versions and ids. Everything else follows from the texts
+//! and is compiled again at start. The binary keeps it as JSON; the shape has a format version.
+
+use forebay_core::view::ViewId;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{EngineError, Result};
+use crate::parse::{ObjectKind, Statement, parse_file};
+
+/// Version of the shape of [`CatalogState`].
+pub const CATALOG_FORMAT: u32 = 1;
+
+/// A catalog as data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogState {
+    /// [`CATALOG_FORMAT`].
+    pub format: u32,
+    /// Id of the next view version. Ids are never reused.
+    pub next_view_id: ViewId,
+    /// Objects in the order in which they are built.
+    pub objects: Vec<ObjectState>,
+    /// Dropped names with their last versions, so that no version stands for two definitions.
+    pub dropped: Vec<DroppedState>,
+}
+
+impl CatalogState {
+    /// Of no object.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { format: CATALOG_FORMAT, next_view_id: 1, objects: Vec::new(), dropped: Vec::new() }
+    }
+}
+
+/// One applied definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectState {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name; of a model `name/version`.
+    pub name: String,
+    /// Version of the definition, from 1.
+    pub version: u32,
+    /// Id of a view's version.
+    pub view_id: Option<ViewId>,
+    /// Digest of its text and of what it depends on.
+    pub digest: String,
+    /// Its statement as written.
+    pub text: String,
+    /// File that it came from.
+    pub file: String,
+    /// Line of its first word there.
+    pub line: u64,
+    /// Column of its first word there.
+    pub column: u64,
+}
+
+impl ObjectState {
+    /// The statement again, with the places that it had.
+    pub(crate) fn statement(&self) -> Result<Statement> {
+        let lines = usize::try_from(self.line.saturating_sub(1)).unwrap_or(0);
+        let columns = usize::try_from(self.column.saturating_sub(1)).unwrap_or(0);
+        let text = format!("{}{}{}", "\n".repeat(lines), " ".repeat(columns), self.text);
+        let mut statements = parse_file(&self.file, &text)?;
+        match (statements.pop(), statements.pop()) {
+            (Some(statement), None) if statement.kind == self.kind && statement.name == self.name => Ok(statement),
+            _ => Err(EngineError::Input(format!(
+                "the saved catalog holds another statement than that of {} {}; restore it from a backup, or apply the \
+                 definitions to an empty one",
+                self.kind, self.name
+            ))),
+        }
+    }
+}
+
+/// A name that was dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DroppedState {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+    /// The last version that it had.
+    pub version: u32,
+}

@@ -1,0 +1,457 @@
+//! Catalogs: the shipped definitions, what applying again, changing and dropping does to versions and ids, what a saved
+//! state brings back, and the exact words of refusals.
+
+use std::path::Path;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Float64Array, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+use forebay_core::limits::DEFINITION_FILE_MAX_BYTES;
+use forebay_core::time::{DAY_US, HOUR_US};
+
+use super::*;
+
+const BASE: &str = "
+CREATE SOURCE events (id VARCHAR NOT NULL, k VARCHAR, x DOUBLE, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts)
+    WITH (connector = 'kafka');
+CREATE SOURCE outcomes (id VARCHAR NOT NULL, y BIGINT, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts)
+    WITH (connector = 'kafka');
+CREATE ENTITY e (k VARCHAR);
+CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events;
+CREATE FEATURE VIEW w ENTITY e AS SELECT max(x) OVER (PARTITION BY k ORDER BY ts) AS m FROM events;
+CREATE FEATURE SERVICE s (k VARCHAR, x DOUBLE) AS SELECT t.c, request.x FROM request LEFT JOIN v AS t USING (k);
+CREATE MODEL m VERSION 1 FROM 'models/m/1' FEATURES s;
+CREATE DEPLOYMENT m ON events INTO TOPIC 'p' CARRY (id) ROUTE VERSION 1 WEIGHT 1;
+CREATE MONITOR q ON MODEL m WINDOW INTERVAL '1' DAY LABELS FROM outcomes USING (id) AS y > 15 WITHIN INTERVAL '1' DAY
+    REFERENCE TRAINING SET 'r' ALERT WHEN PSI > 0.2;
+";
+
+fn file(text: impl Into<String>) -> Vec<DefinitionFile> {
+    vec![DefinitionFile { path: "d.sql".into(), text: text.into() }]
+}
+
+fn base() -> Catalog {
+    Catalog::empty().plan(&file(BASE)).unwrap_or_else(|e| panic!("{e}")).catalog
+}
+
+fn apply(catalog: &Catalog, text: &str) -> CatalogPlan {
+    catalog.plan(&file(text)).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+/// Changes as (action, name, version).
+fn summary(plan: &CatalogPlan) -> Vec<(ChangeAction, &str, u32)> {
+    plan.changes.iter().map(|c| (c.action, c.name.as_str(), c.version)).collect()
+}
+
+fn view_id(catalog: &Catalog, name: &str) -> u32 {
+    catalog.views()[name].spec().id
+}
+
+#[test]
+fn the_shipped_definitions_compile() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql/flights");
+    let files = read_definitions(&folder).expect("the folder is there");
+    let plan = Catalog::empty().plan(&files).unwrap_or_else(|e| panic!("{e}"));
+    assert!(plan.changes.iter().all(|c| c.action == ChangeAction::Create && c.version == 1));
+    let catalog = plan.catalog;
+    let views: Vec<&str> = catalog.views().keys().map(String::as_str).collect();
+    assert_eq!(views, ["aircraft_recent", "airport_traffic", "carrier_punctuality", "origin_weather", "route_history"]);
+    let traffic = catalog.views()["airport_traffic"].spec();
+    assert_eq!((traffic.partials.len(), traffic.filters, traffic.ttl_us), (5, 1, Some(2 * DAY_US)));
+    assert_eq!(catalog.views()["route_history"].spec().retention_us(), None);
+    let service = catalog.services()["delay_features"].spec();
+    assert_eq!((service.views.len(), service.features.len()), (5, 33));
+    assert_eq!(service.features[1].name, "distance_miles");
+    assert_eq!(service.features[1].data_type, DataType::Float64);
+    assert_eq!(catalog.models()[0].path, "models/late_arrival/1");
+    assert_eq!(catalog.deployments()["late_arrival"].sticky_by, ["carrier"]);
+    assert!(catalog.monitors()["late_arrival_quality"].label.is_some());
+
+    let again = catalog.plan(&files).expect("the same files");
+    assert!(again.changes.iter().all(|c| c.action == ChangeAction::Unchanged));
+    assert_eq!(again.changes.len(), 3 + 4 + 5 + 1 + 1 + 1 + 1);
+    assert_eq!(again.catalog.state(), catalog.state());
+    assert!(Arc::ptr_eq(&again.catalog.views()["airport_traffic"], &catalog.views()["airport_traffic"]));
+}
+
+#[test]
+fn statements_may_stand_in_any_order() {
+    let mut statements: Vec<&str> = BASE.split_inclusive(';').collect();
+    statements.reverse();
+    let reversed = apply(&Catalog::empty(), &statements.concat()).catalog;
+    let digests = |catalog: &Catalog| -> Vec<(String, String)> {
+        catalog.state().objects.iter().map(|o| (o.name.clone(), o.digest.clone())).collect()
+    };
+    assert_eq!(digests(&reversed), digests(&base()));
+}
+
+#[test]
+fn an_unchanged_text_is_unchanged_whatever_its_layout() {
+    let catalog = base();
+    let plan = apply(&catalog, "create or replace entity E (\n k varchar -- the key\n)");
+    assert_eq!(summary(&plan), [(ChangeAction::Unchanged, "e", 1)]);
+    assert_eq!(plan.catalog.state(), catalog.state());
+    assert!(apply(&catalog, " -- nothing").changes.is_empty());
+}
+
+#[test]
+fn a_changed_view_gets_a_version_and_an_id_and_takes_its_readers_with_it() {
+    let catalog = base();
+    assert_eq!((view_id(&catalog, "v"), view_id(&catalog, "w")), (1, 2));
+    let text = "CREATE FEATURE VIEW v ENTITY e AS SELECT sum(x) OVER (PARTITION BY k ORDER BY ts) AS c FROM events";
+    let plan = apply(&catalog, text);
+    assert_eq!(
+        summary(&plan),
+        [
+            (ChangeAction::Replace, "v", 2),
+            (ChangeAction::Replace, "s", 2),
+            (ChangeAction::Replace, "m/1", 2),
+            (ChangeAction::Replace, "m", 2),
+        ]
+    );
+    assert_eq!(plan.changes[0].note, "its text changes");
+    assert_eq!(plan.changes[1].note, "feature view v changes");
+    assert!(plan.changes[0].before.as_ref().is_some_and(|sql| sql.contains("count(*)")));
+    assert_eq!(plan.changes[0].after.as_deref(), Some(text));
+    let next = &plan.catalog;
+    assert_eq!((view_id(next, "v"), view_id(next, "w"), next.state().next_view_id), (3, 2, 4));
+    assert_eq!(next.views()["v"].spec().version, 2);
+    let service = next.services()["s"].spec();
+    assert_eq!((service.version, service.views[0].view.id), (2, 3));
+    assert_ne!(service.fingerprint, catalog.services()["s"].spec().fingerprint);
+    assert_ne!(next.views()["v"].spec().digest, catalog.views()["v"].spec().digest);
+    assert_eq!(view_id(&catalog, "v"), 1, "the catalog before is as it was");
+    let back = apply(next, BASE);
+    assert_eq!(view_id(&back.catalog, "v"), 4, "the old text is a new version too");
+}
+
+#[test]
+fn a_changed_source_makes_new_versions_of_its_views() {
+    let catalog = base();
+    let wider = "CREATE SOURCE events (id VARCHAR NOT NULL, k VARCHAR, x DOUBLE, more BIGINT, ts TIMESTAMP NOT NULL, \
+                 WATERMARK FOR ts AS ts) WITH (connector = 'kafka')";
+    let plan = apply(&catalog, wider);
+    let replaced: Vec<&str> = plan.changes.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(replaced, ["events", "v", "w", "s", "m/1", "m"]);
+    assert_eq!(plan.changes[1].note, "source events changes");
+    assert_eq!((view_id(&plan.catalog, "v"), view_id(&plan.catalog, "w")), (3, 4));
+    let narrower = wider.replace("x DOUBLE, ", "");
+    let error = catalog.plan(&file(narrower)).expect_err("w reads x");
+    assert!(
+        error.to_string().starts_with(
+            "d.sql:8:46: feature view w: there is no column x; known: events.id, events.k, events.more, events.ts"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_saved_state_brings_back_the_same_catalog() {
+    let catalog = apply(&base(), "DROP FEATURE VIEW w").catalog;
+    let json = serde_json::to_string(catalog.state()).expect("plain data");
+    let state: CatalogState = serde_json::from_str(&json).expect("its own text");
+    let loaded = Catalog::load(&state).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(loaded.state(), catalog.state());
+    assert_eq!(loaded.views()["v"].spec(), catalog.views()["v"].spec());
+    assert_eq!(loaded.services()["s"].spec(), catalog.services()["s"].spec());
+    assert_eq!(loaded.models(), catalog.models());
+    assert_eq!(loaded.deployments(), catalog.deployments());
+    assert_eq!(loaded.monitors()["q"].def, catalog.monitors()["q"].def);
+    assert!(apply(&loaded, BASE).changes.iter().all(|c| c.name == "w" || c.action == ChangeAction::Unchanged));
+
+    let other = CatalogState { format: 2, ..state.clone() };
+    let error = Catalog::load(&other).expect_err("another format");
+    assert_eq!(
+        error.to_string(),
+        "the saved catalog has format 2, this program reads 1; use the version that wrote it"
+    );
+    let mut damaged = state;
+    damaged.objects[0].text = "CREATE ENTITY other (k VARCHAR)".into();
+    assert!(Catalog::load(&damaged).expect_err("another statement").to_string().contains("restore it from a backup"));
+    assert!(serde_json::from_str::<CatalogState>(&json.replacen("\"format\"", "\"shape\"", 1)).is_err());
+}
+
+#[test]
+fn a_dropped_name_never_reuses_a_version_or_an_id() {
+    let catalog = base();
+    let plan = apply(&catalog, "DROP FEATURE VIEW w; DROP ENTITY IF EXISTS nothing");
+    assert_eq!(summary(&plan), [(ChangeAction::Drop, "w", 1)]);
+    assert!(!plan.catalog.views().contains_key("w"));
+    let again = apply(&plan.catalog, BASE);
+    assert_eq!((view_id(&again.catalog, "w"), again.catalog.views()["w"].spec().version), (3, 2));
+    let all = apply(
+        &catalog,
+        "DROP SOURCE events; DROP MONITOR q; DROP DEPLOYMENT m; DROP MODEL m VERSION 1; DROP FEATURE SERVICE s;
+         DROP FEATURE VIEW v; DROP FEATURE VIEW w; DROP ENTITY e; DROP SOURCE outcomes",
+    );
+    assert_eq!(all.changes.len(), 9);
+    assert_eq!(all.changes[0].name, "q", "what depends goes first");
+    assert!(all.catalog.state().objects.is_empty() && all.catalog.sources().is_empty());
+}
+
+#[test]
+fn the_last_statement_of_a_name_counts() {
+    let catalog = base();
+    let plan = apply(
+        &catalog,
+        "CREATE ENTITY n (k VARCHAR); CREATE OR REPLACE ENTITY n (k BIGINT); CREATE ENTITY gone (k VARCHAR); DROP \
+         ENTITY gone",
+    );
+    assert_eq!(summary(&plan), [(ChangeAction::Create, "n", 1)]);
+    assert_eq!(plan.catalog.entities()["n"].key[0].data_type, DataType::Int64);
+    let same = apply(&catalog, "DROP ENTITY e; CREATE ENTITY e (k VARCHAR)");
+    assert_eq!(summary(&same), [(ChangeAction::Unchanged, "e", 1)]);
+}
+
+/// Text over the base, and the error that it gives.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "CREATE ENTITY n (k VARCHAR);\nCREATE ENTITY n (k BIGINT)",
+        "d.sql:2:1: entity n is defined twice, first at d.sql:1:1; drop one of them or write CREATE OR REPLACE",
+    ),
+    ("DROP ENTITY nothing", "d.sql:1:1: entity nothing: it does not exist; known: e; write DROP .. IF EXISTS"),
+    ("DROP SOURCE events", "d.sql:1:1: source events: feature view v depends on it; drop that too, or change it first"),
+    (
+        "DROP FEATURE VIEW v",
+        "d.sql:1:1: feature view v: feature service s depends on it; drop that too, or change it \
+    first",
+    ),
+    ("DROP MODEL m VERSION 1", "d.sql:1:1: model m/1: deployment m depends on it; drop that too, or change it first"),
+    (
+        "DROP DEPLOYMENT m",
+        "d.sql:12:1: monitor q: no deployment serves model m, so that no label can meet a prediction; create one",
+    ),
+    (
+        "CREATE FEATURE VIEW n ENTITY nobody AS SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events",
+        "d.sql:1:1: feature view n: there is no entity nobody; known: e",
+    ),
+    (
+        "CREATE FEATURE VIEW n ENTITY e AS SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM v",
+        "d.sql:1:95: feature view n: there is no source v; known: events, outcomes",
+    ),
+    (
+        "CREATE FEATURE VIEW request ENTITY e AS SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events",
+        "d.sql:1:1: feature view request: services read the request by this name; give the view another one",
+    ),
+    (
+        "CREATE MODEL n VERSION 1 FROM 'x' FEATURES nothing",
+        "d.sql:1:1: model n/1: there is no feature service nothing; known: s",
+    ),
+    (
+        "CREATE DEPLOYMENT n USING MODEL m ON events INTO TOPIC 'n' ROUTE VERSION 2 WEIGHT 1",
+        "d.sql:1:1: deployment n: there is no model m/2; known: m/1",
+    ),
+    (
+        "CREATE DEPLOYMENT n USING MODEL m ON outcomes INTO TOPIC 'n' ROUTE VERSION 1 WEIGHT 1",
+        "d.sql:1:1: deployment n: source outcomes has no request column k; it has: id, y, ts",
+    ),
+    (
+        "CREATE DEPLOYMENT n USING MODEL m ON events INTO TOPIC 'n' CARRY (nothing) ROUTE VERSION 1 WEIGHT 1",
+        "d.sql:1:1: deployment n: source events has no column to carry nothing; it has: id, k, x, ts",
+    ),
+    (
+        "CREATE DEPLOYMENT n USING MODEL m ON events INTO TOPIC 'n' CARRY (id, id) ROUTE VERSION 1 WEIGHT 1",
+        "d.sql:1:1: deployment n: column id is carried twice; name it once",
+    ),
+    (
+        "CREATE DEPLOYMENT n USING MODEL m ON events INTO TOPIC 'n' STICKY BY (x) ROUTE VERSION 1 WEIGHT 1",
+        "d.sql:1:1: deployment n: it cannot stick by x: DOUBLE has no one equality; name another column",
+    ),
+    (
+        "CREATE DEPLOYMENT n USING MODEL m ON events INTO TOPIC 'events' ROUTE VERSION 1 WEIGHT 1",
+        "d.sql:1:1: deployment n: it would read its own predictions from topic events; name another topic",
+    ),
+    (
+        "CREATE DEPLOYMENT n USING MODEL m ON events INTO TOPIC 'p.shadow' ROUTE VERSION 1 WEIGHT 1",
+        "d.sql:1:1: deployment n: deployment m writes into topic p too; give each its own",
+    ),
+    (
+        "CREATE DEPLOYMENT n USING MODEL m ON events INTO TOPIC 'p q' ROUTE VERSION 1 WEIGHT 1",
+        "d.sql:1:1: deployment n: 'p q' is no topic: use 1 to 242 letters, digits, dots, underscores, hyphens",
+    ),
+    (
+        "CREATE FEATURE SERVICE o (k VARCHAR) AS SELECT t.c FROM request LEFT JOIN v AS t USING (k);
+         CREATE MODEL m VERSION 2 FROM 'x' FEATURES o;
+         CREATE DEPLOYMENT n USING MODEL m ON events INTO TOPIC 'n' ROUTE VERSION 1 WEIGHT 1, VERSION 2 WEIGHT 1",
+        "d.sql:3:10: deployment n: version 1 reads feature service s, version 2 reads o; make a deployment for each",
+    ),
+    (
+        "CREATE FEATURE SERVICE o (k BIGINT) AS SELECT request.k FROM request;
+         CREATE MODEL o VERSION 1 FROM 'x' FEATURES o; CREATE DEPLOYMENT o ON events INTO TOPIC 'o' ROUTE VERSION 1 \
+         WEIGHT 1",
+        "d.sql:2:56: deployment o: request column k of feature service o is Int64, in source events it is Utf8; \
+         declare both alike",
+    ),
+    (
+        "CREATE FEATURE SERVICE o (x DOUBLE NOT NULL) AS SELECT request.x FROM request;
+         CREATE MODEL o VERSION 1 FROM 'x' FEATURES o; CREATE DEPLOYMENT o ON events INTO TOPIC 'o' ROUTE VERSION 1 \
+         WEIGHT 1",
+        "d.sql:2:56: deployment o: request column x of feature service o is NOT NULL, in source events it may be NULL; \
+         declare both alike",
+    ),
+    (
+        "CREATE MONITOR n ON MODEL z WINDOW INTERVAL '1' DAY REFERENCE TRAINING SET 'r' ALERT WHEN PSI > 1",
+        "d.sql:1:1: monitor n: there is no model z; known models: m",
+    ),
+    (
+        "CREATE MONITOR n ON MODEL m WINDOW INTERVAL '1' DAY LABELS FROM outcomes USING (y) AS y > 1 WITHIN INTERVAL \
+         '1' DAY
+         REFERENCE TRAINING SET 'r' ALERT WHEN PSI > 1",
+        "d.sql:1:1: monitor n: deployment m does not carry y, by which labels join; write CARRY (y)",
+    ),
+    (
+        "CREATE MONITOR n ON MODEL m WINDOW INTERVAL '1' DAY LABELS FROM outcomes USING (id) AS y + 1 WITHIN INTERVAL \
+         '1' DAY
+         REFERENCE TRAINING SET 'r' ALERT WHEN PSI > 1",
+        "d.sql:1:88: monitor n: a label is true or false, this one is Int64; compare it: expression > number",
+    ),
+    (
+        "CREATE MONITOR n ON MODEL m WINDOW INTERVAL '1' DAY LABELS FROM outcomes USING (id) AS z > 1 WITHIN INTERVAL \
+         '1' DAY
+         REFERENCE TRAINING SET 'r' ALERT WHEN PSI > 1",
+        "d.sql:1:88: monitor n: there is no column z; known: outcomes.id, outcomes.y, outcomes.ts",
+    ),
+    (
+        "CREATE MONITOR n ON MODEL m WINDOW INTERVAL '1' DAY LABELS FROM outcomes USING (id) AS max(y) > 1 WITHIN \
+         INTERVAL '1' DAY
+         REFERENCE TRAINING SET 'r' ALERT WHEN PSI > 1",
+        "d.sql:1:88: monitor n: a label is an expression over one row of its source, without aggregates",
+    ),
+    (
+        "CREATE MONITOR n ON MODEL m WINDOW INTERVAL '1' DAY LABELS FROM nowhere USING (id) AS y > 1 WITHIN INTERVAL \
+         '1' DAY
+         REFERENCE TRAINING SET 'r' ALERT WHEN PSI > 1",
+        "d.sql:1:1: monitor n: there is no source nowhere; known: events, outcomes",
+    ),
+];
+
+#[test]
+fn bad_definitions_are_refused_with_their_place_and_a_remedy() {
+    let catalog = base();
+    let outcome = |text: &str| catalog.plan(&file(text)).map_or_else(|e| e.to_string(), |_| "it is taken".to_owned());
+    let wrong: Vec<_> = REFUSED
+        .iter()
+        .map(|(text, wanted)| (text, outcome(text), wanted))
+        .filter(|(_, found, wanted)| found != *wanted)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_label_is_evaluated_on_decoded_and_on_archived_rows() {
+    let catalog = base();
+    let label = catalog.monitors()["q"].label.clone().expect("it has one");
+    let batch = |names: [&str; 2]| {
+        let fields = [Field::new(names[0], DataType::Int64, true), Field::new(names[1], DataType::Float64, true)];
+        let y = Int64Array::from(vec![Some(16), Some(15), None]);
+        let other = Float64Array::from(vec![0.0, 1.0, 2.0]);
+        RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), vec![Arc::new(y), Arc::new(other)])
+            .expect("well formed")
+    };
+    let values = label.evaluate(&batch(["y", "z"])).expect("evaluates");
+    assert_eq!(values.iter().collect::<Vec<_>>(), [Some(true), Some(false), None]);
+    assert_eq!(
+        label.evaluate(&batch(["z", "x"])).expect_err("no y").to_string(),
+        "column y of source outcomes is missing"
+    );
+    let mistyped = label.evaluate(&batch(["z", "y"])).expect_err("y is DOUBLE").to_string();
+    assert_eq!(mistyped, "column y of source outcomes is Int64, not Float64");
+    assert_eq!(values.len(), 3);
+}
+
+#[test]
+fn a_fold_of_the_shipped_traffic_view_counts_what_its_text_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql/flights");
+    let catalog = Catalog::empty().plan(&read_definitions(&folder).expect("there")).expect("compiles").catalog;
+    let source = &catalog.sources()["departures"];
+    let fields = source.schema();
+    let columns: Vec<arrow_array::ArrayRef> = fields
+        .fields()
+        .iter()
+        .map(|field| match field.name().as_str() {
+            "dep_delay" => Arc::new(Float64Array::from(vec![Some(20.0), Some(15.0), None])) as arrow_array::ArrayRef,
+            "dep_time" => Arc::new(
+                arrow_array::TimestampMicrosecondArray::from(vec![HOUR_US, 2 * HOUR_US, 3 * HOUR_US])
+                    .with_timezone("UTC"),
+            ),
+            "tailnum" => Arc::new(arrow_array::StringArray::from(vec![Some("N1"), None, Some("N2")])),
+            _ if field.data_type() == &DataType::Utf8 => Arc::new(arrow_array::StringArray::from(vec!["JFK"; 3])),
+            _ => arrow_array::new_null_array(field.data_type(), 3),
+        })
+        .collect();
+    let rows = RecordBatch::try_new(fields, columns).expect("as declared");
+    let traffic = catalog.views()["airport_traffic"].fold(&rows).expect("folds");
+    assert_eq!(traffic.filters[0].iter().collect::<Vec<_>>(), [Some(true), Some(false), None]);
+    assert_eq!(traffic.source_rows, [0, 1, 2]);
+    let aircraft = catalog.views()["aircraft_recent"].fold(&rows).expect("folds");
+    assert_eq!(aircraft.source_rows, [0, 2]);
+    assert_eq!(aircraft.keys[0].as_string::<i32>().value(1), "N2");
+}
+
+#[test]
+fn folders_are_read_by_name_and_errors_name_the_path() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let missing = folder.path().join("nothing");
+    let error = read_definitions(&missing).expect_err("no folder").to_string();
+    assert_eq!(error, format!("cannot read {}; check that it exists and is readable", missing.display()));
+    assert!(read_definitions(folder.path()).is_err(), "no file");
+    std::fs::write(folder.path().join("b.sql"), "two").expect("written");
+    std::fs::write(folder.path().join("a.sql"), "one").expect("written");
+    std::fs::write(folder.path().join("c.txt"), "no").expect("written");
+    let texts: Vec<String> = read_definitions(folder.path()).expect("two").into_iter().map(|f| f.text).collect();
+    assert_eq!(texts, ["one", "two"]);
+    std::fs::write(folder.path().join("d.sql"), [0xFF, 0xFE]).expect("written");
+    assert!(read_definitions(folder.path()).is_err(), "no UTF-8");
+    std::fs::write(folder.path().join("d.sql"), "é".repeat(DEFINITION_FILE_MAX_BYTES)).expect("written");
+    let files = read_definitions(folder.path()).expect("cut");
+    let error = Catalog::empty().plan(&files[2..]).expect_err("too long");
+    assert!(error.to_string().contains("DEFINITION_FILE_MAX_BYTES"), "{error}");
+}
+
+#[test]
+fn changes_and_states_are_json_with_stable_names() {
+    let plan = apply(&Catalog::empty(), "CREATE ENTITY e (k VARCHAR)");
+    let json = serde_json::to_string(&plan.changes).expect("plain data");
+    let wanted = concat!(
+        r#"[{"action":"create","kind":"entity","name":"e","version":1,"before":null,"#,
+        r#""after":"CREATE ENTITY e (k VARCHAR)","note":"it is new"}]"#
+    );
+    assert_eq!(json, wanted);
+    let state = serde_json::to_value(plan.catalog.state()).expect("plain data");
+    assert_eq!(state["format"], 1);
+    assert_eq!(state["objects"][0]["file"], "d.sql");
+}
+
+#[test]
+fn zz_speed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql/flights");
+    let catalog = Catalog::empty().plan(&read_definitions(&folder).expect("there")).expect("compiles").catalog;
+    let source = &catalog.sources()["departures"];
+    let fields = source.schema();
+    let n = 8192usize;
+    let columns: Vec<arrow_array::ArrayRef> = fields
+        .fields()
+        .iter()
+        .map(|field| match field.name().as_str() {
+            "dep_delay" => Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64))) as arrow_array::ArrayRef,
+            "dep_time" => Arc::new(arrow_array::TimestampMicrosecondArray::from_iter_values(0..n as i64).with_timezone("UTC")),
+            "tailnum" => Arc::new(arrow_array::StringArray::from_iter((0..n).map(|i| (i % 50 != 0).then(|| format!("N{i}"))))),
+            _ if field.data_type() == &DataType::Utf8 => Arc::new(arrow_array::StringArray::from_iter_values((0..n).map(|i| format!("J{i}")))),
+            _ => arrow_array::new_null_array(field.data_type(), n),
+        })
+        .collect();
+    let rows = RecordBatch::try_new(fields, columns).expect("as declared");
+    for name in ["airport_traffic", "aircraft_recent"] {
+        let view = &catalog.views()[name];
+        let start = std::time::Instant::now();
+        for _ in 0..200 { view.fold(&rows).expect("folds"); }
+        eprintln!("{name}: {:?} a batch of {n}", start.elapsed() / 200);
+    }
+    let service = &catalog.services()["delay_features"];
+    let schema = Schema::new(service.spec().request.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect::<Vec<_>>());
+    let one = RecordBatch::try_new(Arc::new(schema.clone()), schema.fields().iter().map(|f| arrow_array::new_null_array(f.data_type(), 1)).collect()).expect("r");
+    let views: Vec<Vec<arrow_array::ArrayRef>> = service.views().iter().map(|v| v.features().fields().iter().map(|f| arrow_array::new_null_array(f.data_type(), 1)).collect()).collect();
+    let start = std::time::Instant::now();
+    for _ in 0..2000 { service.finish(&one, &views).expect("finishes"); }
+    eprintln!("finish: {:?} a row", start.elapsed() / 2000);
+}

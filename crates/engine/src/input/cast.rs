@@ -1,0 +1,83 @@
+//! One column brought to its declared type, if every value survives. Files come from many writers: narrower or wider
+//! integers, other layouts of text, timestamps of any unit, naive ones (which are UTC).
+//!
+//! A value that does not fit is an error, never a NULL.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowTimestampType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
+};
+use arrow_array::{Array, ArrayRef, PrimitiveArray, TimestampMicrosecondArray};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::{ArrowError, DataType, TimeUnit};
+use forebay_core::time::{Micros, timestamp_type};
+
+/// `array` as `to`; else what is in the way, as the end of a sentence.
+pub(super) fn conform(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
+    let from = array.data_type();
+    if from == to {
+        return Ok(Arc::clone(array));
+    }
+    if matches!(from, DataType::Timestamp(..)) && matches!(to, DataType::Timestamp(TimeUnit::Microsecond, _)) {
+        let micros = micros(array).map_err(|e| format!("; {e}"))?;
+        return Ok(Arc::new(micros.with_data_type(to.clone())));
+    }
+    if !admitted(from, to) {
+        return Err(String::new());
+    }
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, to, &options).map_err(|e| format!("; {e}"))
+}
+
+fn admitted(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Null, _) => true,
+        (DataType::Dictionary(_, values), _) => values.as_ref() == to || admitted(values, to),
+        (_, DataType::Utf8) => matches!(from, DataType::LargeUtf8 | DataType::Utf8View),
+        (_, DataType::Float64) => matches!(from, DataType::Float16 | DataType::Float32) || from.is_integer(),
+        // A value that does not fit fails the cast.
+        (_, DataType::Int64 | DataType::Int32) => from.is_integer(),
+        _ => false,
+    }
+}
+
+/// Any timestamps as microseconds in UTC. What is finer is rounded down, before 1970 too.
+pub(super) fn micros(array: &ArrayRef) -> Result<TimestampMicrosecondArray, ArrowError> {
+    let scaled = match array.data_type() {
+        DataType::Timestamp(TimeUnit::Second, _) => scale::<TimestampSecondType>(array, 1_000_000)?,
+        DataType::Timestamp(TimeUnit::Millisecond, _) => scale::<TimestampMillisecondType>(array, 1_000)?,
+        DataType::Timestamp(TimeUnit::Microsecond, _) => array.as_primitive::<TimestampMicrosecondType>().clone(),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            array.as_primitive::<TimestampNanosecondType>().unary(|nanos| nanos.div_euclid(1_000))
+        }
+        other => return Err(ArrowError::CastError(format!("{other} is no timestamp"))),
+    };
+    Ok(scaled.with_data_type(timestamp_type()))
+}
+
+fn scale<T: ArrowTimestampType>(
+    array: &ArrayRef,
+    factor: Micros,
+) -> Result<PrimitiveArray<TimestampMicrosecondType>, ArrowError> {
+    array.as_primitive::<T>().try_unary(|value| {
+        value
+            .checked_mul(factor)
+            .ok_or_else(|| ArrowError::ArithmeticOverflow(format!("timestamp {value} is out of range in microseconds")))
+    })
+}
+
+/// The SQL name of a column type, for messages.
+pub(super) fn sql_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 => "VARCHAR".to_owned(),
+        DataType::Float64 => "DOUBLE".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::Int32 => "INTEGER".to_owned(),
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Timestamp(..) => "TIMESTAMP".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,164 @@
+//! Clauses that several statements share: column lists with our types, option lists, and the head of every statement
+//! (`CREATE [OR REPLACE] kind name`, `DROP kind [IF EXISTS] name`).
+
+use arrow_schema::DataType;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use forebay_core::source::Column;
+use forebay_core::time::timestamp_type;
+
+use super::cursor::{Cursor, source_slice};
+use super::statement::{Definition, ObjectKind, Statement, canonical_text};
+use crate::error::{EngineError, Result};
+
+const STATEMENTS: &str = "CREATE SOURCE, CREATE ENTITY, CREATE FEATURE VIEW, CREATE FEATURE SERVICE, CREATE MODEL, \
+                          CREATE DEPLOYMENT, CREATE MONITOR or DROP";
+
+impl Cursor<'_> {
+    /// One whole statement.
+    pub(super) fn statement(mut self) -> Result<Statement> {
+        let at = self.here();
+        let create = self.take_word("CREATE");
+        if !create && !self.take_word("DROP") {
+            return self.expected(&format!("{STATEMENTS} (queries, SHOW and EXPLAIN are no definitions)"));
+        }
+        let or_replace = create && self.take_word("OR") && {
+            self.expect_words(&["REPLACE"])?;
+            true
+        };
+        let kind = self.object_kind()?;
+        let if_exists = !create && self.take_word("IF") && {
+            self.expect_words(&["EXISTS"])?;
+            true
+        };
+        let mut name = self.name(&format!("the name of the {kind}"))?;
+        let definition = if create {
+            let definition = self.definition(kind, &name)?;
+            if let Definition::Model(model) = &definition {
+                name = format!("{name}/{}", model.version);
+            }
+            definition
+        } else {
+            if kind == ObjectKind::Model {
+                self.expect_words(&["VERSION"])?;
+                name = format!("{name}/{}", self.whole_number("the model's version")?);
+            }
+            Definition::Drop { if_exists }
+        };
+        self.end()?;
+        let text = match (self.all_tokens().first(), self.all_tokens().last()) {
+            (Some(first), Some(last)) => source_slice(self.text, first.span.start, last.span.end).to_owned(),
+            _ => String::new(),
+        };
+        Ok(Statement {
+            kind,
+            name,
+            at,
+            or_replace,
+            text,
+            canonical: canonical_text(self.all_tokens(), or_replace),
+            definition,
+        })
+    }
+
+    fn object_kind(&mut self) -> Result<ObjectKind> {
+        if self.take_word("FEATURE") {
+            return if self.take_word("VIEW") {
+                Ok(ObjectKind::View)
+            } else if self.take_word("SERVICE") {
+                Ok(ObjectKind::Service)
+            } else {
+                self.expected("VIEW or SERVICE")
+            };
+        }
+        let kinds = [
+            ("SOURCE", ObjectKind::Source),
+            ("ENTITY", ObjectKind::Entity),
+            ("MODEL", ObjectKind::Model),
+            ("DEPLOYMENT", ObjectKind::Deployment),
+            ("MONITOR", ObjectKind::Monitor),
+        ];
+        for (word, kind) in kinds {
+            if self.take_word(word) {
+                return Ok(kind);
+            }
+        }
+        self.expected(STATEMENTS)
+    }
+
+    fn definition(&mut self, kind: ObjectKind, name: &str) -> Result<Definition> {
+        Ok(match kind {
+            ObjectKind::Source => Definition::Source(self.source(name)?),
+            ObjectKind::Entity => Definition::Entity(self.entity(name)?),
+            ObjectKind::View => Definition::View(self.view()?),
+            ObjectKind::Service => Definition::Service(self.service()?),
+            ObjectKind::Model => Definition::Model(self.model(name)?),
+            ObjectKind::Deployment => Definition::Deployment(self.deployment(name)?),
+            ObjectKind::Monitor => self.monitor(name)?,
+        })
+    }
+
+    /// `name TYPE [NOT NULL | NULL]`.
+    pub(super) fn column(&mut self) -> Result<Column> {
+        let name = self.name("a column's name")?;
+        let data_type = self.data_type(&name)?;
+        let nullable = if self.take_word("NOT") {
+            self.expect_words(&["NULL"])?;
+            false
+        } else {
+            self.take_word("NULL");
+            true
+        };
+        Ok(Column { name, data_type, nullable })
+    }
+
+    fn data_type(&mut self, column: &str) -> Result<DataType> {
+        const TYPES: &str = "VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN or TIMESTAMP";
+        let Token::Word(word) = self.peek() else { return self.expected(&format!("the type of column {column}")) };
+        let data_type = match word.value.to_ascii_uppercase().as_str() {
+            "VARCHAR" | "TEXT" | "STRING" => DataType::Utf8,
+            "DOUBLE" => DataType::Float64,
+            "BIGINT" => DataType::Int64,
+            "INTEGER" | "INT" => DataType::Int32,
+            "BOOLEAN" | "BOOL" => DataType::Boolean,
+            "TIMESTAMP" => timestamp_type(),
+            other => {
+                return Err(self.syntax(format!("column {column}: type {other} is not supported; write {TYPES}")));
+            }
+        };
+        self.take_word(&word.value.clone());
+        if data_type == DataType::Float64 {
+            self.take_word("PRECISION");
+        }
+        if self.peek() == &Token::LParen {
+            return Err(self.syntax(format!("column {column}: types have no length here; write {TYPES}")));
+        }
+        Ok(data_type)
+    }
+
+    /// `WITH (key = 'value', ..)`, where it stands; unknown and repeated keys are refused.
+    pub(super) fn options(&mut self, known: &[&str]) -> Result<Vec<(String, String)>> {
+        if !self.take_word("WITH") {
+            return Ok(Vec::new());
+        }
+        let mut options: Vec<(String, String)> = Vec::new();
+        self.list(|cursor| {
+            let at = cursor.here();
+            let key = cursor.name("an option's name")?;
+            if !known.contains(&key.as_str()) {
+                let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
+                return Err(EngineError::Syntax {
+                    at,
+                    message: format!("unknown option {key}; known options: {known}"),
+                });
+            }
+            if options.iter().any(|(k, _)| *k == key) {
+                return Err(EngineError::Syntax { at, message: format!("option {key} is given twice; give it once") });
+            }
+            cursor.expect(&Token::Eq)?;
+            let value = cursor.string(&format!("the value of option {key}"))?;
+            options.push((key, value));
+            Ok(())
+        })?;
+        Ok(options)
+    }
+}

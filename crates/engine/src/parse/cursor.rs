@@ -1,0 +1,333 @@
+//! A place in one statement's tokens, and the small steps that every clause takes: a word, a name, a list, a literal,
+//! an interval. Errors say what was expected, what stands there, and where. Wraps DataFusion's parser, which takes over
+//! for queries and expressions.
+
+use datafusion::sql::parser::DFParserBuilder;
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location as Position, Span, Token, TokenWithSpan};
+use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
+
+use super::statement::QueryText;
+use super::{DIALECT, lower_first};
+use crate::error::{EngineError, Location, Result};
+
+/// `position` in `file`.
+pub(crate) fn location(file: &str, position: Position) -> Location {
+    Location { file: file.to_owned(), line: position.line, column: position.column }
+}
+
+/// The text between two positions (the end is exclusive, as the tokenizer has it).
+pub(super) fn source_slice(text: &str, start: Position, end: Position) -> &str {
+    text.get(byte_offset(text, start)..byte_offset(text, end)).unwrap_or_default()
+}
+
+fn byte_offset(text: &str, position: Position) -> usize {
+    let mut offset = 0;
+    for _ in 1..position.line {
+        match text.get(offset..).and_then(|rest| rest.find('\n')) {
+            Some(newline) => offset += newline + 1,
+            None => return text.len(),
+        }
+    }
+    let columns = usize::try_from(position.column.saturating_sub(1)).unwrap_or(usize::MAX);
+    text.get(offset..).and_then(|rest| rest.char_indices().nth(columns)).map_or(text.len(), |(i, _)| offset + i)
+}
+
+/// The query in `body`, all of it.
+pub(crate) fn parse_query(body: &QueryText) -> Result<ast::Query> {
+    let mut cursor = Cursor::new(&body.file, "", body.tokens.clone());
+    let query = cursor.parser.parse_query().map_err(|e| cursor.parser_error(&e))?;
+    cursor.end()?;
+    Ok(*query)
+}
+
+/// `SELECT (expression) AS label FROM source`: so an expression is planned by the rules of a query.
+pub(crate) fn label_query(expression: &QueryText, source: &str) -> Result<ast::Query> {
+    let span = |token: Option<&TokenWithSpan>| token.map_or_else(Span::empty, |t| t.span);
+    let (start, end) = (span(expression.tokens.first()), span(expression.tokens.last()));
+    let at = |span: Span| move |token: Token| TokenWithSpan { token, span };
+    let head = [Token::make_keyword("SELECT"), Token::LParen].map(at(start));
+    let tail = [
+        Token::RParen,
+        Token::make_keyword("AS"),
+        Token::make_word("label", None),
+        Token::make_keyword("FROM"),
+        Token::make_word(source, Some('"')),
+    ]
+    .map(at(end));
+    let tokens = head.into_iter().chain(expression.tokens.iter().cloned()).chain(tail).collect();
+    parse_query(&QueryText { file: expression.file.clone(), tokens })
+}
+
+/// See the module.
+pub(crate) struct Cursor<'a> {
+    pub(super) file: &'a str,
+    pub(super) text: &'a str,
+    tokens: Vec<TokenWithSpan>,
+    pub(super) parser: Parser<'static>,
+}
+
+impl<'a> Cursor<'a> {
+    /// At the start of `tokens`, which stand in `text` of `file`.
+    pub(crate) fn new(file: &'a str, text: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
+        let parser = DFParserBuilder::new(tokens.clone())
+            .with_dialect(&DIALECT)
+            .build()
+            .expect("tokens are given, so that nothing is tokenized, and the recursion limit is not zero")
+            .parser;
+        Self { file, text, tokens, parser }
+    }
+
+    /// Tokens from number `start` to number `end`, and all of them.
+    pub(super) fn tokens(&self, start: usize, end: usize) -> &[TokenWithSpan] {
+        &self.tokens[start.min(self.tokens.len())..end.min(self.tokens.len())]
+    }
+
+    pub(super) fn all_tokens(&self) -> &[TokenWithSpan] {
+        &self.tokens
+    }
+
+    /// Number of the next token.
+    pub(super) fn index(&self) -> usize {
+        self.parser.index().min(self.tokens.len())
+    }
+
+    /// Place of the next token, or of the last one at the end.
+    pub(super) fn here(&self) -> Location {
+        let token = self.tokens.get(self.index()).or_else(|| self.tokens.last());
+        token.map_or_else(Location::default, |t| location(self.file, t.span.start))
+    }
+
+    pub(super) fn peek(&self) -> &Token {
+        self.tokens.get(self.index()).map_or(&Token::EOF, |t| &t.token)
+    }
+
+    fn advance(&mut self) {
+        self.parser.next_token();
+    }
+
+    pub(super) fn syntax(&self, message: impl Into<String>) -> EngineError {
+        EngineError::Syntax { at: self.here(), message: message.into() }
+    }
+
+    pub(super) fn expected<T>(&self, what: &str) -> Result<T> {
+        let found = match self.peek() {
+            Token::EOF => "the statement ends".to_owned(),
+            token => format!("found {token}"),
+        };
+        Err(self.syntax(format!("expected {what}, {found}")))
+    }
+
+    /// Whether `word` stands next (unquoted, any case).
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        matches!(self.peek(), Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+    }
+
+    /// Step over `word` if it stands next.
+    pub(super) fn take_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    /// Step over all of `words`.
+    pub(super) fn expect_words(&mut self, words: &[&str]) -> Result<()> {
+        for word in words {
+            if !self.take_word(word) {
+                return self.expected(word);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self, token: &Token) -> bool {
+        let found = self.peek() == token;
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    pub(super) fn expect(&mut self, token: &Token) -> Result<()> {
+        if self.take(token) { Ok(()) } else { self.expected(&token.to_string()) }
+    }
+
+    /// A name: lower case unless quoted, as DataFusion has it.
+    pub(super) fn name(&mut self, what: &str) -> Result<String> {
+        let name = match self.peek() {
+            Token::Word(word) if word.quote_style.is_some() => word.value.clone(),
+            Token::Word(word) => word.value.to_lowercase(),
+            _ => return self.expected(what),
+        };
+        if name.is_empty() || name.len() > 255 || name.starts_with('_') {
+            return Err(self.syntax(format!(
+                "{what} \"{name}\" must have 1 to 255 bytes and not begin with an underscore (those are Forebay's own)"
+            )));
+        }
+        self.advance();
+        Ok(name)
+    }
+
+    /// `( item, item, .. )`.
+    pub(super) fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        self.expect(&Token::LParen)?;
+        let mut items = vec![item(self)?];
+        while self.take(&Token::Comma) {
+            items.push(item(self)?);
+        }
+        self.expect(&Token::RParen)?;
+        Ok(items)
+    }
+
+    /// `( name, name, .. )`.
+    pub(super) fn names(&mut self, what: &str) -> Result<Vec<String>> {
+        self.list(|cursor| cursor.name(what))
+    }
+
+    pub(super) fn string(&mut self, what: &str) -> Result<String> {
+        match self.peek() {
+            Token::SingleQuotedString(value) => {
+                let value = value.clone();
+                self.advance();
+                Ok(value)
+            }
+            _ => self.expected(&format!("{what} in single quotes")),
+        }
+    }
+
+    pub(super) fn number(&mut self, what: &str) -> Result<f64> {
+        let value = match self.peek() {
+            Token::Number(digits, _) => digits.parse::<f64>().ok().filter(|v| v.is_finite()),
+            _ => None,
+        };
+        let Some(value) = value else { return self.expected(what) };
+        self.advance();
+        Ok(value)
+    }
+
+    pub(super) fn whole_number(&mut self, what: &str) -> Result<u32> {
+        let value = match self.peek() {
+            Token::Number(digits, _) => digits.parse::<u32>().ok(),
+            _ => None,
+        };
+        let Some(value) = value else { return self.expected(&format!("{what}, a whole number")) };
+        self.advance();
+        Ok(value)
+    }
+
+    /// `INTERVAL '30' MINUTE` or `INTERVAL '1 hour 30 minutes'`, in microseconds, not negative.
+    pub(super) fn interval(&mut self) -> Result<Micros> {
+        let start = self.here();
+        self.expect_words(&["INTERVAL"])?;
+        let quantity = match self.peek() {
+            Token::SingleQuotedString(text) => text.clone(),
+            Token::Number(digits, _) => digits.clone(),
+            _ => return self.expected("a quantity like '30'"),
+        };
+        self.advance();
+        let mut words: Vec<&str> = quantity.split_whitespace().collect();
+        let unit = match self.peek() {
+            Token::Word(word) if words.len() == 1 && unit_micros(&word.value).is_some() => Some(word.value.clone()),
+            Token::Word(word) if words.len() == 1 => {
+                return self.expected(&format!("a unit after '{quantity}', not {word}: SECOND, MINUTE, HOUR, DAY"));
+            }
+            _ => None,
+        };
+        if let Some(unit) = &unit {
+            self.advance();
+            words.push(unit);
+        }
+        parse_duration(&words).map_err(|message| EngineError::Syntax { at: start, message })
+    }
+
+    /// Nothing may follow.
+    pub(super) fn end(&self) -> Result<()> {
+        match self.peek() {
+            Token::EOF => Ok(()),
+            _ => self.expected("the end of the statement"),
+        }
+    }
+
+    /// The rest of the statement, which must be a query.
+    pub(super) fn query(&mut self) -> Result<QueryText> {
+        let start = self.index();
+        self.parser.parse_query().map_err(|e| self.parser_error(&e))?;
+        self.end()?;
+        Ok(QueryText { file: self.file.to_owned(), tokens: self.tokens(start, self.tokens.len()).to_vec() })
+    }
+
+    /// An expression: its text as written and its tokens.
+    pub(super) fn expression(&mut self) -> Result<(String, QueryText)> {
+        let start = self.index();
+        self.parser.parse_expr().map_err(|e| self.parser_error(&e))?;
+        let tokens = self.tokens(start, self.index()).to_vec();
+        let text = match (tokens.first(), tokens.last()) {
+            (Some(first), Some(last)) => source_slice(self.text, first.span.start, last.span.end).to_owned(),
+            _ => String::new(),
+        };
+        Ok((text, QueryText { file: self.file.to_owned(), tokens }))
+    }
+
+    /// sqlparser's words, with its place where it names one.
+    pub(super) fn parser_error(&self, error: &ParserError) -> EngineError {
+        let text = match error {
+            ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
+            ParserError::RecursionLimitExceeded => {
+                "the SQL is nested more than 50 levels deep; compute the inner part in a subquery or another view"
+                    .into()
+            }
+        };
+        let (message, place) = match text.rsplit_once(" at Line: ") {
+            Some((message, place)) => (message.to_owned(), parse_place(place)),
+            None => (text, None),
+        };
+        let at = place.map_or_else(|| self.here(), |position| location(self.file, position));
+        EngineError::Syntax { at, message: lower_first(&message) }
+    }
+}
+
+fn parse_place(text: &str) -> Option<Position> {
+    let (line, column) = text.split_once(", Column: ")?;
+    let column = column.trim_end_matches(|c: char| !c.is_ascii_digit());
+    Some(Position { line: line.parse().ok()?, column: column.parse().ok()? })
+}
+
+fn unit_micros(unit: &str) -> Option<Micros> {
+    match unit.to_ascii_lowercase().trim_end_matches('s') {
+        "microsecond" => Some(1),
+        "millisecond" => Some(1_000),
+        "second" => Some(SECOND_US),
+        "minute" => Some(MINUTE_US),
+        "hour" => Some(HOUR_US),
+        "day" => Some(DAY_US),
+        "week" => Some(7 * DAY_US),
+        _ => None,
+    }
+}
+
+/// Quantities and units in turn.
+fn parse_duration(words: &[&str]) -> Result<Micros, String> {
+    let all = words.join(" ");
+    if words.is_empty() || !words.len().is_multiple_of(2) {
+        return Err(format!("interval '{all}' needs a quantity and a unit, as in INTERVAL '30' MINUTE"));
+    }
+    let mut total: Micros = 0;
+    for pair in words.chunks_exact(2) {
+        let quantity: i64 =
+            pair[0].parse().map_err(|_| format!("'{}' in interval '{all}' is no whole number", pair[0]))?;
+        let unit = unit_micros(pair[1]).ok_or_else(|| match pair[1].to_ascii_lowercase().trim_end_matches('s') {
+            "month" | "year" | "quarter" => {
+                format!("interval '{all}': a {} has no fixed length; write days, as in INTERVAL '30' DAY", pair[1])
+            }
+            _ => format!("interval '{all}': unknown unit {}; write SECOND, MINUTE, HOUR or DAY", pair[1]),
+        })?;
+        total = quantity
+            .checked_mul(unit)
+            .and_then(|part| total.checked_add(part))
+            .ok_or_else(|| format!("interval '{all}' is too long; at most 292,000 years fit"))?;
+    }
+    if total < 0 { Err(format!("interval '{all}' is negative; write a positive one")) } else { Ok(total) }
+}

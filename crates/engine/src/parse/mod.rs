@@ -1,0 +1,79 @@
+//! From the text of definition files to statements. Owns the grammar of DESIGN section 2; the bodies of views, services
+//! and labels stay SQL and are parsed by DataFusion's parser, so that they are its dialect.
+//!
+//! Text comes from `catalog`, which compiles what leaves here. Nothing is looked up here: whether a name exists is the
+//! catalog's business. Limits are checked on tokens, before any tree exists, because a long chain of operators
+//! overflows the stack of the parser and of every planner behind it.
+
+mod caps;
+mod clauses;
+mod cursor;
+mod monitor;
+mod objects;
+mod query;
+mod serving;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cursor::{Cursor, label_query, parse_query};
+pub(crate) use query::{ident_name, plain_name, refuse_clauses, relations};
+pub use statement::ObjectKind;
+pub(crate) use statement::{Definition, QueryText, ServiceStatement, Statement, ViewStatement};
+
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
+use forebay_core::limits::DEFINITION_FILE_MAX_BYTES;
+
+use crate::error::{EngineError, Location, Result};
+
+pub(crate) static DIALECT: GenericDialect = GenericDialect {};
+
+/// All statements of one file, in order.
+///
+/// # Errors
+/// `Syntax`, `Limit` or `Refused`, each with its place.
+pub(crate) fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>> {
+    let at = Location { file: file.to_owned(), line: 1, column: 1 };
+    if text.len() > DEFINITION_FILE_MAX_BYTES {
+        let message = format!(
+            "the file has {} bytes, more than {DEFINITION_FILE_MAX_BYTES} (DEFINITION_FILE_MAX_BYTES); split it",
+            text.len()
+        );
+        return Err(EngineError::Limit { at, message });
+    }
+    let tokens = Tokenizer::new(&DIALECT, text).tokenize_with_location().map_err(|e| tokenizer_error(file, e))?;
+    let mut statements = Vec::new();
+    for tokens in split_statements(tokens) {
+        caps::check(file, text, &tokens)?;
+        statements.push(Cursor::new(file, text, tokens).statement()?);
+    }
+    Ok(statements)
+}
+
+/// Split at semicolons and drop statements of white space and comments alone.
+fn split_statements(tokens: Vec<TokenWithSpan>) -> Vec<Vec<TokenWithSpan>> {
+    let mut statements = vec![Vec::new()];
+    for token in tokens {
+        match token.token {
+            Token::SemiColon => statements.push(Vec::new()),
+            Token::Whitespace(_) | Token::EOF => {}
+            _ => statements.last_mut().expect("starts with one").push(token),
+        }
+    }
+    statements.retain(|tokens| !tokens.is_empty());
+    statements
+}
+
+fn tokenizer_error(file: &str, error: TokenizerError) -> EngineError {
+    let at = Location { file: file.to_owned(), line: error.location.line, column: error.location.column };
+    EngineError::Syntax {
+        at,
+        message: format!("the text cannot be split into tokens: {}", lower_first(&error.message)),
+    }
+}
+
+pub(crate) fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}

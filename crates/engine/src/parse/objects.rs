@@ -1,0 +1,147 @@
+//! `CREATE SOURCE`, `CREATE ENTITY`, `CREATE FEATURE VIEW`: what events look like, whose features they feed, and the
+//! views over them.
+
+use arrow_schema::DataType;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use forebay_core::definition::EntityDef;
+use forebay_core::limits::SOURCE_MAX_COLUMNS;
+use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::time::{Micros, timestamp_type};
+
+use super::cursor::Cursor;
+use super::statement::ViewStatement;
+use crate::error::{EngineError, Location, Result};
+
+impl Cursor<'_> {
+    /// Behind the name: `(columns, WATERMARK FOR c AS c - INTERVAL ..) WITH (..)`.
+    pub(super) fn source(&mut self, name: &str) -> Result<SourceDef> {
+        let start = self.here();
+        let mut columns = Vec::new();
+        let mut watermark: Option<(String, Micros, Location)> = None;
+        self.list(|cursor| {
+            if cursor.is_word("WATERMARK") {
+                let at = cursor.here();
+                if watermark.is_some() {
+                    return Err(cursor.syntax("a source has one watermark; drop the second"));
+                }
+                let (column, delay_us) = cursor.watermark()?;
+                watermark = Some((column, delay_us, at));
+            } else {
+                columns.push((cursor.here(), cursor.column()?));
+            }
+            Ok(())
+        })?;
+        let columns = distinct_columns(columns)?;
+        if columns.len() > SOURCE_MAX_COLUMNS {
+            let message = format!(
+                "source {name} has {} columns, more than {SOURCE_MAX_COLUMNS} (SOURCE_MAX_COLUMNS); leave some out",
+                columns.len()
+            );
+            return Err(EngineError::Limit { at: start, message });
+        }
+        let Some((column, watermark_delay_us, at)) = watermark else {
+            let message = format!(
+                "source {name} has no event time; add WATERMARK FOR column AS column - INTERVAL '1' MINUTE to its \
+                 columns"
+            );
+            return Err(EngineError::Syntax { at: start, message });
+        };
+        let time_column = time_column(&columns, &column, &at)?;
+        let (topic, format) = self.source_options(name)?;
+        Ok(SourceDef { name: name.to_owned(), columns, time_column, watermark_delay_us, topic, format })
+    }
+
+    /// `WATERMARK FOR c AS c - INTERVAL ..` (or `AS c`: no delay).
+    fn watermark(&mut self) -> Result<(String, Micros)> {
+        self.expect_words(&["WATERMARK", "FOR"])?;
+        let column = self.name("the event-time column")?;
+        self.expect_words(&["AS"])?;
+        let at = self.here();
+        let same = self.name("the event-time column")?;
+        if same != column {
+            let message =
+                format!("the watermark for {column} must be computed from it: AS {column} - INTERVAL '..' ..");
+            return Err(EngineError::Syntax { at, message });
+        }
+        let delay_us = if self.take(&Token::Minus) { self.interval()? } else { 0 };
+        Ok((column, delay_us))
+    }
+
+    fn source_options(&mut self, name: &str) -> Result<(String, SourceFormat)> {
+        let at = self.here();
+        let options = self.options(&["connector", "topic", "format"])?;
+        let value = |key: &str| options.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+        let refuse = |message: String| Err(EngineError::Syntax { at: at.clone(), message });
+        match value("connector") {
+            Some("kafka") => {}
+            Some(other) => return refuse(format!("unknown connector '{other}'; write connector = 'kafka'")),
+            None => {
+                return refuse(format!(
+                    "source {name} needs WITH (connector = 'kafka', topic = '..', format = 'json')"
+                ));
+            }
+        }
+        let format = match value("format").unwrap_or("json") {
+            "json" => SourceFormat::Json,
+            other => return refuse(format!("format '{other}' is not supported yet; write format = 'json'")),
+        };
+        let topic = value("topic").unwrap_or(name);
+        if topic.is_empty()
+            || topic.len() > 249
+            || !topic.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        {
+            return refuse(format!(
+                "'{topic}' is no Kafka topic: use 1 to 249 letters, digits, dots, underscores, hyphens"
+            ));
+        }
+        Ok((topic.to_owned(), format))
+    }
+
+    /// Behind the name: `(key columns)`.
+    pub(super) fn entity(&mut self, name: &str) -> Result<EntityDef> {
+        let columns = self.list(|cursor| Ok((cursor.here(), cursor.column()?)))?;
+        if let Some((at, column)) = columns.iter().find(|(_, c)| c.data_type == DataType::Float64) {
+            let message = format!(
+                "key column {} cannot be DOUBLE: NaN and -0.0 have no one equality; write BIGINT or VARCHAR",
+                column.name
+            );
+            return Err(EngineError::Syntax { at: at.clone(), message });
+        }
+        Ok(EntityDef { name: name.to_owned(), key: distinct_columns(columns)? })
+    }
+
+    /// Behind the name: `ENTITY e [TTL INTERVAL ..] AS SELECT ..`.
+    pub(super) fn view(&mut self) -> Result<ViewStatement> {
+        self.expect_words(&["ENTITY"])?;
+        let entity = self.name("the entity that the view belongs to")?;
+        let ttl_us = if self.take_word("TTL") { Some(self.interval()?) } else { None };
+        self.options(&[])?;
+        self.expect_words(&["AS"])?;
+        Ok(ViewStatement { entity, ttl_us, body: self.query()? })
+    }
+}
+
+/// Columns without their places, after the check that no name is given twice.
+pub(super) fn distinct_columns(columns: Vec<(Location, Column)>) -> Result<Vec<Column>> {
+    let mut distinct: Vec<Column> = Vec::with_capacity(columns.len());
+    for (at, column) in columns {
+        if distinct.iter().any(|c| c.name == column.name) {
+            let message = format!("column {} is declared twice; rename one", column.name);
+            return Err(EngineError::Syntax { at, message });
+        }
+        distinct.push(column);
+    }
+    Ok(distinct)
+}
+
+fn time_column(columns: &[Column], name: &str, at: &Location) -> Result<usize> {
+    let refuse = |message: String| Err(EngineError::Syntax { at: at.clone(), message });
+    let Some(index) = columns.iter().position(|c| c.name == name) else {
+        return refuse(format!("the watermark's column {name} is not among the source's columns; declare it"));
+    };
+    let column = &columns[index];
+    if column.data_type != timestamp_type() || column.nullable {
+        return refuse(format!("the event-time column {name} must be TIMESTAMP NOT NULL; declare it so"));
+    }
+    Ok(index)
+}

@@ -1,0 +1,133 @@
+//! What a parsed statement is: its kind, name, place and text, and its clauses as plain data. Entities, models,
+//! deployments and monitors are complete here; views and services still carry their SELECT as text and tokens.
+
+use std::fmt;
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use forebay_core::definition::{DeploymentDef, EntityDef, ModelDef, MonitorDef};
+use forebay_core::source::{Column, SourceDef};
+use forebay_core::time::Micros;
+use serde::{Deserialize, Serialize};
+
+use super::cursor::location;
+use crate::error::Location;
+
+/// Kinds of objects, in the order in which a catalog is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectKind {
+    /// `CREATE SOURCE`.
+    Source,
+    /// `CREATE ENTITY`.
+    Entity,
+    /// `CREATE FEATURE VIEW`.
+    View,
+    /// `CREATE FEATURE SERVICE`.
+    Service,
+    /// `CREATE MODEL`; its name is `name/version`.
+    Model,
+    /// `CREATE DEPLOYMENT`.
+    Deployment,
+    /// `CREATE MONITOR`.
+    Monitor,
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Entity => "entity",
+            Self::View => "feature view",
+            Self::Service => "feature service",
+            Self::Model => "model",
+            Self::Deployment => "deployment",
+            Self::Monitor => "monitor",
+        })
+    }
+}
+
+/// One statement of a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Statement {
+    pub(crate) kind: ObjectKind,
+    pub(crate) name: String,
+    pub(crate) at: Location,
+    pub(crate) or_replace: bool,
+    /// As written, without the semicolon.
+    pub(crate) text: String,
+    /// Tokens joined by one space, without comments: what digests are made of.
+    pub(crate) canonical: String,
+    pub(crate) definition: Definition,
+}
+
+impl Statement {
+    /// Kind and name, for errors.
+    pub(crate) fn object(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+}
+
+/// The clauses of a statement.
+#[derive(Debug, Clone)]
+pub(crate) enum Definition {
+    Source(SourceDef),
+    Entity(EntityDef),
+    View(ViewStatement),
+    Service(ServiceStatement),
+    Model(ModelDef),
+    Deployment(DeploymentDef),
+    Monitor(MonitorDef, Option<QueryText>),
+    Drop { if_exists: bool },
+}
+
+/// `CREATE FEATURE VIEW name ENTITY e [TTL INTERVAL ..] AS SELECT ..`.
+#[derive(Debug, Clone)]
+pub(crate) struct ViewStatement {
+    pub(crate) entity: String,
+    pub(crate) ttl_us: Option<Micros>,
+    pub(crate) body: QueryText,
+}
+
+/// `CREATE FEATURE SERVICE name (request columns) AS SELECT ..`.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceStatement {
+    pub(crate) request: Vec<Column>,
+    pub(crate) body: QueryText,
+}
+
+/// A piece of SQL with its tokens, so that an error can point into it.
+#[derive(Debug, Clone)]
+pub(crate) struct QueryText {
+    pub(crate) file: String,
+    pub(crate) tokens: Vec<TokenWithSpan>,
+}
+
+impl QueryText {
+    /// Where `word` first stands in it (any case), else where it begins.
+    pub(crate) fn locate(&self, word: Option<&str>) -> Location {
+        let found = word.and_then(|word| {
+            self.tokens.iter().find(|t| match &t.token {
+                Token::Word(w) => w.value.eq_ignore_ascii_case(word),
+                other => other.to_string() == word,
+            })
+        });
+        found.or_else(|| self.tokens.first()).map_or_else(Location::default, |t| location(&self.file, t.span.start))
+    }
+}
+
+/// Tokens joined by one space, unquoted words in lower case; without the OR REPLACE that follows the first token, which
+/// says how to apply a definition and is no part of it.
+pub(crate) fn canonical_text(tokens: &[TokenWithSpan], or_replace: bool) -> String {
+    let mut text = String::new();
+    let skipped = if or_replace { 1..3 } else { 0..0 };
+    for (_, token) in tokens.iter().enumerate().filter(|(index, _)| !skipped.contains(index)) {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => text.push_str(&word.value.to_lowercase()),
+            other => text.push_str(&other.to_string()),
+        }
+    }
+    text
+}

@@ -1,0 +1,116 @@
+//! The values of one view for all spine rows, as they come, key by key: eight bytes a cell, not an enum, because a spine
+//! may have tens of millions of rows. Rows that nobody sets stay NULL.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer};
+use arrow_schema::{DataType, TimeUnit};
+use forebay_core::time::Micros;
+use forebay_core::value::Value;
+use forebay_core::view::ViewSpec;
+
+use crate::error::{EngineError, Result};
+
+/// One column of values.
+#[derive(Debug)]
+struct Cells {
+    data_type: DataType,
+    /// Numbers as their bits; empty for text.
+    words: Vec<u64>,
+    texts: Vec<Option<Arc<str>>>,
+    valid: BooleanBufferBuilder,
+}
+
+impl Cells {
+    fn new(data_type: &DataType, rows: usize) -> Self {
+        let is_text = *data_type == DataType::Utf8;
+        let mut valid = BooleanBufferBuilder::new(rows);
+        valid.append_n(rows, false);
+        Self {
+            data_type: data_type.clone(),
+            words: vec![0; if is_text { 0 } else { rows }],
+            texts: vec![None; if is_text { rows } else { 0 }],
+            valid,
+        }
+    }
+
+    fn set(&mut self, row: usize, value: Value) -> Result<()> {
+        let word = match (value, &self.data_type) {
+            (Value::Null, _) => return Ok(()),
+            (Value::Text(text), DataType::Utf8) => {
+                self.texts[row] = Some(text);
+                self.valid.set_bit(row, true);
+                return Ok(());
+            }
+            (Value::Float(value), DataType::Float64) => value.to_bits(),
+            (Value::Int(value), DataType::Int64 | DataType::Int32)
+            | (Value::Timestamp(value), DataType::Timestamp(TimeUnit::Microsecond, _)) => value.cast_unsigned(),
+            (Value::Bool(value), DataType::Boolean) => u64::from(value),
+            (value, data_type) => {
+                return Err(EngineError::Internal(format!("an aggregate of type {data_type} gave {value:?}")));
+            }
+        };
+        self.words[row] = word;
+        self.valid.set_bit(row, true);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<ArrayRef> {
+        let nulls = Some(NullBuffer::new(self.valid.finish()));
+        let signed = || self.words.iter().map(|word| word.cast_signed());
+        Ok(match &self.data_type {
+            DataType::Utf8 => Arc::new(StringArray::from_iter(self.texts)),
+            DataType::Float64 => {
+                Arc::new(Float64Array::new(self.words.iter().map(|word| f64::from_bits(*word)).collect(), nulls))
+            }
+            DataType::Int64 => Arc::new(Int64Array::new(signed().collect(), nulls)),
+            DataType::Int32 => {
+                let narrow = signed().map(i32::try_from).collect::<Result<Vec<_>, _>>();
+                let narrow = narrow.map_err(|e| EngineError::Internal(format!("an INTEGER aggregate: {e}")))?;
+                Arc::new(Int32Array::new(narrow.into(), nulls))
+            }
+            DataType::Boolean => {
+                Arc::new(BooleanArray::new(self.words.iter().map(|w| *w != 0).collect::<BooleanBuffer>(), nulls))
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                let times = TimestampMicrosecondArray::new(signed().collect(), nulls);
+                Arc::new(times.with_data_type(self.data_type.clone()))
+            }
+            other => return Err(EngineError::Internal(format!("an aggregate has type {other}"))),
+        })
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Answers {
+    columns: Vec<Cells>,
+    newest_us: Vec<Option<Micros>>,
+}
+
+impl Answers {
+    /// NULL for `rows` rows of `view`.
+    pub(super) fn new(view: &ViewSpec, rows: usize) -> Self {
+        let columns = view.aggregates.iter().map(|a| Cells::new(&a.data_type, rows)).collect();
+        Self { columns, newest_us: vec![None; rows] }
+    }
+
+    /// Newest event at or before the row's instant.
+    pub(super) fn set_newest(&mut self, row: u32, newest_us: Option<Micros>) {
+        self.newest_us[row as usize] = newest_us;
+    }
+
+    /// Value of aggregate `output` in `row`.
+    pub(super) fn set(&mut self, row: u32, output: usize, value: Value) -> Result<()> {
+        self.columns[output].set(row as usize, value)
+    }
+
+    /// The aggregates as arrays, and for each row its newest event.
+    pub(super) fn finish(self) -> Result<(Vec<ArrayRef>, Vec<Option<Micros>>)> {
+        let arrays = self.columns.into_iter().map(Cells::finish).collect::<Result<_>>()?;
+        Ok((arrays, self.newest_us))
+    }
+}

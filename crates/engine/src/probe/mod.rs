@@ -1,0 +1,207 @@
+//! The probe lowering: values of a service's features for a spine, each row as of its own instant, straight from the
+//! events. Training sets are made here and served values are recomputed here.
+//!
+//! A value is the SQL row of a virtual event (key, t) that contributes nothing, over the events with event time <= t
+//! (DESIGN section 1). The pieces: `keys` numbers the spine's keys, `collect` keeps the events of those keys in the order
+//! (event time, partition, offset), `slide` walks them and the probes of a key together, `tree` answers where nearly
+//! every probe has a cut of its own, `answers` takes the values. WHERE, arguments and everything after the aggregates
+//! are the compiled view's own, so that they are the text that the stream runs.
+//!
+//! **Late rows count.** A row that came too late for a view (`ViewSpec::too_late`: older than watermark - (R + history), R
+//! the longest of its windows and its TTL) was never folded online, yet it counts here, whether or not the archive marks
+//! it `_late`. No permitted online read can see the difference: online refuses every instant at which such a row could
+//! lie in a window or decide the TTL, and it remembers the row's time for presence. For a view with a lifetime window
+//! nothing is ever too late. `_late` is also one mark for all views of a source, so it could not say which view lacks
+//! the row.
+//!
+//! **Applied offsets.** With [`Known::Applied`] an event counts for a row only if its offset is below the next offset
+//! that the row's cut has for the event's partition; a partition that the cut does not name has applied nothing.
+//!
+//! Memory: the spine, its answer, and the events of the spine's keys. Nothing of DataFusion's planner runs here.
+
+mod answers;
+mod collect;
+mod keys;
+mod slide;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow_array::{ArrayRef, RecordBatch};
+use async_trait::async_trait;
+use forebay_core::PortResult;
+use forebay_core::ports::{CompiledService, CompiledView, Known, PointInTime, TableInput};
+use forebay_core::source::SourceDef;
+
+use crate::catalog::Catalog;
+use crate::error::{EngineError, Result};
+use crate::input::{STACK_BYTES, Spine, TableReader, find_table, in_background, referenced_columns};
+use view::{Places, ViewProbe};
+
+/// The probe lowering over one catalog.
+#[derive(Debug, Clone)]
+pub struct ProbeEngine {
+    catalog: Catalog,
+}
+
+impl ProbeEngine {
+    /// Answers for the services of `catalog`, as it is now.
+    #[must_use]
+    pub fn new(catalog: Catalog) -> Self {
+        Self { catalog }
+    }
+
+    /// What has to be read, and for which views.
+    fn job(
+        &self,
+        service: &str,
+        spine: RecordBatch,
+        time_column: &str,
+        tables: &BTreeMap<String, TableInput>,
+        known: Known,
+    ) -> Result<Job> {
+        let service = Arc::clone(self.catalog.service(service)?) as Arc<dyn CompiledService>;
+        let spec = Arc::clone(service.spec());
+        let spine = Spine::new(&spec, spine, time_column)?;
+        check_known(&known, spec.views.len(), spine.len())?;
+        let mut sources: BTreeMap<&str, SourceJob> = BTreeMap::new();
+        for (number, binding) in spec.views.iter().enumerate() {
+            let name = binding.view.source.as_str();
+            let (source, input) = find_table(&self.catalog, name, &binding.view.name, tables)?;
+            let needed = match self.catalog.view(&binding.view.name) {
+                Some(view) if view.spec().id == binding.view.id => referenced_columns(view.plan(), source)?,
+                _ => vec![true; source.columns.len()],
+            };
+            let job = sources.entry(name).or_insert_with(|| SourceJob {
+                source: Arc::clone(source),
+                input: input.clone(),
+                needed: vec![false; source.columns.len()],
+                views: Vec::new(),
+            });
+            job.needed.iter_mut().zip(&needed).for_each(|(all, one)| *all |= one);
+            job.views.push(number);
+        }
+        Ok(Job { sources: sources.into_values().collect(), service, spine, known })
+    }
+}
+
+#[async_trait]
+impl PointInTime for ProbeEngine {
+    async fn training_set(
+        &self,
+        service: &str,
+        spine: RecordBatch,
+        time_column: &str,
+        tables: &BTreeMap<String, TableInput>,
+        known: Known,
+    ) -> PortResult<RecordBatch> {
+        let job = self.job(service, spine, time_column, tables, known)?;
+        Ok(in_background("forebay-probe", move || job.run()).await?)
+    }
+}
+
+fn check_known(known: &Known, views: usize, rows: usize) -> Result<()> {
+    let Known::Applied { cuts, index } = known else { return Ok(()) };
+    let whole = index.len() == views && index.iter().all(|view| view.len() == rows);
+    let inside = index.iter().flatten().all(|cut| (*cut as usize) < cuts.len());
+    if whole && inside {
+        return Ok(());
+    }
+    Err(EngineError::Input(format!(
+        "the applied offsets must name one of {} cuts for each of {rows} rows and {views} views",
+        cuts.len()
+    )))
+}
+
+/// One table and the views (by number in the service) that read it.
+#[derive(Debug)]
+struct SourceJob {
+    source: Arc<SourceDef>,
+    input: TableInput,
+    needed: Vec<bool>,
+    views: Vec<usize>,
+}
+
+/// One call, ready to run on a thread of its own.
+#[derive(Debug)]
+struct Job {
+    service: Arc<dyn CompiledService>,
+    spine: Spine,
+    known: Known,
+    sources: Vec<SourceJob>,
+}
+
+impl Job {
+    fn run(self) -> Result<RecordBatch> {
+        let mut features: Vec<Vec<ArrayRef>> = vec![Vec::new(); self.service.spec().views.len()];
+        for (view, arrays) in self.read_sources()? {
+            features[view] = arrays;
+        }
+        let answer = self.service.finish(self.spine.request(), &features)?;
+        self.spine.answer(self.service.spec(), &answer)
+    }
+
+    /// Features of each view, by its number. The tables are read side by side, one thread a table, as many as there are
+    /// processors.
+    fn read_sources(&self) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            while let Some(source) = self.sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+                done.extend(self.read_source(source)?);
+            }
+            Ok(done)
+        };
+        std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for _ in 0..self.sources.len().min(processors) {
+                let thread = std::thread::Builder::new()
+                    .name("forebay-probe".to_owned())
+                    .stack_size(STACK_BYTES)
+                    .spawn_scoped(scope, work)
+                    .map_err(|e| EngineError::Internal(format!("cannot start a thread: {e}")))?;
+                threads.push(thread);
+            }
+            let mut features = Vec::new();
+            for thread in threads {
+                let done: Result<_> = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                features.extend(done?);
+            }
+            Ok(features)
+        })
+    }
+
+    fn read_source(&self, job: &SourceJob) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
+        let spec = self.service.spec();
+        let mut probes = job
+            .views
+            .iter()
+            .map(|number| {
+                let compiled = Arc::clone(&self.service.views()[*number]);
+                ViewProbe::new(compiled, self.spine.keys(&spec.views[*number])?, self.spine.at())
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut places = Places::new(&job.source.topic);
+        TableReader::new(&job.source, &job.needed).read(&job.input, &mut |batch| {
+            let place = places.of(&batch);
+            probes.iter_mut().try_for_each(|probe| probe.add(&batch, &place))
+        })?;
+        let answered = job.views.iter().zip(probes).map(|(number, probe)| {
+            let features = match &self.known {
+                Known::All => probe.answer(self.spine.at(), None)?,
+                Known::Applied { cuts, index } => {
+                    let cuts = places.next_offsets(cuts);
+                    probe.answer(self.spine.at(), Some((&cuts, &index[*number])))?
+                }
+            };
+            Ok((*number, features))
+        });
+        answered.collect()
+    }
+}

@@ -1,0 +1,212 @@
+//! One view of the service: collects its events while the table is read, then answers all of the spine's rows, key after
+//! key, and runs the view's own expressions over the aggregates.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, TimestampMicrosecondArray};
+use forebay_core::aggregate::AggregateKind;
+use forebay_core::ports::CompiledView;
+use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::time::Micros;
+use forebay_core::view::{ViewSpec, Window};
+
+use super::answers::Answers;
+use super::collect::{BatchPlaces, Collector, Event, Events};
+use super::keys::SpineKeys;
+use super::slide::slide;
+use super::tree::Tree;
+use crate::error::Result;
+use crate::input::{EventBatch, apply_presence};
+
+/// What a probe of the tree costs, in events of a walk. Measured roughly; it decides speed, never a value.
+const TREE_PROBE_EVENTS: usize = 64;
+
+/// The (topic, partition) pairs of one table, numbered.
+#[derive(Debug)]
+pub(super) struct Places {
+    topic: Arc<str>,
+    places: Vec<TopicPartition>,
+    numbers: HashMap<TopicPartition, u32>,
+}
+
+impl Places {
+    /// Of a table whose rows, where they do not say otherwise, are of `topic`.
+    pub(super) fn new(topic: &str) -> Self {
+        Self { topic: topic.into(), places: Vec::new(), numbers: HashMap::new() }
+    }
+
+    /// The number of each row of `batch`.
+    pub(super) fn of(&mut self, batch: &EventBatch) -> Vec<u32> {
+        let mut last: Option<(Option<&str>, i32, u32)> = None;
+        let place = |row: usize| {
+            let topic = batch.topic.as_ref().map(|topics| topics.value(row));
+            let partition = batch.partition.value(row);
+            match last {
+                Some((t, p, number)) if t == topic && p == partition => number,
+                _ => {
+                    let number = self.number(topic, partition);
+                    last = Some((topic, partition, number));
+                    number
+                }
+            }
+        };
+        (0..batch.rows.num_rows()).map(place).collect()
+    }
+
+    fn number(&mut self, topic: Option<&str>, partition: i32) -> u32 {
+        let topic = topic.map_or_else(|| Arc::clone(&self.topic), Arc::from);
+        let place = TopicPartition::new(topic, partition);
+        if let Some(number) = self.numbers.get(&place) {
+            return *number;
+        }
+        let number = u32::try_from(self.places.len()).expect("partitions are numbered by i32");
+        self.places.push(place.clone());
+        self.numbers.insert(place, number);
+        number
+    }
+
+    /// For each cut the next offset of each place.
+    pub(super) fn next_offsets(&self, cuts: &[Arc<Applied>]) -> Vec<Vec<i64>> {
+        cuts.iter().map(|cut| self.places.iter().map(|place| cut.next_offset(place)).collect()).collect()
+    }
+}
+
+/// All aggregates over one window.
+#[derive(Debug)]
+pub(super) struct WindowPlan {
+    /// None: every event at or before t.
+    pub(super) preceding_us: Option<Micros>,
+    /// Indices into the view's partials, each once.
+    pub(super) partials: Vec<usize>,
+    /// (index among the view's aggregates, index into `partials`, function).
+    pub(super) outputs: Vec<(usize, usize, AggregateKind)>,
+}
+
+/// The windows of `spec`, each once.
+pub(super) fn window_plans(spec: &ViewSpec) -> Vec<WindowPlan> {
+    let mut plans: Vec<WindowPlan> = Vec::new();
+    for (output, aggregate) in spec.aggregates.iter().enumerate() {
+        let preceding_us = match aggregate.window {
+            Window::Range { preceding_us } => Some(preceding_us),
+            Window::Lifetime => None,
+        };
+        let known = plans.iter().position(|plan| plan.preceding_us == preceding_us);
+        let index = known.unwrap_or_else(|| {
+            plans.push(WindowPlan { preceding_us, partials: Vec::new(), outputs: Vec::new() });
+            plans.len() - 1
+        });
+        let plan = &mut plans[index];
+        let known = plan.partials.iter().position(|partial| *partial == aggregate.partial);
+        let slot = known.unwrap_or_else(|| {
+            plan.partials.push(aggregate.partial);
+            plan.partials.len() - 1
+        });
+        plan.outputs.push((output, slot, aggregate.kind));
+    }
+    plans
+}
+
+/// One row of the spine, for one view.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Probe {
+    key: u32,
+    /// Index of its cut; 0 where all events count.
+    pub(super) cut: u32,
+    pub(super) at_us: Micros,
+    pub(super) row: u32,
+}
+
+/// Next offsets by cut and place, and the cut of each spine row.
+pub(super) type Cuts<'a> = (&'a [Vec<i64>], &'a [u32]);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ViewProbe {
+    view: Arc<dyn CompiledView>,
+    key_columns: Vec<ArrayRef>,
+    keys: SpineKeys,
+    collector: Collector,
+}
+
+impl ViewProbe {
+    /// Of a spine whose key columns for this view are `key_columns`.
+    pub(super) fn new(
+        view: Arc<dyn CompiledView>,
+        key_columns: Vec<ArrayRef>,
+        at: &TimestampMicrosecondArray,
+    ) -> Result<Self> {
+        let keys = SpineKeys::new(&key_columns, at.values())?;
+        Ok(Self { view, key_columns, keys, collector: Collector::default() })
+    }
+
+    /// Take what the spine can see of `batch`, whose places have these numbers.
+    pub(super) fn add(&mut self, batch: &EventBatch, place: &[u32]) -> Result<()> {
+        let folded = self.view.fold(&batch.rows)?;
+        let places = BatchPlaces { place, partition: batch.partition.values(), offset: batch.offset.values() };
+        self.collector.add(&folded, &places, &self.keys)
+    }
+
+    /// The view's features for all rows, presence applied.
+    pub(super) fn answer(self, at: &TimestampMicrosecondArray, cuts: Option<Cuts<'_>>) -> Result<Vec<ArrayRef>> {
+        let Self { view, key_columns, keys, collector } = self;
+        let spec = Arc::clone(view.spec());
+        let plans = window_plans(&spec);
+        let events = collector.finish(keys.count());
+        let probes = probes(&keys, at.values(), cuts.map(|(_, index)| index));
+        let mut answers = Answers::new(&spec, at.len());
+        let key_probe = KeyProbe { spec: &spec, plans: &plans, events: &events };
+        for run in probes.chunk_by(|a, b| a.key == b.key) {
+            key_probe.answer(run, cuts.map(|(offsets, _)| offsets), &mut answers)?;
+        }
+        let (aggregates, newest_us) = answers.finish()?;
+        let features = view.finish(&key_columns, at, &aggregates)?;
+        apply_presence(&features, &newest_us, at.values(), spec.ttl_us)
+    }
+}
+
+/// The rows with a key, sorted by (key, cut, instant).
+pub(super) fn probes(keys: &SpineKeys, at: &[Micros], cuts: Option<&[u32]>) -> Vec<Probe> {
+    let rows = keys.of_rows().iter().enumerate();
+    let mut probes: Vec<Probe> = rows
+        .filter_map(|(row, key)| {
+            let cut = cuts.map_or(0, |cuts| cuts[row]);
+            let number = u32::try_from(row).expect("a spine has fewer rows than u32 counts");
+            key.map(|key| Probe { key, cut, at_us: at[row], row: number })
+        })
+        .collect();
+    probes.sort_unstable_by_key(|p| (p.key, p.cut, p.at_us, p.row));
+    probes
+}
+
+/// Answers the probes of one key after another.
+struct KeyProbe<'a> {
+    spec: &'a ViewSpec,
+    plans: &'a [WindowPlan],
+    events: &'a Events,
+}
+
+impl KeyProbe<'_> {
+    /// `run` are the probes of one key, sorted by (cut, instant); `cuts` are next offsets by cut and place.
+    ///
+    /// Under one cut, or few of them, the events below each cut are walked once a cut. Where nearly every probe has a cut
+    /// of its own that would be events x probes: there a tree over the key's events answers each probe by itself.
+    fn answer(&self, run: &[Probe], cuts: Option<&[Vec<i64>]>, answers: &mut Answers) -> Result<()> {
+        let events = self.events.of_key(run[0].key);
+        let columns = &self.events.columns;
+        let Some(cuts) = cuts else {
+            return slide(self.spec, self.plans, columns, events, run, answers);
+        };
+        let groups = run.chunk_by(|a, b| a.cut == b.cut).count();
+        if groups.saturating_mul(events.len()) > events.len() + TREE_PROBE_EVENTS * run.len() {
+            let tree = Tree::new(self.spec, columns, events)?;
+            return run.iter().try_for_each(|p| tree.answer(self.plans, &cuts[p.cut as usize], p, answers));
+        }
+        for group in run.chunk_by(|a, b| a.cut == b.cut) {
+            let cut = &cuts[group[0].cut as usize];
+            let applied: Vec<Event> = events.iter().filter(|e| e.is_below(cut)).copied().collect();
+            slide(self.spec, self.plans, columns, &applied, group, answers)?;
+        }
+        Ok(())
+    }
+}

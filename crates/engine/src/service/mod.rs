@@ -1,0 +1,225 @@
+//! Feature services: what a model reads. `FROM request LEFT JOIN view AS alias USING (key)` names the views, SELECT the
+//! features: request columns, features of views, and on-demand expressions over both, compiled once.
+//!
+//! `catalog` makes a [`Service`] from a statement; `serve`, scoring and both offline lowerings look up the views' rows
+//! and call [`CompiledService::finish`], so that all of them compute the same bits.
+//!
+//! Names in a training set (decided with `input/spine`, which does it): all spine columns come first, untouched, then
+//! all features. A feature keeps its name in any case. Where a request column of the service has the name of a feature
+//! (`request.dep_delay`, or `CAST(request.distance AS DOUBLE) AS distance`), the spine's column goes by
+//! `request_<name>`; any other spine column with the name of a feature is an error that names both.
+
+mod joins;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_schema::{Field, Schema, SchemaRef};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
+use forebay_core::ports::{CompiledService, CompiledView};
+use forebay_core::source::Column;
+use forebay_core::view::{ServiceSpec, ServiceView};
+use forebay_core::{PortError, PortResult};
+
+use crate::digest::digest;
+use crate::error::{EngineError, Result};
+use crate::expression::{CAST_REMEDY, Columns, Input, Program, cast_to, schema_of, storable, type_of};
+use crate::parse::{QueryText, ServiceStatement, parse_query, refuse_clauses};
+use crate::session::{Session, plain_schema};
+use crate::view::{View, missing_column, planning_error};
+pub(crate) use joins::REQUEST;
+use joins::{Scope, Tables};
+
+/// A service, compiled.
+#[derive(Debug)]
+pub(crate) struct Service {
+    spec: Arc<ServiceSpec>,
+    views: Vec<Arc<dyn CompiledView>>,
+    request: Columns,
+    features: SchemaRef,
+    /// Over the request columns, then the features of each view.
+    program: Program,
+}
+
+/// What the catalog says of a version of a service.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceIdentity {
+    pub(crate) name: String,
+    pub(crate) version: u32,
+    /// Digest of its text and of the views that it reads.
+    pub(crate) digest: String,
+}
+
+impl Service {
+    /// Compile `statement` over `views`.
+    ///
+    /// # Errors
+    /// `Syntax`, `Planning`, `Refused` or `Unknown`, with the place.
+    pub(crate) fn compile(
+        session: &Session,
+        identity: ServiceIdentity,
+        statement: &ServiceStatement,
+        views: &BTreeMap<String, Arc<View>>,
+    ) -> Result<Self> {
+        let object = format!("feature service {}", identity.name);
+        let body = &statement.body;
+        let mut query = parse_query(body)?;
+        refuse_clauses(&object, body, &query, true)?;
+        let scope = Scope { object: &object, body, request: &statement.request, views };
+        let tables = scope.tables(&mut query)?;
+        let planned = |error| planning_error(&object, body, error);
+        let plan =
+            session.plan(query, &schemas(&statement.request, &tables)).map_err(|e| explain(&scope, &tables, e))?;
+        let LogicalPlan::Projection(projection) = &plan else {
+            let message = "it is no plain SELECT; write SELECT .. FROM request LEFT JOIN view AS alias USING (key)";
+            return Err(EngineError::refused(body.locate(None), &object, message));
+        };
+        if aggregates(&projection.input) {
+            let message = "it aggregates over the rows of a request; aggregate events in a feature view";
+            return Err(EngineError::refused(body.locate(None), &object, message));
+        }
+        let inputs = inputs(&statement.request, &tables);
+        let schema = schema_of(&inputs).map_err(planned)?;
+        let mut expressions = Vec::with_capacity(projection.expr.len());
+        let mut features: Vec<Column> = Vec::with_capacity(projection.expr.len());
+        for (expr, field) in projection.expr.iter().zip(plan.schema().fields()) {
+            let name = field.name();
+            check_feature(&object, body, name, &features)?;
+            let found = type_of(session, expr, &schema).map_err(planned)?;
+            let Some(kept) = storable(&found) else {
+                let message = format!("feature {name} is of type {found}; {CAST_REMEDY}");
+                return Err(EngineError::refused(body.locate(Some(name)), &object, message));
+            };
+            expressions.push(cast_to(expr.clone(), &found, &kept));
+            features.push(Column { name: name.clone(), data_type: kept, nullable: true });
+        }
+        let program = Program::compile(session, &object, &inputs, &expressions).map_err(planned)?;
+        Ok(Self::assemble(identity, statement.request.clone(), tables, features, program))
+    }
+
+    fn assemble(
+        identity: ServiceIdentity,
+        request: Vec<Column>,
+        tables: Tables,
+        features: Vec<Column>,
+        program: Program,
+    ) -> Self {
+        let fields = features.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let columns = request.iter().enumerate().map(|(i, c)| (i, c.name.clone(), c.data_type.clone())).collect();
+        let owner = format!("the request of feature service {}", identity.name);
+        let fingerprint = fingerprint(&identity.digest, &request, &features);
+        let views = tables.lookups.iter().map(|l| Arc::clone(&l.view) as Arc<dyn CompiledView>).collect();
+        let bound = tables.lookups.into_iter().map(|lookup| ServiceView {
+            view: Arc::clone(lookup.view.spec()),
+            alias: lookup.alias,
+            key_columns: lookup.key_columns,
+        });
+        let spec = ServiceSpec {
+            name: identity.name,
+            version: identity.version,
+            request,
+            views: bound.collect(),
+            features,
+            fingerprint,
+        };
+        Self { spec: Arc::new(spec), views, request: Columns::new(owner, columns), features: schema, program }
+    }
+}
+
+/// The tables as the planner sees them. A view has its features alone: its key is the request's.
+fn schemas(request: &[Column], tables: &Tables) -> Vec<(String, SchemaRef)> {
+    let mut schemas: Vec<(String, SchemaRef)> =
+        tables.lookups.iter().map(|lookup| (lookup.view.spec().name.clone(), lookup.view.features())).collect();
+    let columns = request.iter().map(|column| (column.name.clone(), column.data_type.clone()));
+    schemas.push((REQUEST.to_owned(), plain_schema(columns)));
+    schemas
+}
+
+/// Request columns, then the features of each view.
+fn inputs(request: &[Column], tables: &Tables) -> Vec<Input> {
+    let mut inputs: Vec<Input> = request.iter().map(|c| Input::of(&tables.request, &c.name, &c.data_type)).collect();
+    for lookup in &tables.lookups {
+        let features = lookup.view.features();
+        inputs.extend(features.fields().iter().map(|f| Input::of(&lookup.alias, f.name(), f.data_type())));
+    }
+    inputs
+}
+
+/// A planning error; a key column that is asked of a view is the request's.
+fn explain(scope: &Scope<'_>, tables: &Tables, error: DataFusionError) -> EngineError {
+    let asked = missing_column(&error).and_then(|(column, _)| {
+        let alias = column.relation.as_ref()?.table();
+        let lookup = tables.lookups.iter().find(|lookup| lookup.alias == alias)?;
+        let key = lookup.view.spec().key.iter().position(|key| key.name == column.name)?;
+        Some((alias, &column.name, &scope.request[lookup.key_columns[key]].name))
+    });
+    if let Some((alias, name, request)) = asked {
+        let message = format!("{alias}.{name} is the request's column; write {}.{request}", tables.request);
+        return EngineError::refused(scope.body.locate(Some(alias)), scope.object, message);
+    }
+    planning_error(scope.object, scope.body, error)
+}
+
+/// Whether `plan` does more than reading tables side by side.
+fn aggregates(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_)) || plan.inputs().into_iter().any(aggregates)
+}
+
+fn check_feature(object: &str, body: &QueryText, name: &str, before: &[Column]) -> Result<()> {
+    let refuse = |message: String| Err(EngineError::refused(body.locate(Some(name)), object, message));
+    if name.is_empty() || name.len() > 255 || name.starts_with('_') {
+        return refuse(format!(
+            "feature \"{name}\" must have 1 to 255 bytes and not begin with an underscore (those are Forebay's own); \
+             rename it"
+        ));
+    }
+    if before.iter().any(|column| column.name == name) {
+        return refuse(format!("two features go by the name {name}; give each its own: AS name"));
+    }
+    Ok(())
+}
+
+/// Digest over names, types and definitions. Versions and ids are no part of it.
+fn fingerprint(definition: &str, request: &[Column], features: &[Column]) -> String {
+    let described = |column: &Column| format!("{} {} {}", column.name, column.data_type, column.nullable);
+    let request = request.iter().map(described);
+    let features = features.iter().map(described);
+    let parts: Vec<String> =
+        ["service".to_owned(), definition.to_owned(), "request".to_owned()].into_iter().chain(request).collect();
+    let parts: Vec<String> = parts.into_iter().chain(["features".to_owned()]).chain(features).collect();
+    digest(parts.iter().map(String::as_str))
+}
+
+impl CompiledService for Service {
+    fn spec(&self) -> &Arc<ServiceSpec> {
+        &self.spec
+    }
+
+    fn views(&self) -> &[Arc<dyn CompiledView>] {
+        &self.views
+    }
+
+    fn finish(&self, request: &RecordBatch, views: &[Vec<ArrayRef>]) -> PortResult<RecordBatch> {
+        let rows = request.num_rows();
+        let mut columns = self.request.pick(request)?;
+        let agree = views.len() == self.views.len()
+            && views.iter().zip(&self.views).all(|(arrays, view)| arrays.len() == view.features().fields().len());
+        if !agree {
+            return Err(PortError::internal(format!(
+                "feature service {} was given features of other views than it reads",
+                self.spec.name
+            )));
+        }
+        columns.extend(views.iter().flatten().cloned());
+        let features = self.program.run(&columns, rows)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.features), features, &options).map_err(|error| {
+            PortError::internal(format!("feature service {}: a feature is not as declared: {error}", self.spec.name))
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Services: what SELECT may read, what `finish` computes, and the exact words of refusals.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use forebay_core::ports::CompiledService;
+
+use crate::catalog::{Catalog, DefinitionFile};
+use crate::error::Result;
+
+const BASE: &str = "
+CREATE SOURCE events (k VARCHAR, n BIGINT, x DOUBLE, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts)
+    WITH (connector = 'kafka');
+CREATE ENTITY e (k VARCHAR);
+CREATE ENTITY pair (k VARCHAR, n BIGINT);
+CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) OVER w AS c, avg(x) OVER w AS a FROM events
+    WINDOW w AS (PARTITION BY k ORDER BY ts);
+CREATE FEATURE VIEW p ENTITY pair AS SELECT max(x) OVER (PARTITION BY k, n ORDER BY ts) AS m FROM events;
+";
+
+fn try_service(request: &str, select: &str) -> Result<Arc<dyn CompiledService>> {
+    let files = [
+        DefinitionFile { path: "base.sql".into(), text: BASE.into() },
+        DefinitionFile { path: "s.sql".into(), text: format!("CREATE FEATURE SERVICE s ({request}) AS\n{select}") },
+    ];
+    let plan = Catalog::empty().plan(&files)?;
+    Ok(Arc::clone(&plan.catalog.services()["s"]))
+}
+
+fn service(select: &str) -> Arc<dyn CompiledService> {
+    try_service("k VARCHAR, n BIGINT, d DOUBLE", select).unwrap_or_else(|e| panic!("{select}: {e}"))
+}
+
+fn names(service: &Arc<dyn CompiledService>) -> Vec<String> {
+    service.spec().features.iter().map(|f| f.name.clone()).collect()
+}
+
+fn request() -> RecordBatch {
+    let schema = Schema::new(vec![
+        Field::new("k", DataType::Utf8, true),
+        Field::new("n", DataType::Int64, true),
+        Field::new("d", DataType::Float64, true),
+    ]);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(vec![Some("a"), None])),
+        Arc::new(Int64Array::from(vec![1, 2])),
+        Arc::new(Float64Array::from(vec![Some(10.0), None])),
+    ];
+    RecordBatch::try_new(Arc::new(schema), columns).expect("well formed")
+}
+
+/// Features of view v: c and a.
+fn features() -> Vec<ArrayRef> {
+    vec![Arc::new(Int64Array::from(vec![Some(4), None])), Arc::new(Float64Array::from(vec![Some(2.5), None]))]
+}
+
+#[test]
+fn expressions_see_request_columns_and_features_alike() {
+    let service = service(
+        "SELECT request.d, t.c, t.a - request.d AS diff, coalesce(CAST(t.c AS DOUBLE), -1) AS c0, CAST(n AS DOUBLE) AS \
+         n,
+                upper(request.k) AS name, p.m
+         FROM request LEFT JOIN v AS t USING (k) LEFT OUTER JOIN p USING (k, n)",
+    );
+    assert_eq!(names(&service), ["d", "c", "diff", "c0", "n", "name", "m"]);
+    let keys: Vec<_> = service.spec().views.iter().map(|v| (v.alias.as_str(), v.key_columns.clone())).collect();
+    assert_eq!(keys, [("t", vec![0]), ("p", vec![0, 1])]);
+    let maximum: ArrayRef = Arc::new(Float64Array::from(vec![Some(9.0), None]));
+    let asked = request();
+    let answer = service.finish(&asked, &[features(), vec![Arc::clone(&maximum)]]).expect("finishes");
+    let float = |i: usize| answer.column(i).as_primitive::<Float64Type>().iter().collect::<Vec<_>>();
+    assert!(Arc::ptr_eq(answer.column(0), asked.column(2)) && Arc::ptr_eq(answer.column(6), &maximum));
+    assert_eq!(float(2), [Some(-7.5), None]);
+    assert_eq!(float(3), [Some(4.0), Some(-1.0)]);
+    assert_eq!(float(4), [Some(1.0), Some(2.0)]);
+    assert_eq!(answer.column(5).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("A"), None]);
+    assert!(answer.schema().fields().iter().all(|field| field.is_nullable()));
+}
+
+#[test]
+fn stars_stand_for_the_features_of_a_view_and_for_the_request() {
+    assert_eq!(names(&service("SELECT t.* FROM request LEFT JOIN v AS t USING (k)")), ["c", "a"]);
+    assert_eq!(names(&service("SELECT r.*, t.c FROM request AS r LEFT JOIN v t USING (k)")), ["k", "n", "d", "c"]);
+    assert_eq!(names(&service("SELECT * FROM request LEFT JOIN v USING (k)")), ["k", "n", "d", "c", "a"]);
+    assert_eq!(names(&service("SELECT d FROM request")), ["d"]);
+}
+
+#[test]
+fn one_view_may_be_read_for_two_keys() {
+    let service = try_service(
+        "origin VARCHAR, dest VARCHAR",
+        "SELECT o.c AS origin_c, d.c AS dest_c, o.a - d.a AS diff FROM request
+         LEFT JOIN v AS o ON o.k = request.origin LEFT JOIN v AS d ON (request.dest = d.k)",
+    )
+    .expect("two lookups");
+    let keys: Vec<_> = service.spec().views.iter().map(|v| (v.alias.as_str(), v.key_columns.clone())).collect();
+    assert_eq!(keys, [("o", vec![0]), ("d", vec![1])]);
+    let schema =
+        Schema::new(vec![Field::new("dest", DataType::Utf8, true), Field::new("origin", DataType::Utf8, true)]);
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(StringArray::from(vec!["x", "y"])), Arc::new(StringArray::from(vec!["u", "v"]))];
+    let request = RecordBatch::try_new(Arc::new(schema), columns).expect("any order of columns");
+    let other: Vec<ArrayRef> =
+        vec![Arc::new(Int64Array::from(vec![5, 6])), Arc::new(Float64Array::from(vec![0.5, 1.5]))];
+    let answer = service.finish(&request, &[features(), other]).expect("finishes");
+    assert_eq!(answer.column(2).as_primitive::<Float64Type>().iter().collect::<Vec<_>>(), [Some(2.0), None]);
+}
+
+#[test]
+fn what_a_caller_hands_over_is_checked() {
+    let service = service("SELECT t.c, request.d FROM request LEFT JOIN v AS t USING (k)");
+    let error = service.finish(&request().project(&[0, 1]).expect("columns"), &[features()]).expect_err("no d");
+    assert_eq!(error.to_string(), "column d of the request of feature service s is missing");
+    let error = service.finish(&request(), &[]).expect_err("no features");
+    assert_eq!(error.to_string(), "feature service s was given features of other views than it reads");
+    let empty: Vec<ArrayRef> = features().iter().map(|a| a.slice(0, 0)).collect();
+    assert_eq!(service.finish(&request().slice(0, 0), &[empty]).expect("no rows").num_rows(), 0);
+}
+
+#[test]
+fn the_fingerprint_says_names_types_and_definitions() {
+    let of = |request: &str, select: &str| try_service(request, select).expect(select).spec().fingerprint.clone();
+    let request = "k VARCHAR, n BIGINT, d DOUBLE";
+    let one = of(request, "SELECT t.c FROM request LEFT JOIN v AS t USING (k)");
+    assert_eq!(one, of(request, "SELECT  t.c\nFROM request LEFT JOIN v as T using (k)"), "layout is no part of it");
+    assert_ne!(one, of(request, "SELECT t.c AS d FROM request LEFT JOIN v AS t USING (k)"));
+    assert_ne!(one, of("k VARCHAR, n BIGINT", "SELECT t.c FROM request LEFT JOIN v AS t USING (k)"));
+}
+
+/// SELECT of a service over (k VARCHAR, n BIGINT, d DOUBLE), and the refusal after `s.sql:`.
+const REFUSED: &[(&str, &str)] = &[
+    ("SELECT c FROM v", "2:15: feature service s: it reads from v; write FROM request LEFT JOIN v USING (key)"),
+    (
+        "SELECT t.c FROM request JOIN v AS t USING (k)",
+        "2:30: feature service s: v is not left-joined, so that request rows could get lost; write LEFT JOIN v AS t \
+         USING (k)",
+    ),
+    (
+        "SELECT t.c FROM request LEFT JOIN v AS t USING (n)",
+        "2:49: feature service s: n is no key column of feature view v: entity e has the key (k); write LEFT JOIN v AS \
+         t USING (k)",
+    ),
+    (
+        "SELECT p.m FROM request LEFT JOIN p USING (k)",
+        "2:8: feature service s: feature view p is joined on a part of its key: entity pair has the key (k, n); write \
+         LEFT JOIN p AS p USING (k, n)",
+    ),
+    (
+        "SELECT t.c FROM request LEFT JOIN v AS t ON t.k = request.k AND t.c > 1",
+        "2:35: feature service s: v is not joined on the key of its entity; write LEFT JOIN v AS t USING (k)",
+    ),
+    (
+        "SELECT t.c FROM request NATURAL LEFT JOIN v AS t",
+        "2:43: feature service s: v is not joined on the key of its entity; write LEFT JOIN v AS t USING (k)",
+    ),
+    (
+        "SELECT t.c FROM request LEFT JOIN v AS t ON t.k = request.n",
+        "2:59: feature service s: request column n is Int64, key column k of entity e is Utf8; declare both alike",
+    ),
+    (
+        "SELECT t.c FROM request LEFT JOIN v AS t ON t.k = request.z",
+        "2:59: feature service s: the request has no column z; it has: k, n, d",
+    ),
+    (
+        "SELECT t.c FROM request LEFT JOIN nothing AS t USING (k)",
+        "2:35: feature service s: there is no feature view nothing; known: p, v",
+    ),
+    (
+        "SELECT t.c, u.c FROM request LEFT JOIN v AS t USING (k) LEFT JOIN v AS u USING (k)",
+        "2:10: feature service s: two features go by the name c; give each its own: AS name",
+    ),
+    (
+        "SELECT t.c FROM request LEFT JOIN v AS t USING (k) LEFT JOIN v AS t USING (k)",
+        "2:8: feature service s: two tables go by the name t; give each its own: AS name",
+    ),
+    (
+        "SELECT t.k FROM request LEFT JOIN v AS t USING (k)",
+        "2:8: feature service s: t.k is the request's column; write request.k",
+    ),
+    (
+        "SELECT t.c + 1 FROM request LEFT JOIN v AS t USING (k)",
+        "2:1: feature service s: t.c + 1 has no name; write AS name behind it",
+    ),
+    (
+        "SELECT t.c FROM request LEFT JOIN v AS t USING (k) WHERE t.c > 1",
+        "2:52: feature service s: WHERE would take rows of the request away, which each get an answer; write the \
+         condition as CASE",
+    ),
+    (
+        "SELECT sum(t.c) OVER (ORDER BY request.n) AS s FROM request LEFT JOIN v AS t USING (k)",
+        "2:1: feature service s: it aggregates over the rows of a request; aggregate events in a feature view",
+    ),
+    (
+        "SELECT max(t.c) AS s FROM request LEFT JOIN v AS t USING (k)",
+        "2:1: feature service s: it aggregates over the rows of a request; aggregate events in a feature view",
+    ),
+    (
+        "SELECT t.c, now() AS t0 FROM request LEFT JOIN v AS t USING (k)",
+        "2:13: feature service s: function 'now' is no function of the data, so that its value could not be computed \
+         again; use the event-time column, or a request column that brings the value",
+    ),
+    (
+        "SELECT make_array(t.c) AS l FROM request LEFT JOIN v AS t USING (k)",
+        "2:27: feature service s: feature l is of type List(Int64); cast it: CAST(.. AS DOUBLE), BIGINT, INTEGER, \
+         BOOLEAN, VARCHAR or TIMESTAMP are the types that are kept",
+    ),
+    (
+        "SELECT x.c FROM request LEFT JOIN (SELECT * FROM v) AS x USING (k)",
+        "2:12: feature service s: a subquery in FROM is not supported; make it a feature view and join that",
+    ),
+    (
+        "SELECT t.c FROM request LEFT JOIN v AS t USING (k) ORDER BY 1",
+        "2:52: feature service s: ORDER BY outside of OVER has no meaning here: a definition answers one row for each \
+         key and moment; drop it",
+    ),
+];
+
+#[test]
+fn bad_services_are_refused_with_what_to_write() {
+    let outcome = |select: &str| {
+        try_service("k VARCHAR, n BIGINT, d DOUBLE", select)
+            .map_or_else(|e| e.to_string(), |_| "it is taken".to_owned())
+    };
+    let wrong: Vec<_> = REFUSED
+        .iter()
+        .map(|(select, wanted)| (select, outcome(select), format!("s.sql:{wanted}")))
+        .filter(|(_, found, wanted)| found != wanted)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -1,0 +1,215 @@
+//! The one place that sets DataFusion up: our types for SQL's, our aggregates for the inexact ones, the analyzer and
+//! one optimiser rule. Plans text that `parse` checked; `view`, `service` and `label` match the plans and compile
+//! expressions.
+//!
+//! Planning is synchronous, over tables that the caller names, and runs on a thread with a large stack: a plan is a
+//! deep tree, and neither a plan nor an expression ever crosses an await.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DFSchema, TableReference, plan_err};
+use datafusion::error::Result;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::{Optimizer, OptimizerContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::sqlparser::ast;
+use forebay_core::time::timestamp_type;
+
+use crate::functions::{aggregate_functions, last_value_function};
+use crate::view::refuse_clocks;
+
+/// Stack of planning and of batch runs, bytes. Measured for chains at the cap of operators, in debug builds.
+const STACK_BYTES: usize = 32 << 20;
+
+/// Run `work` on a thread of its own with a large stack, and wait for it. A panic goes on in the caller.
+pub(crate) fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("forebay-plan".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, work)?;
+        match thread.join() {
+            Ok(result) => Ok(result),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// DataFusion, set up. Cheap to share, nothing in it changes.
+#[derive(Clone)]
+pub(crate) struct Session {
+    state: Arc<SessionState>,
+    last_value: Arc<AggregateUDF>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(crate) fn new() -> Self {
+        let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
+        config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        config.options_mut().execution.time_zone = Some("UTC".to_owned());
+        // The rule simplifies what cannot run otherwise (coalesce becomes CASE); nothing else may rewrite a definition.
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_aggregate_functions(aggregate_functions())
+            .with_type_planner(Arc::new(OurTypes))
+            .with_optimizer_rules(vec![Arc::new(SimplifyExpressions::new())])
+            .build();
+        Self { state: Arc::new(state), last_value: last_value_function() }
+    }
+
+    /// A context over the same functions and rules, to run plans in.
+    pub(crate) fn context(&self) -> SessionContext {
+        SessionContext::new_with_state(self.state.as_ref().clone())
+    }
+
+    /// The checked and simplified plan of `query` over `tables`.
+    pub(crate) fn plan(&self, query: ast::Query, tables: &[(String, SchemaRef)]) -> Result<LogicalPlan> {
+        let provider = Tables::new(self, tables);
+        let planner = SqlToRel::new_with_options(&provider, parser_options(self.state.config_options()));
+        let plan = planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?;
+        let plan = self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {})?;
+        refuse_clocks(&plan)?;
+        self.simplify(plan)
+    }
+
+    /// Apply the one rule.
+    pub(crate) fn simplify(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let rules = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new())]);
+        rules.optimize(plan, &OptimizerContext::new(), |_, _| {})
+    }
+
+    /// `expr` ready to run over batches of `schema`. Adds the casts that its types need.
+    pub(crate) fn physical(&self, expr: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        self.state.create_physical_expr(expr, schema)
+    }
+}
+
+fn parser_options(options: &ConfigOptions) -> ParserOptions {
+    ParserOptions::from(&options.sql_parser)
+}
+
+/// A schema of unqualified columns, all nullable: what compiled expressions run over.
+pub(crate) fn plain_schema(fields: impl IntoIterator<Item = (String, DataType)>) -> SchemaRef {
+    Arc::new(Schema::new(
+        fields.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect::<Vec<_>>(),
+    ))
+}
+
+/// SQL's type names as our types: `TIMESTAMP` is microseconds in UTC, `VARCHAR` is `Utf8`.
+#[derive(Debug)]
+struct OurTypes;
+
+impl TypePlanner for OurTypes {
+    fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
+        let data_type = match sql_type {
+            ast::DataType::Timestamp(_, _) => timestamp_type(),
+            ast::DataType::Varchar(None) | ast::DataType::Text | ast::DataType::String(None) => DataType::Utf8,
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(Field::new("", data_type, true))))
+    }
+}
+
+/// The tables and functions that a text may name.
+struct Tables<'a> {
+    session: &'a Session,
+    tables: HashMap<String, Arc<dyn TableSource>>,
+}
+
+impl<'a> Tables<'a> {
+    fn new(session: &'a Session, tables: &[(String, SchemaRef)]) -> Self {
+        let tables = tables
+            .iter()
+            .map(|(name, schema)| {
+                let source: Arc<dyn TableSource> = Arc::new(LogicalTableSource::new(Arc::clone(schema)));
+                (name.clone(), source)
+            })
+            .collect();
+        Self { session, tables }
+    }
+}
+
+impl ContextProvider for Tables<'_> {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        match self.tables.get(name.table()) {
+            Some(table) if name.schema().is_none() => Ok(Arc::clone(table)),
+            _ => {
+                let mut known: Vec<&str> = self.tables.keys().map(String::as_str).collect();
+                known.sort_unstable();
+                plan_err!("table {name} is not known here; known: {}", known.join(", "))
+            }
+        }
+    }
+
+    fn get_table_function_source(&self, name: &str, _args: Vec<Expr>) -> Result<Arc<dyn TableSource>> {
+        plan_err!("table function {name} is not supported; read from a source or a view")
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.session.state.expr_planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(OurTypes))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.session.state.scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        match name {
+            "last_value" => Some(Arc::clone(&self.session.last_value)),
+            _ => self.session.state.aggregate_functions().get(name).cloned(),
+        }
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.session.state.window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _variable_names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.session.state.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.session.state.scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.session.state.aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.session.state.window_functions().keys().cloned().collect()
+    }
+}

@@ -1,0 +1,184 @@
+//! Matches the plan of a view's SELECT: projections over window aggregates over projections, filters and the scan of
+//! one source. Every output becomes an expression over the source's columns and over aggregates, whatever the nesting.
+//!
+//! The plan comes from `session`, checked and simplified; what leaves goes to `compile`. Every node or function that a
+//! tile cannot keep exact is refused with a sentence that names it and says what to write instead.
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, TableReference};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Window as WindowNode, lit, when};
+use forebay_core::definition::EntityDef;
+use forebay_core::source::SourceDef;
+
+use super::windows::{Windowed, windowed};
+use crate::error::{EngineError, Result};
+use crate::expression::as_column;
+use crate::parse::QueryText;
+
+/// Relation of the columns that stand for aggregates in expressions; no SQL name can be it.
+pub(super) const AGGREGATE: &str = "_aggregate";
+
+/// The column that stands for aggregate number `index`.
+pub(super) fn aggregate_column(index: usize) -> Column {
+    Column::new(Some(TableReference::bare(AGGREGATE)), index.to_string())
+}
+
+/// Whose plan it is, for errors and for names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) object: &'a str,
+    pub(super) body: &'a QueryText,
+    pub(super) source: &'a SourceDef,
+    pub(super) entity: &'a EntityDef,
+}
+
+impl Subject<'_> {
+    /// Refuse it at the first `word` of its text.
+    pub(super) fn refuse<T>(&self, word: Option<&str>, message: impl Into<String>) -> Result<T> {
+        Err(EngineError::refused(self.body.locate(word), self.object, message))
+    }
+}
+
+/// What a view's plan says. Expressions name the source's columns without a relation.
+#[derive(Debug)]
+pub(super) struct Matched {
+    /// Rows that count: where this is true.
+    pub(super) predicate: Option<Expr>,
+    /// For each key column of the entity the source's column that it is.
+    pub(super) key: Vec<usize>,
+    /// The aggregates, in the order of the text.
+    pub(super) aggregates: Vec<Windowed>,
+    /// Outputs of the plan in order.
+    pub(super) outputs: Vec<(String, Expr)>,
+}
+
+/// Match `plan`.
+///
+/// # Errors
+/// `Refused`, with what to write instead.
+pub(super) fn match_plan(subject: Subject<'_>, plan: &LogicalPlan) -> Result<Matched> {
+    let mut matcher = Matcher { subject, predicate: None, key: None, aggregates: Vec::new() };
+    let outputs = matcher.walk(plan)?;
+    let Some(key) = matcher.key else {
+        return subject.refuse(
+            None,
+            "it has no aggregate; write at least one, as in last_value(x) OVER (PARTITION BY key ORDER BY event_time) \
+             AS x",
+        );
+    };
+    let names = plan.schema().fields().iter().map(|field| field.name().clone());
+    let outputs = names.zip(outputs).collect();
+    Ok(Matched { predicate: matcher.predicate, key, aggregates: matcher.aggregates, outputs })
+}
+
+struct Matcher<'a> {
+    subject: Subject<'a>,
+    predicate: Option<Expr>,
+    key: Option<Vec<usize>>,
+    aggregates: Vec<Windowed>,
+}
+
+impl Matcher<'_> {
+    /// The columns of `plan` as expressions over the source and the aggregates.
+    fn walk(&mut self, plan: &LogicalPlan) -> Result<Vec<Expr>> {
+        match plan {
+            LogicalPlan::TableScan(scan) if scan.filters.is_empty() && scan.fetch.is_none() => {
+                let names = scan.projected_schema.fields().iter();
+                Ok(names.map(|field| Expr::Column(Column::new_unqualified(field.name()))).collect())
+            }
+            LogicalPlan::SubqueryAlias(alias) => self.walk(&alias.input),
+            LogicalPlan::Filter(filter) => {
+                let below = self.walk(&filter.input)?;
+                if !self.aggregates.is_empty() {
+                    return self.subject.refuse(
+                        Some("WHERE"),
+                        "a condition on aggregates would take the view's row away; write it as CASE in a feature",
+                    );
+                }
+                let condition = substitute(&filter.predicate, filter.input.schema(), &below)?;
+                self.predicate = Some(match self.predicate.take() {
+                    // CASE, because the outer condition is not even evaluated where the inner one is not true.
+                    Some(inner) => when(inner, condition).otherwise(lit(false)).map_err(internal)?,
+                    None => condition,
+                });
+                Ok(below)
+            }
+            LogicalPlan::Projection(Projection { expr, input, .. }) => {
+                let below = self.walk(input)?;
+                expr.iter().map(|e| substitute(e, input.schema(), &below)).collect()
+            }
+            LogicalPlan::Window(window) => self.window(window),
+            other => self.subject.refuse(None, refused_node(other)),
+        }
+    }
+
+    fn window(&mut self, window: &WindowNode) -> Result<Vec<Expr>> {
+        let mut columns = self.walk(&window.input)?;
+        let below = columns.clone();
+        for expr in &window.window_expr {
+            let inner = |e: &Expr| substitute(e, window.input.schema(), &below);
+            let (aggregate, key) = windowed(self.subject, expr, &inner)?;
+            match &self.key {
+                Some(other) if *other != key => {
+                    return self.subject.refuse(Some("PARTITION"), "its windows are partitioned by different columns");
+                }
+                _ => self.key = Some(key),
+            }
+            let index = self.aggregates.iter().position(|other| *other == aggregate).unwrap_or_else(|| {
+                self.aggregates.push(aggregate);
+                self.aggregates.len() - 1
+            });
+            columns.push(Expr::Column(aggregate_column(index)));
+        }
+        Ok(columns)
+    }
+}
+
+/// `expr` over the columns of `schema`, with each column replaced by what it is below.
+fn substitute(expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
+    let replaced = expr.clone().transform_up(|e| match &e {
+        Expr::Column(column) => Ok(Transformed::yes(below[schema.index_of_column(column)?].clone())),
+        _ => Ok(Transformed::no(e)),
+    });
+    replaced.map(|replaced| unaliased(replaced.data)).map_err(internal)
+}
+
+fn internal(error: DataFusionError) -> EngineError {
+    EngineError::Internal(format!("a checked plan contradicts itself: {error}"))
+}
+
+fn unaliased(expr: Expr) -> Expr {
+    match expr {
+        Expr::Alias(alias) => unaliased(*alias.expr),
+        other => other,
+    }
+}
+
+/// Whether `expr` reads an aggregate.
+pub(super) fn reads_aggregates(expr: &Expr) -> bool {
+    expr.column_refs().iter().any(|column| column.relation.as_ref().is_some_and(|r| r.table() == AGGREGATE))
+}
+
+/// The index in the source of the column that `expr` is.
+pub(super) fn source_column(source: &SourceDef, expr: &Expr) -> Option<usize> {
+    let column = as_column(expr).filter(|column| column.relation.is_none())?;
+    source.columns.iter().position(|c| c.name == column.name)
+}
+
+/// Why a plan with this node is refused. Most are caught on the text, with their place; this is the backstop.
+fn refused_node(plan: &LogicalPlan) -> String {
+    match plan {
+        LogicalPlan::Aggregate(_) => "an aggregate without OVER answers one row for the whole source; write it OVER \
+                                      (PARTITION BY key ORDER BY event_time)"
+            .to_owned(),
+        LogicalPlan::Join(_) => "a feature view reads one source; join views in a feature service".to_owned(),
+        LogicalPlan::EmptyRelation(_) => "FROM is missing; name the source that it reads".to_owned(),
+        LogicalPlan::Unnest(_) => "unnest makes several rows of one event; it is not supported".to_owned(),
+        other => {
+            let node = other.display().to_string();
+            let name = node.split([':', ' ']).next().unwrap_or_default();
+            format!("plan node {name} is not supported in a feature view; write SELECT .. OVER .. FROM source")
+        }
+    }
+}

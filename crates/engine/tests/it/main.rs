@@ -1,0 +1,12 @@
+//! The two lowerings that answer for any instant, the probe and the batch, against each other and against a naive
+//! evaluator that shares nothing with them; on generated events, on the flights, and on input that must be refused.
+
+mod applied;
+mod exact;
+mod flights;
+mod inputs;
+mod lowerings;
+mod oracle;
+mod places;
+mod shapes;
+mod world;

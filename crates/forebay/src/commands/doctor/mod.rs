@@ -1,0 +1,90 @@
+//! `forebay doctor`: what is in force, and whether what it names is there and works: broker, data directory, definitions,
+//! ports, models, devices. Changes nothing. Each finding is one line; a failed one says the remedy and makes the exit code 1.
+
+mod devices;
+mod directory;
+mod finding;
+mod models;
+mod network;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use forebay_engine::{Catalog, read_definitions};
+
+use self::finding::Finding;
+use super::{block_on, log_from, print};
+use crate::cli::ServerArgs;
+use crate::exit;
+use crate::server::catalog_file;
+use crate::settings::Settings;
+
+/// Run the command.
+pub(super) fn run(args: &ServerArgs) -> Result<ExitCode> {
+    // The client library's own complaints would only repeat the findings.
+    log_from("off")?;
+    let settings = Settings::of(args)?;
+    let source = args.config.as_ref().map_or_else(|| "the defaults".to_owned(), |path| path.display().to_string());
+    let in_force = toml::to_string(&settings).context("settings are TOML")?;
+    print(&format!("# in force: {source}, then FOREBAY_* variables, then flags\n{in_force}\n"))?;
+    let findings = examine(&settings)?;
+    print(&finding::render(&findings))?;
+    let failed = findings.iter().any(Finding::is_failed);
+    Ok(if failed { ExitCode::from(exit::FOUND) } else { ExitCode::SUCCESS })
+}
+
+fn examine(settings: &Settings) -> Result<Vec<Finding>> {
+    let mut findings = directory::examine(&settings.server.data_dir);
+    let (catalog, about_catalog) = definitions(settings);
+    findings.extend(about_catalog);
+    findings.extend(network::broker(settings, &catalog));
+    findings.extend(block_on(async { Ok(network::listeners_and_workers(settings).await) })?);
+    findings.extend(models::examine(&catalog, &settings.server.model_root));
+    findings.extend(devices::examine());
+    Ok(findings)
+}
+
+/// The definitions that a server would start with, as far as they can be had.
+fn definitions(settings: &Settings) -> (Catalog, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let applied = match catalog_file::load(&settings.server.data_dir) {
+        Ok(catalog) => catalog,
+        Err(error) => {
+            findings.push(Finding::failed("definitions", exit::words(&error)));
+            Catalog::empty()
+        }
+    };
+    let folder = &settings.server.sql;
+    let catalog = if folder.as_os_str().is_empty() {
+        applied
+    } else {
+        match read_definitions(folder).and_then(|files| applied.plan(&files)) {
+            Ok(plan) => plan.catalog,
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                findings.push(Finding::failed(
+                    "definitions",
+                    format!("server.sql {}: {}", folder.display(), exit::words(&error)),
+                ));
+                applied
+            }
+        }
+    };
+    if findings.is_empty() {
+        let text = format!(
+            "{} sources, {} views, {} services, {} models, {} deployments, {} monitors",
+            catalog.sources().len(),
+            catalog.views().len(),
+            catalog.services().len(),
+            catalog.models().len(),
+            catalog.deployments().len(),
+            catalog.monitors().len()
+        );
+        findings.push(if catalog.sources().is_empty() {
+            Finding::note("definitions", "none yet; give --sql DIR, or apply some to the running server")
+        } else {
+            Finding::ok("definitions", text)
+        });
+    }
+    (catalog, findings)
+}

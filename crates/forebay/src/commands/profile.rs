@@ -1,0 +1,195 @@
+//! `forebay profile`: what a training set looked like and how the model scored it, as the reference that a monitor compares
+//! with. Rows come from the training set's file, scores from the model version itself; the profile goes beside the model,
+//! and its digest into the training set's manifest.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result, bail, ensure};
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch};
+use arrow_schema::{Field, Schema};
+use forebay_core::time::{Micros, timestamp_type};
+use forebay_infer::{MANIFEST_FILE, ModelVersion};
+use forebay_monitor::{CalibrationWindows, MonitorOptions, ReferenceProfile, build_profile};
+use forebay_training::TrainingManifest;
+use forebay_training::training_set::manifest_path;
+
+use super::progress::Step;
+use super::{log_from, print};
+use crate::cli::ProfileArgs;
+use crate::instant;
+use crate::replay::read_parquet;
+use crate::server::monitoring::profile_path;
+
+/// Longest name of a reference, bytes: it becomes part of a file's name.
+const NAME_MAX_BYTES: usize = 128;
+/// Calibration windows below which a false-alarm rate is to be taken with salt.
+const WINDOWS_ADVISED: usize = 20;
+
+/// Run the command.
+pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
+    log_from("warn")?;
+    check_name(&args.name)?;
+    let until_us = args.until.as_deref().map(instant::parse).transpose().context("--until")?;
+    let window_us = Micros::try_from(args.window.as_micros()).context("--window is too long")?;
+    ensure!(window_us > 0, "--window is 0; give the monitor's, such as 7d");
+    ensure!(
+        args.model.join(MANIFEST_FILE).is_file(),
+        "--model {} has no {MANIFEST_FILE}; give the directory of one version, such as models/late_arrival/1",
+        args.model.display()
+    );
+
+    let step = Step::begin(format!("reading {}", args.training_set.display()));
+    let all = read_parquet(&args.training_set)?;
+    let object = format!("training set {}", args.training_set.display());
+    let rows = before(&all, &args.time_column, until_us, &object)?;
+    step.done(&format!("{object}: {} rows, {} of them profiled", all.num_rows(), rows.num_rows()));
+    ensure!(rows.num_rows() > 0, "{object} has no row before --until; nothing to profile");
+
+    let step = Step::begin(format!("scoring {} rows with the model in {}", rows.num_rows(), args.model.display()));
+    let model = ModelVersion::load(&args.model).with_context(|| format!("model in {}", args.model.display()))?;
+    let (scored, score_column) = with_scores(&rows, &model)?;
+    step.done(&format!("scored with {}", model.manifest().title()));
+
+    let step = Step::begin("counting".to_owned());
+    let features: Vec<&str> = model.manifest().features.iter().map(|feature| feature.name.as_str()).collect();
+    let min_rows = MonitorOptions::default().min_rows;
+    let calibration = CalibrationWindows { time_column: &args.time_column, window_us, min_rows };
+    let profile = build_profile(&args.name, &[scored], &features, Some(&score_column), Some(calibration))?;
+    let path = profile_path(&args.model, &args.name);
+    write_whole(&path, &profile.to_json()?)?;
+    note_in_manifest(&args.training_set, &profile.digest)?;
+    step.done(&format!("wrote {}", path.display()));
+    print(&report(&path, &profile))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A name that SQL can quote and a file can have.
+fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > NAME_MAX_BYTES || !name.chars().all(plain) {
+        bail!("'{name}' is no name of a reference; use up to {NAME_MAX_BYTES} letters, digits, '_', '-' and '.'");
+    }
+    Ok(())
+}
+
+/// The rows whose time is before `until_us`, with the time column in microseconds UTC.
+fn before(rows: &RecordBatch, time_column: &str, until_us: Option<Micros>, object: &str) -> Result<RecordBatch> {
+    let schema = rows.schema();
+    let index = schema.index_of(time_column).ok().with_context(|| {
+        let known: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        format!("{object} has no column '{time_column}'; give --time-column, it has {}", known.join(", "))
+    })?;
+    let times = arrow_cast::cast(rows.column(index), &timestamp_type())
+        .with_context(|| format!("column '{time_column}' of {object} is no timestamp"))?;
+    let values = times.as_primitive::<TimestampMicrosecondType>();
+    ensure!(values.null_count() == 0, "column '{time_column}' of {object} has NULLs");
+    let keep: BooleanArray = values.values().iter().map(|at| Some(until_us.is_none_or(|until| *at < until))).collect();
+    let rows = replace_column(rows, index, time_column, times)?;
+    Ok(arrow_select::filter::filter_record_batch(&rows, &keep)?)
+}
+
+fn replace_column(rows: &RecordBatch, index: usize, name: &str, column: ArrayRef) -> Result<RecordBatch> {
+    let mut fields: Vec<_> = rows.schema().fields().iter().map(Arc::clone).collect();
+    let mut columns = rows.columns().to_vec();
+    fields[index] = Arc::new(Field::new(name, column.data_type().clone(), true));
+    columns[index] = column;
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// The rows with the model's score as a further column, and that column's name.
+fn with_scores(rows: &RecordBatch, model: &ModelVersion) -> Result<(RecordBatch, String)> {
+    let threads = available_parallelism().map_or(1, usize::from);
+    let scores = model.score(rows, threads)?.score;
+    let mut name = String::from("_score");
+    while rows.column_by_name(&name).is_some() {
+        name.insert(0, '_');
+    }
+    let mut fields: Vec<_> = rows.schema().fields().iter().map(Arc::clone).collect();
+    let mut columns = rows.columns().to_vec();
+    columns.push(Arc::new(Float64Array::from_iter_values(scores.into_iter().map(f64::from))));
+    fields.push(Arc::new(Field::new(&name, arrow_schema::DataType::Float64, false)));
+    Ok((RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?, name))
+}
+
+/// The whole file or none of it.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let unfinished = path.with_extension("json.unfinished");
+        let mut file = File::create(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A training set that has a manifest says there which profile was made from it.
+fn note_in_manifest(training_set: &Path, digest: &str) -> Result<()> {
+    let path = manifest_path(training_set);
+    if !path.is_file() {
+        eprintln!("{} has no manifest: it was not made by forebay training-set", training_set.display());
+        return Ok(());
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut manifest = TrainingManifest::decode(&text)?;
+    manifest.profile_digest = Some(digest.to_owned());
+    write_whole(&path, manifest.encode().as_bytes())
+}
+
+fn report(path: &Path, profile: &ReferenceProfile) -> String {
+    let windows = profile.columns.iter().map(|column| column.calibration.len()).max().unwrap_or(0);
+    let mut text = format!(
+        "{}: {} rows, {} columns and the score, {windows} calibration windows, digest {}\n",
+        path.display(),
+        profile.rows,
+        profile.columns.len().saturating_sub(1),
+        profile.digest
+    );
+    if windows < WINDOWS_ADVISED {
+        text.push_str(&format!(
+            "note: with fewer than {WINDOWS_ADVISED} windows a false alarm rate is approximate; a longer training set or a \
+             shorter --window calibrates better\n"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Int64Array, TimestampMillisecondArray};
+
+    use super::*;
+
+    fn rows() -> Result<RecordBatch> {
+        Ok(RecordBatch::try_from_iter([
+            ("n", Arc::new(Int64Array::from_iter_values(0..4)) as ArrayRef),
+            ("at", Arc::new(TimestampMillisecondArray::from_iter_values([3_000, 1_000, 2_000, 4_000])) as ArrayRef),
+        ])?)
+    }
+
+    #[test]
+    fn rows_before_a_moment_keep_their_order_and_get_utc_microseconds() -> Result<()> {
+        let kept = before(&rows()?, "at", Some(3_000_000), "the set")?;
+        assert_eq!(kept.column(0).as_primitive::<arrow_array::types::Int64Type>().values(), &[1, 2]);
+        assert_eq!(kept.column(1).data_type(), &timestamp_type());
+        assert_eq!(before(&rows()?, "at", None, "the set")?.num_rows(), 4);
+        let error = before(&rows()?, "event_time", None, "the set").expect_err("no such column").to_string();
+        assert!(error.contains("it has n, at"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn names_that_no_file_can_have_are_refused() {
+        for wrong in ["", "../x", "a b", "a/b", &"x".repeat(129)] {
+            assert!(check_name(wrong).is_err(), "{wrong}");
+        }
+        assert!(check_name("late_arrival-2013.q1").is_ok());
+    }
+}

@@ -1,0 +1,182 @@
+//! `forebay training-set`: the features of a service as of each row of a spine, as a Parquet file with its manifest. Events
+//! come from a server's archive, or from Parquet files so that SQL can be tried without a broker. No server is asked: it may
+//! run or not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use arrow_array::RecordBatch;
+use arrow_schema::Schema;
+use forebay_core::PortError;
+use forebay_core::ports::{CompiledService, Known, TableInput};
+use forebay_core::time::Clock as _;
+use forebay_core::view::ServiceSpec;
+use forebay_engine::{Catalog, ProbeEngine, read_definitions};
+use forebay_offline::{ArchiveSettings, DeltaArchive};
+use forebay_training::training_set::{TrainingTable, manifest_path};
+use forebay_training::{TrainingSet, TrainingSetRequest, archive_tables, build_training_set, write_training_set};
+
+use super::progress::Step;
+use super::{block_on, log_from, print};
+use crate::cli::{ServerArgs, TrainingSetArgs};
+use crate::instant::SystemClock;
+use crate::replay::read_parquet;
+use crate::server::catalog_file;
+use crate::settings::Settings;
+
+/// What computed a set, for its manifest.
+const ENGINE: &str = concat!("forebay ", env!("CARGO_PKG_VERSION"), " probe");
+
+/// Run the command.
+pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
+    log_from("warn")?;
+    let started = Instant::now();
+    let name = name_of(args)?;
+    let (catalog, origin) = Origin::open(args)?;
+    let service = service_of(&catalog, &args.service, &origin)?;
+    let spec = Arc::clone(service.spec());
+
+    let step = Step::begin(format!("reading {}", args.spine.display()));
+    let spine = read_parquet(&args.spine)?;
+    let spine_columns = spine.num_columns();
+    step.done(&format!("{}: {} rows, {spine_columns} columns", args.spine.display(), spine.num_rows()));
+
+    let step =
+        Step::begin(format!("computing {} features of {} as of {}", spec.features.len(), spec.name, args.time_column));
+    let set = block_on(async {
+        let request = TrainingSetRequest {
+            name: &name,
+            service: &spec,
+            spine,
+            time_column: &args.time_column,
+            tables: origin.tables(&spec).await?,
+            known: Known::All,
+            engine: ENGINE,
+            now_us: SystemClock.now_us(),
+        };
+        Ok(build_training_set(&ProbeEngine::new(catalog), request).await?)
+    })?;
+    step.done(&format!("{} rows, {} columns", set.rows.num_rows(), set.rows.num_columns()));
+
+    let step = Step::begin(format!("writing {}", args.out.display()));
+    let set = TrainingSet { rows: described(&set.rows, &spec)?, manifest: set.manifest };
+    write_training_set(&args.out, &set)?;
+    step.done(&format!("{} and {}", args.out.display(), manifest_path(&args.out).display()));
+    print(&format!(
+        "{}: {} rows, {} features of {} version {} (fingerprint {}), digest {}, {:.1} s\n",
+        args.out.display(),
+        set.rows.num_rows(),
+        spec.features.len(),
+        spec.name,
+        spec.version,
+        spec.fingerprint,
+        set.manifest.output_digest,
+        started.elapsed().as_secs_f64()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where events come from.
+#[derive(Debug)]
+enum Origin<'a> {
+    /// NAME.parquet in this folder.
+    Files(&'a Path),
+    /// The archive of a server.
+    Archive(DeltaArchive),
+}
+
+impl<'a> Origin<'a> {
+    fn open(args: &'a TrainingSetArgs) -> Result<(Catalog, Self)> {
+        if let (Some(sql), Some(events)) = (&args.sql, &args.events) {
+            ensure!(
+                events.is_dir(),
+                "--events {} is no folder; give one with a NAME.parquet a source",
+                events.display()
+            );
+            let plan = Catalog::empty().plan(&read_definitions(sql)?)?;
+            return Ok((plan.catalog, Self::Files(events)));
+        }
+        let flags =
+            ServerArgs { config: args.config.clone(), data_dir: args.data_dir.clone(), ..ServerArgs::default() };
+        let settings = Settings::of(&flags)?;
+        let archive = settings.archive_dir();
+        // Opening an archive makes its directory, which would hide a wrong path.
+        ensure!(
+            archive.is_dir(),
+            "there is no archive in {}; name a server's data directory with --data-dir or --config, or read files with \
+             --sql and --events",
+            settings.server.data_dir.display()
+        );
+        let catalog = catalog_file::load(&settings.server.data_dir)?;
+        let owner = format!("training-set-{}", std::process::id());
+        let names = ArchiveSettings::new(settings.server.name, owner);
+        Ok((catalog, Self::Archive(DeltaArchive::open(&archive, names, Arc::new(SystemClock))?)))
+    }
+
+    async fn tables(&self, service: &ServiceSpec) -> Result<BTreeMap<String, TrainingTable>> {
+        let dir = match self {
+            Self::Archive(archive) => return Ok(archive_tables(archive, service).await?),
+            Self::Files(dir) => dir,
+        };
+        let mut tables = BTreeMap::new();
+        for source in service.views.iter().map(|view| &view.view.source) {
+            let path = dir.join(format!("{source}.parquet"));
+            ensure!(
+                path.is_file(),
+                "--events has no {}, which service '{}' reads; files are named after the sources",
+                path.display(),
+                service.name
+            );
+            let input = TableInput::Parquet(vec![path]);
+            tables.insert(source.clone(), TrainingTable { input, version: None, applied: None });
+        }
+        Ok(tables)
+    }
+}
+
+fn service_of(catalog: &Catalog, name: &str, origin: &Origin<'_>) -> Result<Arc<dyn CompiledService>> {
+    if let Some(service) = catalog.services().get(name) {
+        return Ok(Arc::clone(service));
+    }
+    let known: Vec<&str> = catalog.services().keys().map(String::as_str).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let place = match origin {
+        Origin::Files(_) => "the files of --sql define",
+        Origin::Archive(_) => "the server's definitions have",
+    };
+    Err(PortError::not_found(format!("there is no feature service '{name}'; {place}: {known}")).into())
+}
+
+/// `--name`, or the output's file name up to its ending.
+fn name_of(args: &TrainingSetArgs) -> Result<String> {
+    let stem = args.out.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    match (&args.name, stem) {
+        (Some(name), _) if name.is_empty() => bail!("--name is empty"),
+        (Some(name), _) => Ok(name.clone()),
+        (None, Some(stem)) => Ok(stem),
+        (None, None) => bail!("--out {} is no file name", args.out.display()),
+    }
+}
+
+/// The rows with metadata that says, to whoever trains on them, which columns are features and of what.
+fn described(rows: &RecordBatch, service: &ServiceSpec) -> Result<RecordBatch> {
+    let features: Vec<&str> = service.features.iter().map(|feature| feature.name.as_str()).collect();
+    for feature in &features {
+        rows.schema_ref().index_of(feature).with_context(|| format!("the training set has no feature {feature}"))?;
+    }
+    let mut metadata = rows.schema_ref().metadata().clone();
+    for (key, value) in [
+        ("forebay.service", service.name.clone()),
+        ("forebay.version", service.version.to_string()),
+        ("forebay.fingerprint", service.fingerprint.clone()),
+        ("forebay.features", serde_json::to_string(&features)?),
+    ] {
+        metadata.insert(key.to_owned(), value);
+    }
+    let schema = Schema::new_with_metadata(rows.schema_ref().fields().clone(), metadata);
+    Ok(rows.clone().with_schema(Arc::new(schema))?)
+}

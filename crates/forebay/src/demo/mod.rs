@@ -1,0 +1,214 @@
+//! `forebay demo`: the whole loop in one process. Plays the flights of 2013 at a chosen pace into the embedded broker (or
+//! Apache Kafka), and shows what a server makes of them: features, predictions, late labels, drift. The server's own parts
+//! do the work ([`crate::server`]); here are the pace, the live view and the summary.
+
+mod frame;
+mod pace;
+mod progress;
+mod summary;
+mod view;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use forebay_engine::read_definitions;
+use forebay_kafka::{ProducerSettings, Replayer};
+
+use crate::cli::DemoArgs;
+use crate::instant::{self, SystemClock};
+use crate::replay::{Selection, Speed, Timeline};
+use crate::server::app::App;
+use crate::server::listeners::Listeners;
+use crate::server::{install_logs, runtime, stop_signal};
+use crate::settings::{Broker, LogFormat, Settings};
+use pace::Pace;
+use progress::Watch;
+
+/// How long the last events may take to come through.
+const DRAIN_MAX: Duration = Duration::from_secs(120);
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// The archive of the demo appends this often, milliseconds.
+const ARCHIVE_FLUSH_MS: u64 = 10_000;
+
+/// Run it.
+///
+/// # Errors
+/// Data, definitions, model, broker or an address are not usable; the text names it.
+pub fn run(args: &DemoArgs) -> Result<ExitCode> {
+    let speed: Speed = args.speed.parse()?;
+    let until_us = instant::parse(&args.until)?;
+    let place = Place::new(args)?;
+    let settings = settings(args, &place)?;
+    install_logs(&settings)?;
+    let runtime = runtime()?;
+    let app = Arc::new(App::start(settings, Arc::new(SystemClock), runtime.handle().clone())?);
+    app.apply(&read_definitions(&args.sql)?)?;
+    let listeners = Listeners::start(&app)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    runtime.spawn(async move {
+        if stop_signal().await.is_ok() {
+            flag.store(true, Ordering::Relaxed);
+        }
+    });
+
+    let catalog = app.catalog();
+    let sources: Vec<_> = catalog.sources().values().cloned().collect();
+    let selection = Selection { until_us: Some(until_us), ..Selection::default() };
+    let timeline = Timeline::load(&args.data, &sources, selection)?;
+    let scored: Vec<String> = catalog.deployments().values().map(|d| d.source.clone()).collect();
+    let started = Instant::now();
+    eprintln!("{}", opening(&app, &listeners, &timeline));
+    let watch = Watch::start(Arc::clone(&app), timeline.len() as u64);
+    let mut pace = Pace::new(&app, scored);
+    play(&app, &timeline, speed, &mut pace, &watch, &interrupted)?;
+    pace.drain(DRAIN_MAX, DRAIN_POLL, &interrupted);
+    app.flush()?;
+    let elapsed = started.elapsed();
+    watch.finish();
+
+    let summary = summary::Summary::of(&app, pace.sent(), elapsed)?;
+    println!("{}", summary.text());
+    if let Some(path) = &args.summary {
+        std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
+            .with_context(|| format!("cannot write the summary to {}", path.display()))?;
+    }
+    println!("{}", next_steps(args, &listeners, &place));
+    if args.serve && !interrupted.load(Ordering::Relaxed) {
+        eprintln!("serving; end with Ctrl-C");
+        while !interrupted.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    listeners.stop(&runtime);
+    app.stop()?;
+    let complete = summary.is_complete() || interrupted.load(Ordering::Relaxed);
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where the demo keeps its data.
+enum Place {
+    Kept(PathBuf),
+    Temporary(tempfile::TempDir),
+}
+
+impl Place {
+    fn new(args: &DemoArgs) -> Result<Self> {
+        if let Some(path) = &args.data_dir {
+            ensure!(
+                !path.join("catalog.json").exists(),
+                "{} holds an earlier run, whose broker is gone; give an empty --data-dir",
+                path.display()
+            );
+            return Ok(Self::Kept(path.clone()));
+        }
+        let made =
+            tempfile::Builder::new().prefix("forebay-demo-").tempdir().context("cannot make a temporary directory")?;
+        Ok(if args.keep { Self::Kept(made.keep()) } else { Self::Temporary(made) })
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Kept(path) => path.clone(),
+            Self::Temporary(dir) => dir.path().to_owned(),
+        }
+    }
+}
+
+fn settings(args: &DemoArgs, place: &Place) -> Result<Settings> {
+    let mut settings = Settings::load(None, |name| std::env::var(name).ok())?;
+    settings.server.data_dir = place.path();
+    settings.server.flight_addr = args.flight_addr;
+    settings.server.http_addr = args.http_addr;
+    settings.ingest.archive_flush_ms = ARCHIVE_FLUSH_MS;
+    match &args.bootstrap {
+        Some(bootstrap) => {
+            settings.kafka.broker = Broker::Kafka;
+            settings.kafka.bootstrap.clone_from(bootstrap);
+        }
+        None => settings.kafka.broker = Broker::Embedded,
+    }
+    if std::env::var_os("FOREBAY_LOG_LEVEL").is_none() {
+        // The live view owns the screen; what needs a person still shows.
+        settings.log.level = "error".to_owned();
+    }
+    settings.log.format = LogFormat::Plain;
+    Ok(settings)
+}
+
+fn play(
+    app: &App,
+    timeline: &Timeline,
+    speed: Speed,
+    pace: &mut Pace<'_>,
+    watch: &Watch,
+    interrupted: &AtomicBool,
+) -> Result<()> {
+    let replayer = Replayer::new(ProducerSettings::new(app.broker.client()))?;
+    let partitions = app.settings.kafka.partitions;
+    let pace = std::cell::RefCell::new(pace);
+    let outcome = timeline.play(
+        speed,
+        |_| {
+            ensure!(!interrupted.load(Ordering::Relaxed), Interrupted);
+            ensure!(!app.status().failed, "ingest has stopped; the log above says why");
+            Ok(pace.borrow_mut().may_send())
+        },
+        |event| {
+            let partition = event.partition(partitions);
+            replayer.send(&event.source.topic, Some(partition), b"", &event.payload, Some(event.at_us))?;
+            pace.borrow_mut().note(&event.source.name);
+            watch.sent();
+            Ok(())
+        },
+    );
+    match outcome {
+        Err(error) if error.is::<Interrupted>() => {}
+        outcome => outcome?,
+    }
+    replayer.flush(DRAIN_MAX)?;
+    Ok(())
+}
+
+/// A person has had enough.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
+
+fn opening(app: &App, listeners: &Listeners, timeline: &Timeline) -> String {
+    let events: Vec<String> = timeline.events_by_source().iter().map(|(name, n)| format!("{n} {name}")).collect();
+    let broker = if app.broker.is_embedded() { "in-process Kafka" } else { "Apache Kafka" };
+    format!(
+        "Forebay demo: {} of New York, 2013\n  broker {} at {}\n  features at grpc://{}  metrics at http://{}/metrics\n",
+        events.join(", "),
+        broker,
+        app.broker.bootstrap(),
+        listeners.flight_addr(),
+        listeners.http_addr()
+    )
+}
+
+fn next_steps(args: &DemoArgs, listeners: &Listeners, place: &Place) -> String {
+    let mut text = String::from("Try next\n");
+    if args.serve {
+        let flight = listeners.flight_addr();
+        text += &format!(
+            "  forebay get delay_features origin=JFK dest=BOS carrier=B6 dep_delay=12 --at 2013-07-01T12:00:00Z --flight-addr {flight}\n  \
+               forebay verify delay_features --sample 10000 --flight-addr {flight}\n  \
+               curl -s http://{}/metrics | grep forebay_monitor\n",
+            listeners.http_addr()
+        );
+    } else {
+        text += "  make demo ARGS=\"--serve\"                    stays up, for forebay get, forebay verify and pyarrow\n  \
+                   make demo BROKER=kafka                       the same on Apache Kafka\n  \
+                   make demo ARGS=\"--speed max --keep\"          as fast as it goes; keeps the Delta tables\n";
+    }
+    if let Place::Kept(path) = place {
+        text += &format!("  the data is in {} (Delta tables under offline/)\n", path.display());
+    }
+    text
+}

@@ -1,0 +1,119 @@
+//! Holds the replay back so that the embedded broker loses nothing: it keeps 5 MiB of a partition and drops the oldest
+//! silently. At most so many events are under way between producer and reader, and at most so many scored events without
+//! their prediction read back; both counted, not guessed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use forebay_pipeline::PipelineStatus;
+
+use crate::server::app::App;
+
+/// Events between producer and reader. Each takes some 200 bytes; a partition holds 5 MiB.
+const UNREAD_MAX: u64 = 20_000;
+/// Scored events whose prediction has not come back. A prediction takes up to 3 KiB, and all may fall to one partition.
+const UNSCORED_MAX: u64 = 1_500;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Pace<'a> {
+    app: &'a App,
+    /// Sources whose every event is scored.
+    scored: Vec<String>,
+    sent: BTreeMap<String, u64>,
+    sent_total: u64,
+    sent_scored: u64,
+    seen: Seen,
+}
+
+/// What had come through when it was last looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Seen {
+    read: u64,
+    predictions_read: u64,
+    unscored: u64,
+}
+
+impl<'a> Pace<'a> {
+    /// Over `app`, in which every event of `scored` is scored.
+    #[must_use]
+    pub fn new(app: &'a App, scored: Vec<String>) -> Self {
+        Self { app, scored, sent: BTreeMap::new(), sent_total: 0, sent_scored: 0, seen: Seen::default() }
+    }
+
+    /// Whether one more event may go out now.
+    pub fn may_send(&mut self) -> bool {
+        if self.has_room() {
+            return true;
+        }
+        self.look();
+        self.has_room()
+    }
+
+    /// An event of `source` has gone out.
+    pub fn note(&mut self, source: &str) {
+        *self.sent.entry(source.to_owned()).or_default() += 1;
+        self.sent_total += 1;
+        self.sent_scored += u64::from(self.scored.iter().any(|name| name == source));
+    }
+
+    /// Events sent, by source.
+    #[must_use]
+    pub fn sent(&self) -> &BTreeMap<String, u64> {
+        &self.sent
+    }
+
+    /// Wait until everything sent has come through, at most `limit`.
+    pub fn drain(&mut self, limit: Duration, poll: Duration, interrupted: &AtomicBool) {
+        let deadline = Instant::now() + limit;
+        while !self.is_drained() && Instant::now() < deadline && !interrupted.load(Ordering::Relaxed) {
+            std::thread::sleep(poll);
+            self.look();
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.seen.read >= self.sent_total && self.seen.predictions_read + self.seen.unscored >= self.sent_scored
+    }
+
+    fn has_room(&self) -> bool {
+        self.sent_total.saturating_sub(self.seen.read) < UNREAD_MAX
+            && self.sent_scored.saturating_sub(self.seen.predictions_read + self.seen.unscored) < UNSCORED_MAX
+    }
+
+    fn look(&mut self) {
+        self.seen = seen(&self.app.status(), &self.sent);
+    }
+}
+
+fn seen(status: &PipelineStatus, sent: &BTreeMap<String, u64>) -> Seen {
+    let mut seen = Seen { unscored: status.unscored, ..Seen::default() };
+    for (name, source) in &status.sources {
+        if sent.contains_key(name) {
+            seen.read += source.rows + source.dead_letters;
+        } else {
+            seen.predictions_read += source.rows;
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_pipeline::SourceStatus;
+
+    use super::*;
+
+    #[test]
+    fn predictions_are_told_from_events_by_what_was_sent() {
+        let source = |rows| SourceStatus { rows, dead_letters: 1, ..SourceStatus::default() };
+        let status = PipelineStatus {
+            unscored: 3,
+            sources: [("departures".to_owned(), source(10)), ("predictions_late".to_owned(), source(7))].into(),
+            ..PipelineStatus::default()
+        };
+        let sent = [("departures".to_owned(), 20)].into();
+        assert_eq!(seen(&status, &sent), Seen { read: 11, predictions_read: 7, unscored: 3 });
+    }
+}

@@ -1,0 +1,223 @@
+//! What the command line asks of a running server by Flight's DoAction: `plan`, `apply`, `verify`, `status`, and what workers
+//! ask: `register_worker`, `unregister_worker`. Bodies and answers are JSON. Reached from loopback only (`serve` sees to it).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use forebay_core::ports::PointInTime;
+use forebay_core::source::SourceDef;
+use forebay_core::{ErrorKind, PortError, PortResult};
+use forebay_engine::{Change, DefinitionFile, EngineError, ProbeEngine};
+use forebay_infer::{REGISTER_WORKER_ACTION, Registration, UNREGISTER_WORKER_ACTION};
+use forebay_pipeline::PipelineError;
+use forebay_serve::AdminPort;
+use forebay_training::{ArchiveFlush, TrainingError, Verifier, VerifyOptions, VerifyReport};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::app::App;
+use super::wiring::prediction_table;
+
+/// Body of `plan` and `apply`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DefinitionsBody {
+    files: Vec<FileBody>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileBody {
+    path: String,
+    text: String,
+}
+
+/// Body of `verify`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyBody {
+    service: String,
+    #[serde(default = "default_sample")]
+    sample: usize,
+    #[serde(default)]
+    predictions: bool,
+}
+
+fn default_sample() -> usize {
+    1_000
+}
+
+/// Answer of `verify`.
+#[derive(Debug, Serialize)]
+struct VerifyAnswer {
+    clean: bool,
+    report: VerifyReport,
+    /// The first differences, in words.
+    differences: Vec<String>,
+}
+
+/// The actions over one [`App`].
+#[derive(Debug)]
+pub struct Admin(pub Arc<App>);
+
+/// Makes the archive catch up, for a verification.
+#[derive(Debug)]
+struct Flush(Arc<App>);
+
+#[async_trait]
+impl ArchiveFlush for Flush {
+    async fn flush(&self) -> PortResult<()> {
+        let app = Arc::clone(&self.0);
+        blocking(move || app.flush()).await
+    }
+}
+
+#[async_trait]
+impl AdminPort for Admin {
+    fn actions(&self) -> Vec<(String, String)> {
+        [
+            ("plan", "what applying definitions would change; JSON {\"files\": [{\"path\", \"text\"}]}"),
+            ("apply", "apply definitions; the same body"),
+            (
+                "verify",
+                "compare served values with the archive, bit for bit; JSON {\"service\", \"sample\", \"predictions\"}",
+            ),
+            ("status", "counters, watermarks and monitors; JSON"),
+            (REGISTER_WORKER_ACTION, "an inference worker is there; JSON"),
+            (UNREGISTER_WORKER_ACTION, "an inference worker leaves; JSON"),
+        ]
+        .map(|(name, words)| (name.to_owned(), words.to_owned()))
+        .to_vec()
+    }
+
+    async fn call(&self, action: &str, body: &[u8]) -> PortResult<Vec<u8>> {
+        match action {
+            "plan" | "apply" => self.definitions(action == "apply", body).await,
+            "verify" => self.verify(parse(action, body)?).await,
+            "status" => self.status().await,
+            REGISTER_WORKER_ACTION | UNREGISTER_WORKER_ACTION => self.worker(action, body),
+            other => Err(PortError::not_found(format!("there is no action {other}"))),
+        }
+    }
+}
+
+impl Admin {
+    async fn definitions(&self, apply: bool, body: &[u8]) -> PortResult<Vec<u8>> {
+        let body: DefinitionsBody = parse(if apply { "apply" } else { "plan" }, body)?;
+        let files: Vec<DefinitionFile> =
+            body.files.into_iter().map(|f| DefinitionFile { path: f.path, text: f.text }).collect();
+        let app = Arc::clone(&self.0);
+        let changes: Vec<Change> = blocking(move || if apply { app.apply(&files) } else { app.plan(&files) }).await?;
+        json_bytes(&json!({ "changes": changes }))
+    }
+
+    async fn verify(&self, body: VerifyBody) -> PortResult<Vec<u8>> {
+        let catalog = self.0.catalog();
+        let sources: BTreeMap<String, Arc<SourceDef>> = catalog.sources().clone();
+        let table = catalog
+            .deployments()
+            .values()
+            .filter_map(|def| {
+                let model = catalog.models().iter().find(|m| m.name == def.model)?;
+                let service = catalog.services().get(&model.service)?;
+                (model.service == body.service).then(|| prediction_table(def, false, service.spec()))
+            })
+            .next();
+        let engine: Arc<dyn PointInTime> = Arc::new(ProbeEngine::new(catalog));
+        let verifier = Verifier {
+            reader: Arc::<forebay_serve::ServiceReader>::clone(&self.0.reader),
+            online: Arc::<forebay_online::RocksStore>::clone(&self.0.store),
+            engine,
+            archive: Arc::<forebay_offline::DeltaArchive>::clone(&self.0.archive),
+            sources,
+            flush: Some(Arc::new(Flush(Arc::clone(&self.0)))),
+        };
+        let report = if body.predictions {
+            let table = table.ok_or_else(|| {
+                PortError::invalid(format!("no deployment scores with the features of service {}", body.service))
+            })?;
+            Flush(Arc::clone(&self.0)).flush().await?;
+            verifier.verify_predictions(&table, &body.service, body.sample, true).await
+        } else {
+            verifier.verify(&body.service, &VerifyOptions::sample(body.sample)).await
+        };
+        let report = report.map_err(|error: TrainingError| PortError::from(error))?;
+        let differences = report.mismatches.iter().map(ToString::to_string).collect();
+        json_bytes(&VerifyAnswer { clean: report.is_clean(), differences, report })
+    }
+
+    async fn status(&self) -> PortResult<Vec<u8>> {
+        let app = Arc::clone(&self.0);
+        let answer = blocking(move || {
+            let status = app.status();
+            let sources: BTreeMap<&String, _> = status
+                .sources
+                .iter()
+                .map(|(name, s)| {
+                    let fields = json!({"rows": s.rows, "dead_letters": s.dead_letters, "lag_records": s.lag_records,
+                                        "watermark_us": s.watermark_us});
+                    (name, fields)
+                })
+                .collect();
+            Ok(json!({
+                "rows": status.rows, "epochs": status.epochs, "late_rows": status.late_rows,
+                "archived_rows": status.archived_rows, "predictions": status.predictions,
+                "unscored": status.unscored, "repeats": status.repeats, "scores_waiting": status.scores_waiting,
+                "failed": status.failed, "sources": sources, "monitors": app.reports(),
+            }))
+        })
+        .await?;
+        json_bytes(&answer)
+    }
+
+    fn worker(&self, action: &str, body: &[u8]) -> PortResult<Vec<u8>> {
+        let registration: Registration = parse(action, body)?;
+        let registry = self.0.scorer.pool().registry();
+        if action == REGISTER_WORKER_ACTION {
+            registry.register(registration, Instant::now())?;
+        } else {
+            registry.remove(&registration.address);
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(action: &str, body: &'a [u8]) -> PortResult<T> {
+    serde_json::from_slice(body).map_err(|e| {
+        PortError::with_source(
+            ErrorKind::InvalidArgument,
+            format!("the body of action {action} is not what it takes: {e}"),
+            e,
+        )
+    })
+}
+
+fn json_bytes(value: &impl Serialize) -> PortResult<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|e| PortError::with_source(ErrorKind::Internal, "an answer cannot be encoded", e))
+}
+
+/// Run `work` where it may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> PortResult<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome.map_err(port_error),
+        Err(error) => Err(PortError::with_source(ErrorKind::Internal, "an action was cut off", error)),
+    }
+}
+
+/// The kind of the error that stands deepest in the chain and has one.
+fn port_error(error: anyhow::Error) -> PortError {
+    let kind = error
+        .chain()
+        .find_map(|cause| {
+            cause
+                .downcast_ref::<PortError>()
+                .map(PortError::kind)
+                .or_else(|| cause.downcast_ref::<EngineError>().map(EngineError::kind))
+                .or_else(|| cause.downcast_ref::<PipelineError>().map(PipelineError::kind))
+                .or_else(|| cause.downcast_ref::<forebay_infer::InferError>().map(forebay_infer::InferError::kind))
+        })
+        .unwrap_or(ErrorKind::FailedPrecondition);
+    PortError::new(kind, format!("{error:#}"))
+}

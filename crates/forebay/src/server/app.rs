@@ -1,0 +1,451 @@
+//! One server's parts, and the order in which they start, change and stop. Everything here blocks: it runs on the main
+//! thread or on threads for blocking work, never on one that serves.
+//!
+//! Start: state and archive open, the definitions of the last run are compiled, ingest recovers. Apply: the new definitions
+//! are bound first; then ingest stops, new views are filled from the archive up to the same offsets, the catalog is saved,
+//! and ingest goes on. Stop: listeners drain before this, then ingest finishes what it read, then the state closes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use forebay_core::PortResult;
+use forebay_core::ports::{Archive, CompiledView, EventLog, OnlineStore};
+use forebay_core::progress::Applied;
+use forebay_core::source::SourceDef;
+use forebay_core::time::{Clock, Micros};
+use forebay_core::view::ViewId;
+use forebay_engine::{Catalog, CatalogPlan, Change, ChangeAction, DefinitionFile};
+use forebay_infer::{LocalScorer, ModelStore, PoolOptions, WorkerPool, WorkerRegistry};
+use forebay_kafka::{KafkaLog, KafkaPublisher, ProducerSettings, ReaderSettings, encode_rows};
+use forebay_monitor::MonitorReport;
+use forebay_offline::{ArchiveSettings, DeltaArchive, dead_letter_batch, dead_letter_schema};
+use forebay_online::{OnlineOptions, RocksStore};
+use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
+use forebay_pipeline::backfill::backfill;
+use forebay_pipeline::prediction::RecordEncoder;
+use forebay_pipeline::repeats::Repeats;
+use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings, PipelineStatus, PublishedWatermarks};
+use forebay_serve::{ServiceReader, Watermarks};
+use forebay_telemetry::Metrics;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::archived::read_files;
+use super::broker::BrokerLink;
+use super::catalog_file;
+use super::monitoring::{MonitorObserver, Watches, publish_alerts};
+use super::scorer::RoutedScorer;
+use super::sink::TopicSink;
+use super::wiring::{Models, Wiring};
+use crate::settings::Settings;
+
+/// How long an apply waits for the archive to reach what the shards have applied.
+const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+/// Time between two looks.
+const CATCH_UP_POLL: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub struct App {
+    /// Settings in force.
+    pub settings: Settings,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Runs what is async.
+    pub runtime: Handle,
+    /// The broker.
+    pub broker: Arc<BrokerLink>,
+    /// State.
+    pub store: Arc<RocksStore>,
+    /// Delta.
+    pub archive: Arc<DeltaArchive>,
+    /// Reads features.
+    pub reader: Arc<ServiceReader>,
+    /// Takes pushed events.
+    pub sink: Arc<TopicSink>,
+    /// Where to record.
+    pub metrics: Arc<Metrics>,
+    /// Models of this process.
+    pub models: Arc<ModelStore>,
+    /// Who scores.
+    pub scorer: Arc<RoutedScorer>,
+    publisher: Arc<KafkaPublisher>,
+    marks: Arc<PublishedWatermarks>,
+    running: Mutex<Running>,
+}
+
+/// What changes with the definitions.
+#[derive(Default)]
+struct Running {
+    catalog: Option<Catalog>,
+    pipeline: Option<Pipeline>,
+    /// What the shards had applied when it started.
+    recovered: Applied,
+    watches: Arc<Watches>,
+    alerts: Option<JoinHandle<()>>,
+}
+
+/// Watermarks of the pipeline, as serving asks for them.
+#[derive(Debug)]
+struct Marks(Arc<PublishedWatermarks>);
+
+impl Watermarks for Marks {
+    fn watermark_us(&self, source: &str) -> Option<Micros> {
+        self.0.of(source)
+    }
+}
+
+/// Predictions as JSON, by the encoder whose inverse reads them.
+#[derive(Debug)]
+struct JsonEncoder;
+
+impl RecordEncoder for JsonEncoder {
+    fn encode(&self, rows: &arrow_array::RecordBatch) -> PortResult<Vec<Vec<u8>>> {
+        Ok(encode_rows(rows)?)
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Open state, archive and broker, and go on with the definitions of the last run.
+    ///
+    /// # Errors
+    /// A directory, the broker, or a definition of the last run is not usable; the text names it.
+    pub fn start(settings: Settings, clock: Arc<dyn Clock>, runtime: Handle) -> Result<Self> {
+        settings.validate()?;
+        let data_dir = &settings.server.data_dir;
+        std::fs::create_dir_all(data_dir).with_context(|| {
+            format!("cannot make data directory {}; give another with --data-dir", data_dir.display())
+        })?;
+        let catalog = catalog_file::load(data_dir)?;
+        let store = Arc::new(RocksStore::open(&data_dir.join("online"), &online_options(&settings))?);
+        let owner = format!("{}-{}-{}", settings.server.name, std::process::id(), clock.now_us());
+        let archive_settings = ArchiveSettings::new(settings.server.name.clone(), owner);
+        let archive = DeltaArchive::open(&data_dir.join("offline"), archive_settings, Arc::clone(&clock))?;
+        let broker = Arc::new(BrokerLink::open(&settings)?);
+        let publisher = Arc::new(KafkaPublisher::new(ProducerSettings::new(broker.client()))?);
+        let marks = Arc::new(PublishedWatermarks::default());
+        let metrics = Arc::new(Metrics::new()?);
+        let models = Arc::new(ModelStore::new());
+        let scorer = open_scorer(&settings, &models, &metrics, &runtime)?;
+        let online: Arc<dyn OnlineStore> = Arc::<RocksStore>::clone(&store);
+        let reader = Arc::new(ServiceReader::new(online, Arc::new(Marks(Arc::clone(&marks)))));
+        let app = Self {
+            sink: Arc::new(TopicSink::new(Arc::clone(&publisher))),
+            running: Mutex::default(),
+            archive: Arc::new(archive),
+            settings,
+            clock,
+            runtime,
+            broker,
+            store,
+            reader,
+            metrics,
+            models,
+            scorer,
+            publisher,
+            marks,
+        };
+        let wiring = app.bind(&catalog)?;
+        app.resume(&mut app.running.lock(), catalog, wiring)?;
+        Ok(app)
+    }
+
+    /// The definitions in force.
+    #[must_use]
+    pub fn catalog(&self) -> Catalog {
+        self.running.lock().catalog.clone().unwrap_or_else(Catalog::empty)
+    }
+
+    /// Counters of ingest.
+    #[must_use]
+    pub fn status(&self) -> PipelineStatus {
+        self.running.lock().pipeline.as_ref().map(Pipeline::status).unwrap_or_default()
+    }
+
+    /// Watermarks, by source.
+    #[must_use]
+    pub fn marks(&self) -> &Arc<PublishedWatermarks> {
+        &self.marks
+    }
+
+    /// What the monitors know now.
+    #[must_use]
+    pub fn reports(&self) -> Vec<MonitorReport> {
+        let watches = Arc::clone(&self.running.lock().watches);
+        watches.reports()
+    }
+
+    /// Append to Delta all that was read before this call.
+    ///
+    /// # Errors
+    /// The archive cannot be written.
+    pub fn flush(&self) -> Result<()> {
+        let archiver = self.running.lock().pipeline.as_ref().map(Pipeline::archiver);
+        if let Some(archiver) = archiver {
+            self.runtime.block_on(archiver.flush())?;
+        }
+        Ok(())
+    }
+
+    /// What applying `files` would change.
+    ///
+    /// # Errors
+    /// A definition is wrong.
+    pub fn plan(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
+        let planned = self.catalog().plan(files)?;
+        self.bind(&planned.catalog)?;
+        Ok(planned.changes)
+    }
+
+    /// Apply `files`.
+    ///
+    /// # Errors
+    /// A definition is wrong (nothing has changed), or a store fails while ingest is stopped (ingest goes on as before).
+    pub fn apply(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
+        let mut running = self.running.lock();
+        let current = running.catalog.clone().unwrap_or_else(Catalog::empty);
+        let planned = current.plan(files)?;
+        if planned.changes.iter().all(|c| c.action == ChangeAction::Unchanged) {
+            return Ok(planned.changes);
+        }
+        let wiring = self.bind(&planned.catalog)?;
+        let added = new_views(&current, &planned);
+        self.catch_up(&running, &added)?;
+        self.pause(&mut running)?;
+        if let Err(error) = self.fill(&added) {
+            let wiring = self.bind(&current)?;
+            self.resume(&mut running, current, wiring)?;
+            return Err(error.context("nothing was applied; ingest goes on with the definitions before"));
+        }
+        catalog_file::save(&self.settings.server.data_dir, &planned.catalog)?;
+        let kept: HashSet<ViewId> = planned.catalog.views().values().map(|v| v.spec().id).collect();
+        self.resume(&mut running, planned.catalog, wiring)?;
+        for view in current.views().values().filter(|v| !kept.contains(&v.spec().id)) {
+            self.store.drop_view(view.spec().id)?;
+        }
+        Ok(planned.changes)
+    }
+
+    /// Stop ingest: finish what was read.
+    ///
+    /// # Errors
+    /// The first error of any of its threads.
+    pub fn stop(&self) -> Result<()> {
+        self.pause(&mut self.running.lock())
+    }
+
+    fn bind(&self, catalog: &Catalog) -> Result<Wiring> {
+        let root = &self.settings.server.model_root;
+        Wiring::of(catalog, Models { store: &self.models, pool: self.scorer.pool(), root })
+    }
+
+    fn pause(&self, running: &mut Running) -> Result<()> {
+        let Some(pipeline) = running.pipeline.take() else { return Ok(()) };
+        let stopped = self.runtime.block_on(pipeline.stop());
+        if let Some(alerts) = running.alerts.take()
+            && alerts.join().is_err()
+        {
+            bail!("the thread that publishes alarms has panicked");
+        }
+        Ok(stopped?)
+    }
+
+    /// Open tables and topics, register views, rebuild what lives in memory, and start ingest.
+    fn resume(&self, running: &mut Running, catalog: Catalog, wiring: Wiring) -> Result<()> {
+        let kafka = &self.settings.kafka;
+        let topics = wiring.topics.iter().map(String::as_str);
+        self.broker.ensure_topics(topics, kafka.partitions, kafka.create_topics)?;
+        self.runtime.block_on(self.open_tables(&wiring))?;
+        let views: Vec<Arc<dyn CompiledView>> = catalog.views().values().cloned().collect();
+        for view in &views {
+            self.store.register_view(Arc::clone(view.spec()))?;
+        }
+        let watches = Arc::new(wiring.watches);
+        let repeats = self.rebuild(&wiring.prediction_sources, &watches)?;
+        let (observer, raised) = MonitorObserver::new(Arc::clone(&watches), Arc::clone(&self.marks));
+        let publisher = Arc::clone(&self.publisher);
+        let alerts = std::thread::Builder::new()
+            .name("alerts".to_owned())
+            .spawn(move || publish_alerts(&raised, publisher.as_ref()))?;
+        let log: Box<dyn EventLog> = Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
+        let parts = PipelineParts {
+            log,
+            store: Arc::<RocksStore>::clone(&self.store),
+            archive: Arc::<DeltaArchive>::clone(&self.archive),
+            publisher: Arc::<KafkaPublisher>::clone(&self.publisher),
+            reader: Arc::<ServiceReader>::clone(&self.reader),
+            scorer: Arc::<RoutedScorer>::clone(&self.scorer),
+            encoder: Arc::new(JsonEncoder),
+            dead_letter_rows: dead_letter_batch,
+            sources: wiring.sources,
+            prediction_sources: wiring.prediction_sources,
+            repeats,
+            views,
+            deployments: wiring.deployments,
+            watermarks: Arc::clone(&self.marks),
+            observers: vec![Box::new(observer)],
+            runtime: self.runtime.clone(),
+        };
+        self.reader.replace_services(catalog.services().values().cloned().collect());
+        self.sink.replace_sources(catalog.sources().clone());
+        running.recovered = self.applied();
+        running.pipeline = Some(Pipeline::start(parts, pipeline_settings(&self.settings))?);
+        running.alerts = Some(alerts);
+        running.watches = watches;
+        running.catalog = Some(catalog);
+        Ok(())
+    }
+
+    async fn open_tables(&self, wiring: &Wiring) -> Result<()> {
+        for source in &wiring.sources {
+            self.archive.open_table(&source.name, source.archive_schema()).await?;
+        }
+        self.archive.open_table(DEAD_LETTER_TABLE, dead_letter_schema()).await?;
+        Ok(())
+    }
+
+    /// Which predictions the archive has, and the monitors' counts over it.
+    fn rebuild(&self, prediction_sources: &HashSet<String>, watches: &Watches) -> Result<Repeats> {
+        let mut repeats = Repeats::default();
+        let watched: HashSet<&str> = watches.sources().collect();
+        let tables: HashSet<&str> =
+            prediction_sources.iter().map(String::as_str).chain(watched.iter().copied()).collect();
+        let mut tables: Vec<&str> = tables.into_iter().collect();
+        // Predictions first: a label joins what is there.
+        tables.sort_by_key(|table| (!prediction_sources.contains(*table), *table));
+        for table in tables {
+            let files = self.runtime.block_on(self.archive.snapshot(table))?.files;
+            read_files(&files, None, |rows| {
+                if prediction_sources.contains(table) {
+                    repeats.note(&rows)?;
+                }
+                watches.rebuild(table, std::slice::from_ref(&rows))
+            })?;
+        }
+        Ok(repeats)
+    }
+
+    /// Wait until the archive covers what the shards had applied when ingest started, of the sources of `views`: a crash
+    /// leaves it behind them, and it can fill a view only when it is not. (A clean stop archives all that was read.)
+    fn catch_up(&self, running: &Running, views: &[Arc<dyn CompiledView>]) -> Result<()> {
+        let Some(pipeline) = &running.pipeline else { return Ok(()) };
+        let archiver = pipeline.archiver();
+        let deadline = Instant::now() + CATCH_UP_MAX;
+        for source in views.iter().filter_map(|view| self.source_of(&view.spec().source)) {
+            let needed = running.recovered.0.iter().filter(|(p, _)| *p.topic == *source.topic);
+            let needed: Vec<_> = needed.collect();
+            loop {
+                self.runtime.block_on(archiver.flush())?;
+                let archived = self.runtime.block_on(self.archive.progress(&source.name))?;
+                if needed.iter().all(|(partition, reached)| archived.next_offset(partition) >= reached.next_offset) {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    bail!(
+                        "the archive of source {} did not reach the state within {CATCH_UP_MAX:?}; apply again when \
+                         ingest has caught up",
+                        source.name
+                    );
+                }
+                std::thread::sleep(CATCH_UP_POLL);
+            }
+        }
+        Ok(())
+    }
+
+    /// The furthest that any shard is, by partition.
+    fn applied(&self) -> Applied {
+        let mut reached = Applied::default();
+        for shard in 0..self.store.shards() {
+            for (partition, progress) in &self.store.applied(shard).0 {
+                reached.advance(partition, *progress);
+            }
+        }
+        reached
+    }
+
+    /// Fill views that are new from the archive, up to what the shards have applied.
+    fn fill(&self, views: &[Arc<dyn CompiledView>]) -> Result<()> {
+        for view in views {
+            let spec = view.spec();
+            // What an apply that crashed half-way left behind.
+            self.store.drop_view(spec.id)?;
+            self.store.register_view(Arc::clone(spec))?;
+            let Some(source) = self.source_of(&spec.source) else { continue };
+            let files = self.runtime.block_on(self.archive.snapshot(&source.name))?.files;
+            let mut rows = Vec::new();
+            read_files(&files, None, |batch| {
+                rows.push(batch);
+                Ok(())
+            })?;
+            let done = backfill(view.as_ref(), &source, &rows, self.store.as_ref(), |done| {
+                tracing::debug!(view = spec.name, rows = done, "filling");
+            })?;
+            if done > 0 {
+                tracing::info!(view = spec.name, version = spec.version, rows = done, "filled from the archive");
+            }
+        }
+        Ok(())
+    }
+
+    /// A source that was read before and therefore has an archive.
+    fn source_of(&self, name: &str) -> Option<Arc<SourceDef>> {
+        // Called while `running` is held; the sink knows the same sources.
+        forebay_serve::EventSink::source(self.sink.as_ref(), name).ok()
+    }
+}
+
+/// The views of the planned catalog that the current one does not have.
+fn new_views(current: &Catalog, planned: &CatalogPlan) -> Vec<Arc<dyn CompiledView>> {
+    let known: HashSet<ViewId> = current.views().values().map(|v| v.spec().id).collect();
+    planned.catalog.views().values().filter(|v| !known.contains(&v.spec().id)).cloned().collect()
+}
+
+fn online_options(settings: &Settings) -> OnlineOptions {
+    OnlineOptions {
+        shards: settings.state.shards,
+        history_us: settings.history_us(),
+        cache_bytes: settings.state.cache_mib << 20,
+        write_buffer_bytes: settings.state.write_buffer_mib << 20,
+        ..OnlineOptions::default()
+    }
+}
+
+fn open_scorer(
+    settings: &Settings,
+    models: &Arc<ModelStore>,
+    metrics: &Arc<Metrics>,
+    runtime: &Handle,
+) -> Result<Arc<RoutedScorer>> {
+    let registry = Arc::new(WorkerRegistry::new());
+    for address in &settings.inference.workers {
+        registry.add_static(address)?;
+    }
+    let pool = WorkerPool::new(registry, runtime.clone(), PoolOptions::default());
+    pool.record_to(Arc::clone(metrics));
+    models.record_to(Arc::clone(metrics));
+    let local = LocalScorer::new(Arc::clone(models));
+    local.record_to(Arc::clone(metrics));
+    Ok(RoutedScorer::shared(local, pool))
+}
+
+fn pipeline_settings(settings: &Settings) -> PipelineSettings {
+    PipelineSettings {
+        epoch_max_rows: settings.ingest.epoch_max_rows,
+        epoch_wait: settings.epoch_wait(),
+        flush: FlushRule {
+            interval: Duration::from_millis(settings.ingest.archive_flush_ms),
+            max_bytes: settings.ingest.archive_flush_mib << 20,
+        },
+        history_us: settings.history_us(),
+        writer_threads: settings.ingest.writer_threads,
+    }
+}

@@ -1,0 +1,49 @@
+//! `catalog.json` in the data directory: the definitions as applied. Written whole to a file beside it, synced, and renamed
+//! over it, so that a crash leaves the old one or the new one.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use forebay_engine::{Catalog, CatalogState};
+
+/// Where the catalog of `data_dir` lies.
+#[must_use]
+pub fn catalog_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("catalog.json")
+}
+
+/// The catalog of `data_dir`; an empty one where nothing was applied yet.
+///
+/// # Errors
+/// The file cannot be read, is damaged, or holds definitions that this version does not take.
+pub fn load(data_dir: &Path) -> Result<Catalog> {
+    let path = catalog_path(data_dir);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Catalog::empty()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let state: CatalogState = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is damaged; restore it, or start on an empty data directory", path.display()))?;
+    Catalog::load(&state).with_context(|| format!("the definitions in {} cannot be compiled", path.display()))
+}
+
+/// Make `catalog` the one that a restart finds.
+///
+/// # Errors
+/// The disk fails: the old one stays.
+pub fn save(data_dir: &Path, catalog: &Catalog) -> Result<()> {
+    let path = catalog_path(data_dir);
+    let write = || -> Result<()> {
+        let fresh = path.with_extension("json.new");
+        let mut file = File::create(&fresh)?;
+        file.write_all(&serde_json::to_vec_pretty(catalog.state())?)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &path)?;
+        File::open(data_dir)?.sync_all()?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}

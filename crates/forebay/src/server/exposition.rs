@@ -1,0 +1,170 @@
+//! Puts what the parts count into the process's metrics, once a second: ingest, state, archive, predictions, monitors.
+//! Only reads; the hot paths record nothing themselves but plain counters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Result;
+use forebay_core::prediction::Role;
+use forebay_monitor::{MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState};
+use forebay_online::StoreStats;
+use forebay_pipeline::PipelineStatus;
+use forebay_serve::Readiness;
+use forebay_telemetry::{Counter, Metrics};
+
+use super::app::App;
+use super::listeners::INGEST;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The thread; stops when dropped or told.
+#[derive(Debug)]
+pub struct Exposition {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Exposition {
+    /// Start.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(app: Arc<App>, readiness: Readiness) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        app.metrics.start_timestamp.with([]).set_time_us(app.clock.now_us());
+        app.metrics
+            .build_info
+            .with([env!("CARGO_PKG_VERSION"), option_env!("FOREBAY_COMMIT").unwrap_or("unknown")])
+            .set(1.0);
+        let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                expose(&app);
+                if app.status().failed {
+                    readiness.missing_because(INGEST, "ingest has stopped; the log says why; reads go on");
+                }
+                std::thread::park_timeout(EVERY);
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Stop and wait.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                tracing::error!("the metrics thread has panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Exposition {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// One look at everything.
+pub fn expose(app: &App) {
+    let metrics = &app.metrics;
+    ingest(metrics, &app.status());
+    state(metrics, &app.store.stats());
+    for report in app.reports() {
+        monitor(metrics, &report);
+    }
+}
+
+/// Counters only grow: the difference to what was exposed is added. A restart of ingest begins at 0 and adds nothing
+/// until it passes what was shown.
+fn raise(counter: &Counter, total: u64) {
+    counter.add(total.saturating_sub(counter.value()));
+}
+
+fn ingest(metrics: &Metrics, status: &PipelineStatus) {
+    for (name, source) in &status.sources {
+        raise(&metrics.ingest_records.with([name, "ok"]), source.rows);
+        raise(&metrics.ingest_records.with([name, "dead_letter"]), source.dead_letters);
+        metrics.ingest_lag_records.with([name, "all"]).set(source.lag_records as f64);
+        if let Some(watermark) = source.watermark_us {
+            metrics.watermark.with([name]).set_time_us(watermark);
+        }
+    }
+    raise(&metrics.late_records.with(["any", "dropped"]), status.late_rows);
+    raise(&metrics.predictions.with(["all", "all", "live", "ok"]), status.predictions);
+    raise(&metrics.predictions.with(["all", "all", "live", "error"]), status.unscored);
+}
+
+fn state(metrics: &Metrics, stats: &StoreStats) {
+    metrics.hot_table_bytes.with([]).set(stats.table_bytes as f64);
+    metrics.online_keys.with(["all"]).set(stats.keys_in_memory as f64);
+    metrics.outbox_pending.with([]).set(stats.outbox_records as f64);
+    raise(&metrics.hot_table_reads.with(["all", "hit"]), stats.hot_hits);
+    raise(&metrics.hot_table_reads.with(["all", "recompute"]), stats.recomputes);
+    raise(&metrics.hot_table_reads.with(["all", "miss"]), stats.keys_loaded);
+}
+
+fn monitor(metrics: &Metrics, report: &MonitorReport) {
+    for series in report.series.iter().filter(|s| s.role == Role::Live) {
+        if let Some(window) = series.windows.iter().rev().find(|w| w.state == WindowState::Closed) {
+            last_window(metrics, report, series, window);
+        }
+    }
+}
+
+fn last_window(metrics: &Metrics, report: &MonitorReport, series: &SeriesReport, window: &WindowReport) {
+    let (model, version, name) = (report.model.as_str(), series.version.to_string(), report.monitor.as_str());
+    let version = version.as_str();
+    metrics.monitor_window_rows.with([model, version, name]).set(window.rows as f64);
+    metrics.monitor_evaluation.with([name]).set_time_us(window.end_us);
+    if let Some(ratio) = window.drifted_ratio {
+        metrics.monitor_drifted_features.with([model, version, name]).set(ratio);
+    }
+    for column in &window.columns {
+        let feature = column.column.as_str();
+        let scores = [("psi", column.psi), ("ks", column.ks), ("js", column.js)];
+        for (method, score) in scores.into_iter().filter_map(|(method, score)| Some((method, score?))) {
+            metrics.monitor_drift_score.with([model, version, feature, method, &report.reference]).set(score);
+        }
+        if let Some(threshold) = column.threshold {
+            metrics.monitor_drift_threshold.with([model, version, feature, "psi", &report.reference]).set(threshold);
+        }
+        let raised = series.alarms.iter().any(|alarm| alarm.column == column.column && alarm.role == column.role);
+        if raised || column.verdict != Verdict::NoReference {
+            let value = if raised { 1.0 } else { 0.0 };
+            metrics.monitor_alarm.with([model, version, name, "drift", feature]).set(value);
+        }
+    }
+    if let Some(quality) = &window.quality {
+        let labels = (model, version, name);
+        last_quality(metrics, labels, quality);
+    }
+}
+
+fn last_quality(metrics: &Metrics, (model, version, monitor): (&str, &str, &str), quality: &QualityReport) {
+    let figures = [
+        ("auc", quality.auc),
+        ("log_loss", quality.log_loss),
+        ("precision", quality.precision),
+        ("recall", quality.recall),
+        ("f1", quality.f1),
+        ("brier", quality.brier),
+    ];
+    for (metric, value) in figures.into_iter().filter_map(|(metric, value)| Some((metric, value?))) {
+        metrics.monitor_quality.with([model, version, metric, "realized"]).set(value);
+    }
+    if let Some(coverage) = quality.coverage {
+        metrics.monitor_label_coverage.with([model, version, monitor]).set(coverage);
+    }
+    if let Some(maturity) = quality.maturity {
+        metrics.monitor_label_maturity.with([model, version, monitor]).set(maturity);
+    }
+}

@@ -1,0 +1,73 @@
+//! The listeners of one process over one [`App`]: Arrow Flight with its administration, HTTP with metrics and health, and
+//! the thread that keeps the metrics fresh. Stops in the reverse order of what depends on what.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Result;
+use forebay_core::ports::OnlineStore;
+use forebay_serve::{FlightServer, FlightServerConfig, FlightServices, HttpConfig, HttpServer, Readiness};
+
+use super::admin::Admin;
+use super::app::App;
+use super::exposition::Exposition;
+
+/// Conditions of readiness: the listeners serve, and ingest runs.
+const SERVING: &str = "serving";
+pub(super) const INGEST: &str = "ingest";
+
+/// See the module.
+#[derive(Debug)]
+pub struct Listeners {
+    flight: FlightServer,
+    http: HttpServer,
+    exposition: Exposition,
+    readiness: Readiness,
+}
+
+impl Listeners {
+    /// Bind and serve.
+    ///
+    /// # Errors
+    /// An address beyond loopback or in use.
+    pub fn start(app: &Arc<App>) -> Result<Self> {
+        let settings = &app.settings.server;
+        let reader = Arc::<forebay_serve::ServiceReader>::clone(&app.reader);
+        let mut services = FlightServices::new(reader, Arc::clone(&app.clock), Arc::clone(&app.metrics));
+        let store: Arc<dyn OnlineStore> = Arc::<forebay_online::RocksStore>::clone(&app.store);
+        services.store = Some(store);
+        services.sink = Some(Arc::<super::sink::TopicSink>::clone(&app.sink));
+        services.admin = Some(Arc::new(Admin(Arc::clone(app))));
+        let config =
+            FlightServerConfig { threads: settings.flight_threads, ..FlightServerConfig::new(settings.flight_addr) };
+        let flight = FlightServer::start(config, services)?;
+        let readiness =
+            Readiness::waiting_for(&[(SERVING, "the listeners are not up"), (INGEST, "ingest has not started")]);
+        let http_config = HttpConfig::new(settings.http_addr, readiness.clone(), Arc::clone(&app.metrics));
+        let http = app.runtime.block_on(HttpServer::start(http_config))?;
+        readiness.met(INGEST);
+        readiness.met(SERVING);
+        let exposition = Exposition::start(Arc::clone(app), readiness.clone())?;
+        Ok(Self { flight, http, exposition, readiness })
+    }
+
+    /// Where Flight listens.
+    #[must_use]
+    pub fn flight_addr(&self) -> SocketAddr {
+        self.flight.local_addr()
+    }
+
+    /// Where HTTP listens.
+    #[must_use]
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http.local_addr()
+    }
+
+    /// Drain and stop.
+    pub fn stop(self, runtime: &tokio::runtime::Runtime) {
+        self.readiness.missing_because(SERVING, "the server is stopping");
+        runtime.block_on(self.flight.shutdown());
+        runtime.block_on(self.http.shutdown());
+        self.exposition.stop();
+    }
+}

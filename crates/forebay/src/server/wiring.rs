@@ -1,0 +1,188 @@
+//! From a catalog to what runs on it: sources (those of predictions too), bound deployments, monitors, topics. Reads model
+//! directories and reference profiles, starts nothing: what is wrong with a definition shows before anything is stopped.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use forebay_core::definition::{DeploymentDef, ModelDef};
+use forebay_core::ports::CompiledService;
+use forebay_core::prediction::{column, prediction_columns};
+use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::view::ServiceSpec;
+use forebay_engine::{Catalog, MonitorPlan};
+use forebay_infer::{ModelStore, WorkerPool};
+use forebay_monitor::ALERT_TOPIC;
+use forebay_pipeline::Deployment;
+
+use super::monitoring::{Watch, Watches, profile_path};
+
+/// What a catalog makes run.
+#[derive(Debug, Default)]
+pub struct Wiring {
+    /// All sources that are read, those of predictions included.
+    pub sources: Vec<Arc<SourceDef>>,
+    /// Names of the latter.
+    pub prediction_sources: HashSet<String>,
+    /// Deployments, bound to their columns.
+    pub deployments: Vec<Deployment>,
+    /// Monitors with their references.
+    pub watches: Watches,
+    /// Topics that are read or written.
+    pub topics: BTreeSet<String>,
+}
+
+/// Where models come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Models<'a> {
+    /// Those that are loaded; what is missing is loaded here.
+    pub store: &'a ModelStore,
+    /// Workers, which are told the fingerprints.
+    pub pool: &'a WorkerPool,
+    /// What relative paths in SQL are relative to.
+    pub root: &'a Path,
+}
+
+impl Wiring {
+    /// Bind everything in `catalog`.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded or was trained for other features, a deployment whose source lacks a column, a
+    /// monitor without its reference.
+    pub fn of(catalog: &Catalog, models: Models<'_>) -> Result<Self> {
+        let mut wiring = Self { sources: catalog.sources().values().cloned().collect(), ..Self::default() };
+        for model in catalog.models() {
+            open_model(catalog, model, models)?;
+        }
+        for def in catalog.deployments().values() {
+            wiring.deploy(catalog, def)?;
+        }
+        let mut watches = Vec::new();
+        for monitor in catalog.monitors().values() {
+            watches.push(wiring.watch(catalog, monitor, models.root)?);
+            wiring.topics.insert(ALERT_TOPIC.to_owned());
+        }
+        wiring.watches = Watches::new(watches);
+        wiring.topics.extend(wiring.sources.iter().map(|s| s.topic.clone()));
+        Ok(wiring)
+    }
+
+    fn deploy(&mut self, catalog: &Catalog, def: &DeploymentDef) -> Result<()> {
+        let source =
+            Arc::clone(catalog.sources().get(&def.source).with_context(|| {
+                format!("deployment {} scores source {}, which is not defined", def.name, def.source)
+            })?);
+        let service = service_of(catalog, def)?;
+        let deployment = Deployment::bind(Arc::new(def.clone()), Arc::clone(&source), Arc::clone(&service))?;
+        let carry = deployment.carry_columns();
+        for shadow in [false, true] {
+            if def.routes.iter().any(|r| r.shadow == shadow) {
+                let predictions = prediction_source(def, shadow, service.spec(), &carry, &source);
+                self.prediction_sources.insert(predictions.name.clone());
+                self.sources.push(Arc::new(predictions));
+            }
+        }
+        self.deployments.push(deployment);
+        Ok(())
+    }
+
+    fn watch(&self, catalog: &Catalog, monitor: &MonitorPlan, model_root: &Path) -> Result<Watch> {
+        let def = &monitor.def;
+        let of_model = self.deployments.iter().filter(|d| d.def().model == def.model);
+        let predictions: Vec<String> = of_model.map(|d| prediction_table(d.def(), false, d.service().spec())).collect();
+        ensure!(
+            !predictions.is_empty(),
+            "monitor {} watches model {}, which no deployment serves; add CREATE DEPLOYMENT",
+            def.name,
+            def.model
+        );
+        let labels = match (&def.labels, &monitor.label) {
+            (Some(labels), Some(expression)) => {
+                let source = catalog.sources().get(&labels.source).with_context(|| {
+                    format!("monitor {} takes labels from source {}, which is not defined", def.name, labels.source)
+                })?;
+                Some((Arc::clone(source), Arc::clone(expression)))
+            }
+            _ => None,
+        };
+        let versions = catalog.models().iter().filter(|m| m.name == def.model);
+        let paths: Vec<_> = versions.map(|m| profile_path(&model_root.join(&m.path), &def.reference)).collect();
+        let found = paths.iter().find(|path| path.is_file()).or(paths.first());
+        let profile =
+            found.with_context(|| format!("monitor {} watches model {}, which has no version", def.name, def.model))?;
+        Watch::open(def.clone(), profile, predictions, labels)
+    }
+}
+
+fn open_model(catalog: &Catalog, model: &ModelDef, models: Models<'_>) -> Result<()> {
+    let service = service_named(catalog, &model.service)?;
+    models
+        .store
+        .open(model, models.root, service.spec())
+        .with_context(|| format!("model {} version {} cannot be served", model.name, model.version))?;
+    models.pool.set_fingerprint(&model.name, model.version, &service.spec().fingerprint);
+    Ok(())
+}
+
+fn service_named(catalog: &Catalog, name: &str) -> Result<Arc<dyn CompiledService>> {
+    let known = || catalog.services().keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    catalog
+        .services()
+        .get(name)
+        .cloned()
+        .ok_or_else(|| anyhow!("there is no feature service {name}; known: {}", known()))
+}
+
+/// The service that every arm of the route reads.
+fn service_of(catalog: &Catalog, def: &DeploymentDef) -> Result<Arc<dyn CompiledService>> {
+    let mut name: Option<&str> = None;
+    for route in &def.routes {
+        let model = catalog.models().iter().find(|m| m.name == def.model && m.version == route.version);
+        let model = model.with_context(|| {
+            format!(
+                "deployment {} routes to model {} version {}, which is not defined",
+                def.name, def.model, route.version
+            )
+        })?;
+        ensure!(
+            name.is_none_or(|name| name == model.service),
+            "deployment {} routes to versions that read different services ({} and {}); deploy them apart",
+            def.name,
+            name.unwrap_or_default(),
+            model.service
+        );
+        name = Some(&model.service);
+    }
+    service_named(catalog, name.with_context(|| format!("deployment {} has no route", def.name))?)
+}
+
+/// Name of the source, and of the archive table, that carries a deployment's predictions. Another version of the service
+/// has other columns, hence a table of its own.
+#[must_use]
+pub fn prediction_table(def: &DeploymentDef, shadow: bool, service: &ServiceSpec) -> String {
+    let version = if service.version > 1 { format!("_v{}", service.version) } else { String::new() };
+    format!("predictions_{}{version}{}", def.name, if shadow { "_shadow" } else { "" })
+}
+
+fn prediction_source(
+    def: &DeploymentDef,
+    shadow: bool,
+    service: &ServiceSpec,
+    carry: &[Column],
+    scored: &SourceDef,
+) -> SourceDef {
+    let columns = prediction_columns(service, carry);
+    let time_column = columns
+        .iter()
+        .position(|c| c.name == column::EVENT_TIME)
+        .expect("the columns of predictions hold their event time");
+    SourceDef {
+        name: prediction_table(def, shadow, service),
+        columns,
+        time_column,
+        watermark_delay_us: scored.watermark_delay_us,
+        topic: if shadow { format!("{}.shadow", def.topic) } else { def.topic.clone() },
+        format: SourceFormat::Json,
+    }
+}

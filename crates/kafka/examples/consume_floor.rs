@@ -1,0 +1,182 @@
+//! The floors of ingest: how fast one thread takes the flights' topics from the broker and does nothing with them, and how
+//! fast one thread decodes the same records into Arrow columns, with no broker in between. One JSON object to standard
+//! output:
+//!
+//!     cargo run --release -p forebay-kafka --example consume_floor -- consume BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
+//!     cargo run --release -p forebay-kafka --example consume_floor -- decode BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
+#![expect(clippy::print_stdout, reason = "an example prints what it measured")]
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use arrow_schema::DataType;
+use forebay_core::limits::{EPOCH_MAX_ROWS, EVENT_FUTURE_MAX_US};
+use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::time::timestamp_type;
+use forebay_kafka::{Record, RecordDecoder};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One record as it came, with the source that it belongs to.
+struct Raw {
+    source: usize,
+    payload: Vec<u8>,
+}
+
+/// What was measured.
+struct Measured {
+    records: u64,
+    bytes: u64,
+    elapsed: Duration,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [mode, bootstrap, topics @ ..] = arguments.as_slice() else { return Err(usage()) };
+    let sources = topics.iter().map(|topic| source_of(topic)).collect::<Result<Vec<_>, _>>()?;
+    let measured = match mode.as_str() {
+        "consume" => consume(bootstrap, &sources, |_, _| {})?,
+        "decode" => decode(bootstrap, &sources)?,
+        _ => return Err(usage()),
+    };
+    println!(
+        "{{\"records\": {}, \"bytes\": {}, \"seconds\": {}}}",
+        measured.records,
+        measured.bytes,
+        measured.elapsed.as_secs_f64()
+    );
+    Ok(())
+}
+
+fn usage() -> Box<dyn Error> {
+    "usage: consume_floor consume|decode BOOTSTRAP departures=TOPIC arrivals=TOPIC weather=TOPIC".into()
+}
+
+/// `NAME=TOPIC`: one of the flights' sources and where it is.
+fn source_of(argument: &str) -> Result<SourceDef, Box<dyn Error>> {
+    let (name, topic) = argument.split_once('=').ok_or_else(usage)?;
+    let (text, number, whole, time) = (DataType::Utf8, DataType::Float64, DataType::Int64, timestamp_type());
+    let columns: Vec<(&str, &DataType, bool)> = match name {
+        "departures" => vec![
+            ("flight_id", &text, false),
+            ("carrier", &text, false),
+            ("flight", &whole, true),
+            ("tailnum", &text, true),
+            ("origin", &text, false),
+            ("dest", &text, false),
+            ("distance", &whole, true),
+            ("sched_dep", &time, true),
+            ("dep_delay", &number, true),
+            ("dep_time", &time, false),
+        ],
+        "arrivals" => vec![
+            ("flight_id", &text, false),
+            ("carrier", &text, false),
+            ("origin", &text, false),
+            ("dest", &text, false),
+            ("arr_delay", &number, true),
+            ("air_time", &number, true),
+            ("arr_time", &time, false),
+        ],
+        "weather" => {
+            let measures =
+                ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"];
+            let measures = measures.into_iter().map(|name| (name, &number, true));
+            std::iter::once(("origin", &text, false)).chain(measures).chain([("observed_at", &time, false)]).collect()
+        }
+        _ => return Err(usage()),
+    };
+    let time_column = columns.len() - 1;
+    let column = |(name, data_type, nullable): (&str, &DataType, bool)| Column {
+        name: name.to_owned(),
+        data_type: data_type.clone(),
+        nullable,
+    };
+    Ok(SourceDef {
+        name: name.to_owned(),
+        columns: columns.into_iter().map(column).collect(),
+        time_column,
+        watermark_delay_us: 0,
+        topic: topic.to_owned(),
+        format: SourceFormat::Json,
+    })
+}
+
+/// Read every record that the topics hold, with the client's settings of the server's reader that bear on speed.
+fn consume(
+    bootstrap: &str,
+    sources: &[SourceDef],
+    mut each: impl FnMut(usize, &[u8]),
+) -> Result<Measured, Box<dyn Error>> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "consume-floor")
+        .set("enable.auto.commit", "false")
+        .set("check.crcs", "true")
+        .set("fetch.wait.max.ms", "10")
+        .set("fetch.queue.backoff.ms", "10")
+        .set("queued.min.messages", "100000")
+        .create()?;
+    let mut ends: HashMap<(String, i32), i64> = HashMap::new();
+    let mut assignment = TopicPartitionList::new();
+    for source in sources {
+        let metadata = consumer.fetch_metadata(Some(&source.topic), PATIENCE)?;
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            let (first, end) = consumer.fetch_watermarks(&source.topic, partition.id(), PATIENCE)?;
+            if first < end {
+                assignment.add_partition_offset(&source.topic, partition.id(), Offset::Beginning)?;
+                ends.insert((source.topic.clone(), partition.id()), end);
+            }
+        }
+    }
+    let source_of: HashMap<&str, usize> = sources.iter().enumerate().map(|(i, s)| (s.topic.as_str(), i)).collect();
+    let mut measured = Measured { records: 0, bytes: 0, elapsed: Duration::ZERO };
+    let started = Instant::now();
+    consumer.assign(&assignment)?;
+    while !ends.is_empty() {
+        let message = consumer.poll(PATIENCE).ok_or("the broker sent nothing for 30 s")??;
+        let payload = message.payload().unwrap_or_default();
+        measured.records += 1;
+        measured.bytes += payload.len() as u64;
+        each(source_of.get(message.topic()).copied().unwrap_or_default(), payload);
+        let place = (message.partition(), message.offset());
+        // Only the last record of a partition pays for a look into the map.
+        if ends.values().any(|end| *end == place.1 + 1) {
+            let key = (message.topic().to_owned(), place.0);
+            if ends.get(&key).is_some_and(|end| *end == place.1 + 1) {
+                ends.remove(&key);
+            }
+        }
+    }
+    measured.elapsed = started.elapsed();
+    Ok(measured)
+}
+
+/// Decode the same records from memory, in batches as large as the server's.
+fn decode(bootstrap: &str, sources: &[SourceDef]) -> Result<Measured, Box<dyn Error>> {
+    let mut raw: Vec<Raw> = Vec::new();
+    let consumed = consume(bootstrap, sources, |source, payload| raw.push(Raw { source, payload: payload.to_vec() }))?;
+    let mut decoders =
+        sources.iter().map(|s| RecordDecoder::new(s, EVENT_FUTURE_MAX_US)).collect::<Result<Vec<_>, _>>()?;
+    let started = Instant::now();
+    let mut rows = 0;
+    for record in &raw {
+        let decoder = &mut decoders[record.source];
+        let row = Record { key: None, payload: Some(&record.payload), kafka_time_us: None };
+        decoder.push(&row).map_err(|reject| format!("a record is no row: {reject}"))?;
+        if decoder.rows() == EPOCH_MAX_ROWS {
+            rows += std::hint::black_box(decoder.finish()?).num_rows();
+        }
+    }
+    for decoder in &mut decoders {
+        rows += std::hint::black_box(decoder.finish()?).num_rows();
+    }
+    let elapsed = started.elapsed();
+    if rows as u64 != consumed.records {
+        return Err(format!("{rows} rows of {} records", consumed.records).into());
+    }
+    Ok(Measured { elapsed, ..consumed })
+}

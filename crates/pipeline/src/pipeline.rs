@@ -1,0 +1,264 @@
+//! The pipeline's parts, its threads, and the order in which they start and stop. Start: facts, [`recovery`]'s decision,
+//! then scoring, shard writers, archiver, and the ingest thread that feeds them. Stop: the reader first, then each thread
+//! behind it when its queue is empty.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use forebay_core::ports::{
+    Archive, CompiledView, EventLog, FeatureReader, OnlineStore, Publisher, Scorer, SourceBatch,
+};
+use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::source::SourceDef;
+use forebay_core::time::Micros;
+use forebay_core::{ErrorKind, PortError};
+
+use crate::archive::{Archiver, DeadLetterRows, FlushRule};
+use crate::deployment::{Deployment, PlacedScore};
+use crate::error::{PipelineError, first_cause};
+use crate::ingest::Ingest;
+use crate::prediction::RecordEncoder;
+use crate::recovery::{self, Facts};
+use crate::repeats::Repeats;
+use crate::score::{Scoring, ScoringParts};
+use crate::shards::ShardWriters;
+use crate::status::{Counters, PipelineStatus};
+use crate::step::Step;
+use crate::watermark::{PublishedWatermarks, Watermarks};
+
+/// Epochs whose scores may wait for the scorer; the shard writers wait beyond them.
+const SCORE_QUEUE_EPOCHS: usize = 8;
+/// Pending scores read at once at start.
+const PENDING_ROWS: usize = 10_000_000;
+
+/// Looks at every decoded batch, in log order: the monitor.
+pub trait BatchObserver: Send {
+    /// One batch, repeats dropped, watermarks filled. Rows that the archive had when the pipeline started are left out:
+    /// an observer is rebuilt from the archive before that, and counts each row once.
+    fn observe(&mut self, batch: &SourceBatch, watermark_us: Option<Micros>);
+}
+
+/// What the pipeline runs on.
+pub struct PipelineParts {
+    /// The log.
+    pub log: Box<dyn EventLog>,
+    /// State.
+    pub store: Arc<dyn OnlineStore>,
+    /// Delta.
+    pub archive: Arc<dyn Archive>,
+    /// Sends predictions.
+    pub publisher: Arc<dyn Publisher>,
+    /// Reads features for scoring.
+    pub reader: Arc<dyn FeatureReader>,
+    /// Asks models.
+    pub scorer: Arc<dyn Scorer>,
+    /// Encodes predictions, and rows that become dead letters.
+    pub encoder: Arc<dyn RecordEncoder>,
+    /// Rows of the dead-letter table.
+    pub dead_letter_rows: DeadLetterRows,
+    /// All sources, those of predictions included.
+    pub sources: Vec<Arc<SourceDef>>,
+    /// Names of the sources that carry predictions: their repeats are dropped.
+    pub prediction_sources: HashSet<String>,
+    /// The predictions that the archive has ([`Repeats::note`]).
+    pub repeats: Repeats,
+    /// All views.
+    pub views: Vec<Arc<dyn CompiledView>>,
+    /// All deployments.
+    pub deployments: Vec<Deployment>,
+    /// Where the watermarks are shown to readers; outlives one run of the pipeline.
+    pub watermarks: Arc<PublishedWatermarks>,
+    /// The monitor and the like.
+    pub observers: Vec<Box<dyn BatchObserver>>,
+    /// Runs what is async.
+    pub runtime: tokio::runtime::Handle,
+}
+
+impl std::fmt::Debug for PipelineParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PipelineParts")
+            .field("sources", &self.sources)
+            .field("views", &self.views)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of the loop.
+#[derive(Debug, Clone, Copy)]
+pub struct PipelineSettings {
+    /// Rows of one micro-batch at most.
+    pub epoch_max_rows: usize,
+    /// How long a poll waits for the first record.
+    pub epoch_wait: Duration,
+    /// When the archive appends.
+    pub flush: FlushRule,
+    /// How long after its retention a row is still taken, microseconds.
+    pub history_us: Micros,
+    /// Threads that write shards.
+    pub writer_threads: usize,
+}
+
+/// A running pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    stopping: Arc<AtomicBool>,
+    counters: Arc<Counters>,
+    watermarks: Arc<PublishedWatermarks>,
+    archiver: Archiver,
+    ingest: JoinHandle<Result<(), PipelineError>>,
+    scoring: Scoring,
+    appending: tokio::task::JoinHandle<Result<(), PortError>>,
+}
+
+impl Pipeline {
+    /// Recover and start. Views must be registered with the store, archive tables open. Not to be called from async code.
+    ///
+    /// # Errors
+    /// The state follows another log, a gap in the log, two sources over one topic, or an adapter fails.
+    pub fn start(mut parts: PipelineParts, settings: PipelineSettings) -> Result<Self, PipelineError> {
+        let (plan, archived) = recover(&mut parts)?;
+        parts.log.assign(&parts.sources, &plan.starts)?;
+        parts.repeats.begin_at(&plan.starts);
+        let counters = Arc::new(Counters::default());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let waiting = recovered_scores(parts.store.as_ref())?;
+        let (release, released) = sync_channel(SCORE_QUEUE_EPOCHS);
+        let scoring = Scoring::start(&scoring_parts(&parts, &stopping, &counters), released)?;
+        let writers = ShardWriters::start(&parts.store, settings.writer_threads, release, &counters, &stopping)?;
+        let (archiver, appending) = Archiver::start(
+            &parts.runtime,
+            Arc::clone(&parts.archive),
+            parts.dead_letter_rows,
+            settings.flush,
+            Arc::clone(&counters),
+            Arc::clone(&stopping),
+        );
+        let published = Arc::clone(&parts.watermarks);
+        let watermarks = Watermarks::recovered(&plan, parts.watermarks);
+        parts.sources.iter().for_each(|source| watermarks.publish(source));
+        let ingest = Ingest {
+            recovered: (0..parts.store.shards()).map(|shard| parts.store.applied(shard)).collect(),
+            step: Step { views: parts.views, deployments: parts.deployments, history_us: settings.history_us },
+            log: parts.log,
+            encoder: parts.encoder,
+            prediction_sources: parts.prediction_sources,
+            repeats: parts.repeats,
+            observers: parts.observers,
+            archiver: archiver.clone(),
+            reached: plan.reached,
+            counters: Arc::clone(&counters),
+            stopping: Arc::clone(&stopping),
+            archived,
+            waiting,
+            watermarks,
+            writers,
+            settings,
+        };
+        let ingest = std::thread::Builder::new()
+            .name("ingest".to_owned())
+            .spawn(move || ingest.run())
+            .map_err(|e| PortError::with_source(ErrorKind::ResourceExhausted, "cannot start ingest", e))?;
+        Ok(Self { stopping, counters, watermarks: published, archiver, ingest, scoring, appending })
+    }
+
+    /// Counters, now.
+    #[must_use]
+    pub fn status(&self) -> PipelineStatus {
+        self.counters.snapshot()
+    }
+
+    /// A handle to the counters.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Watermarks, now and later.
+    #[must_use]
+    pub fn watermarks(&self) -> Arc<PublishedWatermarks> {
+        Arc::clone(&self.watermarks)
+    }
+
+    /// Append to Delta what was read before this call.
+    #[must_use]
+    pub fn archiver(&self) -> Archiver {
+        self.archiver.clone()
+    }
+
+    /// Stop reading, finish what was read (commits, scores, publishing, archive), and end. Scores and predictions that
+    /// cannot be finished because a model or the broker does not answer stay in the store, for the next start.
+    ///
+    /// # Errors
+    /// The first error of any thread; an append or a commit that fails is one.
+    pub async fn stop(self) -> Result<(), PipelineError> {
+        self.stopping.store(true, Ordering::Relaxed);
+        let threads = tokio::task::spawn_blocking(move || {
+            let ingest = self.ingest.join().unwrap_or(Err(PipelineError::ThreadGone("ingest")));
+            first_cause([ingest, self.scoring.join()])
+        });
+        let threads = threads.await.unwrap_or(Err(PipelineError::ThreadGone("ingest")));
+        self.archiver.close().await;
+        let appended = self.appending.await.unwrap_or_else(|e| Err(PortError::internal(e.to_string())));
+        first_cause([threads, appended.map_err(PipelineError::from)])
+    }
+}
+
+fn scoring_parts(parts: &PipelineParts, stopping: &Arc<AtomicBool>, counters: &Arc<Counters>) -> ScoringParts {
+    ScoringParts {
+        store: Arc::clone(&parts.store),
+        reader: Arc::clone(&parts.reader),
+        scorer: Arc::clone(&parts.scorer),
+        encoder: Arc::clone(&parts.encoder),
+        publisher: Arc::clone(&parts.publisher),
+        deployments: parts.deployments.clone(),
+        runtime: parts.runtime.clone(),
+        stopping: Arc::clone(stopping),
+        counters: Arc::clone(counters),
+    }
+}
+
+/// Read the facts and decide. Also returns what the archive has.
+fn recover(parts: &mut PipelineParts) -> Result<(recovery::Plan, Applied), PipelineError> {
+    recovery::check_topics(&parts.sources)?;
+    let mut facts = Facts {
+        shards: (0..parts.store.shards()).map(|shard| parts.store.applied(shard)).collect(),
+        known_cluster: parts.store.log_identity()?,
+        found_cluster: parts.log.cluster_id()?,
+        ..Facts::default()
+    };
+    let mut read = Vec::new();
+    let mut archived = Applied::default();
+    for source in &parts.sources {
+        let partitions = parts.log.partitions(&source.topic)?;
+        read.extend(partitions.into_iter().map(|p| TopicPartition::new(source.topic.as_str(), p)));
+        let progress = parts.runtime.block_on(parts.archive.progress(&source.name))?;
+        progress.0.iter().for_each(|(partition, progress)| archived.advance(partition, *progress));
+        facts.archives.insert(source.topic.clone(), progress);
+    }
+    facts.begins = parts.log.begin_offsets(&read)?;
+    let plan = recovery::plan(&facts)?;
+    parts.store.set_log_identity(&facts.found_cluster)?;
+    for partition in &plan.behind {
+        tracing::warn!(
+            topic = &*partition.topic,
+            partition = partition.partition,
+            begins_at = facts.begins.get(partition),
+            "a shard or the archive has read nothing of this partition before, and the log has lost its head by now"
+        );
+    }
+    tracing::info!(partitions = plan.starts.len(), starts = ?plan.starts, "recovered");
+    Ok((plan, archived))
+}
+
+fn recovered_scores(store: &dyn OnlineStore) -> Result<Vec<PlacedScore>, PipelineError> {
+    let mut scores = Vec::new();
+    for shard in 0..store.shards() {
+        let pending = store.pending(shard, PENDING_ROWS)?;
+        scores.extend(pending.into_iter().map(|score| PlacedScore { shard, score }));
+    }
+    Ok(scores)
+}

@@ -1,0 +1,122 @@
+//! Tries again what may succeed later: a store, a model or a broker that does not answer. Whoever calls waits meanwhile, so
+//! that the queues before it fill and the reader pauses. Ends early when the pipeline stops. The only sleeps of this crate
+//! are here.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use forebay_core::PortResult;
+
+use crate::status::Counters;
+
+/// Pause before the second try; each further one is twice as long.
+const FIRST: Duration = Duration::from_millis(10);
+/// Longest pause between two tries.
+const LONGEST: Duration = Duration::from_secs(5);
+/// How long a pause may overlook that the pipeline stops.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// When to try, and when to give up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retry<'a> {
+    pub(crate) stopping: &'a AtomicBool,
+    pub(crate) counters: &'a Counters,
+}
+
+/// Pauses that grow.
+#[derive(Debug)]
+pub(crate) struct Pauses {
+    next: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { next: FIRST }
+    }
+}
+
+impl Pauses {
+    fn take(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (self.next * 2).min(LONGEST);
+        pause
+    }
+
+    /// Wait on this thread. False, and sooner, when `stopping` is set.
+    pub(crate) fn wait(&mut self, stopping: &AtomicBool) -> bool {
+        let mut left = self.take();
+        while !left.is_zero() && !stopping.load(Ordering::Relaxed) {
+            let slice = left.min(SLICE);
+            std::thread::sleep(slice);
+            left -= slice;
+        }
+        !stopping.load(Ordering::Relaxed)
+    }
+
+    /// [`Self::wait`] without holding a thread.
+    pub(crate) async fn wait_async(&mut self, stopping: &AtomicBool) -> bool {
+        let mut left = self.take();
+        while !left.is_zero() && !stopping.load(Ordering::Relaxed) {
+            let slice = left.min(SLICE);
+            tokio::time::sleep(slice).await;
+            left -= slice;
+        }
+        !stopping.load(Ordering::Relaxed)
+    }
+}
+
+impl Retry<'_> {
+    /// `attempt` until it succeeds, fails for good, or the pipeline stops; `what` names it in the log.
+    pub(crate) fn run<T>(&self, what: &str, mut attempt: impl FnMut() -> PortResult<T>) -> PortResult<T> {
+        let mut pauses = Pauses::default();
+        loop {
+            match attempt() {
+                Err(error) if error.kind().is_retriable() && !self.stopping.load(Ordering::Relaxed) => {
+                    tracing::warn!(what, %error, "failed and is tried again; ingest waits for it");
+                    self.counters.retries.fetch_add(1, Ordering::Relaxed);
+                    pauses.wait(self.stopping);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::{ErrorKind, PortError};
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
+        let (stopping, counters) = (AtomicBool::new(false), Counters::default());
+        let retry = Retry { stopping: &stopping, counters: &counters };
+        let mut left = 3;
+        let outcome = retry.run("a try", || {
+            left -= 1;
+            if left > 0 { Err(PortError::new(ErrorKind::Unavailable, "not yet")) } else { Ok(left) }
+        });
+        assert_eq!(outcome.expect("the third try"), 0);
+        assert_eq!(counters.retries.load(Ordering::Relaxed), 2);
+        let error = retry.run::<()>("a try", || Err(PortError::internal("never"))).expect_err("for good");
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert_eq!(counters.retries.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn stopping_ends_the_tries_with_the_last_error() {
+        let (stopping, counters) = (AtomicBool::new(true), Counters::default());
+        let retry = Retry { stopping: &stopping, counters: &counters };
+        let error = retry.run::<()>("a try", || Err(PortError::new(ErrorKind::Unavailable, "down")));
+        assert_eq!(error.expect_err("gave up").message(), "down");
+        assert!(!Pauses::default().wait(&stopping));
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let mut pauses = Pauses::default();
+        let taken: Vec<u128> = (0..11).map(|_| pauses.take().as_millis()).collect();
+        assert_eq!(taken, [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 5_000, 5_000]);
+    }
+}

@@ -1,0 +1,84 @@
+//! Events that a view cannot take: they become dead letters with their bytes and the reason, no view folds them, and their
+//! neighbours go on. What fails for another reason than its data stops ingest.
+
+use std::sync::Arc;
+
+use forebay_core::limits::KEY_MAX_BYTES;
+use forebay_core::time::SECOND_US;
+use forebay_core::value::Value;
+use forebay_core::view::Window;
+use forebay_pipeline::archive::DEAD_LETTER_TABLE;
+use forebay_testkit::PlainView;
+
+use crate::oracle::check;
+use crate::world::{EVENTS, LIFETIME, REFUSED, START_US, Setup, TOPIC, World, event};
+
+fn append(world: &World, key: &str, x: f64) -> i64 {
+    let number = i64::try_from(world.log.records(TOPIC, 0).len()).expect("few");
+    world.log.append(TOPIC, 0, Ok(event(Some(key), START_US + number * SECOND_US, Some(x), number)))
+}
+
+fn one_partition() -> World {
+    World::new(Setup { partitions: 1, ..Setup::default() })
+}
+
+#[test]
+fn a_row_that_an_expression_refuses_is_a_dead_letter_with_its_bytes() {
+    let world = one_partition();
+    for x in [0.5, REFUSED, 0.5, 0.5, REFUSED] {
+        append(&world, "a", x);
+    }
+    world.finish(1);
+    check(&world, true);
+    let dead = world.archive.rows(DEAD_LETTER_TABLE);
+    assert_eq!(dead.iter().map(|row| row.offset).collect::<Vec<_>>(), [1, 4]);
+    let text = |column: &str| match &dead[0].values[column] {
+        Value::Text(text) => text.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(text("reason"), "refused");
+    assert_eq!(text("detail"), "view 'view_1': division by zero");
+    let payload: serde_json::Value = serde_json::from_str(&text("payload")).expect("JSON");
+    assert_eq!(payload, serde_json::json!({ "k": "a", "ts": START_US + SECOND_US, "x": 13.0, "n": 1 }));
+}
+
+#[test]
+fn a_row_that_is_refused_moves_no_watermark() {
+    let world = one_partition();
+    append(&world, "a", 0.5);
+    // An hour ahead: were it accepted, the next row would be too late.
+    world.log.append(TOPIC, 0, Ok(event(Some("a"), START_US + 3_600 * SECOND_US, Some(REFUSED), 1)));
+    append(&world, "a", 0.5);
+    world.finish(1);
+    check(&world, true);
+    assert!(world.store.rows(LIFETIME).iter().flatten().all(|row| !row.late));
+    assert_eq!(world.watermarks.of(EVENTS), Some(START_US + 2 * SECOND_US - crate::world::DELAY_US));
+}
+
+#[test]
+fn a_key_over_its_limit_is_a_dead_letter_and_ingest_goes_on() {
+    let world = one_partition();
+    append(&world, "a", 0.5);
+    let long = append(&world, &"x".repeat(KEY_MAX_BYTES), 0.5);
+    append(&world, "a", 0.5);
+    let process = world.start(forebay_testkit::Fate::default(), 1);
+    forebay_testkit::wait_until("both neighbours are scored", || world.published_ids().len() == 2);
+    let status = process.pipeline.status();
+    process.stop().expect("nothing is in the way");
+    assert_eq!((status.refused, status.failed), (1, false));
+    assert_eq!((status.sources[EVENTS].rows, status.sources[EVENTS].dead_letters), (2, 1));
+    let dead = world.archive.rows(DEAD_LETTER_TABLE);
+    assert_eq!(dead.iter().map(|row| row.offset).collect::<Vec<_>>(), [long]);
+    assert!(matches!(&dead[0].values["detail"], Value::Text(text) if text.contains("KEY_MAX_BYTES")), "{dead:?}");
+    assert_eq!(world.store.rows(LIFETIME).iter().map(Vec::len).sum::<usize>(), 2);
+}
+
+#[test]
+fn an_expression_that_fails_on_batches_and_on_no_row_is_taken_row_by_row() {
+    let mut world = World::with_events(Setup::default(), 40, 17);
+    let source = Arc::clone(&world.sources[0]);
+    let fussy = PlainView::new(LIFETIME, &source, "k", "x", Window::Lifetime).on_single_rows();
+    world.views[1] = Arc::new(fussy);
+    world.finish(1);
+    check(&world, true);
+}

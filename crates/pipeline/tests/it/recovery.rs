@@ -1,0 +1,149 @@
+//! Where a start begins and what it refuses: a log that has lost its head, another log, a gap, a source that was dropped
+//! while scores waited, and watermarks that are there before the first event.
+
+use std::sync::Arc;
+
+use forebay_core::ports::OnlineStore;
+use forebay_core::progress::TopicPartition;
+use forebay_core::{ErrorKind, PortError};
+use forebay_pipeline::{Pipeline, PipelineError};
+use forebay_testkit::{Fate, MemoryLog, Point, wait_until};
+
+use crate::oracle::{Oracle, check};
+use crate::world::{DELAY_US, EVENTS, LIFETIME, Setup, TOPIC, World, event_source};
+
+fn start_fails(world: &World) -> PipelineError {
+    let fate = Arc::new(Fate::default());
+    Pipeline::start(world.parts(&fate, 1), world.settings()).expect_err("it must not start")
+}
+
+#[test]
+fn a_new_state_begins_where_the_log_does() {
+    let world = World::with_events(Setup::default(), 60, 37);
+    for partition in 0..2 {
+        world.log.delete_before(TOPIC, partition, 12);
+    }
+    world.finish(1);
+    check(&world, true);
+}
+
+#[test]
+fn a_crash_before_every_sink_has_a_mark_goes_on_where_the_log_begins() {
+    for write in 0..6 {
+        let world = World::with_events(Setup { scored: false, ..Setup::default() }, 60, 37);
+        for partition in 0..2 {
+            world.log.delete_before(TOPIC, partition, 12);
+        }
+        let process = world.start(Fate::killed_at(write, true), 1);
+        wait_until("it is killed", || process.fate.is_over());
+        process.stop().expect_err("it was killed");
+        world.finish(2);
+        check(&world, false);
+    }
+}
+
+#[test]
+fn a_gap_in_the_log_is_refused() {
+    let world = World::with_events(Setup::default(), 20, 41);
+    world.finish(1);
+    world.append_events(20, 42);
+    let end = world.log.records(TOPIC, 0).last().expect("some").offset;
+    world.log.delete_before(TOPIC, 0, end);
+    let error = start_fails(&world);
+    assert_eq!(error.kind(), ErrorKind::OutOfRange, "{error}");
+    assert!(error.to_string().contains(TOPIC), "{error}");
+}
+
+#[test]
+fn another_cluster_is_refused_with_both_names() {
+    let mut world = World::with_events(Setup::default(), 5, 43);
+    world.finish(1);
+    world.log = MemoryLog::new("another");
+    for source in &world.sources {
+        world.log.create_topic(&source.topic, 2);
+    }
+    let error = start_fails(&world).to_string();
+    assert!(error.contains("'cluster'") && error.contains("'another'"), "{error}");
+    assert_eq!(world.store.log_identity().expect("in memory").as_deref(), Some("cluster"));
+}
+
+#[test]
+fn two_sources_over_one_topic_are_refused() {
+    let mut world = World::new(Setup::default());
+    world.sources.push(event_source("again", TOPIC));
+    assert!(matches!(start_fails(&world), PipelineError::SharedTopic { .. }));
+}
+
+#[test]
+fn scores_that_waited_do_not_wait_for_a_source_that_was_dropped() {
+    let mut world = World::with_events(Setup::default(), 20, 47);
+    world.sources.push(event_source("other", "topic.other"));
+    world.log.create_topic("topic.other", 1);
+    world.log.append(
+        "topic.other",
+        0,
+        world.log.records(TOPIC, 0).into_iter().find_map(|r| r.values.ok()).ok_or("none"),
+    );
+    let fate = Fate::default();
+    fate.take_away(Point::Score, ErrorKind::Unavailable);
+    let process = world.start(fate, 1);
+    wait_until("all is read", || world.log.is_read());
+    process.stop().expect("scores are left");
+    assert!(world.store.unfinished().0 > 0);
+    let other = TopicPartition::new("topic.other", 0);
+    assert!((0..3).any(|shard| world.store.applied(shard).next_offset(&other) > 0));
+    world.sources.pop();
+    world.finish(2);
+    check(&world, true);
+}
+
+#[test]
+fn watermarks_are_there_before_the_first_event_of_a_run() {
+    let mut world = World::with_events(Setup::default(), 40, 53);
+    world.finish(1);
+    let before = world.watermarks.of(EVENTS).expect("there were events");
+    world.watermarks = Arc::default();
+    let process = world.start(Fate::default(), 2);
+    assert_eq!(process.pipeline.watermarks().of(EVENTS), Some(before));
+    process.stop().expect("nothing is in the way");
+    let oracle = Oracle::of(&world);
+    let newest = |partition| {
+        let of = oracle.accepted.iter().filter(move |a| a.place == TopicPartition::new(TOPIC, partition));
+        of.map(|a| a.time_us).max().expect("some")
+    };
+    assert_eq!(before, newest(0).min(newest(1)) - DELAY_US);
+}
+
+#[test]
+fn an_untouched_shard_records_its_progress_too() {
+    // One key lives in one of the shards; the others must not hold a restart back.
+    let world = World::new(Setup { scored: false, partitions: 1, ..Setup::default() });
+    world.log.append(TOPIC, 0, Ok(crate::world::event(Some("a"), crate::world::START_US, Some(0.5), 0)));
+    let process = world.start(Fate::default(), 1);
+    let place = TopicPartition::new(TOPIC, 0);
+    wait_until("every shard has the mark", || (0..3).all(|shard| world.store.applied(shard).next_offset(&place) == 1));
+    assert_eq!(world.store.rows(LIFETIME).iter().filter(|rows| !rows.is_empty()).count(), 1);
+    process.stop().expect("nothing is in the way");
+}
+
+#[test]
+fn rows_dead_letters_and_late_rows_are_counted_for_each_source() {
+    let world = World::with_events(Setup { scored: false, ..Setup::default() }, 40, 59);
+    let process = world.start(Fate::default(), 1);
+    let counters = process.pipeline.counters();
+    wait_until("all is read", || world.log.is_read());
+    process.stop().expect("nothing is in the way");
+    let (status, oracle) = (counters.snapshot(), Oracle::of(&world));
+    assert_eq!(status.rows, oracle.accepted.len() as u64);
+    assert_eq!(status.sources[EVENTS].rows, status.rows);
+    assert_eq!(status.sources[EVENTS].dead_letters, oracle.dead.len() as u64);
+    assert_eq!(status.sources[EVENTS].watermark_us, world.watermarks.of(EVENTS));
+    assert_eq!(status.late_rows, oracle.accepted.iter().filter(|a| a.late).count() as u64);
+    assert_eq!(status.archived_rows, status.rows);
+}
+
+#[test]
+fn an_error_of_an_adapter_keeps_its_kind() {
+    let error = PipelineError::from(PortError::new(ErrorKind::DataLoss, "damaged"));
+    assert_eq!((error.kind(), PortError::from(error).kind()), (ErrorKind::DataLoss, ErrorKind::DataLoss));
+}

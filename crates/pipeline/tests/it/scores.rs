@@ -1,0 +1,81 @@
+//! What a prediction says: an event is scored with its own effect in the features, its record names model, event and what
+//! the features had applied, and live and shadow go to their own topics.
+
+use forebay_core::prediction::{AppliedViews, PredictionKey, Role, column};
+use forebay_core::progress::TopicPartition;
+use forebay_core::time::SECOND_US;
+use serde_json::Value as Json;
+
+use crate::oracle::check;
+use crate::world::{PREDICTIONS_TOPIC, START_US, Setup, TOPIC, World, event, id_of};
+
+fn payload(record: &forebay_core::prediction::OutboxRecord) -> Json {
+    serde_json::from_slice(&record.payload).expect("JSON")
+}
+
+#[test]
+fn an_event_is_scored_with_its_own_effect_and_names_what_was_applied() {
+    let world = World::new(Setup { partitions: 1, epoch_max_rows: 1, ..Setup::default() });
+    for (number, x) in [1.5, 2.25, -0.5].into_iter().enumerate() {
+        let number = i64::try_from(number).expect("few");
+        world.log.append(TOPIC, 0, Ok(event(Some("a"), START_US + number * SECOND_US, Some(x), number)));
+    }
+    world.finish(1);
+    check(&world, true);
+    let mut records = world.publisher.published();
+    records.sort_by_key(|record| payload(record)[column::SOURCE_OFFSET].as_i64());
+    assert_eq!(records.len(), 3);
+    let sums = [1.5, 3.75, 3.25];
+    for (number, (record, sum)) in records.iter().zip(sums).enumerate() {
+        let (json, count) = (payload(record), number as f64 + 1.0);
+        assert_eq!(record.topic, PREDICTIONS_TOPIC);
+        assert_eq!(record.key, b"a", "one entity's predictions share a partition");
+        assert_eq!(json[column::PREDICTION_ID], id_of(&record.headers));
+        assert_eq!(json["features"]["total"].as_f64(), Some(sum), "the event's own effect is in its features");
+        assert_eq!(json[column::MARGIN].as_f64(), Some(count));
+        assert_eq!(json[column::SCORE].as_f64(), Some(count + sum));
+        assert_eq!(json["request"]["k"], "a");
+        assert_eq!(json["n"].as_i64(), Some(i64::try_from(number).expect("few")), "carried");
+        assert_eq!(json[column::AS_OF], json[column::EVENT_TIME]);
+        let applied = AppliedViews::decode(json[column::APPLIED].as_str().expect("text")).expect("its own format");
+        let applied = applied.get("v").expect("well formed").expect("known");
+        let next = applied.next_offset(&TopicPartition::new(TOPIC, 0));
+        assert!(next > i64::try_from(number).expect("few"), "offset {number} is applied: {next}");
+    }
+}
+
+#[test]
+fn a_null_key_has_applied_nothing_and_is_scored() {
+    let world = World::new(Setup { partitions: 1, ..Setup::default() });
+    world.log.append(TOPIC, 0, Ok(event(None, START_US, Some(1.0), 0)));
+    world.finish(1);
+    check(&world, true);
+    let json = payload(&world.publisher.published()[0]);
+    assert_eq!(json[column::APPLIED], r#"{"views":{"v":{}}}"#);
+    assert_eq!(json["features"]["n"], Json::Null);
+}
+
+#[test]
+fn live_and_shadow_go_to_their_own_topics_under_their_own_ids() {
+    let world = World::with_events(Setup { shadow: true, ..Setup::default() }, 20, 61);
+    world.finish(1);
+    check(&world, true);
+    for record in world.publisher.published() {
+        let json = payload(&record);
+        let (role, topic, version) = match json[column::ROLE].as_str() {
+            Some("live") => (Role::Live, PREDICTIONS_TOPIC.to_owned(), 1),
+            Some("shadow") => (Role::Shadow, format!("{PREDICTIONS_TOPIC}.shadow"), 2),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((record.topic, json[column::MODEL_VERSION].as_u64()), (topic, Some(version)));
+        let key = PredictionKey {
+            deployment: "scorer".to_owned(),
+            model_version: u32::try_from(version).expect("small"),
+            role,
+            topic: TOPIC.to_owned(),
+            partition: i32::try_from(json[column::SOURCE_PARTITION].as_i64().expect("a number")).expect("few"),
+            offset: json[column::SOURCE_OFFSET].as_i64().expect("a number"),
+        };
+        assert_eq!(json[column::PREDICTION_ID], key.id());
+    }
+}

@@ -1,0 +1,334 @@
+//! A world that outlives processes: a log with events and predictions, a store, an archive, and everything published. A
+//! [`Process`] is one pipeline over it, with a fate of its own; the next one goes on from what is left.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arrow_schema::DataType;
+use forebay_core::definition::{DeploymentDef, Route};
+use forebay_core::ports::{Archive, At, CompiledService, CompiledView, FeatureReader, OnlineStore, SourceBatch};
+use forebay_core::prediction::column;
+use forebay_core::progress::TopicPartition;
+use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::time::{MINUTE_US, Micros, SECOND_US, timestamp_type};
+use forebay_core::value::{Value, array_from_values};
+use forebay_core::view::Window;
+use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
+use forebay_pipeline::repeats::Repeats;
+use forebay_pipeline::{
+    BatchObserver, Deployment, Pipeline, PipelineError, PipelineParts, PipelineSettings, PublishedWatermarks,
+};
+use forebay_testkit::{
+    FakeScorer, Fate, MemoryArchive, MemoryLog, MemoryPublisher, MemoryStore, PlainService, PlainView, Random,
+    StoreReader, column as column_of, wait_until,
+};
+use parking_lot::Mutex;
+
+use crate::encoding::{JsonEncoder, dead_letter_rows, decode};
+use crate::oracle::Oracle;
+
+pub(crate) const EVENTS: &str = "events";
+pub(crate) const PREDICTIONS: &str = "predictions";
+pub(crate) const TOPIC: &str = "topic.events";
+pub(crate) const PREDICTIONS_TOPIC: &str = "topic.predictions";
+/// Keys of events; a test may use others.
+pub(crate) const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// What [`World::views`] number one and two count: a minute back, and everything.
+pub(crate) const RECENT: u32 = 1;
+pub(crate) const LIFETIME: u32 = 2;
+/// Scores by deployment.
+pub(crate) const OF_PREDICTIONS: u32 = 3;
+/// The argument at which a refusing view fails.
+pub(crate) const REFUSED: f64 = 13.0;
+/// `WATERMARK FOR ts AS ts - INTERVAL '5' SECOND`.
+pub(crate) const DELAY_US: Micros = 5 * SECOND_US;
+/// First event time.
+pub(crate) const START_US: Micros = 1_000_000 * SECOND_US;
+
+/// How the world is built.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    pub(crate) partitions: usize,
+    pub(crate) shards: u16,
+    pub(crate) writer_threads: usize,
+    pub(crate) epoch_max_rows: usize,
+    /// Whether events are scored.
+    pub(crate) scored: bool,
+    /// Whether a shadow version scores them too.
+    pub(crate) shadow: bool,
+    /// First feature of the rows that the model refuses.
+    pub(crate) model_refuses: Option<f64>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            partitions: 2,
+            shards: 3,
+            writer_threads: 2,
+            epoch_max_rows: 8,
+            scored: true,
+            shadow: false,
+            model_refuses: None,
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct World {
+    pub(crate) setup: Setup,
+    pub(crate) log: MemoryLog,
+    pub(crate) store: MemoryStore,
+    pub(crate) archive: MemoryArchive,
+    pub(crate) publisher: MemoryPublisher,
+    pub(crate) sources: Vec<Arc<SourceDef>>,
+    pub(crate) views: Vec<Arc<dyn CompiledView>>,
+    pub(crate) watermarks: Arc<PublishedWatermarks>,
+    /// What observers saw, over all processes: source, place, offset.
+    pub(crate) observed: Arc<Mutex<Vec<(String, TopicPartition, i64)>>>,
+}
+
+/// One run of the pipeline.
+pub(crate) struct Process {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) fate: Arc<Fate>,
+}
+
+pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    })
+}
+
+pub(crate) fn source(name: &str, topic: &str, columns: Vec<Column>, time: &str) -> Arc<SourceDef> {
+    Arc::new(SourceDef {
+        name: name.to_owned(),
+        time_column: columns.iter().position(|c| c.name == time).expect("the time column is one of them"),
+        columns,
+        watermark_delay_us: DELAY_US,
+        topic: topic.to_owned(),
+        format: SourceFormat::Json,
+    })
+}
+
+pub(crate) fn event_source(name: &str, topic: &str) -> Arc<SourceDef> {
+    let columns = vec![
+        column_of("k", DataType::Utf8, true),
+        column_of("ts", timestamp_type(), false),
+        column_of("x", DataType::Float64, true),
+        column_of("n", DataType::Int64, false),
+    ];
+    source(name, topic, columns, "ts")
+}
+
+fn prediction_source(topic: &str) -> Arc<SourceDef> {
+    let columns = vec![
+        column_of(column::PREDICTION_ID, DataType::Utf8, false),
+        column_of(column::DEPLOYMENT, DataType::Utf8, false),
+        column_of(column::MODEL_VERSION, DataType::Int32, false),
+        column_of(column::ROLE, DataType::Utf8, false),
+        column_of(column::SOURCE_TOPIC, DataType::Utf8, false),
+        column_of(column::SOURCE_PARTITION, DataType::Int32, false),
+        column_of(column::SOURCE_OFFSET, DataType::Int64, false),
+        column_of(column::EVENT_TIME, timestamp_type(), false),
+        column_of(column::SCORE, DataType::Float64, false),
+    ];
+    source(PREDICTIONS, topic, columns, column::EVENT_TIME)
+}
+
+/// An event's columns.
+pub(crate) fn event(key: Option<&str>, time_us: Micros, x: Option<f64>, number: i64) -> Vec<Value> {
+    let key = key.map_or(Value::Null, |key| Value::Text(key.into()));
+    vec![key, Value::Timestamp(time_us), x.map_or(Value::Null, Value::Float), Value::Int(number)]
+}
+
+impl World {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let log = MemoryLog::new("cluster");
+        let (events, predictions) = (event_source(EVENTS, TOPIC), prediction_source(PREDICTIONS_TOPIC));
+        log.create_topic(TOPIC, setup.partitions);
+        log.create_topic(PREDICTIONS_TOPIC, 1);
+        let range = Window::Range { preceding_us: MINUTE_US };
+        let views: Vec<Arc<dyn CompiledView>> = vec![
+            Arc::new(PlainView::new(RECENT, &events, "k", "x", range).refusing(REFUSED)),
+            Arc::new(PlainView::new(LIFETIME, &events, "k", "x", Window::Lifetime)),
+            Arc::new(PlainView::new(OF_PREDICTIONS, &predictions, column::ROLE, column::SCORE, Window::Lifetime)),
+        ];
+        let fate = Arc::new(Fate::default());
+        let (back, decoder) = (log.clone(), Arc::clone(&predictions));
+        // Predictions come back on their topic; shadow ones are published and not read again.
+        let publisher = MemoryPublisher::new(&fate, move |record| {
+            if record.topic == PREDICTIONS_TOPIC {
+                back.append(PREDICTIONS_TOPIC, 0, Ok(decode(&decoder, &record.payload)));
+            }
+        });
+        Self {
+            store: MemoryStore::new(setup.shards, 0, &fate),
+            archive: MemoryArchive::new(&fate),
+            sources: vec![events, predictions],
+            watermarks: Arc::default(),
+            observed: Arc::default(),
+            publisher,
+            views,
+            setup,
+            log,
+        }
+    }
+
+    /// A world with `count` events that follow from `seed`: bad records, refused rows, late ones, NULL keys and holes among
+    /// them.
+    pub(crate) fn with_events(setup: Setup, count: usize, seed: u64) -> Self {
+        let world = Self::new(setup);
+        world.append_events(count, seed);
+        world
+    }
+
+    pub(crate) fn append_events(&self, count: usize, seed: u64) {
+        let mut random = Random::new(seed);
+        for number in 0..count {
+            let partition = random.below(self.setup.partitions);
+            let step = i64::try_from(number).expect("few") * 3 * SECOND_US;
+            let jitter = i64::try_from(random.below(20)).expect("few") * SECOND_US;
+            let late = if random.below(8) == 0 { 5 * MINUTE_US } else { 0 };
+            let key = KEYS.get(random.below(KEYS.len() + 1)).copied();
+            let x = [Some(0.5), Some(-0.0), Some(1e16), Some(-3.25), None, Some(REFUSED)][random.below(6)];
+            if random.below(10) == 0 {
+                self.log.skip(TOPIC, partition, 3);
+            }
+            let values = event(key, START_US + step - jitter - late, x, i64::try_from(number).expect("few"));
+            self.log.append(TOPIC, partition, if random.below(12) == 0 { Err("not_json") } else { Ok(values) });
+        }
+    }
+
+    /// The service that asks for [`RECENT`].
+    pub(crate) fn service(&self) -> Arc<dyn CompiledService> {
+        Arc::new(PlainService::new("service", Arc::clone(&self.views[0])))
+    }
+
+    pub(crate) fn deployment(&self) -> Deployment {
+        let arm = |version, weight, shadow| Route { version, weight, shadow };
+        let routes = if self.setup.shadow { vec![arm(1, 1, false), arm(2, 0, true)] } else { vec![arm(1, 1, false)] };
+        let def = DeploymentDef {
+            name: "scorer".to_owned(),
+            model: "model".to_owned(),
+            source: EVENTS.to_owned(),
+            topic: PREDICTIONS_TOPIC.to_owned(),
+            carry: vec!["n".to_owned()],
+            sticky_by: Vec::new(),
+            routes,
+        };
+        Deployment::bind(Arc::new(def), Arc::clone(&self.sources[0]), self.service()).expect("its columns are there")
+    }
+
+    /// What a process reads features with.
+    pub(crate) fn reader(&self) -> StoreReader {
+        StoreReader::new(Arc::new(self.store.clone()), vec![self.service()])
+    }
+
+    /// Count of [`RECENT`] for `key` at `at`; None where it is NULL.
+    pub(crate) fn count_of(&self, key: &str, at: Micros) -> Option<i64> {
+        let (service, keys) = (self.service(), [Value::Text(key.into())]);
+        let array = array_from_values(&DataType::Utf8, keys.iter()).expect("text");
+        let request = arrow_array::RecordBatch::try_from_iter([("k", array)]).expect("one column");
+        let answer = self.reader().read(service.as_ref(), &request, At::Instant(at)).expect("readable");
+        match Value::from_array(answer.features.column(0).as_ref(), 0).expect("a count") {
+            Value::Int(count) => Some(count),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn parts(&self, fate: &Arc<Fate>, seed: u64) -> PipelineParts {
+        let mut repeats = Repeats::default();
+        for batch in self.archive.batches(PREDICTIONS) {
+            repeats.note(&batch).expect("the columns of predictions");
+        }
+        for source in &self.sources {
+            let opened = self.archive.open_table(&source.name, source.archive_schema());
+            runtime().block_on(opened).expect("in memory");
+        }
+        runtime().block_on(self.archive.open_table(DEAD_LETTER_TABLE, self.sources[0].schema())).expect("in memory");
+        for view in &self.views {
+            self.store.register_view(Arc::clone(view.spec())).expect("the same view");
+        }
+        PipelineParts {
+            log: Box::new(self.log.reader(seed, fate)),
+            store: Arc::new(self.store.under(fate)),
+            archive: Arc::new(self.archive.under(fate)),
+            publisher: Arc::new(self.publisher.under(fate)),
+            reader: Arc::new(self.reader()),
+            scorer: Arc::new(FakeScorer::new(fate, self.setup.model_refuses)),
+            encoder: Arc::new(JsonEncoder),
+            dead_letter_rows,
+            sources: self.sources.clone(),
+            prediction_sources: HashSet::from([PREDICTIONS.to_owned()]),
+            repeats,
+            views: self.views.clone(),
+            deployments: if self.setup.scored { vec![self.deployment()] } else { Vec::new() },
+            watermarks: Arc::clone(&self.watermarks),
+            observers: vec![Box::new(Observer(Arc::clone(&self.observed)))],
+            runtime: runtime().handle().clone(),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> PipelineSettings {
+        PipelineSettings {
+            epoch_max_rows: self.setup.epoch_max_rows,
+            epoch_wait: Duration::from_millis(2),
+            flush: FlushRule { interval: Duration::from_millis(3), max_bytes: 16 << 10 },
+            history_us: 0,
+            writer_threads: self.setup.writer_threads,
+        }
+    }
+
+    pub(crate) fn start(&self, fate: Fate, seed: u64) -> Process {
+        let fate = Arc::new(fate);
+        let pipeline = Pipeline::start(self.parts(&fate, seed), self.settings()).expect("it starts");
+        Process { pipeline, fate }
+    }
+
+    /// Whether all that the log asks for is done, but for the archive's last append and marks.
+    pub(crate) fn is_done(&self) -> bool {
+        let published = self.published_ids();
+        self.log.is_read()
+            && self.store.unfinished() == (0, 0)
+            && (!self.setup.scored || Oracle::of(self).predictions.iter().all(|id| published.contains(id)))
+            && self.log.is_read()
+    }
+
+    /// Run a process until all is done, and stop it.
+    pub(crate) fn finish(&self, seed: u64) {
+        let process = self.start(Fate::default(), seed);
+        wait_until("the log is read and all is scored and sent", || self.is_done());
+        process.stop().expect("nothing is in the way");
+    }
+
+    /// Ids that were published, each once.
+    pub(crate) fn published_ids(&self) -> BTreeSet<String> {
+        self.publisher.published().iter().map(|record| id_of(&record.headers)).collect()
+    }
+}
+
+pub(crate) fn id_of(headers: &[(String, Vec<u8>)]) -> String {
+    let id = headers.iter().find(|(name, _)| name == "forebay.prediction_id");
+    String::from_utf8(id.expect("each prediction carries its id").1.clone()).expect("hex")
+}
+
+impl Process {
+    pub(crate) fn stop(self) -> Result<(), PipelineError> {
+        runtime().block_on(self.pipeline.stop())
+    }
+}
+
+struct Observer(Arc<Mutex<Vec<(String, TopicPartition, i64)>>>);
+
+impl BatchObserver for Observer {
+    fn observe(&mut self, batch: &SourceBatch, _watermark_us: Option<Micros>) {
+        let mut seen = self.0.lock();
+        for (row, slot) in batch.origin.partition.iter().enumerate() {
+            let place = batch.origin.partitions[*slot as usize].clone();
+            seen.push((batch.source.name.clone(), place, batch.origin.offset[row]));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! A model that can be checked by eye: the margin is the first feature, the score the sum of all. It refuses a batch that
+//! holds a row whose first feature is the one that it was told to refuse, as a real one refuses what it cannot read.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use forebay_core::ports::{Scorer, Scores};
+use forebay_core::value::Value;
+use forebay_core::{PortError, PortResult};
+
+use crate::fate::{Fate, Point};
+
+/// See the module.
+#[derive(Debug)]
+pub struct FakeScorer {
+    fate: Arc<Fate>,
+    /// First feature of the rows that it refuses.
+    refuses: Option<f64>,
+}
+
+impl FakeScorer {
+    /// A model under `fate`.
+    #[must_use]
+    pub fn new(fate: &Arc<Fate>, refuses: Option<f64>) -> Self {
+        Self { fate: Arc::clone(fate), refuses }
+    }
+}
+
+#[async_trait]
+impl Scorer for FakeScorer {
+    async fn score(&self, _model: &str, _version: u32, features: RecordBatch) -> PortResult<Scores> {
+        self.fate.meet(Point::Score, || {
+            let mut scores = Scores { margin: Vec::new(), score: Vec::new() };
+            for row in 0..features.num_rows() {
+                let mut values = Vec::with_capacity(features.num_columns());
+                for column in features.columns() {
+                    values.push(number(&Value::from_array(column.as_ref(), row)?));
+                }
+                let first = values.first().copied().unwrap_or(0.0);
+                if self.refuses == Some(first) {
+                    return Err(PortError::invalid(format!("a row has {first} as its first feature")));
+                }
+                scores.margin.push(first);
+                scores.score.push(values.iter().sum());
+            }
+            Ok(scores)
+        })
+    }
+}
+
+fn number(value: &Value) -> f64 {
+    match value {
+        Value::Int(value) | Value::Timestamp(value) => *value as f64,
+        Value::Float(value) => *value,
+        Value::Bool(value) => f64::from(u8::from(*value)),
+        Value::Null | Value::Text(_) => 0.0,
+    }
+}

@@ -1,0 +1,60 @@
+//! A publisher that keeps what it is given, and may hand it on: to a topic of the log, where it comes back.
+//! What it was given outlives a process, as the records on a broker do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use forebay_core::PortResult;
+use forebay_core::ports::Publisher;
+use forebay_core::prediction::OutboxRecord;
+use parking_lot::Mutex;
+
+use crate::fate::{Fate, Point};
+
+type HandOn = Arc<dyn Fn(&OutboxRecord) + Send + Sync>;
+
+/// See the module. Clones share what was published and follow one fate each.
+#[derive(Clone)]
+pub struct MemoryPublisher {
+    published: Arc<Mutex<Vec<OutboxRecord>>>,
+    hand_on: HandOn,
+    fate: Arc<Fate>,
+}
+
+impl fmt::Debug for MemoryPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryPublisher({} records)", self.published.lock().len())
+    }
+}
+
+impl MemoryPublisher {
+    /// A publisher that also gives each record to `hand_on`.
+    pub fn new(fate: &Arc<Fate>, hand_on: impl Fn(&OutboxRecord) + Send + Sync + 'static) -> Self {
+        Self { published: Arc::default(), hand_on: Arc::new(hand_on), fate: Arc::clone(fate) }
+    }
+
+    /// What was published before, under another fate: after a restart.
+    #[must_use]
+    pub fn under(&self, fate: &Arc<Fate>) -> Self {
+        Self { fate: Arc::clone(fate), ..self.clone() }
+    }
+
+    /// All records in the order of sending, repeats too.
+    #[must_use]
+    pub fn published(&self) -> Vec<OutboxRecord> {
+        self.published.lock().clone()
+    }
+}
+
+impl Publisher for MemoryPublisher {
+    fn publish(&self, records: &[OutboxRecord]) -> PortResult<()> {
+        self.fate.meet(Point::Publish, || {
+            let mut published = self.published.lock();
+            for record in records {
+                published.push(record.clone());
+                (self.hand_on)(record);
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,57 @@
+//! Reads features straight from a store: what `serve` does for requests, without limits, deadlines and formats.
+//! It asks the store for each view of a service and leaves the rest to the service's own `finish`.
+
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, TimestampMicrosecondArray};
+use forebay_core::key::KeyBuffer;
+use forebay_core::ports::{At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore};
+use forebay_core::{PortError, PortResult};
+
+/// See the module.
+#[derive(Debug)]
+pub struct StoreReader {
+    store: Arc<dyn OnlineStore>,
+    services: Vec<Arc<dyn CompiledService>>,
+}
+
+impl StoreReader {
+    /// A reader of `services` over `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn OnlineStore>, services: Vec<Arc<dyn CompiledService>>) -> Self {
+        Self { store, services }
+    }
+}
+
+impl FeatureReader for StoreReader {
+    fn service(&self, name: &str) -> PortResult<Arc<dyn CompiledService>> {
+        let found = self.services.iter().find(|service| service.spec().name == name);
+        found.cloned().ok_or_else(|| PortError::not_found(format!("no service '{name}'")))
+    }
+
+    fn services(&self) -> Vec<String> {
+        self.services.iter().map(|service| service.spec().name.clone()).collect()
+    }
+
+    fn read(&self, service: &dyn CompiledService, request: &RecordBatch, at: At<'_>) -> PortResult<FeatureAnswer> {
+        let rows = request.num_rows();
+        let times = TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| at.of(row))).with_timezone("UTC");
+        let (mut features, mut status, mut newest_us, mut applied) = (vec![], vec![], vec![], vec![]);
+        for (joined, view) in service.spec().views.iter().zip(service.views()) {
+            let keys: Vec<_> = joined.key_columns.iter().map(|column| Arc::clone(request.column(*column))).collect();
+            let answer = self.store.read(joined.view.id, &KeyBuffer::encode(&keys)?, at)?;
+            features.push(view.finish(&keys, &times, &answer.aggregates)?);
+            status.push(answer.status);
+            newest_us.push(answer.newest_us);
+            applied.push(answer.applied);
+        }
+        Ok(FeatureAnswer {
+            features: service.finish(request, &features)?,
+            status,
+            newest_us,
+            applied,
+            as_of_us: (0..rows).map(|row| at.of(row)).max().unwrap_or(0),
+            watermark_us: None,
+        })
+    }
+}

@@ -1,0 +1,326 @@
+//! A store that keeps every row and computes values by looking at all of them: slow, and right by its shortness. It is
+//! picky where the real one must be sure: every row has its watermark, and comes once.
+//!
+//! Its contents outlive a process; [`MemoryStore::lose_writes`] is what a power cut does to a shard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_core::aggregate::{Partial, RowOrder};
+use forebay_core::key::{KeyBuffer, shard_of};
+use forebay_core::ports::{At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, ViewRows};
+use forebay_core::prediction::{OutboxRecord, PendingScore};
+use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::time::Micros;
+use forebay_core::value::{Value, array_from_values};
+use forebay_core::view::{FeatureStatus, ViewId, ViewSpec, Window, feature_status};
+use forebay_core::{ErrorKind, PortError, PortResult};
+use parking_lot::Mutex;
+
+use crate::fate::{Fate, Point};
+
+/// One folded row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRow {
+    /// View that folded it.
+    pub view: ViewId,
+    /// Encoded key.
+    pub key: Vec<u8>,
+    /// Where it stands.
+    pub place: TopicPartition,
+    /// See `place`.
+    pub offset: i64,
+    /// Event time.
+    pub time_us: Micros,
+    /// Its partition's watermark before it.
+    pub watermark_us: Option<Micros>,
+    /// Argument values.
+    pub arguments: Vec<Value>,
+    /// Whether it came too late and does not count.
+    pub late: bool,
+}
+
+/// What one write leaves.
+#[derive(Debug, Clone, Default)]
+struct State {
+    epoch: u64,
+    applied: Arc<Applied>,
+    rows: Vec<Arc<StoredRow>>,
+    pending: Vec<PendingScore>,
+    outbox: BTreeMap<u64, OutboxRecord>,
+    next_sequence: u64,
+}
+
+#[derive(Debug)]
+struct Contents {
+    views: BTreeMap<ViewId, Arc<ViewSpec>>,
+    identity: Option<String>,
+    /// For each shard its state after each write, the newest last.
+    shards: Vec<Vec<State>>,
+}
+
+/// The store; clones share its contents and follow one fate each.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    contents: Arc<Mutex<Contents>>,
+    history_us: Micros,
+    fate: Arc<Fate>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new(shards: u16, history_us: Micros, fate: &Arc<Fate>) -> Self {
+        let contents = Contents {
+            views: BTreeMap::new(),
+            identity: None,
+            shards: (0..shards).map(|_| vec![State::default()]).collect(),
+        };
+        Self { contents: Arc::new(Mutex::new(contents)), history_us, fate: Arc::clone(fate) }
+    }
+
+    /// The same contents under another fate: after a restart.
+    #[must_use]
+    pub fn under(&self, fate: &Arc<Fate>) -> Self {
+        Self { fate: Arc::clone(fate), ..self.clone() }
+    }
+
+    /// The last `writes` of `shard` are gone, whatever they were.
+    pub fn lose_writes(&self, shard: usize, writes: usize) {
+        let states = &mut self.contents.lock().shards[shard];
+        let left = states.len().saturating_sub(writes).max(1);
+        states.truncate(left);
+    }
+
+    /// Number of writes that `shard` has seen.
+    #[must_use]
+    pub fn writes(&self, shard: usize) -> usize {
+        self.contents.lock().shards[shard].len() - 1
+    }
+
+    /// The rows of `view` in each shard, by place.
+    #[must_use]
+    pub fn rows(&self, view: ViewId) -> Vec<Vec<StoredRow>> {
+        let contents = self.contents.lock();
+        let of_view = |states: &Vec<State>| {
+            let newest = states.last().map(|state| state.rows.as_slice()).unwrap_or_default();
+            let mut rows: Vec<StoredRow> =
+                newest.iter().filter(|r| r.view == view).map(|r| StoredRow::clone(r)).collect();
+            rows.sort_by(|a, b| (&a.place, a.offset).cmp(&(&b.place, b.offset)));
+            rows
+        };
+        contents.shards.iter().map(of_view).collect()
+    }
+
+    /// Pending scores and outbox records over all shards.
+    #[must_use]
+    pub fn unfinished(&self) -> (usize, usize) {
+        let contents = self.contents.lock();
+        let newest = contents.shards.iter().filter_map(|states| states.last());
+        newest.fold((0, 0), |(pending, outbox), s| (pending + s.pending.len(), outbox + s.outbox.len()))
+    }
+
+    /// Do one write of `shard`, atomically.
+    fn write<T>(
+        &self,
+        point: Point,
+        shard: u16,
+        act: impl FnOnce(&Contents, &mut State) -> PortResult<T>,
+    ) -> PortResult<T> {
+        self.fate.meet(point, || {
+            let mut contents = self.contents.lock();
+            let mut state = newest(&contents, shard)?.clone();
+            let outcome = act(&contents, &mut state)?;
+            contents.shards[usize::from(shard)].push(state);
+            Ok(outcome)
+        })
+    }
+
+    fn fold(&self, contents: &Contents, state: &mut State, fold: &ShardFold, backfill: bool) -> PortResult<()> {
+        let view = contents.views.get(&fold.view).ok_or_else(|| unknown_view(fold.view))?;
+        assert_eq!(fold.origin.watermark_us.len(), fold.origin.offset.len(), "every row has its watermark");
+        for row in &fold.rows {
+            let source = fold.batch.source_rows[*row as usize] as usize;
+            let place = &fold.origin.partitions[fold.origin.partition[source] as usize];
+            let offset = fold.origin.offset[source];
+            if !backfill && offset < state.applied.next_offset(place) {
+                continue;
+            }
+            let (time_us, watermark_us) = (fold.batch.times.value(*row as usize), fold.origin.watermark_us[source]);
+            let values = fold.batch.arguments.iter().map(|a| Value::from_array(a.as_ref(), *row as usize));
+            let stored = StoredRow {
+                view: fold.view,
+                key: fold.keys.get(*row as usize).map(<[u8]>::to_vec).unwrap_or_default(),
+                place: place.clone(),
+                offset,
+                time_us,
+                watermark_us,
+                arguments: values.collect::<PortResult<_>>()?,
+                late: view.too_late(time_us, watermark_us, self.history_us),
+            };
+            let same =
+                |r: &Arc<StoredRow>| r.view == stored.view && r.place == stored.place && r.offset == stored.offset;
+            assert!(!state.rows.iter().any(same), "row {offset} of {place:?} was handed to view {} twice", fold.view);
+            state.rows.push(Arc::new(stored));
+        }
+        Ok(())
+    }
+}
+
+fn newest(contents: &Contents, shard: u16) -> PortResult<&State> {
+    let states = contents.shards.get(usize::from(shard)).and_then(|states| states.last());
+    states.ok_or_else(|| PortError::invalid(format!("no shard {shard}")))
+}
+
+fn unknown_view(view: ViewId) -> PortError {
+    PortError::not_found(format!("view {view} was not registered"))
+}
+
+/// What `spec` says of the rows of one key at `at`: newest event time and aggregates.
+fn value(spec: &ViewSpec, rows: &[&StoredRow], at: Micros) -> (Option<Micros>, Vec<Value>) {
+    let seen: Vec<&&StoredRow> = rows.iter().filter(|row| row.time_us <= at).collect();
+    let newest = seen.iter().map(|row| row.time_us).max();
+    let aggregates = spec.aggregates.iter().map(|aggregate| {
+        let partial_spec = &spec.partials[aggregate.partial];
+        let mut partial = Partial::new(partial_spec);
+        for row in &seen {
+            let inside = match aggregate.window {
+                Window::Range { preceding_us } => row.time_us >= at.saturating_sub(preceding_us),
+                Window::Lifetime => true,
+            };
+            let order = RowOrder { time_us: row.time_us, partition: row.place.partition, offset: row.offset };
+            match partial_spec.argument {
+                _ if !inside => {}
+                None => partial.update_count(1),
+                Some(argument) => partial.update(&row.arguments[argument], order),
+            }
+        }
+        partial.evaluate(aggregate.kind)
+    });
+    (newest, aggregates.collect())
+}
+
+impl OnlineStore for MemoryStore {
+    fn shards(&self) -> u16 {
+        u16::try_from(self.contents.lock().shards.len()).unwrap_or(u16::MAX)
+    }
+
+    fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
+        let mut contents = self.contents.lock();
+        let known = contents.views.entry(view.id).or_insert_with(|| Arc::clone(&view));
+        if known.digest == view.digest { Ok(()) } else { Err(PortError::new(ErrorKind::AlreadyExists, "another view")) }
+    }
+
+    fn drop_view(&self, view: ViewId) -> PortResult<()> {
+        let mut contents = self.contents.lock();
+        contents.views.remove(&view);
+        let states = contents.shards.iter_mut().filter_map(|states| states.last_mut());
+        states.for_each(|state| state.rows.retain(|row| row.view != view));
+        Ok(())
+    }
+
+    fn applied(&self, shard: u16) -> Arc<Applied> {
+        newest(&self.contents.lock(), shard).map(|state| Arc::clone(&state.applied)).unwrap_or_default()
+    }
+
+    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
+        let contents = self.contents.lock();
+        let mut states = contents.shards.get(usize::from(at.shard))?.iter();
+        states.find(|state| state.epoch == at.epoch).map(|state| Arc::clone(&state.applied))
+    }
+
+    fn log_identity(&self) -> PortResult<Option<String>> {
+        Ok(self.contents.lock().identity.clone())
+    }
+
+    fn set_log_identity(&self, identity: &str) -> PortResult<()> {
+        let mut contents = self.contents.lock();
+        let known = contents.identity.get_or_insert_with(|| identity.to_owned());
+        if known == identity { Ok(()) } else { Err(PortError::new(ErrorKind::FailedPrecondition, "another log")) }
+    }
+
+    fn commit(&self, shard: u16, write: ShardWrite) -> PortResult<u64> {
+        self.write(Point::Commit, shard, |contents, state| {
+            for fold in &write.folds {
+                self.fold(contents, state, fold, write.backfill)?;
+            }
+            for score in write.pending {
+                let place = TopicPartition::new(score.key.topic.as_str(), score.key.partition);
+                let known = state.pending.iter().any(|p| p.key == score.key);
+                if score.key.offset >= state.applied.next_offset(&place) && !known {
+                    state.pending.push(score);
+                }
+            }
+            if !write.backfill {
+                let mut applied = Applied::clone(&state.applied);
+                write.progress.iter().for_each(|(place, progress)| applied.advance(place, *progress));
+                state.applied = Arc::new(applied);
+            }
+            state.epoch += 1;
+            Ok(state.epoch)
+        })
+    }
+
+    fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
+        let contents = self.contents.lock();
+        let spec = contents.views.get(&view).ok_or_else(|| unknown_view(view))?;
+        let shards = u16::try_from(contents.shards.len()).unwrap_or(u16::MAX);
+        let mut columns: Vec<Vec<Value>> = vec![Vec::new(); spec.aggregates.len()];
+        let (mut status, mut newest_us, mut applied) = (vec![], vec![], vec![]);
+        for row in 0..keys.len() {
+            let (mut newest_row, mut values) = (None, vec![Value::Null; spec.aggregates.len()]);
+            applied.push(None);
+            if let Some(key) = keys.get(row) {
+                let shard = shard_of(key, shards);
+                let state = newest(&contents, shard)?;
+                let of_key = |r: &&Arc<StoredRow>| r.view == view && r.key == key && !r.late;
+                let rows: Vec<&StoredRow> = state.rows.iter().filter(of_key).map(|r| r.as_ref()).collect();
+                (newest_row, values) = value(spec, &rows, at.of(row));
+                applied[row] = Some(ShardEpoch { shard, epoch: state.epoch });
+            }
+            let row_status = feature_status(newest_row, at.of(row), spec.ttl_us);
+            for (column, value) in columns.iter_mut().zip(values) {
+                column.push(if row_status == FeatureStatus::Present { value } else { Value::Null });
+            }
+            status.push(row_status);
+            newest_us.push(newest_row);
+        }
+        let arrays =
+            spec.aggregates.iter().zip(&columns).map(|(a, values)| array_from_values(&a.data_type, values.iter()));
+        Ok(ViewRows { aggregates: arrays.collect::<PortResult<_>>()?, status, newest_us, applied })
+    }
+
+    fn pending(&self, shard: u16, limit: usize) -> PortResult<Vec<PendingScore>> {
+        Ok(newest(&self.contents.lock(), shard)?.pending.iter().take(limit).cloned().collect())
+    }
+
+    fn settle(&self, shard: u16, scored: Vec<(PendingScore, Option<OutboxRecord>)>) -> PortResult<Vec<OutboxEntry>> {
+        self.write(Point::Settle, shard, |_, state| {
+            let mut entries = Vec::new();
+            for (score, record) in scored {
+                let Some(at) = state.pending.iter().position(|p| p.key == score.key) else { continue };
+                state.pending.remove(at);
+                if let Some(record) = record {
+                    let sequence = state.next_sequence;
+                    state.next_sequence += 1;
+                    state.outbox.insert(sequence, record.clone());
+                    entries.push(OutboxEntry { sequence, record });
+                }
+            }
+            Ok(entries)
+        })
+    }
+
+    fn outbox(&self, shard: u16, limit: usize) -> PortResult<Vec<OutboxEntry>> {
+        let contents = self.contents.lock();
+        let oldest = newest(&contents, shard)?.outbox.iter().take(limit);
+        Ok(oldest.map(|(sequence, record)| OutboxEntry { sequence: *sequence, record: record.clone() }).collect())
+    }
+
+    fn clear_outbox(&self, shard: u16, sequence: u64) -> PortResult<()> {
+        self.write(Point::ClearOutbox, shard, |_, state| {
+            state.outbox.retain(|at, _| *at > sequence);
+            Ok(())
+        })
+    }
+}

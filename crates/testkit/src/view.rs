@@ -1,0 +1,183 @@
+//! A view and a service without SQL: count and sum of one DOUBLE column for each value of one VARCHAR column, over a
+//! window, and a service that asks for them by key. The view can be told to fail on a value, or on every batch of more
+//! than one row, as expressions over real data do.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
+use forebay_core::ports::{CompiledService, CompiledView};
+use forebay_core::source::{Column, SourceDef};
+use forebay_core::value::{Value, array_from_values};
+use forebay_core::view::{AggregateSpec, FoldBatch, ServiceSpec, ServiceView, ViewId, ViewSpec, Window};
+use forebay_core::{ErrorKind, PortError, PortResult};
+
+/// A column.
+#[must_use]
+pub fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
+    Column { name: name.to_owned(), data_type, nullable }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct PlainView {
+    spec: Arc<ViewSpec>,
+    source: Arc<SourceDef>,
+    key: usize,
+    argument: usize,
+    refuses: Option<f64>,
+    single_rows: bool,
+}
+
+impl PlainView {
+    /// Count and sum of column `argument` of `source` for each value of column `key`, over `window`.
+    ///
+    /// # Panics
+    /// The source has no such columns.
+    #[must_use]
+    pub fn new(id: ViewId, source: &Arc<SourceDef>, key: &str, argument: &str, window: Window) -> Self {
+        let find = |name: &str| {
+            let found = source.columns.iter().position(|c| c.name == name);
+            found.unwrap_or_else(|| panic!("source '{}' has no column '{name}'", source.name))
+        };
+        let (key, argument) = (find(key), find(argument));
+        let argument_type = source.columns[argument].data_type.clone();
+        let partial = |class, argument: Option<usize>| PartialSpec {
+            class,
+            argument,
+            argument_type: argument.map(|_| argument_type.clone()),
+            filter: None,
+        };
+        let aggregate = |name: &str, kind, data_type, partial| AggregateSpec {
+            name: name.to_owned(),
+            kind,
+            data_type,
+            partial,
+            window,
+        };
+        let spec = ViewSpec {
+            id,
+            name: format!("view_{id}"),
+            version: 1,
+            entity: "entity".to_owned(),
+            source: source.name.clone(),
+            key: vec![source.columns[key].clone()],
+            arguments: vec![argument_type.clone()],
+            filters: 0,
+            partials: vec![partial(PartialClass::Count, None), partial(PartialClass::FloatSum, Some(0))],
+            aggregates: vec![
+                aggregate("n", AggregateKind::Count, DataType::Int64, 0),
+                aggregate("total", AggregateKind::Sum, DataType::Float64, 1),
+            ],
+            ttl_us: None,
+            base_width_us: 60_000_000,
+            digest: format!("digest-{id}"),
+        };
+        let source = Arc::clone(source);
+        Self { spec: Arc::new(spec), source, key, argument, refuses: None, single_rows: false }
+    }
+
+    /// The same view, whose expression fails where the argument is `value`.
+    #[must_use]
+    pub fn refusing(self, value: f64) -> Self {
+        Self { refuses: Some(value), ..self }
+    }
+
+    /// The same view, whose expression fails on a batch of several rows and on no single one.
+    #[must_use]
+    pub fn on_single_rows(self) -> Self {
+        Self { single_rows: true, ..self }
+    }
+}
+
+impl CompiledView for PlainView {
+    fn spec(&self) -> &Arc<ViewSpec> {
+        &self.spec
+    }
+
+    fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch> {
+        if self.single_rows && rows.num_rows() > 1 {
+            return Err(PortError::invalid("a branch that no row takes divides by zero"));
+        }
+        let (mut keys, mut times, mut arguments, mut source_rows) = (vec![], vec![], vec![], vec![]);
+        for row in 0..rows.num_rows() {
+            let value = |column: usize| Value::from_array(rows.column(column).as_ref(), row);
+            let (key, argument) = (value(self.key)?, value(self.argument)?);
+            if matches!((&argument, self.refuses), (Value::Float(a), Some(b)) if *a == b) {
+                return Err(PortError::invalid("division by zero"));
+            }
+            if let (Value::Timestamp(time), true) = (value(self.source.time_column)?, key != Value::Null) {
+                keys.push(key);
+                times.push(time);
+                arguments.push(argument);
+                source_rows.push(u32::try_from(row).unwrap_or(u32::MAX));
+            }
+        }
+        Ok(FoldBatch {
+            keys: vec![array_from_values(&self.spec.key[0].data_type, keys.iter())?],
+            times: TimestampMicrosecondArray::from(times).with_timezone("UTC"),
+            arguments: vec![array_from_values(&self.spec.arguments[0], arguments.iter())?],
+            filters: Vec::new(),
+            source_rows,
+        })
+    }
+
+    fn features(&self) -> SchemaRef {
+        let field = |a: &AggregateSpec| Field::new(&a.name, a.data_type.clone(), true);
+        Arc::new(Schema::new(self.spec.aggregates.iter().map(field).collect::<Vec<_>>()))
+    }
+
+    fn finish(
+        &self,
+        _keys: &[ArrayRef],
+        _at: &TimestampMicrosecondArray,
+        aggregates: &[ArrayRef],
+    ) -> PortResult<Vec<ArrayRef>> {
+        Ok(aggregates.to_vec())
+    }
+}
+
+/// A service that asks one view for one key.
+#[derive(Debug)]
+pub struct PlainService {
+    spec: Arc<ServiceSpec>,
+    views: Vec<Arc<dyn CompiledView>>,
+}
+
+impl PlainService {
+    /// The features of `view`, asked for by a column that is named and typed as its key.
+    #[must_use]
+    pub fn new(name: &str, view: Arc<dyn CompiledView>) -> Self {
+        let spec = view.spec();
+        let features = spec.aggregates.iter().map(|a| column(&a.name, a.data_type.clone(), true)).collect();
+        let service = ServiceSpec {
+            name: name.to_owned(),
+            version: 1,
+            request: spec.key.clone(),
+            views: vec![ServiceView { alias: "v".to_owned(), view: Arc::clone(spec), key_columns: vec![0] }],
+            features,
+            fingerprint: "f".to_owned(),
+        };
+        Self { spec: Arc::new(service), views: vec![view] }
+    }
+}
+
+impl CompiledService for PlainService {
+    fn spec(&self) -> &Arc<ServiceSpec> {
+        &self.spec
+    }
+
+    fn views(&self) -> &[Arc<dyn CompiledView>] {
+        &self.views
+    }
+
+    fn finish(&self, request: &RecordBatch, views: &[Vec<ArrayRef>]) -> PortResult<RecordBatch> {
+        let columns: Vec<ArrayRef> = views.iter().flatten().cloned().collect();
+        assert!(columns.iter().all(|c| c.len() == request.num_rows()), "one feature row for each request row");
+        let field = |c: &Column| Field::new(&c.name, c.data_type.clone(), true);
+        let schema = Schema::new(self.spec.features.iter().map(field).collect::<Vec<_>>());
+        RecordBatch::try_new(Arc::new(schema), columns)
+            .map_err(|e| PortError::with_source(ErrorKind::Internal, "features do not fit their service", e))
+    }
+}

@@ -1,0 +1,27 @@
+"""Kafka as the tests use it: kcat and nothing else."""
+
+import json
+import shutil
+import subprocess
+
+
+def kcat(bootstrap, *args, data=None, timeout=60):
+    """Run kcat; its standard output as bytes."""
+    tool = shutil.which("kcat") or shutil.which("kafkacat")
+    done = subprocess.run([tool, "-b", bootstrap, *map(str, args)], input=data, capture_output=True, timeout=timeout)
+    assert done.returncode == 0, f"kcat {' '.join(map(str, args))} ended with {done.returncode}: {done.stderr.decode()}"
+    return done.stdout
+
+
+def produce(bootstrap, topic, value, partition=None, flags=()):
+    """Produce one record. `value` is bytes or an object that becomes JSON."""
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    where = ["-p", partition] if partition is not None else []
+    # A delimiter that no value holds: the whole input is one record.
+    kcat(bootstrap, "-P", "-t", topic, *where, "-D", "\x1e", *flags, data=data)
+
+
+def records(bootstrap, topic):
+    """All values of a topic, as bytes, partition by partition."""
+    text = kcat(bootstrap, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%p %o %s\n", timeout=300)
+    return [line.split(b" ", 2)[2] for line in text.splitlines()]
