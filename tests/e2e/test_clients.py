@@ -2,6 +2,8 @@
 events; kcat produces an event that becomes visible in a read; DuckDB and delta-rs for Python open the archive's tables.
 """
 
+import bisect
+import functools
 import json
 import time
 
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
 
-from client import Refused, batch_of
+from client import batch_of
 from conftest import FLIGHTS, copy_definitions, wait_for
 from tables import delta, event_counts, events, instant
 from topics import produce, records
@@ -39,10 +41,17 @@ def topic(server, source):
     return line.split("topic = '")[1].split("'")[0]
 
 
+@functools.cache
+def departures_of(origin):
+    """Times of the departures of an airport, ascending."""
+    table = events("departures", until=UNTIL)
+    times = table["dep_time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
+    return sorted(at for at, where in zip(times, table["origin"].to_pylist()) if where == origin)
+
+
 def flights_of(origin, since_us, until_us):
-    times = events("departures", until=UNTIL)
-    at = times["dep_time"].cast(pa.int64()).to_pylist()
-    return sum(o == origin and since_us <= t <= until_us for o, t in zip(times["origin"].to_pylist(), at))
+    times = departures_of(origin)
+    return bisect.bisect_right(times, until_us) - bisect.bisect_left(times, since_us)
 
 
 def test_do_get_reads_features_with_status_and_freshness(server):
@@ -170,7 +179,7 @@ def test_duckdb_and_delta_rs_open_the_archive(server):
 
 
 def test_an_unknown_service_is_refused_on_every_way_in(server):
-    with pytest.raises(flight.FlightError, match="nothing_here"):
+    with pytest.raises(pa.ArrowException, match="nothing_here"):
         server.client.get("nothing_here", ROWS)
-    with pytest.raises((flight.FlightError, Refused, pa.ArrowException), match="nothing_here"):
+    with pytest.raises(pa.ArrowException, match="nothing_here"):
         server.client.exchange("nothing_here", [(None, batch_of({**ROWS, "sched_dep": [None] * 3}, REQUEST))])

@@ -1,4 +1,5 @@
 //! The command line: every command, its flags and its example. Parsing only; `commands` acts.
+//! It checks what one flag can be by itself; what flags, file and variables say together is checked in `settings`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -165,6 +166,15 @@ pub(crate) struct GetArgs {
     pub(crate) to: ServerAddress,
 }
 
+/// How a training set is computed. Both give the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lowering {
+    /// Exact states slide over the events of each key.
+    Probe,
+    /// DataFusion's own plan of each view, over events and spine together: slower, and the definition to compare with.
+    Batch,
+}
+
 /// `forebay training-set`
 #[derive(Debug, Args)]
 pub(crate) struct TrainingSetArgs {
@@ -182,6 +192,9 @@ pub(crate) struct TrainingSetArgs {
     /// Column of the spine that says as of when.
     #[arg(long, default_value = "event_time")]
     pub(crate) time_column: String,
+    /// How to compute it.
+    #[arg(long, value_enum, default_value = "probe")]
+    pub(crate) lowering: Lowering,
     /// Definitions to use instead of the applied ones; needs --events.
     #[arg(long, requires = "events")]
     pub(crate) sql: Option<PathBuf>,

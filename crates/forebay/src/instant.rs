@@ -1,4 +1,5 @@
 //! Instants as people write them, and the system's clock: the only place that reads it.
+//! Commands read times from flags with it; everything else gets its clock as a value.
 
 use anyhow::{Result, bail};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};

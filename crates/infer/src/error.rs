@@ -126,6 +126,8 @@ impl InferError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            // A path that is not there is the definition's fault; a disk that fails is not.
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Io { .. } => ErrorKind::Unavailable,
             Self::Limit { .. } => ErrorKind::ResourceExhausted,
             Self::ModelFile(_) | Self::Unsupported(_) | Self::Manifest { .. } => ErrorKind::InvalidArgument,

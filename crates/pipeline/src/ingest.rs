@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use forebay_core::ports::{EventLog, ShardWrite, SourceBatch};
 use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 
 use crate::admit::REASON_REFUSED;
@@ -31,6 +32,7 @@ const LAG_EVERY: Duration = Duration::from_millis(500);
 /// What the ingest thread owns.
 pub(crate) struct Ingest {
     pub(crate) log: Box<dyn EventLog>,
+    pub(crate) sources: Vec<Arc<SourceDef>>,
     pub(crate) step: Step,
     pub(crate) writers: ShardWriters,
     pub(crate) archiver: Archiver,
@@ -156,6 +158,12 @@ impl Ingest {
         self.counters.late_rows.fetch_add(late.iter().filter(|l| **l).count() as u64, Ordering::Relaxed);
         let refused = batch.dead_letters.iter().filter(|l| l.reason == REASON_REFUSED).count();
         self.counters.refused.fetch_add(refused as u64, Ordering::Relaxed);
+        if !batch.dead_letters.is_empty() {
+            let mut reasons = self.counters.dead_letters.lock();
+            for letter in &batch.dead_letters {
+                *reasons.entry((letter.source.clone(), letter.reason)).or_default() += 1;
+            }
+        }
         let mut sources = self.counters.sources.lock();
         let status = sources.entry(batch.source.name.clone()).or_default();
         status.rows += rows;
@@ -174,6 +182,8 @@ impl Ingest {
         }
         timers.measured = Instant::now();
         let Ok(ends) = self.log.end_offsets() else { return };
+        self.watermarks.look_at_ends(&ends);
+        self.sources.iter().for_each(|source| self.watermarks.publish(source));
         let mut lag: BTreeMap<&str, u64> = BTreeMap::new();
         for (partition, end) in &ends {
             let behind = end - self.watermarks.progress(partition).next_offset;

@@ -144,6 +144,7 @@ impl Pipeline {
             recovered: (0..parts.store.shards()).map(|shard| parts.store.applied(shard)).collect(),
             step: Step { views: parts.views, deployments: parts.deployments, history_us: settings.history_us },
             log: parts.log,
+            sources: parts.sources,
             encoder: parts.encoder,
             prediction_sources: parts.prediction_sources,
             repeats: parts.repeats,
@@ -169,6 +170,12 @@ impl Pipeline {
     #[must_use]
     pub fn status(&self) -> PipelineStatus {
         self.counters.snapshot()
+    }
+
+    /// Whether events are read. False once any thread has failed for good: reads of features go on.
+    #[must_use]
+    pub fn is_ingesting(&self) -> bool {
+        !self.ingest.is_finished()
     }
 
     /// A handle to the counters.

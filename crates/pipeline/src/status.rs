@@ -40,6 +40,8 @@ pub struct Counters {
     pub failed: AtomicBool,
     /// Per source.
     pub sources: Mutex<BTreeMap<String, SourceStatus>>,
+    /// Dead letters since the start, by source and reason.
+    pub dead_letters: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
 /// What is known of one source.
@@ -88,6 +90,8 @@ pub struct PipelineStatus {
     pub failed: bool,
     /// Per source.
     pub sources: BTreeMap<String, SourceStatus>,
+    /// See [`Counters::dead_letters`].
+    pub dead_letters: BTreeMap<(String, &'static str), u64>,
 }
 
 impl Counters {
@@ -112,6 +116,7 @@ impl Counters {
             scores_waiting: read(&self.scores_waiting),
             failed: self.failed.load(Ordering::Relaxed),
             sources: self.sources.lock().clone(),
+            dead_letters: self.dead_letters.lock().clone(),
         }
     }
 }

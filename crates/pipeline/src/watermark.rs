@@ -28,7 +28,12 @@ struct Partition {
     next_offset: i64,
     /// What shards had recorded when the process started, furthest first: each is taken over when the reader gets there.
     recorded: Vec<PartitionProgress>,
+    /// How often it was found without a row and without a record to read, in a row.
+    found_empty: u32,
 }
+
+/// Looks after which a partition that never had a row is taken for idle and no longer holds its source back.
+const IDLE_AFTER_LOOKS: u32 = 10;
 
 /// The newest watermark of each source, for readers on other threads.
 #[derive(Debug, Default)]
@@ -37,7 +42,8 @@ pub struct PublishedWatermarks {
 }
 
 impl PublishedWatermarks {
-    /// Smallest watermark over the partitions of `source` that ever had a row; None before the first.
+    /// Smallest watermark over the partitions of `source`; None until each of them had a row or is known to be idle, since
+    /// the first rows of the others may be older than any seen so far.
     #[must_use]
     pub fn of(&self, source: &str) -> Option<Micros> {
         self.sources.read().get(source).copied()
@@ -59,7 +65,7 @@ impl Watermarks {
         for (partition, start) in &plan.starts {
             let mut recorded = plan.recorded.get(partition).cloned().unwrap_or_default();
             recorded.sort_unstable_by_key(|progress| Reverse(progress.next_offset));
-            let mut state = Partition { max_event_time_us: None, next_offset: *start, recorded };
+            let mut state = Partition { next_offset: *start, recorded, ..Partition::default() };
             state.reach(*start);
             partitions.insert(partition.clone(), state);
         }
@@ -110,19 +116,31 @@ impl Watermarks {
         self.partitions.keys().map(|p| (p.clone(), self.progress(p))).filter(|(_, p)| p.next_offset > 0).collect()
     }
 
-    /// Show the watermark of `source` to readers.
+    /// Show the watermark of `source` to readers, once no partition of it can hold older first rows.
     pub fn publish(&self, source: &SourceDef) {
-        let oldest = self
-            .partitions
-            .iter()
-            .filter(|(partition, _)| *partition.topic == *source.topic)
-            .filter_map(|(_, state)| state.max_event_time_us)
-            .min();
+        let mut oldest: Option<Micros> = None;
+        for (_, state) in self.partitions.iter().filter(|(partition, _)| *partition.topic == *source.topic) {
+            match state.max_event_time_us {
+                Some(newest) => oldest = Some(oldest.map_or(newest, |oldest| oldest.min(newest))),
+                None if state.found_empty >= IDLE_AFTER_LOOKS => {}
+                None => return,
+            }
+        }
         if let Some(oldest) = oldest {
             self.published
                 .sources
                 .write()
                 .insert(source.name.clone(), oldest.saturating_sub(source.watermark_delay_us));
+        }
+    }
+
+    /// The ends of the log, looked at now and then: a partition that stays without a record becomes idle.
+    pub fn look_at_ends(&mut self, ends: &BTreeMap<TopicPartition, i64>) {
+        for (partition, end) in ends {
+            if let Some(state) = self.partitions.get_mut(partition) {
+                let empty = state.max_event_time_us.is_none() && *end <= state.next_offset;
+                state.found_empty = if empty { state.found_empty.saturating_add(1) } else { 0 };
+            }
         }
     }
 }
@@ -185,6 +203,29 @@ mod tests {
         let pieces = [cut.pass(&batch(0, &times[..2])), cut.pass(&batch(2, &times[2..]))].concat();
         assert_eq!(pieces, expected);
         assert_eq!(cut.published().of("s"), Some(190));
+    }
+
+    #[test]
+    fn a_partition_without_rows_holds_its_source_back_until_it_is_found_idle() {
+        let mut plan = Plan::default();
+        for partition in 0..2 {
+            plan.starts.insert(TopicPartition::new("t", partition), 0);
+        }
+        let mut marks = Watermarks::recovered(&plan, Arc::default());
+        let rows = batch(0, &[100]);
+        marks.pass(&rows);
+        assert_eq!(marks.published().of("s"), None, "partition 1 may still bring older rows");
+        let ends = |second| BTreeMap::from([(TopicPartition::new("t", 0), 1), (TopicPartition::new("t", 1), second)]);
+        for _ in 0..IDLE_AFTER_LOOKS {
+            marks.look_at_ends(&ends(5));
+        }
+        marks.publish(&rows.source);
+        assert_eq!(marks.published().of("s"), None, "partition 1 has records that were not read yet");
+        for _ in 0..IDLE_AFTER_LOOKS {
+            marks.look_at_ends(&ends(0));
+        }
+        marks.publish(&rows.source);
+        assert_eq!(marks.published().of("s"), Some(90));
     }
 
     fn restart(start: i64, recorded: &[(i64, Micros)]) -> Watermarks {

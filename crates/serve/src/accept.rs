@@ -1,5 +1,5 @@
-//! Accepts TCP connections for a gRPC listener: no delay, and no more of them at once than the limit. A connection holds
-//! its permit until it closes; above the limit further ones wait in the kernel's queue.
+//! Accepts TCP connections for a gRPC listener: no delay, and no more of them at once than the limit. A connection
+//! holds its permit until it closes; above the limit further ones wait in the kernel's queue.
 
 use std::io;
 use std::pin::Pin;

@@ -1,6 +1,6 @@
 //! From a service and request rows to an answer: which service version a caller means, the schema of what it gets, the
-//! status and event-time columns that it asked for, and the metadata that makes an answer checkable (instant, watermark,
-//! newest event, applied shards). DoGet and DoExchange share all of it.
+//! status and event-time columns that it asked for, and the metadata that makes an answer checkable (instant,
+//! watermark, newest event, applied shards). DoGet and DoExchange share all of it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -52,7 +52,7 @@ pub(crate) fn resolve(reader: &dyn FeatureReader, wanted: &ServiceRef) -> ServeR
     }
     if !wanted.fingerprint.is_empty() && wanted.fingerprint != spec.fingerprint {
         return Err(ServeError::Precondition(format!(
-            "service {} has fingerprint {}, the caller was made for {}; retrain or apply the definition that it was made for",
+            "service {} has fingerprint {}, the caller was made for {}; retrain, or apply the definition of then",
             spec.name, spec.fingerprint, wanted.fingerprint
         )));
     }

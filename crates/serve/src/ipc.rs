@@ -1,8 +1,8 @@
 //! Arrow IPC messages inside FlightData: hostile ones in, ours out.
 //!
 //! In: a message is looked at before it is decoded (kind, rows, columns, types, compression), decoded behind a panic
-//! boundary (arrow 59 panics on some malformed schemas) and validated by arrow. Dictionaries, nested types and compressed
-//! bodies are refused: a request row needs none of them, and each can ask for more memory than it sends.
+//! boundary (arrow 59 panics on some malformed schemas) and validated by arrow. Dictionaries, nested types and
+//! compressed bodies are refused: a request row needs none of them, and each can ask for more memory than it sends.
 //! Out: the plain encoder, 8-byte alignment, one context a stream.
 
 use std::collections::HashMap;

@@ -45,8 +45,8 @@ pub trait EventSink: Send + Sync + Debug {
     async fn push(&self, source: &SourceDef, rows: RecordBatch) -> PortResult<PushReceipt>;
 }
 
-/// Administration, for the command line: `plan`, `apply`, `verify`, `status` and what else the binary offers. Reached by
-/// Flight's DoAction, from loopback only.
+/// Administration, for the command line: `plan`, `apply`, `verify`, `status` and what else the binary offers. Reached
+/// by Flight's DoAction, from loopback only.
 #[async_trait]
 pub trait AdminPort: Send + Sync + Debug {
     /// Names and one-sentence descriptions of the actions, for listings.

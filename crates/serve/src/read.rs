@@ -1,9 +1,9 @@
-//! The read path: request rows in, features out. One implementation of core's [`FeatureReader`], shared by Flight, by the
-//! scoring task and by verification, so that all of them see the same value.
+//! The read path: request rows in, features out. One implementation of core's [`FeatureReader`], shared by Flight, by
+//! the scoring task and by verification, so that all of them see the same value.
 //!
-//! A service is compiled when it is applied and swapped in whole ([`ServiceReader::replace_services`]); a read touches no
-//! catalog. It takes its instant from the caller and reads no clock. Values of a view whose key has no event at or before
-//! the instant, or only one older than the TTL, are NULLed here, once, for every protocol.
+//! A service is compiled when it is applied and swapped in whole ([`ServiceReader::replace_services`]); a read touches
+//! no catalog. It takes its instant from the caller and reads no clock. Values of a view whose key has no event at or
+//! before the instant, or only one older than the TTL, are NULLed here, once, for every protocol.
 
 use std::collections::BTreeMap;
 use std::ptr;

@@ -1,6 +1,6 @@
-//! The messages around the rows: tickets, the opening of an exchange, the metadata of a request and of a push. Each comes
-//! as protobuf or as JSON; the first byte tells them apart ('{' cannot start one of our protobuf messages, because field
-//! 15 is reserved). Unknown JSON fields are refused by name, nesting is capped before the parser runs.
+//! The messages around the rows: tickets, the opening of an exchange, the metadata of a request and of a push. Each
+//! comes as protobuf or as JSON; the first byte tells them apart ('{' cannot start one of our protobuf messages,
+//! because field 15 is reserved). Unknown JSON fields are refused by name, nesting is capped before the parser runs.
 
 use bytes::Bytes;
 use forebay_core::ErrorKind;
@@ -16,7 +16,8 @@ use crate::cells::{Rows, parse_time};
 use crate::error::{ServeError, ServeResult};
 use crate::ipc::message_too_large;
 
-/// From 0001-01-01 to the end of 9999-12-31: instants beyond are refused, so that window arithmetic stays far from overflow.
+/// From 0001-01-01 to the end of 9999-12-31: instants beyond are refused, so that window arithmetic stays far from
+/// overflow.
 const AT_RANGE_US: std::ops::RangeInclusive<Micros> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// How a message was written, and so how its answer is.

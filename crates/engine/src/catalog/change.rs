@@ -1,4 +1,5 @@
 //! What applying definitions would change: the lines of `forebay plan`, and what the binary acts on after `apply`.
+//! Made by `plan` from two catalogs, written as JSON between client and server; it applies nothing.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,5 @@
 //! What a statement names: the objects that must be there before it, in the order in which they count into its digest.
+//! Read from the parsed statement alone; the catalog looks them up and refuses what is not there.
 
 use crate::error::{EngineError, Location, Result};
 use crate::parse::{Definition, ObjectKind, Statement, parse_query, relations};

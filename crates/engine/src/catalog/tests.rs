@@ -421,37 +421,3 @@ fn changes_and_states_are_json_with_stable_names() {
     assert_eq!(state["format"], 1);
     assert_eq!(state["objects"][0]["file"], "d.sql");
 }
-
-#[test]
-fn zz_speed() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql/flights");
-    let catalog = Catalog::empty().plan(&read_definitions(&folder).expect("there")).expect("compiles").catalog;
-    let source = &catalog.sources()["departures"];
-    let fields = source.schema();
-    let n = 8192usize;
-    let columns: Vec<arrow_array::ArrayRef> = fields
-        .fields()
-        .iter()
-        .map(|field| match field.name().as_str() {
-            "dep_delay" => Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64))) as arrow_array::ArrayRef,
-            "dep_time" => Arc::new(arrow_array::TimestampMicrosecondArray::from_iter_values(0..n as i64).with_timezone("UTC")),
-            "tailnum" => Arc::new(arrow_array::StringArray::from_iter((0..n).map(|i| (i % 50 != 0).then(|| format!("N{i}"))))),
-            _ if field.data_type() == &DataType::Utf8 => Arc::new(arrow_array::StringArray::from_iter_values((0..n).map(|i| format!("J{i}")))),
-            _ => arrow_array::new_null_array(field.data_type(), n),
-        })
-        .collect();
-    let rows = RecordBatch::try_new(fields, columns).expect("as declared");
-    for name in ["airport_traffic", "aircraft_recent"] {
-        let view = &catalog.views()[name];
-        let start = std::time::Instant::now();
-        for _ in 0..200 { view.fold(&rows).expect("folds"); }
-        eprintln!("{name}: {:?} a batch of {n}", start.elapsed() / 200);
-    }
-    let service = &catalog.services()["delay_features"];
-    let schema = Schema::new(service.spec().request.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect::<Vec<_>>());
-    let one = RecordBatch::try_new(Arc::new(schema.clone()), schema.fields().iter().map(|f| arrow_array::new_null_array(f.data_type(), 1)).collect()).expect("r");
-    let views: Vec<Vec<arrow_array::ArrayRef>> = service.views().iter().map(|v| v.features().fields().iter().map(|f| arrow_array::new_null_array(f.data_type(), 1)).collect()).collect();
-    let start = std::time::Instant::now();
-    for _ in 0..2000 { service.finish(&one, &views).expect("finishes"); }
-    eprintln!("finish: {:?} a row", start.elapsed() / 2000);
-}

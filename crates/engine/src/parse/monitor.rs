@@ -1,4 +1,5 @@
 //! `CREATE MONITOR`: which model to watch, in which windows, against which reference, with which labels and alarm.
+//! Words become a `MonitorDef` and the label's text; whether what they name exists is the catalog's question.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};

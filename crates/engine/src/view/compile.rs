@@ -223,7 +223,7 @@ impl Post {
         let mut post = Self { inputs, expressions: Vec::new(), features: Vec::new(), outputs: Vec::new() };
         for (output, (name, expr)) in matched.outputs.iter().enumerate() {
             post.check_columns(subject, expr)?;
-            if post.is_identity(subject, matched, name, expr) {
+            if is_identity(subject, matched, name, expr) {
                 continue;
             }
             check_name(subject, name)?;
@@ -249,15 +249,6 @@ impl Post {
         Ok(post)
     }
 
-    /// Whether the output is a key column or the event time under its own name: it says which row this is.
-    fn is_identity(&self, subject: Subject<'_>, matched: &Matched, name: &str, expr: &Expr) -> bool {
-        let Some(column) = as_column(expr).filter(|column| column.relation.is_none()) else { return false };
-        let is = |index: usize| subject.source.columns[index].name == column.name;
-        let key = matched.key.iter().zip(&subject.entity.key);
-        (name == column.name && is(subject.source.time_column))
-            || key.into_iter().any(|(i, k)| is(*i) && k.name == name)
-    }
-
     /// Beside aggregates only the key and the event time have a value where there is no event.
     fn check_columns(&self, subject: Subject<'_>, expr: &Expr) -> Result<()> {
         for column in expr.column_refs() {
@@ -273,6 +264,14 @@ impl Post {
         }
         Ok(())
     }
+}
+
+/// Whether the output is a key column or the event time under its own name: it says which row this is.
+fn is_identity(subject: Subject<'_>, matched: &Matched, name: &str, expr: &Expr) -> bool {
+    let Some(column) = as_column(expr).filter(|column| column.relation.is_none()) else { return false };
+    let is = |index: usize| subject.source.columns[index].name == column.name;
+    let key = matched.key.iter().zip(&subject.entity.key);
+    (name == column.name && is(subject.source.time_column)) || key.into_iter().any(|(i, k)| is(*i) && k.name == name)
 }
 
 fn check_name(subject: Subject<'_>, name: &str) -> Result<()> {

@@ -3,6 +3,8 @@
 //! The hot path of ingest: batches come from `kafka` through `pipeline`, which hands the result to `online`; the probe
 //! lowering folds archived rows by the same code. Where every row counts, plain columns pass through without a copy.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
@@ -12,7 +14,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use forebay_core::source::SourceDef;
 use forebay_core::view::FoldBatch;
-use forebay_core::{PortError, PortResult};
+use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::expression::{Columns, Input, Program};
 use crate::session::Session;
@@ -107,7 +109,7 @@ impl Fold {
         let mut arguments = self.values.run(&columns, rows)?;
         let filters = arguments.split_off(self.arguments);
         Ok(FoldBatch {
-            keys: self.key.iter().map(|index| std::sync::Arc::clone(&columns[*index])).collect(),
+            keys: self.key.iter().map(|index| Arc::clone(&columns[*index])).collect(),
             times,
             arguments,
             filters: filters.iter().map(|filter| filter.as_boolean().clone()).collect(),
@@ -141,7 +143,7 @@ impl Fold {
             if *kept {
                 *column = filter
                     .filter(column)
-                    .map_err(|e| PortError::with_source(forebay_core::ErrorKind::Internal, "filter a batch", e))?;
+                    .map_err(|e| PortError::with_source(ErrorKind::Internal, "filter a batch", e))?;
             }
         }
         Ok(())

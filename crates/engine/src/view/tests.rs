@@ -515,8 +515,9 @@ proptest! {
 
     #[test]
     fn folds_equal_a_loop_over_rows(
-        rows in prop::collection::vec((prop::option::of("[ab]"), prop::option::of(-3_i64..3), \
-        prop::option::of(-2.0..2.0)), 0..70),
+        rows in prop::collection::vec(
+            (prop::option::of("[ab]"), prop::option::of(-3_i64..3), prop::option::of(-2.0..2.0)), 0..70,
+        ),
     ) {
         thread_local! {
             static VIEW: Arc<View> =

@@ -12,24 +12,33 @@ use anyhow::{Context, Result, bail, ensure};
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 use forebay_core::PortError;
-use forebay_core::ports::{CompiledService, Known, TableInput};
+use forebay_core::ports::{CompiledService, Known, PointInTime, TableInput};
 use forebay_core::time::Clock as _;
 use forebay_core::view::ServiceSpec;
-use forebay_engine::{Catalog, ProbeEngine, read_definitions};
+use forebay_engine::{BatchEngine, Catalog, ProbeEngine, read_definitions};
 use forebay_offline::{ArchiveSettings, DeltaArchive};
 use forebay_training::training_set::{TrainingTable, manifest_path};
 use forebay_training::{TrainingSet, TrainingSetRequest, archive_tables, build_training_set, write_training_set};
 
 use super::progress::Step;
 use super::{block_on, log_from, print};
-use crate::cli::{ServerArgs, TrainingSetArgs};
+use crate::cli::{Lowering, ServerArgs, TrainingSetArgs};
 use crate::instant::SystemClock;
 use crate::replay::read_parquet;
 use crate::server::catalog_file;
 use crate::settings::Settings;
 
-/// What computed a set, for its manifest.
-const ENGINE: &str = concat!("forebay ", env!("CARGO_PKG_VERSION"), " probe");
+/// What computes a set, and its name in the manifest.
+fn engine_of(lowering: Lowering, catalog: Catalog) -> (Box<dyn PointInTime>, &'static str) {
+    match lowering {
+        Lowering::Probe => {
+            (Box::new(ProbeEngine::new(catalog)), concat!("forebay ", env!("CARGO_PKG_VERSION"), " probe"))
+        }
+        Lowering::Batch => {
+            (Box::new(BatchEngine::new(catalog)), concat!("forebay ", env!("CARGO_PKG_VERSION"), " batch"))
+        }
+    }
+}
 
 /// Run the command.
 pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
@@ -47,6 +56,7 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
 
     let step =
         Step::begin(format!("computing {} features of {} as of {}", spec.features.len(), spec.name, args.time_column));
+    let (engine, engine_name) = engine_of(args.lowering, catalog);
     let set = block_on(async {
         let request = TrainingSetRequest {
             name: &name,
@@ -55,10 +65,10 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
             time_column: &args.time_column,
             tables: origin.tables(&spec).await?,
             known: Known::All,
-            engine: ENGINE,
+            engine: engine_name,
             now_us: SystemClock.now_us(),
         };
-        Ok(build_training_set(&ProbeEngine::new(catalog), request).await?)
+        Ok(build_training_set(engine.as_ref(), request).await?)
     })?;
     step.done(&format!("{} rows, {} columns", set.rows.num_rows(), set.rows.num_columns()));
 

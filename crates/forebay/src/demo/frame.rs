@@ -7,39 +7,39 @@ use crate::instant;
 
 /// The numbers of one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// Events sent so far.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Events in all.
-    pub total: u64,
+    pub(crate) total: u64,
     /// Events read by the pipeline, those of predictions left out.
-    pub read: u64,
+    pub(crate) read: u64,
     /// Read in the last second.
-    pub events_per_s: f64,
+    pub(crate) events_per_s: f64,
     /// Records between reader and log end.
-    pub lag_records: u64,
+    pub(crate) lag_records: u64,
     /// Oldest watermark of the flights' sources.
-    pub watermark_us: Option<Micros>,
+    pub(crate) watermark_us: Option<Micros>,
     /// Rows of features read for scoring, in the last second.
-    pub feature_reads_per_s: f64,
+    pub(crate) feature_reads_per_s: f64,
     /// Predictions published.
-    pub predictions: u64,
+    pub(crate) predictions: u64,
     /// Predictions that have their label.
-    pub labelled: u64,
+    pub(crate) labelled: u64,
     /// Area under the ROC curve over all labelled predictions.
-    pub auc: Option<f64>,
+    pub(crate) auc: Option<f64>,
     /// Drifted features of the newest closed window, worst first.
-    pub drifted: Vec<String>,
+    pub(crate) drifted: Vec<String>,
     /// Windows closed.
-    pub windows: usize,
+    pub(crate) windows: usize,
     /// Dead letters.
-    pub dead_letters: u64,
+    pub(crate) dead_letters: u64,
 }
 
 impl Frame {
     /// The live view: a few aligned lines.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let auc = self.auc.map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}"));
         let drifted = if self.drifted.is_empty() { "none".to_owned() } else { self.drifted.join(", ") };
         vec![
@@ -63,7 +63,7 @@ impl Frame {
 
     /// The same in one line.
     #[must_use]
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let percent = self.sent as f64 * 100.0 / self.total.max(1) as f64;
         format!(
             "{percent:5.1}%  {}  {} events ({}/s, lag {})  {} predictions  AUC {}  drifted: {}",
@@ -80,7 +80,7 @@ impl Frame {
 
 /// `1234567` as `1,234,567`.
 #[must_use]
-pub fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

@@ -38,7 +38,7 @@ const ARCHIVE_FLUSH_MS: u64 = 10_000;
 ///
 /// # Errors
 /// Data, definitions, model, broker or an address are not usable; the text names it.
-pub fn run(args: &DemoArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let speed: Speed = args.speed.parse()?;
     let until_us = instant::parse(&args.until)?;
     let place = Place::new(args)?;
@@ -77,7 +77,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
         std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
             .with_context(|| format!("cannot write the summary to {}", path.display()))?;
     }
-    println!("{}", next_steps(args, &listeners, &place));
+    println!("{}", next_steps(args, &app, &listeners, &place));
     if args.serve && !interrupted.load(Ordering::Relaxed) {
         eprintln!("serving; end with Ctrl-C");
         while !interrupted.load(Ordering::Relaxed) {
@@ -192,12 +192,13 @@ fn opening(app: &App, listeners: &Listeners, timeline: &Timeline) -> String {
     )
 }
 
-fn next_steps(args: &DemoArgs, listeners: &Listeners, place: &Place) -> String {
+fn next_steps(args: &DemoArgs, app: &App, listeners: &Listeners, place: &Place) -> String {
     let mut text = String::from("Try next\n");
     if args.serve {
         let flight = listeners.flight_addr();
+        let newest = app.marks().all().values().copied().min().map_or_else(|| "NOW".to_owned(), instant::format);
         text += &format!(
-            "  forebay get delay_features origin=JFK dest=BOS carrier=B6 dep_delay=12 --at 2013-07-01T12:00:00Z --flight-addr {flight}\n  \
+            "  forebay get delay_features origin=JFK dest=BOS carrier=B6 dep_delay=12 --at {newest} --flight-addr {flight}\n  \
                forebay verify delay_features --sample 10000 --flight-addr {flight}\n  \
                curl -s http://{}/metrics | grep forebay_monitor\n",
             listeners.http_addr()

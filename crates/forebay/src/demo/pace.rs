@@ -10,14 +10,15 @@ use forebay_pipeline::PipelineStatus;
 
 use crate::server::app::App;
 
-/// Events between producer and reader. Each takes some 200 bytes; a partition holds 5 MiB.
-const UNREAD_MAX: u64 = 20_000;
+/// Events between producer and reader. Each takes some 200 bytes and a partition holds 5 MiB, which is far more; but the less is
+/// under way, the less one source runs ahead of another, and the fresher the features of a scored event are.
+const UNREAD_MAX: u64 = 4_000;
 /// Scored events whose prediction has not come back. A prediction takes up to 3 KiB, and all may fall to one partition.
 const UNSCORED_MAX: u64 = 1_500;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Pace<'a> {
+pub(crate) struct Pace<'a> {
     app: &'a App,
     /// Sources whose every event is scored.
     scored: Vec<String>,
@@ -38,12 +39,12 @@ struct Seen {
 impl<'a> Pace<'a> {
     /// Over `app`, in which every event of `scored` is scored.
     #[must_use]
-    pub fn new(app: &'a App, scored: Vec<String>) -> Self {
+    pub(crate) fn new(app: &'a App, scored: Vec<String>) -> Self {
         Self { app, scored, sent: BTreeMap::new(), sent_total: 0, sent_scored: 0, seen: Seen::default() }
     }
 
     /// Whether one more event may go out now.
-    pub fn may_send(&mut self) -> bool {
+    pub(crate) fn may_send(&mut self) -> bool {
         if self.has_room() {
             return true;
         }
@@ -52,7 +53,7 @@ impl<'a> Pace<'a> {
     }
 
     /// An event of `source` has gone out.
-    pub fn note(&mut self, source: &str) {
+    pub(crate) fn note(&mut self, source: &str) {
         *self.sent.entry(source.to_owned()).or_default() += 1;
         self.sent_total += 1;
         self.sent_scored += u64::from(self.scored.iter().any(|name| name == source));
@@ -60,12 +61,12 @@ impl<'a> Pace<'a> {
 
     /// Events sent, by source.
     #[must_use]
-    pub fn sent(&self) -> &BTreeMap<String, u64> {
+    pub(crate) fn sent(&self) -> &BTreeMap<String, u64> {
         &self.sent
     }
 
     /// Wait until everything sent has come through, at most `limit`.
-    pub fn drain(&mut self, limit: Duration, poll: Duration, interrupted: &AtomicBool) {
+    pub(crate) fn drain(&mut self, limit: Duration, poll: Duration, interrupted: &AtomicBool) {
         let deadline = Instant::now() + limit;
         while !self.is_drained() && Instant::now() < deadline && !interrupted.load(Ordering::Relaxed) {
             std::thread::sleep(poll);

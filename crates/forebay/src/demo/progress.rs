@@ -20,7 +20,7 @@ const MONITOR_FRAMES: u32 = 4;
 
 /// The painting thread.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     sent: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -29,7 +29,7 @@ pub struct Watch {
 impl Watch {
     /// Start painting; `total` events are to come. Without a thread the demo runs blind.
     #[must_use]
-    pub fn start(app: Arc<App>, total: u64) -> Self {
+    pub(crate) fn start(app: Arc<App>, total: u64) -> Self {
         let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, stopped) = (Arc::clone(&sent), Arc::clone(&stop));
         let spawned =
@@ -38,12 +38,12 @@ impl Watch {
     }
 
     /// One more event was sent.
-    pub fn sent(&self) {
+    pub(crate) fn sent(&self) {
         self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Leave the last frame standing.
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();

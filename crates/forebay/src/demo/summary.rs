@@ -17,27 +17,27 @@ use crate::server::app::App;
 
 /// What the demo says at its end.
 #[derive(Debug, Clone, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Events sent, by source.
-    pub sent: BTreeMap<String, u64>,
+    pub(crate) sent: BTreeMap<String, u64>,
     /// Events read back, by source, predictions included.
-    pub read: BTreeMap<String, u64>,
+    pub(crate) read: BTreeMap<String, u64>,
     /// Dead letters.
-    pub dead_letters: u64,
+    pub(crate) dead_letters: u64,
     /// Rows too late for the online state.
-    pub late_rows: u64,
+    pub(crate) late_rows: u64,
     /// Predictions published.
-    pub predictions: u64,
+    pub(crate) predictions: u64,
     /// Events that could not be scored.
-    pub unscored: u64,
+    pub(crate) unscored: u64,
     /// Rows in the archive's tables.
-    pub archived: BTreeMap<String, u64>,
+    pub(crate) archived: BTreeMap<String, u64>,
     /// Seconds from the first event to the last one done.
-    pub elapsed_seconds: f64,
+    pub(crate) elapsed_seconds: f64,
     /// Greatest resident memory, bytes.
-    pub peak_rss_bytes: u64,
+    pub(crate) peak_rss_bytes: u64,
     /// What the monitors say.
-    pub monitors: Vec<MonitorReport>,
+    pub(crate) monitors: Vec<MonitorReport>,
 }
 
 impl Summary {
@@ -45,7 +45,7 @@ impl Summary {
     ///
     /// # Errors
     /// The archive cannot be read.
-    pub fn of(app: &App, sent: &BTreeMap<String, u64>, elapsed: Duration) -> Result<Self> {
+    pub(crate) fn of(app: &App, sent: &BTreeMap<String, u64>, elapsed: Duration) -> Result<Self> {
         let status = app.status();
         let mut archived = BTreeMap::new();
         for name in status.sources.keys() {
@@ -67,7 +67,7 @@ impl Summary {
 
     /// Whether every event that was sent was read, archived, and, where a deployment asks for it, scored.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.sent.iter().all(|(source, sent)| {
             self.read.get(source) == Some(sent) && self.archived.get(source).is_some_and(|rows| rows == sent)
         }) && self.dead_letters == 0
@@ -76,7 +76,7 @@ impl Summary {
 
     /// For people.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut out = String::from("\n");
         let line = |out: &mut String, name: &str, value: String| {
             // Writing to a String does not fail.
@@ -171,7 +171,7 @@ fn window_text(window: &WindowReport) -> String {
 
 /// Names of the drifted columns, worst first.
 #[must_use]
-pub fn drifted(window: &WindowReport) -> Vec<String> {
+pub(crate) fn drifted(window: &WindowReport) -> Vec<String> {
     let mut columns: Vec<_> = window.columns.iter().filter(|c| c.verdict == Verdict::Drifted).collect();
     columns.sort_by(|a, b| b.psi.unwrap_or(0.0).total_cmp(&a.psi.unwrap_or(0.0)));
     columns.into_iter().map(|c| c.column.clone()).collect()

@@ -1,4 +1,5 @@
 //! The live view of the demo: repaints a few lines and a bar on a terminal, prints a line every few seconds otherwise.
+//! Frames come from `frame`, finished; nothing is measured or counted here.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// Where frames go.
 #[derive(Debug)]
-pub enum View {
+pub(crate) enum View {
     /// A terminal.
     Live {
         /// The bar over all events.
@@ -32,7 +33,7 @@ pub enum View {
 impl View {
     /// For the standard error stream as it is.
     #[must_use]
-    pub fn new(total: u64) -> Self {
+    pub(crate) fn new(total: u64) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self::Plain { printed: None };
         }
@@ -48,7 +49,7 @@ impl View {
     }
 
     /// Show `frame`.
-    pub fn show(&mut self, frame: &Frame) {
+    pub(crate) fn show(&mut self, frame: &Frame) {
         match self {
             Self::Live { bar, lines, .. } => {
                 for (line, text) in lines.iter().zip(frame.lines()) {
@@ -66,7 +67,7 @@ impl View {
     }
 
     /// Leave the last frame standing.
-    pub fn finish(&self, frame: &Frame) {
+    pub(crate) fn finish(&self, frame: &Frame) {
         match self {
             Self::Live { bar, lines, all } => {
                 lines.iter().for_each(ProgressBar::finish);

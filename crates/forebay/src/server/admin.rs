@@ -60,7 +60,7 @@ struct VerifyAnswer {
 
 /// The actions over one [`App`].
 #[derive(Debug)]
-pub struct Admin(pub Arc<App>);
+pub(crate) struct Admin(pub(crate) Arc<App>);
 
 /// Makes the archive catch up, for a verification.
 #[derive(Debug)]

@@ -48,29 +48,29 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(600);
 const CATCH_UP_POLL: Duration = Duration::from_millis(100);
 
 /// See the module.
-pub struct App {
+pub(crate) struct App {
     /// Settings in force.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// The present.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Runs what is async.
-    pub runtime: Handle,
+    pub(crate) runtime: Handle,
     /// The broker.
-    pub broker: Arc<BrokerLink>,
+    pub(crate) broker: Arc<BrokerLink>,
     /// State.
-    pub store: Arc<RocksStore>,
+    pub(crate) store: Arc<RocksStore>,
     /// Delta.
-    pub archive: Arc<DeltaArchive>,
+    pub(crate) archive: Arc<DeltaArchive>,
     /// Reads features.
-    pub reader: Arc<ServiceReader>,
+    pub(crate) reader: Arc<ServiceReader>,
     /// Takes pushed events.
-    pub sink: Arc<TopicSink>,
+    pub(crate) sink: Arc<TopicSink>,
     /// Where to record.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Models of this process.
-    pub models: Arc<ModelStore>,
+    pub(crate) models: Arc<ModelStore>,
     /// Who scores.
-    pub scorer: Arc<RoutedScorer>,
+    pub(crate) scorer: Arc<RoutedScorer>,
     publisher: Arc<KafkaPublisher>,
     marks: Arc<PublishedWatermarks>,
     running: Mutex<Running>,
@@ -118,7 +118,7 @@ impl App {
     ///
     /// # Errors
     /// A directory, the broker, or a definition of the last run is not usable; the text names it.
-    pub fn start(settings: Settings, clock: Arc<dyn Clock>, runtime: Handle) -> Result<Self> {
+    pub(crate) fn start(settings: Settings, clock: Arc<dyn Clock>, runtime: Handle) -> Result<Self> {
         settings.validate()?;
         let data_dir = &settings.server.data_dir;
         std::fs::create_dir_all(data_dir).with_context(|| {
@@ -160,25 +160,25 @@ impl App {
 
     /// The definitions in force.
     #[must_use]
-    pub fn catalog(&self) -> Catalog {
+    pub(crate) fn catalog(&self) -> Catalog {
         self.running.lock().catalog.clone().unwrap_or_else(Catalog::empty)
     }
 
     /// Counters of ingest.
     #[must_use]
-    pub fn status(&self) -> PipelineStatus {
+    pub(crate) fn status(&self) -> PipelineStatus {
         self.running.lock().pipeline.as_ref().map(Pipeline::status).unwrap_or_default()
     }
 
     /// Watermarks, by source.
     #[must_use]
-    pub fn marks(&self) -> &Arc<PublishedWatermarks> {
+    pub(crate) fn marks(&self) -> &Arc<PublishedWatermarks> {
         &self.marks
     }
 
     /// What the monitors know now.
     #[must_use]
-    pub fn reports(&self) -> Vec<MonitorReport> {
+    pub(crate) fn reports(&self) -> Vec<MonitorReport> {
         let watches = Arc::clone(&self.running.lock().watches);
         watches.reports()
     }
@@ -187,7 +187,7 @@ impl App {
     ///
     /// # Errors
     /// The archive cannot be written.
-    pub fn flush(&self) -> Result<()> {
+    pub(crate) fn flush(&self) -> Result<()> {
         let archiver = self.running.lock().pipeline.as_ref().map(Pipeline::archiver);
         if let Some(archiver) = archiver {
             self.runtime.block_on(archiver.flush())?;
@@ -199,7 +199,7 @@ impl App {
     ///
     /// # Errors
     /// A definition is wrong.
-    pub fn plan(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
+    pub(crate) fn plan(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
         let planned = self.catalog().plan(files)?;
         self.bind(&planned.catalog)?;
         Ok(planned.changes)
@@ -209,7 +209,7 @@ impl App {
     ///
     /// # Errors
     /// A definition is wrong (nothing has changed), or a store fails while ingest is stopped (ingest goes on as before).
-    pub fn apply(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
+    pub(crate) fn apply(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
         let mut running = self.running.lock();
         let current = running.catalog.clone().unwrap_or_else(Catalog::empty);
         let planned = current.plan(files)?;
@@ -238,7 +238,7 @@ impl App {
     ///
     /// # Errors
     /// The first error of any of its threads.
-    pub fn stop(&self) -> Result<()> {
+    pub(crate) fn stop(&self) -> Result<()> {
         self.pause(&mut self.running.lock())
     }
 

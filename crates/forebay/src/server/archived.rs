@@ -16,7 +16,7 @@ const BATCH_ROWS: usize = 8_192;
 ///
 /// # Errors
 /// A file cannot be read; what `each` refuses.
-pub fn read_files(
+pub(crate) fn read_files(
     files: &[PathBuf],
     names: Option<&[&str]>,
     mut each: impl FnMut(RecordBatch) -> Result<()>,

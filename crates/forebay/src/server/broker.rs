@@ -8,7 +8,7 @@ use crate::settings::{Broker, Settings};
 
 /// A broker.
 #[derive(Debug)]
-pub struct BrokerLink {
+pub(crate) struct BrokerLink {
     bootstrap: String,
     embedded: Option<EmbeddedBroker>,
 }
@@ -18,7 +18,7 @@ impl BrokerLink {
     ///
     /// # Errors
     /// The embedded broker cannot listen.
-    pub fn open(settings: &Settings) -> Result<Self> {
+    pub(crate) fn open(settings: &Settings) -> Result<Self> {
         Ok(match settings.kafka.broker {
             Broker::Kafka => Self { bootstrap: settings.kafka.bootstrap.clone(), embedded: None },
             Broker::Embedded => {
@@ -30,19 +30,19 @@ impl BrokerLink {
 
     /// Address for clients.
     #[must_use]
-    pub fn bootstrap(&self) -> &str {
+    pub(crate) fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
     /// Whether records are forgotten at the end of the process, and soon dropped when nobody reads them.
     #[must_use]
-    pub fn is_embedded(&self) -> bool {
+    pub(crate) fn is_embedded(&self) -> bool {
         self.embedded.is_some()
     }
 
     /// How clients connect.
     #[must_use]
-    pub fn client(&self) -> ClientSettings {
+    pub(crate) fn client(&self) -> ClientSettings {
         ClientSettings::new(&self.bootstrap)
     }
 
@@ -50,7 +50,7 @@ impl BrokerLink {
     ///
     /// # Errors
     /// The broker does not answer, or a topic is missing and may not be made.
-    pub fn ensure_topics<'a>(
+    pub(crate) fn ensure_topics<'a>(
         &self,
         topics: impl IntoIterator<Item = &'a str>,
         partitions: i32,

@@ -10,7 +10,7 @@ use forebay_engine::{Catalog, CatalogState};
 
 /// Where the catalog of `data_dir` lies.
 #[must_use]
-pub fn catalog_path(data_dir: &Path) -> PathBuf {
+pub(crate) fn catalog_path(data_dir: &Path) -> PathBuf {
     data_dir.join("catalog.json")
 }
 
@@ -18,7 +18,7 @@ pub fn catalog_path(data_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The file cannot be read, is damaged, or holds definitions that this version does not take.
-pub fn load(data_dir: &Path) -> Result<Catalog> {
+pub(crate) fn load(data_dir: &Path) -> Result<Catalog> {
     let path = catalog_path(data_dir);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
@@ -34,7 +34,7 @@ pub fn load(data_dir: &Path) -> Result<Catalog> {
 ///
 /// # Errors
 /// The disk fails: the old one stays.
-pub fn save(data_dir: &Path, catalog: &Catalog) -> Result<()> {
+pub(crate) fn save(data_dir: &Path, catalog: &Catalog) -> Result<()> {
     let path = catalog_path(data_dir);
     let write = || -> Result<()> {
         let fresh = path.with_extension("json.new");

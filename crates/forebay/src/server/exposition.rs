@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// The thread; stops when dropped or told.
 #[derive(Debug)]
-pub struct Exposition {
+pub(crate) struct Exposition {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -31,7 +31,7 @@ impl Exposition {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(app: Arc<App>, readiness: Readiness) -> Result<Self> {
+    pub(crate) fn start(app: Arc<App>, readiness: Readiness) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         app.metrics.start_timestamp.with([]).set_time_us(app.clock.now_us());
@@ -52,7 +52,7 @@ impl Exposition {
     }
 
     /// Stop and wait.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.end();
     }
 
@@ -74,7 +74,7 @@ impl Drop for Exposition {
 }
 
 /// One look at everything.
-pub fn expose(app: &App) {
+pub(crate) fn expose(app: &App) {
     let metrics = &app.metrics;
     ingest(metrics, &app.status());
     state(metrics, &app.store.stats());
@@ -97,6 +97,9 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
         if let Some(watermark) = source.watermark_us {
             metrics.watermark.with([name]).set_time_us(watermark);
         }
+    }
+    for ((source, reason), letters) in &status.dead_letters {
+        raise(&metrics.dead_letters.with([source, *reason]), *letters);
     }
     raise(&metrics.late_records.with(["any", "dropped"]), status.late_rows);
     raise(&metrics.predictions.with(["all", "all", "live", "ok"]), status.predictions);

@@ -18,7 +18,7 @@ pub(super) const INGEST: &str = "ingest";
 
 /// See the module.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     flight: FlightServer,
     http: HttpServer,
     exposition: Exposition,
@@ -30,7 +30,7 @@ impl Listeners {
     ///
     /// # Errors
     /// An address beyond loopback or in use.
-    pub fn start(app: &Arc<App>) -> Result<Self> {
+    pub(crate) fn start(app: &Arc<App>) -> Result<Self> {
         let settings = &app.settings.server;
         let reader = Arc::<forebay_serve::ServiceReader>::clone(&app.reader);
         let mut services = FlightServices::new(reader, Arc::clone(&app.clock), Arc::clone(&app.metrics));
@@ -53,18 +53,18 @@ impl Listeners {
 
     /// Where Flight listens.
     #[must_use]
-    pub fn flight_addr(&self) -> SocketAddr {
+    pub(crate) fn flight_addr(&self) -> SocketAddr {
         self.flight.local_addr()
     }
 
     /// Where HTTP listens.
     #[must_use]
-    pub fn http_addr(&self) -> SocketAddr {
+    pub(crate) fn http_addr(&self) -> SocketAddr {
         self.http.local_addr()
     }
 
     /// Drain and stop.
-    pub fn stop(self, runtime: &tokio::runtime::Runtime) {
+    pub(crate) fn stop(self, runtime: &tokio::runtime::Runtime) {
         self.readiness.missing_because(SERVING, "the server is stopping");
         runtime.block_on(self.flight.shutdown());
         runtime.block_on(self.http.shutdown());

@@ -3,17 +3,18 @@
 //!
 //! [`wiring`] turns a catalog into what runs, [`admin`] answers the command line, [`monitoring`] feeds the monitors.
 
-pub mod admin;
-pub mod app;
+pub(crate) mod admin;
+pub(crate) mod app;
 mod archived;
-pub mod broker;
-pub mod catalog_file;
-pub mod exposition;
-pub mod listeners;
-pub mod monitoring;
-pub mod scorer;
-pub mod sink;
-pub mod wiring;
+pub(crate) mod broker;
+pub(crate) mod catalog_file;
+pub(crate) mod exposition;
+pub(crate) mod listeners;
+pub(crate) mod monitoring;
+mod outstanding;
+pub(crate) mod scorer;
+pub(crate) mod sink;
+pub(crate) mod wiring;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ const RUNTIME_THREADS: usize = 2;
 ///
 /// # Errors
 /// Settings, a directory, the broker, definitions or an address are not usable, or a part fails while it stops.
-pub fn run(args: &ServerArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode> {
     let settings = Settings::of(args)?;
     install_logs(&settings)?;
     let runtime = runtime()?;
@@ -54,7 +55,7 @@ pub fn run(args: &ServerArgs) -> Result<ExitCode> {
 ///
 /// # Errors
 /// A filter that does not parse.
-pub fn install_logs(settings: &Settings) -> Result<()> {
+pub(crate) fn install_logs(settings: &Settings) -> Result<()> {
     let format = match settings.log.format {
         LogFormat::Plain => forebay_telemetry::logs::LogFormat::Plain,
         LogFormat::Json => forebay_telemetry::logs::LogFormat::Json,
@@ -66,7 +67,7 @@ pub fn install_logs(settings: &Settings) -> Result<()> {
 ///
 /// # Errors
 /// The system gives no thread.
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     let built = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("runtime")
@@ -92,7 +93,7 @@ fn apply_folder(app: &App) -> Result<()> {
 ///
 /// # Errors
 /// The system refuses a handler.
-pub async fn stop_signal() -> Result<()> {
+pub(crate) async fn stop_signal() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

@@ -2,29 +2,35 @@
 //! the archive, read by metrics and summaries. Alarms leave as records for the alert topic, at least once and with
 //! deterministic ids. No statistics here: `monitor` has them.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{BooleanArray, RecordBatch};
 use forebay_core::definition::MonitorDef;
 use forebay_core::ports::{CompiledLabel, Publisher, SourceBatch};
-use forebay_core::prediction::OutboxRecord;
+use forebay_core::prediction::{OutboxRecord, column};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use forebay_monitor::{Monitor, MonitorOptions, MonitorReport, ReferenceProfile};
 use forebay_pipeline::{BatchObserver, PublishedWatermarks};
 use parking_lot::Mutex;
 
+use super::outstanding::Outstanding;
+
 /// One monitor with where its rows come from.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     name: String,
     /// Sources that carry its model's predictions.
     predictions: Vec<String>,
+    /// Sources whose events its model scores.
+    scored: Vec<Arc<SourceDef>>,
     /// Source and expression of its labels.
     labels: Option<(Arc<SourceDef>, Arc<dyn CompiledLabel>)>,
     monitor: Mutex<Monitor>,
@@ -32,13 +38,13 @@ pub struct Watch {
 
 /// All monitors of a process.
 #[derive(Debug, Default)]
-pub struct Watches {
+pub(crate) struct Watches {
     watches: Vec<Watch>,
 }
 
 /// Where the reference profile of a monitor lies: beside the model version that it was made for.
 #[must_use]
-pub fn profile_path(model_dir: &Path, reference: &str) -> PathBuf {
+pub(crate) fn profile_path(model_dir: &Path, reference: &str) -> PathBuf {
     model_dir.join(format!("reference-{reference}.json"))
 }
 
@@ -47,10 +53,11 @@ impl Watch {
     ///
     /// # Errors
     /// The profile is missing or damaged, or contradicts the definition; the text says how to make one.
-    pub fn open(
+    pub(crate) fn open(
         def: MonitorDef,
         profile: &Path,
         predictions: Vec<String>,
+        scored: Vec<Arc<SourceDef>>,
         labels: Option<(Arc<SourceDef>, Arc<dyn CompiledLabel>)>,
     ) -> Result<Self> {
         let text = std::fs::read_to_string(profile).with_context(|| {
@@ -65,7 +72,7 @@ impl Watch {
             serde_json::from_str(&text).with_context(|| format!("{} is not a reference profile", profile.display()))?;
         let name = def.name.clone();
         let monitor = Monitor::new(def, reference, MonitorOptions::default())?;
-        Ok(Self { name, predictions, labels, monitor: Mutex::new(monitor) })
+        Ok(Self { name, predictions, scored, labels, monitor: Mutex::new(monitor) })
     }
 
     fn takes(&self, source: &str) -> bool {
@@ -89,9 +96,10 @@ impl Watch {
         Ok(())
     }
 
-    /// The smaller of the watermarks of predictions and labels.
+    /// The smallest of the watermarks of scored events, predictions and labels.
     fn watermark(&self, marks: &PublishedWatermarks) -> Option<Micros> {
-        let sources = self.predictions.iter().map(String::as_str).chain(self.label_source());
+        let scored = self.scored.iter().map(|source| source.name.as_str());
+        let sources = self.predictions.iter().map(String::as_str).chain(self.label_source()).chain(scored);
         sources.map(|source| marks.of(source)).collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 }
@@ -99,7 +107,7 @@ impl Watch {
 impl Watches {
     /// These monitors.
     #[must_use]
-    pub fn new(watches: Vec<Watch>) -> Self {
+    pub(crate) fn new(watches: Vec<Watch>) -> Self {
         Self { watches }
     }
 
@@ -107,7 +115,7 @@ impl Watches {
     ///
     /// # Errors
     /// The archive's columns are not those of the source.
-    pub fn rebuild(&self, source: &str, rows: &[RecordBatch]) -> Result<()> {
+    pub(crate) fn rebuild(&self, source: &str, rows: &[RecordBatch]) -> Result<()> {
         for watch in self.watches.iter().filter(|w| w.takes(source)) {
             for batch in rows {
                 watch.observe(source, batch).with_context(|| format!("monitor '{}' over the archive", watch.name))?;
@@ -117,36 +125,74 @@ impl Watches {
     }
 
     /// Sources that any monitor reads.
-    pub fn sources(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
         self.watches.iter().flat_map(|w| w.predictions.iter().map(String::as_str).chain(w.label_source()))
     }
 
     /// What every monitor knows now.
     #[must_use]
-    pub fn reports(&self) -> Vec<MonitorReport> {
+    pub(crate) fn reports(&self) -> Vec<MonitorReport> {
         self.watches.iter().map(|w| w.monitor.lock().snapshot()).collect()
     }
 }
 
 /// The pipeline's end: counts batches, advances windows, hands out alarms.
 #[derive(Debug)]
-pub struct MonitorObserver {
+pub(crate) struct MonitorObserver {
     watches: Arc<Watches>,
     marks: Arc<PublishedWatermarks>,
     alerts: Sender<OutboxRecord>,
+    /// By topic of the scored source.
+    outstanding: HashMap<String, Outstanding>,
 }
 
 impl MonitorObserver {
     /// An observer and the alarms that it will raise.
     #[must_use]
-    pub fn new(watches: Arc<Watches>, marks: Arc<PublishedWatermarks>) -> (Self, Receiver<OutboxRecord>) {
+    pub(crate) fn new(watches: Arc<Watches>, marks: Arc<PublishedWatermarks>) -> (Self, Receiver<OutboxRecord>) {
         let (alerts, raised) = channel();
-        (Self { watches, marks, alerts }, raised)
+        let scored = watches.watches.iter().flat_map(|watch| &watch.scored);
+        let outstanding = scored.map(|source| (source.topic.clone(), Outstanding::default())).collect();
+        (Self { watches, marks, alerts, outstanding }, raised)
     }
 
-    fn step(&self, watch: &Watch, batch: &SourceBatch) -> Result<()> {
+    /// Note the events that are read and the predictions that came back.
+    fn follow(&mut self, batch: &SourceBatch) -> Result<()> {
+        if let Some(outstanding) = self.outstanding.get_mut(&batch.source.topic) {
+            let now = Instant::now();
+            let times = batch.rows.column(batch.source.time_column).as_primitive::<TimestampMicrosecondType>();
+            for (row, offset) in batch.origin.offset.iter().enumerate() {
+                let partition = batch.origin.partitions[batch.origin.partition[row] as usize].partition;
+                outstanding.add((partition, *offset), times.value(row), now);
+            }
+        }
+        if self.watches.watches.iter().any(|watch| watch.predictions.contains(&batch.source.name)) {
+            let named =
+                |name: &str| batch.rows.column_by_name(name).with_context(|| format!("predictions lack {name}"));
+            let topics = named(column::SOURCE_TOPIC)?.as_string::<i32>();
+            let partitions = named(column::SOURCE_PARTITION)?.as_primitive::<Int32Type>();
+            let offsets = named(column::SOURCE_OFFSET)?.as_primitive::<Int64Type>();
+            for row in 0..batch.rows.num_rows() {
+                if let Some(outstanding) = self.outstanding.get_mut(topics.value(row)) {
+                    outstanding.remove((partitions.value(row), offsets.value(row)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How far `watch` may move on: no event before it will still bring a prediction or a label.
+    fn complete_until(&mut self, watch: &Watch) -> Option<Micros> {
+        let watermark = watch.watermark(&self.marks)?;
+        let now = Instant::now();
+        let topics = watch.scored.iter().map(|source| &source.topic);
+        let waiting = topics.filter_map(|topic| self.outstanding.get_mut(topic)?.oldest_us(now)).min();
+        Some(waiting.map_or(watermark, |oldest| watermark.min(oldest)))
+    }
+
+    fn step(&mut self, watch: &Watch, batch: &SourceBatch) -> Result<()> {
         watch.observe(&batch.source.name, &batch.rows)?;
-        let Some(watermark) = watch.watermark(&self.marks) else { return Ok(()) };
+        let Some(watermark) = self.complete_until(watch) else { return Ok(()) };
         let events = watch.monitor.lock().advance(watermark);
         for event in events {
             if let Some(record) = event.outbox_record()?
@@ -161,9 +207,13 @@ impl MonitorObserver {
 
 impl BatchObserver for MonitorObserver {
     fn observe(&mut self, batch: &SourceBatch, _watermark_us: Option<Micros>) {
-        for watch in self.watches.watches.iter().filter(|w| w.takes(&batch.source.name)) {
+        // Monitoring must never stop the data path: the batch is archived, and a restart counts it again.
+        if let Err(error) = self.follow(batch) {
+            tracing::error!(source = batch.source.name, error = format!("{error:#}"), "a batch was not followed");
+        }
+        let watches = Arc::clone(&self.watches);
+        for watch in watches.watches.iter().filter(|w| w.takes(&batch.source.name)) {
             if let Err(error) = self.step(watch, batch) {
-                // Monitoring must never stop the data path: the batch is archived, and a restart counts it again.
                 tracing::error!(monitor = watch.name, error = format!("{error:#}"), "a batch was not counted");
             }
         }
@@ -171,7 +221,7 @@ impl BatchObserver for MonitorObserver {
 }
 
 /// Publish alarms until every observer is gone. Failures are tried again, since ids make repeats harmless.
-pub fn publish_alerts(raised: &Receiver<OutboxRecord>, publisher: &dyn Publisher) {
+pub(crate) fn publish_alerts(raised: &Receiver<OutboxRecord>, publisher: &dyn Publisher) {
     while let Ok(record) = raised.recv() {
         let mut records = vec![record];
         records.extend(raised.try_iter());

@@ -12,7 +12,7 @@ use forebay_infer::{LocalScorer, WorkerPool};
 
 /// Spreads batches over workers, or scores here.
 #[derive(Debug, Clone)]
-pub struct RoutedScorer {
+pub(crate) struct RoutedScorer {
     local: LocalScorer,
     pool: WorkerPool,
 }
@@ -20,13 +20,13 @@ pub struct RoutedScorer {
 impl RoutedScorer {
     /// `pool` while it knows a worker, else `local`.
     #[must_use]
-    pub fn shared(local: LocalScorer, pool: WorkerPool) -> Arc<Self> {
+    pub(crate) fn shared(local: LocalScorer, pool: WorkerPool) -> Arc<Self> {
         Arc::new(Self { local, pool })
     }
 
     /// The pool, for registrations and fingerprints.
     #[must_use]
-    pub fn pool(&self) -> &WorkerPool {
+    pub(crate) fn pool(&self) -> &WorkerPool {
         &self.pool
     }
 }

@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 
 /// The sources that take events, and the producer.
 #[derive(Debug)]
-pub struct TopicSink {
+pub(crate) struct TopicSink {
     publisher: Arc<KafkaPublisher>,
     sources: RwLock<BTreeMap<String, Arc<SourceDef>>>,
 }
@@ -23,12 +23,12 @@ pub struct TopicSink {
 impl TopicSink {
     /// A sink that knows no source yet.
     #[must_use]
-    pub fn new(publisher: Arc<KafkaPublisher>) -> Self {
+    pub(crate) fn new(publisher: Arc<KafkaPublisher>) -> Self {
         Self { publisher, sources: RwLock::default() }
     }
 
     /// Take events for these sources from now on.
-    pub fn replace_sources(&self, sources: BTreeMap<String, Arc<SourceDef>>) {
+    pub(crate) fn replace_sources(&self, sources: BTreeMap<String, Arc<SourceDef>>) {
         *self.sources.write() = sources;
     }
 }

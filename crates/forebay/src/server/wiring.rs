@@ -20,28 +20,28 @@ use super::monitoring::{Watch, Watches, profile_path};
 
 /// What a catalog makes run.
 #[derive(Debug, Default)]
-pub struct Wiring {
+pub(crate) struct Wiring {
     /// All sources that are read, those of predictions included.
-    pub sources: Vec<Arc<SourceDef>>,
+    pub(crate) sources: Vec<Arc<SourceDef>>,
     /// Names of the latter.
-    pub prediction_sources: HashSet<String>,
+    pub(crate) prediction_sources: HashSet<String>,
     /// Deployments, bound to their columns.
-    pub deployments: Vec<Deployment>,
+    pub(crate) deployments: Vec<Deployment>,
     /// Monitors with their references.
-    pub watches: Watches,
+    pub(crate) watches: Watches,
     /// Topics that are read or written.
-    pub topics: BTreeSet<String>,
+    pub(crate) topics: BTreeSet<String>,
 }
 
 /// Where models come from.
 #[derive(Debug, Clone, Copy)]
-pub struct Models<'a> {
+pub(crate) struct Models<'a> {
     /// Those that are loaded; what is missing is loaded here.
-    pub store: &'a ModelStore,
+    pub(crate) store: &'a ModelStore,
     /// Workers, which are told the fingerprints.
-    pub pool: &'a WorkerPool,
+    pub(crate) pool: &'a WorkerPool,
     /// What relative paths in SQL are relative to.
-    pub root: &'a Path,
+    pub(crate) root: &'a Path,
 }
 
 impl Wiring {
@@ -50,7 +50,7 @@ impl Wiring {
     /// # Errors
     /// A model that cannot be loaded or was trained for other features, a deployment whose source lacks a column, a
     /// monitor without its reference.
-    pub fn of(catalog: &Catalog, models: Models<'_>) -> Result<Self> {
+    pub(crate) fn of(catalog: &Catalog, models: Models<'_>) -> Result<Self> {
         let mut wiring = Self { sources: catalog.sources().values().cloned().collect(), ..Self::default() };
         for model in catalog.models() {
             open_model(catalog, model, models)?;
@@ -89,8 +89,10 @@ impl Wiring {
 
     fn watch(&self, catalog: &Catalog, monitor: &MonitorPlan, model_root: &Path) -> Result<Watch> {
         let def = &monitor.def;
-        let of_model = self.deployments.iter().filter(|d| d.def().model == def.model);
-        let predictions: Vec<String> = of_model.map(|d| prediction_table(d.def(), false, d.service().spec())).collect();
+        let of_model = || self.deployments.iter().filter(|d| d.def().model == def.model);
+        let predictions: Vec<String> =
+            of_model().map(|d| prediction_table(d.def(), false, d.service().spec())).collect();
+        let scored = of_model().filter_map(|d| catalog.sources().get(d.source()).cloned()).collect();
         ensure!(
             !predictions.is_empty(),
             "monitor {} watches model {}, which no deployment serves; add CREATE DEPLOYMENT",
@@ -111,7 +113,7 @@ impl Wiring {
         let found = paths.iter().find(|path| path.is_file()).or(paths.first());
         let profile =
             found.with_context(|| format!("monitor {} watches model {}, which has no version", def.name, def.model))?;
-        Watch::open(def.clone(), profile, predictions, labels)
+        Watch::open(def.clone(), profile, predictions, scored, labels)
     }
 }
 
@@ -160,7 +162,7 @@ fn service_of(catalog: &Catalog, def: &DeploymentDef) -> Result<Arc<dyn Compiled
 /// Name of the source, and of the archive table, that carries a deployment's predictions. Another version of the service
 /// has other columns, hence a table of its own.
 #[must_use]
-pub fn prediction_table(def: &DeploymentDef, shadow: bool, service: &ServiceSpec) -> String {
+pub(crate) fn prediction_table(def: &DeploymentDef, shadow: bool, service: &ServiceSpec) -> String {
     let version = if service.version > 1 { format!("_v{}", service.version) } else { String::new() };
     format!("predictions_{}{version}{}", def.name, if shadow { "_shadow" } else { "" })
 }

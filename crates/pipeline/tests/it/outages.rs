@@ -156,7 +156,8 @@ fn what_fails_for_good_stops_ingest_with_its_words_and_a_restart_goes_on() {
         let fate = Fate::default();
         fate.take_away(point, ErrorKind::FailedPrecondition);
         let process = world.start(fate, 8);
-        wait_until("ingest has stopped", || process.pipeline.status().failed);
+        wait_until("it is told", || process.pipeline.status().failed);
+        wait_until("ingest has ended", || !process.pipeline.is_ingesting());
         assert_eq!(world.count_of("nobody", START_US), None, "reads are answered");
         let error = process.stop().expect_err("it failed");
         assert!(error.to_string().contains(&format!("{point:?} is taken away")), "{point:?}: {error}");

@@ -4,6 +4,7 @@
 use forebay_core::prediction::{AppliedViews, PredictionKey, Role, column};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::SECOND_US;
+use forebay_testkit::{Fate, wait_until};
 use serde_json::Value as Json;
 
 use crate::oracle::check;
@@ -42,6 +43,32 @@ fn an_event_is_scored_with_its_own_effect_and_names_what_was_applied() {
         let next = applied.next_offset(&TopicPartition::new(TOPIC, 0));
         assert!(next > i64::try_from(number).expect("few"), "offset {number} is applied: {next}");
     }
+}
+
+/// The score waits in the shard of `n`, the features are in the shard of `k`: a crash may leave the first ahead.
+#[test]
+fn a_score_that_waited_over_a_crash_sees_its_own_event_too() {
+    let setup = Setup { sticky_by: &["n"], shards: 4, ..Setup::default() };
+    let mut waited = 0;
+    for write in 0..24 {
+        let world = World::with_events(setup.clone(), 30, 79);
+        let process = world.start(Fate::killed_at(write, false), write);
+        wait_until("it is killed", || process.fate.is_over());
+        process.stop().expect_err("it was killed");
+        waited += world.store.unfinished().0;
+        world.finish(write + 1);
+        check(&world, false);
+        for record in world.publisher.published() {
+            let json = payload(&record);
+            let applied = AppliedViews::decode(json[column::APPLIED].as_str().expect("text")).expect("its own format");
+            let applied = applied.get("v").expect("well formed").expect("known");
+            let number = |name: &str| json[name].as_i64().expect("a number");
+            let place = TopicPartition::new(TOPIC, i32::try_from(number(column::SOURCE_PARTITION)).expect("few"));
+            let seen = json["request"]["k"].is_null() || applied.next_offset(&place) > number(column::SOURCE_OFFSET);
+            assert!(seen, "killed at {write}: {json}");
+        }
+    }
+    assert!(waited > 0, "no crash left a score waiting");
 }
 
 #[test]

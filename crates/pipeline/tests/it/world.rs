@@ -57,6 +57,8 @@ pub(crate) struct Setup {
     pub(crate) scored: bool,
     /// Whether a shadow version scores them too.
     pub(crate) shadow: bool,
+    /// Columns that keep an event on one version, and its score in one shard; none: the entity's key.
+    pub(crate) sticky_by: &'static [&'static str],
     /// First feature of the rows that the model refuses.
     pub(crate) model_refuses: Option<f64>,
 }
@@ -70,6 +72,7 @@ impl Default for Setup {
             epoch_max_rows: 8,
             scored: true,
             shadow: false,
+            sticky_by: &[],
             model_refuses: None,
         }
     }
@@ -216,7 +219,7 @@ impl World {
             source: EVENTS.to_owned(),
             topic: PREDICTIONS_TOPIC.to_owned(),
             carry: vec!["n".to_owned()],
-            sticky_by: Vec::new(),
+            sticky_by: self.setup.sticky_by.iter().map(|name| (*name).to_owned()).collect(),
             routes,
         };
         Deployment::bind(Arc::new(def), Arc::clone(&self.sources[0]), self.service()).expect("its columns are there")

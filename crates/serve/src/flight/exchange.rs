@@ -1,6 +1,6 @@
-//! DoExchange: the transport of a [`Session`]. Small requests are answered where they are read, without a hop or a queue;
-//! large ones on blocking threads, a few at a time. At the bound the stream is not read, so that HTTP/2 flow control
-//! pushes back. The order of answers is free; rows inside an answer keep the request's order.
+//! DoExchange: the transport of a [`Session`]. Small requests are answered where they are read, without a hop or a
+//! queue; large ones on blocking threads, a few at a time. At the bound the stream is not read, so that HTTP/2 flow
+//! control pushes back. The order of answers is free; rows inside an answer keep the request's order.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -64,7 +64,7 @@ pub(super) async fn first_message(input: &mut Streaming<FlightData>) -> Result<F
     let first = tokio::time::timeout(Duration::from_millis(FIRST_MESSAGE_MAX_MS), input.message()).await;
     match first {
         Err(_) => Err(Status::deadline_exceeded(format!(
-            "no message came within {FIRST_MESSAGE_MAX_MS} ms (FIRST_MESSAGE_MAX_MS); open the stream when there is something to send"
+            "no message came within {FIRST_MESSAGE_MAX_MS} ms (FIRST_MESSAGE_MAX_MS); open the stream when it is needed"
         ))),
         Ok(Err(status)) => Err(explained(status)),
         Ok(Ok(None)) => Err(Status::invalid_argument("the stream ended before its first message")),

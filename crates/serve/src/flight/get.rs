@@ -10,6 +10,7 @@ use arrow_flight::{Criteria, FlightData, FlightDescriptor, FlightEndpoint, Fligh
 use bytes::Bytes;
 use forebay_core::limits::{LARGE_READS_MAX, RESPONSE_MAX_BYTES};
 use forebay_core::ports::CompiledService;
+use forebay_core::source::Column;
 use forebay_core::time::Micros;
 use futures::Stream;
 use serde_json::json;
@@ -192,7 +193,7 @@ fn describe(answerer: &Answerer) -> ServeResult<FlightInfo> {
 /// A service as listings show it.
 pub(super) fn service_json(service: &dyn CompiledService) -> serde_json::Value {
     let spec = service.spec();
-    let column = |c: &forebay_core::source::Column| json!({"name": c.name, "type": sql_type(&c.data_type), "nullable": c.nullable});
+    let column = |c: &Column| json!({"name": c.name, "type": sql_type(&c.data_type), "nullable": c.nullable});
     json!({
         "name": spec.name,
         "version": spec.version,

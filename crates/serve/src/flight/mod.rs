@@ -1,6 +1,6 @@
 //! The Flight service: which call goes where. The calls are in modules of their own: [`get`] (DoGet, GetFlightInfo,
-//! GetSchema, ListFlights), [`exchange`] (DoExchange), [`put`] (DoPut), [`action`] (DoAction). What Flight has and we do
-//! not is refused as UNIMPLEMENTED, by name.
+//! GetSchema, ListFlights), [`exchange`] (DoExchange), [`put`] (DoPut), [`action`] (DoAction). What Flight has and we
+//! do not is refused as UNIMPLEMENTED, by name.
 //!
 //! One value serves all threads; it holds ports and handles, never a connection's state.
 

@@ -1,6 +1,6 @@
 //! DoPut: events pushed into a source. Rows are checked against the source's schema, handed to the sink (which produces
-//! them to the source's topic) and acknowledged batch by batch, after the broker has them. A row that the schema refuses
-//! is named in the acknowledgement and not produced; the other rows of its batch are.
+//! them to the source's topic) and acknowledged batch by batch, after the broker has them. A row that the schema
+//! refuses is named in the acknowledgement and not produced; the other rows of its batch are.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! DoAction: our own actions, those of the administration port, and what it runs into.
+//! DoAction: our own actions, those of the administration port, and what it runs into: errors with their kinds, a panic
+//! that is contained, names that nobody knows.
 
 use arrow_flight::{Action, Empty};
 use forebay_core::ErrorKind;

@@ -1,4 +1,5 @@
-//! DoGet and the calls that describe: JSON and protobuf tickets, instants, statuses, freshness, listings.
+//! DoGet and the calls that describe: tickets in JSON and in protobuf, instants and deadlines, statuses, freshness,
+//! listings, fingerprints.
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;

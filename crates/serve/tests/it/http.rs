@@ -1,4 +1,5 @@
-//! The HTTP listener as a probe and a scraper see it: plain requests over a socket.
+//! The HTTP listener as a probe and a scraper see it: plain requests over a socket, good ones and such as a browser under
+//! a foreign name or a broken client would send.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

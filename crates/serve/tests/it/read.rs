@@ -1,4 +1,5 @@
-//! The reader itself, as scoring and verification use it: an instant for each row, NULL keys, names that do not exist.
+//! The reader itself, as scoring and verification use it, without a listener: an instant for each row, NULL keys,
+//! versions that replace one another, names that do not exist.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Plain Flight messages, as any client of Arrow Flight sends them, without the crate's own client in between.
+//! Plain Flight messages, as any client of Arrow Flight sends them, without the crate's own client in between: with
+//! Arrow's default options (64-byte alignment) and JSON metadata.
 
 use arrow_array::RecordBatch;
 use arrow_flight::flight_service_client::FlightServiceClient;

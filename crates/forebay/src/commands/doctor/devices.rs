@@ -1,4 +1,5 @@
 //! Devices to score on, and why not on others.
+//! Asks the probe of `infer`, loads no model: a device that is missing is a note and never a failure.
 
 use forebay_infer::{DeviceReport, probe_devices};
 

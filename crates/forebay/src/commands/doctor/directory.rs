@@ -1,4 +1,5 @@
 //! The data directory: is it there, can it be written, how much room is left.
+//! Leaves nothing behind: the one file that it writes is gone when it returns.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
 //! One finding of the doctor and how findings are printed. Pure.
+//! Each part of the doctor makes them, the command prints them and ends with 1 when one of them failed.
 
 /// How a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
