@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use forebay_core::limits::CATALOG_MAX_VIEWS;
 use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
+use forebay_core::source::Column;
 use forebay_core::view::ViewId;
 
 use super::change::{Change, ChangeAction};
@@ -211,6 +212,26 @@ impl<'a> Builder<'a> {
         Ok((digest(parts), references))
     }
 
+    /// Digest of what the values of `statement` are: its text and those of all that it names, but of a source only its
+    /// columns. Events may come by a topic of another name elsewhere, and a model made for these values serves there.
+    fn meaning(&self, statement: &Statement) -> Result<String> {
+        if let Definition::Source(source) = &statement.definition {
+            let column = |column: &Column| format!("{} {} {}", column.name, column.data_type, column.nullable);
+            let time = source.columns[source.time_column].name.clone();
+            let parts: Vec<String> =
+                [source.name.clone(), time].into_iter().chain(source.columns.iter().map(column)).collect();
+            return Ok(digest(parts.iter().map(String::as_str)));
+        }
+        let mut parts = vec![statement.canonical.clone(), FUNCTIONS_VERSION.to_string()];
+        for Reference { kind, name, .. } in references(statement)? {
+            let Some(entry) = self.after.entries.get(&(kind, name)) else {
+                return Err(EngineError::Internal(format!("{} lost what it names", statement.object())));
+            };
+            parts.push(self.meaning(&entry.statement)?);
+        }
+        Ok(digest(parts.iter().map(String::as_str)))
+    }
+
     fn take_over(&mut self, key: &Key, entry: &Arc<Entry>) -> Result<()> {
         let (before, after, name) = (self.before, &mut self.after, &key.1);
         match &entry.statement.definition {
@@ -248,7 +269,8 @@ impl<'a> Builder<'a> {
                 self.after.insert_view(&name, Arc::new(view));
             }
             Definition::Service(service) => {
-                let of = ServiceIdentity { name: name.clone(), version: identity.version, digest: digest.to_owned() };
+                let digest = self.meaning(&statement)?;
+                let of = ServiceIdentity { name: name.clone(), version: identity.version, digest };
                 let service = Service::compile(&self.after.session, of, service, &self.after.own_views)?;
                 self.after.insert_service(&name, Arc::new(service));
             }

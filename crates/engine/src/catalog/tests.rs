@@ -95,6 +95,19 @@ fn an_unchanged_text_is_unchanged_whatever_its_layout() {
 }
 
 #[test]
+fn a_service_keeps_its_fingerprint_over_other_topics_and_not_over_other_columns() {
+    let fingerprint = |catalog: &Catalog| catalog.services()["s"].spec().fingerprint.clone();
+    let catalog = base();
+    let elsewhere = apply(&catalog, &BASE.replace("'kafka')", "'kafka', topic = 'elsewhere')")).catalog;
+    assert_ne!(view_id(&elsewhere, "v"), view_id(&catalog, "v"), "another log is another state");
+    assert_eq!(fingerprint(&elsewhere), fingerprint(&catalog));
+    let wider = apply(&catalog, &BASE.replace("x DOUBLE, ts", "x DOUBLE NOT NULL, ts")).catalog;
+    assert_ne!(fingerprint(&wider), fingerprint(&catalog));
+    let loaded = Catalog::load(elsewhere.state()).expect("it was saved");
+    assert_eq!(fingerprint(&loaded), fingerprint(&catalog));
+}
+
+#[test]
 fn a_changed_view_gets_a_version_and_an_id_and_takes_its_readers_with_it() {
     let catalog = base();
     assert_eq!((view_id(&catalog, "v"), view_id(&catalog, "w")), (1, 2));

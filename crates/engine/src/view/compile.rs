@@ -270,8 +270,8 @@ impl Post {
 fn is_identity(subject: Subject<'_>, matched: &Matched, name: &str, expr: &Expr) -> bool {
     let Some(column) = as_column(expr).filter(|column| column.relation.is_none()) else { return false };
     let is = |index: usize| subject.source.columns[index].name == column.name;
-    let key = matched.key.iter().zip(&subject.entity.key);
-    (name == column.name && is(subject.source.time_column)) || key.into_iter().any(|(i, k)| is(*i) && k.name == name)
+    let mut key = matched.key.iter().zip(&subject.entity.key);
+    (name == column.name && is(subject.source.time_column)) || key.any(|(i, k)| is(*i) && k.name == name)
 }
 
 fn check_name(subject: Subject<'_>, name: &str) -> Result<()> {
