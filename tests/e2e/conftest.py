@@ -7,7 +7,6 @@ that need it are skipped, loudly; in CI they fail instead.
 import os
 import pathlib
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -207,21 +206,8 @@ def copy_definitions(folder, files="*.sql", topics=None, predictions=None):
     for file in sorted(DEFINITIONS.glob(files)):
         text = re.sub(r"(topic\s*=\s*')([^']+)(')", rf"\g<1>\g<2>.{topics}\g<3>", file.read_text())
         text = re.sub(r"(INTO TOPIC ')([^']+)(')", rf"\g<1>\g<2>.{predictions or topics}\g<3>", text)
-        (folder / file.name).write_text(with_own_models(text, folder))
+        (folder / file.name).write_text(text)
     return folder
-
-
-def with_own_models(text, folder):
-    """The definitions with copies of their models that take features by name and type alone. A service's fingerprint covers its
-    sources' topics, so that the shipped models are for the shipped topics (test_demo has those)."""
-
-    def copied(match):
-        shutil.copytree(ROOT / match[1], folder / match[1], dirs_exist_ok=True)
-        manifest = folder / match[1] / "manifest.toml"
-        manifest.write_text(re.sub(r'(?m)^fingerprint = ".*"', 'fingerprint = ""', manifest.read_text()))
-        return f"FROM '{folder / match[1]}' FEATURES"
-
-    return re.sub(r"FROM '([^']+)' FEATURES", copied, text)
 
 
 @pytest.fixture

@@ -125,7 +125,11 @@ impl EngineError {
             Self::Syntax { .. } | Self::Refused { .. } | Self::Planning { .. } | Self::Input(_) => {
                 ErrorKind::InvalidArgument
             }
-            Self::Evaluation { .. } => ErrorKind::InvalidArgument,
+            // What DataFusion calls internal is no row's fault.
+            Self::Evaluation { source, .. } => match source.find_root() {
+                DataFusionError::Internal(_) => ErrorKind::Internal,
+                _ => ErrorKind::InvalidArgument,
+            },
             Self::Unknown { .. } | Self::NotFound(_) | Self::File { .. } => ErrorKind::NotFound,
             Self::Duplicate { .. } => ErrorKind::AlreadyExists,
             Self::Limit { .. } => ErrorKind::ResourceExhausted,

@@ -63,6 +63,9 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
     let calibration = CalibrationWindows { time_column: &args.time_column, window_us, min_rows };
     let profile = build_profile(&args.name, &[scored], &features, Some(&score_column), Some(calibration))?;
     let path = profile_path(&args.model, &args.name);
+    if !args.replace {
+        refuse_another(&path, &profile)?;
+    }
     write_whole(&path, &profile.to_json()?)?;
     note_in_manifest(&args.training_set, &profile.digest)?;
     step.done(&format!("wrote {}", path.display()));
@@ -116,6 +119,22 @@ fn with_scores(rows: &RecordBatch, model: &ModelVersion) -> Result<(RecordBatch,
     columns.push(Arc::new(Float64Array::from_iter_values(scores.into_iter().map(f64::from))));
     fields.push(Arc::new(Field::new(&name, arrow_schema::DataType::Float64, false)));
     Ok((RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?, name))
+}
+
+/// A reference is what scores were measured against: it is not overwritten by another one in passing.
+fn refuse_another(path: &Path, profile: &ReferenceProfile) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let old = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let digest = ReferenceProfile::from_json(&old).map_or_else(|_| "that cannot be read".to_owned(), |old| old.digest);
+    ensure!(
+        digest == profile.digest,
+        "{} is there with digest {digest}, the new profile has {}; give it another name, or --replace",
+        path.display(),
+        profile.digest
+    );
+    Ok(())
 }
 
 /// The whole file or none of it.

@@ -202,6 +202,15 @@ fn a_profile_lies_beside_the_model_with_its_features_and_the_score() -> Result<(
     assert_eq!(profile.columns.len(), 7);
     let score = profile.column(SCORE_COLUMN, ColumnRole::Score).context("the score is profiled")?;
     assert_eq!(score.values(), 120);
+    let again = |until: &str, flag: &str| {
+        files.forebay(&format!(
+            "profile q1 --training-set @set.parquet --model @model --until {until} --window 1d {flag}"
+        ))
+    };
+    again(&until, "")?;
+    let error = again("1970-01-05", "").expect_err("another profile under the same name");
+    assert!(exit::words(&error).contains("--replace") && exit::number_of(&error) == 2, "{error:#}");
+    again("1970-01-05", "--replace")?;
     let error = files
         .forebay("profile q1 --training-set @events/a.parquet --model @model --time-column ts")
         .expect_err("no features");

@@ -14,7 +14,7 @@ use forebay_core::view::ServiceSpec;
 use forebay_engine::{Catalog, MonitorPlan};
 use forebay_infer::{ModelStore, WorkerPool};
 use forebay_monitor::ALERT_TOPIC;
-use forebay_pipeline::Deployment;
+use forebay_pipeline::{Deployment, check_topics};
 
 use super::monitoring::{Watch, Watches, profile_path};
 
@@ -64,6 +64,7 @@ impl Wiring {
             wiring.topics.insert(ALERT_TOPIC.to_owned());
         }
         wiring.watches = Watches::new(watches);
+        check_topics(&wiring.sources)?;
         wiring.topics.extend(wiring.sources.iter().map(|s| s.topic.clone()));
         Ok(wiring)
     }

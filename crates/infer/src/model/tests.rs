@@ -115,7 +115,7 @@ fn a_changed_file_is_named_with_both_digests() {
     assert_eq!(kind, ErrorKind::DataLoss);
     assert!(text.contains("model.json has sha256") && text.contains("the manifest says"), "{text}");
     fs::remove_file(path).expect("removes");
-    assert_eq!(refusal(directory.path()).0, ErrorKind::Unavailable);
+    assert_eq!(refusal(directory.path()).0, ErrorKind::NotFound);
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn the_number_of_models_is_bounded() {
     for version in 1..=u32::try_from(MODELS_MAX).expect("small") {
         assert_eq!(
             store.load(nowhere, &ModelId::new("m", version)).expect_err("nothing there").kind(),
-            ErrorKind::Unavailable
+            ErrorKind::NotFound
         );
     }
     let error = store.load(nowhere, &ModelId::new("one_more", 1)).expect_err("full");

@@ -1,0 +1,96 @@
+"""Workers are processes of their own: a server scores on those that it knows, loses nothing when one is killed, and its monitor
+says on Kafka what drifted.
+
+Three weeks of June run through a server that has two workers, one named in its settings and one that registers itself. The first
+is killed with SIGKILL while batches are under way; every departure is scored once all the same. June is not the winter that
+the model was trained on: the alarms are on `forebay.alerts` as CloudEvents.
+"""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from conftest import FLIGHTS, ROOT, binary, copy_definitions, free_port, wait_for
+from tables import delta, delta_rows, event_counts
+from topics import records
+
+SINCE, UNTIL = "2013-06-01", "2013-06-22"
+PREDICTIONS = "predictions_late_arrival"
+ALERTS = "forebay.alerts"
+# Event seconds in a second: the pace of the demo.
+SPEED = 175_200
+
+
+class Worker:
+    """One `forebay worker` process."""
+
+    def __init__(self, model, port, *flags):
+        command = [binary(), "worker", "--listen", f"127.0.0.1:{port}", "--model", f"late_arrival={model}", *flags]
+        self.process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True)
+        self.said = self.process.stdout.readline()
+
+    def end(self):
+        self.process.terminate()
+        _, log = self.process.communicate(timeout=30)
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def scene(servers, kafka, tmp_path):
+    """A server with two workers, and the folder of its definitions."""
+    sql = copy_definitions(tmp_path / "sql")
+    model = ROOT / "models" / "late_arrival" / "1"
+    named_port = free_port()
+    named = Worker(model, named_port)
+    server = servers(kafka, sql, env={"FOREBAY_INFERENCE_WORKERS": f"127.0.0.1:{named_port}",
+                                      "FOREBAY_INGEST_ARCHIVE_FLUSH_MS": "2000"}).start()
+    registered = Worker(model, free_port(), "--register", server.flight)
+    wait_for(lambda: "worker known" in server.log_tail() and server.log_tail().count("worker known") >= 2,
+             "both workers to be known")
+    yield server, sql, named, registered
+    for worker in (named, registered):
+        if worker.process.poll() is None:
+            worker.end()
+
+
+def test_a_killed_worker_loses_nothing_and_alarms_are_published(scene, kafka):
+    server, sql, named, registered = scene
+    assert re.match(r"worker ready on 127\.0\.0\.1:\d+, scoring on cpu: late_arrival version 1", named.said), named.said
+    expected = event_counts(SINCE, UNTIL)
+    command = [binary(), "replay", FLIGHTS, "--sql", sql, "--bootstrap", kafka, "--from", SINCE, "--until", UNTIL,
+               "--speed", SPEED]
+    replay = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    third = expected["departures"] // 3
+    wait_for(lambda: server.client.status()["predictions"] > third, "a third of the predictions")
+    named.process.kill()
+    assert replay.wait(timeout=300) == 0, replay.stderr.read()
+    status = server.wait_read({**expected, PREDICTIONS: expected["departures"]})
+    assert status["unscored"] == 0
+    wait_for(lambda: delta_rows(server.data_dir, PREDICTIONS) >= expected["departures"], "predictions in the archive")
+    ids = delta(server.data_dir, PREDICTIONS, ["prediction_id"])["prediction_id"].to_pylist()
+    assert len(ids) == len(set(ids)) == expected["departures"]
+    wait_for(lambda: server.metric("forebay_worker_up") == 1, "one worker to be up")
+    code, log = registered.end()
+    assert code == 0, log
+    assert "cuda" in log.lower() or "gpu" in log.lower(), f"the worker does not say why it has no GPU: {log}"
+
+    alarms = wait_for(lambda: [event for event in map(json.loads, records(kafka, ALERTS))
+                               if event["time"].startswith("2013-06") and event["type"].endswith(".firing")],
+                      "alarms of June")
+    for event in alarms:
+        assert event["specversion"] == "1.0" and event["source"] == "/forebay/monitors/late_arrival_quality"
+        assert event["data"]["score"] > event["data"]["threshold"]
+    assert any(event["subject"] == "late_arrival/1/live/distance_miles" for event in alarms), [e["subject"] for e in alarms]
+    print(f"\n{len({event['id'] for event in alarms})} alarms; {expected['departures']} predictions on two workers, one killed")
+
+
+def test_the_demo_host_says_why_there_is_no_gpu(forebay):
+    if os.path.exists("/dev/nvidia0"):
+        pytest.skip("this machine has a GPU")
+    done = forebay("doctor", "--broker", "embedded", check=False)
+    said = done.stdout.lower()
+    assert "cuda" in said and ("not" in said or "no " in said), done.stdout
