@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from conftest import free_port
+from conftest import copy_definitions, free_port
 from tables import delta_rows, event_counts
 
 UNTIL = "2013-01-15"
@@ -16,8 +16,7 @@ UNTIL = "2013-01-15"
 def test_the_demo_loses_nothing(broker, forebay, tmp_path, request):
     flags = []
     if broker == "kafka":
-        # Topics are those of sql/flights: no other test uses them.
-        flags = ["--bootstrap", request.getfixturevalue("kafka")]
+        flags = ["--bootstrap", request.getfixturevalue("kafka"), "--sql", copy_definitions(tmp_path / "sql")]
     summary, data = tmp_path / "summary.json", tmp_path / "data"
     done = forebay("demo", "--until", UNTIL, "--speed", "max", "--summary", summary, "--data-dir", data,
                    "--flight-addr", f"127.0.0.1:{free_port()}", "--http-addr", f"127.0.0.1:{free_port()}", *flags, timeout=300)

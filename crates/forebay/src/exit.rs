@@ -36,6 +36,12 @@ pub(crate) fn number_of(error: &anyhow::Error) -> u8 {
     error.chain().find_map(fault_of).unwrap_or(WRONG_CALL)
 }
 
+/// The kind that the outermost error of ours in the chain carries.
+#[must_use]
+pub(crate) fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
+    error.chain().find_map(kind_of)
+}
+
 /// What failed and why, each cause once: errors at a port repeat the words of what they wrap.
 #[must_use]
 pub(crate) fn words(error: &anyhow::Error) -> String {

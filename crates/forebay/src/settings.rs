@@ -141,7 +141,7 @@ impl Default for Ingest {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Plain, level: "info".into() }
+        Self { format: LogFormat::Plain, level: "info,buoyant_kernel=warn".into() }
     }
 }
 
@@ -186,7 +186,7 @@ impl Settings {
         put(&mut self.server.flight_addr, args.flight_addr.as_ref());
         put(&mut self.server.http_addr, args.http_addr.as_ref());
         put(&mut self.kafka.bootstrap, args.bootstrap.as_ref());
-        put(&mut self.kafka.broker, args.broker.or(args.bootstrap.is_some().then_some(Broker::Kafka)).as_ref());
+        put(&mut self.kafka.broker, args.broker.or_else(|| args.bootstrap.is_some().then_some(Broker::Kafka)).as_ref());
         if !args.workers.is_empty() {
             self.inference.workers.clone_from(&args.workers);
         }
@@ -327,7 +327,8 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_refused_by_name() {
-        let cases: [(&str, &[(&str, &str)], &str); 4] = [
+        type Variables = &'static [(&'static str, &'static str)];
+        let cases: [(&str, Variables, &str); 4] = [
             ("[state]\nshard = 2\n", &[], "shard"),
             ("[state]\nshards = 'x'\n", &[], "shards"),
             ("[state\n", &[], "TOML"),

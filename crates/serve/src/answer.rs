@@ -134,11 +134,11 @@ impl Answerer {
                 self.service.spec().name
             ))
         })??;
-        self.shape(answer)
+        self.shape(&answer)
     }
 
-    fn shape(&self, answer: FeatureAnswer) -> ServeResult<(RecordBatch, Provenance)> {
-        let provenance = provenance_of(&answer);
+    fn shape(&self, answer: &FeatureAnswer) -> ServeResult<(RecordBatch, Provenance)> {
+        let provenance = provenance_of(answer);
         let rows = answer.features.num_rows();
         let mut columns: Vec<ArrayRef> = answer.features.columns().to_vec();
         for (view, status) in answer.status.iter().enumerate() {

@@ -95,7 +95,8 @@ fn sums_do_not_lose_small_terms_between_large_ones() {
 #[test]
 fn special_values_and_empty_inputs_have_one_answer() {
     let (nan, inf) = (f64::NAN, f64::INFINITY);
-    let cases: &[(&str, &[Option<f64>], Option<f64>)] = &[
+    type Case<'a> = (&'a str, &'a [Option<f64>], Option<f64>);
+    let cases: &[Case<'_>] = &[
         ("sum", &[], None),
         ("avg", &[None, None], None),
         ("min", &[None], None),

@@ -42,7 +42,7 @@ pub(crate) fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>> {
         );
         return Err(EngineError::Limit { at, message });
     }
-    let tokens = Tokenizer::new(&DIALECT, text).tokenize_with_location().map_err(|e| tokenizer_error(file, e))?;
+    let tokens = Tokenizer::new(&DIALECT, text).tokenize_with_location().map_err(|e| tokenizer_error(file, &e))?;
     let mut statements = Vec::new();
     for tokens in split_statements(tokens) {
         caps::check(file, text, &tokens)?;
@@ -65,7 +65,7 @@ fn split_statements(tokens: Vec<TokenWithSpan>) -> Vec<Vec<TokenWithSpan>> {
     statements
 }
 
-fn tokenizer_error(file: &str, error: TokenizerError) -> EngineError {
+fn tokenizer_error(file: &str, error: &TokenizerError) -> EngineError {
     let at = Location { file: file.to_owned(), line: error.location.line, column: error.location.column };
     EngineError::Syntax {
         at,

@@ -99,7 +99,7 @@ impl Matcher<'_> {
                 let condition = substitute(&filter.predicate, filter.input.schema(), &below)?;
                 self.predicate = Some(match self.predicate.take() {
                     // CASE, because the outer condition is not even evaluated where the inner one is not true.
-                    Some(inner) => when(inner, condition).otherwise(lit(false)).map_err(internal)?,
+                    Some(inner) => when(inner, condition).otherwise(lit(false)).map_err(|e| internal(&e))?,
                     None => condition,
                 });
                 Ok(below)
@@ -141,10 +141,10 @@ fn substitute(expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
         Expr::Column(column) => Ok(Transformed::yes(below[schema.index_of_column(column)?].clone())),
         _ => Ok(Transformed::no(e)),
     });
-    replaced.map(|replaced| unaliased(replaced.data)).map_err(internal)
+    replaced.map(|replaced| unaliased(replaced.data)).map_err(|e| internal(&e))
 }
 
-fn internal(error: DataFusionError) -> EngineError {
+fn internal(error: &DataFusionError) -> EngineError {
     EngineError::Internal(format!("a checked plan contradicts itself: {error}"))
 }
 

@@ -96,7 +96,7 @@ enum Origin<'a> {
     /// NAME.parquet in this folder.
     Files(&'a Path),
     /// The archive of a server.
-    Archive(DeltaArchive),
+    Archive(Box<DeltaArchive>),
 }
 
 impl<'a> Origin<'a> {
@@ -124,12 +124,12 @@ impl<'a> Origin<'a> {
         let catalog = catalog_file::load(&settings.server.data_dir)?;
         let owner = format!("training-set-{}", std::process::id());
         let names = ArchiveSettings::new(settings.server.name, owner);
-        Ok((catalog, Self::Archive(DeltaArchive::open(&archive, names, Arc::new(SystemClock))?)))
+        Ok((catalog, Self::Archive(Box::new(DeltaArchive::open(&archive, names, Arc::new(SystemClock))?))))
     }
 
     async fn tables(&self, service: &ServiceSpec) -> Result<BTreeMap<String, TrainingTable>> {
         let dir = match self {
-            Self::Archive(archive) => return Ok(archive_tables(archive, service).await?),
+            Self::Archive(archive) => return Ok(archive_tables(archive.as_ref(), service).await?),
             Self::Files(dir) => dir,
         };
         let mut tables = BTreeMap::new();

@@ -19,6 +19,7 @@ use forebay_engine::read_definitions;
 use forebay_kafka::{ProducerSettings, Replayer};
 
 use crate::cli::DemoArgs;
+use crate::commands::print;
 use crate::instant::{self, SystemClock};
 use crate::replay::{Selection, Speed, Timeline};
 use crate::server::app::App;
@@ -72,12 +73,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     watch.finish();
 
     let summary = summary::Summary::of(&app, pace.sent(), elapsed)?;
-    println!("{}", summary.text());
+    print(&format!("{}\n", summary.text()))?;
     if let Some(path) = &args.summary {
         std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
             .with_context(|| format!("cannot write the summary to {}", path.display()))?;
     }
-    println!("{}", next_steps(args, &app, &listeners, &place));
+    print(&format!("{}\n", next_steps(args, &app, &listeners, &place)))?;
     if args.serve && !interrupted.load(Ordering::Relaxed) {
         eprintln!("serving; end with Ctrl-C");
         while !interrupted.load(Ordering::Relaxed) {

@@ -98,9 +98,9 @@ fn counters(app: &App, frame: &mut Frame, sent: u64) -> u64 {
 fn monitors(app: &App, frame: &mut Frame) {
     for report in app.reports() {
         for series in report.series.iter().filter(|s| s.role == Role::Live) {
-            let closed = series.windows.iter().filter(|w| w.state == WindowState::Closed);
+            let mut closed = series.windows.iter().filter(|w| w.state == WindowState::Closed);
             frame.windows = closed.clone().count();
-            frame.drifted = closed.last().map(drifted).unwrap_or_default();
+            frame.drifted = closed.next_back().map(drifted).unwrap_or_default();
             if let Some(overall) = &series.overall {
                 frame.labelled = overall.labelled;
                 frame.auc = overall.auc;

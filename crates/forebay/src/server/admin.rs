@@ -9,9 +9,8 @@ use async_trait::async_trait;
 use forebay_core::ports::PointInTime;
 use forebay_core::source::SourceDef;
 use forebay_core::{ErrorKind, PortError, PortResult};
-use forebay_engine::{Change, DefinitionFile, EngineError, ProbeEngine};
+use forebay_engine::{Change, DefinitionFile, ProbeEngine};
 use forebay_infer::{REGISTER_WORKER_ACTION, Registration, UNREGISTER_WORKER_ACTION};
-use forebay_pipeline::PipelineError;
 use forebay_serve::AdminPort;
 use forebay_training::{ArchiveFlush, TrainingError, Verifier, VerifyOptions, VerifyReport};
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ use serde_json::json;
 
 use super::app::App;
 use super::wiring::prediction_table;
+use crate::exit;
 
 /// Body of `plan` and `apply`.
 #[derive(Debug, Deserialize)]
@@ -134,11 +134,12 @@ impl Admin {
             sources,
             flush: Some(Arc::new(Flush(Arc::clone(&self.0)))),
         };
+        // The sampler draws from the archive: what was read is there after this.
+        Flush(Arc::clone(&self.0)).flush().await?;
         let report = if body.predictions {
             let table = table.ok_or_else(|| {
                 PortError::invalid(format!("no deployment scores with the features of service {}", body.service))
             })?;
-            Flush(Arc::clone(&self.0)).flush().await?;
             verifier.verify_predictions(&table, &body.service, body.sample, true).await
         } else {
             verifier.verify(&body.service, &VerifyOptions::sample(body.sample)).await
@@ -201,23 +202,12 @@ fn json_bytes(value: &impl Serialize) -> PortResult<Vec<u8>> {
 /// Run `work` where it may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> PortResult<T> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome.map_err(port_error),
+        Ok(outcome) => outcome.map_err(|error| port_error(&error)),
         Err(error) => Err(PortError::with_source(ErrorKind::Internal, "an action was cut off", error)),
     }
 }
 
-/// The kind of the error that stands deepest in the chain and has one.
-fn port_error(error: anyhow::Error) -> PortError {
-    let kind = error
-        .chain()
-        .find_map(|cause| {
-            cause
-                .downcast_ref::<PortError>()
-                .map(PortError::kind)
-                .or_else(|| cause.downcast_ref::<EngineError>().map(EngineError::kind))
-                .or_else(|| cause.downcast_ref::<PipelineError>().map(PipelineError::kind))
-                .or_else(|| cause.downcast_ref::<forebay_infer::InferError>().map(forebay_infer::InferError::kind))
-        })
-        .unwrap_or(ErrorKind::FailedPrecondition);
-    PortError::new(kind, format!("{error:#}"))
+/// As the command line would tell it: the kind of the outermost error that has one, each cause once.
+fn port_error(error: &anyhow::Error) -> PortError {
+    PortError::new(exit::kind(error).unwrap_or(ErrorKind::FailedPrecondition), exit::words(error))
 }

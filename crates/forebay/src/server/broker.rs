@@ -70,7 +70,7 @@ impl BrokerLink {
             match &self.embedded {
                 Some(broker) => broker.create_topic(topic, partitions)?,
                 None => match admin.ensure(topic, partitions, 1)? {
-                    TopicStatus::Created { .. } => tracing::info!(topic, partitions, "made the topic"),
+                    TopicStatus::Created => tracing::info!(topic, partitions, "made the topic"),
                     TopicStatus::Existing { .. } => {}
                 },
             }

@@ -111,7 +111,7 @@ impl Wiring {
         };
         let versions = catalog.models().iter().filter(|m| m.name == def.model);
         let paths: Vec<_> = versions.map(|m| profile_path(&model_root.join(&m.path), &def.reference)).collect();
-        let found = paths.iter().find(|path| path.is_file()).or(paths.first());
+        let found = paths.iter().find(|path| path.is_file()).or_else(|| paths.first());
         let profile =
             found.with_context(|| format!("monitor {} watches model {}, which has no version", def.name, def.model))?;
         Watch::open(def.clone(), profile, predictions, scored, labels)

@@ -57,10 +57,13 @@ impl Watermarks for FakeWatermarks {
     }
 }
 
-/// Events by view and key: time and value.
+/// Time and value of each event.
+type Events = Vec<(Micros, f64)>;
+
+/// Events by view and key.
 #[derive(Debug, Default)]
 pub(crate) struct FakeStore {
-    events: Mutex<BTreeMap<(ViewId, Vec<u8>), Vec<(Micros, f64)>>>,
+    events: Mutex<BTreeMap<(ViewId, Vec<u8>), Events>>,
     ttl_us: Mutex<BTreeMap<ViewId, Option<Micros>>>,
     epoch: AtomicUsize,
     gate: (Mutex<bool>, Condvar),
