@@ -73,6 +73,9 @@ pub(crate) struct App {
     pub(crate) scorer: Arc<RoutedScorer>,
     publisher: Arc<KafkaPublisher>,
     marks: Arc<PublishedWatermarks>,
+    /// Held by whoever changes the definitions or stops ingest, for as long as that takes.
+    changing: Mutex<()>,
+    /// What is in force; locked for moments only, never while something is waited for.
     running: Mutex<Running>,
 }
 
@@ -139,6 +142,7 @@ impl App {
         let reader = Arc::new(ServiceReader::new(online, Arc::new(Marks(Arc::clone(&marks)))));
         let app = Self {
             sink: Arc::new(TopicSink::new(Arc::clone(&publisher))),
+            changing: Mutex::default(),
             running: Mutex::default(),
             archive: Arc::new(archive),
             settings,
@@ -154,7 +158,8 @@ impl App {
             marks,
         };
         let wiring = app.bind(&catalog)?;
-        app.resume(&mut app.running.lock(), catalog, wiring)?;
+        app.prepare(&wiring)?;
+        app.resume(catalog, wiring)?;
         Ok(app)
     }
 
@@ -162,6 +167,12 @@ impl App {
     #[must_use]
     pub(crate) fn catalog(&self) -> Catalog {
         self.running.lock().catalog.clone().unwrap_or_else(Catalog::empty)
+    }
+
+    /// Whether ingest runs: not while definitions change, and not after it has failed.
+    #[must_use]
+    pub(crate) fn is_ingesting(&self) -> bool {
+        self.running.lock().pipeline.as_ref().is_some_and(Pipeline::is_ingesting)
     }
 
     /// Counters of ingest.
@@ -205,33 +216,41 @@ impl App {
         Ok(planned.changes)
     }
 
-    /// Apply `files`.
+    /// Apply `files`. What can be refused is refused while ingest still runs; what fails after that brings back the
+    /// definitions before.
     ///
     /// # Errors
-    /// A definition is wrong (nothing has changed), or a store fails while ingest is stopped (ingest goes on as before).
+    /// A definition is wrong or a store fails: the definitions before stay in force, and ingest goes on with them.
     pub(crate) fn apply(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
-        let mut running = self.running.lock();
-        let current = running.catalog.clone().unwrap_or_else(Catalog::empty);
+        let _changing = self.changing.lock();
+        let current = self.catalog();
         let planned = current.plan(files)?;
-        if planned.changes.iter().all(|c| c.action == ChangeAction::Unchanged) {
+        let unchanged = planned.changes.iter().all(|c| c.action == ChangeAction::Unchanged);
+        if unchanged && self.is_ingesting() {
             return Ok(planned.changes);
         }
         let wiring = self.bind(&planned.catalog)?;
+        self.prepare(&wiring)?;
         let added = new_views(&current, &planned);
-        self.catch_up(&running, &added)?;
-        self.pause(&mut running)?;
-        if let Err(error) = self.fill(&added) {
-            let wiring = self.bind(&current)?;
-            self.resume(&mut running, current, wiring)?;
+        self.catch_up(&planned.catalog, &added)?;
+        if let Err(error) = self.change(&planned.catalog, wiring, &added) {
+            catalog_file::save(&self.settings.server.data_dir, &current)?;
+            self.resume(current.clone(), self.bind(&current)?)?;
             return Err(error.context("nothing was applied; ingest goes on with the definitions before"));
         }
-        catalog_file::save(&self.settings.server.data_dir, &planned.catalog)?;
         let kept: HashSet<ViewId> = planned.catalog.views().values().map(|v| v.spec().id).collect();
-        self.resume(&mut running, planned.catalog, wiring)?;
         for view in current.views().values().filter(|v| !kept.contains(&v.spec().id)) {
             self.store.drop_view(view.spec().id)?;
         }
         Ok(planned.changes)
+    }
+
+    /// From the definitions in force to `next`.
+    fn change(&self, next: &Catalog, wiring: Wiring, added: &[Arc<dyn CompiledView>]) -> Result<()> {
+        self.pause()?;
+        self.fill(next, added)?;
+        catalog_file::save(&self.settings.server.data_dir, next)?;
+        self.resume(next.clone(), wiring)
     }
 
     /// Stop ingest: finish what was read.
@@ -239,7 +258,8 @@ impl App {
     /// # Errors
     /// The first error of any of its threads.
     pub(crate) fn stop(&self) -> Result<()> {
-        self.pause(&mut self.running.lock())
+        let _changing = self.changing.lock();
+        self.pause()
     }
 
     fn bind(&self, catalog: &Catalog) -> Result<Wiring> {
@@ -247,29 +267,35 @@ impl App {
         Wiring::of(catalog, Models { store: &self.models, pool: self.scorer.pool(), root })
     }
 
-    fn pause(&self, running: &mut Running) -> Result<()> {
-        let Some(pipeline) = running.pipeline.take() else { return Ok(()) };
+    fn pause(&self) -> Result<()> {
+        let (pipeline, alerts) = {
+            let mut running = self.running.lock();
+            (running.pipeline.take(), running.alerts.take())
+        };
+        let Some(pipeline) = pipeline else { return Ok(()) };
         let stopped = self.runtime.block_on(pipeline.stop());
-        if let Some(alerts) = running.alerts.take()
-            && alerts.join().is_err()
-        {
+        if alerts.is_some_and(|alerts| alerts.join().is_err()) {
             bail!("the thread that publishes alarms has panicked");
         }
         Ok(stopped?)
     }
 
-    /// Open tables and topics, register views, rebuild what lives in memory, and start ingest.
-    fn resume(&self, running: &mut Running, catalog: Catalog, wiring: Wiring) -> Result<()> {
+    /// Make the topics and tables that are missing. A table of another shape is refused here.
+    fn prepare(&self, wiring: &Wiring) -> Result<()> {
         let kafka = &self.settings.kafka;
         let topics = wiring.topics.iter().map(String::as_str);
         self.broker.ensure_topics(topics, kafka.partitions, kafka.create_topics)?;
-        self.runtime.block_on(self.open_tables(&wiring))?;
+        self.runtime.block_on(self.open_tables(wiring))
+    }
+
+    /// Register views, rebuild what lives in memory, and start ingest.
+    fn resume(&self, catalog: Catalog, wiring: Wiring) -> Result<()> {
         let views: Vec<Arc<dyn CompiledView>> = catalog.views().values().cloned().collect();
         for view in &views {
             self.store.register_view(Arc::clone(view.spec()))?;
         }
         let watches = Arc::new(wiring.watches);
-        let repeats = self.rebuild(&wiring.prediction_sources, &watches)?;
+        let repeats = self.rebuild(&wiring.sources, &wiring.prediction_sources, &watches)?;
         let (observer, raised) = MonitorObserver::new(Arc::clone(&watches), Arc::clone(&self.marks));
         let publisher = Arc::clone(&self.publisher);
         let alerts = std::thread::Builder::new()
@@ -296,11 +322,11 @@ impl App {
         };
         self.reader.replace_services(catalog.services().values().cloned().collect());
         self.sink.replace_sources(catalog.sources().clone());
-        running.recovered = self.applied();
-        running.pipeline = Some(Pipeline::start(parts, pipeline_settings(&self.settings))?);
-        running.alerts = Some(alerts);
-        running.watches = watches;
-        running.catalog = Some(catalog);
+        let recovered = self.applied();
+        let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;
+        let started =
+            Running { catalog: Some(catalog), pipeline: Some(pipeline), recovered, watches, alerts: Some(alerts) };
+        *self.running.lock() = started;
         Ok(())
     }
 
@@ -313,40 +339,58 @@ impl App {
     }
 
     /// Which predictions the archive has, and the monitors' counts over it.
-    fn rebuild(&self, prediction_sources: &HashSet<String>, watches: &Watches) -> Result<Repeats> {
+    fn rebuild(
+        &self,
+        sources: &[Arc<SourceDef>],
+        prediction_sources: &HashSet<String>,
+        watches: &Watches,
+    ) -> Result<Repeats> {
         let mut repeats = Repeats::default();
         let watched: HashSet<&str> = watches.sources().collect();
-        let tables: HashSet<&str> =
-            prediction_sources.iter().map(String::as_str).chain(watched.iter().copied()).collect();
-        let mut tables: Vec<&str> = tables.into_iter().collect();
-        // Predictions first: a label joins what is there.
-        tables.sort_by_key(|table| (!prediction_sources.contains(*table), *table));
-        for table in tables {
-            let files = self.runtime.block_on(self.archive.snapshot(table))?.files;
-            read_files(&files, None, |rows| {
-                if prediction_sources.contains(table) {
-                    repeats.note(&rows)?;
-                }
-                watches.rebuild(table, std::slice::from_ref(&rows))
-            })?;
+        let mut streams = Vec::new();
+        for source in sources {
+            let carries_predictions = prediction_sources.contains(&source.name);
+            if carries_predictions || watched.contains(source.name.as_str()) {
+                let files = self.runtime.block_on(self.archive.snapshot(&source.name))?.files;
+                streams.push((Arc::clone(source), read_files(files)));
+            }
         }
+        watches.rebuild(streams, |source, rows| {
+            if prediction_sources.contains(&source.name) {
+                repeats.note(rows)?;
+            }
+            Ok(())
+        })?;
         Ok(repeats)
     }
 
-    /// Wait until the archive covers what the shards had applied when ingest started, of the sources of `views`: a crash
-    /// leaves it behind them, and it can fill a view only when it is not. (A clean stop archives all that was read.)
-    fn catch_up(&self, running: &Running, views: &[Arc<dyn CompiledView>]) -> Result<()> {
-        let Some(pipeline) = &running.pipeline else { return Ok(()) };
-        let archiver = pipeline.archiver();
+    /// Wait until the archive covers what the shards had applied of the sources of `views`: a crash leaves it behind them,
+    /// and it can fill a view only when it is not. (A clean stop archives all that was read.)
+    fn catch_up(&self, next: &Catalog, views: &[Arc<dyn CompiledView>]) -> Result<()> {
+        let (archiver, recovered, current) = {
+            let running = self.running.lock();
+            (running.pipeline.as_ref().map(Pipeline::archiver), running.recovered.clone(), running.catalog.clone())
+        };
         let deadline = Instant::now() + CATCH_UP_MAX;
-        for source in views.iter().filter_map(|view| self.source_of(&view.spec().source)) {
-            let needed = running.recovered.0.iter().filter(|(p, _)| *p.topic == *source.topic);
-            let needed: Vec<_> = needed.collect();
+        for source in views.iter().filter_map(|view| next.sources().get(&view.spec().source)) {
+            let read_now = current.as_ref().is_some_and(|c| c.sources().contains_key(&source.name));
+            let applied = if read_now { recovered.clone() } else { self.applied() };
+            let needed: Vec<_> = applied.0.iter().filter(|(p, _)| *p.topic == *source.topic).collect();
             loop {
-                self.runtime.block_on(archiver.flush())?;
+                if let Some(archiver) = archiver.as_ref().filter(|_| read_now) {
+                    self.runtime.block_on(archiver.flush())?;
+                }
                 let archived = self.runtime.block_on(self.archive.progress(&source.name))?;
                 if needed.iter().all(|(partition, reached)| archived.next_offset(partition) >= reached.next_offset) {
                     break;
+                }
+                if !read_now {
+                    bail!(
+                        "topic {} was read before by a source of another name, and the archive of {} lacks those events; \
+                         give the source its old name, or use an empty data directory",
+                        source.topic,
+                        source.name
+                    );
                 }
                 if Instant::now() > deadline {
                     bail!(
@@ -373,20 +417,16 @@ impl App {
     }
 
     /// Fill views that are new from the archive, up to what the shards have applied.
-    fn fill(&self, views: &[Arc<dyn CompiledView>]) -> Result<()> {
+    fn fill(&self, next: &Catalog, views: &[Arc<dyn CompiledView>]) -> Result<()> {
         for view in views {
             let spec = view.spec();
             // What an apply that crashed half-way left behind.
             self.store.drop_view(spec.id)?;
             self.store.register_view(Arc::clone(spec))?;
-            let Some(source) = self.source_of(&spec.source) else { continue };
+            let Some(source) = next.sources().get(&spec.source) else { continue };
             let files = self.runtime.block_on(self.archive.snapshot(&source.name))?.files;
-            let mut rows = Vec::new();
-            read_files(&files, None, |batch| {
-                rows.push(batch);
-                Ok(())
-            })?;
-            let done = backfill(view.as_ref(), &source, &rows, self.store.as_ref(), |done| {
+            let rows = read_files(files).collect::<Result<Vec<_>>>()?;
+            let done = backfill(view.as_ref(), source, &rows, self.store.as_ref(), |done| {
                 tracing::debug!(view = spec.name, rows = done, "filling");
             })?;
             if done > 0 {
@@ -394,12 +434,6 @@ impl App {
             }
         }
         Ok(())
-    }
-
-    /// A source that was read before and therefore has an archive.
-    fn source_of(&self, name: &str) -> Option<Arc<SourceDef>> {
-        // Called while `running` is held; the sink knows the same sources.
-        forebay_serve::EventSink::source(self.sink.as_ref(), name).ok()
     }
 }
 

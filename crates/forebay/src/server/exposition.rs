@@ -42,8 +42,10 @@ impl Exposition {
         let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 expose(&app);
-                if app.status().failed {
-                    readiness.missing_because(INGEST, "ingest has stopped; the log says why; reads go on");
+                if app.is_ingesting() {
+                    readiness.met(INGEST);
+                } else {
+                    readiness.missing_because(INGEST, "ingest does not run; the log says why; reads go on");
                 }
                 std::thread::park_timeout(EVERY);
             }
@@ -102,8 +104,8 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
         raise(&metrics.dead_letters.with([source, *reason]), *letters);
     }
     raise(&metrics.late_records.with(["any", "dropped"]), status.late_rows);
-    raise(&metrics.predictions.with(["all", "all", "live", "ok"]), status.predictions);
-    raise(&metrics.predictions.with(["all", "all", "live", "error"]), status.unscored);
+    raise(&metrics.predictions.with(["all", "all", "all", "ok"]), status.predictions);
+    raise(&metrics.predictions.with(["all", "all", "all", "error"]), status.unscored);
 }
 
 fn state(metrics: &Metrics, stats: &StoreStats) {

@@ -40,7 +40,11 @@ impl Listeners {
         services.admin = Some(Arc::new(Admin(Arc::clone(app))));
         let config =
             FlightServerConfig { threads: settings.flight_threads, ..FlightServerConfig::new(settings.flight_addr) };
-        let flight = FlightServer::start(config, services)?;
+        let flight = {
+            // On the runtime, so that administration runs there and never holds up a read.
+            let _runtime = app.runtime.enter();
+            FlightServer::start(config, services)?
+        };
         let readiness =
             Readiness::waiting_for(&[(SERVING, "the listeners are not up"), (INGEST, "ingest has not started")]);
         let http_config = HttpConfig::new(settings.http_addr, readiness.clone(), Arc::clone(&app.metrics));

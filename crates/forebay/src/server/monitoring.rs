@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -22,6 +22,9 @@ use forebay_pipeline::{BatchObserver, PublishedWatermarks};
 use parking_lot::Mutex;
 
 use super::outstanding::Outstanding;
+
+/// Alarms that may wait for the broker; more are dropped, loudly.
+const ALARMS_WAITING_MAX: usize = 10_000;
 
 /// One monitor with where its rows come from.
 #[derive(Debug)]
@@ -111,14 +114,36 @@ impl Watches {
         Self { watches }
     }
 
-    /// Count archived rows of `source`, before the pipeline starts.
+    /// Count what the archive has, before the pipeline starts: the tables of `streams` merged by event time, windows closed
+    /// on the way as they were when the rows came. Every batch is also shown to `each`. Alarms of that past were published
+    /// then and are not raised again.
     ///
     /// # Errors
-    /// The archive's columns are not those of the source.
-    pub(crate) fn rebuild(&self, source: &str, rows: &[RecordBatch]) -> Result<()> {
-        for watch in self.watches.iter().filter(|w| w.takes(source)) {
-            for batch in rows {
-                watch.observe(source, batch).with_context(|| format!("monitor '{}' over the archive", watch.name))?;
+    /// A file cannot be read, or its columns are not those of the source; what `each` refuses.
+    pub(crate) fn rebuild<S: Iterator<Item = Result<RecordBatch>>>(
+        &self,
+        streams: Vec<(Arc<SourceDef>, S)>,
+        mut each: impl FnMut(&SourceDef, &RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let mut streams =
+            streams.into_iter().map(|(source, rows)| Archived::new(source, rows)).collect::<Result<Vec<_>>>()?;
+        let mut seen: HashMap<String, Micros> = HashMap::new();
+        // The table whose next batch begins earliest goes first.
+        while let Some(stream) = streams.iter_mut().filter(|s| s.next.is_some()).min_by_key(|s| s.first_us()) {
+            let source = Arc::clone(&stream.source);
+            let Some((rows, _, newest_us)) = stream.step()? else { break };
+            each(&source, &rows)?;
+            let seen_us = seen.entry(source.name.clone()).or_insert(newest_us);
+            *seen_us = newest_us.max(*seen_us);
+            for watch in self.watches.iter().filter(|w| w.takes(&source.name)) {
+                watch
+                    .observe(&source.name, &rows)
+                    .with_context(|| format!("monitor '{}' over the archive", watch.name))?;
+                let inputs = watch.predictions.iter().map(String::as_str).chain(watch.label_source());
+                let reached = inputs.map(|name| seen.get(name).copied()).collect::<Option<Vec<_>>>();
+                if let Some(reached_us) = reached.and_then(|times| times.into_iter().min()) {
+                    watch.monitor.lock().advance(reached_us.saturating_sub(source.watermark_delay_us));
+                }
             }
         }
         Ok(())
@@ -136,12 +161,50 @@ impl Watches {
     }
 }
 
+/// One archived table, batch by batch.
+struct Archived<S> {
+    source: Arc<SourceDef>,
+    rows: S,
+    /// The next batch with its least and greatest event time.
+    next: Option<(RecordBatch, Micros, Micros)>,
+}
+
+impl<S: Iterator<Item = Result<RecordBatch>>> Archived<S> {
+    fn new(source: Arc<SourceDef>, rows: S) -> Result<Self> {
+        let mut archived = Self { source, rows, next: None };
+        archived.step()?;
+        Ok(archived)
+    }
+
+    fn first_us(&self) -> Micros {
+        self.next.as_ref().map_or(Micros::MAX, |(_, first, _)| *first)
+    }
+
+    /// The next batch; the one behind it takes its place.
+    fn step(&mut self) -> Result<Option<(RecordBatch, Micros, Micros)>> {
+        let taken = self.next.take();
+        let name = &self.source.columns[self.source.time_column].name;
+        for rows in self.rows.by_ref() {
+            let rows = rows?;
+            let column = rows
+                .column_by_name(name)
+                .with_context(|| format!("the archive of {} lacks {name}", self.source.name))?;
+            let times = column.as_primitive::<TimestampMicrosecondType>().values();
+            if let (Some(first), Some(last)) = (times.iter().min().copied(), times.iter().max().copied()) {
+                self.next = Some((rows, first, last));
+                break;
+            }
+        }
+        Ok(taken)
+    }
+}
+
 /// The pipeline's end: counts batches, advances windows, hands out alarms.
 #[derive(Debug)]
 pub(crate) struct MonitorObserver {
     watches: Arc<Watches>,
     marks: Arc<PublishedWatermarks>,
-    alerts: Sender<OutboxRecord>,
+    alerts: SyncSender<OutboxRecord>,
     /// By topic of the scored source.
     outstanding: HashMap<String, Outstanding>,
 }
@@ -150,7 +213,7 @@ impl MonitorObserver {
     /// An observer and the alarms that it will raise.
     #[must_use]
     pub(crate) fn new(watches: Arc<Watches>, marks: Arc<PublishedWatermarks>) -> (Self, Receiver<OutboxRecord>) {
-        let (alerts, raised) = channel();
+        let (alerts, raised) = sync_channel(ALARMS_WAITING_MAX);
         let scored = watches.watches.iter().flat_map(|watch| &watch.scored);
         let outstanding = scored.map(|source| (source.topic.clone(), Outstanding::default())).collect();
         (Self { watches, marks, alerts, outstanding }, raised)
@@ -183,10 +246,11 @@ impl MonitorObserver {
 
     /// How far `watch` may move on: no event before it will still bring a prediction or a label.
     fn complete_until(&mut self, watch: &Watch) -> Option<Micros> {
-        let watermark = watch.watermark(&self.marks)?;
         let now = Instant::now();
         let topics = watch.scored.iter().map(|source| &source.topic);
+        // Asked also while there is no watermark yet: asking is what forgets those that came back.
         let waiting = topics.filter_map(|topic| self.outstanding.get_mut(topic)?.oldest_us(now)).min();
+        let watermark = watch.watermark(&self.marks)?;
         Some(waiting.map_or(watermark, |oldest| watermark.min(oldest)))
     }
 
@@ -196,9 +260,9 @@ impl MonitorObserver {
         let events = watch.monitor.lock().advance(watermark);
         for event in events {
             if let Some(record) = event.outbox_record()?
-                && self.alerts.send(record).is_err()
+                && let Err(refused) = self.alerts.try_send(record)
             {
-                tracing::warn!(monitor = watch.name, "an alarm was not published: the publisher has stopped");
+                tracing::warn!(monitor = watch.name, %refused, "an alarm was not published; the monitor still shows it");
             }
         }
         Ok(())

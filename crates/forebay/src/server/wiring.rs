@@ -65,6 +65,7 @@ impl Wiring {
         }
         wiring.watches = Watches::new(watches);
         check_topics(&wiring.sources)?;
+        check_names(&wiring.sources)?;
         wiring.topics.extend(wiring.sources.iter().map(|s| s.topic.clone()));
         Ok(wiring)
     }
@@ -116,6 +117,19 @@ impl Wiring {
             found.with_context(|| format!("monitor {} watches model {}, which has no version", def.name, def.model))?;
         Watch::open(def.clone(), profile, predictions, scored, labels)
     }
+}
+
+/// A source that is named like the table of a deployment's predictions would share its archive.
+fn check_names(sources: &[Arc<SourceDef>]) -> Result<()> {
+    let mut names = HashSet::new();
+    for source in sources {
+        ensure!(
+            names.insert(source.name.as_str()),
+            "source {} has the name of a table of predictions; rename the source or the deployment",
+            source.name
+        );
+    }
+    Ok(())
 }
 
 fn open_model(catalog: &Catalog, model: &ModelDef, models: Models<'_>) -> Result<()> {
