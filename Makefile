@@ -40,4 +40,4 @@ docs: ## API documentation
 	@. scripts/env.sh && cargo doc --workspace --no-deps --locked
 
 clean: ## remove our own build output; keeps what was downloaded and built for us by others
-	@. scripts/env.sh && cargo clean --locked -p forebay
+	@. scripts/env.sh && cargo clean --locked $$(sed -n 's/^name = "\(.*\)"/-p \1/p' crates/*/Cargo.toml)

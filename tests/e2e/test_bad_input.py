@@ -5,6 +5,7 @@ it the same server still answers.
 
 import datetime
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.flight as flight
@@ -109,7 +110,10 @@ COMMANDS = [
     (["server", "--broker", "embedded", "--data-dir", "$FILES/c", "--sql", "$FILES/empty"], 2, ["empty", ".sql"]),
     (["server", "--broker", "embedded", "--data-dir", "$FILES/d", "--sql", "$FILES/no_statement"], 2, ["01.sql:1:8"]),
     (["server", "--bootstrap", "$NOBODY", "--data-dir", "$FILES/e", "--sql", "$SQL"], 3, ["$NOBODY"]),
+    (["server", "--bootstrap", "$NOBODY", "--data-dir", "$DATA"], 2, ["in use by another forebay process", "--data-dir"]),
     (["worker", "--model", "late_arrival"], 2, ["NAME=DIR"]),
+    (["worker", "--model", "late_arrival=models/late_arrival/1", "--register", "junk"], 2, ["junk", "HOST:PORT"]),
+    (["worker", "--model", "late_arrival=models/late_arrival/1", "--device", "gpu:99"], 2, ["gpu:99"]),
     (["worker", "--model", "late_arrival=$FILES/empty"], 2, ["manifest.toml"]),
     (["worker", "--model", "other=models/late_arrival/1"], 2, ["other"]),
     (["worker", "--model", "late_arrival=models/late_arrival/1", "--device", "tpu"], 2, ["tpu", "gpu:N"]),
@@ -126,6 +130,7 @@ COMMANDS = [
     (["get", "nothing", "origin=JFK", "--flight-addr", "$SERVER"], 2, ["nothing", "delay_features"]),
     (["get", "delay_features", "origin=JFK", "--flight-addr", "$NOBODY"], 3, ["$NOBODY"]),
     (["get", "delay_features", "origin=JFK", "--flight-addr", "not an address"], 2, ["not an address"]),
+    (["get", "delay_features", "origin=JFK", "--flight-addr", "$HTTP"], 3, ["$HTTP", "8815 is Flight", "8080 is HTTP"]),
     (["training-set", "delay_features", "--spine", "$FILES/spine.parquet"], 2, ["--out"]),
     (["training-set", "delay_features", "--spine", "$FILES/spine.parquet", "--out", "$FILES/o", "--sql", "sql/flights"], 2,
      ["--events"]),
@@ -141,12 +146,15 @@ COMMANDS = [
       *"--sql sql/flights --events $FLIGHTS".split()], 2, ["when"]),
     (["training-set", "delay_features", "--spine", "$FILES/spine.parquet", "--out", "$FILES/o", *"--sql sql/flights --events $FILES/empty".split()],
      2, ["departures.parquet"]),
+    (["training-set", "delay_features", "--spine", "$FILES/spine.parquet", "--out", "$FILES/absent/o", *"--sql sql/flights --events $FLIGHTS".split()],
+     2, ["--out", "absent/o"]),
     (["training-set", "nothing", "--spine", "$FILES/spine.parquet", "--out", "$FILES/o", *"--sql sql/flights --events $FLIGHTS".split()],
      2, ["nothing", "delay_features"]),
     (["training-set", "delay_features", "--spine", "$FILES/spine.parquet", "--out", "$FILES/o", "--data-dir", "$FILES/absent"], 2,
      ["absent", "--data-dir"]),
     (["replay", "$FILES/absent", "--bootstrap", "$NOBODY"], 2, ["absent"]),
     (["replay", "$FLIGHTS", "--bootstrap", "$NOBODY", "--speed", "fast"], 2, ["fast"]),
+    (["replay", "$FLIGHTS", "--bootstrap", "$NOBODY", "--speed", "1e-300"], 2, ["1e-300", "0.001"]),
     (["replay", "$FLIGHTS", "--bootstrap", "$NOBODY", "--from", "someday"], 2, ["someday"]),
     (["replay", "$FLIGHTS", "--bootstrap", "$NOBODY", "--from", "2013-02-01", "--until", "2013-01-01"], 2, ["--until"]),
     (["replay", "$FLIGHTS", "--bootstrap", "$NOBODY", "--shuffle-within", "a while"], 2, ["a while"]),
@@ -165,6 +173,9 @@ COMMANDS = [
     (["doctor", "--config", "$FILES/key.toml"], 2, ["shard"]),
     (["demo", "--speed", "fast"], 2, ["fast"]),
     (["demo", "--until", "never"], 2, ["never"]),
+    (["demo", "--until", "2012-01-01"], 2, ["--until 2012-01-01", "2013-01-01T06:00:00Z", "2014-01-01T10:53:00Z"]),
+    (["demo", "--summary", "$FILES/absent/summary.json"], 2, ["--summary", "absent/summary.json"]),
+    (["demo", "--bootstrap", "$KAFKA", "--sql", "$SQL", "--until", "2013-01-02"], 2, ["departures", "records", "--bootstrap"]),
     (["demo", "--data", "$FILES/empty", "--data-dir", "$FILES/f", "--flight-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"], 2,
      ["departures.parquet"]),
     (["demo", "--sql", "$FILES/no_statement", "--data-dir", "$FILES/g", "--flight-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"], 2,
@@ -173,7 +184,8 @@ COMMANDS = [
 
 
 def filled(text, server, files):
-    for name, value in {"$FILES": files, "$FLIGHTS": FLIGHTS, "$SERVER": server.flight, "$SQL": server.sql, "$NOBODY": "127.0.0.1:1"}.items():
+    for name, value in {"$FILES": files, "$FLIGHTS": FLIGHTS, "$SERVER": server.flight, "$SQL": server.sql, "$NOBODY": "127.0.0.1:1",
+                        "$HTTP": f"127.0.0.1:{server.http_port}", "$DATA": server.data_dir, "$KAFKA": server.bootstrap}.items():
         text = text.replace(name, str(value))
     return text
 
@@ -186,6 +198,23 @@ def test_a_wrong_command_line(arguments, code, words, server, files, forebay):
     for word in words:
         assert filled(word, server, files) in said, said
     assert "panicked" not in said and "RUST_BACKTRACE" not in said
+
+
+@pytest.mark.parametrize("name, value", [("STATE_HISTORY_HOURS", 4_000_000_000), ("STATE_CACHE_MIB", 10**16),
+                                         ("STATE_WRITE_BUFFER_MIB", 0), ("INGEST_ARCHIVE_FLUSH_MS", 10**18),
+                                         ("INGEST_ARCHIVE_FLUSH_MIB", 10**16), ("INGEST_EPOCH_WAIT_MS", 10**18),
+                                         ("KAFKA_PARTITIONS", 2**31 - 1)])
+def test_a_setting_outside_its_bounds(name, value, forebay):
+    env = {**os.environ, f"FOREBAY_{name}": str(value)}
+    done = forebay("doctor", check=False, env=env)
+    section, key = name.lower().split("_", 1)
+    assert done.returncode == 2, done.stderr
+    assert f"{section}.{key} = {value} is outside" in done.stderr, done.stderr
+
+
+def test_a_variable_that_is_no_setting_is_said(forebay):
+    done = forebay("doctor", check=False, env={**os.environ, "FOREBAY_STATE_SHARD": "2"})
+    assert "FOREBAY_STATE_SHARD is not a setting" in done.stderr, done.stderr
 
 
 def test_every_command_has_help_with_an_example(forebay):

@@ -8,6 +8,7 @@ the model was trained on: the alarms are on `forebay.alerts` as CloudEvents.
 
 import json
 import os
+import pathlib
 import re
 import subprocess
 
@@ -49,7 +50,7 @@ def scene(servers, kafka, tmp_path):
     server = servers(kafka, sql, env={"FOREBAY_INFERENCE_WORKERS": f"127.0.0.1:{named_port}",
                                       "FOREBAY_INGEST_ARCHIVE_FLUSH_MS": "2000"}).start()
     registered = Worker(model, free_port(), "--register", server.flight)
-    wait_for(lambda: "worker known" in server.log_tail() and server.log_tail().count("worker known") >= 2,
+    wait_for(lambda: pathlib.Path(server.log.name).read_text(errors="replace").count("worker known") >= 2,
              "both workers to be known")
     yield server, sql, named, registered
     for worker in (named, registered):

@@ -18,7 +18,8 @@ pub enum ErrorKind {
     FailedPrecondition,
     /// A time or offset outside what is kept; older values are answered offline.
     OutOfRange,
-    /// A named limit was reached; the text names it.
+    /// A named limit of what is asked for at once was reached; the text names it. Not the limit of one row or value, which
+    /// is the caller's fault for good: [`Self::InvalidArgument`].
     ResourceExhausted,
     /// Something outside (broker, disk, worker) does not answer; retrying may help.
     Unavailable,
@@ -101,6 +102,12 @@ impl ErrorKind {
     #[must_use]
     pub fn is_retriable(self) -> bool {
         matches!(self, Self::Unavailable | Self::DeadlineExceeded | Self::ResourceExhausted)
+    }
+
+    /// Whether it is the fault of what was sent and of nothing else: no other time, place or configuration helps.
+    #[must_use]
+    pub fn is_of_the_data(self) -> bool {
+        matches!(self, Self::InvalidArgument | Self::OutOfRange)
     }
 }
 

@@ -58,7 +58,8 @@ impl KeyBuffer {
     /// Encode rows of `columns` (equally long). A row with a NULL part becomes a NULL key.
     ///
     /// # Errors
-    /// A type that no key may have (`InvalidArgument`), or a key above [`KEY_MAX_BYTES`] (`ResourceExhausted`).
+    /// A type that no key may have, or a key above [`KEY_MAX_BYTES`] (`InvalidArgument`: the same rows are refused
+    /// whenever they come); more than 4 GiB of keys (`ResourceExhausted`).
     pub fn encode(columns: &[ArrayRef]) -> PortResult<Self> {
         let rows = columns.first().map_or(0, |c| c.len());
         let mut keys = Self { bytes: Vec::with_capacity(rows * columns.len() * 10), ends: Vec::with_capacity(rows) };
@@ -72,10 +73,9 @@ impl KeyBuffer {
                 encode_part(&mut keys.bytes, column.as_ref(), row)?;
             }
             if keys.bytes.len() - start > KEY_MAX_BYTES {
-                return Err(PortError::new(
-                    ErrorKind::ResourceExhausted,
-                    format!("the entity key of row {row} is longer than {KEY_MAX_BYTES} bytes (KEY_MAX_BYTES)"),
-                ));
+                return Err(PortError::invalid(format!(
+                    "the entity key of row {row} is longer than {KEY_MAX_BYTES} bytes (KEY_MAX_BYTES)"
+                )));
             }
             keys.ends.push(end_of(keys.bytes.len())?);
         }
@@ -190,6 +190,8 @@ mod tests {
         assert!(KeyBuffer::encode(&[text(KEY_MAX_BYTES - 3)]).is_ok());
         let error = KeyBuffer::encode(&[text(KEY_MAX_BYTES - 2)]).expect_err("too long");
         assert!(error.message().contains("KEY_MAX_BYTES"), "{error}");
+        assert_eq!((error.kind(), error.kind().exit_code()), (ErrorKind::InvalidArgument, 2));
+        assert!(!error.kind().is_retriable(), "the same key is as long the next time");
     }
 
     proptest! {

@@ -49,7 +49,7 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Build a training set: one row out for each row of the spine, in order, with point-in-time correct features.
     #[command(after_help = "Example, on files alone: forebay training-set delay_features --spine spine.parquet \
-        --out train.parquet --time-column dep_time --sql sql/flights --events data/nycflights13")]
+        --out train.parquet --sql sql/flights --events data/nycflights13")]
     TrainingSet(TrainingSetArgs),
     /// Publish the events of Parquet files (named after the sources) to their topics, in event-time order.
     #[command(
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     /// Make the reference profile that a monitor compares with, from a training set and a model.
     #[command(
         after_help = "Example: forebay profile late_arrival_2013q1 --training-set train.parquet --model models/late_arrival/1 \
-        --time-column dep_time"
+        --until 2013-04-01"
     )]
     Profile(ProfileArgs),
     /// Check settings, broker, data directory, ports, models and devices, and print what is in force.
@@ -114,7 +114,7 @@ pub(crate) struct WorkerArgs {
     /// A model version directory, NAME=DIR; may be given several times.
     #[arg(long = "model", required = true)]
     pub(crate) models: Vec<String>,
-    /// auto, cpu, or gpu:N (which fails where there is no such device, and says why).
+    /// auto, cpu, or gpu:N. This version scores on the CPU: gpu:N is refused, with what was found.
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
     /// Make itself known to the server at this Flight address, HOST:PORT; without it the server's settings name the worker.
@@ -220,7 +220,7 @@ pub(crate) struct ReplayArgs {
     /// Kafka bootstrap servers.
     #[arg(long)]
     pub(crate) bootstrap: String,
-    /// Seconds of event time in a second, or max.
+    /// Seconds of event time in a second (0.001 to 1e9), or max.
     #[arg(long, default_value = "max")]
     pub(crate) speed: String,
     /// Publish each event up to this much later than its turn, for example 20m: a shuffle that a watermark allows.

@@ -42,19 +42,37 @@ pub(crate) fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
     error.chain().find_map(kind_of)
 }
 
-/// What failed and why, each cause once: errors at a port repeat the words of what they wrap.
+/// What failed and why, each cause once: errors at a port repeat the words of what they wrap, ours say those of a library
+/// without its prefixes and in lower case.
 #[must_use]
 pub(crate) fn words(error: &anyhow::Error) -> String {
     let mut words = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if words.is_empty() {
             words = cause;
-        } else if !words.contains(&cause) {
+        } else if !says(&words, &cause) {
             words.push_str(": ");
             words.push_str(&cause);
         }
     }
     words
+}
+
+/// Whether `words` already say `cause`, or all of it that follows the names of errors at its beginning.
+fn says(words: &str, cause: &str) -> bool {
+    let words = words.to_lowercase();
+    // A library's words may go on over several lines; the first is what is repeated.
+    let cause = cause.lines().next().unwrap_or_default().trim_end_matches('.').to_lowercase();
+    let mut rest = cause.as_str();
+    loop {
+        if words.contains(rest) {
+            return true;
+        }
+        match rest.split_once(": ") {
+            Some((prefix, after)) if prefix.ends_with("error") || prefix.starts_with("error") => rest = after,
+            _ => return false,
+        }
+    }
 }
 
 /// What the error of a library or of the system says of whose fault it is.
@@ -141,5 +159,16 @@ mod tests {
         let error = Err::<(), _>(outer).context("cannot read the archive").expect_err("failed");
         assert_eq!(number_of(&error), 3);
         assert_eq!(words(&error), "cannot read the archive: table x is damaged");
+        for (ours, cause, expected) in [
+            ("a.sql:1:2: view v: no field x", "Error during planning: No field x.", "a.sql:1:2: view v: no field x"),
+            (
+                "view v: no field x",
+                "Schema error: No field x. Valid fields are y",
+                "view v: no field x: Schema error: No field x. Valid fields are y",
+            ),
+            ("cannot open f", "No such file", "cannot open f: No such file"),
+        ] {
+            assert_eq!(words(&anyhow!(cause).context(ours)), expected);
+        }
     }
 }

@@ -19,6 +19,12 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Rows that are encoded at once.
 const ENCODE_ROWS: usize = 1_024;
 
+/// Slowest and fastest pace, event-seconds in a second: a year takes from 3 hundredths of a second to a thousand years.
+const SPEED_MIN: f64 = 1e-3;
+const SPEED_MAX: f64 = 1e9;
+/// Longest sleep between two looks at whether to go on.
+const NAP: Duration = Duration::from_millis(50);
+
 /// Which events, and how their order of arrival differs from their order in time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Selection {
@@ -49,8 +55,10 @@ impl std::str::FromStr for Speed {
             return Ok(Self::Max);
         }
         match text.trim_end_matches('x').parse::<f64>() {
-            Ok(times) if times.is_finite() && times > 0.0 => Ok(Self::Times(times)),
-            _ => bail!("speed '{text}' is neither max nor a positive number of event-seconds in a second"),
+            Ok(times) if (SPEED_MIN..=SPEED_MAX).contains(&times) => Ok(Self::Times(times)),
+            _ => bail!(
+                "speed '{text}' is neither max nor a number of event-seconds in a second from {SPEED_MIN} to {SPEED_MAX:e}"
+            ),
         }
     }
 }
@@ -157,8 +165,16 @@ impl Timeline {
         let started = Instant::now();
         for (sent, due) in self.due.iter().enumerate() {
             if let (Speed::Times(times), Some((first, _))) = (speed, self.span_us()) {
-                let after = Duration::from_secs_f64((due.at_us - first) as f64 / 1e6 / times);
-                std::thread::sleep(after.saturating_sub(started.elapsed()));
+                let after = Duration::try_from_secs_f64((due.at_us - first) as f64 / 1e6 / times)
+                    .context("the events span too long a time for this --speed")?;
+                let mut left = after.saturating_sub(started.elapsed());
+                while left > NAP {
+                    std::thread::sleep(NAP);
+                    // What stops a replay stops it here too; whether there is room is asked again below.
+                    may_send(sent)?;
+                    left = after.saturating_sub(started.elapsed());
+                }
+                std::thread::sleep(left);
             }
             while !may_send(sent)? {
                 std::thread::sleep(Duration::from_millis(1));
@@ -337,7 +353,11 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir()?;
         let error = Timeline::load(dir.path(), &[source("a")], Selection::default()).expect_err("no file");
         assert!(error.to_string().contains("a.parquet"), "{error}");
-        assert!("fast".parse::<Speed>().expect_err("refused").to_string().contains("'fast'"));
+        for wrong in ["fast", "", "0", "-1", "1e-300", "1e300", "inf", "nan"] {
+            let error = wrong.parse::<Speed>().expect_err("refused").to_string();
+            assert!(error.contains(&format!("'{wrong}'")) && error.contains("0.001"), "{error}");
+        }
+        assert_eq!("175200x".parse::<Speed>()?, Speed::Times(175_200.0));
         Ok(())
     }
 }

@@ -12,6 +12,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::ServerArgs;
 
+/// Longest `state.history_hours`: 114 years. Times of rows and of windows stay far from the ends of the clock.
+const HISTORY_MAX_HOURS: u32 = 1_000_000;
+/// Largest memory budget of the state, MiB: 256 GiB.
+const STATE_BUFFER_MAX_MIB: usize = 262_144;
+/// Longest `ingest.epoch_wait_ms`.
+const EPOCH_WAIT_MAX_MS: u64 = 60_000;
+/// Longest `ingest.archive_flush_ms`: a day.
+const ARCHIVE_FLUSH_MAX_MS: u64 = 86_400_000;
+/// Largest `ingest.archive_flush_mib`.
+const ARCHIVE_FLUSH_MAX_MIB: usize = 16_384;
+/// Most `kafka.partitions`.
+const PARTITIONS_MAX: i32 = 10_000;
+/// Most threads of a kind.
+const THREADS_MAX: usize = 256;
+
 /// Settings as written, with defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -141,7 +156,7 @@ impl Default for Ingest {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Plain, level: "info,buoyant_kernel=warn".into() }
+        Self { format: LogFormat::Plain, level: "info".into() }
     }
 }
 
@@ -162,12 +177,26 @@ impl Settings {
         table.try_into().with_context(|| named(file, "has a setting that is not allowed"))
     }
 
+    /// [`Self::load`] under the process's variables; those that look like settings and are none are said.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn of_environment(file: Option<&Path>) -> Result<Self> {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for name in unknown(names)? {
+            eprintln!(
+                "warning: {name} is not a setting and has no effect; config/forebay.toml lists those that there are"
+            );
+        }
+        Self::load(file, |name| std::env::var(name).ok())
+    }
+
     /// What is in force under these flags: file, then the process's `FOREBAY_*` variables, then the flags; validated.
     ///
     /// # Errors
     /// As [`Self::load`] and [`Self::validate`].
     pub(crate) fn of(args: &ServerArgs) -> Result<Self> {
-        let mut settings = Self::load(args.config.as_deref(), |name| std::env::var(name).ok())?;
+        let mut settings = Self::of_environment(args.config.as_deref())?;
         settings.override_with(args);
         settings.validate()?;
         Ok(settings)
@@ -203,24 +232,19 @@ impl Settings {
     /// # Errors
     /// Names the setting, its value and its bounds.
     pub(crate) fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=SHARDS_MAX).contains(&self.state.shards),
-            "state.shards = {} is outside 1..={SHARDS_MAX}",
-            self.state.shards
-        );
-        ensure!(
-            (1..=EPOCH_MAX_ROWS).contains(&self.ingest.epoch_max_rows),
-            "ingest.epoch_max_rows = {} is outside 1..={EPOCH_MAX_ROWS}",
-            self.ingest.epoch_max_rows
-        );
-        ensure!(self.kafka.partitions >= 1, "kafka.partitions = {} is below 1", self.kafka.partitions);
-        ensure!(!self.server.name.is_empty(), "server.name is empty");
-        for (key, value) in [
-            ("ingest.writer_threads", self.ingest.writer_threads),
-            ("server.flight_threads", self.server.flight_threads),
-        ] {
-            ensure!((1..=256).contains(&value), "{key} = {value} is outside 1..=256");
-        }
+        let Self { server, kafka, state, ingest, .. } = self;
+        within("state.shards", state.shards, 1, SHARDS_MAX)?;
+        within("state.history_hours", state.history_hours, 0, HISTORY_MAX_HOURS)?;
+        within("state.cache_mib", state.cache_mib, 1, STATE_BUFFER_MAX_MIB)?;
+        within("state.write_buffer_mib", state.write_buffer_mib, 1, STATE_BUFFER_MAX_MIB)?;
+        within("ingest.epoch_max_rows", ingest.epoch_max_rows, 1, EPOCH_MAX_ROWS)?;
+        within("ingest.epoch_wait_ms", ingest.epoch_wait_ms, 0, EPOCH_WAIT_MAX_MS)?;
+        within("ingest.archive_flush_ms", ingest.archive_flush_ms, 1, ARCHIVE_FLUSH_MAX_MS)?;
+        within("ingest.archive_flush_mib", ingest.archive_flush_mib, 1, ARCHIVE_FLUSH_MAX_MIB)?;
+        within("ingest.writer_threads", ingest.writer_threads, 1, THREADS_MAX)?;
+        within("kafka.partitions", kafka.partitions, 1, PARTITIONS_MAX)?;
+        within("server.flight_threads", server.flight_threads, 1, THREADS_MAX)?;
+        ensure!(!server.name.is_empty(), "server.name is empty");
         if self.kafka.broker == Broker::Kafka && self.kafka.bootstrap.trim().is_empty() {
             bail!("kafka.bootstrap is empty; give --bootstrap HOST:PORT or --broker embedded");
         }
@@ -238,6 +262,30 @@ impl Settings {
     pub(crate) fn epoch_wait(&self) -> Duration {
         Duration::from_millis(self.ingest.epoch_wait_ms)
     }
+}
+
+/// Both ends in.
+fn within<T: PartialOrd + std::fmt::Display + Copy>(key: &str, value: T, least: T, most: T) -> Result<()> {
+    ensure!(least <= value && value <= most, "{key} = {value} is outside {least}..={most}");
+    Ok(())
+}
+
+/// Those of `names` that begin like a setting's variable (`FOREBAY_<SECTION>_`) and are none.
+fn unknown(names: impl Iterator<Item = String>) -> Result<Vec<String>> {
+    let defaults = toml::Table::try_from(Settings::default()).context("defaults are valid TOML")?;
+    let is_setting = |key: &str, section: &toml::Value| {
+        section.as_table().is_some_and(|keys| keys.keys().any(|known| known.to_uppercase() == *key))
+    };
+    let is_unknown = |name: &String| {
+        let Some(rest) = name.strip_prefix("FOREBAY_") else { return false };
+        defaults.iter().any(|(section, keys)| {
+            let key = rest.strip_prefix(section.to_uppercase().as_str()).and_then(|rest| rest.strip_prefix('_'));
+            key.is_some_and(|key| !is_setting(key, keys))
+        })
+    };
+    let mut names: Vec<String> = names.filter(is_unknown).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn named(file: Option<&Path>, what: &str) -> String {
@@ -338,8 +386,34 @@ mod tests {
             let error = format!("{:#}", load(text, variables).expect_err("refused"));
             assert!(error.contains(named), "{error}");
         }
-        let mut settings = Settings::default();
-        settings.state.shards = 0;
-        assert!(settings.validate().expect_err("refused").to_string().contains("state.shards = 0"));
+    }
+
+    #[test]
+    fn values_outside_their_bounds_are_refused_by_name() {
+        type Case = (fn(&mut Settings), &'static str);
+        let cases: [Case; 9] = [
+            (|s| s.state.shards = 0, "state.shards = 0"),
+            (|s| s.state.history_hours = 4_000_000_000, "state.history_hours = 4000000000"),
+            (|s| s.state.cache_mib = 99_999_999_999_999_999, "state.cache_mib"),
+            (|s| s.state.write_buffer_mib = 0, "state.write_buffer_mib = 0"),
+            (|s| s.ingest.archive_flush_ms = u64::MAX, "ingest.archive_flush_ms"),
+            (|s| s.ingest.archive_flush_mib = usize::MAX, "ingest.archive_flush_mib"),
+            (|s| s.ingest.epoch_wait_ms = u64::MAX, "ingest.epoch_wait_ms"),
+            (|s| s.kafka.partitions = i32::MAX, "kafka.partitions"),
+            (|s| s.server.flight_threads = 0, "server.flight_threads = 0 is outside 1..=256"),
+        ];
+        for (set, named) in cases {
+            let mut settings = Settings::default();
+            set(&mut settings);
+            let error = settings.validate().expect_err("refused").to_string();
+            assert!(error.contains(named) && error.contains("outside"), "{error}");
+        }
+    }
+
+    #[test]
+    fn variables_that_look_like_settings_and_are_none_are_found() -> Result<()> {
+        let names = ["FOREBAY_STATE_SHARDS", "FOREBAY_STATE_SHARD", "FOREBAY_LOG_LEVEL", "FOREBAY_CACHE", "HOME"];
+        assert_eq!(unknown(names.iter().map(|name| (*name).to_owned()))?, ["FOREBAY_STATE_SHARD"]);
+        Ok(())
     }
 }

@@ -103,12 +103,20 @@ pub enum InferError {
         /// Fingerprint of the service.
         found: String,
     },
-    /// A feature is missing, has another type, or holds what the manifest refuses.
+    /// A feature is missing or has another type: the service is not the model's.
     #[error("{model}: {what}")]
     Features {
         /// Model and version.
         model: String,
         /// Which feature and why.
+        what: String,
+    },
+    /// A row holds what the manifest refuses.
+    #[error("{model}: {what}")]
+    Row {
+        /// Model and version.
+        model: String,
+        /// Which feature and row, and why.
         what: String,
     },
     /// A worker, or the absence of one.
@@ -130,7 +138,9 @@ impl InferError {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Io { .. } => ErrorKind::Unavailable,
             Self::Limit { .. } => ErrorKind::ResourceExhausted,
-            Self::ModelFile(_) | Self::Unsupported(_) | Self::Manifest { .. } => ErrorKind::InvalidArgument,
+            Self::ModelFile(_) | Self::Unsupported(_) | Self::Manifest { .. } | Self::Row { .. } => {
+                ErrorKind::InvalidArgument
+            }
             Self::Digest { .. } | Self::Golden { .. } => ErrorKind::DataLoss,
             Self::UnknownModel { .. } => ErrorKind::NotFound,
             Self::VersionDiffers { .. } => ErrorKind::AlreadyExists,

@@ -73,6 +73,21 @@ impl Topics {
         Ok((!partitions.is_empty()).then_some(partitions))
     }
 
+    /// Records that `topic` holds, over its partitions; 0 where there is no such topic.
+    ///
+    /// # Errors
+    /// The broker does not answer, or refuses.
+    pub fn records(&self, topic: &str) -> Result<u64, Error> {
+        let failed = |e| self.settings.question_failed(format!("asking what `{topic}` holds"), e);
+        let mut records = 0;
+        for partition in self.partitions(topic)?.unwrap_or_default() {
+            let timeout = self.settings.request_timeout;
+            let (begin, end) = self.client.inner().fetch_watermarks(topic, partition, timeout).map_err(failed)?;
+            records += u64::try_from(end.saturating_sub(begin)).unwrap_or(0);
+        }
+        Ok(records)
+    }
+
     /// Make `topic` with `partitions` partitions, `replication` copies of each, unless it is there already (with however
     /// many), and wait until it can be used. The embedded broker cannot do this: use its own method.
     ///

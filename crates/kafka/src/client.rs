@@ -9,14 +9,21 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use crate::error::Error;
 use crate::settings::ClientSettings;
 
+/// Facilities of the client library's lines about connections that failed or ended.
+const CONNECTION_FACILITIES: [&str; 2] = ["FAIL", "ERROR"];
+
 /// Sends the client library's own log lines to `tracing`. A broker that goes away heals by itself, so nothing here is
-/// above a warning; the caller that waited gets the typed error.
+/// above a warning; each client repeats every try to connect, also while an embedded broker starts and stops, so those are
+/// details: the caller that waited gets the typed error and says it once.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ClientEvents;
 
 impl ClientContext for ClientEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
+            _ if CONNECTION_FACILITIES.contains(&facility) => {
+                tracing::debug!(facility, "kafka client: {message}");
+            }
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
@@ -31,7 +38,10 @@ impl ClientContext for ClientEvents {
     fn stats_raw(&self, _statistics: &[u8]) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!("kafka client: {error}: {reason}");
+        match error.rdkafka_error_code() {
+            Some(code) if is_connection(code) => tracing::debug!("kafka client: {error}: {reason}"),
+            _ => tracing::warn!("kafka client: {error}: {reason}"),
+        }
     }
 }
 
@@ -72,6 +82,12 @@ pub(crate) fn not_created(source: KafkaError) -> Error {
         KafkaError::ClientCreation(problem) => Error::Settings { property: "the client".into(), problem },
         source => Error::Client { action: "being created".into(), source: Box::new(source) },
     }
+}
+
+/// Whether it is about a connection, which the client makes again by itself.
+fn is_connection(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(code, Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut)
 }
 
 /// Whether asking again without changing anything is useless.

@@ -23,6 +23,19 @@ pub enum Error {
         /// The client's error, where it gave one.
         source: Option<Box<KafkaError>>,
     },
+    /// All connections are gone. Retriable.
+    #[error(
+        "no Kafka broker is connected at {bootstrap} while {action}, which goes on when one answers: check that it runs and \
+         that --bootstrap names it"
+    )]
+    Disconnected {
+        /// Configured addresses.
+        bootstrap: String,
+        /// What was tried.
+        action: String,
+        /// The client's error.
+        source: Box<KafkaError>,
+    },
     /// The topic is not there.
     #[error("topic `{topic}` does not exist at {bootstrap}: create it, or correct the topic of the definition")]
     UnknownTopic {
@@ -138,7 +151,9 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unreachable { .. } | Self::NotAcknowledged { .. } => ErrorKind::Unavailable,
+            Self::Unreachable { .. } | Self::Disconnected { .. } | Self::NotAcknowledged { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::UnknownTopic { .. } => ErrorKind::NotFound,
             Self::Partitions { .. } | Self::LogShorter { .. } | Self::PositionLost { .. } | Self::Refused { .. } => {
                 ErrorKind::FailedPrecondition
@@ -157,6 +172,7 @@ impl From<Error> for PortError {
             Error::Unreachable { source: Some(cause), .. }
             | Error::NotAcknowledged { source: Some(cause), .. }
             | Error::Refused { source: cause, .. }
+            | Error::Disconnected { source: cause, .. }
             | Error::Client { source: cause, .. } => Self::with_source(error.kind(), error.to_string(), cause.clone()),
             _ => Self::new(error.kind(), error.to_string()),
         }

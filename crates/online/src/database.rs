@@ -49,6 +49,16 @@ impl SharedBuffers {
     }
 }
 
+/// RocksDB gives a lock that another has no code of its own: its words tell.
+fn not_opened(path: &Path, shard: u16, source: rocksdb::Error) -> OnlineError {
+    let words = source.to_string();
+    let is_locked = words.contains("While lock file") || words.contains("lock hold by current process");
+    if source.kind() == rocksdb::ErrorKind::IOError && is_locked {
+        return OnlineError::InUse { path: path.to_owned(), source };
+    }
+    OnlineError::Disk { shard, action: "opened", source }
+}
+
 /// An open shard directory.
 pub(crate) struct Database {
     shard: u16,
@@ -79,11 +89,8 @@ impl Database {
         let families = format::FAMILIES
             .iter()
             .map(|name| ColumnFamilyDescriptor::new(*name, family_options(name, per_shard, shared)));
-        let db = DB::open_cf_descriptors(&db_options, path, families).map_err(|source| OnlineError::Disk {
-            shard,
-            action: "opened",
-            source,
-        })?;
+        let db =
+            DB::open_cf_descriptors(&db_options, path, families).map_err(|source| not_opened(path, shard, source))?;
         Ok(Self { shard, db, write_options: WriteOptions::default() })
     }
 

@@ -25,6 +25,18 @@ pub enum OnlineError {
         #[source]
         source: rocksdb::Error,
     },
+    /// Another process has the shard open.
+    #[error(
+        "the state directory {} is in use by another forebay process; stop it, or give another --data-dir",
+        path.display()
+    )]
+    InUse {
+        /// The shard's directory.
+        path: PathBuf,
+        /// What RocksDB said.
+        #[source]
+        source: rocksdb::Error,
+    },
     /// A directory could not be made or listed.
     #[error("the state directory {} cannot be used; check that it exists and is writable", path.display())]
     Directory {
@@ -117,7 +129,7 @@ impl OnlineError {
         match self {
             // A failed write may be tried again as it is: values are whole and the offsets drop what was applied.
             Self::Disk { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
-            Self::ShardCount { .. } | Self::OtherLog { .. } => ErrorKind::FailedPrecondition,
+            Self::ShardCount { .. } | Self::InUse { .. } | Self::OtherLog { .. } => ErrorKind::FailedPrecondition,
             Self::Options(_) | Self::UnknownShard { .. } => ErrorKind::InvalidArgument,
             Self::Corrupt { .. } => ErrorKind::DataLoss,
             Self::UnknownView(_) => ErrorKind::NotFound,

@@ -1,7 +1,9 @@
 //! Which rows of a decoded batch every view and deployment of its source can take, and what the views make of them. A row
 //! on which an expression fails or whose key is over its limit becomes a dead letter; it is found by halving, so that it
 //! does not take its neighbours with it, and no other view folds it either: the archive, where training reads, has the
-//! same rows. Pure, and a function of each row alone: batch cuts change nothing.
+//! same rows. The keys of a deployment are those that route its score and those by which it asks views, also views of
+//! other sources: an event that could never be scored is no event of the source, for its views neither. Pure, and a
+//! function of each row alone: batch cuts change nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -91,6 +93,7 @@ fn take(
     let mut sticky = Vec::with_capacity(deployments.len());
     for deployment in deployments {
         let who = format!("deployment '{}'", deployment.def().name);
+        halve(rows, 0, &who, refused, &mut |rows, _| deployment.check_keys(rows))?;
         let keys = halve(rows, 0, &who, refused, &mut |rows, _| deployment.sticky_keys(rows))?;
         // Cut in pieces only where rows are refused: then they are taken again without those.
         sticky.extend(keys.into_iter().next().map(|keys| ((*deployment).clone(), keys)));

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
-use forebay_core::PortResult;
 use forebay_core::definition::{DeploymentDef, Route};
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{CompiledService, Origin};
 use forebay_core::prediction::{PendingScore, PredictionKey, Role};
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::Micros;
+use forebay_core::{PortError, PortResult};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::PipelineError;
@@ -26,6 +26,8 @@ pub struct Deployment {
     request: Vec<usize>,
     carry: Vec<usize>,
     sticky: Vec<usize>,
+    /// Keys by which the service's views are asked and that are not the sticky one, each once, with a view that it is for.
+    asked: Vec<(Vec<usize>, String)>,
     /// What a pending score's row holds: request, carried, and those sticky columns that are neither.
     row: Vec<usize>,
 }
@@ -75,7 +77,14 @@ impl Deployment {
         };
         let mut row: Vec<usize> = request.iter().chain(&carry).copied().collect();
         row.extend(sticky.iter().filter(|i| !request.contains(i) && !carry.contains(i)));
-        Ok(Self { def, source, service, request, carry, sticky, row })
+        let mut asked: Vec<(Vec<usize>, String)> = Vec::new();
+        for view in &spec.views {
+            let key: Vec<usize> = view.key_columns.iter().map(|column| request[*column]).collect();
+            if key != sticky && asked.iter().all(|(known, _)| *known != key) {
+                asked.push((key, view.view.name.clone()));
+            }
+        }
+        Ok(Self { def, source, service, request, carry, sticky, asked, row })
     }
 
     /// The definition.
@@ -125,8 +134,20 @@ impl Deployment {
     /// # Errors
     /// A key is over its limit.
     pub fn sticky_keys(&self, rows: &RecordBatch) -> PortResult<KeyBuffer> {
-        let sticky: Vec<ArrayRef> = self.sticky.iter().map(|i| Arc::clone(rows.column(*i))).collect();
+        let sticky = pick(rows, &self.sticky);
         if sticky.is_empty() { Ok(KeyBuffer::default()) } else { KeyBuffer::encode(&sticky) }
+    }
+
+    /// Whether the service's views can be asked for the keys that `rows` have; a view of another source has not seen them.
+    ///
+    /// # Errors
+    /// A key is over its limit; the view is named.
+    pub fn check_keys(&self, rows: &RecordBatch) -> PortResult<()> {
+        for (key, view) in &self.asked {
+            KeyBuffer::encode(&pick(rows, key))
+                .map_err(|e| PortError::new(e.kind(), format!("it asks view '{view}' for the key: {e}")))?;
+        }
+        Ok(())
     }
 
     /// The pending scores of the rows of one decoded batch, with their [`Self::sticky_keys`]: one live and as many shadow
@@ -142,7 +163,7 @@ impl Deployment {
         keys: &KeyBuffer,
         shards: u16,
     ) -> Result<Vec<PlacedScore>, PipelineError> {
-        let columns: Vec<ArrayRef> = self.row.iter().map(|i| Arc::clone(rows.column(*i))).collect();
+        let columns = pick(rows, &self.row);
         let mut placed = Vec::with_capacity(rows.num_rows());
         for (row, event_time_us) in times.iter().copied().enumerate() {
             let partition = &origin.partitions[origin.partition[row] as usize];
@@ -166,6 +187,10 @@ impl Deployment {
         }
         Ok(placed)
     }
+}
+
+fn pick(rows: &RecordBatch, columns: &[usize]) -> Vec<ArrayRef> {
+    columns.iter().map(|column| Arc::clone(rows.column(*column))).collect()
 }
 
 /// The versions that score a request: one live arm by weight, sticky by key, and every shadow arm. The salt is the

@@ -63,7 +63,10 @@ pub enum PipelineError {
         found: String,
     },
     /// A pending score's bytes cannot be read.
-    #[error("pending score {id} cannot be read ({detail}); the state is damaged: rebuild it from the archive")]
+    #[error(
+        "pending score {id} cannot be read ({detail}); its deployment was defined anew, or the state is damaged: then \
+         rebuild it from the archive"
+    )]
     PendingBytes {
         /// Prediction id.
         id: String,

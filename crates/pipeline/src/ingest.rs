@@ -189,8 +189,10 @@ impl Ingest {
             let behind = end - self.watermarks.progress(partition).next_offset;
             *lag.entry(&*partition.topic).or_default() += u64::try_from(behind).unwrap_or(0);
         }
-        for (name, status) in self.counters.sources.lock().iter_mut() {
-            status.lag_records = lag.get(name.as_str()).copied().unwrap_or(0);
+        let mut statuses = self.counters.sources.lock();
+        for source in &self.sources {
+            let lag_records = lag.get(source.topic.as_str()).copied().unwrap_or(0);
+            statuses.entry(source.name.clone()).or_default().lag_records = lag_records;
         }
     }
 }

@@ -30,5 +30,5 @@ pub use deployment::Deployment;
 pub use error::PipelineError;
 pub use pipeline::{BatchObserver, Pipeline, PipelineParts, PipelineSettings};
 pub use recovery::check_topics;
-pub use status::{PipelineStatus, SourceStatus};
+pub use status::{Counters, PipelineStatus, SourceStatus};
 pub use watermark::PublishedWatermarks;

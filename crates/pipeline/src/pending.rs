@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{Field, Schema};
+use arrow_schema::{DataType, Field, Schema};
 use forebay_core::prediction::PendingScore;
 use forebay_core::source::Column;
 use forebay_core::value::{Value, array_from_values};
@@ -53,7 +53,7 @@ fn push(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
 /// One row for each of `pending`, with `columns`.
 ///
 /// # Errors
-/// Bytes that this format does not allow.
+/// Bytes that this format does not allow, or values of other columns: [`PipelineError::PendingBytes`].
 pub fn decode_rows(columns: &[Column], pending: &[PendingScore]) -> Result<RecordBatch, PipelineError> {
     let mut values: Vec<Vec<Value>> = vec![Vec::with_capacity(pending.len()); columns.len()];
     for score in pending {
@@ -62,8 +62,12 @@ pub fn decode_rows(columns: &[Column], pending: &[PendingScore]) -> Result<Recor
         if bytes.take::<1>() != Some([VERSION]) {
             return Err(damaged("unknown version"));
         }
-        for column in &mut values {
-            column.push(bytes.value().ok_or_else(|| damaged("it ends early or has an unknown tag"))?);
+        for (column, values) in columns.iter().zip(&mut values) {
+            let value = bytes.value().ok_or_else(|| damaged("it ends early or has an unknown tag"))?;
+            if !fits(&value, &column.data_type) {
+                return Err(damaged(&format!("column '{}' is no {}", column.name, column.data_type)));
+            }
+            values.push(value);
         }
         if !bytes.0.is_empty() {
             return Err(damaged("it has more columns than the deployment"));
@@ -76,6 +80,21 @@ pub fn decode_rows(columns: &[Column], pending: &[PendingScore]) -> Result<Recor
         .map(|(column, values)| array_from_values(&column.data_type, values.iter()))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+}
+
+/// Whether a column of `data_type` can hold `value`. A deployment that was defined anew may have other columns than the
+/// one that wrote the row.
+fn fits(value: &Value, data_type: &DataType) -> bool {
+    match (value, data_type) {
+        (Value::Int(value), DataType::Int32) => i32::try_from(*value).is_ok(),
+        (Value::Null, _)
+        | (Value::Bool(_), DataType::Boolean)
+        | (Value::Int(_), DataType::Int64)
+        | (Value::Float(_), DataType::Float64)
+        | (Value::Text(_), DataType::Utf8)
+        | (Value::Timestamp(_), DataType::Timestamp(..)) => true,
+        _ => false,
+    }
 }
 
 struct Bytes<'a>(&'a [u8]);
@@ -109,7 +128,6 @@ impl Bytes<'_> {
 #[cfg(test)]
 mod tests {
     use arrow_array::{BooleanArray, Float64Array, Int64Array, StringArray};
-    use arrow_schema::DataType;
     use forebay_core::prediction::{PredictionKey, Role};
     use proptest::prelude::*;
 
@@ -150,6 +168,16 @@ mod tests {
             for (written, read) in arrays.iter().zip(rows.columns()) {
                 let written = Value::from_array(written.as_ref(), 0).expect("supported");
                 prop_assert!(written.same_bits(&Value::from_array(read.as_ref(), 0).expect("supported")));
+            }
+        }
+
+        #[test]
+        fn rows_of_other_columns_are_named(int in any::<i64>(), wanted in 0_usize..4) {
+            let bytes = encode_row(&[Arc::new(Int64Array::from(vec![int])) as ArrayRef], 0).expect("supported");
+            let column = &columns()[wanted..=wanted];
+            match decode_rows(column, &[pending(bytes)]) {
+                Ok(rows) => prop_assert_eq!(rows.column(0).data_type(), &DataType::Int64),
+                Err(error) => prop_assert!(matches!(error, PipelineError::PendingBytes { .. }), "{}", error),
             }
         }
 

@@ -32,8 +32,6 @@ use crate::watermark::{PublishedWatermarks, Watermarks};
 
 /// Epochs whose scores may wait for the scorer; the shard writers wait beyond them.
 const SCORE_QUEUE_EPOCHS: usize = 8;
-/// Pending scores read at once at start.
-const PENDING_ROWS: usize = 10_000_000;
 
 /// Looks at every decoded batch, in log order: the monitor.
 pub trait BatchObserver: Send {
@@ -72,6 +70,8 @@ pub struct PipelineParts {
     pub deployments: Vec<Deployment>,
     /// Where the watermarks are shown to readers; outlives one run of the pipeline.
     pub watermarks: Arc<PublishedWatermarks>,
+    /// Where to count; outlives one run of the pipeline, and no two run at once over one.
+    pub counters: Arc<Counters>,
     /// The monitor and the like.
     pub observers: Vec<Box<dyn BatchObserver>>,
     /// Runs what is async.
@@ -123,9 +123,10 @@ impl Pipeline {
         let (plan, archived) = recover(&mut parts)?;
         parts.log.assign(&parts.sources, &plan.starts)?;
         parts.repeats.begin_at(&plan.starts);
-        let counters = Arc::new(Counters::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let waiting = recovered_scores(parts.store.as_ref())?;
+        let counters = Arc::clone(&parts.counters);
+        counters.begin(parts.sources.iter().map(|source| source.name.as_str()));
         let (release, released) = sync_channel(SCORE_QUEUE_EPOCHS);
         let scoring = Scoring::start(&scoring_parts(&parts, &stopping, &counters), released)?;
         let writers = ShardWriters::start(&parts.store, settings.writer_threads, release, &counters, &stopping)?;
@@ -257,14 +258,17 @@ fn recover(parts: &mut PipelineParts) -> Result<(recovery::Plan, Applied), Pipel
             "a shard or the archive has read nothing of this partition before, and the log has lost its head by now"
         );
     }
-    tracing::info!(partitions = plan.starts.len(), starts = ?plan.starts, "recovered");
+    tracing::info!(partitions = plan.starts.len(), "recovered");
+    tracing::debug!(starts = ?plan.starts, "where reading starts");
     Ok((plan, archived))
 }
 
+/// Every pending score. The store holds them all in memory, so a bound here would spare nothing: what it cut off would
+/// wait, unseen, for the next start.
 fn recovered_scores(store: &dyn OnlineStore) -> Result<Vec<PlacedScore>, PipelineError> {
     let mut scores = Vec::new();
     for shard in 0..store.shards() {
-        let pending = store.pending(shard, PENDING_ROWS)?;
+        let pending = store.pending(shard, usize::MAX)?;
         scores.extend(pending.into_iter().map(|score| PlacedScore { shard, score }));
     }
     Ok(scores)

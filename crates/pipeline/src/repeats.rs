@@ -3,7 +3,8 @@
 //! (ids are offsets of one partition, nearly contiguous) and is rebuilt from the archive at start.
 //!
 //! What the archive holds from where the reader starts on is left out then: the reader brings those records again, and the
-//! first of them is no repeat to a shard that has not got it.
+//! first of them is no repeat to a shard that has not got it. The reader starts at the smallest mark of the shards or of the
+//! archive itself, so all that every shard has counts as seen at once; only the rest is kept row by row until the start.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array};
 use forebay_core::ports::SourceBatch;
 use forebay_core::prediction::column;
-use forebay_core::progress::TopicPartition;
+use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::meta;
 
 use crate::error::PipelineError;
@@ -61,11 +62,19 @@ struct Stream {
 #[derive(Debug, Default)]
 pub struct Repeats {
     seen: HashMap<Stream, OffsetSet>,
-    /// What the archive holds: for each stream and place of its records the record's own offset and that of its event.
+    /// What each shard has applied; none: nothing is known.
+    shards: Vec<Arc<Applied>>,
+    /// What the archive holds and a shard may lack: for each stream and place of its records the record's own offset and that of its event.
     archived: HashMap<(Stream, TopicPartition), Vec<(i64, i64)>>,
 }
 
 impl Repeats {
+    /// For a pipeline that starts over shards with this progress.
+    #[must_use]
+    pub fn over(shards: Vec<Arc<Applied>>) -> Self {
+        Self { shards, ..Self::default() }
+    }
+
     /// Note archived predictions: rows with the columns of [`forebay_core::prediction::prediction_columns`] and of
     /// [`meta`], in any order. They count from [`Self::begin_at`] on.
     ///
@@ -76,14 +85,25 @@ impl Repeats {
         let (topic, partition) = (text(rows, meta::TOPIC)?, int(rows, meta::PARTITION)?);
         let offset = long(rows, meta::OFFSET)?;
         let mut topics: HashMap<&str, Arc<str>> = HashMap::new();
+        let mut settled: HashMap<TopicPartition, i64> = HashMap::new();
         for row in 0..rows.num_rows() {
             let name = topic.value(row);
             let name = Arc::clone(topics.entry(name).or_insert_with(|| name.into()));
             let place = TopicPartition::new(name, partition.value(row));
-            let records = self.archived.entry((events.stream(row), place)).or_default();
-            records.push((offset.value(row), events.offset.value(row)));
+            let (stream, event) = (events.stream(row), events.offset.value(row));
+            let settled = *settled.entry(place.clone()).or_insert_with_key(|place| self.settled(place));
+            if offset.value(row) < settled {
+                self.seen.entry(stream).or_default().insert(event);
+            } else {
+                self.archived.entry((stream, place)).or_default().push((offset.value(row), event));
+            }
         }
         Ok(())
+    }
+
+    /// One past the records of `place` that every shard has: the reader starts there, or where the archive ends.
+    fn settled(&self, place: &TopicPartition) -> i64 {
+        self.shards.iter().map(|applied| applied.next_offset(place)).min().unwrap_or(0)
     }
 
     /// The reader starts here: archived records below count as seen, the others will be read again.
@@ -185,11 +205,72 @@ fn missing(name: &str) -> PipelineError {
 mod tests {
     use std::collections::BTreeSet;
 
+    use arrow_array::ArrayRef;
+    use forebay_core::progress::PartitionProgress;
     use proptest::prelude::*;
 
     use super::*;
 
+    /// Predictions of one stream: the offset of each record and of its event.
+    fn predictions(places: &[(i64, i64)]) -> RecordBatch {
+        let text = |value: &str| Arc::new(StringArray::from(vec![value; places.len()])) as ArrayRef;
+        let number = |value: i32| Arc::new(Int32Array::from(vec![value; places.len()])) as ArrayRef;
+        let long = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
+        RecordBatch::try_from_iter([
+            (column::DEPLOYMENT, text("d")),
+            (column::MODEL_VERSION, number(1)),
+            (column::ROLE, text("live")),
+            (column::SOURCE_TOPIC, text("events")),
+            (column::SOURCE_PARTITION, number(0)),
+            (column::SOURCE_OFFSET, long(places.iter().map(|place| place.1).collect())),
+            (meta::TOPIC, text("predictions")),
+            (meta::PARTITION, number(0)),
+            (meta::OFFSET, long(places.iter().map(|place| place.0).collect())),
+        ])
+        .expect("columns of one length")
+    }
+
+    fn shard(next_offset: i64) -> Arc<Applied> {
+        let mut applied = Applied::default();
+        let progress = PartitionProgress { next_offset, max_event_time_us: None };
+        applied.advance(&TopicPartition::new("predictions", 0), progress);
+        Arc::new(applied)
+    }
+
+    #[test]
+    fn what_every_shard_has_is_kept_as_intervals_and_the_rest_until_the_start() {
+        let archive: Vec<(i64, i64)> = (0..1_000).map(|offset| (offset, offset)).collect();
+        let mut repeats = Repeats::over(vec![shard(990), shard(1_000)]);
+        repeats.note(&predictions(&archive)).expect("its columns");
+        assert_eq!(repeats.archived.values().map(Vec::len).sum::<usize>(), 10);
+        assert_eq!(repeats.seen.values().map(OffsetSet::intervals).sum::<usize>(), 1);
+    }
+
     proptest! {
+        #[test]
+        fn shards_that_are_known_change_no_answer(
+            events in proptest::collection::vec(0_i64..60, 1..60),
+            marks in proptest::collection::vec(0_i64..70, 1..3),
+            order in any::<bool>(),
+        ) {
+            // One event may have several records; the archive's files come in any order.
+            let mut archive: Vec<(i64, i64)> = events.into_iter().enumerate().map(|(o, e)| (o as i64, e)).collect();
+            let start = marks.iter().copied().min().unwrap_or(0).min(archive.len() as i64);
+            if order {
+                archive.reverse();
+            }
+            let starts = BTreeMap::from([(TopicPartition::new("predictions", 0), start)]);
+            let answers = |mut repeats: Repeats| {
+                repeats.note(&predictions(&archive)).expect("its columns");
+                repeats.begin_at(&starts);
+                let seen = repeats.seen.into_values().next().unwrap_or_default();
+                (0..60).map(|event| !seen.clone().insert(event)).collect::<Vec<bool>>()
+            };
+            let known = answers(Repeats::over(marks.iter().map(|mark| shard(*mark)).collect()));
+            prop_assert_eq!(known, answers(Repeats::default()));
+        }
+
+
         #[test]
         fn the_set_answers_as_a_plain_set_does(offsets in proptest::collection::vec(0_i64..200, 0..300)) {
             let (mut compact, mut plain) = (OffsetSet::default(), BTreeSet::new());

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use forebay_core::PortResult;
+use forebay_core::{ErrorKind, PortResult};
 
 use crate::status::Counters;
 
@@ -62,6 +62,34 @@ impl Pauses {
             left -= slice;
         }
         !stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// One stretch of failures of one thing, told once and not at each try.
+#[derive(Debug)]
+pub(crate) struct Outage {
+    what: &'static str,
+    pauses: Pauses,
+    told: Option<ErrorKind>,
+}
+
+impl Outage {
+    /// `what` names it in the log.
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { what, pauses: Pauses::default(), told: None }
+    }
+
+    /// It failed with `kind`: wait before the next try. False when the pipeline stops.
+    pub(crate) fn wait(&mut self, retry: Retry<'_>, kind: ErrorKind, error: &dyn std::fmt::Display) -> bool {
+        if self.told.replace(kind) != Some(kind) {
+            if kind.is_retriable() {
+                tracing::warn!(what = self.what, %error, "fails and is tried until it passes; ingest waits for it");
+            } else {
+                tracing::error!(what = self.what, %error, "fails until somebody puts it right; ingest waits for it");
+            }
+        }
+        retry.counters.retries.fetch_add(1, Ordering::Relaxed);
+        self.pauses.wait(retry.stopping)
     }
 }
 

@@ -7,6 +7,9 @@
 //! What an earlier run left in the outbox goes out before anything new is scored, so the outbox stays within
 //! [`OUTBOX_MAX_RECORDS`] however often a run ends, and one entity's predictions stay in order. A stop leaves what cannot
 //! be scored or sent now in the store, for the next start.
+//!
+//! A row is given up only where the row itself is at fault. Everything else, be it a model that does not answer or one
+//! that is deployed wrongly, is tried until it passes, and ingest waits: a prediction is not lost to a configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +27,7 @@ use crate::deployment::{Deployment, PlacedScore};
 use crate::error::{PipelineError, first_cause};
 use crate::pending::decode_rows;
 use crate::prediction::{RecordEncoder, Scored, outbox_records};
-use crate::retry::{Pauses, Retry};
+use crate::retry::{Outage, Retry};
 use crate::status::Counters;
 
 /// Scores of one request to a model.
@@ -151,9 +154,11 @@ fn score_all(
         }
         for chunk in scores.chunks(BATCH_ROWS) {
             match score_chunk(parts, chunk, outbox) {
+                Ok(Progress::Settled) => {}
+                Ok(Progress::Stopped) => return Ok(()),
                 Err(PipelineError::ThreadGone(name)) => return parts.gone(name),
                 Err(error) if parts.leave("scoring", &error) => return Ok(()),
-                outcome => outcome?,
+                Err(error) => return Err(error),
             }
         }
         parts.counters.scores_waiting.fetch_sub(scores.len() as u64, Ordering::Relaxed);
@@ -161,11 +166,18 @@ fn score_all(
     Ok(())
 }
 
+/// How scoring one chunk ended.
+enum Progress {
+    Settled,
+    /// The pipeline stops; what was not scored stays in the store.
+    Stopped,
+}
+
 fn score_chunk(
     parts: &ScoringParts,
     chunk: &[PlacedScore],
     outbox: &SyncSender<Acknowledge>,
-) -> Result<(), PipelineError> {
+) -> Result<Progress, PipelineError> {
     let mut groups: BTreeMap<(&str, u32), Vec<&PlacedScore>> = BTreeMap::new();
     for placed in chunk {
         let key = &placed.score.key;
@@ -175,10 +187,11 @@ fn score_chunk(
     for ((name, version), placed) in groups {
         let pending: Vec<PendingScore> = placed.iter().map(|p| p.score.clone()).collect();
         let records = match parts.deployments.iter().find(|d| d.def().name == name) {
-            Some(deployment) => score_rows(parts, deployment, version, &pending)?,
+            Some(deployment) => score_rows(parts, deployment, version, &pending),
             // The deployment was dropped after the event was read: nobody waits for the score.
-            None => vec![None; pending.len()],
+            None => Some(vec![None; pending.len()]),
         };
+        let Some(records) = records else { return Ok(Progress::Stopped) };
         for ((placed, pending), record) in placed.iter().zip(pending).zip(records) {
             settled.entry(placed.shard).or_default().push((pending, record));
         }
@@ -189,40 +202,51 @@ fn score_chunk(
             outbox.send((shard, entries)).map_err(|_| PipelineError::ThreadGone("publisher"))?;
         }
     }
-    Ok(())
+    Ok(Progress::Settled)
 }
 
 /// Score `pending`, all of one deployment and version. A row that cannot be scored is None: it is found by halving, so
-/// that it does not take its neighbours with it.
+/// that it does not take its neighbours with it. None for all when the pipeline stops before they are scored.
 fn score_rows(
     parts: &ScoringParts,
     deployment: &Deployment,
     version: u32,
     pending: &[PendingScore],
-) -> Result<Vec<Option<OutboxRecord>>, PipelineError> {
-    let mut pauses = Pauses::default();
+) -> Option<Vec<Option<OutboxRecord>>> {
+    let name = &deployment.def().name;
+    let mut outage = Outage::new("scoring");
     loop {
         match try_score(parts, deployment, version, pending) {
-            Ok(records) => return Ok(records.into_iter().map(Some).collect()),
-            Err(error) if error.kind().is_retriable() => {
-                tracing::warn!(deployment = deployment.def().name, %error, "scoring failed and is tried again");
-                parts.counters.retries.fetch_add(1, Ordering::Relaxed);
-                if !pauses.wait(&parts.stopping) {
-                    return Err(error);
+            Ok(records) => return Some(records.into_iter().map(Some).collect()),
+            Err(error) if !gives_up(deployment, version, &error) => {
+                if !outage.wait(parts.retry(), error.kind(), &format_args!("deployment {name}: {error}")) {
+                    tracing::warn!(deployment = name, %error, "scoring is left for the next start");
+                    return None;
                 }
             }
             Err(error) if pending.len() == 1 => {
-                tracing::warn!(deployment = deployment.def().name, id = pending[0].key.id(), %error, "not scored");
+                tracing::warn!(deployment = name, id = pending[0].key.id(), %error, "not scored");
                 parts.counters.unscored.fetch_add(1, Ordering::Relaxed);
-                return Ok(vec![None]);
+                return Some(vec![None]);
             }
             Err(_) => {
                 let (left, right) = pending.split_at(pending.len() / 2);
                 let mut records = score_rows(parts, deployment, version, left)?;
                 records.extend(score_rows(parts, deployment, version, right)?);
-                return Ok(records);
+                return Some(records);
             }
         }
+    }
+}
+
+/// Whether waiting cannot help: some row is at fault, or the version was taken off the route after the event was read and
+/// cannot be asked any more.
+fn gives_up(deployment: &Deployment, version: u32, error: &PipelineError) -> bool {
+    let routed = || deployment.def().routes.iter().any(|route| route.version == version);
+    match error {
+        // The row's own bytes, which stay as they are.
+        PipelineError::PendingBytes { .. } => true,
+        error => error.kind().is_of_the_data() || !(error.kind().is_retriable() || routed()),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Counters that the pipeline's threads add to and that metrics, the live view and the summary read.
-//! They count what this process did; nothing is decided by them but whether to stop.
+//! They count what this process did, over every pipeline that it starts; nothing is decided by them but whether to stop.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,20 +36,20 @@ pub struct Counters {
     pub retries: AtomicU64,
     /// Scores that wait between epoch and publisher.
     pub scores_waiting: AtomicU64,
-    /// A thread stopped on an error.
+    /// A thread of the running pipeline stopped on an error.
     pub failed: AtomicBool,
     /// Per source.
     pub sources: Mutex<BTreeMap<String, SourceStatus>>,
-    /// Dead letters since the start, by source and reason.
+    /// Dead letters, by source and reason.
     pub dead_letters: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
 /// What is known of one source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceStatus {
-    /// Rows accepted since the start.
+    /// Rows accepted since the process started.
     pub rows: u64,
-    /// Dead letters since the start.
+    /// Dead letters since the process started.
     pub dead_letters: u64,
     /// Records between the reader and the end of the log.
     pub lag_records: u64,
@@ -95,6 +95,15 @@ pub struct PipelineStatus {
 }
 
 impl Counters {
+    /// A pipeline over `sources` starts: what counts goes on, what describes the one before is forgotten.
+    pub(crate) fn begin<'a>(&self, sources: impl IntoIterator<Item = &'a str>) {
+        self.failed.store(false, Ordering::Relaxed);
+        self.scores_waiting.store(0, Ordering::Relaxed);
+        let mut known = self.sources.lock();
+        let mut before = std::mem::take(&mut *known);
+        known.extend(sources.into_iter().filter_map(|name| before.remove_entry(name)));
+    }
+
     /// A copy.
     #[must_use]
     pub fn snapshot(&self) -> PipelineStatus {

@@ -5,6 +5,7 @@
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -19,6 +20,19 @@ pub enum LogFormat {
     Plain,
     /// One JSON object a line, for machines.
     Json,
+}
+
+/// Libraries whose info lines are one for each file and commit: under the filter, which may name them itself.
+const QUIET: &str = "buoyant_kernel=warn,deltalake_core=warn";
+
+/// `filter` over [`QUIET`], where its own level for everything would let those lines through.
+fn with_quiet_libraries(filter: &str) -> String {
+    let levels = filter.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let general = levels.filter_map(|part| part.parse::<LevelFilter>().ok()).next_back();
+    match general {
+        Some(level) if level > LevelFilter::WARN => format!("{QUIET},{filter}"),
+        _ => filter.to_owned(),
+    }
 }
 
 /// Install the process's subscriber. `filter` as `info` or `info,forebay_pipeline=debug`.
@@ -44,8 +58,8 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter =
-        EnvFilter::try_new(filter).map_err(|source| TelemetryError::BadFilter { filter: filter.to_owned(), source })?;
+    let filter = EnvFilter::try_new(with_quiet_libraries(filter))
+        .map_err(|source| TelemetryError::BadFilter { filter: filter.to_owned(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match format {
         LogFormat::Plain => Box::new(builder.with_ansi(colours).finish()),

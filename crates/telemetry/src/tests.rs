@@ -2,8 +2,9 @@
 //! logs come out in the chosen form.
 
 use std::collections::HashSet;
-use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::{fs, io};
 
 use crate::logs::{LogFormat, subscriber};
 use crate::{MetricKind, MetricName, Metrics, TelemetryError};
@@ -22,6 +23,46 @@ fn every_metric_registers_and_follows_the_naming_rules() {
             assert!(!["key", "offset", "le"].contains(label), "{name} has the label {label}");
         }
     }
+}
+
+/// The sources of every crate but this one, tests left out.
+fn other_sources(dir: &Path, text: &mut String) {
+    for entry in fs::read_dir(dir).expect("a readable folder").map(|entry| entry.expect("a readable entry").path()) {
+        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if entry.is_dir() && !["telemetry", "tests", "examples", "xtask"].contains(&name) {
+            other_sources(&entry, text);
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            text.push_str(&fs::read_to_string(&entry).expect("a readable source"));
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_recorded_somewhere() {
+    let mut sources = String::new();
+    other_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut sources);
+    let is_used = |field: &str| {
+        let access = format!(".{field}");
+        sources.match_indices(&access).any(|(at, _)| sources[at + access.len()..].trim_start().starts_with(".with("))
+    };
+    let unused: Vec<_> = MetricName::ALL.iter().filter(|m| !is_used(m.field())).map(|m| m.name()).collect();
+    assert!(unused.is_empty(), "nothing records {unused:?}; record them or take them out of the table");
+}
+
+#[test]
+fn shipped_alerts_ask_for_metrics_that_there_are() {
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/prometheus/forebay-rules.yml");
+    let rules = fs::read_to_string(rules).expect("the shipped rules");
+    let known: HashSet<_> = MetricName::ALL.iter().map(|metric| metric.name()).collect();
+    let mut asked = 0;
+    for expression in rules.lines().filter_map(|line| line.trim().strip_prefix("expr:")) {
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in words.filter(|word| word.starts_with("forebay_")) {
+            assert!(known.contains(name), "{name} is no metric");
+            asked += 1;
+        }
+    }
+    assert!(asked >= 4, "{asked} metrics were found in the rules");
 }
 
 #[test]
@@ -101,6 +142,26 @@ fn logs_are_plain_or_json_and_filtered() {
     let json = written(LogFormat::Json, "info");
     assert!(json.contains(r#""epoch":7"#) && json.contains(r#""message":"committed""#), "{json}");
     assert!(written(LogFormat::Plain, "debug").contains("hidden"));
+}
+
+#[test]
+fn the_archives_libraries_are_quiet_unless_asked() {
+    let said = |filter: &str| {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = subscriber(LogFormat::Plain, filter, move || writer.clone(), false).expect("a valid filter");
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "buoyant_kernel::snapshot", "flood");
+            tracing::warn!(target: "deltalake_core::kernel", "trouble");
+        });
+        let text = String::from_utf8(sink.0.lock().expect("no other writer panicked").clone()).expect("text");
+        (text.contains("flood"), text.contains("trouble"))
+    };
+    assert_eq!(said("info"), (false, true));
+    assert_eq!(said("debug,forebay=trace"), (false, true));
+    assert_eq!(said("info,buoyant_kernel=info"), (true, true));
+    assert_eq!(said("error"), (false, false));
+    assert_eq!(said("off"), (false, false));
 }
 
 #[test]

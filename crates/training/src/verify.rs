@@ -115,16 +115,22 @@ impl Verifier {
             return Err(TrainingError::Invalid(format!("a sample has 1 to {VERIFY_MAX_ROWS} rows (VERIFY_MAX_ROWS)")));
         }
         let names = source_names(spec);
+        // Shares are rounded up, so the last source is asked for what is left.
         let share = options.sample.div_ceil(names.len().max(1));
+        let mut left = options.sample;
         let mut all = Vec::new();
         for name in names {
+            if left == 0 {
+                break;
+            }
             let source = self.sources.get(&name).cloned();
             let source =
                 source.ok_or_else(|| TrainingError::Invalid(format!("source `{name}` is not in the catalog")))?;
             let files = self.archive.snapshot(&name).await?.files;
-            let (service, seed) = (spec.clone(), options.seed);
-            let drawn = tokio::task::spawn_blocking(move || sample::questions(&service, &source, &files, share, seed))
-                .await??;
+            let (service, seed, rows) = (spec.clone(), options.seed, share.min(left));
+            let drawn =
+                tokio::task::spawn_blocking(move || sample::questions(&service, &source, &files, rows, seed)).await??;
+            left -= drawn.as_ref().map_or(0, |questions| questions.at_us.len());
             all.extend(drawn);
         }
         if all.is_empty() {

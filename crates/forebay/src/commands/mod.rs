@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -59,6 +60,18 @@ fn log_from(level: &str) -> Result<()> {
         Ok(()) | Err(forebay_telemetry::TelemetryError::AlreadyInstalled(_)) => Ok(()),
         Err(error) => Err(error).context("FOREBAY_LOG_LEVEL"),
     }
+}
+
+/// Refuse a file that cannot be written before the work that it is to hold begins.
+pub(crate) fn check_target(flag: &str, path: &Path) -> Result<()> {
+    let named = || format!("{flag} {} cannot be written; give another file", path.display());
+    if path.exists() {
+        return std::fs::OpenOptions::new().append(true).open(path).map(drop).with_context(named);
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    // The probe's own name would only confuse.
+    let probed = tempfile::Builder::new().prefix(".forebay-").tempfile_in(parent).map(drop);
+    probed.map_err(|error| std::io::Error::from(error.kind())).with_context(named)
 }
 
 /// Print a command's result. A reader that has gone away (`| head`) is no error.

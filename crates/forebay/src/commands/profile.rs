@@ -62,6 +62,12 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
     let min_rows = MonitorOptions::default().min_rows;
     let calibration = CalibrationWindows { time_column: &args.time_column, window_us, min_rows };
     let profile = build_profile(&args.name, &[scored], &features, Some(&score_column), Some(calibration))?;
+    ensure!(
+        windows(&profile) > 0 || profile.rows < min_rows,
+        "no --window of {} in {object} has the {min_rows} rows that a monitor asks for: no threshold can be calibrated; give a \
+         longer --window, that of CREATE MONITOR",
+        humantime::format_duration(args.window)
+    );
     let path = profile_path(&args.model, &args.name);
     if !args.replace {
         refuse_another(&path, &profile)?;
@@ -162,8 +168,13 @@ fn note_in_manifest(training_set: &Path, digest: &str) -> Result<()> {
     write_whole(&path, manifest.encode().as_bytes())
 }
 
+/// Calibration windows of the column that has most.
+fn windows(profile: &ReferenceProfile) -> usize {
+    profile.columns.iter().map(|column| column.calibration.len()).max().unwrap_or(0)
+}
+
 fn report(path: &Path, profile: &ReferenceProfile) -> String {
-    let windows = profile.columns.iter().map(|column| column.calibration.len()).max().unwrap_or(0);
+    let windows = windows(profile);
     let mut text = format!(
         "{}: {} rows, {} columns and the score, {windows} calibration windows, digest {}\n",
         path.display(),
@@ -171,7 +182,9 @@ fn report(path: &Path, profile: &ReferenceProfile) -> String {
         profile.columns.len().saturating_sub(1),
         profile.digest
     );
-    if windows < WINDOWS_ADVISED {
+    if windows == 0 {
+        text.push_str("note: too few rows to calibrate a threshold; thresholds will be those of theory alone\n");
+    } else if windows < WINDOWS_ADVISED {
         text.push_str(&format!(
             "note: with fewer than {WINDOWS_ADVISED} windows a false alarm rate is approximate; a longer training set or a \
              shorter --window calibrates better\n"

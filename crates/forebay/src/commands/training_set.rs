@@ -21,7 +21,7 @@ use forebay_training::training_set::{TrainingTable, manifest_path};
 use forebay_training::{TrainingSet, TrainingSetRequest, archive_tables, build_training_set, write_training_set};
 
 use super::progress::Step;
-use super::{block_on, log_from, print};
+use super::{block_on, check_target, log_from, print};
 use crate::cli::{Lowering, ServerArgs, TrainingSetArgs};
 use crate::instant::SystemClock;
 use crate::replay::read_parquet;
@@ -45,6 +45,7 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
     log_from("warn")?;
     let started = Instant::now();
     let name = name_of(args)?;
+    check_target("--out", &args.out)?;
     let (catalog, origin) = Origin::open(args)?;
     let service = service_of(&catalog, &args.service, &origin)?;
     let spec = Arc::clone(service.spec());

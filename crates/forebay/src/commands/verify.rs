@@ -56,7 +56,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let question = Question { service: &args.service, sample: args.sample, predictions: args.predictions };
     let answer: Answer =
         block_on(async { Remote::connect(&args.to.flight_addr).await?.ask("verify", &question).await })?;
-    print(&text(&answer))?;
+    print(&text(&answer, args.sample))?;
     Ok(ExitCode::from(code(&answer.report)))
 }
 
@@ -65,13 +65,16 @@ fn code(report: &Report) -> u8 {
     if report.mismatch == 0 && report.equal > 0 { 0 } else { exit::FOUND }
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &Answer, asked: usize) -> String {
     let report = &answer.report;
     let mut out = format!(
         "{} version {}: {} rows, {} equal to the bit, {} different, {} not verifiable\n",
         report.service, report.service_version, report.rows, report.equal, report.mismatch, report.not_verifiable
     );
     let mut line = |text: String| writeln!(out, "{text}").expect("a String takes any text");
+    if report.rows < asked as u64 {
+        line(format!("  asked {asked}, the archive has {}", report.rows));
+    }
     for (reason, rows) in &report.reasons {
         line(format!("  not verifiable: {rows} ({})", reason.replace('_', " ")));
     }
@@ -126,9 +129,11 @@ mod tests {
         };
         let body = serde_json::json!({"clean": false, "report": report, "differences": ["temp of origin=JFK"]});
         let answer: Answer = serde_json::from_value(body)?;
-        let text = text(&answer);
+        assert!(!text(&answer, 12).contains("asked"));
+        let text = text(&answer, 1_000);
         for part in [
             "delay_features version 2: 12 rows, 9 equal",
+            "asked 1000, the archive has 12",
             "not verifiable: 2 (too old)",
             "temp: 1 of 10 cells",
             "temp of origin=JFK",

@@ -27,6 +27,9 @@ pub(super) fn run(args: &WorkerArgs) -> Result<ExitCode> {
     let models = args.models.iter().map(|text| named_dir(text)).collect::<Result<Vec<_>>>()?;
     let wanted: Device = args.device.parse()?;
     check_loopback(args.listen)?;
+    if let Some(server) = &args.register {
+        check_server(server)?;
+    }
     let reports = probe_devices();
     for report in &reports {
         tracing::info!(device = report.device, available = report.available, "{}", report.reason);
@@ -94,6 +97,19 @@ fn check_loopback(address: SocketAddr) -> Result<()> {
     Err(ServeError::NotLoopback { address }.into())
 }
 
+/// `HOST:PORT`: a wrong one would fail every time that it is tried.
+fn check_server(server: &str) -> Result<()> {
+    let is_address = server.rsplit_once(':').is_some_and(|(host, port)| {
+        let plain = !host.is_empty() && !host.contains(['/', '@', ' ']);
+        plain && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    ensure!(
+        is_address,
+        "--register '{server}' is not HOST:PORT; give the server's Arrow Flight address, such as 127.0.0.1:8815"
+    );
+    Ok(())
+}
+
 /// What `--device` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Device {
@@ -115,18 +131,15 @@ impl std::str::FromStr for Device {
     }
 }
 
-/// The device to score on: the first GPU that can, or the CPU, unless one is asked for by name.
+/// The device to score on. This version scores on the CPU; a GPU that is asked for by name is refused with what was found.
 fn choose(wanted: Device, reports: &[DeviceReport]) -> Result<String> {
-    let usable_gpu = || reports.iter().find(|r| r.available && r.device.starts_with("gpu"));
     let name = match wanted {
-        Device::Cpu => return Ok("cpu".to_owned()),
-        Device::Auto => return Ok(usable_gpu().map_or_else(|| "cpu".to_owned(), |gpu| gpu.device.clone())),
+        Device::Auto | Device::Cpu => return Ok("cpu".to_owned()),
         Device::Gpu(ordinal) => format!("gpu:{ordinal}"),
     };
     // "gpu" without a number says why none could be listed.
     let report = reports.iter().find(|r| r.device == name).or_else(|| reports.iter().find(|r| r.device == "gpu"));
     match report {
-        Some(report) if report.available => Ok(name),
         Some(report) => Err(precondition(format!("--device {name}: {}; or use --device auto", report.reason))),
         None => {
             let known: Vec<&str> = reports.iter().map(|r| r.device.as_str()).collect();
@@ -150,11 +163,12 @@ mod tests {
     #[test]
     fn a_device_that_is_not_usable_is_refused_with_its_reason() {
         let none = [report("cpu", true, "2 threads"), report("gpu", false, "libcuda.so.1 not found")];
-        let one = [report("cpu", true, "2 threads"), report("gpu:0", true, "a GPU")];
+        let one = [report("cpu", true, "2 threads"), report("gpu:0", false, "a GPU, and no kernels")];
         assert_eq!(choose(Device::Auto, &none).ok().as_deref(), Some("cpu"));
-        assert_eq!(choose(Device::Auto, &one).ok().as_deref(), Some("gpu:0"));
+        assert_eq!(choose(Device::Auto, &one).ok().as_deref(), Some("cpu"));
         assert_eq!(choose(Device::Cpu, &one).ok().as_deref(), Some("cpu"));
-        assert_eq!(choose(Device::Gpu(0), &one).ok().as_deref(), Some("gpu:0"));
+        let refused = choose(Device::Gpu(0), &one).expect_err("no kernels").to_string();
+        assert!(refused.contains("a GPU, and no kernels"), "{refused}");
         let refused = choose(Device::Gpu(0), &none).expect_err("no GPU").to_string();
         assert!(refused.contains("libcuda.so.1 not found"), "{refused}");
         let refused = choose(Device::Gpu(3), &one).expect_err("one GPU").to_string();
@@ -170,6 +184,12 @@ mod tests {
         assert_eq!(named_dir("a=b/c=d").ok(), Some(("a".to_owned(), "b/c=d".into())));
         for wrong in ["a", "=b", "a="] {
             assert!(named_dir(wrong).expect_err("refused").to_string().contains("NAME=DIR"));
+        }
+        for right in ["127.0.0.1:8815", "[::1]:8815", "forebay.example:1"] {
+            assert!(check_server(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "junk", ":8815", "host:", "host:0", "host:65536", "http://host:8815"] {
+            assert!(check_server(wrong).expect_err("refused").to_string().contains("HOST:PORT"), "{wrong}");
         }
     }
 }

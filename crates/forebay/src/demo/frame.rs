@@ -66,11 +66,12 @@ impl Frame {
     pub(crate) fn line(&self) -> String {
         let percent = self.sent as f64 * 100.0 / self.total.max(1) as f64;
         format!(
-            "{percent:5.1}%  {}  {} events ({}/s, lag {})  {} predictions  AUC {}  drifted: {}",
+            "{percent:5.1}%  {}  {} events ({}/s, lag {})  {} features/s  {} predictions  AUC {}  drifted: {}",
             self.watermark_us.map_or_else(|| "-".to_owned(), |w| instant::format(w)[..10].to_owned()),
             thousands(self.read),
             thousands(self.events_per_s as u64),
             thousands(self.lag_records),
+            thousands(self.feature_reads_per_s as u64),
             thousands(self.predictions),
             self.auc.map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}")),
             if self.drifted.is_empty() { "none".to_owned() } else { self.drifted.join(" ") },
@@ -126,6 +127,7 @@ mod tests {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert!(frame.line().starts_with(" 50.0%  2013-07-01"), "{}", frame.line());
+        assert!(frame.line().contains("1,900 features/s"), "{}", frame.line());
         assert!(Frame::default().lines().join(" ").contains("none"));
     }
 }

@@ -8,18 +8,21 @@ mod progress;
 mod summary;
 mod view;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use forebay_engine::read_definitions;
-use forebay_kafka::{ProducerSettings, Replayer};
+use anyhow::{Context, Result, bail, ensure};
+use forebay_core::source::SourceDef;
+use forebay_core::time::Micros;
+use forebay_engine::{Catalog, read_definitions};
+use forebay_kafka::{ClientSettings, ProducerSettings, Replayer, Topics};
 
 use crate::cli::DemoArgs;
-use crate::commands::print;
+use crate::commands::{check_target, print};
 use crate::instant::{self, SystemClock};
 use crate::replay::{Selection, Speed, Timeline};
 use crate::server::app::App;
@@ -42,12 +45,22 @@ const ARCHIVE_FLUSH_MS: u64 = 10_000;
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let speed: Speed = args.speed.parse()?;
     let until_us = instant::parse(&args.until)?;
+    let definitions = read_definitions(&args.sql)?;
+    let catalog = Catalog::empty().plan(&definitions)?.catalog;
+    if let Some(path) = &args.summary {
+        check_target("--summary", path)?;
+    }
+    let sources: Vec<_> = catalog.sources().values().cloned().collect();
+    let timeline = load(&args.data, &sources, until_us)?;
     let place = Place::new(args)?;
     let settings = settings(args, &place)?;
     install_logs(&settings)?;
+    if let Some(bootstrap) = &args.bootstrap {
+        refuse_used_topics(bootstrap, &catalog)?;
+    }
     let runtime = runtime()?;
     let app = Arc::new(App::start(settings, Arc::new(SystemClock), runtime.handle().clone())?);
-    app.apply(&read_definitions(&args.sql)?)?;
+    app.apply(&definitions)?;
     let listeners = Listeners::start(&app)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
@@ -57,22 +70,21 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
         }
     });
 
-    let catalog = app.catalog();
-    let sources: Vec<_> = catalog.sources().values().cloned().collect();
-    let selection = Selection { until_us: Some(until_us), ..Selection::default() };
-    let timeline = Timeline::load(&args.data, &sources, selection)?;
-    let scored: Vec<String> = catalog.deployments().values().map(|d| d.source.clone()).collect();
     let started = Instant::now();
     eprintln!("{}", opening(&app, &listeners, &timeline));
     let watch = Watch::start(Arc::clone(&app), timeline.len() as u64);
-    let mut pace = Pace::new(&app, scored);
+    let mut pace = Pace::new(&app, predictions_per_event(&catalog));
     play(&app, &timeline, speed, &mut pace, &watch, &interrupted)?;
-    pace.drain(DRAIN_MAX, DRAIN_POLL, &interrupted);
+    let drained = pace.drain(DRAIN_MAX, DRAIN_POLL, &interrupted);
     app.flush()?;
     let elapsed = started.elapsed();
     watch.finish();
+    if !drained {
+        let why = if interrupted.load(Ordering::Relaxed) { "interrupted" } else { "gave up waiting" };
+        eprintln!("{why}: {} had come through", pace.standing());
+    }
 
-    let summary = summary::Summary::of(&app, pace.sent(), elapsed)?;
+    let summary = summary::Summary::of(&app, &pace, elapsed)?;
     print(&format!("{}\n", summary.text()))?;
     if let Some(path) = &args.summary {
         std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
@@ -89,6 +101,58 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     app.stop()?;
     let complete = summary.is_complete() || interrupted.load(Ordering::Relaxed);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The events before `until_us`; that there is none is said with the range that there is.
+fn load(data: &Path, sources: &[Arc<SourceDef>], until_us: Micros) -> Result<Timeline> {
+    let timeline = Timeline::load(data, sources, Selection { until_us: Some(until_us), ..Selection::default() })?;
+    if timeline.len() == 0 {
+        let (first, last) = Timeline::load(data, sources, Selection::default())?
+            .span_us()
+            .with_context(|| format!("the files in {} hold no event", data.display()))?;
+        bail!(
+            "--until {} leaves no event: those in {} go from {} to {}",
+            instant::format(until_us),
+            data.display(),
+            instant::format(first),
+            instant::format(last)
+        );
+    }
+    Ok(timeline)
+}
+
+/// Predictions that one event of a source makes: one of each deployment on it, and one of each shadow.
+fn predictions_per_event(catalog: &Catalog) -> BTreeMap<String, u64> {
+    let mut each = BTreeMap::new();
+    for deployment in catalog.deployments().values() {
+        let shadows = deployment.routes.iter().filter(|route| route.shadow).count();
+        *each.entry(deployment.source.clone()).or_default() += 1 + shadows as u64;
+    }
+    each
+}
+
+/// The demo counts from empty topics: records of an earlier run would be read and scored as if this one had sent them.
+fn refuse_used_topics(bootstrap: &str, catalog: &Catalog) -> Result<()> {
+    let topics = Topics::new(ClientSettings::new(bootstrap))?;
+    let of_sources = catalog.sources().values().map(|source| source.topic.clone());
+    let of_predictions = catalog.deployments().values().flat_map(|deployment| {
+        let shadow = deployment.routes.iter().any(|route| route.shadow);
+        std::iter::once(deployment.topic.clone()).chain(shadow.then(|| format!("{}.shadow", deployment.topic)))
+    });
+    let mut used = Vec::new();
+    for topic in of_sources.chain(of_predictions) {
+        let records = topics.records(&topic)?;
+        if records > 0 {
+            used.push(format!("{topic} ({records} records)"));
+        }
+    }
+    ensure!(
+        used.is_empty(),
+        "the Kafka at {bootstrap} holds an earlier run: {}; the demo counts from empty topics, so delete these, or give a \
+         --bootstrap without them (`make demo BROKER=kafka` starts one)",
+        used.join(", ")
+    );
+    Ok(())
 }
 
 /// Where the demo keeps its data.
@@ -121,7 +185,7 @@ impl Place {
 }
 
 fn settings(args: &DemoArgs, place: &Place) -> Result<Settings> {
-    let mut settings = Settings::load(None, |name| std::env::var(name).ok())?;
+    let mut settings = Settings::of_environment(None)?;
     settings.server.data_dir = place.path();
     settings.server.flight_addr = args.flight_addr;
     settings.server.http_addr = args.http_addr;

@@ -20,11 +20,11 @@ const UNSCORED_MAX: u64 = 1_500;
 #[derive(Debug)]
 pub(crate) struct Pace<'a> {
     app: &'a App,
-    /// Sources whose every event is scored.
-    scored: Vec<String>,
+    /// Predictions that each event of a source makes, of the sources that are scored.
+    scored: BTreeMap<String, u64>,
     sent: BTreeMap<String, u64>,
     sent_total: u64,
-    sent_scored: u64,
+    predictions_due: u64,
     seen: Seen,
 }
 
@@ -37,10 +37,10 @@ struct Seen {
 }
 
 impl<'a> Pace<'a> {
-    /// Over `app`, in which every event of `scored` is scored.
+    /// Over `app`, in which each event of a source in `scored` makes so many predictions.
     #[must_use]
-    pub(crate) fn new(app: &'a App, scored: Vec<String>) -> Self {
-        Self { app, scored, sent: BTreeMap::new(), sent_total: 0, sent_scored: 0, seen: Seen::default() }
+    pub(crate) fn new(app: &'a App, scored: BTreeMap<String, u64>) -> Self {
+        Self { app, scored, sent: BTreeMap::new(), sent_total: 0, predictions_due: 0, seen: Seen::default() }
     }
 
     /// Whether one more event may go out now.
@@ -56,7 +56,7 @@ impl<'a> Pace<'a> {
     pub(crate) fn note(&mut self, source: &str) {
         *self.sent.entry(source.to_owned()).or_default() += 1;
         self.sent_total += 1;
-        self.sent_scored += u64::from(self.scored.iter().any(|name| name == source));
+        self.predictions_due += self.scored.get(source).copied().unwrap_or(0);
     }
 
     /// Events sent, by source.
@@ -65,22 +65,38 @@ impl<'a> Pace<'a> {
         &self.sent
     }
 
-    /// Wait until everything sent has come through, at most `limit`.
-    pub(crate) fn drain(&mut self, limit: Duration, poll: Duration, interrupted: &AtomicBool) {
+    /// Predictions that the events sent ask for.
+    #[must_use]
+    pub(crate) fn predictions_due(&self) -> u64 {
+        self.predictions_due
+    }
+
+    /// Wait until everything sent has come through, at most `limit`; whether it has.
+    pub(crate) fn drain(&mut self, limit: Duration, poll: Duration, interrupted: &AtomicBool) -> bool {
         let deadline = Instant::now() + limit;
         while !self.is_drained() && Instant::now() < deadline && !interrupted.load(Ordering::Relaxed) {
             std::thread::sleep(poll);
             self.look();
         }
+        self.is_drained()
+    }
+
+    /// What had come through when it was last looked at, for people.
+    #[must_use]
+    pub(crate) fn standing(&self) -> String {
+        format!(
+            "{} of {} events and {} of {} predictions",
+            self.seen.read, self.sent_total, self.seen.predictions_read, self.predictions_due
+        )
     }
 
     fn is_drained(&self) -> bool {
-        self.seen.read >= self.sent_total && self.seen.predictions_read + self.seen.unscored >= self.sent_scored
+        self.seen.read >= self.sent_total && self.seen.predictions_read + self.seen.unscored >= self.predictions_due
     }
 
     fn has_room(&self) -> bool {
         self.sent_total.saturating_sub(self.seen.read) < UNREAD_MAX
-            && self.sent_scored.saturating_sub(self.seen.predictions_read + self.seen.unscored) < UNSCORED_MAX
+            && self.predictions_due.saturating_sub(self.seen.predictions_read + self.seen.unscored) < UNSCORED_MAX
     }
 
     fn look(&mut self) {

@@ -1,5 +1,6 @@
 //! The table that the demo ends with, and the same as JSON: counters, the archive's row counts, the monitors' reports.
-//! "Lost: nothing" is counted here: sent = read = archived for every source.
+//! "Lost: nothing" is counted here: sent = read = archived for every source, and each event of a scored source has its
+//! predictions, published = read back = archived.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use forebay_monitor::{MonitorReport, Verdict, WindowReport, WindowState};
 use serde::Serialize;
 
 use super::frame::thousands;
+use super::pace::Pace;
 use crate::instant;
 use crate::server::app::App;
 
@@ -26,6 +28,8 @@ pub(crate) struct Summary {
     pub(crate) dead_letters: u64,
     /// Rows too late for the online state.
     pub(crate) late_rows: u64,
+    /// Predictions that the events sent ask for.
+    pub(crate) predictions_due: u64,
     /// Predictions published.
     pub(crate) predictions: u64,
     /// Events that could not be scored.
@@ -41,21 +45,22 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Gather it from `app`, which has been flushed and was sent `sent` events in `elapsed`.
+    /// Gather it from `app`, which has been flushed and got what `pace` sent in `elapsed`.
     ///
     /// # Errors
     /// The archive cannot be read.
-    pub(crate) fn of(app: &App, sent: &BTreeMap<String, u64>, elapsed: Duration) -> Result<Self> {
+    pub(crate) fn of(app: &App, pace: &Pace<'_>, elapsed: Duration) -> Result<Self> {
         let status = app.status();
         let mut archived = BTreeMap::new();
         for name in status.sources.keys() {
             archived.insert(name.clone(), app.runtime.block_on(app.archive.snapshot(name))?.rows);
         }
         Ok(Self {
-            sent: sent.clone(),
+            sent: pace.sent().clone(),
             read: status.sources.iter().map(|(name, s)| (name.clone(), s.rows)).collect(),
             dead_letters: status.sources.values().map(|s| s.dead_letters).sum(),
             late_rows: status.late_rows,
+            predictions_due: pace.predictions_due(),
             predictions: status.predictions,
             unscored: status.unscored,
             archived,
@@ -72,6 +77,14 @@ impl Summary {
             self.read.get(source) == Some(sent) && self.archived.get(source).is_some_and(|rows| rows == sent)
         }) && self.dead_letters == 0
             && self.unscored == 0
+            && [self.predictions, self.of_predictions(&self.read), self.of_predictions(&self.archived)]
+                .iter()
+                .all(|count| *count == self.predictions_due)
+    }
+
+    /// Rows in `counts` that are predictions: those of sources to which nothing was sent.
+    fn of_predictions(&self, counts: &BTreeMap<String, u64>) -> u64 {
+        counts.iter().filter(|(source, _)| !self.sent.contains_key(*source)).map(|(_, rows)| rows).sum()
     }
 
     /// For people.
@@ -92,7 +105,13 @@ impl Summary {
         line(
             &mut out,
             "predictions",
-            format!("{} published, {} not scored", thousands(self.predictions), self.unscored),
+            format!(
+                "{} published, {} read, {} archived, {} not scored",
+                thousands(self.predictions),
+                thousands(self.of_predictions(&self.read)),
+                thousands(self.of_predictions(&self.archived)),
+                thousands(self.unscored)
+            ),
         );
         line(&mut out, "dead letters", thousands(self.dead_letters));
         line(&mut out, "lost", if self.is_complete() { "nothing (counted)".into() } else { "see above".into() });
@@ -175,4 +194,51 @@ pub(crate) fn drifted(window: &WindowReport) -> Vec<String> {
     let mut columns: Vec<_> = window.columns.iter().filter(|c| c.verdict == Verdict::Drifted).collect();
     columns.sort_by(|a, b| b.psi.unwrap_or(0.0).total_cmp(&a.psi.unwrap_or(0.0)));
     columns.into_iter().map(|c| c.column.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
+        of.iter().map(|(source, rows)| ((*source).to_owned(), *rows)).collect()
+    }
+
+    fn complete() -> Summary {
+        Summary {
+            sent: counts(&[("arrivals", 3), ("departures", 5)]),
+            read: counts(&[("arrivals", 3), ("departures", 5), ("predictions_late", 5)]),
+            dead_letters: 0,
+            late_rows: 0,
+            predictions_due: 5,
+            predictions: 5,
+            unscored: 0,
+            archived: counts(&[("arrivals", 3), ("departures", 5), ("predictions_late", 5)]),
+            elapsed_seconds: 2.0,
+            peak_rss_bytes: 0,
+            monitors: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_only_where_every_prediction_came_back_and_was_archived() {
+        assert!(complete().is_complete());
+        assert!(complete().text().contains("5 published, 5 read, 5 archived, 0 not scored"), "{}", complete().text());
+        assert!(complete().text().contains("nothing (counted)"));
+        let breaks: [fn(&mut Summary); 7] = [
+            |s| s.predictions = 4,
+            |s| s.predictions_due = 6,
+            |s| s.unscored = 1,
+            |s| s.dead_letters = 1,
+            |s| s.read.extend([("predictions_late".to_owned(), 4)]),
+            |s| s.archived.extend([("predictions_late".to_owned(), 4)]),
+            |s| s.archived.extend([("arrivals".to_owned(), 2)]),
+        ];
+        for (number, broken) in breaks.into_iter().enumerate() {
+            let mut summary = complete();
+            broken(&mut summary);
+            assert!(!summary.is_complete(), "break {number}");
+            assert!(summary.text().contains("see above"), "break {number}");
+        }
+    }
 }

@@ -70,9 +70,10 @@ impl View {
     pub(crate) fn finish(&self, frame: &Frame) {
         match self {
             Self::Live { bar, lines, all } => {
-                lines.iter().for_each(ProgressBar::finish);
+                // An interrupted demo stays where it was: only what is whole is shown as whole.
+                lines.iter().for_each(ProgressBar::abandon);
                 bar.set_position(frame.sent);
-                bar.finish();
+                bar.abandon();
                 // Nothing to say when the terminal has gone away.
                 let _gone = all.println("");
             }

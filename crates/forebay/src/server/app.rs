@@ -27,7 +27,7 @@ use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
 use forebay_pipeline::backfill::backfill;
 use forebay_pipeline::prediction::RecordEncoder;
 use forebay_pipeline::repeats::Repeats;
-use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings, PipelineStatus, PublishedWatermarks};
+use forebay_pipeline::{Counters, Pipeline, PipelineParts, PipelineSettings, PipelineStatus, PublishedWatermarks};
 use forebay_serve::{ServiceReader, Watermarks};
 use forebay_telemetry::Metrics;
 use parking_lot::Mutex;
@@ -73,6 +73,8 @@ pub(crate) struct App {
     pub(crate) scorer: Arc<RoutedScorer>,
     publisher: Arc<KafkaPublisher>,
     marks: Arc<PublishedWatermarks>,
+    /// Of ingest, over every start of it.
+    counters: Arc<Counters>,
     /// Held by whoever changes the definitions or stops ingest, for as long as that takes.
     changing: Mutex<()>,
     /// What is in force; locked for moments only, never while something is waited for.
@@ -142,6 +144,7 @@ impl App {
         let reader = Arc::new(ServiceReader::new(online, Arc::new(Marks(Arc::clone(&marks)))));
         let app = Self {
             sink: Arc::new(TopicSink::new(Arc::clone(&publisher))),
+            counters: Arc::default(),
             changing: Mutex::default(),
             running: Mutex::default(),
             archive: Arc::new(archive),
@@ -175,10 +178,10 @@ impl App {
         self.running.lock().pipeline.as_ref().is_some_and(Pipeline::is_ingesting)
     }
 
-    /// Counters of ingest.
+    /// Counters of ingest, since this process started.
     #[must_use]
     pub(crate) fn status(&self) -> PipelineStatus {
-        self.running.lock().pipeline.as_ref().map(Pipeline::status).unwrap_or_default()
+        self.counters.snapshot()
     }
 
     /// Watermarks, by source.
@@ -317,6 +320,7 @@ impl App {
             views,
             deployments: wiring.deployments,
             watermarks: Arc::clone(&self.marks),
+            counters: Arc::clone(&self.counters),
             observers: vec![Box::new(observer)],
             runtime: self.runtime.clone(),
         };
@@ -345,7 +349,7 @@ impl App {
         prediction_sources: &HashSet<String>,
         watches: &Watches,
     ) -> Result<Repeats> {
-        let mut repeats = Repeats::default();
+        let mut repeats = Repeats::over((0..self.store.shards()).map(|shard| self.store.applied(shard)).collect());
         let watched: HashSet<&str> = watches.sources().collect();
         let mut streams = Vec::new();
         for source in sources {

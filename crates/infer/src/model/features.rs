@@ -165,7 +165,7 @@ impl Columns<'_> {
         };
         match rows.clone().find(|row| absent(*row)) {
             None => Ok(()),
-            Some(row) => Err(InferError::Features {
+            Some(row) => Err(InferError::Row {
                 model: self.encoder.title.clone(),
                 what: format!("feature {} is missing in row {row} and the manifest refuses that", feature.spec.name),
             }),

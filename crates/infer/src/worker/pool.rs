@@ -309,7 +309,9 @@ impl Shared {
         let stream = match timeout(self.options.connect_timeout.min(left), self.stream(worker, slot, id, schema)).await
         {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) if error.kind() != ErrorKind::Unavailable => return Outcome::Refused(error),
+            Ok(Err(error)) if error.kind() != ErrorKind::Unavailable => {
+                return Outcome::Refused(not_of_the_batch(error));
+            }
             Ok(Err(error)) => {
                 self.lost(worker, slot, None);
                 return Outcome::Lost(error.to_string());
@@ -387,6 +389,11 @@ async fn connect(worker: &str) -> Result<Channel> {
         .connect()
         .await
         .map_err(failed)
+}
+
+/// A worker that refuses to open a stream has seen no row: whatever it does not like, it is not the batch.
+fn not_of_the_batch(error: InferError) -> InferError {
+    if is_final(error.kind()) { InferError::worker(ErrorKind::FailedPrecondition, error.to_string()) } else { error }
 }
 
 /// Whether another worker would say the same of this batch.

@@ -11,7 +11,7 @@ use forebay_core::ports::{Scorer, Scores};
 use forebay_infer::{LocalScorer, PoolOptions, WorkerPool};
 use forebay_telemetry::Metrics;
 
-use crate::fixture::{FINGERPRINT, MODEL, Worker, options, registry, rows, runtime, store};
+use crate::fixture::{FINGERPRINT, MODEL, Silent, Worker, options, registry, rows, runtime, store};
 
 pub(crate) fn same_bits(left: &Scores, right: &Scores) -> bool {
     let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -81,6 +81,24 @@ fn what_every_worker_refuses_is_the_callers_error() {
     let error = runtime.block_on(strict.score(MODEL, 1, rows(3, 1))).expect_err("another service");
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     assert!(error.message().contains("0bad") && error.message().contains(FINGERPRINT), "{error}");
+}
+
+/// Whoever refuses to open a stream has seen no row, so the caller must not give its rows up.
+#[test]
+fn a_worker_that_opens_no_stream_is_passed_over_and_its_refusal_is_no_fault_of_the_rows() {
+    let runtime = runtime(2);
+    for code in [tonic::Code::InvalidArgument, tonic::Code::OutOfRange, tonic::Code::ResourceExhausted] {
+        let other = Worker::start_with(Silent { refuses: Some(code), ..Silent::default() });
+        let pool = WorkerPool::new(registry(&[&other]), runtime.handle().clone(), options());
+        let error = runtime.block_on(pool.score(MODEL, 1, rows(3, 1))).expect_err("nobody else is there");
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{code}: {error}");
+        assert!(error.message().contains("refused by the test"), "{error}");
+        let real = Worker::start(store(&[MODEL]));
+        let pool = WorkerPool::new(registry(&[&other, &real]), runtime.handle().clone(), options());
+        for seed in 0..8 {
+            runtime.block_on(pool.score(MODEL, 1, rows(3, seed))).expect("the other worker scores");
+        }
+    }
 }
 
 #[test]

@@ -133,11 +133,13 @@ pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Accepts every exchange, takes batches and never answers one.
+/// Accepts every exchange, takes batches and never answers one; or refuses every exchange.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Silent {
     /// Messages taken, the opening ones included.
     pub(crate) taken: Arc<AtomicUsize>,
+    /// How it refuses to open an exchange.
+    pub(crate) refuses: Option<tonic::Code>,
 }
 
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -160,6 +162,9 @@ impl FlightService for Silent {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        if let Some(code) = self.refuses {
+            return Err(Status::new(code, "refused by the test"));
+        }
         let (mut inbound, taken) = (request.into_inner(), Arc::clone(&self.taken));
         tokio::spawn(async move {
             while let Ok(Some(_)) = inbound.message().await {

@@ -4,7 +4,7 @@
 //! Before it reads, [`KafkaLog::assign`] compares every offset with the partition's log: one below its start (records
 //! were deleted unread) or above its end (it lost its tail, or is another log) is refused with the remedy. If that happens
 //! later, while reading, the reader stops with the same error until it is assigned anew: it never jumps. Brokers that go
-//! away and come back are the client library's business; the caller sees `Unavailable` and polls again.
+//! away and come back are the client library's business; the caller sees `Unavailable`, once in a while, and polls again.
 
 mod bounds;
 mod pending;
@@ -33,6 +33,8 @@ use pending::SourceReader;
 
 /// Bytes of keys and values that one poll takes at most (one record above it still fits).
 const POLL_MAX_BYTES: usize = 32 << 20;
+/// While all brokers stay away, the caller is told so this often.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// A source of events behind a Kafka broker. See the module's text.
 pub struct KafkaLog {
@@ -45,6 +47,8 @@ pub struct KafkaLog {
     positions: BTreeMap<TopicPartition, i64>,
     paused: bool,
     halted: Option<Error>,
+    /// When the caller was last told that all connections are gone; nothing was read since.
+    disconnected: Option<Instant>,
     stats: Arc<ReaderStats>,
 }
 
@@ -84,6 +88,7 @@ impl KafkaLog {
             positions: BTreeMap::new(),
             paused: false,
             halted: None,
+            disconnected: None,
             stats: Arc::default(),
         })
     }
@@ -94,7 +99,7 @@ impl KafkaLog {
         Arc::clone(&self.stats)
     }
 
-    fn judge(&self, error: KafkaError) -> Fault {
+    fn judge(&mut self, error: KafkaError) -> Fault {
         use RDKafkaErrorCode as Code;
         let client = &self.settings.client;
         if let KafkaError::MessageConsumptionFatal(_) = error {
@@ -107,7 +112,18 @@ impl KafkaLog {
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
                 Fault::Report(self.missing_topic(error))
             }
-            Some(Code::AllBrokersDown) => Fault::Report(client.unreachable("reading", Some(error))),
+            Some(Code::AllBrokersDown) => {
+                let said = self.disconnected.replace(Instant::now());
+                if said.is_some_and(|said| said.elapsed() < SAY_AGAIN) {
+                    self.disconnected = said;
+                    return Fault::Heals;
+                }
+                Fault::Report(Error::Disconnected {
+                    bootstrap: client.bootstrap.clone(),
+                    action: "reading".into(),
+                    source: Box::new(error),
+                })
+            }
             Some(code) if is_refusal(code) => Fault::Report(client.question_failed("reading", error)),
             _ => Fault::Heals,
         }
@@ -215,6 +231,7 @@ impl EventLog for KafkaLog {
             match self.poll_one(wait) {
                 None => break,
                 Some(Ok(size_bytes)) => {
+                    self.disconnected = None;
                     records += 1;
                     bytes += size_bytes;
                 }

@@ -120,6 +120,10 @@ fn every_embedded_broker_is_a_log_of_its_own() {
     let topic = first.topic(2);
     assert_eq!(first.topics().partitions(&topic).expect("answers"), Some(vec![0, 1]));
     assert_eq!(first.topics().partitions("missing").expect("answers"), None);
+    assert_eq!(first.topics().records("missing").expect("answers"), 0);
+    assert_eq!(first.topics().records(&topic).expect("answers"), 0);
+    first.produce(&topic, 1, 0..3);
+    assert_eq!(first.topics().records(&topic).expect("answers"), 3);
 }
 
 #[test]

@@ -110,3 +110,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_directory_that_is_in_use_is_named_with_the_remedy() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let views = [wide_view(1, &[Window::Lifetime], None)];
+    let _first = open(directory.path(), &options(1, 0), &views);
+    let error = forebay_online::RocksStore::open(directory.path(), &options(1, 0)).expect_err("in use").to_string();
+    for part in [directory.path().to_str().expect("text"), "in use by another forebay process", "--data-dir"] {
+        assert!(error.contains(part), "{error}");
+    }
+}

@@ -1,17 +1,24 @@
-//! Events that a view cannot take: they become dead letters with their bytes and the reason, no view folds them, and their
+//! Events that a view or deployment cannot take: they become dead letters with their bytes and the reason, no view folds them, and their
 //! neighbours go on. What fails for another reason than its data stops ingest.
 
 use std::sync::Arc;
 
+use arrow_array::{ArrayRef, Int64Array, StringArray};
 use forebay_core::limits::KEY_MAX_BYTES;
+use forebay_core::ports::{OnlineStore, ShardWrite};
+use forebay_core::prediction::{PendingScore, PredictionKey, Role};
 use forebay_core::time::SECOND_US;
 use forebay_core::value::Value;
 use forebay_core::view::Window;
 use forebay_pipeline::archive::DEAD_LETTER_TABLE;
+use forebay_pipeline::pending::encode_row;
 use forebay_testkit::PlainView;
 
 use crate::oracle::check;
-use crate::world::{EVENTS, LIFETIME, REFUSED, START_US, Setup, TOPIC, World, event};
+use crate::world::{EVENTS, LIFETIME, OF_PREDICTIONS, REFUSED, START_US, Setup, TOPIC, World, event, event_source};
+
+/// A view over another source than the scored one.
+const OF_ROUTES: u32 = 4;
 
 fn append(world: &World, key: &str, x: f64) -> i64 {
     let number = i64::try_from(world.log.records(TOPIC, 0).len()).expect("few");
@@ -81,4 +88,61 @@ fn an_expression_that_fails_on_batches_and_on_no_row_is_taken_row_by_row() {
     world.views[1] = Arc::new(fussy);
     world.finish(1);
     check(&world, true);
+}
+
+/// The key is of no view of the source itself: a view over another source is asked for it, when the event is scored.
+#[test]
+fn a_key_that_only_its_deployment_asks_for_is_a_dead_letter_too_and_ingest_goes_on() {
+    let setup = Setup { partitions: 1, asks: OF_ROUTES, sticky_by: &["n"], ..Setup::default() };
+    let mut world = World::new(setup);
+    let routes = event_source("routes", "topic.routes");
+    world.log.create_topic("topic.routes", 1);
+    // No view folds events of the scored source by `k`.
+    world.views.retain(|view| view.spec().id == OF_PREDICTIONS);
+    world.views.push(Arc::new(PlainView::new(OF_ROUTES, &routes, "k", "x", Window::Lifetime)));
+    world.sources.push(routes);
+    append(&world, "a", 0.5);
+    let long = append(&world, &"x".repeat(2_000), 0.5);
+    append(&world, "b", 0.5);
+    let process = world.start(forebay_testkit::Fate::default(), 1);
+    forebay_testkit::wait_until("both neighbours are scored", || world.published_ids().len() == 2);
+    forebay_testkit::wait_until("the log is read", || world.log.is_read() && world.store.unfinished() == (0, 0));
+    let status = process.pipeline.status();
+    process.stop().expect("nothing is in the way");
+    assert_eq!((status.refused, status.unscored, status.retries, status.failed), (1, 0, 0, false), "{status:?}");
+    let dead = world.archive.rows(DEAD_LETTER_TABLE);
+    assert_eq!(dead.iter().map(|row| row.offset).collect::<Vec<_>>(), [long]);
+    let Value::Text(detail) = &dead[0].values["detail"] else { panic!("{dead:?}") };
+    assert!(detail.starts_with("deployment 'scorer': it asks view 'view_4'") && detail.contains("KEY_MAX_BYTES"));
+    assert_eq!(world.archive.rows(EVENTS).len(), 2, "what is refused is no event of the source");
+}
+
+/// As an earlier version left it: the pending score of an event whose key is too long.
+#[test]
+fn a_pending_score_whose_key_is_over_the_limit_is_given_up_and_its_neighbours_are_scored() {
+    let world = one_partition();
+    let deployment = world.deployment();
+    let mut scores = Vec::new();
+    for (offset, key) in ["a", &"x".repeat(2_000), "b"].into_iter().enumerate() {
+        let key_column: ArrayRef = Arc::new(StringArray::from(vec![key]));
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![0]));
+        let request = encode_row(&[key_column, number], 0).expect("supported types");
+        let key = PredictionKey {
+            deployment: deployment.def().name.clone(),
+            model_version: 1,
+            role: Role::Live,
+            topic: TOPIC.to_owned(),
+            partition: 0,
+            offset: i64::try_from(offset).expect("few"),
+        };
+        scores.push(PendingScore { key, event_time_us: START_US, request });
+    }
+    let write = ShardWrite { pending: scores, ..ShardWrite::default() };
+    world.store.commit(0, write).expect("in memory");
+    let process = world.start(forebay_testkit::Fate::default(), 1);
+    forebay_testkit::wait_until("nothing waits", || world.store.unfinished() == (0, 0));
+    let status = process.pipeline.status();
+    process.stop().expect("nothing is in the way");
+    assert_eq!((status.unscored, status.retries, status.failed), (1, 0, false), "{status:?}");
+    assert_eq!(world.published_ids().len(), 2);
 }

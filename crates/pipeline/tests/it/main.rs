@@ -11,4 +11,5 @@ mod recovery;
 mod repeats;
 mod restarts;
 mod scores;
+mod status;
 mod world;

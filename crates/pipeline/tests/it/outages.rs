@@ -83,6 +83,20 @@ fn while_the_model_does_not_answer_scores_wait() {
     });
 }
 
+/// A worker with another fingerprint, a model that is not there, bytes that contradict themselves, a defect: no row's fault.
+#[test]
+fn while_the_model_is_deployed_wrongly_scores_wait_and_none_is_lost() {
+    for kind in [ErrorKind::FailedPrecondition, ErrorKind::NotFound, ErrorKind::DataLoss, ErrorKind::Internal] {
+        recovers_from(Point::Score, kind, |world, process| {
+            if kind == ErrorKind::FailedPrecondition {
+                pauses(world, process);
+            }
+            assert_eq!(process.pipeline.status().unscored, 0, "{kind:?}");
+            assert!(world.publisher.published().is_empty());
+        });
+    }
+}
+
 #[test]
 fn while_the_broker_takes_nothing_predictions_wait_in_the_outbox() {
     recovers_from(Point::Publish, ErrorKind::Unavailable, |world, _| {
@@ -120,10 +134,15 @@ fn a_log_that_does_not_answer_is_asked_again() {
 
 #[test]
 fn a_stop_leaves_what_cannot_be_scored_or_sent_to_the_next_start() {
-    for point in [Point::Score, Point::Publish] {
+    let cases = [
+        (Point::Score, ErrorKind::Unavailable),
+        (Point::Score, ErrorKind::FailedPrecondition),
+        (Point::Publish, ErrorKind::Unavailable),
+    ];
+    for (point, kind) in cases {
         let world = world();
         let fate = Fate::default();
-        fate.take_away(point, ErrorKind::Unavailable);
+        fate.take_away(point, kind);
         let process = world.start(fate, 4);
         wait_until("the failing part was tried again", || process.pipeline.status().retries > 1);
         process.stop().expect("it is not in the way of stopping");
@@ -182,4 +201,28 @@ fn rows_that_the_model_refuses_do_not_hold_up_their_neighbours() {
     let status = process.pipeline.status();
     process.stop().expect("nothing is in the way");
     assert!(status.unscored > 0 && !world.publisher.published().is_empty(), "{status:?}");
+}
+
+#[test]
+fn scores_of_a_version_that_is_off_the_route_and_gone_hold_up_nothing() {
+    let mut world = world();
+    let fate = Fate::default();
+    fate.take_away(Point::Score, ErrorKind::Unavailable);
+    let process = world.start(fate, 14);
+    wait_until("scores wait", || process.pipeline.status().retries > 1);
+    process.stop().expect("scores are left");
+    let waiting = world.store.unfinished().0 as u64;
+    world.setup.version = 5;
+    let fate = Fate::default();
+    // They come first; halving asks once for each of them, and once for each pair of halves.
+    fate.fail(Point::Score, ErrorKind::NotFound, 2 * waiting - 1);
+    let process = world.start(fate, 15);
+    let counters = process.pipeline.counters();
+    let scored = || world.published_ids().len() as u64 + waiting;
+    wait_until("all others are scored", || {
+        world.store.unfinished() == (0, 0) && scored() == Oracle::of(&world).predictions.len() as u64
+    });
+    process.stop().expect("nothing is in the way");
+    let status = counters.snapshot();
+    assert_eq!((status.unscored, status.retries, status.scores_waiting), (waiting, 0, 0), "{status:?}");
 }

@@ -59,6 +59,10 @@ pub(crate) struct Setup {
     pub(crate) shadow: bool,
     /// Columns that keep an event on one version, and its score in one shard; none: the entity's key.
     pub(crate) sticky_by: &'static [&'static str],
+    /// The version that the route names.
+    pub(crate) version: u32,
+    /// The view whose features events are scored with.
+    pub(crate) asks: u32,
     /// First feature of the rows that the model refuses.
     pub(crate) model_refuses: Option<f64>,
 }
@@ -73,6 +77,8 @@ impl Default for Setup {
             scored: true,
             shadow: false,
             sticky_by: &[],
+            version: 1,
+            asks: RECENT,
             model_refuses: None,
         }
     }
@@ -205,14 +211,18 @@ impl World {
         }
     }
 
-    /// The service that asks for [`RECENT`].
+    /// The service that asks for [`RECENT`], or for what the setup says.
     pub(crate) fn service(&self) -> Arc<dyn CompiledService> {
-        Arc::new(PlainService::new("service", Arc::clone(&self.views[0])))
+        let asked = self.setup.asks;
+        let view = self.views.iter().find(|view| view.spec().id == asked).expect("a view of the world");
+        Arc::new(PlainService::new("service", Arc::clone(view)))
     }
 
     pub(crate) fn deployment(&self) -> Deployment {
+        let live = self.setup.version;
         let arm = |version, weight, shadow| Route { version, weight, shadow };
-        let routes = if self.setup.shadow { vec![arm(1, 1, false), arm(2, 0, true)] } else { vec![arm(1, 1, false)] };
+        let routes =
+            if self.setup.shadow { vec![arm(live, 1, false), arm(2, 0, true)] } else { vec![arm(live, 1, false)] };
         let def = DeploymentDef {
             name: "scorer".to_owned(),
             model: "model".to_owned(),
@@ -243,7 +253,7 @@ impl World {
     }
 
     pub(crate) fn parts(&self, fate: &Arc<Fate>, seed: u64) -> PipelineParts {
-        let mut repeats = Repeats::default();
+        let mut repeats = Repeats::over((0..self.setup.shards).map(|shard| self.store.applied(shard)).collect());
         for batch in self.archive.batches(PREDICTIONS) {
             repeats.note(&batch).expect("the columns of predictions");
         }
@@ -270,6 +280,7 @@ impl World {
             views: self.views.clone(),
             deployments: if self.setup.scored { vec![self.deployment()] } else { Vec::new() },
             watermarks: Arc::clone(&self.watermarks),
+            counters: Arc::default(),
             observers: vec![Box::new(Observer(Arc::clone(&self.observed)))],
             runtime: runtime().handle().clone(),
         }

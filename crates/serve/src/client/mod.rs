@@ -20,8 +20,8 @@ use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_proto::v1;
 use prost::Message;
-use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use crate::error::{ServeError, ServeResult};
 use crate::ipc::{Encoder, schema_message};
@@ -72,6 +72,7 @@ pub struct PushOutcome {
 #[derive(Debug, Clone)]
 pub struct FlightClient {
     flight: FlightServiceClient<Channel>,
+    address: String,
 }
 
 impl FlightClient {
@@ -98,7 +99,7 @@ impl FlightClient {
         let flight = FlightServiceClient::new(channel)
             .max_decoding_message_size(RESPONSE_MAX_BYTES + ENVELOPE_BYTES)
             .max_encoding_message_size(REQUEST_MAX_BYTES + ENVELOPE_BYTES);
-        Ok(Self { flight })
+        Ok(Self { flight, address: address.to_owned() })
     }
 
     /// The services that the server has.
@@ -128,10 +129,10 @@ impl FlightClient {
     /// What the server says.
     pub async fn action(&self, name: &str, body: impl Into<Bytes>) -> ServeResult<Vec<u8>> {
         let action = Action::new(name, body.into());
-        let results = self.flight.clone().do_action(action).await.map_err(|status| ServeError::from_status(&status))?;
+        let results = self.flight.clone().do_action(action).await.map_err(|status| self.failed(&status))?;
         let mut results = results.into_inner();
         let mut answer = Vec::new();
-        while let Some(part) = results.message().await.map_err(|status| ServeError::from_status(&status))? {
+        while let Some(part) = results.message().await.map_err(|status| self.failed(&status))? {
             answer.extend_from_slice(&part.body);
         }
         Ok(answer)
@@ -155,7 +156,7 @@ impl FlightClient {
         if let Some(deadline) = options.deadline {
             request.set_timeout(deadline);
         }
-        let messages = self.flight.clone().do_get(request).await.map_err(|status| ServeError::from_status(&status))?;
+        let messages = self.flight.clone().do_get(request).await.map_err(|status| self.failed(&status))?;
         answer::collect(messages.into_inner()).await
     }
 
@@ -177,8 +178,8 @@ impl FlightClient {
         let mut batch: FlightData = Encoder::new()?.batch(rows)?;
         batch.app_metadata = v1::PushMeta { batch_id: 1 }.encode_to_vec().into();
         let messages = futures::stream::iter([schema, batch]);
-        let acks = self.flight.clone().do_put(messages).await.map_err(|status| ServeError::from_status(&status))?;
-        let ack = acks.into_inner().message().await.map_err(|status| ServeError::from_status(&status))?;
+        let acks = self.flight.clone().do_put(messages).await.map_err(|status| self.failed(&status))?;
+        let ack = acks.into_inner().message().await.map_err(|status| self.failed(&status))?;
         let ack = ack.ok_or_else(|| unreadable("the push was not acknowledged"))?;
         let ack =
             v1::PushAck::decode(ack.app_metadata).map_err(|e| unreadable(&format!("the acknowledgement: {e}")))?;
@@ -188,6 +189,24 @@ impl FlightClient {
             refused: ack.refused.into_iter().map(|r| (r.row, r.reason)).collect(),
             next_offsets: ack.offsets.into_iter().map(|o| (o.topic, o.partition, o.next_offset)).collect(),
         })
+    }
+
+    /// The error of a call. A status that the transport made, not the server, has a cause: whoever listens there speaks no
+    /// Flight, or went away.
+    fn failed(&self, status: &Status) -> ServeError {
+        let cause = std::error::Error::source(status);
+        if cause.is_none_or(|cause| cause.is::<tonic::TimeoutExpired>()) {
+            return ServeError::from_status(status);
+        }
+        ServeError::Remote {
+            kind: ErrorKind::Unavailable,
+            message: format!(
+                "{} gives no answer of Arrow Flight: check that the server still runs, and that this is its Flight address \
+                 (by default 8815 is Flight and 8080 is HTTP): {}",
+                self.address,
+                status.message()
+            ),
+        }
     }
 }
 

@@ -141,7 +141,7 @@ async fn failures_are_in_band_and_leave_the_others_alone() {
         (at(NOON), mistyped, ErrorKind::InvalidArgument, "column distance of service delay is DOUBLE"),
         (at(NOON), rows(&vec!["JFK"; 10_001]), ErrorKind::ResourceExhausted, "REQUEST_MAX_ROWS"),
         (at(NOON), rows(&[PANICS]), ErrorKind::Internal, "panicked"),
-        (at(NOON), rows(&[&"x".repeat(2_000)]), ErrorKind::ResourceExhausted, "KEY_MAX_BYTES"),
+        (at(NOON), rows(&[&"x".repeat(2_000)]), ErrorKind::InvalidArgument, "KEY_MAX_BYTES"),
     ];
     for (options, request, kind, words) in cases {
         let error = exchange.read(&request, &options).await.expect_err(words);
@@ -152,7 +152,7 @@ async fn failures_are_in_band_and_leave_the_others_alone() {
     }
     let text = world.metrics.text().expect("encodes");
     for line in [
-        r#"forebay_serving_requests_total{code="invalid_argument",method="DoExchange",service="delay"} 3"#,
+        r#"forebay_serving_requests_total{code="invalid_argument",method="DoExchange",service="delay"} 4"#,
         r#"forebay_serving_requests_total{code="ok",method="DoExchange",service="delay"} 9"#,
         r#"forebay_limit_rejections_total{limit="REQUEST_MAX_ROWS"} 1"#,
         r#"forebay_invariant_violations_total{id="request_does_not_panic"} 1"#,
