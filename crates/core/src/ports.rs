@@ -353,6 +353,10 @@ pub trait OnlineStore: Send + Sync + Debug {
     /// Unknown view; an instant older than what is kept (`OutOfRange`).
     fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows>;
 
+    /// Keep what a read at this instant needs, beyond what the store keeps by itself; None: nothing more. Holds until the
+    /// next call. A store that forgets nothing need not listen.
+    fn keep_from(&self, _oldest_us: Option<Micros>) {}
+
     /// Up to `limit` pending scores of `shard`, oldest first.
     ///
     /// # Errors

@@ -16,14 +16,21 @@ use crate::database::{Batch, Database};
 use crate::error::OnlineResult;
 use crate::format;
 
-/// Oldest event time that some pending score of each shard still reads at; [`Micros::MAX`] without one. Expiry in any
-/// shard looks at all of them, since a score reads keys of several shards.
+/// Oldest event time that some pending score of each shard still reads at, and the oldest one that the caller asked to keep;
+/// [`Micros::MAX`] without one. Expiry in any shard looks at all of them, since a score reads keys of several shards.
 #[derive(Debug, Clone)]
 pub(crate) struct PendingFloor(Arc<[AtomicI64]>);
 
 impl PendingFloor {
     pub(crate) fn new(shards: u16) -> Self {
-        Self((0..shards).map(|_| AtomicI64::new(Micros::MAX)).collect())
+        Self((0..=shards).map(|_| AtomicI64::new(Micros::MAX)).collect())
+    }
+
+    /// What the caller asks to keep: the slot behind those of the shards.
+    pub(crate) fn keep_from(&self, oldest_us: Option<Micros>) {
+        if let Some(slot) = self.0.last() {
+            slot.store(oldest_us.unwrap_or(Micros::MAX), Ordering::Release);
+        }
     }
 
     fn set(&self, shard: u16, oldest: Micros) {
@@ -190,5 +197,24 @@ impl Queue {
         batch.write()?;
         self.outbox_head = end;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_the_least_of_the_shards_and_of_what_the_caller_keeps() {
+        let floor = PendingFloor::new(2);
+        assert_eq!(floor.oldest_us(), Micros::MAX);
+        floor.set(1, 70);
+        floor.keep_from(Some(40));
+        assert_eq!(floor.oldest_us(), 40);
+        floor.set(0, 30);
+        assert_eq!(floor.oldest_us(), 30);
+        floor.keep_from(None);
+        floor.set(0, Micros::MAX);
+        assert_eq!(floor.oldest_us(), 70);
     }
 }

@@ -12,6 +12,7 @@ use forebay_core::key::{KeyBuffer, key_hash};
 use forebay_core::ports::{At, OnlineStore, OutboxEntry, ShardEpoch, ShardWrite, ViewRows};
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::Applied;
+use forebay_core::time::Micros;
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::{FeatureStatus, ViewId, ViewSpec};
 use forebay_core::{PortError, PortResult};
@@ -36,6 +37,7 @@ pub struct RocksStore {
     views: ArcSwap<Views>,
     /// Held while a definition is registered or dropped.
     definitions: Mutex<()>,
+    floor: PendingFloor,
     counters: Arc<Counters>,
 }
 
@@ -57,7 +59,7 @@ impl RocksStore {
         let shards = (0..options.shards)
             .map(|number| Shard::open(path, number, options, &shared, &floor, &counters))
             .collect::<OnlineResult<Vec<_>>>()?;
-        Ok(Self { shards, views: ArcSwap::default(), definitions: Mutex::new(()), counters })
+        Ok(Self { shards, views: ArcSwap::default(), definitions: Mutex::new(()), floor, counters })
     }
 
     /// Sync the write-ahead logs and close. Dropping does the same.
@@ -299,6 +301,10 @@ impl OnlineStore for RocksStore {
         let views = self.views.load();
         let runtime = views.get(&view).ok_or(OnlineError::UnknownView(view))?;
         self.read_rows(runtime, keys, at)?.into_view_rows(&runtime.spec)
+    }
+
+    fn keep_from(&self, oldest_us: Option<Micros>) {
+        self.floor.keep_from(oldest_us);
     }
 
     fn pending(&self, shard: u16, limit: usize) -> PortResult<Vec<PendingScore>> {

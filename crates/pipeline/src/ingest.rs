@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use forebay_core::ports::{EventLog, ShardWrite, SourceBatch};
+use forebay_core::ports::{EventLog, OnlineStore, ShardWrite, SourceBatch};
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
@@ -33,6 +33,9 @@ const LAG_EVERY: Duration = Duration::from_millis(500);
 pub(crate) struct Ingest {
     pub(crate) log: Box<dyn EventLog>,
     pub(crate) sources: Vec<Arc<SourceDef>>,
+    pub(crate) store: Arc<dyn OnlineStore>,
+    /// Event time that the backlog of scored sources had reached at the last look; None without a backlog.
+    pub(crate) held_us: Option<Micros>,
     pub(crate) step: Step,
     pub(crate) writers: ShardWriters,
     pub(crate) archiver: Archiver,
@@ -183,6 +186,7 @@ impl Ingest {
         timers.measured = Instant::now();
         let Ok(ends) = self.log.end_offsets() else { return };
         self.watermarks.look_at_ends(&ends);
+        self.hold_expiry(&ends);
         self.sources.iter().for_each(|source| self.watermarks.publish(source));
         let mut lag: BTreeMap<&str, u64> = BTreeMap::new();
         for (partition, end) in &ends {
@@ -194,6 +198,27 @@ impl Ingest {
             let lag_records = lag.get(source.topic.as_str()).copied().unwrap_or(0);
             statuses.entry(source.name.clone()).or_default().lag_records = lag_records;
         }
+    }
+}
+
+impl Ingest {
+    /// An event is scored with features as of its own time, also when it is read long after other sources went on. While a
+    /// scored source has a backlog, state is kept from where that stands on; afterwards `history` is enough again.
+    fn hold_expiry(&mut self, ends: &BTreeMap<TopicPartition, i64>) {
+        let mut oldest: Option<Micros> = None;
+        for source in self.sources.iter().filter(|s| self.step.deployments.iter().any(|d| d.source() == s.name)) {
+            for (partition, end) in ends.iter().filter(|(partition, _)| *partition.topic == *source.topic) {
+                let reached = self.watermarks.progress(partition);
+                if *end > reached.next_offset {
+                    let newest = reached.max_event_time_us;
+                    let at = newest.map_or(Micros::MIN, |newest| newest.saturating_sub(source.watermark_delay_us));
+                    oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
+                }
+            }
+        }
+        // Rows of epochs under way are pending only once their shards have them: what was held is held once more.
+        self.store.keep_from(self.held_us.into_iter().chain(oldest).min());
+        self.held_us = oldest;
     }
 }
 

@@ -141,11 +141,16 @@ impl Pipeline {
         let published = Arc::clone(&parts.watermarks);
         let watermarks = Watermarks::recovered(&plan, parts.watermarks);
         parts.sources.iter().for_each(|source| watermarks.publish(source));
+        // Until the first look at the ends of the log, everything may be backlog.
+        let held_us = (!parts.deployments.is_empty()).then_some(Micros::MIN);
+        parts.store.keep_from(held_us);
         let ingest = Ingest {
             recovered: (0..parts.store.shards()).map(|shard| parts.store.applied(shard)).collect(),
             step: Step { views: parts.views, deployments: parts.deployments, history_us: settings.history_us },
             log: parts.log,
             sources: parts.sources,
+            store: parts.store,
+            held_us,
             encoder: parts.encoder,
             prediction_sources: parts.prediction_sources,
             repeats: parts.repeats,

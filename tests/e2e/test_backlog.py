@@ -1,0 +1,21 @@
+"""A server that comes to a full log scores every event of it. Topics are read side by side, so that arrivals may be weeks of event
+time ahead of departures; the features of a departure are asked for at its own time all the same, and must still be there.
+"""
+
+from conftest import FLIGHTS, copy_definitions, wait_for
+from tables import delta_rows, event_counts
+
+UNTIL = "2013-02-01"
+PREDICTIONS = "predictions_late_arrival"
+
+
+def test_every_event_of_a_backlog_is_scored(servers, forebay, kafka, tmp_path):
+    sql = copy_definitions(tmp_path / "sql")
+    forebay("replay", FLIGHTS, "--sql", sql, "--bootstrap", kafka, "--until", UNTIL, "--speed", "max")
+    expected = event_counts(until=UNTIL)
+    server = servers(kafka, sql, env={"FOREBAY_INGEST_ARCHIVE_FLUSH_MS": "2000"}).start()
+    status = server.wait_read({**expected, PREDICTIONS: expected["departures"]})
+    assert (status["unscored"], status["late_rows"]) == (0, 0)
+    wait_for(lambda: delta_rows(server.data_dir, PREDICTIONS) >= expected["departures"], "predictions in the archive")
+    answer = server.client.action("verify", {"service": "delay_features", "sample": 20_000, "predictions": True})
+    assert answer["clean"] and answer["report"]["equal"] == 20_000, answer["differences"]
