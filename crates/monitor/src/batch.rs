@@ -5,7 +5,6 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StructArray};
 use arrow_schema::DataType;
-use forebay_core::ErrorKind;
 use forebay_core::key::KeyBuffer;
 use forebay_core::prediction::{Role, column as names};
 use xxhash_rust::xxh3::xxh3_128;
@@ -125,7 +124,8 @@ pub(crate) fn join_keys(batch: &RecordBatch, using: &[String], object: &str) -> 
     let hash = |keys: &KeyBuffer, row: usize| keys.get(row).map(xxh3_128);
     match KeyBuffer::encode(&columns) {
         Ok(keys) => Ok((0..batch.num_rows()).map(|row| hash(&keys, row)).collect()),
-        Err(error) if error.kind() == ErrorKind::ResourceExhausted => {
+        // The error of a limit names it; any other one is about a type, and every row has that.
+        Err(error) if error.message().contains("KEY_MAX_BYTES") => {
             let one = |row: usize| {
                 let parts: Vec<ArrayRef> = columns.iter().map(|column| column.slice(row, 1)).collect();
                 KeyBuffer::encode(&parts).ok().and_then(|keys| hash(&keys, 0))
