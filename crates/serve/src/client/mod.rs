@@ -194,9 +194,9 @@ impl FlightClient {
     /// The error of a call. A status that the transport made, not the server, has a cause: whoever listens there speaks no
     /// Flight, or went away.
     fn failed(&self, status: &Status) -> ServeError {
-        let cause = std::error::Error::source(status);
-        if cause.is_none_or(|cause| cause.is::<tonic::TimeoutExpired>()) {
-            return ServeError::from_status(status);
+        let error = ServeError::from_status(status);
+        if std::error::Error::source(status).is_none() || error.kind() == ErrorKind::DeadlineExceeded {
+            return error;
         }
         ServeError::Remote {
             kind: ErrorKind::Unavailable,
