@@ -1,5 +1,6 @@
 //! A model that can be checked by eye: the margin is the first feature, the score the sum of all. It refuses a batch that
-//! holds a row whose first feature is the one that it was told to refuse, as a real one refuses what it cannot read.
+//! holds a row whose first feature is the one that it was told to refuse, as a real one refuses what it cannot read, and it may
+//! lack a version.
 
 use std::sync::Arc;
 
@@ -17,20 +18,31 @@ pub struct FakeScorer {
     fate: Arc<Fate>,
     /// First feature of the rows that it refuses.
     refuses: Option<f64>,
+    /// Version that is not there.
+    lacks: Option<u32>,
 }
 
 impl FakeScorer {
     /// A model under `fate`.
     #[must_use]
     pub fn new(fate: &Arc<Fate>, refuses: Option<f64>) -> Self {
-        Self { fate: Arc::clone(fate), refuses }
+        Self { fate: Arc::clone(fate), refuses, lacks: None }
+    }
+
+    /// The same without version `version`.
+    #[must_use]
+    pub fn lacking(self, version: Option<u32>) -> Self {
+        Self { lacks: version, ..self }
     }
 }
 
 #[async_trait]
 impl Scorer for FakeScorer {
-    async fn score(&self, _model: &str, _version: u32, features: RecordBatch) -> PortResult<Scores> {
+    async fn score(&self, _model: &str, version: u32, features: RecordBatch) -> PortResult<Scores> {
         self.fate.meet(Point::Score, || {
+            if self.lacks == Some(version) {
+                return Err(PortError::not_found(format!("version {version} is not there")));
+            }
             let mut scores = Scores { margin: Vec::new(), score: Vec::new() };
             for row in 0..features.num_rows() {
                 let mut values = Vec::with_capacity(features.num_columns());

@@ -212,11 +212,9 @@ fn scores_of_a_version_that_is_off_the_route_and_gone_hold_up_nothing() {
     wait_until("scores wait", || process.pipeline.status().retries > 1);
     process.stop().expect("scores are left");
     let waiting = world.store.unfinished().0 as u64;
+    world.setup.model_lacks = Some(world.setup.version);
     world.setup.version = 5;
-    let fate = Fate::default();
-    // They come first; halving asks once for each of them, and once for each pair of halves.
-    fate.fail(Point::Score, ErrorKind::NotFound, 2 * waiting - 1);
-    let process = world.start(fate, 15);
+    let process = world.start(Fate::default(), 15);
     let counters = process.pipeline.counters();
     let scored = || world.published_ids().len() as u64 + waiting;
     wait_until("all others are scored", || {

@@ -65,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) asks: u32,
     /// First feature of the rows that the model refuses.
     pub(crate) model_refuses: Option<f64>,
+    /// A version that no model has.
+    pub(crate) model_lacks: Option<u32>,
 }
 
 impl Default for Setup {
@@ -80,6 +82,7 @@ impl Default for Setup {
             version: 1,
             asks: RECENT,
             model_refuses: None,
+            model_lacks: None,
         }
     }
 }
@@ -271,7 +274,7 @@ impl World {
             archive: Arc::new(self.archive.under(fate)),
             publisher: Arc::new(self.publisher.under(fate)),
             reader: Arc::new(self.reader()),
-            scorer: Arc::new(FakeScorer::new(fate, self.setup.model_refuses)),
+            scorer: Arc::new(FakeScorer::new(fate, self.setup.model_refuses).lacking(self.setup.model_lacks)),
             encoder: Arc::new(JsonEncoder),
             dead_letter_rows,
             sources: self.sources.clone(),
