@@ -34,8 +34,6 @@ PREDICTIONS = "predictions_late_arrival"
 PARTITIONS = 4
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 DEADLINE_S = 600
-# The topics are read side by side, and a departure is scored as of its time: values that old must still be there.
-HISTORY_HOURS = 24 * 366
 
 
 def run(bench):
@@ -131,8 +129,7 @@ class Server:
         self.log = open(self.data.with_suffix(".log"), "wb")
         self.process = subprocess.Popen(
             [bench.binary, "server", "--data-dir", self.data, "--bootstrap", bench.kafka, "--flight-addr", self.address,
-             "--http-addr", f"127.0.0.1:{free_port()}"], cwd=ROOT, stdout=self.log, stderr=self.log,
-            env={**os.environ, "FOREBAY_STATE_HISTORY_HOURS": str(HISTORY_HOURS)})
+             "--http-addr", f"127.0.0.1:{free_port()}"], cwd=ROOT, stdout=self.log, stderr=self.log)
         self.flight = flight.FlightClient(f"grpc://{self.address}")
 
     def __enter__(self):
