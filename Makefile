@@ -30,13 +30,14 @@ test: ## install what is missing and run every test, against Apache Kafka too
 check: ## quick: formatting, lints, the rules of the house, licences
 	@scripts/check
 
-bench: build ## one workload: us, the peers and the floors in one run (WORKLOAD=loop)
+bench: ## one workload: us, the peers and the floors in one run (WORKLOAD=loop)
 	@bench/run $(WORKLOAD)
 
 crash: build ## kill -9 a real server N times and compare with an undisturbed run (N=50)
 	@scripts/crash $(N)
 
-docs: ## API documentation
+docs: setup ## API documentation
+	@scripts/rocksdb
 	@. scripts/env.sh && cargo doc --workspace --no-deps --locked
 
 clean: ## remove our own build output; keeps what was downloaded and built for us by others
