@@ -1,8 +1,13 @@
 //! Which worker gets the next batch: a pure decision over facts already read. Power of two choices by
 //! predicted completion; credits bound what is in flight, so that stale figures cannot herd batches onto one
-//! worker.
+//! worker, and the figures of an idle worker fade, so that one slow answer does not keep it idle for ever.
+
+use std::time::Duration;
 
 use crate::random::SplitMix64;
+
+/// In this time without a question the cost that was measured of a worker counts half.
+const FIGURES_HALVE_IN: Duration = Duration::from_secs(10);
 
 /// What is known of one worker that may take the batch.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +23,12 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
+    /// As it stands after `idle` without a question.
+    pub(super) fn faded(self, idle: Duration) -> Self {
+        let left = (-idle.as_secs_f64() / FIGURES_HALVE_IN.as_secs_f64()).exp2();
+        Self { us_per_row: self.us_per_row * left, fixed_us: self.fixed_us * left, ..self }
+    }
+
     /// When a batch of `rows` would be back, microseconds from now.
     fn predicted_us(&self, rows: u64) -> f64 {
         (self.pending_rows + rows) as f64 * self.us_per_row + self.fixed_us
@@ -45,6 +56,8 @@ pub(super) fn choose(candidates: &[Candidate], rows: u64, credit_rows: u64, rand
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{Candidate, SplitMix64, choose};
 
     fn worker(pending_rows: u64, us_per_row: f64) -> Candidate {
@@ -71,6 +84,18 @@ mod tests {
         }
         assert_eq!(taken[2], 0);
         assert!([taken[0], taken[1], taken[3]].iter().all(|n| *n > 1_000), "{taken:?}");
+    }
+
+    #[test]
+    fn a_slow_worker_is_asked_again_after_a_while() {
+        let mut random = SplitMix64::new(5);
+        let mut after = |idle_s| {
+            let workers = [worker(0, 1.0), worker(0, 50.0).faded(Duration::from_secs(idle_s))];
+            choose(&workers, 64, 65_536, &mut random)
+        };
+        assert_eq!(after(0), Some(0));
+        assert_eq!(after(20), Some(0));
+        assert_eq!(after(120), Some(1));
     }
 
     #[test]

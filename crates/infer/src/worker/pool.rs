@@ -265,7 +265,16 @@ impl Shared {
                 Some(at) if at > now => retry_at = Some(retry_at.map_or(at, |known| known.min(at))),
                 _ => {
                     let unknown = Candidate { pending_rows: 0, in_flight_rows: 0, us_per_row: 0.0, fixed_us: 0.0 };
-                    candidates.push(state.stream.as_ref().map_or(unknown, |stream| stream.candidate()));
+                    let candidate = match state.stream.as_ref() {
+                        Some(stream) if stream.is_open() => stream.candidate(),
+                        Some(_) => {
+                            // Seen here, since the choice may not fall on it for long.
+                            self.recorder.worker_down(&worker);
+                            unknown
+                        }
+                        None => unknown,
+                    };
+                    candidates.push(candidate);
                     drop(state);
                     open.push((worker, slot));
                 }

@@ -68,6 +68,8 @@ struct Shared {
     us_per_row: AtomicU64,
     /// Bits of f64, as observed here.
     fixed_us: AtomicU64,
+    /// When this worker last had a question: since then its figures fade.
+    asked: Mutex<Instant>,
     /// Told whenever credit comes back or the stream is lost.
     freed: Arc<Notify>,
 }
@@ -107,6 +109,7 @@ impl WorkerStream {
             reported_pending_rows: AtomicU64::new(0),
             us_per_row: AtomicU64::new(0),
             fixed_us: AtomicU64::new(0),
+            asked: Mutex::new(Instant::now()),
             freed,
         });
         let decoder = FlightDataDecoder::new(answers.into_inner().map(checked));
@@ -123,12 +126,14 @@ impl WorkerStream {
     pub(super) fn candidate(&self) -> Candidate {
         let shared = &self.shared;
         let in_flight_rows = shared.in_flight_rows.load(Ordering::Relaxed);
-        Candidate {
+        let idle = if in_flight_rows == 0 { shared.asked.lock().elapsed() } else { Duration::ZERO };
+        let measured = Candidate {
             pending_rows: in_flight_rows.max(shared.reported_pending_rows.load(Ordering::Relaxed)),
             in_flight_rows,
             us_per_row: f64::from_bits(shared.us_per_row.load(Ordering::Relaxed)),
             fixed_us: f64::from_bits(shared.fixed_us.load(Ordering::Relaxed)),
-        }
+        };
+        measured.faded(idle)
     }
 
     /// Send `batch` and wait for its answer, at most `patience`; after that the worker counts as lost for it.
@@ -189,6 +194,7 @@ impl<'a> Asked<'a> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         self.shared.open.lock().questions.remove(&self.batch_id);
+        *self.shared.asked.lock() = Instant::now();
         self.shared.in_flight_rows.fetch_sub(self.rows, Ordering::Relaxed);
         self.shared.freed.notify_waiters();
     }

@@ -11,7 +11,7 @@ use forebay_core::ports::{Scorer, Scores};
 use forebay_infer::{LocalScorer, PoolOptions, WorkerPool};
 use forebay_telemetry::Metrics;
 
-use crate::fixture::{FINGERPRINT, MODEL, Silent, Worker, options, registry, rows, runtime, store};
+use crate::fixture::{FINGERPRINT, MODEL, Silent, Worker, options, registry, rows, runtime, store, wait_for};
 
 pub(crate) fn same_bits(left: &Scores, right: &Scores) -> bool {
     let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -130,6 +130,28 @@ fn metrics_tell_who_is_up_and_what_was_scored() {
     runtime.block_on(local.score(MODEL, 1, rows(40, 1))).expect("scored");
     assert_eq!(here.inference_batch_rows.with([MODEL]).count(), 1);
     assert_eq!(here.model_ready.with([MODEL, "1", "cpu"]).value().to_bits(), 1f64.to_bits());
+}
+
+/// Also where the choice would never fall on it.
+#[test]
+fn a_worker_whose_stream_breaks_is_down_with_the_next_batch() {
+    let runtime = runtime(2);
+    let (one, other) = (Worker::start(store(&[MODEL])), Worker::start(store(&[MODEL])));
+    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let pool = WorkerPool::new(registry(&[&one, &other]), runtime.handle().clone(), options());
+    pool.record_to(Arc::clone(&metrics));
+    let (first, second) = (one.address.to_string(), other.address.to_string());
+    let up = |address: &String| metrics.worker_up.with([address]).value() > 0.5;
+    wait_for("both have scored", || {
+        runtime.block_on(pool.score(MODEL, 1, rows(3, 1))).expect("scored");
+        up(&first) && up(&second)
+    });
+    one.kill();
+    wait_for("it is seen to be down", || {
+        runtime.block_on(pool.score(MODEL, 1, rows(3, 1))).expect("the other scores");
+        !up(&first)
+    });
+    assert!(up(&second));
 }
 
 #[test]
