@@ -20,14 +20,12 @@ const CONTENT_TYPE: &str = "application/cloudevents+json";
 const ALERT_NAMESPACE: Uuid = Uuid::from_u128(0x8f0c_1a52_5d0e_5b8e_9a77_666f_7265_6261);
 
 impl MonitorEvent {
-    /// The record for the alert topic; None for events that are no alarms.
-    ///
-    /// # Errors
-    /// None that a notice of this crate can reach.
-    pub fn outbox_record(&self) -> Result<Option<OutboxRecord>> {
+    /// The alarm that it tells of, raised or over.
+    #[must_use]
+    pub fn alarm(&self) -> Option<&AlarmNotice> {
         match self {
-            Self::AlarmRaised(notice) | Self::AlarmResolved(notice) => notice.outbox_record().map(Some),
-            Self::WindowClosed { .. } | Self::WindowMatured { .. } => Ok(None),
+            Self::AlarmRaised(notice) | Self::AlarmResolved(notice) => Some(notice),
+            Self::WindowClosed { .. } | Self::WindowMatured { .. } => None,
         }
     }
 }

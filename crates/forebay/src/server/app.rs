@@ -33,10 +33,11 @@ use forebay_telemetry::Metrics;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use super::alarms::{Alarm, Announced, publish_alarms};
 use super::archived::read_files;
 use super::broker::BrokerLink;
 use super::catalog_file;
-use super::monitoring::{MonitorObserver, Watches, publish_alerts};
+use super::monitoring::{MonitorObserver, Watches};
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::wiring::{Models, Wiring};
@@ -298,12 +299,13 @@ impl App {
             self.store.register_view(Arc::clone(view.spec()))?;
         }
         let watches = Arc::new(wiring.watches);
-        let repeats = self.rebuild(&wiring.sources, &wiring.prediction_sources, &watches)?;
+        let (repeats, past) = self.rebuild(&wiring.sources, &wiring.prediction_sources, &watches)?;
+        let announced = Announced::open(&self.settings.server.data_dir)?;
         let (observer, raised) = MonitorObserver::new(Arc::clone(&watches), Arc::clone(&self.marks));
         let publisher = Arc::clone(&self.publisher);
         let alerts = std::thread::Builder::new()
             .name("alerts".to_owned())
-            .spawn(move || publish_alerts(&raised, publisher.as_ref()))?;
+            .spawn(move || publish_alarms(past, &raised, publisher.as_ref(), announced))?;
         let log: Box<dyn EventLog> = Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
         let parts = PipelineParts {
             log,
@@ -342,13 +344,13 @@ impl App {
         Ok(())
     }
 
-    /// Which predictions the archive has, and the monitors' counts over it.
+    /// Which predictions the archive has, the monitors' counts over it, and the alarms that these raise.
     fn rebuild(
         &self,
         sources: &[Arc<SourceDef>],
         prediction_sources: &HashSet<String>,
         watches: &Watches,
-    ) -> Result<Repeats> {
+    ) -> Result<(Repeats, Vec<Alarm>)> {
         let mut repeats = Repeats::over((0..self.store.shards()).map(|shard| self.store.applied(shard)).collect());
         let watched: HashSet<&str> = watches.sources().collect();
         let mut streams = Vec::new();
@@ -359,13 +361,13 @@ impl App {
                 streams.push((Arc::clone(source), read_files(files)));
             }
         }
-        watches.rebuild(streams, |source, rows| {
+        let alarms = watches.rebuild(streams, |source, rows| {
             if prediction_sources.contains(&source.name) {
                 repeats.note(rows)?;
             }
             Ok(())
         })?;
-        Ok(repeats)
+        Ok((repeats, alarms))
     }
 
     /// Wait until the archive covers what the shards had applied of the sources of `views`: a crash leaves it behind them,

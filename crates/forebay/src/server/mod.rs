@@ -1,9 +1,11 @@
 //! `forebay server`: settings -> [`app`] (state, archive, broker, ingest) -> [`listeners`] (Flight, HTTP, metrics) -> a
 //! signal -> listeners drain, ingest finishes, state closes. The demo runs on the same parts.
 //!
-//! [`wiring`] turns a catalog into what runs, [`admin`] answers the command line, [`monitoring`] feeds the monitors.
+//! [`wiring`] turns a catalog into what runs, [`admin`] answers the command line, [`monitoring`] feeds the monitors,
+//! [`alarms`] publishes what they raise.
 
 pub(crate) mod admin;
+mod alarms;
 pub(crate) mod app;
 mod archived;
 pub(crate) mod broker;

@@ -1,6 +1,6 @@
 //! The monitors of a process: fed by the pipeline with every decoded batch (predictions, labels), rebuilt at start from
-//! the archive, read by metrics and summaries. Alarms leave as records for the alert topic, at least once and with
-//! deterministic ids. No statistics here: `monitor` has them.
+//! the archive, read by metrics and summaries. What they raise goes to `alarms`, also what the rebuild raises: a window may
+//! have closed while nobody was there to say so. No statistics here: `monitor` has them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,18 @@ use anyhow::{Context, Result};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::concat::concat;
 use forebay_core::definition::MonitorDef;
-use forebay_core::ports::{CompiledLabel, Publisher, SourceBatch};
-use forebay_core::prediction::{OutboxRecord, column};
+use forebay_core::ports::{CompiledLabel, SourceBatch};
+use forebay_core::prediction::column;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
-use forebay_monitor::{Monitor, MonitorOptions, MonitorReport, ReferenceProfile};
+use forebay_monitor::{Monitor, MonitorEvent, MonitorOptions, MonitorReport, ReferenceProfile};
 use forebay_pipeline::{BatchObserver, PublishedWatermarks};
 use parking_lot::Mutex;
 
+use super::alarms::{ALARMS_WAITING_MAX, Alarm};
 use super::outstanding::Outstanding;
-
-/// Alarms that may wait for the broker; more are dropped, loudly.
-const ALARMS_WAITING_MAX: usize = 10_000;
 
 /// One monitor with where its rows come from.
 #[derive(Debug)]
@@ -92,11 +91,36 @@ impl Watch {
             self.monitor.lock().observe_predictions(rows)?;
         }
         if let Some((labels, expression)) = self.labels.as_ref().filter(|(labels, _)| labels.name == source) {
-            let label: BooleanArray = expression.evaluate(rows)?;
+            let label = label_of(expression.as_ref(), &labels.name, rows)?;
             let times = rows.column(labels.time_column).as_primitive::<TimestampMicrosecondType>();
             self.monitor.lock().observe_labels(rows, &label, times)?;
         }
         Ok(())
+    }
+
+    /// As [`Self::observe`], where a batch that cannot be counted is told and passed over: monitoring must never stop the
+    /// data path, neither at a start.
+    fn count(&self, source: &str, rows: &RecordBatch) {
+        if let Err(error) = self.observe(source, rows) {
+            tracing::error!(monitor = self.name, source, error = format!("{error:#}"), "a batch was not counted");
+        }
+    }
+
+    /// Move event time on: the alarms that follow.
+    fn advance(&self, watermark_us: Micros) -> Vec<Alarm> {
+        let events = self.monitor.lock().advance(watermark_us);
+        events.iter().filter_map(|event| self.alarm_of(event)).collect()
+    }
+
+    fn alarm_of(&self, event: &MonitorEvent) -> Option<Alarm> {
+        let notice = event.alarm()?;
+        match notice.outbox_record() {
+            Ok(record) => Some(Alarm { id: notice.id().to_string(), record }),
+            Err(error) => {
+                tracing::error!(monitor = self.name, %error, "an alarm cannot be encoded; the monitor still shows it");
+                None
+            }
+        }
     }
 
     /// The smallest of the watermarks of scored events, predictions and labels.
@@ -115,8 +139,8 @@ impl Watches {
     }
 
     /// Count what the archive has, before the pipeline starts: the tables of `streams` merged by event time, windows closed
-    /// on the way as they were when the rows came. Every batch is also shown to `each`. Alarms of that past were published
-    /// then and are not raised again.
+    /// on the way as they were when the rows came. Every batch is also shown to `each`. Returns the alarms of that past,
+    /// most of which an earlier run has published.
     ///
     /// # Errors
     /// A file cannot be read, or its columns are not those of the source; what `each` refuses.
@@ -124,7 +148,8 @@ impl Watches {
         &self,
         streams: Vec<(Arc<SourceDef>, S)>,
         mut each: impl FnMut(&SourceDef, &RecordBatch) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Vec<Alarm>> {
+        let mut alarms = Vec::new();
         let mut streams =
             streams.into_iter().map(|(source, rows)| Archived::new(source, rows)).collect::<Result<Vec<_>>>()?;
         let mut seen: HashMap<String, Micros> = HashMap::new();
@@ -136,17 +161,15 @@ impl Watches {
             let seen_us = seen.entry(source.name.clone()).or_insert(newest_us);
             *seen_us = newest_us.max(*seen_us);
             for watch in self.watches.iter().filter(|w| w.takes(&source.name)) {
-                watch
-                    .observe(&source.name, &rows)
-                    .with_context(|| format!("monitor '{}' over the archive", watch.name))?;
+                watch.count(&source.name, &rows);
                 let inputs = watch.predictions.iter().map(String::as_str).chain(watch.label_source());
                 let reached = inputs.map(|name| seen.get(name).copied()).collect::<Option<Vec<_>>>();
                 if let Some(reached_us) = reached.and_then(|times| times.into_iter().min()) {
-                    watch.monitor.lock().advance(reached_us.saturating_sub(source.watermark_delay_us));
+                    alarms.extend(watch.advance(reached_us.saturating_sub(source.watermark_delay_us)));
                 }
             }
         }
-        Ok(())
+        Ok(alarms)
     }
 
     /// Sources that any monitor reads.
@@ -204,7 +227,7 @@ impl<S: Iterator<Item = Result<RecordBatch>>> Archived<S> {
 pub(crate) struct MonitorObserver {
     watches: Arc<Watches>,
     marks: Arc<PublishedWatermarks>,
-    alerts: SyncSender<OutboxRecord>,
+    alarms: SyncSender<Alarm>,
     /// By topic of the scored source.
     outstanding: HashMap<String, Outstanding>,
 }
@@ -212,11 +235,11 @@ pub(crate) struct MonitorObserver {
 impl MonitorObserver {
     /// An observer and the alarms that it will raise.
     #[must_use]
-    pub(crate) fn new(watches: Arc<Watches>, marks: Arc<PublishedWatermarks>) -> (Self, Receiver<OutboxRecord>) {
-        let (alerts, raised) = sync_channel(ALARMS_WAITING_MAX);
+    pub(crate) fn new(watches: Arc<Watches>, marks: Arc<PublishedWatermarks>) -> (Self, Receiver<Alarm>) {
+        let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
         let scored = watches.watches.iter().flat_map(|watch| &watch.scored);
         let outstanding = scored.map(|source| (source.topic.clone(), Outstanding::default())).collect();
-        (Self { watches, marks, alerts, outstanding }, raised)
+        (Self { watches, marks, alarms, outstanding }, raised)
     }
 
     /// Note the events that are read and the predictions that came back.
@@ -254,50 +277,71 @@ impl MonitorObserver {
         Some(waiting.map_or(watermark, |oldest| watermark.min(oldest)))
     }
 
-    fn step(&mut self, watch: &Watch, batch: &SourceBatch) -> Result<()> {
-        watch.observe(&batch.source.name, &batch.rows)?;
-        let Some(watermark) = self.complete_until(watch) else { return Ok(()) };
-        let events = watch.monitor.lock().advance(watermark);
-        for event in events {
-            if let Some(record) = event.outbox_record()?
-                && let Err(refused) = self.alerts.try_send(record)
-            {
-                tracing::warn!(monitor = watch.name, %refused, "an alarm was not published; the monitor still shows it");
+    fn step(&mut self, watch: &Watch, batch: &SourceBatch) {
+        watch.count(&batch.source.name, &batch.rows);
+        let Some(watermark) = self.complete_until(watch) else { return };
+        for alarm in watch.advance(watermark) {
+            if let Err(refused) = self.alarms.try_send(alarm) {
+                tracing::warn!(monitor = watch.name, %refused, "an alarm was not published; the next start does it");
             }
         }
-        Ok(())
     }
 }
 
 impl BatchObserver for MonitorObserver {
     fn observe(&mut self, batch: &SourceBatch, _watermark_us: Option<Micros>) {
-        // Monitoring must never stop the data path: the batch is archived, and a restart counts it again.
         if let Err(error) = self.follow(batch) {
             tracing::error!(source = batch.source.name, error = format!("{error:#}"), "a batch was not followed");
         }
         let watches = Arc::clone(&self.watches);
         for watch in watches.watches.iter().filter(|w| w.takes(&batch.source.name)) {
-            if let Err(error) = self.step(watch, batch) {
-                tracing::error!(monitor = watch.name, error = format!("{error:#}"), "a batch was not counted");
-            }
+            self.step(watch, batch);
         }
     }
 }
 
-/// Publish alarms until every observer is gone. Failures are tried again, since ids make repeats harmless.
-pub(crate) fn publish_alerts(raised: &Receiver<OutboxRecord>, publisher: &dyn Publisher) {
-    while let Ok(record) = raised.recv() {
-        let mut records = vec![record];
-        records.extend(raised.try_iter());
-        for attempt in 1..=5_u32 {
-            match publisher.publish(&records) {
-                Ok(()) => break,
-                Err(error) if error.kind().is_retriable() && attempt < 5 => {
-                    tracing::warn!(%error, attempt, "alarms were not published and are tried again");
-                    std::thread::sleep(std::time::Duration::from_millis(200 * u64::from(attempt)));
-                }
-                Err(error) => tracing::error!(%error, alarms = records.len(), "alarms were not published"),
-            }
+/// The labels of `rows`. A row on which the expression fails has none: it is found by halving, so that it does not take its
+/// neighbours with it.
+fn label_of(expression: &dyn CompiledLabel, source: &str, rows: &RecordBatch) -> Result<BooleanArray> {
+    let error = match expression.evaluate(rows) {
+        Ok(labels) => return Ok(labels),
+        Err(error) => error,
+    };
+    if rows.num_rows() < 2 {
+        tracing::warn!(source, %error, "a row has no label, since its expression fails on it");
+        return Ok(BooleanArray::new_null(rows.num_rows()));
+    }
+    let half = rows.num_rows() / 2;
+    let left = label_of(expression, source, &rows.slice(0, half))?;
+    let right = label_of(expression, source, &rows.slice(half, rows.num_rows() - half))?;
+    Ok(concat(&[&left, &right])?.as_boolean().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Int64Array;
+    use forebay_core::{PortError, PortResult};
+
+    use super::*;
+
+    /// `100 / x > 5`, which no batch with a zero survives.
+    #[derive(Debug)]
+    struct Quotient;
+
+    impl CompiledLabel for Quotient {
+        fn evaluate(&self, rows: &RecordBatch) -> PortResult<BooleanArray> {
+            let values = rows.column(0).as_primitive::<Int64Type>().values();
+            let quotient = |x: &i64| 100_i64.checked_div(*x).map(|q| Some(q > 5));
+            values.iter().map(quotient).collect::<Option<_>>().ok_or_else(|| PortError::invalid("divide by zero"))
         }
+    }
+
+    #[test]
+    fn a_row_on_which_the_label_fails_has_none_and_its_neighbours_have_theirs() -> Result<()> {
+        let column = |values: Vec<i64>| RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(values)) as _)]);
+        let labels = label_of(&Quotient, "arrivals", &column(vec![1, 0, 50, 2, 0])?)?;
+        assert_eq!(labels, BooleanArray::from(vec![Some(true), None, Some(false), Some(true), None]));
+        assert_eq!(label_of(&Quotient, "arrivals", &column(Vec::new())?)?.len(), 0);
+        Ok(())
     }
 }

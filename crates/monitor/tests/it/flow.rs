@@ -69,7 +69,7 @@ fn alerts_are_cloud_events_that_a_replay_repeats_to_the_byte() {
         for index in 0..4 {
             observe(&mut monitor, &day(index, 12.0));
             for event in monitor.advance((index + 1) * DAY_US + HOUR_US) {
-                records.extend(event.outbox_record().expect("JSON"));
+                records.extend(event.alarm().map(|alarm| alarm.outbox_record().expect("JSON")));
             }
         }
         records
