@@ -89,6 +89,8 @@ pub const WORKER_CREDIT_ROWS: usize = 65_536;
 pub const WORKERS_MAX: usize = 1_024;
 /// One registration of a worker, bytes.
 pub const WORKER_REGISTRATION_MAX_BYTES: usize = 64 << 10;
+/// One prediction's Kafka record, key, value and headers, bytes: under what a broker takes of itself (1,048,588).
+pub const PREDICTION_MAX_BYTES: usize = 960 << 10;
 /// Records waiting in the outbox of one shard before ingest pauses.
 pub const OUTBOX_MAX_RECORDS: usize = 100_000;
 /// Bins that a monitor keeps per column.

@@ -49,7 +49,8 @@ pub struct DeadLetter {
     pub offset: i64,
     /// Its Kafka timestamp.
     pub kafka_time_us: Option<Micros>,
-    /// The value, cut at [`crate::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES`].
+    /// The record's value, or of a refused row its columns as JSON; cut at
+    /// [`crate::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES`].
     pub payload: Vec<u8>,
     /// Stable label: `not_json`, `missing_column`, `wrong_type`, `future_time`, `too_large`, `too_deep`, `no_value`; of
     /// `pipeline` itself `refused`: an expression of a view fails on the row, or a key is over its limit.

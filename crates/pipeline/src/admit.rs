@@ -15,6 +15,7 @@ use forebay_core::ports::{CompiledView, DeadLetter, SourceBatch};
 use forebay_core::view::FoldBatch;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
+use crate::contain::contain;
 use crate::deployment::Deployment;
 use crate::error::PipelineError;
 use crate::prediction::RecordEncoder;
@@ -104,9 +105,9 @@ fn take(
 /// Fold `rows` of a view's source, the first of which is row `first` of its batch.
 ///
 /// # Errors
-/// An expression fails on the data, or a key is over its limit.
+/// An expression fails on the data or panics, or a key is over its limit.
 fn fold(view: &dyn CompiledView, rows: &RecordBatch, first: usize) -> PortResult<Piece> {
-    let mut fold = view.fold(rows)?;
+    let mut fold = contain("folding", || view.fold(rows))?;
     let keys = KeyBuffer::encode(&fold.keys)?;
     let first = u32::try_from(first).unwrap_or(u32::MAX);
     if first > 0 {

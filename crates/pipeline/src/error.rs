@@ -1,6 +1,7 @@
 //! What can go wrong in the pipeline itself; adapters' errors pass through with their own kind and words.
 //! A thread that ended because another failed is told apart from the cause, which is what a person must read.
 
+use forebay_core::limits::PREDICTION_MAX_BYTES;
 use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;
 
@@ -73,6 +74,17 @@ pub enum PipelineError {
         /// What is wrong.
         detail: String,
     },
+    /// A prediction that no broker would take.
+    #[error(
+        "prediction {id} has {bytes} bytes and a record of it at most {PREDICTION_MAX_BYTES} (PREDICTION_MAX_BYTES); \
+         carry fewer or shorter columns in its deployment"
+    )]
+    PredictionTooLarge {
+        /// Prediction id.
+        id: String,
+        /// Bytes of its record.
+        bytes: usize,
+    },
     /// A thread of the pipeline ended.
     #[error("the {0} thread has stopped; see the log for its error, then restart the server")]
     ThreadGone(&'static str),
@@ -91,6 +103,7 @@ impl PipelineError {
             Self::DeploymentColumn { .. } | Self::SharedTopic { .. } | Self::Backfill { .. } => {
                 ErrorKind::InvalidArgument
             }
+            Self::PredictionTooLarge { .. } => ErrorKind::OutOfRange,
             Self::PendingBytes { .. } => ErrorKind::DataLoss,
             Self::ThreadGone(_) | Self::Batch(_) => ErrorKind::Internal,
         }

@@ -6,11 +6,12 @@
 //! the rows by shard -> [`shards`] commits one atomic write a shard -> [`archive`] appends to Delta beside it -> [`score`]
 //! reads features as of the event, asks a model, and writes result and outbox -> the publisher sends.
 //! `pipeline` starts and stops all of them, [`recovery`] decides where a restart begins, [`backfill`](mod@backfill) fills
-//! a new view from the archive, `retry` waits for what does not answer.
+//! a new view from the archive, `retry` waits for what does not answer, `contain` keeps a panic to its row.
 
 pub mod admit;
 pub mod archive;
 pub mod backfill;
+mod contain;
 pub mod deployment;
 mod error;
 mod ingest;

@@ -10,6 +10,7 @@ use arrow_array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{Field, Schema};
+use forebay_core::limits::PREDICTION_MAX_BYTES;
 use forebay_core::ports::{FeatureAnswer, OnlineStore, Scores, ShardEpoch};
 use forebay_core::prediction::{AppliedViews, OutboxRecord, PendingScore, Role, prediction_columns};
 use forebay_core::progress::Applied;
@@ -48,7 +49,7 @@ pub struct Scored<'a> {
 /// The outbox record of each row.
 ///
 /// # Errors
-/// Arrow or the encoder refuses a column.
+/// Arrow or the encoder refuses a column; a record over [`PREDICTION_MAX_BYTES`].
 pub fn outbox_records(
     scored: &Scored<'_>,
     store: &dyn OnlineStore,
@@ -57,7 +58,7 @@ pub fn outbox_records(
     let payloads = encoder.encode(&record_batch(scored, store)?)?;
     let keys = record_keys(scored)?;
     let def = scored.deployment.def();
-    Ok(scored
+    scored
         .pending
         .iter()
         .zip(payloads)
@@ -69,13 +70,23 @@ pub fn outbox_records(
             };
             let id = pending.key.id();
             let headers = vec![
-                ("forebay.prediction_id".to_owned(), id.into_bytes()),
+                ("forebay.prediction_id".to_owned(), id.clone().into_bytes()),
                 ("forebay.deployment".to_owned(), def.name.clone().into_bytes()),
                 ("forebay.model_version".to_owned(), pending.key.model_version.to_string().into_bytes()),
             ];
-            OutboxRecord { topic, key, payload, headers }
+            within_limit(&id, OutboxRecord { topic, key, payload, headers })
         })
-        .collect())
+        .collect()
+}
+
+/// In the outbox a record that the broker refuses would stand before all later ones for ever.
+fn within_limit(id: &str, record: OutboxRecord) -> Result<OutboxRecord, PipelineError> {
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes = record.key.len() + record.payload.len() + headers;
+    if bytes > PREDICTION_MAX_BYTES {
+        return Err(PipelineError::PredictionTooLarge { id: id.to_owned(), bytes });
+    }
+    Ok(record)
 }
 
 /// The records' Kafka keys: the sticky key's values in text, so that one entity's predictions share a partition.
@@ -176,4 +187,27 @@ fn applied_text(spec: &ServiceSpec, epochs: &[Option<ShardEpoch>], store: &dyn O
         }
     }
     views.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_record_of_the_limit_is_sent_and_a_larger_one_is_the_fault_of_its_row() {
+        let record = |payload: usize| OutboxRecord {
+            topic: "predictions".to_owned(),
+            key: b"N14228".to_vec(),
+            payload: vec![b' '; payload],
+            headers: vec![("forebay.deployment".to_owned(), b"late".to_vec())],
+        };
+        let most = PREDICTION_MAX_BYTES - "N14228".len() - "forebay.deployment".len() - "late".len();
+        assert_eq!(within_limit("an id", record(most)).expect("just fits").payload.len(), most);
+        let error = within_limit("an id", record(most + 1)).expect_err("one byte more");
+        assert_eq!(error.kind(), ErrorKind::OutOfRange);
+        assert!(error.kind().is_of_the_data(), "so the scorer gives the row up and goes on");
+        assert!(error.to_string().contains("PREDICTION_MAX_BYTES"), "{error}");
+    }
 }

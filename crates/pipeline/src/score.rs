@@ -12,6 +12,7 @@
 //! that is deployed wrongly, is tried until it passes, and ingest waits: a prediction is not lost to a configuration.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -23,6 +24,7 @@ use forebay_core::ports::{At, FeatureReader, OnlineStore, OutboxEntry, Publisher
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::{ErrorKind, PortError};
 
+use crate::contain::contain;
 use crate::deployment::{Deployment, PlacedScore};
 use crate::error::{PipelineError, first_cause};
 use crate::pending::decode_rows;
@@ -131,7 +133,8 @@ fn spawn(
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
-            let outcome = run();
+            // A thread that is gone without a word would leave everything before it waiting.
+            let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(PipelineError::ThreadGone(name)));
             if let Err(error) = &outcome {
                 tracing::error!(thread = name, %error, "scoring has stopped");
                 counters.failed.store(true, Ordering::Relaxed);
@@ -216,7 +219,7 @@ fn score_rows(
     let name = &deployment.def().name;
     let mut outage = Outage::new("scoring");
     loop {
-        match try_score(parts, deployment, version, pending) {
+        match contain("scoring", || try_score(parts, deployment, version, pending)) {
             Ok(records) => return Some(records.into_iter().map(Some).collect()),
             Err(error) if !gives_up(deployment, version, &error) => {
                 if !outage.wait(parts.retry(), error.kind(), &format_args!("deployment {name}: {error}")) {
