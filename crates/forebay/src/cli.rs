@@ -14,8 +14,9 @@ use crate::settings::Broker;
     name = "forebay",
     version,
     about,
-    after_help = "Exit codes: 0 done, 1 differences or alarms were found, \
-    2 the call is wrong (the text says what to change), 3 something outside failed (try again), 4 a defect of Forebay."
+    after_help = "Exit codes: 0 done, 1 not as it should be (verify: a difference, or nothing was equal; doctor: a check \
+    failed; demo: an event was not read, archived or scored), 2 the call is wrong (the text says what to change), \
+    3 something outside failed (try again), 4 a defect of Forebay."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

@@ -15,7 +15,7 @@ use forebay_serve::ServeError;
 use forebay_telemetry::TelemetryError;
 use forebay_training::TrainingError;
 
-/// Differences or alarms were found.
+/// `verify`, `doctor` or `demo` found something wrong.
 pub(crate) const FOUND: u8 = 1;
 /// The call is wrong; also what the parser of the command line exits with.
 const WRONG_CALL: u8 = 2;

@@ -92,8 +92,6 @@ pub(crate) struct Timeline {
 pub(crate) struct Event<'a> {
     /// Its source.
     pub(crate) source: &'a Arc<SourceDef>,
-    /// When it arrives, in event time.
-    pub(crate) at_us: Micros,
     /// Its number within its source: decides the partition.
     pub(crate) number: u32,
     /// JSON.
@@ -181,7 +179,7 @@ impl Timeline {
             }
             let file = &self.files[usize::from(due.file)];
             let payload = cursors[usize::from(due.file)].next(file)?;
-            send(Event { source: &file.source, at_us: due.at_us, number: due.position, payload })?;
+            send(Event { source: &file.source, number: due.position, payload })?;
         }
         Ok(())
     }
@@ -313,11 +311,11 @@ pub(crate) mod tests {
             Speed::Max,
             |_| Ok(true),
             |event| {
-                events.push((format!("{}{}", event.source.name, String::from_utf8(event.payload)?), event.at_us));
+                events.push(format!("{}{}", event.source.name, String::from_utf8(event.payload)?));
                 Ok(())
             },
         )?;
-        Ok(events)
+        Ok(events.into_iter().zip(timeline.due.iter().map(|due| due.at_us)).collect())
     }
 
     #[test]

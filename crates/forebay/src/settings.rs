@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use forebay_core::limits::{EPOCH_MAX_ROWS, SHARDS_MAX};
+use forebay_core::limits::{EPOCH_MAX_ROWS, SERVING_THREADS_MAX, SHARDS_MAX};
 use forebay_core::time::HOUR_US;
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +24,8 @@ const ARCHIVE_FLUSH_MAX_MS: u64 = 86_400_000;
 const ARCHIVE_FLUSH_MAX_MIB: usize = 16_384;
 /// Most `kafka.partitions`.
 const PARTITIONS_MAX: i32 = 10_000;
-/// Most threads of a kind.
-const THREADS_MAX: usize = 256;
+/// Most `ingest.writer_threads`.
+const WRITER_THREADS_MAX: usize = 256;
 
 /// Settings as written, with defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -241,9 +241,9 @@ impl Settings {
         within("ingest.epoch_wait_ms", ingest.epoch_wait_ms, 0, EPOCH_WAIT_MAX_MS)?;
         within("ingest.archive_flush_ms", ingest.archive_flush_ms, 1, ARCHIVE_FLUSH_MAX_MS)?;
         within("ingest.archive_flush_mib", ingest.archive_flush_mib, 1, ARCHIVE_FLUSH_MAX_MIB)?;
-        within("ingest.writer_threads", ingest.writer_threads, 1, THREADS_MAX)?;
+        within("ingest.writer_threads", ingest.writer_threads, 1, WRITER_THREADS_MAX)?;
         within("kafka.partitions", kafka.partitions, 1, PARTITIONS_MAX)?;
-        within("server.flight_threads", server.flight_threads, 1, THREADS_MAX)?;
+        within("server.flight_threads", server.flight_threads, 1, SERVING_THREADS_MAX)?;
         ensure!(!server.name.is_empty(), "server.name is empty");
         if self.kafka.broker == Broker::Kafka && self.kafka.bootstrap.trim().is_empty() {
             bail!("kafka.bootstrap is empty; give --bootstrap HOST:PORT or --broker embedded");
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn values_outside_their_bounds_are_refused_by_name() {
         type Case = (fn(&mut Settings), &'static str);
-        let cases: [Case; 9] = [
+        let cases: [Case; 10] = [
             (|s| s.state.shards = 0, "state.shards = 0"),
             (|s| s.state.history_hours = 4_000_000_000, "state.history_hours = 4000000000"),
             (|s| s.state.cache_mib = 99_999_999_999_999_999, "state.cache_mib"),
@@ -400,7 +400,8 @@ mod tests {
             (|s| s.ingest.archive_flush_mib = usize::MAX, "ingest.archive_flush_mib"),
             (|s| s.ingest.epoch_wait_ms = u64::MAX, "ingest.epoch_wait_ms"),
             (|s| s.kafka.partitions = i32::MAX, "kafka.partitions"),
-            (|s| s.server.flight_threads = 0, "server.flight_threads = 0 is outside 1..=256"),
+            (|s| s.server.flight_threads = 0, "server.flight_threads = 0 is outside 1..=64"),
+            (|s| s.server.flight_threads = 65, "server.flight_threads = 65 is outside 1..=64"),
         ];
         for (set, named) in cases {
             let mut settings = Settings::default();

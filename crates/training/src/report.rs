@@ -131,6 +131,25 @@ impl VerifyReport {
         self.mismatch == 0 && self.equal > 0
     }
 
+    /// Add what was found in another table of the same service.
+    pub fn absorb(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.equal += other.equal;
+        self.mismatch += other.mismatch;
+        self.not_verifiable += other.not_verifiable;
+        self.late = self.late.zip(other.late).map(|(known, more)| known + more);
+        for (reason, rows) in other.reasons {
+            *self.reasons.entry(reason).or_default() += rows;
+        }
+        for (feature, tally) in other.features {
+            let known = self.features.entry(feature).or_default();
+            known.equal += tally.equal;
+            known.mismatch += tally.mismatch;
+            known.late += tally.late;
+        }
+        self.mismatches.extend(other.mismatches);
+    }
+
     pub(crate) fn not_verifiable(&mut self, reason: Reason, rows: u64) {
         self.rows += rows;
         self.not_verifiable += rows;
@@ -215,5 +234,31 @@ impl fmt::Display for VerifyReport {
             writeln!(f, "  {feature}: {} of {} cells differ", tally.mismatch, tally.mismatch + tally.equal)?;
         }
         self.mismatches.iter().try_for_each(|mismatch| writeln!(f, "  {mismatch}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_of_two_tables_add_up() {
+        let one = |equal, mismatch, reason| VerifyReport {
+            rows: equal + mismatch + 1,
+            equal,
+            mismatch,
+            not_verifiable: 1,
+            late: Some(1),
+            reasons: BTreeMap::from([(reason, 1)]),
+            features: BTreeMap::from([("f".to_owned(), FeatureTally { equal, mismatch, late: 1 })]),
+            ..VerifyReport::default()
+        };
+        let mut all = one(5, 0, Reason::ArchiveBehind);
+        assert!(all.is_clean());
+        all.absorb(one(3, 2, Reason::ArchiveBehind));
+        assert_eq!((all.rows, all.equal, all.mismatch, all.not_verifiable), (12, 8, 2, 2));
+        assert_eq!((all.late, all.reasons[&Reason::ArchiveBehind]), (Some(2), 2));
+        assert_eq!(all.features["f"], FeatureTally { equal: 8, mismatch: 2, late: 2 });
+        assert!(!all.is_clean(), "a difference in any table is one");
     }
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
+use forebay_core::{ErrorKind, PortError};
 use forebay_engine::{Catalog, read_definitions};
 use forebay_kafka::{ClientSettings, ProducerSettings, Replayer, Topics};
 
@@ -220,12 +221,15 @@ fn play(
         speed,
         |_| {
             ensure!(!interrupted.load(Ordering::Relaxed), Interrupted);
-            ensure!(!app.status().failed, "ingest has stopped; the log above says why");
+            if app.status().failed {
+                return Err(PortError::new(ErrorKind::Unavailable, "ingest has stopped; the log above says why").into());
+            }
             Ok(pace.borrow_mut().may_send())
         },
         |event| {
             let partition = event.partition(partitions);
-            replayer.send(&event.source.topic, Some(partition), b"", &event.payload, Some(event.at_us))?;
+            // Dated by the broker, which would soon delete records of 2013.
+            replayer.send(&event.source.topic, Some(partition), b"", &event.payload, None)?;
             pace.borrow_mut().note(&event.source.name);
             watch.sent();
             Ok(())

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use forebay_core::ports::PointInTime;
 use forebay_core::source::SourceDef;
 use forebay_core::{ErrorKind, PortError, PortResult};
-use forebay_engine::{Change, DefinitionFile, ProbeEngine};
+use forebay_engine::{Catalog, Change, DefinitionFile, ProbeEngine};
 use forebay_infer::{REGISTER_WORKER_ACTION, Registration, UNREGISTER_WORKER_ACTION};
 use forebay_serve::AdminPort;
-use forebay_training::{ArchiveFlush, TrainingError, Verifier, VerifyOptions, VerifyReport};
+use forebay_training::{ArchiveFlush, Verifier, VerifyOptions, VerifyReport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -116,15 +116,7 @@ impl Admin {
     async fn verify(&self, body: VerifyBody) -> PortResult<Vec<u8>> {
         let catalog = self.0.catalog();
         let sources: BTreeMap<String, Arc<SourceDef>> = catalog.sources().clone();
-        let table = catalog
-            .deployments()
-            .values()
-            .filter_map(|def| {
-                let model = catalog.models().iter().find(|m| m.name == def.model)?;
-                let service = catalog.services().get(&model.service)?;
-                (model.service == body.service).then(|| prediction_table(def, false, service.spec()))
-            })
-            .next();
+        let tables = prediction_tables(&catalog, &body.service);
         let engine: Arc<dyn PointInTime> = Arc::new(ProbeEngine::new(catalog));
         let verifier = Verifier {
             reader: Arc::<forebay_serve::ServiceReader>::clone(&self.0.reader),
@@ -137,14 +129,10 @@ impl Admin {
         // The sampler draws from the archive: what was read is there after this.
         Flush(Arc::clone(&self.0)).flush().await?;
         let report = if body.predictions {
-            let table = table.ok_or_else(|| {
-                PortError::invalid(format!("no deployment scores with the features of service {}", body.service))
-            })?;
-            verifier.verify_predictions(&table, &body.service, body.sample, true).await
+            verify_tables(&verifier, &tables, &body).await?
         } else {
-            verifier.verify(&body.service, &VerifyOptions::sample(body.sample)).await
+            verifier.verify(&body.service, &VerifyOptions::sample(body.sample)).await.map_err(PortError::from)?
         };
-        let report = report.map_err(|error: TrainingError| PortError::from(error))?;
         let differences = report.mismatches.iter().map(ToString::to_string).collect();
         json_bytes(&VerifyAnswer { clean: report.is_clean(), differences, report })
     }
@@ -183,6 +171,36 @@ impl Admin {
         }
         Ok(Vec::new())
     }
+}
+
+/// Tables of what deployments published with the features of `service`, live and in the shadow.
+fn prediction_tables(catalog: &Catalog, service: &str) -> Vec<String> {
+    let mut tables = Vec::new();
+    for def in catalog.deployments().values() {
+        let of_service = catalog.models().iter().any(|m| m.name == def.model && m.service == service);
+        let Some(service) = catalog.services().get(service).filter(|_| of_service) else { continue };
+        let roles = [false, true].into_iter().filter(|shadow| def.routes.iter().any(|r| r.shadow == *shadow));
+        tables.extend(roles.map(|shadow| prediction_table(def, shadow, service.spec())));
+    }
+    tables
+}
+
+/// Verify predictions of all `tables`, drawn from each alike.
+async fn verify_tables(verifier: &Verifier, tables: &[String], body: &VerifyBody) -> PortResult<VerifyReport> {
+    let mut all: Option<VerifyReport> = None;
+    for (done, table) in tables.iter().enumerate() {
+        let drawn = all.as_ref().map_or(0, |report| usize::try_from(report.rows).unwrap_or(usize::MAX));
+        let share = body.sample.saturating_sub(drawn).div_ceil(tables.len() - done);
+        if done > 0 && share == 0 {
+            break;
+        }
+        let report = verifier.verify_predictions(table, &body.service, share, true).await.map_err(PortError::from)?;
+        match &mut all {
+            None => all = Some(report),
+            Some(all) => all.absorb(report),
+        }
+    }
+    all.ok_or_else(|| PortError::invalid(format!("no deployment scores with the features of service {}", body.service)))
 }
 
 fn parse<'a, T: Deserialize<'a>>(action: &str, body: &'a [u8]) -> PortResult<T> {
