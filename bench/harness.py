@@ -46,7 +46,7 @@ class Bench:
 
     def figure(self, system, name, value, unit):
         self.figures.append({"system": system, "name": name, "value": value, "unit": unit})
-        print(f"  {system:<22} {name:<44} {value:>14,.3f} {unit}", flush=True)
+        print(f"  {system:<22} {name:<50} {value:>14,.3f} {unit}", flush=True)
 
     def goal(self, name, goal, value, unit, met):
         self.goals.append({"name": name, "goal": goal, "value": value, "unit": unit, "met": bool(met)})

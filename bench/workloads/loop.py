@@ -1,8 +1,9 @@
 """The year of flights, replayed into Apache Kafka beforehand (4 partitions a topic) and then read at full speed: by Forebay's
 ingest with all five views, by the whole loop (features, model, predictions, archive, monitor), and by the floors: a thread that
 takes the records from the broker and drops them, and a thread that decodes them from memory. Interleaved, several rounds,
-medians. Then, on the server that has read everything: single-entity reads on a DoExchange stream, and the time from an event to
-an answer that shows it.
+medians. Then the time from an event to an answer that shows it: beside the year while that is replayed at full speed and read by
+a server with all five views, and on a server that has read everything and is idle otherwise; there single-entity reads on a
+DoExchange stream too.
 
 Broker, servers and clients share the machine's cores; nothing is pinned. The answers are checked: the counts that are served at
 the end are those of the files, or the run fails.
@@ -34,6 +35,21 @@ PREDICTIONS = "predictions_late_arrival"
 PARTITIONS = 4
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 DEADLINE_S = 600
+# The events that are looked for beside the year have a topic of their own: their event times, after the year, would make all
+# that follows them on a partition of the departures late. Their way through the server is that of all events.
+MARKERS = """CREATE SOURCE markers (
+    tailnum  VARCHAR NOT NULL,
+    dep_time TIMESTAMP NOT NULL,
+    WATERMARK FOR dep_time AS dep_time - INTERVAL '30' MINUTE
+) WITH (connector = 'kafka', topic = '{topic}', format = 'json');
+
+CREATE FEATURE VIEW marker_seen ENTITY aircraft AS
+SELECT tailnum, dep_time, count(*) OVER ever AS markers FROM markers
+WINDOW ever AS (PARTITION BY tailnum ORDER BY dep_time);
+
+CREATE FEATURE SERVICE freshness (tailnum VARCHAR) AS
+SELECT a.markers FROM request LEFT JOIN marker_seen AS a USING (tailnum);
+"""
 
 
 def run(bench):
@@ -45,7 +61,7 @@ def run(bench):
         expected = {source: events(source, until).num_rows for source in SOURCES}
         features = definitions(folder / "features", suffix, "0[123]_*.sql", suffix)
         topics = {source: f"{source}.{suffix}" for source in SOURCES}
-        fill(bench, features, until, sum(expected.values()))
+        fill_s = fill(bench, features, until, sum(expected.values()))
         measured = {}
         for number in range(rounds):
             # Another topic for the predictions of each round: no round reads those of another.
@@ -56,6 +72,8 @@ def run(bench):
             for name, step in steps[number % 4:] + steps[:number % 4]:
                 measured.setdefault(name, []).append(step())
         report(bench, measured, expected)
+        live = definitions(folder / "live", f"{suffix}.live", "0[123]_*.sql", suffix)
+        freshness_at_full_speed(bench, folder, live, until, f"markers.{suffix}", fill_s)
         serve(bench, folder, features, expected, until, topics)
 
 
@@ -105,12 +123,24 @@ def definitions(folder, topics, files, predictions):
     return folder
 
 
+def replay(bench, sql, until):
+    command = [bench.binary, "replay", FLIGHTS, "--sql", sql, "--bootstrap", bench.kafka, "--until", until, "--partitions",
+               str(PARTITIONS)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
 def fill(bench, sql, until, total):
-    """Put the events into their topics."""
+    """Put the events into their topics; the seconds that it took."""
     started = time.monotonic()
-    subprocess.run([bench.binary, "replay", FLIGHTS, "--sql", sql, "--bootstrap", bench.kafka, "--until", until, "--partitions",
-                    str(PARTITIONS)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    bench.figure("forebay replay", "events a second into Kafka", total / (time.monotonic() - started), "events/s")
+    ended(replay(bench, sql, until))
+    seconds = time.monotonic() - started
+    bench.figure("forebay replay", "events a second into Kafka", total / seconds, "events/s")
+    return seconds
+
+
+def ended(process):
+    if process.wait(timeout=DEADLINE_S) != 0:
+        sys.exit(f"{process.args} ended with {process.returncode}")
 
 
 def floor(bench, mode, topics):
@@ -155,6 +185,10 @@ class Server:
             return json.loads(b"".join(part.body.to_pybytes() for part in parts))
         except flight.FlightUnavailableError:
             return None
+
+    def has_read(self, expected):
+        sources = self.status()["sources"]
+        return all(sources.get(name, {"rows": 0})["rows"] >= count for name, count in expected.items())
 
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -222,13 +256,9 @@ def serve(bench, folder, sql, expected, until, topics):
     at = pc.max(newest["dep_time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())).as_py()
     columns = ["origin", "dest", "carrier", "tailnum", "distance", "dep_delay"]
     lines = "\n".join(json.dumps(row) for row in newest.select(columns).to_pylist())
-    def all_read(server):
-        sources = server.status()["sources"]
-        return all(sources.get(name, {"rows": 0})["rows"] >= count for name, count in expected.items())
-
     with Server(bench, folder) as server:
         server.apply(sql)
-        wait(lambda: all_read(server), "everything to be read")
+        wait(lambda: server.has_read(expected), "everything to be read")
         done = subprocess.run([bench.examples / "exchange_latency", server.address, "delay_features", str(at), str(seconds)],
                               input=lines, check=True, capture_output=True, text=True)
         read = json.loads(done.stdout)
@@ -237,11 +267,36 @@ def serve(bench, folder, sql, expected, until, topics):
         bench.figure("forebay DoExchange", "reads a second, one client", read["reads"] / seconds, "reads/s")
         bench.goal("single-entity DoExchange read, p50", 200, read["p50_us"], "us", read["p50_us"] <= 200)
         for rate in (100, 1_000):
-            done = subprocess.run([bench.examples / "event_to_read", bench.kafka, topics["departures"], server.address,
-                                   "delay_features", str(rate), str(seconds)], check=True, capture_output=True, text=True)
-            seen = json.loads(done.stdout)
-            for share in ("p50", "p99"):
-                bench.figure("forebay freshness", f"event to answer at {rate} events/s, {share}", seen[f"{share}_ms"], "ms")
+            seen = event_to_answer(bench, server, topics["departures"], "delay_features", rate, seconds)
+            report_freshness(bench, f"idle otherwise, {rate:,}/s", seen)
+
+
+def freshness_at_full_speed(bench, folder, sql, until, topic, fill_s):
+    """While a replay runs that would take `fill_s` with the machine to itself; one second passes before the first event that
+    counts. Without figures where the replay is too short for that."""
+    rate, seconds = 1_000, max(1.0, fill_s - 1.0)
+    (sql / "05_markers.sql").write_text(MARKERS.format(topic=topic))
+    with Server(bench, folder) as server:
+        server.apply(sql)
+        beside = replay(bench, sql, until)
+        seen = event_to_answer(bench, server, topic, "freshness", rate, seconds)
+        over = beside.poll() is not None
+        ended(beside)
+    if over:
+        print("  no figure of freshness at full speed: the replay was over before the last of the events looked for", flush=True)
+    else:
+        report_freshness(bench, f"year at full speed, {rate:,}/s", seen)
+
+
+def event_to_answer(bench, server, topic, service, rate, seconds):
+    command = [bench.examples / "event_to_read", bench.kafka, topic, server.address, service, str(rate), str(seconds)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def report_freshness(bench, where, seen):
+    for share in ("p50", "p99"):
+        bench.figure("forebay freshness", f"event to answer, {where}, {share}", seen[f"{share}_ms"], "ms")
 
 
 def free_port():

@@ -24,6 +24,7 @@ DEFINITIONS = ROOT / "sql" / "flights"
 DEADLINE_S = 120
 
 sys.path.insert(0, str(ROOT / "tests" / "oracle"))
+sys.path.insert(0, str(ROOT / "scripts" / "train"))
 
 from client import Client  # noqa: E402
 

@@ -1,17 +1,24 @@
 """Kill -9 at random moments loses nothing and doubles nothing.
 
 A real server on Apache Kafka is killed again and again while events come in, some kills while it starts and recovers, and is
-started on the same directory each time. Afterwards its state, its Delta tables and its predictions are compared with those of
-a server that read the same topics undisturbed: equal reads of every key at many instants, equal rows of every table, no row
-twice, the same predictions, each of them verified against the offsets that it says it had applied.
+started on the same directory each time. Among the events are records that no source takes: they have to be in the dead-letter
+table. Afterwards the server's state, its Delta tables and its predictions are compared with those of a server that read the
+same topics undisturbed: equal reads of every key at many instants, equal rows of every table, no row twice, the same dead
+letters, the same predictions.
+
+One thing may differ legitimately between two runs: topics are read side by side, so a departure may be scored before or after
+an event of another topic was applied, and then its features differ, and with them margin and score. Each run is held to itself
+there: the features are those of the offsets that the record says it had applied (`forebay verify`), margin and score are the
+model's for these features, to the bit.
 
 FOREBAY_CRASH_KILLS says how many kills (50), FOREBAY_CRASH_SEED which ones (`scripts/crash N`).
 """
 
+import concurrent.futures
+import datetime
 import json
 import os
 import random
-import subprocess
 import time
 import uuid
 
@@ -19,22 +26,45 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import raw_features
-from conftest import FLIGHTS, binary, copy_definitions, wait_for
+from conftest import FLIGHTS, copy_definitions, run_binary, wait_for
+from model import assert_outputs
 from tables import TIME_COLUMNS, assert_equal, delta, delta_rows, event_counts
-from topics import records
+from topics import placed_records, produce, records
 
-SINCE, UNTIL = "2013-01-01", "2013-01-13"
-PREDICTIONS = "predictions_late_arrival"
+SINCE, DAYS = "2013-01-01", 12
+PREDICTIONS, DEAD_LETTERS = "predictions_late_arrival", "dead_letters"
+# As many as a server gives the topics that it makes.
+PARTITIONS = 4
 KILLS = int(os.environ.get("FOREBAY_CRASH_KILLS", "50"))
 SEED = int(os.environ.get("FOREBAY_CRASH_SEED") or random.SystemRandom().randrange(2**32))
-# About what one kill takes, start and recovery included: the replay lasts as long as the kills do.
-SECONDS_A_KILL = 1.8
+# Kills that have to fall while events are still sent, and how much longer than the kills the sending is planned to last.
+IN_FLIGHT_SHARE, MARGIN = 0.8, 1.15
 ENVIRONMENT = {
     "FOREBAY_STATE_HISTORY_HOURS": "100000",
     # Small steps, so that kills fall between epochs, commits and appends.
     "FOREBAY_INGEST_ARCHIVE_FLUSH_MS": "200",
     "FOREBAY_INGEST_EPOCH_MAX_ROWS": "256",
 }
+# Columns of a prediction that may differ between two runs, and why.
+OF_ITS_RUN = {
+    "features", "applied", "margin", "score",  # what was applied when it was scored: see above
+    "_topic", "_partition", "_offset", "_kafka_time",  # each run publishes to a topic of its own, at its own time
+    "_ingest_time",  # the moment of the append
+}
+GOOD = {
+    "departures": {"flight_id": "f", "carrier": "ZZ", "origin": "BAD", "dest": "BOS", "dep_time": "2013-01-05T12:00:00Z",
+                   "dep_delay": 1.0},
+    "arrivals": {"flight_id": "f", "carrier": "ZZ", "origin": "BAD", "dest": "BOS", "arr_time": "2013-01-05T12:00:00Z",
+                 "arr_delay": 1.0},
+    "weather": {"origin": "BAD", "observed_at": "2013-01-05T12:00:00Z", "temp": 1.0},
+}
+
+
+def day(number):
+    return str(datetime.date.fromisoformat(SINCE) + datetime.timedelta(days=number))
+
+
+UNTIL = day(DAYS)
 
 
 def definitions(folder, topics, predictions):
@@ -43,30 +73,97 @@ def definitions(folder, topics, predictions):
     return folder
 
 
-def start_replay(sql, kafka):
-    days = int(UNTIL[-2:]) - int(SINCE[-2:])
-    speed = days * 86_400 / (KILLS * SECONDS_A_KILL)
-    return subprocess.Popen([binary(), "replay", FLIGHTS, "--sql", sql, "--bootstrap", kafka, "--from", SINCE,
-                             "--until", UNTIL, "--shuffle-within", "20m", "--seed", str(SEED % 1000), "--speed",
-                             str(speed)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+class Kills:
+    """The kills, which go on for about as long as events are sent."""
+
+    def __init__(self, server):
+        self.server = server
+        self.left, self.early, self.in_flight = KILLS, 0, 0
+        # About what one takes, start and recovery included; measured from the first one on.
+        self.seconds_each = 1.8
+
+    def run(self, rng, sending):
+        """Again and again: start, wait for a random moment of its life, kill."""
+        start_s, began = 1.0, time.monotonic()
+        for number in range(KILLS):
+            started = time.monotonic()
+            self.server.start(ready=False)
+            if number > 0 and rng.random() < 0.3:
+                self.early += 1
+                time.sleep(rng.uniform(0.02, start_s))
+            else:
+                self.server.wait_ready()
+                start_s = time.monotonic() - started
+                time.sleep(rng.uniform(0.05, 1.0))
+            self.server.check_alive()
+            self.in_flight += not sending.done()
+            self.server.kill()
+            self.left -= 1
+            self.seconds_each = (time.monotonic() - began) / (number + 1)
 
 
-def kill_again_and_again(server, rng):
-    """KILLS times: start, wait for a random moment of its life, kill. How many fell into the start."""
-    early, start_s = 0, 1.0
-    for number in range(KILLS):
-        started = time.monotonic()
-        server.start(ready=False)
-        if number > 0 and rng.random() < 0.3:
-            early += 1
-            time.sleep(rng.uniform(0.02, start_s))
-        else:
-            server.wait_ready()
-            start_s = time.monotonic() - started
-            time.sleep(rng.uniform(0.05, 1.0))
-        server.check_alive()
-        server.kill()
-    return early
+def send_events(sql, kafka, kills):
+    """All events, day by day: each day takes its share of the time that the kills still to come will take, however fast or
+    slow this machine is today. What is left after the last kill goes out at once."""
+    for number in range(DAYS):
+        seconds = kills.left * kills.seconds_each * MARGIN / (DAYS - number)
+        speed = 86_400 / seconds if kills.left > 0 else "max"
+        run_binary("replay", FLIGHTS, "--sql", sql, "--bootstrap", kafka, "--from", day(number), "--until", day(number + 1),
+                   "--shuffle-within", "20m", "--seed", SEED % 1000, "--speed", speed, timeout=seconds + 300)
+
+
+def bad_record(rng, number):
+    """Source, reason and bytes of a record that its source does not take; no two are equal."""
+    source = rng.choice(sorted(GOOD))
+    event = {"number": number, **GOOD[source]}
+    whole = json.dumps(event).encode()
+    reason, value = rng.choice([
+        ("not_json", whole[:-1]),
+        ("not_json", whole.replace(b"BAD", b"\xff\xfe")),
+        ("missing_column", json.dumps({k: v for k, v in event.items() if k != "origin"}).encode()),
+        ("missing_column", json.dumps({**event, TIME_COLUMNS[source]: None}).encode()),
+        ("wrong_type", whole.replace(b"1.0", b'"late"')),
+        ("wrong_type", json.dumps({**event, TIME_COLUMNS[source]: "yesterday"}).encode()),
+    ])
+    return source, reason, value
+
+
+def send_bad_records(kafka, suffix, sending):
+    """Bad records between the good ones for as long as those are sent: {(source, bytes): reason}."""
+    rng, sent = random.Random(SEED + 1), {}
+    while not sending.done():
+        source, reason, value = bad_record(rng, len(sent))
+        sent[source, value] = reason
+        produce(kafka, f"{source}.{suffix}", value, partition=rng.randrange(PARTITIONS))
+        concurrent.futures.wait([sending], timeout=rng.uniform(0.1, 0.6))
+    return sent
+
+
+def kill_while_events_come_in(server, kafka, sql, suffix, rng):
+    """The kills and the bad records that were sent beside them."""
+    kills = Kills(server)
+    # The first start makes the topics, which have to be there before the first bad record.
+    server.start().kill()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        sending = pool.submit(send_events, sql, kafka, kills)
+        bad = pool.submit(send_bad_records, kafka, suffix, sending)
+        try:
+            kills.run(rng, sending)
+        finally:
+            kills.left = 0
+        sending.result()
+        return kills, bad.result()
+
+
+def dead_letters_due(kafka, suffix, bad):
+    """Where each bad record stands in its topic: {(source, partition, offset): (reason, bytes)}."""
+    due = {}
+    for source in GOOD:
+        for partition, offset, value in placed_records(kafka, f"{source}.{suffix}"):
+            if (source, value) in bad:
+                due[source, partition, offset] = (bad[source, value], value)
+    assert {(source, value) for (source, _, _), (_, value) in due.items()} == set(bad), "every bad record is in its topic"
+    return due
 
 
 def wait_complete(server, expected):
@@ -84,27 +181,31 @@ def wait_complete(server, expected):
         return f"{expected} rows to be archived; there are {archived}; log: {server.log.name}"
 
     wait_for(done, how_far, deadline_s=300, every_s=0.5)
-    return server
 
 
-def by_place(table):
-    """A table in the order of the log, without what names the moment of the append."""
-    dropped = [name for name in ("_ingest_time", "_kafka_time") if name in table.column_names]
-    return table.drop_columns(dropped).sort_by([("_partition", "ascending"), ("_offset", "ascending")])
-
-
-def assert_no_row_twice(table):
-    places = table.select(["_partition", "_offset"]).group_by(["_partition", "_offset"]).aggregate([([], "count_all")])
-    doubled = places.filter(pc.greater(places["count_all"], 1))
-    assert doubled.num_rows == 0, f"{doubled.num_rows} rows twice: {doubled.slice(0, 10).to_pylist()}"
+def in_order(table, by):
+    """A table in the order of its columns `by`, in which no two rows are equal."""
+    again = table.group_by(by).aggregate([([], "count_all")]).filter(pc.field("count_all") > 1)
+    assert again.num_rows == 0, f"{again.num_rows} rows more than once: {again.slice(0, 10).to_pylist()}"
+    return table.sort_by([(name, "ascending") for name in by])
 
 
 def assert_same_archive(disturbed, undisturbed, expected):
-    for name in TIME_COLUMNS:
-        left, right = delta(disturbed.data_dir, name), delta(undisturbed.data_dir, name)
-        assert_no_row_twice(left)
+    """Equal rows in the tables of the sources and of the dead letters, but for the moment of the append."""
+    for name in [*TIME_COLUMNS, DEAD_LETTERS]:
+        left, right = (in_order(delta(server.data_dir, name).drop_columns(["_ingest_time"]), ["_topic", "_partition", "_offset"])
+                       for server in (disturbed, undisturbed))
         assert left.num_rows == expected[name], f"{name}: {left.num_rows} rows of {expected[name]}"
-        assert_equal(by_place(left), by_place(right))
+        assert left.column_names == right.column_names
+        assert_equal(left, right)
+
+
+def assert_dead_letters(server, suffix, due):
+    """Each bad record once, at its place, with its reason and its bytes, and nothing else."""
+    letters = delta(server.data_dir, DEAD_LETTERS).to_pylist()
+    found = {(row["source"], row["_partition"], row["_offset"]): (row["reason"], row["payload"]) for row in letters}
+    assert len(letters) == len(found) and found == due
+    assert all(row["_topic"] == f"{row['source']}.{suffix}" for row in letters)
 
 
 def assert_same_reads(disturbed, undisturbed, rng):
@@ -119,50 +220,61 @@ def assert_same_reads(disturbed, undisturbed, rng):
     return left.num_rows
 
 
-def assert_predictions(disturbed, undisturbed, topic, kafka, expected):
-    """The archive has each prediction once, the same ones as without kills, and the topic has no others."""
-    ids = delta(disturbed.data_dir, PREDICTIONS, ["prediction_id"])["prediction_id"].to_pylist()
-    assert len(ids) == len(set(ids)) == expected, f"{len(ids)} predictions, {len(set(ids))} different, of {expected}"
-    undisturbed_ids = delta(undisturbed.data_dir, PREDICTIONS, ["prediction_id"])["prediction_id"].to_pylist()
-    assert set(ids) == set(undisturbed_ids)
-    published = records(kafka, topic)
+def assert_same_predictions(disturbed, undisturbed, expected):
+    """The archive has each prediction once, and by its id it is the one that was made without kills; of both runs, margin and
+    score are the model's and the features are those of the offsets."""
+    tables = []
+    for server in (disturbed, undisturbed):
+        table = in_order(delta(server.data_dir, PREDICTIONS), ["prediction_id"])
+        assert table.num_rows == expected, f"{table.num_rows} predictions of {expected}"
+        assert_outputs(table)
+        answer = server.client.action("verify", {"service": "delay_features", "sample": 100_000, "predictions": True})
+        assert answer["clean"] and answer["report"]["equal"] == expected, (answer["report"], answer["differences"])
+        tables.append(table.drop_columns(sorted(OF_ITS_RUN)).flatten())
+    left, right = tables
+    assert left.column_names == right.column_names
+    assert_equal(left, right)
+
+
+def assert_published(server, topic, kafka):
+    """The topic has the predictions of the archive and no others, each with one value, however often it went out."""
     values = {}
+    published = records(kafka, topic)
     for value in published:
         prediction = json.loads(value)["prediction_id"]
         assert values.setdefault(prediction, value) == value, f"prediction {prediction} went out with two values"
-    assert set(values) == set(ids)
+    names = ["prediction_id", "model_version", "role", "source_offset", "flight_id", "margin", "score", "features", "applied"]
+    archived = {row["prediction_id"]: row for row in delta(server.data_dir, PREDICTIONS, names).to_pylist()}
+    assert set(values) == set(archived)
+    for prediction, value in values.items():
+        read = json.loads(value)
+        assert {name: read[name] for name in names} == archived[prediction]
     return len(published) - len(values)
-
-
-def assert_verified(server, expected):
-    answer = server.client.action("verify", {"service": "delay_features", "sample": 100_000, "predictions": True})
-    report = answer["report"]
-    assert answer["clean"] and report["equal"] == expected, (report, answer["differences"])
 
 
 def test_kills_lose_nothing_and_double_nothing(servers, kafka, tmp_path):
     print(f"\n{KILLS} kills, FOREBAY_CRASH_SEED={SEED}")
     rng = random.Random(SEED)
     suffix = uuid.uuid4().hex[:8]
-    expected = event_counts(SINCE, UNTIL)
-    expected[PREDICTIONS] = expected["departures"]
     sql = definitions(tmp_path / "disturbed", suffix, f"{suffix}.disturbed")
     disturbed = servers(kafka, sql, env=ENVIRONMENT)
-    replay = start_replay(sql, kafka)
-    early = kill_again_and_again(disturbed, rng)
-    _, replay_said = replay.communicate(timeout=600)
-    assert replay.returncode == 0, replay_said
+    kills, bad = kill_while_events_come_in(disturbed, kafka, sql, suffix, rng)
+    assert kills.in_flight >= KILLS * IN_FLIGHT_SHARE, f"events were still sent at {kills.in_flight} of {KILLS} kills only"
+    due = dead_letters_due(kafka, suffix, bad)
+    expected = {**event_counts(SINCE, UNTIL), DEAD_LETTERS: len(due)}
+    expected[PREDICTIONS] = expected["departures"]
     wait_complete(disturbed, expected)
     undisturbed = servers(kafka, definitions(tmp_path / "undisturbed", suffix, f"{suffix}.undisturbed"), env=ENVIRONMENT)
     wait_complete(undisturbed, expected)
 
     assert_same_archive(disturbed, undisturbed, expected)
+    assert_dead_letters(disturbed, suffix, due)
     reads = assert_same_reads(disturbed, undisturbed, rng)
-    repeats = assert_predictions(disturbed, undisturbed, f"predictions.late_arrival.{suffix}.disturbed", kafka,
-                                 expected[PREDICTIONS])
-    assert_verified(disturbed, expected[PREDICTIONS])
+    assert_same_predictions(disturbed, undisturbed, expected[PREDICTIONS])
+    repeats = assert_published(disturbed, f"predictions.late_arrival.{suffix}.disturbed", kafka)
     for server in (disturbed, undisturbed):
         (monitor,) = server.client.status()["monitors"]
         assert monitor["input"]["accepted"] == expected[PREDICTIONS], monitor["input"]
-    print(f"{KILLS} kills ({early} while starting): {sum(expected.values())} rows and predictions, lost 0, doubled 0; "
-          f"{reads} reads equal; {repeats} predictions were published again and dropped")
+    print(f"{KILLS} kills ({kills.early} while starting, {kills.in_flight} while events were sent): {sum(expected.values())} "
+          f"rows, {len(due)} of them dead letters, lost 0, doubled 0; {reads} reads equal; {repeats} predictions were published "
+          f"again and dropped")

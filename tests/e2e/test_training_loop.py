@@ -2,7 +2,7 @@
 
 Four months of flights are scored as they leave, by the model that was trained on the first three. The monitor's figures for
 the weeks after them (AUC, printed; log-loss, precision, recall, coverage) are recomputed here from the archived predictions and
-the arrivals; the margins of 10,000 predictions are those of XGBoost itself, to the bit; and their features are those that
+the arrivals; margins and scores of 10,000 predictions are those of XGBoost itself, to the bit; and their features are those that
 Forebay recomputes point in time from the archive. Then a second model is trained from a training set over the archive, put in
 shadow, and scores the next day.
 """
@@ -18,19 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-import xgboost as xgb
 
 from conftest import FLIGHTS, ROOT, copy_definitions, wait_for
+from model import MODEL, assert_outputs
 from tables import delta, delta_rows, event_counts, instant
 
 TRAINED_UNTIL, UNTIL, NEXT_DAY = "2013-04-01", "2013-05-01", "2013-05-02"
 PREDICTIONS = "predictions_late_arrival"
-MODEL = ROOT / "models" / "late_arrival" / "1"
 LATE_AFTER_MINUTES = 15
 # Event seconds in a second: the pace of the demo.
 SPEED = 175_200
-
-sys.path.insert(0, str(ROOT / "scripts" / "train"))
 
 
 def replay(forebay, kafka, sql, since, until):
@@ -117,20 +114,8 @@ def test_the_model_is_as_good_in_service_as_in_training(scored, predictions):
     assert served > 0.8
 
 
-def test_margins_are_those_of_xgboost_to_the_bit(predictions):
-    from version_dir import encode, feature_types
-
-    manifest = tomllib.loads((MODEL / "manifest.toml").read_text())
-    features = [{"missing": "nan", "categories": [], **f} for f in manifest["features"]]
-    sample = predictions.slice(predictions.num_rows - 10_000).combine_chunks()
-    served = pa.Table.from_struct_array(sample["features"].chunk(0))
-    booster = xgb.Booster(model_file=MODEL / "model.json")
-    matrix = xgb.DMatrix(encode(served, features), missing=np.nan, feature_names=booster.feature_names,
-                         feature_types=feature_types(features), nthread=1)
-    margins = booster.predict(matrix, output_margin=True).astype(np.float32)
-    archived = sample["margin"].to_numpy()
-    assert np.array_equal(archived.astype(np.float32).astype(np.float64), archived), "margins are f32"
-    assert np.array_equal(margins.view(np.uint32), archived.astype(np.float32).view(np.uint32))
+def test_outputs_are_those_of_xgboost_to_the_bit(predictions):
+    assert_outputs(predictions.slice(predictions.num_rows - 10_000))
 
 
 def test_ten_thousand_scored_departures_verify(scored, forebay):

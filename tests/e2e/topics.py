@@ -21,7 +21,13 @@ def produce(bootstrap, topic, value, partition=None, flags=()):
     kcat(bootstrap, "-P", "-t", topic, *where, "-D", "\x1e", *flags, data=data)
 
 
+def placed_records(bootstrap, topic):
+    """All records of a topic as (partition, offset, value); values are bytes without a line break."""
+    text = kcat(bootstrap, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%p %o %s\n", timeout=300)
+    parts = (line.split(b" ", 2) for line in text.split(b"\n") if line)
+    return [(int(partition), int(offset), value) for partition, offset, value in parts]
+
+
 def records(bootstrap, topic):
     """All values of a topic, as bytes, partition by partition."""
-    text = kcat(bootstrap, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%p %o %s\n", timeout=300)
-    return [line.split(b" ", 2)[2] for line in text.splitlines()]
+    return [value for _, _, value in placed_records(bootstrap, topic)]

@@ -123,16 +123,16 @@ metric_table! {
     Counter InvariantViolations invariant_violations "forebay_invariant_violations_total" ["id"] NONE "broken invariants; any is a defect";
 
     // ingest
-    Counter IngestRecords ingest_records "forebay_ingest_records_total" ["source", "result"] NONE "records read; result: ok, dead_letter, late";
-    Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "records between the read position and the end of the partition";
+    Counter IngestRecords ingest_records "forebay_ingest_records_total" ["source", "result"] NONE "records read; result: ok, dead_letter";
+    Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "records between the read position and the end of the log; partition: all";
     Gauge Watermark watermark "forebay_watermark_timestamp_seconds" ["source"] NONE "smallest watermark over the partitions of the source";
-    Counter LateRecords late_records "forebay_late_records_total" ["view", "fate"] NONE "records behind the watermark; fate: folded, dropped";
+    Counter LateRecords late_records "forebay_late_records_total" ["view", "fate"] NONE "records that came too late for the state of some view; view: any; fate: dropped";
     Counter DeadLetters dead_letters "forebay_dead_letter_records_total" ["source", "reason"] NONE "records that did not become rows";
 
     // features
-    Gauge OnlineKeys online_keys "forebay_online_keys" ["view"] NONE "keys with state";
-    Gauge HotTableBytes hot_table_bytes "forebay_hot_table_bytes" [] NONE "bytes of the in-memory table";
-    Counter HotTableReads hot_table_reads "forebay_hot_table_reads_total" ["view", "result"] NONE "reads; result: hit, recompute, miss";
+    Gauge OnlineKeys online_keys "forebay_online_keys" ["view"] NONE "keys in memory; view: all";
+    Gauge HotTableBytes hot_table_bytes "forebay_hot_table_bytes" [] NONE "bytes of the in-memory table, at most";
+    Counter HotTableReads hot_table_reads "forebay_hot_table_reads_total" ["view", "result"] NONE "reads; view: all; result: hit (finished row copied), recompute (from tiles), miss (key loaded from disk, for a write too)";
 
     // serving
     Counter ServingRequests serving_requests "forebay_serving_requests_total" ["method", "service", "code"] NONE "requests answered; code: ok or an error kind";
@@ -147,21 +147,21 @@ metric_table! {
     Histogram InferenceBatchRows inference_batch_rows "forebay_inference_batch_rows" ["model"] ROWS "rows of one scored batch";
     Histogram InferenceQueueDuration inference_queue_duration "forebay_inference_queue_duration_seconds" [] LATENCY_SECONDS "time a batch waited for its worker";
     Histogram InferenceComputeDuration inference_compute_duration "forebay_inference_compute_duration_seconds" ["model", "device"] LATENCY_SECONDS "time to score one batch";
-    Counter Predictions predictions "forebay_predictions_total" ["model", "version", "route", "result"] NONE "predictions made; route: live or shadow";
+    Counter Predictions predictions "forebay_predictions_total" ["model", "version", "route", "result"] NONE "predictions; model, version, route: all; result: ok (acknowledged by the broker), error (event not scored)";
     Gauge WorkerUp worker_up "forebay_worker_up" ["worker"] NONE "1 while the worker answers";
     Gauge WorkerQueueRows worker_queue_rows "forebay_worker_queue_rows" ["worker"] NONE "rows waiting on the worker";
-    Gauge ModelReady model_ready "forebay_model_ready" ["model", "version", "device"] NONE "1 once the golden vectors were reproduced";
+    Gauge ModelReady model_ready "forebay_model_ready" ["model", "version", "device"] NONE "1 once the golden rows were reproduced";
     Gauge OutboxPending outbox_pending "forebay_outbox_pending_records" [] NONE "records that wait to be published";
 
     // monitor
-    Gauge MonitorDriftScore monitor_drift_score "forebay_monitor_drift_score" ["model", "version", "feature", "method", "reference"] NONE "distance from the reference in the last closed window";
-    Gauge MonitorDriftThreshold monitor_drift_threshold "forebay_monitor_drift_threshold" ["model", "version", "feature", "method", "reference"] NONE "score above which the feature has drifted";
-    Gauge MonitorAlarm monitor_alarm "forebay_monitor_alarm" ["model", "version", "monitor", "kind", "feature"] NONE "1 while the alarm is raised";
+    Gauge MonitorDriftScore monitor_drift_score "forebay_monitor_drift_score" ["model", "version", "feature", "method", "reference"] NONE "distance from the reference in the last closed window; method: psi, ks, js";
+    Gauge MonitorDriftThreshold monitor_drift_threshold "forebay_monitor_drift_threshold" ["model", "version", "feature", "method", "reference"] NONE "score above which the feature has drifted; method: psi";
+    Gauge MonitorAlarm monitor_alarm "forebay_monitor_alarm" ["model", "version", "monitor", "kind", "feature"] NONE "1 while the alarm is raised; kind: drift";
     Gauge MonitorDriftedFeatures monitor_drifted_features "forebay_monitor_drifted_features_ratio" ["model", "version", "monitor"] NONE "share of features that drifted in the last closed window";
     Gauge MonitorWindowRows monitor_window_rows "forebay_monitor_window_rows" ["model", "version", "monitor"] NONE "predictions in the last closed window";
-    Gauge MonitorQuality monitor_quality "forebay_monitor_quality" ["model", "version", "metric", "estimator"] NONE "quality in the last closed window; estimator: realized, cbpe";
+    Gauge MonitorQuality monitor_quality "forebay_monitor_quality" ["model", "version", "metric", "estimator"] NONE "quality in the last closed window; estimator: realized";
     Gauge MonitorLabelCoverage monitor_label_coverage "forebay_monitor_label_coverage_ratio" ["model", "version", "monitor"] NONE "share of predictions with a label in the last closed window";
-    Gauge MonitorLabelMaturity monitor_label_maturity "forebay_monitor_label_maturity_ratio" ["model", "version", "monitor"] NONE "share of the last closed window old enough for its labels";
+    Gauge MonitorLabelMaturity monitor_label_maturity "forebay_monitor_label_maturity_ratio" ["model", "version", "monitor"] NONE "share of predictions in the last closed window that have a label or wait for none any more";
     Gauge MonitorEvaluation monitor_evaluation "forebay_monitor_evaluation_timestamp_seconds" ["monitor"] NONE "end of the last window evaluated, in event time";
 }
 

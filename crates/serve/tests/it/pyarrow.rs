@@ -1,11 +1,33 @@
-//! The server as `pyarrow.flight` sees it (`tests/python/read_features.py`), a client that nobody here wrote. Skipped,
-//! loudly, where no Python has it; `FOREBAY_PYTHON` names the interpreter.
+//! The server as `pyarrow.flight` sees it (`tests/python/read_features.py`), a client that nobody here wrote.
+//! `FOREBAY_PYTHON` names the interpreter (`scripts/test` sets it); one without it skips the test, loudly, and fails it
+//! under CI.
 
+use std::io::Write;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::world::{NOON, World};
+
+/// The interpreter; None, said aloud, where it has no `pyarrow.flight`.
+fn python() -> Option<String> {
+    let python = std::env::var("FOREBAY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let usable = Command::new(&python).args(["-c", "import pyarrow.flight"]).output();
+    if usable.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "CI must test with pyarrow.flight, which {python} lacks: run with FOREBAY_PYTHON=\"$(scripts/python)\""
+    );
+    // Past the test runner's capture, so that it is seen.
+    writeln!(
+        std::io::stderr(),
+        "skipped: pyarrow: {python} has no pyarrow.flight (FOREBAY_PYTHON=\"$(scripts/python)\")"
+    )
+    .expect("stderr");
+    None
+}
 
 fn script(python: &str, address: &str) -> Value {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/read_features.py");
@@ -16,12 +38,7 @@ fn script(python: &str, address: &str) -> Value {
 
 #[tokio::test]
 async fn pyarrow_reads_pushes_and_asks() {
-    let python = std::env::var("FOREBAY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let usable = Command::new(&python).args(["-c", "import pyarrow.flight"]).output();
-    if !usable.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: {python} has no pyarrow.flight; set FOREBAY_PYTHON to one that has");
-        return;
-    }
+    let Some(python) = python() else { return };
     let world = World::start();
     let address = world.server.local_addr().to_string();
     let found = tokio::task::spawn_blocking(move || script(&python, &address)).await.expect("no panic");
