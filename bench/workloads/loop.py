@@ -285,7 +285,7 @@ def freshness_at_full_speed(bench, folder, sql, until, topic, fill_s):
     if over:
         print("  no figure of freshness at full speed: the replay was over before the last of the events looked for", flush=True)
     else:
-        report_freshness(bench, f"year at full speed, {rate:,}/s", seen)
+        report_freshness(bench, f"replay at full speed, {rate:,}/s", seen)
 
 
 def event_to_answer(bench, server, topic, service, rate, seconds):

@@ -3,6 +3,7 @@
 //! Small batches are scored where they are; large ones go to tokio's blocking threads when there is a runtime, so that a
 //! server's async threads are never held for long.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Instant;
@@ -75,7 +76,11 @@ impl Scorer for LocalScorer {
             Ok(runtime) if walks > INLINE_MAX_WALKS => runtime
                 .spawn_blocking(move || loaded.score(&features, threads))
                 .await
-                .unwrap_or_else(|_| Err(InferError::worker(ErrorKind::Internal, "scoring was cut off")))?,
+                .unwrap_or_else(|error| match error.try_into_panic() {
+                    // Whoever asked contains it, as if it had been met here.
+                    Ok(panic) => resume_unwind(panic),
+                    Err(_) => Err(InferError::worker(ErrorKind::Unavailable, "scoring was cut off")),
+                })?,
             _ => loaded.score(&features, threads)?,
         };
         self.recorder.scored(model, rows, start.elapsed());

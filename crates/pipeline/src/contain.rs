@@ -10,7 +10,7 @@ use forebay_core::{ErrorKind, PortError};
 ///
 /// # Errors
 /// Those of `call`, and its panic.
-pub(crate) fn contain<T, E: From<PortError>>(what: &str, call: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+pub fn contain<T, E: From<PortError>>(what: &str, call: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
         let words = format!("{what} panicked, which is a defect of Forebay: please report it with the log");
         tracing::error!("{words}");

@@ -27,6 +27,7 @@ pub mod status;
 pub mod step;
 pub mod watermark;
 
+pub use contain::contain;
 pub use deployment::Deployment;
 pub use error::PipelineError;
 pub use pipeline::{BatchObserver, Pipeline, PipelineParts, PipelineSettings};

@@ -8,7 +8,7 @@
 //! [`OUTBOX_MAX_RECORDS`] however often a run ends, and one entity's predictions stay in order. A stop leaves what cannot
 //! be scored or sent now in the store, for the next start.
 //!
-//! A row is given up only where the row itself is at fault. Everything else, be it a model that does not answer or one
+//! A row is given up only where the row itself is at fault, or a defect of ours that panics on it. Everything else, be it a model that does not answer or one
 //! that is deployed wrongly, is tried until it passes, and ingest waits: a prediction is not lost to a configuration.
 
 use std::collections::BTreeMap;

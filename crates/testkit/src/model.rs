@@ -18,6 +18,8 @@ pub struct FakeScorer {
     fate: Arc<Fate>,
     /// First feature of the rows that it refuses.
     refuses: Option<f64>,
+    /// Whether it panics on them.
+    panics: bool,
     /// Version that is not there.
     lacks: Option<u32>,
 }
@@ -26,7 +28,13 @@ impl FakeScorer {
     /// A model under `fate`.
     #[must_use]
     pub fn new(fate: &Arc<Fate>, refuses: Option<f64>) -> Self {
-        Self { fate: Arc::clone(fate), refuses, lacks: None }
+        Self { fate: Arc::clone(fate), refuses, panics: false, lacks: None }
+    }
+
+    /// The same, which panics where it would refuse, if `panics`.
+    #[must_use]
+    pub fn panicking(self, panics: bool) -> Self {
+        Self { panics, ..self }
     }
 
     /// The same without version `version`.
@@ -51,6 +59,7 @@ impl Scorer for FakeScorer {
                 }
                 let first = values.first().copied().unwrap_or(0.0);
                 if self.refuses == Some(first) {
+                    assert!(!self.panics, "a panic on purpose: a row has {first} as its first feature");
                     return Err(PortError::invalid(format!("a row has {first} as its first feature")));
                 }
                 scores.margin.push(first);

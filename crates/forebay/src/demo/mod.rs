@@ -228,7 +228,7 @@ fn play(
         },
         |event| {
             let partition = event.partition(partitions);
-            // Dated by the broker, which would soon delete records of 2013.
+            // Dated now: a broker would soon delete records of 2013.
             replayer.send(&event.source.topic, Some(partition), b"", &event.payload, None)?;
             pace.borrow_mut().note(&event.source.name);
             watch.sent();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use forebay_core::definition::ModelDef;
 use forebay_core::ports::PointInTime;
 use forebay_core::source::SourceDef;
 use forebay_core::{ErrorKind, PortError, PortResult};
@@ -177,7 +178,11 @@ impl Admin {
 fn prediction_tables(catalog: &Catalog, service: &str) -> Vec<String> {
     let mut tables = Vec::new();
     for def in catalog.deployments().values() {
-        let of_service = catalog.models().iter().any(|m| m.name == def.model && m.service == service);
+        // Two versions of a model may read different services; a deployment routes to those of one.
+        let of_service = def.routes.iter().any(|route| {
+            let routed = |m: &&ModelDef| m.name == def.model && m.version == route.version;
+            catalog.models().iter().find(routed).is_some_and(|m| m.service == service)
+        });
         let Some(service) = catalog.services().get(service).filter(|_| of_service) else { continue };
         let roles = [false, true].into_iter().filter(|shadow| def.routes.iter().any(|r| r.shadow == *shadow));
         tables.extend(roles.map(|shadow| prediction_table(def, shadow, service.spec())));

@@ -1,113 +1,174 @@
-//! Alarms on their way out: from the monitors to the alert topic, at least once. What the broker has acknowledged is noted in
-//! a file of the data directory; a start publishes what its rebuild of the monitors raises and no earlier run has noted.
-//! Ids are deterministic, so that consumers can drop what a crash between the two repeats.
+//! Alarms on their way out: from the monitors to the alert topic, at least once. What the broker has acknowledged last of
+//! each alarm is noted in a file of the data directory; a start publishes what its rebuild of the monitors raises beyond
+//! that. Ids are deterministic, so that consumers can drop what a crash between the two repeats.
 
-use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use forebay_core::ports::Publisher;
 use forebay_core::prediction::OutboxRecord;
+use forebay_core::time::Micros;
+use serde::{Deserialize, Serialize};
 
 /// Alarms that may wait for the broker; more are left for the next start, loudly.
 pub(crate) const ALARMS_WAITING_MAX: usize = 10_000;
-/// Published alarms that are remembered; of older ones a rebuild may publish some again.
-const ALARMS_REMEMBERED_MAX: usize = 100_000;
+/// Alarms that are sent at once.
+const BATCH: usize = 1_000;
 /// Pause after a try that failed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Tries once the server stops.
-const LAST_TRIES: u32 = 3;
+const FILE: &str = "alarms.json";
 
-/// One alarm, raised or over.
+/// One change of an alarm.
 #[derive(Debug, Clone)]
 pub(crate) struct Alarm {
-    pub(crate) id: String,
+    /// What it is about: monitor, model version and column.
+    pub(crate) identity: String,
+    pub(crate) standing: Standing,
     pub(crate) record: OutboxRecord,
 }
 
-/// Ids of the alarms that the broker has, one a line in a file.
+/// How an alarm stands, and since which window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    pub(crate) window_end_us: Micros,
+    pub(crate) firing: bool,
+}
+
+/// The last word on each alarm that the broker has.
 #[derive(Debug)]
 pub(crate) struct Announced {
     path: PathBuf,
-    file: File,
-    ids: HashSet<String>,
+    last: BTreeMap<String, Standing>,
 }
 
 impl Announced {
     /// What earlier runs with `data_dir` have published.
     ///
     /// # Errors
-    /// The file cannot be read or written; names it.
+    /// The file cannot be read; names it.
     pub(crate) fn open(data_dir: &Path) -> Result<Self> {
-        let path = data_dir.join("alarms-published.txt");
-        let open = || -> std::io::Result<(File, HashSet<String>)> {
-            let text = if path.exists() { std::fs::read_to_string(&path)? } else { String::new() };
-            // A line that a crash cut short is of an alarm that is published again.
-            let lines: Vec<&str> = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).collect();
-            let kept = &lines[lines.len().saturating_sub(ALARMS_REMEMBERED_MAX)..];
-            if kept.len() < lines.len() || !text.ends_with('\n') {
-                let fresh = path.with_extension("tmp");
-                std::fs::write(&fresh, kept.iter().flat_map(|id| [id, "\n"]).collect::<String>())?;
-                std::fs::rename(&fresh, &path)?;
-            }
-            let file = OpenOptions::new().append(true).create(true).open(&path)?;
-            Ok((file, kept.iter().map(|id| (*id).to_owned()).collect()))
-        };
-        let (file, ids) = open().with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { path, file, ids })
+        let path = data_dir.join(FILE);
+        if !path.exists() {
+            return Ok(Self { path, last: BTreeMap::new() });
+        }
+        let read = || -> Result<_> { Ok(serde_json::from_slice(&std::fs::read(&path)?)?) };
+        let last = read().with_context(|| {
+            format!("cannot read {}; without that file the alarms of the past are published again", path.display())
+        })?;
+        Ok(Self { path, last })
     }
 
-    fn note(&mut self, alarms: Vec<Alarm>) {
-        let lines: String = alarms.iter().flat_map(|alarm| [alarm.id.as_str(), "\n"]).collect();
-        if let Err(error) = self.file.write_all(lines.as_bytes()) {
-            let path = self.path.display();
-            tracing::warn!(%path, %error, "published alarms were not noted; the next start publishes them again");
+    /// The `alarms` of a rebuild, in their order, that go beyond what is known of each. A window that was judged anew has
+    /// another revision each time, hence another id: it is the same word all the same.
+    fn news(&self, alarms: Vec<Alarm>) -> VecDeque<Alarm> {
+        let mut last = self.last.clone();
+        let mut news = VecDeque::new();
+        for alarm in alarms {
+            let known = last.get(&alarm.identity);
+            if known.is_none_or(|known| {
+                alarm.standing.window_end_us > known.window_end_us
+                    || (alarm.standing.window_end_us == known.window_end_us && alarm.standing.firing != known.firing)
+            }) {
+                last.insert(alarm.identity.clone(), alarm.standing);
+                news.push_back(alarm);
+            }
         }
-        self.ids.extend(alarms.into_iter().map(|alarm| alarm.id));
+        news
+    }
+
+    fn note(&mut self, alarms: impl Iterator<Item = Alarm>) {
+        self.last.extend(alarms.map(|alarm| (alarm.identity, alarm.standing)));
+        if let Err(error) = self.save() {
+            let path = self.path.display();
+            tracing::warn!(%path, error = format!("{error:#}"), "published alarms were not noted; the next start repeats them");
+        }
+    }
+
+    fn save(&self) -> Result<()> {
+        let fresh = self.path.with_extension("tmp");
+        std::fs::write(&fresh, serde_json::to_vec(&self.last)?)?;
+        Ok(std::fs::rename(&fresh, &self.path)?)
     }
 }
 
-/// Publish `past`, then what is `raised` until every observer is gone. What the broker does not take is tried until it
-/// does; at the end what is left waits for the next start.
-pub(crate) fn publish_alarms(
-    past: Vec<Alarm>,
-    raised: &Receiver<Alarm>,
-    publisher: &dyn Publisher,
-    mut announced: Announced,
-) {
-    let mut waiting = past;
-    let mut last_tries = None;
-    loop {
-        waiting.retain(|alarm| !announced.ids.contains(&alarm.id));
-        if waiting.is_empty() {
-            match raised.recv() {
-                Ok(alarm) => waiting.push(alarm),
-                Err(_) => return,
-            }
+/// The thread that publishes.
+#[derive(Debug)]
+pub(crate) struct AlarmPublisher {
+    thread: JoinHandle<()>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl AlarmPublisher {
+    /// Publish what is new of the `past`, then what is `raised` until every observer is gone. What the broker does not
+    /// take is tried until it does.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(
+        past: Vec<Alarm>,
+        raised: Receiver<Alarm>,
+        publisher: Arc<dyn Publisher>,
+        announced: Announced,
+    ) -> Result<Self> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let run = Run { publisher, announced, stopping: Arc::clone(&stopping) };
+        let thread = std::thread::Builder::new().name("alarms".to_owned()).spawn(move || run.all(past, &raised))?;
+        Ok(Self { thread, stopping })
+    }
+
+    /// Wait for what is on its way. Every observer must be gone. What the broker does not take now waits for the next start.
+    ///
+    /// # Errors
+    /// The thread has panicked.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.stopping.store(true, Ordering::Relaxed);
+        if self.thread.join().is_err() {
+            bail!("the thread that publishes alarms has panicked");
         }
-        waiting.extend(raised.try_iter().take(ALARMS_WAITING_MAX.saturating_sub(waiting.len())));
-        waiting.retain(|alarm| !announced.ids.contains(&alarm.id));
-        let records: Vec<OutboxRecord> = waiting.iter().map(|alarm| alarm.record.clone()).collect();
-        let Err(error) = publisher.publish(&records) else {
-            announced.note(std::mem::take(&mut waiting));
-            continue;
-        };
-        tracing::warn!(%error, alarms = waiting.len(), "alarms were not published and are tried again");
-        match raised.recv_timeout(PAUSE) {
-            Ok(alarm) => waiting.push(alarm),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                let tries = last_tries.get_or_insert(LAST_TRIES);
-                *tries -= 1;
-                if *tries == 0 {
-                    tracing::warn!(alarms = waiting.len(), "alarms are left for the next start");
+        Ok(())
+    }
+}
+
+struct Run {
+    publisher: Arc<dyn Publisher>,
+    announced: Announced,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Run {
+    fn all(mut self, past: Vec<Alarm>, raised: &Receiver<Alarm>) {
+        let mut waiting = self.announced.news(past);
+        let mut is_told = false;
+        loop {
+            if waiting.is_empty() {
+                match raised.recv() {
+                    Ok(alarm) => waiting.push_back(alarm),
+                    Err(_) => return,
+                }
+            }
+            waiting.extend(raised.try_iter().take(ALARMS_WAITING_MAX.saturating_sub(waiting.len())));
+            let records: Vec<OutboxRecord> = waiting.iter().take(BATCH).map(|alarm| alarm.record.clone()).collect();
+            match self.publisher.publish(&records) {
+                Ok(()) => {
+                    self.announced.note(waiting.drain(..records.len()));
+                    is_told = false;
+                }
+                Err(error) if self.stopping.load(Ordering::Relaxed) => {
+                    tracing::warn!(%error, alarms = waiting.len(), "alarms are left for the next start");
                     return;
                 }
-                std::thread::sleep(PAUSE);
+                Err(error) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(%error, alarms = waiting.len(), "alarms are not taken and are tried until they are");
+                    }
+                    std::thread::sleep(PAUSE);
+                }
             }
         }
     }
@@ -129,6 +190,12 @@ mod tests {
         taken: Mutex<Vec<String>>,
     }
 
+    impl Broker {
+        fn refusing(refusals: u32) -> Arc<Self> {
+            Arc::new(Self { refusals: Mutex::new(refusals), ..Self::default() })
+        }
+    }
+
     impl Publisher for Broker {
         fn publish(&self, records: &[OutboxRecord]) -> PortResult<()> {
             let mut refusals = self.refusals.lock();
@@ -141,52 +208,73 @@ mod tests {
         }
     }
 
-    fn alarm(id: &str) -> Alarm {
-        let record = OutboxRecord { topic: "alerts".into(), key: Vec::new(), payload: id.into(), headers: Vec::new() };
-        Alarm { id: id.to_owned(), record }
+    /// `"a 7 up"`: alarm `a` went up with the window that ended at 7.
+    fn alarm(text: &str) -> Alarm {
+        let parts: Vec<&str> = text.split(' ').collect();
+        let standing = Standing { window_end_us: parts[1].parse().expect("a number"), firing: parts[2] == "up" };
+        let record =
+            OutboxRecord { topic: "alerts".into(), key: Vec::new(), payload: text.into(), headers: Vec::new() };
+        Alarm { identity: parts[0].to_owned(), standing, record }
     }
 
     /// One run of a server that rebuilds `past` and raises `live`.
-    fn run(data_dir: &Path, broker: &Broker, past: &[&str], live: &[&str]) -> Result<()> {
+    fn run(data_dir: &Path, broker: &Arc<Broker>, past: &[&str], live: &[&str]) -> Result<()> {
         let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
-        live.iter().try_for_each(|id| alarms.send(alarm(id)))?;
+        for text in live {
+            alarms.send(alarm(text))?;
+        }
         drop(alarms);
-        let past = past.iter().map(|id| alarm(id)).collect();
-        publish_alarms(past, &raised, broker, Announced::open(data_dir)?);
+        let past = past.iter().map(|text| alarm(text)).collect();
+        let broker: Arc<dyn Publisher> = Arc::<Broker>::clone(broker);
+        let run = AlarmPublisher::start(past, raised, broker, Announced::open(data_dir)?)?;
+        if run.thread.join().is_err() {
+            bail!("it panicked");
+        }
         Ok(())
     }
 
     #[test]
-    fn an_alarm_of_the_past_goes_out_once_over_all_starts() -> Result<()> {
-        let (dir, broker) = (tempfile::tempdir()?, Broker::default());
-        run(dir.path(), &broker, &[], &["a", "b"])?;
-        run(dir.path(), &broker, &["a", "b", "c"], &["d"])?;
-        run(dir.path(), &broker, &["a", "b", "c", "d"], &[])?;
-        assert_eq!(*broker.taken.lock(), ["a", "b", "c", "d"]);
+    fn a_start_publishes_what_goes_beyond_the_last_word_of_earlier_ones() -> Result<()> {
+        let (dir, broker) = (tempfile::tempdir()?, Broker::refusing(0));
+        run(dir.path(), &broker, &[], &["a 7 up", "b 7 up", "a 14 down"])?;
+        // The same past again, then a window that closed while nobody was there to say so.
+        run(dir.path(), &broker, &["a 7 up", "b 7 up", "a 14 down", "a 21 up"], &["b 21 down"])?;
+        // A rebuild that sees an old window otherwise changes no last word.
+        run(dir.path(), &broker, &["a 7 down", "b 14 up"], &[])?;
+        assert_eq!(*broker.taken.lock(), ["a 7 up", "b 7 up", "a 14 down", "a 21 up", "b 21 down"]);
         Ok(())
     }
 
     #[test]
-    fn what_the_broker_refuses_is_tried_again_and_at_the_end_left_for_the_next_start() -> Result<()> {
-        let (dir, broker) = (tempfile::tempdir()?, Broker::default());
-        *broker.refusals.lock() = LAST_TRIES - 1;
-        run(dir.path(), &broker, &[], &["a"])?;
-        assert_eq!(*broker.taken.lock(), ["a"]);
-        *broker.refusals.lock() = LAST_TRIES;
-        run(dir.path(), &broker, &[], &["b"])?;
-        assert_eq!(*broker.taken.lock(), ["a"]);
-        run(dir.path(), &broker, &["a", "b"], &[])?;
-        assert_eq!(*broker.taken.lock(), ["a", "b"]);
+    fn what_the_broker_refuses_is_tried_until_it_is_taken() -> Result<()> {
+        let (dir, broker) = (tempfile::tempdir()?, Broker::refusing(1));
+        run(dir.path(), &broker, &[], &["a 7 up", "a 14 down"])?;
+        assert_eq!(*broker.taken.lock(), ["a 7 up", "a 14 down"]);
         Ok(())
     }
 
     #[test]
-    fn a_line_that_a_crash_cut_short_does_not_spoil_the_next() -> Result<()> {
-        let (dir, broker) = (tempfile::tempdir()?, Broker::default());
-        std::fs::write(dir.path().join("alarms-published.txt"), "a\nb-but-not-all-of")?;
-        run(dir.path(), &broker, &["a", "b"], &[])?;
-        run(dir.path(), &broker, &["a", "b"], &[])?;
-        assert_eq!(*broker.taken.lock(), ["b"]);
+    fn what_is_not_taken_at_the_end_waits_for_the_next_start() -> Result<()> {
+        let (dir, broker) = (tempfile::tempdir()?, Broker::refusing(u32::MAX));
+        let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
+        alarms.send(alarm("a 7 up"))?;
+        let publisher: Arc<dyn Publisher> = Arc::<Broker>::clone(&broker);
+        let run_of_one = AlarmPublisher::start(Vec::new(), raised, publisher, Announced::open(dir.path())?)?;
+        drop(alarms);
+        run_of_one.finish()?;
+        assert!(broker.taken.lock().is_empty());
+        *broker.refusals.lock() = 0;
+        run(dir.path(), &broker, &["a 7 up"], &[])?;
+        assert_eq!(*broker.taken.lock(), ["a 7 up"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        std::fs::write(dir.path().join(FILE), "{")?;
+        let error = Announced::open(dir.path()).expect_err("damaged");
+        assert!(format!("{error:#}").contains(FILE), "{error:#}");
         Ok(())
     }
 }

@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -33,7 +32,7 @@ use forebay_telemetry::Metrics;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::alarms::{Alarm, Announced, publish_alarms};
+use super::alarms::{Alarm, AlarmPublisher, Announced};
 use super::archived::read_files;
 use super::broker::BrokerLink;
 use super::catalog_file;
@@ -90,7 +89,7 @@ struct Running {
     /// What the shards had applied when it started.
     recovered: Applied,
     watches: Arc<Watches>,
-    alerts: Option<JoinHandle<()>>,
+    alarms: Option<AlarmPublisher>,
 }
 
 /// Watermarks of the pipeline, as serving asks for them.
@@ -272,15 +271,13 @@ impl App {
     }
 
     fn pause(&self) -> Result<()> {
-        let (pipeline, alerts) = {
+        let (pipeline, alarms) = {
             let mut running = self.running.lock();
-            (running.pipeline.take(), running.alerts.take())
+            (running.pipeline.take(), running.alarms.take())
         };
         let Some(pipeline) = pipeline else { return Ok(()) };
         let stopped = self.runtime.block_on(pipeline.stop());
-        if alerts.is_some_and(|alerts| alerts.join().is_err()) {
-            bail!("the thread that publishes alarms has panicked");
-        }
+        alarms.map_or(Ok(()), AlarmPublisher::finish)?;
         Ok(stopped?)
     }
 
@@ -302,10 +299,6 @@ impl App {
         let (repeats, past) = self.rebuild(&wiring.sources, &wiring.prediction_sources, &watches)?;
         let announced = Announced::open(&self.settings.server.data_dir)?;
         let (observer, raised) = MonitorObserver::new(Arc::clone(&watches), Arc::clone(&self.marks));
-        let publisher = Arc::clone(&self.publisher);
-        let alerts = std::thread::Builder::new()
-            .name("alerts".to_owned())
-            .spawn(move || publish_alarms(past, &raised, publisher.as_ref(), announced))?;
         let log: Box<dyn EventLog> = Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
         let parts = PipelineParts {
             log,
@@ -330,9 +323,11 @@ impl App {
         self.sink.replace_sources(catalog.sources().clone());
         let recovered = self.applied();
         let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;
-        let started =
-            Running { catalog: Some(catalog), pipeline: Some(pipeline), recovered, watches, alerts: Some(alerts) };
-        *self.running.lock() = started;
+        // Only now is it sure that the broker is the one that this state belongs to.
+        let alarms = AlarmPublisher::start(past, raised, Arc::<KafkaPublisher>::clone(&self.publisher), announced);
+        let mut running = self.running.lock();
+        *running = Running { catalog: Some(catalog), pipeline: Some(pipeline), recovered, watches, alarms: None };
+        running.alarms = Some(alarms?);
         Ok(())
     }
 
@@ -358,7 +353,9 @@ impl App {
             let carries_predictions = prediction_sources.contains(&source.name);
             if carries_predictions || watched.contains(source.name.as_str()) {
                 let files = self.runtime.block_on(self.archive.snapshot(&source.name))?.files;
-                streams.push((Arc::clone(source), read_files(files)));
+                let progress = self.runtime.block_on(self.archive.progress(&source.name))?;
+                let partitions = progress.0.into_keys().map(|p| p.partition).collect();
+                streams.push((Arc::clone(source), partitions, read_files(files)));
             }
         }
         let alarms = watches.rebuild(streams, |source, rows| {

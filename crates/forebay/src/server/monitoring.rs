@@ -2,7 +2,7 @@
 //! the archive, read by metrics and summaries. What they raise goes to `alarms`, also what the rebuild raises: a window may
 //! have closed while nobody was there to say so. No statistics here: `monitor` has them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,18 +11,19 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray, RecordBatch};
 use arrow_select::concat::concat;
+use forebay_core::PortError;
 use forebay_core::definition::MonitorDef;
 use forebay_core::ports::{CompiledLabel, SourceBatch};
 use forebay_core::prediction::column;
-use forebay_core::source::SourceDef;
+use forebay_core::source::{SourceDef, meta};
 use forebay_core::time::Micros;
 use forebay_monitor::{Monitor, MonitorEvent, MonitorOptions, MonitorReport, ReferenceProfile};
-use forebay_pipeline::{BatchObserver, PublishedWatermarks};
+use forebay_pipeline::{BatchObserver, PublishedWatermarks, contain};
 use parking_lot::Mutex;
 
-use super::alarms::{ALARMS_WAITING_MAX, Alarm};
+use super::alarms::{ALARMS_WAITING_MAX, Alarm, Standing};
 use super::outstanding::Outstanding;
 
 /// One monitor with where its rows come from.
@@ -91,7 +92,11 @@ impl Watch {
             self.monitor.lock().observe_predictions(rows)?;
         }
         if let Some((labels, expression)) = self.labels.as_ref().filter(|(labels, _)| labels.name == source) {
-            let label = label_of(expression.as_ref(), &labels.name, rows)?;
+            let mut failed = Failed::default();
+            let label = label_of(expression.as_ref(), rows, &mut failed)?;
+            if let Some(error) = failed.first {
+                tracing::warn!(monitor = self.name, source, rows = failed.rows, %error, "rows without a label: it fails on them");
+            }
             let times = rows.column(labels.time_column).as_primitive::<TimestampMicrosecondType>();
             self.monitor.lock().observe_labels(rows, &label, times)?;
         }
@@ -101,7 +106,7 @@ impl Watch {
     /// As [`Self::observe`], where a batch that cannot be counted is told and passed over: monitoring must never stop the
     /// data path, neither at a start.
     fn count(&self, source: &str, rows: &RecordBatch) {
-        if let Err(error) = self.observe(source, rows) {
+        if let Err(error) = contain("counting", || self.observe(source, rows)) {
             tracing::error!(monitor = self.name, source, error = format!("{error:#}"), "a batch was not counted");
         }
     }
@@ -115,7 +120,11 @@ impl Watch {
     fn alarm_of(&self, event: &MonitorEvent) -> Option<Alarm> {
         let notice = event.alarm()?;
         match notice.outbox_record() {
-            Ok(record) => Some(Alarm { id: notice.id().to_string(), record }),
+            Ok(record) => {
+                let identity = String::from_utf8_lossy(&record.key).into_owned();
+                let standing = Standing { window_end_us: notice.window_end_us, firing: notice.firing };
+                Some(Alarm { identity, standing, record })
+            }
             Err(error) => {
                 tracing::error!(monitor = self.name, %error, "an alarm cannot be encoded; the monitor still shows it");
                 None
@@ -138,34 +147,39 @@ impl Watches {
         Self { watches }
     }
 
-    /// Count what the archive has, before the pipeline starts: the tables of `streams` merged by event time, windows closed
-    /// on the way as they were when the rows came. Every batch is also shown to `each`. Returns the alarms of that past,
-    /// most of which an earlier run has published.
+    /// Count what the archive has, before the pipeline starts: the tables of `streams` (a source, the partitions of its
+    /// topic that it was read from, its rows) merged by event time, windows closed on the way as they were when the rows
+    /// came: by the slowest partition. Every batch is also shown to `each`. Returns the alarms of that past, most of which
+    /// an earlier run has published.
     ///
     /// # Errors
     /// A file cannot be read, or its columns are not those of the source; what `each` refuses.
     pub(crate) fn rebuild<S: Iterator<Item = Result<RecordBatch>>>(
         &self,
-        streams: Vec<(Arc<SourceDef>, S)>,
+        streams: Vec<(Arc<SourceDef>, BTreeSet<i32>, S)>,
         mut each: impl FnMut(&SourceDef, &RecordBatch) -> Result<()>,
     ) -> Result<Vec<Alarm>> {
         let mut alarms = Vec::new();
-        let mut streams =
-            streams.into_iter().map(|(source, rows)| Archived::new(source, rows)).collect::<Result<Vec<_>>>()?;
-        let mut seen: HashMap<String, Micros> = HashMap::new();
+        let mut marks: HashMap<String, ArchiveMarks> = HashMap::new();
+        let mut archived = Vec::with_capacity(streams.len());
+        for (source, partitions, rows) in streams {
+            marks.insert(source.name.clone(), ArchiveMarks::new(source.watermark_delay_us, partitions));
+            archived.push(Archived::new(source, rows)?);
+        }
         // The table whose next batch begins earliest goes first.
-        while let Some(stream) = streams.iter_mut().filter(|s| s.next.is_some()).min_by_key(|s| s.first_us()) {
+        while let Some(stream) = archived.iter_mut().filter(|s| s.next.is_some()).min_by_key(|s| s.first_us()) {
             let source = Arc::clone(&stream.source);
-            let Some((rows, _, newest_us)) = stream.step()? else { break };
+            let Some((rows, _)) = stream.step()? else { break };
             each(&source, &rows)?;
-            let seen_us = seen.entry(source.name.clone()).or_insert(newest_us);
-            *seen_us = newest_us.max(*seen_us);
+            if let Some(marks) = marks.get_mut(&source.name) {
+                marks.pass(&source, &rows)?;
+            }
             for watch in self.watches.iter().filter(|w| w.takes(&source.name)) {
                 watch.count(&source.name, &rows);
                 let inputs = watch.predictions.iter().map(String::as_str).chain(watch.label_source());
-                let reached = inputs.map(|name| seen.get(name).copied()).collect::<Option<Vec<_>>>();
-                if let Some(reached_us) = reached.and_then(|times| times.into_iter().min()) {
-                    alarms.extend(watch.advance(reached_us.saturating_sub(source.watermark_delay_us)));
+                let reached = inputs.map(|name| marks.get(name)?.watermark_us()).collect::<Option<Vec<_>>>();
+                if let Some(watermark_us) = reached.and_then(|times| times.into_iter().min()) {
+                    alarms.extend(watch.advance(watermark_us));
                 }
             }
         }
@@ -188,8 +202,8 @@ impl Watches {
 struct Archived<S> {
     source: Arc<SourceDef>,
     rows: S,
-    /// The next batch with its least and greatest event time.
-    next: Option<(RecordBatch, Micros, Micros)>,
+    /// The next batch with its least event time.
+    next: Option<(RecordBatch, Micros)>,
 }
 
 impl<S: Iterator<Item = Result<RecordBatch>>> Archived<S> {
@@ -200,26 +214,59 @@ impl<S: Iterator<Item = Result<RecordBatch>>> Archived<S> {
     }
 
     fn first_us(&self) -> Micros {
-        self.next.as_ref().map_or(Micros::MAX, |(_, first, _)| *first)
+        self.next.as_ref().map_or(Micros::MAX, |(_, first)| *first)
     }
 
     /// The next batch; the one behind it takes its place.
-    fn step(&mut self) -> Result<Option<(RecordBatch, Micros, Micros)>> {
+    fn step(&mut self) -> Result<Option<(RecordBatch, Micros)>> {
         let taken = self.next.take();
-        let name = &self.source.columns[self.source.time_column].name;
         for rows in self.rows.by_ref() {
             let rows = rows?;
-            let column = rows
-                .column_by_name(name)
-                .with_context(|| format!("the archive of {} lacks {name}", self.source.name))?;
-            let times = column.as_primitive::<TimestampMicrosecondType>().values();
-            if let (Some(first), Some(last)) = (times.iter().min().copied(), times.iter().max().copied()) {
-                self.next = Some((rows, first, last));
+            let first = event_times(&self.source, &rows)?.values().iter().min().copied();
+            if let Some(first) = first {
+                self.next = Some((rows, first));
                 break;
             }
         }
         Ok(taken)
     }
+}
+
+/// How far event time has come in one archived table, by the same rule as while it was read: the slowest partition, less
+/// the source's delay.
+struct ArchiveMarks {
+    delay_us: i64,
+    /// Greatest event time of each partition; None before its first row.
+    newest_us: HashMap<i32, Option<Micros>>,
+}
+
+impl ArchiveMarks {
+    fn new(delay_us: i64, partitions: BTreeSet<i32>) -> Self {
+        Self { delay_us, newest_us: partitions.into_iter().map(|partition| (partition, None)).collect() }
+    }
+
+    fn pass(&mut self, source: &SourceDef, rows: &RecordBatch) -> Result<()> {
+        let partitions = archived_column(source, rows, meta::PARTITION)?.as_primitive::<Int32Type>();
+        for (partition, time_us) in partitions.values().iter().zip(event_times(source, rows)?.values()) {
+            let newest = self.newest_us.entry(*partition).or_default();
+            *newest = Some(newest.map_or(*time_us, |known| known.max(*time_us)));
+        }
+        Ok(())
+    }
+
+    fn watermark_us(&self) -> Option<Micros> {
+        let slowest = self.newest_us.values().copied().collect::<Option<Vec<_>>>()?.into_iter().min()?;
+        Some(slowest.saturating_sub(self.delay_us))
+    }
+}
+
+fn event_times<'a>(source: &SourceDef, rows: &'a RecordBatch) -> Result<&'a PrimitiveArray<TimestampMicrosecondType>> {
+    let name = &source.columns[source.time_column].name;
+    Ok(archived_column(source, rows, name)?.as_primitive::<TimestampMicrosecondType>())
+}
+
+fn archived_column<'a>(source: &SourceDef, rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    rows.column_by_name(name).with_context(|| format!("the archive of {} lacks {name}", source.name))
 }
 
 /// The pipeline's end: counts batches, advances windows, hands out alarms.
@@ -300,27 +347,36 @@ impl BatchObserver for MonitorObserver {
     }
 }
 
+/// Rows on which a label's expression fails, and the first error.
+#[derive(Debug, Default)]
+struct Failed {
+    rows: usize,
+    first: Option<PortError>,
+}
+
 /// The labels of `rows`. A row on which the expression fails has none: it is found by halving, so that it does not take its
 /// neighbours with it.
-fn label_of(expression: &dyn CompiledLabel, source: &str, rows: &RecordBatch) -> Result<BooleanArray> {
+fn label_of(expression: &dyn CompiledLabel, rows: &RecordBatch, failed: &mut Failed) -> Result<BooleanArray> {
     let error = match expression.evaluate(rows) {
         Ok(labels) => return Ok(labels),
-        Err(error) => error,
+        Err(error) if error.kind().is_of_the_data() && rows.num_rows() > 0 => error,
+        Err(error) => return Err(error.into()),
     };
-    if rows.num_rows() < 2 {
-        tracing::warn!(source, %error, "a row has no label, since its expression fails on it");
-        return Ok(BooleanArray::new_null(rows.num_rows()));
+    if rows.num_rows() == 1 {
+        failed.rows += 1;
+        failed.first.get_or_insert(error);
+        return Ok(BooleanArray::new_null(1));
     }
     let half = rows.num_rows() / 2;
-    let left = label_of(expression, source, &rows.slice(0, half))?;
-    let right = label_of(expression, source, &rows.slice(half, rows.num_rows() - half))?;
+    let left = label_of(expression, &rows.slice(0, half), failed)?;
+    let right = label_of(expression, &rows.slice(half, rows.num_rows() - half), failed)?;
     Ok(concat(&[&left, &right])?.as_boolean().clone())
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::Int64Array;
-    use forebay_core::{PortError, PortResult};
+    use arrow_array::{Int32Array, Int64Array, TimestampMicrosecondArray};
+    use forebay_core::{ErrorKind, PortResult};
 
     use super::*;
 
@@ -339,9 +395,33 @@ mod tests {
     #[test]
     fn a_row_on_which_the_label_fails_has_none_and_its_neighbours_have_theirs() -> Result<()> {
         let column = |values: Vec<i64>| RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(values)) as _)]);
-        let labels = label_of(&Quotient, "arrivals", &column(vec![1, 0, 50, 2, 0])?)?;
+        let mut failed = Failed::default();
+        let labels = label_of(&Quotient, &column(vec![1, 0, 50, 2, 0])?, &mut failed)?;
         assert_eq!(labels, BooleanArray::from(vec![Some(true), None, Some(false), Some(true), None]));
-        assert_eq!(label_of(&Quotient, "arrivals", &column(Vec::new())?)?.len(), 0);
+        assert_eq!((failed.rows, failed.first.map(|e| e.kind())), (2, Some(ErrorKind::InvalidArgument)));
+        assert_eq!(label_of(&Quotient, &column(Vec::new())?, &mut Failed::default())?.len(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn event_time_of_an_archive_is_that_of_its_slowest_partition() -> Result<()> {
+        let source = crate::replay::tests::source("a");
+        let rows = |rows: &[(i32, i64)]| {
+            let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.1)).with_timezone("UTC");
+            let partitions = Int32Array::from_iter_values(rows.iter().map(|r| r.0));
+            let time = &source.columns[source.time_column].name;
+            RecordBatch::try_from_iter([
+                (time.as_str(), Arc::new(times) as ArrayRef),
+                (meta::PARTITION, Arc::new(partitions)),
+            ])
+        };
+        let mut marks = ArchiveMarks::new(10, BTreeSet::from([0, 1]));
+        marks.pass(&source, &rows(&[(0, 500), (0, 900)])?)?;
+        assert_eq!(marks.watermark_us(), None, "partition 1 has rows to come");
+        marks.pass(&source, &rows(&[(1, 300), (0, 950)])?)?;
+        assert_eq!(marks.watermark_us(), Some(290));
+        marks.pass(&source, &rows(&[(1, 200), (1, 920)])?)?;
+        assert_eq!(marks.watermark_us(), Some(910));
         Ok(())
     }
 }

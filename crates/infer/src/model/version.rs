@@ -231,8 +231,8 @@ impl ModelVersion {
                 })
                 .collect();
             running.into_iter().try_for_each(|part| {
-                part.join()
-                    .unwrap_or_else(|_| Err(InferError::worker(forebay_core::ErrorKind::Internal, "scoring panicked")))
+                // A panic goes on in whoever asked.
+                part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
         })?;
         Ok(scores)

@@ -186,21 +186,23 @@ fn what_fails_for_good_stops_ingest_with_its_words_and_a_restart_goes_on() {
 }
 
 #[test]
-fn rows_that_the_model_refuses_do_not_hold_up_their_neighbours() {
-    // The first feature is the count of the last minute: the model refuses those who are alone in it.
-    let setup = Setup { model_refuses: Some(1.0), ..Setup::default() };
-    let world = World::with_events(setup, 60, 13);
-    let process = world.start(Fate::default(), 1);
-    wait_until("the log is read and nothing waits", || {
-        world.log.is_read() && world.store.unfinished() == (0, 0) && {
-            let status = process.pipeline.status();
-            let scored = world.published_ids().len() as u64 + status.unscored;
-            scored == Oracle::of(&world).predictions.len() as u64
-        }
-    });
-    let status = process.pipeline.status();
-    process.stop().expect("nothing is in the way");
-    assert!(status.unscored > 0 && !world.publisher.published().is_empty(), "{status:?}");
+fn rows_that_the_model_refuses_or_panics_on_do_not_hold_up_their_neighbours() {
+    for model_panics in [false, true] {
+        // The first feature is the count of the last minute: the model refuses those who are alone in it.
+        let setup = Setup { model_refuses: Some(1.0), model_panics, ..Setup::default() };
+        let world = World::with_events(setup, 60, 13);
+        let process = world.start(Fate::default(), 1);
+        wait_until("the log is read and nothing waits", || {
+            world.log.is_read() && world.store.unfinished() == (0, 0) && {
+                let status = process.pipeline.status();
+                let scored = world.published_ids().len() as u64 + status.unscored;
+                scored == Oracle::of(&world).predictions.len() as u64
+            }
+        });
+        let status = process.pipeline.status();
+        process.stop().expect("nothing is in the way");
+        assert!(status.unscored > 0 && !world.publisher.published().is_empty(), "{status:?}");
+    }
 }
 
 #[test]

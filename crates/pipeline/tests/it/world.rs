@@ -65,6 +65,8 @@ pub(crate) struct Setup {
     pub(crate) asks: u32,
     /// First feature of the rows that the model refuses.
     pub(crate) model_refuses: Option<f64>,
+    /// Whether it panics on them.
+    pub(crate) model_panics: bool,
     /// A version that no model has.
     pub(crate) model_lacks: Option<u32>,
 }
@@ -82,6 +84,7 @@ impl Default for Setup {
             version: 1,
             asks: RECENT,
             model_refuses: None,
+            model_panics: false,
             model_lacks: None,
         }
     }
@@ -274,7 +277,11 @@ impl World {
             archive: Arc::new(self.archive.under(fate)),
             publisher: Arc::new(self.publisher.under(fate)),
             reader: Arc::new(self.reader()),
-            scorer: Arc::new(FakeScorer::new(fate, self.setup.model_refuses).lacking(self.setup.model_lacks)),
+            scorer: Arc::new(
+                FakeScorer::new(fate, self.setup.model_refuses)
+                    .panicking(self.setup.model_panics)
+                    .lacking(self.setup.model_lacks),
+            ),
             encoder: Arc::new(JsonEncoder),
             dead_letter_rows,
             sources: self.sources.clone(),
