@@ -3,7 +3,8 @@ says on Kafka what drifted.
 
 Three weeks of June run through a server that has two workers, one named in its settings and one that registers itself. The first
 is killed with SIGKILL while batches are under way; every departure is scored once all the same. June is not the winter that
-the model was trained on: the alarms are on `forebay.alerts` as CloudEvents.
+the model was trained on: the alarms are on `forebay.alerts` as CloudEvents. A restart repeats none of them, and one that knows
+of none says the same again.
 """
 
 import json
@@ -79,14 +80,35 @@ def test_a_killed_worker_loses_nothing_and_alarms_are_published(scene, kafka):
     assert code == 0, log
     assert "cuda" in log.lower() or "gpu" in log.lower(), f"the worker does not say why it has no GPU: {log}"
 
-    alarms = wait_for(lambda: [event for event in map(json.loads, records(kafka, ALERTS))
-                               if event["time"].startswith("2013-06") and event["type"].endswith(".firing")],
-                      "alarms of June")
+    alarms = wait_for(lambda: [event for event in june(kafka) if event["type"].endswith(".firing")], "alarms of June")
     for event in alarms:
         assert event["specversion"] == "1.0" and event["source"] == "/forebay/monitors/late_arrival_quality"
         assert event["data"]["score"] > event["data"]["threshold"]
     assert any(event["subject"] == "late_arrival/1/live/distance_miles" for event in alarms), [e["subject"] for e in alarms]
+    assert_restarts_repeat_no_alarm(server, kafka)
     print(f"\n{len({event['id'] for event in alarms})} alarms; {expected['departures']} predictions on two workers, one killed")
+
+
+def june(kafka):
+    """What was said of alarms in June, oldest first for each alarm."""
+    return [event for event in map(json.loads, records(kafka, ALERTS)) if event["time"].startswith("2013-06")]
+
+
+def last_words(events):
+    return {event["subject"]: (event["time"], event["type"]) for event in events}
+
+
+def assert_restarts_repeat_no_alarm(server, kafka):
+    server.stop()
+    said = june(kafka)
+    server.start().stop()
+    assert june(kafka) == said, "a restart raised alarms that were published before, or others"
+    (server.data_dir / "alarms.json").unlink()
+    server.start().stop()
+    again = june(kafka)
+    assert len(again) > len(said), "a server that knows of no alarm rebuilds and publishes those of its archive"
+    assert last_words(again) == last_words(said)
+    server.start()
 
 
 def test_the_demo_host_says_why_there_is_no_gpu(forebay):
