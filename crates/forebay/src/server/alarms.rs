@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use forebay_core::ports::Publisher;
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::time::Micros;
@@ -48,20 +48,18 @@ pub(crate) struct Announced {
 }
 
 impl Announced {
-    /// What earlier runs with `data_dir` have published.
-    ///
-    /// # Errors
-    /// The file cannot be read; names it.
-    pub(crate) fn open(data_dir: &Path) -> Result<Self> {
+    /// What earlier runs with `data_dir` have published. A file that cannot be read stops no start: the alarms of the past
+    /// are then published again.
+    pub(crate) fn open(data_dir: &Path) -> Self {
         let path = data_dir.join(FILE);
-        if !path.exists() {
-            return Ok(Self { path, last: BTreeMap::new() });
-        }
         let read = || -> Result<_> { Ok(serde_json::from_slice(&std::fs::read(&path)?)?) };
-        let last = read().with_context(|| {
-            format!("cannot read {}; without that file the alarms of the past are published again", path.display())
-        })?;
-        Ok(Self { path, last })
+        let last = if path.exists() { read() } else { Ok(BTreeMap::new()) };
+        let last = last.unwrap_or_else(|error| {
+            let (path, error) = (path.display(), format!("{error:#}"));
+            tracing::warn!(%path, error, "cannot be read; the alarms of the past are published again");
+            BTreeMap::new()
+        });
+        Self { path, last }
     }
 
     /// The `alarms` of a rebuild, in their order, that go beyond what is known of each. A window that was judged anew has
@@ -226,7 +224,7 @@ mod tests {
         drop(alarms);
         let past = past.iter().map(|text| alarm(text)).collect();
         let broker: Arc<dyn Publisher> = Arc::<Broker>::clone(broker);
-        let run = AlarmPublisher::start(past, raised, broker, Announced::open(data_dir)?)?;
+        let run = AlarmPublisher::start(past, raised, broker, Announced::open(data_dir))?;
         if run.thread.join().is_err() {
             bail!("it panicked");
         }
@@ -259,7 +257,7 @@ mod tests {
         let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
         alarms.send(alarm("a 7 up"))?;
         let publisher: Arc<dyn Publisher> = Arc::<Broker>::clone(&broker);
-        let run_of_one = AlarmPublisher::start(Vec::new(), raised, publisher, Announced::open(dir.path())?)?;
+        let run_of_one = AlarmPublisher::start(Vec::new(), raised, publisher, Announced::open(dir.path()))?;
         drop(alarms);
         run_of_one.finish()?;
         assert!(broker.taken.lock().is_empty());
@@ -270,11 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_named() -> Result<()> {
-        let dir = tempfile::tempdir()?;
+    fn a_damaged_file_costs_repeats_and_no_alarm() -> Result<()> {
+        let (dir, broker) = (tempfile::tempdir()?, Broker::refusing(0));
         std::fs::write(dir.path().join(FILE), "{")?;
-        let error = Announced::open(dir.path()).expect_err("damaged");
-        assert!(format!("{error:#}").contains(FILE), "{error:#}");
+        run(dir.path(), &broker, &["a 7 up"], &[])?;
+        run(dir.path(), &broker, &["a 7 up"], &[])?;
+        assert_eq!(*broker.taken.lock(), ["a 7 up"]);
         Ok(())
     }
 }

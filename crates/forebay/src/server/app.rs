@@ -297,7 +297,7 @@ impl App {
         }
         let watches = Arc::new(wiring.watches);
         let (repeats, past) = self.rebuild(&wiring.sources, &wiring.prediction_sources, &watches)?;
-        let announced = Announced::open(&self.settings.server.data_dir)?;
+        let announced = Announced::open(&self.settings.server.data_dir);
         let (observer, raised) = MonitorObserver::new(Arc::clone(&watches), Arc::clone(&self.marks));
         let log: Box<dyn EventLog> = Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
         let parts = PipelineParts {
