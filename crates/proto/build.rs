@@ -1,5 +1,6 @@
-//! Compiles `/proto` with protox, so that no protoc is needed, and writes prost's Rust types to `OUT_DIR`.
-//! What it reads is the published format; the crate holds nothing else, so that a change of it rebuilds only who uses it.
+//! Compiles `/proto` with protox, so that no protoc is needed, and writes prost's Rust types to
+//! `OUT_DIR`. What it reads is the published format; the crate holds nothing else, so that a change
+//! of it rebuilds only who uses it.
 
 use std::error::Error;
 

@@ -1,5 +1,5 @@
-//! What the statements that are not views or services define: entities, models, deployments, monitors. `engine` parses
-//! them, `infer`, `pipeline` and `monitor` act on them. Pure data.
+//! What the statements that are not views or services define: entities, models, deployments,
+//! monitors. `engine` parses them, `infer`, `pipeline` and `monitor` act on them. Pure data.
 
 use crate::source::Column;
 use crate::time::Micros;
@@ -37,7 +37,8 @@ pub struct Route {
     pub shadow: bool,
 }
 
-/// `CREATE DEPLOYMENT late_arrival ON departures INTO TOPIC '..' CARRY (..) STICKY BY (..) ROUTE ..`.
+/// `CREATE DEPLOYMENT late_arrival ON departures INTO TOPIC '..' CARRY (..) STICKY BY (..) ROUTE
+/// ..`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeploymentDef {
     /// Name in SQL; the model has the same name unless `USING MODEL` says otherwise.
@@ -78,7 +79,8 @@ pub enum AlertThreshold {
     Psi(f64),
 }
 
-/// `CREATE MONITOR late_arrival_quality ON MODEL late_arrival WINDOW .. LABELS .. REFERENCE TRAINING SET '..' ALERT ..`.
+/// `CREATE MONITOR late_arrival_quality ON MODEL late_arrival WINDOW .. LABELS .. REFERENCE
+/// TRAINING SET '..' ALERT ..`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MonitorDef {
     /// Name in SQL.

@@ -1,6 +1,7 @@
-//! Error kinds: whose fault an error is, whether to retry, and what it becomes on each surface (gRPC, HTTP, exit code,
-//! metric label). Each crate has its own error enum; at a port it becomes a [`PortError`], which keeps the kind and the
-//! words. Text is lower case, names the object and says the remedy; the source is chained, not repeated.
+//! Error kinds: whose fault an error is, whether to retry, and what it becomes on each surface
+//! (gRPC, HTTP, exit code, metric label). Each crate has its own error enum; at a port it becomes a
+//! [`PortError`], which keeps the kind and the words. Text is lower case, names the object and says
+//! the remedy; the source is chained, not repeated.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,12 +15,13 @@ pub enum ErrorKind {
     NotFound,
     /// The named object exists and differs.
     AlreadyExists,
-    /// The system is not in the state that the call needs (another log, another schema fingerprint).
+    /// The system is not in the state that the call needs (another log, another schema
+    /// fingerprint).
     FailedPrecondition,
     /// A time or offset outside what is kept; older values are answered offline.
     OutOfRange,
-    /// A named limit of what is asked for at once was reached; the text names it. Not the limit of one row or value, which
-    /// is the caller's fault for good: [`Self::InvalidArgument`].
+    /// A named limit of what is asked for at once was reached; the text names it. Not the limit of
+    /// one row or value, which is the caller's fault for good: [`Self::InvalidArgument`].
     ResourceExhausted,
     /// Something outside (broker, disk, worker) does not answer; retrying may help.
     Unavailable,
@@ -75,7 +77,10 @@ impl ErrorKind {
             | Self::AlreadyExists
             | Self::FailedPrecondition
             | Self::OutOfRange => 2,
-            Self::ResourceExhausted | Self::Unavailable | Self::DeadlineExceeded | Self::MaybeWritten => 3,
+            Self::ResourceExhausted
+            | Self::Unavailable
+            | Self::DeadlineExceeded
+            | Self::MaybeWritten => 3,
             Self::DataLoss | Self::Internal => 4,
         }
     }
@@ -101,10 +106,14 @@ impl ErrorKind {
     /// Whether the same call may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_retriable(self) -> bool {
-        matches!(self, Self::Unavailable | Self::DeadlineExceeded | Self::ResourceExhausted)
+        matches!(
+            self,
+            Self::Unavailable | Self::DeadlineExceeded | Self::ResourceExhausted
+        )
     }
 
-    /// Whether it is the fault of what was sent and of nothing else: no other time, place or configuration helps.
+    /// Whether it is the fault of what was sent and of nothing else: no other time, place or
+    /// configuration helps.
     #[must_use]
     pub fn is_of_the_data(self) -> bool {
         matches!(self, Self::InvalidArgument | Self::OutOfRange)
@@ -125,7 +134,11 @@ pub type PortResult<T> = Result<T, PortError>;
 impl PortError {
     /// An error of `kind` with its words.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// The same with the cause chained behind it.
@@ -134,7 +147,11 @@ impl PortError {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { kind, message: message.into(), source: Some(source.into()) }
+        Self {
+            kind,
+            message: message.into(),
+            source: Some(source.into()),
+        }
     }
 
     /// The caller's fault.
@@ -173,6 +190,8 @@ impl fmt::Display for PortError {
 
 impl StdError for PortError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+        self.source
+            .as_deref()
+            .map(|e| e as &(dyn StdError + 'static))
     }
 }

@@ -1,8 +1,9 @@
-//! The entity key codec: from Arrow columns to memcomparable bytes, and from bytes to a shard. Both are part of the
-//! on-disk format: `arrow-row`'s encoding may change between releases, so this one is ours.
+//! The entity key codec: from Arrow columns to memcomparable bytes, and from bytes to a shard. Both
+//! are part of the on-disk format: `arrow-row`'s encoding may change between releases, so this one
+//! is ours.
 //!
-//! A key is its parts, one after another. A part is a tag byte and a body, so that comparing encodings byte by byte
-//! compares keys part by part and no two different keys share an encoding:
+//! A key is its parts, one after another. A part is a tag byte and a body, so that comparing
+//! encodings byte by byte compares keys part by part and no two different keys share an encoding:
 //!
 //! | tag | type | body |
 //! |---|---|---|
@@ -50,7 +51,8 @@ pub fn shard_of(key: &[u8], shards: u16) -> u16 {
 #[derive(Clone, Default)]
 pub struct KeyBuffer {
     bytes: Vec<u8>,
-    /// `ends[i]` is where row i's key ends; it starts where the one before ends. An empty key is a NULL key.
+    /// `ends[i]` is where row i's key ends; it starts where the one before ends. An empty key is a
+    /// NULL key.
     ends: Vec<u32>,
 }
 
@@ -58,11 +60,14 @@ impl KeyBuffer {
     /// Encode rows of `columns` (equally long). A row with a NULL part becomes a NULL key.
     ///
     /// # Errors
-    /// A type that no key may have, or a key above [`KEY_MAX_BYTES`] (`InvalidArgument`: the same rows are refused
-    /// whenever they come); more than 4 GiB of keys (`ResourceExhausted`).
+    /// A type that no key may have, or a key above [`KEY_MAX_BYTES`] (`InvalidArgument`: the same
+    /// rows are refused whenever they come); more than 4 GiB of keys (`ResourceExhausted`).
     pub fn encode(columns: &[ArrayRef]) -> PortResult<Self> {
         let rows = columns.first().map_or(0, |c| c.len());
-        let mut keys = Self { bytes: Vec::with_capacity(rows * columns.len() * 10), ends: Vec::with_capacity(rows) };
+        let mut keys = Self {
+            bytes: Vec::with_capacity(rows * columns.len() * 10),
+            ends: Vec::with_capacity(rows),
+        };
         for row in 0..rows {
             let start = keys.bytes.len();
             if columns.iter().any(|c| c.is_null(row)) {
@@ -97,7 +102,11 @@ impl KeyBuffer {
     /// The key of `row`, None for a NULL key.
     #[must_use]
     pub fn get(&self, row: usize) -> Option<&[u8]> {
-        let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
+        let start = if row == 0 {
+            0
+        } else {
+            self.ends[row - 1] as usize
+        };
         let key = &self.bytes[start..self.ends[row] as usize];
         (!key.is_empty()).then_some(key)
     }
@@ -105,23 +114,44 @@ impl KeyBuffer {
 
 impl fmt::Debug for KeyBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyBuffer").field("rows", &self.len()).field("bytes", &self.bytes.len()).finish()
+        f.debug_struct("KeyBuffer")
+            .field("rows", &self.len())
+            .field("bytes", &self.bytes.len())
+            .finish()
     }
 }
 
 fn end_of(len: usize) -> PortResult<u32> {
     u32::try_from(len).map_err(|e| {
-        PortError::with_source(ErrorKind::ResourceExhausted, "the keys of one batch exceed 4 GiB; send fewer rows", e)
+        PortError::with_source(
+            ErrorKind::ResourceExhausted,
+            "the keys of one batch exceed 4 GiB; send fewer rows",
+            e,
+        )
     })
 }
 
 fn encode_part(out: &mut Vec<u8>, column: &dyn Array, row: usize) -> PortResult<()> {
     match column.data_type() {
-        DataType::Boolean => out.extend_from_slice(&[TAG_BOOLEAN, u8::from(column.as_boolean().value(row))]),
-        DataType::Int32 => push_i64(out, TAG_INTEGER, i64::from(column.as_primitive::<Int32Type>().value(row))),
-        DataType::Int64 => push_i64(out, TAG_INTEGER, column.as_primitive::<Int64Type>().value(row)),
+        DataType::Boolean => {
+            out.extend_from_slice(&[TAG_BOOLEAN, u8::from(column.as_boolean().value(row))])
+        }
+        DataType::Int32 => push_i64(
+            out,
+            TAG_INTEGER,
+            i64::from(column.as_primitive::<Int32Type>().value(row)),
+        ),
+        DataType::Int64 => push_i64(
+            out,
+            TAG_INTEGER,
+            column.as_primitive::<Int64Type>().value(row),
+        ),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            push_i64(out, TAG_TIMESTAMP, column.as_primitive::<TimestampMicrosecondType>().value(row));
+            push_i64(
+                out,
+                TAG_TIMESTAMP,
+                column.as_primitive::<TimestampMicrosecondType>().value(row),
+            );
         }
         DataType::Utf8 => push_text(out, column.as_string::<i32>().value(row)),
         DataType::Utf8View => push_text(out, column.as_string_view().value(row)),
@@ -171,7 +201,12 @@ mod tests {
         let keys = encode(&[("JF\0K", -1)]);
         assert_eq!(
             keys.get(0),
-            Some(&[0x40, b'J', b'F', 0, 0xFF, b'K', 0, 1, 0x20, 0x7F, 255, 255, 255, 255, 255, 255, 255][..])
+            Some(
+                &[
+                    0x40, b'J', b'F', 0, 0xFF, b'K', 0, 1, 0x20, 0x7F, 255, 255, 255, 255, 255,
+                    255, 255
+                ][..]
+            )
         );
         // As the reference implementation's xxh3_64 with that seed gives it.
         assert_eq!(key_hash(b"JFK"), 0x7994_e66c_5e9d_4ba5_u64);
@@ -190,8 +225,14 @@ mod tests {
         assert!(KeyBuffer::encode(&[text(KEY_MAX_BYTES - 3)]).is_ok());
         let error = KeyBuffer::encode(&[text(KEY_MAX_BYTES - 2)]).expect_err("too long");
         assert!(error.message().contains("KEY_MAX_BYTES"), "{error}");
-        assert_eq!((error.kind(), error.kind().exit_code()), (ErrorKind::InvalidArgument, 2));
-        assert!(!error.kind().is_retriable(), "the same key is as long the next time");
+        assert_eq!(
+            (error.kind(), error.kind().exit_code()),
+            (ErrorKind::InvalidArgument, 2)
+        );
+        assert!(
+            !error.kind().is_retriable(),
+            "the same key is as long the next time"
+        );
     }
 
     proptest! {

@@ -1,9 +1,10 @@
-//! The vocabulary of Forebay: what a source, an entity key, a feature view, an epoch and a prediction are, the partial
-//! states that tiles hold, the limits, the error kinds, and the ports through which the crates meet.
+//! The vocabulary of Forebay: what a source, an entity key, a feature view, an epoch and a
+//! prediction are, the partial states that tiles hold, the limits, the error kinds, and the ports
+//! through which the crates meet.
 //!
-//! Nothing here does I/O, reads a clock or owns a thread. Every other crate depends on this one; it depends on none.
-//! Follow an event: [`source`] (what is decoded) -> [`ports::SourceBatch`] -> [`view::FoldBatch`] -> [`aggregate`] in
-//! tiles -> [`ports::FeatureAnswer`] -> [`prediction`].
+//! Nothing here does I/O, reads a clock or owns a thread. Every other crate depends on this one; it
+//! depends on none. Follow an event: [`source`] (what is decoded) -> [`ports::SourceBatch`] ->
+//! [`view::FoldBatch`] -> [`aggregate`] in tiles -> [`ports::FeatureAnswer`] -> [`prediction`].
 
 pub mod aggregate;
 pub mod definition;

@@ -1,5 +1,5 @@
-//! Every limit of Forebay, named, with its unit. The README's table repeats them; each has a test that reaches it.
-//! Settings may lower most of them; nothing may raise them silently.
+//! Every limit of Forebay, named, with its unit. The README's table repeats them; each has a test
+//! that reaches it. Settings may lower most of them; nothing may raise them silently.
 
 /// Definition file, bytes.
 pub const DEFINITION_FILE_MAX_BYTES: usize = 1 << 20;
@@ -7,7 +7,8 @@ pub const DEFINITION_FILE_MAX_BYTES: usize = 1 << 20;
 pub const SQL_MAX_BYTES: usize = 64 << 10;
 /// Tokens of one SQL statement.
 pub const SQL_MAX_TOKENS: usize = 20_000;
-/// Operators chained at one level of an SQL expression (a longer chain overflows the planner's stack).
+/// Operators chained at one level of an SQL expression (a longer chain overflows the planner's
+/// stack).
 pub const SQL_MAX_CHAINED_OPERATORS: usize = 256;
 /// Branches of UNION and the like in one statement.
 pub const SQL_MAX_SET_BRANCHES: usize = 64;
@@ -39,7 +40,8 @@ pub const RESPONSE_MAX_BYTES: usize = 16 << 20;
 pub const REQUEST_MAX_DEPTH: usize = 32;
 /// Requests in flight on one DoExchange stream.
 pub const EXCHANGE_MAX_IN_FLIGHT: usize = 256;
-/// Requests of many rows under way at once on one DoExchange stream; at the bound the stream is not read.
+/// Requests of many rows under way at once on one DoExchange stream; at the bound the stream is not
+/// read.
 pub const EXCHANGE_MAX_LARGE_IN_FLIGHT: usize = 4;
 /// Requests of many rows under way at once on one listener; more are refused.
 pub const LARGE_READS_MAX: usize = 64;
@@ -89,7 +91,8 @@ pub const WORKER_CREDIT_ROWS: usize = 65_536;
 pub const WORKERS_MAX: usize = 1_024;
 /// One registration of a worker, bytes.
 pub const WORKER_REGISTRATION_MAX_BYTES: usize = 64 << 10;
-/// One prediction's Kafka record, key, value and headers, bytes: under what a broker takes of itself (1,048,588).
+/// One prediction's Kafka record, key, value and headers, bytes: under what a broker takes of
+/// itself (1,048,588).
 pub const PREDICTION_MAX_BYTES: usize = 960 << 10;
 /// Records waiting in the outbox of one shard before ingest pauses.
 pub const OUTBOX_MAX_RECORDS: usize = 100_000;
@@ -117,7 +120,9 @@ pub const MONITOR_MAX_OPEN_PANES: usize = 4_096;
 pub const MONITOR_MAX_PENDING_LABELS: usize = 10_000_000;
 /// Predictions, and labels, that share one join key.
 pub const MONITOR_MAX_PER_KEY: usize = 1_024;
-/// Partitions (of each deployment, version and role) whose offsets a monitor remembers to drop repeats.
+/// Partitions (of each deployment, version and role) whose offsets a monitor remembers to drop
+/// repeats.
 pub const MONITOR_MAX_PARTITIONS: usize = 4_096;
-/// Blocks of 65,536 offsets that are remembered of one such partition; a lower offset counts as a repeat.
+/// Blocks of 65,536 offsets that are remembered of one such partition; a lower offset counts as a
+/// repeat.
 pub const MONITOR_MAX_OFFSET_BLOCKS: usize = 1_024;

@@ -1,6 +1,6 @@
-//! The ports: what `pipeline`, `training`, `serve` and `monitor` ask of the adapters. Batches, not rows, cross them.
-//! Reads and writes of the hot path are synchronous (they run on threads of their own); what waits for a network or an
-//! object store is async.
+//! The ports: what `pipeline`, `training`, `serve` and `monitor` ask of the adapters. Batches, not
+//! rows, cross them. Reads and writes of the hot path are synchronous (they run on threads of their
+//! own); what waits for a network or an object store is async.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -20,7 +20,8 @@ use crate::source::SourceDef;
 use crate::time::Micros;
 use crate::view::{FeatureStatus, FoldBatch, ServiceSpec, ViewId, ViewSpec};
 
-// ---- the log ---------------------------------------------------------------------------------------------------
+// ---- the log
+// ---------------------------------------------------------------------------------------------------
 
 /// Where each row of a decoded batch stands in its log. All vectors are as long as the batch.
 #[derive(Debug, Clone, Default)]
@@ -33,8 +34,9 @@ pub struct Origin {
     pub offset: Vec<i64>,
     /// For each row the Kafka record's timestamp; None where the broker gave none.
     pub kafka_time_us: Vec<Option<Micros>>,
-    /// For each row its partition's watermark before the row (max event time of earlier accepted rows, less the delay);
-    /// None before the first. The reader leaves it empty; `pipeline` fills it.
+    /// For each row its partition's watermark before the row (max event time of earlier accepted
+    /// rows, less the delay); None before the first. The reader leaves it empty; `pipeline` fills
+    /// it.
     pub watermark_us: Vec<Option<Micros>>,
 }
 
@@ -52,8 +54,9 @@ pub struct DeadLetter {
     /// The record's value, or of a refused row its columns as JSON; cut at
     /// [`crate::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES`].
     pub payload: Vec<u8>,
-    /// Stable label: `not_json`, `missing_column`, `wrong_type`, `future_time`, `too_large`, `too_deep`, `no_value`; of
-    /// `pipeline` itself `refused`: an expression of a view fails on the row, or a key is over its limit.
+    /// Stable label: `not_json`, `missing_column`, `wrong_type`, `future_time`, `too_large`,
+    /// `too_deep`, `no_value`; of `pipeline` itself `refused`: an expression of a view fails on the
+    /// row, or a key is over its limit.
     pub reason: &'static str,
     /// The reason in words, with the column's name.
     pub detail: String,
@@ -82,18 +85,26 @@ pub trait EventLog: Send + Debug {
     /// Unknown topic, or the broker does not answer.
     fn partitions(&mut self, topic: &str) -> PortResult<Vec<i32>>;
 
-    /// The oldest offset that the log holds of each of `partitions`: 0, or more where its head was deleted.
+    /// The oldest offset that the log holds of each of `partitions`: 0, or more where its head was
+    /// deleted.
     ///
     /// # Errors
     /// The broker does not answer.
-    fn begin_offsets(&mut self, partitions: &[TopicPartition]) -> PortResult<BTreeMap<TopicPartition, i64>>;
+    fn begin_offsets(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> PortResult<BTreeMap<TopicPartition, i64>>;
 
-    /// Start (or start again) at these offsets, one entry for each partition of each source's topic. An offset below the
-    /// log's start or above its end is refused with the remedy.
+    /// Start (or start again) at these offsets, one entry for each partition of each source's
+    /// topic. An offset below the log's start or above its end is refused with the remedy.
     ///
     /// # Errors
     /// As said, or the broker does not answer.
-    fn assign(&mut self, sources: &[Arc<SourceDef>], from: &BTreeMap<TopicPartition, i64>) -> PortResult<()>;
+    fn assign(
+        &mut self,
+        sources: &[Arc<SourceDef>],
+        from: &BTreeMap<TopicPartition, i64>,
+    ) -> PortResult<()>;
 
     /// Up to `max_rows` records, waiting at most `timeout` for the first. Empty when none came.
     ///
@@ -113,7 +124,8 @@ pub trait EventLog: Send + Debug {
     /// The broker does not answer.
     fn end_offsets(&mut self) -> PortResult<BTreeMap<TopicPartition, i64>>;
 
-    /// Identity of the cluster, kept in the state so that another log is never mistaken for this one.
+    /// Identity of the cluster, kept in the state so that another log is never mistaken for this
+    /// one.
     ///
     /// # Errors
     /// The broker does not answer.
@@ -129,7 +141,8 @@ pub trait Publisher: Send + Sync + Debug {
     fn publish(&self, records: &[OutboxRecord]) -> PortResult<()>;
 }
 
-// ---- the engine ------------------------------------------------------------------------------------------------
+// ---- the engine
+// ------------------------------------------------------------------------------------------------
 
 /// A feature view, compiled: the *pre* and *post* of DESIGN section 4.
 pub trait CompiledView: Send + Sync + Debug {
@@ -145,8 +158,8 @@ pub trait CompiledView: Send + Sync + Debug {
     /// Names and types of the view's features (after *post*).
     fn features(&self) -> SchemaRef;
 
-    /// From aggregates (arrays as [`ViewSpec::aggregates`]) to features. Does not apply presence: callers NULL the rows
-    /// whose status is not `Present`.
+    /// From aggregates (arrays as [`ViewSpec::aggregates`]) to features. Does not apply presence:
+    /// callers NULL the rows whose status is not `Present`.
     ///
     /// # Errors
     /// An expression fails on the data.
@@ -166,8 +179,8 @@ pub trait CompiledService: Send + Sync + Debug {
     /// The compiled views, in the order of [`ServiceSpec::views`].
     fn views(&self) -> &[Arc<dyn CompiledView>];
 
-    /// From request rows and the features of each view (as [`CompiledView::features`], presence applied) to the
-    /// service's features, one row for each request row.
+    /// From request rows and the features of each view (as [`CompiledView::features`], presence
+    /// applied) to the service's features, one row for each request row.
     ///
     /// # Errors
     /// An expression fails on the data.
@@ -197,7 +210,8 @@ pub enum TableInput {
 pub enum Known {
     /// All of them.
     All,
-    /// For spine row i and view v: those below `cuts[index[v][i]]`. This is how served values are recomputed.
+    /// For spine row i and view v: those below `cuts[index[v][i]]`. This is how served values are
+    /// recomputed.
     Applied {
         /// Distinct vectors.
         cuts: Vec<Arc<Applied>>,
@@ -209,12 +223,13 @@ pub enum Known {
 /// Point-in-time values for a spine: the probe lowering.
 #[async_trait]
 pub trait PointInTime: Send + Sync + Debug {
-    /// One row out for each row of `spine`, in its order: all spine columns, then the service's features. `spine` holds
-    /// the service's request columns and `time_column` (any timestamp type; naive is UTC; NULL is an error that names
-    /// the row).
+    /// One row out for each row of `spine`, in its order: all spine columns, then the service's
+    /// features. `spine` holds the service's request columns and `time_column` (any timestamp type;
+    /// naive is UTC; NULL is an error that names the row).
     ///
     /// # Errors
-    /// Unknown service, a missing or mistyped spine column, a spine column that collides with a feature, a missing table.
+    /// Unknown service, a missing or mistyped spine column, a spine column that collides with a
+    /// feature, a missing table.
     async fn training_set(
         &self,
         service: &str,
@@ -225,7 +240,8 @@ pub trait PointInTime: Send + Sync + Debug {
     ) -> PortResult<RecordBatch>;
 }
 
-// ---- the online store ------------------------------------------------------------------------------------------
+// ---- the online store
+// ------------------------------------------------------------------------------------------
 
 /// The rows of one view that one shard folds.
 #[derive(Debug, Clone)]
@@ -247,12 +263,13 @@ pub struct ShardFold {
 pub struct ShardWrite {
     /// Rows to fold. Rows below the shard's own progress are dropped by the shard.
     pub folds: Vec<ShardFold>,
-    /// Events that wait for a score, with where they stand for the same drop rule (topic, partition and offset are in
-    /// their key).
+    /// Events that wait for a score, with where they stand for the same drop rule (topic, partition
+    /// and offset are in their key).
     pub pending: Vec<PendingScore>,
     /// Progress of every partition read up to the epoch's end, also where no row hashed here.
     pub progress: Vec<(TopicPartition, PartitionProgress)>,
-    /// True for a backfill from the archive: rows count although they lie below the progress, and the progress stays.
+    /// True for a backfill from the archive: rows count although they lie below the progress, and
+    /// the progress stays.
     pub backfill: bool,
 }
 
@@ -354,8 +371,8 @@ pub trait OnlineStore: Send + Sync + Debug {
     /// Unknown view; an instant older than what is kept (`OutOfRange`).
     fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows>;
 
-    /// Keep what a read at this instant needs, beyond what the store keeps by itself; None: nothing more. Holds until the
-    /// next call. A store that forgets nothing need not listen.
+    /// Keep what a read at this instant needs, beyond what the store keeps by itself; None: nothing
+    /// more. Holds until the next call. A store that forgets nothing need not listen.
     fn keep_from(&self, _oldest_us: Option<Micros>) {}
 
     /// Up to `limit` pending scores of `shard`, oldest first.
@@ -364,12 +381,17 @@ pub trait OnlineStore: Send + Sync + Debug {
     /// The disk fails.
     fn pending(&self, shard: u16, limit: usize) -> PortResult<Vec<PendingScore>>;
 
-    /// The second write: delete these pending scores and append these records to the outbox, atomically. A key that is
-    /// no longer pending is skipped together with its record. Returns the entries written.
+    /// The second write: delete these pending scores and append these records to the outbox,
+    /// atomically. A key that is no longer pending is skipped together with its record. Returns the
+    /// entries written.
     ///
     /// # Errors
     /// The disk fails: nothing was written.
-    fn settle(&self, shard: u16, scored: Vec<(PendingScore, Option<OutboxRecord>)>) -> PortResult<Vec<OutboxEntry>>;
+    fn settle(
+        &self,
+        shard: u16,
+        scored: Vec<(PendingScore, Option<OutboxRecord>)>,
+    ) -> PortResult<Vec<OutboxEntry>>;
 
     /// Up to `limit` outbox entries of `shard`, oldest first.
     ///
@@ -384,7 +406,8 @@ pub trait OnlineStore: Send + Sync + Debug {
     fn clear_outbox(&self, shard: u16, sequence: u64) -> PortResult<()>;
 }
 
-// ---- serving ---------------------------------------------------------------------------------------------------
+// ---- serving
+// ---------------------------------------------------------------------------------------------------
 
 /// An answer of a feature service.
 #[derive(Debug, Clone)]
@@ -414,14 +437,21 @@ pub trait FeatureReader: Send + Sync + Debug {
     /// Names of all services.
     fn services(&self) -> Vec<String>;
 
-    /// Features for the rows of `request` (the service's request columns, in any order, extra columns ignored).
+    /// Features for the rows of `request` (the service's request columns, in any order, extra
+    /// columns ignored).
     ///
     /// # Errors
     /// A missing or mistyped column, a limit, an instant older than what is kept.
-    fn read(&self, service: &dyn CompiledService, request: &RecordBatch, at: At<'_>) -> PortResult<FeatureAnswer>;
+    fn read(
+        &self,
+        service: &dyn CompiledService,
+        request: &RecordBatch,
+        at: At<'_>,
+    ) -> PortResult<FeatureAnswer>;
 }
 
-// ---- the offline store -----------------------------------------------------------------------------------------
+// ---- the offline store
+// -----------------------------------------------------------------------------------------
 
 /// A Delta table at a version.
 #[derive(Debug, Clone)]
@@ -441,25 +471,33 @@ pub struct TableSnapshot {
 /// The Delta archive.
 #[async_trait]
 pub trait Archive: Send + Sync + Debug {
-    /// Open table `name`, or make it with `schema` (with or without [`crate::source::meta::INGEST_TIME`]; the table has it).
+    /// Open table `name`, or make it with `schema` (with or without
+    /// [`crate::source::meta::INGEST_TIME`]; the table has it).
     ///
     /// # Errors
     /// It exists with another schema; the disk fails.
     async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()>;
 
-    /// The next offset that each partition needs, from the table's application transactions. Partitions without one are
-    /// absent.
+    /// The next offset that each partition needs, from the table's application transactions.
+    /// Partitions without one are absent.
     ///
     /// # Errors
     /// The log cannot be read: never taken for "none".
     async fn progress(&self, name: &str) -> PortResult<Applied>;
 
-    /// Append rows and move the partitions' marks, in one commit. Rows below a mark are dropped first. `batches` have the
-    /// table's columns but `_ingest_time`, which is set here. Returns the number of rows that were new.
+    /// Append rows and move the partitions' marks, in one commit. Rows below a mark are dropped
+    /// first. `batches` have the table's columns but `_ingest_time`, which is set here. Returns the
+    /// number of rows that were new.
     ///
     /// # Errors
-    /// Another owner committed (`FailedPrecondition`); the disk fails; the outcome is unknown (`MaybeWritten`).
-    async fn append(&self, name: &str, batches: Vec<RecordBatch>, up_to: &Applied) -> PortResult<u64>;
+    /// Another owner committed (`FailedPrecondition`); the disk fails; the outcome is unknown
+    /// (`MaybeWritten`).
+    async fn append(
+        &self,
+        name: &str,
+        batches: Vec<RecordBatch>,
+        up_to: &Applied,
+    ) -> PortResult<u64>;
 
     /// The newest version.
     ///
@@ -468,7 +506,8 @@ pub trait Archive: Send + Sync + Debug {
     async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot>;
 }
 
-// ---- inference -------------------------------------------------------------------------------------------------
+// ---- inference
+// -------------------------------------------------------------------------------------------------
 
 /// Scores of one batch.
 #[derive(Debug, Clone)]

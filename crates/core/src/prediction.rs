@@ -1,5 +1,6 @@
-//! A prediction, from the event that asks for it to the record on Kafka: its identity, the pending score that the
-//! epoch's write holds, and the outbox record that the second write holds (DESIGN section 5, "Output").
+//! A prediction, from the event that asks for it to the record on Kafka: its identity, the pending
+//! score that the epoch's write holds, and the outbox record that the second write holds (DESIGN
+//! section 5, "Output").
 
 use std::collections::BTreeMap;
 
@@ -41,8 +42,8 @@ pub struct PredictionKey {
 }
 
 impl PredictionKey {
-    /// Deterministic id: 32 hex digits of XXH3-128 over the length-prefixed fields, in the order of the struct. The
-    /// scheme is part of the published format.
+    /// Deterministic id: 32 hex digits of XXH3-128 over the length-prefixed fields, in the order of
+    /// the struct. The scheme is part of the published format.
     #[must_use]
     pub fn id(&self) -> String {
         let mut bytes = Vec::with_capacity(self.deployment.len() + self.topic.len() + 32);
@@ -63,16 +64,17 @@ impl PredictionKey {
     }
 }
 
-/// An event that waits for its score. Written in the epoch's batch; it fixes the route, so that a crash cannot give one
-/// event two identities.
+/// An event that waits for its score. Written in the epoch's batch; it fixes the route, so that a
+/// crash cannot give one event two identities.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PendingScore {
     /// Identity, with the chosen version.
     pub key: PredictionKey,
     /// Event time of the event: the instant as of which its features are read.
     pub event_time_us: Micros,
-    /// One row: the service's request columns and then the carried columns, as an Arrow IPC stream or any self-contained
-    /// encoding that its writer can read again (`pipeline` owns the encoding).
+    /// One row: the service's request columns and then the carried columns, as an Arrow IPC stream
+    /// or any self-contained encoding that its writer can read again (`pipeline` owns the
+    /// encoding).
     pub request: Vec<u8>,
 }
 
@@ -89,8 +91,8 @@ pub struct OutboxRecord {
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
-/// Names of the columns of a prediction record: JSON members on the topic, columns in the archive. The carried columns
-/// stand between [`column::MARGIN`] and [`column::REQUEST`].
+/// Names of the columns of a prediction record: JSON members on the topic, columns in the archive.
+/// The carried columns stand between [`column::MARGIN`] and [`column::REQUEST`].
 pub mod column {
     /// [`super::PredictionKey::id`], `Utf8`.
     pub const PREDICTION_ID: &str = "prediction_id";
@@ -133,9 +135,18 @@ pub mod column {
 pub fn prediction_columns(service: &ServiceSpec, carry: &[Column]) -> Vec<Column> {
     let text = || DataType::Utf8;
     let record = |columns: &[Column]| {
-        DataType::Struct(columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect::<Fields>())
+        DataType::Struct(
+            columns
+                .iter()
+                .map(|c| Field::new(&c.name, c.data_type.clone(), true))
+                .collect::<Fields>(),
+        )
     };
-    let required = |name: &str, data_type: DataType| Column { name: name.to_owned(), data_type, nullable: false };
+    let required = |name: &str, data_type: DataType| Column {
+        name: name.to_owned(),
+        data_type,
+        nullable: false,
+    };
     let mut columns = vec![
         required(column::PREDICTION_ID, text()),
         required(column::DEPLOYMENT, text()),
@@ -152,7 +163,10 @@ pub fn prediction_columns(service: &ServiceSpec, carry: &[Column]) -> Vec<Column
         required(column::SCORE, DataType::Float64),
         required(column::MARGIN, DataType::Float64),
     ];
-    columns.extend(carry.iter().map(|c| Column { nullable: true, ..c.clone() }));
+    columns.extend(carry.iter().map(|c| Column {
+        nullable: true,
+        ..c.clone()
+    }));
     columns.extend([
         required(column::REQUEST, record(&service.request)),
         required(column::FEATURES, record(&service.features)),
@@ -161,11 +175,12 @@ pub fn prediction_columns(service: &ServiceSpec, carry: &[Column]) -> Vec<Column
     columns
 }
 
-/// What the features of one prediction had applied: the text of [`column::APPLIED`], from which anybody can recompute
-/// them. `{"views":{"<alias>":{"<topic>/<partition>":<next offset>}}}`; part of the published format.
+/// What the features of one prediction had applied: the text of [`column::APPLIED`], from which
+/// anybody can recompute them. `{"views":{"<alias>":{"<topic>/<partition>":<next offset>}}}`; part
+/// of the published format.
 ///
-/// A view with an empty vector had applied nothing (a NULL key reads nothing either). A view that is **absent** had
-/// applied what is no longer known: its features cannot be verified.
+/// A view with an empty vector had applied nothing (a NULL key reads nothing either). A view that
+/// is **absent** had applied what is no longer known: its features cannot be verified.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedViews {
     views: BTreeMap<String, BTreeMap<String, i64>>,
@@ -174,8 +189,10 @@ pub struct AppliedViews {
 impl AppliedViews {
     /// View `alias` of the service had applied `applied`.
     pub fn insert(&mut self, alias: &str, applied: &Applied) {
-        let offsets =
-            applied.0.iter().map(|(p, progress)| (format!("{}/{}", p.topic, p.partition), progress.next_offset));
+        let offsets = applied
+            .0
+            .iter()
+            .map(|(p, progress)| (format!("{}/{}", p.topic, p.partition), progress.next_offset));
         self.views.insert(alias.to_owned(), offsets.collect());
     }
 
@@ -184,15 +201,27 @@ impl AppliedViews {
     /// # Errors
     /// A partition that is not written `<topic>/<partition>`.
     pub fn get(&self, alias: &str) -> PortResult<Option<Applied>> {
-        let Some(offsets) = self.views.get(alias) else { return Ok(None) };
+        let Some(offsets) = self.views.get(alias) else {
+            return Ok(None);
+        };
         let mut applied = Applied::default();
         for (place, next_offset) in offsets {
-            let parsed = place.rsplit_once('/').and_then(|(topic, number)| Some((topic, number.parse().ok()?)));
+            let parsed = place
+                .rsplit_once('/')
+                .and_then(|(topic, number)| Some((topic, number.parse().ok()?)));
             let Some((topic, partition)) = parsed else {
-                return Err(PortError::new(ErrorKind::DataLoss, format!("`{place}` names no topic and partition")));
+                return Err(PortError::new(
+                    ErrorKind::DataLoss,
+                    format!("`{place}` names no topic and partition"),
+                ));
             };
-            let progress = PartitionProgress { next_offset: *next_offset, max_event_time_us: None };
-            applied.0.insert(TopicPartition::new(topic, partition), progress);
+            let progress = PartitionProgress {
+                next_offset: *next_offset,
+                max_event_time_us: None,
+            };
+            applied
+                .0
+                .insert(TopicPartition::new(topic, partition), progress);
         }
         Ok(Some(applied))
     }
@@ -209,7 +238,11 @@ impl AppliedViews {
     /// It is not what [`Self::encode`] writes.
     pub fn decode(text: &str) -> PortResult<Self> {
         serde_json::from_str(text).map_err(|e| {
-            PortError::with_source(ErrorKind::DataLoss, "the applied offsets of a prediction are not readable", e)
+            PortError::with_source(
+                ErrorKind::DataLoss,
+                "the applied offsets of a prediction are not readable",
+                e,
+            )
         })
     }
 }
@@ -221,20 +254,34 @@ mod tests {
     #[test]
     fn golden_applied_text() {
         let mut applied = Applied::default();
-        let progress = |next_offset| PartitionProgress { next_offset, max_event_time_us: None };
-        applied.0.insert(TopicPartition::new("flights.eu", 3), progress(i64::MAX));
-        applied.0.insert(TopicPartition::new("flights.eu", 12), progress(0));
+        let progress = |next_offset| PartitionProgress {
+            next_offset,
+            max_event_time_us: None,
+        };
+        applied
+            .0
+            .insert(TopicPartition::new("flights.eu", 3), progress(i64::MAX));
+        applied
+            .0
+            .insert(TopicPartition::new("flights.eu", 12), progress(0));
         let mut views = AppliedViews::default();
         views.insert("t", &applied);
         views.insert("nothing", &Applied::default());
         let text = views.encode();
-        assert_eq!(text, r#"{"views":{"nothing":{},"t":{"flights.eu/12":0,"flights.eu/3":9223372036854775807}}}"#);
+        assert_eq!(
+            text,
+            r#"{"views":{"nothing":{},"t":{"flights.eu/12":0,"flights.eu/3":9223372036854775807}}}"#
+        );
         let read = AppliedViews::decode(&text).expect("its own text");
         assert_eq!(read, views);
         assert_eq!(read.get("t").expect("well formed"), Some(applied));
-        assert_eq!(read.get("nothing").expect("well formed"), Some(Applied::default()));
+        assert_eq!(
+            read.get("nothing").expect("well formed"),
+            Some(Applied::default())
+        );
         assert_eq!(read.get("unknown").expect("well formed"), None);
-        let bad = AppliedViews::decode(r#"{"views":{"t":{"flights":1}}}"#).expect("the shape is right");
+        let bad =
+            AppliedViews::decode(r#"{"views":{"t":{"flights":1}}}"#).expect("the shape is right");
         assert!(bad.get("t").is_err());
         assert!(AppliedViews::decode("{}").is_err());
     }

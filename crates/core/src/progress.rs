@@ -1,7 +1,7 @@
 //! How far a partition has been read, and what that says about time.
 //!
-//! "Applied" is a vector of offsets: for each (topic, partition) the next offset, one past the last applied record.
-//! Offsets may have holes; order matters, contiguity does not.
+//! "Applied" is a vector of offsets: for each (topic, partition) the next offset, one past the last
+//! applied record. Offsets may have holes; order matters, contiguity does not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,10 @@ pub struct TopicPartition {
 impl TopicPartition {
     /// `topic` and `partition` together.
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
-        Self { topic: topic.into(), partition }
+        Self {
+            topic: topic.into(),
+            partition,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! A source: a Kafka topic with a schema, an event-time column and a watermark. Defined by `CREATE SOURCE`, decoded by
-//! `kafka`, archived by `offline`, scanned by `engine`.
+//! A source: a Kafka topic with a schema, an event-time column and a watermark. Defined by `CREATE
+//! SOURCE`, decoded by `kafka`, archived by `offline`, scanned by `engine`.
 
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ pub mod meta {
 pub struct Column {
     /// Name as written (lower case unless quoted).
     pub name: String,
-    /// One of `Utf8`, `Float64`, `Int64`, `Int32`, `Boolean`, `Timestamp(us, UTC)`; in the sources that Forebay itself
-    /// defines (predictions) also a `Struct` of these.
+    /// One of `Utf8`, `Float64`, `Int64`, `Int32`, `Boolean`, `Timestamp(us, UTC)`; in the sources
+    /// that Forebay itself defines (predictions) also a `Struct` of these.
     pub data_type: DataType,
     /// False for NOT NULL: a record without it is a dead letter.
     pub nullable: bool,
@@ -82,6 +82,9 @@ impl SourceDef {
     }
 
     fn fields(&self) -> Vec<Field> {
-        self.columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable)).collect()
+        self.columns
+            .iter()
+            .map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable))
+            .collect()
     }
 }

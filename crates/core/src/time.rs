@@ -1,5 +1,5 @@
-//! Time is `i64` microseconds since the Unix epoch, UTC, everywhere: in SQL types, in keys on disk, in Delta.
-//! Nothing here reads a clock; the clock comes in through [`Clock`].
+//! Time is `i64` microseconds since the Unix epoch, UTC, everywhere: in SQL types, in keys on disk,
+//! in Delta. Nothing here reads a clock; the clock comes in through [`Clock`].
 
 use std::fmt;
 

@@ -1,10 +1,12 @@
-//! One scalar, as it moves between Arrow arrays and partial states. Small and boring on purpose: columns move as
-//! arrays; a `Value` is what one key's `min`, `max` or `last_value` holds and what one answered cell is.
+//! One scalar, as it moves between Arrow arrays and partial states. Small and boring on purpose:
+//! columns move as arrays; a `Value` is what one key's `min`, `max` or `last_value` holds and what
+//! one answered cell is.
 
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+    BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -32,8 +34,8 @@ pub enum Value {
 }
 
 impl Value {
-    /// The value of `array` at `row`. Types: `Boolean`, `Int32`, `Int64`, `Float64`, `Utf8`, `Utf8View`,
-    /// `Timestamp(us)`.
+    /// The value of `array` at `row`. Types: `Boolean`, `Int32`, `Int64`, `Float64`, `Utf8`,
+    /// `Utf8View`, `Timestamp(us)`.
     ///
     /// # Errors
     /// Another type is a defect of the planner, which admits only these.
@@ -60,13 +62,16 @@ impl Value {
     #[must_use]
     pub fn same_bits(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Float(a), Self::Float(b)) => (a.is_nan() && b.is_nan()) || a.to_bits() == b.to_bits(),
+            (Self::Float(a), Self::Float(b)) => {
+                (a.is_nan() && b.is_nan()) || a.to_bits() == b.to_bits()
+            }
             _ => self == other,
         }
     }
 }
 
-/// An array of `data_type` from `values`. The types are those of [`Value::from_array`], text as `Utf8`.
+/// An array of `data_type` from `values`. The types are those of [`Value::from_array`], text as
+/// `Utf8`.
 ///
 /// # Errors
 /// A value that is not of `data_type`, or an unsupported type.
@@ -90,8 +95,10 @@ pub fn array_from_values<'a>(
     let rows = values.len();
     match data_type {
         DataType::Boolean => build!(BooleanBuilder::with_capacity(rows), Value::Bool(v) => *v),
-        DataType::Int32 => build!(Int32Builder::with_capacity(rows), Value::Int(v) => i32::try_from(*v)
-            .map_err(|e| PortError::with_source(crate::ErrorKind::Internal, format!("{v} in a column of Int32"), e))?),
+        DataType::Int32 => {
+            build!(Int32Builder::with_capacity(rows), Value::Int(v) => i32::try_from(*v)
+            .map_err(|e| PortError::with_source(crate::ErrorKind::Internal, format!("{v} in a column of Int32"), e))?)
+        }
         DataType::Int64 => build!(Int64Builder::with_capacity(rows), Value::Int(v) => *v),
         DataType::Float64 => build!(Float64Builder::with_capacity(rows), Value::Float(v) => *v),
         DataType::Utf8 => build!(StringBuilder::with_capacity(rows, rows * 8), Value::Text(v) => v),

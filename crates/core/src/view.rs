@@ -1,8 +1,9 @@
-//! The checked form of a feature view: which partial states its tiles hold and how a feature reads them. `engine` makes
-//! it from SQL, `online` folds and reads by it, the probe lowering evaluates it over Delta. Pure data.
+//! The checked form of a feature view: which partial states its tiles hold and how a feature reads
+//! them. `engine` makes it from SQL, `online` folds and reads by it, the probe lowering evaluates
+//! it over Delta. Pure data.
 //!
-//! Value of view V for key k at t: the aggregates over the events of k that pass V's WHERE with `t - W <= ts <= t`, both
-//! ends in (DESIGN section 1, promise 2).
+//! Value of view V for key k at t: the aggregates over the events of k that pass V's WHERE with `t
+//! - W <= ts <= t`, both ends in (DESIGN section 1, promise 2).
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use crate::aggregate::{AggregateKind, PartialSpec};
 use crate::source::Column;
 use crate::time::Micros;
 
-/// Identity of one version of one view, and of its tiles on disk. Given by the catalog, never reused.
+/// Identity of one version of one view, and of its tiles on disk. Given by the catalog, never
+/// reused.
 pub type ViewId = u32;
 
 /// Which events of a key count at time t.
@@ -56,7 +58,8 @@ pub struct ViewSpec {
     pub entity: String,
     /// Source that it scans.
     pub source: String,
-    /// Entity key columns, in the entity's order. Types: `Utf8`, `Int64`, `Int32`, `Boolean`, `Timestamp`.
+    /// Entity key columns, in the entity's order. Types: `Utf8`, `Int64`, `Int32`, `Boolean`,
+    /// `Timestamp`.
     pub key: Vec<Column>,
     /// Types of the argument columns of a [`FoldBatch`]: what the tiles' blobs hold.
     pub arguments: Vec<DataType>,
@@ -68,14 +71,16 @@ pub struct ViewSpec {
     pub aggregates: Vec<AggregateSpec>,
     /// Age of a key's newest event above which its values are NULL (age equal to it still counts).
     pub ttl_us: Option<Micros>,
-    /// Width of the base tile, microseconds; tiles are `[i*w, (i+1)*w)`, floor division also before 1970.
+    /// Width of the base tile, microseconds; tiles are `[i*w, (i+1)*w)`, floor division also before
+    /// 1970.
     pub base_width_us: Micros,
     /// Digest of the definition (SQL text and function versions), hex.
     pub digest: String,
 }
 
 impl ViewSpec {
-    /// R: how far back a read at t can look, the greatest of the windows and the TTL. None: for ever (lifetime, latest).
+    /// R: how far back a read at t can look, the greatest of the windows and the TTL. None: for
+    /// ever (lifetime, latest).
     #[must_use]
     pub fn retention_us(&self) -> Option<Micros> {
         let mut longest = self.ttl_us.unwrap_or(0);
@@ -88,21 +93,30 @@ impl ViewSpec {
         Some(longest)
     }
 
-    /// Whether a row is too late for the retained state: `ts < watermark - (R + history)`, with the watermark of the
-    /// row's own partition before the row. Never true for a view that retains for ever.
+    /// Whether a row is too late for the retained state: `ts < watermark - (R + history)`, with the
+    /// watermark of the row's own partition before the row. Never true for a view that retains for
+    /// ever.
     #[must_use]
-    pub fn too_late(&self, event_time_us: Micros, watermark_us: Option<Micros>, history_us: Micros) -> bool {
+    pub fn too_late(
+        &self,
+        event_time_us: Micros,
+        watermark_us: Option<Micros>,
+        history_us: Micros,
+    ) -> bool {
         match (self.retention_us(), watermark_us) {
             (Some(retention), Some(watermark)) => {
-                event_time_us < watermark.saturating_sub(retention).saturating_sub(history_us)
+                event_time_us
+                    < watermark
+                        .saturating_sub(retention)
+                        .saturating_sub(history_us)
             }
             _ => false,
         }
     }
 }
 
-/// The rows of one decoded batch that concern one view, after its WHERE, with argument expressions evaluated.
-/// All columns are equally long; rows with a NULL key part are left out.
+/// The rows of one decoded batch that concern one view, after its WHERE, with argument expressions
+/// evaluated. All columns are equally long; rows with a NULL key part are left out.
 #[derive(Debug, Clone)]
 pub struct FoldBatch {
     /// Entity key columns, as [`ViewSpec::key`].
@@ -129,13 +143,19 @@ pub enum FeatureStatus {
     OutsideMaxAge = 4,
 }
 
-/// The rule of presence and TTL, the same in every lowering: `newest_us` is the newest event time at or before `at_us`
-/// among the rows that pass the view's WHERE.
+/// The rule of presence and TTL, the same in every lowering: `newest_us` is the newest event time
+/// at or before `at_us` among the rows that pass the view's WHERE.
 #[must_use]
-pub fn feature_status(newest_us: Option<Micros>, at_us: Micros, ttl_us: Option<Micros>) -> FeatureStatus {
+pub fn feature_status(
+    newest_us: Option<Micros>,
+    at_us: Micros,
+    ttl_us: Option<Micros>,
+) -> FeatureStatus {
     match (newest_us, ttl_us) {
         (None, _) => FeatureStatus::NotFound,
-        (Some(newest), Some(ttl)) if at_us.saturating_sub(newest) > ttl => FeatureStatus::OutsideMaxAge,
+        (Some(newest), Some(ttl)) if at_us.saturating_sub(newest) > ttl => {
+            FeatureStatus::OutsideMaxAge
+        }
         (Some(_), _) => FeatureStatus::Present,
     }
 }
@@ -153,7 +173,8 @@ pub struct ServiceSpec {
     pub views: Vec<ServiceView>,
     /// Features in order, with their types; all nullable.
     pub features: Vec<Column>,
-    /// Hex digest over names, types and definitions: a model states the one that it was trained for.
+    /// Hex digest over names, types and definitions: a model states the one that it was trained
+    /// for.
     pub fingerprint: String,
 }
 

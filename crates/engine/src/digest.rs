@@ -1,6 +1,6 @@
-//! Digests of definitions: what says whether an applied text is the one that state, models and manifests were made
-//! with. 128 bits of XXH3 over length-prefixed parts, so that no two lists of parts are one text. They compare
-//! definitions of one owner and guard nothing against forgery.
+//! Digests of definitions: what says whether an applied text is the one that state, models and
+//! manifests were made with. 128 bits of XXH3 over length-prefixed parts, so that no two lists of
+//! parts are one text. They compare definitions of one owner and guard nothing against forgery.
 
 use forebay_core::key::key_hash;
 

@@ -1,5 +1,6 @@
-//! The errors of the engine: what is wrong with a definition (and where in which file), with a query's input, or with
-//! an expression on the data. Each maps to a [`ErrorKind`] once, here, and becomes a [`PortError`] at the ports.
+//! The errors of the engine: what is wrong with a definition (and where in which file), with a
+//! query's input, or with an expression on the data. Each maps to a [`ErrorKind`] once, here, and
+//! becomes a [`PortError`] at the ports.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -59,7 +60,9 @@ pub enum EngineError {
         message: String,
     },
     /// Two statements define one name.
-    #[error("{at}: {object} is defined twice, first at {first}; drop one of them or write CREATE OR REPLACE")]
+    #[error(
+        "{at}: {object} is defined twice, first at {first}; drop one of them or write CREATE OR REPLACE"
+    )]
     Duplicate {
         /// Where.
         at: Location,
@@ -139,36 +142,59 @@ impl EngineError {
 
     /// `object` is refused: what, and what to write instead.
     pub(crate) fn refused(at: Location, object: &str, message: impl Into<String>) -> Self {
-        Self::Refused { at, object: object.to_owned(), message: message.into() }
+        Self::Refused {
+            at,
+            object: object.to_owned(),
+            message: message.into(),
+        }
     }
 
     /// `object` names what does not exist.
     pub(crate) fn unknown(at: Location, object: &str, message: impl Into<String>) -> Self {
-        Self::Unknown { at, object: object.to_owned(), message: message.into() }
+        Self::Unknown {
+            at,
+            object: object.to_owned(),
+            message: message.into(),
+        }
     }
 
     /// DataFusion could not plan the body of `object`.
     pub(crate) fn planning(at: Location, object: &str, source: DataFusionError) -> Self {
-        Self::Planning { at, object: object.to_owned(), message: first_line(&source), source: Box::new(source) }
+        Self::Planning {
+            at,
+            object: object.to_owned(),
+            message: first_line(&source),
+            source: Box::new(source),
+        }
     }
 
     /// An expression of `object` failed on the data.
     pub(crate) fn evaluation(object: &str, source: DataFusionError) -> Self {
-        Self::Evaluation { object: object.to_owned(), message: first_line(&source), source: Box::new(source) }
+        Self::Evaluation {
+            object: object.to_owned(),
+            message: first_line(&source),
+            source: Box::new(source),
+        }
     }
 }
 
 /// `names` in a sentence, or that there is none.
 pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
     let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
-    if names.is_empty() { "none yet".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none yet".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// DataFusion's words without its prefix and without what follows the first line.
 fn first_line(error: &DataFusionError) -> String {
     let text = error.strip_backtrace();
     let text = text.lines().next().unwrap_or_default();
-    let text = text.trim_start_matches("Error during planning: ").trim_start_matches("Schema error: ");
+    let text = text
+        .trim_start_matches("Error during planning: ")
+        .trim_start_matches("Schema error: ");
     let mut chars = text.trim_end_matches('.').chars();
     // Lower case like our own words, but leave names and acronyms alone.
     match (chars.next(), chars.clone().next()) {

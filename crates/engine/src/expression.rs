@@ -1,7 +1,9 @@
-//! Expressions of definitions, compiled once and run over batches: WHERE, arguments and FILTERs of views, expressions
-//! over aggregates, on-demand expressions of services, labels. A plain column costs no more than a reference.
+//! Expressions of definitions, compiled once and run over batches: WHERE, arguments and FILTERs of
+//! views, expressions over aggregates, on-demand expressions of services, labels. A plain column
+//! costs no more than a reference.
 //!
-//! `view`, `service` and `label` make a [`Program`] from planned expressions; nothing here plans or checks SQL.
+//! `view`, `service` and `label` make a [`Program`] from planned expressions; nothing here plans or
+//! checks SQL.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,13 +31,21 @@ pub(crate) struct Input {
 impl Input {
     /// A column without a table's name before it.
     pub(crate) fn plain(name: &str, data_type: &DataType) -> Self {
-        Self { relation: None, name: name.to_owned(), data_type: data_type.clone() }
+        Self {
+            relation: None,
+            name: name.to_owned(),
+            data_type: data_type.clone(),
+        }
     }
 
     /// A column of `relation`.
     pub(crate) fn of(relation: &str, name: &str, data_type: &DataType) -> Self {
         let relation = Some(TableReference::bare(relation));
-        Self { relation, name: name.to_owned(), data_type: data_type.clone() }
+        Self {
+            relation,
+            name: name.to_owned(),
+            data_type: data_type.clone(),
+        }
     }
 
     fn is(&self, column: &Column) -> bool {
@@ -45,37 +55,56 @@ impl Input {
 
 /// The schema of `inputs`, all nullable.
 pub(crate) fn schema_of<'a>(inputs: impl IntoIterator<Item = &'a Input>) -> Result<DFSchema> {
-    let fields = inputs
-        .into_iter()
-        .map(|input| (input.relation.clone(), Arc::new(Field::new(input.name.clone(), input.data_type.clone(), true))));
+    let fields = inputs.into_iter().map(|input| {
+        (
+            input.relation.clone(),
+            Arc::new(Field::new(
+                input.name.clone(),
+                input.data_type.clone(),
+                true,
+            )),
+        )
+    });
     DFSchema::new_with_metadata(fields.collect(), HashMap::new())
 }
 
 /// The type of `expr` over `schema`, as it comes out at run time.
 pub(crate) fn type_of(session: &Session, expr: &Expr, schema: &DFSchema) -> Result<DataType> {
-    session.physical(expr.clone(), schema)?.data_type(schema.as_arrow())
+    session
+        .physical(expr.clone(), schema)?
+        .data_type(schema.as_arrow())
 }
 
 /// The type in which a value of `data_type` is kept, without loss; None where there is none.
 pub(crate) fn storable(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
-        DataType::Boolean | DataType::Int32 | DataType::Int64 | DataType::Float64 | DataType::Utf8 => data_type.clone(),
+        DataType::Boolean
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::Float64
+        | DataType::Utf8 => data_type.clone(),
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
         DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16 => DataType::Int32,
         DataType::UInt32 => DataType::Int64,
         DataType::Float16 | DataType::Float32 => DataType::Float64,
-        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond, _) => timestamp_type(),
+        DataType::Timestamp(
+            TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond,
+            _,
+        ) => timestamp_type(),
         _ => return None,
     })
 }
 
 /// What to write for a value whose type is not kept.
-pub(crate) const CAST_REMEDY: &str =
-    "cast it: CAST(.. AS DOUBLE), BIGINT, INTEGER, BOOLEAN, VARCHAR or TIMESTAMP are the types that are kept";
+pub(crate) const CAST_REMEDY: &str = "cast it: CAST(.. AS DOUBLE), BIGINT, INTEGER, BOOLEAN, VARCHAR or TIMESTAMP are the types that are kept";
 
 /// `expr` as a value of type `to`.
 pub(crate) fn cast_to(expr: Expr, from: &DataType, to: &DataType) -> Expr {
-    if from == to { expr } else { Expr::Cast(Cast::new(Box::new(expr), to.clone())) }
+    if from == to {
+        expr
+    } else {
+        Expr::Cast(Cast::new(Box::new(expr), to.clone()))
+    }
 }
 
 /// The column that an expression is, if it is one.
@@ -98,7 +127,8 @@ enum Output {
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     object: String,
-    /// Inputs that computed expressions read, as indices into the caller's columns; `schema` is theirs.
+    /// Inputs that computed expressions read, as indices into the caller's columns; `schema` is
+    /// theirs.
     reads: Vec<usize>,
     schema: SchemaRef,
     outputs: Vec<Output>,
@@ -106,7 +136,12 @@ pub(crate) struct Program {
 
 impl Program {
     /// Compile `exprs` of `object` over `inputs`.
-    pub(crate) fn compile(session: &Session, object: &str, inputs: &[Input], exprs: &[Expr]) -> Result<Self> {
+    pub(crate) fn compile(
+        session: &Session,
+        object: &str,
+        inputs: &[Input],
+        exprs: &[Expr],
+    ) -> Result<Self> {
         let position = |column: &Column| inputs.iter().position(|input| input.is(column));
         let plain = |expr: &Expr| as_column(expr).and_then(position);
         let mut reads: Vec<usize> = exprs
@@ -120,10 +155,17 @@ impl Program {
         let schema = schema_of(reads.iter().map(|index| &inputs[*index]))?;
         let compile = |expr: &Expr| match plain(expr) {
             Some(index) => Ok(Output::Input(index)),
-            None => session.physical(expr.clone(), &schema).map(Output::Computed),
+            None => session
+                .physical(expr.clone(), &schema)
+                .map(Output::Computed),
         };
         let outputs = exprs.iter().map(compile).collect::<Result<Vec<_>>>()?;
-        Ok(Self { object: object.to_owned(), reads, schema: Arc::clone(schema.inner()), outputs })
+        Ok(Self {
+            object: object.to_owned(),
+            reads,
+            schema: Arc::clone(schema.inner()),
+            outputs,
+        })
     }
 
     /// Inputs that it reads at all.
@@ -150,7 +192,9 @@ impl Program {
                         Some(batch) => batch,
                         None => batch.insert(self.batch(columns, rows)?),
                     };
-                    let value = expr.evaluate(batch).and_then(|value| value.into_array(rows));
+                    let value = expr
+                        .evaluate(batch)
+                        .and_then(|value| value.into_array(rows));
                     value.map_err(|error| EngineError::evaluation(&self.object, error).into())
                 }
             })
@@ -158,10 +202,20 @@ impl Program {
     }
 
     fn batch(&self, columns: &[ArrayRef], rows: usize) -> PortResult<RecordBatch> {
-        let columns = self.reads.iter().map(|index| Arc::clone(&columns[*index])).collect();
+        let columns = self
+            .reads
+            .iter()
+            .map(|index| Arc::clone(&columns[*index]))
+            .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-            .map_err(|error| PortError::invalid(format!("{}: the columns are not as declared: {error}", self.object)))
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(
+            |error| {
+                PortError::invalid(format!(
+                    "{}: the columns are not as declared: {error}",
+                    self.object
+                ))
+            },
+        )
     }
 }
 
@@ -194,14 +248,20 @@ impl Columns {
                     _ => fields.iter().position(|field| field.name() == name),
                 };
                 let Some(found) = found else {
-                    return Err(PortError::invalid(format!("column {name} of {} is missing", self.owner)));
+                    return Err(PortError::invalid(format!(
+                        "column {name} of {} is missing",
+                        self.owner
+                    )));
                 };
                 let array = batch.column(found);
                 if array.data_type() == data_type {
                     return Ok(Arc::clone(array));
                 }
                 let found = array.data_type();
-                Err(PortError::invalid(format!("column {name} of {} is {data_type}, not {found}", self.owner)))
+                Err(PortError::invalid(format!(
+                    "column {name} of {} is {data_type}, not {found}",
+                    self.owner
+                )))
             })
             .collect()
     }

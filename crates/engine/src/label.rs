@@ -1,5 +1,6 @@
-//! Labels of monitors: a boolean expression over the rows of the label's source, compiled once. NULL is no label.
-//! `catalog` makes them from monitors; the binary evaluates them on decoded batches and on archived ones.
+//! Labels of monitors: a boolean expression over the rows of the label's source, compiled once.
+//! NULL is no label. `catalog` makes them from monitors; the binary evaluates them on decoded
+//! batches and on archived ones.
 
 use std::sync::Arc;
 
@@ -37,33 +38,70 @@ impl Label {
         expression: &QueryText,
         source: &Arc<SourceDef>,
     ) -> Result<Self> {
-        let refuse = |message: &str| Err(EngineError::refused(expression.locate(None), object, message));
+        let refuse = |message: &str| {
+            Err(EngineError::refused(
+                expression.locate(None),
+                object,
+                message,
+            ))
+        };
         let query = label_query(expression, &source.name)?;
         refuse_clauses(object, expression, &query, false)?;
         let planned = |error| planning_error(object, expression, error);
-        let plan = session.plan(query, &[(source.name.clone(), source.schema())]).map_err(planned)?;
+        let plan = session
+            .plan(query, &[(source.name.clone(), source.schema())])
+            .map_err(planned)?;
         let expr = match &plan {
-            LogicalPlan::Projection(projection) if matches!(*projection.input, LogicalPlan::TableScan(_)) => {
+            LogicalPlan::Projection(projection)
+                if matches!(*projection.input, LogicalPlan::TableScan(_)) =>
+            {
                 &projection.expr[0]
             }
-            _ => return refuse("a label is an expression over one row of its source, without aggregates"),
+            _ => {
+                return refuse(
+                    "a label is an expression over one row of its source, without aggregates",
+                );
+            }
         };
         let plain = expr.clone().transform_up(|e| match e {
-            Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))),
+            Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(
+                column.name,
+            )))),
             other => Ok(Transformed::no(other)),
         });
         let expr = plain.map_err(planned)?.data;
-        let read: Vec<String> = expr.column_refs().into_iter().map(|column| column.name.clone()).collect();
-        let columns: Vec<_> = source.columns.iter().enumerate().filter(|(_, c)| read.contains(&c.name)).collect();
-        let inputs: Vec<Input> = columns.iter().map(|(_, c)| Input::plain(&c.name, &c.data_type)).collect();
+        let read: Vec<String> = expr
+            .column_refs()
+            .into_iter()
+            .map(|column| column.name.clone())
+            .collect();
+        let columns: Vec<_> = source
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| read.contains(&c.name))
+            .collect();
+        let inputs: Vec<Input> = columns
+            .iter()
+            .map(|(_, c)| Input::plain(&c.name, &c.data_type))
+            .collect();
         let schema = schema_of(&inputs).map_err(planned)?;
         let found = type_of(session, &expr, &schema).map_err(planned)?;
         if found != DataType::Boolean {
-            return refuse(&format!("a label is true or false, this one is {found}; compare it: expression > number"));
+            return refuse(&format!(
+                "a label is true or false, this one is {found}; compare it: expression > number"
+            ));
         }
-        let program = Program::compile(session, object, &inputs, std::slice::from_ref(&expr)).map_err(planned)?;
-        let columns = columns.into_iter().map(|(i, c)| (i, c.name.clone(), c.data_type.clone())).collect();
-        Ok(Self { columns: Columns::new(format!("source {}", source.name), columns), program })
+        let program = Program::compile(session, object, &inputs, std::slice::from_ref(&expr))
+            .map_err(planned)?;
+        let columns = columns
+            .into_iter()
+            .map(|(i, c)| (i, c.name.clone(), c.data_type.clone()))
+            .collect();
+        Ok(Self {
+            columns: Columns::new(format!("source {}", source.name), columns),
+            program,
+        })
     }
 }
 

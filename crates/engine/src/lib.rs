@@ -1,9 +1,11 @@
-//! From SQL definitions to values: the catalog of applied definitions, views and services compiled for the stream, and
-//! two offline lowerings of the same texts that give the same bits. Owns DataFusion; knows no Kafka, RocksDB or Delta.
+//! From SQL definitions to values: the catalog of applied definitions, views and services compiled
+//! for the stream, and two offline lowerings of the same texts that give the same bits. Owns
+//! DataFusion; knows no Kafka, RocksDB or Delta.
 //!
-//! A definition walks `parse` -> `catalog` -> `session` (planning) -> `view`, `service`, `label` (matching and
-//! compiling). An event walks `view::fold` into tiles and `view::finish` out of them; a training set walks `probe` or
-//! `batch` and `service::finish`. `functions` has the exact aggregates that all of them share.
+//! A definition walks `parse` -> `catalog` -> `session` (planning) -> `view`, `service`, `label`
+//! (matching and compiling). An event walks `view::fold` into tiles and `view::finish` out of them;
+//! a training set walks `probe` or `batch` and `service::finish`. `functions` has the exact
+//! aggregates that all of them share.
 
 mod batch;
 mod catalog;
@@ -21,8 +23,8 @@ mod view;
 
 pub use batch::BatchEngine;
 pub use catalog::{
-    CATALOG_FORMAT, Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile, DroppedState,
-    MonitorPlan, ObjectState, read_definitions,
+    CATALOG_FORMAT, Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile,
+    DroppedState, MonitorPlan, ObjectState, read_definitions,
 };
 pub use error::{EngineError, Location, Result};
 pub use parse::ObjectKind;

@@ -1,9 +1,9 @@
-//! The one place that sets DataFusion up: our types for SQL's, our aggregates for the inexact ones, the analyzer and
-//! one optimiser rule. Plans text that `parse` checked; `view`, `service` and `label` match the plans and compile
-//! expressions.
+//! The one place that sets DataFusion up: our types for SQL's, our aggregates for the inexact ones,
+//! the analyzer and one optimiser rule. Plans text that `parse` checked; `view`, `service` and
+//! `label` match the plans and compile expressions.
 //!
-//! Planning is synchronous, over tables that the caller names, and runs on a thread with a large stack: a plan is a
-//! deep tree, and neither a plan nor an expression ever crosses an await.
+//! Planning is synchronous, over tables that the caller names, and runs on a thread with a large
+//! stack: a plan is a deep tree, and neither a plan nor an expression ever crosses an await.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use datafusion::execution::context::SessionContext;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
-use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+};
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::physical_expr::PhysicalExpr;
@@ -28,10 +30,12 @@ use forebay_core::time::timestamp_type;
 use crate::functions::{aggregate_functions, last_value_function};
 use crate::view::refuse_clocks;
 
-/// Stack of planning and of batch runs, bytes. Measured for chains at the cap of operators, in debug builds.
+/// Stack of planning and of batch runs, bytes. Measured for chains at the cap of operators, in
+/// debug builds.
 const STACK_BYTES: usize = 32 << 20;
 
-/// Run `work` on a thread of its own with a large stack, and wait for it. A panic goes on in the caller.
+/// Run `work` on a thread of its own with a large stack, and wait for it. A panic goes on in the
+/// caller.
 pub(crate) fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
@@ -60,10 +64,13 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     pub(crate) fn new() -> Self {
-        let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
+        let mut config = SessionConfig::new()
+            .with_target_partitions(1)
+            .with_information_schema(false);
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
         config.options_mut().execution.time_zone = Some("UTC".to_owned());
-        // The rule simplifies what cannot run otherwise (coalesce becomes CASE); nothing else may rewrite a definition.
+        // The rule simplifies what cannot run otherwise (coalesce becomes CASE); nothing else may
+        // rewrite a definition.
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
@@ -71,7 +78,10 @@ impl Session {
             .with_type_planner(Arc::new(OurTypes))
             .with_optimizer_rules(vec![Arc::new(SimplifyExpressions::new())])
             .build();
-        Self { state: Arc::new(state), last_value: last_value_function() }
+        Self {
+            state: Arc::new(state),
+            last_value: last_value_function(),
+        }
     }
 
     /// A context over the same functions and rules, to run plans in.
@@ -80,11 +90,20 @@ impl Session {
     }
 
     /// The checked and simplified plan of `query` over `tables`.
-    pub(crate) fn plan(&self, query: ast::Query, tables: &[(String, SchemaRef)]) -> Result<LogicalPlan> {
+    pub(crate) fn plan(
+        &self,
+        query: ast::Query,
+        tables: &[(String, SchemaRef)],
+    ) -> Result<LogicalPlan> {
         let provider = Tables::new(self, tables);
-        let planner = SqlToRel::new_with_options(&provider, parser_options(self.state.config_options()));
+        let planner =
+            SqlToRel::new_with_options(&provider, parser_options(self.state.config_options()));
         let plan = planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?;
-        let plan = self.state.analyzer().execute_and_check(plan, self.state.config_options(), |_, _| {})?;
+        let plan = self.state.analyzer().execute_and_check(
+            plan,
+            self.state.config_options(),
+            |_, _| {},
+        )?;
         refuse_clocks(&plan)?;
         self.simplify(plan)
     }
@@ -108,7 +127,10 @@ fn parser_options(options: &ConfigOptions) -> ParserOptions {
 /// A schema of unqualified columns, all nullable: what compiled expressions run over.
 pub(crate) fn plain_schema(fields: impl IntoIterator<Item = (String, DataType)>) -> SchemaRef {
     Arc::new(Schema::new(
-        fields.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect::<Vec<_>>(),
+        fields
+            .into_iter()
+            .map(|(name, data_type)| Field::new(name, data_type, true))
+            .collect::<Vec<_>>(),
     ))
 }
 
@@ -120,7 +142,9 @@ impl TypePlanner for OurTypes {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
         let data_type = match sql_type {
             ast::DataType::Timestamp(_, _) => timestamp_type(),
-            ast::DataType::Varchar(None) | ast::DataType::Text | ast::DataType::String(None) => DataType::Utf8,
+            ast::DataType::Varchar(None) | ast::DataType::Text | ast::DataType::String(None) => {
+                DataType::Utf8
+            }
             _ => return Ok(None),
         };
         Ok(Some(Arc::new(Field::new("", data_type, true))))
@@ -138,7 +162,8 @@ impl<'a> Tables<'a> {
         let tables = tables
             .iter()
             .map(|(name, schema)| {
-                let source: Arc<dyn TableSource> = Arc::new(LogicalTableSource::new(Arc::clone(schema)));
+                let source: Arc<dyn TableSource> =
+                    Arc::new(LogicalTableSource::new(Arc::clone(schema)));
                 (name.clone(), source)
             })
             .collect();
@@ -153,12 +178,19 @@ impl ContextProvider for Tables<'_> {
             _ => {
                 let mut known: Vec<&str> = self.tables.keys().map(String::as_str).collect();
                 known.sort_unstable();
-                plan_err!("table {name} is not known here; known: {}", known.join(", "))
+                plan_err!(
+                    "table {name} is not known here; known: {}",
+                    known.join(", ")
+                )
             }
         }
     }
 
-    fn get_table_function_source(&self, name: &str, _args: Vec<Expr>) -> Result<Arc<dyn TableSource>> {
+    fn get_table_function_source(
+        &self,
+        name: &str,
+        _args: Vec<Expr>,
+    ) -> Result<Arc<dyn TableSource>> {
         plan_err!("table function {name} is not supported; read from a source or a view")
     }
 
@@ -198,7 +230,12 @@ impl ContextProvider for Tables<'_> {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        self.session.state.scalar_functions().keys().cloned().collect()
+        self.session
+            .state
+            .scalar_functions()
+            .keys()
+            .cloned()
+            .collect()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
@@ -206,10 +243,20 @@ impl ContextProvider for Tables<'_> {
     }
 
     fn udaf_names(&self) -> Vec<String> {
-        self.session.state.aggregate_functions().keys().cloned().collect()
+        self.session
+            .state
+            .aggregate_functions()
+            .keys()
+            .cloned()
+            .collect()
     }
 
     fn udwf_names(&self) -> Vec<String> {
-        self.session.state.window_functions().keys().cloned().collect()
+        self.session
+            .state
+            .window_functions()
+            .keys()
+            .cloned()
+            .collect()
     }
 }

@@ -1,10 +1,12 @@
-//! How long it takes from the moment an event is due to be produced until an answer shows it: departures of new aircraft go
-//! to Kafka at a constant rate (open loop: a late event counts from when it was due), while one exchange reads the aircraft
-//! that were not seen yet. One JSON object to standard output, times in milliseconds:
+//! How long it takes from the moment an event is due to be produced until an answer shows it:
+//! departures of new aircraft go to Kafka at a constant rate (open loop: a late event counts from
+//! when it was due), while one exchange reads the aircraft that were not seen yet. One JSON object
+//! to standard output, times in milliseconds:
 //!
 //!     event_to_read BOOTSTRAP TOPIC FLIGHT_ADDRESS SERVICE EVENTS_A_SECOND SECONDS
 //!
-//! SERVICE has a request column `tailnum` and joins the view `aircraft_recent` as `a`, like `delay_features`.
+//! SERVICE has a request column `tailnum` and joins the view `aircraft_recent` as `a`, like
+//! `delay_features`.
 #![expect(clippy::print_stdout, reason = "an example prints what it measured")]
 
 use std::error::Error;
@@ -37,12 +39,19 @@ struct Unseen {
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [bootstrap, topic, address, service, rate, seconds] = arguments.as_slice() else {
-        return Err("usage: event_to_read BOOTSTRAP TOPIC FLIGHT_ADDRESS SERVICE EVENTS_A_SECOND SECONDS".into());
+        return Err(
+            "usage: event_to_read BOOTSTRAP TOPIC FLIGHT_ADDRESS SERVICE EVENTS_A_SECOND SECONDS"
+                .into(),
+        );
     };
     let (rate, seconds): (f64, f64) = (rate.parse()?, seconds.parse()?);
     let client = FlightClient::connect(address).await?;
     let info = client.service(service).await?;
-    let options = ReadOptions { at_us: Some(EVENT_TIME_US), with_status: true, ..ReadOptions::default() };
+    let options = ReadOptions {
+        at_us: Some(EVENT_TIME_US),
+        with_status: true,
+        ..ReadOptions::default()
+    };
     let mut exchange = client.exchange(service, &options).await?;
     let replayer = Replayer::new(ProducerSettings::new(ClientSettings::new(bootstrap)))?;
     let total = (rate * (seconds + WARM_UP.as_secs_f64())) as usize;
@@ -58,7 +67,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             if due(sent) >= started + WARM_UP {
                 send_lag = send_lag.max(due(sent).elapsed());
             }
-            unseen.push(Unseen { tailnum, due: due(sent) });
+            unseen.push(Unseen {
+                tailnum,
+                due: due(sent),
+            });
             sent += 1;
         }
         if unseen.is_empty() {
@@ -66,7 +78,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             continue;
         }
         let asked = unseen.len().min(ROWS_MAX);
-        let answer = exchange.read(&request(&info.request, &unseen[..asked])?, &options).await?;
+        let answer = exchange
+            .read(&request(&info.request, &unseen[..asked])?, &options)
+            .await?;
         let now = Instant::now();
         let mut row = 0;
         let seen = |row| answer.status("a", row) == Some(FeatureStatus::Present);
@@ -79,8 +93,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
             !shown
         });
-        if unseen.first().is_some_and(|event| event.due.elapsed() > PATIENCE) {
-            return Err(format!("aircraft {} was not seen within {PATIENCE:?}", unseen[0].tailnum).into());
+        if unseen
+            .first()
+            .is_some_and(|event| event.due.elapsed() > PATIENCE)
+        {
+            return Err(format!(
+                "aircraft {} was not seen within {PATIENCE:?}",
+                unseen[0].tailnum
+            )
+            .into());
         }
     }
     milliseconds.sort_unstable_by(f64::total_cmp);
@@ -105,13 +126,21 @@ fn departure(tailnum: &str) -> String {
 
 /// Request rows with nothing but the aircraft.
 fn request(columns: &[Column], events: &[Unseen]) -> Result<RecordBatch, Box<dyn Error>> {
-    let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|c| Field::new(&c.name, c.data_type.clone(), true))
+        .collect();
     let schema: SchemaRef = Arc::new(Schema::new(fields));
     let column = |column: &Column| -> ArrayRef {
         if column.name == "tailnum" {
-            return Arc::new(StringArray::from_iter_values(events.iter().map(|event| &event.tailnum)));
+            return Arc::new(StringArray::from_iter_values(
+                events.iter().map(|event| &event.tailnum),
+            ));
         }
         new_null_array(&column.data_type, events.len())
     };
-    Ok(RecordBatch::try_new(schema, columns.iter().map(column).collect())?)
+    Ok(RecordBatch::try_new(
+        schema,
+        columns.iter().map(column).collect(),
+    )?)
 }

@@ -1,5 +1,6 @@
-//! The command line: every command, its flags and its example. Parsing only; `commands` acts.
-//! It checks what one flag can be by itself; what flags, file and variables say together is checked in `settings`.
+//! The command line: every command, its flags and its example. Parsing only; `commands` acts. It
+//! checks what one flag can be by itself; what flags, file and variables say together is checked in
+//! `settings`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::settings::Broker;
 
-/// A streaming feature store: Kafka -> SQL features -> RocksDB and Delta -> Arrow Flight -> models -> Kafka.
+/// A streaming feature store: Kafka -> SQL features -> RocksDB and Delta -> Arrow Flight -> models
+/// -> Kafka.
 #[derive(Debug, Parser)]
 #[command(
     name = "forebay",
@@ -40,7 +42,8 @@ pub(crate) enum Command {
     /// Show what applying the definitions of a folder would change on a running server.
     #[command(after_help = "Example: forebay plan sql/flights")]
     Plan(DefinitionArgs),
-    /// Apply the definitions of a folder to a running server; new views are filled from the archive first.
+    /// Apply the definitions of a folder to a running server; new views are filled from the archive
+    /// first.
     #[command(after_help = "Example: forebay apply sql/flights")]
     Apply(DefinitionArgs),
     /// Read features of one entity from a running server.
@@ -48,16 +51,21 @@ pub(crate) enum Command {
         after_help = "Example: forebay get delay_features origin=JFK carrier=B6 dest=BOS --at 2013-07-01T12:00:00Z"
     )]
     Get(GetArgs),
-    /// Build a training set: one row out for each row of the spine, in order, with point-in-time correct features.
-    #[command(after_help = "Example, on files alone: forebay training-set delay_features --spine spine.parquet \
-        --out train.parquet --sql sql/flights --events data/nycflights13")]
+    /// Build a training set: one row out for each row of the spine, in order, with point-in-time
+    /// correct features.
+    #[command(
+        after_help = "Example, on files alone: forebay training-set delay_features --spine spine.parquet \
+        --out train.parquet --sql sql/flights --events data/nycflights13"
+    )]
     TrainingSet(TrainingSetArgs),
-    /// Publish the events of Parquet files (named after the sources) to their topics, in event-time order.
+    /// Publish the events of Parquet files (named after the sources) to their topics, in event-time
+    /// order.
     #[command(
         after_help = "Example: forebay replay data/nycflights13 --sql sql/flights --bootstrap 127.0.0.1:9092 --speed max"
     )]
     Replay(ReplayArgs),
-    /// Compare served values with values recomputed from the archive, bit for bit, on a running server.
+    /// Compare served values with values recomputed from the archive, bit for bit, on a running
+    /// server.
     #[command(after_help = "Example: forebay verify delay_features --sample 10000")]
     Verify(VerifyArgs),
     /// Make the reference profile that a monitor compares with, from a training set and a model.
@@ -66,7 +74,8 @@ pub(crate) enum Command {
         --until 2013-04-01"
     )]
     Profile(ProfileArgs),
-    /// Check settings, broker, data directory, ports, models and devices, and print what is in force.
+    /// Check settings, broker, data directory, ports, models and devices, and print what is in
+    /// force.
     #[command(after_help = "Example: forebay doctor --config config/forebay.toml")]
     Doctor(ServerArgs),
     /// Run the whole loop on a year of New York flights, in one process.
@@ -118,7 +127,8 @@ pub(crate) struct WorkerArgs {
     /// auto, cpu, or gpu:N. This version scores on the CPU: gpu:N is refused, with what was found.
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
-    /// Make itself known to the server at this Flight address, HOST:PORT; without it the server's settings name the worker.
+    /// Make itself known to the server at this Flight address, HOST:PORT; without it the server's
+    /// settings name the worker.
     #[arg(long)]
     pub(crate) register: Option<String>,
 }
@@ -154,7 +164,8 @@ pub(crate) enum Output {
 pub(crate) struct GetArgs {
     /// Feature service.
     pub(crate) service: String,
-    /// Request columns, COLUMN=VALUE; a column that is left out is NULL. Times are RFC 3339 or '2013-07-01 12:00:00' (UTC).
+    /// Request columns, COLUMN=VALUE; a column that is left out is NULL. Times are RFC 3339 or
+    /// '2013-07-01 12:00:00' (UTC).
     #[arg(required = true)]
     pub(crate) columns: Vec<String>,
     /// Instant (RFC 3339); the present when left out.
@@ -172,7 +183,8 @@ pub(crate) struct GetArgs {
 pub(crate) enum Lowering {
     /// Exact states slide over the events of each key.
     Probe,
-    /// DataFusion's own plan of each view, over events and spine together: slower, and the definition to compare with.
+    /// DataFusion's own plan of each view, over events and spine together: slower, and the
+    /// definition to compare with.
     Batch,
 }
 
@@ -199,7 +211,8 @@ pub(crate) struct TrainingSetArgs {
     /// Definitions to use instead of the applied ones; needs --events.
     #[arg(long, requires = "events")]
     pub(crate) sql: Option<PathBuf>,
-    /// Folder with one Parquet file a source (NAME.parquet) to read instead of the server's archive.
+    /// Folder with one Parquet file a source (NAME.parquet) to read instead of the server's
+    /// archive.
     #[arg(long, requires = "sql")]
     pub(crate) events: Option<PathBuf>,
     /// Settings file of the server whose archive is read.
@@ -224,7 +237,8 @@ pub(crate) struct ReplayArgs {
     /// Seconds of event time in a second (0.001 to 1e9), or max.
     #[arg(long, default_value = "max")]
     pub(crate) speed: String,
-    /// Publish each event up to this much later than its turn, for example 20m: a shuffle that a watermark allows.
+    /// Publish each event up to this much later than its turn, for example 20m: a shuffle that a
+    /// watermark allows.
     #[arg(long, value_parser = humantime::parse_duration)]
     pub(crate) shuffle_within: Option<std::time::Duration>,
     /// Seed of the shuffle.
@@ -276,7 +290,8 @@ pub(crate) struct ProfileArgs {
     /// Length of the monitor's window, for calibration.
     #[arg(long, default_value = "7d", value_parser = humantime::parse_duration)]
     pub(crate) window: std::time::Duration,
-    /// Overwrite another profile of that name: monitors compare with the new one from their next start.
+    /// Overwrite another profile of that name: monitors compare with the new one from their next
+    /// start.
     #[arg(long)]
     pub(crate) replace: bool,
 }
@@ -290,7 +305,8 @@ pub(crate) struct DemoArgs {
     /// Definitions.
     #[arg(long, default_value = "sql/flights")]
     pub(crate) sql: PathBuf,
-    /// Seconds of event time in a second, or max. The default plays the year in about three minutes.
+    /// Seconds of event time in a second, or max. The default plays the year in about three
+    /// minutes.
     #[arg(long, default_value = "175200")]
     pub(crate) speed: String,
     /// Stop before this date.

@@ -1,5 +1,6 @@
-//! From an error to what a shell sees: the exit code and the words on standard error. The kind that an error of ours carries
-//! decides (`core`'s one mapping); words without a kind are about the call itself, system errors about what they name.
+//! From an error to what a shell sees: the exit code and the words on standard error. The kind that
+//! an error of ours carries decides (`core`'s one mapping); words without a kind are about the call
+//! itself, system errors about what they name.
 
 use std::io;
 use std::process::ExitCode;
@@ -24,13 +25,15 @@ const OUTSIDE: u8 = 3;
 /// A defect of Forebay.
 const DEFECT: u8 = 4;
 
-/// The exit code of a command that failed with `error`: 2 the call is wrong, 3 something outside failed, 4 a defect.
+/// The exit code of a command that failed with `error`: 2 the call is wrong, 3 something outside
+/// failed, 4 a defect.
 #[must_use]
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(number_of(error))
 }
 
-/// The same as a number. The outermost error that says whose fault it is decides; words alone are about the call.
+/// The same as a number. The outermost error that says whose fault it is decides; words alone are
+/// about the call.
 #[must_use]
 pub(crate) fn number_of(error: &anyhow::Error) -> u8 {
     error.chain().find_map(fault_of).unwrap_or(WRONG_CALL)
@@ -42,8 +45,8 @@ pub(crate) fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
     error.chain().find_map(kind_of)
 }
 
-/// What failed and why, each cause once: errors at a port repeat the words of what they wrap, ours say those of a library
-/// without its prefixes and in lower case.
+/// What failed and why, each cause once: errors at a port repeat the words of what they wrap, ours
+/// say those of a library without its prefixes and in lower case.
 #[must_use]
 pub(crate) fn words(error: &anyhow::Error) -> String {
     let mut words = String::new();
@@ -58,18 +61,26 @@ pub(crate) fn words(error: &anyhow::Error) -> String {
     words
 }
 
-/// Whether `words` already say `cause`, or all of it that follows the names of errors at its beginning.
+/// Whether `words` already say `cause`, or all of it that follows the names of errors at its
+/// beginning.
 fn says(words: &str, cause: &str) -> bool {
     let words = words.to_lowercase();
     // A library's words may go on over several lines; the first is what is repeated.
-    let cause = cause.lines().next().unwrap_or_default().trim_end_matches('.').to_lowercase();
+    let cause = cause
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('.')
+        .to_lowercase();
     let mut rest = cause.as_str();
     loop {
         if words.contains(rest) {
             return true;
         }
         match rest.split_once(": ") {
-            Some((prefix, after)) if prefix.ends_with("error") || prefix.starts_with("error") => rest = after,
+            Some((prefix, after)) if prefix.ends_with("error") || prefix.starts_with("error") => {
+                rest = after
+            }
             _ => return false,
         }
     }
@@ -108,7 +119,8 @@ fn kind_of(cause: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
     )
 }
 
-/// A path that is not there or may not be used is the caller's; a disk or a network that fails is not.
+/// A path that is not there or may not be used is the caller's; a disk or a network that fails is
+/// not.
 fn code_of_io(error: &io::Error) -> u8 {
     use io::ErrorKind as Kind;
     match error.kind() {
@@ -140,7 +152,13 @@ mod tests {
             (port(ErrorKind::MaybeWritten), 3),
             (port(ErrorKind::DataLoss), 4),
             (port(ErrorKind::Internal), 4),
-            (anyhow!(ServeError::Remote { kind: ErrorKind::Unavailable, message: "gone".into() }), 3),
+            (
+                anyhow!(ServeError::Remote {
+                    kind: ErrorKind::Unavailable,
+                    message: "gone".into()
+                }),
+                3,
+            ),
             (anyhow!(EngineError::NotFound("no service x".into())), 2),
             (anyhow!(TrainingError::Answer("short".into())), 4),
             (io(io::ErrorKind::NotFound), 2),
@@ -156,17 +174,27 @@ mod tests {
     fn the_outermost_kind_decides_and_no_cause_is_said_twice() {
         let inner = PortError::internal("table x is damaged");
         let outer = PortError::with_source(ErrorKind::Unavailable, "table x is damaged", inner);
-        let error = Err::<(), _>(outer).context("cannot read the archive").expect_err("failed");
+        let error = Err::<(), _>(outer)
+            .context("cannot read the archive")
+            .expect_err("failed");
         assert_eq!(number_of(&error), 3);
         assert_eq!(words(&error), "cannot read the archive: table x is damaged");
         for (ours, cause, expected) in [
-            ("a.sql:1:2: view v: no field x", "Error during planning: No field x.", "a.sql:1:2: view v: no field x"),
+            (
+                "a.sql:1:2: view v: no field x",
+                "Error during planning: No field x.",
+                "a.sql:1:2: view v: no field x",
+            ),
             (
                 "view v: no field x",
                 "Schema error: No field x. Valid fields are y",
                 "view v: no field x: Schema error: No field x. Valid fields are y",
             ),
-            ("cannot open f", "No such file", "cannot open f: No such file"),
+            (
+                "cannot open f",
+                "No such file",
+                "cannot open f: No such file",
+            ),
         ] {
             assert_eq!(words(&anyhow!(cause).context(ours)), expected);
         }

@@ -28,9 +28,14 @@ pub(crate) fn parse(text: &str) -> Result<Micros> {
             return Ok(instant.and_utc().timestamp_micros());
         }
     }
-    match NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|date| date.and_hms_opt(0, 0, 0)) {
+    match NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .ok()
+        .and_then(|date| date.and_hms_opt(0, 0, 0))
+    {
         Some(midnight) => Ok(midnight.and_utc().timestamp_micros()),
-        None => bail!("'{text}' is no instant; write 2013-07-01T12:00:00Z, '2013-07-01 12:00:00' (UTC) or 2013-07-01"),
+        None => bail!(
+            "'{text}' is no instant; write 2013-07-01T12:00:00Z, '2013-07-01 12:00:00' (UTC) or 2013-07-01"
+        ),
     }
 }
 
@@ -50,12 +55,24 @@ mod tests {
 
     #[test]
     fn forms_are_read_and_written() -> Result<()> {
-        for text in ["2013-07-01T12:00:00Z", "2013-07-01 12:00:00", "2013-07-01T14:00:00+02:00"] {
+        for text in [
+            "2013-07-01T12:00:00Z",
+            "2013-07-01 12:00:00",
+            "2013-07-01T14:00:00+02:00",
+        ] {
             assert_eq!(format(parse(text)?), "2013-07-01T12:00:00Z");
         }
         assert_eq!(format(parse("2013-07-01")?), "2013-07-01T00:00:00Z");
-        assert_eq!(format(parse("2013-07-01T00:00:00.000001Z")?), "2013-07-01T00:00:00.000001Z");
-        assert!(parse("July").expect_err("refused").to_string().contains("'July'"));
+        assert_eq!(
+            format(parse("2013-07-01T00:00:00.000001Z")?),
+            "2013-07-01T00:00:00.000001Z"
+        );
+        assert!(
+            parse("July")
+                .expect_err("refused")
+                .to_string()
+                .contains("'July'")
+        );
         Ok(())
     }
 }

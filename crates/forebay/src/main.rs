@@ -1,5 +1,5 @@
-//! The `forebay` binary: parse the command line, run the command, turn its outcome into an exit code. Commands are in
-//! [`commands`], the server in [`server`], the demo in [`demo`].
+//! The `forebay` binary: parse the command line, run the command, turn its outcome into an exit
+//! code. Commands are in [`commands`], the server in [`server`], the demo in [`demo`].
 
 mod cli;
 mod commands;

@@ -1,6 +1,7 @@
-//! Plays Parquet files as events: one file a source (NAME.parquet), merged in event-time order, at a chosen pace. Used by
-//! `forebay replay` and by the demo. What is sent, and to which partition, is a pure function of the files, the range and
-//! the shuffle's seed, so that two replays give two equal logs.
+//! Plays Parquet files as events: one file a source (NAME.parquet), merged in event-time order, at
+//! a chosen pace. Used by `forebay replay` and by the demo. What is sent, and to which partition,
+//! is a pure function of the files, the range and the shuffle's seed, so that two replays give two
+//! equal logs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Rows that are encoded at once.
 const ENCODE_ROWS: usize = 1_024;
 
-/// Slowest and fastest pace, event-seconds in a second: a year takes from 3 hundredths of a second to a thousand years.
+/// Slowest and fastest pace, event-seconds in a second: a year takes from 3 hundredths of a second
+/// to a thousand years.
 const SPEED_MIN: f64 = 1e-3;
 const SPEED_MAX: f64 = 1e9;
 /// Longest sleep between two looks at whether to go on.
@@ -111,16 +113,27 @@ impl Timeline {
     /// Read the files of `sources` in `dir`; a source without a file has no events.
     ///
     /// # Errors
-    /// No file at all, an unreadable one, or one without a column that its source needs; names file and column.
-    pub(crate) fn load(dir: &Path, sources: &[Arc<SourceDef>], selection: Selection) -> Result<Self> {
-        let mut timeline = Self { files: Vec::new(), due: Vec::new() };
+    /// No file at all, an unreadable one, or one without a column that its source needs; names file
+    /// and column.
+    pub(crate) fn load(
+        dir: &Path,
+        sources: &[Arc<SourceDef>],
+        selection: Selection,
+    ) -> Result<Self> {
+        let mut timeline = Self {
+            files: Vec::new(),
+            due: Vec::new(),
+        };
         for source in sources {
             let path = dir.join(format!("{}.parquet", source.name));
             if path.exists() {
                 timeline.add(source, &path, selection)?;
             }
         }
-        let wanted: Vec<PathBuf> = sources.iter().map(|s| PathBuf::from(format!("{}.parquet", s.name))).collect();
+        let wanted: Vec<PathBuf> = sources
+            .iter()
+            .map(|s| PathBuf::from(format!("{}.parquet", s.name)))
+            .collect();
         ensure!(
             !timeline.files.is_empty(),
             "{} has none of {wanted:?}; files are named after the sources",
@@ -139,7 +152,10 @@ impl Timeline {
     /// Events of each source.
     #[must_use]
     pub(crate) fn events_by_source(&self) -> BTreeMap<&str, usize> {
-        self.files.iter().map(|f| (f.source.name.as_str(), f.order.len())).collect()
+        self.files
+            .iter()
+            .map(|f| (f.source.name.as_str(), f.order.len()))
+            .collect()
     }
 
     /// Arrival of the first and of the last event.
@@ -148,8 +164,9 @@ impl Timeline {
         Some((self.due.first()?.at_us, self.due.last()?.at_us))
     }
 
-    /// Hand every event to `send`, in order, at `speed`. Before each event `may_send` is asked until it says yes: that is
-    /// how a slow consumer holds the replay back. Stops early when `send` or `may_send` fails.
+    /// Hand every event to `send`, in order, at `speed`. Before each event `may_send` is asked
+    /// until it says yes: that is how a slow consumer holds the replay back. Stops early when
+    /// `send` or `may_send` fails.
     ///
     /// # Errors
     /// Of `send` or `may_send`, or a column that cannot be encoded.
@@ -168,7 +185,8 @@ impl Timeline {
                 let mut left = after.saturating_sub(started.elapsed());
                 while left > NAP {
                     std::thread::sleep(NAP);
-                    // What stops a replay stops it here too; whether there is room is asked again below.
+                    // What stops a replay stops it here too; whether there is room is asked again
+                    // below.
                     may_send(sent)?;
                     left = after.saturating_sub(started.elapsed());
                 }
@@ -179,7 +197,11 @@ impl Timeline {
             }
             let file = &self.files[usize::from(due.file)];
             let payload = cursors[usize::from(due.file)].next(file)?;
-            send(Event { source: &file.source, number: due.position, payload })?;
+            send(Event {
+                source: &file.source,
+                number: due.position,
+                payload,
+            })?;
         }
         Ok(())
     }
@@ -187,25 +209,41 @@ impl Timeline {
     fn add(&mut self, source: &Arc<SourceDef>, path: &Path, selection: Selection) -> Result<()> {
         let rows = read_source(path, source)?;
         let time = source.columns[source.time_column].name.as_str();
-        let times = rows.column_by_name(time).with_context(|| format!("{} has no column '{time}'", path.display()))?;
+        let times = rows
+            .column_by_name(time)
+            .with_context(|| format!("{} has no column '{time}'", path.display()))?;
         let times = arrow_cast::cast(times, &timestamp_type())
             .with_context(|| format!("column '{time}' of {} is no timestamp", path.display()))?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
-        ensure!(times.null_count() == 0, "column '{time}' of {} has NULLs", path.display());
+        ensure!(
+            times.null_count() == 0,
+            "column '{time}' of {} has NULLs",
+            path.display()
+        );
         let file = u16::try_from(self.files.len()).context("too many sources")?;
         let mut arrivals: Vec<(Micros, u32)> = Vec::with_capacity(rows.num_rows());
         for (row, at) in times.values().iter().enumerate() {
-            if selection.from_us.is_none_or(|from| *at >= from) && selection.until_us.is_none_or(|until| *at < until) {
+            if selection.from_us.is_none_or(|from| *at >= from)
+                && selection.until_us.is_none_or(|until| *at < until)
+            {
                 let row = u32::try_from(row).context("a file of over 4 billion rows")?;
                 arrivals.push((at + delay(selection, file, row), row));
             }
         }
         arrivals.sort_unstable();
         for (position, (at_us, _)) in arrivals.iter().enumerate() {
-            self.due.push(Due { at_us: *at_us, file, position: u32::try_from(position).context("too many events")? });
+            self.due.push(Due {
+                at_us: *at_us,
+                file,
+                position: u32::try_from(position).context("too many events")?,
+            });
         }
         let order = arrivals.into_iter().map(|(_, row)| row).collect();
-        self.files.push(EventFile { source: Arc::clone(source), rows, order });
+        self.files.push(EventFile {
+            source: Arc::clone(source),
+            rows,
+            order,
+        });
         Ok(())
     }
 }
@@ -228,7 +266,12 @@ fn read_source(path: &Path, source: &SourceDef) -> Result<RecordBatch> {
         match all.schema().index_of(&column.name) {
             Ok(index) => columns.push(index),
             Err(_) if column.nullable => {}
-            Err(_) => bail!("{} has no column '{}', which source '{}' needs", path.display(), column.name, source.name),
+            Err(_) => bail!(
+                "{} has no column '{}', which source '{}' needs",
+                path.display(),
+                column.name,
+                source.name
+            ),
         }
     }
     Ok(all.project(&columns)?)
@@ -239,7 +282,8 @@ fn read_source(path: &Path, source: &SourceDef) -> Result<RecordBatch> {
 /// # Errors
 /// Names the file.
 pub(crate) fn read_parquet(path: &Path) -> Result<RecordBatch> {
-    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .with_context(|| format!("{} is not a Parquet file", path.display()))?;
     let schema = Arc::clone(reader.schema());
@@ -266,7 +310,9 @@ impl Cursor {
             self.encoded = forebay_kafka::encode_rows(&batch)?.into();
             self.done = end;
         }
-        self.encoded.pop_front().context("a replay has as many events as its files have rows")
+        self.encoded
+            .pop_front()
+            .context("a replay has as many events as its files have rows")
     }
 }
 
@@ -279,7 +325,11 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn source(name: &str) -> Arc<SourceDef> {
-        let column = |name: &str, data_type| Column { name: name.into(), data_type, nullable: false };
+        let column = |name: &str, data_type| Column {
+            name: name.into(),
+            data_type,
+            nullable: false,
+        };
         Arc::new(SourceDef {
             name: name.into(),
             columns: vec![column("n", DataType::Int64), column("ts", timestamp_type())],
@@ -311,11 +361,18 @@ pub(crate) mod tests {
             Speed::Max,
             |_| Ok(true),
             |event| {
-                events.push(format!("{}{}", event.source.name, String::from_utf8(event.payload)?));
+                events.push(format!(
+                    "{}{}",
+                    event.source.name,
+                    String::from_utf8(event.payload)?
+                ));
                 Ok(())
             },
         )?;
-        Ok(events.into_iter().zip(timeline.due.iter().map(|due| due.at_us)).collect())
+        Ok(events
+            .into_iter()
+            .zip(timeline.due.iter().map(|due| due.at_us))
+            .collect())
     }
 
     #[test]
@@ -325,9 +382,20 @@ pub(crate) mod tests {
         write(dir.path(), "b", &[20, 40])?;
         let sources = [source("a"), source("b"), source("c")];
         let all = Timeline::load(dir.path(), &sources, Selection::default())?;
-        assert_eq!(played(&all)?.iter().map(|e| e.1).collect::<Vec<_>>(), [10, 20, 30, 40, 50]);
-        assert!(played(&all)?[0].0.starts_with("a{\"n\":1,"), "{:?}", played(&all)?[0]);
-        let some = Selection { from_us: Some(20), until_us: Some(40), ..Selection::default() };
+        assert_eq!(
+            played(&all)?.iter().map(|e| e.1).collect::<Vec<_>>(),
+            [10, 20, 30, 40, 50]
+        );
+        assert!(
+            played(&all)?[0].0.starts_with("a{\"n\":1,"),
+            "{:?}",
+            played(&all)?[0]
+        );
+        let some = Selection {
+            from_us: Some(20),
+            until_us: Some(40),
+            ..Selection::default()
+        };
         assert_eq!(Timeline::load(dir.path(), &sources, some)?.len(), 2);
         Ok(())
     }
@@ -337,11 +405,22 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir()?;
         let times: Vec<i64> = (0..500).map(|i| i * 10).collect();
         write(dir.path(), "a", &times)?;
-        let shuffled = Selection { shuffle_us: 1_000, seed: 7, ..Selection::default() };
+        let shuffled = Selection {
+            shuffle_us: 1_000,
+            seed: 7,
+            ..Selection::default()
+        };
         let load = || Timeline::load(dir.path(), &[source("a")], shuffled);
         let order = played(&load()?)?;
         assert_eq!(order, played(&load()?)?);
-        assert_ne!(order, played(&Timeline::load(dir.path(), &[source("a")], Selection::default())?)?);
+        assert_ne!(
+            order,
+            played(&Timeline::load(
+                dir.path(),
+                &[source("a")],
+                Selection::default()
+            )?)?
+        );
         assert!(order.windows(2).all(|pair| pair[0].1 <= pair[1].1));
         Ok(())
     }
@@ -349,11 +428,15 @@ pub(crate) mod tests {
     #[test]
     fn what_is_missing_is_named() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        let error = Timeline::load(dir.path(), &[source("a")], Selection::default()).expect_err("no file");
+        let error =
+            Timeline::load(dir.path(), &[source("a")], Selection::default()).expect_err("no file");
         assert!(error.to_string().contains("a.parquet"), "{error}");
         for wrong in ["fast", "", "0", "-1", "1e-300", "1e300", "inf", "nan"] {
             let error = wrong.parse::<Speed>().expect_err("refused").to_string();
-            assert!(error.contains(&format!("'{wrong}'")) && error.contains("0.001"), "{error}");
+            assert!(
+                error.contains(&format!("'{wrong}'")) && error.contains("0.001"),
+                "{error}"
+            );
         }
         assert_eq!("175200x".parse::<Speed>()?, Speed::Times(175_200.0));
         Ok(())

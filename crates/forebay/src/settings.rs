@@ -1,5 +1,6 @@
-//! Settings of a process: TOML, then `FOREBAY_*` variables, then flags; raw first, then validated. Unknown keys are
-//! refused, units are in the names, defaults are those of `config/forebay.toml` (a test compares them).
+//! Settings of a process: TOML, then `FOREBAY_*` variables, then flags; raw first, then validated.
+//! Unknown keys are refused, units are in the names, defaults are those of `config/forebay.toml` (a
+//! test compares them).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::ServerArgs;
 
-/// Longest `state.history_hours`: 114 years. Times of rows and of windows stay far from the ends of the clock.
+/// Longest `state.history_hours`: 114 years. Times of rows and of windows stay far from the ends of
+/// the clock.
 const HISTORY_MAX_HOURS: u32 = 1_000_000;
 /// Largest memory budget of the state, MiB: 256 GiB.
 const STATE_BUFFER_MAX_MIB: usize = 262_144;
@@ -132,13 +134,23 @@ impl Default for Server {
 
 impl Default for Kafka {
     fn default() -> Self {
-        Self { broker: Broker::Kafka, bootstrap: "127.0.0.1:9092".into(), create_topics: true, partitions: 4 }
+        Self {
+            broker: Broker::Kafka,
+            bootstrap: "127.0.0.1:9092".into(),
+            create_topics: true,
+            partitions: 4,
+        }
     }
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { shards: 4, history_hours: 168, cache_mib: 64, write_buffer_mib: 64 }
+        Self {
+            shards: 4,
+            history_hours: 168,
+            cache_mib: 64,
+            write_buffer_mib: 64,
+        }
     }
 }
 
@@ -156,28 +168,44 @@ impl Default for Ingest {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Plain, level: "info".into() }
+        Self {
+            format: LogFormat::Plain,
+            level: "info".into(),
+        }
     }
 }
 
 impl Settings {
-    /// Read `file` (defaults where None), then the variables that `variable` knows. The result is not yet validated:
-    /// flags come in between.
+    /// Read `file` (defaults where None), then the variables that `variable` knows. The result is
+    /// not yet validated: flags come in between.
     ///
     /// # Errors
-    /// The file cannot be read or parsed, or a variable has the wrong type; the text names file, key or variable.
-    pub(crate) fn load(file: Option<&Path>, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    /// The file cannot be read or parsed, or a variable has the wrong type; the text names file,
+    /// key or variable.
+    pub(crate) fn load(
+        file: Option<&Path>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
         let text = match file {
-            Some(path) => std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read settings file {}; give another with --config", path.display()))?,
+            Some(path) => std::fs::read_to_string(path).with_context(|| {
+                format!(
+                    "cannot read settings file {}; give another with --config",
+                    path.display()
+                )
+            })?,
             None => String::new(),
         };
-        let mut table: toml::Table = text.parse().with_context(|| named(file, "is not valid TOML"))?;
+        let mut table: toml::Table = text
+            .parse()
+            .with_context(|| named(file, "is not valid TOML"))?;
         overlay(&mut table, variable)?;
-        table.try_into().with_context(|| named(file, "has a setting that is not allowed"))
+        table
+            .try_into()
+            .with_context(|| named(file, "has a setting that is not allowed"))
     }
 
-    /// [`Self::load`] under the process's variables; those that look like settings and are none are said.
+    /// [`Self::load`] under the process's variables; those that look like settings and are none are
+    /// said.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -191,7 +219,8 @@ impl Settings {
         Self::load(file, |name| std::env::var(name).ok())
     }
 
-    /// What is in force under these flags: file, then the process's `FOREBAY_*` variables, then the flags; validated.
+    /// What is in force under these flags: file, then the process's `FOREBAY_*` variables, then the
+    /// flags; validated.
     ///
     /// # Errors
     /// As [`Self::load`] and [`Self::validate`].
@@ -202,7 +231,8 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Put the flags that were given over the settings. A bootstrap address alone also means a Kafka broker.
+    /// Put the flags that were given over the settings. A bootstrap address alone also means a
+    /// Kafka broker.
     pub(crate) fn override_with(&mut self, args: &ServerArgs) {
         fn put<T: Clone>(setting: &mut T, flag: Option<&T>) {
             if let Some(flag) = flag {
@@ -215,7 +245,12 @@ impl Settings {
         put(&mut self.server.flight_addr, args.flight_addr.as_ref());
         put(&mut self.server.http_addr, args.http_addr.as_ref());
         put(&mut self.kafka.bootstrap, args.bootstrap.as_ref());
-        put(&mut self.kafka.broker, args.broker.or_else(|| args.bootstrap.is_some().then_some(Broker::Kafka)).as_ref());
+        put(
+            &mut self.kafka.broker,
+            args.broker
+                .or_else(|| args.bootstrap.is_some().then_some(Broker::Kafka))
+                .as_ref(),
+        );
         if !args.workers.is_empty() {
             self.inference.workers.clone_from(&args.workers);
         }
@@ -232,18 +267,64 @@ impl Settings {
     /// # Errors
     /// Names the setting, its value and its bounds.
     pub(crate) fn validate(&self) -> Result<()> {
-        let Self { server, kafka, state, ingest, .. } = self;
+        let Self {
+            server,
+            kafka,
+            state,
+            ingest,
+            ..
+        } = self;
         within("state.shards", state.shards, 1, SHARDS_MAX)?;
-        within("state.history_hours", state.history_hours, 0, HISTORY_MAX_HOURS)?;
+        within(
+            "state.history_hours",
+            state.history_hours,
+            0,
+            HISTORY_MAX_HOURS,
+        )?;
         within("state.cache_mib", state.cache_mib, 1, STATE_BUFFER_MAX_MIB)?;
-        within("state.write_buffer_mib", state.write_buffer_mib, 1, STATE_BUFFER_MAX_MIB)?;
-        within("ingest.epoch_max_rows", ingest.epoch_max_rows, 1, EPOCH_MAX_ROWS)?;
-        within("ingest.epoch_wait_ms", ingest.epoch_wait_ms, 0, EPOCH_WAIT_MAX_MS)?;
-        within("ingest.archive_flush_ms", ingest.archive_flush_ms, 1, ARCHIVE_FLUSH_MAX_MS)?;
-        within("ingest.archive_flush_mib", ingest.archive_flush_mib, 1, ARCHIVE_FLUSH_MAX_MIB)?;
-        within("ingest.writer_threads", ingest.writer_threads, 1, WRITER_THREADS_MAX)?;
+        within(
+            "state.write_buffer_mib",
+            state.write_buffer_mib,
+            1,
+            STATE_BUFFER_MAX_MIB,
+        )?;
+        within(
+            "ingest.epoch_max_rows",
+            ingest.epoch_max_rows,
+            1,
+            EPOCH_MAX_ROWS,
+        )?;
+        within(
+            "ingest.epoch_wait_ms",
+            ingest.epoch_wait_ms,
+            0,
+            EPOCH_WAIT_MAX_MS,
+        )?;
+        within(
+            "ingest.archive_flush_ms",
+            ingest.archive_flush_ms,
+            1,
+            ARCHIVE_FLUSH_MAX_MS,
+        )?;
+        within(
+            "ingest.archive_flush_mib",
+            ingest.archive_flush_mib,
+            1,
+            ARCHIVE_FLUSH_MAX_MIB,
+        )?;
+        within(
+            "ingest.writer_threads",
+            ingest.writer_threads,
+            1,
+            WRITER_THREADS_MAX,
+        )?;
         within("kafka.partitions", kafka.partitions, 1, PARTITIONS_MAX)?;
-        within("server.flight_threads", server.flight_threads, 1, SERVING_THREADS_MAX)?;
+        within(
+            "server.flight_threads",
+            server.flight_threads,
+            1,
+            SERVING_THREADS_MAX,
+        )?;
         ensure!(!server.name.is_empty(), "server.name is empty");
         if self.kafka.broker == Broker::Kafka && self.kafka.bootstrap.trim().is_empty() {
             bail!("kafka.bootstrap is empty; give --bootstrap HOST:PORT or --broker embedded");
@@ -265,8 +346,16 @@ impl Settings {
 }
 
 /// Both ends in.
-fn within<T: PartialOrd + std::fmt::Display + Copy>(key: &str, value: T, least: T, most: T) -> Result<()> {
-    ensure!(least <= value && value <= most, "{key} = {value} is outside {least}..={most}");
+fn within<T: PartialOrd + std::fmt::Display + Copy>(
+    key: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<()> {
+    ensure!(
+        least <= value && value <= most,
+        "{key} = {value} is outside {least}..={most}"
+    );
     Ok(())
 }
 
@@ -274,12 +363,18 @@ fn within<T: PartialOrd + std::fmt::Display + Copy>(key: &str, value: T, least: 
 fn unknown(names: impl Iterator<Item = String>) -> Result<Vec<String>> {
     let defaults = toml::Table::try_from(Settings::default()).context("defaults are valid TOML")?;
     let is_setting = |key: &str, section: &toml::Value| {
-        section.as_table().is_some_and(|keys| keys.keys().any(|known| known.to_uppercase() == *key))
+        section
+            .as_table()
+            .is_some_and(|keys| keys.keys().any(|known| known.to_uppercase() == *key))
     };
     let is_unknown = |name: &String| {
-        let Some(rest) = name.strip_prefix("FOREBAY_") else { return false };
+        let Some(rest) = name.strip_prefix("FOREBAY_") else {
+            return false;
+        };
         defaults.iter().any(|(section, keys)| {
-            let key = rest.strip_prefix(section.to_uppercase().as_str()).and_then(|rest| rest.strip_prefix('_'));
+            let key = rest
+                .strip_prefix(section.to_uppercase().as_str())
+                .and_then(|rest| rest.strip_prefix('_'));
             key.is_some_and(|key| !is_setting(key, keys))
         })
     };
@@ -289,32 +384,46 @@ fn unknown(names: impl Iterator<Item = String>) -> Result<Vec<String>> {
 }
 
 fn named(file: Option<&Path>, what: &str) -> String {
-    file.map_or_else(|| format!("FOREBAY_* {what}"), |path| format!("settings file {} {what}", path.display()))
+    file.map_or_else(
+        || format!("FOREBAY_* {what}"),
+        |path| format!("settings file {} {what}", path.display()),
+    )
 }
 
-/// Put `FOREBAY_<SECTION>_<KEY>` over the table. The known keys are those of the defaults, which also give the types.
+/// Put `FOREBAY_<SECTION>_<KEY>` over the table. The known keys are those of the defaults, which
+/// also give the types.
 fn overlay(table: &mut toml::Table, variable: impl Fn(&str) -> Option<String>) -> Result<()> {
     let defaults = toml::Table::try_from(Settings::default()).context("defaults are valid TOML")?;
     for (section, keys) in &defaults {
         for (key, default) in keys.as_table().into_iter().flatten() {
             let name = format!("FOREBAY_{}_{}", section.to_uppercase(), key.to_uppercase());
-            let Some(text) = variable(&name) else { continue };
+            let Some(text) = variable(&name) else {
+                continue;
+            };
             let value = match default {
-                toml::Value::Integer(_) => {
-                    text.parse().map(toml::Value::Integer).with_context(|| format!("{name}={text} is not a number"))?
-                }
+                toml::Value::Integer(_) => text
+                    .parse()
+                    .map(toml::Value::Integer)
+                    .with_context(|| format!("{name}={text} is not a number"))?,
                 toml::Value::Boolean(_) => text
                     .parse()
                     .map(toml::Value::Boolean)
                     .with_context(|| format!("{name}={text} is not true or false"))?,
                 toml::Value::Array(_) => {
-                    let parts = text.split(',').filter(|p| !p.is_empty()).map(|p| p.trim().into());
+                    let parts = text
+                        .split(',')
+                        .filter(|p| !p.is_empty())
+                        .map(|p| p.trim().into());
                     toml::Value::Array(parts.collect())
                 }
                 _ => toml::Value::String(text),
             };
-            let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            let Some(section) = section.as_table_mut() else { bail!("setting '{key}' stands outside a section") };
+            let section = table
+                .entry(section)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let Some(section) = section.as_table_mut() else {
+                bail!("setting '{key}' stands outside a section")
+            };
             section.insert(key.clone(), value);
         }
     }
@@ -328,14 +437,22 @@ mod tests {
     fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings> {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), text)?;
-        let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        let find = |name: &str| {
+            variables
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| (*v).to_owned())
+        };
         Settings::load(Some(file.path()), find)
     }
 
     #[test]
     fn the_shipped_file_holds_the_defaults() -> Result<()> {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/forebay.toml");
-        assert_eq!(Settings::load(Some(&shipped), |_| None)?, Settings::default());
+        assert_eq!(
+            Settings::load(Some(&shipped), |_| None)?,
+            Settings::default()
+        );
         Settings::default().validate()
     }
 
@@ -349,7 +466,10 @@ mod tests {
                 ("FOREBAY_INFERENCE_WORKERS", "a:1, b:2"),
             ],
         )?;
-        assert_eq!((settings.state.shards, settings.kafka.bootstrap.as_str()), (8, "a:1"));
+        assert_eq!(
+            (settings.state.shards, settings.kafka.bootstrap.as_str()),
+            (8, "a:1")
+        );
         assert_eq!(settings.inference.workers, ["a:1", "b:2"]);
         Ok(())
     }
@@ -367,7 +487,10 @@ mod tests {
             ..ServerArgs::default()
         };
         settings.override_with(&flags);
-        assert_eq!((settings.kafka.broker, settings.kafka.bootstrap.as_str()), (Broker::Kafka, "b:2"));
+        assert_eq!(
+            (settings.kafka.broker, settings.kafka.bootstrap.as_str()),
+            (Broker::Kafka, "b:2")
+        );
         assert_eq!(settings.archive_dir(), Path::new("elsewhere/offline"));
         assert_eq!(settings.inference.workers, ["w:3"]);
         Ok(())
@@ -380,7 +503,11 @@ mod tests {
             ("[state]\nshard = 2\n", &[], "shard"),
             ("[state]\nshards = 'x'\n", &[], "shards"),
             ("[state\n", &[], "TOML"),
-            ("", &[("FOREBAY_STATE_SHARDS", "many")], "FOREBAY_STATE_SHARDS"),
+            (
+                "",
+                &[("FOREBAY_STATE_SHARDS", "many")],
+                "FOREBAY_STATE_SHARDS",
+            ),
         ];
         for (text, variables, named) in cases {
             let error = format!("{:#}", load(text, variables).expect_err("refused"));
@@ -393,28 +520,64 @@ mod tests {
         type Case = (fn(&mut Settings), &'static str);
         let cases: [Case; 10] = [
             (|s| s.state.shards = 0, "state.shards = 0"),
-            (|s| s.state.history_hours = 4_000_000_000, "state.history_hours = 4000000000"),
-            (|s| s.state.cache_mib = 99_999_999_999_999_999, "state.cache_mib"),
-            (|s| s.state.write_buffer_mib = 0, "state.write_buffer_mib = 0"),
-            (|s| s.ingest.archive_flush_ms = u64::MAX, "ingest.archive_flush_ms"),
-            (|s| s.ingest.archive_flush_mib = usize::MAX, "ingest.archive_flush_mib"),
-            (|s| s.ingest.epoch_wait_ms = u64::MAX, "ingest.epoch_wait_ms"),
+            (
+                |s| s.state.history_hours = 4_000_000_000,
+                "state.history_hours = 4000000000",
+            ),
+            (
+                |s| s.state.cache_mib = 99_999_999_999_999_999,
+                "state.cache_mib",
+            ),
+            (
+                |s| s.state.write_buffer_mib = 0,
+                "state.write_buffer_mib = 0",
+            ),
+            (
+                |s| s.ingest.archive_flush_ms = u64::MAX,
+                "ingest.archive_flush_ms",
+            ),
+            (
+                |s| s.ingest.archive_flush_mib = usize::MAX,
+                "ingest.archive_flush_mib",
+            ),
+            (
+                |s| s.ingest.epoch_wait_ms = u64::MAX,
+                "ingest.epoch_wait_ms",
+            ),
             (|s| s.kafka.partitions = i32::MAX, "kafka.partitions"),
-            (|s| s.server.flight_threads = 0, "server.flight_threads = 0 is outside 1..=64"),
-            (|s| s.server.flight_threads = 65, "server.flight_threads = 65 is outside 1..=64"),
+            (
+                |s| s.server.flight_threads = 0,
+                "server.flight_threads = 0 is outside 1..=64",
+            ),
+            (
+                |s| s.server.flight_threads = 65,
+                "server.flight_threads = 65 is outside 1..=64",
+            ),
         ];
         for (set, named) in cases {
             let mut settings = Settings::default();
             set(&mut settings);
             let error = settings.validate().expect_err("refused").to_string();
-            assert!(error.contains(named) && error.contains("outside"), "{error}");
+            assert!(
+                error.contains(named) && error.contains("outside"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn variables_that_look_like_settings_and_are_none_are_found() -> Result<()> {
-        let names = ["FOREBAY_STATE_SHARDS", "FOREBAY_STATE_SHARD", "FOREBAY_LOG_LEVEL", "FOREBAY_CACHE", "HOME"];
-        assert_eq!(unknown(names.iter().map(|name| (*name).to_owned()))?, ["FOREBAY_STATE_SHARD"]);
+        let names = [
+            "FOREBAY_STATE_SHARDS",
+            "FOREBAY_STATE_SHARD",
+            "FOREBAY_LOG_LEVEL",
+            "FOREBAY_CACHE",
+            "HOME",
+        ];
+        assert_eq!(
+            unknown(names.iter().map(|name| (*name).to_owned()))?,
+            ["FOREBAY_STATE_SHARD"]
+        );
         Ok(())
     }
 }

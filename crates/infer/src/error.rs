@@ -1,7 +1,8 @@
-//! Errors of inference: what a model file, a version directory, a batch or a worker may be refused for.
+//! Errors of inference: what a model file, a version directory, a batch or a worker may be refused
+//! for.
 //!
-//! Each variant has one [`ErrorKind`]; at the `Scorer` port it becomes a [`PortError`] that keeps kind and words. The
-//! texts name the object and say the remedy; they never hold feature values.
+//! Each variant has one [`ErrorKind`]; at the `Scorer` port it becomes a [`PortError`] that keeps
+//! kind and words. The texts name the object and say the remedy; they never hold feature values.
 
 use std::path::PathBuf;
 
@@ -48,7 +49,9 @@ pub enum InferError {
         what: String,
     },
     /// A file is not the one that the manifest was written for.
-    #[error("{file} has sha256 {found}, the manifest says {expected}: copy the version directory again")]
+    #[error(
+        "{file} has sha256 {found}, the manifest says {expected}: copy the version directory again"
+    )]
     Digest {
         /// File name inside the version directory.
         file: String,
@@ -135,12 +138,15 @@ impl InferError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             // A path that is not there is the definition's fault; a disk that fails is not.
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                ErrorKind::NotFound
+            }
             Self::Io { .. } => ErrorKind::Unavailable,
             Self::Limit { .. } => ErrorKind::ResourceExhausted,
-            Self::ModelFile(_) | Self::Unsupported(_) | Self::Manifest { .. } | Self::Row { .. } => {
-                ErrorKind::InvalidArgument
-            }
+            Self::ModelFile(_)
+            | Self::Unsupported(_)
+            | Self::Manifest { .. }
+            | Self::Row { .. } => ErrorKind::InvalidArgument,
             Self::Digest { .. } | Self::Golden { .. } => ErrorKind::DataLoss,
             Self::UnknownModel { .. } => ErrorKind::NotFound,
             Self::VersionDiffers { .. } => ErrorKind::AlreadyExists,
@@ -151,12 +157,19 @@ impl InferError {
 
     /// A limit of `forebay_core::limits` that `what` exceeds.
     pub(crate) fn limit(what: String, name: &'static str, limit: usize) -> Self {
-        Self::Limit { what, name, limit: limit as u64 }
+        Self::Limit {
+            what,
+            name,
+            limit: limit as u64,
+        }
     }
 
     /// An error about a worker.
     pub(crate) fn worker(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self::Worker { kind, message: message.into() }
+        Self::Worker {
+            kind,
+            message: message.into(),
+        }
     }
 }
 

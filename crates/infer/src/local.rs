@@ -1,7 +1,8 @@
-//! The `Scorer` port over the models of this process: what `forebay demo` and a server without workers use.
+//! The `Scorer` port over the models of this process: what `forebay demo` and a server without
+//! workers use.
 //!
-//! Small batches are scored where they are; large ones go to tokio's blocking threads when there is a runtime, so that a
-//! server's async threads are never held for long.
+//! Small batches are scored where they are; large ones go to tokio's blocking threads when there is
+//! a runtime, so that a server's async threads are never held for long.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -40,7 +41,11 @@ impl LocalScorer {
     /// Over `store`, large batches on up to `threads` threads (at least one).
     #[must_use]
     pub fn with_threads(store: Arc<ModelStore>, threads: usize) -> Self {
-        Self { store, threads: threads.max(1), recorder: Arc::default() }
+        Self {
+            store,
+            threads: threads.max(1),
+            recorder: Arc::default(),
+        }
     }
 
     /// Tell `metrics` what is scored, from now on.
@@ -58,10 +63,19 @@ impl LocalScorer {
     ///
     /// # Errors
     /// Unknown model or version; a missing or mistyped feature.
-    pub fn score_blocking(&self, model: &str, version: u32, features: &RecordBatch) -> Result<RawScores> {
+    pub fn score_blocking(
+        &self,
+        model: &str,
+        version: u32,
+        features: &RecordBatch,
+    ) -> Result<RawScores> {
         let start = Instant::now();
-        let scored = self.store.get(model, version)?.score(features, self.threads)?;
-        self.recorder.scored(model, features.num_rows(), start.elapsed());
+        let scored = self
+            .store
+            .get(model, version)?
+            .score(features, self.threads)?;
+        self.recorder
+            .scored(model, features.num_rows(), start.elapsed());
         Ok(scored)
     }
 }
@@ -79,7 +93,10 @@ impl Scorer for LocalScorer {
                 .unwrap_or_else(|error| match error.try_into_panic() {
                     // Whoever asked contains it, as if it had been met here.
                     Ok(panic) => resume_unwind(panic),
-                    Err(_) => Err(InferError::worker(ErrorKind::Unavailable, "scoring was cut off")),
+                    Err(_) => Err(InferError::worker(
+                        ErrorKind::Unavailable,
+                        "scoring was cut off",
+                    )),
                 })?,
             _ => loaded.score(&features, threads)?,
         };

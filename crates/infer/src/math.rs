@@ -1,12 +1,14 @@
 //! `expf` and `logf` for the score path, equal to glibc's to the bit.
 //!
-//! XGBoost calls the platform's `expf` and `logf`, so a probability equals the training library's only when these do.
-//! The algorithm and the tables are those of Arm's optimized-routines (`math/expf.c`, `math/logf.c`, the source of
-//! glibc's since 2.27): table look-up, a cubic in f64, one final rounding to f32. Only f64 additions and multiplications
-//! in a fixed order are used, no fused ones, so that every CPU and GPU gives the same bits.
-//! The score path must never call `f32::exp` or `f32::ln`: those are whatever the platform's libm is.
+//! XGBoost calls the platform's `expf` and `logf`, so a probability equals the training library's
+//! only when these do. The algorithm and the tables are those of Arm's optimized-routines
+//! (`math/expf.c`, `math/logf.c`, the source of glibc's since 2.27): table look-up, a cubic in f64,
+//! one final rounding to f32. Only f64 additions and multiplications in a fixed order are used, no
+//! fused ones, so that every CPU and GPU gives the same bits. The score path must never call
+//! `f32::exp` or `f32::ln`: those are whatever the platform's libm is.
 
-// The constants are written with all the digits of their source (hexadecimal floats there, bit patterns here).
+// The constants are written with all the digits of their source (hexadecimal floats there, bit
+// patterns here).
 const EXP_TABLE_BITS: u32 = 5;
 const EXP_TABLE_LEN: u64 = 1 << EXP_TABLE_BITS;
 
@@ -90,22 +92,67 @@ const LOG_TABLE_LEN: u32 = 1 << LOG_TABLE_BITS;
 
 /// `(1/c, ln c)` for sixteen c over [0.7, 1.4).
 const LOG_TABLE: [(f64, f64); LOG_TABLE_LEN as usize] = [
-    (f64::from_bits(0x3ff6_61ec_79f8_f3be), f64::from_bits(0xbfd5_7bf7_808c_aade)),
-    (f64::from_bits(0x3ff5_71ed_4aaf_883d), f64::from_bits(0xbfd2_bef0_a7c0_6ddb)),
-    (f64::from_bits(0x3ff4_9539_f0f0_10b0), f64::from_bits(0xbfd0_1eae_7f51_3a67)),
-    (f64::from_bits(0x3ff3_c995_b0b8_0385), f64::from_bits(0xbfcb_31d8_a682_24e9)),
-    (f64::from_bits(0x3ff3_0d19_0c88_64a5), f64::from_bits(0xbfc6_574f_0ac0_7758)),
-    (f64::from_bits(0x3ff2_5e22_7b0b_8ea0), f64::from_bits(0xbfc1_aa2b_c79c_8100)),
-    (f64::from_bits(0x3ff1_bb4a_4a1a_343f), f64::from_bits(0xbfba_4e76_ce8c_0e5e)),
-    (f64::from_bits(0x3ff1_2358_f08a_e5ba), f64::from_bits(0xbfb1_973c_5a61_1ccc)),
-    (f64::from_bits(0x3ff0_953f_4199_00a7), f64::from_bits(0xbfa2_52f4_38e1_0c1e)),
+    (
+        f64::from_bits(0x3ff6_61ec_79f8_f3be),
+        f64::from_bits(0xbfd5_7bf7_808c_aade),
+    ),
+    (
+        f64::from_bits(0x3ff5_71ed_4aaf_883d),
+        f64::from_bits(0xbfd2_bef0_a7c0_6ddb),
+    ),
+    (
+        f64::from_bits(0x3ff4_9539_f0f0_10b0),
+        f64::from_bits(0xbfd0_1eae_7f51_3a67),
+    ),
+    (
+        f64::from_bits(0x3ff3_c995_b0b8_0385),
+        f64::from_bits(0xbfcb_31d8_a682_24e9),
+    ),
+    (
+        f64::from_bits(0x3ff3_0d19_0c88_64a5),
+        f64::from_bits(0xbfc6_574f_0ac0_7758),
+    ),
+    (
+        f64::from_bits(0x3ff2_5e22_7b0b_8ea0),
+        f64::from_bits(0xbfc1_aa2b_c79c_8100),
+    ),
+    (
+        f64::from_bits(0x3ff1_bb4a_4a1a_343f),
+        f64::from_bits(0xbfba_4e76_ce8c_0e5e),
+    ),
+    (
+        f64::from_bits(0x3ff1_2358_f08a_e5ba),
+        f64::from_bits(0xbfb1_973c_5a61_1ccc),
+    ),
+    (
+        f64::from_bits(0x3ff0_953f_4199_00a7),
+        f64::from_bits(0xbfa2_52f4_38e1_0c1e),
+    ),
     (1.0, 0.0),
-    (f64::from_bits(0x3fee_608c_fd9a_47ac), f64::from_bits(0x3faa_a5aa_5df2_5984)),
-    (f64::from_bits(0x3fec_a4b3_1f02_6aa0), f64::from_bits(0x3fbc_5e53_aa36_2eb4)),
-    (f64::from_bits(0x3feb_2036_576a_fce6), f64::from_bits(0x3fc5_26e5_7720_db08)),
-    (f64::from_bits(0x3fe9_c2d1_63a1_aa2d), f64::from_bits(0x3fcb_c286_0d22_4770)),
-    (f64::from_bits(0x3fe8_86e6_0378_41ed), f64::from_bits(0x3fd1_058b_c8a0_7ee1)),
-    (f64::from_bits(0x3fe7_67dc_f553_4862), f64::from_bits(0x3fd4_0430_57b6_ee09)),
+    (
+        f64::from_bits(0x3fee_608c_fd9a_47ac),
+        f64::from_bits(0x3faa_a5aa_5df2_5984),
+    ),
+    (
+        f64::from_bits(0x3fec_a4b3_1f02_6aa0),
+        f64::from_bits(0x3fbc_5e53_aa36_2eb4),
+    ),
+    (
+        f64::from_bits(0x3feb_2036_576a_fce6),
+        f64::from_bits(0x3fc5_26e5_7720_db08),
+    ),
+    (
+        f64::from_bits(0x3fe9_c2d1_63a1_aa2d),
+        f64::from_bits(0x3fcb_c286_0d22_4770),
+    ),
+    (
+        f64::from_bits(0x3fe8_86e6_0378_41ed),
+        f64::from_bits(0x3fd1_058b_c8a0_7ee1),
+    ),
+    (
+        f64::from_bits(0x3fe7_67dc_f553_4862),
+        f64::from_bits(0x3fd4_0430_57b6_ee09),
+    ),
 ];
 /// `0x1.62e42fefa39efp-1`.
 const LN2: f64 = f64::from_bits(0x3fe6_2e42_fefa_39ef);
@@ -131,7 +178,11 @@ pub(crate) fn logf(x: f32) -> f32 {
     if x == f32::INFINITY {
         return x;
     }
-    let bits = if x < f32::MIN_POSITIVE { (x * TWO_TO_23).to_bits().wrapping_sub(23 << 23) } else { x.to_bits() };
+    let bits = if x < f32::MIN_POSITIVE {
+        (x * TWO_TO_23).to_bits().wrapping_sub(23 << 23)
+    } else {
+        x.to_bits()
+    };
     let shifted = bits.wrapping_sub(OFFSET);
     let index = ((shifted >> (23 - LOG_TABLE_BITS)) % LOG_TABLE_LEN) as usize;
     let exponent = (shifted as i32) >> 23;
@@ -155,14 +206,25 @@ mod tests {
 
     #[test]
     fn equal_to_glibc_on_its_own_results() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/infer/libm_f32.bin");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/golden/infer/libm_f32.bin"
+        );
         let bytes = std::fs::read(path).expect("scripts/train/make_golden.py made it");
         let read = |chunk: &[u8]| f32::from_le_bytes(chunk.try_into().expect("four bytes"));
         assert!(bytes.len() >= 4_000 * 12);
         for triple in bytes.chunks_exact(12) {
             let (x, exp, log) = (read(&triple[..4]), read(&triple[4..8]), read(&triple[8..]));
-            assert!(same(expf(x), exp), "expf({x:e}) is {exp:e}, computed {:e}", expf(x));
-            assert!(same(logf(x), log), "logf({x:e}) is {log:e}, computed {:e}", logf(x));
+            assert!(
+                same(expf(x), exp),
+                "expf({x:e}) is {exp:e}, computed {:e}",
+                expf(x)
+            );
+            assert!(
+                same(logf(x), log),
+                "logf({x:e}) is {log:e}, computed {:e}",
+                logf(x)
+            );
         }
     }
 
@@ -174,11 +236,17 @@ mod tests {
             for x in [f32::from_bits(bits), -f32::from_bits(bits)] {
                 let exact = f64::from(x).exp();
                 let relative = (f64::from(expf(x)) - exact).abs() / exact;
-                assert!(relative < 1e-7 || !(1e-37..=3.4e38).contains(&exact), "expf({x:e})");
+                assert!(
+                    relative < 1e-7 || !(1e-37..=3.4e38).contains(&exact),
+                    "expf({x:e})"
+                );
             }
             let x = f32::from_bits(bits);
             let exact = f64::from(x).ln();
-            assert!((f64::from(logf(x)) - exact).abs() <= 1e-7 * exact.abs(), "logf({x:e})");
+            assert!(
+                (f64::from(logf(x)) - exact).abs() <= 1e-7 * exact.abs(),
+                "logf({x:e})"
+            );
             bits += 4_999;
         }
     }

@@ -1,6 +1,6 @@
-//! A small deterministic generator (SplitMix64, Steele et al. 2014) for golden splits and for choosing workers.
-//! Seeds come in as arguments; it is no source of secrets. Nothing of what it gives is secret or reaches a
-//! score.
+//! A small deterministic generator (SplitMix64, Steele et al. 2014) for golden splits and for
+//! choosing workers. Seeds come in as arguments; it is no source of secrets. Nothing of what it
+//! gives is secret or reaches a score.
 
 /// State of the generator.
 #[derive(Debug, Clone)]
@@ -13,7 +13,8 @@ impl SplitMix64 {
 
     /// Seeded with the bytes of `text`, folded by FNV-1a.
     pub(crate) fn from_text(text: &str) -> Self {
-        let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let fold =
+            |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         Self(text.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
     }
 

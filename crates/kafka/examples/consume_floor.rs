@@ -1,6 +1,6 @@
-//! The floors of ingest: how fast one thread takes the flights' topics from the broker and does nothing with them, and how
-//! fast one thread decodes the same records into Arrow columns, with no broker in between. One JSON object to standard
-//! output:
+//! The floors of ingest: how fast one thread takes the flights' topics from the broker and does
+//! nothing with them, and how fast one thread decodes the same records into Arrow columns, with no
+//! broker in between. One JSON object to standard output:
 //!
 //!     cargo run --release -p forebay-kafka --example consume_floor -- consume BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
 //!     cargo run --release -p forebay-kafka --example consume_floor -- decode BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
@@ -35,8 +35,13 @@ struct Measured {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [mode, bootstrap, topics @ ..] = arguments.as_slice() else { return Err(usage()) };
-    let sources = topics.iter().map(|topic| source_of(topic)).collect::<Result<Vec<_>, _>>()?;
+    let [mode, bootstrap, topics @ ..] = arguments.as_slice() else {
+        return Err(usage());
+    };
+    let sources = topics
+        .iter()
+        .map(|topic| source_of(topic))
+        .collect::<Result<Vec<_>, _>>()?;
     let measured = match mode.as_str() {
         "consume" => consume(bootstrap, &sources, |_, _| {})?,
         "decode" => decode(bootstrap, &sources)?,
@@ -52,13 +57,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn usage() -> Box<dyn Error> {
-    "usage: consume_floor consume|decode BOOTSTRAP departures=TOPIC arrivals=TOPIC weather=TOPIC".into()
+    "usage: consume_floor consume|decode BOOTSTRAP departures=TOPIC arrivals=TOPIC weather=TOPIC"
+        .into()
 }
 
 /// `NAME=TOPIC`: one of the flights' sources and where it is.
 fn source_of(argument: &str) -> Result<SourceDef, Box<dyn Error>> {
     let (name, topic) = argument.split_once('=').ok_or_else(usage)?;
-    let (text, number, whole, time) = (DataType::Utf8, DataType::Float64, DataType::Int64, timestamp_type());
+    let (text, number, whole, time) = (
+        DataType::Utf8,
+        DataType::Float64,
+        DataType::Int64,
+        timestamp_type(),
+    );
     let columns: Vec<(&str, &DataType, bool)> = match name {
         "departures" => vec![
             ("flight_id", &text, false),
@@ -82,10 +93,22 @@ fn source_of(argument: &str) -> Result<SourceDef, Box<dyn Error>> {
             ("arr_time", &time, false),
         ],
         "weather" => {
-            let measures =
-                ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"];
+            let measures = [
+                "temp",
+                "dewp",
+                "humid",
+                "wind_dir",
+                "wind_speed",
+                "wind_gust",
+                "precip",
+                "pressure",
+                "visib",
+            ];
             let measures = measures.into_iter().map(|name| (name, &number, true));
-            std::iter::once(("origin", &text, false)).chain(measures).chain([("observed_at", &time, false)]).collect()
+            std::iter::once(("origin", &text, false))
+                .chain(measures)
+                .chain([("observed_at", &time, false)])
+                .collect()
         }
         _ => return Err(usage()),
     };
@@ -105,7 +128,8 @@ fn source_of(argument: &str) -> Result<SourceDef, Box<dyn Error>> {
     })
 }
 
-/// Read every record that the topics hold, with the client's settings of the server's reader that bear on speed.
+/// Read every record that the topics hold, with the client's settings of the server's reader that
+/// bear on speed.
 fn consume(
     bootstrap: &str,
     sources: &[SourceDef],
@@ -124,24 +148,46 @@ fn consume(
     let mut assignment = TopicPartitionList::new();
     for source in sources {
         let metadata = consumer.fetch_metadata(Some(&source.topic), PATIENCE)?;
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            let (first, end) = consumer.fetch_watermarks(&source.topic, partition.id(), PATIENCE)?;
+        for partition in metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions())
+        {
+            let (first, end) =
+                consumer.fetch_watermarks(&source.topic, partition.id(), PATIENCE)?;
             if first < end {
-                assignment.add_partition_offset(&source.topic, partition.id(), Offset::Beginning)?;
+                assignment.add_partition_offset(
+                    &source.topic,
+                    partition.id(),
+                    Offset::Beginning,
+                )?;
                 ends.insert((source.topic.clone(), partition.id()), end);
             }
         }
     }
-    let source_of: HashMap<&str, usize> = sources.iter().enumerate().map(|(i, s)| (s.topic.as_str(), i)).collect();
-    let mut measured = Measured { records: 0, bytes: 0, elapsed: Duration::ZERO };
+    let source_of: HashMap<&str, usize> = sources
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (s.topic.as_str(), i))
+        .collect();
+    let mut measured = Measured {
+        records: 0,
+        bytes: 0,
+        elapsed: Duration::ZERO,
+    };
     let started = Instant::now();
     consumer.assign(&assignment)?;
     while !ends.is_empty() {
-        let message = consumer.poll(PATIENCE).ok_or("the broker sent nothing for 30 s")??;
+        let message = consumer
+            .poll(PATIENCE)
+            .ok_or("the broker sent nothing for 30 s")??;
         let payload = message.payload().unwrap_or_default();
         measured.records += 1;
         measured.bytes += payload.len() as u64;
-        each(source_of.get(message.topic()).copied().unwrap_or_default(), payload);
+        each(
+            source_of.get(message.topic()).copied().unwrap_or_default(),
+            payload,
+        );
         let place = (message.partition(), message.offset());
         // Only the last record of a partition pays for a look into the map.
         if ends.values().any(|end| *end == place.1 + 1) {
@@ -158,15 +204,28 @@ fn consume(
 /// Decode the same records from memory, in batches as large as the server's.
 fn decode(bootstrap: &str, sources: &[SourceDef]) -> Result<Measured, Box<dyn Error>> {
     let mut raw: Vec<Raw> = Vec::new();
-    let consumed = consume(bootstrap, sources, |source, payload| raw.push(Raw { source, payload: payload.to_vec() }))?;
-    let mut decoders =
-        sources.iter().map(|s| RecordDecoder::new(s, EVENT_FUTURE_MAX_US)).collect::<Result<Vec<_>, _>>()?;
+    let consumed = consume(bootstrap, sources, |source, payload| {
+        raw.push(Raw {
+            source,
+            payload: payload.to_vec(),
+        })
+    })?;
+    let mut decoders = sources
+        .iter()
+        .map(|s| RecordDecoder::new(s, EVENT_FUTURE_MAX_US))
+        .collect::<Result<Vec<_>, _>>()?;
     let started = Instant::now();
     let mut rows = 0;
     for record in &raw {
         let decoder = &mut decoders[record.source];
-        let row = Record { key: None, payload: Some(&record.payload), kafka_time_us: None };
-        decoder.push(&row).map_err(|reject| format!("a record is no row: {reject}"))?;
+        let row = Record {
+            key: None,
+            payload: Some(&record.payload),
+            kafka_time_us: None,
+        };
+        decoder
+            .push(&row)
+            .map_err(|reject| format!("a record is no row: {reject}"))?;
         if decoder.rows() == EPOCH_MAX_ROWS {
             rows += std::hint::black_box(decoder.finish()?).num_rows();
         }
@@ -178,5 +237,8 @@ fn decode(bootstrap: &str, sources: &[SourceDef]) -> Result<Measured, Box<dyn Er
     if rows as u64 != consumed.records {
         return Err(format!("{rows} rows of {} records", consumed.records).into());
     }
-    Ok(Measured { elapsed, ..consumed })
+    Ok(Measured {
+        elapsed,
+        ..consumed
+    })
 }

@@ -1,5 +1,6 @@
-//! What all clients share: where the client library's log lines and errors go, and how its error codes sort into ours.
-//! Reader, publisher and administration build on it; it opens no connection and decides nothing by itself.
+//! What all clients share: where the client library's log lines and errors go, and how its error
+//! codes sort into ours. Reader, publisher and administration build on it; it opens no connection
+//! and decides nothing by itself.
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -12,9 +13,10 @@ use crate::settings::ClientSettings;
 /// Facilities of the client library's lines about connections that failed or ended.
 const CONNECTION_FACILITIES: [&str; 2] = ["FAIL", "ERROR"];
 
-/// Sends the client library's own log lines to `tracing`. A broker that goes away heals by itself, so nothing here is
-/// above a warning; each client repeats every try to connect, also while an embedded broker starts and stops, so those are
-/// details: the caller that waited gets the typed error and says it once.
+/// Sends the client library's own log lines to `tracing`. A broker that goes away heals by itself,
+/// so nothing here is above a warning; each client repeats every try to connect, also while an
+/// embedded broker starts and stops, so those are details: the caller that waited gets the typed
+/// error and says it once.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ClientEvents;
 
@@ -51,15 +53,24 @@ impl ClientSettings {
     /// The error of a question to the broker, sorted: refused for good, or not answered in time.
     pub(crate) fn question_failed(&self, action: impl Into<String>, source: KafkaError) -> Error {
         match source.rdkafka_error_code() {
-            Some(code) if is_refusal(code) => {
-                Error::Refused { bootstrap: self.bootstrap.clone(), action: action.into(), source: Box::new(source) }
-            }
+            Some(code) if is_refusal(code) => Error::Refused {
+                bootstrap: self.bootstrap.clone(),
+                action: action.into(),
+                source: Box::new(source),
+            },
             Some(_) => self.unreachable(action, Some(source)),
-            None => Error::Client { action: action.into(), source: Box::new(source) },
+            None => Error::Client {
+                action: action.into(),
+                source: Box::new(source),
+            },
         }
     }
 
-    pub(crate) fn unreachable(&self, action: impl Into<String>, source: Option<KafkaError>) -> Error {
+    pub(crate) fn unreachable(
+        &self,
+        action: impl Into<String>,
+        source: Option<KafkaError>,
+    ) -> Error {
         Error::Unreachable {
             bootstrap: self.bootstrap.clone(),
             timeout_ms: u64::try_from(self.request_timeout.as_millis()).unwrap_or(u64::MAX),
@@ -76,18 +87,31 @@ pub(crate) fn not_created(source: KafkaError) -> Error {
         KafkaError::ClientConfig(_, problem, property, value) if value.is_empty() => {
             Error::Settings { property, problem }
         }
-        KafkaError::ClientConfig(_, problem, property, value) => {
-            Error::Settings { property, problem: problem.replace(&value, "***") }
-        }
-        KafkaError::ClientCreation(problem) => Error::Settings { property: "the client".into(), problem },
-        source => Error::Client { action: "being created".into(), source: Box::new(source) },
+        KafkaError::ClientConfig(_, problem, property, value) => Error::Settings {
+            property,
+            problem: problem.replace(&value, "***"),
+        },
+        KafkaError::ClientCreation(problem) => Error::Settings {
+            property: "the client".into(),
+            problem,
+        },
+        source => Error::Client {
+            action: "being created".into(),
+            source: Box::new(source),
+        },
     }
 }
 
 /// Whether it is about a connection, which the client makes again by itself.
 fn is_connection(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
-    matches!(code, Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut)
+    matches!(
+        code,
+        Code::AllBrokersDown
+            | Code::BrokerTransportFailure
+            | Code::Resolve
+            | Code::OperationTimedOut
+    )
 }
 
 /// Whether asking again without changing anything is useless.

@@ -1,5 +1,6 @@
-//! Delivery reports: who counts them and who waits for them. Every record sent carries a [`Ticket`]; the client's own
-//! thread reports on it once per record, acknowledged or given up. Nothing here can panic: reports come through C.
+//! Delivery reports: who counts them and who waits for them. Every record sent carries a
+//! [`Ticket`]; the client's own thread reports on it once per record, acknowledged or given up.
+//! Nothing here can panic: reports come through C.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,18 +43,27 @@ struct Counts {
 impl Ticket {
     /// A ticket that also notes where the records went.
     pub(crate) fn with_places() -> Self {
-        Self { places: Some(Mutex::default()), ..Self::default() }
+        Self {
+            places: Some(Mutex::default()),
+            ..Self::default()
+        }
     }
 
-    /// Where the records went so far: one past the last offset of each partition. Empty without [`Self::with_places`].
+    /// Where the records went so far: one past the last offset of each partition. Empty without
+    /// [`Self::with_places`].
     pub(crate) fn places(&self) -> Vec<(TopicPartition, i64)> {
-        self.places.iter().flat_map(|places| places.lock().clone()).collect()
+        self.places
+            .iter()
+            .flat_map(|places| places.lock().clone())
+            .collect()
     }
 
     fn note_place(&self, topic: &str, partition: i32, offset: i64) {
         if let Some(places) = &self.places {
             let mut places = places.lock();
-            let next = places.entry(TopicPartition::new(topic, partition)).or_default();
+            let next = places
+                .entry(TopicPartition::new(topic, partition))
+                .or_default();
             *next = (*next).max(offset + 1);
         }
     }
@@ -114,14 +124,19 @@ impl Counts {
         }
         let bootstrap = client.bootstrap.clone();
         match &self.first_failure {
-            Some(source) if source.rdkafka_error_code().is_some_and(is_refusal) => Err(Error::Refused {
+            Some(source) if source.rdkafka_error_code().is_some_and(is_refusal) => {
+                Err(Error::Refused {
+                    bootstrap,
+                    action: format!("{} of {} records", self.failed, self.sent),
+                    source: source.clone(),
+                })
+            }
+            source => Err(Error::NotAcknowledged {
+                failed: self.failed,
+                sent: self.sent,
                 bootstrap,
-                action: format!("{} of {} records", self.failed, self.sent),
                 source: source.clone(),
             }),
-            source => {
-                Err(Error::NotAcknowledged { failed: self.failed, sent: self.sent, bootstrap, source: source.clone() })
-            }
         }
     }
 }
@@ -161,8 +176,14 @@ pub(crate) struct ReportingProducer {
 
 impl ReportingProducer {
     pub(crate) fn new(settings: &ProducerSettings) -> Result<Self, Error> {
-        let producer = settings.config()?.create_with_context(Reports::default()).map_err(not_created)?;
-        Ok(Self { producer, delivery_timeout: settings.delivery_timeout })
+        let producer = settings
+            .config()?
+            .create_with_context(Reports::default())
+            .map_err(not_created)?;
+        Ok(Self {
+            producer,
+            delivery_timeout: settings.delivery_timeout,
+        })
     }
 
     /// Longest time until every record has its report.
@@ -170,14 +191,18 @@ impl ReportingProducer {
         self.delivery_timeout + REPORT_SLACK
     }
 
-    /// Whether the client has failed for good (an idempotent producer that lost its sequence) and must be made anew.
+    /// Whether the client has failed for good (an idempotent producer that lost its sequence) and
+    /// must be made anew.
     pub(crate) fn is_dead(&self) -> bool {
         self.producer.client().fatal_error().is_some()
     }
 
-    /// Queue a record. When the queue is full, wait for reports to make room rather than spin; records leave the queue
-    /// within the delivery time-out, so that is how long this may take.
-    pub(crate) fn queue(&self, mut record: BaseRecord<'_, [u8], [u8], Arc<Ticket>>) -> Result<(), KafkaError> {
+    /// Queue a record. When the queue is full, wait for reports to make room rather than spin;
+    /// records leave the queue within the delivery time-out, so that is how long this may take.
+    pub(crate) fn queue(
+        &self,
+        mut record: BaseRecord<'_, [u8], [u8], Arc<Ticket>>,
+    ) -> Result<(), KafkaError> {
         let ticket = Arc::clone(&record.delivery_opaque);
         let deadline = Instant::now() + self.report_timeout();
         ticket.sent();
@@ -211,16 +236,42 @@ mod tests {
             ticket.sent();
         }
         ticket.report(None);
-        ticket.report(Some(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)));
-        let unreported = ticket.wait(&client, Duration::from_millis(1)).expect_err("one report is out");
-        assert!(matches!(unreported, Error::NotAcknowledged { failed: 2, sent: 3, .. }), "{unreported}");
+        ticket.report(Some(KafkaError::MessageProduction(
+            RDKafkaErrorCode::MessageTimedOut,
+        )));
+        let unreported = ticket
+            .wait(&client, Duration::from_millis(1))
+            .expect_err("one report is out");
+        assert!(
+            matches!(
+                unreported,
+                Error::NotAcknowledged {
+                    failed: 2,
+                    sent: 3,
+                    ..
+                }
+            ),
+            "{unreported}"
+        );
         let reporter = {
             let ticket = Arc::clone(&ticket);
             std::thread::spawn(move || ticket.report(None))
         };
-        let error = ticket.wait(&client, Duration::from_secs(10)).expect_err("one failed");
+        let error = ticket
+            .wait(&client, Duration::from_secs(10))
+            .expect_err("one failed");
         reporter.join().expect("reporter");
-        assert!(matches!(error, Error::NotAcknowledged { failed: 1, sent: 3, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                Error::NotAcknowledged {
+                    failed: 1,
+                    sent: 3,
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert_eq!(ticket.acknowledged(), 2);
     }
 }

@@ -1,12 +1,13 @@
-//! A Kafka broker inside this process: librdkafka's mock cluster, for the demo and the tests. It speaks Kafka over TCP on
-//! loopback, so other processes and languages can use it too.
+//! A Kafka broker inside this process: librdkafka's mock cluster, for the demo and the tests. It
+//! speaks Kafka over TCP on loopback, so other processes and languages can use it too.
 //!
 //! It is not a place to keep events:
-//! - each partition holds **5 MiB or 100,000 message sets; the oldest go silently** (a reader that is behind them gets
-//!   [`crate::Error::Gap`]): pace the producer, give a topic more partitions;
-//! - everything is in memory, a new cluster id comes with every start: state that outlives the process must not follow it;
-//! - transactions are accepted and not honoured, there is no admin API ([`EmbeddedBroker::create_topic`] stands in), no
-//!   replication, no authentication.
+//! - each partition holds **5 MiB or 100,000 message sets; the oldest go silently** (a reader that
+//!   is behind them gets [`crate::Error::Gap`]): pace the producer, give a topic more partitions;
+//! - everything is in memory, a new cluster id comes with every start: state that outlives the
+//!   process must not follow it;
+//! - transactions are accepted and not honoured, there is no admin API
+//!   ([`EmbeddedBroker::create_topic`] stands in), no replication, no authentication.
 
 use std::fmt;
 
@@ -31,7 +32,9 @@ pub struct EmbeddedBroker {
 
 impl fmt::Debug for EmbeddedBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmbeddedBroker").field("bootstrap", &self.bootstrap).finish_non_exhaustive()
+        f.debug_struct("EmbeddedBroker")
+            .field("bootstrap", &self.bootstrap)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,7 +63,10 @@ impl EmbeddedBroker {
     /// It exists, or the name or the number is impossible.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), Error> {
         let made = cluster_of(&self.owner).create_topic(topic, partitions, 1);
-        made.map_err(|e| Error::Client { action: format!("making topic `{topic}`"), source: Box::new(e) })
+        made.map_err(|e| Error::Client {
+            action: format!("making topic `{topic}`"),
+            source: Box::new(e),
+        })
     }
 
     /// Stop answering (true) or answer again (false): connections break, topics and records stay.
@@ -70,11 +76,19 @@ impl EmbeddedBroker {
     pub fn set_down(&self, down: bool) -> Result<(), Error> {
         let cluster = cluster_of(&self.owner);
         // -1 is every broker.
-        let done = if down { cluster.broker_down(-1) } else { cluster.broker_up(-1) };
-        done.map_err(|e| Error::Client { action: "switching the embedded broker".into(), source: Box::new(e) })
+        let done = if down {
+            cluster.broker_down(-1)
+        } else {
+            cluster.broker_up(-1)
+        };
+        done.map_err(|e| Error::Client {
+            action: "switching the embedded broker".into(),
+            source: Box::new(e),
+        })
     }
 
-    /// Let the next `times` produce requests fail after the client sent them, as a broker that lacks replicas does.
+    /// Let the next `times` produce requests fail after the client sent them, as a broker that
+    /// lacks replicas does.
     pub fn fail_produce(&self, times: usize) {
         let errors = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; times];
         cluster_of(&self.owner).request_errors(RDKafkaApiKey::Produce, &errors);
@@ -82,5 +96,8 @@ impl EmbeddedBroker {
 }
 
 fn cluster_of(owner: &BaseProducer) -> MockCluster<'_, DefaultProducerContext> {
-    owner.client().mock_cluster().expect("the client was made with test.mock.num.brokers, so it owns a cluster")
+    owner
+        .client()
+        .mock_cluster()
+        .expect("the client was made with test.mock.num.brokers, so it owns a cluster")
 }

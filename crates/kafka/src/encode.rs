@@ -1,10 +1,11 @@
-//! Rows of a batch as JSON objects, one text a row: the inverse of [`crate::decode`], bit for bit. What `forebay replay`
-//! produces and what a prediction's record holds.
+//! Rows of a batch as JSON objects, one text a row: the inverse of [`crate::decode`], bit for bit.
+//! What `forebay replay` produces and what a prediction's record holds.
 //!
-//! Every column appears in every object, in the schema's order; NULL is `null`. A DOUBLE is the shortest text that reads
-//! back as the same bits (`-0.0` keeps its sign), NaN and the infinities are `"NaN"`, `"Infinity"`, `"-Infinity"`. A
-//! TIMESTAMP is RFC 3339 in UTC with six decimals where its microseconds are not zero; outside the years 0000 to 9999,
-//! which text cannot say, it is the integer of its microseconds.
+//! Every column appears in every object, in the schema's order; NULL is `null`. A DOUBLE is the
+//! shortest text that reads back as the same bits (`-0.0` keeps its sign), NaN and the infinities
+//! are `"NaN"`, `"Infinity"`, `"-Infinity"`. A TIMESTAMP is RFC 3339 in UTC with six decimals where
+//! its microseconds are not zero; outside the years 0000 to 9999, which text cannot say, it is the
+//! integer of its microseconds.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -21,9 +22,9 @@ use crate::error::Error;
 
 /// Each row of `batch` as the bytes of one JSON object.
 ///
-/// Types: those of a source's columns (VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN, TIMESTAMP, STRUCT) and what files have
-/// beside them: `Utf8View`, `LargeUtf8`, small and unsigned integers up to 32 bits, `Float32` (widened exactly),
-/// timestamps in seconds and milliseconds.
+/// Types: those of a source's columns (VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN, TIMESTAMP,
+/// STRUCT) and what files have beside them: `Utf8View`, `LargeUtf8`, small and unsigned integers up
+/// to 32 bits, `Float32` (widened exactly), timestamps in seconds and milliseconds.
 ///
 /// # Errors
 /// [`Error::UnsupportedColumn`]: a column of another type, by name.
@@ -54,7 +55,11 @@ fn writers<'a>(fields: &Fields, arrays: &'a [ArrayRef]) -> Result<Vec<Writer<'a>
         let mut label = Vec::new();
         write_json(&mut label, field.name());
         label.push(b':');
-        Ok(Writer { label, array, write: cell_writer(field.name(), array)? })
+        Ok(Writer {
+            label,
+            array,
+            write: cell_writer(field.name(), array)?,
+        })
     };
     fields.iter().zip(arrays).map(writer).collect()
 }
@@ -121,13 +126,20 @@ fn cell_writer<'a>(name: &str, array: &'a ArrayRef) -> Result<WriteCell<'a>, Err
             Box::new(move |out, row| write_json(out, &values.value(row)))
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => timestamps!(TimestampMicrosecondType, 1),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => timestamps!(TimestampMillisecondType, 1_000),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            timestamps!(TimestampMillisecondType, 1_000)
+        }
         DataType::Timestamp(TimeUnit::Second, _) => timestamps!(TimestampSecondType, SECOND_US),
         DataType::Struct(fields) => {
             let columns = writers(fields, array.as_struct().columns())?;
             Box::new(move |out, row| write_object(out, &columns, row))
         }
-        other => return Err(Error::UnsupportedColumn { column: name.to_owned(), data_type: other.to_string() }),
+        other => {
+            return Err(Error::UnsupportedColumn {
+                column: name.to_owned(),
+                data_type: other.to_string(),
+            });
+        }
     })
 }
 
@@ -137,7 +149,11 @@ fn write_double(out: &mut Vec<u8>, value: f64) {
     } else if value.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
     } else {
-        out.extend_from_slice(if value > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" });
+        out.extend_from_slice(if value > 0.0 {
+            b"\"Infinity\""
+        } else {
+            b"\"-Infinity\""
+        });
     }
 }
 
@@ -149,5 +165,6 @@ fn write_timestamp(out: &mut Vec<u8>, micros: Micros) {
 }
 
 fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(out, value).expect("scalars and strings always serialize, and memory takes every byte");
+    serde_json::to_writer(out, value)
+        .expect("scalars and strings always serialize, and memory takes every byte");
 }

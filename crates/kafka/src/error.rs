@@ -1,11 +1,13 @@
-//! What can go wrong with Kafka, in this crate's words: each variant has a kind (whose fault, whether to retry) and says
-//! the remedy. At a port it becomes a [`PortError`] with the same kind and words and the client's error chained behind.
+//! What can go wrong with Kafka, in this crate's words: each variant has a kind (whose fault,
+//! whether to retry) and says the remedy. At a port it becomes a [`PortError`] with the same kind
+//! and words and the client's error chained behind.
 
 use forebay_core::progress::TopicPartition;
 use forebay_core::{ErrorKind, PortError};
 use rdkafka::error::KafkaError;
 
-/// An error of the Kafka adapter. The client's own error is boxed: it is five times as large as the rest.
+/// An error of the Kafka adapter. The client's own error is boxed: it is five times as large as the
+/// rest.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// No broker answered in time. Retriable.
@@ -37,7 +39,9 @@ pub enum Error {
         source: Box<KafkaError>,
     },
     /// The topic is not there.
-    #[error("topic `{topic}` does not exist at {bootstrap}: create it, or correct the topic of the definition")]
+    #[error(
+        "topic `{topic}` does not exist at {bootstrap}: create it, or correct the topic of the definition"
+    )]
     UnknownTopic {
         /// The topic.
         topic: String,
@@ -81,7 +85,8 @@ pub enum Error {
         /// End of the log, one past its newest record.
         high: i64,
     },
-    /// The reading position is not in the log any more, and the broker does not say where the log begins and ends.
+    /// The reading position is not in the log any more, and the broker does not say where the log
+    /// begins and ends.
     #[error(
         "the broker refused the reading position ({code}): the log was truncated; restart to check every partition"
     )]
@@ -109,13 +114,18 @@ pub enum Error {
         data_type: String,
     },
     /// Decoded text of one batch above what 32-bit offsets hold.
-    #[error("column `{column}` of one batch holds more than 2 GiB of text: poll fewer records at a time")]
+    #[error(
+        "column `{column}` of one batch holds more than 2 GiB of text: poll fewer records at a time"
+    )]
     BatchTooLarge {
         /// The column.
         column: String,
     },
-    /// Records were sent and at least one was not acknowledged. The outcome of the others is unknown: send all again.
-    #[error("{failed} of {sent} records were not acknowledged by the brokers at {bootstrap}; send them again")]
+    /// Records were sent and at least one was not acknowledged. The outcome of the others is
+    /// unknown: send all again.
+    #[error(
+        "{failed} of {sent} records were not acknowledged by the brokers at {bootstrap}; send them again"
+    )]
     NotAcknowledged {
         /// How many failed.
         failed: u64,
@@ -126,7 +136,8 @@ pub enum Error {
         /// The first failure.
         source: Option<Box<KafkaError>>,
     },
-    /// The broker refuses, and will refuse again: authentication, authorization, a record above its size limit.
+    /// The broker refuses, and will refuse again: authentication, authorization, a record above its
+    /// size limit.
     #[error("the Kafka brokers at {bootstrap} refuse {action}")]
     Refused {
         /// Configured addresses.
@@ -155,9 +166,10 @@ impl Error {
                 ErrorKind::Unavailable
             }
             Self::UnknownTopic { .. } => ErrorKind::NotFound,
-            Self::Partitions { .. } | Self::LogShorter { .. } | Self::PositionLost { .. } | Self::Refused { .. } => {
-                ErrorKind::FailedPrecondition
-            }
+            Self::Partitions { .. }
+            | Self::LogShorter { .. }
+            | Self::PositionLost { .. }
+            | Self::Refused { .. } => ErrorKind::FailedPrecondition,
             Self::Gap { .. } => ErrorKind::OutOfRange,
             Self::Settings { .. } | Self::UnsupportedColumn { .. } => ErrorKind::InvalidArgument,
             Self::BatchTooLarge { .. } => ErrorKind::ResourceExhausted,
@@ -169,11 +181,19 @@ impl Error {
 impl From<Error> for PortError {
     fn from(error: Error) -> Self {
         match &error {
-            Error::Unreachable { source: Some(cause), .. }
-            | Error::NotAcknowledged { source: Some(cause), .. }
+            Error::Unreachable {
+                source: Some(cause),
+                ..
+            }
+            | Error::NotAcknowledged {
+                source: Some(cause),
+                ..
+            }
             | Error::Refused { source: cause, .. }
             | Error::Disconnected { source: cause, .. }
-            | Error::Client { source: cause, .. } => Self::with_source(error.kind(), error.to_string(), cause.clone()),
+            | Error::Client { source: cause, .. } => {
+                Self::with_source(error.kind(), error.to_string(), cause.clone())
+            }
             _ => Self::new(error.kind(), error.to_string()),
         }
     }

@@ -1,13 +1,15 @@
-//! Kafka, both ways: records are read from given offsets, decoded into Arrow columns and handed on as
-//! [`forebay_core::ports::SourceBatch`]es; finished records are published and acknowledged.
+//! Kafka, both ways: records are read from given offsets, decoded into Arrow columns and handed on
+//! as [`forebay_core::ports::SourceBatch`]es; finished records are published and acknowledged.
 //!
-//! This crate owns the client library (`rdkafka`); nobody else may name it. It never decides what an event means, never
-//! commits offsets (the state keeps them) and never skips a record silently: a record that is no row becomes a dead
-//! letter with its reason, and an offset that the log does not hold is refused with the remedy.
+//! This crate owns the client library (`rdkafka`); nobody else may name it. It never decides what
+//! an event means, never commits offsets (the state keeps them) and never skips a record silently:
+//! a record that is no row becomes a dead letter with its reason, and an offset that the log does
+//! not hold is refused with the remedy.
 //!
-//! The way of a record: [`reader::KafkaLog`] polls, [`decode::RecordDecoder`] puts it into column builders, `pipeline`
-//! takes the batch. The way back: `pipeline`'s outbox, [`publisher::KafkaPublisher`], the broker. [`encode`] is the
-//! inverse of `decode`. [`embedded::EmbeddedBroker`] is a broker inside the process, for the demo and the tests.
+//! The way of a record: [`reader::KafkaLog`] polls, [`decode::RecordDecoder`] puts it into column
+//! builders, `pipeline` takes the batch. The way back: `pipeline`'s outbox,
+//! [`publisher::KafkaPublisher`], the broker. [`encode`] is the inverse of `decode`.
+//! [`embedded::EmbeddedBroker`] is a broker inside the process, for the demo and the tests.
 
 pub mod admin;
 mod client;

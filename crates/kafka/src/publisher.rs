@@ -1,8 +1,9 @@
-//! The way out: finished records, in order, through an idempotent producer (`acks=all`), until the broker has
-//! acknowledged every one of them.
+//! The way out: finished records, in order, through an idempotent producer (`acks=all`), until the
+//! broker has acknowledged every one of them.
 //!
-//! Idempotence covers the retries of one producer; it does not survive a restart, and neither does it know what an
-//! earlier, failed call delivered. Records therefore carry deterministic ids and consumers drop repeats.
+//! Idempotence covers the retries of one producer; it does not survive a restart, and neither does
+//! it know what an earlier, failed call delivered. Records therefore carry deterministic ids and
+//! consumers drop repeats.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use crate::delivery::{ReportingProducer, Ticket};
 use crate::error::Error;
 use crate::settings::ProducerSettings;
 
-/// Publishes records and waits for their acknowledgement. Calls from several threads run side by side; each waits for
-/// its own records.
+/// Publishes records and waits for their acknowledgement. Calls from several threads run side by
+/// side; each waits for its own records.
 pub struct KafkaPublisher {
     settings: ProducerSettings,
     producer: RwLock<Arc<ReportingProducer>>,
@@ -28,7 +29,9 @@ pub struct KafkaPublisher {
 
 impl fmt::Debug for KafkaPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaPublisher").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("KafkaPublisher")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,16 +48,21 @@ impl KafkaPublisher {
     /// As [`Publisher::publish`], with this crate's error.
     ///
     /// # Errors
-    /// [`Error::NotAcknowledged`] (send all again) or [`Error::Refused`] (sending again is useless).
+    /// [`Error::NotAcknowledged`] (send all again) or [`Error::Refused`] (sending again is
+    /// useless).
     pub fn send_all(&self, records: &[OutboxRecord]) -> Result<(), Error> {
         self.send(records, &Arc::new(Ticket::default()))
     }
 
-    /// As [`Self::send_all`]; tells for each partition written to one past the last record's offset.
+    /// As [`Self::send_all`]; tells for each partition written to one past the last record's
+    /// offset.
     ///
     /// # Errors
     /// As [`Self::send_all`].
-    pub fn send_and_locate(&self, records: &[OutboxRecord]) -> Result<Vec<(TopicPartition, i64)>, Error> {
+    pub fn send_and_locate(
+        &self,
+        records: &[OutboxRecord],
+    ) -> Result<Vec<(TopicPartition, i64)>, Error> {
         let ticket = Arc::new(Ticket::with_places());
         self.send(records, &ticket)?;
         Ok(ticket.places())
@@ -63,7 +71,8 @@ impl KafkaPublisher {
     fn send(&self, records: &[OutboxRecord], ticket: &Arc<Ticket>) -> Result<(), Error> {
         let producer = Arc::clone(&self.producer.read());
         for record in records {
-            // A record that cannot even be queued has its failure on the ticket; those before it are waited for.
+            // A record that cannot even be queued has its failure on the ticket; those before it
+            // are waited for.
             if producer.queue(to_kafka(record, ticket)).is_err() {
                 break;
             }
@@ -92,8 +101,12 @@ impl Publisher for KafkaPublisher {
     }
 }
 
-fn to_kafka<'a>(record: &'a OutboxRecord, ticket: &Arc<Ticket>) -> BaseRecord<'a, [u8], [u8], Arc<Ticket>> {
-    let mut message = BaseRecord::with_opaque_to(&record.topic, Arc::clone(ticket)).payload(record.payload.as_slice());
+fn to_kafka<'a>(
+    record: &'a OutboxRecord,
+    ticket: &Arc<Ticket>,
+) -> BaseRecord<'a, [u8], [u8], Arc<Ticket>> {
+    let mut message = BaseRecord::with_opaque_to(&record.topic, Arc::clone(ticket))
+        .payload(record.payload.as_slice());
     if !record.key.is_empty() {
         message = message.key(record.key.as_slice());
     }
@@ -103,7 +116,12 @@ fn to_kafka<'a>(record: &'a OutboxRecord, ticket: &Arc<Ticket>) -> BaseRecord<'a
             record
                 .headers
                 .iter()
-                .fold(headers, |headers, (name, value)| headers.insert(Header { key: name, value: Some(value) })),
+                .fold(headers, |headers, (name, value)| {
+                    headers.insert(Header {
+                        key: name,
+                        value: Some(value),
+                    })
+                }),
         );
     }
     message

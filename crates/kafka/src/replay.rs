@@ -1,5 +1,5 @@
-//! Bulk production for `forebay replay` and load tests: records go out as fast as the broker takes them, the caller is
-//! held back when too much is unsent, and failures surface at the next call.
+//! Bulk production for `forebay replay` and load tests: records go out as fast as the broker takes
+//! them, the caller is held back when too much is unsent, and failures surface at the next call.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +24,9 @@ pub struct Replayer {
 
 impl fmt::Debug for Replayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replayer").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Replayer")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -35,12 +37,17 @@ impl Replayer {
     /// [`Error::Settings`]: the client does not take a property.
     pub fn new(settings: ProducerSettings) -> Result<Self, Error> {
         let producer = ReportingProducer::new(&settings)?;
-        Ok(Self { settings, producer, ticket: Arc::default() })
+        Ok(Self {
+            settings,
+            producer,
+            ticket: Arc::default(),
+        })
     }
 
-    /// Queue one record; returns at once unless the queue (100,000 records, 64 MiB) is full, then as soon as it is not.
-    /// Without a partition the key decides (as Java clients do), without a key chance. `timestamp_us` becomes the
-    /// record's time, cut to milliseconds; None is the present. An empty key is no key.
+    /// Queue one record; returns at once unless the queue (100,000 records, 64 MiB) is full, then
+    /// as soon as it is not. Without a partition the key decides (as Java clients do), without a
+    /// key chance. `timestamp_us` becomes the record's time, cut to milliseconds; None is the
+    /// present. An empty key is no key.
     ///
     /// # Errors
     /// This record cannot be queued, or an earlier one was not acknowledged.
@@ -52,7 +59,8 @@ impl Replayer {
         payload: &[u8],
         timestamp_us: Option<Micros>,
     ) -> Result<(), Error> {
-        let mut record = BaseRecord::with_opaque_to(topic, Arc::clone(&self.ticket)).payload(payload);
+        let mut record =
+            BaseRecord::with_opaque_to(topic, Arc::clone(&self.ticket)).payload(payload);
         if !key.is_empty() {
             record = record.key(key);
         }
@@ -67,7 +75,8 @@ impl Replayer {
         self.ticket.check(&self.settings.client)
     }
 
-    /// Wait until every record sent so far is acknowledged: how many that are since the replayer was made.
+    /// Wait until every record sent so far is acknowledged: how many that are since the replayer
+    /// was made.
     ///
     /// # Errors
     /// One was not, or `timeout` passed first.

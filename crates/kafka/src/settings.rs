@@ -1,6 +1,7 @@
-//! Settings of the clients, validated: where the brokers are, how long to wait, and the few properties of the client
-//! library that a user may set (TLS, SASL, sockets). Everything that correctness rests on (offsets, isolation,
-//! idempotence) is set here and cannot be overridden. Values of properties never appear in Debug output.
+//! Settings of the clients, validated: where the brokers are, how long to wait, and the few
+//! properties of the client library that a user may set (TLS, SASL, sockets). Everything that
+//! correctness rests on (offsets, isolation, idempotence) is set here and cannot be overridden.
+//! Values of properties never appear in Debug output.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,8 +15,15 @@ use rdkafka::config::RDKafkaLogLevel;
 use crate::error::Error;
 
 /// Prefixes of the properties that users may set.
-const OPEN_PROPERTIES: [&str; 7] =
-    ["security.", "ssl.", "sasl.", "socket.", "broker.address.", "reconnect.", "enable.ssl."];
+const OPEN_PROPERTIES: [&str; 7] = [
+    "security.",
+    "ssl.",
+    "sasl.",
+    "socket.",
+    "broker.address.",
+    "reconnect.",
+    "enable.ssl.",
+];
 /// Bytes that one consumer may hold fetched and unread.
 const FETCHED_MAX_BYTES: usize = 64 << 20;
 /// One response of a broker, bytes: what a compressed batch may inflate to.
@@ -34,8 +42,8 @@ pub struct ClientSettings {
     pub client_id: String,
     /// How long a question to the broker may take.
     pub request_timeout: Duration,
-    /// Further properties of the client library: only those that begin with `security.`, `ssl.`, `sasl.`, `socket.`,
-    /// `broker.address.`, `reconnect.` or `enable.ssl.`. Values may be secret.
+    /// Further properties of the client library: only those that begin with `security.`, `ssl.`,
+    /// `sasl.`, `socket.`, `broker.address.`, `reconnect.` or `enable.ssl.`. Values may be secret.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -79,10 +87,16 @@ impl ClientSettings {
             .set("reconnect.backoff.max.ms", "1000")
             .set_log_level(RDKafkaLogLevel::Warning);
         for (property, value) in &self.properties {
-            if !OPEN_PROPERTIES.iter().any(|prefix| property.starts_with(prefix)) {
+            if !OPEN_PROPERTIES
+                .iter()
+                .any(|prefix| property.starts_with(prefix))
+            {
                 return Err(Error::Settings {
                     property: property.clone(),
-                    problem: format!("may not be set; those that may begin with {}", OPEN_PROPERTIES.join(", ")),
+                    problem: format!(
+                        "may not be set; those that may begin with {}",
+                        OPEN_PROPERTIES.join(", ")
+                    ),
                 });
             }
             config.set(property, value);
@@ -104,7 +118,10 @@ impl ReaderSettings {
     /// The defaults for these brokers: [`EVENT_FUTURE_MAX_US`].
     #[must_use]
     pub fn new(client: ClientSettings) -> Self {
-        Self { client, future_max_us: EVENT_FUTURE_MAX_US }
+        Self {
+            client,
+            future_max_us: EVENT_FUTURE_MAX_US,
+        }
     }
 
     pub(crate) fn config(&self) -> Result<ClientConfig, Error> {
@@ -124,7 +141,10 @@ impl ReaderSettings {
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.message.max.bytes", EVENT_MAX_BYTES.to_string())
             .set("queued.min.messages", "100000")
-            .set("queued.max.messages.kbytes", (FETCHED_MAX_BYTES >> 10).to_string());
+            .set(
+                "queued.max.messages.kbytes",
+                (FETCHED_MAX_BYTES >> 10).to_string(),
+            );
         Ok(config)
     }
 }
@@ -144,7 +164,11 @@ impl ProducerSettings {
     /// The defaults for these brokers: 30 s to deliver, 1 ms to gather.
     #[must_use]
     pub fn new(client: ClientSettings) -> Self {
-        Self { client, delivery_timeout: Duration::from_secs(30), linger: Duration::from_millis(1) }
+        Self {
+            client,
+            delivery_timeout: Duration::from_secs(30),
+            linger: Duration::from_millis(1),
+        }
     }
 
     pub(crate) fn config(&self) -> Result<ClientConfig, Error> {
@@ -162,7 +186,10 @@ impl ProducerSettings {
             .set("message.max.bytes", EVENT_MAX_BYTES.to_string())
             .set("message.timeout.ms", delivery_ms.to_string())
             .set("linger.ms", linger_ms.to_string())
-            .set("queue.buffering.max.messages", UNSENT_MAX_RECORDS.to_string())
+            .set(
+                "queue.buffering.max.messages",
+                UNSENT_MAX_RECORDS.to_string(),
+            )
             .set("queue.buffering.max.kbytes", UNSENT_MAX_KIB.to_string());
         Ok(config)
     }

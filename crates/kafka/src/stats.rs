@@ -1,5 +1,6 @@
-//! Counters of the reader, for whoever exports metrics. They only grow; names and labels are the exporter's business.
-//! Written by the reader thread, read by any; relaxed, since nothing is decided by them.
+//! Counters of the reader, for whoever exports metrics. They only grow; names and labels are the
+//! exporter's business. Written by the reader thread, read by any; relaxed, since nothing is
+//! decided by them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,7 +43,10 @@ impl ReaderStats {
     /// Dead letters of all reasons.
     #[must_use]
     pub fn dead_letters_total(&self) -> u64 {
-        Reason::ALL.iter().map(|reason| self.dead_letters(*reason)).sum()
+        Reason::ALL
+            .iter()
+            .map(|reason| self.dead_letters(*reason))
+            .sum()
     }
 
     pub(crate) fn add_read(&self, records: u64, bytes: u64) {

@@ -1,6 +1,6 @@
-//! Alarms as records of the alert topic: CloudEvents 1.0 in structured JSON. The id is a UUID of version 5 over what the
-//! alarm is about, so a replay rewrites an alert and never doubles it; the record's key leaves the window out, so a
-//! compacted topic keeps the latest word on each alarm.
+//! Alarms as records of the alert topic: CloudEvents 1.0 in structured JSON. The id is a UUID of
+//! version 5 over what the alarm is about, so a replay rewrites an alert and never doubles it; the
+//! record's key leaves the window out, so a compacted topic keeps the latest word on each alarm.
 
 use chrono::{DateTime, SecondsFormat};
 use forebay_core::prediction::{OutboxRecord, Role};
@@ -31,8 +31,8 @@ impl MonitorEvent {
 }
 
 impl AlarmNotice {
-    /// Deterministic id: UUIDv5 over the length-prefixed monitor, model, version, role, column, its role, method, window
-    /// end, revision and direction.
+    /// Deterministic id: UUIDv5 over the length-prefixed monitor, model, version, role, column, its
+    /// role, method, window end, revision and direction.
     #[must_use]
     pub fn id(&self) -> Uuid {
         let mut name = self.identity();
@@ -64,7 +64,9 @@ impl AlarmNotice {
         });
         Ok(OutboxRecord {
             topic: ALERT_TOPIC.to_owned(),
-            key: Uuid::new_v5(&ALERT_NAMESPACE, &self.identity()).to_string().into_bytes(),
+            key: Uuid::new_v5(&ALERT_NAMESPACE, &self.identity())
+                .to_string()
+                .into_bytes(),
             payload: serde_json::to_vec(&event)?,
             headers: vec![("content-type".to_owned(), CONTENT_TYPE.as_bytes().to_vec())],
         })
@@ -101,7 +103,10 @@ fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// The instant in RFC 3339, UTC; one outside the calendar as the epoch, which no window of a log reaches.
+/// The instant in RFC 3339, UTC; one outside the calendar as the epoch, which no window of a log
+/// reaches.
 fn rfc3339(time_us: Micros) -> String {
-    DateTime::from_timestamp_micros(time_us).unwrap_or_default().to_rfc3339_opts(SecondsFormat::AutoSi, true)
+    DateTime::from_timestamp_micros(time_us)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -1,5 +1,6 @@
-//! A batch of prediction records as the monitor reads it: all columns found and checked before anything is counted, so
-//! that a batch either counts or leaves the monitor as it was. Also the join keys of predictions and labels.
+//! A batch of prediction records as the monitor reads it: all columns found and checked before
+//! anything is counted, so that a batch either counts or leaves the monitor as it was. Also the
+//! join keys of predictions and labels.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
@@ -35,14 +36,19 @@ pub(crate) struct PredictionBatch<'a> {
 }
 
 impl<'a> PredictionBatch<'a> {
-    pub(crate) fn read(batch: &'a RecordBatch, profile: &ReferenceProfile, binners: &[Binner]) -> Result<Self> {
+    pub(crate) fn read(
+        batch: &'a RecordBatch,
+        profile: &ReferenceProfile,
+        binners: &[Binner],
+    ) -> Result<Self> {
         let find = |name: &str| column(batch, name, OBJECT);
         let text = |name: &str| TextColumn::new(name, find(name)?.as_ref());
         let integer = |name: &str| IntegerColumn::new(name, find(name)?.as_ref());
         let score = WatchedColumn::new(names::SCORE, find(names::SCORE)?.as_ref(), None)?;
         let features = find(names::FEATURES)?;
-        let features =
-            features.as_struct_opt().ok_or_else(|| wrong_type(names::FEATURES, features.data_type(), "Struct"))?;
+        let features = features
+            .as_struct_opt()
+            .ok_or_else(|| wrong_type(names::FEATURES, features.data_type(), "Struct"))?;
         let mut watched = Vec::with_capacity(profile.columns.len());
         for (reference, binner) in profile.columns.iter().zip(binners) {
             let values = match reference.role {
@@ -104,31 +110,44 @@ impl<'a> PredictionBatch<'a> {
 }
 
 fn feature<'a>(features: &'a StructArray, name: &str) -> Result<WatchedColumn<'a>> {
-    let array = features.column_by_name(name).ok_or_else(|| MonitorError::MissingColumn {
-        object: "the struct of features".to_owned(),
-        column: name.to_owned(),
-        known: features.column_names().join(", "),
-    })?;
+    let array = features
+        .column_by_name(name)
+        .ok_or_else(|| MonitorError::MissingColumn {
+            object: "the struct of features".to_owned(),
+            column: name.to_owned(),
+            known: features.column_names().join(", "),
+        })?;
     WatchedColumn::new(name, array.as_ref(), features.nulls())
 }
 
 fn data_type<'a>(features: &'a StructArray, name: &str) -> &'a DataType {
-    features.column_by_name(name).map_or(&DataType::Null, |array| array.data_type())
+    features
+        .column_by_name(name)
+        .map_or(&DataType::Null, |array| array.data_type())
 }
 
-/// For each row of `batch` the hash of its join key, the columns `using`; None where it is NULL or longer than a key
-/// may be, so that one such row does not stop the others.
-pub(crate) fn join_keys(batch: &RecordBatch, using: &[String], object: &str) -> Result<Vec<Option<u128>>> {
-    let columns: Vec<ArrayRef> =
-        using.iter().map(|name| column(batch, name, object).cloned()).collect::<Result<_>>()?;
+/// For each row of `batch` the hash of its join key, the columns `using`; None where it is NULL or
+/// longer than a key may be, so that one such row does not stop the others.
+pub(crate) fn join_keys(
+    batch: &RecordBatch,
+    using: &[String],
+    object: &str,
+) -> Result<Vec<Option<u128>>> {
+    let columns: Vec<ArrayRef> = using
+        .iter()
+        .map(|name| column(batch, name, object).cloned())
+        .collect::<Result<_>>()?;
     let hash = |keys: &KeyBuffer, row: usize| keys.get(row).map(xxh3_128);
     match KeyBuffer::encode(&columns) {
         Ok(keys) => Ok((0..batch.num_rows()).map(|row| hash(&keys, row)).collect()),
         // The error of a limit names it; any other one is about a type, and every row has that.
         Err(error) if error.message().contains("KEY_MAX_BYTES") => {
             let one = |row: usize| {
-                let parts: Vec<ArrayRef> = columns.iter().map(|column| column.slice(row, 1)).collect();
-                KeyBuffer::encode(&parts).ok().and_then(|keys| hash(&keys, 0))
+                let parts: Vec<ArrayRef> =
+                    columns.iter().map(|column| column.slice(row, 1)).collect();
+                KeyBuffer::encode(&parts)
+                    .ok()
+                    .and_then(|keys| hash(&keys, 0))
             };
             Ok((0..batch.num_rows()).map(one).collect())
         }

@@ -1,6 +1,6 @@
-//! From values to bin numbers, for the columns of one reference: the hot inner step of both building a profile and
-//! counting predictions. Numbers go by binary search over fixed edges, categories by one look-up; nothing is allocated
-//! for a row.
+//! From values to bin numbers, for the columns of one reference: the hot inner step of both
+//! building a profile and counting predictions. Numbers go by binary search over fixed edges,
+//! categories by one look-up; nothing is allocated for a row.
 
 use arrow_array::PrimitiveArray;
 use arrow_array::types::ArrowPrimitiveType;
@@ -31,7 +31,9 @@ impl CategoryIndex {
     pub(crate) fn bin(&self, value: &str) -> usize {
         match self.bins.get(value) {
             Some(bin) => *bin,
-            None if !self.others_complete || self.others.contains(&key_hash(value.as_bytes())) => self.bins.len(),
+            None if !self.others_complete || self.others.contains(&key_hash(value.as_bytes())) => {
+                self.bins.len()
+            }
             None => self.bins.len() + 1,
         }
     }
@@ -41,8 +43,16 @@ impl Binner {
     pub(crate) fn new(bins: &ColumnBins) -> Self {
         match bins {
             ColumnBins::Numeric(edges) => Self::Numeric(edges.clone()),
-            ColumnBins::Categorical { categories, others, others_complete } => Self::Categorical(CategoryIndex {
-                bins: categories.iter().enumerate().map(|(bin, category)| (category.clone(), bin)).collect(),
+            ColumnBins::Categorical {
+                categories,
+                others,
+                others_complete,
+            } => Self::Categorical(CategoryIndex {
+                bins: categories
+                    .iter()
+                    .enumerate()
+                    .map(|(bin, category)| (category.clone(), bin))
+                    .collect(),
                 others: others.iter().copied().collect(),
                 others_complete: *others_complete,
             }),
@@ -53,14 +63,28 @@ impl Binner {
         matches!(self, Self::Numeric(_))
     }
 
-    /// Count `rows` of `column`, whose type fits (the caller has checked [`Self::is_numeric`] against it).
-    pub(crate) fn count(&self, column: &WatchedColumn<'_>, rows: &[u32], counts: &mut ColumnCounts) {
+    /// Count `rows` of `column`, whose type fits (the caller has checked [`Self::is_numeric`]
+    /// against it).
+    pub(crate) fn count(
+        &self,
+        column: &WatchedColumn<'_>,
+        rows: &[u32],
+        counts: &mut ColumnCounts,
+    ) {
         match self {
             Self::Numeric(edges) => match column.values {
-                WatchedValues::Double(array) => count_numbers(edges, array, |v| v, column, rows, counts),
-                WatchedValues::Single(array) => count_numbers(edges, array, f64::from, column, rows, counts),
-                WatchedValues::Wide(array) => count_numbers(edges, array, |v| v as f64, column, rows, counts),
-                WatchedValues::Narrow(array) => count_numbers(edges, array, f64::from, column, rows, counts),
+                WatchedValues::Double(array) => {
+                    count_numbers(edges, array, |v| v, column, rows, counts)
+                }
+                WatchedValues::Single(array) => {
+                    count_numbers(edges, array, f64::from, column, rows, counts)
+                }
+                WatchedValues::Wide(array) => {
+                    count_numbers(edges, array, |v| v as f64, column, rows, counts)
+                }
+                WatchedValues::Narrow(array) => {
+                    count_numbers(edges, array, f64::from, column, rows, counts)
+                }
                 WatchedValues::Text(_) | WatchedValues::Boolean(_) => {}
             },
             Self::Categorical(index) => {
@@ -83,9 +107,17 @@ fn count_numbers<T: ArrowPrimitiveType>(
     rows: &[u32],
     counts: &mut ColumnCounts,
 ) {
-    debug_assert!(array.len() >= rows.len(), "rows are distinct positions in the column");
+    debug_assert!(
+        array.len() >= rows.len(),
+        "rows are distinct positions in the column"
+    );
     let values = array.values();
-    let ColumnCounts { bins, nulls, nans, sum } = counts;
+    let ColumnCounts {
+        bins,
+        nulls,
+        nans,
+        sum,
+    } = counts;
     let mut note = |row: u32| {
         let value = widen(values[row as usize]);
         if value.is_nan() {

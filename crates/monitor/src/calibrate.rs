@@ -1,6 +1,7 @@
-//! What a drift score means: its tail probability and the score at which an alarm's line is drawn. Calibrated on the
-//! reference's own windows where the profile has them (real streams are autocorrelated: the textbook threshold is wrong
-//! by a factor of ten), else the textbook's chi-square, else the fixed number that the user wrote.
+//! What a drift score means: its tail probability and the score at which an alarm's line is drawn.
+//! Calibrated on the reference's own windows where the profile has them (real streams are
+//! autocorrelated: the textbook threshold is wrong by a factor of ten), else the textbook's
+//! chi-square, else the fixed number that the user wrote.
 
 use forebay_core::definition::AlertThreshold;
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,8 @@ pub(crate) struct ScoreRule {
     /// Scale and degrees of freedom of the fit, with its strength.
     fit: Option<(f64, f64, Calibration)>,
     degrees: f64,
-    /// Chi-square value whose tail is the false-alarm rate, at the fit's (or else the textbook's) degrees of freedom.
+    /// Chi-square value whose tail is the false-alarm rate, at the fit's (or else the textbook's)
+    /// degrees of freedom.
     line: f64,
     reference_values: u64,
 }
@@ -57,11 +59,18 @@ impl ScoreRule {
         let fit = fit(&column.calibration);
         let (fixed, line) = match threshold {
             AlertThreshold::Psi(fixed) => (Some(fixed), fixed),
-            AlertThreshold::FalseAlarmRate(rate) => {
-                (None, chi_square_threshold(rate, fit.map_or(degrees, |(_, degrees, _)| degrees)))
-            }
+            AlertThreshold::FalseAlarmRate(rate) => (
+                None,
+                chi_square_threshold(rate, fit.map_or(degrees, |(_, degrees, _)| degrees)),
+            ),
         };
-        Self { fixed, fit, degrees, line, reference_values: column.values() }
+        Self {
+            fixed,
+            fit,
+            degrees,
+            line,
+            reference_values: column.values(),
+        }
     }
 
     /// `values`: those of the column in the window, not 0.
@@ -72,8 +81,16 @@ impl ScoreRule {
         });
         let p = chi_square_tail(score / scale, degrees);
         match self.fixed {
-            Some(threshold) => Judgement { p, threshold, calibration: Calibration::Fixed },
-            None => Judgement { p, threshold: scale * self.line, calibration: strength },
+            Some(threshold) => Judgement {
+                p,
+                threshold,
+                calibration: Calibration::Fixed,
+            },
+            None => Judgement {
+                p,
+                threshold: scale * self.line,
+                calibration: strength,
+            },
         }
     }
 }
@@ -86,8 +103,16 @@ fn fit(scores: &[f64]) -> Option<(f64, f64, Calibration)> {
     let n = scores.len() as f64;
     let mean = scores.iter().sum::<f64>() / n;
     let variance = scores.iter().map(|s| (s - mean) * (s - mean)).sum::<f64>() / (n - 1.0);
-    let strength = if scores.len() < STRONG_WINDOWS { Calibration::Weak } else { Calibration::Fitted };
-    let fit = (variance / (2.0 * mean), 2.0 * mean * mean / variance, strength);
+    let strength = if scores.len() < STRONG_WINDOWS {
+        Calibration::Weak
+    } else {
+        Calibration::Fitted
+    };
+    let fit = (
+        variance / (2.0 * mean),
+        2.0 * mean * mean / variance,
+        strength,
+    );
     (fit.0.is_normal() && fit.1.is_normal()).then_some(fit)
 }
 
@@ -103,7 +128,16 @@ mod tests {
             others_complete: true,
         };
         let (counts, name) = (vec![500, 300, 200, 0, 0], "x".to_owned());
-        ColumnProfile { name, role: ColumnRole::Feature, bins, counts, nulls: 0, nans: 0, moments: None, calibration }
+        ColumnProfile {
+            name,
+            role: ColumnRole::Feature,
+            bins,
+            counts,
+            nulls: 0,
+            nans: 0,
+            moments: None,
+            calibration,
+        }
     }
 
     #[test]
@@ -114,17 +148,28 @@ mod tests {
         assert_eq!(line.calibration, Calibration::Fitted);
         assert!((rule.judge(line.threshold, 700).p - 0.01).abs() < 1e-9);
         let (scale, degrees, _) = rule.fit.expect("25 windows");
-        assert!((scale * degrees - 0.022).abs() < 1e-12, "mean of a scaled chi-square");
+        assert!(
+            (scale * degrees - 0.022).abs() < 1e-12,
+            "mean of a scaled chi-square"
+        );
     }
 
     #[test]
     fn few_windows_are_weak_and_none_is_analytic() {
         let judge = |scores: &[f64]| {
-            ScoreRule::new(&column(scores.to_vec()), AlertThreshold::FalseAlarmRate(0.05)).judge(0.01, 1_000)
+            ScoreRule::new(
+                &column(scores.to_vec()),
+                AlertThreshold::FalseAlarmRate(0.05),
+            )
+            .judge(0.01, 1_000)
         };
         assert_eq!(judge(&[0.01, 0.02, 0.03]).calibration, Calibration::Weak);
         assert_eq!(judge(&[0.01, 0.02]).calibration, Calibration::Analytic);
-        assert_eq!(judge(&[0.0, 0.0, 0.0]).calibration, Calibration::Analytic, "no variance, nothing to fit");
+        assert_eq!(
+            judge(&[0.0, 0.0, 0.0]).calibration,
+            Calibration::Analytic,
+            "no variance, nothing to fit"
+        );
         // 5.991464547107979 is the 95 % point of chi-square with two degrees of freedom.
         assert!((judge(&[]).threshold - 5.991_464_547_107_979 * (2.0 / 1_000.0)).abs() < 1e-12);
     }
@@ -133,6 +178,9 @@ mod tests {
     fn a_fixed_threshold_is_the_users_number() {
         let rule = ScoreRule::new(&column(Vec::new()), AlertThreshold::Psi(0.2));
         let judged = rule.judge(0.3, 1_000);
-        assert_eq!((judged.threshold, judged.calibration), (0.2, Calibration::Fixed));
+        assert_eq!(
+            (judged.threshold, judged.calibration),
+            (0.2, Calibration::Fixed)
+        );
     }
 }

@@ -1,9 +1,14 @@
-//! Typed views of the columns that batches bring: looked up by name once a batch, read by row without a match per value.
-//! Training sets and prediction records come in as Arrow, counts go out through `counts` and `profile`.
+//! Typed views of the columns that batches bring: looked up by name once a batch, read by row
+//! without a match per value. Training sets and prediction records come in as Arrow, counts go out
+//! through `counts` and `profile`.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, StringArray, StringViewArray};
+use arrow_array::types::{
+    Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, StringArray, StringViewArray,
+};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, TimeUnit};
 
@@ -11,11 +16,19 @@ use crate::error::{MonitorError, Result};
 
 /// Column `name` of `batch`, which the error text calls `object`.
 pub(crate) fn column<'a>(batch: &'a RecordBatch, name: &str, object: &str) -> Result<&'a ArrayRef> {
-    batch.column_by_name(name).ok_or_else(|| MonitorError::MissingColumn {
-        object: object.to_owned(),
-        column: name.to_owned(),
-        known: batch.schema().fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", "),
-    })
+    batch
+        .column_by_name(name)
+        .ok_or_else(|| MonitorError::MissingColumn {
+            object: object.to_owned(),
+            column: name.to_owned(),
+            known: batch
+                .schema()
+                .fields()
+                .iter()
+                .map(|f| f.name().as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
 }
 
 /// A text column of either layout.
@@ -67,7 +80,10 @@ impl<'a> IntegerColumn<'a> {
 }
 
 /// An event-time column: microseconds, with or without a zone (naive is UTC).
-pub(crate) fn times<'a>(name: &str, array: &'a dyn Array) -> Result<&'a PrimitiveArray<TimestampMicrosecondType>> {
+pub(crate) fn times<'a>(
+    name: &str,
+    array: &'a dyn Array,
+) -> Result<&'a PrimitiveArray<TimestampMicrosecondType>> {
     match array.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(array.as_primitive()),
         other => Err(wrong_type(name, other, "Timestamp(us)")),
@@ -94,21 +110,33 @@ pub(crate) enum WatchedValues<'a> {
 
 impl<'a> WatchedColumn<'a> {
     /// `outer`: validity of the struct that holds the column.
-    pub(crate) fn new(name: &str, array: &'a dyn Array, outer: Option<&NullBuffer>) -> Result<Self> {
+    pub(crate) fn new(
+        name: &str,
+        array: &'a dyn Array,
+        outer: Option<&NullBuffer>,
+    ) -> Result<Self> {
         let values = match array.data_type() {
             DataType::Float64 => WatchedValues::Double(array.as_primitive()),
             DataType::Float32 => WatchedValues::Single(array.as_primitive()),
             DataType::Int64 => WatchedValues::Wide(array.as_primitive()),
             DataType::Int32 => WatchedValues::Narrow(array.as_primitive()),
             DataType::Boolean => WatchedValues::Boolean(array.as_boolean()),
-            DataType::Utf8 | DataType::Utf8View => WatchedValues::Text(TextColumn::new(name, array)?),
+            DataType::Utf8 | DataType::Utf8View => {
+                WatchedValues::Text(TextColumn::new(name, array)?)
+            }
             other => return Err(wrong_type(name, other, "a number, Utf8 or Boolean")),
         };
-        Ok(Self { values, nulls: NullBuffer::union(outer, array.nulls()) })
+        Ok(Self {
+            values,
+            nulls: NullBuffer::union(outer, array.nulls()),
+        })
     }
 
     pub(crate) fn is_numeric(&self) -> bool {
-        !matches!(self.values, WatchedValues::Text(_) | WatchedValues::Boolean(_))
+        !matches!(
+            self.values,
+            WatchedValues::Text(_) | WatchedValues::Boolean(_)
+        )
     }
 
     pub(crate) fn is_null(&self, row: usize) -> bool {
@@ -144,5 +172,9 @@ impl<'a> WatchedColumn<'a> {
 }
 
 pub(crate) fn wrong_type(name: &str, found: &DataType, expected: &'static str) -> MonitorError {
-    MonitorError::WrongType { column: name.to_owned(), found: found.clone(), expected }
+    MonitorError::WrongType {
+        column: name.to_owned(),
+        found: found.clone(),
+        expected,
+    }
 }

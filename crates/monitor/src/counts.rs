@@ -1,6 +1,6 @@
-//! What one pane or window holds: counts over the reference's bins and exact sums, nothing else. Linear: merging is
-//! addition, taking rows away is subtraction, and neither depends on an order. Filled by `binner` and `labels`, read by
-//! `evaluate` and `quality`.
+//! What one pane or window holds: counts over the reference's bins and exact sums, nothing else.
+//! Linear: merging is addition, taking rows away is subtraction, and neither depends on an order.
+//! Filled by `binner` and `labels`, read by `evaluate` and `quality`.
 
 use forebay_core::exact::FloatSum;
 
@@ -24,7 +24,12 @@ impl ColumnCounts {
     /// Zero counts over `bins` bins.
     #[must_use]
     pub fn new(bins: usize) -> Self {
-        Self { bins: vec![0; bins].into_boxed_slice(), nulls: 0, nans: 0, sum: FloatSum::new() }
+        Self {
+            bins: vec![0; bins].into_boxed_slice(),
+            nulls: 0,
+            nans: 0,
+            sum: FloatSum::new(),
+        }
     }
 
     /// Values that are neither NULL nor NaN.
@@ -35,8 +40,15 @@ impl ColumnCounts {
 
     /// Add the counts of `other`, which has the same bins.
     pub fn merge(&mut self, other: &Self) {
-        debug_assert_eq!(self.bins.len(), other.bins.len(), "both are counted over one reference");
-        self.bins.iter_mut().zip(&other.bins).for_each(|(a, b)| *a += b);
+        debug_assert_eq!(
+            self.bins.len(),
+            other.bins.len(),
+            "both are counted over one reference"
+        );
+        self.bins
+            .iter_mut()
+            .zip(&other.bins)
+            .for_each(|(a, b)| *a += b);
         self.nulls += other.nulls;
         self.nans += other.nans;
         self.sum.merge(&other.sum);
@@ -44,8 +56,15 @@ impl ColumnCounts {
 
     /// Take away the counts of `other`, which were added before.
     pub fn subtract(&mut self, other: &Self) {
-        debug_assert_eq!(self.bins.len(), other.bins.len(), "both are counted over one reference");
-        self.bins.iter_mut().zip(&other.bins).for_each(|(a, b)| *a -= b);
+        debug_assert_eq!(
+            self.bins.len(),
+            other.bins.len(),
+            "both are counted over one reference"
+        );
+        self.bins
+            .iter_mut()
+            .zip(&other.bins)
+            .for_each(|(a, b)| *a -= b);
         self.nulls -= other.nulls;
         self.nans -= other.nans;
         self.sum.subtract(&other.sum);
@@ -69,7 +88,11 @@ impl PaneCounts {
     pub fn new(profile: &ReferenceProfile) -> Self {
         Self {
             rows: 0,
-            columns: profile.columns.iter().map(|c| ColumnCounts::new(c.bins.len())).collect(),
+            columns: profile
+                .columns
+                .iter()
+                .map(|c| ColumnCounts::new(c.bins.len()))
+                .collect(),
             quality: QualityCounts::default(),
         }
     }
@@ -77,14 +100,20 @@ impl PaneCounts {
     /// Add `other`, counted over the same reference.
     pub fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
-        self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| a.merge(b));
+        self.columns
+            .iter_mut()
+            .zip(&other.columns)
+            .for_each(|(a, b)| a.merge(b));
         self.quality.merge(&other.quality);
     }
 
     /// Take away `other`, which was added before.
     pub fn subtract(&mut self, other: &Self) {
         self.rows -= other.rows;
-        self.columns.iter_mut().zip(&other.columns).for_each(|(a, b)| a.subtract(b));
+        self.columns
+            .iter_mut()
+            .zip(&other.columns)
+            .for_each(|(a, b)| a.subtract(b));
         self.quality.subtract(&other.quality);
     }
 }

@@ -1,5 +1,6 @@
-//! What can go wrong in this crate: batches that lack a column, definitions that contradict themselves, profiles that do
-//! not fit. Every error leaves the monitor as it was. Each variant has one kind of `core`.
+//! What can go wrong in this crate: batches that lack a column, definitions that contradict
+//! themselves, profiles that do not fit. Every error leaves the monitor as it was. Each variant has
+//! one kind of `core`.
 
 use arrow_schema::DataType;
 use forebay_core::{ErrorKind, PortError};
@@ -29,7 +30,9 @@ pub enum MonitorError {
         expected: &'static str,
     },
     /// Arrays that belong together differ in length.
-    #[error("{labels} labels and {times} event times for {rows} rows; give one of each for every row")]
+    #[error(
+        "{labels} labels and {times} event times for {rows} rows; give one of each for every row"
+    )]
     UnequalLengths {
         /// Rows of the batch.
         rows: usize,

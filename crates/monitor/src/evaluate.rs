@@ -1,5 +1,6 @@
-//! From the counts of a window to what is said about each column: scores, evidence, verdict. A pure function of counts,
-//! reference and rule, so a replay says the same; the alarms of `alarm` are built on its verdicts.
+//! From the counts of a window to what is said about each column: scores, evidence, verdict. A pure
+//! function of counts, reference and rule, so a replay says the same; the alarms of `alarm` are
+//! built on its verdicts.
 
 use forebay_core::definition::AlertThreshold;
 
@@ -7,7 +8,9 @@ use crate::calibrate::ScoreRule;
 use crate::counts::{ColumnCounts, PaneCounts};
 use crate::profile::{ColumnBins, ColumnProfile, ReferenceProfile};
 use crate::report::{BinShift, ColumnReport, Verdict};
-use crate::statistics::{benjamini_hochberg, chi_square, js_distance, ks_distance, ks_probability, psi, psi_term};
+use crate::statistics::{
+    benjamini_hochberg, chi_square, js_distance, ks_distance, ks_probability, psi, psi_term,
+};
 
 /// The rules of all columns of one monitor.
 #[derive(Debug)]
@@ -18,24 +21,49 @@ pub(crate) struct DriftRules {
 }
 
 impl DriftRules {
-    pub(crate) fn new(profile: &ReferenceProfile, threshold: AlertThreshold, min_rows: u64) -> Self {
+    pub(crate) fn new(
+        profile: &ReferenceProfile,
+        threshold: AlertThreshold,
+        min_rows: u64,
+    ) -> Self {
         Self {
-            columns: profile.columns.iter().map(|column| ScoreRule::new(column, threshold)).collect(),
+            columns: profile
+                .columns
+                .iter()
+                .map(|column| ScoreRule::new(column, threshold))
+                .collect(),
             threshold,
             min_rows: min_rows.max(1),
         }
     }
 
     /// What the counts of one window say about each column of `profile`.
-    pub(crate) fn evaluate(&self, profile: &ReferenceProfile, counts: &PaneCounts) -> Vec<ColumnReport> {
-        let columns = profile.columns.iter().zip(&counts.columns).zip(&self.columns);
-        let mut reports: Vec<ColumnReport> =
-            columns.map(|((reference, current), rule)| self.column(reference, current, rule)).collect();
-        let tested: Vec<usize> = (0..reports.len()).filter(|i| reports[*i].verdict == Verdict::Stable).collect();
+    pub(crate) fn evaluate(
+        &self,
+        profile: &ReferenceProfile,
+        counts: &PaneCounts,
+    ) -> Vec<ColumnReport> {
+        let columns = profile
+            .columns
+            .iter()
+            .zip(&counts.columns)
+            .zip(&self.columns);
+        let mut reports: Vec<ColumnReport> = columns
+            .map(|((reference, current), rule)| self.column(reference, current, rule))
+            .collect();
+        let tested: Vec<usize> = (0..reports.len())
+            .filter(|i| reports[*i].verdict == Verdict::Stable)
+            .collect();
         let exceeds: Vec<bool> = match self.threshold {
-            AlertThreshold::Psi(limit) => tested.iter().map(|i| reports[*i].psi.is_some_and(|s| s > limit)).collect(),
+            AlertThreshold::Psi(limit) => tested
+                .iter()
+                .map(|i| reports[*i].psi.is_some_and(|s| s > limit))
+                .collect(),
             AlertThreshold::FalseAlarmRate(rate) => {
-                let p: Vec<f64> = tested.iter().map(|i| reports[*i].p.unwrap_or(1.0)).collect();
+                let p: Vec<f64> = tested
+                    .iter()
+                    .map(|i| reports[*i].p.unwrap_or(1.0))
+                    .collect();
                 benjamini_hochberg(&p, rate)
             }
         };
@@ -46,14 +74,27 @@ impl DriftRules {
     }
 
     /// One column, with the verdict that it would have if it did not exceed its threshold.
-    fn column(&self, reference: &ColumnProfile, current: &ColumnCounts, rule: &ScoreRule) -> ColumnReport {
+    fn column(
+        &self,
+        reference: &ColumnProfile,
+        current: &ColumnCounts,
+        rule: &ScoreRule,
+    ) -> ColumnReport {
         let (n, m) = (reference.values(), current.values());
-        let (p, q) = (reference.bins.share_counts(&reference.counts), reference.bins.share_counts(&current.bins));
+        let (p, q) = (
+            reference.bins.share_counts(&reference.counts),
+            reference.bins.share_counts(&current.bins),
+        );
         let score = psi(&p, &q);
         let judged = score.map(|score| rule.judge(score, m));
         let numeric = matches!(reference.bins, ColumnBins::Numeric(_));
-        let ks = numeric.then(|| ks_distance(&reference.counts, &current.bins)).flatten();
-        let chi = reference.bins.other().and_then(|other| chi_square(&reference.counts, &current.bins, other));
+        let ks = numeric
+            .then(|| ks_distance(&reference.counts, &current.bins))
+            .flatten();
+        let chi = reference
+            .bins
+            .other()
+            .and_then(|other| chi_square(&reference.counts, &current.bins, other));
         let rows = m + current.nulls + current.nans;
         let reference_rows = n + reference.nulls + reference.nans;
         ColumnReport {
@@ -63,7 +104,8 @@ impl DriftRules {
             nulls: current.nulls,
             nans: current.nans,
             null_ratio: (rows > 0).then(|| current.nulls as f64 / rows as f64),
-            reference_null_ratio: (reference_rows > 0).then(|| reference.nulls as f64 / reference_rows as f64),
+            reference_null_ratio: (reference_rows > 0)
+                .then(|| reference.nulls as f64 / reference_rows as f64),
             unseen: reference.bins.other().map(|other| current.bins[other + 1]),
             mean: if numeric { current.sum.avg() } else { None },
             reference_mean: reference.moments.map(|moments| moments.mean),
@@ -90,15 +132,30 @@ impl DriftRules {
 }
 
 /// The bins that contribute most to a column's population stability index, the greatest first.
-pub(crate) fn top_bins(reference: &ColumnProfile, current: &ColumnCounts, most: usize) -> Vec<BinShift> {
-    let (p, q) = (reference.bins.share_counts(&reference.counts), reference.bins.share_counts(&current.bins));
-    let (n, m) = (p.iter().sum::<u64>().max(1) as f64, q.iter().sum::<u64>().max(1) as f64);
+pub(crate) fn top_bins(
+    reference: &ColumnProfile,
+    current: &ColumnCounts,
+    most: usize,
+) -> Vec<BinShift> {
+    let (p, q) = (
+        reference.bins.share_counts(&reference.counts),
+        reference.bins.share_counts(&current.bins),
+    );
+    let (n, m) = (
+        p.iter().sum::<u64>().max(1) as f64,
+        q.iter().sum::<u64>().max(1) as f64,
+    );
     let mut shifts: Vec<BinShift> = bin_names(&reference.bins)
         .into_iter()
         .zip(p.iter().zip(&q))
         .map(|(bin, (p, q))| {
             let (reference_share, share) = (*p as f64 / n, *q as f64 / m);
-            BinShift { bin, reference_share, share, contribution: psi_term(reference_share, share) }
+            BinShift {
+                bin,
+                reference_share,
+                share,
+                contribution: psi_term(reference_share, share),
+            }
         })
         .collect();
     shifts.sort_by(|a, b| b.contribution.total_cmp(&a.contribution));
@@ -106,7 +163,8 @@ pub(crate) fn top_bins(reference: &ColumnProfile, current: &ColumnCounts, most: 
     shifts
 }
 
-/// Names of the bins of the share-based scores: an interval, the one value of an atom, or a category.
+/// Names of the bins of the share-based scores: an interval, the one value of an atom, or a
+/// category.
 fn bin_names(bins: &ColumnBins) -> Vec<String> {
     match bins {
         ColumnBins::Numeric(edges) => {
@@ -122,9 +180,11 @@ fn bin_names(bins: &ColumnBins) -> Vec<String> {
             };
             (0..=inner.len()).map(name).collect()
         }
-        ColumnBins::Categorical { categories, .. } => {
-            categories.iter().cloned().chain(["OTHER".to_owned(), "UNSEEN".to_owned()]).collect()
-        }
+        ColumnBins::Categorical { categories, .. } => categories
+            .iter()
+            .cloned()
+            .chain(["OTHER".to_owned(), "UNSEEN".to_owned()])
+            .collect(),
     }
 }
 

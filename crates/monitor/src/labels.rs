@@ -1,10 +1,12 @@
-//! The label join: predictions wait for labels and labels for predictions, by join key, until their horizon has passed.
-//! A label counts for a prediction when 0 <= label time - prediction time <= within; of several the latest counts
-//! (at equal times TRUE, so that the outcome has no order). What follows for the counts goes out as [`Effect`]s.
+//! The label join: predictions wait for labels and labels for predictions, by join key, until their
+//! horizon has passed. A label counts for a prediction when 0 <= label time - prediction time <=
+//! within; of several the latest counts (at equal times TRUE, so that the outcome has no order).
+//! What follows for the counts goes out as [`Effect`]s.
 //!
-//! With w = within, each pair at a distance of -w to 2w meets, whatever the order of arrival, because predictions are
-//! kept for 2w and labels for w (plus the monitor's lateness) of event time. Expiry is a function of the watermark alone,
-//! in steps of a granule. Keys are 128-bit hashes of the encoded join key: a collision is less likely than a broken disk.
+//! With w = within, each pair at a distance of -w to 2w meets, whatever the order of arrival,
+//! because predictions are kept for 2w and labels for w (plus the monitor's lateness) of event
+//! time. Expiry is a function of the watermark alone, in steps of a granule. Keys are 128-bit
+//! hashes of the encoded join key: a collision is less likely than a broken disk.
 
 use std::collections::BTreeMap;
 
@@ -106,7 +108,8 @@ pub(crate) struct LabelJoin {
     granule_us: Micros,
     limits: JoinLimits,
     keys: HashMap<u128, Key>,
-    /// Keys with something due before the end of each granule. A key may stand there more than once.
+    /// Keys with something due before the end of each granule. A key may stand there more than
+    /// once.
     due: BTreeMap<Micros, Vec<u128>>,
     predictions: usize,
     labels: usize,
@@ -138,13 +141,24 @@ impl LabelJoin {
         &mut self.fates
     }
 
-    /// When no prediction up to `time_us` can be pending any more: the watermark at which that is so.
+    /// When no prediction up to `time_us` can be pending any more: the watermark at which that is
+    /// so.
     pub(crate) fn settled_at(&self, time_us: Micros) -> Micros {
-        time_us.saturating_add(self.within_us).saturating_add(self.lateness_us).saturating_add(self.granule_us)
+        time_us
+            .saturating_add(self.within_us)
+            .saturating_add(self.lateness_us)
+            .saturating_add(self.granule_us)
     }
 
     /// A new prediction of `key`.
-    pub(crate) fn predict(&mut self, key: u128, series: u16, time_us: Micros, score: f64, effects: &mut Vec<Effect>) {
+    pub(crate) fn predict(
+        &mut self,
+        key: u128,
+        series: u16,
+        time_us: Micros,
+        score: f64,
+        effects: &mut Vec<Effect>,
+    ) {
         let full = self.predictions >= self.limits.predictions;
         let entry = self.keys.entry(key).or_default();
         if full || entry.predictions.len() >= self.limits.per_key {
@@ -152,25 +166,53 @@ impl LabelJoin {
                 self.keys.remove(&key);
             }
             self.fates.untracked_predictions += 1;
-            effects.push(Effect { series, time_us, change: Change::Expire });
+            effects.push(Effect {
+                series,
+                time_us,
+                change: Change::Expire,
+            });
             return;
         }
-        let mut prediction = Prediction { time_us, score, credited: None, series, expired: false };
+        let mut prediction = Prediction {
+            time_us,
+            score,
+            credited: None,
+            series,
+            expired: false,
+        };
         for label in &mut entry.labels {
-            meet(&mut prediction, label, self.within_us, &mut self.fates, effects);
+            meet(
+                &mut prediction,
+                label,
+                self.within_us,
+                &mut self.fates,
+                effects,
+            );
         }
         entry.predictions.push(prediction);
         self.predictions += 1;
-        let expires = time_us.saturating_add(self.within_us).saturating_add(self.lateness_us);
+        let expires = time_us
+            .saturating_add(self.within_us)
+            .saturating_add(self.lateness_us);
         self.schedule(key, expires);
         self.schedule(key, expires.saturating_add(self.within_us));
     }
 
     /// A label of `key`, not NULL.
-    pub(crate) fn label(&mut self, key: u128, time_us: Micros, value: bool, effects: &mut Vec<Effect>) {
+    pub(crate) fn label(
+        &mut self,
+        key: u128,
+        time_us: Micros,
+        value: bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let full = self.labels >= self.limits.labels;
         let entry = self.keys.entry(key).or_default();
-        if entry.labels.iter().any(|known| known.time_us == time_us && known.value == value) {
+        if entry
+            .labels
+            .iter()
+            .any(|known| known.time_us == time_us && known.value == value)
+        {
             self.fates.duplicate += 1;
             return;
         }
@@ -181,19 +223,36 @@ impl LabelJoin {
             self.fates.overflowed += 1;
             return;
         }
-        let mut label = Label { time_us, value, fate: Fate::Waiting };
+        let mut label = Label {
+            time_us,
+            value,
+            fate: Fate::Waiting,
+        };
         self.fates.waiting += 1;
         for prediction in &mut entry.predictions {
-            meet(prediction, &mut label, self.within_us, &mut self.fates, effects);
+            meet(
+                prediction,
+                &mut label,
+                self.within_us,
+                &mut self.fates,
+                effects,
+            );
         }
         entry.labels.push(label);
         self.labels += 1;
-        self.schedule(key, time_us.saturating_add(self.within_us).saturating_add(self.lateness_us));
+        self.schedule(
+            key,
+            time_us
+                .saturating_add(self.within_us)
+                .saturating_add(self.lateness_us),
+        );
     }
 
     /// Let everything expire that is due at `watermark_us`.
     pub(crate) fn advance(&mut self, watermark_us: Micros, effects: &mut Vec<Effect>) {
-        let cutoff = watermark_us.div_euclid(self.granule_us).saturating_mul(self.granule_us);
+        let cutoff = watermark_us
+            .div_euclid(self.granule_us)
+            .saturating_mul(self.granule_us);
         self.cutoff_us = self.cutoff_us.max(cutoff);
         self.expire(effects);
     }
@@ -211,23 +270,38 @@ impl LabelJoin {
     }
 
     fn schedule(&mut self, key: u128, deadline_us: Micros) {
-        let granule = deadline_us.div_euclid(self.granule_us).saturating_mul(self.granule_us);
+        let granule = deadline_us
+            .div_euclid(self.granule_us)
+            .saturating_mul(self.granule_us);
         self.due.entry(granule).or_default().push(key);
     }
 
     /// Expire and forget what is due of one key.
     fn sweep(&mut self, key: u128, effects: &mut Vec<Effect>) {
-        let Some(entry) = self.keys.get_mut(&key) else { return };
+        let Some(entry) = self.keys.get_mut(&key) else {
+            return;
+        };
         let (cutoff, within, lateness) = (self.cutoff_us, self.within_us, self.lateness_us);
-        let passed = |time: Micros, keep: Micros| time.saturating_add(keep).saturating_add(lateness) < cutoff;
+        let passed = |time: Micros, keep: Micros| {
+            time.saturating_add(keep).saturating_add(lateness) < cutoff
+        };
         for prediction in &mut entry.predictions {
-            if !prediction.expired && prediction.credited.is_none() && passed(prediction.time_us, within) {
+            if !prediction.expired
+                && prediction.credited.is_none()
+                && passed(prediction.time_us, within)
+            {
                 prediction.expired = true;
-                effects.push(Effect { series: prediction.series, time_us: prediction.time_us, change: Change::Expire });
+                effects.push(Effect {
+                    series: prediction.series,
+                    time_us: prediction.time_us,
+                    change: Change::Expire,
+                });
             }
         }
         let before = entry.predictions.len();
-        entry.predictions.retain(|prediction| !passed(prediction.time_us, within.saturating_mul(2)));
+        entry
+            .predictions
+            .retain(|prediction| !passed(prediction.time_us, within.saturating_mul(2)));
         self.predictions -= before - entry.predictions.len();
         let fates = &mut self.fates;
         let before = entry.labels.len();
@@ -275,10 +349,30 @@ fn meet(
 }
 
 /// The latest label counts; the one that it replaces is taken back.
-fn credit(prediction: &mut Prediction, label: (Micros, bool), fates: &mut LabelFates, effects: &mut Vec<Effect>) {
-    let Prediction { time_us, score, series, .. } = *prediction;
-    let credit = |(at, label): (Micros, bool)| Credit { score, label, delay_us: at.saturating_sub(time_us) };
-    let mut effect = |change| effects.push(Effect { series, time_us, change });
+fn credit(
+    prediction: &mut Prediction,
+    label: (Micros, bool),
+    fates: &mut LabelFates,
+    effects: &mut Vec<Effect>,
+) {
+    let Prediction {
+        time_us,
+        score,
+        series,
+        ..
+    } = *prediction;
+    let credit = |(at, label): (Micros, bool)| Credit {
+        score,
+        label,
+        delay_us: at.saturating_sub(time_us),
+    };
+    let mut effect = |change| {
+        effects.push(Effect {
+            series,
+            time_us,
+            change,
+        })
+    };
     if let Some(known) = prediction.credited {
         fates.corrected += 1;
         if label <= known {

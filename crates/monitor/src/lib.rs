@@ -1,13 +1,15 @@
-//! Watching a model: does what it sees and says still look like its training set, and do its predictions come true?
+//! Watching a model: does what it sees and says still look like its training set, and do its
+//! predictions come true?
 //!
-//! [`build_profile`] makes a [`ReferenceProfile`] from a training set once. A [`Monitor`] takes prediction records and
-//! labels as Arrow batches and a watermark, and gives [`MonitorEvent`]s (windows closed, alarms up and down) and a
-//! [`MonitorReport`]. State is integer counts over the reference's fixed bins and exact sums: merging is addition,
-//! correction is subtraction, and a replay gives identical numbers.
+//! [`build_profile`] makes a [`ReferenceProfile`] from a training set once. A [`Monitor`] takes
+//! prediction records and labels as Arrow batches and a watermark, and gives [`MonitorEvent`]s
+//! (windows closed, alarms up and down) and a [`MonitorReport`]. State is integer counts over the
+//! reference's fixed bins and exact sums: merging is addition, correction is subtraction, and a
+//! replay gives identical numbers.
 //!
-//! This crate does no I/O, reads no clock, and knows no topic but the name of the alerts'; whoever wires it does the rest.
-//! Follow a prediction: `batch` -> `repeats` -> `binner` -> `window` -> `evaluate` -> `series`; a label: `labels` ->
-//! `quality`.
+//! This crate does no I/O, reads no clock, and knows no topic but the name of the alerts'; whoever
+//! wires it does the rest. Follow a prediction: `batch` -> `repeats` -> `binner` -> `window` ->
+//! `evaluate` -> `series`; a label: `labels` -> `quality`.
 
 mod alarm;
 mod alert;
@@ -36,11 +38,11 @@ pub use error::{MonitorError, Result};
 pub use labels::LabelFates;
 pub use monitor::{Monitor, MonitorLimits, MonitorOptions};
 pub use profile::{
-    CalibrationWindows, ColumnBins, ColumnProfile, ColumnRole, Moments, NumericEdges, PROFILE_FORMAT, ReferenceProfile,
-    SCORE_COLUMN, build_profile,
+    CalibrationWindows, ColumnBins, ColumnProfile, ColumnRole, Moments, NumericEdges,
+    PROFILE_FORMAT, ReferenceProfile, SCORE_COLUMN, build_profile,
 };
 pub use quality::{Credit, QualityCounts, QualityReport, SCORE_BINS};
 pub use report::{
-    AlarmNotice, BinShift, ColumnReport, InputCounts, MonitorEvent, MonitorReport, RaisedAlarm, SeriesReport, Verdict,
-    WindowReport, WindowState,
+    AlarmNotice, BinShift, ColumnReport, InputCounts, MonitorEvent, MonitorReport, RaisedAlarm,
+    SeriesReport, Verdict, WindowReport, WindowState,
 };

@@ -1,9 +1,10 @@
-//! One monitor: predictions and labels in, reports and alarms out. A deterministic state machine with no clock and no
-//! I/O: whoever runs it reads the topics and says how far event time has come. Hot path: [`Monitor::observe_predictions`]
-//! groups a batch's rows by pane and counts column by column.
+//! One monitor: predictions and labels in, reports and alarms out. A deterministic state machine
+//! with no clock and no I/O: whoever runs it reads the topics and says how far event time has come.
+//! Hot path: [`Monitor::observe_predictions`] groups a batch's rows by pane and counts column by
+//! column.
 //!
-//! Equal rows and equal watermarks give equal reports, in whatever order and batches the rows came; only `revision`
-//! counts how often late rows changed a closed window.
+//! Equal rows and equal watermarks give equal reports, in whatever order and batches the rows came;
+//! only `revision` counts how often late rows changed a closed window.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +77,11 @@ impl Default for MonitorLimits {
 
 impl Default for MonitorOptions {
     fn default() -> Self {
-        Self { min_rows: 500, score_threshold: 0.5, limits: MonitorLimits::default() }
+        Self {
+            min_rows: 500,
+            score_threshold: 0.5,
+            limits: MonitorLimits::default(),
+        }
     }
 }
 
@@ -112,11 +117,16 @@ enum Course {
 }
 
 impl Monitor {
-    /// A monitor as defined, against `profile`. Rows of other models are ignored, so one stream can feed many monitors.
+    /// A monitor as defined, against `profile`. Rows of other models are ignored, so one stream can
+    /// feed many monitors.
     ///
     /// # Errors
     /// A contradictory definition; a profile that fails its own checks.
-    pub fn new(def: MonitorDef, profile: ReferenceProfile, options: MonitorOptions) -> Result<Self> {
+    pub fn new(
+        def: MonitorDef,
+        profile: ReferenceProfile,
+        options: MonitorOptions,
+    ) -> Result<Self> {
         check(&def)?;
         profile.check()?;
         let limits = options.limits;
@@ -135,9 +145,16 @@ impl Monitor {
             windows_max: limits.windows.max(1),
             panes_max: limits.open_panes.max(1),
         };
-        let alarm = AlarmRule { raised_windows: def.raised_windows, of_windows: def.of_windows };
+        let alarm = AlarmRule {
+            raised_windows: def.raised_windows,
+            of_windows: def.of_windows,
+        };
         Ok(Self {
-            binners: profile.columns.iter().map(|column| Binner::new(&column.bins)).collect(),
+            binners: profile
+                .columns
+                .iter()
+                .map(|column| Binner::new(&column.bins))
+                .collect(),
             context: SeriesContext {
                 rules: DriftRules::new(&profile, def.threshold, options.min_rows),
                 def,
@@ -161,9 +178,10 @@ impl Monitor {
         &self.context.def
     }
 
-    /// Count prediction records: the columns of `core::prediction::column` that say who scored what and when, the
-    /// carried columns that labels join on, and `features`, a struct with at least the reference's features. Repeats
-    /// and rows of other models are dropped, rows that make no sense are counted as invalid.
+    /// Count prediction records: the columns of `core::prediction::column` that say who scored what
+    /// and when, the carried columns that labels join on, and `features`, a struct with at least
+    /// the reference's features. Repeats and rows of other models are dropped, rows that make no
+    /// sense are counted as invalid.
     ///
     /// # Errors
     /// A missing or mistyped column: nothing of the batch was counted.
@@ -181,10 +199,12 @@ impl Monitor {
         Ok(())
     }
 
-    /// Join labels: rows of the label source with the USING columns, the label of each row and its event time.
+    /// Join labels: rows of the label source with the USING columns, the label of each row and its
+    /// event time.
     ///
     /// # Errors
-    /// A monitor without LABELS, a missing USING column, arrays of unequal length: no label was counted.
+    /// A monitor without LABELS, a missing USING column, arrays of unequal length: no label was
+    /// counted.
     pub fn observe_labels(
         &mut self,
         rows: &RecordBatch,
@@ -192,7 +212,10 @@ impl Monitor {
         event_times: &PrimitiveArray<TimestampMicrosecondType>,
     ) -> Result<()> {
         let (Some(def), Some(join)) = (&self.context.def.labels, &mut self.join) else {
-            return Err(problem(&self.context.def, "it has no LABELS clause, hence takes no labels"));
+            return Err(problem(
+                &self.context.def,
+                "it has no LABELS clause, hence takes no labels",
+            ));
         };
         if labels.len() != rows.num_rows() || event_times.len() != rows.num_rows() {
             return Err(MonitorError::UnequalLengths {
@@ -216,11 +239,13 @@ impl Monitor {
         Ok(())
     }
 
-    /// Say how far event time has come: the smaller of the watermarks of predictions and labels. Closes windows, expires
-    /// labels, and returns what follows, in event-time order within each series. A smaller watermark changes nothing,
-    /// but late rows are still evaluated.
+    /// Say how far event time has come: the smaller of the watermarks of predictions and labels.
+    /// Closes windows, expires labels, and returns what follows, in event-time order within each
+    /// series. A smaller watermark changes nothing, but late rows are still evaluated.
     pub fn advance(&mut self, watermark_us: Micros) -> Vec<MonitorEvent> {
-        let watermark = self.watermark_us.map_or(watermark_us, |known| known.max(watermark_us));
+        let watermark = self
+            .watermark_us
+            .map_or(watermark_us, |known| known.max(watermark_us));
         self.watermark_us = Some(watermark);
         if let Some(join) = &mut self.join {
             let mut effects = Vec::new();
@@ -248,7 +273,11 @@ impl Monitor {
             watermark_us: self.watermark_us,
             input: self.input,
             labels: self.join.as_ref().map(|join| *join.fates()),
-            series: self.positions.values().map(|at| self.series[usize::from(*at)].report(&self.context)).collect(),
+            series: self
+                .positions
+                .values()
+                .map(|at| self.series[usize::from(*at)].report(&self.context))
+                .collect(),
         }
     }
 
@@ -259,14 +288,18 @@ impl Monitor {
         let mut run: Option<(&str, Lineage<'_>, Course)> = None;
         let mut last: Option<(u16, Micros, usize)> = None;
         for row in 0..predictions.rows {
-            let (Some((model, lineage)), Some(offset), Some(time)) =
-                (predictions.identity(row), predictions.offset(row), predictions.time_us(row))
-            else {
+            let (Some((model, lineage)), Some(offset), Some(time)) = (
+                predictions.identity(row),
+                predictions.offset(row),
+                predictions.time_us(row),
+            ) else {
                 self.input.invalid += 1;
                 continue;
             };
             let course = match run {
-                Some((known_model, known, course)) if known_model == model && known == lineage => course,
+                Some((known_model, known, course)) if known_model == model && known == lineage => {
+                    course
+                }
                 _ => {
                     let course = self.course(model, &lineage);
                     run = Some((model, lineage, course));
@@ -284,7 +317,10 @@ impl Monitor {
                 }
                 Course::Counted { series, offsets } => (series, offsets),
             };
-            if !self.repeats.insert(offsets, offset, self.options.limits.offset_blocks) {
+            if !self
+                .repeats
+                .insert(offsets, offset, self.options.limits.offset_blocks)
+            {
                 self.input.repeats += 1;
                 continue;
             }
@@ -292,12 +328,18 @@ impl Monitor {
             let slot = match last {
                 Some((known, pane, slot)) if known == series && pane == pane_us => slot,
                 _ => *positions.entry((series, pane_us)).or_insert_with(|| {
-                    slots.push(Slot { series, pane_us, rows: Vec::new() });
+                    slots.push(Slot {
+                        series,
+                        pane_us,
+                        rows: Vec::new(),
+                    });
                     slots.len() - 1
                 }),
             };
             last = Some((series, pane_us, slot));
-            slots[slot].rows.push(u32::try_from(row).expect("a batch has fewer than 2^32 rows"));
+            slots[slot]
+                .rows
+                .push(u32::try_from(row).expect("a batch has fewer than 2^32 rows"));
         }
         slots
     }
@@ -315,7 +357,11 @@ impl Monitor {
             return Course::Overflowed;
         };
         let series = *self.positions.entry(key).or_insert_with(|| {
-            self.series.push(Series::new(lineage.version, lineage.role, self.context.profile.columns.len()));
+            self.series.push(Series::new(
+                lineage.version,
+                lineage.role,
+                self.context.profile.columns.len(),
+            ));
             u16::try_from(self.series.len() - 1).expect("series are limited to 2^16")
         });
         Course::Counted { series, offsets }
@@ -345,13 +391,26 @@ impl Monitor {
         };
         self.input.accepted += rows;
         counts.rows += rows;
-        for ((binner, column), counts) in self.binners.iter().zip(&predictions.watched).zip(&mut counts.columns) {
+        for ((binner, column), counts) in self
+            .binners
+            .iter()
+            .zip(&predictions.watched)
+            .zip(&mut counts.columns)
+        {
             binner.count(column, &slot.rows, counts);
         }
         let Some(join) = &mut self.join else { return };
         for row in slot.rows.iter().map(|row| *row as usize) {
-            let Some(score) = predictions.score.number(row).filter(|score| score.is_finite()) else { continue };
-            let time = predictions.time_us(row).expect("routed rows have an event time");
+            let Some(score) = predictions
+                .score
+                .number(row)
+                .filter(|score| score.is_finite())
+            else {
+                continue;
+            };
+            let time = predictions
+                .time_us(row)
+                .expect("routed rows have an event time");
             counts.quality.predictions += 1;
             match keys[row] {
                 Some(key) => join.predict(key, slot.series, time, score, effects),
@@ -373,8 +432,15 @@ impl Monitor {
 
     fn apply(&mut self, effects: Vec<Effect>) {
         let threshold = self.options.score_threshold;
-        for Effect { series, time_us, change } in effects {
-            let quality = self.series[usize::from(series)].windows.quality(time_us, &self.context.plan);
+        for Effect {
+            series,
+            time_us,
+            change,
+        } in effects
+        {
+            let quality = self.series[usize::from(series)]
+                .windows
+                .quality(time_us, &self.context.plan);
             match change {
                 Change::Credit(credit) => quality.credit(&credit, threshold),
                 Change::Retract(credit) => quality.retract(&credit, threshold),
@@ -391,18 +457,34 @@ fn check(def: &MonitorDef) -> Result<()> {
         AlertThreshold::Psi(limit) => limit > 0.0 && limit.is_finite(),
     };
     if def.window_us <= 0 || def.lateness_us < 0 {
-        Err(problem(def, "WINDOW must be longer than 0, LATENESS not negative"))
+        Err(problem(
+            def,
+            "WINDOW must be longer than 0, LATENESS not negative",
+        ))
     } else if def.raised_windows == 0 || def.raised_windows > def.of_windows {
         Err(problem(def, "FOR k OF m WINDOWS needs 1 <= k <= m"))
     } else if !threshold {
-        Err(problem(def, "a false alarm rate lies between 0 and 1, a fixed threshold is positive"))
-    } else if def.labels.as_ref().is_some_and(|labels| labels.within_us <= 0 || labels.using.is_empty()) {
-        Err(problem(def, "LABELS need USING columns and a WITHIN longer than 0"))
+        Err(problem(
+            def,
+            "a false alarm rate lies between 0 and 1, a fixed threshold is positive",
+        ))
+    } else if def
+        .labels
+        .as_ref()
+        .is_some_and(|labels| labels.within_us <= 0 || labels.using.is_empty())
+    {
+        Err(problem(
+            def,
+            "LABELS need USING columns and a WITHIN longer than 0",
+        ))
     } else {
         Ok(())
     }
 }
 
 fn problem(def: &MonitorDef, problem: &str) -> MonitorError {
-    MonitorError::Definition { monitor: def.name.clone(), problem: problem.to_owned() }
+    MonitorError::Definition {
+        monitor: def.name.clone(),
+        problem: problem.to_owned(),
+    }
 }

@@ -1,9 +1,10 @@
-//! Quality of a binary classifier from late labels: what a label adds to its prediction's pane, and the figures read
-//! from those counts. Every addition can be taken back exactly, so a corrected label is one subtraction and one addition.
+//! Quality of a binary classifier from late labels: what a label adds to its prediction's pane, and
+//! the figures read from those counts. Every addition can be taken back exactly, so a corrected
+//! label is one subtraction and one addition.
 //!
 //! AUC comes from two histograms of 1,000 equal bins over the score (error about 1e-6, reference
-//! `reference/monitoring.md` section 6); log-loss and Brier score are exact sums of per-row terms. A figure whose
-//! denominator is 0 is absent, never 0.
+//! `reference/monitoring.md` section 6); log-loss and Brier score are exact sums of per-row terms.
+//! A figure whose denominator is 0 is absent, never 0.
 
 use forebay_core::exact::FloatSum;
 use forebay_core::time::Micros;
@@ -48,7 +49,8 @@ pub struct Credit {
 }
 
 impl Credit {
-    /// -(y ln p + (1-y) ln(1-p)) with p clipped to machine epsilon from both ends, as scikit-learn does for f64.
+    /// -(y ln p + (1-y) ln(1-p)) with p clipped to machine epsilon from both ends, as scikit-learn
+    /// does for f64.
     #[must_use]
     pub fn log_loss(&self) -> f64 {
         let p = self.score.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
@@ -106,8 +108,14 @@ impl QualityCounts {
     /// The figures of these counts.
     #[must_use]
     pub fn report(&self) -> QualityReport {
-        let (tp, fp, fneg) = (self.true_positives, self.false_positives, self.false_negatives);
-        let pending = self.predictions.saturating_sub(self.labelled + self.expired);
+        let (tp, fp, fneg) = (
+            self.true_positives,
+            self.false_positives,
+            self.false_negatives,
+        );
+        let pending = self
+            .predictions
+            .saturating_sub(self.labelled + self.expired);
         QualityReport {
             predictions: self.predictions,
             labelled: self.labelled,
@@ -127,11 +135,13 @@ impl QualityCounts {
             auc: self.auc(),
             log_loss: self.log_loss.avg(),
             brier: self.squared_error.avg(),
-            label_delay_seconds: (self.labelled > 0).then(|| self.delay_us as f64 / self.labelled as f64 / 1e6),
+            label_delay_seconds: (self.labelled > 0)
+                .then(|| self.delay_us as f64 / self.labelled as f64 / 1e6),
         }
     }
 
-    /// Sum over score bins of pos (neg below + neg / 2), over P N, in integers up to the last division.
+    /// Sum over score bins of pos (neg below + neg / 2), over P N, in integers up to the last
+    /// division.
     fn auc(&self) -> Option<f64> {
         let [negatives, positives] = &self.histograms;
         let (mut below, mut twice_area) = (0_u128, 0_u128);
@@ -152,9 +162,12 @@ impl QualityCounts {
         }
     }
 
-    /// The histogram of one class; both get their bins with the first label, for their sums are taken in pairs.
+    /// The histogram of one class; both get their bins with the first label, for their sums are
+    /// taken in pairs.
     fn histogram(&mut self, label: bool) -> &mut [u64] {
-        self.histograms.iter_mut().for_each(|h| h.resize(SCORE_BINS, 0));
+        self.histograms
+            .iter_mut()
+            .for_each(|h| h.resize(SCORE_BINS, 0));
         &mut self.histograms[usize::from(label)]
     }
 
@@ -174,7 +187,10 @@ impl QualityCounts {
         for label in [false, true] {
             let theirs = &other.histograms[usize::from(label)];
             if !theirs.is_empty() {
-                self.histogram(label).iter_mut().zip(theirs).for_each(|(a, b)| *a = apply(*a, *b));
+                self.histogram(label)
+                    .iter_mut()
+                    .zip(theirs)
+                    .for_each(|(a, b)| *a = apply(*a, *b));
             }
         }
     }
@@ -184,7 +200,8 @@ impl QualityCounts {
 impl PartialEq for QualityCounts {
     fn eq(&self, other: &Self) -> bool {
         let same_bins = |a: &[u64], b: &[u64]| {
-            (0..SCORE_BINS).all(|i| a.get(i).copied().unwrap_or(0) == b.get(i).copied().unwrap_or(0))
+            (0..SCORE_BINS)
+                .all(|i| a.get(i).copied().unwrap_or(0) == b.get(i).copied().unwrap_or(0))
         };
         self.report() == other.report()
             && same_bins(&self.histograms[0], &other.histograms[0])
@@ -193,7 +210,8 @@ impl PartialEq for QualityCounts {
     }
 }
 
-/// Quality of the predictions of one window, or of all of them. Absent figures had nothing to be computed from.
+/// Quality of the predictions of one window, or of all of them. Absent figures had nothing to be
+/// computed from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct QualityReport {
     /// Predictions that may get a label.

@@ -1,7 +1,8 @@
-//! Dropping repeats: predictions arrive at least once, and the first one wins. Seen offsets are kept per (deployment,
-//! version, role, topic, partition) as blocks of 65,536 offsets, each a sorted list, a bitmap or "all" (after Roaring,
-//! arXiv 1402.6407), above a low-water mark. Memory is bounded: when the blocks run out the lowest one goes, and what
-//! lies below the mark counts as a repeat.
+//! Dropping repeats: predictions arrive at least once, and the first one wins. Seen offsets are
+//! kept per (deployment, version, role, topic, partition) as blocks of 65,536 offsets, each a
+//! sorted list, a bitmap or "all" (after Roaring, arXiv 1402.6407), above a low-water mark. Memory
+//! is bounded: when the blocks run out the lowest one goes, and what lies below the mark counts as
+//! a repeat.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +59,10 @@ impl Block {
         for low in list {
             words[usize::from(*low) / 64] |= 1 << (low % 64);
         }
-        Self::Bitmap { words, ones: u32::try_from(list.len()).unwrap_or(u32::MAX) }
+        Self::Bitmap {
+            words,
+            ones: u32::try_from(list.len()).unwrap_or(u32::MAX),
+        }
     }
 }
 
@@ -77,7 +81,11 @@ impl OffsetSet {
             return false;
         }
         let low = (offset & (BLOCK_OFFSETS as i64 - 1)) as u16;
-        let new = self.blocks.entry(block).or_insert_with(|| Block::List(Vec::new())).insert(low);
+        let new = self
+            .blocks
+            .entry(block)
+            .or_insert_with(|| Block::List(Vec::new()))
+            .insert(low);
         while self.blocks.len() > blocks_max.max(1) {
             if let Some((dropped, _)) = self.blocks.pop_first() {
                 self.low_water_block = Some(dropped + 1);
@@ -107,10 +115,23 @@ pub(crate) struct RepeatFilter {
 }
 
 impl RepeatFilter {
-    /// The set of `lineage`; None when there are `sets_max` others already. Callers keep the position for a run of rows.
+    /// The set of `lineage`; None when there are `sets_max` others already. Callers keep the
+    /// position for a run of rows.
     pub(crate) fn set_of(&mut self, lineage: &Lineage<'_>, sets_max: usize) -> Option<usize> {
-        let Lineage { deployment, version, role, topic, partition } = *lineage;
-        let owned = (deployment.to_owned(), version, role, topic.to_owned(), partition);
+        let Lineage {
+            deployment,
+            version,
+            role,
+            topic,
+            partition,
+        } = *lineage;
+        let owned = (
+            deployment.to_owned(),
+            version,
+            role,
+            topic.to_owned(),
+            partition,
+        );
         if let Some(position) = self.positions.get(&owned) {
             return Some(*position);
         }
@@ -151,7 +172,11 @@ mod tests {
         let mut set = OffsetSet::default();
         for step in [2, 1] {
             for offset in (0..BLOCK_OFFSETS as i64).step_by(step) {
-                assert_eq!(set.insert(offset, 4), step == 2 || offset % 2 == 1, "offset {offset}, step {step}");
+                assert_eq!(
+                    set.insert(offset, 4),
+                    step == 2 || offset % 2 == 1,
+                    "offset {offset}, step {step}"
+                );
             }
         }
         assert!(matches!(set.blocks[&0], Block::All));
@@ -171,12 +196,30 @@ mod tests {
     #[test]
     fn lineages_are_kept_apart_up_to_the_limit() {
         let mut filter = RepeatFilter::default();
-        let live = Lineage { deployment: "d", version: 1, role: Role::Live, topic: "t", partition: 0 };
-        let shadow = Lineage { role: Role::Shadow, ..live };
+        let live = Lineage {
+            deployment: "d",
+            version: 1,
+            role: Role::Live,
+            topic: "t",
+            partition: 0,
+        };
+        let shadow = Lineage {
+            role: Role::Shadow,
+            ..live
+        };
         assert_eq!(filter.set_of(&live, 2), Some(0));
         assert_eq!(filter.set_of(&shadow, 2), Some(1));
         assert_eq!(filter.set_of(&live, 2), Some(0));
-        assert_eq!(filter.set_of(&Lineage { partition: 1, ..live }, 2), None);
+        assert_eq!(
+            filter.set_of(
+                &Lineage {
+                    partition: 1,
+                    ..live
+                },
+                2
+            ),
+            None
+        );
         assert!(filter.insert(0, 7, 4) && filter.insert(1, 7, 4) && !filter.insert(0, 7, 4));
     }
 }

@@ -1,5 +1,6 @@
-//! What a monitor says: plain data that serialises to JSON, for the summary, the console, the metrics and the alerts.
-//! Deterministic: equal rows and watermarks give equal reports, in whatever order and batches the rows came.
+//! What a monitor says: plain data that serialises to JSON, for the summary, the console, the
+//! metrics and the alerts. Deterministic: equal rows and watermarks give equal reports, in whatever
+//! order and batches the rows came.
 
 use forebay_core::prediction::Role;
 use forebay_core::time::Micros;
@@ -61,7 +62,8 @@ pub struct SeriesReport {
     pub windows: Vec<WindowReport>,
     /// Alarms that are up after the last closed window.
     pub alarms: Vec<RaisedAlarm>,
-    /// Quality over all predictions so far, also of windows no longer kept; None where the monitor has no labels.
+    /// Quality over all predictions so far, also of windows no longer kept; None where the monitor
+    /// has no labels.
     pub overall: Option<QualityReport>,
 }
 
@@ -243,7 +245,8 @@ pub enum MonitorEvent {
         /// The window.
         window: WindowReport,
     },
-    /// All predictions of a closed window have their label or have waited long enough. Once a window.
+    /// All predictions of a closed window have their label or have waited long enough. Once a
+    /// window.
     WindowMatured {
         /// Model version.
         version: u32,

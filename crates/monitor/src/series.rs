@@ -1,6 +1,7 @@
-//! One series of a monitor: its windows, the alarms of its columns, and what an advancing watermark makes of them.
-//! Alarms are folded from the closed windows each time, so that a late window or a revision gives what a straight run
-//! would have given; what was announced is remembered, so that only changes go out.
+//! One series of a monitor: its windows, the alarms of its columns, and what an advancing watermark
+//! makes of them. Alarms are folded from the closed windows each time, so that a late window or a
+//! revision gives what a straight run would have given; what was announced is remembered, so that
+//! only changes go out.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,8 @@ use crate::evaluate::{DriftRules, top_bins};
 use crate::labels::LabelJoin;
 use crate::profile::ReferenceProfile;
 use crate::report::{
-    AlarmNotice, ColumnReport, MonitorEvent, RaisedAlarm, SeriesReport, Verdict, WindowReport, WindowState,
+    AlarmNotice, ColumnReport, MonitorEvent, RaisedAlarm, SeriesReport, Verdict, WindowReport,
+    WindowState,
 };
 use crate::window::{ClosedWindow, SeriesWindows, WindowPlan};
 
@@ -58,7 +60,12 @@ struct ColumnAlarm {
 
 impl Series {
     pub(crate) fn new(version: u32, role: Role, columns: usize) -> Self {
-        Self { version, role, windows: SeriesWindows::default(), alarms: vec![ColumnAlarm::default(); columns] }
+        Self {
+            version,
+            role,
+            windows: SeriesWindows::default(),
+            alarms: vec![ColumnAlarm::default(); columns],
+        }
     }
 
     /// Close what `watermark_us` has passed, evaluate what changed, and say so.
@@ -70,29 +77,52 @@ impl Series {
         events: &mut Vec<MonitorEvent>,
     ) {
         let mut changed = self.windows.close(watermark_us, &context.plan);
-        changed.extend(self.windows.closed.iter_mut().filter(|(_, window)| window.is_stale).map(|(start, window)| {
-            window.revision = window.revision.saturating_add(1);
-            window.is_stale = false;
-            *start
-        }));
+        changed.extend(
+            self.windows
+                .closed
+                .iter_mut()
+                .filter(|(_, window)| window.is_stale)
+                .map(|(start, window)| {
+                    window.revision = window.revision.saturating_add(1);
+                    window.is_stale = false;
+                    *start
+                }),
+        );
         changed.sort_unstable();
         let (version, role) = (self.version, self.role);
         for start in &changed {
-            let window = self.windows.closed.get_mut(start).expect("changed windows are closed ones");
+            let window = self
+                .windows
+                .closed
+                .get_mut(start)
+                .expect("changed windows are closed ones");
             window.columns = context.rules.evaluate(&context.profile, &window.counts);
             let window = closed_report(*start, window, context);
-            events.push(MonitorEvent::WindowClosed { version, role, window });
+            events.push(MonitorEvent::WindowClosed {
+                version,
+                role,
+                window,
+            });
         }
         if !changed.is_empty() {
             self.fold_alarms(context, events);
         }
         if let Some(join) = join {
-            for (start, window) in self.windows.closed.iter_mut().filter(|(_, window)| !window.is_matured) {
+            for (start, window) in self
+                .windows
+                .closed
+                .iter_mut()
+                .filter(|(_, window)| !window.is_matured)
+            {
                 let last = context.plan.window_end(*start).saturating_sub(1);
                 if watermark_us >= join.settled_at(last) {
                     window.is_matured = true;
                     let window = closed_report(*start, window, context);
-                    events.push(MonitorEvent::WindowMatured { version, role, window });
+                    events.push(MonitorEvent::WindowMatured {
+                        version,
+                        role,
+                        window,
+                    });
                 }
             }
         }
@@ -100,11 +130,26 @@ impl Series {
     }
 
     pub(crate) fn report(&self, context: &SeriesContext) -> SeriesReport {
-        let closed = self.windows.closed.iter().map(|(start, window)| closed_report(*start, window, context));
-        let open = self.windows.open(&context.plan).into_iter().map(|(start, counts)| {
-            let columns = context.rules.evaluate(&context.profile, &counts);
-            window_report(start, WindowState::Provisional, 0, &counts, columns, context)
-        });
+        let closed = self
+            .windows
+            .closed
+            .iter()
+            .map(|(start, window)| closed_report(*start, window, context));
+        let open = self
+            .windows
+            .open(&context.plan)
+            .into_iter()
+            .map(|(start, counts)| {
+                let columns = context.rules.evaluate(&context.profile, &counts);
+                window_report(
+                    start,
+                    WindowState::Provisional,
+                    0,
+                    &counts,
+                    columns,
+                    context,
+                )
+            });
         let mut windows: Vec<WindowReport> = closed.chain(open).collect();
         windows.sort_by_key(|window| window.start_us);
         let columns = context.profile.columns.iter().zip(&self.alarms);
@@ -115,10 +160,18 @@ impl Series {
             alarms: columns
                 .filter_map(|(column, alarm)| {
                     let since_us = alarm.since_us?;
-                    Some(RaisedAlarm { column: column.name.clone(), role: column.role, since_us })
+                    Some(RaisedAlarm {
+                        column: column.name.clone(),
+                        role: column.role,
+                        since_us,
+                    })
                 })
                 .collect(),
-            overall: context.def.labels.is_some().then(|| self.windows.total_quality().report()),
+            overall: context
+                .def
+                .labels
+                .is_some()
+                .then(|| self.windows.total_quality().report()),
         }
     }
 
@@ -129,7 +182,9 @@ impl Series {
             let (mut state, mut since) = (alarm.base.clone(), alarm.base_since_us);
             let mut changes = BTreeMap::new();
             for (start, window) in &self.windows.closed {
-                let Some(up) = state.step(outcome(&window.columns[column]), context.alarm) else { continue };
+                let Some(up) = state.step(outcome(&window.columns[column]), context.alarm) else {
+                    continue;
+                };
                 since = up.then(|| context.plan.window_end(*start));
                 changes.insert(*start, up);
                 if alarm.announced.get(start) != Some(&up) {
@@ -150,12 +205,26 @@ impl Series {
         notices.sort_unstable();
         for (start, column, firing) in notices {
             let notice = self.notice(start, column, firing, context);
-            events.push(if firing { MonitorEvent::AlarmRaised(notice) } else { MonitorEvent::AlarmResolved(notice) });
+            events.push(if firing {
+                MonitorEvent::AlarmRaised(notice)
+            } else {
+                MonitorEvent::AlarmResolved(notice)
+            });
         }
     }
 
-    fn notice(&self, start_us: Micros, column: usize, firing: bool, context: &SeriesContext) -> AlarmNotice {
-        let window = self.windows.closed.get(&start_us).expect("alarms change with closed windows");
+    fn notice(
+        &self,
+        start_us: Micros,
+        column: usize,
+        firing: bool,
+        context: &SeriesContext,
+    ) -> AlarmNotice {
+        let window = self
+            .windows
+            .closed
+            .get(&start_us)
+            .expect("alarms change with closed windows");
         let (report, reference) = (&window.columns[column], &context.profile.columns[column]);
         AlarmNotice {
             monitor: context.def.name.clone(),
@@ -177,7 +246,11 @@ impl Series {
             calibration: report.calibration,
             reference: context.profile.name.clone(),
             reference_digest: context.profile.digest.clone(),
-            coverage: context.def.labels.as_ref().and_then(|_| window.counts.quality.report().coverage),
+            coverage: context
+                .def
+                .labels
+                .as_ref()
+                .and_then(|_| window.counts.quality.report().coverage),
             top_bins: top_bins(reference, &window.counts.columns[column], TOP_BINS),
         }
     }
@@ -198,7 +271,9 @@ impl Series {
 fn outcome(column: &ColumnReport) -> Outcome {
     match (column.verdict, column.psi, column.threshold) {
         (Verdict::Drifted, _, _) => Outcome::Exceeds,
-        (Verdict::Stable, Some(score), Some(threshold)) if score < CLEAR_FACTOR * threshold => Outcome::Clear,
+        (Verdict::Stable, Some(score), Some(threshold)) if score < CLEAR_FACTOR * threshold => {
+            Outcome::Clear
+        }
         (Verdict::Stable, _, _) => Outcome::Between,
         (Verdict::Insufficient | Verdict::NoReference, _, _) => Outcome::Skipped,
     }
@@ -207,11 +282,21 @@ fn outcome(column: &ColumnReport) -> Outcome {
 /// A closed window as it stands: with late rows not yet evaluated, as the next advance will put it.
 fn closed_report(start_us: Micros, window: &ClosedWindow, context: &SeriesContext) -> WindowReport {
     let (columns, revision) = if window.is_stale {
-        (context.rules.evaluate(&context.profile, &window.counts), window.revision.saturating_add(1))
+        (
+            context.rules.evaluate(&context.profile, &window.counts),
+            window.revision.saturating_add(1),
+        )
     } else {
         (window.columns.clone(), window.revision)
     };
-    window_report(start_us, WindowState::Closed, revision, &window.counts, columns, context)
+    window_report(
+        start_us,
+        WindowState::Closed,
+        revision,
+        &window.counts,
+        columns,
+        context,
+    )
 }
 
 fn window_report(
@@ -222,8 +307,16 @@ fn window_report(
     columns: Vec<ColumnReport>,
     context: &SeriesContext,
 ) -> WindowReport {
-    let of = |wanted: Verdict| columns.iter().filter(|column| column.verdict == wanted).count();
-    let (drifted, judged) = (of(Verdict::Drifted), of(Verdict::Drifted) + of(Verdict::Stable));
+    let of = |wanted: Verdict| {
+        columns
+            .iter()
+            .filter(|column| column.verdict == wanted)
+            .count()
+    };
+    let (drifted, judged) = (
+        of(Verdict::Drifted),
+        of(Verdict::Drifted) + of(Verdict::Stable),
+    );
     WindowReport {
         start_us,
         end_us: context.plan.window_end(start_us),
@@ -231,7 +324,11 @@ fn window_report(
         revision,
         rows: counts.rows,
         drifted_ratio: (judged > 0).then(|| drifted as f64 / judged as f64),
-        quality: context.def.labels.is_some().then(|| counts.quality.report()),
+        quality: context
+            .def
+            .labels
+            .is_some()
+            .then(|| counts.quality.report()),
         columns,
     }
 }

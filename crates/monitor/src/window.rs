@@ -1,7 +1,8 @@
-//! The windows of one series (one model version in one role): open panes, closed windows, and the totals of windows that
-//! are no longer kept. Panes are aligned to the UTC epoch, in the *prediction's* event time; a window is the sum of its
-//! panes and closes when the watermark passes its end plus lateness. Rows that come later still count, and raise the
-//! window's revision at the next advance.
+//! The windows of one series (one model version in one role): open panes, closed windows, and the
+//! totals of windows that are no longer kept. Panes are aligned to the UTC epoch, in the
+//! *prediction's* event time; a window is the sum of its panes and closes when the watermark passes
+//! its end plus lateness. Rows that come later still count, and raise the window's revision at the
+//! next advance.
 
 use std::collections::BTreeMap;
 
@@ -23,18 +24,26 @@ pub(crate) struct WindowPlan {
 }
 
 impl WindowPlan {
-    /// The greatest of day, hour and minute that cuts the window into several panes; else the window itself.
+    /// The greatest of day, hour and minute that cuts the window into several panes; else the
+    /// window itself.
     pub(crate) fn pane_of(window_us: Micros) -> Micros {
         let cuts = |pane: &Micros| window_us % pane == 0 && window_us / pane > 1;
-        [DAY_US, HOUR_US, MINUTE_US].into_iter().find(cuts).unwrap_or(window_us)
+        [DAY_US, HOUR_US, MINUTE_US]
+            .into_iter()
+            .find(cuts)
+            .unwrap_or(window_us)
     }
 
     pub(crate) fn pane_start(&self, time_us: Micros) -> Micros {
-        time_us.div_euclid(self.pane_us).saturating_mul(self.pane_us)
+        time_us
+            .div_euclid(self.pane_us)
+            .saturating_mul(self.pane_us)
     }
 
     pub(crate) fn window_start(&self, time_us: Micros) -> Micros {
-        time_us.div_euclid(self.window_us).saturating_mul(self.window_us)
+        time_us
+            .div_euclid(self.window_us)
+            .saturating_mul(self.window_us)
     }
 
     pub(crate) fn window_end(&self, start_us: Micros) -> Micros {
@@ -91,10 +100,14 @@ impl SeriesWindows {
         if self.panes.len() >= plan.panes_max && !self.panes.contains_key(&pane) {
             return Err(NoPane::Overflowed);
         }
-        Ok(self.panes.entry(pane).or_insert_with(|| PaneCounts::new(profile)))
+        Ok(self
+            .panes
+            .entry(pane)
+            .or_insert_with(|| PaneCounts::new(profile)))
     }
 
-    /// The quality counts that a label of a prediction at `time_us` changes. The prediction was counted before.
+    /// The quality counts that a label of a prediction at `time_us` changes. The prediction was
+    /// counted before.
     pub(crate) fn quality(&mut self, time_us: Micros, plan: &WindowPlan) -> &mut QualityCounts {
         if let Some(window) = self.closed.get_mut(&plan.window_start(time_us)) {
             return &mut window.counts.quality;
@@ -105,7 +118,8 @@ impl SeriesWindows {
         }
     }
 
-    /// Close the windows that `watermark_us` has passed. Returns their starts, ascending; their reports are stale.
+    /// Close the windows that `watermark_us` has passed. Returns their starts, ascending; their
+    /// reports are stale.
     pub(crate) fn close(&mut self, watermark_us: Micros, plan: &WindowPlan) -> Vec<Micros> {
         let mut starts: Vec<Micros> = Vec::new();
         while let Some(pane) = self.panes.first_entry() {
@@ -117,8 +131,13 @@ impl SeriesWindows {
             match self.closed.get_mut(&start) {
                 Some(window) => window.counts.merge(&counts),
                 None => {
-                    let window =
-                        ClosedWindow { counts, revision: 0, is_stale: false, is_matured: false, columns: Vec::new() };
+                    let window = ClosedWindow {
+                        counts,
+                        revision: 0,
+                        is_stale: false,
+                        is_matured: false,
+                        columns: Vec::new(),
+                    };
                     self.closed.insert(start, window);
                     starts.push(start);
                 }
@@ -153,8 +172,12 @@ impl SeriesWindows {
     /// Quality over all predictions so far.
     pub(crate) fn total_quality(&self) -> QualityCounts {
         let mut total = self.evicted_quality.clone();
-        self.closed.values().for_each(|window| total.merge(&window.counts.quality));
-        self.panes.values().for_each(|pane| total.merge(&pane.quality));
+        self.closed
+            .values()
+            .for_each(|window| total.merge(&window.counts.quality));
+        self.panes
+            .values()
+            .for_each(|pane| total.merge(&pane.quality));
         total
     }
 }

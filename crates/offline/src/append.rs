@@ -1,6 +1,7 @@
-//! Exactly-once append (the scheme: read the marks, drop what they cover, write the file, commit file and marks together,
-//! and after any failure read the log again before deciding). Kafka's offsets are the only memory: a process that dies
-//! anywhere here leaves at most a file that no table names.
+//! Exactly-once append (the scheme: read the marks, drop what they cover, write the file, commit
+//! file and marks together, and after any failure read the log again before deciding). Kafka's
+//! offsets are the only memory: a process that dies anywhere here leaves at most a file that no
+//! table names.
 
 use std::sync::Arc;
 
@@ -46,13 +47,18 @@ impl DeltaArchive {
         let mut tries = 0;
         loop {
             current.refresh_as(table, self.owner()).await?;
-            let Some(prepared) = self.prepare(table, &current, &rows, up_to).await? else { return Ok(0) };
+            let Some(prepared) = self.prepare(table, &current, &rows, up_to).await? else {
+                return Ok(0);
+            };
             let properties = CommitProperties::default()
                 .with_application_transactions(prepared.transactions)
                 .with_cleanup_expired_logs(Some(false))
                 .with_metadata([
                     (commit_info::OWNER.to_owned(), Value::from(self.owner())),
-                    (commit_info::COMMIT.to_owned(), Value::from(prepared.id.as_str())),
+                    (
+                        commit_info::COMMIT.to_owned(),
+                        Value::from(prepared.id.as_str()),
+                    ),
                 ]);
             let actions = prepared.add.into_iter().map(Action::Add).collect();
             let Err(error) = commit(table, &current.state, properties, actions).await else {
@@ -62,10 +68,14 @@ impl DeltaArchive {
                 }
                 return Ok(prepared.rows);
             };
-            let facts = current
-                .refresh(table)
-                .await
-                .map_err(|source| OfflineError::MaybeWritten { table: table.name.clone(), source: Box::new(source) })?;
+            let facts =
+                current
+                    .refresh(table)
+                    .await
+                    .map_err(|source| OfflineError::MaybeWritten {
+                        table: table.name.clone(),
+                        source: Box::new(source),
+                    })?;
             match judge(&facts, self.owner(), &prepared.id) {
                 Outcome::Landed => return Ok(prepared.rows),
                 fenced @ Outcome::Fenced(_) => {
@@ -94,25 +104,38 @@ impl DeltaArchive {
         let fresh = rows::above(&table.name, rows, &current.marks)?;
         let moves = current.marks.moves(up_to);
         if moves.is_empty() {
-            // Rows above a mark lie below `up_to`, which then moves the mark: without moves there are no rows.
+            // Rows above a mark lie below `up_to`, which then moves the mark: without moves there
+            // are no rows.
             return Ok(None);
         }
         let now_us = self.clock().now_us();
         let now_ms = now_us.div_euclid(1_000);
-        let transaction = |app_id: &str, version: i64| Transaction::new_with_last_update(app_id, version, Some(now_ms));
-        let mut transactions: Vec<Transaction> =
-            moves.iter().map(|(partition, next)| transaction(&current.marks.app_id(partition), *next)).collect();
+        let transaction = |app_id: &str, version: i64| {
+            Transaction::new_with_last_update(app_id, version, Some(now_ms))
+        };
+        let mut transactions: Vec<Transaction> = moves
+            .iter()
+            .map(|(partition, next)| transaction(&current.marks.app_id(partition), *next))
+            .collect();
         let id = self.next_commit_id();
         let mut add = None;
         if fresh.num_rows() > 0 {
             let ingest_time_us = now_us.max(current.marks.ingest_time_us().unwrap_or(Micros::MIN));
-            transactions.push(transaction(current.marks.ingest_time_app_id(), ingest_time_us));
+            transactions.push(transaction(
+                current.marks.ingest_time_app_id(),
+                ingest_time_us,
+            ));
             let name = format!("part-{id}.zstd.parquet");
             let file = self.encode(table, &fresh, ingest_time_us).await?;
             put_new(table, &name, &file).await?;
             add = Some(file.add(&name, now_ms));
         }
-        Ok(Some(Prepared { id, add, transactions, rows: fresh.num_rows() as u64 }))
+        Ok(Some(Prepared {
+            id,
+            add,
+            transactions,
+            rows: fresh.num_rows() as u64,
+        }))
     }
 
     async fn encode(
@@ -123,19 +146,32 @@ impl DeltaArchive {
     ) -> Result<DataFile, OfflineError> {
         let full = rows::with_ingest_time(&table.name, fresh, &table.schema, ingest_time_us)?;
         let (sorted, by) = rows::sort(&table.name, &full, &self.order(table))?;
-        let failed = |source| OfflineError::Encode { table: table.name.clone(), source };
-        // Sorting and compressing a flush takes up to a second: not on the threads that others wait for.
+        let failed = |source| OfflineError::Encode {
+            table: table.name.clone(),
+            source,
+        };
+        // Sorting and compressing a flush takes up to a second: not on the threads that others wait
+        // for.
         let encoded = tokio::task::spawn_blocking(move || DataFile::encode(&sorted, &by)).await;
-        encoded.map_err(|e| failed(parquet::errors::ParquetError::External(Box::new(e))))?.map_err(failed)
+        encoded
+            .map_err(|e| failed(parquet::errors::ParquetError::External(Box::new(e))))?
+            .map_err(failed)
     }
 }
 
 async fn put_new(table: &Table, name: &str, file: &DataFile) -> Result<(), OfflineError> {
     let store: Arc<dyn ObjectStore> = table.log.0.object_store(None);
-    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    let options = PutOptions {
+        mode: PutMode::Create,
+        ..PutOptions::default()
+    };
     store
         .put_opts(&Path::from(name), file.bytes.clone().into(), options)
         .await
         .map(|_| ())
-        .map_err(|source| OfflineError::Store { action: "write", path: format!("{}/{name}", table.name), source })
+        .map_err(|source| OfflineError::Store {
+            action: "write",
+            path: format!("{}/{name}", table.name),
+            source,
+        })
 }

@@ -1,5 +1,6 @@
-//! [`DeltaArchive`]: the archive of one deployment under one root, one Delta table a directory. Knows which tables are
-//! open, who this process is and what time it is; the work on a table is in `append`, `table` and `sweep`.
+//! [`DeltaArchive`]: the archive of one deployment under one root, one Delta table a directory.
+//! Knows which tables are open, who this process is and what time it is; the work on a table is in
+//! `append`, `table` and `sweep`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,7 +34,8 @@ const NAME_MAX_BYTES: usize = 128;
 pub struct ArchiveSettings {
     /// Name of the deployment: scope of the offsets in the tables. Letters, digits, `_`, `-`, `.`.
     pub deployment: String,
-    /// Name of this process, different at every start (a random UUID): whose commits are whose, and part of file names.
+    /// Name of this process, different at every start (a random UUID): whose commits are whose, and
+    /// part of file names.
     pub owner: String,
     /// Commits between two checkpoints of a table's log.
     pub checkpoint_interval: NonZeroU64,
@@ -65,20 +67,32 @@ pub struct DeltaArchive {
 
 impl fmt::Debug for DeltaArchive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DeltaArchive({}, {}, {})", self.root, self.settings.deployment, self.settings.owner)
+        write!(
+            f,
+            "DeltaArchive({}, {}, {})",
+            self.root, self.settings.deployment, self.settings.owner
+        )
     }
 }
 
 impl DeltaArchive {
-    /// The archive in the local directory `root`, which is made when it is missing. What it commits survives a power cut.
+    /// The archive in the local directory `root`, which is made when it is missing. What it commits
+    /// survives a power cut.
     ///
     /// # Errors
     /// The directory cannot be made; a name that a path cannot have.
-    pub fn open(root: &FilePath, settings: ArchiveSettings, clock: Arc<dyn Clock>) -> Result<Self, OfflineError> {
+    pub fn open(
+        root: &FilePath,
+        settings: ArchiveSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OfflineError> {
         let failed = |e: std::io::Error| OfflineError::Store {
             action: "make the archive directory",
             path: root.display().to_string(),
-            source: object_store::Error::Generic { store: "DeltaArchive", source: Box::new(e) },
+            source: object_store::Error::Generic {
+                store: "DeltaArchive",
+                source: Box::new(e),
+            },
         };
         std::fs::create_dir_all(root).map_err(failed)?;
         let directory = root.canonicalize().map_err(failed)?;
@@ -89,8 +103,9 @@ impl DeltaArchive {
         Self::with_store(root, Arc::new(DurableLocal::new()), settings, clock)
     }
 
-    /// The archive below `root` in `store`, whose own root is the file system's (`file:///`) or the bucket's. A store that
-    /// does not fsync, or that ignores conditional puts, loses what this crate promises.
+    /// The archive below `root` in `store`, whose own root is the file system's (`file:///`) or the
+    /// bucket's. A store that does not fsync, or that ignores conditional puts, loses what this
+    /// crate promises.
     ///
     /// # Errors
     /// A name that a path cannot have.
@@ -113,14 +128,19 @@ impl DeltaArchive {
         })
     }
 
-    /// Sort the rows of future appends to `table` by these columns (a source's key columns and its event time, say) before
-    /// the place in the log. Without it: by the first TIMESTAMP NOT NULL column.
+    /// Sort the rows of future appends to `table` by these columns (a source's key columns and its
+    /// event time, say) before the place in the log. Without it: by the first TIMESTAMP NOT NULL
+    /// column.
     pub fn set_order(&self, table: &str, columns: Vec<String>) {
         self.orders.lock().insert(table.to_owned(), columns);
     }
 
     pub(crate) fn order(&self, table: &Table) -> Vec<String> {
-        self.orders.lock().get(&table.name).cloned().unwrap_or_else(|| schema::default_order(&table.schema))
+        self.orders
+            .lock()
+            .get(&table.name)
+            .cloned()
+            .unwrap_or_else(|| schema::default_order(&table.schema))
     }
 
     pub(crate) fn owner(&self) -> &str {
@@ -133,15 +153,22 @@ impl DeltaArchive {
 
     /// Name of the next try of a commit: unique, since the owner's is.
     pub(crate) fn next_commit_id(&self) -> String {
-        format!("{}-{:08}", self.settings.owner, self.commits.fetch_add(1, Ordering::Relaxed))
+        format!(
+            "{}-{:08}",
+            self.settings.owner,
+            self.commits.fetch_add(1, Ordering::Relaxed)
+        )
     }
 
     fn log_store(&self, name: &str) -> Result<LogStoreRef, OfflineError> {
         check_name("table", name)?;
-        let location = self.root.join(&format!("{name}/")).map_err(|e| OfflineError::Unfit {
-            what: format!("table `{name}`"),
-            why: format!("its directory is no URL: {e}"),
-        })?;
+        let location = self
+            .root
+            .join(&format!("{name}/"))
+            .map_err(|e| OfflineError::Unfit {
+                what: format!("table `{name}`"),
+                why: format!("its directory is no URL: {e}"),
+            })?;
         logstore_with(Arc::clone(&self.store), &location, StorageConfig::default())
             .map_err(|e| OfflineError::delta(name, "reach", e))
     }
@@ -153,8 +180,14 @@ impl DeltaArchive {
             return Ok(Arc::clone(table));
         }
         let log = self.log_store(name)?;
-        if !log.is_delta_table_location().await.map_err(|e| OfflineError::delta(name, "look for", e))? {
-            return Err(OfflineError::UnknownTable { table: name.to_owned() });
+        if !log
+            .is_delta_table_location()
+            .await
+            .map_err(|e| OfflineError::delta(name, "look for", e))?
+        {
+            return Err(OfflineError::UnknownTable {
+                table: name.to_owned(),
+            });
         }
         let table = Arc::new(Table::load(name, log, &self.settings.deployment, None).await?);
         tables.insert(name.to_owned(), Arc::clone(&table));
@@ -166,9 +199,15 @@ impl DeltaArchive {
         let wanted = schema::table_schema(name, schema)?;
         let mut tables = self.tables.lock().await;
         if let Some(table) = tables.get(name) {
-            let (have, want) = (schema::delta_schema(name, &table.schema)?, schema::delta_schema(name, &wanted)?);
+            let (have, want) = (
+                schema::delta_schema(name, &table.schema)?,
+                schema::delta_schema(name, &wanted)?,
+            );
             return match schema::difference(&have, &want) {
-                Some(difference) => Err(OfflineError::SchemaDiffers { table: name.to_owned(), difference }),
+                Some(difference) => Err(OfflineError::SchemaDiffers {
+                    table: name.to_owned(),
+                    difference,
+                }),
                 None => Ok(()),
             };
         }
@@ -186,10 +225,16 @@ impl DeltaArchive {
         let mut rows = 0;
         for file in current.state.log_data() {
             if file.deletion_vector_descriptor().is_some() {
-                return Err(OfflineError::unsupported(name, "it has deletion vectors; rewrite it without them"));
+                return Err(OfflineError::unsupported(
+                    name,
+                    "it has deletion vectors; rewrite it without them",
+                ));
             }
             let counted = file.num_records().ok_or_else(|| {
-                OfflineError::unsupported(name, format!("file {} has no row count in the log", file.path()))
+                OfflineError::unsupported(
+                    name,
+                    format!("file {} has no row count in the log", file.path()),
+                )
             })?;
             rows += counted as u64;
             files.push(local_path(&table, &file.path())?);
@@ -213,7 +258,11 @@ impl DeltaArchive {
     }
 
     /// Read what is new, and remember a fence without failing for it: reading goes on.
-    pub(crate) async fn refresh(&self, table: &Table, current: &mut crate::table::Current) -> Result<(), OfflineError> {
+    pub(crate) async fn refresh(
+        &self,
+        table: &Table,
+        current: &mut crate::table::Current,
+    ) -> Result<(), OfflineError> {
         let facts = current.refresh(table).await?;
         current.note(crate::marks::judge(&facts, self.owner(), ""));
         Ok(())
@@ -222,22 +271,38 @@ impl DeltaArchive {
 
 /// The file at `path` of the log, as a path of this machine.
 pub(crate) fn local_path(table: &Table, path: &str) -> Result<PathBuf, OfflineError> {
-    let not_local = || OfflineError::unsupported(&table.name, format!("file {path} is not in a local directory"));
+    let not_local = || {
+        OfflineError::unsupported(
+            &table.name,
+            format!("file {path} is not in a local directory"),
+        )
+    };
     if path.contains("://") {
         return Err(not_local());
     }
-    let root = table.log.0.root_url().to_file_path().map_err(|()| not_local())?;
+    let root = table
+        .log
+        .0
+        .root_url()
+        .to_file_path()
+        .map_err(|()| not_local())?;
     Ok(root.join(path))
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), OfflineError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if !name.is_empty() && name.len() <= NAME_MAX_BYTES && !name.starts_with('.') && name.chars().all(plain) {
+    if !name.is_empty()
+        && name.len() <= NAME_MAX_BYTES
+        && !name.starts_with('.')
+        && name.chars().all(plain)
+    {
         return Ok(());
     }
     Err(OfflineError::Unfit {
         what: format!("{what} `{name}`"),
-        why: format!("use up to {NAME_MAX_BYTES} letters, digits, `_`, `-` and `.`, with no dot in front"),
+        why: format!(
+            "use up to {NAME_MAX_BYTES} letters, digits, `_`, `-` and `.`, with no dot in front"
+        ),
     })
 }
 
@@ -251,7 +316,12 @@ impl Archive for DeltaArchive {
         Ok(self.progress_of(name).await?)
     }
 
-    async fn append(&self, name: &str, batches: Vec<RecordBatch>, up_to: &Applied) -> PortResult<u64> {
+    async fn append(
+        &self,
+        name: &str,
+        batches: Vec<RecordBatch>,
+        up_to: &Applied,
+    ) -> PortResult<u64> {
         let table = self.table(name).await?;
         Ok(self.append_rows(&table, &batches, up_to).await?)
     }

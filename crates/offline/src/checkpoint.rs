@@ -1,6 +1,6 @@
-//! The application transactions of a table's newest checkpoint: the `txn` column of its Parquet files, found through
-//! `_last_checkpoint`. Our tables have classic checkpoints of one or more parts; another kind is refused by name, since
-//! guessing would mean to forget offsets.
+//! The application transactions of a table's newest checkpoint: the `txn` column of its Parquet
+//! files, found through `_last_checkpoint`. Our tables have classic checkpoints of one or more
+//! parts; another kind is refused by name, since guessing would mean to forget offsets.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -36,35 +36,59 @@ pub(crate) async fn newest(
     table: &str,
     version: u64,
 ) -> Result<Option<CheckpointTransactions>, OfflineError> {
-    let Some(hint) = read(log, table, "_last_checkpoint").await? else { return Ok(None) };
+    let Some(hint) = read(log, table, "_last_checkpoint").await? else {
+        return Ok(None);
+    };
     let hint: Hint = serde_json::from_slice(&hint).map_err(|e| {
-        OfflineError::damaged(table, format!("`_last_checkpoint` is not what Delta writes ({e}); delete it"))
+        OfflineError::damaged(
+            table,
+            format!("`_last_checkpoint` is not what Delta writes ({e}); delete it"),
+        )
     })?;
     if hint.version > version {
         return Ok(None);
     }
     let names = match hint.parts {
         None => vec![format!("{:020}.checkpoint.parquet", hint.version)],
-        Some(parts) => {
-            (1..=parts).map(|part| format!("{:020}.checkpoint.{part:010}.{parts:010}.parquet", hint.version)).collect()
-        }
+        Some(parts) => (1..=parts)
+            .map(|part| {
+                format!(
+                    "{:020}.checkpoint.{part:010}.{parts:010}.parquet",
+                    hint.version
+                )
+            })
+            .collect(),
     };
     let mut transactions = Vec::new();
     for name in names {
         let bytes = read(log, table, &name).await?.ok_or_else(|| {
             OfflineError::unsupported(
                 table,
-                format!("its checkpoint {} is not a classic one ({name} is missing)", hint.version),
+                format!(
+                    "its checkpoint {} is not a classic one ({name} is missing)",
+                    hint.version
+                ),
             )
         })?;
         transactions.extend(transactions_of(table, bytes)?);
     }
-    Ok(Some(CheckpointTransactions { version: hint.version, transactions }))
+    Ok(Some(CheckpointTransactions {
+        version: hint.version,
+        transactions,
+    }))
 }
 
-async fn read(log: &dyn LogStore, table: &str, name: &str) -> Result<Option<bytes::Bytes>, OfflineError> {
+async fn read(
+    log: &dyn LogStore,
+    table: &str,
+    name: &str,
+) -> Result<Option<bytes::Bytes>, OfflineError> {
     let path = Path::from_iter(["_delta_log", name]);
-    let failed = |source| OfflineError::Store { action: "read", path: format!("{table}/{path}"), source };
+    let failed = |source| OfflineError::Store {
+        action: "read",
+        path: format!("{table}/{path}"),
+        source,
+    };
     match log.object_store(None).get(&path).await {
         Ok(found) => found.bytes().await.map(Some).map_err(failed),
         Err(StoreError::NotFound { .. }) => Ok(None),
@@ -73,12 +97,27 @@ async fn read(log: &dyn LogStore, table: &str, name: &str) -> Result<Option<byte
 }
 
 fn transactions_of(table: &str, bytes: bytes::Bytes) -> Result<Vec<(String, i64)>, OfflineError> {
-    let refused = |source| OfflineError::Encode { table: table.to_owned(), source };
-    let damaged = || OfflineError::damaged(table, "its checkpoint's txn column is not what Delta writes");
+    let refused = |source| OfflineError::Encode {
+        table: table.to_owned(),
+        source,
+    };
+    let damaged = || {
+        OfflineError::damaged(
+            table,
+            "its checkpoint's txn column is not what Delta writes",
+        )
+    };
     // Without Arrow's own schema the text comes as plain `Utf8`, whatever the writer used.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(refused)?;
-    let Some(root) = builder.parquet_schema().root_schema().get_fields().iter().position(|f| f.name() == "txn") else {
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(refused)?;
+    let Some(root) = builder
+        .parquet_schema()
+        .root_schema()
+        .get_fields()
+        .iter()
+        .position(|f| f.name() == "txn")
+    else {
         return Ok(Vec::new());
     };
     let mask = ProjectionMask::roots(builder.parquet_schema(), [root]);
@@ -87,9 +126,14 @@ fn transactions_of(table: &str, bytes: bytes::Bytes) -> Result<Vec<(String, i64)
     for batch in reader {
         let batch = batch.map_err(|e| refused(e.into()))?;
         let rows: &StructArray = batch.column(0).as_struct_opt().ok_or_else(damaged)?;
-        let ids = rows.column_by_name("appId").and_then(|c| c.as_string_opt::<i32>()).ok_or_else(damaged)?;
-        let versions =
-            rows.column_by_name("version").and_then(|c| c.as_primitive_opt::<Int64Type>()).ok_or_else(damaged)?;
+        let ids = rows
+            .column_by_name("appId")
+            .and_then(|c| c.as_string_opt::<i32>())
+            .ok_or_else(damaged)?;
+        let versions = rows
+            .column_by_name("version")
+            .and_then(|c| c.as_primitive_opt::<Int64Type>())
+            .ok_or_else(damaged)?;
         for row in (0..rows.len()).filter(|row| rows.is_valid(*row) && ids.is_valid(*row)) {
             transactions.push((ids.value(row).to_owned(), versions.value(row)));
         }

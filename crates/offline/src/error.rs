@@ -124,20 +124,37 @@ impl OfflineError {
         }
     }
 
-    pub(crate) fn delta(table: &str, action: &'static str, source: impl Into<DeltaTableError>) -> Self {
-        Self::Delta { table: table.to_owned(), action, source: Box::new(source.into()) }
+    pub(crate) fn delta(
+        table: &str,
+        action: &'static str,
+        source: impl Into<DeltaTableError>,
+    ) -> Self {
+        Self::Delta {
+            table: table.to_owned(),
+            action,
+            source: Box::new(source.into()),
+        }
     }
 
     pub(crate) fn bad_rows(table: &str, why: impl Into<String>) -> Self {
-        Self::BadRows { table: table.to_owned(), why: why.into() }
+        Self::BadRows {
+            table: table.to_owned(),
+            why: why.into(),
+        }
     }
 
     pub(crate) fn damaged(table: &str, why: impl Into<String>) -> Self {
-        Self::Damaged { table: table.to_owned(), why: why.into() }
+        Self::Damaged {
+            table: table.to_owned(),
+            why: why.into(),
+        }
     }
 
     pub(crate) fn unsupported(table: &str, why: impl Into<String>) -> Self {
-        Self::Unsupported { table: table.to_owned(), why: why.into() }
+        Self::Unsupported {
+            table: table.to_owned(),
+            why: why.into(),
+        }
     }
 }
 

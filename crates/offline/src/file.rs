@@ -1,7 +1,8 @@
-//! One append's rows as one Parquet file: how it is encoded, its checksum, and the `add` action that names it.
+//! One append's rows as one Parquet file: how it is encoded, its checksum, and the `add` action
+//! that names it.
 //!
-//! Float columns carry no statistics, neither in Parquet nor in the log: writers and readers disagree about NaN, and a
-//! reader that prunes by them loses rows.
+//! Float columns carry no statistics, neither in Parquet nor in the log: writers and readers
+//! disagree about NaN, and a reader that prunes by them loses rows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,11 +40,16 @@ impl DataFile {
     /// Encode `rows`, which are sorted by the columns `order` (indices, ascending, NULLs first).
     pub(crate) fn encode(rows: &RecordBatch, order: &[usize]) -> Result<Self, ParquetError> {
         let mut bytes = Vec::with_capacity(rows.get_array_memory_size() / 4);
-        let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties(rows, order)?))?;
+        let mut writer =
+            ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties(rows, order)?))?;
         writer.write(rows)?;
         writer.close()?;
         let checksum = crc32c::crc32c(&bytes);
-        Ok(Self { bytes: bytes.into(), checksum, statistics: statistics::json(rows) })
+        Ok(Self {
+            bytes: bytes.into(),
+            checksum,
+            statistics: statistics::json(rows),
+        })
     }
 
     /// The action that adds the file at `path` (relative to the table).
@@ -55,7 +61,10 @@ impl DataFile {
             modification_time: now_ms,
             data_change: true,
             stats: Some(self.statistics.clone()),
-            tags: Some(HashMap::from([(CHECKSUM_TAG.to_owned(), Some(checksum_text(self.checksum)))])),
+            tags: Some(HashMap::from([(
+                CHECKSUM_TAG.to_owned(),
+                Some(checksum_text(self.checksum)),
+            )])),
             deletion_vector: None,
             base_row_id: None,
             default_row_commit_version: None,
@@ -80,7 +89,11 @@ fn properties(rows: &RecordBatch, order: &[usize]) -> Result<WriterProperties, P
     }
     let sorting = order.iter().filter_map(|column| {
         let column_idx = i32::try_from(*first_leaf.get(*column)?).ok()?;
-        Some(SortingColumn { column_idx, descending: false, nulls_first: true })
+        Some(SortingColumn {
+            column_idx,
+            descending: false,
+            nulls_first: true,
+        })
     });
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
@@ -94,10 +107,17 @@ fn properties(rows: &RecordBatch, order: &[usize]) -> Result<WriterProperties, P
 }
 
 /// Count the Parquet leaves below `field` and collect the paths of those that hold floats.
-fn walk(field: &Arc<Field>, path: &mut Vec<String>, leaves: &mut usize, floats: &mut Vec<ColumnPath>) {
+fn walk(
+    field: &Arc<Field>,
+    path: &mut Vec<String>,
+    leaves: &mut usize,
+    floats: &mut Vec<ColumnPath>,
+) {
     path.push(field.name().clone());
     match field.data_type() {
-        DataType::Struct(children) => children.iter().for_each(|child| walk(child, path, leaves, floats)),
+        DataType::Struct(children) => children
+            .iter()
+            .for_each(|child| walk(child, path, leaves, floats)),
         DataType::Float64 => {
             floats.push(ColumnPath::new(path.clone()));
             *leaves += 1;

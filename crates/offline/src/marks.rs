@@ -1,9 +1,11 @@
-//! What a table's log says about offsets: the application transactions `<deployment>/<table>/<topic>/<partition>`, whose
-//! version is the next Kafka offset, and who committed them. Read from the newest checkpoint and the entries behind it,
-//! then entry by entry; an entry that cannot be read is an error, never "none".
+//! What a table's log says about offsets: the application transactions
+//! `<deployment>/<table>/<topic>/<partition>`, whose version is the next Kafka offset, and who
+//! committed them. Read from the newest checkpoint and the entries behind it, then entry by entry;
+//! an entry that cannot be read is an error, never "none".
 //!
-//! Delta-rs can look up one application id at a time, each by a replay of its own; the archive needs all of them, and
-//! needs to know whose commit moved them. On open both readings are compared.
+//! Delta-rs can look up one application id at a time, each by a replay of its own; the archive
+//! needs all of them, and needs to know whose commit moved them. On open both readings are
+//! compared.
 
 use std::collections::BTreeMap;
 
@@ -53,8 +55,12 @@ impl Marks {
         table: &str,
         version: u64,
     ) -> Result<Self, OfflineError> {
-        let mut marks =
-            Self { scope: format!("{deployment}/{table}"), version: None, next: BTreeMap::new(), ingest_time_us: None };
+        let mut marks = Self {
+            scope: format!("{deployment}/{table}"),
+            version: None,
+            next: BTreeMap::new(),
+            ingest_time_us: None,
+        };
         if let Some(checkpoint) = checkpoint::newest(log, table, version).await? {
             for (app_id, at) in checkpoint.transactions {
                 marks.take(table, &app_id, at)?;
@@ -74,8 +80,10 @@ impl Marks {
     ) -> Result<Vec<CommitFacts>, OfflineError> {
         let mut facts = Vec::new();
         for entry in self.version.map_or(0, |v| v + 1)..=version {
-            let bytes =
-                log.read_commit_entry(entry).await.map_err(|e| OfflineError::delta(table, "read the log of", e))?;
+            let bytes = log
+                .read_commit_entry(entry)
+                .await
+                .map_err(|e| OfflineError::delta(table, "read the log of", e))?;
             let bytes = bytes.ok_or_else(|| {
                 OfflineError::damaged(
                     table,
@@ -88,23 +96,41 @@ impl Marks {
         Ok(facts)
     }
 
-    fn read_entry(&mut self, table: &str, entry: u64, bytes: &[u8]) -> Result<CommitFacts, OfflineError> {
-        let mut facts = CommitFacts { owner: None, commit: None, moved: false };
+    fn read_entry(
+        &mut self,
+        table: &str,
+        entry: u64,
+        bytes: &[u8],
+    ) -> Result<CommitFacts, OfflineError> {
+        let mut facts = CommitFacts {
+            owner: None,
+            commit: None,
+            moved: false,
+        };
         let mut actions = 0;
-        for line in bytes.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        for line in bytes
+            .split(|b| *b == b'\n')
+            .filter(|line| !line.trim_ascii().is_empty())
+        {
             let action: Value = serde_json::from_slice(line).map_err(|e| {
-                OfflineError::damaged(table, format!("log entry {entry} is not JSON ({e}); restore it from a backup"))
+                OfflineError::damaged(
+                    table,
+                    format!("log entry {entry} is not JSON ({e}); restore it from a backup"),
+                )
             })?;
             actions += 1;
-            let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+            let text = |value: &Value, key: &str| {
+                value.get(key).and_then(Value::as_str).map(str::to_owned)
+            };
             if let Some(info) = action.get("commitInfo") {
                 facts.owner = text(info, commit_info::OWNER);
                 facts.commit = text(info, commit_info::COMMIT);
             }
             if let Some(transaction) = action.get("txn") {
-                let (Some(app_id), Some(at)) =
-                    (text(transaction, "appId"), transaction.get("version").and_then(Value::as_i64))
-                else {
+                let (Some(app_id), Some(at)) = (
+                    text(transaction, "appId"),
+                    transaction.get("version").and_then(Value::as_i64),
+                ) else {
                     return Err(OfflineError::damaged(
                         table,
                         format!("log entry {entry} has a txn without id or version"),
@@ -116,7 +142,9 @@ impl Marks {
         if actions == 0 {
             return Err(OfflineError::damaged(
                 table,
-                format!("log entry {entry} is empty; if it is the newest, move it away: the rows are appended again"),
+                format!(
+                    "log entry {entry} is empty; if it is the newest, move it away: the rows are appended again"
+                ),
             ));
         }
         Ok(facts)
@@ -124,13 +152,19 @@ impl Marks {
 
     /// Take over one transaction; true if it is one of our marks.
     fn take(&mut self, table: &str, app_id: &str, at: i64) -> Result<bool, OfflineError> {
-        let Some(rest) = app_id.strip_prefix(&self.scope) else { return Ok(false) };
+        let Some(rest) = app_id.strip_prefix(&self.scope) else {
+            return Ok(false);
+        };
         if rest.is_empty() {
             self.ingest_time_us = self.ingest_time_us.max(Some(at));
             return Ok(false);
         }
-        let Some(place) = rest.strip_prefix('/') else { return Ok(false) };
-        let parsed = place.rsplit_once('/').and_then(|(topic, number)| Some((topic, number.parse::<i32>().ok()?)));
+        let Some(place) = rest.strip_prefix('/') else {
+            return Ok(false);
+        };
+        let parsed = place
+            .rsplit_once('/')
+            .and_then(|(topic, number)| Some((topic, number.parse::<i32>().ok()?)));
         let Some((topic, partition)) = parsed else {
             return Err(OfflineError::damaged(
                 table,
@@ -148,8 +182,13 @@ impl Marks {
 
     /// The partitions that `up_to` moves, with their new marks: never back.
     pub(crate) fn moves(&self, up_to: &Applied) -> Vec<(TopicPartition, i64)> {
-        let moved = up_to.0.iter().filter(|(partition, progress)| progress.next_offset > self.next_offset(partition));
-        moved.map(|(partition, progress)| (partition.clone(), progress.next_offset)).collect()
+        let moved = up_to
+            .0
+            .iter()
+            .filter(|(partition, progress)| progress.next_offset > self.next_offset(partition));
+        moved
+            .map(|(partition, progress)| (partition.clone(), progress.next_offset))
+            .collect()
     }
 
     /// Newest `_ingest_time` that this deployment gave out.
@@ -159,8 +198,16 @@ impl Marks {
 
     /// The marks as the ports speak of them. The log knows no event times.
     pub(crate) fn applied(&self) -> Applied {
-        let progress = |next: &i64| PartitionProgress { next_offset: *next, max_event_time_us: None };
-        Applied(self.next.iter().map(|(partition, next)| (partition.clone(), progress(next))).collect())
+        let progress = |next: &i64| PartitionProgress {
+            next_offset: *next,
+            max_event_time_us: None,
+        };
+        Applied(
+            self.next
+                .iter()
+                .map(|(partition, next)| (partition.clone(), progress(next)))
+                .collect(),
+        )
     }
 
     /// Application id of a partition's mark.
@@ -185,7 +232,8 @@ pub(crate) enum Outcome {
     Fenced(String),
 }
 
-/// Judge by the entries since the read, oldest first: ours, somebody else's, or nothing that concerns us.
+/// Judge by the entries since the read, oldest first: ours, somebody else's, or nothing that
+/// concerns us.
 pub(crate) fn judge(facts: &[CommitFacts], owner: &str, commit: &str) -> Outcome {
     for entry in facts {
         if entry.owner.as_deref() == Some(owner) {

@@ -1,5 +1,6 @@
-//! From the schema that a caller asks for to the Delta table's: which types it may have, `_ingest_time` added, the table
-//! properties, and the comparison with a table that is there already.
+//! From the schema that a caller asks for to the Delta table's: which types it may have,
+//! `_ingest_time` added, the table properties, and the comparison with a table that is there
+//! already.
 
 use std::sync::Arc;
 
@@ -13,18 +14,27 @@ use forebay_core::time::timestamp_type;
 use crate::error::OfflineError;
 
 /// The columns that say where a row stands in its log: every table has them.
-const PLACE: [(&str, DataType); 3] =
-    [(meta::TOPIC, DataType::Utf8), (meta::PARTITION, DataType::Int32), (meta::OFFSET, DataType::Int64)];
+const PLACE: [(&str, DataType); 3] = [
+    (meta::TOPIC, DataType::Utf8),
+    (meta::PARTITION, DataType::Int32),
+    (meta::OFFSET, DataType::Int64),
+];
 
-/// The table's schema: `wanted` without Arrow metadata, `_ingest_time` behind it where it is missing.
+/// The table's schema: `wanted` without Arrow metadata, `_ingest_time` behind it where it is
+/// missing.
 pub(crate) fn table_schema(table: &str, wanted: &Schema) -> Result<SchemaRef, OfflineError> {
-    let unfit = |why: String| OfflineError::Unfit { what: format!("table `{table}`"), why };
+    let unfit = |why: String| OfflineError::Unfit {
+        what: format!("table `{table}`"),
+        why,
+    };
     let mut fields: Vec<Field> = wanted.fields().iter().map(|f| bare(f)).collect();
     if wanted.column_with_name(meta::INGEST_TIME).is_none() {
         fields.push(Field::new(meta::INGEST_TIME, timestamp_type(), false));
     }
     if fields.len() > SOURCE_MAX_COLUMNS + 6 {
-        return Err(unfit(format!("it has more than {SOURCE_MAX_COLUMNS} columns (SOURCE_MAX_COLUMNS)")));
+        return Err(unfit(format!(
+            "it has more than {SOURCE_MAX_COLUMNS} columns (SOURCE_MAX_COLUMNS)"
+        )));
     }
     for field in &fields {
         check_type(field).map_err(unfit)?;
@@ -32,7 +42,11 @@ pub(crate) fn table_schema(table: &str, wanted: &Schema) -> Result<SchemaRef, Of
     for (name, data_type) in &PLACE {
         match fields.iter().find(|f| f.name() == name) {
             Some(field) if field.data_type() == data_type => {}
-            _ => return Err(unfit(format!("it needs a column `{name}` of type {data_type}"))),
+            _ => {
+                return Err(unfit(format!(
+                    "it needs a column `{name}` of type {data_type}"
+                )));
+            }
         }
     }
     Ok(Arc::new(Schema::new(fields)))
@@ -56,9 +70,10 @@ fn check_type(field: &Field) -> Result<(), String> {
         | DataType::Boolean
         | DataType::Binary => Ok(()),
         DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => Ok(()),
-        DataType::Struct(children) => {
-            children.iter().try_for_each(|c| check_type(c)).map_err(|why| format!("in `{}`: {why}", field.name()))
-        }
+        DataType::Struct(children) => children
+            .iter()
+            .try_for_each(|c| check_type(c))
+            .map_err(|why| format!("in `{}`: {why}", field.name())),
         other => Err(format!(
             "column `{}` has type {other}; use VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN or TIMESTAMP (microseconds, UTC)",
             field.name()
@@ -68,7 +83,9 @@ fn check_type(field: &Field) -> Result<(), String> {
 
 /// The same schema in Delta's types.
 pub(crate) fn delta_schema(table: &str, schema: &Schema) -> Result<StructType, OfflineError> {
-    schema.try_into_kernel().map_err(|e| OfflineError::delta(table, "describe", e))
+    schema
+        .try_into_kernel()
+        .map_err(|e| OfflineError::delta(table, "describe", e))
 }
 
 /// The first difference between a table's schema and the wanted one, in words.
@@ -81,7 +98,12 @@ pub(crate) fn difference(existing: &StructType, wanted: &StructType) -> Option<S
             (None, Some(want)) => return Some(format!("it lacks column `{}`", want.name())),
             (Some(have), Some(want)) => {
                 let of = |f: &deltalake::kernel::StructField| {
-                    format!("`{}` {}{}", f.name(), f.data_type(), if f.is_nullable() { "" } else { " NOT NULL" })
+                    format!(
+                        "`{}` {}{}",
+                        f.name(),
+                        f.data_type(),
+                        if f.is_nullable() { "" } else { " NOT NULL" }
+                    )
                 };
                 if have.name() != want.name()
                     || have.data_type() != want.data_type()
@@ -94,11 +116,16 @@ pub(crate) fn difference(existing: &StructType, wanted: &StructType) -> Option<S
     }
 }
 
-/// Columns that get statistics in the log: no floats (statistics lose NaN), nothing nested, no bytes.
+/// Columns that get statistics in the log: no floats (statistics lose NaN), nothing nested, no
+/// bytes.
 pub(crate) fn has_statistics(field: &Field) -> bool {
     matches!(
         field.data_type(),
-        DataType::Utf8 | DataType::Int64 | DataType::Int32 | DataType::Boolean | DataType::Timestamp(..)
+        DataType::Utf8
+            | DataType::Int64
+            | DataType::Int32
+            | DataType::Boolean
+            | DataType::Timestamp(..)
     )
 }
 
@@ -107,17 +134,35 @@ pub(crate) fn statistics_columns(schema: &Schema) -> String {
     let quoted = |name: &String| {
         let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if plain { name.clone() } else { format!("`{}`", name.replace('`', "``")) }
+        if plain {
+            name.clone()
+        } else {
+            format!("`{}`", name.replace('`', "``"))
+        }
     };
-    let names: Vec<String> = schema.fields().iter().filter(|f| has_statistics(f)).map(|f| quoted(f.name())).collect();
+    let names: Vec<String> = schema
+        .fields()
+        .iter()
+        .filter(|f| has_statistics(f))
+        .map(|f| quoted(f.name()))
+        .collect();
     names.join(",")
 }
 
-/// What rows are sorted by when nobody said: the first TIMESTAMP NOT NULL that is the table's own. For a source that is
-/// its event time or a column as good; the order serves pruning, nothing depends on it.
+/// What rows are sorted by when nobody said: the first TIMESTAMP NOT NULL that is the table's own.
+/// For a source that is its event time or a column as good; the order serves pruning, nothing
+/// depends on it.
 pub(crate) fn default_order(schema: &Schema) -> Vec<String> {
     let own_time = |f: &&Arc<Field>| {
-        matches!(f.data_type(), DataType::Timestamp(..)) && !f.is_nullable() && f.name() != meta::INGEST_TIME
+        matches!(f.data_type(), DataType::Timestamp(..))
+            && !f.is_nullable()
+            && f.name() != meta::INGEST_TIME
     };
-    schema.fields().iter().find(own_time).map(|f| f.name().clone()).into_iter().collect()
+    schema
+        .fields()
+        .iter()
+        .find(own_time)
+        .map(|f| f.name().clone())
+        .into_iter()
+        .collect()
 }

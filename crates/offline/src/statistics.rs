@@ -1,5 +1,5 @@
-//! The statistics of an `add` action (Delta protocol, "Per-file Statistics"): row count, and null counts, least and
-//! greatest values of the columns that `schema::has_statistics` admits.
+//! The statistics of an `add` action (Delta protocol, "Per-file Statistics"): row count, and null
+//! counts, least and greatest values of the columns that `schema::has_statistics` admits.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::schema::has_statistics;
 
-/// Longer text gets no bounds: a cut lower bound would do, but a cut upper bound needs the next string after it.
+/// Longer text gets no bounds: a cut lower bound would do, but a cut upper bound needs the next
+/// string after it.
 const TEXT_MAX_BYTES: usize = 32;
 
 /// The JSON text of the statistics of `rows`.
@@ -37,28 +38,35 @@ fn bounds(column: &dyn Array) -> Option<(Value, Value)> {
         })
     }
     match column.data_type() {
-        DataType::Int32 => {
-            ends(column.as_primitive::<Int32Type>().iter().flatten()).map(|(low, high)| (json!(low), json!(high)))
-        }
-        DataType::Int64 => {
-            ends(column.as_primitive::<Int64Type>().iter().flatten()).map(|(low, high)| (json!(low), json!(high)))
-        }
+        DataType::Int32 => ends(column.as_primitive::<Int32Type>().iter().flatten())
+            .map(|(low, high)| (json!(low), json!(high))),
+        DataType::Int64 => ends(column.as_primitive::<Int64Type>().iter().flatten())
+            .map(|(low, high)| (json!(low), json!(high))),
         DataType::Timestamp(..) => {
-            let (low, high) = ends(column.as_primitive::<TimestampMicrosecondType>().iter().flatten())?;
+            let (low, high) = ends(
+                column
+                    .as_primitive::<TimestampMicrosecondType>()
+                    .iter()
+                    .flatten(),
+            )?;
             Some((json!(instant(low)?), json!(instant(high)?)))
         }
         DataType::Utf8 => {
             let (low, high) = ends(column.as_string::<i32>().iter().flatten())?;
-            (low.len() <= TEXT_MAX_BYTES && high.len() <= TEXT_MAX_BYTES).then(|| (json!(low), json!(high)))
+            (low.len() <= TEXT_MAX_BYTES && high.len() <= TEXT_MAX_BYTES)
+                .then(|| (json!(low), json!(high)))
         }
         _ => None,
     }
 }
 
-/// ISO 8601 with microseconds; None where the year has not four digits, which readers do not agree on.
+/// ISO 8601 with microseconds; None where the year has not four digits, which readers do not agree
+/// on.
 fn instant(us: i64) -> Option<String> {
     let time = DateTime::from_timestamp_micros(us)?;
-    (0..=9999).contains(&time.year()).then(|| time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+    (0..=9999)
+        .contains(&time.year())
+        .then(|| time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
 }
 
 #[cfg(test)]
@@ -87,9 +95,17 @@ mod tests {
                 Arc::new(Int64Array::from(vec![Some(3), None, Some(-4)])),
                 Arc::new(Float64Array::from(vec![1.0, f64::NAN, 2.0])),
                 Arc::new(StringArray::from(vec!["b", "a", "c"])),
-                Arc::new(StringArray::from(vec!["b".to_owned(), "a".to_owned(), "z".repeat(33)])),
-                Arc::new(TimestampMicrosecondArray::from(vec![0, 1_500_000, -1]).with_timezone("UTC")),
-                Arc::new(TimestampMicrosecondArray::from(vec![0, i64::MAX, 1]).with_timezone("UTC")),
+                Arc::new(StringArray::from(vec![
+                    "b".to_owned(),
+                    "a".to_owned(),
+                    "z".repeat(33),
+                ])),
+                Arc::new(
+                    TimestampMicrosecondArray::from(vec![0, 1_500_000, -1]).with_timezone("UTC"),
+                ),
+                Arc::new(
+                    TimestampMicrosecondArray::from(vec![0, i64::MAX, 1]).with_timezone("UTC"),
+                ),
             ],
         )
         .expect("well formed");

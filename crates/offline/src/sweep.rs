@@ -1,5 +1,6 @@
-//! Care of a table's directory: files that were written and never committed (a crash in between leaves them; harmless,
-//! they only take room) are swept by age, and checksums are compared so that a flipped bit is found before it is served.
+//! Care of a table's directory: files that were written and never committed (a crash in between
+//! leaves them; harmless, they only take room) are swept by age, and checksums are compared so that
+//! a flipped bit is found before it is served.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use crate::archive::DeltaArchive;
 use crate::error::OfflineError;
 use crate::file::{CHECKSUM_TAG, checksum_text};
 
-/// Youngest orphan that may be swept: an append in flight has written its file and not committed yet.
+/// Youngest orphan that may be swept: an append in flight has written its file and not committed
+/// yet.
 const ORPHAN_MIN_AGE: Duration = Duration::from_secs(3_600);
 
 /// A file whose bytes are not those that were committed.
@@ -26,8 +28,9 @@ pub struct Damage {
 }
 
 impl DeltaArchive {
-    /// Delete data files of ours that no version of `table` names and that are older than `age` (at least an hour). A file
-    /// that was removed from the table counts as named while its tombstone is kept. Returns how many were deleted.
+    /// Delete data files of ours that no version of `table` names and that are older than `age` (at
+    /// least an hour). A file that was removed from the table counts as named while its tombstone
+    /// is kept. Returns how many were deleted.
     ///
     /// # Errors
     /// Unknown table; the log or the directory cannot be read; a file cannot be deleted.
@@ -36,7 +39,12 @@ impl DeltaArchive {
         let mut current = table.current.lock().await;
         self.refresh(&table, &mut current).await?;
         let log = &table.log.0;
-        let mut named: BTreeSet<String> = current.state.log_data().iter().map(|f| f.path().into_owned()).collect();
+        let mut named: BTreeSet<String> = current
+            .state
+            .log_data()
+            .iter()
+            .map(|f| f.path().into_owned())
+            .collect();
         let mut tombstones = current.state.all_tombstones(log.as_ref());
         let failed = |e| OfflineError::delta(&table.name, "read the tombstones of", e);
         while let Some(tombstone) = tombstones.try_next().await.map_err(failed)? {
@@ -56,20 +64,25 @@ impl DeltaArchive {
         for object in listed.objects {
             let name = object.location.as_ref();
             let ours = name.starts_with("part-") && name.ends_with(".parquet");
-            if !ours || named.contains(name) || object.last_modified.timestamp_micros() > horizon_us {
+            if !ours || named.contains(name) || object.last_modified.timestamp_micros() > horizon_us
+            {
                 continue;
             }
-            store.delete(&object.location).await.map_err(|e| store_failed("delete", &object.location, e))?;
+            store
+                .delete(&object.location)
+                .await
+                .map_err(|e| store_failed("delete", &object.location, e))?;
             swept += 1;
         }
         Ok(swept)
     }
 
-    /// Compare every file of `table` with the checksum of its commit. Reads the whole table. Files without a checksum
-    /// (another writer's) are passed over.
+    /// Compare every file of `table` with the checksum of its commit. Reads the whole table. Files
+    /// without a checksum (another writer's) are passed over.
     ///
     /// # Errors
-    /// Unknown table; the log cannot be read. A data file that cannot be read is damage, not an error.
+    /// Unknown table; the log cannot be read. A data file that cannot be read is damage, not an
+    /// error.
     pub async fn scrub(&self, table: &str) -> Result<Vec<Damage>, OfflineError> {
         let table = self.table(table).await?;
         let files: Vec<LogicalFileView> = {
@@ -80,14 +93,20 @@ impl DeltaArchive {
         let store = table.log.0.object_store(None);
         let mut damage = Vec::new();
         for file in files {
-            let Some(expected) = checksum_of(&file) else { continue };
+            let Some(expected) = checksum_of(&file) else {
+                continue;
+            };
             let found = match read(store.as_ref(), &file.object_store_path()).await {
                 Ok(bytes) => checksum_text(crc32c::crc32c(&bytes)),
                 Err(error) => format!("nothing ({error})"),
             };
             if found != expected {
-                let what = format!("its CRC-32C is {found} and was {expected}; restore it from a backup");
-                damage.push(Damage { file: file.path().into_owned(), what });
+                let what =
+                    format!("its CRC-32C is {found} and was {expected}; restore it from a backup");
+                damage.push(Damage {
+                    file: file.path().into_owned(),
+                    what,
+                });
             }
         }
         Ok(damage)
@@ -100,7 +119,10 @@ async fn read(store: &dyn ObjectStore, path: &Path) -> Result<bytes::Bytes, Stor
 
 /// The checksum in the tags of a file's `add` action.
 fn checksum_of(file: &LogicalFileView) -> Option<String> {
-    #[expect(deprecated, reason = "the only way to a file's tags that deltalake makes public")]
+    #[expect(
+        deprecated,
+        reason = "the only way to a file's tags that deltalake makes public"
+    )]
     let add = file.add_action();
     add.tags?.remove(CHECKSUM_TAG)?
 }

@@ -1,5 +1,6 @@
-//! One open table: its log store, its schema, and, behind a lock that an append holds, the snapshot and the marks that
-//! were read last. Opening makes the table where it is missing and compares the schema where it is there.
+//! One open table: its log store, its schema, and, behind a lock that an append holds, the snapshot
+//! and the marks that were read last. Opening makes the table where it is missing and compares the
+//! schema where it is there.
 
 use std::sync::Arc;
 
@@ -49,24 +50,34 @@ pub(crate) struct Current {
 }
 
 impl Table {
-    /// Make the table if nothing is at its place. Another process that makes it at the same time is no error.
+    /// Make the table if nothing is at its place. Another process that makes it at the same time is
+    /// no error.
     pub(crate) async fn create(
         name: &str,
         log: &LogStoreRef,
         wanted: &SchemaRef,
         checkpoint_interval: u64,
     ) -> Result<(), OfflineError> {
-        let exists =
-            || async { log.is_delta_table_location().await.map_err(|e| OfflineError::delta(name, "look for", e)) };
+        let exists = || async {
+            log.is_delta_table_location()
+                .await
+                .map_err(|e| OfflineError::delta(name, "look for", e))
+        };
         if exists().await? {
             return Ok(());
         }
-        let columns: Vec<_> = schema::delta_schema(name, wanted)?.fields().cloned().collect();
+        let columns: Vec<_> = schema::delta_schema(name, wanted)?
+            .fields()
+            .cloned()
+            .collect();
         let made = CreateBuilder::new()
             .with_log_store(Arc::clone(log))
             .with_table_name(name)
             .with_columns(columns)
-            .with_configuration_property(TableProperty::CheckpointInterval, Some(checkpoint_interval.to_string()))
+            .with_configuration_property(
+                TableProperty::CheckpointInterval,
+                Some(checkpoint_interval.to_string()),
+            )
             .with_configuration_property(TableProperty::EnableExpiredLogCleanup, Some("false"))
             .with_configuration_property(
                 TableProperty::DataSkippingStatsColumns,
@@ -87,15 +98,23 @@ impl Table {
         deployment: &str,
         wanted: Option<&SchemaRef>,
     ) -> Result<Self, OfflineError> {
-        let state =
-            DeltaTableState::try_new(log.as_ref(), None).await.map_err(|e| OfflineError::delta(name, "load", e))?;
+        let state = DeltaTableState::try_new(log.as_ref(), None)
+            .await
+            .map_err(|e| OfflineError::delta(name, "load", e))?;
         if let Some(wanted) = wanted
-            && let Some(difference) = schema::difference(&state.schema(), &schema::delta_schema(name, wanted)?)
+            && let Some(difference) =
+                schema::difference(&state.schema(), &schema::delta_schema(name, wanted)?)
         {
-            return Err(OfflineError::SchemaDiffers { table: name.to_owned(), difference });
+            return Err(OfflineError::SchemaDiffers {
+                table: name.to_owned(),
+                difference,
+            });
         }
         if !state.metadata().partition_columns().is_empty() {
-            return Err(OfflineError::unsupported(name, "it is partitioned; archive tables are not"));
+            return Err(OfflineError::unsupported(
+                name,
+                "it is partitioned; archive tables are not",
+            ));
         }
         if state.metadata().configuration().contains_key(RETENTION) {
             return Err(OfflineError::unsupported(
@@ -106,12 +125,22 @@ impl Table {
         let marks = Marks::load(log.as_ref(), deployment, name, state.version()).await?;
         cross_check(name, &log, &state, &marks).await?;
         let schema = wanted.map_or_else(|| state.snapshot().arrow_schema(), Arc::clone);
-        let current = Mutex::new(Current { state, marks, fenced_by: None });
-        Ok(Self { name: name.to_owned(), log: LogStoreRefDebug(log), schema, current })
+        let current = Mutex::new(Current {
+            state,
+            marks,
+            fenced_by: None,
+        });
+        Ok(Self {
+            name: name.to_owned(),
+            log: LogStoreRefDebug(log),
+            schema,
+            current,
+        })
     }
 }
 
-/// Our reading of the log against delta-rs's: two that differ mean that one of them would lose or double rows.
+/// Our reading of the log against delta-rs's: two that differ mean that one of them would lose or
+/// double rows.
 async fn cross_check(
     name: &str,
     log: &LogStoreRef,
@@ -125,7 +154,10 @@ async fn cross_check(
         if theirs != Some(progress.next_offset) {
             return Err(OfflineError::damaged(
                 name,
-                format!("transaction `{app_id}` reads as {} and as {theirs:?}", progress.next_offset),
+                format!(
+                    "transaction `{app_id}` reads as {} and as {theirs:?}",
+                    progress.next_offset
+                ),
             ));
         }
     }
@@ -134,14 +166,27 @@ async fn cross_check(
 
 impl Current {
     /// Read what is new in the log. Returns what each new entry said.
-    pub(crate) async fn refresh(&mut self, table: &Table) -> Result<Vec<CommitFacts>, OfflineError> {
+    pub(crate) async fn refresh(
+        &mut self,
+        table: &Table,
+    ) -> Result<Vec<CommitFacts>, OfflineError> {
         let log = table.log.0.as_ref();
-        self.state.update(log, None).await.map_err(|e| OfflineError::delta(&table.name, "read the log of", e))?;
-        self.marks.advance(log, &table.name, self.state.version()).await
+        self.state
+            .update(log, None)
+            .await
+            .map_err(|e| OfflineError::delta(&table.name, "read the log of", e))?;
+        self.marks
+            .advance(log, &table.name, self.state.version())
+            .await
     }
 
-    /// The same before an append by `owner`: an entry by somebody else that moved our marks fences this process.
-    pub(crate) async fn refresh_as(&mut self, table: &Table, owner: &str) -> Result<(), OfflineError> {
+    /// The same before an append by `owner`: an entry by somebody else that moved our marks fences
+    /// this process.
+    pub(crate) async fn refresh_as(
+        &mut self,
+        table: &Table,
+        owner: &str,
+    ) -> Result<(), OfflineError> {
         let facts = self.refresh(table).await?;
         // No commit has an empty name, so this asks about the others only.
         self.note(judge(&facts, owner, ""));
@@ -158,7 +203,10 @@ impl Current {
     /// Error if another owner took over.
     pub(crate) fn check_fence(&self, table: &Table) -> Result<(), OfflineError> {
         match &self.fenced_by {
-            Some(owner) => Err(OfflineError::Fenced { table: table.name.clone(), owner: owner.clone() }),
+            Some(owner) => Err(OfflineError::Fenced {
+                table: table.name.clone(),
+                owner: owner.clone(),
+            }),
             None => Ok(()),
         }
     }

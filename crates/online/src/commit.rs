@@ -1,8 +1,9 @@
-//! One epoch of one shard: fold rows into the trees of their keys, put every changed record into ONE batch with the
-//! progress, write it, publish. The single writer runs here; readers go on undisturbed until the new states are swapped in.
+//! One epoch of one shard: fold rows into the trees of their keys, put every changed record into
+//! ONE batch with the progress, write it, publish. The single writer runs here; readers go on
+//! undisturbed until the new states are swapped in.
 //!
-//! Order: gather -> insert and expire per key -> sweep -> progress, horizons, pending scores -> write -> publish.
-//! An error before the write changes nothing; what was prepared is thrown away.
+//! Order: gather -> insert and expire per key -> sweep -> progress, horizons, pending scores ->
+//! write -> publish. An error before the write changes nothing; what was prepared is thrown away.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -63,11 +64,19 @@ struct DraftCounts {
 impl Draft<'_, '_> {
     /// The horizon of `view` as this commit leaves it, to be changed.
     pub(crate) fn horizon<'h>(&'h mut self, writer: &Writer, view: ViewId) -> &'h mut Horizon {
-        self.horizons.entry(view).or_insert_with(|| writer.horizons.get(&view).cloned().unwrap_or_default())
+        self.horizons
+            .entry(view)
+            .or_insert_with(|| writer.horizons.get(&view).cloned().unwrap_or_default())
     }
 
     /// Note tiles that expire, the newest of whose rows is `newest_us`.
-    pub(crate) fn note_expired(&mut self, writer: &Writer, view: ViewId, tiles: u64, newest_us: Micros) {
+    pub(crate) fn note_expired(
+        &mut self,
+        writer: &Writer,
+        view: ViewId,
+        tiles: u64,
+        newest_us: Micros,
+    ) {
         self.counts.expired += tiles;
         let gone_us = &mut self.horizon(writer, view).gone_us;
         *gone_us = (*gone_us).max(Some(newest_us));
@@ -85,7 +94,11 @@ impl<'b, 'd> KeySink<'b, 'd> {
     /// `prefix` holds view and entity key and is lengthened in place.
     pub(crate) fn new(batch: &'b mut Batch<'d>, prefix: &'b mut Vec<u8>) -> Self {
         let length = prefix.len();
-        Self { family: batch.family(format::FAMILY_TILE), key: prefix, prefix: length }
+        Self {
+            family: batch.family(format::FAMILY_TILE),
+            key: prefix,
+            prefix: length,
+        }
     }
 
     fn key_of(&mut self, id: TileId) -> &[u8] {
@@ -116,17 +129,27 @@ impl Shard {
         let fold_views = write
             .folds
             .iter()
-            .map(|fold| views.get(&fold.view).cloned().ok_or(OnlineError::UnknownView(fold.view)))
+            .map(|fold| {
+                views
+                    .get(&fold.view)
+                    .cloned()
+                    .ok_or(OnlineError::UnknownView(fold.view))
+            })
             .collect::<OnlineResult<Vec<_>>>()?;
         let mut index = std::mem::take(&mut writer.index);
-        let admission =
-            Admission { applied: &writer.progress.applied, backfill: write.backfill, history_us: self.history_us };
+        let admission = Admission {
+            applied: &writer.progress.applied,
+            backfill: write.backfill,
+            history_us: self.history_us,
+        };
         let gathered = gather(&write.folds, &fold_views, &admission, &mut index);
         writer.index = index;
         let gathered = gathered?;
 
         let mut draft = Draft {
-            batch: self.database.batch(writer.last_batch_bytes.max(BATCH_MIN_BYTES)),
+            batch: self
+                .database
+                .batch(writer.last_batch_bytes.max(BATCH_MIN_BYTES)),
             changed: Vec::with_capacity(gathered.keys.len()),
             horizons: HashMap::new(),
             floors: Floors::new(&writer, views, self.floor.oldest_us(), self.history_us),
@@ -162,10 +185,19 @@ impl Shard {
             if !state.known || state.gone_newest_us != before.gone_newest_us {
                 draft.counts.created += u64::from(!state.known);
                 state.known = true;
-                draft.batch.put(format::FAMILY_PRESENCE, &prefix, &format::encode_presence(state.gone_newest_us));
+                draft.batch.put(
+                    format::FAMILY_PRESENCE,
+                    &prefix,
+                    &format::encode_presence(state.gone_newest_us),
+                );
             }
             let key = std::borrow::Cow::Borrowed(dirty.key);
-            draft.changed.push(ChangedKey { view: dirty.view.spec.id, hash: dirty.hash, key, state: Arc::new(state) });
+            draft.changed.push(ChangedKey {
+                view: dirty.view.spec.id,
+                hash: dirty.hash,
+                key,
+                state: Arc::new(state),
+            });
         }
         Ok(())
     }
@@ -174,7 +206,12 @@ impl Shard {
     fn states_for_write(&self, keys: &[DirtyKey<'_>]) -> OnlineResult<Vec<Arc<KeyState>>> {
         let (found, complete): (Vec<_>, bool) = {
             let table = self.table.read();
-            (keys.iter().map(|k| table.get(k.view.spec.id, k.hash, k.key).cloned()).collect(), table.complete)
+            (
+                keys.iter()
+                    .map(|k| table.get(k.view.spec.id, k.hash, k.key).cloned())
+                    .collect(),
+                table.complete,
+            )
         };
         let unknown = Arc::new(KeyState::default());
         found
@@ -206,14 +243,28 @@ impl Shard {
         progress.next_pending += fresh.len() as u64;
         let scores = Queue::stage(&mut draft.batch, first, fresh);
         for (view, horizon) in &draft.horizons {
-            draft.batch.put(format::FAMILY_META, &format::horizon_key(*view), &horizon.encode());
+            draft.batch.put(
+                format::FAMILY_META,
+                &format::horizon_key(*view),
+                &horizon.encode(),
+            );
         }
-        draft.batch.put(format::FAMILY_META, format::META_PROGRESS, &progress.encode());
+        draft.batch.put(
+            format::FAMILY_META,
+            format::META_PROGRESS,
+            &progress.encode(),
+        );
 
         let batch_bytes = draft.batch.size_bytes();
         let applied = Arc::new(progress.applied.clone());
-        let changed = draft.changed.iter().map(|c| (c.view, c.hash, c.key.as_ref(), Arc::clone(&c.state)));
-        let gone_us = draft.horizons.iter().filter_map(|(view, horizon)| Some((*view, horizon.gone_us?)));
+        let changed = draft
+            .changed
+            .iter()
+            .map(|c| (c.view, c.hash, c.key.as_ref(), Arc::clone(&c.state)));
+        let gone_us = draft
+            .horizons
+            .iter()
+            .filter_map(|(view, horizon)| Some((*view, horizon.gone_us?)));
         let freed = {
             let _stable = self.gate.write();
             let started = Instant::now();
@@ -233,7 +284,12 @@ impl Shard {
     }
 
     /// The scores that are neither replayed nor pending already, each once.
-    fn fresh_pending(&self, writer: &Writer, pending: Vec<PendingScore>, backfill: bool) -> Vec<PendingScore> {
+    fn fresh_pending(
+        &self,
+        writer: &Writer,
+        pending: Vec<PendingScore>,
+        backfill: bool,
+    ) -> Vec<PendingScore> {
         if pending.is_empty() {
             return pending;
         }
@@ -247,7 +303,9 @@ impl Shard {
                 let partition = TopicPartition::new(score.key.topic.as_str(), score.key.partition);
                 writer.progress.applied.next_offset(&partition)
             });
-            (backfill || score.key.offset >= next) && !queue.contains(&score.key) && seen.insert(score.key.clone())
+            (backfill || score.key.offset >= next)
+                && !queue.contains(&score.key)
+                && seen.insert(score.key.clone())
         });
         fresh
     }
@@ -258,7 +316,10 @@ impl Shard {
         Counters::add(&counters.rows_folded, counts.folded);
         Counters::add(&counters.rows_duplicate, counts.duplicates);
         Counters::add(&counters.rows_replayed, gathered.replayed);
-        Counters::add(&counters.rows_late, gathered.late.iter().map(|(_, late)| late.rows).sum());
+        Counters::add(
+            &counters.rows_late,
+            gathered.late.iter().map(|(_, late)| late.rows).sum(),
+        );
         Counters::add(&counters.tiles_written, counts.tiles);
         Counters::add(&counters.tiles_expired, counts.expired);
         Counters::add(&counters.keys_created, counts.created);
@@ -293,20 +354,35 @@ fn insert_key(
         tiles: 0,
     };
     inserter.insert_all(&mut state.roots, new);
-    state.memory_bytes = state.memory_bytes.saturating_add_signed(inserter.memory_change);
+    state.memory_bytes = state
+        .memory_bytes
+        .saturating_add_signed(inserter.memory_change);
     draft.counts.duplicates += inserter.duplicates;
     draft.counts.tiles += inserter.tiles;
     draft.counts.folded += new.len() as u64 - inserter.duplicates;
 }
 
 /// Note what the folds say beside their rows: topics of the views, rows that are too late.
-fn note_folds(draft: &mut Draft<'_, '_>, writer: &Writer, folds: &[ShardFold], gathered: &Gathered<'_>) {
+fn note_folds(
+    draft: &mut Draft<'_, '_>,
+    writer: &Writer,
+    folds: &[ShardFold],
+    gathered: &Gathered<'_>,
+) {
     for fold in folds {
         for partition in &fold.origin.partitions {
             let known = |horizon: &Horizon| horizon.topics.contains(&partition.topic);
             let view = fold.view;
-            if !draft.horizons.get(&view).or_else(|| writer.horizons.get(&view)).is_some_and(known) {
-                draft.horizon(writer, view).topics.push(Arc::clone(&partition.topic));
+            if !draft
+                .horizons
+                .get(&view)
+                .or_else(|| writer.horizons.get(&view))
+                .is_some_and(known)
+            {
+                draft
+                    .horizon(writer, view)
+                    .topics
+                    .push(Arc::clone(&partition.topic));
             }
         }
     }
@@ -343,7 +419,9 @@ fn advance_watermarks(watermarks: &mut BTreeMap<TopicPartition, Micros>, origin:
     let mut last = vec![None; origin.partitions.len()];
     let mut missing = last.len();
     for (partition, watermark) in origin.partition.iter().zip(&origin.watermark_us).rev() {
-        let (Some(slot), Some(watermark)) = (last.get_mut(*partition as usize), watermark) else { continue };
+        let (Some(slot), Some(watermark)) = (last.get_mut(*partition as usize), watermark) else {
+            continue;
+        };
         if slot.is_none() {
             *slot = Some(*watermark);
             missing -= 1;

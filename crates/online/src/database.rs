@@ -1,14 +1,16 @@
-//! One shard's RocksDB: its settings (reference: RocksDB wiki, and the measurements behind the store's design), opening,
-//! and reading single records and whole keys. Nothing outside this file names a RocksDB option or a column family handle.
+//! One shard's RocksDB: its settings (reference: RocksDB wiki, and the measurements behind the
+//! store's design), opening, and reading single records and whole keys. Nothing outside this file
+//! names a RocksDB option or a column family handle.
 //!
-//! The WAL is on and never synced: a killed process loses nothing, a power cut loses a suffix, state and offsets
-//! together, and point-in-time recovery keeps what is left consistent. Values are whole; there are no merge operators.
+//! The WAL is on and never synced: a killed process loses nothing, a power cut loses a suffix,
+//! state and offsets together, and point-in-time recovery keeps what is left consistent. Values are
+//! whole; there are no merge operators.
 
 use std::path::Path;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, ReadOptions,
-    WriteBatch, WriteBufferManager, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
 use crate::error::{OnlineError, OnlineResult};
@@ -36,7 +38,9 @@ pub(crate) struct SharedBuffers {
 
 impl std::fmt::Debug for SharedBuffers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SharedBuffers").field("write_buffer_bytes", &self.write_buffers.get_usage()).finish()
+        f.debug_struct("SharedBuffers")
+            .field("write_buffer_bytes", &self.write_buffers.get_usage())
+            .finish()
     }
 }
 
@@ -44,7 +48,10 @@ impl SharedBuffers {
     pub(crate) fn new(options: &OnlineOptions) -> Self {
         Self {
             cache: Cache::new_hyper_clock_cache(options.cache_bytes, 0),
-            write_buffers: WriteBufferManager::new_write_buffer_manager(options.write_buffer_bytes, false),
+            write_buffers: WriteBufferManager::new_write_buffer_manager(
+                options.write_buffer_bytes,
+                false,
+            ),
         }
     }
 }
@@ -52,11 +59,19 @@ impl SharedBuffers {
 /// RocksDB gives a lock that another has no code of its own: its words tell.
 fn not_opened(path: &Path, shard: u16, source: rocksdb::Error) -> OnlineError {
     let words = source.to_string();
-    let is_locked = words.contains("While lock file") || words.contains("lock hold by current process");
+    let is_locked =
+        words.contains("While lock file") || words.contains("lock hold by current process");
     if source.kind() == rocksdb::ErrorKind::IOError && is_locked {
-        return OnlineError::InUse { path: path.to_owned(), source };
+        return OnlineError::InUse {
+            path: path.to_owned(),
+            source,
+        };
     }
-    OnlineError::Disk { shard, action: "opened", source }
+    OnlineError::Disk {
+        shard,
+        action: "opened",
+        source,
+    }
 }
 
 /// An open shard directory.
@@ -68,12 +83,19 @@ pub(crate) struct Database {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("shard", &self.shard).finish_non_exhaustive()
+        f.debug_struct("Database")
+            .field("shard", &self.shard)
+            .finish_non_exhaustive()
     }
 }
 
 impl Database {
-    pub(crate) fn open(path: &Path, shard: u16, options: &OnlineOptions, shared: &SharedBuffers) -> OnlineResult<Self> {
+    pub(crate) fn open(
+        path: &Path,
+        shard: u16,
+        options: &OnlineOptions,
+        shared: &SharedBuffers,
+    ) -> OnlineResult<Self> {
         let mut db_options = Options::default();
         db_options.create_if_missing(true);
         db_options.create_missing_column_families(true);
@@ -86,12 +108,16 @@ impl Database {
         db_options.set_write_buffer_manager(&shared.write_buffers);
         let per_shard = (options.write_buffer_bytes / usize::from(options.shards)).max(1 << 20);
         db_options.set_max_total_wal_size(4 * per_shard as u64);
-        let families = format::FAMILIES
-            .iter()
-            .map(|name| ColumnFamilyDescriptor::new(*name, family_options(name, per_shard, shared)));
-        let db =
-            DB::open_cf_descriptors(&db_options, path, families).map_err(|source| not_opened(path, shard, source))?;
-        Ok(Self { shard, db, write_options: WriteOptions::default() })
+        let families = format::FAMILIES.iter().map(|name| {
+            ColumnFamilyDescriptor::new(*name, family_options(name, per_shard, shared))
+        });
+        let db = DB::open_cf_descriptors(&db_options, path, families)
+            .map_err(|source| not_opened(path, shard, source))?;
+        Ok(Self {
+            shard,
+            db,
+            write_options: WriteOptions::default(),
+        })
     }
 
     fn family(&self, name: &'static str) -> &rocksdb::ColumnFamily {
@@ -99,12 +125,20 @@ impl Database {
     }
 
     fn read_error(&self, source: rocksdb::Error) -> OnlineError {
-        OnlineError::Disk { shard: self.shard, action: "read", source }
+        OnlineError::Disk {
+            shard: self.shard,
+            action: "read",
+            source,
+        }
     }
 
     /// The error of a record that cannot be decoded.
     pub(crate) fn corrupt(&self, what: &'static str, why: String) -> OnlineError {
-        OnlineError::Corrupt { shard: self.shard, what, why }
+        OnlineError::Corrupt {
+            shard: self.shard,
+            what,
+            why,
+        }
     }
 
     /// A record, decoded.
@@ -115,8 +149,13 @@ impl Database {
         what: &'static str,
         decode: impl FnOnce(&[u8]) -> Decoded<T>,
     ) -> OnlineResult<Option<T>> {
-        let value = self.db.get_pinned_cf(self.family(family), key).map_err(|e| self.read_error(e))?;
-        value.map(|bytes| decode(&bytes).map_err(|why| self.corrupt(what, why))).transpose()
+        let value = self
+            .db
+            .get_pinned_cf(self.family(family), key)
+            .map_err(|e| self.read_error(e))?;
+        value
+            .map(|bytes| decode(&bytes).map_err(|why| self.corrupt(what, why)))
+            .transpose()
     }
 
     /// Call `visit` for each record from `from` to below `to` until it returns false.
@@ -146,22 +185,41 @@ impl Database {
     pub(crate) fn load_key(&self, view: &ViewRuntime, key: &[u8]) -> OnlineResult<KeyState> {
         let mut prefix = Vec::with_capacity(key.len() + 4);
         format::key_prefix(&mut prefix, view.spec.id, key);
-        let presence = self.get(format::FAMILY_PRESENCE, &prefix, "a presence record", format::decode_presence)?;
-        let Some(gone_newest_us) = presence else { return Ok(KeyState::default()) };
+        let presence = self.get(
+            format::FAMILY_PRESENCE,
+            &prefix,
+            "a presence record",
+            format::decode_presence,
+        )?;
+        let Some(gone_newest_us) = presence else {
+            return Ok(KeyState::default());
+        };
         let mut tiles = Vec::new();
         let mut folded = None;
         let end = format::key_end(&prefix);
-        self.scan(format::FAMILY_TILE, &prefix, Some(&end), |stored_key, value| {
-            let (_, id) = format::parse_tile_key(stored_key).map_err(|why| self.corrupt("a tile key", why))?;
-            if id.level == LEVEL_FOLDED {
-                folded = Some(self.decode_folded(view, value)?);
-            } else {
-                RowView::check(value, &view.kinds, view.spec.filters).map_err(|why| self.corrupt("a tile", why))?;
-                tiles.push(Tile::new(id, value.into()));
-            }
-            Ok(true)
-        })?;
-        Ok(KeyState::from_tiles(tiles, view.spec.partials.len(), gone_newest_us, folded))
+        self.scan(
+            format::FAMILY_TILE,
+            &prefix,
+            Some(&end),
+            |stored_key, value| {
+                let (_, id) = format::parse_tile_key(stored_key)
+                    .map_err(|why| self.corrupt("a tile key", why))?;
+                if id.level == LEVEL_FOLDED {
+                    folded = Some(self.decode_folded(view, value)?);
+                } else {
+                    RowView::check(value, &view.kinds, view.spec.filters)
+                        .map_err(|why| self.corrupt("a tile", why))?;
+                    tiles.push(Tile::new(id, value.into()));
+                }
+                Ok(true)
+            },
+        )?;
+        Ok(KeyState::from_tiles(
+            tiles,
+            view.spec.partials.len(),
+            gone_newest_us,
+            folded,
+        ))
     }
 
     fn decode_folded(&self, view: &ViewRuntime, value: &[u8]) -> OnlineResult<Folded> {
@@ -172,12 +230,19 @@ impl Database {
             .iter()
             .map(|&p| Partial::decode(&view.spec.partials[p], &mut bytes))
             .collect::<Result<Box<[_]>, _>>()?;
-        Ok(Folded { newest_us, rows, states })
+        Ok(Folded {
+            newest_us,
+            rows,
+            states,
+        })
     }
 
     /// An empty batch for [`Self::write`].
     pub(crate) fn batch(&self, capacity_bytes: usize) -> Batch<'_> {
-        Batch { database: self, batch: WriteBatch::with_capacity_bytes(capacity_bytes) }
+        Batch {
+            database: self,
+            batch: WriteBatch::with_capacity_bytes(capacity_bytes),
+        }
     }
 
     /// Open files, memtables and the WAL in one call: what a clean close does beside dropping.
@@ -199,7 +264,10 @@ impl<'a> Batch<'a> {
     /// Handle for many puts and deletes in one family.
     pub(crate) fn family(&mut self, name: &'static str) -> FamilyBatch<'_, 'a> {
         let family = self.database.family(name);
-        FamilyBatch { batch: &mut self.batch, family }
+        FamilyBatch {
+            batch: &mut self.batch,
+            family,
+        }
     }
 
     pub(crate) fn put(&mut self, family: &'static str, key: &[u8], value: &[u8]) {
@@ -211,7 +279,8 @@ impl<'a> Batch<'a> {
     }
 
     pub(crate) fn delete_range(&mut self, family: &'static str, from: &[u8], to: &[u8]) {
-        self.batch.delete_range_cf(self.database.family(family), from, to);
+        self.batch
+            .delete_range_cf(self.database.family(family), from, to);
     }
 
     pub(crate) fn size_bytes(&self) -> usize {
@@ -221,11 +290,14 @@ impl<'a> Batch<'a> {
     /// Write all of it, or nothing.
     pub(crate) fn write(self) -> OnlineResult<()> {
         let database = self.database;
-        database.db.write_opt(self.batch, &database.write_options).map_err(|source| OnlineError::Disk {
-            shard: database.shard,
-            action: "written",
-            source,
-        })
+        database
+            .db
+            .write_opt(self.batch, &database.write_options)
+            .map_err(|source| OnlineError::Disk {
+                shard: database.shard,
+                action: "written",
+                source,
+            })
     }
 
     /// [`Self::write`], and wait until the disk has it.
@@ -233,11 +305,14 @@ impl<'a> Batch<'a> {
         let database = self.database;
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        database.db.write_opt(self.batch, &options).map_err(|source| OnlineError::Disk {
-            shard: database.shard,
-            action: "written",
-            source,
-        })
+        database
+            .db
+            .write_opt(self.batch, &options)
+            .map_err(|source| OnlineError::Disk {
+                shard: database.shard,
+                action: "written",
+                source,
+            })
     }
 }
 
@@ -265,7 +340,8 @@ fn family_options(name: &str, write_buffer_bytes: usize, shared: &SharedBuffers)
     let mut options = Options::default();
     let large = matches!(name, format::FAMILY_TILE | format::FAMILY_PRESENCE);
     if name == format::FAMILY_PRESENCE {
-        // The only family that is asked for single, often absent keys. The second argument asks for the old block-based filter; false is the full one.
+        // The only family that is asked for single, often absent keys. The second argument asks for
+        // the old block-based filter; false is the full one.
         block.set_bloom_filter(BLOOM_BITS, false);
         block.set_whole_key_filtering(true);
     }
@@ -274,7 +350,11 @@ fn family_options(name: &str, write_buffer_bytes: usize, shared: &SharedBuffers)
     options.set_compression_type(DBCompressionType::None);
     options.set_bottommost_compression_type(DBCompressionType::Lz4);
     options.set_max_write_buffer_number(3);
-    options.set_write_buffer_size(if large { write_buffer_bytes } else { (write_buffer_bytes / 4).max(1 << 20) });
+    options.set_write_buffer_size(if large {
+        write_buffer_bytes
+    } else {
+        (write_buffer_bytes / 4).max(1 << 20)
+    });
     if name == format::FAMILY_PRESENCE {
         options.set_memtable_prefix_bloom_ratio(0.1);
         options.set_memtable_whole_key_filtering(true);

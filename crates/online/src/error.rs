@@ -1,5 +1,6 @@
-//! What can go wrong in the online store, in words for the person who must act, and each with its kind. At the port an
-//! [`OnlineError`] becomes a [`PortError`] that keeps the kind, the words and the cause.
+//! What can go wrong in the online store, in words for the person who must act, and each with its
+//! kind. At the port an [`OnlineError`] becomes a [`PortError`] that keeps the kind, the words and
+//! the cause.
 //!
 //! Never put a key or a feature value into the words: errors are logged and sent to callers.
 
@@ -127,9 +128,12 @@ impl OnlineError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            // A failed write may be tried again as it is: values are whole and the offsets drop what was applied.
+            // A failed write may be tried again as it is: values are whole and the offsets drop
+            // what was applied.
             Self::Disk { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
-            Self::ShardCount { .. } | Self::InUse { .. } | Self::OtherLog { .. } => ErrorKind::FailedPrecondition,
+            Self::ShardCount { .. } | Self::InUse { .. } | Self::OtherLog { .. } => {
+                ErrorKind::FailedPrecondition
+            }
             Self::Options(_) | Self::UnknownShard { .. } => ErrorKind::InvalidArgument,
             Self::Corrupt { .. } => ErrorKind::DataLoss,
             Self::UnknownView(_) => ErrorKind::NotFound,

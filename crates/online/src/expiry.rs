@@ -1,10 +1,11 @@
-//! Removal of tiles that no permitted read can see. The floor of a view is the least watermark of its partitions, less the
-//! view's reach and the history; below it no window that is still answered looks, and never above what a pending score
-//! of any shard still reads. A tile goes when its newest row lies below the floor: from touched keys in their own commit,
-//! from all others in a sweep over the shard, some records per commit, whenever the floor has moved far enough.
+//! Removal of tiles that no permitted read can see. The floor of a view is the least watermark of
+//! its partitions, less the view's reach and the history; below it no window that is still answered
+//! looks, and never above what a pending score of any shard still reads. A tile goes when its
+//! newest row lies below the floor: from touched keys in their own commit, from all others in a
+//! sweep over the shard, some records per commit, whenever the floor has moved far enough.
 //!
-//! Rows of lifetime windows live on in states (`Folded`); presence keeps the newest event time of what went. Removal
-//! never changes an answer: it moves T_min, the least instant that is answered.
+//! Rows of lifetime windows live on in states (`Folded`); presence keeps the newest event time of
+//! what went. Removal never changes an answer: it moves T_min, the least instant that is answered.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,12 +31,18 @@ const SWEEP_RECORDS: usize = 256;
 const SWEEP_REACH_SHARE: Micros = 16;
 const SWEEP_HISTORY_SHARE: Micros = 4;
 
-/// Floors of the registered views, as of the epoch before: the rows of this epoch's own scores lie above.
+/// Floors of the registered views, as of the epoch before: the rows of this epoch's own scores lie
+/// above.
 #[derive(Debug, Default)]
 pub(crate) struct Floors(HashMap<ViewId, Micros>);
 
 impl Floors {
-    pub(crate) fn new(writer: &Writer, views: &Views, oldest_pending_us: Micros, history_us: Micros) -> Self {
+    pub(crate) fn new(
+        writer: &Writer,
+        views: &Views,
+        oldest_pending_us: Micros,
+        history_us: Micros,
+    ) -> Self {
         let floor = |view: &ViewRuntime| {
             let topics = &writer.horizons.get(&view.spec.id)?.topics;
             let mut least: Option<Micros> = None;
@@ -50,7 +57,12 @@ impl Floors {
             let readable = least?.saturating_sub(history_us).min(oldest_pending_us);
             Some(readable.saturating_sub(view.reach_us))
         };
-        Self(views.iter().filter_map(|(id, view)| Some((*id, floor(view)?))).collect())
+        Self(
+            views
+                .iter()
+                .filter_map(|(id, view)| Some((*id, floor(view)?)))
+                .collect(),
+        )
     }
 
     pub(crate) fn of(&self, view: ViewId) -> Option<Micros> {
@@ -79,19 +91,33 @@ impl Sweeper {
         self.current.take_if(|sweep| sweep.view == view);
     }
 
-    /// The view whose floor has moved furthest beyond its last sweep, when one has moved far enough.
+    /// The view whose floor has moved furthest beyond its last sweep, when one has moved far
+    /// enough.
     fn start(&mut self, views: &Views, floors: &Floors, history_us: Micros) {
         if self.current.is_some() {
             return;
         }
         let due = views.iter().filter_map(|(id, view)| {
             let floor = floors.of(*id)?;
-            let step = (view.reach_us / SWEEP_REACH_SHARE).max(history_us / SWEEP_HISTORY_SHARE).max(SECOND_US);
-            let swept = *self.swept.entry(*id).or_insert_with(|| floor.saturating_sub(step));
-            (floor.saturating_sub(swept) >= step).then_some((floor.saturating_sub(swept), *id, floor))
+            let step = (view.reach_us / SWEEP_REACH_SHARE)
+                .max(history_us / SWEEP_HISTORY_SHARE)
+                .max(SECOND_US);
+            let swept = *self
+                .swept
+                .entry(*id)
+                .or_insert_with(|| floor.saturating_sub(step));
+            (floor.saturating_sub(swept) >= step).then_some((
+                floor.saturating_sub(swept),
+                *id,
+                floor,
+            ))
         });
         if let Some((_, view, floor)) = due.max() {
-            self.current = Some(Sweep { view, floor, cursor: format::view_range(view).0 });
+            self.current = Some(Sweep {
+                view,
+                floor,
+                cursor: format::view_range(view).0,
+            });
         }
     }
 }
@@ -106,13 +132,20 @@ impl Shard {
         gathered: &Gathered<'_>,
     ) -> OnlineResult<()> {
         writer.sweeper.start(views, &draft.floors, self.history_us);
-        let Some(mut sweep) = writer.sweeper.current.take() else { return Ok(()) };
-        let (Some(view), Some(floor)) = (views.get(&sweep.view), draft.floors.of(sweep.view)) else { return Ok(()) };
+        let Some(mut sweep) = writer.sweeper.current.take() else {
+            return Ok(());
+        };
+        let (Some(view), Some(floor)) = (views.get(&sweep.view), draft.floors.of(sweep.view))
+        else {
+            return Ok(());
+        };
         // A score that became pending meanwhile may have lowered the floor.
         sweep.floor = sweep.floor.min(floor);
         let (stale, finished) = self.find_stale(&mut sweep)?;
         for key in stale {
-            let dirty = gathered.keys.binary_search_by(|k| (k.view.spec.id, k.key).cmp(&(sweep.view, &key)));
+            let dirty = gathered
+                .keys
+                .binary_search_by(|k| (k.view.spec.id, k.key).cmp(&(sweep.view, &key)));
             if dirty.is_err() {
                 self.expire_untouched(writer, draft, view, key, sweep.floor)?;
             }
@@ -127,28 +160,36 @@ impl Shard {
 
     /// Keys with a tile below the floor among the next records; whether the view's end was reached.
     fn find_stale(&self, sweep: &mut Sweep) -> OnlineResult<(Vec<Vec<u8>>, bool)> {
-        let (mut stale, mut seen, mut finished): (Vec<Vec<u8>>, usize, bool) = (Vec::new(), 0, true);
+        let (mut stale, mut seen, mut finished): (Vec<Vec<u8>>, usize, bool) =
+            (Vec::new(), 0, true);
         let end = format::view_range(sweep.view).1;
         let from = std::mem::take(&mut sweep.cursor);
-        self.database.scan(format::FAMILY_TILE, &from, Some(&end), |stored_key, value| {
-            if seen == SWEEP_RECORDS {
-                sweep.cursor = stored_key.to_vec();
-                finished = false;
-                return Ok(false);
-            }
-            seen += 1;
-            let (key, id) =
-                format::parse_tile_key(stored_key).map_err(|why| self.database.corrupt("a tile key", why))?;
-            let below = block_header(value).is_some_and(|(_, _, max_us)| max_us < sweep.floor);
-            if id.level != LEVEL_FOLDED && below && stale.last().is_none_or(|last| last != key) {
-                stale.push(key.to_vec());
-            }
-            Ok(true)
-        })?;
+        self.database.scan(
+            format::FAMILY_TILE,
+            &from,
+            Some(&end),
+            |stored_key, value| {
+                if seen == SWEEP_RECORDS {
+                    sweep.cursor = stored_key.to_vec();
+                    finished = false;
+                    return Ok(false);
+                }
+                seen += 1;
+                let (key, id) = format::parse_tile_key(stored_key)
+                    .map_err(|why| self.database.corrupt("a tile key", why))?;
+                let below = block_header(value).is_some_and(|(_, _, max_us)| max_us < sweep.floor);
+                if id.level != LEVEL_FOLDED && below && stale.last().is_none_or(|last| last != key)
+                {
+                    stale.push(key.to_vec());
+                }
+                Ok(true)
+            },
+        )?;
         Ok((stale, finished))
     }
 
-    /// Expire the tiles of a key that this commit does not touch otherwise. A key that is not in memory does not enter it.
+    /// Expire the tiles of a key that this commit does not touch otherwise. A key that is not in
+    /// memory does not enter it.
     fn expire_untouched(
         &self,
         writer: &Writer,
@@ -168,9 +209,18 @@ impl Shard {
         format::key_prefix(&mut prefix, id, &key);
         expire_key(writer, draft, view, &mut state, floor, &mut prefix);
         prefix.truncate(key.len() + 4);
-        draft.batch.put(format::FAMILY_PRESENCE, &prefix, &format::encode_presence(state.gone_newest_us));
+        draft.batch.put(
+            format::FAMILY_PRESENCE,
+            &prefix,
+            &format::encode_presence(state.gone_newest_us),
+        );
         if published.is_some() {
-            draft.changed.push(ChangedKey { view: id, hash, key: key.into(), state: Arc::new(state) });
+            draft.changed.push(ChangedKey {
+                view: id,
+                hash,
+                key: key.into(),
+                state: Arc::new(state),
+            });
         }
         Ok(())
     }
@@ -185,7 +235,11 @@ pub(crate) fn expire_key(
     floor: Micros,
     prefix: &mut Vec<u8>,
 ) {
-    if state.roots.first().is_none_or(|root| root.min_us() >= floor) {
+    if state
+        .roots
+        .first()
+        .is_none_or(|root| root.min_us() >= floor)
+    {
         return;
     }
     let mut folded = None;
@@ -208,9 +262,19 @@ pub(crate) fn expire_key(
     }
     if let Some(folded) = folded {
         let mut states = Vec::new();
-        folded.states.iter().for_each(|state| state.encode(&mut states));
+        folded
+            .states
+            .iter()
+            .for_each(|state| state.encode(&mut states));
         let record = format::encode_folded(folded.newest_us, folded.rows, &states);
-        sink.put(TileId { level: LEVEL_FOLDED, start: 0, sub: 0 }, &record);
+        sink.put(
+            TileId {
+                level: LEVEL_FOLDED,
+                start: 0,
+                sub: 0,
+            },
+            &record,
+        );
         state.folded = Some(Arc::new(folded));
     }
     state.memory_bytes = state.memory_bytes.saturating_sub(memory);
@@ -223,6 +287,10 @@ fn folded_of(view: &ViewRuntime, before: Option<&Folded>) -> Folded {
     before.cloned().unwrap_or_else(|| Folded {
         newest_us: Micros::MIN,
         rows: 0,
-        states: view.lifetime_partials.iter().map(|&p| Partial::new(&view.spec.partials[p])).collect(),
+        states: view
+            .lifetime_partials
+            .iter()
+            .map(|&p| Partial::new(&view.spec.partials[p]))
+            .collect(),
     })
 }

@@ -1,6 +1,7 @@
-//! From a commit's fold batches to the rows of each dirty key: resolve the Arrow columns once, drop what the shard already
-//! has and what is too late, group by (view, key), sort each group by (event time, partition, offset). Reads nothing but
-//! the batches and the shard's progress; `commit` takes the groups from here into the trees.
+//! From a commit's fold batches to the rows of each dirty key: resolve the Arrow columns once, drop
+//! what the shard already has and what is too late, group by (view, key), sort each group by (event
+//! time, partition, offset). Reads nothing but the batches and the shard's progress; `commit` takes
+//! the groups from here into the trees.
 //!
 //! One pass over the rows, one hash each, no allocation per row.
 
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, StringViewArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray,
+    StringViewArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, TimeUnit};
 use forebay_core::key::key_hash;
@@ -75,9 +76,16 @@ impl<'a> FoldColumns<'a> {
                 view.spec.name
             )));
         }
-        let arguments =
-            batch.arguments.iter().zip(&view.kinds).map(|(a, kind)| resolve(a, *kind)).collect::<OnlineResult<_>>()?;
-        Ok(Self { arguments, filters: &batch.filters })
+        let arguments = batch
+            .arguments
+            .iter()
+            .zip(&view.kinds)
+            .map(|(a, kind)| resolve(a, *kind))
+            .collect::<OnlineResult<_>>()?;
+        Ok(Self {
+            arguments,
+            filters: &batch.filters,
+        })
     }
 
     /// Append `row`'s place, arguments and filters to `out`.
@@ -89,7 +97,11 @@ impl<'a> FoldColumns<'a> {
         for (source, column) in self.arguments.iter().zip(&mut out.columns) {
             macro_rules! push {
                 ($array:expr, $word:expr) => {
-                    if $array.is_null(at) { column.push_null() } else { column.push_word($word($array.value(at))) }
+                    if $array.is_null(at) {
+                        column.push_null()
+                    } else {
+                        column.push_word($word($array.value(at)))
+                    }
                 };
             }
             match source {
@@ -114,9 +126,15 @@ impl<'a> FoldColumns<'a> {
 fn resolve(array: &ArrayRef, kind: ColumnKind) -> OnlineResult<ArgumentColumn<'_>> {
     Ok(match (kind, array.data_type()) {
         (_, DataType::Null) => ArgumentColumn::Null,
-        (ColumnKind::Float, DataType::Float64) => ArgumentColumn::Float(array.as_primitive::<Float64Type>()),
-        (ColumnKind::Int, DataType::Int32) => ArgumentColumn::Int32(array.as_primitive::<Int32Type>()),
-        (ColumnKind::Int, DataType::Int64) => ArgumentColumn::Int64(array.as_primitive::<Int64Type>()),
+        (ColumnKind::Float, DataType::Float64) => {
+            ArgumentColumn::Float(array.as_primitive::<Float64Type>())
+        }
+        (ColumnKind::Int, DataType::Int32) => {
+            ArgumentColumn::Int32(array.as_primitive::<Int32Type>())
+        }
+        (ColumnKind::Int, DataType::Int64) => {
+            ArgumentColumn::Int64(array.as_primitive::<Int64Type>())
+        }
         (ColumnKind::Timestamp, DataType::Timestamp(TimeUnit::Microsecond, _)) => {
             ArgumentColumn::Timestamp(array.as_primitive::<TimestampMicrosecondType>())
         }
@@ -124,7 +142,9 @@ fn resolve(array: &ArrayRef, kind: ColumnKind) -> OnlineResult<ArgumentColumn<'_
         (ColumnKind::Text, DataType::Utf8) => ArgumentColumn::Text(array.as_string::<i32>()),
         (ColumnKind::Text, DataType::Utf8View) => ArgumentColumn::TextView(array.as_string_view()),
         (kind, other) => {
-            return Err(OnlineError::Mismatch(format!("an argument column is {other} where the view folds {kind:?}")));
+            return Err(OnlineError::Mismatch(format!(
+                "an argument column is {other} where the view folds {kind:?}"
+            )));
         }
     })
 }
@@ -183,7 +203,9 @@ pub(crate) fn gather<'a>(
 ) -> OnlineResult<Gathered<'a>> {
     let mut gathered = Gathered::default();
     index.clear();
-    gathered.rows.reserve(folds.iter().map(|f| f.rows.len()).sum());
+    gathered
+        .rows
+        .reserve(folds.iter().map(|f| f.rows.len()).sum());
     for (number, (fold, view)) in folds.iter().zip(views).enumerate() {
         gathered.folds.push(FoldColumns::new(view, fold)?);
         gather_fold(&mut gathered, fold, number as u32, view, admission, index)?;
@@ -204,9 +226,17 @@ fn gather_fold<'a>(
     let next_offsets: Vec<i64> = origin
         .partitions
         .iter()
-        .map(|p| if admission.backfill { i64::MIN } else { admission.applied.next_offset(p) })
+        .map(|p| {
+            if admission.backfill {
+                i64::MIN
+            } else {
+                admission.applied.next_offset(p)
+            }
+        })
         .collect();
-    let lateness = view.retention_us.map(|retention| retention.saturating_add(admission.history_us));
+    let lateness = view
+        .retention_us
+        .map(|retention| retention.saturating_add(admission.history_us));
     let mut late = LateRows::default();
     for &row in &fold.rows {
         let source = fold.batch.source_rows[row as usize] as usize;
@@ -214,13 +244,17 @@ fn gather_fold<'a>(
         let Some((next_offset, (&partition, &offset))) =
             place.and_then(|place| Some((*next_offsets.get(*place.0 as usize)?, place)))
         else {
-            return Err(OnlineError::Mismatch(format!("row {source} of a fold batch has no origin")));
+            return Err(OnlineError::Mismatch(format!(
+                "row {source} of a fold batch has no origin"
+            )));
         };
         if offset < next_offset {
             gathered.replayed += 1;
             continue;
         }
-        let Some(key) = fold.keys.get(row as usize) else { continue };
+        let Some(key) = fold.keys.get(row as usize) else {
+            continue;
+        };
         let time = fold.batch.times.value(row as usize);
         let hash = table_hash(view.spec.id, key_hash(key));
         let dirty = dirty_key(&mut gathered.keys, index, view, hash, key);
@@ -233,7 +267,14 @@ fn gather_fold<'a>(
             continue;
         }
         let partition = origin.partitions[partition as usize].partition;
-        gathered.rows.push(NewRow { time, offset, partition, fold: number, row, key: dirty });
+        gathered.rows.push(NewRow {
+            time,
+            offset,
+            partition,
+            fold: number,
+            row,
+            key: dirty,
+        });
     }
     if late.rows > 0 {
         gathered.late.push((view.spec.id, late));
@@ -241,7 +282,8 @@ fn gather_fold<'a>(
     Ok(())
 }
 
-/// [`forebay_core::view::ViewSpec::too_late`] with retention and history added up once; None retains for ever.
+/// [`forebay_core::view::ViewSpec::too_late`] with retention and history added up once; None
+/// retains for ever.
 fn is_too_late(time: Micros, watermark: Option<Micros>, lateness: Option<Micros>) -> bool {
     matches!((watermark, lateness), (Some(watermark), Some(lateness)) if time < watermark.saturating_sub(lateness))
 }
@@ -261,12 +303,19 @@ fn dirty_key<'a>(
         return *at;
     }
     let at = keys.len() as u32;
-    keys.push(DirtyKey { view: Arc::clone(view), hash, key, late_us: None, rows: 0..0 });
+    keys.push(DirtyKey {
+        view: Arc::clone(view),
+        hash,
+        key,
+        late_us: None,
+        rows: 0..0,
+    });
     index.insert_unique(hash, at, |at| keys[*at as usize].hash);
     at
 }
 
-/// Sort keys by (view, key) and rows by (key, place): a counting sort over the keys, then a sort inside each.
+/// Sort keys by (view, key) and rows by (key, place): a counting sort over the keys, then a sort
+/// inside each.
 fn sort_by_key(gathered: &mut Gathered<'_>) {
     let keys = &mut gathered.keys;
     let mut by_key: Vec<u32> = (0..keys.len() as u32).collect();
@@ -280,7 +329,14 @@ fn sort_by_key(gathered: &mut Gathered<'_>) {
         (range.start, end) = (end, end + range.end);
         range.end = range.start;
     }
-    let filler = NewRow { time: 0, offset: 0, partition: 0, fold: 0, row: 0, key: 0 };
+    let filler = NewRow {
+        time: 0,
+        offset: 0,
+        partition: 0,
+        fold: 0,
+        row: 0,
+        key: 0,
+    };
     let mut rows = vec![filler; gathered.rows.len()];
     for row in &gathered.rows {
         let range = &mut keys[row.key as usize].rows;
@@ -288,7 +344,8 @@ fn sort_by_key(gathered: &mut Gathered<'_>) {
         range.end += 1;
     }
     for key in keys.iter() {
-        rows[key.rows.clone()].sort_unstable_by_key(|r| (r.time, r.partition, r.offset, r.fold, r.row));
+        rows[key.rows.clone()]
+            .sort_unstable_by_key(|r| (r.time, r.partition, r.offset, r.fold, r.row));
     }
     gathered.rows = rows;
     keys.sort_unstable_by_key(|key| (key.view.spec.id, key.key));

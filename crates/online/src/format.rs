@@ -1,5 +1,6 @@
-//! Every byte that the online store keeps: column families, keys, records and their version codes. The golden tests beside
-//! it fail when any of them changes; a change needs a new version code, and a retired code stays reserved.
+//! Every byte that the online store keeps: column families, keys, records and their version codes.
+//! The golden tests beside it fail when any of them changes; a change needs a new version code, and
+//! a retired code stays reserved.
 //!
 //! | family | key | value |
 //! |---|---|---|
@@ -15,7 +16,8 @@
 //! | `pending` | sequence u64 BE | a pending score |
 //! | `outbox` | sequence u64 BE | a finished record |
 //!
-//! All values begin with a version code; integers in values are little endian, strings carry a u32 length.
+//! All values begin with a version code; integers in values are little endian, strings carry a u32
+//! length.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +28,13 @@ use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 
 /// Column families, in the order in which they are opened.
-pub(crate) const FAMILIES: [&str; 5] = [FAMILY_META, FAMILY_TILE, FAMILY_PRESENCE, FAMILY_PENDING, FAMILY_OUTBOX];
+pub(crate) const FAMILIES: [&str; 5] = [
+    FAMILY_META,
+    FAMILY_TILE,
+    FAMILY_PRESENCE,
+    FAMILY_PENDING,
+    FAMILY_OUTBOX,
+];
 pub(crate) const FAMILY_META: &str = "meta";
 pub(crate) const FAMILY_TILE: &str = "tile";
 pub(crate) const FAMILY_PRESENCE: &str = "presence";
@@ -63,7 +71,8 @@ pub(crate) struct TileId {
     pub(crate) sub: u32,
 }
 
-/// `out` = view, entity key: the prefix of all records of a key in `tile`, and its key in `presence`.
+/// `out` = view, entity key: the prefix of all records of a key in `tile`, and its key in
+/// `presence`.
 pub(crate) fn key_prefix(out: &mut Vec<u8>, view: ViewId, key: &[u8]) {
     out.clear();
     out.extend_from_slice(&view.to_be_bytes());
@@ -95,7 +104,10 @@ pub(crate) fn view_range(view: ViewId) -> (Vec<u8>, Vec<u8>) {
 
 /// Entity key and tile of a key in `tile`.
 pub(crate) fn parse_tile_key(bytes: &[u8]) -> Decoded<(&[u8], TileId)> {
-    let body = bytes.get(4..).filter(|b| b.len() > TILE_SUFFIX_BYTES).ok_or("a tile key is too short")?;
+    let body = bytes
+        .get(4..)
+        .filter(|b| b.len() > TILE_SUFFIX_BYTES)
+        .ok_or("a tile key is too short")?;
     let (key, suffix) = body.split_at(body.len() - TILE_SUFFIX_BYTES);
     let mut reader = RecordReader { bytes: suffix };
     let level = reader.u8()?;
@@ -121,10 +133,15 @@ pub(crate) fn horizon_prefix() -> &'static [u8] {
 
 /// View of a horizon's key.
 pub(crate) fn parse_horizon_key(bytes: &[u8]) -> Option<ViewId> {
-    bytes.strip_prefix(META_HORIZON)?.try_into().ok().map(ViewId::from_be_bytes)
+    bytes
+        .strip_prefix(META_HORIZON)?
+        .try_into()
+        .ok()
+        .map(ViewId::from_be_bytes)
 }
 
-// ---- records ---------------------------------------------------------------------------------------------------
+// ---- records
+// ---------------------------------------------------------------------------------------------------
 
 /// Appends the fields of a record.
 struct RecordWriter {
@@ -133,7 +150,9 @@ struct RecordWriter {
 
 impl RecordWriter {
     fn new() -> Self {
-        Self { out: vec![RECORD_VERSION] }
+        Self {
+            out: vec![RECORD_VERSION],
+        }
     }
 
     fn u32(&mut self, value: u32) {
@@ -154,7 +173,10 @@ impl RecordWriter {
     }
 
     fn bytes(&mut self, value: &[u8]) {
-        self.u32(u32::try_from(value.len()).expect("fields are below the 4 GiB that message limits allow"));
+        self.u32(
+            u32::try_from(value.len())
+                .expect("fields are below the 4 GiB that message limits allow"),
+        );
         self.out.extend_from_slice(value);
     }
 }
@@ -169,18 +191,24 @@ impl<'a> RecordReader<'a> {
         let mut reader = Self { bytes };
         match reader.u8()? {
             RECORD_VERSION => Ok(reader),
-            other => Err(format!("version code {other}, this build reads {RECORD_VERSION}")),
+            other => Err(format!(
+                "version code {other}, this build reads {RECORD_VERSION}"
+            )),
         }
     }
 
     fn take(&mut self, len: usize) -> Decoded<&'a [u8]> {
-        let (head, tail) = self.bytes.split_at_checked(len).ok_or("the record ends too early")?;
+        let (head, tail) = self
+            .bytes
+            .split_at_checked(len)
+            .ok_or("the record ends too early")?;
         self.bytes = tail;
         Ok(head)
     }
 
     fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
-        self.take(N).map(|b| b.try_into().expect("take gives N bytes"))
+        self.take(N)
+            .map(|b| b.try_into().expect("take gives N bytes"))
     }
 
     fn u8(&mut self) -> Decoded<u8> {
@@ -215,7 +243,11 @@ impl<'a> RecordReader<'a> {
     }
 
     fn end(&self) -> Decoded<()> {
-        if self.bytes.is_empty() { Ok(()) } else { Err(format!("{} bytes too many", self.bytes.len())) }
+        if self.bytes.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{} bytes too many", self.bytes.len()))
+        }
     }
 }
 
@@ -236,7 +268,10 @@ impl StoreRecord {
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
         let mut r = RecordReader::new(bytes)?;
-        let record = Self { shards: r.u32()?, shard: r.u32()? };
+        let record = Self {
+            shards: r.u32()?,
+            shard: r.u32()?,
+        };
         r.end()?;
         Ok(record)
     }
@@ -270,10 +305,17 @@ impl ProgressRecord {
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
         let mut r = RecordReader::new(bytes)?;
-        let mut record = Self { epoch: r.u64()?, next_pending: r.u64()?, ..Self::default() };
+        let mut record = Self {
+            epoch: r.u64()?,
+            next_pending: r.u64()?,
+            ..Self::default()
+        };
         for _ in 0..r.u32()? {
             let partition = TopicPartition::new(r.text()?, r.u32()? as i32);
-            let progress = PartitionProgress { next_offset: r.i64()?, max_event_time_us: r.option()? };
+            let progress = PartitionProgress {
+                next_offset: r.i64()?,
+                max_event_time_us: r.option()?,
+            };
             if let Some(watermark) = r.option()? {
                 record.watermarks.insert(partition.clone(), watermark);
             }
@@ -309,7 +351,11 @@ impl Horizon {
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
         let mut r = RecordReader::new(bytes)?;
-        let mut horizon = Self { gone_us: r.option()?, late_rows: r.u64()?, topics: Vec::new() };
+        let mut horizon = Self {
+            gone_us: r.option()?,
+            late_rows: r.u64()?,
+            topics: Vec::new(),
+        };
         for _ in 0..r.u32()? {
             horizon.topics.push(r.text()?.into());
         }
@@ -364,8 +410,8 @@ pub(crate) fn decode_presence(bytes: &[u8]) -> Decoded<Option<Micros>> {
     Ok(value)
 }
 
-/// States of the expired rows of a key, over the view's lifetime windows: greatest event time, number of rows, states
-/// in the encoding of `core::aggregate`.
+/// States of the expired rows of a key, over the view's lifetime windows: greatest event time,
+/// number of rows, states in the encoding of `core::aggregate`.
 pub(crate) fn encode_folded(newest_us: Micros, rows: u64, states: &[u8]) -> Vec<u8> {
     let mut w = RecordWriter::new();
     w.i64(newest_us);
@@ -414,7 +460,11 @@ pub(crate) fn decode_pending(bytes: &[u8]) -> Decoded<PendingScore> {
         partition: r.u32()? as i32,
         offset: r.i64()?,
     };
-    let score = PendingScore { key, event_time_us: r.i64()?, request: r.bytes()?.to_vec() };
+    let score = PendingScore {
+        key,
+        event_time_us: r.i64()?,
+        request: r.bytes()?.to_vec(),
+    };
     r.end()?;
     Ok(score)
 }
@@ -443,7 +493,9 @@ pub(crate) fn decode_outbox(bytes: &[u8]) -> Decoded<OutboxRecord> {
         headers: Vec::new(),
     };
     for _ in 0..r.u32()? {
-        record.headers.push((r.text()?.to_owned(), r.bytes()?.to_vec()));
+        record
+            .headers
+            .push((r.text()?.to_owned(), r.bytes()?.to_vec()));
     }
     r.end()?;
     Ok(record)
@@ -451,5 +503,8 @@ pub(crate) fn decode_outbox(bytes: &[u8]) -> Decoded<OutboxRecord> {
 
 /// Sequence number of a key in `pending` or `outbox`.
 pub(crate) fn parse_sequence(bytes: &[u8]) -> Decoded<u64> {
-    bytes.try_into().map(u64::from_be_bytes).map_err(|_| format!("a sequence of {} bytes", bytes.len()))
+    bytes
+        .try_into()
+        .map(u64::from_be_bytes)
+        .map_err(|_| format!("a sequence of {} bytes", bytes.len()))
 }

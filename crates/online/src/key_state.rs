@@ -1,6 +1,7 @@
-//! All that is known of one key of one view at one epoch: its tree of tiles, the states of its expired lifetime rows,
-//! its presence, and the last finished answer. Immutable but for that answer: a commit makes a new one, so an answer
-//! never outlives the rows that it was computed from.
+//! All that is known of one key of one view at one epoch: its tree of tiles, the states of its
+//! expired lifetime rows, its presence, and the last finished answer. Immutable but for that
+//! answer: a commit makes a new one, so an answer never outlives the rows that it was computed
+//! from.
 
 use std::sync::Arc;
 
@@ -25,7 +26,8 @@ pub(crate) struct KeyState {
     /// Sorted by time.
     pub(crate) roots: Vec<Arc<Node>>,
     pub(crate) folded: Option<Arc<Folded>>,
-    /// Newest event time among rows that were too late or have expired: the key is known although no tile holds them.
+    /// Newest event time among rows that were too late or have expired: the key is known although
+    /// no tile holds them.
     pub(crate) gone_newest_us: Option<Micros>,
     /// Whether the key has a presence record: it has or had a row.
     pub(crate) known: bool,
@@ -68,7 +70,9 @@ impl KeyState {
     /// Number of its tiles.
     pub(crate) fn tiles(&self) -> usize {
         let mut count = 0;
-        self.roots.iter().for_each(|root| root.for_each_tile(&mut |_| count += 1));
+        self.roots
+            .iter()
+            .for_each(|root| root.for_each_tile(&mut |_| count += 1));
         count
     }
 }

@@ -1,12 +1,15 @@
-//! The online store: feature state in RocksDB, one atomic batch per shard and epoch, and the values of views read from
-//! it at any permitted instant. Implements `core`'s `OnlineStore`; the only crate that knows RocksDB.
+//! The online store: feature state in RocksDB, one atomic batch per shard and epoch, and the values
+//! of views read from it at any permitted instant. Implements `core`'s `OnlineStore`; the only
+//! crate that knows RocksDB.
 //!
-//! Write: `store` -> `shard` -> `commit`: rows of fold batches (`fold`) go into the time trees of their keys (`tree`, whose
-//! leaves are the tiles of `rows`), changed tiles into one batch (`format`, `database`), then the new states are published
-//! (`table`). Read: `store` -> `shard` -> `window`: merge tiles, or copy the last finished row while it is valid.
-//! `expiry` removes what no read can see; `queue` keeps pending scores and the outbox.
+//! Write: `store` -> `shard` -> `commit`: rows of fold batches (`fold`) go into the time trees of
+//! their keys (`tree`, whose leaves are the tiles of `rows`), changed tiles into one batch
+//! (`format`, `database`), then the new states are published (`table`). Read: `store` -> `shard` ->
+//! `window`: merge tiles, or copy the last finished row while it is valid. `expiry` removes what no
+//! read can see; `queue` keeps pending scores and the outbox.
 //!
-//! Readers never see what RocksDB has not got. Nothing here plans, decodes, routes or reads a wall clock.
+//! Readers never see what RocksDB has not got. Nothing here plans, decodes, routes or reads a wall
+//! clock.
 
 mod commit;
 mod database;

@@ -1,6 +1,7 @@
-//! The scores that a shard still owes and the records that wait to be published. Pending scores live in memory and in
-//! `pending`; the outbox lives on disk alone, read from its head. Their writes: a commit adds pending scores in the
-//! epoch's batch; `settle` swaps a pending score for an outbox record in one batch; `clear_outbox` deletes what Kafka has.
+//! The scores that a shard still owes and the records that wait to be published. Pending scores
+//! live in memory and in `pending`; the outbox lives on disk alone, read from its head. Their
+//! writes: a commit adds pending scores in the epoch's batch; `settle` swaps a pending score for an
+//! outbox record in one batch; `clear_outbox` deletes what Kafka has.
 //!
 //! A pending score is known by its prediction key: added once, settled once, whatever is replayed.
 
@@ -16,8 +17,9 @@ use crate::database::{Batch, Database};
 use crate::error::OnlineResult;
 use crate::format;
 
-/// Oldest event time that some pending score of each shard still reads at, and the oldest one that the caller asked to keep;
-/// [`Micros::MAX`] without one. Expiry in any shard looks at all of them, since a score reads keys of several shards.
+/// Oldest event time that some pending score of each shard still reads at, and the oldest one that
+/// the caller asked to keep; [`Micros::MAX`] without one. Expiry in any shard looks at all of them,
+/// since a score reads keys of several shards.
 #[derive(Debug, Clone)]
 pub(crate) struct PendingFloor(Arc<[AtomicI64]>);
 
@@ -38,7 +40,11 @@ impl PendingFloor {
     }
 
     pub(crate) fn oldest_us(&self) -> Micros {
-        self.0.iter().map(|oldest| oldest.load(Ordering::Acquire)).min().unwrap_or(Micros::MAX)
+        self.0
+            .iter()
+            .map(|oldest| oldest.load(Ordering::Acquire))
+            .min()
+            .unwrap_or(Micros::MAX)
     }
 }
 
@@ -57,9 +63,17 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// As the disk holds it.
-    pub(crate) fn recover(database: &Database, shard: u16, floor: PendingFloor) -> OnlineResult<Self> {
-        let stored_next =
-            database.get(format::FAMILY_META, format::META_OUTBOX, "the outbox counter", format::decode_counter)?;
+    pub(crate) fn recover(
+        database: &Database,
+        shard: u16,
+        floor: PendingFloor,
+    ) -> OnlineResult<Self> {
+        let stored_next = database.get(
+            format::FAMILY_META,
+            format::META_OUTBOX,
+            "the outbox counter",
+            format::decode_counter,
+        )?;
         let mut queue = Self {
             shard,
             floor,
@@ -78,7 +92,8 @@ impl Queue {
         })?;
         queue.outbox_head = queue.next_outbox;
         database.scan(format::FAMILY_OUTBOX, &[], None, |key, _| {
-            queue.outbox_head = format::parse_sequence(key).map_err(|why| database.corrupt("an outbox key", why))?;
+            queue.outbox_head = format::parse_sequence(key)
+                .map_err(|why| database.corrupt("an outbox key", why))?;
             Ok(false)
         })?;
         queue.publish_floor();
@@ -95,7 +110,10 @@ impl Queue {
     }
 
     fn publish_floor(&self) {
-        self.floor.set(self.shard, self.by_time.first().map_or(Micros::MAX, |(time, _)| *time));
+        self.floor.set(
+            self.shard,
+            self.by_time.first().map_or(Micros::MAX, |(time, _)| *time),
+        );
     }
 
     pub(crate) fn contains(&self, key: &PredictionKey) -> bool {
@@ -105,13 +123,19 @@ impl Queue {
     /// Take over scores that a commit has just written.
     pub(crate) fn add(&mut self, scores: Vec<(u64, PendingScore)>) {
         if !scores.is_empty() {
-            scores.into_iter().for_each(|(sequence, score)| self.insert(sequence, Arc::new(score)));
+            scores
+                .into_iter()
+                .for_each(|(sequence, score)| self.insert(sequence, Arc::new(score)));
             self.publish_floor();
         }
     }
 
     /// Put `scores`, numbered from `first`, into a commit's batch.
-    pub(crate) fn stage(batch: &mut Batch<'_>, first: u64, scores: Vec<PendingScore>) -> Vec<(u64, PendingScore)> {
+    pub(crate) fn stage(
+        batch: &mut Batch<'_>,
+        first: u64,
+        scores: Vec<PendingScore>,
+    ) -> Vec<(u64, PendingScore)> {
         let mut family = batch.family(format::FAMILY_PENDING);
         let numbered: Vec<_> = (first..).zip(scores).collect();
         for (sequence, score) in &numbered {
@@ -129,7 +153,11 @@ impl Queue {
     }
 
     pub(crate) fn oldest_pending(&self, limit: usize) -> Vec<PendingScore> {
-        self.pending.values().take(limit).map(|score| score.as_ref().clone()).collect()
+        self.pending
+            .values()
+            .take(limit)
+            .map(|score| score.as_ref().clone())
+            .collect()
     }
 
     /// See [`forebay_core::ports::OnlineStore::settle`].
@@ -142,14 +170,20 @@ impl Queue {
         let mut settled = BTreeSet::new();
         let mut entries = Vec::with_capacity(scored.len());
         for (score, record) in scored {
-            let Some(&sequence) = self.by_key.get(&score.key) else { continue };
+            let Some(&sequence) = self.by_key.get(&score.key) else {
+                continue;
+            };
             if !settled.insert(sequence) {
                 continue;
             }
             batch.delete(format::FAMILY_PENDING, &sequence.to_be_bytes());
             if let Some(record) = record {
                 let sequence = self.next_outbox + entries.len() as u64;
-                batch.put(format::FAMILY_OUTBOX, &sequence.to_be_bytes(), &format::encode_outbox(&record));
+                batch.put(
+                    format::FAMILY_OUTBOX,
+                    &sequence.to_be_bytes(),
+                    &format::encode_outbox(&record),
+                );
                 entries.push(OutboxEntry { sequence, record });
             }
         }
@@ -158,7 +192,11 @@ impl Queue {
         }
         let next_outbox = self.next_outbox + entries.len() as u64;
         if !entries.is_empty() {
-            batch.put(format::FAMILY_META, format::META_OUTBOX, &format::encode_counter(next_outbox));
+            batch.put(
+                format::FAMILY_META,
+                format::META_OUTBOX,
+                &format::encode_counter(next_outbox),
+            );
         }
         batch.write()?;
         self.next_outbox = next_outbox;
@@ -172,17 +210,29 @@ impl Queue {
         Ok(entries)
     }
 
-    pub(crate) fn oldest_outbox(&self, database: &Database, limit: usize) -> OnlineResult<Vec<OutboxEntry>> {
+    pub(crate) fn oldest_outbox(
+        &self,
+        database: &Database,
+        limit: usize,
+    ) -> OnlineResult<Vec<OutboxEntry>> {
         let mut entries = Vec::new();
         if limit == 0 || self.outbox_head >= self.next_outbox {
             return Ok(entries);
         }
-        database.scan(format::FAMILY_OUTBOX, &self.outbox_head.to_be_bytes(), None, |key, value| {
-            let corrupt = |why| database.corrupt("an outbox record", why);
-            let sequence = format::parse_sequence(key).map_err(corrupt)?;
-            entries.push(OutboxEntry { sequence, record: format::decode_outbox(value).map_err(corrupt)? });
-            Ok(entries.len() < limit)
-        })?;
+        database.scan(
+            format::FAMILY_OUTBOX,
+            &self.outbox_head.to_be_bytes(),
+            None,
+            |key, value| {
+                let corrupt = |why| database.corrupt("an outbox record", why);
+                let sequence = format::parse_sequence(key).map_err(corrupt)?;
+                entries.push(OutboxEntry {
+                    sequence,
+                    record: format::decode_outbox(value).map_err(corrupt)?,
+                });
+                Ok(entries.len() < limit)
+            },
+        )?;
         Ok(entries)
     }
 

@@ -1,6 +1,7 @@
-//! The rows of one tile as one block of bytes, in memory as on disk. [`RowBuffer`] gathers rows (of old tiles and of fold
-//! batches) and encodes them; [`RowView`] reads a block without decoding it. Rows are sorted by (event time, partition,
-//! offset); the bytes are a function of the rows alone, so the same events in any order give the same tile.
+//! The rows of one tile as one block of bytes, in memory as on disk. [`RowBuffer`] gathers rows (of
+//! old tiles and of fold batches) and encodes them; [`RowView`] reads a block without decoding it.
+//! Rows are sorted by (event time, partition, offset); the bytes are a function of the rows alone,
+//! so the same events in any order give the same tile.
 //!
 //! Block, version 1, integers little endian:
 //!
@@ -15,8 +16,9 @@
 //! | then, for each argument | form u8, width u8, NULLs u8 (1: a bitmap follows, bit set = NULL), body |
 //! | then, for each filter | a bitmap, bit set = passed |
 //!
-//! Bodies: WORDS base i64 and differences; RAW doubles as they are; INTEGRAL as WORDS, for doubles that all are integers
-//! below 2^53 (the common case, an eighth of the bytes); BITS a bitmap; TEXT ends u32 and UTF-8. A NULL's slot is zero.
+//! Bodies: WORDS base i64 and differences; RAW doubles as they are; INTEGRAL as WORDS, for doubles
+//! that all are integers below 2^53 (the common case, an eighth of the bytes); BITS a bitmap; TEXT
+//! ends u32 and UTF-8. A NULL's slot is zero.
 
 use arrow_schema::{DataType, TimeUnit};
 use forebay_core::time::Micros;
@@ -54,7 +56,11 @@ impl ColumnKind {
             DataType::Timestamp(TimeUnit::Microsecond, _) => Self::Timestamp,
             DataType::Boolean => Self::Bool,
             DataType::Utf8 | DataType::Utf8View => Self::Text,
-            other => return Err(OnlineError::Mismatch(format!("a tile cannot hold an argument of type {other}"))),
+            other => {
+                return Err(OnlineError::Mismatch(format!(
+                    "a tile cannot hold an argument of type {other}"
+                )));
+            }
         })
     }
 }
@@ -62,10 +68,11 @@ impl ColumnKind {
 /// Place of a row in the order of the log and of a tile.
 pub(crate) type RowPlace = (Micros, i32, i64);
 
-// ---- gathering and encoding ------------------------------------------------------------------------------------
+// ---- gathering and encoding
+// ------------------------------------------------------------------------------------
 
-/// One argument column of a [`RowBuffer`]. `words` holds the bits of a double, an integer, a boolean, or (start, length)
-/// of a text in `text`.
+/// One argument column of a [`RowBuffer`]. `words` holds the bits of a double, an integer, a
+/// boolean, or (start, length) of a text in `text`.
 #[derive(Debug)]
 pub(crate) struct ColumnBuffer {
     kind: ColumnKind,
@@ -125,7 +132,12 @@ impl RowBuffer {
             column.text.clear();
         }
         for kind in &kinds[self.columns.len()..] {
-            self.columns.push(ColumnBuffer { kind: *kind, words: Vec::new(), nulls: Vec::new(), text: Vec::new() });
+            self.columns.push(ColumnBuffer {
+                kind: *kind,
+                words: Vec::new(),
+                nulls: Vec::new(),
+                text: Vec::new(),
+            });
         }
         self.filters.truncate(filters);
         self.filters.iter_mut().for_each(Vec::clear);
@@ -169,23 +181,37 @@ impl RowBuffer {
         }
     }
 
-    /// Append to `out` the block of the rows named by `order`, which is sorted by place and not empty.
+    /// Append to `out` the block of the rows named by `order`, which is sorted by place and not
+    /// empty.
     pub(crate) fn encode(&self, order: &[u32], out: &mut Vec<u8>) {
         let times = || order.iter().map(|&row| self.times[row as usize]);
-        let partitions = || order.iter().map(|&row| i64::from(self.partitions[row as usize]));
+        let partitions = || {
+            order
+                .iter()
+                .map(|&row| i64::from(self.partitions[row as usize]))
+        };
         let offsets = || order.iter().map(|&row| self.offsets[row as usize]);
-        let (min_time, max_time) = (self.times[order[0] as usize], self.times[order[order.len() - 1] as usize]);
+        let (min_time, max_time) = (
+            self.times[order[0] as usize],
+            self.times[order[order.len() - 1] as usize],
+        );
         let (min_partition, partition_width) = span(partitions());
         let (min_offset, offset_width) = span(offsets());
         let time_width = width_of(max_time.wrapping_sub(min_time) as u64);
         out.extend_from_slice(&[TILE_VERSION, time_width, partition_width, offset_width]);
         out.extend_from_slice(
-            &u32::try_from(order.len()).expect("tiles hold fewer rows than an epoch's u32").to_le_bytes(),
+            &u32::try_from(order.len())
+                .expect("tiles hold fewer rows than an epoch's u32")
+                .to_le_bytes(),
         );
         out.extend_from_slice(&min_time.to_le_bytes());
         out.extend_from_slice(&max_time.to_le_bytes());
         out.extend_from_slice(&min_offset.to_le_bytes());
-        out.extend_from_slice(&i32::try_from(min_partition).expect("it was an i32").to_le_bytes());
+        out.extend_from_slice(
+            &i32::try_from(min_partition)
+                .expect("it was an i32")
+                .to_le_bytes(),
+        );
         push_differences(out, time_width, min_time, times());
         push_differences(out, partition_width, min_partition, partitions());
         push_differences(out, offset_width, min_offset, offsets());
@@ -200,7 +226,12 @@ impl RowBuffer {
 
 fn encode_column(column: &ColumnBuffer, order: &[u32], out: &mut Vec<u8>) {
     let any_null = order.iter().any(|&row| column.nulls[row as usize]);
-    let live = || order.iter().copied().filter(|&row| !column.nulls[row as usize]);
+    let live = || {
+        order
+            .iter()
+            .copied()
+            .filter(|&row| !column.nulls[row as usize])
+    };
     let head = |out: &mut Vec<u8>, form: u8, width: u8| {
         out.extend_from_slice(&[form, width, u8::from(any_null)]);
         if any_null {
@@ -212,14 +243,21 @@ fn encode_column(column: &ColumnBuffer, order: &[u32], out: &mut Vec<u8>) {
             let integral = |row: u32| {
                 let value = f64::from_bits(column.words[row as usize]);
                 let whole = value as i64;
-                ((whole as f64).to_bits() == value.to_bits() && value.abs() < INTEGRAL_MAX).then_some(whole)
+                ((whole as f64).to_bits() == value.to_bits() && value.abs() < INTEGRAL_MAX)
+                    .then_some(whole)
             };
             if live().all(|row| integral(row).is_some()) {
                 let whole = |row: u32| integral(row).unwrap_or_default();
                 let (base, width) = span(live().map(whole));
                 head(out, FORM_INTEGRAL, width);
                 out.extend_from_slice(&base.to_le_bytes());
-                let values = order.iter().map(|&row| if column.nulls[row as usize] { base } else { whole(row) });
+                let values = order.iter().map(|&row| {
+                    if column.nulls[row as usize] {
+                        base
+                    } else {
+                        whole(row)
+                    }
+                });
                 push_differences(out, width, base, values);
             } else {
                 head(out, FORM_RAW, 8);
@@ -232,18 +270,31 @@ fn encode_column(column: &ColumnBuffer, order: &[u32], out: &mut Vec<u8>) {
             let (base, width) = span(live().map(|row| column.words[row as usize] as i64));
             head(out, FORM_WORDS, width);
             out.extend_from_slice(&base.to_le_bytes());
-            let value = |row: u32| if column.nulls[row as usize] { base } else { column.words[row as usize] as i64 };
+            let value = |row: u32| {
+                if column.nulls[row as usize] {
+                    base
+                } else {
+                    column.words[row as usize] as i64
+                }
+            };
             push_differences(out, width, base, order.iter().map(|&row| value(row)));
         }
         ColumnKind::Bool => {
             head(out, FORM_BITS, 0);
-            push_bits(out, order.iter().map(|&row| column.words[row as usize] != 0));
+            push_bits(
+                out,
+                order.iter().map(|&row| column.words[row as usize] != 0),
+            );
         }
         ColumnKind::Text => {
             head(out, FORM_TEXT, 4);
             let mut end = 0_u32;
             for &row in order {
-                end += if column.nulls[row as usize] { 0 } else { column.text_of(row as usize).len() as u32 };
+                end += if column.nulls[row as usize] {
+                    0
+                } else {
+                    column.text_of(row as usize).len() as u32
+                };
                 out.extend_from_slice(&end.to_le_bytes());
             }
             for row in live() {
@@ -260,7 +311,11 @@ fn span(values: impl Iterator<Item = i64>) -> (i64, u8) {
         least = least.min(value);
         greatest = greatest.max(value);
     }
-    if least > greatest { (0, 0) } else { (least, width_of(greatest.wrapping_sub(least) as u64)) }
+    if least > greatest {
+        (0, 0)
+    } else {
+        (least, width_of(greatest.wrapping_sub(least) as u64))
+    }
 }
 
 fn width_of(greatest: u64) -> u8 {
@@ -277,9 +332,15 @@ fn push_differences(out: &mut Vec<u8>, width: u8, base: i64, values: impl Iterat
     match width {
         0 => {}
         1 => out.extend(values.map(|v| v.wrapping_sub(base) as u8)),
-        2 => values.for_each(|v| out.extend_from_slice(&(v.wrapping_sub(base) as u16).to_le_bytes())),
-        4 => values.for_each(|v| out.extend_from_slice(&(v.wrapping_sub(base) as u32).to_le_bytes())),
-        _ => values.for_each(|v| out.extend_from_slice(&(v.wrapping_sub(base) as u64).to_le_bytes())),
+        2 => {
+            values.for_each(|v| out.extend_from_slice(&(v.wrapping_sub(base) as u16).to_le_bytes()))
+        }
+        4 => {
+            values.for_each(|v| out.extend_from_slice(&(v.wrapping_sub(base) as u32).to_le_bytes()))
+        }
+        _ => {
+            values.for_each(|v| out.extend_from_slice(&(v.wrapping_sub(base) as u64).to_le_bytes()))
+        }
     }
 }
 
@@ -298,7 +359,8 @@ fn push_bits(out: &mut Vec<u8>, bits: impl Iterator<Item = bool>) {
     }
 }
 
-// ---- reading ---------------------------------------------------------------------------------------------------
+// ---- reading
+// ---------------------------------------------------------------------------------------------------
 
 #[inline]
 fn bit(bits: &[u8], row: usize) -> bool {
@@ -370,7 +432,10 @@ impl<'a> RowView<'a> {
         let mut at = HEADER_BYTES + rows * widths;
         let take = |at: &mut usize, len: usize| -> Decoded<usize> {
             let start = *at;
-            *at = start.checked_add(len).filter(|end| *end <= bytes.len()).ok_or("a tile ends too early")?;
+            *at = start
+                .checked_add(len)
+                .filter(|end| *end <= bytes.len())
+                .ok_or("a tile ends too early")?;
             Ok(start)
         };
         take(&mut at, 0)?;
@@ -380,19 +445,26 @@ impl<'a> RowView<'a> {
             let (form, width) = (bytes[head], bytes[head + 1]);
             take(&mut at, if bytes[head + 2] == 1 { bitmap } else { 0 })?;
             match (kind, form) {
-                (ColumnKind::Float, FORM_INTEGRAL) | (ColumnKind::Int | ColumnKind::Timestamp, FORM_WORDS)
+                (ColumnKind::Float, FORM_INTEGRAL)
+                | (ColumnKind::Int | ColumnKind::Timestamp, FORM_WORDS)
                     if matches!(width, 0 | 1 | 2 | 4 | 8) =>
                 {
                     take(&mut at, 8 + rows * usize::from(width))?;
                 }
                 (ColumnKind::Float, FORM_RAW) => drop(take(&mut at, rows * 8)?),
                 (ColumnKind::Bool, FORM_BITS) => drop(take(&mut at, bitmap)?),
-                (ColumnKind::Text, FORM_TEXT) => check_text(bytes, take(&mut at, rows * 4)?, rows, &mut at)?,
+                (ColumnKind::Text, FORM_TEXT) => {
+                    check_text(bytes, take(&mut at, rows * 4)?, rows, &mut at)?
+                }
                 _ => return Err(format!("a {kind:?} column in form {form}")),
             }
         }
         take(&mut at, filters * bitmap)?;
-        if at == bytes.len() { Ok(()) } else { Err("a tile is too long".to_owned()) }
+        if at == bytes.len() {
+            Ok(())
+        } else {
+            Err("a tile is too long".to_owned())
+        }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -401,7 +473,8 @@ impl<'a> RowView<'a> {
 
     #[inline]
     pub(crate) fn time(&self, row: usize) -> Micros {
-        self.min_time.wrapping_add(word(self.times, self.bytes[1], row) as i64)
+        self.min_time
+            .wrapping_add(word(self.times, self.bytes[1], row) as i64)
     }
 
     #[inline]
@@ -431,7 +504,11 @@ impl<'a> RowView<'a> {
 
     /// The columns behind the places, one after another.
     pub(crate) fn columns(&self) -> ColumnCursor<'a> {
-        ColumnCursor { bytes: self.bytes, rows: self.rows, at: self.body }
+        ColumnCursor {
+            bytes: self.bytes,
+            rows: self.rows,
+            at: self.body,
+        }
     }
 }
 
@@ -439,7 +516,9 @@ impl<'a> RowView<'a> {
 fn check_text(bytes: &[u8], ends: usize, rows: usize, at: &mut usize) -> Decoded<()> {
     let end_of = |row: usize| word(&bytes[ends..], 4, row) as usize;
     let len = if rows == 0 { 0 } else { end_of(rows - 1) };
-    let body = bytes.get(*at..*at + len).ok_or("a text column ends too early")?;
+    let body = bytes
+        .get(*at..*at + len)
+        .ok_or("a text column ends too early")?;
     let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
     let mut start = 0;
     for row in 0..rows {
@@ -486,7 +565,15 @@ impl<'a> ColumnCursor<'a> {
                 ends
             }
         };
-        ColumnView { kind, form, width, base, nulls, body, text }
+        ColumnView {
+            kind,
+            form,
+            width,
+            base,
+            nulls,
+            body,
+            text,
+        }
     }
 
     pub(crate) fn next_filter(&mut self) -> &'a [u8] {
@@ -529,13 +616,18 @@ impl<'a> ColumnView<'a> {
     /// A DOUBLE column's value at `row`, NULL or not.
     #[inline]
     pub(crate) fn float(&self, row: usize) -> f64 {
-        if self.form == FORM_RAW { f64::from_bits(word(self.body, 8, row)) } else { self.int(row) as f64 }
+        if self.form == FORM_RAW {
+            f64::from_bits(word(self.body, 8, row))
+        } else {
+            self.int(row) as f64
+        }
     }
 
     /// An integer or timestamp column's value at `row`, NULL or not.
     #[inline]
     pub(crate) fn int(&self, row: usize) -> i64 {
-        self.base.wrapping_add(word(self.body, self.width, row) as i64)
+        self.base
+            .wrapping_add(word(self.body, self.width, row) as i64)
     }
 
     pub(crate) fn cell(&self, row: usize) -> Cell<'a> {
@@ -547,7 +639,11 @@ impl<'a> ColumnView<'a> {
             ColumnKind::Int | ColumnKind::Timestamp => Cell::Int(self.int(row)),
             ColumnKind::Bool => Cell::Bool(bit(self.body, row)),
             ColumnKind::Text => {
-                let start = if row == 0 { 0 } else { word(self.body, 4, row - 1) as usize };
+                let start = if row == 0 {
+                    0
+                } else {
+                    word(self.body, 4, row - 1) as usize
+                };
                 let end = word(self.body, 4, row) as usize;
                 Cell::Text(std::str::from_utf8(&self.text[start..end]).unwrap_or_default())
             }

@@ -1,9 +1,11 @@
-//! One shard: its RocksDB, its published table and its one writer. This file holds the parts together, opens them and
-//! finds the states that readers need; `commit` writes, `expiry` removes, `queue` keeps scores and outbox.
+//! One shard: its RocksDB, its published table and its one writer. This file holds the parts
+//! together, opens them and finds the states that readers need; `commit` writes, `expiry` removes,
+//! `queue` keeps scores and outbox.
 //!
-//! Locks, always taken in this order: `writer` (one commit at a time), `gate`, `table` or `queue`. A commit holds `gate`
-//! from the RocksDB write to the publication, and a reader that must look on disk holds it shared: so what such a
-//! reader loads belongs to the published epoch. Readers that find all keys in memory never touch `gate`.
+//! Locks, always taken in this order: `writer` (one commit at a time), `gate`, `table` or `queue`.
+//! A commit holds `gate` from the RocksDB write to the publication, and a reader that must look on
+//! disk holds it shared: so what such a reader loads belongs to the published epoch. Readers that
+//! find all keys in memory never touch `gate`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -75,10 +77,20 @@ impl Shard {
         floor: &PendingFloor,
         counters: &Arc<Counters>,
     ) -> OnlineResult<Self> {
-        let database = Database::open(&root.join(format!("shard-{number:04}")), number, options, shared)?;
+        let database = Database::open(
+            &root.join(format!("shard-{number:04}")),
+            number,
+            options,
+            shared,
+        )?;
         check_store_record(&database, number, options.shards)?;
         let progress = database
-            .get(format::FAMILY_META, format::META_PROGRESS, "the progress record", ProgressRecord::decode)?
+            .get(
+                format::FAMILY_META,
+                format::META_PROGRESS,
+                "the progress record",
+                ProgressRecord::decode,
+            )?
             .unwrap_or_default();
         let horizons = read_horizons(&database)?;
         let queue = Queue::recover(&database, number, floor.clone())?;
@@ -87,11 +99,23 @@ impl Shard {
             empty = false;
             Ok(false)
         })?;
-        let gone_us = horizons.iter().filter_map(|(view, horizon)| Some((*view, horizon.gone_us?))).collect();
-        let table = Table::new(progress.epoch, Arc::new(progress.applied.clone()), gone_us, empty);
+        let gone_us = horizons
+            .iter()
+            .filter_map(|(view, horizon)| Some((*view, horizon.gone_us?)))
+            .collect();
+        let table = Table::new(
+            progress.epoch,
+            Arc::new(progress.applied.clone()),
+            gone_us,
+            empty,
+        );
         Ok(Self {
             database,
-            writer: Mutex::new(Writer { progress, horizons, ..Writer::default() }),
+            writer: Mutex::new(Writer {
+                progress,
+                horizons,
+                ..Writer::default()
+            }),
             gate: RwLock::new(()),
             table: RwLock::new(table),
             queue: Mutex::new(queue),
@@ -104,7 +128,11 @@ impl Shard {
     }
 
     /// The states of `keys` (hash in the table, encoded key) as of the published epoch.
-    pub(crate) fn states(&self, view: &ViewRuntime, keys: &[(u64, &[u8])]) -> OnlineResult<ShardStates> {
+    pub(crate) fn states(
+        &self,
+        view: &ViewRuntime,
+        keys: &[(u64, &[u8])],
+    ) -> OnlineResult<ShardStates> {
         let id = view.spec.id;
         {
             let table = self.table.read();
@@ -116,18 +144,28 @@ impl Shard {
                 }
             }
             if states.len() == keys.len() {
-                return Ok(ShardStates { epoch: table.epoch, gone_us: table.gone_us.get(&id).copied(), states });
+                return Ok(ShardStates {
+                    epoch: table.epoch,
+                    gone_us: table.gone_us.get(&id).copied(),
+                    states,
+                });
             }
         }
         self.states_from_disk(view, keys)
     }
 
-    fn states_from_disk(&self, view: &ViewRuntime, keys: &[(u64, &[u8])]) -> OnlineResult<ShardStates> {
+    fn states_from_disk(
+        &self,
+        view: &ViewRuntime,
+        keys: &[(u64, &[u8])],
+    ) -> OnlineResult<ShardStates> {
         let id = view.spec.id;
         let _stable = self.gate.read();
         let missing: Vec<_> = {
             let table = self.table.read();
-            keys.iter().filter(|(hash, key)| table.get(id, *hash, key).is_none()).collect()
+            keys.iter()
+                .filter(|(hash, key)| table.get(id, *hash, key).is_none())
+                .collect()
         };
         let mut loaded = HashMap::with_capacity(missing.len());
         for (hash, key) in missing {
@@ -142,15 +180,23 @@ impl Shard {
                 table.publish(id, *hash, key, Arc::clone(state));
             }
         }
-        let states = keys.iter().map(|(hash, key)| table.get(id, *hash, key).cloned()).collect();
-        let answer = ShardStates { epoch: table.epoch, gone_us: table.gone_us.get(&id).copied(), states };
+        let states = keys
+            .iter()
+            .map(|(hash, key)| table.get(id, *hash, key).cloned())
+            .collect();
+        let answer = ShardStates {
+            epoch: table.epoch,
+            gone_us: table.gone_us.get(&id).copied(),
+            states,
+        };
         let evicted = table.evict(self.table_bytes);
         drop(table);
         Counters::add(&self.counters.keys_evicted, evicted.len() as u64);
         Ok(answer)
     }
 
-    /// Publish an epoch whose batch RocksDB has: the caller holds `gate`. Returns what is to be freed.
+    /// Publish an epoch whose batch RocksDB has: the caller holds `gate`. Returns what is to be
+    /// freed.
     pub(crate) fn publish<'a>(
         &self,
         epoch: u64,
@@ -159,8 +205,9 @@ impl Shard {
         changed: impl Iterator<Item = (ViewId, u64, &'a [u8], Arc<KeyState>)>,
     ) -> Vec<Arc<KeyState>> {
         let mut table = self.table.write();
-        let mut freed: Vec<_> =
-            changed.filter_map(|(view, hash, key, state)| table.publish(view, hash, key, state)).collect();
+        let mut freed: Vec<_> = changed
+            .filter_map(|(view, hash, key, state)| table.publish(view, hash, key, state))
+            .collect();
         table.gone_us.extend(gone_us);
         table.advance(epoch, applied, self.applied_kept_epochs);
         let evicted = table.evict(self.table_bytes);
@@ -190,16 +237,26 @@ impl Shard {
 
 /// Write who this shard is, or check it.
 fn check_store_record(database: &Database, number: u16, shards: u16) -> OnlineResult<()> {
-    let stored = database.get(format::FAMILY_META, format::META_STORE, "the store record", StoreRecord::decode)?;
-    let asked = StoreRecord { shards: u32::from(shards), shard: u32::from(number) };
+    let stored = database.get(
+        format::FAMILY_META,
+        format::META_STORE,
+        "the store record",
+        StoreRecord::decode,
+    )?;
+    let asked = StoreRecord {
+        shards: u32::from(shards),
+        shard: u32::from(number),
+    };
     match stored {
         Some(stored) if stored == asked => Ok(()),
-        Some(stored) if stored.shard != asked.shard => {
-            Err(database.corrupt("the store record", format!("the directory belongs to shard {}", stored.shard)))
-        }
-        Some(stored) => {
-            Err(OnlineError::ShardCount { stored: u16::try_from(stored.shards).unwrap_or(u16::MAX), asked: shards })
-        }
+        Some(stored) if stored.shard != asked.shard => Err(database.corrupt(
+            "the store record",
+            format!("the directory belongs to shard {}", stored.shard),
+        )),
+        Some(stored) => Err(OnlineError::ShardCount {
+            stored: u16::try_from(stored.shards).unwrap_or(u16::MAX),
+            asked: shards,
+        }),
         None => {
             let mut batch = database.batch(64);
             batch.put(format::FAMILY_META, format::META_STORE, &asked.encode());
@@ -210,11 +267,19 @@ fn check_store_record(database: &Database, number: u16, shards: u16) -> OnlineRe
 
 fn read_horizons(database: &Database) -> OnlineResult<HashMap<ViewId, Horizon>> {
     let mut horizons = HashMap::new();
-    database.scan(format::FAMILY_META, format::horizon_prefix(), None, |key, value| {
-        let Some(view) = format::parse_horizon_key(key) else { return Ok(false) };
-        let horizon = Horizon::decode(value).map_err(|why| database.corrupt("a horizon record", why))?;
-        horizons.insert(view, horizon);
-        Ok(true)
-    })?;
+    database.scan(
+        format::FAMILY_META,
+        format::horizon_prefix(),
+        None,
+        |key, value| {
+            let Some(view) = format::parse_horizon_key(key) else {
+                return Ok(false);
+            };
+            let horizon =
+                Horizon::decode(value).map_err(|why| database.corrupt("a horizon record", why))?;
+            horizons.insert(view, horizon);
+            Ok(true)
+        },
+    )?;
     Ok(horizons)
 }

@@ -1,5 +1,5 @@
-//! Counters of the online store, for metrics and for people. Counted with relaxed atomics at batch grain; [`StoreStats`] is
-//! one reading of them. They decide nothing.
+//! Counters of the online store, for metrics and for people. Counted with relaxed atomics at batch
+//! grain; [`StoreStats`] is one reading of them. They decide nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,7 +1,9 @@
-//! [`RocksStore`]: all shards together behind `core`'s [`OnlineStore`]. It opens and closes them, knows the registered views,
-//! spreads the keys of a read over the shards and puts the answers together in the order of the request.
+//! [`RocksStore`]: all shards together behind `core`'s [`OnlineStore`]. It opens and closes them,
+//! knows the registered views, spreads the keys of a read over the shards and puts the answers
+//! together in the order of the request.
 //!
-//! Who writes: `pipeline`, one thread per shard at a time. Who reads: `serve`, scoring and verification, any number.
+//! Who writes: `pipeline`, one thread per shard at a time. Who reads: `serve`, scoring and
+//! verification, any number.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -48,18 +50,27 @@ impl RocksStore {
     /// Open the store at `path`, or make it. The number of shards is fixed when it is made.
     ///
     /// # Errors
-    /// Options out of their limits, another number of shards than stored, a directory that cannot be used or is in use
-    /// by another process, records that cannot be decoded.
+    /// Options out of their limits, another number of shards than stored, a directory that cannot
+    /// be used or is in use by another process, records that cannot be decoded.
     pub fn open(path: &Path, options: &OnlineOptions) -> OnlineResult<Self> {
         options.check()?;
-        std::fs::create_dir_all(path).map_err(|source| OnlineError::Directory { path: path.to_owned(), source })?;
+        std::fs::create_dir_all(path).map_err(|source| OnlineError::Directory {
+            path: path.to_owned(),
+            source,
+        })?;
         let shared = SharedBuffers::new(options);
         let floor = PendingFloor::new(options.shards);
         let counters = Arc::new(Counters::default());
         let shards = (0..options.shards)
             .map(|number| Shard::open(path, number, options, &shared, &floor, &counters))
             .collect::<OnlineResult<Vec<_>>>()?;
-        Ok(Self { shards, views: ArcSwap::default(), definitions: Mutex::new(()), floor, counters })
+        Ok(Self {
+            shards,
+            views: ArcSwap::default(),
+            definitions: Mutex::new(()),
+            floor,
+            counters,
+        })
     }
 
     /// Sync the write-ahead logs and close. Dropping does the same.
@@ -86,42 +97,76 @@ impl RocksStore {
     /// Tiles in memory, over all shards. Walks all of them: for tools, not for metrics.
     #[must_use]
     pub fn tiles_in_memory(&self) -> usize {
-        self.shards.iter().map(|shard| shard.table.read().tiles()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.table.read().tiles())
+            .sum()
     }
 
     /// Rows of `view` that were too late, since the store was made.
     #[must_use]
     pub fn late_rows(&self, view: ViewId) -> u64 {
-        self.shards.iter().map(|s| s.writer.lock().horizons.get(&view).map_or(0, |h| h.late_rows)).sum()
+        self.shards
+            .iter()
+            .map(|s| {
+                s.writer
+                    .lock()
+                    .horizons
+                    .get(&view)
+                    .map_or(0, |h| h.late_rows)
+            })
+            .sum()
     }
 
-    /// T_min: the least instant at which every shard answers for `view`; None while any instant is answered.
+    /// T_min: the least instant at which every shard answers for `view`; None while any instant is
+    /// answered.
     #[must_use]
     pub fn t_min_us(&self, view: ViewId) -> Option<i64> {
         let views = self.views.load();
         let runtime = views.get(&view)?;
-        let gone = self.shards.iter().filter_map(|s| s.table.read().gone_us.get(&view).copied()).max();
+        let gone = self
+            .shards
+            .iter()
+            .filter_map(|s| s.table.read().gone_us.get(&view).copied())
+            .max();
         runtime.t_min_us(gone)
     }
 
     fn shard(&self, number: u16) -> OnlineResult<&Shard> {
         let shards = self.shards.len() as u16;
-        self.shards.get(usize::from(number)).ok_or(OnlineError::UnknownShard { asked: number, shards })
+        self.shards
+            .get(usize::from(number))
+            .ok_or(OnlineError::UnknownShard {
+                asked: number,
+                shards,
+            })
     }
 
     fn register(&self, spec: Arc<ViewSpec>) -> OnlineResult<()> {
         let _one = self.definitions.lock();
         let database = &self.shard(0)?.database;
         let key = format::view_meta_key(spec.id);
-        let stored = database.get(format::FAMILY_META, &key, "a view record", format::decode_view)?;
+        let stored = database.get(
+            format::FAMILY_META,
+            &key,
+            "a view record",
+            format::decode_view,
+        )?;
         match stored {
             Some((_, digest)) if digest == spec.digest => {}
             Some((name, digest)) => {
-                return Err(OnlineError::ViewDiffers { view: spec.id, stored: format!("{name} ({digest})") });
+                return Err(OnlineError::ViewDiffers {
+                    view: spec.id,
+                    stored: format!("{name} ({digest})"),
+                });
             }
             None => {
                 let mut batch = database.batch(256);
-                batch.put(format::FAMILY_META, &key, &format::encode_view(&spec.name, &spec.digest));
+                batch.put(
+                    format::FAMILY_META,
+                    &key,
+                    &format::encode_view(&spec.name, &spec.digest),
+                );
                 batch.write_synced()?;
             }
         }
@@ -146,16 +191,22 @@ impl RocksStore {
     }
 
     fn read_identity(&self) -> OnlineResult<Option<String>> {
-        self.shard(0)?.database.get(format::FAMILY_META, format::META_LOG, "the log identity", |bytes| {
-            String::from_utf8(bytes.to_vec()).map_err(|e| e.to_string())
-        })
+        self.shard(0)?.database.get(
+            format::FAMILY_META,
+            format::META_LOG,
+            "the log identity",
+            |bytes| String::from_utf8(bytes.to_vec()).map_err(|e| e.to_string()),
+        )
     }
 
     fn write_identity(&self, identity: &str) -> OnlineResult<()> {
         let _one = self.definitions.lock();
         match self.read_identity()? {
             Some(stored) if stored == identity => Ok(()),
-            Some(stored) => Err(OnlineError::OtherLog { stored, asked: identity.to_owned() }),
+            Some(stored) => Err(OnlineError::OtherLog {
+                stored,
+                asked: identity.to_owned(),
+            }),
             None => {
                 let mut batch = self.shard(0)?.database.batch(128);
                 batch.put(format::FAMILY_META, format::META_LOG, identity.as_bytes());
@@ -169,7 +220,9 @@ impl RocksStore {
             && instants.len() != keys.len()
         {
             let (instants, keys) = (instants.len(), keys.len());
-            return Err(OnlineError::Mismatch(format!("a read has {keys} keys and {instants} instants")));
+            return Err(OnlineError::Mismatch(format!(
+                "a read has {keys} keys and {instants} instants"
+            )));
         }
         let shards = self.shards.len() as u64;
         let mut rows: Vec<ReadRow> = (0..keys.len())
@@ -181,7 +234,10 @@ impl RocksStore {
         if shards > 1 {
             rows.sort_unstable();
         }
-        let mut answers = Answers { rows: vec![None; keys.len()], applied: vec![None; keys.len()] };
+        let mut answers = Answers {
+            rows: vec![None; keys.len()],
+            applied: vec![None; keys.len()],
+        };
         let mut hits = 0;
         for group in rows.chunk_by(|a, b| a.0 == b.0) {
             hits += self.read_shard(view, keys, at, group, &mut answers)?;
@@ -204,21 +260,34 @@ impl RocksStore {
         let asked: Vec<(u64, &[u8])> = group
             .iter()
             .map(|(_, row, hash)| {
-                (table_hash(view.spec.id, *hash), keys.get(*row as usize).expect("rows without a key were left out"))
+                (
+                    table_hash(view.spec.id, *hash),
+                    keys.get(*row as usize)
+                        .expect("rows without a key were left out"),
+                )
             })
             .collect();
         let found = self.shard(number)?.states(view, &asked)?;
         let t_min_us = view.t_min_us(found.gone_us);
-        let applied = ShardEpoch { shard: number, epoch: found.epoch };
+        let applied = ShardEpoch {
+            shard: number,
+            epoch: found.epoch,
+        };
         let mut hits = 0;
         for ((_, row, _), state) in group.iter().zip(&found.states) {
             let row = *row as usize;
             let at_us = at.of(row);
             if let Some(t_min_us) = t_min_us.filter(|t_min_us| at_us < *t_min_us) {
-                return Err(OnlineError::TooOld { view: view.spec.name.clone(), t_min_us, at_us });
+                return Err(OnlineError::TooOld {
+                    view: view.spec.name.clone(),
+                    t_min_us,
+                    at_us,
+                });
             }
             answers.applied[row] = Some(applied);
-            let Some(state) = state.as_ref().filter(|state| state.known) else { continue };
+            let Some(state) = state.as_ref().filter(|state| state.known) else {
+                continue;
+            };
             if let Some(hot) = state.hot.load().as_ref().filter(|hot| hot.answers(at_us)) {
                 answers.rows[row] = Some(Arc::clone(hot));
                 hits += 1;
@@ -252,14 +321,32 @@ impl Answers {
             .iter()
             .enumerate()
             .map(|(output, aggregate)| {
-                let cells = self.rows.iter().map(|row| row.as_ref().map_or(&null, |row| &row.values[output]));
+                let cells = self
+                    .rows
+                    .iter()
+                    .map(|row| row.as_ref().map_or(&null, |row| &row.values[output]));
                 array_from_values(&aggregate.data_type, cells)
             })
             .collect::<PortResult<Vec<_>>>()?;
-        let status =
-            self.rows.iter().map(|row| row.as_ref().map_or(FeatureStatus::NotFound, |row| row.status)).collect();
-        let newest_us = self.rows.iter().map(|row| row.as_ref().and_then(|row| row.newest_us)).collect();
-        Ok(ViewRows { aggregates, status, newest_us, applied: self.applied })
+        let status = self
+            .rows
+            .iter()
+            .map(|row| {
+                row.as_ref()
+                    .map_or(FeatureStatus::NotFound, |row| row.status)
+            })
+            .collect();
+        let newest_us = self
+            .rows
+            .iter()
+            .map(|row| row.as_ref().and_then(|row| row.newest_us))
+            .collect();
+        Ok(ViewRows {
+            aggregates,
+            status,
+            newest_us,
+            applied: self.applied,
+        })
     }
 }
 
@@ -277,7 +364,10 @@ impl OnlineStore for RocksStore {
     }
 
     fn applied(&self, shard: u16) -> Arc<Applied> {
-        self.shard(shard).map_or_else(|_| Arc::default(), |shard| Arc::clone(&shard.table.read().applied))
+        self.shard(shard).map_or_else(
+            |_| Arc::default(),
+            |shard| Arc::clone(&shard.table.read().applied),
+        )
     }
 
     fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
@@ -300,7 +390,8 @@ impl OnlineStore for RocksStore {
     fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
         let views = self.views.load();
         let runtime = views.get(&view).ok_or(OnlineError::UnknownView(view))?;
-        self.read_rows(runtime, keys, at)?.into_view_rows(&runtime.spec)
+        self.read_rows(runtime, keys, at)?
+            .into_view_rows(&runtime.spec)
     }
 
     fn keep_from(&self, oldest_us: Option<Micros>) {
@@ -311,7 +402,11 @@ impl OnlineStore for RocksStore {
         Ok(self.shard(shard)?.queue.lock().oldest_pending(limit))
     }
 
-    fn settle(&self, shard: u16, scored: Vec<(PendingScore, Option<OutboxRecord>)>) -> PortResult<Vec<OutboxEntry>> {
+    fn settle(
+        &self,
+        shard: u16,
+        scored: Vec<(PendingScore, Option<OutboxRecord>)>,
+    ) -> PortResult<Vec<OutboxEntry>> {
         let shard = self.shard(shard)?;
         Ok(shard.queue.lock().settle(&shard.database, scored)?)
     }

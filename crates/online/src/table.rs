@@ -1,6 +1,7 @@
-//! The published keys of one shard and the epoch that they belong to. Readers hold the lock only to copy references;
-//! the writer holds it only to swap them. Bounded by a byte budget: keys that nobody touched since the clock's hand
-//! last passed are dropped and read again from RocksDB when needed.
+//! The published keys of one shard and the epoch that they belong to. Readers hold the lock only to
+//! copy references; the writer holds it only to swap them. Bounded by a byte budget: keys that
+//! nobody touched since the clock's hand last passed are dropped and read again from RocksDB when
+//! needed.
 //!
 //! Everything here is also on disk: dropping an entry loses nothing.
 
@@ -56,15 +57,29 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(epoch: u64, applied: Arc<Applied>, gone_us: HashMap<ViewId, Micros>, complete: bool) -> Self {
-        let mut table = Self { epoch, gone_us, complete, ..Self::default() };
+    pub(crate) fn new(
+        epoch: u64,
+        applied: Arc<Applied>,
+        gone_us: HashMap<ViewId, Micros>,
+        complete: bool,
+    ) -> Self {
+        let mut table = Self {
+            epoch,
+            gone_us,
+            complete,
+            ..Self::default()
+        };
         table.applied = Arc::clone(&applied);
         table.history.push_back((epoch, applied));
         table
     }
 
     fn slot(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<u32> {
-        let same = |at: &u32| self.entries[*at as usize].as_ref().is_some_and(|entry| entry.is(view, hash, key));
+        let same = |at: &u32| {
+            self.entries[*at as usize]
+                .as_ref()
+                .is_some_and(|entry| entry.is(view, hash, key))
+        };
         self.index.find(hash, same).copied()
     }
 
@@ -91,7 +106,13 @@ impl Table {
             self.memory_bytes = self.memory_bytes - entry.state.memory_bytes + state.memory_bytes;
             return Some(std::mem::replace(&mut entry.state, state));
         }
-        let entry = Entry { view, hash, key: key.into(), state, touched: AtomicBool::new(true) };
+        let entry = Entry {
+            view,
+            hash,
+            key: key.into(),
+            state,
+            touched: AtomicBool::new(true),
+        };
         self.memory_bytes += entry.memory_bytes();
         let at = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
@@ -99,7 +120,9 @@ impl Table {
         });
         self.entries[at as usize] = Some(entry);
         let entries = &self.entries;
-        self.index.insert_unique(hash, at, |at| entries[*at as usize].as_ref().map_or(0, |entry| entry.hash));
+        self.index.insert_unique(hash, at, |at| {
+            entries[*at as usize].as_ref().map_or(0, |entry| entry.hash)
+        });
         None
     }
 
@@ -115,20 +138,27 @@ impl Table {
 
     /// What `epoch` had applied.
     pub(crate) fn applied_at(&self, epoch: u64) -> Option<Arc<Applied>> {
-        let at = self.history.binary_search_by_key(&epoch, |(epoch, _)| *epoch).ok()?;
+        let at = self
+            .history
+            .binary_search_by_key(&epoch, |(epoch, _)| *epoch)
+            .ok()?;
         Some(Arc::clone(&self.history[at].1))
     }
 
-    /// Drop entries until the budget holds. The dropped states come back, to be freed outside the lock.
+    /// Drop entries until the budget holds. The dropped states come back, to be freed outside the
+    /// lock.
     pub(crate) fn evict(&mut self, budget_bytes: usize) -> Vec<Arc<KeyState>> {
         let mut evicted = Vec::new();
-        // Two rounds of the hand: the first clears the marks of entries in use, the second must find victims.
+        // Two rounds of the hand: the first clears the marks of entries in use, the second must
+        // find victims.
         let mut steps = 2 * self.entries.len();
         while self.memory_bytes > budget_bytes && steps > 0 {
             steps -= 1;
             self.hand = (self.hand + 1) % self.entries.len();
             let at = self.hand;
-            let spare = self.entries[at].as_ref().is_none_or(|entry| entry.touched.swap(false, Ordering::Relaxed));
+            let spare = self.entries[at]
+                .as_ref()
+                .is_none_or(|entry| entry.touched.swap(false, Ordering::Relaxed));
             if !spare {
                 evicted.extend(self.remove(at as u32));
                 self.complete = false;
@@ -150,9 +180,11 @@ impl Table {
     /// Forget a view.
     pub(crate) fn remove_view(&mut self, view: ViewId) -> Vec<Arc<KeyState>> {
         self.gone_us.remove(&view);
-        let of_view = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.view == view);
-        let slots: Vec<u32> =
-            (0..self.entries.len() as u32).filter(|at| of_view(&self.entries[*at as usize])).collect();
+        let of_view =
+            |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.view == view);
+        let slots: Vec<u32> = (0..self.entries.len() as u32)
+            .filter(|at| of_view(&self.entries[*at as usize]))
+            .collect();
         slots.into_iter().filter_map(|at| self.remove(at)).collect()
     }
 
@@ -166,6 +198,10 @@ impl Table {
 
     /// Number of tiles in memory: walks everything, for statistics asked by people.
     pub(crate) fn tiles(&self) -> usize {
-        self.entries.iter().flatten().map(|entry| entry.state.tiles()).sum()
+        self.entries
+            .iter()
+            .flatten()
+            .map(|entry| entry.state.tiles())
+            .sum()
     }
 }

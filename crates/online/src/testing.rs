@@ -15,10 +15,19 @@ pub(crate) fn view_spec(id: ViewId, preceding_us: Micros) -> ViewSpec {
         version: 1,
         entity: "entity".into(),
         source: "events".into(),
-        key: vec![Column { name: "k".into(), data_type: DataType::Int64, nullable: false }],
+        key: vec![Column {
+            name: "k".into(),
+            data_type: DataType::Int64,
+            nullable: false,
+        }],
         arguments: vec![],
         filters: 0,
-        partials: vec![PartialSpec { class: PartialClass::Count, argument: None, argument_type: None, filter: None }],
+        partials: vec![PartialSpec {
+            class: PartialClass::Count,
+            argument: None,
+            argument_type: None,
+            filter: None,
+        }],
         aggregates: vec![AggregateSpec {
             name: "n".into(),
             kind: AggregateKind::Count,

@@ -1,13 +1,16 @@
-//! The history of one key of one view: a tree over time whose leaves are tiles. A tile holds up to [`TILE_MAX_ROWS`] rows;
-//! one that would hold more is split into the four quarters of its span, so tiles are short where events are dense and
-//! long where they are sparse. The shape is a function of the rows alone, never of their order or of the epochs' cuts.
+//! The history of one key of one view: a tree over time whose leaves are tiles. A tile holds up to
+//! [`TILE_MAX_ROWS`] rows; one that would hold more is split into the four quarters of its span, so
+//! tiles are short where events are dense and long where they are sparse. The shape is a function
+//! of the rows alone, never of their order or of the epochs' cuts.
 //!
-//! A node of level L covers 4^(L-16) microseconds, aligned to the epoch (floor division, also before 1970); roots have
-//! level [`LEVEL_ROOT`], 50.9 days. Levels below 16 split the rows of one microsecond by [`mix`] of partition and offset, so
-//! a key with very many events at one instant still writes small tiles.
+//! A node of level L covers 4^(L-16) microseconds, aligned to the epoch (floor division, also
+//! before 1970); roots have level [`LEVEL_ROOT`], 50.9 days. Levels below 16 split the rows of one
+//! microsecond by [`mix`] of partition and offset, so a key with very many events at one instant
+//! still writes small tiles.
 //!
-//! Nodes are immutable and shared: a change makes new nodes on the path from root to tile, readers keep what they have.
-//! Merged partial states of branches are made when a read first needs them and never written: they follow from the rows.
+//! Nodes are immutable and shared: a change makes new nodes on the path from root to tile, readers
+//! keep what they have. Merged partial states of branches are made when a read first needs them and
+//! never written: they follow from the rows.
 //!
 //! Only tiles go to RocksDB, through [`TileSink`]; this file knows neither keys nor families.
 
@@ -28,7 +31,8 @@ const FANOUT: usize = 4;
 const LEVEL_INSTANT: u8 = 16;
 /// Level of the roots: 4^21 microseconds.
 pub(crate) const LEVEL_ROOT: u8 = LEVEL_INSTANT + 21;
-/// Memory of a node beside its rows and states, bytes: the reference-counted box, the header and the allocator's share.
+/// Memory of a node beside its rows and states, bytes: the reference-counted box, the header and
+/// the allocator's share.
 const NODE_BYTES: usize = 128;
 
 /// Spreads the rows of one microsecond: the upper half of a splitmix64 step. Part of the format.
@@ -71,7 +75,13 @@ impl Tile {
     pub(crate) fn new(id: TileId, bytes: Box<[u8]>) -> Self {
         let view = RowView::new(&bytes);
         let (min_us, max_us) = (view.time(0), view.time(view.rows() - 1));
-        Self { id, bytes, min_us, max_us, states: OnceLock::new() }
+        Self {
+            id,
+            bytes,
+            min_us,
+            max_us,
+            states: OnceLock::new(),
+        }
     }
 
     pub(crate) fn view(&self) -> RowView<'_> {
@@ -83,7 +93,8 @@ impl Tile {
         self.max_us
     }
 
-    /// Upper bound of its memory, bytes, with merged states of `partials` functions for itself and its share of branches.
+    /// Upper bound of its memory, bytes, with merged states of `partials` functions for itself and
+    /// its share of branches.
     pub(crate) fn memory_bytes(&self, partials: usize) -> usize {
         self.bytes.len() + 2 * (NODE_BYTES + partials * size_of::<Partial>())
     }
@@ -94,7 +105,12 @@ impl Branch {
         let present = || children.iter().flatten();
         let min_us = present().map(|c| c.min_us()).min()?;
         let max_us = present().map(|c| c.max_us()).max()?;
-        Some(Self { children, min_us, max_us, states: OnceLock::new() })
+        Some(Self {
+            children,
+            min_us,
+            max_us,
+            states: OnceLock::new(),
+        })
     }
 
     pub(crate) fn children(&self) -> impl Iterator<Item = &Arc<Node>> {
@@ -123,7 +139,9 @@ impl Node {
     pub(crate) fn for_each_tile<'a>(&'a self, visit: &mut impl FnMut(&'a Tile)) {
         match self {
             Self::Tile(tile) => visit(tile),
-            Self::Branch(branch) => branch.children().for_each(|child| child.for_each_tile(visit)),
+            Self::Branch(branch) => branch
+                .children()
+                .for_each(|child| child.for_each_tile(visit)),
         }
     }
 }
@@ -132,10 +150,18 @@ impl Node {
 fn id_of(level: u8, time: Micros, mix: u32) -> TileId {
     if level >= LEVEL_INSTANT {
         let shift = 2 * u32::from(level - LEVEL_INSTANT);
-        TileId { level, start: time >> shift << shift, sub: 0 }
+        TileId {
+            level,
+            start: time >> shift << shift,
+            sub: 0,
+        }
     } else {
         let shift = 2 * u32::from(level);
-        TileId { level, start: time, sub: mix >> shift << shift }
+        TileId {
+            level,
+            start: time,
+            sub: mix >> shift << shift,
+        }
     }
 }
 
@@ -209,7 +235,9 @@ impl<S: TileSink> Inserter<'_, S> {
                     let child = inserter.insert(children[at].as_ref(), child_id, rows);
                     children[at] = Some(child);
                 });
-                Arc::new(Node::Branch(Branch::new(children).expect("rows were inserted below it")))
+                Arc::new(Node::Branch(
+                    Branch::new(children).expect("rows were inserted below it"),
+                ))
             }
             Some(Node::Tile(tile)) => self.insert_into_tile(Some(tile), node, id, new),
             None => self.insert_into_tile(None, None, id, new),
@@ -269,15 +297,26 @@ impl<S: TileSink> Inserter<'_, S> {
             let (time, partition, offset) = self.scratch.place(row);
             groups[digit(id.level, time, || mix(partition, offset))].push(row);
         }
-        for (child, group) in children.iter_mut().zip(groups).filter(|(_, group)| !group.is_empty()) {
+        for (child, group) in children
+            .iter_mut()
+            .zip(groups)
+            .filter(|(_, group)| !group.is_empty())
+        {
             let (time, partition, offset) = self.scratch.place(group[0]);
             *child = Some(self.build(id_of(id.level - 1, time, mix(partition, offset)), &group));
         }
-        Arc::new(Node::Branch(Branch::new(children).expect("an order is not empty")))
+        Arc::new(Node::Branch(
+            Branch::new(children).expect("an order is not empty"),
+        ))
     }
 
     /// Call `act` for each child of a node of `level` that some of the `new` rows belong to.
-    fn for_each_child(&mut self, level: u8, new: &[NewRow], mut act: impl FnMut(&mut Self, usize, TileId, &[NewRow])) {
+    fn for_each_child(
+        &mut self,
+        level: u8,
+        new: &[NewRow],
+        mut act: impl FnMut(&mut Self, usize, TileId, &[NewRow]),
+    ) {
         let digit_of = |row: &NewRow| digit(level, row.time, || mix(row.partition, row.offset));
         let child_id = |row: &NewRow| id_of(level - 1, row.time, mix(row.partition, row.offset));
         if level > LEVEL_INSTANT {
@@ -285,14 +324,21 @@ impl<S: TileSink> Inserter<'_, S> {
             let mut rest = new;
             while let Some(first) = rest.first() {
                 let at = digit_of(first);
-                let count = rest.iter().position(|row| digit_of(row) != at).unwrap_or(rest.len());
+                let count = rest
+                    .iter()
+                    .position(|row| digit_of(row) != at)
+                    .unwrap_or(rest.len());
                 let (run, tail) = rest.split_at(count);
                 act(self, at, child_id(first), run);
                 rest = tail;
             }
         } else {
             for at in 0..FANOUT {
-                let group: Vec<NewRow> = new.iter().filter(|row| digit_of(row) == at).copied().collect();
+                let group: Vec<NewRow> = new
+                    .iter()
+                    .filter(|row| digit_of(row) == at)
+                    .copied()
+                    .collect();
                 if let Some(first) = group.first() {
                     act(self, at, child_id(first), &group);
                 }
@@ -301,8 +347,8 @@ impl<S: TileSink> Inserter<'_, S> {
     }
 }
 
-/// Merge rows `0..old` of `rows` and the rest, each sorted by place, into `order`. A new row that is there already (a
-/// backfill or a replay met it) is left out; returns how many were.
+/// Merge rows `0..old` of `rows` and the rest, each sorted by place, into `order`. A new row that
+/// is there already (a backfill or a replay met it) is left out; returns how many were.
 fn merge_order(rows: &RowBuffer, old: u32, order: &mut Vec<u32>) -> u64 {
     let total = rows.len() as u32;
     let (mut left, mut right, mut duplicates) = (0, old, 0);
@@ -348,23 +394,43 @@ fn assemble_node(level: u8, mut tiles: Vec<Tile>) -> Option<Arc<Node>> {
     }
     if level == 0 {
         // Two tiles at one place cannot come from this code; keep the first rather than lose both.
-        return tiles.into_iter().next().map(|tile| Arc::new(Node::Tile(tile)));
+        return tiles
+            .into_iter()
+            .next()
+            .map(|tile| Arc::new(Node::Tile(tile)));
     }
     let mut groups: [Vec<Tile>; FANOUT] = Default::default();
     for tile in tiles {
         let at = digit(level, tile.id.start, || tile.id.sub);
         groups[at].push(tile);
     }
-    let children = groups.map(|group| if group.is_empty() { None } else { assemble_node(level - 1, group) });
+    let children = groups.map(|group| {
+        if group.is_empty() {
+            None
+        } else {
+            assemble_node(level - 1, group)
+        }
+    });
     Branch::new(children).map(|branch| Arc::new(Node::Branch(branch)))
 }
 
 /// `roots` without the tiles whose newest row lies below `floor`; the removed ones go to `removed`.
-pub(crate) fn expire(roots: &[Arc<Node>], floor: Micros, removed: &mut impl FnMut(&Tile)) -> Vec<Arc<Node>> {
-    roots.iter().filter_map(|root| expire_node(root, floor, removed)).collect()
+pub(crate) fn expire(
+    roots: &[Arc<Node>],
+    floor: Micros,
+    removed: &mut impl FnMut(&Tile),
+) -> Vec<Arc<Node>> {
+    roots
+        .iter()
+        .filter_map(|root| expire_node(root, floor, removed))
+        .collect()
 }
 
-fn expire_node(node: &Arc<Node>, floor: Micros, removed: &mut impl FnMut(&Tile)) -> Option<Arc<Node>> {
+fn expire_node(
+    node: &Arc<Node>,
+    floor: Micros,
+    removed: &mut impl FnMut(&Tile),
+) -> Option<Arc<Node>> {
     if node.min_us() >= floor {
         return Some(Arc::clone(node));
     }
@@ -382,7 +448,11 @@ fn expire_node(node: &Arc<Node>, floor: Micros, removed: &mut impl FnMut(&Tile))
                 changed |= kept.as_ref().is_none_or(|kept| !Arc::ptr_eq(kept, child));
                 kept
             });
-            if changed { Branch::new(children).map(|b| Arc::new(Node::Branch(b))) } else { Some(Arc::clone(node)) }
+            if changed {
+                Branch::new(children).map(|b| Arc::new(Node::Branch(b)))
+            } else {
+                Some(Arc::clone(node))
+            }
         }
     }
 }

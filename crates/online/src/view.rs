@@ -1,5 +1,6 @@
-//! A registered view, prepared once for folding and reading: which argument columns its tiles hold, which partial states
-//! each window merges, how far back a read looks. Made from `core`'s [`ViewSpec`]; shared by all shards.
+//! A registered view, prepared once for folding and reading: which argument columns its tiles hold,
+//! which partial states each window merges, how far back a read looks. Made from `core`'s
+//! [`ViewSpec`]; shared by all shards.
 
 use std::sync::Arc;
 
@@ -37,7 +38,11 @@ pub(crate) struct ViewRuntime {
 
 impl ViewRuntime {
     pub(crate) fn new(spec: Arc<ViewSpec>) -> OnlineResult<Self> {
-        let kinds = spec.arguments.iter().map(ColumnKind::of).collect::<OnlineResult<Vec<_>>>()?;
+        let kinds = spec
+            .arguments
+            .iter()
+            .map(ColumnKind::of)
+            .collect::<OnlineResult<Vec<_>>>()?;
         for partial in &spec.partials {
             check_partial(&spec, partial)?;
         }
@@ -45,7 +50,10 @@ impl ViewRuntime {
         let mut reach_us = spec.ttl_us.unwrap_or(0);
         for (output, aggregate) in spec.aggregates.iter().enumerate() {
             if aggregate.partial >= spec.partials.len() {
-                return Err(mismatch(&spec, "an aggregate names a state that the view does not have"));
+                return Err(mismatch(
+                    &spec,
+                    "an aggregate names a state that the view does not have",
+                ));
             }
             if let Window::Range { preceding_us } = aggregate.window {
                 if preceding_us < 0 {
@@ -53,31 +61,53 @@ impl ViewRuntime {
                 }
                 reach_us = reach_us.max(preceding_us);
             }
-            let at = windows.iter().position(|plan| plan.window == aggregate.window).unwrap_or_else(|| {
-                windows.push(WindowPlan { window: aggregate.window, partials: Vec::new(), outputs: Vec::new() });
-                windows.len() - 1
-            });
+            let at = windows
+                .iter()
+                .position(|plan| plan.window == aggregate.window)
+                .unwrap_or_else(|| {
+                    windows.push(WindowPlan {
+                        window: aggregate.window,
+                        partials: Vec::new(),
+                        outputs: Vec::new(),
+                    });
+                    windows.len() - 1
+                });
             let plan = &mut windows[at];
-            let place = plan.partials.iter().position(|p| *p == aggregate.partial).unwrap_or_else(|| {
-                plan.partials.push(aggregate.partial);
-                plan.partials.len() - 1
-            });
+            let place = plan
+                .partials
+                .iter()
+                .position(|p| *p == aggregate.partial)
+                .unwrap_or_else(|| {
+                    plan.partials.push(aggregate.partial);
+                    plan.partials.len() - 1
+                });
             plan.outputs.push((output, place, aggregate.kind));
         }
         if windows.is_empty() {
             let window = Window::Range { preceding_us: 0 };
-            windows.push(WindowPlan { window, partials: Vec::new(), outputs: Vec::new() });
+            windows.push(WindowPlan {
+                window,
+                partials: Vec::new(),
+                outputs: Vec::new(),
+            });
         }
         let lifetime_partials = windows
             .iter()
             .find(|plan| plan.window == Window::Lifetime)
             .map_or_else(Vec::new, |plan| plan.partials.clone());
         let retention_us = spec.retention_us();
-        Ok(Self { spec, kinds, windows, retention_us, reach_us, lifetime_partials })
+        Ok(Self {
+            spec,
+            kinds,
+            windows,
+            retention_us,
+            reach_us,
+            lifetime_partials,
+        })
     }
 
-    /// Least instant that is answered exactly when rows up to `gone_us` were dropped or have expired: none of them may lie
-    /// in a range window or decide the TTL.
+    /// Least instant that is answered exactly when rows up to `gone_us` were dropped or have
+    /// expired: none of them may lie in a range window or decide the TTL.
     pub(crate) fn t_min_us(&self, gone_us: Option<Micros>) -> Option<Micros> {
         gone_us.map(|gone| gone.saturating_add(self.reach_us).saturating_add(1))
     }
@@ -89,14 +119,18 @@ impl ViewRuntime {
 }
 
 fn check_partial(spec: &ViewSpec, partial: &PartialSpec) -> OnlineResult<()> {
-    if partial.argument.is_some_and(|a| a >= spec.arguments.len()) || partial.filter.is_some_and(|f| f >= spec.filters)
+    if partial.argument.is_some_and(|a| a >= spec.arguments.len())
+        || partial.filter.is_some_and(|f| f >= spec.filters)
     {
-        return Err(mismatch(spec, "a state names an argument or a filter that the view does not have"));
+        return Err(mismatch(
+            spec,
+            "a state names an argument or a filter that the view does not have",
+        ));
     }
     match (partial.argument, &partial.argument_type) {
-        (Some(argument), Some(data_type)) if spec.arguments[argument] != *data_type => {
-            Err(mismatch(spec, "a state and its argument column have different types"))
-        }
+        (Some(argument), Some(data_type)) if spec.arguments[argument] != *data_type => Err(
+            mismatch(spec, "a state and its argument column have different types"),
+        ),
         _ => Ok(()),
     }
 }

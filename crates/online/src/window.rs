@@ -1,6 +1,6 @@
-//! The value of a view for one key at one instant, from the key's tree: walk each window once, merge the states of whole
-//! nodes, fold single rows at the two edges, round at the end. Also finds how long the value stays right with no new
-//! event, so that the answer can be kept ([`HotRow`]).
+//! The value of a view for one key at one instant, from the key's tree: walk each window once,
+//! merge the states of whole nodes, fold single rows at the two edges, round at the end. Also finds
+//! how long the value stays right with no new event, so that the answer can be kept ([`HotRow`]).
 //!
 //! Pure: nothing here locks, reads the disk or a clock.
 
@@ -14,7 +14,8 @@ use crate::rows::{ColumnKind, ColumnView, RowView, passes};
 use crate::tree::{Node, Tile, empty_states};
 use crate::view::{ViewRuntime, WindowPlan};
 
-/// Tiles below this many rows are folded row by row each time: keeping their states would cost more memory than it saves.
+/// Tiles below this many rows are folded row by row each time: keeping their states would cost more
+/// memory than it saves.
 const STATES_MIN_ROWS: usize = 8;
 
 /// A finished answer and the span of instants for which it is right while no event is applied.
@@ -58,7 +59,8 @@ impl Reach {
     }
 }
 
-/// The row of `view` at `at`. `state` holds every row that a read at `at` may see (the caller checked T_min).
+/// The row of `view` at `at`. `state` holds every row that a read at `at` may see (the caller
+/// checked T_min).
 pub(crate) fn evaluate(view: &ViewRuntime, state: &KeyState, at: Micros) -> HotRow {
     let mut values = vec![Value::Null; view.spec.aggregates.len()].into_boxed_slice();
     let mut newest_us = state.gone_newest_us;
@@ -68,7 +70,10 @@ pub(crate) fn evaluate(view: &ViewRuntime, state: &KeyState, at: Micros) -> HotR
         if plan.window == Window::Lifetime
             && let Some(folded) = &state.folded
         {
-            walk.states.iter_mut().zip(folded.states.iter()).for_each(|(mine, theirs)| mine.merge(theirs));
+            walk.states
+                .iter_mut()
+                .zip(folded.states.iter())
+                .for_each(|(mine, theirs)| mine.merge(theirs));
         }
         state.roots.iter().for_each(|root| walk.visit(root));
         let reach = walk.reach;
@@ -96,8 +101,15 @@ pub(crate) fn evaluate(view: &ViewRuntime, state: &KeyState, at: Micros) -> HotR
             valid_from_us = valid_from_us.max(expires);
         }
     }
-    // Rows that no tile holds bound nothing here: the caller refuses every instant that could see one (T_min).
-    HotRow { valid_from_us, valid_until_us, newest_us, status, values }
+    // Rows that no tile holds bound nothing here: the caller refuses every instant that could see
+    // one (T_min).
+    HotRow {
+        valid_from_us,
+        valid_until_us,
+        newest_us,
+        status,
+        values,
+    }
 }
 
 /// One walk over one window.
@@ -116,8 +128,19 @@ impl<'a> Walk<'a> {
             Window::Range { preceding_us } => at.saturating_sub(preceding_us),
             Window::Lifetime => Micros::MIN,
         };
-        let states = plan.partials.iter().map(|&p| Partial::new(&view.spec.partials[p])).collect();
-        Self { view, plan, from, to: at, states, reach: Reach::default() }
+        let states = plan
+            .partials
+            .iter()
+            .map(|&p| Partial::new(&view.spec.partials[p]))
+            .collect();
+        Self {
+            view,
+            plan,
+            from,
+            to: at,
+            states,
+            reach: Reach::default(),
+        }
     }
 
     fn visit(&mut self, node: &Node) {
@@ -142,7 +165,9 @@ impl<'a> Walk<'a> {
             return;
         }
         match node {
-            Node::Tile(tile) if tile.states.get().is_none() && tile.view().rows() < STATES_MIN_ROWS => {
+            Node::Tile(tile)
+                if tile.states.get().is_none() && tile.view().rows() < STATES_MIN_ROWS =>
+            {
                 let rows = tile.view();
                 self.fold_rows(&rows, 0, rows.rows());
             }
@@ -158,7 +183,11 @@ impl<'a> Walk<'a> {
     fn fold_edge(&mut self, tile: &Tile) {
         let rows = tile.view();
         let from = rows.lower_bound(self.from);
-        let to = if self.to == Micros::MAX { rows.rows() } else { rows.lower_bound(self.to + 1) };
+        let to = if self.to == Micros::MAX {
+            rows.rows()
+        } else {
+            rows.lower_bound(self.to + 1)
+        };
         if from > 0 {
             self.reach.before = self.reach.before.max(Some(rows.time(from - 1)));
         }
@@ -196,10 +225,15 @@ fn node_states<'a>(view: &ViewRuntime, node: &'a Node) -> &'a [Partial] {
                 let mut states = empty_states(&view.spec.partials);
                 for child in branch.children() {
                     match child.as_ref() {
-                        Node::Tile(tile) if tile.states.get().is_none() => fold_tile(view, tile, &mut states),
+                        Node::Tile(tile) if tile.states.get().is_none() => {
+                            fold_tile(view, tile, &mut states)
+                        }
                         child => {
                             let theirs = node_states(view, child);
-                            states.iter_mut().zip(theirs).for_each(|(mine, theirs)| mine.merge(theirs));
+                            states
+                                .iter_mut()
+                                .zip(theirs)
+                                .for_each(|(mine, theirs)| mine.merge(theirs));
                         }
                     }
                 }
@@ -217,8 +251,14 @@ fn fold_tile(view: &ViewRuntime, tile: &Tile, states: &mut [Partial]) {
     }
 }
 
-/// States over `tile` of the partials named by `which`, merged into `states`: how expired rows are folded.
-pub(crate) fn fold_expired(view: &ViewRuntime, tile: &Tile, which: &[usize], states: &mut [Partial]) {
+/// States over `tile` of the partials named by `which`, merged into `states`: how expired rows are
+/// folded.
+pub(crate) fn fold_expired(
+    view: &ViewRuntime,
+    tile: &Tile,
+    which: &[usize],
+    states: &mut [Partial],
+) {
     let rows = tile.view();
     let columns = Columns::new(view, &rows);
     for (state, &p) in states.iter_mut().zip(which) {
@@ -235,23 +275,43 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn new(view: &ViewRuntime, rows: &RowView<'a>) -> Self {
         let mut cursor = rows.columns();
-        let arguments = view.kinds.iter().map(|kind| cursor.next_column(*kind)).collect();
-        let filters = (0..view.spec.filters).map(|_| cursor.next_filter()).collect();
+        let arguments = view
+            .kinds
+            .iter()
+            .map(|kind| cursor.next_column(*kind))
+            .collect();
+        let filters = (0..view.spec.filters)
+            .map(|_| cursor.next_filter())
+            .collect();
         Self { arguments, filters }
     }
 
     /// Fold rows `from..to` into `state`.
-    fn fold(&self, state: &mut Partial, spec: &PartialSpec, rows: &RowView<'_>, from: usize, to: usize) {
+    fn fold(
+        &self,
+        state: &mut Partial,
+        spec: &PartialSpec,
+        rows: &RowView<'_>,
+        from: usize,
+        to: usize,
+    ) {
         let filter = spec.filter.map(|f| self.filters[f]);
         let passing = || (from..to).filter(|&row| passes(filter, row));
         let Some(argument) = spec.argument else {
-            let count = if filter.is_none() { to - from } else { passing().count() };
+            let count = if filter.is_none() {
+                to - from
+            } else {
+                passing().count()
+            };
             state.update_count(count as i64);
             return;
         };
         let column = &self.arguments[argument];
-        let order =
-            |row: usize| RowOrder { time_us: rows.time(row), partition: rows.partition(row), offset: rows.offset(row) };
+        let order = |row: usize| RowOrder {
+            time_us: rows.time(row),
+            partition: rows.partition(row),
+            offset: rows.offset(row),
+        };
         match (spec.class, column.kind()) {
             (PartialClass::Last, _) => {
                 // Rows are in that order already: the last one that passes is the greatest.

@@ -1,9 +1,10 @@
-//! Which rows of a decoded batch every view and deployment of its source can take, and what the views make of them. A row
-//! on which an expression fails or whose key is over its limit becomes a dead letter; it is found by halving, so that it
-//! does not take its neighbours with it, and no other view folds it either: the archive, where training reads, has the
-//! same rows. The keys of a deployment are those that route its score and those by which it asks views, also views of
-//! other sources: an event that could never be scored is no event of the source, for its views neither. Pure, and a
-//! function of each row alone: batch cuts change nothing.
+//! Which rows of a decoded batch every view and deployment of its source can take, and what the
+//! views make of them. A row on which an expression fails or whose key is over its limit becomes a
+//! dead letter; it is found by halving, so that it does not take its neighbours with it, and no
+//! other view folds it either: the archive, where training reads, has the same rows. The keys of a
+//! deployment are those that route its score and those by which it asks views, also views of other
+//! sources: an event that could never be scored is no event of the source, for its views neither.
+//! Pure, and a function of each row alone: batch cuts change nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,26 +59,39 @@ pub fn admit(
     batch: SourceBatch,
 ) -> Result<Admitted, PipelineError> {
     let name = &batch.source.name;
-    let views: Vec<&Arc<dyn CompiledView>> = views.iter().filter(|v| v.spec().source == *name).collect();
+    let views: Vec<&Arc<dyn CompiledView>> =
+        views.iter().filter(|v| v.spec().source == *name).collect();
     let deployments: Vec<&Deployment> = deployments.iter().filter(|d| d.source() == name).collect();
     let mut refused = Refused::new();
     let taken = take(&views, &deployments, &batch.rows, &mut refused)?;
     if refused.is_empty() {
         let (folds, sticky) = taken;
-        return Ok(Admitted { batch, folds, sticky });
+        return Ok(Admitted {
+            batch,
+            folds,
+            sticky,
+        });
     }
     let batch = reject(batch, &refused, encoder)?;
     let mut again = Refused::new();
     let (folds, sticky) = take(&views, &deployments, &batch.rows, &mut again)?;
     match again.into_values().next() {
-        None => Ok(Admitted { batch, folds, sticky }),
-        Some(why) => {
-            Err(PortError::internal(format!("a row was taken with its neighbours and refused without: {why}")).into())
-        }
+        None => Ok(Admitted {
+            batch,
+            folds,
+            sticky,
+        }),
+        Some(why) => Err(PortError::internal(format!(
+            "a row was taken with its neighbours and refused without: {why}"
+        ))
+        .into()),
     }
 }
 
-type Taken = (Vec<(Arc<dyn CompiledView>, Vec<Piece>)>, Vec<(Deployment, KeyBuffer)>);
+type Taken = (
+    Vec<(Arc<dyn CompiledView>, Vec<Piece>)>,
+    Vec<(Deployment, KeyBuffer)>,
+);
 
 fn take(
     views: &[&Arc<dyn CompiledView>],
@@ -88,16 +102,26 @@ fn take(
     let mut folds = Vec::with_capacity(views.len());
     for view in views {
         let who = format!("view '{}'", view.spec().name);
-        let pieces = halve(rows, 0, &who, refused, &mut |rows, first| fold(view.as_ref(), rows, first))?;
+        let pieces = halve(rows, 0, &who, refused, &mut |rows, first| {
+            fold(view.as_ref(), rows, first)
+        })?;
         folds.push((Arc::clone(view), pieces));
     }
     let mut sticky = Vec::with_capacity(deployments.len());
     for deployment in deployments {
         let who = format!("deployment '{}'", deployment.def().name);
-        halve(rows, 0, &who, refused, &mut |rows, _| deployment.check_keys(rows))?;
-        let keys = halve(rows, 0, &who, refused, &mut |rows, _| deployment.sticky_keys(rows))?;
+        halve(rows, 0, &who, refused, &mut |rows, _| {
+            deployment.check_keys(rows)
+        })?;
+        let keys = halve(rows, 0, &who, refused, &mut |rows, _| {
+            deployment.sticky_keys(rows)
+        })?;
         // Cut in pieces only where rows are refused: then they are taken again without those.
-        sticky.extend(keys.into_iter().next().map(|keys| ((*deployment).clone(), keys)));
+        sticky.extend(
+            keys.into_iter()
+                .next()
+                .map(|keys| ((*deployment).clone(), keys)),
+        );
     }
     Ok((folds, sticky))
 }
@@ -111,9 +135,14 @@ fn fold(view: &dyn CompiledView, rows: &RecordBatch, first: usize) -> PortResult
     let keys = KeyBuffer::encode(&fold.keys)?;
     let first = u32::try_from(first).unwrap_or(u32::MAX);
     if first > 0 {
-        fold.source_rows.iter_mut().for_each(|row| *row = row.saturating_add(first));
+        fold.source_rows
+            .iter_mut()
+            .for_each(|row| *row = row.saturating_add(first));
     }
-    Ok(Piece { fold: Arc::new(fold), keys: Arc::new(keys) })
+    Ok(Piece {
+        fold: Arc::new(fold),
+        keys: Arc::new(keys),
+    })
 }
 
 /// Fold all of `rows`, in as few pieces as its data allow.
@@ -126,12 +155,15 @@ pub(crate) fn fold_whole(
 ) -> PortResult<Result<Vec<Piece>, (usize, String)>> {
     let mut refused = Refused::new();
     let who = format!("view '{}'", view.spec().name);
-    let pieces = halve(rows, 0, &who, &mut refused, &mut |rows, first| fold(view, rows, first))?;
+    let pieces = halve(rows, 0, &who, &mut refused, &mut |rows, first| {
+        fold(view, rows, first)
+    })?;
     Ok(refused.pop_first().map_or(Ok(pieces), Err))
 }
 
-/// `take` over `rows`; where it fails on the data, over both halves, down to the rows that fail alone. An expression may
-/// fail on a batch and on none of its rows (a branch that no row alone would take): then the pieces are the answer.
+/// `take` over `rows`; where it fails on the data, over both halves, down to the rows that fail
+/// alone. An expression may fail on a batch and on none of its rows (a branch that no row alone
+/// would take): then the pieces are the answer.
 fn halve<T>(
     rows: &RecordBatch,
     first: usize,
@@ -143,27 +175,45 @@ fn halve<T>(
         Ok(taken) => Ok(vec![taken]),
         Err(error) if !is_of_data(&error) || rows.num_rows() == 0 => Err(error),
         Err(error) if rows.num_rows() == 1 => {
-            refused.entry(first).or_insert_with(|| format!("{who}: {error}"));
+            refused
+                .entry(first)
+                .or_insert_with(|| format!("{who}: {error}"));
             Ok(Vec::new())
         }
         Err(_) => {
             let half = rows.num_rows() / 2;
             let mut taken = halve(&rows.slice(0, half), first, who, refused, take)?;
-            taken.extend(halve(&rows.slice(half, rows.num_rows() - half), first + half, who, refused, take)?);
+            taken.extend(halve(
+                &rows.slice(half, rows.num_rows() - half),
+                first + half,
+                who,
+                refused,
+                take,
+            )?);
             Ok(taken)
         }
     }
 }
 
 fn is_of_data(error: &PortError) -> bool {
-    matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::OutOfRange | ErrorKind::ResourceExhausted)
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidArgument | ErrorKind::OutOfRange | ErrorKind::ResourceExhausted
+    )
 }
 
 /// `batch` without its `refused` rows, which become dead letters.
-fn reject(batch: SourceBatch, refused: &Refused, encoder: &dyn RecordEncoder) -> Result<SourceBatch, PipelineError> {
+fn reject(
+    batch: SourceBatch,
+    refused: &Refused,
+    encoder: &dyn RecordEncoder,
+) -> Result<SourceBatch, PipelineError> {
     let mut letters = Vec::with_capacity(refused.len());
     for (row, why) in refused {
-        let mut payload = encoder.encode(&batch.rows.slice(*row, 1))?.pop().unwrap_or_default();
+        let mut payload = encoder
+            .encode(&batch.rows.slice(*row, 1))?
+            .pop()
+            .unwrap_or_default();
         payload.truncate(DEAD_LETTER_PAYLOAD_MAX_BYTES);
         letters.push(DeadLetter {
             source: batch.source.name.clone(),

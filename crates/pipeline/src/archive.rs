@@ -1,6 +1,7 @@
-//! The archive's half of ingest: collects decoded rows and dead letters, and appends them to Delta by size or age. It has
-//! a cursor of its own (the tables' application transactions), so it may run behind the shards: after a crash the reader
-//! starts at the smaller mark. Dead letters go first, since the source's mark is what says that a bad record is dealt with.
+//! The archive's half of ingest: collects decoded rows and dead letters, and appends them to Delta
+//! by size or age. It has a cursor of its own (the tables' application transactions), so it may run
+//! behind the shards: after a crash the reader starts at the smaller mark. Dead letters go first,
+//! since the source's mark is what says that a bad record is dealt with.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow_schema::{Field, Schema, SchemaRef};
 use forebay_core::ports::{Archive, DeadLetter, SourceBatch};
@@ -40,7 +42,11 @@ pub struct FlushRule {
 }
 
 enum Message {
-    Rows { table: String, batch: RecordBatch, up_to: Vec<(TopicPartition, PartitionProgress)> },
+    Rows {
+        table: String,
+        batch: RecordBatch,
+        up_to: Vec<(TopicPartition, PartitionProgress)>,
+    },
     DeadLetters(Vec<DeadLetter>, Vec<(TopicPartition, PartitionProgress)>),
     Flush(oneshot::Sender<()>),
     Close,
@@ -63,17 +69,24 @@ impl std::fmt::Debug for Message {
     }
 }
 
-/// Schema of what [`Archiver::rows`] hands over: the archive's but `_ingest_time`, which the archive sets.
+/// Schema of what [`Archiver::rows`] hands over: the archive's but `_ingest_time`, which the
+/// archive sets.
 #[must_use]
 pub fn append_schema(source: &SourceDef) -> SchemaRef {
     let schema = source.archive_schema();
-    let fields: Vec<Arc<Field>> = schema.fields().iter().filter(|f| f.name() != meta::INGEST_TIME).cloned().collect();
+    let fields: Vec<Arc<Field>> = schema
+        .fields()
+        .iter()
+        .filter(|f| f.name() != meta::INGEST_TIME)
+        .cloned()
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
 impl Archiver {
-    /// Start the archiver on `runtime`. It ends when it is closed, or every sender dropped, and all is appended; an append
-    /// that fails while the pipeline is `stopping` is given up, since a restart reads its rows again.
+    /// Start the archiver on `runtime`. It ends when it is closed, or every sender dropped, and all
+    /// is appended; an append that fails while the pipeline is `stopping` is given up, since a
+    /// restart reads its rows again.
     pub fn start(
         runtime: &tokio::runtime::Handle,
         archive: Arc<dyn Archive>,
@@ -98,7 +111,8 @@ impl Archiver {
         (Self { queue }, runtime.spawn(worker.run(messages)))
     }
 
-    /// Hand over the rows and dead letters of one decoded batch. Blocks while the archiver is behind.
+    /// Hand over the rows and dead letters of one decoded batch. Blocks while the archiver is
+    /// behind.
     ///
     /// # Errors
     /// The archiver has stopped, or Arrow refuses the columns.
@@ -109,10 +123,17 @@ impl Archiver {
         up_to: Vec<(TopicPartition, PartitionProgress)>,
     ) -> Result<(), PipelineError> {
         if !batch.dead_letters.is_empty() {
-            self.send(Message::DeadLetters(batch.dead_letters.clone(), up_to.clone()))?;
+            self.send(Message::DeadLetters(
+                batch.dead_letters.clone(),
+                up_to.clone(),
+            ))?;
         }
         let rows = with_meta(batch, late)?;
-        self.send(Message::Rows { table: batch.source.name.clone(), batch: rows, up_to })
+        self.send(Message::Rows {
+            table: batch.source.name.clone(),
+            batch: rows,
+            up_to,
+        })
     }
 
     /// Append all that was handed over before this call.
@@ -121,8 +142,12 @@ impl Archiver {
     /// The archiver has stopped.
     pub async fn flush(&self) -> Result<(), PipelineError> {
         let (done, wait) = oneshot::channel();
-        self.queue.send(Message::Flush(done)).await.map_err(|_| PipelineError::ThreadGone("archiver"))?;
-        wait.await.map_err(|_| PipelineError::ThreadGone("archiver"))
+        self.queue
+            .send(Message::Flush(done))
+            .await
+            .map_err(|_| PipelineError::ThreadGone("archiver"))?;
+        wait.await
+            .map_err(|_| PipelineError::ThreadGone("archiver"))
     }
 
     /// Append all that was handed over before this call, and end.
@@ -132,7 +157,9 @@ impl Archiver {
     }
 
     fn send(&self, message: Message) -> Result<(), PipelineError> {
-        self.queue.blocking_send(message).map_err(|_| PipelineError::ThreadGone("archiver"))
+        self.queue
+            .blocking_send(message)
+            .map_err(|_| PipelineError::ThreadGone("archiver"))
     }
 }
 
@@ -141,10 +168,15 @@ fn with_meta(batch: &SourceBatch, late: &[bool]) -> Result<RecordBatch, Pipeline
     let place = |row: usize| &origin.partitions[origin.partition[row] as usize];
     let rows = batch.rows.num_rows();
     let mut columns = batch.rows.columns().to_vec();
-    let kafka_time = TimestampMicrosecondArray::from(origin.kafka_time_us.clone()).with_timezone("UTC");
+    let kafka_time =
+        TimestampMicrosecondArray::from(origin.kafka_time_us.clone()).with_timezone("UTC");
     let added: [ArrayRef; 5] = [
-        Arc::new(StringArray::from_iter_values((0..rows).map(|row| &*place(row).topic))),
-        Arc::new(Int32Array::from_iter_values((0..rows).map(|row| place(row).partition))),
+        Arc::new(StringArray::from_iter_values(
+            (0..rows).map(|row| &*place(row).topic),
+        )),
+        Arc::new(Int32Array::from_iter_values(
+            (0..rows).map(|row| place(row).partition),
+        )),
         Arc::new(Int64Array::from(origin.offset.clone())),
         Arc::new(kafka_time),
         Arc::new(BooleanArray::from(late.to_vec())),
@@ -214,15 +246,26 @@ impl Worker {
     fn collect(&mut self, message: Message) {
         self.oldest.get_or_insert_with(Instant::now);
         match message {
-            Message::Rows { table, batch, up_to } => {
+            Message::Rows {
+                table,
+                batch,
+                up_to,
+            } => {
                 self.bytes += batch.get_array_memory_size();
                 let table = self.tables.entry(table).or_default();
-                up_to.iter().for_each(|(partition, progress)| table.up_to.advance(partition, *progress));
+                up_to
+                    .iter()
+                    .for_each(|(partition, progress)| table.up_to.advance(partition, *progress));
                 table.batches.push(batch);
             }
             Message::DeadLetters(letters, up_to) => {
-                self.bytes += letters.iter().map(|l| l.payload.len() + l.detail.len()).sum::<usize>();
-                up_to.iter().for_each(|(partition, progress)| self.dead_letters_up_to.advance(partition, *progress));
+                self.bytes += letters
+                    .iter()
+                    .map(|l| l.payload.len() + l.detail.len())
+                    .sum::<usize>();
+                up_to.iter().for_each(|(partition, progress)| {
+                    self.dead_letters_up_to.advance(partition, *progress)
+                });
                 self.dead_letters.extend(letters);
             }
             Message::Flush(_) | Message::Close => {}
@@ -232,20 +275,33 @@ impl Worker {
     async fn flush(&mut self) -> PortResult<()> {
         if !self.dead_letters.is_empty() {
             let rows = (self.dead_letter_rows)(&self.dead_letters)?;
-            self.append(DEAD_LETTER_TABLE, vec![rows], &self.dead_letters_up_to.clone()).await?;
+            self.append(
+                DEAD_LETTER_TABLE,
+                vec![rows],
+                &self.dead_letters_up_to.clone(),
+            )
+            .await?;
             self.dead_letters.clear();
         }
         for (name, table) in std::mem::take(&mut self.tables) {
             let rows = self.append(&name, table.batches, &table.up_to).await?;
-            self.counters.archived_rows.fetch_add(rows, Ordering::Relaxed);
+            self.counters
+                .archived_rows
+                .fetch_add(rows, Ordering::Relaxed);
         }
         self.bytes = 0;
         self.oldest = None;
         Ok(())
     }
 
-    /// Append, and on a failure that may pass try again: meanwhile the queue fills and the reader pauses.
-    async fn append(&self, table: &str, batches: Vec<RecordBatch>, up_to: &Applied) -> PortResult<u64> {
+    /// Append, and on a failure that may pass try again: meanwhile the queue fills and the reader
+    /// pauses.
+    async fn append(
+        &self,
+        table: &str,
+        batches: Vec<RecordBatch>,
+        up_to: &Applied,
+    ) -> PortResult<u64> {
         let mut pauses = Pauses::default();
         loop {
             match self.archive.append(table, batches.clone(), up_to).await {

@@ -1,6 +1,6 @@
-//! A deployment, compiled: which columns of an event make its request, which are carried, and which model version an
-//! event is routed to. The choice is a pure function of the event's sticky key, made once, when the pending score is
-//! written.
+//! A deployment, compiled: which columns of an event make its request, which are carried, and which
+//! model version an event is routed to. The choice is a pure function of the event's sticky key,
+//! made once, when the pending score is written.
 
 use std::sync::Arc;
 
@@ -26,13 +26,16 @@ pub struct Deployment {
     request: Vec<usize>,
     carry: Vec<usize>,
     sticky: Vec<usize>,
-    /// Keys by which the service's views are asked and that are not the sticky one, each once, with a view that it is for.
+    /// Keys by which the service's views are asked and that are not the sticky one, each once, with
+    /// a view that it is for.
     asked: Vec<(Vec<usize>, String)>,
-    /// What a pending score's row holds: request, carried, and those sticky columns that are neither.
+    /// What a pending score's row holds: request, carried, and those sticky columns that are
+    /// neither.
     row: Vec<usize>,
 }
 
-/// A pending score with the shard that holds it: that of its sticky key, which keeps one entity's predictions in order.
+/// A pending score with the shard that holds it: that of its sticky key, which keeps one entity's
+/// predictions in order.
 #[derive(Debug, Clone)]
 pub struct PlacedScore {
     /// Shard.
@@ -42,8 +45,8 @@ pub struct PlacedScore {
 }
 
 impl Deployment {
-    /// Bind `def` to its source and its model's service: every request column must be a column of the source with the
-    /// same name and type.
+    /// Bind `def` to its source and its model's service: every request column must be a column of
+    /// the source with the same name and type.
     ///
     /// # Errors
     /// [`PipelineError::DeploymentColumn`].
@@ -55,36 +58,73 @@ impl Deployment {
         let find = |name: &str, wanted: Option<&Column>| {
             let index = source.columns.iter().position(|c| c.name == name);
             match index.map(|i| &source.columns[i]) {
-                Some(found) if wanted.is_none_or(|w| w.data_type == found.data_type) => Ok(index.unwrap_or_default()),
+                Some(found) if wanted.is_none_or(|w| w.data_type == found.data_type) => {
+                    Ok(index.unwrap_or_default())
+                }
                 found => Err(PipelineError::DeploymentColumn {
                     deployment: def.name.clone(),
                     column: name.to_owned(),
-                    wanted: wanted.map_or_else(|| "any type".to_owned(), |w| w.data_type.to_string()),
+                    wanted: wanted
+                        .map_or_else(|| "any type".to_owned(), |w| w.data_type.to_string()),
                     source_name: source.name.clone(),
-                    found: found.map_or_else(|| "does not have".to_owned(), |f| format!("has as {}", f.data_type)),
+                    found: found.map_or_else(
+                        || "does not have".to_owned(),
+                        |f| format!("has as {}", f.data_type),
+                    ),
                 }),
             }
         };
         let spec = service.spec();
-        let request = spec.request.iter().map(|c| find(&c.name, Some(c))).collect::<Result<Vec<_>, _>>()?;
-        let carry = def.carry.iter().map(|name| find(name, None)).collect::<Result<Vec<_>, _>>()?;
+        let request = spec
+            .request
+            .iter()
+            .map(|c| find(&c.name, Some(c)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let carry = def
+            .carry
+            .iter()
+            .map(|name| find(name, None))
+            .collect::<Result<Vec<_>, _>>()?;
         let sticky = match spec.views.first() {
-            _ if !def.sticky_by.is_empty() => {
-                def.sticky_by.iter().map(|name| find(name, None)).collect::<Result<Vec<_>, _>>()?
-            }
-            Some(view) => view.key_columns.iter().map(|column| request[*column]).collect(),
+            _ if !def.sticky_by.is_empty() => def
+                .sticky_by
+                .iter()
+                .map(|name| find(name, None))
+                .collect::<Result<Vec<_>, _>>()?,
+            Some(view) => view
+                .key_columns
+                .iter()
+                .map(|column| request[*column])
+                .collect(),
             None => Vec::new(),
         };
         let mut row: Vec<usize> = request.iter().chain(&carry).copied().collect();
-        row.extend(sticky.iter().filter(|i| !request.contains(i) && !carry.contains(i)));
+        row.extend(
+            sticky
+                .iter()
+                .filter(|i| !request.contains(i) && !carry.contains(i)),
+        );
         let mut asked: Vec<(Vec<usize>, String)> = Vec::new();
         for view in &spec.views {
-            let key: Vec<usize> = view.key_columns.iter().map(|column| request[*column]).collect();
+            let key: Vec<usize> = view
+                .key_columns
+                .iter()
+                .map(|column| request[*column])
+                .collect();
             if key != sticky && asked.iter().all(|(known, _)| *known != key) {
                 asked.push((key, view.view.name.clone()));
             }
         }
-        Ok(Self { def, source, service, request, carry, sticky, asked, row })
+        Ok(Self {
+            def,
+            source,
+            service,
+            request,
+            carry,
+            sticky,
+            asked,
+            row,
+        })
     }
 
     /// The definition.
@@ -105,22 +145,32 @@ impl Deployment {
         &self.source.name
     }
 
-    /// Columns of a pending score's row: the request's, the carried ones, then what else the sticky key needs.
+    /// Columns of a pending score's row: the request's, the carried ones, then what else the sticky
+    /// key needs.
     #[must_use]
     pub fn row_columns(&self) -> Vec<Column> {
-        self.row.iter().map(|i| self.source.columns[*i].clone()).collect()
+        self.row
+            .iter()
+            .map(|i| self.source.columns[*i].clone())
+            .collect()
     }
 
     /// Indices of the sticky key's columns in a pending score's row.
     #[must_use]
     pub fn sticky_in_row(&self) -> Vec<usize> {
-        self.sticky.iter().filter_map(|i| self.row.iter().position(|r| r == i)).collect()
+        self.sticky
+            .iter()
+            .filter_map(|i| self.row.iter().position(|r| r == i))
+            .collect()
     }
 
     /// The carried columns.
     #[must_use]
     pub fn carry_columns(&self) -> Vec<Column> {
-        self.carry.iter().map(|i| self.source.columns[*i].clone()).collect()
+        self.carry
+            .iter()
+            .map(|i| self.source.columns[*i].clone())
+            .collect()
     }
 
     /// Number of request columns in a pending score's row.
@@ -135,23 +185,29 @@ impl Deployment {
     /// A key is over its limit.
     pub fn sticky_keys(&self, rows: &RecordBatch) -> PortResult<KeyBuffer> {
         let sticky = pick(rows, &self.sticky);
-        if sticky.is_empty() { Ok(KeyBuffer::default()) } else { KeyBuffer::encode(&sticky) }
+        if sticky.is_empty() {
+            Ok(KeyBuffer::default())
+        } else {
+            KeyBuffer::encode(&sticky)
+        }
     }
 
-    /// Whether the service's views can be asked for the keys that `rows` have; a view of another source has not seen them.
+    /// Whether the service's views can be asked for the keys that `rows` have; a view of another
+    /// source has not seen them.
     ///
     /// # Errors
     /// A key is over its limit; the view is named.
     pub fn check_keys(&self, rows: &RecordBatch) -> PortResult<()> {
         for (key, view) in &self.asked {
-            KeyBuffer::encode(&pick(rows, key))
-                .map_err(|e| PortError::new(e.kind(), format!("it asks view '{view}' for the key: {e}")))?;
+            KeyBuffer::encode(&pick(rows, key)).map_err(|e| {
+                PortError::new(e.kind(), format!("it asks view '{view}' for the key: {e}"))
+            })?;
         }
         Ok(())
     }
 
-    /// The pending scores of the rows of one decoded batch, with their [`Self::sticky_keys`]: one live and as many shadow
-    /// as the route says.
+    /// The pending scores of the rows of one decoded batch, with their [`Self::sticky_keys`]: one
+    /// live and as many shadow as the route says.
     ///
     /// # Errors
     /// A column that cannot be in a request.
@@ -167,9 +223,15 @@ impl Deployment {
         let mut placed = Vec::with_capacity(rows.num_rows());
         for (row, event_time_us) in times.iter().copied().enumerate() {
             let partition = &origin.partitions[origin.partition[row] as usize];
-            let event_id =
-                || format!("{}/{}/{}", partition.topic, partition.partition, origin.offset[row]).into_bytes();
-            let sticky = if keys.is_empty() { None } else { keys.get(row) }.map_or_else(event_id, <[u8]>::to_vec);
+            let event_id = || {
+                format!(
+                    "{}/{}/{}",
+                    partition.topic, partition.partition, origin.offset[row]
+                )
+                .into_bytes()
+            };
+            let sticky = if keys.is_empty() { None } else { keys.get(row) }
+                .map_or_else(event_id, <[u8]>::to_vec);
             let shard = forebay_core::key::shard_of(&sticky, shards);
             let request = encode_row(&columns, row)?;
             for (model_version, role) in choose(&self.def.routes, &self.def.name, &sticky) {
@@ -181,7 +243,11 @@ impl Deployment {
                     partition: partition.partition,
                     offset: origin.offset[row],
                 };
-                let score = PendingScore { key, event_time_us, request: request.clone() };
+                let score = PendingScore {
+                    key,
+                    event_time_us,
+                    request: request.clone(),
+                };
                 placed.push(PlacedScore { shard, score });
             }
         }
@@ -190,11 +256,14 @@ impl Deployment {
 }
 
 fn pick(rows: &RecordBatch, columns: &[usize]) -> Vec<ArrayRef> {
-    columns.iter().map(|column| Arc::clone(rows.column(*column))).collect()
+    columns
+        .iter()
+        .map(|column| Arc::clone(rows.column(*column)))
+        .collect()
 }
 
-/// The versions that score a request: one live arm by weight, sticky by key, and every shadow arm. The salt is the
-/// deployment's name, so that raising one arm's weight only adds entities to it.
+/// The versions that score a request: one live arm by weight, sticky by key, and every shadow arm.
+/// The salt is the deployment's name, so that raising one arm's weight only adds entities to it.
 #[must_use]
 pub fn choose(routes: &[Route], deployment: &str, sticky_key: &[u8]) -> Vec<(u32, Role)> {
     let mut salted = deployment.as_bytes().to_vec();
@@ -212,7 +281,12 @@ pub fn choose(routes: &[Route], deployment: &str, sticky_key: &[u8]) -> Vec<(u32
         }
         point -= u64::from(route.weight);
     }
-    chosen.extend(routes.iter().filter(|r| r.shadow).map(|r| (r.version, Role::Shadow)));
+    chosen.extend(
+        routes
+            .iter()
+            .filter(|r| r.shadow)
+            .map(|r| (r.version, Role::Shadow)),
+    );
     chosen
 }
 
@@ -221,7 +295,11 @@ mod tests {
     use super::*;
 
     fn route(version: u32, weight: u32, shadow: bool) -> Route {
-        Route { version, weight, shadow }
+        Route {
+            version,
+            weight,
+            shadow,
+        }
     }
 
     #[test]
@@ -234,7 +312,10 @@ mod tests {
             assert_eq!(chosen[1], (3, Role::Shadow));
             second += u32::from(chosen[0].0 == 2);
         }
-        assert!((800..1200).contains(&second), "{second} of 10,000 keys on a weight of 10 %");
+        assert!(
+            (800..1200).contains(&second),
+            "{second} of 10,000 keys on a weight of 10 %"
+        );
     }
 
     #[test]

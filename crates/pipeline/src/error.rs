@@ -1,5 +1,6 @@
-//! What can go wrong in the pipeline itself; adapters' errors pass through with their own kind and words.
-//! A thread that ended because another failed is told apart from the cause, which is what a person must read.
+//! What can go wrong in the pipeline itself; adapters' errors pass through with their own kind and
+//! words. A thread that ended because another failed is told apart from the cause, which is what a
+//! person must read.
 
 use forebay_core::limits::PREDICTION_MAX_BYTES;
 use forebay_core::{ErrorKind, PortError};
@@ -50,7 +51,9 @@ pub enum PipelineError {
         why: String,
     },
     /// A deployment asks for a column that its source does not have.
-    #[error("deployment '{deployment}' needs column '{column}' ({wanted}), which source '{source_name}' {found}")]
+    #[error(
+        "deployment '{deployment}' needs column '{column}' ({wanted}), which source '{source_name}' {found}"
+    )]
     DeploymentColumn {
         /// Deployment.
         deployment: String,
@@ -111,7 +114,9 @@ impl PipelineError {
 }
 
 /// The first error that says what happened: a thread that is gone is the effect of another's error.
-pub(crate) fn first_cause(outcomes: impl IntoIterator<Item = Result<(), PipelineError>>) -> Result<(), PipelineError> {
+pub(crate) fn first_cause(
+    outcomes: impl IntoIterator<Item = Result<(), PipelineError>>,
+) -> Result<(), PipelineError> {
     let mut first = Ok(());
     for error in outcomes.into_iter().filter_map(Result::err) {
         if first.is_ok() || matches!(first, Err(PipelineError::ThreadGone(_))) {

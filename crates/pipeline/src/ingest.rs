@@ -1,6 +1,7 @@
-//! The ingest loop: one thread polls the log, drops repeats, runs the views, dates the rows, and hands each epoch to the
-//! shard writers, the archiver and the observers. It pauses (never sheds) when one of them is behind, because their
-//! queues are bounded, and it stops when one of them has failed for good: reads go on.
+//! The ingest loop: one thread polls the log, drops repeats, runs the views, dates the rows, and
+//! hands each epoch to the shard writers, the archiver and the observers. It pauses (never sheds)
+//! when one of them is behind, because their queues are bounded, and it stops when one of them has
+//! failed for good: reads go on.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -34,7 +35,8 @@ pub(crate) struct Ingest {
     pub(crate) log: Box<dyn EventLog>,
     pub(crate) sources: Vec<Arc<SourceDef>>,
     pub(crate) store: Arc<dyn OnlineStore>,
-    /// Event time that the backlog of scored sources had reached at the last look; None without a backlog.
+    /// Event time that the backlog of scored sources had reached at the last look; None without a
+    /// backlog.
     pub(crate) held_us: Option<Micros>,
     pub(crate) step: Step,
     pub(crate) writers: ShardWriters,
@@ -75,13 +77,21 @@ impl Ingest {
     }
 
     fn serve(&mut self) -> Result<(), PipelineError> {
-        let mut timers = Timers { committed: vec![Instant::now(); self.recovered.len()], measured: Instant::now() };
+        let mut timers = Timers {
+            committed: vec![Instant::now(); self.recovered.len()],
+            measured: Instant::now(),
+        };
         let mut pauses = Pauses::default();
         while !self.stopping.load(Ordering::Relaxed) {
             if self.counters.failed.load(Ordering::Relaxed) {
-                return Err(PipelineError::ThreadGone("archiver, shard writer, scorer or publisher"));
+                return Err(PipelineError::ThreadGone(
+                    "archiver, shard writer, scorer or publisher",
+                ));
             }
-            match self.log.poll(self.settings.epoch_max_rows, self.settings.epoch_wait) {
+            match self
+                .log
+                .poll(self.settings.epoch_max_rows, self.settings.epoch_wait)
+            {
                 Ok(batches) => {
                     pauses = Pauses::default();
                     self.epoch(batches, &mut timers)?;
@@ -95,18 +105,30 @@ impl Ingest {
                 Err(error) => return Err(error.into()),
             }
         }
-        // A clean stop leaves every shard at the reader's position, so that a restart reads nothing again.
-        let progress = ShardWrite { progress: self.watermarks.all_progress(), ..ShardWrite::default() };
-        let all = (0..self.recovered.len()).map(|shard| (index(shard), progress.clone())).collect();
+        // A clean stop leaves every shard at the reader's position, so that a restart reads nothing
+        // again.
+        let progress = ShardWrite {
+            progress: self.watermarks.all_progress(),
+            ..ShardWrite::default()
+        };
+        let all = (0..self.recovered.len())
+            .map(|shard| (index(shard), progress.clone()))
+            .collect();
         self.writers.submit(all, Vec::new())
     }
 
-    fn epoch(&mut self, batches: Vec<SourceBatch>, timers: &mut Timers) -> Result<(), PipelineError> {
+    fn epoch(
+        &mut self,
+        batches: Vec<SourceBatch>,
+        timers: &mut Timers,
+    ) -> Result<(), PipelineError> {
         let mut epoch = Epoch::new(index(self.recovered.len()));
         for batch in batches {
             self.batch(batch, &mut epoch)?;
         }
-        epoch.scores.retain(|placed| is_new(&self.recovered, placed));
+        epoch
+            .scores
+            .retain(|placed| is_new(&self.recovered, placed));
         let release = !self.waiting.is_empty() && self.caught_up();
         if release {
             let mut scores = std::mem::take(&mut self.waiting);
@@ -126,23 +148,35 @@ impl Ingest {
         if epoch.rows > 0 {
             self.counters.epochs.fetch_add(1, Ordering::Relaxed);
         }
-        self.counters.scores_waiting.fetch_add(epoch.scores.len() as u64, Ordering::Relaxed);
-        if writes.is_empty() { Ok(()) } else { self.writers.submit(writes, epoch.scores) }
+        self.counters
+            .scores_waiting
+            .fetch_add(epoch.scores.len() as u64, Ordering::Relaxed);
+        if writes.is_empty() {
+            Ok(())
+        } else {
+            self.writers.submit(writes, epoch.scores)
+        }
     }
 
-    /// One decoded batch on its way: what does not count is sorted out first, so that watermarks, archive and observers
-    /// see the same rows as the shards.
+    /// One decoded batch on its way: what does not count is sorted out first, so that watermarks,
+    /// archive and observers see the same rows as the shards.
     fn batch(&mut self, mut batch: SourceBatch, epoch: &mut Epoch) -> Result<(), PipelineError> {
         if self.prediction_sources.contains(&batch.source.name) {
             let (kept, repeats) = self.repeats.drop_from(batch)?;
             batch = kept;
-            self.counters.repeats.fetch_add(repeats as u64, Ordering::Relaxed);
+            self.counters
+                .repeats
+                .fetch_add(repeats as u64, Ordering::Relaxed);
         }
         let mut admitted = self.step.admit(batch, self.encoder.as_ref())?;
         admitted.batch.origin.watermark_us = self.watermarks.pass(&admitted.batch);
         let late = self.step.run(&admitted, epoch)?;
         let batch = admitted.batch;
-        let up_to = batch.read_up_to.iter().map(|(p, _)| (p.clone(), self.watermarks.progress(p))).collect();
+        let up_to = batch
+            .read_up_to
+            .iter()
+            .map(|(p, _)| (p.clone(), self.watermarks.progress(p)))
+            .collect();
         self.archiver.rows(&batch, &late, up_to)?;
         let watermark = self.watermarks.published().of(&batch.source.name);
         self.count(&batch, &late, watermark);
@@ -158,13 +192,24 @@ impl Ingest {
     fn count(&self, batch: &SourceBatch, late: &[bool], watermark: Option<Micros>) {
         let rows = batch.rows.num_rows() as u64;
         self.counters.rows.fetch_add(rows, Ordering::Relaxed);
-        self.counters.late_rows.fetch_add(late.iter().filter(|l| **l).count() as u64, Ordering::Relaxed);
-        let refused = batch.dead_letters.iter().filter(|l| l.reason == REASON_REFUSED).count();
-        self.counters.refused.fetch_add(refused as u64, Ordering::Relaxed);
+        self.counters.late_rows.fetch_add(
+            late.iter().filter(|l| **l).count() as u64,
+            Ordering::Relaxed,
+        );
+        let refused = batch
+            .dead_letters
+            .iter()
+            .filter(|l| l.reason == REASON_REFUSED)
+            .count();
+        self.counters
+            .refused
+            .fetch_add(refused as u64, Ordering::Relaxed);
         if !batch.dead_letters.is_empty() {
             let mut reasons = self.counters.dead_letters.lock();
             for letter in &batch.dead_letters {
-                *reasons.entry((letter.source.clone(), letter.reason)).or_default() += 1;
+                *reasons
+                    .entry((letter.source.clone(), letter.reason))
+                    .or_default() += 1;
             }
         }
         let mut sources = self.counters.sources.lock();
@@ -176,7 +221,10 @@ impl Ingest {
 
     /// Every partition stands where the furthest shard stood at start.
     fn caught_up(&self) -> bool {
-        self.reached.0.iter().all(|(p, reached)| self.watermarks.progress(p).next_offset >= reached.next_offset)
+        self.reached
+            .0
+            .iter()
+            .all(|(p, reached)| self.watermarks.progress(p).next_offset >= reached.next_offset)
     }
 
     fn measure(&mut self, timers: &mut Timers) {
@@ -184,10 +232,14 @@ impl Ingest {
             return;
         }
         timers.measured = Instant::now();
-        let Ok(ends) = self.log.end_offsets() else { return };
+        let Ok(ends) = self.log.end_offsets() else {
+            return;
+        };
         self.watermarks.look_at_ends(&ends);
         self.hold_expiry(&ends);
-        self.sources.iter().for_each(|source| self.watermarks.publish(source));
+        self.sources
+            .iter()
+            .for_each(|source| self.watermarks.publish(source));
         let mut lag: BTreeMap<&str, u64> = BTreeMap::new();
         for (partition, end) in &ends {
             let behind = end - self.watermarks.progress(partition).next_offset;
@@ -202,36 +254,57 @@ impl Ingest {
 }
 
 impl Ingest {
-    /// An event is scored with features as of its own time, also when it is read long after other sources went on. While a
-    /// scored source has a backlog, state is kept from where that stands on; afterwards `history` is enough again.
+    /// An event is scored with features as of its own time, also when it is read long after other
+    /// sources went on. While a scored source has a backlog, state is kept from where that stands
+    /// on; afterwards `history` is enough again.
     fn hold_expiry(&mut self, ends: &BTreeMap<TopicPartition, i64>) {
         let mut oldest: Option<Micros> = None;
-        for source in self.sources.iter().filter(|s| self.step.deployments.iter().any(|d| d.source() == s.name)) {
-            for (partition, end) in ends.iter().filter(|(partition, _)| *partition.topic == *source.topic) {
+        for source in self
+            .sources
+            .iter()
+            .filter(|s| self.step.deployments.iter().any(|d| d.source() == s.name))
+        {
+            for (partition, end) in ends
+                .iter()
+                .filter(|(partition, _)| *partition.topic == *source.topic)
+            {
                 let reached = self.watermarks.progress(partition);
                 if *end > reached.next_offset {
                     let newest = reached.max_event_time_us;
-                    let at = newest.map_or(Micros::MIN, |newest| newest.saturating_sub(source.watermark_delay_us));
+                    let at = newest.map_or(Micros::MIN, |newest| {
+                        newest.saturating_sub(source.watermark_delay_us)
+                    });
                     oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
                 }
             }
         }
-        // Rows of epochs under way are pending only once their shards have them: what was held is held once more.
-        self.store.keep_from(self.held_us.into_iter().chain(oldest).min());
+        // Rows of epochs under way are pending only once their shards have them: what was held is
+        // held once more.
+        self.store
+            .keep_from(self.held_us.into_iter().chain(oldest).min());
         self.held_us = oldest;
     }
 }
 
 /// `batch` without the rows that `archived` covers.
 fn above(batch: SourceBatch, archived: &Applied) -> Result<SourceBatch, PipelineError> {
-    let ends: Vec<i64> = batch.origin.partitions.iter().map(|p| archived.next_offset(p)).collect();
+    let ends: Vec<i64> = batch
+        .origin
+        .partitions
+        .iter()
+        .map(|p| archived.next_offset(p))
+        .collect();
     let places = batch.origin.partition.iter().zip(&batch.origin.offset);
     let kept: Vec<u32> = places
         .enumerate()
         .filter(|(_, (slot, offset))| **offset >= ends[**slot as usize])
         .map(|(row, _)| u32::try_from(row).unwrap_or(u32::MAX))
         .collect();
-    if kept.len() == batch.rows.num_rows() { Ok(batch) } else { keep_rows(batch, &kept) }
+    if kept.len() == batch.rows.num_rows() {
+        Ok(batch)
+    } else {
+        keep_rows(batch, &kept)
+    }
 }
 
 fn is_new(recovered: &[Arc<Applied>], placed: &PlacedScore) -> bool {

@@ -1,12 +1,14 @@
-//! The ingest loop: from the log to shards, archive, scores and observers, exactly once. Written only against `core`'s
-//! ports; it knows no Kafka, RocksDB, Delta or DataFusion.
+//! The ingest loop: from the log to shards, archive, scores and observers, exactly once. Written
+//! only against `core`'s ports; it knows no Kafka, RocksDB, Delta or DataFusion.
 //!
-//! The path of an event, file by file: `ingest` polls a micro-batch -> [`repeats`] drops predictions that were sent twice
-//! -> [`admit`] runs the views and turns what they refuse into dead letters -> [`watermark`] dates each row -> [`step`] cuts
-//! the rows by shard -> [`shards`] commits one atomic write a shard -> [`archive`] appends to Delta beside it -> [`score`]
-//! reads features as of the event, asks a model, and writes result and outbox -> the publisher sends.
-//! `pipeline` starts and stops all of them, [`recovery`] decides where a restart begins, [`backfill`](mod@backfill) fills
-//! a new view from the archive, `retry` waits for what does not answer, `contain` keeps a panic to its row.
+//! The path of an event, file by file: `ingest` polls a micro-batch -> [`repeats`] drops
+//! predictions that were sent twice -> [`admit`] runs the views and turns what they refuse into
+//! dead letters -> [`watermark`] dates each row -> [`step`] cuts the rows by shard -> [`shards`]
+//! commits one atomic write a shard -> [`archive`] appends to Delta beside it -> [`score`] reads
+//! features as of the event, asks a model, and writes result and outbox -> the publisher sends.
+//! `pipeline` starts and stops all of them, [`recovery`] decides where a restart begins,
+//! [`backfill`](mod@backfill) fills a new view from the archive, `retry` waits for what does not
+//! answer, `contain` keeps a panic to its row.
 
 pub mod admit;
 pub mod archive;

@@ -1,5 +1,6 @@
-//! The bytes of a pending score's request: one row of columns, written in the epoch's batch and read again after a crash.
-//! Format: version byte, then for each column a tag and a body, little endian. Retired tags stay reserved.
+//! The bytes of a pending score's request: one row of columns, written in the epoch's batch and
+//! read again after a crash. Format: version byte, then for each column a tag and a body, little
+//! endian. Retired tags stay reserved.
 //!
 //! | tag | value | body |
 //! |---|---|---|
@@ -36,7 +37,11 @@ pub fn encode_row(columns: &[ArrayRef], row: usize) -> Result<Vec<u8>, PipelineE
             Value::Int(value) => push(&mut out, 2, &value.to_le_bytes()),
             Value::Float(value) => push(&mut out, 3, &value.to_bits().to_le_bytes()),
             Value::Text(value) => {
-                push(&mut out, 4, &(u32::try_from(value.len()).unwrap_or(u32::MAX)).to_le_bytes());
+                push(
+                    &mut out,
+                    4,
+                    &(u32::try_from(value.len()).unwrap_or(u32::MAX)).to_le_bytes(),
+                );
                 out.extend_from_slice(value.as_bytes());
             }
             Value::Timestamp(value) => push(&mut out, 5, &value.to_le_bytes()),
@@ -53,19 +58,31 @@ fn push(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
 /// One row for each of `pending`, with `columns`.
 ///
 /// # Errors
-/// Bytes that this format does not allow, or values of other columns: [`PipelineError::PendingBytes`].
-pub fn decode_rows(columns: &[Column], pending: &[PendingScore]) -> Result<RecordBatch, PipelineError> {
+/// Bytes that this format does not allow, or values of other columns:
+/// [`PipelineError::PendingBytes`].
+pub fn decode_rows(
+    columns: &[Column],
+    pending: &[PendingScore],
+) -> Result<RecordBatch, PipelineError> {
     let mut values: Vec<Vec<Value>> = vec![Vec::with_capacity(pending.len()); columns.len()];
     for score in pending {
-        let damaged = |detail: &str| PipelineError::PendingBytes { id: score.key.id(), detail: detail.to_owned() };
+        let damaged = |detail: &str| PipelineError::PendingBytes {
+            id: score.key.id(),
+            detail: detail.to_owned(),
+        };
         let mut bytes = Bytes(&score.request);
         if bytes.take::<1>() != Some([VERSION]) {
             return Err(damaged("unknown version"));
         }
         for (column, values) in columns.iter().zip(&mut values) {
-            let value = bytes.value().ok_or_else(|| damaged("it ends early or has an unknown tag"))?;
+            let value = bytes
+                .value()
+                .ok_or_else(|| damaged("it ends early or has an unknown tag"))?;
             if !fits(&value, &column.data_type) {
-                return Err(damaged(&format!("column '{}' is no {}", column.name, column.data_type)));
+                return Err(damaged(&format!(
+                    "column '{}' is no {}",
+                    column.name, column.data_type
+                )));
             }
             values.push(value);
         }
@@ -73,7 +90,10 @@ pub fn decode_rows(columns: &[Column], pending: &[PendingScore]) -> Result<Recor
             return Err(damaged("it has more columns than the deployment"));
         }
     }
-    let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|c| Field::new(&c.name, c.data_type.clone(), true))
+        .collect();
     let arrays = columns
         .iter()
         .zip(&values)
@@ -82,8 +102,8 @@ pub fn decode_rows(columns: &[Column], pending: &[PendingScore]) -> Result<Recor
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
 }
 
-/// Whether a column of `data_type` can hold `value`. A deployment that was defined anew may have other columns than the
-/// one that wrote the row.
+/// Whether a column of `data_type` can hold `value`. A deployment that was defined anew may have
+/// other columns than the one that wrote the row.
 fn fits(value: &Value, data_type: &DataType) -> bool {
     match (value, data_type) {
         (Value::Int(value), DataType::Int32) => i32::try_from(*value).is_ok(),
@@ -142,15 +162,28 @@ mod tests {
             partition: 0,
             offset: 7,
         };
-        PendingScore { key, event_time_us: 5, request }
+        PendingScore {
+            key,
+            event_time_us: 5,
+            request,
+        }
     }
 
     fn columns() -> Vec<Column> {
-        [DataType::Utf8, DataType::Float64, DataType::Int64, DataType::Boolean]
-            .into_iter()
-            .enumerate()
-            .map(|(i, data_type)| Column { name: format!("c{i}"), data_type, nullable: true })
-            .collect()
+        [
+            DataType::Utf8,
+            DataType::Float64,
+            DataType::Int64,
+            DataType::Boolean,
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(i, data_type)| Column {
+            name: format!("c{i}"),
+            data_type,
+            nullable: true,
+        })
+        .collect()
     }
 
     proptest! {

@@ -1,6 +1,6 @@
-//! The pipeline's parts, its threads, and the order in which they start and stop. Start: facts, [`recovery`]'s decision,
-//! then scoring, shard writers, archiver, and the ingest thread that feeds them. Stop: the reader first, then each thread
-//! behind it when its queue is empty.
+//! The pipeline's parts, its threads, and the order in which they start and stop. Start: facts,
+//! [`recovery`]'s decision, then scoring, shard writers, archiver, and the ingest thread that feeds
+//! them. Stop: the reader first, then each thread behind it when its queue is empty.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,8 +35,9 @@ const SCORE_QUEUE_EPOCHS: usize = 8;
 
 /// Looks at every decoded batch, in log order: the monitor.
 pub trait BatchObserver: Send {
-    /// One batch, repeats dropped, watermarks filled. Rows that the archive had when the pipeline started are left out:
-    /// an observer is rebuilt from the archive before that, and counts each row once.
+    /// One batch, repeats dropped, watermarks filled. Rows that the archive had when the pipeline
+    /// started are left out: an observer is rebuilt from the archive before that, and counts each
+    /// row once.
     fn observe(&mut self, batch: &SourceBatch, watermark_us: Option<Micros>);
 }
 
@@ -115,11 +116,16 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Recover and start. Views must be registered with the store, archive tables open. Not to be called from async code.
+    /// Recover and start. Views must be registered with the store, archive tables open. Not to be
+    /// called from async code.
     ///
     /// # Errors
-    /// The state follows another log, a gap in the log, two sources over one topic, or an adapter fails.
-    pub fn start(mut parts: PipelineParts, settings: PipelineSettings) -> Result<Self, PipelineError> {
+    /// The state follows another log, a gap in the log, two sources over one topic, or an adapter
+    /// fails.
+    pub fn start(
+        mut parts: PipelineParts,
+        settings: PipelineSettings,
+    ) -> Result<Self, PipelineError> {
         let (plan, archived) = recover(&mut parts)?;
         parts.log.assign(&parts.sources, &plan.starts)?;
         parts.repeats.begin_at(&plan.starts);
@@ -129,7 +135,13 @@ impl Pipeline {
         counters.begin(parts.sources.iter().map(|source| source.name.as_str()));
         let (release, released) = sync_channel(SCORE_QUEUE_EPOCHS);
         let scoring = Scoring::start(&scoring_parts(&parts, &stopping, &counters), released)?;
-        let writers = ShardWriters::start(&parts.store, settings.writer_threads, release, &counters, &stopping)?;
+        let writers = ShardWriters::start(
+            &parts.store,
+            settings.writer_threads,
+            release,
+            &counters,
+            &stopping,
+        )?;
         let (archiver, appending) = Archiver::start(
             &parts.runtime,
             Arc::clone(&parts.archive),
@@ -140,13 +152,22 @@ impl Pipeline {
         );
         let published = Arc::clone(&parts.watermarks);
         let watermarks = Watermarks::recovered(&plan, parts.watermarks);
-        parts.sources.iter().for_each(|source| watermarks.publish(source));
+        parts
+            .sources
+            .iter()
+            .for_each(|source| watermarks.publish(source));
         // Until the first look at the ends of the log, everything may be backlog.
         let held_us = (!parts.deployments.is_empty()).then_some(Micros::MIN);
         parts.store.keep_from(held_us);
         let ingest = Ingest {
-            recovered: (0..parts.store.shards()).map(|shard| parts.store.applied(shard)).collect(),
-            step: Step { views: parts.views, deployments: parts.deployments, history_us: settings.history_us },
+            recovered: (0..parts.store.shards())
+                .map(|shard| parts.store.applied(shard))
+                .collect(),
+            step: Step {
+                views: parts.views,
+                deployments: parts.deployments,
+                history_us: settings.history_us,
+            },
             log: parts.log,
             sources: parts.sources,
             store: parts.store,
@@ -168,8 +189,18 @@ impl Pipeline {
         let ingest = std::thread::Builder::new()
             .name("ingest".to_owned())
             .spawn(move || ingest.run())
-            .map_err(|e| PortError::with_source(ErrorKind::ResourceExhausted, "cannot start ingest", e))?;
-        Ok(Self { stopping, counters, watermarks: published, archiver, ingest, scoring, appending })
+            .map_err(|e| {
+                PortError::with_source(ErrorKind::ResourceExhausted, "cannot start ingest", e)
+            })?;
+        Ok(Self {
+            stopping,
+            counters,
+            watermarks: published,
+            archiver,
+            ingest,
+            scoring,
+            appending,
+        })
     }
 
     /// Counters, now.
@@ -202,25 +233,38 @@ impl Pipeline {
         self.archiver.clone()
     }
 
-    /// Stop reading, finish what was read (commits, scores, publishing, archive), and end. Scores and predictions that
-    /// cannot be finished because a model or the broker does not answer stay in the store, for the next start.
+    /// Stop reading, finish what was read (commits, scores, publishing, archive), and end. Scores
+    /// and predictions that cannot be finished because a model or the broker does not answer stay
+    /// in the store, for the next start.
     ///
     /// # Errors
     /// The first error of any thread; an append or a commit that fails is one.
     pub async fn stop(self) -> Result<(), PipelineError> {
         self.stopping.store(true, Ordering::Relaxed);
         let threads = tokio::task::spawn_blocking(move || {
-            let ingest = self.ingest.join().unwrap_or(Err(PipelineError::ThreadGone("ingest")));
+            let ingest = self
+                .ingest
+                .join()
+                .unwrap_or(Err(PipelineError::ThreadGone("ingest")));
             first_cause([ingest, self.scoring.join()])
         });
-        let threads = threads.await.unwrap_or(Err(PipelineError::ThreadGone("ingest")));
+        let threads = threads
+            .await
+            .unwrap_or(Err(PipelineError::ThreadGone("ingest")));
         self.archiver.close().await;
-        let appended = self.appending.await.unwrap_or_else(|e| Err(PortError::internal(e.to_string())));
+        let appended = self
+            .appending
+            .await
+            .unwrap_or_else(|e| Err(PortError::internal(e.to_string())));
         first_cause([threads, appended.map_err(PipelineError::from)])
     }
 }
 
-fn scoring_parts(parts: &PipelineParts, stopping: &Arc<AtomicBool>, counters: &Arc<Counters>) -> ScoringParts {
+fn scoring_parts(
+    parts: &PipelineParts,
+    stopping: &Arc<AtomicBool>,
+    counters: &Arc<Counters>,
+) -> ScoringParts {
     ScoringParts {
         store: Arc::clone(&parts.store),
         reader: Arc::clone(&parts.reader),
@@ -238,7 +282,9 @@ fn scoring_parts(parts: &PipelineParts, stopping: &Arc<AtomicBool>, counters: &A
 fn recover(parts: &mut PipelineParts) -> Result<(recovery::Plan, Applied), PipelineError> {
     recovery::check_topics(&parts.sources)?;
     let mut facts = Facts {
-        shards: (0..parts.store.shards()).map(|shard| parts.store.applied(shard)).collect(),
+        shards: (0..parts.store.shards())
+            .map(|shard| parts.store.applied(shard))
+            .collect(),
         known_cluster: parts.store.log_identity()?,
         found_cluster: parts.log.cluster_id()?,
         ..Facts::default()
@@ -247,9 +293,18 @@ fn recover(parts: &mut PipelineParts) -> Result<(recovery::Plan, Applied), Pipel
     let mut archived = Applied::default();
     for source in &parts.sources {
         let partitions = parts.log.partitions(&source.topic)?;
-        read.extend(partitions.into_iter().map(|p| TopicPartition::new(source.topic.as_str(), p)));
-        let progress = parts.runtime.block_on(parts.archive.progress(&source.name))?;
-        progress.0.iter().for_each(|(partition, progress)| archived.advance(partition, *progress));
+        read.extend(
+            partitions
+                .into_iter()
+                .map(|p| TopicPartition::new(source.topic.as_str(), p)),
+        );
+        let progress = parts
+            .runtime
+            .block_on(parts.archive.progress(&source.name))?;
+        progress
+            .0
+            .iter()
+            .for_each(|(partition, progress)| archived.advance(partition, *progress));
         facts.archives.insert(source.topic.clone(), progress);
     }
     facts.begins = parts.log.begin_offsets(&read)?;
@@ -268,13 +323,17 @@ fn recover(parts: &mut PipelineParts) -> Result<(recovery::Plan, Applied), Pipel
     Ok((plan, archived))
 }
 
-/// Every pending score. The store holds them all in memory, so a bound here would spare nothing: what it cut off would
-/// wait, unseen, for the next start.
+/// Every pending score. The store holds them all in memory, so a bound here would spare nothing:
+/// what it cut off would wait, unseen, for the next start.
 fn recovered_scores(store: &dyn OnlineStore) -> Result<Vec<PlacedScore>, PipelineError> {
     let mut scores = Vec::new();
     for shard in 0..store.shards() {
         let pending = store.pending(shard, usize::MAX)?;
-        scores.extend(pending.into_iter().map(|score| PlacedScore { shard, score }));
+        scores.extend(
+            pending
+                .into_iter()
+                .map(|score| PlacedScore { shard, score }),
+        );
     }
     Ok(scores)
 }

@@ -1,18 +1,21 @@
 //! Builds the prediction records of one scored batch: a record batch with the columns of
-//! [`forebay_core::prediction::prediction_columns`], then one outbox record a row, encoded by the source format's own
-//! encoder so that what is published decodes back to the same bits.
+//! [`forebay_core::prediction::prediction_columns`], then one outbox record a row, encoded by the
+//! source format's own encoder so that what is published decodes back to the same bits.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray,
+    TimestampMicrosecondArray,
 };
 use arrow_schema::{Field, Schema};
 use forebay_core::limits::PREDICTION_MAX_BYTES;
 use forebay_core::ports::{FeatureAnswer, OnlineStore, Scores, ShardEpoch};
-use forebay_core::prediction::{AppliedViews, OutboxRecord, PendingScore, Role, prediction_columns};
+use forebay_core::prediction::{
+    AppliedViews, OutboxRecord, PendingScore, Role, prediction_columns,
+};
 use forebay_core::progress::Applied;
 use forebay_core::source::Column;
 use forebay_core::value::Value;
@@ -71,25 +74,47 @@ pub fn outbox_records(
             let id = pending.key.id();
             let headers = vec![
                 ("forebay.prediction_id".to_owned(), id.clone().into_bytes()),
-                ("forebay.deployment".to_owned(), def.name.clone().into_bytes()),
-                ("forebay.model_version".to_owned(), pending.key.model_version.to_string().into_bytes()),
+                (
+                    "forebay.deployment".to_owned(),
+                    def.name.clone().into_bytes(),
+                ),
+                (
+                    "forebay.model_version".to_owned(),
+                    pending.key.model_version.to_string().into_bytes(),
+                ),
             ];
-            within_limit(&id, OutboxRecord { topic, key, payload, headers })
+            within_limit(
+                &id,
+                OutboxRecord {
+                    topic,
+                    key,
+                    payload,
+                    headers,
+                },
+            )
         })
         .collect()
 }
 
 /// In the outbox a record that the broker refuses would stand before all later ones for ever.
 fn within_limit(id: &str, record: OutboxRecord) -> Result<OutboxRecord, PipelineError> {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let headers: usize = record
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     let bytes = record.key.len() + record.payload.len() + headers;
     if bytes > PREDICTION_MAX_BYTES {
-        return Err(PipelineError::PredictionTooLarge { id: id.to_owned(), bytes });
+        return Err(PipelineError::PredictionTooLarge {
+            id: id.to_owned(),
+            bytes,
+        });
     }
     Ok(record)
 }
 
-/// The records' Kafka keys: the sticky key's values in text, so that one entity's predictions share a partition.
+/// The records' Kafka keys: the sticky key's values in text, so that one entity's predictions share
+/// a partition.
 fn record_keys(scored: &Scored<'_>) -> Result<Vec<Vec<u8>>, PipelineError> {
     let columns = scored.deployment.sticky_in_row();
     let text = |value: Value| match value {
@@ -100,13 +125,21 @@ fn record_keys(scored: &Scored<'_>) -> Result<Vec<Vec<u8>>, PipelineError> {
         Value::Text(value) => value.to_string(),
     };
     let key = |row: usize| {
-        let parts = columns.iter().map(|c| Value::from_array(scored.rows.column(*c).as_ref(), row).map(text));
-        Ok(parts.collect::<Result<Vec<_>, PortError>>()?.join("/").into_bytes())
+        let parts = columns
+            .iter()
+            .map(|c| Value::from_array(scored.rows.column(*c).as_ref(), row).map(text));
+        Ok(parts
+            .collect::<Result<Vec<_>, PortError>>()?
+            .join("/")
+            .into_bytes())
     };
     (0..scored.rows.num_rows()).map(key).collect()
 }
 
-fn record_batch(scored: &Scored<'_>, store: &dyn OnlineStore) -> Result<RecordBatch, PipelineError> {
+fn record_batch(
+    scored: &Scored<'_>,
+    store: &dyn OnlineStore,
+) -> Result<RecordBatch, PipelineError> {
     let spec = Arc::clone(scored.deployment.service().spec());
     let def = scored.deployment.def();
     let pending = scored.pending;
@@ -114,7 +147,8 @@ fn record_batch(scored: &Scored<'_>, store: &dyn OnlineStore) -> Result<RecordBa
         Arc::new(StringArray::from_iter_values(pending.iter().map(value))) as ArrayRef
     };
     let times = || {
-        let times = TimestampMicrosecondArray::from_iter_values(pending.iter().map(|p| p.event_time_us));
+        let times =
+            TimestampMicrosecondArray::from_iter_values(pending.iter().map(|p| p.event_time_us));
         Arc::new(times.with_timezone("UTC")) as ArrayRef
     };
     let version = i32::try_from(spec.version).unwrap_or(i32::MAX);
@@ -123,14 +157,27 @@ fn record_batch(scored: &Scored<'_>, store: &dyn OnlineStore) -> Result<RecordBa
         each(&|_| def.name.clone()),
         each(&|_| def.model.clone()),
         Arc::new(Int32Array::from_iter_values(
-            pending.iter().map(|p| i32::try_from(p.key.model_version).unwrap_or(i32::MAX)),
+            pending
+                .iter()
+                .map(|p| i32::try_from(p.key.model_version).unwrap_or(i32::MAX)),
         )),
-        each(&|p| if p.key.role == Role::Live { "live" } else { "shadow" }.to_owned()),
+        each(&|p| {
+            if p.key.role == Role::Live {
+                "live"
+            } else {
+                "shadow"
+            }
+            .to_owned()
+        }),
         each(&|_| spec.name.clone()),
         Arc::new(Int32Array::from(vec![version; pending.len()])),
         each(&|p| p.key.topic.clone()),
-        Arc::new(Int32Array::from_iter_values(pending.iter().map(|p| p.key.partition))),
-        Arc::new(Int64Array::from_iter_values(pending.iter().map(|p| p.key.offset))),
+        Arc::new(Int32Array::from_iter_values(
+            pending.iter().map(|p| p.key.partition),
+        )),
+        Arc::new(Int64Array::from_iter_values(
+            pending.iter().map(|p| p.key.offset),
+        )),
         times(),
         times(),
         Arc::new(Float64Array::from(scored.scores.score.clone())),
@@ -138,25 +185,52 @@ fn record_batch(scored: &Scored<'_>, store: &dyn OnlineStore) -> Result<RecordBa
     ];
     let request_columns = scored.deployment.request_columns();
     let carry = scored.deployment.carry_columns();
-    columns.extend(scored.rows.columns()[request_columns..].iter().take(carry.len()).cloned());
-    columns.push(record(&scored.rows.columns()[..request_columns], &spec.request, pending.len())?);
-    columns.push(record(scored.answer.features.columns(), &spec.features, pending.len())?);
-    columns
-        .push(Arc::new(applied_texts(&spec, scored.answer, pending.len(), store).into_iter().collect::<StringArray>()));
+    columns.extend(
+        scored.rows.columns()[request_columns..]
+            .iter()
+            .take(carry.len())
+            .cloned(),
+    );
+    columns.push(record(
+        &scored.rows.columns()[..request_columns],
+        &spec.request,
+        pending.len(),
+    )?);
+    columns.push(record(
+        scored.answer.features.columns(),
+        &spec.features,
+        pending.len(),
+    )?);
+    columns.push(Arc::new(
+        applied_texts(&spec, scored.answer, pending.len(), store)
+            .into_iter()
+            .collect::<StringArray>(),
+    ));
     let fields: Vec<Field> = prediction_columns(&spec, &carry)
         .iter()
         .map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable))
         .collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    Ok(RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns,
+    )?)
 }
 
 fn record(columns: &[ArrayRef], of: &[Column], rows: usize) -> Result<ArrayRef, PipelineError> {
-    let fields = of.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
-    Ok(Arc::new(StructArray::try_new_with_length(fields, columns.to_vec(), None, rows)?))
+    let fields = of
+        .iter()
+        .map(|c| Field::new(&c.name, c.data_type.clone(), true))
+        .collect();
+    Ok(Arc::new(StructArray::try_new_with_length(
+        fields,
+        columns.to_vec(),
+        None,
+        rows,
+    )?))
 }
 
-/// For each row what its features had applied, as [`AppliedViews`] writes it. Rows of one batch share few vectors, so each
-/// is written once.
+/// For each row what its features had applied, as [`AppliedViews`] writes it. Rows of one batch
+/// share few vectors, so each is written once.
 fn applied_texts(
     spec: &ServiceSpec,
     answer: &FeatureAnswer,
@@ -166,19 +240,27 @@ fn applied_texts(
     let mut known: HashMap<Vec<Option<ShardEpoch>>, Arc<str>> = HashMap::new();
     (0..rows)
         .map(|row| {
-            let epochs: Vec<Option<ShardEpoch>> = answer.applied.iter().map(|view| view[row]).collect();
-            let text = known.entry(epochs).or_insert_with_key(|epochs| applied_text(spec, epochs, store).into());
+            let epochs: Vec<Option<ShardEpoch>> =
+                answer.applied.iter().map(|view| view[row]).collect();
+            let text = known
+                .entry(epochs)
+                .or_insert_with_key(|epochs| applied_text(spec, epochs, store).into());
             Some(Arc::clone(text))
         })
         .collect()
 }
 
-fn applied_text(spec: &ServiceSpec, epochs: &[Option<ShardEpoch>], store: &dyn OnlineStore) -> String {
+fn applied_text(
+    spec: &ServiceSpec,
+    epochs: &[Option<ShardEpoch>],
+    store: &dyn OnlineStore,
+) -> String {
     let mut views = AppliedViews::default();
     for (view, epoch) in spec.views.iter().zip(epochs) {
         match epoch {
             None => views.insert(&view.alias, &Applied::default()),
-            // An epoch that is no longer known leaves the view out: its features cannot be verified.
+            // An epoch that is no longer known leaves the view out: its features cannot be
+            // verified.
             Some(epoch) => {
                 if let Some(applied) = store.applied_at(*epoch) {
                     views.insert(&view.alias, &applied);
@@ -203,11 +285,24 @@ mod tests {
             payload: vec![b' '; payload],
             headers: vec![("forebay.deployment".to_owned(), b"late".to_vec())],
         };
-        let most = PREDICTION_MAX_BYTES - "N14228".len() - "forebay.deployment".len() - "late".len();
-        assert_eq!(within_limit("an id", record(most)).expect("just fits").payload.len(), most);
+        let most =
+            PREDICTION_MAX_BYTES - "N14228".len() - "forebay.deployment".len() - "late".len();
+        assert_eq!(
+            within_limit("an id", record(most))
+                .expect("just fits")
+                .payload
+                .len(),
+            most
+        );
         let error = within_limit("an id", record(most + 1)).expect_err("one byte more");
         assert_eq!(error.kind(), ErrorKind::OutOfRange);
-        assert!(error.kind().is_of_the_data(), "so the scorer gives the row up and goes on");
-        assert!(error.to_string().contains("PREDICTION_MAX_BYTES"), "{error}");
+        assert!(
+            error.kind().is_of_the_data(),
+            "so the scorer gives the row up and goes on"
+        );
+        assert!(
+            error.to_string().contains("PREDICTION_MAX_BYTES"),
+            "{error}"
+        );
     }
 }

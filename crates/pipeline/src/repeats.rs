@@ -1,10 +1,12 @@
-//! Predictions arrive at least once: a crash between "acknowledged" and "outbox cleared" sends them again with the same
-//! id. The first one wins; here the others are dropped before views, archive and observers see them. The set is compact
-//! (ids are offsets of one partition, nearly contiguous) and is rebuilt from the archive at start.
+//! Predictions arrive at least once: a crash between "acknowledged" and "outbox cleared" sends them
+//! again with the same id. The first one wins; here the others are dropped before views, archive
+//! and observers see them. The set is compact (ids are offsets of one partition, nearly contiguous)
+//! and is rebuilt from the archive at start.
 //!
-//! What the archive holds from where the reader starts on is left out then: the reader brings those records again, and the
-//! first of them is no repeat to a shard that has not got it. The reader starts at the smallest mark of the shards or of the
-//! archive itself, so all that every shard has counts as seen at once; only the rest is kept row by row until the start.
+//! What the archive holds from where the reader starts on is left out then: the reader brings those
+//! records again, and the first of them is no repeat to a shard that has not got it. The reader
+//! starts at the smallest mark of the shards or of the archive itself, so all that every shard has
+//! counts as seen at once; only the rest is kept row by row until the start.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -29,7 +31,11 @@ pub struct OffsetSet {
 impl OffsetSet {
     /// Add `offset`; false when it was there.
     pub fn insert(&mut self, offset: i64) -> bool {
-        let before = self.intervals.range(..=offset).next_back().map(|(start, end)| (*start, *end));
+        let before = self
+            .intervals
+            .range(..=offset)
+            .next_back()
+            .map(|(start, end)| (*start, *end));
         if before.is_some_and(|(_, end)| offset < end) {
             return false;
         }
@@ -64,7 +70,8 @@ pub struct Repeats {
     seen: HashMap<Stream, OffsetSet>,
     /// What each shard has applied; none: nothing is known.
     shards: Vec<Arc<Applied>>,
-    /// What the archive holds and a shard may lack: for each stream and place of its records the record's own offset and that of its event.
+    /// What the archive holds and a shard may lack: for each stream and place of its records the
+    /// record's own offset and that of its event.
     archived: HashMap<(Stream, TopicPartition), Vec<(i64, i64)>>,
 }
 
@@ -72,11 +79,15 @@ impl Repeats {
     /// For a pipeline that starts over shards with this progress.
     #[must_use]
     pub fn over(shards: Vec<Arc<Applied>>) -> Self {
-        Self { shards, ..Self::default() }
+        Self {
+            shards,
+            ..Self::default()
+        }
     }
 
-    /// Note archived predictions: rows with the columns of [`forebay_core::prediction::prediction_columns`] and of
-    /// [`meta`], in any order. They count from [`Self::begin_at`] on.
+    /// Note archived predictions: rows with the columns of
+    /// [`forebay_core::prediction::prediction_columns`] and of [`meta`], in any order. They count
+    /// from [`Self::begin_at`] on.
     ///
     /// # Errors
     /// A column is missing.
@@ -91,19 +102,29 @@ impl Repeats {
             let name = Arc::clone(topics.entry(name).or_insert_with(|| name.into()));
             let place = TopicPartition::new(name, partition.value(row));
             let (stream, event) = (events.stream(row), events.offset.value(row));
-            let settled = *settled.entry(place.clone()).or_insert_with_key(|place| self.settled(place));
+            let settled = *settled
+                .entry(place.clone())
+                .or_insert_with_key(|place| self.settled(place));
             if offset.value(row) < settled {
                 self.seen.entry(stream).or_default().insert(event);
             } else {
-                self.archived.entry((stream, place)).or_default().push((offset.value(row), event));
+                self.archived
+                    .entry((stream, place))
+                    .or_default()
+                    .push((offset.value(row), event));
             }
         }
         Ok(())
     }
 
-    /// One past the records of `place` that every shard has: the reader starts there, or where the archive ends.
+    /// One past the records of `place` that every shard has: the reader starts there, or where the
+    /// archive ends.
     fn settled(&self, place: &TopicPartition) -> i64 {
-        self.shards.iter().map(|applied| applied.next_offset(place)).min().unwrap_or(0)
+        self.shards
+            .iter()
+            .map(|applied| applied.next_offset(place))
+            .min()
+            .unwrap_or(0)
     }
 
     /// The reader starts here: archived records below count as seen, the others will be read again.
@@ -128,12 +149,19 @@ impl Repeats {
         let events = Events::of(&batch.rows)?;
         let mut fresh = |row: &u32| {
             let row = *row as usize;
-            self.seen.entry(events.stream(row)).or_default().insert(events.offset.value(row))
+            self.seen
+                .entry(events.stream(row))
+                .or_default()
+                .insert(events.offset.value(row))
         };
         let rows = u32::try_from(batch.rows.num_rows()).unwrap_or(u32::MAX);
         let kept: Vec<u32> = (0..rows).filter(|row| fresh(row)).collect();
         let repeats = batch.rows.num_rows() - kept.len();
-        if repeats == 0 { Ok((batch, 0)) } else { Ok((keep_rows(batch, &kept)?, repeats)) }
+        if repeats == 0 {
+            Ok((batch, 0))
+        } else {
+            Ok((keep_rows(batch, &kept)?, repeats))
+        }
     }
 }
 
@@ -171,34 +199,49 @@ impl<'a> Events<'a> {
 }
 
 fn text<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a StringArray, PipelineError> {
-    rows.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).ok_or_else(|| missing(name))
+    rows.column_by_name(name)
+        .and_then(|c| c.as_string_opt::<i32>())
+        .ok_or_else(|| missing(name))
 }
 
 fn int<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int32Array, PipelineError> {
-    rows.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int32Type>()).ok_or_else(|| missing(name))
+    rows.column_by_name(name)
+        .and_then(|c| c.as_primitive_opt::<Int32Type>())
+        .ok_or_else(|| missing(name))
 }
 
 fn long<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, PipelineError> {
-    rows.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>()).ok_or_else(|| missing(name))
+    rows.column_by_name(name)
+        .and_then(|c| c.as_primitive_opt::<Int64Type>())
+        .ok_or_else(|| missing(name))
 }
 
 /// `batch` with these of its rows, ascending; what else it brought stays.
 pub(crate) fn keep_rows(batch: SourceBatch, kept: &[u32]) -> Result<SourceBatch, PipelineError> {
-    let rows = arrow_select::take::take_record_batch(&batch.rows, &UInt32Array::from(kept.to_vec()))?;
+    let rows =
+        arrow_select::take::take_record_batch(&batch.rows, &UInt32Array::from(kept.to_vec()))?;
     let mut origin = batch.origin;
     origin.partition = pick(&origin.partition, kept);
     origin.offset = pick(&origin.offset, kept);
     origin.kafka_time_us = pick(&origin.kafka_time_us, kept);
     origin.watermark_us = pick(&origin.watermark_us, kept);
-    Ok(SourceBatch { rows, origin, ..batch })
+    Ok(SourceBatch {
+        rows,
+        origin,
+        ..batch
+    })
 }
 
 fn pick<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
-    rows.iter().filter_map(|row| values.get(*row as usize).copied()).collect()
+    rows.iter()
+        .filter_map(|row| values.get(*row as usize).copied())
+        .collect()
 }
 
 fn missing(name: &str) -> PipelineError {
-    PipelineError::Port(forebay_core::PortError::internal(format!("a prediction record has no usable column '{name}'")))
+    PipelineError::Port(forebay_core::PortError::internal(format!(
+        "a prediction record has no usable column '{name}'"
+    )))
 }
 
 #[cfg(test)]
@@ -222,17 +265,26 @@ mod tests {
             (column::ROLE, text("live")),
             (column::SOURCE_TOPIC, text("events")),
             (column::SOURCE_PARTITION, number(0)),
-            (column::SOURCE_OFFSET, long(places.iter().map(|place| place.1).collect())),
+            (
+                column::SOURCE_OFFSET,
+                long(places.iter().map(|place| place.1).collect()),
+            ),
             (meta::TOPIC, text("predictions")),
             (meta::PARTITION, number(0)),
-            (meta::OFFSET, long(places.iter().map(|place| place.0).collect())),
+            (
+                meta::OFFSET,
+                long(places.iter().map(|place| place.0).collect()),
+            ),
         ])
         .expect("columns of one length")
     }
 
     fn shard(next_offset: i64) -> Arc<Applied> {
         let mut applied = Applied::default();
-        let progress = PartitionProgress { next_offset, max_event_time_us: None };
+        let progress = PartitionProgress {
+            next_offset,
+            max_event_time_us: None,
+        };
         applied.advance(&TopicPartition::new("predictions", 0), progress);
         Arc::new(applied)
     }
@@ -243,7 +295,14 @@ mod tests {
         let mut repeats = Repeats::over(vec![shard(990), shard(1_000)]);
         repeats.note(&predictions(&archive)).expect("its columns");
         assert_eq!(repeats.archived.values().map(Vec::len).sum::<usize>(), 10);
-        assert_eq!(repeats.seen.values().map(OffsetSet::intervals).sum::<usize>(), 1);
+        assert_eq!(
+            repeats
+                .seen
+                .values()
+                .map(OffsetSet::intervals)
+                .sum::<usize>(),
+            1
+        );
     }
 
     proptest! {

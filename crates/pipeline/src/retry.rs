@@ -1,6 +1,6 @@
-//! Tries again what may succeed later: a store, a model or a broker that does not answer. Whoever calls waits meanwhile, so
-//! that the queues before it fill and the reader pauses. Ends early when the pipeline stops. The only sleeps of this crate
-//! are here.
+//! Tries again what may succeed later: a store, a model or a broker that does not answer. Whoever
+//! calls waits meanwhile, so that the queues before it fill and the reader pauses. Ends early when
+//! the pipeline stops. The only sleeps of this crate are here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -76,11 +76,20 @@ pub(crate) struct Outage {
 impl Outage {
     /// `what` names it in the log.
     pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, pauses: Pauses::default(), told: None }
+        Self {
+            what,
+            pauses: Pauses::default(),
+            told: None,
+        }
     }
 
     /// It failed with `kind`: wait before the next try. False when the pipeline stops.
-    pub(crate) fn wait(&mut self, retry: Retry<'_>, kind: ErrorKind, error: &dyn std::fmt::Display) -> bool {
+    pub(crate) fn wait(
+        &mut self,
+        retry: Retry<'_>,
+        kind: ErrorKind,
+        error: &dyn std::fmt::Display,
+    ) -> bool {
         if self.told.replace(kind) != Some(kind) {
             if kind.is_retriable() {
                 tracing::warn!(what = self.what, %error, "fails and is tried until it passes; ingest waits for it");
@@ -94,12 +103,19 @@ impl Outage {
 }
 
 impl Retry<'_> {
-    /// `attempt` until it succeeds, fails for good, or the pipeline stops; `what` names it in the log.
-    pub(crate) fn run<T>(&self, what: &str, mut attempt: impl FnMut() -> PortResult<T>) -> PortResult<T> {
+    /// `attempt` until it succeeds, fails for good, or the pipeline stops; `what` names it in the
+    /// log.
+    pub(crate) fn run<T>(
+        &self,
+        what: &str,
+        mut attempt: impl FnMut() -> PortResult<T>,
+    ) -> PortResult<T> {
         let mut pauses = Pauses::default();
         loop {
             match attempt() {
-                Err(error) if error.kind().is_retriable() && !self.stopping.load(Ordering::Relaxed) => {
+                Err(error)
+                    if error.kind().is_retriable() && !self.stopping.load(Ordering::Relaxed) =>
+                {
                     tracing::warn!(what, %error, "failed and is tried again; ingest waits for it");
                     self.counters.retries.fetch_add(1, Ordering::Relaxed);
                     pauses.wait(self.stopping);
@@ -119,15 +135,24 @@ mod tests {
     #[test]
     fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
         let (stopping, counters) = (AtomicBool::new(false), Counters::default());
-        let retry = Retry { stopping: &stopping, counters: &counters };
+        let retry = Retry {
+            stopping: &stopping,
+            counters: &counters,
+        };
         let mut left = 3;
         let outcome = retry.run("a try", || {
             left -= 1;
-            if left > 0 { Err(PortError::new(ErrorKind::Unavailable, "not yet")) } else { Ok(left) }
+            if left > 0 {
+                Err(PortError::new(ErrorKind::Unavailable, "not yet"))
+            } else {
+                Ok(left)
+            }
         });
         assert_eq!(outcome.expect("the third try"), 0);
         assert_eq!(counters.retries.load(Ordering::Relaxed), 2);
-        let error = retry.run::<()>("a try", || Err(PortError::internal("never"))).expect_err("for good");
+        let error = retry
+            .run::<()>("a try", || Err(PortError::internal("never")))
+            .expect_err("for good");
         assert_eq!(error.kind(), ErrorKind::Internal);
         assert_eq!(counters.retries.load(Ordering::Relaxed), 2);
     }
@@ -135,8 +160,13 @@ mod tests {
     #[test]
     fn stopping_ends_the_tries_with_the_last_error() {
         let (stopping, counters) = (AtomicBool::new(true), Counters::default());
-        let retry = Retry { stopping: &stopping, counters: &counters };
-        let error = retry.run::<()>("a try", || Err(PortError::new(ErrorKind::Unavailable, "down")));
+        let retry = Retry {
+            stopping: &stopping,
+            counters: &counters,
+        };
+        let error = retry.run::<()>("a try", || {
+            Err(PortError::new(ErrorKind::Unavailable, "down"))
+        });
         assert_eq!(error.expect_err("gave up").message(), "down");
         assert!(!Pauses::default().wait(&stopping));
     }
@@ -145,6 +175,9 @@ mod tests {
     fn pauses_double_up_to_the_longest() {
         let mut pauses = Pauses::default();
         let taken: Vec<u128> = (0..11).map(|_| pauses.take().as_millis()).collect();
-        assert_eq!(taken, [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 5_000, 5_000]);
+        assert_eq!(
+            taken,
+            [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 5_000, 5_000]
+        );
     }
 }

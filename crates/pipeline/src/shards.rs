@@ -1,7 +1,8 @@
-//! The shard writers: a few threads, each the only writer of its shards, fed by bounded queues so that one slow shard
-//! holds back the reader and nothing else. An epoch's scores are released when every shard has committed it, so that an
-//! event's own effects are in the features it is scored with. A commit that fails is tried again: a failed one has written
-//! nothing, and a shard drops what it has.
+//! The shard writers: a few threads, each the only writer of its shards, fed by bounded queues so
+//! that one slow shard holds back the reader and nothing else. An epoch's scores are released when
+//! every shard has committed it, so that an event's own effects are in the features it is scored
+//! with. A commit that fails is tried again: a failed one has written nothing, and a shard drops
+//! what it has.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -52,26 +53,46 @@ impl ShardWriters {
         counters: &Arc<Counters>,
         stopping: &Arc<AtomicBool>,
     ) -> Result<Self, PipelineError> {
-        let mut writers = Self { queues: Vec::new(), threads: Vec::new(), release };
+        let mut writers = Self {
+            queues: Vec::new(),
+            threads: Vec::new(),
+            release,
+        };
         for number in 0..threads.max(1) {
             let (queue, jobs) = sync_channel(QUEUE_EPOCHS);
-            let (store, counters, stopping) = (Arc::clone(store), Arc::clone(counters), Arc::clone(stopping));
+            let (store, counters, stopping) = (
+                Arc::clone(store),
+                Arc::clone(counters),
+                Arc::clone(stopping),
+            );
             let thread = std::thread::Builder::new()
                 .name(format!("shard-writer-{number}"))
                 .spawn(move || run(store.as_ref(), &jobs, &counters, &stopping))
-                .map_err(|e| PortError::with_source(ErrorKind::ResourceExhausted, "cannot start a shard writer", e))?;
+                .map_err(|e| {
+                    PortError::with_source(
+                        ErrorKind::ResourceExhausted,
+                        "cannot start a shard writer",
+                        e,
+                    )
+                })?;
             writers.queues.push(queue);
             writers.threads.push(thread);
         }
         Ok(writers)
     }
 
-    /// Queue one epoch: `writes` by shard; empty ones are left out by the caller. Blocks while the queues are full.
+    /// Queue one epoch: `writes` by shard; empty ones are left out by the caller. Blocks while the
+    /// queues are full.
     ///
     /// # Errors
     /// A writer has stopped.
-    pub fn submit(&self, writes: Vec<(u16, ShardWrite)>, scores: Vec<PlacedScore>) -> Result<(), PipelineError> {
-        let mut by_thread: Vec<Vec<(u16, ShardWrite)>> = self.queues.iter().map(|_| Vec::new()).collect();
+    pub fn submit(
+        &self,
+        writes: Vec<(u16, ShardWrite)>,
+        scores: Vec<PlacedScore>,
+    ) -> Result<(), PipelineError> {
+        let mut by_thread: Vec<Vec<(u16, ShardWrite)>> =
+            self.queues.iter().map(|_| Vec::new()).collect();
         for (shard, write) in writes {
             by_thread[usize::from(shard) % self.queues.len()].push((shard, write));
         }
@@ -83,8 +104,13 @@ impl ShardWriters {
         });
         for (queue, writes) in self.queues.iter().zip(by_thread) {
             if !writes.is_empty() {
-                let job = Job { writes, ticket: Arc::clone(&ticket) };
-                queue.send(job).map_err(|_| PipelineError::ThreadGone("shard writer"))?;
+                let job = Job {
+                    writes,
+                    ticket: Arc::clone(&ticket),
+                };
+                queue
+                    .send(job)
+                    .map_err(|_| PipelineError::ThreadGone("shard writer"))?;
             }
         }
         Ok(())
@@ -114,18 +140,23 @@ fn run(
     while let Ok(job) = jobs.recv() {
         for (shard, write) in job.writes {
             let started = std::time::Instant::now();
-            if let Err(error) = retry.run("a shard's write", || store.commit(shard, write.clone())) {
+            if let Err(error) = retry.run("a shard's write", || store.commit(shard, write.clone()))
+            {
                 tracing::error!(shard, %error, "a shard cannot be written; ingest stops, reads go on");
                 counters.failed.store(true, Ordering::Relaxed);
                 return Err(error);
             }
-            counters.commit_ns.fetch_add(u64::try_from(started.elapsed().as_nanos()).unwrap_or(0), Ordering::Relaxed);
+            counters.commit_ns.fetch_add(
+                u64::try_from(started.elapsed().as_nanos()).unwrap_or(0),
+                Ordering::Relaxed,
+            );
             counters.commits.fetch_add(1, Ordering::Relaxed);
         }
         if job.ticket.open_writes.fetch_sub(1, Ordering::AcqRel) == 1 {
             let scores = job.ticket.scores.get().cloned().unwrap_or_default();
             if !scores.is_empty() && job.ticket.release.send(scores).is_err() {
-                // They are pending in the store. A scorer that failed has said so, and the ingest loop stops for it.
+                // They are pending in the store. A scorer that failed has said so, and the ingest
+                // loop stops for it.
                 tracing::debug!("the scorer has ended; its scores are left for the next start");
             }
         }

@@ -1,5 +1,6 @@
-//! Counters that the pipeline's threads add to and that metrics, the live view and the summary read.
-//! They count what this process did, over every pipeline that it starts; nothing is decided by them but whether to stop.
+//! Counters that the pipeline's threads add to and that metrics, the live view and the summary
+//! read. They count what this process did, over every pipeline that it starts; nothing is decided
+//! by them but whether to stop.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,7 +33,8 @@ pub struct Counters {
     pub repeats: AtomicU64,
     /// Rows that a view or deployment refused: dead letters that the decoder did not find.
     pub refused: AtomicU64,
-    /// Tries that failed and were made again. While it rises, ingest waits for a store, a model or the broker.
+    /// Tries that failed and were made again. While it rises, ingest waits for a store, a model or
+    /// the broker.
     pub retries: AtomicU64,
     /// Scores that wait between epoch and publisher.
     pub scores_waiting: AtomicU64,
@@ -95,13 +97,18 @@ pub struct PipelineStatus {
 }
 
 impl Counters {
-    /// A pipeline over `sources` starts: what counts goes on, what describes the one before is forgotten.
+    /// A pipeline over `sources` starts: what counts goes on, what describes the one before is
+    /// forgotten.
     pub(crate) fn begin<'a>(&self, sources: impl IntoIterator<Item = &'a str>) {
         self.failed.store(false, Ordering::Relaxed);
         self.scores_waiting.store(0, Ordering::Relaxed);
         let mut known = self.sources.lock();
         let mut before = std::mem::take(&mut *known);
-        known.extend(sources.into_iter().filter_map(|name| before.remove_entry(name)));
+        known.extend(
+            sources
+                .into_iter()
+                .filter_map(|name| before.remove_entry(name)),
+        );
     }
 
     /// A copy.

@@ -1,5 +1,5 @@
-//! One decoded batch becomes what each shard writes: cut what the views made of it by shard, and note the events that wait
-//! for a score. [`crate::admit`] has run the views. Pure: no I/O.
+//! One decoded batch becomes what each shard writes: cut what the views made of it by shard, and
+//! note the events that wait for a score. [`crate::admit`] has run the views. Pure: no I/O.
 
 use std::sync::Arc;
 
@@ -30,7 +30,11 @@ impl Epoch {
     /// An empty epoch over `shards` shards.
     #[must_use]
     pub fn new(shards: u16) -> Self {
-        Self { writes: (0..shards).map(|_| ShardWrite::default()).collect(), scores: Vec::new(), rows: 0 }
+        Self {
+            writes: (0..shards).map(|_| ShardWrite::default()).collect(),
+            scores: Vec::new(),
+            rows: 0,
+        }
     }
 }
 
@@ -50,19 +54,27 @@ impl Step {
     ///
     /// # Errors
     /// A view fails for another reason than its data.
-    pub fn admit(&self, batch: SourceBatch, encoder: &dyn RecordEncoder) -> Result<Admitted, PipelineError> {
+    pub fn admit(
+        &self,
+        batch: SourceBatch,
+        encoder: &dyn RecordEncoder,
+    ) -> Result<Admitted, PipelineError> {
         admit(&self.views, &self.deployments, encoder, batch)
     }
 
-    /// Add `admitted`, whose watermarks are filled by now, to `epoch`. Returns, for each row, whether it came too late
-    /// for the online state of some view.
+    /// Add `admitted`, whose watermarks are filled by now, to `epoch`. Returns, for each row,
+    /// whether it came too late for the online state of some view.
     ///
     /// # Errors
     /// A column that cannot be in a request.
     pub fn run(&self, admitted: &Admitted, epoch: &mut Epoch) -> Result<Vec<bool>, PipelineError> {
         let batch = &admitted.batch;
         let origin = Arc::new(batch.origin.clone());
-        let times = batch.rows.column(batch.source.time_column).as_primitive::<TimestampMicrosecondType>().values();
+        let times = batch
+            .rows
+            .column(batch.source.time_column)
+            .as_primitive::<TimestampMicrosecondType>()
+            .values();
         epoch.rows += batch.rows.num_rows();
         let mut late = vec![false; batch.rows.num_rows()];
         for (view, pieces) in &admitted.folds {
@@ -77,7 +89,9 @@ impl Step {
         let shards = u16::try_from(epoch.writes.len()).unwrap_or(u16::MAX);
         for (deployment, keys) in &admitted.sticky {
             for placed in deployment.pending(&batch.rows, times, &origin, keys, shards)? {
-                epoch.writes[usize::from(placed.shard)].pending.push(placed.score.clone());
+                epoch.writes[usize::from(placed.shard)]
+                    .pending
+                    .push(placed.score.clone());
                 epoch.scores.push(placed);
             }
         }
@@ -94,7 +108,11 @@ pub(crate) fn cut(view: ViewId, piece: &Piece, origin: &Arc<Origin>, writes: &mu
             rows[usize::from(shard_of(key, shards))].push(u32::try_from(row).unwrap_or(u32::MAX));
         }
     }
-    for (write, rows) in writes.iter_mut().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
+    for (write, rows) in writes
+        .iter_mut()
+        .zip(rows)
+        .filter(|(_, rows)| !rows.is_empty())
+    {
         write.folds.push(ShardFold {
             view,
             batch: Arc::clone(&piece.fold),

@@ -1,5 +1,6 @@
-//! Watermarks: for row i of a partition, the greatest event time among the *earlier* rows less the source's delay. A pure
-//! function of the log: no clock, no batch boundary. Owned by the ingest thread; readers see a published copy.
+//! Watermarks: for row i of a partition, the greatest event time among the *earlier* rows less the
+//! source's delay. A pure function of the log: no clock, no batch boundary. Owned by the ingest
+//! thread; readers see a published copy.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -26,13 +27,15 @@ pub struct Watermarks {
 struct Partition {
     max_event_time_us: Option<Micros>,
     next_offset: i64,
-    /// What shards had recorded when the process started, furthest first: each is taken over when the reader gets there.
+    /// What shards had recorded when the process started, furthest first: each is taken over when
+    /// the reader gets there.
     recorded: Vec<PartitionProgress>,
     /// How often it was found without a row and without a record to read, in a row.
     found_empty: u32,
 }
 
-/// Looks after which a partition that never had a row is taken for idle and no longer holds its source back.
+/// Looks after which a partition that never had a row is taken for idle and no longer holds its
+/// source back.
 const IDLE_AFTER_LOOKS: u32 = 10;
 
 /// The newest watermark of each source, for readers on other threads.
@@ -42,8 +45,8 @@ pub struct PublishedWatermarks {
 }
 
 impl PublishedWatermarks {
-    /// Smallest watermark over the partitions of `source`; None until each of them had a row or is known to be idle, since
-    /// the first rows of the others may be older than any seen so far.
+    /// Smallest watermark over the partitions of `source`; None until each of them had a row or is
+    /// known to be idle, since the first rows of the others may be older than any seen so far.
     #[must_use]
     pub fn of(&self, source: &str) -> Option<Micros> {
         self.sources.read().get(source).copied()
@@ -57,19 +60,27 @@ impl PublishedWatermarks {
 }
 
 impl Watermarks {
-    /// The reader stands where `plan` starts it. Of each partition the maximum is what a shard had recorded for the prefix
-    /// up to there, and grows over what the other shards had recorded as the reader passes it.
+    /// The reader stands where `plan` starts it. Of each partition the maximum is what a shard had
+    /// recorded for the prefix up to there, and grows over what the other shards had recorded as
+    /// the reader passes it.
     #[must_use]
     pub fn recovered(plan: &Plan, published: Arc<PublishedWatermarks>) -> Self {
         let mut partitions = HashMap::with_capacity(plan.starts.len());
         for (partition, start) in &plan.starts {
             let mut recorded = plan.recorded.get(partition).cloned().unwrap_or_default();
             recorded.sort_unstable_by_key(|progress| Reverse(progress.next_offset));
-            let mut state = Partition { next_offset: *start, recorded, ..Partition::default() };
+            let mut state = Partition {
+                next_offset: *start,
+                recorded,
+                ..Partition::default()
+            };
             state.reach(*start);
             partitions.insert(partition.clone(), state);
         }
-        Self { partitions, published }
+        Self {
+            partitions,
+            published,
+        }
     }
 
     /// Where other threads read the watermarks.
@@ -81,18 +92,29 @@ impl Watermarks {
     /// For each row of `batch` the watermark before it; moves the maxima past the batch.
     pub fn pass(&mut self, batch: &SourceBatch) -> Vec<Option<Micros>> {
         let (source, origin) = (&batch.source, &batch.origin);
-        let times = batch.rows.column(source.time_column).as_primitive::<TimestampMicrosecondType>();
+        let times = batch
+            .rows
+            .column(source.time_column)
+            .as_primitive::<TimestampMicrosecondType>();
         // Looked up once a partition and not once a row.
-        let mut states: Vec<Partition> =
-            origin.partitions.iter().map(|p| self.partitions.remove(p).unwrap_or_default()).collect();
+        let mut states: Vec<Partition> = origin
+            .partitions
+            .iter()
+            .map(|p| self.partitions.remove(p).unwrap_or_default())
+            .collect();
         let mut before = Vec::with_capacity(times.len());
         for (row, slot) in origin.partition.iter().enumerate() {
             let state = &mut states[*slot as usize];
             state.reach(origin.offset[row]);
-            before.push(state.max_event_time_us.map(|max| max.saturating_sub(source.watermark_delay_us)));
+            before.push(
+                state
+                    .max_event_time_us
+                    .map(|max| max.saturating_sub(source.watermark_delay_us)),
+            );
             state.max_event_time_us = state.max_event_time_us.max(Some(times.value(row)));
         }
-        self.partitions.extend(origin.partitions.iter().cloned().zip(states));
+        self.partitions
+            .extend(origin.partitions.iter().cloned().zip(states));
         for (partition, next_offset) in &batch.read_up_to {
             let state = self.partitions.entry(partition.clone()).or_default();
             state.reach(*next_offset);
@@ -105,21 +127,37 @@ impl Watermarks {
     /// Progress of `partition` as of now.
     #[must_use]
     pub fn progress(&self, partition: &TopicPartition) -> PartitionProgress {
-        self.partitions.get(partition).map_or(PartitionProgress { next_offset: 0, max_event_time_us: None }, |state| {
-            PartitionProgress { next_offset: state.next_offset, max_event_time_us: state.max_event_time_us }
-        })
+        self.partitions.get(partition).map_or(
+            PartitionProgress {
+                next_offset: 0,
+                max_event_time_us: None,
+            },
+            |state| PartitionProgress {
+                next_offset: state.next_offset,
+                max_event_time_us: state.max_event_time_us,
+            },
+        )
     }
 
     /// Progress of every partition that was read.
     #[must_use]
     pub fn all_progress(&self) -> Vec<(TopicPartition, PartitionProgress)> {
-        self.partitions.keys().map(|p| (p.clone(), self.progress(p))).filter(|(_, p)| p.next_offset > 0).collect()
+        self.partitions
+            .keys()
+            .map(|p| (p.clone(), self.progress(p)))
+            .filter(|(_, p)| p.next_offset > 0)
+            .collect()
     }
 
-    /// Show the watermark of `source` to readers, once no partition of it can hold older first rows.
+    /// Show the watermark of `source` to readers, once no partition of it can hold older first
+    /// rows.
     pub fn publish(&self, source: &SourceDef) {
         let mut oldest: Option<Micros> = None;
-        for (_, state) in self.partitions.iter().filter(|(partition, _)| *partition.topic == *source.topic) {
+        for (_, state) in self
+            .partitions
+            .iter()
+            .filter(|(partition, _)| *partition.topic == *source.topic)
+        {
             match state.max_event_time_us {
                 Some(newest) => oldest = Some(oldest.map_or(newest, |oldest| oldest.min(newest))),
                 None if state.found_empty >= IDLE_AFTER_LOOKS => {}
@@ -127,19 +165,24 @@ impl Watermarks {
             }
         }
         if let Some(oldest) = oldest {
-            self.published
-                .sources
-                .write()
-                .insert(source.name.clone(), oldest.saturating_sub(source.watermark_delay_us));
+            self.published.sources.write().insert(
+                source.name.clone(),
+                oldest.saturating_sub(source.watermark_delay_us),
+            );
         }
     }
 
-    /// The ends of the log, looked at now and then: a partition that stays without a record becomes idle.
+    /// The ends of the log, looked at now and then: a partition that stays without a record becomes
+    /// idle.
     pub fn look_at_ends(&mut self, ends: &BTreeMap<TopicPartition, i64>) {
         for (partition, end) in ends {
             if let Some(state) = self.partitions.get_mut(partition) {
                 let empty = state.max_event_time_us.is_none() && *end <= state.next_offset;
-                state.found_empty = if empty { state.found_empty.saturating_add(1) } else { 0 };
+                state.found_empty = if empty {
+                    state.found_empty.saturating_add(1)
+                } else {
+                    0
+                };
             }
         }
     }
@@ -148,7 +191,10 @@ impl Watermarks {
 impl Partition {
     /// The reader stands at `offset`: take over what was recorded for the prefix below it.
     fn reach(&mut self, offset: i64) {
-        while self.recorded.last().is_some_and(|recorded| offset >= recorded.next_offset)
+        while self
+            .recorded
+            .last()
+            .is_some_and(|recorded| offset >= recorded.next_offset)
             && let Some(recorded) = self.recorded.pop()
         {
             self.max_event_time_us = self.max_event_time_us.max(recorded.max_event_time_us);
@@ -166,7 +212,11 @@ mod tests {
     use super::*;
 
     fn batch(first_offset: i64, times: &[Micros]) -> SourceBatch {
-        let column = Column { name: "ts".into(), data_type: timestamp_type(), nullable: false };
+        let column = Column {
+            name: "ts".into(),
+            data_type: timestamp_type(),
+            nullable: false,
+        };
         let source = Arc::new(SourceDef {
             name: "s".into(),
             columns: vec![column],
@@ -177,7 +227,8 @@ mod tests {
         });
         let partition = TopicPartition::new("t", 0);
         let array = TimestampMicrosecondArray::from(times.to_vec()).with_timezone("UTC");
-        let rows = RecordBatch::try_new(source.schema(), vec![Arc::new(array)]).expect("one column");
+        let rows =
+            RecordBatch::try_new(source.schema(), vec![Arc::new(array)]).expect("one column");
         let offset: Vec<i64> = (0..times.len() as i64).map(|i| first_offset + i).collect();
         SourceBatch {
             source,
@@ -200,7 +251,11 @@ mod tests {
         let expected = vec![None, Some(90), Some(90), Some(120), Some(120)];
         assert_eq!(Watermarks::default().pass(&batch(0, &times)), expected);
         let mut cut = Watermarks::default();
-        let pieces = [cut.pass(&batch(0, &times[..2])), cut.pass(&batch(2, &times[2..]))].concat();
+        let pieces = [
+            cut.pass(&batch(0, &times[..2])),
+            cut.pass(&batch(2, &times[2..])),
+        ]
+        .concat();
         assert_eq!(pieces, expected);
         assert_eq!(cut.published().of("s"), Some(190));
     }
@@ -214,13 +269,26 @@ mod tests {
         let mut marks = Watermarks::recovered(&plan, Arc::default());
         let rows = batch(0, &[100]);
         marks.pass(&rows);
-        assert_eq!(marks.published().of("s"), None, "partition 1 may still bring older rows");
-        let ends = |second| BTreeMap::from([(TopicPartition::new("t", 0), 1), (TopicPartition::new("t", 1), second)]);
+        assert_eq!(
+            marks.published().of("s"),
+            None,
+            "partition 1 may still bring older rows"
+        );
+        let ends = |second| {
+            BTreeMap::from([
+                (TopicPartition::new("t", 0), 1),
+                (TopicPartition::new("t", 1), second),
+            ])
+        };
         for _ in 0..IDLE_AFTER_LOOKS {
             marks.look_at_ends(&ends(5));
         }
         marks.publish(&rows.source);
-        assert_eq!(marks.published().of("s"), None, "partition 1 has records that were not read yet");
+        assert_eq!(
+            marks.published().of("s"),
+            None,
+            "partition 1 has records that were not read yet"
+        );
         for _ in 0..IDLE_AFTER_LOOKS {
             marks.look_at_ends(&ends(0));
         }
@@ -249,21 +317,35 @@ mod tests {
         // One shard stood at 2 (where the reader starts), another at 5, a third at 6.
         let mut marks = restart(2, &[(6, 700), (2, 500), (5, 500)]);
         assert_eq!(marks.pass(&batch(2, &times[2..])), undisturbed[2..]);
-        assert_eq!(marks.progress(&TopicPartition::new("t", 0)).max_event_time_us, Some(700));
+        assert_eq!(
+            marks
+                .progress(&TopicPartition::new("t", 0))
+                .max_event_time_us,
+            Some(700)
+        );
     }
 
     #[test]
     fn a_restart_below_every_record_takes_a_maximum_over_when_it_gets_there() {
         let mut marks = restart(1, &[(2, 500)]);
-        assert_eq!(marks.pass(&batch(1, &[90, 130, 120])), vec![None, Some(490), Some(490)]);
+        assert_eq!(
+            marks.pass(&batch(1, &[90, 130, 120])),
+            vec![None, Some(490), Some(490)]
+        );
     }
 
     #[test]
     fn a_restart_stands_where_it_starts_before_anything_is_read() {
         let marks = restart(7, &[(7, 500)]);
-        let progress = PartitionProgress { next_offset: 7, max_event_time_us: Some(500) };
+        let progress = PartitionProgress {
+            next_offset: 7,
+            max_event_time_us: Some(500),
+        };
         assert_eq!(marks.progress(&TopicPartition::new("t", 0)), progress);
-        assert_eq!(marks.all_progress(), vec![(TopicPartition::new("t", 0), progress)]);
+        assert_eq!(
+            marks.all_progress(),
+            vec![(TopicPartition::new("t", 0), progress)]
+        );
         marks.publish(&batch(0, &[]).source);
         assert_eq!(marks.published().of("s"), Some(490));
     }

@@ -1,6 +1,7 @@
-//! How long one read of one entity takes on an open exchange, from the encoding of the request to the decoded answer, one
-//! request at a time (closed loop, one client). Rows come as JSON lines on standard input, one object a row; they are read in
-//! turn. One JSON object to standard output, times in microseconds:
+//! How long one read of one entity takes on an open exchange, from the encoding of the request to
+//! the decoded answer, one request at a time (closed loop, one client). Rows come as JSON lines on
+//! standard input, one object a row; they are read in turn. One JSON object to standard output,
+//! times in microseconds:
 //!
 //!     exchange_latency ADDRESS SERVICE AT_US SECONDS < rows.jsonl
 #![expect(clippy::print_stdout, reason = "an example prints what it measured")]
@@ -26,7 +27,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [address, service, at_us, seconds] = arguments.as_slice() else {
         return Err("usage: exchange_latency ADDRESS SERVICE AT_US SECONDS < rows.jsonl".into());
     };
-    let options = ReadOptions { at_us: Some(at_us.parse()?), ..ReadOptions::default() };
+    let options = ReadOptions {
+        at_us: Some(at_us.parse()?),
+        ..ReadOptions::default()
+    };
     let length = Duration::from_secs_f64(seconds.parse()?);
     let client = FlightClient::connect(address).await?;
     let info = client.service(service).await?;
@@ -35,7 +39,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     read_for(&mut exchange, &requests, &options, length.mul_f64(WARM_UP)).await?;
     let mut nanoseconds = read_for(&mut exchange, &requests, &options, length).await?;
     nanoseconds.sort_unstable();
-    let at = |share: f64| nanoseconds[((nanoseconds.len() - 1) as f64 * share) as usize] as f64 / 1_000.0;
+    let at = |share: f64| {
+        nanoseconds[((nanoseconds.len() - 1) as f64 * share) as usize] as f64 / 1_000.0
+    };
     println!(
         "{{\"reads\": {}, \"p50_us\": {}, \"p90_us\": {}, \"p99_us\": {}, \"max_us\": {}}}",
         nanoseconds.len(),
@@ -67,25 +73,47 @@ async fn read_for(
             return Err(format!("{} rows for one", answer.rows.num_rows()).into());
         }
     }
-    if nanoseconds.is_empty() { Err("nothing was read".into()) } else { Ok(nanoseconds) }
+    if nanoseconds.is_empty() {
+        Err("nothing was read".into())
+    } else {
+        Ok(nanoseconds)
+    }
 }
 
 /// The rows of standard input as batches of one row.
 fn requests(columns: &[Column]) -> Result<Vec<RecordBatch>, Box<dyn Error>> {
-    let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|c| Field::new(&c.name, c.data_type.clone(), true))
+        .collect();
     let schema: SchemaRef = Arc::new(Schema::new(fields));
     let mut requests = Vec::new();
     for line in std::io::stdin().lock().lines() {
         let row: Map<String, Json> = serde_json::from_str(&line?)?;
         let cell = |column: &Column| -> Result<ArrayRef, Box<dyn Error>> {
-            let value = value(&column.data_type, row.get(&column.name).unwrap_or(&Json::Null))
-                .ok_or_else(|| format!("{}: {} is no {}", column.name, row[&column.name], column.data_type))?;
-            Ok(array_from_values(&column.data_type, std::iter::once(&value))?)
+            let value = value(
+                &column.data_type,
+                row.get(&column.name).unwrap_or(&Json::Null),
+            )
+            .ok_or_else(|| {
+                format!(
+                    "{}: {} is no {}",
+                    column.name, row[&column.name], column.data_type
+                )
+            })?;
+            Ok(array_from_values(
+                &column.data_type,
+                std::iter::once(&value),
+            )?)
         };
         let cells = columns.iter().map(cell).collect::<Result<Vec<_>, _>>()?;
         requests.push(RecordBatch::try_new(Arc::clone(&schema), cells)?);
     }
-    if requests.is_empty() { Err("there are no rows on standard input".into()) } else { Ok(requests) }
+    if requests.is_empty() {
+        Err("there are no rows on standard input".into())
+    } else {
+        Ok(requests)
+    }
 }
 
 fn value(data_type: &DataType, json: &Json) -> Option<Value> {

@@ -1,5 +1,6 @@
-//! Accepts TCP connections for a gRPC listener: no delay, and no more of them at once than the limit. A connection
-//! holds its permit until it closes; above the limit further ones wait in the kernel's queue.
+//! Accepts TCP connections for a gRPC listener: no delay, and no more of them at once than the
+//! limit. A connection holds its permit until it closes; above the limit further ones wait in the
+//! kernel's queue.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// How long to wait after a failed accept (out of file descriptors, mostly): the cause needs time to pass.
+/// How long to wait after a failed accept (out of file descriptors, mostly): the cause needs time
+/// to pass.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// A connection that counts against the limit while it lives.
@@ -25,7 +27,10 @@ pub(crate) struct Connection {
 
 /// Accept the next connection, when the limit admits one.
 pub(crate) async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Connection {
-    let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore of connections is never closed");
+    let permit = Arc::clone(permits)
+        .acquire_owned()
+        .await
+        .expect("the semaphore of connections is never closed");
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -33,7 +38,10 @@ pub(crate) async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> 
                     tracing::debug!(%error, "a connection closed before it was served");
                     continue;
                 }
-                return Connection { stream, _permit: permit };
+                return Connection {
+                    stream,
+                    _permit: permit,
+                };
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -73,7 +81,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

@@ -1,16 +1,21 @@
-//! From a service and request rows to an answer: which service version a caller means, the schema of what it gets, the
-//! status and event-time columns that it asked for, and the metadata that makes an answer checkable (instant,
-//! watermark, newest event, applied shards). DoGet and DoExchange share all of it.
+//! From a service and request rows to an answer: which service version a caller means, the schema
+//! of what it gets, the status and event-time columns that it asked for, and the metadata that
+//! makes an answer checkable (instant, watermark, newest event, applied shards). DoGet and
+//! DoExchange share all of it.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt8Array};
+use arrow_array::{
+    ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt8Array,
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::PortError;
-use forebay_core::ports::{At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore, ShardEpoch};
+use forebay_core::ports::{
+    At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore, ShardEpoch,
+};
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::view::FeatureStatus;
 use forebay_proto::v1;
@@ -41,7 +46,10 @@ pub mod metadata {
 }
 
 /// Find the service that a caller means.
-pub(crate) fn resolve(reader: &dyn FeatureReader, wanted: &ServiceRef) -> ServeResult<Arc<dyn CompiledService>> {
+pub(crate) fn resolve(
+    reader: &dyn FeatureReader,
+    wanted: &ServiceRef,
+) -> ServeResult<Arc<dyn CompiledService>> {
     let service = reader.service(&wanted.name)?;
     let spec = service.spec();
     if wanted.version != 0 && wanted.version != spec.version {
@@ -78,15 +86,31 @@ pub(crate) struct Answerer {
 }
 
 impl Answerer {
-    pub(crate) fn new(service: Arc<dyn CompiledService>, options: AnswerOptions, metrics: &Metrics) -> Self {
+    pub(crate) fn new(
+        service: Arc<dyn CompiledService>,
+        options: AnswerOptions,
+        metrics: &Metrics,
+    ) -> Self {
         let spec = service.spec();
-        let mut fields: Vec<Field> = answer_schema(spec).fields().iter().map(|f| f.as_ref().clone()).collect();
+        let mut fields: Vec<Field> = answer_schema(spec)
+            .fields()
+            .iter()
+            .map(|f| f.as_ref().clone())
+            .collect();
         for binding in &spec.views {
             if options.with_status {
-                fields.push(Field::new(format!("{}__status", binding.alias), DataType::UInt8, false));
+                fields.push(Field::new(
+                    format!("{}__status", binding.alias),
+                    DataType::UInt8,
+                    false,
+                ));
             }
             if options.with_event_time {
-                fields.push(Field::new(format!("{}__event_time", binding.alias), timestamp_type(), true));
+                fields.push(Field::new(
+                    format!("{}__event_time", binding.alias),
+                    timestamp_type(),
+                    true,
+                ));
             }
         }
         let metadata = [
@@ -94,10 +118,22 @@ impl Answerer {
             (metadata::VERSION, spec.version.to_string()),
             (metadata::FINGERPRINT, spec.fingerprint.clone()),
         ];
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let metadata = metadata
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-        let missing = spec.views.iter().map(|b| metrics.serving_keys_missing.with([&b.view.name])).collect();
-        Self { service, options, schema, missing }
+        let missing = spec
+            .views
+            .iter()
+            .map(|b| metrics.serving_keys_missing.with([&b.view.name]))
+            .collect();
+        Self {
+            service,
+            options,
+            schema,
+            missing,
+        }
     }
 
     pub(crate) fn service(&self) -> &Arc<dyn CompiledService> {
@@ -142,34 +178,51 @@ impl Answerer {
         let rows = answer.features.num_rows();
         let mut columns: Vec<ArrayRef> = answer.features.columns().to_vec();
         for (view, status) in answer.status.iter().enumerate() {
-            let absent = status.iter().filter(|s| **s != FeatureStatus::Present).count();
+            let absent = status
+                .iter()
+                .filter(|s| **s != FeatureStatus::Present)
+                .count();
             if let Some(counter) = self.missing.get(view).filter(|_| absent > 0) {
                 counter.add(absent as u64);
             }
             if self.options.with_status {
-                columns.push(Arc::new(UInt8Array::from_iter_values(status.iter().map(|s| *s as u8))));
+                columns.push(Arc::new(UInt8Array::from_iter_values(
+                    status.iter().map(|s| *s as u8),
+                )));
             }
             if self.options.with_event_time {
-                let times: TimestampMicrosecondArray = answer.newest_us[view].iter().copied().collect();
+                let times: TimestampMicrosecondArray =
+                    answer.newest_us[view].iter().copied().collect();
                 columns.push(Arc::new(times.with_timezone("UTC")));
             }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-            .map_err(|source| ServeError::Arrow { what: "the answer", source })?;
+            .map_err(|source| ServeError::Arrow {
+                what: "the answer",
+                source,
+            })?;
         Ok((batch, provenance))
     }
 }
 
 impl fmt::Debug for Answerer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answerer").field("service", &self.service.spec().name).finish_non_exhaustive()
+        f.debug_struct("Answerer")
+            .field("service", &self.service.spec().name)
+            .finish_non_exhaustive()
     }
 }
 
 fn request_batch(service: &dyn CompiledService, rows: &Rows) -> ServeResult<RecordBatch> {
     let spec = service.spec();
-    let known = || spec.request.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+    let known = || {
+        spec.request
+            .iter()
+            .map(|c| c.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let sent = rows.columns.first().map_or(0, |(_, cells)| cells.len());
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
     for (name, cells) in &rows.columns {
@@ -191,15 +244,24 @@ fn request_batch(service: &dyn CompiledService, rows: &Rows) -> ServeResult<Reco
         arrays.push(array_of(column, cells)?);
     }
     if arrays.is_empty() && !spec.request.is_empty() {
-        return Err(ServeError::Request(format!("the request has no rows; service {} needs: {}", spec.name, known())));
+        return Err(ServeError::Request(format!(
+            "the request has no rows; service {} needs: {}",
+            spec.name,
+            known()
+        )));
     }
     let options = RecordBatchOptions::new().with_row_count(Some(sent));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
-        .map_err(|source| ServeError::Arrow { what: "the request rows", source })
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).map_err(
+        |source| ServeError::Arrow {
+            what: "the request rows",
+            source,
+        },
+    )
 }
 
 fn provenance_of(answer: &FeatureAnswer) -> Provenance {
-    let applied: BTreeSet<ShardEpoch> = answer.applied.iter().flatten().flatten().copied().collect();
+    let applied: BTreeSet<ShardEpoch> =
+        answer.applied.iter().flatten().flatten().copied().collect();
     Provenance {
         as_of_us: answer.as_of_us,
         watermark_us: answer.watermark_us,
@@ -209,17 +271,29 @@ fn provenance_of(answer: &FeatureAnswer) -> Provenance {
 }
 
 impl Provenance {
-    /// As the metadata of an exchange's answer. With a store given, the offsets that each epoch had applied, too.
+    /// As the metadata of an exchange's answer. With a store given, the offsets that each epoch had
+    /// applied, too.
     ///
     /// # Errors
     /// An epoch is older than what the store keeps.
-    pub(crate) fn to_meta(&self, request_id: u64, offsets: Option<&dyn OnlineStore>) -> ServeResult<v1::ResponseMeta> {
+    pub(crate) fn to_meta(
+        &self,
+        request_id: u64,
+        offsets: Option<&dyn OnlineStore>,
+    ) -> ServeResult<v1::ResponseMeta> {
         let mut applied = Vec::with_capacity(self.applied.len());
         for at in &self.applied {
-            let mut shard = v1::AppliedShard { shard: u32::from(at.shard), epoch: at.epoch, partitions: Vec::new() };
+            let mut shard = v1::AppliedShard {
+                shard: u32::from(at.shard),
+                epoch: at.epoch,
+                partitions: Vec::new(),
+            };
             if let Some(store) = offsets {
                 let vector = store.applied_at(*at).ok_or_else(|| {
-                    PortError::internal(format!("epoch {} of shard {} is no longer kept", at.epoch, at.shard))
+                    PortError::internal(format!(
+                        "epoch {} of shard {} is no longer kept",
+                        at.epoch, at.shard
+                    ))
                 })?;
                 shard.partitions = vector
                     .0
@@ -252,9 +326,19 @@ impl Provenance {
             }
         };
         put(metadata::AS_OF_US, Some(self.as_of_us.to_string()));
-        put(metadata::WATERMARK_US, self.watermark_us.map(|w| w.to_string()));
-        put(metadata::NEWEST_EVENT_TIME_US, self.newest_event_time_us.map(|n| n.to_string()));
-        let applied: Vec<String> = self.applied.iter().map(|a| format!("{}:{}", a.shard, a.epoch)).collect();
+        put(
+            metadata::WATERMARK_US,
+            self.watermark_us.map(|w| w.to_string()),
+        );
+        put(
+            metadata::NEWEST_EVENT_TIME_US,
+            self.newest_event_time_us.map(|n| n.to_string()),
+        );
+        let applied: Vec<String> = self
+            .applied
+            .iter()
+            .map(|a| format!("{}:{}", a.shard, a.epoch))
+            .collect();
         put(metadata::APPLIED, Some(applied.join(",")));
         Schema::new_with_metadata(schema.fields().clone(), metadata)
     }

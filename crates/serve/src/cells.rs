@@ -1,6 +1,7 @@
-//! Request rows that came as JSON or protobuf: single values, column by column, until the declared type of a request
-//! column makes an Arrow array of them. Bytes are untrusted: the number of rows and columns is capped while they are
-//! read, and each refusal names column, row and the type that was expected.
+//! Request rows that came as JSON or protobuf: single values, column by column, until the declared
+//! type of a request column makes an Arrow array of them. Bytes are untrusted: the number of rows
+//! and columns is capped while they are read, and each refusal names column, row and the type that
+//! was expected.
 
 use std::fmt;
 use std::sync::Arc;
@@ -72,10 +73,16 @@ impl Rows {
         let mut rows = Self::default();
         for column in columns {
             if rows.columns.iter().any(|(name, _)| *name == column.name) {
-                return Err(ServeError::Request(format!("request column {} occurs twice", column.name)));
+                return Err(ServeError::Request(format!(
+                    "request column {} occurs twice",
+                    column.name
+                )));
             }
             rows.sent = rows.sent.max(column.values.len());
-            rows.columns.push((column.name, column.values.into_iter().map(Cell::from).collect()));
+            rows.columns.push((
+                column.name,
+                column.values.into_iter().map(Cell::from).collect(),
+            ));
         }
         rows.check_limit()?;
         Ok(rows)
@@ -83,7 +90,11 @@ impl Rows {
 
     /// Refuse rows above the limit.
     pub(crate) fn check_limit(&self) -> ServeResult<()> {
-        if self.sent > REQUEST_MAX_ROWS { Err(too_many_rows(self.sent)) } else { Ok(()) }
+        if self.sent > REQUEST_MAX_ROWS {
+            Err(too_many_rows(self.sent))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -91,7 +102,9 @@ impl Rows {
 pub(crate) fn too_many_rows(rows: usize) -> ServeError {
     ServeError::Limit {
         limit: "REQUEST_MAX_ROWS",
-        message: format!("the request has {rows} rows; send at most {REQUEST_MAX_ROWS} in one request"),
+        message: format!(
+            "the request has {rows} rows; send at most {REQUEST_MAX_ROWS} in one request"
+        ),
     }
 }
 
@@ -104,8 +117,11 @@ fn too_many_columns(columns: usize) -> ServeError {
 
 /// An array of the column's type from its cells.
 pub(crate) fn array_of(column: &Column, cells: &[Cell]) -> ServeResult<ArrayRef> {
-    let values =
-        cells.iter().enumerate().map(|(row, cell)| value_of(column, row, cell)).collect::<ServeResult<Vec<Value>>>()?;
+    let values = cells
+        .iter()
+        .enumerate()
+        .map(|(row, cell)| value_of(column, row, cell))
+        .collect::<ServeResult<Vec<Value>>>()?;
     Ok(array_from_values(&column.data_type, values.iter())?)
 }
 
@@ -126,7 +142,9 @@ fn value_of(column: &Column, row: usize, cell: &Cell) -> ServeResult<Value> {
         (DataType::Int64, Cell::Int(value)) => Value::Int(*value),
         (DataType::Float64, Cell::Float(value)) => Value::Float(*value),
         (DataType::Float64, Cell::Int(value)) if is_exact(*value) => Value::Float(*value as f64),
-        (DataType::Float64, Cell::Int(_)) => return Err(wrong(" that a DOUBLE cannot hold exactly")),
+        (DataType::Float64, Cell::Int(_)) => {
+            return Err(wrong(" that a DOUBLE cannot hold exactly"));
+        }
         (DataType::Float64, Cell::Text(text)) => match text.as_str() {
             "NaN" => Value::Float(f64::NAN),
             "Infinity" => Value::Float(f64::INFINITY),
@@ -134,15 +152,19 @@ fn value_of(column: &Column, row: usize, cell: &Cell) -> ServeResult<Value> {
             _ => return Err(wrong(" (write numbers without quotes)")),
         },
         (DataType::Utf8, Cell::Text(text)) => Value::Text(Arc::from(text.as_str())),
-        (DataType::Timestamp(TimeUnit::Microsecond, _), Cell::TimestampUs(at) | Cell::Int(at)) => Value::Timestamp(*at),
-        (DataType::Timestamp(TimeUnit::Microsecond, _), Cell::Text(text)) => {
-            Value::Timestamp(parse_time(text).ok_or_else(|| wrong(" that is not a time such as 2013-07-01T12:00:00Z"))?)
+        (DataType::Timestamp(TimeUnit::Microsecond, _), Cell::TimestampUs(at) | Cell::Int(at)) => {
+            Value::Timestamp(*at)
         }
+        (DataType::Timestamp(TimeUnit::Microsecond, _), Cell::Text(text)) => Value::Timestamp(
+            parse_time(text)
+                .ok_or_else(|| wrong(" that is not a time such as 2013-07-01T12:00:00Z"))?,
+        ),
         _ => return Err(wrong("")),
     })
 }
 
-/// Whether a DOUBLE holds this integer exactly; those that it holds by luck, beyond 2^53, do not count.
+/// Whether a DOUBLE holds this integer exactly; those that it holds by luck, beyond 2^53, do not
+/// count.
 pub(crate) fn is_exact(value: i64) -> bool {
     value.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS
 }
@@ -194,9 +216,11 @@ impl<'de> Deserialize<'de> for Cell {
             }
 
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Cell, E> {
-                i64::try_from(value)
-                    .map(Cell::Int)
-                    .map_err(|_| E::custom(format!("the integer {value} does not fit in 64 signed bits")))
+                i64::try_from(value).map(Cell::Int).map_err(|_| {
+                    E::custom(format!(
+                        "the integer {value} does not fit in 64 signed bits"
+                    ))
+                })
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<Cell, E> {
@@ -227,12 +251,20 @@ impl<'de> Deserialize<'de> for CappedCells {
                 f.write_str("a list of values, one for each row")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<CappedCells, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut sequence: A,
+            ) -> Result<CappedCells, A::Error> {
                 let mut cells = Vec::new();
                 while cells.len() < REQUEST_MAX_ROWS {
                     match sequence.next_element()? {
                         Some(cell) => cells.push(cell),
-                        None => return Ok(CappedCells { sent: cells.len(), cells }),
+                        None => {
+                            return Ok(CappedCells {
+                                sent: cells.len(),
+                                cells,
+                            });
+                        }
                     }
                 }
                 let mut sent = cells.len();
@@ -265,7 +297,9 @@ impl<'de> Deserialize<'de> for Rows {
                         )));
                     }
                     if rows.columns.iter().any(|(other, _)| *other == name) {
-                        return Err(de::Error::custom(format!("request column {name} occurs twice")));
+                        return Err(de::Error::custom(format!(
+                            "request column {name} occurs twice"
+                        )));
                     }
                     rows.sent = rows.sent.max(cells.sent);
                     rows.columns.push((name, cells.cells));

@@ -1,5 +1,6 @@
-//! From columns as a caller sends them to columns as a definition declares them: found by name, cast where no
-//! information is lost, checked for NULL. The same for a service's request rows and for rows pushed into a source.
+//! From columns as a caller sends them to columns as a definition declares them: found by name,
+//! cast where no information is lost, checked for NULL. The same for a service's request rows and
+//! for rows pushed into a source.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,10 +35,23 @@ impl fmt::Display for Owner<'_> {
 ///
 /// # Errors
 /// It is missing, or of a type that does not cast without loss.
-pub(crate) fn declared(batch: &RecordBatch, column: &Column, owner: Owner<'_>) -> PortResult<ArrayRef> {
+pub(crate) fn declared(
+    batch: &RecordBatch,
+    column: &Column,
+    owner: Owner<'_>,
+) -> PortResult<ArrayRef> {
     let Some(array) = batch.column_by_name(&column.name) else {
-        let names: Vec<&str> = batch.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
-        let names = if names.is_empty() { "no column".to_owned() } else { names.join(", ") };
+        let names: Vec<&str> = batch
+            .schema_ref()
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        let names = if names.is_empty() {
+            "no column".to_owned()
+        } else {
+            names.join(", ")
+        };
         return Err(PortError::invalid(format!(
             "{owner} needs column {} {}; the rows have: {names}",
             column.name,
@@ -69,15 +83,22 @@ fn cast_lossless(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
         return Ok(Arc::clone(array));
     }
     let admitted = match to {
-        DataType::Utf8 => matches!(from, DataType::Null | DataType::LargeUtf8 | DataType::Utf8View),
+        DataType::Utf8 => matches!(
+            from,
+            DataType::Null | DataType::LargeUtf8 | DataType::Utf8View
+        ),
         DataType::Float64 => {
-            matches!(from, DataType::Null | DataType::Float16 | DataType::Float32) || from.is_integer()
+            matches!(from, DataType::Null | DataType::Float16 | DataType::Float32)
+                || from.is_integer()
         }
         // A value that does not fit fails the cast below.
         DataType::Int64 | DataType::Int32 => matches!(from, DataType::Null) || from.is_integer(),
         DataType::Boolean => matches!(from, DataType::Null),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            matches!(from, DataType::Null | DataType::Timestamp(..) | DataType::Date32)
+            matches!(
+                from,
+                DataType::Null | DataType::Timestamp(..) | DataType::Date32
+            )
         }
         _ => false,
     };
@@ -87,7 +108,12 @@ fn cast_lossless(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
     match (from, to) {
         (DataType::Int64 | DataType::UInt64, DataType::Float64) => {
             let integers = cast_strictly(array, &DataType::Int64)?;
-            if integers.as_primitive::<Int64Type>().iter().flatten().all(is_exact) {
+            if integers
+                .as_primitive::<Int64Type>()
+                .iter()
+                .flatten()
+                .all(is_exact)
+            {
                 cast_strictly(&integers, to)
             } else {
                 Err(", and a value that a DOUBLE cannot hold exactly".to_owned())
@@ -95,7 +121,11 @@ fn cast_lossless(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
         }
         (DataType::Timestamp(..) | DataType::Date32, DataType::Timestamp(unit, zone)) => {
             if let DataType::Timestamp(TimeUnit::Nanosecond, _) = from
-                && array.as_primitive::<TimestampNanosecondType>().iter().flatten().any(|ns| ns % 1_000 != 0)
+                && array
+                    .as_primitive::<TimestampNanosecondType>()
+                    .iter()
+                    .flatten()
+                    .any(|ns| ns % 1_000 != 0)
             {
                 return Err(", and a value between two microseconds".to_owned());
             }
@@ -109,15 +139,19 @@ fn cast_lossless(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
 }
 
 fn cast_strictly(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
     cast_with_options(array, to, &options).map_err(|error| format!(": {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use arrow_array::{
-        Date32Array, Float32Array, Int8Array, Int64Array, LargeStringArray, StringArray, StringViewArray,
-        TimestampMicrosecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+        Date32Array, Float32Array, Int8Array, Int64Array, LargeStringArray, StringArray,
+        StringViewArray, TimestampMicrosecondArray, TimestampNanosecondArray, TimestampSecondArray,
+        UInt64Array,
     };
     use forebay_core::time::timestamp_type;
 
@@ -129,44 +163,86 @@ mod tests {
 
     #[test]
     fn a_cast_keeps_every_value_or_is_refused() {
-        let utc =
-            |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
+        let utc = |values: Vec<i64>| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+        };
         let good: Vec<(Result<ArrayRef, String>, ArrayRef)> = vec![
             (
                 cast(Int64Array::from(vec![1 << 53]), &DataType::Float64),
-                Arc::new(arrow_array::Float64Array::from(vec![9_007_199_254_740_992.0])),
+                Arc::new(arrow_array::Float64Array::from(vec![
+                    9_007_199_254_740_992.0,
+                ])),
             ),
-            (cast(Int8Array::from(vec![-3]), &DataType::Int64), Arc::new(Int64Array::from(vec![-3]))),
+            (
+                cast(Int8Array::from(vec![-3]), &DataType::Int64),
+                Arc::new(Int64Array::from(vec![-3])),
+            ),
             (
                 cast(Float32Array::from(vec![0.5]), &DataType::Float64),
                 Arc::new(arrow_array::Float64Array::from(vec![0.5])),
             ),
-            (cast(LargeStringArray::from(vec!["a"]), &DataType::Utf8), Arc::new(StringArray::from(vec!["a"]))),
             (
-                cast(StringViewArray::from(vec!["longer than twelve bytes"]), &DataType::Utf8),
+                cast(LargeStringArray::from(vec!["a"]), &DataType::Utf8),
+                Arc::new(StringArray::from(vec!["a"])),
+            ),
+            (
+                cast(
+                    StringViewArray::from(vec!["longer than twelve bytes"]),
+                    &DataType::Utf8,
+                ),
                 Arc::new(StringArray::from(vec!["longer than twelve bytes"])),
             ),
-            (cast(TimestampSecondArray::from(vec![7]), &timestamp_type()), utc(vec![7_000_000])),
             (
-                cast(TimestampNanosecondArray::from(vec![-5_000]).with_timezone("+02:00"), &timestamp_type()),
+                cast(TimestampSecondArray::from(vec![7]), &timestamp_type()),
+                utc(vec![7_000_000]),
+            ),
+            (
+                cast(
+                    TimestampNanosecondArray::from(vec![-5_000]).with_timezone("+02:00"),
+                    &timestamp_type(),
+                ),
                 utc(vec![-5]),
             ),
-            (cast(Date32Array::from(vec![1]), &timestamp_type()), utc(vec![86_400_000_000])),
+            (
+                cast(Date32Array::from(vec![1]), &timestamp_type()),
+                utc(vec![86_400_000_000]),
+            ),
         ];
         for (cast, expected) in good {
             assert_eq!(cast.expect("admitted").as_ref(), expected.as_ref());
         }
         for (refused, why) in [
-            (cast(Int64Array::from(vec![(1 << 53) + 1]), &DataType::Float64), "DOUBLE cannot hold"),
-            (cast(UInt64Array::from(vec![u64::MAX]), &DataType::Int64), "cast"),
-            (cast(Int64Array::from(vec![1 << 40]), &DataType::Int32), "cast"),
-            (cast(TimestampNanosecondArray::from(vec![1]), &timestamp_type()), "between two microseconds"),
-            (cast(TimestampSecondArray::from(vec![i64::MAX]), &timestamp_type()), ":"),
+            (
+                cast(Int64Array::from(vec![(1 << 53) + 1]), &DataType::Float64),
+                "DOUBLE cannot hold",
+            ),
+            (
+                cast(UInt64Array::from(vec![u64::MAX]), &DataType::Int64),
+                "cast",
+            ),
+            (
+                cast(Int64Array::from(vec![1 << 40]), &DataType::Int32),
+                "cast",
+            ),
+            (
+                cast(TimestampNanosecondArray::from(vec![1]), &timestamp_type()),
+                "between two microseconds",
+            ),
+            (
+                cast(
+                    TimestampSecondArray::from(vec![i64::MAX]),
+                    &timestamp_type(),
+                ),
+                ":",
+            ),
             (cast(StringArray::from(vec!["1"]), &DataType::Int64), ""),
             (cast(Float32Array::from(vec![1.0]), &DataType::Int64), ""),
         ] {
             let reason = refused.expect_err("refused");
-            assert!(reason.to_lowercase().contains(&why.to_lowercase()), "{reason}");
+            assert!(
+                reason.to_lowercase().contains(&why.to_lowercase()),
+                "{reason}"
+            );
         }
     }
 }

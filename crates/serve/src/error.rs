@@ -1,5 +1,6 @@
-//! The errors of serving: each names what is wrong and what to do, has a kind, and becomes a gRPC status or an in-band
-//! answer. Nothing here stops the service: an error ends one request or one stream.
+//! The errors of serving: each names what is wrong and what to do, has a kind, and becomes a gRPC
+//! status or an in-band answer. Nothing here stops the service: an error ends one request or one
+//! stream.
 
 use std::error::Error as StdError;
 use std::io;
@@ -47,7 +48,9 @@ pub enum ServeError {
     #[error("{0}")]
     Unsupported(String),
     /// The request's deadline passed first.
-    #[error("the deadline of {deadline_us} us passed before the answer was ready; ask for fewer rows or more time")]
+    #[error(
+        "the deadline of {deadline_us} us passed before the answer was ready; ask for fewer rows or more time"
+    )]
     Deadline {
         /// As the request gave it.
         deadline_us: u64,
@@ -97,7 +100,9 @@ impl ServeError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Request(_) | Self::Unsupported(_) | Self::NotLoopback { .. } => ErrorKind::InvalidArgument,
+            Self::Request(_) | Self::Unsupported(_) | Self::NotLoopback { .. } => {
+                ErrorKind::InvalidArgument
+            }
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Limit { .. } | Self::Overload { .. } => ErrorKind::ResourceExhausted,
             Self::Precondition(_) => ErrorKind::FailedPrecondition,
@@ -150,13 +155,20 @@ impl ServeError {
             Code::NotFound => ErrorKind::NotFound,
             Code::AlreadyExists => ErrorKind::AlreadyExists,
             Code::ResourceExhausted => ErrorKind::ResourceExhausted,
-            Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => ErrorKind::FailedPrecondition,
+            Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => {
+                ErrorKind::FailedPrecondition
+            }
             Code::OutOfRange => ErrorKind::OutOfRange,
             Code::DataLoss => ErrorKind::DataLoss,
             Code::Internal => ErrorKind::Internal,
-            Code::Ok | Code::Cancelled | Code::Unknown | Code::Aborted | Code::Unavailable => ErrorKind::Unavailable,
+            Code::Ok | Code::Cancelled | Code::Unknown | Code::Aborted | Code::Unavailable => {
+                ErrorKind::Unavailable
+            }
         };
-        Self::Remote { kind, message: status.message().to_owned() }
+        Self::Remote {
+            kind,
+            message: status.message().to_owned(),
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Arrow IPC messages inside FlightData: hostile ones in, ours out.
 //!
-//! In: a message is looked at before it is decoded (kind, rows, columns, types, compression), decoded behind a panic
-//! boundary (arrow 59 panics on some malformed schemas) and validated by arrow. Dictionaries, nested types and
-//! compressed bodies are refused: a request row needs none of them, and each can ask for more memory than it sends.
-//! Out: the plain encoder, 8-byte alignment, one context a stream.
+//! In: a message is looked at before it is decoded (kind, rows, columns, types, compression),
+//! decoded behind a panic boundary (arrow 59 panics on some malformed schemas) and validated by
+//! arrow. Dictionaries, nested types and compressed bodies are refused: a request row needs none of
+//! them, and each can ask for more memory than it sends. Out: the plain encoder, 8-byte alignment,
+//! one context a stream.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -51,25 +52,34 @@ pub(crate) fn kind_of(data: &FlightData) -> ServeResult<MessageKind> {
                 .ok_or_else(|| ServeError::Request("the record batch has no header".to_owned()))?;
             if batch.compression().is_some() {
                 return Err(ServeError::Request(
-                    "the record batch is compressed; send batches without IPC compression".to_owned(),
+                    "the record batch is compressed; send batches without IPC compression"
+                        .to_owned(),
                 ));
             }
-            let rows = usize::try_from(batch.length())
-                .map_err(|_| ServeError::Request(format!("the record batch claims {} rows", batch.length())))?;
+            let rows = usize::try_from(batch.length()).map_err(|_| {
+                ServeError::Request(format!("the record batch claims {} rows", batch.length()))
+            })?;
             if rows > REQUEST_MAX_ROWS {
                 return Err(too_many_rows(rows));
             }
             Ok(MessageKind::Batch { rows })
         }
         MessageHeader::DictionaryBatch => Err(dictionaries_refused()),
-        other => Err(ServeError::Request(format!("an Arrow IPC message of kind {other:?} does not belong here"))),
+        other => Err(ServeError::Request(format!(
+            "an Arrow IPC message of kind {other:?} does not belong here"
+        ))),
     }
 }
 
-/// Refuse a request message above the cap. The transport admits a little more, so that the refusal can be in band.
+/// Refuse a request message above the cap. The transport admits a little more, so that the refusal
+/// can be in band.
 pub(crate) fn check_request_size(data: &FlightData) -> ServeResult<()> {
     let bytes = data.data_header.len() + data.data_body.len() + data.app_metadata.len();
-    if bytes <= REQUEST_MAX_BYTES { Ok(()) } else { Err(message_too_large()) }
+    if bytes <= REQUEST_MAX_BYTES {
+        Ok(())
+    } else {
+        Err(message_too_large())
+    }
 }
 
 fn dictionaries_refused() -> ServeError {
@@ -83,7 +93,10 @@ pub(crate) const ANSWER_MAX_COLUMNS: usize = 1 << 16;
 pub(crate) fn decode_schema(data: &FlightData, max_columns: usize) -> ServeResult<SchemaRef> {
     let message = root_as_message(&data.data_header)
         .map_err(|error| ServeError::Request(format!("the message is not Arrow IPC: {error}")))?;
-    let columns = message.header_as_schema().and_then(|s| s.fields()).map_or(0, |fields| fields.len());
+    let columns = message
+        .header_as_schema()
+        .and_then(|s| s.fields())
+        .map_or(0, |fields| fields.len());
     if columns > max_columns {
         return Err(ServeError::Limit {
             limit: "SOURCE_MAX_COLUMNS",
@@ -112,15 +125,20 @@ fn is_flat(data_type: &DataType) -> bool {
         || data_type.is_temporal()
         || matches!(
             data_type,
-            DataType::Null | DataType::Boolean | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+            DataType::Null
+                | DataType::Boolean
+                | DataType::Utf8
+                | DataType::LargeUtf8
+                | DataType::Utf8View
         )
 }
 
 /// Decode a record batch of `schema`.
 pub(crate) fn decode_batch(data: &FlightData, schema: &SchemaRef) -> ServeResult<RecordBatch> {
     let decoded = contained("record batch", || {
-        let message = root_as_message(&data.data_header)
-            .map_err(|error| ServeError::Request(format!("the message is not Arrow IPC: {error}")))?;
+        let message = root_as_message(&data.data_header).map_err(|error| {
+            ServeError::Request(format!("the message is not Arrow IPC: {error}"))
+        })?;
         let batch = message
             .header_as_record_batch()
             .ok_or_else(|| ServeError::Request("the record batch has no header".to_owned()))?;
@@ -129,17 +147,24 @@ pub(crate) fn decode_batch(data: &FlightData, schema: &SchemaRef) -> ServeResult
         let dictionaries = HashMap::new();
         let version = match message.version() {
             version @ (MetadataVersion::V4 | MetadataVersion::V5) => version,
-            other => return Err(ServeError::Request(format!("IPC metadata version {other:?} is not supported"))),
+            other => {
+                return Err(ServeError::Request(format!(
+                    "IPC metadata version {other:?} is not supported"
+                )));
+            }
         };
         let body = data.data_body.clone().into();
         RecordBatchDecoder::try_new(&body, batch, Arc::clone(schema), &dictionaries, &version)
             .and_then(RecordBatchDecoder::read_record_batch)
-            .map_err(|error| ServeError::Request(format!("the record batch does not fit its schema: {error}")))
+            .map_err(|error| {
+                ServeError::Request(format!("the record batch does not fit its schema: {error}"))
+            })
     });
     decoded?
 }
 
-/// Refuse buffers that lie over one another: columns that share bytes cost more to check than they send.
+/// Refuse buffers that lie over one another: columns that share bytes cost more to check than they
+/// send.
 fn check_buffers(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8]) -> ServeResult<()> {
     let buffers = batch.buffers().into_iter().flatten();
     let bytes = buffers
@@ -154,8 +179,13 @@ fn check_buffers(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8]) -> ServeResult
     )))
 }
 
-/// Refuse texts whose values share bytes so often that they would be larger than any message once spelled out.
-fn check_views(batch: &arrow_ipc::RecordBatch<'_>, schema: &Schema, body: &[u8]) -> ServeResult<()> {
+/// Refuse texts whose values share bytes so often that they would be larger than any message once
+/// spelled out.
+fn check_views(
+    batch: &arrow_ipc::RecordBatch<'_>,
+    schema: &Schema,
+    body: &[u8],
+) -> ServeResult<()> {
     let Some(buffers) = batch.buffers() else {
         return Ok(()); // the decoder refuses that
     };
@@ -169,12 +199,21 @@ fn check_views(batch: &arrow_ipc::RecordBatch<'_>, schema: &Schema, body: &[u8])
                 if next.saturating_add(1) < buffers.len() {
                     bytes = bytes.saturating_add(viewed_bytes(buffers.get(next + 1), body));
                 }
-                2_usize.saturating_add(variadic.next().and_then(|count| usize::try_from(count).ok()).unwrap_or(0))
+                2_usize.saturating_add(
+                    variadic
+                        .next()
+                        .and_then(|count| usize::try_from(count).ok())
+                        .unwrap_or(0),
+                )
             }
             _ => 2,
         });
     }
-    if bytes <= RESPONSE_MAX_BYTES as u64 { Ok(()) } else { Err(message_too_large()) }
+    if bytes <= RESPONSE_MAX_BYTES as u64 {
+        Ok(())
+    } else {
+        Err(message_too_large())
+    }
 }
 
 /// Bytes of all texts that a buffer of views names; a view begins with the length of its text.
@@ -182,15 +221,22 @@ fn viewed_bytes(views: &arrow_ipc::Buffer, body: &[u8]) -> u64 {
     const VIEW_BYTES: usize = 16;
     let start = usize::try_from(views.offset()).unwrap_or(usize::MAX);
     let length = usize::try_from(views.length()).unwrap_or(0);
-    let views = body.get(start..start.saturating_add(length)).unwrap_or_default();
-    let lengths = views.chunks_exact(VIEW_BYTES).map(|view| u32::from_le_bytes([view[0], view[1], view[2], view[3]]));
+    let views = body
+        .get(start..start.saturating_add(length))
+        .unwrap_or_default();
+    let lengths = views
+        .chunks_exact(VIEW_BYTES)
+        .map(|view| u32::from_le_bytes([view[0], view[1], view[2], view[3]]));
     lengths.map(u64::from).sum()
 }
 
 /// Run a decoder of untrusted bytes; its panic is the bytes' fault.
 fn contained<T>(what: &str, decode: impl FnOnce() -> T) -> ServeResult<T> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .map_err(|_| ServeError::Request(format!("the {what} is malformed: the decoder gave up on it")))
+    catch_unwind(AssertUnwindSafe(decode)).map_err(|_| {
+        ServeError::Request(format!(
+            "the {what} is malformed: the decoder gave up on it"
+        ))
+    })
 }
 
 /// Encodes record batches of one stream.
@@ -215,8 +261,16 @@ impl Encoder {
     pub(crate) fn batch(&mut self, batch: &RecordBatch) -> ServeResult<FlightData> {
         let (dictionaries, encoded) = self
             .generator
-            .encode(batch, &mut self.dictionaries, &self.options, &mut self.context)
-            .map_err(|source| ServeError::Arrow { what: "the answer's message", source })?;
+            .encode(
+                batch,
+                &mut self.dictionaries,
+                &self.options,
+                &mut self.context,
+            )
+            .map_err(|source| ServeError::Arrow {
+                what: "the answer's message",
+                source,
+            })?;
         debug_assert!(dictionaries.is_empty(), "dictionaries are hydrated");
         Ok(encoded.into())
     }
@@ -228,10 +282,13 @@ impl fmt::Debug for Encoder {
     }
 }
 
-/// The format needs 8 bytes; arrow's default of 64 would send eight times the values of a one-row answer.
+/// The format needs 8 bytes; arrow's default of 64 would send eight times the values of a one-row
+/// answer.
 fn options() -> ServeResult<IpcWriteOptions> {
-    IpcWriteOptions::try_new(8, false, MetadataVersion::V5)
-        .map_err(|source| ServeError::Arrow { what: "the IPC options", source })
+    IpcWriteOptions::try_new(8, false, MetadataVersion::V5).map_err(|source| ServeError::Arrow {
+        what: "the IPC options",
+        source,
+    })
 }
 
 /// The schema message of a stream.
@@ -242,7 +299,10 @@ pub(crate) fn schema_message(schema: &Schema) -> ServeResult<FlightData> {
 /// The schema as GetSchema, GetFlightInfo and ListFlights carry it (an encapsulated message).
 pub(crate) fn schema_bytes(schema: &Schema) -> ServeResult<Bytes> {
     let result = arrow_flight::SchemaResult::try_from(SchemaAsIpc::new(schema, &options()?))
-        .map_err(|source| ServeError::Arrow { what: "the schema message", source })?;
+        .map_err(|source| ServeError::Arrow {
+            what: "the schema message",
+            source,
+        })?;
     Ok(result.schema)
 }
 
@@ -250,7 +310,9 @@ pub(crate) fn schema_bytes(schema: &Schema) -> ServeResult<Bytes> {
 pub(crate) fn message_too_large() -> ServeError {
     ServeError::Limit {
         limit: "REQUEST_MAX_BYTES",
-        message: format!("a message is larger than {REQUEST_MAX_BYTES} bytes; send fewer rows in each"),
+        message: format!(
+            "a message is larger than {REQUEST_MAX_BYTES} bytes; send fewer rows in each"
+        ),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Serving: the listeners and the protocols of Forebay.
 //!
-//! A request walks: [`runtime`] (one current-thread runtime a core, Arrow Flight over h2) -> [`flight`] (tickets,
-//! exchanges, pushes, actions) -> `ticket` and `ipc` (untrusted bytes become typed rows, behind caps) -> [`read`] (rows
-//! become features through core's ports) -> `answer` (features become Arrow messages). [`http`] answers people and
-//! probes: metrics, health, readiness. [`client`] is the other end, for the command line and the benchmarks.
+//! A request walks: [`runtime`] (one current-thread runtime a core, Arrow Flight over h2) ->
+//! [`flight`] (tickets, exchanges, pushes, actions) -> `ticket` and `ipc` (untrusted bytes become
+//! typed rows, behind caps) -> [`read`] (rows become features through core's ports) -> `answer`
+//! (features become Arrow messages). [`http`] answers people and probes: metrics, health,
+//! readiness. [`client`] is the other end, for the command line and the benchmarks.
 //!
-//! Nothing here knows an adapter: the binary hands over ports (see [`ports`]) and protocol services. No definition is
-//! compiled, and no wall clock is read, on the way of a request but through the clock that was handed over.
+//! Nothing here knows an adapter: the binary hands over ports (see [`ports`]) and protocol
+//! services. No definition is compiled, and no wall clock is read, on the way of a request but
+//! through the clock that was handed over.
 
 pub mod client;
 pub mod error;

@@ -1,5 +1,6 @@
-//! What serving asks of the binary beside core's ports: where pushed events go, who carries out administration, who
-//! answers the exchanges that are not for features, and what the watermarks are. All are optional but the watermarks.
+//! What serving asks of the binary beside core's ports: where pushed events go, who carries out
+//! administration, who answers the exchanges that are not for features, and what the watermarks
+//! are. All are optional but the watermarks.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use tonic::{Status, Streaming};
 
 /// How far event time has come, per source.
 pub trait Watermarks: Send + Sync + Debug {
-    /// Smallest watermark over the partitions of `source`; None before the first event. Called on every read: it must
-    /// not wait.
+    /// Smallest watermark over the partitions of `source`; None before the first event. Called on
+    /// every read: it must not wait.
     fn watermark_us(&self, source: &str) -> Option<Micros>;
 }
 
@@ -37,25 +38,27 @@ pub trait EventSink: Send + Sync + Debug {
     /// Unknown name: the text lists the known ones.
     fn source(&self, name: &str) -> PortResult<Arc<SourceDef>>;
 
-    /// Produce `rows` (the source's own columns, in its schema, NOT NULL checked) and wait until the broker has
-    /// acknowledged all of them.
+    /// Produce `rows` (the source's own columns, in its schema, NOT NULL checked) and wait until
+    /// the broker has acknowledged all of them.
     ///
     /// # Errors
     /// The broker does not answer (`Unavailable`), or the outcome is unknown (`MaybeWritten`).
     async fn push(&self, source: &SourceDef, rows: RecordBatch) -> PortResult<PushReceipt>;
 }
 
-/// Administration, for the command line: `plan`, `apply`, `verify`, `status` and what else the binary offers. Reached
-/// by Flight's DoAction, from loopback only.
+/// Administration, for the command line: `plan`, `apply`, `verify`, `status` and what else the
+/// binary offers. Reached by Flight's DoAction, from loopback only.
 #[async_trait]
 pub trait AdminPort: Send + Sync + Debug {
     /// Names and one-sentence descriptions of the actions, for listings.
     fn actions(&self) -> Vec<(String, String)>;
 
-    /// Carry out `action` with `body` (JSON unless the action says otherwise) and return its answer.
+    /// Carry out `action` with `body` (JSON unless the action says otherwise) and return its
+    /// answer.
     ///
     /// # Errors
-    /// Unknown action (`NotFound`), a malformed body (`InvalidArgument`), or what the action runs into.
+    /// Unknown action (`NotFound`), a malformed body (`InvalidArgument`), or what the action runs
+    /// into.
     async fn call(&self, action: &str, body: &[u8]) -> PortResult<Vec<u8>>;
 }
 
@@ -72,5 +75,9 @@ pub trait ExchangeHook: Send + Sync + Debug {
     ///
     /// # Errors
     /// Why the exchange is refused.
-    async fn exchange(&self, first: FlightData, rest: Streaming<FlightData>) -> Result<ExchangeAnswers, Status>;
+    async fn exchange(
+        &self,
+        first: FlightData,
+        rest: Streaming<FlightData>,
+    ) -> Result<ExchangeAnswers, Status>;
 }

@@ -1,22 +1,28 @@
-//! The read path: request rows in, features out. One implementation of core's [`FeatureReader`], shared by Flight, by
-//! the scoring task and by verification, so that all of them see the same value.
+//! The read path: request rows in, features out. One implementation of core's [`FeatureReader`],
+//! shared by Flight, by the scoring task and by verification, so that all of them see the same
+//! value.
 //!
-//! A service is compiled when it is applied and swapped in whole ([`ServiceReader::replace_services`]); a read touches
-//! no catalog. It takes its instant from the caller and reads no clock. Values of a view whose key has no event at or
-//! before the instant, or only one older than the TTL, are NULLed here, once, for every protocol.
+//! A service is compiled when it is applied and swapped in whole
+//! ([`ServiceReader::replace_services`]); a read touches no catalog. It takes its instant from the
+//! caller and reads no clock. Values of a view whose key has no event at or before the instant, or
+//! only one older than the TTL, are NULLed here, once, for every protocol.
 
 use std::collections::BTreeMap;
 use std::ptr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray,
+};
 use arrow_cast::cast;
 use arrow_schema::{Field, Schema, SchemaRef};
 use arrow_select::nullif::nullif;
 use forebay_core::key::KeyBuffer;
 use forebay_core::limits::REQUEST_MAX_ROWS;
-use forebay_core::ports::{At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, OnlineStore, ViewRows};
+use forebay_core::ports::{
+    At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, OnlineStore, ViewRows,
+};
 use forebay_core::source::Column;
 use forebay_core::time::Micros;
 use forebay_core::view::{FeatureStatus, ServiceSpec, ServiceView};
@@ -49,7 +55,10 @@ struct Shapes {
 
 impl Shapes {
     fn of(spec: &ServiceSpec) -> Self {
-        Self { request: request_schema(spec), answer: answer_schema(spec) }
+        Self {
+            request: request_schema(spec),
+            answer: answer_schema(spec),
+        }
     }
 }
 
@@ -57,16 +66,22 @@ impl ServiceReader {
     /// A reader over `store` that knows no service yet.
     #[must_use]
     pub fn new(store: Arc<dyn OnlineStore>, watermarks: Arc<dyn Watermarks>) -> Self {
-        Self { store, watermarks, services: ArcSwap::default() }
+        Self {
+            store,
+            watermarks,
+            services: ArcSwap::default(),
+        }
     }
 
-    /// Serve exactly these from now on. Reads that are under way finish with what they began with. Of two versions of
-    /// one name the newer one is served.
+    /// Serve exactly these from now on. Reads that are under way finish with what they began with.
+    /// Of two versions of one name the newer one is served.
     pub fn replace_services(&self, services: Vec<Arc<dyn CompiledService>>) {
         let mut table = BTreeMap::<String, Served>::new();
         for service in services {
             let spec = service.spec();
-            let newest = table.get(&spec.name).is_none_or(|other| other.service.spec().version < spec.version);
+            let newest = table
+                .get(&spec.name)
+                .is_none_or(|other| other.service.spec().version < spec.version);
             if newest {
                 let shapes = Arc::new(Shapes::of(spec));
                 table.insert(spec.name.clone(), Served { service, shapes });
@@ -79,7 +94,9 @@ impl ServiceReader {
     fn shapes(&self, service: &dyn CompiledService) -> Arc<Shapes> {
         let spec = service.spec();
         match self.services.load().get(&spec.name) {
-            Some(served) if ptr::addr_eq(Arc::as_ptr(&served.service), service) => Arc::clone(&served.shapes),
+            Some(served) if ptr::addr_eq(Arc::as_ptr(&served.service), service) => {
+                Arc::clone(&served.shapes)
+            }
             _ => Arc::new(Shapes::of(spec)),
         }
     }
@@ -125,8 +142,14 @@ impl FeatureReader for ServiceReader {
             Some(served) => Ok(Arc::clone(&served.service)),
             None => {
                 let known: Vec<&str> = services.keys().map(String::as_str).collect();
-                let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
-                Err(PortError::not_found(format!("there is no feature service {name}; known services: {known}")))
+                let known = if known.is_empty() {
+                    "none yet".to_owned()
+                } else {
+                    known.join(", ")
+                };
+                Err(PortError::not_found(format!(
+                    "there is no feature service {name}; known services: {known}"
+                )))
             }
         }
     }
@@ -135,7 +158,12 @@ impl FeatureReader for ServiceReader {
         self.services.load().keys().cloned().collect()
     }
 
-    fn read(&self, service: &dyn CompiledService, request: &RecordBatch, at: At<'_>) -> PortResult<FeatureAnswer> {
+    fn read(
+        &self,
+        service: &dyn CompiledService,
+        request: &RecordBatch,
+        at: At<'_>,
+    ) -> PortResult<FeatureAnswer> {
         let spec = service.spec();
         let rows = request.num_rows();
         if rows > REQUEST_MAX_ROWS {
@@ -158,13 +186,29 @@ impl FeatureReader for ServiceReader {
             newest_us.push(read.newest_us);
             applied.push(read.applied);
         }
-        let features = as_declared(service.finish(&request, &features)?, spec, &shapes.answer, rows)?;
-        Ok(FeatureAnswer { features, status, newest_us, applied, as_of_us, watermark_us: self.watermark(spec) })
+        let features = as_declared(
+            service.finish(&request, &features)?,
+            spec,
+            &shapes.answer,
+            rows,
+        )?;
+        Ok(FeatureAnswer {
+            features,
+            status,
+            newest_us,
+            applied,
+            as_of_us,
+            watermark_us: self.watermark(spec),
+        })
     }
 }
 
 /// The request's columns as the service declares them, in its order.
-fn conform(request: &RecordBatch, spec: &ServiceSpec, schema: &SchemaRef) -> PortResult<RecordBatch> {
+fn conform(
+    request: &RecordBatch,
+    spec: &ServiceSpec,
+    schema: &SchemaRef,
+) -> PortResult<RecordBatch> {
     let owner = Owner::Service(&spec.name);
     let mut columns = Vec::with_capacity(spec.request.len());
     for column in &spec.request {
@@ -178,8 +222,13 @@ fn conform(request: &RecordBatch, spec: &ServiceSpec, schema: &SchemaRef) -> Por
         columns.push(array);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(request.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-        .map_err(|e| PortError::with_source(ErrorKind::Internal, format!("the request rows of {owner}"), e))
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(|e| {
+        PortError::with_source(
+            ErrorKind::Internal,
+            format!("the request rows of {owner}"),
+            e,
+        )
+    })
 }
 
 fn key_arrays(binding: &ServiceView, request: &RecordBatch) -> PortResult<Vec<ArrayRef>> {
@@ -207,10 +256,16 @@ fn instants(at: At<'_>, rows: usize) -> PortResult<(TimestampMicrosecondArray, M
         At::Instant(at) => (vec![at; rows], at),
         At::PerRow(at) if at.len() == rows => (at.to_vec(), at.iter().copied().max().unwrap_or(0)),
         At::PerRow(at) => {
-            return Err(PortError::internal(format!("{} instants for {rows} rows", at.len())));
+            return Err(PortError::internal(format!(
+                "{} instants for {rows} rows",
+                at.len()
+            )));
         }
     };
-    Ok((TimestampMicrosecondArray::from(values).with_timezone("UTC"), as_of))
+    Ok((
+        TimestampMicrosecondArray::from(values).with_timezone("UTC"),
+        as_of,
+    ))
 }
 
 /// NULL the values of rows that are not `Present`.
@@ -218,12 +273,21 @@ fn apply_presence(features: Vec<ArrayRef>, status: &[FeatureStatus]) -> PortResu
     if status.iter().all(|s| *s == FeatureStatus::Present) {
         return Ok(features);
     }
-    let absent: BooleanArray = status.iter().map(|s| Some(*s != FeatureStatus::Present)).collect();
+    let absent: BooleanArray = status
+        .iter()
+        .map(|s| Some(*s != FeatureStatus::Present))
+        .collect();
     features
         .iter()
         .map(|array| nullif(array, &absent))
         .collect::<Result<_, _>>()
-        .map_err(|e| PortError::with_source(ErrorKind::Internal, "presence cannot be applied to a view's features", e))
+        .map_err(|e| {
+            PortError::with_source(
+                ErrorKind::Internal,
+                "presence cannot be applied to a view's features",
+                e,
+            )
+        })
 }
 
 /// Schema of the request rows of a service; NULLs are refused by name, not by the schema.
@@ -237,13 +301,22 @@ pub(crate) fn answer_schema(spec: &ServiceSpec) -> SchemaRef {
 }
 
 fn nullable_schema(columns: &[Column]) -> SchemaRef {
-    let fields: Vec<Field> = columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|c| Field::new(&c.name, c.data_type.clone(), true))
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
 /// The features under their declared names and types; a service that returns others is our defect.
-fn as_declared(features: RecordBatch, spec: &ServiceSpec, schema: &SchemaRef, rows: usize) -> PortResult<RecordBatch> {
-    let defect = |reason: String| PortError::internal(format!("service {} returned {reason}", spec.name));
+fn as_declared(
+    features: RecordBatch,
+    spec: &ServiceSpec,
+    schema: &SchemaRef,
+    rows: usize,
+) -> PortResult<RecordBatch> {
+    let defect =
+        |reason: String| PortError::internal(format!("service {} returned {reason}", spec.name));
     if features.num_rows() != rows {
         return Err(defect(format!("{} rows for {rows}", features.num_rows())));
     }

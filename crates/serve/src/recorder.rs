@@ -1,5 +1,6 @@
-//! Records what serving does: one handle set a (method, service), resolved once per stream or call. The label of a
-//! service is the name of one that exists; a name that only a client knows becomes `unknown`.
+//! Records what serving does: one handle set a (method, service), resolved once per stream or call.
+//! The label of a service is the name of one that exists; a name that only a client knows becomes
+//! `unknown`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +27,11 @@ pub(crate) struct Stages {
 impl Stages {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let stage = |name| metrics.serving_stage_duration.with([name]);
-        Self { decode: stage("decode"), lookup: stage("lookup"), encode: stage("encode") }
+        Self {
+            decode: stage("decode"),
+            lookup: stage("lookup"),
+            encode: stage("encode"),
+        }
     }
 }
 
@@ -73,7 +78,10 @@ impl Recorder {
             ServeError::Unsupported(_) => "unimplemented",
             other => other.kind().label(),
         };
-        self.metrics.serving_requests.with([self.method, &self.service, code]).inc();
+        self.metrics
+            .serving_requests
+            .with([self.method, &self.service, code])
+            .inc();
         self.duration.observe_duration(arrived.elapsed());
         match error {
             ServeError::Limit { limit, .. } => self.metrics.limit_rejections.with([limit]).inc(),
@@ -84,13 +92,19 @@ impl Recorder {
 
     /// A panic was contained: a defect, counted as such.
     pub(crate) fn panicked(&self) {
-        self.metrics.invariant_violations.with(["request_does_not_panic"]).inc();
+        self.metrics
+            .invariant_violations
+            .with(["request_does_not_panic"])
+            .inc();
     }
 }
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder").field("method", &self.method).field("service", &self.service).finish_non_exhaustive()
+        f.debug_struct("Recorder")
+            .field("method", &self.method)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,8 +1,10 @@
-//! The gRPC listeners: one thread a core, each with a current-thread runtime and a socket of its own on the same port
-//! (`SO_REUSEPORT`), so that a hot read never crosses threads. The kernel spreads connections over them.
+//! The gRPC listeners: one thread a core, each with a current-thread runtime and a socket of its
+//! own on the same port (`SO_REUSEPORT`), so that a hot read never crosses threads. The kernel
+//! spreads connections over them.
 //!
-//! Shutting down goes in phases: `Draining` (no new connections, GOAWAY to the old ones, an announcement on each
-//! exchange), then, after the grace time, `Stopping` (exchanges end), then the threads end whatever is left.
+//! Shutting down goes in phases: `Draining` (no new connections, GOAWAY to the old ones, an
+//! announcement on each exchange), then, after the grace time, `Stopping` (exchanges end), then the
+//! threads end whatever is left.
 
 use std::fmt;
 use std::future::Future;
@@ -15,8 +17,8 @@ use std::time::Duration;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::http::Response;
 use forebay_core::limits::{
-    CONNECTION_MAX_STREAMS, CONNECTIONS_MAX, HEADERS_MAX_BYTES, REQUEST_DEADLINE_MAX_MS, REQUEST_MAX_BYTES,
-    RESPONSE_MAX_BYTES, SERVING_THREADS_MAX,
+    CONNECTION_MAX_STREAMS, CONNECTIONS_MAX, HEADERS_MAX_BYTES, REQUEST_DEADLINE_MAX_MS,
+    REQUEST_MAX_BYTES, RESPONSE_MAX_BYTES, SERVING_THREADS_MAX,
 };
 use forebay_core::{ErrorKind, PortError};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -39,7 +41,8 @@ const WINDOW_BYTES: u32 = 4 << 20;
 const FRAME_BYTES: u32 = 256 << 10;
 /// Streams that a client may reset before they were accepted (rapid reset).
 const PENDING_RESETS_MAX: usize = 20;
-/// A connection that does not answer a ping within the second of these, sent after the first without traffic, is dead.
+/// A connection that does not answer a ping within the second of these, sent after the first
+/// without traffic, is dead.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time between `Stopping` and the end of the threads.
@@ -65,7 +68,11 @@ impl FlightServerConfig {
     /// `address` with one thread for each core and a grace time of five seconds.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, threads: 0, grace: Duration::from_secs(5) }
+        Self {
+            address,
+            threads: 0,
+            grace: Duration::from_secs(5),
+        }
     }
 }
 
@@ -80,15 +87,20 @@ pub(crate) enum Phase {
     Stopping,
 }
 
-/// Completes once the server is in phase `at_least`. A server that is gone without a word counts as stopped.
-pub(crate) fn reached(phase: &watch::Receiver<Phase>, at_least: Phase) -> impl Future<Output = ()> + Send + use<> {
+/// Completes once the server is in phase `at_least`. A server that is gone without a word counts as
+/// stopped.
+pub(crate) fn reached(
+    phase: &watch::Receiver<Phase>,
+    at_least: Phase,
+) -> impl Future<Output = ()> + Send + use<> {
     let mut phase = phase.clone();
     async move {
         drop(phase.wait_for(|now| *now >= at_least).await);
     }
 }
 
-/// A running gRPC server. Dropping it begins a shutdown; [`FlightServer::shutdown`] also waits for its end.
+/// A running gRPC server. Dropping it begins a shutdown; [`FlightServer::shutdown`] also waits for
+/// its end.
 pub struct FlightServer {
     local_address: SocketAddr,
     phase: Arc<watch::Sender<Phase>>,
@@ -97,19 +109,29 @@ pub struct FlightServer {
 }
 
 impl FlightServer {
-    /// Bind and serve. Called on a runtime, administration and pushes run there and not on the serving threads.
+    /// Bind and serve. Called on a runtime, administration and pushes run there and not on the
+    /// serving threads.
     ///
     /// # Errors
     /// An address beyond loopback; an address that cannot be bound.
     pub fn start(config: FlightServerConfig, services: FlightServices) -> ServeResult<Self> {
         refuse_beyond_loopback(config.address)?;
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let count = if config.threads == 0 { cores } else { config.threads }.clamp(1, SERVING_THREADS_MAX);
+        let count = if config.threads == 0 {
+            cores
+        } else {
+            config.threads
+        }
+        .clamp(1, SERVING_THREADS_MAX);
         let (local_address, listeners) = bind_all(config.address, count)?;
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let (alive, threads) = mpsc::channel(1);
         // From here on an early return is a drop, which ends the threads that have started.
-        let server = Self { local_address, phase: Arc::new(phase), threads };
+        let server = Self {
+            local_address,
+            phase: Arc::new(phase),
+            threads,
+        };
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let routes = services.routes.clone();
         let flight = FeatureFlight::new(services, phase_seen, Handle::try_current().ok());
@@ -126,7 +148,10 @@ impl FlightServer {
             thread::Builder::new()
                 .name(format!("serve-{index}"))
                 .spawn(move || thread.run())
-                .map_err(|source| ServeError::Listen { address: local_address, source })?;
+                .map_err(|source| ServeError::Listen {
+                    address: local_address,
+                    source,
+                })?;
         }
         tracing::info!(address = %local_address, threads = count, "serving Arrow Flight");
         Ok(server)
@@ -138,7 +163,8 @@ impl FlightServer {
         self.local_address
     }
 
-    /// Announce the end to every client, let exchanges go on for the grace time, and wait until all threads have ended.
+    /// Announce the end to every client, let exchanges go on for the grace time, and wait until all
+    /// threads have ended.
     pub async fn shutdown(mut self) {
         self.begin_shutdown();
         while self.threads.recv().await.is_some() {}
@@ -168,21 +194,27 @@ impl Drop for FlightServer {
 
 impl fmt::Debug for FlightServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FlightServer").field("address", &self.local_address).finish_non_exhaustive()
+        f.debug_struct("FlightServer")
+            .field("address", &self.local_address)
+            .finish_non_exhaustive()
     }
 }
 
 /// Refuse what others could reach.
 pub(crate) fn refuse_beyond_loopback(address: SocketAddr) -> ServeResult<()> {
-    if address.ip().is_loopback() { Ok(()) } else { Err(ServeError::NotLoopback { address }) }
+    if address.ip().is_loopback() {
+        Ok(())
+    } else {
+        Err(ServeError::NotLoopback { address })
+    }
 }
 
 /// One listening socket for each of `count` threads, all on one port.
 fn bind_all(address: SocketAddr, count: usize) -> ServeResult<(SocketAddr, Vec<StdListener>)> {
     let cannot = |source| ServeError::Listen { address, source };
     if address.port() != 0 {
-        // Sockets that share their port would share it with another server of the same user too: one that does not
-        // share finds out.
+        // Sockets that share their port would share it with another server of the same user too:
+        // one that does not share finds out.
         drop(bind(address, false).map_err(cannot)?);
     }
     let first = bind(address, true).map_err(cannot)?;
@@ -196,7 +228,11 @@ fn bind_all(address: SocketAddr, count: usize) -> ServeResult<(SocketAddr, Vec<S
 
 /// A listening socket; with `shared` others may listen on the same port.
 fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
@@ -219,8 +255,10 @@ struct ServingThread {
 
 impl ServingThread {
     fn run(self) {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build();
         match runtime {
             Ok(runtime) => {
                 if let Err(error) = runtime.block_on(self.serve()) {
@@ -234,7 +272,11 @@ impl ServingThread {
     }
     async fn serve(self) -> ServeResult<()> {
         let listener = TcpListener::from_std(self.listener).map_err(|e| {
-            PortError::with_source(ErrorKind::Internal, "the listening socket has no place in a runtime", e)
+            PortError::with_source(
+                ErrorKind::Internal,
+                "the listening socket has no place in a runtime",
+                e,
+            )
         })?;
         let flight = FlightServiceServer::new(self.flight)
             .max_decoding_message_size(REQUEST_MAX_BYTES + ENVELOPE_BYTES)
@@ -253,7 +295,8 @@ impl ServingThread {
             .add_routes(self.routes)
             .add_service(flight);
         let draining = reached(&self.phase.subscribe(), Phase::Draining);
-        let served = server.serve_with_incoming_shutdown(incoming(listener, self.connections), draining);
+        let served =
+            server.serve_with_incoming_shutdown(incoming(listener, self.connections), draining);
         tokio::select! {
             ended = served => ended.map_err(|e| {
                 PortError::with_source(ErrorKind::Internal, "the gRPC listener ended", e).into()
@@ -271,7 +314,8 @@ async fn stopped(phase: &watch::Sender<Phase>, grace: Duration) {
     tokio::time::sleep(STOPPING_TIME).await;
 }
 
-/// The transport refuses a message above the cap before any of our code sees it; give its status our words.
+/// The transport refuses a message above the cap before any of our code sees it; give its status
+/// our words.
 fn explain_refusal(response: Response<Body>) -> Response<Body> {
     match Status::from_header_map(response.headers()) {
         Some(status) if status.code() == Code::OutOfRange => explained(status).into_http(),

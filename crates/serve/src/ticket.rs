@@ -1,6 +1,7 @@
-//! The messages around the rows: tickets, the opening of an exchange, the metadata of a request and of a push. Each
-//! comes as protobuf or as JSON; the first byte tells them apart ('{' cannot start one of our protobuf messages,
-//! because field 15 is reserved). Unknown JSON fields are refused by name, nesting is capped before the parser runs.
+//! The messages around the rows: tickets, the opening of an exchange, the metadata of a request and
+//! of a push. Each comes as protobuf or as JSON; the first byte tells them apart ('{' cannot start
+//! one of our protobuf messages, because field 15 is reserved). Unknown JSON fields are refused by
+//! name, nesting is capped before the parser runs.
 
 use bytes::Bytes;
 use forebay_core::ErrorKind;
@@ -16,9 +17,10 @@ use crate::cells::{Rows, parse_time};
 use crate::error::{ServeError, ServeResult};
 use crate::ipc::message_too_large;
 
-/// From 0001-01-01 to the end of 9999-12-31: instants beyond are refused, so that window arithmetic stays far from
-/// overflow.
-const AT_RANGE_US: std::ops::RangeInclusive<Micros> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+/// From 0001-01-01 to the end of 9999-12-31: instants beyond are refused, so that window arithmetic
+/// stays far from overflow.
+const AT_RANGE_US: std::ops::RangeInclusive<Micros> =
+    -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// How a message was written, and so how its answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,11 @@ pub(crate) enum Encoding {
 
 impl Encoding {
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        if bytes.first() == Some(&b'{') { Self::Json } else { Self::Protobuf }
+        if bytes.first() == Some(&b'{') {
+            Self::Json
+        } else {
+            Self::Protobuf
+        }
     }
 }
 
@@ -161,7 +167,10 @@ pub(crate) fn parse_feature_request(bytes: &Bytes) -> ServeResult<FeatureQuery> 
                 },
                 rows: request.rows,
                 at_us: request.at.map(|at| at.to_us()).transpose()?,
-                options: AnswerOptions { with_status: request.with_status, with_event_time: request.with_event_time },
+                options: AnswerOptions {
+                    with_status: request.with_status,
+                    with_event_time: request.with_event_time,
+                },
             }
         }
         Encoding::Protobuf => {
@@ -174,7 +183,10 @@ pub(crate) fn parse_feature_request(bytes: &Bytes) -> ServeResult<FeatureQuery> 
                 },
                 rows: Rows::from_proto(request.columns)?,
                 at_us: request.at_us,
-                options: AnswerOptions { with_status: request.with_status, with_event_time: request.with_event_time },
+                options: AnswerOptions {
+                    with_status: request.with_status,
+                    with_event_time: request.with_event_time,
+                },
             }
         }
     };
@@ -188,18 +200,34 @@ pub(crate) fn parse_open(bytes: &Bytes) -> ServeResult<Open> {
     let encoding = Encoding::of(bytes);
     let open = match encoding {
         Encoding::Json => {
-            let open: JsonExchangeOpen = parse_json("descriptor command", "an ExchangeOpen", bytes)?;
+            let open: JsonExchangeOpen =
+                parse_json("descriptor command", "an ExchangeOpen", bytes)?;
             Open {
-                service: ServiceRef { name: open.service, version: open.version, fingerprint: open.schema_fingerprint },
-                options: AnswerOptions { with_status: open.with_status, with_event_time: open.with_event_time },
+                service: ServiceRef {
+                    name: open.service,
+                    version: open.version,
+                    fingerprint: open.schema_fingerprint,
+                },
+                options: AnswerOptions {
+                    with_status: open.with_status,
+                    with_event_time: open.with_event_time,
+                },
                 encoding,
             }
         }
         Encoding::Protobuf => {
-            let open: v1::ExchangeOpen = parse_protobuf("descriptor command", "an ExchangeOpen", bytes)?;
+            let open: v1::ExchangeOpen =
+                parse_protobuf("descriptor command", "an ExchangeOpen", bytes)?;
             Open {
-                service: ServiceRef { name: open.service, version: open.version, fingerprint: open.schema_fingerprint },
-                options: AnswerOptions { with_status: open.with_status, with_event_time: open.with_event_time },
+                service: ServiceRef {
+                    name: open.service,
+                    version: open.version,
+                    fingerprint: open.schema_fingerprint,
+                },
+                options: AnswerOptions {
+                    with_status: open.with_status,
+                    with_event_time: open.with_event_time,
+                },
                 encoding,
             }
         }
@@ -208,12 +236,22 @@ pub(crate) fn parse_open(bytes: &Bytes) -> ServeResult<Open> {
     Ok(open)
 }
 
-/// Parse the `app_metadata` of a request. Without any, requests count from 0 (`next_id`) and answers are written as the
-/// opening was.
-pub(crate) fn parse_request_meta(bytes: &Bytes, next_id: u64, default: Encoding) -> ServeResult<RequestHead> {
+/// Parse the `app_metadata` of a request. Without any, requests count from 0 (`next_id`) and
+/// answers are written as the opening was.
+pub(crate) fn parse_request_meta(
+    bytes: &Bytes,
+    next_id: u64,
+    default: Encoding,
+) -> ServeResult<RequestHead> {
     if bytes.is_empty() {
         let encoding = default;
-        return Ok(RequestHead { request_id: next_id, at_us: None, deadline_us: None, full_applied: false, encoding });
+        return Ok(RequestHead {
+            request_id: next_id,
+            at_us: None,
+            deadline_us: None,
+            full_applied: false,
+            encoding,
+        });
     }
     let encoding = Encoding::of(bytes);
     let head = match encoding {
@@ -246,7 +284,10 @@ pub(crate) fn parse_request_meta(bytes: &Bytes, next_id: u64, default: Encoding)
         }
     };
     check_instant(head.at_us)?;
-    if head.deadline_us.is_some_and(|deadline| deadline > REQUEST_DEADLINE_MAX_MS * 1_000) {
+    if head
+        .deadline_us
+        .is_some_and(|deadline| deadline > REQUEST_DEADLINE_MAX_MS * 1_000)
+    {
         return Err(ServeError::Limit {
             limit: "REQUEST_DEADLINE_MAX_MS",
             message: format!("a deadline may be at most {REQUEST_DEADLINE_MAX_MS} ms"),
@@ -263,21 +304,30 @@ pub(crate) fn parse_push_meta(bytes: &Bytes) -> ServeResult<Option<(u64, Encodin
     let encoding = Encoding::of(bytes);
     let batch_id = match encoding {
         Encoding::Json => parse_json::<JsonPushMeta>("app_metadata", "a PushMeta", bytes)?.batch_id,
-        Encoding::Protobuf => parse_protobuf::<v1::PushMeta>("app_metadata", "a PushMeta", bytes)?.batch_id,
+        Encoding::Protobuf => {
+            parse_protobuf::<v1::PushMeta>("app_metadata", "a PushMeta", bytes)?.batch_id
+        }
     };
     Ok(Some((batch_id, encoding)))
 }
 
 fn parse_protobuf<M: Message + Default>(place: &str, what: &str, bytes: &Bytes) -> ServeResult<M> {
     M::decode(bytes.clone()).map_err(|error| {
-        ServeError::Request(format!("the {place} is neither JSON (it does not start with '{{') nor {what}: {error}"))
+        ServeError::Request(format!(
+            "the {place} is neither JSON (it does not start with '{{') nor {what}: {error}"
+        ))
     })
 }
 
 /// Parse JSON of bounded nesting; what other modules of the crate parse small bodies with, too.
-pub(crate) fn parse_json<T: DeserializeOwned>(place: &str, what: &str, bytes: &[u8]) -> ServeResult<T> {
+pub(crate) fn parse_json<T: DeserializeOwned>(
+    place: &str,
+    what: &str,
+    bytes: &[u8],
+) -> ServeResult<T> {
     check_depth(place, bytes)?;
-    serde_json::from_slice(bytes).map_err(|error| ServeError::Request(format!("the {place} is not {what}: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| ServeError::Request(format!("the {place} is not {what}: {error}")))
 }
 
 /// Refuse JSON that nests deeper than [`REQUEST_MAX_DEPTH`], by counting brackets outside of texts.
@@ -311,7 +361,9 @@ fn check_depth(place: &str, bytes: &[u8]) -> ServeResult<()> {
 
 fn check_named(place: &str, service: &ServiceRef) -> ServeResult<()> {
     if service.name.is_empty() {
-        return Err(ServeError::Request(format!("the {place} names no service; set `service`")));
+        return Err(ServeError::Request(format!(
+            "the {place} names no service; set `service`"
+        )));
     }
     Ok(())
 }
@@ -375,7 +427,9 @@ fn partition_json(partition: &v1::AppliedPartition) -> serde_json::Value {
 
 /// The word for a status: `OK`, `NOT_FOUND`, ...
 pub(crate) fn status_name(status: i32) -> &'static str {
-    let name = v1::AnswerStatus::try_from(status).unwrap_or(v1::AnswerStatus::Internal).as_str_name();
+    let name = v1::AnswerStatus::try_from(status)
+        .unwrap_or(v1::AnswerStatus::Internal)
+        .as_str_name();
     name.strip_prefix("ANSWER_STATUS_").unwrap_or(name)
 }
 

@@ -1,5 +1,5 @@
-//! What can go wrong with telemetry: all of it at the start of the process, none of it while recording.
-//! The binary prints them and ends; a process that records has none of them any more.
+//! What can go wrong with telemetry: all of it at the start of the process, none of it while
+//! recording. The binary prints them and ends; a process that records has none of them any more.
 
 use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;
@@ -39,7 +39,9 @@ impl TelemetryError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::BadFilter { .. } => ErrorKind::InvalidArgument,
-            Self::AlreadyInstalled(_) | Self::Metric { .. } | Self::Exposition(_) => ErrorKind::Internal,
+            Self::AlreadyInstalled(_) | Self::Metric { .. } | Self::Exposition(_) => {
+                ErrorKind::Internal
+            }
         }
     }
 }

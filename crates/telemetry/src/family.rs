@@ -1,7 +1,7 @@
-//! Typed handles over the metric vectors. A family knows its number of labels in its type, so that the panic of
-//! `with_label_values` cannot be reached; a handle is one series, resolved once and then recorded without a lookup.
-//! Label values come from definitions (names of sources, views, services, models) and fixed lists, never from a key, an
-//! offset or a client's text.
+//! Typed handles over the metric vectors. A family knows its number of labels in its type, so that
+//! the panic of `with_label_values` cannot be reached; a handle is one series, resolved once and
+//! then recorded without a lookup. Label values come from definitions (names of sources, views,
+//! services, models) and fixed lists, never from a key, an offset or a client's text.
 
 use std::fmt;
 use std::time::Duration;
@@ -113,7 +113,8 @@ macro_rules! family {
         pub struct $family<const LABELS: usize>($vector);
 
         impl<const LABELS: usize> $family<LABELS> {
-            /// The series with these label values, in the order of [`MetricName::labels`]. Resolve it once and keep it.
+            /// The series with these label values, in the order of [`MetricName::labels`]. Resolve
+            /// it once and keep it.
             #[must_use]
             pub fn with(&self, labels: [&str; LABELS]) -> $handle {
                 $handle(
@@ -157,8 +158,17 @@ family!(
     Histogram
 );
 
-fn register(registry: &Registry, name: MetricName, collector: Box<dyn Collector>) -> Result<(), TelemetryError> {
-    registry.register(collector).map_err(|source| TelemetryError::Metric { name: name.name(), source })
+fn register(
+    registry: &Registry,
+    name: MetricName,
+    collector: Box<dyn Collector>,
+) -> Result<(), TelemetryError> {
+    registry
+        .register(collector)
+        .map_err(|source| TelemetryError::Metric {
+            name: name.name(),
+            source,
+        })
 }
 
 /// Makes and registers the family of one metric; what [`crate::names::Metrics`] is built from.
@@ -178,8 +188,13 @@ impl<const LABELS: usize> Family for CounterFamily<LABELS> {
         labels: &[&str],
         _buckets: &[f64],
     ) -> Result<Self, TelemetryError> {
-        let vector = IntCounterVec::new(Opts::new(name.name(), name.help()), labels)
-            .map_err(|source| TelemetryError::Metric { name: name.name(), source })?;
+        let vector =
+            IntCounterVec::new(Opts::new(name.name(), name.help()), labels).map_err(|source| {
+                TelemetryError::Metric {
+                    name: name.name(),
+                    source,
+                }
+            })?;
         register(registry, name, Box::new(vector.clone()))?;
         let family = Self(vector);
         if LABELS == 0 {
@@ -196,8 +211,13 @@ impl<const LABELS: usize> Family for GaugeFamily<LABELS> {
         labels: &[&str],
         _buckets: &[f64],
     ) -> Result<Self, TelemetryError> {
-        let vector = GaugeVec::new(Opts::new(name.name(), name.help()), labels)
-            .map_err(|source| TelemetryError::Metric { name: name.name(), source })?;
+        let vector =
+            GaugeVec::new(Opts::new(name.name(), name.help()), labels).map_err(|source| {
+                TelemetryError::Metric {
+                    name: name.name(),
+                    source,
+                }
+            })?;
         register(registry, name, Box::new(vector.clone()))?;
         let family = Self(vector);
         if LABELS == 0 {
@@ -215,8 +235,11 @@ impl<const LABELS: usize> Family for HistogramFamily<LABELS> {
         buckets: &[f64],
     ) -> Result<Self, TelemetryError> {
         let options = HistogramOpts::new(name.name(), name.help()).buckets(buckets.to_vec());
-        let vector = HistogramVec::new(options, labels)
-            .map_err(|source| TelemetryError::Metric { name: name.name(), source })?;
+        let vector =
+            HistogramVec::new(options, labels).map_err(|source| TelemetryError::Metric {
+                name: name.name(),
+                source,
+            })?;
         register(registry, name, Box::new(vector.clone()))?;
         let family = Self(vector);
         if LABELS == 0 {

@@ -1,9 +1,10 @@
 //! Telemetry: every metric of Forebay, by name, and the set-up of logs.
 //!
-//! [`Metrics`] is a value that owns its registry; the binary makes one and hands it to whoever records. [`names`] holds
-//! the one list of metrics, [`family`] the handles that are resolved once and then recorded through, [`logs`] the
-//! subscriber. Nothing here is global but the subscriber that [`logs::install`] sets, once, for the process; nothing
-//! here opens a port: `serve` exposes [`Metrics::text`] at `/metrics`.
+//! [`Metrics`] is a value that owns its registry; the binary makes one and hands it to whoever
+//! records. [`names`] holds the one list of metrics, [`family`] the handles that are resolved once
+//! and then recorded through, [`logs`] the subscriber. Nothing here is global but the subscriber
+//! that [`logs::install`] sets, once, for the process; nothing here opens a port: `serve` exposes
+//! [`Metrics::text`] at `/metrics`.
 
 pub mod error;
 pub mod family;

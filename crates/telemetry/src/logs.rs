@@ -1,6 +1,7 @@
-//! Set-up of logs: structured, to standard error (standard output belongs to a command's result), as plain lines or as
-//! JSON. What each level means is in the house style: error asks for a person, warn heals itself, info is start, stop,
-//! apply and recovery, debug is per epoch or request, trace per event.
+//! Set-up of logs: structured, to standard error (standard output belongs to a command's result),
+//! as plain lines or as JSON. What each level means is in the house style: error asks for a person,
+//! warn heals itself, info is start, stop, apply and recovery, debug is per epoch or request, trace
+//! per event.
 
 use std::io::{self, IsTerminal};
 
@@ -22,13 +23,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// Libraries whose info lines are one for each file and commit: under the filter, which may name them itself.
+/// Libraries whose info lines are one for each file and commit: under the filter, which may name
+/// them itself.
 const QUIET: &str = "buoyant_kernel=warn,deltalake_core=warn";
 
 /// `filter` over [`QUIET`], where its own level for everything would let those lines through.
 fn with_quiet_libraries(filter: &str) -> String {
-    let levels = filter.split(',').map(str::trim).filter(|part| !part.is_empty());
-    let general = levels.filter_map(|part| part.parse::<LevelFilter>().ok()).next_back();
+    let levels = filter
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let general = levels
+        .filter_map(|part| part.parse::<LevelFilter>().ok())
+        .next_back();
     match general {
         Some(level) if level > LevelFilter::WARN => format!("{QUIET},{filter}"),
         _ => filter.to_owned(),
@@ -58,9 +65,15 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(with_quiet_libraries(filter))
-        .map_err(|source| TelemetryError::BadFilter { filter: filter.to_owned(), source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let filter = EnvFilter::try_new(with_quiet_libraries(filter)).map_err(|source| {
+        TelemetryError::BadFilter {
+            filter: filter.to_owned(),
+            source,
+        }
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
     Ok(match format {
         LogFormat::Plain => Box::new(builder.with_ansi(colours).finish()),
         LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),

@@ -1,7 +1,7 @@
-//! The one list of metrics: name, type, labels, help. Base units (seconds, bytes); counters end in `_total`.
-//! From the table below come [`MetricName`], for documentation and tests, and [`Metrics`], which has one family a metric.
-//! Add a metric here and nowhere else, together with what records it (a test looks for that); no label may hold a key, an
-//! offset or a client's text.
+//! The one list of metrics: name, type, labels, help. Base units (seconds, bytes); counters end in
+//! `_total`. From the table below come [`MetricName`], for documentation and tests, and
+//! [`Metrics`], which has one family a metric. Add a metric here and nowhere else, together with
+//! what records it (a test looks for that); no label may hold a key, an offset or a client's text.
 
 use std::fmt;
 
@@ -85,8 +85,8 @@ macro_rules! metric_table {
             }
         }
 
-        /// All metrics over a registry of their own. Make one for the process (or one for a test) and pass it by
-        /// reference or in an `Arc`.
+        /// All metrics over a registry of their own. Make one for the process (or one for a test)
+        /// and pass it by reference or in an `Arc`.
         pub struct Metrics {
             registry: Registry,
             $(#[doc = $help] pub $field: family_type!($kind, { count(&[$($label),*]) }),)+
@@ -171,7 +171,9 @@ impl Metrics {
     /// # Errors
     /// The encoder refuses a family: a defect of ours.
     pub fn text(&self) -> Result<String, TelemetryError> {
-        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(TelemetryError::Exposition)
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .map_err(TelemetryError::Exposition)
     }
 
     /// Content type of [`Metrics::text`].
@@ -180,15 +182,22 @@ impl Metrics {
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").field("metrics", &MetricName::ALL.len()).finish_non_exhaustive()
+        f.debug_struct("Metrics")
+            .field("metrics", &MetricName::ALL.len())
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(target_os = "linux")]
 fn register_process(registry: &Registry) -> Result<(), TelemetryError> {
     registry
-        .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
-        .map_err(|source| TelemetryError::Metric { name: "process_*", source })
+        .register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))
+        .map_err(|source| TelemetryError::Metric {
+            name: "process_*",
+            source,
+        })
 }
 
 #[cfg(not(target_os = "linux"))]

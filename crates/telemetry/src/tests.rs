@@ -1,5 +1,5 @@
-//! The table holds what it promises: every metric registers, is exposed under its name, and recording reaches the text;
-//! logs come out in the chosen form.
+//! The table holds what it promises: every metric registers, is exposed under its name, and
+//! recording reaches the text; logs come out in the chosen form.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -17,18 +17,34 @@ fn every_metric_registers_and_follows_the_naming_rules() {
         let name = metric.name();
         assert!(seen.insert(name), "{name} occurs twice");
         assert!(name.starts_with("forebay_"), "{name}");
-        assert_eq!(name.ends_with("_total"), metric.kind() == MetricKind::Counter, "{name}");
-        assert!(!metric.help().is_empty() && !metric.help().ends_with('.'), "{name}");
+        assert_eq!(
+            name.ends_with("_total"),
+            metric.kind() == MetricKind::Counter,
+            "{name}"
+        );
+        assert!(
+            !metric.help().is_empty() && !metric.help().ends_with('.'),
+            "{name}"
+        );
         for label in metric.labels() {
-            assert!(!["key", "offset", "le"].contains(label), "{name} has the label {label}");
+            assert!(
+                !["key", "offset", "le"].contains(label),
+                "{name} has the label {label}"
+            );
         }
     }
 }
 
 /// The sources of every crate but this one, tests left out.
 fn other_sources(dir: &Path, text: &mut String) {
-    for entry in fs::read_dir(dir).expect("a readable folder").map(|entry| entry.expect("a readable entry").path()) {
-        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    for entry in fs::read_dir(dir)
+        .expect("a readable folder")
+        .map(|entry| entry.expect("a readable entry").path())
+    {
+        let name = entry
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         if entry.is_dir() && !["telemetry", "tests", "examples", "xtask"].contains(&name) {
             other_sources(&entry, text);
         } else if name.ends_with(".rs") && name != "tests.rs" {
@@ -40,22 +56,40 @@ fn other_sources(dir: &Path, text: &mut String) {
 #[test]
 fn every_metric_is_recorded_somewhere() {
     let mut sources = String::new();
-    other_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut sources);
+    other_sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
+        &mut sources,
+    );
     let is_used = |field: &str| {
         let access = format!(".{field}");
-        sources.match_indices(&access).any(|(at, _)| sources[at + access.len()..].trim_start().starts_with(".with("))
+        sources.match_indices(&access).any(|(at, _)| {
+            sources[at + access.len()..]
+                .trim_start()
+                .starts_with(".with(")
+        })
     };
-    let unused: Vec<_> = MetricName::ALL.iter().filter(|m| !is_used(m.field())).map(|m| m.name()).collect();
-    assert!(unused.is_empty(), "nothing records {unused:?}; record them or take them out of the table");
+    let unused: Vec<_> = MetricName::ALL
+        .iter()
+        .filter(|m| !is_used(m.field()))
+        .map(|m| m.name())
+        .collect();
+    assert!(
+        unused.is_empty(),
+        "nothing records {unused:?}; record them or take them out of the table"
+    );
 }
 
 #[test]
 fn shipped_alerts_ask_for_metrics_that_there_are() {
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/prometheus/forebay-rules.yml");
+    let rules =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/prometheus/forebay-rules.yml");
     let rules = fs::read_to_string(rules).expect("the shipped rules");
     let known: HashSet<_> = MetricName::ALL.iter().map(|metric| metric.name()).collect();
     let mut asked = 0;
-    for expression in rules.lines().filter_map(|line| line.trim().strip_prefix("expr:")) {
+    for expression in rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr:"))
+    {
         let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         for name in words.filter(|word| word.starts_with("forebay_")) {
             assert!(known.contains(name), "{name} is no metric");
@@ -68,12 +102,20 @@ fn shipped_alerts_ask_for_metrics_that_there_are() {
 #[test]
 fn what_is_recorded_is_exposed_under_its_labels() {
     let metrics = Metrics::new().expect("the table is valid");
-    let ok = metrics.serving_requests.with(["DoGet", "delay_features", "ok"]);
+    let ok = metrics
+        .serving_requests
+        .with(["DoGet", "delay_features", "ok"]);
     ok.inc();
     ok.add(2);
     metrics.serving_in_flight.with([]).set(4.0);
-    metrics.watermark.with(["departures"]).set_time_us(1_500_000);
-    metrics.serving_duration.with(["DoGet", "delay_features"]).observe(3e-6);
+    metrics
+        .watermark
+        .with(["departures"])
+        .set_time_us(1_500_000);
+    metrics
+        .serving_duration
+        .with(["DoGet", "delay_features"])
+        .observe(3e-6);
     let text = metrics.text().expect("encodes");
     for line in [
         "# TYPE forebay_serving_requests_total counter",
@@ -83,15 +125,25 @@ fn what_is_recorded_is_exposed_under_its_labels() {
         r#"forebay_serving_request_duration_seconds_bucket{method="DoGet",service="delay_features",le="0.000002"} 0"#,
         r#"forebay_serving_request_duration_seconds_bucket{method="DoGet",service="delay_features",le="0.000004"} 1"#,
     ] {
-        assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        assert!(
+            text.lines().any(|l| l == line),
+            "{line} is missing in\n{text}"
+        );
     }
 }
 
 #[test]
 fn metrics_without_labels_are_exposed_before_they_are_touched_and_processes_too() {
-    let text = Metrics::new().expect("the table is valid").text().expect("encodes");
+    let text = Metrics::new()
+        .expect("the table is valid")
+        .text()
+        .expect("encodes");
     for metric in MetricName::ALL.iter().filter(|m| m.labels().is_empty()) {
-        assert!(text.contains(&format!("# HELP {} ", metric.name())), "{} is missing", metric.name());
+        assert!(
+            text.contains(&format!("# HELP {} ", metric.name())),
+            "{} is missing",
+            metric.name()
+        );
     }
     if cfg!(target_os = "linux") {
         assert!(text.contains("process_resident_memory_bytes"), "{text}");
@@ -100,7 +152,10 @@ fn metrics_without_labels_are_exposed_before_they_are_touched_and_processes_too(
 
 #[test]
 fn a_removed_series_is_gone_and_registries_do_not_share() {
-    let (one, other) = (Metrics::new().expect("valid"), Metrics::new().expect("valid"));
+    let (one, other) = (
+        Metrics::new().expect("valid"),
+        Metrics::new().expect("valid"),
+    );
     one.model_ready.with(["m", "1", "cpu"]).set(1.0);
     assert!(one.text().expect("encodes").contains(r#"model="m""#));
     assert!(!other.text().expect("encodes").contains(r#"model="m""#));
@@ -115,7 +170,10 @@ struct Sink(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no other writer panicked").extend_from_slice(bytes);
+        self.0
+            .lock()
+            .expect("no other writer panicked")
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -127,7 +185,8 @@ impl io::Write for Sink {
 fn written(format: LogFormat, filter: &str) -> String {
     let sink = Sink::default();
     let writer = sink.clone();
-    let subscriber = subscriber(format, filter, move || writer.clone(), false).expect("a valid filter");
+    let subscriber =
+        subscriber(format, filter, move || writer.clone(), false).expect("a valid filter");
     tracing::subscriber::with_default(subscriber, || {
         tracing::info!(epoch = 7, "committed");
         tracing::debug!("hidden");
@@ -138,9 +197,15 @@ fn written(format: LogFormat, filter: &str) -> String {
 #[test]
 fn logs_are_plain_or_json_and_filtered() {
     let plain = written(LogFormat::Plain, "info");
-    assert!(plain.contains("INFO") && plain.contains("epoch=7") && !plain.contains("hidden"), "{plain}");
+    assert!(
+        plain.contains("INFO") && plain.contains("epoch=7") && !plain.contains("hidden"),
+        "{plain}"
+    );
     let json = written(LogFormat::Json, "info");
-    assert!(json.contains(r#""epoch":7"#) && json.contains(r#""message":"committed""#), "{json}");
+    assert!(
+        json.contains(r#""epoch":7"#) && json.contains(r#""message":"committed""#),
+        "{json}"
+    );
     assert!(written(LogFormat::Plain, "debug").contains("hidden"));
 }
 
@@ -149,12 +214,14 @@ fn the_archives_libraries_are_quiet_unless_asked() {
     let said = |filter: &str| {
         let sink = Sink::default();
         let writer = sink.clone();
-        let subscriber = subscriber(LogFormat::Plain, filter, move || writer.clone(), false).expect("a valid filter");
+        let subscriber = subscriber(LogFormat::Plain, filter, move || writer.clone(), false)
+            .expect("a valid filter");
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "buoyant_kernel::snapshot", "flood");
             tracing::warn!(target: "deltalake_core::kernel", "trouble");
         });
-        let text = String::from_utf8(sink.0.lock().expect("no other writer panicked").clone()).expect("text");
+        let text = String::from_utf8(sink.0.lock().expect("no other writer panicked").clone())
+            .expect("text");
         (text.contains("flood"), text.contains("trouble"))
     };
     assert_eq!(said("info"), (false, true));
@@ -166,6 +233,12 @@ fn the_archives_libraries_are_quiet_unless_asked() {
 
 #[test]
 fn a_bad_filter_is_named() {
-    let error = subscriber(LogFormat::Plain, "info,=nonsense=", io::stderr, false).err().expect("refused");
-    assert!(matches!(&error, TelemetryError::BadFilter { .. }) && error.to_string().contains("=nonsense="), "{error}");
+    let error = subscriber(LogFormat::Plain, "info,=nonsense=", io::stderr, false)
+        .err()
+        .expect("refused");
+    assert!(
+        matches!(&error, TelemetryError::BadFilter { .. })
+            && error.to_string().contains("=nonsense="),
+        "{error}"
+    );
 }

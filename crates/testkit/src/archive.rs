@@ -1,5 +1,6 @@
-//! An archive in memory: tables of rows, and for each partition the mark up to which a table covers it. As the real one it
-//! drops rows below a mark, moves rows and marks together, and knows no event times.
+//! An archive in memory: tables of rows, and for each partition the mark up to which a table covers
+//! it. As the real one it drops rows below a mark, moves rows and marks together, and knows no
+//! event times.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,19 +48,30 @@ impl MemoryArchive {
     /// An empty archive.
     #[must_use]
     pub fn new(fate: &Arc<Fate>) -> Self {
-        Self { tables: Arc::default(), fate: Arc::clone(fate) }
+        Self {
+            tables: Arc::default(),
+            fate: Arc::clone(fate),
+        }
     }
 
     /// The same contents under another fate: after a restart.
     #[must_use]
     pub fn under(&self, fate: &Arc<Fate>) -> Self {
-        Self { tables: Arc::clone(&self.tables), fate: Arc::clone(fate) }
+        Self {
+            tables: Arc::clone(&self.tables),
+            fate: Arc::clone(fate),
+        }
     }
 
     /// The rows of `table`, by place.
     #[must_use]
     pub fn rows(&self, table: &str) -> Vec<ArchivedRow> {
-        let mut rows = self.tables.lock().get(table).map(|table| table.rows.clone()).unwrap_or_default();
+        let mut rows = self
+            .tables
+            .lock()
+            .get(table)
+            .map(|table| table.rows.clone())
+            .unwrap_or_default();
         rows.sort_by(|a, b| (&a.place, a.offset).cmp(&(&b.place, b.offset)));
         rows
     }
@@ -67,16 +79,29 @@ impl MemoryArchive {
     /// The batches of `table` as they were appended, rows that were dropped left out.
     #[must_use]
     pub fn batches(&self, table: &str) -> Vec<RecordBatch> {
-        self.tables.lock().get(table).map(|table| table.batches.clone()).unwrap_or_default()
+        self.tables
+            .lock()
+            .get(table)
+            .map(|table| table.batches.clone())
+            .unwrap_or_default()
     }
 
     /// Where the marks of `table` stand.
     #[must_use]
     pub fn marks(&self, table: &str) -> Applied {
-        let progress = |next_offset| PartitionProgress { next_offset, max_event_time_us: None };
+        let progress = |next_offset| PartitionProgress {
+            next_offset,
+            max_event_time_us: None,
+        };
         let tables = self.tables.lock();
         let marks = tables.get(table).map(|table| table.marks.iter());
-        Applied(marks.into_iter().flatten().map(|(place, next)| (place.clone(), progress(*next))).collect())
+        Applied(
+            marks
+                .into_iter()
+                .flatten()
+                .map(|(place, next)| (place.clone(), progress(*next)))
+                .collect(),
+        )
     }
 }
 
@@ -106,7 +131,8 @@ impl Table {
                     };
                 }
             }
-            self.batches.extend(kept.map(|(from, to)| batch.slice(from, to - from)));
+            self.batches
+                .extend(kept.map(|(from, to)| batch.slice(from, to - from)));
         }
         for (place, progress) in &up_to.0 {
             let mark = self.marks.entry(place.clone()).or_default();
@@ -120,14 +146,30 @@ impl Table {
 fn read_row(batch: &RecordBatch, row: usize) -> PortResult<ArchivedRow> {
     let mut values = BTreeMap::new();
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        values.insert(field.name().clone(), Value::from_array(column.as_ref(), row)?);
+        values.insert(
+            field.name().clone(),
+            Value::from_array(column.as_ref(), row)?,
+        );
     }
-    match (&values[meta::TOPIC], &values[meta::PARTITION], &values[meta::OFFSET]) {
+    match (
+        &values[meta::TOPIC],
+        &values[meta::PARTITION],
+        &values[meta::OFFSET],
+    ) {
         (Value::Text(topic), Value::Int(partition), Value::Int(offset)) => {
-            let place = TopicPartition::new(Arc::clone(topic), i32::try_from(*partition).unwrap_or(i32::MAX));
-            Ok(ArchivedRow { place, offset: *offset, values: values.clone() })
+            let place = TopicPartition::new(
+                Arc::clone(topic),
+                i32::try_from(*partition).unwrap_or(i32::MAX),
+            );
+            Ok(ArchivedRow {
+                place,
+                offset: *offset,
+                values: values.clone(),
+            })
         }
-        other => Err(PortError::internal(format!("{other:?} is no place in a log"))),
+        other => Err(PortError::internal(format!(
+            "{other:?} is no place in a log"
+        ))),
     }
 }
 
@@ -142,26 +184,45 @@ impl Archive for MemoryArchive {
         Ok(self.marks(name))
     }
 
-    async fn append(&self, name: &str, batches: Vec<RecordBatch>, up_to: &Applied) -> PortResult<u64> {
+    async fn append(
+        &self,
+        name: &str,
+        batches: Vec<RecordBatch>,
+        up_to: &Applied,
+    ) -> PortResult<u64> {
         self.fate.meet(Point::Append, || {
             let mut tables = self.tables.lock();
-            let table = tables.get_mut(name).ok_or_else(|| PortError::not_found(format!("no table '{name}'")))?;
+            let table = tables
+                .get_mut(name)
+                .ok_or_else(|| PortError::not_found(format!("no table '{name}'")))?;
             table.append(&batches, up_to)
         })
     }
 
     async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot> {
         let tables = self.tables.lock();
-        let table = tables.get(name).ok_or_else(|| PortError::not_found(format!("no table '{name}'")))?;
+        let table = tables
+            .get(name)
+            .ok_or_else(|| PortError::not_found(format!("no table '{name}'")))?;
         let schema = table.batches.first().map(RecordBatch::schema);
         Ok(TableSnapshot {
             version: i64::try_from(table.appends).unwrap_or(i64::MAX),
-            schema: schema.ok_or_else(|| PortError::not_found(format!("table '{name}' is empty")))?,
+            schema: schema
+                .ok_or_else(|| PortError::not_found(format!("table '{name}' is empty")))?,
             files: Vec::<PathBuf>::new(),
             rows: table.rows.len() as u64,
             applied: {
-                let progress = |next_offset| PartitionProgress { next_offset, max_event_time_us: None };
-                Applied(table.marks.iter().map(|(place, next)| (place.clone(), progress(*next))).collect())
+                let progress = |next_offset| PartitionProgress {
+                    next_offset,
+                    max_event_time_us: None,
+                };
+                Applied(
+                    table
+                        .marks
+                        .iter()
+                        .map(|(place, next)| (place.clone(), progress(*next)))
+                        .collect(),
+                )
             },
         })
     }

@@ -1,5 +1,5 @@
-//! A clock that stands still until a test moves it. What the binary gives the crates in production is the system's clock;
-//! nothing else may read it.
+//! A clock that stands still until a test moves it. What the binary gives the crates in production
+//! is the system's clock; nothing else may read it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -1,6 +1,6 @@
-//! What befalls the stand-ins of one process, decided by the test: an outage of one of them, an answer that is lost, or the
-//! end of the process at a chosen write. After its end nothing is written any more, as after `kill -9`; a new [`Fate`] over
-//! the same contents is the next start.
+//! What befalls the stand-ins of one process, decided by the test: an outage of one of them, an
+//! answer that is lost, or the end of the process at a chosen write. After its end nothing is
+//! written any more, as after `kill -9`; a new [`Fate`] over the same contents is the next start.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,7 +28,8 @@ pub enum Point {
 }
 
 impl Point {
-    /// Whether something lasting happens here, so that the process may be killed before or after it.
+    /// Whether something lasting happens here, so that the process may be killed before or after
+    /// it.
     fn is_write(self) -> bool {
         !matches!(self, Self::Poll | Self::Score)
     }
@@ -66,20 +67,39 @@ impl Default for Fate {
 }
 
 impl Fate {
-    /// The process ends at its write number `write`, from 0: before it is done, or after it and before anybody hears.
+    /// The process ends at its write number `write`, from 0: before it is done, or after it and
+    /// before anybody hears.
     #[must_use]
     pub fn killed_at(write: u64, done: bool) -> Self {
-        Self { last_write: AtomicU64::new(write), reply_lost: AtomicBool::new(done), ..Self::default() }
+        Self {
+            last_write: AtomicU64::new(write),
+            reply_lost: AtomicBool::new(done),
+            ..Self::default()
+        }
     }
 
     /// The next `times` calls at `point` fail with `kind`, and do nothing.
     pub fn fail(&self, point: Point, kind: ErrorKind, times: u64) {
-        self.outages.lock().insert(point, Outage { kind, left: times, reply_lost: false });
+        self.outages.lock().insert(
+            point,
+            Outage {
+                kind,
+                left: times,
+                reply_lost: false,
+            },
+        );
     }
 
     /// The next `times` calls at `point` do what they should and then report `kind`.
     pub fn lose_replies(&self, point: Point, kind: ErrorKind, times: u64) {
-        self.outages.lock().insert(point, Outage { kind, left: times, reply_lost: true });
+        self.outages.lock().insert(
+            point,
+            Outage {
+                kind,
+                left: times,
+                reply_lost: true,
+            },
+        );
     }
 
     /// Calls at `point` fail with `kind` until [`Self::restore`].
@@ -129,18 +149,25 @@ impl Fate {
                 return Err(killed());
             }
         }
-        let Some(outage) = self.strike(point) else { return act() };
+        let Some(outage) = self.strike(point) else {
+            return act();
+        };
         if outage.reply_lost {
             act()?;
         }
-        Err(PortError::new(outage.kind, format!("{point:?} is taken away by the test")))
+        Err(PortError::new(
+            outage.kind,
+            format!("{point:?} is taken away by the test"),
+        ))
     }
 
     fn strike(&self, point: Point) -> Option<Outage> {
         let mut outages = self.outages.lock();
         let outage = outages.get_mut(&point)?;
         let struck = *outage;
-        outage.left = outage.left.saturating_sub(u64::from(outage.left != u64::MAX));
+        outage.left = outage
+            .left
+            .saturating_sub(u64::from(outage.left != u64::MAX));
         if struck.left == 0 {
             outages.remove(&point);
             return None;
@@ -179,7 +206,9 @@ mod tests {
     fn an_outage_lasts_as_long_as_the_test_says() {
         let fate = Fate::default();
         fate.fail(Point::Append, ErrorKind::Unavailable, 2);
-        let outcomes: Vec<bool> = (0..3).map(|_| fate.meet(Point::Append, || Ok(())).is_ok()).collect();
+        let outcomes: Vec<bool> = (0..3)
+            .map(|_| fate.meet(Point::Append, || Ok(())).is_ok())
+            .collect();
         assert_eq!(outcomes, [false, false, true]);
         fate.take_away(Point::Append, ErrorKind::Unavailable);
         assert!((0..9).all(|_| fate.meet(Point::Append, || Ok(())).is_err()));

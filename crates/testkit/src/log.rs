@@ -1,6 +1,7 @@
-//! A log in memory: topics, partitions, offsets with holes, a head that may be deleted, records that cannot be decoded. Its
-//! reader takes what is there in runs of random length from random partitions, so that a seed decides arrival order and
-//! the cuts between batches; within a partition the order is that of the log, as everywhere.
+//! A log in memory: topics, partitions, offsets with holes, a head that may be deleted, records
+//! that cannot be decoded. Its reader takes what is there in runs of random length from random
+//! partitions, so that a seed decides arrival order and the cuts between batches; within a
+//! partition the order is that of the log, as everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,25 +55,45 @@ impl MemoryLog {
     /// An empty log of cluster `cluster`.
     #[must_use]
     pub fn new(cluster: &str) -> Self {
-        let contents = Contents { cluster: cluster.to_owned(), topics: BTreeMap::new(), read: BTreeMap::new() };
-        Self { contents: Arc::new((Mutex::new(contents), Condvar::new())) }
+        let contents = Contents {
+            cluster: cluster.to_owned(),
+            topics: BTreeMap::new(),
+            read: BTreeMap::new(),
+        };
+        Self {
+            contents: Arc::new((Mutex::new(contents), Condvar::new())),
+        }
     }
 
     /// Make `topic`, if it is not there.
     pub fn create_topic(&self, topic: &str, partitions: usize) {
         let make = || (0..partitions).map(|_| Partition::default()).collect();
-        self.contents.0.lock().topics.entry(topic.into()).or_insert_with(make);
+        self.contents
+            .0
+            .lock()
+            .topics
+            .entry(topic.into())
+            .or_insert_with(make);
     }
 
     /// Add a record; returns its offset.
     ///
     /// # Panics
     /// There is no such partition.
-    pub fn append(&self, topic: &str, partition: usize, values: Result<Vec<Value>, &'static str>) -> i64 {
+    pub fn append(
+        &self,
+        topic: &str,
+        partition: usize,
+        values: Result<Vec<Value>, &'static str>,
+    ) -> i64 {
         let offset = self.with(topic, partition, |partition| {
             let offset = partition.next;
             partition.next += 1;
-            partition.records.push(Record { offset, kafka_time_us: Some(offset * 1_000), values });
+            partition.records.push(Record {
+                offset,
+                kafka_time_us: Some(offset * 1_000),
+                values,
+            });
             offset
         });
         self.contents.1.notify_all();
@@ -136,20 +157,32 @@ impl MemoryLog {
 
     fn with<T>(&self, topic: &str, partition: usize, act: impl FnOnce(&mut Partition) -> T) -> T {
         let mut contents = self.contents.0.lock();
-        let partitions = contents.topics.get_mut(topic).unwrap_or_else(|| panic!("no topic '{topic}'"));
-        act(partitions.get_mut(partition).unwrap_or_else(|| panic!("no partition {partition} of '{topic}'")))
+        let partitions = contents
+            .topics
+            .get_mut(topic)
+            .unwrap_or_else(|| panic!("no topic '{topic}'"));
+        act(partitions
+            .get_mut(partition)
+            .unwrap_or_else(|| panic!("no partition {partition} of '{topic}'")))
     }
 }
 
 impl Contents {
     fn partition(&self, place: &TopicPartition) -> Option<&Partition> {
-        self.topics.get(&place.topic)?.get(usize::try_from(place.partition).ok()?)
+        self.topics
+            .get(&place.topic)?
+            .get(usize::try_from(place.partition).ok()?)
     }
 
     /// One past the newest record (holes at the end are not seen).
     fn end(&self, place: &TopicPartition) -> Option<i64> {
         let partition = self.partition(place)?;
-        Some(partition.records.last().map_or(partition.begin, |record| record.offset + 1))
+        Some(
+            partition
+                .records
+                .last()
+                .map_or(partition.begin, |record| record.offset + 1),
+        )
     }
 }
 
@@ -170,17 +203,29 @@ impl MemoryReader {
         let mut taken = Vec::new();
         let most = 1 + self.random.below(max_rows);
         while taken.len() < most {
-            let unread = |(place, at): &(&TopicPartition, &i64)| contents.end(place).is_some_and(|end| **at < end);
-            let open: Vec<TopicPartition> =
-                self.positions.iter().filter(unread).map(|(place, _)| place.clone()).collect();
+            let unread = |(place, at): &(&TopicPartition, &i64)| {
+                contents.end(place).is_some_and(|end| **at < end)
+            };
+            let open: Vec<TopicPartition> = self
+                .positions
+                .iter()
+                .filter(unread)
+                .map(|(place, _)| place.clone())
+                .collect();
             if open.is_empty() {
                 break;
             }
             let place = open[self.random.below(open.len())].clone();
             let run = (1 + self.random.below(7)).min(most - taken.len());
             let at = self.positions[&place];
-            let records = contents.partition(&place).map_or(&[][..], |partition| &partition.records);
-            for record in records.iter().filter(|record| record.offset >= at).take(run) {
+            let records = contents
+                .partition(&place)
+                .map_or(&[][..], |partition| &partition.records);
+            for record in records
+                .iter()
+                .filter(|record| record.offset >= at)
+                .take(run)
+            {
                 self.positions.insert(place.clone(), record.offset + 1);
                 taken.push((place.clone(), record.clone()));
             }
@@ -196,7 +241,10 @@ impl MemoryReader {
     ) -> PortResult<()> {
         let mut wanted = BTreeSet::new();
         for source in sources {
-            let partitions = contents.topics.get(source.topic.as_str()).ok_or_else(|| unknown(&source.topic))?;
+            let partitions = contents
+                .topics
+                .get(source.topic.as_str())
+                .ok_or_else(|| unknown(&source.topic))?;
             let numbers = (0..partitions.len()).map(|n| i32::try_from(n).unwrap_or(i32::MAX));
             wanted.extend(numbers.map(|n| TopicPartition::new(source.topic.as_str(), n)));
         }
@@ -207,7 +255,9 @@ impl MemoryReader {
             ));
         }
         for (place, offset) in from {
-            let begin = contents.partition(place).map_or(0, |partition| partition.begin);
+            let begin = contents
+                .partition(place)
+                .map_or(0, |partition| partition.begin);
             let end = contents.end(place).unwrap_or(0);
             if *offset < begin {
                 return Err(PortError::new(
@@ -230,17 +280,27 @@ impl EventLog for MemoryReader {
     fn partitions(&mut self, topic: &str) -> PortResult<Vec<i32>> {
         match self.log.partitions(topic) {
             0 => Err(unknown(topic)),
-            partitions => Ok((0..partitions).map(|n| i32::try_from(n).unwrap_or(i32::MAX)).collect()),
+            partitions => Ok((0..partitions)
+                .map(|n| i32::try_from(n).unwrap_or(i32::MAX))
+                .collect()),
         }
     }
 
-    fn begin_offsets(&mut self, partitions: &[TopicPartition]) -> PortResult<BTreeMap<TopicPartition, i64>> {
+    fn begin_offsets(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> PortResult<BTreeMap<TopicPartition, i64>> {
         let contents = self.log.contents.0.lock();
-        let begin = |place: &TopicPartition| Some((place.clone(), contents.partition(place)?.begin));
+        let begin =
+            |place: &TopicPartition| Some((place.clone(), contents.partition(place)?.begin));
         Ok(partitions.iter().filter_map(begin).collect())
     }
 
-    fn assign(&mut self, sources: &[Arc<SourceDef>], from: &BTreeMap<TopicPartition, i64>) -> PortResult<()> {
+    fn assign(
+        &mut self,
+        sources: &[Arc<SourceDef>],
+        from: &BTreeMap<TopicPartition, i64>,
+    ) -> PortResult<()> {
         let mut contents = self.log.contents.0.lock();
         self.check(&contents, sources, from)?;
         contents.read.clone_from(from);
@@ -257,8 +317,18 @@ impl EventLog for MemoryReader {
         let log = self.log.clone();
         let mut contents = log.contents.0.lock();
         loop {
-            let taken = if self.paused { Vec::new() } else { self.take(&contents, max_rows) };
-            if taken.is_empty() && !log.contents.1.wait_until(&mut contents, deadline).timed_out() {
+            let taken = if self.paused {
+                Vec::new()
+            } else {
+                self.take(&contents, max_rows)
+            };
+            if taken.is_empty()
+                && !log
+                    .contents
+                    .1
+                    .wait_until(&mut contents, deadline)
+                    .timed_out()
+            {
                 continue;
             }
             contents.read.clone_from(&self.positions);
@@ -275,7 +345,11 @@ impl EventLog for MemoryReader {
 
     fn end_offsets(&mut self) -> PortResult<BTreeMap<TopicPartition, i64>> {
         let contents = self.log.contents.0.lock();
-        Ok(self.positions.keys().filter_map(|place| Some((place.clone(), contents.end(place)?))).collect())
+        Ok(self
+            .positions
+            .keys()
+            .filter_map(|place| Some((place.clone(), contents.end(place)?)))
+            .collect())
     }
 
     fn cluster_id(&mut self) -> PortResult<String> {
@@ -288,22 +362,37 @@ fn unknown(topic: &str) -> PortError {
 }
 
 /// What of `taken` belongs to `source`; None where that is nothing.
-fn batch(source: &Arc<SourceDef>, taken: &[(TopicPartition, Record)]) -> PortResult<Option<SourceBatch>> {
+fn batch(
+    source: &Arc<SourceDef>,
+    taken: &[(TopicPartition, Record)],
+) -> PortResult<Option<SourceBatch>> {
     let mut origin = Origin::default();
     let mut read_up_to: Vec<(TopicPartition, i64)> = Vec::new();
     let mut columns: Vec<Vec<Value>> = vec![Vec::new(); source.columns.len()];
     let mut dead_letters = Vec::new();
-    for (place, record) in taken.iter().filter(|(place, _)| *place.topic == *source.topic) {
-        let slot = origin.partitions.iter().position(|p| p == place).unwrap_or_else(|| {
-            origin.partitions.push(place.clone());
-            read_up_to.push((place.clone(), 0));
-            origin.partitions.len() - 1
-        });
+    for (place, record) in taken
+        .iter()
+        .filter(|(place, _)| *place.topic == *source.topic)
+    {
+        let slot = origin
+            .partitions
+            .iter()
+            .position(|p| p == place)
+            .unwrap_or_else(|| {
+                origin.partitions.push(place.clone());
+                read_up_to.push((place.clone(), 0));
+                origin.partitions.len() - 1
+            });
         read_up_to[slot].1 = record.offset + 1;
         match &record.values {
             Ok(values) => {
-                columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value.clone()));
-                origin.partition.push(u32::try_from(slot).unwrap_or(u32::MAX));
+                columns
+                    .iter_mut()
+                    .zip(values)
+                    .for_each(|(column, value)| column.push(value.clone()));
+                origin
+                    .partition
+                    .push(u32::try_from(slot).unwrap_or(u32::MAX));
                 origin.offset.push(record.offset);
                 origin.kafka_time_us.push(record.kafka_time_us);
             }
@@ -324,6 +413,14 @@ fn batch(source: &Arc<SourceDef>, taken: &[(TopicPartition, Record)]) -> PortRes
     let arrays = source.columns.iter().zip(&columns);
     let arrays = arrays.map(|(column, values)| array_from_values(&column.data_type, values.iter()));
     let rows = RecordBatch::try_new(source.schema(), arrays.collect::<PortResult<Vec<_>>>()?)
-        .map_err(|e| PortError::with_source(ErrorKind::Internal, "records do not fit their source", e))?;
-    Ok(Some(SourceBatch { source: Arc::clone(source), rows, origin, dead_letters, read_up_to }))
+        .map_err(|e| {
+            PortError::with_source(ErrorKind::Internal, "records do not fit their source", e)
+        })?;
+    Ok(Some(SourceBatch {
+        source: Arc::clone(source),
+        rows,
+        origin,
+        dead_letters,
+        read_up_to,
+    }))
 }

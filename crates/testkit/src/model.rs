@@ -1,6 +1,6 @@
-//! A model that can be checked by eye: the margin is the first feature, the score the sum of all. It refuses a batch that
-//! holds a row whose first feature is the one that it was told to refuse, as a real one refuses what it cannot read, and it may
-//! lack a version.
+//! A model that can be checked by eye: the margin is the first feature, the score the sum of all.
+//! It refuses a batch that holds a row whose first feature is the one that it was told to refuse,
+//! as a real one refuses what it cannot read, and it may lack a version.
 
 use std::sync::Arc;
 
@@ -28,7 +28,12 @@ impl FakeScorer {
     /// A model under `fate`.
     #[must_use]
     pub fn new(fate: &Arc<Fate>, refuses: Option<f64>) -> Self {
-        Self { fate: Arc::clone(fate), refuses, panics: false, lacks: None }
+        Self {
+            fate: Arc::clone(fate),
+            refuses,
+            panics: false,
+            lacks: None,
+        }
     }
 
     /// The same, which panics where it would refuse, if `panics`.
@@ -40,7 +45,10 @@ impl FakeScorer {
     /// The same without version `version`.
     #[must_use]
     pub fn lacking(self, version: Option<u32>) -> Self {
-        Self { lacks: version, ..self }
+        Self {
+            lacks: version,
+            ..self
+        }
     }
 }
 
@@ -49,9 +57,14 @@ impl Scorer for FakeScorer {
     async fn score(&self, _model: &str, version: u32, features: RecordBatch) -> PortResult<Scores> {
         self.fate.meet(Point::Score, || {
             if self.lacks == Some(version) {
-                return Err(PortError::not_found(format!("version {version} is not there")));
+                return Err(PortError::not_found(format!(
+                    "version {version} is not there"
+                )));
             }
-            let mut scores = Scores { margin: Vec::new(), score: Vec::new() };
+            let mut scores = Scores {
+                margin: Vec::new(),
+                score: Vec::new(),
+            };
             for row in 0..features.num_rows() {
                 let mut values = Vec::with_capacity(features.num_columns());
                 for column in features.columns() {
@@ -59,8 +72,13 @@ impl Scorer for FakeScorer {
                 }
                 let first = values.first().copied().unwrap_or(0.0);
                 if self.refuses == Some(first) {
-                    assert!(!self.panics, "a panic on purpose: a row has {first} as its first feature");
-                    return Err(PortError::invalid(format!("a row has {first} as its first feature")));
+                    assert!(
+                        !self.panics,
+                        "a panic on purpose: a row has {first} as its first feature"
+                    );
+                    return Err(PortError::invalid(format!(
+                        "a row has {first} as its first feature"
+                    )));
                 }
                 scores.margin.push(first);
                 scores.score.push(values.iter().sum());

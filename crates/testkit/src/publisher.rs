@@ -1,5 +1,5 @@
-//! A publisher that keeps what it is given, and may hand it on: to a topic of the log, where it comes back.
-//! What it was given outlives a process, as the records on a broker do.
+//! A publisher that keeps what it is given, and may hand it on: to a topic of the log, where it
+//! comes back. What it was given outlives a process, as the records on a broker do.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,20 +23,31 @@ pub struct MemoryPublisher {
 
 impl fmt::Debug for MemoryPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemoryPublisher({} records)", self.published.lock().len())
+        write!(
+            f,
+            "MemoryPublisher({} records)",
+            self.published.lock().len()
+        )
     }
 }
 
 impl MemoryPublisher {
     /// A publisher that also gives each record to `hand_on`.
     pub fn new(fate: &Arc<Fate>, hand_on: impl Fn(&OutboxRecord) + Send + Sync + 'static) -> Self {
-        Self { published: Arc::default(), hand_on: Arc::new(hand_on), fate: Arc::clone(fate) }
+        Self {
+            published: Arc::default(),
+            hand_on: Arc::new(hand_on),
+            fate: Arc::clone(fate),
+        }
     }
 
     /// What was published before, under another fate: after a restart.
     #[must_use]
     pub fn under(&self, fate: &Arc<Fate>) -> Self {
-        Self { fate: Arc::clone(fate), ..self.clone() }
+        Self {
+            fate: Arc::clone(fate),
+            ..self.clone()
+        }
     }
 
     /// All records in the order of sending, repeats too.

@@ -1,5 +1,5 @@
-//! Numbers that look random and follow from a seed alone (SplitMix64, Steele, Lea and Flood 2014): a test that fails prints
-//! its seed and is run again with it.
+//! Numbers that look random and follow from a seed alone (SplitMix64, Steele, Lea and Flood 2014):
+//! a test that fails prints its seed and is run again with it.
 
 /// See the module.
 #[derive(Debug, Clone)]

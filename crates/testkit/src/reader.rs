@@ -1,5 +1,6 @@
-//! Reads features straight from a store: what `serve` does for requests, without limits, deadlines and formats.
-//! It asks the store for each view of a service and leaves the rest to the service's own `finish`.
+//! Reads features straight from a store: what `serve` does for requests, without limits, deadlines
+//! and formats. It asks the store for each view of a service and leaves the rest to the service's
+//! own `finish`.
 
 use std::sync::Arc;
 
@@ -25,21 +26,42 @@ impl StoreReader {
 
 impl FeatureReader for StoreReader {
     fn service(&self, name: &str) -> PortResult<Arc<dyn CompiledService>> {
-        let found = self.services.iter().find(|service| service.spec().name == name);
-        found.cloned().ok_or_else(|| PortError::not_found(format!("no service '{name}'")))
+        let found = self
+            .services
+            .iter()
+            .find(|service| service.spec().name == name);
+        found
+            .cloned()
+            .ok_or_else(|| PortError::not_found(format!("no service '{name}'")))
     }
 
     fn services(&self) -> Vec<String> {
-        self.services.iter().map(|service| service.spec().name.clone()).collect()
+        self.services
+            .iter()
+            .map(|service| service.spec().name.clone())
+            .collect()
     }
 
-    fn read(&self, service: &dyn CompiledService, request: &RecordBatch, at: At<'_>) -> PortResult<FeatureAnswer> {
+    fn read(
+        &self,
+        service: &dyn CompiledService,
+        request: &RecordBatch,
+        at: At<'_>,
+    ) -> PortResult<FeatureAnswer> {
         let rows = request.num_rows();
-        let times = TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| at.of(row))).with_timezone("UTC");
-        let (mut features, mut status, mut newest_us, mut applied) = (vec![], vec![], vec![], vec![]);
+        let times = TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| at.of(row)))
+            .with_timezone("UTC");
+        let (mut features, mut status, mut newest_us, mut applied) =
+            (vec![], vec![], vec![], vec![]);
         for (joined, view) in service.spec().views.iter().zip(service.views()) {
-            let keys: Vec<_> = joined.key_columns.iter().map(|column| Arc::clone(request.column(*column))).collect();
-            let answer = self.store.read(joined.view.id, &KeyBuffer::encode(&keys)?, at)?;
+            let keys: Vec<_> = joined
+                .key_columns
+                .iter()
+                .map(|column| Arc::clone(request.column(*column)))
+                .collect();
+            let answer = self
+                .store
+                .read(joined.view.id, &KeyBuffer::encode(&keys)?, at)?;
             features.push(view.finish(&keys, &times, &answer.aggregates)?);
             status.push(answer.status);
             newest_us.push(answer.newest_us);

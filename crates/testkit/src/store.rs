@@ -1,14 +1,18 @@
-//! A store that keeps every row and computes values by looking at all of them: slow, and right by its shortness. It is
-//! picky where the real one must be sure: every row has its watermark, and comes once.
+//! A store that keeps every row and computes values by looking at all of them: slow, and right by
+//! its shortness. It is picky where the real one must be sure: every row has its watermark, and
+//! comes once.
 //!
-//! Its contents outlive a process; [`MemoryStore::lose_writes`] is what a power cut does to a shard.
+//! Its contents outlive a process; [`MemoryStore::lose_writes`] is what a power cut does to a
+//! shard.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::aggregate::{Partial, RowOrder};
 use forebay_core::key::{KeyBuffer, shard_of};
-use forebay_core::ports::{At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, ViewRows};
+use forebay_core::ports::{
+    At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, ViewRows,
+};
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::time::Micros;
@@ -76,13 +80,20 @@ impl MemoryStore {
             identity: None,
             shards: (0..shards).map(|_| vec![State::default()]).collect(),
         };
-        Self { contents: Arc::new(Mutex::new(contents)), history_us, fate: Arc::clone(fate) }
+        Self {
+            contents: Arc::new(Mutex::new(contents)),
+            history_us,
+            fate: Arc::clone(fate),
+        }
     }
 
     /// The same contents under another fate: after a restart.
     #[must_use]
     pub fn under(&self, fate: &Arc<Fate>) -> Self {
-        Self { fate: Arc::clone(fate), ..self.clone() }
+        Self {
+            fate: Arc::clone(fate),
+            ..self.clone()
+        }
     }
 
     /// The last `writes` of `shard` are gone, whatever they were.
@@ -103,9 +114,15 @@ impl MemoryStore {
     pub fn rows(&self, view: ViewId) -> Vec<Vec<StoredRow>> {
         let contents = self.contents.lock();
         let of_view = |states: &Vec<State>| {
-            let newest = states.last().map(|state| state.rows.as_slice()).unwrap_or_default();
-            let mut rows: Vec<StoredRow> =
-                newest.iter().filter(|r| r.view == view).map(|r| StoredRow::clone(r)).collect();
+            let newest = states
+                .last()
+                .map(|state| state.rows.as_slice())
+                .unwrap_or_default();
+            let mut rows: Vec<StoredRow> = newest
+                .iter()
+                .filter(|r| r.view == view)
+                .map(|r| StoredRow::clone(r))
+                .collect();
             rows.sort_by(|a, b| (&a.place, a.offset).cmp(&(&b.place, b.offset)));
             rows
         };
@@ -117,7 +134,9 @@ impl MemoryStore {
     pub fn unfinished(&self) -> (usize, usize) {
         let contents = self.contents.lock();
         let newest = contents.shards.iter().filter_map(|states| states.last());
-        newest.fold((0, 0), |(pending, outbox), s| (pending + s.pending.len(), outbox + s.outbox.len()))
+        newest.fold((0, 0), |(pending, outbox), s| {
+            (pending + s.pending.len(), outbox + s.outbox.len())
+        })
     }
 
     /// Do one write of `shard`, atomically.
@@ -136,9 +155,22 @@ impl MemoryStore {
         })
     }
 
-    fn fold(&self, contents: &Contents, state: &mut State, fold: &ShardFold, backfill: bool) -> PortResult<()> {
-        let view = contents.views.get(&fold.view).ok_or_else(|| unknown_view(fold.view))?;
-        assert_eq!(fold.origin.watermark_us.len(), fold.origin.offset.len(), "every row has its watermark");
+    fn fold(
+        &self,
+        contents: &Contents,
+        state: &mut State,
+        fold: &ShardFold,
+        backfill: bool,
+    ) -> PortResult<()> {
+        let view = contents
+            .views
+            .get(&fold.view)
+            .ok_or_else(|| unknown_view(fold.view))?;
+        assert_eq!(
+            fold.origin.watermark_us.len(),
+            fold.origin.offset.len(),
+            "every row has its watermark"
+        );
         for row in &fold.rows {
             let source = fold.batch.source_rows[*row as usize] as usize;
             let place = &fold.origin.partitions[fold.origin.partition[source] as usize];
@@ -146,11 +178,22 @@ impl MemoryStore {
             if !backfill && offset < state.applied.next_offset(place) {
                 continue;
             }
-            let (time_us, watermark_us) = (fold.batch.times.value(*row as usize), fold.origin.watermark_us[source]);
-            let values = fold.batch.arguments.iter().map(|a| Value::from_array(a.as_ref(), *row as usize));
+            let (time_us, watermark_us) = (
+                fold.batch.times.value(*row as usize),
+                fold.origin.watermark_us[source],
+            );
+            let values = fold
+                .batch
+                .arguments
+                .iter()
+                .map(|a| Value::from_array(a.as_ref(), *row as usize));
             let stored = StoredRow {
                 view: fold.view,
-                key: fold.keys.get(*row as usize).map(<[u8]>::to_vec).unwrap_or_default(),
+                key: fold
+                    .keys
+                    .get(*row as usize)
+                    .map(<[u8]>::to_vec)
+                    .unwrap_or_default(),
                 place: place.clone(),
                 offset,
                 time_us,
@@ -158,9 +201,14 @@ impl MemoryStore {
                 arguments: values.collect::<PortResult<_>>()?,
                 late: view.too_late(time_us, watermark_us, self.history_us),
             };
-            let same =
-                |r: &Arc<StoredRow>| r.view == stored.view && r.place == stored.place && r.offset == stored.offset;
-            assert!(!state.rows.iter().any(same), "row {offset} of {place:?} was handed to view {} twice", fold.view);
+            let same = |r: &Arc<StoredRow>| {
+                r.view == stored.view && r.place == stored.place && r.offset == stored.offset
+            };
+            assert!(
+                !state.rows.iter().any(same),
+                "row {offset} of {place:?} was handed to view {} twice",
+                fold.view
+            );
             state.rows.push(Arc::new(stored));
         }
         Ok(())
@@ -168,7 +216,10 @@ impl MemoryStore {
 }
 
 fn newest(contents: &Contents, shard: u16) -> PortResult<&State> {
-    let states = contents.shards.get(usize::from(shard)).and_then(|states| states.last());
+    let states = contents
+        .shards
+        .get(usize::from(shard))
+        .and_then(|states| states.last());
     states.ok_or_else(|| PortError::invalid(format!("no shard {shard}")))
 }
 
@@ -188,7 +239,11 @@ fn value(spec: &ViewSpec, rows: &[&StoredRow], at: Micros) -> (Option<Micros>, V
                 Window::Range { preceding_us } => row.time_us >= at.saturating_sub(preceding_us),
                 Window::Lifetime => true,
             };
-            let order = RowOrder { time_us: row.time_us, partition: row.place.partition, offset: row.offset };
+            let order = RowOrder {
+                time_us: row.time_us,
+                partition: row.place.partition,
+                offset: row.offset,
+            };
             match partial_spec.argument {
                 _ if !inside => {}
                 None => partial.update_count(1),
@@ -207,26 +262,40 @@ impl OnlineStore for MemoryStore {
 
     fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
         let mut contents = self.contents.lock();
-        let known = contents.views.entry(view.id).or_insert_with(|| Arc::clone(&view));
-        if known.digest == view.digest { Ok(()) } else { Err(PortError::new(ErrorKind::AlreadyExists, "another view")) }
+        let known = contents
+            .views
+            .entry(view.id)
+            .or_insert_with(|| Arc::clone(&view));
+        if known.digest == view.digest {
+            Ok(())
+        } else {
+            Err(PortError::new(ErrorKind::AlreadyExists, "another view"))
+        }
     }
 
     fn drop_view(&self, view: ViewId) -> PortResult<()> {
         let mut contents = self.contents.lock();
         contents.views.remove(&view);
-        let states = contents.shards.iter_mut().filter_map(|states| states.last_mut());
+        let states = contents
+            .shards
+            .iter_mut()
+            .filter_map(|states| states.last_mut());
         states.for_each(|state| state.rows.retain(|row| row.view != view));
         Ok(())
     }
 
     fn applied(&self, shard: u16) -> Arc<Applied> {
-        newest(&self.contents.lock(), shard).map(|state| Arc::clone(&state.applied)).unwrap_or_default()
+        newest(&self.contents.lock(), shard)
+            .map(|state| Arc::clone(&state.applied))
+            .unwrap_or_default()
     }
 
     fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
         let contents = self.contents.lock();
         let mut states = contents.shards.get(usize::from(at.shard))?.iter();
-        states.find(|state| state.epoch == at.epoch).map(|state| Arc::clone(&state.applied))
+        states
+            .find(|state| state.epoch == at.epoch)
+            .map(|state| Arc::clone(&state.applied))
     }
 
     fn log_identity(&self) -> PortResult<Option<String>> {
@@ -236,7 +305,11 @@ impl OnlineStore for MemoryStore {
     fn set_log_identity(&self, identity: &str) -> PortResult<()> {
         let mut contents = self.contents.lock();
         let known = contents.identity.get_or_insert_with(|| identity.to_owned());
-        if known == identity { Ok(()) } else { Err(PortError::new(ErrorKind::FailedPrecondition, "another log")) }
+        if known == identity {
+            Ok(())
+        } else {
+            Err(PortError::new(ErrorKind::FailedPrecondition, "another log"))
+        }
     }
 
     fn commit(&self, shard: u16, write: ShardWrite) -> PortResult<u64> {
@@ -253,7 +326,10 @@ impl OnlineStore for MemoryStore {
             }
             if !write.backfill {
                 let mut applied = Applied::clone(&state.applied);
-                write.progress.iter().for_each(|(place, progress)| applied.advance(place, *progress));
+                write
+                    .progress
+                    .iter()
+                    .for_each(|(place, progress)| applied.advance(place, *progress));
                 state.applied = Arc::new(applied);
             }
             state.epoch += 1;
@@ -263,7 +339,10 @@ impl OnlineStore for MemoryStore {
 
     fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
         let contents = self.contents.lock();
-        let spec = contents.views.get(&view).ok_or_else(|| unknown_view(view))?;
+        let spec = contents
+            .views
+            .get(&view)
+            .ok_or_else(|| unknown_view(view))?;
         let shards = u16::try_from(contents.shards.len()).unwrap_or(u16::MAX);
         let mut columns: Vec<Vec<Value>> = vec![Vec::new(); spec.aggregates.len()];
         let (mut status, mut newest_us, mut applied) = (vec![], vec![], vec![]);
@@ -274,31 +353,62 @@ impl OnlineStore for MemoryStore {
                 let shard = shard_of(key, shards);
                 let state = newest(&contents, shard)?;
                 let of_key = |r: &&Arc<StoredRow>| r.view == view && r.key == key && !r.late;
-                let rows: Vec<&StoredRow> = state.rows.iter().filter(of_key).map(|r| r.as_ref()).collect();
+                let rows: Vec<&StoredRow> = state
+                    .rows
+                    .iter()
+                    .filter(of_key)
+                    .map(|r| r.as_ref())
+                    .collect();
                 (newest_row, values) = value(spec, &rows, at.of(row));
-                applied[row] = Some(ShardEpoch { shard, epoch: state.epoch });
+                applied[row] = Some(ShardEpoch {
+                    shard,
+                    epoch: state.epoch,
+                });
             }
             let row_status = feature_status(newest_row, at.of(row), spec.ttl_us);
             for (column, value) in columns.iter_mut().zip(values) {
-                column.push(if row_status == FeatureStatus::Present { value } else { Value::Null });
+                column.push(if row_status == FeatureStatus::Present {
+                    value
+                } else {
+                    Value::Null
+                });
             }
             status.push(row_status);
             newest_us.push(newest_row);
         }
-        let arrays =
-            spec.aggregates.iter().zip(&columns).map(|(a, values)| array_from_values(&a.data_type, values.iter()));
-        Ok(ViewRows { aggregates: arrays.collect::<PortResult<_>>()?, status, newest_us, applied })
+        let arrays = spec
+            .aggregates
+            .iter()
+            .zip(&columns)
+            .map(|(a, values)| array_from_values(&a.data_type, values.iter()));
+        Ok(ViewRows {
+            aggregates: arrays.collect::<PortResult<_>>()?,
+            status,
+            newest_us,
+            applied,
+        })
     }
 
     fn pending(&self, shard: u16, limit: usize) -> PortResult<Vec<PendingScore>> {
-        Ok(newest(&self.contents.lock(), shard)?.pending.iter().take(limit).cloned().collect())
+        Ok(newest(&self.contents.lock(), shard)?
+            .pending
+            .iter()
+            .take(limit)
+            .cloned()
+            .collect())
     }
 
-    fn settle(&self, shard: u16, scored: Vec<(PendingScore, Option<OutboxRecord>)>) -> PortResult<Vec<OutboxEntry>> {
+    fn settle(
+        &self,
+        shard: u16,
+        scored: Vec<(PendingScore, Option<OutboxRecord>)>,
+    ) -> PortResult<Vec<OutboxEntry>> {
         self.write(Point::Settle, shard, |_, state| {
             let mut entries = Vec::new();
             for (score, record) in scored {
-                let Some(at) = state.pending.iter().position(|p| p.key == score.key) else { continue };
+                let Some(at) = state.pending.iter().position(|p| p.key == score.key) else {
+                    continue;
+                };
                 state.pending.remove(at);
                 if let Some(record) = record {
                     let sequence = state.next_sequence;
@@ -314,7 +424,12 @@ impl OnlineStore for MemoryStore {
     fn outbox(&self, shard: u16, limit: usize) -> PortResult<Vec<OutboxEntry>> {
         let contents = self.contents.lock();
         let oldest = newest(&contents, shard)?.outbox.iter().take(limit);
-        Ok(oldest.map(|(sequence, record)| OutboxEntry { sequence: *sequence, record: record.clone() }).collect())
+        Ok(oldest
+            .map(|(sequence, record)| OutboxEntry {
+                sequence: *sequence,
+                record: record.clone(),
+            })
+            .collect())
     }
 
     fn clear_outbox(&self, shard: u16, sequence: u64) -> PortResult<()> {

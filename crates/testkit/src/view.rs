@@ -1,6 +1,6 @@
-//! A view and a service without SQL: count and sum of one DOUBLE column for each value of one VARCHAR column, over a
-//! window, and a service that asks for them by key. The view can be told to fail on a value, or on every batch of more
-//! than one row, as expressions over real data do.
+//! A view and a service without SQL: count and sum of one DOUBLE column for each value of one
+//! VARCHAR column, over a window, and a service that asks for them by key. The view can be told to
+//! fail on a value, or on every batch of more than one row, as expressions over real data do.
 
 use std::sync::Arc;
 
@@ -10,13 +10,19 @@ use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
 use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::value::{Value, array_from_values};
-use forebay_core::view::{AggregateSpec, FoldBatch, ServiceSpec, ServiceView, ViewId, ViewSpec, Window};
+use forebay_core::view::{
+    AggregateSpec, FoldBatch, ServiceSpec, ServiceView, ViewId, ViewSpec, Window,
+};
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 /// A column.
 #[must_use]
 pub fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column { name: name.to_owned(), data_type, nullable }
+    Column {
+        name: name.to_owned(),
+        data_type,
+        nullable,
+    }
 }
 
 /// See the module.
@@ -31,12 +37,19 @@ pub struct PlainView {
 }
 
 impl PlainView {
-    /// Count and sum of column `argument` of `source` for each value of column `key`, over `window`.
+    /// Count and sum of column `argument` of `source` for each value of column `key`, over
+    /// `window`.
     ///
     /// # Panics
     /// The source has no such columns.
     #[must_use]
-    pub fn new(id: ViewId, source: &Arc<SourceDef>, key: &str, argument: &str, window: Window) -> Self {
+    pub fn new(
+        id: ViewId,
+        source: &Arc<SourceDef>,
+        key: &str,
+        argument: &str,
+        window: Window,
+    ) -> Self {
         let find = |name: &str| {
             let found = source.columns.iter().position(|c| c.name == name);
             found.unwrap_or_else(|| panic!("source '{}' has no column '{name}'", source.name))
@@ -65,7 +78,10 @@ impl PlainView {
             key: vec![source.columns[key].clone()],
             arguments: vec![argument_type.clone()],
             filters: 0,
-            partials: vec![partial(PartialClass::Count, None), partial(PartialClass::FloatSum, Some(0))],
+            partials: vec![
+                partial(PartialClass::Count, None),
+                partial(PartialClass::FloatSum, Some(0)),
+            ],
             aggregates: vec![
                 aggregate("n", AggregateKind::Count, DataType::Int64, 0),
                 aggregate("total", AggregateKind::Sum, DataType::Float64, 1),
@@ -75,19 +91,32 @@ impl PlainView {
             digest: format!("digest-{id}"),
         };
         let source = Arc::clone(source);
-        Self { spec: Arc::new(spec), source, key, argument, refuses: None, single_rows: false }
+        Self {
+            spec: Arc::new(spec),
+            source,
+            key,
+            argument,
+            refuses: None,
+            single_rows: false,
+        }
     }
 
     /// The same view, whose expression fails where the argument is `value`.
     #[must_use]
     pub fn refusing(self, value: f64) -> Self {
-        Self { refuses: Some(value), ..self }
+        Self {
+            refuses: Some(value),
+            ..self
+        }
     }
 
     /// The same view, whose expression fails on a batch of several rows and on no single one.
     #[must_use]
     pub fn on_single_rows(self) -> Self {
-        Self { single_rows: true, ..self }
+        Self {
+            single_rows: true,
+            ..self
+        }
     }
 }
 
@@ -98,16 +127,21 @@ impl CompiledView for PlainView {
 
     fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch> {
         if self.single_rows && rows.num_rows() > 1 {
-            return Err(PortError::invalid("a branch that no row takes divides by zero"));
+            return Err(PortError::invalid(
+                "a branch that no row takes divides by zero",
+            ));
         }
-        let (mut keys, mut times, mut arguments, mut source_rows) = (vec![], vec![], vec![], vec![]);
+        let (mut keys, mut times, mut arguments, mut source_rows) =
+            (vec![], vec![], vec![], vec![]);
         for row in 0..rows.num_rows() {
             let value = |column: usize| Value::from_array(rows.column(column).as_ref(), row);
             let (key, argument) = (value(self.key)?, value(self.argument)?);
             if matches!((&argument, self.refuses), (Value::Float(a), Some(b)) if *a == b) {
                 return Err(PortError::invalid("division by zero"));
             }
-            if let (Value::Timestamp(time), true) = (value(self.source.time_column)?, key != Value::Null) {
+            if let (Value::Timestamp(time), true) =
+                (value(self.source.time_column)?, key != Value::Null)
+            {
                 keys.push(key);
                 times.push(time);
                 arguments.push(argument);
@@ -117,7 +151,10 @@ impl CompiledView for PlainView {
         Ok(FoldBatch {
             keys: vec![array_from_values(&self.spec.key[0].data_type, keys.iter())?],
             times: TimestampMicrosecondArray::from(times).with_timezone("UTC"),
-            arguments: vec![array_from_values(&self.spec.arguments[0], arguments.iter())?],
+            arguments: vec![array_from_values(
+                &self.spec.arguments[0],
+                arguments.iter(),
+            )?],
             filters: Vec::new(),
             source_rows,
         })
@@ -125,7 +162,9 @@ impl CompiledView for PlainView {
 
     fn features(&self) -> SchemaRef {
         let field = |a: &AggregateSpec| Field::new(&a.name, a.data_type.clone(), true);
-        Arc::new(Schema::new(self.spec.aggregates.iter().map(field).collect::<Vec<_>>()))
+        Arc::new(Schema::new(
+            self.spec.aggregates.iter().map(field).collect::<Vec<_>>(),
+        ))
     }
 
     fn finish(
@@ -150,16 +189,27 @@ impl PlainService {
     #[must_use]
     pub fn new(name: &str, view: Arc<dyn CompiledView>) -> Self {
         let spec = view.spec();
-        let features = spec.aggregates.iter().map(|a| column(&a.name, a.data_type.clone(), true)).collect();
+        let features = spec
+            .aggregates
+            .iter()
+            .map(|a| column(&a.name, a.data_type.clone(), true))
+            .collect();
         let service = ServiceSpec {
             name: name.to_owned(),
             version: 1,
             request: spec.key.clone(),
-            views: vec![ServiceView { alias: "v".to_owned(), view: Arc::clone(spec), key_columns: vec![0] }],
+            views: vec![ServiceView {
+                alias: "v".to_owned(),
+                view: Arc::clone(spec),
+                key_columns: vec![0],
+            }],
             features,
             fingerprint: "f".to_owned(),
         };
-        Self { spec: Arc::new(service), views: vec![view] }
+        Self {
+            spec: Arc::new(service),
+            views: vec![view],
+        }
     }
 }
 
@@ -174,10 +224,14 @@ impl CompiledService for PlainService {
 
     fn finish(&self, request: &RecordBatch, views: &[Vec<ArrayRef>]) -> PortResult<RecordBatch> {
         let columns: Vec<ArrayRef> = views.iter().flatten().cloned().collect();
-        assert!(columns.iter().all(|c| c.len() == request.num_rows()), "one feature row for each request row");
+        assert!(
+            columns.iter().all(|c| c.len() == request.num_rows()),
+            "one feature row for each request row"
+        );
         let field = |c: &Column| Field::new(&c.name, c.data_type.clone(), true);
         let schema = Schema::new(self.spec.features.iter().map(field).collect::<Vec<_>>());
-        RecordBatch::try_new(Arc::new(schema), columns)
-            .map_err(|e| PortError::with_source(ErrorKind::Internal, "features do not fit their service", e))
+        RecordBatch::try_new(Arc::new(schema), columns).map_err(|e| {
+            PortError::with_source(ErrorKind::Internal, "features do not fit their service", e)
+        })
     }
 }

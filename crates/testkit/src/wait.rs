@@ -14,7 +14,10 @@ const LOOK: Duration = Duration::from_millis(1);
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !done() {
-        assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain until {what}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {DEADLINE:?} in vain until {what}"
+        );
         std::thread::sleep(LOOK);
     }
 }

@@ -1,6 +1,6 @@
-//! The digest of a table of values: SHA-256 over every column's values in order. It does not depend on how rows are cut
-//! into batches; it changes with a value, the order of rows, a name or a type. NaN has one form and -0.0 is 0.0, since
-//! the digest compares meanings across rebuilds, not bytes.
+//! The digest of a table of values: SHA-256 over every column's values in order. It does not depend
+//! on how rows are cut into batches; it changes with a value, the order of rows, a name or a type.
+//! NaN has one form and -0.0 is 0.0, since the digest compares meanings across rebuilds, not bytes.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -24,16 +24,23 @@ impl TableDigest {
     #[must_use]
     pub fn new(schema: SchemaRef) -> Self {
         let columns = schema.fields().iter().map(|_| Sha256::new()).collect();
-        Self { schema, columns, rows: 0 }
+        Self {
+            schema,
+            columns,
+            rows: 0,
+        }
     }
 
     /// Take in a batch.
     ///
     /// # Errors
-    /// It has other columns, or one that cannot be written as text (a type beyond those of sources).
+    /// It has other columns, or one that cannot be written as text (a type beyond those of
+    /// sources).
     pub fn update(&mut self, batch: &RecordBatch) -> Result<(), TrainingError> {
         if batch.num_columns() != self.columns.len() {
-            return Err(TrainingError::Invalid("the batches of one table have different columns".to_owned()));
+            return Err(TrainingError::Invalid(
+                "the batches of one table have different columns".to_owned(),
+            ));
         }
         for (hash, column) in self.columns.iter_mut().zip(batch.columns()) {
             feed(hash, column.as_ref())?;
@@ -54,7 +61,10 @@ impl TableDigest {
             }
             all.update(column.finalize());
         }
-        all.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        all.finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -96,15 +106,26 @@ fn feed(hash: &mut Sha256, column: &dyn Array) -> Result<(), TrainingError> {
         }
         DataType::Int32 => fixed!(column.as_primitive::<Int32Type>()),
         DataType::Int64 => fixed!(column.as_primitive::<Int64Type>()),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => fixed!(column.as_primitive::<TimestampMicrosecondType>()),
-        DataType::Utf8 => column.as_string::<i32>().iter().for_each(|text| feed_text(hash, text)),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            fixed!(column.as_primitive::<TimestampMicrosecondType>())
+        }
+        DataType::Utf8 => column
+            .as_string::<i32>()
+            .iter()
+            .for_each(|text| feed_text(hash, text)),
         // Spines may bring any type; its text names its value.
         _ => {
             let action = "write a value as text";
-            let formatter = ArrayFormatter::try_new(column, &FormatOptions::default().with_display_error(false))
-                .map_err(TrainingError::arrow(action))?;
+            let formatter = ArrayFormatter::try_new(
+                column,
+                &FormatOptions::default().with_display_error(false),
+            )
+            .map_err(TrainingError::arrow(action))?;
             for row in 0..column.len() {
-                let text = formatter.value(row).try_to_string().map_err(TrainingError::arrow(action))?;
+                let text = formatter
+                    .value(row)
+                    .try_to_string()
+                    .map_err(TrainingError::arrow(action))?;
                 feed_text(hash, column.is_valid(row).then_some(text.as_str()));
             }
         }
@@ -143,9 +164,14 @@ mod tests {
     use super::*;
 
     fn batch(x: &[Option<f64>], s: &[Option<&str>]) -> RecordBatch {
-        let fields = vec![Field::new("x", DataType::Float64, true), Field::new("s", DataType::Utf8, true)];
-        let columns: Vec<ArrayRef> =
-            vec![Arc::new(Float64Array::from(x.to_vec())), Arc::new(StringArray::from(s.to_vec()))];
+        let fields = vec![
+            Field::new("x", DataType::Float64, true),
+            Field::new("s", DataType::Utf8, true),
+        ];
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Float64Array::from(x.to_vec())),
+            Arc::new(StringArray::from(s.to_vec())),
+        ];
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("well formed")
     }
 
@@ -160,7 +186,10 @@ mod tests {
         for other in [
             batch(&[None, Some(1.0), Some(2.0)], &[Some("a"), Some(""), None]),
             batch(&[Some(1.0), None, Some(2.0)], &[Some("a"), None, Some("")]),
-            batch(&[Some(1.0), None, Some(2.0 + f64::EPSILON * 2.0)], &[Some("a"), Some(""), None]),
+            batch(
+                &[Some(1.0), None, Some(2.0 + f64::EPSILON * 2.0)],
+                &[Some("a"), Some(""), None],
+            ),
         ] {
             assert_ne!(table_digest(&other).expect("fits"), digest);
         }
@@ -169,7 +198,13 @@ mod tests {
     #[test]
     fn nan_and_zero_have_one_form() {
         let plain = batch(&[Some(f64::NAN), Some(0.0)], &[None, None]);
-        let odd = batch(&[Some(f64::from_bits(0xfff8_0000_0000_0001)), Some(-0.0)], &[None, None]);
-        assert_eq!(table_digest(&plain).expect("fits"), table_digest(&odd).expect("fits"));
+        let odd = batch(
+            &[Some(f64::from_bits(0xfff8_0000_0000_0001)), Some(-0.0)],
+            &[None, None],
+        );
+        assert_eq!(
+            table_digest(&plain).expect("fits"),
+            table_digest(&odd).expect("fits")
+        );
     }
 }

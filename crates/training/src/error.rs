@@ -1,5 +1,6 @@
-//! What can go wrong while building or verifying. Values that differ are not errors: they are the report.
-//! Errors of the ports pass through with their kind; here are those of spines, manifests and archived predictions.
+//! What can go wrong while building or verifying. Values that differ are not errors: they are the
+//! report. Errors of the ports pass through with their kind; here are those of spines, manifests
+//! and archived predictions.
 
 use std::path::PathBuf;
 
@@ -59,7 +60,11 @@ impl TrainingError {
         path: &std::path::Path,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::File { action, path: path.to_owned(), source: source.into() }
+        Self::File {
+            action,
+            path: path.to_owned(),
+            source: source.into(),
+        }
     }
 
     pub(crate) fn arrow(action: &'static str) -> impl Fn(arrow_schema::ArrowError) -> Self {

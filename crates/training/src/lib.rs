@@ -1,10 +1,11 @@
-//! Training sets and the proof that they equal what was served. Written against the ports alone: values come from
-//! [`forebay_core::ports::PointInTime`] over the archive's files, served ones from [`forebay_core::ports::FeatureReader`]
-//! and from archived predictions.
+//! Training sets and the proof that they equal what was served. Written against the ports alone:
+//! values come from [`forebay_core::ports::PointInTime`] over the archive's files, served ones from
+//! [`forebay_core::ports::FeatureReader`] and from archived predictions.
 //!
-//! [`training_set`] builds a set and its [`manifest`], by which it can be built again for ever; [`verify`] compares fresh
-//! reads, and [`predictions`] what predictions say they were given, with values recomputed from the same applied offsets,
-//! bit for bit. Nothing here computes a feature itself: a second implementation would only verify itself.
+//! [`training_set`] builds a set and its [`manifest`], by which it can be built again for ever;
+//! [`verify`] compares fresh reads, and [`predictions`] what predictions say they were given, with
+//! values recomputed from the same applied offsets, bit for bit. Nothing here computes a feature
+//! itself: a second implementation would only verify itself.
 
 pub mod digest;
 pub mod error;
@@ -22,6 +23,7 @@ pub use error::TrainingError;
 pub use manifest::{TableCut, TrainingManifest};
 pub use report::{FeatureTally, Mismatch, Reason, VerifyReport};
 pub use training_set::{
-    TrainingSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest, write_training_set,
+    TrainingSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest,
+    write_training_set,
 };
 pub use verify::{ArchiveFlush, Verifier, VerifyOptions};

@@ -1,5 +1,6 @@
-//! The manifest of a training set: all that is needed to build the same rows again, years later. The offset cut of each
-//! table is what binds; the Delta version is a cross-check while its files last, the digests say whether it worked.
+//! The manifest of a training set: all that is needed to build the same rows again, years later.
+//! The offset cut of each table is what binds; the Delta version is a cross-check while its files
+//! last, the digests say whether it worked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ pub struct TableCut {
     pub delta_version: Option<i64>,
     /// Rows in the files that were named.
     pub rows: Option<u64>,
-    /// Whether [`TrainingManifest::offsets`] limits it; false for files without offsets, which are read whole.
+    /// Whether [`TrainingManifest::offsets`] limits it; false for files without offsets, which are
+    /// read whole.
     pub cut: bool,
 }
 
@@ -68,7 +70,8 @@ impl TrainingManifest {
     /// The manifest as JSON for people: indented, ending in a newline.
     #[must_use]
     pub fn encode(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("text, numbers and maps with text keys are JSON");
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("text, numbers and maps with text keys are JSON");
         text.push('\n');
         text
     }
@@ -78,18 +81,24 @@ impl TrainingManifest {
     /// # Errors
     /// It is not one, or of another format.
     pub fn decode(text: &str) -> Result<Self, TrainingError> {
-        let manifest: Self = serde_json::from_str(text)
-            .map_err(|e| TrainingError::Invalid(format!("this is no training-set manifest: {e}")))?;
+        let manifest: Self = serde_json::from_str(text).map_err(|e| {
+            TrainingError::Invalid(format!("this is no training-set manifest: {e}"))
+        })?;
         if manifest.format == MANIFEST_FORMAT {
             return Ok(manifest);
         }
-        Err(TrainingError::Invalid(format!("manifest format {} is not {MANIFEST_FORMAT}", manifest.format)))
+        Err(TrainingError::Invalid(format!(
+            "manifest format {} is not {MANIFEST_FORMAT}",
+            manifest.format
+        )))
     }
 
-    /// What to pass as `known` to build the same set again over any later version of the same tables.
+    /// What to pass as `known` to build the same set again over any later version of the same
+    /// tables.
     ///
     /// # Errors
-    /// The service reads a table that the manifest has no cut for: it has changed, or the set was built from plain files.
+    /// The service reads a table that the manifest has no cut for: it has changed, or the set was
+    /// built from plain files.
     pub fn known(&self, service: &ServiceSpec) -> Result<Known, TrainingError> {
         let rows = usize::try_from(self.rows).unwrap_or(usize::MAX);
         let mut cuts: Vec<Arc<Applied>> = Vec::new();
@@ -97,7 +106,10 @@ impl TrainingManifest {
         for view in &service.views {
             let source = &view.view.source;
             let applied = self.offsets.get(source)?.ok_or_else(|| {
-                TrainingError::Invalid(format!("training set `{}` has no offset cut for source `{source}`", self.name))
+                TrainingError::Invalid(format!(
+                    "training set `{}` has no offset cut for source `{source}`",
+                    self.name
+                ))
             })?;
             index.push(vec![u32::try_from(cuts.len()).unwrap_or(u32::MAX); rows]);
             cuts.push(Arc::new(applied));

@@ -1,8 +1,9 @@
-//! Verification of archived predictions: each record holds the features as the model saw them and the offsets that they
-//! had applied, so they can be recomputed at any later time. This is the training-serving skew of production itself: a
-//! difference is a defect, whenever it is found.
+//! Verification of archived predictions: each record holds the features as the model saw them and
+//! the offsets that they had applied, so they can be recomputed at any later time. This is the
+//! training-serving skew of production itself: a difference is a defect, whenever it is found.
 //!
-//! Predictions are drawn by a hash of their id, so that a replay draws the same ones, and repeats count once.
+//! Predictions are drawn by a hash of their id, so that a replay draws the same ones, and repeats
+//! count once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,11 +36,13 @@ const COLUMNS: [&str; 7] = [
 ];
 
 impl Verifier {
-    /// Verify up to `sample` predictions of `service` in the archive table `table`. With `known_now`, also count the rows
-    /// whose values would be others with the late events that came since.
+    /// Verify up to `sample` predictions of `service` in the archive table `table`. With
+    /// `known_now`, also count the rows whose values would be others with the late events that came
+    /// since.
     ///
     /// # Errors
-    /// Unknown service or table, a table that holds no predictions, a port that fails. Values that differ are in the report.
+    /// Unknown service or table, a table that holds no predictions, a port that fails. Values that
+    /// differ are in the report.
     pub async fn verify_predictions(
         &self,
         table: &str,
@@ -48,20 +51,28 @@ impl Verifier {
         known_now: bool,
     ) -> Result<VerifyReport, TrainingError> {
         if sample == 0 || sample > VERIFY_MAX_ROWS {
-            return Err(TrainingError::Invalid(format!("a sample has 1 to {VERIFY_MAX_ROWS} rows (VERIFY_MAX_ROWS)")));
+            return Err(TrainingError::Invalid(format!(
+                "a sample has 1 to {VERIFY_MAX_ROWS} rows (VERIFY_MAX_ROWS)"
+            )));
         }
         let spec = Arc::clone(self.reader.service(service)?.spec());
         let files = self.archive.snapshot(table).await?.files;
         let name = spec.name.clone();
         let drawn = tokio::task::spawn_blocking(move || draw(&files, &name, sample)).await??;
-        let mut report =
-            VerifyReport { service: spec.name.clone(), service_version: spec.version, ..VerifyReport::default() };
+        let mut report = VerifyReport {
+            service: spec.name.clone(),
+            service_version: spec.version,
+            ..VerifyReport::default()
+        };
         if known_now {
             report.late = Some(0);
         }
-        let Some(drawn) = drawn else { return Ok(report) };
+        let Some(drawn) = drawn else {
+            return Ok(report);
+        };
         let predictions = Predictions::of(&drawn, &spec)?;
-        self.check_predictions(&spec, &predictions, known_now, &mut report).await?;
+        self.check_predictions(&spec, &predictions, known_now, &mut report)
+            .await?;
         Ok(report)
     }
 
@@ -87,7 +98,9 @@ impl Verifier {
             match (verdict, covered[row]) {
                 (Some(reason), _) => sorted.refuse(*reason),
                 (None, false) => sorted.refuse(Reason::ArchiveBehind),
-                (None, true) => sorted.verifiable.push(u32::try_from(row).unwrap_or(u32::MAX)),
+                (None, true) => sorted
+                    .verifiable
+                    .push(u32::try_from(row).unwrap_or(u32::MAX)),
             }
         }
         for (reason, rows) in &sorted.refused {
@@ -97,14 +110,27 @@ impl Verifier {
             return Ok(());
         }
         let rows = &sorted.verifiable;
-        let recompute =
-            Recompute { service: spec, request: &predictions.request, at_us: &predictions.as_of_us, cuts: &cuts };
+        let recompute = Recompute {
+            service: spec,
+            request: &predictions.request,
+            at_us: &predictions.as_of_us,
+            cuts: &cuts,
+        };
         let served = pick(&predictions.features, rows)?;
-        let recomputed = recompute.as_applied(self.engine.as_ref(), &tables, rows).await?;
-        let at_us: Vec<_> = rows.iter().map(|row| predictions.as_of_us[*row as usize]).collect();
-        report.compare(&served, &recomputed, &at_us, |row| predictions.key(rows[row] as usize))?;
+        let recomputed = recompute
+            .as_applied(self.engine.as_ref(), &tables, rows)
+            .await?;
+        let at_us: Vec<_> = rows
+            .iter()
+            .map(|row| predictions.as_of_us[*row as usize])
+            .collect();
+        report.compare(&served, &recomputed, &at_us, |row| {
+            predictions.key(rows[row] as usize)
+        })?;
         if known_now {
-            let now = recompute.as_known_now(self.engine.as_ref(), &tables, rows).await?;
+            let now = recompute
+                .as_known_now(self.engine.as_ref(), &tables, rows)
+                .await?;
             report.compare_late(&served, &now)?;
         }
         Ok(())
@@ -122,27 +148,43 @@ struct Predictions {
 }
 
 impl Predictions {
-    /// The request columns and features are those of `spec`, in its order; one that an older version lacked is NULL here,
-    /// and its rows are refused for their version.
+    /// The request columns and features are those of `spec`, in its order; one that an older
+    /// version lacked is NULL here, and its rows are refused for their version.
     fn of(rows: &RecordBatch, spec: &ServiceSpec) -> Result<Self, TrainingError> {
         let shape = |record: &RecordBatch, columns: &[forebay_core::source::Column]| {
-            let fields = columns.iter().map(|c| arrow_schema::Field::new(&c.name, c.data_type.clone(), true));
+            let fields = columns
+                .iter()
+                .map(|c| arrow_schema::Field::new(&c.name, c.data_type.clone(), true));
             let schema = Arc::new(arrow_schema::Schema::new(fields.collect::<Vec<_>>()));
             let of_type = |c: &forebay_core::source::Column| {
-                let found = record.column_by_name(&c.name).filter(|found| found.data_type() == &c.data_type);
-                found.map_or_else(|| arrow_array::new_null_array(&c.data_type, record.num_rows()), Arc::clone)
+                let found = record
+                    .column_by_name(&c.name)
+                    .filter(|found| found.data_type() == &c.data_type);
+                found.map_or_else(
+                    || arrow_array::new_null_array(&c.data_type, record.num_rows()),
+                    Arc::clone,
+                )
             };
             let arrays: Vec<ArrayRef> = columns.iter().map(of_type).collect();
-            let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(record.num_rows()));
+            let options =
+                arrow_array::RecordBatchOptions::new().with_row_count(Some(record.num_rows()));
             RecordBatch::try_new_with_options(schema, arrays, &options)
                 .map_err(TrainingError::arrow("read predictions"))
         };
         let request = unnest(required(rows, column::REQUEST)?.as_struct())?;
         let features = unnest(required(rows, column::FEATURES)?.as_struct())?;
         Ok(Self {
-            ids: required(rows, column::PREDICTION_ID)?.as_string::<i32>().clone(),
-            version: required(rows, column::SERVICE_VERSION)?.as_primitive::<Int32Type>().values().to_vec(),
-            as_of_us: required(rows, column::AS_OF)?.as_primitive::<TimestampMicrosecondType>().values().to_vec(),
+            ids: required(rows, column::PREDICTION_ID)?
+                .as_string::<i32>()
+                .clone(),
+            version: required(rows, column::SERVICE_VERSION)?
+                .as_primitive::<Int32Type>()
+                .values()
+                .to_vec(),
+            as_of_us: required(rows, column::AS_OF)?
+                .as_primitive::<TimestampMicrosecondType>()
+                .values()
+                .to_vec(),
             request: shape(&request, &spec.request)?,
             features: shape(&features, &spec.features)?,
             applied: required(rows, column::APPLIED)?.as_string::<i32>().clone(),
@@ -158,19 +200,29 @@ impl Predictions {
         let mut verdicts = Vec::with_capacity(self.version.len());
         for (row, version) in self.version.iter().enumerate() {
             let text = self.applied.value(row);
-            let numbers = texts.entry(text).or_insert_with(|| offsets(spec, text, &mut cuts));
-            let other_version = u32::try_from(*version).is_ok_and(|version| version != spec.version);
+            let numbers = texts
+                .entry(text)
+                .or_insert_with(|| offsets(spec, text, &mut cuts));
+            let other_version =
+                u32::try_from(*version).is_ok_and(|version| version != spec.version);
             match numbers {
                 Ok(numbers) => cuts.push(numbers),
                 Err(_) => cuts.push(&vec![nothing; spec.views.len()]),
             }
-            verdicts.push(if other_version { Some(Reason::OtherVersion) } else { numbers.as_ref().err().copied() });
+            verdicts.push(if other_version {
+                Some(Reason::OtherVersion)
+            } else {
+                numbers.as_ref().err().copied()
+            });
         }
         (cuts, verdicts)
     }
 
     fn key(&self, row: usize) -> Result<Vec<(String, Value)>, TrainingError> {
-        let mut key = vec![(column::PREDICTION_ID.to_owned(), Value::Text(self.ids.value(row).into()))];
+        let mut key = vec![(
+            column::PREDICTION_ID.to_owned(),
+            Value::Text(self.ids.value(row).into()),
+        )];
         key.extend(key_of(&self.request, row)?);
         Ok(key)
     }
@@ -184,17 +236,32 @@ fn offsets(spec: &ServiceSpec, text: &str, cuts: &mut Cuts) -> Result<Vec<u32>, 
         Ok(None) => Err(Reason::EpochForgotten),
         Err(_) => Err(Reason::OffsetsUnreadable),
     };
-    spec.views.iter().map(|view| view.alias.as_str()).map(number).collect()
+    spec.views
+        .iter()
+        .map(|view| view.alias.as_str())
+        .map(number)
+        .collect()
 }
 
 fn required<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, TrainingError> {
-    rows.column_by_name(name)
-        .ok_or_else(|| TrainingError::Invalid(format!("the table holds no predictions: it has no column `{name}`")))
+    rows.column_by_name(name).ok_or_else(|| {
+        TrainingError::Invalid(format!(
+            "the table holds no predictions: it has no column `{name}`"
+        ))
+    })
 }
 
-/// The `sample` predictions of `service` whose ids hash lowest, each id once; None where there is none.
-fn draw(files: &[std::path::PathBuf], service: &str, sample: usize) -> Result<Option<RecordBatch>, TrainingError> {
-    let mut lowest = Lowest { sample, rows: BTreeMap::new() };
+/// The `sample` predictions of `service` whose ids hash lowest, each id once; None where there is
+/// none.
+fn draw(
+    files: &[std::path::PathBuf],
+    service: &str,
+    sample: usize,
+) -> Result<Option<RecordBatch>, TrainingError> {
+    let mut lowest = Lowest {
+        sample,
+        rows: BTreeMap::new(),
+    };
     for file in files {
         read_file(file, &COLUMNS, &mut |batch| {
             for name in COLUMNS {
@@ -205,11 +272,16 @@ fn draw(files: &[std::path::PathBuf], service: &str, sample: usize) -> Result<Op
         })?;
     }
     let rows: Vec<RecordBatch> = lowest.rows.into_values().collect();
-    let Some(schema) = rows.first().map(RecordBatch::schema) else { return Ok(None) };
-    concat_batches(&schema, &rows).map(Some).map_err(TrainingError::arrow("join predictions"))
+    let Some(schema) = rows.first().map(RecordBatch::schema) else {
+        return Ok(None);
+    };
+    concat_batches(&schema, &rows)
+        .map(Some)
+        .map_err(TrainingError::arrow("join predictions"))
 }
 
-/// The rows with the lowest hashes so far, each copied out of its batch, so that memory holds no more than the sample.
+/// The rows with the lowest hashes so far, each copied out of its batch, so that memory holds no
+/// more than the sample.
 struct Lowest {
     sample: usize,
     rows: BTreeMap<(u64, String), RecordBatch>,
@@ -220,9 +292,17 @@ impl Lowest {
         let ids = required(batch, column::PREDICTION_ID)?.as_string::<i32>();
         let services = required(batch, column::SERVICE)?.as_string::<i32>();
         for row in (0..batch.num_rows()).filter(|row| services.value(*row) == service) {
-            let key = (xxh3_64(ids.value(row).as_bytes()), ids.value(row).to_owned());
+            let key = (
+                xxh3_64(ids.value(row).as_bytes()),
+                ids.value(row).to_owned(),
+            );
             let full = self.rows.len() >= self.sample;
-            if full && self.rows.last_key_value().is_some_and(|(greatest, _)| *greatest <= key) {
+            if full
+                && self
+                    .rows
+                    .last_key_value()
+                    .is_some_and(|(greatest, _)| *greatest <= key)
+            {
                 continue;
             }
             if let std::collections::btree_map::Entry::Vacant(entry) = self.rows.entry(key) {

@@ -1,5 +1,6 @@
-//! Values of request rows from the archive, each row as of the offsets that its answer had applied. Shared by both
-//! verifications: collects the distinct vectors, refuses rows whose vector the archive has not reached, asks the engine.
+//! Values of request rows from the archive, each row as of the offsets that its answer had applied.
+//! Shared by both verifications: collects the distinct vectors, refuses rows whose vector the
+//! archive has not reached, asks the engine.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -31,12 +32,19 @@ pub(crate) struct Cuts {
 impl Cuts {
     /// For a service with `views` views.
     pub(crate) fn new(views: usize) -> Self {
-        Self { index: vec![Vec::new(); views], ..Self::default() }
+        Self {
+            index: vec![Vec::new(); views],
+            ..Self::default()
+        }
     }
 
     /// The number of `applied` among the vectors.
     pub(crate) fn intern(&mut self, applied: &Arc<Applied>) -> u32 {
-        let key = applied.0.iter().map(|(p, at)| (p.topic.to_string(), p.partition, at.next_offset)).collect();
+        let key = applied
+            .0
+            .iter()
+            .map(|(p, at)| (p.topic.to_string(), p.partition, at.next_offset))
+            .collect();
         let next = u32::try_from(self.cuts.len()).unwrap_or(u32::MAX);
         *self.known.entry(key).or_insert_with(|| {
             self.cuts.push(Arc::clone(applied));
@@ -46,13 +54,23 @@ impl Cuts {
 
     /// Add a row: for each view the number of its vector.
     pub(crate) fn push(&mut self, row: &[u32]) {
-        self.index.iter_mut().zip(row).for_each(|(view, cut)| view.push(*cut));
+        self.index
+            .iter_mut()
+            .zip(row)
+            .for_each(|(view, cut)| view.push(*cut));
     }
 
     /// The vectors of `rows` alone.
     fn known(&self, rows: &[u32]) -> Known {
-        let index = self.index.iter().map(|view| rows.iter().map(|row| view[*row as usize]).collect()).collect();
-        Known::Applied { cuts: self.cuts.clone(), index }
+        let index = self
+            .index
+            .iter()
+            .map(|view| rows.iter().map(|row| view[*row as usize]).collect())
+            .collect();
+        Known::Applied {
+            cuts: self.cuts.clone(),
+            index,
+        }
     }
 }
 
@@ -64,7 +82,10 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Take snapshots of all of them.
-    pub(crate) async fn of(service: &ServiceSpec, archive: &dyn Archive) -> Result<Self, TrainingError> {
+    pub(crate) async fn of(
+        service: &ServiceSpec,
+        archive: &dyn Archive,
+    ) -> Result<Self, TrainingError> {
         let mut snapshots = BTreeMap::new();
         for source in source_names(service) {
             let snapshot = archive.snapshot(&source).await?;
@@ -79,7 +100,10 @@ impl Tables {
     }
 
     pub(crate) fn inputs(&self) -> BTreeMap<String, TableInput> {
-        self.snapshots.iter().map(|(name, s)| (name.clone(), TableInput::Parquet(s.files.clone()))).collect()
+        self.snapshots
+            .iter()
+            .map(|(name, s)| (name.clone(), TableInput::Parquet(s.files.clone())))
+            .collect()
     }
 
     /// Whether the table of `source` holds all that `cut` says was applied of its topic.
@@ -88,13 +112,19 @@ impl Tables {
         cut.0
             .iter()
             .filter(|(partition, _)| *partition.topic == *source.topic)
-            .all(|(partition, at)| at.next_offset <= reached.map_or(0, |r| r.next_offset(partition)))
+            .all(|(partition, at)| {
+                at.next_offset <= reached.map_or(0, |r| r.next_offset(partition))
+            })
     }
 }
 
 /// Names of the sources that a service's views read.
 pub(crate) fn source_names(service: &ServiceSpec) -> BTreeSet<String> {
-    service.views.iter().map(|v| v.view.source.clone()).collect()
+    service
+        .views
+        .iter()
+        .map(|v| v.view.source.clone())
+        .collect()
 }
 
 /// For each row whether the archive has reached all that its views had applied.
@@ -107,11 +137,20 @@ pub(crate) fn reached(
 ) -> Result<Vec<bool>, TrainingError> {
     let mut all = vec![true; rows];
     for (view, index) in service.views.iter().zip(&cuts.index) {
-        let source = sources
-            .get(&view.view.source)
-            .ok_or_else(|| TrainingError::Invalid(format!("source `{}` is not in the catalog", view.view.source)))?;
-        let enough: Vec<bool> = cuts.cuts.iter().map(|cut| tables.reaches(source, cut)).collect();
-        all.iter_mut().zip(index).for_each(|(row, cut)| *row &= enough[*cut as usize]);
+        let source = sources.get(&view.view.source).ok_or_else(|| {
+            TrainingError::Invalid(format!(
+                "source `{}` is not in the catalog",
+                view.view.source
+            ))
+        })?;
+        let enough: Vec<bool> = cuts
+            .cuts
+            .iter()
+            .map(|cut| tables.reaches(source, cut))
+            .collect();
+        all.iter_mut()
+            .zip(index)
+            .for_each(|(row, cut)| *row &= enough[*cut as usize]);
     }
     Ok(all)
 }
@@ -154,7 +193,10 @@ impl Recompute<'_> {
         known: Known,
     ) -> Result<RecordBatch, TrainingError> {
         let request = pick(self.request, rows)?;
-        let times: TimestampMicrosecondArray = rows.iter().map(|row| Some(self.at_us[*row as usize])).collect();
+        let times: TimestampMicrosecondArray = rows
+            .iter()
+            .map(|row| Some(self.at_us[*row as usize]))
+            .collect();
         let mut fields: Vec<Arc<Field>> = request.schema().fields().iter().cloned().collect();
         fields.push(Arc::new(Field::new(TIME_COLUMN, timestamp_type(), false)));
         let mut columns: Vec<ArrayRef> = request.columns().to_vec();
@@ -162,27 +204,48 @@ impl Recompute<'_> {
         let spine = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
             .map_err(TrainingError::arrow("make the spine"))?;
         let width = spine.num_columns();
-        let answer = engine.training_set(&self.service.name, spine, TIME_COLUMN, &tables.inputs(), known).await?;
+        let answer = engine
+            .training_set(
+                &self.service.name,
+                spine,
+                TIME_COLUMN,
+                &tables.inputs(),
+                known,
+            )
+            .await?;
         if answer.num_rows() != rows.len() {
-            return Err(TrainingError::Answer(format!("{} rows for {}", answer.num_rows(), rows.len())));
+            return Err(TrainingError::Answer(format!(
+                "{} rows for {}",
+                answer.num_rows(),
+                rows.len()
+            )));
         }
         features(self.service, &answer, width)
     }
 }
 
-/// The features of an answer: its columns behind the `spine` columns, or, for a feature that is a request column passed
-/// through, that column.
-fn features(service: &ServiceSpec, answer: &RecordBatch, spine: usize) -> Result<RecordBatch, TrainingError> {
+/// The features of an answer: its columns behind the `spine` columns, or, for a feature that is a
+/// request column passed through, that column.
+fn features(
+    service: &ServiceSpec,
+    answer: &RecordBatch,
+    spine: usize,
+) -> Result<RecordBatch, TrainingError> {
     let schema = answer.schema();
     let position = |name: &str| {
         let named = |index: &usize| schema.field(*index).name() == name;
-        (spine..answer.num_columns()).find(named).or_else(|| (0..spine.min(answer.num_columns())).find(named))
+        (spine..answer.num_columns())
+            .find(named)
+            .or_else(|| (0..spine.min(answer.num_columns())).find(named))
     };
     let indices = service.features.iter().map(|feature| {
-        position(&feature.name).ok_or_else(|| TrainingError::Answer(format!("it lacks feature `{}`", feature.name)))
+        position(&feature.name)
+            .ok_or_else(|| TrainingError::Answer(format!("it lacks feature `{}`", feature.name)))
     });
     let indices = indices.collect::<Result<Vec<usize>, _>>()?;
-    answer.project(&indices).map_err(TrainingError::arrow("take the features"))
+    answer
+        .project(&indices)
+        .map_err(TrainingError::arrow("take the features"))
 }
 
 /// These rows of a batch.
@@ -192,7 +255,8 @@ pub(crate) fn pick(batch: &RecordBatch, rows: &[u32]) -> Result<RecordBatch, Tra
         return RecordBatch::try_new_with_options(batch.schema(), Vec::new(), &options)
             .map_err(TrainingError::arrow("pick rows"));
     }
-    take_record_batch(batch, &UInt32Array::from(rows.to_vec())).map_err(TrainingError::arrow("pick rows"))
+    take_record_batch(batch, &UInt32Array::from(rows.to_vec()))
+        .map_err(TrainingError::arrow("pick rows"))
 }
 
 /// Rows sorted into those that can be verified and the reasons of the others.

@@ -1,5 +1,5 @@
-//! The outcome of a verification: how many rows were equal to the last bit, how many were not, how many cannot be told
-//! and why, and the first differences with the bits of both values.
+//! The outcome of a verification: how many rows were equal to the last bit, how many were not, how
+//! many cannot be told and why, and the first differences with the bits of both values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,7 +67,13 @@ impl fmt::Display for Mismatch {
         for (name, value) in &self.key {
             write!(f, " {name}={}", Shown(value))?;
         }
-        write!(f, " at {} us: served {}, recomputed {}", self.at_us, Shown(&self.served), Shown(&self.recomputed))
+        write!(
+            f,
+            " at {} us: served {}, recomputed {}",
+            self.at_us,
+            Shown(&self.served),
+            Shown(&self.recomputed)
+        )
     }
 }
 
@@ -113,7 +119,8 @@ pub struct VerifyReport {
     pub mismatch: u64,
     /// Rows that cannot be told.
     pub not_verifiable: u64,
-    /// Verified rows that would have other values now that late events came. No defect. None: not asked for.
+    /// Verified rows that would have other values now that late events came. No defect. None: not
+    /// asked for.
     pub late: Option<u64>,
     /// Why rows cannot be told.
     pub reasons: BTreeMap<Reason, u64>,
@@ -156,7 +163,8 @@ impl VerifyReport {
         *self.reasons.entry(reason).or_default() += rows;
     }
 
-    /// Count `rows` and compare them cell by cell. Features are matched by name; `describe` gives a row's key.
+    /// Count `rows` and compare them cell by cell. Features are matched by name; `describe` gives a
+    /// row's key.
     pub(crate) fn compare(
         &mut self,
         served: &RecordBatch,
@@ -166,10 +174,15 @@ impl VerifyReport {
     ) -> Result<(), TrainingError> {
         let mut differs = vec![false; served.num_rows()];
         for (field, theirs) in served.schema().fields().iter().zip(served.columns()) {
-            let ours = recomputed.column_by_name(field.name()).ok_or_else(|| missing(field.name()))?;
+            let ours = recomputed
+                .column_by_name(field.name())
+                .ok_or_else(|| missing(field.name()))?;
             let tally = self.features.entry(field.name().clone()).or_default();
             for (row, differs) in differs.iter_mut().enumerate() {
-                let (served, recomputed) = (Value::from_array(theirs, row)?, Value::from_array(ours, row)?);
+                let (served, recomputed) = (
+                    Value::from_array(theirs, row)?,
+                    Value::from_array(ours, row)?,
+                );
                 if served.same_bits(&recomputed) {
                     tally.equal += 1;
                     continue;
@@ -196,10 +209,16 @@ impl VerifyReport {
     }
 
     /// Count the verified rows whose values are others now.
-    pub(crate) fn compare_late(&mut self, served: &RecordBatch, now: &RecordBatch) -> Result<(), TrainingError> {
+    pub(crate) fn compare_late(
+        &mut self,
+        served: &RecordBatch,
+        now: &RecordBatch,
+    ) -> Result<(), TrainingError> {
         let mut late = vec![false; served.num_rows()];
         for (field, theirs) in served.schema().fields().iter().zip(served.columns()) {
-            let ours = now.column_by_name(field.name()).ok_or_else(|| missing(field.name()))?;
+            let ours = now
+                .column_by_name(field.name())
+                .ok_or_else(|| missing(field.name()))?;
             let tally = self.features.entry(field.name().clone()).or_default();
             for (row, late) in late.iter_mut().enumerate() {
                 if !Value::from_array(theirs, row)?.same_bits(&Value::from_array(ours, row)?) {
@@ -222,18 +241,33 @@ impl fmt::Display for VerifyReport {
         writeln!(
             f,
             "{} version {}: {} rows, {} equal to the bit, {} different, {} not verifiable",
-            self.service, self.service_version, self.rows, self.equal, self.mismatch, self.not_verifiable
+            self.service,
+            self.service_version,
+            self.rows,
+            self.equal,
+            self.mismatch,
+            self.not_verifiable
         )?;
         for (reason, rows) in &self.reasons {
             writeln!(f, "  not verifiable: {rows} ({})", reason.words())?;
         }
         if let Some(late) = self.late {
-            writeln!(f, "  {late} of the verified rows would have other values with the events that came since")?;
+            writeln!(
+                f,
+                "  {late} of the verified rows would have other values with the events that came since"
+            )?;
         }
         for (feature, tally) in self.features.iter().filter(|(_, tally)| tally.mismatch > 0) {
-            writeln!(f, "  {feature}: {} of {} cells differ", tally.mismatch, tally.mismatch + tally.equal)?;
+            writeln!(
+                f,
+                "  {feature}: {} of {} cells differ",
+                tally.mismatch,
+                tally.mismatch + tally.equal
+            )?;
         }
-        self.mismatches.iter().try_for_each(|mismatch| writeln!(f, "  {mismatch}"))
+        self.mismatches
+            .iter()
+            .try_for_each(|mismatch| writeln!(f, "  {mismatch}"))
     }
 }
 
@@ -250,15 +284,35 @@ mod tests {
             not_verifiable: 1,
             late: Some(1),
             reasons: BTreeMap::from([(reason, 1)]),
-            features: BTreeMap::from([("f".to_owned(), FeatureTally { equal, mismatch, late: 1 })]),
+            features: BTreeMap::from([(
+                "f".to_owned(),
+                FeatureTally {
+                    equal,
+                    mismatch,
+                    late: 1,
+                },
+            )]),
             ..VerifyReport::default()
         };
         let mut all = one(5, 0, Reason::ArchiveBehind);
         assert!(all.is_clean());
         all.absorb(one(3, 2, Reason::ArchiveBehind));
-        assert_eq!((all.rows, all.equal, all.mismatch, all.not_verifiable), (12, 8, 2, 2));
-        assert_eq!((all.late, all.reasons[&Reason::ArchiveBehind]), (Some(2), 2));
-        assert_eq!(all.features["f"], FeatureTally { equal: 8, mismatch: 2, late: 2 });
+        assert_eq!(
+            (all.rows, all.equal, all.mismatch, all.not_verifiable),
+            (12, 8, 2, 2)
+        );
+        assert_eq!(
+            (all.late, all.reasons[&Reason::ArchiveBehind]),
+            (Some(2), 2)
+        );
+        assert_eq!(
+            all.features["f"],
+            FeatureTally {
+                equal: 8,
+                mismatch: 2,
+                late: 2
+            }
+        );
         assert!(!all.is_clean(), "a difference in any table is one");
     }
 }

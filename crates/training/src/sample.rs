@@ -1,5 +1,6 @@
-//! What to ask: request rows from recent events of a service's sources, and instants where mistakes hide, one microsecond
-//! to either side of window edges and times to live. A function of the seed, so that a report can be repeated.
+//! What to ask: request rows from recent events of a service's sources, and instants where mistakes
+//! hide, one microsecond to either side of window edges and times to live. A function of the seed,
+//! so that a report can be repeated.
 
 use std::sync::Arc;
 
@@ -33,11 +34,14 @@ pub(crate) struct Questions {
 
 /// A number that depends on the seed and the place alone.
 fn draw(seed: u64, place: usize, salt: u64) -> u64 {
-    xxh3_64_with_seed(&[(place as u64).to_le_bytes(), salt.to_le_bytes()].concat(), seed)
+    xxh3_64_with_seed(
+        &[(place as u64).to_le_bytes(), salt.to_le_bytes()].concat(),
+        seed,
+    )
 }
 
-/// `rows` questions from the newest events of `source`, whose archive files these are (oldest first). None where the
-/// archive has no events yet.
+/// `rows` questions from the newest events of `source`, whose archive files these are (oldest
+/// first). None where the archive has no events yet.
 pub(crate) fn questions(
     service: &ServiceSpec,
     source: &SourceDef,
@@ -49,9 +53,16 @@ pub(crate) fn questions(
     let time = source.columns[source.time_column].name.as_str();
     let mut names: Vec<&str> = columns.iter().flatten().copied().collect();
     names.push(time);
-    let pool = archived::newest(files, &names, rows.saturating_mul(POOL_FACTOR).min(POOL_MAX_ROWS))?;
-    let Some(schema) = pool.first().map(RecordBatch::schema) else { return Ok(None) };
-    let pool = concat_batches(&schema, &pool).map_err(TrainingError::arrow("join sampled events"))?;
+    let pool = archived::newest(
+        files,
+        &names,
+        rows.saturating_mul(POOL_FACTOR).min(POOL_MAX_ROWS),
+    )?;
+    let Some(schema) = pool.first().map(RecordBatch::schema) else {
+        return Ok(None);
+    };
+    let pool =
+        concat_batches(&schema, &pool).map_err(TrainingError::arrow("join sampled events"))?;
     if pool.num_rows() == 0 {
         return Ok(None);
     }
@@ -60,36 +71,60 @@ pub(crate) fn questions(
     picked.sort_by_cached_key(|row| draw(seed, *row as usize, 0));
     picked.truncate(rows);
     let picked = pick(&pool, &picked)?;
-    let times = picked.column_by_name(time).ok_or_else(|| TrainingError::Answer(format!("no column `{time}`")))?;
+    let times = picked
+        .column_by_name(time)
+        .ok_or_else(|| TrainingError::Answer(format!("no column `{time}`")))?;
     let times = times.as_primitive::<TimestampMicrosecondType>();
-    let newest_us = (0..times.len()).map(|row| times.value(row)).max().unwrap_or(0);
+    let newest_us = (0..times.len())
+        .map(|row| times.value(row))
+        .max()
+        .unwrap_or(0);
     let edges = edges(service);
-    let at_us = (0..times.len()).map(|row| instant(times.value(row), newest_us, &edges, seed, row)).collect();
+    let at_us = (0..times.len())
+        .map(|row| instant(times.value(row), newest_us, &edges, seed, row))
+        .collect();
     let request = request(service, &columns, &picked)?;
     Ok(Some(Questions { request, at_us }))
 }
 
-/// For each request column the column of `source` that gives it: the key of a view on that source, else the same name.
-/// None where it has none of that type.
+/// For each request column the column of `source` that gives it: the key of a view on that source,
+/// else the same name. None where it has none of that type.
 fn request_sources<'a>(service: &'a ServiceSpec, source: &'a SourceDef) -> Vec<Option<&'a str>> {
     let mut columns: Vec<Option<&str>> = vec![None; service.request.len()];
-    for view in service.views.iter().filter(|v| v.view.source == source.name) {
+    for view in service
+        .views
+        .iter()
+        .filter(|v| v.view.source == source.name)
+    {
         for (key, request) in view.view.key.iter().zip(&view.key_columns) {
             columns[*request] = Some(&key.name);
         }
     }
     for (column, request) in columns.iter_mut().zip(&service.request) {
         let name = column.unwrap_or(&request.name);
-        let found = source.columns.iter().find(|c| c.name == name && c.data_type == request.data_type);
+        let found = source
+            .columns
+            .iter()
+            .find(|c| c.name == name && c.data_type == request.data_type);
         *column = found.map(|c| c.name.as_str());
     }
     columns
 }
 
-fn request(service: &ServiceSpec, from: &[Option<&str>], events: &RecordBatch) -> Result<RecordBatch, TrainingError> {
-    let fields: Vec<Field> = service.request.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
+fn request(
+    service: &ServiceSpec,
+    from: &[Option<&str>],
+    events: &RecordBatch,
+) -> Result<RecordBatch, TrainingError> {
+    let fields: Vec<Field> = service
+        .request
+        .iter()
+        .map(|c| Field::new(&c.name, c.data_type.clone(), true))
+        .collect();
     let columns = service.request.iter().zip(from).map(|(column, from)| {
-        let found = from.and_then(|name| events.column_by_name(name)).map(Arc::clone);
+        let found = from
+            .and_then(|name| events.column_by_name(name))
+            .map(Arc::clone);
         found.unwrap_or_else(|| new_null_array(&column.data_type, events.num_rows()))
     });
     let columns: Vec<ArrayRef> = columns.collect();
@@ -113,11 +148,16 @@ fn edges(service: &ServiceSpec) -> Vec<Micros> {
     edges
 }
 
-/// An instant near `event_us`: at it, just before it, at an edge, just past one, anywhere up to the farthest, or now.
+/// An instant near `event_us`: at it, just before it, at an edge, just past one, anywhere up to the
+/// farthest, or now.
 fn instant(event_us: Micros, newest_us: Micros, edges: &[Micros], seed: u64, row: usize) -> Micros {
     let chosen = |salt: u64| {
         let index = draw(seed, row, salt) % (edges.len() as u64).max(1);
-        usize::try_from(index).ok().and_then(|i| edges.get(i)).copied().unwrap_or(HOUR_US)
+        usize::try_from(index)
+            .ok()
+            .and_then(|i| edges.get(i))
+            .copied()
+            .unwrap_or(HOUR_US)
     };
     let farthest = edges.last().copied().unwrap_or(HOUR_US).max(1);
     event_us.saturating_add(match draw(seed, row, 1) % 6 {
@@ -137,10 +177,22 @@ mod tests {
     #[test]
     fn instants_repeat_for_a_seed_and_meet_every_edge() {
         let edges = [HOUR_US, 24 * HOUR_US];
-        let all = |seed| (0..500).map(|row| instant(0, 7, &edges, seed, row)).collect::<Vec<_>>();
+        let all = |seed| {
+            (0..500)
+                .map(|row| instant(0, 7, &edges, seed, row))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(all(1), all(1));
         assert_ne!(all(1), all(2));
-        for wanted in [0, -1, HOUR_US, HOUR_US + 1, 24 * HOUR_US, 24 * HOUR_US + 1, 7] {
+        for wanted in [
+            0,
+            -1,
+            HOUR_US,
+            HOUR_US + 1,
+            24 * HOUR_US,
+            24 * HOUR_US + 1,
+            7,
+        ] {
             assert!(all(1).contains(&wanted), "{wanted}");
         }
     }

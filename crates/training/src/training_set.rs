@@ -1,5 +1,5 @@
-//! Builds a training set: snapshots of the tables, one pass of the engine over the spine, digests, manifest; writes both
-//! so that a build that fails leaves nothing that looks finished.
+//! Builds a training set: snapshots of the tables, one pass of the engine over the spine, digests,
+//! manifest; writes both so that a build that fails leaves nothing that looks finished.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -84,25 +84,46 @@ pub async fn archive_tables(
     Ok(tables)
 }
 
-/// Build it. Over snapshots of the archive the manifest's cut is what they cover, which is all that was read.
+/// Build it. Over snapshots of the archive the manifest's cut is what they cover, which is all that
+/// was read.
 ///
 /// # Errors
-/// A spine above [`SPINE_MAX_ROWS`], what [`PointInTime::training_set`] refuses, an answer of another length.
+/// A spine above [`SPINE_MAX_ROWS`], what [`PointInTime::training_set`] refuses, an answer of
+/// another length.
 pub async fn build_training_set(
     engine: &dyn PointInTime,
     request: TrainingSetRequest<'_>,
 ) -> Result<TrainingSet, TrainingError> {
-    let TrainingSetRequest { name, service, spine, time_column, tables, known, engine: engine_name, now_us } = request;
+    let TrainingSetRequest {
+        name,
+        service,
+        spine,
+        time_column,
+        tables,
+        known,
+        engine: engine_name,
+        now_us,
+    } = request;
     if spine.num_rows() > SPINE_MAX_ROWS {
-        return Err(TrainingError::Invalid(format!("a spine has at most {SPINE_MAX_ROWS} rows (SPINE_MAX_ROWS)")));
+        return Err(TrainingError::Invalid(format!(
+            "a spine has at most {SPINE_MAX_ROWS} rows (SPINE_MAX_ROWS)"
+        )));
     }
     let spine_rows = spine.num_rows();
     let spine_digest = table_digest(&spine)?;
-    let inputs: BTreeMap<String, TableInput> = tables.iter().map(|(n, t)| (n.clone(), t.input.clone())).collect();
+    let inputs: BTreeMap<String, TableInput> = tables
+        .iter()
+        .map(|(n, t)| (n.clone(), t.input.clone()))
+        .collect();
     let offsets = cut_of(service, &tables, &known);
-    let rows = engine.training_set(&service.name, spine, time_column, &inputs, known).await?;
+    let rows = engine
+        .training_set(&service.name, spine, time_column, &inputs, known)
+        .await?;
     if rows.num_rows() != spine_rows {
-        return Err(TrainingError::Answer(format!("{} rows for a spine of {spine_rows}", rows.num_rows())));
+        return Err(TrainingError::Answer(format!(
+            "{} rows for a spine of {spine_rows}",
+            rows.num_rows()
+        )));
     }
     let cut = |table: &TrainingTable| TableCut {
         delta_version: table.version.map(|(version, _)| version),
@@ -115,10 +136,17 @@ pub async fn build_training_set(
         service: service.name.clone(),
         service_version: service.version,
         fingerprint: service.fingerprint.clone(),
-        views: service.views.iter().map(|v| (v.alias.clone(), v.view.digest.clone())).collect(),
+        views: service
+            .views
+            .iter()
+            .map(|v| (v.alias.clone(), v.view.digest.clone()))
+            .collect(),
         spine_digest,
         time_column: time_column.to_owned(),
-        tables: tables.iter().map(|(name, table)| (name.clone(), cut(table))).collect(),
+        tables: tables
+            .iter()
+            .map(|(name, table)| (name.clone(), cut(table)))
+            .collect(),
         offsets,
         engine: engine_name.to_owned(),
         rows: rows.num_rows() as u64,
@@ -129,8 +157,13 @@ pub async fn build_training_set(
     Ok(TrainingSet { rows, manifest })
 }
 
-/// The offsets that bound the set, by source: of a rebuild those that it was asked for, else what the tables cover.
-fn cut_of(service: &ServiceSpec, tables: &BTreeMap<String, TrainingTable>, known: &Known) -> AppliedViews {
+/// The offsets that bound the set, by source: of a rebuild those that it was asked for, else what
+/// the tables cover.
+fn cut_of(
+    service: &ServiceSpec,
+    tables: &BTreeMap<String, TrainingTable>,
+    known: &Known,
+) -> AppliedViews {
     let mut offsets = AppliedViews::default();
     for (name, table) in tables {
         if let Some(applied) = &table.applied {
@@ -155,23 +188,27 @@ pub fn manifest_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Write the set as Parquet to `path` and its manifest beside it. Each file appears whole or not at all, the manifest
-/// last: a set without one is not finished.
+/// Write the set as Parquet to `path` and its manifest beside it. Each file appears whole or not at
+/// all, the manifest last: a set without one is not finished.
 ///
 /// # Errors
 /// The disk fails.
 pub fn write_training_set(path: &Path, set: &TrainingSet) -> Result<(), TrainingError> {
     let failed = |e: parquet::errors::ParquetError| TrainingError::file("write", path, e);
     let zstd = ZstdLevel::try_new(1).map_err(failed)?;
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(zstd)).build();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(zstd))
+        .build();
     publish(path, |file| {
-        let mut writer = ArrowWriter::try_new(file, set.rows.schema(), Some(properties)).map_err(failed)?;
+        let mut writer =
+            ArrowWriter::try_new(file, set.rows.schema(), Some(properties)).map_err(failed)?;
         writer.write(&set.rows).map_err(failed)?;
         writer.close().map(|_| ()).map_err(failed)
     })?;
     let manifest = manifest_path(path);
     publish(&manifest, |file| {
-        file.write_all(set.manifest.encode().as_bytes()).map_err(|e| TrainingError::file("write", &manifest, e))
+        file.write_all(set.manifest.encode().as_bytes())
+            .map_err(|e| TrainingError::file("write", &manifest, e))
     })
 }
 
@@ -181,11 +218,15 @@ pub fn write_training_set(path: &Path, set: &TrainingSet) -> Result<(), Training
 /// There is none, or it cannot be read.
 pub fn read_manifest(path: &Path) -> Result<TrainingManifest, TrainingError> {
     let manifest = manifest_path(path);
-    let text = fs::read_to_string(&manifest).map_err(|e| TrainingError::file("read", &manifest, e))?;
+    let text =
+        fs::read_to_string(&manifest).map_err(|e| TrainingError::file("read", &manifest, e))?;
     TrainingManifest::decode(&text)
 }
 
-fn publish(path: &Path, fill: impl FnOnce(&mut File) -> Result<(), TrainingError>) -> Result<(), TrainingError> {
+fn publish(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> Result<(), TrainingError>,
+) -> Result<(), TrainingError> {
     let mut staged = path.as_os_str().to_owned();
     staged.push(".unfinished");
     let staged = PathBuf::from(staged);

@@ -1,6 +1,7 @@
-//! `forebay verify`: ask the running system for features at chosen instants, then recompute each answer from the archive
-//! as of exactly the offsets that it had applied. Any difference of a bit is a defect: of the online state, of the
-//! archive, or of one of the two lowerings of the same SQL.
+//! `forebay verify`: ask the running system for features at chosen instants, then recompute each
+//! answer from the archive as of exactly the offsets that it had applied. Any difference of a bit
+//! is a defect: of the online state, of the archive, or of one of the two lowerings of the same
+//! SQL.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use arrow_select::concat::concat_batches;
 use async_trait::async_trait;
 use forebay_core::limits::REQUEST_MAX_ROWS;
 use forebay_core::ports::{
-    Archive, At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore, PointInTime, ShardEpoch,
+    Archive, At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore, PointInTime,
+    ShardEpoch,
 };
 use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
@@ -48,7 +50,8 @@ pub struct VerifyOptions {
     pub sample: usize,
     /// Decides which; the same seed over the same events asks the same.
     pub seed: u64,
-    /// Ask this instead of sampling: the service's request columns and a time column (microseconds, UTC, no NULLs).
+    /// Ask this instead of sampling: the service's request columns and a time column (microseconds,
+    /// UTC, no NULLs).
     pub spine: Option<(RecordBatch, String)>,
 }
 
@@ -56,7 +59,11 @@ impl VerifyOptions {
     /// `sample` keys and instants, chosen by a fixed seed.
     #[must_use]
     pub fn sample(sample: usize) -> Self {
-        Self { sample, seed: 1, spine: None }
+        Self {
+            sample,
+            seed: 1,
+            spine: None,
+        }
     }
 }
 
@@ -73,7 +80,8 @@ pub struct Verifier {
     pub archive: Arc<dyn Archive>,
     /// The catalog's sources by name.
     pub sources: BTreeMap<String, Arc<SourceDef>>,
-    /// How to make the archive catch up; without it, rows that it has not reached are not verifiable.
+    /// How to make the archive catch up; without it, rows that it has not reached are not
+    /// verifiable.
     pub flush: Option<Arc<dyn ArchiveFlush>>,
 }
 
@@ -89,12 +97,20 @@ impl Verifier {
     /// Verify `service`.
     ///
     /// # Errors
-    /// Unknown service, no archived events, a port that fails. Values that differ are in the report.
-    pub async fn verify(&self, service: &str, options: &VerifyOptions) -> Result<VerifyReport, TrainingError> {
+    /// Unknown service, no archived events, a port that fails. Values that differ are in the
+    /// report.
+    pub async fn verify(
+        &self,
+        service: &str,
+        options: &VerifyOptions,
+    ) -> Result<VerifyReport, TrainingError> {
         let compiled = self.reader.service(service)?;
         let spec = Arc::clone(compiled.spec());
-        let mut report =
-            VerifyReport { service: spec.name.clone(), service_version: spec.version, ..VerifyReport::default() };
+        let mut report = VerifyReport {
+            service: spec.name.clone(),
+            service_version: spec.version,
+            ..VerifyReport::default()
+        };
         for questions in self.questions(&spec, options).await? {
             let (answers, too_old) = self.read(&compiled, questions).await?;
             if too_old > 0 {
@@ -107,12 +123,18 @@ impl Verifier {
         Ok(report)
     }
 
-    async fn questions(&self, spec: &ServiceSpec, options: &VerifyOptions) -> Result<Vec<Questions>, TrainingError> {
+    async fn questions(
+        &self,
+        spec: &ServiceSpec,
+        options: &VerifyOptions,
+    ) -> Result<Vec<Questions>, TrainingError> {
         if let Some((spine, time_column)) = &options.spine {
             return Ok(vec![questions_of_spine(spec, spine, time_column)?]);
         }
         if options.sample == 0 || options.sample > VERIFY_MAX_ROWS {
-            return Err(TrainingError::Invalid(format!("a sample has 1 to {VERIFY_MAX_ROWS} rows (VERIFY_MAX_ROWS)")));
+            return Err(TrainingError::Invalid(format!(
+                "a sample has 1 to {VERIFY_MAX_ROWS} rows (VERIFY_MAX_ROWS)"
+            )));
         }
         let names = source_names(spec);
         // Shares are rounded up, so the last source is asked for what is left.
@@ -124,12 +146,15 @@ impl Verifier {
                 break;
             }
             let source = self.sources.get(&name).cloned();
-            let source =
-                source.ok_or_else(|| TrainingError::Invalid(format!("source `{name}` is not in the catalog")))?;
+            let source = source.ok_or_else(|| {
+                TrainingError::Invalid(format!("source `{name}` is not in the catalog"))
+            })?;
             let files = self.archive.snapshot(&name).await?.files;
             let (service, seed, rows) = (spec.clone(), options.seed, share.min(left));
-            let drawn =
-                tokio::task::spawn_blocking(move || sample::questions(&service, &source, &files, rows, seed)).await??;
+            let drawn = tokio::task::spawn_blocking(move || {
+                sample::questions(&service, &source, &files, rows, seed)
+            })
+            .await??;
             left -= drawn.as_ref().map_or(0, |questions| questions.at_us.len());
             all.extend(drawn);
         }
@@ -149,7 +174,8 @@ impl Verifier {
         questions: Questions,
     ) -> Result<(Option<Answers>, u64), TrainingError> {
         let (reader, service) = (Arc::clone(&self.reader), Arc::clone(service));
-        tokio::task::spawn_blocking(move || read_all(reader.as_ref(), service.as_ref(), &questions)).await?
+        tokio::task::spawn_blocking(move || read_all(reader.as_ref(), service.as_ref(), &questions))
+            .await?
     }
 
     async fn check(
@@ -174,7 +200,9 @@ impl Verifier {
             match (resolved[row], covered[row]) {
                 (false, _) => sorted.refuse(Reason::EpochForgotten),
                 (true, false) => sorted.refuse(Reason::ArchiveBehind),
-                (true, true) => sorted.verifiable.push(u32::try_from(row).unwrap_or(u32::MAX)),
+                (true, true) => sorted
+                    .verifiable
+                    .push(u32::try_from(row).unwrap_or(u32::MAX)),
             }
         }
         for (reason, rows) in &sorted.refused {
@@ -184,14 +212,28 @@ impl Verifier {
             return Ok(());
         }
         let Questions { request, at_us } = &answers.questions;
-        let recompute = Recompute { service: spec, request, at_us, cuts: &cuts };
-        let recomputed = recompute.as_applied(self.engine.as_ref(), &tables, &sorted.verifiable).await?;
+        let recompute = Recompute {
+            service: spec,
+            request,
+            at_us,
+            cuts: &cuts,
+        };
+        let recomputed = recompute
+            .as_applied(self.engine.as_ref(), &tables, &sorted.verifiable)
+            .await?;
         let served = pick(&answers.features, &sorted.verifiable)?;
-        let at_us: Vec<Micros> = sorted.verifiable.iter().map(|row| at_us[*row as usize]).collect();
-        report.compare(&served, &recomputed, &at_us, |row| key_of(request, sorted.verifiable[row] as usize))
+        let at_us: Vec<Micros> = sorted
+            .verifiable
+            .iter()
+            .map(|row| at_us[*row as usize])
+            .collect();
+        report.compare(&served, &recomputed, &at_us, |row| {
+            key_of(request, sorted.verifiable[row] as usize)
+        })
     }
 
-    /// The offsets of every answer; false where the store has forgotten them. A NULL key had applied nothing.
+    /// The offsets of every answer; false where the store has forgotten them. A NULL key had
+    /// applied nothing.
     fn cuts(&self, spec: &ServiceSpec, answers: &Answers) -> (Cuts, Vec<bool>) {
         let mut cuts = Cuts::new(spec.views.len());
         let nothing = cuts.intern(&Arc::new(Applied::default()));
@@ -203,10 +245,14 @@ impl Verifier {
                 .applied
                 .iter()
                 .map(|view| {
-                    let Some(epoch) = view[row] else { return nothing };
-                    let number = epochs
-                        .entry(epoch)
-                        .or_insert_with(|| self.online.applied_at(epoch).map(|applied| cuts.intern(&applied)));
+                    let Some(epoch) = view[row] else {
+                        return nothing;
+                    };
+                    let number = epochs.entry(epoch).or_insert_with(|| {
+                        self.online
+                            .applied_at(epoch)
+                            .map(|applied| cuts.intern(&applied))
+                    });
                     known &= number.is_some();
                     number.unwrap_or(nothing)
                 })
@@ -219,14 +265,27 @@ impl Verifier {
 }
 
 /// The request and its values at `row`.
-pub(crate) fn key_of(request: &RecordBatch, row: usize) -> Result<Vec<(String, Value)>, TrainingError> {
+pub(crate) fn key_of(
+    request: &RecordBatch,
+    row: usize,
+) -> Result<Vec<(String, Value)>, TrainingError> {
     let value = |(field, column): (&Arc<arrow_schema::Field>, &arrow_array::ArrayRef)| {
         Ok((field.name().clone(), Value::from_array(column, row)?))
     };
-    request.schema().fields().iter().zip(request.columns()).map(value).collect()
+    request
+        .schema()
+        .fields()
+        .iter()
+        .zip(request.columns())
+        .map(value)
+        .collect()
 }
 
-fn questions_of_spine(spec: &ServiceSpec, spine: &RecordBatch, time_column: &str) -> Result<Questions, TrainingError> {
+fn questions_of_spine(
+    spec: &ServiceSpec,
+    spine: &RecordBatch,
+    time_column: &str,
+) -> Result<Questions, TrainingError> {
     if spine.num_rows() > VERIFY_MAX_ROWS {
         return Err(TrainingError::Invalid(format!(
             "a spine to verify has at most {VERIFY_MAX_ROWS} rows (VERIFY_MAX_ROWS)"
@@ -242,9 +301,21 @@ fn questions_of_spine(spec: &ServiceSpec, spine: &RecordBatch, time_column: &str
             "column `{time_column}` of the spine must be a timestamp in microseconds, UTC, without NULLs"
         )));
     }
-    let columns = spec.request.iter().map(|column| index(&column.name)).collect::<Result<Vec<_>, _>>()?;
-    let request = spine.project(&columns).map_err(TrainingError::arrow("take the request columns"))?;
-    Ok(Questions { request, at_us: times.as_primitive::<TimestampMicrosecondType>().values().to_vec() })
+    let columns = spec
+        .request
+        .iter()
+        .map(|column| index(&column.name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let request = spine
+        .project(&columns)
+        .map_err(TrainingError::arrow("take the request columns"))?;
+    Ok(Questions {
+        request,
+        at_us: times
+            .as_primitive::<TimestampMicrosecondType>()
+            .values()
+            .to_vec(),
+    })
 }
 
 fn read_all(
@@ -256,8 +327,10 @@ fn read_all(
     let mut kept: Vec<u32> = Vec::with_capacity(rows);
     let mut answers: Vec<FeatureAnswer> = Vec::new();
     let step = READ_ROWS.min(REQUEST_MAX_ROWS);
-    let mut waiting: Vec<(usize, usize)> =
-        (0..rows).step_by(step).map(|from| (from, (from + step).min(rows))).collect();
+    let mut waiting: Vec<(usize, usize)> = (0..rows)
+        .step_by(step)
+        .map(|from| (from, (from + step).min(rows)))
+        .collect();
     // Answers must stay in the order of their questions: take spans from the front.
     waiting.reverse();
     let mut too_old = 0;
@@ -277,15 +350,34 @@ fn read_all(
             Err(error) => return Err(error.into()),
         }
     }
-    let Some(schema) = answers.first().map(|a| a.features.schema()) else { return Ok((None, too_old)) };
+    let Some(schema) = answers.first().map(|a| a.features.schema()) else {
+        return Ok((None, too_old));
+    };
     let features = concat_batches(&schema, answers.iter().map(|a| &a.features))
         .map_err(TrainingError::arrow("join the answers"))?;
     let views = service.spec().views.len();
-    let applied = (0..views).map(|v| answers.iter().flat_map(|a| a.applied[v].iter().copied()).collect()).collect();
+    let applied = (0..views)
+        .map(|v| {
+            answers
+                .iter()
+                .flat_map(|a| a.applied[v].iter().copied())
+                .collect()
+        })
+        .collect();
     let request = pick(&questions.request, &kept)?;
-    let at_us = kept.iter().map(|row| questions.at_us[*row as usize]).collect();
+    let at_us = kept
+        .iter()
+        .map(|row| questions.at_us[*row as usize])
+        .collect();
     if features.num_rows() != kept.len() {
         return Err(PortError::internal("the reader answered with another number of rows").into());
     }
-    Ok((Some(Answers { questions: Questions { request, at_us }, features, applied }), too_old))
+    Ok((
+        Some(Answers {
+            questions: Questions { request, at_us },
+            features,
+            applied,
+        }),
+        too_old,
+    ))
 }

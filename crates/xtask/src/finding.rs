@@ -1,5 +1,5 @@
-//! What a rule found: where, what, and what to do about it. One line each, in the form that editors and terminals turn into
-//! links; sorted by place.
+//! What a rule found: where, what, and what to do about it. One line each, in the form that editors
+//! and terminals turn into links; sorted by place.
 
 use std::fmt;
 
@@ -23,13 +23,22 @@ impl Finding {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { file: file.into(), line, problem: problem.into(), remedy: remedy.into() }
+        Self {
+            file: file.into(),
+            line,
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}; {}", self.file, self.line, self.problem, self.remedy)
+        write!(
+            f,
+            "{}:{}: {}; {}",
+            self.file, self.line, self.problem, self.remedy
+        )
     }
 }
 
@@ -40,6 +49,9 @@ mod tests {
     #[test]
     fn a_finding_reads_as_place_problem_remedy() {
         let finding = Finding::new("crates/core/src/lib.rs", 7, "it is wrong", "make it right");
-        assert_eq!(finding.to_string(), "crates/core/src/lib.rs:7: it is wrong; make it right");
+        assert_eq!(
+            finding.to_string(),
+            "crates/core/src/lib.rs:7: it is wrong; make it right"
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! The rules of the house as checks: `cargo run -p xtask -- check`. Reads what `cargo metadata` and git say and the files
-//! themselves; prints each finding as `file:line: what is wrong; what to do`, and ends with 1 when there is one.
+//! The rules of the house as checks: `cargo run -p xtask -- check`. Reads what `cargo metadata` and
+//! git say and the files themselves; prints each finding as `file:line: what is wrong; what to do`,
+//! and ends with 1 when there is one.
 //!
-//! Needs four small crates, so that it is built before anything heavy. Writes nothing but the ratchet, and that only when
-//! asked (`ratchet`).
+//! Needs four small crates, so that it is built before anything heavy. Writes nothing but the
+//! ratchet, and that only when asked (`ratchet`).
 
 use std::process::ExitCode;
 
@@ -75,12 +76,16 @@ fn report(mut findings: Vec<Finding>) -> Result<bool> {
     }
     if !findings.is_empty() {
         let plural = if findings.len() == 1 { "" } else { "s" };
-        eprintln!("xtask: {} finding{plural}; crates/README.md and crates/xtask/src/rules say why", findings.len());
+        eprintln!(
+            "xtask: {} finding{plural}; crates/README.md and crates/xtask/src/rules say why",
+            findings.len()
+        );
     }
     Ok(findings.is_empty())
 }
 
-/// Write the ratchet as small as it can be. A size that grew, or an offender that is new, stays a finding.
+/// Write the ratchet as small as it can be. A size that grew, or an offender that is new, stays a
+/// finding.
 fn tighten() -> Result<bool> {
     let tree = Tree::read(&tree::root()?)?;
     let before = Ratchet::read(&tree)?;

@@ -1,5 +1,5 @@
-//! What `cargo metadata` says about the packages: ours with their dependencies, and every other with its version and where
-//! it comes from. Asked once, offline where the index is at hand.
+//! What `cargo metadata` says about the packages: ours with their dependencies, and every other
+//! with its version and where it comes from. Asked once, offline where the index is at hand.
 
 use std::path::Path;
 use std::process::Command;
@@ -69,7 +69,10 @@ impl Metadata {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let ask = |more: &[&str]| {
             let mut command = Command::new(&cargo);
-            command.current_dir(root).args(["metadata", "--format-version", "1", "--locked"]).args(more);
+            command
+                .current_dir(root)
+                .args(["metadata", "--format-version", "1", "--locked"])
+                .args(more);
             command.output().context("cargo metadata cannot be started")
         };
         let mut output = ask(&["--offline"])?;
@@ -77,20 +80,33 @@ impl Metadata {
             output = ask(&[])?;
         }
         if !output.status.success() {
-            bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "cargo metadata failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
-        serde_json::from_slice(&output.stdout).context("cargo metadata is not what format version 1 says")
+        serde_json::from_slice(&output.stdout)
+            .context("cargo metadata is not what format version 1 says")
     }
 
     /// Our crates, by folder.
     pub(crate) fn members(&self) -> Vec<Member<'_>> {
-        let ours = self.packages.iter().filter(|p| self.workspace_members.contains(&p.id));
+        let ours = self
+            .packages
+            .iter()
+            .filter(|p| self.workspace_members.contains(&p.id));
         let mut members: Vec<Member<'_>> = ours
             .map(|package| {
-                let manifest =
-                    package.manifest_path.strip_prefix(&self.workspace_root).unwrap_or(&package.manifest_path);
+                let manifest = package
+                    .manifest_path
+                    .strip_prefix(&self.workspace_root)
+                    .unwrap_or(&package.manifest_path);
                 let manifest = manifest.trim_start_matches(['/', '\\']);
-                Member { folder: manifest.rsplit(['/', '\\']).nth(1).unwrap_or(manifest), manifest, package }
+                Member {
+                    folder: manifest.rsplit(['/', '\\']).nth(1).unwrap_or(manifest),
+                    manifest,
+                    package,
+                }
             })
             .collect();
         members.sort_by_key(|member| member.folder);
@@ -100,14 +116,19 @@ impl Metadata {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! Small workspaces for the tests of the rules: each crate with what it depends on, written in one line.
+    //! Small workspaces for the tests of the rules: each crate with what it depends on, written in
+    //! one line.
 
     use super::*;
 
-    /// `"engine: forebay-core, datafusion, dev tokio, build protox"` is a crate of ours; `"arrow-array 59.3.2"` another's.
+    /// `"engine: forebay-core, datafusion, dev tokio, build protox"` is a crate of ours;
+    /// `"arrow-array 59.3.2"` another's.
     pub(crate) fn workspace(lines: &[&str]) -> Metadata {
-        let mut metadata =
-            Metadata { packages: Vec::new(), workspace_members: Vec::new(), workspace_root: "/r".to_owned() };
+        let mut metadata = Metadata {
+            packages: Vec::new(),
+            workspace_members: Vec::new(),
+            workspace_root: "/r".to_owned(),
+        };
         for line in lines {
             let package = match line.split_once(':') {
                 Some((folder, dependencies)) => ours(folder, dependencies),
@@ -122,15 +143,28 @@ pub(crate) mod testing {
     }
 
     fn ours(folder: &str, dependencies: &str) -> Package {
-        let dependencies = dependencies.split(',').map(str::trim).filter(|d| !d.is_empty()).map(|dependency| {
-            let (kind, name) = match dependency.split_once(' ') {
-                Some((kind, name)) => (Some(kind.to_owned()), name),
-                None => (None, dependency),
-            };
-            let registry = (!name.starts_with("forebay")).then(|| "registry+https://example.org/index".to_owned());
-            Dependency { name: name.to_owned(), kind, source: registry }
-        });
-        let name = if matches!(folder, "forebay" | "xtask") { folder.to_owned() } else { format!("forebay-{folder}") };
+        let dependencies = dependencies
+            .split(',')
+            .map(str::trim)
+            .filter(|d| !d.is_empty())
+            .map(|dependency| {
+                let (kind, name) = match dependency.split_once(' ') {
+                    Some((kind, name)) => (Some(kind.to_owned()), name),
+                    None => (None, dependency),
+                };
+                let registry = (!name.starts_with("forebay"))
+                    .then(|| "registry+https://example.org/index".to_owned());
+                Dependency {
+                    name: name.to_owned(),
+                    kind,
+                    source: registry,
+                }
+            });
+        let name = if matches!(folder, "forebay" | "xtask") {
+            folder.to_owned()
+        } else {
+            format!("forebay-{folder}")
+        };
         Package {
             id: format!("path+file:///r/crates/{folder}"),
             name,
@@ -158,6 +192,12 @@ pub(crate) mod testing {
         let metadata = workspace(&["forebay: forebay-core", "core:", "serde 1.0.0"]);
         let members = metadata.members();
         let names: Vec<(&str, &str)> = members.iter().map(|m| (m.folder, m.manifest)).collect();
-        assert_eq!(names, [("core", "crates/core/Cargo.toml"), ("forebay", "crates/forebay/Cargo.toml")]);
+        assert_eq!(
+            names,
+            [
+                ("core", "crates/core/Cargo.toml"),
+                ("forebay", "crates/forebay/Cargo.toml")
+            ]
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The ratchet: files and functions that were over their limit when the rule came, each with its size then. They may shrink,
-//! and the ratchet follows; they never grow, and nothing joins them without a hand that writes it into the file.
+//! The ratchet: files and functions that were over their limit when the rule came, each with its
+//! size then. They may shrink, and the ratchet follows; they never grow, and nothing joins them
+//! without a hand that writes it into the file.
 
 use std::collections::BTreeMap;
 
@@ -29,14 +30,18 @@ impl Ratchet {
     /// # Errors
     /// It is damaged.
     pub(crate) fn read(tree: &Tree) -> Result<Self> {
-        let Some(file) = tree.file(FILE) else { return Ok(Self::default()) };
+        let Some(file) = tree.file(FILE) else {
+            return Ok(Self::default());
+        };
         toml::from_str(&file.text).with_context(|| format!("{FILE} is damaged"))
     }
 
     /// What is left of it when `offenders` are all that is over a limit now.
     pub(crate) fn tightened(&self, offenders: &Self) -> Self {
         let tighten = |before: &BTreeMap<String, usize>, now: &BTreeMap<String, usize>| {
-            let left = before.iter().filter_map(|(name, size)| Some((name.clone(), (*size).min(*now.get(name)?))));
+            let left = before
+                .iter()
+                .filter_map(|(name, size)| Some((name.clone(), (*size).min(*now.get(name)?))));
             left.collect()
         };
         Self {
@@ -65,21 +70,33 @@ mod tests {
     use super::*;
 
     fn ratchet(files: &[(&str, usize)]) -> Ratchet {
-        let files: BTreeMap<String, usize> = files.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect();
-        Ratchet { functions: files.clone(), files }
+        let files: BTreeMap<String, usize> = files
+            .iter()
+            .map(|(name, size)| ((*name).to_owned(), *size))
+            .collect();
+        Ratchet {
+            functions: files.clone(),
+            files,
+        }
     }
 
     #[test]
     fn it_only_ever_shrinks() {
         let before = ratchet(&[("gone", 700), ("grown", 700), ("shrunk", 700)]);
         let now = ratchet(&[("grown", 800), ("new", 900), ("shrunk", 650)]);
-        assert_eq!(before.tightened(&now), ratchet(&[("grown", 700), ("shrunk", 650)]));
+        assert_eq!(
+            before.tightened(&now),
+            ratchet(&[("grown", 700), ("shrunk", 650)])
+        );
     }
 
     #[test]
     fn its_text_reads_back() {
         let ratchet = ratchet(&[("crates/a/src/b.rs", 700)]);
-        assert_eq!(toml::from_str::<Ratchet>(&ratchet.to_text()).expect("its own text"), ratchet);
+        assert_eq!(
+            toml::from_str::<Ratchet>(&ratchet.to_text()).expect("its own text"),
+            ratchet
+        );
         assert!(toml::from_str::<Ratchet>("[folders]").is_err());
     }
 }

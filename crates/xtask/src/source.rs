@@ -1,6 +1,6 @@
-//! A Rust file as the rules see it: its text, the same with comments and the insides of strings blanked (so that words and
-//! braces are code), which lines are tests, and where its functions are. A light reading by hand: no parser, because this
-//! crate must be built before anything else.
+//! A Rust file as the rules see it: its text, the same with comments and the insides of strings
+//! blanked (so that words and braces are code), which lines are tests, and where its functions are.
+//! A light reading by hand: no parser, because this crate must be built before anything else.
 
 /// One Rust file.
 #[derive(Debug)]
@@ -27,7 +27,13 @@ pub(crate) struct Function {
 }
 
 /// Attributes that begin a test, by what they begin with.
-const TEST_ATTRIBUTES: [&str; 5] = ["#[cfg(test", "#[cfg(all(test", "#[cfg(any(test", "#[test]", "#[tokio::test"];
+const TEST_ATTRIBUTES: [&str; 5] = [
+    "#[cfg(test",
+    "#[cfg(all(test",
+    "#[cfg(any(test",
+    "#[test]",
+    "#[tokio::test",
+];
 /// Folders and files that only tests, benches and examples have.
 const TEST_FOLDERS: [&str; 4] = ["tests", "benches", "examples", "testkit"];
 const TEST_FILES: [&str; 2] = ["tests.rs", "testing.rs"];
@@ -37,17 +43,29 @@ impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let code = blank(text);
         let tests = test_lines(path, &code);
-        Self { path: path.to_owned(), text: text.to_owned(), code, tests }
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            code,
+            tests,
+        }
     }
 
     /// Lines of code, numbered from 1.
     pub(crate) fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.code.lines().enumerate().map(|(number, line)| (number + 1, line))
+        self.code
+            .lines()
+            .enumerate()
+            .map(|(number, line)| (number + 1, line))
     }
 
     /// Whether line `number`, from 1, is part of a test.
     pub(crate) fn is_test(&self, number: usize) -> bool {
-        number.checked_sub(1).and_then(|line| self.tests.get(line)).copied().unwrap_or(false)
+        number
+            .checked_sub(1)
+            .and_then(|line| self.tests.get(line))
+            .copied()
+            .unwrap_or(false)
     }
 
     /// Number of lines.
@@ -63,14 +81,22 @@ impl Source {
                 continue;
             }
             let rest = &self.code[at + 3..];
-            let name: String = rest.trim_start().chars().take_while(|c| is_word(*c)).collect();
+            let name: String = rest
+                .trim_start()
+                .chars()
+                .take_while(|c| is_word(*c))
+                .collect();
             // `fn (` is a type.
             if name.is_empty() {
                 continue;
             }
             if let Some(end) = item_end(&self.code, at, &mut |c| c == '{') {
                 let line = line_of(&self.code, at);
-                functions.push(Function { name, line, lines: line_of(&self.code, end) + 1 - line });
+                functions.push(Function {
+                    name,
+                    line,
+                    lines: line_of(&self.code, end) + 1 - line,
+                });
             }
         }
         functions
@@ -83,10 +109,15 @@ fn is_word(c: char) -> bool {
 
 /// Line of byte `at`, from 1.
 fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
+    text.as_bytes()[..at]
+        .iter()
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1
 }
 
-/// Where the item that begins at `from` ends: at its closing brace, or at its `;`. None where `counts` refuses the ending.
+/// Where the item that begins at `from` ends: at its closing brace, or at its `;`. None where
+/// `counts` refuses the ending.
 fn item_end(code: &str, from: usize, counts: &mut impl FnMut(char) -> bool) -> Option<usize> {
     let mut nested = 0_usize;
     let mut body = None;
@@ -117,11 +148,17 @@ fn test_lines(path: &str, code: &str) -> Vec<bool> {
     let mut tests = vec![all; code.lines().count()];
     for attribute in TEST_ATTRIBUTES {
         for (at, _) in code.match_indices(attribute) {
-            let Some(end) = attribute_end(code, at).and_then(|from| item_end(code, from, &mut |_| true)) else {
+            let Some(end) =
+                attribute_end(code, at).and_then(|from| item_end(code, from, &mut |_| true))
+            else {
                 continue;
             };
             let (first, last) = (line_of(code, at) - 1, line_of(code, end));
-            tests.iter_mut().take(last).skip(first).for_each(|test| *test = true);
+            tests
+                .iter_mut()
+                .take(last)
+                .skip(first)
+                .for_each(|test| *test = true);
         }
     }
     tests
@@ -160,7 +197,9 @@ fn blank(text: &str) -> String {
             '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
             '/' if rest.starts_with("/*") => block_comment(rest),
             '"' => plain_string(rest),
-            'r' if !before.is_some_and(is_word) || matches!(before, Some('b' | 'c')) => raw_string(rest),
+            'r' if !before.is_some_and(is_word) || matches!(before, Some('b' | 'c')) => {
+                raw_string(rest)
+            }
             '\'' => char_literal(rest),
             _ => 0,
         };
@@ -168,7 +207,11 @@ fn blank(text: &str) -> String {
             out.push(c);
             rest = &rest[c.len_utf8()..];
         } else {
-            out.extend(rest[..length].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+            out.extend(
+                rest[..length]
+                    .chars()
+                    .map(|c| if c == '\n' { '\n' } else { ' ' }),
+            );
             rest = &rest[length..];
         }
     }
@@ -209,7 +252,8 @@ fn plain_string(text: &str) -> usize {
     text.len()
 }
 
-/// Length of the raw string at the start of `text`; 0 where there is none (`r` is a letter, `r#name` an identifier).
+/// Length of the raw string at the start of `text`; 0 where there is none (`r` is a letter,
+/// `r#name` an identifier).
 fn raw_string(text: &str) -> usize {
     let hashes = text[1..].bytes().take_while(|byte| *byte == b'#').count();
     if !text[1 + hashes..].starts_with('"') {
@@ -217,7 +261,9 @@ fn raw_string(text: &str) -> usize {
     }
     let end = format!("\"{}", "#".repeat(hashes));
     let body = 2 + hashes;
-    text[body..].find(&end).map_or(text.len(), |at| body + at + end.len())
+    text[body..]
+        .find(&end)
+        .map_or(text.len(), |at| body + at + end.len())
 }
 
 /// Length of the character literal at the start of `text`; 0 where it is a lifetime.
@@ -228,7 +274,10 @@ fn char_literal(text: &str) -> usize {
             chars.next();
             chars.find(|(_, c)| *c == '\'').map_or(0, |(at, _)| at + 1)
         }
-        Some(_) => chars.next().filter(|(_, c)| *c == '\'').map_or(0, |(at, _)| at + 1),
+        Some(_) => chars
+            .next()
+            .filter(|(_, c)| *c == '\'')
+            .map_or(0, |(at, _)| at + 1),
         None => 0,
     }
 }
@@ -242,14 +291,26 @@ mod tests {
         let cases = [
             ("a // b\nc", "a     \nc"),
             ("a /* b /* c */ d\n */ e", "a               \n    e"),
-            ("f(\"a\\\"{\", '{', '\\'', b'x')", "f(      ,    ,     , b   )"),
-            ("r#\"a\"{\"# r\"{\" br\"{\" r#type var", "          r   ".trim_end()),
+            (
+                "f(\"a\\\"{\", '{', '\\'', b'x')",
+                "f(      ,    ,     , b   )",
+            ),
+            (
+                "r#\"a\"{\"# r\"{\" br\"{\" r#type var",
+                "          r   ".trim_end(),
+            ),
         ];
         for (text, code) in &cases[..3] {
             assert_eq!(blank(text), *code, "{text:?}");
         }
-        assert_eq!(blank(cases[3].0).split_whitespace().collect::<Vec<_>>(), ["b", "r#type", "var"]);
-        assert_eq!(blank("fn a<'a>(b: &'a str) -> &'static str {"), "fn a<'a>(b: &'a str) -> &'static str {");
+        assert_eq!(
+            blank(cases[3].0).split_whitespace().collect::<Vec<_>>(),
+            ["b", "r#type", "var"]
+        );
+        assert_eq!(
+            blank("fn a<'a>(b: &'a str) -> &'static str {"),
+            "fn a<'a>(b: &'a str) -> &'static str {"
+        );
         assert_eq!(blank("\"é\n{\"x"), "  \n  x");
     }
 
@@ -257,9 +318,15 @@ mod tests {
     fn functions_are_found_with_their_length() {
         let text = "fn a() {}\n\nimpl B {\n    pub fn c<T>(\n        d: [u8; 2],\n    ) -> E\n    where\n        T: Fn(u8),\n    {\n        \
                     f(\"}\");\n    }\n}\ntrait G {\n    fn h(&self);\n    fn i(&self) { j() }\n}\ntype K = fn (u8);\n";
-        let found: Vec<(String, usize, usize)> =
-            Source::new("crates/x/src/a.rs", text).functions().into_iter().map(|f| (f.name, f.line, f.lines)).collect();
-        assert_eq!(found, [("a".into(), 1, 1), ("c".into(), 4, 8), ("i".into(), 15, 1)]);
+        let found: Vec<(String, usize, usize)> = Source::new("crates/x/src/a.rs", text)
+            .functions()
+            .into_iter()
+            .map(|f| (f.name, f.line, f.lines))
+            .collect();
+        assert_eq!(
+            found,
+            [("a".into(), 1, 1), ("c".into(), 4, 8), ("i".into(), 15, 1)]
+        );
     }
 
     #[test]
@@ -268,16 +335,30 @@ mod tests {
         let source = Source::new("crates/x/src/a.rs", text);
         let tests: Vec<usize> = (1..=10).filter(|line| source.is_test(*line)).collect();
         assert_eq!(tests, [2, 3, 4, 5, 6, 8, 9]);
-        for path in
-            ["crates/x/tests/it/a.rs", "crates/x/src/y/tests.rs", "crates/x/examples/a.rs", "crates/testkit/src/a.rs"]
-        {
+        for path in [
+            "crates/x/tests/it/a.rs",
+            "crates/x/src/y/tests.rs",
+            "crates/x/examples/a.rs",
+            "crates/testkit/src/a.rs",
+        ] {
             assert!(Source::new(path, text).is_test(1), "{path}");
         }
     }
 
     #[test]
     fn unfinished_code_is_read_to_its_end() {
-        for text in ["\"", "'", "r#\"", "/*", "#[cfg(test)]", "fn a() {", "#[cfg(test", "'\\", "r", "fn "] {
+        for text in [
+            "\"",
+            "'",
+            "r#\"",
+            "/*",
+            "#[cfg(test)]",
+            "fn a() {",
+            "#[cfg(test",
+            "'\\",
+            "r",
+            "fn ",
+        ] {
             let source = Source::new("crates/x/src/a.rs", text);
             assert!(source.functions().is_empty(), "{text}");
         }

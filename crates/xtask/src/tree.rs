@@ -1,5 +1,6 @@
-//! The repository's text files: those that git tracks or would track (not the ignored ones), or, where there is no git,
-//! all below the root but build output. Read once; the rules look at the texts.
+//! The repository's text files: those that git tracks or would track (not the ignored ones), or,
+//! where there is no git, all below the root but build output. Read once; the rules look at the
+//! texts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,9 +33,11 @@ pub(crate) struct Tree {
 
 /// The repository's root: two folders above this crate.
 pub(crate) fn root() -> Result<PathBuf> {
-    let here = std::env::var_os("CARGO_MANIFEST_DIR").context("run it as `cargo run -p xtask -- check`")?;
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .context("run it as `cargo run -p xtask -- check`")?;
     let root = Path::new(&here).ancestors().nth(2).map(Path::to_path_buf);
-    root.filter(|root| root.join("crates").is_dir()).context("there is no folder 'crates' two levels above this crate")
+    root.filter(|root| root.join("crates").is_dir())
+        .context("there is no folder 'crates' two levels above this crate")
 }
 
 impl Tree {
@@ -52,7 +55,9 @@ impl Tree {
         for path in paths {
             let full = root.join(&path);
             // Deleted but not committed yet, or a link.
-            let Ok(metadata) = full.symlink_metadata() else { continue };
+            let Ok(metadata) = full.symlink_metadata() else {
+                continue;
+            };
             if !metadata.is_file() || metadata.len() > TEXT_MAX_BYTES {
                 continue;
             }
@@ -63,7 +68,10 @@ impl Tree {
                 files.push(TextFile { path, text });
             }
         }
-        Ok(Self { root: root.to_path_buf(), files })
+        Ok(Self {
+            root: root.to_path_buf(),
+            files,
+        })
     }
 
     /// All text files, by path.
@@ -78,8 +86,12 @@ impl Tree {
 
     /// The Rust sources below `crates/`.
     pub(crate) fn rust(&self) -> Vec<Source> {
-        let rust = self.files.iter().filter(|f| f.path.starts_with("crates/") && f.path.ends_with(".rs"));
-        rust.map(|file| Source::new(&file.path, &file.text)).collect()
+        let rust = self
+            .files
+            .iter()
+            .filter(|f| f.path.starts_with("crates/") && f.path.ends_with(".rs"));
+        rust.map(|file| Source::new(&file.path, &file.text))
+            .collect()
     }
 }
 
@@ -88,13 +100,33 @@ fn tracked(root: &Path) -> Result<Option<Vec<String>>> {
     if !root.join(".git").exists() {
         return Ok(None);
     }
-    let listing = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"];
-    let Ok(output) = Command::new("git").arg("-C").arg(root).args(listing).output() else { return Ok(None) };
+    let listing = [
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+    ];
+    let Ok(output) = Command::new("git")
+        .arg("-C")
+        .arg(root)
+        .args(listing)
+        .output()
+    else {
+        return Ok(None);
+    };
     if !output.status.success() {
-        bail!("git ls-files failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "git ls-files failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut paths: Vec<String> = text.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect();
+    let mut paths: Vec<String> = text
+        .split('\0')
+        .filter(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect();
     paths.sort();
     paths.dedup();
     Ok(Some(paths))
@@ -103,7 +135,9 @@ fn tracked(root: &Path) -> Result<Option<Vec<String>>> {
 fn walk(root: &Path) -> Result<Vec<String>> {
     let (mut folders, mut paths) = (vec![root.to_path_buf()], Vec::new());
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        for entry in std::fs::read_dir(&folder)
+            .with_context(|| format!("cannot list {}", folder.display()))?
+        {
             let entry = entry?;
             let kind = entry.file_type()?;
             if kind.is_dir() && !SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
@@ -125,16 +159,30 @@ mod tests {
     #[test]
     fn the_tree_has_this_file_and_not_what_is_ignored() {
         let tree = Tree::read(&root().expect("run by cargo")).expect("readable");
-        assert!(tree.file("crates/xtask/src/tree.rs").is_some_and(|file| file.text.contains("this very text")));
-        assert!(tree.files().iter().all(|file| !file.path.starts_with("target/")));
+        assert!(
+            tree.file("crates/xtask/src/tree.rs")
+                .is_some_and(|file| file.text.contains("this very text"))
+        );
+        assert!(
+            tree.files()
+                .iter()
+                .all(|file| !file.path.starts_with("target/"))
+        );
         assert!(tree.file("crates/README.md").is_some());
-        assert!(tree.rust().iter().all(|source| source.path.starts_with("crates/")));
+        assert!(
+            tree.rust()
+                .iter()
+                .all(|source| source.path.starts_with("crates/"))
+        );
     }
 
     #[test]
     fn without_git_the_folders_are_walked() {
         let here = root().expect("run by cargo").join("crates/xtask");
         let paths = walk(&here).expect("readable");
-        assert!(paths.contains(&"src/tree.rs".to_owned()) && paths.contains(&"Cargo.toml".to_owned()), "{paths:?}");
+        assert!(
+            paths.contains(&"src/tree.rs".to_owned()) && paths.contains(&"Cargo.toml".to_owned()),
+            "{paths:?}"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The bytes of partial states: a code byte of [`super::code`] and what it names. Tiles keep them for years, so decoding
-//! checks the code against the plan, takes one canonical form only, and turns anything else into a typed error.
+//! The bytes of partial states: a code byte of [`super::code`] and what it names. Tiles keep them
+//! for years, so decoding checks the code against the plan, takes one canonical form only, and
+//! turns anything else into a typed error.
 
 use arrow_schema::DataType;
 
@@ -7,7 +8,9 @@ use super::order::RowOrder;
 use super::partial::Partial;
 use super::{PartialClass, PartialSpec, code};
 use crate::error::PortResult;
-use crate::exact::{FloatMoments, FloatSum, Reader, canonical, corrupt, write_signed, write_unsigned};
+use crate::exact::{
+    FloatMoments, FloatSum, Reader, canonical, corrupt, write_signed, write_unsigned,
+};
 use crate::value::Value;
 
 impl Partial {
@@ -51,7 +54,9 @@ impl Partial {
     pub fn decode(spec: &PartialSpec, bytes: &mut &[u8]) -> PortResult<Self> {
         match spec.class {
             PartialClass::FloatSum => return FloatSum::decode(bytes).map(Self::FloatSum),
-            PartialClass::FloatMoments => return FloatMoments::decode(bytes).map(|m| Self::FloatMoments(Box::new(m))),
+            PartialClass::FloatMoments => {
+                return FloatMoments::decode(bytes).map(|m| Self::FloatMoments(Box::new(m)));
+            }
             _ => {}
         }
         let mut reader = Reader::new(bytes);
@@ -70,12 +75,19 @@ impl Partial {
             (PartialClass::Last, code::LAST_NONE) => Self::Last(None),
             (PartialClass::Last, code::LAST) => {
                 let time_us = reader.signed()?;
-                let partition = i32::try_from(reader.signed()?).map_err(|_| corrupt("a partition is out of range"))?;
-                let order = RowOrder { time_us, partition, offset: reader.signed()? };
+                let partition = i32::try_from(reader.signed()?)
+                    .map_err(|_| corrupt("a partition is out of range"))?;
+                let order = RowOrder {
+                    time_us,
+                    partition,
+                    offset: reader.signed()?,
+                };
                 Self::Last(Some((order, read_scalar(&mut reader, spec)?)))
             }
             (class, found) => {
-                return Err(corrupt(format!("code {found:#04x} where a state of {class:?} should begin")));
+                return Err(corrupt(format!(
+                    "code {found:#04x} where a state of {class:?} should begin"
+                )));
             }
         };
         *bytes = reader.rest();
@@ -116,7 +128,10 @@ fn read_scalar(reader: &mut Reader<'_>, spec: &PartialSpec) -> PortResult<Value>
         code::scalar::TRUE => Value::Bool(true),
         code::scalar::INT => Value::Int(reader.signed()?),
         code::scalar::FLOAT => {
-            let bytes = reader.take(8)?.try_into().expect("eight bytes were asked for");
+            let bytes = reader
+                .take(8)?
+                .try_into()
+                .expect("eight bytes were asked for");
             let value = f64::from_le_bytes(bytes);
             if value.is_nan() && value.to_bits() != canonical(value).to_bits() {
                 return Err(corrupt("a NaN is not in its one form"));
@@ -125,7 +140,8 @@ fn read_scalar(reader: &mut Reader<'_>, spec: &PartialSpec) -> PortResult<Value>
         }
         code::scalar::TEXT => {
             let length = reader.unsigned()?;
-            let text = std::str::from_utf8(reader.take(length)?).map_err(|_| corrupt("a text is not UTF-8"))?;
+            let text = std::str::from_utf8(reader.take(length)?)
+                .map_err(|_| corrupt("a text is not UTF-8"))?;
             Value::Text(text.into())
         }
         code::scalar::TIMESTAMP => Value::Timestamp(reader.signed()?),
@@ -140,7 +156,14 @@ fn read_scalar(reader: &mut Reader<'_>, spec: &PartialSpec) -> PortResult<Value>
         (Value::Int(value), Some(DataType::Int32)) => i32::try_from(*value).is_ok(),
         _ => false,
     };
-    if fits { Ok(value) } else { Err(corrupt(format!("{value:?} in a state over {:?}", spec.argument_type))) }
+    if fits {
+        Ok(value)
+    } else {
+        Err(corrupt(format!(
+            "{value:?} in a state over {:?}",
+            spec.argument_type
+        )))
+    }
 }
 
 /// A scalar as min and max keep it: no negative zero.

@@ -1,8 +1,10 @@
-//! The aggregates of feature views as mergeable, order-free partial states. `online` keeps them in tiles, `engine` wraps
-//! them as SQL functions, the probe lowering slides them: one implementation, hence one value.
+//! The aggregates of feature views as mergeable, order-free partial states. `online` keeps them in
+//! tiles, `engine` wraps them as SQL functions, the probe lowering slides them: one implementation,
+//! hence one value.
 //!
-//! `planning` says which function takes which type, `partial` holds a state and its arithmetic, `set` the states
-//! of one tile, `order` the two total orders, `codec` and [`code`] the bytes on disk.
+//! `planning` says which function takes which type, `partial` holds a state and its arithmetic,
+//! `set` the states of one tile, `order` the two total orders, `codec` and [`code`] the bytes on
+//! disk.
 
 use arrow_schema::DataType;
 

@@ -1,13 +1,14 @@
-//! The two total orders of aggregates: that of rows, which decides the last value, and that of scalars, which decides
-//! minimum and maximum. Both are functions of the log alone, never of arrival.
+//! The two total orders of aggregates: that of rows, which decides the last value, and that of
+//! scalars, which decides minimum and maximum. Both are functions of the log alone, never of
+//! arrival.
 
 use std::cmp::Ordering;
 
 use crate::time::Micros;
 use crate::value::Value;
 
-/// Where a row stands in the total order (event time, topic, partition, offset). A view scans one source and a source is
-/// one topic, so the topic never decides and is left out.
+/// Where a row stands in the total order (event time, topic, partition, offset). A view scans one
+/// source and a source is one topic, so the topic never decides and is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowOrder {
     /// Event time.
@@ -21,10 +22,12 @@ pub struct RowOrder {
 /// -inf < .. < -0.0 = +0.0 < .. < +inf < NaN, all NaN equal.
 #[must_use]
 pub fn compare_floats(a: f64, b: f64) -> Ordering {
-    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+    a.partial_cmp(&b)
+        .unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
-/// Order of two scalars of one type; NULL before everything. Floats as [`compare_floats`], text by its bytes.
+/// Order of two scalars of one type; NULL before everything. Floats as [`compare_floats`], text by
+/// its bytes.
 ///
 /// # Panics
 /// Scalars of different types: the planner gives every argument one type.

@@ -1,7 +1,9 @@
-//! One partial state: what a tile holds for one aggregate, and the arithmetic on it. Rows are folded in, states merged,
-//! and a function's value read out; all of it free of order, so that tiles, shards and replays agree to the bit.
+//! One partial state: what a tile holds for one aggregate, and the arithmetic on it. Rows are
+//! folded in, states merged, and a function's value read out; all of it free of order, so that
+//! tiles, shards and replays agree to the bit.
 //!
-//! NULL arguments count only for `count(*)` and `last_value`. A state never rounds; [`Partial::evaluate`] does, once.
+//! NULL arguments count only for `count(*)` and `last_value`. A state never rounds;
+//! [`Partial::evaluate`] does, once.
 
 use super::order::{RowOrder, compare_floats, compare_values};
 use super::{AggregateKind, PartialClass, PartialSpec};
@@ -73,11 +75,12 @@ impl Partial {
         }
     }
 
-    /// Fold in one row: its argument and where it stands. `count(x)` counts what is not NULL; for `count(*)` use
-    /// [`Self::update_count`].
+    /// Fold in one row: its argument and where it stands. `count(x)` counts what is not NULL; for
+    /// `count(*)` use [`Self::update_count`].
     ///
     /// # Panics
-    /// The value is not of the argument's type: a defect of the planner, and going on would give wrong values.
+    /// The value is not of the argument's type: a defect of the planner, and going on would give
+    /// wrong values.
     pub fn update(&mut self, value: &Value, order: RowOrder) {
         match (self, value) {
             (Self::Last(last), value) => keep_last(last, order, value),
@@ -127,12 +130,15 @@ impl Partial {
                     *greatest = canonical(value);
                 }
             }
-            Self::Min(state @ Value::Null) | Self::Max(state @ Value::Null) => *state = Value::Float(canonical(value)),
+            Self::Min(state @ Value::Null) | Self::Max(state @ Value::Null) => {
+                *state = Value::Float(canonical(value))
+            }
             other => mismatch(other.class(), &Value::Float(value)),
         }
     }
 
-    /// [`Self::update`] without the detour over [`Value`], for an INTEGER or BIGINT argument (None is NULL).
+    /// [`Self::update`] without the detour over [`Value`], for an INTEGER or BIGINT argument (None
+    /// is NULL).
     ///
     /// # Panics
     /// The state takes no integer, or is `last_value`, which needs the row's order.
@@ -147,12 +153,15 @@ impl Partial {
             Self::Count(count) => *count += 1,
             Self::Min(Value::Int(least)) => *least = value.min(*least),
             Self::Max(Value::Int(greatest)) => *greatest = value.max(*greatest),
-            Self::Min(state @ Value::Null) | Self::Max(state @ Value::Null) => *state = Value::Int(value),
+            Self::Min(state @ Value::Null) | Self::Max(state @ Value::Null) => {
+                *state = Value::Int(value)
+            }
             other => mismatch(other.class(), &Value::Int(value)),
         }
     }
 
-    /// Take away one row that was folded in before. False, and nothing happened, where the state cannot (min, max, last).
+    /// Take away one row that was folded in before. False, and nothing happened, where the state
+    /// cannot (min, max, last).
     ///
     /// # Panics
     /// As [`Self::update`].
@@ -182,7 +191,13 @@ impl Partial {
             (Self::Count(count), Self::Count(more)) => *count += more,
             (Self::FloatSum(sum), Self::FloatSum(more)) => sum.merge(more),
             (Self::FloatMoments(moments), Self::FloatMoments(more)) => moments.merge(more),
-            (Self::IntSum { sum, count }, Self::IntSum { sum: more_sum, count: more }) => {
+            (
+                Self::IntSum { sum, count },
+                Self::IntSum {
+                    sum: more_sum,
+                    count: more,
+                },
+            ) => {
                 *sum = sum.wrapping_add(*more_sum);
                 *count += more;
             }
@@ -191,11 +206,16 @@ impl Partial {
             (Self::Max(greatest), Self::Max(value)) => keep_greatest(greatest, value),
             (Self::Last(_), Self::Last(None)) => {}
             (Self::Last(last), Self::Last(Some((order, value)))) => keep_last(last, *order, value),
-            (state, other) => panic!("states of {:?} and {:?} cannot merge", state.class(), other.class()),
+            (state, other) => panic!(
+                "states of {:?} and {:?} cannot merge",
+                state.class(),
+                other.class()
+            ),
         }
     }
 
-    /// Take away all rows of `other`, which were folded in before. False, and nothing happened, where the state cannot.
+    /// Take away all rows of `other`, which were folded in before. False, and nothing happened,
+    /// where the state cannot.
     ///
     /// # Panics
     /// As [`Self::merge`].
@@ -206,11 +226,21 @@ impl Partial {
             (Self::Count(count), Self::Count(less)) => *count -= less,
             (Self::FloatSum(sum), Self::FloatSum(less)) => sum.subtract(less),
             (Self::FloatMoments(moments), Self::FloatMoments(less)) => moments.subtract(less),
-            (Self::IntSum { sum, count }, Self::IntSum { sum: less_sum, count: less }) => {
+            (
+                Self::IntSum { sum, count },
+                Self::IntSum {
+                    sum: less_sum,
+                    count: less,
+                },
+            ) => {
                 *sum = sum.wrapping_sub(*less_sum);
                 *count -= less;
             }
-            (state, other) => panic!("states of {:?} and {:?} cannot be subtracted", state.class(), other.class()),
+            (state, other) => panic!(
+                "states of {:?} and {:?} cannot be subtracted",
+                state.class(),
+                other.class()
+            ),
         }
         true
     }
@@ -231,10 +261,20 @@ impl Partial {
             (AggregateKind::VarPop, Self::FloatMoments(moments)) => float(moments.var_pop()),
             (AggregateKind::VarSamp, Self::FloatMoments(moments)) => float(moments.var_samp()),
             (AggregateKind::StddevPop, Self::FloatMoments(moments)) => float(moments.stddev_pop()),
-            (AggregateKind::StddevSamp, Self::FloatMoments(moments)) => float(moments.stddev_samp()),
-            (AggregateKind::Min, Self::Min(value)) | (AggregateKind::Max, Self::Max(value)) => value.clone(),
-            (AggregateKind::Last, Self::Last(last)) => last.as_ref().map_or(Value::Null, |(_, value)| value.clone()),
-            (kind, state) => panic!("{} is not read from a state of {:?}", kind.name(), state.class()),
+            (AggregateKind::StddevSamp, Self::FloatMoments(moments)) => {
+                float(moments.stddev_samp())
+            }
+            (AggregateKind::Min, Self::Min(value)) | (AggregateKind::Max, Self::Max(value)) => {
+                value.clone()
+            }
+            (AggregateKind::Last, Self::Last(last)) => last
+                .as_ref()
+                .map_or(Value::Null, |(_, value)| value.clone()),
+            (kind, state) => panic!(
+                "{} is not read from a state of {:?}",
+                kind.name(),
+                state.class()
+            ),
         }
     }
 }
@@ -253,7 +293,8 @@ fn keep_greatest(greatest: &mut Value, value: &Value) {
 
 fn keep_last(last: &mut Option<(RowOrder, Value)>, order: RowOrder, value: &Value) {
     if last.as_ref().is_none_or(|(newest, _)| order > *newest) {
-        // A last value is passed on as it is, -0.0 too; only NaN has one form, so that states have one.
+        // A last value is passed on as it is, -0.0 too; only NaN has one form, so that states have
+        // one.
         let kept = match value {
             Value::Float(float) if float.is_nan() => canonical_value(value),
             other => other.clone(),
@@ -271,5 +312,7 @@ fn canonical_value(value: &Value) -> Value {
 
 #[cold]
 fn mismatch(class: PartialClass, value: &Value) -> ! {
-    panic!("a state of {class:?} was given {value:?}; the planner casts arguments to the type of the state")
+    panic!(
+        "a state of {class:?} was given {value:?}; the planner casts arguments to the type of the state"
+    )
 }

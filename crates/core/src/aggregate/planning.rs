@@ -1,5 +1,6 @@
-//! Which state and which output type an aggregate of an argument type has, and what it refuses. `engine` asks this while
-//! it plans; what is refused here is refused at CREATE, with the function's name and what to write instead.
+//! Which state and which output type an aggregate of an argument type has, and what it refuses.
+//! `engine` asks this while it plans; what is refused here is refused at CREATE, with the
+//! function's name and what to write instead.
 
 use arrow_schema::{DataType, TimeUnit};
 
@@ -24,7 +25,8 @@ impl AggregateKind {
         }
     }
 
-    /// The state that this function over an argument of this type is read from. `argument` is None for `count(*)`.
+    /// The state that this function over an argument of this type is read from. `argument` is None
+    /// for `count(*)`.
     ///
     /// # Errors
     /// The function does not take the type; the text says what to write (`InvalidArgument`).
@@ -42,9 +44,10 @@ impl AggregateKind {
             (Self::Count, _) => Ok(PartialClass::Count),
             (Self::Sum | Self::Avg, DataType::Float64) => Ok(PartialClass::FloatSum),
             (Self::Sum, DataType::Int64 | DataType::Int32) => Ok(PartialClass::IntSum),
-            (Self::VarPop | Self::VarSamp | Self::StddevPop | Self::StddevSamp, DataType::Float64) => {
-                Ok(PartialClass::FloatMoments)
-            }
+            (
+                Self::VarPop | Self::VarSamp | Self::StddevPop | Self::StddevSamp,
+                DataType::Float64,
+            ) => Ok(PartialClass::FloatMoments),
             (Self::Min, scalar) if is_scalar(scalar) => Ok(PartialClass::Min),
             (Self::Max, scalar) if is_scalar(scalar) => Ok(PartialClass::Max),
             (Self::Last, scalar) if is_scalar(scalar) => Ok(PartialClass::Last),
@@ -60,9 +63,14 @@ impl AggregateKind {
         Ok(match (self.partial_class(argument)?, argument) {
             (PartialClass::Count | PartialClass::IntSum, _) => DataType::Int64,
             (PartialClass::FloatSum | PartialClass::FloatMoments, _) => DataType::Float64,
-            (PartialClass::Min | PartialClass::Max | PartialClass::Last, Some(argument)) => argument.clone(),
+            (PartialClass::Min | PartialClass::Max | PartialClass::Last, Some(argument)) => {
+                argument.clone()
+            }
             (PartialClass::Min | PartialClass::Max | PartialClass::Last, None) => {
-                return Err(PortError::internal(format!("{} was planned without an argument", self.name())));
+                return Err(PortError::internal(format!(
+                    "{} was planned without an argument",
+                    self.name()
+                )));
             }
         })
     }
@@ -74,9 +82,13 @@ impl AggregateKind {
             Self::Avg | Self::VarPop | Self::VarSamp | Self::StddevPop | Self::StddevSamp => {
                 format!("write {name}(CAST(x AS DOUBLE))")
             }
-            _ => format!("cast the argument of {name} to BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR or TIMESTAMP"),
+            _ => format!(
+                "cast the argument of {name} to BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR or TIMESTAMP"
+            ),
         };
-        PortError::invalid(format!("{name} does not take an argument of type {argument}; {instead}"))
+        PortError::invalid(format!(
+            "{name} does not take an argument of type {argument}; {instead}"
+        ))
     }
 }
 

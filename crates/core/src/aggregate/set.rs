@@ -1,5 +1,5 @@
-//! The partial states of one tile of one view, side by side, in the order of `ViewSpec::partials`, and how a row of a
-//! `FoldBatch` enters all of them.
+//! The partial states of one tile of one view, side by side, in the order of `ViewSpec::partials`,
+//! and how a row of a `FoldBatch` enters all of them.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type};
@@ -23,7 +23,8 @@ impl PartialSet {
         Self(specs.iter().map(Partial::new).collect())
     }
 
-    /// Fold row `row` of the argument and filter columns into every state whose FILTER it passes (NULL does not).
+    /// Fold row `row` of the argument and filter columns into every state whose FILTER it passes
+    /// (NULL does not).
     ///
     /// # Errors
     /// A column that is not there or not of the spec's type (`Internal`): the planner made both.
@@ -45,7 +46,9 @@ impl PartialSet {
             match spec.argument {
                 None => state.update_count(1),
                 Some(index) => {
-                    let column = arguments.get(index).ok_or_else(|| missing("argument", index))?;
+                    let column = arguments
+                        .get(index)
+                        .ok_or_else(|| missing("argument", index))?;
                     update_from(state, spec, column, row, order)?;
                 }
             }
@@ -58,8 +61,15 @@ impl PartialSet {
     /// # Panics
     /// The sets are of different specs.
     pub fn merge(&mut self, other: &Self) {
-        assert_eq!(self.0.len(), other.0.len(), "both sets were made from one view's partials");
-        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| mine.merge(theirs));
+        assert_eq!(
+            self.0.len(),
+            other.0.len(),
+            "both sets were made from one view's partials"
+        );
+        self.0
+            .iter_mut()
+            .zip(&other.0)
+            .for_each(|(mine, theirs)| mine.merge(theirs));
     }
 
     /// Append the canonical bytes of all states.
@@ -72,7 +82,11 @@ impl PartialSet {
     /// # Errors
     /// Bytes that no such set has (`DataLoss`).
     pub fn decode(specs: &[PartialSpec], bytes: &mut &[u8]) -> PortResult<Self> {
-        specs.iter().map(|spec| Partial::decode(spec, bytes)).collect::<PortResult<Vec<_>>>().map(Self)
+        specs
+            .iter()
+            .map(|spec| Partial::decode(spec, bytes))
+            .collect::<PortResult<Vec<_>>>()
+            .map(Self)
     }
 }
 
@@ -83,7 +97,11 @@ fn update_from(
     row: usize,
     order: RowOrder,
 ) -> PortResult<()> {
-    if spec.argument_type.as_ref().is_some_and(|expected| expected != column.data_type()) {
+    if spec
+        .argument_type
+        .as_ref()
+        .is_some_and(|expected| expected != column.data_type())
+    {
         return Err(PortError::internal(format!(
             "an argument column is {}, the view was planned over {:?}",
             column.data_type(),
@@ -116,5 +134,7 @@ fn update_from(
 }
 
 fn missing(what: &str, index: usize) -> PortError {
-    PortError::internal(format!("{what} column {index} is missing from a fold batch"))
+    PortError::internal(format!(
+        "{what} column {index} is missing from a fold batch"
+    ))
 }

@@ -1,5 +1,5 @@
-//! Partial states against definitions written out over plain lists of rows: the sorted maximum, the 128-bit sum, the
-//! last row by position. The float sums have tests of their own beside them.
+//! Partial states against definitions written out over plain lists of rows: the sorted maximum, the
+//! 128-bit sum, the last row by position. The float sums have tests of their own beside them.
 
 use std::sync::Arc;
 
@@ -14,7 +14,9 @@ use crate::value::Value;
 
 fn spec(kind: AggregateKind, argument_type: Option<DataType>) -> PartialSpec {
     PartialSpec {
-        class: kind.partial_class(argument_type.as_ref()).expect("a type that the function takes"),
+        class: kind
+            .partial_class(argument_type.as_ref())
+            .expect("a type that the function takes"),
         argument: argument_type.is_some().then_some(0),
         argument_type,
         filter: None,
@@ -22,12 +24,19 @@ fn spec(kind: AggregateKind, argument_type: Option<DataType>) -> PartialSpec {
 }
 
 fn at(offset: i64) -> RowOrder {
-    RowOrder { time_us: 0, partition: 0, offset }
+    RowOrder {
+        time_us: 0,
+        partition: 0,
+        offset,
+    }
 }
 
 fn state_of(spec: &PartialSpec, values: &[Value]) -> Partial {
     let mut state = Partial::new(spec);
-    values.iter().zip(0..).for_each(|(value, offset)| state.update(value, at(offset)));
+    values
+        .iter()
+        .zip(0..)
+        .for_each(|(value, offset)| state.update(value, at(offset)));
     state
 }
 
@@ -41,7 +50,15 @@ fn any_float() -> impl Strategy<Value = f64> {
     prop_oneof![
         any::<u64>().prop_map(f64::from_bits),
         (-3_i32..3).prop_map(f64::from),
-        prop::sample::select(vec![0.0, -0.0, f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX]),
+        prop::sample::select(vec![
+            0.0,
+            -0.0,
+            f64::NAN,
+            -f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::MAX
+        ]),
     ]
 }
 
@@ -82,13 +99,18 @@ fn kinds_of(data_type: &DataType) -> Vec<(AggregateKind, PartialSpec)> {
         .collect()
 }
 
-/// A number that sorts as min and max of DOUBLE do, written from the bits: NaN on top, the two zeros as one.
+/// A number that sorts as min and max of DOUBLE do, written from the bits: NaN on top, the two
+/// zeros as one.
 fn float_rank(value: f64) -> i128 {
     if value.is_nan() {
         return i128::MAX;
     }
     let magnitude = i128::from(value.abs().to_bits());
-    if value.is_sign_negative() { -magnitude } else { magnitude }
+    if value.is_sign_negative() {
+        -magnitude
+    } else {
+        magnitude
+    }
 }
 
 /// Text by its bytes and length in one number (at most 3 bytes here).
@@ -98,7 +120,12 @@ fn rank(value: &Value) -> i128 {
         Value::Int(value) | Value::Timestamp(value) => i128::from(*value),
         Value::Bool(value) => i128::from(*value),
         Value::Text(value) => {
-            let byte = |index: usize| value.as_bytes().get(index).map_or(0, |b| i128::from(*b) + 1);
+            let byte = |index: usize| {
+                value
+                    .as_bytes()
+                    .get(index)
+                    .map_or(0, |b| i128::from(*b) + 1)
+            };
             byte(0) << 32 | byte(1) << 16 | byte(2)
         }
         Value::Null => unreachable!("NULLs are left out"),
@@ -107,7 +134,11 @@ fn rank(value: &Value) -> i128 {
 
 fn expected_extremum(values: &[Value], greatest: bool) -> Value {
     let known = values.iter().filter(|v| **v != Value::Null);
-    let found = if greatest { known.max_by_key(|v| rank(v)) } else { known.min_by_key(|v| rank(v)) };
+    let found = if greatest {
+        known.max_by_key(|v| rank(v))
+    } else {
+        known.min_by_key(|v| rank(v))
+    };
     match found {
         None => Value::Null,
         Some(Value::Float(value)) if *value == 0.0 => Value::Float(0.0),
@@ -229,10 +260,38 @@ fn the_last_value_is_that_of_the_greatest_row_whatever_comes_first() {
     let spec = spec(AggregateKind::Last, Some(DataType::Utf8));
     let text = |value: &str| Value::Text(value.into());
     let rows = [
-        (RowOrder { time_us: 5, partition: 1, offset: 7 }, text("earlier offset")),
-        (RowOrder { time_us: 5, partition: 1, offset: 8 }, Value::Null),
-        (RowOrder { time_us: 5, partition: 0, offset: 99 }, text("smaller partition")),
-        (RowOrder { time_us: 4, partition: 9, offset: 99 }, text("earlier")),
+        (
+            RowOrder {
+                time_us: 5,
+                partition: 1,
+                offset: 7,
+            },
+            text("earlier offset"),
+        ),
+        (
+            RowOrder {
+                time_us: 5,
+                partition: 1,
+                offset: 8,
+            },
+            Value::Null,
+        ),
+        (
+            RowOrder {
+                time_us: 5,
+                partition: 0,
+                offset: 99,
+            },
+            text("smaller partition"),
+        ),
+        (
+            RowOrder {
+                time_us: 4,
+                partition: 9,
+                offset: 99,
+            },
+            text("earlier"),
+        ),
     ];
     for first in 0..rows.len() {
         let mut state = Partial::new(&spec);
@@ -240,7 +299,11 @@ fn the_last_value_is_that_of_the_greatest_row_whatever_comes_first() {
             let (order, value) = &rows[(first + step) % rows.len()];
             state.update(value, *order);
         }
-        assert_eq!(state.evaluate(AggregateKind::Last), Value::Null, "the greatest row holds NULL");
+        assert_eq!(
+            state.evaluate(AggregateKind::Last),
+            Value::Null,
+            "the greatest row holds NULL"
+        );
         assert!(!state.is_empty());
     }
 }
@@ -249,8 +312,12 @@ fn the_last_value_is_that_of_the_greatest_row_whatever_comes_first() {
 fn nan_is_the_greatest_and_zero_has_no_sign() {
     let spec_of = |kind| spec(kind, Some(DataType::Float64));
     let floats = |values: &[f64]| values.iter().map(|v| Value::Float(*v)).collect::<Vec<_>>();
-    let min = |values: &[f64]| state_of(&spec_of(AggregateKind::Min), &floats(values)).evaluate(AggregateKind::Min);
-    let max = |values: &[f64]| state_of(&spec_of(AggregateKind::Max), &floats(values)).evaluate(AggregateKind::Max);
+    let min = |values: &[f64]| {
+        state_of(&spec_of(AggregateKind::Min), &floats(values)).evaluate(AggregateKind::Min)
+    };
+    let max = |values: &[f64]| {
+        state_of(&spec_of(AggregateKind::Max), &floats(values)).evaluate(AggregateKind::Max)
+    };
     assert!(min(&[f64::NAN, 3.0]).same_bits(&Value::Float(3.0)));
     assert!(max(&[3.0, f64::NAN]).same_bits(&Value::Float(f64::NAN)));
     assert!(min(&[f64::INFINITY]).same_bits(&Value::Float(f64::INFINITY)));
@@ -263,45 +330,104 @@ fn nan_is_the_greatest_and_zero_has_no_sign() {
 #[test]
 fn a_refusal_names_the_function_and_what_to_write() {
     for (kind, argument, words) in [
-        (AggregateKind::Avg, Some(DataType::Int64), ["avg", "CAST(x AS DOUBLE)"]),
-        (AggregateKind::StddevSamp, Some(DataType::Utf8), ["stddev_samp", "CAST(x AS DOUBLE)"]),
-        (AggregateKind::Sum, Some(DataType::Utf8), ["sum", "CAST(x AS BIGINT)"]),
-        (AggregateKind::Max, Some(DataType::Binary), ["max", "VARCHAR"]),
+        (
+            AggregateKind::Avg,
+            Some(DataType::Int64),
+            ["avg", "CAST(x AS DOUBLE)"],
+        ),
+        (
+            AggregateKind::StddevSamp,
+            Some(DataType::Utf8),
+            ["stddev_samp", "CAST(x AS DOUBLE)"],
+        ),
+        (
+            AggregateKind::Sum,
+            Some(DataType::Utf8),
+            ["sum", "CAST(x AS BIGINT)"],
+        ),
+        (
+            AggregateKind::Max,
+            Some(DataType::Binary),
+            ["max", "VARCHAR"],
+        ),
         (AggregateKind::Min, None, ["min", "min(column)"]),
     ] {
-        let error = kind.partial_class(argument.as_ref()).expect_err("not taken");
+        let error = kind
+            .partial_class(argument.as_ref())
+            .expect_err("not taken");
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         for word in words {
             assert!(error.message().contains(word), "{error}");
         }
-        assert_eq!(kind.output_type(argument.as_ref()).expect_err("not taken").message(), error.message());
+        assert_eq!(
+            kind.output_type(argument.as_ref())
+                .expect_err("not taken")
+                .message(),
+            error.message()
+        );
     }
 }
 
 #[test]
 fn output_types_are_those_of_sql() {
     let output = |kind: AggregateKind, argument| kind.output_type(Some(&argument)).expect("taken");
-    assert_eq!(AggregateKind::Count.output_type(None).expect("taken"), DataType::Int64);
-    assert_eq!(output(AggregateKind::Count, DataType::Utf8), DataType::Int64);
+    assert_eq!(
+        AggregateKind::Count.output_type(None).expect("taken"),
+        DataType::Int64
+    );
+    assert_eq!(
+        output(AggregateKind::Count, DataType::Utf8),
+        DataType::Int64
+    );
     assert_eq!(output(AggregateKind::Sum, DataType::Int32), DataType::Int64);
-    assert_eq!(output(AggregateKind::Sum, DataType::Float64), DataType::Float64);
-    assert_eq!(output(AggregateKind::VarPop, DataType::Float64), DataType::Float64);
-    assert_eq!(output(AggregateKind::Min, timestamp_type()), timestamp_type());
-    assert_eq!(output(AggregateKind::Last, DataType::Boolean), DataType::Boolean);
+    assert_eq!(
+        output(AggregateKind::Sum, DataType::Float64),
+        DataType::Float64
+    );
+    assert_eq!(
+        output(AggregateKind::VarPop, DataType::Float64),
+        DataType::Float64
+    );
+    assert_eq!(
+        output(AggregateKind::Min, timestamp_type()),
+        timestamp_type()
+    );
+    assert_eq!(
+        output(AggregateKind::Last, DataType::Boolean),
+        DataType::Boolean
+    );
 }
 
 #[test]
 fn a_row_enters_the_states_whose_filter_it_passes() {
-    let filtered = PartialSpec { filter: Some(0), ..spec(AggregateKind::Count, None) };
+    let filtered = PartialSpec {
+        filter: Some(0),
+        ..spec(AggregateKind::Count, None)
+    };
     let specs = [
         spec(AggregateKind::Count, None),
         filtered,
-        PartialSpec { argument: Some(1), ..spec(AggregateKind::Count, Some(DataType::Int64)) },
+        PartialSpec {
+            argument: Some(1),
+            ..spec(AggregateKind::Count, Some(DataType::Int64))
+        },
         spec(AggregateKind::Sum, Some(DataType::Float64)),
-        PartialSpec { argument: Some(1), ..spec(AggregateKind::Sum, Some(DataType::Int64)) },
-        PartialSpec { argument: Some(2), ..spec(AggregateKind::Max, Some(DataType::Utf8)) },
-        PartialSpec { argument: Some(2), ..spec(AggregateKind::Last, Some(DataType::Utf8)) },
-        PartialSpec { argument: Some(3), ..spec(AggregateKind::Min, Some(DataType::Int32)) },
+        PartialSpec {
+            argument: Some(1),
+            ..spec(AggregateKind::Sum, Some(DataType::Int64))
+        },
+        PartialSpec {
+            argument: Some(2),
+            ..spec(AggregateKind::Max, Some(DataType::Utf8))
+        },
+        PartialSpec {
+            argument: Some(2),
+            ..spec(AggregateKind::Last, Some(DataType::Utf8))
+        },
+        PartialSpec {
+            argument: Some(3),
+            ..spec(AggregateKind::Min, Some(DataType::Int32))
+        },
     ];
     let arguments: Vec<ArrayRef> = vec![
         Arc::new(Float64Array::from(vec![Some(0.1), Some(0.2), None])),
@@ -312,7 +438,8 @@ fn a_row_enters_the_states_whose_filter_it_passes() {
     let filters = [BooleanArray::from(vec![Some(true), Some(false), None])];
     let mut set = PartialSet::new(&specs);
     for row in [2, 0, 1] {
-        set.update_row(&specs, &arguments, &filters, row, at(row as i64)).expect("columns of the specs' types");
+        set.update_row(&specs, &arguments, &filters, row, at(row as i64))
+            .expect("columns of the specs' types");
     }
     let kinds = [
         AggregateKind::Count,
@@ -324,7 +451,12 @@ fn a_row_enters_the_states_whose_filter_it_passes() {
         AggregateKind::Last,
         AggregateKind::Min,
     ];
-    let values: Vec<Value> = set.0.iter().zip(kinds).map(|(state, kind)| state.evaluate(kind)).collect();
+    let values: Vec<Value> = set
+        .0
+        .iter()
+        .zip(kinds)
+        .map(|(state, kind)| state.evaluate(kind))
+        .collect();
     let text = |value: &str| Value::Text(value.into());
     let want = [
         Value::Int(3),
@@ -340,34 +472,102 @@ fn a_row_enters_the_states_whose_filter_it_passes() {
 
     let mut bytes = Vec::new();
     set.encode(&mut bytes);
-    assert_eq!(PartialSet::decode(&specs, &mut bytes.as_slice()).expect("its own bytes"), set);
+    assert_eq!(
+        PartialSet::decode(&specs, &mut bytes.as_slice()).expect("its own bytes"),
+        set
+    );
     let mut twice = set.clone();
     twice.merge(&set);
     assert_eq!(twice.0[0], Partial::Count(6));
 
-    let error = set.update_row(&specs, &arguments[1..], &filters, 0, at(0)).expect_err("columns of other types");
+    let error = set
+        .update_row(&specs, &arguments[1..], &filters, 0, at(0))
+        .expect_err("columns of other types");
     assert_eq!(error.kind(), ErrorKind::Internal);
-    let error = set.update_row(&specs, &arguments, &[], 0, at(0)).expect_err("no FILTER column");
+    let error = set
+        .update_row(&specs, &arguments, &[], 0, at(0))
+        .expect_err("no FILTER column");
     assert_eq!(error.kind(), ErrorKind::Internal);
 }
 
 /// The bytes on disk, for ever.
 #[test]
 fn golden_bytes() {
-    let hex = |state: &Partial| bytes_of(state).iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let of = |kind, data_type, values: &[Value]| hex(&state_of(&spec(kind, Some(data_type)), values));
+    let hex = |state: &Partial| {
+        bytes_of(state)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<String>()
+    };
+    let of =
+        |kind, data_type, values: &[Value]| hex(&state_of(&spec(kind, Some(data_type)), values));
     let text = Value::Text("JFK".into());
-    assert_eq!(of(AggregateKind::Count, DataType::Utf8, &vec![text.clone(); 300]), "10ac02");
-    assert_eq!(of(AggregateKind::Sum, DataType::Int64, &[Value::Int(-3), Value::Null]), "150105");
-    assert_eq!(of(AggregateKind::Avg, DataType::Float64, &[Value::Float(1.0)]), "110186010104");
-    assert_eq!(of(AggregateKind::VarPop, DataType::Float64, &[Value::Float(1.0)]), "1301860101048c020110");
+    assert_eq!(
+        of(
+            AggregateKind::Count,
+            DataType::Utf8,
+            &vec![text.clone(); 300]
+        ),
+        "10ac02"
+    );
+    assert_eq!(
+        of(
+            AggregateKind::Sum,
+            DataType::Int64,
+            &[Value::Int(-3), Value::Null]
+        ),
+        "150105"
+    );
+    assert_eq!(
+        of(AggregateKind::Avg, DataType::Float64, &[Value::Float(1.0)]),
+        "110186010104"
+    );
+    assert_eq!(
+        of(
+            AggregateKind::VarPop,
+            DataType::Float64,
+            &[Value::Float(1.0)]
+        ),
+        "1301860101048c020110"
+    );
     assert_eq!(of(AggregateKind::Min, DataType::Utf8, &[]), "1600");
-    assert_eq!(of(AggregateKind::Min, DataType::Utf8, std::slice::from_ref(&text)), "1605034a464b");
-    assert_eq!(of(AggregateKind::Max, DataType::Float64, &[Value::Float(-f64::NAN)]), "1704000000000000f87f");
-    assert_eq!(of(AggregateKind::Max, DataType::Boolean, &[Value::Bool(true)]), "1702");
-    assert_eq!(of(AggregateKind::Max, timestamp_type(), &[Value::Timestamp(64)]), "17068001");
+    assert_eq!(
+        of(
+            AggregateKind::Min,
+            DataType::Utf8,
+            std::slice::from_ref(&text)
+        ),
+        "1605034a464b"
+    );
+    assert_eq!(
+        of(
+            AggregateKind::Max,
+            DataType::Float64,
+            &[Value::Float(-f64::NAN)]
+        ),
+        "1704000000000000f87f"
+    );
+    assert_eq!(
+        of(AggregateKind::Max, DataType::Boolean, &[Value::Bool(true)]),
+        "1702"
+    );
+    assert_eq!(
+        of(
+            AggregateKind::Max,
+            timestamp_type(),
+            &[Value::Timestamp(64)]
+        ),
+        "17068001"
+    );
     assert_eq!(of(AggregateKind::Last, DataType::Utf8, &[]), "18");
     let mut last = Partial::new(&spec(AggregateKind::Last, Some(DataType::Int64)));
-    last.update(&Value::Int(9), RowOrder { time_us: -1, partition: 2, offset: 200 });
+    last.update(
+        &Value::Int(9),
+        RowOrder {
+            time_us: -1,
+            partition: 2,
+            offset: 200,
+        },
+    );
     assert_eq!(hex(&last), "19010490030312");
 }

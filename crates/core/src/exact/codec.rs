@@ -1,9 +1,11 @@
-//! The bytes of float states, and the small readers and writers that all partial states share. Part of the on-disk format.
+//! The bytes of float states, and the small readers and writers that all partial states share. Part
+//! of the on-disk format.
 //!
-//! A float state is: its code byte (see [`crate::aggregate::code`]), n, the three special counters when the code says
-//! so, then each sum as the index of its lowest byte above E0, the number of its bytes, and its two's complement bytes,
-//! little endian, without zero low bytes and redundant sign bytes. Numbers are LEB128 varints. Sums are normalised
-//! first, so equal multisets of values give equal bytes. Decoding accepts that one form only and trusts nothing.
+//! A float state is: its code byte (see [`crate::aggregate::code`]), n, the three special counters
+//! when the code says so, then each sum as the index of its lowest byte above E0, the number of its
+//! bytes, and its two's complement bytes, little endian, without zero low bytes and redundant sign
+//! bytes. Numbers are LEB128 varints. Sums are normalised first, so equal multisets of values give
+//! equal bytes. Decoding accepts that one form only and trusts nothing.
 
 use super::fixed::{FixedPoint, SQUARES_MAX_LIMBS, SUM_MAX_LIMBS};
 use super::special::{Counts, Specials};
@@ -37,7 +39,12 @@ impl FloatSum {
 impl FloatMoments {
     /// Append the canonical bytes: about 30 for money.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        write_counts(out, &self.counts, code::FLOAT_MOMENTS, code::FLOAT_MOMENTS_SPECIAL);
+        write_counts(
+            out,
+            &self.counts,
+            code::FLOAT_MOMENTS,
+            code::FLOAT_MOMENTS_SPECIAL,
+        );
         self.sum.encode(out);
         self.squares.encode(out);
     }
@@ -48,7 +55,11 @@ impl FloatMoments {
     /// Bytes that no state has (`DataLoss`).
     pub fn decode(bytes: &mut &[u8]) -> PortResult<Self> {
         let mut reader = Reader::new(bytes);
-        let counts = read_counts(&mut reader, code::FLOAT_MOMENTS, code::FLOAT_MOMENTS_SPECIAL)?;
+        let counts = read_counts(
+            &mut reader,
+            code::FLOAT_MOMENTS,
+            code::FLOAT_MOMENTS_SPECIAL,
+        )?;
         let sum = read_fixed(&mut reader, SUM_MAX_LIMBS)?;
         let squares = read_fixed(&mut reader, SQUARES_MAX_LIMBS)?;
         let contradiction = if finite(&counts) == 0 || squares.is_zero() {
@@ -60,7 +71,11 @@ impl FloatMoments {
             return Err(corrupt("the sums of float moments contradict each other"));
         }
         *bytes = reader.rest();
-        Ok(Self { counts, sum, squares })
+        Ok(Self {
+            counts,
+            sum,
+            squares,
+        })
     }
 }
 
@@ -74,7 +89,11 @@ fn write_counts(out: &mut Vec<u8>, counts: &Counts, plain: u8, special: u8) {
     out.push(if specials.is_some() { special } else { plain });
     write_unsigned(out, counts.n as u64);
     if let Some(specials) = specials {
-        for count in [specials.nan, specials.positive_infinity, specials.negative_infinity] {
+        for count in [
+            specials.nan,
+            specials.positive_infinity,
+            specials.negative_infinity,
+        ] {
             write_unsigned(out, count as u64);
         }
     }
@@ -83,15 +102,21 @@ fn write_counts(out: &mut Vec<u8>, counts: &Counts, plain: u8, special: u8) {
 fn read_counts(reader: &mut Reader<'_>, plain: u8, special: u8) -> PortResult<Counts> {
     let code = reader.byte()?;
     if code != plain && code != special {
-        return Err(corrupt(format!("code {code:#04x} where a float state should begin")));
+        return Err(corrupt(format!(
+            "code {code:#04x} where a float state should begin"
+        )));
     }
     let n = reader.count()?;
     let mut specials = Specials::default();
     if code == special {
-        specials =
-            Specials { nan: reader.count()?, positive_infinity: reader.count()?, negative_infinity: reader.count()? };
-        let total =
-            i128::from(specials.nan) + i128::from(specials.positive_infinity) + i128::from(specials.negative_infinity);
+        specials = Specials {
+            nan: reader.count()?,
+            positive_infinity: reader.count()?,
+            negative_infinity: reader.count()?,
+        };
+        let total = i128::from(specials.nan)
+            + i128::from(specials.positive_infinity)
+            + i128::from(specials.negative_infinity);
         if total == 0 || total > i128::from(n) {
             return Err(corrupt(format!("{total} special values among {n}")));
         }
@@ -99,7 +124,10 @@ fn read_counts(reader: &mut Reader<'_>, plain: u8, special: u8) -> PortResult<Co
     Ok(Counts::new(n, specials))
 }
 
-fn read_fixed<const INLINE: usize>(reader: &mut Reader<'_>, max_limbs: usize) -> PortResult<FixedPoint<INLINE>> {
+fn read_fixed<const INLINE: usize>(
+    reader: &mut Reader<'_>,
+    max_limbs: usize,
+) -> PortResult<FixedPoint<INLINE>> {
     let lowest = reader.unsigned()?;
     let length = reader.unsigned()?;
     let bytes = reader.take(length)?;
@@ -110,7 +138,10 @@ fn read_fixed<const INLINE: usize>(reader: &mut Reader<'_>, max_limbs: usize) ->
 /// The error of bytes that contradict the format.
 pub(crate) fn corrupt(what: impl Into<String>) -> PortError {
     let what = what.into();
-    PortError::new(ErrorKind::DataLoss, format!("a stored aggregate state is corrupt: {what}; rebuild it from the log"))
+    PortError::new(
+        ErrorKind::DataLoss,
+        format!("a stored aggregate state is corrupt: {what}; rebuild it from the log"),
+    )
 }
 
 /// Append a LEB128 varint.
@@ -127,7 +158,8 @@ pub(crate) fn write_signed(out: &mut Vec<u8>, value: i64) {
     write_unsigned(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
-/// Reads bytes that may be anything. Never reads past the end, never allocates by a length that it has not checked.
+/// Reads bytes that may be anything. Never reads past the end, never allocates by a length that it
+/// has not checked.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
@@ -144,14 +176,19 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn byte(&mut self) -> PortResult<u8> {
-        let (first, rest) = self.bytes.split_first().ok_or_else(|| corrupt("it ends too early"))?;
+        let (first, rest) = self
+            .bytes
+            .split_first()
+            .ok_or_else(|| corrupt("it ends too early"))?;
         self.bytes = rest;
         Ok(*first)
     }
 
     /// The next `length` bytes.
     pub(crate) fn take(&mut self, length: u64) -> PortResult<&'a [u8]> {
-        let split = usize::try_from(length).ok().and_then(|length| self.bytes.split_at_checked(length));
+        let split = usize::try_from(length)
+            .ok()
+            .and_then(|length| self.bytes.split_at_checked(length));
         let (taken, rest) = split.ok_or_else(|| corrupt("it ends too early"))?;
         self.bytes = rest;
         Ok(taken)

@@ -1,9 +1,11 @@
-//! A fixed-point integer in base 2^32 with signed digits: value = sum limb[i] * 2^(32 * (base + i)) * 2^E0, where E0 is
-//! -1074 for sums of doubles and -2148 for sums of their squares. Only the touched range of limbs is held, so that a
-//! sum of money takes four limbs in place and not 544 bytes.
+//! A fixed-point integer in base 2^32 with signed digits: value = sum limb[i] * 2^(32 * (base + i))
+//! * 2^E0, where E0 is -1074 for sums of doubles and -2148 for sums of their squares. Only the
+//! touched range of limbs is held, so that a sum of money takes four limbs in place and not 544
+//! bytes.
 //!
-//! Limbs are `i64` that hold 32-bit digits and room for carries: an addition puts less than 2^32 on a limb, so 2^29 of
-//! them fit before [`FixedPoint::normalise`] must carry. Every operation is exact; rounding is elsewhere.
+//! Limbs are `i64` that hold 32-bit digits and room for carries: an addition puts less than 2^32 on
+//! a limb, so 2^29 of them fit before [`FixedPoint::normalise`] must carry. Every operation is
+//! exact; rounding is elsewhere.
 
 use smallvec::SmallVec;
 
@@ -19,7 +21,8 @@ pub(super) const SUM_MAX_LIMBS: usize = 69;
 /// Most limbs that a sum of squares takes: 4,196 bits and 63 bits of count, and one for the sign.
 pub(super) const SQUARES_MAX_LIMBS: usize = 135;
 
-/// Digits of a two's complement number, lowest first; two words of them are kept in place for money-like sums.
+/// Digits of a two's complement number, lowest first; two words of them are kept in place for
+/// money-like sums.
 type Digits = SmallVec<[u32; 16]>;
 
 /// The accumulator of one sum, with room for `INLINE` limbs in place. See the module.
@@ -37,28 +40,46 @@ fn split(value: f64) -> (u64, u32) {
     let bits = value.to_bits();
     let exponent = ((bits >> 52) & 0x7ff) as u32;
     let fraction = bits & ((1 << 52) - 1);
-    if exponent == 0 { (fraction, 0) } else { (fraction | (1 << 52), exponent - 1) }
+    if exponent == 0 {
+        (fraction, 0)
+    } else {
+        (fraction | (1 << 52), exponent - 1)
+    }
 }
 
 impl<const INLINE: usize> FixedPoint<INLINE> {
     /// Add a finite `value` (`negate` false) or take it away (true).
     #[inline]
     pub fn add(&mut self, value: f64, negate: bool) {
-        debug_assert!(value.is_finite(), "infinities and NaN are counted beside the limbs");
+        debug_assert!(
+            value.is_finite(),
+            "infinities and NaN are counted beside the limbs"
+        );
         let (mantissa, position) = split(value);
         let shift = position % DIGIT_BITS;
         let low = mantissa << shift;
         // In two steps, since a shift by 64 is not defined.
         let high = (mantissa >> 1) >> (63 - shift);
-        let sign = if value.is_sign_negative() == negate { 1 } else { -1 };
-        let pieces = [i64::from(low as u32), (low >> DIGIT_BITS) as i64, high as i64];
+        let sign = if value.is_sign_negative() == negate {
+            1
+        } else {
+            -1
+        };
+        let pieces = [
+            i64::from(low as u32),
+            (low >> DIGIT_BITS) as i64,
+            high as i64,
+        ];
         self.add_pieces(position / DIGIT_BITS, pieces.map(|piece| sign * piece));
     }
 
     /// Add the square of a finite `value`, or take it away.
     #[inline]
     pub fn add_square(&mut self, value: f64, negate: bool) {
-        debug_assert!(value.is_finite(), "infinities and NaN are counted beside the limbs");
+        debug_assert!(
+            value.is_finite(),
+            "infinities and NaN are counted beside the limbs"
+        );
         let (mantissa, position) = split(value);
         let square = u128::from(mantissa) * u128::from(mantissa);
         let shift = (2 * position) % DIGIT_BITS;
@@ -66,7 +87,13 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
         let low = (square & u128::from(u64::MAX)) << shift;
         let high = ((square >> 64) << shift) + (low >> 64);
         let sign = if negate { -1 } else { 1 };
-        let pieces = [digit(low), digit(low >> 32), digit(high), digit(high >> 32), digit(high >> 64)];
+        let pieces = [
+            digit(low),
+            digit(low >> 32),
+            digit(high),
+            digit(high >> 32),
+            digit(high >> 64),
+        ];
         self.add_pieces(2 * position / DIGIT_BITS, pieces.map(|piece| sign * piece));
     }
 
@@ -93,8 +120,8 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
         self.note_additions(other.pending + 1);
     }
 
-    /// Carry: afterwards every limb is a digit in [-2^31, 2^31) and the outermost ones are not zero. That form is
-    /// unique: equal values have equal limbs.
+    /// Carry: afterwards every limb is a digit in [-2^31, 2^31) and the outermost ones are not
+    /// zero. That form is unique: equal values have equal limbs.
     pub fn normalise(&mut self) {
         let mut carry = 0_i64;
         for limb in &mut self.limbs {
@@ -133,7 +160,8 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
         self.twos_complement().1
     }
 
-    /// Two's complement digits from limb `base` on, and whether they go on with ones for ever (negative) or zeros.
+    /// Two's complement digits from limb `base` on, and whether they go on with ones for ever
+    /// (negative) or zeros.
     fn twos_complement(&self) -> (Digits, bool) {
         let mut digits = Digits::new();
         let mut carry = 0_i64;
@@ -162,12 +190,16 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
                 digits.push(1);
             }
         }
-        (negative, Magnitude::from_digits(&digits), u32::from(self.base) * DIGIT_BITS)
+        (
+            negative,
+            Magnitude::from_digits(&digits),
+            u32::from(self.base) * DIGIT_BITS,
+        )
     }
 
-    /// Append the value: the index of its lowest byte above E0 (varint), the number of bytes (varint) and its two's
-    /// complement bytes, little endian, with zero low bytes and redundant sign bytes left out. Zero has none. Equal
-    /// values give equal bytes.
+    /// Append the value: the index of its lowest byte above E0 (varint), the number of bytes
+    /// (varint) and its two's complement bytes, little endian, with zero low bytes and redundant
+    /// sign bytes left out. Zero has none. Equal values give equal bytes.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let (mut digits, negative) = self.twos_complement();
         digits.push(if negative { u32::MAX } else { 0 });
@@ -176,26 +208,38 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
             return;
         };
         let fill = *digits.last().expect("the sign was pushed");
-        let top = digits.iter().rposition(|digit| *digit != fill).unwrap_or(first).max(first);
+        let top = digits
+            .iter()
+            .rposition(|digit| *digit != fill)
+            .unwrap_or(first)
+            .max(first);
         let low_zeros = digits[first].trailing_zeros() / 8;
         // Bytes of the top digit: its value bits and one for the sign.
         let value_bits = DIGIT_BITS - (digits[top] ^ fill).leading_zeros();
         let bytes = (top - first) as u32 * 4 + value_bits / 8 + 1 - low_zeros;
-        write_unsigned(out, u64::from((u32::from(self.base) + first as u32) * 4 + low_zeros));
+        write_unsigned(
+            out,
+            u64::from((u32::from(self.base) + first as u32) * 4 + low_zeros),
+        );
         write_unsigned(out, u64::from(bytes));
         let start = out.len();
-        digits[first..].iter().take(top - first + 2).for_each(|digit| out.extend_from_slice(&digit.to_le_bytes()));
+        digits[first..]
+            .iter()
+            .take(top - first + 2)
+            .for_each(|digit| out.extend_from_slice(&digit.to_le_bytes()));
         out.drain(start..start + low_zeros as usize);
         out.truncate(start + bytes as usize);
     }
 
-    /// From what [`Self::encode`] wrote, its numbers read. None where the bytes are not in that form or pass
-    /// `max_limbs`.
+    /// From what [`Self::encode`] wrote, its numbers read. None where the bytes are not in that
+    /// form or pass `max_limbs`.
     pub(super) fn from_bytes(lowest: u64, bytes: &[u8], max_limbs: usize) -> Option<Self> {
         let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
             return (lowest == 0).then(Self::default);
         };
-        let lowest = usize::try_from(lowest).ok().filter(|lowest| *lowest <= max_limbs * 4)?;
+        let lowest = usize::try_from(lowest)
+            .ok()
+            .filter(|lowest| *lowest <= max_limbs * 4)?;
         let redundant = bytes.len() > 1 && {
             let before = bytes[bytes.len() - 2];
             (*last == 0x00 && before < 0x80) || (*last == 0xFF && before >= 0x80)
@@ -205,9 +249,14 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
         }
         let sign = if *last >= 0x80 { 0xFF } else { 0x00 };
         let low_zeros = lowest % 4;
-        // Unsigned digits are larger than a normalised limb, not larger than one addition: hence `pending`.
+        // Unsigned digits are larger than a normalised limb, not larger than one addition: hence
+        // `pending`.
         let limbs = SmallVec::with_capacity((low_zeros + bytes.len()).div_ceil(4));
-        let mut fixed = Self { limbs, base: (lowest / 4) as u16, pending: 1 };
+        let mut fixed = Self {
+            limbs,
+            base: (lowest / 4) as u16,
+            pending: 1,
+        };
         let (head, tail) = bytes.split_at(bytes.len().min(4 - low_zeros));
         let mut digit = [sign; 4];
         digit[..low_zeros].fill(0);
@@ -230,11 +279,17 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
         // Below the base this wraps to a number that passes every length.
         let offset = index.wrapping_sub(u32::from(self.base)) as usize;
         if let Some(limbs) = self.limbs.get_mut(offset..offset + N) {
-            limbs.iter_mut().zip(pieces).for_each(|(limb, piece)| *limb += piece);
+            limbs
+                .iter_mut()
+                .zip(pieces)
+                .for_each(|(limb, piece)| *limb += piece);
         } else {
             self.reach(index, N);
             let start = (index - u32::from(self.base)) as usize;
-            self.limbs[start..start + N].iter_mut().zip(pieces).for_each(|(limb, piece)| *limb += piece);
+            self.limbs[start..start + N]
+                .iter_mut()
+                .zip(pieces)
+                .for_each(|(limb, piece)| *limb += piece);
         }
         self.note_additions(1);
     }
@@ -247,7 +302,8 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
         }
         let base = u32::from(self.base);
         if index < base {
-            self.limbs.insert_many(0, std::iter::repeat_n(0, (base - index) as usize));
+            self.limbs
+                .insert_many(0, std::iter::repeat_n(0, (base - index) as usize));
             self.base = index as u16;
         }
         let needed = (index - u32::from(self.base)) as usize + count;

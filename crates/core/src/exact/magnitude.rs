@@ -1,8 +1,9 @@
-//! The little arithmetic on unsigned big integers that the final rounding needs: product with a word, square,
-//! difference, shifts, division by a word. Values are words of 64 bits, lowest first, without zero words on top.
+//! The little arithmetic on unsigned big integers that the final rounding needs: product with a
+//! word, square, difference, shifts, division by a word. Values are words of 64 bits, lowest first,
+//! without zero words on top.
 //!
-//! It sees at most 4,400 bits, so schoolbook methods are right. It never rounds: what a shift or a division cuts off is
-//! reported as "sticky".
+//! It sees at most 4,400 bits, so schoolbook methods are right. It never rounds: what a shift or a
+//! division cuts off is reported as "sticky".
 
 use smallvec::{SmallVec, smallvec};
 
@@ -37,14 +38,19 @@ impl Magnitude {
 
     /// Position of the highest set bit, plus one.
     pub(super) fn bit_length(&self) -> u32 {
-        self.words.last().map_or(0, |top| self.words.len() as u32 * 64 - top.leading_zeros())
+        self.words
+            .last()
+            .map_or(0, |top| self.words.len() as u32 * 64 - top.leading_zeros())
     }
 
     /// Whether any bit below `index` is set.
     pub(super) fn any_below(&self, index: u32) -> bool {
         let whole = (index as usize / 64).min(self.words.len());
         self.words[..whole].iter().any(|word| *word != 0)
-            || self.words.get(index as usize / 64).is_some_and(|word| word & ((1 << (index % 64)) - 1) != 0)
+            || self
+                .words
+                .get(index as usize / 64)
+                .is_some_and(|word| word & ((1 << (index % 64)) - 1) != 0)
     }
 
     /// Bits `from ..` as a number; the caller knows that it has at most 128 bits.
@@ -53,7 +59,11 @@ impl Magnitude {
         let (start, shift) = (from as usize / 64, from % 64);
         let word = |index: usize| u128::from(*self.words.get(start + index).unwrap_or(&0));
         let low = word(0) | word(1) << 64;
-        if shift == 0 { low } else { low >> shift | word(2) << (128 - shift) }
+        if shift == 0 {
+            low
+        } else {
+            low >> shift | word(2) << (128 - shift)
+        }
     }
 
     /// The value as one number, where it fits.

@@ -1,10 +1,12 @@
-//! Exact float sums: the state of `sum`, `avg`, `var_*` and `stddev_*` over DOUBLE. Results are the correctly rounded
-//! true value, hence the same for every order of arrival, every split into tiles and after every retraction.
+//! Exact float sums: the state of `sum`, `avg`, `var_*` and `stddev_*` over DOUBLE. Results are the
+//! correctly rounded true value, hence the same for every order of arrival, every split into tiles
+//! and after every retraction.
 //!
-//! [`FixedPoint`] holds an integer on the grid of the least double (or of its square); [`FloatSum`] and
-//! [`FloatMoments`] add the counters of NaN and infinities beside it; one rounding happens at the very end
-//! (`rounding`). After reference: `reference/streaming.md` section 3.1 of the project's design, Neal's
-//! "superaccumulators" (arXiv 1505.05571). The bytes of a state are declared in `codec` and outlive the process.
+//! [`FixedPoint`] holds an integer on the grid of the least double (or of its square); [`FloatSum`]
+//! and [`FloatMoments`] add the counters of NaN and infinities beside it; one rounding happens at
+//! the very end (`rounding`). After reference: `reference/streaming.md` section 3.1 of the
+//! project's design, Neal's "superaccumulators" (arXiv 1505.05571). The bytes of a state are
+//! declared in `codec` and outlive the process.
 //!
 //! Nothing here may round before the end, and no result may depend on the order of the inputs.
 

@@ -1,6 +1,7 @@
-//! The state of `var_*` and `stddev_*` over DOUBLE: exact sums of the values and of their squares. With n values, S their
-//! sum and Q the sum of their squares, A = n*Q - S^2 is an exact integer, never negative, and the population variance
-//! is A / n^2, the sample variance A / (n * (n - 1)); each is rounded once.
+//! The state of `var_*` and `stddev_*` over DOUBLE: exact sums of the values and of their squares.
+//! With n values, S their sum and Q the sum of their squares, A = n*Q - S^2 is an exact integer,
+//! never negative, and the population variance is A / n^2, the sample variance A / (n * (n - 1));
+//! each is rounded once.
 
 use super::CANONICAL_NAN;
 use super::fixed::FixedPoint;
@@ -80,7 +81,9 @@ impl FloatMoments {
     /// Sample variance, correctly rounded; None below two values.
     #[must_use]
     pub fn var_samp(&self) -> Option<f64> {
-        self.finish(1, |a, exponent, n| round_quotient(false, a, exponent, n, n - 1))
+        self.finish(1, |a, exponent, n| {
+            round_quotient(false, a, exponent, n, n - 1)
+        })
     }
 
     /// Square root of the exact population variance, rounded once.
@@ -95,9 +98,13 @@ impl FloatMoments {
         self.finish(1, |a, exponent, n| round_root(a, exponent, n, n - 1))
     }
 
-    /// NULL unless there are more than `degrees` values, NaN where one is special, else `finite` of A, the exponent of
-    /// its lowest bit, and n.
-    fn finish(&self, degrees: i64, finite: impl FnOnce(&Magnitude, i64, u64) -> f64) -> Option<f64> {
+    /// NULL unless there are more than `degrees` values, NaN where one is special, else `finite` of
+    /// A, the exponent of its lowest bit, and n.
+    fn finish(
+        &self,
+        degrees: i64,
+        finite: impl FnOnce(&Magnitude, i64, u64) -> f64,
+    ) -> Option<f64> {
         let n = self.counts.n;
         if n <= degrees {
             return None;
@@ -109,11 +116,16 @@ impl FloatMoments {
         let (_, sum, sum_exponent) = self.sum.parts();
         let (_, squares, squares_exponent) = self.squares.parts();
         // Put both on the finer of the two grids. A sum of zero has no grid of its own.
-        let square_exponent = if sum.is_zero() { squares_exponent } else { 2 * sum_exponent };
+        let square_exponent = if sum.is_zero() {
+            squares_exponent
+        } else {
+            2 * sum_exponent
+        };
         let exponent = squares_exponent.min(square_exponent);
         let squares = squares.times(n).shift_left(squares_exponent - exponent);
         let sum_squared = sum.square().shift_left(square_exponent - exponent);
-        // n*Q < S^2 holds for no list of values (Cauchy-Schwarz): only a state that was tampered with gets there.
+        // n*Q < S^2 holds for no list of values (Cauchy-Schwarz): only a state that was tampered
+        // with gets there.
         let Some(a) = squares.minus(&sum_squared) else {
             return Some(CANONICAL_NAN);
         };

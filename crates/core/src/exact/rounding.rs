@@ -1,8 +1,10 @@
-//! The one rounding at the end: from a ratio of big integers, or its square root, to the nearest double, ties to even.
+//! The one rounding at the end: from a ratio of big integers, or its square root, to the nearest
+//! double, ties to even.
 //!
-//! The quotient is taken to 64 bits or more (the root to 56 or more), what lies below is only known to be zero or not
-//! ("sticky"), and then the bits are cut once, to 53 or to the grid of the least double, whichever is coarser. A result
-//! that rounds to zero is +0.0. Rounding twice, say the sum before the division, would be wrong.
+//! The quotient is taken to 64 bits or more (the root to 56 or more), what lies below is only known
+//! to be zero or not ("sticky"), and then the bits are cut once, to 53 or to the grid of the least
+//! double, whichever is coarser. A result that rounds to zero is +0.0. Rounding twice, say the sum
+//! before the division, would be wrong.
 
 use super::magnitude::Magnitude;
 
@@ -13,12 +15,17 @@ const QUOTIENT_BITS: u32 = 64;
 /// Bits that the radicand of a root has at least.
 const RADICAND_BITS: u32 = 112;
 
-/// `magnitude * 2^exponent`, plus something below its last bit where `sticky`, as a double. With `sticky` the magnitude
-/// has at least 55 bits.
+/// `magnitude * 2^exponent`, plus something below its last bit where `sticky`, as a double. With
+/// `sticky` the magnitude has at least 55 bits.
 pub(super) fn round(negative: bool, magnitude: &Magnitude, exponent: i64, sticky: bool) -> f64 {
     let cut = magnitude.bit_length().saturating_sub(128);
     let sticky = sticky | magnitude.any_below(cut);
-    round_bits(negative, magnitude.top(cut), exponent + i64::from(cut), sticky)
+    round_bits(
+        negative,
+        magnitude.top(cut),
+        exponent + i64::from(cut),
+        sticky,
+    )
 }
 
 /// [`round`] of at most 128 bits.
@@ -26,7 +33,10 @@ fn round_bits(negative: bool, magnitude: u128, exponent: i64, sticky: bool) -> f
     let bits = 128 - magnitude.leading_zeros();
     let unit = (i64::from(bits) + exponent - 53).max(LEAST_EXPONENT);
     let cut = unit - exponent;
-    debug_assert!(magnitude == 0 || !sticky || cut >= 2, "too few bits to round with a sticky tail");
+    debug_assert!(
+        magnitude == 0 || !sticky || cut >= 2,
+        "too few bits to round with a sticky tail"
+    );
     let kept = if magnitude == 0 || cut > i64::from(bits) {
         // Nothing, or less than half of the least double.
         0
@@ -42,8 +52,8 @@ fn round_bits(negative: bool, magnitude: u128, exponent: i64, sticky: bool) -> f
     if kept == 0 {
         return 0.0;
     }
-    // `kept` has its hidden bit from 2^52 on, so adding it to the exponent's bits, less one, is the encoding; a carry
-    // to 2^53 moves the exponent by itself.
+    // `kept` has its hidden bit from 2^52 on, so adding it to the exponent's bits, less one, is the
+    // encoding; a carry to 2^53 moves the exponent by itself.
     let biased = unit - LEAST_EXPONENT;
     let encoded = if biased > 2046 {
         f64::INFINITY.to_bits()
@@ -54,24 +64,46 @@ fn round_bits(negative: bool, magnitude: u128, exponent: i64, sticky: bool) -> f
 }
 
 /// `magnitude * 2^exponent / (first * second)`, rounded.
-pub(super) fn round_quotient(negative: bool, magnitude: &Magnitude, exponent: i64, first: u64, second: u64) -> f64 {
+pub(super) fn round_quotient(
+    negative: bool,
+    magnitude: &Magnitude,
+    exponent: i64,
+    first: u64,
+    second: u64,
+) -> f64 {
     let divisor_bits = 128 - first.leading_zeros() - second.leading_zeros();
     if let (Some(small), 1) = (magnitude.small(), second) {
         // The common mean: the quotient has at least 64 bits, and all of it fits in 128.
         let bits = 128 - small.leading_zeros();
         let shift = (QUOTIENT_BITS + divisor_bits - 1).saturating_sub(bits);
         let (scaled, divisor) = (small << shift, u128::from(first));
-        return round_bits(negative, scaled / divisor, exponent - i64::from(shift), scaled % divisor != 0);
+        return round_bits(
+            negative,
+            scaled / divisor,
+            exponent - i64::from(shift),
+            scaled % divisor != 0,
+        );
     }
-    let (quotient, exponent, sticky) = quotient(magnitude, exponent, first, second, QUOTIENT_BITS + divisor_bits);
+    let (quotient, exponent, sticky) = quotient(
+        magnitude,
+        exponent,
+        first,
+        second,
+        QUOTIENT_BITS + divisor_bits,
+    );
     round(negative, &quotient, exponent, sticky)
 }
 
 /// `sqrt(magnitude * 2^exponent / (first * second))`, rounded.
 pub(super) fn round_root(magnitude: &Magnitude, exponent: i64, first: u64, second: u64) -> f64 {
     let divisor_bits = 128 - first.leading_zeros() - second.leading_zeros();
-    let (quotient, mut exponent, mut sticky) =
-        quotient(magnitude, exponent, first, second, RADICAND_BITS + divisor_bits);
+    let (quotient, mut exponent, mut sticky) = quotient(
+        magnitude,
+        exponent,
+        first,
+        second,
+        RADICAND_BITS + divisor_bits,
+    );
     if quotient.is_zero() {
         return 0.0;
     }
@@ -85,11 +117,23 @@ pub(super) fn round_root(magnitude: &Magnitude, exponent: i64, first: u64, secon
     let radicand = quotient.top(cut);
     let root = radicand.isqrt();
     sticky |= root * root != radicand;
-    round(false, &Magnitude::from_words(smallvec::smallvec![root as u64]), exponent / 2, sticky)
+    round(
+        false,
+        &Magnitude::from_words(smallvec::smallvec![root as u64]),
+        exponent / 2,
+        sticky,
+    )
 }
 
-/// Quotient of the magnitude, first shifted up to `bits`, its exponent, and whether a remainder was cut off.
-fn quotient(magnitude: &Magnitude, exponent: i64, first: u64, second: u64, bits: u32) -> (Magnitude, i64, bool) {
+/// Quotient of the magnitude, first shifted up to `bits`, its exponent, and whether a remainder was
+/// cut off.
+fn quotient(
+    magnitude: &Magnitude,
+    exponent: i64,
+    first: u64,
+    second: u64,
+    bits: u32,
+) -> (Magnitude, i64, bool) {
     let shift = bits.saturating_sub(magnitude.bit_length());
     let mut quotient = magnitude.shift_left(shift);
     let sticky = quotient.divide(first) | quotient.divide(second);

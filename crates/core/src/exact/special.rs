@@ -1,5 +1,5 @@
-//! Counters beside the limbs: how many values there were, and how many of them were NaN or infinite. They are signed, so
-//! that a value can leave a sliding window again, an infinity too.
+//! Counters beside the limbs: how many values there were, and how many of them were NaN or
+//! infinite. They are signed, so that a value can leave a sliding window again, an infinity too.
 
 /// What a value is, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,10 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn new(n: i64, specials: Specials) -> Self {
-        Self { n, specials: (specials != Specials::default()).then(|| Box::new(specials)) }
+        Self {
+            n,
+            specials: (specials != Specials::default()).then(|| Box::new(specials)),
+        }
     }
 
     /// Count `value` `by` times (1 or -1). True where it is finite and belongs into the limbs.

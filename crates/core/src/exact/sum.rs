@@ -1,5 +1,6 @@
-//! The state of `sum` and `avg` over DOUBLE: an exact sum and the counters beside it. Values come from tiles' rows or from
-//! Arrow columns, states from tiles; the results go into feature columns. No result is rounded before it is asked for.
+//! The state of `sum` and `avg` over DOUBLE: an exact sum and the counters beside it. Values come
+//! from tiles' rows or from Arrow columns, states from tiles; the results go into feature columns.
+//! No result is rounded before it is asked for.
 
 use super::CANONICAL_NAN;
 use super::fixed::FixedPoint;
@@ -68,7 +69,12 @@ impl FloatSum {
     pub fn sum(&self) -> Option<f64> {
         self.special_or(|| {
             let (negative, magnitude, exponent) = self.sum.parts();
-            round(negative, &magnitude, SUM_EXPONENT + i64::from(exponent), false)
+            round(
+                negative,
+                &magnitude,
+                SUM_EXPONENT + i64::from(exponent),
+                false,
+            )
         })
     }
 
@@ -78,7 +84,13 @@ impl FloatSum {
         self.special_or(|| {
             let (negative, magnitude, exponent) = self.sum.parts();
             let n = self.counts.n.unsigned_abs();
-            round_quotient(negative, &magnitude, SUM_EXPONENT + i64::from(exponent), n, 1)
+            round_quotient(
+                negative,
+                &magnitude,
+                SUM_EXPONENT + i64::from(exponent),
+                n,
+                1,
+            )
         })
     }
 
@@ -90,11 +102,17 @@ impl FloatSum {
         let Some(specials) = self.counts.specials() else {
             return Some(finite());
         };
-        Some(match (specials.nan > 0, specials.positive_infinity > 0, specials.negative_infinity > 0) {
-            (true, _, _) | (_, true, true) => CANONICAL_NAN,
-            (_, true, false) => f64::INFINITY,
-            (_, false, true) => f64::NEG_INFINITY,
-            (false, false, false) => finite(),
-        })
+        Some(
+            match (
+                specials.nan > 0,
+                specials.positive_infinity > 0,
+                specials.negative_infinity > 0,
+            ) {
+                (true, _, _) | (_, true, true) => CANONICAL_NAN,
+                (_, true, false) => f64::INFINITY,
+                (_, false, true) => f64::NEG_INFINITY,
+                (false, false, false) => finite(),
+            },
+        )
     }
 }

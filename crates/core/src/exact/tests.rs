@@ -1,5 +1,5 @@
-//! The accumulator against exact arithmetic that shares nothing with it: values as big integers on one grid, and a
-//! rounding that finds the nearest double by comparing, not by cutting bits.
+//! The accumulator against exact arithmetic that shares nothing with it: values as big integers on
+//! one grid, and a rounding that finds the nearest double by comparing, not by cutting bits.
 
 use num_bigint::{BigInt, BigUint, Sign};
 use proptest::prelude::*;
@@ -10,19 +10,33 @@ use super::{CANONICAL_NAN, FloatMoments, FloatSum};
 fn grid(value: f64) -> BigInt {
     let bits = value.abs().to_bits();
     let (exponent, fraction) = (bits >> 52, bits & ((1 << 52) - 1));
-    let magnitude =
-        if exponent == 0 { BigInt::from(fraction) } else { BigInt::from(fraction + (1 << 52)) << (exponent - 1) };
-    if value.is_sign_negative() { -magnitude } else { magnitude }
+    let magnitude = if exponent == 0 {
+        BigInt::from(fraction)
+    } else {
+        BigInt::from(fraction + (1 << 52)) << (exponent - 1)
+    };
+    if value.is_sign_negative() {
+        -magnitude
+    } else {
+        magnitude
+    }
 }
 
-/// Whether `numerator / denominator` (positive both) is below, at or above `candidate`, both in units of 2^-2148 to the
-/// power `power`: with power 2 the candidate is squared, so that roots need no root.
-fn compare(numerator: &BigInt, denominator: &BigInt, candidate: &BigInt, power: u32) -> std::cmp::Ordering {
+/// Whether `numerator / denominator` (positive both) is below, at or above `candidate`, both in
+/// units of 2^-2148 to the power `power`: with power 2 the candidate is squared, so that roots need
+/// no root.
+fn compare(
+    numerator: &BigInt,
+    denominator: &BigInt,
+    candidate: &BigInt,
+    power: u32,
+) -> std::cmp::Ordering {
     numerator.cmp(&(candidate.pow(power) * denominator))
 }
 
-/// The double nearest to `(numerator / denominator)^(1/power) * 2^-1075`, ties to even, by bisection over the bit
-/// patterns of doubles and one comparison with the midpoint of two neighbours.
+/// The double nearest to `(numerator / denominator)^(1/power) * 2^-1075`, ties to even, by
+/// bisection over the bit patterns of doubles and one comparison with the midpoint of two
+/// neighbours.
 fn nearest(numerator: &BigInt, denominator: &BigInt, power: u32) -> f64 {
     if numerator.sign() == Sign::Minus {
         let result = nearest(&-numerator, denominator, power);
@@ -30,7 +44,11 @@ fn nearest(numerator: &BigInt, denominator: &BigInt, power: u32) -> f64 {
     }
     let doubled = |bits: u64| {
         // Beyond the greatest double the grid goes on: its neighbour is 2^1024.
-        if bits == f64::INFINITY.to_bits() { BigInt::from(1) << (1024 + 1075) } else { grid(f64::from_bits(bits)) << 1 }
+        if bits == f64::INFINITY.to_bits() {
+            BigInt::from(1) << (1024 + 1075)
+        } else {
+            grid(f64::from_bits(bits)) << 1
+        }
     };
     let (mut low, mut high) = (0_u64, f64::INFINITY.to_bits());
     if compare(numerator, denominator, &doubled(high), power).is_ge() {
@@ -65,8 +83,11 @@ struct Oracle {
 
 fn oracle(values: &[f64]) -> Oracle {
     let n = BigInt::from(values.len());
-    let (nan, up, down) =
-        (values.iter().any(|v| v.is_nan()), values.contains(&f64::INFINITY), values.contains(&f64::NEG_INFINITY));
+    let (nan, up, down) = (
+        values.iter().any(|v| v.is_nan()),
+        values.contains(&f64::INFINITY),
+        values.contains(&f64::NEG_INFINITY),
+    );
     let finite = !nan && !up && !down;
     let special = if nan || up && down {
         CANONICAL_NAN
@@ -75,20 +96,45 @@ fn oracle(values: &[f64]) -> Oracle {
     } else {
         f64::NEG_INFINITY
     };
-    let numbers: Vec<BigInt> = values.iter().filter(|v| v.is_finite()).map(|v| grid(*v)).collect();
+    let numbers: Vec<BigInt> = values
+        .iter()
+        .filter(|v| v.is_finite())
+        .map(|v| grid(*v))
+        .collect();
     let total: BigInt = numbers.iter().sum();
     let squares: BigInt = numbers.iter().map(|v| v * v).sum();
     let a = &n * squares - &total * &total;
-    // Sums are in units of 2^-1074 = 2 * 2^-1075; their squares and variances in units of 2^-2148 = 2^1073 * 2 * 2^-1075 ... .
+    // Sums are in units of 2^-1074 = 2 * 2^-1075; their squares and variances in units of 2^-2148 =
+    // 2^1073 * 2 * 2^-1075 ... .
     let first = |value: f64, minimum: usize| (values.len() >= minimum).then_some(value);
-    let sum_of = |denominator: &BigInt| if finite { nearest(&(&total << 1), denominator, 1) } else { special };
-    let var_of = |denominator: &BigInt| {
-        if finite { nearest(&(&a << 1), &(denominator << 1074), 1) } else { CANONICAL_NAN }
+    let sum_of = |denominator: &BigInt| {
+        if finite {
+            nearest(&(&total << 1), denominator, 1)
+        } else {
+            special
+        }
     };
-    let root_of = |denominator: &BigInt| if finite { nearest(&(&a << 2), denominator, 2) } else { CANONICAL_NAN };
+    let var_of = |denominator: &BigInt| {
+        if finite {
+            nearest(&(&a << 1), &(denominator << 1074), 1)
+        } else {
+            CANONICAL_NAN
+        }
+    };
+    let root_of = |denominator: &BigInt| {
+        if finite {
+            nearest(&(&a << 2), denominator, 2)
+        } else {
+            CANONICAL_NAN
+        }
+    };
     let one = BigInt::from(1);
     let some = |minimum: usize, compute: &dyn Fn() -> f64| {
-        if values.len() >= minimum { first(compute(), minimum) } else { None }
+        if values.len() >= minimum {
+            first(compute(), minimum)
+        } else {
+            None
+        }
     };
     Oracle {
         sum: some(1, &|| sum_of(&one)),
@@ -140,7 +186,10 @@ fn check(values: &[f64]) {
         ("stddev_samp", moments.stddev_samp(), want.stddev_samp),
     ];
     for (name, got, want) in results {
-        assert!(same(got, want), "{name} of {values:?}: got {got:?}, want {want:?}");
+        assert!(
+            same(got, want),
+            "{name} of {values:?}: got {got:?}, want {want:?}"
+        );
     }
 }
 
@@ -169,12 +218,26 @@ fn with_specials() -> impl Strategy<Value = f64> {
 #[test]
 fn the_oracle_rounds_to_the_nearest_double() {
     // The oracle itself against integers that the hardware rounds.
-    for (numerator, denominator) in [(1_i64, 3_i64), (2, 3), (10, 7), (-1, 3), ((1 << 53) - 1, 5), (1, 1 << 40)] {
-        let got = nearest(&(BigInt::from(numerator) << 1075), &BigInt::from(denominator), 1);
+    for (numerator, denominator) in [
+        (1_i64, 3_i64),
+        (2, 3),
+        (10, 7),
+        (-1, 3),
+        ((1 << 53) - 1, 5),
+        (1, 1 << 40),
+    ] {
+        let got = nearest(
+            &(BigInt::from(numerator) << 1075),
+            &BigInt::from(denominator),
+            1,
+        );
         assert_eq!(got, numerator as f64 / denominator as f64);
     }
     for radicand in [2_i64, 3, 4, 10, 1 << 52] {
-        assert_eq!(nearest(&(BigInt::from(radicand) << 2150), &BigInt::from(1), 2), (radicand as f64).sqrt());
+        assert_eq!(
+            nearest(&(BigInt::from(radicand) << 2150), &BigInt::from(1), 2),
+            (radicand as f64).sqrt()
+        );
     }
     assert_eq!(grid(5e-324), BigInt::from(BigUint::from(1_u32)));
 }
@@ -313,7 +376,10 @@ proptest! {
 fn every_cut_of_a_state_is_refused() {
     let bytes = moments_bytes(&moments_of(&[1.5, -2.25, 1e300, f64::NAN]));
     for length in 0..bytes.len() {
-        assert!(FloatMoments::decode(&mut &bytes[..length]).is_err(), "cut at {length}");
+        assert!(
+            FloatMoments::decode(&mut &bytes[..length]).is_err(),
+            "cut at {length}"
+        );
     }
 }
 
@@ -327,7 +393,11 @@ fn a_long_sum_carries_in_time() {
     }
     let times = BigInt::from(1_u64 << 40);
     let total = (grid(f64::MAX) + grid(1.0) + grid(-3.5)) * &times;
-    let squares: BigInt = [f64::MAX, 1.0, -3.5].iter().map(|v| grid(*v) * grid(*v)).sum::<BigInt>() * &times;
+    let squares: BigInt = [f64::MAX, 1.0, -3.5]
+        .iter()
+        .map(|v| grid(*v) * grid(*v))
+        .sum::<BigInt>()
+        * &times;
     let n = BigInt::from(3) * &times;
     let a = &n * squares - &total * &total;
     assert_eq!(state.count(), 3 << 40);
@@ -343,9 +413,24 @@ fn golden_bytes() {
     // 1074 = 134 * 8 + 2: one is bit 2 of byte 134.
     assert_eq!(hex(sum_bytes(&sum_of(&[1.0]))), "110186010104");
     assert_eq!(hex(sum_bytes(&sum_of(&[-1.0]))), "1101860101fc");
-    assert_eq!(hex(sum_bytes(&sum_of(&[1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY]))), "120401010186010104");
+    assert_eq!(
+        hex(sum_bytes(&sum_of(&[
+            1.0,
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY
+        ]))),
+        "120401010186010104"
+    );
     // 2148 = 268 * 8 + 4: the square of two is bit 6 of byte 268.
-    assert_eq!(hex(moments_bytes(&moments_of(&[2.0]))), "13018601010".to_owned() + "88c020140");
+    assert_eq!(
+        hex(moments_bytes(&moments_of(&[2.0]))),
+        "13018601010".to_owned() + "88c020140"
+    );
     let money: Vec<f64> = (0..1_000).map(|i| f64::from(i) * 0.01).collect();
-    assert!(sum_bytes(&sum_of(&money)).len() <= 16, "{}", hex(sum_bytes(&sum_of(&money))));
+    assert!(
+        sum_bytes(&sum_of(&money)).len() <= 16,
+        "{}",
+        hex(sum_bytes(&sum_of(&money)))
+    );
 }

@@ -1,4 +1,5 @@
-//! A view's plan, made to run over events and virtual rows in one table. Only what virtual rows need changes:
+//! A view's plan, made to run over events and virtual rows in one table. Only what virtual rows
+//! need changes:
 //!
 //! * the scan reads a table that has four columns more ([`extra`]);
 //! * WHERE is true on a virtual row;
@@ -8,8 +9,8 @@
 //! * above the windows only the virtual rows go on whose key is present: no other row is asked for;
 //! * projections pass the extra columns on.
 //!
-//! WHERE, FILTER and arguments are evaluated on events alone, because they may fail where a virtual row is NULL. Names of
-//! columns stay, so that everything above an aggregate is as it was planned.
+//! WHERE, FILTER and arguments are evaluated on events alone, because they may fail where a virtual
+//! row is NULL. Names of columns stay, so that everything above an aggregate is as it was planned.
 
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
-    AggregateUDF, Cast, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, TableSource, Window,
-    WindowFrame, WindowFunctionDefinition, lit, when,
+    AggregateUDF, Cast, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias,
+    TableSource, Window, WindowFrame, WindowFunctionDefinition, lit, when,
 };
 use forebay_core::time::Micros;
 
@@ -51,8 +52,8 @@ pub(super) struct Lowering {
 }
 
 impl Lowering {
-    /// `plan` over the table: its virtual rows of present keys, with [`extra::ROW`] and [`extra::NEWEST`] beside its own
-    /// columns.
+    /// `plan` over the table: its virtual rows of present keys, with [`extra::ROW`] and
+    /// [`extra::NEWEST`] beside its own columns.
     pub(super) fn lower(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
         match plan {
             LogicalPlan::SubqueryAlias(alias) => {
@@ -73,7 +74,8 @@ impl Lowering {
     fn lower_inside(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
         match plan {
             LogicalPlan::TableScan(scan) if scan.filters.is_empty() && scan.fetch.is_none() => {
-                LogicalPlanBuilder::scan(scan.table_name.clone(), Arc::clone(&self.table), None)?.build()
+                LogicalPlanBuilder::scan(scan.table_name.clone(), Arc::clone(&self.table), None)?
+                    .build()
             }
             LogicalPlan::SubqueryAlias(alias) => {
                 let input = Arc::new(self.lower_inside(&alias.input)?);
@@ -81,14 +83,18 @@ impl Lowering {
             }
             LogicalPlan::Filter(filter) => {
                 let input = self.lower_inside(&filter.input)?;
-                let keep = when(column(&input, extra::VIRTUAL)?, lit(true)).otherwise(filter.predicate.clone())?;
+                let keep = when(column(&input, extra::VIRTUAL)?, lit(true))
+                    .otherwise(filter.predicate.clone())?;
                 Filter::try_new(keep, Arc::new(input)).map(LogicalPlan::Filter)
             }
             LogicalPlan::Projection(node) => {
                 let input = self.lower_inside(&node.input)?;
                 let is_event = is_event(&input)?;
-                let exprs =
-                    node.expr.iter().map(|expr| on_events(expr.clone(), &is_event)).collect::<Result<Vec<_>>>()?;
+                let exprs = node
+                    .expr
+                    .iter()
+                    .map(|expr| on_events(expr.clone(), &is_event))
+                    .collect::<Result<Vec<_>>>()?;
                 project(exprs, input)
             }
             LogicalPlan::Window(window) => {
@@ -97,16 +103,23 @@ impl Lowering {
                     let newest = self.newest(&window.window_expr, &input)?;
                     input = LogicalPlan::Window(Window::try_new(vec![newest], Arc::new(input))?);
                 }
-                let exprs = window.window_expr.iter().map(|expr| windowed(expr, &input)).collect::<Result<Vec<_>>>()?;
+                let exprs = window
+                    .window_expr
+                    .iter()
+                    .map(|expr| windowed(expr, &input))
+                    .collect::<Result<Vec<_>>>()?;
                 Window::try_new(exprs, Arc::new(input)).map(LogicalPlan::Window)
             }
             other => unexpected(&other.display().to_string()),
         }
     }
 
-    /// `max(event time)` over all events up to the row, partitioned and ordered as the view's windows are.
+    /// `max(event time)` over all events up to the row, partitioned and ordered as the view's
+    /// windows are.
     fn newest(&self, windows: &[Expr], input: &LogicalPlan) -> Result<Expr> {
-        let Some(params) = windows.first().and_then(params) else { return unexpected("a window without aggregates") };
+        let Some(params) = windows.first().and_then(params) else {
+            return unexpected("a window without aggregates");
+        };
         let mut newest = WindowFunction::new(Arc::clone(&self.max), vec![event_time(params)?]);
         newest.params.partition_by.clone_from(&params.partition_by);
         newest.params.order_by.clone_from(&params.order_by);
@@ -119,7 +132,9 @@ impl Lowering {
     fn present(&self, window: &Window, input: &LogicalPlan) -> Result<Expr> {
         let newest = column(input, extra::NEWEST)?;
         let known = column(input, extra::VIRTUAL)?.and(newest.clone().is_not_null());
-        let (Some(ttl_us), Some(params)) = (self.ttl_us, window.window_expr.first().and_then(params)) else {
+        let (Some(ttl_us), Some(params)) =
+            (self.ttl_us, window.window_expr.first().and_then(params))
+        else {
             return Ok(known);
         };
         let micros = |time: Expr| Expr::Cast(Cast::new(Box::new(time), DataType::Int64));
@@ -129,7 +144,13 @@ impl Lowering {
 
 /// `exprs` of `input`, and its extra columns.
 fn project(mut exprs: Vec<Expr>, input: LogicalPlan) -> Result<LogicalPlan> {
-    for name in [extra::VIRTUAL, extra::ROW, extra::PARTITION, extra::OFFSET, extra::NEWEST] {
+    for name in [
+        extra::VIRTUAL,
+        extra::ROW,
+        extra::PARTITION,
+        extra::OFFSET,
+        extra::NEWEST,
+    ] {
         // Below the windows there is no newest event yet.
         if name != extra::NEWEST || has_column(&input, name) {
             exprs.push(column(&input, name)?);
@@ -138,7 +159,8 @@ fn project(mut exprs: Vec<Expr>, input: LogicalPlan) -> Result<LogicalPlan> {
     Projection::try_new(exprs, Arc::new(input)).map(LogicalPlan::Projection)
 }
 
-/// `expr` on events and NULL on virtual rows, under its own name. Columns are as they are: the key and the time matter.
+/// `expr` on events and NULL on virtual rows, under its own name. Columns are as they are: the key
+/// and the time matter.
 fn on_events(expr: Expr, is_event: &Expr) -> Result<Expr> {
     match expr {
         Expr::Column(_) | Expr::Literal(..) => Ok(expr),
@@ -166,9 +188,14 @@ fn event_time(params: &WindowFunctionParams) -> Result<Expr> {
 fn windowed(expr: &Expr, input: &LogicalPlan) -> Result<Expr> {
     let name = expr.schema_name().to_string();
     let is_event = is_event(input)?;
-    let (partition, offset) = (column(input, extra::PARTITION)?, column(input, extra::OFFSET)?);
+    let (partition, offset) = (
+        column(input, extra::PARTITION)?,
+        column(input, extra::OFFSET)?,
+    );
     let changed = expr.clone().transform_up(|node| {
-        let Expr::WindowFunction(mut call) = node else { return Ok(Transformed::no(node)) };
+        let Expr::WindowFunction(mut call) = node else {
+            return Ok(Transformed::no(node));
+        };
         let WindowFunctionDefinition::AggregateUDF(function) = &call.fun else {
             return unexpected(call.fun.name());
         };
@@ -178,7 +205,9 @@ fn windowed(expr: &Expr, input: &LogicalPlan) -> Result<Expr> {
             *argument = on_events(argument.clone(), &is_event)?;
         }
         if is_last_value {
-            params.args.extend([event_time(params)?, partition.clone(), offset.clone()]);
+            params
+                .args
+                .extend([event_time(params)?, partition.clone(), offset.clone()]);
         }
         params.filter = Some(Box::new(match params.filter.take() {
             Some(filter) => when(is_event.clone(), *filter).otherwise(lit(false))?,
@@ -201,7 +230,10 @@ fn params(expr: &Expr) -> Option<&WindowFunctionParams> {
 }
 
 fn has_column(plan: &LogicalPlan, name: &str) -> bool {
-    plan.schema().fields().iter().any(|field| field.name() == name)
+    plan.schema()
+        .fields()
+        .iter()
+        .any(|field| field.name() == name)
 }
 
 /// True on the events of `plan`.
@@ -216,5 +248,7 @@ fn column(plan: &LogicalPlan, name: &str) -> Result<Expr> {
 }
 
 fn unexpected<T>(what: &str) -> Result<T> {
-    Err(DataFusionError::Internal(format!("a view's plan holds {what}, which views are refused for")))
+    Err(DataFusionError::Internal(format!(
+        "a view's plan holds {what}, which views are refused for"
+    )))
 }

@@ -1,14 +1,14 @@
-//! The batch lowering: DataFusion's own plan of a view, run over the events and one virtual row (key, t) for each spine
-//! row. It is what the SQL says, computed by the machine that SQL is planned for: the definition that tiles and the probe
-//! are compared with, and independent of both.
+//! The batch lowering: DataFusion's own plan of a view, run over the events and one virtual row
+//! (key, t) for each spine row. It is what the SQL says, computed by the machine that SQL is
+//! planned for: the definition that tiles and the probe are compared with, and independent of both.
 //!
-//! `lowering` lets the plan run over events and virtual rows together: a virtual row passes every WHERE and is kept out of
-//! every aggregate by its FILTER, so that it contributes nothing and yet gets the row that the SQL returns at its place.
-//! `run` executes the plan. Presence and TTL come from `max(event time)` of the same plan; the service's on-demand
-//! expressions follow.
+//! `lowering` lets the plan run over events and virtual rows together: a virtual row passes every
+//! WHERE and is kept out of every aggregate by its FILTER, so that it contributes nothing and yet
+//! gets the row that the SQL returns at its place. `run` executes the plan. Presence and TTL come
+//! from `max(event time)` of the same plan; the service's on-demand expressions follow.
 //!
-//! It reads all events of a source into memory and sorts them, and knows nothing of applied offsets: it is for judging, not
-//! for big spines.
+//! It reads all events of a source into memory and sorts them, and knows nothing of applied
+//! offsets: it is for judging, not for big spines.
 
 mod lowering;
 mod run;
@@ -62,10 +62,20 @@ impl PointInTime for BatchEngine {
         let spine = Spine::new(service.spec(), spine, time_column)?;
         let mut inputs = Vec::with_capacity(service.spec().views.len());
         for binding in &service.spec().views {
-            let (_, input) = find_table(&self.catalog, &binding.view.source, &binding.view.name, tables)?;
+            let (_, input) = find_table(
+                &self.catalog,
+                &binding.view.source,
+                &binding.view.name,
+                tables,
+            )?;
             inputs.push(input.clone());
         }
-        let job = Job { catalog: self.catalog.clone(), service, spine, inputs };
+        let job = Job {
+            catalog: self.catalog.clone(),
+            service,
+            spine,
+            inputs,
+        };
         Ok(in_background("forebay-batch", move || job.run()).await?)
     }
 }
@@ -84,7 +94,9 @@ impl Job {
     fn run(self) -> Result<RecordBatch> {
         let spec = Arc::clone(self.service.spec());
         let views = spec.views.iter().zip(&self.inputs);
-        let features = views.map(|(binding, input)| self.view(binding, input)).collect::<Result<Vec<_>>>()?;
+        let features = views
+            .map(|(binding, input)| self.view(binding, input))
+            .collect::<Result<Vec<_>>>()?;
         let answer = self.service.finish(self.spine.request(), &features)?;
         self.spine.answer(&spec, &answer)
     }
@@ -96,10 +108,21 @@ impl Job {
             .catalog
             .view(name)
             .filter(|view| view.spec().id == binding.view.id)
-            .ok_or_else(|| EngineError::Internal(format!("the catalog has another version of view {name}")))?;
+            .ok_or_else(|| {
+                EngineError::Internal(format!("the catalog has another version of view {name}"))
+            })?;
         let events = read_events(view, input)?;
-        let virtual_rows = VirtualRows { view, keys: self.spine.keys(binding)?, at: self.spine.at() };
+        let virtual_rows = VirtualRows {
+            view,
+            keys: self.spine.keys(binding)?,
+            at: self.spine.at(),
+        };
         let (columns, newest_us) = run_view(self.catalog.session(), events, &virtual_rows)?;
-        apply_presence(&columns, &newest_us, self.spine.at().values(), binding.view.ttl_us)
+        apply_presence(
+            &columns,
+            &newest_us,
+            self.spine.at().values(),
+            binding.view.ttl_us,
+        )
     }
 }

@@ -1,5 +1,6 @@
-//! Builds a catalog from statements, kind by kind, so that whatever a statement names is there before it. What did not
-//! change, in text or in what it depends on, is taken over as it was compiled; the rest gets a new version.
+//! Builds a catalog from statements, kind by kind, so that whatever a statement names is there
+//! before it. What did not change, in text or in what it depends on, is taken over as it was
+//! compiled; the rest gets a new version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,13 +44,26 @@ impl<'a> Builder<'a> {
         let mut after = Inner::new(before.session.clone());
         after.state.next_view_id = before.state.next_view_id;
         after.state.dropped.clone_from(&before.state.dropped);
-        Self { before, after, changes: Vec::new() }
+        Self {
+            before,
+            after,
+            changes: Vec::new(),
+        }
     }
 
     /// Apply `wanted` to what was there.
-    pub(super) fn apply(mut self, mut wanted: BTreeMap<Key, Wanted>) -> Result<(Vec<Change>, Inner)> {
+    pub(super) fn apply(
+        mut self,
+        mut wanted: BTreeMap<Key, Wanted>,
+    ) -> Result<(Vec<Change>, Inner)> {
         self.drop_objects(&wanted)?;
-        let mut keys: Vec<Key> = self.before.entries.keys().chain(wanted.keys()).cloned().collect();
+        let mut keys: Vec<Key> = self
+            .before
+            .entries
+            .keys()
+            .chain(wanted.keys())
+            .cloned()
+            .collect();
         keys.sort();
         keys.dedup();
         for key in keys {
@@ -75,7 +89,11 @@ impl<'a> Builder<'a> {
         for object in objects {
             let statement = object.statement()?;
             let now = self.digest(&statement)?.0;
-            let identity = Identity { version: object.version, view_id: object.view_id, digest: object.digest.clone() };
+            let identity = Identity {
+                version: object.version,
+                view_id: object.view_id,
+                digest: object.digest.clone(),
+            };
             self.compile(statement, identity, &now)?;
         }
         self.after.state.next_view_id = state.next_view_id;
@@ -85,23 +103,40 @@ impl<'a> Builder<'a> {
 
     fn drop_objects(&mut self, wanted: &BTreeMap<Key, Wanted>) -> Result<()> {
         for (key, want) in wanted.iter().rev() {
-            let Wanted::Dropped { at, if_exists } = want else { continue };
+            let Wanted::Dropped { at, if_exists } = want else {
+                continue;
+            };
             let object = format!("{} {}", key.0, key.1);
             let Some(entry) = self.before.entries.get(key) else {
                 if *if_exists {
                     continue;
                 }
-                let known = self.before.entries.keys().filter(|k| k.0 == key.0).map(|k| &k.1);
-                let message = format!("it does not exist; known: {}; write DROP .. IF EXISTS", listed(known));
+                let known = self
+                    .before
+                    .entries
+                    .keys()
+                    .filter(|k| k.0 == key.0)
+                    .map(|k| &k.1);
+                let message = format!(
+                    "it does not exist; known: {}; write DROP .. IF EXISTS",
+                    listed(known)
+                );
                 return Err(EngineError::unknown(at.clone(), &object, message));
             };
             if let Some(user) = self.users(key, wanted)? {
                 let message = format!("{user} depends on it; drop that too, or change it first");
                 return Err(EngineError::refused(at.clone(), &object, message));
             }
-            self.after.state.dropped.retain(|d| (d.kind, &d.name) != (key.0, &key.1));
+            self.after
+                .state
+                .dropped
+                .retain(|d| (d.kind, &d.name) != (key.0, &key.1));
             let version = entry.state.version;
-            self.after.state.dropped.push(DroppedState { kind: key.0, name: key.1.clone(), version });
+            self.after.state.dropped.push(DroppedState {
+                kind: key.0,
+                name: key.1.clone(),
+                version,
+            });
             self.changes.push(Change {
                 action: ChangeAction::Drop,
                 kind: key.0,
@@ -117,13 +152,20 @@ impl<'a> Builder<'a> {
 
     /// What will still be there and names `key`.
     fn users(&self, key: &Key, wanted: &BTreeMap<Key, Wanted>) -> Result<Option<String>> {
-        let stays = self.before.entries.iter().filter(|(other, _)| !wanted.contains_key(*other));
+        let stays = self
+            .before
+            .entries
+            .iter()
+            .filter(|(other, _)| !wanted.contains_key(*other));
         let defined = wanted.values().filter_map(|want| match want {
             Wanted::Defined(statement) => Some(statement.as_ref()),
             Wanted::Dropped { .. } => None,
         });
         for statement in stays.map(|(_, entry)| &entry.statement).chain(defined) {
-            if references(statement)?.iter().any(|reference| (reference.kind, &reference.name) == (key.0, &key.1)) {
+            if references(statement)?
+                .iter()
+                .any(|reference| (reference.kind, &reference.name) == (key.0, &key.1))
+            {
                 return Ok(Some(statement.object()));
             }
         }
@@ -138,19 +180,43 @@ impl<'a> Builder<'a> {
         if let Some(entry) = before.filter(|entry| entry.state.digest == digest) {
             if in_files {
                 let text = Some(entry.state.text.clone());
-                self.note(&key, ChangeAction::Unchanged, entry.state.version, text.clone(), text, String::new());
+                self.note(
+                    &key,
+                    ChangeAction::Unchanged,
+                    entry.state.version,
+                    text.clone(),
+                    text,
+                    String::new(),
+                );
             }
             return self.take_over(&key, entry);
         }
         let (action, version, note) = match before {
-            None => (ChangeAction::Create, 1 + self.last_dropped(&key), "it is new".to_owned()),
-            Some(entry) if entry.statement.canonical != statement.canonical => {
-                (ChangeAction::Replace, 1 + entry.state.version, "its text changes".to_owned())
-            }
-            Some(entry) => (ChangeAction::Replace, 1 + entry.state.version, self.why(&references)),
+            None => (
+                ChangeAction::Create,
+                1 + self.last_dropped(&key),
+                "it is new".to_owned(),
+            ),
+            Some(entry) if entry.statement.canonical != statement.canonical => (
+                ChangeAction::Replace,
+                1 + entry.state.version,
+                "its text changes".to_owned(),
+            ),
+            Some(entry) => (
+                ChangeAction::Replace,
+                1 + entry.state.version,
+                self.why(&references),
+            ),
         };
-        let (old, new) = (before.map(|entry| entry.state.text.clone()), statement.text.clone());
-        let identity = Identity { version, view_id: self.next_view_id(key.0), digest: digest.clone() };
+        let (old, new) = (
+            before.map(|entry| entry.state.text.clone()),
+            statement.text.clone(),
+        );
+        let identity = Identity {
+            version,
+            view_id: self.next_view_id(key.0),
+            digest: digest.clone(),
+        };
         self.compile(statement, identity, &digest)?;
         self.note(&key, action, version, old, Some(new), note);
         Ok(())
@@ -165,11 +231,24 @@ impl<'a> Builder<'a> {
         after: Option<String>,
         note: String,
     ) {
-        self.changes.push(Change { action, kind: key.0, name: key.1.clone(), version, before, after, note });
+        self.changes.push(Change {
+            action,
+            kind: key.0,
+            name: key.1.clone(),
+            version,
+            before,
+            after,
+            note,
+        });
     }
 
     fn last_dropped(&self, key: &Key) -> u32 {
-        let dropped = self.before.state.dropped.iter().find(|d| (d.kind, &d.name) == (key.0, &key.1));
+        let dropped = self
+            .before
+            .state
+            .dropped
+            .iter()
+            .find(|d| (d.kind, &d.name) == (key.0, &key.1));
         dropped.map_or(0, |dropped| dropped.version)
     }
 
@@ -185,7 +264,12 @@ impl<'a> Builder<'a> {
     fn why(&self, references: &[Reference]) -> String {
         let changed = |reference: &&Reference| {
             let key = (reference.kind, reference.name.clone());
-            let digest = |inner: &Inner| inner.entries.get(&key).map(|entry| entry.state.digest.clone());
+            let digest = |inner: &Inner| {
+                inner
+                    .entries
+                    .get(&key)
+                    .map(|entry| entry.state.digest.clone())
+            };
             digest(self.before) != digest(&self.after)
         };
         match references.iter().find(changed) {
@@ -200,32 +284,57 @@ impl<'a> Builder<'a> {
         let functions = FUNCTIONS_VERSION.to_string();
         let mut parts: Vec<&str> = vec![&statement.canonical, &functions];
         for reference in &references {
-            let Some(entry) = self.after.entries.get(&(reference.kind, reference.name.clone())) else {
-                let known: Vec<&String> =
-                    self.after.entries.keys().filter(|k| k.0 == reference.kind).map(|k| &k.1).collect();
+            let Some(entry) = self
+                .after
+                .entries
+                .get(&(reference.kind, reference.name.clone()))
+            else {
+                let known: Vec<&String> = self
+                    .after
+                    .entries
+                    .keys()
+                    .filter(|k| k.0 == reference.kind)
+                    .map(|k| &k.1)
+                    .collect();
                 let kind = reference.kind;
-                let message = format!("there is no {kind} {}; known: {}", reference.name, listed(known));
-                return Err(EngineError::unknown(reference.at.clone(), &statement.object(), message));
+                let message = format!(
+                    "there is no {kind} {}; known: {}",
+                    reference.name,
+                    listed(known)
+                );
+                return Err(EngineError::unknown(
+                    reference.at.clone(),
+                    &statement.object(),
+                    message,
+                ));
             };
             parts.push(&entry.state.digest);
         }
         Ok((digest(parts), references))
     }
 
-    /// Digest of what the values of `statement` are: its text and those of all that it names, but of a source only its
-    /// columns. Events may come by a topic of another name elsewhere, and a model made for these values serves there.
+    /// Digest of what the values of `statement` are: its text and those of all that it names, but
+    /// of a source only its columns. Events may come by a topic of another name elsewhere, and a
+    /// model made for these values serves there.
     fn meaning(&self, statement: &Statement) -> Result<String> {
         if let Definition::Source(source) = &statement.definition {
-            let column = |column: &Column| format!("{} {} {}", column.name, column.data_type, column.nullable);
+            let column = |column: &Column| {
+                format!("{} {} {}", column.name, column.data_type, column.nullable)
+            };
             let time = source.columns[source.time_column].name.clone();
-            let parts: Vec<String> =
-                [source.name.clone(), time].into_iter().chain(source.columns.iter().map(column)).collect();
+            let parts: Vec<String> = [source.name.clone(), time]
+                .into_iter()
+                .chain(source.columns.iter().map(column))
+                .collect();
             return Ok(digest(parts.iter().map(String::as_str)));
         }
         let mut parts = vec![statement.canonical.clone(), FUNCTIONS_VERSION.to_string()];
         for Reference { kind, name, .. } in references(statement)? {
             let Some(entry) = self.after.entries.get(&(kind, name)) else {
-                return Err(EngineError::Internal(format!("{} lost what it names", statement.object())));
+                return Err(EngineError::Internal(format!(
+                    "{} lost what it names",
+                    statement.object()
+                )));
             };
             parts.push(self.meaning(&entry.statement)?);
         }
@@ -246,8 +355,17 @@ impl<'a> Builder<'a> {
                 }
             }
             Definition::Monitor(def, _) => {
-                let label = before.monitors.get(name).and_then(|plan| plan.label.clone());
-                after.monitors.insert(name.clone(), MonitorPlan { def: def.clone(), label });
+                let label = before
+                    .monitors
+                    .get(name)
+                    .and_then(|plan| plan.label.clone());
+                after.monitors.insert(
+                    name.clone(),
+                    MonitorPlan {
+                        def: def.clone(),
+                        label,
+                    },
+                );
             }
             other => after.insert_plain(other),
         }
@@ -263,30 +381,57 @@ impl<'a> Builder<'a> {
             Definition::View(view) => {
                 self.check_view(&statement)?;
                 let (source, entity) = self.tables_of(&statement, &view.entity)?;
-                let id = identity.view_id.ok_or_else(|| EngineError::Internal("a view without an id".to_owned()))?;
-                let of = ViewIdentity { id, name: name.clone(), version: identity.version, digest: digest.to_owned() };
+                let id = identity
+                    .view_id
+                    .ok_or_else(|| EngineError::Internal("a view without an id".to_owned()))?;
+                let of = ViewIdentity {
+                    id,
+                    name: name.clone(),
+                    version: identity.version,
+                    digest: digest.to_owned(),
+                };
                 let view = View::compile(&self.after.session, of, view, &source, &entity)?;
                 self.after.insert_view(&name, Arc::new(view));
             }
             Definition::Service(service) => {
                 let digest = self.meaning(&statement)?;
-                let of = ServiceIdentity { name: name.clone(), version: identity.version, digest };
-                let service = Service::compile(&self.after.session, of, service, &self.after.own_views)?;
+                let of = ServiceIdentity {
+                    name: name.clone(),
+                    version: identity.version,
+                    digest,
+                };
+                let service =
+                    Service::compile(&self.after.session, of, service, &self.after.own_views)?;
                 self.after.insert_service(&name, Arc::new(service));
             }
             Definition::Monitor(def, expression) => {
                 let mut label: Option<Arc<dyn CompiledLabel>> = None;
                 if let (Some(labels), Some(expression)) = (&def.labels, expression) {
                     let source = &self.after.sources[&labels.source];
-                    let compiled = Label::compile(&self.after.session, &statement.object(), expression, source)?;
+                    let compiled = Label::compile(
+                        &self.after.session,
+                        &statement.object(),
+                        expression,
+                        source,
+                    )?;
                     label = Some(Arc::new(compiled));
                 }
-                self.after.monitors.insert(name.clone(), MonitorPlan { def: def.clone(), label });
+                self.after.monitors.insert(
+                    name.clone(),
+                    MonitorPlan {
+                        def: def.clone(),
+                        label,
+                    },
+                );
             }
             other => self.after.insert_plain(other),
         }
         self.check(&statement)?;
-        let Identity { version, view_id, digest } = identity;
+        let Identity {
+            version,
+            view_id,
+            digest,
+        } = identity;
         let state = ObjectState {
             kind: statement.kind,
             name: name.clone(),
@@ -298,7 +443,9 @@ impl<'a> Builder<'a> {
             line: statement.at.line,
             column: statement.at.column,
         };
-        self.after.entries.insert((statement.kind, name), Arc::new(Entry { state, statement }));
+        self.after
+            .entries
+            .insert((statement.kind, name), Arc::new(Entry { state, statement }));
         Ok(())
     }
 
@@ -307,31 +454,49 @@ impl<'a> Builder<'a> {
         &self,
         statement: &Statement,
         entity: &str,
-    ) -> Result<(Arc<forebay_core::source::SourceDef>, forebay_core::definition::EntityDef)> {
-        let source = references(statement)?.into_iter().find(|reference| reference.kind == ObjectKind::Source);
+    ) -> Result<(
+        Arc<forebay_core::source::SourceDef>,
+        forebay_core::definition::EntityDef,
+    )> {
+        let source = references(statement)?
+            .into_iter()
+            .find(|reference| reference.kind == ObjectKind::Source);
         let source = source.and_then(|reference| self.after.sources.get(&reference.name));
         match (source, self.after.entities.get(entity)) {
             (Some(source), Some(entity)) => Ok((Arc::clone(source), entity.clone())),
-            _ => Err(EngineError::Internal(format!("{} lost its source or its entity", statement.object()))),
+            _ => Err(EngineError::Internal(format!(
+                "{} lost its source or its entity",
+                statement.object()
+            ))),
         }
     }
 
     fn check_view(&self, statement: &Statement) -> Result<()> {
         if statement.name == REQUEST {
             let message = "services read the request by this name; give the view another one";
-            return Err(EngineError::refused(statement.at.clone(), &statement.object(), message));
+            return Err(EngineError::refused(
+                statement.at.clone(),
+                &statement.object(),
+                message,
+            ));
         }
         if self.after.own_views.len() >= CATALOG_MAX_VIEWS {
-            let message =
-                format!("a catalog has at most {CATALOG_MAX_VIEWS} feature views (CATALOG_MAX_VIEWS); drop some");
-            return Err(EngineError::Limit { at: statement.at.clone(), message });
+            let message = format!(
+                "a catalog has at most {CATALOG_MAX_VIEWS} feature views (CATALOG_MAX_VIEWS); drop some"
+            );
+            return Err(EngineError::Limit {
+                at: statement.at.clone(),
+                message,
+            });
         }
         Ok(())
     }
 
     fn check(&self, statement: &Statement) -> Result<()> {
         match &statement.definition {
-            Definition::Deployment(deployment) => check_deployment(&self.after, statement, deployment),
+            Definition::Deployment(deployment) => {
+                check_deployment(&self.after, statement, deployment)
+            }
             Definition::Monitor(monitor, _) => check_monitor(&self.after, statement, monitor),
             _ => Ok(()),
         }
@@ -340,12 +505,16 @@ impl<'a> Builder<'a> {
 
 impl Inner {
     fn insert_view(&mut self, name: &str, view: Arc<View>) {
-        self.views.insert(name.to_owned(), Arc::clone(&view) as Arc<dyn CompiledView>);
+        self.views
+            .insert(name.to_owned(), Arc::clone(&view) as Arc<dyn CompiledView>);
         self.own_views.insert(name.to_owned(), view);
     }
 
     fn insert_service(&mut self, name: &str, service: Arc<Service>) {
-        self.services.insert(name.to_owned(), Arc::clone(&service) as Arc<dyn CompiledService>);
+        self.services.insert(
+            name.to_owned(),
+            Arc::clone(&service) as Arc<dyn CompiledService>,
+        );
         self.own_services.insert(name.to_owned(), service);
     }
 
@@ -353,25 +522,35 @@ impl Inner {
     fn insert_plain(&mut self, definition: &Definition) {
         match definition {
             Definition::Source(source) => {
-                self.sources.insert(source.name.clone(), Arc::new(source.clone()));
+                self.sources
+                    .insert(source.name.clone(), Arc::new(source.clone()));
             }
             Definition::Entity(entity) => {
                 self.entities.insert(entity.name.clone(), entity.clone());
             }
             Definition::Model(model) => {
                 self.models.push(model.clone());
-                self.models.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+                self.models
+                    .sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
             }
             Definition::Deployment(deployment) => {
-                self.deployments.insert(deployment.name.clone(), deployment.clone());
+                self.deployments
+                    .insert(deployment.name.clone(), deployment.clone());
             }
-            Definition::View(_) | Definition::Service(_) | Definition::Monitor(..) | Definition::Drop { .. } => {}
+            Definition::View(_)
+            | Definition::Service(_)
+            | Definition::Monitor(..)
+            | Definition::Drop { .. } => {}
         }
     }
 
     /// The state of all entries.
     fn sealed(mut self) -> Self {
-        self.state.objects = self.entries.values().map(|entry| entry.state.clone()).collect();
+        self.state.objects = self
+            .entries
+            .values()
+            .map(|entry| entry.state.clone())
+            .collect();
         self
     }
 }

@@ -1,5 +1,6 @@
-//! What applying definitions would change: the lines of `forebay plan`, and what the binary acts on after `apply`.
-//! Made by `plan` from two catalogs, written as JSON between client and server; it applies nothing.
+//! What applying definitions would change: the lines of `forebay plan`, and what the binary acts on
+//! after `apply`. Made by `plan` from two catalogs, written as JSON between client and server; it
+//! applies nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +40,8 @@ pub struct Change {
     pub note: String,
 }
 
-/// A set of changes and the catalog that results. Nothing is applied: that is for the caller, by using the catalog.
+/// A set of changes and the catalog that results. Nothing is applied: that is for the caller, by
+/// using the catalog.
 #[derive(Debug)]
 pub struct CatalogPlan {
     /// Drops first, then the rest in the order in which a catalog is built.

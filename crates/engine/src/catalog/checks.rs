@@ -1,5 +1,6 @@
-//! Deployments and monitors against what they name: columns, types, topics, versions. What would only fail on the first
-//! event is refused here. Checked whenever a catalog is built, also where the statement itself is unchanged.
+//! Deployments and monitors against what they name: columns, types, topics, versions. What would
+//! only fail on the first event is refused here. Checked whenever a catalog is built, also where
+//! the statement itself is unchanged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,25 +39,53 @@ const PREDICTION_COLUMNS: [&str; 17] = [
 const SHADOW_SUFFIX: &str = ".shadow";
 
 fn refuse<T>(statement: &Statement, message: impl Into<String>) -> Result<T> {
-    Err(EngineError::refused(statement.at.clone(), &statement.object(), message))
+    Err(EngineError::refused(
+        statement.at.clone(),
+        &statement.object(),
+        message,
+    ))
 }
 
 fn missing<T>(statement: &Statement, message: impl Into<String>) -> Result<T> {
-    Err(EngineError::unknown(statement.at.clone(), &statement.object(), message))
+    Err(EngineError::unknown(
+        statement.at.clone(),
+        &statement.object(),
+        message,
+    ))
 }
 
-fn find<'a>(statement: &Statement, source: &'a SourceDef, name: &str, what: &str) -> Result<&'a Column> {
+fn find<'a>(
+    statement: &Statement,
+    source: &'a SourceDef,
+    name: &str,
+    what: &str,
+) -> Result<&'a Column> {
     match source.columns.iter().find(|column| column.name == name) {
         Some(column) => Ok(column),
         None => {
-            let names: Vec<String> = source.columns.iter().map(|column| column.name.clone()).collect();
-            missing(statement, format!("source {} has no {what} {name}; it has: {}", source.name, listed(&names)))
+            let names: Vec<String> = source
+                .columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect();
+            missing(
+                statement,
+                format!(
+                    "source {} has no {what} {name}; it has: {}",
+                    source.name,
+                    listed(&names)
+                ),
+            )
         }
     }
 }
 
 /// Check a deployment. Its source and its models are there.
-pub(super) fn check_deployment(inner: &Inner, statement: &Statement, deployment: &DeploymentDef) -> Result<()> {
+pub(super) fn check_deployment(
+    inner: &Inner,
+    statement: &Statement,
+    deployment: &DeploymentDef,
+) -> Result<()> {
     let source = &inner.sources[&deployment.source];
     let service = one_service(inner, statement, deployment)?;
     check_request(statement, source, service)?;
@@ -64,12 +93,16 @@ pub(super) fn check_deployment(inner: &Inner, statement: &Statement, deployment:
     for name in &deployment.carry {
         find(statement, source, name, "column to carry")?;
         if PREDICTION_COLUMNS.contains(&name.as_str()) {
-            let message =
-                format!("a prediction has a column {name} of its own; rename the column of the source to carry it");
+            let message = format!(
+                "a prediction has a column {name} of its own; rename the column of the source to carry it"
+            );
             return refuse(statement, message);
         }
         if carried.contains(&name.as_str()) {
-            return refuse(statement, format!("column {name} is carried twice; name it once"));
+            return refuse(
+                statement,
+                format!("column {name} is carried twice; name it once"),
+            );
         }
         carried.push(name);
     }
@@ -78,7 +111,9 @@ pub(super) fn check_deployment(inner: &Inner, statement: &Statement, deployment:
         if column.data_type == DataType::Float64 {
             return refuse(
                 statement,
-                format!("it cannot stick by {name}: DOUBLE has no one equality; name another column"),
+                format!(
+                    "it cannot stick by {name}: DOUBLE has no one equality; name another column"
+                ),
             );
         }
     }
@@ -86,14 +121,26 @@ pub(super) fn check_deployment(inner: &Inner, statement: &Statement, deployment:
 }
 
 /// The service that all arms read: an event has one request.
-fn one_service<'a>(inner: &'a Inner, statement: &Statement, deployment: &DeploymentDef) -> Result<&'a Arc<Service>> {
+fn one_service<'a>(
+    inner: &'a Inner,
+    statement: &Statement,
+    deployment: &DeploymentDef,
+) -> Result<&'a Arc<Service>> {
     let models: Vec<&ModelDef> = deployment
         .routes
         .iter()
-        .filter_map(|route| inner.models.iter().find(|m| m.name == deployment.model && m.version == route.version))
+        .filter_map(|route| {
+            inner
+                .models
+                .iter()
+                .find(|m| m.name == deployment.model && m.version == route.version)
+        })
         .collect();
     let Some(first) = models.first() else {
-        return missing(statement, format!("there is no model {}; create it", deployment.model));
+        return missing(
+            statement,
+            format!("there is no model {}; create it", deployment.model),
+        );
     };
     if let Some(other) = models.iter().find(|model| model.service != first.service) {
         let message = format!(
@@ -130,21 +177,37 @@ fn check_request(statement: &Statement, source: &SourceDef, service: &Service) -
     Ok(())
 }
 
-fn check_topic(inner: &Inner, statement: &Statement, deployment: &DeploymentDef, source: &SourceDef) -> Result<()> {
+fn check_topic(
+    inner: &Inner,
+    statement: &Statement,
+    deployment: &DeploymentDef,
+    source: &SourceDef,
+) -> Result<()> {
     let topic = &deployment.topic;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if topic.is_empty() || topic.len() + SHADOW_SUFFIX.len() > 249 || !topic.bytes().all(plain) {
-        let message = format!("'{topic}' is no topic: use 1 to 242 letters, digits, dots, underscores, hyphens");
+        let message = format!(
+            "'{topic}' is no topic: use 1 to 242 letters, digits, dots, underscores, hyphens"
+        );
         return refuse(statement, message);
     }
     if *topic == source.topic {
-        return refuse(statement, format!("it would read its own predictions from topic {topic}; name another topic"));
+        return refuse(
+            statement,
+            format!("it would read its own predictions from topic {topic}; name another topic"),
+        );
     }
     let shadow = |of: &str| format!("{of}{SHADOW_SUFFIX}");
-    let others = inner.deployments.values().filter(|other| other.name != deployment.name);
+    let others = inner
+        .deployments
+        .values()
+        .filter(|other| other.name != deployment.name);
     for other in others {
         if other.topic == *topic || shadow(&other.topic) == *topic || other.topic == shadow(topic) {
-            let message = format!("deployment {} writes into topic {} too; give each its own", other.name, other.topic);
+            let message = format!(
+                "deployment {} writes into topic {} too; give each its own",
+                other.name, other.topic
+            );
             return refuse(statement, message);
         }
     }
@@ -152,19 +215,39 @@ fn check_topic(inner: &Inner, statement: &Statement, deployment: &DeploymentDef,
 }
 
 /// Check a monitor. Its label source is there.
-pub(super) fn check_monitor(inner: &Inner, statement: &Statement, monitor: &MonitorDef) -> Result<()> {
+pub(super) fn check_monitor(
+    inner: &Inner,
+    statement: &Statement,
+    monitor: &MonitorDef,
+) -> Result<()> {
     if !inner.models.iter().any(|model| model.name == monitor.model) {
-        let mut known: Vec<String> = inner.models.iter().map(|model| model.name.clone()).collect();
+        let mut known: Vec<String> = inner
+            .models
+            .iter()
+            .map(|model| model.name.clone())
+            .collect();
         known.dedup();
-        let message = format!("there is no model {}; known models: {}", monitor.model, listed(&known));
+        let message = format!(
+            "there is no model {}; known models: {}",
+            monitor.model,
+            listed(&known)
+        );
         return missing(statement, message);
     }
-    let Some(labels) = &monitor.labels else { return Ok(()) };
+    let Some(labels) = &monitor.labels else {
+        return Ok(());
+    };
     let source = &inner.sources[&labels.source];
-    let deployments: Vec<&DeploymentDef> = inner.deployments.values().filter(|d| d.model == monitor.model).collect();
+    let deployments: Vec<&DeploymentDef> = inner
+        .deployments
+        .values()
+        .filter(|d| d.model == monitor.model)
+        .collect();
     if deployments.is_empty() {
-        let message =
-            format!("no deployment serves model {}, so that no label can meet a prediction; create one", monitor.model);
+        let message = format!(
+            "no deployment serves model {}, so that no label can meet a prediction; create one",
+            monitor.model
+        );
         return missing(statement, message);
     }
     for name in &labels.using {
@@ -184,11 +267,18 @@ fn check_carried(
 ) -> Result<()> {
     let name = &label.name;
     if !deployment.carry.contains(name) {
-        let message =
-            format!("deployment {} does not carry {name}, by which labels join; write CARRY ({name})", deployment.name);
+        let message = format!(
+            "deployment {} does not carry {name}, by which labels join; write CARRY ({name})",
+            deployment.name
+        );
         return refuse(statement, message);
     }
-    let carried = find(statement, &sources[&deployment.source], name, "carried column")?;
+    let carried = find(
+        statement,
+        &sources[&deployment.source],
+        name,
+        "carried column",
+    )?;
     if carried.data_type == label.data_type {
         return Ok(());
     }

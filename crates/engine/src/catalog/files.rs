@@ -1,5 +1,5 @@
-//! Definition files: all `*.sql` of a folder, in the order of their names. The catalog takes texts, so that a client
-//! can read files here and have them applied elsewhere.
+//! Definition files: all `*.sql` of a folder, in the order of their names. The catalog takes texts,
+//! so that a client can read files here and have them applied elsewhere.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read};
@@ -25,7 +25,10 @@ pub struct DefinitionFile {
 pub fn read_definitions(dir: &Path) -> Result<Vec<DefinitionFile>> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source: Error| EngineError::File { path, source: Box::new(source) }
+        move |source: Error| EngineError::File {
+            path,
+            source: Box::new(source),
+        }
     };
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed(dir))? {
@@ -43,7 +46,10 @@ pub fn read_definitions(dir: &Path) -> Result<Vec<DefinitionFile>> {
         .into_iter()
         .map(|path| {
             let text = read(&path).map_err(failed(&path))?;
-            Ok(DefinitionFile { path: path.display().to_string(), text })
+            Ok(DefinitionFile {
+                path: path.display().to_string(),
+                text,
+            })
         })
         .collect()
 }
@@ -57,7 +63,9 @@ fn read(path: &Path) -> std::io::Result<String> {
     match String::from_utf8(bytes) {
         Ok(whole) => text.push_str(&whole),
         // A cut in the middle of a character.
-        Err(cut) if cut.as_bytes().len() as u64 == limit => text.push_str(&String::from_utf8_lossy(cut.as_bytes())),
+        Err(cut) if cut.as_bytes().len() as u64 == limit => {
+            text.push_str(&String::from_utf8_lossy(cut.as_bytes()))
+        }
         Err(_) => return Err(Error::new(ErrorKind::InvalidData, "the file is not UTF-8")),
     }
     Ok(text)

@@ -1,10 +1,10 @@
-//! The catalog: all applied definitions, checked and compiled. Immutable; applying files makes another one, so that
-//! what runs goes on with the one that it has.
+//! The catalog: all applied definitions, checked and compiled. Immutable; applying files makes
+//! another one, so that what runs goes on with the one that it has.
 //!
-//! Texts come from files ([`read_definitions`]) or from a saved [`CatalogState`]; what leaves are compiled views,
-//! services and labels for the pipeline, the reader, the trainer and the monitors. Applying is additive and idempotent:
-//! the same text over the same dependencies is unchanged, any other is a new version, and a new version of a view is a
-//! new id.
+//! Texts come from files ([`read_definitions`]) or from a saved [`CatalogState`]; what leaves are
+//! compiled views, services and labels for the pipeline, the reader, the trainer and the monitors.
+//! Applying is additive and idempotent: the same text over the same dependencies is unchanged, any
+//! other is a new version, and a new version of a view is a new id.
 
 mod build;
 mod change;
@@ -99,7 +99,9 @@ impl Catalog {
     /// Without any definition.
     #[must_use]
     pub fn empty() -> Self {
-        Self { inner: Arc::new(Inner::new(Session::new())) }
+        Self {
+            inner: Arc::new(Inner::new(Session::new())),
+        }
     }
 
     /// From what [`Self::state`] gave earlier. Ids and versions stay.
@@ -109,7 +111,9 @@ impl Catalog {
     pub fn load(state: &CatalogState) -> Result<Self> {
         let empty = Self::empty();
         let inner = on_planner(|| Builder::new(&empty.inner).load(state))?;
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// What to keep, so that [`Self::load`] makes the same catalog again.
@@ -130,7 +134,12 @@ impl Catalog {
             }
             Builder::new(&self.inner).apply(net_effect(statements)?)
         })?;
-        Ok(CatalogPlan { changes, catalog: Self { inner: Arc::new(inner) } })
+        Ok(CatalogPlan {
+            changes,
+            catalog: Self {
+                inner: Arc::new(inner),
+            },
+        })
     }
 
     /// Sources by name.
@@ -187,7 +196,9 @@ impl Catalog {
     pub(crate) fn service(&self, name: &str) -> Result<&Arc<Service>> {
         self.inner.own_services.get(name).ok_or_else(|| {
             let known = listed(self.inner.own_services.keys());
-            EngineError::NotFound(format!("there is no feature service {name}; known services: {known}"))
+            EngineError::NotFound(format!(
+                "there is no feature service {name}; known services: {known}"
+            ))
         })
     }
 
@@ -201,6 +212,8 @@ impl Catalog {
 fn on_planner<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     match on_large_stack(work) {
         Ok(result) => result,
-        Err(error) => Err(EngineError::Internal(format!("a thread for planning could not be started: {error}"))),
+        Err(error) => Err(EngineError::Internal(format!(
+            "a thread for planning could not be started: {error}"
+        ))),
     }
 }

@@ -1,5 +1,6 @@
-//! What a statement names: the objects that must be there before it, in the order in which they count into its digest.
-//! Read from the parsed statement alone; the catalog looks them up and refuses what is not there.
+//! What a statement names: the objects that must be there before it, in the order in which they
+//! count into its digest. Read from the parsed statement alone; the catalog looks them up and
+//! refuses what is not there.
 
 use crate::error::{EngineError, Location, Result};
 use crate::parse::{Definition, ObjectKind, Statement, parse_query, relations};
@@ -19,7 +20,11 @@ pub(super) struct Reference {
 /// A view that reads more than one table, or none.
 pub(super) fn references(statement: &Statement) -> Result<Vec<Reference>> {
     let at = || statement.at.clone();
-    let named = |kind, name: &str| Reference { kind, name: name.to_owned(), at: at() };
+    let named = |kind, name: &str| Reference {
+        kind,
+        name: name.to_owned(),
+        at: at(),
+    };
     Ok(match &statement.definition {
         Definition::Source(_) | Definition::Entity(_) | Definition::Drop { .. } => Vec::new(),
         Definition::View(view) => {
@@ -28,25 +33,44 @@ pub(super) fn references(statement: &Statement) -> Result<Vec<Reference>> {
             let mut tables = tables.into_iter();
             let (Some(source), None) = (tables.next(), tables.next()) else {
                 let message = "a feature view reads one source; write FROM source, and join views in a feature service";
-                return Err(EngineError::refused(view.body.locate(Some("FROM")), &statement.object(), message));
+                return Err(EngineError::refused(
+                    view.body.locate(Some("FROM")),
+                    &statement.object(),
+                    message,
+                ));
             };
             let at = view.body.locate(Some(&source));
-            references.push(Reference { kind: ObjectKind::Source, name: source, at });
+            references.push(Reference {
+                kind: ObjectKind::Source,
+                name: source,
+                at,
+            });
             references
         }
         Definition::Service(service) => relations(&parse_query(&service.body)?)
             .into_iter()
             .filter(|table| table != REQUEST)
-            .map(|view| Reference { kind: ObjectKind::View, at: service.body.locate(Some(&view)), name: view })
+            .map(|view| Reference {
+                kind: ObjectKind::View,
+                at: service.body.locate(Some(&view)),
+                name: view,
+            })
             .collect(),
         Definition::Model(model) => vec![named(ObjectKind::Service, &model.service)],
         Definition::Deployment(deployment) => {
             let version = |version: u32| format!("{}/{version}", deployment.model);
-            let models = deployment.routes.iter().map(|route| named(ObjectKind::Model, &version(route.version)));
-            std::iter::once(named(ObjectKind::Source, &deployment.source)).chain(models).collect()
+            let models = deployment
+                .routes
+                .iter()
+                .map(|route| named(ObjectKind::Model, &version(route.version)));
+            std::iter::once(named(ObjectKind::Source, &deployment.source))
+                .chain(models)
+                .collect()
         }
-        Definition::Monitor(monitor, _) => {
-            monitor.labels.iter().map(|labels| named(ObjectKind::Source, &labels.source)).collect()
-        }
+        Definition::Monitor(monitor, _) => monitor
+            .labels
+            .iter()
+            .map(|labels| named(ObjectKind::Source, &labels.source))
+            .collect(),
     })
 }

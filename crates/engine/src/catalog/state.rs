@@ -1,5 +1,6 @@
-//! What a catalog writes down: the applied texts with their versions and ids. Everything else follows from the texts
-//! and is compiled again at start. The binary keeps it as JSON; the shape has a format version.
+//! What a catalog writes down: the applied texts with their versions and ids. Everything else
+//! follows from the texts and is compiled again at start. The binary keeps it as JSON; the shape
+//! has a format version.
 
 use forebay_core::view::ViewId;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,12 @@ impl CatalogState {
     /// Of no object.
     #[must_use]
     pub fn empty() -> Self {
-        Self { format: CATALOG_FORMAT, next_view_id: 1, objects: Vec::new(), dropped: Vec::new() }
+        Self {
+            format: CATALOG_FORMAT,
+            next_view_id: 1,
+            objects: Vec::new(),
+            dropped: Vec::new(),
+        }
     }
 }
 
@@ -64,7 +70,11 @@ impl ObjectState {
         let text = format!("{}{}{}", "\n".repeat(lines), " ".repeat(columns), self.text);
         let mut statements = parse_file(&self.file, &text)?;
         match (statements.pop(), statements.pop()) {
-            (Some(statement), None) if statement.kind == self.kind && statement.name == self.name => Ok(statement),
+            (Some(statement), None)
+                if statement.kind == self.kind && statement.name == self.name =>
+            {
+                Ok(statement)
+            }
             _ => Err(EngineError::Input(format!(
                 "the saved catalog holds another statement than that of {} {}; restore it from a backup, or apply the \
                  definitions to an empty one",

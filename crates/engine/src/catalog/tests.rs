@@ -1,5 +1,5 @@
-//! Catalogs: the shipped definitions, what applying again, changing and dropping does to versions and ids, what a saved
-//! state brings back, and the exact words of refusals.
+//! Catalogs: the shipped definitions, what applying again, changing and dropping does to versions
+//! and ids, what a saved state brings back, and the exact words of refusals.
 
 use std::path::Path;
 
@@ -27,20 +27,31 @@ CREATE MONITOR q ON MODEL m WINDOW INTERVAL '1' DAY LABELS FROM outcomes USING (
 ";
 
 fn file(text: impl Into<String>) -> Vec<DefinitionFile> {
-    vec![DefinitionFile { path: "d.sql".into(), text: text.into() }]
+    vec![DefinitionFile {
+        path: "d.sql".into(),
+        text: text.into(),
+    }]
 }
 
 fn base() -> Catalog {
-    Catalog::empty().plan(&file(BASE)).unwrap_or_else(|e| panic!("{e}")).catalog
+    Catalog::empty()
+        .plan(&file(BASE))
+        .unwrap_or_else(|e| panic!("{e}"))
+        .catalog
 }
 
 fn apply(catalog: &Catalog, text: &str) -> CatalogPlan {
-    catalog.plan(&file(text)).unwrap_or_else(|e| panic!("{text}: {e}"))
+    catalog
+        .plan(&file(text))
+        .unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
 /// Changes as (action, name, version).
 fn summary(plan: &CatalogPlan) -> Vec<(ChangeAction, &str, u32)> {
-    plan.changes.iter().map(|c| (c.action, c.name.as_str(), c.version)).collect()
+    plan.changes
+        .iter()
+        .map(|c| (c.action, c.name.as_str(), c.version))
+        .collect()
 }
 
 fn view_id(catalog: &Catalog, name: &str) -> u32 {
@@ -51,13 +62,31 @@ fn view_id(catalog: &Catalog, name: &str) -> u32 {
 fn the_shipped_definitions_compile() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql/flights");
     let files = read_definitions(&folder).expect("the folder is there");
-    let plan = Catalog::empty().plan(&files).unwrap_or_else(|e| panic!("{e}"));
-    assert!(plan.changes.iter().all(|c| c.action == ChangeAction::Create && c.version == 1));
+    let plan = Catalog::empty()
+        .plan(&files)
+        .unwrap_or_else(|e| panic!("{e}"));
+    assert!(
+        plan.changes
+            .iter()
+            .all(|c| c.action == ChangeAction::Create && c.version == 1)
+    );
     let catalog = plan.catalog;
     let views: Vec<&str> = catalog.views().keys().map(String::as_str).collect();
-    assert_eq!(views, ["aircraft_recent", "airport_traffic", "carrier_punctuality", "origin_weather", "route_history"]);
+    assert_eq!(
+        views,
+        [
+            "aircraft_recent",
+            "airport_traffic",
+            "carrier_punctuality",
+            "origin_weather",
+            "route_history"
+        ]
+    );
     let traffic = catalog.views()["airport_traffic"].spec();
-    assert_eq!((traffic.partials.len(), traffic.filters, traffic.ttl_us), (5, 1, Some(2 * DAY_US)));
+    assert_eq!(
+        (traffic.partials.len(), traffic.filters, traffic.ttl_us),
+        (5, 1, Some(2 * DAY_US))
+    );
     assert_eq!(catalog.views()["route_history"].spec().retention_us(), None);
     let service = catalog.services()["delay_features"].spec();
     assert_eq!((service.views.len(), service.features.len()), (5, 33));
@@ -68,10 +97,18 @@ fn the_shipped_definitions_compile() {
     assert!(catalog.monitors()["late_arrival_quality"].label.is_some());
 
     let again = catalog.plan(&files).expect("the same files");
-    assert!(again.changes.iter().all(|c| c.action == ChangeAction::Unchanged));
+    assert!(
+        again
+            .changes
+            .iter()
+            .all(|c| c.action == ChangeAction::Unchanged)
+    );
     assert_eq!(again.changes.len(), 3 + 4 + 5 + 1 + 1 + 1 + 1);
     assert_eq!(again.catalog.state(), catalog.state());
-    assert!(Arc::ptr_eq(&again.catalog.views()["airport_traffic"], &catalog.views()["airport_traffic"]));
+    assert!(Arc::ptr_eq(
+        &again.catalog.views()["airport_traffic"],
+        &catalog.views()["airport_traffic"]
+    ));
 }
 
 #[test]
@@ -80,7 +117,12 @@ fn statements_may_stand_in_any_order() {
     statements.reverse();
     let reversed = apply(&Catalog::empty(), &statements.concat()).catalog;
     let digests = |catalog: &Catalog| -> Vec<(String, String)> {
-        catalog.state().objects.iter().map(|o| (o.name.clone(), o.digest.clone())).collect()
+        catalog
+            .state()
+            .objects
+            .iter()
+            .map(|o| (o.name.clone(), o.digest.clone()))
+            .collect()
     };
     assert_eq!(digests(&reversed), digests(&base()));
 }
@@ -88,7 +130,10 @@ fn statements_may_stand_in_any_order() {
 #[test]
 fn an_unchanged_text_is_unchanged_whatever_its_layout() {
     let catalog = base();
-    let plan = apply(&catalog, "create or replace entity E (\n k varchar -- the key\n)");
+    let plan = apply(
+        &catalog,
+        "create or replace entity E (\n k varchar -- the key\n)",
+    );
     assert_eq!(summary(&plan), [(ChangeAction::Unchanged, "e", 1)]);
     assert_eq!(plan.catalog.state(), catalog.state());
     assert!(apply(&catalog, " -- nothing").changes.is_empty());
@@ -98,10 +143,22 @@ fn an_unchanged_text_is_unchanged_whatever_its_layout() {
 fn a_service_keeps_its_fingerprint_over_other_topics_and_not_over_other_columns() {
     let fingerprint = |catalog: &Catalog| catalog.services()["s"].spec().fingerprint.clone();
     let catalog = base();
-    let elsewhere = apply(&catalog, &BASE.replace("'kafka')", "'kafka', topic = 'elsewhere')")).catalog;
-    assert_ne!(view_id(&elsewhere, "v"), view_id(&catalog, "v"), "another log is another state");
+    let elsewhere = apply(
+        &catalog,
+        &BASE.replace("'kafka')", "'kafka', topic = 'elsewhere')"),
+    )
+    .catalog;
+    assert_ne!(
+        view_id(&elsewhere, "v"),
+        view_id(&catalog, "v"),
+        "another log is another state"
+    );
     assert_eq!(fingerprint(&elsewhere), fingerprint(&catalog));
-    let wider = apply(&catalog, &BASE.replace("x DOUBLE, ts", "x DOUBLE NOT NULL, ts")).catalog;
+    let wider = apply(
+        &catalog,
+        &BASE.replace("x DOUBLE, ts", "x DOUBLE NOT NULL, ts"),
+    )
+    .catalog;
     assert_ne!(fingerprint(&wider), fingerprint(&catalog));
     let loaded = Catalog::load(elsewhere.state()).expect("it was saved");
     assert_eq!(fingerprint(&loaded), fingerprint(&catalog));
@@ -124,18 +181,40 @@ fn a_changed_view_gets_a_version_and_an_id_and_takes_its_readers_with_it() {
     );
     assert_eq!(plan.changes[0].note, "its text changes");
     assert_eq!(plan.changes[1].note, "feature view v changes");
-    assert!(plan.changes[0].before.as_ref().is_some_and(|sql| sql.contains("count(*)")));
+    assert!(
+        plan.changes[0]
+            .before
+            .as_ref()
+            .is_some_and(|sql| sql.contains("count(*)"))
+    );
     assert_eq!(plan.changes[0].after.as_deref(), Some(text));
     let next = &plan.catalog;
-    assert_eq!((view_id(next, "v"), view_id(next, "w"), next.state().next_view_id), (3, 2, 4));
+    assert_eq!(
+        (
+            view_id(next, "v"),
+            view_id(next, "w"),
+            next.state().next_view_id
+        ),
+        (3, 2, 4)
+    );
     assert_eq!(next.views()["v"].spec().version, 2);
     let service = next.services()["s"].spec();
     assert_eq!((service.version, service.views[0].view.id), (2, 3));
-    assert_ne!(service.fingerprint, catalog.services()["s"].spec().fingerprint);
-    assert_ne!(next.views()["v"].spec().digest, catalog.views()["v"].spec().digest);
+    assert_ne!(
+        service.fingerprint,
+        catalog.services()["s"].spec().fingerprint
+    );
+    assert_ne!(
+        next.views()["v"].spec().digest,
+        catalog.views()["v"].spec().digest
+    );
     assert_eq!(view_id(&catalog, "v"), 1, "the catalog before is as it was");
     let back = apply(next, BASE);
-    assert_eq!(view_id(&back.catalog, "v"), 4, "the old text is a new version too");
+    assert_eq!(
+        view_id(&back.catalog, "v"),
+        4,
+        "the old text is a new version too"
+    );
 }
 
 #[test]
@@ -147,7 +226,10 @@ fn a_changed_source_makes_new_versions_of_its_views() {
     let replaced: Vec<&str> = plan.changes.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(replaced, ["events", "v", "w", "s", "m/1", "m"]);
     assert_eq!(plan.changes[1].note, "source events changes");
-    assert_eq!((view_id(&plan.catalog, "v"), view_id(&plan.catalog, "w")), (3, 4));
+    assert_eq!(
+        (view_id(&plan.catalog, "v"), view_id(&plan.catalog, "w")),
+        (3, 4)
+    );
     let narrower = wider.replace("x DOUBLE, ", "");
     let error = catalog.plan(&file(narrower)).expect_err("w reads x");
     assert!(
@@ -166,13 +248,24 @@ fn a_saved_state_brings_back_the_same_catalog() {
     let loaded = Catalog::load(&state).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(loaded.state(), catalog.state());
     assert_eq!(loaded.views()["v"].spec(), catalog.views()["v"].spec());
-    assert_eq!(loaded.services()["s"].spec(), catalog.services()["s"].spec());
+    assert_eq!(
+        loaded.services()["s"].spec(),
+        catalog.services()["s"].spec()
+    );
     assert_eq!(loaded.models(), catalog.models());
     assert_eq!(loaded.deployments(), catalog.deployments());
     assert_eq!(loaded.monitors()["q"].def, catalog.monitors()["q"].def);
-    assert!(apply(&loaded, BASE).changes.iter().all(|c| c.name == "w" || c.action == ChangeAction::Unchanged));
+    assert!(
+        apply(&loaded, BASE)
+            .changes
+            .iter()
+            .all(|c| c.name == "w" || c.action == ChangeAction::Unchanged)
+    );
 
-    let other = CatalogState { format: 2, ..state.clone() };
+    let other = CatalogState {
+        format: 2,
+        ..state.clone()
+    };
     let error = Catalog::load(&other).expect_err("another format");
     assert_eq!(
         error.to_string(),
@@ -180,18 +273,34 @@ fn a_saved_state_brings_back_the_same_catalog() {
     );
     let mut damaged = state;
     damaged.objects[0].text = "CREATE ENTITY other (k VARCHAR)".into();
-    assert!(Catalog::load(&damaged).expect_err("another statement").to_string().contains("restore it from a backup"));
-    assert!(serde_json::from_str::<CatalogState>(&json.replacen("\"format\"", "\"shape\"", 1)).is_err());
+    assert!(
+        Catalog::load(&damaged)
+            .expect_err("another statement")
+            .to_string()
+            .contains("restore it from a backup")
+    );
+    assert!(
+        serde_json::from_str::<CatalogState>(&json.replacen("\"format\"", "\"shape\"", 1)).is_err()
+    );
 }
 
 #[test]
 fn a_dropped_name_never_reuses_a_version_or_an_id() {
     let catalog = base();
-    let plan = apply(&catalog, "DROP FEATURE VIEW w; DROP ENTITY IF EXISTS nothing");
+    let plan = apply(
+        &catalog,
+        "DROP FEATURE VIEW w; DROP ENTITY IF EXISTS nothing",
+    );
     assert_eq!(summary(&plan), [(ChangeAction::Drop, "w", 1)]);
     assert!(!plan.catalog.views().contains_key("w"));
     let again = apply(&plan.catalog, BASE);
-    assert_eq!((view_id(&again.catalog, "w"), again.catalog.views()["w"].spec().version), (3, 2));
+    assert_eq!(
+        (
+            view_id(&again.catalog, "w"),
+            again.catalog.views()["w"].spec().version
+        ),
+        (3, 2)
+    );
     let all = apply(
         &catalog,
         "DROP SOURCE events; DROP MONITOR q; DROP DEPLOYMENT m; DROP MODEL m VERSION 1; DROP FEATURE SERVICE s;
@@ -211,7 +320,10 @@ fn the_last_statement_of_a_name_counts() {
          ENTITY gone",
     );
     assert_eq!(summary(&plan), [(ChangeAction::Create, "n", 1)]);
-    assert_eq!(plan.catalog.entities()["n"].key[0].data_type, DataType::Int64);
+    assert_eq!(
+        plan.catalog.entities()["n"].key[0].data_type,
+        DataType::Int64
+    );
     let same = apply(&catalog, "DROP ENTITY e; CREATE ENTITY e (k VARCHAR)");
     assert_eq!(summary(&same), [(ChangeAction::Unchanged, "e", 1)]);
 }
@@ -341,7 +453,11 @@ const REFUSED: &[(&str, &str)] = &[
 #[test]
 fn bad_definitions_are_refused_with_their_place_and_a_remedy() {
     let catalog = base();
-    let outcome = |text: &str| catalog.plan(&file(text)).map_or_else(|e| e.to_string(), |_| "it is taken".to_owned());
+    let outcome = |text: &str| {
+        catalog
+            .plan(&file(text))
+            .map_or_else(|e| e.to_string(), |_| "it is taken".to_owned())
+    };
     let wrong: Vec<_> = REFUSED
         .iter()
         .map(|(text, wanted)| (text, outcome(text), wanted))
@@ -355,48 +471,87 @@ fn a_label_is_evaluated_on_decoded_and_on_archived_rows() {
     let catalog = base();
     let label = catalog.monitors()["q"].label.clone().expect("it has one");
     let batch = |names: [&str; 2]| {
-        let fields = [Field::new(names[0], DataType::Int64, true), Field::new(names[1], DataType::Float64, true)];
+        let fields = [
+            Field::new(names[0], DataType::Int64, true),
+            Field::new(names[1], DataType::Float64, true),
+        ];
         let y = Int64Array::from(vec![Some(16), Some(15), None]);
         let other = Float64Array::from(vec![0.0, 1.0, 2.0]);
-        RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), vec![Arc::new(y), Arc::new(other)])
-            .expect("well formed")
+        RecordBatch::try_new(
+            Arc::new(Schema::new(fields.to_vec())),
+            vec![Arc::new(y), Arc::new(other)],
+        )
+        .expect("well formed")
     };
     let values = label.evaluate(&batch(["y", "z"])).expect("evaluates");
-    assert_eq!(values.iter().collect::<Vec<_>>(), [Some(true), Some(false), None]);
     assert_eq!(
-        label.evaluate(&batch(["z", "x"])).expect_err("no y").to_string(),
+        values.iter().collect::<Vec<_>>(),
+        [Some(true), Some(false), None]
+    );
+    assert_eq!(
+        label
+            .evaluate(&batch(["z", "x"]))
+            .expect_err("no y")
+            .to_string(),
         "column y of source outcomes is missing"
     );
-    let mistyped = label.evaluate(&batch(["z", "y"])).expect_err("y is DOUBLE").to_string();
-    assert_eq!(mistyped, "column y of source outcomes is Int64, not Float64");
+    let mistyped = label
+        .evaluate(&batch(["z", "y"]))
+        .expect_err("y is DOUBLE")
+        .to_string();
+    assert_eq!(
+        mistyped,
+        "column y of source outcomes is Int64, not Float64"
+    );
     assert_eq!(values.len(), 3);
 }
 
 #[test]
 fn a_fold_of_the_shipped_traffic_view_counts_what_its_text_says() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql/flights");
-    let catalog = Catalog::empty().plan(&read_definitions(&folder).expect("there")).expect("compiles").catalog;
+    let catalog = Catalog::empty()
+        .plan(&read_definitions(&folder).expect("there"))
+        .expect("compiles")
+        .catalog;
     let source = &catalog.sources()["departures"];
     let fields = source.schema();
     let columns: Vec<arrow_array::ArrayRef> = fields
         .fields()
         .iter()
         .map(|field| match field.name().as_str() {
-            "dep_delay" => Arc::new(Float64Array::from(vec![Some(20.0), Some(15.0), None])) as arrow_array::ArrayRef,
+            "dep_delay" => Arc::new(Float64Array::from(vec![Some(20.0), Some(15.0), None]))
+                as arrow_array::ArrayRef,
             "dep_time" => Arc::new(
-                arrow_array::TimestampMicrosecondArray::from(vec![HOUR_US, 2 * HOUR_US, 3 * HOUR_US])
-                    .with_timezone("UTC"),
+                arrow_array::TimestampMicrosecondArray::from(vec![
+                    HOUR_US,
+                    2 * HOUR_US,
+                    3 * HOUR_US,
+                ])
+                .with_timezone("UTC"),
             ),
-            "tailnum" => Arc::new(arrow_array::StringArray::from(vec![Some("N1"), None, Some("N2")])),
-            _ if field.data_type() == &DataType::Utf8 => Arc::new(arrow_array::StringArray::from(vec!["JFK"; 3])),
+            "tailnum" => Arc::new(arrow_array::StringArray::from(vec![
+                Some("N1"),
+                None,
+                Some("N2"),
+            ])),
+            _ if field.data_type() == &DataType::Utf8 => {
+                Arc::new(arrow_array::StringArray::from(vec!["JFK"; 3]))
+            }
             _ => arrow_array::new_null_array(field.data_type(), 3),
         })
         .collect();
     let rows = RecordBatch::try_new(fields, columns).expect("as declared");
-    let traffic = catalog.views()["airport_traffic"].fold(&rows).expect("folds");
-    assert_eq!(traffic.filters[0].iter().collect::<Vec<_>>(), [Some(true), Some(false), None]);
+    let traffic = catalog.views()["airport_traffic"]
+        .fold(&rows)
+        .expect("folds");
+    assert_eq!(
+        traffic.filters[0].iter().collect::<Vec<_>>(),
+        [Some(true), Some(false), None]
+    );
     assert_eq!(traffic.source_rows, [0, 1, 2]);
-    let aircraft = catalog.views()["aircraft_recent"].fold(&rows).expect("folds");
+    let aircraft = catalog.views()["aircraft_recent"]
+        .fold(&rows)
+        .expect("folds");
     assert_eq!(aircraft.source_rows, [0, 2]);
     assert_eq!(aircraft.keys[0].as_string::<i32>().value(1), "N2");
 }
@@ -405,20 +560,39 @@ fn a_fold_of_the_shipped_traffic_view_counts_what_its_text_says() {
 fn folders_are_read_by_name_and_errors_name_the_path() {
     let folder = tempfile::tempdir().expect("a directory");
     let missing = folder.path().join("nothing");
-    let error = read_definitions(&missing).expect_err("no folder").to_string();
-    assert_eq!(error, format!("cannot read {}; check that it exists and is readable", missing.display()));
+    let error = read_definitions(&missing)
+        .expect_err("no folder")
+        .to_string();
+    assert_eq!(
+        error,
+        format!(
+            "cannot read {}; check that it exists and is readable",
+            missing.display()
+        )
+    );
     assert!(read_definitions(folder.path()).is_err(), "no file");
     std::fs::write(folder.path().join("b.sql"), "two").expect("written");
     std::fs::write(folder.path().join("a.sql"), "one").expect("written");
     std::fs::write(folder.path().join("c.txt"), "no").expect("written");
-    let texts: Vec<String> = read_definitions(folder.path()).expect("two").into_iter().map(|f| f.text).collect();
+    let texts: Vec<String> = read_definitions(folder.path())
+        .expect("two")
+        .into_iter()
+        .map(|f| f.text)
+        .collect();
     assert_eq!(texts, ["one", "two"]);
     std::fs::write(folder.path().join("d.sql"), [0xFF, 0xFE]).expect("written");
     assert!(read_definitions(folder.path()).is_err(), "no UTF-8");
-    std::fs::write(folder.path().join("d.sql"), "é".repeat(DEFINITION_FILE_MAX_BYTES)).expect("written");
+    std::fs::write(
+        folder.path().join("d.sql"),
+        "é".repeat(DEFINITION_FILE_MAX_BYTES),
+    )
+    .expect("written");
     let files = read_definitions(folder.path()).expect("cut");
     let error = Catalog::empty().plan(&files[2..]).expect_err("too long");
-    assert!(error.to_string().contains("DEFINITION_FILE_MAX_BYTES"), "{error}");
+    assert!(
+        error.to_string().contains("DEFINITION_FILE_MAX_BYTES"),
+        "{error}"
+    );
 }
 
 #[test]

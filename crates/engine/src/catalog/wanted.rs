@@ -1,5 +1,6 @@
-//! The net effect of the statements of a set of files: for each object the statement that defines it, or that it goes.
-//! Files are read as one text, in order; the order of statements matters only for one name that occurs twice.
+//! The net effect of the statements of a set of files: for each object the statement that defines
+//! it, or that it goes. Files are read as one text, in order; the order of statements matters only
+//! for one name that occurs twice.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,11 @@ pub(super) fn net_effect(statements: Vec<Statement>) -> Result<BTreeMap<Key, Wan
             },
             (_, Some(Wanted::Defined(first))) if !statement.or_replace => {
                 let (object, first) = (statement.object(), first.at.clone());
-                return Err(EngineError::Duplicate { at: statement.at, object, first });
+                return Err(EngineError::Duplicate {
+                    at: statement.at,
+                    object,
+                    first,
+                });
             }
             _ => Wanted::Defined(Box::new(statement)),
         };

@@ -1,5 +1,6 @@
-//! DataFusion's accumulators over one partial state of `core`. State is one Binary field, the state's canonical bytes,
-//! so that equal multisets give equal bytes between operators too. Evaluating is not destructive.
+//! DataFusion's accumulators over one partial state of `core`. State is one Binary field, the
+//! state's canonical bytes, so that equal multisets give equal bytes between operators too.
+//! Evaluating is not destructive.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
@@ -26,8 +27,15 @@ pub(super) struct ExactAccumulator {
 impl ExactAccumulator {
     pub(super) fn new(kind: AggregateKind) -> Self {
         let argument_type = Some(DataType::Float64);
-        let class = kind.partial_class(argument_type.as_ref()).expect("only aggregates that take DOUBLE are wrapped");
-        let spec = PartialSpec { class, argument: Some(0), argument_type, filter: None };
+        let class = kind
+            .partial_class(argument_type.as_ref())
+            .expect("only aggregates that take DOUBLE are wrapped");
+        let spec = PartialSpec {
+            class,
+            argument: Some(0),
+            argument_type,
+            filter: None,
+        };
         let state = Partial::new(&spec);
         Self { kind, spec, state }
     }
@@ -73,7 +81,11 @@ impl Accumulator for ExactAccumulator {
         for mut bytes in states.iter().flatten() {
             let other = Partial::decode(&self.spec, &mut bytes).map_err(external)?;
             if !bytes.is_empty() {
-                return exec_err!("{} bytes follow a state of {}", bytes.len(), self.kind.name());
+                return exec_err!(
+                    "{} bytes follow a state of {}",
+                    bytes.len(),
+                    self.kind.name()
+                );
             }
             self.state.merge(&other);
         }
@@ -102,7 +114,10 @@ pub(super) struct SlidingExtremum {
 
 impl SlidingExtremum {
     pub(super) fn new(kind: AggregateKind) -> Self {
-        Self { kind, frontier: Frontier::default() }
+        Self {
+            kind,
+            frontier: Frontier::default(),
+        }
     }
 }
 
@@ -120,7 +135,8 @@ impl Accumulator for SlidingExtremum {
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         // NULLs never came in.
-        self.frontier.pop_oldest(values[0].len() - values[0].null_count());
+        self.frontier
+            .pop_oldest(values[0].len() - values[0].null_count());
         Ok(())
     }
 

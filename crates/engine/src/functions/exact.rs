@@ -1,9 +1,10 @@
-//! One aggregate of DataFusion over DOUBLE, replaced: same name, aliases, signature and types as the built-in, but
-//! exact and independent of order. Inputs that are not DOUBLE (integers, decimals) go to the built-in, which is exact
-//! there.
+//! One aggregate of DataFusion over DOUBLE, replaced: same name, aliases, signature and types as
+//! the built-in, but exact and independent of order. Inputs that are not DOUBLE (integers,
+//! decimals) go to the built-in, which is exact there.
 //!
-//! What must not be delegated: `value_from_stats` (Parquet statistics lose NaN) and `simplify_expr_op_literal` (it
-//! turns `sum(x + c)` into another rounding); both stay at their defaults, which do nothing.
+//! What must not be delegated: `value_from_stats` (Parquet statistics lose NaN) and
+//! `simplify_expr_op_literal` (it turns `sum(x + c)` into another rounding); both stay at their
+//! defaults, which do nothing.
 
 use std::sync::Arc;
 
@@ -32,7 +33,11 @@ impl ExactAggregate {
     }
 
     fn is_ours(args: &AccumulatorArgs<'_>) -> bool {
-        !args.is_distinct && args.expr_fields.first().is_some_and(|f| f.data_type() == &DataType::Float64)
+        !args.is_distinct
+            && args
+                .expr_fields
+                .first()
+                .is_some_and(|f| f.data_type() == &DataType::Float64)
     }
 }
 
@@ -64,7 +69,10 @@ impl AggregateUDFImpl for ExactAggregate {
         self.built_in.accumulator(args)
     }
 
-    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+    fn create_sliding_accumulator(
+        &self,
+        args: AccumulatorArgs<'_>,
+    ) -> Result<Box<dyn Accumulator>> {
         if !Self::is_ours(&args) {
             return self.built_in.create_sliding_accumulator(args);
         }
@@ -75,7 +83,11 @@ impl AggregateUDFImpl for ExactAggregate {
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let ours = !args.is_distinct && args.input_fields.first().is_some_and(|f| f.data_type() == &DataType::Float64);
+        let ours = !args.is_distinct
+            && args
+                .input_fields
+                .first()
+                .is_some_and(|f| f.data_type() == &DataType::Float64);
         if ours {
             let name = format_state_name(args.name, "exact");
             return Ok(vec![Arc::new(Field::new(name, DataType::Binary, false))]);
@@ -87,7 +99,10 @@ impl AggregateUDFImpl for ExactAggregate {
         !Self::is_ours(&args) && self.built_in.groups_accumulator_supported(args)
     }
 
-    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs<'_>,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
         self.built_in.create_groups_accumulator(args)
     }
 

@@ -1,5 +1,6 @@
-//! The monotone deque: the best of a sliding window in amortised constant time. Rows enter at one end and leave at the
-//! other in the same order; a row that a newer one beats can never be the best again and is dropped at once.
+//! The monotone deque: the best of a sliding window in amortised constant time. Rows enter at one
+//! end and leave at the other in the same order; a row that a newer one beats can never be the best
+//! again and is dropped at once.
 
 use std::collections::VecDeque;
 
@@ -14,14 +15,22 @@ pub(crate) struct Frontier<T> {
 
 impl<T> Default for Frontier<T> {
     fn default() -> Self {
-        Self { candidates: VecDeque::new(), entered: 0, left: 0 }
+        Self {
+            candidates: VecDeque::new(),
+            entered: 0,
+            left: 0,
+        }
     }
 }
 
 impl<T> Frontier<T> {
     /// A row enters. `beats(newer, older)` says whether the older one can be forgotten.
     pub(crate) fn push(&mut self, item: T, beats: impl Fn(&T, &T) -> bool) {
-        while self.candidates.back().is_some_and(|(_, older)| beats(&item, older)) {
+        while self
+            .candidates
+            .back()
+            .is_some_and(|(_, older)| beats(&item, older))
+        {
             self.candidates.pop_back();
         }
         self.candidates.push_back((self.entered, item));
@@ -31,8 +40,15 @@ impl<T> Frontier<T> {
     /// The `count` oldest rows leave.
     pub(crate) fn pop_oldest(&mut self, count: usize) {
         self.left += count as u64;
-        debug_assert!(self.left <= self.entered, "rows leave only after they entered");
-        while self.candidates.front().is_some_and(|(number, _)| *number < self.left) {
+        debug_assert!(
+            self.left <= self.entered,
+            "rows leave only after they entered"
+        );
+        while self
+            .candidates
+            .front()
+            .is_some_and(|(number, _)| *number < self.left)
+        {
             self.candidates.pop_front();
         }
     }

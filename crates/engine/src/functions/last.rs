@@ -1,8 +1,10 @@
-//! last_value as an arg-max: the value of the row that is greatest by (event time, partition, offset) in the frame,
-//! NULL or not. DataFusion's own takes the last of the peers in physical order, which is an accident of arrival.
+//! last_value as an arg-max: the value of the row that is greatest by (event time, partition,
+//! offset) in the frame, NULL or not. DataFusion's own takes the last of the peers in physical
+//! order, which is an accident of arrival.
 //!
-//! A view's text calls it with one argument, which is enough to plan; the batch lowering adds event time, partition and
-//! offset of the row as further arguments before the plan runs. A source is one topic, so the topic never decides.
+//! A view's text calls it with one argument, which is enough to plan; the batch lowering adds event
+//! time, partition and offset of the row as further arguments before the plan runs. A source is one
+//! topic, so the topic never decides.
 
 use std::sync::Arc;
 
@@ -13,7 +15,9 @@ use arrow_schema::DataType;
 use datafusion::common::{internal_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::function::AccumulatorArgs;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility,
+};
 use datafusion::scalar::ScalarValue;
 use forebay_core::aggregate::RowOrder;
 use forebay_core::exact::CANONICAL_NAN;
@@ -23,7 +27,10 @@ use super::frontier::Frontier;
 
 /// The function, as registered under `last_value`.
 pub(crate) fn last_value_function() -> Arc<AggregateUDF> {
-    let signature = Signature::one_of(vec![TypeSignature::Any(1), TypeSignature::Any(4)], Volatility::Immutable);
+    let signature = Signature::one_of(
+        vec![TypeSignature::Any(1), TypeSignature::Any(4)],
+        Volatility::Immutable,
+    );
     Arc::new(AggregateUDF::new_from_impl(LastValue { signature }))
 }
 
@@ -50,10 +57,15 @@ impl AggregateUDFImpl for LastValue {
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         if args.exprs.len() != 4 {
-            return plan_err!("last_value has a meaning only OVER (PARTITION BY .. ORDER BY ..) in a feature view");
+            return plan_err!(
+                "last_value has a meaning only OVER (PARTITION BY .. ORDER BY ..) in a feature view"
+            );
         }
         let null = ScalarValue::try_from(args.return_field.data_type())?;
-        Ok(Box::new(LastAccumulator { null, frontier: Frontier::default() }))
+        Ok(Box::new(LastAccumulator {
+            null,
+            frontier: Frontier::default(),
+        }))
     }
 }
 
@@ -69,14 +81,20 @@ impl Accumulator for LastAccumulator {
         let partitions = values[2].as_primitive::<Int32Type>();
         let offsets = values[3].as_primitive::<Int64Type>();
         for row in 0..values[0].len() {
-            let order =
-                RowOrder { time_us: times.value(row), partition: partitions.value(row), offset: offsets.value(row) };
+            let order = RowOrder {
+                time_us: times.value(row),
+                partition: partitions.value(row),
+                offset: offsets.value(row),
+            };
             let value = match ScalarValue::try_from_array(&values[0], row)? {
                 // As states keep it: -0.0 as it is, but one NaN.
-                ScalarValue::Float64(Some(value)) if value.is_nan() => ScalarValue::Float64(Some(CANONICAL_NAN)),
+                ScalarValue::Float64(Some(value)) if value.is_nan() => {
+                    ScalarValue::Float64(Some(CANONICAL_NAN))
+                }
                 value => value,
             };
-            self.frontier.push((order, value), |newer, older| newer.0 >= older.0);
+            self.frontier
+                .push((order, value), |newer, older| newer.0 >= older.0);
         }
         Ok(())
     }
@@ -91,7 +109,10 @@ impl Accumulator for LastAccumulator {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(self.frontier.best().map_or_else(|| self.null.clone(), |(_, value)| value.clone()))
+        Ok(self
+            .frontier
+            .best()
+            .map_or_else(|| self.null.clone(), |(_, value)| value.clone()))
     }
 
     fn size(&self) -> usize {

@@ -1,6 +1,7 @@
-//! The aggregates of SQL, with ours in the place of those built-in ones that are inexact or depend on order: sum, avg,
-//! var*, stddev*, min and max over DOUBLE, and last_value by the order of the log. They wrap the partial states of
-//! `core`, so that a plan of DataFusion, a tile and the probe lowering compute one value.
+//! The aggregates of SQL, with ours in the place of those built-in ones that are inexact or depend
+//! on order: sum, avg, var*, stddev*, min and max over DOUBLE, and last_value by the order of the
+//! log. They wrap the partial states of `core`, so that a plan of DataFusion, a tile and the probe
+//! lowering compute one value.
 //!
 //! Nothing here is an alternative: all three lowerings use the registry made here and no other.
 
@@ -20,7 +21,8 @@ use forebay_core::aggregate::AggregateKind;
 pub(crate) use frontier::Frontier;
 pub(crate) use last::last_value_function;
 
-/// Name under which [`last_value_function`] shows in plans; `last_value` itself would be planned as a window function.
+/// Name under which [`last_value_function`] shows in plans; `last_value` itself would be planned as
+/// a window function.
 pub(crate) const LAST_VALUE: &str = "forebay_last_value";
 
 /// Version of the functions' meaning: part of every view's digest.
@@ -31,9 +33,9 @@ pub(crate) fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
     let mut functions: Vec<Arc<AggregateUDF>> = all_default_aggregate_functions()
         .into_iter()
         .map(|built_in| match aggregate_kind(built_in.name()) {
-            Some(kind) if kind != AggregateKind::Count && kind != AggregateKind::Last => {
-                Arc::new(AggregateUDF::new_from_impl(exact::ExactAggregate::new(kind, built_in)))
-            }
+            Some(kind) if kind != AggregateKind::Count && kind != AggregateKind::Last => Arc::new(
+                AggregateUDF::new_from_impl(exact::ExactAggregate::new(kind, built_in)),
+            ),
             _ => built_in,
         })
         .collect();

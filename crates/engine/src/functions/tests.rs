@@ -1,9 +1,12 @@
-//! The functions against plain evaluators written here: exact sums as integers on the grid of the inputs, extrema with
-//! NaN and signed zeros, sliding frames against frames computed anew, states that merge to the same bytes.
+//! The functions against plain evaluators written here: exact sums as integers on the grid of the
+//! inputs, extrema with NaN and signed zeros, sliding frames against frames computed anew, states
+//! that merge to the same bytes.
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF};
@@ -16,17 +19,26 @@ use proptest::prelude::*;
 use super::*;
 
 fn function(name: &str) -> Arc<AggregateUDF> {
-    aggregate_functions().into_iter().find(|f| f.name() == name).expect("registered")
+    aggregate_functions()
+        .into_iter()
+        .find(|f| f.name() == name)
+        .expect("registered")
 }
 
 /// An accumulator of `name` over columns of `types`; `sliding` for window frames.
 fn accumulator(name: &str, types: &[DataType], sliding: bool) -> Box<dyn Accumulator> {
     let function = function(name);
-    let fields: Vec<FieldRef> =
-        types.iter().enumerate().map(|(i, t)| Arc::new(Field::new(format!("c{i}"), t.clone(), true))).collect();
+    let fields: Vec<FieldRef> = types
+        .iter()
+        .enumerate()
+        .map(|(i, t)| Arc::new(Field::new(format!("c{i}"), t.clone(), true)))
+        .collect();
     let schema = Schema::new(fields.clone());
-    let exprs: Vec<Arc<dyn PhysicalExpr>> =
-        fields.iter().enumerate().map(|(i, f)| Arc::new(Column::new(f.name(), i)) as Arc<dyn PhysicalExpr>).collect();
+    let exprs: Vec<Arc<dyn PhysicalExpr>> = fields
+        .iter()
+        .enumerate()
+        .map(|(i, f)| Arc::new(Column::new(f.name(), i)) as Arc<dyn PhysicalExpr>)
+        .collect();
     let returned = function.return_type(types).expect("takes the types");
     let args = AccumulatorArgs {
         return_field: Arc::new(Field::new("r", returned, true)),
@@ -39,7 +51,11 @@ fn accumulator(name: &str, types: &[DataType], sliding: bool) -> Box<dyn Accumul
         exprs: &exprs,
         expr_fields: &fields,
     };
-    let made = if sliding { function.create_sliding_accumulator(args) } else { function.accumulator(args) };
+    let made = if sliding {
+        function.create_sliding_accumulator(args)
+    } else {
+        function.accumulator(args)
+    };
     made.expect("an accumulator")
 }
 
@@ -63,15 +79,30 @@ fn bits(value: &ScalarValue) -> Option<u64> {
     }
 }
 
-const OVERRIDDEN: [&str; 8] = ["sum", "avg", "min", "max", "var", "var_pop", "stddev", "stddev_pop"];
+const OVERRIDDEN: [&str; 8] = [
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "var",
+    "var_pop",
+    "stddev",
+    "stddev_pop",
+];
 
 #[test]
 fn ours_stand_under_the_names_and_aliases_of_the_built_in_ones() {
     let session = crate::session::Session::new();
     let state = session.context().state();
-    for name in OVERRIDDEN.into_iter().chain(["var_samp", "stddev_samp", "mean"]) {
+    for name in OVERRIDDEN
+        .into_iter()
+        .chain(["var_samp", "stddev_samp", "mean"])
+    {
         let registered = &state.aggregate_functions()[name];
-        assert!(format!("{:?}", registered.inner()).contains("ExactAggregate"), "{name} is the built-in one");
+        assert!(
+            format!("{:?}", registered.inner()).contains("ExactAggregate"),
+            "{name} is the built-in one"
+        );
     }
     assert!(format!("{:?}", function("count").inner()).starts_with("Count"));
     assert_eq!(state.aggregate_functions()[LAST_VALUE].name(), LAST_VALUE);
@@ -79,17 +110,35 @@ fn ours_stand_under_the_names_and_aliases_of_the_built_in_ones() {
 
 #[test]
 fn sums_do_not_lose_small_terms_between_large_ones() {
-    let values = [9_007_199_254_740_992.0, 1.0, 1.0, -9_007_199_254_740_992.0, 1e308, 1e308, -1e308, -1e308];
+    let values = [
+        9_007_199_254_740_992.0,
+        1.0,
+        1.0,
+        -9_007_199_254_740_992.0,
+        1e308,
+        1e308,
+        -1e308,
+        -1e308,
+    ];
     let values: Vec<Option<f64>> = values.into_iter().map(Some).collect();
     assert_eq!(bits(&value("sum", &values, 3)), Some(2.0_f64.to_bits()));
     assert_eq!(bits(&value("avg", &values, 1)), Some(0.25_f64.to_bits()));
     // 0.1 + 0.2 + 0.3, correctly rounded from the three doubles' exact sum.
-    assert_eq!(bits(&value("sum", &[Some(0.1), Some(0.2), Some(0.3)], 9)), Some(0.6_f64.to_bits()));
+    assert_eq!(
+        bits(&value("sum", &[Some(0.1), Some(0.2), Some(0.3)], 9)),
+        Some(0.6_f64.to_bits())
+    );
     // Values around 1e9: the textbook formula loses all digits.
     let shifted: Vec<Option<f64>> = [4.0, 7.0, 13.0, 16.0].map(|v| Some(v + 1e9)).to_vec();
     assert_eq!(bits(&value("var", &shifted, 2)), Some(30.0_f64.to_bits()));
-    assert_eq!(bits(&value("var_pop", &shifted, 2)), Some(22.5_f64.to_bits()));
-    assert_eq!(bits(&value("stddev", &shifted, 2)), Some(30.0_f64.sqrt().to_bits()));
+    assert_eq!(
+        bits(&value("var_pop", &shifted, 2)),
+        Some(22.5_f64.to_bits())
+    );
+    assert_eq!(
+        bits(&value("stddev", &shifted, 2)),
+        Some(30.0_f64.sqrt().to_bits())
+    );
 }
 
 #[test]
@@ -107,7 +156,11 @@ fn special_values_and_empty_inputs_have_one_answer() {
         ("sum", &[Some(inf), Some(-inf)], Some(CANONICAL_NAN)),
         ("avg", &[Some(nan), Some(1.0)], Some(CANONICAL_NAN)),
         ("var_pop", &[Some(inf), Some(1.0)], Some(CANONICAL_NAN)),
-        ("max", &[Some(1.0), Some(nan), Some(inf)], Some(CANONICAL_NAN)),
+        (
+            "max",
+            &[Some(1.0), Some(nan), Some(inf)],
+            Some(CANONICAL_NAN),
+        ),
         ("max", &[Some(nan), Some(1.0)], Some(CANONICAL_NAN)),
         ("min", &[Some(nan), Some(inf)], Some(inf)),
         ("min", &[Some(-nan)], Some(CANONICAL_NAN)),
@@ -117,7 +170,11 @@ fn special_values_and_empty_inputs_have_one_answer() {
     ];
     for (name, values, wanted) in cases {
         for cut in 1..=2 {
-            assert_eq!(bits(&value(name, values, cut)), wanted.map(f64::to_bits), "{name} of {values:?}");
+            assert_eq!(
+                bits(&value(name, values, cut)),
+                wanted.map(f64::to_bits),
+                "{name} of {values:?}"
+            );
         }
     }
 }
@@ -126,8 +183,14 @@ fn special_values_and_empty_inputs_have_one_answer() {
 fn integers_go_to_the_built_in_functions() {
     for (name, wanted) in [("sum", 6), ("min", 1), ("max", 3)] {
         let mut accumulator = accumulator(name, &[DataType::Int64], false);
-        accumulator.update_batch(&[Arc::new(Int64Array::from(vec![3, 1, 2]))]).expect("update");
-        assert_eq!(accumulator.evaluate().expect("value"), ScalarValue::Int64(Some(wanted)), "{name}");
+        accumulator
+            .update_batch(&[Arc::new(Int64Array::from(vec![3, 1, 2]))])
+            .expect("update");
+        assert_eq!(
+            accumulator.evaluate().expect("value"),
+            ScalarValue::Int64(Some(wanted)),
+            "{name}"
+        );
     }
 }
 
@@ -135,7 +198,9 @@ fn integers_go_to_the_built_in_functions() {
 fn a_damaged_state_is_an_error() {
     let mut accumulator = accumulator("sum", &[DataType::Float64], false);
     let state = accumulator.state().expect("of nothing");
-    let ScalarValue::Binary(Some(mut bytes)) = state[0].clone() else { panic!("bytes") };
+    let ScalarValue::Binary(Some(mut bytes)) = state[0].clone() else {
+        panic!("bytes")
+    };
     bytes.push(7);
     for bytes in [bytes, vec![0xFF], Vec::new()] {
         let array: ArrayRef = Arc::new(arrow_array::BinaryArray::from(vec![bytes.as_slice()]));
@@ -145,9 +210,18 @@ fn a_damaged_state_is_an_error() {
 
 #[test]
 fn last_value_follows_the_log_and_not_arrival() {
-    let types = [DataType::Utf8, forebay_core::time::timestamp_type(), DataType::Int32, DataType::Int64];
+    let types = [
+        DataType::Utf8,
+        forebay_core::time::timestamp_type(),
+        DataType::Int32,
+        DataType::Int64,
+    ];
     let mut last = accumulator(LAST_VALUE, &types, false);
-    let rows = |values: Vec<Option<&str>>, times: Vec<i64>, partitions: Vec<i32>, offsets: Vec<i64>| -> Vec<ArrayRef> {
+    let rows = |values: Vec<Option<&str>>,
+                times: Vec<i64>,
+                partitions: Vec<i32>,
+                offsets: Vec<i64>|
+     -> Vec<ArrayRef> {
         vec![
             Arc::new(StringArray::from(values)),
             Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
@@ -155,18 +229,37 @@ fn last_value_follows_the_log_and_not_arrival() {
             Arc::new(Int64Array::from(offsets)),
         ]
     };
-    assert_eq!(last.evaluate().expect("of nothing"), ScalarValue::Utf8(None));
-    last.update_batch(&rows(vec![Some("b"), Some("a"), Some("c")], vec![5, 5, 4], vec![1, 0, 9], vec![0, 7, 9]))
-        .expect("rows");
+    assert_eq!(
+        last.evaluate().expect("of nothing"),
+        ScalarValue::Utf8(None)
+    );
+    last.update_batch(&rows(
+        vec![Some("b"), Some("a"), Some("c")],
+        vec![5, 5, 4],
+        vec![1, 0, 9],
+        vec![0, 7, 9],
+    ))
+    .expect("rows");
     assert_eq!(
         last.evaluate().expect("value"),
         ScalarValue::Utf8(Some("b".into())),
         "the greater partition of one time"
     );
-    last.update_batch(&rows(vec![None], vec![6], vec![0], vec![1])).expect("rows");
-    assert_eq!(last.evaluate().expect("value"), ScalarValue::Utf8(None), "the newest value is NULL");
+    last.update_batch(&rows(vec![None], vec![6], vec![0], vec![1]))
+        .expect("rows");
+    assert_eq!(
+        last.evaluate().expect("value"),
+        ScalarValue::Utf8(None),
+        "the newest value is NULL"
+    );
     // Frames pop the oldest rows.
-    last.retract_batch(&rows(vec![Some("b"), Some("a")], vec![5, 5], vec![1, 0], vec![0, 7])).expect("rows");
+    last.retract_batch(&rows(
+        vec![Some("b"), Some("a")],
+        vec![5, 5],
+        vec![1, 0],
+        vec![0, 7],
+    ))
+    .expect("rows");
     assert_eq!(last.evaluate().expect("value"), ScalarValue::Utf8(None));
     let plain = accumulator_error();
     assert!(plain.contains("only OVER"), "{plain}");
@@ -188,10 +281,14 @@ fn accumulator_error() -> String {
         exprs: &exprs,
         expr_fields: &fields,
     };
-    function.accumulator(args).expect_err("one argument is not enough to run").to_string()
+    function
+        .accumulator(args)
+        .expect_err("one argument is not enough to run")
+        .to_string()
 }
 
-/// Doubles k * 2^e with small k, so that their sums are exact integers on the grid of 2^-20, and special values.
+/// Doubles k * 2^e with small k, so that their sums are exact integers on the grid of 2^-20, and
+/// special values.
 fn double() -> impl Strategy<Value = Option<f64>> {
     prop_oneof![
         8 => (-1_000_000_i64..1_000_000, 0_i32..40).prop_map(|(k, e)| Some(k as f64 * 2_f64.powi(e - 20))),
@@ -202,7 +299,10 @@ fn double() -> impl Strategy<Value = Option<f64>> {
 
 /// The sum as SQL has it, from an integer sum; None where a special value is in it.
 fn integer_sum(values: &[f64]) -> Option<i128> {
-    values.iter().all(|v| v.is_finite()).then(|| values.iter().map(|v| (v * 1_048_576.0) as i128).sum())
+    values
+        .iter()
+        .all(|v| v.is_finite())
+        .then(|| values.iter().map(|v| (v * 1_048_576.0) as i128).sum())
 }
 
 proptest! {
@@ -283,7 +383,11 @@ fn the_frontier_holds_the_best_of_what_is_inside() {
             frontier.pop_oldest(1);
         }
         let from = (row + 1).saturating_sub(3);
-        assert_eq!(frontier.best(), values[from..=row].iter().max(), "row {row}");
+        assert_eq!(
+            frontier.best(),
+            values[from..=row].iter().max(),
+            "row {row}"
+        );
     }
     let empty: Frontier<i32> = Frontier::default();
     assert_eq!(empty.best(), None);

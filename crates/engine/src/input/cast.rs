@@ -1,5 +1,6 @@
-//! One column brought to its declared type, if every value survives. Files come from many writers: narrower or wider
-//! integers, other layouts of text, timestamps of any unit, naive ones (which are UTC).
+//! One column brought to its declared type, if every value survives. Files come from many writers:
+//! narrower or wider integers, other layouts of text, timestamps of any unit, naive ones (which are
+//! UTC).
 //!
 //! A value that does not fit is an error, never a NULL.
 
@@ -7,8 +8,8 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowTimestampType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType,
+    ArrowTimestampType, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType,
 };
 use arrow_array::{Array, ArrayRef, PrimitiveArray, TimestampMicrosecondArray};
 use arrow_cast::{CastOptions, cast_with_options};
@@ -21,14 +22,19 @@ pub(super) fn conform(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Strin
     if from == to {
         return Ok(Arc::clone(array));
     }
-    if matches!(from, DataType::Timestamp(..)) && matches!(to, DataType::Timestamp(TimeUnit::Microsecond, _)) {
+    if matches!(from, DataType::Timestamp(..))
+        && matches!(to, DataType::Timestamp(TimeUnit::Microsecond, _))
+    {
         let micros = micros(array).map_err(|e| format!("; {e}"))?;
         return Ok(Arc::new(micros.with_data_type(to.clone())));
     }
     if !admitted(from, to) {
         return Err(String::new());
     }
-    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
     cast_with_options(array, to, &options).map_err(|e| format!("; {e}"))
 }
 
@@ -37,7 +43,9 @@ fn admitted(from: &DataType, to: &DataType) -> bool {
         (DataType::Null, _) => true,
         (DataType::Dictionary(_, values), _) => values.as_ref() == to || admitted(values, to),
         (_, DataType::Utf8) => matches!(from, DataType::LargeUtf8 | DataType::Utf8View),
-        (_, DataType::Float64) => matches!(from, DataType::Float16 | DataType::Float32) || from.is_integer(),
+        (_, DataType::Float64) => {
+            matches!(from, DataType::Float16 | DataType::Float32) || from.is_integer()
+        }
         // A value that does not fit fails the cast.
         (_, DataType::Int64 | DataType::Int32) => from.is_integer(),
         _ => false,
@@ -48,11 +56,15 @@ fn admitted(from: &DataType, to: &DataType) -> bool {
 pub(super) fn micros(array: &ArrayRef) -> Result<TimestampMicrosecondArray, ArrowError> {
     let scaled = match array.data_type() {
         DataType::Timestamp(TimeUnit::Second, _) => scale::<TimestampSecondType>(array, 1_000_000)?,
-        DataType::Timestamp(TimeUnit::Millisecond, _) => scale::<TimestampMillisecondType>(array, 1_000)?,
-        DataType::Timestamp(TimeUnit::Microsecond, _) => array.as_primitive::<TimestampMicrosecondType>().clone(),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-            array.as_primitive::<TimestampNanosecondType>().unary(|nanos| nanos.div_euclid(1_000))
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            scale::<TimestampMillisecondType>(array, 1_000)?
         }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            array.as_primitive::<TimestampMicrosecondType>().clone()
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => array
+            .as_primitive::<TimestampNanosecondType>()
+            .unary(|nanos| nanos.div_euclid(1_000)),
         other => return Err(ArrowError::CastError(format!("{other} is no timestamp"))),
     };
     Ok(scaled.with_data_type(timestamp_type()))
@@ -63,9 +75,11 @@ fn scale<T: ArrowTimestampType>(
     factor: Micros,
 ) -> Result<PrimitiveArray<TimestampMicrosecondType>, ArrowError> {
     array.as_primitive::<T>().try_unary(|value| {
-        value
-            .checked_mul(factor)
-            .ok_or_else(|| ArrowError::ArithmeticOverflow(format!("timestamp {value} is out of range in microseconds")))
+        value.checked_mul(factor).ok_or_else(|| {
+            ArrowError::ArithmeticOverflow(format!(
+                "timestamp {value} is out of range in microseconds"
+            ))
+        })
     })
 }
 

@@ -1,10 +1,12 @@
-//! Events of a source from its table: Parquet files or batches in memory, in the order in which they are named, a batch at
-//! a time, only the columns that are asked for. A column of another type is cast where no value is lost; a column that
-//! is missing is an error that names the file and the column.
+//! Events of a source from its table: Parquet files or batches in memory, in the order in which
+//! they are named, a batch at a time, only the columns that are asked for. A column of another type
+//! is cast where no value is lost; a column that is missing is an error that names the file and the
+//! column.
 //!
-//! The archive's own columns say where each row stood in the log. Plain files have none: their rows are partition 0 and
-//! are numbered through all files in order, so that ties of event time break the same way in every lowering.
-//! `_late` is not read: a late row counts like any other (see [`crate::probe`]).
+//! The archive's own columns say where each row stood in the log. Plain files have none: their rows
+//! are partition 0 and are numbered through all files in order, so that ties of event time break
+//! the same way in every lowering. `_late` is not read: a late row counts like any other (see
+//! [`crate::probe`]).
 
 use std::fs::File;
 use std::path::Path;
@@ -13,7 +15,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{
-    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    new_null_array,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -44,7 +47,9 @@ pub(crate) struct EventBatch {
 
 /// For each column of `source` whether `plan` names it; the event time always counts as named.
 pub(crate) fn referenced_columns(plan: &LogicalPlan, source: &SourceDef) -> Result<Vec<bool>> {
-    let mut named: Vec<bool> = (0..source.columns.len()).map(|index| index == source.time_column).collect();
+    let mut named: Vec<bool> = (0..source.columns.len())
+        .map(|index| index == source.time_column)
+        .collect();
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             for column in expr.column_refs() {
@@ -55,7 +60,12 @@ pub(crate) fn referenced_columns(plan: &LogicalPlan, source: &SourceDef) -> Resu
             Ok(TreeNodeRecursion::Continue)
         })
     })
-    .map_err(|e| EngineError::Internal(format!("the columns of a plan over source {}: {e}", source.name)))?;
+    .map_err(|e| {
+        EngineError::Internal(format!(
+            "the columns of a plan over source {}: {e}",
+            source.name
+        ))
+    })?;
     Ok(named)
 }
 
@@ -73,31 +83,62 @@ pub(crate) struct TableReader<'a> {
 impl<'a> TableReader<'a> {
     /// A reader of the columns of `source` that are marked in `needed`.
     pub(crate) fn new(source: &'a SourceDef, needed: &'a [bool]) -> Self {
-        let fields = source.columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true));
-        Self { source, needed, schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())), rows: 0 }
-    }
-
-    /// Call `each` with every batch of `input`, in order.
-    pub(crate) fn read(mut self, input: &TableInput, each: &mut dyn FnMut(EventBatch) -> Result<()>) -> Result<()> {
-        match input {
-            TableInput::Parquet(files) => files.iter().try_for_each(|file| self.read_file(file, each)),
-            TableInput::Memory(batches) => batches.iter().enumerate().try_for_each(|(number, batch)| {
-                let events = self.events(batch, &format!("batch {number} of table {}", self.source.name))?;
-                each(events)
-            }),
+        let fields = source
+            .columns
+            .iter()
+            .map(|c| Field::new(&c.name, c.data_type.clone(), true));
+        Self {
+            source,
+            needed,
+            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            rows: 0,
         }
     }
 
-    fn read_file(&mut self, path: &Path, each: &mut dyn FnMut(EventBatch) -> Result<()>) -> Result<()> {
-        let unreadable =
-            |e: Box<dyn std::error::Error + Send + Sync>| EngineError::File { path: path.to_owned(), source: e };
+    /// Call `each` with every batch of `input`, in order.
+    pub(crate) fn read(
+        mut self,
+        input: &TableInput,
+        each: &mut dyn FnMut(EventBatch) -> Result<()>,
+    ) -> Result<()> {
+        match input {
+            TableInput::Parquet(files) => {
+                files.iter().try_for_each(|file| self.read_file(file, each))
+            }
+            TableInput::Memory(batches) => {
+                batches.iter().enumerate().try_for_each(|(number, batch)| {
+                    let events = self.events(
+                        batch,
+                        &format!("batch {number} of table {}", self.source.name),
+                    )?;
+                    each(events)
+                })
+            }
+        }
+    }
+
+    fn read_file(
+        &mut self,
+        path: &Path,
+        each: &mut dyn FnMut(EventBatch) -> Result<()>,
+    ) -> Result<()> {
+        let unreadable = |e: Box<dyn std::error::Error + Send + Sync>| EngineError::File {
+            path: path.to_owned(),
+            source: e,
+        };
         let file = File::open(path).map_err(|e| unreadable(e.into()))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(e.into()))?;
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(e.into()))?;
         let roots = builder.parquet_schema().root_schema().get_fields();
-        let wanted: Vec<usize> = (0..roots.len()).filter(|root| self.is_wanted(roots[*root].name())).collect();
+        let wanted: Vec<usize> = (0..roots.len())
+            .filter(|root| self.is_wanted(roots[*root].name()))
+            .collect();
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-        let reader =
-            builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(|e| unreadable(e.into()))?;
+        let reader = builder
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|e| unreadable(e.into()))?;
         let owner = path.display().to_string();
         for batch in reader {
             each(self.events(&batch.map_err(|e| unreadable(e.into()))?, &owner)?)?;
@@ -107,7 +148,12 @@ impl<'a> TableReader<'a> {
 
     fn is_wanted(&self, name: &str) -> bool {
         [meta::TOPIC, meta::PARTITION, meta::OFFSET].contains(&name)
-            || self.source.columns.iter().zip(self.needed).any(|(column, needed)| *needed && column.name == name)
+            || self
+                .source
+                .columns
+                .iter()
+                .zip(self.needed)
+                .any(|(column, needed)| *needed && column.name == name)
     }
 
     fn events(&mut self, batch: &RecordBatch, owner: &str) -> Result<EventBatch> {
@@ -132,14 +178,24 @@ impl<'a> TableReader<'a> {
             .map_err(|e| EngineError::Internal(format!("{owner}: {e}")))?;
         let (partition, offset) = self.places(batch, owner)?;
         let topic = match batch.column_by_name(meta::TOPIC) {
-            Some(_) => Some(self.place(batch, meta::TOPIC, &DataType::Utf8, owner)?.as_string::<i32>().clone()),
+            Some(_) => Some(
+                self.place(batch, meta::TOPIC, &DataType::Utf8, owner)?
+                    .as_string::<i32>()
+                    .clone(),
+            ),
             None => None,
         };
         self.rows += i64::try_from(rows).unwrap_or(i64::MAX);
-        Ok(EventBatch { rows: events, partition, offset, topic })
+        Ok(EventBatch {
+            rows: events,
+            partition,
+            offset,
+            topic,
+        })
     }
 
-    /// Partition and offset of each row; where the table has neither, partition 0 and the row's number.
+    /// Partition and offset of each row; where the table has neither, partition 0 and the row's
+    /// number.
     fn places(&self, batch: &RecordBatch, owner: &str) -> Result<(Int32Array, Int64Array)> {
         let rows = batch.num_rows();
         let has = |name| batch.column_by_name(name).is_some();
@@ -147,15 +203,26 @@ impl<'a> TableReader<'a> {
             (true, true) => {
                 let partition = self.place(batch, meta::PARTITION, &DataType::Int32, owner)?;
                 let offset = self.place(batch, meta::OFFSET, &DataType::Int64, owner)?;
-                Ok((partition.as_primitive::<Int32Type>().clone(), offset.as_primitive::<Int64Type>().clone()))
+                Ok((
+                    partition.as_primitive::<Int32Type>().clone(),
+                    offset.as_primitive::<Int64Type>().clone(),
+                ))
             }
             (false, false) => {
-                let end = self.rows.saturating_add(i64::try_from(rows).unwrap_or(i64::MAX));
-                Ok((Int32Array::from(vec![0; rows]), Int64Array::from_iter_values(self.rows..end)))
+                let end = self
+                    .rows
+                    .saturating_add(i64::try_from(rows).unwrap_or(i64::MAX));
+                Ok((
+                    Int32Array::from(vec![0; rows]),
+                    Int64Array::from_iter_values(self.rows..end),
+                ))
             }
             (partition, _) => {
-                let (there, lacking) =
-                    if partition { (meta::PARTITION, meta::OFFSET) } else { (meta::OFFSET, meta::PARTITION) };
+                let (there, lacking) = if partition {
+                    (meta::PARTITION, meta::OFFSET)
+                } else {
+                    (meta::OFFSET, meta::PARTITION)
+                };
                 Err(EngineError::Input(format!(
                     "{owner} has column `{there}` and lacks `{lacking}`; a row's place in the log needs both or neither"
                 )))
@@ -164,15 +231,29 @@ impl<'a> TableReader<'a> {
     }
 
     /// A column of the archive's own, which is never NULL.
-    fn place(&self, batch: &RecordBatch, name: &str, data_type: &DataType, owner: &str) -> Result<ArrayRef> {
+    fn place(
+        &self,
+        batch: &RecordBatch,
+        name: &str,
+        data_type: &DataType,
+        owner: &str,
+    ) -> Result<ArrayRef> {
         let array = self.column(batch, name, data_type, owner)?;
         if array.null_count() > 0 {
-            return Err(EngineError::Input(format!("{owner}: column `{name}` holds NULL; was it written by Forebay?")));
+            return Err(EngineError::Input(format!(
+                "{owner}: column `{name}` holds NULL; was it written by Forebay?"
+            )));
         }
         Ok(array)
     }
 
-    fn column(&self, batch: &RecordBatch, name: &str, data_type: &DataType, owner: &str) -> Result<ArrayRef> {
+    fn column(
+        &self,
+        batch: &RecordBatch,
+        name: &str,
+        data_type: &DataType,
+        owner: &str,
+    ) -> Result<ArrayRef> {
         let source = &self.source.name;
         let array = batch.column_by_name(name).ok_or_else(|| {
             EngineError::Input(format!(

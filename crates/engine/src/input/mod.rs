@@ -1,8 +1,10 @@
-//! What the probe and the batch lowering read and write alike: the spine that a caller hands over, the events of a
-//! source (Parquet files or batches in memory), and the answer, one row for each spine row.
+//! What the probe and the batch lowering read and write alike: the spine that a caller hands over,
+//! the events of a source (Parquet files or batches in memory), and the answer, one row for each
+//! spine row.
 //!
-//! Nothing here knows a window or an aggregate. Columns are brought to their declared types where no value is lost and
-//! refused by name where one could be; events leave as batches with the source's columns, spines as request rows.
+//! Nothing here knows a window or an aggregate. Columns are brought to their declared types where
+//! no value is lost and refused by name where one could be; events leave as batches with the
+//! source's columns, spines as request rows.
 
 mod cast;
 mod events;

@@ -1,9 +1,11 @@
-//! The spine: rows that ask for features, each as of an instant. Checked here, column by column, so that an error names
-//! the column or the row; answered here, so that both lowerings put columns in the same places.
+//! The spine: rows that ask for features, each as of an instant. Checked here, column by column, so
+//! that an error names the column or the row; answered here, so that both lowerings put columns in
+//! the same places.
 //!
-//! The answer holds all spine columns, untouched and in order, then the service's features. A spine column that has the
-//! name of a feature is an error, unless it is one of the service's request columns: then the feature keeps the name and
-//! the request column goes by `request_<name>`, so that no two columns of a training set share a name.
+//! The answer holds all spine columns, untouched and in order, then the service's features. A spine
+//! column that has the name of a feature is an error, unless it is one of the service's request
+//! columns: then the feature keeps the name and the request column goes by `request_<name>`, so
+//! that no two columns of a training set share a name.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -39,7 +41,12 @@ impl Spine {
         let names = output_names(service, &rows)?;
         let at = instants(&rows, time_column)?;
         let request = request_rows(service, &rows)?;
-        Ok(Self { rows, names, request, at })
+        Ok(Self {
+            rows,
+            names,
+            request,
+            at,
+        })
     }
 
     /// Number of rows.
@@ -61,14 +68,22 @@ impl Spine {
     pub(crate) fn keys(&self, view: &ServiceView) -> Result<Vec<ArrayRef>> {
         let keys = view.view.key.iter().zip(&view.key_columns);
         keys.map(|(key, index)| {
-            conform(self.request.column(*index), &key.data_type)
-                .map_err(|why| EngineError::Input(format!("key column `{}` of view {}{why}", key.name, view.view.name)))
+            conform(self.request.column(*index), &key.data_type).map_err(|why| {
+                EngineError::Input(format!(
+                    "key column `{}` of view {}{why}",
+                    key.name, view.view.name
+                ))
+            })
         })
         .collect()
     }
 
     /// The spine with `features` behind it.
-    pub(crate) fn answer(self, service: &ServiceSpec, features: &RecordBatch) -> Result<RecordBatch> {
+    pub(crate) fn answer(
+        self,
+        service: &ServiceSpec,
+        features: &RecordBatch,
+    ) -> Result<RecordBatch> {
         if features.num_rows() != self.rows.num_rows() {
             return Err(EngineError::Internal(format!(
                 "service {} gave {} rows for a spine of {}",
@@ -78,16 +93,34 @@ impl Spine {
             )));
         }
         let schema = self.rows.schema();
-        let renamed = schema.fields().iter().zip(&self.names).map(|(field, name)| {
-            if field.name() == name { Arc::clone(field) } else { Arc::new(field.as_ref().clone().with_name(name)) }
-        });
-        let declared = service.features.iter().map(|f| Arc::new(Field::new(&f.name, f.data_type.clone(), true)));
+        let renamed = schema
+            .fields()
+            .iter()
+            .zip(&self.names)
+            .map(|(field, name)| {
+                if field.name() == name {
+                    Arc::clone(field)
+                } else {
+                    Arc::new(field.as_ref().clone().with_name(name))
+                }
+            });
+        let declared = service
+            .features
+            .iter()
+            .map(|f| Arc::new(Field::new(&f.name, f.data_type.clone(), true)));
         let fields: Vec<Arc<Field>> = renamed.chain(declared).collect();
-        let columns = self.rows.columns().iter().chain(features.columns()).cloned().collect();
+        let columns = self
+            .rows
+            .columns()
+            .iter()
+            .chain(features.columns())
+            .cloned()
+            .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows.num_rows()));
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata(service)));
-        RecordBatch::try_new_with_options(schema, columns, &options)
-            .map_err(|e| EngineError::Internal(format!("the answer of service {}: {e}", service.name)))
+        RecordBatch::try_new_with_options(schema, columns, &options).map_err(|e| {
+            EngineError::Internal(format!("the answer of service {}: {e}", service.name))
+        })
     }
 }
 
@@ -97,8 +130,14 @@ fn metadata(service: &ServiceSpec) -> HashMap<String, String> {
     HashMap::from([
         ("forebay.service".to_owned(), service.name.clone()),
         ("forebay.version".to_owned(), service.version.to_string()),
-        ("forebay.fingerprint".to_owned(), service.fingerprint.clone()),
-        ("forebay.features".to_owned(), serde_json::to_string(&names).expect("a list of texts is JSON")),
+        (
+            "forebay.fingerprint".to_owned(),
+            service.fingerprint.clone(),
+        ),
+        (
+            "forebay.features".to_owned(),
+            serde_json::to_string(&names).expect("a list of texts is JSON"),
+        ),
     ])
 }
 
@@ -133,7 +172,10 @@ fn output_names(service: &ServiceSpec, rows: &RecordBatch) -> Result<Vec<String>
 
 fn instants(rows: &RecordBatch, name: &str) -> Result<TimestampMicrosecondArray> {
     let column = rows.column_by_name(name).ok_or_else(|| {
-        EngineError::Input(format!("the spine has no time column `{name}`; it has: {}", names_of(rows)))
+        EngineError::Input(format!(
+            "the spine has no time column `{name}`; it has: {}",
+            names_of(rows)
+        ))
     })?;
     if !matches!(column.data_type(), DataType::Timestamp(..)) {
         return Err(EngineError::Input(format!(
@@ -141,7 +183,8 @@ fn instants(rows: &RecordBatch, name: &str) -> Result<TimestampMicrosecondArray>
             sql_name(column.data_type())
         )));
     }
-    let at = micros(column).map_err(|e| EngineError::Input(format!("time column `{name}` of the spine: {e}")))?;
+    let at = micros(column)
+        .map_err(|e| EngineError::Input(format!("time column `{name}` of the spine: {e}")))?;
     match (0..at.len()).find(|row| at.is_null(*row)) {
         None => Ok(at),
         Some(row) => Err(EngineError::Input(format!(
@@ -188,5 +231,10 @@ fn request_rows(service: &ServiceSpec, rows: &RecordBatch) -> Result<RecordBatch
 }
 
 fn names_of(rows: &RecordBatch) -> String {
-    rows.schema_ref().fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
+    rows.schema_ref()
+        .fields()
+        .iter()
+        .map(|f| f.name().as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -1,5 +1,6 @@
-//! A thread for work that takes long: reading files, sliding windows, running a plan. The caller waits without blocking
-//! its runtime. The stack is large because plans and expressions are deep trees.
+//! A thread for work that takes long: reading files, sliding windows, running a plan. The caller
+//! waits without blocking its runtime. The stack is large because plans and expressions are deep
+//! trees.
 
 use futures::channel::oneshot;
 
@@ -8,7 +9,8 @@ use crate::error::{EngineError, Result};
 /// Stack of a working thread, bytes. Memory that is not touched costs nothing.
 pub(crate) const STACK_BYTES: usize = 32 << 20;
 
-/// Run `work` on a thread of its own and wait for it. If the caller stops waiting, the work still runs to its end.
+/// Run `work` on a thread of its own and wait for it. If the caller stops waiting, the work still
+/// runs to its end.
 pub(crate) async fn in_background<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -23,5 +25,9 @@ pub(crate) async fn in_background<T: Send + 'static>(
         })
         .map_err(|e| EngineError::Internal(format!("cannot start a thread: {e}")))?;
     // A panic on the thread has printed itself; it must not take the caller down.
-    result.await.unwrap_or_else(|_| Err(EngineError::Internal(format!("thread {name} ended with a panic"))))
+    result.await.unwrap_or_else(|_| {
+        Err(EngineError::Internal(format!(
+            "thread {name} ended with a panic"
+        )))
+    })
 }

@@ -1,24 +1,43 @@
-//! The limits of one statement, counted on its tokens before a tree exists: bytes, tokens, chained operators, branches
-//! of set operations. Measured: a chain of a few thousand operators overflows a 2 MiB stack and plans in quadratic
-//! time.
+//! The limits of one statement, counted on its tokens before a tree exists: bytes, tokens, chained
+//! operators, branches of set operations. Measured: a chain of a few thousand operators overflows a
+//! 2 MiB stack and plans in quadratic time.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
-use forebay_core::limits::{SQL_MAX_BYTES, SQL_MAX_CHAINED_OPERATORS, SQL_MAX_SET_BRANCHES, SQL_MAX_TOKENS};
+use forebay_core::limits::{
+    SQL_MAX_BYTES, SQL_MAX_CHAINED_OPERATORS, SQL_MAX_SET_BRANCHES, SQL_MAX_TOKENS,
+};
 
 use super::cursor::{location, source_slice};
 use crate::error::{EngineError, Location, Result};
 
 /// Check one statement's tokens (without white space; not empty).
 pub(super) fn check(file: &str, text: &str, tokens: &[TokenWithSpan]) -> Result<()> {
-    let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return Ok(()) };
+    let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
+        return Ok(());
+    };
     let at = location(file, first.span.start);
     let bytes = source_slice(text, first.span.start, last.span.end).len();
-    refuse_above(&at, bytes, SQL_MAX_BYTES, "bytes", "SQL_MAX_BYTES", "split the statement")?;
-    refuse_above(&at, tokens.len(), SQL_MAX_TOKENS, "tokens", "SQL_MAX_TOKENS", "split the statement")?;
+    refuse_above(
+        &at,
+        bytes,
+        SQL_MAX_BYTES,
+        "bytes",
+        "SQL_MAX_BYTES",
+        "split the statement",
+    )?;
+    refuse_above(
+        &at,
+        tokens.len(),
+        SQL_MAX_TOKENS,
+        "tokens",
+        "SQL_MAX_TOKENS",
+        "split the statement",
+    )?;
 
     let mut branches = 1;
-    // One counter for each open parenthesis: operators since the last comma or clause at that level.
+    // One counter for each open parenthesis: operators since the last comma or clause at that
+    // level.
     let mut chains = vec![0_usize];
     for token in tokens {
         match &token.token {
@@ -30,7 +49,11 @@ pub(super) fn check(file: &str, text: &str, tokens: &[TokenWithSpan]) -> Result<
                     branches += 1;
                     reset(&mut chains);
                 }
-                Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::WINDOW | Keyword::ORDER => {
+                Keyword::SELECT
+                | Keyword::FROM
+                | Keyword::WHERE
+                | Keyword::WINDOW
+                | Keyword::ORDER => {
                     reset(&mut chains);
                 }
                 Keyword::AND
@@ -48,23 +71,42 @@ pub(super) fn check(file: &str, text: &str, tokens: &[TokenWithSpan]) -> Result<
         let at = || location(file, token.span.start);
         refuse_above(
             &at(),
-            *chains.last().expect("starts with one, and the last one stays"),
+            *chains
+                .last()
+                .expect("starts with one, and the last one stays"),
             SQL_MAX_CHAINED_OPERATORS,
             "chained operators",
             "SQL_MAX_CHAINED_OPERATORS",
             "use IN for a long list of OR, or compute the rest in a subquery",
         )?;
-        refuse_above(&at(), branches, SQL_MAX_SET_BRANCHES, "branches of UNION", "SQL_MAX_SET_BRANCHES", "use fewer")?;
+        refuse_above(
+            &at(),
+            branches,
+            SQL_MAX_SET_BRANCHES,
+            "branches of UNION",
+            "SQL_MAX_SET_BRANCHES",
+            "use fewer",
+        )?;
     }
     Ok(())
 }
 
-fn refuse_above(at: &Location, found: usize, limit: usize, unit: &str, name: &str, remedy: &str) -> Result<()> {
+fn refuse_above(
+    at: &Location,
+    found: usize,
+    limit: usize,
+    unit: &str,
+    name: &str,
+    remedy: &str,
+) -> Result<()> {
     if found <= limit {
         return Ok(());
     }
     let message = format!("the statement has more than {limit} {unit} ({name}); {remedy}");
-    Err(EngineError::Limit { at: at.clone(), message })
+    Err(EngineError::Limit {
+        at: at.clone(),
+        message,
+    })
 }
 
 fn reset(chains: &mut [usize]) {

@@ -1,5 +1,5 @@
-//! Clauses that several statements share: column lists with our types, option lists, and the head of every statement
-//! (`CREATE [OR REPLACE] kind name`, `DROP kind [IF EXISTS] name`).
+//! Clauses that several statements share: column lists with our types, option lists, and the head
+//! of every statement (`CREATE [OR REPLACE] kind name`, `DROP kind [IF EXISTS] name`).
 
 use arrow_schema::DataType;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -19,7 +19,9 @@ impl Cursor<'_> {
         let at = self.here();
         let create = self.take_word("CREATE");
         if !create && !self.take_word("DROP") {
-            return self.expected(&format!("{STATEMENTS} (queries, SHOW and EXPLAIN are no definitions)"));
+            return self.expected(&format!(
+                "{STATEMENTS} (queries, SHOW and EXPLAIN are no definitions)"
+            ));
         }
         let or_replace = create && self.take_word("OR") && {
             self.expect_words(&["REPLACE"])?;
@@ -46,7 +48,9 @@ impl Cursor<'_> {
         };
         self.end()?;
         let text = match (self.all_tokens().first(), self.all_tokens().last()) {
-            (Some(first), Some(last)) => source_slice(self.text, first.span.start, last.span.end).to_owned(),
+            (Some(first), Some(last)) => {
+                source_slice(self.text, first.span.start, last.span.end).to_owned()
+            }
             _ => String::new(),
         };
         Ok(Statement {
@@ -108,12 +112,18 @@ impl Cursor<'_> {
             self.take_word("NULL");
             true
         };
-        Ok(Column { name, data_type, nullable })
+        Ok(Column {
+            name,
+            data_type,
+            nullable,
+        })
     }
 
     fn data_type(&mut self, column: &str) -> Result<DataType> {
         const TYPES: &str = "VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN or TIMESTAMP";
-        let Token::Word(word) = self.peek() else { return self.expected(&format!("the type of column {column}")) };
+        let Token::Word(word) = self.peek() else {
+            return self.expected(&format!("the type of column {column}"));
+        };
         let data_type = match word.value.to_ascii_uppercase().as_str() {
             "VARCHAR" | "TEXT" | "STRING" => DataType::Utf8,
             "DOUBLE" => DataType::Float64,
@@ -122,7 +132,9 @@ impl Cursor<'_> {
             "BOOLEAN" | "BOOL" => DataType::Boolean,
             "TIMESTAMP" => timestamp_type(),
             other => {
-                return Err(self.syntax(format!("column {column}: type {other} is not supported; write {TYPES}")));
+                return Err(self.syntax(format!(
+                    "column {column}: type {other} is not supported; write {TYPES}"
+                )));
             }
         };
         self.take_word(&word.value.clone());
@@ -130,7 +142,9 @@ impl Cursor<'_> {
             self.take_word("PRECISION");
         }
         if self.peek() == &Token::LParen {
-            return Err(self.syntax(format!("column {column}: types have no length here; write {TYPES}")));
+            return Err(self.syntax(format!(
+                "column {column}: types have no length here; write {TYPES}"
+            )));
         }
         Ok(data_type)
     }
@@ -145,14 +159,21 @@ impl Cursor<'_> {
             let at = cursor.here();
             let key = cursor.name("an option's name")?;
             if !known.contains(&key.as_str()) {
-                let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
+                let known = if known.is_empty() {
+                    "there is none".to_owned()
+                } else {
+                    known.join(", ")
+                };
                 return Err(EngineError::Syntax {
                     at,
                     message: format!("unknown option {key}; known options: {known}"),
                 });
             }
             if options.iter().any(|(k, _)| *k == key) {
-                return Err(EngineError::Syntax { at, message: format!("option {key} is given twice; give it once") });
+                return Err(EngineError::Syntax {
+                    at,
+                    message: format!("option {key} is given twice; give it once"),
+                });
             }
             cursor.expect(&Token::Eq)?;
             let value = cursor.string(&format!("the value of option {key}"))?;

@@ -1,6 +1,6 @@
-//! A place in one statement's tokens, and the small steps that every clause takes: a word, a name, a list, a literal,
-//! an interval. Errors say what was expected, what stands there, and where. Wraps DataFusion's parser, which takes over
-//! for queries and expressions.
+//! A place in one statement's tokens, and the small steps that every clause takes: a word, a name,
+//! a list, a literal, an interval. Errors say what was expected, what stands there, and where.
+//! Wraps DataFusion's parser, which takes over for queries and expressions.
 
 use datafusion::sql::parser::DFParserBuilder;
 use datafusion::sql::sqlparser::ast;
@@ -14,12 +14,17 @@ use crate::error::{EngineError, Location, Result};
 
 /// `position` in `file`.
 pub(crate) fn location(file: &str, position: Position) -> Location {
-    Location { file: file.to_owned(), line: position.line, column: position.column }
+    Location {
+        file: file.to_owned(),
+        line: position.line,
+        column: position.column,
+    }
 }
 
 /// The text between two positions (the end is exclusive, as the tokenizer has it).
 pub(super) fn source_slice(text: &str, start: Position, end: Position) -> &str {
-    text.get(byte_offset(text, start)..byte_offset(text, end)).unwrap_or_default()
+    text.get(byte_offset(text, start)..byte_offset(text, end))
+        .unwrap_or_default()
 }
 
 fn byte_offset(text: &str, position: Position) -> usize {
@@ -31,13 +36,18 @@ fn byte_offset(text: &str, position: Position) -> usize {
         }
     }
     let columns = usize::try_from(position.column.saturating_sub(1)).unwrap_or(usize::MAX);
-    text.get(offset..).and_then(|rest| rest.char_indices().nth(columns)).map_or(text.len(), |(i, _)| offset + i)
+    text.get(offset..)
+        .and_then(|rest| rest.char_indices().nth(columns))
+        .map_or(text.len(), |(i, _)| offset + i)
 }
 
 /// The query in `body`, all of it.
 pub(crate) fn parse_query(body: &QueryText) -> Result<ast::Query> {
     let mut cursor = Cursor::new(&body.file, "", body.tokens.clone());
-    let query = cursor.parser.parse_query().map_err(|e| cursor.parser_error(&e))?;
+    let query = cursor
+        .parser
+        .parse_query()
+        .map_err(|e| cursor.parser_error(&e))?;
     cursor.end()?;
     Ok(*query)
 }
@@ -45,7 +55,10 @@ pub(crate) fn parse_query(body: &QueryText) -> Result<ast::Query> {
 /// `SELECT (expression) AS label FROM source`: so an expression is planned by the rules of a query.
 pub(crate) fn label_query(expression: &QueryText, source: &str) -> Result<ast::Query> {
     let span = |token: Option<&TokenWithSpan>| token.map_or_else(Span::empty, |t| t.span);
-    let (start, end) = (span(expression.tokens.first()), span(expression.tokens.last()));
+    let (start, end) = (
+        span(expression.tokens.first()),
+        span(expression.tokens.last()),
+    );
     let at = |span: Span| move |token: Token| TokenWithSpan { token, span };
     let head = [Token::make_keyword("SELECT"), Token::LParen].map(at(start));
     let tail = [
@@ -56,8 +69,15 @@ pub(crate) fn label_query(expression: &QueryText, source: &str) -> Result<ast::Q
         Token::make_word(source, Some('"')),
     ]
     .map(at(end));
-    let tokens = head.into_iter().chain(expression.tokens.iter().cloned()).chain(tail).collect();
-    parse_query(&QueryText { file: expression.file.clone(), tokens })
+    let tokens = head
+        .into_iter()
+        .chain(expression.tokens.iter().cloned())
+        .chain(tail)
+        .collect();
+    parse_query(&QueryText {
+        file: expression.file.clone(),
+        tokens,
+    })
 }
 
 /// See the module.
@@ -76,7 +96,12 @@ impl<'a> Cursor<'a> {
             .build()
             .expect("tokens are given, so that nothing is tokenized, and the recursion limit is not zero")
             .parser;
-        Self { file, text, tokens, parser }
+        Self {
+            file,
+            text,
+            tokens,
+            parser,
+        }
     }
 
     /// Tokens from number `start` to number `end`, and all of them.
@@ -100,7 +125,9 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn peek(&self) -> &Token {
-        self.tokens.get(self.index()).map_or(&Token::EOF, |t| &t.token)
+        self.tokens
+            .get(self.index())
+            .map_or(&Token::EOF, |t| &t.token)
     }
 
     fn advance(&mut self) {
@@ -108,7 +135,10 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn syntax(&self, message: impl Into<String>) -> EngineError {
-        EngineError::Syntax { at: self.here(), message: message.into() }
+        EngineError::Syntax {
+            at: self.here(),
+            message: message.into(),
+        }
     }
 
     pub(super) fn expected<T>(&self, what: &str) -> Result<T> {
@@ -152,7 +182,11 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn expect(&mut self, token: &Token) -> Result<()> {
-        if self.take(token) { Ok(()) } else { self.expected(&token.to_string()) }
+        if self.take(token) {
+            Ok(())
+        } else {
+            self.expected(&token.to_string())
+        }
     }
 
     /// A name: lower case unless quoted, as DataFusion has it.
@@ -172,7 +206,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// `( item, item, .. )`.
-    pub(super) fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+    pub(super) fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<Vec<T>> {
         self.expect(&Token::LParen)?;
         let mut items = vec![item(self)?];
         while self.take(&Token::Comma) {
@@ -203,7 +240,9 @@ impl<'a> Cursor<'a> {
             Token::Number(digits, _) => digits.parse::<f64>().ok().filter(|v| v.is_finite()),
             _ => None,
         };
-        let Some(value) = value else { return self.expected(what) };
+        let Some(value) = value else {
+            return self.expected(what);
+        };
         self.advance();
         Ok(value)
     }
@@ -213,7 +252,9 @@ impl<'a> Cursor<'a> {
             Token::Number(digits, _) => digits.parse::<u32>().ok(),
             _ => None,
         };
-        let Some(value) = value else { return self.expected(&format!("{what}, a whole number")) };
+        let Some(value) = value else {
+            return self.expected(&format!("{what}, a whole number"));
+        };
         self.advance();
         Ok(value)
     }
@@ -230,9 +271,13 @@ impl<'a> Cursor<'a> {
         self.advance();
         let mut words: Vec<&str> = quantity.split_whitespace().collect();
         let unit = match self.peek() {
-            Token::Word(word) if words.len() == 1 && unit_micros(&word.value).is_some() => Some(word.value.clone()),
+            Token::Word(word) if words.len() == 1 && unit_micros(&word.value).is_some() => {
+                Some(word.value.clone())
+            }
             Token::Word(word) if words.len() == 1 => {
-                return self.expected(&format!("a unit after '{quantity}', not {word}: SECOND, MINUTE, HOUR, DAY"));
+                return self.expected(&format!(
+                    "a unit after '{quantity}', not {word}: SECOND, MINUTE, HOUR, DAY"
+                ));
             }
             _ => None,
         };
@@ -254,21 +299,36 @@ impl<'a> Cursor<'a> {
     /// The rest of the statement, which must be a query.
     pub(super) fn query(&mut self) -> Result<QueryText> {
         let start = self.index();
-        self.parser.parse_query().map_err(|e| self.parser_error(&e))?;
+        self.parser
+            .parse_query()
+            .map_err(|e| self.parser_error(&e))?;
         self.end()?;
-        Ok(QueryText { file: self.file.to_owned(), tokens: self.tokens(start, self.tokens.len()).to_vec() })
+        Ok(QueryText {
+            file: self.file.to_owned(),
+            tokens: self.tokens(start, self.tokens.len()).to_vec(),
+        })
     }
 
     /// An expression: its text as written and its tokens.
     pub(super) fn expression(&mut self) -> Result<(String, QueryText)> {
         let start = self.index();
-        self.parser.parse_expr().map_err(|e| self.parser_error(&e))?;
+        self.parser
+            .parse_expr()
+            .map_err(|e| self.parser_error(&e))?;
         let tokens = self.tokens(start, self.index()).to_vec();
         let text = match (tokens.first(), tokens.last()) {
-            (Some(first), Some(last)) => source_slice(self.text, first.span.start, last.span.end).to_owned(),
+            (Some(first), Some(last)) => {
+                source_slice(self.text, first.span.start, last.span.end).to_owned()
+            }
             _ => String::new(),
         };
-        Ok((text, QueryText { file: self.file.to_owned(), tokens }))
+        Ok((
+            text,
+            QueryText {
+                file: self.file.to_owned(),
+                tokens,
+            },
+        ))
     }
 
     /// sqlparser's words, with its place where it names one.
@@ -285,14 +345,20 @@ impl<'a> Cursor<'a> {
             None => (text, None),
         };
         let at = place.map_or_else(|| self.here(), |position| location(self.file, position));
-        EngineError::Syntax { at, message: lower_first(&message) }
+        EngineError::Syntax {
+            at,
+            message: lower_first(&message),
+        }
     }
 }
 
 fn parse_place(text: &str) -> Option<Position> {
     let (line, column) = text.split_once(", Column: ")?;
     let column = column.trim_end_matches(|c: char| !c.is_ascii_digit());
-    Some(Position { line: line.parse().ok()?, column: column.parse().ok()? })
+    Some(Position {
+        line: line.parse().ok()?,
+        column: column.parse().ok()?,
+    })
 }
 
 fn unit_micros(unit: &str) -> Option<Micros> {
@@ -312,12 +378,15 @@ fn unit_micros(unit: &str) -> Option<Micros> {
 fn parse_duration(words: &[&str]) -> Result<Micros, String> {
     let all = words.join(" ");
     if words.is_empty() || !words.len().is_multiple_of(2) {
-        return Err(format!("interval '{all}' needs a quantity and a unit, as in INTERVAL '30' MINUTE"));
+        return Err(format!(
+            "interval '{all}' needs a quantity and a unit, as in INTERVAL '30' MINUTE"
+        ));
     }
     let mut total: Micros = 0;
     for pair in words.chunks_exact(2) {
-        let quantity: i64 =
-            pair[0].parse().map_err(|_| format!("'{}' in interval '{all}' is no whole number", pair[0]))?;
+        let quantity: i64 = pair[0]
+            .parse()
+            .map_err(|_| format!("'{}' in interval '{all}' is no whole number", pair[0]))?;
         let unit = unit_micros(pair[1]).ok_or_else(|| match pair[1].to_ascii_lowercase().trim_end_matches('s') {
             "month" | "year" | "quarter" => {
                 format!("interval '{all}': a {} has no fixed length; write days, as in INTERVAL '30' DAY", pair[1])
@@ -329,5 +398,11 @@ fn parse_duration(words: &[&str]) -> Result<Micros, String> {
             .and_then(|part| total.checked_add(part))
             .ok_or_else(|| format!("interval '{all}' is too long; at most 292,000 years fit"))?;
     }
-    if total < 0 { Err(format!("interval '{all}' is negative; write a positive one")) } else { Ok(total) }
+    if total < 0 {
+        Err(format!(
+            "interval '{all}' is negative; write a positive one"
+        ))
+    } else {
+        Ok(total)
+    }
 }

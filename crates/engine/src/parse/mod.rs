@@ -1,9 +1,11 @@
-//! From the text of definition files to statements. Owns the grammar of DESIGN section 2; the bodies of views, services
-//! and labels stay SQL and are parsed by DataFusion's parser, so that they are its dialect.
+//! From the text of definition files to statements. Owns the grammar of DESIGN section 2; the
+//! bodies of views, services and labels stay SQL and are parsed by DataFusion's parser, so that
+//! they are its dialect.
 //!
-//! Text comes from `catalog`, which compiles what leaves here. Nothing is looked up here: whether a name exists is the
-//! catalog's business. Limits are checked on tokens, before any tree exists, because a long chain of operators
-//! overflows the stack of the parser and of every planner behind it.
+//! Text comes from `catalog`, which compiles what leaves here. Nothing is looked up here: whether a
+//! name exists is the catalog's business. Limits are checked on tokens, before any tree exists,
+//! because a long chain of operators overflows the stack of the parser and of every planner behind
+//! it.
 
 mod caps;
 mod clauses;
@@ -34,7 +36,11 @@ pub(crate) static DIALECT: GenericDialect = GenericDialect {};
 /// # Errors
 /// `Syntax`, `Limit` or `Refused`, each with its place.
 pub(crate) fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>> {
-    let at = Location { file: file.to_owned(), line: 1, column: 1 };
+    let at = Location {
+        file: file.to_owned(),
+        line: 1,
+        column: 1,
+    };
     if text.len() > DEFINITION_FILE_MAX_BYTES {
         let message = format!(
             "the file has {} bytes, more than {DEFINITION_FILE_MAX_BYTES} (DEFINITION_FILE_MAX_BYTES); split it",
@@ -42,7 +48,9 @@ pub(crate) fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>> {
         );
         return Err(EngineError::Limit { at, message });
     }
-    let tokens = Tokenizer::new(&DIALECT, text).tokenize_with_location().map_err(|e| tokenizer_error(file, &e))?;
+    let tokens = Tokenizer::new(&DIALECT, text)
+        .tokenize_with_location()
+        .map_err(|e| tokenizer_error(file, &e))?;
     let mut statements = Vec::new();
     for tokens in split_statements(tokens) {
         caps::check(file, text, &tokens)?;
@@ -66,14 +74,23 @@ fn split_statements(tokens: Vec<TokenWithSpan>) -> Vec<Vec<TokenWithSpan>> {
 }
 
 fn tokenizer_error(file: &str, error: &TokenizerError) -> EngineError {
-    let at = Location { file: file.to_owned(), line: error.location.line, column: error.location.column };
+    let at = Location {
+        file: file.to_owned(),
+        line: error.location.line,
+        column: error.location.column,
+    };
     EngineError::Syntax {
         at,
-        message: format!("the text cannot be split into tokens: {}", lower_first(&error.message)),
+        message: format!(
+            "the text cannot be split into tokens: {}",
+            lower_first(&error.message)
+        ),
     }
 }
 
 pub(crate) fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(chars).collect()
+    })
 }

@@ -1,5 +1,6 @@
-//! `CREATE MONITOR`: which model to watch, in which windows, against which reference, with which labels and alarm.
-//! Words become a `MonitorDef` and the label's text; whether what they name exists is the catalog's question.
+//! `CREATE MONITOR`: which model to watch, in which windows, against which reference, with which
+//! labels and alarm. Words become a `MonitorDef` and the label's text; whether what they name
+//! exists is the catalog's question.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};
@@ -26,7 +27,11 @@ impl Cursor<'_> {
                 message: "a window cannot be empty; write WINDOW INTERVAL '7' DAY".into(),
             });
         }
-        let lateness_us = if self.take_word("LATENESS") { self.interval()? } else { DEFAULT_LATENESS_US };
+        let lateness_us = if self.take_word("LATENESS") {
+            self.interval()?
+        } else {
+            DEFAULT_LATENESS_US
+        };
         let (labels, expression) = if self.take_word("LABELS") {
             let (labels, expression) = self.labels()?;
             (Some(labels), Some(expression))
@@ -60,7 +65,15 @@ impl Cursor<'_> {
         let (expression, text) = self.expression()?;
         self.expect_words(&["WITHIN"])?;
         let within_us = self.interval()?;
-        Ok((LabelDef { source, using, expression, within_us }, text))
+        Ok((
+            LabelDef {
+                source,
+                using,
+                expression,
+                within_us,
+            },
+            text,
+        ))
     }
 
     /// `ALERT AT FALSE ALARM RATE a | ALERT WHEN PSI > x`, then `[FOR k OF m WINDOWS]`.
@@ -91,7 +104,8 @@ impl Cursor<'_> {
             self.expect_words(&["WINDOWS"])?;
         }
         if raised == 0 || raised > of {
-            let message = format!("FOR {raised} OF {of} WINDOWS can never be met; write FOR 2 OF 3 WINDOWS");
+            let message =
+                format!("FOR {raised} OF {of} WINDOWS can never be met; write FOR 2 OF 3 WINDOWS");
             return Err(EngineError::Syntax { at, message });
         }
         Ok((threshold, raised, of))

@@ -1,5 +1,5 @@
-//! `CREATE SOURCE`, `CREATE ENTITY`, `CREATE FEATURE VIEW`: what events look like, whose features they feed, and the
-//! views over them.
+//! `CREATE SOURCE`, `CREATE ENTITY`, `CREATE FEATURE VIEW`: what events look like, whose features
+//! they feed, and the views over them.
 
 use arrow_schema::DataType;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -48,7 +48,14 @@ impl Cursor<'_> {
         };
         let time_column = time_column(&columns, &column, &at)?;
         let (topic, format) = self.source_options(name)?;
-        Ok(SourceDef { name: name.to_owned(), columns, time_column, watermark_delay_us, topic, format })
+        Ok(SourceDef {
+            name: name.to_owned(),
+            columns,
+            time_column,
+            watermark_delay_us,
+            topic,
+            format,
+        })
     }
 
     /// `WATERMARK FOR c AS c - INTERVAL ..` (or `AS c`: no delay).
@@ -59,22 +66,41 @@ impl Cursor<'_> {
         let at = self.here();
         let same = self.name("the event-time column")?;
         if same != column {
-            let message =
-                format!("the watermark for {column} must be computed from it: AS {column} - INTERVAL '..' ..");
+            let message = format!(
+                "the watermark for {column} must be computed from it: AS {column} - INTERVAL '..' .."
+            );
             return Err(EngineError::Syntax { at, message });
         }
-        let delay_us = if self.take(&Token::Minus) { self.interval()? } else { 0 };
+        let delay_us = if self.take(&Token::Minus) {
+            self.interval()?
+        } else {
+            0
+        };
         Ok((column, delay_us))
     }
 
     fn source_options(&mut self, name: &str) -> Result<(String, SourceFormat)> {
         let at = self.here();
         let options = self.options(&["connector", "topic", "format"])?;
-        let value = |key: &str| options.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
-        let refuse = |message: String| Err(EngineError::Syntax { at: at.clone(), message });
+        let value = |key: &str| {
+            options
+                .iter()
+                .find(|(k, _)| k == key)
+                .map(|(_, v)| v.as_str())
+        };
+        let refuse = |message: String| {
+            Err(EngineError::Syntax {
+                at: at.clone(),
+                message,
+            })
+        };
         match value("connector") {
             Some("kafka") => {}
-            Some(other) => return refuse(format!("unknown connector '{other}'; write connector = 'kafka'")),
+            Some(other) => {
+                return refuse(format!(
+                    "unknown connector '{other}'; write connector = 'kafka'"
+                ));
+            }
             None => {
                 return refuse(format!(
                     "source {name} needs WITH (connector = 'kafka', topic = '..', format = 'json')"
@@ -83,12 +109,18 @@ impl Cursor<'_> {
         }
         let format = match value("format").unwrap_or("json") {
             "json" => SourceFormat::Json,
-            other => return refuse(format!("format '{other}' is not supported yet; write format = 'json'")),
+            other => {
+                return refuse(format!(
+                    "format '{other}' is not supported yet; write format = 'json'"
+                ));
+            }
         };
         let topic = value("topic").unwrap_or(name);
         if topic.is_empty()
             || topic.len() > 249
-            || !topic.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            || !topic
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         {
             return refuse(format!(
                 "'{topic}' is no Kafka topic: use 1 to 249 letters, digits, dots, underscores, hyphens"
@@ -100,24 +132,41 @@ impl Cursor<'_> {
     /// Behind the name: `(key columns)`.
     pub(super) fn entity(&mut self, name: &str) -> Result<EntityDef> {
         let columns = self.list(|cursor| Ok((cursor.here(), cursor.column()?)))?;
-        if let Some((at, column)) = columns.iter().find(|(_, c)| c.data_type == DataType::Float64) {
+        if let Some((at, column)) = columns
+            .iter()
+            .find(|(_, c)| c.data_type == DataType::Float64)
+        {
             let message = format!(
                 "key column {} cannot be DOUBLE: NaN and -0.0 have no one equality; write BIGINT or VARCHAR",
                 column.name
             );
-            return Err(EngineError::Syntax { at: at.clone(), message });
+            return Err(EngineError::Syntax {
+                at: at.clone(),
+                message,
+            });
         }
-        Ok(EntityDef { name: name.to_owned(), key: distinct_columns(columns)? })
+        Ok(EntityDef {
+            name: name.to_owned(),
+            key: distinct_columns(columns)?,
+        })
     }
 
     /// Behind the name: `ENTITY e [TTL INTERVAL ..] AS SELECT ..`.
     pub(super) fn view(&mut self) -> Result<ViewStatement> {
         self.expect_words(&["ENTITY"])?;
         let entity = self.name("the entity that the view belongs to")?;
-        let ttl_us = if self.take_word("TTL") { Some(self.interval()?) } else { None };
+        let ttl_us = if self.take_word("TTL") {
+            Some(self.interval()?)
+        } else {
+            None
+        };
         self.options(&[])?;
         self.expect_words(&["AS"])?;
-        Ok(ViewStatement { entity, ttl_us, body: self.query()? })
+        Ok(ViewStatement {
+            entity,
+            ttl_us,
+            body: self.query()?,
+        })
     }
 }
 
@@ -135,13 +184,22 @@ pub(super) fn distinct_columns(columns: Vec<(Location, Column)>) -> Result<Vec<C
 }
 
 fn time_column(columns: &[Column], name: &str, at: &Location) -> Result<usize> {
-    let refuse = |message: String| Err(EngineError::Syntax { at: at.clone(), message });
+    let refuse = |message: String| {
+        Err(EngineError::Syntax {
+            at: at.clone(),
+            message,
+        })
+    };
     let Some(index) = columns.iter().position(|c| c.name == name) else {
-        return refuse(format!("the watermark's column {name} is not among the source's columns; declare it"));
+        return refuse(format!(
+            "the watermark's column {name} is not among the source's columns; declare it"
+        ));
     };
     let column = &columns[index];
     if column.data_type != timestamp_type() || column.nullable {
-        return refuse(format!("the event-time column {name} must be TIMESTAMP NOT NULL; declare it so"));
+        return refuse(format!(
+            "the event-time column {name} must be TIMESTAMP NOT NULL; declare it so"
+        ));
     }
     Ok(index)
 }

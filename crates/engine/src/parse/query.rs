@@ -1,7 +1,9 @@
-//! The shape of a definition's SELECT, checked on its syntax tree: clauses that no definition may have, or that the
-//! planner behind it would skip without a word, are refused here with their place; the tables that it names are listed.
+//! The shape of a definition's SELECT, checked on its syntax tree: clauses that no definition may
+//! have, or that the planner behind it would skip without a word, are refused here with their
+//! place; the tables that it names are listed.
 //!
-//! Comes between the parser and `view`, `service` and `label`, which plan what passes. Knows no catalog.
+//! Comes between the parser and `view`, `service` and `label`, which plan what passes. Knows no
+//! catalog.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -13,7 +15,11 @@ use crate::error::{EngineError, Result};
 
 /// An identifier as SQL reads it: lower case unless quoted.
 pub(crate) fn ident_name(ident: &ast::Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+    if ident.quote_style.is_some() {
+        ident.value.clone()
+    } else {
+        ident.value.to_lowercase()
+    }
 }
 
 /// The one part of a plain name.
@@ -42,14 +48,19 @@ impl Visitor for Names {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
-        let own = query.with.iter().flat_map(|with| &with.cte_tables).map(|table| ident_name(&table.alias.name));
+        let own = query
+            .with
+            .iter()
+            .flat_map(|with| &with.cte_tables)
+            .map(|table| ident_name(&table.alias.name));
         self.own.extend(own);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, table: &ast::TableFactor) -> ControlFlow<()> {
         if let ast::TableFactor::Table { name, .. } = table {
-            self.tables.insert(plain_name(name).unwrap_or_else(|| name.to_string()));
+            self.tables
+                .insert(plain_name(name).unwrap_or_else(|| name.to_string()));
         }
         ControlFlow::Continue(())
     }
@@ -59,12 +70,19 @@ impl Visitor for Names {
 ///
 /// # Errors
 /// `Refused`, with the place of the clause.
-pub(crate) fn refuse_clauses(object: &str, body: &QueryText, query: &ast::Query, joins: bool) -> Result<()> {
+pub(crate) fn refuse_clauses(
+    object: &str,
+    body: &QueryText,
+    query: &ast::Query,
+    joins: bool,
+) -> Result<()> {
     match query.visit(&mut Clauses { joins }) {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(Refusal { word, message }) => {
-            Err(EngineError::refused(body.locate(word.as_deref()), object, message))
-        }
+        ControlFlow::Break(Refusal { word, message }) => Err(EngineError::refused(
+            body.locate(word.as_deref()),
+            object,
+            message,
+        )),
     }
 }
 
@@ -78,16 +96,16 @@ struct Clauses {
     joins: bool,
 }
 
-const GROUP_BY: &str =
-    "GROUP BY is not supported; write each aggregate as count(*) OVER (PARTITION BY key ORDER BY event_time)";
+const GROUP_BY: &str = "GROUP BY is not supported; write each aggregate as count(*) OVER (PARTITION BY key ORDER BY event_time)";
 const ONE_ROW: &str = "a definition answers one row for each key and moment";
 
 /// Break with the first refusal whose condition holds.
 fn first(refusals: &[(bool, &str, &str)]) -> ControlFlow<Refusal> {
     match refusals.iter().find(|(found, _, _)| *found) {
-        Some((_, word, message)) => {
-            ControlFlow::Break(Refusal { word: Some((*word).to_owned()), message: (*message).to_owned() })
-        }
+        Some((_, word, message)) => ControlFlow::Break(Refusal {
+            word: Some((*word).to_owned()),
+            message: (*message).to_owned(),
+        }),
         None => ControlFlow::Continue(()),
     }
 }
@@ -99,14 +117,34 @@ impl Visitor for Clauses {
         let limit = format!("LIMIT and FETCH have no meaning here: {ONE_ROW}; drop it");
         let order = format!("ORDER BY outside of OVER has no meaning here: {ONE_ROW}; drop it");
         first(&[
-            (query.with.as_ref().is_some_and(|with| with.recursive), "RECURSIVE", "WITH RECURSIVE is not supported"),
+            (
+                query.with.as_ref().is_some_and(|with| with.recursive),
+                "RECURSIVE",
+                "WITH RECURSIVE is not supported",
+            ),
             (query.limit_clause.is_some(), "LIMIT", &limit),
             (query.fetch.is_some(), "FETCH", &limit),
             (query.order_by.is_some(), "ORDER", &order),
-            (!query.locks.is_empty() || query.for_clause.is_some(), "FOR", "FOR .. is not supported; drop it"),
-            (query.settings.is_some(), "SETTINGS", "SETTINGS is not supported; drop it"),
-            (query.format_clause.is_some(), "FORMAT", "FORMAT is not supported; drop it"),
-            (!query.pipe_operators.is_empty(), "|>", "pipe operators are not supported; write a plain SELECT"),
+            (
+                !query.locks.is_empty() || query.for_clause.is_some(),
+                "FOR",
+                "FOR .. is not supported; drop it",
+            ),
+            (
+                query.settings.is_some(),
+                "SETTINGS",
+                "SETTINGS is not supported; drop it",
+            ),
+            (
+                query.format_clause.is_some(),
+                "FORMAT",
+                "FORMAT is not supported; drop it",
+            ),
+            (
+                !query.pipe_operators.is_empty(),
+                "|>",
+                "pipe operators are not supported; write a plain SELECT",
+            ),
             (
                 matches!(query.body.as_ref(), ast::SetExpr::SetOperation { .. }),
                 "SELECT",
@@ -115,7 +153,9 @@ impl Visitor for Clauses {
             (
                 !matches!(
                     query.body.as_ref(),
-                    ast::SetExpr::Select(_) | ast::SetExpr::Query(_) | ast::SetExpr::SetOperation { .. }
+                    ast::SetExpr::Select(_)
+                        | ast::SetExpr::Query(_)
+                        | ast::SetExpr::SetOperation { .. }
                 ),
                 "VALUES",
                 "a definition is a SELECT; write SELECT .. FROM ..",
@@ -126,35 +166,87 @@ impl Visitor for Clauses {
     fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<Refusal> {
         let grouped = match &select.group_by {
             ast::GroupByExpr::All(_) => true,
-            ast::GroupByExpr::Expressions(columns, modifiers) => !columns.is_empty() || !modifiers.is_empty(),
+            ast::GroupByExpr::Expressions(columns, modifiers) => {
+                !columns.is_empty() || !modifiers.is_empty()
+            }
         };
         let distinct = format!("SELECT DISTINCT has no meaning here: {ONE_ROW}; drop DISTINCT");
         let joined = select.from.len() > 1 || select.from.iter().any(|from| !from.joins.is_empty());
         let hinted = !select.optimizer_hints.is_empty() || select.select_modifiers.is_some();
-        let spread = !select.cluster_by.is_empty() || !select.distribute_by.is_empty() || !select.sort_by.is_empty();
+        let spread = !select.cluster_by.is_empty()
+            || !select.distribute_by.is_empty()
+            || !select.sort_by.is_empty();
         first(&[
             (grouped, "GROUP", GROUP_BY),
             (select.distinct.is_some(), "DISTINCT", &distinct),
-            (select.having.is_some(), "HAVING", "HAVING is not supported; write the condition as CASE in a feature"),
-            (select.qualify.is_some(), "QUALIFY", "QUALIFY is not supported; write the condition as CASE in a feature"),
+            (
+                select.having.is_some(),
+                "HAVING",
+                "HAVING is not supported; write the condition as CASE in a feature",
+            ),
+            (
+                select.qualify.is_some(),
+                "QUALIFY",
+                "QUALIFY is not supported; write the condition as CASE in a feature",
+            ),
             (select.top.is_some(), "TOP", "TOP is not supported; drop it"),
-            (select.into.is_some(), "INTO", "SELECT INTO is not supported; drop INTO"),
-            (!select.lateral_views.is_empty(), "LATERAL", "LATERAL VIEW is not supported; drop it"),
-            (select.prewhere.is_some(), "PREWHERE", "PREWHERE is not supported; write WHERE"),
-            (!select.connect_by.is_empty(), "CONNECT", "CONNECT BY is not supported; drop it"),
-            (spread, "BY", "CLUSTER BY, DISTRIBUTE BY and SORT BY are not supported; drop them"),
+            (
+                select.into.is_some(),
+                "INTO",
+                "SELECT INTO is not supported; drop INTO",
+            ),
+            (
+                !select.lateral_views.is_empty(),
+                "LATERAL",
+                "LATERAL VIEW is not supported; drop it",
+            ),
+            (
+                select.prewhere.is_some(),
+                "PREWHERE",
+                "PREWHERE is not supported; write WHERE",
+            ),
+            (
+                !select.connect_by.is_empty(),
+                "CONNECT",
+                "CONNECT BY is not supported; drop it",
+            ),
+            (
+                spread,
+                "BY",
+                "CLUSTER BY, DISTRIBUTE BY and SORT BY are not supported; drop them",
+            ),
             (hinted, "SELECT", "hints are not supported; drop them"),
-            (select.value_table_mode.is_some(), "AS", "SELECT AS STRUCT and AS VALUE are not supported; name columns"),
-            (select.exclude.is_some(), "EXCLUDE", "EXCLUDE is not supported; name the columns that you want"),
-            (select.from.is_empty(), "SELECT", "FROM is missing; name the source or the request that it reads"),
+            (
+                select.value_table_mode.is_some(),
+                "AS",
+                "SELECT AS STRUCT and AS VALUE are not supported; name columns",
+            ),
+            (
+                select.exclude.is_some(),
+                "EXCLUDE",
+                "EXCLUDE is not supported; name the columns that you want",
+            ),
+            (
+                select.from.is_empty(),
+                "SELECT",
+                "FROM is missing; name the source or the request that it reads",
+            ),
             (
                 joined && !self.joins,
-                if select.from.len() > 1 { "FROM" } else { "JOIN" },
+                if select.from.len() > 1 {
+                    "FROM"
+                } else {
+                    "JOIN"
+                },
                 "a feature view reads one source; write a view for the other source and join the two views in a \
                  feature service",
             ),
         ])?;
-        select.projection.iter().find_map(unnamed).map_or(ControlFlow::Continue(()), ControlFlow::Break)
+        select
+            .projection
+            .iter()
+            .find_map(unnamed)
+            .map_or(ControlFlow::Continue(()), ControlFlow::Break)
     }
 
     fn pre_visit_table_factor(&mut self, table: &ast::TableFactor) -> ControlFlow<Refusal> {
@@ -176,19 +268,29 @@ impl Visitor for Clauses {
                     && index_hints.is_empty()
                     && alias.as_ref().is_none_or(|alias| alias.at.is_none())
             }
-            ast::TableFactor::Derived { lateral: false, sample: None, .. } => true,
+            ast::TableFactor::Derived {
+                lateral: false,
+                sample: None,
+                ..
+            } => true,
             _ => false,
         };
         if plain {
             return ControlFlow::Continue(());
         }
-        let message = format!("FROM {table} is not supported; write a plain name: FROM name [AS alias]");
-        ControlFlow::Break(Refusal { word: Some("FROM".to_owned()), message })
+        let message =
+            format!("FROM {table} is not supported; write a plain name: FROM name [AS alias]");
+        ControlFlow::Break(Refusal {
+            word: Some("FROM".to_owned()),
+            message,
+        })
     }
 
     fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<Refusal> {
         let subquery = match expr {
-            ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. } => true,
+            ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. } => {
+                true
+            }
             ast::Expr::AnyOp { right, .. } | ast::Expr::AllOp { right, .. } => {
                 matches!(right.as_ref(), ast::Expr::Subquery(_))
             }
@@ -200,14 +302,22 @@ impl Visitor for Clauses {
         let message = "a subquery in an expression is not supported; make it a feature view of its own and join it in \
         a \
                        feature service";
-        ControlFlow::Break(Refusal { word: None, message: message.to_owned() })
+        ControlFlow::Break(Refusal {
+            word: None,
+            message: message.to_owned(),
+        })
     }
 }
 
 /// The refusal of a computed output without a name.
 fn unnamed(item: &ast::SelectItem) -> Option<Refusal> {
-    let ast::SelectItem::UnnamedExpr(expr) = item else { return None };
-    if matches!(expr, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_)) {
+    let ast::SelectItem::UnnamedExpr(expr) = item else {
+        return None;
+    };
+    if matches!(
+        expr,
+        ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_)
+    ) {
         return None;
     }
     let word = match expr {
@@ -215,5 +325,8 @@ fn unnamed(item: &ast::SelectItem) -> Option<Refusal> {
         _ => None,
     };
     let text: String = expr.to_string().chars().take(60).collect();
-    Some(Refusal { word, message: format!("{text} has no name; write AS name behind it") })
+    Some(Refusal {
+        word,
+        message: format!("{text} has no name; write AS name behind it"),
+    })
 }

@@ -1,5 +1,5 @@
-//! `CREATE FEATURE SERVICE`, `CREATE MODEL`, `CREATE DEPLOYMENT`: what a model reads, which one it is, and where its
-//! predictions go.
+//! `CREATE FEATURE SERVICE`, `CREATE MODEL`, `CREATE DEPLOYMENT`: what a model reads, which one it
+//! is, and where its predictions go.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::definition::{DeploymentDef, ModelDef, Route};
@@ -15,7 +15,10 @@ impl Cursor<'_> {
         let columns = self.list(|cursor| Ok((cursor.here(), cursor.column()?)))?;
         let request = distinct_columns(columns)?;
         self.expect_words(&["AS"])?;
-        Ok(ServiceStatement { request, body: self.query()? })
+        Ok(ServiceStatement {
+            request,
+            body: self.query()?,
+        })
     }
 
     /// Behind the name: `VERSION n FROM 'path' FEATURES service`.
@@ -24,16 +27,25 @@ impl Cursor<'_> {
         let at = self.here();
         let version = self.whole_number("the model's version")?;
         if version == 0 {
-            return Err(EngineError::Syntax { at, message: "model versions count from 1; write VERSION 1".into() });
+            return Err(EngineError::Syntax {
+                at,
+                message: "model versions count from 1; write VERSION 1".into(),
+            });
         }
         self.expect_words(&["FROM"])?;
         let path = self.string("the directory of the model version")?;
         self.expect_words(&["FEATURES"])?;
         let service = self.name("the feature service that the model reads")?;
-        Ok(ModelDef { name: name.to_owned(), version, path, service })
+        Ok(ModelDef {
+            name: name.to_owned(),
+            version,
+            path,
+            service,
+        })
     }
 
-    /// Behind the name: `[USING MODEL m] ON source INTO TOPIC '..' [CARRY (..)] [STICKY BY (..)] ROUTE ..`.
+    /// Behind the name: `[USING MODEL m] ON source INTO TOPIC '..' [CARRY (..)] [STICKY BY (..)]
+    /// ROUTE ..`.
     pub(super) fn deployment(&mut self, name: &str) -> Result<DeploymentDef> {
         let model = if self.take_word("USING") {
             self.expect_words(&["MODEL"])?;
@@ -45,7 +57,11 @@ impl Cursor<'_> {
         let source = self.name("the source whose events are scored")?;
         self.expect_words(&["INTO", "TOPIC"])?;
         let topic = self.string("the topic of the predictions")?;
-        let carry = if self.take_word("CARRY") { self.names("a carried column")? } else { Vec::new() };
+        let carry = if self.take_word("CARRY") {
+            self.names("a carried column")?
+        } else {
+            Vec::new()
+        };
         let sticky_by = if self.take_word("STICKY") {
             self.expect_words(&["BY"])?;
             self.names("a column that keeps a request on one version")?
@@ -59,7 +75,8 @@ impl Cursor<'_> {
             routes.push(self.route()?);
         }
         if !routes.iter().any(|r| !r.shadow && r.weight > 0) {
-            let message = "no live arm has a weight above 0; write ROUTE VERSION n WEIGHT 100".to_owned();
+            let message =
+                "no live arm has a weight above 0; write ROUTE VERSION n WEIGHT 100".to_owned();
             return Err(EngineError::Syntax { at, message });
         }
         let mut versions: Vec<u32> = routes.iter().map(|r| r.version).collect();
@@ -68,7 +85,15 @@ impl Cursor<'_> {
             let message = format!("version {} has two arms; give it one", pair[0]);
             return Err(EngineError::Syntax { at, message });
         }
-        Ok(DeploymentDef { name: name.to_owned(), model, source, topic, carry, sticky_by, routes })
+        Ok(DeploymentDef {
+            name: name.to_owned(),
+            model,
+            source,
+            topic,
+            carry,
+            sticky_by,
+            routes,
+        })
     }
 
     /// `VERSION n WEIGHT w` or `SHADOW VERSION n`.
@@ -77,7 +102,11 @@ impl Cursor<'_> {
         self.expect_words(&["VERSION"])?;
         let version = self.whole_number("the model version of the arm")?;
         if shadow {
-            return Ok(Route { version, weight: 0, shadow });
+            return Ok(Route {
+                version,
+                weight: 0,
+                shadow,
+            });
         }
         self.expect_words(&["WEIGHT"])?;
         let weight = self.whole_number("the arm's weight")?;
@@ -86,6 +115,10 @@ impl Cursor<'_> {
                 self.syntax("CANARY is not supported yet; write SHADOW VERSION n and compare, then raise its WEIGHT")
             );
         }
-        Ok(Route { version, weight, shadow })
+        Ok(Route {
+            version,
+            weight,
+            shadow,
+        })
     }
 }

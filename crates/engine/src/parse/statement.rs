@@ -1,5 +1,6 @@
-//! What a parsed statement is: its kind, name, place and text, and its clauses as plain data. Entities, models,
-//! deployments and monitors are complete here; views and services still carry their SELECT as text and tokens.
+//! What a parsed statement is: its kind, name, place and text, and its clauses as plain data.
+//! Entities, models, deployments and monitors are complete here; views and services still carry
+//! their SELECT as text and tokens.
 
 use std::fmt;
 
@@ -111,21 +112,29 @@ impl QueryText {
                 other => other.to_string() == word,
             })
         });
-        found.or_else(|| self.tokens.first()).map_or_else(Location::default, |t| location(&self.file, t.span.start))
+        found
+            .or_else(|| self.tokens.first())
+            .map_or_else(Location::default, |t| location(&self.file, t.span.start))
     }
 }
 
-/// Tokens joined by one space, unquoted words in lower case; without the OR REPLACE that follows the first token, which
-/// says how to apply a definition and is no part of it.
+/// Tokens joined by one space, unquoted words in lower case; without the OR REPLACE that follows
+/// the first token, which says how to apply a definition and is no part of it.
 pub(crate) fn canonical_text(tokens: &[TokenWithSpan], or_replace: bool) -> String {
     let mut text = String::new();
     let skipped = if or_replace { 1..3 } else { 0..0 };
-    for (_, token) in tokens.iter().enumerate().filter(|(index, _)| !skipped.contains(index)) {
+    for (_, token) in tokens
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| !skipped.contains(index))
+    {
         if !text.is_empty() {
             text.push(' ');
         }
         match &token.token {
-            Token::Word(word) if word.quote_style.is_none() => text.push_str(&word.value.to_lowercase()),
+            Token::Word(word) if word.quote_style.is_none() => {
+                text.push_str(&word.value.to_lowercase())
+            }
             other => text.push_str(&other.to_string()),
         }
     }

@@ -1,10 +1,11 @@
-//! The values of one view for all spine rows, as they come, key by key: eight bytes a cell, not an enum, because a spine
-//! may have tens of millions of rows. Rows that nobody sets stay NULL.
+//! The values of one view for all spine rows, as they come, key by key: eight bytes a cell, not an
+//! enum, because a spine may have tens of millions of rows. Rows that nobody sets stay NULL.
 
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
@@ -47,10 +48,14 @@ impl Cells {
             }
             (Value::Float(value), DataType::Float64) => value.to_bits(),
             (Value::Int(value), DataType::Int64 | DataType::Int32)
-            | (Value::Timestamp(value), DataType::Timestamp(TimeUnit::Microsecond, _)) => value.cast_unsigned(),
+            | (Value::Timestamp(value), DataType::Timestamp(TimeUnit::Microsecond, _)) => {
+                value.cast_unsigned()
+            }
             (Value::Bool(value), DataType::Boolean) => u64::from(value),
             (value, data_type) => {
-                return Err(EngineError::Internal(format!("an aggregate of type {data_type} gave {value:?}")));
+                return Err(EngineError::Internal(format!(
+                    "an aggregate of type {data_type} gave {value:?}"
+                )));
             }
         };
         self.words[row] = word;
@@ -63,23 +68,36 @@ impl Cells {
         let signed = || self.words.iter().map(|word| word.cast_signed());
         Ok(match &self.data_type {
             DataType::Utf8 => Arc::new(StringArray::from_iter(self.texts)),
-            DataType::Float64 => {
-                Arc::new(Float64Array::new(self.words.iter().map(|word| f64::from_bits(*word)).collect(), nulls))
-            }
+            DataType::Float64 => Arc::new(Float64Array::new(
+                self.words
+                    .iter()
+                    .map(|word| f64::from_bits(*word))
+                    .collect(),
+                nulls,
+            )),
             DataType::Int64 => Arc::new(Int64Array::new(signed().collect(), nulls)),
             DataType::Int32 => {
                 let narrow = signed().map(i32::try_from).collect::<Result<Vec<_>, _>>();
-                let narrow = narrow.map_err(|e| EngineError::Internal(format!("an INTEGER aggregate: {e}")))?;
+                let narrow = narrow
+                    .map_err(|e| EngineError::Internal(format!("an INTEGER aggregate: {e}")))?;
                 Arc::new(Int32Array::new(narrow.into(), nulls))
             }
-            DataType::Boolean => {
-                Arc::new(BooleanArray::new(self.words.iter().map(|w| *w != 0).collect::<BooleanBuffer>(), nulls))
-            }
+            DataType::Boolean => Arc::new(BooleanArray::new(
+                self.words
+                    .iter()
+                    .map(|w| *w != 0)
+                    .collect::<BooleanBuffer>(),
+                nulls,
+            )),
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 let times = TimestampMicrosecondArray::new(signed().collect(), nulls);
                 Arc::new(times.with_data_type(self.data_type.clone()))
             }
-            other => return Err(EngineError::Internal(format!("an aggregate has type {other}"))),
+            other => {
+                return Err(EngineError::Internal(format!(
+                    "an aggregate has type {other}"
+                )));
+            }
         })
     }
 }
@@ -94,8 +112,15 @@ pub(super) struct Answers {
 impl Answers {
     /// NULL for `rows` rows of `view`.
     pub(super) fn new(view: &ViewSpec, rows: usize) -> Self {
-        let columns = view.aggregates.iter().map(|a| Cells::new(&a.data_type, rows)).collect();
-        Self { columns, newest_us: vec![None; rows] }
+        let columns = view
+            .aggregates
+            .iter()
+            .map(|a| Cells::new(&a.data_type, rows))
+            .collect();
+        Self {
+            columns,
+            newest_us: vec![None; rows],
+        }
     }
 
     /// Newest event at or before the row's instant.
@@ -110,7 +135,11 @@ impl Answers {
 
     /// The aggregates as arrays, and for each row its newest event.
     pub(super) fn finish(self) -> Result<(Vec<ArrayRef>, Vec<Option<Micros>>)> {
-        let arrays = self.columns.into_iter().map(Cells::finish).collect::<Result<_>>()?;
+        let arrays = self
+            .columns
+            .into_iter()
+            .map(Cells::finish)
+            .collect::<Result<_>>()?;
         Ok((arrays, self.newest_us))
     }
 }

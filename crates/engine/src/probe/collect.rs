@@ -1,5 +1,6 @@
-//! The events of one view that the spine's keys can see: their places in the total order, and their argument and FILTER
-//! columns, kept in pieces as they were read. Sorted at the end by (key, event time, partition, offset).
+//! The events of one view that the spine's keys can see: their places in the total order, and their
+//! argument and FILTER columns, kept in pieces as they were read. Sorted at the end by (key, event
+//! time, partition, offset).
 
 use std::ops::Range;
 
@@ -31,7 +32,11 @@ pub(super) struct Event {
 impl Event {
     /// Its place in the order that decides the last value.
     pub(super) fn order(&self) -> RowOrder {
-        RowOrder { time_us: self.time_us, partition: self.partition, offset: self.offset }
+        RowOrder {
+            time_us: self.time_us,
+            partition: self.partition,
+            offset: self.offset,
+        }
     }
 
     /// Whether it was applied under `cut`: next offsets by place.
@@ -86,15 +91,23 @@ pub(super) struct Collector {
 
 impl Collector {
     /// Take the rows of `folded` whose key and time the spine can see.
-    pub(super) fn add(&mut self, folded: &FoldBatch, places: &BatchPlaces<'_>, keys: &SpineKeys) -> Result<()> {
+    pub(super) fn add(
+        &mut self,
+        folded: &FoldBatch,
+        places: &BatchPlaces<'_>,
+        keys: &SpineKeys,
+    ) -> Result<()> {
         let encoded = KeyBuffer::encode(&folded.keys)?;
-        let chunk = u32::try_from(self.columns.chunks.len())
-            .map_err(|_| EngineError::Internal("a table has more batches than u32 counts".to_owned()))?;
+        let chunk = u32::try_from(self.columns.chunks.len()).map_err(|_| {
+            EngineError::Internal("a table has more batches than u32 counts".to_owned())
+        })?;
         let mut kept = vec![false; encoded.len()];
         let mut row = 0;
         for (index, keep) in kept.iter_mut().enumerate() {
             let time_us = folded.times.value(index);
-            let Some(key) = encoded.get(index).and_then(|key| keys.find(key, time_us)) else { continue };
+            let Some(key) = encoded.get(index).and_then(|key| keys.find(key, time_us)) else {
+                continue;
+            };
             let source_row = folded.source_rows[index] as usize;
             self.events.push(Event {
                 time_us,
@@ -116,7 +129,10 @@ impl Collector {
 
     /// All events, sorted, and where each key's lie.
     pub(super) fn finish(self, keys: usize) -> Events {
-        let Self { columns, mut events } = self;
+        let Self {
+            columns,
+            mut events,
+        } = self;
         events.sort_unstable_by_key(|e| (e.key, e.time_us, e.partition, e.offset, e.chunk, e.row));
         let mut ranges = vec![0..0; keys];
         let mut start = 0;
@@ -124,23 +140,43 @@ impl Collector {
             ranges[run[0].key as usize] = start..start + run.len();
             start += run.len();
         }
-        Events { columns, events, ranges }
+        Events {
+            columns,
+            events,
+            ranges,
+        }
     }
 }
 
 fn chunk_of(folded: &FoldBatch, kept: Vec<bool>) -> Result<Chunk> {
     if kept.iter().all(|keep| *keep) {
-        return Ok(Chunk { arguments: folded.arguments.clone(), filters: folded.filters.clone() });
+        return Ok(Chunk {
+            arguments: folded.arguments.clone(),
+            filters: folded.filters.clone(),
+        });
     }
     let mask = BooleanArray::from(kept);
     let failed = |e| EngineError::Internal(format!("keep the rows of the spine's keys: {e}"));
-    let arguments = folded.arguments.iter().map(|a| filter(a, &mask).map_err(failed)).collect::<Result<_>>()?;
+    let arguments = folded
+        .arguments
+        .iter()
+        .map(|a| filter(a, &mask).map_err(failed))
+        .collect::<Result<_>>()?;
     let filters = folded.filters.iter().map(|column| {
         // NULL counts as false, so the nulls need not be kept.
-        let plain = if column.null_count() > 0 { prep_null_mask_filter(column) } else { column.clone() };
-        filter(&plain, &mask).map_err(failed).map(|kept| BooleanArray::from(kept.to_data()))
+        let plain = if column.null_count() > 0 {
+            prep_null_mask_filter(column)
+        } else {
+            column.clone()
+        };
+        filter(&plain, &mask)
+            .map_err(failed)
+            .map(|kept| BooleanArray::from(kept.to_data()))
     });
-    Ok(Chunk { arguments, filters: filters.collect::<Result<_>>()? })
+    Ok(Chunk {
+        arguments,
+        filters: filters.collect::<Result<_>>()?,
+    })
 }
 
 /// Sorted events of one view.

@@ -1,5 +1,5 @@
-//! The entity keys of a spine, numbered: equal keys get one number, a key with a NULL part gets none. Keys are compared as
-//! core encodes them, the same bytes that shards and tiles use.
+//! The entity keys of a spine, numbered: equal keys get one number, a key with a NULL part gets
+//! none. Keys are compared as core encodes them, the same bytes that shards and tiles use.
 
 use std::collections::HashMap;
 
@@ -25,13 +25,18 @@ pub(super) struct SpineKeys {
 impl SpineKeys {
     /// Number the rows of `columns`, whose instants are `at`.
     pub(super) fn new(columns: &[ArrayRef], at: &[Micros]) -> Result<Self> {
-        let mut keys = Self { of_row: Vec::with_capacity(at.len()), ..Self::default() };
+        let mut keys = Self {
+            of_row: Vec::with_capacity(at.len()),
+            ..Self::default()
+        };
         for start in (0..at.len()).step_by(PIECE_ROWS) {
             let rows = PIECE_ROWS.min(at.len() - start);
             let piece: Vec<ArrayRef> = columns.iter().map(|c| c.slice(start, rows)).collect();
             let encoded = KeyBuffer::encode(&piece)?;
             for row in 0..rows {
-                let number = encoded.get(row).map(|key| keys.number(key, at[start + row]));
+                let number = encoded
+                    .get(row)
+                    .map(|key| keys.number(key, at[start + row]));
                 keys.of_row.push(number);
             }
         }
@@ -44,7 +49,8 @@ impl SpineKeys {
             *last = (*last).max(at_us);
             return *number;
         }
-        let number = u32::try_from(self.last_at_us.len()).expect("a spine has fewer rows than u32 counts");
+        let number =
+            u32::try_from(self.last_at_us.len()).expect("a spine has fewer rows than u32 counts");
         self.numbers.insert(key.into(), number);
         self.last_at_us.push(at_us);
         number

@@ -1,23 +1,27 @@
-//! The probe lowering: values of a service's features for a spine, each row as of its own instant, straight from the
-//! events. Training sets are made here and served values are recomputed here.
+//! The probe lowering: values of a service's features for a spine, each row as of its own instant,
+//! straight from the events. Training sets are made here and served values are recomputed here.
 //!
-//! A value is the SQL row of a virtual event (key, t) that contributes nothing, over the events with event time <= t
-//! (DESIGN section 1). The pieces: `keys` numbers the spine's keys, `collect` keeps the events of those keys in the order
-//! (event time, partition, offset), `slide` walks them and the probes of a key together, `tree` answers where nearly
-//! every probe has a cut of its own, `answers` takes the values. WHERE, arguments and everything after the aggregates
-//! are the compiled view's own, so that they are the text that the stream runs.
+//! A value is the SQL row of a virtual event (key, t) that contributes nothing, over the events
+//! with event time <= t (DESIGN section 1). The pieces: `keys` numbers the spine's keys, `collect`
+//! keeps the events of those keys in the order (event time, partition, offset), `slide` walks them
+//! and the probes of a key together, `tree` answers where nearly every probe has a cut of its own,
+//! `answers` takes the values. WHERE, arguments and everything after the aggregates are the
+//! compiled view's own, so that they are the text that the stream runs.
 //!
-//! **Late rows count.** A row that came too late for a view (`ViewSpec::too_late`: older than watermark - (R + history), R
-//! the longest of its windows and its TTL) was never folded online, yet it counts here, whether or not the archive marks
-//! it `_late`. No permitted online read can see the difference: online refuses every instant at which such a row could
-//! lie in a window or decide the TTL, and it remembers the row's time for presence. For a view with a lifetime window
-//! nothing is ever too late. `_late` is also one mark for all views of a source, so it could not say which view lacks
-//! the row.
+//! **Late rows count.** A row that came too late for a view (`ViewSpec::too_late`: older than
+//! watermark - (R + history), R the longest of its windows and its TTL) was never folded online,
+//! yet it counts here, whether or not the archive marks it `_late`. No permitted online read can
+//! see the difference: online refuses every instant at which such a row could lie in a window or
+//! decide the TTL, and it remembers the row's time for presence. For a view with a lifetime window
+//! nothing is ever too late. `_late` is also one mark for all views of a source, so it could not
+//! say which view lacks the row.
 //!
-//! **Applied offsets.** With [`Known::Applied`] an event counts for a row only if its offset is below the next offset
-//! that the row's cut has for the event's partition; a partition that the cut does not name has applied nothing.
+//! **Applied offsets.** With [`Known::Applied`] an event counts for a row only if its offset is
+//! below the next offset that the row's cut has for the event's partition; a partition that the cut
+//! does not name has applied nothing.
 //!
-//! Memory: the spine, its answer, and the events of the spine's keys. Nothing of DataFusion's planner runs here.
+//! Memory: the spine, its answer, and the events of the spine's keys. Nothing of DataFusion's
+//! planner runs here.
 
 mod answers;
 mod collect;
@@ -40,7 +44,9 @@ use forebay_core::source::SourceDef;
 
 use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
-use crate::input::{STACK_BYTES, Spine, TableReader, find_table, in_background, referenced_columns};
+use crate::input::{
+    STACK_BYTES, Spine, TableReader, find_table, in_background, referenced_columns,
+};
 use view::{Places, ViewProbe};
 
 /// The probe lowering over one catalog.
@@ -74,7 +80,9 @@ impl ProbeEngine {
             let name = binding.view.source.as_str();
             let (source, input) = find_table(&self.catalog, name, &binding.view.name, tables)?;
             let needed = match self.catalog.view(&binding.view.name) {
-                Some(view) if view.spec().id == binding.view.id => referenced_columns(view.plan(), source)?,
+                Some(view) if view.spec().id == binding.view.id => {
+                    referenced_columns(view.plan(), source)?
+                }
                 _ => vec![true; source.columns.len()],
             };
             let job = sources.entry(name).or_insert_with(|| SourceJob {
@@ -83,10 +91,18 @@ impl ProbeEngine {
                 needed: vec![false; source.columns.len()],
                 views: Vec::new(),
             });
-            job.needed.iter_mut().zip(&needed).for_each(|(all, one)| *all |= one);
+            job.needed
+                .iter_mut()
+                .zip(&needed)
+                .for_each(|(all, one)| *all |= one);
             job.views.push(number);
         }
-        Ok(Job { sources: sources.into_values().collect(), service, spine, known })
+        Ok(Job {
+            sources: sources.into_values().collect(),
+            service,
+            spine,
+            known,
+        })
     }
 }
 
@@ -106,9 +122,14 @@ impl PointInTime for ProbeEngine {
 }
 
 fn check_known(known: &Known, views: usize, rows: usize) -> Result<()> {
-    let Known::Applied { cuts, index } = known else { return Ok(()) };
+    let Known::Applied { cuts, index } = known else {
+        return Ok(());
+    };
     let whole = index.len() == views && index.iter().all(|view| view.len() == rows);
-    let inside = index.iter().flatten().all(|cut| (*cut as usize) < cuts.len());
+    let inside = index
+        .iter()
+        .flatten()
+        .all(|cut| (*cut as usize) < cuts.len());
     if whole && inside {
         return Ok(());
     }
@@ -146,8 +167,8 @@ impl Job {
         self.spine.answer(self.service.spec(), &answer)
     }
 
-    /// Features of each view, by its number. The tables are read side by side, one thread a table, as many as there are
-    /// processors.
+    /// Features of each view, by its number. The tables are read side by side, one thread a table,
+    /// as many as there are processors.
     fn read_sources(&self) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let next = AtomicUsize::new(0);
@@ -170,7 +191,9 @@ impl Job {
             }
             let mut features = Vec::new();
             for thread in threads {
-                let done: Result<_> = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                let done: Result<_> = thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 features.extend(done?);
             }
             Ok(features)
@@ -184,13 +207,19 @@ impl Job {
             .iter()
             .map(|number| {
                 let compiled = Arc::clone(&self.service.views()[*number]);
-                ViewProbe::new(compiled, self.spine.keys(&spec.views[*number])?, self.spine.at())
+                ViewProbe::new(
+                    compiled,
+                    self.spine.keys(&spec.views[*number])?,
+                    self.spine.at(),
+                )
             })
             .collect::<Result<Vec<_>>>()?;
         let mut places = Places::new(&job.source.topic);
         TableReader::new(&job.source, &job.needed).read(&job.input, &mut |batch| {
             let place = places.of(&batch);
-            probes.iter_mut().try_for_each(|probe| probe.add(&batch, &place))
+            probes
+                .iter_mut()
+                .try_for_each(|probe| probe.add(&batch, &place))
         })?;
         let answered = job.views.iter().zip(probes).map(|(number, probe)| {
             let features = match &self.known {

@@ -1,6 +1,7 @@
-//! One pass over the events of one key and the probes of that key, both in order of time: each event enters every window
-//! once and leaves it once. Exact states take rows away again where they can; minimum and maximum keep a monotone deque;
-//! the last value is the last row that entered, as long as it is inside.
+//! One pass over the events of one key and the probes of that key, both in order of time: each
+//! event enters every window once and leaves it once. Exact states take rows away again where they
+//! can; minimum and maximum keep a monotone deque; the last value is the last row that entered, as
+//! long as it is inside.
 
 use forebay_core::aggregate::{AggregateKind, Partial, PartialClass, PartialSpec, compare_values};
 use forebay_core::exact::{CANONICAL_NAN, canonical};
@@ -22,12 +23,19 @@ pub(super) fn slide(
     probes: &[Probe],
     answers: &mut Answers,
 ) -> Result<()> {
-    let mut windows: Vec<SlidingWindow<'_>> =
-        plans.iter().map(|plan| SlidingWindow::new(spec, plan, columns, events)).collect();
+    let mut windows: Vec<SlidingWindow<'_>> = plans
+        .iter()
+        .map(|plan| SlidingWindow::new(spec, plan, columns, events))
+        .collect();
     let mut head = 0;
     for probe in probes {
-        while events.get(head).is_some_and(|event| event.time_us <= probe.at_us) {
-            windows.iter_mut().try_for_each(|window| window.enter(head))?;
+        while events
+            .get(head)
+            .is_some_and(|event| event.time_us <= probe.at_us)
+        {
+            windows
+                .iter_mut()
+                .try_for_each(|window| window.enter(head))?;
             head += 1;
         }
         let newest_us = head.checked_sub(1).map(|last| events[last].time_us);
@@ -54,24 +62,45 @@ struct SlidingWindow<'a> {
 }
 
 impl<'a> SlidingWindow<'a> {
-    fn new(spec: &'a ViewSpec, plan: &'a WindowPlan, columns: &'a Columns, events: &'a [Event]) -> Self {
+    fn new(
+        spec: &'a ViewSpec,
+        plan: &'a WindowPlan,
+        columns: &'a Columns,
+        events: &'a [Event],
+    ) -> Self {
         let slides = plan.preceding_us.is_some();
-        let slots = plan.partials.iter().map(|index| Slot::new(&spec.partials[*index], slides)).collect();
-        Self { plan, columns, events, tail: 0, slots }
+        let slots = plan
+            .partials
+            .iter()
+            .map(|index| Slot::new(&spec.partials[*index], slides))
+            .collect();
+        Self {
+            plan,
+            columns,
+            events,
+            tail: 0,
+            slots,
+        }
     }
 
     fn enter(&mut self, index: usize) -> Result<()> {
         let event = &self.events[index];
-        self.slots.iter_mut().try_for_each(|slot| slot.enter(self.columns, event, index))
+        self.slots
+            .iter_mut()
+            .try_for_each(|slot| slot.enter(self.columns, event, index))
     }
 
     /// Take out what lies before the window of `probe`; events from `head` on have not entered.
     fn leave_before(&mut self, probe: &Probe, head: usize) -> Result<()> {
-        let Some(preceding_us) = self.plan.preceding_us else { return Ok(()) };
+        let Some(preceding_us) = self.plan.preceding_us else {
+            return Ok(());
+        };
         let from_us = probe.at_us.saturating_sub(preceding_us);
         while self.tail < head && self.events[self.tail].time_us < from_us {
             let event = &self.events[self.tail];
-            self.slots.iter_mut().try_for_each(|slot| slot.leave(self.columns, event))?;
+            self.slots
+                .iter_mut()
+                .try_for_each(|slot| slot.leave(self.columns, event))?;
             self.tail += 1;
         }
         Ok(())
@@ -144,7 +173,10 @@ impl<'a> Slot<'a> {
             State::Exact(state) if self.spec.argument.is_none() => state.update_count(-1),
             State::Exact(state) => {
                 if !state.retract(&value) {
-                    return Err(EngineError::Internal(format!("a state of {:?} cannot slide", self.spec.class)));
+                    return Err(EngineError::Internal(format!(
+                        "a state of {:?} cannot slide",
+                        self.spec.class
+                    )));
                 }
             }
             State::Extremum(frontier) if value != Value::Null => frontier.pop_oldest(1),
@@ -159,7 +191,8 @@ impl<'a> Slot<'a> {
             State::Extremum(frontier) => frontier.best().cloned().unwrap_or(Value::Null),
             State::Newest(Some(index)) if *index >= window.tail => {
                 match argument(self.spec, window.columns, &window.events[*index])? {
-                    // As a last value is kept everywhere: as it is, but for NaN, which has one form.
+                    // As a last value is kept everywhere: as it is, but for NaN, which has one
+                    // form.
                     Value::Float(value) if value.is_nan() => Value::Float(CANONICAL_NAN),
                     value => value,
                 }
@@ -170,7 +203,12 @@ impl<'a> Slot<'a> {
 }
 
 /// Fold `event`, which passes the FILTER, into `state`.
-pub(super) fn fold(state: &mut Partial, spec: &PartialSpec, columns: &Columns, event: &Event) -> Result<()> {
+pub(super) fn fold(
+    state: &mut Partial,
+    spec: &PartialSpec,
+    columns: &Columns,
+    event: &Event,
+) -> Result<()> {
     match spec.argument {
         None => state.update_count(1),
         Some(index) => state.update(&columns.value(index, event)?, event.order()),
@@ -181,7 +219,10 @@ pub(super) fn fold(state: &mut Partial, spec: &PartialSpec, columns: &Columns, e
 fn argument(spec: &PartialSpec, columns: &Columns, event: &Event) -> Result<Value> {
     match spec.argument {
         Some(index) => columns.value(index, event),
-        None => Err(EngineError::Internal(format!("a state of {:?} was planned without an argument", spec.class))),
+        None => Err(EngineError::Internal(format!(
+            "a state of {:?} was planned without an argument",
+            spec.class
+        ))),
     }
 }
 

@@ -1,9 +1,12 @@
-//! The two ways through one key, the walk and the tree, against each other: drawn events and cuts, every class of state,
-//! every window. Whole services are tested against the naive evaluator in `tests/it`.
+//! The two ways through one key, the walk and the tree, against each other: drawn events and cuts,
+//! every class of state, every window. Whole services are tested against the naive evaluator in
+//! `tests/it`.
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
 use arrow_schema::DataType;
 use forebay_core::aggregate::{AggregateKind, PartialSpec};
 use forebay_core::source::Column;
@@ -47,7 +50,11 @@ fn spec() -> ViewSpec {
         version: 1,
         entity: "e".into(),
         source: "s".into(),
-        key: vec![Column { name: "k".into(), data_type: DataType::Int64, nullable: false }],
+        key: vec![Column {
+            name: "k".into(),
+            data_type: DataType::Int64,
+            nullable: false,
+        }],
         arguments: types.to_vec(),
         filters: 1,
         partials: Vec::new(),
@@ -58,9 +65,16 @@ fn spec() -> ViewSpec {
     };
     for (kind, argument, filter) in calls {
         let argument_type = argument.map(|index: usize| types[index].clone());
-        let class = kind.partial_class(argument_type.as_ref()).expect("takes it");
+        let class = kind
+            .partial_class(argument_type.as_ref())
+            .expect("takes it");
         let data_type = kind.output_type(argument_type.as_ref()).expect("takes it");
-        spec.partials.push(PartialSpec { class, argument, argument_type, filter });
+        spec.partials.push(PartialSpec {
+            class,
+            argument,
+            argument_type,
+            filter,
+        });
         for window in WINDOWS {
             let partial = spec.partials.len() - 1;
             spec.aggregates.push(AggregateSpec {
@@ -92,7 +106,9 @@ fn collect(drawn: &[Drawn], keys: &SpineKeys) -> Events {
         let rows = batch.len();
         let text = |v: f64| format!("{v}");
         let folded = FoldBatch {
-            keys: vec![Arc::new(Int64Array::from_iter_values(batch.iter().map(|e| e.1)))],
+            keys: vec![Arc::new(Int64Array::from_iter_values(
+                batch.iter().map(|e| e.1),
+            ))],
             times: TimestampMicrosecondArray::from_iter_values(batch.iter().map(|e| e.0)),
             arguments: vec![
                 Arc::new(batch.iter().map(|e| e.2).collect::<Float64Array>()),
@@ -103,7 +119,11 @@ fn collect(drawn: &[Drawn], keys: &SpineKeys) -> Events {
         };
         let partition: Vec<i32> = batch.iter().map(|e| e.4).collect();
         let place: Vec<u32> = partition.iter().map(|p| p.unsigned_abs()).collect();
-        let places = BatchPlaces { place: &place, partition: &partition, offset: &offset };
+        let places = BatchPlaces {
+            place: &place,
+            partition: &partition,
+            offset: &offset,
+        };
         collector.add(&folded, &places, keys).expect("collected");
     }
     collector.finish(keys.count())
@@ -125,9 +145,22 @@ fn both(drawn: &[Drawn], at: &[i64], cuts: &[[i64; 2]]) -> Result<(), TestCaseEr
     let tree = Tree::new(&spec, &events.columns, of_key).expect("a tree");
     let probes: Vec<Probe> = probes(&keys, at, None);
     for cut in cuts {
-        let applied: Vec<Event> = of_key.iter().filter(|event| event.is_below(cut)).copied().collect();
-        let (mut walked, mut asked) = (Answers::new(&spec, at.len()), Answers::new(&spec, at.len()));
-        slide(&spec, &plans, &events.columns, &applied, &probes, &mut walked).expect("walked");
+        let applied: Vec<Event> = of_key
+            .iter()
+            .filter(|event| event.is_below(cut))
+            .copied()
+            .collect();
+        let (mut walked, mut asked) =
+            (Answers::new(&spec, at.len()), Answers::new(&spec, at.len()));
+        slide(
+            &spec,
+            &plans,
+            &events.columns,
+            &applied,
+            &probes,
+            &mut walked,
+        )
+        .expect("walked");
         for probe in &probes {
             tree.answer(&plans, cut, probe, &mut asked).expect("asked");
         }
@@ -160,7 +193,18 @@ fn events_that_no_probe_can_see_are_not_kept() {
     let key: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(1), None]));
     let keys = SpineKeys::new(&[key], &[10, 20, 99]).expect("keys");
     assert_eq!(keys.of_rows(), [Some(0), Some(0), None]);
-    let drawn = [(20, 1, Some(1.0), None, 0), (21, 1, Some(1.0), None, 0), (5, 2, Some(1.0), None, 1)];
+    let drawn = [
+        (20, 1, Some(1.0), None, 0),
+        (21, 1, Some(1.0), None, 0),
+        (5, 2, Some(1.0), None, 1),
+    ];
     let events = collect(&drawn, &keys);
-    assert_eq!(events.of_key(0).iter().map(|event| event.time_us).collect::<Vec<_>>(), [20]);
+    assert_eq!(
+        events
+            .of_key(0)
+            .iter()
+            .map(|event| event.time_us)
+            .collect::<Vec<_>>(),
+        [20]
+    );
 }

@@ -1,7 +1,8 @@
-//! A tree over the events of one key, for probes that each have a cut of their own (served values, recomputed): every node
-//! holds the merged states of its events and, for each partition in it, its least and greatest offset. A node whose
-//! events all lie below the cut is merged whole, one with none is skipped, only what straddles a cut or a window's edge
-//! is looked into. Partitions are applied in order of offset and events come nearly in order of time, so that is little.
+//! A tree over the events of one key, for probes that each have a cut of their own (served values,
+//! recomputed): every node holds the merged states of its events and, for each partition in it, its
+//! least and greatest offset. A node whose events all lie below the cut is merged whole, one with
+//! none is skipped, only what straddles a cut or a window's edge is looked into. Partitions are
+//! applied in order of offset and events come nearly in order of time, so that is little.
 
 use std::ops::Range;
 
@@ -44,7 +45,10 @@ enum Visible {
 
 impl Node {
     fn empty(spec: &ViewSpec) -> Self {
-        Self { states: spec.partials.iter().map(Partial::new).collect(), offsets: Vec::new() }
+        Self {
+            states: spec.partials.iter().map(Partial::new).collect(),
+            offsets: Vec::new(),
+        }
     }
 
     fn note(&mut self, seen: Offsets) {
@@ -58,9 +62,17 @@ impl Node {
     }
 
     fn visible(&self, cut: &[i64]) -> Visible {
-        if self.offsets.iter().all(|o| o.greatest < cut[o.place as usize]) {
+        if self
+            .offsets
+            .iter()
+            .all(|o| o.greatest < cut[o.place as usize])
+        {
             Visible::Whole
-        } else if self.offsets.iter().all(|o| o.least >= cut[o.place as usize]) {
+        } else if self
+            .offsets
+            .iter()
+            .all(|o| o.least >= cut[o.place as usize])
+        {
             Visible::Nothing
         } else {
             Visible::Part
@@ -79,19 +91,41 @@ pub(super) struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     /// Over `events`, sorted.
-    pub(super) fn new(spec: &'a ViewSpec, columns: &'a Columns, events: &'a [Event]) -> Result<Self> {
-        let leaves = events.chunks(LEAF_EVENTS).map(|chunk| leaf(spec, columns, chunk));
+    pub(super) fn new(
+        spec: &'a ViewSpec,
+        columns: &'a Columns,
+        events: &'a [Event],
+    ) -> Result<Self> {
+        let leaves = events
+            .chunks(LEAF_EVENTS)
+            .map(|chunk| leaf(spec, columns, chunk));
         let mut levels = vec![leaves.collect::<Result<Vec<_>>>()?];
         while let Some(below) = levels.last().filter(|nodes| nodes.len() > 1) {
-            let above = below.chunks(FAN_OUT).map(|children| parent(spec, children)).collect();
+            let above = below
+                .chunks(FAN_OUT)
+                .map(|children| parent(spec, children))
+                .collect();
             levels.push(above);
         }
-        Ok(Self { spec, columns, events, levels })
+        Ok(Self {
+            spec,
+            columns,
+            events,
+            levels,
+        })
     }
 
     /// Answer `probe` over the events below `cut`.
-    pub(super) fn answer(&self, plans: &[WindowPlan], cut: &[i64], probe: &Probe, answers: &mut Answers) -> Result<()> {
-        let end = self.events.partition_point(|event| event.time_us <= probe.at_us);
+    pub(super) fn answer(
+        &self,
+        plans: &[WindowPlan],
+        cut: &[i64],
+        probe: &Probe,
+        answers: &mut Answers,
+    ) -> Result<()> {
+        let end = self
+            .events
+            .partition_point(|event| event.time_us <= probe.at_us);
         let newest_us = self.newest(end, cut);
         answers.set_newest(probe.row, newest_us);
         if feature_status(newest_us, probe.at_us, self.spec.ttl_us) != FeatureStatus::Present {
@@ -107,7 +141,11 @@ impl<'a> Tree<'a> {
                 window: start..end,
                 cut,
                 partials: &plan.partials,
-                states: plan.partials.iter().map(|index| Partial::new(&self.spec.partials[*index])).collect(),
+                states: plan
+                    .partials
+                    .iter()
+                    .map(|index| Partial::new(&self.spec.partials[*index]))
+                    .collect(),
             };
             query.run()?;
             for (output, slot, kind) in &plan.outputs {
@@ -130,9 +168,15 @@ impl<'a> Tree<'a> {
         }
         if level == 0 {
             let seen = &self.events[span.start..span.end.min(end)];
-            return seen.iter().rev().find(|event| event.is_below(cut)).map(|event| event.time_us);
+            return seen
+                .iter()
+                .rev()
+                .find(|event| event.is_below(cut))
+                .map(|event| event.time_us);
         }
-        self.children(level, index).rev().find_map(|child| self.newest_in(level - 1, child, end, cut))
+        self.children(level, index)
+            .rev()
+            .find_map(|child| self.newest_in(level - 1, child, end, cut))
     }
 
     fn children(&self, level: usize, index: usize) -> Range<usize> {
@@ -148,7 +192,11 @@ impl<'a> Tree<'a> {
 fn leaf(spec: &ViewSpec, columns: &Columns, events: &[Event]) -> Result<Node> {
     let mut node = Node::empty(spec);
     for event in events {
-        node.note(Offsets { place: event.place, least: event.offset, greatest: event.offset });
+        node.note(Offsets {
+            place: event.place,
+            least: event.offset,
+            greatest: event.offset,
+        });
         for (state, partial) in node.states.iter_mut().zip(&spec.partials) {
             if columns.passes(partial, event) {
                 fold(state, partial, columns, event)?;
@@ -162,7 +210,10 @@ fn parent(spec: &ViewSpec, children: &[Node]) -> Node {
     let mut node = Node::empty(spec);
     for child in children {
         child.offsets.iter().for_each(|offsets| node.note(*offsets));
-        node.states.iter_mut().zip(&child.states).for_each(|(mine, theirs)| mine.merge(theirs));
+        node.states
+            .iter_mut()
+            .zip(&child.states)
+            .for_each(|(mine, theirs)| mine.merge(theirs));
     }
     node
 }
@@ -183,7 +234,9 @@ impl Query<'_, '_> {
 
     fn visit(&mut self, level: usize, index: usize) -> Result<()> {
         let tree = self.tree;
-        let Some(node) = tree.levels[level].get(index) else { return Ok(()) };
+        let Some(node) = tree.levels[level].get(index) else {
+            return Ok(());
+        };
         let span = tree.span(level, index);
         if span.start >= self.window.end || span.end <= self.window.start {
             return Ok(());
@@ -192,16 +245,27 @@ impl Query<'_, '_> {
         if visible == Visible::Nothing {
             return Ok(());
         }
-        if visible == Visible::Whole && self.window.start <= span.start && span.end <= self.window.end {
+        if visible == Visible::Whole
+            && self.window.start <= span.start
+            && span.end <= self.window.end
+        {
             let theirs = self.partials.iter().map(|partial| &node.states[*partial]);
-            self.states.iter_mut().zip(theirs).for_each(|(mine, theirs)| mine.merge(theirs));
+            self.states
+                .iter_mut()
+                .zip(theirs)
+                .for_each(|(mine, theirs)| mine.merge(theirs));
             return Ok(());
         }
         if level > 0 {
-            return tree.children(level, index).try_for_each(|child| self.visit(level - 1, child));
+            return tree
+                .children(level, index)
+                .try_for_each(|child| self.visit(level - 1, child));
         }
         let inside = span.start.max(self.window.start)..span.end.min(self.window.end);
-        for event in tree.events[inside].iter().filter(|event| event.is_below(self.cut)) {
+        for event in tree.events[inside]
+            .iter()
+            .filter(|event| event.is_below(self.cut))
+        {
             for (state, index) in self.states.iter_mut().zip(self.partials) {
                 let partial = &tree.spec.partials[*index];
                 if tree.columns.passes(partial, event) {

@@ -1,5 +1,5 @@
-//! One view of the service: collects its events while the table is read, then answers all of the spine's rows, key after
-//! key, and runs the view's own expressions over the aggregates.
+//! One view of the service: collects its events while the table is read, then answers all of the
+//! spine's rows, key after key, and runs the view's own expressions over the aggregates.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use super::tree::Tree;
 use crate::error::Result;
 use crate::input::{EventBatch, apply_presence};
 
-/// What a probe of the tree costs, in events of a walk. Measured roughly; it decides speed, never a value.
+/// What a probe of the tree costs, in events of a walk. Measured roughly; it decides speed, never a
+/// value.
 const TREE_PROBE_EVENTS: usize = 64;
 
 /// The (topic, partition) pairs of one table, numbered.
@@ -33,7 +34,11 @@ pub(super) struct Places {
 impl Places {
     /// Of a table whose rows, where they do not say otherwise, are of `topic`.
     pub(super) fn new(topic: &str) -> Self {
-        Self { topic: topic.into(), places: Vec::new(), numbers: HashMap::new() }
+        Self {
+            topic: topic.into(),
+            places: Vec::new(),
+            numbers: HashMap::new(),
+        }
     }
 
     /// The number of each row of `batch`.
@@ -68,7 +73,14 @@ impl Places {
 
     /// For each cut the next offset of each place.
     pub(super) fn next_offsets(&self, cuts: &[Arc<Applied>]) -> Vec<Vec<i64>> {
-        cuts.iter().map(|cut| self.places.iter().map(|place| cut.next_offset(place)).collect()).collect()
+        cuts.iter()
+            .map(|cut| {
+                self.places
+                    .iter()
+                    .map(|place| cut.next_offset(place))
+                    .collect()
+            })
+            .collect()
     }
 }
 
@@ -91,13 +103,22 @@ pub(super) fn window_plans(spec: &ViewSpec) -> Vec<WindowPlan> {
             Window::Range { preceding_us } => Some(preceding_us),
             Window::Lifetime => None,
         };
-        let known = plans.iter().position(|plan| plan.preceding_us == preceding_us);
+        let known = plans
+            .iter()
+            .position(|plan| plan.preceding_us == preceding_us);
         let index = known.unwrap_or_else(|| {
-            plans.push(WindowPlan { preceding_us, partials: Vec::new(), outputs: Vec::new() });
+            plans.push(WindowPlan {
+                preceding_us,
+                partials: Vec::new(),
+                outputs: Vec::new(),
+            });
             plans.len() - 1
         });
         let plan = &mut plans[index];
-        let known = plan.partials.iter().position(|partial| *partial == aggregate.partial);
+        let known = plan
+            .partials
+            .iter()
+            .position(|partial| *partial == aggregate.partial);
         let slot = known.unwrap_or_else(|| {
             plan.partials.push(aggregate.partial);
             plan.partials.len() - 1
@@ -137,25 +158,47 @@ impl ViewProbe {
         at: &TimestampMicrosecondArray,
     ) -> Result<Self> {
         let keys = SpineKeys::new(&key_columns, at.values())?;
-        Ok(Self { view, key_columns, keys, collector: Collector::default() })
+        Ok(Self {
+            view,
+            key_columns,
+            keys,
+            collector: Collector::default(),
+        })
     }
 
     /// Take what the spine can see of `batch`, whose places have these numbers.
     pub(super) fn add(&mut self, batch: &EventBatch, place: &[u32]) -> Result<()> {
         let folded = self.view.fold(&batch.rows)?;
-        let places = BatchPlaces { place, partition: batch.partition.values(), offset: batch.offset.values() };
+        let places = BatchPlaces {
+            place,
+            partition: batch.partition.values(),
+            offset: batch.offset.values(),
+        };
         self.collector.add(&folded, &places, &self.keys)
     }
 
     /// The view's features for all rows, presence applied.
-    pub(super) fn answer(self, at: &TimestampMicrosecondArray, cuts: Option<Cuts<'_>>) -> Result<Vec<ArrayRef>> {
-        let Self { view, key_columns, keys, collector } = self;
+    pub(super) fn answer(
+        self,
+        at: &TimestampMicrosecondArray,
+        cuts: Option<Cuts<'_>>,
+    ) -> Result<Vec<ArrayRef>> {
+        let Self {
+            view,
+            key_columns,
+            keys,
+            collector,
+        } = self;
         let spec = Arc::clone(view.spec());
         let plans = window_plans(&spec);
         let events = collector.finish(keys.count());
         let probes = probes(&keys, at.values(), cuts.map(|(_, index)| index));
         let mut answers = Answers::new(&spec, at.len());
-        let key_probe = KeyProbe { spec: &spec, plans: &plans, events: &events };
+        let key_probe = KeyProbe {
+            spec: &spec,
+            plans: &plans,
+            events: &events,
+        };
         for run in probes.chunk_by(|a, b| a.key == b.key) {
             key_probe.answer(run, cuts.map(|(offsets, _)| offsets), &mut answers)?;
         }
@@ -172,7 +215,12 @@ pub(super) fn probes(keys: &SpineKeys, at: &[Micros], cuts: Option<&[u32]>) -> V
         .filter_map(|(row, key)| {
             let cut = cuts.map_or(0, |cuts| cuts[row]);
             let number = u32::try_from(row).expect("a spine has fewer rows than u32 counts");
-            key.map(|key| Probe { key, cut, at_us: at[row], row: number })
+            key.map(|key| Probe {
+                key,
+                cut,
+                at_us: at[row],
+                row: number,
+            })
         })
         .collect();
     probes.sort_unstable_by_key(|p| (p.key, p.cut, p.at_us, p.row));
@@ -187,11 +235,18 @@ struct KeyProbe<'a> {
 }
 
 impl KeyProbe<'_> {
-    /// `run` are the probes of one key, sorted by (cut, instant); `cuts` are next offsets by cut and place.
+    /// `run` are the probes of one key, sorted by (cut, instant); `cuts` are next offsets by cut
+    /// and place.
     ///
-    /// Under one cut, or few of them, the events below each cut are walked once a cut. Where nearly every probe has a cut
-    /// of its own that would be events x probes: there a tree over the key's events answers each probe by itself.
-    fn answer(&self, run: &[Probe], cuts: Option<&[Vec<i64>]>, answers: &mut Answers) -> Result<()> {
+    /// Under one cut, or few of them, the events below each cut are walked once a cut. Where nearly
+    /// every probe has a cut of its own that would be events x probes: there a tree over the key's
+    /// events answers each probe by itself.
+    fn answer(
+        &self,
+        run: &[Probe],
+        cuts: Option<&[Vec<i64>]>,
+        answers: &mut Answers,
+    ) -> Result<()> {
         let events = self.events.of_key(run[0].key);
         let columns = &self.events.columns;
         let Some(cuts) = cuts else {
@@ -200,7 +255,9 @@ impl KeyProbe<'_> {
         let groups = run.chunk_by(|a, b| a.cut == b.cut).count();
         if groups.saturating_mul(events.len()) > events.len() + TREE_PROBE_EVENTS * run.len() {
             let tree = Tree::new(self.spec, columns, events)?;
-            return run.iter().try_for_each(|p| tree.answer(self.plans, &cuts[p.cut as usize], p, answers));
+            return run
+                .iter()
+                .try_for_each(|p| tree.answer(self.plans, &cuts[p.cut as usize], p, answers));
         }
         for group in run.chunk_by(|a, b| a.cut == b.cut) {
             let cut = &cuts[group[0].cut as usize];

@@ -1,9 +1,9 @@
-//! The FROM clause of a feature service: `FROM request LEFT JOIN view AS alias USING (key) ..`. Each join is a lookup
-//! of the view's row for the request's key at the request's moment, so nothing but a left join on the whole key has a
-//! meaning.
+//! The FROM clause of a feature service: `FROM request LEFT JOIN view AS alias USING (key) ..`.
+//! Each join is a lookup of the view's row for the request's key at the request's moment, so
+//! nothing but a left join on the whole key has a meaning.
 //!
-//! Reads the syntax tree alone. What leaves are lookups, and the same query with plain names in its FROM, which
-//! `session` plans to find out what the SELECT's expressions mean.
+//! Reads the syntax tree alone. What leaves are lookups, and the same query with plain names in its
+//! FROM, which `session` plans to find out what the SELECT's expressions mean.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,36 +47,61 @@ pub(super) struct Scope<'a> {
 
 impl Scope<'_> {
     fn refuse<T>(&self, word: &str, message: impl Into<String>) -> Result<T> {
-        Err(EngineError::refused(self.body.locate(Some(word)), self.object, message))
+        Err(EngineError::refused(
+            self.body.locate(Some(word)),
+            self.object,
+            message,
+        ))
     }
 
     /// Read the FROM of `query`, and make its joins cross joins: their conditions have been read.
     pub(super) fn tables(&self, query: &mut ast::Query) -> Result<Tables> {
         if query.with.is_some() {
-            return self.refuse("WITH", "WITH is not supported in a feature service; make it a feature view");
+            return self.refuse(
+                "WITH",
+                "WITH is not supported in a feature service; make it a feature view",
+            );
         }
         let ast::SetExpr::Select(select) = query.body.as_mut() else {
-            return self.refuse("SELECT", "write SELECT .. FROM request LEFT JOIN view AS alias USING (key)");
+            return self.refuse(
+                "SELECT",
+                "write SELECT .. FROM request LEFT JOIN view AS alias USING (key)",
+            );
         };
         if select.selection.is_some() {
-            let message =
-                "WHERE would take rows of the request away, which each get an answer; write the condition as CASE";
+            let message = "WHERE would take rows of the request away, which each get an answer; write the condition as CASE";
             return self.refuse("WHERE", message);
         }
         let [from] = select.from.as_mut_slice() else {
-            return self.refuse("FROM", "write FROM request LEFT JOIN view AS alias USING (key)");
+            return self.refuse(
+                "FROM",
+                "write FROM request LEFT JOIN view AS alias USING (key)",
+            );
         };
         let (name, request) = self.table(&from.relation)?;
         if name != REQUEST {
-            return self
-                .refuse(&name, format!("it reads from {name}; write FROM request LEFT JOIN {name} USING (key)"));
+            return self.refuse(
+                &name,
+                format!("it reads from {name}; write FROM request LEFT JOIN {name} USING (key)"),
+            );
         }
-        let mut tables = Tables { request, lookups: Vec::with_capacity(from.joins.len()) };
+        let mut tables = Tables {
+            request,
+            lookups: Vec::with_capacity(from.joins.len()),
+        };
         for join in &mut from.joins {
             let lookup = self.lookup(&tables, join)?;
-            if lookup.alias == tables.request || tables.lookups.iter().any(|other| other.alias == lookup.alias) {
+            if lookup.alias == tables.request
+                || tables
+                    .lookups
+                    .iter()
+                    .any(|other| other.alias == lookup.alias)
+            {
                 let alias = &lookup.alias;
-                return self.refuse(alias, format!("two tables go by the name {alias}; give each its own: AS name"));
+                return self.refuse(
+                    alias,
+                    format!("two tables go by the name {alias}; give each its own: AS name"),
+                );
             }
             tables.lookups.push(lookup);
             join.join_operator = ast::JoinOperator::CrossJoin(ast::JoinConstraint::None);
@@ -87,33 +112,59 @@ impl Scope<'_> {
     /// Name and alias of a table.
     fn table(&self, factor: &ast::TableFactor) -> Result<(String, String)> {
         let ast::TableFactor::Table { name, alias, .. } = factor else {
-            return self.refuse("FROM", "a subquery in FROM is not supported; make it a feature view and join that");
+            return self.refuse(
+                "FROM",
+                "a subquery in FROM is not supported; make it a feature view and join that",
+            );
         };
         let Some(table) = plain_name(name) else {
-            return self.refuse("FROM", format!("{name} is no plain name; name a feature view"));
+            return self.refuse(
+                "FROM",
+                format!("{name} is no plain name; name a feature view"),
+            );
         };
         if let Some(alias) = alias.as_ref().filter(|alias| !alias.columns.is_empty()) {
-            return self
-                .refuse(&alias.name.value, "columns cannot be renamed in FROM; rename them in SELECT: x AS name");
+            return self.refuse(
+                &alias.name.value,
+                "columns cannot be renamed in FROM; rename them in SELECT: x AS name",
+            );
         }
-        let alias = alias.as_ref().map_or_else(|| table.clone(), |alias| ident_name(&alias.name));
+        let alias = alias
+            .as_ref()
+            .map_or_else(|| table.clone(), |alias| ident_name(&alias.name));
         Ok((table, alias))
     }
 
     fn lookup(&self, tables: &Tables, join: &ast::Join) -> Result<Lookup> {
         let (name, alias) = self.table(&join.relation)?;
         let Some(view) = self.views.get(&name) else {
-            let message =
-                format!("there is no feature view {name}; known feature views: {}", listed(self.views.keys()));
-            return Err(EngineError::unknown(self.body.locate(Some(&name)), self.object, message));
+            let message = format!(
+                "there is no feature view {name}; known feature views: {}",
+                listed(self.views.keys())
+            );
+            return Err(EngineError::unknown(
+                self.body.locate(Some(&name)),
+                self.object,
+                message,
+            ));
         };
-        let write = || format!("write LEFT JOIN {name} AS {alias} USING ({})", key_names(view));
+        let write = || {
+            format!(
+                "write LEFT JOIN {name} AS {alias} USING ({})",
+                key_names(view)
+            )
+        };
         let constraint = match &join.join_operator {
-            ast::JoinOperator::Left(constraint) | ast::JoinOperator::LeftOuter(constraint) if !join.global => {
+            ast::JoinOperator::Left(constraint) | ast::JoinOperator::LeftOuter(constraint)
+                if !join.global =>
+            {
                 constraint
             }
             _ => {
-                let message = format!("{name} is not left-joined, so that request rows could get lost; {}", write());
+                let message = format!(
+                    "{name} is not left-joined, so that request rows could get lost; {}",
+                    write()
+                );
                 return self.refuse(&name, message);
             }
         };
@@ -130,33 +181,59 @@ impl Scope<'_> {
             return self.refuse(&name, message);
         };
         let key_columns = self.key_columns(view, &pairs, &write())?;
-        Ok(Lookup { alias, view: Arc::clone(view), key_columns })
+        Ok(Lookup {
+            alias,
+            view: Arc::clone(view),
+            key_columns,
+        })
     }
 
-    /// For each key column of `view` the request column that `pairs` (request column, key column) give it.
-    fn key_columns(&self, view: &View, pairs: &[(String, String)], write: &str) -> Result<Vec<usize>> {
+    /// For each key column of `view` the request column that `pairs` (request column, key column)
+    /// give it.
+    fn key_columns(
+        &self,
+        view: &View,
+        pairs: &[(String, String)],
+        write: &str,
+    ) -> Result<Vec<usize>> {
         let spec = view.spec();
         let entity = format!("entity {} has the key ({})", spec.entity, key_names(view));
         for (_, key) in pairs {
             if !spec.key.iter().any(|column| column.name == *key) {
-                let message = format!("{key} is no key column of feature view {}: {entity}; {write}", spec.name);
+                let message = format!(
+                    "{key} is no key column of feature view {}: {entity}; {write}",
+                    spec.name
+                );
                 return self.refuse(key, message);
             }
         }
         if pairs.len() != spec.key.len() {
-            let message = format!("feature view {} is joined on a part of its key: {entity}; {write}", spec.name);
+            let message = format!(
+                "feature view {} is joined on a part of its key: {entity}; {write}",
+                spec.name
+            );
             return self.refuse(&spec.name, message);
         }
         let mut key_columns = Vec::with_capacity(spec.key.len());
         for key in &spec.key {
             let Some((column, _)) = pairs.iter().find(|(_, name)| *name == key.name) else {
-                let message = format!("feature view {} is joined on a column twice: {entity}; {write}", spec.name);
+                let message = format!(
+                    "feature view {} is joined on a column twice: {entity}; {write}",
+                    spec.name
+                );
                 return self.refuse(&spec.name, message);
             };
             let Some(index) = self.request.iter().position(|c| c.name == *column) else {
                 let names: Vec<String> = self.request.iter().map(|c| c.name.clone()).collect();
-                let message = format!("the request has no column {column}; it has: {}", listed(&names));
-                return Err(EngineError::unknown(self.body.locate(Some(column)), self.object, message));
+                let message = format!(
+                    "the request has no column {column}; it has: {}",
+                    listed(&names)
+                );
+                return Err(EngineError::unknown(
+                    self.body.locate(Some(column)),
+                    self.object,
+                    message,
+                ));
             };
             let found = &self.request[index].data_type;
             if *found != key.data_type {
@@ -173,7 +250,12 @@ impl Scope<'_> {
 }
 
 fn key_names(view: &View) -> String {
-    let names: Vec<&str> = view.spec().key.iter().map(|column| column.name.as_str()).collect();
+    let names: Vec<&str> = view
+        .spec()
+        .key
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
     names.join(", ")
 }
 
@@ -181,12 +263,20 @@ fn key_names(view: &View) -> String {
 fn equalities(condition: &ast::Expr, request: &str, alias: &str) -> Option<Vec<(String, String)>> {
     match condition {
         ast::Expr::Nested(inner) => equalities(inner, request, alias),
-        ast::Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => {
+        ast::Expr::BinaryOp {
+            left,
+            op: ast::BinaryOperator::And,
+            right,
+        } => {
             let mut pairs = equalities(left, request, alias)?;
             pairs.extend(equalities(right, request, alias)?);
             Some(pairs)
         }
-        ast::Expr::BinaryOp { left, op: ast::BinaryOperator::Eq, right } => {
+        ast::Expr::BinaryOp {
+            left,
+            op: ast::BinaryOperator::Eq,
+            right,
+        } => {
             let (left, right) = (qualified(left)?, qualified(right)?);
             match (left.0.as_str(), right.0.as_str()) {
                 (l, r) if l == request && r == alias => Some(vec![(left.1, right.1)]),

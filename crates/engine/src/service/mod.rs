@@ -1,13 +1,16 @@
-//! Feature services: what a model reads. `FROM request LEFT JOIN view AS alias USING (key)` names the views, SELECT the
-//! features: request columns, features of views, and on-demand expressions over both, compiled once.
+//! Feature services: what a model reads. `FROM request LEFT JOIN view AS alias USING (key)` names
+//! the views, SELECT the features: request columns, features of views, and on-demand expressions
+//! over both, compiled once.
 //!
-//! `catalog` makes a [`Service`] from a statement; `serve`, scoring and both offline lowerings look up the views' rows
-//! and call [`CompiledService::finish`], so that all of them compute the same bits.
+//! `catalog` makes a [`Service`] from a statement; `serve`, scoring and both offline lowerings look
+//! up the views' rows and call [`CompiledService::finish`], so that all of them compute the same
+//! bits.
 //!
-//! Names in a training set (decided with `input/spine`, which does it): all spine columns come first, untouched, then
-//! all features. A feature keeps its name in any case. Where a request column of the service has the name of a feature
-//! (`request.dep_delay`, or `CAST(request.distance AS DOUBLE) AS distance`), the spine's column goes by
-//! `request_<name>`; any other spine column with the name of a feature is an error that names both.
+//! Names in a training set (decided with `input/spine`, which does it): all spine columns come
+//! first, untouched, then all features. A feature keeps its name in any case. Where a request
+//! column of the service has the name of a feature (`request.dep_delay`, or `CAST(request.distance
+//! AS DOUBLE) AS distance`), the spine's column goes by `request_<name>`; any other spine column
+//! with the name of a feature is an error that names both.
 
 mod joins;
 #[cfg(test)]
@@ -27,7 +30,9 @@ use forebay_core::{PortError, PortResult};
 
 use crate::digest::digest;
 use crate::error::{EngineError, Result};
-use crate::expression::{CAST_REMEDY, Columns, Input, Program, cast_to, schema_of, storable, type_of};
+use crate::expression::{
+    CAST_REMEDY, Columns, Input, Program, cast_to, schema_of, storable, type_of,
+};
 use crate::parse::{QueryText, ServiceStatement, parse_query, refuse_clauses};
 use crate::session::{Session, plain_schema};
 use crate::view::{View, missing_column, planning_error};
@@ -69,17 +74,24 @@ impl Service {
         let body = &statement.body;
         let mut query = parse_query(body)?;
         refuse_clauses(&object, body, &query, true)?;
-        let scope = Scope { object: &object, body, request: &statement.request, views };
+        let scope = Scope {
+            object: &object,
+            body,
+            request: &statement.request,
+            views,
+        };
         let tables = scope.tables(&mut query)?;
         let planned = |error| planning_error(&object, body, error);
-        let plan =
-            session.plan(query, &schemas(&statement.request, &tables)).map_err(|e| explain(&scope, &tables, e))?;
+        let plan = session
+            .plan(query, &schemas(&statement.request, &tables))
+            .map_err(|e| explain(&scope, &tables, e))?;
         let LogicalPlan::Projection(projection) = &plan else {
             let message = "it is no plain SELECT; write SELECT .. FROM request LEFT JOIN view AS alias USING (key)";
             return Err(EngineError::refused(body.locate(None), &object, message));
         };
         if aggregates(&projection.input) {
-            let message = "it aggregates over the rows of a request; aggregate events in a feature view";
+            let message =
+                "it aggregates over the rows of a request; aggregate events in a feature view";
             return Err(EngineError::refused(body.locate(None), &object, message));
         }
         let inputs = inputs(&statement.request, &tables);
@@ -92,13 +104,27 @@ impl Service {
             let found = type_of(session, expr, &schema).map_err(planned)?;
             let Some(kept) = storable(&found) else {
                 let message = format!("feature {name} is of type {found}; {CAST_REMEDY}");
-                return Err(EngineError::refused(body.locate(Some(name)), &object, message));
+                return Err(EngineError::refused(
+                    body.locate(Some(name)),
+                    &object,
+                    message,
+                ));
             };
             expressions.push(cast_to(expr.clone(), &found, &kept));
-            features.push(Column { name: name.clone(), data_type: kept, nullable: true });
+            features.push(Column {
+                name: name.clone(),
+                data_type: kept,
+                nullable: true,
+            });
         }
         let program = Program::compile(session, &object, &inputs, &expressions).map_err(planned)?;
-        Ok(Self::assemble(identity, statement.request.clone(), tables, features, program))
+        Ok(Self::assemble(
+            identity,
+            statement.request.clone(),
+            tables,
+            features,
+            program,
+        ))
     }
 
     fn assemble(
@@ -108,12 +134,22 @@ impl Service {
         features: Vec<Column>,
         program: Program,
     ) -> Self {
-        let fields = features.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true));
+        let fields = features
+            .iter()
+            .map(|c| Field::new(&c.name, c.data_type.clone(), true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let columns = request.iter().enumerate().map(|(i, c)| (i, c.name.clone(), c.data_type.clone())).collect();
+        let columns = request
+            .iter()
+            .enumerate()
+            .map(|(i, c)| (i, c.name.clone(), c.data_type.clone()))
+            .collect();
         let owner = format!("the request of feature service {}", identity.name);
         let fingerprint = fingerprint(&identity.digest, &request, &features);
-        let views = tables.lookups.iter().map(|l| Arc::clone(&l.view) as Arc<dyn CompiledView>).collect();
+        let views = tables
+            .lookups
+            .iter()
+            .map(|l| Arc::clone(&l.view) as Arc<dyn CompiledView>)
+            .collect();
         let bound = tables.lookups.into_iter().map(|lookup| ServiceView {
             view: Arc::clone(lookup.view.spec()),
             alias: lookup.alias,
@@ -127,25 +163,44 @@ impl Service {
             features,
             fingerprint,
         };
-        Self { spec: Arc::new(spec), views, request: Columns::new(owner, columns), features: schema, program }
+        Self {
+            spec: Arc::new(spec),
+            views,
+            request: Columns::new(owner, columns),
+            features: schema,
+            program,
+        }
     }
 }
 
 /// The tables as the planner sees them. A view has its features alone: its key is the request's.
 fn schemas(request: &[Column], tables: &Tables) -> Vec<(String, SchemaRef)> {
-    let mut schemas: Vec<(String, SchemaRef)> =
-        tables.lookups.iter().map(|lookup| (lookup.view.spec().name.clone(), lookup.view.features())).collect();
-    let columns = request.iter().map(|column| (column.name.clone(), column.data_type.clone()));
+    let mut schemas: Vec<(String, SchemaRef)> = tables
+        .lookups
+        .iter()
+        .map(|lookup| (lookup.view.spec().name.clone(), lookup.view.features()))
+        .collect();
+    let columns = request
+        .iter()
+        .map(|column| (column.name.clone(), column.data_type.clone()));
     schemas.push((REQUEST.to_owned(), plain_schema(columns)));
     schemas
 }
 
 /// Request columns, then the features of each view.
 fn inputs(request: &[Column], tables: &Tables) -> Vec<Input> {
-    let mut inputs: Vec<Input> = request.iter().map(|c| Input::of(&tables.request, &c.name, &c.data_type)).collect();
+    let mut inputs: Vec<Input> = request
+        .iter()
+        .map(|c| Input::of(&tables.request, &c.name, &c.data_type))
+        .collect();
     for lookup in &tables.lookups {
         let features = lookup.view.features();
-        inputs.extend(features.fields().iter().map(|f| Input::of(&lookup.alias, f.name(), f.data_type())));
+        inputs.extend(
+            features
+                .fields()
+                .iter()
+                .map(|f| Input::of(&lookup.alias, f.name(), f.data_type())),
+        );
     }
     inputs
 }
@@ -155,11 +210,23 @@ fn explain(scope: &Scope<'_>, tables: &Tables, error: DataFusionError) -> Engine
     let asked = missing_column(&error).and_then(|(column, _)| {
         let alias = column.relation.as_ref()?.table();
         let lookup = tables.lookups.iter().find(|lookup| lookup.alias == alias)?;
-        let key = lookup.view.spec().key.iter().position(|key| key.name == column.name)?;
-        Some((alias, &column.name, &scope.request[lookup.key_columns[key]].name))
+        let key = lookup
+            .view
+            .spec()
+            .key
+            .iter()
+            .position(|key| key.name == column.name)?;
+        Some((
+            alias,
+            &column.name,
+            &scope.request[lookup.key_columns[key]].name,
+        ))
     });
     if let Some((alias, name, request)) = asked {
-        let message = format!("{alias}.{name} is the request's column; write {}.{request}", tables.request);
+        let message = format!(
+            "{alias}.{name} is the request's column; write {}.{request}",
+            tables.request
+        );
         return EngineError::refused(scope.body.locate(Some(alias)), scope.object, message);
     }
     planning_error(scope.object, scope.body, error)
@@ -167,11 +234,18 @@ fn explain(scope: &Scope<'_>, tables: &Tables, error: DataFusionError) -> Engine
 
 /// Whether `plan` does more than reading tables side by side.
 fn aggregates(plan: &LogicalPlan) -> bool {
-    matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_)) || plan.inputs().into_iter().any(aggregates)
+    matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Window(_))
+        || plan.inputs().into_iter().any(aggregates)
 }
 
 fn check_feature(object: &str, body: &QueryText, name: &str, before: &[Column]) -> Result<()> {
-    let refuse = |message: String| Err(EngineError::refused(body.locate(Some(name)), object, message));
+    let refuse = |message: String| {
+        Err(EngineError::refused(
+            body.locate(Some(name)),
+            object,
+            message,
+        ))
+    };
     if name.is_empty() || name.len() > 255 || name.starts_with('_') {
         return refuse(format!(
             "feature \"{name}\" must have 1 to 255 bytes and not begin with an underscore (those are Forebay's own); \
@@ -179,19 +253,32 @@ fn check_feature(object: &str, body: &QueryText, name: &str, before: &[Column]) 
         ));
     }
     if before.iter().any(|column| column.name == name) {
-        return refuse(format!("two features go by the name {name}; give each its own: AS name"));
+        return refuse(format!(
+            "two features go by the name {name}; give each its own: AS name"
+        ));
     }
     Ok(())
 }
 
 /// Digest over names, types and definitions. Versions and ids are no part of it.
 fn fingerprint(definition: &str, request: &[Column], features: &[Column]) -> String {
-    let described = |column: &Column| format!("{} {} {}", column.name, column.data_type, column.nullable);
+    let described =
+        |column: &Column| format!("{} {} {}", column.name, column.data_type, column.nullable);
     let request = request.iter().map(described);
     let features = features.iter().map(described);
-    let parts: Vec<String> =
-        ["service".to_owned(), definition.to_owned(), "request".to_owned()].into_iter().chain(request).collect();
-    let parts: Vec<String> = parts.into_iter().chain(["features".to_owned()]).chain(features).collect();
+    let parts: Vec<String> = [
+        "service".to_owned(),
+        definition.to_owned(),
+        "request".to_owned(),
+    ]
+    .into_iter()
+    .chain(request)
+    .collect();
+    let parts: Vec<String> = parts
+        .into_iter()
+        .chain(["features".to_owned()])
+        .chain(features)
+        .collect();
     digest(parts.iter().map(String::as_str))
 }
 
@@ -208,7 +295,10 @@ impl CompiledService for Service {
         let rows = request.num_rows();
         let mut columns = self.request.pick(request)?;
         let agree = views.len() == self.views.len()
-            && views.iter().zip(&self.views).all(|(arrays, view)| arrays.len() == view.features().fields().len());
+            && views
+                .iter()
+                .zip(&self.views)
+                .all(|(arrays, view)| arrays.len() == view.features().fields().len());
         if !agree {
             return Err(PortError::internal(format!(
                 "feature service {} was given features of other views than it reads",
@@ -218,8 +308,13 @@ impl CompiledService for Service {
         columns.extend(views.iter().flatten().cloned());
         let features = self.program.run(&columns, rows)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.features), features, &options).map_err(|error| {
-            PortError::internal(format!("feature service {}: a feature is not as declared: {error}", self.spec.name))
-        })
+        RecordBatch::try_new_with_options(Arc::clone(&self.features), features, &options).map_err(
+            |error| {
+                PortError::internal(format!(
+                    "feature service {}: a feature is not as declared: {error}",
+                    self.spec.name
+                ))
+            },
+        )
     }
 }

@@ -23,8 +23,14 @@ CREATE FEATURE VIEW p ENTITY pair AS SELECT max(x) OVER (PARTITION BY k, n ORDER
 
 fn try_service(request: &str, select: &str) -> Result<Arc<dyn CompiledService>> {
     let files = [
-        DefinitionFile { path: "base.sql".into(), text: BASE.into() },
-        DefinitionFile { path: "s.sql".into(), text: format!("CREATE FEATURE SERVICE s ({request}) AS\n{select}") },
+        DefinitionFile {
+            path: "base.sql".into(),
+            text: BASE.into(),
+        },
+        DefinitionFile {
+            path: "s.sql".into(),
+            text: format!("CREATE FEATURE SERVICE s ({request}) AS\n{select}"),
+        },
     ];
     let plan = Catalog::empty().plan(&files)?;
     Ok(Arc::clone(&plan.catalog.services()["s"]))
@@ -35,7 +41,12 @@ fn service(select: &str) -> Arc<dyn CompiledService> {
 }
 
 fn names(service: &Arc<dyn CompiledService>) -> Vec<String> {
-    service.spec().features.iter().map(|f| f.name.clone()).collect()
+    service
+        .spec()
+        .features
+        .iter()
+        .map(|f| f.name.clone())
+        .collect()
 }
 
 fn request() -> RecordBatch {
@@ -54,7 +65,10 @@ fn request() -> RecordBatch {
 
 /// Features of view v: c and a.
 fn features() -> Vec<ArrayRef> {
-    vec![Arc::new(Int64Array::from(vec![Some(4), None])), Arc::new(Float64Array::from(vec![Some(2.5), None]))]
+    vec![
+        Arc::new(Int64Array::from(vec![Some(4), None])),
+        Arc::new(Float64Array::from(vec![Some(2.5), None])),
+    ]
 }
 
 #[test]
@@ -66,25 +80,66 @@ fn expressions_see_request_columns_and_features_alike() {
          FROM request LEFT JOIN v AS t USING (k) LEFT OUTER JOIN p USING (k, n)",
     );
     assert_eq!(names(&service), ["d", "c", "diff", "c0", "n", "name", "m"]);
-    let keys: Vec<_> = service.spec().views.iter().map(|v| (v.alias.as_str(), v.key_columns.clone())).collect();
+    let keys: Vec<_> = service
+        .spec()
+        .views
+        .iter()
+        .map(|v| (v.alias.as_str(), v.key_columns.clone()))
+        .collect();
     assert_eq!(keys, [("t", vec![0]), ("p", vec![0, 1])]);
     let maximum: ArrayRef = Arc::new(Float64Array::from(vec![Some(9.0), None]));
     let asked = request();
-    let answer = service.finish(&asked, &[features(), vec![Arc::clone(&maximum)]]).expect("finishes");
-    let float = |i: usize| answer.column(i).as_primitive::<Float64Type>().iter().collect::<Vec<_>>();
-    assert!(Arc::ptr_eq(answer.column(0), asked.column(2)) && Arc::ptr_eq(answer.column(6), &maximum));
+    let answer = service
+        .finish(&asked, &[features(), vec![Arc::clone(&maximum)]])
+        .expect("finishes");
+    let float = |i: usize| {
+        answer
+            .column(i)
+            .as_primitive::<Float64Type>()
+            .iter()
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        Arc::ptr_eq(answer.column(0), asked.column(2)) && Arc::ptr_eq(answer.column(6), &maximum)
+    );
     assert_eq!(float(2), [Some(-7.5), None]);
     assert_eq!(float(3), [Some(4.0), Some(-1.0)]);
     assert_eq!(float(4), [Some(1.0), Some(2.0)]);
-    assert_eq!(answer.column(5).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("A"), None]);
-    assert!(answer.schema().fields().iter().all(|field| field.is_nullable()));
+    assert_eq!(
+        answer
+            .column(5)
+            .as_string::<i32>()
+            .iter()
+            .collect::<Vec<_>>(),
+        [Some("A"), None]
+    );
+    assert!(
+        answer
+            .schema()
+            .fields()
+            .iter()
+            .all(|field| field.is_nullable())
+    );
 }
 
 #[test]
 fn stars_stand_for_the_features_of_a_view_and_for_the_request() {
-    assert_eq!(names(&service("SELECT t.* FROM request LEFT JOIN v AS t USING (k)")), ["c", "a"]);
-    assert_eq!(names(&service("SELECT r.*, t.c FROM request AS r LEFT JOIN v t USING (k)")), ["k", "n", "d", "c"]);
-    assert_eq!(names(&service("SELECT * FROM request LEFT JOIN v USING (k)")), ["k", "n", "d", "c", "a"]);
+    assert_eq!(
+        names(&service(
+            "SELECT t.* FROM request LEFT JOIN v AS t USING (k)"
+        )),
+        ["c", "a"]
+    );
+    assert_eq!(
+        names(&service(
+            "SELECT r.*, t.c FROM request AS r LEFT JOIN v t USING (k)"
+        )),
+        ["k", "n", "d", "c"]
+    );
+    assert_eq!(
+        names(&service("SELECT * FROM request LEFT JOIN v USING (k)")),
+        ["k", "n", "d", "c", "a"]
+    );
     assert_eq!(names(&service("SELECT d FROM request")), ["d"]);
 }
 
@@ -96,43 +151,108 @@ fn one_view_may_be_read_for_two_keys() {
          LEFT JOIN v AS o ON o.k = request.origin LEFT JOIN v AS d ON (request.dest = d.k)",
     )
     .expect("two lookups");
-    let keys: Vec<_> = service.spec().views.iter().map(|v| (v.alias.as_str(), v.key_columns.clone())).collect();
+    let keys: Vec<_> = service
+        .spec()
+        .views
+        .iter()
+        .map(|v| (v.alias.as_str(), v.key_columns.clone()))
+        .collect();
     assert_eq!(keys, [("o", vec![0]), ("d", vec![1])]);
-    let schema =
-        Schema::new(vec![Field::new("dest", DataType::Utf8, true), Field::new("origin", DataType::Utf8, true)]);
-    let columns: Vec<ArrayRef> =
-        vec![Arc::new(StringArray::from(vec!["x", "y"])), Arc::new(StringArray::from(vec!["u", "v"]))];
+    let schema = Schema::new(vec![
+        Field::new("dest", DataType::Utf8, true),
+        Field::new("origin", DataType::Utf8, true),
+    ]);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(vec!["x", "y"])),
+        Arc::new(StringArray::from(vec!["u", "v"])),
+    ];
     let request = RecordBatch::try_new(Arc::new(schema), columns).expect("any order of columns");
-    let other: Vec<ArrayRef> =
-        vec![Arc::new(Int64Array::from(vec![5, 6])), Arc::new(Float64Array::from(vec![0.5, 1.5]))];
-    let answer = service.finish(&request, &[features(), other]).expect("finishes");
-    assert_eq!(answer.column(2).as_primitive::<Float64Type>().iter().collect::<Vec<_>>(), [Some(2.0), None]);
+    let other: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![5, 6])),
+        Arc::new(Float64Array::from(vec![0.5, 1.5])),
+    ];
+    let answer = service
+        .finish(&request, &[features(), other])
+        .expect("finishes");
+    assert_eq!(
+        answer
+            .column(2)
+            .as_primitive::<Float64Type>()
+            .iter()
+            .collect::<Vec<_>>(),
+        [Some(2.0), None]
+    );
 }
 
 #[test]
 fn what_a_caller_hands_over_is_checked() {
     let service = service("SELECT t.c, request.d FROM request LEFT JOIN v AS t USING (k)");
-    let error = service.finish(&request().project(&[0, 1]).expect("columns"), &[features()]).expect_err("no d");
-    assert_eq!(error.to_string(), "column d of the request of feature service s is missing");
+    let error = service
+        .finish(&request().project(&[0, 1]).expect("columns"), &[features()])
+        .expect_err("no d");
+    assert_eq!(
+        error.to_string(),
+        "column d of the request of feature service s is missing"
+    );
     let error = service.finish(&request(), &[]).expect_err("no features");
-    assert_eq!(error.to_string(), "feature service s was given features of other views than it reads");
+    assert_eq!(
+        error.to_string(),
+        "feature service s was given features of other views than it reads"
+    );
     let empty: Vec<ArrayRef> = features().iter().map(|a| a.slice(0, 0)).collect();
-    assert_eq!(service.finish(&request().slice(0, 0), &[empty]).expect("no rows").num_rows(), 0);
+    assert_eq!(
+        service
+            .finish(&request().slice(0, 0), &[empty])
+            .expect("no rows")
+            .num_rows(),
+        0
+    );
 }
 
 #[test]
 fn the_fingerprint_says_names_types_and_definitions() {
-    let of = |request: &str, select: &str| try_service(request, select).expect(select).spec().fingerprint.clone();
+    let of = |request: &str, select: &str| {
+        try_service(request, select)
+            .expect(select)
+            .spec()
+            .fingerprint
+            .clone()
+    };
     let request = "k VARCHAR, n BIGINT, d DOUBLE";
-    let one = of(request, "SELECT t.c FROM request LEFT JOIN v AS t USING (k)");
-    assert_eq!(one, of(request, "SELECT  t.c\nFROM request LEFT JOIN v as T using (k)"), "layout is no part of it");
-    assert_ne!(one, of(request, "SELECT t.c AS d FROM request LEFT JOIN v AS t USING (k)"));
-    assert_ne!(one, of("k VARCHAR, n BIGINT", "SELECT t.c FROM request LEFT JOIN v AS t USING (k)"));
+    let one = of(
+        request,
+        "SELECT t.c FROM request LEFT JOIN v AS t USING (k)",
+    );
+    assert_eq!(
+        one,
+        of(
+            request,
+            "SELECT  t.c\nFROM request LEFT JOIN v as T using (k)"
+        ),
+        "layout is no part of it"
+    );
+    assert_ne!(
+        one,
+        of(
+            request,
+            "SELECT t.c AS d FROM request LEFT JOIN v AS t USING (k)"
+        )
+    );
+    assert_ne!(
+        one,
+        of(
+            "k VARCHAR, n BIGINT",
+            "SELECT t.c FROM request LEFT JOIN v AS t USING (k)"
+        )
+    );
 }
 
 /// SELECT of a service over (k VARCHAR, n BIGINT, d DOUBLE), and the refusal after `s.sql:`.
 const REFUSED: &[(&str, &str)] = &[
-    ("SELECT c FROM v", "2:15: feature service s: it reads from v; write FROM request LEFT JOIN v USING (key)"),
+    (
+        "SELECT c FROM v",
+        "2:15: feature service s: it reads from v; write FROM request LEFT JOIN v USING (key)",
+    ),
     (
         "SELECT t.c FROM request JOIN v AS t USING (k)",
         "2:30: feature service s: v is not left-joined, so that request rows could get lost; write LEFT JOIN v AS t \

@@ -1,5 +1,6 @@
-//! Refuses expressions whose value is no function of the data: the clock, chance, parameters. A stored value that
-//! depends on them could never be computed again. Runs on every plan, before anything is folded into a constant.
+//! Refuses expressions whose value is no function of the data: the clock, chance, parameters. A
+//! stored value that depends on them could never be computed again. Runs on every plan, before
+//! anything is folded into a constant.
 
 use datafusion::common::plan_err;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -25,10 +26,16 @@ fn refuse_node(expr: &Expr) -> Result<TreeNodeRecursion> {
             )
         }
         Expr::Placeholder(parameter) => {
-            plan_err!("parameter '{}' has no value in a definition; write the value", parameter.id)
+            plan_err!(
+                "parameter '{}' has no value in a definition; write the value",
+                parameter.id
+            )
         }
         Expr::ScalarVariable(_, names) => {
-            plan_err!("variable '{}' has no value in a definition; write the value", names.join("."))
+            plan_err!(
+                "variable '{}' has no value in a definition; write the value",
+                names.join(".")
+            )
         }
         _ => Ok(TreeNodeRecursion::Continue),
     }

@@ -1,7 +1,9 @@
-//! From decoded rows of a source to what tiles fold: WHERE, NULL keys, arguments and FILTERs, on whole columns.
+//! From decoded rows of a source to what tiles fold: WHERE, NULL keys, arguments and FILTERs, on
+//! whole columns.
 //!
-//! The hot path of ingest: batches come from `kafka` through `pipeline`, which hands the result to `online`; the probe
-//! lowering folds archived rows by the same code. Where every row counts, plain columns pass through without a copy.
+//! The hot path of ingest: batches come from `kafka` through `pipeline`, which hands the result to
+//! `online`; the probe lowering folds archived rows by the same code. Where every row counts, plain
+//! columns pass through without a copy.
 
 use std::sync::Arc;
 
@@ -47,7 +49,12 @@ pub(super) struct Fold {
 }
 
 impl Fold {
-    pub(super) fn compile(session: &Session, object: &str, source: &SourceDef, plan: &FoldPlan<'_>) -> Result<Self> {
+    pub(super) fn compile(
+        session: &Session,
+        object: &str,
+        source: &SourceDef,
+        plan: &FoldPlan<'_>,
+    ) -> Result<Self> {
         let values: Vec<Expr> = plan.arguments.iter().chain(plan.filters).cloned().collect();
         let read: Vec<&str> = values
             .iter()
@@ -57,24 +64,49 @@ impl Fold {
             .collect();
         let needed: Vec<usize> = (0..source.columns.len())
             .filter(|i| {
-                plan.key.contains(i) || *i == source.time_column || read.contains(&source.columns[*i].name.as_str())
+                plan.key.contains(i)
+                    || *i == source.time_column
+                    || read.contains(&source.columns[*i].name.as_str())
             })
             .collect();
-        let inputs: Vec<Input> =
-            needed.iter().map(|i| &source.columns[*i]).map(|c| Input::plain(&c.name, &c.data_type)).collect();
-        let place = |index: usize| needed.iter().position(|i| *i == index).expect("keys and time are among the needed");
+        let inputs: Vec<Input> = needed
+            .iter()
+            .map(|i| &source.columns[*i])
+            .map(|c| Input::plain(&c.name, &c.data_type))
+            .collect();
+        let place = |index: usize| {
+            needed
+                .iter()
+                .position(|i| *i == index)
+                .expect("keys and time are among the needed")
+        };
         let predicate = match plan.predicate {
-            Some(predicate) => Some(Program::compile(session, object, &inputs, std::slice::from_ref(predicate))?),
+            Some(predicate) => Some(Program::compile(
+                session,
+                object,
+                &inputs,
+                std::slice::from_ref(predicate),
+            )?),
             None => None,
         };
         let key: Vec<usize> = plan.key.iter().map(|i| place(*i)).collect();
         let time = place(source.time_column);
         let values = Program::compile(session, object, &inputs, &values)?;
         let mut kept = vec![false; needed.len()];
-        values.reads().chain(key.iter().copied()).chain([time]).for_each(|index| kept[index] = true);
+        values
+            .reads()
+            .chain(key.iter().copied())
+            .chain([time])
+            .for_each(|index| kept[index] = true);
         let columns = needed
             .iter()
-            .map(|i| (*i, source.columns[*i].name.clone(), source.columns[*i].data_type.clone()))
+            .map(|i| {
+                (
+                    *i,
+                    source.columns[*i].name.clone(),
+                    source.columns[*i].data_type.clone(),
+                )
+            })
             .collect();
         Ok(Self {
             object: object.to_owned(),
@@ -102,17 +134,29 @@ impl Fold {
                 source_rows
             }
         };
-        let times = columns[self.time].as_primitive::<TimestampMicrosecondType>().clone();
+        let times = columns[self.time]
+            .as_primitive::<TimestampMicrosecondType>()
+            .clone();
         if times.null_count() > 0 {
-            return Err(PortError::invalid(format!("{}: event time {} is NULL in a row", self.object, self.time_name)));
+            return Err(PortError::invalid(format!(
+                "{}: event time {} is NULL in a row",
+                self.object, self.time_name
+            )));
         }
         let mut arguments = self.values.run(&columns, rows)?;
         let filters = arguments.split_off(self.arguments);
         Ok(FoldBatch {
-            keys: self.key.iter().map(|index| Arc::clone(&columns[*index])).collect(),
+            keys: self
+                .key
+                .iter()
+                .map(|index| Arc::clone(&columns[*index]))
+                .collect(),
             times,
             arguments,
-            filters: filters.iter().map(|filter| filter.as_boolean().clone()).collect(),
+            filters: filters
+                .iter()
+                .map(|filter| filter.as_boolean().clone())
+                .collect(),
             source_rows,
         })
     }
@@ -138,12 +182,14 @@ impl Fold {
 
     /// Keep the passing rows of the columns that are read from here on.
     fn keep(&self, columns: &mut [ArrayRef], passing: BooleanBuffer) -> PortResult<()> {
-        let filter = FilterBuilder::new(&BooleanArray::new(passing, None)).optimize().build();
+        let filter = FilterBuilder::new(&BooleanArray::new(passing, None))
+            .optimize()
+            .build();
         for (column, kept) in columns.iter_mut().zip(&self.kept) {
             if *kept {
-                *column = filter
-                    .filter(column)
-                    .map_err(|e| PortError::with_source(ErrorKind::Internal, "filter a batch", e))?;
+                *column = filter.filter(column).map_err(|e| {
+                    PortError::with_source(ErrorKind::Internal, "filter a batch", e)
+                })?;
             }
         }
         Ok(())
@@ -151,5 +197,6 @@ impl Fold {
 }
 
 fn index(rows: usize) -> PortResult<u32> {
-    u32::try_from(rows).map_err(|_| PortError::invalid(format!("a batch of {rows} rows is too long; cut it")))
+    u32::try_from(rows)
+        .map_err(|_| PortError::invalid(format!("a batch of {rows} rows is too long; cut it")))
 }

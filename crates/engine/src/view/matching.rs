@@ -1,8 +1,10 @@
-//! Matches the plan of a view's SELECT: projections over window aggregates over projections, filters and the scan of
-//! one source. Every output becomes an expression over the source's columns and over aggregates, whatever the nesting.
+//! Matches the plan of a view's SELECT: projections over window aggregates over projections,
+//! filters and the scan of one source. Every output becomes an expression over the source's columns
+//! and over aggregates, whatever the nesting.
 //!
-//! The plan comes from `session`, checked and simplified; what leaves goes to `compile`. Every node or function that a
-//! tile cannot keep exact is refused with a sentence that names it and says what to write instead.
+//! The plan comes from `session`, checked and simplified; what leaves goes to `compile`. Every node
+//! or function that a tile cannot keep exact is refused with a sentence that names it and says what
+//! to write instead.
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, TableReference};
@@ -36,7 +38,11 @@ pub(super) struct Subject<'a> {
 impl Subject<'_> {
     /// Refuse it at the first `word` of its text.
     pub(super) fn refuse<T>(&self, word: Option<&str>, message: impl Into<String>) -> Result<T> {
-        Err(EngineError::refused(self.body.locate(word), self.object, message))
+        Err(EngineError::refused(
+            self.body.locate(word),
+            self.object,
+            message,
+        ))
     }
 }
 
@@ -58,7 +64,12 @@ pub(super) struct Matched {
 /// # Errors
 /// `Refused`, with what to write instead.
 pub(super) fn match_plan(subject: Subject<'_>, plan: &LogicalPlan) -> Result<Matched> {
-    let mut matcher = Matcher { subject, predicate: None, key: None, aggregates: Vec::new() };
+    let mut matcher = Matcher {
+        subject,
+        predicate: None,
+        key: None,
+        aggregates: Vec::new(),
+    };
     let outputs = matcher.walk(plan)?;
     let Some(key) = matcher.key else {
         return subject.refuse(
@@ -67,9 +78,18 @@ pub(super) fn match_plan(subject: Subject<'_>, plan: &LogicalPlan) -> Result<Mat
              AS x",
         );
     };
-    let names = plan.schema().fields().iter().map(|field| field.name().clone());
+    let names = plan
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone());
     let outputs = names.zip(outputs).collect();
-    Ok(Matched { predicate: matcher.predicate, key, aggregates: matcher.aggregates, outputs })
+    Ok(Matched {
+        predicate: matcher.predicate,
+        key,
+        aggregates: matcher.aggregates,
+        outputs,
+    })
 }
 
 struct Matcher<'a> {
@@ -85,7 +105,9 @@ impl Matcher<'_> {
         match plan {
             LogicalPlan::TableScan(scan) if scan.filters.is_empty() && scan.fetch.is_none() => {
                 let names = scan.projected_schema.fields().iter();
-                Ok(names.map(|field| Expr::Column(Column::new_unqualified(field.name()))).collect())
+                Ok(names
+                    .map(|field| Expr::Column(Column::new_unqualified(field.name())))
+                    .collect())
             }
             LogicalPlan::SubqueryAlias(alias) => self.walk(&alias.input),
             LogicalPlan::Filter(filter) => {
@@ -98,15 +120,20 @@ impl Matcher<'_> {
                 }
                 let condition = substitute(&filter.predicate, filter.input.schema(), &below)?;
                 self.predicate = Some(match self.predicate.take() {
-                    // CASE, because the outer condition is not even evaluated where the inner one is not true.
-                    Some(inner) => when(inner, condition).otherwise(lit(false)).map_err(|e| internal(&e))?,
+                    // CASE, because the outer condition is not even evaluated where the inner one
+                    // is not true.
+                    Some(inner) => when(inner, condition)
+                        .otherwise(lit(false))
+                        .map_err(|e| internal(&e))?,
                     None => condition,
                 });
                 Ok(below)
             }
             LogicalPlan::Projection(Projection { expr, input, .. }) => {
                 let below = self.walk(input)?;
-                expr.iter().map(|e| substitute(e, input.schema(), &below)).collect()
+                expr.iter()
+                    .map(|e| substitute(e, input.schema(), &below))
+                    .collect()
             }
             LogicalPlan::Window(window) => self.window(window),
             other => self.subject.refuse(None, refused_node(other)),
@@ -121,14 +148,21 @@ impl Matcher<'_> {
             let (aggregate, key) = windowed(self.subject, expr, &inner)?;
             match &self.key {
                 Some(other) if *other != key => {
-                    return self.subject.refuse(Some("PARTITION"), "its windows are partitioned by different columns");
+                    return self.subject.refuse(
+                        Some("PARTITION"),
+                        "its windows are partitioned by different columns",
+                    );
                 }
                 _ => self.key = Some(key),
             }
-            let index = self.aggregates.iter().position(|other| *other == aggregate).unwrap_or_else(|| {
-                self.aggregates.push(aggregate);
-                self.aggregates.len() - 1
-            });
+            let index = self
+                .aggregates
+                .iter()
+                .position(|other| *other == aggregate)
+                .unwrap_or_else(|| {
+                    self.aggregates.push(aggregate);
+                    self.aggregates.len() - 1
+                });
             columns.push(Expr::Column(aggregate_column(index)));
         }
         Ok(columns)
@@ -138,10 +172,14 @@ impl Matcher<'_> {
 /// `expr` over the columns of `schema`, with each column replaced by what it is below.
 fn substitute(expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
     let replaced = expr.clone().transform_up(|e| match &e {
-        Expr::Column(column) => Ok(Transformed::yes(below[schema.index_of_column(column)?].clone())),
+        Expr::Column(column) => Ok(Transformed::yes(
+            below[schema.index_of_column(column)?].clone(),
+        )),
         _ => Ok(Transformed::no(e)),
     });
-    replaced.map(|replaced| unaliased(replaced.data)).map_err(|e| internal(&e))
+    replaced
+        .map(|replaced| unaliased(replaced.data))
+        .map_err(|e| internal(&e))
 }
 
 fn internal(error: &DataFusionError) -> EngineError {
@@ -157,7 +195,12 @@ fn unaliased(expr: Expr) -> Expr {
 
 /// Whether `expr` reads an aggregate.
 pub(super) fn reads_aggregates(expr: &Expr) -> bool {
-    expr.column_refs().iter().any(|column| column.relation.as_ref().is_some_and(|r| r.table() == AGGREGATE))
+    expr.column_refs().iter().any(|column| {
+        column
+            .relation
+            .as_ref()
+            .is_some_and(|r| r.table() == AGGREGATE)
+    })
 }
 
 /// The index in the source of the column that `expr` is.
@@ -166,19 +209,30 @@ pub(super) fn source_column(source: &SourceDef, expr: &Expr) -> Option<usize> {
     source.columns.iter().position(|c| c.name == column.name)
 }
 
-/// Why a plan with this node is refused. Most are caught on the text, with their place; this is the backstop.
+/// Why a plan with this node is refused. Most are caught on the text, with their place; this is the
+/// backstop.
 fn refused_node(plan: &LogicalPlan) -> String {
     match plan {
-        LogicalPlan::Aggregate(_) => "an aggregate without OVER answers one row for the whole source; write it OVER \
+        LogicalPlan::Aggregate(_) => {
+            "an aggregate without OVER answers one row for the whole source; write it OVER \
                                       (PARTITION BY key ORDER BY event_time)"
-            .to_owned(),
-        LogicalPlan::Join(_) => "a feature view reads one source; join views in a feature service".to_owned(),
-        LogicalPlan::EmptyRelation(_) => "FROM is missing; name the source that it reads".to_owned(),
-        LogicalPlan::Unnest(_) => "unnest makes several rows of one event; it is not supported".to_owned(),
+                .to_owned()
+        }
+        LogicalPlan::Join(_) => {
+            "a feature view reads one source; join views in a feature service".to_owned()
+        }
+        LogicalPlan::EmptyRelation(_) => {
+            "FROM is missing; name the source that it reads".to_owned()
+        }
+        LogicalPlan::Unnest(_) => {
+            "unnest makes several rows of one event; it is not supported".to_owned()
+        }
         other => {
             let node = other.display().to_string();
             let name = node.split([':', ' ']).next().unwrap_or_default();
-            format!("plan node {name} is not supported in a feature view; write SELECT .. OVER .. FROM source")
+            format!(
+                "plan node {name} is not supported in a feature view; write SELECT .. OVER .. FROM source"
+            )
         }
     }
 }

@@ -1,9 +1,11 @@
-//! Feature views: from the text of a SELECT with window aggregates to the spec that `online` folds and reads by, and to
-//! compiled expressions on both sides of the tiles. What cannot be kept exact is refused here, when it is created.
+//! Feature views: from the text of a SELECT with window aggregates to the spec that `online` folds
+//! and reads by, and to compiled expressions on both sides of the tiles. What cannot be kept exact
+//! is refused here, when it is created.
 //!
-//! `catalog` hands over statements and takes [`View`]s; `pipeline` folds with them, `serve` and the probe finish with
-//! them, and the batch lowering runs [`View::plan`] itself. The path of a text: `parse` (clauses) -> `session` (names
-//! and types) -> `matching` and `windows` (what a tile can keep) -> `compile` (states and programs) -> `fold`.
+//! `catalog` hands over statements and takes [`View`]s; `pipeline` folds with them, `serve` and the
+//! probe finish with them, and the batch lowering runs [`View::plan`] itself. The path of a text:
+//! `parse` (clauses) -> `session` (names and types) -> `matching` and `windows` (what a tile can
+//! keep) -> `compile` (states and programs) -> `fold`.
 
 mod clocks;
 mod compile;
@@ -70,7 +72,12 @@ impl View {
         entity: &EntityDef,
     ) -> Result<Self> {
         let object = format!("feature view {}", identity.name);
-        let subject = Subject { object: &object, body: &statement.body, source, entity };
+        let subject = Subject {
+            object: &object,
+            body: &statement.body,
+            source,
+            entity,
+        };
         let compiled = compile::compile(session, subject)?;
         let base_width_us = compiled.states.base_width_us();
         let states = compiled.states;
@@ -89,7 +96,10 @@ impl View {
             base_width_us,
             digest: identity.digest,
         };
-        let fields = compiled.features.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true));
+        let fields = compiled
+            .features
+            .iter()
+            .map(|c| Field::new(&c.name, c.data_type.clone(), true));
         Ok(Self {
             spec: Arc::new(spec),
             source: Arc::clone(source),
@@ -107,12 +117,14 @@ impl View {
         &self.source
     }
 
-    /// The checked and simplified plan of its text, over a table that has the source's name and [`SourceDef::schema`].
+    /// The checked and simplified plan of its text, over a table that has the source's name and
+    /// [`SourceDef::schema`].
     pub(crate) fn plan(&self) -> &LogicalPlan {
         &self.plan
     }
 
-    /// For each key column of the spec, the source's column that it is (a derived table may rename it).
+    /// For each key column of the spec, the source's column that it is (a derived table may rename
+    /// it).
     pub(crate) fn key_columns(&self) -> &[usize] {
         &self.key_columns
     }

@@ -1,5 +1,5 @@
-//! Views: what each text compiles to, what folding and finishing give on small batches, and the exact words of
-//! refusals.
+//! Views: what each text compiles to, what folding and finishing give on small batches, and the
+//! exact words of refusals.
 
 use std::sync::Arc;
 
@@ -29,18 +29,28 @@ CREATE SOURCE elsewhere (k VARCHAR, at TIMESTAMP NOT NULL, WATERMARK FOR at AS a
 CREATE ENTITY e (k VARCHAR);
 CREATE ENTITY pair (k VARCHAR, n BIGINT);
 ";
-const HOUR: &str = "(PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW)";
+const HOUR: &str =
+    "(PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW)";
 const EVER: &str = "(PARTITION BY k ORDER BY ts)";
 
-/// `v` as the view of entity `e` (with what else stands before AS) that `select` says. `{h}` and `{e}` are windows.
+/// `v` as the view of entity `e` (with what else stands before AS) that `select` says. `{h}` and
+/// `{e}` are windows.
 fn try_view(head: &str, select: &str) -> Result<Arc<View>> {
     let select = select.replace("{h}", HOUR).replace("{e}", EVER);
     let files = [
-        DefinitionFile { path: "base.sql".into(), text: BASE.into() },
-        DefinitionFile { path: "v.sql".into(), text: format!("CREATE FEATURE VIEW v ENTITY {head} AS\n{select}") },
+        DefinitionFile {
+            path: "base.sql".into(),
+            text: BASE.into(),
+        },
+        DefinitionFile {
+            path: "v.sql".into(),
+            text: format!("CREATE FEATURE VIEW v ENTITY {head} AS\n{select}"),
+        },
     ];
     let plan = Catalog::empty().plan(&files)?;
-    Ok(Arc::clone(plan.catalog.view("v").expect("it was just made")))
+    Ok(Arc::clone(
+        plan.catalog.view("v").expect("it was just made"),
+    ))
 }
 
 fn view(select: &str) -> Arc<View> {
@@ -50,16 +60,34 @@ fn view(select: &str) -> Arc<View> {
 /// Four events: keys a, b, NULL, a; the second without x, the third false.
 fn events() -> RecordBatch {
     let source = Catalog::empty()
-        .plan(&[DefinitionFile { path: "base.sql".into(), text: BASE.into() }])
+        .plan(&[DefinitionFile {
+            path: "base.sql".into(),
+            text: BASE.into(),
+        }])
         .expect("well formed")
         .catalog
         .sources()["events"]
         .schema();
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(vec![Some("a"), Some("b"), None, Some("a")])),
+        Arc::new(StringArray::from(vec![
+            Some("a"),
+            Some("b"),
+            None,
+            Some("a"),
+        ])),
         Arc::new(Int64Array::from(vec![Some(1), Some(2), Some(3), None])),
-        Arc::new(Float64Array::from(vec![Some(0.5), None, Some(1.5), Some(2.5)])),
-        Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), Some(true)])),
+        Arc::new(Float64Array::from(vec![
+            Some(0.5),
+            None,
+            Some(1.5),
+            Some(2.5),
+        ])),
+        Arc::new(BooleanArray::from(vec![
+            Some(true),
+            None,
+            Some(false),
+            Some(true),
+        ])),
         Arc::new(Int32Array::from(vec![7, 8, 9, 10])),
         Arc::new(StringArray::from(vec!["p", "q", "r", "s"])),
         Arc::new(StringArray::from(vec!["p", "q", "r", "s"])),
@@ -77,7 +105,10 @@ fn states_arguments_and_filters_are_kept_once() {
          FROM events",
     );
     let spec = view.spec();
-    assert_eq!(spec.arguments, [DataType::Float64, DataType::Int64, DataType::Float64]);
+    assert_eq!(
+        spec.arguments,
+        [DataType::Float64, DataType::Int64, DataType::Float64]
+    );
     assert_eq!(spec.filters, 1);
     let partial = |class, argument: Option<usize>, filter| PartialSpec {
         class,
@@ -97,8 +128,14 @@ fn states_arguments_and_filters_are_kept_once() {
             partial(PartialClass::FloatSum, Some(2), None),
         ]
     );
-    let hour = Window::Range { preceding_us: HOUR_US };
-    let aggregates: Vec<_> = spec.aggregates.iter().map(|a| (a.name.as_str(), a.kind, a.partial, a.window)).collect();
+    let hour = Window::Range {
+        preceding_us: HOUR_US,
+    };
+    let aggregates: Vec<_> = spec
+        .aggregates
+        .iter()
+        .map(|a| (a.name.as_str(), a.kind, a.partial, a.window))
+        .collect();
     assert_eq!(
         aggregates,
         [
@@ -113,7 +150,11 @@ fn states_arguments_and_filters_are_kept_once() {
         ]
     );
     let features = view.features();
-    let names: Vec<_> = features.fields().iter().map(|f| f.name().as_str()).collect();
+    let names: Vec<_> = features
+        .fields()
+        .iter()
+        .map(|f| f.name().as_str())
+        .collect();
     assert_eq!(names, ["c", "c1", "a", "s", "d", "v", "sn", "an", "a1"]);
     assert_eq!(view.feature_outputs(), [2, 3, 4, 5, 6, 7, 8, 9, 10]);
     assert_eq!((spec.base_width_us, spec.retention_us()), (MINUTE_US, None));
@@ -122,7 +163,9 @@ fn states_arguments_and_filters_are_kept_once() {
 #[test]
 fn frames_are_exact_spans_of_event_time() {
     let window = |frame: &str| {
-        let view = view(&format!("SELECT count(*) OVER (PARTITION BY k ORDER BY ts {frame}) AS c FROM events"));
+        let view = view(&format!(
+            "SELECT count(*) OVER (PARTITION BY k ORDER BY ts {frame}) AS c FROM events"
+        ));
         (view.spec().aggregates[0].window, view.spec().base_width_us)
     };
     let range = |preceding_us| Window::Range { preceding_us };
@@ -130,11 +173,26 @@ fn frames_are_exact_spans_of_event_time() {
         window("RANGE BETWEEN INTERVAL '90' MINUTE PRECEDING AND CURRENT ROW"),
         (range(90 * MINUTE_US), MINUTE_US)
     );
-    assert_eq!(window("RANGE INTERVAL '2 days 1 hour' PRECEDING").0, range(2 * DAY_US + HOUR_US));
-    assert_eq!(window("RANGE BETWEEN '10 minutes' PRECEDING AND CURRENT ROW"), (range(10 * MINUTE_US), MINUTE_US / 6));
-    assert_eq!(window("RANGE BETWEEN INTERVAL '1' MICROSECOND PRECEDING AND CURRENT ROW"), (range(1), 1));
-    assert_eq!(window("RANGE BETWEEN CURRENT ROW AND CURRENT ROW").0, range(0));
-    assert_eq!(window("RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"), (Window::Lifetime, MINUTE_US));
+    assert_eq!(
+        window("RANGE INTERVAL '2 days 1 hour' PRECEDING").0,
+        range(2 * DAY_US + HOUR_US)
+    );
+    assert_eq!(
+        window("RANGE BETWEEN '10 minutes' PRECEDING AND CURRENT ROW"),
+        (range(10 * MINUTE_US), MINUTE_US / 6)
+    );
+    assert_eq!(
+        window("RANGE BETWEEN INTERVAL '1' MICROSECOND PRECEDING AND CURRENT ROW"),
+        (range(1), 1)
+    );
+    assert_eq!(
+        window("RANGE BETWEEN CURRENT ROW AND CURRENT ROW").0,
+        range(0)
+    );
+    assert_eq!(
+        window("RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"),
+        (Window::Lifetime, MINUTE_US)
+    );
     assert_eq!(window("").0, Window::Lifetime);
     let view = view("SELECT count(*) OVER w AS c, max(x) OVER w AS m FROM events WINDOW w AS {h}");
     assert_eq!(view.spec().aggregates.len(), 2);
@@ -147,15 +205,40 @@ fn a_fold_keeps_the_rows_that_count() {
          small = 10",
     );
     let folded = view.fold(&events()).expect("folds");
-    assert_eq!(folded.source_rows, [0, 1, 3], "the row without a key is left out");
-    assert_eq!(folded.keys[0].as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a", "b", "a"]);
+    assert_eq!(
+        folded.source_rows,
+        [0, 1, 3],
+        "the row without a key is left out"
+    );
+    assert_eq!(
+        folded.keys[0]
+            .as_string::<i32>()
+            .iter()
+            .flatten()
+            .collect::<Vec<_>>(),
+        ["a", "b", "a"]
+    );
     assert_eq!(folded.times.values(), &[10, 20, 40]);
-    assert_eq!(folded.arguments[0].as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(1), Some(2), None]);
+    assert_eq!(
+        folded.arguments[0]
+            .as_primitive::<Int64Type>()
+            .iter()
+            .collect::<Vec<_>>(),
+        [Some(1), Some(2), None]
+    );
     let plus_one = folded.arguments[1].as_primitive::<Float64Type>();
-    assert_eq!(plus_one.iter().collect::<Vec<_>>(), [Some(1.5), None, Some(3.5)]);
-    assert_eq!(folded.filters[0].iter().collect::<Vec<_>>(), [Some(true), None, Some(true)]);
+    assert_eq!(
+        plus_one.iter().collect::<Vec<_>>(),
+        [Some(1.5), None, Some(3.5)]
+    );
+    assert_eq!(
+        folded.filters[0].iter().collect::<Vec<_>>(),
+        [Some(true), None, Some(true)]
+    );
 
-    let none = self::view("SELECT count(*) OVER {h} AS c FROM events WHERE x > 100").fold(&events()).expect("folds");
+    let none = self::view("SELECT count(*) OVER {h} AS c FROM events WHERE x > 100")
+        .fold(&events())
+        .expect("folds");
     assert!(none.source_rows.is_empty() && none.keys[0].is_empty() && none.times.is_empty());
     let empty = view.fold(&events().slice(0, 0)).expect("folds");
     assert!(empty.source_rows.is_empty() && empty.arguments[1].is_empty());
@@ -169,19 +252,32 @@ fn where_is_applied_before_arguments_are_computed() {
     columns[1] = zero;
     let batch = RecordBatch::try_new(events().schema(), columns).expect("as declared");
     let folded = view.fold(&batch).expect("no division by zero is reached");
-    assert_eq!(folded.arguments[0].as_primitive::<Int64Type>().values(), &[25]);
+    assert_eq!(
+        folded.arguments[0].as_primitive::<Int64Type>().values(),
+        &[25]
+    );
     let division = self::view("SELECT sum(100 / (n - 1)) OVER {h} AS s FROM events");
     let error = division.fold(&events()).expect_err("1 - 1 is zero");
-    assert!(error.to_string().starts_with("feature view v: an expression failed on the data: "), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("feature view v: an expression failed on the data: "),
+        "{error}"
+    );
 }
 
 #[test]
 fn columns_pass_without_a_copy_where_all_rows_count() {
-    let view = view("SELECT sum(x) OVER {h} AS s, last_value(note) OVER {e} AS l FROM events WHERE small > 0");
+    let view = view(
+        "SELECT sum(x) OVER {h} AS s, last_value(note) OVER {e} AS l FROM events WHERE small > 0",
+    );
     let batch = events().slice(0, 2);
     let folded = view.fold(&batch).expect("folds");
     assert_eq!(folded.source_rows, [0, 1]);
-    assert!(Arc::ptr_eq(&folded.arguments[0], batch.column(2)) && Arc::ptr_eq(&folded.keys[0], batch.column(0)));
+    assert!(
+        Arc::ptr_eq(&folded.arguments[0], batch.column(2))
+            && Arc::ptr_eq(&folded.keys[0], batch.column(0))
+    );
     assert!(Arc::ptr_eq(&folded.arguments[1], batch.column(5)));
 }
 
@@ -190,22 +286,33 @@ fn archived_rows_fold_whatever_the_order_of_their_columns() {
     let view = view("SELECT sum(x) OVER {h} AS s FROM events");
     let batch = events();
     let reversed: Vec<usize> = (0..batch.num_columns()).rev().collect();
-    let folded = view.fold(&batch.project(&reversed).expect("columns")).expect("folds");
+    let folded = view
+        .fold(&batch.project(&reversed).expect("columns"))
+        .expect("folds");
     assert_eq!(folded.times.values(), &[10, 20, 40]);
-    let missing = view.fold(&batch.project(&[0, 1]).expect("columns")).expect_err("no x");
+    let missing = view
+        .fold(&batch.project(&[0, 1]).expect("columns"))
+        .expect_err("no x");
     assert_eq!(missing.to_string(), "column x of source events is missing");
     let mut columns = batch.columns().to_vec();
     columns.swap(1, 2);
-    let schema = batch.project(&[0, 2, 1, 3, 4, 5, 6, 7]).expect("columns").schema();
+    let schema = batch
+        .project(&[0, 2, 1, 3, 4, 5, 6, 7])
+        .expect("columns")
+        .schema();
     let fields: Vec<_> = schema
         .fields()
         .iter()
         .zip(batch.schema().fields())
         .map(|(field, name)| field.as_ref().clone().with_name(name.name()))
         .collect();
-    let mistyped = RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(fields)), columns).expect("consistent");
+    let mistyped = RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(fields)), columns)
+        .expect("consistent");
     let error = view.fold(&mistyped).expect_err("x is BIGINT");
-    assert_eq!(error.to_string(), "column x of source events is Float64, not Int64");
+    assert_eq!(
+        error.to_string(),
+        "column x of source events is Float64, not Int64"
+    );
 }
 
 #[test]
@@ -216,10 +323,22 @@ fn features_are_expressions_over_aggregates_the_key_and_the_moment() {
                 ts AS as_of, count(*) OVER {h} AS c
          FROM events",
     );
-    let types: Vec<_> = view.features().fields().iter().map(|f| f.data_type().clone()).collect();
+    let types: Vec<_> = view
+        .features()
+        .fields()
+        .iter()
+        .map(|f| f.data_type().clone())
+        .collect();
     assert_eq!(
         types,
-        [DataType::Float64, DataType::Float64, DataType::Utf8, DataType::Int32, timestamp_type(), DataType::Int64]
+        [
+            DataType::Float64,
+            DataType::Float64,
+            DataType::Utf8,
+            DataType::Int32,
+            timestamp_type(),
+            DataType::Int64
+        ]
     );
     assert_eq!(view.spec().aggregates.len(), 3, "count(*) is read once");
     let keys: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec!["a", "b"]))];
@@ -230,9 +349,25 @@ fn features_are_expressions_over_aggregates_the_key_and_the_moment() {
         Arc::new(Float64Array::from(vec![Some(2.5), None])),
     ];
     let features = view.finish(&keys, &at, &aggregates).expect("finishes");
-    assert_eq!(features[0].as_primitive::<Float64Type>().iter().collect::<Vec<_>>(), [Some(0.25), None]);
-    assert_eq!(features[1].as_primitive::<Float64Type>().values(), &[2.5, -1.0]);
-    assert_eq!(features[2].as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["A", "B"]);
+    assert_eq!(
+        features[0]
+            .as_primitive::<Float64Type>()
+            .iter()
+            .collect::<Vec<_>>(),
+        [Some(0.25), None]
+    );
+    assert_eq!(
+        features[1].as_primitive::<Float64Type>().values(),
+        &[2.5, -1.0]
+    );
+    assert_eq!(
+        features[2]
+            .as_string::<i32>()
+            .iter()
+            .flatten()
+            .collect::<Vec<_>>(),
+        ["A", "B"]
+    );
     assert_eq!(features[3].as_primitive::<Int32Type>().values(), &[3, 23]);
     assert_eq!(features[4].data_type(), &timestamp_type());
     assert!(Arc::ptr_eq(&features[5], &aggregates[1]));
@@ -241,7 +376,12 @@ fn features_are_expressions_over_aggregates_the_key_and_the_moment() {
         &at.slice(0, 0),
         &aggregates.iter().map(|a| a.slice(0, 0)).collect::<Vec<_>>(),
     );
-    assert!(nothing.expect("finishes").iter().all(|array| array.is_empty()));
+    assert!(
+        nothing
+            .expect("finishes")
+            .iter()
+            .all(|array| array.is_empty())
+    );
 }
 
 #[test]
@@ -252,9 +392,25 @@ fn every_argument_type_has_its_state_and_its_result() {
                 sum(small) OVER {h} AS si, count(x) OVER {h} AS cx, count(CAST(ts AS DATE)) OVER {h} AS cd
          FROM events",
     );
-    let types: Vec<_> = view.features().fields().iter().map(|f| f.data_type().clone()).collect();
+    let types: Vec<_> = view
+        .features()
+        .fields()
+        .iter()
+        .map(|f| f.data_type().clone())
+        .collect();
     let (int, time) = (DataType::Int64, timestamp_type());
-    assert_eq!(types, [DataType::Utf8, DataType::Int32, DataType::Boolean, time, int.clone(), int.clone(), int]);
+    assert_eq!(
+        types,
+        [
+            DataType::Utf8,
+            DataType::Int32,
+            DataType::Boolean,
+            time,
+            int.clone(),
+            int.clone(),
+            int
+        ]
+    );
 }
 
 #[test]
@@ -267,9 +423,21 @@ fn a_derived_table_may_rename_the_key_and_prepare_columns() {
     assert_eq!(view.key_columns(), [6], "column `other` of the source");
     let folded = view.fold(&events()).expect("folds");
     assert_eq!(folded.source_rows, [0, 2]);
-    assert_eq!(folded.keys[0].as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["p", "r"]);
-    assert_eq!(folded.arguments[0].as_primitive::<Float64Type>().values(), &[-0.5, 0.5]);
-    let with = self::view("WITH d AS (SELECT k, ts, n + 1 AS m FROM events) SELECT max(m) OVER {e} AS m FROM d AS dd");
+    assert_eq!(
+        folded.keys[0]
+            .as_string::<i32>()
+            .iter()
+            .flatten()
+            .collect::<Vec<_>>(),
+        ["p", "r"]
+    );
+    assert_eq!(
+        folded.arguments[0].as_primitive::<Float64Type>().values(),
+        &[-0.5, 0.5]
+    );
+    let with = self::view(
+        "WITH d AS (SELECT k, ts, n + 1 AS m FROM events) SELECT max(m) OVER {e} AS m FROM d AS dd",
+    );
     assert_eq!(with.spec().arguments, [DataType::Int64]);
 }
 
@@ -281,9 +449,19 @@ fn keys_of_several_columns_are_in_the_order_of_the_entity() {
     )
     .expect("any order of PARTITION BY");
     let names: Vec<_> = view.spec().key.iter().map(|c| c.name.as_str()).collect();
-    assert_eq!((names.as_slice(), view.key_columns()), (["k", "n"].as_slice(), [0, 1].as_slice()));
-    assert_eq!((view.spec().ttl_us, view.spec().retention_us()), (Some(2 * DAY_US), Some(2 * DAY_US)));
-    assert_eq!(view.fold(&events()).expect("folds").source_rows, [0, 1], "a NULL in any part is no key");
+    assert_eq!(
+        (names.as_slice(), view.key_columns()),
+        (["k", "n"].as_slice(), [0, 1].as_slice())
+    );
+    assert_eq!(
+        (view.spec().ttl_us, view.spec().retention_us()),
+        (Some(2 * DAY_US), Some(2 * DAY_US))
+    );
+    assert_eq!(
+        view.fold(&events()).expect("folds").source_rows,
+        [0, 1],
+        "a NULL in any part is no key"
+    );
 }
 
 /// SELECT of a view of entity e, and the refusal after `v.sql:`.
@@ -471,7 +649,10 @@ const REFUSED: &[(&str, &str)] = &[
         "SELECT sum(x) OVER {e} AS s FROM nowhere",
         "2:59: feature view v: there is no source nowhere; known: elsewhere, events",
     ),
-    ("SELECT sum(x) OVER {e} AS s FROM events FOR UPDATE", "2:66: feature view v: FOR .. is not supported; drop it"),
+    (
+        "SELECT sum(x) OVER {e} AS s FROM events FOR UPDATE",
+        "2:66: feature view v: FOR .. is not supported; drop it",
+    ),
     (
         "SELECT sum(x) OVER {e} AS s FROM events TABLESAMPLE (10)",
         "2:54: feature view v: FROM events TABLESAMPLE (10) is not supported; write a plain name: FROM name [AS alias]",
@@ -480,7 +661,9 @@ const REFUSED: &[(&str, &str)] = &[
 
 #[test]
 fn what_cannot_be_kept_exact_is_refused_with_what_to_write() {
-    let outcome = |select: &str| try_view("e", select).map_or_else(|e| e.to_string(), |_| "it is taken".to_owned());
+    let outcome = |select: &str| {
+        try_view("e", select).map_or_else(|e| e.to_string(), |_| "it is taken".to_owned())
+    };
     let wrong: Vec<_> = REFUSED
         .iter()
         .map(|(select, wanted)| (select, outcome(select), format!("v.sql:{wanted}")))
@@ -497,17 +680,32 @@ fn types_of_sql_are_ours_in_literals_and_casts() {
          FROM events WHERE ts > TIMESTAMP '1970-01-01 00:00:00.000010' AND ts < '1970-01-01T00:00:00.00004Z'",
     );
     let folded = view.fold(&events()).expect("folds");
-    assert_eq!(folded.source_rows, [1], "both bounds are microseconds in UTC");
-    assert_eq!(folded.arguments[0].as_primitive::<TimestampMicrosecondType>().values(), &[1_000_000]);
+    assert_eq!(
+        folded.source_rows,
+        [1],
+        "both bounds are microseconds in UTC"
+    );
+    assert_eq!(
+        folded.arguments[0]
+            .as_primitive::<TimestampMicrosecondType>()
+            .values(),
+        &[1_000_000]
+    );
     assert_eq!(folded.arguments[1].as_string::<i32>().value(0), "q2");
     assert_eq!(view.spec().arguments, [timestamp_type(), DataType::Utf8]);
 }
 
 #[test]
 fn an_inner_where_guards_an_outer_one() {
-    let view =
-        view("SELECT count(*) OVER {h} AS c FROM (SELECT * FROM events WHERE n <> 1) AS d WHERE 100 / (n - 1) > 60");
-    assert_eq!(view.fold(&events()).expect("1 - 1 is not divided by").source_rows, [1]);
+    let view = view(
+        "SELECT count(*) OVER {h} AS c FROM (SELECT * FROM events WHERE n <> 1) AS d WHERE 100 / (n - 1) > 60",
+    );
+    assert_eq!(
+        view.fold(&events())
+            .expect("1 - 1 is not divided by")
+            .source_rows,
+        [1]
+    );
 }
 
 proptest! {
@@ -553,9 +751,12 @@ proptest! {
 
 #[test]
 fn features_of_one_view_are_limited() {
-    let features: Vec<String> = (0..513).map(|i| format!("sum(x) OVER {{e}} + {i} AS f{i}")).collect();
-    let error =
-        try_view("e", &format!("SELECT {} FROM events", features.join(", "))).map(|_| ()).expect_err("too many");
+    let features: Vec<String> = (0..513)
+        .map(|i| format!("sum(x) OVER {{e}} + {i} AS f{i}"))
+        .collect();
+    let error = try_view("e", &format!("SELECT {} FROM events", features.join(", ")))
+        .map(|_| ())
+        .expect_err("too many");
     assert!(error.to_string().contains("VIEW_MAX_FEATURES"), "{error}");
 }
 
@@ -564,5 +765,8 @@ fn a_chain_of_operators_at_the_cap_is_planned_and_run() {
     let chain = vec!["x"; 257].join(" + ");
     let view = view(&format!("SELECT max({chain}) OVER {{h}} AS m FROM events"));
     let folded = view.fold(&events()).expect("folds");
-    assert_eq!(folded.arguments[0].as_primitive::<Float64Type>().value(0), 0.5 * 257.0);
+    assert_eq!(
+        folded.arguments[0].as_primitive::<Float64Type>().value(0),
+        0.5 * 257.0
+    );
 }

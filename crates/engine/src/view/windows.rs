@@ -1,9 +1,12 @@
-//! One window aggregate of a view: which function, over which argument and FILTER, over which events. Refuses every
-//! frame but `[t - W, t]` and "all up to t": those alone have one value at any moment, with or without an event at it.
+//! One window aggregate of a view: which function, over which argument and FILTER, over which
+//! events. Refuses every frame but `[t - W, t]` and "all up to t": those alone have one value at
+//! any moment, with or without an event at it.
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction, WindowFunctionParams};
-use datafusion::logical_expr::{Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
+use datafusion::logical_expr::{
+    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+};
 use forebay_core::aggregate::AggregateKind;
 use forebay_core::time::DAY_US;
 use forebay_core::view::Window;
@@ -23,11 +26,12 @@ pub(super) struct Windowed {
     pub(super) window: Window,
 }
 
-const FUNCTIONS: &str = "count, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, last_value";
+const FUNCTIONS: &str =
+    "count, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, last_value";
 const RANGE: &str = "write RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW";
 
-/// Match `expr`, and find the source columns that it is partitioned by, in the entity's order. `inner` turns an
-/// expression of the window into one over the source.
+/// Match `expr`, and find the source columns that it is partitioned by, in the entity's order.
+/// `inner` turns an expression of the window into one over the source.
 pub(super) fn windowed(
     subject: Subject<'_>,
     expr: &Expr,
@@ -39,32 +43,49 @@ pub(super) fn windowed(
         other => return subject.refuse(None, format!("{other} is no window aggregate")),
     };
     let kind = function(subject, call)?;
-    let WindowFunctionParams { args, partition_by, order_by, window_frame, filter, null_treatment, distinct } =
-        &call.params;
+    let WindowFunctionParams {
+        args,
+        partition_by,
+        order_by,
+        window_frame,
+        filter,
+        null_treatment,
+        distinct,
+    } = &call.params;
     let name = kind.name();
     if *distinct {
-        let message =
-            format!("{name}(DISTINCT ..) needs all values of a window at once and is not supported; drop DISTINCT");
+        let message = format!(
+            "{name}(DISTINCT ..) needs all values of a window at once and is not supported; drop DISTINCT"
+        );
         return subject.refuse(Some("DISTINCT"), message);
     }
     if matches!(null_treatment, Some(NullTreatment::IgnoreNulls)) {
-        let message =
-            format!("{name} with IGNORE NULLS is not supported; write {name}(x) FILTER (WHERE x IS NOT NULL)");
+        let message = format!(
+            "{name} with IGNORE NULLS is not supported; write {name}(x) FILTER (WHERE x IS NOT NULL)"
+        );
         return subject.refuse(Some("IGNORE"), message);
     }
     let key = partition(subject, partition_by, inner)?;
     let ordered_by_time = match order_by.as_slice() {
-        [sort] => sort.asc && source_column(subject.source, &inner(&sort.expr)?) == Some(subject.source.time_column),
+        [sort] => {
+            sort.asc
+                && source_column(subject.source, &inner(&sort.expr)?)
+                    == Some(subject.source.time_column)
+        }
         [] => {
-            let message =
-                format!("{name} OVER (..) without ORDER BY sees the future; write ORDER BY {}", time(subject));
+            let message = format!(
+                "{name} OVER (..) without ORDER BY sees the future; write ORDER BY {}",
+                time(subject)
+            );
             return subject.refuse(Some("OVER"), message);
         }
         _ => false,
     };
     if !ordered_by_time {
-        let message =
-            format!("its windows must be ordered by the event time alone, ascending: ORDER BY {}", time(subject));
+        let message = format!(
+            "its windows must be ordered by the event time alone, ascending: ORDER BY {}",
+            time(subject)
+        );
         return subject.refuse(Some("ORDER"), message);
     }
     let window = frame(subject, window_frame)?;
@@ -77,9 +98,20 @@ pub(super) fn windowed(
         },
     };
     if argument.iter().chain(&filter).any(reads_aggregates) {
-        return subject.refuse(Some(name), format!("{name} of an aggregate is not supported; write it over a column"));
+        return subject.refuse(
+            Some(name),
+            format!("{name} of an aggregate is not supported; write it over a column"),
+        );
     }
-    Ok((Windowed { kind, argument, filter, window }, key))
+    Ok((
+        Windowed {
+            kind,
+            argument,
+            filter,
+            window,
+        },
+        key,
+    ))
 }
 
 fn time(subject: Subject<'_>) -> &str {
@@ -94,11 +126,17 @@ fn function(subject: Subject<'_>, call: &WindowFunction) -> Result<AggregateKind
         },
         WindowFunctionDefinition::WindowUDF(function) => function.name(),
     };
-    let name = if name == LAST_VALUE { "last_value" } else { name };
+    let name = if name == LAST_VALUE {
+        "last_value"
+    } else {
+        name
+    };
     let message = match name {
-        "first_value" | "nth_value" | "lag" | "lead" | "row_number" | "rank" | "dense_rank" | "percent_rank"
-        | "ntile" | "cume_dist" => {
-            format!("{name} depends on which rows stand beside this one and has no value between events")
+        "first_value" | "nth_value" | "lag" | "lead" | "row_number" | "rank" | "dense_rank"
+        | "percent_rank" | "ntile" | "cume_dist" => {
+            format!(
+                "{name} depends on which rows stand beside this one and has no value between events"
+            )
         }
         "approx_percentile_cont" | "approx_median" | "approx_percentile_cont_with_weight" => {
             format!("{name} depends on the order of arrival")
@@ -112,43 +150,79 @@ fn function(subject: Subject<'_>, call: &WindowFunction) -> Result<AggregateKind
 }
 
 /// The source's columns that the window is partitioned by: exactly the entity's key, by name.
-fn partition(subject: Subject<'_>, partition_by: &[Expr], inner: &dyn Fn(&Expr) -> Result<Expr>) -> Result<Vec<usize>> {
+fn partition(
+    subject: Subject<'_>,
+    partition_by: &[Expr],
+    inner: &dyn Fn(&Expr) -> Result<Expr>,
+) -> Result<Vec<usize>> {
     let entity = subject.entity;
-    let names: Vec<&str> = entity.key.iter().map(|column| column.name.as_str()).collect();
+    let names: Vec<&str> = entity
+        .key
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
     let wanted = || {
-        format!("entity {} has the key ({}); write PARTITION BY {}", entity.name, names.join(", "), names.join(", "))
+        format!(
+            "entity {} has the key ({}); write PARTITION BY {}",
+            entity.name,
+            names.join(", "),
+            names.join(", ")
+        )
     };
     let name = |expr: &Expr| as_column(expr).map(|column| column.name.clone());
     let found: Vec<Option<String>> = partition_by.iter().map(name).collect();
-    let same = found.len() == names.len() && names.iter().all(|n| found.iter().flatten().any(|f| f == n));
+    let same =
+        found.len() == names.len() && names.iter().all(|n| found.iter().flatten().any(|f| f == n));
     if !same {
-        let word = if partition_by.is_empty() { "OVER" } else { "PARTITION" };
-        return subject
-            .refuse(Some(word), format!("its windows are not partitioned by the entity's key: {}", wanted()));
+        let word = if partition_by.is_empty() {
+            "OVER"
+        } else {
+            "PARTITION"
+        };
+        return subject.refuse(
+            Some(word),
+            format!(
+                "its windows are not partitioned by the entity's key: {}",
+                wanted()
+            ),
+        );
     }
     let mut key: Vec<usize> = Vec::with_capacity(names.len());
     for column in &entity.key {
         let position = found.iter().position(|f| f.as_ref() == Some(&column.name));
         let expr = inner(&partition_by[position.expect("every key column was found above")])?;
         let Some(index) = source_column(subject.source, &expr) else {
-            let message =
-                format!("key column {} must be a column of source {}, not computed", column.name, subject.source.name);
+            let message = format!(
+                "key column {} must be a column of source {}, not computed",
+                column.name, subject.source.name
+            );
             return subject.refuse(Some(&column.name), message);
         };
         let found = &subject.source.columns[index];
         if found.data_type != column.data_type {
             let message = format!(
                 "key column {} is {} in entity {}, but {} of source {} is {}; declare both alike",
-                column.name, column.data_type, entity.name, found.name, subject.source.name, found.data_type
+                column.name,
+                column.data_type,
+                entity.name,
+                found.name,
+                subject.source.name,
+                found.data_type
             );
             return subject.refuse(Some(&column.name), message);
         }
         if index == subject.source.time_column {
-            let message = format!("key column {} is the event time of source {}", column.name, subject.source.name);
+            let message = format!(
+                "key column {} is the event time of source {}",
+                column.name, subject.source.name
+            );
             return subject.refuse(Some(&column.name), message);
         }
         if key.contains(&index) {
-            let message = format!("column {} of source {} is two columns of the key", found.name, subject.source.name);
+            let message = format!(
+                "column {} of source {} is two columns of the key",
+                found.name, subject.source.name
+            );
             return subject.refuse(Some(&column.name), message);
         }
         key.push(index);
@@ -168,7 +242,10 @@ fn argument(
         [argument] => inner(argument).map(Some),
         _ => {
             let name = kind.name();
-            subject.refuse(Some(name), format!("{name} takes one argument; write {name}(column)"))
+            subject.refuse(
+                Some(name),
+                format!("{name} takes one argument; write {name}(column)"),
+            )
         }
     }
 }
@@ -177,17 +254,23 @@ fn frame(subject: Subject<'_>, frame: &WindowFrame) -> Result<Window> {
     match frame.units {
         WindowFrameUnits::Range => {}
         WindowFrameUnits::Rows => {
-            let message =
-                format!("a ROWS frame has no value between events: the moment itself would count as a row; {RANGE}");
+            let message = format!(
+                "a ROWS frame has no value between events: the moment itself would count as a row; {RANGE}"
+            );
             return subject.refuse(Some("ROWS"), message);
         }
         WindowFrameUnits::Groups => {
-            return subject.refuse(Some("GROUPS"), format!("GROUPS frames are not supported; {RANGE}"));
+            return subject.refuse(
+                Some("GROUPS"),
+                format!("GROUPS frames are not supported; {RANGE}"),
+            );
         }
     }
     if !matches!(frame.end_bound, WindowFrameBound::CurrentRow) {
         let message = match frame.end_bound {
-            WindowFrameBound::Following(_) => "a frame that ends after the current row sees the future",
+            WindowFrameBound::Following(_) => {
+                "a frame that ends after the current row sees the future"
+            }
             _ => "a frame that ends before the current row is not supported",
         };
         return subject.refuse(Some("RANGE"), format!("{message}; {RANGE}"));
@@ -197,16 +280,24 @@ fn frame(subject: Subject<'_>, frame: &WindowFrame) -> Result<Window> {
         WindowFrameBound::Preceding(bound) if bound.is_null() => Ok(Window::Lifetime),
         WindowFrameBound::Preceding(ScalarValue::IntervalMonthDayNano(Some(interval))) => {
             if interval.months != 0 {
-                let message = "a frame of months or years has no fixed length; write days: INTERVAL '30' DAY";
+                let message =
+                    "a frame of months or years has no fixed length; write days: INTERVAL '30' DAY";
                 return subject.refuse(Some("INTERVAL"), message);
             }
-            let nanoseconds = i128::from(interval.days) * i128::from(DAY_US) * 1_000 + i128::from(interval.nanoseconds);
+            let nanoseconds = i128::from(interval.days) * i128::from(DAY_US) * 1_000
+                + i128::from(interval.nanoseconds);
             let whole = nanoseconds >= 0 && nanoseconds % 1_000 == 0;
             match i64::try_from(nanoseconds / 1_000) {
                 Ok(preceding_us) if whole => Ok(Window::Range { preceding_us }),
-                _ => subject.refuse(Some("INTERVAL"), "a frame is a whole, positive number of microseconds"),
+                _ => subject.refuse(
+                    Some("INTERVAL"),
+                    "a frame is a whole, positive number of microseconds",
+                ),
             }
         }
-        other => subject.refuse(Some("RANGE"), format!("frame bound {other} is not supported; {RANGE}")),
+        other => subject.refuse(
+            Some("RANGE"),
+            format!("frame bound {other} is not supported; {RANGE}"),
+        ),
     }
 }

@@ -1,6 +1,7 @@
-//! Rounded results from exact integers: a double is an integer on the grid of 2^-1074, a result is a fraction of such
-//! integers, and the nearest double is found by bisection over bit patterns and one comparison with the midpoint of two
-//! neighbours. Slow, short, and nothing like the accumulator that it judges.
+//! Rounded results from exact integers: a double is an integer on the grid of 2^-1074, a result is
+//! a fraction of such integers, and the nearest double is found by bisection over bit patterns and
+//! one comparison with the midpoint of two neighbours. Slow, short, and nothing like the
+//! accumulator that it judges.
 
 use std::cmp::Ordering;
 
@@ -17,10 +18,15 @@ fn grid(value: f64) -> BigInt {
         0 => BigInt::from(fraction),
         exponent => BigInt::from(fraction | (1 << 52)) << (exponent - 1),
     };
-    if value.is_sign_negative() { -magnitude } else { magnitude }
+    if value.is_sign_negative() {
+        -magnitude
+    } else {
+        magnitude
+    }
 }
 
-/// The double nearest to `sign * (numerator / denominator * 2^-exponent) ^ (1 / power)`, ties to even, zero as +0.0.
+/// The double nearest to `sign * (numerator / denominator * 2^-exponent) ^ (1 / power)`, ties to
+/// even, zero as +0.0.
 fn nearest(numerator: &BigInt, denominator: &BigInt, exponent: u32, power: u32) -> f64 {
     let zero = BigInt::from(0);
     if *numerator < zero {
@@ -30,13 +36,21 @@ fn nearest(numerator: &BigInt, denominator: &BigInt, exponent: u32, power: u32) 
     // Of a pattern, in units of 2^-1075; the pattern of infinity stands for 2^1024.
     let doubled = |bits: u64| {
         let infinite = bits == f64::INFINITY.to_bits();
-        if infinite { BigInt::from(1) << (1024 + 1075) } else { grid(f64::from_bits(bits)) << 1 }
+        if infinite {
+            BigInt::from(1) << (1024 + 1075)
+        } else {
+            grid(f64::from_bits(bits)) << 1
+        }
     };
     let compare = |candidate: &BigInt| -> Ordering {
         // numerator / denominator * 2^-exponent against candidate^power * 2^(-1075 * power)
         let (left, right) = (numerator.clone(), candidate.pow(power) * denominator);
         let shift = i64::from(power) * 1075 - i64::from(exponent);
-        if shift >= 0 { (left << shift.unsigned_abs()).cmp(&right) } else { left.cmp(&(right << shift.unsigned_abs())) }
+        if shift >= 0 {
+            (left << shift.unsigned_abs()).cmp(&right)
+        } else {
+            left.cmp(&(right << shift.unsigned_abs()))
+        }
     };
     let (mut low, mut high) = (0_u64, f64::INFINITY.to_bits());
     if compare(&doubled(high)).is_ge() {
@@ -44,7 +58,11 @@ fn nearest(numerator: &BigInt, denominator: &BigInt, exponent: u32, power: u32) 
     }
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        if compare(&doubled(middle)).is_ge() { low = middle } else { high = middle }
+        if compare(&doubled(middle)).is_ge() {
+            low = middle
+        } else {
+            high = middle
+        }
     }
     let midpoint: BigInt = (doubled(low) + doubled(high)) >> 1;
     let up = match compare(&midpoint) {
@@ -57,7 +75,10 @@ fn nearest(numerator: &BigInt, denominator: &BigInt, exponent: u32, power: u32) 
 
 /// What NaN and infinities among `values` make of a sum; None where all are finite.
 fn special(values: &[f64]) -> Option<f64> {
-    let (up, down) = (values.contains(&f64::INFINITY), values.contains(&f64::NEG_INFINITY));
+    let (up, down) = (
+        values.contains(&f64::INFINITY),
+        values.contains(&f64::NEG_INFINITY),
+    );
     if values.iter().any(|v| v.is_nan()) || up && down {
         Some(NAN)
     } else if up {
@@ -87,7 +108,8 @@ fn mean(values: &[f64], denominator: usize) -> Option<f64> {
     Some(special(values).unwrap_or_else(|| nearest(&total(), &BigInt::from(denominator), 1074, 1)))
 }
 
-/// `var_pop` and `stddev_pop` (`degrees` 0), `var_samp` and `stddev_samp` (1); `power` 2 takes the root.
+/// `var_pop` and `stddev_pop` (`degrees` 0), `var_samp` and `stddev_samp` (1); `power` 2 takes the
+/// root.
 pub(crate) fn variance(values: &[f64], degrees: usize, power: u32) -> Option<f64> {
     let n = values.len();
     if n <= degrees {
@@ -97,9 +119,17 @@ pub(crate) fn variance(values: &[f64], degrees: usize, power: u32) -> Option<f64
         return Some(NAN);
     }
     let grid: Vec<BigInt> = values.iter().map(|v| grid(*v)).collect();
-    let (total, squares) = (grid.iter().sum::<BigInt>(), grid.iter().map(|v| v * v).sum::<BigInt>());
+    let (total, squares) = (
+        grid.iter().sum::<BigInt>(),
+        grid.iter().map(|v| v * v).sum::<BigInt>(),
+    );
     let numerator = BigInt::from(n) * squares - &total * &total;
-    Some(nearest(&numerator, &BigInt::from(n * (n - degrees)), 2148, power))
+    Some(nearest(
+        &numerator,
+        &BigInt::from(n * (n - degrees)),
+        2148,
+        power,
+    ))
 }
 
 #[test]
@@ -109,14 +139,24 @@ fn rounds_what_is_known() {
     assert_eq!(sum(&[f64::MAX, f64::MAX]), Some(f64::INFINITY));
     assert_eq!(sum(&[f64::MAX, f64::MAX, -f64::MAX]), Some(f64::MAX));
     assert_eq!(sum(&[-0.0, -0.0]).map(f64::to_bits), Some(0));
-    assert_eq!(avg(&[5e-324, 0.0]).map(f64::to_bits), Some(0), "a tie goes to even");
+    assert_eq!(
+        avg(&[5e-324, 0.0]).map(f64::to_bits),
+        Some(0),
+        "a tie goes to even"
+    );
     assert_eq!(avg(&[5e-324, 5e-324, 0.0]), Some(5e-324));
     assert_eq!(avg(&[f64::MAX, f64::MAX]), Some(f64::MAX));
     assert_eq!(avg(&[1.0, 1.0, 2.0]), Some(4.0 / 3.0));
     assert_eq!((sum(&[]), variance(&[1.0], 1, 1)), (None, None));
     assert_eq!(variance(&[1.0, 2.0, 3.0, 4.0], 0, 1), Some(1.25));
-    assert_eq!(variance(&[1.0, 2.0, 3.0, 4.0], 1, 2), Some((5.0_f64 / 3.0).sqrt()));
+    assert_eq!(
+        variance(&[1.0, 2.0, 3.0, 4.0], 1, 2),
+        Some((5.0_f64 / 3.0).sqrt())
+    );
     assert_eq!(variance(&[1e200, -1e200], 0, 1), Some(f64::INFINITY));
     assert_eq!(variance(&[1e200, -1e200], 0, 2), Some(1e200));
-    assert_eq!(sum(&[f64::INFINITY, f64::NEG_INFINITY]).map(f64::to_bits), Some(NAN.to_bits()));
+    assert_eq!(
+        sum(&[f64::INFINITY, f64::NEG_INFINITY]).map(f64::to_bits),
+        Some(NAN.to_bits())
+    );
 }

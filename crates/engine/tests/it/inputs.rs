@@ -1,14 +1,14 @@
-//! What the lowerings are given: errors that name what is wrong, and columns of other types that are taken all the same.
-//! Both lowerings must refuse and take alike.
+//! What the lowerings are given: errors that name what is wrong, and columns of other types that
+//! are taken all the same. Both lowerings must refuse and take alike.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, LargeStringArray, RecordBatch,
-    StringArray, StringViewArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
-    TimestampSecondArray, UInt64Array,
+    Array, ArrayRef, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array,
+    LargeStringArray, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
 };
 use forebay_core::ErrorKind;
 use forebay_core::ports::{Known, PointInTime, TableInput};
@@ -32,7 +32,10 @@ fn definitions() -> Catalog {
 
 fn engines() -> [Box<dyn PointInTime>; 2] {
     let catalog = definitions();
-    [Box::new(ProbeEngine::new(catalog.clone())), Box::new(BatchEngine::new(catalog))]
+    [
+        Box::new(ProbeEngine::new(catalog.clone())),
+        Box::new(BatchEngine::new(catalog)),
+    ]
 }
 
 fn text(values: &[&str]) -> ArrayRef {
@@ -83,17 +86,24 @@ fn without(mut columns: Named, name: &str) -> Named {
 }
 
 fn table(columns: Named) -> BTreeMap<String, TableInput> {
-    BTreeMap::from([("events".to_owned(), TableInput::Memory(vec![batch(columns)]))])
+    BTreeMap::from([(
+        "events".to_owned(),
+        TableInput::Memory(vec![batch(columns)]),
+    )])
 }
 
 /// Both engines answer alike; the features of each row.
 fn answered(spine: Named, tables: &BTreeMap<String, TableInput>) -> Vec<Vec<Cell>> {
     let spine = batch(spine);
     let [probe, batch] = engines().map(|engine| {
-        ask(engine.as_ref(), "features", &spine, tables, Known::All).unwrap_or_else(|e| panic!("refused: {e}"))
+        ask(engine.as_ref(), "features", &spine, tables, Known::All)
+            .unwrap_or_else(|e| panic!("refused: {e}"))
     });
     assert_eq!(probe.schema(), batch.schema());
-    let (probe, batch) = (cells(&probe, spine.num_columns()), cells(&batch, spine.num_columns()));
+    let (probe, batch) = (
+        cells(&probe, spine.num_columns()),
+        cells(&batch, spine.num_columns()),
+    );
     assert_eq!(probe, batch);
     probe
 }
@@ -102,18 +112,34 @@ fn answered(spine: Named, tables: &BTreeMap<String, TableInput>) -> Vec<Vec<Cell
 fn refused(spine: Named, tables: &BTreeMap<String, TableInput>, kind: ErrorKind, needles: &[&str]) {
     let spine = batch(spine);
     for engine in engines() {
-        let error = ask(engine.as_ref(), "features", &spine, tables, Known::All).expect_err("must be refused");
+        let error = ask(engine.as_ref(), "features", &spine, tables, Known::All)
+            .expect_err("must be refused");
         assert_eq!(error.kind(), kind, "{error}");
         for needle in needles {
-            assert!(error.message().contains(needle), "`{needle}` is not in: {error}");
+            assert!(
+                error.message().contains(needle),
+                "`{needle}` is not in: {error}"
+            );
         }
     }
 }
 
 fn wanted() -> Vec<Vec<Cell>> {
     vec![
-        vec![Cell::Int(1), Cell::Float(1.5), Cell::Int(7), Cell::Float(0.5), Cell::Int(2)],
-        vec![Cell::Int(1), Cell::Float(4.0), Cell::Int(9), Cell::Float(-0.5), Cell::Int(2)],
+        vec![
+            Cell::Int(1),
+            Cell::Float(1.5),
+            Cell::Int(7),
+            Cell::Float(0.5),
+            Cell::Int(2),
+        ],
+        vec![
+            Cell::Int(1),
+            Cell::Float(4.0),
+            Cell::Int(9),
+            Cell::Float(-0.5),
+            Cell::Int(2),
+        ],
     ]
 }
 
@@ -126,11 +152,28 @@ fn a_spine_and_a_table_as_declared() {
 fn a_request_column_that_is_a_feature_keeps_its_values_under_another_name() {
     for engine in engines() {
         let spine = batch(spine());
-        let answer = ask(engine.as_ref(), "features", &spine, &table(events()), Known::All).expect("answered");
+        let answer = ask(
+            engine.as_ref(),
+            "features",
+            &spine,
+            &table(events()),
+            Known::All,
+        )
+        .expect("answered");
         let schema = answer.schema();
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let expected =
-            ["label", "k", "g", "request_extra", "event_time", "c", "total", "latest", "extra", "c_plus_one"];
+        let expected = [
+            "label",
+            "k",
+            "g",
+            "request_extra",
+            "event_time",
+            "c",
+            "total",
+            "latest",
+            "extra",
+            "c_plus_one",
+        ];
         assert_eq!(names, expected);
         assert_eq!(answer.column(3), spine.column(3));
     }
@@ -139,10 +182,21 @@ fn a_request_column_that_is_a_feature_keeps_its_values_under_another_name() {
 #[test]
 fn an_unknown_service_lists_the_known_ones() {
     for engine in engines() {
-        let error =
-            ask(engine.as_ref(), "feature", &batch(spine()), &table(events()), Known::All).expect_err("unknown");
+        let error = ask(
+            engine.as_ref(),
+            "feature",
+            &batch(spine()),
+            &table(events()),
+            Known::All,
+        )
+        .expect_err("unknown");
         assert_eq!(error.kind(), ErrorKind::NotFound);
-        assert!(error.message().starts_with("there is no feature service feature; known"), "{error}");
+        assert!(
+            error
+                .message()
+                .starts_with("there is no feature service feature; known"),
+            "{error}"
+        );
         assert!(error.message().ends_with(": features"), "{error}");
     }
 }
@@ -151,45 +205,129 @@ fn an_unknown_service_lists_the_known_ones() {
 fn what_a_spine_lacks_or_has_too_much_is_named() {
     let invalid = ErrorKind::InvalidArgument;
     let tables = table(events());
-    refused(without(spine(), "g"), &tables, invalid, &["service features needs column `g` BIGINT", "label, k, extra"]);
-    refused(with(spine(), "g", text(&["1", "2"])), &tables, invalid, &["column `g`", "BIGINT", "Utf8"]);
-    refused(without(spine(), "event_time"), &tables, invalid, &["no time column `event_time`", "label, k, g, extra"]);
-    refused(with(spine(), "event_time", text(&["now", "then"])), &tables, invalid, &["event_time", "VARCHAR", "UTC"]);
-    let null: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(1), None]).with_timezone("UTC"));
-    refused(with(spine(), "event_time", null), &tables, invalid, &["`event_time` of the spine is NULL in row 1"]);
+    refused(
+        without(spine(), "g"),
+        &tables,
+        invalid,
+        &[
+            "service features needs column `g` BIGINT",
+            "label, k, extra",
+        ],
+    );
+    refused(
+        with(spine(), "g", text(&["1", "2"])),
+        &tables,
+        invalid,
+        &["column `g`", "BIGINT", "Utf8"],
+    );
+    refused(
+        without(spine(), "event_time"),
+        &tables,
+        invalid,
+        &["no time column `event_time`", "label, k, g, extra"],
+    );
+    refused(
+        with(spine(), "event_time", text(&["now", "then"])),
+        &tables,
+        invalid,
+        &["event_time", "VARCHAR", "UTC"],
+    );
+    let null: ArrayRef =
+        Arc::new(TimestampMicrosecondArray::from(vec![Some(1), None]).with_timezone("UTC"));
+    refused(
+        with(spine(), "event_time", null),
+        &tables,
+        invalid,
+        &["`event_time` of the spine is NULL in row 1"],
+    );
     let far: ArrayRef = Arc::new(TimestampSecondArray::from(vec![1, i64::MAX]));
-    refused(with(spine(), "event_time", far), &tables, invalid, &["event_time", "out of range"]);
+    refused(
+        with(spine(), "event_time", far),
+        &tables,
+        invalid,
+        &["event_time", "out of range"],
+    );
     refused(
         with(spine(), "total", floats(&[0.0, 0.0])),
         &tables,
         invalid,
         &["spine column `total`", "feature `total`"],
     );
-    refused(with(spine(), "request_extra", floats(&[0.0; 2])), &tables, invalid, &["`request_extra`", "rename"]);
+    refused(
+        with(spine(), "request_extra", floats(&[0.0; 2])),
+        &tables,
+        invalid,
+        &["`request_extra`", "rename"],
+    );
     let big: ArrayRef = Arc::new(UInt64Array::from(vec![1, u64::MAX]));
-    refused(with(spine(), "g", big), &tables, invalid, &["column `g`", "18446744073709551615"]);
+    refused(
+        with(spine(), "g", big),
+        &tables,
+        invalid,
+        &["column `g`", "18446744073709551615"],
+    );
 }
 
 #[test]
 fn what_a_table_lacks_is_named() {
     let invalid = ErrorKind::InvalidArgument;
     let other = BTreeMap::from([("arrivals".to_owned(), TableInput::Memory(Vec::new()))]);
-    refused(spine(), &other, ErrorKind::NotFound, &["source events", "tables given: arrivals"]);
-    refused(spine(), &BTreeMap::new(), ErrorKind::NotFound, &["source events", "tables given: none"]);
-    refused(spine(), &table(without(events(), "x")), invalid, &["batch 0 of table events has no column `x` DOUBLE"]);
-    refused(spine(), &table(with(events(), "x", text(&["1", "2", "3"]))), invalid, &["column `x` is Utf8", "DOUBLE"]);
-    let null: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(1), None, Some(2)]).with_timezone("UTC"));
-    refused(spine(), &table(with(events(), "ts", null)), invalid, &["column `ts` holds NULL", "NOT NULL"]);
+    refused(
+        spine(),
+        &other,
+        ErrorKind::NotFound,
+        &["source events", "tables given: arrivals"],
+    );
+    refused(
+        spine(),
+        &BTreeMap::new(),
+        ErrorKind::NotFound,
+        &["source events", "tables given: none"],
+    );
+    refused(
+        spine(),
+        &table(without(events(), "x")),
+        invalid,
+        &["batch 0 of table events has no column `x` DOUBLE"],
+    );
+    refused(
+        spine(),
+        &table(with(events(), "x", text(&["1", "2", "3"]))),
+        invalid,
+        &["column `x` is Utf8", "DOUBLE"],
+    );
+    let null: ArrayRef = Arc::new(
+        TimestampMicrosecondArray::from(vec![Some(1), None, Some(2)]).with_timezone("UTC"),
+    );
+    refused(
+        spine(),
+        &table(with(events(), "ts", null)),
+        invalid,
+        &["column `ts` holds NULL", "NOT NULL"],
+    );
     let partition: ArrayRef = Arc::new(Int32Array::from(vec![0, 0, 0]));
-    refused(spine(), &table(with(events(), meta::PARTITION, partition)), invalid, &["`_partition`", "lacks `_offset`"]);
+    refused(
+        spine(),
+        &table(with(events(), meta::PARTITION, partition)),
+        invalid,
+        &["`_partition`", "lacks `_offset`"],
+    );
     let missing = TableInput::Parquet(vec!["nowhere/events.parquet".into()]);
     let missing = BTreeMap::from([("events".to_owned(), missing)]);
-    refused(spine(), &missing, ErrorKind::NotFound, &["cannot read nowhere/events.parquet"]);
+    refused(
+        spine(),
+        &missing,
+        ErrorKind::NotFound,
+        &["cannot read nowhere/events.parquet"],
+    );
 }
 
 #[test]
 fn a_column_that_no_view_names_may_be_missing_or_of_any_type() {
-    assert_eq!(answered(spine(), &table(with(events(), "s", numbers(&[1, 2, 3])))), wanted());
+    assert_eq!(
+        answered(spine(), &table(with(events(), "s", numbers(&[1, 2, 3])))),
+        wanted()
+    );
     assert_eq!(answered(spine(), &table(without(events(), "s"))), wanted());
 }
 
@@ -204,16 +342,32 @@ fn write(rows: &RecordBatch, path: &std::path::Path) {
 fn parquet_files_are_read_in_their_order_and_a_bad_one_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let all = batch(events());
-    let paths: Vec<_> = (0..3).map(|i| folder.path().join(format!("{i}.parquet"))).collect();
-    paths.iter().enumerate().for_each(|(i, path)| write(&all.slice(i, 1), path));
-    let files =
-        |paths: &[std::path::PathBuf]| BTreeMap::from([("events".to_owned(), TableInput::Parquet(paths.to_vec()))]);
+    let paths: Vec<_> = (0..3)
+        .map(|i| folder.path().join(format!("{i}.parquet")))
+        .collect();
+    paths
+        .iter()
+        .enumerate()
+        .for_each(|(i, path)| write(&all.slice(i, 1), path));
+    let files = |paths: &[std::path::PathBuf]| {
+        BTreeMap::from([("events".to_owned(), TableInput::Parquet(paths.to_vec()))])
+    };
     assert_eq!(answered(spine(), &files(&paths)), wanted());
     write(&batch(without(events(), "n")), &paths[1]);
     let name = paths[1].display().to_string();
-    refused(spine(), &files(&paths), ErrorKind::InvalidArgument, &[&name, "no column `n` BIGINT"]);
+    refused(
+        spine(),
+        &files(&paths),
+        ErrorKind::InvalidArgument,
+        &[&name, "no column `n` BIGINT"],
+    );
     std::fs::write(&paths[1], "not Parquet").expect("written");
-    refused(spine(), &files(&paths), ErrorKind::NotFound, &["cannot read", &name]);
+    refused(
+        spine(),
+        &files(&paths),
+        ErrorKind::NotFound,
+        &["cannot read", &name],
+    );
 }
 
 #[test]
@@ -224,20 +378,35 @@ fn columns_of_other_types_are_taken_where_no_value_is_lost() {
     let cases: Vec<(&'static str, ArrayRef)> = vec![
         ("k", Arc::new(StringViewArray::from(vec!["a", "a", "b"]))),
         ("k", Arc::new(LargeStringArray::from(vec!["a", "a", "b"]))),
-        ("k", Arc::new(vec!["a", "a", "b"].into_iter().collect::<DictionaryArray<Int32Type>>())),
+        (
+            "k",
+            Arc::new(
+                vec!["a", "a", "b"]
+                    .into_iter()
+                    .collect::<DictionaryArray<Int32Type>>(),
+            ),
+        ),
         ("g", Arc::new(Int32Array::from(vec![1, 1, 2]))),
         ("g", Arc::new(Int8Array::from(vec![1, 1, 2]))),
         ("g", Arc::new(UInt64Array::from(vec![1, 1, 2]))),
-        ("x", Arc::new(arrow_array::Float32Array::from(vec![1.5, 2.5, 4.0]))),
+        (
+            "x",
+            Arc::new(arrow_array::Float32Array::from(vec![1.5, 2.5, 4.0])),
+        ),
         ("n", Arc::new(Int32Array::from(vec![7, 8, 9]))),
         ("ts", Arc::new(ns)),
         ("ts", Arc::new(naive)),
     ];
     for (name, array) in cases {
         let shown = format!("{name} as {}", array.data_type());
-        assert_eq!(answered(spine(), &table(with(events(), name, array))), wanted(), "{shown}");
+        assert_eq!(
+            answered(spine(), &table(with(events(), name, array))),
+            wanted(),
+            "{shown}"
+        );
     }
-    // Milliseconds 0, 0 and 1: the second event of `a` is a peer now, the event of `b` lies after its probe.
+    // Milliseconds 0, 0 and 1: the second event of `a` is a peer now, the event of `b` lies after
+    // its probe.
     let rows = answered(spine(), &table(with(events(), "ts", Arc::new(ms))));
     assert_eq!(rows[0][0], Cell::Int(2));
     assert_eq!(rows[1][..3], [Cell::Null, Cell::Null, Cell::Null]);
@@ -246,50 +415,115 @@ fn columns_of_other_types_are_taken_where_no_value_is_lost() {
 #[test]
 fn instants_of_any_timestamp_type_are_utc_and_round_down() {
     let cases: Vec<(ArrayRef, [i64; 2])> = vec![
-        (Arc::new(TimestampMicrosecondArray::from(vec![10, 9])), [1, 0]),
-        (Arc::new(TimestampMicrosecondArray::from(vec![10, 9]).with_timezone("-05:00")), [1, 0]),
-        (Arc::new(TimestampNanosecondArray::from(vec![10_000, 9_999])), [1, 0]),
-        (Arc::new(TimestampMillisecondArray::from(vec![1, -1])), [2, 0]),
+        (
+            Arc::new(TimestampMicrosecondArray::from(vec![10, 9])),
+            [1, 0],
+        ),
+        (
+            Arc::new(TimestampMicrosecondArray::from(vec![10, 9]).with_timezone("-05:00")),
+            [1, 0],
+        ),
+        (
+            Arc::new(TimestampNanosecondArray::from(vec![10_000, 9_999])),
+            [1, 0],
+        ),
+        (
+            Arc::new(TimestampMillisecondArray::from(vec![1, -1])),
+            [2, 0],
+        ),
         (Arc::new(TimestampSecondArray::from(vec![1, 0])), [2, 0]),
     ];
     for (at, counts) in cases {
         let shown = at.data_type().to_string();
-        let columns = with(with(with(spine(), "k", text(&["a", "a"])), "g", numbers(&[1, 1])), "event_time", at);
+        let columns = with(
+            with(with(spine(), "k", text(&["a", "a"])), "g", numbers(&[1, 1])),
+            "event_time",
+            at,
+        );
         let rows = answered(columns, &table(events()));
-        let counted = counts.map(|count| if count == 0 { Cell::Null } else { Cell::Int(count) });
+        let counted = counts.map(|count| {
+            if count == 0 {
+                Cell::Null
+            } else {
+                Cell::Int(count)
+            }
+        });
         assert_eq!([rows[0][0].clone(), rows[1][0].clone()], counted, "{shown}");
     }
     // Before 1970 a fraction of a microsecond rounds down too.
     let early = with(events(), "ts", timestamps([-2, -1, 30]));
     let at: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![-1_001, -1_000]));
-    let columns = with(with(with(spine(), "k", text(&["a", "a"])), "g", numbers(&[1, 1])), "event_time", at);
+    let columns = with(
+        with(with(spine(), "k", text(&["a", "a"])), "g", numbers(&[1, 1])),
+        "event_time",
+        at,
+    );
     let rows = answered(columns, &table(early));
-    assert_eq!([rows[0][0].clone(), rows[1][0].clone()], [Cell::Int(1), Cell::Int(2)]);
+    assert_eq!(
+        [rows[0][0].clone(), rows[1][0].clone()],
+        [Cell::Int(1), Cell::Int(2)]
+    );
 }
 
 #[test]
 fn rows_keep_their_order_their_repeats_and_their_untouched_columns() {
     let columns = vec![
         ("label", text(&["p", "q", "r", "s", "t"])),
-        ("k", Arc::new(StringArray::from(vec![Some("b"), Some("a"), None, Some("a"), Some("nobody")])) as ArrayRef),
-        ("g", Arc::new(Int64Array::from(vec![Some(2), Some(1), Some(1), None, Some(1)])) as ArrayRef),
+        (
+            "k",
+            Arc::new(StringArray::from(vec![
+                Some("b"),
+                Some("a"),
+                None,
+                Some("a"),
+                Some("nobody"),
+            ])) as ArrayRef,
+        ),
+        (
+            "g",
+            Arc::new(Int64Array::from(vec![
+                Some(2),
+                Some(1),
+                Some(1),
+                None,
+                Some(1),
+            ])) as ArrayRef,
+        ),
         ("extra", floats(&[1.0, 2.0, 3.0, 4.0, 5.0])),
         ("event_time", timestamps([40, 5, 40, 40, 40])),
     ];
     let rows = answered(columns.clone(), &table(events()));
     assert_eq!(rows[0][0], Cell::Int(1));
     for (row, cells) in rows.iter().enumerate().skip(1) {
-        assert_eq!(cells[..3], [Cell::Null, Cell::Null, Cell::Null], "row {row}");
+        assert_eq!(
+            cells[..3],
+            [Cell::Null, Cell::Null, Cell::Null],
+            "row {row}"
+        );
         assert_eq!(cells[4], Cell::Int(1), "on-demand expressions run on NULLs");
     }
     for engine in engines() {
         let spine = batch(columns.clone());
-        let answer = ask(engine.as_ref(), "features", &spine, &table(events()), Known::All).expect("answered");
+        let answer = ask(
+            engine.as_ref(),
+            "features",
+            &spine,
+            &table(events()),
+            Known::All,
+        )
+        .expect("answered");
         for (index, (name, column)) in columns.iter().enumerate() {
             assert_eq!(answer.column(index), column, "{name}");
         }
     }
-    assert_eq!(answered(columns.iter().map(|(n, c)| (*n, c.slice(0, 0))).collect(), &table(events())).len(), 0);
+    assert_eq!(
+        answered(
+            columns.iter().map(|(n, c)| (*n, c.slice(0, 0))).collect(),
+            &table(events())
+        )
+        .len(),
+        0
+    );
 }
 
 #[test]
@@ -309,5 +543,8 @@ fn keys_of_several_parts_are_not_joined_into_one() {
     ];
     let rows = answered(columns, &table(events));
     let latest: Vec<Cell> = rows.iter().map(|row| row[2].clone()).collect();
-    assert_eq!(latest, [Cell::Int(2), Cell::Int(1), Cell::Int(3), Cell::Null]);
+    assert_eq!(
+        latest,
+        [Cell::Int(2), Cell::Int(1), Cell::Int(3), Cell::Null]
+    );
 }

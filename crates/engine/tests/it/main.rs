@@ -1,5 +1,6 @@
-//! The two lowerings that answer for any instant, the probe and the batch, against each other and against a naive
-//! evaluator that shares nothing with them; on generated events, on the flights, and on input that must be refused.
+//! The two lowerings that answer for any instant, the probe and the batch, against each other and
+//! against a naive evaluator that shares nothing with them; on generated events, on the flights,
+//! and on input that must be refused.
 
 mod applied;
 mod exact;

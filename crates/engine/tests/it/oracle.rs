@@ -1,5 +1,5 @@
-//! The value of a feature as DESIGN section 1 words it, by looking at every event for every probe. Knows no batch, no
-//! frame and no state.
+//! The value of a feature as DESIGN section 1 words it, by looking at every event for every probe.
+//! Knows no batch, no frame and no state.
 
 use crate::exact;
 
@@ -121,7 +121,8 @@ impl Condition {
     fn holds(self, event: &Event) -> bool {
         match self {
             Self::Always => true,
-            // Comparisons follow the total order of IEEE 754, where a NaN lies beyond the infinity of its sign.
+            // Comparisons follow the total order of IEEE 754, where a NaN lies beyond the infinity
+            // of its sign.
             Self::XAboveOne => event.x.is_some_and(|x| x.total_cmp(&1.0).is_gt()),
             Self::TextOrNegative => event.s == Some("a") || event.n.is_some_and(|n| n < 0),
             Self::Flag => event.b == Some(true),
@@ -175,25 +176,51 @@ impl Feature {
     }
 
     fn value(&self, inside: &[&Event]) -> Cell {
-        let rows: Vec<&&Event> = inside.iter().filter(|event| self.filter.holds(event)).collect();
+        let rows: Vec<&&Event> = inside
+            .iter()
+            .filter(|event| self.filter.holds(event))
+            .collect();
         if self.function == Function::Last {
-            let last = rows.iter().max_by_key(|event| (event.ts, event.partition, event.offset));
+            let last = rows
+                .iter()
+                .max_by_key(|event| (event.ts, event.partition, event.offset));
             return match last.map(|event| self.argument.of(event)) {
                 None => Cell::Null,
                 Some(Cell::Float(x)) if x.is_nan() => Cell::Float(exact::NAN),
                 Some(cell) => cell,
             };
         }
-        let values: Vec<Cell> =
-            rows.iter().map(|event| self.argument.of(event)).filter(|cell| !matches!(cell, Cell::Null)).collect();
-        let floats: Vec<f64> =
-            values.iter().filter_map(|cell| if let Cell::Float(x) = cell { Some(*x) } else { None }).collect();
+        let values: Vec<Cell> = rows
+            .iter()
+            .map(|event| self.argument.of(event))
+            .filter(|cell| !matches!(cell, Cell::Null))
+            .collect();
+        let floats: Vec<f64> = values
+            .iter()
+            .filter_map(|cell| {
+                if let Cell::Float(x) = cell {
+                    Some(*x)
+                } else {
+                    None
+                }
+            })
+            .collect();
         let float = |value: Option<f64>| value.map_or(Cell::Null, Cell::Float);
         match self.function {
             Function::Count => Cell::Int(i64::try_from(values.len()).expect("few events")),
             Function::Sum if self.argument == Argument::N => {
-                let integer = |cell: &Cell| if let Cell::Int(n) = cell { *n } else { panic!("{cell:?}") };
-                values.iter().map(integer).reduce(i64::wrapping_add).map_or(Cell::Null, Cell::Int)
+                let integer = |cell: &Cell| {
+                    if let Cell::Int(n) = cell {
+                        *n
+                    } else {
+                        panic!("{cell:?}")
+                    }
+                };
+                values
+                    .iter()
+                    .map(integer)
+                    .reduce(i64::wrapping_add)
+                    .map_or(Cell::Null, Cell::Int)
             }
             Function::Sum => float(exact::sum(&floats)),
             Function::Avg => float(exact::avg(&floats)),
@@ -201,12 +228,14 @@ impl Feature {
             Function::VarSamp => float(exact::variance(&floats, 1, 1)),
             Function::StddevPop => float(exact::variance(&floats, 0, 2)),
             Function::StddevSamp => float(exact::variance(&floats, 1, 2)),
-            Function::Min => {
-                values.into_iter().reduce(|a, b| if less(&b, &a) { b } else { a }).map_or(Cell::Null, plain)
-            }
-            Function::Max => {
-                values.into_iter().reduce(|a, b| if less(&a, &b) { b } else { a }).map_or(Cell::Null, plain)
-            }
+            Function::Min => values
+                .into_iter()
+                .reduce(|a, b| if less(&b, &a) { b } else { a })
+                .map_or(Cell::Null, plain),
+            Function::Max => values
+                .into_iter()
+                .reduce(|a, b| if less(&a, &b) { b } else { a })
+                .map_or(Cell::Null, plain),
             Function::Last => unreachable!("answered above"),
         }
     }
@@ -234,7 +263,12 @@ fn plain(cell: Cell) -> Cell {
 
 impl View {
     /// The features of `probe` over the events that `visible` lets through.
-    pub(crate) fn row(&self, events: &[Event], probe: &Probe, visible: &dyn Fn(&Event) -> bool) -> Vec<Cell> {
+    pub(crate) fn row(
+        &self,
+        events: &[Event],
+        probe: &Probe,
+        visible: &dyn Fn(&Event) -> bool,
+    ) -> Vec<Cell> {
         let absent = || vec![Cell::Null; self.features.len()];
         if probe.k.is_none() || self.composite && probe.g.is_none() {
             return absent();
@@ -247,12 +281,18 @@ impl View {
                 && visible(event)
         };
         let before: Vec<&Event> = events.iter().filter(mine).collect();
-        let Some(newest) = before.iter().map(|event| event.ts).max() else { return absent() };
+        let Some(newest) = before.iter().map(|event| event.ts).max() else {
+            return absent();
+        };
         if self.ttl_us.is_some_and(|ttl| probe.at - newest > ttl) {
             return absent();
         }
         let values = self.features.iter().map(|feature| {
-            let inside = |event: &&&Event| feature.window_us.is_none_or(|window| event.ts >= probe.at - window);
+            let inside = |event: &&&Event| {
+                feature
+                    .window_us
+                    .is_none_or(|window| event.ts >= probe.at - window)
+            };
             feature.value(&before.iter().filter(inside).copied().collect::<Vec<_>>())
         });
         values.collect()

@@ -23,21 +23,36 @@ CREATE FEATURE SERVICE features (k VARCHAR) AS SELECT v.* FROM request LEFT JOIN
 fn rows(places: &[(i64, i32, i64)]) -> Vec<(&'static str, ArrayRef)> {
     vec![
         ("k", Arc::new(StringArray::from(vec!["a"; places.len()]))),
-        ("n", Arc::new(Int64Array::from_iter_values(places.iter().map(|p| p.0)))),
+        (
+            "n",
+            Arc::new(Int64Array::from_iter_values(places.iter().map(|p| p.0))),
+        ),
         ("ts", timestamps(places.iter().map(|_| 5))),
-        (meta::PARTITION, Arc::new(Int32Array::from_iter_values(places.iter().map(|p| p.1)))),
-        (meta::OFFSET, Arc::new(Int64Array::from_iter_values(places.iter().map(|p| p.2)))),
+        (
+            meta::PARTITION,
+            Arc::new(Int32Array::from_iter_values(places.iter().map(|p| p.1))),
+        ),
+        (
+            meta::OFFSET,
+            Arc::new(Int64Array::from_iter_values(places.iter().map(|p| p.2))),
+        ),
     ]
 }
 
 fn answer(batches: Vec<RecordBatch>) -> Vec<Cell> {
     let catalog = catalog(&format!("{SOURCE}{VIEW}"));
-    let spine = batch(vec![("k", Arc::new(StringArray::from(vec!["a"]))), ("event_time", timestamps([5]))]);
+    let spine = batch(vec![
+        ("k", Arc::new(StringArray::from(vec!["a"]))),
+        ("event_time", timestamps([5])),
+    ]);
     let tables = BTreeMap::from([("events".to_owned(), TableInput::Memory(batches))]);
-    let engines: [Box<dyn PointInTime>; 2] =
-        [Box::new(ProbeEngine::new(catalog.clone())), Box::new(BatchEngine::new(catalog))];
+    let engines: [Box<dyn PointInTime>; 2] = [
+        Box::new(ProbeEngine::new(catalog.clone())),
+        Box::new(BatchEngine::new(catalog)),
+    ];
     let [probe, batch] = engines.map(|engine| {
-        let answer = ask(engine.as_ref(), "features", &spine, &tables, Known::All).expect("answered");
+        let answer =
+            ask(engine.as_ref(), "features", &spine, &tables, Known::All).expect("answered");
         cells(&answer, spine.num_columns()).remove(0)
     });
     assert_eq!(probe, batch);
@@ -50,7 +65,11 @@ fn of_events_at_one_instant_the_greatest_partition_and_offset_is_the_last() {
     for turn in 0..places.len() {
         let mut turned = places;
         turned.rotate_left(turn);
-        assert_eq!(answer(vec![batch(rows(&turned))]), [Cell::Int(3), Cell::Int(3), Cell::Int(4)], "{turned:?}");
+        assert_eq!(
+            answer(vec![batch(rows(&turned))]),
+            [Cell::Int(3), Cell::Int(3), Cell::Int(4)],
+            "{turned:?}"
+        );
     }
 }
 
@@ -58,7 +77,12 @@ fn of_events_at_one_instant_the_greatest_partition_and_offset_is_the_last() {
 fn a_plain_table_is_in_the_order_of_its_rows_through_all_batches() {
     let plain = |n: &[i64]| {
         let places: Vec<(i64, i32, i64)> = n.iter().map(|n| (*n, 0, 0)).collect();
-        batch(rows(&places).into_iter().filter(|(name, _)| !name.starts_with('_')).collect())
+        batch(
+            rows(&places)
+                .into_iter()
+                .filter(|(name, _)| !name.starts_with('_'))
+                .collect(),
+        )
     };
     let n = |batches: Vec<RecordBatch>| answer(batches)[0].clone();
     assert_eq!(n(vec![plain(&[1, 2]), plain(&[3])]), Cell::Int(3));
@@ -69,5 +93,8 @@ fn a_plain_table_is_in_the_order_of_its_rows_through_all_batches() {
 fn a_late_row_counts() {
     let mut columns = rows(&[(1, 0, 0), (2, 0, 1)]);
     columns.push((meta::LATE, Arc::new(BooleanArray::from(vec![false, true]))));
-    assert_eq!(answer(vec![batch(columns)]), [Cell::Int(2), Cell::Int(2), Cell::Int(2)]);
+    assert_eq!(
+        answer(vec![batch(columns)]),
+        [Cell::Int(2), Cell::Int(2), Cell::Int(2)]
+    );
 }

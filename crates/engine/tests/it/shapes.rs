@@ -1,6 +1,6 @@
-//! Texts of other shapes than the generated ones: derived tables, computed arguments, expressions over aggregates, the key
-//! and the moment in features, conditions that would fail on a virtual row. Probe and batch agree on each, and a few
-//! values are written down.
+//! Texts of other shapes than the generated ones: derived tables, computed arguments, expressions
+//! over aggregates, the key and the moment in features, conditions that would fail on a virtual
+//! row. Probe and batch agree on each, and a few values are written down.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use crate::world::{SOURCE, ask, catalog, cells, event_batch, spine};
 /// Sixty events of four keys, a second apart, with ties, NULLs and numbers in their text.
 fn events() -> Vec<Event> {
     let event = |i: i64| Event {
-        k: [Some("10"), Some("20"), Some("-3"), Some("7")][usize::try_from(i * i % 4).expect("0 to 3")],
+        k: [Some("10"), Some("20"), Some("-3"), Some("7")]
+            [usize::try_from(i * i % 4).expect("0 to 3")],
         g: (i % 5 != 0).then_some(i % 3),
         x: (i % 7 != 0).then_some(i as f64 * 0.3 - 5.0),
         n: (i % 4 != 1).then_some(i % 11 - 5),
@@ -27,9 +28,17 @@ fn events() -> Vec<Event> {
 }
 
 fn probes() -> Vec<Probe> {
-    let key =
-        |i: i64| [Some("10"), Some("20"), Some("-3"), Some("no number"), None][usize::try_from(i % 5).expect("0 to 4")];
-    (0..60).map(|i| Probe { k: key(i), g: Some(i % 3), at: i * 777_777 - 3_000_000 }).collect()
+    let key = |i: i64| {
+        [Some("10"), Some("20"), Some("-3"), Some("no number"), None]
+            [usize::try_from(i % 5).expect("0 to 4")]
+    };
+    (0..60)
+        .map(|i| Probe {
+            k: key(i),
+            g: Some(i % 3),
+            at: i * 777_777 - 3_000_000,
+        })
+        .collect()
 }
 
 /// The features of view `v` with this SELECT for every probe; both lowerings agree.
@@ -40,23 +49,36 @@ fn answer(entity: &str, select: &str) -> Vec<Vec<Cell>> {
          CREATE FEATURE SERVICE features (k VARCHAR, g BIGINT) AS SELECT v.* FROM request LEFT JOIN v AS v USING ({key});"
     );
     let catalog = catalog(&text);
-    let tables = BTreeMap::from([("events".to_owned(), TableInput::Memory(vec![event_batch(&events(), true)]))]);
+    let tables = BTreeMap::from([(
+        "events".to_owned(),
+        TableInput::Memory(vec![event_batch(&events(), true)]),
+    )]);
     let spine = spine(&probes());
-    let engines: [Box<dyn PointInTime>; 2] =
-        [Box::new(ProbeEngine::new(catalog.clone())), Box::new(BatchEngine::new(catalog))];
-    let [probe, batch] = engines.map(|engine| match ask(engine.as_ref(), "features", &spine, &tables, Known::All) {
-        Ok(answer) => {
-            let width = answer.num_columns() - spine.num_columns();
-            let all = cells(&answer, 0);
-            all.into_iter().map(|row| row[row.len() - width..].to_vec()).collect::<Vec<_>>()
-        }
-        Err(error) => panic!("{error}\n{select}"),
-    });
+    let engines: [Box<dyn PointInTime>; 2] = [
+        Box::new(ProbeEngine::new(catalog.clone())),
+        Box::new(BatchEngine::new(catalog)),
+    ];
+    let [probe, batch] =
+        engines.map(
+            |engine| match ask(engine.as_ref(), "features", &spine, &tables, Known::All) {
+                Ok(answer) => {
+                    let width = answer.num_columns() - spine.num_columns();
+                    let all = cells(&answer, 0);
+                    all.into_iter()
+                        .map(|row| row[row.len() - width..].to_vec())
+                        .collect::<Vec<_>>()
+                }
+                Err(error) => panic!("{error}\n{select}"),
+            },
+        );
     assert_eq!(probe.len(), 60);
     for (row, (probe, batch)) in probe.iter().zip(&batch).enumerate() {
         assert_eq!(probe, batch, "row {row}\n{select}");
     }
-    let known = probe.iter().filter(|row| row.iter().any(|cell| *cell != Cell::Null)).count();
+    let known = probe
+        .iter()
+        .filter(|row| row.iter().any(|cell| *cell != Cell::Null))
+        .count();
     assert!(known > 10, "{known} rows have values\n{select}");
     probe
 }
@@ -86,7 +108,10 @@ fn the_key_and_the_moment_in_features() {
         let Cell::Int(newest) = row[2] else { continue };
         assert_eq!(row[3], Cell::Int(newest));
         assert_eq!(row[5], Cell::Bool(probe.at > newest));
-        assert_eq!(row[0], Cell::Text(format!("{}!", probe.k.expect("an unknown key has no row"))));
+        assert_eq!(
+            row[0],
+            Cell::Text(format!("{}!", probe.k.expect("an unknown key has no row")))
+        );
     }
 }
 
@@ -119,7 +144,8 @@ fn derived_tables_filters_in_and_over_them_and_renamed_columns() {
 
 #[test]
 fn what_fails_on_a_row_that_nobody_asks_for_is_not_evaluated_there() {
-    // One key of the spine is no number; no event has it. Most rows are outside the TTL or unknown, where a count is 0.
+    // One key of the spine is no number; no event has it. Most rows are outside the TTL or unknown,
+    // where a count is 0.
     let rows = answer(
         "one",
         "SELECT k, ts, count(*) OVER ever AS c, 100 / count(*) OVER w AS share, sum(CAST(k AS BIGINT)) OVER ever AS keys,
@@ -131,7 +157,10 @@ fn what_fails_on_a_row_that_nobody_asks_for_is_not_evaluated_there() {
     let mut absent = 0;
     for (probe, row) in probes().iter().zip(rows) {
         let unknown = matches!(probe.k, None | Some("no number" | "-3"));
-        assert!(!unknown || row.iter().all(|cell| *cell == Cell::Null), "{probe:?}");
+        assert!(
+            !unknown || row.iter().all(|cell| *cell == Cell::Null),
+            "{probe:?}"
+        );
         absent += usize::from(row[0] == Cell::Null && !unknown);
     }
     assert!(absent > 0, "some known key has not begun or has expired");

@@ -1,5 +1,6 @@
-//! The generated source: its definitions in SQL, its events as batches, spines, and answers as cells. Strategies draw
-//! values where mistakes hide: ties, window edges, NaN, zeros of either sign, magnitudes that cancel.
+//! The generated source: its definitions in SQL, its events as batches, spines, and answers as
+//! cells. Strategies draw values where mistakes hide: ties, window edges, NaN, zeros of either
+//! sign, magnitudes that cancel.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,15 +31,27 @@ CREATE ENTITY one (k VARCHAR);
 CREATE ENTITY two (k VARCHAR, g BIGINT);
 ";
 
-/// How often a property is tried: PROPTEST_CASES, or fewer times than is usual, because each try plans SQL.
+/// How often a property is tried: PROPTEST_CASES, or fewer times than is usual, because each try
+/// plans SQL.
 pub(crate) fn config() -> ProptestConfig {
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 128 };
-    ProptestConfig { cases, max_shrink_iters: 200, ..ProptestConfig::default() }
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() {
+        ProptestConfig::default().cases
+    } else {
+        128
+    };
+    ProptestConfig {
+        cases,
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    }
 }
 
 /// A catalog of these definitions.
 pub(crate) fn catalog(text: &str) -> Catalog {
-    let file = DefinitionFile { path: "test.sql".to_owned(), text: text.to_owned() };
+    let file = DefinitionFile {
+        path: "test.sql".to_owned(),
+        text: text.to_owned(),
+    };
     match Catalog::empty().plan(&[file]) {
         Ok(plan) => plan.catalog,
         Err(error) => panic!("{error}\n{text}"),
@@ -59,16 +72,24 @@ pub(crate) fn definitions(view: &View) -> String {
         let frame = match feature.window_us {
             None => String::new(),
             Some(window) => {
-                format!(" RANGE BETWEEN INTERVAL '{}' SECOND PRECEDING AND CURRENT ROW", window / SECOND_US)
+                format!(
+                    " RANGE BETWEEN INTERVAL '{}' SECOND PRECEDING AND CURRENT ROW",
+                    window / SECOND_US
+                )
             }
         };
-        text += &format!(",\n {} OVER (PARTITION BY {key} ORDER BY ts{frame}) AS f{number}", feature.sql());
+        text += &format!(
+            ",\n {} OVER (PARTITION BY {key} ORDER BY ts{frame}) AS f{number}",
+            feature.sql()
+        );
     }
     text += " FROM events";
     if view.condition != Condition::Always {
         text += &format!(" WHERE {}", view.condition.sql());
     }
-    let names: Vec<String> = (0..view.features.len()).map(|number| format!("v.f{number}")).collect();
+    let names: Vec<String> = (0..view.features.len())
+        .map(|number| format!("v.f{number}"))
+        .collect();
     text += &format!(
         ";\nCREATE FEATURE SERVICE features (k VARCHAR, g BIGINT) AS SELECT {} FROM request LEFT JOIN v AS v USING ({key});",
         names.join(", ")
@@ -81,8 +102,10 @@ pub(crate) fn timestamps(values: impl IntoIterator<Item = i64>) -> ArrayRef {
 }
 
 pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-    let fields: Vec<Field> =
-        columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, array)| Field::new(*name, array.data_type().clone(), true))
+        .collect();
     let arrays = columns.into_iter().map(|(_, array)| array).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("columns of one length")
 }
@@ -90,19 +113,55 @@ pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 /// The events as the archive has them; without their places as a plain file has them.
 pub(crate) fn event_batch(events: &[Event], places: bool) -> RecordBatch {
     let mut columns: Vec<(&str, ArrayRef)> = vec![
-        ("x", Arc::new(events.iter().map(|e| e.x).collect::<Float64Array>())),
-        ("k", Arc::new(events.iter().map(|e| e.k).collect::<StringArray>())),
-        ("n", Arc::new(events.iter().map(|e| e.n).collect::<Int64Array>())),
-        ("g", Arc::new(events.iter().map(|e| e.g).collect::<Int64Array>())),
-        ("s", Arc::new(events.iter().map(|e| e.s).collect::<StringArray>())),
+        (
+            "x",
+            Arc::new(events.iter().map(|e| e.x).collect::<Float64Array>()),
+        ),
+        (
+            "k",
+            Arc::new(events.iter().map(|e| e.k).collect::<StringArray>()),
+        ),
+        (
+            "n",
+            Arc::new(events.iter().map(|e| e.n).collect::<Int64Array>()),
+        ),
+        (
+            "g",
+            Arc::new(events.iter().map(|e| e.g).collect::<Int64Array>()),
+        ),
+        (
+            "s",
+            Arc::new(events.iter().map(|e| e.s).collect::<StringArray>()),
+        ),
         ("ts", timestamps(events.iter().map(|e| e.ts))),
-        ("b", Arc::new(events.iter().map(|e| e.b).collect::<BooleanArray>())),
+        (
+            "b",
+            Arc::new(events.iter().map(|e| e.b).collect::<BooleanArray>()),
+        ),
     ];
     if places {
-        columns.push((meta::TOPIC, Arc::new(StringArray::from(vec![TOPIC; events.len()]))));
-        columns.push((meta::PARTITION, Arc::new(Int32Array::from_iter_values(events.iter().map(|e| e.partition)))));
-        columns.push((meta::OFFSET, Arc::new(Int64Array::from_iter_values(events.iter().map(|e| e.offset)))));
-        columns.push((meta::LATE, Arc::new(BooleanArray::from_iter(events.iter().map(|e| Some(e.offset % 3 == 0))))));
+        columns.push((
+            meta::TOPIC,
+            Arc::new(StringArray::from(vec![TOPIC; events.len()])),
+        ));
+        columns.push((
+            meta::PARTITION,
+            Arc::new(Int32Array::from_iter_values(
+                events.iter().map(|e| e.partition),
+            )),
+        ));
+        columns.push((
+            meta::OFFSET,
+            Arc::new(Int64Array::from_iter_values(
+                events.iter().map(|e| e.offset),
+            )),
+        ));
+        columns.push((
+            meta::LATE,
+            Arc::new(BooleanArray::from_iter(
+                events.iter().map(|e| Some(e.offset % 3 == 0)),
+            )),
+        ));
     }
     batch(columns)
 }
@@ -110,8 +169,14 @@ pub(crate) fn event_batch(events: &[Event], places: bool) -> RecordBatch {
 pub(crate) fn spine(probes: &[Probe]) -> RecordBatch {
     batch(vec![
         ("event_time", timestamps(probes.iter().map(|p| p.at))),
-        ("k", Arc::new(probes.iter().map(|p| p.k).collect::<StringArray>())),
-        ("g", Arc::new(probes.iter().map(|p| p.g).collect::<Int64Array>())),
+        (
+            "k",
+            Arc::new(probes.iter().map(|p| p.k).collect::<StringArray>()),
+        ),
+        (
+            "g",
+            Arc::new(probes.iter().map(|p| p.g).collect::<Int64Array>()),
+        ),
     ])
 }
 
@@ -130,14 +195,23 @@ pub(crate) fn ask(
     tables: &BTreeMap<String, TableInput>,
     known: Known,
 ) -> Result<RecordBatch, PortError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
     runtime.block_on(engine.training_set(service, spine.clone(), "event_time", tables, known))
 }
 
 /// Rows of the columns behind the first `skip`.
 pub(crate) fn cells(answer: &RecordBatch, skip: usize) -> Vec<Vec<Cell>> {
     let columns = &answer.columns()[skip..];
-    (0..answer.num_rows()).map(|row| columns.iter().map(|column| cell(column.as_ref(), row)).collect()).collect()
+    (0..answer.num_rows())
+        .map(|row| {
+            columns
+                .iter()
+                .map(|column| cell(column.as_ref(), row))
+                .collect()
+        })
+        .collect()
 }
 
 fn cell(array: &dyn Array, row: usize) -> Cell {
@@ -150,7 +224,9 @@ fn cell(array: &dyn Array, row: usize) -> Cell {
         DataType::Int64 => Cell::Int(array.as_primitive::<Int64Type>().value(row)),
         DataType::Float64 => Cell::Float(array.as_primitive::<Float64Type>().value(row)),
         DataType::Utf8 => Cell::Text(array.as_string::<i32>().value(row).to_owned()),
-        DataType::Timestamp(..) => Cell::Int(array.as_primitive::<TimestampMicrosecondType>().value(row)),
+        DataType::Timestamp(..) => {
+            Cell::Int(array.as_primitive::<TimestampMicrosecondType>().value(row))
+        }
         other => panic!("a feature of type {other}"),
     }
 }
@@ -185,7 +261,8 @@ fn floats() -> impl Strategy<Value = Option<f64>> {
     ]
 }
 
-/// Instants on a coarse grid, so that ties and window edges are common, and one microsecond to either side.
+/// Instants on a coarse grid, so that ties and window edges are common, and one microsecond to
+/// either side.
 fn instants() -> impl Strategy<Value = i64> {
     (0_i64..30, -1_i64..=1).prop_map(|(second, micro)| second * SECOND_US + micro)
 }
@@ -205,7 +282,8 @@ prop_compose! {
     }
 }
 
-/// Events in the order of arrival, which is not that of time; offsets ascend in each partition and have holes.
+/// Events in the order of arrival, which is not that of time; offsets ascend in each partition and
+/// have holes.
 pub(crate) fn events(most: usize) -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec((event(), 1_i64..3), 0..most).prop_map(|drawn| {
         let mut next = [0_i64; 3];

@@ -1,5 +1,6 @@
-//! `forebay plan` and `forebay apply`: read the definitions of a folder, ask the server what they change (and, for apply, to
-//! change it), print the difference. The server decides; nothing is compiled here.
+//! `forebay plan` and `forebay apply`: read the definitions of a folder, ask the server what they
+//! change (and, for apply, to change it), print the difference. The server decides; nothing is
+//! compiled here.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,7 +36,10 @@ pub(super) fn plan(args: &DefinitionArgs) -> Result<ExitCode> {
     let changes = ask(args, "plan")?;
     print(&diff::render(&changes))?;
     if diff::changes_anything(&changes) {
-        print(&format!("nothing was applied; to apply it: forebay apply {}\n", args.dir.display()))?;
+        print(&format!(
+            "nothing was applied; to apply it: forebay apply {}\n",
+            args.dir.display()
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -50,12 +54,23 @@ fn ask(args: &DefinitionArgs, action: &str) -> Result<Vec<Change>> {
     log_from("warn")?;
     let body = read(&args.dir)?;
     block_on(async {
-        let answer: Changes = Remote::connect(&args.to.flight_addr).await?.ask(action, &body).await?;
+        let answer: Changes = Remote::connect(&args.to.flight_addr)
+            .await?
+            .ask(action, &body)
+            .await?;
         Ok(answer.changes)
     })
 }
 
 fn read(dir: &Path) -> Result<Definitions> {
     let files = read_definitions(dir)?;
-    Ok(Definitions { files: files.into_iter().map(|file| File { path: file.path, text: file.text }).collect() })
+    Ok(Definitions {
+        files: files
+            .into_iter()
+            .map(|file| File {
+                path: file.path,
+                text: file.text,
+            })
+            .collect(),
+    })
 }

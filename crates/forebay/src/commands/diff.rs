@@ -1,5 +1,5 @@
-//! What applying definitions changes, as text: one paragraph for each object that is made, replaced or dropped, with the
-//! lines of its SQL that come and go. Pure: changes in, text out.
+//! What applying definitions changes, as text: one paragraph for each object that is made, replaced
+//! or dropped, with the lines of its SQL that come and go. Pure: changes in, text out.
 
 use std::fmt::Write as _;
 
@@ -29,12 +29,19 @@ pub(super) fn render(changes: &[Change]) -> String {
 
 /// Whether anything is made, replaced or dropped.
 pub(super) fn changes_anything(changes: &[Change]) -> bool {
-    changes.iter().any(|change| change.action != ChangeAction::Unchanged)
+    changes
+        .iter()
+        .any(|change| change.action != ChangeAction::Unchanged)
 }
 
 /// How many objects each action concerns.
 fn summary(changes: &[Change]) -> String {
-    let count = |action| changes.iter().filter(|change| change.action == action).count();
+    let count = |action| {
+        changes
+            .iter()
+            .filter(|change| change.action == action)
+            .count()
+    };
     format!(
         "{} created, {} replaced, {} dropped, {} unchanged",
         count(ChangeAction::Create),
@@ -51,11 +58,23 @@ fn render_change(out: &mut String, change: &Change) {
         ChangeAction::Drop => '-',
         ChangeAction::Unchanged => return,
     };
-    let note = if change.note.is_empty() { String::new() } else { format!(": {}", change.note) };
-    let Change { kind, name, version, .. } = change;
+    let note = if change.note.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", change.note)
+    };
+    let Change {
+        kind,
+        name,
+        version,
+        ..
+    } = change;
     let mut line = |text: String| writeln!(out, "{text}").expect("a String takes any text");
     line(format!("{sign} {kind} {name} (version {version}){note}"));
-    for part in lines(change.before.as_deref().unwrap_or_default(), change.after.as_deref().unwrap_or_default()) {
+    for part in lines(
+        change.before.as_deref().unwrap_or_default(),
+        change.after.as_deref().unwrap_or_default(),
+    ) {
         line(match part {
             Line::Kept(text) => format!("      {text}").trim_end().to_owned(),
             Line::Gone(text) => format!("    - {text}"),
@@ -69,7 +88,12 @@ fn render_change(out: &mut String, change: &Change) {
 fn lines<'a>(before: &'a str, after: &'a str) -> Vec<Line<'a>> {
     let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let tail = old[head..]
+        .iter()
+        .rev()
+        .zip(new[head..].iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
     let (old_middle, new_middle) = (&old[head..old.len() - tail], &new[head..new.len() - tail]);
     let mut out: Vec<Line<'a>> = old[..head].iter().copied().map(Line::Kept).collect();
     if old_middle.len().saturating_mul(new_middle.len()) > ALIGN_MAX_CELLS {
@@ -100,7 +124,9 @@ fn align<'a>(old: &[&'a str], new: &[&'a str], out: &mut Vec<Line<'a>>) {
         if i < old.len() && j < new.len() && old[i] == new[j] {
             out.push(Line::Kept(old[i]));
             (i, j) = (i + 1, j + 1);
-        } else if j == new.len() || (i < old.len() && common[(i + 1) * width + j] >= common[i * width + j + 1]) {
+        } else if j == new.len()
+            || (i < old.len() && common[(i + 1) * width + j] >= common[i * width + j + 1])
+        {
             out.push(Line::Gone(old[i]));
             i += 1;
         } else {
@@ -117,7 +143,12 @@ mod tests {
 
     use super::*;
 
-    fn change(action: ChangeAction, before: Option<&str>, after: Option<&str>, note: &str) -> Change {
+    fn change(
+        action: ChangeAction,
+        before: Option<&str>,
+        after: Option<&str>,
+        note: &str,
+    ) -> Change {
         Change {
             action,
             kind: ObjectKind::View,
@@ -140,7 +171,12 @@ mod tests {
                 "a new version",
             ),
             change(ChangeAction::Drop, Some("SELECT a"), None, ""),
-            change(ChangeAction::Unchanged, Some("SELECT a"), Some("SELECT a"), ""),
+            change(
+                ChangeAction::Unchanged,
+                Some("SELECT a"),
+                Some("SELECT a"),
+                "",
+            ),
         ];
         let expected = "\
 + feature view airport_traffic (version 2)

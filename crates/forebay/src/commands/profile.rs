@@ -1,6 +1,7 @@
-//! `forebay profile`: what a training set looked like and how the model scored it, as the reference that a monitor compares
-//! with. Rows come from the training set's file, scores from the model version itself; the profile goes beside the model,
-//! and its digest into the training set's manifest.
+//! `forebay profile`: what a training set looked like and how the model scored it, as the reference
+//! that a monitor compares with. Rows come from the training set's file, scores from the model
+//! version itself; the profile goes beside the model, and its digest into the training set's
+//! manifest.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -36,9 +37,17 @@ const WINDOWS_ADVISED: usize = 20;
 pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
     log_from("warn")?;
     check_name(&args.name)?;
-    let until_us = args.until.as_deref().map(instant::parse).transpose().context("--until")?;
+    let until_us = args
+        .until
+        .as_deref()
+        .map(instant::parse)
+        .transpose()
+        .context("--until")?;
     let window_us = Micros::try_from(args.window.as_micros()).context("--window is too long")?;
-    ensure!(window_us > 0, "--window is 0; give the monitor's, such as 7d");
+    ensure!(
+        window_us > 0,
+        "--window is 0; give the monitor's, such as 7d"
+    );
     ensure!(
         args.model.join(MANIFEST_FILE).is_file(),
         "--model {} has no {MANIFEST_FILE}; give the directory of one version, such as models/late_arrival/1",
@@ -49,19 +58,46 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
     let all = read_parquet(&args.training_set)?;
     let object = format!("training set {}", args.training_set.display());
     let rows = before(&all, &args.time_column, until_us, &object)?;
-    step.done(&format!("{object}: {} rows, {} of them profiled", all.num_rows(), rows.num_rows()));
-    ensure!(rows.num_rows() > 0, "{object} has no row before --until; nothing to profile");
+    step.done(&format!(
+        "{object}: {} rows, {} of them profiled",
+        all.num_rows(),
+        rows.num_rows()
+    ));
+    ensure!(
+        rows.num_rows() > 0,
+        "{object} has no row before --until; nothing to profile"
+    );
 
-    let step = Step::begin(format!("scoring {} rows with the model in {}", rows.num_rows(), args.model.display()));
-    let model = ModelVersion::load(&args.model).with_context(|| format!("model in {}", args.model.display()))?;
+    let step = Step::begin(format!(
+        "scoring {} rows with the model in {}",
+        rows.num_rows(),
+        args.model.display()
+    ));
+    let model = ModelVersion::load(&args.model)
+        .with_context(|| format!("model in {}", args.model.display()))?;
     let (scored, score_column) = with_scores(&rows, &model)?;
     step.done(&format!("scored with {}", model.manifest().title()));
 
     let step = Step::begin("counting".to_owned());
-    let features: Vec<&str> = model.manifest().features.iter().map(|feature| feature.name.as_str()).collect();
+    let features: Vec<&str> = model
+        .manifest()
+        .features
+        .iter()
+        .map(|feature| feature.name.as_str())
+        .collect();
     let min_rows = MonitorOptions::default().min_rows;
-    let calibration = CalibrationWindows { time_column: &args.time_column, window_us, min_rows };
-    let profile = build_profile(&args.name, &[scored], &features, Some(&score_column), Some(calibration))?;
+    let calibration = CalibrationWindows {
+        time_column: &args.time_column,
+        window_us,
+        min_rows,
+    };
+    let profile = build_profile(
+        &args.name,
+        &[scored],
+        &features,
+        Some(&score_column),
+        Some(calibration),
+    )?;
     ensure!(
         windows(&profile) > 0 || profile.rows < min_rows,
         "no --window of {} in {object} has the {min_rows} rows that a monitor asks for: no threshold can be calibrated; give a \
@@ -83,33 +119,62 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
 fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || name.len() > NAME_MAX_BYTES || !name.chars().all(plain) {
-        bail!("'{name}' is no name of a reference; use up to {NAME_MAX_BYTES} letters, digits, '_', '-' and '.'");
+        bail!(
+            "'{name}' is no name of a reference; use up to {NAME_MAX_BYTES} letters, digits, '_', '-' and '.'"
+        );
     }
     Ok(())
 }
 
 /// The rows whose time is before `until_us`, with the time column in microseconds UTC.
-fn before(rows: &RecordBatch, time_column: &str, until_us: Option<Micros>, object: &str) -> Result<RecordBatch> {
+fn before(
+    rows: &RecordBatch,
+    time_column: &str,
+    until_us: Option<Micros>,
+    object: &str,
+) -> Result<RecordBatch> {
     let schema = rows.schema();
     let index = schema.index_of(time_column).ok().with_context(|| {
-        let known: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        format!("{object} has no column '{time_column}'; give --time-column, it has {}", known.join(", "))
+        let known: Vec<&str> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        format!(
+            "{object} has no column '{time_column}'; give --time-column, it has {}",
+            known.join(", ")
+        )
     })?;
     let times = arrow_cast::cast(rows.column(index), &timestamp_type())
         .with_context(|| format!("column '{time_column}' of {object} is no timestamp"))?;
     let values = times.as_primitive::<TimestampMicrosecondType>();
-    ensure!(values.null_count() == 0, "column '{time_column}' of {object} has NULLs");
-    let keep: BooleanArray = values.values().iter().map(|at| Some(until_us.is_none_or(|until| *at < until))).collect();
+    ensure!(
+        values.null_count() == 0,
+        "column '{time_column}' of {object} has NULLs"
+    );
+    let keep: BooleanArray = values
+        .values()
+        .iter()
+        .map(|at| Some(until_us.is_none_or(|until| *at < until)))
+        .collect();
     let rows = replace_column(rows, index, time_column, times)?;
     Ok(arrow_select::filter::filter_record_batch(&rows, &keep)?)
 }
 
-fn replace_column(rows: &RecordBatch, index: usize, name: &str, column: ArrayRef) -> Result<RecordBatch> {
+fn replace_column(
+    rows: &RecordBatch,
+    index: usize,
+    name: &str,
+    column: ArrayRef,
+) -> Result<RecordBatch> {
     let mut fields: Vec<_> = rows.schema().fields().iter().map(Arc::clone).collect();
     let mut columns = rows.columns().to_vec();
     fields[index] = Arc::new(Field::new(name, column.data_type().clone(), true));
     columns[index] = column;
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    Ok(RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns,
+    )?)
 }
 
 /// The rows with the model's score as a further column, and that column's name.
@@ -122,18 +187,29 @@ fn with_scores(rows: &RecordBatch, model: &ModelVersion) -> Result<(RecordBatch,
     }
     let mut fields: Vec<_> = rows.schema().fields().iter().map(Arc::clone).collect();
     let mut columns = rows.columns().to_vec();
-    columns.push(Arc::new(Float64Array::from_iter_values(scores.into_iter().map(f64::from))));
-    fields.push(Arc::new(Field::new(&name, arrow_schema::DataType::Float64, false)));
-    Ok((RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?, name))
+    columns.push(Arc::new(Float64Array::from_iter_values(
+        scores.into_iter().map(f64::from),
+    )));
+    fields.push(Arc::new(Field::new(
+        &name,
+        arrow_schema::DataType::Float64,
+        false,
+    )));
+    Ok((
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?,
+        name,
+    ))
 }
 
-/// A reference is what scores were measured against: it is not overwritten by another one in passing.
+/// A reference is what scores were measured against: it is not overwritten by another one in
+/// passing.
 fn refuse_another(path: &Path, profile: &ReferenceProfile) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
     let old = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let digest = ReferenceProfile::from_json(&old).map_or_else(|_| "that cannot be read".to_owned(), |old| old.digest);
+    let digest = ReferenceProfile::from_json(&old)
+        .map_or_else(|_| "that cannot be read".to_owned(), |old| old.digest);
     ensure!(
         digest == profile.digest,
         "{} is there with digest {digest}, the new profile has {}; give it another name, or --replace",
@@ -159,10 +235,14 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 fn note_in_manifest(training_set: &Path, digest: &str) -> Result<()> {
     let path = manifest_path(training_set);
     if !path.is_file() {
-        eprintln!("{} has no manifest: it was not made by forebay training-set", training_set.display());
+        eprintln!(
+            "{} has no manifest: it was not made by forebay training-set",
+            training_set.display()
+        );
         return Ok(());
     }
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut manifest = TrainingManifest::decode(&text)?;
     manifest.profile_digest = Some(digest.to_owned());
     write_whole(&path, manifest.encode().as_bytes())
@@ -170,7 +250,12 @@ fn note_in_manifest(training_set: &Path, digest: &str) -> Result<()> {
 
 /// Calibration windows of the column that has most.
 fn windows(profile: &ReferenceProfile) -> usize {
-    profile.columns.iter().map(|column| column.calibration.len()).max().unwrap_or(0)
+    profile
+        .columns
+        .iter()
+        .map(|column| column.calibration.len())
+        .max()
+        .unwrap_or(0)
 }
 
 fn report(path: &Path, profile: &ReferenceProfile) -> String {
@@ -201,18 +286,33 @@ mod tests {
 
     fn rows() -> Result<RecordBatch> {
         Ok(RecordBatch::try_from_iter([
-            ("n", Arc::new(Int64Array::from_iter_values(0..4)) as ArrayRef),
-            ("at", Arc::new(TimestampMillisecondArray::from_iter_values([3_000, 1_000, 2_000, 4_000])) as ArrayRef),
+            (
+                "n",
+                Arc::new(Int64Array::from_iter_values(0..4)) as ArrayRef,
+            ),
+            (
+                "at",
+                Arc::new(TimestampMillisecondArray::from_iter_values([
+                    3_000, 1_000, 2_000, 4_000,
+                ])) as ArrayRef,
+            ),
         ])?)
     }
 
     #[test]
     fn rows_before_a_moment_keep_their_order_and_get_utc_microseconds() -> Result<()> {
         let kept = before(&rows()?, "at", Some(3_000_000), "the set")?;
-        assert_eq!(kept.column(0).as_primitive::<arrow_array::types::Int64Type>().values(), &[1, 2]);
+        assert_eq!(
+            kept.column(0)
+                .as_primitive::<arrow_array::types::Int64Type>()
+                .values(),
+            &[1, 2]
+        );
         assert_eq!(kept.column(1).data_type(), &timestamp_type());
         assert_eq!(before(&rows()?, "at", None, "the set")?.num_rows(), 4);
-        let error = before(&rows()?, "event_time", None, "the set").expect_err("no such column").to_string();
+        let error = before(&rows()?, "event_time", None, "the set")
+            .expect_err("no such column")
+            .to_string();
         assert!(error.contains("it has n, at"), "{error}");
         Ok(())
     }

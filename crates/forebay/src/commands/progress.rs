@@ -1,5 +1,5 @@
-//! How a command says how far it is, on standard error: a bar on a terminal, else a line every few seconds. Results never
-//! come this way.
+//! How a command says how far it is, on standard error: a bar on a terminal, else a line every few
+//! seconds. Results never come this way.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -30,12 +30,24 @@ impl Progress {
     pub(crate) fn new(what: &'static str, total: u64) -> Self {
         let started = Instant::now();
         if !std::io::stderr().is_terminal() {
-            return Self { what, total, started, shown: Shown::Lines { last: started } };
+            return Self {
+                what,
+                total,
+                started,
+                shown: Shown::Lines { last: started },
+            };
         }
-        let template = "  {bar:40} {percent:>3}%  {human_pos}/{human_len} {msg}  {per_sec}, about {eta} left";
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let template =
+            "  {bar:40} {percent:>3}%  {human_pos}/{human_len} {msg}  {per_sec}, about {eta} left";
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(total).with_style(style).with_message(what);
-        Self { what, total, started, shown: Shown::Bar(bar) }
+        Self {
+            what,
+            total,
+            started,
+            shown: Shown::Bar(bar),
+        }
     }
 
     /// `done` of them are done.
@@ -45,7 +57,10 @@ impl Progress {
             Shown::Lines { last } => {
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
-                    eprintln!("{}", line(self.what, done, self.total, self.started.elapsed()));
+                    eprintln!(
+                        "{}",
+                        line(self.what, done, self.total, self.started.elapsed())
+                    );
                 }
             }
         }
@@ -66,7 +81,8 @@ fn line(what: &str, done: u64, total: u64, elapsed: Duration) -> String {
     format!("{percent:5.1}%  {done} of {total} {what}, {rate:.0}/s")
 }
 
-/// Say that a step of unknown length has begun; a spinner with the time that has passed, on a terminal.
+/// Say that a step of unknown length has begun; a spinner with the time that has passed, on a
+/// terminal.
 #[derive(Debug)]
 pub(crate) struct Step {
     started: Instant,
@@ -80,13 +96,19 @@ impl Step {
         let started = Instant::now();
         if !std::io::stderr().is_terminal() {
             eprintln!("{what} ...");
-            return Self { started, spinner: None };
+            return Self {
+                started,
+                spinner: None,
+            };
         }
         let spinner = ProgressBar::new_spinner().with_message(what);
         let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
         spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         spinner.enable_steady_tick(Duration::from_millis(100));
-        Self { started, spinner: Some(spinner) }
+        Self {
+            started,
+            spinner: Some(spinner),
+        }
     }
 
     /// It is done: say what came out.
@@ -113,7 +135,13 @@ mod tests {
 
     #[test]
     fn a_line_has_share_count_and_rate() {
-        assert_eq!(line("events", 50, 200, Duration::from_secs(2)), " 25.0%  50 of 200 events, 25/s");
-        assert_eq!(line("events", 0, 0, Duration::ZERO), "  0.0%  0 of 0 events, 0/s");
+        assert_eq!(
+            line("events", 50, 200, Duration::from_secs(2)),
+            " 25.0%  50 of 200 events, 25/s"
+        );
+        assert_eq!(
+            line("events", 0, 0, Duration::ZERO),
+            "  0.0%  0 of 0 events, 0/s"
+        );
     }
 }

@@ -1,6 +1,7 @@
-//! `forebay replay`: the events of Parquet files become records of their sources' topics, in event-time order, at a chosen
-//! pace. Topics that are missing are made. What is sent, and to which partition, does not change from one replay to the
-//! next; a record's Kafka time is the present, so that brokers keep old events as long as new ones.
+//! `forebay replay`: the events of Parquet files become records of their sources' topics, in
+//! event-time order, at a chosen pace. Topics that are missing are made. What is sent, and to which
+//! partition, does not change from one replay to the next; a record's Kafka time is the present, so
+//! that brokers keep old events as long as new ones.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +20,8 @@ use crate::cli::ReplayArgs;
 use crate::instant;
 use crate::replay::{Selection, Speed, Timeline};
 
-/// How long records are gathered before they are sent: throughput matters here, not the delay of one record.
+/// How long records are gathered before they are sent: throughput matters here, not the delay of
+/// one record.
 const LINGER: Duration = Duration::from_millis(10);
 /// How long the last records may take to be acknowledged.
 const FLUSH_MAX: Duration = Duration::from_secs(120);
@@ -31,13 +33,26 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode> {
     log_from("warn")?;
     let speed: Speed = args.speed.parse().context("--speed")?;
     let selection = selection(args)?;
-    ensure!(args.dir.is_dir(), "{} is no folder; give one with a NAME.parquet a source", args.dir.display());
-    let catalog = Catalog::empty().plan(&read_definitions(&args.sql)?)?.catalog;
+    ensure!(
+        args.dir.is_dir(),
+        "{} is no folder; give one with a NAME.parquet a source",
+        args.dir.display()
+    );
+    let catalog = Catalog::empty()
+        .plan(&read_definitions(&args.sql)?)?
+        .catalog;
     let sources: Vec<Arc<SourceDef>> = catalog.sources().values().cloned().collect();
-    ensure!(!sources.is_empty(), "the definitions in {} have no source", args.sql.display());
+    ensure!(
+        !sources.is_empty(),
+        "the definitions in {} have no source",
+        args.sql.display()
+    );
     let timeline = Timeline::load(&args.dir, &sources, selection)?;
     let Some((first_us, last_us)) = timeline.span_us() else {
-        print(&format!("no event of {} is between --from and --until; nothing was sent\n", args.dir.display()))?;
+        print(&format!(
+            "no event of {} is between --from and --until; nothing was sent\n",
+            args.dir.display()
+        ))?;
         return Ok(ExitCode::SUCCESS);
     };
     let client = ClientSettings::new(&args.bootstrap);
@@ -56,14 +71,34 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode> {
 }
 
 fn selection(args: &ReplayArgs) -> Result<Selection> {
-    let from_us = args.from.as_deref().map(instant::parse).transpose().context("--from")?;
-    let until_us = args.until.as_deref().map(instant::parse).transpose().context("--until")?;
+    let from_us = args
+        .from
+        .as_deref()
+        .map(instant::parse)
+        .transpose()
+        .context("--from")?;
+    let until_us = args
+        .until
+        .as_deref()
+        .map(instant::parse)
+        .transpose()
+        .context("--until")?;
     if let (Some(from), Some(until)) = (from_us, until_us) {
-        ensure!(from < until, "--from {} is not before --until {}", instant::format(from), instant::format(until));
+        ensure!(
+            from < until,
+            "--from {} is not before --until {}",
+            instant::format(from),
+            instant::format(until)
+        );
     }
     let shuffle = args.shuffle_within.unwrap_or_default();
     let shuffle_us = i64::try_from(shuffle.as_micros()).context("--shuffle-within is too long")?;
-    Ok(Selection { from_us, until_us, shuffle_us, seed: args.seed })
+    Ok(Selection {
+        from_us,
+        until_us,
+        shuffle_us,
+        seed: args.seed,
+    })
 }
 
 /// A topic and its partitions, by source.
@@ -79,13 +114,18 @@ fn ensure_topics<'a>(
     let topics = Topics::new(client.clone())?;
     let events = timeline.events_by_source();
     let mut targets = Targets::new();
-    for source in sources.iter().filter(|source| events.contains_key(source.name.as_str())) {
+    for source in sources
+        .iter()
+        .filter(|source| events.contains_key(source.name.as_str()))
+    {
         let found = match topics.ensure(&source.topic, partitions, 1)? {
             TopicStatus::Created => {
                 eprintln!("made topic '{}' with {partitions} partitions", source.topic);
                 partitions
             }
-            TopicStatus::Existing { partitions } => i32::try_from(partitions).context("too many partitions")?,
+            TopicStatus::Existing { partitions } => {
+                i32::try_from(partitions).context("too many partitions")?
+            }
         };
         targets.insert(&source.name, (&source.topic, found));
     }
@@ -99,17 +139,31 @@ fn play(
     speed: Speed,
     targets: &Targets<'_>,
 ) -> Result<BTreeMap<String, u64>> {
-    let producer = Replayer::new(ProducerSettings { linger: LINGER, ..ProducerSettings::new(client) })?;
+    let producer = Replayer::new(ProducerSettings {
+        linger: LINGER,
+        ..ProducerSettings::new(client)
+    })?;
     let mut progress = Progress::new("events", timeline.len() as u64);
-    let mut sent: BTreeMap<String, u64> = targets.keys().map(|source| ((*source).to_owned(), 0)).collect();
+    let mut sent: BTreeMap<String, u64> = targets
+        .keys()
+        .map(|source| ((*source).to_owned(), 0))
+        .collect();
     let mut done = 0;
     let played = timeline.play(
         speed,
         |_| Ok(true),
         |event| {
             let source = event.source.name.as_str();
-            let (topic, partitions) = targets.get(source).context("a source with events has a topic")?;
-            producer.send(topic, Some(event.partition(*partitions)), &[], &event.payload, None)?;
+            let (topic, partitions) = targets
+                .get(source)
+                .context("a source with events has a topic")?;
+            producer.send(
+                topic,
+                Some(event.partition(*partitions)),
+                &[],
+                &event.payload,
+                None,
+            )?;
             if let Some(count) = sent.get_mut(source) {
                 *count += 1;
             }
@@ -123,9 +177,15 @@ fn play(
     let acknowledged = played.and_then(|()| Ok(producer.flush(FLUSH_MAX)?));
     progress.finish();
     let acknowledged = acknowledged.with_context(|| {
-        format!("stopped after {done} events, {} of them acknowledged; replay into new topics", producer.acknowledged())
+        format!(
+            "stopped after {done} events, {} of them acknowledged; replay into new topics",
+            producer.acknowledged()
+        )
     })?;
-    ensure!(acknowledged == done, "{acknowledged} of {done} events were acknowledged");
+    ensure!(
+        acknowledged == done,
+        "{acknowledged} of {done} events were acknowledged"
+    );
     Ok(sent)
 }
 
@@ -134,13 +194,20 @@ fn report(sent: &BTreeMap<String, u64>, targets: &Targets<'_>, took: Duration) -
     let mut out = String::new();
     for (source, events) in sent {
         let (topic, partitions) = targets.get(source.as_str()).copied().unwrap_or(("-", 0));
-        writeln!(out, "{source:<20} {events:>10} events in topic {topic} ({partitions} partitions)")
-            .expect("a String takes any text");
+        writeln!(
+            out,
+            "{source:<20} {events:>10} events in topic {topic} ({partitions} partitions)"
+        )
+        .expect("a String takes any text");
     }
     let seconds = took.as_secs_f64();
     let rate = total as f64 / seconds.max(1e-9);
-    writeln!(out, "{:<20} {total:>10} events acknowledged in {seconds:.1} s ({rate:.0}/s)", "all")
-        .expect("a String takes any text");
+    writeln!(
+        out,
+        "{:<20} {total:>10} events acknowledged in {seconds:.1} s ({rate:.0}/s)",
+        "all"
+    )
+    .expect("a String takes any text");
     out
 }
 
@@ -155,7 +222,10 @@ mod tests {
         let sent = BTreeMap::from([("arrivals".to_owned(), 3), ("departures".to_owned(), 5)]);
         let targets = Targets::from([("arrivals", ("a.v1", 4)), ("departures", ("departures", 2))]);
         let text = report(&sent, &targets, Duration::from_secs(2));
-        for part in ["3 events in topic a.v1 (4 partitions)", "8 events acknowledged in 2.0 s (4/s)"] {
+        for part in [
+            "3 events in topic a.v1 (4 partitions)",
+            "8 events acknowledged in 2.0 s (4/s)",
+        ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
     }
@@ -165,7 +235,10 @@ mod tests {
         let dir = tempfile::tempdir()?;
         crate::replay::tests::write(dir.path(), "a", &[30, 10, 50])?;
         crate::replay::tests::write(dir.path(), "b", &[20])?;
-        let sources = [crate::replay::tests::source("a"), crate::replay::tests::source("b")];
+        let sources = [
+            crate::replay::tests::source("a"),
+            crate::replay::tests::source("b"),
+        ];
         let timeline = Timeline::load(dir.path(), &sources, Selection::default())?;
         let broker = EmbeddedBroker::start()?;
         broker.create_topic("a", 2)?;
@@ -174,7 +247,10 @@ mod tests {
         let targets = ensure_topics(&client, &timeline, &sources, 4)?;
         assert_eq!(targets, Targets::from([("a", ("a", 2)), ("b", ("b", 1))]));
         let sent = play(client, &timeline, Speed::Max, &targets)?;
-        assert_eq!(sent, BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 1)]));
+        assert_eq!(
+            sent,
+            BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 1)])
+        );
         Ok(())
     }
 }

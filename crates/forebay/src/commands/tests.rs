@@ -1,5 +1,5 @@
-//! Bad calls of each command, as far as they are refused without a server, with the words and the exit code that they get;
-//! and the commands that need nothing but files, from end to end.
+//! Bad calls of each command, as far as they are refused without a server, with the words and the
+//! exit code that they get; and the commands that need nothing but files, from end to end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,19 +29,25 @@ SELECT n, ts, count(*) OVER ever AS times FROM a WINDOW ever AS (PARTITION BY n 
 CREATE FEATURE SERVICE seen_features (n BIGINT) AS SELECT v.times FROM request LEFT JOIN seen AS v USING (n);
 ";
 
-/// A folder with definitions (`sql/`), events (`events/a.parquet`), text that is no Parquet file and a model version.
+/// A folder with definitions (`sql/`), events (`events/a.parquet`), text that is no Parquet file
+/// and a model version.
 struct Files {
     root: tempfile::TempDir,
 }
 
 impl Files {
     fn new() -> Result<Self> {
-        let files = Self { root: tempfile::tempdir()? };
+        let files = Self {
+            root: tempfile::tempdir()?,
+        };
         for folder in ["sql", "empty", "events", "wrong"] {
             std::fs::create_dir(files.path(folder))?;
         }
         std::fs::write(files.path("sql/1.sql"), SQL)?;
-        std::fs::write(files.path("wrong/1.sql"), "CREATE SOURCE a (n STRANGE) WITH (topic = 'a');")?;
+        std::fs::write(
+            files.path("wrong/1.sql"),
+            "CREATE SOURCE a (n STRANGE) WITH (topic = 'a');",
+        )?;
         std::fs::write(files.path("text.parquet"), "no Parquet")?;
         write_events(&files.path("events"), "a", &[30, 10, 20])?;
         Ok(files)
@@ -51,13 +57,17 @@ impl Files {
         self.root.path().join(name)
     }
 
-    /// Run `forebay` with the words of `line`; a word that begins with `@` is a path in this folder.
+    /// Run `forebay` with the words of `line`; a word that begins with `@` is a path in this
+    /// folder.
     fn forebay(&self, line: &str) -> Result<()> {
-        let words = line.split_whitespace().map(|word| match word.split_once('@') {
-            Some((before, path)) => format!("{before}{}", self.path(path).display()),
-            None => word.to_owned(),
-        });
-        run(Cli::try_parse_from(std::iter::once("forebay".to_owned()).chain(words))?.command).map(drop)
+        let words = line
+            .split_whitespace()
+            .map(|word| match word.split_once('@') {
+                Some((before, path)) => format!("{before}{}", self.path(path).display()),
+                None => word.to_owned(),
+            });
+        run(Cli::try_parse_from(std::iter::once("forebay".to_owned()).chain(words))?.command)
+            .map(drop)
     }
 }
 
@@ -68,35 +78,123 @@ const BAD_CALLS: [(&str, &str, u8); 35] = [
     ("plan @sql --flight-addr 127.0.0.1:1", "127.0.0.1:1", 3),
     ("apply @missing", "missing", 2),
     ("apply @sql --flight-addr [", "host:port", 2),
-    ("get delay_features origin", "'origin' is not COLUMN=VALUE", 2),
+    (
+        "get delay_features origin",
+        "'origin' is not COLUMN=VALUE",
+        2,
+    ),
     ("get delay_features origin=JFK origin=LGA", "given twice", 2),
     ("get delay_features origin=JFK --at July", "'July'", 2),
-    ("get delay_features origin=JFK --flight-addr 127.0.0.1:1", "127.0.0.1:1", 3),
+    (
+        "get delay_features origin=JFK --flight-addr 127.0.0.1:1",
+        "127.0.0.1:1",
+        3,
+    ),
     ("verify delay_features --sample 0", "--sample 0", 2),
-    ("verify delay_features --flight-addr 127.0.0.1:1", "127.0.0.1:1", 3),
-    ("training-set seen_features --spine @missing --out @o --sql @sql --events @events", "missing", 2),
-    ("training-set seen_features --spine @text.parquet --out @o --sql @sql --events @events", "not a Parquet file", 2),
-    ("training-set other --spine @events/a.parquet --out @o --sql @sql --events @events", "define: seen_features", 2),
-    ("training-set seen_features --spine @events/a.parquet --out @o --sql @missing --events @events", "missing", 2),
-    ("training-set seen_features --spine @events/a.parquet --out @o --sql @wrong --events @events", "1.sql:1:", 2),
-    ("training-set seen_features --spine @events/a.parquet --out @o --sql @sql --events @missing", "no folder", 2),
-    ("training-set seen_features --spine @events/a.parquet --out @o --sql @sql --events @empty", "a.parquet", 2),
-    ("training-set seen_features --spine @events/a.parquet --out @o --sql @sql --events @events", "event_time", 2),
-    ("training-set seen_features --spine @events/a.parquet --out @o --data-dir @empty", "no archive", 2),
-    ("training-set seen_features --spine @events/a.parquet --out @o --config @missing.toml", "missing.toml", 2),
-    ("replay @events --sql @sql --bootstrap 127.0.0.1:1 --speed fast", "'fast'", 2),
-    ("replay @events --sql @sql --bootstrap 127.0.0.1:1 --from July", "'July'", 2),
-    ("replay @events --sql @sql --bootstrap 127.0.0.1:1 --from 2013-02-01 --until 2013-01-01", "is not before", 2),
-    ("replay @missing --sql @sql --bootstrap 127.0.0.1:1", "no folder", 2),
-    ("replay @empty --sql @sql --bootstrap 127.0.0.1:1", "a.parquet", 2),
-    ("replay @events --sql @missing --bootstrap 127.0.0.1:1", "missing", 2),
+    (
+        "verify delay_features --flight-addr 127.0.0.1:1",
+        "127.0.0.1:1",
+        3,
+    ),
+    (
+        "training-set seen_features --spine @missing --out @o --sql @sql --events @events",
+        "missing",
+        2,
+    ),
+    (
+        "training-set seen_features --spine @text.parquet --out @o --sql @sql --events @events",
+        "not a Parquet file",
+        2,
+    ),
+    (
+        "training-set other --spine @events/a.parquet --out @o --sql @sql --events @events",
+        "define: seen_features",
+        2,
+    ),
+    (
+        "training-set seen_features --spine @events/a.parquet --out @o --sql @missing --events @events",
+        "missing",
+        2,
+    ),
+    (
+        "training-set seen_features --spine @events/a.parquet --out @o --sql @wrong --events @events",
+        "1.sql:1:",
+        2,
+    ),
+    (
+        "training-set seen_features --spine @events/a.parquet --out @o --sql @sql --events @missing",
+        "no folder",
+        2,
+    ),
+    (
+        "training-set seen_features --spine @events/a.parquet --out @o --sql @sql --events @empty",
+        "a.parquet",
+        2,
+    ),
+    (
+        "training-set seen_features --spine @events/a.parquet --out @o --sql @sql --events @events",
+        "event_time",
+        2,
+    ),
+    (
+        "training-set seen_features --spine @events/a.parquet --out @o --data-dir @empty",
+        "no archive",
+        2,
+    ),
+    (
+        "training-set seen_features --spine @events/a.parquet --out @o --config @missing.toml",
+        "missing.toml",
+        2,
+    ),
+    (
+        "replay @events --sql @sql --bootstrap 127.0.0.1:1 --speed fast",
+        "'fast'",
+        2,
+    ),
+    (
+        "replay @events --sql @sql --bootstrap 127.0.0.1:1 --from July",
+        "'July'",
+        2,
+    ),
+    (
+        "replay @events --sql @sql --bootstrap 127.0.0.1:1 --from 2013-02-01 --until 2013-01-01",
+        "is not before",
+        2,
+    ),
+    (
+        "replay @missing --sql @sql --bootstrap 127.0.0.1:1",
+        "no folder",
+        2,
+    ),
+    (
+        "replay @empty --sql @sql --bootstrap 127.0.0.1:1",
+        "a.parquet",
+        2,
+    ),
+    (
+        "replay @events --sql @missing --bootstrap 127.0.0.1:1",
+        "missing",
+        2,
+    ),
     ("worker --model late_arrival", "NAME=DIR", 2),
     ("worker --model late_arrival=@empty", "no manifest.toml", 2),
     ("worker --model m=@empty --device tpu", "'tpu'", 2),
     ("worker --model m=@empty --listen 0.0.0.0:0", "loopback", 2),
-    ("profile a/b --training-set @events/a.parquet --model @empty", "'a/b'", 2),
-    ("profile x --training-set @events/a.parquet --model @empty", "no manifest.toml", 2),
-    ("profile x --training-set @events/a.parquet --model @empty --until July", "'July'", 2),
+    (
+        "profile a/b --training-set @events/a.parquet --model @empty",
+        "'a/b'",
+        2,
+    ),
+    (
+        "profile x --training-set @events/a.parquet --model @empty",
+        "no manifest.toml",
+        2,
+    ),
+    (
+        "profile x --training-set @events/a.parquet --model @empty --until July",
+        "'July'",
+        2,
+    ),
     ("doctor --config @missing.toml", "missing.toml", 2),
 ];
 
@@ -119,7 +217,10 @@ fn what_the_parser_refuses_names_the_flag() {
         ("training-set s --spine a --out b --sql c", "--events"),
         ("training-set s --spine a --out b --events c", "--sql"),
         ("replay d --bootstrap b --partitions 0", "--partitions"),
-        ("replay d --bootstrap b --shuffle-within soon", "--shuffle-within"),
+        (
+            "replay d --bootstrap b --shuffle-within soon",
+            "--shuffle-within",
+        ),
         ("replay d", "--bootstrap"),
         ("get s", "<COLUMNS>"),
         ("worker", "--model"),
@@ -128,7 +229,8 @@ fn what_the_parser_refuses_names_the_flag() {
         ("frobnicate", "frobnicate"),
     ];
     for (line, named) in cases {
-        let error = Cli::try_parse_from(["forebay"].into_iter().chain(line.split_whitespace())).expect_err(line);
+        let error = Cli::try_parse_from(["forebay"].into_iter().chain(line.split_whitespace()))
+            .expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");
         assert!(error.to_string().contains(named), "{line}: {error}");
     }
@@ -140,8 +242,13 @@ fn every_command_has_an_example_that_parses() {
     let commands: Vec<_> = Cli::command().get_subcommands().cloned().collect();
     assert_eq!(commands.len(), 11);
     for command in commands {
-        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let (_, example) = help.split_once(": forebay ").unwrap_or_else(|| panic!("{}: {help}", command.get_name()));
+        let help = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let (_, example) = help
+            .split_once(": forebay ")
+            .unwrap_or_else(|| panic!("{}: {help}", command.get_name()));
         let words = ["forebay"].into_iter().chain(example.split_whitespace());
         Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{example}: {error}"));
     }
@@ -155,15 +262,29 @@ fn a_training_set_from_files_has_every_row_and_says_what_it_is() -> Result<()> {
     let set = read_parquet(&files.path("set.parquet"))?;
     let column = |name: &str| {
         Ok::<_, anyhow::Error>(
-            set.column_by_name(name).context("missing")?.as_primitive::<Int64Type>().values().to_vec(),
+            set.column_by_name(name)
+                .context("missing")?
+                .as_primitive::<Int64Type>()
+                .values()
+                .to_vec(),
         )
     };
-    assert_eq!((column("n")?, column("times")?), (vec![0, 1, 2], vec![1, 1, 1]));
+    assert_eq!(
+        (column("n")?, column("times")?),
+        (vec![0, 1, 2], vec![1, 1, 1])
+    );
     let schema = set.schema();
     assert_eq!(schema.metadata()["forebay.features"], r#"["times"]"#);
     assert_eq!(schema.metadata()["forebay.service"], "seen_features");
     let manifest = forebay_training::read_manifest(&files.path("set.parquet"))?;
-    assert_eq!((manifest.name.as_str(), manifest.rows, manifest.time_column.as_str()), ("set", 3, "ts"));
+    assert_eq!(
+        (
+            manifest.name.as_str(),
+            manifest.rows,
+            manifest.time_column.as_str()
+        ),
+        ("set", 3, "ts")
+    );
     assert!(!manifest.tables["a"].cut);
     Ok(())
 }
@@ -172,12 +293,19 @@ fn a_training_set_from_files_has_every_row_and_says_what_it_is() -> Result<()> {
 fn golden_training_set(model: &Path, path: &Path) -> Result<usize> {
     let reader = FileReader::try_new(std::fs::File::open(model.join("golden.arrow"))?, None)?;
     let schema = reader.schema();
-    let rows = arrow_select::concat::concat_batches(&schema, &reader.collect::<Result<Vec<_>, _>>()?)?;
-    let times = TimestampMicrosecondArray::from_iter_values((0..rows.num_rows() as i64).map(|row| row * 2 * HOUR_US));
-    let columns =
-        schema.fields().iter().zip(rows.columns()).map(|(field, array)| (field.name().clone(), Arc::clone(array)));
+    let rows =
+        arrow_select::concat::concat_batches(&schema, &reader.collect::<Result<Vec<_>, _>>()?)?;
+    let times = TimestampMicrosecondArray::from_iter_values(
+        (0..rows.num_rows() as i64).map(|row| row * 2 * HOUR_US),
+    );
+    let columns = schema
+        .fields()
+        .iter()
+        .zip(rows.columns())
+        .map(|(field, array)| (field.name().clone(), Arc::clone(array)));
     let columns = columns.chain([("event_time".to_owned(), Arc::new(times) as ArrayRef)]);
-    let rows = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true)))?;
+    let rows =
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true)))?;
     let mut writer = ArrowWriter::try_new(std::fs::File::create(path)?, rows.schema(), None)?;
     writer.write(&rows)?;
     writer.close()?;
@@ -195,12 +323,17 @@ fn a_profile_lies_beside_the_model_with_its_features_and_the_score() -> Result<(
     }
     let rows = golden_training_set(&shipped, &files.path("set.parquet"))?;
     let until = crate::instant::format(10 * DAY_US);
-    files.forebay(&format!("profile q1 --training-set @set.parquet --model @model --until {until} --window 1d"))?;
-    let profile = ReferenceProfile::from_json(&std::fs::read(files.path("model/reference-q1.json"))?)?;
+    files.forebay(&format!(
+        "profile q1 --training-set @set.parquet --model @model --until {until} --window 1d"
+    ))?;
+    let profile =
+        ReferenceProfile::from_json(&std::fs::read(files.path("model/reference-q1.json"))?)?;
     assert_eq!((profile.name.as_str(), profile.rows), ("q1", 120));
     assert!(rows > 120, "the rest is after --until");
     assert_eq!(profile.columns.len(), 7);
-    let score = profile.column(SCORE_COLUMN, ColumnRole::Score).context("the score is profiled")?;
+    let score = profile
+        .column(SCORE_COLUMN, ColumnRole::Score)
+        .context("the score is profiled")?;
     assert_eq!(score.values(), 120);
     let again = |until: &str, flag: &str| {
         files.forebay(&format!(
@@ -209,7 +342,10 @@ fn a_profile_lies_beside_the_model_with_its_features_and_the_score() -> Result<(
     };
     again(&until, "")?;
     let error = again("1970-01-05", "").expect_err("another profile under the same name");
-    assert!(exit::words(&error).contains("--replace") && exit::number_of(&error) == 2, "{error:#}");
+    assert!(
+        exit::words(&error).contains("--replace") && exit::number_of(&error) == 2,
+        "{error:#}"
+    );
     again("1970-01-05", "--replace")?;
     let error = files
         .forebay("profile q1 --training-set @events/a.parquet --model @model --time-column ts")

@@ -1,6 +1,6 @@
-//! `forebay training-set`: the features of a service as of each row of a spine, as a Parquet file with its manifest. Events
-//! come from a server's archive, or from Parquet files so that SQL can be tried without a broker. No server is asked: it may
-//! run or not.
+//! `forebay training-set`: the features of a service as of each row of a spine, as a Parquet file
+//! with its manifest. Events come from a server's archive, or from Parquet files so that SQL can be
+//! tried without a broker. No server is asked: it may run or not.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,9 @@ use forebay_core::view::ServiceSpec;
 use forebay_engine::{BatchEngine, Catalog, ProbeEngine, read_definitions};
 use forebay_offline::{ArchiveSettings, DeltaArchive};
 use forebay_training::training_set::{TrainingTable, manifest_path};
-use forebay_training::{TrainingSet, TrainingSetRequest, archive_tables, build_training_set, write_training_set};
+use forebay_training::{
+    TrainingSet, TrainingSetRequest, archive_tables, build_training_set, write_training_set,
+};
 
 use super::progress::Step;
 use super::{block_on, check_target, log_from, print};
@@ -31,12 +33,14 @@ use crate::settings::Settings;
 /// What computes a set, and its name in the manifest.
 fn engine_of(lowering: Lowering, catalog: Catalog) -> (Box<dyn PointInTime>, &'static str) {
     match lowering {
-        Lowering::Probe => {
-            (Box::new(ProbeEngine::new(catalog)), concat!("forebay ", env!("CARGO_PKG_VERSION"), " probe"))
-        }
-        Lowering::Batch => {
-            (Box::new(BatchEngine::new(catalog)), concat!("forebay ", env!("CARGO_PKG_VERSION"), " batch"))
-        }
+        Lowering::Probe => (
+            Box::new(ProbeEngine::new(catalog)),
+            concat!("forebay ", env!("CARGO_PKG_VERSION"), " probe"),
+        ),
+        Lowering::Batch => (
+            Box::new(BatchEngine::new(catalog)),
+            concat!("forebay ", env!("CARGO_PKG_VERSION"), " batch"),
+        ),
     }
 }
 
@@ -53,10 +57,18 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
     let step = Step::begin(format!("reading {}", args.spine.display()));
     let spine = read_parquet(&args.spine)?;
     let spine_columns = spine.num_columns();
-    step.done(&format!("{}: {} rows, {spine_columns} columns", args.spine.display(), spine.num_rows()));
+    step.done(&format!(
+        "{}: {} rows, {spine_columns} columns",
+        args.spine.display(),
+        spine.num_rows()
+    ));
 
-    let step =
-        Step::begin(format!("computing {} features of {} as of {}", spec.features.len(), spec.name, args.time_column));
+    let step = Step::begin(format!(
+        "computing {} features of {} as of {}",
+        spec.features.len(),
+        spec.name,
+        args.time_column
+    ));
     let (engine, engine_name) = engine_of(args.lowering, catalog);
     let set = block_on(async {
         let request = TrainingSetRequest {
@@ -71,12 +83,23 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
         };
         Ok(build_training_set(engine.as_ref(), request).await?)
     })?;
-    step.done(&format!("{} rows, {} columns", set.rows.num_rows(), set.rows.num_columns()));
+    step.done(&format!(
+        "{} rows, {} columns",
+        set.rows.num_rows(),
+        set.rows.num_columns()
+    ));
 
     let step = Step::begin(format!("writing {}", args.out.display()));
-    let set = TrainingSet { rows: described(&set.rows, &spec)?, manifest: set.manifest };
+    let set = TrainingSet {
+        rows: described(&set.rows, &spec)?,
+        manifest: set.manifest,
+    };
     write_training_set(&args.out, &set)?;
-    step.done(&format!("{} and {}", args.out.display(), manifest_path(&args.out).display()));
+    step.done(&format!(
+        "{} and {}",
+        args.out.display(),
+        manifest_path(&args.out).display()
+    ));
     print(&format!(
         "{}: {} rows, {} features of {} version {} (fingerprint {}), digest {}, {:.1} s\n",
         args.out.display(),
@@ -111,8 +134,11 @@ impl<'a> Origin<'a> {
             let plan = Catalog::empty().plan(&read_definitions(sql)?)?;
             return Ok((plan.catalog, Self::Files(events)));
         }
-        let flags =
-            ServerArgs { config: args.config.clone(), data_dir: args.data_dir.clone(), ..ServerArgs::default() };
+        let flags = ServerArgs {
+            config: args.config.clone(),
+            data_dir: args.data_dir.clone(),
+            ..ServerArgs::default()
+        };
         let settings = Settings::of(&flags)?;
         let archive = settings.archive_dir();
         // Opening an archive makes its directory, which would hide a wrong path.
@@ -125,7 +151,14 @@ impl<'a> Origin<'a> {
         let catalog = catalog_file::load(&settings.server.data_dir)?;
         let owner = format!("training-set-{}", std::process::id());
         let names = ArchiveSettings::new(settings.server.name, owner);
-        Ok((catalog, Self::Archive(Box::new(DeltaArchive::open(&archive, names, Arc::new(SystemClock))?))))
+        Ok((
+            catalog,
+            Self::Archive(Box::new(DeltaArchive::open(
+                &archive,
+                names,
+                Arc::new(SystemClock),
+            )?)),
+        ))
     }
 
     async fn tables(&self, service: &ServiceSpec) -> Result<BTreeMap<String, TrainingTable>> {
@@ -143,28 +176,49 @@ impl<'a> Origin<'a> {
                 service.name
             );
             let input = TableInput::Parquet(vec![path]);
-            tables.insert(source.clone(), TrainingTable { input, version: None, applied: None });
+            tables.insert(
+                source.clone(),
+                TrainingTable {
+                    input,
+                    version: None,
+                    applied: None,
+                },
+            );
         }
         Ok(tables)
     }
 }
 
-fn service_of(catalog: &Catalog, name: &str, origin: &Origin<'_>) -> Result<Arc<dyn CompiledService>> {
+fn service_of(
+    catalog: &Catalog,
+    name: &str,
+    origin: &Origin<'_>,
+) -> Result<Arc<dyn CompiledService>> {
     if let Some(service) = catalog.services().get(name) {
         return Ok(Arc::clone(service));
     }
     let known: Vec<&str> = catalog.services().keys().map(String::as_str).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let known = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
     let place = match origin {
         Origin::Files(_) => "the files of --sql define",
         Origin::Archive(_) => "the server's definitions have",
     };
-    Err(PortError::not_found(format!("there is no feature service '{name}'; {place}: {known}")).into())
+    Err(PortError::not_found(format!(
+        "there is no feature service '{name}'; {place}: {known}"
+    ))
+    .into())
 }
 
 /// `--name`, or the output's file name up to its ending.
 fn name_of(args: &TrainingSetArgs) -> Result<String> {
-    let stem = args.out.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let stem = args
+        .out
+        .file_stem()
+        .map(|stem| stem.to_string_lossy().into_owned());
     match (&args.name, stem) {
         (Some(name), _) if name.is_empty() => bail!("--name is empty"),
         (Some(name), _) => Ok(name.clone()),
@@ -173,11 +227,18 @@ fn name_of(args: &TrainingSetArgs) -> Result<String> {
     }
 }
 
-/// The rows with metadata that says, to whoever trains on them, which columns are features and of what.
+/// The rows with metadata that says, to whoever trains on them, which columns are features and of
+/// what.
 fn described(rows: &RecordBatch, service: &ServiceSpec) -> Result<RecordBatch> {
-    let features: Vec<&str> = service.features.iter().map(|feature| feature.name.as_str()).collect();
+    let features: Vec<&str> = service
+        .features
+        .iter()
+        .map(|feature| feature.name.as_str())
+        .collect();
     for feature in &features {
-        rows.schema_ref().index_of(feature).with_context(|| format!("the training set has no feature {feature}"))?;
+        rows.schema_ref()
+            .index_of(feature)
+            .with_context(|| format!("the training set has no feature {feature}"))?;
     }
     let mut metadata = rows.schema_ref().metadata().clone();
     for (key, value) in [

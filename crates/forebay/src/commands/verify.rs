@@ -1,5 +1,5 @@
-//! `forebay verify`: the server compares served values with values recomputed from its archive, bit for bit; the report is
-//! printed and says with the exit code whether anything differed.
+//! `forebay verify`: the server compares served values with values recomputed from its archive, bit
+//! for bit; the report is printed and says with the exit code whether anything differed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -52,39 +52,75 @@ struct Tally {
 /// Run the command.
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     log_from("warn")?;
-    ensure!(args.sample > 0, "--sample 0 compares nothing; give at least 1");
-    let question = Question { service: &args.service, sample: args.sample, predictions: args.predictions };
-    let answer: Answer =
-        block_on(async { Remote::connect(&args.to.flight_addr).await?.ask("verify", &question).await })?;
+    ensure!(
+        args.sample > 0,
+        "--sample 0 compares nothing; give at least 1"
+    );
+    let question = Question {
+        service: &args.service,
+        sample: args.sample,
+        predictions: args.predictions,
+    };
+    let answer: Answer = block_on(async {
+        Remote::connect(&args.to.flight_addr)
+            .await?
+            .ask("verify", &question)
+            .await
+    })?;
     print(&text(&answer, args.sample))?;
     Ok(ExitCode::from(code(&answer.report)))
 }
 
 /// A comparison of nothing is not a success.
 fn code(report: &Report) -> u8 {
-    if report.mismatch == 0 && report.equal > 0 { 0 } else { exit::FOUND }
+    if report.mismatch == 0 && report.equal > 0 {
+        0
+    } else {
+        exit::FOUND
+    }
 }
 
 fn text(answer: &Answer, asked: usize) -> String {
     let report = &answer.report;
     let mut out = format!(
         "{} version {}: {} rows, {} equal to the bit, {} different, {} not verifiable\n",
-        report.service, report.service_version, report.rows, report.equal, report.mismatch, report.not_verifiable
+        report.service,
+        report.service_version,
+        report.rows,
+        report.equal,
+        report.mismatch,
+        report.not_verifiable
     );
     let mut line = |text: String| writeln!(out, "{text}").expect("a String takes any text");
     if report.rows < asked as u64 {
         line(format!("  asked {asked}, the archive has {}", report.rows));
     }
     for (reason, rows) in &report.reasons {
-        line(format!("  not verifiable: {rows} ({})", reason.replace('_', " ")));
+        line(format!(
+            "  not verifiable: {rows} ({})",
+            reason.replace('_', " ")
+        ));
     }
     if let Some(late) = report.late {
-        line(format!("  {late} of the verified rows would have other values with the events that came since"));
+        line(format!(
+            "  {late} of the verified rows would have other values with the events that came since"
+        ));
     }
-    for (feature, tally) in report.features.iter().filter(|(_, tally)| tally.mismatch > 0) {
-        line(format!("  {feature}: {} of {} cells differ", tally.mismatch, tally.mismatch + tally.equal));
+    for (feature, tally) in report
+        .features
+        .iter()
+        .filter(|(_, tally)| tally.mismatch > 0)
+    {
+        line(format!(
+            "  {feature}: {} of {} cells differ",
+            tally.mismatch,
+            tally.mismatch + tally.equal
+        ));
     }
-    answer.differences.iter().for_each(|difference| line(format!("  {difference}")));
+    answer
+        .differences
+        .iter()
+        .for_each(|difference| line(format!("  {difference}")));
     line(match (report.mismatch, report.equal) {
         (0, 0) => {
             "NOT VERIFIED: no row could be compared; replay or push events first, or give a larger --sample".into()
@@ -101,8 +137,14 @@ mod tests {
 
     #[test]
     fn only_rows_that_were_compared_and_equal_are_a_success() {
-        let code =
-            |equal, mismatch, not_verifiable| code(&Report { equal, mismatch, not_verifiable, ..Report::default() });
+        let code = |equal, mismatch, not_verifiable| {
+            code(&Report {
+                equal,
+                mismatch,
+                not_verifiable,
+                ..Report::default()
+            })
+        };
         assert_eq!(code(1_000, 0, 0), 0);
         assert_eq!(code(900, 0, 100), 0);
         assert_eq!(code(999, 1, 0), 1);
@@ -123,7 +165,11 @@ mod tests {
             reasons: BTreeMap::from([(forebay_training::Reason::TooOld, 2)]),
             features: BTreeMap::from([(
                 "temp".to_owned(),
-                forebay_training::FeatureTally { equal: 9, mismatch: 1, late: 0 },
+                forebay_training::FeatureTally {
+                    equal: 9,
+                    mismatch: 1,
+                    late: 0,
+                },
             )]),
             ..Default::default()
         };

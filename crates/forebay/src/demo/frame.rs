@@ -1,5 +1,5 @@
-//! One moment of the demo as lines of text: what the live view repaints and what a log gets when there is no terminal.
-//! Pure: numbers in, text out.
+//! One moment of the demo as lines of text: what the live view repaints and what a log gets when
+//! there is no terminal. Pure: numbers in, text out.
 
 use forebay_core::time::Micros;
 
@@ -40,8 +40,14 @@ impl Frame {
     /// The live view: a few aligned lines.
     #[must_use]
     pub(crate) fn lines(&self) -> Vec<String> {
-        let auc = self.auc.map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}"));
-        let drifted = if self.drifted.is_empty() { "none".to_owned() } else { self.drifted.join(", ") };
+        let auc = self
+            .auc
+            .map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}"));
+        let drifted = if self.drifted.is_empty() {
+            "none".to_owned()
+        } else {
+            self.drifted.join(", ")
+        };
         vec![
             format!(
                 "events       {:>9} read  {:>9}/s   lag {:>6}   dead letters {}",
@@ -50,8 +56,15 @@ impl Frame {
                 thousands(self.lag_records),
                 self.dead_letters
             ),
-            format!("watermark    {}", self.watermark_us.map_or_else(|| "-".to_owned(), instant::format)),
-            format!("features     {:>9}/s read for scoring", thousands(self.feature_reads_per_s as u64)),
+            format!(
+                "watermark    {}",
+                self.watermark_us
+                    .map_or_else(|| "-".to_owned(), instant::format)
+            ),
+            format!(
+                "features     {:>9}/s read for scoring",
+                thousands(self.feature_reads_per_s as u64)
+            ),
             format!(
                 "predictions  {:>9} published  {:>9} labelled   AUC so far {auc}",
                 thousands(self.predictions),
@@ -67,14 +80,20 @@ impl Frame {
         let percent = self.sent as f64 * 100.0 / self.total.max(1) as f64;
         format!(
             "{percent:5.1}%  {}  {} events ({}/s, lag {})  {} features/s  {} predictions  AUC {}  drifted: {}",
-            self.watermark_us.map_or_else(|| "-".to_owned(), |w| instant::format(w)[..10].to_owned()),
+            self.watermark_us
+                .map_or_else(|| "-".to_owned(), |w| instant::format(w)[..10].to_owned()),
             thousands(self.read),
             thousands(self.events_per_s as u64),
             thousands(self.lag_records),
             thousands(self.feature_reads_per_s as u64),
             thousands(self.predictions),
-            self.auc.map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}")),
-            if self.drifted.is_empty() { "none".to_owned() } else { self.drifted.join(" ") },
+            self.auc
+                .map_or_else(|| "-".to_owned(), |auc| format!("{auc:.4}")),
+            if self.drifted.is_empty() {
+                "none".to_owned()
+            } else {
+                self.drifted.join(" ")
+            },
         )
     }
 }
@@ -99,7 +118,12 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
             assert_eq!(thousands(number), text);
         }
     }
@@ -122,12 +146,27 @@ mod tests {
             dead_letters: 0,
         };
         let text = frame.lines().join("\n");
-        for part in ["48,000", "3,800/s", "2013-07-01T12:00:00Z", "1,900/s", "23,000", "0.7123", "temp, departures_1h"]
-        {
+        for part in [
+            "48,000",
+            "3,800/s",
+            "2013-07-01T12:00:00Z",
+            "1,900/s",
+            "23,000",
+            "0.7123",
+            "temp, departures_1h",
+        ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
-        assert!(frame.line().starts_with(" 50.0%  2013-07-01"), "{}", frame.line());
-        assert!(frame.line().contains("1,900 features/s"), "{}", frame.line());
+        assert!(
+            frame.line().starts_with(" 50.0%  2013-07-01"),
+            "{}",
+            frame.line()
+        );
+        assert!(
+            frame.line().contains("1,900 features/s"),
+            "{}",
+            frame.line()
+        );
         assert!(Frame::default().lines().join(" ").contains("none"));
     }
 }

@@ -1,6 +1,7 @@
-//! `forebay demo`: the whole loop in one process. Plays the flights of 2013 at a chosen pace into the embedded broker (or
-//! Apache Kafka), and shows what a server makes of them: features, predictions, late labels, drift. The server's own parts
-//! do the work ([`crate::server`]); here are the pace, the live view and the summary.
+//! `forebay demo`: the whole loop in one process. Plays the flights of 2013 at a chosen pace into
+//! the embedded broker (or Apache Kafka), and shows what a server makes of them: features,
+//! predictions, late labels, drift. The server's own parts do the work ([`crate::server`]); here
+//! are the pace, the live view and the summary.
 
 mod frame;
 mod pace;
@@ -60,7 +61,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
         refuse_used_topics(bootstrap, &catalog)?;
     }
     let runtime = runtime()?;
-    let app = Arc::new(App::start(settings, Arc::new(SystemClock), runtime.handle().clone())?);
+    let app = Arc::new(App::start(
+        settings,
+        Arc::new(SystemClock),
+        runtime.handle().clone(),
+    )?);
     app.apply(&definitions)?;
     let listeners = Listeners::start(&app)?;
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -81,7 +86,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let elapsed = started.elapsed();
     watch.finish();
     if !drained {
-        let why = if interrupted.load(Ordering::Relaxed) { "interrupted" } else { "gave up waiting" };
+        let why = if interrupted.load(Ordering::Relaxed) {
+            "interrupted"
+        } else {
+            "gave up waiting"
+        };
         eprintln!("{why}: {} had come through", pace.standing());
     }
 
@@ -101,12 +110,23 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     listeners.stop(&runtime);
     app.stop()?;
     let complete = summary.is_complete() || interrupted.load(Ordering::Relaxed);
-    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The events before `until_us`; that there is none is said with the range that there is.
 fn load(data: &Path, sources: &[Arc<SourceDef>], until_us: Micros) -> Result<Timeline> {
-    let timeline = Timeline::load(data, sources, Selection { until_us: Some(until_us), ..Selection::default() })?;
+    let timeline = Timeline::load(
+        data,
+        sources,
+        Selection {
+            until_us: Some(until_us),
+            ..Selection::default()
+        },
+    )?;
     if timeline.len() == 0 {
         let (first, last) = Timeline::load(data, sources, Selection::default())?
             .span_us()
@@ -122,23 +142,33 @@ fn load(data: &Path, sources: &[Arc<SourceDef>], until_us: Micros) -> Result<Tim
     Ok(timeline)
 }
 
-/// Predictions that one event of a source makes: one of each deployment on it, and one of each shadow.
+/// Predictions that one event of a source makes: one of each deployment on it, and one of each
+/// shadow.
 fn predictions_per_event(catalog: &Catalog) -> BTreeMap<String, u64> {
     let mut each = BTreeMap::new();
     for deployment in catalog.deployments().values() {
-        let shadows = deployment.routes.iter().filter(|route| route.shadow).count();
+        let shadows = deployment
+            .routes
+            .iter()
+            .filter(|route| route.shadow)
+            .count();
         *each.entry(deployment.source.clone()).or_default() += 1 + shadows as u64;
     }
     each
 }
 
-/// The demo counts from empty topics: records of an earlier run would be read and scored as if this one had sent them.
+/// The demo counts from empty topics: records of an earlier run would be read and scored as if this
+/// one had sent them.
 fn refuse_used_topics(bootstrap: &str, catalog: &Catalog) -> Result<()> {
     let topics = Topics::new(ClientSettings::new(bootstrap))?;
-    let of_sources = catalog.sources().values().map(|source| source.topic.clone());
+    let of_sources = catalog
+        .sources()
+        .values()
+        .map(|source| source.topic.clone());
     let of_predictions = catalog.deployments().values().flat_map(|deployment| {
         let shadow = deployment.routes.iter().any(|route| route.shadow);
-        std::iter::once(deployment.topic.clone()).chain(shadow.then(|| format!("{}.shadow", deployment.topic)))
+        std::iter::once(deployment.topic.clone())
+            .chain(shadow.then(|| format!("{}.shadow", deployment.topic)))
     });
     let mut used = Vec::new();
     for topic in of_sources.chain(of_predictions) {
@@ -172,9 +202,15 @@ impl Place {
             );
             return Ok(Self::Kept(path.clone()));
         }
-        let made =
-            tempfile::Builder::new().prefix("forebay-demo-").tempdir().context("cannot make a temporary directory")?;
-        Ok(if args.keep { Self::Kept(made.keep()) } else { Self::Temporary(made) })
+        let made = tempfile::Builder::new()
+            .prefix("forebay-demo-")
+            .tempdir()
+            .context("cannot make a temporary directory")?;
+        Ok(if args.keep {
+            Self::Kept(made.keep())
+        } else {
+            Self::Temporary(made)
+        })
     }
 
     fn path(&self) -> PathBuf {
@@ -222,14 +258,24 @@ fn play(
         |_| {
             ensure!(!interrupted.load(Ordering::Relaxed), Interrupted);
             if app.status().failed {
-                return Err(PortError::new(ErrorKind::Unavailable, "ingest has stopped; the log above says why").into());
+                return Err(PortError::new(
+                    ErrorKind::Unavailable,
+                    "ingest has stopped; the log above says why",
+                )
+                .into());
             }
             Ok(pace.borrow_mut().may_send())
         },
         |event| {
             let partition = event.partition(partitions);
             // Dated now: a broker would soon delete records of 2013.
-            replayer.send(&event.source.topic, Some(partition), b"", &event.payload, None)?;
+            replayer.send(
+                &event.source.topic,
+                Some(partition),
+                b"",
+                &event.payload,
+                None,
+            )?;
             pace.borrow_mut().note(&event.source.name);
             watch.sent();
             Ok(())
@@ -249,8 +295,16 @@ fn play(
 struct Interrupted;
 
 fn opening(app: &App, listeners: &Listeners, timeline: &Timeline) -> String {
-    let events: Vec<String> = timeline.events_by_source().iter().map(|(name, n)| format!("{n} {name}")).collect();
-    let broker = if app.broker.is_embedded() { "in-process Kafka" } else { "Apache Kafka" };
+    let events: Vec<String> = timeline
+        .events_by_source()
+        .iter()
+        .map(|(name, n)| format!("{n} {name}"))
+        .collect();
+    let broker = if app.broker.is_embedded() {
+        "in-process Kafka"
+    } else {
+        "Apache Kafka"
+    };
     format!(
         "Forebay demo: {} of New York, 2013\n  broker {} at {}\n  features at grpc://{}  metrics at http://{}/metrics\n",
         events.join(", "),
@@ -265,7 +319,13 @@ fn next_steps(args: &DemoArgs, app: &App, listeners: &Listeners, place: &Place) 
     let mut text = String::from("Try next\n");
     if args.serve {
         let flight = listeners.flight_addr();
-        let newest = app.marks().all().values().copied().min().map_or_else(|| "NOW".to_owned(), instant::format);
+        let newest = app
+            .marks()
+            .all()
+            .values()
+            .copied()
+            .min()
+            .map_or_else(|| "NOW".to_owned(), instant::format);
         text += &format!(
             "  forebay get delay_features origin=JFK dest=BOS carrier=B6 dep_delay=12 --at {newest} --flight-addr {flight}\n  \
                forebay verify delay_features --sample 10000 --flight-addr {flight}\n  \
@@ -278,7 +338,10 @@ fn next_steps(args: &DemoArgs, app: &App, listeners: &Listeners, place: &Place) 
                    make demo ARGS=\"--speed max --keep\"          as fast as it goes; keeps the Delta tables\n";
     }
     if let Place::Kept(path) = place {
-        text += &format!("  the data is in {} (Delta tables under offline/)\n", path.display());
+        text += &format!(
+            "  the data is in {} (Delta tables under offline/)\n",
+            path.display()
+        );
     }
     text
 }

@@ -1,5 +1,5 @@
-//! Watches the app while the replay runs and paints frames: a thread that reads counters twice a second and the monitors
-//! every few seconds, since their statistics cost more. It decides nothing.
+//! Watches the app while the replay runs and paints frames: a thread that reads counters twice a
+//! second and the monitors every few seconds, since their statistics cost more. It decides nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,11 +30,19 @@ impl Watch {
     /// Start painting; `total` events are to come. Without a thread the demo runs blind.
     #[must_use]
     pub(crate) fn start(app: Arc<App>, total: u64) -> Self {
-        let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (sent, stop) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (count, stopped) = (Arc::clone(&sent), Arc::clone(&stop));
-        let spawned =
-            std::thread::Builder::new().name("view".to_owned()).spawn(move || paint(&app, total, &count, &stopped));
-        Self { sent, stop, thread: spawned.ok() }
+        let spawned = std::thread::Builder::new()
+            .name("view".to_owned())
+            .spawn(move || paint(&app, total, &count, &stopped));
+        Self {
+            sent,
+            stop,
+            thread: spawned.ok(),
+        }
     }
 
     /// One more event was sent.
@@ -56,7 +64,10 @@ impl Watch {
 
 fn paint(app: &App, total: u64, sent: &AtomicU64, stopped: &AtomicBool) {
     let mut view = View::new(total);
-    let mut frame = Frame { total, ..Frame::default() };
+    let mut frame = Frame {
+        total,
+        ..Frame::default()
+    };
     let mut before = (Instant::now(), 0_u64, 0_u64);
     let mut number = 0_u32;
     loop {
@@ -84,7 +95,10 @@ fn paint(app: &App, total: u64, sent: &AtomicU64, stopped: &AtomicBool) {
 /// Fill what the pipeline counts; returns the rows of features read so far.
 fn counters(app: &App, frame: &mut Frame, sent: u64) -> u64 {
     let status = app.status();
-    let events = status.sources.iter().filter(|(name, _)| !name.starts_with("predictions_"));
+    let events = status
+        .sources
+        .iter()
+        .filter(|(name, _)| !name.starts_with("predictions_"));
     let events: Vec<_> = events.map(|(_, source)| source).collect();
     frame.sent = sent;
     frame.read = events.iter().map(|s| s.rows).sum();
@@ -98,7 +112,10 @@ fn counters(app: &App, frame: &mut Frame, sent: u64) -> u64 {
 fn monitors(app: &App, frame: &mut Frame) {
     for report in app.reports() {
         for series in report.series.iter().filter(|s| s.role == Role::Live) {
-            let mut closed = series.windows.iter().filter(|w| w.state == WindowState::Closed);
+            let mut closed = series
+                .windows
+                .iter()
+                .filter(|w| w.state == WindowState::Closed);
             frame.windows = closed.clone().count();
             frame.drifted = closed.next_back().map(drifted).unwrap_or_default();
             if let Some(overall) = &series.overall {

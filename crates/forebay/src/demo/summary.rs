@@ -1,6 +1,6 @@
-//! The table that the demo ends with, and the same as JSON: counters, the archive's row counts, the monitors' reports.
-//! "Lost: nothing" is counted here: sent = read = archived for every source, and each event of a scored source has its
-//! predictions, published = read back = archived.
+//! The table that the demo ends with, and the same as JSON: counters, the archive's row counts, the
+//! monitors' reports. "Lost: nothing" is counted here: sent = read = archived for every source, and
+//! each event of a scored source has its predictions, published = read back = archived.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -53,11 +53,18 @@ impl Summary {
         let status = app.status();
         let mut archived = BTreeMap::new();
         for name in status.sources.keys() {
-            archived.insert(name.clone(), app.runtime.block_on(app.archive.snapshot(name))?.rows);
+            archived.insert(
+                name.clone(),
+                app.runtime.block_on(app.archive.snapshot(name))?.rows,
+            );
         }
         Ok(Self {
             sent: pace.sent().clone(),
-            read: status.sources.iter().map(|(name, s)| (name.clone(), s.rows)).collect(),
+            read: status
+                .sources
+                .iter()
+                .map(|(name, s)| (name.clone(), s.rows))
+                .collect(),
             dead_letters: status.sources.values().map(|s| s.dead_letters).sum(),
             late_rows: status.late_rows,
             predictions_due: pace.predictions_due(),
@@ -70,21 +77,31 @@ impl Summary {
         })
     }
 
-    /// Whether every event that was sent was read, archived, and, where a deployment asks for it, scored.
+    /// Whether every event that was sent was read, archived, and, where a deployment asks for it,
+    /// scored.
     #[must_use]
     pub(crate) fn is_complete(&self) -> bool {
         self.sent.iter().all(|(source, sent)| {
-            self.read.get(source) == Some(sent) && self.archived.get(source).is_some_and(|rows| rows == sent)
+            self.read.get(source) == Some(sent)
+                && self.archived.get(source).is_some_and(|rows| rows == sent)
         }) && self.dead_letters == 0
             && self.unscored == 0
-            && [self.predictions, self.of_predictions(&self.read), self.of_predictions(&self.archived)]
-                .iter()
-                .all(|count| *count == self.predictions_due)
+            && [
+                self.predictions,
+                self.of_predictions(&self.read),
+                self.of_predictions(&self.archived),
+            ]
+            .iter()
+            .all(|count| *count == self.predictions_due)
     }
 
     /// Rows in `counts` that are predictions: those of sources to which nothing was sent.
     fn of_predictions(&self, counts: &BTreeMap<String, u64>) -> u64 {
-        counts.iter().filter(|(source, _)| !self.sent.contains_key(*source)).map(|(_, rows)| rows).sum()
+        counts
+            .iter()
+            .filter(|(source, _)| !self.sent.contains_key(*source))
+            .map(|(_, rows)| rows)
+            .sum()
     }
 
     /// For people.
@@ -98,8 +115,12 @@ impl Summary {
         for (source, sent) in &self.sent {
             let read = self.read.get(source).copied().unwrap_or(0);
             let archived = self.archived.get(source).copied().unwrap_or(0);
-            let counts =
-                format!("{} sent, {} read, {} archived", thousands(*sent), thousands(read), thousands(archived));
+            let counts = format!(
+                "{} sent, {} read, {} archived",
+                thousands(*sent),
+                thousands(read),
+                thousands(archived)
+            );
             line(&mut out, source, counts);
         }
         line(
@@ -114,10 +135,30 @@ impl Summary {
             ),
         );
         line(&mut out, "dead letters", thousands(self.dead_letters));
-        line(&mut out, "lost", if self.is_complete() { "nothing (counted)".into() } else { "see above".into() });
+        line(
+            &mut out,
+            "lost",
+            if self.is_complete() {
+                "nothing (counted)".into()
+            } else {
+                "see above".into()
+            },
+        );
         let rate = self.sent.values().sum::<u64>() as f64 / self.elapsed_seconds.max(1e-9);
-        line(&mut out, "events/s", format!("{} over {:.1} s", thousands(rate as u64), self.elapsed_seconds));
-        line(&mut out, "memory", format!("{} MiB at most", self.peak_rss_bytes >> 20));
+        line(
+            &mut out,
+            "events/s",
+            format!(
+                "{} over {:.1} s",
+                thousands(rate as u64),
+                self.elapsed_seconds
+            ),
+        );
+        line(
+            &mut out,
+            "memory",
+            format!("{} MiB at most", self.peak_rss_bytes >> 20),
+        );
         for report in &self.monitors {
             monitor_text(&mut out, report);
         }
@@ -129,7 +170,13 @@ impl Summary {
 fn peak_rss_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
+    let kib = line.and_then(|rest| {
+        rest.trim()
+            .trim_end_matches(" kB")
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
     kib.unwrap_or(0) << 10
 }
 
@@ -150,11 +197,16 @@ fn monitor_text(out: &mut String, report: &MonitorReport) {
             "F1",
             "coverage"
         );
-        for window in series.windows.iter().filter(|w| w.state == WindowState::Closed) {
+        for window in series
+            .windows
+            .iter()
+            .filter(|w| w.state == WindowState::Closed)
+        {
             let _infallible = writeln!(out, "{}", window_text(window));
         }
         if let Some(overall) = &series.overall {
-            let figure = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
+            let figure =
+                |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
             let _infallible = writeln!(
                 out,
                 "  {:<12} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9}",
@@ -191,7 +243,11 @@ fn window_text(window: &WindowReport) -> String {
 /// Names of the drifted columns, worst first.
 #[must_use]
 pub(crate) fn drifted(window: &WindowReport) -> Vec<String> {
-    let mut columns: Vec<_> = window.columns.iter().filter(|c| c.verdict == Verdict::Drifted).collect();
+    let mut columns: Vec<_> = window
+        .columns
+        .iter()
+        .filter(|c| c.verdict == Verdict::Drifted)
+        .collect();
     columns.sort_by(|a, b| b.psi.unwrap_or(0.0).total_cmp(&a.psi.unwrap_or(0.0)));
     columns.into_iter().map(|c| c.column.clone()).collect()
 }
@@ -201,7 +257,9 @@ mod tests {
     use super::*;
 
     fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
-        of.iter().map(|(source, rows)| ((*source).to_owned(), *rows)).collect()
+        of.iter()
+            .map(|(source, rows)| ((*source).to_owned(), *rows))
+            .collect()
     }
 
     fn complete() -> Summary {
@@ -223,7 +281,13 @@ mod tests {
     #[test]
     fn nothing_is_lost_only_where_every_prediction_came_back_and_was_archived() {
         assert!(complete().is_complete());
-        assert!(complete().text().contains("5 published, 5 read, 5 archived, 0 not scored"), "{}", complete().text());
+        assert!(
+            complete()
+                .text()
+                .contains("5 published, 5 read, 5 archived, 0 not scored"),
+            "{}",
+            complete().text()
+        );
         assert!(complete().text().contains("nothing (counted)"));
         let breaks: [fn(&mut Summary); 7] = [
             |s| s.predictions = 4,

@@ -1,5 +1,5 @@
-//! The live view of the demo: repaints a few lines and a bar on a terminal, prints a line every few seconds otherwise.
-//! Frames come from `frame`, finished; nothing is measured or counted here.
+//! The live view of the demo: repaints a few lines and a bar on a terminal, prints a line every few
+//! seconds otherwise. Frames come from `frame`, finished; nothing is measured or counted here.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -38,12 +38,15 @@ impl View {
             return Self::Plain { printed: None };
         }
         let all = MultiProgress::new();
-        let line = ProgressStyle::with_template("  {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let line = ProgressStyle::with_template("  {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
         let lines = (0..Frame::default().lines().len())
             .map(|_| all.add(ProgressBar::new_spinner().with_style(line.clone())))
             .collect();
-        let style = ProgressStyle::with_template("  {bar:50} {percent:>3}%  {elapsed_precise} (about {eta} left)")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template(
+            "  {bar:50} {percent:>3}%  {elapsed_precise} (about {eta} left)",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = all.add(ProgressBar::new(total).with_style(style));
         Self::Live { bar, lines, all }
     }

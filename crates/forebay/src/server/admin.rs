@@ -1,5 +1,6 @@
-//! What the command line asks of a running server by Flight's DoAction: `plan`, `apply`, `verify`, `status`, and what workers
-//! ask: `register_worker`, `unregister_worker`. Bodies and answers are JSON. Reached from loopback only (`serve` sees to it).
+//! What the command line asks of a running server by Flight's DoAction: `plan`, `apply`, `verify`,
+//! `status`, and what workers ask: `register_worker`, `unregister_worker`. Bodies and answers are
+//! JSON. Reached from loopback only (`serve` sees to it).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,10 +108,23 @@ impl AdminPort for Admin {
 impl Admin {
     async fn definitions(&self, apply: bool, body: &[u8]) -> PortResult<Vec<u8>> {
         let body: DefinitionsBody = parse(if apply { "apply" } else { "plan" }, body)?;
-        let files: Vec<DefinitionFile> =
-            body.files.into_iter().map(|f| DefinitionFile { path: f.path, text: f.text }).collect();
+        let files: Vec<DefinitionFile> = body
+            .files
+            .into_iter()
+            .map(|f| DefinitionFile {
+                path: f.path,
+                text: f.text,
+            })
+            .collect();
         let app = Arc::clone(&self.0);
-        let changes: Vec<Change> = blocking(move || if apply { app.apply(&files) } else { app.plan(&files) }).await?;
+        let changes: Vec<Change> = blocking(move || {
+            if apply {
+                app.apply(&files)
+            } else {
+                app.plan(&files)
+            }
+        })
+        .await?;
         json_bytes(&json!({ "changes": changes }))
     }
 
@@ -132,10 +146,17 @@ impl Admin {
         let report = if body.predictions {
             verify_tables(&verifier, &tables, &body).await?
         } else {
-            verifier.verify(&body.service, &VerifyOptions::sample(body.sample)).await.map_err(PortError::from)?
+            verifier
+                .verify(&body.service, &VerifyOptions::sample(body.sample))
+                .await
+                .map_err(PortError::from)?
         };
         let differences = report.mismatches.iter().map(ToString::to_string).collect();
-        json_bytes(&VerifyAnswer { clean: report.is_clean(), differences, report })
+        json_bytes(&VerifyAnswer {
+            clean: report.is_clean(),
+            differences,
+            report,
+        })
     }
 
     async fn status(&self) -> PortResult<Vec<u8>> {
@@ -181,31 +202,56 @@ fn prediction_tables(catalog: &Catalog, service: &str) -> Vec<String> {
         // Two versions of a model may read different services; a deployment routes to those of one.
         let of_service = def.routes.iter().any(|route| {
             let routed = |m: &&ModelDef| m.name == def.model && m.version == route.version;
-            catalog.models().iter().find(routed).is_some_and(|m| m.service == service)
+            catalog
+                .models()
+                .iter()
+                .find(routed)
+                .is_some_and(|m| m.service == service)
         });
-        let Some(service) = catalog.services().get(service).filter(|_| of_service) else { continue };
-        let roles = [false, true].into_iter().filter(|shadow| def.routes.iter().any(|r| r.shadow == *shadow));
+        let Some(service) = catalog.services().get(service).filter(|_| of_service) else {
+            continue;
+        };
+        let roles = [false, true]
+            .into_iter()
+            .filter(|shadow| def.routes.iter().any(|r| r.shadow == *shadow));
         tables.extend(roles.map(|shadow| prediction_table(def, shadow, service.spec())));
     }
     tables
 }
 
 /// Verify predictions of all `tables`, drawn from each alike.
-async fn verify_tables(verifier: &Verifier, tables: &[String], body: &VerifyBody) -> PortResult<VerifyReport> {
+async fn verify_tables(
+    verifier: &Verifier,
+    tables: &[String],
+    body: &VerifyBody,
+) -> PortResult<VerifyReport> {
     let mut all: Option<VerifyReport> = None;
     for (done, table) in tables.iter().enumerate() {
-        let drawn = all.as_ref().map_or(0, |report| usize::try_from(report.rows).unwrap_or(usize::MAX));
-        let share = body.sample.saturating_sub(drawn).div_ceil(tables.len() - done);
+        let drawn = all.as_ref().map_or(0, |report| {
+            usize::try_from(report.rows).unwrap_or(usize::MAX)
+        });
+        let share = body
+            .sample
+            .saturating_sub(drawn)
+            .div_ceil(tables.len() - done);
         if done > 0 && share == 0 {
             break;
         }
-        let report = verifier.verify_predictions(table, &body.service, share, true).await.map_err(PortError::from)?;
+        let report = verifier
+            .verify_predictions(table, &body.service, share, true)
+            .await
+            .map_err(PortError::from)?;
         match &mut all {
             None => all = Some(report),
             Some(all) => all.absorb(report),
         }
     }
-    all.ok_or_else(|| PortError::invalid(format!("no deployment scores with the features of service {}", body.service)))
+    all.ok_or_else(|| {
+        PortError::invalid(format!(
+            "no deployment scores with the features of service {}",
+            body.service
+        ))
+    })
 }
 
 fn parse<'a, T: Deserialize<'a>>(action: &str, body: &'a [u8]) -> PortResult<T> {
@@ -219,18 +265,29 @@ fn parse<'a, T: Deserialize<'a>>(action: &str, body: &'a [u8]) -> PortResult<T> 
 }
 
 fn json_bytes(value: &impl Serialize) -> PortResult<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|e| PortError::with_source(ErrorKind::Internal, "an answer cannot be encoded", e))
+    serde_json::to_vec(value)
+        .map_err(|e| PortError::with_source(ErrorKind::Internal, "an answer cannot be encoded", e))
 }
 
 /// Run `work` where it may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> PortResult<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> PortResult<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome.map_err(|error| port_error(&error)),
-        Err(error) => Err(PortError::with_source(ErrorKind::Internal, "an action was cut off", error)),
+        Err(error) => Err(PortError::with_source(
+            ErrorKind::Internal,
+            "an action was cut off",
+            error,
+        )),
     }
 }
 
-/// As the command line would tell it: the kind of the outermost error that has one, each cause once.
+/// As the command line would tell it: the kind of the outermost error that has one, each cause
+/// once.
 fn port_error(error: &anyhow::Error) -> PortError {
-    PortError::new(exit::kind(error).unwrap_or(ErrorKind::FailedPrecondition), exit::words(error))
+    PortError::new(
+        exit::kind(error).unwrap_or(ErrorKind::FailedPrecondition),
+        exit::words(error),
+    )
 }

@@ -1,6 +1,7 @@
-//! Alarms on their way out: from the monitors to the alert topic, at least once. What the broker has acknowledged last of
-//! each alarm is noted in a file of the data directory; a start publishes what its rebuild of the monitors raises beyond
-//! that. Ids are deterministic, so that consumers can drop what a crash between the two repeats.
+//! Alarms on their way out: from the monitors to the alert topic, at least once. What the broker
+//! has acknowledged last of each alarm is noted in a file of the data directory; a start publishes
+//! what its rebuild of the monitors raises beyond that. Ids are deterministic, so that consumers
+//! can drop what a crash between the two repeats.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -48,12 +49,16 @@ pub(crate) struct Announced {
 }
 
 impl Announced {
-    /// What earlier runs with `data_dir` have published. A file that cannot be read stops no start: the alarms of the past
-    /// are then published again.
+    /// What earlier runs with `data_dir` have published. A file that cannot be read stops no start:
+    /// the alarms of the past are then published again.
     pub(crate) fn open(data_dir: &Path) -> Self {
         let path = data_dir.join(FILE);
         let read = || -> Result<_> { Ok(serde_json::from_slice(&std::fs::read(&path)?)?) };
-        let last = if path.exists() { read() } else { Ok(BTreeMap::new()) };
+        let last = if path.exists() {
+            read()
+        } else {
+            Ok(BTreeMap::new())
+        };
         let last = last.unwrap_or_else(|error| {
             let (path, error) = (path.display(), format!("{error:#}"));
             tracing::warn!(%path, error, "cannot be read; the alarms of the past are published again");
@@ -62,8 +67,9 @@ impl Announced {
         Self { path, last }
     }
 
-    /// The `alarms` of a rebuild, in their order, that go beyond what is known of each. A window that was judged anew has
-    /// another revision each time, hence another id: it is the same word all the same.
+    /// The `alarms` of a rebuild, in their order, that go beyond what is known of each. A window
+    /// that was judged anew has another revision each time, hence another id: it is the same word
+    /// all the same.
     fn news(&self, alarms: Vec<Alarm>) -> VecDeque<Alarm> {
         let mut last = self.last.clone();
         let mut news = VecDeque::new();
@@ -71,7 +77,8 @@ impl Announced {
             let known = last.get(&alarm.identity);
             if known.is_none_or(|known| {
                 alarm.standing.window_end_us > known.window_end_us
-                    || (alarm.standing.window_end_us == known.window_end_us && alarm.standing.firing != known.firing)
+                    || (alarm.standing.window_end_us == known.window_end_us
+                        && alarm.standing.firing != known.firing)
             }) {
                 last.insert(alarm.identity.clone(), alarm.standing);
                 news.push_back(alarm);
@@ -81,7 +88,8 @@ impl Announced {
     }
 
     fn note(&mut self, alarms: impl Iterator<Item = Alarm>) {
-        self.last.extend(alarms.map(|alarm| (alarm.identity, alarm.standing)));
+        self.last
+            .extend(alarms.map(|alarm| (alarm.identity, alarm.standing)));
         if let Err(error) = self.save() {
             let path = self.path.display();
             tracing::warn!(%path, error = format!("{error:#}"), "published alarms were not noted; the next start repeats them");
@@ -103,8 +111,8 @@ pub(crate) struct AlarmPublisher {
 }
 
 impl AlarmPublisher {
-    /// Publish what is new of the `past`, then what is `raised` until every observer is gone. What the broker does not
-    /// take is tried until it does.
+    /// Publish what is new of the `past`, then what is `raised` until every observer is gone. What
+    /// the broker does not take is tried until it does.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -115,12 +123,19 @@ impl AlarmPublisher {
         announced: Announced,
     ) -> Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
-        let run = Run { publisher, announced, stopping: Arc::clone(&stopping) };
-        let thread = std::thread::Builder::new().name("alarms".to_owned()).spawn(move || run.all(past, &raised))?;
+        let run = Run {
+            publisher,
+            announced,
+            stopping: Arc::clone(&stopping),
+        };
+        let thread = std::thread::Builder::new()
+            .name("alarms".to_owned())
+            .spawn(move || run.all(past, &raised))?;
         Ok(Self { thread, stopping })
     }
 
-    /// Wait for what is on its way. Every observer must be gone. What the broker does not take now waits for the next start.
+    /// Wait for what is on its way. Every observer must be gone. What the broker does not take now
+    /// waits for the next start.
     ///
     /// # Errors
     /// The thread has panicked.
@@ -150,8 +165,16 @@ impl Run {
                     Err(_) => return,
                 }
             }
-            waiting.extend(raised.try_iter().take(ALARMS_WAITING_MAX.saturating_sub(waiting.len())));
-            let records: Vec<OutboxRecord> = waiting.iter().take(BATCH).map(|alarm| alarm.record.clone()).collect();
+            waiting.extend(
+                raised
+                    .try_iter()
+                    .take(ALARMS_WAITING_MAX.saturating_sub(waiting.len())),
+            );
+            let records: Vec<OutboxRecord> = waiting
+                .iter()
+                .take(BATCH)
+                .map(|alarm| alarm.record.clone())
+                .collect();
             match self.publisher.publish(&records) {
                 Ok(()) => {
                     self.announced.note(waiting.drain(..records.len()));
@@ -190,7 +213,10 @@ mod tests {
 
     impl Broker {
         fn refusing(refusals: u32) -> Arc<Self> {
-            Arc::new(Self { refusals: Mutex::new(refusals), ..Self::default() })
+            Arc::new(Self {
+                refusals: Mutex::new(refusals),
+                ..Self::default()
+            })
         }
     }
 
@@ -201,7 +227,11 @@ mod tests {
                 *refusals -= 1;
                 return Err(PortError::new(ErrorKind::Unavailable, "not now"));
             }
-            self.taken.lock().extend(records.iter().map(|r| String::from_utf8_lossy(&r.payload).into_owned()));
+            self.taken.lock().extend(
+                records
+                    .iter()
+                    .map(|r| String::from_utf8_lossy(&r.payload).into_owned()),
+            );
             Ok(())
         }
     }
@@ -209,10 +239,21 @@ mod tests {
     /// `"a 7 up"`: alarm `a` went up with the window that ended at 7.
     fn alarm(text: &str) -> Alarm {
         let parts: Vec<&str> = text.split(' ').collect();
-        let standing = Standing { window_end_us: parts[1].parse().expect("a number"), firing: parts[2] == "up" };
-        let record =
-            OutboxRecord { topic: "alerts".into(), key: Vec::new(), payload: text.into(), headers: Vec::new() };
-        Alarm { identity: parts[0].to_owned(), standing, record }
+        let standing = Standing {
+            window_end_us: parts[1].parse().expect("a number"),
+            firing: parts[2] == "up",
+        };
+        let record = OutboxRecord {
+            topic: "alerts".into(),
+            key: Vec::new(),
+            payload: text.into(),
+            headers: Vec::new(),
+        };
+        Alarm {
+            identity: parts[0].to_owned(),
+            standing,
+            record,
+        }
     }
 
     /// One run of a server that rebuilds `past` and raises `live`.
@@ -236,10 +277,18 @@ mod tests {
         let (dir, broker) = (tempfile::tempdir()?, Broker::refusing(0));
         run(dir.path(), &broker, &[], &["a 7 up", "b 7 up", "a 14 down"])?;
         // The same past again, then a window that closed while nobody was there to say so.
-        run(dir.path(), &broker, &["a 7 up", "b 7 up", "a 14 down", "a 21 up"], &["b 21 down"])?;
+        run(
+            dir.path(),
+            &broker,
+            &["a 7 up", "b 7 up", "a 14 down", "a 21 up"],
+            &["b 21 down"],
+        )?;
         // A rebuild that sees an old window otherwise changes no last word.
         run(dir.path(), &broker, &["a 7 down", "b 14 up"], &[])?;
-        assert_eq!(*broker.taken.lock(), ["a 7 up", "b 7 up", "a 14 down", "a 21 up", "b 21 down"]);
+        assert_eq!(
+            *broker.taken.lock(),
+            ["a 7 up", "b 7 up", "a 14 down", "a 21 up", "b 21 down"]
+        );
         Ok(())
     }
 
@@ -257,7 +306,8 @@ mod tests {
         let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
         alarms.send(alarm("a 7 up"))?;
         let publisher: Arc<dyn Publisher> = Arc::<Broker>::clone(&broker);
-        let run_of_one = AlarmPublisher::start(Vec::new(), raised, publisher, Announced::open(dir.path()))?;
+        let run_of_one =
+            AlarmPublisher::start(Vec::new(), raised, publisher, Announced::open(dir.path()))?;
         drop(alarms);
         run_of_one.finish()?;
         assert!(broker.taken.lock().is_empty());

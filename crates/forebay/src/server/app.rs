@@ -1,9 +1,10 @@
-//! One server's parts, and the order in which they start, change and stop. Everything here blocks: it runs on the main
-//! thread or on threads for blocking work, never on one that serves.
+//! One server's parts, and the order in which they start, change and stop. Everything here blocks:
+//! it runs on the main thread or on threads for blocking work, never on one that serves.
 //!
-//! Start: state and archive open, the definitions of the last run are compiled, ingest recovers. Apply: the new definitions
-//! are bound first; then ingest stops, new views are filled from the archive up to the same offsets, the catalog is saved,
-//! and ingest goes on. Stop: listeners drain before this, then ingest finishes what it read, then the state closes.
+//! Start: state and archive open, the definitions of the last run are compiled, ingest recovers.
+//! Apply: the new definitions are bound first; then ingest stops, new views are filled from the
+//! archive up to the same offsets, the catalog is saved, and ingest goes on. Stop: listeners drain
+//! before this, then ingest finishes what it read, then the state closes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,7 +27,9 @@ use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
 use forebay_pipeline::backfill::backfill;
 use forebay_pipeline::prediction::RecordEncoder;
 use forebay_pipeline::repeats::Repeats;
-use forebay_pipeline::{Counters, Pipeline, PipelineParts, PipelineSettings, PipelineStatus, PublishedWatermarks};
+use forebay_pipeline::{
+    Counters, Pipeline, PipelineParts, PipelineSettings, PipelineStatus, PublishedWatermarks,
+};
 use forebay_serve::{ServiceReader, Watermarks};
 use forebay_telemetry::Metrics;
 use parking_lot::Mutex;
@@ -114,7 +117,9 @@ impl RecordEncoder for JsonEncoder {
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -123,17 +128,36 @@ impl App {
     ///
     /// # Errors
     /// A directory, the broker, or a definition of the last run is not usable; the text names it.
-    pub(crate) fn start(settings: Settings, clock: Arc<dyn Clock>, runtime: Handle) -> Result<Self> {
+    pub(crate) fn start(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        runtime: Handle,
+    ) -> Result<Self> {
         settings.validate()?;
         let data_dir = &settings.server.data_dir;
         std::fs::create_dir_all(data_dir).with_context(|| {
-            format!("cannot make data directory {}; give another with --data-dir", data_dir.display())
+            format!(
+                "cannot make data directory {}; give another with --data-dir",
+                data_dir.display()
+            )
         })?;
         let catalog = catalog_file::load(data_dir)?;
-        let store = Arc::new(RocksStore::open(&data_dir.join("online"), &online_options(&settings))?);
-        let owner = format!("{}-{}-{}", settings.server.name, std::process::id(), clock.now_us());
+        let store = Arc::new(RocksStore::open(
+            &data_dir.join("online"),
+            &online_options(&settings),
+        )?);
+        let owner = format!(
+            "{}-{}-{}",
+            settings.server.name,
+            std::process::id(),
+            clock.now_us()
+        );
         let archive_settings = ArchiveSettings::new(settings.server.name.clone(), owner);
-        let archive = DeltaArchive::open(&data_dir.join("offline"), archive_settings, Arc::clone(&clock))?;
+        let archive = DeltaArchive::open(
+            &data_dir.join("offline"),
+            archive_settings,
+            Arc::clone(&clock),
+        )?;
         let broker = Arc::new(BrokerLink::open(&settings)?);
         let publisher = Arc::new(KafkaPublisher::new(ProducerSettings::new(broker.client()))?);
         let marks = Arc::new(PublishedWatermarks::default());
@@ -141,7 +165,10 @@ impl App {
         let models = Arc::new(ModelStore::new());
         let scorer = open_scorer(&settings, &models, &metrics, &runtime)?;
         let online: Arc<dyn OnlineStore> = Arc::<RocksStore>::clone(&store);
-        let reader = Arc::new(ServiceReader::new(online, Arc::new(Marks(Arc::clone(&marks)))));
+        let reader = Arc::new(ServiceReader::new(
+            online,
+            Arc::new(Marks(Arc::clone(&marks))),
+        ));
         let app = Self {
             sink: Arc::new(TopicSink::new(Arc::clone(&publisher))),
             counters: Arc::default(),
@@ -169,13 +196,21 @@ impl App {
     /// The definitions in force.
     #[must_use]
     pub(crate) fn catalog(&self) -> Catalog {
-        self.running.lock().catalog.clone().unwrap_or_else(Catalog::empty)
+        self.running
+            .lock()
+            .catalog
+            .clone()
+            .unwrap_or_else(Catalog::empty)
     }
 
     /// Whether ingest runs: not while definitions change, and not after it has failed.
     #[must_use]
     pub(crate) fn is_ingesting(&self) -> bool {
-        self.running.lock().pipeline.as_ref().is_some_and(Pipeline::is_ingesting)
+        self.running
+            .lock()
+            .pipeline
+            .as_ref()
+            .is_some_and(Pipeline::is_ingesting)
     }
 
     /// Counters of ingest, since this process started.
@@ -202,7 +237,12 @@ impl App {
     /// # Errors
     /// The archive cannot be written.
     pub(crate) fn flush(&self) -> Result<()> {
-        let archiver = self.running.lock().pipeline.as_ref().map(Pipeline::archiver);
+        let archiver = self
+            .running
+            .lock()
+            .pipeline
+            .as_ref()
+            .map(Pipeline::archiver);
         if let Some(archiver) = archiver {
             self.runtime.block_on(archiver.flush())?;
         }
@@ -219,16 +259,20 @@ impl App {
         Ok(planned.changes)
     }
 
-    /// Apply `files`. What can be refused is refused while ingest still runs; what fails after that brings back the
-    /// definitions before.
+    /// Apply `files`. What can be refused is refused while ingest still runs; what fails after that
+    /// brings back the definitions before.
     ///
     /// # Errors
-    /// A definition is wrong or a store fails: the definitions before stay in force, and ingest goes on with them.
+    /// A definition is wrong or a store fails: the definitions before stay in force, and ingest
+    /// goes on with them.
     pub(crate) fn apply(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
         let _changing = self.changing.lock();
         let current = self.catalog();
         let planned = current.plan(files)?;
-        let unchanged = planned.changes.iter().all(|c| c.action == ChangeAction::Unchanged);
+        let unchanged = planned
+            .changes
+            .iter()
+            .all(|c| c.action == ChangeAction::Unchanged);
         if unchanged && self.is_ingesting() {
             return Ok(planned.changes);
         }
@@ -239,17 +283,33 @@ impl App {
         if let Err(error) = self.change(&planned.catalog, wiring, &added) {
             catalog_file::save(&self.settings.server.data_dir, &current)?;
             self.resume(current.clone(), self.bind(&current)?)?;
-            return Err(error.context("nothing was applied; ingest goes on with the definitions before"));
+            return Err(
+                error.context("nothing was applied; ingest goes on with the definitions before")
+            );
         }
-        let kept: HashSet<ViewId> = planned.catalog.views().values().map(|v| v.spec().id).collect();
-        for view in current.views().values().filter(|v| !kept.contains(&v.spec().id)) {
+        let kept: HashSet<ViewId> = planned
+            .catalog
+            .views()
+            .values()
+            .map(|v| v.spec().id)
+            .collect();
+        for view in current
+            .views()
+            .values()
+            .filter(|v| !kept.contains(&v.spec().id))
+        {
             self.store.drop_view(view.spec().id)?;
         }
         Ok(planned.changes)
     }
 
     /// From the definitions in force to `next`.
-    fn change(&self, next: &Catalog, wiring: Wiring, added: &[Arc<dyn CompiledView>]) -> Result<()> {
+    fn change(
+        &self,
+        next: &Catalog,
+        wiring: Wiring,
+        added: &[Arc<dyn CompiledView>],
+    ) -> Result<()> {
         self.pause()?;
         self.fill(next, added)?;
         catalog_file::save(&self.settings.server.data_dir, next)?;
@@ -267,7 +327,14 @@ impl App {
 
     fn bind(&self, catalog: &Catalog) -> Result<Wiring> {
         let root = &self.settings.server.model_root;
-        Wiring::of(catalog, Models { store: &self.models, pool: self.scorer.pool(), root })
+        Wiring::of(
+            catalog,
+            Models {
+                store: &self.models,
+                pool: self.scorer.pool(),
+                root,
+            },
+        )
     }
 
     fn pause(&self) -> Result<()> {
@@ -275,7 +342,9 @@ impl App {
             let mut running = self.running.lock();
             (running.pipeline.take(), running.alarms.take())
         };
-        let Some(pipeline) = pipeline else { return Ok(()) };
+        let Some(pipeline) = pipeline else {
+            return Ok(());
+        };
         let stopped = self.runtime.block_on(pipeline.stop());
         alarms.map_or(Ok(()), AlarmPublisher::finish)?;
         Ok(stopped?)
@@ -285,7 +354,8 @@ impl App {
     fn prepare(&self, wiring: &Wiring) -> Result<()> {
         let kafka = &self.settings.kafka;
         let topics = wiring.topics.iter().map(String::as_str);
-        self.broker.ensure_topics(topics, kafka.partitions, kafka.create_topics)?;
+        self.broker
+            .ensure_topics(topics, kafka.partitions, kafka.create_topics)?;
         self.runtime.block_on(self.open_tables(wiring))
     }
 
@@ -296,10 +366,13 @@ impl App {
             self.store.register_view(Arc::clone(view.spec()))?;
         }
         let watches = Arc::new(wiring.watches);
-        let (repeats, past) = self.rebuild(&wiring.sources, &wiring.prediction_sources, &watches)?;
+        let (repeats, past) =
+            self.rebuild(&wiring.sources, &wiring.prediction_sources, &watches)?;
         let announced = Announced::open(&self.settings.server.data_dir);
-        let (observer, raised) = MonitorObserver::new(Arc::clone(&watches), Arc::clone(&self.marks));
-        let log: Box<dyn EventLog> = Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
+        let (observer, raised) =
+            MonitorObserver::new(Arc::clone(&watches), Arc::clone(&self.marks));
+        let log: Box<dyn EventLog> =
+            Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
         let parts = PipelineParts {
             log,
             store: Arc::<RocksStore>::clone(&self.store),
@@ -319,40 +392,64 @@ impl App {
             observers: vec![Box::new(observer)],
             runtime: self.runtime.clone(),
         };
-        self.reader.replace_services(catalog.services().values().cloned().collect());
+        self.reader
+            .replace_services(catalog.services().values().cloned().collect());
         self.sink.replace_sources(catalog.sources().clone());
         let recovered = self.applied();
         let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;
         // Only now is it sure that the broker is the one that this state belongs to.
-        let alarms = AlarmPublisher::start(past, raised, Arc::<KafkaPublisher>::clone(&self.publisher), announced);
+        let alarms = AlarmPublisher::start(
+            past,
+            raised,
+            Arc::<KafkaPublisher>::clone(&self.publisher),
+            announced,
+        );
         let mut running = self.running.lock();
-        *running = Running { catalog: Some(catalog), pipeline: Some(pipeline), recovered, watches, alarms: None };
+        *running = Running {
+            catalog: Some(catalog),
+            pipeline: Some(pipeline),
+            recovered,
+            watches,
+            alarms: None,
+        };
         running.alarms = Some(alarms?);
         Ok(())
     }
 
     async fn open_tables(&self, wiring: &Wiring) -> Result<()> {
         for source in &wiring.sources {
-            self.archive.open_table(&source.name, source.archive_schema()).await?;
+            self.archive
+                .open_table(&source.name, source.archive_schema())
+                .await?;
         }
-        self.archive.open_table(DEAD_LETTER_TABLE, dead_letter_schema()).await?;
+        self.archive
+            .open_table(DEAD_LETTER_TABLE, dead_letter_schema())
+            .await?;
         Ok(())
     }
 
-    /// Which predictions the archive has, the monitors' counts over it, and the alarms that these raise.
+    /// Which predictions the archive has, the monitors' counts over it, and the alarms that these
+    /// raise.
     fn rebuild(
         &self,
         sources: &[Arc<SourceDef>],
         prediction_sources: &HashSet<String>,
         watches: &Watches,
     ) -> Result<(Repeats, Vec<Alarm>)> {
-        let mut repeats = Repeats::over((0..self.store.shards()).map(|shard| self.store.applied(shard)).collect());
+        let mut repeats = Repeats::over(
+            (0..self.store.shards())
+                .map(|shard| self.store.applied(shard))
+                .collect(),
+        );
         let watched: HashSet<&str> = watches.sources().collect();
         let mut streams = Vec::new();
         for source in sources {
             let carries_predictions = prediction_sources.contains(&source.name);
             if carries_predictions || watched.contains(source.name.as_str()) {
-                let files = self.runtime.block_on(self.archive.snapshot(&source.name))?.files;
+                let files = self
+                    .runtime
+                    .block_on(self.archive.snapshot(&source.name))?
+                    .files;
                 let progress = self.runtime.block_on(self.archive.progress(&source.name))?;
                 let partitions = progress.0.into_keys().map(|p| p.partition).collect();
                 streams.push((Arc::clone(source), partitions, read_files(files)));
@@ -367,24 +464,44 @@ impl App {
         Ok((repeats, alarms))
     }
 
-    /// Wait until the archive covers what the shards had applied of the sources of `views`: a crash leaves it behind them,
-    /// and it can fill a view only when it is not. (A clean stop archives all that was read.)
+    /// Wait until the archive covers what the shards had applied of the sources of `views`: a crash
+    /// leaves it behind them, and it can fill a view only when it is not. (A clean stop archives
+    /// all that was read.)
     fn catch_up(&self, next: &Catalog, views: &[Arc<dyn CompiledView>]) -> Result<()> {
         let (archiver, recovered, current) = {
             let running = self.running.lock();
-            (running.pipeline.as_ref().map(Pipeline::archiver), running.recovered.clone(), running.catalog.clone())
+            (
+                running.pipeline.as_ref().map(Pipeline::archiver),
+                running.recovered.clone(),
+                running.catalog.clone(),
+            )
         };
         let deadline = Instant::now() + CATCH_UP_MAX;
-        for source in views.iter().filter_map(|view| next.sources().get(&view.spec().source)) {
-            let read_now = current.as_ref().is_some_and(|c| c.sources().contains_key(&source.name));
-            let applied = if read_now { recovered.clone() } else { self.applied() };
-            let needed: Vec<_> = applied.0.iter().filter(|(p, _)| *p.topic == *source.topic).collect();
+        for source in views
+            .iter()
+            .filter_map(|view| next.sources().get(&view.spec().source))
+        {
+            let read_now = current
+                .as_ref()
+                .is_some_and(|c| c.sources().contains_key(&source.name));
+            let applied = if read_now {
+                recovered.clone()
+            } else {
+                self.applied()
+            };
+            let needed: Vec<_> = applied
+                .0
+                .iter()
+                .filter(|(p, _)| *p.topic == *source.topic)
+                .collect();
             loop {
                 if let Some(archiver) = archiver.as_ref().filter(|_| read_now) {
                     self.runtime.block_on(archiver.flush())?;
                 }
                 let archived = self.runtime.block_on(self.archive.progress(&source.name))?;
-                if needed.iter().all(|(partition, reached)| archived.next_offset(partition) >= reached.next_offset) {
+                if needed.iter().all(|(partition, reached)| {
+                    archived.next_offset(partition) >= reached.next_offset
+                }) {
                     break;
                 }
                 if !read_now {
@@ -426,14 +543,24 @@ impl App {
             // What an apply that crashed half-way left behind.
             self.store.drop_view(spec.id)?;
             self.store.register_view(Arc::clone(spec))?;
-            let Some(source) = next.sources().get(&spec.source) else { continue };
-            let files = self.runtime.block_on(self.archive.snapshot(&source.name))?.files;
+            let Some(source) = next.sources().get(&spec.source) else {
+                continue;
+            };
+            let files = self
+                .runtime
+                .block_on(self.archive.snapshot(&source.name))?
+                .files;
             let rows = read_files(files).collect::<Result<Vec<_>>>()?;
             let done = backfill(view.as_ref(), source, &rows, self.store.as_ref(), |done| {
                 tracing::debug!(view = spec.name, rows = done, "filling");
             })?;
             if done > 0 {
-                tracing::info!(view = spec.name, version = spec.version, rows = done, "filled from the archive");
+                tracing::info!(
+                    view = spec.name,
+                    version = spec.version,
+                    rows = done,
+                    "filled from the archive"
+                );
             }
         }
         Ok(())
@@ -443,7 +570,13 @@ impl App {
 /// The views of the planned catalog that the current one does not have.
 fn new_views(current: &Catalog, planned: &CatalogPlan) -> Vec<Arc<dyn CompiledView>> {
     let known: HashSet<ViewId> = current.views().values().map(|v| v.spec().id).collect();
-    planned.catalog.views().values().filter(|v| !known.contains(&v.spec().id)).cloned().collect()
+    planned
+        .catalog
+        .views()
+        .values()
+        .filter(|v| !known.contains(&v.spec().id))
+        .cloned()
+        .collect()
 }
 
 fn online_options(settings: &Settings) -> OnlineOptions {

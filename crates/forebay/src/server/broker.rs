@@ -1,5 +1,5 @@
-//! The broker that a process talks to: a cluster at an address, or the embedded one, which lives as long as this value.
-//! Makes the topics that the definitions need.
+//! The broker that a process talks to: a cluster at an address, or the embedded one, which lives as
+//! long as this value. Makes the topics that the definitions need.
 
 use anyhow::{Result, bail};
 use forebay_kafka::{ClientSettings, EmbeddedBroker, TopicStatus, Topics};
@@ -20,10 +20,16 @@ impl BrokerLink {
     /// The embedded broker cannot listen.
     pub(crate) fn open(settings: &Settings) -> Result<Self> {
         Ok(match settings.kafka.broker {
-            Broker::Kafka => Self { bootstrap: settings.kafka.bootstrap.clone(), embedded: None },
+            Broker::Kafka => Self {
+                bootstrap: settings.kafka.bootstrap.clone(),
+                embedded: None,
+            },
             Broker::Embedded => {
                 let broker = EmbeddedBroker::start()?;
-                Self { bootstrap: broker.bootstrap().to_owned(), embedded: Some(broker) }
+                Self {
+                    bootstrap: broker.bootstrap().to_owned(),
+                    embedded: Some(broker),
+                }
             }
         })
     }
@@ -34,7 +40,8 @@ impl BrokerLink {
         &self.bootstrap
     }
 
-    /// Whether records are forgotten at the end of the process, and soon dropped when nobody reads them.
+    /// Whether records are forgotten at the end of the process, and soon dropped when nobody reads
+    /// them.
     #[must_use]
     pub(crate) fn is_embedded(&self) -> bool {
         self.embedded.is_some()

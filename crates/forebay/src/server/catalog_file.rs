@@ -1,5 +1,5 @@
-//! `catalog.json` in the data directory: the definitions as applied. Written whole to a file beside it, synced, and renamed
-//! over it, so that a crash leaves the old one or the new one.
+//! `catalog.json` in the data directory: the definitions as applied. Written whole to a file beside
+//! it, synced, and renamed over it, so that a crash leaves the old one or the new one.
 
 use std::fs::File;
 use std::io::Write;
@@ -25,9 +25,14 @@ pub(crate) fn load(data_dir: &Path) -> Result<Catalog> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Catalog::empty()),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let state: CatalogState = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{} is damaged; restore it, or start on an empty data directory", path.display()))?;
-    Catalog::load(&state).with_context(|| format!("the definitions in {} cannot be compiled", path.display()))
+    let state: CatalogState = serde_json::from_slice(&bytes).with_context(|| {
+        format!(
+            "{} is damaged; restore it, or start on an empty data directory",
+            path.display()
+        )
+    })?;
+    Catalog::load(&state)
+        .with_context(|| format!("the definitions in {} cannot be compiled", path.display()))
 }
 
 /// Make `catalog` the one that a restart finds.

@@ -1,5 +1,5 @@
-//! Puts what the parts count into the process's metrics, once a second: ingest, state, archive, predictions, monitors.
-//! Only reads; the hot paths record nothing themselves but plain counters.
+//! Puts what the parts count into the process's metrics, once a second: ingest, state, archive,
+//! predictions, monitors. Only reads; the hot paths record nothing themselves but plain counters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use forebay_core::prediction::Role;
-use forebay_monitor::{MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState};
+use forebay_monitor::{
+    MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
+};
 use forebay_online::StoreStats;
 use forebay_pipeline::PipelineStatus;
 use forebay_serve::Readiness;
@@ -34,23 +36,37 @@ impl Exposition {
     pub(crate) fn start(app: Arc<App>, readiness: Readiness) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        app.metrics.start_timestamp.with([]).set_time_us(app.clock.now_us());
+        app.metrics
+            .start_timestamp
+            .with([])
+            .set_time_us(app.clock.now_us());
         app.metrics
             .build_info
-            .with([env!("CARGO_PKG_VERSION"), option_env!("FOREBAY_COMMIT").unwrap_or("unknown")])
+            .with([
+                env!("CARGO_PKG_VERSION"),
+                option_env!("FOREBAY_COMMIT").unwrap_or("unknown"),
+            ])
             .set(1.0);
-        let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                expose(&app);
-                if app.is_ingesting() {
-                    readiness.met(INGEST);
-                } else {
-                    readiness.missing_because(INGEST, "ingest does not run; the log says why; reads go on");
+        let thread = std::thread::Builder::new()
+            .name("metrics".to_owned())
+            .spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    expose(&app);
+                    if app.is_ingesting() {
+                        readiness.met(INGEST);
+                    } else {
+                        readiness.missing_because(
+                            INGEST,
+                            "ingest does not run; the log says why; reads go on",
+                        );
+                    }
+                    std::thread::park_timeout(EVERY);
                 }
-                std::thread::park_timeout(EVERY);
-            }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
+            })?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// Stop and wait.
@@ -85,8 +101,8 @@ pub(crate) fn expose(app: &App) {
     }
 }
 
-/// Counters only grow: the difference to what was exposed is added. A restart of ingest begins at 0 and adds nothing
-/// until it passes what was shown.
+/// Counters only grow: the difference to what was exposed is added. A restart of ingest begins at 0
+/// and adds nothing until it passes what was shown.
 fn raise(counter: &Counter, total: u64) {
     counter.add(total.saturating_sub(counter.value()));
 }
@@ -94,8 +110,14 @@ fn raise(counter: &Counter, total: u64) {
 fn ingest(metrics: &Metrics, status: &PipelineStatus) {
     for (name, source) in &status.sources {
         raise(&metrics.ingest_records.with([name, "ok"]), source.rows);
-        raise(&metrics.ingest_records.with([name, "dead_letter"]), source.dead_letters);
-        metrics.ingest_lag_records.with([name, "all"]).set(source.lag_records as f64);
+        raise(
+            &metrics.ingest_records.with([name, "dead_letter"]),
+            source.dead_letters,
+        );
+        metrics
+            .ingest_lag_records
+            .with([name, "all"])
+            .set(source.lag_records as f64);
         if let Some(watermark) = source.watermark_us {
             metrics.watermark.with([name]).set_time_us(watermark);
         }
@@ -103,49 +125,114 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
     for ((source, reason), letters) in &status.dead_letters {
         raise(&metrics.dead_letters.with([source, *reason]), *letters);
     }
-    raise(&metrics.late_records.with(["any", "dropped"]), status.late_rows);
-    raise(&metrics.predictions.with(["all", "all", "all", "ok"]), status.predictions);
-    raise(&metrics.predictions.with(["all", "all", "all", "error"]), status.unscored);
+    raise(
+        &metrics.late_records.with(["any", "dropped"]),
+        status.late_rows,
+    );
+    raise(
+        &metrics.predictions.with(["all", "all", "all", "ok"]),
+        status.predictions,
+    );
+    raise(
+        &metrics.predictions.with(["all", "all", "all", "error"]),
+        status.unscored,
+    );
 }
 
 fn state(metrics: &Metrics, stats: &StoreStats) {
-    metrics.hot_table_bytes.with([]).set(stats.table_bytes as f64);
-    metrics.online_keys.with(["all"]).set(stats.keys_in_memory as f64);
-    metrics.outbox_pending.with([]).set(stats.outbox_records as f64);
-    raise(&metrics.hot_table_reads.with(["all", "hit"]), stats.hot_hits);
-    raise(&metrics.hot_table_reads.with(["all", "recompute"]), stats.recomputes);
-    raise(&metrics.hot_table_reads.with(["all", "miss"]), stats.keys_loaded);
+    metrics
+        .hot_table_bytes
+        .with([])
+        .set(stats.table_bytes as f64);
+    metrics
+        .online_keys
+        .with(["all"])
+        .set(stats.keys_in_memory as f64);
+    metrics
+        .outbox_pending
+        .with([])
+        .set(stats.outbox_records as f64);
+    raise(
+        &metrics.hot_table_reads.with(["all", "hit"]),
+        stats.hot_hits,
+    );
+    raise(
+        &metrics.hot_table_reads.with(["all", "recompute"]),
+        stats.recomputes,
+    );
+    raise(
+        &metrics.hot_table_reads.with(["all", "miss"]),
+        stats.keys_loaded,
+    );
 }
 
 fn monitor(metrics: &Metrics, report: &MonitorReport) {
     for series in report.series.iter().filter(|s| s.role == Role::Live) {
-        if let Some(window) = series.windows.iter().rev().find(|w| w.state == WindowState::Closed) {
+        if let Some(window) = series
+            .windows
+            .iter()
+            .rev()
+            .find(|w| w.state == WindowState::Closed)
+        {
             last_window(metrics, report, series, window);
         }
     }
 }
 
-fn last_window(metrics: &Metrics, report: &MonitorReport, series: &SeriesReport, window: &WindowReport) {
-    let (model, version, name) = (report.model.as_str(), series.version.to_string(), report.monitor.as_str());
+fn last_window(
+    metrics: &Metrics,
+    report: &MonitorReport,
+    series: &SeriesReport,
+    window: &WindowReport,
+) {
+    let (model, version, name) = (
+        report.model.as_str(),
+        series.version.to_string(),
+        report.monitor.as_str(),
+    );
     let version = version.as_str();
-    metrics.monitor_window_rows.with([model, version, name]).set(window.rows as f64);
-    metrics.monitor_evaluation.with([name]).set_time_us(window.end_us);
+    metrics
+        .monitor_window_rows
+        .with([model, version, name])
+        .set(window.rows as f64);
+    metrics
+        .monitor_evaluation
+        .with([name])
+        .set_time_us(window.end_us);
     if let Some(ratio) = window.drifted_ratio {
-        metrics.monitor_drifted_features.with([model, version, name]).set(ratio);
+        metrics
+            .monitor_drifted_features
+            .with([model, version, name])
+            .set(ratio);
     }
     for column in &window.columns {
         let feature = column.column.as_str();
         let scores = [("psi", column.psi), ("ks", column.ks), ("js", column.js)];
-        for (method, score) in scores.into_iter().filter_map(|(method, score)| Some((method, score?))) {
-            metrics.monitor_drift_score.with([model, version, feature, method, &report.reference]).set(score);
+        for (method, score) in scores
+            .into_iter()
+            .filter_map(|(method, score)| Some((method, score?)))
+        {
+            metrics
+                .monitor_drift_score
+                .with([model, version, feature, method, &report.reference])
+                .set(score);
         }
         if let Some(threshold) = column.threshold {
-            metrics.monitor_drift_threshold.with([model, version, feature, "psi", &report.reference]).set(threshold);
+            metrics
+                .monitor_drift_threshold
+                .with([model, version, feature, "psi", &report.reference])
+                .set(threshold);
         }
-        let raised = series.alarms.iter().any(|alarm| alarm.column == column.column && alarm.role == column.role);
+        let raised = series
+            .alarms
+            .iter()
+            .any(|alarm| alarm.column == column.column && alarm.role == column.role);
         if raised || column.verdict != Verdict::NoReference {
             let value = if raised { 1.0 } else { 0.0 };
-            metrics.monitor_alarm.with([model, version, name, "drift", feature]).set(value);
+            metrics
+                .monitor_alarm
+                .with([model, version, name, "drift", feature])
+                .set(value);
         }
     }
     if let Some(quality) = &window.quality {
@@ -154,7 +241,11 @@ fn last_window(metrics: &Metrics, report: &MonitorReport, series: &SeriesReport,
     }
 }
 
-fn last_quality(metrics: &Metrics, (model, version, monitor): (&str, &str, &str), quality: &QualityReport) {
+fn last_quality(
+    metrics: &Metrics,
+    (model, version, monitor): (&str, &str, &str),
+    quality: &QualityReport,
+) {
     let figures = [
         ("auc", quality.auc),
         ("log_loss", quality.log_loss),
@@ -163,13 +254,25 @@ fn last_quality(metrics: &Metrics, (model, version, monitor): (&str, &str, &str)
         ("f1", quality.f1),
         ("brier", quality.brier),
     ];
-    for (metric, value) in figures.into_iter().filter_map(|(metric, value)| Some((metric, value?))) {
-        metrics.monitor_quality.with([model, version, metric, "realized"]).set(value);
+    for (metric, value) in figures
+        .into_iter()
+        .filter_map(|(metric, value)| Some((metric, value?)))
+    {
+        metrics
+            .monitor_quality
+            .with([model, version, metric, "realized"])
+            .set(value);
     }
     if let Some(coverage) = quality.coverage {
-        metrics.monitor_label_coverage.with([model, version, monitor]).set(coverage);
+        metrics
+            .monitor_label_coverage
+            .with([model, version, monitor])
+            .set(coverage);
     }
     if let Some(maturity) = quality.maturity {
-        metrics.monitor_label_maturity.with([model, version, monitor]).set(maturity);
+        metrics
+            .monitor_label_maturity
+            .with([model, version, monitor])
+            .set(maturity);
     }
 }

@@ -1,12 +1,15 @@
-//! The listeners of one process over one [`App`]: Arrow Flight with its administration, HTTP with metrics and health, and
-//! the thread that keeps the metrics fresh. Stops in the reverse order of what depends on what.
+//! The listeners of one process over one [`App`]: Arrow Flight with its administration, HTTP with
+//! metrics and health, and the thread that keeps the metrics fresh. Stops in the reverse order of
+//! what depends on what.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
 use forebay_core::ports::OnlineStore;
-use forebay_serve::{FlightServer, FlightServerConfig, FlightServices, HttpConfig, HttpServer, Readiness};
+use forebay_serve::{
+    FlightServer, FlightServerConfig, FlightServices, HttpConfig, HttpServer, Readiness,
+};
 
 use super::admin::Admin;
 use super::app::App;
@@ -33,26 +36,40 @@ impl Listeners {
     pub(crate) fn start(app: &Arc<App>) -> Result<Self> {
         let settings = &app.settings.server;
         let reader = Arc::<forebay_serve::ServiceReader>::clone(&app.reader);
-        let mut services = FlightServices::new(reader, Arc::clone(&app.clock), Arc::clone(&app.metrics));
+        let mut services =
+            FlightServices::new(reader, Arc::clone(&app.clock), Arc::clone(&app.metrics));
         let store: Arc<dyn OnlineStore> = Arc::<forebay_online::RocksStore>::clone(&app.store);
         services.store = Some(store);
         services.sink = Some(Arc::<super::sink::TopicSink>::clone(&app.sink));
         services.admin = Some(Arc::new(Admin(Arc::clone(app))));
-        let config =
-            FlightServerConfig { threads: settings.flight_threads, ..FlightServerConfig::new(settings.flight_addr) };
+        let config = FlightServerConfig {
+            threads: settings.flight_threads,
+            ..FlightServerConfig::new(settings.flight_addr)
+        };
         let flight = {
             // On the runtime, so that administration runs there and never holds up a read.
             let _runtime = app.runtime.enter();
             FlightServer::start(config, services)?
         };
-        let readiness =
-            Readiness::waiting_for(&[(SERVING, "the listeners are not up"), (INGEST, "ingest has not started")]);
-        let http_config = HttpConfig::new(settings.http_addr, readiness.clone(), Arc::clone(&app.metrics));
+        let readiness = Readiness::waiting_for(&[
+            (SERVING, "the listeners are not up"),
+            (INGEST, "ingest has not started"),
+        ]);
+        let http_config = HttpConfig::new(
+            settings.http_addr,
+            readiness.clone(),
+            Arc::clone(&app.metrics),
+        );
         let http = app.runtime.block_on(HttpServer::start(http_config))?;
         readiness.met(INGEST);
         readiness.met(SERVING);
         let exposition = Exposition::start(Arc::clone(app), readiness.clone())?;
-        Ok(Self { flight, http, exposition, readiness })
+        Ok(Self {
+            flight,
+            http,
+            exposition,
+            readiness,
+        })
     }
 
     /// Where Flight listens.
@@ -69,7 +86,8 @@ impl Listeners {
 
     /// Drain and stop.
     pub(crate) fn stop(self, runtime: &tokio::runtime::Runtime) {
-        self.readiness.missing_because(SERVING, "the server is stopping");
+        self.readiness
+            .missing_because(SERVING, "the server is stopping");
         runtime.block_on(self.flight.shutdown());
         runtime.block_on(self.http.shutdown());
         self.exposition.stop();

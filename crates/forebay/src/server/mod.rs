@@ -1,8 +1,9 @@
-//! `forebay server`: settings -> [`app`] (state, archive, broker, ingest) -> [`listeners`] (Flight, HTTP, metrics) -> a
-//! signal -> listeners drain, ingest finishes, state closes. The demo runs on the same parts.
+//! `forebay server`: settings -> [`app`] (state, archive, broker, ingest) -> [`listeners`] (Flight,
+//! HTTP, metrics) -> a signal -> listeners drain, ingest finishes, state closes. The demo runs on
+//! the same parts.
 //!
-//! [`wiring`] turns a catalog into what runs, [`admin`] answers the command line, [`monitoring`] feeds the monitors,
-//! [`alarms`] publishes what they raise.
+//! [`wiring`] turns a catalog into what runs, [`admin`] answers the command line, [`monitoring`]
+//! feeds the monitors, [`alarms`] publishes what they raise.
 
 pub(crate) mod admin;
 mod alarms;
@@ -36,12 +37,17 @@ const RUNTIME_THREADS: usize = 2;
 /// Run until a signal.
 ///
 /// # Errors
-/// Settings, a directory, the broker, definitions or an address are not usable, or a part fails while it stops.
+/// Settings, a directory, the broker, definitions or an address are not usable, or a part fails
+/// while it stops.
 pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode> {
     let settings = Settings::of(args)?;
     install_logs(&settings)?;
     let runtime = runtime()?;
-    let app = Arc::new(App::start(settings, Arc::new(SystemClock), runtime.handle().clone())?);
+    let app = Arc::new(App::start(
+        settings,
+        Arc::new(SystemClock),
+        runtime.handle().clone(),
+    )?);
     apply_folder(&app)?;
     let listeners = Listeners::start(&app)?;
     tracing::info!(flight = %listeners.flight_addr(), http = %listeners.http_addr(), "ready");
@@ -62,7 +68,10 @@ pub(crate) fn install_logs(settings: &Settings) -> Result<()> {
         LogFormat::Plain => forebay_telemetry::logs::LogFormat::Plain,
         LogFormat::Json => forebay_telemetry::logs::LogFormat::Json,
     };
-    Ok(forebay_telemetry::logs::install(format, &settings.log.level)?)
+    Ok(forebay_telemetry::logs::install(
+        format,
+        &settings.log.level,
+    )?)
 }
 
 /// The runtime of a server.
@@ -85,7 +94,10 @@ fn apply_folder(app: &App) -> Result<()> {
         return Ok(());
     }
     let changes = app.apply(&read_definitions(folder)?)?;
-    for change in changes.iter().filter(|c| c.action != ChangeAction::Unchanged) {
+    for change in changes
+        .iter()
+        .filter(|c| c.action != ChangeAction::Unchanged)
+    {
         tracing::info!(action = ?change.action, kind = %change.kind, name = change.name, version = change.version, "applied");
     }
     Ok(())

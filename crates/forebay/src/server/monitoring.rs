@@ -1,6 +1,7 @@
-//! The monitors of a process: fed by the pipeline with every decoded batch (predictions, labels), rebuilt at start from
-//! the archive, read by metrics and summaries. What they raise goes to `alarms`, also what the rebuild raises: a window may
-//! have closed while nobody was there to say so. No statistics here: `monitor` has them.
+//! The monitors of a process: fed by the pipeline with every decoded batch (predictions, labels),
+//! rebuilt at start from the archive, read by metrics and summaries. What they raise goes to
+//! `alarms`, also what the rebuild raises: a window may have closed while nobody was there to say
+//! so. No statistics here: `monitor` has them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -55,7 +56,8 @@ impl Watch {
     /// A monitor as defined, with the profile at `profile`.
     ///
     /// # Errors
-    /// The profile is missing or damaged, or contradicts the definition; the text says how to make one.
+    /// The profile is missing or damaged, or contradicts the definition; the text says how to make
+    /// one.
     pub(crate) fn open(
         def: MonitorDef,
         profile: &Path,
@@ -71,11 +73,17 @@ impl Watch {
                 def.reference
             )
         })?;
-        let reference: ReferenceProfile =
-            serde_json::from_str(&text).with_context(|| format!("{} is not a reference profile", profile.display()))?;
+        let reference: ReferenceProfile = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a reference profile", profile.display()))?;
         let name = def.name.clone();
         let monitor = Monitor::new(def, reference, MonitorOptions::default())?;
-        Ok(Self { name, predictions, scored, labels, monitor: Mutex::new(monitor) })
+        Ok(Self {
+            name,
+            predictions,
+            scored,
+            labels,
+            monitor: Mutex::new(monitor),
+        })
     }
 
     fn takes(&self, source: &str) -> bool {
@@ -91,30 +99,44 @@ impl Watch {
         if self.predictions.iter().any(|name| name == source) {
             self.monitor.lock().observe_predictions(rows)?;
         }
-        if let Some((labels, expression)) = self.labels.as_ref().filter(|(labels, _)| labels.name == source) {
+        if let Some((labels, expression)) = self
+            .labels
+            .as_ref()
+            .filter(|(labels, _)| labels.name == source)
+        {
             let mut failed = Failed::default();
             let label = label_of(expression.as_ref(), rows, &mut failed)?;
             if let Some(error) = failed.first {
                 tracing::warn!(monitor = self.name, source, rows = failed.rows, %error, "rows without a label: it fails on them");
             }
-            let times = rows.column(labels.time_column).as_primitive::<TimestampMicrosecondType>();
+            let times = rows
+                .column(labels.time_column)
+                .as_primitive::<TimestampMicrosecondType>();
             self.monitor.lock().observe_labels(rows, &label, times)?;
         }
         Ok(())
     }
 
-    /// As [`Self::observe`], where a batch that cannot be counted is told and passed over: monitoring must never stop the
-    /// data path, neither at a start.
+    /// As [`Self::observe`], where a batch that cannot be counted is told and passed over:
+    /// monitoring must never stop the data path, neither at a start.
     fn count(&self, source: &str, rows: &RecordBatch) {
         if let Err(error) = contain("counting", || self.observe(source, rows)) {
-            tracing::error!(monitor = self.name, source, error = format!("{error:#}"), "a batch was not counted");
+            tracing::error!(
+                monitor = self.name,
+                source,
+                error = format!("{error:#}"),
+                "a batch was not counted"
+            );
         }
     }
 
     /// Move event time on: the alarms that follow.
     fn advance(&self, watermark_us: Micros) -> Vec<Alarm> {
         let events = self.monitor.lock().advance(watermark_us);
-        events.iter().filter_map(|event| self.alarm_of(event)).collect()
+        events
+            .iter()
+            .filter_map(|event| self.alarm_of(event))
+            .collect()
     }
 
     fn alarm_of(&self, event: &MonitorEvent) -> Option<Alarm> {
@@ -122,8 +144,15 @@ impl Watch {
         match notice.outbox_record() {
             Ok(record) => {
                 let identity = String::from_utf8_lossy(&record.key).into_owned();
-                let standing = Standing { window_end_us: notice.window_end_us, firing: notice.firing };
-                Some(Alarm { identity, standing, record })
+                let standing = Standing {
+                    window_end_us: notice.window_end_us,
+                    firing: notice.firing,
+                };
+                Some(Alarm {
+                    identity,
+                    standing,
+                    record,
+                })
             }
             Err(error) => {
                 tracing::error!(monitor = self.name, %error, "an alarm cannot be encoded; the monitor still shows it");
@@ -135,8 +164,17 @@ impl Watch {
     /// The smallest of the watermarks of scored events, predictions and labels.
     fn watermark(&self, marks: &PublishedWatermarks) -> Option<Micros> {
         let scored = self.scored.iter().map(|source| source.name.as_str());
-        let sources = self.predictions.iter().map(String::as_str).chain(self.label_source()).chain(scored);
-        sources.map(|source| marks.of(source)).collect::<Option<Vec<_>>>()?.into_iter().min()
+        let sources = self
+            .predictions
+            .iter()
+            .map(String::as_str)
+            .chain(self.label_source())
+            .chain(scored);
+        sources
+            .map(|source| marks.of(source))
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .min()
     }
 }
 
@@ -147,10 +185,11 @@ impl Watches {
         Self { watches }
     }
 
-    /// Count what the archive has, before the pipeline starts: the tables of `streams` (a source, the partitions of its
-    /// topic that it was read from, its rows) merged by event time, windows closed on the way as they were when the rows
-    /// came: by the slowest partition. Every batch is also shown to `each`. Returns the alarms of that past, most of which
-    /// an earlier run has published.
+    /// Count what the archive has, before the pipeline starts: the tables of `streams` (a source,
+    /// the partitions of its topic that it was read from, its rows) merged by event time, windows
+    /// closed on the way as they were when the rows came: by the slowest partition. Every batch is
+    /// also shown to `each`. Returns the alarms of that past, most of which an earlier run has
+    /// published.
     ///
     /// # Errors
     /// A file cannot be read, or its columns are not those of the source; what `each` refuses.
@@ -163,21 +202,36 @@ impl Watches {
         let mut marks: HashMap<String, ArchiveMarks> = HashMap::new();
         let mut archived = Vec::with_capacity(streams.len());
         for (source, partitions, rows) in streams {
-            marks.insert(source.name.clone(), ArchiveMarks::new(source.watermark_delay_us, partitions));
+            marks.insert(
+                source.name.clone(),
+                ArchiveMarks::new(source.watermark_delay_us, partitions),
+            );
             archived.push(Archived::new(source, rows)?);
         }
         // The table whose next batch begins earliest goes first.
-        while let Some(stream) = archived.iter_mut().filter(|s| s.next.is_some()).min_by_key(|s| s.first_us()) {
+        while let Some(stream) = archived
+            .iter_mut()
+            .filter(|s| s.next.is_some())
+            .min_by_key(|s| s.first_us())
+        {
             let source = Arc::clone(&stream.source);
-            let Some((rows, _)) = stream.step()? else { break };
+            let Some((rows, _)) = stream.step()? else {
+                break;
+            };
             each(&source, &rows)?;
             if let Some(marks) = marks.get_mut(&source.name) {
                 marks.pass(&source, &rows)?;
             }
             for watch in self.watches.iter().filter(|w| w.takes(&source.name)) {
                 watch.count(&source.name, &rows);
-                let inputs = watch.predictions.iter().map(String::as_str).chain(watch.label_source());
-                let reached = inputs.map(|name| marks.get(name)?.watermark_us()).collect::<Option<Vec<_>>>();
+                let inputs = watch
+                    .predictions
+                    .iter()
+                    .map(String::as_str)
+                    .chain(watch.label_source());
+                let reached = inputs
+                    .map(|name| marks.get(name)?.watermark_us())
+                    .collect::<Option<Vec<_>>>();
                 if let Some(watermark_us) = reached.and_then(|times| times.into_iter().min()) {
                     alarms.extend(watch.advance(watermark_us));
                 }
@@ -188,13 +242,21 @@ impl Watches {
 
     /// Sources that any monitor reads.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
-        self.watches.iter().flat_map(|w| w.predictions.iter().map(String::as_str).chain(w.label_source()))
+        self.watches.iter().flat_map(|w| {
+            w.predictions
+                .iter()
+                .map(String::as_str)
+                .chain(w.label_source())
+        })
     }
 
     /// What every monitor knows now.
     #[must_use]
     pub(crate) fn reports(&self) -> Vec<MonitorReport> {
-        self.watches.iter().map(|w| w.monitor.lock().snapshot()).collect()
+        self.watches
+            .iter()
+            .map(|w| w.monitor.lock().snapshot())
+            .collect()
     }
 }
 
@@ -208,7 +270,11 @@ struct Archived<S> {
 
 impl<S: Iterator<Item = Result<RecordBatch>>> Archived<S> {
     fn new(source: Arc<SourceDef>, rows: S) -> Result<Self> {
-        let mut archived = Self { source, rows, next: None };
+        let mut archived = Self {
+            source,
+            rows,
+            next: None,
+        };
         archived.step()?;
         Ok(archived)
     }
@@ -222,7 +288,11 @@ impl<S: Iterator<Item = Result<RecordBatch>>> Archived<S> {
         let taken = self.next.take();
         for rows in self.rows.by_ref() {
             let rows = rows?;
-            let first = event_times(&self.source, &rows)?.values().iter().min().copied();
+            let first = event_times(&self.source, &rows)?
+                .values()
+                .iter()
+                .min()
+                .copied();
             if let Some(first) = first {
                 self.next = Some((rows, first));
                 break;
@@ -232,8 +302,8 @@ impl<S: Iterator<Item = Result<RecordBatch>>> Archived<S> {
     }
 }
 
-/// How far event time has come in one archived table, by the same rule as while it was read: the slowest partition, less
-/// the source's delay.
+/// How far event time has come in one archived table, by the same rule as while it was read: the
+/// slowest partition, less the source's delay.
 struct ArchiveMarks {
     delay_us: i64,
     /// Greatest event time of each partition; None before its first row.
@@ -242,12 +312,23 @@ struct ArchiveMarks {
 
 impl ArchiveMarks {
     fn new(delay_us: i64, partitions: BTreeSet<i32>) -> Self {
-        Self { delay_us, newest_us: partitions.into_iter().map(|partition| (partition, None)).collect() }
+        Self {
+            delay_us,
+            newest_us: partitions
+                .into_iter()
+                .map(|partition| (partition, None))
+                .collect(),
+        }
     }
 
     fn pass(&mut self, source: &SourceDef, rows: &RecordBatch) -> Result<()> {
-        let partitions = archived_column(source, rows, meta::PARTITION)?.as_primitive::<Int32Type>();
-        for (partition, time_us) in partitions.values().iter().zip(event_times(source, rows)?.values()) {
+        let partitions =
+            archived_column(source, rows, meta::PARTITION)?.as_primitive::<Int32Type>();
+        for (partition, time_us) in partitions
+            .values()
+            .iter()
+            .zip(event_times(source, rows)?.values())
+        {
             let newest = self.newest_us.entry(*partition).or_default();
             *newest = Some(newest.map_or(*time_us, |known| known.max(*time_us)));
         }
@@ -255,18 +336,32 @@ impl ArchiveMarks {
     }
 
     fn watermark_us(&self) -> Option<Micros> {
-        let slowest = self.newest_us.values().copied().collect::<Option<Vec<_>>>()?.into_iter().min()?;
+        let slowest = self
+            .newest_us
+            .values()
+            .copied()
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .min()?;
         Some(slowest.saturating_sub(self.delay_us))
     }
 }
 
-fn event_times<'a>(source: &SourceDef, rows: &'a RecordBatch) -> Result<&'a PrimitiveArray<TimestampMicrosecondType>> {
+fn event_times<'a>(
+    source: &SourceDef,
+    rows: &'a RecordBatch,
+) -> Result<&'a PrimitiveArray<TimestampMicrosecondType>> {
     let name = &source.columns[source.time_column].name;
     Ok(archived_column(source, rows, name)?.as_primitive::<TimestampMicrosecondType>())
 }
 
-fn archived_column<'a>(source: &SourceDef, rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
-    rows.column_by_name(name).with_context(|| format!("the archive of {} lacks {name}", source.name))
+fn archived_column<'a>(
+    source: &SourceDef,
+    rows: &'a RecordBatch,
+    name: &str,
+) -> Result<&'a ArrayRef> {
+    rows.column_by_name(name)
+        .with_context(|| format!("the archive of {} lacks {name}", source.name))
 }
 
 /// The pipeline's end: counts batches, advances windows, hands out alarms.
@@ -282,26 +377,52 @@ pub(crate) struct MonitorObserver {
 impl MonitorObserver {
     /// An observer and the alarms that it will raise.
     #[must_use]
-    pub(crate) fn new(watches: Arc<Watches>, marks: Arc<PublishedWatermarks>) -> (Self, Receiver<Alarm>) {
+    pub(crate) fn new(
+        watches: Arc<Watches>,
+        marks: Arc<PublishedWatermarks>,
+    ) -> (Self, Receiver<Alarm>) {
         let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
         let scored = watches.watches.iter().flat_map(|watch| &watch.scored);
-        let outstanding = scored.map(|source| (source.topic.clone(), Outstanding::default())).collect();
-        (Self { watches, marks, alarms, outstanding }, raised)
+        let outstanding = scored
+            .map(|source| (source.topic.clone(), Outstanding::default()))
+            .collect();
+        (
+            Self {
+                watches,
+                marks,
+                alarms,
+                outstanding,
+            },
+            raised,
+        )
     }
 
     /// Note the events that are read and the predictions that came back.
     fn follow(&mut self, batch: &SourceBatch) -> Result<()> {
         if let Some(outstanding) = self.outstanding.get_mut(&batch.source.topic) {
             let now = Instant::now();
-            let times = batch.rows.column(batch.source.time_column).as_primitive::<TimestampMicrosecondType>();
+            let times = batch
+                .rows
+                .column(batch.source.time_column)
+                .as_primitive::<TimestampMicrosecondType>();
             for (row, offset) in batch.origin.offset.iter().enumerate() {
-                let partition = batch.origin.partitions[batch.origin.partition[row] as usize].partition;
+                let partition =
+                    batch.origin.partitions[batch.origin.partition[row] as usize].partition;
                 outstanding.add((partition, *offset), times.value(row), now);
             }
         }
-        if self.watches.watches.iter().any(|watch| watch.predictions.contains(&batch.source.name)) {
-            let named =
-                |name: &str| batch.rows.column_by_name(name).with_context(|| format!("predictions lack {name}"));
+        if self
+            .watches
+            .watches
+            .iter()
+            .any(|watch| watch.predictions.contains(&batch.source.name))
+        {
+            let named = |name: &str| {
+                batch
+                    .rows
+                    .column_by_name(name)
+                    .with_context(|| format!("predictions lack {name}"))
+            };
             let topics = named(column::SOURCE_TOPIC)?.as_string::<i32>();
             let partitions = named(column::SOURCE_PARTITION)?.as_primitive::<Int32Type>();
             let offsets = named(column::SOURCE_OFFSET)?.as_primitive::<Int64Type>();
@@ -319,14 +440,18 @@ impl MonitorObserver {
         let now = Instant::now();
         let topics = watch.scored.iter().map(|source| &source.topic);
         // Asked also while there is no watermark yet: asking is what forgets those that came back.
-        let waiting = topics.filter_map(|topic| self.outstanding.get_mut(topic)?.oldest_us(now)).min();
+        let waiting = topics
+            .filter_map(|topic| self.outstanding.get_mut(topic)?.oldest_us(now))
+            .min();
         let watermark = watch.watermark(&self.marks)?;
         Some(waiting.map_or(watermark, |oldest| watermark.min(oldest)))
     }
 
     fn step(&mut self, watch: &Watch, batch: &SourceBatch) {
         watch.count(&batch.source.name, &batch.rows);
-        let Some(watermark) = self.complete_until(watch) else { return };
+        let Some(watermark) = self.complete_until(watch) else {
+            return;
+        };
         for alarm in watch.advance(watermark) {
             if let Err(refused) = self.alarms.try_send(alarm) {
                 tracing::warn!(monitor = watch.name, %refused, "an alarm was not published; the next start does it");
@@ -338,10 +463,18 @@ impl MonitorObserver {
 impl BatchObserver for MonitorObserver {
     fn observe(&mut self, batch: &SourceBatch, _watermark_us: Option<Micros>) {
         if let Err(error) = self.follow(batch) {
-            tracing::error!(source = batch.source.name, error = format!("{error:#}"), "a batch was not followed");
+            tracing::error!(
+                source = batch.source.name,
+                error = format!("{error:#}"),
+                "a batch was not followed"
+            );
         }
         let watches = Arc::clone(&self.watches);
-        for watch in watches.watches.iter().filter(|w| w.takes(&batch.source.name)) {
+        for watch in watches
+            .watches
+            .iter()
+            .filter(|w| w.takes(&batch.source.name))
+        {
             self.step(watch, batch);
         }
     }
@@ -354,9 +487,13 @@ struct Failed {
     first: Option<PortError>,
 }
 
-/// The labels of `rows`. A row on which the expression fails has none: it is found by halving, so that it does not take its
-/// neighbours with it.
-fn label_of(expression: &dyn CompiledLabel, rows: &RecordBatch, failed: &mut Failed) -> Result<BooleanArray> {
+/// The labels of `rows`. A row on which the expression fails has none: it is found by halving, so
+/// that it does not take its neighbours with it.
+fn label_of(
+    expression: &dyn CompiledLabel,
+    rows: &RecordBatch,
+    failed: &mut Failed,
+) -> Result<BooleanArray> {
     let error = match expression.evaluate(rows) {
         Ok(labels) => return Ok(labels),
         Err(error) if error.kind().is_of_the_data() && rows.num_rows() > 0 => error,
@@ -369,7 +506,11 @@ fn label_of(expression: &dyn CompiledLabel, rows: &RecordBatch, failed: &mut Fai
     }
     let half = rows.num_rows() / 2;
     let left = label_of(expression, &rows.slice(0, half), failed)?;
-    let right = label_of(expression, &rows.slice(half, rows.num_rows() - half), failed)?;
+    let right = label_of(
+        expression,
+        &rows.slice(half, rows.num_rows() - half),
+        failed,
+    )?;
     Ok(concat(&[&left, &right])?.as_boolean().clone())
 }
 
@@ -388,18 +529,33 @@ mod tests {
         fn evaluate(&self, rows: &RecordBatch) -> PortResult<BooleanArray> {
             let values = rows.column(0).as_primitive::<Int64Type>().values();
             let quotient = |x: &i64| 100_i64.checked_div(*x).map(|q| Some(q > 5));
-            values.iter().map(quotient).collect::<Option<_>>().ok_or_else(|| PortError::invalid("divide by zero"))
+            values
+                .iter()
+                .map(quotient)
+                .collect::<Option<_>>()
+                .ok_or_else(|| PortError::invalid("divide by zero"))
         }
     }
 
     #[test]
     fn a_row_on_which_the_label_fails_has_none_and_its_neighbours_have_theirs() -> Result<()> {
-        let column = |values: Vec<i64>| RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(values)) as _)]);
+        let column = |values: Vec<i64>| {
+            RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(values)) as _)])
+        };
         let mut failed = Failed::default();
         let labels = label_of(&Quotient, &column(vec![1, 0, 50, 2, 0])?, &mut failed)?;
-        assert_eq!(labels, BooleanArray::from(vec![Some(true), None, Some(false), Some(true), None]));
-        assert_eq!((failed.rows, failed.first.map(|e| e.kind())), (2, Some(ErrorKind::InvalidArgument)));
-        assert_eq!(label_of(&Quotient, &column(Vec::new())?, &mut Failed::default())?.len(), 0);
+        assert_eq!(
+            labels,
+            BooleanArray::from(vec![Some(true), None, Some(false), Some(true), None])
+        );
+        assert_eq!(
+            (failed.rows, failed.first.map(|e| e.kind())),
+            (2, Some(ErrorKind::InvalidArgument))
+        );
+        assert_eq!(
+            label_of(&Quotient, &column(Vec::new())?, &mut Failed::default())?.len(),
+            0
+        );
         Ok(())
     }
 
@@ -407,7 +563,8 @@ mod tests {
     fn event_time_of_an_archive_is_that_of_its_slowest_partition() -> Result<()> {
         let source = crate::replay::tests::source("a");
         let rows = |rows: &[(i32, i64)]| {
-            let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.1)).with_timezone("UTC");
+            let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.1))
+                .with_timezone("UTC");
             let partitions = Int32Array::from_iter_values(rows.iter().map(|r| r.0));
             let time = &source.columns[source.time_column].name;
             RecordBatch::try_from_iter([

@@ -1,13 +1,15 @@
-//! Events that are read but whose prediction has not come back: how far a monitor may move on. Predictions overtake one another
-//! on their way through scorer and topic, so the watermark of their topic alone would let a label expire before the
-//! prediction that it belongs to. Owned by the thread that reads; wall-clock time only bounds how long one is waited for.
+//! Events that are read but whose prediction has not come back: how far a monitor may move on.
+//! Predictions overtake one another on their way through scorer and topic, so the watermark of
+//! their topic alone would let a label expire before the prediction that it belongs to. Owned by
+//! the thread that reads; wall-clock time only bounds how long one is waited for.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use forebay_core::time::Micros;
 
-/// How long a prediction is waited for: an event that cannot be scored, or was scored before a restart, never has one.
+/// How long a prediction is waited for: an event that cannot be scored, or was scored before a
+/// restart, never has one.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Where an event stands in the topic of its source.
@@ -33,7 +35,9 @@ impl Outstanding {
 
     /// Its prediction is read.
     pub(crate) fn remove(&mut self, place: Place) {
-        let Some(time_us) = self.times.remove(&place) else { return };
+        let Some(time_us) = self.times.remove(&place) else {
+            return;
+        };
         if let Some(count) = self.by_time.get_mut(&time_us) {
             *count -= 1;
             if *count == 0 {
@@ -69,7 +73,11 @@ mod tests {
         outstanding.add((0, 0), 50, start);
         assert_eq!(outstanding.oldest_us(start), Some(20));
         outstanding.remove((0, 1));
-        assert_eq!(outstanding.oldest_us(start), Some(20), "one of two at that time came back");
+        assert_eq!(
+            outstanding.oldest_us(start),
+            Some(20),
+            "one of two at that time came back"
+        );
         outstanding.remove((0, 2));
         outstanding.remove((0, 0));
         assert_eq!(outstanding.oldest_us(start), Some(70));

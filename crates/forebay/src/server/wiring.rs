@@ -1,5 +1,6 @@
-//! From a catalog to what runs on it: sources (those of predictions too), bound deployments, monitors, topics. Reads model
-//! directories and reference profiles, starts nothing: what is wrong with a definition shows before anything is stopped.
+//! From a catalog to what runs on it: sources (those of predictions too), bound deployments,
+//! monitors, topics. Reads model directories and reference profiles, starts nothing: what is wrong
+//! with a definition shows before anything is stopped.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -48,10 +49,13 @@ impl Wiring {
     /// Bind everything in `catalog`.
     ///
     /// # Errors
-    /// A model that cannot be loaded or was trained for other features, a deployment whose source lacks a column, a
-    /// monitor without its reference.
+    /// A model that cannot be loaded or was trained for other features, a deployment whose source
+    /// lacks a column, a monitor without its reference.
     pub(crate) fn of(catalog: &Catalog, models: Models<'_>) -> Result<Self> {
-        let mut wiring = Self { sources: catalog.sources().values().cloned().collect(), ..Self::default() };
+        let mut wiring = Self {
+            sources: catalog.sources().values().cloned().collect(),
+            ..Self::default()
+        };
         for model in catalog.models() {
             open_model(catalog, model, models)?;
         }
@@ -66,17 +70,25 @@ impl Wiring {
         wiring.watches = Watches::new(watches);
         check_topics(&wiring.sources)?;
         check_names(&wiring.sources)?;
-        wiring.topics.extend(wiring.sources.iter().map(|s| s.topic.clone()));
+        wiring
+            .topics
+            .extend(wiring.sources.iter().map(|s| s.topic.clone()));
         Ok(wiring)
     }
 
     fn deploy(&mut self, catalog: &Catalog, def: &DeploymentDef) -> Result<()> {
-        let source =
-            Arc::clone(catalog.sources().get(&def.source).with_context(|| {
-                format!("deployment {} scores source {}, which is not defined", def.name, def.source)
-            })?);
+        let source = Arc::clone(catalog.sources().get(&def.source).with_context(|| {
+            format!(
+                "deployment {} scores source {}, which is not defined",
+                def.name, def.source
+            )
+        })?);
         let service = service_of(catalog, def)?;
-        let deployment = Deployment::bind(Arc::new(def.clone()), Arc::clone(&source), Arc::clone(&service))?;
+        let deployment = Deployment::bind(
+            Arc::new(def.clone()),
+            Arc::clone(&source),
+            Arc::clone(&service),
+        )?;
         let carry = deployment.carry_columns();
         for shadow in [false, true] {
             if def.routes.iter().any(|r| r.shadow == shadow) {
@@ -91,10 +103,17 @@ impl Wiring {
 
     fn watch(&self, catalog: &Catalog, monitor: &MonitorPlan, model_root: &Path) -> Result<Watch> {
         let def = &monitor.def;
-        let of_model = || self.deployments.iter().filter(|d| d.def().model == def.model);
-        let predictions: Vec<String> =
-            of_model().map(|d| prediction_table(d.def(), false, d.service().spec())).collect();
-        let scored = of_model().filter_map(|d| catalog.sources().get(d.source()).cloned()).collect();
+        let of_model = || {
+            self.deployments
+                .iter()
+                .filter(|d| d.def().model == def.model)
+        };
+        let predictions: Vec<String> = of_model()
+            .map(|d| prediction_table(d.def(), false, d.service().spec()))
+            .collect();
+        let scored = of_model()
+            .filter_map(|d| catalog.sources().get(d.source()).cloned())
+            .collect();
         ensure!(
             !predictions.is_empty(),
             "monitor {} watches model {}, which no deployment serves; add CREATE DEPLOYMENT",
@@ -104,17 +123,29 @@ impl Wiring {
         let labels = match (&def.labels, &monitor.label) {
             (Some(labels), Some(expression)) => {
                 let source = catalog.sources().get(&labels.source).with_context(|| {
-                    format!("monitor {} takes labels from source {}, which is not defined", def.name, labels.source)
+                    format!(
+                        "monitor {} takes labels from source {}, which is not defined",
+                        def.name, labels.source
+                    )
                 })?;
                 Some((Arc::clone(source), Arc::clone(expression)))
             }
             _ => None,
         };
         let versions = catalog.models().iter().filter(|m| m.name == def.model);
-        let paths: Vec<_> = versions.map(|m| profile_path(&model_root.join(&m.path), &def.reference)).collect();
-        let found = paths.iter().find(|path| path.is_file()).or_else(|| paths.first());
-        let profile =
-            found.with_context(|| format!("monitor {} watches model {}, which has no version", def.name, def.model))?;
+        let paths: Vec<_> = versions
+            .map(|m| profile_path(&model_root.join(&m.path), &def.reference))
+            .collect();
+        let found = paths
+            .iter()
+            .find(|path| path.is_file())
+            .or_else(|| paths.first());
+        let profile = found.with_context(|| {
+            format!(
+                "monitor {} watches model {}, which has no version",
+                def.name, def.model
+            )
+        })?;
         Watch::open(def.clone(), profile, predictions, scored, labels)
     }
 }
@@ -137,13 +168,27 @@ fn open_model(catalog: &Catalog, model: &ModelDef, models: Models<'_>) -> Result
     models
         .store
         .open(model, models.root, service.spec())
-        .with_context(|| format!("model {} version {} cannot be served", model.name, model.version))?;
-    models.pool.set_fingerprint(&model.name, model.version, &service.spec().fingerprint);
+        .with_context(|| {
+            format!(
+                "model {} version {} cannot be served",
+                model.name, model.version
+            )
+        })?;
+    models
+        .pool
+        .set_fingerprint(&model.name, model.version, &service.spec().fingerprint);
     Ok(())
 }
 
 fn service_named(catalog: &Catalog, name: &str) -> Result<Arc<dyn CompiledService>> {
-    let known = || catalog.services().keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let known = || {
+        catalog
+            .services()
+            .keys()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     catalog
         .services()
         .get(name)
@@ -155,7 +200,10 @@ fn service_named(catalog: &Catalog, name: &str) -> Result<Arc<dyn CompiledServic
 fn service_of(catalog: &Catalog, def: &DeploymentDef) -> Result<Arc<dyn CompiledService>> {
     let mut name: Option<&str> = None;
     for route in &def.routes {
-        let model = catalog.models().iter().find(|m| m.name == def.model && m.version == route.version);
+        let model = catalog
+            .models()
+            .iter()
+            .find(|m| m.name == def.model && m.version == route.version);
         let model = model.with_context(|| {
             format!(
                 "deployment {} routes to model {} version {}, which is not defined",
@@ -171,15 +219,26 @@ fn service_of(catalog: &Catalog, def: &DeploymentDef) -> Result<Arc<dyn Compiled
         );
         name = Some(&model.service);
     }
-    service_named(catalog, name.with_context(|| format!("deployment {} has no route", def.name))?)
+    service_named(
+        catalog,
+        name.with_context(|| format!("deployment {} has no route", def.name))?,
+    )
 }
 
-/// Name of the source, and of the archive table, that carries a deployment's predictions. Another version of the service
-/// has other columns, hence a table of its own.
+/// Name of the source, and of the archive table, that carries a deployment's predictions. Another
+/// version of the service has other columns, hence a table of its own.
 #[must_use]
 pub(crate) fn prediction_table(def: &DeploymentDef, shadow: bool, service: &ServiceSpec) -> String {
-    let version = if service.version > 1 { format!("_v{}", service.version) } else { String::new() };
-    format!("predictions_{}{version}{}", def.name, if shadow { "_shadow" } else { "" })
+    let version = if service.version > 1 {
+        format!("_v{}", service.version)
+    } else {
+        String::new()
+    };
+    format!(
+        "predictions_{}{version}{}",
+        def.name,
+        if shadow { "_shadow" } else { "" }
+    )
 }
 
 fn prediction_source(
@@ -199,7 +258,11 @@ fn prediction_source(
         columns,
         time_column,
         watermark_delay_us: scored.watermark_delay_us,
-        topic: if shadow { format!("{}.shadow", def.topic) } else { def.topic.clone() },
+        topic: if shadow {
+            format!("{}.shadow", def.topic)
+        } else {
+            def.topic.clone()
+        },
         format: SourceFormat::Json,
     }
 }

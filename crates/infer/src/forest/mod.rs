@@ -1,6 +1,6 @@
-//! The CPU engine: a checked model becomes a [`Forest`], rows of f32 become margins, bit for bit those
-//! of the training library, whatever the size of the batch. It knows nothing of Arrow, files or
-//! objectives.
+//! The CPU engine: a checked model becomes a [`Forest`], rows of f32 become margins, bit for bit
+//! those of the training library, whatever the size of the batch. It knows nothing of Arrow, files
+//! or objectives.
 
 mod node;
 mod packed;
@@ -46,8 +46,14 @@ impl Forest {
     }
 
     fn wide(model: &XgboostModel, iterations: Range<usize>) -> Result<Layout> {
-        let packed = Packed::build(model.trees_of(iterations)?, model.features, model.base_margin)?;
-        packed.map(Layout::Wide).ok_or_else(|| InferError::ModelFile("a node does not fit 16 bytes".to_owned()))
+        let packed = Packed::build(
+            model.trees_of(iterations)?,
+            model.features,
+            model.base_margin,
+        )?;
+        packed
+            .map(Layout::Wide)
+            .ok_or_else(|| InferError::ModelFile("a node does not fit 16 bytes".to_owned()))
     }
 
     /// Features of one row.
@@ -74,13 +80,17 @@ impl Forest {
         }
     }
 
-    /// Margins of the rows of `rows`: row-major, NaN for missing, [`Forest::features`] values a row.
+    /// Margins of the rows of `rows`: row-major, NaN for missing, [`Forest::features`] values a
+    /// row.
     ///
     /// # Panics
     /// When `rows` is not `margins.len()` whole rows.
     pub fn margins(&self, rows: &[f32], margins: &mut [f32]) {
         assert_eq!(rows.len(), margins.len() * self.features, "rows are whole");
-        for (block, out) in rows.chunks(BLOCK_ROWS * self.features).zip(margins.chunks_mut(BLOCK_ROWS)) {
+        for (block, out) in rows
+            .chunks(BLOCK_ROWS * self.features)
+            .zip(margins.chunks_mut(BLOCK_ROWS))
+        {
             match &self.layout {
                 Layout::Compact(packed) => packed.margins(block, out),
                 Layout::Wide(packed) => packed.margins(block, out),

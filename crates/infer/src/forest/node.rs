@@ -1,6 +1,6 @@
-//! One node in memory: 8 bytes where it fits, 16 where the model is very wide or a tree very large. The tree's layout
-//! is breadth first with adjacent children, so a node says where its left child is, counted from itself; 0 marks a
-//! leaf.
+//! One node in memory: 8 bytes where it fits, 16 where the model is very wide or a tree very large.
+//! The tree's layout is breadth first with adjacent children, so a node says where its left child
+//! is, counted from itself; 0 marks a leaf.
 
 /// What a node says, before packing.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,10 @@ impl Node for CompactNode {
         }
         let flag = |set: bool, bit: u32| if set { bit } else { 0 };
         let flags = flag(parts.default_left, DEFAULT_LEFT) | flag(parts.categorical, CATEGORICAL);
-        Some(Self { value: parts.value, packed: parts.offset << OFFSET_SHIFT | flags | parts.feature })
+        Some(Self {
+            value: parts.value,
+            packed: parts.offset << OFFSET_SHIFT | flags | parts.feature,
+        })
     }
 
     #[inline(always)]
@@ -85,7 +88,12 @@ pub(super) struct WideNode {
 impl Node for WideNode {
     fn pack(parts: Parts) -> Option<Self> {
         let flags = u32::from(parts.default_left) | u32::from(parts.categorical) << 1;
-        Some(Self { value: parts.value, feature: parts.feature, offset: parts.offset, flags })
+        Some(Self {
+            value: parts.value,
+            feature: parts.feature,
+            offset: parts.offset,
+            flags,
+        })
     }
 
     #[inline(always)]

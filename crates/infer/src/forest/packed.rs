@@ -1,6 +1,7 @@
-//! A forest packed into one array of nodes, and the walks over it. Rows come in as f32, row-major; margins and leaf
-//! numbers go out. Whatever the number of rows, a row's margin is `base + leaf_0 + leaf_1 + ..` in the order of the trees,
-//! in f32, so its bits do not depend on the batch that it came in.
+//! A forest packed into one array of nodes, and the walks over it. Rows come in as f32, row-major;
+//! margins and leaf numbers go out. Whatever the number of rows, a row's margin is `base + leaf_0 +
+//! leaf_1 + ..` in the order of the trees, in f32, so its bits do not depend on the batch that it
+//! came in.
 
 use super::node::{Node, Parts};
 use crate::error::{InferError, Result};
@@ -39,16 +40,32 @@ impl<N: Node> Packed<N> {
         features: usize,
         base: f32,
     ) -> Result<Option<Self>> {
-        let mut packed =
-            Self { nodes: Vec::new(), trees: Vec::new(), sets: Vec::new(), original: Vec::new(), features, base };
+        let mut packed = Self {
+            nodes: Vec::new(),
+            trees: Vec::new(),
+            sets: Vec::new(),
+            original: Vec::new(),
+            features,
+            base,
+        };
         for (tree, factor) in trees {
             let root = u32::try_from(packed.nodes.len())
                 .ok()
-                .filter(|root| root.checked_add(u32::try_from(tree.nodes.len()).unwrap_or(u32::MAX)).is_some())
+                .filter(|root| {
+                    root.checked_add(u32::try_from(tree.nodes.len()).unwrap_or(u32::MAX))
+                        .is_some()
+                })
                 .ok_or_else(|| InferError::ModelFile("more than 2^32 nodes".to_owned()))?;
             // `check` bounds the depth far below u32.
-            let categorical = tree.nodes.iter().any(|node| matches!(node, SourceNode::Categorical { .. }));
-            packed.trees.push(Tree { root, depth: tree.depth as u32, categorical });
+            let categorical = tree
+                .nodes
+                .iter()
+                .any(|node| matches!(node, SourceNode::Categorical { .. }));
+            packed.trees.push(Tree {
+                root,
+                depth: tree.depth as u32,
+                categorical,
+            });
             for (index, node) in tree.nodes.iter().enumerate() {
                 let parts = packed.parts(node, index, factor)?;
                 match N::pack(parts) {
@@ -62,26 +79,46 @@ impl<N: Node> Packed<N> {
     }
 
     fn parts(&mut self, node: &SourceNode, index: usize, factor: f32) -> Result<Parts> {
-        // A tree has at most MODEL_MAX_NODES_PER_TREE nodes, so its indices fit u32; children follow their parent.
+        // A tree has at most MODEL_MAX_NODES_PER_TREE nodes, so its indices fit u32; children
+        // follow their parent.
         let offset = |left: u32| left - index as u32;
         Ok(match node {
             SourceNode::Leaf(value) => {
                 let value = value * factor;
                 if !value.is_finite() {
-                    return Err(InferError::ModelFile("a leaf times its weight_drop is not finite".to_owned()));
+                    return Err(InferError::ModelFile(
+                        "a leaf times its weight_drop is not finite".to_owned(),
+                    ));
                 }
-                Parts { value, feature: 0, default_left: false, categorical: false, offset: 0 }
+                Parts {
+                    value,
+                    feature: 0,
+                    default_left: false,
+                    categorical: false,
+                    offset: 0,
+                }
             }
-            SourceNode::Numeric { feature, threshold, default_left, left } => Parts {
+            SourceNode::Numeric {
+                feature,
+                threshold,
+                default_left,
+                left,
+            } => Parts {
                 value: *threshold,
                 feature: *feature,
                 default_left: *default_left,
                 categorical: false,
                 offset: offset(*left),
             },
-            SourceNode::Categorical { feature, set, default_left, left } => {
-                let index = u32::try_from(self.sets.len())
-                    .map_err(|_| InferError::ModelFile("more than 2^32 category sets".to_owned()))?;
+            SourceNode::Categorical {
+                feature,
+                set,
+                default_left,
+                left,
+            } => {
+                let index = u32::try_from(self.sets.len()).map_err(|_| {
+                    InferError::ModelFile("more than 2^32 category sets".to_owned())
+                })?;
                 self.sets.push(set.clone());
                 Parts {
                     value: f32::from_bits(index),
@@ -110,7 +147,12 @@ impl<N: Node> Packed<N> {
         for tree in &self.trees {
             for start in (0..whole).step_by(LANES) {
                 let rows = std::array::from_fn(|lane| (start + lane) * self.features);
-                let leaves = self.walk([tree.root; LANES], &rows, block, (tree.depth as usize, tree.categorical));
+                let leaves = self.walk(
+                    [tree.root; LANES],
+                    &rows,
+                    block,
+                    (tree.depth as usize, tree.categorical),
+                );
                 for (margin, leaf) in margins[start..start + LANES].iter_mut().zip(leaves) {
                     *margin += self.nodes[leaf as usize].value();
                 }
@@ -121,7 +163,8 @@ impl<N: Node> Packed<N> {
         }
     }
 
-    /// One row: several trees are walked side by side, their leaves added in the order of the trees.
+    /// One row: several trees are walked side by side, their leaves added in the order of the
+    /// trees.
     fn add_row(&self, row: usize, block: &[f32], margin: &mut f32) {
         for tree in self.trees.chunks(LANES) {
             let depth = tree.iter().map(|t| t.depth).max().unwrap_or(0) as usize;
@@ -137,8 +180,18 @@ impl<N: Node> Packed<N> {
 
     /// Numbers, in the file, of the leaf that `row` (one row's values) reaches in each tree.
     pub(super) fn leaves(&self, row: &[f32]) -> Vec<u32> {
-        let walk = |tree: &Tree| self.walk([tree.root; 1], &[0], row, (tree.depth as usize, tree.categorical))[0];
-        self.trees.iter().map(|tree| self.original[walk(tree) as usize]).collect()
+        let walk = |tree: &Tree| {
+            self.walk(
+                [tree.root; 1],
+                &[0],
+                row,
+                (tree.depth as usize, tree.categorical),
+            )[0]
+        };
+        self.trees
+            .iter()
+            .map(|tree| self.original[walk(tree) as usize])
+            .collect()
     }
 
     /// From the roots `at` down to leaves, at most `depth` levels.
@@ -172,7 +225,11 @@ impl<N: Node> Packed<N> {
                 }
             }
             level += LEVELS_PER_CHECK;
-            if level < depth && at.iter().all(|index| self.nodes[*index as usize].offset() == 0) {
+            if level < depth
+                && at
+                    .iter()
+                    .all(|index| self.nodes[*index as usize].offset() == 0)
+            {
                 break;
             }
         }
@@ -206,6 +263,8 @@ impl<N: Node> Packed<N> {
         }
         // Truncates, as XGBoost does.
         let category = x as u32;
-        self.sets[node.value().to_bits() as usize].binary_search(&category).is_err()
+        self.sets[node.value().to_bits() as usize]
+            .binary_search(&category)
+            .is_err()
     }
 }

@@ -38,34 +38,62 @@ fn rows(count: usize, features: usize) -> Vec<f32> {
 fn naive(document: &Value, base: f32, row: &[f32]) -> f32 {
     let booster = &document["learner"]["gradient_booster"];
     let weights = booster["weight_drop"].as_array();
-    let trees = booster.pointer("/gbtree/model/trees").or_else(|| booster.pointer("/model/trees")).expect("trees");
-    let number = |tree: &Value, array: &str, node: usize| tree[array][node].as_f64().expect("a number");
-    trees.as_array().expect("a list").iter().enumerate().fold(base, |sum, (index, tree)| {
-        let mut node = 0;
-        while number(tree, "left_children", node) >= 0.0 {
-            let x = row[number(tree, "split_indices", node) as usize];
-            let left = if x.is_nan() {
-                number(tree, "default_left", node) == 1.0
-            } else {
-                x < number(tree, "split_conditions", node) as f32
-            };
-            node = number(tree, if left { "left_children" } else { "right_children" }, node) as usize;
-        }
-        let weight = weights.map_or(1.0, |w| w[index].as_f64().expect("a number") as f32);
-        sum + number(tree, "split_conditions", node) as f32 * weight
-    })
+    let trees = booster
+        .pointer("/gbtree/model/trees")
+        .or_else(|| booster.pointer("/model/trees"))
+        .expect("trees");
+    let number =
+        |tree: &Value, array: &str, node: usize| tree[array][node].as_f64().expect("a number");
+    trees
+        .as_array()
+        .expect("a list")
+        .iter()
+        .enumerate()
+        .fold(base, |sum, (index, tree)| {
+            let mut node = 0;
+            while number(tree, "left_children", node) >= 0.0 {
+                let x = row[number(tree, "split_indices", node) as usize];
+                let left = if x.is_nan() {
+                    number(tree, "default_left", node) == 1.0
+                } else {
+                    x < number(tree, "split_conditions", node) as f32
+                };
+                node = number(
+                    tree,
+                    if left {
+                        "left_children"
+                    } else {
+                        "right_children"
+                    },
+                    node,
+                ) as usize;
+            }
+            let weight = weights.map_or(1.0, |w| w[index].as_f64().expect("a number") as f32);
+            sum + number(tree, "split_conditions", node) as f32 * weight
+        })
 }
 
 #[test]
 fn margins_equal_a_naive_walk_over_the_file() {
-    for name in ["squarederror", "dart", "deep", "forest", "one_leaf", "empty"] {
+    for name in [
+        "squarederror",
+        "dart",
+        "deep",
+        "forest",
+        "one_leaf",
+        "empty",
+    ] {
         let (model, forest) = forest(name);
         let document: Value = serde_json::from_slice(&file(name)).expect("JSON");
         let rows = rows(333, model.features);
         let mut margins = vec![0.0; 333];
         forest.margins(&rows, &mut margins);
         for (row, margin) in rows.chunks(model.features).zip(&margins) {
-            assert_eq!(naive(&document, model.base_margin, row).to_bits(), margin.to_bits(), "{name}: {row:?}");
+            assert_eq!(
+                naive(&document, model.base_margin, row).to_bits(),
+                margin.to_bits(),
+                "{name}: {row:?}"
+            );
         }
     }
 }
@@ -89,14 +117,29 @@ fn compact_and_wide_nodes_score_alike() {
 
 #[test]
 fn a_compact_node_holds_its_parts_or_refuses_them() {
-    let parts =
-        |feature, offset, default_left, categorical| Parts { value: 1.5, feature, default_left, categorical, offset };
-    for (feature, offset, default_left, categorical) in
-        [(0, 0, false, false), (2_047, 524_287, true, false), (1_000, 1, false, true), (3, 77, true, true)]
-    {
-        let node = CompactNode::pack(parts(feature, offset, default_left, categorical)).expect("fits");
+    let parts = |feature, offset, default_left, categorical| Parts {
+        value: 1.5,
+        feature,
+        default_left,
+        categorical,
+        offset,
+    };
+    for (feature, offset, default_left, categorical) in [
+        (0, 0, false, false),
+        (2_047, 524_287, true, false),
+        (1_000, 1, false, true),
+        (3, 77, true, true),
+    ] {
+        let node =
+            CompactNode::pack(parts(feature, offset, default_left, categorical)).expect("fits");
         assert_eq!(
-            (node.value(), node.feature(), node.offset(), node.default_left(), node.categorical()),
+            (
+                node.value(),
+                node.feature(),
+                node.offset(),
+                node.default_left(),
+                node.categorical()
+            ),
             (1.5, feature as usize, offset, default_left, categorical)
         );
     }
@@ -110,7 +153,10 @@ fn models_wider_than_a_compact_node_are_served() {
     document["learner"]["learner_model_param"]["num_feature"] = "3000".into();
     document["learner"]["feature_names"] = Value::Array(Vec::new());
     document["learner"]["feature_types"] = Value::Array(Vec::new());
-    for tree in document["learner"]["gradient_booster"]["model"]["trees"].as_array_mut().expect("trees") {
+    for tree in document["learner"]["gradient_booster"]["model"]["trees"]
+        .as_array_mut()
+        .expect("trees")
+    {
         for index in tree["split_indices"].as_array_mut().expect("indices") {
             *index = (index.as_u64().expect("an index") * 499).into();
         }
@@ -121,7 +167,10 @@ fn models_wider_than_a_compact_node_are_served() {
     let mut margins = vec![0.0; 70];
     forest.margins(&rows, &mut margins);
     for (row, margin) in rows.chunks(3_000).zip(&margins) {
-        assert_eq!(naive(&document, model.base_margin, row).to_bits(), margin.to_bits());
+        assert_eq!(
+            naive(&document, model.base_margin, row).to_bits(),
+            margin.to_bits()
+        );
     }
 }
 

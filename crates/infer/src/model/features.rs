@@ -1,13 +1,14 @@
-//! From a batch of a service's features to blocks of f32 rows, in the model's order: types are checked once a batch,
-//! doubles and integers are rounded to the nearest f32, text becomes its category's code, NULL what the manifest
-//! says.
+//! From a batch of a service's features to blocks of f32 rows, in the model's order: types are
+//! checked once a batch, doubles and integers are rounded to the nearest f32, text becomes its
+//! category's code, NULL what the manifest says.
 
 use std::collections::HashMap;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type};
 use arrow_array::{
-    Array, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
+    Array, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    StringViewArray,
 };
 use arrow_schema::{DataType, Schema};
 
@@ -62,9 +63,17 @@ impl Encoder {
                 Missing::Refuse => None,
             },
             // At most 2^24 categories fit a manifest, so that each code is an exact f32.
-            codes: spec.categories.iter().enumerate().map(|(code, name)| (name.clone(), code as f32)).collect(),
+            codes: spec
+                .categories
+                .iter()
+                .enumerate()
+                .map(|(code, name)| (name.clone(), code as f32))
+                .collect(),
         };
-        Self { title: manifest.title(), features: manifest.features.iter().map(encode).collect() }
+        Self {
+            title: manifest.title(),
+            features: manifest.features.iter().map(encode).collect(),
+        }
     }
 
     pub(super) fn width(&self) -> usize {
@@ -73,19 +82,29 @@ impl Encoder {
 
     /// Every feature of the model is in `schema`, with its type. Further columns do not matter.
     pub(super) fn check(&self, schema: &Schema) -> Result<()> {
-        self.features.iter().try_for_each(|feature| self.position(schema, feature).map(|_| ()))
+        self.features
+            .iter()
+            .try_for_each(|feature| self.position(schema, feature).map(|_| ()))
     }
 
     fn position(&self, schema: &Schema, feature: &EncodedFeature) -> Result<usize> {
         let (name, wanted) = (&feature.spec.name, &feature.spec.data_type);
-        let refuse = |what: String| InferError::Features { model: self.title.clone(), what };
-        let (index, field) = schema
-            .column_with_name(name)
-            .ok_or_else(|| refuse(format!("feature {name} ({wanted}) is missing from the service")))?;
+        let refuse = |what: String| InferError::Features {
+            model: self.title.clone(),
+            what,
+        };
+        let (index, field) = schema.column_with_name(name).ok_or_else(|| {
+            refuse(format!(
+                "feature {name} ({wanted}) is missing from the service"
+            ))
+        })?;
         if same_type(wanted, field.data_type()) {
             Ok(index)
         } else {
-            Err(refuse(format!("feature {name} is {wanted} in the manifest and {} in the service", field.data_type())))
+            Err(refuse(format!(
+                "feature {name} is {wanted} in the manifest and {} in the service",
+                field.data_type()
+            )))
         }
     }
 
@@ -104,7 +123,11 @@ impl Encoder {
                 _ => Values::Text(column.as_string::<i32>()),
             });
         }
-        Ok(Columns { encoder: self, values, rows: batch.num_rows() })
+        Ok(Columns {
+            encoder: self,
+            values,
+            rows: batch.num_rows(),
+        })
     }
 }
 
@@ -117,7 +140,8 @@ impl Columns<'_> {
     pub(super) fn fill(&self, start: usize, block: &mut [f32]) -> Result<()> {
         let width = self.values.len();
         let rows = block.len() / width;
-        for (index, (values, feature)) in self.values.iter().zip(&self.encoder.features).enumerate() {
+        for (index, (values, feature)) in self.values.iter().zip(&self.encoder.features).enumerate()
+        {
             let cells = block[index..].iter_mut().step_by(width);
             let missing = match feature.missing {
                 Some(value) => value,
@@ -132,16 +156,24 @@ impl Columns<'_> {
                     let value = array.value(row) as f32;
                     if value.is_nan() { missing } else { value }
                 }),
-                Values::BigInt(array) => fill(cells, *array, start, missing, |row| array.value(row) as f32),
-                Values::Integer(array) => fill(cells, *array, start, missing, |row| array.value(row) as f32),
+                Values::BigInt(array) => {
+                    fill(cells, *array, start, missing, |row| array.value(row) as f32)
+                }
+                Values::Integer(array) => {
+                    fill(cells, *array, start, missing, |row| array.value(row) as f32)
+                }
                 Values::Boolean(array) => {
-                    fill(cells, *array, start, missing, |row| f32::from(u8::from(array.value(row))));
+                    fill(cells, *array, start, missing, |row| {
+                        f32::from(u8::from(array.value(row)))
+                    });
                 }
-                Values::Text(array) => {
-                    fill(cells, *array, start, missing, |row| feature.code(array.value(row), missing))
-                }
+                Values::Text(array) => fill(cells, *array, start, missing, |row| {
+                    feature.code(array.value(row), missing)
+                }),
                 Values::TextView(array) => {
-                    fill(cells, *array, start, missing, |row| feature.code(array.value(row), missing));
+                    fill(cells, *array, start, missing, |row| {
+                        feature.code(array.value(row), missing)
+                    });
                 }
             }
         }
@@ -160,14 +192,21 @@ impl Columns<'_> {
             Values::BigInt(array) => array.is_null(row),
             Values::Integer(array) => array.is_null(row),
             Values::Boolean(array) => array.is_null(row),
-            Values::Text(array) => array.is_null(row) || !feature.codes.contains_key(array.value(row)),
-            Values::TextView(array) => array.is_null(row) || !feature.codes.contains_key(array.value(row)),
+            Values::Text(array) => {
+                array.is_null(row) || !feature.codes.contains_key(array.value(row))
+            }
+            Values::TextView(array) => {
+                array.is_null(row) || !feature.codes.contains_key(array.value(row))
+            }
         };
         match rows.clone().find(|row| absent(*row)) {
             None => Ok(()),
             Some(row) => Err(InferError::Row {
                 model: self.encoder.title.clone(),
-                what: format!("feature {} is missing in row {row} and the manifest refuses that", feature.spec.name),
+                what: format!(
+                    "feature {} is missing in row {row} and the manifest refuses that",
+                    feature.spec.name
+                ),
             }),
         }
     }
@@ -188,9 +227,15 @@ fn fill<'c>(
     value: impl Fn(usize) -> f32,
 ) {
     match array.nulls() {
-        None => cells.enumerate().for_each(|(i, cell)| *cell = value(start + i)),
+        None => cells
+            .enumerate()
+            .for_each(|(i, cell)| *cell = value(start + i)),
         Some(nulls) => cells.enumerate().for_each(|(i, cell)| {
-            *cell = if nulls.is_null(start + i) { missing } else { value(start + i) };
+            *cell = if nulls.is_null(start + i) {
+                missing
+            } else {
+                value(start + i)
+            };
         }),
     }
 }

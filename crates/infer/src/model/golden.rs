@@ -1,8 +1,10 @@
-//! Golden rows: features with the margins, scores and leaf numbers that the training library computed for them. A model
-//! version becomes READY only when it reproduces all of them, one row at a time, all at once, and in random parts.
+//! Golden rows: features with the margins, scores and leaf numbers that the training library
+//! computed for them. A model version becomes READY only when it reproduces all of them, one row at
+//! a time, all at once, and in random parts.
 //!
-//! The file is an Arrow IPC file: the model's features under their names, then `__margin` and `__score` (Float32, no
-//! NULLs) and `__leaf` (List of Int32, one entry a tree; NULL where the library gave none).
+//! The file is an Arrow IPC file: the model's features under their names, then `__margin` and
+//! `__score` (Float32, no NULLs) and `__leaf` (List of Int32, one entry a tree; NULL where the
+//! library gave none).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -37,14 +39,20 @@ pub(super) struct Golden {
 
 impl Golden {
     pub(super) fn read(bytes: &[u8], version: &ModelVersion) -> Result<Self> {
-        let fail = |what: String| InferError::Golden { model: version.manifest().title(), what };
-        // Lengths are checked and arrays validated, but a hostile file may still trip an assertion inside the Arrow
-        // reader: contained here.
+        let fail = |what: String| InferError::Golden {
+            model: version.manifest().title(),
+            what,
+        };
+        // Lengths are checked and arrays validated, but a hostile file may still trip an assertion
+        // inside the Arrow reader: contained here.
         let rows = catch_unwind(AssertUnwindSafe(|| read_batches(bytes)))
             .map_err(|_| fail("the Arrow file is malformed".to_owned()))?
             .map_err(&fail)?;
         if rows.num_rows() < MODEL_GOLDEN_MIN_ROWS {
-            let text = format!("{} rows; at least {MODEL_GOLDEN_MIN_ROWS} (MODEL_GOLDEN_MIN_ROWS)", rows.num_rows());
+            let text = format!(
+                "{} rows; at least {MODEL_GOLDEN_MIN_ROWS} (MODEL_GOLDEN_MIN_ROWS)",
+                rows.num_rows()
+            );
             return Err(fail(text));
         }
         let expected = RawScores {
@@ -52,7 +60,11 @@ impl Golden {
             score: float_column(&rows, SCORE).map_err(&fail)?,
         };
         let leaves = leaf_column(&rows).map_err(&fail)?;
-        Ok(Self { rows, expected, leaves })
+        Ok(Self {
+            rows,
+            expected,
+            leaves,
+        })
     }
 
     /// Score all rows in every way that batches may be cut.
@@ -67,7 +79,11 @@ impl Golden {
         while start < rows {
             // At most PART_MAX_ROWS, so it fits usize.
             let length = ((random.next() % PART_MAX_ROWS) as usize + 1).min(rows - start);
-            self.compare(version, start, &version.score(&self.rows.slice(start, length), 1)?)?;
+            self.compare(
+                version,
+                start,
+                &version.score(&self.rows.slice(start, length), 1)?,
+            )?;
             start += length;
         }
         self.compare_leaves(version)
@@ -76,8 +92,18 @@ impl Golden {
     fn compare(&self, version: &ModelVersion, start: usize, found: &RawScores) -> Result<()> {
         let manifest = version.manifest();
         let columns = [
-            (MARGIN, manifest.margin_class, &self.expected.margin, &found.margin),
-            (SCORE, manifest.score_class, &self.expected.score, &found.score),
+            (
+                MARGIN,
+                manifest.margin_class,
+                &self.expected.margin,
+                &found.margin,
+            ),
+            (
+                SCORE,
+                manifest.score_class,
+                &self.expected.score,
+                &found.score,
+            ),
         ];
         for (name, class, expected, found) in columns {
             for (index, (expected, found)) in expected[start..].iter().zip(found).enumerate() {
@@ -89,7 +115,10 @@ impl Golden {
                         found.to_bits(),
                         self.rows.num_rows().min(start + 1),
                     );
-                    return Err(InferError::Golden { model: manifest.title(), what });
+                    return Err(InferError::Golden {
+                        model: manifest.title(),
+                        what,
+                    });
                 }
             }
         }
@@ -98,12 +127,17 @@ impl Golden {
 
     fn compare_leaves(&self, version: &ModelVersion) -> Result<()> {
         let found = version.leaves(&self.rows)?;
-        let differs = |(expected, found): (&Option<Vec<u32>>, &Vec<u32>)| expected.as_ref().is_some_and(|e| e != found);
+        let differs = |(expected, found): (&Option<Vec<u32>>, &Vec<u32>)| {
+            expected.as_ref().is_some_and(|e| e != found)
+        };
         match self.leaves.iter().zip(&found).position(differs) {
             None => Ok(()),
             Some(row) => Err(InferError::Golden {
                 model: version.manifest().title(),
-                what: format!("{LEAF} of row {row} is {:?}, computed {:?}", self.leaves[row], found[row]),
+                what: format!(
+                    "{LEAF} of row {row} is {:?}, computed {:?}",
+                    self.leaves[row], found[row]
+                ),
             }),
         }
     }
@@ -115,19 +149,31 @@ fn read_batches(bytes: &[u8]) -> std::result::Result<RecordBatch, String> {
 }
 
 fn float_column(rows: &RecordBatch, name: &str) -> std::result::Result<Vec<f32>, String> {
-    let column = rows.column_by_name(name).ok_or_else(|| format!("column {name} is missing"))?;
+    let column = rows
+        .column_by_name(name)
+        .ok_or_else(|| format!("column {name} is missing"))?;
     if *column.data_type() != DataType::Float32 || column.null_count() > 0 {
-        return Err(format!("column {name} is {} with {} NULLs, not Float32", column.data_type(), column.null_count()));
+        return Err(format!(
+            "column {name} is {} with {} NULLs, not Float32",
+            column.data_type(),
+            column.null_count()
+        ));
     }
     Ok(column.as_primitive::<Float32Type>().values().to_vec())
 }
 
 fn leaf_column(rows: &RecordBatch) -> std::result::Result<Vec<Option<Vec<u32>>>, String> {
-    let column = rows.column_by_name(LEAF).ok_or_else(|| format!("column {LEAF} is missing"))?;
-    let list = column.as_list_opt::<i32>().ok_or_else(|| format!("column {LEAF} is not a list"))?;
+    let column = rows
+        .column_by_name(LEAF)
+        .ok_or_else(|| format!("column {LEAF} is missing"))?;
+    let list = column
+        .as_list_opt::<i32>()
+        .ok_or_else(|| format!("column {LEAF} is not a list"))?;
     list.iter()
         .map(|leaves| {
-            let Some(leaves) = leaves else { return Ok(None) };
+            let Some(leaves) = leaves else {
+                return Ok(None);
+            };
             let numbers = leaves
                 .as_primitive_opt::<Int32Type>()
                 .ok_or_else(|| format!("column {LEAF} is not a list of Int32"))?;

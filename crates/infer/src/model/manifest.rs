@@ -1,5 +1,6 @@
-//! The manifest of a model version: TOML in, checked [`Manifest`] out. It says which files belong to the version (with
-//! their digests), what the model is, which features it reads and how, and what its golden rows promise.
+//! The manifest of a model version: TOML in, checked [`Manifest`] out. It says which files belong
+//! to the version (with their digests), what the model is, which features it reads and how, and
+//! what its golden rows promise.
 //!
 //! Raw, then validated; unknown keys are refused. Nothing here opens the files that it names.
 
@@ -107,7 +108,9 @@ impl Exactness {
         }
         match self {
             Self::Exact => false,
-            Self::Ulp(steps) => ordered(expected).abs_diff(ordered(found)) <= i64::from(steps).unsigned_abs(),
+            Self::Ulp(steps) => {
+                ordered(expected).abs_diff(ordered(found)) <= i64::from(steps).unsigned_abs()
+            }
             Self::Relative(distance) => {
                 let (expected, found) = (f64::from(expected), f64::from(found));
                 (expected - found).abs() <= distance * expected.abs()
@@ -130,7 +133,11 @@ impl Exactness {
 /// The place of `value` among all f32 in ascending order; -0.0 and 0.0 share one.
 fn ordered(value: f32) -> i64 {
     let magnitude = i64::from(value.to_bits() & 0x7fff_ffff);
-    if value.is_sign_negative() { -magnitude } else { magnitude }
+    if value.is_sign_negative() {
+        -magnitude
+    } else {
+        magnitude
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -185,7 +192,10 @@ impl Manifest {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let raw: Raw = toml::from_str(text).map_err(|e| e.message().to_owned())?;
         if raw.format != FORMAT {
-            return Err(format!("format {}: this build reads format {FORMAT}", raw.format));
+            return Err(format!(
+                "format {}: this build reads format {FORMAT}",
+                raw.format
+            ));
         }
         if raw.kind != "xgboost" {
             return Err(format!("kind {:?}: served is xgboost", raw.kind));
@@ -197,7 +207,10 @@ impl Manifest {
             return Err("model needs a name and a version from 1".to_owned());
         }
         if raw.iterations.0 >= raw.iterations.1 && raw.iterations != (0, 0) {
-            return Err(format!("iterations {:?}: the end comes after the start", raw.iterations));
+            return Err(format!(
+                "iterations {:?}: the end comes after the start",
+                raw.iterations
+            ));
         }
         check_files(&raw)?;
         let (margin_class, score_class) = check_outputs(&raw.outputs)?;
@@ -233,14 +246,29 @@ fn check_files(raw: &Raw) -> Result<(), String> {
     }
     for (name, digest) in &raw.files {
         let mut parts = Path::new(name).components();
-        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) || name == MANIFEST_FILE {
-            return Err(format!("file {name:?}: give the plain name of a file beside the manifest"));
+        if !matches!(
+            (parts.next(), parts.next()),
+            (Some(Component::Normal(_)), None)
+        ) || name == MANIFEST_FILE
+        {
+            return Err(format!(
+                "file {name:?}: give the plain name of a file beside the manifest"
+            ));
         }
-        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            return Err(format!("file {name:?}: its digest is not 64 lower-case hex digits"));
+        if digest.len() != 64
+            || !digest
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            return Err(format!(
+                "file {name:?}: its digest is not 64 lower-case hex digits"
+            ));
         }
     }
-    for (key, name) in [("model_file", &raw.model_file), ("golden_file", &raw.golden_file)] {
+    for (key, name) in [
+        ("model_file", &raw.model_file),
+        ("golden_file", &raw.golden_file),
+    ] {
         if !raw.files.contains_key(name) {
             return Err(format!("{key} {name:?} is not listed in [files]"));
         }
@@ -254,7 +282,10 @@ fn check_outputs(outputs: &[RawOutput]) -> Result<(Exactness, Exactness), String
         let mut found = outputs.iter().filter(|o| o.name == name);
         match (found.next(), found.next()) {
             (Some(output), None) if output.dtype == "FP32" => Exactness::parse(&output.class),
-            (Some(output), None) => Err(format!("output {name}: dtype {:?}; served is FP32", output.dtype)),
+            (Some(output), None) => Err(format!(
+                "output {name}: dtype {:?}; served is FP32",
+                output.dtype
+            )),
             _ => Err(format!("outputs: give {name} once")),
         }
     };
@@ -266,7 +297,10 @@ fn check_outputs(outputs: &[RawOutput]) -> Result<(Exactness, Exactness), String
 
 fn check_features(raw: Vec<RawFeature>) -> Result<Vec<FeatureSpec>, String> {
     if raw.is_empty() || raw.len() > MODEL_MAX_FEATURES {
-        return Err(format!("{} features; 1 to {MODEL_MAX_FEATURES} (MODEL_MAX_FEATURES)", raw.len()));
+        return Err(format!(
+            "{} features; 1 to {MODEL_MAX_FEATURES} (MODEL_MAX_FEATURES)",
+            raw.len()
+        ));
     }
     let mut features: Vec<FeatureSpec> = Vec::with_capacity(raw.len());
     let mut names = std::collections::HashSet::new();
@@ -279,17 +313,26 @@ fn check_features(raw: Vec<RawFeature>) -> Result<Vec<FeatureSpec>, String> {
             "VARCHAR" => DataType::Utf8,
             other => {
                 let known = "DOUBLE, BIGINT, INTEGER, BOOLEAN or VARCHAR";
-                return Err(format!("feature {:?}: dtype {other:?}; use {known}", feature.name));
+                return Err(format!(
+                    "feature {:?}: dtype {other:?}; use {known}",
+                    feature.name
+                ));
             }
         };
         let text = data_type == DataType::Utf8;
         if text == feature.categories.is_empty() {
-            return Err(format!("feature {:?}: VARCHAR needs categories, other types have none", feature.name));
+            return Err(format!(
+                "feature {:?}: VARCHAR needs categories, other types have none",
+                feature.name
+            ));
         }
         let mut categories: Vec<&String> = feature.categories.iter().collect();
         categories.sort_unstable();
         if categories.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(format!("feature {:?}: a category occurs twice", feature.name));
+            return Err(format!(
+                "feature {:?}: a category occurs twice",
+                feature.name
+            ));
         }
         if !names.insert(feature.name.clone()) {
             return Err(format!("feature {:?} occurs twice", feature.name));

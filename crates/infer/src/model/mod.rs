@@ -1,6 +1,7 @@
-//! Model versions: `models/<name>/<version>/` on disk becomes a READY [`ModelVersion`] in a [`ModelStore`], or a typed
-//! reason why not. Manifest and digests first, then the model file, then the golden rows. Scoring knows Arrow batches of
-//! a service's features in, margins and scores out; where batches come from is not known here.
+//! Model versions: `models/<name>/<version>/` on disk becomes a READY [`ModelVersion`] in a
+//! [`ModelStore`], or a typed reason why not. Manifest and digests first, then the model file, then
+//! the golden rows. Scoring knows Arrow batches of a service's features in, margins and scores out;
+//! where batches come from is not known here.
 
 mod features;
 mod golden;

@@ -1,8 +1,8 @@
 //! The model versions of one process: name and version -> state, and the READY ones for scoring.
 //!
-//! LOADING -> VERIFYING -> READY -> DRAINING -> UNLOADED, or UNAVAILABLE with its reason. A version is immutable: loading
-//! the same content again changes nothing, another content under the same number is refused. A version that is unloaded
-//! drains while somebody still scores with it.
+//! LOADING -> VERIFYING -> READY -> DRAINING -> UNLOADED, or UNAVAILABLE with its reason. A version
+//! is immutable: loading the same content again changes nothing, another content under the same
+//! number is refused. A version that is unloaded drains while somebody still scores with it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,9 @@ use crate::error::{InferError, Result};
 use crate::recorder::Recorder;
 
 /// Name and number of a model version.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(deny_unknown_fields)]
 pub struct ModelId {
     /// Model.
@@ -31,7 +33,10 @@ pub struct ModelId {
 impl ModelId {
     /// `model` at `version`.
     pub fn new(model: impl Into<String>, version: u32) -> Self {
-        Self { model: model.into(), version }
+        Self {
+            model: model.into(),
+            version,
+        }
     }
 }
 
@@ -104,27 +109,36 @@ impl ModelStore {
         }
     }
 
-    /// Load the version directory `directory`, which must hold `id`, and make it READY. Blocking: reads files.
+    /// Load the version directory `directory`, which must hold `id`, and make it READY. Blocking:
+    /// reads files.
     ///
     /// # Errors
-    /// What is wrong with it, which also becomes the state; another content than the one that is loaded.
+    /// What is wrong with it, which also becomes the state; another content than the one that is
+    /// loaded.
     pub fn load(&self, directory: &Path, id: &ModelId) -> Result<Arc<ModelVersion>> {
         let loaded = self.begin(id)?;
         let result = self.read(directory, id);
         let mut entries = self.entries.write();
         match (result, loaded) {
-            (Ok(version), Some(loaded)) if loaded.digest() != version.digest() => Err(InferError::VersionDiffers {
-                model: id.model.clone(),
-                version: id.version,
-                loaded: loaded.digest().to_owned(),
-                offered: version.digest().to_owned(),
-            }),
+            (Ok(version), Some(loaded)) if loaded.digest() != version.digest() => {
+                Err(InferError::VersionDiffers {
+                    model: id.model.clone(),
+                    version: id.version,
+                    loaded: loaded.digest().to_owned(),
+                    offered: version.digest().to_owned(),
+                })
+            }
             (Ok(_), Some(loaded)) => Ok(loaded),
             (Ok(version), None) => {
                 let version = Arc::new(version);
                 entries.insert(id.clone(), Entry::Ready(Arc::clone(&version)));
                 self.recorder.model_ready(id, true);
-                tracing::info!(model = id.model, version = id.version, digest = version.digest(), "model READY");
+                tracing::info!(
+                    model = id.model,
+                    version = id.version,
+                    digest = version.digest(),
+                    "model READY"
+                );
                 Ok(version)
             }
             // The loaded one goes on serving.
@@ -145,7 +159,11 @@ impl ModelStore {
             return Ok(Some(Arc::clone(version)));
         }
         if !entries.contains_key(id) && entries.len() >= MODELS_MAX {
-            return Err(InferError::limit(format!("{id} would be one more model"), "MODELS_MAX", MODELS_MAX));
+            return Err(InferError::limit(
+                format!("{id} would be one more model"),
+                "MODELS_MAX",
+                MODELS_MAX,
+            ));
         }
         entries.insert(id.clone(), Entry::Loading);
         Ok(None)
@@ -156,7 +174,10 @@ impl ModelStore {
         let manifest = read.manifest();
         if manifest.model != id.model || manifest.version != id.version {
             let what = format!("is of {}, asked for was {id}", manifest.title());
-            return Err(InferError::Manifest { path: directory.join(super::manifest::MANIFEST_FILE), what });
+            return Err(InferError::Manifest {
+                path: directory.join(super::manifest::MANIFEST_FILE),
+                what,
+            });
         }
         if let Some(entry @ Entry::Loading) = self.entries.write().get_mut(id) {
             *entry = Entry::Verifying;
@@ -164,32 +185,42 @@ impl ModelStore {
         read.verify()
     }
 
-    /// Load what `CREATE MODEL` names and check it against the service that it reads. `base` is what a relative path is
-    /// relative to.
+    /// Load what `CREATE MODEL` names and check it against the service that it reads. `base` is
+    /// what a relative path is relative to.
     ///
     /// # Errors
-    /// As [`ModelStore::load`]; the service lacks a feature, or its fingerprint is another one. Then the version is
-    /// UNAVAILABLE.
-    pub fn open(&self, definition: &ModelDef, base: &Path, service: &ServiceSpec) -> Result<Arc<ModelVersion>> {
+    /// As [`ModelStore::load`]; the service lacks a feature, or its fingerprint is another one.
+    /// Then the version is UNAVAILABLE.
+    pub fn open(
+        &self,
+        definition: &ModelDef,
+        base: &Path,
+        service: &ServiceSpec,
+    ) -> Result<Arc<ModelVersion>> {
         let id = ModelId::new(&definition.name, definition.version);
         let directory: PathBuf = base.join(&definition.path);
         let version = self.load(&directory, &id)?;
         if let Err(error) = version.check_service(service) {
             self.recorder.model_ready(&id, false);
-            self.entries.write().insert(id, Entry::Unavailable(error.to_string()));
+            self.entries
+                .write()
+                .insert(id, Entry::Unavailable(error.to_string()));
             return Err(error);
         }
         Ok(version)
     }
 
-    /// Load every `<root>/<model>/<version>/` that has a manifest; what cannot be loaded becomes UNAVAILABLE.
+    /// Load every `<root>/<model>/<version>/` that has a manifest; what cannot be loaded becomes
+    /// UNAVAILABLE.
     ///
     /// # Errors
     /// `root` cannot be listed.
     pub fn load_all(&self, root: &Path) -> Result<()> {
         for model in subdirectories(root)? {
             for version in subdirectories(&model)? {
-                let (Some(name), Some(number)) = (file_name(&model), file_name(&version)) else { continue };
+                let (Some(name), Some(number)) = (file_name(&model), file_name(&version)) else {
+                    continue;
+                };
                 let Ok(number) = number.parse() else { continue };
                 if version.join(super::manifest::MANIFEST_FILE).is_file() {
                     // The failure is the entry's state and in the log.
@@ -213,14 +244,23 @@ impl ModelStore {
                 forebay_core::ErrorKind::FailedPrecondition,
                 format!("{id} is UNAVAILABLE: {reason}"),
             )),
-            Some(Entry::Loading | Entry::Verifying) => {
-                Err(InferError::worker(forebay_core::ErrorKind::Unavailable, format!("{id} is not READY yet")))
-            }
+            Some(Entry::Loading | Entry::Verifying) => Err(InferError::worker(
+                forebay_core::ErrorKind::Unavailable,
+                format!("{id} is not READY yet"),
+            )),
             Some(Entry::Leaving(_)) | None => {
                 let ready = entries.iter().filter(|(_, e)| matches!(e, Entry::Ready(_)));
                 let known: Vec<String> = ready.map(|(id, _)| id.to_string()).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                Err(InferError::UnknownModel { model: id.model, version: id.version, known })
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                };
+                Err(InferError::UnknownModel {
+                    model: id.model,
+                    version: id.version,
+                    known,
+                })
             }
         }
     }
@@ -229,7 +269,11 @@ impl ModelStore {
     #[must_use]
     pub fn ready(&self) -> Vec<ModelId> {
         let entries = self.entries.read();
-        entries.iter().filter(|(_, e)| matches!(e, Entry::Ready(_))).map(|(id, _)| id.clone()).collect()
+        entries
+            .iter()
+            .filter(|(_, e)| matches!(e, Entry::Ready(_)))
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 
     /// Take the version out of service; those who score with it finish.
@@ -256,7 +300,11 @@ impl ModelStore {
             Entry::Leaving(version) if version.strong_count() > 0 => ModelState::Draining,
             Entry::Leaving(_) => ModelState::Unloaded,
         };
-        self.entries.read().iter().map(|(id, entry)| (id.clone(), state(entry))).collect()
+        self.entries
+            .read()
+            .iter()
+            .map(|(id, entry)| (id.clone(), state(entry)))
+            .collect()
     }
 }
 
@@ -266,7 +314,10 @@ fn file_name(path: &Path) -> Option<&str> {
 
 /// Directories in `root`, sorted.
 fn subdirectories(root: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |source| InferError::Io { path: root.to_owned(), source };
+    let failed = |source| InferError::Io {
+        path: root.to_owned(),
+        source,
+    };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root).map_err(failed)? {
         let path = entry.map_err(failed)?.path();

@@ -20,7 +20,10 @@ use super::{Exactness, Manifest, ModelId, ModelState, ModelStore, ModelVersion};
 use crate::local::LocalScorer;
 
 fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/infer").join(name).join("1")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/golden/infer")
+        .join(name)
+        .join("1")
 }
 
 /// A copy that may be damaged.
@@ -42,8 +45,10 @@ fn edit(directory: &Path, from: &str, to: &str) {
 /// Store the digest of a file that a test has changed.
 fn restamp(directory: &Path, file: &str, old_digest: &str) {
     use sha2::{Digest, Sha256};
-    let digest: String =
-        Sha256::digest(fs::read(directory.join(file)).expect("reads")).iter().map(|b| format!("{b:02x}")).collect();
+    let digest: String = Sha256::digest(fs::read(directory.join(file)).expect("reads"))
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     edit(directory, old_digest, &digest);
 }
 
@@ -53,7 +58,11 @@ fn refusal(directory: &Path) -> (ErrorKind, String) {
 }
 
 fn column(name: &str, data_type: DataType) -> Column {
-    Column { name: name.to_owned(), data_type, nullable: true }
+    Column {
+        name: name.to_owned(),
+        data_type,
+        nullable: true,
+    }
 }
 
 fn service(fingerprint: &str) -> ServiceSpec {
@@ -89,7 +98,8 @@ fn batch(a: &[Option<f64>]) -> RecordBatch {
             (c.name.clone(), array)
         })
         .collect();
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).expect("one length")
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true)))
+        .expect("one length")
 }
 
 #[test]
@@ -113,7 +123,10 @@ fn a_changed_file_is_named_with_both_digests() {
     fs::write(&path, bytes).expect("writes");
     let (kind, text) = refusal(directory.path());
     assert_eq!(kind, ErrorKind::DataLoss);
-    assert!(text.contains("model.json has sha256") && text.contains("the manifest says"), "{text}");
+    assert!(
+        text.contains("model.json has sha256") && text.contains("the manifest says"),
+        "{text}"
+    );
     fs::remove_file(path).expect("removes");
     assert_eq!(refusal(directory.path()).0, ErrorKind::NotFound);
 }
@@ -121,17 +134,27 @@ fn a_changed_file_is_named_with_both_digests() {
 #[test]
 fn a_model_that_does_not_reproduce_its_golden_rows_is_not_served() {
     let directory = copy("logistic");
-    let (path, old) = (directory.path().join("model.json"), ModelVersion::load(directory.path()).expect("whole"));
+    let (path, old) = (
+        directory.path().join("model.json"),
+        ModelVersion::load(directory.path()).expect("whole"),
+    );
     let text = fs::read_to_string(&path).expect("reads");
     // Another base: every margin moves by a little.
     let marker = "\"base_score\":\"[";
     let at = text.find(marker).expect("has a base score") + marker.len();
     let end = at + text[at..].find(']').expect("closed");
     fs::write(&path, format!("{}5.1E-1{}", &text[..at], &text[end..])).expect("writes");
-    restamp(directory.path(), "model.json", &old.manifest().files["model.json"]);
+    restamp(
+        directory.path(),
+        "model.json",
+        &old.manifest().files["model.json"],
+    );
     let (kind, text) = refusal(directory.path());
     assert_eq!(kind, ErrorKind::DataLoss);
-    assert!(text.contains("golden rows of logistic version 1: __margin of row 0"), "{text}");
+    assert!(
+        text.contains("golden rows of logistic version 1: __margin of row 0"),
+        "{text}"
+    );
     // A tolerance that is wide enough takes it, so it was the rows and nothing else.
     edit(directory.path(), "class = \"exact\"", "class = \"rel:1e9\"");
     ModelVersion::load(directory.path()).expect("within the tolerance");
@@ -142,19 +165,34 @@ fn damaged_golden_files_are_refused_and_never_panic() {
     let directory = copy("one_leaf");
     let path = directory.path().join("golden.arrow");
     let whole = fs::read(&path).expect("reads");
-    let mut digest = ModelVersion::load(directory.path()).expect("whole").manifest().files["golden.arrow"].clone();
+    let mut digest = ModelVersion::load(directory.path())
+        .expect("whole")
+        .manifest()
+        .files["golden.arrow"]
+        .clone();
     let mut stamp = |bytes: &[u8]| {
         use sha2::{Digest, Sha256};
         fs::write(&path, bytes).expect("writes");
         restamp(directory.path(), "golden.arrow", &digest);
-        digest = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+        digest = Sha256::digest(bytes)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
         ModelVersion::load(directory.path())
     };
     for cut in [0, 8, whole.len() / 2, whole.len() - 1] {
-        assert_eq!(stamp(&whole[..cut]).expect_err("cut").kind(), ErrorKind::DataLoss);
+        assert_eq!(
+            stamp(&whole[..cut]).expect_err("cut").kind(),
+            ErrorKind::DataLoss
+        );
     }
-    // Headers, footer and offsets: whatever the reader makes of them, it is an error or the same rows.
-    for at in (0..whole.len()).step_by(151).chain(whole.len() - 900..whole.len()).step_by(7) {
+    // Headers, footer and offsets: whatever the reader makes of them, it is an error or the same
+    // rows.
+    for at in (0..whole.len())
+        .step_by(151)
+        .chain(whole.len() - 900..whole.len())
+        .step_by(7)
+    {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x55;
         if let Err(error) = stamp(&damaged) {
@@ -175,11 +213,19 @@ fn manifests_are_checked_word_for_word() {
         ("precision = \"fp32\"", "precision = \"bf16\"", "bf16"),
         ("version = 1\nkind", "version = 0\nkind", "from 1"),
         ("iterations = [0, 8]", "iterations = [8, 8]", "iterations"),
-        ("model_file = \"model.json\"", "model_file = \"other.json\"", "not listed"),
+        (
+            "model_file = \"model.json\"",
+            "model_file = \"other.json\"",
+            "not listed",
+        ),
         ("\"model.json\" = ", "\"../model.json\" = ", "plain name"),
         ("\"model.json\" = \"", "\"model.json\" = \"Z", "hex"),
         ("dtype = \"BIGINT\"", "dtype = \"DECIMAL\"", "DECIMAL"),
-        ("dtype = \"BIGINT\"", "dtype = \"VARCHAR\"", "needs categories"),
+        (
+            "dtype = \"BIGINT\"",
+            "dtype = \"VARCHAR\"",
+            "needs categories",
+        ),
         ("name = \"b\"", "name = \"a\"", "occurs twice"),
         ("missing = \"nan\"", "missing = \"guess\"", "guess"),
         ("class = \"exact\"", "class = \"close\"", "close"),
@@ -195,8 +241,16 @@ fn manifests_are_checked_word_for_word() {
 #[test]
 fn the_manifest_must_agree_with_the_model_file() {
     for (from, to, words) in [
-        ("objective = \"binary:logistic\"", "objective = \"reg:squarederror\"", "objective"),
-        ("iterations = [0, 8]", "iterations = [0, 9]", "the model file has 8"),
+        (
+            "objective = \"binary:logistic\"",
+            "objective = \"reg:squarederror\"",
+            "objective",
+        ),
+        (
+            "iterations = [0, 8]",
+            "iterations = [0, 9]",
+            "the model file has 8",
+        ),
         ("name = \"b\"", "name = \"bee\"", "calls it \"b\""),
     ] {
         let directory = copy("logistic");
@@ -213,26 +267,53 @@ fn exactness_classes_admit_what_they_say() {
     assert!(Exactness::Exact.admits(f32::NAN, f32::NAN) && !Exactness::Exact.admits(1.0, next));
     assert!(!Exactness::Exact.admits(0.0, -0.0));
     assert!(Exactness::Ulp(1).admits(1.0, next) && !Exactness::Ulp(0).admits(1.0, next));
-    assert!(Exactness::Ulp(2).admits(f32::from_bits(1), -f32::from_bits(1)), "across zero");
-    assert!(!Exactness::Ulp(1).admits(1.0, f32::NAN) && !Exactness::Relative(1.0).admits(f32::NAN, 1.0));
-    assert!(Exactness::Relative(0.01).admits(100.0, 100.9) && !Exactness::Relative(0.01).admits(100.0, 101.1));
+    assert!(
+        Exactness::Ulp(2).admits(f32::from_bits(1), -f32::from_bits(1)),
+        "across zero"
+    );
+    assert!(
+        !Exactness::Ulp(1).admits(1.0, f32::NAN) && !Exactness::Relative(1.0).admits(f32::NAN, 1.0)
+    );
+    assert!(
+        Exactness::Relative(0.01).admits(100.0, 100.9)
+            && !Exactness::Relative(0.01).admits(100.0, 101.1)
+    );
 }
 
 #[test]
 fn another_service_is_refused_with_both_fingerprints() {
     let version = ModelVersion::load(&golden("logistic")).expect("whole");
-    version.check_service(&service("f1a9")).expect("its own, in another order and with a column more");
-    version.check_service(&service("")).expect("no fingerprint: names and types alone");
-    let error = version.check_service(&service("0bad")).expect_err("another definition");
+    version
+        .check_service(&service("f1a9"))
+        .expect("its own, in another order and with a column more");
+    version
+        .check_service(&service(""))
+        .expect("no fingerprint: names and types alone");
+    let error = version
+        .check_service(&service("0bad"))
+        .expect_err("another definition");
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-    assert!(error.to_string().contains("f1a9") && error.to_string().contains("0bad"), "{error}");
+    assert!(
+        error.to_string().contains("f1a9") && error.to_string().contains("0bad"),
+        "{error}"
+    );
     let mut other = service("f1a9");
     other.features.remove(3);
-    assert!(version.check_service(&other).expect_err("no b").to_string().contains("feature b"));
+    assert!(
+        version
+            .check_service(&other)
+            .expect_err("no b")
+            .to_string()
+            .contains("feature b")
+    );
     let mut other = service("f1a9");
     other.features[5].data_type = DataType::Float64;
     assert!(
-        version.check_service(&other).expect_err("count is a double").to_string().contains("feature count is Int64")
+        version
+            .check_service(&other)
+            .expect_err("count is a double")
+            .to_string()
+            .contains("feature count is Int64")
     );
     let mut other = service("f1a9");
     "another".clone_into(&mut other.name);
@@ -247,8 +328,8 @@ fn missing_values_follow_the_policy() {
         "name = \"a\"\ndtype = \"DOUBLE\"\nmissing = \"nan\"",
         "name = \"a\"\ndtype = \"DOUBLE\"\nmissing = \"refuse\"",
     );
-    // The golden rows hold missing values of `a`, so this manifest contradicts them: refused at load, by name.
-    // It is the row's fault, whatever the state of the system.
+    // The golden rows hold missing values of `a`, so this manifest contradicts them: refused at
+    // load, by name. It is the row's fault, whatever the state of the system.
     let (kind, text) = refusal(directory.path());
     assert_eq!(kind, ErrorKind::InvalidArgument);
     assert!(text.contains("feature a is missing in row 0"), "{text}");
@@ -257,9 +338,15 @@ fn missing_values_follow_the_policy() {
     let rows = |a: Option<f64>| {
         let nulls = |t: &DataType| arrow_array::new_null_array(t, 1);
         let a: ArrayRef = Arc::new(Float64Array::from(vec![a]));
-        let columns = [("carrier", nulls(&DataType::Utf8)), ("zone", nulls(&DataType::Float64)), ("a", a)];
-        let batch =
-            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).expect("rows");
+        let columns = [
+            ("carrier", nulls(&DataType::Utf8)),
+            ("zone", nulls(&DataType::Float64)),
+            ("a", a),
+        ];
+        let batch = RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(n, c)| (n, c, true)),
+        )
+        .expect("rows");
         version.score(&batch, 1).expect("scores").margin[0].to_bits()
     };
     assert_eq!(rows(None), rows(Some(-1.0)));
@@ -270,25 +357,49 @@ fn missing_values_follow_the_policy() {
 #[test]
 fn threads_and_empty_batches_change_nothing() {
     let version = ModelVersion::load(&golden("logistic")).expect("whole");
-    let values: Vec<Option<f64>> = (0..9_001).map(|i| (i % 11 != 0).then(|| f64::from(i % 97) * 0.05 - 2.4)).collect();
+    let values: Vec<Option<f64>> = (0..9_001)
+        .map(|i| (i % 11 != 0).then(|| f64::from(i % 97) * 0.05 - 2.4))
+        .collect();
     let batch = batch(&values);
     let one = version.score(&batch, 1).expect("scores");
     assert_eq!(one, version.score(&batch, 4).expect("scores"));
     let parts: Vec<f32> = (0..9_001)
         .step_by(1_000)
-        .flat_map(|s| version.score(&batch.slice(s, 1_000.min(9_001 - s)), 1).expect("scores").score)
+        .flat_map(|s| {
+            version
+                .score(&batch.slice(s, 1_000.min(9_001 - s)), 1)
+                .expect("scores")
+                .score
+        })
         .collect();
     assert_eq!(one.score, parts);
-    assert!(version.score(&batch.slice(0, 0), 4).expect("nothing to score").margin.is_empty());
+    assert!(
+        version
+            .score(&batch.slice(0, 0), 4)
+            .expect("nothing to score")
+            .margin
+            .is_empty()
+    );
     let no_columns = RecordBatch::try_new_with_options(
         Arc::new(Schema::empty()),
         Vec::new(),
         &RecordBatchOptions::new().with_row_count(Some(3)),
     );
-    assert!(version.score(&no_columns.expect("three rows of nothing"), 1).is_err());
+    assert!(
+        version
+            .score(&no_columns.expect("three rows of nothing"), 1)
+            .is_err()
+    );
     let text = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
-    let mistyped = RecordBatch::try_new(text, vec![Arc::new(Int64Array::from(vec![1]))]).expect("one row");
-    assert!(version.score(&mistyped, 1).expect_err("a is a double").to_string().contains("feature a is Float64"));
+    let mistyped =
+        RecordBatch::try_new(text, vec![Arc::new(Int64Array::from(vec![1]))]).expect("one row");
+    assert!(
+        version
+            .score(&mistyped, 1)
+            .expect_err("a is a double")
+            .to_string()
+            .contains("feature a is Float64")
+    );
 }
 
 #[test]
@@ -297,14 +408,22 @@ fn states_follow_a_version_through_its_life() {
     let id = ModelId::new("logistic", 1);
     let loaded = store.load(&golden("logistic"), &id).expect("loads");
     assert_eq!(store.states(), [(id.clone(), ModelState::Ready)]);
-    let again = store.load(&golden("logistic"), &id).expect("the same content");
+    let again = store
+        .load(&golden("logistic"), &id)
+        .expect("the same content");
     assert!(Arc::ptr_eq(&loaded, &again));
     let other = copy("logistic");
-    edit(other.path(), "library = \"xgboost 3.2.0\"", "library = \"xgboost 3.2.1\"");
+    edit(
+        other.path(),
+        "library = \"xgboost 3.2.0\"",
+        "library = \"xgboost 3.2.1\"",
+    );
     let error = store.load(other.path(), &id).expect_err("another content");
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert!(error.to_string().contains(loaded.digest()), "{error}");
-    store.get("logistic", 1).expect("the loaded one goes on serving");
+    store
+        .get("logistic", 1)
+        .expect("the loaded one goes on serving");
 
     store.unload(&id);
     drop(again);
@@ -312,14 +431,23 @@ fn states_follow_a_version_through_its_life() {
     drop(loaded);
     assert_eq!(store.states()[0].1, ModelState::Unloaded);
     let error = store.get("logistic", 1).expect_err("gone");
-    assert_eq!((error.kind(), error.to_string().contains("READY here: none")), (ErrorKind::NotFound, true));
+    assert_eq!(
+        (error.kind(), error.to_string().contains("READY here: none")),
+        (ErrorKind::NotFound, true)
+    );
 
     let wrong = ModelId::new("logistic", 2);
-    assert!(store.load(&golden("logistic"), &wrong).is_err(), "the directory is of version 1");
+    assert!(
+        store.load(&golden("logistic"), &wrong).is_err(),
+        "the directory is of version 1"
+    );
     assert!(
         matches!(&store.states()[1].1, ModelState::Unavailable(reason) if reason.contains("asked for was logistic version 2"))
     );
-    assert_eq!(store.get("logistic", 2).expect_err("UNAVAILABLE").kind(), ErrorKind::FailedPrecondition);
+    assert_eq!(
+        store.get("logistic", 2).expect_err("UNAVAILABLE").kind(),
+        ErrorKind::FailedPrecondition
+    );
 }
 
 #[test]
@@ -333,8 +461,12 @@ fn a_definition_is_opened_against_its_service() {
     };
     let base = golden("logistic").join("../..");
     assert!(store.open(&definition, &base, &service("0bad")).is_err());
-    assert!(matches!(&store.states()[0].1, ModelState::Unavailable(reason) if reason.contains("0bad")));
-    store.open(&definition, &base, &service("f1a9")).expect("its own service");
+    assert!(
+        matches!(&store.states()[0].1, ModelState::Unavailable(reason) if reason.contains("0bad"))
+    );
+    store
+        .open(&definition, &base, &service("f1a9"))
+        .expect("its own service");
     assert_eq!(store.ready(), [ModelId::new("logistic", 1)]);
 }
 
@@ -343,27 +475,53 @@ fn the_number_of_models_is_bounded() {
     let (store, nowhere) = (ModelStore::new(), Path::new("/nonexistent"));
     for version in 1..=u32::try_from(MODELS_MAX).expect("small") {
         assert_eq!(
-            store.load(nowhere, &ModelId::new("m", version)).expect_err("nothing there").kind(),
+            store
+                .load(nowhere, &ModelId::new("m", version))
+                .expect_err("nothing there")
+                .kind(),
             ErrorKind::NotFound
         );
     }
-    let error = store.load(nowhere, &ModelId::new("one_more", 1)).expect_err("full");
+    let error = store
+        .load(nowhere, &ModelId::new("one_more", 1))
+        .expect_err("full");
     assert!(error.to_string().contains("MODELS_MAX"), "{error}");
 }
 
 #[test]
 fn the_local_scorer_answers_with_or_without_a_runtime() {
     let store = Arc::new(ModelStore::new());
-    store.load(&golden("logistic"), &ModelId::new("logistic", 1)).expect("loads");
+    store
+        .load(&golden("logistic"), &ModelId::new("logistic", 1))
+        .expect("loads");
     let scorer = LocalScorer::with_threads(Arc::clone(&store), 2);
     let values: Vec<Option<f64>> = (0..5_000).map(|i| Some(f64::from(i) * 1e-3)).collect();
-    let (rows, direct) = (batch(&values), scorer.score_blocking("logistic", 1, &batch(&values)).expect("scores"));
-    let bare = futures::executor::block_on(scorer.score("logistic", 1, rows.clone())).expect("scores");
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let inside = runtime.block_on(scorer.score("logistic", 1, rows)).expect("scores");
+    let (rows, direct) = (
+        batch(&values),
+        scorer
+            .score_blocking("logistic", 1, &batch(&values))
+            .expect("scores"),
+    );
+    let bare =
+        futures::executor::block_on(scorer.score("logistic", 1, rows.clone())).expect("scores");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let inside = runtime
+        .block_on(scorer.score("logistic", 1, rows))
+        .expect("scores");
     assert_eq!((&bare.margin, &bare.score), (&inside.margin, &inside.score));
-    assert!(direct.margin.iter().zip(&bare.margin).all(|(a, b)| f64::from(*a).to_bits() == b.to_bits()));
+    assert!(
+        direct
+            .margin
+            .iter()
+            .zip(&bare.margin)
+            .all(|(a, b)| f64::from(*a).to_bits() == b.to_bits())
+    );
     let unknown = futures::executor::block_on(scorer.score("logistic", 9, batch(&[None])));
-    assert_eq!(unknown.expect_err("no version 9").kind(), ErrorKind::NotFound);
+    assert_eq!(
+        unknown.expect_err("no version 9").kind(),
+        ErrorKind::NotFound
+    );
     assert!(batch(&[None]).column(1).is_null(0));
 }

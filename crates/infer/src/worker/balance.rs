@@ -1,6 +1,7 @@
-//! Which worker gets the next batch: a pure decision over facts already read. Power of two choices by
-//! predicted completion; credits bound what is in flight, so that stale figures cannot herd batches onto one
-//! worker, and the figures of an idle worker fade, so that one slow answer does not keep it idle for ever.
+//! Which worker gets the next batch: a pure decision over facts already read. Power of two choices
+//! by predicted completion; credits bound what is in flight, so that stale figures cannot herd
+//! batches onto one worker, and the figures of an idle worker fade, so that one slow answer does
+//! not keep it idle for ever.
 
 use std::time::Duration;
 
@@ -26,7 +27,11 @@ impl Candidate {
     /// As it stands after `idle` without a question.
     pub(super) fn faded(self, idle: Duration) -> Self {
         let left = (-idle.as_secs_f64() / FIGURES_HALVE_IN.as_secs_f64()).exp2();
-        Self { us_per_row: self.us_per_row * left, fixed_us: self.fixed_us * left, ..self }
+        Self {
+            us_per_row: self.us_per_row * left,
+            fixed_us: self.fixed_us * left,
+            ..self
+        }
     }
 
     /// When a batch of `rows` would be back, microseconds from now.
@@ -34,15 +39,23 @@ impl Candidate {
         (self.pending_rows + rows) as f64 * self.us_per_row + self.fixed_us
     }
 
-    /// A worker with nothing in flight takes any batch, so that a batch larger than the credits is not stuck.
+    /// A worker with nothing in flight takes any batch, so that a batch larger than the credits is
+    /// not stuck.
     fn has_credit(&self, rows: u64, credit_rows: u64) -> bool {
         self.in_flight_rows == 0 || self.in_flight_rows + rows <= credit_rows
     }
 }
 
 /// Index of the worker that takes a batch of `rows`; None when none has the credit.
-pub(super) fn choose(candidates: &[Candidate], rows: u64, credit_rows: u64, random: &mut SplitMix64) -> Option<usize> {
-    let open: Vec<usize> = (0..candidates.len()).filter(|i| candidates[*i].has_credit(rows, credit_rows)).collect();
+pub(super) fn choose(
+    candidates: &[Candidate],
+    rows: u64,
+    credit_rows: u64,
+    random: &mut SplitMix64,
+) -> Option<usize> {
+    let open: Vec<usize> = (0..candidates.len())
+        .filter(|i| candidates[*i].has_credit(rows, credit_rows))
+        .collect();
     if open.len() < 2 {
         return open.first().copied();
     }
@@ -61,36 +74,68 @@ mod tests {
     use super::{Candidate, SplitMix64, choose};
 
     fn worker(pending_rows: u64, us_per_row: f64) -> Candidate {
-        Candidate { pending_rows, in_flight_rows: pending_rows, us_per_row, fixed_us: 100.0 }
+        Candidate {
+            pending_rows,
+            in_flight_rows: pending_rows,
+            us_per_row,
+            fixed_us: 100.0,
+        }
     }
 
     #[test]
     fn of_two_the_one_that_answers_first_is_chosen() {
         let mut random = SplitMix64::new(1);
         for _ in 0..50 {
-            assert_eq!(choose(&[worker(1_000, 1.0), worker(10, 1.0)], 64, 65_536, &mut random), Some(1));
+            assert_eq!(
+                choose(
+                    &[worker(1_000, 1.0), worker(10, 1.0)],
+                    64,
+                    65_536,
+                    &mut random
+                ),
+                Some(1)
+            );
             // Twice the queue at a quarter of the cost is still sooner.
-            assert_eq!(choose(&[worker(2_000, 1.0), worker(1_000, 4.0)], 64, 65_536, &mut random), Some(0));
+            assert_eq!(
+                choose(
+                    &[worker(2_000, 1.0), worker(1_000, 4.0)],
+                    64,
+                    65_536,
+                    &mut random
+                ),
+                Some(0)
+            );
         }
     }
 
     #[test]
     fn the_slowest_of_many_is_never_chosen_and_equals_share() {
         let mut random = SplitMix64::new(7);
-        let workers = [worker(10, 1.0), worker(10, 1.0), worker(10, 50.0), worker(10, 1.0)];
+        let workers = [
+            worker(10, 1.0),
+            worker(10, 1.0),
+            worker(10, 50.0),
+            worker(10, 1.0),
+        ];
         let mut taken = [0; 4];
         for _ in 0..4_000 {
             taken[choose(&workers, 64, 65_536, &mut random).expect("credit")] += 1;
         }
         assert_eq!(taken[2], 0);
-        assert!([taken[0], taken[1], taken[3]].iter().all(|n| *n > 1_000), "{taken:?}");
+        assert!(
+            [taken[0], taken[1], taken[3]].iter().all(|n| *n > 1_000),
+            "{taken:?}"
+        );
     }
 
     #[test]
     fn a_slow_worker_is_asked_again_after_a_while() {
         let mut random = SplitMix64::new(5);
         let mut after = |idle_s| {
-            let workers = [worker(0, 1.0), worker(0, 50.0).faded(Duration::from_secs(idle_s))];
+            let workers = [
+                worker(0, 1.0),
+                worker(0, 50.0).faded(Duration::from_secs(idle_s)),
+            ];
             choose(&workers, 64, 65_536, &mut random)
         };
         assert_eq!(after(0), Some(0));
@@ -101,8 +146,24 @@ mod tests {
     #[test]
     fn without_credit_nobody_is_chosen_but_an_idle_worker_takes_any_batch() {
         let mut random = SplitMix64::new(3);
-        assert_eq!(choose(&[worker(65_500, 1.0), worker(65_536, 1.0)], 64, 65_536, &mut random), None);
-        assert_eq!(choose(&[worker(65_536, 1.0), worker(0, 9.0)], 100_000, 65_536, &mut random), Some(1));
+        assert_eq!(
+            choose(
+                &[worker(65_500, 1.0), worker(65_536, 1.0)],
+                64,
+                65_536,
+                &mut random
+            ),
+            None
+        );
+        assert_eq!(
+            choose(
+                &[worker(65_536, 1.0), worker(0, 9.0)],
+                100_000,
+                65_536,
+                &mut random
+            ),
+            Some(1)
+        );
         assert_eq!(choose(&[], 1, 65_536, &mut random), None);
     }
 }

@@ -4,8 +4,8 @@
 
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
-    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
-    PollInfo, PutResult, SchemaResult, Ticket,
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
+    HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
@@ -19,7 +19,9 @@ const STATUS_ACTION: &str = "worker_status";
 type Items<T> = BoxStream<'static, Result<T, Status>>;
 
 fn not_here<T>(call: &str) -> Result<Response<T>, Status> {
-    Err(Status::unimplemented(format!("{call} is not served by a worker; it scores batches by DoExchange")))
+    Err(Status::unimplemented(format!(
+        "{call} is not served by a worker; it scores batches by DoExchange"
+    )))
 }
 
 #[tonic::async_trait]
@@ -36,10 +38,15 @@ impl FlightService for WorkerService {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
-        Ok(Response::new(self.open_exchange(request.into_inner()).await?))
+        Ok(Response::new(
+            self.open_exchange(request.into_inner()).await?,
+        ))
     }
 
-    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+    async fn do_action(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<Self::DoActionStream>, Status> {
         let action = request.into_inner();
         if action.r#type != STATUS_ACTION {
             return Err(Status::invalid_argument(format!(
@@ -47,13 +54,21 @@ impl FlightService for WorkerService {
                 action.r#type
             )));
         }
-        let answer = arrow_flight::Result { body: self.status_json().into() };
+        let answer = arrow_flight::Result {
+            body: self.status_json().into(),
+        };
         Ok(Response::new(stream::once(async { Ok(answer) }).boxed()))
     }
 
-    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+    async fn list_actions(
+        &self,
+        _: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
         let description = "models with their states, devices, load; JSON".to_owned();
-        let action = ActionType { r#type: STATUS_ACTION.to_owned(), description };
+        let action = ActionType {
+            r#type: STATUS_ACTION.to_owned(),
+            description,
+        };
         Ok(Response::new(stream::once(async { Ok(action) }).boxed()))
     }
 
@@ -64,19 +79,31 @@ impl FlightService for WorkerService {
         not_here("Handshake")
     }
 
-    async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+    async fn list_flights(
+        &self,
+        _: Request<Criteria>,
+    ) -> Result<Response<Self::ListFlightsStream>, Status> {
         not_here("ListFlights")
     }
 
-    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+    async fn get_flight_info(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
         not_here("GetFlightInfo")
     }
 
-    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+    async fn poll_flight_info(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<PollInfo>, Status> {
         not_here("PollFlightInfo")
     }
 
-    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+    async fn get_schema(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<SchemaResult>, Status> {
         not_here("GetSchema")
     }
 
@@ -84,7 +111,10 @@ impl FlightService for WorkerService {
         not_here("DoGet")
     }
 
-    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+    async fn do_put(
+        &self,
+        _: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
         not_here("DoPut")
     }
 }

@@ -1,9 +1,11 @@
-//! The `Scorer` port over worker processes: spreads batches over the workers that serve a model version and loses none.
+//! The `Scorer` port over worker processes: spreads batches over the workers that serve a model
+//! version and loses none.
 //!
-//! One `DoExchange` a (worker, model version, schema). A batch is kept until it is answered; when its worker is gone,
-//! silent or draining, it goes to another one, which is harmless because scoring has no effects. Credits bound what is in
-//! flight; without credit a caller waits, so that pressure reaches ingest. Every wait ends at the deadline with a typed
-//! error. Tasks run on the runtime that is given at the start, so `score` may be awaited from any executor.
+//! One `DoExchange` a (worker, model version, schema). A batch is kept until it is answered; when
+//! its worker is gone, silent or draining, it goes to another one, which is harmless because
+//! scoring has no effects. Credits bound what is in flight; without credit a caller waits, so that
+//! pressure reaches ingest. Every wait ends at the deadline with a typed error. Tasks run on the
+//! runtime that is given at the start, so `score` may be awaited from any executor.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,7 +55,8 @@ pub struct PoolOptions {
     pub worker_timeout: Duration,
     /// How long one call may take in all.
     pub deadline: Duration,
-    /// How long a worker is left alone after its first failure; doubles with each further one, up to 10 s.
+    /// How long a worker is left alone after its first failure; doubles with each further one, up
+    /// to 10 s.
     pub ejection: Duration,
     /// Seed of the choices.
     pub seed: u64,
@@ -139,7 +142,9 @@ impl WorkerPool {
             freed: Arc::new(Notify::new()),
             recorder: Recorder::default(),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Tell `metrics` which workers answer and what waits there, from now on.
@@ -153,10 +158,13 @@ impl WorkerPool {
         &self.shared.registry
     }
 
-    /// Features for this model version come from a service with this fingerprint: workers refuse it when theirs differs.
-    /// Without it they check names and types alone.
+    /// Features for this model version come from a service with this fingerprint: workers refuse it
+    /// when theirs differs. Without it they check names and types alone.
     pub fn set_fingerprint(&self, model: &str, version: u32, fingerprint: &str) {
-        self.shared.fingerprints.lock().insert(ModelId::new(model, version), fingerprint.to_owned());
+        self.shared
+            .fingerprints
+            .lock()
+            .insert(ModelId::new(model, version), fingerprint.to_owned());
     }
 }
 
@@ -165,12 +173,23 @@ impl Scorer for WorkerPool {
     async fn score(&self, model: &str, version: u32, features: RecordBatch) -> PortResult<Scores> {
         let shared = Arc::clone(&self.shared);
         let id = ModelId::new(model, version);
-        let work = self.shared.runtime.spawn(async move { shared.score(&id, &features).await });
+        let work = self
+            .shared
+            .runtime
+            .spawn(async move { shared.score(&id, &features).await });
         match work.await {
             Ok(result) => result.map_err(PortError::from),
             Err(error) => {
-                let kind = if error.is_cancelled() { ErrorKind::Unavailable } else { ErrorKind::Internal };
-                Err(PortError::with_source(kind, format!("scoring with {model} version {version} was cut off"), error))
+                let kind = if error.is_cancelled() {
+                    ErrorKind::Unavailable
+                } else {
+                    ErrorKind::Internal
+                };
+                Err(PortError::with_source(
+                    kind,
+                    format!("scoring with {model} version {version} was cut off"),
+                    error,
+                ))
             }
         }
     }
@@ -183,12 +202,16 @@ impl Shared {
         let rows = features.num_rows();
         let schema: SchemaRef = Arc::new(Schema::new(features.schema_ref().fields().clone()));
         let row_bytes = (features.get_array_memory_size() / rows.max(1)).max(1);
-        let part_rows = (BATCH_TARGET_BYTES / row_bytes).clamp(1, self.options.batch_max_rows.max(1));
+        let part_rows =
+            (BATCH_TARGET_BYTES / row_bytes).clamp(1, self.options.batch_max_rows.max(1));
         let parts = (0..rows).step_by(part_rows).map(|start| {
             let part = features.slice(start, part_rows.min(rows - start));
             self.score_part(id, &schema, part, deadline)
         });
-        let mut scores = Scores { margin: Vec::with_capacity(rows), score: Vec::with_capacity(rows) };
+        let mut scores = Scores {
+            margin: Vec::with_capacity(rows),
+            score: Vec::with_capacity(rows),
+        };
         for part in try_join_all(parts).await? {
             scores.margin.extend(part.margin);
             scores.score.extend(part.score);
@@ -211,17 +234,27 @@ impl Shared {
         loop {
             let now = Instant::now();
             if now >= deadline {
-                return Err(late(id, &batch, self.options.deadline, last_loss.as_deref()));
+                return Err(late(
+                    id,
+                    &batch,
+                    self.options.deadline,
+                    last_loss.as_deref(),
+                ));
             }
             // Made before the look at the facts, so that no change between the two is missed.
-            let (mut freed, mut changed) = (Box::pin(self.freed.notified()), Box::pin(self.registry.changed()));
+            let (mut freed, mut changed) = (
+                Box::pin(self.freed.notified()),
+                Box::pin(self.registry.changed()),
+            );
             freed.as_mut().enable();
             changed.as_mut().enable();
             let wait_until = match self.plan(id, schema, batch.num_rows() as u64, &refusals, now) {
                 Plan::Ask(worker, slot) => {
                     match self.ask(&worker, &slot, id, schema, &batch, deadline).await {
                         Outcome::Scored(scores) => return Ok(scores),
-                        Outcome::Lost(reason) => last_loss = Some(format!("worker {worker}: {reason}")),
+                        Outcome::Lost(reason) => {
+                            last_loss = Some(format!("worker {worker}: {reason}"))
+                        }
                         Outcome::Refused(error) if is_final(error.kind()) => return Err(error),
                         Outcome::Refused(error) => drop(refusals.insert(worker, error)),
                     }
@@ -257,14 +290,26 @@ impl Shared {
         let workers = self.registry.serving(id, now);
         self.forget_others(id, &workers);
         let (mut open, mut candidates, mut retry_at) = (Vec::new(), Vec::new(), None::<Instant>);
-        for worker in workers.into_iter().filter(|worker| !refusals.contains_key(worker)) {
-            let key = SlotKey { worker: worker.clone(), id: id.clone(), schema: Arc::clone(schema) };
+        for worker in workers
+            .into_iter()
+            .filter(|worker| !refusals.contains_key(worker))
+        {
+            let key = SlotKey {
+                worker: worker.clone(),
+                id: id.clone(),
+                schema: Arc::clone(schema),
+            };
             let slot = Arc::clone(self.slots.lock().entry(key).or_default());
             let state = slot.state.lock();
             match state.retry_at {
                 Some(at) if at > now => retry_at = Some(retry_at.map_or(at, |known| known.min(at))),
                 _ => {
-                    let unknown = Candidate { pending_rows: 0, in_flight_rows: 0, us_per_row: 0.0, fixed_us: 0.0 };
+                    let unknown = Candidate {
+                        pending_rows: 0,
+                        in_flight_rows: 0,
+                        us_per_row: 0.0,
+                        fixed_us: 0.0,
+                    };
                     let candidate = match state.stream.as_ref() {
                         Some(stream) if stream.is_open() => stream.candidate(),
                         Some(_) => {
@@ -283,7 +328,12 @@ impl Shared {
         if open.is_empty() {
             return retry_at.map_or(Plan::Nobody, |at| Plan::Wait(Some(at)));
         }
-        let chosen = choose(&candidates, rows, self.options.credit_rows as u64, &mut self.random.lock());
+        let chosen = choose(
+            &candidates,
+            rows,
+            self.options.credit_rows as u64,
+            &mut self.random.lock(),
+        );
         match chosen {
             Some(index) => {
                 let (worker, slot) = open.swap_remove(index);
@@ -315,7 +365,11 @@ impl Shared {
         deadline: Instant,
     ) -> Outcome {
         let left = deadline.saturating_duration_since(Instant::now());
-        let stream = match timeout(self.options.connect_timeout.min(left), self.stream(worker, slot, id, schema)).await
+        let stream = match timeout(
+            self.options.connect_timeout.min(left),
+            self.stream(worker, slot, id, schema),
+        )
+        .await
         {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) if error.kind() != ErrorKind::Unavailable => {
@@ -331,11 +385,14 @@ impl Shared {
             }
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        let outcome = stream.score(batch, self.options.answer_timeout.min(left)).await;
+        let outcome = stream
+            .score(batch, self.options.answer_timeout.min(left))
+            .await;
         match &outcome {
             Outcome::Scored(_) => {
                 slot.state.lock().failures = 0;
-                self.recorder.worker_up(worker, stream.candidate().pending_rows);
+                self.recorder
+                    .worker_up(worker, stream.candidate().pending_rows);
             }
             Outcome::Lost(_) => self.lost(worker, slot, Some(&stream)),
             Outcome::Refused(_) => {}
@@ -349,8 +406,20 @@ impl Shared {
     }
 
     /// The slot's stream, opened if there is none.
-    async fn stream(&self, worker: &str, slot: &Slot, id: &ModelId, schema: &SchemaRef) -> Result<Arc<WorkerStream>> {
-        let current = || slot.state.lock().stream.clone().filter(|stream| stream.is_open());
+    async fn stream(
+        &self,
+        worker: &str,
+        slot: &Slot,
+        id: &ModelId,
+        schema: &SchemaRef,
+    ) -> Result<Arc<WorkerStream>> {
+        let current = || {
+            slot.state
+                .lock()
+                .stream
+                .clone()
+                .filter(|stream| stream.is_open())
+        };
         if let Some(stream) = current() {
             return Ok(stream);
         }
@@ -358,10 +427,16 @@ impl Shared {
         if let Some(stream) = current() {
             return Ok(stream);
         }
-        let fingerprint = self.fingerprints.lock().get(id).cloned().unwrap_or_default();
+        let fingerprint = self
+            .fingerprints
+            .lock()
+            .get(id)
+            .cloned()
+            .unwrap_or_default();
         let channel = connect(worker).await?;
         let freed = Arc::clone(&self.freed);
-        let stream = Arc::new(WorkerStream::open(worker, channel, id, &fingerprint, schema, freed).await?);
+        let stream =
+            Arc::new(WorkerStream::open(worker, channel, id, &fingerprint, schema, freed).await?);
         slot.state.lock().stream = Some(Arc::clone(&stream));
         drop(opening);
         Ok(stream)
@@ -378,15 +453,18 @@ impl Slot {
                 _ => return,
             }
         }
-        let pause = ejection.saturating_mul(1 << state.failures.min(16)).min(EJECTION_MAX);
+        let pause = ejection
+            .saturating_mul(1 << state.failures.min(16))
+            .min(EJECTION_MAX);
         state.failures = state.failures.saturating_add(1);
         state.retry_at = Some(Instant::now() + pause);
     }
 }
 
 async fn connect(worker: &str) -> Result<Channel> {
-    let failed =
-        |e: tonic::transport::Error| InferError::worker(ErrorKind::Unavailable, format!("worker {worker}: {e}"));
+    let failed = |e: tonic::transport::Error| {
+        InferError::worker(ErrorKind::Unavailable, format!("worker {worker}: {e}"))
+    };
     Endpoint::from_shared(format!("http://{worker}"))
         .map_err(failed)?
         .tcp_nodelay(true)
@@ -400,23 +478,35 @@ async fn connect(worker: &str) -> Result<Channel> {
         .map_err(failed)
 }
 
-/// A worker that refuses to open a stream has seen no row: whatever it does not like, it is not the batch.
+/// A worker that refuses to open a stream has seen no row: whatever it does not like, it is not the
+/// batch.
 fn not_of_the_batch(error: InferError) -> InferError {
-    if is_final(error.kind()) { InferError::worker(ErrorKind::FailedPrecondition, error.to_string()) } else { error }
+    if is_final(error.kind()) {
+        InferError::worker(ErrorKind::FailedPrecondition, error.to_string())
+    } else {
+        error
+    }
 }
 
 /// Whether another worker would say the same of this batch.
 fn is_final(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::InvalidArgument | ErrorKind::ResourceExhausted | ErrorKind::OutOfRange)
+    matches!(
+        kind,
+        ErrorKind::InvalidArgument | ErrorKind::ResourceExhausted | ErrorKind::OutOfRange
+    )
 }
 
 fn no_worker(id: &ModelId) -> InferError {
-    let message = format!("no worker serves {id}; start one with `forebay worker` and let it register");
+    let message =
+        format!("no worker serves {id}; start one with `forebay worker` and let it register");
     InferError::worker(ErrorKind::Unavailable, message)
 }
 
 fn late(id: &ModelId, batch: &RecordBatch, deadline: Duration, last: Option<&str>) -> InferError {
     let last = last.map_or(String::new(), |last| format!("; last: {last}"));
-    let message = format!("{} rows for {id} were not scored in {deadline:?}{last}", batch.num_rows());
+    let message = format!(
+        "{} rows for {id} were not scored in {deadline:?}{last}",
+        batch.num_rows()
+    );
     InferError::worker(ErrorKind::DeadlineExceeded, message)
 }

@@ -1,6 +1,6 @@
-//! What travels in one `DoExchange` between server and worker, as Flight messages: `proto/forebay/v1/worker.proto`
-//! says what the metadata means; this file turns batches, scores and errors into messages and back. Both ends use
-//! it.
+//! What travels in one `DoExchange` between server and worker, as Flight messages:
+//! `proto/forebay/v1/worker.proto` says what the metadata means; this file turns batches, scores
+//! and errors into messages and back. Both ends use it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -31,7 +31,11 @@ pub(super) static ANSWER_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 
 /// The first message of a client: schema of the features, and the model.
 pub(super) fn open_message(id: &ModelId, fingerprint: &str, schema: &Schema) -> FlightData {
-    let open = WorkerOpen { model: id.model.clone(), version: id.version, fingerprint: fingerprint.to_owned() };
+    let open = WorkerOpen {
+        model: id.model.clone(),
+        version: id.version,
+        fingerprint: fingerprint.to_owned(),
+    };
     schema_message(schema)
         .with_descriptor(FlightDescriptor::new_path(vec![EXCHANGE_PATH.to_owned()]))
         .with_app_metadata(open.encode_to_vec())
@@ -47,8 +51,11 @@ pub(super) fn batch_message(batch: &RecordBatch, meta: &BatchMeta) -> Result<Fli
     Ok(record_message(batch)?.with_app_metadata(meta.encode_to_vec()))
 }
 
-/// A message from the other end that is safe to decode: refused before the decoder sees it otherwise.
-pub(super) fn checked(message: std::result::Result<FlightData, tonic::Status>) -> FlightResult<FlightData> {
+/// A message from the other end that is safe to decode: refused before the decoder sees it
+/// otherwise.
+pub(super) fn checked(
+    message: std::result::Result<FlightData, tonic::Status>,
+) -> FlightResult<FlightData> {
     let message = message?;
     check_header(&message.data_header).map_err(FlightError::DecodeError)?;
     Ok(message)
@@ -56,8 +63,15 @@ pub(super) fn checked(message: std::result::Result<FlightData, tonic::Status>) -
 
 fn record_message(batch: &RecordBatch) -> Result<FlightData> {
     let (dictionaries, encoded) = IpcDataGenerator::default()
-        .encode(batch, &mut DictionaryTracker::new(false), &IpcWriteOptions::default(), &mut IpcWriteContext::default())
-        .map_err(|e| InferError::worker(ErrorKind::Internal, format!("encoding a batch failed: {e}")))?;
+        .encode(
+            batch,
+            &mut DictionaryTracker::new(false),
+            &IpcWriteOptions::default(),
+            &mut IpcWriteContext::default(),
+        )
+        .map_err(|e| {
+            InferError::worker(ErrorKind::Internal, format!("encoding a batch failed: {e}"))
+        })?;
     if dictionaries.is_empty() {
         Ok(encoded.into())
     } else {
@@ -74,14 +88,37 @@ pub(super) struct Load {
 }
 
 /// The answer to one batch: scores, or an error with zero rows.
-pub(super) fn answer_message(batch_id: u64, scored: &Result<RawScores>, load: Load) -> Result<FlightData> {
+pub(super) fn answer_message(
+    batch_id: u64,
+    scored: &Result<RawScores>,
+    load: Load,
+) -> Result<FlightData> {
     let (status, message, scores) = match scored {
         Ok(scores) => (AnswerStatus::Ok, String::new(), scores.clone()),
-        Err(error) => (status_of(error.kind()), error.to_string(), RawScores::default()),
+        Err(error) => (
+            status_of(error.kind()),
+            error.to_string(),
+            RawScores::default(),
+        ),
     };
-    let column = |values: &[f32]| Arc::new(values.iter().map(|v| Some(f64::from(*v))).collect::<Float64Array>());
-    let batch = RecordBatch::try_new(Arc::clone(&ANSWER_SCHEMA), vec![column(&scores.margin), column(&scores.score)])
-        .map_err(|e| InferError::worker(ErrorKind::Internal, format!("building an answer failed: {e}")))?;
+    let column = |values: &[f32]| {
+        Arc::new(
+            values
+                .iter()
+                .map(|v| Some(f64::from(*v)))
+                .collect::<Float64Array>(),
+        )
+    };
+    let batch = RecordBatch::try_new(
+        Arc::clone(&ANSWER_SCHEMA),
+        vec![column(&scores.margin), column(&scores.score)],
+    )
+    .map_err(|e| {
+        InferError::worker(
+            ErrorKind::Internal,
+            format!("building an answer failed: {e}"),
+        )
+    })?;
     let meta = AnswerMeta {
         batch_id,
         status: status.into(),
@@ -95,14 +132,19 @@ pub(super) fn answer_message(batch_id: u64, scored: &Result<RawScores>, load: Lo
 /// The scores in an answer's batch, which must be as long as the question.
 pub(super) fn read_scores(batch: &RecordBatch, rows: usize) -> std::result::Result<Scores, String> {
     let column = |name: &str| {
-        let column = batch.column_by_name(name).ok_or_else(|| format!("the answer has no column {name}"))?;
+        let column = batch
+            .column_by_name(name)
+            .ok_or_else(|| format!("the answer has no column {name}"))?;
         let values = column
             .as_primitive_opt::<Float64Type>()
             .filter(|values| values.null_count() == 0 && values.len() == rows)
             .ok_or_else(|| format!("column {name} of the answer is not {rows} doubles"))?;
         Ok::<_, String>(values.values().to_vec())
     };
-    Ok(Scores { margin: column("margin")?, score: column("score")? })
+    Ok(Scores {
+        margin: column("margin")?,
+        score: column("score")?,
+    })
 }
 
 fn status_of(kind: ErrorKind) -> AnswerStatus {
@@ -121,12 +163,16 @@ pub(super) fn kind_of(code: i32) -> ErrorKind {
         9 => ErrorKind::FailedPrecondition,
         11 => ErrorKind::OutOfRange,
         15 => ErrorKind::DataLoss,
-        // Unknown, cancelled, internal, unavailable: the transport's words for a worker that is gone.
+        // Unknown, cancelled, internal, unavailable: the transport's words for a worker that is
+        // gone.
         _ => ErrorKind::Unavailable,
     }
 }
 
 /// An error as gRPC status.
 pub(super) fn to_status(error: &InferError) -> tonic::Status {
-    tonic::Status::new(tonic::Code::from(error.kind().grpc_code()), error.to_string())
+    tonic::Status::new(
+        tonic::Code::from(error.kind().grpc_code()),
+        error.to_string(),
+    )
 }

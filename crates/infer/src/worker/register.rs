@@ -31,20 +31,31 @@ pub async fn register_worker(server: &str, registration: &Registration) -> Resul
 }
 
 async fn call(server: &str, action: &str, registration: &Registration) -> Result<()> {
-    let gone = |what: String| InferError::worker(ErrorKind::Unavailable, format!("server {server}: {what}"));
+    let gone = |what: String| {
+        InferError::worker(ErrorKind::Unavailable, format!("server {server}: {what}"))
+    };
     let body = serde_json::to_vec(registration).map_err(|e| gone(e.to_string()))?;
-    let endpoint = Endpoint::from_shared(format!("http://{server}")).map_err(|e| gone(e.to_string()))?;
+    let endpoint =
+        Endpoint::from_shared(format!("http://{server}")).map_err(|e| gone(e.to_string()))?;
     let work = async {
         let channel = endpoint.connect().await.map_err(|e| gone(e.to_string()))?;
         let refused = |status: tonic::Status| {
-            InferError::worker(kind_of(status.code().into()), format!("server {server}: {}", status.message()))
+            InferError::worker(
+                kind_of(status.code().into()),
+                format!("server {server}: {}", status.message()),
+            )
         };
-        let mut answers =
-            FlightServiceClient::new(channel).do_action(Action::new(action, body)).await.map_err(refused)?.into_inner();
+        let mut answers = FlightServiceClient::new(channel)
+            .do_action(Action::new(action, body))
+            .await
+            .map_err(refused)?
+            .into_inner();
         while answers.message().await.map_err(refused)?.is_some() {}
         Ok(())
     };
-    timeout(CALL_TIMEOUT, work).await.unwrap_or_else(|_| Err(gone("no answer in 5 s".to_owned())))
+    timeout(CALL_TIMEOUT, work)
+        .await
+        .unwrap_or_else(|_| Err(gone("no answer in 5 s".to_owned())))
 }
 
 /// Keeps a worker registered until it is stopped or dropped.
@@ -55,7 +66,8 @@ pub struct RegistrationTask {
 }
 
 impl RegistrationTask {
-    /// Register `address` with `server` each `interval`, naming what is READY in `store` at that moment.
+    /// Register `address` with `server` each `interval`, naming what is READY in `store` at that
+    /// moment.
     #[must_use]
     pub fn start(
         runtime: &Handle,

@@ -1,6 +1,7 @@
-//! Which workers a server knows: addresses from the settings, and workers that register themselves by the action
-//! `register_worker` on the server's Flight port. A registration holds for three intervals unless it is repeated, so a
-//! worker that dies silently is forgotten. The pool reads it; nothing here opens a connection.
+//! Which workers a server knows: addresses from the settings, and workers that register themselves
+//! by the action `register_worker` on the server's Flight port. A registration holds for three
+//! intervals unless it is repeated, so a worker that dies silently is forgotten. The pool reads it;
+//! nothing here opens a connection.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -72,7 +73,13 @@ impl WorkerRegistry {
     /// # Errors
     /// A malformed address; too many workers.
     pub fn add_static(&self, address: &str) -> Result<()> {
-        self.insert(address, Entry { models: None, expires: None })
+        self.insert(
+            address,
+            Entry {
+                models: None,
+                expires: None,
+            },
+        )
     }
 
     /// A worker has registered or repeats it, at `now`.
@@ -80,17 +87,28 @@ impl WorkerRegistry {
     /// # Errors
     /// A malformed address or interval; too many workers or models.
     pub fn register(&self, registration: Registration, now: Instant) -> Result<()> {
-        let invalid = |what: String| InferError::worker(forebay_core::ErrorKind::InvalidArgument, what);
+        let invalid =
+            |what: String| InferError::worker(forebay_core::ErrorKind::InvalidArgument, what);
         if !INTERVAL_MS.contains(&registration.interval_ms) {
-            let what = format!("interval_ms of worker {} must be in {INTERVAL_MS:?}", registration.address);
+            let what = format!(
+                "interval_ms of worker {} must be in {INTERVAL_MS:?}",
+                registration.address
+            );
             return Err(invalid(what));
         }
         if registration.models.len() > MODELS_MAX {
-            let what = format!("worker {} has {} models", registration.address, registration.models.len());
+            let what = format!(
+                "worker {} has {} models",
+                registration.address,
+                registration.models.len()
+            );
             return Err(InferError::limit(what, "MODELS_MAX", MODELS_MAX));
         }
         let holds = Duration::from_millis(registration.interval_ms) * MISSED_INTERVALS;
-        let entry = Entry { models: Some(registration.models), expires: Some(now + holds) };
+        let entry = Entry {
+            models: Some(registration.models),
+            expires: Some(now + holds),
+        };
         self.insert(&registration.address, entry)
     }
 
@@ -134,7 +152,10 @@ impl WorkerRegistry {
             if entry.expires.is_some_and(|at| at <= now) {
                 expired.push(address.clone());
             } else {
-                known.push(WorkerInfo { address: address.clone(), models: entry.models.clone() });
+                known.push(WorkerInfo {
+                    address: address.clone(),
+                    models: entry.models.clone(),
+                });
             }
         }
         if !expired.is_empty() {
@@ -147,8 +168,14 @@ impl WorkerRegistry {
     fn forget(&self, expired: &[String], now: Instant) {
         let mut entries = self.entries.write();
         for address in expired {
-            if entries.get(address).is_some_and(|entry| entry.expires.is_some_and(|at| at <= now)) {
-                tracing::warn!(worker = address, "worker stopped registering and is forgotten");
+            if entries
+                .get(address)
+                .is_some_and(|entry| entry.expires.is_some_and(|at| at <= now))
+            {
+                tracing::warn!(
+                    worker = address,
+                    "worker stopped registering and is forgotten"
+                );
                 entries.remove(address);
             }
         }
@@ -156,8 +183,17 @@ impl WorkerRegistry {
 
     /// Addresses that may serve `id` at `now`.
     pub(super) fn serving(&self, id: &ModelId, now: Instant) -> Vec<String> {
-        let serves = |worker: &WorkerInfo| worker.models.as_ref().is_none_or(|models| models.contains(id));
-        self.workers(now).into_iter().filter(serves).map(|worker| worker.address).collect()
+        let serves = |worker: &WorkerInfo| {
+            worker
+                .models
+                .as_ref()
+                .is_none_or(|models| models.contains(id))
+        };
+        self.workers(now)
+            .into_iter()
+            .filter(serves)
+            .map(|worker| worker.address)
+            .collect()
     }
 
     /// Resolves at the next change after it was first polled or enabled.
@@ -165,8 +201,8 @@ impl WorkerRegistry {
         self.changed.notified()
     }
 
-    /// Handle the Flight action `action` with `body`; the answer's body. The server calls it after it has authorized the
-    /// caller. `now` is the present.
+    /// Handle the Flight action `action` with `body`; the answer's body. The server calls it after
+    /// it has authorized the caller. `now` is the present.
     ///
     /// # Errors
     /// Another action; a body that is too long or no registration; as [`WorkerRegistry::register`].
@@ -176,12 +212,17 @@ impl WorkerRegistry {
             let name = "WORKER_REGISTRATION_MAX_BYTES";
             return Err(InferError::limit(what, name, WORKER_REGISTRATION_MAX_BYTES).into());
         }
-        let registration: Registration = serde_json::from_slice(body)
-            .map_err(|e| PortError::invalid(format!("the body of {action} is no registration: {e}")))?;
+        let registration: Registration = serde_json::from_slice(body).map_err(|e| {
+            PortError::invalid(format!("the body of {action} is no registration: {e}"))
+        })?;
         match action {
             REGISTER_WORKER_ACTION => self.register(registration, now)?,
             UNREGISTER_WORKER_ACTION => self.remove(&registration.address),
-            other => return Err(PortError::invalid(format!("{other} is no action of the worker registry"))),
+            other => {
+                return Err(PortError::invalid(format!(
+                    "{other} is no action of the worker registry"
+                )));
+            }
         }
         Ok(Bytes::from_static(b"{}"))
     }
@@ -189,15 +230,21 @@ impl WorkerRegistry {
 
 /// `host:port` and nothing more: no scheme, path or user name may hide in it.
 fn check_address(address: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-    let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    let port = address
+        .rsplit_once(':')
+        .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
     let named = matches!(port, Some(Some(port)) if port > 0);
     if named && address.len() <= ADDRESS_MAX_BYTES && address.chars().all(plain) {
         return Ok(());
     }
     let shown: String = address.chars().take(ADDRESS_MAX_BYTES).collect();
     let what = format!("worker address {shown:?} is not host:port");
-    Err(InferError::worker(forebay_core::ErrorKind::InvalidArgument, what))
+    Err(InferError::worker(
+        forebay_core::ErrorKind::InvalidArgument,
+        what,
+    ))
 }
 
 #[cfg(test)]
@@ -205,23 +252,38 @@ mod tests {
     use super::*;
 
     fn registration(address: &str, version: u32) -> Registration {
-        Registration { address: address.to_owned(), models: vec![ModelId::new("late", version)], interval_ms: 1_000 }
+        Registration {
+            address: address.to_owned(),
+            models: vec![ModelId::new("late", version)],
+            interval_ms: 1_000,
+        }
     }
 
     #[test]
     fn a_registration_holds_for_three_intervals_and_is_renewed_by_repeating_it() {
         let (registry, start) = (WorkerRegistry::new(), Instant::now());
-        registry.register(registration("127.0.0.1:9000", 1), start).expect("valid");
+        registry
+            .register(registration("127.0.0.1:9000", 1), start)
+            .expect("valid");
         registry.add_static("worker-2:9000").expect("valid");
         let addresses = |at: u64| {
             let workers = registry.workers(start + Duration::from_millis(at));
             workers.into_iter().map(|w| w.address).collect::<Vec<_>>()
         };
         assert_eq!(addresses(2_999), ["127.0.0.1:9000", "worker-2:9000"]);
-        registry.register(registration("127.0.0.1:9000", 2), start + Duration::from_millis(2_000)).expect("valid");
+        registry
+            .register(
+                registration("127.0.0.1:9000", 2),
+                start + Duration::from_millis(2_000),
+            )
+            .expect("valid");
         assert_eq!(addresses(4_999), ["127.0.0.1:9000", "worker-2:9000"]);
         let later = start + Duration::from_millis(4_000);
-        assert_eq!(registry.serving(&ModelId::new("late", 1), later), ["worker-2:9000"], "a static one is asked");
+        assert_eq!(
+            registry.serving(&ModelId::new("late", 1), later),
+            ["worker-2:9000"],
+            "a static one is asked"
+        );
         assert_eq!(registry.serving(&ModelId::new("late", 2), later).len(), 2);
         assert_eq!(addresses(5_000), ["worker-2:9000"]);
     }
@@ -230,17 +292,41 @@ mod tests {
     fn actions_register_and_unregister_and_refuse_what_is_malformed() {
         let (registry, now) = (WorkerRegistry::new(), Instant::now());
         let body = serde_json::to_vec(&registration("127.0.0.1:9000", 1)).expect("serialises");
-        registry.handle_action(REGISTER_WORKER_ACTION, &body, now).expect("registers");
+        registry
+            .handle_action(REGISTER_WORKER_ACTION, &body, now)
+            .expect("registers");
         assert_eq!(registry.workers(now).len(), 1);
-        registry.handle_action(UNREGISTER_WORKER_ACTION, &body, now).expect("unregisters");
+        registry
+            .handle_action(UNREGISTER_WORKER_ACTION, &body, now)
+            .expect("unregisters");
         assert_eq!(registry.workers(now).len(), 0);
-        let refused =
-            |body: &[u8]| registry.handle_action(REGISTER_WORKER_ACTION, body, now).expect_err("refused").kind();
+        let refused = |body: &[u8]| {
+            registry
+                .handle_action(REGISTER_WORKER_ACTION, body, now)
+                .expect_err("refused")
+                .kind()
+        };
         assert_eq!(refused(b"{}"), forebay_core::ErrorKind::InvalidArgument);
-        assert_eq!(refused(&vec![b' '; WORKER_REGISTRATION_MAX_BYTES + 1]), forebay_core::ErrorKind::ResourceExhausted);
-        for address in ["", "localhost", "http://x:1", "x:0", "x:70000", "user@x:1", "x:1/path", ":1"] {
+        assert_eq!(
+            refused(&vec![b' '; WORKER_REGISTRATION_MAX_BYTES + 1]),
+            forebay_core::ErrorKind::ResourceExhausted
+        );
+        for address in [
+            "",
+            "localhost",
+            "http://x:1",
+            "x:0",
+            "x:70000",
+            "user@x:1",
+            "x:1/path",
+            ":1",
+        ] {
             let body = serde_json::to_vec(&registration(address, 1)).expect("serialises");
-            assert_eq!(refused(&body), forebay_core::ErrorKind::InvalidArgument, "{address}");
+            assert_eq!(
+                refused(&body),
+                forebay_core::ErrorKind::InvalidArgument,
+                "{address}"
+            );
         }
         let mut wild = registration("127.0.0.1:9000", 1);
         wild.interval_ms = 0;
@@ -251,10 +337,16 @@ mod tests {
     fn the_number_of_workers_is_bounded() {
         let registry = WorkerRegistry::new();
         for port in 1..=WORKERS_MAX {
-            registry.add_static(&format!("w:{port}")).expect("below the limit");
+            registry
+                .add_static(&format!("w:{port}"))
+                .expect("below the limit");
         }
-        let error = registry.add_static("one-more:1").expect_err("above the limit");
+        let error = registry
+            .add_static("one-more:1")
+            .expect_err("above the limit");
         assert!(error.to_string().contains("WORKERS_MAX"), "{error}");
-        registry.add_static("w:1").expect("a known one is no new one");
+        registry
+            .add_static("w:1")
+            .expect("a known one is no new one");
     }
 }

@@ -1,7 +1,7 @@
-//! The worker process's Flight service: `DoExchange` only. A stream is opened for one model version; then batches come,
-//! are scored on blocking threads, as many at a time as there are cores, and are answered in any order. The service
-//! keeps nothing of a batch once it is answered: killing it loses nothing, because the server sends unanswered batches
-//! to another worker.
+//! The worker process's Flight service: `DoExchange` only. A stream is opened for one model
+//! version; then batches come, are scored on blocking threads, as many at a time as there are
+//! cores, and are answered in any order. The service keeps nothing of a batch once it is answered:
+//! killing it loses nothing, because the server sends unanswered batches to another worker.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +32,9 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Status, Streaming};
 
-use super::protocol::{ANSWER_SCHEMA, EXCHANGE_PATH, Load, answer_message, checked, schema_message, to_status};
+use super::protocol::{
+    ANSWER_SCHEMA, EXCHANGE_PATH, Load, answer_message, checked, schema_message, to_status,
+};
 use crate::device::probe_devices;
 use crate::error::{InferError, Result};
 use crate::model::{ModelState, ModelStore, ModelVersion, RawScores};
@@ -92,7 +94,9 @@ impl WorkerService {
             draining: watch::Sender::new(false),
             recorder: Recorder::default(),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Tell `metrics` what is scored, from now on.
@@ -143,36 +147,63 @@ impl WorkerService {
     }
 
     /// Check what a stream is opened for and start to answer it.
-    async fn exchange(&self, mut inbound: Streaming<FlightData>) -> Result<ReceiverStream<StreamItem>> {
+    async fn exchange(
+        &self,
+        mut inbound: Streaming<FlightData>,
+    ) -> Result<ReceiverStream<StreamItem>> {
         let invalid = |what: String| InferError::worker(ErrorKind::InvalidArgument, what);
         if *self.shared.draining.borrow() {
-            return Err(InferError::worker(ErrorKind::Unavailable, "this worker is draining; use another one"));
+            return Err(InferError::worker(
+                ErrorKind::Unavailable,
+                "this worker is draining; use another one",
+            ));
         }
         let first = timeout(OPEN_TIMEOUT, inbound.message())
             .await
-            .map_err(|_| InferError::worker(ErrorKind::DeadlineExceeded, "the stream was not opened in 10 s"))?
-            .map_err(|status| invalid(format!("the opening message cannot be read: {}", status.message())))?
+            .map_err(|_| {
+                InferError::worker(
+                    ErrorKind::DeadlineExceeded,
+                    "the stream was not opened in 10 s",
+                )
+            })?
+            .map_err(|status| {
+                invalid(format!(
+                    "the opening message cannot be read: {}",
+                    status.message()
+                ))
+            })?
             .ok_or_else(|| invalid("the stream ended before it was opened".to_owned()))?;
         if !is_worker_path(first.flight_descriptor.as_ref()) {
             return Err(invalid(format!(
                 "open the stream with a descriptor of type PATH and path [{EXCHANGE_PATH:?}]"
             )));
         }
-        let open = WorkerOpen::decode(first.app_metadata.clone())
-            .map_err(|e| invalid(format!("app_metadata of the first message is no WorkerOpen: {e}")))?;
+        let open = WorkerOpen::decode(first.app_metadata.clone()).map_err(|e| {
+            invalid(format!(
+                "app_metadata of the first message is no WorkerOpen: {e}"
+            ))
+        })?;
         let version = self.shared.store.get(&open.model, open.version)?;
         version.check_fingerprint(&open.fingerprint)?;
-        let messages = stream::once(async { Ok(first) }).chain(inbound).map(checked);
+        let messages = stream::once(async { Ok(first) })
+            .chain(inbound)
+            .map(checked);
         let mut decoder = FlightDataDecoder::new(messages);
         match decoder.next().await {
-            Some(Ok(DecodedFlightData { payload: DecodedPayload::Schema(schema), .. })) => {
-                version.check_schema(&schema)?
+            Some(Ok(DecodedFlightData {
+                payload: DecodedPayload::Schema(schema),
+                ..
+            })) => version.check_schema(&schema)?,
+            Some(Err(error)) => {
+                return Err(invalid(format!(
+                    "the schema of the features cannot be read: {error}"
+                )));
             }
-            Some(Err(error)) => return Err(invalid(format!("the schema of the features cannot be read: {error}"))),
             _ => return Err(invalid("the first message carries no schema".to_owned())),
         }
         let (answers, outbound) = mpsc::channel(EXCHANGE_MAX_IN_FLIGHT);
-        // The channel is empty, so this does not wait; a client that is gone already is noticed by the loop.
+        // The channel is empty, so this does not wait; a client that is gone already is noticed by
+        // the loop.
         answers.send(Ok(schema_message(&ANSWER_SCHEMA))).await.ok();
         let stream = ExchangeStream {
             shared: Arc::clone(&self.shared),
@@ -202,13 +233,16 @@ struct ExchangeStream {
 }
 
 impl ExchangeStream {
-    /// Read batches until the client ends, breaks the protocol or is gone, or until the worker drains.
+    /// Read batches until the client ends, breaks the protocol or is gone, or until the worker
+    /// drains.
     async fn run(self, mut decoder: FlightDataDecoder) {
         let in_flight = Arc::new(Semaphore::new(EXCHANGE_MAX_IN_FLIGHT));
         let mut draining = self.shared.draining.subscribe();
         loop {
             // The semaphore is never closed.
-            let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { break };
+            let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else {
+                break;
+            };
             let message = tokio::select! {
                 message = decoder.next() => message,
                 _ = draining.wait_for(|draining| *draining) => break,
@@ -226,27 +260,50 @@ impl ExchangeStream {
             };
             let stream = self.clone();
             let rows = batch.num_rows() as u64;
-            stream.shared.pending_rows.fetch_add(rows, Ordering::Relaxed);
+            stream
+                .shared
+                .pending_rows
+                .fetch_add(rows, Ordering::Relaxed);
             tokio::spawn(async move {
                 let scored = stream.score(&meta, batch, arrived).await;
-                stream.shared.pending_rows.fetch_sub(rows, Ordering::Relaxed);
+                stream
+                    .shared
+                    .pending_rows
+                    .fetch_sub(rows, Ordering::Relaxed);
                 stream.answer(meta.batch_id, &scored).await;
                 drop(permit);
             });
         }
     }
 
-    async fn score(&self, meta: &BatchMeta, batch: RecordBatch, arrived: Instant) -> Result<RawScores> {
+    async fn score(
+        &self,
+        meta: &BatchMeta,
+        batch: RecordBatch,
+        arrived: Instant,
+    ) -> Result<RawScores> {
         let rows = batch.num_rows();
         if rows > WORKER_BATCH_MAX_ROWS {
             let what = format!("a batch of {rows} rows");
-            return Err(InferError::limit(what, "WORKER_BATCH_MAX_ROWS", WORKER_BATCH_MAX_ROWS));
+            return Err(InferError::limit(
+                what,
+                "WORKER_BATCH_MAX_ROWS",
+                WORKER_BATCH_MAX_ROWS,
+            ));
         }
         let internal = |what: &str| InferError::worker(ErrorKind::Internal, what);
-        let turn = self.shared.scoring.acquire().await.map_err(|_| internal("the scoring queue is closed"))?;
+        let turn = self
+            .shared
+            .scoring
+            .acquire()
+            .await
+            .map_err(|_| internal("the scoring queue is closed"))?;
         let wanted_for = Duration::from_micros(meta.deadline_us.unwrap_or(u64::MAX));
         if arrived.elapsed() >= wanted_for {
-            let what = format!("batch {} waited longer than its deadline of {wanted_for:?}", meta.batch_id);
+            let what = format!(
+                "batch {} waited longer than its deadline of {wanted_for:?}",
+                meta.batch_id
+            );
             return Err(InferError::worker(ErrorKind::DeadlineExceeded, what));
         }
         self.shared.recorder.queued(arrived.elapsed());
@@ -256,11 +313,17 @@ impl ExchangeStream {
             let scored = version.score(&batch, 1);
             (scored, start.elapsed())
         });
-        let (scored, took) = work.await.map_err(|_| internal("scoring failed; see the worker's log"))?;
+        let (scored, took) = work
+            .await
+            .map_err(|_| internal("scoring failed; see the worker's log"))?;
         drop(turn);
         if rows > 0 && scored.is_ok() {
-            self.shared.scored_rows.fetch_add(rows as u64, Ordering::Relaxed);
-            self.shared.recorder.scored(&self.version.manifest().model, rows, took);
+            self.shared
+                .scored_rows
+                .fetch_add(rows as u64, Ordering::Relaxed);
+            self.shared
+                .recorder
+                .scored(&self.version.manifest().model, rows, took);
             self.observe(took.as_secs_f64() * 1e6 / rows as f64);
         }
         scored
@@ -272,7 +335,11 @@ impl ExchangeStream {
             before => before + COST_WEIGHT * (us_per_row - before),
         };
         // Always Some, so it cannot fail.
-        self.us_per_row.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| Some(mean(bits).to_bits())).ok();
+        self.us_per_row
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| {
+                Some(mean(bits).to_bits())
+            })
+            .ok();
     }
 
     async fn answer(&self, batch_id: u64, scored: &Result<RawScores>) {
@@ -288,16 +355,25 @@ impl ExchangeStream {
 }
 
 /// Metadata and rows of a batch message.
-fn read_batch(message: std::result::Result<DecodedFlightData, FlightError>) -> Result<(BatchMeta, RecordBatch)> {
+fn read_batch(
+    message: std::result::Result<DecodedFlightData, FlightError>,
+) -> Result<(BatchMeta, RecordBatch)> {
     let invalid = |what: String| InferError::worker(ErrorKind::InvalidArgument, what);
     let message = message.map_err(|e| invalid(format!("a message cannot be read: {e}")))?;
     let meta = BatchMeta::decode(message.inner.app_metadata)
         .map_err(|e| invalid(format!("app_metadata of a batch is no BatchMeta: {e}")))?;
     let DecodedPayload::RecordBatch(batch) = message.payload else {
-        return Err(invalid("after the first message only batches are expected".to_owned()));
+        return Err(invalid(
+            "after the first message only batches are expected".to_owned(),
+        ));
     };
     if batch.num_rows() as u64 != u64::from(meta.rows) {
-        return Err(invalid(format!("batch {} says {} rows and has {}", meta.batch_id, meta.rows, batch.num_rows())));
+        return Err(invalid(format!(
+            "batch {} says {} rows and has {}",
+            meta.batch_id,
+            meta.rows,
+            batch.num_rows()
+        )));
     }
     Ok((meta, batch))
 }
@@ -331,7 +407,12 @@ impl WorkerHandle {
     pub async fn shutdown(mut self) -> Result<()> {
         self.service.drain();
         self.stop.send_replace(true);
-        let failed = |what: String| InferError::worker(ErrorKind::Internal, format!("worker {}: {what}", self.address));
+        let failed = |what: String| {
+            InferError::worker(
+                ErrorKind::Internal,
+                format!("worker {}: {what}", self.address),
+            )
+        };
         match timeout(DRAIN_TIMEOUT, &mut self.task).await {
             Ok(Ok(result)) => result.map_err(|e| failed(e.to_string())),
             Ok(Err(error)) => Err(failed(error.to_string())),
@@ -347,19 +428,30 @@ impl WorkerHandle {
     /// # Errors
     /// The listener failed.
     pub async fn join(self) -> Result<()> {
-        let failed = |what: String| InferError::worker(ErrorKind::Internal, format!("worker {}: {what}", self.address));
-        self.task.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))
+        let failed = |what: String| {
+            InferError::worker(
+                ErrorKind::Internal,
+                format!("worker {}: {what}", self.address),
+            )
+        };
+        self.task
+            .await
+            .map_err(|e| failed(e.to_string()))?
+            .map_err(|e| failed(e.to_string()))
     }
 }
 
-/// Listen on `address` (port 0: any free one) and serve until the handle says stop or is dropped. Call it inside a tokio
-/// runtime.
+/// Listen on `address` (port 0: any free one) and serve until the handle says stop or is dropped.
+/// Call it inside a tokio runtime.
 ///
 /// # Errors
 /// The address cannot be bound.
 pub async fn serve(address: SocketAddr, service: WorkerService) -> Result<WorkerHandle> {
     let failed = |source: std::io::Error| {
-        InferError::worker(ErrorKind::Unavailable, format!("cannot listen on {address}: {source}"))
+        InferError::worker(
+            ErrorKind::Unavailable,
+            format!("cannot listen on {address}: {source}"),
+        )
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -379,7 +471,12 @@ pub async fn serve(address: SocketAddr, service: WorkerService) -> Result<Worker
         stopped.wait_for(|stop| *stop).await.ok();
     }));
     tracing::info!(%address, "worker serves");
-    Ok(WorkerHandle { address, service, stop, task })
+    Ok(WorkerHandle {
+        address,
+        service,
+        stop,
+        task,
+    })
 }
 
 /// The answers of one stream, as the Flight trait wants them.

@@ -1,6 +1,6 @@
-//! The server's end of one exchange: batches go out with an id, answers come back in any order and find their question
-//! by that id. When the stream ends or breaks, every question that is still open is told so, and its owner (the pool)
-//! asks another worker.
+//! The server's end of one exchange: batches go out with an id, answers come back in any order and
+//! find their question by that id. When the stream ends or breaks, every question that is still
+//! open is told so, and its owner (the pool) asks another worker.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -83,8 +83,8 @@ pub(super) struct WorkerStream {
 }
 
 impl WorkerStream {
-    /// Open an exchange over `channel`; the worker has then accepted model, fingerprint and schema. Spawns the reader on
-    /// the current runtime.
+    /// Open an exchange over `channel`; the worker has then accepted model, fingerprint and schema.
+    /// Spawns the reader on the current runtime.
     pub(super) async fn open(
         worker: &str,
         channel: Channel,
@@ -95,13 +95,22 @@ impl WorkerStream {
     ) -> Result<Self> {
         let (outgoing, messages) = mpsc::channel(EXCHANGE_MAX_IN_FLIGHT);
         // The channel is empty, so this does not wait.
-        outgoing.send(open_message(id, fingerprint, schema)).await.ok();
+        outgoing
+            .send(open_message(id, fingerprint, schema))
+            .await
+            .ok();
         let mut client = FlightServiceClient::new(channel)
             .max_decoding_message_size(WORKER_MESSAGE_MAX_BYTES)
             .max_encoding_message_size(WORKER_MESSAGE_MAX_BYTES);
-        let answers = client.do_exchange(ReceiverStream::new(messages)).await.map_err(|status| {
-            InferError::worker(kind_of(status.code().into()), format!("worker {worker}: {}", status.message()))
-        })?;
+        let answers = client
+            .do_exchange(ReceiverStream::new(messages))
+            .await
+            .map_err(|status| {
+                InferError::worker(
+                    kind_of(status.code().into()),
+                    format!("worker {worker}: {}", status.message()),
+                )
+            })?;
         let shared = Arc::new(Shared {
             worker: worker.to_owned(),
             open: Mutex::default(),
@@ -114,7 +123,11 @@ impl WorkerStream {
         });
         let decoder = FlightDataDecoder::new(answers.into_inner().map(checked));
         tokio::spawn(read_answers(Arc::clone(&shared), decoder));
-        Ok(Self { outgoing, next_id: AtomicU64::new(1), shared })
+        Ok(Self {
+            outgoing,
+            next_id: AtomicU64::new(1),
+            shared,
+        })
     }
 
     /// Whether answers can still come.
@@ -126,7 +139,11 @@ impl WorkerStream {
     pub(super) fn candidate(&self) -> Candidate {
         let shared = &self.shared;
         let in_flight_rows = shared.in_flight_rows.load(Ordering::Relaxed);
-        let idle = if in_flight_rows == 0 { shared.asked.lock().elapsed() } else { Duration::ZERO };
+        let idle = if in_flight_rows == 0 {
+            shared.asked.lock().elapsed()
+        } else {
+            Duration::ZERO
+        };
         let measured = Candidate {
             pending_rows: in_flight_rows.max(shared.reported_pending_rows.load(Ordering::Relaxed)),
             in_flight_rows,
@@ -136,7 +153,8 @@ impl WorkerStream {
         measured.faded(idle)
     }
 
-    /// Send `batch` and wait for its answer, at most `patience`; after that the worker counts as lost for it.
+    /// Send `batch` and wait for its answer, at most `patience`; after that the worker counts as
+    /// lost for it.
     pub(super) async fn score(&self, batch: &RecordBatch, patience: Duration) -> Outcome {
         let rows = batch.num_rows();
         let batch_id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +175,9 @@ impl WorkerStream {
         };
         let exchange = async {
             match self.outgoing.send(message).await {
-                Ok(()) => receiver.await.unwrap_or_else(|_| Outcome::Lost("the stream ended".to_owned())),
+                Ok(()) => receiver
+                    .await
+                    .unwrap_or_else(|_| Outcome::Lost("the stream ended".to_owned())),
                 Err(_) => Outcome::Lost("the stream ended".to_owned()),
             }
         };
@@ -185,9 +205,22 @@ impl<'a> Asked<'a> {
         if let Some(reason) = &open.lost {
             return Err(reason.clone());
         }
-        open.questions.insert(batch_id, Question { rows, sent: Instant::now(), answer });
-        shared.in_flight_rows.fetch_add(rows as u64, Ordering::Relaxed);
-        Ok(Self { shared, batch_id, rows: rows as u64 })
+        open.questions.insert(
+            batch_id,
+            Question {
+                rows,
+                sent: Instant::now(),
+                answer,
+            },
+        );
+        shared
+            .in_flight_rows
+            .fetch_add(rows as u64, Ordering::Relaxed);
+        Ok(Self {
+            shared,
+            batch_id,
+            rows: rows as u64,
+        })
     }
 }
 
@@ -195,7 +228,9 @@ impl Drop for Asked<'_> {
     fn drop(&mut self) {
         self.shared.open.lock().questions.remove(&self.batch_id);
         *self.shared.asked.lock() = Instant::now();
-        self.shared.in_flight_rows.fetch_sub(self.rows, Ordering::Relaxed);
+        self.shared
+            .in_flight_rows
+            .fetch_sub(self.rows, Ordering::Relaxed);
         self.shared.freed.notify_waiters();
     }
 }
@@ -207,10 +242,14 @@ async fn read_answers(shared: Arc<Shared>, mut decoder: FlightDataDecoder) {
             None => break "the worker ended the stream".to_owned(),
             Some(Err(error)) => break error.to_string(),
             Some(Ok(message)) => {
-                let DecodedPayload::RecordBatch(batch) = message.payload else { continue };
+                let DecodedPayload::RecordBatch(batch) = message.payload else {
+                    continue;
+                };
                 match AnswerMeta::decode(message.inner.app_metadata) {
                     Ok(meta) => shared.deliver(&meta, &batch),
-                    Err(error) => break format!("app_metadata of an answer is no AnswerMeta: {error}"),
+                    Err(error) => {
+                        break format!("app_metadata of an answer is no AnswerMeta: {error}");
+                    }
                 }
             }
         }
@@ -227,12 +266,17 @@ async fn read_answers(shared: Arc<Shared>, mut decoder: FlightDataDecoder) {
 
 impl Shared {
     fn deliver(&self, meta: &AnswerMeta, batch: &RecordBatch) {
-        self.reported_pending_rows.store(meta.pending_rows, Ordering::Relaxed);
+        self.reported_pending_rows
+            .store(meta.pending_rows, Ordering::Relaxed);
         if meta.us_per_row.is_finite() && meta.us_per_row >= 0.0 {
-            self.us_per_row.store(meta.us_per_row.to_bits(), Ordering::Relaxed);
+            self.us_per_row
+                .store(meta.us_per_row.to_bits(), Ordering::Relaxed);
         }
-        // An answer that nobody waits for any more was scored elsewhere after a timeout: the same numbers.
-        let Some(question) = self.open.lock().questions.remove(&meta.batch_id) else { return };
+        // An answer that nobody waits for any more was scored elsewhere after a timeout: the same
+        // numbers.
+        let Some(question) = self.open.lock().questions.remove(&meta.batch_id) else {
+            return;
+        };
         let outcome = if meta.status == 0 {
             match read_scores(batch, question.rows) {
                 Ok(scores) => {
@@ -253,12 +297,20 @@ impl Shared {
         let took_us = question.sent.elapsed().as_secs_f64() * 1e6;
         let overhead = (took_us - us_per_row * question.rows as f64).max(0.0);
         let before = f64::from_bits(self.fixed_us.load(Ordering::Relaxed));
-        let mean = if before == 0.0 { overhead } else { before + OVERHEAD_WEIGHT * (overhead - before) };
+        let mean = if before == 0.0 {
+            overhead
+        } else {
+            before + OVERHEAD_WEIGHT * (overhead - before)
+        };
         self.fixed_us.store(mean.to_bits(), Ordering::Relaxed);
     }
 }
 
 /// In an answer INTERNAL is the worker's own word, not the transport's.
 fn status_kind(code: i32) -> ErrorKind {
-    if code == ErrorKind::Internal.grpc_code() { ErrorKind::Internal } else { kind_of(code) }
+    if code == ErrorKind::Internal.grpc_code() {
+        ErrorKind::Internal
+    } else {
+        kind_of(code)
+    }
 }

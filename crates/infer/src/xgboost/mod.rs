@@ -1,9 +1,11 @@
-//! XGBoost's JSON model format: hostile bytes in, a checked [`XgboostModel`] out, which `forest` packs for scoring.
+//! XGBoost's JSON model format: hostile bytes in, a checked [`XgboostModel`] out, which `forest`
+//! packs for scoring.
 //!
-//! Served: boosters `gbtree` and `dart`, numeric and categorical splits, the single-output objectives of `objective.rs`.
-//! Refused by name: `gblinear`, several outputs (classes, targets, vector leaves), unknown objectives, files of unknown
-//! major versions. Everything else that does not fit is a typed error; nothing here panics on any input. The format's
-//! facts are in the tests of XGBoost's own files under `tests/golden/infer`.
+//! Served: boosters `gbtree` and `dart`, numeric and categorical splits, the single-output
+//! objectives of `objective.rs`. Refused by name: `gblinear`, several outputs (classes, targets,
+//! vector leaves), unknown objectives, files of unknown major versions. Everything else that does
+//! not fit is a typed error; nothing here panics on any input. The format's facts are in the tests
+//! of XGBoost's own files under `tests/golden/infer`.
 
 mod objective;
 mod raw;
@@ -55,19 +57,32 @@ impl XgboostModel {
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > MODEL_FILE_MAX_BYTES {
             let what = format!("model file has {} bytes", bytes.len());
-            return Err(InferError::limit(what, "MODEL_FILE_MAX_BYTES", MODEL_FILE_MAX_BYTES));
+            return Err(InferError::limit(
+                what,
+                "MODEL_FILE_MAX_BYTES",
+                MODEL_FILE_MAX_BYTES,
+            ));
         }
-        let file: RawFile = serde_json::from_slice(bytes).map_err(|e| InferError::ModelFile(e.to_string()))?;
+        let file: RawFile =
+            serde_json::from_slice(bytes).map_err(|e| InferError::ModelFile(e.to_string()))?;
         if let Some(major) = file.version.first().filter(|m| **m > MAJOR_VERSION_MAX) {
-            return Err(InferError::Unsupported(format!("a file written by XGBoost {major}.x")));
+            return Err(InferError::Unsupported(format!(
+                "a file written by XGBoost {major}.x"
+            )));
         }
         let learner = file.learner;
         let objective = Objective::by_name(&learner.objective.name).ok_or_else(|| {
             let known = Objective::names().join(", ");
-            InferError::Unsupported(format!("objective {:?}; served are {known}", learner.objective.name))
+            InferError::Unsupported(format!(
+                "objective {:?}; served are {known}",
+                learner.objective.name
+            ))
         })?;
         let features = check_outputs(&learner.learner_model_param)?;
-        let names = [("feature_names", &learner.feature_names), ("feature_types", &learner.feature_types)];
+        let names = [
+            ("feature_names", &learner.feature_names),
+            ("feature_types", &learner.feature_types),
+        ];
         for (what, list) in names {
             if !list.is_empty() && list.len() != features {
                 let text = format!("{what} has {} entries for {features} features", list.len());
@@ -77,7 +92,10 @@ impl XgboostModel {
         let base_score = parse_base_score(&learner.learner_model_param.base_score)?;
         let base_margin = objective.base_margin(base_score);
         if !base_margin.is_finite() {
-            let text = format!("base_score {base_score} has no finite margin under {}", objective.name());
+            let text = format!(
+                "base_score {base_score} has no finite margin under {}",
+                objective.name()
+            );
             return Err(InferError::ModelFile(text));
         }
         let (model, weight_drop) = select_trees(learner.gradient_booster)?;
@@ -114,13 +132,21 @@ impl XgboostModel {
     }
 
     /// The trees of `iterations` with their factors, in the order in which XGBoost adds them.
-    pub(crate) fn trees_of(&self, iterations: Range<usize>) -> Result<impl Iterator<Item = (&SourceTree, f32)>> {
+    pub(crate) fn trees_of(
+        &self,
+        iterations: Range<usize>,
+    ) -> Result<impl Iterator<Item = (&SourceTree, f32)>> {
         if iterations.start > iterations.end || iterations.end > self.iterations() {
-            let text = format!("iterations {iterations:?} of a model that has {}", self.iterations());
+            let text = format!(
+                "iterations {iterations:?} of a model that has {}",
+                self.iterations()
+            );
             return Err(InferError::ModelFile(text));
         }
         let range = self.iteration_starts[iterations.start]..self.iteration_starts[iterations.end];
-        let factors = range.clone().map(|i| self.weight_drop.get(i).copied().unwrap_or(1.0));
+        let factors = range
+            .clone()
+            .map(|i| self.weight_drop.get(i).copied().unwrap_or(1.0));
         Ok(self.trees[range].iter().zip(factors))
     }
 }
@@ -137,7 +163,11 @@ fn check_outputs(param: &RawLearnerParam) -> Result<usize> {
     let features = usize::try_from(param.num_feature.0).unwrap_or(usize::MAX);
     if features > MODEL_MAX_FEATURES {
         let what = format!("model has {features} features");
-        return Err(InferError::limit(what, "MODEL_MAX_FEATURES", MODEL_MAX_FEATURES));
+        return Err(InferError::limit(
+            what,
+            "MODEL_MAX_FEATURES",
+            MODEL_MAX_FEATURES,
+        ));
     }
     if features == 0 {
         return Err(InferError::ModelFile("num_feature is 0".to_owned()));
@@ -148,12 +178,20 @@ fn check_outputs(param: &RawLearnerParam) -> Result<usize> {
 /// `"5E-1"` before version 3.1, `"[5E-1]"` since.
 fn parse_base_score(text: &str) -> Result<f32> {
     let trimmed = text.trim();
-    let inner = trimmed.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(trimmed);
-    let value: f32 = inner
-        .trim()
-        .parse()
-        .map_err(|_| InferError::ModelFile(format!("base_score {:?} is not one number", shorten(text))))?;
-    if value.is_finite() { Ok(value) } else { Err(InferError::ModelFile(format!("base_score {value} is not finite"))) }
+    let inner = trimmed
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(trimmed);
+    let value: f32 = inner.trim().parse().map_err(|_| {
+        InferError::ModelFile(format!("base_score {:?} is not one number", shorten(text)))
+    })?;
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(InferError::ModelFile(format!(
+            "base_score {value} is not finite"
+        )))
+    }
 }
 
 /// At most 40 characters, for error texts.
@@ -170,13 +208,20 @@ fn select_trees(booster: RawBooster) -> Result<(RawModel, Vec<f32>)> {
             return Err(InferError::Unsupported(text));
         }
     };
-    let model = model.ok_or_else(|| InferError::ModelFile(format!("booster {} has no trees", booster.name)))?;
+    let model = model
+        .ok_or_else(|| InferError::ModelFile(format!("booster {} has no trees", booster.name)))?;
     if booster.name == "dart" && weights.len() != model.trees.len() {
-        let text = format!("weight_drop has {} entries for {} trees", weights.len(), model.trees.len());
+        let text = format!(
+            "weight_drop has {} entries for {} trees",
+            weights.len(),
+            model.trees.len()
+        );
         return Err(InferError::ModelFile(text));
     }
     if weights.iter().any(|w| !w.is_finite()) {
-        return Err(InferError::ModelFile("weight_drop holds a factor that is not finite".to_owned()));
+        return Err(InferError::ModelFile(
+            "weight_drop holds a factor that is not finite".to_owned(),
+        ));
     }
     Ok((model, weights))
 }
@@ -191,27 +236,39 @@ fn check_model(model: &RawModel, weight_drop: &[f32]) -> Result<Vec<usize>> {
         return Err(InferError::limit(what, "MODEL_MAX_TREES", MODEL_MAX_TREES));
     }
     let param = model.gbtree_model_param.as_ref();
-    if let Some(stated) = param.and_then(|p| p.num_trees).filter(|n| n.0 != trees as u64) {
+    if let Some(stated) = param
+        .and_then(|p| p.num_trees)
+        .filter(|n| n.0 != trees as u64)
+    {
         return malformed(format!("num_trees is {}, there are {trees}", stated.0));
     }
     if model.tree_info.iter().any(|class| *class != 0) {
-        return Err(InferError::Unsupported("trees of several classes or targets".to_owned()));
+        return Err(InferError::Unsupported(
+            "trees of several classes or targets".to_owned(),
+        ));
     }
     if !model.tree_info.is_empty() && model.tree_info.len() != trees {
-        return malformed(format!("tree_info has {} entries for {trees} trees", model.tree_info.len()));
+        return malformed(format!(
+            "tree_info has {} entries for {trees} trees",
+            model.tree_info.len()
+        ));
     }
     if !model.iteration_indptr.is_empty() {
         let starts: Vec<usize> = model.iteration_indptr.iter().map(|s| *s as usize).collect();
         let ordered = starts.windows(2).all(|pair| pair[0] <= pair[1]);
         if starts.first() != Some(&0) || starts.last() != Some(&trees) || !ordered {
-            return malformed("iteration_indptr does not run from 0 to the number of trees".to_owned());
+            return malformed(
+                "iteration_indptr does not run from 0 to the number of trees".to_owned(),
+            );
         }
         return Ok(starts);
     }
     let forest = param.map_or(1, |p| p.num_parallel_tree.0).max(1);
     let forest = usize::try_from(forest).unwrap_or(usize::MAX);
     if !trees.is_multiple_of(forest) {
-        return malformed(format!("{trees} trees do not make whole rounds of num_parallel_tree = {forest}"));
+        return malformed(format!(
+            "{trees} trees do not make whole rounds of num_parallel_tree = {forest}"
+        ));
     }
     Ok((0..=trees / forest).map(|i| i * forest).collect())
 }

@@ -1,6 +1,6 @@
-//! XGBoost's objectives that give one output: how the file's `base_score` becomes the first term of the margin, and
-//! how a margin becomes the score. The formulas are XGBoost's, in f32, with glibc's `expf` and `logf`
-//! (`crate::math`).
+//! XGBoost's objectives that give one output: how the file's `base_score` becomes the first term of
+//! the margin, and how a margin becomes the score. The formulas are XGBoost's, in f32, with glibc's
+//! `expf` and `logf` (`crate::math`).
 
 use crate::math::{expf, logf};
 
@@ -31,20 +31,76 @@ pub struct Objective {
 }
 
 const OBJECTIVES: [Objective; 14] = [
-    Objective { name: "binary:logistic", link: Link::Logit, output: Output::Sigmoid },
-    Objective { name: "binary:logitraw", link: Link::Identity, output: Output::Identity },
-    Objective { name: "binary:hinge", link: Link::Identity, output: Output::Step },
-    Objective { name: "reg:logistic", link: Link::Logit, output: Output::Sigmoid },
-    Objective { name: "reg:squarederror", link: Link::Identity, output: Output::Identity },
-    Objective { name: "reg:squaredlogerror", link: Link::Identity, output: Output::Identity },
-    Objective { name: "reg:absoluteerror", link: Link::Identity, output: Output::Identity },
-    Objective { name: "reg:pseudohubererror", link: Link::Identity, output: Output::Identity },
-    Objective { name: "reg:gamma", link: Link::Log, output: Output::Exp },
-    Objective { name: "reg:tweedie", link: Link::Log, output: Output::Exp },
-    Objective { name: "count:poisson", link: Link::Log, output: Output::Exp },
-    Objective { name: "rank:pairwise", link: Link::Identity, output: Output::Identity },
-    Objective { name: "rank:ndcg", link: Link::Identity, output: Output::Identity },
-    Objective { name: "rank:map", link: Link::Identity, output: Output::Identity },
+    Objective {
+        name: "binary:logistic",
+        link: Link::Logit,
+        output: Output::Sigmoid,
+    },
+    Objective {
+        name: "binary:logitraw",
+        link: Link::Identity,
+        output: Output::Identity,
+    },
+    Objective {
+        name: "binary:hinge",
+        link: Link::Identity,
+        output: Output::Step,
+    },
+    Objective {
+        name: "reg:logistic",
+        link: Link::Logit,
+        output: Output::Sigmoid,
+    },
+    Objective {
+        name: "reg:squarederror",
+        link: Link::Identity,
+        output: Output::Identity,
+    },
+    Objective {
+        name: "reg:squaredlogerror",
+        link: Link::Identity,
+        output: Output::Identity,
+    },
+    Objective {
+        name: "reg:absoluteerror",
+        link: Link::Identity,
+        output: Output::Identity,
+    },
+    Objective {
+        name: "reg:pseudohubererror",
+        link: Link::Identity,
+        output: Output::Identity,
+    },
+    Objective {
+        name: "reg:gamma",
+        link: Link::Log,
+        output: Output::Exp,
+    },
+    Objective {
+        name: "reg:tweedie",
+        link: Link::Log,
+        output: Output::Exp,
+    },
+    Objective {
+        name: "count:poisson",
+        link: Link::Log,
+        output: Output::Exp,
+    },
+    Objective {
+        name: "rank:pairwise",
+        link: Link::Identity,
+        output: Output::Identity,
+    },
+    Objective {
+        name: "rank:ndcg",
+        link: Link::Identity,
+        output: Output::Identity,
+    },
+    Objective {
+        name: "rank:map",
+        link: Link::Identity,
+        output: Output::Identity,
+    },
 ];
 
 impl Objective {

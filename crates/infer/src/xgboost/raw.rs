@@ -1,8 +1,9 @@
-//! The shape of XGBoost's JSON model file, as far as scoring needs it: bytes in, unchecked arrays out. `tree.rs` and
-//! `mod.rs` decide what of it makes sense.
+//! The shape of XGBoost's JSON model file, as far as scoring needs it: bytes in, unchecked arrays
+//! out. `tree.rs` and `mod.rs` decide what of it makes sense.
 //!
-//! Numbers in the `*_param` objects are strings, flags are 0/1 or booleans, depending on the version that wrote the
-//! file. Members that are not listed (statistics, gradients) are skipped unread. The file's size is capped by the caller.
+//! Numbers in the `*_param` objects are strings, flags are 0/1 or booleans, depending on the
+//! version that wrote the file. Members that are not listed (statistics, gradients) are skipped
+//! unread. The file's size is capped by the caller.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -129,7 +130,9 @@ impl<'de> Deserialize<'de> for Number {
                 Ok(Number(v))
             }
             fn visit_str<E: Error>(self, v: &str) -> Result<Number, E> {
-                v.parse().map(Number).map_err(|_| E::custom("a count in text is not a whole number"))
+                v.parse()
+                    .map(Number)
+                    .map_err(|_| E::custom("a count in text is not a whole number"))
             }
         }
         deserializer.deserialize_any(Count)

@@ -34,7 +34,9 @@ fn refusal(document: &Value) -> String {
 fn score(model: &XgboostModel) -> Vec<u32> {
     let forest = Forest::new(model, 0..model.iterations()).expect("a checked model packs");
     let cycle = [0.0, -1.5, f32::NAN, 3.0, f32::INFINITY, 1e9, -0.2];
-    let rows: Vec<f32> = (0..21 * model.features).map(|i| cycle[(i * 5 + i / 7) % cycle.len()]).collect();
+    let rows: Vec<f32> = (0..21 * model.features)
+        .map(|i| cycle[(i * 5 + i / 7) % cycle.len()])
+        .collect();
     let mut margins = vec![0.0; 21];
     forest.margins(&rows, &mut margins);
     margins.iter().map(|m| m.to_bits()).collect()
@@ -70,7 +72,9 @@ fn stump() -> Value {
 fn what_is_not_served_is_refused_by_name() {
     let set = |pointer: &str, value: Value| {
         let mut document = stump();
-        *document.pointer_mut(pointer).expect("a member of the stump") = value;
+        *document
+            .pointer_mut(pointer)
+            .expect("a member of the stump") = value;
         refusal(&document)
     };
     assert!(set("/learner/objective/name", json!("multi:softprob")).contains("multi:softprob"));
@@ -80,10 +84,13 @@ fn what_is_not_served_is_refused_by_name() {
     assert!(set("/learner/learner_model_param/num_target", json!("2")).contains("2 targets"));
     assert!(set("/version", json!([4, 0, 0])).contains("4.x"));
     let first = "/learner/gradient_booster/model/trees/0";
-    assert!(set(&format!("{first}/tree_param/size_leaf_vector"), json!("2")).contains("vector leaves"));
+    assert!(
+        set(&format!("{first}/tree_param/size_leaf_vector"), json!("2")).contains("vector leaves")
+    );
     // What gblinear really looks like: no trees at all.
     let mut linear = stump();
-    linear["learner"]["gradient_booster"] = json!({"name": "gblinear", "model": {"weights": [0.5, 0.25, 0.0]}});
+    linear["learner"]["gradient_booster"] =
+        json!({"name": "gblinear", "model": {"weights": [0.5, 0.25, 0.0]}});
     assert!(refusal(&linear).contains("gblinear"));
 }
 
@@ -91,17 +98,57 @@ fn what_is_not_served_is_refused_by_name() {
 fn broken_trees_are_refused_with_what_is_broken() {
     parse(&stump()).expect("the stump itself is whole");
     let cases = [
-        ("a cycle", tree(&[1, 0, -1], &[2, 2, -1], &[ROOT, 0, 0]), "twice"),
-        ("two parents", tree(&[1, 3, -1, -1], &[2, 2, -1, -1], &[ROOT, 0, 0, 1]), "twice"),
-        ("both children the same", tree(&[1, -1], &[1, -1], &[ROOT, 0]), "twice"),
-        ("a child that is not there", tree(&[1, -1, -1], &[7, -1, -1], &[ROOT, 0, 0]), "not there"),
-        ("one child", tree(&[1, -1], &[-1, -1], &[ROOT, 0]), "one child"),
-        ("only the right child", tree(&[-1, -1], &[1, -1], &[ROOT, 0]), "one child"),
-        ("a negative child", tree(&[-2, -1, -1], &[2, -1, -1], &[ROOT, 0, 0]), "one child"),
-        ("another parent stated", tree(&[1, -1, -1], &[2, -1, -1], &[ROOT, 0, 1]), "states another parent"),
-        ("a root with a parent", tree(&[1, -1, -1], &[2, -1, -1], &[2, 0, 0]), "root"),
+        (
+            "a cycle",
+            tree(&[1, 0, -1], &[2, 2, -1], &[ROOT, 0, 0]),
+            "twice",
+        ),
+        (
+            "two parents",
+            tree(&[1, 3, -1, -1], &[2, 2, -1, -1], &[ROOT, 0, 0, 1]),
+            "twice",
+        ),
+        (
+            "both children the same",
+            tree(&[1, -1], &[1, -1], &[ROOT, 0]),
+            "twice",
+        ),
+        (
+            "a child that is not there",
+            tree(&[1, -1, -1], &[7, -1, -1], &[ROOT, 0, 0]),
+            "not there",
+        ),
+        (
+            "one child",
+            tree(&[1, -1], &[-1, -1], &[ROOT, 0]),
+            "one child",
+        ),
+        (
+            "only the right child",
+            tree(&[-1, -1], &[1, -1], &[ROOT, 0]),
+            "one child",
+        ),
+        (
+            "a negative child",
+            tree(&[-2, -1, -1], &[2, -1, -1], &[ROOT, 0, 0]),
+            "one child",
+        ),
+        (
+            "another parent stated",
+            tree(&[1, -1, -1], &[2, -1, -1], &[ROOT, 0, 1]),
+            "states another parent",
+        ),
+        (
+            "a root with a parent",
+            tree(&[1, -1, -1], &[2, -1, -1], &[2, 0, 0]),
+            "root",
+        ),
         ("no nodes", tree(&[], &[], &[]), "no nodes"),
-        ("arrays of two lengths", tree(&[1, -1, -1], &[2, -1], &[ROOT, 0, 0]), "right_children"),
+        (
+            "arrays of two lengths",
+            tree(&[1, -1, -1], &[2, -1], &[ROOT, 0, 0]),
+            "right_children",
+        ),
     ];
     for (name, document, words) in cases {
         let error = parse(&document).expect_err(name);
@@ -118,8 +165,14 @@ fn broken_trees_are_refused_with_what_is_broken() {
         ("split_conditions", json!([0.5, 1e300, 0.5]), ""),
     ] {
         let mut document = stump();
-        *document.pointer_mut(&format!("{first}/{pointer}")).expect("a member of the tree") = value;
-        assert!(refusal(&document).contains(words), "{pointer}: {}", refusal(&document));
+        *document
+            .pointer_mut(&format!("{first}/{pointer}"))
+            .expect("a member of the tree") = value;
+        assert!(
+            refusal(&document).contains(words),
+            "{pointer}: {}",
+            refusal(&document)
+        );
     }
 }
 
@@ -135,20 +188,55 @@ fn broken_category_sets_are_refused() {
         tree["categories"] = categories;
         document
     };
-    let whole = parse(&with(json!([0]), json!([0]), json!([2]), json!([5, 1]))).expect("a categorical stump");
+    let whole = parse(&with(json!([0]), json!([0]), json!([2]), json!([5, 1])))
+        .expect("a categorical stump");
     let forest = Forest::new(&whole, 0..1).expect("packs");
     // Leaves 1 and 2 share one value, so the leaf numbers tell the sides apart: members go right.
     let leaf = |x: f32| forest.leaves(&[x, 0.0])[0];
-    assert_eq!([leaf(5.0), leaf(1.9), leaf(2.0), leaf(-5.0), leaf(1e30), leaf(f32::NAN)], [2, 2, 1, 1, 1, 2]);
+    assert_eq!(
+        [
+            leaf(5.0),
+            leaf(1.9),
+            leaf(2.0),
+            leaf(-5.0),
+            leaf(1e30),
+            leaf(f32::NAN)
+        ],
+        [2, 2, 1, 1, 1, 2]
+    );
     for (document, words) in [
-        (with(json!([9]), json!([0]), json!([1]), json!([5])), "not there"),
-        (with(json!([0, 0]), json!([0, 0]), json!([1, 1]), json!([5])), "twice"),
-        (with(json!([0]), json!([1]), json!([1]), json!([5])), "outside the list"),
-        (with(json!([0]), json!([0]), json!([u64::MAX]), json!([5])), "outside the list"),
-        (with(json!([0]), json!([u64::MAX]), json!([2]), json!([5])), "outside the list"),
-        (with(json!([0]), json!([0]), json!([1]), json!([-5])), "category -5"),
-        (with(json!([0]), json!([0]), json!([1]), json!([1 << 24])), "category 16777216"),
-        (with(json!([0]), json!([]), json!([1]), json!([5])), "differ in length"),
+        (
+            with(json!([9]), json!([0]), json!([1]), json!([5])),
+            "not there",
+        ),
+        (
+            with(json!([0, 0]), json!([0, 0]), json!([1, 1]), json!([5])),
+            "twice",
+        ),
+        (
+            with(json!([0]), json!([1]), json!([1]), json!([5])),
+            "outside the list",
+        ),
+        (
+            with(json!([0]), json!([0]), json!([u64::MAX]), json!([5])),
+            "outside the list",
+        ),
+        (
+            with(json!([0]), json!([u64::MAX]), json!([2]), json!([5])),
+            "outside the list",
+        ),
+        (
+            with(json!([0]), json!([0]), json!([1]), json!([-5])),
+            "category -5",
+        ),
+        (
+            with(json!([0]), json!([0]), json!([1]), json!([1 << 24])),
+            "category 16777216",
+        ),
+        (
+            with(json!([0]), json!([]), json!([1]), json!([5])),
+            "differ in length",
+        ),
     ] {
         assert!(refusal(&document).contains(words), "{}", refusal(&document));
     }
@@ -157,29 +245,55 @@ fn broken_category_sets_are_refused() {
 #[test]
 fn limits_are_reached_and_named() {
     let mut wide = stump();
-    wide["learner"]["learner_model_param"]["num_feature"] = json!((MODEL_MAX_FEATURES + 1).to_string());
+    wide["learner"]["learner_model_param"]["num_feature"] =
+        json!((MODEL_MAX_FEATURES + 1).to_string());
     let error = parse(&wide).expect_err("too wide");
-    assert!(error.kind() == ErrorKind::ResourceExhausted && error.to_string().contains("MODEL_MAX_FEATURES"));
+    assert!(
+        error.kind() == ErrorKind::ResourceExhausted
+            && error.to_string().contains("MODEL_MAX_FEATURES")
+    );
     wide["learner"]["learner_model_param"]["num_feature"] = json!(MODEL_MAX_FEATURES);
-    assert_eq!(parse(&wide).expect("as wide as allowed").features, MODEL_MAX_FEATURES);
+    assert_eq!(
+        parse(&wide).expect("as wide as allowed").features,
+        MODEL_MAX_FEATURES
+    );
 
     let chain = |depth: usize| {
         let count = i32::try_from(2 * depth + 1).expect("small");
         let inner = |i: i32| i % 2 == 0 && i < count - 1;
-        let left: Vec<i32> = (0..count).map(|i| if inner(i) { i + 1 } else { -1 }).collect();
-        let right: Vec<i32> = (0..count).map(|i| if inner(i) { i + 2 } else { -1 }).collect();
-        let parents: Vec<i32> = (0..count).map(|i| if i == 0 { ROOT } else { (i - 1) / 2 * 2 }).collect();
+        let left: Vec<i32> = (0..count)
+            .map(|i| if inner(i) { i + 1 } else { -1 })
+            .collect();
+        let right: Vec<i32> = (0..count)
+            .map(|i| if inner(i) { i + 2 } else { -1 })
+            .collect();
+        let parents: Vec<i32> = (0..count)
+            .map(|i| if i == 0 { ROOT } else { (i - 1) / 2 * 2 })
+            .collect();
         tree(&left, &right, &parents)
     };
     let deepest = parse(&chain(MODEL_MAX_DEPTH)).expect("as deep as allowed");
     let forest = Forest::new(&deepest, 0..1).expect("packs");
-    assert_eq!(forest.leaves(&[9.0, 0.0]), [2 * u32::try_from(MODEL_MAX_DEPTH).expect("small")], "the chain's end");
+    assert_eq!(
+        forest.leaves(&[9.0, 0.0]),
+        [2 * u32::try_from(MODEL_MAX_DEPTH).expect("small")],
+        "the chain's end"
+    );
     assert!(refusal(&chain(MODEL_MAX_DEPTH + 1)).contains("MODEL_MAX_DEPTH"));
 
-    let error = XgboostModel::from_json(&vec![b' '; MODEL_FILE_MAX_BYTES + 1]).expect_err("too long");
-    assert!(error.to_string().contains("MODEL_FILE_MAX_BYTES"), "{error}");
+    let error =
+        XgboostModel::from_json(&vec![b' '; MODEL_FILE_MAX_BYTES + 1]).expect_err("too long");
+    assert!(
+        error.to_string().contains("MODEL_FILE_MAX_BYTES"),
+        "{error}"
+    );
     let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(XgboostModel::from_json(nested.as_bytes()).expect_err("too deep").kind(), ErrorKind::InvalidArgument);
+    assert_eq!(
+        XgboostModel::from_json(nested.as_bytes())
+            .expect_err("too deep")
+            .kind(),
+        ErrorKind::InvalidArgument
+    );
 }
 
 #[test]
@@ -187,24 +301,39 @@ fn files_of_older_versions_give_the_same_margins() {
     let newest = document("logistic");
     let mut old = newest.clone();
     old["version"] = json!([1, 7, 6]);
-    let base = old.pointer_mut("/learner/learner_model_param/base_score").expect("has one");
+    let base = old
+        .pointer_mut("/learner/learner_model_param/base_score")
+        .expect("has one");
     *base = json!(base.as_str().expect("text").trim_matches(['[', ']']));
     let model = &mut old["learner"]["gradient_booster"]["model"];
-    model.as_object_mut().expect("an object").remove("iteration_indptr");
+    model
+        .as_object_mut()
+        .expect("an object")
+        .remove("iteration_indptr");
     for tree in model["trees"].as_array_mut().expect("trees") {
         for flag in tree["default_left"].as_array_mut().expect("flags") {
             *flag = json!(*flag == json!(1));
         }
     }
-    assert_eq!(score(&parse(&old).expect("old")), score(&parse(&newest).expect("new")));
+    assert_eq!(
+        score(&parse(&old).expect("old")),
+        score(&parse(&newest).expect("new"))
+    );
 }
 
 #[test]
 fn dead_nodes_of_pruned_trees_are_not_looked_at() {
-    let mut pruned = tree(&[1, -1, -1, 99, -1], &[2, -1, -1, 98, 7], &[ROOT, 0, 0, 55, -9]);
+    let mut pruned = tree(
+        &[1, -1, -1, 99, -1],
+        &[2, -1, -1, 98, 7],
+        &[ROOT, 0, 0, 55, -9],
+    );
     let tree = &mut pruned["learner"]["gradient_booster"]["model"]["trees"][0];
     tree["split_indices"] = json!([0, 0, 0, i32::MAX, i32::MAX]);
-    assert_eq!(score(&parse(&pruned).expect("dead nodes do no harm")), score(&parse(&stump()).expect("whole")));
+    assert_eq!(
+        score(&parse(&pruned).expect("dead nodes do no harm")),
+        score(&parse(&stump()).expect("whole"))
+    );
 }
 
 /// Where the mutations go: every array of a tree, and the counts.

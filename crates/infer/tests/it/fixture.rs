@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch};
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::{
-    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
-    PollInfo, PutResult, SchemaResult, Ticket,
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
+    HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use forebay_infer::{ModelId, ModelStore, PoolOptions, WorkerRegistry, WorkerService, serve};
 use futures::{Stream, StreamExt};
@@ -26,13 +26,18 @@ pub(crate) const MODEL: &str = "logistic";
 pub(crate) const FINGERPRINT: &str = "f1a9";
 
 pub(crate) fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/infer").join(name).join("1")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/golden/infer")
+        .join(name)
+        .join("1")
 }
 
 pub(crate) fn store(names: &[&str]) -> Arc<ModelStore> {
     let store = ModelStore::new();
     for name in names {
-        store.load(&golden(name), &ModelId::new(*name, 1)).expect("a golden model");
+        store
+            .load(&golden(name), &ModelId::new(*name, 1))
+            .expect("a golden model");
     }
     Arc::new(store)
 }
@@ -41,26 +46,58 @@ pub(crate) fn store(names: &[&str]) -> Arc<ModelStore> {
 pub(crate) fn rows(count: usize, seed: u64) -> RecordBatch {
     let cell = |column: u64| {
         move |row: usize| {
-            let mixed = (row as u64 + seed * 7_919 + column * 104_729).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+            let mixed = (row as u64 + seed * 7_919 + column * 104_729)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                >> 40;
             (!mixed.is_multiple_of(9)).then_some(mixed % 1_000)
         }
     };
     let double = |column| -> ArrayRef {
-        Arc::new((0..count).map(|r| cell(column)(r).map(|v| v as f64 / 200.0 - 2.5)).collect::<Float64Array>())
+        Arc::new(
+            (0..count)
+                .map(|r| cell(column)(r).map(|v| v as f64 / 200.0 - 2.5))
+                .collect::<Float64Array>(),
+        )
     };
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("a", double(1)),
         ("b", double(2)),
         ("c", double(3)),
-        ("count", Arc::new((0..count).map(|r| cell(4)(r).map(|v| v as i64 % 40)).collect::<Int64Array>())),
-        ("small", Arc::new((0..count).map(|r| cell(5)(r).map(|v| v as i32 % 9)).collect::<Int32Array>())),
-        ("flag", Arc::new((0..count).map(|r| cell(6)(r).map(|v| v % 2 == 0)).collect::<BooleanArray>())),
+        (
+            "count",
+            Arc::new(
+                (0..count)
+                    .map(|r| cell(4)(r).map(|v| v as i64 % 40))
+                    .collect::<Int64Array>(),
+            ),
+        ),
+        (
+            "small",
+            Arc::new(
+                (0..count)
+                    .map(|r| cell(5)(r).map(|v| v as i32 % 9))
+                    .collect::<Int32Array>(),
+            ),
+        ),
+        (
+            "flag",
+            Arc::new(
+                (0..count)
+                    .map(|r| cell(6)(r).map(|v| v % 2 == 0))
+                    .collect::<BooleanArray>(),
+            ),
+        ),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).expect("one length")
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true)))
+        .expect("one length")
 }
 
 pub(crate) fn runtime(threads: usize) -> Runtime {
-    Builder::new_multi_thread().worker_threads(threads).enable_all().build().expect("a runtime")
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 /// Options with short waits.
@@ -79,12 +116,15 @@ pub(crate) fn options() -> PoolOptions {
 pub(crate) fn registry(workers: &[&Worker]) -> Arc<WorkerRegistry> {
     let registry = WorkerRegistry::new();
     for worker in workers {
-        registry.add_static(&worker.address.to_string()).expect("an address");
+        registry
+            .add_static(&worker.address.to_string())
+            .expect("an address");
     }
     Arc::new(registry)
 }
 
-/// A Flight service on a runtime of its own: killing the runtime is to its clients as killing the process.
+/// A Flight service on a runtime of its own: killing the runtime is to its clients as killing the
+/// process.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) address: SocketAddr,
@@ -97,25 +137,38 @@ impl Worker {
     pub(crate) fn start(store: Arc<ModelStore>) -> Self {
         let runtime = runtime(2);
         let service = WorkerService::new(store);
-        let handle = runtime.block_on(serve(([127, 0, 0, 1], 0).into(), service.clone())).expect("listens");
+        let handle = runtime
+            .block_on(serve(([127, 0, 0, 1], 0).into(), service.clone()))
+            .expect("listens");
         let address = handle.local_addr();
         // Held until the runtime goes, because a dropped handle stops the worker.
         runtime.spawn(async move { handle.join().await });
-        Self { address, service: Some(service), runtime }
+        Self {
+            address,
+            service: Some(service),
+            runtime,
+        }
     }
 
     /// Another Flight service in its place.
     pub(crate) fn start_with(service: impl FlightService) -> Self {
         let runtime = runtime(1);
         let address = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("listens");
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+                .await
+                .expect("listens");
             let address = listener.local_addr().expect("an address");
             let incoming = tonic::transport::server::TcpIncoming::from(listener);
-            let server = tonic::transport::Server::builder().add_service(FlightServiceServer::new(service));
+            let server =
+                tonic::transport::Server::builder().add_service(FlightServiceServer::new(service));
             tokio::spawn(server.serve_with_incoming(incoming));
             address
         });
-        Self { address, service: None, runtime }
+        Self {
+            address,
+            service: None,
+            runtime,
+        }
     }
 
     /// At once, with whatever it was doing; its sockets close.
@@ -174,11 +227,17 @@ impl FlightService for Silent {
         Ok(Response::new(futures::stream::pending().boxed()))
     }
 
-    async fn do_action(&self, _: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+    async fn do_action(
+        &self,
+        _: Request<Action>,
+    ) -> Result<Response<Self::DoActionStream>, Status> {
         unserved()
     }
 
-    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+    async fn list_actions(
+        &self,
+        _: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
         unserved()
     }
 
@@ -189,19 +248,31 @@ impl FlightService for Silent {
         unserved()
     }
 
-    async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+    async fn list_flights(
+        &self,
+        _: Request<Criteria>,
+    ) -> Result<Response<Self::ListFlightsStream>, Status> {
         unserved()
     }
 
-    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+    async fn get_flight_info(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
         unserved()
     }
 
-    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+    async fn poll_flight_info(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<PollInfo>, Status> {
         unserved()
     }
 
-    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+    async fn get_schema(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<SchemaResult>, Status> {
         unserved()
     }
 
@@ -209,7 +280,10 @@ impl FlightService for Silent {
         unserved()
     }
 
-    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+    async fn do_put(
+        &self,
+        _: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
         unserved()
     }
 }

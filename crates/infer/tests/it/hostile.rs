@@ -22,7 +22,11 @@ fn messages(batch: RecordBatch) -> (FlightData, FlightData) {
     let schema = batch.schema();
     let mut messages = batches_to_flight_data(&schema, vec![batch]).expect("encodes");
     let batch = messages.pop().expect("a batch");
-    let open = WorkerOpen { model: MODEL.to_owned(), version: 1, fingerprint: FINGERPRINT.to_owned() };
+    let open = WorkerOpen {
+        model: MODEL.to_owned(),
+        version: 1,
+        fingerprint: FINGERPRINT.to_owned(),
+    };
     let schema = messages
         .pop()
         .expect("a schema")
@@ -32,11 +36,19 @@ fn messages(batch: RecordBatch) -> (FlightData, FlightData) {
 }
 
 fn meta(batch_id: u64, rows: usize) -> Vec<u8> {
-    BatchMeta { batch_id, deadline_us: None, rows: u32::try_from(rows).expect("small") }.encode_to_vec()
+    BatchMeta {
+        batch_id,
+        deadline_us: None,
+        rows: u32::try_from(rows).expect("small"),
+    }
+    .encode_to_vec()
 }
 
 /// Everything that the worker answers, until the first error.
-async fn exchange(channel: &Channel, messages: Vec<FlightData>) -> (Vec<AnswerMeta>, Option<Status>) {
+async fn exchange(
+    channel: &Channel,
+    messages: Vec<FlightData>,
+) -> (Vec<AnswerMeta>, Option<Status>) {
     let mut client = FlightServiceClient::new(channel.clone());
     let mut answers = match client.do_exchange(stream::iter(messages)).await {
         Ok(answers) => answers.into_inner(),
@@ -54,7 +66,8 @@ async fn exchange(channel: &Channel, messages: Vec<FlightData>) -> (Vec<AnswerMe
 }
 
 async fn connect(worker: &Worker) -> Channel {
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", worker.address)).expect("an address");
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", worker.address))
+        .expect("an address");
     endpoint.connect().await.expect("connects")
 }
 
@@ -67,30 +80,65 @@ fn malformed_openings_are_refused_with_a_reason() {
         let (open, batch) = messages(rows(4, 1));
         let cases = [
             ("nothing at all", vec![], Code::InvalidArgument),
-            ("no descriptor", vec![FlightData { flight_descriptor: None, ..open.clone() }], Code::InvalidArgument),
             (
-                "another path",
-                vec![open.clone().with_descriptor(FlightDescriptor::new_path(vec!["features".to_owned()]))],
+                "no descriptor",
+                vec![FlightData {
+                    flight_descriptor: None,
+                    ..open.clone()
+                }],
                 Code::InvalidArgument,
             ),
-            ("no WorkerOpen", vec![open.clone().with_app_metadata(vec![0xff; 9])], Code::InvalidArgument),
-            ("no such model", vec![open.clone().with_app_metadata(Vec::new())], Code::NotFound),
-            ("no schema", vec![FlightData { data_header: Vec::new().into(), ..open.clone() }], Code::InvalidArgument),
+            (
+                "another path",
+                vec![
+                    open.clone()
+                        .with_descriptor(FlightDescriptor::new_path(vec!["features".to_owned()])),
+                ],
+                Code::InvalidArgument,
+            ),
+            (
+                "no WorkerOpen",
+                vec![open.clone().with_app_metadata(vec![0xff; 9])],
+                Code::InvalidArgument,
+            ),
+            (
+                "no such model",
+                vec![open.clone().with_app_metadata(Vec::new())],
+                Code::NotFound,
+            ),
+            (
+                "no schema",
+                vec![FlightData {
+                    data_header: Vec::new().into(),
+                    ..open.clone()
+                }],
+                Code::InvalidArgument,
+            ),
             (
                 "noise for a schema",
-                vec![FlightData { data_header: vec![7; 64].into(), ..open.clone() }],
+                vec![FlightData {
+                    data_header: vec![7; 64].into(),
+                    ..open.clone()
+                }],
                 Code::InvalidArgument,
             ),
             (
                 "a batch for a schema",
-                vec![FlightData { data_header: batch.data_header.clone(), ..open.clone() }],
+                vec![FlightData {
+                    data_header: batch.data_header.clone(),
+                    ..open.clone()
+                }],
                 Code::InvalidArgument,
             ),
         ];
         for (name, messages, code) in cases {
             let (answers, status) = exchange(&channel, messages).await;
             let status = status.unwrap_or_else(|| panic!("{name}: was not refused"));
-            assert_eq!((status.code(), answers.len()), (code, 0), "{name}: {status}");
+            assert_eq!(
+                (status.code(), answers.len()),
+                (code, 0),
+                "{name}: {status}"
+            );
             assert!(status.message().len() > 15, "{name}: {status}");
         }
         let mistyped: ArrayRef = Arc::new(Int32Array::from(vec![1]));
@@ -112,11 +160,23 @@ fn malformed_batches_end_their_stream_and_no_other() {
         let channel = connect(&worker).await;
         let (open, batch) = messages(rows(4, 1));
         let good = batch.clone().with_app_metadata(meta(1, 4));
-        let noise = FlightData { data_header: vec![0x41; 40].into(), ..good.clone() };
-        let short = FlightData { data_body: good.data_body.slice(..good.data_body.len() / 2), ..good.clone() };
+        let noise = FlightData {
+            data_header: vec![0x41; 40].into(),
+            ..good.clone()
+        };
+        let short = FlightData {
+            data_body: good.data_body.slice(..good.data_body.len() / 2),
+            ..good.clone()
+        };
         let cases = [
-            ("rows that are not there", batch.clone().with_app_metadata(meta(2, 5))),
-            ("no BatchMeta", batch.clone().with_app_metadata(vec![0xff; 9])),
+            (
+                "rows that are not there",
+                batch.clone().with_app_metadata(meta(2, 5)),
+            ),
+            (
+                "no BatchMeta",
+                batch.clone().with_app_metadata(vec![0xff; 9]),
+            ),
             ("noise", noise),
             ("a body cut short", short),
             ("a second schema", open.clone()),
@@ -128,7 +188,11 @@ fn malformed_batches_end_their_stream_and_no_other() {
             assert!(refused, "{name}");
             let (answers, status) = exchange(&channel, vec![open.clone(), good.clone()]).await;
             assert!(status.is_none(), "after {name}: {status:?}");
-            assert_eq!((answers.len(), answers[0].batch_id, answers[0].status), (1, 1, 0), "after {name}");
+            assert_eq!(
+                (answers.len(), answers[0].batch_id, answers[0].status),
+                (1, 1, 0),
+                "after {name}"
+            );
         }
     });
 }
@@ -142,7 +206,12 @@ fn too_large_or_late_batches_are_answered_with_the_reason_and_the_stream_goes_on
         let count = WORKER_BATCH_MAX_ROWS + 1;
         let (open, large) = messages(rows(count, 1));
         let (_, small) = messages(rows(4, 1));
-        let late = BatchMeta { batch_id: 2, deadline_us: Some(0), rows: 4 }.encode_to_vec();
+        let late = BatchMeta {
+            batch_id: 2,
+            deadline_us: Some(0),
+            rows: 4,
+        }
+        .encode_to_vec();
         let stream = vec![
             open,
             large.with_app_metadata(meta(1, count)),
@@ -153,9 +222,17 @@ fn too_large_or_late_batches_are_answered_with_the_reason_and_the_stream_goes_on
         assert!(status.is_none(), "{status:?}");
         answers.sort_by_key(|a| a.batch_id);
         let statuses: Vec<_> = answers.iter().map(|a| a.status()).collect();
-        let expected = [AnswerStatus::ResourceExhausted, AnswerStatus::DeadlineExceeded, AnswerStatus::Ok];
+        let expected = [
+            AnswerStatus::ResourceExhausted,
+            AnswerStatus::DeadlineExceeded,
+            AnswerStatus::Ok,
+        ];
         assert_eq!(statuses, expected);
-        assert!(answers[0].message.contains("WORKER_BATCH_MAX_ROWS"), "{}", answers[0].message);
+        assert!(
+            answers[0].message.contains("WORKER_BATCH_MAX_ROWS"),
+            "{}",
+            answers[0].message
+        );
     });
 }
 
@@ -165,17 +242,33 @@ fn other_calls_are_refused_and_the_status_action_answers() {
     let worker = Worker::start(store(&[MODEL]));
     runtime.block_on(async {
         let mut client = FlightServiceClient::new(connect(&worker).await);
-        let refused = client.do_get(arrow_flight::Ticket::new("x")).await.expect_err("not served");
+        let refused = client
+            .do_get(arrow_flight::Ticket::new("x"))
+            .await
+            .expect_err("not served");
         assert_eq!(refused.code(), Code::Unimplemented);
         assert_eq!(
-            client.do_action(Action::new("dance", "")).await.expect_err("unknown").code(),
+            client
+                .do_action(Action::new("dance", ""))
+                .await
+                .expect_err("unknown")
+                .code(),
             Code::InvalidArgument
         );
-        let mut answers = client.do_action(Action::new("worker_status", "")).await.expect("answers").into_inner();
+        let mut answers = client
+            .do_action(Action::new("worker_status", ""))
+            .await
+            .expect("answers")
+            .into_inner();
         let body = answers.message().await.expect("answers").expect("one").body;
         let status: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(status["models"][0]["state"], "READY");
         assert_eq!(status["devices"][0]["device"], "cpu");
-        assert!(status["devices"][1]["reason"].as_str().is_some_and(|r| r.len() > 20), "{status}");
+        assert!(
+            status["devices"][1]["reason"]
+                .as_str()
+                .is_some_and(|r| r.len() > 20),
+            "{status}"
+        );
     });
 }

@@ -1,5 +1,6 @@
 //! One JSON value into one cell: which JSON fits which column type (the table in the module above).
-//! It never rounds or guesses: what does not fit is a reject, which names the column and not the value.
+//! It never rounds or guesses: what does not fit is a reject, which names the column and not the
+//! value.
 
 use std::fmt;
 
@@ -29,7 +30,10 @@ impl CellSeed<'_> {
             Values::Timestamp(_) => "TIMESTAMP",
             Values::Struct(_) => "an object",
         };
-        fail(self.failure, Reject::wrong_type(format!("is {wants} and the record has {got}")))
+        fail(
+            self.failure,
+            Reject::wrong_type(format!("is {wants} and the record has {got}")),
+        )
     }
 
     /// An integer, exact. Doubles take it too, rounded once.
@@ -45,7 +49,9 @@ impl CellSeed<'_> {
                 Some(micros) => values.push(micros),
                 None => return Err(self.refuse("microseconds outside the years 0000 to 9999")),
             },
-            Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => return Err(self.refuse("a number")),
+            Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => {
+                return Err(self.refuse("a number"));
+            }
         }
         self.column.mark_valid();
         Ok(())
@@ -68,7 +74,9 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
     }
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
-        let Values::Boolean(values) = &mut self.column.values else { return Err(self.refuse("a boolean")) };
+        let Values::Boolean(values) = &mut self.column.values else {
+            return Err(self.refuse("a boolean"));
+        };
         values.push(value);
         self.column.mark_valid();
         Ok(())
@@ -92,7 +100,9 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
             Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_) => {
                 return Err(self.refuse("a number that is no integer of its range"));
             }
-            Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => return Err(self.refuse("a number")),
+            Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => {
+                return Err(self.refuse("a number"));
+            }
         }
         self.column.mark_valid();
         Ok(())
@@ -109,11 +119,17 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
                 "NaN" => values.push(f64::NAN),
                 "Infinity" => values.push(f64::INFINITY),
                 "-Infinity" => values.push(f64::NEG_INFINITY),
-                _ => return Err(self.refuse("a string other than \"NaN\", \"Infinity\" and \"-Infinity\"")),
+                _ => {
+                    return Err(
+                        self.refuse("a string other than \"NaN\", \"Infinity\" and \"-Infinity\"")
+                    );
+                }
             },
             Values::Timestamp(values) => match timestamp::parse(text) {
                 Some(micros) => values.push(micros),
-                None => return Err(self.refuse("a string that is no time; write 2013-01-01T05:15:00Z")),
+                None => {
+                    return Err(self.refuse("a string that is no time; write 2013-01-01T05:15:00Z"));
+                }
             },
             _ => return Err(self.refuse("a string")),
         }
@@ -134,7 +150,9 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<(), A::Error> {
-        let Values::Struct(fields) = &mut self.column.values else { return Err(self.refuse("an object")) };
+        let Values::Struct(fields) = &mut self.column.values else {
+            return Err(self.refuse("an object"));
+        };
         fields.visit_object(object, self.row, self.failure)?;
         self.column.mark_valid();
         Ok(())

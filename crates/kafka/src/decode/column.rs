@@ -1,13 +1,14 @@
-//! One column under construction. Plain vectors rather than Arrow's builders, because a rejected record must be cut off
-//! again: every vector can be truncated to the rows before it.
+//! One column under construction. Plain vectors rather than Arrow's builders, because a rejected
+//! record must be cut off again: every vector can be truncated to the rows before it.
 //!
-//! `valid` has one entry for each row; a column whose `valid` is one longer than the finished rows has its value for the
-//! row under construction. Under a null, the values hold a placeholder.
+//! `valid` has one entry for each row; a column whose `valid` is one longer than the finished rows
+//! has its value for the row under construction. Under a null, the values hold a placeholder.
 
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, StructArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, StructArray,
+    TimestampMicrosecondArray,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, FieldRef, TimeUnit};
@@ -53,10 +54,17 @@ impl Column {
             DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(Vec::new()),
             DataType::Struct(fields) => Values::Struct(Fields::new(fields)?),
             other => {
-                return Err(Error::UnsupportedColumn { column: field.name().clone(), data_type: other.to_string() });
+                return Err(Error::UnsupportedColumn {
+                    column: field.name().clone(),
+                    data_type: other.to_string(),
+                });
             }
         };
-        Ok(Self { field: FieldRef::clone(field), values, valid: Vec::new() })
+        Ok(Self {
+            field: FieldRef::clone(field),
+            values,
+            valid: Vec::new(),
+        })
     }
 
     /// Rows that have a value or a null.
@@ -109,13 +117,16 @@ impl Column {
         }
     }
 
-    /// The column's `rows` rows as an array; the column is empty afterwards and has room for as many again.
+    /// The column's `rows` rows as an array; the column is empty afterwards and has room for as
+    /// many again.
     pub(super) fn finish(&mut self, rows: usize) -> Result<ArrayRef, Error> {
         let valid = take(&mut self.valid, rows);
         let nulls = valid.contains(&false).then(|| NullBuffer::from(valid));
         Ok(match &mut self.values {
             Values::Text(bytes, ends) => {
-                let too_large = || Error::BatchTooLarge { column: self.field.name().clone() };
+                let too_large = || Error::BatchTooLarge {
+                    column: self.field.name().clone(),
+                };
                 // Ends were counted in 32 bits; they are right if the last one is.
                 i32::try_from(bytes.len()).map_err(|_| too_large())?;
                 let capacity = bytes.len();
@@ -124,14 +135,18 @@ impl Column {
             Values::Double(values) => Arc::new(Float64Array::new(take(values, rows).into(), nulls)),
             Values::BigInt(values) => Arc::new(Int64Array::new(take(values, rows).into(), nulls)),
             Values::Integer(values) => Arc::new(Int32Array::new(take(values, rows).into(), nulls)),
-            Values::Boolean(values) => Arc::new(BooleanArray::new(BooleanBuffer::from(take(values, rows)), nulls)),
+            Values::Boolean(values) => Arc::new(BooleanArray::new(
+                BooleanBuffer::from(take(values, rows)),
+                nulls,
+            )),
             Values::Timestamp(values) => Arc::new(
                 TimestampMicrosecondArray::new(take(values, rows).into(), nulls)
                     .with_data_type(self.field.data_type().clone()),
             ),
             Values::Struct(fields) => {
                 let arrays = fields.finish(rows)?;
-                let array = StructArray::try_new_with_length(fields.arrow_fields(), arrays, nulls, rows);
+                let array =
+                    StructArray::try_new_with_length(fields.arrow_fields(), arrays, nulls, rows);
                 Arc::new(array.expect("a null in a NOT NULL field lies under a null object only"))
             }
         })
@@ -147,5 +162,6 @@ fn text_array(bytes: Vec<u8>, ends: &[i32], nulls: Option<NullBuffer>) -> String
     offsets.push(0);
     offsets.extend_from_slice(ends);
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-    StringArray::try_new(offsets, Buffer::from_vec(bytes), nulls).expect("the bytes are whole strings, end to end")
+    StringArray::try_new(offsets, Buffer::from_vec(bytes), nulls)
+        .expect("the bytes are whole strings, end to end")
 }

@@ -1,6 +1,6 @@
-//! JSON records into the Arrow columns of a source, row by row, straight into column builders: no tree of values per
-//! event, one pass over the bytes. A record that is no row is rejected with a stable reason and leaves no trace: every
-//! builder is cut back to the row before it.
+//! JSON records into the Arrow columns of a source, row by row, straight into column builders: no
+//! tree of values per event, one pass over the bytes. A record that is no row is rejected with a
+//! stable reason and leaves no trace: every builder is cut back to the row before it.
 //!
 //! What counts as which type (the same rules hold inside a nested object):
 //!
@@ -14,8 +14,9 @@
 //! | STRUCT | an object |
 //! | any nullable column | also `null`, or absent |
 //!
-//! Digits of a second beyond the sixth are dropped, here and nowhere else. Fields that no column names are skipped.
-//! A field that occurs twice in one object is refused (`not_json`): parsers disagree about which one counts.
+//! Digits of a second beyond the sixth are dropped, here and nowhere else. Fields that no column
+//! names are skipped. A field that occurs twice in one object is refused (`not_json`): parsers
+//! disagree about which one counts.
 
 mod cell;
 mod column;
@@ -59,7 +60,8 @@ pub struct RecordDecoder {
 }
 
 impl RecordDecoder {
-    /// A decoder for `source`. An event time more than `future_max_us` ahead of its Kafka record's time is rejected.
+    /// A decoder for `source`. An event time more than `future_max_us` ahead of its Kafka record's
+    /// time is rejected.
     ///
     /// # Errors
     /// A column of a type that JSON cannot fill, or an event-time column that is no timestamp.
@@ -69,11 +71,21 @@ impl RecordDecoder {
         if !fields.is_timestamp(source.time_column) {
             let column = source.columns.get(source.time_column);
             return Err(Error::UnsupportedColumn {
-                column: column.map_or_else(|| format!("#{}", source.time_column), |c| c.name.clone()),
-                data_type: column.map_or_else(|| "absent".into(), |c| format!("{} as event time", c.data_type)),
+                column: column
+                    .map_or_else(|| format!("#{}", source.time_column), |c| c.name.clone()),
+                data_type: column.map_or_else(
+                    || "absent".into(),
+                    |c| format!("{} as event time", c.data_type),
+                ),
             });
         }
-        Ok(Self { schema, fields, time_column: source.time_column, future_max_us, rows: 0 })
+        Ok(Self {
+            schema,
+            fields,
+            time_column: source.time_column,
+            future_max_us,
+            rows: 0,
+        })
     }
 
     /// Append `record` as a row.
@@ -99,7 +111,8 @@ impl RecordDecoder {
         self.rows
     }
 
-    /// The rows pushed since the last call, in order, in the source's schema. The decoder is empty afterwards.
+    /// The rows pushed since the last call, in order, in the source's schema. The decoder is empty
+    /// afterwards.
     ///
     /// # Errors
     /// [`Error::BatchTooLarge`]: more than 2 GiB of text in one column.
@@ -111,19 +124,28 @@ impl RecordDecoder {
     }
 
     fn decode(&mut self, record: &Record<'_>) -> Result<(), Reject> {
-        let payload = record.payload.filter(|payload| !payload.is_empty()).ok_or_else(Reject::no_value)?;
+        let payload = record
+            .payload
+            .filter(|payload| !payload.is_empty())
+            .ok_or_else(Reject::no_value)?;
         let size_bytes = payload.len() + record.key.map_or(0, <[u8]>::len);
         if size_bytes > EVENT_MAX_BYTES {
             return Err(Reject::too_large(size_bytes));
         }
-        // Checked once and as a whole, so that strings need no second look and skipped fields are held to the same rule.
-        let text = std::str::from_utf8(payload).map_err(|e| Reject::not_json(format!("not UTF-8: {e}")))?;
+        // Checked once and as a whole, so that strings need no second look and skipped fields are
+        // held to the same rule.
+        let text = std::str::from_utf8(payload)
+            .map_err(|e| Reject::not_json(format!("not UTF-8: {e}")))?;
         if nesting::exceeds(payload, EVENT_MAX_DEPTH) {
             return Err(Reject::too_deep());
         }
         let mut failure = None;
         let mut json = serde_json::Deserializer::from_str(text);
-        let seed = ObjectSeed { fields: &mut self.fields, row: self.rows, failure: &mut failure };
+        let seed = ObjectSeed {
+            fields: &mut self.fields,
+            row: self.rows,
+            failure: &mut failure,
+        };
         if let Err(e) = seed.deserialize(&mut json).and_then(|()| json.end()) {
             return Err(failure.unwrap_or_else(|| Reject::not_json(e.to_string())));
         }
@@ -133,11 +155,13 @@ impl RecordDecoder {
     fn check_time(&self, kafka_time_us: Option<Micros>) -> Result<(), Reject> {
         let event_time_us = self.fields.last_timestamp(self.time_column);
         match (event_time_us, kafka_time_us) {
-            (Some(event), Some(kafka)) if event > kafka.saturating_add(self.future_max_us) => Err(Reject::future_time(
-                self.schema.field(self.time_column).name(),
-                event.saturating_sub(kafka),
-                self.future_max_us,
-            )),
+            (Some(event), Some(kafka)) if event > kafka.saturating_add(self.future_max_us) => {
+                Err(Reject::future_time(
+                    self.schema.field(self.time_column).name(),
+                    event.saturating_sub(kafka),
+                    self.future_max_us,
+                ))
+            }
             _ => Ok(()),
         }
     }

@@ -1,10 +1,15 @@
-//! How deep a JSON text nests, before anything parses it. Skipped fields are not parsed into anything, so the parser
-//! alone would let them nest as deep as they like.
+//! How deep a JSON text nests, before anything parses it. Skipped fields are not parsed into
+//! anything, so the parser alone would let them nest as deep as they like.
 
-/// Whether `json` nests objects and arrays deeper than `limit`. Exact for valid JSON; for anything else some answer.
+/// Whether `json` nests objects and arrays deeper than `limit`. Exact for valid JSON; for anything
+/// else some answer.
 pub(super) fn exceeds(json: &[u8], limit: usize) -> bool {
-    // Counting all brackets, also those in strings, runs at memory speed and settles nearly every event.
-    let opening = json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    // Counting all brackets, also those in strings, runs at memory speed and settles nearly every
+    // event.
+    let opening = json
+        .iter()
+        .filter(|byte| matches!(byte, b'{' | b'['))
+        .count();
     opening > limit && exceeds_outside_strings(json, limit)
 }
 
@@ -49,6 +54,9 @@ mod tests {
         assert!(!exceeds(&nest(16), 16));
         assert!(exceeds(&nest(17), 16));
         assert!(!exceeds(br#"{"a": "[[[[[[[[[[[[[[[[[[[[[[\"[[[[["}"#, 16));
-        assert!(!exceeds(b"[][][][][][][][][][][][][][][][][][]", 16), "beside one another is not inside one another");
+        assert!(
+            !exceeds(b"[][][][][][][][][][][][][][][][][][]", 16),
+            "beside one another is not inside one another"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The columns of one object (a record, or a nested object) and the visitor that fills one row of them from JSON.
-//! Bytes come from the reader one record at a time; full columns leave as one Arrow array each.
+//! The columns of one object (a record, or a nested object) and the visitor that fills one row of
+//! them from JSON. Bytes come from the reader one record at a time; full columns leave as one Arrow
+//! array each.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +14,8 @@ use super::column::{Column, Values};
 use super::reject::Reject;
 use crate::error::Error;
 
-/// How many field names of an object are remembered by their place, and how long such a name may be.
+/// How many field names of an object are remembered by their place, and how long such a name may
+/// be.
 const LAYOUT_MAX_FIELDS: usize = 256;
 const LAYOUT_MAX_NAME_BYTES: usize = 128;
 
@@ -30,15 +32,27 @@ pub(super) struct Fields {
     arrow: ArrowFields,
     columns: Vec<Column>,
     by_name: HashMap<Box<str>, usize>,
-    /// Records of one topic mostly have the same fields in the same order: one comparison then replaces the look-up.
+    /// Records of one topic mostly have the same fields in the same order: one comparison then
+    /// replaces the look-up.
     layout: Vec<Remembered>,
 }
 
 impl Fields {
     pub(super) fn new(fields: &ArrowFields) -> Result<Self, Error> {
-        let columns = fields.iter().map(Column::new).collect::<Result<Vec<_>, _>>()?;
-        let by_name = fields.iter().enumerate().map(|(i, field): (usize, &FieldRef)| (field.name().as_str().into(), i));
-        Ok(Self { arrow: fields.clone(), columns, by_name: by_name.collect(), layout: Vec::new() })
+        let columns = fields
+            .iter()
+            .map(Column::new)
+            .collect::<Result<Vec<_>, _>>()?;
+        let by_name = fields
+            .iter()
+            .enumerate()
+            .map(|(i, field): (usize, &FieldRef)| (field.name().as_str().into(), i));
+        Ok(Self {
+            arrow: fields.clone(),
+            columns,
+            by_name: by_name.collect(),
+            layout: Vec::new(),
+        })
     }
 
     pub(super) fn arrow_fields(&self) -> ArrowFields {
@@ -46,7 +60,13 @@ impl Fields {
     }
 
     pub(super) fn is_timestamp(&self, column: usize) -> bool {
-        matches!(self.columns.get(column), Some(Column { values: Values::Timestamp(_), .. }))
+        matches!(
+            self.columns.get(column),
+            Some(Column {
+                values: Values::Timestamp(_),
+                ..
+            })
+        )
     }
 
     /// See [`Column::last_timestamp`].
@@ -59,11 +79,16 @@ impl Fields {
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {
-        self.columns.iter_mut().for_each(|column| column.truncate(rows));
+        self.columns
+            .iter_mut()
+            .for_each(|column| column.truncate(rows));
     }
 
     pub(super) fn finish(&mut self, rows: usize) -> Result<Vec<ArrayRef>, Error> {
-        self.columns.iter_mut().map(|column| column.finish(rows)).collect()
+        self.columns
+            .iter_mut()
+            .map(|column| column.finish(rows))
+            .collect()
     }
 
     /// The column that the field `name`, the `place`-th of its object, fills.
@@ -87,12 +112,16 @@ impl Fields {
             remembered.name.push_str(name);
             remembered.column = column;
         } else if place == self.layout.len() {
-            self.layout.push(Remembered { name: name.to_owned(), column });
+            self.layout.push(Remembered {
+                name: name.to_owned(),
+                column,
+            });
         }
     }
 
-    /// Fill row `row` of each column from the fields of one object. On an error the columns are left uneven; the caller
-    /// truncates them. `failure` then says why, unless the JSON itself is broken outside the wanted fields.
+    /// Fill row `row` of each column from the fields of one object. On an error the columns are
+    /// left uneven; the caller truncates them. `failure` then says why, unless the JSON itself is
+    /// broken outside the wanted fields.
     pub(super) fn visit_object<'de, A: MapAccess<'de>>(
         &mut self,
         mut object: A,
@@ -100,7 +129,10 @@ impl Fields {
         failure: &mut Option<Reject>,
     ) -> Result<(), A::Error> {
         let mut place = 0;
-        while let Some(column) = object.next_key_seed(NameSeed { fields: self, place })? {
+        while let Some(column) = object.next_key_seed(NameSeed {
+            fields: self,
+            place,
+        })? {
             place += 1;
             let Some(column) = column else {
                 object.next_value::<IgnoredAny>()?;
@@ -110,13 +142,18 @@ impl Fields {
             if column.len() > row {
                 return Err(fail(failure, Reject::twice().within(column.field.name())));
             }
-            if let Err(error) = object.next_value_seed(CellSeed { column, row, failure }) {
+            if let Err(error) = object.next_value_seed(CellSeed {
+                column,
+                row,
+                failure,
+            }) {
                 let reject = failure.take().unwrap_or_else(|| broken_value(&error));
                 *failure = Some(reject.within(column.field.name()));
                 return Err(error);
             }
         }
-        self.fill_absent(row).map_err(|reject| fail(failure, reject))
+        self.fill_absent(row)
+            .map_err(|reject| fail(failure, reject))
     }
 
     fn fill_absent(&mut self, row: usize) -> Result<(), Reject> {
@@ -138,8 +175,8 @@ pub(super) fn fail<E: serde::de::Error>(failure: &mut Option<Reject>, reject: Re
     E::custom("rejected")
 }
 
-/// The parser gave up inside a wanted value. A number beyond the largest double is JSON all the same: the column is at
-/// fault, not the text.
+/// The parser gave up inside a wanted value. A number beyond the largest double is JSON all the
+/// same: the column is at fault, not the text.
 fn broken_value(error: &impl fmt::Display) -> Reject {
     let problem = error.to_string();
     if problem.starts_with("number out of range") {

@@ -1,5 +1,6 @@
-//! Why a record is no row: a stable reason, which is a label in the dead-letter table and in metrics, and a sentence for
-//! people that names the column. The sentence never repeats the record's values: the dead letter keeps its bytes.
+//! Why a record is no row: a stable reason, which is a label in the dead-letter table and in
+//! metrics, and a sentence for people that names the column. The sentence never repeats the
+//! record's values: the dead letter keeps its bytes.
 
 use std::fmt;
 
@@ -77,7 +78,11 @@ impl fmt::Display for Reject {
 
 impl Reject {
     fn new(reason: Reason, problem: impl Into<String>) -> Self {
-        Self { reason, path: Vec::new(), problem: problem.into() }
+        Self {
+            reason,
+            path: Vec::new(),
+            problem: problem.into(),
+        }
     }
 
     pub(super) fn not_json(problem: impl Into<String>) -> Self {
@@ -91,7 +96,11 @@ impl Reject {
     pub(super) fn missing(null: bool) -> Self {
         Self::new(
             Reason::MissingColumn,
-            if null { "is NOT NULL and the record has null" } else { "is NOT NULL and the record lacks it" },
+            if null {
+                "is NOT NULL and the record has null"
+            } else {
+                "is NOT NULL and the record lacks it"
+            },
         )
     }
 
@@ -102,12 +111,17 @@ impl Reject {
     pub(super) fn too_large(size_bytes: usize) -> Self {
         Self::new(
             Reason::TooLarge,
-            format!("key and value have {size_bytes} bytes, {EVENT_MAX_BYTES} are allowed (EVENT_MAX_BYTES)"),
+            format!(
+                "key and value have {size_bytes} bytes, {EVENT_MAX_BYTES} are allowed (EVENT_MAX_BYTES)"
+            ),
         )
     }
 
     pub(super) fn too_deep() -> Self {
-        Self::new(Reason::TooDeep, format!("nested deeper than {EVENT_MAX_DEPTH} (EVENT_MAX_DEPTH)"))
+        Self::new(
+            Reason::TooDeep,
+            format!("nested deeper than {EVENT_MAX_DEPTH} (EVENT_MAX_DEPTH)"),
+        )
     }
 
     pub(super) fn no_value() -> Self {
@@ -115,7 +129,8 @@ impl Reject {
     }
 
     pub(super) fn future_time(column: &str, ahead_us: Micros, limit_us: Micros) -> Self {
-        let problem = format!("is {ahead_us} us ahead of the Kafka record's time, {limit_us} us are allowed");
+        let problem =
+            format!("is {ahead_us} us ahead of the Kafka record's time, {limit_us} us are allowed");
         Self::new(Reason::FutureTime, problem).within(column)
     }
 

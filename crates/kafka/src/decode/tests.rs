@@ -1,11 +1,12 @@
-//! Decoding against hand-written cases, against rows encoded by the inverse, against a second parser, and against
-//! hostile bytes.
+//! Decoding against hand-written cases, against rows encoded by the inverse, against a second
+//! parser, and against hostile bytes.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::builder::{
-    BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+    BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
@@ -23,11 +24,18 @@ use super::{Reason, Record, RecordDecoder};
 use crate::encode_rows;
 
 fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column { name: name.into(), data_type, nullable }
+    Column {
+        name: name.into(),
+        data_type,
+        nullable,
+    }
 }
 
 fn features() -> Vec<Field> {
-    vec![Field::new("mean", DataType::Float64, true), Field::new("rank", DataType::Int32, false)]
+    vec![
+        Field::new("mean", DataType::Float64, true),
+        Field::new("rank", DataType::Int32, false),
+    ]
 }
 
 /// One column of each type, nullable but for the event time.
@@ -55,7 +63,11 @@ fn decoder() -> RecordDecoder {
 }
 
 fn record(payload: &[u8]) -> Record<'_> {
-    Record { key: None, payload: Some(payload), kafka_time_us: None }
+    Record {
+        key: None,
+        payload: Some(payload),
+        kafka_time_us: None,
+    }
 }
 
 fn rejected(json: &str) -> (Reason, String) {
@@ -72,7 +84,9 @@ fn a_row_of_every_type() {
     let json = r#"{"text":"J\u00e9 \ud83d\ude00\n","skipped":{"a":[1,{"b":null}]},"double":-0.0,"big":-9223372036854775808,
         "small":2147483647,"flag":true,"at":"2013-01-01T05:15:00-05:00","features":{"rank":-1,"mean":"NaN","more":[]}}"#;
     decoder.push(&record(json.as_bytes())).expect("a good row");
-    decoder.push(&record(br#"{"at":0}"#)).expect("all that may be absent is absent");
+    decoder
+        .push(&record(br#"{"at":0}"#))
+        .expect("all that may be absent is absent");
     let batch = decoder.finish().expect("small");
     let row = |index: usize| -> String {
         String::from_utf8(encode_rows(&batch).expect("types")[index].clone()).expect("UTF-8")
@@ -97,8 +111,14 @@ fn doubles_take_every_number_and_three_strings() {
         ("-0.0", -0.0),
         ("9007199254740993", 9_007_199_254_740_992.0),
         ("18446744073709551615", 18_446_744_073_709_551_615.0),
-        ("123456789012345678901234567890", 123_456_789_012_345_678_901_234_567_890.0),
-        ("2.2250738585072011e-308", f64::from_bits(0x000f_ffff_ffff_ffff)),
+        (
+            "123456789012345678901234567890",
+            123_456_789_012_345_678_901_234_567_890.0,
+        ),
+        (
+            "2.2250738585072011e-308",
+            f64::from_bits(0x000f_ffff_ffff_ffff),
+        ),
         ("4.9e-324", 5e-324),
         ("1e-400", 0.0),
         ("\"NaN\"", f64::NAN),
@@ -106,18 +126,30 @@ fn doubles_take_every_number_and_three_strings() {
         ("\"-Infinity\"", f64::NEG_INFINITY),
     ];
     for (text, _) in cases {
-        decoder.push(&record(format!(r#"{{"at":1,"double":{text}}}"#).as_bytes())).expect(text);
+        decoder
+            .push(&record(format!(r#"{{"at":1,"double":{text}}}"#).as_bytes()))
+            .expect(text);
     }
     let batch = decoder.finish().expect("small");
     for (row, (text, expected)) in cases.iter().enumerate() {
         let got = batch.column(1).as_primitive::<Float64Type>().value(row);
-        assert_eq!(got.to_bits(), expected.to_bits(), "{text}: {got} and not {expected}");
+        assert_eq!(
+            got.to_bits(),
+            expected.to_bits(),
+            "{text}: {got} and not {expected}"
+        );
     }
 }
 
 #[test]
 fn every_reason_names_its_column() {
-    let deep = |depth: usize| format!("{{\"at\":1,\"x\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    let deep = |depth: usize| {
+        format!(
+            "{{\"at\":1,\"x\":{}{}}}",
+            "[".repeat(depth),
+            "]".repeat(depth)
+        )
+    };
     let cases: Vec<(String, Reason, &str)> = vec![
         ("nonsense".into(), Reason::NotJson, "expected"),
         ("{\"at\":1".into(), Reason::NotJson, "EOF"),
@@ -125,26 +157,106 @@ fn every_reason_names_its_column() {
         ("[1]".into(), Reason::NotJson, "an object"),
         ("7".into(), Reason::NotJson, "an object"),
         ("{\"at\":1,\"x\":nul}".into(), Reason::NotJson, "expected"),
-        ("{\"at\":1,\"at\":2}".into(), Reason::NotJson, "`at`: occurs twice"),
-        ("{\"at\":1,\"text\":\"\\ud800\"}".into(), Reason::NotJson, "`text`"),
-        ("{\"text\":\"a\"}".into(), Reason::MissingColumn, "`at`: is NOT NULL and the record lacks it"),
-        ("{\"at\":null}".into(), Reason::MissingColumn, "`at`: is NOT NULL and the record has null"),
-        ("{\"at\":1,\"features\":{\"mean\":1}}".into(), Reason::MissingColumn, "`features.rank`"),
-        ("{\"at\":1,\"text\":5}".into(), Reason::WrongType, "`text`: is VARCHAR and the record has a number"),
-        ("{\"at\":1,\"double\":\"1.5\"}".into(), Reason::WrongType, "`double`: is DOUBLE"),
-        ("{\"at\":1,\"double\":1e400}".into(), Reason::WrongType, "`double`: the number is beyond"),
-        ("{\"at\":1,\"big\":1.0}".into(), Reason::WrongType, "`big`: is BIGINT"),
-        ("{\"at\":1,\"big\":9223372036854775808}".into(), Reason::WrongType, "`big`: is BIGINT"),
-        ("{\"at\":1,\"big\":\"1\"}".into(), Reason::WrongType, "`big`: is BIGINT and the record has a string"),
-        ("{\"at\":1,\"small\":2147483648}".into(), Reason::WrongType, "`small`: is INTEGER"),
-        ("{\"at\":1,\"flag\":1}".into(), Reason::WrongType, "`flag`: is BOOLEAN"),
-        ("{\"at\":1,\"text\":true}".into(), Reason::WrongType, "a boolean"),
-        ("{\"at\":1,\"text\":[\"a\"]}".into(), Reason::WrongType, "an array"),
-        ("{\"at\":1,\"text\":{}}".into(), Reason::WrongType, "an object"),
-        ("{\"at\":1,\"features\":[]}".into(), Reason::WrongType, "`features`: is an object"),
-        ("{\"at\":1,\"features\":{\"rank\":1.5}}".into(), Reason::WrongType, "`features.rank`: is INTEGER"),
-        ("{\"at\":\"yesterday\"}".into(), Reason::WrongType, "`at`: is TIMESTAMP"),
-        ("{\"at\":253402300800000000}".into(), Reason::WrongType, "years 0000 to 9999"),
+        (
+            "{\"at\":1,\"at\":2}".into(),
+            Reason::NotJson,
+            "`at`: occurs twice",
+        ),
+        (
+            "{\"at\":1,\"text\":\"\\ud800\"}".into(),
+            Reason::NotJson,
+            "`text`",
+        ),
+        (
+            "{\"text\":\"a\"}".into(),
+            Reason::MissingColumn,
+            "`at`: is NOT NULL and the record lacks it",
+        ),
+        (
+            "{\"at\":null}".into(),
+            Reason::MissingColumn,
+            "`at`: is NOT NULL and the record has null",
+        ),
+        (
+            "{\"at\":1,\"features\":{\"mean\":1}}".into(),
+            Reason::MissingColumn,
+            "`features.rank`",
+        ),
+        (
+            "{\"at\":1,\"text\":5}".into(),
+            Reason::WrongType,
+            "`text`: is VARCHAR and the record has a number",
+        ),
+        (
+            "{\"at\":1,\"double\":\"1.5\"}".into(),
+            Reason::WrongType,
+            "`double`: is DOUBLE",
+        ),
+        (
+            "{\"at\":1,\"double\":1e400}".into(),
+            Reason::WrongType,
+            "`double`: the number is beyond",
+        ),
+        (
+            "{\"at\":1,\"big\":1.0}".into(),
+            Reason::WrongType,
+            "`big`: is BIGINT",
+        ),
+        (
+            "{\"at\":1,\"big\":9223372036854775808}".into(),
+            Reason::WrongType,
+            "`big`: is BIGINT",
+        ),
+        (
+            "{\"at\":1,\"big\":\"1\"}".into(),
+            Reason::WrongType,
+            "`big`: is BIGINT and the record has a string",
+        ),
+        (
+            "{\"at\":1,\"small\":2147483648}".into(),
+            Reason::WrongType,
+            "`small`: is INTEGER",
+        ),
+        (
+            "{\"at\":1,\"flag\":1}".into(),
+            Reason::WrongType,
+            "`flag`: is BOOLEAN",
+        ),
+        (
+            "{\"at\":1,\"text\":true}".into(),
+            Reason::WrongType,
+            "a boolean",
+        ),
+        (
+            "{\"at\":1,\"text\":[\"a\"]}".into(),
+            Reason::WrongType,
+            "an array",
+        ),
+        (
+            "{\"at\":1,\"text\":{}}".into(),
+            Reason::WrongType,
+            "an object",
+        ),
+        (
+            "{\"at\":1,\"features\":[]}".into(),
+            Reason::WrongType,
+            "`features`: is an object",
+        ),
+        (
+            "{\"at\":1,\"features\":{\"rank\":1.5}}".into(),
+            Reason::WrongType,
+            "`features.rank`: is INTEGER",
+        ),
+        (
+            "{\"at\":\"yesterday\"}".into(),
+            Reason::WrongType,
+            "`at`: is TIMESTAMP",
+        ),
+        (
+            "{\"at\":253402300800000000}".into(),
+            Reason::WrongType,
+            "years 0000 to 9999",
+        ),
         (deep(EVENT_MAX_DEPTH), Reason::TooDeep, "EVENT_MAX_DEPTH"),
     ];
     for (json, reason, words) in cases {
@@ -152,8 +264,12 @@ fn every_reason_names_its_column() {
         assert_eq!(got, reason, "{json}: {detail}");
         assert!(detail.contains(words), "{json}: {detail}");
     }
-    decoder().push(&record(deep(EVENT_MAX_DEPTH - 1).as_bytes())).expect("at the limit of nesting");
-    let not_utf8 = decoder().push(&record(b"{\"at\":1,\"x\":\"\xff\"}")).expect_err("bad bytes in a skipped field");
+    decoder()
+        .push(&record(deep(EVENT_MAX_DEPTH - 1).as_bytes()))
+        .expect("at the limit of nesting");
+    let not_utf8 = decoder()
+        .push(&record(b"{\"at\":1,\"x\":\"\xff\"}"))
+        .expect_err("bad bytes in a skipped field");
     assert_eq!(not_utf8.reason, Reason::NotJson);
 }
 
@@ -162,22 +278,44 @@ fn size_absence_and_the_future_are_judged_with_the_record() {
     let push = |record: &Record<'_>| decoder().push(record).map_err(|reject| reject.reason);
     assert_eq!(push(&Record::default()), Err(Reason::NoValue));
     assert_eq!(push(&record(b"")), Err(Reason::NoValue));
-    let padded = |size: usize| format!("{{\"at\":1,\"x\":\"{}\"}}", "y".repeat(size - 15)).into_bytes();
+    let padded =
+        |size: usize| format!("{{\"at\":1,\"x\":\"{}\"}}", "y".repeat(size - 15)).into_bytes();
     assert_eq!(padded(100).len(), 100);
     let with_key = |payload: &[u8], key: &[u8]| {
-        decoder().push(&Record { key: Some(key), payload: Some(payload), kafka_time_us: None }).map_err(|r| r.reason)
+        decoder()
+            .push(&Record {
+                key: Some(key),
+                payload: Some(payload),
+                kafka_time_us: None,
+            })
+            .map_err(|r| r.reason)
     };
     assert_eq!(with_key(&padded(EVENT_MAX_BYTES - 2), b"ab"), Ok(()));
-    assert_eq!(with_key(&padded(EVENT_MAX_BYTES - 1), b"ab"), Err(Reason::TooLarge));
+    assert_eq!(
+        with_key(&padded(EVENT_MAX_BYTES - 1), b"ab"),
+        Err(Reason::TooLarge)
+    );
     let at = |event: Micros, kafka: Option<Micros>| {
-        push(&Record { payload: Some(format!("{{\"at\":{event}}}").as_bytes()), kafka_time_us: kafka, key: None })
+        push(&Record {
+            payload: Some(format!("{{\"at\":{event}}}").as_bytes()),
+            kafka_time_us: kafka,
+            key: None,
+        })
     };
     assert_eq!(at(600_000_000, Some(0)), Ok(()));
     assert_eq!(at(600_000_001, Some(0)), Err(Reason::FutureTime));
-    assert_eq!(at(600_000_001, None), Ok(()), "a record without a time cannot be judged");
+    assert_eq!(
+        at(600_000_001, None),
+        Ok(()),
+        "a record without a time cannot be judged"
+    );
     assert_eq!(at(LATEST_US, Some(i64::MAX)), Ok(()));
     let mut decoder = decoder();
-    let late = Record { payload: Some(b"{\"at\":600000001}"), kafka_time_us: Some(0), key: None };
+    let late = Record {
+        payload: Some(b"{\"at\":600000001}"),
+        kafka_time_us: Some(0),
+        key: None,
+    };
     let detail = decoder.push(&late).expect_err("future").to_string();
     assert!(detail.contains("`at`"), "{detail}");
 }
@@ -192,7 +330,9 @@ fn a_bad_record_leaves_no_trace_wherever_it_breaks() {
     for cut in 0..good.len() {
         let mut disturbed = decoder();
         disturbed.push(&record(good)).expect("good");
-        disturbed.push(&record(&good[..cut])).expect_err("cut short");
+        disturbed
+            .push(&record(&good[..cut]))
+            .expect_err("cut short");
         disturbed.push(&record(good)).expect("good");
         assert_eq!(disturbed.finish().expect("small"), expected, "cut at {cut}");
     }
@@ -201,16 +341,24 @@ fn a_bad_record_leaves_no_trace_wherever_it_breaks() {
 #[test]
 fn the_order_of_fields_does_not_matter_and_may_change() {
     let mut decoder = decoder();
-    for json in
-        [r#"{"at":1,"big":2,"text":"a"}"#, r#"{"text":"a","x":0,"big":2,"at":1}"#, r#"{"big":2,"at":1,"text":"a"}"#]
-    {
+    for json in [
+        r#"{"at":1,"big":2,"text":"a"}"#,
+        r#"{"text":"a","x":0,"big":2,"at":1}"#,
+        r#"{"big":2,"at":1,"text":"a"}"#,
+    ] {
         decoder.push(&record(json.as_bytes())).expect(json);
     }
     let batch = decoder.finish().expect("small");
     for row in 0..3 {
         assert_eq!(batch.column(0).as_string::<i32>().value(row), "a");
         assert_eq!(batch.column(2).as_primitive::<Int64Type>().value(row), 2);
-        assert_eq!(batch.column(5).as_primitive::<TimestampMicrosecondType>().value(row), 1);
+        assert_eq!(
+            batch
+                .column(5)
+                .as_primitive::<TimestampMicrosecondType>()
+                .value(row),
+            1
+        );
     }
 }
 
@@ -218,19 +366,39 @@ fn the_order_of_fields_does_not_matter_and_may_change() {
 fn types_that_json_cannot_hold_are_refused_by_name() {
     let mut source = all_types();
     source.columns[1].data_type = DataType::Float32;
-    let error = RecordDecoder::new(&source, 0).expect_err("FLOAT").to_string();
-    assert!(error.contains("`double`") && error.contains("Float32"), "{error}");
+    let error = RecordDecoder::new(&source, 0)
+        .expect_err("FLOAT")
+        .to_string();
+    assert!(
+        error.contains("`double`") && error.contains("Float32"),
+        "{error}"
+    );
     source = all_types();
     source.time_column = 0;
-    assert!(RecordDecoder::new(&source, 0).expect_err("text as time").to_string().contains("`text`"));
+    assert!(
+        RecordDecoder::new(&source, 0)
+            .expect_err("text as time")
+            .to_string()
+            .contains("`text`")
+    );
 }
 
 /// What a row of [`all_types`] holds.
-type Row = (Option<String>, Option<f64>, Option<i64>, Option<i32>, Option<bool>, i64, Option<(Option<f64>, i32)>);
+type Row = (
+    Option<String>,
+    Option<f64>,
+    Option<i64>,
+    Option<i32>,
+    Option<bool>,
+    i64,
+    Option<(Option<f64>, i32)>,
+);
 
 fn any_double() -> impl Strategy<Value = f64> {
     prop_oneof![
-        any::<u64>().prop_map(f64::from_bits).prop_map(|v| if v.is_nan() { f64::NAN } else { v }),
+        any::<u64>()
+            .prop_map(f64::from_bits)
+            .prop_map(|v| if v.is_nan() { f64::NAN } else { v }),
         any::<i32>().prop_map(f64::from),
         Just(-0.0),
     ]
@@ -252,10 +420,15 @@ fn any_row() -> impl Strategy<Value = Row> {
 }
 
 fn batch_of(rows: &[Row]) -> RecordBatch {
-    let (mut text, mut double, mut big) = (StringBuilder::new(), Float64Builder::new(), Int64Builder::new());
+    let (mut text, mut double, mut big) = (
+        StringBuilder::new(),
+        Float64Builder::new(),
+        Int64Builder::new(),
+    );
     let (mut small, mut flag) = (Int32Builder::new(), BooleanBuilder::new());
     let mut at = TimestampMicrosecondBuilder::new().with_data_type(timestamp_type());
-    let (mut mean, mut rank, mut present) = (Float64Builder::new(), Int32Builder::new(), Vec::new());
+    let (mut mean, mut rank, mut present) =
+        (Float64Builder::new(), Int32Builder::new(), Vec::new());
     for row in rows {
         text.append_option(row.0.as_deref());
         double.append_option(row.1);
@@ -283,13 +456,23 @@ fn batch_of(rows: &[Row]) -> RecordBatch {
 
 /// Bits of a double column, NaN being one value.
 fn bits(array: &dyn Array) -> Vec<Option<u64>> {
-    array.as_primitive::<Float64Type>().iter().map(|v| v.map(f64::to_bits)).collect()
+    array
+        .as_primitive::<Float64Type>()
+        .iter()
+        .map(|v| v.map(f64::to_bits))
+        .collect()
 }
 
-/// What `serde_json`'s tree of values says a plain record is: the event time and the text, or nothing.
+/// What `serde_json`'s tree of values says a plain record is: the event time and the text, or
+/// nothing.
 fn judged_by_tree(json: &[u8]) -> Option<(i64, Option<String>)> {
-    let Ok(Value::Object(object)) = serde_json::from_slice(json) else { return None };
-    let at = object.get("at")?.as_i64().filter(|at| (EARLIEST_US..=LATEST_US).contains(at))?;
+    let Ok(Value::Object(object)) = serde_json::from_slice(json) else {
+        return None;
+    };
+    let at = object
+        .get("at")?
+        .as_i64()
+        .filter(|at| (EARLIEST_US..=LATEST_US).contains(at))?;
     match object.get("text") {
         None | Some(Value::Null) => Some((at, None)),
         Some(Value::String(text)) => Some((at, Some(text.clone()))),
@@ -347,7 +530,8 @@ proptest! {
         let taken = decoder.push(&record(&json)).is_ok();
         let batch = decoder.finish().expect("small");
         if let Some((at, text)) = expected {
-            // The tree keeps the last of two equal names where we refuse, and damage can make one name of two.
+            // The tree keeps the last of two equal names where we refuse, and damage can make one
+            // name of two.
             let twice = json.windows(4).filter(|w| w == b"\"at\"").count() > 2;
             prop_assert!(taken || twice, "{}", String::from_utf8_lossy(&json));
             if taken {
@@ -359,7 +543,8 @@ proptest! {
     }
 }
 
-/// The speed of decoding, printed: `cargo test -p forebay-kafka --release -- --ignored --nocapture decode_speed`.
+/// The speed of decoding, printed: `cargo test -p forebay-kafka --release -- --ignored --nocapture
+/// decode_speed`.
 #[test]
 #[ignore = "a measurement, not a check"]
 #[expect(clippy::print_stdout, reason = "what it measures is printed")]

@@ -1,7 +1,9 @@
-//! Timestamps as text, both ways: RFC 3339, and `2013-01-01 05:15:00` without an offset, which is UTC. Written by hand
-//! because it runs once per event: no allocation, no locale, no leap-second table (second 60 is refused).
+//! Timestamps as text, both ways: RFC 3339, and `2013-01-01 05:15:00` without an offset, which is
+//! UTC. Written by hand because it runs once per event: no allocation, no locale, no leap-second
+//! table (second 60 is refused).
 //!
-//! The calendar arithmetic is Howard Hinnant's `days_from_civil` and `civil_from_days` (proleptic Gregorian).
+//! The calendar arithmetic is Howard Hinnant's `days_from_civil` and `civil_from_days` (proleptic
+//! Gregorian).
 
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
@@ -12,14 +14,21 @@ pub(crate) const LATEST_US: Micros = 253_402_300_800 * SECOND_US - 1;
 
 /// `micros` where it lies in the years 0000 to 9999, which both SQL and RFC 3339 can write.
 pub(super) fn in_range(micros: Micros) -> Option<Micros> {
-    (EARLIEST_US..=LATEST_US).contains(&micros).then_some(micros)
+    (EARLIEST_US..=LATEST_US)
+        .contains(&micros)
+        .then_some(micros)
 }
 
-/// Microseconds since 1970 of `YYYY-MM-DD(T| )HH:MM:SS[.digits][Z|+HH:MM|-HH:MM]`. Without an offset it is UTC. Digits
-/// beyond the sixth are dropped.
+/// Microseconds since 1970 of `YYYY-MM-DD(T| )HH:MM:SS[.digits][Z|+HH:MM|-HH:MM]`. Without an
+/// offset it is UTC. Digits beyond the sixth are dropped.
 pub(super) fn parse(text: &str) -> Option<Micros> {
     let bytes = text.as_bytes();
-    if bytes.len() < 19 || bytes[4] != b'-' || bytes[7] != b'-' || bytes[13] != b':' || bytes[16] != b':' {
+    if bytes.len() < 19
+        || bytes[4] != b'-'
+        || bytes[7] != b'-'
+        || bytes[13] != b':'
+        || bytes[16] != b':'
+    {
         return None;
     }
     if !matches!(bytes[10], b'T' | b't' | b' ') {
@@ -27,7 +36,11 @@ pub(super) fn parse(text: &str) -> Option<Micros> {
     }
     let year = number(&bytes[0..2])? * 100 + number(&bytes[2..4])?;
     let (month, day) = (number(&bytes[5..7])?, number(&bytes[8..10])?);
-    let (hour, minute, second) = (number(&bytes[11..13])?, number(&bytes[14..16])?, number(&bytes[17..19])?);
+    let (hour, minute, second) = (
+        number(&bytes[11..13])?,
+        number(&bytes[14..16])?,
+        number(&bytes[17..19])?,
+    );
     if !(1..=12).contains(&month) || day < 1 || day > days_of_month(year, month) {
         return None;
     }
@@ -43,7 +56,8 @@ pub(super) fn parse(text: &str) -> Option<Micros> {
     in_range(local_us - offset_us(offset)?)
 }
 
-/// RFC 3339 in UTC, with six decimals where the microseconds are not zero; None outside the years 0000 to 9999.
+/// RFC 3339 in UTC, with six decimals where the microseconds are not zero; None outside the years
+/// 0000 to 9999.
 pub(crate) fn format(micros: Micros) -> Option<String> {
     in_range(micros)?;
     let (days, of_day) = (micros.div_euclid(DAY_US), micros.rem_euclid(DAY_US));
@@ -51,26 +65,40 @@ pub(crate) fn format(micros: Micros) -> Option<String> {
     let (hour, minute) = (of_day / HOUR_US, of_day % HOUR_US / MINUTE_US);
     let (second, fraction) = (of_day % MINUTE_US / SECOND_US, of_day % SECOND_US);
     let whole = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
-    Some(if fraction == 0 { format!("{whole}Z") } else { format!("{whole}.{fraction:06}Z") })
+    Some(if fraction == 0 {
+        format!("{whole}Z")
+    } else {
+        format!("{whole}.{fraction:06}Z")
+    })
 }
 
 /// Two decimal digits.
 fn number(digits: &[u8]) -> Option<i64> {
     match digits {
-        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => Some(i64::from((tens - b'0') * 10 + (ones - b'0'))),
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
+            Some(i64::from((tens - b'0') * 10 + (ones - b'0')))
+        }
         _ => None,
     }
 }
 
 /// The microseconds of an optional `.digits`, and what follows.
 fn fraction(rest: &[u8]) -> Option<(Micros, &[u8])> {
-    let Some(digits) = rest.strip_prefix(b".") else { return Some((0, rest)) };
-    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let Some(digits) = rest.strip_prefix(b".") else {
+        return Some((0, rest));
+    };
+    let count = digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     if count == 0 {
         return None;
     }
-    let micros =
-        digits[..count].iter().chain(b"00000").take(6).fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    let micros = digits[..count]
+        .iter()
+        .chain(b"00000")
+        .take(6)
+        .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
     Some((micros, &digits[count..]))
 }
 
@@ -112,11 +140,16 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -142,7 +175,11 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(five_fifteen), "{text}");
         }
-        assert_eq!(parse("1969-12-31T23:59:59.9999999Z"), Some(-1), "dropped digits round down before 1970 too");
+        assert_eq!(
+            parse("1969-12-31T23:59:59.9999999Z"),
+            Some(-1),
+            "dropped digits round down before 1970 too"
+        );
         assert_eq!(parse("2024-02-29T00:00:00.5Z"), Some(1_709_164_800_500_000));
         for text in [
             "",

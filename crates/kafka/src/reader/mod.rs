@@ -1,10 +1,11 @@
-//! The log as `pipeline` reads it: one consumer on one thread, assigned to partitions at our own offsets (no consumer
-//! group, nothing committed), each record decoded as it is polled.
+//! The log as `pipeline` reads it: one consumer on one thread, assigned to partitions at our own
+//! offsets (no consumer group, nothing committed), each record decoded as it is polled.
 //!
-//! Before it reads, [`KafkaLog::assign`] compares every offset with the partition's log: one below its start (records
-//! were deleted unread) or above its end (it lost its tail, or is another log) is refused with the remedy. If that happens
-//! later, while reading, the reader stops with the same error until it is assigned anew: it never jumps. Brokers that go
-//! away and come back are the client library's business; the caller sees `Unavailable`, once in a while, and polls again.
+//! Before it reads, [`KafkaLog::assign`] compares every offset with the partition's log: one below
+//! its start (records were deleted unread) or above its end (it lost its tail, or is another log)
+//! is refused with the remedy. If that happens later, while reading, the reader stops with the same
+//! error until it is assigned anew: it never jumps. Brokers that go away and come back are the
+//! client library's business; the caller sees `Unavailable`, once in a while, and polls again.
 
 mod bounds;
 mod pending;
@@ -79,7 +80,10 @@ impl KafkaLog {
     /// # Errors
     /// [`Error::Settings`]: the client does not take a property.
     pub fn new(settings: ReaderSettings) -> Result<Self, Error> {
-        let consumer = settings.config()?.create_with_context(ClientEvents).map_err(not_created)?;
+        let consumer = settings
+            .config()?
+            .create_with_context(ClientEvents)
+            .map_err(not_created)?;
         Ok(Self {
             settings,
             consumer,
@@ -103,7 +107,10 @@ impl KafkaLog {
         use RDKafkaErrorCode as Code;
         let client = &self.settings.client;
         if let KafkaError::MessageConsumptionFatal(_) = error {
-            return Fault::Halt(Error::Client { action: "reading".into(), source: Box::new(error) });
+            return Fault::Halt(Error::Client {
+                action: "reading".into(),
+                source: Box::new(error),
+            });
         }
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
@@ -124,7 +131,9 @@ impl KafkaLog {
                     source: Box::new(error),
                 })
             }
-            Some(code) if is_refusal(code) => Fault::Report(client.question_failed("reading", error)),
+            Some(code) if is_refusal(code) => {
+                Fault::Report(client.question_failed("reading", error))
+            }
             _ => Fault::Heals,
         }
     }
@@ -134,12 +143,16 @@ impl KafkaLog {
         let partitions: Vec<TopicPartition> = self.positions.keys().cloned().collect();
         let judged = self.log_bounds(&partitions).map(|bounds| {
             self.positions.iter().find_map(|(partition, offset)| {
-                bounds.get(partition).and_then(|bounds| bounds.admit(partition, *offset).err())
+                bounds
+                    .get(partition)
+                    .and_then(|bounds| bounds.admit(partition, *offset).err())
             })
         });
         match judged {
             Ok(Some(named)) => named,
-            Ok(None) | Err(_) => Error::PositionLost { code: error.to_string() },
+            Ok(None) | Err(_) => Error::PositionLost {
+                code: error.to_string(),
+            },
         }
     }
 
@@ -174,7 +187,10 @@ impl<'a> TakenMessage<'a> {
             offset: message.offset(),
             key: message.key(),
             payload: message.payload(),
-            kafka_time_us: message.timestamp().to_millis().map(|millis| millis.saturating_mul(1_000)),
+            kafka_time_us: message
+                .timestamp()
+                .to_millis()
+                .map(|millis| millis.saturating_mul(1_000)),
         }
     }
 }
@@ -186,7 +202,11 @@ fn take(
     stats: &ReaderStats,
     message: &TakenMessage<'_>,
 ) -> usize {
-    let record = Record { key: message.key, payload: message.payload, kafka_time_us: message.kafka_time_us };
+    let record = Record {
+        key: message.key,
+        payload: message.payload,
+        kafka_time_us: message.kafka_time_us,
+    };
     for index in readers_of.get(message.topic).into_iter().flatten() {
         sources[*index].take(message.partition, message.offset, &record, stats);
     }
@@ -198,19 +218,31 @@ impl EventLog for KafkaLog {
         Ok(self.topic_partitions(topic)?)
     }
 
-    fn begin_offsets(&mut self, partitions: &[TopicPartition]) -> PortResult<BTreeMap<TopicPartition, i64>> {
+    fn begin_offsets(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> PortResult<BTreeMap<TopicPartition, i64>> {
         Ok(self.log_begins(partitions)?)
     }
 
-    fn assign(&mut self, sources: &[Arc<SourceDef>], from: &BTreeMap<TopicPartition, i64>) -> PortResult<()> {
+    fn assign(
+        &mut self,
+        sources: &[Arc<SourceDef>],
+        from: &BTreeMap<TopicPartition, i64>,
+    ) -> PortResult<()> {
         let future_max_us = self.settings.future_max_us;
-        let readers =
-            sources.iter().map(|source| SourceReader::new(source, future_max_us)).collect::<Result<Vec<_>, _>>()?;
+        let readers = sources
+            .iter()
+            .map(|source| SourceReader::new(source, future_max_us))
+            .collect::<Result<Vec<_>, _>>()?;
         let positions = self.start_positions(sources, from)?;
         self.assign_positions(&positions)?;
         self.readers_of = HashMap::new();
         for (index, source) in sources.iter().enumerate() {
-            self.readers_of.entry(source.topic.as_str().into()).or_default().push(index);
+            self.readers_of
+                .entry(source.topic.as_str().into())
+                .or_default()
+                .push(index);
         }
         self.sources = readers;
         self.positions = positions;
@@ -227,7 +259,11 @@ impl EventLog for KafkaLog {
         let started = Instant::now();
         let (mut records, mut bytes) = (0_usize, 0_usize);
         while records < max_rows && bytes < POLL_MAX_BYTES {
-            let wait = if records == 0 { timeout.saturating_sub(started.elapsed()) } else { Duration::ZERO };
+            let wait = if records == 0 {
+                timeout.saturating_sub(started.elapsed())
+            } else {
+                Duration::ZERO
+            };
             match self.poll_one(wait) {
                 None => break,
                 Some(Ok(size_bytes)) => {
@@ -272,7 +308,10 @@ impl EventLog for KafkaLog {
 
     fn cluster_id(&mut self) -> PortResult<String> {
         let client = &self.settings.client;
-        let id = self.consumer.client().fetch_cluster_id(client.request_timeout);
+        let id = self
+            .consumer
+            .client()
+            .fetch_cluster_id(client.request_timeout);
         Ok(id.ok_or_else(|| client.unreachable("asking for the cluster id", None))?)
     }
 }
@@ -280,8 +319,15 @@ impl EventLog for KafkaLog {
 impl KafkaLog {
     /// Take one record, waiting at most `wait`: its size in bytes.
     fn poll_one(&mut self, wait: Duration) -> Option<Result<usize, KafkaError>> {
-        // The message borrows the consumer, so the consumer leaves `self` split from what the message is put into.
-        let Self { consumer, sources, readers_of, stats, .. } = self;
+        // The message borrows the consumer, so the consumer leaves `self` split from what the
+        // message is put into.
+        let Self {
+            consumer,
+            sources,
+            readers_of,
+            stats,
+            ..
+        } = self;
         match consumer.poll(wait)? {
             Ok(message) => {
                 let message = TakenMessage::of(&message);
@@ -294,7 +340,9 @@ impl KafkaLog {
     fn emit(&mut self) -> PortResult<Vec<SourceBatch>> {
         let mut batches = Vec::new();
         for source in &mut self.sources {
-            let Some(batch) = source.emit()? else { continue };
+            let Some(batch) = source.emit()? else {
+                continue;
+            };
             for (partition, next) in &batch.read_up_to {
                 self.positions.insert(partition.clone(), *next);
             }

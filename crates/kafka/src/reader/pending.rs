@@ -1,5 +1,6 @@
-//! What one poll has gathered for one source: rows in the decoder, where each stands, and the dead letters between them.
-//! Filled by the reader record by record, emptied into one `SourceBatch` a poll, which `pipeline` takes from there.
+//! What one poll has gathered for one source: rows in the decoder, where each stands, and the dead
+//! letters between them. Filled by the reader record by record, emptied into one `SourceBatch` a
+//! poll, which `pipeline` takes from there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,7 +46,13 @@ impl SourceReader {
     }
 
     /// Take one record: as a row, or as a dead letter.
-    pub(super) fn take(&mut self, partition: i32, offset: i64, record: &Record<'_>, stats: &ReaderStats) {
+    pub(super) fn take(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        record: &Record<'_>,
+        stats: &ReaderStats,
+    ) {
         let slot = self.slot(partition);
         self.read_up_to[slot as usize] = offset + 1;
         match self.decoder.push(record) {
@@ -57,7 +64,13 @@ impl SourceReader {
             Err(reject) => {
                 stats.add_dead_letter(reject.reason);
                 let partition = self.origin.partitions[slot as usize].clone();
-                self.dead_letters.push(dead_letter(&self.source.name, partition, offset, record, &reject));
+                self.dead_letters.push(dead_letter(
+                    &self.source.name,
+                    partition,
+                    offset,
+                    record,
+                    &reject,
+                ));
             }
         }
     }
@@ -70,7 +83,9 @@ impl SourceReader {
         }
         let slot = *self.slot_of.entry(partition).or_insert_with(|| {
             let slot = self.read_up_to.len() as u32;
-            self.origin.partitions.push(TopicPartition::new(Arc::clone(&self.topic), partition));
+            self.origin
+                .partitions
+                .push(TopicPartition::new(Arc::clone(&self.topic), partition));
             self.read_up_to.push(0);
             slot
         });
@@ -87,7 +102,12 @@ impl SourceReader {
         self.recent = None;
         let rows = self.decoder.finish()?;
         let origin = std::mem::take(&mut self.origin);
-        let read_up_to = origin.partitions.iter().cloned().zip(std::mem::take(&mut self.read_up_to)).collect();
+        let read_up_to = origin
+            .partitions
+            .iter()
+            .cloned()
+            .zip(std::mem::take(&mut self.read_up_to))
+            .collect();
         Ok(Some(SourceBatch {
             source: Arc::clone(&self.source),
             rows,

@@ -1,4 +1,5 @@
-//! What goes wrong with the broker: it is away, it goes and comes back, it has forgotten what the reader wants.
+//! What goes wrong with the broker: it is away, it goes and comes back, it has forgotten what the
+//! reader wants.
 
 use std::time::Duration;
 
@@ -16,14 +17,18 @@ fn overflow(broker: &TestBroker, topic: &str) {
     let mut state = 1_u64;
     let mut noise = || {
         // Letters that do not compress, or the broker would hold them all.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         char::from(b'a' + ((state >> 33) % 26) as u8)
     };
     let letters: String = (0..100_000).map(|_| noise()).collect();
     for start in 0..(3 * PARTITION_MAX_BYTES / letters.len()) {
         let (tail, head) = (&letters[start..], &letters[..start]);
         let payload = format!("{{\"n\":{start},\"at\":0,\"x\":\"{tail}{head}\"}}");
-        replayer.send(topic, Some(0), b"", payload.as_bytes(), None).expect("queued");
+        replayer
+            .send(topic, Some(0), b"", payload.as_bytes(), None)
+            .expect("queued");
         // One message set each: several in one would be compressed together.
         replayer.flush(PATIENCE).expect("acknowledged");
     }
@@ -48,15 +53,27 @@ fn a_gap_is_refused_at_the_start_and_while_reading() {
     });
     let error = error.expect("just seen");
     assert_eq!(error.kind(), ErrorKind::OutOfRange, "{error}");
-    assert!(error.to_string().contains(&format!("{topic}-0: offset 1 is wanted")), "{error}");
-    let again = log.poll(10, Duration::from_millis(1)).expect_err("it stays refused");
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("{topic}-0: offset 1 is wanted")),
+        "{error}"
+    );
+    let again = log
+        .poll(10, Duration::from_millis(1))
+        .expect_err("it stays refused");
     assert_eq!(again.to_string(), error.to_string());
-    let at_start = log.assign(&sources, &from(&topic, &[1])).expect_err("a gap at the start");
+    let at_start = log
+        .assign(&sources, &from(&topic, &[1]))
+        .expect_err("a gap at the start");
     assert_eq!(at_start.kind(), ErrorKind::OutOfRange);
     let place = TopicPartition::new(topic.as_str(), 0);
-    let begin = log.begin_offsets(std::slice::from_ref(&place)).expect("answers");
+    let begin = log
+        .begin_offsets(std::slice::from_ref(&place))
+        .expect("answers");
     assert!(begin[&place] > 1, "{begin:?}");
-    log.assign(&sources, &begin).expect("the log's beginning is within the log");
+    log.assign(&sources, &begin)
+        .expect("the log's beginning is within the log");
     let end = log.end_offsets().expect("answers");
     log.assign(&sources, &end).expect("accepting the gap");
     broker.produce(&topic, 0, 7..8);
@@ -69,7 +86,8 @@ fn the_reader_goes_on_when_the_broker_comes_back() {
     let topic = broker.topic(1);
     broker.produce(&topic, 0, 0..10);
     let mut log = broker.reader();
-    log.assign(&[source("s", &topic)], &from(&topic, &[0])).expect("within the log");
+    log.assign(&[source("s", &topic)], &from(&topic, &[0]))
+        .expect("within the log");
     let mut all = read(&mut log, 10);
     let embedded = broker.embedded.as_ref().expect("embedded");
     embedded.set_down(true).expect("down");
@@ -79,34 +97,51 @@ fn the_reader_goes_on_when_the_broker_comes_back() {
         error.is_some()
     });
     let error = error.expect("just seen");
-    assert!(error.kind() == ErrorKind::Unavailable && error.kind().is_retriable(), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Unavailable && error.kind().is_retriable(),
+        "{error}"
+    );
     assert!(error.to_string().contains("--bootstrap"), "{error}");
     assert!(log.stats().broker_errors() > 0);
     embedded.set_down(false).expect("up");
     broker.produce(&topic, 0, 10..20);
     wait_until("the rest is read", || {
         let batches = log.poll(100, Duration::from_millis(50)).unwrap_or_default();
-        batches.iter().for_each(|batch| Gathered::add(&mut all, batch));
+        batches
+            .iter()
+            .for_each(|batch| Gathered::add(&mut all, batch));
         all.count() >= 20
     });
-    assert_eq!(all.of_partition(0), (0..20).map(|n| (n, n)).collect::<Vec<_>>());
+    assert_eq!(
+        all.of_partition(0),
+        (0..20).map(|n| (n, n)).collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn a_broker_that_is_not_there_is_named_with_the_remedy() {
-    let nowhere = ClientSettings { request_timeout: Duration::from_millis(300), ..ClientSettings::new("127.0.0.1:1") };
+    let nowhere = ClientSettings {
+        request_timeout: Duration::from_millis(300),
+        ..ClientSettings::new("127.0.0.1:1")
+    };
     let mut log = KafkaLog::new(ReaderSettings::new(nowhere.clone())).expect("settings");
     let topics = Topics::new(nowhere).expect("settings");
     let errors = [
         log.partitions("t").expect_err("no broker"),
         log.cluster_id().expect_err("no broker"),
-        log.assign(&[source("s", "t")], &from("t", &[0])).expect_err("no broker"),
+        log.assign(&[source("s", "t")], &from("t", &[0]))
+            .expect_err("no broker"),
         topics.ensure("t", 1, 1).expect_err("no broker").into(),
     ];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         let words = error.to_string();
-        assert!(words.contains("127.0.0.1:1") && words.contains("300 ms") && words.contains("--bootstrap"), "{words}");
+        assert!(
+            words.contains("127.0.0.1:1")
+                && words.contains("300 ms")
+                && words.contains("--bootstrap"),
+            "{words}"
+        );
     }
 }
 
@@ -118,7 +153,10 @@ fn every_embedded_broker_is_a_log_of_its_own() {
     assert_ne!(id(&first), id(&second));
     assert!(!id(&first).is_empty());
     let topic = first.topic(2);
-    assert_eq!(first.topics().partitions(&topic).expect("answers"), Some(vec![0, 1]));
+    assert_eq!(
+        first.topics().partitions(&topic).expect("answers"),
+        Some(vec![0, 1])
+    );
     assert_eq!(first.topics().partitions("missing").expect("answers"), None);
     assert_eq!(first.topics().records("missing").expect("answers"), 0);
     assert_eq!(first.topics().records(&topic).expect("answers"), 0);
@@ -131,14 +169,27 @@ fn properties_that_correctness_rests_on_cannot_be_set() {
     let with = |property: &str| {
         let mut client = ClientSettings::new("127.0.0.1:1");
         client.properties.insert(property.into(), "s3cret".into());
-        assert!(!format!("{client:?}").contains("s3cret"), "values are not shown");
-        KafkaLog::new(ReaderSettings::new(client)).map(|_| ()).map_err(|error| error.to_string())
+        assert!(
+            !format!("{client:?}").contains("s3cret"),
+            "values are not shown"
+        );
+        KafkaLog::new(ReaderSettings::new(client))
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     };
     let error = with("auto.offset.reset").expect_err("ours");
-    assert!(error.contains("auto.offset.reset") && !error.contains("s3cret"), "{error}");
+    assert!(
+        error.contains("auto.offset.reset") && !error.contains("s3cret"),
+        "{error}"
+    );
     with("sasl.password").expect("the user's");
     let bad = with("security.protocol").expect_err("not a protocol");
-    assert!(bad.contains("security.protocol") && !bad.contains("s3cret"), "{bad}");
-    let empty = KafkaLog::new(ReaderSettings::new(ClientSettings::new(" "))).expect_err("nowhere").to_string();
+    assert!(
+        bad.contains("security.protocol") && !bad.contains("s3cret"),
+        "{bad}"
+    );
+    let empty = KafkaLog::new(ReaderSettings::new(ClientSettings::new(" ")))
+        .expect_err("nowhere")
+        .to_string();
     assert!(empty.contains("--bootstrap"), "{empty}");
 }

@@ -1,4 +1,5 @@
-//! Publishing: acknowledged, in order, with key and headers, once even when the broker has to be asked twice.
+//! Publishing: acknowledged, in order, with key and headers, once even when the broker has to be
+//! asked twice.
 
 use std::time::Duration;
 
@@ -17,12 +18,18 @@ fn outbox(topic: &str, n: i64) -> OutboxRecord {
         topic: topic.into(),
         key: b"EWR".to_vec(),
         payload: good(n),
-        headers: vec![("forebay-id".into(), format!("id-{n}").into_bytes()), ("role".into(), b"live".to_vec())],
+        headers: vec![
+            ("forebay-id".into(), format!("id-{n}").into_bytes()),
+            ("role".into(), b"live".to_vec()),
+        ],
     }
 }
 
 fn publisher(broker: &TestBroker, delivery_timeout: Duration) -> KafkaPublisher {
-    let settings = ProducerSettings { delivery_timeout, ..ProducerSettings::new(broker.client()) };
+    let settings = ProducerSettings {
+        delivery_timeout,
+        ..ProducerSettings::new(broker.client())
+    };
     KafkaPublisher::new(settings).expect("settings")
 }
 
@@ -36,10 +43,14 @@ pub(crate) fn records_arrive_in_order(broker: &TestBroker) {
     publisher.publish(&[]).expect("nothing to do");
 
     let mut log = broker.reader();
-    log.assign(&[source("s", &topic)], &from(&topic, &[0, 0, 0])).expect("within the log");
+    log.assign(&[source("s", &topic)], &from(&topic, &[0, 0, 0]))
+        .expect("within the log");
     let all = read(&mut log, 500);
     let partition = all.rows[0].0;
-    assert_eq!(all.of_partition(partition), (0..500).map(|n| (n, n)).collect::<Vec<_>>());
+    assert_eq!(
+        all.of_partition(partition),
+        (0..500).map(|n| (n, n)).collect::<Vec<_>>()
+    );
 
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &broker.bootstrap)
@@ -47,15 +58,23 @@ pub(crate) fn records_arrive_in_order(broker: &TestBroker) {
         .create()
         .expect("a plain consumer");
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&topic, partition, Offset::Offset(42)).expect("offset");
+    list.add_partition_offset(&topic, partition, Offset::Offset(42))
+        .expect("offset");
     consumer.assign(&list).expect("assign");
     let mut seen = false;
     wait_until("record 42 is read", || {
         if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
             assert_eq!((message.offset(), message.key()), (42, Some(&b"EWR"[..])));
-            let headers: Vec<_> =
-                message.headers().expect("headers").iter().map(|h| (h.key, h.value.unwrap_or_default())).collect();
-            assert_eq!(headers, [("forebay-id", &b"id-42"[..]), ("role", &b"live"[..])]);
+            let headers: Vec<_> = message
+                .headers()
+                .expect("headers")
+                .iter()
+                .map(|h| (h.key, h.value.unwrap_or_default()))
+                .collect();
+            assert_eq!(
+                headers,
+                [("forebay-id", &b"id-42"[..]), ("role", &b"live"[..])]
+            );
             seen = true;
         }
         seen
@@ -68,11 +87,16 @@ pub(crate) fn a_record_above_the_limit_is_refused(broker: &TestBroker) {
     let publisher = publisher(broker, Duration::from_secs(20));
     let mut large = outbox(&topic, 1);
     large.payload = vec![b'x'; forebay_core::limits::EVENT_MAX_BYTES + 1];
-    let error = publisher.publish(&[outbox(&topic, 0), large]).expect_err("too large");
+    let error = publisher
+        .publish(&[outbox(&topic, 0), large])
+        .expect_err("too large");
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
-    publisher.publish(&[outbox(&topic, 1)]).expect("the publisher goes on");
+    publisher
+        .publish(&[outbox(&topic, 1)])
+        .expect("the publisher goes on");
     let mut log = broker.reader();
-    log.assign(&[source("s", &topic)], &from(&topic, &[0])).expect("within the log");
+    log.assign(&[source("s", &topic)], &from(&topic, &[0]))
+        .expect("within the log");
     assert_eq!(read(&mut log, 2).rows, [(0, 0, 0), (0, 1, 1)]);
 }
 
@@ -92,9 +116,12 @@ fn a_refused_request_is_sent_again_and_stored_once() {
     let topic = broker.topic(1);
     let publisher = publisher(&broker, Duration::from_secs(20));
     broker.embedded.as_ref().expect("embedded").fail_produce(2);
-    publisher.publish(&[outbox(&topic, 0), outbox(&topic, 1)]).expect("acknowledged in the end");
+    publisher
+        .publish(&[outbox(&topic, 0), outbox(&topic, 1)])
+        .expect("acknowledged in the end");
     let mut log = broker.reader();
-    log.assign(&[source("s", &topic)], &from(&topic, &[0])).expect("within the log");
+    log.assign(&[source("s", &topic)], &from(&topic, &[0]))
+        .expect("within the log");
     assert_eq!(read(&mut log, 2).rows, [(0, 0, 0), (0, 1, 1)]);
     assert_eq!(log.end_offsets().expect("answers"), from(&topic, &[2]));
 }
@@ -104,24 +131,47 @@ fn without_a_broker_the_publisher_says_what_to_check_and_recovers() {
     let broker = TestBroker::embedded();
     let topic = broker.topic(1);
     let publisher = publisher(&broker, Duration::from_millis(1_500));
-    publisher.publish(&[outbox(&topic, 0)]).expect("acknowledged");
+    publisher
+        .publish(&[outbox(&topic, 0)])
+        .expect("acknowledged");
     let embedded = broker.embedded.as_ref().expect("embedded");
     embedded.set_down(true).expect("down");
-    let error = publisher.publish(&[outbox(&topic, 1), outbox(&topic, 2)]).expect_err("no broker");
+    let error = publisher
+        .publish(&[outbox(&topic, 1), outbox(&topic, 2)])
+        .expect_err("no broker");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("2 of 2 records were not acknowledged"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("2 of 2 records were not acknowledged"),
+        "{error}"
+    );
     embedded.set_down(false).expect("up");
-    wait_until("the publisher recovers", || publisher.publish(&[outbox(&topic, 3)]).is_ok());
+    wait_until("the publisher recovers", || {
+        publisher.publish(&[outbox(&topic, 3)]).is_ok()
+    });
 }
 
 #[test]
 fn a_replayer_reports_a_lost_broker_and_bounds_its_queue() {
-    let nowhere = ClientSettings { request_timeout: Duration::from_millis(300), ..ClientSettings::new("127.0.0.1:1") };
-    let settings = ProducerSettings { delivery_timeout: Duration::from_millis(500), ..ProducerSettings::new(nowhere) };
+    let nowhere = ClientSettings {
+        request_timeout: Duration::from_millis(300),
+        ..ClientSettings::new("127.0.0.1:1")
+    };
+    let settings = ProducerSettings {
+        delivery_timeout: Duration::from_millis(500),
+        ..ProducerSettings::new(nowhere)
+    };
     let replayer = forebay_kafka::Replayer::new(settings).expect("settings");
-    replayer.send("t", None, b"", &good(0), None).expect("queued");
-    let error = replayer.flush(Duration::from_secs(20)).expect_err("no broker");
+    replayer
+        .send("t", None, b"", &good(0), None)
+        .expect("queued");
+    let error = replayer
+        .flush(Duration::from_secs(20))
+        .expect_err("no broker");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    replayer.send("t", None, b"", &good(1), None).expect_err("failures surface at the next call");
+    replayer
+        .send("t", None, b"", &good(1), None)
+        .expect_err("failures surface at the next call");
     assert_eq!(replayer.acknowledged(), 0);
 }

@@ -1,5 +1,5 @@
-//! Reading: from given offsets, in order, good and bad records, several sources, pauses, refusals. Each scenario runs
-//! against the embedded broker here and against Apache Kafka in `apache.rs`.
+//! Reading: from given offsets, in order, good and bad records, several sources, pauses, refusals.
+//! Each scenario runs against the embedded broker here and against Apache Kafka in `apache.rs`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,39 +17,82 @@ pub(crate) fn rows_and_dead_letters(broker: &TestBroker) {
     let replayer = broker.replayer();
     let record_time_us = 1_357_017_300_123_456;
     for n in 0..10 {
-        let payload = if n == 4 { br#"{"n":1.5,"at":0}"#.to_vec() } else { good(n) };
-        replayer.send(&topic, Some(0), b"key", &payload, Some(record_time_us)).expect("queued");
+        let payload = if n == 4 {
+            br#"{"n":1.5,"at":0}"#.to_vec()
+        } else {
+            good(n)
+        };
+        replayer
+            .send(&topic, Some(0), b"key", &payload, Some(record_time_us))
+            .expect("queued");
     }
-    replayer.send(&topic, Some(1), b"", &good(100), Some(record_time_us)).expect("queued");
-    replayer.send(&topic, Some(1), b"", b"not json", Some(record_time_us)).expect("queued");
+    replayer
+        .send(&topic, Some(1), b"", &good(100), Some(record_time_us))
+        .expect("queued");
+    replayer
+        .send(&topic, Some(1), b"", b"not json", Some(record_time_us))
+        .expect("queued");
     let late = record_time_us - 20 * 60 * 1_000_000;
-    replayer.send(&topic, Some(1), b"", &good(101), Some(late)).expect("queued");
+    replayer
+        .send(&topic, Some(1), b"", &good(101), Some(late))
+        .expect("queued");
     assert_eq!(replayer.flush(PATIENCE).expect("acknowledged"), 13);
 
     let mut log = broker.reader();
     assert_eq!(log.partitions(&topic).expect("there"), [0, 1]);
-    log.assign(&[source("s", &topic)], &from(&topic, &[0, 0])).expect("within the log");
+    log.assign(&[source("s", &topic)], &from(&topic, &[0, 0]))
+        .expect("within the log");
     let all = read(&mut log, 13);
     let expected: Vec<(i64, i64)> = (0..10).filter(|n| *n != 4).map(|n| (n, n)).collect();
     assert_eq!(all.of_partition(0), expected);
     assert_eq!(all.of_partition(1), [(0, 100)]);
     assert_eq!(all.next, from(&topic, &[10, 3]));
-    let mut dead: Vec<_> = all.dead_letters.iter().map(|d| (d.partition.partition, d.offset, d.reason)).collect();
+    let mut dead: Vec<_> = all
+        .dead_letters
+        .iter()
+        .map(|d| (d.partition.partition, d.offset, d.reason))
+        .collect();
     dead.sort_unstable();
-    assert_eq!(dead, [(0, 4, "wrong_type"), (1, 1, "not_json"), (1, 2, "future_time")]);
-    let wrong_type = all.dead_letters.iter().find(|d| d.reason == "wrong_type").expect("just seen");
+    assert_eq!(
+        dead,
+        [
+            (0, 4, "wrong_type"),
+            (1, 1, "not_json"),
+            (1, 2, "future_time")
+        ]
+    );
+    let wrong_type = all
+        .dead_letters
+        .iter()
+        .find(|d| d.reason == "wrong_type")
+        .expect("just seen");
     assert_eq!(wrong_type.source, "s");
     assert_eq!(wrong_type.payload, br#"{"n":1.5,"at":0}"#);
-    assert_eq!(wrong_type.kafka_time_us, Some(1_357_017_300_123_000), "Kafka keeps milliseconds");
+    assert_eq!(
+        wrong_type.kafka_time_us,
+        Some(1_357_017_300_123_000),
+        "Kafka keeps milliseconds"
+    );
     assert!(wrong_type.detail.contains("`n`"), "{}", wrong_type.detail);
     assert_eq!(log.end_offsets().expect("answers"), from(&topic, &[10, 3]));
     let stats = log.stats();
-    assert_eq!((stats.records(), stats.dead_letters_total(), stats.dead_letters(Reason::NotJson)), (13, 3, 1));
+    assert_eq!(
+        (
+            stats.records(),
+            stats.dead_letters_total(),
+            stats.dead_letters(Reason::NotJson)
+        ),
+        (13, 3, 1)
+    );
 
-    log.assign(&[source("s", &topic)], &from(&topic, &[7, 3])).expect("the end is within the log");
+    log.assign(&[source("s", &topic)], &from(&topic, &[7, 3]))
+        .expect("the end is within the log");
     let rest = read(&mut log, 3);
     assert_eq!(rest.of_partition(0), [(7, 7), (8, 8), (9, 9)]);
-    assert_eq!(rest.next, BTreeMap::from([(TopicPartition::new(topic.as_str(), 0), 10)]));
+    assert_eq!(
+        rest.next,
+        BTreeMap::from([(TopicPartition::new(topic.as_str(), 0), 10)])
+    );
 }
 
 /// Each source of a topic sees all its records, and a poll keeps to its limit.
@@ -61,14 +104,24 @@ pub(crate) fn sources_share_a_topic_and_polls_are_limited(broker: &TestBroker) {
     let mut log = broker.reader();
     let mut offsets = from(&topic, &[0]);
     offsets.extend(from(&other, &[0]));
-    log.assign(&[source("a", &topic), source("b", &topic), source("c", &other)], &offsets).expect("within the logs");
+    log.assign(
+        &[
+            source("a", &topic),
+            source("b", &topic),
+            source("c", &other),
+        ],
+        &offsets,
+    )
+    .expect("within the logs");
     let mut read: BTreeMap<String, Gathered> = BTreeMap::new();
     wait_until("all sources have all", || {
         let batches = log.poll(7, Duration::from_millis(50)).expect("readable");
         let mut records: BTreeMap<&str, usize> = BTreeMap::new();
         for batch in &batches {
             records.insert(&batch.source.topic, batch.rows.num_rows());
-            read.entry(batch.source.name.clone()).or_default().add(batch);
+            read.entry(batch.source.name.clone())
+                .or_default()
+                .add(batch);
         }
         assert!(records.values().sum::<usize>() <= 7, "{records:?}");
         let counts: Vec<usize> = read.values().map(Gathered::count).collect();
@@ -86,28 +139,47 @@ pub(crate) fn a_pause_keeps_the_position(broker: &TestBroker) {
     let topic = broker.topic(2);
     broker.produce(&topic, 0, 0..100);
     let mut log = broker.reader();
-    log.assign(&[source("s", &topic)], &from(&topic, &[0, 0])).expect("within the log");
+    log.assign(&[source("s", &topic)], &from(&topic, &[0, 0]))
+        .expect("within the log");
     let mut gathered = Gathered::default();
     wait_until("some are read", || {
-        log.poll(10, Duration::from_millis(50)).expect("readable").iter().for_each(|batch| gathered.add(batch));
+        log.poll(10, Duration::from_millis(50))
+            .expect("readable")
+            .iter()
+            .for_each(|batch| gathered.add(batch));
         gathered.count() >= 30
     });
     let before = gathered.count();
     log.set_paused(true).expect("pause");
     broker.produce(&topic, 1, 1_000..1_010);
     for _ in 0..5 {
-        assert!(log.poll(10, Duration::from_millis(50)).expect("quiet").is_empty(), "nothing comes while paused");
+        assert!(
+            log.poll(10, Duration::from_millis(50))
+                .expect("quiet")
+                .is_empty(),
+            "nothing comes while paused"
+        );
     }
     assert!(before < 100, "the pause fell in the middle");
     log.set_paused(false).expect("resume");
     wait_until("all are read", || {
-        log.poll(1_000, Duration::from_millis(50)).expect("readable").iter().for_each(|batch| gathered.add(batch));
+        log.poll(1_000, Duration::from_millis(50))
+            .expect("readable")
+            .iter()
+            .for_each(|batch| gathered.add(batch));
         gathered.count() >= 110
     });
-    assert_eq!(gathered.of_partition(0), (0..100).map(|n| (n, n)).collect::<Vec<_>>());
-    assert_eq!(gathered.of_partition(1), (0..10).map(|n| (n, n + 1_000)).collect::<Vec<_>>());
+    assert_eq!(
+        gathered.of_partition(0),
+        (0..100).map(|n| (n, n)).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        gathered.of_partition(1),
+        (0..10).map(|n| (n, n + 1_000)).collect::<Vec<_>>()
+    );
     log.set_paused(true).expect("pause");
-    log.assign(&[source("s", &topic)], &from(&topic, &[99, 9])).expect("within the log");
+    log.assign(&[source("s", &topic)], &from(&topic, &[99, 9]))
+        .expect("within the log");
     assert_eq!(read(&mut log, 2).count(), 2, "assigning anew ends a pause");
 }
 
@@ -117,15 +189,31 @@ pub(crate) fn offsets_outside_the_log_are_refused(broker: &TestBroker) {
     broker.produce(&topic, 0, 0..5);
     let mut log = broker.reader();
     let sources = [source("s", &topic)];
-    log.assign(&sources, &from(&topic, &[5, 0])).expect("the end is within the log");
-    let beyond = log.assign(&sources, &from(&topic, &[6, 0])).expect_err("beyond the end");
+    log.assign(&sources, &from(&topic, &[5, 0]))
+        .expect("the end is within the log");
+    let beyond = log
+        .assign(&sources, &from(&topic, &[6, 0]))
+        .expect_err("beyond the end");
     assert_eq!(beyond.kind(), ErrorKind::FailedPrecondition);
     let words = beyond.to_string();
-    assert!(words.contains(&format!("{topic}-0: offset 6")) && words.contains("made anew"), "{words}");
-    let one_short = log.assign(&sources, &from(&topic, &[0])).expect_err("partition 1 has no offset");
-    assert!(one_short.to_string().contains(&format!("{topic}-1")), "{one_short}");
-    let one_over = log.assign(&sources, &from(&topic, &[0, 0, 0])).expect_err("no such partition");
-    assert!(one_over.to_string().contains(&format!("{topic}-2")), "{one_over}");
+    assert!(
+        words.contains(&format!("{topic}-0: offset 6")) && words.contains("made anew"),
+        "{words}"
+    );
+    let one_short = log
+        .assign(&sources, &from(&topic, &[0]))
+        .expect_err("partition 1 has no offset");
+    assert!(
+        one_short.to_string().contains(&format!("{topic}-1")),
+        "{one_short}"
+    );
+    let one_over = log
+        .assign(&sources, &from(&topic, &[0, 0, 0]))
+        .expect_err("no such partition");
+    assert!(
+        one_over.to_string().contains(&format!("{topic}-2")),
+        "{one_over}"
+    );
     broker.produce(&topic, 0, 5..6);
     assert_eq!(read(&mut log, 1).rows, [(0, 5, 5)]);
     let missing = log.partitions("no-such-topic").expect_err("missing");
@@ -153,7 +241,8 @@ fn embedded_offsets_outside_the_log_are_refused() {
     offsets_outside_the_log_are_refused(&TestBroker::embedded());
 }
 
-/// The speed of reading and decoding together, printed: `cargo test -p forebay-kafka -- --ignored --nocapture read_speed`.
+/// The speed of reading and decoding together, printed: `cargo test -p forebay-kafka -- --ignored
+/// --nocapture read_speed`.
 #[test]
 #[ignore = "a measurement, not a check"]
 #[expect(clippy::print_stdout, reason = "what it measures is printed")]
@@ -163,17 +252,29 @@ fn read_speed() {
     let records = 80_000;
     let replayer = broker.replayer();
     for n in 0..records {
-        replayer.send(&topic, Some((n % 4) as i32), b"", &good(n), None).expect("queued");
+        replayer
+            .send(&topic, Some((n % 4) as i32), b"", &good(n), None)
+            .expect("queued");
     }
     replayer.flush(PATIENCE).expect("acknowledged");
     let mut log = broker.reader();
-    log.assign(&[source("s", &topic)], &from(&topic, &[0; 4])).expect("within the log");
+    log.assign(&[source("s", &topic)], &from(&topic, &[0; 4]))
+        .expect("within the log");
     let started = std::time::Instant::now();
     let mut read = 0;
     wait_until("all are read", || {
-        let batches = log.poll(8_192, Duration::from_millis(50)).expect("readable");
-        read += batches.iter().map(|batch| batch.rows.num_rows()).sum::<usize>() as i64;
+        let batches = log
+            .poll(8_192, Duration::from_millis(50))
+            .expect("readable");
+        read += batches
+            .iter()
+            .map(|batch| batch.rows.num_rows())
+            .sum::<usize>() as i64;
         read >= records
     });
-    println!("read: {:.2} M records/s of {} B", records as f64 / started.elapsed().as_secs_f64() / 1e6, good(1).len());
+    println!(
+        "read: {:.2} M records/s of {} B",
+        records as f64 / started.elapsed().as_secs_f64() / 1e6,
+        good(1).len()
+    );
 }

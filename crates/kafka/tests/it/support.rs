@@ -1,4 +1,5 @@
-//! What the tests share: a broker (embedded or Apache Kafka), a source, and helpers that wait for conditions.
+//! What the tests share: a broker (embedded or Apache Kafka), a source, and helpers that wait for
+//! conditions.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,7 +15,8 @@ use forebay_core::progress::TopicPartition;
 use forebay_core::source::{Column, SourceDef, SourceFormat};
 use forebay_core::time::timestamp_type;
 use forebay_kafka::{
-    ClientSettings, EmbeddedBroker, KafkaLog, ProducerSettings, ReaderSettings, Replayer, TopicStatus, Topics,
+    ClientSettings, EmbeddedBroker, KafkaLog, ProducerSettings, ReaderSettings, Replayer,
+    TopicStatus, Topics,
 };
 
 /// How long a condition may take before the test fails.
@@ -29,21 +31,30 @@ pub(crate) struct TestBroker {
 impl TestBroker {
     pub(crate) fn embedded() -> Self {
         let broker = EmbeddedBroker::start().expect("a free port on loopback");
-        Self { bootstrap: broker.bootstrap().to_owned(), embedded: Some(broker) }
+        Self {
+            bootstrap: broker.bootstrap().to_owned(),
+            embedded: Some(broker),
+        }
     }
 
     /// The Apache Kafka that `FOREBAY_TEST_KAFKA` names; None, said aloud, where it names none.
     pub(crate) fn apache(test: &str) -> Option<Self> {
         match std::env::var("FOREBAY_TEST_KAFKA") {
-            Ok(bootstrap) if !bootstrap.is_empty() => Some(Self { bootstrap, embedded: None }),
+            Ok(bootstrap) if !bootstrap.is_empty() => Some(Self {
+                bootstrap,
+                embedded: None,
+            }),
             _ => {
                 assert!(
                     std::env::var_os("CI").is_none(),
                     "CI must test against Apache Kafka: run the tests under `scripts/kafka run --`"
                 );
                 // Past the test runner's capture, so that it is seen.
-                writeln!(std::io::stderr(), "skipped: {test}: FOREBAY_TEST_KAFKA is unset (scripts/kafka run -- ..)")
-                    .expect("stderr");
+                writeln!(
+                    std::io::stderr(),
+                    "skipped: {test}: FOREBAY_TEST_KAFKA is unset (scripts/kafka run -- ..)"
+                )
+                .expect("stderr");
                 None
             }
         }
@@ -56,11 +67,18 @@ impl TestBroker {
     /// A new topic with a name of its own.
     pub(crate) fn topic(&self, partitions: i32) -> String {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("it-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "it-{}-{}",
+            std::process::id(),
+            COUNTER.fetch_add(1, Ordering::Relaxed)
+        );
         match &self.embedded {
             Some(broker) => broker.create_topic(&name, partitions).expect("a new topic"),
             None => {
-                let status = self.topics().ensure(&name, partitions, 1).expect("a new topic");
+                let status = self
+                    .topics()
+                    .ensure(&name, partitions, 1)
+                    .expect("a new topic");
                 assert_eq!(status, TopicStatus::Created);
             }
         }
@@ -83,7 +101,9 @@ impl TestBroker {
     pub(crate) fn produce(&self, topic: &str, partition: i32, values: impl Iterator<Item = i64>) {
         let replayer = self.replayer();
         for value in values {
-            replayer.send(topic, Some(partition), b"", &good(value), None).expect("queued");
+            replayer
+                .send(topic, Some(partition), b"", &good(value), None)
+                .expect("queued");
         }
         replayer.flush(PATIENCE).expect("acknowledged");
     }
@@ -91,7 +111,11 @@ impl TestBroker {
 
 /// A source `name` on `topic` with a number and a time.
 pub(crate) fn source(name: &str, topic: &str) -> Arc<SourceDef> {
-    let column = |name: &str, data_type| Column { name: name.into(), data_type, nullable: false };
+    let column = |name: &str, data_type| Column {
+        name: name.into(),
+        data_type,
+        nullable: false,
+    };
     Arc::new(SourceDef {
         name: name.into(),
         columns: vec![column("n", DataType::Int64), column("at", timestamp_type())],
@@ -109,7 +133,11 @@ pub(crate) fn good(n: i64) -> Vec<u8> {
 
 /// The same offset for partitions 0.. of `topic`.
 pub(crate) fn from(topic: &str, offsets: &[i64]) -> BTreeMap<TopicPartition, i64> {
-    offsets.iter().zip(0..).map(|(offset, partition)| (TopicPartition::new(topic, partition), *offset)).collect()
+    offsets
+        .iter()
+        .zip(0..)
+        .map(|(offset, partition)| (TopicPartition::new(topic, partition), *offset))
+        .collect()
 }
 
 /// A row as read: partition, offset, number.
@@ -132,7 +160,8 @@ impl Gathered {
         for (row, offset) in origin.offset.iter().enumerate() {
             let partition = &origin.partitions[origin.partition[row] as usize];
             assert_eq!(&*partition.topic, batch.source.topic);
-            self.rows.push((partition.partition, *offset, numbers.value(row)));
+            self.rows
+                .push((partition.partition, *offset, numbers.value(row)));
         }
         self.dead_letters.extend(batch.dead_letters.iter().cloned());
         self.next.extend(batch.read_up_to.iter().cloned());
@@ -144,7 +173,11 @@ impl Gathered {
 
     /// The rows of one partition, in the order in which they came.
     pub(crate) fn of_partition(&self, partition: i32) -> Vec<(i64, i64)> {
-        self.rows.iter().filter(|row| row.0 == partition).map(|row| (row.1, row.2)).collect()
+        self.rows
+            .iter()
+            .filter(|row| row.0 == partition)
+            .map(|row| (row.1, row.2))
+            .collect()
     }
 }
 
@@ -152,7 +185,10 @@ impl Gathered {
 pub(crate) fn read(log: &mut KafkaLog, records: usize) -> Gathered {
     let mut gathered = Gathered::default();
     wait_until("all records are read", || {
-        for batch in log.poll(1_000, Duration::from_millis(50)).expect("readable") {
+        for batch in log
+            .poll(1_000, Duration::from_millis(50))
+            .expect("readable")
+        {
             gathered.add(&batch);
         }
         gathered.count() >= records
@@ -164,6 +200,9 @@ pub(crate) fn read(log: &mut KafkaLog, records: usize) -> Gathered {
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} until {what}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {PATIENCE:?} until {what}"
+        );
     }
 }

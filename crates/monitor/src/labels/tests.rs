@@ -2,7 +2,11 @@
 
 use super::*;
 
-const LIMITS: JoinLimits = JoinLimits { predictions: 100, labels: 100, per_key: 10 };
+const LIMITS: JoinLimits = JoinLimits {
+    predictions: 100,
+    labels: 100,
+    per_key: 10,
+};
 const WITHIN: Micros = 256 * SECOND_US;
 
 fn join() -> LabelJoin {
@@ -30,7 +34,11 @@ fn both_ends_of_the_horizon_count() {
             if !label_first {
                 join.label(1, after, true, &mut effects);
             }
-            assert_eq!(credits(&effects), if counted { vec![(true, true)] } else { vec![] }, "label after {after} us");
+            assert_eq!(
+                credits(&effects),
+                if counted { vec![(true, true)] } else { vec![] },
+                "label after {after} us"
+            );
             let fates = join.fates();
             assert_eq!(fates.early, u64::from(after < 0));
             assert_eq!(fates.expired, u64::from(after > WITHIN));
@@ -44,7 +52,11 @@ fn the_latest_label_counts_whatever_came_first() {
     join.predict(1, 0, 0, 0.7, &mut effects);
     join.label(1, 20, false, &mut effects);
     join.label(1, 10, true, &mut effects);
-    assert_eq!(credits(&effects), [(true, false)], "an older label changes nothing");
+    assert_eq!(
+        credits(&effects),
+        [(true, false)],
+        "an older label changes nothing"
+    );
     join.label(1, 30, true, &mut effects);
     assert_eq!(credits(&effects)[1..], [(false, false), (true, true)]);
     assert_eq!((join.fates().corrected, join.fates().matched), (2, 3));
@@ -68,12 +80,23 @@ fn what_waited_long_enough_expires_and_is_forgotten() {
     join.predict(1, 0, 0, 0.7, &mut effects);
     join.label(2, 0, true, &mut effects);
     join.advance(WITHIN, &mut effects);
-    assert_eq!(effects, [], "the horizon's last microsecond may still bring a label");
+    assert_eq!(
+        effects,
+        [],
+        "the horizon's last microsecond may still bring a label"
+    );
     join.advance(WITHIN + SECOND_US, &mut effects);
-    assert_eq!(effects.iter().map(|e| e.change).collect::<Vec<_>>(), [Change::Expire]);
+    assert_eq!(
+        effects.iter().map(|e| e.change).collect::<Vec<_>>(),
+        [Change::Expire]
+    );
     assert_eq!((join.fates().unmatched, join.fates().waiting), (1, 0));
     join.label(1, WITHIN, true, &mut effects);
-    assert_eq!(effects[1].change, Change::Revive, "a late label within the horizon still counts");
+    assert_eq!(
+        effects[1].change,
+        Change::Revive,
+        "a late label within the horizon still counts"
+    );
     join.advance(3 * WITHIN, &mut effects);
     assert!(join.keys.is_empty() && join.due.is_empty());
     assert_eq!((join.predictions, join.labels), (0, 0));
@@ -85,18 +108,28 @@ fn rows_that_come_behind_the_watermark_are_settled_at_once() {
     join.advance(10 * WITHIN, &mut effects);
     join.predict(1, 0, 0, 0.7, &mut effects);
     join.expire(&mut effects);
-    assert_eq!(effects.iter().map(|e| e.change).collect::<Vec<_>>(), [Change::Expire]);
+    assert_eq!(
+        effects.iter().map(|e| e.change).collect::<Vec<_>>(),
+        [Change::Expire]
+    );
     assert!(join.keys.is_empty());
 }
 
 #[test]
 fn a_full_join_counts_and_goes_on() {
-    let limits = JoinLimits { predictions: 1, labels: 1, per_key: 10 };
+    let limits = JoinLimits {
+        predictions: 1,
+        labels: 1,
+        per_key: 10,
+    };
     let (mut join, mut effects) = (LabelJoin::new(WITHIN, 0, limits), Vec::new());
     join.predict(1, 0, 0, 0.7, &mut effects);
     join.predict(2, 0, 0, 0.7, &mut effects);
     join.label(3, 0, true, &mut effects);
     join.label(4, 0, true, &mut effects);
-    assert_eq!((join.fates().untracked_predictions, join.fates().overflowed), (1, 1));
+    assert_eq!(
+        (join.fates().untracked_predictions, join.fates().overflowed),
+        (1, 1)
+    );
     assert_eq!(join.keys.len(), 2);
 }

@@ -1,19 +1,22 @@
-//! Building a reference profile from the batches of a training set: bins, counts and moments of each column, and the
-//! scores of its own windows, which say how much the columns move when nothing has changed. The order of rows does not
-//! matter. One column at a time is held in memory beside the batches.
+//! Building a reference profile from the batches of a training set: bins, counts and moments of
+//! each column, and the scores of its own windows, which say how much the columns move when nothing
+//! has changed. The order of rows does not matter. One column at a time is held in memory beside
+//! the batches.
 
 use arrow_array::{Array, RecordBatch};
 use forebay_core::exact::{FloatMoments, FloatSum};
 use forebay_core::key::key_hash;
 use forebay_core::limits::{
-    MONITOR_MAX_CALIBRATION_WINDOWS, MONITOR_MAX_CATEGORIES, MONITOR_MAX_CATEGORY_BYTES, MONITOR_MAX_COLUMNS,
-    MONITOR_MAX_OTHER_VALUES,
+    MONITOR_MAX_CALIBRATION_WINDOWS, MONITOR_MAX_CATEGORIES, MONITOR_MAX_CATEGORY_BYTES,
+    MONITOR_MAX_COLUMNS, MONITOR_MAX_OTHER_VALUES,
 };
 use forebay_core::time::Micros;
 use hashbrown::HashMap;
 
 use super::edges::{NumericEdges, quantile};
-use super::{ColumnBins, ColumnProfile, ColumnRole, Moments, PROFILE_FORMAT, ReferenceProfile, SCORE_COLUMN};
+use super::{
+    ColumnBins, ColumnProfile, ColumnRole, Moments, PROFILE_FORMAT, ReferenceProfile, SCORE_COLUMN,
+};
 use crate::binner::Binner;
 use crate::columns::{WatchedColumn, column, times};
 use crate::counts::ColumnCounts;
@@ -34,9 +37,10 @@ pub struct CalibrationWindows<'a> {
     pub min_rows: u64,
 }
 
-/// Profile the training set `name`: its feature `columns` and, if named, the column that holds the model's score (it is
-/// reported as [`SCORE_COLUMN`]). Numbers, booleans and text are supported. With `calibration` the profile also says how
-/// the columns' scores vary from window to window of the reference itself.
+/// Profile the training set `name`: its feature `columns` and, if named, the column that holds the
+/// model's score (it is reported as [`SCORE_COLUMN`]). Numbers, booleans and text are supported.
+/// With `calibration` the profile also says how the columns' scores vary from window to window of
+/// the reference itself.
 ///
 /// # Errors
 /// A missing or mistyped column, batches that disagree, too many columns.
@@ -67,7 +71,9 @@ pub fn build_profile(
         columns: Vec::with_capacity(wanted),
         digest: String::new(),
     };
-    let features = columns.iter().map(|column| (*column, *column, ColumnRole::Feature));
+    let features = columns
+        .iter()
+        .map(|column| (*column, *column, ColumnRole::Feature));
     let score = score.map(|column| (column, SCORE_COLUMN, ColumnRole::Score));
     for (source, shown, role) in features.chain(score) {
         let mut parts = Vec::with_capacity(batches.len());
@@ -75,7 +81,9 @@ pub fn build_profile(
             let array = column(batch, source, &format!("the training set {name}"))?;
             parts.push(WatchedColumn::new(source, array.as_ref(), None)?);
         }
-        profile.columns.push(profile_column(shown, role, &parts, batches, &windows));
+        profile
+            .columns
+            .push(profile_column(shown, role, &parts, batches, &windows));
     }
     profile.digest = profile.computed_digest()?;
     Ok(profile)
@@ -89,7 +97,11 @@ fn profile_column(
     windows: &RowWindows,
 ) -> ColumnProfile {
     let numeric = parts.first().is_none_or(WatchedColumn::is_numeric);
-    let (bins, moments) = if numeric { numeric_bins(parts, batches) } else { (categorical_bins(parts, batches), None) };
+    let (bins, moments) = if numeric {
+        numeric_bins(parts, batches)
+    } else {
+        (categorical_bins(parts, batches), None)
+    };
     let binner = Binner::new(&bins);
     let mut total = ColumnCounts::new(bins.len());
     let mut by_window = vec![ColumnCounts::new(bins.len()); windows.windows];
@@ -117,21 +129,39 @@ fn profile_column(
     }
 }
 
-/// Each window against the reference less that window: with the window inside, a score would look too small.
-fn leave_one_out(bins: &ColumnBins, total: &ColumnCounts, windows: &[ColumnCounts], min_rows: u64) -> Vec<f64> {
-    let enough = windows.iter().filter(|window| window.values() >= min_rows.max(1));
+/// Each window against the reference less that window: with the window inside, a score would look
+/// too small.
+fn leave_one_out(
+    bins: &ColumnBins,
+    total: &ColumnCounts,
+    windows: &[ColumnCounts],
+    min_rows: u64,
+) -> Vec<f64> {
+    let enough = windows
+        .iter()
+        .filter(|window| window.values() >= min_rows.max(1));
     let scores = enough.filter_map(|window| {
         let mut rest = total.clone();
         rest.subtract(window);
-        psi(&bins.share_counts(&rest.bins), &bins.share_counts(&window.bins))
+        psi(
+            &bins.share_counts(&rest.bins),
+            &bins.share_counts(&window.bins),
+        )
     });
     scores.collect()
 }
 
-fn numeric_bins(parts: &[WatchedColumn<'_>], batches: &[RecordBatch]) -> (ColumnBins, Option<Moments>) {
+fn numeric_bins(
+    parts: &[WatchedColumn<'_>],
+    batches: &[RecordBatch],
+) -> (ColumnBins, Option<Moments>) {
     let mut values = Vec::new();
     for (part, batch) in parts.iter().zip(batches) {
-        values.extend((0..batch.num_rows()).filter_map(|row| part.number(row)).filter(|value| !value.is_nan()));
+        values.extend(
+            (0..batch.num_rows())
+                .filter_map(|row| part.number(row))
+                .filter(|value| !value.is_nan()),
+        );
     }
     values.sort_by(f64::total_cmp);
     let (mut sum, mut squares) = (FloatSum::new(), FloatMoments::new());
@@ -139,12 +169,24 @@ fn numeric_bins(parts: &[WatchedColumn<'_>], batches: &[RecordBatch]) -> (Column
         sum.add(value);
         squares.add(value);
     }
-    let moments = match (sum.avg(), squares.stddev_pop(), quantile(&values, 1, 4), quantile(&values, 3, 4)) {
-        (Some(mean), Some(std), Some(low), Some(high)) => Some(Moments { mean, std, iqr: high - low })
-            .filter(|m| m.mean.is_finite() && m.std.is_finite() && m.iqr.is_finite()),
+    let moments = match (
+        sum.avg(),
+        squares.stddev_pop(),
+        quantile(&values, 1, 4),
+        quantile(&values, 3, 4),
+    ) {
+        (Some(mean), Some(std), Some(low), Some(high)) => Some(Moments {
+            mean,
+            std,
+            iqr: high - low,
+        })
+        .filter(|m| m.mean.is_finite() && m.std.is_finite() && m.iqr.is_finite()),
         _ => None,
     };
-    (ColumnBins::Numeric(NumericEdges::from_sorted(&values)), moments)
+    (
+        ColumnBins::Numeric(NumericEdges::from_sorted(&values)),
+        moments,
+    )
 }
 
 fn categorical_bins(parts: &[WatchedColumn<'_>], batches: &[RecordBatch]) -> ColumnBins {
@@ -155,8 +197,15 @@ fn categorical_bins(parts: &[WatchedColumn<'_>], batches: &[RecordBatch]) -> Col
         }
     }
     let mut ranked: Vec<(&str, u64)> = counts.into_iter().collect();
-    // Too long for a bin of its own sorts last; then by frequency, then by text, so that ties have one outcome.
-    ranked.sort_by_key(|(value, count)| (value.len() > MONITOR_MAX_CATEGORY_BYTES, u64::MAX - count, *value));
+    // Too long for a bin of its own sorts last; then by frequency, then by text, so that ties have
+    // one outcome.
+    ranked.sort_by_key(|(value, count)| {
+        (
+            value.len() > MONITOR_MAX_CATEGORY_BYTES,
+            u64::MAX - count,
+            *value,
+        )
+    });
     let own = ranked
         .iter()
         .take(MONITOR_MAX_CATEGORIES)
@@ -164,12 +213,22 @@ fn categorical_bins(parts: &[WatchedColumn<'_>], batches: &[RecordBatch]) -> Col
         .count();
     let others_complete = ranked.len() - own <= MONITOR_MAX_OTHER_VALUES;
     let mut others: Vec<u64> = match others_complete {
-        true => ranked[own..].iter().map(|(value, _)| key_hash(value.as_bytes())).collect(),
+        true => ranked[own..]
+            .iter()
+            .map(|(value, _)| key_hash(value.as_bytes()))
+            .collect(),
         false => Vec::new(),
     };
     others.sort_unstable();
-    let categories = ranked[..own].iter().map(|(value, _)| (*value).to_owned()).collect();
-    ColumnBins::Categorical { categories, others, others_complete }
+    let categories = ranked[..own]
+        .iter()
+        .map(|(value, _)| (*value).to_owned())
+        .collect();
+    ColumnBins::Categorical {
+        categories,
+        others,
+        others_complete,
+    }
 }
 
 /// The calibration window of each row of the concatenated batches.
@@ -182,33 +241,59 @@ struct RowWindows {
 
 impl RowWindows {
     /// Full windows from the first event on; what lies behind the last full one has none.
-    fn cut(name: &str, batches: &[RecordBatch], calibration: CalibrationWindows<'_>) -> Result<Self> {
+    fn cut(
+        name: &str,
+        batches: &[RecordBatch],
+        calibration: CalibrationWindows<'_>,
+    ) -> Result<Self> {
         let length = calibration.window_us.max(1);
         let mut all = Vec::new();
         for batch in batches {
-            let array = column(batch, calibration.time_column, &format!("the training set {name}"))?;
+            let array = column(
+                batch,
+                calibration.time_column,
+                &format!("the training set {name}"),
+            )?;
             let times = times(calibration.time_column, array.as_ref())?;
             all.extend((0..times.len()).map(|row| times.is_valid(row).then(|| times.value(row))));
         }
         let present = || all.iter().flatten().copied();
         let (Some(first), Some(last)) = (present().min(), present().max()) else {
-            return Ok(Self { of_row: vec![NO_WINDOW; all.len()], windows: 0, min_rows: calibration.min_rows });
+            return Ok(Self {
+                of_row: vec![NO_WINDOW; all.len()],
+                windows: 0,
+                min_rows: calibration.min_rows,
+            });
         };
         let full = last.saturating_sub(first).saturating_add(1) / length;
-        let windows = usize::try_from(full).unwrap_or(usize::MAX).min(MONITOR_MAX_CALIBRATION_WINDOWS);
+        let windows = usize::try_from(full)
+            .unwrap_or(usize::MAX)
+            .min(MONITOR_MAX_CALIBRATION_WINDOWS);
         let of_row = all.iter().map(|time| {
             let window = time.map(|time| time.saturating_sub(first) / length);
-            window.and_then(|w| u32::try_from(w).ok()).filter(|w| (*w as usize) < windows).unwrap_or(NO_WINDOW)
+            window
+                .and_then(|w| u32::try_from(w).ok())
+                .filter(|w| (*w as usize) < windows)
+                .unwrap_or(NO_WINDOW)
         });
-        Ok(Self { of_row: of_row.collect(), windows, min_rows: calibration.min_rows })
+        Ok(Self {
+            of_row: of_row.collect(),
+            windows,
+            min_rows: calibration.min_rows,
+        })
     }
 
-    /// The rows of one batch, which starts at row `before` of all, grouped by window in first-seen order.
+    /// The rows of one batch, which starts at row `before` of all, grouped by window in first-seen
+    /// order.
     fn rows(&self, before: usize, len: usize) -> Vec<(u32, Vec<u32>)> {
         let mut groups: Vec<(u32, Vec<u32>)> = Vec::new();
         let mut position: HashMap<u32, usize> = HashMap::new();
         for row in 0..u32::try_from(len).unwrap_or(u32::MAX) {
-            let window = self.of_row.get(before + row as usize).copied().unwrap_or(NO_WINDOW);
+            let window = self
+                .of_row
+                .get(before + row as usize)
+                .copied()
+                .unwrap_or(NO_WINDOW);
             let group = *position.entry(window).or_insert_with(|| {
                 groups.push((window, Vec::new()));
                 groups.len() - 1

@@ -1,7 +1,8 @@
-//! Where the bins of a numeric column lie: reference quantiles i/256 and i/10 by linear interpolation, and a bin of its
-//! own for each value that holds more mass than a bin should (an atom: edges `next_down(v)` and `v`). Bins are left-open,
-//! right-closed, so that the running count at an edge is the right-continuous distribution function; the outer bins reach
-//! to the infinities. Fixed once: pooled edges break on a single outlier.
+//! Where the bins of a numeric column lie: reference quantiles i/256 and i/10 by linear
+//! interpolation, and a bin of its own for each value that holds more mass than a bin should (an
+//! atom: edges `next_down(v)` and `v`). Bins are left-open, right-closed, so that the running count
+//! at an edge is the right-continuous distribution function; the outer bins reach to the
+//! infinities. Fixed once: pooled edges break on a single outlier.
 
 use forebay_core::limits::MONITOR_MAX_BINS;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,8 @@ const SHARE_PARTS: u64 = 10;
 pub struct NumericEdges {
     /// All edges, ascending: Kolmogorov-Smirnov reads the running counts at them.
     pub all: Vec<f64>,
-    /// Positions in `all` of the decile edges, ascending: the share-based scores use the bins between them.
+    /// Positions in `all` of the decile edges, ascending: the share-based scores use the bins
+    /// between them.
     pub deciles: Vec<u32>,
 }
 
@@ -25,7 +27,8 @@ impl NumericEdges {
     pub fn from_sorted(sorted: &[f64]) -> Self {
         let shares = edge_set(sorted, SHARE_PARTS);
         let mut all = edge_set(sorted, FINE_PARTS);
-        // Atoms may double the fine edges; the share edges are kept whatever happens, so the finest ones give way.
+        // Atoms may double the fine edges; the share edges are kept whatever happens, so the finest
+        // ones give way.
         let room = (MONITOR_MAX_BINS - 1).saturating_sub(shares.len());
         while all.len() > room {
             let keep = all.len().div_ceil(room).max(2);
@@ -39,7 +42,10 @@ impl NumericEdges {
         all.sort_by(f64::total_cmp);
         all.dedup();
         let position = |edge: &f64| all.partition_point(|e| e < edge);
-        let deciles = shares.iter().map(|edge| u32::try_from(position(edge)).unwrap_or(u32::MAX)).collect();
+        let deciles = shares
+            .iter()
+            .map(|edge| u32::try_from(position(edge)).unwrap_or(u32::MAX))
+            .collect();
         Self { all, deciles }
     }
 
@@ -66,20 +72,28 @@ impl NumericEdges {
 
     /// Edges of the decile bins.
     pub fn decile_edges(&self) -> impl Iterator<Item = f64> + '_ {
-        self.deciles.iter().map(|position| self.all[*position as usize])
+        self.deciles
+            .iter()
+            .map(|position| self.all[*position as usize])
     }
 
     pub(super) fn is_consistent(&self) -> bool {
         self.all.iter().all(|edge| edge.is_finite())
             && self.all.is_sorted_by(|a, b| a < b)
             && self.deciles.is_sorted_by(|a, b| a < b)
-            && self.deciles.last().is_none_or(|last| (*last as usize) < self.all.len())
+            && self
+                .deciles
+                .last()
+                .is_none_or(|last| (*last as usize) < self.all.len())
     }
 }
 
-/// The quantiles i/`parts` for 0 < i < `parts`, and two edges for each value of more than 1/`parts` of the mass.
+/// The quantiles i/`parts` for 0 < i < `parts`, and two edges for each value of more than 1/`parts`
+/// of the mass.
 fn edge_set(sorted: &[f64], parts: u64) -> Vec<f64> {
-    let mut edges: Vec<f64> = (1..parts).filter_map(|i| quantile(sorted, i, parts)).collect();
+    let mut edges: Vec<f64> = (1..parts)
+        .filter_map(|i| quantile(sorted, i, parts))
+        .collect();
     for run in sorted.chunk_by(|a, b| a == b) {
         if run.len() as u64 * parts > sorted.len() as u64 {
             edges.extend([run[0].next_down(), run[0]]);
@@ -92,7 +106,8 @@ fn edge_set(sorted: &[f64], parts: u64) -> Vec<f64> {
     edges
 }
 
-/// Quantile `i`/`parts` by linear interpolation between order statistics (Hyndman and Fan's type 7, numpy's default).
+/// Quantile `i`/`parts` by linear interpolation between order statistics (Hyndman and Fan's type 7,
+/// numpy's default).
 pub(super) fn quantile(sorted: &[f64], i: u64, parts: u64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)? as u64;
     let (below, rest) = (last * i / parts, last * i % parts);

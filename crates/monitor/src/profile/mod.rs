@@ -1,6 +1,6 @@
-//! The reference profile: what a training set looked like, as fixed bins and counts. Built once by [`build_profile`],
-//! kept as JSON beside the model version, read by the monitor. It never changes: its digest names it, and every score
-//! says which reference it was measured against.
+//! The reference profile: what a training set looked like, as fixed bins and counts. Built once by
+//! [`build_profile`], kept as JSON beside the model version, read by the monitor. It never changes:
+//! its digest names it, and every score says which reference it was measured against.
 
 mod build;
 mod edges;
@@ -69,7 +69,8 @@ pub struct ColumnProfile {
     pub nans: u64,
     /// Moments of a numeric column with finite values.
     pub moments: Option<Moments>,
-    /// Population stability index of each calibration window against the reference less that window, in time order.
+    /// Population stability index of each calibration window against the reference less that
+    /// window, in time order.
     pub calibration: Vec<f64>,
 }
 
@@ -85,7 +86,8 @@ pub enum ColumnBins {
         categories: Vec<String>,
         /// Key hashes of the reference's remaining values, ascending: they count as OTHER.
         others: Vec<u64>,
-        /// False when the reference had too many values to list: then every unknown value counts as OTHER.
+        /// False when the reference had too many values to list: then every unknown value counts as
+        /// OTHER.
         others_complete: bool,
     },
 }
@@ -147,15 +149,23 @@ impl ColumnProfile {
     fn problem(&self) -> Option<String> {
         let column = &self.name;
         if self.counts.len() != self.bins.len() {
-            return Some(format!("column {column} has {} counts for {} bins", self.counts.len(), self.bins.len()));
+            return Some(format!(
+                "column {column} has {} counts for {} bins",
+                self.counts.len(),
+                self.bins.len()
+            ));
         }
         if self.bins.len() > MONITOR_MAX_BINS {
-            return Some(format!("column {column} has more than MONITOR_MAX_BINS = {MONITOR_MAX_BINS} bins"));
+            return Some(format!(
+                "column {column} has more than MONITOR_MAX_BINS = {MONITOR_MAX_BINS} bins"
+            ));
         }
         if let ColumnBins::Numeric(edges) = &self.bins
             && !edges.is_consistent()
         {
-            return Some(format!("the edges of column {column} are not ascending finite numbers"));
+            return Some(format!(
+                "the edges of column {column} are not ascending finite numbers"
+            ));
         }
         None
     }
@@ -173,7 +183,8 @@ impl ReferenceProfile {
     /// Read what [`Self::to_json`] wrote, and check that nothing was changed.
     ///
     /// # Errors
-    /// Not JSON of this shape, another format, a digest that does not match, or contradictory columns.
+    /// Not JSON of this shape, another format, a digest that does not match, or contradictory
+    /// columns.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
         let profile: Self = serde_json::from_slice(bytes)?;
         profile.check()?;
@@ -183,26 +194,37 @@ impl ReferenceProfile {
     /// The column of `name` and `role`.
     #[must_use]
     pub fn column(&self, name: &str, role: ColumnRole) -> Option<&ColumnProfile> {
-        self.columns.iter().find(|c| c.name == name && c.role == role)
+        self.columns
+            .iter()
+            .find(|c| c.name == name && c.role == role)
     }
 
     pub(crate) fn check(&self) -> Result<()> {
         let problem = if self.format != PROFILE_FORMAT {
-            Some(format!("format {} where {PROFILE_FORMAT} is known", self.format))
+            Some(format!(
+                "format {} where {PROFILE_FORMAT} is known",
+                self.format
+            ))
         } else if self.digest != self.computed_digest()? {
             Some("its digest does not match its contents".to_owned())
         } else {
             self.columns.iter().find_map(ColumnProfile::problem)
         };
         match problem {
-            Some(problem) => Err(MonitorError::Profile { name: self.name.clone(), problem }),
+            Some(problem) => Err(MonitorError::Profile {
+                name: self.name.clone(),
+                problem,
+            }),
             None => Ok(()),
         }
     }
 
     /// Hex SHA-256 over the profile with an empty digest.
     fn computed_digest(&self) -> Result<String> {
-        let unnamed = Self { digest: String::new(), ..self.clone() };
+        let unnamed = Self {
+            digest: String::new(),
+            ..self.clone()
+        };
         let hash = Sha256::digest(unnamed.to_json()?);
         Ok(hash.iter().map(|byte| format!("{byte:02x}")).collect())
     }

@@ -1,9 +1,11 @@
-//! Distances between two vectors of bin counts, and the tests built on them. Pure functions over integers: equal counts
-//! give equal bits, on every platform (`libm` is the only source of transcendental functions, sums run in bin order).
+//! Distances between two vectors of bin counts, and the tests built on them. Pure functions over
+//! integers: equal counts give equal bits, on every platform (`libm` is the only source of
+//! transcendental functions, sums run in bin order).
 //!
-//! Definitions: population stability index with a share floor; Kolmogorov-Smirnov distance over the bins' right edges
-//! with Stephens' corrected tail; Jensen-Shannon *distance* in base 2; two-sample chi-square on a 2 x k table with rare
-//! cells pooled; Benjamini and Hochberg's procedure (1995) over the columns of one window.
+//! Definitions: population stability index with a share floor; Kolmogorov-Smirnov distance over the
+//! bins' right edges with Stephens' corrected tail; Jensen-Shannon *distance* in base 2; two-sample
+//! chi-square on a 2 x k table with rare cells pooled; Benjamini and Hochberg's procedure (1995)
+//! over the columns of one window.
 
 mod tails;
 #[cfg(test)]
@@ -11,17 +13,22 @@ mod tests;
 
 pub use tails::{chi_square_tail, chi_square_threshold, kolmogorov_tail};
 
-/// A share of zero counts as this much in the population stability index; shares are not renormalised.
+/// A share of zero counts as this much in the population stability index; shares are not
+/// renormalised.
 pub const SHARE_FLOOR: f64 = 1e-4;
 
 /// Cells whose expected count is below this are pooled before a chi-square test.
 pub const EXPECTED_MIN: f64 = 5.0;
 
-/// Population stability index: sum of (p - q) ln(p / q) over the bins; None when either side is empty.
+/// Population stability index: sum of (p - q) ln(p / q) over the bins; None when either side is
+/// empty.
 #[must_use]
 pub fn psi(reference: &[u64], current: &[u64]) -> Option<f64> {
     let (n, m) = totals(reference, current)?;
-    let terms = reference.iter().zip(current).map(|(r, c)| psi_term(share(*r, n), share(*c, m)));
+    let terms = reference
+        .iter()
+        .zip(current)
+        .map(|(r, c)| psi_term(share(*r, n), share(*c, m)));
     Some(terms.sum())
 }
 
@@ -33,7 +40,8 @@ pub fn psi_term(p: f64, q: f64) -> f64 {
     (p - q) * libm::log(p / q)
 }
 
-/// Kolmogorov-Smirnov distance: the greatest difference of the running shares at the bins' right edges.
+/// Kolmogorov-Smirnov distance: the greatest difference of the running shares at the bins' right
+/// edges.
 #[must_use]
 pub fn ks_distance(reference: &[u64], current: &[u64]) -> Option<f64> {
     let (n, m) = totals(reference, current)?;
@@ -46,8 +54,9 @@ pub fn ks_distance(reference: &[u64], current: &[u64]) -> Option<f64> {
     Some(distance)
 }
 
-/// Probability of a distance of at least `distance` between samples of `n` and `m` values of one distribution.
-/// Asymptotic with Stephens' correction: within 2 % of the exact tail from nm/(n+m) = 1000 on; not for small samples.
+/// Probability of a distance of at least `distance` between samples of `n` and `m` values of one
+/// distribution. Asymptotic with Stephens' correction: within 2 % of the exact tail from nm/(n+m) =
+/// 1000 on; not for small samples.
 #[must_use]
 pub fn ks_probability(distance: f64, n: u64, m: u64) -> f64 {
     if n == 0 || m == 0 {
@@ -87,8 +96,9 @@ pub struct ChiSquare {
     pub p: f64,
 }
 
-/// Two-sample chi-square test without Yates' correction. Cells of which either expected count is below
-/// [`EXPECTED_MIN`] are pooled into the cell `pool_into`. None when fewer than two cells remain or a side is empty.
+/// Two-sample chi-square test without Yates' correction. Cells of which either expected count is
+/// below [`EXPECTED_MIN`] are pooled into the cell `pool_into`. None when fewer than two cells
+/// remain or a side is empty.
 #[must_use]
 pub fn chi_square(reference: &[u64], current: &[u64], pool_into: usize) -> Option<ChiSquare> {
     let (n, m) = totals(reference, current)?;
@@ -118,17 +128,25 @@ pub fn chi_square(reference: &[u64], current: &[u64], pool_into: usize) -> Optio
         }
     }
     let degrees = u32::try_from(cells.len() - 1).unwrap_or(u32::MAX);
-    Some(ChiSquare { statistic, degrees, p: chi_square_tail(statistic, f64::from(degrees)) })
+    Some(ChiSquare {
+        statistic,
+        degrees,
+        p: chi_square_tail(statistic, f64::from(degrees)),
+    })
 }
 
-/// Which hypotheses are rejected at false discovery rate `alpha`: with p ascending, all up to the largest i for which
-/// p(i) <= i alpha / M. The answer is in the order of `p`.
+/// Which hypotheses are rejected at false discovery rate `alpha`: with p ascending, all up to the
+/// largest i for which p(i) <= i alpha / M. The answer is in the order of `p`.
 #[must_use]
 pub fn benjamini_hochberg(p: &[f64], alpha: f64) -> Vec<bool> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
     let tests = p.len() as f64;
-    let limit = order.iter().enumerate().rev().find(|(rank, i)| p[**i] <= (*rank + 1) as f64 * alpha / tests);
+    let limit = order
+        .iter()
+        .enumerate()
+        .rev()
+        .find(|(rank, i)| p[**i] <= (*rank + 1) as f64 * alpha / tests);
     let mut rejected = vec![false; p.len()];
     if let Some((last, _)) = limit {
         for i in &order[..=last] {
@@ -144,7 +162,11 @@ fn share(count: u64, total: u64) -> f64 {
 }
 
 fn totals(reference: &[u64], current: &[u64]) -> Option<(u64, u64)> {
-    debug_assert_eq!(reference.len(), current.len(), "both sides are counted over the same bins");
+    debug_assert_eq!(
+        reference.len(),
+        current.len(),
+        "both sides are counted over the same bins"
+    );
     let (n, m) = (reference.iter().sum(), current.iter().sum());
     (n > 0 && m > 0).then_some((n, m))
 }

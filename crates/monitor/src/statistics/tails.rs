@@ -1,8 +1,9 @@
-//! Upper tails of the chi-square and Kolmogorov distributions, and the chi-square threshold of a given tail. All through
-//! `libm`, so that replays on another platform give the same bits. Real degrees of freedom are allowed: a fitted scaled
-//! chi-square has them.
+//! Upper tails of the chi-square and Kolmogorov distributions, and the chi-square threshold of a
+//! given tail. All through `libm`, so that replays on another platform give the same bits. Real
+//! degrees of freedom are allowed: a fitted scaled chi-square has them.
 
-/// Terms after which a series or continued fraction stops; reached only outside any use of this crate.
+/// Terms after which a series or continued fraction stops; reached only outside any use of this
+/// crate.
 const TERMS_MAX: u32 = 10_000;
 const PRECISION: f64 = 1e-16;
 const BISECTIONS: u32 = 200;
@@ -14,7 +15,11 @@ pub fn chi_square_tail(x: f64, degrees: f64) -> f64 {
         return 1.0;
     }
     let (a, x) = (0.5 * degrees, 0.5 * x);
-    if x < a + 1.0 { 1.0 - lower_series(a, x) } else { upper_fraction(a, x) }
+    if x < a + 1.0 {
+        1.0 - lower_series(a, x)
+    } else {
+        upper_fraction(a, x)
+    }
 }
 
 /// The x with P(X >= x) = `alpha`, by bisection; 0 < alpha < 1.
@@ -39,7 +44,8 @@ pub fn chi_square_threshold(alpha: f64, degrees: f64) -> f64 {
 /// P(K >= z) of the Kolmogorov distribution: 2 sum (-1)^(k-1) exp(-2 k^2 z^2).
 #[must_use]
 pub fn kolmogorov_tail(z: f64) -> f64 {
-    // Below this the tail is 1 to the last bit, and the alternating series would need many terms to say so.
+    // Below this the tail is 1 to the last bit, and the alternating series would need many terms to
+    // say so.
     if z < 0.15 {
         return 1.0;
     }
@@ -74,7 +80,8 @@ fn lower_series(a: f64, x: f64) -> f64 {
     sum * factor(a, x)
 }
 
-/// Regularised upper incomplete gamma function by its continued fraction (6.5.31), evaluated by Lentz's method.
+/// Regularised upper incomplete gamma function by its continued fraction (6.5.31), evaluated by
+/// Lentz's method.
 fn upper_fraction(a: f64, x: f64) -> f64 {
     const TINY: f64 = 1e-300;
     let mut b = x + 1.0 - a;

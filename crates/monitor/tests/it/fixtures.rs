@@ -1,16 +1,18 @@
-//! Prediction records, labels and a reference, made from a small seeded generator. Rows are plain structs until they are
-//! put into a batch, so that tests can shuffle, cut and repeat them.
+//! Prediction records, labels and a reference, made from a small seeded generator. Rows are plain
+//! structs until they are put into a batch, so that tests can shuffle, cut and repeat them.
 
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    StructArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Fields, Schema};
 use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};
 use forebay_core::time::{DAY_US, HOUR_US, Micros};
-use forebay_monitor::{CalibrationWindows, Monitor, MonitorOptions, ReferenceProfile, build_profile};
+use forebay_monitor::{
+    CalibrationWindows, Monitor, MonitorOptions, ReferenceProfile, build_profile,
+};
 
 pub(crate) const MODEL: &str = "late_arrival";
 pub(crate) const FEATURES: [&str; 4] = ["delay", "departures", "carrier", "weekend"];
@@ -73,7 +75,13 @@ pub(crate) struct LabelRow {
 }
 
 /// `count` predictions evenly spread over [from, to), with `shift` added to the delay.
-pub(crate) fn predictions(seed: u64, count: usize, from: Micros, to: Micros, shift: f64) -> Vec<PredictionRow> {
+pub(crate) fn predictions(
+    seed: u64,
+    count: usize,
+    from: Micros,
+    to: Micros,
+    shift: f64,
+) -> Vec<PredictionRow> {
     let mut random = Random(seed);
     let step = (to - from) / count as Micros;
     let row = |i: usize| {
@@ -102,7 +110,11 @@ pub(crate) fn schema(with_times: bool) -> Fields {
         Field::new("weekend", DataType::Boolean, true),
     ];
     if with_times {
-        fields.push(Field::new("event_time", forebay_core::time::timestamp_type(), false));
+        fields.push(Field::new(
+            "event_time",
+            forebay_core::time::timestamp_type(),
+            false,
+        ));
         fields.push(Field::new("predicted", DataType::Float64, false));
     }
     fields.into()
@@ -111,9 +123,13 @@ pub(crate) fn schema(with_times: bool) -> Fields {
 fn feature_arrays(rows: &[PredictionRow]) -> Vec<ArrayRef> {
     vec![
         Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.delay))),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.departures))),
+        Arc::new(Int64Array::from_iter_values(
+            rows.iter().map(|r| r.departures),
+        )),
         Arc::new(StringArray::from_iter(rows.iter().map(|r| r.carrier))),
-        Arc::new(BooleanArray::from_iter(rows.iter().map(|r| Some(r.weekend)))),
+        Arc::new(BooleanArray::from_iter(
+            rows.iter().map(|r| Some(r.weekend)),
+        )),
     ]
 }
 
@@ -123,40 +139,77 @@ fn times(values: impl Iterator<Item = Micros>) -> TimestampMicrosecondArray {
 
 /// A batch with the columns of prediction records that the monitor reads.
 pub(crate) fn prediction_batch(rows: &[PredictionRow]) -> RecordBatch {
-    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(|_| value))) };
+    let text = |value: &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|_| value)))
+    };
     let features = StructArray::new(schema(false), feature_arrays(rows), None);
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("prediction_id", text("unused")),
         ("deployment", text(MODEL)),
         ("model", text(MODEL)),
-        ("model_version", Arc::new(Int32Array::from_iter_values(rows.iter().map(|r| r.version)))),
-        ("role", Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.role)))),
+        (
+            "model_version",
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|r| r.version))),
+        ),
+        (
+            "role",
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.role))),
+        ),
         ("source_topic", text("departures")),
-        ("source_partition", Arc::new(Int32Array::from_iter_values(rows.iter().map(|_| 0)))),
-        ("source_offset", Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.offset)))),
+        (
+            "source_partition",
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|_| 0))),
+        ),
+        (
+            "source_offset",
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.offset))),
+        ),
         ("event_time", Arc::new(times(rows.iter().map(|r| r.time)))),
-        ("score", Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.score)))),
-        ("flight", Arc::new(StringArray::from_iter(rows.iter().map(|r| r.flight.as_deref())))),
+        (
+            "score",
+            Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.score))),
+        ),
+        (
+            "flight",
+            Arc::new(StringArray::from_iter(
+                rows.iter().map(|r| r.flight.as_deref()),
+            )),
+        ),
         ("features", Arc::new(features)),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
-        .expect("columns are equally long")
+    RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .expect("columns are equally long")
 }
 
 /// The training set: features, event time and the model's score.
 pub(crate) fn training_batch(rows: &[PredictionRow]) -> RecordBatch {
     let mut columns = feature_arrays(rows);
     columns.push(Arc::new(times(rows.iter().map(|r| r.time))));
-    columns.push(Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.score))));
-    RecordBatch::try_new(Arc::new(Schema::new(schema(true))), columns).expect("columns are equally long")
+    columns.push(Arc::new(Float64Array::from_iter_values(
+        rows.iter().map(|r| r.score),
+    )));
+    RecordBatch::try_new(Arc::new(Schema::new(schema(true))), columns)
+        .expect("columns are equally long")
 }
 
 /// A reference of `days` windows of a day with `per_day` rows each.
 pub(crate) fn reference(days: i64, per_day: usize) -> ReferenceProfile {
     let rows = predictions(1, per_day * days as usize, 0, days * DAY_US, 0.0);
-    let calibration = CalibrationWindows { time_column: "event_time", window_us: DAY_US, min_rows: 100 };
-    build_profile("quiet", &[training_batch(&rows)], &FEATURES, Some("predicted"), Some(calibration))
-        .expect("the training set has these columns")
+    let calibration = CalibrationWindows {
+        time_column: "event_time",
+        window_us: DAY_US,
+        min_rows: 100,
+    };
+    build_profile(
+        "quiet",
+        &[training_batch(&rows)],
+        &FEATURES,
+        Some("predicted"),
+        Some(calibration),
+    )
+    .expect("the training set has these columns")
 }
 
 pub(crate) fn definition(threshold: AlertThreshold) -> MonitorDef {
@@ -179,25 +232,42 @@ pub(crate) fn definition(threshold: AlertThreshold) -> MonitorDef {
 }
 
 pub(crate) fn options() -> MonitorOptions {
-    MonitorOptions { min_rows: 100, ..MonitorOptions::default() }
+    MonitorOptions {
+        min_rows: 100,
+        ..MonitorOptions::default()
+    }
 }
 
 pub(crate) fn monitor(threshold: AlertThreshold) -> Monitor {
-    Monitor::new(definition(threshold), reference(30, 600), options()).expect("the definition is sound")
+    Monitor::new(definition(threshold), reference(30, 600), options())
+        .expect("the definition is sound")
 }
 
 /// The arrays that `Monitor::observe_labels` takes.
-pub(crate) fn label_batch(rows: &[LabelRow]) -> (RecordBatch, BooleanArray, TimestampMicrosecondArray) {
-    let flights: ArrayRef = Arc::new(StringArray::from_iter(rows.iter().map(|r| r.flight.as_deref())));
-    let batch = RecordBatch::try_from_iter_with_nullable([("flight", flights, true)]).expect("one column");
-    (batch, rows.iter().map(|r| r.label).collect(), times(rows.iter().map(|r| r.time)))
+pub(crate) fn label_batch(
+    rows: &[LabelRow],
+) -> (RecordBatch, BooleanArray, TimestampMicrosecondArray) {
+    let flights: ArrayRef = Arc::new(StringArray::from_iter(
+        rows.iter().map(|r| r.flight.as_deref()),
+    ));
+    let batch =
+        RecordBatch::try_from_iter_with_nullable([("flight", flights, true)]).expect("one column");
+    (
+        batch,
+        rows.iter().map(|r| r.label).collect(),
+        times(rows.iter().map(|r| r.time)),
+    )
 }
 
 pub(crate) fn observe_labels(monitor: &mut Monitor, rows: &[LabelRow]) {
     let (batch, labels, times) = label_batch(rows);
-    monitor.observe_labels(&batch, &labels, &times).expect("the label batch is sound");
+    monitor
+        .observe_labels(&batch, &labels, &times)
+        .expect("the label batch is sound");
 }
 
 pub(crate) fn observe(monitor: &mut Monitor, rows: &[PredictionRow]) {
-    monitor.observe_predictions(&prediction_batch(rows)).expect("the prediction batch is sound");
+    monitor
+        .observe_predictions(&prediction_batch(rows))
+        .expect("the prediction batch is sound");
 }

@@ -1,27 +1,38 @@
-//! The monitor end to end: windows close behind the watermark, drift raises an alarm after k of m windows and no sooner,
-//! labels arrive late, are corrected and expire, repeats count once, and alerts are CloudEvents with a stable id.
+//! The monitor end to end: windows close behind the watermark, drift raises an alarm after k of m
+//! windows and no sooner, labels arrive late, are corrected and expire, repeats count once, and
+//! alerts are CloudEvents with a stable id.
 
 use forebay_core::definition::AlertThreshold;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros};
 use forebay_monitor::{
-    ALERT_TOPIC, Calibration, ColumnReport, Monitor, MonitorError, MonitorEvent, MonitorReport, ReferenceProfile,
-    Verdict, WindowReport, WindowState,
+    ALERT_TOPIC, Calibration, ColumnReport, Monitor, MonitorError, MonitorEvent, MonitorReport,
+    ReferenceProfile, Verdict, WindowReport, WindowState,
 };
 use serde_json::Value;
 
 use crate::fixtures::{
-    LabelRow, PredictionRow, definition, label_batch, monitor, observe, observe_labels, options, prediction_batch,
-    predictions, reference,
+    LabelRow, PredictionRow, definition, label_batch, monitor, observe, observe_labels, options,
+    prediction_batch, predictions, reference,
 };
 
 const RATE: AlertThreshold = AlertThreshold::FalseAlarmRate(0.01);
 
 fn day(index: i64, shift: f64) -> Vec<PredictionRow> {
-    predictions(100 + index as u64, 600, index * DAY_US, (index + 1) * DAY_US, shift)
+    predictions(
+        100 + index as u64,
+        600,
+        index * DAY_US,
+        (index + 1) * DAY_US,
+        shift,
+    )
 }
 
 fn column<'a>(window: &'a WindowReport, name: &str) -> &'a ColumnReport {
-    window.columns.iter().find(|c| c.column == name).expect("a column of the reference")
+    window
+        .columns
+        .iter()
+        .find(|c| c.column == name)
+        .expect("a column of the reference")
 }
 
 fn only(report: &MonitorReport) -> &[WindowReport] {
@@ -48,13 +59,26 @@ fn an_alarm_goes_up_after_two_drifted_days_and_down_after_three_quiet_ones() {
         observe(&mut monitor, &day(index, shift));
         seen.extend(monitor.advance((index + 1) * DAY_US + HOUR_US));
     }
-    assert_eq!(alarms(&seen), [("delay".to_owned(), true, 5), ("delay".to_owned(), false, 9)]);
+    assert_eq!(
+        alarms(&seen),
+        [
+            ("delay".to_owned(), true, 5),
+            ("delay".to_owned(), false, 9)
+        ]
+    );
     let report = monitor.snapshot();
     let windows = only(&report);
     assert_eq!(windows.len(), 12);
-    assert!(windows.iter().all(|w| w.state == WindowState::Closed && w.rows == 600 && w.revision == 0));
+    assert!(
+        windows
+            .iter()
+            .all(|w| w.state == WindowState::Closed && w.rows == 600 && w.revision == 0)
+    );
     let drifted = column(&windows[4], "delay");
-    assert_eq!((drifted.verdict, drifted.calibration), (Verdict::Drifted, Some(Calibration::Fitted)));
+    assert_eq!(
+        (drifted.verdict, drifted.calibration),
+        (Verdict::Drifted, Some(Calibration::Fitted))
+    );
     assert!(drifted.psi > drifted.threshold && drifted.p < Some(1e-4) && drifted.ks_p < Some(1e-6));
     assert_eq!(column(&windows[4], "carrier").verdict, Verdict::Stable);
     assert_eq!(column(&windows[1], "delay").verdict, Verdict::Stable);
@@ -69,7 +93,11 @@ fn alerts_are_cloud_events_that_a_replay_repeats_to_the_byte() {
         for index in 0..4 {
             observe(&mut monitor, &day(index, 12.0));
             for event in monitor.advance((index + 1) * DAY_US + HOUR_US) {
-                records.extend(event.alarm().map(|alarm| alarm.outbox_record().expect("JSON")));
+                records.extend(
+                    event
+                        .alarm()
+                        .map(|alarm| alarm.outbox_record().expect("JSON")),
+                );
             }
         }
         records
@@ -96,7 +124,10 @@ fn a_fixed_threshold_is_taken_at_its_word() {
         monitor.advance(2 * DAY_US);
         let report = monitor.snapshot();
         let delay = column(&only(&report)[0], "delay");
-        assert_eq!((delay.verdict, delay.calibration), (verdict, Some(Calibration::Fixed)));
+        assert_eq!(
+            (delay.verdict, delay.calibration),
+            (verdict, Some(Calibration::Fixed))
+        );
         assert_eq!(delay.threshold, Some(threshold));
     }
 }
@@ -106,16 +137,25 @@ fn open_windows_are_provisional_and_late_rows_revise_closed_ones() {
     let mut monitor = monitor(RATE);
     let rows = day(0, 0.0);
     observe(&mut monitor, &rows[..500]);
-    assert!(monitor.advance(DAY_US + HOUR_US - 1).is_empty(), "lateness keeps the window open");
+    assert!(
+        monitor.advance(DAY_US + HOUR_US - 1).is_empty(),
+        "lateness keeps the window open"
+    );
     assert_eq!(only(&monitor.snapshot())[0].state, WindowState::Provisional);
     assert_eq!(monitor.advance(DAY_US + HOUR_US).len(), 1);
     observe(&mut monitor, &rows[500..550]);
     observe(&mut monitor, &rows[550..]);
     let pending = monitor.snapshot();
     let events = monitor.advance(DAY_US + HOUR_US);
-    let [MonitorEvent::WindowClosed { window, .. }] = &events[..] else { panic!("one revision: {events:?}") };
+    let [MonitorEvent::WindowClosed { window, .. }] = &events[..] else {
+        panic!("one revision: {events:?}")
+    };
     assert_eq!((window.rows, window.revision), (600, 1));
-    assert_eq!(only(&pending)[0], *window, "a snapshot shows late rows before they are announced");
+    assert_eq!(
+        only(&pending)[0],
+        *window,
+        "a snapshot shows late rows before they are announced"
+    );
     let mut straight = crate::fixtures::monitor(RATE);
     observe(&mut straight, &rows);
     straight.advance(DAY_US + HOUR_US);
@@ -128,7 +168,12 @@ fn too_few_rows_say_nothing() {
     observe(&mut monitor, &day(0, 40.0)[..90]);
     monitor.advance(2 * DAY_US);
     let report = monitor.snapshot();
-    assert!(only(&report)[0].columns.iter().all(|c| c.verdict == Verdict::Insufficient));
+    assert!(
+        only(&report)[0]
+            .columns
+            .iter()
+            .all(|c| c.verdict == Verdict::Insufficient)
+    );
     assert_eq!(only(&report)[0].drifted_ratio, None);
 }
 
@@ -138,7 +183,8 @@ fn repeats_versions_and_other_models_are_told_apart() {
     let mut rows = day(0, 0.0);
     observe(&mut monitor, &rows);
     observe(&mut monitor, &rows[100..200]);
-    rows.iter_mut().for_each(|row| (row.version, row.role) = (2, "shadow"));
+    rows.iter_mut()
+        .for_each(|row| (row.version, row.role) = (2, "shadow"));
     observe(&mut monitor, &rows);
     rows[0].role = "unknown";
     observe(&mut monitor, &rows[..1]);
@@ -147,8 +193,19 @@ fn repeats_versions_and_other_models_are_told_apart() {
     let mut other = Monitor::new(def, reference(30, 600), options()).expect("sound");
     observe(&mut other, &rows[1..]);
     let report = monitor.snapshot();
-    assert_eq!((report.input.accepted, report.input.repeats, report.input.invalid), (1_200, 100, 1));
-    let series: Vec<(u32, usize)> = report.series.iter().map(|s| (s.version, s.windows.len())).collect();
+    assert_eq!(
+        (
+            report.input.accepted,
+            report.input.repeats,
+            report.input.invalid
+        ),
+        (1_200, 100, 1)
+    );
+    let series: Vec<(u32, usize)> = report
+        .series
+        .iter()
+        .map(|s| (s.version, s.windows.len()))
+        .collect();
     assert_eq!(series, [(1, 1), (2, 1)]);
     assert_eq!(other.snapshot().input.other_model, 599);
 }
@@ -163,26 +220,63 @@ fn labels_arrive_late_are_corrected_and_expire() {
         time: row.time + after,
         label: Some(label),
     };
-    let mut labels: Vec<LabelRow> = rows[..400].iter().map(|row| label(row, 6 * HOUR_US, row.score > 0.5)).collect();
-    labels.extend(rows[..10].iter().map(|row| label(row, 7 * HOUR_US, row.score <= 0.5)));
+    let mut labels: Vec<LabelRow> = rows[..400]
+        .iter()
+        .map(|row| label(row, 6 * HOUR_US, row.score > 0.5))
+        .collect();
+    labels.extend(
+        rows[..10]
+            .iter()
+            .map(|row| label(row, 7 * HOUR_US, row.score <= 0.5)),
+    );
     labels.push(label(&rows[500], -MINUTE_US, true));
     labels.push(label(&rows[501], 13 * HOUR_US, true));
-    labels.push(LabelRow { flight: Some("nobody".into()), time: DAY_US / 2, label: Some(true) });
-    labels.push(LabelRow { flight: Some("nobody".into()), time: DAY_US / 2, label: None });
+    labels.push(LabelRow {
+        flight: Some("nobody".into()),
+        time: DAY_US / 2,
+        label: Some(true),
+    });
+    labels.push(LabelRow {
+        flight: Some("nobody".into()),
+        time: DAY_US / 2,
+        label: None,
+    });
     labels.push(labels[0].clone());
     observe_labels(&mut monitor, &labels);
-    let quality = only(&monitor.snapshot())[0].quality.clone().expect("a monitor with labels");
-    assert_eq!((quality.labelled, quality.pending, quality.expired), (400, 200, 0));
-    assert_eq!(quality.true_positives + quality.true_negatives, 390, "ten labels were corrected");
+    let quality = only(&monitor.snapshot())[0]
+        .quality
+        .clone()
+        .expect("a monitor with labels");
+    assert_eq!(
+        (quality.labelled, quality.pending, quality.expired),
+        (400, 200, 0)
+    );
+    assert_eq!(
+        quality.true_positives + quality.true_negatives,
+        390,
+        "ten labels were corrected"
+    );
     assert_eq!(quality.coverage, Some(400.0 / 600.0));
     monitor.advance(3 * DAY_US);
     let report = monitor.snapshot();
-    let quality = only(&report)[0].quality.clone().expect("a monitor with labels");
-    assert_eq!((quality.labelled, quality.pending, quality.expired), (400, 0, 200));
+    let quality = only(&report)[0]
+        .quality
+        .clone()
+        .expect("a monitor with labels");
+    assert_eq!(
+        (quality.labelled, quality.pending, quality.expired),
+        (400, 0, 200)
+    );
     assert_eq!(quality.final_coverage, Some(400.0 / 600.0));
     let fates = report.labels.expect("a monitor with labels");
-    assert_eq!((fates.matched, fates.early, fates.expired, fates.unmatched), (410, 1, 1, 1));
-    assert_eq!((fates.null, fates.duplicate, fates.corrected, fates.waiting), (1, 1, 10, 0));
+    assert_eq!(
+        (fates.matched, fates.early, fates.expired, fates.unmatched),
+        (410, 1, 1, 1)
+    );
+    assert_eq!(
+        (fates.null, fates.duplicate, fates.corrected, fates.waiting),
+        (1, 1, 10, 0)
+    );
     assert_eq!(report.series[0].overall.as_ref(), Some(&quality));
 }
 
@@ -197,7 +291,10 @@ fn a_window_matures_once_and_with_final_numbers() {
             _ => None,
         })
     };
-    assert!(matured(monitor.advance(DAY_US + 13 * HOUR_US)).is_none(), "labels may still come");
+    assert!(
+        matured(monitor.advance(DAY_US + 13 * HOUR_US)).is_none(),
+        "labels may still come"
+    );
     let window = matured(monitor.advance(DAY_US + 14 * HOUR_US)).expect("all have expired");
     assert_eq!(window.quality.map(|q| q.expired), Some(600));
     assert!(matured(monitor.advance(9 * DAY_US)).is_none());
@@ -208,15 +305,36 @@ fn quality_without_labels_or_with_one_class_is_absent_not_zero() {
     let mut monitor = monitor(RATE);
     let rows = day(0, 0.0);
     observe(&mut monitor, &rows);
-    let quality = only(&monitor.snapshot())[0].quality.clone().expect("a monitor with labels");
-    assert_eq!((quality.auc, quality.precision, quality.log_loss, quality.final_coverage), (None, None, None, None));
+    let quality = only(&monitor.snapshot())[0]
+        .quality
+        .clone()
+        .expect("a monitor with labels");
+    assert_eq!(
+        (
+            quality.auc,
+            quality.precision,
+            quality.log_loss,
+            quality.final_coverage
+        ),
+        (None, None, None, None)
+    );
     let negative: Vec<LabelRow> = rows
         .iter()
-        .map(|row| LabelRow { flight: row.flight.clone(), time: row.time + 1, label: Some(false) })
+        .map(|row| LabelRow {
+            flight: row.flight.clone(),
+            time: row.time + 1,
+            label: Some(false),
+        })
         .collect();
     observe_labels(&mut monitor, &negative);
-    let quality = only(&monitor.snapshot())[0].quality.clone().expect("a monitor with labels");
-    assert_eq!((quality.auc, quality.recall, quality.precision), (None, None, Some(0.0)));
+    let quality = only(&monitor.snapshot())[0]
+        .quality
+        .clone()
+        .expect("a monitor with labels");
+    assert_eq!(
+        (quality.auc, quality.recall, quality.precision),
+        (None, None, Some(0.0))
+    );
     assert!(quality.log_loss.is_some());
 }
 
@@ -226,24 +344,50 @@ fn a_bad_batch_is_refused_whole_and_names_the_column() {
     let batch = prediction_batch(&day(0, 0.0));
     let mut columns: Vec<usize> = (0..batch.num_columns()).collect();
     columns.retain(|i| batch.schema().field(*i).name() != "flight");
-    let error = monitor.observe_predictions(&batch.project(&columns).expect("columns")).expect_err("no join key");
-    assert!(matches!(&error, MonitorError::MissingColumn { column, .. } if column == "flight"), "{error}");
-    let (rows, labels, times) = label_batch(&[LabelRow { flight: None, time: 0, label: Some(true) }]);
-    assert!(monitor.observe_labels(&rows, &labels.slice(0, 0), &times).is_err());
+    let error = monitor
+        .observe_predictions(&batch.project(&columns).expect("columns"))
+        .expect_err("no join key");
+    assert!(
+        matches!(&error, MonitorError::MissingColumn { column, .. } if column == "flight"),
+        "{error}"
+    );
+    let (rows, labels, times) = label_batch(&[LabelRow {
+        flight: None,
+        time: 0,
+        label: Some(true),
+    }]);
+    assert!(
+        monitor
+            .observe_labels(&rows, &labels.slice(0, 0), &times)
+            .is_err()
+    );
     assert_eq!(monitor.snapshot().input.accepted, 0);
-    monitor.observe_labels(&rows, &labels, &times).expect("a NULL key is no error");
-    assert_eq!(monitor.snapshot().labels.map(|fates| fates.invalid), Some(1));
+    monitor
+        .observe_labels(&rows, &labels, &times)
+        .expect("a NULL key is no error");
+    assert_eq!(
+        monitor.snapshot().labels.map(|fates| fates.invalid),
+        Some(1)
+    );
 }
 
 #[test]
 fn contradictory_definitions_and_changed_profiles_are_refused() {
     let mut def = definition(RATE);
     (def.raised_windows, def.of_windows) = (4, 3);
-    assert!(matches!(Monitor::new(def, reference(3, 200), options()), Err(MonitorError::Definition { .. })));
+    assert!(matches!(
+        Monitor::new(def, reference(3, 200), options()),
+        Err(MonitorError::Definition { .. })
+    ));
     let profile = reference(3, 200);
     let bytes = profile.to_json().expect("JSON");
-    assert_eq!(ReferenceProfile::from_json(&bytes).expect("unchanged"), profile);
-    let text = String::from_utf8(bytes).expect("UTF-8").replacen("\"nulls\":0", "\"nulls\":1", 1);
+    assert_eq!(
+        ReferenceProfile::from_json(&bytes).expect("unchanged"),
+        profile
+    );
+    let text = String::from_utf8(bytes)
+        .expect("UTF-8")
+        .replacen("\"nulls\":0", "\"nulls\":1", 1);
     let error = ReferenceProfile::from_json(text.as_bytes()).expect_err("changed");
     assert!(error.to_string().contains("digest"), "{error}");
 }
@@ -258,7 +402,10 @@ fn a_monitor_without_labels_watches_drift_alone() {
     let report = monitor.snapshot();
     assert!(report.labels.is_none() && report.series[0].overall.is_none());
     let text = serde_json::to_string(&report).expect("JSON");
-    assert_eq!(serde_json::from_str::<MonitorReport>(&text).expect("JSON"), report);
+    assert_eq!(
+        serde_json::from_str::<MonitorReport>(&text).expect("JSON"),
+        report
+    );
 }
 
 #[test]
@@ -271,8 +418,11 @@ fn a_quiet_stream_raises_no_alarm_in_a_hundred_windows() {
     }
     assert_eq!(alarms(&seen), []);
     let report = monitor.snapshot();
-    let drifted = only(&report).iter().filter(|window| window.drifted_ratio > Some(0.0)).count();
-    // One window in a hundred was asked for; with 60 calibration windows two in a hundred are measured, and 8 would
-    // happen by chance less than once in a thousand runs.
+    let drifted = only(&report)
+        .iter()
+        .filter(|window| window.drifted_ratio > Some(0.0))
+        .count();
+    // One window in a hundred was asked for; with 60 calibration windows two in a hundred are
+    // measured, and 8 would happen by chance less than once in a thousand runs.
     assert!(drifted < 8, "{drifted} of 100 windows drifted");
 }

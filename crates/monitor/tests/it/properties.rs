@@ -1,15 +1,19 @@
-//! What replay relies on: the order of arrival, the cuts between batches, the moments at which the watermark moves and
-//! repeats leave no trace in the report; counts add and subtract without remainder.
+//! What replay relies on: the order of arrival, the cuts between batches, the moments at which the
+//! watermark moves and repeats leave no trace in the report; counts add and subtract without
+//! remainder.
 
 use std::sync::LazyLock;
 
 use forebay_core::definition::AlertThreshold;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros};
-use forebay_monitor::{Credit, Monitor, MonitorReport, PaneCounts, QualityCounts, ReferenceProfile};
+use forebay_monitor::{
+    Credit, Monitor, MonitorReport, PaneCounts, QualityCounts, ReferenceProfile,
+};
 use proptest::prelude::*;
 
 use crate::fixtures::{
-    LabelRow, PredictionRow, Random, definition, observe, observe_labels, options, predictions, reference,
+    LabelRow, PredictionRow, Random, definition, observe, observe_labels, options, predictions,
+    reference,
 };
 
 static REFERENCE: LazyLock<ReferenceProfile> = LazyLock::new(|| reference(25, 150));
@@ -30,16 +34,28 @@ impl Row {
     }
 }
 
-/// Predictions of two versions over a few days, some drifted, with labels: early, in time, late, twice, NULL.
+/// Predictions of two versions over a few days, some drifted, with labels: early, in time, late,
+/// twice, NULL.
 fn rows(seed: u64) -> Vec<Row> {
     let mut random = Random(seed);
     let mut rows = Vec::new();
     for day in 0..DAYS {
         let shift = if day > 1 { 15.0 } else { 0.0 };
-        for (i, mut row) in
-            predictions(seed ^ day as u64, 130, day * DAY_US, (day + 1) * DAY_US, shift).into_iter().enumerate()
+        for (i, mut row) in predictions(
+            seed ^ day as u64,
+            130,
+            day * DAY_US,
+            (day + 1) * DAY_US,
+            shift,
+        )
+        .into_iter()
+        .enumerate()
         {
-            (row.version, row.role) = if i % 3 == 0 { (2, "shadow") } else { (1, "live") };
+            (row.version, row.role) = if i % 3 == 0 {
+                (2, "shadow")
+            } else {
+                (1, "live")
+            };
             for _ in 0..random.below(3) {
                 let after = random.below(16 * 60) as Micros * MINUTE_US - HOUR_US;
                 rows.push(Row::Label(LabelRow {
@@ -59,19 +75,41 @@ fn rows(seed: u64) -> Vec<Row> {
 }
 
 fn new_monitor() -> Monitor {
-    Monitor::new(definition(AlertThreshold::FalseAlarmRate(0.01)), REFERENCE.clone(), options()).expect("sound")
+    Monitor::new(
+        definition(AlertThreshold::FalseAlarmRate(0.01)),
+        REFERENCE.clone(),
+        options(),
+    )
+    .expect("sound")
 }
 
-/// Feed `rows` in their order, in batches cut at random; predictions and labels of one cut go one after the other.
+/// Feed `rows` in their order, in batches cut at random; predictions and labels of one cut go one
+/// after the other.
 fn feed(monitor: &mut Monitor, rows: &[Row], random: &mut Random) {
     let mut rest = rows;
     while !rest.is_empty() {
         let (head, tail) = rest.split_at((1 + random.below(120)).min(rest.len()));
         rest = tail;
-        let predictions: Vec<_> =
-            head.iter().filter_map(|r| if let Row::Prediction(p) = r { Some(p.clone()) } else { None }).collect();
-        let labels: Vec<_> =
-            head.iter().filter_map(|r| if let Row::Label(l) = r { Some(l.clone()) } else { None }).collect();
+        let predictions: Vec<_> = head
+            .iter()
+            .filter_map(|r| {
+                if let Row::Prediction(p) = r {
+                    Some(p.clone())
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let labels: Vec<_> = head
+            .iter()
+            .filter_map(|r| {
+                if let Row::Label(l) = r {
+                    Some(l.clone())
+                } else {
+                    None
+                }
+            })
+            .collect();
         observe(monitor, &predictions);
         observe_labels(monitor, &labels);
     }

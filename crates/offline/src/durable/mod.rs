@@ -1,9 +1,11 @@
-//! A local directory as an object store that survives a power cut. `object_store` 0.13 never fsyncs, and syncing after
-//! its `put` is too late: a cut in between leaves a log entry that exists and is empty. So every write here is: staged
-//! file, its bytes, `sync_all`, then the name (hard link for create, rename for overwrite), then fsync of the directory.
+//! A local directory as an object store that survives a power cut. `object_store` 0.13 never
+//! fsyncs, and syncing after its `put` is too late: a cut in between leaves a log entry that exists
+//! and is empty. So every write here is: staged file, its bytes, `sync_all`, then the name (hard
+//! link for create, rename for overwrite), then fsync of the directory.
 //!
-//! Reads, lists and deletes go to [`LocalFileSystem`] unchanged: a delete that a power cut undoes is done again by the
-//! next sweep. Staged files end in `#<n>`, which [`LocalFileSystem`] never lists.
+//! Reads, lists and deletes go to [`LocalFileSystem`] unchanged: a delete that a power cut undoes
+//! is done again by the next sweep. Staged files end in `#<n>`, which [`LocalFileSystem`] never
+//! lists.
 
 mod upload;
 
@@ -21,8 +23,9 @@ use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    Result,
 };
 
 use self::upload::DurableUpload;
@@ -55,7 +58,12 @@ impl fmt::Display for DurableLocal {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for DurableLocal {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
         if !opts.attributes.is_empty() || matches!(opts.mode, PutMode::Update(_)) {
             return Err(Error::NotImplemented {
                 operation: "`put_opts` with attributes or a version".to_owned(),
@@ -69,12 +77,19 @@ impl ObjectStore for DurableLocal {
                 staged.file.write_all(part).map_err(|e| failed(&path, &e))?;
             }
             staged.publish(&path, opts.mode == PutMode::Create)?;
-            Ok(PutResult { e_tag: None, version: None })
+            Ok(PutResult {
+                e_tag: None,
+                version: None,
+            })
         })
         .await
     }
 
-    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
         if !opts.attributes.is_empty() {
             return Err(Error::NotImplemented {
                 operation: "`put_multipart_opts` with attributes".to_owned(),
@@ -94,7 +109,10 @@ impl ObjectStore for DurableLocal {
         self.inner.get_ranges(location, ranges).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         self.inner.delete_stream(locations)
     }
 
@@ -102,7 +120,11 @@ impl ObjectStore for DurableLocal {
         self.inner.list(prefix)
     }
 
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.inner.list_with_offset(prefix, offset)
     }
 
@@ -117,14 +139,17 @@ impl ObjectStore for DurableLocal {
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        let (origin, target) = (self.inner.path_to_filesystem(from)?, self.inner.path_to_filesystem(to)?);
+        let (origin, target) = (
+            self.inner.path_to_filesystem(from)?,
+            self.inner.path_to_filesystem(to)?,
+        );
         self.inner.rename_opts(from, to, options).await?;
         blocking(move || sync_parent(&target).and_then(|()| sync_parent(&origin))).await
     }
 }
 
-/// A file under a name that nobody lists. Removed on drop, but not after a publish by rename: the name may be another
-/// writer's by then.
+/// A file under a name that nobody lists. Removed on drop, but not after a publish by rename: the
+/// name may be another writer's by then.
 #[derive(Debug)]
 struct Staged {
     file: File,
@@ -142,8 +167,19 @@ impl Staged {
             let mut name = target.as_os_str().to_owned();
             name.push(format!("#{number}"));
             let path = PathBuf::from(name);
-            match File::options().read(true).write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok(Self { file, path, renamed: AtomicBool::new(false) }),
+            match File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)
+            {
+                Ok(file) => {
+                    return Ok(Self {
+                        file,
+                        path,
+                        renamed: AtomicBool::new(false),
+                    });
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -153,14 +189,16 @@ impl Staged {
         )))
     }
 
-    /// Make the bytes durable, then the name, then the name durable. With `create`, an existing target is an error.
+    /// Make the bytes durable, then the name, then the name durable. With `create`, an existing
+    /// target is an error.
     fn publish(&self, target: &FilePath, create: bool) -> Result<()> {
         self.file.sync_all().map_err(|e| failed(target, &e))?;
         if create {
             fs::hard_link(&self.path, target).map_err(|e| match e.kind() {
-                io::ErrorKind::AlreadyExists => {
-                    Error::AlreadyExists { path: target.display().to_string(), source: Box::new(e) }
-                }
+                io::ErrorKind::AlreadyExists => Error::AlreadyExists {
+                    path: target.display().to_string(),
+                    source: Box::new(e),
+                },
                 _ => failed(target, &e),
             })?;
         } else {
@@ -186,7 +224,9 @@ fn create_directories(directory: &FilePath) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
-    let Some(parent) = directory.parent() else { return Ok(()) };
+    let Some(parent) = directory.parent() else {
+        return Ok(());
+    };
     create_directories(parent)?;
     match fs::create_dir(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -196,19 +236,28 @@ fn create_directories(directory: &FilePath) -> io::Result<()> {
 }
 
 fn sync_parent(path: &FilePath) -> Result<()> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    File::open(parent).and_then(|directory| directory.sync_all()).map_err(|e| failed(parent, &e))
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    File::open(parent)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|e| failed(parent, &e))
 }
 
 fn failed(path: &FilePath, source: &io::Error) -> Error {
     Error::Generic {
         store: STORE,
-        source: Box::new(io::Error::new(source.kind(), format!("{}: {source}", path.display()))),
+        source: Box::new(io::Error::new(
+            source.kind(),
+            format!("{}: {source}", path.display()),
+        )),
     }
 }
 
 /// Run file work off the async threads where there is a runtime, here where there is none.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => runtime.spawn_blocking(work).await?,
         Err(_) => work(),

@@ -1,5 +1,6 @@
-//! The durable store against the promises of an object store: create is exclusive, overwrite replaces, nothing staged
-//! is listed or left, parts land at their offsets whatever order they are awaited in.
+//! The durable store against the promises of an object store: create is exclusive, overwrite
+//! replaces, nothing staged is listed or left, parts land at their offsets whatever order they are
+//! awaited in.
 
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
@@ -13,7 +14,13 @@ fn location(directory: &FilePath, name: &str) -> Path {
 fn names(directory: &FilePath) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory)
         .expect("readable")
-        .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .expect("readable")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     names.sort();
     names
@@ -24,13 +31,45 @@ async fn create_is_exclusive_and_overwrite_replaces() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = DurableLocal::new();
     let at = location(directory.path(), "deep/er/entry.json");
-    let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-    store.put_opts(&at, PutPayload::from_static(b"one"), create.clone()).await.expect("new");
-    let again = store.put_opts(&at, PutPayload::from_static(b"two"), create).await;
-    assert!(matches!(again, Err(Error::AlreadyExists { .. })), "{again:?}");
-    assert_eq!(&store.get(&at).await.expect("there").bytes().await.expect("bytes")[..], b"one");
-    store.put(&at, PutPayload::from_static(b"three")).await.expect("replaced");
-    assert_eq!(&store.get(&at).await.expect("there").bytes().await.expect("bytes")[..], b"three");
+    let create = PutOptions {
+        mode: PutMode::Create,
+        ..PutOptions::default()
+    };
+    store
+        .put_opts(&at, PutPayload::from_static(b"one"), create.clone())
+        .await
+        .expect("new");
+    let again = store
+        .put_opts(&at, PutPayload::from_static(b"two"), create)
+        .await;
+    assert!(
+        matches!(again, Err(Error::AlreadyExists { .. })),
+        "{again:?}"
+    );
+    assert_eq!(
+        &store
+            .get(&at)
+            .await
+            .expect("there")
+            .bytes()
+            .await
+            .expect("bytes")[..],
+        b"one"
+    );
+    store
+        .put(&at, PutPayload::from_static(b"three"))
+        .await
+        .expect("replaced");
+    assert_eq!(
+        &store
+            .get(&at)
+            .await
+            .expect("there")
+            .bytes()
+            .await
+            .expect("bytes")[..],
+        b"three"
+    );
     assert_eq!(names(&directory.path().join("deep/er")), ["entry.json"]);
 }
 
@@ -39,9 +78,19 @@ async fn a_staged_file_of_a_crash_is_neither_listed_nor_in_the_way() {
     let directory = tempfile::tempdir().expect("a directory");
     fs::write(directory.path().join("a#0"), b"torn").expect("written");
     let store = DurableLocal::new();
-    store.put(&location(directory.path(), "a"), PutPayload::from_static(b"whole")).await.expect("put");
+    store
+        .put(
+            &location(directory.path(), "a"),
+            PutPayload::from_static(b"whole"),
+        )
+        .await
+        .expect("put");
     let prefix = Path::from_absolute_path(directory.path()).expect("absolute");
-    let listed: Vec<ObjectMeta> = store.list(Some(&prefix)).try_collect().await.expect("listed");
+    let listed: Vec<ObjectMeta> = store
+        .list(Some(&prefix))
+        .try_collect()
+        .await
+        .expect("listed");
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].size, 5);
 }
@@ -58,10 +107,25 @@ async fn parts_awaited_backwards_make_the_same_file() {
     first.await.expect("written");
     assert_eq!(names(directory.path()), ["parts#0"]);
     upload.complete().await.expect("complete");
-    assert_eq!(&store.get(&at).await.expect("there").bytes().await.expect("bytes")[..], b"abcdefg");
+    assert_eq!(
+        &store
+            .get(&at)
+            .await
+            .expect("there")
+            .bytes()
+            .await
+            .expect("bytes")[..],
+        b"abcdefg"
+    );
     assert!(upload.complete().await.is_err());
-    let mut dropped = store.put_multipart(&location(directory.path(), "other")).await.expect("started");
-    dropped.put_part(PutPayload::from_static(b"x")).await.expect("written");
+    let mut dropped = store
+        .put_multipart(&location(directory.path(), "other"))
+        .await
+        .expect("started");
+    dropped
+        .put_part(PutPayload::from_static(b"x"))
+        .await
+        .expect("written");
     dropped.abort().await.expect("aborted");
     drop(dropped);
     assert_eq!(names(directory.path()), ["parts"]);

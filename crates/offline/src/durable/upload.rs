@@ -1,5 +1,5 @@
-//! A multipart upload (checkpoints come this way) into one staged file: parts are written at their offsets, in any
-//! order, and the name appears only when all bytes are durable.
+//! A multipart upload (checkpoints come this way) into one staged file: parts are written at their
+//! offsets, in any order, and the name appears only when all bytes are durable.
 
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -23,11 +23,18 @@ pub(super) struct DurableUpload {
 impl DurableUpload {
     pub(super) fn new(target: PathBuf) -> Result<Self> {
         let staged = Staged::new(&target).map_err(|e| failed(&target, &e))?;
-        Ok(Self { staged: Some(Arc::new(staged)), target, offset: 0 })
+        Ok(Self {
+            staged: Some(Arc::new(staged)),
+            target,
+            offset: 0,
+        })
     }
 
     fn ended() -> Error {
-        Error::Generic { store: STORE, source: "the upload was completed or aborted before".into() }
+        Error::Generic {
+            store: STORE,
+            source: "the upload was completed or aborted before".into(),
+        }
     }
 }
 
@@ -35,13 +42,18 @@ impl DurableUpload {
 #[deny(clippy::missing_trait_methods)]
 impl MultipartUpload for DurableUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let Some(staged) = self.staged.clone() else { return async { Err(Self::ended()) }.boxed() };
+        let Some(staged) = self.staged.clone() else {
+            return async { Err(Self::ended()) }.boxed();
+        };
         let mut offset = self.offset;
         self.offset += data.content_length() as u64;
         let target = self.target.clone();
         blocking(move || {
             for part in &data {
-                staged.file.write_all_at(part, offset).map_err(|e| failed(&target, &e))?;
+                staged
+                    .file
+                    .write_all_at(part, offset)
+                    .map_err(|e| failed(&target, &e))?;
                 offset += part.len() as u64;
             }
             Ok(())
@@ -53,7 +65,10 @@ impl MultipartUpload for DurableUpload {
         let staged = self.staged.take().ok_or_else(Self::ended)?;
         let target = self.target.clone();
         blocking(move || staged.publish(&target, false)).await?;
-        Ok(PutResult { e_tag: None, version: None })
+        Ok(PutResult {
+            e_tag: None,
+            version: None,
+        })
     }
 
     async fn abort(&mut self) -> Result<()> {

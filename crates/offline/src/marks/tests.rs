@@ -3,11 +3,20 @@
 use super::*;
 
 fn marks() -> Marks {
-    Marks { scope: "prod/departures".to_owned(), version: None, next: BTreeMap::new(), ingest_time_us: None }
+    Marks {
+        scope: "prod/departures".to_owned(),
+        version: None,
+        next: BTreeMap::new(),
+        ingest_time_us: None,
+    }
 }
 
 fn facts(owner: Option<&str>, commit: Option<&str>, moved: bool) -> CommitFacts {
-    CommitFacts { owner: owner.map(str::to_owned), commit: commit.map(str::to_owned), moved }
+    CommitFacts {
+        owner: owner.map(str::to_owned),
+        commit: commit.map(str::to_owned),
+        moved,
+    }
 }
 
 #[test]
@@ -41,13 +50,21 @@ fn an_entry_gives_marks_of_its_own_scope_only() {
 {"txn":{"appId":"other/departures/flights/0","version":98}}
 "#;
     let mut marks = marks();
-    let read = marks.read_entry("departures", 3, entry).expect("well formed");
+    let read = marks
+        .read_entry("departures", 3, entry)
+        .expect("well formed");
     assert_eq!(read, facts(Some("a"), Some("a-1"), true));
     assert_eq!(marks.next_offset(&TopicPartition::new("flights", 0)), 7);
-    assert_eq!(marks.next_offset(&TopicPartition::new("flights/eu.west", 3)), 41);
+    assert_eq!(
+        marks.next_offset(&TopicPartition::new("flights/eu.west", 3)),
+        41
+    );
     assert_eq!(marks.ingest_time_us(), Some(1000));
     assert_eq!(marks.applied().0.len(), 2);
-    assert_eq!(marks.app_id(&TopicPartition::new("flights", 0)), "prod/departures/flights/0");
+    assert_eq!(
+        marks.app_id(&TopicPartition::new("flights", 0)),
+        "prod/departures/flights/0"
+    );
 }
 
 #[test]
@@ -59,21 +76,41 @@ fn an_entry_that_cannot_be_read_is_an_error() {
         b"{\"txn\":{\"appId\":\"prod/departures/flights/0\"}}",
         b"{\"txn\":{\"appId\":\"prod/departures/flights/x\",\"version\":1}}",
     ] {
-        assert!(marks().read_entry("departures", 0, bad).is_err(), "{}", String::from_utf8_lossy(bad));
+        assert!(
+            marks().read_entry("departures", 0, bad).is_err(),
+            "{}",
+            String::from_utf8_lossy(bad)
+        );
     }
 }
 
 #[test]
 fn marks_move_forward_only() {
     let mut marks = marks();
-    marks.take("departures", "prod/departures/flights/0", 10).expect("well formed");
-    let progress = |next_offset| PartitionProgress { next_offset, max_event_time_us: None };
+    marks
+        .take("departures", "prod/departures/flights/0", 10)
+        .expect("well formed");
+    let progress = |next_offset| PartitionProgress {
+        next_offset,
+        max_event_time_us: None,
+    };
     let mut up_to = Applied::default();
-    up_to.0.insert(TopicPartition::new("flights", 0), progress(10));
-    up_to.0.insert(TopicPartition::new("flights", 1), progress(4));
-    assert_eq!(marks.moves(&up_to), [(TopicPartition::new("flights", 1), 4)]);
-    up_to.0.insert(TopicPartition::new("flights", 0), progress(9));
+    up_to
+        .0
+        .insert(TopicPartition::new("flights", 0), progress(10));
+    up_to
+        .0
+        .insert(TopicPartition::new("flights", 1), progress(4));
+    assert_eq!(
+        marks.moves(&up_to),
+        [(TopicPartition::new("flights", 1), 4)]
+    );
+    up_to
+        .0
+        .insert(TopicPartition::new("flights", 0), progress(9));
     assert_eq!(marks.moves(&up_to).len(), 1);
-    up_to.0.insert(TopicPartition::new("flights", 0), progress(11));
+    up_to
+        .0
+        .insert(TopicPartition::new("flights", 0), progress(11));
     assert_eq!(marks.moves(&up_to).len(), 2);
 }

@@ -1,5 +1,5 @@
-//! Appends that succeed: idempotence over reopened archives, fencing, order, the ingest time, schemas, limits of what is
-//! taken, care of the directory.
+//! Appends that succeed: idempotence over reopened archives, fencing, order, the ingest time,
+//! schemas, limits of what is taken, care of the directory.
 
 use std::fs;
 use std::num::NonZeroU64;
@@ -16,27 +16,54 @@ use forebay_offline::{ArchiveSettings, DeltaArchive, dead_letter_batch, dead_let
 use futures::future::join_all;
 
 use crate::support::{
-    FakeClock, TABLE, TOPIC, batch, by_place, clock, expected, open, range, row_at, schema, stored, up_to,
+    FakeClock, TABLE, TOPIC, batch, by_place, clock, expected, open, range, row_at, schema, stored,
+    up_to,
 };
 
 #[tokio::test]
 async fn overlapping_appends_over_reopened_archives_store_each_row_once() {
     let root = tempfile::tempdir().expect("a directory");
-    for (owner, from, to) in [("a", 0, 10), ("a2", 0, 10), ("b", 5, 25), ("c", 24, 26), ("d", 0, 26)] {
+    for (owner, from, to) in [
+        ("a", 0, 10),
+        ("a2", 0, 10),
+        ("b", 5, 25),
+        ("c", 24, 26),
+        ("d", 0, 26),
+    ] {
         let archive = open(root.path(), owner);
         archive.open_table(TABLE, schema()).await.expect("opened");
-        let before = archive.progress(TABLE).await.expect("read").next_offset(&TopicPartition::new(TOPIC, 1));
-        let rows = [batch(&range(1, from, (from + to) / 2)), batch(&range(1, (from + to) / 2, to))];
-        let new = archive.append(TABLE, rows.to_vec(), &up_to(&[(1, to), (4, 3)])).await.expect("appended");
-        assert_eq!(new, u64::try_from((to - before).max(0)).expect("not negative"), "{owner}");
-        let again = archive.append(TABLE, rows.to_vec(), &up_to(&[(1, to), (4, 3)])).await.expect("appended");
+        let before = archive
+            .progress(TABLE)
+            .await
+            .expect("read")
+            .next_offset(&TopicPartition::new(TOPIC, 1));
+        let rows = [
+            batch(&range(1, from, (from + to) / 2)),
+            batch(&range(1, (from + to) / 2, to)),
+        ];
+        let new = archive
+            .append(TABLE, rows.to_vec(), &up_to(&[(1, to), (4, 3)]))
+            .await
+            .expect("appended");
+        assert_eq!(
+            new,
+            u64::try_from((to - before).max(0)).expect("not negative"),
+            "{owner}"
+        );
+        let again = archive
+            .append(TABLE, rows.to_vec(), &up_to(&[(1, to), (4, 3)]))
+            .await
+            .expect("appended");
         assert_eq!(again, 0);
     }
     let archive = open(root.path(), "reader");
     let snapshot = archive.snapshot(TABLE).await.expect("read");
     assert_eq!(by_place(&snapshot), expected(&[(1, 26)]));
     assert_eq!(snapshot.applied, up_to(&[(1, 26), (4, 3)]));
-    assert_eq!(snapshot.version, 3, "one commit for each append that brought something");
+    assert_eq!(
+        snapshot.version, 3,
+        "one commit for each append that brought something"
+    );
     assert!(archive.scrub(TABLE).await.expect("read").is_empty());
 }
 
@@ -50,7 +77,14 @@ async fn a_checkpoint_keeps_offsets_and_checksums() {
     let archive = DeltaArchive::open(root.path(), settings("a"), clock()).expect("opened");
     archive.open_table(TABLE, schema()).await.expect("opened");
     for n in 0..9 {
-        archive.append(TABLE, vec![batch(&range(0, n, n + 1))], &up_to(&[(0, n + 1), (1, n)])).await.expect("appended");
+        archive
+            .append(
+                TABLE,
+                vec![batch(&range(0, n, n + 1))],
+                &up_to(&[(0, n + 1), (1, n)]),
+            )
+            .await
+            .expect("appended");
     }
     let log = root.path().join(TABLE).join("_delta_log");
     assert!(log.join("00000000000000000007.checkpoint.parquet").exists());
@@ -60,12 +94,22 @@ async fn a_checkpoint_keeps_offsets_and_checksums() {
     }
     let archive = DeltaArchive::open(root.path(), settings("b"), clock()).expect("opened");
     archive.open_table(TABLE, schema()).await.expect("opened");
-    assert_eq!(archive.progress(TABLE).await.expect("read"), up_to(&[(0, 9), (1, 8)]));
-    assert_eq!(by_place(&archive.snapshot(TABLE).await.expect("read")), expected(&[(0, 9)]));
+    assert_eq!(
+        archive.progress(TABLE).await.expect("read"),
+        up_to(&[(0, 9), (1, 8)])
+    );
+    assert_eq!(
+        by_place(&archive.snapshot(TABLE).await.expect("read")),
+        expected(&[(0, 9)])
+    );
     let snapshot = archive.snapshot(TABLE).await.expect("read");
     fs::write(&snapshot.files[0], b"rotten").expect("written");
     let damage = archive.scrub(TABLE).await.expect("read");
-    assert_eq!(damage.len(), 1, "the tag survived the checkpoint: {damage:?}");
+    assert_eq!(
+        damage.len(),
+        1,
+        "the tag survived the checkpoint: {damage:?}"
+    );
     assert!(snapshot.files[0].ends_with(&damage[0].file));
 }
 
@@ -74,14 +118,29 @@ async fn a_missing_log_entry_is_an_error_and_not_an_empty_table() {
     let root = tempfile::tempdir().expect("a directory");
     let archive = open(root.path(), "a");
     archive.open_table(TABLE, schema()).await.expect("opened");
-    archive.append(TABLE, vec![batch(&range(0, 0, 3))], &up_to(&[(0, 3)])).await.expect("appended");
-    let entry = root.path().join(TABLE).join("_delta_log/00000000000000000001.json");
+    archive
+        .append(TABLE, vec![batch(&range(0, 0, 3))], &up_to(&[(0, 3)]))
+        .await
+        .expect("appended");
+    let entry = root
+        .path()
+        .join(TABLE)
+        .join("_delta_log/00000000000000000001.json");
     let text = fs::read_to_string(&entry).expect("there");
     fs::write(&entry, "").expect("written");
-    let error = open(root.path(), "b").open_table(TABLE, schema()).await.expect_err("torn");
-    assert!(matches!(error.kind(), ErrorKind::DataLoss | ErrorKind::Unavailable), "{error}");
+    let error = open(root.path(), "b")
+        .open_table(TABLE, schema())
+        .await
+        .expect_err("torn");
+    assert!(
+        matches!(error.kind(), ErrorKind::DataLoss | ErrorKind::Unavailable),
+        "{error}"
+    );
     fs::write(&entry, text).expect("written");
-    open(root.path(), "c").open_table(TABLE, schema()).await.expect("whole again");
+    open(root.path(), "c")
+        .open_table(TABLE, schema())
+        .await
+        .expect("whole again");
 }
 
 #[tokio::test]
@@ -91,31 +150,69 @@ async fn the_second_owner_is_fenced_and_reads_on() {
     for archive in [&first, &second] {
         archive.open_table(TABLE, schema()).await.expect("opened");
     }
-    first.append(TABLE, vec![batch(&range(0, 0, 5))], &up_to(&[(0, 5)])).await.expect("appended");
+    first
+        .append(TABLE, vec![batch(&range(0, 0, 5))], &up_to(&[(0, 5)]))
+        .await
+        .expect("appended");
     let rows = vec![batch(&range(0, 0, 8))];
     for _ in 0..2 {
-        let error = second.append(TABLE, rows.clone(), &up_to(&[(0, 8)])).await.expect_err("fenced");
+        let error = second
+            .append(TABLE, rows.clone(), &up_to(&[(0, 8)]))
+            .await
+            .expect_err("fenced");
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
         assert!(error.message().contains("first"), "{error}");
     }
     assert_eq!(second.snapshot(TABLE).await.expect("read").rows, 5);
-    assert_eq!(first.append(TABLE, rows, &up_to(&[(0, 8)])).await.expect("appended"), 3);
-    assert_eq!(by_place(&first.snapshot(TABLE).await.expect("read")), expected(&[(0, 8)]));
+    assert_eq!(
+        first
+            .append(TABLE, rows, &up_to(&[(0, 8)]))
+            .await
+            .expect("appended"),
+        3
+    );
+    assert_eq!(
+        by_place(&first.snapshot(TABLE).await.expect("read")),
+        expected(&[(0, 8)])
+    );
 }
 
 #[tokio::test]
 async fn owners_that_race_store_each_row_once() {
     let root = tempfile::tempdir().expect("a directory");
-    let archives: Vec<DeltaArchive> = (0..4).map(|n| open(root.path(), &format!("racer{n}"))).collect();
+    let archives: Vec<DeltaArchive> = (0..4)
+        .map(|n| open(root.path(), &format!("racer{n}")))
+        .collect();
     for archive in &archives {
         archive.open_table(TABLE, schema()).await.expect("opened");
     }
     let marks = up_to(&[(0, 20)]);
-    let outcomes = join_all(archives.iter().map(|a| a.append(TABLE, vec![batch(&range(0, 0, 20))], &marks))).await;
-    let won: Vec<u64> = outcomes.iter().filter_map(|o| o.as_ref().ok().copied()).collect();
+    let outcomes = join_all(
+        archives
+            .iter()
+            .map(|a| a.append(TABLE, vec![batch(&range(0, 0, 20))], &marks)),
+    )
+    .await;
+    let won: Vec<u64> = outcomes
+        .iter()
+        .filter_map(|o| o.as_ref().ok().copied())
+        .collect();
     assert_eq!(won, [20], "{outcomes:?}");
-    assert!(outcomes.iter().filter_map(|o| o.as_ref().err()).all(|e| e.kind() == ErrorKind::FailedPrecondition));
-    assert_eq!(by_place(&open(root.path(), "reader").snapshot(TABLE).await.expect("read")), expected(&[(0, 20)]));
+    assert!(
+        outcomes
+            .iter()
+            .filter_map(|o| o.as_ref().err())
+            .all(|e| e.kind() == ErrorKind::FailedPrecondition)
+    );
+    assert_eq!(
+        by_place(
+            &open(root.path(), "reader")
+                .snapshot(TABLE)
+                .await
+                .expect("read")
+        ),
+        expected(&[(0, 20)])
+    );
 }
 
 #[tokio::test]
@@ -127,12 +224,25 @@ async fn two_deployments_share_a_table_without_fencing_each_other() {
     for archive in [&prod, &staging] {
         archive.open_table(TABLE, schema()).await.expect("opened");
     }
-    prod.append(TABLE, vec![batch(&range(0, 0, 5))], &up_to(&[(0, 5)])).await.expect("appended");
-    let new = staging.append(TABLE, vec![batch(&range(1, 0, 4))], &up_to(&[(1, 4)])).await.expect("appended");
+    prod.append(TABLE, vec![batch(&range(0, 0, 5))], &up_to(&[(0, 5)]))
+        .await
+        .expect("appended");
+    let new = staging
+        .append(TABLE, vec![batch(&range(1, 0, 4))], &up_to(&[(1, 4)]))
+        .await
+        .expect("appended");
     assert_eq!(new, 4);
-    prod.append(TABLE, vec![batch(&range(0, 5, 6))], &up_to(&[(0, 6)])).await.expect("appended");
-    assert_eq!(prod.snapshot(TABLE).await.expect("read").applied, up_to(&[(0, 6)]));
-    assert_eq!(by_place(&staging.snapshot(TABLE).await.expect("read")), expected(&[(0, 6), (1, 4)]));
+    prod.append(TABLE, vec![batch(&range(0, 5, 6))], &up_to(&[(0, 6)]))
+        .await
+        .expect("appended");
+    assert_eq!(
+        prod.snapshot(TABLE).await.expect("read").applied,
+        up_to(&[(0, 6)])
+    );
+    assert_eq!(
+        by_place(&staging.snapshot(TABLE).await.expect("read")),
+        expected(&[(0, 6), (1, 4)])
+    );
 }
 
 #[tokio::test]
@@ -141,13 +251,27 @@ async fn ingest_time_never_falls_and_rows_are_sorted() {
     let clock = clock();
     let mut seen = Vec::new();
     for (owner, now_us) in [("a", 1_000_000), ("b", 400), ("c", 2_000_000)] {
-        let archive =
-            DeltaArchive::open(root.path(), ArchiveSettings::new("prod", owner), Arc::<FakeClock>::clone(&clock))
-                .expect("opened");
+        let archive = DeltaArchive::open(
+            root.path(),
+            ArchiveSettings::new("prod", owner),
+            Arc::<FakeClock>::clone(&clock),
+        )
+        .expect("opened");
         archive.open_table(TABLE, schema()).await.expect("opened");
         clock.0.store(now_us, Ordering::Relaxed);
-        let next = archive.progress(TABLE).await.expect("read").next_offset(&TopicPartition::new(TOPIC, 0));
-        archive.append(TABLE, vec![batch(&range(0, next, next + 50))], &up_to(&[(0, next + 50)])).await.expect("ok");
+        let next = archive
+            .progress(TABLE)
+            .await
+            .expect("read")
+            .next_offset(&TopicPartition::new(TOPIC, 0));
+        archive
+            .append(
+                TABLE,
+                vec![batch(&range(0, next, next + 50))],
+                &up_to(&[(0, next + 50)]),
+            )
+            .await
+            .expect("ok");
         let rows = stored(&archive.snapshot(TABLE).await.expect("read"));
         assert!(rows[rows.len() - 50..].is_sorted_by_key(|(row, _)| (row.time_us, row.offset)));
         seen.push(rows.last().expect("rows").1);
@@ -155,7 +279,10 @@ async fn ingest_time_never_falls_and_rows_are_sorted() {
     assert_eq!(seen, [1_000_000, 1_000_000, 2_000_000]);
     let archive = open(root.path(), "d");
     archive.set_order(TABLE, vec!["origin".to_owned()]);
-    archive.append(TABLE, vec![batch(&range(0, 150, 200))], &up_to(&[(0, 200)])).await.expect("appended");
+    archive
+        .append(TABLE, vec![batch(&range(0, 150, 200))], &up_to(&[(0, 200)]))
+        .await
+        .expect("appended");
     let rows = stored(&archive.snapshot(TABLE).await.expect("read"));
     assert!(rows[150..].is_sorted_by_key(|(row, _)| (row.offset % 3, row.offset)));
 }
@@ -165,21 +292,40 @@ async fn another_schema_is_refused_with_its_difference() {
     let root = tempfile::tempdir().expect("a directory");
     let archive = open(root.path(), "a");
     archive.open_table(TABLE, schema()).await.expect("opened");
-    archive.open_table(TABLE, schema()).await.expect("the same again");
-    let mut fields: Vec<Field> = schema().fields().iter().map(|f| f.as_ref().clone()).collect();
+    archive
+        .open_table(TABLE, schema())
+        .await
+        .expect("the same again");
+    let mut fields: Vec<Field> = schema()
+        .fields()
+        .iter()
+        .map(|f| f.as_ref().clone())
+        .collect();
     fields[2] = Field::new("dep_delay", DataType::Int64, true);
     let changed = Arc::new(Schema::new(fields.clone()));
     for archive in [archive, open(root.path(), "b")] {
-        let error = archive.open_table(TABLE, Arc::clone(&changed)).await.expect_err("another type");
+        let error = archive
+            .open_table(TABLE, Arc::clone(&changed))
+            .await
+            .expect_err("another type");
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert!(error.message().contains("`dep_delay` double"), "{error}");
     }
     fields[2] = Field::new("dep_delay", DataType::UInt8, true);
-    let error = open(root.path(), "c").open_table("other", Arc::new(Schema::new(fields))).await.expect_err("no type");
+    let error = open(root.path(), "c")
+        .open_table("other", Arc::new(Schema::new(fields)))
+        .await
+        .expect_err("no type");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    let error = open(root.path(), "d").open_table("../up", schema()).await.expect_err("no name");
+    let error = open(root.path(), "d")
+        .open_table("../up", schema())
+        .await
+        .expect_err("no name");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    let error = open(root.path(), "e").snapshot("nothing").await.expect_err("unknown");
+    let error = open(root.path(), "e")
+        .snapshot("nothing")
+        .await
+        .expect_err("unknown");
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
@@ -189,49 +335,104 @@ async fn rows_that_do_not_fit_are_refused_before_anything_is_written() {
     let archive = open(root.path(), "a");
     archive.open_table(TABLE, schema()).await.expect("opened");
     let rows = batch(&range(0, 0, 5));
-    let beyond = archive.append(TABLE, vec![rows.clone()], &up_to(&[(0, 4)])).await.expect_err("beyond");
-    let unnamed = archive.append(TABLE, vec![rows.clone()], &up_to(&[(1, 5)])).await.expect_err("unnamed");
+    let beyond = archive
+        .append(TABLE, vec![rows.clone()], &up_to(&[(0, 4)]))
+        .await
+        .expect_err("beyond");
+    let unnamed = archive
+        .append(TABLE, vec![rows.clone()], &up_to(&[(1, 5)]))
+        .await
+        .expect_err("unnamed");
     let narrow = rows.project(&[0, 1, 2, 4, 5, 6, 7, 8]).expect("projected");
-    let missing = archive.append(TABLE, vec![narrow], &up_to(&[(0, 5)])).await.expect_err("missing");
+    let missing = archive
+        .append(TABLE, vec![narrow], &up_to(&[(0, 5)]))
+        .await
+        .expect_err("missing");
     for error in [&beyond, &unnamed, &missing] {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     }
     assert!(missing.message().contains("`features`"), "{missing}");
     assert_eq!(archive.snapshot(TABLE).await.expect("read").version, 0);
     // A mark without rows: records that were all dead letters.
-    assert_eq!(archive.append(TABLE, vec![], &up_to(&[(0, 3)])).await.expect("appended"), 0);
-    assert_eq!(archive.append(TABLE, vec![rows], &up_to(&[(0, 5)])).await.expect("appended"), 2);
+    assert_eq!(
+        archive
+            .append(TABLE, vec![], &up_to(&[(0, 3)]))
+            .await
+            .expect("appended"),
+        0
+    );
+    assert_eq!(
+        archive
+            .append(TABLE, vec![rows], &up_to(&[(0, 5)]))
+            .await
+            .expect("appended"),
+        2
+    );
 }
 
 #[tokio::test]
 async fn orphans_are_swept_by_age_and_named_files_never() {
     let root = tempfile::tempdir().expect("a directory");
     let clock = clock();
-    let archive = DeltaArchive::open(root.path(), ArchiveSettings::new("prod", "a"), Arc::<FakeClock>::clone(&clock))
-        .expect("opened");
+    let archive = DeltaArchive::open(
+        root.path(),
+        ArchiveSettings::new("prod", "a"),
+        Arc::<FakeClock>::clone(&clock),
+    )
+    .expect("opened");
     archive.open_table(TABLE, schema()).await.expect("opened");
-    archive.append(TABLE, vec![batch(&range(0, 0, 5))], &up_to(&[(0, 5)])).await.expect("appended");
+    archive
+        .append(TABLE, vec![batch(&range(0, 0, 5))], &up_to(&[(0, 5)]))
+        .await
+        .expect("appended");
     let directory = root.path().join(TABLE);
     for name in ["part-dead-00000000.zstd.parquet", "notes.parquet"] {
         fs::write(directory.join(name), b"x").expect("written");
     }
     let now = |ahead: Duration| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        clock.0.store(i64::try_from((since + ahead).as_micros()).expect("fits"), Ordering::Relaxed);
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("after 1970");
+        clock.0.store(
+            i64::try_from((since + ahead).as_micros()).expect("fits"),
+            Ordering::Relaxed,
+        );
     };
     now(Duration::from_secs(3_500));
-    assert_eq!(archive.sweep_orphans(TABLE, Duration::ZERO).await.expect("swept"), 0, "younger than an hour");
+    assert_eq!(
+        archive
+            .sweep_orphans(TABLE, Duration::ZERO)
+            .await
+            .expect("swept"),
+        0,
+        "younger than an hour"
+    );
     now(Duration::from_secs(3_700));
-    assert_eq!(archive.sweep_orphans(TABLE, Duration::ZERO).await.expect("swept"), 1);
-    assert!(!directory.join("part-dead-00000000.zstd.parquet").exists() && directory.join("notes.parquet").exists());
-    assert_eq!(by_place(&archive.snapshot(TABLE).await.expect("read")), expected(&[(0, 5)]));
+    assert_eq!(
+        archive
+            .sweep_orphans(TABLE, Duration::ZERO)
+            .await
+            .expect("swept"),
+        1
+    );
+    assert!(
+        !directory.join("part-dead-00000000.zstd.parquet").exists()
+            && directory.join("notes.parquet").exists()
+    );
+    assert_eq!(
+        by_place(&archive.snapshot(TABLE).await.expect("read")),
+        expected(&[(0, 5)])
+    );
 }
 
 #[tokio::test]
 async fn dead_letters_are_stored_with_their_bytes() {
     let root = tempfile::tempdir().expect("a directory");
     let archive = open(root.path(), "a");
-    archive.open_table("dead_letters", dead_letter_schema()).await.expect("opened");
+    archive
+        .open_table("dead_letters", dead_letter_schema())
+        .await
+        .expect("opened");
     let letter = |offset: i64, payload: Vec<u8>| DeadLetter {
         source: TABLE.to_owned(),
         partition: TopicPartition::new(TOPIC, 2),
@@ -242,8 +443,15 @@ async fn dead_letters_are_stored_with_their_bytes() {
         detail: "expected value at line 1".to_owned(),
     };
     let long = vec![0xff; DEAD_LETTER_PAYLOAD_MAX_BYTES + 1];
-    let rows = dead_letter_batch(&[letter(0, vec![0, 159, 146, 150]), letter(5, long)]).expect("rows");
-    assert_eq!(archive.append("dead_letters", vec![rows], &up_to(&[(2, 6)])).await.expect("appended"), 2);
+    let rows =
+        dead_letter_batch(&[letter(0, vec![0, 159, 146, 150]), letter(5, long)]).expect("rows");
+    assert_eq!(
+        archive
+            .append("dead_letters", vec![rows], &up_to(&[(2, 6)]))
+            .await
+            .expect("appended"),
+        2
+    );
     let snapshot = archive.snapshot("dead_letters").await.expect("read");
     let file = fs::File::open(&snapshot.files[0]).expect("there");
     let mut reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
@@ -262,11 +470,20 @@ async fn special_values_survive_bit_for_bit() {
     let archive = open(root.path(), "a");
     archive.open_table(TABLE, schema()).await.expect("opened");
     let mut rows: Vec<_> = (0..4).map(|offset| row_at(0, offset)).collect();
-    for (row, bits) in
-        rows.iter_mut().zip([u64::MAX, 0xfff0_0000_0000_0000, (-0.0_f64).to_bits(), 0x7ff8_dead_beef_0001])
-    {
+    for (row, bits) in rows.iter_mut().zip([
+        u64::MAX,
+        0xfff0_0000_0000_0000,
+        (-0.0_f64).to_bits(),
+        0x7ff8_dead_beef_0001,
+    ]) {
         row.delay_bits = Some(bits);
     }
-    archive.append(TABLE, vec![batch(&rows)], &up_to(&[(0, 4)])).await.expect("appended");
-    assert_eq!(by_place(&archive.snapshot(TABLE).await.expect("read")), rows);
+    archive
+        .append(TABLE, vec![batch(&rows)], &up_to(&[(0, 4)]))
+        .await
+        .expect("appended");
+    assert_eq!(
+        by_place(&archive.snapshot(TABLE).await.expect("read")),
+        rows
+    );
 }

@@ -1,5 +1,6 @@
-//! Every call that an append makes to its store fails once, and then it and all that follow for a while, before and after
-//! their effect; then the process tries again, or another one starts. Rows lost 0, doubled 0.
+//! Every call that an append makes to its store fails once, and then it and all that follow for a
+//! while, before and after their effect; then the process tries again, or another one starts. Rows
+//! lost 0, doubled 0.
 
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -18,12 +19,22 @@ use crate::support::{TABLE, TOPIC, batch, by_place, clock, expected, open, range
 const ENDS: [i64; 3] = [4, 7, 12];
 
 fn faulty(root: &Path, from: u64, calls: u64, when: When) -> (Arc<FaultyStore>, DeltaArchive) {
-    let store = Arc::new(FaultyStore::new(Arc::new(DurableLocal::new()), from, calls, when));
+    let store = Arc::new(FaultyStore::new(
+        Arc::new(DurableLocal::new()),
+        from,
+        calls,
+        when,
+    ));
     let url = Url::from_directory_path(root.canonicalize().expect("there")).expect("absolute");
     // A checkpoint every second commit, so that its writes fail too.
     let checkpoint_interval = NonZeroU64::new(2).expect("not zero");
-    let settings = ArchiveSettings { checkpoint_interval, ..ArchiveSettings::new("prod", format!("faulty-{from}")) };
-    let archive = DeltaArchive::with_store(url, Arc::<FaultyStore>::clone(&store), settings, clock()).expect("opened");
+    let settings = ArchiveSettings {
+        checkpoint_interval,
+        ..ArchiveSettings::new("prod", format!("faulty-{from}"))
+    };
+    let archive =
+        DeltaArchive::with_store(url, Arc::<FaultyStore>::clone(&store), settings, clock())
+            .expect("opened");
     (store, archive)
 }
 
@@ -31,9 +42,18 @@ fn faulty(root: &Path, from: u64, calls: u64, when: When) -> (Arc<FaultyStore>, 
 async fn feed(archive: &DeltaArchive) -> Result<(), forebay_core::PortError> {
     archive.open_table(TABLE, schema()).await?;
     for end in ENDS {
-        let next = archive.progress(TABLE).await?.next_offset(&TopicPartition::new(TOPIC, 0));
+        let next = archive
+            .progress(TABLE)
+            .await?
+            .next_offset(&TopicPartition::new(TOPIC, 0));
         let from = (next - 2).clamp(0, end);
-        archive.append(TABLE, vec![batch(&range(0, from, end))], &up_to(&[(0, end), (1, end)])).await?;
+        archive
+            .append(
+                TABLE,
+                vec![batch(&range(0, from, end))],
+                &up_to(&[(0, end), (1, end)]),
+            )
+            .await?;
     }
     Ok(())
 }
@@ -79,7 +99,11 @@ async fn trying_again_after_any_single_failure_stores_each_row_once() {
             let (_, archive) = faulty(root.path(), call, 1, when);
             let what = format!("call {call} failed, {when:?}");
             if let Err(error) = feed(&archive).await {
-                assert_ne!(error.kind(), ErrorKind::FailedPrecondition, "{what}: fenced by nobody: {error}");
+                assert_ne!(
+                    error.kind(),
+                    ErrorKind::FailedPrecondition,
+                    "{what}: fenced by nobody: {error}"
+                );
                 feed(&archive).await.expect(&what);
             }
             check(root.path(), &what).await;

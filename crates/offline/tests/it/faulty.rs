@@ -1,5 +1,6 @@
-//! An object store that fails as told: the n-th call, before or after its effect. A failed write "before" may leave
-//! nothing, one "after" has happened and its answer is lost, as when a machine dies between the two.
+//! An object store that fails as told: the n-th call, before or after its effect. A failed write
+//! "before" may leave nothing, one "after" has happened and its answer is lost, as when a machine
+//! dies between the two.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,8 +13,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 
 /// When a call fails.
@@ -35,7 +36,13 @@ pub(crate) struct FaultyStore {
 
 impl FaultyStore {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, from: u64, calls: u64, when: When) -> Self {
-        Self { inner, made: AtomicU64::new(0), from, calls, when }
+        Self {
+            inner,
+            made: AtomicU64::new(0),
+            from,
+            calls,
+            when,
+        }
     }
 
     /// Calls made so far.
@@ -61,7 +68,10 @@ impl FaultyStore {
 }
 
 fn injected() -> Error {
-    Error::Generic { store: "FaultyStore", source: "injected".into() }
+    Error::Generic {
+        store: "FaultyStore",
+        source: "injected".into(),
+    }
 }
 
 impl fmt::Display for FaultyStore {
@@ -73,12 +83,23 @@ impl fmt::Display for FaultyStore {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ObjectStore for FaultyStore {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.guard(self.inner.put_opts(location, payload, opts)).await
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
+        self.guard(self.inner.put_opts(location, payload, opts))
+            .await
     }
 
-    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.guard(self.inner.put_multipart_opts(location, opts)).await
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.guard(self.inner.put_multipart_opts(location, opts))
+            .await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -89,7 +110,10 @@ impl ObjectStore for FaultyStore {
         self.guard(self.inner.get_ranges(location, ranges)).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         self.inner.delete_stream(locations)
     }
 
@@ -100,7 +124,11 @@ impl ObjectStore for FaultyStore {
         self.inner.list(prefix)
     }
 
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         if self.fails() {
             return futures::stream::once(async { Err(injected()) }).boxed();
         }

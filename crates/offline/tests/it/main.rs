@@ -1,5 +1,6 @@
-//! The offline store against a real directory: exactly once whatever fails, fenced, bit for bit, readable by others.
-//! What the tables hold is read back with the Parquet reader alone, so that the code under test is not its own judge.
+//! The offline store against a real directory: exactly once whatever fails, fenced, bit for bit,
+//! readable by others. What the tables hold is read back with the Parquet reader alone, so that the
+//! code under test is not its own judge.
 
 mod append;
 mod faults;

@@ -1,4 +1,5 @@
-//! Rows to append, a clock to set, and a reader of tables that goes by the snapshot's file list alone.
+//! Rows to append, a clock to set, and a reader of tables that goes by the snapshot's file list
+//! alone.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,8 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    StructArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use forebay_core::ports::TableSnapshot;
@@ -41,7 +42,10 @@ pub(crate) fn open(root: &Path, owner: &str) -> DeltaArchive {
 }
 
 fn nested() -> Fields {
-    Fields::from(vec![Field::new("x", DataType::Float64, true), Field::new("label", DataType::Utf8, true)])
+    Fields::from(vec![
+        Field::new("x", DataType::Float64, true),
+        Field::new("label", DataType::Utf8, true),
+    ])
 }
 
 /// Schema of the test table, a struct in it, without `_ingest_time`.
@@ -70,26 +74,46 @@ pub(crate) struct Row {
 
 /// The row that stands at an offset: a function of the place, so that a replay brings the same.
 pub(crate) fn row_at(partition: i32, offset: i64) -> Row {
-    let special = [f64::NAN.to_bits(), f64::INFINITY.to_bits(), (-0.0_f64).to_bits(), 0x7ff0_0000_0000_0001, 1];
+    let special = [
+        f64::NAN.to_bits(),
+        f64::INFINITY.to_bits(),
+        (-0.0_f64).to_bits(),
+        0x7ff0_0000_0000_0001,
+        1,
+    ];
     let delay_bits = match offset.rem_euclid(7) {
         0 => None,
         n if n <= 5 => Some(special[usize::try_from(n - 1).expect("0 to 4")]),
         _ => Some((offset as f64 * 0.1).to_bits()),
     };
-    Row { partition, offset, time_us: (offset * 7_919).rem_euclid(1_000_003) - 500_000, delay_bits }
+    Row {
+        partition,
+        offset,
+        time_us: (offset * 7_919).rem_euclid(1_000_003) - 500_000,
+        delay_bits,
+    }
 }
 
 pub(crate) fn batch(rows: &[Row]) -> RecordBatch {
-    let delays: ArrayRef = Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.delay_bits.map(f64::from_bits))));
-    let labels: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|r| format!("o{}", r.offset))));
-    let time = |values: Vec<i64>| Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"));
+    let delays: ArrayRef = Arc::new(Float64Array::from_iter(
+        rows.iter().map(|r| r.delay_bits.map(f64::from_bits)),
+    ));
+    let labels: ArrayRef = Arc::new(StringArray::from_iter_values(
+        rows.iter().map(|r| format!("o{}", r.offset)),
+    ));
+    let time =
+        |values: Vec<i64>| Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"));
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| format!("K{}", r.offset % 3)))),
+        Arc::new(StringArray::from_iter_values(
+            rows.iter().map(|r| format!("K{}", r.offset % 3)),
+        )),
         time(rows.iter().map(|r| r.time_us).collect()),
         Arc::clone(&delays),
         Arc::new(StructArray::new(nested(), vec![delays, labels], None)),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|_| TOPIC))),
-        Arc::new(Int32Array::from_iter_values(rows.iter().map(|r| r.partition))),
+        Arc::new(Int32Array::from_iter_values(
+            rows.iter().map(|r| r.partition),
+        )),
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.offset))),
         time(rows.iter().map(|r| r.time_us + 1).collect()),
         Arc::new(BooleanArray::from(vec![false; rows.len()])),
@@ -99,19 +123,32 @@ pub(crate) fn batch(rows: &[Row]) -> RecordBatch {
 
 /// The rows of `partition` from `from` to `to`, newest first: appends sort.
 pub(crate) fn range(partition: i32, from: i64, to: i64) -> Vec<Row> {
-    (from..to).rev().map(|offset| row_at(partition, offset)).collect()
+    (from..to)
+        .rev()
+        .map(|offset| row_at(partition, offset))
+        .collect()
 }
 
 pub(crate) fn up_to(marks: &[(i32, i64)]) -> Applied {
-    let progress = |next_offset| PartitionProgress { next_offset, max_event_time_us: None };
-    Applied(marks.iter().map(|(p, next)| (TopicPartition::new(TOPIC, *p), progress(*next))).collect())
+    let progress = |next_offset| PartitionProgress {
+        next_offset,
+        max_event_time_us: None,
+    };
+    Applied(
+        marks
+            .iter()
+            .map(|(p, next)| (TopicPartition::new(TOPIC, *p), progress(*next)))
+            .collect(),
+    )
 }
 
-/// Every row of the snapshot's files with its `_ingest_time`, file by file, with the struct's copy checked.
+/// Every row of the snapshot's files with its `_ingest_time`, file by file, with the struct's copy
+/// checked.
 pub(crate) fn stored(snapshot: &TableSnapshot) -> Vec<(Row, Micros)> {
     let mut rows = Vec::new();
     for file in &snapshot.files {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).expect("there")).expect("Parquet");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).expect("there"))
+            .expect("Parquet");
         for batch in reader.build().expect("readable") {
             collect(&batch.expect("readable"), &mut rows);
         }
@@ -124,7 +161,11 @@ fn collect(batch: &RecordBatch, rows: &mut Vec<(Row, Micros)>) {
     let column = |name: &str| batch.column_by_name(name).expect(name);
     let times = column("dep_time").as_primitive::<TimestampMicrosecondType>();
     let delays = column("dep_delay").as_primitive::<Float64Type>();
-    let inner = column("features").as_struct().column_by_name("x").expect("x").as_primitive::<Float64Type>();
+    let inner = column("features")
+        .as_struct()
+        .column_by_name("x")
+        .expect("x")
+        .as_primitive::<Float64Type>();
     let partitions = column(meta::PARTITION).as_primitive::<Int32Type>();
     let offsets = column(meta::OFFSET).as_primitive::<Int64Type>();
     let ingest = column(meta::INGEST_TIME).as_primitive::<TimestampMicrosecondType>();
@@ -149,5 +190,8 @@ pub(crate) fn by_place(snapshot: &TableSnapshot) -> Vec<Row> {
 }
 
 pub(crate) fn expected(ranges: &[(i32, i64)]) -> Vec<Row> {
-    ranges.iter().flat_map(|(partition, to)| (0..*to).map(|offset| row_at(*partition, offset))).collect()
+    ranges
+        .iter()
+        .flat_map(|(partition, to)| (0..*to).map(|offset| row_at(*partition, offset)))
+        .collect()
 }

@@ -13,16 +13,25 @@ use crate::model::*;
 
 /// Every record of family `tile` of every shard.
 fn tiles(root: &Path, shards: u16) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let families = rocksdb::DB::list_cf(&rocksdb::Options::default(), root.join("shard-0000")).expect("families");
+    let families = rocksdb::DB::list_cf(&rocksdb::Options::default(), root.join("shard-0000"))
+        .expect("families");
     let mut records = BTreeMap::new();
     for shard in 0..shards {
         let path = root.join(format!("shard-{shard:04}"));
-        let db = rocksdb::DB::open_cf_for_read_only(&rocksdb::Options::default(), path, &families, false)
-            .expect("open read-only");
+        let db = rocksdb::DB::open_cf_for_read_only(
+            &rocksdb::Options::default(),
+            path,
+            &families,
+            false,
+        )
+        .expect("open read-only");
         let family = db.cf_handle("tile").expect("family");
         for record in db.iterator_cf(family, rocksdb::IteratorMode::Start) {
             let (key, value) = record.expect("record");
-            assert!(records.insert(key.into_vec(), value.into_vec()).is_none(), "shards do not share keys");
+            assert!(
+                records.insert(key.into_vec(), value.into_vec()).is_none(),
+                "shards do not share keys"
+            );
         }
     }
     records
@@ -69,26 +78,49 @@ proptest! {
     }
 }
 
-/// A backfill that is done twice, or that meets rows which the stream brought already, changes nothing.
+/// A backfill that is done twice, or that meets rows which the stream brought already, changes
+/// nothing.
 #[test]
 fn a_repeated_backfill_counts_once() {
     let random = &mut Random(3);
-    let view = wide_view(1, &[Window::Range { preceding_us: 1_000 }], None);
+    let view = wide_view(
+        1,
+        &[Window::Range {
+            preceding_us: 1_000,
+        }],
+        None,
+    );
     let views = [Arc::clone(&view)];
-    let shape = LogShape { events: 500, partitions: 2, keys: 3, step_us: 2, jitter_us: 5, start_us: 0 };
+    let shape = LogShape {
+        events: 500,
+        partitions: 2,
+        keys: 3,
+        step_us: 2,
+        jitter_us: 5,
+        start_us: 0,
+    };
     let log = generate_log(random, shape);
     let directory = tempfile::tempdir().expect("temporary directory");
     let store = open(directory.path(), &options(1, 1_000_000), &views);
     commit_all(&store, &views, &log[..200]);
     for part in log[..300].chunks(70).chain(log[..300].chunks(90)) {
-        let write = forebay_core::ports::ShardWrite { backfill: true, ..shard_write(&views, part, 0, 1) };
+        let write = forebay_core::ports::ShardWrite {
+            backfill: true,
+            ..shard_write(&views, part, 0, 1)
+        };
         store.commit(0, write).expect("commit");
     }
-    assert_eq!(store.applied(0).0, progress_of(&log[..200]).into_iter().collect(), "a backfill moves no offset");
+    assert_eq!(
+        store.applied(0).0,
+        progress_of(&log[..200]).into_iter().collect(),
+        "a backfill moves no offset"
+    );
     commit_all(&store, &views, &log[200..]);
     for at in (0..1_200).step_by(37) {
         let found = read_one(&store, &view, "key-1", at).expect("kept");
-        assert_same(&evaluate(&view, log.iter(), "key-1", at), &found, || format!("t {at}"));
+        assert_same(&evaluate(&view, log.iter(), "key-1", at), &found, || {
+            format!("t {at}")
+        });
     }
     assert!(store.stats().rows_duplicate > 0);
 }

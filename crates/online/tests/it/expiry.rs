@@ -30,9 +30,21 @@ fn long_log(random: &mut Random) -> Vec<Event> {
 #[test]
 fn a_week_of_hourly_windows_stays_small() {
     let random = &mut Random(11);
-    let hour = wide_view(1, &[Window::Range { preceding_us: HOUR_US }], None);
+    let hour = wide_view(
+        1,
+        &[Window::Range {
+            preceding_us: HOUR_US,
+        }],
+        None,
+    );
     let lifetime = wide_view(2, &[Window::Lifetime], None);
-    let month = wide_view(3, &[Window::Range { preceding_us: 30 * DAY_US }], None);
+    let month = wide_view(
+        3,
+        &[Window::Range {
+            preceding_us: 30 * DAY_US,
+        }],
+        None,
+    );
     let views = [Arc::clone(&hour), Arc::clone(&lifetime), Arc::clone(&month)];
     let log = long_log(random);
     let directory = tempfile::tempdir().expect("temporary directory");
@@ -56,21 +68,40 @@ fn a_week_of_hourly_windows_stays_small() {
     let stats = store.stats();
     assert!(stats.tiles_expired > 0, "{stats:?}");
     assert_eq!(stats.rows_late, 0, "{stats:?}");
-    // The month's view keeps all 20,000 rows in tiles of up to 32; the two others keep some hours of them.
+    // The month's view keeps all 20,000 rows in tiles of up to 32; the two others keep some hours
+    // of them.
     let kept = store.tiles_in_memory();
     store.drop_view(3).expect("drop");
     let small = store.tiles_in_memory();
-    assert!(small < 600 && kept > 1_000, "{small} tiles of the short views, {kept} in all");
-    let error = store.read(1, &encode_key("key-1"), At::Instant(log[0].time)).expect_err("long gone");
+    assert!(
+        small < 600 && kept > 1_000,
+        "{small} tiles of the short views, {kept} in all"
+    );
+    let error = store
+        .read(1, &encode_key("key-1"), At::Instant(log[0].time))
+        .expect_err("long gone");
     assert_eq!(error.kind(), forebay_core::ErrorKind::OutOfRange);
     let t_min = store.t_min_us(1).expect("some rows expired");
-    assert!(store.read(1, &encode_key("key-1"), At::Instant(t_min)).is_ok());
+    assert!(
+        store
+            .read(1, &encode_key("key-1"), At::Instant(t_min))
+            .is_ok()
+    );
 }
 
 #[test]
 fn lifetime_states_survive_expiry_and_restart() {
     let random = &mut Random(12);
-    let mixed = wide_view(1, &[Window::Lifetime, Window::Range { preceding_us: HOUR_US }], Some(3 * HOUR_US));
+    let mixed = wide_view(
+        1,
+        &[
+            Window::Lifetime,
+            Window::Range {
+                preceding_us: HOUR_US,
+            },
+        ],
+        Some(3 * HOUR_US),
+    );
     let views = [Arc::clone(&mixed)];
     let log = long_log(random);
     let directory = tempfile::tempdir().expect("temporary directory");
@@ -87,7 +118,9 @@ fn lifetime_states_survive_expiry_and_restart() {
         let key = format!("key-{key}");
         for at in [newest, newest + HOUR_US, newest + 4 * HOUR_US] {
             let found = read_one(&store, &mixed, &key, at).expect("the leading edge");
-            assert_same(&evaluate(&mixed, log.iter(), &key, at), &found, || format!("{key} at {at}"));
+            assert_same(&evaluate(&mixed, log.iter(), &key, at), &found, || {
+                format!("{key} at {at}")
+            });
         }
     }
     assert!(store.stats().tiles_expired > 0);
@@ -96,7 +129,13 @@ fn lifetime_states_survive_expiry_and_restart() {
 /// Keys that nobody touches again are found by the sweep.
 #[test]
 fn the_sweep_finds_keys_that_went_quiet() {
-    let view = wide_view(1, &[Window::Range { preceding_us: HOUR_US }], None);
+    let view = wide_view(
+        1,
+        &[Window::Range {
+            preceding_us: HOUR_US,
+        }],
+        None,
+    );
     let views = [Arc::clone(&view)];
     let directory = tempfile::tempdir().expect("temporary directory");
     let store = open(directory.path(), &options(1, 0), &views);
@@ -111,15 +150,29 @@ fn the_sweep_finds_keys_that_went_quiet() {
         passes: None,
         watermark: Some(time - 1),
     };
-    let quiet: Vec<Event> = (0..1_000).map(|i| event(i, 1_000 + i, format!("quiet-{i}"))).collect();
+    let quiet: Vec<Event> = (0..1_000)
+        .map(|i| event(i, 1_000 + i, format!("quiet-{i}")))
+        .collect();
     commit_all(&store, &views, &quiet);
     assert!(store.tiles_in_memory() >= 1_000);
     for step in 0..40 {
-        commit_all(&store, &views, &[event(1_000 + step, DAY_US + step * HOUR_US, "busy".into())]);
+        commit_all(
+            &store,
+            &views,
+            &[event(1_000 + step, DAY_US + step * HOUR_US, "busy".into())],
+        );
     }
-    assert!(store.tiles_in_memory() < 10, "{} tiles are left", store.tiles_in_memory());
+    assert!(
+        store.tiles_in_memory() < 10,
+        "{} tiles are left",
+        store.tiles_in_memory()
+    );
     let row = read_one(&store, &view, "quiet-7", 70 * HOUR_US).expect("kept");
-    assert_eq!((row.status, row.newest_us), (1, Some(1_007)), "a known key with an empty window");
+    assert_eq!(
+        (row.status, row.newest_us),
+        (1, Some(1_007)),
+        "a known key with an empty window"
+    );
     assert_eq!(row.values[0], forebay_core::value::Value::Int(0));
 }
 
@@ -127,7 +180,13 @@ fn the_sweep_finds_keys_that_went_quiet() {
 #[test]
 fn pending_scores_hold_expiry_back() {
     let random = &mut Random(13);
-    let view = wide_view(1, &[Window::Range { preceding_us: HOUR_US }], None);
+    let view = wide_view(
+        1,
+        &[Window::Range {
+            preceding_us: HOUR_US,
+        }],
+        None,
+    );
     let views = [Arc::clone(&view)];
     let log = long_log(random);
     let directory = tempfile::tempdir().expect("temporary directory");
@@ -137,7 +196,11 @@ fn pending_scores_hold_expiry_back() {
     for epoch in log[..4_000].chunks(100) {
         for shard in 0..2 {
             let mut write = shard_write(&views, epoch, shard, 2);
-            if shard == 0 && epoch.iter().any(|e| e.offset == waiting.offset && e.partition == waiting.partition) {
+            if shard == 0
+                && epoch
+                    .iter()
+                    .any(|e| e.offset == waiting.offset && e.partition == waiting.partition)
+            {
                 write.pending.push(pending_of(&waiting));
                 held = Some(waiting.time);
             }
@@ -145,13 +208,24 @@ fn pending_scores_hold_expiry_back() {
         }
     }
     let at = held.expect("it was committed");
-    assert!(read_one(&store, &view, "key-1", at).is_some(), "the score can still be computed");
-    let scored = store.pending(0, 10).expect("pending").into_iter().map(|p| (p, None)).collect();
+    assert!(
+        read_one(&store, &view, "key-1", at).is_some(),
+        "the score can still be computed"
+    );
+    let scored = store
+        .pending(0, 10)
+        .expect("pending")
+        .into_iter()
+        .map(|p| (p, None))
+        .collect();
     store.settle(0, scored).expect("settle");
     for epoch in log[4_000..8_000].chunks(100) {
         commit_all(&store, &views, epoch);
     }
-    assert!(read_one(&store, &view, "key-1", at).is_none(), "now it is gone");
+    assert!(
+        read_one(&store, &view, "key-1", at).is_none(),
+        "now it is gone"
+    );
 }
 
 /// A row that is too late is counted, not folded, and no read that could see it is answered.
@@ -159,7 +233,11 @@ fn pending_scores_hold_expiry_back() {
 fn too_late_rows_are_counted_and_never_half_seen() {
     let view = wide_view(1, &[Window::Range { preceding_us: 100 }], None);
     let directory = tempfile::tempdir().expect("temporary directory");
-    let store = open(directory.path(), &options(1, 50), std::slice::from_ref(&view));
+    let store = open(
+        directory.path(),
+        &options(1, 50),
+        std::slice::from_ref(&view),
+    );
     let base = Event {
         partition: 0,
         offset: 0,
@@ -171,12 +249,31 @@ fn too_late_rows_are_counted_and_never_half_seen() {
         passes: None,
         watermark: None,
     };
-    let late = Event { offset: 1, time: 9_800, watermark: Some(9_970), ..base.clone() };
-    let unseen = Event { offset: 2, time: 9_700, key: Some("b".into()), watermark: Some(9_970), ..base.clone() };
+    let late = Event {
+        offset: 1,
+        time: 9_800,
+        watermark: Some(9_970),
+        ..base.clone()
+    };
+    let unseen = Event {
+        offset: 2,
+        time: 9_700,
+        key: Some("b".into()),
+        watermark: Some(9_970),
+        ..base.clone()
+    };
     commit_all(&store, std::slice::from_ref(&view), &[base, late, unseen]);
     assert_eq!(store.late_rows(1), 2);
-    assert_eq!(store.t_min_us(1), Some(9_901), "one microsecond after 9,800 has left the window");
+    assert_eq!(
+        store.t_min_us(1),
+        Some(9_901),
+        "one microsecond after 9,800 has left the window"
+    );
     assert!(read_one(&store, &view, "a", 9_900).is_none());
     let known = read_one(&store, &view, "b", 9_901).expect("answered");
-    assert_eq!((known.status, known.newest_us), (1, Some(9_700)), "the late row makes the key known");
+    assert_eq!(
+        (known.status, known.newest_us),
+        (1, Some(9_700)),
+        "the late row makes the key known"
+    );
 }

@@ -1,5 +1,6 @@
-//! Tests of the online store through its port: values against a naive evaluator over the plain rows, restarts and kills,
-//! expiry, scores and outbox. The rows come from a generated log with ties, disorder, NULLs and odd floats.
+//! Tests of the online store through its port: values against a naive evaluator over the plain
+//! rows, restarts and kills, expiry, scores and outbox. The rows come from a generated log with
+//! ties, disorder, NULLs and odd floats.
 
 mod canonical;
 mod crash;

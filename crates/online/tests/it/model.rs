@@ -1,5 +1,5 @@
-//! A generated log, the views over it, the way from rows to commits, and the naive evaluator that the store is held
-//! against: filter a plain vector, fold what is left, nothing else.
+//! A generated log, the views over it, the way from rows to commits, and the naive evaluator that
+//! the store is held against: filter a plain vector, fold what is left, nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -89,7 +89,16 @@ pub(crate) fn generate_log(random: &mut Random, shape: LogShape) -> Vec<Event> {
             let time = now + random.between(-shape.jitter_us, shape.jitter_us / 3);
             let watermark = newest[partition].map(|t| t - WATERMARK_DELAY_US);
             newest[partition] = newest[partition].max(Some(time));
-            let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 5e-324, 1e300, -1e300, 0.1];
+            let odd = [
+                f64::NAN,
+                f64::INFINITY,
+                f64::NEG_INFINITY,
+                -0.0,
+                5e-324,
+                1e300,
+                -1e300,
+                0.1,
+            ];
             Event {
                 partition: partition as i32,
                 offset: next_offset[partition],
@@ -112,7 +121,12 @@ pub(crate) fn generate_log(random: &mut Random, shape: LogShape) -> Vec<Event> {
 
 fn partial(class: PartialClass, argument: Option<usize>, filter: Option<usize>) -> PartialSpec {
     let types = argument_types();
-    PartialSpec { class, argument, argument_type: argument.map(|a| types[a].clone()), filter }
+    PartialSpec {
+        class,
+        argument,
+        argument_type: argument.map(|a| types[a].clone()),
+        filter,
+    }
 }
 
 fn argument_types() -> Vec<DataType> {
@@ -167,7 +181,11 @@ pub(crate) fn wide_view(id: u32, windows: &[Window], ttl_us: Option<i64>) -> Arc
         version: 1,
         entity: "entity".into(),
         source: "events".into(),
-        key: vec![Column { name: "k".into(), data_type: DataType::Utf8, nullable: false }],
+        key: vec![Column {
+            name: "k".into(),
+            data_type: DataType::Utf8,
+            nullable: false,
+        }],
         arguments: argument_types(),
         filters: 1,
         partials,
@@ -180,50 +198,85 @@ pub(crate) fn wide_view(id: u32, windows: &[Window], ttl_us: Option<i64>) -> Arc
 
 /// Fold rows of `events`, as an engine would make them: all of one decoded batch.
 pub(crate) fn fold_batch(events: &[Event]) -> (Arc<FoldBatch>, Arc<KeyBuffer>, Arc<Origin>) {
-    let kept: Vec<usize> = (0..events.len()).filter(|&i| events[i].key.is_some()).collect();
-    let keys: ArrayRef = Arc::new(StringArray::from_iter(kept.iter().map(|&i| events[i].key.as_deref())));
+    let kept: Vec<usize> = (0..events.len())
+        .filter(|&i| events[i].key.is_some())
+        .collect();
+    let keys: ArrayRef = Arc::new(StringArray::from_iter(
+        kept.iter().map(|&i| events[i].key.as_deref()),
+    ));
     let mut filter = BooleanBuilder::new();
-    kept.iter().for_each(|&i| filter.append_option(events[i].passes));
+    kept.iter()
+        .for_each(|&i| filter.append_option(events[i].passes));
     let batch = FoldBatch {
-        times: TimestampMicrosecondArray::from_iter_values(kept.iter().map(|&i| events[i].time)).with_timezone("UTC"),
+        times: TimestampMicrosecondArray::from_iter_values(kept.iter().map(|&i| events[i].time))
+            .with_timezone("UTC"),
         arguments: vec![
             Arc::new(Float64Array::from_iter(kept.iter().map(|&i| events[i].x))),
             Arc::new(Int64Array::from_iter(kept.iter().map(|&i| events[i].i))),
-            Arc::new(StringArray::from_iter(kept.iter().map(|&i| events[i].s.as_deref()))),
+            Arc::new(StringArray::from_iter(
+                kept.iter().map(|&i| events[i].s.as_deref()),
+            )),
         ],
         filters: vec![filter.finish()],
         source_rows: kept.iter().map(|&i| i as u32).collect(),
         keys: vec![Arc::clone(&keys)],
     };
-    let partitions: Vec<i32> = events.iter().map(|e| e.partition).collect::<BTreeSet<_>>().into_iter().collect();
+    let partitions: Vec<i32> = events
+        .iter()
+        .map(|e| e.partition)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     let origin = Origin {
-        partitions: partitions.iter().map(|p| TopicPartition::new(TOPIC, *p)).collect(),
+        partitions: partitions
+            .iter()
+            .map(|p| TopicPartition::new(TOPIC, *p))
+            .collect(),
         partition: events
             .iter()
-            .map(|e| partitions.binary_search(&e.partition).expect("it was collected from them") as u32)
+            .map(|e| {
+                partitions
+                    .binary_search(&e.partition)
+                    .expect("it was collected from them") as u32
+            })
             .collect(),
         offset: events.iter().map(|e| e.offset).collect(),
         kafka_time_us: vec![None; events.len()],
         watermark_us: events.iter().map(|e| e.watermark).collect(),
     };
-    (Arc::new(batch), Arc::new(KeyBuffer::encode(&[keys]).expect("text keys")), Arc::new(origin))
+    (
+        Arc::new(batch),
+        Arc::new(KeyBuffer::encode(&[keys]).expect("text keys")),
+        Arc::new(origin),
+    )
 }
 
 /// Progress that covers `events` (a prefix of the log is assumed to lie before them).
 pub(crate) fn progress_of(events: &[Event]) -> Vec<(TopicPartition, PartitionProgress)> {
     let mut progress = Applied::default();
     for event in events {
-        let read = PartitionProgress { next_offset: event.offset + 1, max_event_time_us: Some(event.time) };
+        let read = PartitionProgress {
+            next_offset: event.offset + 1,
+            max_event_time_us: Some(event.time),
+        };
         progress.advance(&TopicPartition::new(TOPIC, event.partition), read);
     }
     progress.0.into_iter().collect()
 }
 
 /// The write of one shard for one micro-batch.
-pub(crate) fn shard_write(views: &[Arc<ViewSpec>], events: &[Event], shard: u16, shards: u16) -> ShardWrite {
+pub(crate) fn shard_write(
+    views: &[Arc<ViewSpec>],
+    events: &[Event],
+    shard: u16,
+    shards: u16,
+) -> ShardWrite {
     let (batch, keys, origin) = fold_batch(events);
     let rows: Vec<u32> = (0..keys.len())
-        .filter(|&row| keys.get(row).is_some_and(|key| shard_of(key, shards) == shard))
+        .filter(|&row| {
+            keys.get(row)
+                .is_some_and(|key| shard_of(key, shards) == shard)
+        })
         .map(|row| row as u32)
         .collect();
     let folds = views
@@ -237,13 +290,20 @@ pub(crate) fn shard_write(views: &[Arc<ViewSpec>], events: &[Event], shard: u16,
             rows: rows.clone(),
         })
         .collect();
-    ShardWrite { folds, pending: Vec::new(), progress: progress_of(events), backfill: false }
+    ShardWrite {
+        folds,
+        pending: Vec::new(),
+        progress: progress_of(events),
+        backfill: false,
+    }
 }
 
 /// Commit `events` as one epoch of every shard.
 pub(crate) fn commit_all(store: &RocksStore, views: &[Arc<ViewSpec>], events: &[Event]) {
     for shard in 0..store.shards() {
-        store.commit(shard, shard_write(views, events, shard, store.shards())).expect("commit");
+        store
+            .commit(shard, shard_write(views, events, shard, store.shards()))
+            .expect("commit");
     }
 }
 
@@ -283,7 +343,8 @@ pub(crate) fn is_applied(event: &Event, applied: &Applied) -> bool {
     event.offset < applied.next_offset(&TopicPartition::new(TOPIC, event.partition))
 }
 
-// ---- the naive evaluator ---------------------------------------------------------------------------------------
+// ---- the naive evaluator
+// ---------------------------------------------------------------------------------------
 
 /// One expected row.
 #[derive(Debug, Clone, PartialEq)]
@@ -300,7 +361,9 @@ pub(crate) fn evaluate<'a>(
     key: &str,
     at: i64,
 ) -> Expected {
-    let visible: Vec<&Event> = events.filter(|e| e.key.as_deref() == Some(key) && e.time <= at).collect();
+    let visible: Vec<&Event> = events
+        .filter(|e| e.key.as_deref() == Some(key) && e.time <= at)
+        .collect();
     let newest_us = visible.iter().map(|e| e.time).max();
     let status = feature_status(newest_us, at, view.ttl_us) as u8;
     let values = view
@@ -320,7 +383,11 @@ pub(crate) fn evaluate<'a>(
                 if !inside || (spec.filter.is_some() && event.passes != Some(true)) {
                     continue;
                 }
-                let order = RowOrder { time_us: event.time, partition: event.partition, offset: event.offset };
+                let order = RowOrder {
+                    time_us: event.time,
+                    partition: event.partition,
+                    offset: event.offset,
+                };
                 let value = match spec.argument {
                     None => {
                         state.update_count(1);
@@ -328,14 +395,21 @@ pub(crate) fn evaluate<'a>(
                     }
                     Some(0) => event.x.map_or(Value::Null, Value::Float),
                     Some(1) => event.i.map_or(Value::Null, Value::Int),
-                    Some(_) => event.s.as_deref().map_or(Value::Null, |s| Value::Text(s.into())),
+                    Some(_) => event
+                        .s
+                        .as_deref()
+                        .map_or(Value::Null, |s| Value::Text(s.into())),
                 };
                 state.update(&value, order);
             }
             state.evaluate(aggregate.kind)
         })
         .collect();
-    Expected { status, newest_us, values }
+    Expected {
+        status,
+        newest_us,
+        values,
+    }
 }
 
 /// Row `row` of an answer in the evaluator's form.
@@ -343,7 +417,11 @@ pub(crate) fn row_of(answer: &ViewRows, row: usize) -> Expected {
     Expected {
         status: answer.status[row] as u8,
         newest_us: answer.newest_us[row],
-        values: answer.aggregates.iter().map(|a| Value::from_array(a.as_ref(), row).expect("scalar")).collect(),
+        values: answer
+            .aggregates
+            .iter()
+            .map(|a| Value::from_array(a.as_ref(), row).expect("scalar"))
+            .collect(),
     }
 }
 
@@ -351,14 +429,28 @@ pub(crate) fn row_of(answer: &ViewRows, row: usize) -> Expected {
 pub(crate) fn assert_same(expected: &Expected, found: &Expected, context: impl Fn() -> String) {
     assert_eq!(expected.status, found.status, "status: {}", context());
     assert_eq!(expected.newest_us, found.newest_us, "newest: {}", context());
-    assert_eq!(expected.values.len(), found.values.len(), "columns: {}", context());
+    assert_eq!(
+        expected.values.len(),
+        found.values.len(),
+        "columns: {}",
+        context()
+    );
     for (at, (a, b)) in expected.values.iter().zip(&found.values).enumerate() {
-        assert!(a.same_bits(b), "column {at}: expected {a:?}, found {b:?}: {}", context());
+        assert!(
+            a.same_bits(b),
+            "column {at}: expected {a:?}, found {b:?}: {}",
+            context()
+        );
     }
 }
 
 /// Read one key, or None when the instant is refused; a refusal must be one that T_min allows.
-pub(crate) fn read_one(store: &RocksStore, view: &ViewSpec, key: &str, at: i64) -> Option<Expected> {
+pub(crate) fn read_one(
+    store: &RocksStore,
+    view: &ViewSpec,
+    key: &str,
+    at: i64,
+) -> Option<Expected> {
     match store.read(view.id, &encode_key(key), At::Instant(at)) {
         Ok(answer) => Some(row_of(&answer, 0)),
         Err(error) => {
@@ -370,13 +462,19 @@ pub(crate) fn read_one(store: &RocksStore, view: &ViewSpec, key: &str, at: i64) 
 }
 
 /// Applied events, for the shard of `key`, as the store itself says.
-pub(crate) fn applied_events<'a>(events: &'a [Event], applied: &'a Applied) -> impl Iterator<Item = &'a Event> + Clone {
+pub(crate) fn applied_events<'a>(
+    events: &'a [Event],
+    applied: &'a Applied,
+) -> impl Iterator<Item = &'a Event> + Clone {
     events.iter().filter(move |e| is_applied(e, applied))
 }
 
-/// The greatest watermark among applied rows: no read at or above it less the history may be refused.
+/// The greatest watermark among applied rows: no read at or above it less the history may be
+/// refused.
 pub(crate) fn greatest_watermark(events: &[Event], applied: &Applied) -> Option<i64> {
-    applied_events(events, applied).filter_map(|e| e.watermark).max()
+    applied_events(events, applied)
+        .filter_map(|e| e.watermark)
+        .max()
 }
 
 pub(crate) fn options(shards: u16, history_us: i64) -> OnlineOptions {
@@ -398,7 +496,8 @@ pub(crate) fn open(path: &Path, options: &OnlineOptions, views: &[Arc<ViewSpec>]
     store
 }
 
-/// Probe `count` random (view, key, t) and hold each answer against the evaluator. Returns how many were answered.
+/// Probe `count` random (view, key, t) and hold each answer against the evaluator. Returns how many
+/// were answered.
 pub(crate) fn probe(
     store: &RocksStore,
     views: &[Arc<ViewSpec>],
@@ -407,10 +506,16 @@ pub(crate) fn probe(
     count: usize,
     history_us: i64,
 ) -> usize {
-    let keys: BTreeMap<&str, ()> = log.iter().filter_map(|e| e.key.as_deref()).map(|k| (k, ())).collect();
+    let keys: BTreeMap<&str, ()> = log
+        .iter()
+        .filter_map(|e| e.key.as_deref())
+        .map(|k| (k, ()))
+        .collect();
     let keys: Vec<&str> = keys.into_keys().chain(["never-seen"]).collect();
-    let (first, last) =
-        (log.iter().map(|e| e.time).min().unwrap_or(0) - 10, log.iter().map(|e| e.time).max().unwrap_or(0) + 200);
+    let (first, last) = (
+        log.iter().map(|e| e.time).min().unwrap_or(0) - 10,
+        log.iter().map(|e| e.time).max().unwrap_or(0) + 200,
+    );
     let mut answered = 0;
     for _ in 0..count {
         let view = &views[random.below(views.len() as u64) as usize];
@@ -423,12 +528,18 @@ pub(crate) fn probe(
         let shard = shard_of(encode_key(key).get(0).expect("not null"), store.shards());
         let applied = store.applied(shard);
         let Some(found) = read_one(store, view, key, at) else {
-            let bound = greatest_watermark(log, &applied).expect("a refusal needs a watermark") - history_us;
-            assert!(at < bound, "t = {at} was refused although T_min is at most {bound}");
+            let bound = greatest_watermark(log, &applied).expect("a refusal needs a watermark")
+                - history_us;
+            assert!(
+                at < bound,
+                "t = {at} was refused although T_min is at most {bound}"
+            );
             continue;
         };
         let expected = evaluate(view, applied_events(log, &applied), key, at);
-        assert_same(&expected, &found, || format!("view {} key {key} t {at}", view.name));
+        assert_same(&expected, &found, || {
+            format!("view {} key {key} t {at}", view.name)
+        });
         answered += 1;
     }
     answered

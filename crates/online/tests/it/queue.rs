@@ -12,22 +12,39 @@ fn record(score: &PendingScore) -> OutboxRecord {
         topic: "predictions".into(),
         key: score.request.clone(),
         payload: format!("{{\"id\":\"{}\"}}", score.key.id()).into_bytes(),
-        headers: vec![("id".into(), score.key.id().into_bytes()), ("empty".into(), vec![])],
+        headers: vec![
+            ("id".into(), score.key.id().into_bytes()),
+            ("empty".into(), vec![]),
+        ],
     }
 }
 
 fn log() -> Vec<Event> {
-    let shape = LogShape { events: 60, partitions: 2, keys: 3, step_us: 5, jitter_us: 2, start_us: 0 };
+    let shape = LogShape {
+        events: 60,
+        partitions: 2,
+        keys: 3,
+        step_us: 5,
+        jitter_us: 2,
+        start_us: 0,
+    };
     generate_log(&mut Random(5), shape)
 }
 
 fn write(events: &[Event]) -> ShardWrite {
     let view = wide_view(1, &[Window::Lifetime], None);
-    ShardWrite { pending: events.iter().map(pending_of).collect(), ..shard_write(&[view], events, 0, 1) }
+    ShardWrite {
+        pending: events.iter().map(pending_of).collect(),
+        ..shard_write(&[view], events, 0, 1)
+    }
 }
 
 fn reopen(path: &std::path::Path) -> RocksStore {
-    open(path, &options(1, 0), &[wide_view(1, &[Window::Lifetime], None)])
+    open(
+        path,
+        &options(1, 0),
+        &[wide_view(1, &[Window::Lifetime], None)],
+    )
 }
 
 #[test]
@@ -37,10 +54,16 @@ fn scores_pass_through_the_outbox_once_and_in_order() {
     let store = reopen(directory.path());
     store.commit(0, write(&log[..40])).expect("commit");
     let pending = store.pending(0, 1_000).expect("pending");
-    assert_eq!(pending, log[..40].iter().map(pending_of).collect::<Vec<_>>());
+    assert_eq!(
+        pending,
+        log[..40].iter().map(pending_of).collect::<Vec<_>>()
+    );
     assert_eq!(store.pending(0, 3).expect("pending"), pending[..3]);
 
-    let scored = pending[..30].iter().map(|p| (p.clone(), Some(record(p)))).collect();
+    let scored = pending[..30]
+        .iter()
+        .map(|p| (p.clone(), Some(record(p))))
+        .collect();
     let entries = store.settle(0, scored).expect("settle");
     assert_eq!(entries.len(), 30);
     assert!(entries.windows(2).all(|w| w[0].sequence < w[1].sequence));
@@ -82,10 +105,18 @@ fn replayed_events_are_not_pending_again() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let store = reopen(directory.path());
     store.commit(0, write(&log[..20])).expect("commit");
-    let scored = store.pending(0, 1_000).expect("pending").into_iter().map(|p| (p, None)).collect();
+    let scored = store
+        .pending(0, 1_000)
+        .expect("pending")
+        .into_iter()
+        .map(|p| (p, None))
+        .collect();
     store.settle(0, scored).expect("settle");
     // The log is read again from its start, in another cut.
     store.commit(0, write(&log[..35])).expect("commit");
-    assert_eq!(store.pending(0, 1_000).expect("pending"), log[20..35].iter().map(pending_of).collect::<Vec<_>>());
+    assert_eq!(
+        store.pending(0, 1_000).expect("pending"),
+        log[20..35].iter().map(pending_of).collect::<Vec<_>>()
+    );
     assert!(store.stats().rows_replayed > 0);
 }

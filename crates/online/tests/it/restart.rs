@@ -1,4 +1,5 @@
-//! Restarts from what the disk has: dropped without a word, or cut in the middle of the write-ahead log.
+//! Restarts from what the disk has: dropped without a word, or cut in the middle of the write-ahead
+//! log.
 
 use std::path::Path;
 
@@ -9,7 +10,8 @@ use proptest::prelude::*;
 
 use crate::model::*;
 
-/// Every key of every view, at some instants, equals the evaluator over exactly what its shard says it has applied.
+/// Every key of every view, at some instants, equals the evaluator over exactly what its shard says
+/// it has applied.
 fn check_all(
     store: &forebay_online::RocksStore,
     views: &[std::sync::Arc<forebay_core::view::ViewSpec>],
@@ -52,7 +54,10 @@ fn cut_log(shard: &Path, random: &mut Random) {
     logs.sort();
     if let Some(path) = logs.last() {
         let length = std::fs::metadata(path).expect("metadata").len();
-        let file = std::fs::OpenOptions::new().write(true).open(path).expect("open");
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .expect("open");
         file.set_len(random.below(length + 1)).expect("cut");
     }
 }
@@ -60,8 +65,8 @@ fn cut_log(shard: &Path, random: &mut Random) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// After a cut at any byte, each shard holds a prefix that agrees with its own offsets; replay from there ends where
-    /// an undisturbed run does: lost 0, doubled 0.
+    /// After a cut at any byte, each shard holds a prefix that agrees with its own offsets; replay
+    /// from there ends where an undisturbed run does: lost 0, doubled 0.
     #[test]
     fn a_cut_log_leaves_a_consistent_prefix(seed: u64) {
         let random = &mut Random(seed);
@@ -101,7 +106,8 @@ proptest! {
                     .collect();
                 prop_assert_eq!(store.pending(shard, usize::MAX).expect("pending"), expected);
             }
-            // The reader seeks to the smallest offset that a shard needs: here simply the start. Other cuts.
+            // The reader seeks to the smallest offset that a shard needs: here simply the start.
+            // Other cuts.
             for epoch in log.chunks(1 + random.below(90) as usize) {
                 commit_all(&store, &views, epoch);
             }
@@ -116,8 +122,14 @@ fn a_directory_that_is_in_use_is_named_with_the_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let views = [wide_view(1, &[Window::Lifetime], None)];
     let _first = open(directory.path(), &options(1, 0), &views);
-    let error = forebay_online::RocksStore::open(directory.path(), &options(1, 0)).expect_err("in use").to_string();
-    for part in [directory.path().to_str().expect("text"), "in use by another forebay process", "--data-dir"] {
+    let error = forebay_online::RocksStore::open(directory.path(), &options(1, 0))
+        .expect_err("in use")
+        .to_string();
+    for part in [
+        directory.path().to_str().expect("text"),
+        "in use by another forebay process",
+        "--data-dir",
+    ] {
         assert!(error.contains(part), "{error}");
     }
 }

@@ -1,4 +1,5 @@
-//! How fast rows are folded and keys are read. Ignored: run it with `--release --ignored --nocapture` and read the lines.
+//! How fast rows are folded and keys are read. Ignored: run it with `--release --ignored
+//! --nocapture` and read the lines.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +19,8 @@ use crate::model::{Random, TOPIC, open, options};
 const EVENTS: usize = 336_776;
 const SHARDS: u16 = 4;
 
-/// count, sum, avg, max and stddev of one argument over an hour and a day: the shape of the flights' views.
+/// count, sum, avg, max and stddev of one argument over an hour and a day: the shape of the
+/// flights' views.
 fn view(id: u32) -> Arc<ViewSpec> {
     use AggregateKind as K;
     use PartialClass as P;
@@ -28,15 +30,29 @@ fn view(id: u32) -> Arc<ViewSpec> {
         argument_type: argument.map(|_| DataType::Float64),
         filter: None,
     };
-    let partials =
-        vec![spec(P::Count, None), spec(P::FloatSum, Some(0)), spec(P::Max, Some(0)), spec(P::FloatMoments, Some(0))];
+    let partials = vec![
+        spec(P::Count, None),
+        spec(P::FloatSum, Some(0)),
+        spec(P::Max, Some(0)),
+        spec(P::FloatMoments, Some(0)),
+    ];
     let mut aggregates = Vec::new();
     for preceding_us in [HOUR_US, DAY_US] {
-        for (kind, partial) in [(K::Count, 0), (K::Sum, 1), (K::Avg, 1), (K::Max, 2), (K::StddevSamp, 3)] {
+        for (kind, partial) in [
+            (K::Count, 0),
+            (K::Sum, 1),
+            (K::Avg, 1),
+            (K::Max, 2),
+            (K::StddevSamp, 3),
+        ] {
             aggregates.push(AggregateSpec {
                 name: format!("{}_{preceding_us}", kind.name()),
                 kind,
-                data_type: if kind == K::Count { DataType::Int64 } else { DataType::Float64 },
+                data_type: if kind == K::Count {
+                    DataType::Int64
+                } else {
+                    DataType::Float64
+                },
                 partial,
                 window: Window::Range { preceding_us },
             });
@@ -48,7 +64,11 @@ fn view(id: u32) -> Arc<ViewSpec> {
         version: 1,
         entity: "e".into(),
         source: "s".into(),
-        key: vec![Column { name: "k".into(), data_type: DataType::Utf8, nullable: false }],
+        key: vec![Column {
+            name: "k".into(),
+            data_type: DataType::Utf8,
+            nullable: false,
+        }],
         arguments: vec![DataType::Float64],
         filters: 0,
         partials,
@@ -68,14 +88,20 @@ struct Year {
 
 fn year() -> Year {
     let random = &mut Random(1);
-    // As many keys as the flights have airports, carriers, routes, aircraft and (origin, hour) pairs.
+    // As many keys as the flights have airports, carriers, routes, aircraft and (origin, hour)
+    // pairs.
     let sizes = [3_u64, 16, 224, 4_000, 60];
     let mut time = 1_357_000_000_000_000_i64;
-    let mut year = Year { times: vec![], keys: vec![vec![]; sizes.len()], values: vec![] };
+    let mut year = Year {
+        times: vec![],
+        keys: vec![vec![]; sizes.len()],
+        values: vec![],
+    };
     for _ in 0..EVENTS {
         time += random.below(2 * 93_000_000) as i64;
         year.times.push(time - time % MINUTE_US);
-        year.values.push((!random.chance(40)).then(|| random.between(-20, 180) as f64));
+        year.values
+            .push((!random.chance(40)).then(|| random.between(-20, 180) as f64));
         for (keys, size) in year.keys.iter_mut().zip(sizes) {
             keys.push(format!("key-{}", random.below(size)));
         }
@@ -90,20 +116,30 @@ fn epoch_writes(year: &Year, views: &[Arc<ViewSpec>], from: usize, to: usize) ->
         partition: (from..to).map(|i| (i % 4) as u32).collect(),
         offset: (from..to).map(|i| i as i64 / 4).collect(),
         kafka_time_us: vec![None; rows],
-        watermark_us: (from..to).map(|i| Some(year.times[i] - 30 * MINUTE_US)).collect(),
+        watermark_us: (from..to)
+            .map(|i| Some(year.times[i] - 30 * MINUTE_US))
+            .collect(),
     });
     let progress = |p: i32| {
-        let read = PartitionProgress { next_offset: to as i64 / 4 + 1, max_event_time_us: Some(year.times[to - 1]) };
+        let read = PartitionProgress {
+            next_offset: to as i64 / 4 + 1,
+            max_event_time_us: Some(year.times[to - 1]),
+        };
         (TopicPartition::new(TOPIC, p), read)
     };
-    let mut writes: Vec<ShardWrite> =
-        (0..SHARDS).map(|_| ShardWrite { progress: (0..4).map(progress).collect(), ..ShardWrite::default() }).collect();
+    let mut writes: Vec<ShardWrite> = (0..SHARDS)
+        .map(|_| ShardWrite {
+            progress: (0..4).map(progress).collect(),
+            ..ShardWrite::default()
+        })
+        .collect();
     for (number, view) in views.iter().enumerate() {
         let keys: ArrayRef = Arc::new(StringArray::from_iter_values(&year.keys[number][from..to]));
         let encoded = Arc::new(KeyBuffer::encode(&[Arc::clone(&keys)]).expect("text"));
         let batch = Arc::new(FoldBatch {
             keys: vec![keys],
-            times: TimestampMicrosecondArray::from(year.times[from..to].to_vec()).with_timezone("UTC"),
+            times: TimestampMicrosecondArray::from(year.times[from..to].to_vec())
+                .with_timezone("UTC"),
             arguments: vec![Arc::new(Float64Array::from(year.values[from..to].to_vec()))],
             filters: vec![],
             source_rows: (0..rows as u32).collect(),
@@ -165,7 +201,10 @@ fn fold_a_year_of_flights() {
 fn read_speed(store: &forebay_online::RocksStore, year: &Year, views: &[Arc<ViewSpec>]) {
     let last = *year.times.last().expect("events");
     for (number, view) in views.iter().enumerate() {
-        let names: Vec<&str> = year.keys[number][EVENTS - 512..].iter().map(String::as_str).collect();
+        let names: Vec<&str> = year.keys[number][EVENTS - 512..]
+            .iter()
+            .map(String::as_str)
+            .collect();
         let column: ArrayRef = Arc::new(StringArray::from_iter_values(&names));
         let keys = KeyBuffer::encode(&[column]).expect("text");
         let mut line = format!("view {number}:");
@@ -173,15 +212,24 @@ fn read_speed(store: &forebay_online::RocksStore, year: &Year, views: &[Arc<View
             let rounds = if label == "first" { 1 } else { 20 };
             let started = Instant::now();
             for round in 0..rounds {
-                store.read(view.id, &keys, At::Instant(last + round * step)).expect("read");
+                store
+                    .read(view.id, &keys, At::Instant(last + round * step))
+                    .expect("read");
             }
-            line += &format!(" {label} {:.2} us a key", started.elapsed().as_secs_f64() * 1e6 / (rounds * 512) as f64);
+            line += &format!(
+                " {label} {:.2} us a key",
+                started.elapsed().as_secs_f64() * 1e6 / (rounds * 512) as f64
+            );
         }
-        let one = KeyBuffer::encode(&[Arc::new(StringArray::from(vec![names[0]])) as ArrayRef]).expect("text");
+        let one = KeyBuffer::encode(&[Arc::new(StringArray::from(vec![names[0]])) as ArrayRef])
+            .expect("text");
         let started = Instant::now();
         for _ in 0..1_000 {
             store.read(view.id, &one, At::Instant(last)).expect("read");
         }
-        eprintln!("{line}; one key {:.2} us", started.elapsed().as_secs_f64() * 1e3);
+        eprintln!(
+            "{line}; one key {:.2} us",
+            started.elapsed().as_secs_f64() * 1e3
+        );
     }
 }

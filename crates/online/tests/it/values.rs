@@ -13,7 +13,11 @@ fn views(random: &mut Random) -> Vec<std::sync::Arc<forebay_core::view::ViewSpec
         wide_view(1, &[range(short), range(long)], None),
         wide_view(2, &[range(long)], Some(random.between(0, 500))),
         wide_view(3, &[Window::Lifetime], None),
-        wide_view(4, &[Window::Lifetime, range(short)], Some(random.between(50, 3_000))),
+        wide_view(
+            4,
+            &[Window::Lifetime, range(short)],
+            Some(random.between(50, 3_000)),
+        ),
     ]
 }
 
@@ -61,7 +65,8 @@ proptest! {
         prop_assert!(answered > 0);
     }
 
-    /// A finished row that is copied equals the one that is computed: every instant is asked twice, in both orders.
+    /// A finished row that is copied equals the one that is computed: every instant is asked twice,
+    /// in both orders.
     #[test]
     fn copied_rows_equal_computed_rows(seed: u64) {
         let random = &mut Random(seed);
@@ -92,33 +97,50 @@ proptest! {
     }
 }
 
-/// Many keys in one request, one instant for each row, over several shards; NULL and unknown keys between.
+/// Many keys in one request, one instant for each row, over several shards; NULL and unknown keys
+/// between.
 #[test]
 fn one_request_over_many_keys_and_instants() {
     let random = &mut Random(7);
     let views = views(random);
     let log = generate_log(
         random,
-        LogShape { events: 3_000, partitions: 3, keys: 200, step_us: 5, jitter_us: 20, start_us: 0 },
+        LogShape {
+            events: 3_000,
+            partitions: 3,
+            keys: 200,
+            step_us: 5,
+            jitter_us: 20,
+            start_us: 0,
+        },
     );
     let directory = tempfile::tempdir().expect("temporary directory");
     let store = open(directory.path(), &options(4, 1_000_000), &views);
     for epoch in log.chunks(400) {
         commit_all(&store, &views, epoch);
     }
-    let names: Vec<Option<String>> =
-        (0..1_000).map(|i| (i % 17 != 0).then(|| format!("key-{}", random.below(220)))).collect();
+    let names: Vec<Option<String>> = (0..1_000)
+        .map(|i| (i % 17 != 0).then(|| format!("key-{}", random.below(220))))
+        .collect();
     let at: Vec<i64> = names.iter().map(|_| random.between(0, 20_000)).collect();
     let keys = encode_keys(&names.iter().map(Option::as_deref).collect::<Vec<_>>());
     for view in &views {
         let answer = store.read(view.id, &keys, At::PerRow(&at)).expect("read");
         let mut epochs = std::collections::BTreeMap::new();
         for (row, name) in names.iter().enumerate() {
-            let expected = evaluate(view, log.iter(), name.as_deref().unwrap_or("\0no key"), at[row]);
+            let expected = evaluate(
+                view,
+                log.iter(),
+                name.as_deref().unwrap_or("\0no key"),
+                at[row],
+            );
             assert_same(&expected, &row_of(&answer, row), || format!("row {row}"));
             assert_eq!(answer.applied[row].is_some(), name.is_some());
             if let Some(applied) = answer.applied[row] {
-                assert_eq!(*epochs.entry(applied.shard).or_insert(applied.epoch), applied.epoch);
+                assert_eq!(
+                    *epochs.entry(applied.shard).or_insert(applied.epoch),
+                    applied.epoch
+                );
                 assert!(store.applied_at(applied).is_some());
             }
         }

@@ -1,5 +1,6 @@
-//! Events that a view or deployment cannot take: they become dead letters with their bytes and the reason, no view folds them, and their
-//! neighbours go on. What fails for another reason than its data stops ingest.
+//! Events that a view or deployment cannot take: they become dead letters with their bytes and the
+//! reason, no view folds them, and their neighbours go on. What fails for another reason than its
+//! data stops ingest.
 
 use std::sync::Arc;
 
@@ -15,18 +16,32 @@ use forebay_pipeline::pending::encode_row;
 use forebay_testkit::PlainView;
 
 use crate::oracle::check;
-use crate::world::{EVENTS, LIFETIME, OF_PREDICTIONS, REFUSED, START_US, Setup, TOPIC, World, event, event_source};
+use crate::world::{
+    EVENTS, LIFETIME, OF_PREDICTIONS, REFUSED, START_US, Setup, TOPIC, World, event, event_source,
+};
 
 /// A view over another source than the scored one.
 const OF_ROUTES: u32 = 4;
 
 fn append(world: &World, key: &str, x: f64) -> i64 {
     let number = i64::try_from(world.log.records(TOPIC, 0).len()).expect("few");
-    world.log.append(TOPIC, 0, Ok(event(Some(key), START_US + number * SECOND_US, Some(x), number)))
+    world.log.append(
+        TOPIC,
+        0,
+        Ok(event(
+            Some(key),
+            START_US + number * SECOND_US,
+            Some(x),
+            number,
+        )),
+    )
 }
 
 fn one_partition() -> World {
-    World::new(Setup { partitions: 1, ..Setup::default() })
+    World::new(Setup {
+        partitions: 1,
+        ..Setup::default()
+    })
 }
 
 #[test]
@@ -38,7 +53,10 @@ fn a_row_that_an_expression_refuses_is_a_dead_letter_with_its_bytes() {
     world.finish(1);
     check(&world, true);
     let dead = world.archive.rows(DEAD_LETTER_TABLE);
-    assert_eq!(dead.iter().map(|row| row.offset).collect::<Vec<_>>(), [1, 4]);
+    assert_eq!(
+        dead.iter().map(|row| row.offset).collect::<Vec<_>>(),
+        [1, 4]
+    );
     let text = |column: &str| match &dead[0].values[column] {
         Value::Text(text) => text.to_string(),
         other => panic!("{other:?}"),
@@ -46,7 +64,10 @@ fn a_row_that_an_expression_refuses_is_a_dead_letter_with_its_bytes() {
     assert_eq!(text("reason"), "refused");
     assert_eq!(text("detail"), "view 'view_1': division by zero");
     let payload: serde_json::Value = serde_json::from_str(&text("payload")).expect("JSON");
-    assert_eq!(payload, serde_json::json!({ "k": "a", "ts": START_US + SECOND_US, "x": 13.0, "n": 1 }));
+    assert_eq!(
+        payload,
+        serde_json::json!({ "k": "a", "ts": START_US + SECOND_US, "x": 13.0, "n": 1 })
+    );
 }
 
 #[test]
@@ -54,12 +75,31 @@ fn a_row_that_is_refused_moves_no_watermark() {
     let world = one_partition();
     append(&world, "a", 0.5);
     // An hour ahead: were it accepted, the next row would be too late.
-    world.log.append(TOPIC, 0, Ok(event(Some("a"), START_US + 3_600 * SECOND_US, Some(REFUSED), 1)));
+    world.log.append(
+        TOPIC,
+        0,
+        Ok(event(
+            Some("a"),
+            START_US + 3_600 * SECOND_US,
+            Some(REFUSED),
+            1,
+        )),
+    );
     append(&world, "a", 0.5);
     world.finish(1);
     check(&world, true);
-    assert!(world.store.rows(LIFETIME).iter().flatten().all(|row| !row.late));
-    assert_eq!(world.watermarks.of(EVENTS), Some(START_US + 2 * SECOND_US - crate::world::DELAY_US));
+    assert!(
+        world
+            .store
+            .rows(LIFETIME)
+            .iter()
+            .flatten()
+            .all(|row| !row.late)
+    );
+    assert_eq!(
+        world.watermarks.of(EVENTS),
+        Some(START_US + 2 * SECOND_US - crate::world::DELAY_US)
+    );
 }
 
 #[test]
@@ -69,15 +109,37 @@ fn a_key_over_its_limit_is_a_dead_letter_and_ingest_goes_on() {
     let long = append(&world, &"x".repeat(KEY_MAX_BYTES), 0.5);
     append(&world, "a", 0.5);
     let process = world.start(forebay_testkit::Fate::default(), 1);
-    forebay_testkit::wait_until("both neighbours are scored", || world.published_ids().len() == 2);
+    forebay_testkit::wait_until("both neighbours are scored", || {
+        world.published_ids().len() == 2
+    });
     let status = process.pipeline.status();
     process.stop().expect("nothing is in the way");
     assert_eq!((status.refused, status.failed), (1, false));
-    assert_eq!((status.sources[EVENTS].rows, status.sources[EVENTS].dead_letters), (2, 1));
+    assert_eq!(
+        (
+            status.sources[EVENTS].rows,
+            status.sources[EVENTS].dead_letters
+        ),
+        (2, 1)
+    );
     let dead = world.archive.rows(DEAD_LETTER_TABLE);
-    assert_eq!(dead.iter().map(|row| row.offset).collect::<Vec<_>>(), [long]);
-    assert!(matches!(&dead[0].values["detail"], Value::Text(text) if text.contains("KEY_MAX_BYTES")), "{dead:?}");
-    assert_eq!(world.store.rows(LIFETIME).iter().map(Vec::len).sum::<usize>(), 2);
+    assert_eq!(
+        dead.iter().map(|row| row.offset).collect::<Vec<_>>(),
+        [long]
+    );
+    assert!(
+        matches!(&dead[0].values["detail"], Value::Text(text) if text.contains("KEY_MAX_BYTES")),
+        "{dead:?}"
+    );
+    assert_eq!(
+        world
+            .store
+            .rows(LIFETIME)
+            .iter()
+            .map(Vec::len)
+            .sum::<usize>(),
+        2
+    );
 }
 
 #[test]
@@ -90,31 +152,68 @@ fn an_expression_that_fails_on_batches_and_on_no_row_is_taken_row_by_row() {
     check(&world, true);
 }
 
-/// The key is of no view of the source itself: a view over another source is asked for it, when the event is scored.
+/// The key is of no view of the source itself: a view over another source is asked for it, when the
+/// event is scored.
 #[test]
 fn a_key_that_only_its_deployment_asks_for_is_a_dead_letter_too_and_ingest_goes_on() {
-    let setup = Setup { partitions: 1, asks: OF_ROUTES, sticky_by: &["n"], ..Setup::default() };
+    let setup = Setup {
+        partitions: 1,
+        asks: OF_ROUTES,
+        sticky_by: &["n"],
+        ..Setup::default()
+    };
     let mut world = World::new(setup);
     let routes = event_source("routes", "topic.routes");
     world.log.create_topic("topic.routes", 1);
     // No view folds events of the scored source by `k`.
     world.views.retain(|view| view.spec().id == OF_PREDICTIONS);
-    world.views.push(Arc::new(PlainView::new(OF_ROUTES, &routes, "k", "x", Window::Lifetime)));
+    world.views.push(Arc::new(PlainView::new(
+        OF_ROUTES,
+        &routes,
+        "k",
+        "x",
+        Window::Lifetime,
+    )));
     world.sources.push(routes);
     append(&world, "a", 0.5);
     let long = append(&world, &"x".repeat(2_000), 0.5);
     append(&world, "b", 0.5);
     let process = world.start(forebay_testkit::Fate::default(), 1);
-    forebay_testkit::wait_until("both neighbours are scored", || world.published_ids().len() == 2);
-    forebay_testkit::wait_until("the log is read", || world.log.is_read() && world.store.unfinished() == (0, 0));
+    forebay_testkit::wait_until("both neighbours are scored", || {
+        world.published_ids().len() == 2
+    });
+    forebay_testkit::wait_until("the log is read", || {
+        world.log.is_read() && world.store.unfinished() == (0, 0)
+    });
     let status = process.pipeline.status();
     process.stop().expect("nothing is in the way");
-    assert_eq!((status.refused, status.unscored, status.retries, status.failed), (1, 0, 0, false), "{status:?}");
+    assert_eq!(
+        (
+            status.refused,
+            status.unscored,
+            status.retries,
+            status.failed
+        ),
+        (1, 0, 0, false),
+        "{status:?}"
+    );
     let dead = world.archive.rows(DEAD_LETTER_TABLE);
-    assert_eq!(dead.iter().map(|row| row.offset).collect::<Vec<_>>(), [long]);
-    let Value::Text(detail) = &dead[0].values["detail"] else { panic!("{dead:?}") };
-    assert!(detail.starts_with("deployment 'scorer': it asks view 'view_4'") && detail.contains("KEY_MAX_BYTES"));
-    assert_eq!(world.archive.rows(EVENTS).len(), 2, "what is refused is no event of the source");
+    assert_eq!(
+        dead.iter().map(|row| row.offset).collect::<Vec<_>>(),
+        [long]
+    );
+    let Value::Text(detail) = &dead[0].values["detail"] else {
+        panic!("{dead:?}")
+    };
+    assert!(
+        detail.starts_with("deployment 'scorer': it asks view 'view_4'")
+            && detail.contains("KEY_MAX_BYTES")
+    );
+    assert_eq!(
+        world.archive.rows(EVENTS).len(),
+        2,
+        "what is refused is no event of the source"
+    );
 }
 
 /// As an earlier version left it: the pending score of an event whose key is too long.
@@ -135,14 +234,25 @@ fn a_pending_score_whose_key_is_over_the_limit_is_given_up_and_its_neighbours_ar
             partition: 0,
             offset: i64::try_from(offset).expect("few"),
         };
-        scores.push(PendingScore { key, event_time_us: START_US, request });
+        scores.push(PendingScore {
+            key,
+            event_time_us: START_US,
+            request,
+        });
     }
-    let write = ShardWrite { pending: scores, ..ShardWrite::default() };
+    let write = ShardWrite {
+        pending: scores,
+        ..ShardWrite::default()
+    };
     world.store.commit(0, write).expect("in memory");
     let process = world.start(forebay_testkit::Fate::default(), 1);
     forebay_testkit::wait_until("nothing waits", || world.store.unfinished() == (0, 0));
     let status = process.pipeline.status();
     process.stop().expect("nothing is in the way");
-    assert_eq!((status.unscored, status.retries, status.failed), (1, 0, false), "{status:?}");
+    assert_eq!(
+        (status.unscored, status.retries, status.failed),
+        (1, 0, false),
+        "{status:?}"
+    );
     assert_eq!(world.published_ids().len(), 2);
 }

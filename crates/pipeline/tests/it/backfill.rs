@@ -1,5 +1,6 @@
-//! A view that is added later and filled from the archive holds the rows, with the watermarks, that it would hold had it
-//! been there from the first event; a shard that a crash left behind the archive gets the rest from the log.
+//! A view that is added later and filled from the archive holds the rows, with the watermarks, that
+//! it would hold had it been there from the first event; a shard that a crash left behind the
+//! archive gets the rest from the log.
 
 use std::sync::Arc;
 
@@ -16,13 +17,30 @@ const ADDED: ViewId = 9;
 
 /// A view like [`RECENT`], which refuses nothing.
 fn added(world: &World) -> PlainView {
-    PlainView::new(ADDED, &world.sources[0], "k", "x", Window::Range { preceding_us: MINUTE_US })
+    PlainView::new(
+        ADDED,
+        &world.sources[0],
+        "k",
+        "x",
+        Window::Range {
+            preceding_us: MINUTE_US,
+        },
+    )
 }
 
 fn fill(world: &World, view: &PlainView) -> Result<usize, forebay_pipeline::PipelineError> {
-    world.store.register_view(Arc::clone(view.spec())).expect("a new view");
+    world
+        .store
+        .register_view(Arc::clone(view.spec()))
+        .expect("a new view");
     let mut told = 0;
-    let rows = backfill(view, &world.sources[0], &world.archive.batches(EVENTS), &world.store, |done| told = done);
+    let rows = backfill(
+        view,
+        &world.sources[0],
+        &world.archive.batches(EVENTS),
+        &world.store,
+        |done| told = done,
+    );
     if let Ok(rows) = rows {
         assert_eq!(told, rows);
     }
@@ -41,10 +59,22 @@ fn a_view_filled_from_the_archive_is_what_it_would_have_been() {
     world.finish(1);
     let view = added(&world);
     let before: Vec<_> = (0..3).map(|shard| world.store.applied(shard)).collect();
-    assert_eq!(fill(&world, &view).expect("it takes all rows"), world.archive.rows(EVENTS).len());
+    assert_eq!(
+        fill(&world, &view).expect("it takes all rows"),
+        world.archive.rows(EVENTS).len()
+    );
     assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
-    assert!(rows(&world, ADDED).iter().flatten().any(|row| row.late), "late rows are late here too");
-    assert_eq!(before, (0..3).map(|shard| world.store.applied(shard)).collect::<Vec<_>>(), "marks stay");
+    assert!(
+        rows(&world, ADDED).iter().flatten().any(|row| row.late),
+        "late rows are late here too"
+    );
+    assert_eq!(
+        before,
+        (0..3)
+            .map(|shard| world.store.applied(shard))
+            .collect::<Vec<_>>(),
+        "marks stay"
+    );
 }
 
 #[test]
@@ -52,7 +82,9 @@ fn a_shard_behind_the_archive_gets_the_rest_from_the_log_once() {
     let mut world = World::with_events(Setup::default(), 80, 71);
     world.finish(1);
     for shard in 0..3 {
-        world.store.lose_writes(shard, (world.store.writes(shard) * shard) / 3);
+        world
+            .store
+            .lose_writes(shard, (world.store.writes(shard) * shard) / 3);
     }
     let view = added(&world);
     fill(&world, &view).expect("it takes all rows");
@@ -66,12 +98,20 @@ fn a_shard_behind_the_archive_gets_the_rest_from_the_log_once() {
 fn a_row_that_the_view_refuses_is_named() {
     let world = World::with_events(Setup::default(), 40, 73);
     world.finish(1);
-    let error = fill(&world, &added(&world).refusing(0.5)).expect_err("there are such rows").to_string();
-    let first =
-        world.archive.rows(EVENTS).into_iter().find(|row| row.values["x"] == forebay_core::value::Value::Float(0.5));
+    let error = fill(&world, &added(&world).refusing(0.5))
+        .expect_err("there are such rows")
+        .to_string();
+    let first = world
+        .archive
+        .rows(EVENTS)
+        .into_iter()
+        .find(|row| row.values["x"] == forebay_core::value::Value::Float(0.5));
     let first = first.expect("there is one");
     assert!(
-        error.contains(&format!("offset {} of {}-{}", first.offset, first.place.topic, first.place.partition)),
+        error.contains(&format!(
+            "offset {} of {}-{}",
+            first.offset, first.place.topic, first.place.partition
+        )),
         "{error}"
     );
     assert!(error.contains("view 'view_9': division by zero"), "{error}");

@@ -1,5 +1,6 @@
-//! Arrival order and batch cuts change nothing that shards and archive hold: whatever the seed of the reader, the size of an
-//! epoch, the number of shards and writers, each world is what its log says.
+//! Arrival order and batch cuts change nothing that shards and archive hold: whatever the seed of
+//! the reader, the size of an epoch, the number of shards and writers, each world is what its log
+//! says.
 
 use forebay_testkit::{Fate, wait_until};
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
-//! Predictions and dead letters in a form that tests can read: JSON with timestamps as their microseconds. The real
-//! encoder is `kafka`'s, which this crate does not know.
+//! Predictions and dead letters in a form that tests can read: JSON with timestamps as their
+//! microseconds. The real encoder is `kafka`'s, which this crate does not know.
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, StructArray};
@@ -19,7 +19,9 @@ pub(crate) struct JsonEncoder;
 impl RecordEncoder for JsonEncoder {
     fn encode(&self, rows: &RecordBatch) -> PortResult<Vec<Vec<u8>>> {
         let whole = StructArray::from(rows.clone());
-        (0..rows.num_rows()).map(|row| Ok(object(&whole, row)?.to_string().into_bytes())).collect()
+        (0..rows.num_rows())
+            .map(|row| Ok(object(&whole, row)?.to_string().into_bytes()))
+            .collect()
     }
 }
 
@@ -51,12 +53,20 @@ pub(crate) fn decode(source: &SourceDef, payload: &[u8]) -> Vec<Value> {
     let value = |name: &str, data_type: &DataType| match (&json[name], data_type) {
         (Json::Null, _) => Value::Null,
         (Json::String(text), DataType::Utf8) => Value::Text(text.as_str().into()),
-        (Json::Number(number), DataType::Timestamp(..)) => Value::Timestamp(number.as_i64().expect("whole")),
-        (Json::Number(number), DataType::Float64) => Value::Float(number.as_f64().expect("a number")),
+        (Json::Number(number), DataType::Timestamp(..)) => {
+            Value::Timestamp(number.as_i64().expect("whole"))
+        }
+        (Json::Number(number), DataType::Float64) => {
+            Value::Float(number.as_f64().expect("a number"))
+        }
         (Json::Number(number), _) => Value::Int(number.as_i64().expect("whole")),
         (other, _) => panic!("{other} in column {name}"),
     };
-    source.columns.iter().map(|c| value(&c.name, &c.data_type)).collect()
+    source
+        .columns
+        .iter()
+        .map(|c| value(&c.name, &c.data_type))
+        .collect()
 }
 
 /// Rows of the dead-letter table.
@@ -69,15 +79,30 @@ pub(crate) fn dead_letter_rows(letters: &[DeadLetter]) -> PortResult<RecordBatch
         (meta::TOPIC, text(&|l| l.partition.topic.to_string())),
         (
             meta::PARTITION,
-            Arc::new(arrow_array::Int32Array::from_iter_values(letters.iter().map(|l| l.partition.partition))),
+            Arc::new(arrow_array::Int32Array::from_iter_values(
+                letters.iter().map(|l| l.partition.partition),
+            )),
         ),
-        (meta::OFFSET, Arc::new(arrow_array::Int64Array::from_iter_values(letters.iter().map(|l| l.offset)))),
-        ("payload", text(&|l| String::from_utf8_lossy(&l.payload).into_owned())),
+        (
+            meta::OFFSET,
+            Arc::new(arrow_array::Int64Array::from_iter_values(
+                letters.iter().map(|l| l.offset),
+            )),
+        ),
+        (
+            "payload",
+            text(&|l| String::from_utf8_lossy(&l.payload).into_owned()),
+        ),
         ("reason", text(&|l| l.reason.to_owned())),
         ("detail", text(&|l| l.detail.clone())),
     ];
-    let fields = columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), false));
+    let fields = columns
+        .iter()
+        .map(|(name, column)| Field::new(*name, column.data_type().clone(), false));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    RecordBatch::try_new(schema, columns.into_iter().map(|(_, column)| column).collect())
-        .map_err(|e| PortError::with_source(ErrorKind::Internal, "dead letters do not fit", e))
+    RecordBatch::try_new(
+        schema,
+        columns.into_iter().map(|(_, column)| column).collect(),
+    )
+    .map_err(|e| PortError::with_source(ErrorKind::Internal, "dead letters do not fit", e))
 }

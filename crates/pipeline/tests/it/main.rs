@@ -1,5 +1,6 @@
-//! The pipeline over stand-ins in memory: what a restart at any write, an outage of any part, any arrival order and any
-//! batch cuts leave behind must be what the log says, no more and no less. One binary, since each link takes long.
+//! The pipeline over stand-ins in memory: what a restart at any write, an outage of any part, any
+//! arrival order and any batch cuts leave behind must be what the log says, no more and no less.
+//! One binary, since each link takes long.
 
 mod admission;
 mod backfill;

@@ -1,5 +1,6 @@
-//! What the log asks for, by one plain walk over it: which rows each view holds, with which watermark, what the archive has,
-//! what is scored. Written apart from the pipeline; the checks compare a world with it.
+//! What the log asks for, by one plain walk over it: which rows each view holds, with which
+//! watermark, what the archive has, what is scored. Written apart from the pipeline; the checks
+//! compare a world with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,9 @@ use forebay_core::time::{MINUTE_US, Micros};
 use forebay_core::value::{Value, array_from_values};
 use forebay_pipeline::archive::DEAD_LETTER_TABLE;
 
-use crate::world::{DELAY_US, EVENTS, LIFETIME, OF_PREDICTIONS, PREDICTIONS, RECENT, REFUSED, TOPIC, World};
+use crate::world::{
+    DELAY_US, EVENTS, LIFETIME, OF_PREDICTIONS, PREDICTIONS, RECENT, REFUSED, TOPIC, World,
+};
 
 /// One event that counts.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,17 +62,24 @@ impl Oracle {
             let values = match values {
                 Ok(values) => values,
                 Err(reason) => {
-                    self.dead.push((place.clone(), record.offset, reason.to_owned()));
+                    self.dead
+                        .push((place.clone(), record.offset, reason.to_owned()));
                     continue;
                 }
             };
-            let Value::Timestamp(time_us) = values[1] else { panic!("ts is a timestamp") };
+            let Value::Timestamp(time_us) = values[1] else {
+                panic!("ts is a timestamp")
+            };
             let watermark_us = newest.map(|newest| newest - DELAY_US);
             newest = newest.max(Some(time_us));
             self.accepted.push(Accepted {
                 place: place.clone(),
                 offset: record.offset,
-                key: if let Value::Text(key) = &values[0] { Some(key.to_string()) } else { None },
+                key: if let Value::Text(key) = &values[0] {
+                    Some(key.to_string())
+                } else {
+                    None
+                },
                 time_us,
                 x: values[2].clone(),
                 watermark_us,
@@ -91,8 +101,8 @@ impl Oracle {
     }
 }
 
-/// Everything about `world` is what its log says. `late_flags` is false after a crash that left the archive behind every
-/// shard: then a late row may have lost its mark.
+/// Everything about `world` is what its log says. `late_flags` is false after a crash that left the
+/// archive behind every shard: then a late row may have lost its mark.
 pub(crate) fn check(world: &World, late_flags: bool) {
     let oracle = Oracle::of(world);
     for view in [RECENT, LIFETIME] {
@@ -101,47 +111,95 @@ pub(crate) fn check(world: &World, late_flags: bool) {
     check_archive(world, &oracle, late_flags);
     check_predictions(world, &oracle);
     let observed = world.observed.lock();
-    let events: Vec<_> = observed.iter().filter(|(source, ..)| source == EVENTS).collect();
-    let distinct: BTreeSet<_> = events.iter().map(|(_, place, offset)| (place.clone(), *offset)).collect();
-    let accepted: BTreeSet<_> = oracle.accepted.iter().map(|a| (a.place.clone(), a.offset)).collect();
+    let events: Vec<_> = observed
+        .iter()
+        .filter(|(source, ..)| source == EVENTS)
+        .collect();
+    let distinct: BTreeSet<_> = events
+        .iter()
+        .map(|(_, place, offset)| (place.clone(), *offset))
+        .collect();
+    let accepted: BTreeSet<_> = oracle
+        .accepted
+        .iter()
+        .map(|a| (a.place.clone(), a.offset))
+        .collect();
     assert_eq!(distinct, accepted, "observers see every row");
 }
 
 fn check_rows(world: &World, oracle: &Oracle, view: u32) {
     let by_shard = world.store.rows(view);
     let mut expected: BTreeMap<(TopicPartition, i64), &Accepted> = BTreeMap::new();
-    expected.extend(oracle.accepted.iter().filter(|a| a.key.is_some()).map(|a| ((a.place.clone(), a.offset), a)));
+    expected.extend(
+        oracle
+            .accepted
+            .iter()
+            .filter(|a| a.key.is_some())
+            .map(|a| ((a.place.clone(), a.offset), a)),
+    );
     for (shard, rows) in by_shard.iter().enumerate() {
         for row in rows {
             let accepted = expected.remove(&(row.place.clone(), row.offset));
-            let accepted =
-                accepted.unwrap_or_else(|| panic!("view {view} has {:?} {}, which is no event", row.place, row.offset));
+            let accepted = accepted.unwrap_or_else(|| {
+                panic!(
+                    "view {view} has {:?} {}, which is no event",
+                    row.place, row.offset
+                )
+            });
             let key = encoded(accepted.key.as_deref().expect("filtered"));
             assert_eq!(row.key, key);
             assert_eq!(usize::from(shard_of(&key, world.store.shards())), shard);
             assert_eq!(row.time_us, accepted.time_us);
-            assert_eq!(row.watermark_us, accepted.watermark_us, "watermark before {:?} {}", row.place, row.offset);
+            assert_eq!(
+                row.watermark_us, accepted.watermark_us,
+                "watermark before {:?} {}",
+                row.place, row.offset
+            );
             assert_eq!(row.late, view == RECENT && accepted.late);
             assert!(row.arguments[0].same_bits(&accepted.x));
         }
     }
-    assert!(expected.is_empty(), "view {view} lacks {:?}", expected.keys());
+    assert!(
+        expected.is_empty(),
+        "view {view} lacks {:?}",
+        expected.keys()
+    );
 }
 
 pub(crate) fn encoded(key: &str) -> Vec<u8> {
-    let array = array_from_values(&arrow_schema::DataType::Utf8, [Value::Text(key.into())].iter()).expect("text");
-    KeyBuffer::encode(&[array]).expect("a short key").get(0).expect("not NULL").to_vec()
+    let array = array_from_values(
+        &arrow_schema::DataType::Utf8,
+        [Value::Text(key.into())].iter(),
+    )
+    .expect("text");
+    KeyBuffer::encode(&[array])
+        .expect("a short key")
+        .get(0)
+        .expect("not NULL")
+        .to_vec()
 }
 
 fn check_archive(world: &World, oracle: &Oracle, late_flags: bool) {
     let rows = world.archive.rows(EVENTS);
     let places: Vec<_> = rows.iter().map(|row| (&row.place, row.offset)).collect();
-    let expected: Vec<_> = oracle.accepted.iter().map(|a| (&a.place, a.offset)).collect();
-    assert_eq!(places, expected, "the archive has every accepted event once");
+    let expected: Vec<_> = oracle
+        .accepted
+        .iter()
+        .map(|a| (&a.place, a.offset))
+        .collect();
+    assert_eq!(
+        places, expected,
+        "the archive has every accepted event once"
+    );
     for (row, accepted) in rows.iter().zip(&oracle.accepted) {
         assert!(row.values["x"].same_bits(&accepted.x));
         let late = row.values[meta::LATE] == Value::Bool(true);
-        assert!(late == accepted.late || (!late && !late_flags), "late flag of {:?} {}", row.place, row.offset);
+        assert!(
+            late == accepted.late || (!late && !late_flags),
+            "late flag of {:?} {}",
+            row.place,
+            row.offset
+        );
     }
     let dead: Vec<(TopicPartition, i64, String)> = world
         .archive
@@ -159,7 +217,11 @@ fn check_predictions(world: &World, oracle: &Oracle) {
     if !world.setup.scored {
         return;
     }
-    assert_eq!(world.published_ids(), oracle.predictions, "every event is scored under its one id");
+    assert_eq!(
+        world.published_ids(),
+        oracle.predictions,
+        "every event is scored under its one id"
+    );
     assert_eq!(world.store.unfinished(), (0, 0));
     let ids: Vec<String> = world
         .archive
@@ -171,7 +233,11 @@ fn check_predictions(world: &World, oracle: &Oracle) {
         })
         .collect();
     let live = oracle.accepted.len();
-    assert_eq!(ids.len(), live, "the archive has every live prediction once");
+    assert_eq!(
+        ids.len(),
+        live,
+        "the archive has every live prediction once"
+    );
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), live);
     let folded: usize = world.store.rows(OF_PREDICTIONS).iter().map(Vec::len).sum();
     assert_eq!(folded, live, "a view over predictions counts each once");

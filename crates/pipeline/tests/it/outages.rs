@@ -1,5 +1,6 @@
-//! Outages: a store, the archive, the broker or the model fails for a while, or its answers are lost. Ingest pauses and
-//! reads go on; what came is not lost, and goes on when the part is back. What fails for good stops ingest, with its words.
+//! Outages: a store, the archive, the broker or the model fails for a while, or its answers are
+//! lost. Ingest pauses and reads go on; what came is not lost, and goes on when the part is back.
+//! What fails for good stops ingest, with its words.
 
 use forebay_core::ErrorKind;
 use forebay_testkit::{Fate, Point, wait_until};
@@ -10,7 +11,14 @@ use crate::world::{KEYS, Process, START_US, Setup, World};
 const EVENTS: usize = 300;
 
 fn world() -> World {
-    World::with_events(Setup { epoch_max_rows: 4, ..Setup::default() }, EVENTS, 11)
+    World::with_events(
+        Setup {
+            epoch_max_rows: 4,
+            ..Setup::default()
+        },
+        EVENTS,
+        11,
+    )
 }
 
 /// Take `point` away from the start, see what `meanwhile` sees, and bring it back.
@@ -19,7 +27,9 @@ fn recovers_from(point: Point, kind: ErrorKind, meanwhile: impl FnOnce(&World, &
     let fate = Fate::default();
     fate.take_away(point, kind);
     let process = world.start(fate, 1);
-    wait_until("the failing part was tried again", || process.pipeline.status().retries > 1);
+    wait_until("the failing part was tried again", || {
+        process.pipeline.status().retries > 1
+    });
     meanwhile(&world, &process);
     let status = process.pipeline.status();
     assert!(!status.failed, "{status:?}");
@@ -32,8 +42,13 @@ fn recovers_from(point: Point, kind: ErrorKind, meanwhile: impl FnOnce(&World, &
 /// While tries go on, the log is polled no more, and most of it waits.
 fn pauses(world: &World, process: &Process) {
     wait_until("the reader pauses", || {
-        let (polls, retries) = (process.fate.calls(Point::Poll), process.pipeline.status().retries);
-        wait_until("tries go on", || process.pipeline.status().retries > retries + 1);
+        let (polls, retries) = (
+            process.fate.calls(Point::Poll),
+            process.pipeline.status().retries,
+        );
+        wait_until("tries go on", || {
+            process.pipeline.status().retries > retries + 1
+        });
         process.fate.calls(Point::Poll) == polls
     });
     assert!(!world.log.is_read());
@@ -43,7 +58,11 @@ fn pauses(world: &World, process: &Process) {
 fn while_the_store_fails_ingest_pauses_and_reads_go_on() {
     recovers_from(Point::Commit, ErrorKind::Unavailable, |world, process| {
         pauses(world, process);
-        assert_eq!(world.count_of(KEYS[0], START_US), None, "reads are answered");
+        assert_eq!(
+            world.count_of(KEYS[0], START_US),
+            None,
+            "reads are answered"
+        );
     });
 }
 
@@ -52,7 +71,11 @@ fn while_the_archive_fails_ingest_pauses_and_loses_no_row() {
     recovers_from(Point::Append, ErrorKind::Unavailable, |world, process| {
         pauses(world, process);
         assert!(world.archive.rows("events").is_empty());
-        assert!(KEYS.iter().any(|key| world.count_of(key, i64::MAX / 2).is_some()), "reads see what the shards have");
+        assert!(
+            KEYS.iter()
+                .any(|key| world.count_of(key, i64::MAX / 2).is_some()),
+            "reads see what the shards have"
+        );
     });
 }
 
@@ -72,7 +95,9 @@ fn an_append_whose_answer_is_lost_is_not_doubled() {
 
 #[test]
 fn while_scores_cannot_be_written_they_wait() {
-    recovers_from(Point::Settle, ErrorKind::Unavailable, |world, _| assert!(world.publisher.published().is_empty()));
+    recovers_from(Point::Settle, ErrorKind::Unavailable, |world, _| {
+        assert!(world.publisher.published().is_empty())
+    });
 }
 
 #[test]
@@ -83,10 +108,16 @@ fn while_the_model_does_not_answer_scores_wait() {
     });
 }
 
-/// A worker with another fingerprint, a model that is not there, bytes that contradict themselves, a defect: no row's fault.
+/// A worker with another fingerprint, a model that is not there, bytes that contradict themselves,
+/// a defect: no row's fault.
 #[test]
 fn while_the_model_is_deployed_wrongly_scores_wait_and_none_is_lost() {
-    for kind in [ErrorKind::FailedPrecondition, ErrorKind::NotFound, ErrorKind::DataLoss, ErrorKind::Internal] {
+    for kind in [
+        ErrorKind::FailedPrecondition,
+        ErrorKind::NotFound,
+        ErrorKind::DataLoss,
+        ErrorKind::Internal,
+    ] {
         recovers_from(Point::Score, kind, |world, process| {
             if kind == ErrorKind::FailedPrecondition {
                 pauses(world, process);
@@ -116,7 +147,10 @@ fn predictions_whose_acknowledgement_is_lost_are_sent_again_and_count_once() {
     process.stop().expect("nothing is in the way");
     let status = counters.snapshot();
     let repeats = world.publisher.published().len() - world.published_ids().len();
-    assert!(repeats > 0 && status.repeats == repeats as u64, "{repeats} repeats, {status:?}");
+    assert!(
+        repeats > 0 && status.repeats == repeats as u64,
+        "{repeats} repeats, {status:?}"
+    );
     check(&world, true);
 }
 
@@ -129,7 +163,9 @@ fn an_outbox_that_cannot_be_cleared_is_cleared_later() {
 
 #[test]
 fn a_log_that_does_not_answer_is_asked_again() {
-    recovers_from(Point::Poll, ErrorKind::Unavailable, |world, _| assert!(world.observed.lock().is_empty()));
+    recovers_from(Point::Poll, ErrorKind::Unavailable, |world, _| {
+        assert!(world.observed.lock().is_empty())
+    });
 }
 
 #[test]
@@ -144,7 +180,9 @@ fn a_stop_leaves_what_cannot_be_scored_or_sent_to_the_next_start() {
         let fate = Fate::default();
         fate.take_away(point, kind);
         let process = world.start(fate, 4);
-        wait_until("the failing part was tried again", || process.pipeline.status().retries > 1);
+        wait_until("the failing part was tried again", || {
+            process.pipeline.status().retries > 1
+        });
         process.stop().expect("it is not in the way of stopping");
         let (pending, outbox) = world.store.unfinished();
         assert!(pending + outbox > 0, "{point:?}");
@@ -160,8 +198,12 @@ fn a_stop_while_a_store_fails_says_so_and_the_next_start_goes_on() {
         let fate = Fate::default();
         fate.take_away(point, ErrorKind::Unavailable);
         let process = world.start(fate, 6);
-        wait_until("the failing part was tried again", || process.pipeline.status().retries > 1);
-        let error = process.stop().expect_err("what was read could not be written");
+        wait_until("the failing part was tried again", || {
+            process.pipeline.status().retries > 1
+        });
+        let error = process
+            .stop()
+            .expect_err("what was read could not be written");
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{point:?}: {error}");
         world.finish(7);
         check(&world, point == Point::Commit);
@@ -170,16 +212,32 @@ fn a_stop_while_a_store_fails_says_so_and_the_next_start_goes_on() {
 
 #[test]
 fn what_fails_for_good_stops_ingest_with_its_words_and_a_restart_goes_on() {
-    for point in [Point::Commit, Point::Append, Point::Settle, Point::Publish, Point::ClearOutbox, Point::Poll] {
+    for point in [
+        Point::Commit,
+        Point::Append,
+        Point::Settle,
+        Point::Publish,
+        Point::ClearOutbox,
+        Point::Poll,
+    ] {
         let world = world();
         let fate = Fate::default();
         fate.take_away(point, ErrorKind::FailedPrecondition);
         let process = world.start(fate, 8);
         wait_until("it is told", || process.pipeline.status().failed);
         wait_until("ingest has ended", || !process.pipeline.is_ingesting());
-        assert_eq!(world.count_of("nobody", START_US), None, "reads are answered");
+        assert_eq!(
+            world.count_of("nobody", START_US),
+            None,
+            "reads are answered"
+        );
         let error = process.stop().expect_err("it failed");
-        assert!(error.to_string().contains(&format!("{point:?} is taken away")), "{point:?}: {error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("{point:?} is taken away")),
+            "{point:?}: {error}"
+        );
         world.finish(9);
         check(&world, point != Point::Append);
     }
@@ -188,8 +246,13 @@ fn what_fails_for_good_stops_ingest_with_its_words_and_a_restart_goes_on() {
 #[test]
 fn rows_that_the_model_refuses_or_panics_on_do_not_hold_up_their_neighbours() {
     for model_panics in [false, true] {
-        // The first feature is the count of the last minute: the model refuses those who are alone in it.
-        let setup = Setup { model_refuses: Some(1.0), model_panics, ..Setup::default() };
+        // The first feature is the count of the last minute: the model refuses those who are alone
+        // in it.
+        let setup = Setup {
+            model_refuses: Some(1.0),
+            model_panics,
+            ..Setup::default()
+        };
         let world = World::with_events(setup, 60, 13);
         let process = world.start(Fate::default(), 1);
         wait_until("the log is read and nothing waits", || {
@@ -201,7 +264,10 @@ fn rows_that_the_model_refuses_or_panics_on_do_not_hold_up_their_neighbours() {
         });
         let status = process.pipeline.status();
         process.stop().expect("nothing is in the way");
-        assert!(status.unscored > 0 && !world.publisher.published().is_empty(), "{status:?}");
+        assert!(
+            status.unscored > 0 && !world.publisher.published().is_empty(),
+            "{status:?}"
+        );
     }
 }
 
@@ -220,9 +286,14 @@ fn scores_of_a_version_that_is_off_the_route_and_gone_hold_up_nothing() {
     let counters = process.pipeline.counters();
     let scored = || world.published_ids().len() as u64 + waiting;
     wait_until("all others are scored", || {
-        world.store.unfinished() == (0, 0) && scored() == Oracle::of(&world).predictions.len() as u64
+        world.store.unfinished() == (0, 0)
+            && scored() == Oracle::of(&world).predictions.len() as u64
     });
     process.stop().expect("nothing is in the way");
     let status = counters.snapshot();
-    assert_eq!((status.unscored, status.retries, status.scores_waiting), (waiting, 0, 0), "{status:?}");
+    assert_eq!(
+        (status.unscored, status.retries, status.scores_waiting),
+        (waiting, 0, 0),
+        "{status:?}"
+    );
 }

@@ -1,5 +1,6 @@
-//! Where a start begins and what it refuses: a log that has lost its head, another log, a gap, a source that was dropped
-//! while scores waited, and watermarks that are there before the first event.
+//! Where a start begins and what it refuses: a log that has lost its head, another log, a gap, a
+//! source that was dropped while scores waited, and watermarks that are there before the first
+//! event.
 
 use std::sync::Arc;
 
@@ -30,7 +31,14 @@ fn a_new_state_begins_where_the_log_does() {
 #[test]
 fn a_crash_before_every_sink_has_a_mark_goes_on_where_the_log_begins() {
     for write in 0..6 {
-        let world = World::with_events(Setup { scored: false, ..Setup::default() }, 60, 37);
+        let world = World::with_events(
+            Setup {
+                scored: false,
+                ..Setup::default()
+            },
+            60,
+            37,
+        );
         for partition in 0..2 {
             world.log.delete_before(TOPIC, partition, 12);
         }
@@ -63,15 +71,24 @@ fn another_cluster_is_refused_with_both_names() {
         world.log.create_topic(&source.topic, 2);
     }
     let error = start_fails(&world).to_string();
-    assert!(error.contains("'cluster'") && error.contains("'another'"), "{error}");
-    assert_eq!(world.store.log_identity().expect("in memory").as_deref(), Some("cluster"));
+    assert!(
+        error.contains("'cluster'") && error.contains("'another'"),
+        "{error}"
+    );
+    assert_eq!(
+        world.store.log_identity().expect("in memory").as_deref(),
+        Some("cluster")
+    );
 }
 
 #[test]
 fn two_sources_over_one_topic_are_refused() {
     let mut world = World::new(Setup::default());
     world.sources.push(event_source("again", TOPIC));
-    assert!(matches!(start_fails(&world), PipelineError::SharedTopic { .. }));
+    assert!(matches!(
+        start_fails(&world),
+        PipelineError::SharedTopic { .. }
+    ));
 }
 
 #[test]
@@ -82,7 +99,12 @@ fn scores_that_waited_do_not_wait_for_a_source_that_was_dropped() {
     world.log.append(
         "topic.other",
         0,
-        world.log.records(TOPIC, 0).into_iter().find_map(|r| r.values.ok()).ok_or("none"),
+        world
+            .log
+            .records(TOPIC, 0)
+            .into_iter()
+            .find_map(|r| r.values.ok())
+            .ok_or("none"),
     );
     let fate = Fate::default();
     fate.take_away(Point::Score, ErrorKind::Unavailable);
@@ -108,7 +130,10 @@ fn watermarks_are_there_before_the_first_event_of_a_run() {
     process.stop().expect("nothing is in the way");
     let oracle = Oracle::of(&world);
     let newest = |partition| {
-        let of = oracle.accepted.iter().filter(move |a| a.place == TopicPartition::new(TOPIC, partition));
+        let of = oracle
+            .accepted
+            .iter()
+            .filter(move |a| a.place == TopicPartition::new(TOPIC, partition));
         of.map(|a| a.time_us).max().expect("some")
     };
     assert_eq!(before, newest(0).min(newest(1)) - DELAY_US);
@@ -117,18 +142,48 @@ fn watermarks_are_there_before_the_first_event_of_a_run() {
 #[test]
 fn an_untouched_shard_records_its_progress_too() {
     // One key lives in one of the shards; the others must not hold a restart back.
-    let world = World::new(Setup { scored: false, partitions: 1, ..Setup::default() });
-    world.log.append(TOPIC, 0, Ok(crate::world::event(Some("a"), crate::world::START_US, Some(0.5), 0)));
+    let world = World::new(Setup {
+        scored: false,
+        partitions: 1,
+        ..Setup::default()
+    });
+    world.log.append(
+        TOPIC,
+        0,
+        Ok(crate::world::event(
+            Some("a"),
+            crate::world::START_US,
+            Some(0.5),
+            0,
+        )),
+    );
     let process = world.start(Fate::default(), 1);
     let place = TopicPartition::new(TOPIC, 0);
-    wait_until("every shard has the mark", || (0..3).all(|shard| world.store.applied(shard).next_offset(&place) == 1));
-    assert_eq!(world.store.rows(LIFETIME).iter().filter(|rows| !rows.is_empty()).count(), 1);
+    wait_until("every shard has the mark", || {
+        (0..3).all(|shard| world.store.applied(shard).next_offset(&place) == 1)
+    });
+    assert_eq!(
+        world
+            .store
+            .rows(LIFETIME)
+            .iter()
+            .filter(|rows| !rows.is_empty())
+            .count(),
+        1
+    );
     process.stop().expect("nothing is in the way");
 }
 
 #[test]
 fn rows_dead_letters_and_late_rows_are_counted_for_each_source() {
-    let world = World::with_events(Setup { scored: false, ..Setup::default() }, 40, 59);
+    let world = World::with_events(
+        Setup {
+            scored: false,
+            ..Setup::default()
+        },
+        40,
+        59,
+    );
     let process = world.start(Fate::default(), 1);
     let counters = process.pipeline.counters();
     wait_until("all is read", || world.log.is_read());
@@ -136,14 +191,26 @@ fn rows_dead_letters_and_late_rows_are_counted_for_each_source() {
     let (status, oracle) = (counters.snapshot(), Oracle::of(&world));
     assert_eq!(status.rows, oracle.accepted.len() as u64);
     assert_eq!(status.sources[EVENTS].rows, status.rows);
-    assert_eq!(status.sources[EVENTS].dead_letters, oracle.dead.len() as u64);
-    assert_eq!(status.sources[EVENTS].watermark_us, world.watermarks.of(EVENTS));
-    assert_eq!(status.late_rows, oracle.accepted.iter().filter(|a| a.late).count() as u64);
+    assert_eq!(
+        status.sources[EVENTS].dead_letters,
+        oracle.dead.len() as u64
+    );
+    assert_eq!(
+        status.sources[EVENTS].watermark_us,
+        world.watermarks.of(EVENTS)
+    );
+    assert_eq!(
+        status.late_rows,
+        oracle.accepted.iter().filter(|a| a.late).count() as u64
+    );
     assert_eq!(status.archived_rows, status.rows);
 }
 
 #[test]
 fn an_error_of_an_adapter_keeps_its_kind() {
     let error = PipelineError::from(PortError::new(ErrorKind::DataLoss, "damaged"));
-    assert_eq!((error.kind(), PortError::from(error).kind()), (ErrorKind::DataLoss, ErrorKind::DataLoss));
+    assert_eq!(
+        (error.kind(), PortError::from(error).kind()),
+        (ErrorKind::DataLoss, ErrorKind::DataLoss)
+    );
 }

@@ -1,5 +1,6 @@
-//! Restarts: a process killed at any of its writes, before or after it is done, and a power cut that takes the last writes
-//! of every shard. The next process must lead to what an undisturbed one leads to.
+//! Restarts: a process killed at any of its writes, before or after it is done, and a power cut
+//! that takes the last writes of every shard. The next process must lead to what an undisturbed one
+//! leads to.
 
 use forebay_testkit::{Fate, Random, wait_until};
 use proptest::prelude::*;
@@ -7,11 +8,14 @@ use proptest::prelude::*;
 use crate::oracle::check;
 use crate::world::{Setup, World};
 
-/// Kill a process at its write `number`, and finish with the next ones. False where it was done before that write.
+/// Kill a process at its write `number`, and finish with the next ones. False where it was done
+/// before that write.
 fn survives_a_kill_at(number: u64, done: bool, setup: &Setup, events: usize) -> bool {
     let world = World::with_events(setup.clone(), events, 7);
     let process = world.start(Fate::killed_at(number, done), number);
-    wait_until("the process ends or is done", || process.fate.is_over() || world.is_done());
+    wait_until("the process ends or is done", || {
+        process.fate.is_over() || world.is_done()
+    });
     let killed = process.fate.is_over();
     let stopped = process.stop();
     // The last writes are those of stopping itself.
@@ -23,21 +27,43 @@ fn survives_a_kill_at(number: u64, done: bool, setup: &Setup, events: usize) -> 
 
 #[test]
 fn a_kill_before_any_write_loses_and_doubles_nothing() {
-    let writes = (0..).take_while(|write| survives_a_kill_at(*write, false, &Setup::default(), 40)).count();
-    assert!(writes > 30, "only {writes} writes were there to be killed at");
+    let writes = (0..)
+        .take_while(|write| survives_a_kill_at(*write, false, &Setup::default(), 40))
+        .count();
+    assert!(
+        writes > 30,
+        "only {writes} writes were there to be killed at"
+    );
 }
 
 #[test]
 fn a_kill_after_any_write_loses_and_doubles_nothing() {
-    let writes = (0..).take_while(|write| survives_a_kill_at(*write, true, &Setup::default(), 40)).count();
-    assert!(writes > 30, "only {writes} writes were there to be killed at");
+    let writes = (0..)
+        .take_while(|write| survives_a_kill_at(*write, true, &Setup::default(), 40))
+        .count();
+    assert!(
+        writes > 30,
+        "only {writes} writes were there to be killed at"
+    );
 }
 
 #[test]
 fn a_kill_at_any_write_with_a_shadow_version_in_one_shard_changes_nothing() {
-    let setup = Setup { shadow: true, shards: 1, writer_threads: 1, partitions: 1, ..Setup::default() };
-    let writes = (0..).step_by(3).take_while(|write| survives_a_kill_at(*write, *write % 2 == 0, &setup, 20)).count();
-    assert!(writes > 5, "only {writes} writes were there to be killed at");
+    let setup = Setup {
+        shadow: true,
+        shards: 1,
+        writer_threads: 1,
+        partitions: 1,
+        ..Setup::default()
+    };
+    let writes = (0..)
+        .step_by(3)
+        .take_while(|write| survives_a_kill_at(*write, *write % 2 == 0, &setup, 20))
+        .count();
+    assert!(
+        writes > 5,
+        "only {writes} writes were there to be killed at"
+    );
 }
 
 proptest! {
@@ -84,7 +110,11 @@ fn a_clean_stop_leaves_nothing_to_read_again() {
     let status = process.pipeline.status();
     process.stop().expect("nothing is in the way");
     assert_eq!((status.rows, status.epochs), (0, 0));
-    assert_eq!(world.observed.lock().len(), rows, "observers see nothing twice");
+    assert_eq!(
+        world.observed.lock().len(),
+        rows,
+        "observers see nothing twice"
+    );
     world.append_events(30, 4);
     world.finish(3);
     check(&world, true);

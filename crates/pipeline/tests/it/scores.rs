@@ -1,5 +1,5 @@
-//! What a prediction says: an event is scored with its own effect in the features, its record names model, event and what
-//! the features had applied, and live and shadow go to their own topics.
+//! What a prediction says: an event is scored with its own effect in the features, its record names
+//! model, event and what the features had applied, and live and shadow go to their own topics.
 
 use forebay_core::prediction::{AppliedViews, PredictionKey, Role, column};
 use forebay_core::progress::TopicPartition;
@@ -16,10 +16,23 @@ fn payload(record: &forebay_core::prediction::OutboxRecord) -> Json {
 
 #[test]
 fn an_event_is_scored_with_its_own_effect_and_names_what_was_applied() {
-    let world = World::new(Setup { partitions: 1, epoch_max_rows: 1, ..Setup::default() });
+    let world = World::new(Setup {
+        partitions: 1,
+        epoch_max_rows: 1,
+        ..Setup::default()
+    });
     for (number, x) in [1.5, 2.25, -0.5].into_iter().enumerate() {
         let number = i64::try_from(number).expect("few");
-        world.log.append(TOPIC, 0, Ok(event(Some("a"), START_US + number * SECOND_US, Some(x), number)));
+        world.log.append(
+            TOPIC,
+            0,
+            Ok(event(
+                Some("a"),
+                START_US + number * SECOND_US,
+                Some(x),
+                number,
+            )),
+        );
     }
     world.finish(1);
     check(&world, true);
@@ -30,25 +43,45 @@ fn an_event_is_scored_with_its_own_effect_and_names_what_was_applied() {
     for (number, (record, sum)) in records.iter().zip(sums).enumerate() {
         let (json, count) = (payload(record), number as f64 + 1.0);
         assert_eq!(record.topic, PREDICTIONS_TOPIC);
-        assert_eq!(record.key, b"a", "one entity's predictions share a partition");
+        assert_eq!(
+            record.key, b"a",
+            "one entity's predictions share a partition"
+        );
         assert_eq!(json[column::PREDICTION_ID], id_of(&record.headers));
-        assert_eq!(json["features"]["total"].as_f64(), Some(sum), "the event's own effect is in its features");
+        assert_eq!(
+            json["features"]["total"].as_f64(),
+            Some(sum),
+            "the event's own effect is in its features"
+        );
         assert_eq!(json[column::MARGIN].as_f64(), Some(count));
         assert_eq!(json[column::SCORE].as_f64(), Some(count + sum));
         assert_eq!(json["request"]["k"], "a");
-        assert_eq!(json["n"].as_i64(), Some(i64::try_from(number).expect("few")), "carried");
+        assert_eq!(
+            json["n"].as_i64(),
+            Some(i64::try_from(number).expect("few")),
+            "carried"
+        );
         assert_eq!(json[column::AS_OF], json[column::EVENT_TIME]);
-        let applied = AppliedViews::decode(json[column::APPLIED].as_str().expect("text")).expect("its own format");
+        let applied = AppliedViews::decode(json[column::APPLIED].as_str().expect("text"))
+            .expect("its own format");
         let applied = applied.get("v").expect("well formed").expect("known");
         let next = applied.next_offset(&TopicPartition::new(TOPIC, 0));
-        assert!(next > i64::try_from(number).expect("few"), "offset {number} is applied: {next}");
+        assert!(
+            next > i64::try_from(number).expect("few"),
+            "offset {number} is applied: {next}"
+        );
     }
 }
 
-/// The score waits in the shard of `n`, the features are in the shard of `k`: a crash may leave the first ahead.
+/// The score waits in the shard of `n`, the features are in the shard of `k`: a crash may leave the
+/// first ahead.
 #[test]
 fn a_score_that_waited_over_a_crash_sees_its_own_event_too() {
-    let setup = Setup { sticky_by: &["n"], shards: 4, ..Setup::default() };
+    let setup = Setup {
+        sticky_by: &["n"],
+        shards: 4,
+        ..Setup::default()
+    };
     let mut waited = 0;
     for write in 0..24 {
         let world = World::with_events(setup.clone(), 30, 79);
@@ -60,11 +93,16 @@ fn a_score_that_waited_over_a_crash_sees_its_own_event_too() {
         check(&world, false);
         for record in world.publisher.published() {
             let json = payload(&record);
-            let applied = AppliedViews::decode(json[column::APPLIED].as_str().expect("text")).expect("its own format");
+            let applied = AppliedViews::decode(json[column::APPLIED].as_str().expect("text"))
+                .expect("its own format");
             let applied = applied.get("v").expect("well formed").expect("known");
             let number = |name: &str| json[name].as_i64().expect("a number");
-            let place = TopicPartition::new(TOPIC, i32::try_from(number(column::SOURCE_PARTITION)).expect("few"));
-            let seen = json["request"]["k"].is_null() || applied.next_offset(&place) > number(column::SOURCE_OFFSET);
+            let place = TopicPartition::new(
+                TOPIC,
+                i32::try_from(number(column::SOURCE_PARTITION)).expect("few"),
+            );
+            let seen = json["request"]["k"].is_null()
+                || applied.next_offset(&place) > number(column::SOURCE_OFFSET);
             assert!(seen, "killed at {write}: {json}");
         }
     }
@@ -73,8 +111,13 @@ fn a_score_that_waited_over_a_crash_sees_its_own_event_too() {
 
 #[test]
 fn a_null_key_has_applied_nothing_and_is_scored() {
-    let world = World::new(Setup { partitions: 1, ..Setup::default() });
-    world.log.append(TOPIC, 0, Ok(event(None, START_US, Some(1.0), 0)));
+    let world = World::new(Setup {
+        partitions: 1,
+        ..Setup::default()
+    });
+    world
+        .log
+        .append(TOPIC, 0, Ok(event(None, START_US, Some(1.0), 0)));
     world.finish(1);
     check(&world, true);
     let json = payload(&world.publisher.published()[0]);
@@ -84,7 +127,14 @@ fn a_null_key_has_applied_nothing_and_is_scored() {
 
 #[test]
 fn live_and_shadow_go_to_their_own_topics_under_their_own_ids() {
-    let world = World::with_events(Setup { shadow: true, ..Setup::default() }, 20, 61);
+    let world = World::with_events(
+        Setup {
+            shadow: true,
+            ..Setup::default()
+        },
+        20,
+        61,
+    );
     world.finish(1);
     check(&world, true);
     for record in world.publisher.published() {
@@ -94,13 +144,17 @@ fn live_and_shadow_go_to_their_own_topics_under_their_own_ids() {
             Some("shadow") => (Role::Shadow, format!("{PREDICTIONS_TOPIC}.shadow"), 2),
             other => panic!("{other:?}"),
         };
-        assert_eq!((record.topic, json[column::MODEL_VERSION].as_u64()), (topic, Some(version)));
+        assert_eq!(
+            (record.topic, json[column::MODEL_VERSION].as_u64()),
+            (topic, Some(version))
+        );
         let key = PredictionKey {
             deployment: "scorer".to_owned(),
             model_version: u32::try_from(version).expect("small"),
             role,
             topic: TOPIC.to_owned(),
-            partition: i32::try_from(json[column::SOURCE_PARTITION].as_i64().expect("a number")).expect("few"),
+            partition: i32::try_from(json[column::SOURCE_PARTITION].as_i64().expect("a number"))
+                .expect("few"),
             offset: json[column::SOURCE_OFFSET].as_i64().expect("a number"),
         };
         assert_eq!(json[column::PREDICTION_ID], key.id());

@@ -1,5 +1,5 @@
-//! What the pipeline tells of itself: the lag of each source under its own name, and counters that go on where a pipeline
-//! is stopped and another one started, as each change of definitions does.
+//! What the pipeline tells of itself: the lag of each source under its own name, and counters that
+//! go on where a pipeline is stopped and another one started, as each change of definitions does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,11 +32,18 @@ impl EventLog for Longer {
         self.0.partitions(topic)
     }
 
-    fn begin_offsets(&mut self, partitions: &[TopicPartition]) -> PortResult<BTreeMap<TopicPartition, i64>> {
+    fn begin_offsets(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> PortResult<BTreeMap<TopicPartition, i64>> {
         self.0.begin_offsets(partitions)
     }
 
-    fn assign(&mut self, sources: &[Arc<SourceDef>], from: &BTreeMap<TopicPartition, i64>) -> PortResult<()> {
+    fn assign(
+        &mut self,
+        sources: &[Arc<SourceDef>],
+        from: &BTreeMap<TopicPartition, i64>,
+    ) -> PortResult<()> {
         self.0.assign(sources, from)
     }
 
@@ -50,7 +57,15 @@ impl EventLog for Longer {
 
     fn end_offsets(&mut self) -> PortResult<BTreeMap<TopicPartition, i64>> {
         let ends = self.0.end_offsets()?.into_iter();
-        Ok(ends.map(|(place, end)| if *place.topic == *TOPIC { (place, end + 3) } else { (place, end) }).collect())
+        Ok(ends
+            .map(|(place, end)| {
+                if *place.topic == *TOPIC {
+                    (place, end + 3)
+                } else {
+                    (place, end)
+                }
+            })
+            .collect())
     }
 
     fn cluster_id(&mut self) -> PortResult<String> {
@@ -61,7 +76,14 @@ impl EventLog for Longer {
 #[test]
 fn the_lag_of_a_source_is_that_of_its_topic() {
     assert_ne!(EVENTS, TOPIC, "a source need not be named as its topic");
-    let world = World::with_events(Setup { partitions: 2, ..Setup::default() }, 40, 83);
+    let world = World::with_events(
+        Setup {
+            partitions: 2,
+            ..Setup::default()
+        },
+        40,
+        83,
+    );
     let fate = Arc::new(Fate::default());
     let mut parts = world.parts(&fate, 1);
     parts.log = Box::new(Longer(parts.log));
@@ -69,7 +91,9 @@ fn the_lag_of_a_source_is_that_of_its_topic() {
     let process = Process { pipeline, fate };
     wait_until("all is done", || world.is_done());
     let lag = |name: &str| process.pipeline.status().sources[name].lag_records;
-    wait_until("it is measured at the end", || (lag(EVENTS), lag(PREDICTIONS)) == (6, 0));
+    wait_until("it is measured at the end", || {
+        (lag(EVENTS), lag(PREDICTIONS)) == (6, 0)
+    });
     process.stop().expect("nothing is in the way");
 }
 
@@ -83,16 +107,35 @@ fn counters_outlive_a_pipeline_and_what_describes_it_does_not() {
     wait_until("it fails", || counters.failed.load(Ordering::Relaxed));
     process.stop().expect_err("scores could not be written");
     let before = counters.snapshot();
-    assert!(before.failed && before.rows > 0 && before.scores_waiting > 0, "{before:?}");
-    counters.sources.lock().insert("dropped".to_owned(), before.sources[EVENTS]);
+    assert!(
+        before.failed && before.rows > 0 && before.scores_waiting > 0,
+        "{before:?}"
+    );
+    counters
+        .sources
+        .lock()
+        .insert("dropped".to_owned(), before.sources[EVENTS]);
 
     let process = start(&world, &counters, Fate::default(), 2);
-    assert!(!process.pipeline.status().failed, "the new pipeline has not failed");
+    assert!(
+        !process.pipeline.status().failed,
+        "the new pipeline has not failed"
+    );
     wait_until("all is done", || world.is_done());
     let after = process.pipeline.status();
     process.stop().expect("nothing is in the way");
-    assert!(after.rows >= before.rows && after.sources[EVENTS].rows >= before.sources[EVENTS].rows, "{after:?}");
+    assert!(
+        after.rows >= before.rows && after.sources[EVENTS].rows >= before.sources[EVENTS].rows,
+        "{after:?}"
+    );
     assert!(after.commits > before.commits);
-    assert_eq!(after.sources.keys().map(String::as_str).collect::<Vec<_>>(), [EVENTS, PREDICTIONS]);
-    assert_eq!(counters.snapshot().scores_waiting, 0, "none is counted twice");
+    assert_eq!(
+        after.sources.keys().map(String::as_str).collect::<Vec<_>>(),
+        [EVENTS, PREDICTIONS]
+    );
+    assert_eq!(
+        counters.snapshot().scores_waiting,
+        0,
+        "none is counted twice"
+    );
 }

@@ -1,5 +1,6 @@
-//! A world that outlives processes: a log with events and predictions, a store, an archive, and everything published. A
-//! [`Process`] is one pipeline over it, with a fate of its own; the next one goes on from what is left.
+//! A world that outlives processes: a log with events and predictions, a store, an archive, and
+//! everything published. A [`Process`] is one pipeline over it, with a fate of its own; the next
+//! one goes on from what is left.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -7,7 +8,9 @@ use std::time::Duration;
 
 use arrow_schema::DataType;
 use forebay_core::definition::{DeploymentDef, Route};
-use forebay_core::ports::{Archive, At, CompiledService, CompiledView, FeatureReader, OnlineStore, SourceBatch};
+use forebay_core::ports::{
+    Archive, At, CompiledService, CompiledView, FeatureReader, OnlineStore, SourceBatch,
+};
 use forebay_core::prediction::column;
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::{Column, SourceDef, SourceFormat};
@@ -17,11 +20,12 @@ use forebay_core::view::Window;
 use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
 use forebay_pipeline::repeats::Repeats;
 use forebay_pipeline::{
-    BatchObserver, Deployment, Pipeline, PipelineError, PipelineParts, PipelineSettings, PublishedWatermarks,
+    BatchObserver, Deployment, Pipeline, PipelineError, PipelineParts, PipelineSettings,
+    PublishedWatermarks,
 };
 use forebay_testkit::{
-    FakeScorer, Fate, MemoryArchive, MemoryLog, MemoryPublisher, MemoryStore, PlainService, PlainView, Random,
-    StoreReader, column as column_of, wait_until,
+    FakeScorer, Fate, MemoryArchive, MemoryLog, MemoryPublisher, MemoryStore, PlainService,
+    PlainView, Random, StoreReader, column as column_of, wait_until,
 };
 use parking_lot::Mutex;
 
@@ -57,7 +61,8 @@ pub(crate) struct Setup {
     pub(crate) scored: bool,
     /// Whether a shadow version scores them too.
     pub(crate) shadow: bool,
-    /// Columns that keep an event on one version, and its score in one shard; none: the entity's key.
+    /// Columns that keep an event on one version, and its score in one shard; none: the entity's
+    /// key.
     pub(crate) sticky_by: &'static [&'static str],
     /// The version that the route names.
     pub(crate) version: u32,
@@ -113,14 +118,21 @@ pub(crate) struct Process {
 pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime")
     })
 }
 
 pub(crate) fn source(name: &str, topic: &str, columns: Vec<Column>, time: &str) -> Arc<SourceDef> {
     Arc::new(SourceDef {
         name: name.to_owned(),
-        time_column: columns.iter().position(|c| c.name == time).expect("the time column is one of them"),
+        time_column: columns
+            .iter()
+            .position(|c| c.name == time)
+            .expect("the time column is one of them"),
         columns,
         watermark_delay_us: DELAY_US,
         topic: topic.to_owned(),
@@ -156,20 +168,42 @@ fn prediction_source(topic: &str) -> Arc<SourceDef> {
 /// An event's columns.
 pub(crate) fn event(key: Option<&str>, time_us: Micros, x: Option<f64>, number: i64) -> Vec<Value> {
     let key = key.map_or(Value::Null, |key| Value::Text(key.into()));
-    vec![key, Value::Timestamp(time_us), x.map_or(Value::Null, Value::Float), Value::Int(number)]
+    vec![
+        key,
+        Value::Timestamp(time_us),
+        x.map_or(Value::Null, Value::Float),
+        Value::Int(number),
+    ]
 }
 
 impl World {
     pub(crate) fn new(setup: Setup) -> Self {
         let log = MemoryLog::new("cluster");
-        let (events, predictions) = (event_source(EVENTS, TOPIC), prediction_source(PREDICTIONS_TOPIC));
+        let (events, predictions) = (
+            event_source(EVENTS, TOPIC),
+            prediction_source(PREDICTIONS_TOPIC),
+        );
         log.create_topic(TOPIC, setup.partitions);
         log.create_topic(PREDICTIONS_TOPIC, 1);
-        let range = Window::Range { preceding_us: MINUTE_US };
+        let range = Window::Range {
+            preceding_us: MINUTE_US,
+        };
         let views: Vec<Arc<dyn CompiledView>> = vec![
             Arc::new(PlainView::new(RECENT, &events, "k", "x", range).refusing(REFUSED)),
-            Arc::new(PlainView::new(LIFETIME, &events, "k", "x", Window::Lifetime)),
-            Arc::new(PlainView::new(OF_PREDICTIONS, &predictions, column::ROLE, column::SCORE, Window::Lifetime)),
+            Arc::new(PlainView::new(
+                LIFETIME,
+                &events,
+                "k",
+                "x",
+                Window::Lifetime,
+            )),
+            Arc::new(PlainView::new(
+                OF_PREDICTIONS,
+                &predictions,
+                column::ROLE,
+                column::SCORE,
+                Window::Lifetime,
+            )),
         ];
         let fate = Arc::new(Fate::default());
         let (back, decoder) = (log.clone(), Arc::clone(&predictions));
@@ -192,8 +226,8 @@ impl World {
         }
     }
 
-    /// A world with `count` events that follow from `seed`: bad records, refused rows, late ones, NULL keys and holes among
-    /// them.
+    /// A world with `count` events that follow from `seed`: bad records, refused rows, late ones,
+    /// NULL keys and holes among them.
     pub(crate) fn with_events(setup: Setup, count: usize, seed: u64) -> Self {
         let world = Self::new(setup);
         world.append_events(count, seed);
@@ -206,39 +240,80 @@ impl World {
             let partition = random.below(self.setup.partitions);
             let step = i64::try_from(number).expect("few") * 3 * SECOND_US;
             let jitter = i64::try_from(random.below(20)).expect("few") * SECOND_US;
-            let late = if random.below(8) == 0 { 5 * MINUTE_US } else { 0 };
+            let late = if random.below(8) == 0 {
+                5 * MINUTE_US
+            } else {
+                0
+            };
             let key = KEYS.get(random.below(KEYS.len() + 1)).copied();
-            let x = [Some(0.5), Some(-0.0), Some(1e16), Some(-3.25), None, Some(REFUSED)][random.below(6)];
+            let x = [
+                Some(0.5),
+                Some(-0.0),
+                Some(1e16),
+                Some(-3.25),
+                None,
+                Some(REFUSED),
+            ][random.below(6)];
             if random.below(10) == 0 {
                 self.log.skip(TOPIC, partition, 3);
             }
-            let values = event(key, START_US + step - jitter - late, x, i64::try_from(number).expect("few"));
-            self.log.append(TOPIC, partition, if random.below(12) == 0 { Err("not_json") } else { Ok(values) });
+            let values = event(
+                key,
+                START_US + step - jitter - late,
+                x,
+                i64::try_from(number).expect("few"),
+            );
+            self.log.append(
+                TOPIC,
+                partition,
+                if random.below(12) == 0 {
+                    Err("not_json")
+                } else {
+                    Ok(values)
+                },
+            );
         }
     }
 
     /// The service that asks for [`RECENT`], or for what the setup says.
     pub(crate) fn service(&self) -> Arc<dyn CompiledService> {
         let asked = self.setup.asks;
-        let view = self.views.iter().find(|view| view.spec().id == asked).expect("a view of the world");
+        let view = self
+            .views
+            .iter()
+            .find(|view| view.spec().id == asked)
+            .expect("a view of the world");
         Arc::new(PlainService::new("service", Arc::clone(view)))
     }
 
     pub(crate) fn deployment(&self) -> Deployment {
         let live = self.setup.version;
-        let arm = |version, weight, shadow| Route { version, weight, shadow };
-        let routes =
-            if self.setup.shadow { vec![arm(live, 1, false), arm(2, 0, true)] } else { vec![arm(live, 1, false)] };
+        let arm = |version, weight, shadow| Route {
+            version,
+            weight,
+            shadow,
+        };
+        let routes = if self.setup.shadow {
+            vec![arm(live, 1, false), arm(2, 0, true)]
+        } else {
+            vec![arm(live, 1, false)]
+        };
         let def = DeploymentDef {
             name: "scorer".to_owned(),
             model: "model".to_owned(),
             source: EVENTS.to_owned(),
             topic: PREDICTIONS_TOPIC.to_owned(),
             carry: vec!["n".to_owned()],
-            sticky_by: self.setup.sticky_by.iter().map(|name| (*name).to_owned()).collect(),
+            sticky_by: self
+                .setup
+                .sticky_by
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect(),
             routes,
         };
-        Deployment::bind(Arc::new(def), Arc::clone(&self.sources[0]), self.service()).expect("its columns are there")
+        Deployment::bind(Arc::new(def), Arc::clone(&self.sources[0]), self.service())
+            .expect("its columns are there")
     }
 
     /// What a process reads features with.
@@ -251,7 +326,10 @@ impl World {
         let (service, keys) = (self.service(), [Value::Text(key.into())]);
         let array = array_from_values(&DataType::Utf8, keys.iter()).expect("text");
         let request = arrow_array::RecordBatch::try_from_iter([("k", array)]).expect("one column");
-        let answer = self.reader().read(service.as_ref(), &request, At::Instant(at)).expect("readable");
+        let answer = self
+            .reader()
+            .read(service.as_ref(), &request, At::Instant(at))
+            .expect("readable");
         match Value::from_array(answer.features.column(0).as_ref(), 0).expect("a count") {
             Value::Int(count) => Some(count),
             _ => None,
@@ -259,17 +337,30 @@ impl World {
     }
 
     pub(crate) fn parts(&self, fate: &Arc<Fate>, seed: u64) -> PipelineParts {
-        let mut repeats = Repeats::over((0..self.setup.shards).map(|shard| self.store.applied(shard)).collect());
+        let mut repeats = Repeats::over(
+            (0..self.setup.shards)
+                .map(|shard| self.store.applied(shard))
+                .collect(),
+        );
         for batch in self.archive.batches(PREDICTIONS) {
             repeats.note(&batch).expect("the columns of predictions");
         }
         for source in &self.sources {
-            let opened = self.archive.open_table(&source.name, source.archive_schema());
+            let opened = self
+                .archive
+                .open_table(&source.name, source.archive_schema());
             runtime().block_on(opened).expect("in memory");
         }
-        runtime().block_on(self.archive.open_table(DEAD_LETTER_TABLE, self.sources[0].schema())).expect("in memory");
+        runtime()
+            .block_on(
+                self.archive
+                    .open_table(DEAD_LETTER_TABLE, self.sources[0].schema()),
+            )
+            .expect("in memory");
         for view in &self.views {
-            self.store.register_view(Arc::clone(view.spec())).expect("the same view");
+            self.store
+                .register_view(Arc::clone(view.spec()))
+                .expect("the same view");
         }
         PipelineParts {
             log: Box::new(self.log.reader(seed, fate)),
@@ -288,7 +379,11 @@ impl World {
             prediction_sources: HashSet::from([PREDICTIONS.to_owned()]),
             repeats,
             views: self.views.clone(),
-            deployments: if self.setup.scored { vec![self.deployment()] } else { Vec::new() },
+            deployments: if self.setup.scored {
+                vec![self.deployment()]
+            } else {
+                Vec::new()
+            },
             watermarks: Arc::clone(&self.watermarks),
             counters: Arc::default(),
             observers: vec![Box::new(Observer(Arc::clone(&self.observed)))],
@@ -300,7 +395,10 @@ impl World {
         PipelineSettings {
             epoch_max_rows: self.setup.epoch_max_rows,
             epoch_wait: Duration::from_millis(2),
-            flush: FlushRule { interval: Duration::from_millis(3), max_bytes: 16 << 10 },
+            flush: FlushRule {
+                interval: Duration::from_millis(3),
+                max_bytes: 16 << 10,
+            },
             history_us: 0,
             writer_threads: self.setup.writer_threads,
         }
@@ -308,7 +406,8 @@ impl World {
 
     pub(crate) fn start(&self, fate: Fate, seed: u64) -> Process {
         let fate = Arc::new(fate);
-        let pipeline = Pipeline::start(self.parts(&fate, seed), self.settings()).expect("it starts");
+        let pipeline =
+            Pipeline::start(self.parts(&fate, seed), self.settings()).expect("it starts");
         Process { pipeline, fate }
     }
 
@@ -317,25 +416,37 @@ impl World {
         let published = self.published_ids();
         self.log.is_read()
             && self.store.unfinished() == (0, 0)
-            && (!self.setup.scored || Oracle::of(self).predictions.iter().all(|id| published.contains(id)))
+            && (!self.setup.scored
+                || Oracle::of(self)
+                    .predictions
+                    .iter()
+                    .all(|id| published.contains(id)))
             && self.log.is_read()
     }
 
     /// Run a process until all is done, and stop it.
     pub(crate) fn finish(&self, seed: u64) {
         let process = self.start(Fate::default(), seed);
-        wait_until("the log is read and all is scored and sent", || self.is_done());
+        wait_until("the log is read and all is scored and sent", || {
+            self.is_done()
+        });
         process.stop().expect("nothing is in the way");
     }
 
     /// Ids that were published, each once.
     pub(crate) fn published_ids(&self) -> BTreeSet<String> {
-        self.publisher.published().iter().map(|record| id_of(&record.headers)).collect()
+        self.publisher
+            .published()
+            .iter()
+            .map(|record| id_of(&record.headers))
+            .collect()
     }
 }
 
 pub(crate) fn id_of(headers: &[(String, Vec<u8>)]) -> String {
-    let id = headers.iter().find(|(name, _)| name == "forebay.prediction_id");
+    let id = headers
+        .iter()
+        .find(|(name, _)| name == "forebay.prediction_id");
     String::from_utf8(id.expect("each prediction carries its id").1.clone()).expect("hex")
 }
 

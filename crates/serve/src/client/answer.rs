@@ -1,5 +1,6 @@
-//! Answers as a client has them: rows, and what they say about their freshness. DoGet tells it in the metadata of the
-//! schema, an exchange in the metadata of each message; both become one [`Answer`].
+//! Answers as a client has them: rows, and what they say about their freshness. DoGet tells it in
+//! the metadata of the schema, an exchange in the metadata of each message; both become one
+//! [`Answer`].
 
 use std::collections::HashMap;
 
@@ -25,7 +26,8 @@ use crate::ipc::{ANSWER_MAX_COLUMNS, MessageKind, decode_batch, decode_schema, k
 /// Features of one request.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// One row for each request row, in its order: the features, then what was asked for beside them.
+    /// One row for each request row, in its order: the features, then what was asked for beside
+    /// them.
     pub rows: RecordBatch,
     /// The instant that all rows share.
     pub as_of_us: Option<Micros>,
@@ -50,7 +52,10 @@ impl Answer {
     /// Status of the view `alias` in `row`; None unless it was asked for.
     #[must_use]
     pub fn status(&self, alias: &str, row: usize) -> Option<FeatureStatus> {
-        let column = self.rows.column_by_name(&format!("{alias}__status"))?.as_primitive_opt::<UInt8Type>()?;
+        let column = self
+            .rows
+            .column_by_name(&format!("{alias}__status"))?
+            .as_primitive_opt::<UInt8Type>()?;
         match (row < column.len()).then(|| column.value(row))? {
             1 => Some(FeatureStatus::Present),
             3 => Some(FeatureStatus::NotFound),
@@ -59,7 +64,8 @@ impl Answer {
         }
     }
 
-    /// Newest event of the view `alias` in `row`; None when there is none, or when it was not asked for.
+    /// Newest event of the view `alias` in `row`; None when there is none, or when it was not asked
+    /// for.
     #[must_use]
     pub fn event_time_us(&self, alias: &str, row: usize) -> Option<Micros> {
         let column = self.rows.column_by_name(&format!("{alias}__event_time"))?;
@@ -72,18 +78,25 @@ impl Answer {
 pub(super) async fn collect(mut messages: Streaming<FlightData>) -> ServeResult<Answer> {
     let mut schema: Option<SchemaRef> = None;
     let mut batches = Vec::new();
-    while let Some(data) = messages.message().await.map_err(|status| ServeError::from_status(&status))? {
+    while let Some(data) = messages
+        .message()
+        .await
+        .map_err(|status| ServeError::from_status(&status))?
+    {
         match (kind(&data)?, &schema) {
             (MessageKind::Empty, _) => {}
             (MessageKind::Schema, _) => schema = Some(schema_of(&data)?),
             (MessageKind::Batch { .. }, Some(schema)) => batches.push(rows_of(&data, schema)?),
-            (MessageKind::Batch { .. }, None) => return Err(unreadable("a batch came before the schema")),
+            (MessageKind::Batch { .. }, None) => {
+                return Err(unreadable("a batch came before the schema"));
+            }
         }
     }
     let schema = schema.ok_or_else(|| unreadable("there is no schema"))?;
     let rows = match batches.as_slice() {
         [one] => one.clone(),
-        several => concat_batches(&schema, several).map_err(|error| unreadable(&format!("the rows: {error}")))?,
+        several => concat_batches(&schema, several)
+            .map_err(|error| unreadable(&format!("the rows: {error}")))?,
     };
     let said = schema.metadata();
     Ok(Answer {
@@ -98,11 +111,18 @@ pub(super) async fn collect(mut messages: Streaming<FlightData>) -> ServeResult<
 /// From the metadata and the rows of one message of an exchange.
 pub(super) fn from_meta(meta: v1::ResponseMeta, rows: RecordBatch) -> ServeResult<Answer> {
     let applied = meta.applied.into_iter().map(|shard| {
-        let number =
-            u16::try_from(shard.shard).map_err(|_| unreadable(&format!("there is no shard {}", shard.shard)))?;
-        let offset = |p: v1::AppliedPartition| (TopicPartition::new(p.topic, p.partition), p.next_offset);
+        let number = u16::try_from(shard.shard)
+            .map_err(|_| unreadable(&format!("there is no shard {}", shard.shard)))?;
+        let offset =
+            |p: v1::AppliedPartition| (TopicPartition::new(p.topic, p.partition), p.next_offset);
         let next_offsets = shard.partitions.into_iter().map(offset).collect();
-        Ok(AppliedShard { at: ShardEpoch { shard: number, epoch: shard.epoch }, next_offsets })
+        Ok(AppliedShard {
+            at: ShardEpoch {
+                shard: number,
+                epoch: shard.epoch,
+            },
+            next_offsets,
+        })
     });
     Ok(Answer {
         rows,
@@ -128,7 +148,10 @@ pub(super) fn in_band(status: i32, message: &str) -> ServeResult<()> {
         Ok(v1::AnswerStatus::Unavailable | v1::AnswerStatus::GoingAway) => ErrorKind::Unavailable,
         Ok(v1::AnswerStatus::Internal) | Err(_) => ErrorKind::Internal,
     };
-    Err(ServeError::Remote { kind, message: message.to_owned() })
+    Err(ServeError::Remote {
+        kind,
+        message: message.to_owned(),
+    })
 }
 
 /// What a message of the server is.
@@ -154,11 +177,19 @@ fn number(said: &HashMap<String, String>, key: &str) -> ServeResult<Option<i64>>
 fn applied_list(text: &str) -> ServeResult<Vec<AppliedShard>> {
     let parse = |pair: &str| {
         let (shard, epoch) = pair.split_once(':')?;
-        let at = ShardEpoch { shard: shard.parse().ok()?, epoch: epoch.parse().ok()? };
-        Some(AppliedShard { at, next_offsets: Vec::new() })
+        let at = ShardEpoch {
+            shard: shard.parse().ok()?,
+            epoch: epoch.parse().ok()?,
+        };
+        Some(AppliedShard {
+            at,
+            next_offsets: Vec::new(),
+        })
     };
     let pairs = text.split(',').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| parse(pair).ok_or_else(|| unreadable(&format!("{pair:?} is no shard:epoch")))).collect()
+    pairs
+        .map(|pair| parse(pair).ok_or_else(|| unreadable(&format!("{pair:?} is no shard:epoch"))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -168,7 +199,13 @@ mod tests {
     #[test]
     fn applied_pairs_are_read_and_others_refused() {
         let applied = applied_list("0:7,12:9").expect("two pairs");
-        assert_eq!(applied[1].at, ShardEpoch { shard: 12, epoch: 9 });
+        assert_eq!(
+            applied[1].at,
+            ShardEpoch {
+                shard: 12,
+                epoch: 9
+            }
+        );
         assert!(applied_list("").expect("none").is_empty());
         for bad in ["7", "a:1", "70000:1", "1:-1"] {
             assert!(applied_list(bad).is_err(), "{bad}");
@@ -178,11 +215,22 @@ mod tests {
     #[test]
     fn every_status_but_ok_is_an_error_of_its_kind() {
         in_band(0, "").expect("ok");
-        for kind in [ErrorKind::InvalidArgument, ErrorKind::NotFound, ErrorKind::OutOfRange, ErrorKind::DataLoss] {
+        for kind in [
+            ErrorKind::InvalidArgument,
+            ErrorKind::NotFound,
+            ErrorKind::OutOfRange,
+            ErrorKind::DataLoss,
+        ] {
             let error = in_band(kind.grpc_code(), "why").expect_err("an error");
             assert_eq!((error.kind(), error.to_string().as_str()), (kind, "why"));
         }
-        assert_eq!(in_band(100, "bye").expect_err("going away").kind(), ErrorKind::Unavailable);
-        assert_eq!(in_band(77, "?").expect_err("unknown").kind(), ErrorKind::Internal);
+        assert_eq!(
+            in_band(100, "bye").expect_err("going away").kind(),
+            ErrorKind::Unavailable
+        );
+        assert_eq!(
+            in_band(77, "?").expect_err("unknown").kind(),
+            ErrorKind::Internal
+        );
     }
 }

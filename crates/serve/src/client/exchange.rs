@@ -1,6 +1,6 @@
-//! One DoExchange stream as its client: requests go out with ids, answers come back in any order. The two halves can be
-//! held together ([`FeatureExchange`], which bounds what is in flight) or apart, by a task that sends and one that
-//! receives.
+//! One DoExchange stream as its client: requests go out with ids, answers come back in any order.
+//! The two halves can be held together ([`FeatureExchange`], which bounds what is in flight) or
+//! apart, by a task that sends and one that receives.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use super::{ReadOptions, unreadable};
 use crate::error::{ServeError, ServeResult};
 use crate::ipc::{Encoder, MessageKind, schema_message};
 
-/// Messages that wait for the connection: the opening, and a request with its schema for each one in flight.
+/// Messages that wait for the connection: the opening, and a request with its schema for each one
+/// in flight.
 const OUTBOUND: usize = 2 * EXCHANGE_MAX_IN_FLIGHT + 1;
 
 /// What comes back on an exchange.
@@ -36,7 +37,8 @@ pub enum Reply {
         /// How it went.
         result: ServeResult<Answer>,
     },
-    /// The server or the service's version goes away: open a new exchange. What was sent already is still answered.
+    /// The server or the service's version goes away: open a new exchange. What was sent already is
+    /// still answered.
     GoingAway(String),
 }
 
@@ -82,16 +84,35 @@ impl FeatureExchange {
             with_event_time: options.with_event_time,
         };
         let (outbound, queue) = mpsc::channel(OUTBOUND);
-        let opening = FlightData::new().with_descriptor(FlightDescriptor::new_cmd(open.encode_to_vec()));
-        outbound.send(opening).await.expect("the queue's other end is in this function");
+        let opening =
+            FlightData::new().with_descriptor(FlightDescriptor::new_cmd(open.encode_to_vec()));
+        outbound
+            .send(opening)
+            .await
+            .expect("the queue's other end is in this function");
         let answers = flight.do_exchange(ReceiverStream::new(queue)).await;
-        let mut answers = answers.map_err(|status| ServeError::from_status(&status))?.into_inner();
-        let first = answers.message().await.map_err(|status| ServeError::from_status(&status))?;
+        let mut answers = answers
+            .map_err(|status| ServeError::from_status(&status))?
+            .into_inner();
+        let first = answers
+            .message()
+            .await
+            .map_err(|status| ServeError::from_status(&status))?;
         let first = first.ok_or_else(|| unreadable("the exchange ended before its schema"))?;
         let schema = answer::schema_of(&first)?;
-        let sender = ExchangeSender { outbound, encoder: Encoder::new()?, sent_schema: None, next_id: 1 };
+        let sender = ExchangeSender {
+            outbound,
+            encoder: Encoder::new()?,
+            sent_schema: None,
+            next_id: 1,
+        };
         let receiver = ExchangeReceiver { answers, schema };
-        Ok(Self { sender, receiver, in_flight: 0, early: VecDeque::new() })
+        Ok(Self {
+            sender,
+            receiver,
+            in_flight: 0,
+            early: VecDeque::new(),
+        })
     }
 
     /// Schema of the answers; its metadata names service, version and fingerprint.
@@ -135,7 +156,8 @@ impl FeatureExchange {
         }
     }
 
-    /// Send one request and wait for its answer; replies to others are kept for [`FeatureExchange::receive`].
+    /// Send one request and wait for its answer; replies to others are kept for
+    /// [`FeatureExchange::receive`].
     ///
     /// # Errors
     /// As the server refuses it; the stream broke.
@@ -172,15 +194,29 @@ impl ExchangeSender {
     /// The exchange has ended: the receiver has the reason.
     pub async fn send(&mut self, rows: &RecordBatch, options: &ReadOptions) -> ServeResult<u64> {
         let schema = rows.schema_ref();
-        let known = self.sent_schema.as_ref().is_some_and(|sent| Arc::ptr_eq(sent, schema) || sent == schema);
+        let known = self
+            .sent_schema
+            .as_ref()
+            .is_some_and(|sent| Arc::ptr_eq(sent, schema) || sent == schema);
         if !known {
             self.put(schema_message(schema)?).await?;
             self.sent_schema = Some(Arc::clone(schema));
         }
         let request_id = self.next_id;
-        let flags = if options.full_applied { v1::RequestFlag::FullApplied as u32 } else { 0 };
-        let deadline_us = options.deadline.map(|d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX));
-        let meta = v1::RequestMeta { request_id, at_us: options.at_us, deadline_us, flags };
+        let flags = if options.full_applied {
+            v1::RequestFlag::FullApplied as u32
+        } else {
+            0
+        };
+        let deadline_us = options
+            .deadline
+            .map(|d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX));
+        let meta = v1::RequestMeta {
+            request_id,
+            at_us: options.at_us,
+            deadline_us,
+            flags,
+        };
         let mut request = self.encoder.batch(rows)?;
         request.app_metadata = meta.encode_to_vec().into();
         self.put(request).await?;
@@ -205,7 +241,11 @@ impl ExchangeReceiver {
     /// # Errors
     /// The stream broke: nothing in flight on it will be answered.
     pub async fn receive(&mut self) -> ServeResult<Option<Reply>> {
-        let data = self.answers.message().await.map_err(|status| ServeError::from_status(&status))?;
+        let data = self
+            .answers
+            .message()
+            .await
+            .map_err(|status| ServeError::from_status(&status))?;
         data.map(|data| self.reply(&data)).transpose()
     }
 
@@ -217,16 +257,25 @@ impl ExchangeReceiver {
         }
         let request_id = meta.request_id;
         if let Err(error) = answer::in_band(meta.status, &meta.message) {
-            return Ok(Reply::Answer { request_id, result: Err(error) });
+            return Ok(Reply::Answer {
+                request_id,
+                result: Err(error),
+            });
         }
         let MessageKind::Batch { .. } = answer::kind(data)? else {
             return Err(unreadable("an answer has no record batch"));
         };
         let rows = answer::rows_of(data, &self.schema)?;
-        Ok(Reply::Answer { request_id, result: answer::from_meta(meta, rows) })
+        Ok(Reply::Answer {
+            request_id,
+            result: answer::from_meta(meta, rows),
+        })
     }
 }
 
 fn ended() -> ServeError {
-    ServeError::Remote { kind: ErrorKind::Unavailable, message: "the exchange has ended; open a new one".to_owned() }
+    ServeError::Remote {
+        kind: ErrorKind::Unavailable,
+        message: "the exchange has ended; open a new one".to_owned(),
+    }
 }

@@ -1,5 +1,5 @@
-//! What a server tells of its services: names, versions, request columns, features and views, from the JSON of its
-//! `services` action, with the column types of the rest of the program.
+//! What a server tells of its services: names, versions, request columns, features and views, from
+//! the JSON of its `services` action, with the column types of the rest of the program.
 
 use arrow_schema::DataType;
 use forebay_core::source::Column;
@@ -29,7 +29,8 @@ pub struct ServiceInfo {
 /// A view inside a service.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ViewInfo {
-    /// Its alias in the service: `<alias>__status` and `<alias>__event_time` are the columns about it.
+    /// Its alias in the service: `<alias>__status` and `<alias>__event_time` are the columns about
+    /// it.
     pub alias: String,
     /// The view's name.
     pub view: String,
@@ -63,8 +64,8 @@ struct ListedColumn {
 
 /// Read the answer of the action `services`.
 pub(super) fn parse_services(answer: &[u8]) -> ServeResult<Vec<ServiceInfo>> {
-    let listing: Listing =
-        serde_json::from_slice(answer).map_err(|error| unreadable(&format!("the list of services: {error}")))?;
+    let listing: Listing = serde_json::from_slice(answer)
+        .map_err(|error| unreadable(&format!("the list of services: {error}")))?;
     listing.services.into_iter().map(service).collect()
 }
 
@@ -73,8 +74,16 @@ fn service(listed: Listed) -> ServeResult<ServiceInfo> {
         name: listed.name,
         version: listed.version,
         fingerprint: listed.fingerprint,
-        request: listed.request.into_iter().map(column).collect::<ServeResult<_>>()?,
-        features: listed.features.into_iter().map(column).collect::<ServeResult<_>>()?,
+        request: listed
+            .request
+            .into_iter()
+            .map(column)
+            .collect::<ServeResult<_>>()?,
+        features: listed
+            .features
+            .into_iter()
+            .map(column)
+            .collect::<ServeResult<_>>()?,
         views: listed.views,
     })
 }
@@ -87,9 +96,18 @@ fn column(listed: ListedColumn) -> ServeResult<Column> {
         "DOUBLE" => DataType::Float64,
         "VARCHAR" => DataType::Utf8,
         "TIMESTAMP" => timestamp_type(),
-        other => return Err(unreadable(&format!("column {} has the unknown type {other}", listed.name))),
+        other => {
+            return Err(unreadable(&format!(
+                "column {} has the unknown type {other}",
+                listed.name
+            )));
+        }
     };
-    Ok(Column { name: listed.name, data_type, nullable: listed.nullable })
+    Ok(Column {
+        name: listed.name,
+        data_type,
+        nullable: listed.nullable,
+    })
 }
 
 #[cfg(test)]
@@ -103,12 +121,27 @@ mod tests {
             "features":[{"name":"n","type":"BIGINT","nullable":true},{"name":"at","type":"TIMESTAMP","nullable":true}],
             "views":[{"alias":"t","view":"traffic","version":3,"source":"departures"}]}]}"#;
         let services = parse_services(listing.as_bytes()).expect("well formed");
-        assert_eq!(services[0].request, [Column { name: "origin".into(), data_type: DataType::Utf8, nullable: false }]);
+        assert_eq!(
+            services[0].request,
+            [Column {
+                name: "origin".into(),
+                data_type: DataType::Utf8,
+                nullable: false
+            }]
+        );
         assert_eq!(services[0].features[1].data_type, timestamp_type());
-        assert_eq!((services[0].version, services[0].views[0].view.as_str()), (2, "traffic"));
+        assert_eq!(
+            (services[0].version, services[0].views[0].view.as_str()),
+            (2, "traffic")
+        );
         let strange = listing.replace("BIGINT", "MAP");
         let error = parse_services(strange.as_bytes()).expect_err("unknown type");
-        assert!(error.to_string().contains("column n has the unknown type MAP"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("column n has the unknown type MAP"),
+            "{error}"
+        );
         assert!(parse_services(b"[]").is_err());
     }
 }

@@ -1,8 +1,10 @@
-//! The other end of serving: a client of the Flight listener, for the command line, the benchmarks and the tests. It
-//! speaks protobuf in tickets and metadata and reads what it gets as carefully as the server reads requests.
+//! The other end of serving: a client of the Flight listener, for the command line, the benchmarks
+//! and the tests. It speaks protobuf in tickets and metadata and reads what it gets as carefully as
+//! the server reads requests.
 //!
-//! [`FlightClient`] holds one HTTP/2 connection: single calls, and [`FeatureExchange`]s (many requests in flight on one
-//! stream). Rows come in as record batches, answers go out as [`Answer`]s with what they say about their freshness.
+//! [`FlightClient`] holds one HTTP/2 connection: single calls, and [`FeatureExchange`]s (many
+//! requests in flight on one stream). Rows come in as record batches, answers go out as [`Answer`]s
+//! with what they say about their freshness.
 
 mod answer;
 mod exchange;
@@ -37,8 +39,8 @@ const WINDOW_BYTES: u32 = 4 << 20;
 /// Envelope around the body of a message, bytes.
 const ENVELOPE_BYTES: usize = 1 << 20;
 
-/// How to read. An exchange fixes the shape of its answers (`version`, `fingerprint`, `with_status`, `with_event_time`)
-/// when it opens; the rest is for each request.
+/// How to read. An exchange fixes the shape of its answers (`version`, `fingerprint`,
+/// `with_status`, `with_event_time`) when it opens; the rest is for each request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadOptions {
     /// Instant of the read; None is the present, as the server's clock has it.
@@ -82,7 +84,9 @@ impl FlightClient {
     /// An address that is none, or nobody who listens there.
     pub async fn connect(address: &str) -> ServeResult<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| {
-            ServeError::Request(format!("{address:?} is not an address; write host:port such as 127.0.0.1:8815"))
+            ServeError::Request(format!(
+                "{address:?} is not an address; write host:port such as 127.0.0.1:8815"
+            ))
         })?;
         let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
@@ -99,7 +103,10 @@ impl FlightClient {
         let flight = FlightServiceClient::new(channel)
             .max_decoding_message_size(RESPONSE_MAX_BYTES + ENVELOPE_BYTES)
             .max_encoding_message_size(REQUEST_MAX_BYTES + ENVELOPE_BYTES);
-        Ok(Self { flight, address: address.to_owned() })
+        Ok(Self {
+            flight,
+            address: address.to_owned(),
+        })
     }
 
     /// The services that the server has.
@@ -116,11 +123,20 @@ impl FlightClient {
     /// There is none of that name: the text lists those there are.
     pub async fn service(&self, name: &str) -> ServeResult<ServiceInfo> {
         let services = self.services().await?;
-        let known = services.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
-        services.into_iter().find(|s| s.name == name).ok_or_else(|| {
-            let known = if known.is_empty() { "none yet" } else { &known };
-            ServeError::NotFound(format!("there is no feature service {name}; known services: {known}"))
-        })
+        let known = services
+            .iter()
+            .map(|s| s.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        services
+            .into_iter()
+            .find(|s| s.name == name)
+            .ok_or_else(|| {
+                let known = if known.is_empty() { "none yet" } else { &known };
+                ServeError::NotFound(format!(
+                    "there is no feature service {name}; known services: {known}"
+                ))
+            })
     }
 
     /// Carry out an action of the server and return its whole answer.
@@ -129,10 +145,19 @@ impl FlightClient {
     /// What the server says.
     pub async fn action(&self, name: &str, body: impl Into<Bytes>) -> ServeResult<Vec<u8>> {
         let action = Action::new(name, body.into());
-        let results = self.flight.clone().do_action(action).await.map_err(|status| self.failed(&status))?;
+        let results = self
+            .flight
+            .clone()
+            .do_action(action)
+            .await
+            .map_err(|status| self.failed(&status))?;
         let mut results = results.into_inner();
         let mut answer = Vec::new();
-        while let Some(part) = results.message().await.map_err(|status| self.failed(&status))? {
+        while let Some(part) = results
+            .message()
+            .await
+            .map_err(|status| self.failed(&status))?
+        {
             answer.extend_from_slice(&part.body);
         }
         Ok(answer)
@@ -142,7 +167,12 @@ impl FlightClient {
     ///
     /// # Errors
     /// What the server says; a column of a type that no request column has.
-    pub async fn get(&self, service: &str, rows: &RecordBatch, options: &ReadOptions) -> ServeResult<Answer> {
+    pub async fn get(
+        &self,
+        service: &str,
+        rows: &RecordBatch,
+        options: &ReadOptions,
+    ) -> ServeResult<Answer> {
         let ticket = v1::FeatureRequest {
             service: service.to_owned(),
             version: options.version,
@@ -156,7 +186,12 @@ impl FlightClient {
         if let Some(deadline) = options.deadline {
             request.set_timeout(deadline);
         }
-        let messages = self.flight.clone().do_get(request).await.map_err(|status| self.failed(&status))?;
+        let messages = self
+            .flight
+            .clone()
+            .do_get(request)
+            .await
+            .map_err(|status| self.failed(&status))?;
         answer::collect(messages.into_inner()).await
     }
 
@@ -164,7 +199,11 @@ impl FlightClient {
     ///
     /// # Errors
     /// What the server says.
-    pub async fn exchange(&self, service: &str, options: &ReadOptions) -> ServeResult<FeatureExchange> {
+    pub async fn exchange(
+        &self,
+        service: &str,
+        options: &ReadOptions,
+    ) -> ServeResult<FeatureExchange> {
         FeatureExchange::open(self.flight.clone(), service, options).await
     }
 
@@ -174,28 +213,46 @@ impl FlightClient {
     /// What the server says; rows that the schema refuses are no error, the outcome names them.
     pub async fn push(&self, source: &str, rows: &RecordBatch) -> ServeResult<PushOutcome> {
         let mut schema = schema_message(rows.schema_ref())?;
-        schema.flight_descriptor = Some(FlightDescriptor::new_path(vec!["source".to_owned(), source.to_owned()]));
+        schema.flight_descriptor = Some(FlightDescriptor::new_path(vec![
+            "source".to_owned(),
+            source.to_owned(),
+        ]));
         let mut batch: FlightData = Encoder::new()?.batch(rows)?;
         batch.app_metadata = v1::PushMeta { batch_id: 1 }.encode_to_vec().into();
         let messages = futures::stream::iter([schema, batch]);
-        let acks = self.flight.clone().do_put(messages).await.map_err(|status| self.failed(&status))?;
-        let ack = acks.into_inner().message().await.map_err(|status| self.failed(&status))?;
+        let acks = self
+            .flight
+            .clone()
+            .do_put(messages)
+            .await
+            .map_err(|status| self.failed(&status))?;
+        let ack = acks
+            .into_inner()
+            .message()
+            .await
+            .map_err(|status| self.failed(&status))?;
         let ack = ack.ok_or_else(|| unreadable("the push was not acknowledged"))?;
-        let ack =
-            v1::PushAck::decode(ack.app_metadata).map_err(|e| unreadable(&format!("the acknowledgement: {e}")))?;
+        let ack = v1::PushAck::decode(ack.app_metadata)
+            .map_err(|e| unreadable(&format!("the acknowledgement: {e}")))?;
         answer::in_band(ack.status, &ack.message)?;
         Ok(PushOutcome {
             rows: ack.rows,
             refused: ack.refused.into_iter().map(|r| (r.row, r.reason)).collect(),
-            next_offsets: ack.offsets.into_iter().map(|o| (o.topic, o.partition, o.next_offset)).collect(),
+            next_offsets: ack
+                .offsets
+                .into_iter()
+                .map(|o| (o.topic, o.partition, o.next_offset))
+                .collect(),
         })
     }
 
-    /// The error of a call. A status that the transport made, not the server, has a cause: whoever listens there speaks no
-    /// Flight, or went away.
+    /// The error of a call. A status that the transport made, not the server, has a cause: whoever
+    /// listens there speaks no Flight, or went away.
     fn failed(&self, status: &Status) -> ServeError {
         let error = ServeError::from_status(status);
-        if std::error::Error::source(status).is_none() || error.kind() == ErrorKind::DeadlineExceeded {
+        if std::error::Error::source(status).is_none()
+            || error.kind() == ErrorKind::DeadlineExceeded
+        {
             return error;
         }
         ServeError::Remote {
@@ -214,7 +271,9 @@ impl FlightClient {
 fn unreadable(what: &str) -> ServeError {
     ServeError::Remote {
         kind: ErrorKind::Internal,
-        message: format!("the server's answer cannot be read: {what}; client and server should be of one version"),
+        message: format!(
+            "the server's answer cannot be read: {what}; client and server should be of one version"
+        ),
     }
 }
 
@@ -234,13 +293,24 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn request_columns(rows: &RecordBatch) -> ServeResult<Vec<v1::RequestColumn>> {
     let column = |(field, array): (&arrow_schema::FieldRef, &arrow_array::ArrayRef)| {
         let values = (0..array.len()).map(|row| {
-            let value = Value::from_array(array.as_ref(), row)
-                .map_err(|error| ServeError::Request(format!("request column {}: {error}", field.name())))?;
-            Ok(v1::RequestValue { kind: request_kind(value) })
+            let value = Value::from_array(array.as_ref(), row).map_err(|error| {
+                ServeError::Request(format!("request column {}: {error}", field.name()))
+            })?;
+            Ok(v1::RequestValue {
+                kind: request_kind(value),
+            })
         });
-        Ok(v1::RequestColumn { name: field.name().clone(), values: values.collect::<ServeResult<_>>()? })
+        Ok(v1::RequestColumn {
+            name: field.name().clone(),
+            values: values.collect::<ServeResult<_>>()?,
+        })
     };
-    rows.schema_ref().fields().iter().zip(rows.columns()).map(column).collect()
+    rows.schema_ref()
+        .fields()
+        .iter()
+        .zip(rows.columns())
+        .map(column)
+        .collect()
 }
 
 fn request_kind(value: Value) -> Option<v1::request_value::Kind> {

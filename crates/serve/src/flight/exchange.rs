@@ -1,6 +1,7 @@
-//! DoExchange: the transport of a [`Session`]. Small requests are answered where they are read, without a hop or a
-//! queue; large ones on blocking threads, a few at a time. At the bound the stream is not read, so that HTTP/2 flow
-//! control pushes back. The order of answers is free; rows inside an answer keep the request's order.
+//! DoExchange: the transport of a [`Session`]. Small requests are answered where they are read,
+//! without a hop or a queue; large ones on blocking threads, a few at a time. At the bound the
+//! stream is not read, so that HTTP/2 flow control pushes back. The order of answers is free; rows
+//! inside an answer keep the request's order.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use arrow_flight::FlightData;
 use arrow_flight::flight_descriptor::DescriptorType;
-use forebay_core::limits::{EXCHANGE_MAX_IN_FLIGHT, EXCHANGE_MAX_LARGE_IN_FLIGHT, FIRST_MESSAGE_MAX_MS};
+use forebay_core::limits::{
+    EXCHANGE_MAX_IN_FLIGHT, EXCHANGE_MAX_LARGE_IN_FLIGHT, FIRST_MESSAGE_MAX_MS,
+};
 use futures::future::BoxFuture;
 use futures::stream::{Fuse, FuturesUnordered};
 use futures::{FutureExt, Stream, StreamExt};
@@ -43,16 +46,24 @@ pub(super) async fn do_exchange(
         )
         .to_status());
     };
-    if let Some(hook) = shared.services.exchange_hooks.iter().find(|hook| hook.claims(descriptor)) {
+    if let Some(hook) = shared
+        .services
+        .exchange_hooks
+        .iter()
+        .find(|hook| hook.claims(descriptor))
+    {
         return hook.exchange(first, input).await;
     }
     let opened = open(&shared, first);
     let (session, pending) = opened.map_err(|error| {
-        Recorder::new(&shared.services.metrics, "DoExchange", UNKNOWN_SERVICE).failed(arrived, &error);
+        Recorder::new(&shared.services.metrics, "DoExchange", UNKNOWN_SERVICE)
+            .failed(arrived, &error);
         error.to_status()
     })?;
     let mut stream = ExchangeStream::new(session, input, &shared.phase);
-    stream.ready.push_back(stream.session.schema().map_err(|e| e.to_status())?);
+    stream
+        .ready
+        .push_back(stream.session.schema().map_err(|e| e.to_status())?);
     if let Some(data) = pending {
         stream.admit(data);
     }
@@ -61,19 +72,26 @@ pub(super) async fn do_exchange(
 
 /// The first message of a client stream, within a bounded time.
 pub(super) async fn first_message(input: &mut Streaming<FlightData>) -> Result<FlightData, Status> {
-    let first = tokio::time::timeout(Duration::from_millis(FIRST_MESSAGE_MAX_MS), input.message()).await;
+    let first =
+        tokio::time::timeout(Duration::from_millis(FIRST_MESSAGE_MAX_MS), input.message()).await;
     match first {
         Err(_) => Err(Status::deadline_exceeded(format!(
             "no message came within {FIRST_MESSAGE_MAX_MS} ms (FIRST_MESSAGE_MAX_MS); open the stream when it is needed"
         ))),
         Ok(Err(status)) => Err(explained(status)),
-        Ok(Ok(None)) => Err(Status::invalid_argument("the stream ended before its first message")),
+        Ok(Ok(None)) => Err(Status::invalid_argument(
+            "the stream ended before its first message",
+        )),
         Ok(Ok(Some(first))) => Ok(first),
     }
 }
 
-/// Open a session; what is left of the first message goes on as a message of its own (a schema, as pyarrow sends it).
-fn open(shared: &Arc<Shared>, mut first: FlightData) -> Result<(Session, Option<FlightData>), ServeError> {
+/// Open a session; what is left of the first message goes on as a message of its own (a schema, as
+/// pyarrow sends it).
+fn open(
+    shared: &Arc<Shared>,
+    mut first: FlightData,
+) -> Result<(Session, Option<FlightData>), ServeError> {
     let descriptor = first.flight_descriptor.take().unwrap_or_default();
     if descriptor.r#type() != DescriptorType::Cmd {
         return Err(ServeError::Request(
@@ -144,7 +162,8 @@ impl ExchangeStream {
             Step::Nothing => {}
             Step::Answer(answer) => self.ready.push_back(answer),
             Step::Later(task, fallback) => {
-                self.running.push(async move { task.await.unwrap_or(fallback) }.boxed());
+                self.running
+                    .push(async move { task.await.unwrap_or(fallback) }.boxed());
             }
             Step::Fail(error) => {
                 self.input_open = false;

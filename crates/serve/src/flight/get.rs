@@ -1,5 +1,5 @@
-//! DoGet: one ticket, one answer, in messages small enough for clients with default limits; and the calls that describe
-//! services without reading data.
+//! DoGet: one ticket, one answer, in messages small enough for clients with default limits; and the
+//! calls that describe services without reading data.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +24,8 @@ use crate::ipc::{Encoder, schema_bytes, schema_message};
 use crate::recorder::{Recorder, UNKNOWN_SERVICE};
 use crate::ticket::{FeatureQuery, ServiceRef, parse_feature_request};
 
-/// Bytes of values that one message of a DoGet aims at: well below the 4 MiB that most clients accept.
+/// Bytes of values that one message of a DoGet aims at: well below the 4 MiB that most clients
+/// accept.
 const MESSAGE_TARGET_BYTES: usize = 2 << 20;
 
 /// Answer a ticket: the messages of the stream.
@@ -36,11 +37,16 @@ pub(super) async fn do_get(
     let (query, answerer) = match prepare(shared, &ticket) {
         Ok(prepared) => prepared,
         Err(error) => {
-            Recorder::new(&shared.services.metrics, "DoGet", UNKNOWN_SERVICE).failed(arrived, &error);
+            Recorder::new(&shared.services.metrics, "DoGet", UNKNOWN_SERVICE)
+                .failed(arrived, &error);
             return Err(error);
         }
     };
-    let recorder = Arc::new(Recorder::new(&shared.services.metrics, "DoGet", &answerer.service().spec().name));
+    let recorder = Arc::new(Recorder::new(
+        &shared.services.metrics,
+        "DoGet",
+        &answerer.service().spec().name,
+    ));
     let _in_flight = recorder.enter();
     match answer(shared, &recorder, query, Arc::new(answerer), arrived).await {
         Ok((messages, rows)) => {
@@ -69,13 +75,17 @@ async fn answer(
     arrived: Instant,
 ) -> ServeResult<(Vec<FlightData>, usize)> {
     let request = answerer.request_rows(&query.rows)?;
-    let at_us = query.at_us.unwrap_or_else(|| shared.services.clock.now_us());
+    let at_us = query
+        .at_us
+        .unwrap_or_else(|| shared.services.clock.now_us());
     drop(query);
     shared.stages.decode.observe_duration(arrived.elapsed());
     if request.num_rows() <= INLINE_MAX_ROWS {
         return read_and_encode(shared, recorder, &answerer, &request, at_us);
     }
-    let permit = Arc::clone(&shared.large_reads).try_acquire_owned().map_err(|_| too_many_large_reads())?;
+    let permit = Arc::clone(&shared.large_reads)
+        .try_acquire_owned()
+        .map_err(|_| too_many_large_reads())?;
     let (task_shared, task_recorder) = (Arc::clone(shared), Arc::clone(recorder));
     let task = tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -83,7 +93,9 @@ async fn answer(
     });
     task.await.map_err(|error| {
         recorder.panicked();
-        ServeError::Port(forebay_core::PortError::internal(format!("a read was given up: {error}")))
+        ServeError::Port(forebay_core::PortError::internal(format!(
+            "a read was given up: {error}"
+        )))
     })?
 }
 
@@ -91,7 +103,9 @@ async fn answer(
 pub(super) fn too_many_large_reads() -> ServeError {
     ServeError::Overload {
         reason: "large_reads",
-        message: format!("{LARGE_READS_MAX} reads of more than {INLINE_MAX_ROWS} rows are under way (LARGE_READS_MAX)"),
+        message: format!(
+            "{LARGE_READS_MAX} reads of more than {INLINE_MAX_ROWS} rows are under way (LARGE_READS_MAX)"
+        ),
         retry_after_ms: RETRY_AFTER_MS,
     }
 }
@@ -104,7 +118,8 @@ fn read_and_encode(
     at_us: Micros,
 ) -> ServeResult<(Vec<FlightData>, usize)> {
     let started = Instant::now();
-    let (batch, provenance) = answerer.read(shared.services.reader.as_ref(), recorder, request, at_us)?;
+    let (batch, provenance) =
+        answerer.read(shared.services.reader.as_ref(), recorder, request, at_us)?;
     let read = Instant::now();
     shared.stages.lookup.observe_duration(read - started);
     let messages = encode(&batch, &provenance)?;
@@ -135,13 +150,18 @@ pub(super) fn check_answer_size(bytes: usize) -> ServeResult<()> {
     }
     Err(ServeError::Limit {
         limit: "RESPONSE_MAX_BYTES",
-        message: format!("the answer has {bytes} bytes, above {RESPONSE_MAX_BYTES}; send fewer rows in one request"),
+        message: format!(
+            "the answer has {bytes} bytes, above {RESPONSE_MAX_BYTES}; send fewer rows in one request"
+        ),
     })
 }
 
-/// Describe what a descriptor names: a path with the service's name, or a command that is a FeatureRequest (then the
-/// endpoint's ticket reads it).
-pub(super) fn flight_info(shared: &Shared, descriptor: FlightDescriptor) -> ServeResult<FlightInfo> {
+/// Describe what a descriptor names: a path with the service's name, or a command that is a
+/// FeatureRequest (then the endpoint's ticket reads it).
+pub(super) fn flight_info(
+    shared: &Shared,
+    descriptor: FlightDescriptor,
+) -> ServeResult<FlightInfo> {
     let reader = shared.services.reader.as_ref();
     if descriptor.r#type() == DescriptorType::Cmd {
         let query = parse_feature_request(&descriptor.cmd)?;
@@ -149,7 +169,9 @@ pub(super) fn flight_info(shared: &Shared, descriptor: FlightDescriptor) -> Serv
         let answerer = Answerer::new(service, query.options, &shared.services.metrics);
         let rows = answerer.request_rows(&query.rows)?.num_rows();
         let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(descriptor.cmd.clone()));
-        let info = describe(&answerer)?.with_endpoint(endpoint).with_descriptor(descriptor);
+        let info = describe(&answerer)?
+            .with_endpoint(endpoint)
+            .with_descriptor(descriptor);
         return Ok(info.with_total_records(i64::try_from(rows).unwrap_or(-1)));
     }
     let [name] = descriptor.path.as_slice() else {
@@ -158,8 +180,16 @@ pub(super) fn flight_info(shared: &Shared, descriptor: FlightDescriptor) -> Serv
             descriptor.path.len()
         )));
     };
-    let wanted = ServiceRef { name: name.clone(), version: 0, fingerprint: String::new() };
-    let answerer = Answerer::new(resolve(reader, &wanted)?, Default::default(), &shared.services.metrics);
+    let wanted = ServiceRef {
+        name: name.clone(),
+        version: 0,
+        fingerprint: String::new(),
+    };
+    let answerer = Answerer::new(
+        resolve(reader, &wanted)?,
+        Default::default(),
+        &shared.services.metrics,
+    );
     Ok(describe(&answerer)?.with_descriptor(descriptor))
 }
 
@@ -167,12 +197,16 @@ pub(super) fn flight_info(shared: &Shared, descriptor: FlightDescriptor) -> Serv
 pub(super) fn list_flights(shared: &Shared, criteria: &Criteria) -> ServeResult<Vec<FlightInfo>> {
     if !criteria.expression.is_empty() {
         return Err(ServeError::Unsupported(
-            "ListFlights takes no criteria; leave the expression empty and filter the list".to_owned(),
+            "ListFlights takes no criteria; leave the expression empty and filter the list"
+                .to_owned(),
         ));
     }
     let reader = shared.services.reader.as_ref();
     // A service that was dropped since the names were read is left out.
-    let services = reader.services().into_iter().filter_map(|name| reader.service(&name).ok());
+    let services = reader
+        .services()
+        .into_iter()
+        .filter_map(|name| reader.service(&name).ok());
     services
         .map(|service| {
             let descriptor = FlightDescriptor::new_path(vec![service.spec().name.clone()]);

@@ -1,6 +1,6 @@
-//! The Flight service: which call goes where. The calls are in modules of their own: [`get`] (DoGet, GetFlightInfo,
-//! GetSchema, ListFlights), [`exchange`] (DoExchange), [`put`] (DoPut), [`action`] (DoAction). What Flight has and we
-//! do not is refused as UNIMPLEMENTED, by name.
+//! The Flight service: which call goes where. The calls are in modules of their own: [`get`]
+//! (DoGet, GetFlightInfo, GetSchema, ListFlights), [`exchange`] (DoExchange), [`put`] (DoPut),
+//! [`action`] (DoAction). What Flight has and we do not is refused as UNIMPLEMENTED, by name.
 //!
 //! One value serves all threads; it holds ports and handles, never a connection's state.
 
@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
-    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
-    PollInfo, PutResult, SchemaResult, Ticket,
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
+    HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use forebay_core::limits::LARGE_READS_MAX;
 use forebay_core::ports::{FeatureReader, OnlineStore};
@@ -35,7 +35,8 @@ use crate::runtime::Phase;
 
 pub(crate) use exchange::explained;
 
-/// Rows above which a read leaves the serving thread, so that it does not hold up the small ones on that core.
+/// Rows above which a read leaves the serving thread, so that it does not hold up the small ones on
+/// that core.
 pub(crate) const INLINE_MAX_ROWS: usize = 128;
 /// What a refused caller is told to wait, milliseconds.
 pub(crate) const RETRY_AFTER_MS: u64 = 20;
@@ -64,7 +65,11 @@ pub struct FlightServices {
 impl FlightServices {
     /// Features alone; fill in the rest by field.
     #[must_use]
-    pub fn new(reader: Arc<dyn FeatureReader>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        reader: Arc<dyn FeatureReader>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             reader,
             clock,
@@ -102,13 +107,17 @@ pub(crate) struct Shared {
     pub(crate) large_reads: Arc<Semaphore>,
     /// Whether the server is going away.
     pub(crate) phase: watch::Receiver<Phase>,
-    /// Where administration and pushes run, so that they do not hold up reads; None: on the serving threads.
+    /// Where administration and pushes run, so that they do not hold up reads; None: on the serving
+    /// threads.
     pub(crate) home: Option<Handle>,
 }
 
 impl Shared {
     /// Run `work` at home. None when it panicked, or when home is gone.
-    pub(crate) async fn at_home<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    pub(crate) async fn at_home<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         match &self.home {
             Some(home) => home.spawn(work).await.ok(),
             None => Some(work.await),
@@ -117,16 +126,30 @@ impl Shared {
 }
 
 impl FeatureFlight {
-    pub(crate) fn new(services: FlightServices, phase: watch::Receiver<Phase>, home: Option<Handle>) -> Self {
+    pub(crate) fn new(
+        services: FlightServices,
+        phase: watch::Receiver<Phase>,
+        home: Option<Handle>,
+    ) -> Self {
         let stages = Stages::new(&services.metrics);
         let large_reads = Arc::new(Semaphore::new(LARGE_READS_MAX));
-        Self { shared: Arc::new(Shared { services, stages, large_reads, phase, home }) }
+        Self {
+            shared: Arc::new(Shared {
+                services,
+                stages,
+                large_reads,
+                phase,
+                home,
+            }),
+        }
     }
 }
 
 impl fmt::Debug for FeatureFlight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeatureFlight").field("services", &self.shared.services).finish()
+        f.debug_struct("FeatureFlight")
+            .field("services", &self.shared.services)
+            .finish()
     }
 }
 
@@ -150,49 +173,96 @@ impl FlightService for FeatureFlight {
         &self,
         _request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Self::HandshakeStream>, Status> {
-        Err(not_offered("Handshake", "on loopback no authentication is needed"))
+        Err(not_offered(
+            "Handshake",
+            "on loopback no authentication is needed",
+        ))
     }
 
-    async fn list_flights(&self, request: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+    async fn list_flights(
+        &self,
+        request: Request<Criteria>,
+    ) -> Result<Response<Self::ListFlightsStream>, Status> {
         let infos = get::list_flights(&self.shared, &request.into_inner())?;
-        Ok(Response::new(Box::pin(futures::stream::iter(infos.into_iter().map(Ok)))))
+        Ok(Response::new(Box::pin(futures::stream::iter(
+            infos.into_iter().map(Ok),
+        ))))
     }
 
-    async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
-        Ok(Response::new(get::flight_info(&self.shared, request.into_inner())?))
+    async fn get_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        Ok(Response::new(get::flight_info(
+            &self.shared,
+            request.into_inner(),
+        )?))
     }
 
-    async fn poll_flight_info(&self, _request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
-        Err(not_offered("PollFlightInfo", "answers are ready at once: use GetFlightInfo and DoGet"))
+    async fn poll_flight_info(
+        &self,
+        _request: Request<FlightDescriptor>,
+    ) -> Result<Response<PollInfo>, Status> {
+        Err(not_offered(
+            "PollFlightInfo",
+            "answers are ready at once: use GetFlightInfo and DoGet",
+        ))
     }
 
-    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        Ok(Response::new(SchemaResult { schema: get::flight_info(&self.shared, request.into_inner())?.schema }))
+    async fn get_schema(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<SchemaResult>, Status> {
+        Ok(Response::new(SchemaResult {
+            schema: get::flight_info(&self.shared, request.into_inner())?.schema,
+        }))
     }
 
-    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+    async fn do_get(
+        &self,
+        request: Request<Ticket>,
+    ) -> Result<Response<Self::DoGetStream>, Status> {
         let messages = get::do_get(&self.shared, request.into_inner().ticket).await?;
         Ok(Response::new(Box::pin(messages)))
     }
 
-    async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        put::do_put(Arc::clone(&self.shared), request.into_inner()).await.map(Response::new)
+    async fn do_put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
+        put::do_put(Arc::clone(&self.shared), request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn do_exchange(
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
-        exchange::do_exchange(Arc::clone(&self.shared), request.into_inner()).await.map(Response::new)
+        exchange::do_exchange(Arc::clone(&self.shared), request.into_inner())
+            .await
+            .map(Response::new)
     }
 
-    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+    async fn do_action(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<Self::DoActionStream>, Status> {
         let peer = request.remote_addr();
-        Ok(Response::new(action::do_action(Arc::clone(&self.shared), peer, request.into_inner())))
+        Ok(Response::new(action::do_action(
+            Arc::clone(&self.shared),
+            peer,
+            request.into_inner(),
+        )))
     }
 
-    async fn list_actions(&self, _request: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+    async fn list_actions(
+        &self,
+        _request: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
         let actions = action::list(&self.shared);
-        Ok(Response::new(Box::pin(futures::stream::iter(actions.into_iter().map(Ok)))))
+        Ok(Response::new(Box::pin(futures::stream::iter(
+            actions.into_iter().map(Ok),
+        ))))
     }
 }

@@ -1,6 +1,7 @@
-//! DoPut: events pushed into a source. Rows are checked against the source's schema, handed to the sink (which produces
-//! them to the source's topic) and acknowledged batch by batch, after the broker has them. A row that the schema
-//! refuses is named in the acknowledgement and not produced; the other rows of its batch are.
+//! DoPut: events pushed into a source. Rows are checked against the source's schema, handed to the
+//! sink (which produces them to the source's topic) and acknowledged batch by batch, after the
+//! broker has them. A row that the schema refuses is named in the acknowledgement and not produced;
+//! the other rows of its batch are.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -29,7 +30,8 @@ use crate::recorder::Recorder;
 use crate::runtime::{Phase, reached};
 use crate::ticket::{Encoding, encode_push_ack, parse_json, parse_push_meta, status_of};
 
-/// Acknowledgements that wait for a client that does not read them; then its batches are not read either.
+/// Acknowledgements that wait for a client that does not read them; then its batches are not read
+/// either.
 const ACKS_QUEUED: usize = 16;
 
 #[derive(Deserialize)]
@@ -92,12 +94,18 @@ pub(super) async fn do_put(
 impl Push {
     fn open(shared: &Arc<Shared>, descriptor: Option<FlightDescriptor>) -> ServeResult<Self> {
         let descriptor = descriptor.ok_or_else(|| {
-            ServeError::Request("the first message of a push has no descriptor; use the path [source, NAME]".to_owned())
+            ServeError::Request(
+                "the first message of a push has no descriptor; use the path [source, NAME]"
+                    .to_owned(),
+            )
         })?;
         let (name, encoding) = match (descriptor.r#type(), descriptor.path.as_slice()) {
-            (DescriptorType::Path, [kind, name]) if kind == "source" => (name.clone(), Encoding::Json),
+            (DescriptorType::Path, [kind, name]) if kind == "source" => {
+                (name.clone(), Encoding::Json)
+            }
             (DescriptorType::Cmd, _) if Encoding::of(&descriptor.cmd) == Encoding::Json => {
-                let request: JsonPushRequest = parse_json("descriptor command", "a push request", &descriptor.cmd)?;
+                let request: JsonPushRequest =
+                    parse_json("descriptor command", "a push request", &descriptor.cmd)?;
                 (request.source, Encoding::Json)
             }
             _ => {
@@ -140,42 +148,69 @@ impl Push {
         self.next_id = batch_id.wrapping_add(1);
         let ack = match self.produce(&data).await {
             Ok(ack) => {
-                self.recorder.answered(arrived, usize::try_from(ack.rows).unwrap_or(usize::MAX));
+                self.recorder
+                    .answered(arrived, usize::try_from(ack.rows).unwrap_or(usize::MAX));
                 v1::PushAck { batch_id, ..ack }
             }
             Err(error) => {
                 self.recorder.failed(arrived, &error);
                 let status = status_of(&error).into();
-                v1::PushAck { batch_id, status, message: error.words(), ..v1::PushAck::default() }
+                v1::PushAck {
+                    batch_id,
+                    status,
+                    message: error.words(),
+                    ..v1::PushAck::default()
+                }
             }
         };
-        Ok(Some(PutResult { app_metadata: encode_push_ack(&ack, encoding) }))
+        Ok(Some(PutResult {
+            app_metadata: encode_push_ack(&ack, encoding),
+        }))
     }
 
     async fn produce(&self, data: &FlightData) -> ServeResult<v1::PushAck> {
         check_request_size(data)?;
         let schema = self.schema.as_ref().ok_or_else(|| {
-            ServeError::Request("a batch came before the schema; send the schema message first".to_owned())
+            ServeError::Request(
+                "a batch came before the schema; send the schema message first".to_owned(),
+            )
         })?;
         let rows = decode_batch(data, schema)?;
         let conform = || conform(&rows, &self.source);
         let (rows, refused) = catch_unwind(AssertUnwindSafe(conform)).map_err(|_| {
             self.recorder.panicked();
-            ServeError::Port(PortError::internal("checking the rows panicked; see the server's log"))
+            ServeError::Port(PortError::internal(
+                "checking the rows panicked; see the server's log",
+            ))
         })??;
         let produced = rows.num_rows() as u64;
-        let receipt = if produced == 0 { PushReceipt::default() } else { self.push(rows).await? };
-        let offsets = receipt.next_offsets.into_iter().map(|(partition, next_offset)| v1::AppliedPartition {
-            topic: partition.topic.to_string(),
-            partition: partition.partition,
-            next_offset,
-        });
-        Ok(v1::PushAck { rows: produced, offsets: offsets.collect(), refused, ..v1::PushAck::default() })
+        let receipt = if produced == 0 {
+            PushReceipt::default()
+        } else {
+            self.push(rows).await?
+        };
+        let offsets = receipt
+            .next_offsets
+            .into_iter()
+            .map(|(partition, next_offset)| v1::AppliedPartition {
+                topic: partition.topic.to_string(),
+                partition: partition.partition,
+                next_offset,
+            });
+        Ok(v1::PushAck {
+            rows: produced,
+            offsets: offsets.collect(),
+            refused,
+            ..v1::PushAck::default()
+        })
     }
 
     async fn push(&self, rows: RecordBatch) -> PortResult<PushReceipt> {
         let (sink, source) = (Arc::clone(&self.sink), Arc::clone(&self.source));
-        let receipt = self.shared.at_home(async move { sink.push(&source, rows).await }).await;
+        let receipt = self
+            .shared
+            .at_home(async move { sink.push(&source, rows).await })
+            .await;
         receipt.unwrap_or_else(|| {
             self.recorder.panicked();
             let words = "the push was given up: whether the rows were produced is unknown; see the server's log";
@@ -185,18 +220,31 @@ impl Push {
 }
 
 /// The rows in the source's schema without those that it refuses, and which those are.
-fn conform(rows: &RecordBatch, source: &SourceDef) -> ServeResult<(RecordBatch, Vec<v1::RefusedRow>)> {
+fn conform(
+    rows: &RecordBatch,
+    source: &SourceDef,
+) -> ServeResult<(RecordBatch, Vec<v1::RefusedRow>)> {
     let owner = Owner::Source(&source.name);
-    if let Some(field) = rows.schema_ref().fields().iter().find(|f| !source.columns.iter().any(|c| c.name == *f.name()))
+    if let Some(field) = rows
+        .schema_ref()
+        .fields()
+        .iter()
+        .find(|f| !source.columns.iter().any(|c| c.name == *f.name()))
     {
-        return Err(ServeError::Request(format!("{owner} has no column {}", field.name())));
+        return Err(ServeError::Request(format!(
+            "{owner} has no column {}",
+            field.name()
+        )));
     }
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(source.columns.len());
     let mut refused: Vec<Option<&str>> = vec![None; rows.num_rows()];
     for column in &source.columns {
         let absent = column.nullable && rows.column_by_name(&column.name).is_none();
-        let array =
-            if absent { new_null_array(&column.data_type, rows.num_rows()) } else { declared(rows, column, owner)? };
+        let array = if absent {
+            new_null_array(&column.data_type, rows.num_rows())
+        } else {
+            declared(rows, column, owner)?
+        };
         if !column.nullable && array.null_count() > 0 {
             for (row, refusal) in refused.iter_mut().enumerate() {
                 if array.is_null(row) {
@@ -206,14 +254,24 @@ fn conform(rows: &RecordBatch, source: &SourceDef) -> ServeResult<(RecordBatch, 
         }
         columns.push(array);
     }
-    let kept: BooleanArray = refused.iter().map(|refusal| Some(refusal.is_none())).collect();
+    let kept: BooleanArray = refused
+        .iter()
+        .map(|refusal| Some(refusal.is_none()))
+        .collect();
     let kept_columns: Vec<ArrayRef> = columns
         .iter()
         .map(|array| arrow_select::filter::filter(array, &kept))
         .collect::<Result<_, _>>()
-        .map_err(|source| ServeError::Arrow { what: "the rows to produce", source })?;
-    let rows = RecordBatch::try_new(source.schema(), kept_columns)
-        .map_err(|source| ServeError::Arrow { what: "the rows to produce", source })?;
+        .map_err(|source| ServeError::Arrow {
+            what: "the rows to produce",
+            source,
+        })?;
+    let rows = RecordBatch::try_new(source.schema(), kept_columns).map_err(|source| {
+        ServeError::Arrow {
+            what: "the rows to produce",
+            source,
+        }
+    })?;
     let refused = refused.iter().enumerate().filter_map(|(row, refusal)| {
         refusal.map(|column| v1::RefusedRow {
             row: row as u64,

@@ -1,6 +1,6 @@
-//! The state of one exchange, without its transport: each message of the client becomes a step. Failures of one request
-//! are answered in band, so that they never end the requests beside it; only what makes all further messages unreadable
-//! (a malformed schema) fails the stream.
+//! The state of one exchange, without its transport: each message of the client becomes a step.
+//! Failures of one request are answered in band, so that they never end the requests beside it;
+//! only what makes all further messages unreadable (a malformed schema) fails the stream.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,10 +19,14 @@ use super::get::{check_answer_size, too_many_large_reads};
 use super::{INLINE_MAX_ROWS, RETRY_AFTER_MS, Shared};
 use crate::answer::Answerer;
 use crate::error::{ServeError, ServeResult};
-use crate::ipc::{Encoder, MessageKind, check_request_size, decode_batch, decode_schema, kind_of, schema_message};
+use crate::ipc::{
+    Encoder, MessageKind, check_request_size, decode_batch, decode_schema, kind_of, schema_message,
+};
 use crate::read::request_schema;
 use crate::recorder::Recorder;
-use crate::ticket::{Encoding, Open, RequestHead, encode_response_meta, parse_request_meta, status_of};
+use crate::ticket::{
+    Encoding, Open, RequestHead, encode_response_meta, parse_request_meta, status_of,
+};
 
 /// What one message of the client leads to.
 pub(super) enum Step {
@@ -30,13 +34,15 @@ pub(super) enum Step {
     Nothing,
     /// An answer.
     Answer(FlightData),
-    /// An answer that is being made off the serving thread, and what to send if that thread gives up.
+    /// An answer that is being made off the serving thread, and what to send if that thread gives
+    /// up.
     Later(JoinHandle<FlightData>, FlightData),
     /// The stream ends.
     Fail(ServeError),
 }
 
-/// What all requests of the stream are answered with; replaced as a whole when the service is compiled anew.
+/// What all requests of the stream are answered with; replaced as a whole when the service is
+/// compiled anew.
 struct Desk {
     shared: Arc<Shared>,
     answerer: Answerer,
@@ -67,12 +73,23 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(shared: &Arc<Shared>, service: Arc<dyn CompiledService>, open: &Open) -> ServeResult<Self> {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        service: Arc<dyn CompiledService>,
+        open: &Open,
+    ) -> ServeResult<Self> {
         let request_schema = request_schema(service.spec());
         let answerer = Answerer::new(service, open.options, &shared.services.metrics);
         let mut encoder = Encoder::new()?;
         let desk = Arc::new(Desk::new(shared, answerer, &mut encoder)?);
-        Ok(Self { desk, encoding: open.encoding, request_schema, next_id: 0, encoder, told_to_leave: false })
+        Ok(Self {
+            desk,
+            encoding: open.encoding,
+            request_schema,
+            next_id: 0,
+            encoder,
+            told_to_leave: false,
+        })
     }
 
     /// The schema message that the stream opens with.
@@ -98,7 +115,13 @@ impl Session {
             Err(error) => {
                 let encoding = self.encoding;
                 let request_id = self.next_id;
-                let head = RequestHead { request_id, at_us: None, deadline_us: None, full_applied: false, encoding };
+                let head = RequestHead {
+                    request_id,
+                    at_us: None,
+                    deadline_us: None,
+                    full_applied: false,
+                    encoding,
+                };
                 self.next_id += 1;
                 return Step::Answer(self.desk.refuse(&head, arrived, &error));
             }
@@ -113,8 +136,16 @@ impl Session {
             Err(error) => return Step::Answer(self.desk.refuse(&head, arrived, &error)),
         };
         // One instant for all rows, read once, when the request is admitted.
-        let at_us = head.at_us.unwrap_or_else(|| self.desk.shared.services.clock.now_us());
-        let job = Job { head, data, schema: Arc::clone(&self.request_schema), at_us, arrived };
+        let at_us = head
+            .at_us
+            .unwrap_or_else(|| self.desk.shared.services.clock.now_us());
+        let job = Job {
+            head,
+            data,
+            schema: Arc::clone(&self.request_schema),
+            at_us,
+            arrived,
+        };
         if rows <= INLINE_MAX_ROWS {
             return Step::Answer(self.desk.answer(&job, &mut self.encoder));
         }
@@ -126,7 +157,9 @@ impl Session {
         let Ok(permit) = Arc::clone(&desk.shared.large_reads).try_acquire_owned() else {
             return Step::Answer(desk.refuse(&job.head, job.arrived, &too_many_large_reads()));
         };
-        let gave_up = ServeError::Port(PortError::internal("the request was given up; see the server's log"));
+        let gave_up = ServeError::Port(PortError::internal(
+            "the request was given up; see the server's log",
+        ));
         let fallback = desk.refusal(&job.head, &gave_up);
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -138,16 +171,23 @@ impl Session {
         Step::Later(task, fallback)
     }
 
-    /// Follow the service: a new compilation of the same version is taken up silently; another version, or none, is
-    /// announced once, and this stream goes on with what it was opened for.
+    /// Follow the service: a new compilation of the same version is taken up silently; another
+    /// version, or none, is announced once, and this stream goes on with what it was opened for.
     pub(super) fn follow_service(&mut self) -> Option<FlightData> {
         let current = self.desk.answerer.service();
         let spec = current.spec();
         let newest = self.desk.shared.services.reader.service(&spec.name).ok();
         match newest {
             Some(newest) if std::ptr::addr_eq(Arc::as_ptr(&newest), Arc::as_ptr(current)) => None,
-            Some(newest) if newest.spec().fingerprint == spec.fingerprint && newest.spec().version == spec.version => {
-                let answerer = Answerer::new(newest, self.desk.answerer.options(), &self.desk.shared.services.metrics);
+            Some(newest)
+                if newest.spec().fingerprint == spec.fingerprint
+                    && newest.spec().version == spec.version =>
+            {
+                let answerer = Answerer::new(
+                    newest,
+                    self.desk.answerer.options(),
+                    &self.desk.shared.services.metrics,
+                );
                 if let Ok(desk) = Desk::new(&self.desk.shared, answerer, &mut self.encoder) {
                     self.desk = Arc::new(desk);
                 }
@@ -167,21 +207,39 @@ impl Session {
 
     /// The announcement that the server shuts down.
     pub(super) fn shutting_down(&self) -> FlightData {
-        self.going_away("the server is shutting down; open a new stream elsewhere or later".to_owned())
+        self.going_away(
+            "the server is shutting down; open a new stream elsewhere or later".to_owned(),
+        )
     }
 
     fn going_away(&self, message: String) -> FlightData {
         let status = v1::AnswerStatus::GoingAway.into();
-        let meta = v1::ResponseMeta { status, message, ..v1::ResponseMeta::default() };
-        FlightData { app_metadata: encode_response_meta(&meta, self.encoding), ..self.desk.empty.clone() }
+        let meta = v1::ResponseMeta {
+            status,
+            message,
+            ..v1::ResponseMeta::default()
+        };
+        FlightData {
+            app_metadata: encode_response_meta(&meta, self.encoding),
+            ..self.desk.empty.clone()
+        }
     }
 }
 
 impl Desk {
     fn new(shared: &Arc<Shared>, answerer: Answerer, encoder: &mut Encoder) -> ServeResult<Self> {
         let empty = encoder.batch(&RecordBatch::new_empty(Arc::clone(answerer.schema())))?;
-        let recorder = Recorder::new(&shared.services.metrics, "DoExchange", &answerer.service().spec().name);
-        Ok(Self { shared: Arc::clone(shared), answerer, recorder, empty })
+        let recorder = Recorder::new(
+            &shared.services.metrics,
+            "DoExchange",
+            &answerer.service().spec().name,
+        );
+        Ok(Self {
+            shared: Arc::clone(shared),
+            answerer,
+            recorder,
+            empty,
+        })
     }
 
     /// Answer a request, whatever happens.
@@ -203,7 +261,8 @@ impl Desk {
             (true, Some(store)) => Some(store.as_ref()),
             (true, None) => {
                 return Err(ServeError::Precondition(
-                    "this server cannot resolve epochs to offsets; ask without FULL_APPLIED".to_owned(),
+                    "this server cannot resolve epochs to offsets; ask without FULL_APPLIED"
+                        .to_owned(),
                 ));
             }
         };
@@ -211,7 +270,9 @@ impl Desk {
         let request = decode_batch(&job.data, &job.schema)?;
         let decoded = Instant::now();
         let reader = self.shared.services.reader.as_ref();
-        let (batch, provenance) = self.answerer.read(reader, &self.recorder, &request, job.at_us)?;
+        let (batch, provenance) =
+            self.answerer
+                .read(reader, &self.recorder, &request, job.at_us)?;
         let read = Instant::now();
         job.check_deadline()?;
         let meta = provenance.to_meta(job.head.request_id, offsets)?;
@@ -239,7 +300,10 @@ impl Desk {
             retry_after_ms: matches!(error, ServeError::Overload { .. }).then_some(RETRY_AFTER_MS),
             ..v1::ResponseMeta::default()
         };
-        FlightData { app_metadata: encode_response_meta(&meta, head.encoding), ..self.empty.clone() }
+        FlightData {
+            app_metadata: encode_response_meta(&meta, head.encoding),
+            ..self.empty.clone()
+        }
     }
 }
 

@@ -1,8 +1,10 @@
-//! The HTTP listener: what people and probes ask. `/metrics` (Prometheus text), `/healthz` (the process answers),
-//! `/readyz` (it has caught up and knows its views), and what the binary adds. Everything else is a 404 in JSON.
+//! The HTTP listener: what people and probes ask. `/metrics` (Prometheus text), `/healthz` (the
+//! process answers), `/readyz` (it has caught up and knows its views), and what the binary adds.
+//! Everything else is a 404 in JSON.
 //!
-//! Loopback only, as the Flight listener. The `Host` header must name this machine, so that no web page can reach it
-//! through a name of its own (DNS rebinding). Headers, bodies, connections and time have limits.
+//! Loopback only, as the Flight listener. The `Host` header must name this machine, so that no web
+//! page can reach it through a name of its own (DNS rebinding). Headers, bodies, connections and
+//! time have limits.
 
 mod guard;
 mod readiness;
@@ -55,17 +57,25 @@ impl HttpConfig {
     /// The three built-in routes on `address`.
     #[must_use]
     pub fn new(address: SocketAddr, readiness: Readiness, metrics: Arc<Metrics>) -> Self {
-        Self { address, readiness, metrics, extra: None }
+        Self {
+            address,
+            readiness,
+            metrics,
+            extra: None,
+        }
     }
 }
 
 impl fmt::Debug for HttpConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpConfig").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("HttpConfig")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
-/// A running HTTP server. Dropping it begins a shutdown; [`HttpServer::shutdown`] also waits for its end.
+/// A running HTTP server. Dropping it begins a shutdown; [`HttpServer::shutdown`] also waits for
+/// its end.
 #[derive(Debug)]
 pub struct HttpServer {
     local_address: SocketAddr,
@@ -89,7 +99,11 @@ impl HttpServer {
         let (alive, connections) = mpsc::channel(1);
         tokio::spawn(serve(listener, router(config), stopping, alive));
         tracing::info!(address = %local_address, "serving HTTP");
-        Ok(Self { local_address, stop, connections })
+        Ok(Self {
+            local_address,
+            stop,
+            connections,
+        })
     }
 
     /// The address that it listens on.
@@ -111,25 +125,41 @@ async fn asked_to_stop(mut stopping: watch::Receiver<bool>) {
 }
 
 /// Accept until the end is asked for; each connection is a task.
-async fn serve(listener: TcpListener, router: Router, stopping: watch::Receiver<bool>, alive: mpsc::Sender<()>) {
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stopping: watch::Receiver<bool>,
+    alive: mpsc::Sender<()>,
+) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let connection = tokio::select! {
             connection = accept(&listener, &permits) => connection,
             () = asked_to_stop(stopping.clone()) => return,
         };
-        tokio::spawn(converse(connection, router.clone(), stopping.clone(), alive.clone()));
+        tokio::spawn(converse(
+            connection,
+            router.clone(),
+            stopping.clone(),
+            alive.clone(),
+        ));
     }
 }
 
 /// Serve one connection. `_alive` is dropped when it ends.
-async fn converse(connection: Connection, router: Router, stopping: watch::Receiver<bool>, _alive: mpsc::Sender<()>) {
+async fn converse(
+    connection: Connection,
+    router: Router,
+    stopping: watch::Receiver<bool>,
+    _alive: mpsc::Sender<()>,
+) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(HEADERS_MAX_MS))
         .max_buf_size(HEADERS_MAX_BYTES as usize);
-    let mut conversation = pin!(builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(router)));
+    let mut conversation =
+        pin!(builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(router)));
     let ended = tokio::select! {
         ended = &mut conversation => Some(ended),
         () = asked_to_stop(stopping) => None,
@@ -138,7 +168,9 @@ async fn converse(connection: Connection, router: Router, stopping: watch::Recei
         Some(ended) => ended,
         None => {
             conversation.as_mut().graceful_shutdown();
-            tokio::time::timeout(SHUTDOWN_TIME, conversation).await.unwrap_or(Ok(()))
+            tokio::time::timeout(SHUTDOWN_TIME, conversation)
+                .await
+                .unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
@@ -154,7 +186,10 @@ struct Told {
 }
 
 fn router(config: HttpConfig) -> Router {
-    let told = Told { readiness: config.readiness, metrics: config.metrics };
+    let told = Told {
+        readiness: config.readiness,
+        metrics: config.metrics,
+    };
     let own = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
@@ -177,7 +212,11 @@ async fn metrics(State(told): State<Told>) -> Response {
         Ok(text) => ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be exposed");
-            failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string())
+            failure(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                &error.to_string(),
+            )
         }
     }
 }
@@ -188,17 +227,32 @@ async fn healthz() -> Response {
 
 async fn readyz(State(told): State<Told>) -> Response {
     let missing = told.readiness.missing();
-    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": missing.is_empty(), "missing": missing}))).into_response()
+    let status = if missing.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(json!({"ready": missing.is_empty(), "missing": missing})),
+    )
+        .into_response()
 }
 
 async fn not_found(uri: Uri) -> Response {
-    let message = format!("there is nothing at {}; see /healthz, /readyz and /metrics", uri.path());
+    let message = format!(
+        "there is nothing at {}; see /healthz, /readyz and /metrics",
+        uri.path()
+    );
     failure(StatusCode::NOT_FOUND, "not_found", &message)
 }
 
 async fn wrong_method(uri: Uri) -> Response {
-    failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &format!("{} has no such method", uri.path()))
+    failure(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        &format!("{} has no such method", uri.path()),
+    )
 }
 
 /// An error as JSON.

@@ -1,5 +1,6 @@
-//! Whether the server is ready to be asked: a set of named conditions, each met or missing with a reason in words. The
-//! binary names and sets them as it starts, recovers and shuts down; `/readyz` reports them.
+//! Whether the server is ready to be asked: a set of named conditions, each met or missing with a
+//! reason in words. The binary names and sets them as it starts, recovers and shuts down; `/readyz`
+//! reports them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +32,9 @@ impl Readiness {
 
     /// `condition` is missing, and why.
     pub fn missing_because(&self, condition: &str, reason: impl Into<String>) {
-        self.conditions.lock().insert(condition.to_owned(), Some(reason.into()));
+        self.conditions
+            .lock()
+            .insert(condition.to_owned(), Some(reason.into()));
     }
 
     /// Whether every condition is met.
@@ -44,7 +47,10 @@ impl Readiness {
     #[must_use]
     pub fn missing(&self) -> BTreeMap<String, String> {
         let conditions = self.conditions.lock();
-        conditions.iter().filter_map(|(name, why)| Some((name.clone(), why.clone()?))).collect()
+        conditions
+            .iter()
+            .filter_map(|(name, why)| Some((name.clone(), why.clone()?)))
+            .collect()
     }
 }
 
@@ -54,11 +60,17 @@ mod tests {
 
     #[test]
     fn it_is_ready_when_every_condition_is_met_and_says_what_is_missing_until_then() {
-        let readiness = Readiness::waiting_for(&[("caught_up", "120 events behind"), ("views_registered", "not yet")]);
+        let readiness = Readiness::waiting_for(&[
+            ("caught_up", "120 events behind"),
+            ("views_registered", "not yet"),
+        ]);
         let other = readiness.clone();
         other.met("views_registered");
         assert!(!readiness.is_ready());
-        assert_eq!(readiness.missing(), [("caught_up".to_owned(), "120 events behind".to_owned())].into());
+        assert_eq!(
+            readiness.missing(),
+            [("caught_up".to_owned(), "120 events behind".to_owned())].into()
+        );
         readiness.met("caught_up");
         assert!(other.is_ready() && other.missing().is_empty());
         readiness.missing_because("serving", "the server is shutting down");

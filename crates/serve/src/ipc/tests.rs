@@ -1,5 +1,5 @@
-//! Messages in and out: what is encoded decodes to the same rows; and no bytes that anybody sends make the decoders
-//! panic or answer with rows that do not fit the schema.
+//! Messages in and out: what is encoded decodes to the same rows; and no bytes that anybody sends
+//! make the decoders panic or answer with rows that do not fit the schema.
 
 use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, NullArray, StringArray, StringViewArray,
@@ -13,19 +13,47 @@ use super::*;
 
 fn batch() -> RecordBatch {
     let columns: Vec<(&str, ArrayRef)> = vec![
-        ("text", Arc::new(StringArray::from(vec![Some("JFK"), None, Some("")]))),
-        ("view", Arc::new(StringViewArray::from(vec![Some("a text of more than twelve bytes"), Some("short"), None]))),
-        ("count", Arc::new(Int64Array::from(vec![Some(1), None, Some(i64::MIN)]))),
-        ("mean", Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(-0.0), None]))),
-        ("flag", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]))),
-        ("at", Arc::new(TimestampMicrosecondArray::from(vec![Some(7), None, Some(-7)]).with_timezone("UTC"))),
+        (
+            "text",
+            Arc::new(StringArray::from(vec![Some("JFK"), None, Some("")])),
+        ),
+        (
+            "view",
+            Arc::new(StringViewArray::from(vec![
+                Some("a text of more than twelve bytes"),
+                Some("short"),
+                None,
+            ])),
+        ),
+        (
+            "count",
+            Arc::new(Int64Array::from(vec![Some(1), None, Some(i64::MIN)])),
+        ),
+        (
+            "mean",
+            Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(-0.0), None])),
+        ),
+        (
+            "flag",
+            Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
+        ),
+        (
+            "at",
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![Some(7), None, Some(-7)]).with_timezone("UTC"),
+            ),
+        ),
         ("nothing", Arc::new(NullArray::new(3))),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).expect("one length")
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true)))
+        .expect("one length")
 }
 
 fn encoded(batch: &RecordBatch) -> FlightData {
-    Encoder::new().expect("valid options").batch(batch).expect("encodes")
+    Encoder::new()
+        .expect("valid options")
+        .batch(batch)
+        .expect("encodes")
 }
 
 #[test]
@@ -35,40 +63,80 @@ fn what_is_encoded_decodes_to_the_same() {
     assert_eq!(kind_of(&schema).expect("a schema"), MessageKind::Schema);
     assert_eq!(decode_schema(&schema, 16).expect("flat"), batch.schema());
     let mut encoder = Encoder::new().expect("valid options");
-    for rows in [batch.clone(), batch.slice(1, 2), batch.slice(0, 0), batch.clone()] {
+    for rows in [
+        batch.clone(),
+        batch.slice(1, 2),
+        batch.slice(0, 0),
+        batch.clone(),
+    ] {
         let message = encoder.batch(&rows).expect("encodes");
-        assert_eq!(kind_of(&message).expect("a batch"), MessageKind::Batch { rows: rows.num_rows() });
+        assert_eq!(
+            kind_of(&message).expect("a batch"),
+            MessageKind::Batch {
+                rows: rows.num_rows()
+            }
+        );
         let decoded = decode_batch(&message, &batch.schema()).expect("decodes");
         assert_eq!(decoded.num_rows(), rows.num_rows());
         for (ours, theirs) in decoded.columns().iter().zip(rows.columns()) {
             assert_eq!(ours.to_data(), theirs.to_data());
         }
     }
-    assert_eq!(kind_of(&FlightData::new()).expect("nothing"), MessageKind::Empty);
+    assert_eq!(
+        kind_of(&FlightData::new()).expect("nothing"),
+        MessageKind::Empty
+    );
     let bytes = schema_bytes(batch.schema_ref()).expect("encodes");
-    assert_eq!(&bytes[..4], [0xFF; 4], "an encapsulated message begins with its continuation mark");
+    assert_eq!(
+        &bytes[..4],
+        [0xFF; 4],
+        "an encapsulated message begins with its continuation mark"
+    );
 }
 
 #[test]
 fn one_row_of_fifty_doubles_is_small() {
-    let columns = (0..50).map(|i| (format!("c{i}"), Arc::new(Float64Array::from(vec![1.0])) as ArrayRef));
+    let columns = (0..50).map(|i| {
+        (
+            format!("c{i}"),
+            Arc::new(Float64Array::from(vec![1.0])) as ArrayRef,
+        )
+    });
     let message = encoded(&RecordBatch::try_from_iter(columns).expect("one length"));
-    assert!(message.data_body.len() <= 50 * 16, "{} bytes", message.data_body.len());
+    assert!(
+        message.data_body.len() <= 50 * 16,
+        "{} bytes",
+        message.data_body.len()
+    );
 }
 
 #[test]
 fn more_columns_than_the_caller_admits_and_nested_ones_are_refused() {
-    let wide = Schema::new((0..9).map(|i| Field::new(format!("c{i}"), DataType::Int64, true)).collect::<Vec<_>>());
+    let wide = Schema::new(
+        (0..9)
+            .map(|i| Field::new(format!("c{i}"), DataType::Int64, true))
+            .collect::<Vec<_>>(),
+    );
     let message = schema_message(&wide).expect("encodes");
     decode_schema(&message, 9).expect("at the limit");
     let error = decode_schema(&message, 8).expect_err("above it");
-    assert!(matches!(error, ServeError::Limit { limit: "SOURCE_MAX_COLUMNS", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            ServeError::Limit {
+                limit: "SOURCE_MAX_COLUMNS",
+                ..
+            }
+        ),
+        "{error}"
+    );
     let mut nested = DataType::Int64;
     for _ in 0..100 {
         nested = DataType::List(Arc::new(Field::new("item", nested, true)));
     }
     let deep = Schema::new(vec![Field::new("deep", nested, true)]);
-    decode_schema(&schema_message(&deep).expect("encodes"), 9).expect_err("too deep for the verifier");
+    decode_schema(&schema_message(&deep).expect("encodes"), 9)
+        .expect_err("too deep for the verifier");
 }
 
 #[test]
@@ -86,10 +154,23 @@ fn a_request_above_the_cap_names_the_limit() {
     check_request_size(&message).expect("small");
     message.data_body = vec![0; REQUEST_MAX_BYTES].into();
     let error = check_request_size(&message).expect_err("header and body together are above it");
-    assert!(matches!(error, ServeError::Limit { limit: "REQUEST_MAX_BYTES", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            ServeError::Limit {
+                limit: "REQUEST_MAX_BYTES",
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
-fn changed(bytes: &[u8], changes: &[(prop::sample::Index, u8)], cut: Option<prop::sample::Index>) -> Bytes {
+fn changed(
+    bytes: &[u8],
+    changes: &[(prop::sample::Index, u8)],
+    cut: Option<prop::sample::Index>,
+) -> Bytes {
     let mut bytes = bytes.to_vec();
     if !bytes.is_empty() {
         for (at, byte) in changes {

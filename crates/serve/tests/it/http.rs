@@ -1,5 +1,5 @@
-//! The HTTP listener as a probe and a scraper see it: plain requests over a socket, good ones and such as a browser under
-//! a foreign name or a broken client would send.
+//! The HTTP listener as a probe and a scraper see it: plain requests over a socket, good ones and
+//! such as a browser under a foreign name or a broken client would send.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,16 +18,29 @@ async fn exchange(address: SocketAddr, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).await.expect("connects");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = Vec::new();
-    // A server that refuses a request it has not read to its end resets the connection behind its answer.
-    while stream.read_buf(&mut answer).await.is_ok_and(|bytes| bytes > 0) {}
+    // A server that refuses a request it has not read to its end resets the connection behind its
+    // answer.
+    while stream
+        .read_buf(&mut answer)
+        .await
+        .is_ok_and(|bytes| bytes > 0)
+    {}
     let answer = String::from_utf8(answer).expect("text");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(|| panic!("{answer:?}"));
     (status, head.to_lowercase(), body.to_owned())
 }
 
 async fn ask(address: SocketAddr, path: &str) -> (u16, String, String) {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
+    exchange(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"),
+    )
+    .await
 }
 
 fn json_of(body: &str) -> Value {
@@ -39,7 +52,11 @@ async fn start(readiness: &Readiness) -> (HttpServer, Arc<Metrics>) {
     let extra = Router::new().route("/status", get(|| async { "all is well" }));
     let config = HttpConfig {
         extra: Some(extra),
-        ..HttpConfig::new(([127, 0, 0, 1], 0).into(), readiness.clone(), Arc::clone(&metrics))
+        ..HttpConfig::new(
+            ([127, 0, 0, 1], 0).into(),
+            readiness.clone(),
+            Arc::clone(&metrics),
+        )
     };
     (HttpServer::start(config).await.expect("listens"), metrics)
 }
@@ -47,17 +64,24 @@ async fn start(readiness: &Readiness) -> (HttpServer, Arc<Metrics>) {
 #[tokio::test]
 async fn metrics_are_exposed_in_prometheus_text() {
     let (server, metrics) = start(&Readiness::default()).await;
-    metrics.serving_requests.with(["DoGet", "delay", "ok"]).add(3);
+    metrics
+        .serving_requests
+        .with(["DoGet", "delay", "ok"])
+        .add(3);
     let (status, head, body) = ask(server.local_addr(), "/metrics").await;
     assert_eq!(status, 200);
-    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4"),
+        "{head}"
+    );
     let line = r#"forebay_serving_requests_total{code="ok",method="DoGet",service="delay"} 3"#;
     assert!(body.lines().any(|l| l == line), "{body}");
 }
 
 #[tokio::test]
 async fn health_is_at_once_and_readiness_when_all_is_met() {
-    let readiness = Readiness::waiting_for(&[("caught_up", "recovering"), ("views_registered", "not yet")]);
+    let readiness =
+        Readiness::waiting_for(&[("caught_up", "recovering"), ("views_registered", "not yet")]);
     let (server, _) = start(&readiness).await;
     let address = server.local_addr();
     let (status, _, body) = ask(address, "/healthz").await;
@@ -65,12 +89,19 @@ async fn health_is_at_once_and_readiness_when_all_is_met() {
     readiness.missing_because("caught_up", "departures is 120 events behind");
     readiness.met("views_registered");
     let (status, head, body) = ask(address, "/readyz").await;
-    assert!(status == 503 && head.contains("application/json"), "{status} {head}");
-    let missing = json!({"ready": false, "missing": {"caught_up": "departures is 120 events behind"}});
+    assert!(
+        status == 503 && head.contains("application/json"),
+        "{status} {head}"
+    );
+    let missing =
+        json!({"ready": false, "missing": {"caught_up": "departures is 120 events behind"}});
     assert_eq!(json_of(&body), missing);
     readiness.met("caught_up");
     let (status, _, body) = ask(address, "/readyz").await;
-    assert_eq!((status, json_of(&body)), (200, json!({"ready": true, "missing": {}})));
+    assert_eq!(
+        (status, json_of(&body)),
+        (200, json!({"ready": true, "missing": {}}))
+    );
 }
 
 #[tokio::test]
@@ -80,29 +111,51 @@ async fn the_binary_may_add_routes_and_everything_else_is_refused_in_json() {
     let (status, _, body) = ask(address, "/status").await;
     assert_eq!((status, body.as_str()), (200, "all is well"));
     let (status, _, body) = ask(address, "/nothing?x=1").await;
-    assert_eq!((status, json_of(&body)["error"].clone()), (404, json!("not_found")));
-    assert!(json_of(&body)["message"].as_str().is_some_and(|m| m.contains("/nothing;")), "{body}");
+    assert_eq!(
+        (status, json_of(&body)["error"].clone()),
+        (404, json!("not_found"))
+    );
+    assert!(
+        json_of(&body)["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("/nothing;")),
+        "{body}"
+    );
     let request = "POST /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     let (status, _, body) = exchange(address, request).await;
-    assert_eq!((status, json_of(&body)["error"].clone()), (405, json!("method_not_allowed")));
+    assert_eq!(
+        (status, json_of(&body)["error"].clone()),
+        (405, json!("method_not_allowed"))
+    );
 }
 
 #[tokio::test]
 async fn another_name_for_this_machine_is_refused_and_limits_hold() {
     let (server, _) = start(&Readiness::default()).await;
     let address = server.local_addr();
-    for (host, expected) in [("localhost", 200), ("[::1]:99", 200), ("evil.example", 403), ("", 403), ("10.1.2.3", 403)]
-    {
+    for (host, expected) in [
+        ("localhost", 200),
+        ("[::1]:99", 200),
+        ("evil.example", 403),
+        ("", 403),
+        ("10.1.2.3", 403),
+    ] {
         let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let (status, _, body) = exchange(address, &request).await;
         assert_eq!(status, expected, "{host}: {body}");
     }
     let (status, _, body) = exchange(address, "GET /healthz HTTP/1.0\r\n\r\n").await;
-    assert_eq!((status, json_of(&body)["error"].clone()), (400, json!("invalid_argument")));
-    let request = "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(
+        (status, json_of(&body)["error"].clone()),
+        (400, json!("invalid_argument"))
+    );
+    let request =
+        "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     assert_eq!(exchange(address, request).await.0, 403);
     let long = "x".repeat(20 << 10);
-    let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nLong: {long}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nLong: {long}\r\nConnection: close\r\n\r\n"
+    );
     assert_eq!(exchange(address, &request).await.0, 431);
     let request = "POST /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n";
     assert_eq!(exchange(address, request).await.0, 413);
@@ -115,13 +168,20 @@ async fn a_shutdown_ends_idle_connections_and_frees_the_port_and_others_addresse
     let address = server.local_addr();
     let idle = TcpStream::connect(address).await.expect("connects");
     ask(address, "/healthz").await;
-    tokio::time::timeout(Duration::from_secs(20), server.shutdown()).await.expect("ends");
+    tokio::time::timeout(Duration::from_secs(20), server.shutdown())
+        .await
+        .expect("ends");
     drop(idle);
     let again = HttpConfig::new(address, Readiness::default(), Arc::clone(&metrics));
-    let server = HttpServer::start(again.clone()).await.expect("the port is free");
+    let server = HttpServer::start(again.clone())
+        .await
+        .expect("the port is free");
     let error = HttpServer::start(again).await.expect_err("in use");
     assert!(matches!(error, ServeError::Listen { .. }), "{error}");
     drop(server);
     let open = HttpConfig::new(([0, 0, 0, 0], 0).into(), Readiness::default(), metrics);
-    assert!(matches!(HttpServer::start(open).await, Err(ServeError::NotLoopback { .. })));
+    assert!(matches!(
+        HttpServer::start(open).await,
+        Err(ServeError::NotLoopback { .. })
+    ));
 }

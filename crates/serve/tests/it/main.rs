@@ -1,5 +1,6 @@
-//! Serving over loopback: real listeners over fakes of the ports, read through the crate's own client and through plain
-//! Flight messages as other clients send them. Bad input is refused with a typed error, and the server goes on.
+//! Serving over loopback: real listeners over fakes of the ports, read through the crate's own
+//! client and through plain Flight messages as other clients send them. Bad input is refused with a
+//! typed error, and the server goes on.
 
 mod action;
 mod exchange;

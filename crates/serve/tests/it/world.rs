@@ -1,5 +1,6 @@
-//! Fakes of the ports and a server over them. The store holds event times and values by key and answers as the rules of
-//! views say: count and sum of the events at or before the instant, presence by TTL. Some keys misbehave on purpose.
+//! Fakes of the ports and a server over them. The store holds event times and values by key and
+//! answers as the rules of views say: count and sum of the events at or before the instant,
+//! presence by TTL. Some keys misbehave on purpose.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
-use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
@@ -21,12 +24,13 @@ use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{Column, SourceDef, SourceFormat};
 use forebay_core::time::{Clock, DAY_US, Micros, timestamp_type};
 use forebay_core::view::{
-    AggregateSpec, FeatureStatus, FoldBatch, ServiceSpec, ServiceView, ViewId, ViewSpec, Window, feature_status,
+    AggregateSpec, FeatureStatus, FoldBatch, ServiceSpec, ServiceView, ViewId, ViewSpec, Window,
+    feature_status,
 };
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_serve::{
-    AdminPort, EventSink, FlightClient, FlightServer, FlightServerConfig, FlightServices, PushReceipt, ServiceReader,
-    Watermarks,
+    AdminPort, EventSink, FlightClient, FlightServer, FlightServerConfig, FlightServices,
+    PushReceipt, ServiceReader, Watermarks,
 };
 use forebay_telemetry::Metrics;
 use parking_lot::{Condvar, Mutex};
@@ -74,7 +78,11 @@ pub(crate) struct FakeStore {
 impl FakeStore {
     pub(crate) fn add(&self, view: ViewId, key: &str, events: &[(Micros, f64)]) {
         let key = encoded(key);
-        self.events.lock().entry((view, key)).or_default().extend_from_slice(events);
+        self.events
+            .lock()
+            .entry((view, key))
+            .or_default()
+            .extend_from_slice(events);
         self.epoch.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -87,7 +95,11 @@ impl FakeStore {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut open = self.gate.0.lock();
         while !*open {
-            let late = self.gate.1.wait_for(&mut open, Duration::from_secs(30)).timed_out();
+            let late = self
+                .gate
+                .1
+                .wait_for(&mut open, Duration::from_secs(30))
+                .timed_out();
             assert!(!late, "nobody opened the gate");
         }
     }
@@ -96,7 +108,13 @@ impl FakeStore {
         let mut applied = Applied::default();
         let next_offset = self.epoch.load(Ordering::Relaxed) as i64 * 10;
         let partition = TopicPartition::new("departures", 0);
-        applied.0.insert(partition, PartitionProgress { next_offset, max_event_time_us: None });
+        applied.0.insert(
+            partition,
+            PartitionProgress {
+                next_offset,
+                max_event_time_us: None,
+            },
+        );
         Arc::new(applied)
     }
 }
@@ -104,7 +122,11 @@ impl FakeStore {
 /// A text key as the codec writes it.
 pub(crate) fn encoded(key: &str) -> Vec<u8> {
     let column: ArrayRef = Arc::new(StringArray::from(vec![key]));
-    KeyBuffer::encode(&[column]).expect("a text").get(0).expect("not NULL").to_vec()
+    KeyBuffer::encode(&[column])
+        .expect("a text")
+        .get(0)
+        .expect("not NULL")
+        .to_vec()
 }
 
 fn absent<T>() -> PortResult<T> {
@@ -147,7 +169,11 @@ impl OnlineStore for FakeStore {
     }
 
     fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
-        let ttl = *self.ttl_us.lock().get(&view).ok_or_else(|| PortError::not_found(format!("no view {view}")))?;
+        let ttl = *self
+            .ttl_us
+            .lock()
+            .get(&view)
+            .ok_or_else(|| PortError::not_found(format!("no view {view}")))?;
         let epoch = self.epoch.load(Ordering::Relaxed) as u64;
         let (mut counts, mut sums) = (Vec::new(), Vec::new());
         let (mut status, mut newest_us, mut applied) = (Vec::new(), Vec::new(), Vec::new());
@@ -158,13 +184,21 @@ impl OnlineStore for FakeStore {
                 self.wait_at_gate();
             }
             if at.of(row) < 0 {
-                return Err(PortError::new(ErrorKind::OutOfRange, "the instant is older than what is kept"));
+                return Err(PortError::new(
+                    ErrorKind::OutOfRange,
+                    "the instant is older than what is kept",
+                ));
             }
             let events = self.events.lock();
-            let seen = events.get(&(view, key.to_vec())).into_iter().flatten().filter(|e| e.0 <= at.of(row));
-            let (count, sum, newest) = seen.fold((0, 0.0, None), |(count, sum, newest), (ts, value)| {
-                (count + 1, sum + value, newest.max(Some(*ts)))
-            });
+            let seen = events
+                .get(&(view, key.to_vec()))
+                .into_iter()
+                .flatten()
+                .filter(|e| e.0 <= at.of(row));
+            let (count, sum, newest) = seen
+                .fold((0, 0.0, None), |(count, sum, newest), (ts, value)| {
+                    (count + 1, sum + value, newest.max(Some(*ts)))
+                });
             let is = feature_status(newest, at.of(row), ttl);
             let present = is == FeatureStatus::Present;
             counts.push(present.then_some(count));
@@ -173,15 +207,27 @@ impl OnlineStore for FakeStore {
             newest_us.push(newest);
             applied.push((!key.is_empty()).then_some(ShardEpoch { shard: 0, epoch }));
         }
-        let aggregates: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(counts)), Arc::new(Float64Array::from(sums))];
-        Ok(ViewRows { aggregates, status, newest_us, applied })
+        let aggregates: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(counts)),
+            Arc::new(Float64Array::from(sums)),
+        ];
+        Ok(ViewRows {
+            aggregates,
+            status,
+            newest_us,
+            applied,
+        })
     }
 
     fn pending(&self, _shard: u16, _limit: usize) -> PortResult<Vec<PendingScore>> {
         absent()
     }
 
-    fn settle(&self, _shard: u16, _scored: Vec<(PendingScore, Option<OutboxRecord>)>) -> PortResult<Vec<OutboxEntry>> {
+    fn settle(
+        &self,
+        _shard: u16,
+        _scored: Vec<(PendingScore, Option<OutboxRecord>)>,
+    ) -> PortResult<Vec<OutboxEntry>> {
         absent()
     }
 
@@ -209,7 +255,11 @@ impl CompiledView for FakeView {
     }
 
     fn features(&self) -> SchemaRef {
-        let fields = self.spec.aggregates.iter().map(|a| Field::new(&a.name, a.data_type.clone(), true));
+        let fields = self
+            .spec
+            .aggregates
+            .iter()
+            .map(|a| Field::new(&a.name, a.data_type.clone(), true));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
@@ -242,9 +292,15 @@ impl CompiledService for FakeService {
     }
 
     fn finish(&self, request: &RecordBatch, views: &[Vec<ArrayRef>]) -> PortResult<RecordBatch> {
-        let twice: Float64Array = request.column(2).as_primitive::<Float64Type>().unary(|distance| distance * 2.0);
+        let twice: Float64Array = request
+            .column(2)
+            .as_primitive::<Float64Type>()
+            .unary(|distance| distance * 2.0);
         let origins = request.column(0).as_string::<i32>();
-        let labels: StringArray = origins.iter().map(|origin| origin.map(|o| format!("from {o}"))).collect();
+        let labels: StringArray = origins
+            .iter()
+            .map(|origin| origin.map(|o| format!("from {o}")))
+            .collect();
         let mut columns: Vec<ArrayRef> = vec![
             Arc::clone(&views[0][0]),
             Arc::clone(&views[0][1]),
@@ -253,17 +309,31 @@ impl CompiledService for FakeService {
             Arc::new(labels),
         ];
         columns.extend((0..self.more).map(|_| Arc::clone(&views[0][1])));
-        let fields = self.spec.features.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true));
+        let fields = self
+            .spec
+            .features
+            .iter()
+            .map(|c| Field::new(&c.name, c.data_type.clone(), true));
         RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns)
             .map_err(|e| PortError::internal(e.to_string()))
     }
 }
 
 fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
-    Column { name: name.to_owned(), data_type, nullable }
+    Column {
+        name: name.to_owned(),
+        data_type,
+        nullable,
+    }
 }
 
-fn view(id: ViewId, name: &str, key: &str, source: &str, ttl_us: Option<Micros>) -> Arc<dyn CompiledView> {
+fn view(
+    id: ViewId,
+    name: &str,
+    key: &str,
+    source: &str,
+    ttl_us: Option<Micros>,
+) -> Arc<dyn CompiledView> {
     let aggregate = |name: &str, kind, data_type| AggregateSpec {
         name: name.to_owned(),
         kind,
@@ -306,7 +376,13 @@ pub(crate) fn service(version: u32, more: usize) -> Arc<dyn CompiledService> {
         column("twice_distance", DataType::Float64, true),
         column("label", DataType::Utf8, true),
     ];
-    features.extend((0..more).map(|i| column(&format!("user_stats__feature_{i:02}"), DataType::Float64, true)));
+    features.extend((0..more).map(|i| {
+        column(
+            &format!("user_stats__feature_{i:02}"),
+            DataType::Float64,
+            true,
+        )
+    }));
     let binding = |alias: &str, index: usize| ServiceView {
         alias: alias.to_owned(),
         view: Arc::clone(views[index].spec()),
@@ -325,7 +401,11 @@ pub(crate) fn service(version: u32, more: usize) -> Arc<dyn CompiledService> {
         features,
         fingerprint: format!("fp{version}"),
     };
-    Arc::new(FakeService { spec: Arc::new(spec), views, more })
+    Arc::new(FakeService {
+        spec: Arc::new(spec),
+        views,
+        more,
+    })
 }
 
 /// Takes events, or does not.
@@ -339,7 +419,9 @@ pub(crate) struct FakeSink {
 impl EventSink for FakeSink {
     fn source(&self, name: &str) -> PortResult<Arc<SourceDef>> {
         if name != "departures" {
-            return Err(PortError::not_found(format!("there is no source {name}; known sources: departures")));
+            return Err(PortError::not_found(format!(
+                "there is no source {name}; known sources: departures"
+            )));
         }
         Ok(Arc::new(SourceDef {
             name: "departures".to_owned(),
@@ -357,13 +439,18 @@ impl EventSink for FakeSink {
 
     async fn push(&self, source: &SourceDef, rows: RecordBatch) -> PortResult<PushReceipt> {
         if *self.down.lock() {
-            return Err(PortError::new(ErrorKind::Unavailable, "the broker does not answer"));
+            return Err(PortError::new(
+                ErrorKind::Unavailable,
+                "the broker does not answer",
+            ));
         }
         assert_eq!(rows.schema(), source.schema());
         let mut pushed = self.pushed.lock();
         pushed.push(rows);
         let rows: usize = pushed.iter().map(RecordBatch::num_rows).sum();
-        Ok(PushReceipt { next_offsets: vec![(TopicPartition::new("departures", 0), rows as i64)] })
+        Ok(PushReceipt {
+            next_offsets: vec![(TopicPartition::new("departures", 0), rows as i64)],
+        })
     }
 }
 
@@ -382,7 +469,10 @@ impl AdminPort for FakeAdmin {
         match action {
             "echo" => Ok(body.to_vec()),
             "big" => Ok(vec![b'x'; (3 << 20) + 17]),
-            "refuse" => Err(PortError::new(ErrorKind::FailedPrecondition, "a definition is in the way")),
+            "refuse" => Err(PortError::new(
+                ErrorKind::FailedPrecondition,
+                "a definition is in the way",
+            )),
             other => panic!("action {other}, as asked"),
         }
     }
@@ -406,12 +496,23 @@ pub(crate) fn reader() -> (Arc<ServiceReader>, Arc<FakeStore>, Arc<FakeWatermark
     for view in service(1, 0).views() {
         store.register_view(Arc::clone(view.spec())).expect("new");
     }
-    store.add(1, "JFK", &[(NOON - 10 * MINUTE, 4.0), (NOON - MINUTE, 2.5), (NOON + MINUTE, 100.0)]);
+    store.add(
+        1,
+        "JFK",
+        &[
+            (NOON - 10 * MINUTE, 4.0),
+            (NOON - MINUTE, 2.5),
+            (NOON + MINUTE, 100.0),
+        ],
+    );
     store.add(1, "OLD", &[(NOON - 2 * DAY_US, 1.0)]);
     store.add(2, "AA", &[(NOON - 5 * MINUTE, 1.0)]);
     let watermarks = Arc::new(FakeWatermarks::default());
     let port = Arc::clone(&store) as Arc<dyn OnlineStore>;
-    let reader = Arc::new(ServiceReader::new(port, Arc::clone(&watermarks) as Arc<dyn Watermarks>));
+    let reader = Arc::new(ServiceReader::new(
+        port,
+        Arc::clone(&watermarks) as Arc<dyn Watermarks>,
+    ));
     reader.replace_services(vec![service(1, 0)]);
     (reader, store, watermarks)
 }
@@ -435,13 +536,27 @@ impl World {
         services.sink = Some(Arc::clone(&sink) as Arc<dyn EventSink>);
         services.admin = Some(Arc::new(FakeAdmin));
         adapt(&mut services);
-        let config = FlightServerConfig { threads: 2, grace, ..FlightServerConfig::new(([127, 0, 0, 1], 0).into()) };
+        let config = FlightServerConfig {
+            threads: 2,
+            grace,
+            ..FlightServerConfig::new(([127, 0, 0, 1], 0).into())
+        };
         let server = FlightServer::start(config, services).expect("listens");
-        Self { server, reader, store, sink, clock, watermarks, metrics }
+        Self {
+            server,
+            reader,
+            store,
+            sink,
+            clock,
+            watermarks,
+            metrics,
+        }
     }
 
     pub(crate) async fn client(&self) -> FlightClient {
-        FlightClient::connect(&self.server.local_addr().to_string()).await.expect("connects")
+        FlightClient::connect(&self.server.local_addr().to_string())
+            .await
+            .expect("connects")
     }
 }
 
@@ -449,22 +564,43 @@ impl World {
 pub(crate) fn rows(origins: &[&str]) -> RecordBatch {
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("origin", Arc::new(StringArray::from(origins.to_vec()))),
-        ("carrier", Arc::new(StringArray::from(vec!["AA"; origins.len()]))),
-        ("distance", Arc::new(Float64Array::from_iter_values((0..origins.len()).map(|i| i as f64 + 0.5)))),
-        ("planned", Arc::new(TimestampMicrosecondArray::from(vec![None; origins.len()]).with_timezone("UTC"))),
+        (
+            "carrier",
+            Arc::new(StringArray::from(vec!["AA"; origins.len()])),
+        ),
+        (
+            "distance",
+            Arc::new(Float64Array::from_iter_values(
+                (0..origins.len()).map(|i| i as f64 + 0.5),
+            )),
+        ),
+        (
+            "planned",
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![None; origins.len()]).with_timezone("UTC"),
+            ),
+        ),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).expect("one length")
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true)))
+        .expect("one length")
 }
 
 /// The values of an integer column; None for NULL.
 pub(crate) fn integers(batch: &RecordBatch, name: &str) -> Vec<Option<i64>> {
-    let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name} in {batch:?}"));
-    column.as_primitive::<arrow_array::types::Int64Type>().iter().collect()
+    let column = batch
+        .column_by_name(name)
+        .unwrap_or_else(|| panic!("no column {name} in {batch:?}"));
+    column
+        .as_primitive::<arrow_array::types::Int64Type>()
+        .iter()
+        .collect()
 }
 
 /// The values of a DOUBLE column; None for NULL.
 pub(crate) fn doubles(batch: &RecordBatch, name: &str) -> Vec<Option<f64>> {
-    let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name} in {batch:?}"));
+    let column = batch
+        .column_by_name(name)
+        .unwrap_or_else(|| panic!("no column {name} in {batch:?}"));
     assert_eq!(column.len(), batch.num_rows());
     column.as_primitive::<Float64Type>().iter().collect()
 }
@@ -473,7 +609,10 @@ pub(crate) fn doubles(batch: &RecordBatch, name: &str) -> Vec<Option<f64>> {
 pub(crate) async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while !condition() {
-        assert!(std::time::Instant::now() < deadline, "waited in vain for: {what}");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "waited in vain for: {what}"
+        );
         tokio::task::yield_now().await;
     }
 }

@@ -1,5 +1,6 @@
-//! Verification and training sets against a small world whose values are counted by brute force: an online side that
-//! answers from the events that a shard had applied, and an engine that reads the archive's Parquet files.
+//! Verification and training sets against a small world whose values are counted by brute force: an
+//! online side that answers from the events that a shard had applied, and an engine that reads the
+//! archive's Parquet files.
 
 mod engine;
 mod predictions;

@@ -1,4 +1,5 @@
-//! Archived predictions against the archive of events: what they were given, recomputed from the offsets that they name.
+//! Archived predictions against the archive of events: what they were given, recomputed from the
+//! offsets that they name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -51,14 +52,30 @@ fn predictions(events: &[Event]) -> Vec<Prediction> {
     events.iter().enumerate().skip(100).map(one).collect()
 }
 
-fn archive_predictions(path: &Path, events: &[Event], predictions: &[Prediction], archive: &FakeArchive) {
+fn archive_predictions(
+    path: &Path,
+    events: &[Event],
+    predictions: &[Prediction],
+    archive: &FakeArchive,
+) {
     let origins: Vec<Option<&str>> = predictions.iter().map(|p| Some(p.origin)).collect();
     let at_us: Vec<Micros> = predictions.iter().map(|p| p.as_of_us).collect();
-    let distances: ArrayRef = Arc::new(Float64Array::from_iter_values(at_us.iter().map(|at| *at as f64)));
-    let served = features(events, &origins, Arc::clone(&distances), &at_us, &|row, _| predictions[row].next);
+    let distances: ArrayRef = Arc::new(Float64Array::from_iter_values(
+        at_us.iter().map(|at| *at as f64),
+    ));
+    let served = features(
+        events,
+        &origins,
+        Arc::clone(&distances),
+        &at_us,
+        &|row, _| predictions[row].next,
+    );
     let spec = service();
     let record = |columns: &[forebay_core::source::Column], arrays: Vec<ArrayRef>| -> ArrayRef {
-        let fields = columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
+        let fields = columns
+            .iter()
+            .map(|c| Field::new(&c.name, c.data_type.clone(), true))
+            .collect();
         Arc::new(StructArray::new(fields, arrays, None))
     };
     let texts = |of: &dyn Fn(&Prediction) -> String| -> ArrayRef {
@@ -66,19 +83,50 @@ fn archive_predictions(path: &Path, events: &[Event], predictions: &[Prediction]
     };
     let columns: Vec<(&str, ArrayRef)> = vec![
         (column::PREDICTION_ID, texts(&|p| p.id.clone())),
-        (column::SERVICE, texts(&|p| if p.id == "other" { "other".to_owned() } else { SERVICE.to_owned() })),
-        (column::SERVICE_VERSION, Arc::new(Int32Array::from_iter_values(predictions.iter().map(|p| p.version)))),
+        (
+            column::SERVICE,
+            texts(&|p| {
+                if p.id == "other" {
+                    "other".to_owned()
+                } else {
+                    SERVICE.to_owned()
+                }
+            }),
+        ),
+        (
+            column::SERVICE_VERSION,
+            Arc::new(Int32Array::from_iter_values(
+                predictions.iter().map(|p| p.version),
+            )),
+        ),
         (column::AS_OF, times(&at_us)),
-        (column::REQUEST, record(&spec.request, vec![Arc::new(StringArray::from(origins)), distances])),
-        (column::FEATURES, record(&spec.features, served.columns().to_vec())),
+        (
+            column::REQUEST,
+            record(
+                &spec.request,
+                vec![Arc::new(StringArray::from(origins)), distances],
+            ),
+        ),
+        (
+            column::FEATURES,
+            record(&spec.features, served.columns().to_vec()),
+        ),
         (column::APPLIED, texts(&|p| p.applied.clone())),
     ];
-    let fields: Vec<Field> = columns.iter().map(|(n, c)| Field::new(*n, c.data_type().clone(), false)).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(n, c)| Field::new(*n, c.data_type().clone(), false))
+        .collect();
     assert_eq!(fields[3].data_type(), &timestamp_type());
     assert!(matches!(fields[5].data_type(), DataType::Struct(_)));
     let arrays = columns.into_iter().map(|(_, c)| c).collect();
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("well formed");
-    archive.set(TABLE, vec![write_parquet(path, &rows)], rows.num_rows() as u64, Applied::default());
+    archive.set(
+        TABLE,
+        vec![write_parquet(path, &rows)],
+        rows.num_rows() as u64,
+        Applied::default(),
+    );
 }
 
 async fn run(change: impl FnOnce(&mut Vec<Prediction>), sample: usize) -> VerifyReport {
@@ -87,9 +135,17 @@ async fn run(change: impl FnOnce(&mut Vec<Prediction>), sample: usize) -> Verify
     let archive = FakeArchive::of_events(root.path(), &events, 290);
     let mut predictions = predictions(&events);
     change(&mut predictions);
-    archive_predictions(&root.path().join("p.parquet"), &events, &predictions, &archive);
+    archive_predictions(
+        &root.path().join("p.parquet"),
+        &events,
+        &predictions,
+        &archive,
+    );
     let verifier = verifier(Serving::new(Vec::new(), [0, 0]), archive);
-    verifier.verify_predictions(TABLE, SERVICE, sample, true).await.expect("verified")
+    verifier
+        .verify_predictions(TABLE, SERVICE, sample, true)
+        .await
+        .expect("verified")
 }
 
 #[tokio::test]
@@ -98,7 +154,10 @@ async fn what_was_served_is_recomputed_to_the_bit() {
     assert_eq!(report.mismatch, 0, "{report}");
     assert_eq!(report.rows, 500);
     // The archive ends at 290: later predictions had applied more than it holds.
-    assert_eq!(report.not_verifiable, report.reasons[&Reason::ArchiveBehind]);
+    assert_eq!(
+        report.not_verifiable,
+        report.reasons[&Reason::ArchiveBehind]
+    );
     assert!(report.equal > 470, "{report}");
     // A shard that was an offset ahead or behind had not seen what the archive knows now.
     assert!(report.late.is_some_and(|late| late > 0), "{report}");
@@ -106,8 +165,14 @@ async fn what_was_served_is_recomputed_to_the_bit() {
 
 #[tokio::test]
 async fn a_prediction_that_names_other_offsets_is_a_mismatch() {
-    let wrong =
-        run(|all| all.iter_mut().for_each(|p| p.applied = text(&crate::world::applied(p.next - 20))), 1_000).await;
+    let wrong = run(
+        |all| {
+            all.iter_mut()
+                .for_each(|p| p.applied = text(&crate::world::applied(p.next - 20)))
+        },
+        1_000,
+    )
+    .await;
     assert!(wrong.mismatch > 100, "{wrong}");
     assert_eq!(wrong.mismatches.len(), 20);
     assert_eq!(wrong.mismatches[0].key[0].0, column::PREDICTION_ID);
@@ -129,7 +194,10 @@ async fn what_cannot_be_told_is_said() {
         1_000,
     )
     .await;
-    assert_eq!(report.rows, 499, "one of another service, one repeat: {report}");
+    assert_eq!(
+        report.rows, 499,
+        "one of another service, one repeat: {report}"
+    );
     assert_eq!(report.reasons[&Reason::OtherVersion], 1);
     assert_eq!(report.reasons[&Reason::EpochForgotten], 1);
     assert_eq!(report.reasons[&Reason::OffsetsUnreadable], 2);
@@ -139,11 +207,18 @@ async fn what_cannot_be_told_is_said() {
 #[tokio::test]
 async fn a_sample_is_the_same_whatever_the_order() {
     let ids = |report: &VerifyReport| {
-        let mut ids: Vec<String> = report.mismatches.iter().map(|m| format!("{:?}", m.key[0].1)).collect();
+        let mut ids: Vec<String> = report
+            .mismatches
+            .iter()
+            .map(|m| format!("{:?}", m.key[0].1))
+            .collect();
         ids.sort();
         ids
     };
-    let wrong = |all: &mut Vec<Prediction>| all.iter_mut().for_each(|p| p.applied = text(&Applied::default()));
+    let wrong = |all: &mut Vec<Prediction>| {
+        all.iter_mut()
+            .for_each(|p| p.applied = text(&Applied::default()))
+    };
     let forward = run(wrong, 12).await;
     let backward = run(
         |all| {

@@ -1,5 +1,5 @@
-//! The online side: two shards that have applied different offsets, with what goes wrong as plain data: cells that are
-//! off by a bit, epochs that are forgotten, instants that are no longer kept.
+//! The online side: two shards that have applied different offsets, with what goes wrong as plain
+//! data: cells that are off by a bit, epochs that are forgotten, instants that are no longer kept.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use arrow_array::types::Float64Type;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray};
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{
-    At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, OnlineStore, OutboxEntry, ShardEpoch, ShardWrite,
-    ViewRows,
+    At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, OnlineStore, OutboxEntry,
+    ShardEpoch, ShardWrite, ViewRows,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::Applied;
@@ -38,7 +38,14 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn new(events: Vec<Event>, next: [i64; 2]) -> Self {
-        Self { events, next, forgotten: BTreeSet::new(), kept_from_us: i64::MIN, flip_every: None, lose_sign: false }
+        Self {
+            events,
+            next,
+            forgotten: BTreeSet::new(),
+            kept_from_us: i64::MIN,
+            flip_every: None,
+            lose_sign: false,
+        }
     }
 
     /// The shard of an airport: JFK lives on 1, the others on 0.
@@ -54,7 +61,13 @@ impl Serving {
                 _ => value,
             })
         };
-        Arc::new(total.iter().enumerate().map(wrong).collect::<Float64Array>())
+        Arc::new(
+            total
+                .iter()
+                .enumerate()
+                .map(wrong)
+                .collect::<Float64Array>(),
+        )
     }
 }
 
@@ -63,26 +76,46 @@ impl FeatureReader for Serving {
         if name == SERVICE {
             return Ok(Arc::new(Compiled(service())));
         }
-        Err(PortError::not_found(format!("no service `{name}`; there is `{SERVICE}`")))
+        Err(PortError::not_found(format!(
+            "no service `{name}`; there is `{SERVICE}`"
+        )))
     }
 
     fn services(&self) -> Vec<String> {
         vec![SERVICE.to_owned()]
     }
 
-    fn read(&self, _: &dyn CompiledService, request: &RecordBatch, at: At<'_>) -> PortResult<FeatureAnswer> {
+    fn read(
+        &self,
+        _: &dyn CompiledService,
+        request: &RecordBatch,
+        at: At<'_>,
+    ) -> PortResult<FeatureAnswer> {
         let at_us: Vec<Micros> = (0..request.num_rows()).map(|row| at.of(row)).collect();
         if at_us.iter().any(|at| *at < self.kept_from_us) {
-            return Err(PortError::new(ErrorKind::OutOfRange, "older than what is kept"));
+            return Err(PortError::new(
+                ErrorKind::OutOfRange,
+                "older than what is kept",
+            ));
         }
         let origins: Vec<Option<&str>> = request.column(0).as_string::<i32>().iter().collect();
-        let cut = |row: usize, _: i32| origins[row].map_or(0, |o| self.next[usize::from(Self::shard(o))]);
-        let features = features(&self.events, &origins, Arc::clone(request.column(1)), &at_us, &cut);
+        let cut =
+            |row: usize, _: i32| origins[row].map_or(0, |o| self.next[usize::from(Self::shard(o))]);
+        let features = features(
+            &self.events,
+            &origins,
+            Arc::clone(request.column(1)),
+            &at_us,
+            &cut,
+        );
         let mut columns = features.columns().to_vec();
         columns[1] = self.sums(features.column(1).as_primitive::<Float64Type>());
         let rows = request.num_rows();
         let epoch = |origin: &Option<&str>| {
-            origin.map(|o| ShardEpoch { shard: Self::shard(o), epoch: u64::try_from(self.next[0]).expect("positive") })
+            origin.map(|o| ShardEpoch {
+                shard: Self::shard(o),
+                epoch: u64::try_from(self.next[0]).expect("positive"),
+            })
         };
         Ok(FeatureAnswer {
             features: RecordBatch::try_new(features.schema(), columns).expect("well formed"),
@@ -157,7 +190,11 @@ impl OnlineStore for Serving {
         Err(absent())
     }
 
-    fn settle(&self, _: u16, _: Vec<(PendingScore, Option<OutboxRecord>)>) -> PortResult<Vec<OutboxEntry>> {
+    fn settle(
+        &self,
+        _: u16,
+        _: Vec<(PendingScore, Option<OutboxRecord>)>,
+    ) -> PortResult<Vec<OutboxEntry>> {
         Err(absent())
     }
 

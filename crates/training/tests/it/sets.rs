@@ -8,7 +8,8 @@ use forebay_core::ports::Known;
 use forebay_core::time::timestamp_type;
 use forebay_training::training_set::manifest_path;
 use forebay_training::{
-    TrainingSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest, write_training_set,
+    TrainingSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest,
+    write_training_set,
 };
 
 use crate::engine::FakeEngine;
@@ -16,11 +17,21 @@ use crate::serving::times;
 use crate::world::{Event, FakeArchive, SERVICE, SOURCE, events, service};
 
 fn spine(events: &[Event]) -> RecordBatch {
-    let fields = [("airport", DataType::Utf8), ("distance", DataType::Float64), ("event_time", timestamp_type())];
-    let schema = Arc::new(Schema::new(fields.map(|(name, of)| Field::new(name, of, true)).to_vec()));
+    let fields = [
+        ("airport", DataType::Utf8),
+        ("distance", DataType::Float64),
+        ("event_time", timestamp_type()),
+    ];
+    let schema = Arc::new(Schema::new(
+        fields.map(|(name, of)| Field::new(name, of, true)).to_vec(),
+    ));
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(events.iter().map(|e| e.origin))),
-        Arc::new(Float64Array::from_iter_values(events.iter().map(|e| e.delay))),
+        Arc::new(StringArray::from_iter_values(
+            events.iter().map(|e| e.origin),
+        )),
+        Arc::new(Float64Array::from_iter_values(
+            events.iter().map(|e| e.delay),
+        )),
         times(&events.iter().map(|e| e.time_us).collect::<Vec<_>>()),
     ];
     RecordBatch::try_new(schema, columns).expect("well formed")
@@ -39,7 +50,9 @@ async fn build(archive: &FakeArchive, spine: RecordBatch, known: Known) -> Train
         engine: "brute force 1",
         now_us: 5,
     };
-    build_training_set(&FakeEngine, request).await.expect("built")
+    build_training_set(&FakeEngine, request)
+        .await
+        .expect("built")
 }
 
 #[tokio::test]
@@ -50,10 +63,21 @@ async fn a_manifest_builds_the_same_set_from_a_later_archive() {
     std::fs::create_dir_all(&now).expect("made");
     let mut events = events(600);
     // Late events that come after the set was built, in the middle of its windows.
-    let late: Vec<Event> = (200..300).map(|o| Event { offset: o, time_us: o * 60_000_000, ..events[40] }).collect();
+    let late: Vec<Event> = (200..300)
+        .map(|o| Event {
+            offset: o,
+            time_us: o * 60_000_000,
+            ..events[40]
+        })
+        .collect();
     events.retain(|e| e.offset < 200);
     let spine = spine(&events);
-    let first = build(&FakeArchive::of_events(&then, &events, 200), spine.clone(), Known::All).await;
+    let first = build(
+        &FakeArchive::of_events(&then, &events, 200),
+        spine.clone(),
+        Known::All,
+    )
+    .await;
     assert_eq!(first.rows.num_rows(), events.len());
     assert_eq!(first.manifest.tables[SOURCE].delta_version, Some(7));
 
@@ -61,10 +85,15 @@ async fn a_manifest_builds_the_same_set_from_a_later_archive() {
     write_training_set(&path, &first).expect("written");
     let manifest = read_manifest(&path).expect("read");
     assert_eq!(manifest, first.manifest);
-    let mut left: Vec<_> =
-        std::fs::read_dir(root.path()).expect("there").map(|e| e.expect("there").file_name()).collect();
+    let mut left: Vec<_> = std::fs::read_dir(root.path())
+        .expect("there")
+        .map(|e| e.expect("there").file_name())
+        .collect();
     left.sort();
-    assert_eq!(left, ["now", "q1.parquet", "q1.parquet.manifest.json", "then"]);
+    assert_eq!(
+        left,
+        ["now", "q1.parquet", "q1.parquet.manifest.json", "then"]
+    );
 
     events.extend(late);
     let grown = FakeArchive::of_events(&now, &events, 300);
@@ -74,21 +103,47 @@ async fn a_manifest_builds_the_same_set_from_a_later_archive() {
     assert_eq!(again.manifest.spine_digest, first.manifest.spine_digest);
     assert_eq!(again.manifest.offsets, first.manifest.offsets);
     let other = build(&grown, spine, Known::All).await;
-    assert_ne!(other.manifest.output_digest, first.manifest.output_digest, "late events change the fuller set");
+    assert_ne!(
+        other.manifest.output_digest, first.manifest.output_digest,
+        "late events change the fuller set"
+    );
 }
 
 #[tokio::test]
 async fn a_manifest_that_is_none_is_refused() {
     let root = tempfile::tempdir().expect("a directory");
     let path = root.path().join("set.parquet");
-    assert!(read_manifest(&path).expect_err("missing").to_string().contains("set.parquet.manifest.json"));
+    assert!(
+        read_manifest(&path)
+            .expect_err("missing")
+            .to_string()
+            .contains("set.parquet.manifest.json")
+    );
     std::fs::write(manifest_path(&path), "{}").expect("written");
-    assert!(read_manifest(&path).expect_err("empty").to_string().contains("no training-set manifest"));
+    assert!(
+        read_manifest(&path)
+            .expect_err("empty")
+            .to_string()
+            .contains("no training-set manifest")
+    );
     let events = events(60);
-    let set = build(&FakeArchive::of_events(root.path(), &events, 30), spine(&events), Known::All).await;
-    let newer = set.manifest.encode().replace("\"format\": 1", "\"format\": 2");
+    let set = build(
+        &FakeArchive::of_events(root.path(), &events, 30),
+        spine(&events),
+        Known::All,
+    )
+    .await;
+    let newer = set
+        .manifest
+        .encode()
+        .replace("\"format\": 1", "\"format\": 2");
     std::fs::write(manifest_path(&path), newer).expect("written");
-    assert!(read_manifest(&path).expect_err("newer").to_string().contains("format 2"));
+    assert!(
+        read_manifest(&path)
+            .expect_err("newer")
+            .to_string()
+            .contains("format 2")
+    );
     let mut changed = service().as_ref().clone();
     let mut view = changed.views[0].clone();
     let mut spec = view.view.as_ref().clone();
@@ -96,6 +151,9 @@ async fn a_manifest_that_is_none_is_refused() {
     view.view = Arc::new(spec);
     changed.views.push(view);
     let error = set.manifest.known(&changed).expect_err("no cut");
-    assert!(error.to_string().contains("`elsewhere`") && error.to_string().contains("`q1`"), "{error}");
+    assert!(
+        error.to_string().contains("`elsewhere`") && error.to_string().contains("`q1`"),
+        "{error}"
+    );
     assert_eq!(set.manifest.service, SERVICE);
 }

@@ -1,4 +1,5 @@
-//! Fresh reads against the archive: clean when nothing is wrong, and every defect is found to the bit.
+//! Fresh reads against the archive: clean when nothing is wrong, and every defect is found to the
+//! bit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,11 +34,22 @@ async fn shards_at_different_offsets_verify_clean() {
     let events = events(600);
     let archive = FakeArchive::of_events(root.path(), &events, 300);
     let report = verifier(Serving::new(events, [250, 300]), archive);
-    let report = report.verify(SERVICE, &VerifyOptions::sample(400)).await.expect("verified");
+    let report = report
+        .verify(SERVICE, &VerifyOptions::sample(400))
+        .await
+        .expect("verified");
     assert!(report.is_clean(), "{report}");
-    assert_eq!((report.rows, report.equal, report.not_verifiable), (400, 400, 0));
+    assert_eq!(
+        (report.rows, report.equal, report.not_verifiable),
+        (400, 400, 0)
+    );
     assert_eq!(report.features.len(), 3);
-    assert!(report.to_string().starts_with("delays version 3: 400 rows, 400 equal to the bit"), "{report}");
+    assert!(
+        report
+            .to_string()
+            .starts_with("delays version 3: 400 rows, 400 equal to the bit"),
+        "{report}"
+    );
 }
 
 #[tokio::test]
@@ -47,31 +59,50 @@ async fn a_flipped_bit_is_found_and_named() {
     let archive = FakeArchive::of_events(root.path(), &events, 300);
     let mut serving = Serving::new(events, [300, 300]);
     serving.flip_every = Some(10);
-    let report = verifier(serving, archive).verify(SERVICE, &VerifyOptions::sample(400)).await.expect("verified");
+    let report = verifier(serving, archive)
+        .verify(SERVICE, &VerifyOptions::sample(400))
+        .await
+        .expect("verified");
     assert!(!report.is_clean());
     let tally = report.features["total"];
     assert_eq!(tally.mismatch, report.mismatch);
     assert!(report.mismatch > 20 && report.mismatch <= 44, "{report}");
     let first = &report.mismatches[0];
     assert_eq!(
-        (first.service.as_str(), first.feature.as_str(), first.key[0].0.as_str()),
+        (
+            first.service.as_str(),
+            first.feature.as_str(),
+            first.key[0].0.as_str()
+        ),
         (SERVICE, "total", "airport")
     );
-    let (Value::Float(served), Value::Float(recomputed)) = (&first.served, &first.recomputed) else {
+    let (Value::Float(served), Value::Float(recomputed)) = (&first.served, &first.recomputed)
+    else {
         panic!("{first}")
     };
     assert_eq!(served.to_bits() ^ 1, recomputed.to_bits());
-    assert!(first.to_string().contains(&format!("0x{:016x}", served.to_bits())), "{first}");
+    assert!(
+        first
+            .to_string()
+            .contains(&format!("0x{:016x}", served.to_bits())),
+        "{first}"
+    );
 }
 
 #[tokio::test]
 async fn a_lost_sign_of_zero_is_a_difference() {
     let root = tempfile::tempdir().expect("a directory");
-    let events: Vec<Event> = events(60).into_iter().map(|e| Event { delay: -0.0, ..e }).collect();
+    let events: Vec<Event> = events(60)
+        .into_iter()
+        .map(|e| Event { delay: -0.0, ..e })
+        .collect();
     let archive = FakeArchive::of_events(root.path(), &events, 30);
     let mut serving = Serving::new(events, [30, 30]);
     serving.lose_sign = true;
-    let report = verifier(serving, archive).verify(SERVICE, &VerifyOptions::sample(50)).await.expect("verified");
+    let report = verifier(serving, archive)
+        .verify(SERVICE, &VerifyOptions::sample(50))
+        .await
+        .expect("verified");
     assert!(report.mismatch > 0, "{report}");
 }
 
@@ -83,7 +114,10 @@ async fn what_cannot_be_told_is_counted_with_its_reason() {
     let mut serving = Serving::new(events, [300, 280]);
     serving.kept_from_us = 400 * 60_000_000;
     let options = VerifyOptions::sample(500);
-    let report = verifier(serving, Arc::clone(&archive)).verify(SERVICE, &options).await.expect("verified");
+    let report = verifier(serving, Arc::clone(&archive))
+        .verify(SERVICE, &options)
+        .await
+        .expect("verified");
     assert_eq!(report.rows, 500);
     assert_eq!(report.mismatch, 0, "{report}");
     let behind = report.reasons[&Reason::ArchiveBehind];
@@ -93,8 +127,14 @@ async fn what_cannot_be_told_is_counted_with_its_reason() {
 
     let mut serving = Serving::new(crate::world::events(600), [280, 280]);
     serving.forgotten.insert(1);
-    let report = verifier(serving, archive).verify(SERVICE, &options).await.expect("verified");
-    assert!(report.reasons[&Reason::EpochForgotten] > 0 && report.equal > 0, "{report}");
+    let report = verifier(serving, archive)
+        .verify(SERVICE, &options)
+        .await
+        .expect("verified");
+    assert!(
+        report.reasons[&Reason::EpochForgotten] > 0 && report.equal > 0,
+        "{report}"
+    );
     assert_eq!(report.mismatch, 0);
 }
 
@@ -110,7 +150,8 @@ struct CatchUp {
 impl ArchiveFlush for CatchUp {
     async fn flush(&self) -> PortResult<()> {
         let files = write_events(self.root.path(), &self.events);
-        self.archive.set(SOURCE, files, self.events.len() as u64, applied(300));
+        self.archive
+            .set(SOURCE, files, self.events.len() as u64, applied(300));
         Ok(())
     }
 }
@@ -120,9 +161,19 @@ async fn an_archive_that_lags_is_flushed_first() {
     let root = tempfile::tempdir().expect("a directory");
     let events = events(600);
     let archive = FakeArchive::of_events(root.path(), &events, 200);
-    let mut verifier = verifier(Serving::new(events.clone(), [300, 300]), Arc::clone(&archive));
-    verifier.flush = Some(Arc::new(CatchUp { archive, root: tempfile::tempdir().expect("a directory"), events }));
-    let report = verifier.verify(SERVICE, &VerifyOptions::sample(300)).await.expect("verified");
+    let mut verifier = verifier(
+        Serving::new(events.clone(), [300, 300]),
+        Arc::clone(&archive),
+    );
+    verifier.flush = Some(Arc::new(CatchUp {
+        archive,
+        root: tempfile::tempdir().expect("a directory"),
+        events,
+    }));
+    let report = verifier
+        .verify(SERVICE, &VerifyOptions::sample(300))
+        .await
+        .expect("verified");
     assert_eq!((report.equal, report.not_verifiable), (300, 0), "{report}");
 }
 
@@ -132,23 +183,54 @@ async fn a_given_spine_is_asked_as_it_is() {
     let events = events(600);
     let archive = FakeArchive::of_events(root.path(), &events, 300);
     let at = events[500].time_us;
-    let fields = [("when", timestamp_type()), ("distance", DataType::Float64), ("airport", DataType::Utf8)];
-    let schema = Arc::new(Schema::new(fields.map(|(name, of)| Field::new(name, of, true)).to_vec()));
+    let fields = [
+        ("when", timestamp_type()),
+        ("distance", DataType::Float64),
+        ("airport", DataType::Utf8),
+    ];
+    let schema = Arc::new(Schema::new(
+        fields.map(|(name, of)| Field::new(name, of, true)).to_vec(),
+    ));
     let columns: Vec<ArrayRef> = vec![
         times(&[at, at, at + 1, i64::MAX / 2]),
-        Arc::new(Float64Array::from(vec![Some(f64::NAN), None, Some(-0.0), Some(1.0)])),
-        Arc::new(StringArray::from(vec![Some("JFK"), None, Some("nowhere"), Some("LGA")])),
+        Arc::new(Float64Array::from(vec![
+            Some(f64::NAN),
+            None,
+            Some(-0.0),
+            Some(1.0),
+        ])),
+        Arc::new(StringArray::from(vec![
+            Some("JFK"),
+            None,
+            Some("nowhere"),
+            Some("LGA"),
+        ])),
     ];
     let spine = RecordBatch::try_new(schema, columns).expect("well formed");
     let verifier = verifier(Serving::new(events, [300, 299]), archive);
-    let mut options = VerifyOptions { spine: Some((spine.clone(), "when".to_owned())), ..VerifyOptions::sample(1) };
+    let mut options = VerifyOptions {
+        spine: Some((spine.clone(), "when".to_owned())),
+        ..VerifyOptions::sample(1)
+    };
     let report = verifier.verify(SERVICE, &options).await.expect("verified");
     assert_eq!((report.rows, report.equal), (4, 4), "{report}");
     options.spine = Some((spine, "then".to_owned()));
-    let error = verifier.verify(SERVICE, &options).await.expect_err("no such column");
-    assert!(matches!(&error, TrainingError::Invalid(words) if words.contains("`then`")), "{error}");
-    let error = verifier.verify("nothing", &options).await.expect_err("unknown");
+    let error = verifier
+        .verify(SERVICE, &options)
+        .await
+        .expect_err("no such column");
+    assert!(
+        matches!(&error, TrainingError::Invalid(words) if words.contains("`then`")),
+        "{error}"
+    );
+    let error = verifier
+        .verify("nothing", &options)
+        .await
+        .expect_err("unknown");
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    let error = verifier.verify(SERVICE, &VerifyOptions::sample(100_001)).await.expect_err("too many");
+    let error = verifier
+        .verify(SERVICE, &VerifyOptions::sample(100_001))
+        .await
+        .expect_err("too many");
     assert!(error.to_string().contains("VERIFY_MAX_ROWS"), "{error}");
 }

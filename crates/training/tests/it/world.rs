@@ -1,12 +1,13 @@
-//! The events, their archive as Parquet files, and the service over them: for an airport, the count and the sum of delays
-//! of the last hour, and the request's own distance passed through.
+//! The events, their archive as Parquet files, and the service over them: for an airport, the count
+//! and the sum of delays of the last hour, and the request's own distance passed through.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -46,7 +47,8 @@ pub(crate) fn events(count: i64) -> Vec<Event> {
     (0..count).map(event).collect()
 }
 
-/// The value of the service: count and sum over [t - 1h, t] below the cut; None for a key without an earlier event.
+/// The value of the service: count and sum over [t - 1h, t] below the cut; None for a key without
+/// an earlier event.
 pub(crate) fn value(
     events: &[Event],
     origin: &str,
@@ -65,12 +67,23 @@ pub(crate) fn value(
 }
 
 pub(crate) fn applied(next: i64) -> Applied {
-    let progress = PartitionProgress { next_offset: next, max_event_time_us: None };
-    Applied((0..2).map(|p| (TopicPartition::new(TOPIC, p), progress)).collect())
+    let progress = PartitionProgress {
+        next_offset: next,
+        max_event_time_us: None,
+    };
+    Applied(
+        (0..2)
+            .map(|p| (TopicPartition::new(TOPIC, p), progress))
+            .collect(),
+    )
 }
 
 fn column(name: &str, data_type: DataType) -> Column {
-    Column { name: name.to_owned(), data_type, nullable: true }
+    Column {
+        name: name.to_owned(),
+        data_type,
+        nullable: true,
+    }
 }
 
 pub(crate) fn source() -> Arc<SourceDef> {
@@ -94,7 +107,9 @@ pub(crate) fn service() -> Arc<ServiceSpec> {
         kind,
         data_type,
         partial: 0,
-        window: Window::Range { preceding_us: HOUR_US },
+        window: Window::Range {
+            preceding_us: HOUR_US,
+        },
     };
     let view = ViewSpec {
         id: 1,
@@ -117,8 +132,15 @@ pub(crate) fn service() -> Arc<ServiceSpec> {
     Arc::new(ServiceSpec {
         name: SERVICE.to_owned(),
         version: 3,
-        request: vec![column("airport", DataType::Utf8), column("distance", DataType::Float64)],
-        views: vec![ServiceView { alias: "t".to_owned(), view: Arc::new(view), key_columns: vec![0] }],
+        request: vec![
+            column("airport", DataType::Utf8),
+            column("distance", DataType::Float64),
+        ],
+        views: vec![ServiceView {
+            alias: "t".to_owned(),
+            view: Arc::new(view),
+            key_columns: vec![0],
+        }],
         features: vec![
             column("n", DataType::Int64),
             column("total", DataType::Float64),
@@ -131,7 +153,10 @@ pub(crate) fn service() -> Arc<ServiceSpec> {
 /// Schema of the service's features.
 pub(crate) fn feature_schema() -> SchemaRef {
     let spec = service();
-    let fields = spec.features.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true));
+    let fields = spec
+        .features
+        .iter()
+        .map(|c| Field::new(&c.name, c.data_type.clone(), true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
@@ -147,11 +172,17 @@ pub(crate) fn features(
         .iter()
         .zip(at_us)
         .enumerate()
-        .map(|(row, (origin, at))| origin.and_then(|o| value(events, o, *at, &|partition| cut(row, partition))))
+        .map(|(row, (origin, at))| {
+            origin.and_then(|o| value(events, o, *at, &|partition| cut(row, partition)))
+        })
         .collect();
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from_iter(values.iter().map(|v| v.map(|(n, _)| n)))),
-        Arc::new(Float64Array::from_iter(values.iter().map(|v| v.and_then(|(_, total)| total)))),
+        Arc::new(Int64Array::from_iter(
+            values.iter().map(|v| v.map(|(n, _)| n)),
+        )),
+        Arc::new(Float64Array::from_iter(
+            values.iter().map(|v| v.and_then(|(_, total)| total)),
+        )),
         distances,
     ];
     RecordBatch::try_new(feature_schema(), columns).expect("well formed")
@@ -169,13 +200,22 @@ pub(crate) fn write_events(directory: &Path, events: &[Event]) -> Vec<PathBuf> {
     let (older, newer) = events.split_at(events.len() / 2);
     let write = |name: &str, events: &[Event]| {
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter_values(events.iter().map(|e| e.origin))),
+            Arc::new(StringArray::from_iter_values(
+                events.iter().map(|e| e.origin),
+            )),
             Arc::new(
-                TimestampMicrosecondArray::from_iter_values(events.iter().map(|e| e.time_us)).with_timezone("UTC"),
+                TimestampMicrosecondArray::from_iter_values(events.iter().map(|e| e.time_us))
+                    .with_timezone("UTC"),
             ),
-            Arc::new(Float64Array::from_iter_values(events.iter().map(|e| e.delay))),
-            Arc::new(Int32Array::from_iter_values(events.iter().map(|e| e.partition))),
-            Arc::new(Int64Array::from_iter_values(events.iter().map(|e| e.offset))),
+            Arc::new(Float64Array::from_iter_values(
+                events.iter().map(|e| e.delay),
+            )),
+            Arc::new(Int32Array::from_iter_values(
+                events.iter().map(|e| e.partition),
+            )),
+            Arc::new(Int64Array::from_iter_values(
+                events.iter().map(|e| e.offset),
+            )),
         ];
         let rows = RecordBatch::try_new(Arc::clone(&schema), columns).expect("well formed");
         write_parquet(&directory.join(name), &rows)
@@ -184,7 +224,8 @@ pub(crate) fn write_events(directory: &Path, events: &[Event]) -> Vec<PathBuf> {
 }
 
 pub(crate) fn write_parquet(path: &Path, rows: &RecordBatch) -> PathBuf {
-    let mut writer = ArrowWriter::try_new(File::create(path).expect("made"), rows.schema(), None).expect("writer");
+    let mut writer = ArrowWriter::try_new(File::create(path).expect("made"), rows.schema(), None)
+        .expect("writer");
     writer.write(rows).expect("written");
     writer.close().expect("closed");
     path.to_owned()
@@ -198,16 +239,29 @@ pub(crate) struct FakeArchive {
 
 impl FakeArchive {
     pub(crate) fn set(&self, name: &str, files: Vec<PathBuf>, rows: u64, applied: Applied) {
-        let snapshot = TableSnapshot { version: 7, schema: Arc::new(Schema::empty()), files, rows, applied };
+        let snapshot = TableSnapshot {
+            version: 7,
+            schema: Arc::new(Schema::empty()),
+            files,
+            rows,
+            applied,
+        };
         let mut tables = self.tables.lock().expect("not poisoned");
         tables.retain(|(table, _)| table != name);
         tables.push((name.to_owned(), snapshot));
     }
 
     pub(crate) fn of_events(directory: &Path, events: &[Event], next: i64) -> Arc<Self> {
-        let archive = Self { tables: std::sync::Mutex::default() };
+        let archive = Self {
+            tables: std::sync::Mutex::default(),
+        };
         let below: Vec<Event> = events.iter().filter(|e| e.offset < next).copied().collect();
-        archive.set(SOURCE, write_events(directory, &below), below.len() as u64, applied(next));
+        archive.set(
+            SOURCE,
+            write_events(directory, &below),
+            below.len() as u64,
+            applied(next),
+        );
         Arc::new(archive)
     }
 }
@@ -228,7 +282,10 @@ impl Archive for FakeArchive {
 
     async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot> {
         let tables = self.tables.lock().expect("not poisoned");
-        let found = tables.iter().find(|(table, _)| table == name).map(|(_, snapshot)| snapshot.clone());
+        let found = tables
+            .iter()
+            .find(|(table, _)| table == name)
+            .map(|(_, snapshot)| snapshot.clone());
         found.ok_or_else(|| PortError::not_found(format!("no table `{name}`")))
     }
 }

@@ -1,6 +1,6 @@
-//! Arrows between our crates point down only: adapters never see one another, and what is written against ports sees no
-//! adapter. So changing the pipeline rebuilds neither RocksDB nor DataFusion, and a part can be replaced. The table is
-//! that of `crates/README.md`; both change together.
+//! Arrows between our crates point down only: adapters never see one another, and what is written
+//! against ports sees no adapter. So changing the pipeline rebuilds neither RocksDB nor DataFusion,
+//! and a part can be replaced. The table is that of `crates/README.md`; both change together.
 
 use crate::finding::Finding;
 use crate::metadata::Metadata;
@@ -32,10 +32,18 @@ const FOR_TESTS: [&str; 2] = ["testkit", "xtask"];
 /// Arrows that the table does not have.
 pub(crate) fn check(metadata: &Metadata) -> Vec<Finding> {
     let members = metadata.members();
-    let folder_of = |name: &str| members.iter().find(|m| m.package.name == name).map(|m| m.folder);
+    let folder_of = |name: &str| {
+        members
+            .iter()
+            .find(|m| m.package.name == name)
+            .map(|m| m.folder)
+    };
     let mut findings = Vec::new();
     for member in &members {
-        let allowed = ARROWS.iter().find(|(folder, _)| *folder == member.folder).map(|(_, allowed)| *allowed);
+        let allowed = ARROWS
+            .iter()
+            .find(|(folder, _)| *folder == member.folder)
+            .map(|(_, allowed)| *allowed);
         if allowed.is_none() && member.folder != BINARY {
             findings.push(Finding::new(
                 member.manifest,
@@ -47,7 +55,9 @@ pub(crate) fn check(metadata: &Metadata) -> Vec<Finding> {
         }
         for dependency in &member.package.dependencies {
             // Folders outside `crates/` are no members and no business of the map.
-            let Some(target) = folder_of(&dependency.name) else { continue };
+            let Some(target) = folder_of(&dependency.name) else {
+                continue;
+            };
             let for_tests = FOR_TESTS.contains(&target);
             let permitted = match allowed {
                 _ if for_tests => dependency.is_dev() && target == "testkit",
@@ -67,7 +77,9 @@ fn refusal(manifest: &str, from: &str, to: &str, for_tests: bool) -> Finding {
     let remedy = if for_tests {
         "only dev-dependencies point at testkit, and nothing at xtask".to_owned()
     } else {
-        format!("what both need belongs in core; what '{from}' asks of '{to}' is a port that forebay wires")
+        format!(
+            "what both need belongs in core; what '{from}' asks of '{to}' is a port that forebay wires"
+        )
     };
     Finding::new(manifest, 1, problem, remedy)
 }
@@ -77,12 +89,20 @@ mod tests {
     use super::*;
     use crate::metadata::testing::workspace;
 
-    const BASE: [&str; 5] =
-        ["core:", "telemetry: forebay-core", "testkit: forebay-core", "xtask:", "kafka: forebay-core"];
+    const BASE: [&str; 5] = [
+        "core:",
+        "telemetry: forebay-core",
+        "testkit: forebay-core",
+        "xtask:",
+        "kafka: forebay-core",
+    ];
 
     fn found(line: &str) -> Vec<String> {
         let lines: Vec<&str> = BASE.into_iter().chain([line]).collect();
-        check(&workspace(&lines)).iter().map(ToString::to_string).collect()
+        check(&workspace(&lines))
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -96,17 +116,32 @@ mod tests {
             assert_eq!(found(line), Vec::<String>::new(), "{line}");
         }
         let refused = [
-            ("engine: forebay-kafka", "crates/engine/Cargo.toml:1: 'engine' must not use 'kafka'"),
+            (
+                "engine: forebay-kafka",
+                "crates/engine/Cargo.toml:1: 'engine' must not use 'kafka'",
+            ),
             ("pipeline: forebay-kafka", "'pipeline' must not use 'kafka'"),
-            ("pipeline: dev forebay-kafka", "'pipeline' must not use 'kafka'"),
-            ("pipeline: forebay-testkit", "only dev-dependencies point at testkit"),
-            ("forebay: forebay-testkit", "only dev-dependencies point at testkit"),
+            (
+                "pipeline: dev forebay-kafka",
+                "'pipeline' must not use 'kafka'",
+            ),
+            (
+                "pipeline: forebay-testkit",
+                "only dev-dependencies point at testkit",
+            ),
+            (
+                "forebay: forebay-testkit",
+                "only dev-dependencies point at testkit",
+            ),
             ("forebay: dev xtask", "nothing at xtask"),
             ("attic: forebay-core", "'attic' is not on the map"),
         ];
         for (line, expected) in refused {
             let found = found(line);
-            assert!(found.len() == 1 && found[0].contains(expected), "{line}: {found:?}");
+            assert!(
+                found.len() == 1 && found[0].contains(expected),
+                "{line}: {found:?}"
+            );
         }
     }
 }

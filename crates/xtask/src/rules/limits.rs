@@ -1,5 +1,5 @@
-//! Every limit of `core/src/limits.rs` stands in the README's table of limits: a user who meets one finds it there. Checked
-//! once the README has a heading that says Limits.
+//! Every limit of `core/src/limits.rs` stands in the README's table of limits: a user who meets one
+//! finds it there. Checked once the README has a heading that says Limits.
 
 use anyhow::{Context, Result};
 
@@ -14,12 +14,17 @@ const LIMITS: &str = "crates/core/src/limits.rs";
 /// # Errors
 /// There is no file of limits.
 pub(crate) fn check(tree: &Tree) -> Result<Vec<Finding>> {
-    let limits = tree.file(LIMITS).with_context(|| format!("{LIMITS} is not there"))?;
+    let limits = tree
+        .file(LIMITS)
+        .with_context(|| format!("{LIMITS} is not there"))?;
     let readme = tree.file(README).and_then(|readme| section(&readme.text));
-    Ok(readme.map(|section| missing(&limits.text, section)).unwrap_or_default())
+    Ok(readme
+        .map(|section| missing(&limits.text, section))
+        .unwrap_or_default())
 }
 
-/// The part of a Markdown text below its heading `Limits`, up to the next heading that is not below it.
+/// The part of a Markdown text below its heading `Limits`, up to the next heading that is not below
+/// it.
 fn section(readme: &str) -> Option<&str> {
     let level = |line: &str| line.bytes().take_while(|byte| *byte == b'#').count();
     let mut start = None;
@@ -28,7 +33,9 @@ fn section(readme: &str) -> Option<&str> {
         fenced ^= line.trim_start().starts_with("```");
         let heading = if fenced { 0 } else { level(line) };
         match start {
-            None if heading > 0 && line.to_lowercase().contains("limits") => start = Some((at + line.len(), heading)),
+            None if heading > 0 && line.to_lowercase().contains("limits") => {
+                start = Some((at + line.len(), heading))
+            }
             Some((from, of)) if heading > 0 && heading <= of => return readme.get(from..at),
             _ => {}
         }
@@ -69,7 +76,8 @@ fn mentions(text: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const CODE: &str = "/// A.\npub const A_MAX: usize = 1;\n/// B.\npub const A_MAX_BYTES: usize = 2;\n";
+    const CODE: &str =
+        "/// A.\npub const A_MAX: usize = 1;\n/// B.\npub const A_MAX_BYTES: usize = 2;\n";
 
     #[test]
     fn a_limit_that_the_table_lacks_is_found_with_its_line() {

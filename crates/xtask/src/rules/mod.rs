@@ -1,5 +1,6 @@
-//! One file a rule, each a function from what was read to findings. A rule says in its first lines why it is one. What must
-//! be decided about a crate (what it may use, what it owns) stands in a table in its rule's file.
+//! One file a rule, each a function from what was read to findings. A rule says in its first lines
+//! why it is one. What must be decided about a crate (what it may use, what it owns) stands in a
+//! table in its rule's file.
 
 pub(crate) mod arrows;
 pub(crate) mod forbidden;

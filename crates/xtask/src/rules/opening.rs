@@ -1,5 +1,6 @@
-//! Every Rust file opens with at least two lines of `//!`: what it owns, what it must never do, where data comes from and
-//! goes next. A reader who opens any file knows where they are. A file of tests may say in one line what it tests.
+//! Every Rust file opens with at least two lines of `//!`: what it owns, what it must never do,
+//! where data comes from and goes next. A reader who opens any file knows where they are. A file of
+//! tests may say in one line what it tests.
 
 use crate::finding::Finding;
 use crate::source::Source;
@@ -12,7 +13,11 @@ const LINES_OF_TESTS: usize = 1;
 /// Files without their opening.
 pub(crate) fn check(source: &Source) -> Option<Finding> {
     let lines = opening_lines(&source.text);
-    let least = if source.is_test(1) { LINES_OF_TESTS } else { LINES };
+    let least = if source.is_test(1) {
+        LINES_OF_TESTS
+    } else {
+        LINES
+    };
     (lines < least).then(|| {
         let problem = match lines {
             0 => "the file does not open with `//!`",
@@ -25,8 +30,14 @@ pub(crate) fn check(source: &Source) -> Option<Finding> {
 
 /// Lines of text in the doc comment that `text` opens with; attributes may stand before it.
 fn opening_lines(text: &str) -> usize {
-    let lines = text.lines().map(str::trim).skip_while(|line| line.is_empty() || line.starts_with("#!["));
-    lines.take_while(|line| line.starts_with("//!")).filter(|line| line.len() > 3).count()
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| line.is_empty() || line.starts_with("#!["));
+    lines
+        .take_while(|line| line.starts_with("//!"))
+        .filter(|line| line.len() > 3)
+        .count()
 }
 
 #[cfg(test)]
@@ -47,7 +58,12 @@ mod tests {
         }
         let one = "//! One.\n";
         let found = check(&Source::new("crates/a/src/lib.rs", one)).expect("one line");
-        assert!(found.to_string().starts_with("crates/a/src/lib.rs:1: the file opens with one line"), "{found}");
+        assert!(
+            found
+                .to_string()
+                .starts_with("crates/a/src/lib.rs:1: the file opens with one line"),
+            "{found}"
+        );
         assert!(check(&Source::new("crates/a/src/lib.rs", "//! One.\n//! Two.\n")).is_none());
         assert!(check(&Source::new("crates/a/tests/it/b.rs", one)).is_none());
         assert!(check(&Source::new("crates/a/tests/it/b.rs", "")).is_some());

@@ -1,6 +1,6 @@
-//! Each heavy dependency has one owner, so that its compile time, its errors and its types stay in one crate. What only a
-//! few crates may use is named here with them; `core` and `xtask` name everything that they may use, because all of the
-//! others wait for them.
+//! Each heavy dependency has one owner, so that its compile time, its errors and its types stay in
+//! one crate. What only a few crates may use is named here with them; `core` and `xtask` name
+//! everything that they may use, because all of the others wait for them.
 
 use crate::finding::Finding;
 use crate::metadata::{Dependency, Metadata};
@@ -13,11 +13,22 @@ const OWNED: &[Owned] = &[
     (&["datafusion", "datafusion-*", "sqlparser"], &["engine"]),
     (&["rdkafka", "rdkafka-sys"], &["kafka"]),
     (&["rocksdb", "librocksdb-sys"], &["online"]),
-    (&["deltalake", "deltalake-*", "buoyant_kernel*", "object_store"], &["offline"]),
+    (
+        &[
+            "deltalake",
+            "deltalake-*",
+            "buoyant_kernel*",
+            "object_store",
+        ],
+        &["offline"],
+    ),
     (&["cudarc"], &["infer"]),
     (&["prometheus", "tracing-subscriber"], &["telemetry"]),
     (&["tonic-prost-build", "protox"], &["proto"]),
-    (&["hyper", "hyper-util", "tower", "tower-http", "socket2"], &["serve"]),
+    (
+        &["hyper", "hyper-util", "tower", "tower-http", "socket2"],
+        &["serve"],
+    ),
     (&["clap", "indicatif", "humantime"], &["forebay"]),
     // Errors of libraries have types.
     (&["anyhow"], &["forebay", "xtask"]),
@@ -27,7 +38,10 @@ const OWNED: &[Owned] = &[
 const SHARED: &[Owned] = &[
     // The listeners and their clients; `forebay` mounts and calls them.
     (&["tonic", "arrow-flight"], &["serve", "infer", "forebay"]),
-    (&["prost", "tonic-prost"], &["proto", "serve", "infer", "forebay"]),
+    (
+        &["prost", "tonic-prost"],
+        &["proto", "serve", "infer", "forebay"],
+    ),
     (&["axum"], &["serve", "forebay"]),
     // Who reads or writes Parquet: the archive, training sets, the probe over files.
     (&["parquet"], &["offline", "training", "engine", "forebay"]),
@@ -36,7 +50,9 @@ const SHARED: &[Owned] = &[
     // `core`, `online`, `kafka` and `monitor` run on the threads of others and own no runtime.
     (
         &["tokio", "tokio-stream", "tokio-util"],
-        &["engine", "offline", "pipeline", "training", "serve", "infer", "testkit", "forebay"],
+        &[
+            "engine", "offline", "pipeline", "training", "serve", "infer", "testkit", "forebay",
+        ],
     ),
     // Calendars: time is microseconds everywhere else.
     (&["chrono"], &["offline", "monitor", "serve", "forebay"]),
@@ -87,18 +103,30 @@ fn judge(folder: &str, dependency: &Dependency) -> Option<(String, String)> {
         return Some((problem, format!("it may use {}", allowed.join(", "))));
     }
     let shared = if dependency.is_dev() { &[] } else { SHARED };
-    let (_, owners) = OWNED.iter().chain(shared).find(|(names, _)| names.iter().any(|n| matches(n, name)))?;
+    let (_, owners) = OWNED
+        .iter()
+        .chain(shared)
+        .find(|(names, _)| names.iter().any(|n| matches(n, name)))?;
     if owners.contains(&folder) {
         return None;
     }
-    let owners = owners.iter().map(|owner| format!("'{owner}'")).collect::<Vec<_>>().join(", ");
+    let owners = owners
+        .iter()
+        .map(|owner| format!("'{owner}'"))
+        .collect::<Vec<_>>()
+        .join(", ");
     let problem = format!("'{folder}' must not use '{name}', which belongs to {owners}");
-    Some((problem, "ask for it through a port of core, or give it another owner in rules/owners.rs".to_owned()))
+    Some((
+        problem,
+        "ask for it through a port of core, or give it another owner in rules/owners.rs".to_owned(),
+    ))
 }
 
 /// Whether `name` is `pattern`, or begins like it before its `*`.
 fn matches(pattern: &str, name: &str) -> bool {
-    pattern.strip_suffix('*').map_or(name == pattern, |start| name.starts_with(start))
+    pattern
+        .strip_suffix('*')
+        .map_or(name == pattern, |start| name.starts_with(start))
 }
 
 #[cfg(test)]
@@ -110,13 +138,22 @@ mod tests {
     fn the_owner_may_use_it_and_others_may_not() {
         let cases = [
             ("engine: datafusion, datafusion-common", None),
-            ("pipeline: datafusion-common", Some("'datafusion-common', which belongs to 'engine'")),
-            ("training: dev rocksdb", Some("'rocksdb', which belongs to 'online'")),
+            (
+                "pipeline: datafusion-common",
+                Some("'datafusion-common', which belongs to 'engine'"),
+            ),
+            (
+                "training: dev rocksdb",
+                Some("'rocksdb', which belongs to 'online'"),
+            ),
             ("monitor: tokio", Some("'tokio', which belongs to")),
             ("monitor: dev tokio, dev parquet", None),
             ("infer: tonic, cudarc", None),
             ("serve: cudarc", Some("'cudarc', which belongs to 'infer'")),
-            ("kafka: anyhow", Some("'anyhow', which belongs to 'forebay', 'xtask'")),
+            (
+                "kafka: anyhow",
+                Some("'anyhow', which belongs to 'forebay', 'xtask'"),
+            ),
             ("proto: prost, build protox", None),
             ("infer: build protox", Some("'protox'")),
             ("core: serde, dev proptest", None),
@@ -124,10 +161,16 @@ mod tests {
             ("xtask: syn", Some("every build waits for 'xtask'")),
         ];
         for (line, expected) in cases {
-            let found: Vec<String> = check(&workspace(&[line])).iter().map(ToString::to_string).collect();
+            let found: Vec<String> = check(&workspace(&[line]))
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             match expected {
                 None => assert_eq!(found, Vec::<String>::new(), "{line}"),
-                Some(words) => assert!(found.len() == 1 && found[0].contains(words), "{line}: {found:?}"),
+                Some(words) => assert!(
+                    found.len() == 1 && found[0].contains(words),
+                    "{line}: {found:?}"
+                ),
             }
         }
     }

@@ -1,14 +1,20 @@
-//! No file names a machine: no folder that exists on one computer alone, no package mirror. What a script needs it finds
-//! from its own place or from a variable.
+//! No file names a machine: no folder that exists on one computer alone, no package mirror. What a
+//! script needs it finds from its own place or from a variable.
 
 use crate::finding::Finding;
 use crate::tree::TextFile;
 
-/// Beginnings of absolute paths that are somebody's own, without the slash before them: this file must not name them
-/// itself.
+/// Beginnings of absolute paths that are somebody's own, without the slash before them: this file
+/// must not name them itself.
 const FOLDERS: [&str; 4] = ["work", "root", "farm", "Users"];
 /// Hosts of package mirrors, by what only their addresses hold.
-const MIRRORS: [&str; 5] = ["artifactory", "devpi", "nexus/repository", "/simple/ --trusted-host", "goproxy."];
+const MIRRORS: [&str; 5] = [
+    "artifactory",
+    "devpi",
+    "nexus/repository",
+    "/simple/ --trusted-host",
+    "goproxy.",
+];
 
 /// Machine paths and mirrors in one file.
 pub(crate) fn check(file: &TextFile) -> Vec<Finding> {
@@ -24,7 +30,12 @@ pub(crate) fn check(file: &TextFile) -> Vec<Finding> {
         }
         if let Some(mirror) = MIRRORS.iter().find(|mirror| line.contains(*mirror)) {
             let problem = format!("'{mirror}' looks like a package mirror");
-            findings.push(Finding::new(&file.path, number + 1, problem, "mirrors belong in the user's own settings"));
+            findings.push(Finding::new(
+                &file.path,
+                number + 1,
+                problem,
+                "mirrors belong in the user's own settings",
+            ));
         }
     }
     findings
@@ -34,7 +45,8 @@ pub(crate) fn check(file: &TextFile) -> Vec<Finding> {
 fn machine_path(line: &str) -> Option<String> {
     line.match_indices('/').find_map(|(at, _)| {
         // `$HOME/root/`, `crates/root/` and `https://x/work/` are no absolute paths.
-        let absolute = !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_-./})~*".contains(c));
+        let absolute =
+            !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_-./})~*".contains(c));
         let rest = &line[at + 1..];
         let (first, after) = rest.split_once('/')?;
         let somebody = after.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -69,9 +81,16 @@ mod tests {
 
     #[test]
     fn a_finding_names_file_and_line() {
-        let file = TextFile { path: "scripts/x".into(), text: "a\nindex = https://devpi.example.org\n".into() };
+        let file = TextFile {
+            path: "scripts/x".into(),
+            text: "a\nindex = https://devpi.example.org\n".into(),
+        };
         let found = check(&file);
         assert_eq!((found.len(), found[0].line), (1, 2));
-        assert!(found[0].to_string().starts_with("scripts/x:2: 'devpi'"), "{}", found[0]);
+        assert!(
+            found[0].to_string().starts_with("scripts/x:2: 'devpi'"),
+            "{}",
+            found[0]
+        );
     }
 }

@@ -1,6 +1,7 @@
-//! One version of each heavy package. Two versions of Arrow do not understand one another's arrays, two of tokio have two
-//! runtimes, two of rustls two sets of trust, and each costs minutes of compile time. `deny.toml` says the same to
-//! cargo-deny; this rule runs where that is not installed.
+//! One version of each heavy package. Two versions of Arrow do not understand one another's arrays,
+//! two of tokio have two runtimes, two of rustls two sets of trust, and each costs minutes of
+//! compile time. `deny.toml` says the same to cargo-deny; this rule runs where that is not
+//! installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,19 +45,30 @@ const ONCE: &[&str] = &[
 pub(crate) fn check(metadata: &Metadata) -> Vec<Finding> {
     let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for package in &metadata.packages {
-        if ONCE
-            .iter()
-            .any(|once| once.strip_suffix('*').map_or(*once == package.name, |start| package.name.starts_with(start)))
-        {
-            versions.entry(&package.name).or_default().insert(&package.version);
+        if ONCE.iter().any(|once| {
+            once.strip_suffix('*')
+                .map_or(*once == package.name, |start| {
+                    package.name.starts_with(start)
+                })
+        }) {
+            versions
+                .entry(&package.name)
+                .or_default()
+                .insert(&package.version);
         }
     }
-    let twice = versions.into_iter().filter(|(_, versions)| versions.len() > 1);
+    let twice = versions
+        .into_iter()
+        .filter(|(_, versions)| versions.len() > 1);
     twice
         .map(|(name, versions)| {
             let versions: Vec<&str> = versions.into_iter().collect();
-            let (problem, list) = (format!("'{name}' is there in {} versions", versions.len()), versions.join(" and "));
-            let remedy = format!("`cargo tree -i {name}` shows who brings {list}; move them to one");
+            let (problem, list) = (
+                format!("'{name}' is there in {} versions", versions.len()),
+                versions.join(" and "),
+            );
+            let remedy =
+                format!("`cargo tree -i {name}` shows who brings {list}; move them to one");
             Finding::new("Cargo.lock", 1, problem, remedy)
         })
         .collect()

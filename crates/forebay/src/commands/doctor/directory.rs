@@ -13,7 +13,10 @@ const FREE_MIN_BYTES: u64 = 1 << 30;
 pub(super) fn examine(dir: &Path) -> Vec<Finding> {
     let shown = dir.display();
     if dir.exists() && !dir.is_dir() {
-        return vec![Finding::failed(OBJECT, format!("{shown} is a file; give a folder with --data-dir"))];
+        return vec![Finding::failed(
+            OBJECT,
+            format!("{shown} is a file; give a folder with --data-dir"),
+        )];
     }
     let nearest = nearest_existing(dir);
     let mut findings = Vec::new();
@@ -32,7 +35,13 @@ pub(super) fn examine(dir: &Path) -> Vec<Finding> {
     }
     findings.push(match rustix::fs::statvfs(&nearest) {
         Ok(system) => free_space(&nearest, system.f_bavail.saturating_mul(system.f_frsize)),
-        Err(error) => Finding::note(OBJECT, format!("the free space of {} is not known: {error}", nearest.display())),
+        Err(error) => Finding::note(
+            OBJECT,
+            format!(
+                "the free space of {} is not known: {error}",
+                nearest.display()
+            ),
+        ),
     });
     findings
 }
@@ -40,8 +49,10 @@ pub(super) fn examine(dir: &Path) -> Vec<Finding> {
 fn free_space(dir: &Path, bytes: u64) -> Finding {
     let mib = bytes >> 20;
     if bytes < FREE_MIN_BYTES {
-        let text =
-            format!("only {mib} MiB are free in {}; make room, ingest pauses when the disk is full", dir.display());
+        let text = format!(
+            "only {mib} MiB are free in {}; make room, ingest pauses when the disk is full",
+            dir.display()
+        );
         return Finding::failed(OBJECT, text);
     }
     Finding::ok(OBJECT, format!("{mib} MiB are free"))
@@ -49,7 +60,9 @@ fn free_space(dir: &Path, bytes: u64) -> Finding {
 
 /// The directory itself or the nearest one above it that exists.
 fn nearest_existing(dir: &Path) -> PathBuf {
-    let found = dir.ancestors().find(|ancestor| !ancestor.as_os_str().is_empty() && ancestor.is_dir());
+    let found = dir
+        .ancestors()
+        .find(|ancestor| !ancestor.as_os_str().is_empty() && ancestor.is_dir());
     found.map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
@@ -61,11 +74,21 @@ mod tests {
     fn a_directory_is_there_or_will_be_or_cannot_be() -> anyhow::Result<()> {
         let root = tempfile::tempdir()?;
         let found = examine(root.path());
-        assert!(found[0].text().ends_with("is writable") && !found[0].is_failed(), "{found:?}");
+        assert!(
+            found[0].text().ends_with("is writable") && !found[0].is_failed(),
+            "{found:?}"
+        );
         assert!(found[1].text().contains("MiB"), "{found:?}");
-        assert_eq!(std::fs::read_dir(root.path())?.count(), 0, "nothing is left behind");
+        assert_eq!(
+            std::fs::read_dir(root.path())?.count(),
+            0,
+            "nothing is left behind"
+        );
         let found = examine(&root.path().join("a/b"));
-        assert!(found[0].text().contains("not there yet") && !found[0].is_failed(), "{found:?}");
+        assert!(
+            found[0].text().contains("not there yet") && !found[0].is_failed(),
+            "{found:?}"
+        );
         let file = root.path().join("file");
         std::fs::write(&file, "x")?;
         assert!(examine(&file)[0].is_failed());
@@ -76,6 +99,9 @@ mod tests {
     fn little_space_is_a_failure() {
         assert!(free_space(Path::new("d"), 5 << 20).is_failed());
         assert!(!free_space(Path::new("d"), 5 << 30).is_failed());
-        assert_eq!(nearest_existing(Path::new("no/such/place")), PathBuf::from("."));
+        assert_eq!(
+            nearest_existing(Path::new("no/such/place")),
+            PathBuf::from(".")
+        );
     }
 }

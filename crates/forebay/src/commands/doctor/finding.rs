@@ -1,5 +1,5 @@
-//! One finding of the doctor and how findings are printed. Pure.
-//! Each part of the doctor makes them, the command prints them and ends with 1 when one of them failed.
+//! One finding of the doctor and how findings are printed. Pure. Each part of the doctor makes
+//! them, the command prints them and ends with 1 when one of them failed.
 
 /// How a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,17 +20,29 @@ pub(super) struct Finding {
 impl Finding {
     /// It is as it should be.
     pub(super) fn ok(object: &'static str, text: impl Into<String>) -> Self {
-        Self { state: State::Ok, object, text: text.into() }
+        Self {
+            state: State::Ok,
+            object,
+            text: text.into(),
+        }
     }
 
     /// Worth knowing; no failure.
     pub(super) fn note(object: &'static str, text: impl Into<String>) -> Self {
-        Self { state: State::Note, object, text: text.into() }
+        Self {
+            state: State::Note,
+            object,
+            text: text.into(),
+        }
     }
 
     /// A server would not start or not work; the text says the remedy.
     pub(super) fn failed(object: &'static str, text: impl Into<String>) -> Self {
-        Self { state: State::Failed, object, text: text.into() }
+        Self {
+            state: State::Failed,
+            object,
+            text: text.into(),
+        }
     }
 
     /// Whether it is a failure.
@@ -47,9 +59,18 @@ impl Finding {
 
 /// One line a finding and a verdict.
 pub(super) fn render(findings: &[Finding]) -> String {
-    let width = findings.iter().map(|finding| finding.object.len()).max().unwrap_or(0);
+    let width = findings
+        .iter()
+        .map(|finding| finding.object.len())
+        .max()
+        .unwrap_or(0);
     let mut out = String::new();
-    for Finding { state, object, text } in findings {
+    for Finding {
+        state,
+        object,
+        text,
+    } in findings
+    {
         let state = match state {
             State::Ok => "ok  ",
             State::Note => "note",
@@ -57,7 +78,10 @@ pub(super) fn render(findings: &[Finding]) -> String {
         };
         out.push_str(&format!("{state}  {object:<width$}  {text}\n"));
     }
-    let failed = findings.iter().filter(|finding| finding.is_failed()).count();
+    let failed = findings
+        .iter()
+        .filter(|finding| finding.is_failed())
+        .count();
     out.push_str(&match failed {
         0 => "\neverything that was looked at works\n".to_owned(),
         _ => format!("\n{failed} of {} things need attention\n", findings.len()),
@@ -77,7 +101,12 @@ mod tests {
             Finding::note("gpu", "none"),
         ];
         let text = render(&findings);
-        assert!(text.contains("ok    broker          answers\nFAIL  data directory  is full\nnote  gpu "), "{text}");
+        assert!(
+            text.contains(
+                "ok    broker          answers\nFAIL  data directory  is full\nnote  gpu "
+            ),
+            "{text}"
+        );
         assert!(text.ends_with("\n1 of 3 things need attention\n"));
         assert!(render(&findings[..1]).ends_with("\neverything that was looked at works\n"));
     }

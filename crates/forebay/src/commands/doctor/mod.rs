@@ -1,5 +1,6 @@
-//! `forebay doctor`: what is in force, and whether what it names is there and works: broker, data directory, definitions,
-//! ports, models, devices. Changes nothing. Each finding is one line; a failed one says the remedy and makes the exit code 1.
+//! `forebay doctor`: what is in force, and whether what it names is there and works: broker, data
+//! directory, definitions, ports, models, devices. Changes nothing. Each finding is one line; a
+//! failed one says the remedy and makes the exit code 1.
 
 mod devices;
 mod directory;
@@ -24,13 +25,22 @@ pub(super) fn run(args: &ServerArgs) -> Result<ExitCode> {
     // The client library's own complaints would only repeat the findings.
     log_from("off")?;
     let settings = Settings::of(args)?;
-    let source = args.config.as_ref().map_or_else(|| "the defaults".to_owned(), |path| path.display().to_string());
+    let source = args.config.as_ref().map_or_else(
+        || "the defaults".to_owned(),
+        |path| path.display().to_string(),
+    );
     let in_force = toml::to_string(&settings).context("settings are TOML")?;
-    print(&format!("# in force: {source}, then FOREBAY_* variables, then flags\n{in_force}\n"))?;
+    print(&format!(
+        "# in force: {source}, then FOREBAY_* variables, then flags\n{in_force}\n"
+    ))?;
     let findings = examine(&settings)?;
     print(&finding::render(&findings))?;
     let failed = findings.iter().any(Finding::is_failed);
-    Ok(if failed { ExitCode::from(exit::FOUND) } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::from(exit::FOUND)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn examine(settings: &Settings) -> Result<Vec<Finding>> {
@@ -38,7 +48,9 @@ fn examine(settings: &Settings) -> Result<Vec<Finding>> {
     let (catalog, about_catalog) = definitions(settings);
     findings.extend(about_catalog);
     findings.extend(network::broker(settings, &catalog));
-    findings.extend(block_on(async { Ok(network::listeners_and_workers(settings).await) })?);
+    findings.extend(block_on(async {
+        Ok(network::listeners_and_workers(settings).await)
+    })?);
     findings.extend(models::examine(&catalog, &settings.server.model_root));
     findings.extend(devices::examine());
     Ok(findings)
@@ -81,7 +93,10 @@ fn definitions(settings: &Settings) -> (Catalog, Vec<Finding>) {
             catalog.monitors().len()
         );
         findings.push(if catalog.sources().is_empty() {
-            Finding::note("definitions", "none yet; give --sql DIR, or apply some to the running server")
+            Finding::note(
+                "definitions",
+                "none yet; give --sql DIR, or apply some to the running server",
+            )
         } else {
             Finding::ok("definitions", text)
         });

@@ -1,5 +1,5 @@
-//! What the process talks to: the broker and the topics of the definitions, the ports it would listen on (free, or held by
-//! a server of ours), the workers that settings name.
+//! What the process talks to: the broker and the topics of the definitions, the ports it would
+//! listen on (free, or held by a server of ours), the workers that settings name.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -23,12 +23,27 @@ const PROBE_TOPIC: &str = "forebay-doctor";
 /// Whether the broker answers, and which of the topics that `catalog` reads it has.
 pub(super) fn broker(settings: &Settings, catalog: &Catalog) -> Vec<Finding> {
     if settings.kafka.broker == Broker::Embedded {
-        return vec![Finding::note("broker", "embedded: starts with the server and forgets everything when it ends")];
+        return vec![Finding::note(
+            "broker",
+            "embedded: starts with the server and forgets everything when it ends",
+        )];
     }
     let bootstrap = &settings.kafka.bootstrap;
-    let client = ClientSettings { request_timeout: ANSWER_MAX, ..ClientSettings::new(bootstrap) };
-    let mut topics: BTreeSet<&str> = catalog.sources().values().map(|source| source.topic.as_str()).collect();
-    topics.extend(catalog.deployments().values().map(|deployment| deployment.topic.as_str()));
+    let client = ClientSettings {
+        request_timeout: ANSWER_MAX,
+        ..ClientSettings::new(bootstrap)
+    };
+    let mut topics: BTreeSet<&str> = catalog
+        .sources()
+        .values()
+        .map(|source| source.topic.as_str())
+        .collect();
+    topics.extend(
+        catalog
+            .deployments()
+            .values()
+            .map(|deployment| deployment.topic.as_str()),
+    );
     if topics.is_empty() {
         topics.insert(PROBE_TOPIC);
     }
@@ -43,7 +58,10 @@ pub(super) fn broker(settings: &Settings, catalog: &Catalog) -> Vec<Finding> {
             Err(error) => return vec![Finding::failed("broker", exit::words(&error.into()))],
             Ok(_) if topic == PROBE_TOPIC => {}
             Ok(Some(partitions)) => {
-                findings.push(Finding::ok("topic", format!("{topic}: {} partitions", partitions.len())));
+                findings.push(Finding::ok(
+                    "topic",
+                    format!("{topic}: {} partitions", partitions.len()),
+                ));
             }
             Ok(None) => findings.push(missing_topic(topic, settings.kafka.create_topics)),
         }
@@ -54,9 +72,15 @@ pub(super) fn broker(settings: &Settings, catalog: &Catalog) -> Vec<Finding> {
 
 fn missing_topic(topic: &str, may_create: bool) -> Finding {
     if may_create {
-        return Finding::note("topic", format!("{topic} is not there yet; the server makes it"));
+        return Finding::note(
+            "topic",
+            format!("{topic} is not there yet; the server makes it"),
+        );
     }
-    Finding::failed("topic", format!("{topic} does not exist; make it, or set kafka.create_topics = true"))
+    Finding::failed(
+        "topic",
+        format!("{topic} does not exist; make it, or set kafka.create_topics = true"),
+    )
 }
 
 /// The addresses to listen on and the workers to ask.
@@ -68,7 +92,11 @@ pub(super) async fn listeners_and_workers(settings: &Settings) -> Vec<Finding> {
         let ours = match free(address) {
             Ok(()) => None,
             Err(_) if object == "http address" => Some(answers_http(address)),
-            Err(_) => Some(answers_flight(&address.to_string(), "health").await.is_some()),
+            Err(_) => Some(
+                answers_flight(&address.to_string(), "health")
+                    .await
+                    .is_some(),
+            ),
         };
         findings.push(listener(object, address, ours));
     }
@@ -87,16 +115,21 @@ pub(super) async fn listeners_and_workers(settings: &Settings) -> Vec<Finding> {
 /// `ours`: None when the address is free, else whether a server of ours holds it.
 fn listener(object: &'static str, address: SocketAddr, ours: Option<bool>) -> Finding {
     if !address.ip().is_loopback() {
-        let text =
-            format!("{address} is not loopback: until there are credentials, only 127.0.0.1 and [::1] are served");
+        let text = format!(
+            "{address} is not loopback: until there are credentials, only 127.0.0.1 and [::1] are served"
+        );
         return Finding::failed(object, text);
     }
     match ours {
         None => Finding::ok(object, format!("{address} is free")),
-        Some(true) => Finding::ok(object, format!("{address} is held by a running Forebay server")),
-        Some(false) => {
-            Finding::failed(object, format!("{address} is held by another program; stop it, or choose another port"))
-        }
+        Some(true) => Finding::ok(
+            object,
+            format!("{address} is held by a running Forebay server"),
+        ),
+        Some(false) => Finding::failed(
+            object,
+            format!("{address} is held by another program; stop it, or choose another port"),
+        ),
     }
 }
 
@@ -106,7 +139,14 @@ fn free(address: SocketAddr) -> std::io::Result<()> {
 
 /// The answer to `action`, cut for one line; None when nobody or another program answers.
 async fn answers_flight(address: &str, action: &str) -> Option<String> {
-    let ask = async { FlightClient::connect(address).await.ok()?.action(action, Vec::<u8>::new()).await.ok() };
+    let ask = async {
+        FlightClient::connect(address)
+            .await
+            .ok()?
+            .action(action, Vec::<u8>::new())
+            .await
+            .ok()
+    };
     let answer = timeout(ANSWER_MAX, ask).await.ok()??;
     Some(String::from_utf8_lossy(&answer).chars().take(200).collect())
 }
@@ -116,7 +156,10 @@ fn answers_http(address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;
-        write!(stream, "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )?;
         let mut status = [0_u8; 12];
         stream.read_exact(&mut status)?;
         Ok(status == *b"HTTP/1.1 200")
@@ -142,7 +185,10 @@ mod tests {
         let door = std::thread::spawn(move || held.accept().map(drop));
         let findings = listeners_and_workers(&settings).await;
         assert!(findings[0].text().ends_with("is free"), "{findings:?}");
-        assert!(findings[1].is_failed() && findings[1].text().contains("another program"), "{findings:?}");
+        assert!(
+            findings[1].is_failed() && findings[1].text().contains("another program"),
+            "{findings:?}"
+        );
         door.join().expect("the thread only accepts")?;
         Ok(())
     }
@@ -161,10 +207,16 @@ mod tests {
         let mut settings = Settings::default();
         settings.kafka.bootstrap = broker_process.bootstrap().to_owned();
         let findings = broker(&settings, &Catalog::empty());
-        assert!(findings.len() == 1 && findings[0].text().ends_with("answers"), "{findings:?}");
+        assert!(
+            findings.len() == 1 && findings[0].text().ends_with("answers"),
+            "{findings:?}"
+        );
         settings.kafka.broker = Broker::Embedded;
         assert!(!broker(&settings, &Catalog::empty())[0].is_failed());
-        assert!(missing_topic("departures", false).is_failed() && !missing_topic("departures", true).is_failed());
+        assert!(
+            missing_topic("departures", false).is_failed()
+                && !missing_topic("departures", true).is_failed()
+        );
         Ok(())
     }
 }

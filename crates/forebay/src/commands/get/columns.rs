@@ -1,5 +1,6 @@
-//! Request columns as a person types them, `COLUMN=VALUE`, to one typed row: every column of the service once, those that
-//! were left out as NULL. Wrong names and values are refused here, with what would be right.
+//! Request columns as a person types them, `COLUMN=VALUE`, to one typed row: every column of the
+//! service once, those that were left out as NULL. Wrong names and values are refused here, with
+//! what would be right.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +20,10 @@ use crate::instant;
 pub(super) fn parse(arguments: &[String]) -> Result<BTreeMap<&str, &str>> {
     let mut values = BTreeMap::new();
     for argument in arguments {
-        let Some((name, value)) = argument.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+        let Some((name, value)) = argument
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+        else {
             bail!("'{argument}' is not COLUMN=VALUE; write for example origin=JFK");
         };
         if values.insert(name, value).is_some() {
@@ -33,12 +37,24 @@ pub(super) fn parse(arguments: &[String]) -> Result<BTreeMap<&str, &str>> {
 ///
 /// # Errors
 /// A name that the service does not have, a value of another type.
-pub(super) fn request_row(service: &str, columns: &[Column], values: &BTreeMap<&str, &str>) -> Result<RecordBatch> {
-    let known =
-        || columns.iter().map(|c| format!("{} {}", c.name, sql_type(&c.data_type))).collect::<Vec<_>>().join(", ");
+pub(super) fn request_row(
+    service: &str,
+    columns: &[Column],
+    values: &BTreeMap<&str, &str>,
+) -> Result<RecordBatch> {
+    let known = || {
+        columns
+            .iter()
+            .map(|c| format!("{} {}", c.name, sql_type(&c.data_type)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     for name in values.keys() {
         if !columns.iter().any(|column| column.name == *name) {
-            bail!("service '{service}' has no request column '{name}'; it has {}", known());
+            bail!(
+                "service '{service}' has no request column '{name}'; it has {}",
+                known()
+            );
         }
     }
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
@@ -48,11 +64,15 @@ pub(super) fn request_row(service: &str, columns: &[Column], values: &BTreeMap<&
             None => Value::Null,
         };
         fields.push(Field::new(&column.name, column.data_type.clone(), true));
-        arrays.push(array_from_values(&column.data_type, std::iter::once(&value))?);
+        arrays.push(array_from_values(
+            &column.data_type,
+            std::iter::once(&value),
+        )?);
     }
     let schema = Arc::new(Schema::new(fields));
     let row: Vec<ArrayRef> = arrays;
-    RecordBatch::try_new(schema, row).with_context(|| format!("service '{service}' has no request columns"))
+    RecordBatch::try_new(schema, row)
+        .with_context(|| format!("service '{service}' has no request columns"))
 }
 
 /// `text` as a value of the column's type.
@@ -60,11 +80,17 @@ fn value(column: &Column, text: &str) -> Result<Value> {
     let typed = match &column.data_type {
         DataType::Utf8 => Some(Value::Text(text.into())),
         DataType::Boolean => text.parse().ok().map(Value::Bool),
-        DataType::Int32 => text.parse::<i32>().ok().map(|number| Value::Int(i64::from(number))),
+        DataType::Int32 => text
+            .parse::<i32>()
+            .ok()
+            .map(|number| Value::Int(i64::from(number))),
         DataType::Int64 => text.parse().ok().map(Value::Int),
         DataType::Float64 => text.parse().ok().map(Value::Float),
         DataType::Timestamp(..) => instant::parse(text).ok().map(Value::Timestamp),
-        other => bail!("request column '{}' has type {other}, which cannot be written as text", column.name),
+        other => bail!(
+            "request column '{}' has type {other}, which cannot be written as text",
+            column.name
+        ),
     };
     typed.with_context(|| {
         format!(
@@ -106,7 +132,11 @@ mod tests {
     use super::*;
 
     fn columns() -> Vec<Column> {
-        let column = |name: &str, data_type| Column { name: name.into(), data_type, nullable: true };
+        let column = |name: &str, data_type| Column {
+            name: name.into(),
+            data_type,
+            nullable: true,
+        };
         vec![
             column("origin", DataType::Utf8),
             column("distance", DataType::Int64),
@@ -124,8 +154,13 @@ mod tests {
 
     #[test]
     fn values_get_the_types_of_their_columns_and_the_rest_is_null() -> Result<()> {
-        let row =
-            row(&["delay=-0.5", "origin=a=b", "weekend=true", "sched_dep=2013-07-01", "distance=9223372036854775807"])?;
+        let row = row(&[
+            "delay=-0.5",
+            "origin=a=b",
+            "weekend=true",
+            "sched_dep=2013-07-01",
+            "distance=9223372036854775807",
+        ])?;
         let value = |index: usize| Value::from_array(row.column(index).as_ref(), 0);
         assert_eq!(value(0)?, Value::Text("a=b".into()));
         assert_eq!(value(1)?, Value::Int(i64::MAX));
@@ -141,7 +176,10 @@ mod tests {
     fn empty_text_is_a_text_and_no_null() -> Result<()> {
         let row = row(&["origin="])?;
         assert!(row.column(0).is_valid(0));
-        assert_eq!(Value::from_array(row.column(0).as_ref(), 0)?, Value::Text("".into()));
+        assert_eq!(
+            Value::from_array(row.column(0).as_ref(), 0)?,
+            Value::Text("".into())
+        );
         Ok(())
     }
 
@@ -150,14 +188,23 @@ mod tests {
         let cases = [
             ("origin", "'origin' is not COLUMN=VALUE"),
             ("=JFK", "'=JFK' is not COLUMN=VALUE"),
-            ("orign=JFK", "no request column 'orign'; it has origin VARCHAR, distance BIGINT"),
-            ("distance=12x", "'distance': '12x' is no BIGINT; write a whole number"),
+            (
+                "orign=JFK",
+                "no request column 'orign'; it has origin VARCHAR, distance BIGINT",
+            ),
+            (
+                "distance=12x",
+                "'distance': '12x' is no BIGINT; write a whole number",
+            ),
             ("distance=", "'' is no BIGINT"),
             ("distance=9223372036854775808", "is no BIGINT"),
             ("seats=2147483648", "is no INTEGER"),
             ("delay=late", "'late' is no DOUBLE"),
             ("weekend=yes", "write true or false"),
-            ("sched_dep=July", "'July' is no TIMESTAMP; write 2013-07-01T12:00:00Z"),
+            (
+                "sched_dep=July",
+                "'July' is no TIMESTAMP; write 2013-07-01T12:00:00Z",
+            ),
         ];
         for (argument, named) in cases {
             let error = format!("{:#}", row(&[argument]).expect_err(argument));

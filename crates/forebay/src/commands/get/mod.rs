@@ -1,5 +1,6 @@
-//! `forebay get`: one entity's features from a running server. The server says what the service asks for; the arguments
-//! become one typed row; the answer is printed with where each view stands and how fresh it is.
+//! `forebay get`: one entity's features from a running server. The server says what the service
+//! asks for; the arguments become one typed row; the answer is printed with where each view stands
+//! and how fresh it is.
 
 mod columns;
 mod render;
@@ -19,7 +20,12 @@ use crate::instant;
 pub(super) fn run(args: &GetArgs) -> Result<ExitCode> {
     log_from("warn")?;
     let values = columns::parse(&args.columns)?;
-    let at_us = args.at.as_deref().map(instant::parse).transpose().context("--at")?;
+    let at_us = args
+        .at
+        .as_deref()
+        .map(instant::parse)
+        .transpose()
+        .context("--at")?;
     let shown = block_on(async {
         let server = Remote::connect(&args.to.flight_addr).await?;
         let service = server.client().service(&args.service).await?;

@@ -1,5 +1,6 @@
-//! One entity's features as a table for people or as one JSON object for programs: values, where each view stands (status,
-//! newest event), and how fresh the answer is. Pure: an answer in, text out.
+//! One entity's features as a table for people or as one JSON object for programs: values, where
+//! each view stands (status, newest event), and how fresh the answer is. Pure: an answer in, text
+//! out.
 
 use std::fmt::Write as _;
 
@@ -34,13 +35,18 @@ pub(super) struct ShownView {
 }
 
 impl Shown {
-    /// From the one row of `answer`, which was asked for with the status and the event time of each view.
+    /// From the one row of `answer`, which was asked for with the status and the event time of each
+    /// view.
     ///
     /// # Errors
     /// The answer has another number of rows, or a cell of a type that features do not have.
     pub(super) fn new(service: &ServiceInfo, answer: &Answer) -> Result<Self> {
         let rows = &answer.rows;
-        ensure!(rows.num_rows() == 1, "the server answered {} rows for one", rows.num_rows());
+        ensure!(
+            rows.num_rows() == 1,
+            "the server answered {} rows for one",
+            rows.num_rows()
+        );
         let views = service.views.iter().map(|view| ShownView {
             alias: view.alias.clone(),
             view: view.view.clone(),
@@ -49,7 +55,8 @@ impl Shown {
         });
         let features = service.features.iter().map(|feature| {
             let column = rows.column_by_name(&feature.name);
-            let column = column.with_context(|| format!("the answer has no column {}", feature.name))?;
+            let column =
+                column.with_context(|| format!("the answer has no column {}", feature.name))?;
             Ok((feature.name.clone(), Value::from_array(column, 0)?))
         });
         Ok(Self {
@@ -73,11 +80,25 @@ impl Shown {
             at(self.as_of_us),
             at(self.watermark_us)
         );
-        let features = self.features.iter().map(|(name, value)| [name.clone(), text(value)]);
+        let features = self
+            .features
+            .iter()
+            .map(|(name, value)| [name.clone(), text(value)]);
         columns(&mut out, ["feature", "value"], features.collect());
         out.push('\n');
-        let views = self.views.iter().map(|v| [v.alias.clone(), v.view.clone(), v.status.to_owned(), at(v.newest_us)]);
-        columns(&mut out, ["alias", "view", "status", "newest event"], views.collect());
+        let views = self.views.iter().map(|v| {
+            [
+                v.alias.clone(),
+                v.view.clone(),
+                v.status.to_owned(),
+                at(v.newest_us),
+            ]
+        });
+        columns(
+            &mut out,
+            ["alias", "view", "status", "newest event"],
+            views.collect(),
+        );
         out
     }
 
@@ -85,8 +106,11 @@ impl Shown {
     #[must_use]
     pub(super) fn json(&self) -> String {
         let at = |instant: Option<Micros>| instant.map(instant::format);
-        let features: Map<String, Json> =
-            self.features.iter().map(|(name, value)| (name.clone(), to_json(value))).collect();
+        let features: Map<String, Json> = self
+            .features
+            .iter()
+            .map(|(name, value)| (name.clone(), to_json(value)))
+            .collect();
         let views: Map<String, Json> = self
             .views
             .iter()
@@ -148,7 +172,8 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Numbers as numbers; those that JSON does not have as the texts that Forebay reads and writes elsewhere.
+/// Numbers as numbers; those that JSON does not have as the texts that Forebay reads and writes
+/// elsewhere.
 fn to_json(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
@@ -156,7 +181,11 @@ fn to_json(value: &Value) -> Json {
         Value::Int(value) => json!(value),
         Value::Float(value) if value.is_finite() => json!(value),
         Value::Float(value) if value.is_nan() => json!("NaN"),
-        Value::Float(value) => json!(if *value > 0.0 { "Infinity" } else { "-Infinity" }),
+        Value::Float(value) => json!(if *value > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        }),
         Value::Text(value) => json!(value.as_ref()),
         Value::Timestamp(at) => json!(instant::format(*at)),
     }
@@ -166,7 +195,9 @@ fn to_json(value: &Value) -> Json {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt8Array};
+    use arrow_array::{
+        ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt8Array,
+    };
     use arrow_schema::DataType;
     use forebay_core::source::Column;
     use forebay_serve::client::ViewInfo;
@@ -174,16 +205,30 @@ mod tests {
     use super::*;
 
     fn answer() -> Result<Answer> {
-        let times = |at| Arc::new(TimestampMicrosecondArray::from(vec![at]).with_timezone("UTC")) as ArrayRef;
+        let times = |at| {
+            Arc::new(TimestampMicrosecondArray::from(vec![at]).with_timezone("UTC")) as ArrayRef
+        };
         let double = |value| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
         let rows = RecordBatch::try_from_iter_with_nullable([
-            ("departures_1h", Arc::new(Int64Array::from(vec![12])) as ArrayRef, true),
+            (
+                "departures_1h",
+                Arc::new(Int64Array::from(vec![12])) as ArrayRef,
+                true,
+            ),
             ("delay_avg", double(Some(0.1 + 0.2)), true),
             ("temp", double(None), true),
             ("ratio", double(Some(f64::NAN)), true),
-            ("t__status", Arc::new(UInt8Array::from(vec![1])) as ArrayRef, false),
+            (
+                "t__status",
+                Arc::new(UInt8Array::from(vec![1])) as ArrayRef,
+                false,
+            ),
             ("t__event_time", times(Some(1_372_680_000_000_000)), true),
-            ("w__status", Arc::new(UInt8Array::from(vec![3])) as ArrayRef, false),
+            (
+                "w__status",
+                Arc::new(UInt8Array::from(vec![3])) as ArrayRef,
+                false,
+            ),
             ("w__event_time", times(None), true),
         ])?;
         Ok(Answer {
@@ -196,7 +241,11 @@ mod tests {
     }
 
     fn service() -> ServiceInfo {
-        let column = |name: &str, data_type| Column { name: name.into(), data_type, nullable: true };
+        let column = |name: &str, data_type| Column {
+            name: name.into(),
+            data_type,
+            nullable: true,
+        };
         let view = |alias: &str, view: &str| ViewInfo {
             alias: alias.into(),
             view: view.into(),
@@ -245,11 +294,23 @@ w      origin_weather   NOT_FOUND  -
     fn json_keeps_numbers_to_the_bit_and_says_null() -> Result<()> {
         let read: Json = serde_json::from_str(&shown()?.json())?;
         assert_eq!(read["features"]["departures_1h"], json!(12));
-        assert_eq!(read["features"]["delay_avg"].as_f64().map(f64::to_bits), Some((0.1_f64 + 0.2).to_bits()));
-        assert_eq!((&read["features"]["temp"], &read["features"]["ratio"]), (&Json::Null, &json!("NaN")));
+        assert_eq!(
+            read["features"]["delay_avg"].as_f64().map(f64::to_bits),
+            Some((0.1_f64 + 0.2).to_bits())
+        );
+        assert_eq!(
+            (&read["features"]["temp"], &read["features"]["ratio"]),
+            (&Json::Null, &json!("NaN"))
+        );
         assert_eq!(read["views"]["w"]["status"], "NOT_FOUND");
-        assert_eq!(read["views"]["t"]["newest_event_time"], "2013-07-01T12:00:00Z");
-        assert_eq!((&read["version"], &read["watermark"]), (&json!(3), &Json::Null));
+        assert_eq!(
+            read["views"]["t"]["newest_event_time"],
+            "2013-07-01T12:00:00Z"
+        );
+        assert_eq!(
+            (&read["version"], &read["watermark"]),
+            (&json!(3), &Json::Null)
+        );
         Ok(())
     }
 
@@ -261,7 +322,12 @@ w      origin_weather   NOT_FOUND  -
         assert!(error.to_string().contains("no column wind"), "{error}");
         let mut none = answer()?;
         none.rows = none.rows.slice(0, 0);
-        assert!(Shown::new(&service(), &none).expect_err("no row").to_string().contains("0 rows"));
+        assert!(
+            Shown::new(&service(), &none)
+                .expect_err("no row")
+                .to_string()
+                .contains("0 rows")
+        );
         Ok(())
     }
 }
