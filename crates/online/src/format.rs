@@ -140,8 +140,7 @@ pub(crate) fn parse_horizon_key(bytes: &[u8]) -> Option<ViewId> {
         .map(ViewId::from_be_bytes)
 }
 
-// ---- records
-// ---------------------------------------------------------------------------------------------------
+// ---- records -----------------------------------------------------------------------------------
 
 /// Appends the fields of a record.
 struct RecordWriter {

@@ -68,8 +68,7 @@ impl ColumnKind {
 /// Place of a row in the order of the log and of a tile.
 pub(crate) type RowPlace = (Micros, i32, i64);
 
-// ---- gathering and encoding
-// ------------------------------------------------------------------------------------
+// ---- gathering and encoding --------------------------------------------------------------------
 
 /// One argument column of a [`RowBuffer`]. `words` holds the bits of a double, an integer, a
 /// boolean, or (start, length) of a text in `text`.
@@ -359,8 +358,7 @@ fn push_bits(out: &mut Vec<u8>, bits: impl Iterator<Item = bool>) {
     }
 }
 
-// ---- reading
-// ---------------------------------------------------------------------------------------------------
+// ---- reading -----------------------------------------------------------------------------------
 
 #[inline]
 fn bit(bits: &[u8], row: usize) -> bool {

@@ -421,6 +421,9 @@ impl OnlineStore for MemoryStore {
         })
     }
 
+    // Nothing expires here.
+    fn keep_from(&self, _: Option<Micros>) {}
+
     fn outbox(&self, shard: u16, limit: usize) -> PortResult<Vec<OutboxEntry>> {
         let contents = self.contents.lock();
         let oldest = newest(&contents, shard)?.outbox.iter().take(limit);

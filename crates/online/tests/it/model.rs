@@ -343,8 +343,7 @@ pub(crate) fn is_applied(event: &Event, applied: &Applied) -> bool {
     event.offset < applied.next_offset(&TopicPartition::new(TOPIC, event.partition))
 }
 
-// ---- the naive evaluator
-// ---------------------------------------------------------------------------------------
+// ---- the naive evaluator -----------------------------------------------------------------------
 
 /// One expected row.
 #[derive(Debug, Clone, PartialEq)]

@@ -184,10 +184,8 @@ impl OnlineStore for FakeStore {
                 self.wait_at_gate();
             }
             if at.of(row) < 0 {
-                return Err(PortError::new(
-                    ErrorKind::OutOfRange,
-                    "the instant is older than what is kept",
-                ));
+                let why = "older than what is kept";
+                return Err(PortError::new(ErrorKind::OutOfRange, why));
             }
             let events = self.events.lock();
             let seen = events
@@ -230,6 +228,8 @@ impl OnlineStore for FakeStore {
     ) -> PortResult<Vec<OutboxEntry>> {
         absent()
     }
+
+    fn keep_from(&self, _: Option<Micros>) {}
 
     fn outbox(&self, _shard: u16, _limit: usize) -> PortResult<Vec<OutboxEntry>> {
         absent()

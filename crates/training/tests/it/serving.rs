@@ -198,6 +198,8 @@ impl OnlineStore for Serving {
         Err(absent())
     }
 
+    fn keep_from(&self, _: Option<Micros>) {}
+
     fn outbox(&self, _: u16, _: usize) -> PortResult<Vec<OutboxEntry>> {
         Err(absent())
     }

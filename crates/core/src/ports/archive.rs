@@ -1,0 +1,65 @@
+//! The offline archive: exactly-once appends, and what was appended.
+//! `offline` implements it over Delta.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+
+use crate::error::PortResult;
+use crate::progress::Applied;
+
+/// A Delta table at a version.
+#[derive(Debug, Clone)]
+pub struct TableSnapshot {
+    /// Delta version.
+    pub version: i64,
+    /// Schema of the rows.
+    pub schema: SchemaRef,
+    /// Its data files.
+    pub files: Vec<PathBuf>,
+    /// Rows in them.
+    pub rows: u64,
+    /// Offsets that it covers.
+    pub applied: Applied,
+}
+
+/// The Delta archive.
+#[async_trait]
+pub trait Archive: Send + Sync + Debug {
+    /// Open table `name`, or make it with `schema` (with or without
+    /// [`crate::source::meta::INGEST_TIME`]; the table has it).
+    ///
+    /// # Errors
+    /// It exists with another schema; the disk fails.
+    async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()>;
+
+    /// The next offset that each partition needs, from the table's application transactions.
+    /// Partitions without one are absent.
+    ///
+    /// # Errors
+    /// The log cannot be read: never taken for "none".
+    async fn progress(&self, name: &str) -> PortResult<Applied>;
+
+    /// Append rows and move the partitions' marks, in one commit. Rows below a mark are dropped
+    /// first. `batches` have the table's columns but `_ingest_time`, which is set here. Returns the
+    /// number of rows that were new.
+    ///
+    /// # Errors
+    /// Another owner committed (`FailedPrecondition`); the disk fails; the outcome is unknown
+    /// (`MaybeWritten`).
+    async fn append(
+        &self,
+        name: &str,
+        batches: Vec<RecordBatch>,
+        up_to: &Applied,
+    ) -> PortResult<u64>;
+
+    /// The newest version.
+    ///
+    /// # Errors
+    /// Unknown table; the disk fails.
+    async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot>;
+}

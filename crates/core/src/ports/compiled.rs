@@ -1,0 +1,63 @@
+//! Definitions, compiled: what `engine` makes of SQL and `pipeline`, `serve` and `monitor` evaluate on
+//! batches. No plan is made per batch.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow_schema::SchemaRef;
+
+use crate::error::PortResult;
+use crate::view::{FoldBatch, ServiceSpec, ViewSpec};
+
+/// A feature view, compiled: the *pre* and *post* of DESIGN section 4.
+pub trait CompiledView: Send + Sync + Debug {
+    /// Its checked form.
+    fn spec(&self) -> &Arc<ViewSpec>;
+
+    /// Filter and project decoded rows of the view's source into what tiles fold.
+    ///
+    /// # Errors
+    /// An expression fails on the data (overflow, division by zero).
+    fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch>;
+
+    /// Names and types of the view's features (after *post*).
+    fn features(&self) -> SchemaRef;
+
+    /// From aggregates (arrays as [`ViewSpec::aggregates`]) to features. Does not apply presence:
+    /// callers NULL the rows whose status is not `Present`.
+    ///
+    /// # Errors
+    /// An expression fails on the data.
+    fn finish(
+        &self,
+        keys: &[ArrayRef],
+        at: &TimestampMicrosecondArray,
+        aggregates: &[ArrayRef],
+    ) -> PortResult<Vec<ArrayRef>>;
+}
+
+/// A feature service, compiled: its on-demand expressions.
+pub trait CompiledService: Send + Sync + Debug {
+    /// Its checked form.
+    fn spec(&self) -> &Arc<ServiceSpec>;
+
+    /// The compiled views, in the order of [`ServiceSpec::views`].
+    fn views(&self) -> &[Arc<dyn CompiledView>];
+
+    /// From request rows and the features of each view (as [`CompiledView::features`], presence
+    /// applied) to the service's features, one row for each request row.
+    ///
+    /// # Errors
+    /// An expression fails on the data.
+    fn finish(&self, request: &RecordBatch, views: &[Vec<ArrayRef>]) -> PortResult<RecordBatch>;
+}
+
+/// A boolean expression over a source's rows: the label of a monitor. NULL is no label.
+pub trait CompiledLabel: Send + Sync + Debug {
+    /// One value for each row.
+    ///
+    /// # Errors
+    /// The expression fails on the data.
+    fn evaluate(&self, rows: &RecordBatch) -> PortResult<BooleanArray>;
+}

@@ -1,0 +1,21 @@
+//! The ports: what `pipeline`, `training`, `serve` and `monitor` ask of the adapters. Batches, not
+//! rows, cross them. Reads and writes of the hot path are synchronous (they run on threads of their
+//! own); what waits for a network or an object store is async.
+
+mod archive;
+mod compiled;
+mod features;
+mod log;
+mod online;
+mod point_in_time;
+mod publish;
+mod scorer;
+
+pub use archive::{Archive, TableSnapshot};
+pub use compiled::{CompiledLabel, CompiledService, CompiledView};
+pub use features::{FeatureAnswer, FeatureReader};
+pub use log::{DeadLetter, EventLog, Origin, SourceBatch};
+pub use online::{At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, ViewRows};
+pub use point_in_time::{Known, PointInTime, TableInput};
+pub use publish::Publisher;
+pub use scorer::{Scorer, Scores};

@@ -1,0 +1,179 @@
+//! State in shards: what `pipeline` writes and `serve` reads. Reads and writes block, on threads of
+//! their own. `online` implements it over RocksDB, `testkit` in memory.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+
+use crate::error::PortResult;
+use crate::key::KeyBuffer;
+use crate::prediction::{OutboxRecord, PendingScore};
+use crate::progress::{Applied, PartitionProgress, TopicPartition};
+use crate::time::Micros;
+use crate::view::{FeatureStatus, FoldBatch, ViewId, ViewSpec};
+
+use super::log::Origin;
+
+/// The rows of one view that one shard folds.
+#[derive(Debug, Clone)]
+pub struct ShardFold {
+    /// Which view.
+    pub view: ViewId,
+    /// The view's rows of one decoded batch, for all shards.
+    pub batch: Arc<FoldBatch>,
+    /// Encoded keys of those rows.
+    pub keys: Arc<KeyBuffer>,
+    /// Where the decoded batch's rows stand (indexed by [`FoldBatch::source_rows`]).
+    pub origin: Arc<Origin>,
+    /// Indices into `batch` of the rows that belong to this shard, ascending.
+    pub rows: Vec<u32>,
+}
+
+/// All that one epoch writes to one shard, atomically.
+#[derive(Debug, Clone, Default)]
+pub struct ShardWrite {
+    /// Rows to fold. Rows below the shard's own progress are dropped by the shard.
+    pub folds: Vec<ShardFold>,
+    /// Events that wait for a score, with where they stand for the same drop rule (topic, partition
+    /// and offset are in their key).
+    pub pending: Vec<PendingScore>,
+    /// Progress of every partition read up to the epoch's end, also where no row hashed here.
+    pub progress: Vec<(TopicPartition, PartitionProgress)>,
+    /// True for a backfill from the archive: rows count although they lie below the progress, and
+    /// the progress stays.
+    pub backfill: bool,
+}
+
+/// The instant of a read.
+#[derive(Debug, Clone, Copy)]
+pub enum At<'a> {
+    /// One for all rows.
+    Instant(Micros),
+    /// One for each row.
+    PerRow(&'a [Micros]),
+}
+
+impl At<'_> {
+    /// The instant of `row`.
+    #[must_use]
+    pub fn of(&self, row: usize) -> Micros {
+        match self {
+            Self::Instant(at) => *at,
+            Self::PerRow(at) => at[row],
+        }
+    }
+}
+
+/// A shard as of an epoch: what an answer has applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardEpoch {
+    /// Shard number.
+    pub shard: u16,
+    /// Epoch of that shard.
+    pub epoch: u64,
+}
+
+/// What a view answers for a list of keys.
+#[derive(Debug, Clone)]
+pub struct ViewRows {
+    /// Arrays as [`ViewSpec::aggregates`]; rows whose status is not `Present` are NULL.
+    pub aggregates: Vec<ArrayRef>,
+    /// One for each key.
+    pub status: Vec<FeatureStatus>,
+    /// Newest event time at or before the read's instant, one for each key.
+    pub newest_us: Vec<Option<Micros>>,
+    /// For each key the shard and the epoch that answered; None for a NULL key.
+    pub applied: Vec<Option<ShardEpoch>>,
+}
+
+/// A record of the outbox, with its place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Place: ascending in the order of the second writes.
+    pub sequence: u64,
+    /// What to publish.
+    pub record: OutboxRecord,
+}
+
+/// Tiles, rows and offsets in shards; each shard has one writer at a time, any number of readers.
+pub trait OnlineStore: Send + Sync + Debug {
+    /// S, fixed when the store was made.
+    fn shards(&self) -> u16;
+
+    /// Make a view known before its first fold or read. The same id with another digest is refused.
+    ///
+    /// # Errors
+    /// As said.
+    fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()>;
+
+    /// Forget a view and delete its state.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn drop_view(&self, view: ViewId) -> PortResult<()>;
+
+    /// Progress of `shard`, as recovered or last committed.
+    fn applied(&self, shard: u16) -> Arc<Applied>;
+
+    /// Progress that `epoch` of `shard` had; None when it is older than what is kept.
+    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>>;
+
+    /// Identity of the log that the state follows; None in a new store.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn log_identity(&self) -> PortResult<Option<String>>;
+
+    /// Set the identity, once.
+    ///
+    /// # Errors
+    /// It is set to another one.
+    fn set_log_identity(&self, identity: &str) -> PortResult<()>;
+
+    /// Fold, in ONE atomic write with the progress, then publish to readers. Returns the new epoch.
+    ///
+    /// # Errors
+    /// The disk fails: nothing was applied.
+    fn commit(&self, shard: u16, write: ShardWrite) -> PortResult<u64>;
+
+    /// Values of `view` for `keys` at `at`.
+    ///
+    /// # Errors
+    /// Unknown view; an instant older than what is kept (`OutOfRange`).
+    fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows>;
+
+    /// Keep what a read at this instant needs, beyond what the store keeps by itself; None: nothing
+    /// more. Holds until the next call. A store that forgets nothing may ignore it.
+    fn keep_from(&self, oldest_us: Option<Micros>);
+
+    /// Up to `limit` pending scores of `shard`, oldest first.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn pending(&self, shard: u16, limit: usize) -> PortResult<Vec<PendingScore>>;
+
+    /// The second write: delete these pending scores and append these records to the outbox,
+    /// atomically. A key that is no longer pending is skipped together with its record. Returns the
+    /// entries written.
+    ///
+    /// # Errors
+    /// The disk fails: nothing was written.
+    fn settle(
+        &self,
+        shard: u16,
+        scored: Vec<(PendingScore, Option<OutboxRecord>)>,
+    ) -> PortResult<Vec<OutboxEntry>>;
+
+    /// Up to `limit` outbox entries of `shard`, oldest first.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn outbox(&self, shard: u16, limit: usize) -> PortResult<Vec<OutboxEntry>>;
+
+    /// Delete the entries up to and including `sequence`, after they were acknowledged.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn clear_outbox(&self, shard: u16, sequence: u64) -> PortResult<()>;
+}
