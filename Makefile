@@ -36,9 +36,9 @@ bench: ## one workload: us, the peers and the floors in one run (WORKLOAD=loop)
 crash: build ## kill -9 a real server N times and compare with an undisturbed run (N=50)
 	@scripts/crash $(N)
 
-docs: setup ## API documentation
+docs: setup ## the pages that come from code, and the API documentation
 	@scripts/rocksdb
-	@. scripts/env.sh && cargo doc --workspace --no-deps --locked
+	@. scripts/env.sh && cargo run --locked -q -p xtask -- docs && cargo doc --workspace --no-deps --locked
 
 clean: ## remove our own build output; keeps what was downloaded and built for us by others
 	@. scripts/env.sh && cargo clean --locked $$(sed -n 's/^name = "\(.*\)"/-p \1/p' crates/*/Cargo.toml)

@@ -1,5 +1,6 @@
-//! Every limit of Forebay, named, with its unit. The README's table repeats them; each has a test
-//! that reaches it. Settings may lower most of them; nothing may raise them silently.
+//! Every limit of Forebay, named, with its unit. `docs/limits.md` is written from this file, and
+//! `xtask` asks for a test that names each. Settings may lower most of them; nothing may raise
+//! them silently.
 
 /// Definition file, bytes.
 pub const DEFINITION_FILE_MAX_BYTES: usize = 1 << 20;

@@ -1,6 +1,5 @@
 //! A prediction, from the event that asks for it to the record on Kafka: its identity, the pending
-//! score that the epoch's write holds, and the outbox record that the second write holds (DESIGN
-//! section 5, "Output").
+//! score that the epoch's write holds, and the outbox record that the second write holds.
 
 use std::collections::BTreeMap;
 

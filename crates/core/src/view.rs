@@ -3,7 +3,7 @@
 //! it over Delta. Pure data.
 //!
 //! Value of view V for key k at t: the aggregates over the events of k that pass V's WHERE with `t
-//! - W <= ts <= t`, both ends in (DESIGN section 1, promise 2).
+//! - W <= ts <= t`, both ends in (`docs/concepts.md`, Value).
 
 use std::sync::Arc;
 

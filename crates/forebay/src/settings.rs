@@ -41,26 +41,39 @@ pub(crate) struct Settings {
     pub(crate) log: Log,
 }
 
-/// `[server]`
+/// `[server]`: where things are and who listens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Server {
+    /// State, archive and the applied definitions live here.
     pub(crate) data_dir: PathBuf,
+    /// Folder of definitions that are applied at start; "" keeps what was applied before.
     pub(crate) sql: PathBuf,
+    /// Model directories in SQL are relative to this one.
     pub(crate) model_root: PathBuf,
+    /// Address of Arrow Flight. Loopback only, until credentials exist.
     pub(crate) flight_addr: SocketAddr,
+    /// Address of metrics and health. Loopback only.
     pub(crate) http_addr: SocketAddr,
+    /// Threads that serve Flight requests, each with its own listener; at most 64.
     pub(crate) flight_threads: usize,
+    /// Name of the server: part of the archive's transaction ids. Two servers never share one data
+    /// directory.
     pub(crate) name: String,
 }
 
-/// `[kafka]`
+/// `[kafka]`: the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Kafka {
+    /// "kafka" (see bootstrap) or "embedded": an in-process broker that forgets everything when
+    /// the process ends.
     pub(crate) broker: Broker,
+    /// Addresses of the brokers, host:port, separated by commas.
     pub(crate) bootstrap: String,
+    /// Create missing topics of sources and deployments.
     pub(crate) create_topics: bool,
+    /// Partitions of a topic that is created.
     pub(crate) partitions: i32,
 }
 
@@ -74,39 +87,52 @@ pub(crate) enum Broker {
     Embedded,
 }
 
-/// `[state]`
+/// `[state]`: what is kept of each key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct State {
+    /// Shards of the state, each one RocksDB directory with one writer. Fixed when the data
+    /// directory is made.
     pub(crate) shards: u16,
+    /// How long after its window an event is still taken, and how far back a read may go, hours.
     pub(crate) history_hours: u32,
+    /// Block cache of RocksDB, all shards together, MiB.
     pub(crate) cache_mib: usize,
+    /// Write buffers of RocksDB, all shards together, MiB.
     pub(crate) write_buffer_mib: usize,
 }
 
-/// `[ingest]`
+/// `[ingest]`: how events become state and archive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Ingest {
+    /// A micro-batch ends at this many rows.
     pub(crate) epoch_max_rows: usize,
+    /// A micro-batch that is not full ends after this time, milliseconds.
     pub(crate) epoch_wait_ms: u64,
+    /// Threads that write shards.
     pub(crate) writer_threads: usize,
+    /// The archive appends what is this old, milliseconds.
     pub(crate) archive_flush_ms: u64,
+    /// The archive appends what is this big, MiB.
     pub(crate) archive_flush_mib: usize,
 }
 
-/// `[inference]`
+/// `[inference]`: who scores.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Inference {
+    /// Addresses of workers ("host:port"); empty scores in this process.
     pub(crate) workers: Vec<String>,
 }
 
-/// `[log]`
+/// `[log]`: log lines.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
+    /// "plain" or "json".
     pub(crate) format: LogFormat,
+    /// Levels as in RUST_LOG (info, debug, forebay=trace, ...).
     pub(crate) level: String,
 }
 

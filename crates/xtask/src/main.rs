@@ -3,7 +3,7 @@
 //! and ends with 1 when there is one.
 //!
 //! Needs four small crates, so that it is built before anything heavy. Writes nothing but the
-//! ratchet, and that only when asked (`ratchet`).
+//! ratchet and the pages of `docs/` that come from code, and those only when asked.
 
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 mod finding;
 mod metadata;
+mod pages;
 mod ratchet;
 mod rules;
 mod source;
@@ -21,9 +22,10 @@ use metadata::Metadata;
 use ratchet::Ratchet;
 use tree::Tree;
 
-const USAGE: &str = "usage: cargo run -p xtask -- check | ratchet
+const USAGE: &str = "usage: cargo run -p xtask -- check | ratchet | docs
 
   check    the rules of the house; prints what breaks them, ends with 1 if anything does
+  docs     write the pages of docs/ that come from code, and the comments of config/forebay.toml
   ratchet  write crates/xtask/ratchet.toml anew: offenders that shrank get their new size, those that are gone leave";
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_deref() {
         Some("check") => check(),
         Some("ratchet") => tighten(),
+        Some("docs") => write_pages(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -56,7 +59,7 @@ fn check() -> Result<bool> {
     findings.extend(rules::owners::check(&metadata));
     findings.extend(rules::versions::check(&metadata));
     findings.extend(rules::registry::check(&tree, &metadata)?);
-    findings.extend(rules::limits::check(&tree)?);
+    findings.extend(pages::check(&tree)?);
     for file in tree.files() {
         findings.extend(rules::paths::check(file));
     }
@@ -82,6 +85,22 @@ fn report(mut findings: Vec<Finding>) -> Result<bool> {
         );
     }
     Ok(findings.is_empty())
+}
+
+/// Write the pages that are not as the code says.
+fn write_pages() -> Result<bool> {
+    let tree = Tree::read(&tree::root()?)?;
+    for page in pages::all(&tree)? {
+        if tree
+            .file(page.path)
+            .is_none_or(|file| file.text != page.text)
+        {
+            std::fs::write(tree.root.join(page.path), &page.text)
+                .with_context(|| format!("cannot write {}", page.path))?;
+            eprintln!("xtask: wrote {}", page.path);
+        }
+    }
+    Ok(true)
 }
 
 /// Write the ratchet as small as it can be. A size that grew, or an offender that is new, stays a

@@ -4,8 +4,8 @@
 //!
 //! [`FixedPoint`] holds an integer on the grid of the least double (or of its square); [`FloatSum`]
 //! and [`FloatMoments`] add the counters of NaN and infinities beside it; one rounding happens at
-//! the very end (`rounding`). After reference: `reference/streaming.md` section 3.1 of the
-//! project's design, Neal's "superaccumulators" (arXiv 1505.05571). The bytes of a state are
+//! the very end (`rounding`). After Neal's superaccumulators (arXiv
+//! 1505.05571); `docs/decisions/0002-exact-sums.md` says why. The bytes of a state are
 //! declared in `codec` and outlive the process.
 //!
 //! Nothing here may round before the end, and no result may depend on the order of the inputs.

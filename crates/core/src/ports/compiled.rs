@@ -10,7 +10,8 @@ use arrow_schema::SchemaRef;
 use crate::error::PortResult;
 use crate::view::{FoldBatch, ServiceSpec, ViewSpec};
 
-/// A feature view, compiled: the *pre* and *post* of DESIGN section 4.
+/// A feature view, compiled: what runs before its aggregates (*pre*: filters and
+/// arguments over source columns) and after them (*post*: features over finished aggregates).
 pub trait CompiledView: Send + Sync + Debug {
     /// Its checked form.
     fn spec(&self) -> &Arc<ViewSpec>;

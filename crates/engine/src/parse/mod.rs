@@ -1,4 +1,4 @@
-//! From the text of definition files to statements. Owns the grammar of DESIGN section 2; the
+//! From the text of definition files to statements. Owns the grammar of `docs/sql.md`; the
 //! bodies of views, services and labels stay SQL and are parsed by DataFusion's parser, so that
 //! they are its dialect.
 //!

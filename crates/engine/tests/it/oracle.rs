@@ -1,4 +1,4 @@
-//! The value of a feature as DESIGN section 1 words it, by looking at every event for every probe.
+//! The value of a feature as `docs/concepts.md` words it, by looking at every event for every probe.
 //! Knows no batch, no frame and no state.
 
 use crate::exact;

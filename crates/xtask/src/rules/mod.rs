@@ -4,7 +4,6 @@
 
 pub(crate) mod arrows;
 pub(crate) mod forbidden;
-pub(crate) mod limits;
 pub(crate) mod opening;
 pub(crate) mod owners;
 pub(crate) mod paths;
