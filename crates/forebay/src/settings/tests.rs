@@ -1,0 +1,150 @@
+//! Defaults, precedence and refusals of the settings.
+
+use super::*;
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), text)?;
+    let find = |name: &str| {
+        variables
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| (*v).to_owned())
+    };
+    Settings::load(Some(file.path()), find)
+}
+
+#[test]
+fn the_shipped_file_holds_the_defaults() -> Result<()> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/forebay.toml");
+    assert_eq!(
+        Settings::load(Some(&shipped), |_| None)?,
+        Settings::default()
+    );
+    Settings::default().validate()
+}
+
+#[test]
+fn a_variable_overrides_the_file() -> Result<()> {
+    let settings = load(
+        "[state]\nshards = 2\n",
+        &[
+            ("FOREBAY_STATE_SHARDS", "8"),
+            ("FOREBAY_KAFKA_BOOTSTRAP", "a:1"),
+            ("FOREBAY_INFERENCE_WORKERS", "a:1, b:2"),
+        ],
+    )?;
+    assert_eq!(
+        (settings.state.shards, settings.kafka.bootstrap.as_str()),
+        (8, "a:1")
+    );
+    assert_eq!(settings.inference.workers, ["a:1", "b:2"]);
+    Ok(())
+}
+
+#[test]
+fn flags_override_the_file() -> Result<()> {
+    let mut settings = load("[kafka]\nbroker = 'embedded'\nbootstrap = 'a:1'\n", &[])?;
+    let unchanged = settings.clone();
+    settings.override_with(&ServerArgs::default());
+    assert_eq!(settings, unchanged);
+    let flags = ServerArgs {
+        bootstrap: Some("b:2".into()),
+        data_dir: Some("elsewhere".into()),
+        workers: vec!["w:3".into()],
+        ..ServerArgs::default()
+    };
+    settings.override_with(&flags);
+    assert_eq!(
+        (settings.kafka.broker, settings.kafka.bootstrap.as_str()),
+        (Broker::Kafka, "b:2")
+    );
+    assert_eq!(settings.archive_dir(), Path::new("elsewhere/offline"));
+    assert_eq!(settings.inference.workers, ["w:3"]);
+    Ok(())
+}
+
+#[test]
+fn wrong_settings_are_refused_by_name() {
+    type Variables = &'static [(&'static str, &'static str)];
+    let cases: [(&str, Variables, &str); 4] = [
+        ("[state]\nshard = 2\n", &[], "shard"),
+        ("[state]\nshards = 'x'\n", &[], "shards"),
+        ("[state\n", &[], "TOML"),
+        (
+            "",
+            &[("FOREBAY_STATE_SHARDS", "many")],
+            "FOREBAY_STATE_SHARDS",
+        ),
+    ];
+    for (text, variables, named) in cases {
+        let error = format!("{:#}", load(text, variables).expect_err("refused"));
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn values_outside_their_bounds_are_refused_by_name() {
+    type Case = (fn(&mut Settings), &'static str);
+    let cases: [Case; 10] = [
+        (|s| s.state.shards = 0, "state.shards = 0"),
+        (
+            |s| s.state.history_hours = 4_000_000_000,
+            "state.history_hours = 4000000000",
+        ),
+        (
+            |s| s.state.cache_mib = 99_999_999_999_999_999,
+            "state.cache_mib",
+        ),
+        (
+            |s| s.state.write_buffer_mib = 0,
+            "state.write_buffer_mib = 0",
+        ),
+        (
+            |s| s.ingest.archive_flush_ms = u64::MAX,
+            "ingest.archive_flush_ms",
+        ),
+        (
+            |s| s.ingest.archive_flush_mib = usize::MAX,
+            "ingest.archive_flush_mib",
+        ),
+        (
+            |s| s.ingest.epoch_wait_ms = u64::MAX,
+            "ingest.epoch_wait_ms",
+        ),
+        (|s| s.kafka.partitions = i32::MAX, "kafka.partitions"),
+        (
+            |s| s.server.flight_threads = 0,
+            "server.flight_threads = 0 is outside 1..=64",
+        ),
+        (
+            |s| s.server.flight_threads = 65,
+            "server.flight_threads = 65 is outside 1..=64",
+        ),
+    ];
+    for (set, named) in cases {
+        let mut settings = Settings::default();
+        set(&mut settings);
+        let error = settings.validate().expect_err("refused").to_string();
+        assert!(
+            error.contains(named) && error.contains("outside"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn variables_that_look_like_settings_and_are_none_are_found() -> Result<()> {
+    let names = [
+        "FOREBAY_STATE_SHARDS",
+        "FOREBAY_STATE_SHARD",
+        "FOREBAY_LOG_LEVEL",
+        "FOREBAY_CACHE",
+        "HOME",
+    ];
+    assert_eq!(
+        unknown(names.iter().map(|name| (*name).to_owned()))?,
+        ["FOREBAY_STATE_SHARD"]
+    );
+    Ok(())
+}
