@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 mod finding;
 mod metadata;
+mod modules;
 mod pages;
 mod ratchet;
 mod rules;
@@ -19,7 +20,9 @@ mod tree;
 
 use finding::Finding;
 use metadata::Metadata;
-use ratchet::Ratchet;
+use modules::Modules;
+use ratchet::{Offence, Ratchet};
+use source::Source;
 use tree::Tree;
 
 const USAGE: &str = "usage: cargo run -p xtask -- check | ratchet | docs
@@ -60,16 +63,37 @@ fn check() -> Result<bool> {
     findings.extend(rules::versions::check(&metadata));
     findings.extend(rules::registry::check(&tree, &metadata)?);
     findings.extend(pages::check(&tree)?);
+    let existing = rules::references::existing(tree.files(), tree.others());
     for file in tree.files() {
         findings.extend(rules::paths::check(file));
+        findings.extend(rules::references::check(file, &existing));
     }
     let sources = tree.rust();
     for source in &sources {
         findings.extend(rules::opening::check(source));
         findings.extend(rules::forbidden::check(source));
     }
-    findings.extend(rules::size::check(&sources, &ratchet));
+    findings.extend(ratchet.judge(offences(&tree, &sources)?));
     report(findings)
+}
+
+/// What the ratchet may let stay.
+fn offences(tree: &Tree, sources: &[Source]) -> Result<Vec<Offence>> {
+    let limits = tree
+        .file(pages::limits::SOURCE)
+        .map_or("", |file| file.text.as_str());
+    let mut offences = rules::size::offences(sources);
+    offences.extend(rules::reached::offences(
+        &pages::limits::limits(limits)?,
+        sources,
+    ));
+    offences.extend(rules::unused::offences(sources));
+    offences.extend(sources.iter().filter_map(rules::invented::offence));
+    for folder in rules::folders(sources) {
+        let modules = Modules::read(&folder, sources);
+        offences.extend(rules::circles::offence(&folder, &modules));
+    }
+    Ok(offences)
 }
 
 fn report(mut findings: Vec<Finding>) -> Result<bool> {
@@ -109,8 +133,9 @@ fn tighten() -> Result<bool> {
     let tree = Tree::read(&tree::root()?)?;
     let before = Ratchet::read(&tree)?;
     let sources = tree.rust();
-    let after = before.tightened(&rules::size::offenders(&sources));
+    let offences = offences(&tree, &sources)?;
+    let after = before.tightened(&Ratchet::of(&offences));
     std::fs::write(tree.root.join(ratchet::FILE), after.to_text())
         .with_context(|| format!("cannot write {}", ratchet::FILE))?;
-    report(rules::size::check(&sources, &after))
+    report(after.judge(offences))
 }

@@ -13,6 +13,8 @@ pub(crate) struct Source {
     code: String,
     /// For each line, from 0, whether it is part of a test.
     tests: Vec<bool>,
+    /// Bytes of the code's line ends.
+    line_ends: Vec<usize>,
 }
 
 /// A function with a body.
@@ -24,6 +26,17 @@ pub(crate) struct Function {
     pub(crate) line: usize,
     /// Lines from there to its closing brace.
     pub(crate) lines: usize,
+}
+
+/// A public item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its line, from 1.
+    pub(crate) line: usize,
+    /// Words of what it shows to its users: types of arguments, fields, variants.
+    pub(crate) signature: Vec<String>,
 }
 
 /// Attributes that begin a test, by what they begin with.
@@ -46,9 +59,75 @@ impl Source {
         Self {
             path: path.to_owned(),
             text: text.to_owned(),
+            line_ends: code.match_indices('\n').map(|(at, _)| at).collect(),
             code,
             tests,
         }
+    }
+
+    /// The text with comments and the insides of literals blanked.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Line of byte `at`, from 1.
+    pub(crate) fn line_of(&self, at: usize) -> usize {
+        self.line_ends.partition_point(|end| *end < at) + 1
+    }
+
+    /// Words of the code outside tests.
+    pub(crate) fn production_words(&self) -> impl Iterator<Item = &str> {
+        let lines = self
+            .code_lines()
+            .filter(|(number, _)| !self.is_test(*number));
+        lines.flat_map(|(_, line)| split_words(line))
+    }
+
+    /// Words of the code.
+    pub(crate) fn all_words(&self) -> impl Iterator<Item = &str> {
+        split_words(&self.code)
+    }
+
+    /// Items outside tests that are `pub` without bounds; modules and re-exports are none.
+    pub(crate) fn public_items(&self) -> Vec<Item> {
+        let mut items = Vec::new();
+        for (at, _) in self.code.match_indices("pub ") {
+            let line = self.line_of(at);
+            if self.code[..at].ends_with(is_word) || self.is_test(line) {
+                continue;
+            }
+            let Some((name, is_function)) = item_name(&self.code[at + 4..]) else {
+                continue;
+            };
+            let end = item_end(&self.code, at, &mut |_| true).unwrap_or(self.code.len());
+            let text = &self.code[at..end];
+            // Of a function the head; of what has fields, variants or methods, all.
+            let head = if is_function {
+                text.split('{').next().unwrap_or(text)
+            } else {
+                text
+            };
+            let signature = split_words(head)
+                .filter(|word| *word != name)
+                .map(str::to_owned);
+            items.push(Item {
+                line,
+                signature: signature.collect(),
+                name: name.to_owned(),
+            });
+        }
+        items
+    }
+
+    /// Whether the file declares an item of this name.
+    pub(crate) fn declares(&self, name: &str) -> bool {
+        const KINDS: [&str; 9] = [
+            "struct ", "enum ", "trait ", "type ", "fn ", "const ", "static ", "union ", "mod ",
+        ];
+        self.code.match_indices(name).any(|(at, _)| {
+            let ends = !self.code[at + name.len()..].starts_with(is_word);
+            ends && KINDS.iter().any(|kind| self.code[..at].ends_with(kind))
+        })
     }
 
     /// Lines of code, numbered from 1.
@@ -103,7 +182,35 @@ impl Source {
     }
 }
 
-fn is_word(c: char) -> bool {
+fn split_words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c| !is_word(c)).filter(|word| !word.is_empty())
+}
+
+/// Where `name` stands in `code` as a whole word.
+pub(crate) fn words<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let whole = move |at: &usize| {
+        !code[..*at].ends_with(is_word) && !code[at + name.len()..].starts_with(is_word)
+    };
+    code.match_indices(name).map(|(at, _)| at).filter(whole)
+}
+
+/// Name of the item whose keywords `code` begins with, and whether it is a function.
+fn item_name(code: &str) -> Option<(&str, bool)> {
+    const BEFORE: [&str; 4] = ["async", "unsafe", "extern", "const"];
+    const KINDS: [&str; 8] = [
+        "fn", "struct", "enum", "trait", "type", "const", "static", "union",
+    ];
+    let mut words = split_words(code.split(['{', ';', '(', '=', ':']).next()?);
+    let first = words.next()?;
+    let second = words.next()?;
+    if BEFORE.contains(&first) && KINDS.contains(&second) {
+        return Some((words.next()?, second == "fn"));
+    }
+    KINDS.contains(&first).then_some((second, first == "fn"))
+}
+
+/// Whether `c` may stand in a name.
+pub(crate) fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 

@@ -29,6 +29,7 @@ pub(crate) struct Tree {
     /// The repository's root.
     pub(crate) root: PathBuf,
     files: Vec<TextFile>,
+    others: Vec<String>,
 }
 
 /// The repository's root: two folders above this crate.
@@ -51,7 +52,7 @@ impl Tree {
             None => walk(root)?,
         };
         paths.sort();
-        let mut files = Vec::new();
+        let (mut files, mut others) = (Vec::new(), Vec::new());
         for path in paths {
             let full = root.join(&path);
             // Deleted but not committed yet, or a link.
@@ -59,24 +60,30 @@ impl Tree {
                 continue;
             };
             if !metadata.is_file() || metadata.len() > TEXT_MAX_BYTES {
+                others.push(path);
                 continue;
             }
             let bytes = std::fs::read(&full).with_context(|| format!("cannot read {path}"))?;
-            if let Ok(text) = String::from_utf8(bytes)
-                && !text.contains('\0')
-            {
-                files.push(TextFile { path, text });
+            match String::from_utf8(bytes) {
+                Ok(text) if !text.contains('\0') => files.push(TextFile { path, text }),
+                _ => others.push(path),
             }
         }
         Ok(Self {
             root: root.to_path_buf(),
             files,
+            others,
         })
     }
 
     /// All text files, by path.
     pub(crate) fn files(&self) -> &[TextFile] {
         &self.files
+    }
+
+    /// Paths of what is no text.
+    pub(crate) fn others(&self) -> &[String] {
+        &self.others
     }
 
     /// The file at `path`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::doc_before;
+use super::doc::doc_before;
 
 /// Where the limits are.
 pub(crate) const SOURCE: &str = "crates/core/src/limits.rs";

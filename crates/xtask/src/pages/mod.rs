@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use crate::finding::Finding;
 use crate::tree::Tree;
 
-mod limits;
+mod doc;
+pub(crate) mod limits;
 mod metrics;
 mod settings;
 
@@ -73,19 +74,6 @@ fn first_difference(a: &str, b: &str) -> Option<usize> {
     Some(same + 1)
 }
 
-/// The doc comment that ends right before line `at` of `lines`, joined to one paragraph.
-fn doc_before(lines: &[&str], at: usize) -> String {
-    let is_doc = |line: &&&str| line.trim_start().starts_with("///");
-    let is_attribute = |line: &&&str| line.trim_start().starts_with("#[");
-    let above = lines[..at].iter().rev().skip_while(is_attribute);
-    let mut doc: Vec<&str> = above
-        .take_while(is_doc)
-        .map(|line| line.trim_start().trim_start_matches('/').trim())
-        .collect();
-    doc.reverse();
-    doc.join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,19 +84,5 @@ mod tests {
         assert_eq!(first_difference("a\nb\n", "a\nc\n"), Some(2));
         assert_eq!(first_difference("a\n", "a\nb\n"), Some(2));
         assert_eq!(first_difference("", "a\n"), Some(1));
-    }
-
-    #[test]
-    fn a_doc_comment_is_one_paragraph_without_attributes() {
-        let lines = [
-            "/// Other.",
-            "",
-            "/// A b",
-            "    /// c.",
-            "#[serde]",
-            "x: u8,",
-        ];
-        assert_eq!(doc_before(&lines, 5), "A b c.");
-        assert_eq!(doc_before(&lines, 2), "");
     }
 }

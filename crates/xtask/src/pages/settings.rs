@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 
-use super::doc_before;
+use super::doc::doc_before;
 
 /// Where the structs are.
 pub(super) const SOURCE: &str = "crates/forebay/src/settings.rs";

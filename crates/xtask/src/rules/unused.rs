@@ -1,0 +1,151 @@
+//! A `pub` item of a crate is for others: production code of another crate names it, or it stands in
+//! the signature of an item that is named. What only the crate itself uses is `pub(crate)`, and the
+//! compiler then says when nobody does; what nobody uses goes. rustc cannot see this, because each
+//! crate is an island of `pub` to it.
+//!
+//! A light reading by words: an item that shares its name with something else that is used passes.
+//! Items that are public for tests alone stand in [`FOR_TESTS`], each with its reason; what was
+//! found when the rule came is in the ratchet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::finding::Finding;
+use crate::ratchet::Offence;
+use crate::source::{Item, Source};
+
+/// Crates whose items are for tests, or which nobody links.
+const LEFT_OUT: [&str; 4] = [
+    "crates/testkit",
+    "crates/xtask",
+    "crates/forebay",
+    "crates/proto",
+];
+
+/// `crate::item` and why tests need it.
+const FOR_TESTS: &[(&str, &str)] = &[];
+
+/// Items that no other crate's production code uses.
+pub(crate) fn offences(sources: &[Source]) -> Vec<Offence> {
+    let mut offences = Vec::new();
+    for folder in super::folders(sources) {
+        if LEFT_OUT.contains(&folder.as_str()) {
+            continue;
+        }
+        let ours = format!("{folder}/src/");
+        let (inside, outside): (Vec<&Source>, Vec<&Source>) = sources
+            .iter()
+            .partition(|source| source.path.starts_with(&ours));
+        let used: BTreeSet<&str> = outside.iter().flat_map(|s| s.production_words()).collect();
+        let tested: BTreeSet<&str> = outside.iter().flat_map(|s| s.all_words()).collect();
+        for (source, item) in dead(&inside, &used) {
+            let key = format!("{folder}::{}", item.name);
+            if FOR_TESTS.iter().any(|(name, _)| *name == key) {
+                continue;
+            }
+            let (problem, remedy) = if tested.contains(item.name.as_str()) {
+                (
+                    format!("only tests use the public `{}`", item.name),
+                    "use it, remove it with its tests, or test what is used",
+                )
+            } else {
+                (
+                    format!("no other crate uses the public `{}`", item.name),
+                    "make it pub(crate), or remove it",
+                )
+            };
+            offences.push(Offence {
+                section: "unused",
+                key,
+                size: 1,
+                finding: Finding::new(&source.path, item.line, problem, remedy),
+            });
+        }
+    }
+    offences
+}
+
+/// Public items of `inside` that neither `used` names nor a signature of a used one.
+fn dead<'a>(inside: &[&'a Source], used: &BTreeSet<&str>) -> Vec<(&'a Source, Item)> {
+    let mut items: Vec<(&Source, Item)> = Vec::new();
+    for source in inside {
+        items.extend(
+            source
+                .public_items()
+                .into_iter()
+                .map(|item| (*source, item)),
+        );
+    }
+    let mut alive: BTreeSet<String> = items
+        .iter()
+        .filter(|(_, item)| used.contains(item.name.as_str()))
+        .map(|(_, item)| item.name.clone())
+        .collect();
+    let mut signatures: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (_, item) in &items {
+        let words = item.signature.iter().map(String::as_str);
+        signatures.entry(&item.name).or_default().extend(words);
+    }
+    let mut todo: Vec<String> = alive.iter().cloned().collect();
+    while let Some(name) = todo.pop() {
+        for word in signatures.get(name.as_str()).into_iter().flatten() {
+            if signatures.contains_key(word) && alive.insert((*word).to_owned()) {
+                todo.push((*word).to_owned());
+            }
+        }
+    }
+    items.retain(|(_, item)| !alive.contains(&item.name));
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(files: &[(&str, &str)]) -> Vec<String> {
+        let sources: Vec<Source> = files
+            .iter()
+            .map(|(path, text)| Source::new(path, text))
+            .collect();
+        let offences = offences(&sources);
+        offences
+            .iter()
+            .map(|o| format!("{}: {}", o.key, o.finding.problem))
+            .collect()
+    }
+
+    #[test]
+    fn an_item_is_used_by_another_crate_or_by_the_signature_of_one_that_is() {
+        let a = "pub fn used(a: Argument) -> Answer { helper() }\npub fn helper() {}\npub fn dead() {}\n\
+                 pub struct Argument { pub part: Part }\npub struct Part;\npub enum Answer { Of(Inner) }\n\
+                 pub struct Inner;\npub(crate) fn own() {}\nimpl Inner { pub fn method(&self) {} }\n";
+        let files = [
+            ("crates/a/src/lib.rs", a),
+            ("crates/b/src/lib.rs", "fn f() { used() }\n"),
+        ];
+        assert_eq!(
+            found(&files),
+            [
+                "crates/a::helper: no other crate uses the public `helper`",
+                "crates/a::dead: no other crate uses the public `dead`",
+                "crates/a::method: no other crate uses the public `method`",
+            ]
+        );
+    }
+
+    #[test]
+    fn tests_are_no_use() {
+        let files = [
+            ("crates/a/src/lib.rs", "pub fn dead() {}\n"),
+            ("crates/a/tests/it/main.rs", "fn f() { dead() }\n"),
+            (
+                "crates/b/src/lib.rs",
+                "#[cfg(test)]\nmod tests { fn f() { dead() } }\n// dead\n",
+            ),
+            ("crates/testkit/src/lib.rs", "pub fn nobody() {}\n"),
+        ];
+        assert_eq!(
+            found(&files),
+            ["crates/a::dead: only tests use the public `dead`"]
+        );
+    }
+}
