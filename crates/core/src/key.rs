@@ -23,6 +23,7 @@ use arrow_schema::{DataType, TimeUnit};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{ErrorKind, PortError, PortResult};
+use crate::index::ShardId;
 use crate::limits::KEY_MAX_BYTES;
 
 const TAG_BOOLEAN: u8 = 0x10;
@@ -44,7 +45,7 @@ pub fn key_hash(key: &[u8]) -> u64 {
 /// The shard of an encoded key among `shards`.
 #[must_use]
 pub fn shard_of(key: &[u8], shards: u16) -> u16 {
-    u16::try_from(key_hash(key) % u64::from(shards.max(1))).unwrap_or(0)
+    ShardId::of_hash(key_hash(key), shards).number()
 }
 
 /// Encoded keys of many rows in one buffer.

@@ -7,9 +7,12 @@
 //! [`view::FoldBatch`] -> [`aggregate`] in tiles -> [`ports::FeatureAnswer`] -> [`prediction`].
 
 pub mod aggregate;
+pub mod bytes;
 pub mod definition;
 pub mod error;
 pub mod exact;
+pub mod index;
+pub mod invariant;
 pub mod key;
 pub mod limits;
 pub mod ports;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use forebay_core::invariant;
 use forebay_core::ports::{Origin, ShardFold, ShardWrite};
 use forebay_core::prediction::PendingScore;
 use forebay_core::progress::TopicPartition;
@@ -23,7 +24,7 @@ use crate::format::{self, Horizon, ProgressRecord, TileId};
 use crate::key_state::KeyState;
 use crate::queue::Queue;
 use crate::shard::{Shard, Writer};
-use crate::stats::Counters;
+use crate::stats::{Counters, nanos};
 use crate::tree::{Inserter, TileSink};
 use crate::view::ViewRuntime;
 
@@ -145,6 +146,7 @@ impl Shard {
         let gathered = gather(&write.folds, &fold_views, &admission, &mut index);
         writer.index = index;
         let gathered = gathered?;
+        self.check_keys(&gathered);
 
         let mut draft = Draft {
             batch: self
@@ -176,10 +178,10 @@ impl Shard {
             format::key_prefix(&mut prefix, dirty.view.spec.id, dirty.key);
             let mut state = before.fork();
             insert_key(writer, draft, gathered, dirty, &mut state, &mut prefix);
-            prefix.truncate(dirty.key.len() + 4);
+            prefix.truncate(format::prefix_len(dirty.key));
             if let Some(floor) = draft.floors.of(dirty.view.spec.id) {
                 expire_key(writer, draft, &dirty.view, &mut state, floor, &mut prefix);
-                prefix.truncate(dirty.key.len() + 4);
+                prefix.truncate(format::prefix_len(dirty.key));
             }
             state.gone_newest_us = state.gone_newest_us.max(dirty.late_us);
             if !state.known || state.gone_newest_us != before.gone_newest_us {
@@ -255,6 +257,7 @@ impl Shard {
             &progress.encode(),
         );
 
+        self.check_progress(writer, &draft, &progress, gathered);
         let batch_bytes = draft.batch.size_bytes();
         let applied = Arc::new(progress.applied.clone());
         let changed = draft
@@ -269,8 +272,7 @@ impl Shard {
             let _stable = self.gate.write();
             let started = Instant::now();
             draft.batch.write()?;
-            let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            Counters::add(&self.counters.write_ns, took);
+            Counters::add(&self.counters.write_ns, nanos(started.elapsed()));
             self.publish(progress.epoch, applied, gone_us, changed)
         };
         self.queue.lock().add(scores);
@@ -308,6 +310,60 @@ impl Shard {
                 && seen.insert(score.key.clone())
         });
         fresh
+    }
+
+    /// What holds of the keys of every commit.
+    fn check_keys(&self, gathered: &Gathered<'_>) {
+        let order = |k: &DirtyKey<'_>| (k.view.spec.id, k.hash);
+        let ascending = gathered
+            .keys
+            .is_sorted_by(|a, b| (a.view.spec.id, a.key) < (b.view.spec.id, b.key));
+        invariant!(KeysSorted, ascending, "{} keys", gathered.keys.len());
+        for (view, hash) in gathered.keys.iter().map(order) {
+            let shard = self.shard_of_hash(view, hash);
+            invariant!(
+                KeyOfItsShard,
+                shard == self.number,
+                "a key of shard {shard} in shard {}",
+                self.number
+            );
+        }
+    }
+
+    /// What holds between the progress before a commit and the one after it.
+    fn check_progress(
+        &self,
+        writer: &Writer,
+        draft: &Draft<'_, '_>,
+        progress: &ProgressRecord,
+        gathered: &Gathered<'_>,
+    ) {
+        let before = &writer.progress;
+        invariant!(
+            EpochsAscend,
+            progress.epoch == before.epoch + 1,
+            "shard {}: {} after {}",
+            self.number,
+            progress.epoch,
+            before.epoch
+        );
+        for (view, horizon) in &draft.horizons {
+            let gone_us = writer.horizons.get(view).and_then(|h| h.gone_us);
+            invariant!(
+                HorizonNeverFalls,
+                horizon.gone_us >= gone_us,
+                "view {view}: {:?} after {gone_us:?}",
+                horizon.gone_us
+            );
+        }
+        for (partition, newest_offset) in &gathered.newest_offsets {
+            let next_offset = progress.applied.next_offset(partition);
+            invariant!(
+                ProgressCoversRows,
+                next_offset > *newest_offset,
+                "{partition:?}: {next_offset} after a row at {newest_offset}"
+            );
+        }
     }
 
     fn count(&self, counts: &DraftCounts, batch_bytes: usize, gathered: &Gathered<'_>) {

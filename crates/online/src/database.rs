@@ -21,6 +21,7 @@ use crate::rows::RowView;
 use crate::tree::Tile;
 use crate::view::ViewRuntime;
 use forebay_core::aggregate::Partial;
+use forebay_core::bytes::BytesError;
 
 /// Data block, bytes.
 const BLOCK_BYTES: usize = 4 << 10;
@@ -103,7 +104,7 @@ impl Database {
         db_options.set_max_open_files(-1);
         db_options.set_keep_log_file_num(INFO_LOGS_KEPT);
         db_options.set_stats_dump_period_sec(0);
-        let threads = i32::try_from(options.background_threads).unwrap_or(i32::MAX);
+        let threads = i32::from(options.background_threads);
         db_options.set_max_background_jobs(threads.max(2));
         db_options.set_write_buffer_manager(&shared.write_buffers);
         let per_shard = (options.write_buffer_bytes / usize::from(options.shards)).max(1 << 20);
@@ -133,11 +134,11 @@ impl Database {
     }
 
     /// The error of a record that cannot be decoded.
-    pub(crate) fn corrupt(&self, what: &'static str, why: String) -> OnlineError {
+    pub(crate) fn corrupt(&self, what: &'static str, why: impl Into<BytesError>) -> OnlineError {
         OnlineError::Corrupt {
             shard: self.shard,
             what,
-            why,
+            why: why.into(),
         }
     }
 
@@ -209,7 +210,11 @@ impl Database {
                 } else {
                     RowView::check(value, &view.kinds, view.spec.filters)
                         .map_err(|why| self.corrupt("a tile", why))?;
-                    tiles.push(Tile::new(id, value.into()));
+                    let tile = Tile::new(id, value.into());
+                    if !tile.is_in_its_span() {
+                        return Err(self.corrupt("a tile", "its rows lie outside its span"));
+                    }
+                    tiles.push(tile);
                 }
                 Ok(true)
             },

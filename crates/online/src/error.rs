@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use forebay_core::bytes::BytesError;
 use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;
 
@@ -54,7 +55,7 @@ pub enum OnlineError {
     )]
     ShardCount {
         /// As stored.
-        stored: u16,
+        stored: u32,
         /// As asked.
         asked: u16,
     },
@@ -71,7 +72,7 @@ pub enum OnlineError {
         /// Which record.
         what: &'static str,
         /// What is wrong with it.
-        why: String,
+        why: BytesError,
     },
     /// A view was not registered.
     #[error("view {0} is not known to the online store; apply its definition first")]

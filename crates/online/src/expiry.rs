@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_core::aggregate::Partial;
+use forebay_core::invariant;
 use forebay_core::time::{Micros, SECOND_US};
 use forebay_core::view::ViewId;
 
@@ -19,7 +20,7 @@ use crate::error::OnlineResult;
 use crate::fold::{Gathered, table_hash};
 use crate::format::{self, LEVEL_FOLDED, TileId};
 use crate::key_state::{Folded, KeyState};
-use crate::rows::block_header;
+use crate::rows::BlockHeader;
 use crate::shard::{Shard, Writer};
 use crate::tree::{TileSink, expire};
 use crate::view::ViewRuntime;
@@ -177,7 +178,7 @@ impl Shard {
                 seen += 1;
                 let (key, id) = format::parse_tile_key(stored_key)
                     .map_err(|why| self.database.corrupt("a tile key", why))?;
-                let below = block_header(value).is_some_and(|(_, _, max_us)| max_us < sweep.floor);
+                let below = BlockHeader::decode(value).is_ok_and(|tile| tile.max_us < sweep.floor);
                 if id.level != LEVEL_FOLDED && below && stale.last().is_none_or(|last| last != key)
                 {
                     stale.push(key.to_vec());
@@ -208,7 +209,7 @@ impl Shard {
         let mut prefix = Vec::new();
         format::key_prefix(&mut prefix, id, &key);
         expire_key(writer, draft, view, &mut state, floor, &mut prefix);
-        prefix.truncate(key.len() + 4);
+        prefix.truncate(format::prefix_len(&key));
         draft.batch.put(
             format::FAMILY_PRESENCE,
             &prefix,
@@ -246,6 +247,12 @@ pub(crate) fn expire_key(
     let (mut tiles, mut newest, mut memory) = (0, Micros::MIN, 0);
     let mut sink = KeySink::new(&mut draft.batch, prefix);
     state.roots = expire(&state.roots, floor, &mut |tile| {
+        invariant!(
+            ExpiryBelowFloor,
+            tile.max_us() < floor,
+            "a row at {} and the floor {floor}",
+            tile.max_us()
+        );
         sink.delete(tile.id);
         tiles += 1;
         newest = newest.max(tile.max_us());
@@ -279,6 +286,11 @@ pub(crate) fn expire_key(
     }
     state.memory_bytes = state.memory_bytes.saturating_sub(memory);
     state.gone_newest_us = state.gone_newest_us.max(Some(newest));
+    invariant!(
+        ExpiryKeepsNewest,
+        state.gone_newest_us.is_some(),
+        "{tiles} tiles up to {newest}"
+    );
     draft.note_expired(writer, view.spec.id, tiles, newest);
 }
 

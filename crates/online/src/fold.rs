@@ -14,9 +14,11 @@ use arrow_array::{
     StringViewArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, TimeUnit};
+use forebay_core::index::RowIndex;
+use forebay_core::invariant;
 use forebay_core::key::key_hash;
 use forebay_core::ports::ShardFold;
-use forebay_core::progress::Applied;
+use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 use hashbrown::HashTable;
@@ -180,6 +182,8 @@ pub(crate) struct Gathered<'a> {
     pub(crate) late: Vec<(ViewId, LateRows)>,
     /// Rows below the shard's progress.
     pub(crate) replayed: u64,
+    /// Greatest offset of each partition among the rows that are not from a backfill.
+    pub(crate) newest_offsets: Vec<(TopicPartition, i64)>,
 }
 
 /// Hash of a key inside a shard: that of the key, told apart by view.
@@ -187,11 +191,28 @@ pub(crate) fn table_hash(view: ViewId, key_hash: u64) -> u64 {
     key_hash ^ u64::from(view).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
+/// The key's own hash from the one in the table: the inverse of [`table_hash`].
+pub(crate) fn key_hash_of(view: ViewId, table_hash: u64) -> u64 {
+    // Exclusive or with the same word takes itself back.
+    self::table_hash(view, table_hash)
+}
+
 /// What decides whether a row counts.
 pub(crate) struct Admission<'a> {
     pub(crate) applied: &'a Applied,
     pub(crate) backfill: bool,
     pub(crate) history_us: Micros,
+}
+
+impl Admission<'_> {
+    /// For each of `partitions` the offset below which rows were applied before.
+    fn next_offsets(&self, partitions: &[TopicPartition]) -> Vec<i64> {
+        let next_offset = |partition| match self.backfill {
+            true => i64::MIN,
+            false => self.applied.next_offset(partition),
+        };
+        partitions.iter().map(next_offset).collect()
+    }
 }
 
 /// Group the rows of `folds`; `views` are their views, one for each fold.
@@ -208,7 +229,8 @@ pub(crate) fn gather<'a>(
         .reserve(folds.iter().map(|f| f.rows.len()).sum());
     for (number, (fold, view)) in folds.iter().zip(views).enumerate() {
         gathered.folds.push(FoldColumns::new(view, fold)?);
-        gather_fold(&mut gathered, fold, number as u32, view, admission, index)?;
+        let number = RowIndex::at(number).number();
+        gather_fold(&mut gathered, fold, number, view, admission, index)?;
     }
     sort_by_key(&mut gathered);
     Ok(gathered)
@@ -223,21 +245,13 @@ fn gather_fold<'a>(
     index: &mut HashTable<u32>,
 ) -> OnlineResult<()> {
     let origin = fold.origin.as_ref();
-    let next_offsets: Vec<i64> = origin
-        .partitions
-        .iter()
-        .map(|p| {
-            if admission.backfill {
-                i64::MIN
-            } else {
-                admission.applied.next_offset(p)
-            }
-        })
-        .collect();
+    let next_offsets = admission.next_offsets(&origin.partitions);
     let lateness = view
         .retention_us
         .map(|retention| retention.saturating_add(admission.history_us));
+    check_fold(fold);
     let mut late = LateRows::default();
+    let mut newest_offsets = vec![None; origin.partitions.len()];
     for &row in &fold.rows {
         let source = fold.batch.source_rows[row as usize] as usize;
         let place = origin.partition.get(source).zip(origin.offset.get(source));
@@ -255,6 +269,8 @@ fn gather_fold<'a>(
         let Some(key) = fold.keys.get(row as usize) else {
             continue;
         };
+        let newest = &mut newest_offsets[partition as usize];
+        *newest = (*newest).max(Some(offset));
         let time = fold.batch.times.value(row as usize);
         let hash = table_hash(view.spec.id, key_hash(key));
         let dirty = dirty_key(&mut gathered.keys, index, view, hash, key);
@@ -279,7 +295,33 @@ fn gather_fold<'a>(
     if late.rows > 0 {
         gathered.late.push((view.spec.id, late));
     }
+    if !admission.backfill {
+        let newest = origin.partitions.iter().zip(newest_offsets);
+        gathered
+            .newest_offsets
+            .extend(newest.filter_map(|(partition, offset)| Some((partition.clone(), offset?))));
+    }
     Ok(())
+}
+
+/// What holds of every fold that is handed to a shard.
+fn check_fold(fold: &ShardFold) {
+    let origin = fold.origin.as_ref();
+    let rows = origin.offset.len();
+    invariant!(
+        OriginColumnsAgree,
+        origin.partition.len() == rows && origin.watermark_us.len() == rows,
+        "{rows} offsets, {} partitions, {} watermarks",
+        origin.partition.len(),
+        origin.watermark_us.len()
+    );
+    invariant!(
+        FoldRowsAscend,
+        fold.rows.is_sorted_by(|a, b| a < b),
+        "{} rows of view {}",
+        fold.rows.len(),
+        fold.view
+    );
 }
 
 /// [`forebay_core::view::ViewSpec::too_late`] with retention and history added up once; None
@@ -302,7 +344,7 @@ fn dirty_key<'a>(
     if let Some(at) = index.find(hash, same) {
         return *at;
     }
-    let at = keys.len() as u32;
+    let at = RowIndex::at(keys.len()).number();
     keys.push(DirtyKey {
         view: Arc::clone(view),
         hash,
@@ -318,7 +360,7 @@ fn dirty_key<'a>(
 /// inside each.
 fn sort_by_key(gathered: &mut Gathered<'_>) {
     let keys = &mut gathered.keys;
-    let mut by_key: Vec<u32> = (0..keys.len() as u32).collect();
+    let mut by_key: Vec<u32> = RowIndex::all(keys.len()).map(RowIndex::number).collect();
     by_key.sort_unstable_by_key(|&at| (keys[at as usize].view.spec.id, keys[at as usize].key));
     for row in &gathered.rows {
         keys[row.key as usize].rows.end += 1;

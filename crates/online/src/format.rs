@@ -22,6 +22,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use forebay_core::bytes::{BytesResult, Reader, Writer};
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey, Role};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::time::Micros;
@@ -60,8 +61,8 @@ const LEVEL_END: u8 = 0xFF;
 /// Bytes of a tile key behind the entity key.
 const TILE_SUFFIX_BYTES: usize = 13;
 
-/// A defect in stored bytes, in words; the caller adds shard and record.
-pub(crate) type Decoded<T> = Result<T, String>;
+/// A defect in stored bytes; the caller adds shard and record.
+pub(crate) type Decoded<T> = BytesResult<T>;
 
 /// Which part of a key's history a tile covers; see [`crate::tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +70,14 @@ pub(crate) struct TileId {
     pub(crate) level: u8,
     pub(crate) start: Micros,
     pub(crate) sub: u32,
+}
+
+/// Bytes of a view's id before an entity key.
+const VIEW_BYTES: usize = size_of::<ViewId>();
+
+/// Bytes of [`key_prefix`] of an entity key.
+pub(crate) fn prefix_len(key: &[u8]) -> usize {
+    VIEW_BYTES + key.len()
 }
 
 /// `out` = view, entity key: the prefix of all records of a key in `tile`, and its key in
@@ -105,11 +114,11 @@ pub(crate) fn view_range(view: ViewId) -> (Vec<u8>, Vec<u8>) {
 /// Entity key and tile of a key in `tile`.
 pub(crate) fn parse_tile_key(bytes: &[u8]) -> Decoded<(&[u8], TileId)> {
     let body = bytes
-        .get(4..)
+        .get(VIEW_BYTES..)
         .filter(|b| b.len() > TILE_SUFFIX_BYTES)
         .ok_or("a tile key is too short")?;
     let (key, suffix) = body.split_at(body.len() - TILE_SUFFIX_BYTES);
-    let mut reader = RecordReader { bytes: suffix };
+    let mut reader = Reader::new(suffix);
     let level = reader.u8()?;
     let start = (u64::from_be_bytes(reader.array()?) ^ (1 << 63)) as i64;
     let sub = u32::from_be_bytes(reader.array()?);
@@ -142,112 +151,14 @@ pub(crate) fn parse_horizon_key(bytes: &[u8]) -> Option<ViewId> {
 
 // ---- records -----------------------------------------------------------------------------------
 
-/// Appends the fields of a record.
-struct RecordWriter {
-    out: Vec<u8>,
+/// A record to be written, behind its version code.
+fn new_record() -> Writer {
+    Writer::versioned(RECORD_VERSION)
 }
 
-impl RecordWriter {
-    fn new() -> Self {
-        Self {
-            out: vec![RECORD_VERSION],
-        }
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.out.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn u64(&mut self, value: u64) {
-        self.out.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn i64(&mut self, value: i64) {
-        self.out.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn option(&mut self, value: Option<i64>) {
-        self.out.push(u8::from(value.is_some()));
-        self.i64(value.unwrap_or(0));
-    }
-
-    fn bytes(&mut self, value: &[u8]) {
-        self.u32(
-            u32::try_from(value.len())
-                .expect("fields are below the 4 GiB that message limits allow"),
-        );
-        self.out.extend_from_slice(value);
-    }
-}
-
-/// Reads the fields of a record; every shortage is an error.
-struct RecordReader<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> RecordReader<'a> {
-    fn new(bytes: &'a [u8]) -> Decoded<Self> {
-        let mut reader = Self { bytes };
-        match reader.u8()? {
-            RECORD_VERSION => Ok(reader),
-            other => Err(format!(
-                "version code {other}, this build reads {RECORD_VERSION}"
-            )),
-        }
-    }
-
-    fn take(&mut self, len: usize) -> Decoded<&'a [u8]> {
-        let (head, tail) = self
-            .bytes
-            .split_at_checked(len)
-            .ok_or("the record ends too early")?;
-        self.bytes = tail;
-        Ok(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Decoded<[u8; N]> {
-        self.take(N)
-            .map(|b| b.try_into().expect("take gives N bytes"))
-    }
-
-    fn u8(&mut self) -> Decoded<u8> {
-        Ok(self.array::<1>()?[0])
-    }
-
-    fn u32(&mut self) -> Decoded<u32> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Decoded<u64> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    fn i64(&mut self) -> Decoded<i64> {
-        Ok(i64::from_le_bytes(self.array()?))
-    }
-
-    fn option(&mut self) -> Decoded<Option<i64>> {
-        let present = self.u8()? == 1;
-        let value = self.i64()?;
-        Ok(present.then_some(value))
-    }
-
-    fn bytes(&mut self) -> Decoded<&'a [u8]> {
-        let len = self.u32()? as usize;
-        self.take(len)
-    }
-
-    fn text(&mut self) -> Decoded<&'a str> {
-        std::str::from_utf8(self.bytes()?).map_err(|e| e.to_string())
-    }
-
-    fn end(&self) -> Decoded<()> {
-        if self.bytes.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} bytes too many", self.bytes.len()))
-        }
-    }
+/// The fields of a stored record, behind its version code.
+fn fields(bytes: &[u8]) -> Decoded<Reader<'_>> {
+    Reader::versioned(bytes, RECORD_VERSION)
 }
 
 /// What each shard says about the store that it belongs to.
@@ -259,14 +170,14 @@ pub(crate) struct StoreRecord {
 
 impl StoreRecord {
     pub(crate) fn encode(self) -> Vec<u8> {
-        let mut w = RecordWriter::new();
+        let mut w = new_record();
         w.u32(self.shards);
         w.u32(self.shard);
-        w.out
+        w.finish()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
-        let mut r = RecordReader::new(bytes)?;
+        let mut r = fields(bytes)?;
         let record = Self {
             shards: r.u32()?,
             shard: r.u32()?,
@@ -288,29 +199,29 @@ pub(crate) struct ProgressRecord {
 
 impl ProgressRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut w = RecordWriter::new();
+        let mut w = new_record();
         w.u64(self.epoch);
         w.u64(self.next_pending);
-        w.u32(u32::try_from(self.applied.0.len()).expect("partitions fit u32"));
+        w.length(self.applied.0.len());
         for (partition, progress) in &self.applied.0 {
-            w.bytes(partition.topic.as_bytes());
-            w.u32(partition.partition as u32);
+            w.text(&partition.topic);
+            w.i32(partition.partition);
             w.i64(progress.next_offset);
             w.option(progress.max_event_time_us);
             w.option(self.watermarks.get(partition).copied());
         }
-        w.out
+        w.finish()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
-        let mut r = RecordReader::new(bytes)?;
+        let mut r = fields(bytes)?;
         let mut record = Self {
             epoch: r.u64()?,
             next_pending: r.u64()?,
             ..Self::default()
         };
         for _ in 0..r.u32()? {
-            let partition = TopicPartition::new(r.text()?, r.u32()? as i32);
+            let partition = TopicPartition::new(r.text()?, r.i32()?);
             let progress = PartitionProgress {
                 next_offset: r.i64()?,
                 max_event_time_us: r.option()?,
@@ -338,18 +249,18 @@ pub(crate) struct Horizon {
 
 impl Horizon {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut w = RecordWriter::new();
+        let mut w = new_record();
         w.option(self.gone_us);
         w.u64(self.late_rows);
-        w.u32(u32::try_from(self.topics.len()).expect("topics fit u32"));
+        w.length(self.topics.len());
         for topic in &self.topics {
-            w.bytes(topic.as_bytes());
+            w.text(topic);
         }
-        w.out
+        w.finish()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
-        let mut r = RecordReader::new(bytes)?;
+        let mut r = fields(bytes)?;
         let mut horizon = Self {
             gone_us: r.option()?,
             late_rows: r.u64()?,
@@ -365,15 +276,15 @@ impl Horizon {
 
 /// Name and digest of a registered view.
 pub(crate) fn encode_view(name: &str, digest: &str) -> Vec<u8> {
-    let mut w = RecordWriter::new();
-    w.bytes(name.as_bytes());
-    w.bytes(digest.as_bytes());
-    w.out
+    let mut w = new_record();
+    w.text(name);
+    w.text(digest);
+    w.finish()
 }
 
 /// See [`encode_view`].
 pub(crate) fn decode_view(bytes: &[u8]) -> Decoded<(String, String)> {
-    let mut r = RecordReader::new(bytes)?;
+    let mut r = fields(bytes)?;
     let record = (r.text()?.to_owned(), r.text()?.to_owned());
     r.end()?;
     Ok(record)
@@ -381,14 +292,14 @@ pub(crate) fn decode_view(bytes: &[u8]) -> Decoded<(String, String)> {
 
 /// A counter in `meta`.
 pub(crate) fn encode_counter(value: u64) -> Vec<u8> {
-    let mut w = RecordWriter::new();
+    let mut w = new_record();
     w.u64(value);
-    w.out
+    w.finish()
 }
 
 /// See [`encode_counter`].
 pub(crate) fn decode_counter(bytes: &[u8]) -> Decoded<u64> {
-    let mut r = RecordReader::new(bytes)?;
+    let mut r = fields(bytes)?;
     let value = r.u64()?;
     r.end()?;
     Ok(value)
@@ -396,14 +307,14 @@ pub(crate) fn decode_counter(bytes: &[u8]) -> Decoded<u64> {
 
 /// Presence of a key: newest event time among its rows that no tile holds.
 pub(crate) fn encode_presence(gone_newest_us: Option<Micros>) -> Vec<u8> {
-    let mut w = RecordWriter::new();
+    let mut w = new_record();
     w.option(gone_newest_us);
-    w.out
+    w.finish()
 }
 
 /// See [`encode_presence`].
 pub(crate) fn decode_presence(bytes: &[u8]) -> Decoded<Option<Micros>> {
-    let mut r = RecordReader::new(bytes)?;
+    let mut r = fields(bytes)?;
     let value = r.option()?;
     r.end()?;
     Ok(value)
@@ -412,16 +323,16 @@ pub(crate) fn decode_presence(bytes: &[u8]) -> Decoded<Option<Micros>> {
 /// States of the expired rows of a key, over the view's lifetime windows: greatest event time,
 /// number of rows, states in the encoding of `core::aggregate`.
 pub(crate) fn encode_folded(newest_us: Micros, rows: u64, states: &[u8]) -> Vec<u8> {
-    let mut w = RecordWriter::new();
+    let mut w = new_record();
     w.i64(newest_us);
     w.u64(rows);
     w.bytes(states);
-    w.out
+    w.finish()
 }
 
 /// See [`encode_folded`].
 pub(crate) fn decode_folded(bytes: &[u8]) -> Decoded<(Micros, u64, &[u8])> {
-    let mut r = RecordReader::new(bytes)?;
+    let mut r = fields(bytes)?;
     let record = (r.i64()?, r.u64()?, r.bytes()?);
     r.end()?;
     Ok(record)
@@ -429,34 +340,34 @@ pub(crate) fn decode_folded(bytes: &[u8]) -> Decoded<(Micros, u64, &[u8])> {
 
 /// A pending score.
 pub(crate) fn encode_pending(score: &PendingScore) -> Vec<u8> {
-    let mut w = RecordWriter::new();
-    w.bytes(score.key.deployment.as_bytes());
+    let mut w = new_record();
+    w.text(&score.key.deployment);
     w.u32(score.key.model_version);
-    w.out.push(match score.key.role {
+    w.u8(match score.key.role {
         Role::Live => 1,
         Role::Shadow => 2,
     });
-    w.bytes(score.key.topic.as_bytes());
-    w.u32(score.key.partition as u32);
+    w.text(&score.key.topic);
+    w.i32(score.key.partition);
     w.i64(score.key.offset);
     w.i64(score.event_time_us);
     w.bytes(&score.request);
-    w.out
+    w.finish()
 }
 
 /// See [`encode_pending`].
 pub(crate) fn decode_pending(bytes: &[u8]) -> Decoded<PendingScore> {
-    let mut r = RecordReader::new(bytes)?;
+    let mut r = fields(bytes)?;
     let key = PredictionKey {
         deployment: r.text()?.to_owned(),
         model_version: r.u32()?,
         role: match r.u8()? {
             1 => Role::Live,
             2 => Role::Shadow,
-            other => return Err(format!("role code {other}")),
+            other => return Err(format!("role code {other}").into()),
         },
         topic: r.text()?.to_owned(),
-        partition: r.u32()? as i32,
+        partition: r.i32()?,
         offset: r.i64()?,
     };
     let score = PendingScore {
@@ -470,21 +381,21 @@ pub(crate) fn decode_pending(bytes: &[u8]) -> Decoded<PendingScore> {
 
 /// A record of the outbox.
 pub(crate) fn encode_outbox(record: &OutboxRecord) -> Vec<u8> {
-    let mut w = RecordWriter::new();
-    w.bytes(record.topic.as_bytes());
+    let mut w = new_record();
+    w.text(&record.topic);
     w.bytes(&record.key);
     w.bytes(&record.payload);
-    w.u32(u32::try_from(record.headers.len()).expect("headers fit u32"));
+    w.length(record.headers.len());
     for (name, value) in &record.headers {
-        w.bytes(name.as_bytes());
+        w.text(name);
         w.bytes(value);
     }
-    w.out
+    w.finish()
 }
 
 /// See [`encode_outbox`].
 pub(crate) fn decode_outbox(bytes: &[u8]) -> Decoded<OutboxRecord> {
-    let mut r = RecordReader::new(bytes)?;
+    let mut r = fields(bytes)?;
     let mut record = OutboxRecord {
         topic: r.text()?.to_owned(),
         key: r.bytes()?.to_vec(),
@@ -505,5 +416,5 @@ pub(crate) fn parse_sequence(bytes: &[u8]) -> Decoded<u64> {
     bytes
         .try_into()
         .map(u64::from_be_bytes)
-        .map_err(|_| format!("a sequence of {} bytes", bytes.len()))
+        .map_err(|_| format!("a sequence of {} bytes", bytes.len()).into())
 }

@@ -29,7 +29,7 @@ pub struct OnlineOptions {
     /// still knows.
     pub applied_kept_epochs: usize,
     /// Threads that flush and compact, for all shards together.
-    pub background_threads: usize,
+    pub background_threads: u16,
 }
 
 impl Default for OnlineOptions {

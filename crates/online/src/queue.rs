@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use forebay_core::bytes::BytesError;
+use forebay_core::invariant;
 use forebay_core::ports::OutboxEntry;
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use forebay_core::time::Micros;
@@ -84,9 +86,12 @@ impl Queue {
             next_outbox: stored_next.unwrap_or(0),
         };
         database.scan(format::FAMILY_PENDING, &[], None, |key, value| {
-            let corrupt = |why| database.corrupt("a pending score", why);
+            let corrupt = |why: BytesError| database.corrupt("a pending score", why);
             let sequence = format::parse_sequence(key).map_err(corrupt)?;
             let score = format::decode_pending(value).map_err(corrupt)?;
+            if queue.contains(&score.key) {
+                return Err(corrupt("two pending scores of one prediction".into()));
+            }
             queue.insert(sequence, Arc::new(score));
             Ok(true)
         })?;
@@ -101,6 +106,20 @@ impl Queue {
     }
 
     fn insert(&mut self, sequence: u64, score: Arc<PendingScore>) {
+        invariant!(
+            PendingOnce,
+            !self.by_key.contains_key(&score.key),
+            "shard {}, sequence {sequence}",
+            self.shard
+        );
+        invariant!(
+            PendingSequencesAscend,
+            self.pending
+                .last_key_value()
+                .is_none_or(|(last, _)| *last < sequence),
+            "shard {}, sequence {sequence}",
+            self.shard
+        );
         if self.by_key.contains_key(&score.key) {
             return;
         }
@@ -127,7 +146,29 @@ impl Queue {
                 .into_iter()
                 .for_each(|(sequence, score)| self.insert(sequence, Arc::new(score)));
             self.publish_floor();
+            self.check_indexes();
         }
+    }
+
+    /// What holds of the queue after every change.
+    fn check_indexes(&self) {
+        let pending = self.pending.len();
+        invariant!(
+            IndexesAgree,
+            self.by_key.len() == pending && self.by_time.len() == pending,
+            "shard {}: {pending} scores, {} keys, {} times",
+            self.shard,
+            self.by_key.len(),
+            self.by_time.len()
+        );
+        invariant!(
+            OutboxHeadBehindTail,
+            self.outbox_head <= self.next_outbox,
+            "shard {}: head {}, end {}",
+            self.shard,
+            self.outbox_head,
+            self.next_outbox
+        );
     }
 
     /// Put `scores`, numbered from `first`, into a commit's batch.
@@ -207,6 +248,7 @@ impl Queue {
             }
         }
         self.publish_floor();
+        self.check_indexes();
         Ok(entries)
     }
 
@@ -224,8 +266,15 @@ impl Queue {
             &self.outbox_head.to_be_bytes(),
             None,
             |key, value| {
-                let corrupt = |why| database.corrupt("an outbox record", why);
+                let corrupt = |why: BytesError| database.corrupt("an outbox record", why);
                 let sequence = format::parse_sequence(key).map_err(corrupt)?;
+                let expected = self.outbox_head + entries.len() as u64;
+                invariant!(
+                    OutboxSequencesAscend,
+                    sequence == expected,
+                    "shard {}: record {sequence} where {expected} was due",
+                    self.shard
+                );
                 entries.push(OutboxEntry {
                     sequence,
                     record: format::decode_outbox(value).map_err(corrupt)?,
@@ -246,6 +295,7 @@ impl Queue {
         (self.outbox_head..end).for_each(|sequence| family.delete(&sequence.to_be_bytes()));
         batch.write()?;
         self.outbox_head = end;
+        self.check_indexes();
         Ok(())
     }
 }

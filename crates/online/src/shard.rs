@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use forebay_core::index::ShardId;
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
@@ -20,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::database::{Database, SharedBuffers};
 use crate::error::{OnlineError, OnlineResult};
 use crate::expiry::Sweeper;
+use crate::fold::key_hash_of;
 use crate::format::{self, Horizon, ProgressRecord, StoreRecord};
 use crate::key_state::KeyState;
 use crate::options::OnlineOptions;
@@ -45,6 +47,8 @@ pub(crate) struct Writer {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Shard {
+    pub(crate) number: u16,
+    shards: u16,
     pub(crate) database: Database,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) gate: RwLock<()>,
@@ -110,6 +114,8 @@ impl Shard {
             empty,
         );
         Ok(Self {
+            number,
+            shards: options.shards,
             database,
             writer: Mutex::new(Writer {
                 progress,
@@ -125,6 +131,11 @@ impl Shard {
             table_bytes: options.table_bytes / usize::from(options.shards),
             applied_kept_epochs: options.applied_kept_epochs,
         })
+    }
+
+    /// The shard that a key with this hash in the table belongs to.
+    pub(crate) fn shard_of_hash(&self, view: ViewId, table_hash: u64) -> u16 {
+        ShardId::of_hash(key_hash_of(view, table_hash), self.shards).number()
     }
 
     /// The states of `keys` (hash in the table, encoded key) as of the published epoch.
@@ -254,7 +265,7 @@ fn check_store_record(database: &Database, number: u16, shards: u16) -> OnlineRe
             format!("the directory belongs to shard {}", stored.shard),
         )),
         Some(stored) => Err(OnlineError::ShardCount {
-            stored: u16::try_from(stored.shards).unwrap_or(u16::MAX),
+            stored: stored.shards,
             asked: shards,
         }),
         None => {

@@ -75,9 +75,14 @@ impl Counters {
     }
 
     pub(crate) fn add_commit(&self, took: Duration) {
-        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let ns = nanos(took);
         Self::add(&self.commits, 1);
         Self::add(&self.commit_ns, ns);
         self.commit_max_ns.fetch_max(ns, Ordering::Relaxed);
     }
+}
+
+/// `took` in nanoseconds.
+pub(crate) fn nanos(took: Duration) -> u64 {
+    u64::try_from(took.as_nanos()).expect("nothing takes 584 years")
 }

@@ -10,6 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use forebay_core::bytes::BytesError;
+use forebay_core::index::{RowIndex, ShardId};
+use forebay_core::invariant;
 use forebay_core::key::{KeyBuffer, key_hash};
 use forebay_core::ports::{At, OnlineStore, OutboxEntry, ShardEpoch, ShardWrite, ViewRows};
 use forebay_core::prediction::{OutboxRecord, PendingScore};
@@ -44,7 +47,7 @@ pub struct RocksStore {
 }
 
 /// A row of a read that has a key: shard, position in the request, hash of the key.
-type ReadRow = (u16, u32, u64);
+type ReadRow = (ShardId, RowIndex, u64);
 
 impl RocksStore {
     /// Open the store at `path`, or make it. The number of shards is fixed when it is made.
@@ -133,7 +136,7 @@ impl RocksStore {
     }
 
     fn shard(&self, number: u16) -> OnlineResult<&Shard> {
-        let shards = self.shards.len() as u16;
+        let shards = ShardId::count(self.shards.len());
         self.shards
             .get(usize::from(number))
             .ok_or(OnlineError::UnknownShard {
@@ -195,7 +198,7 @@ impl RocksStore {
             format::FAMILY_META,
             format::META_LOG,
             "the log identity",
-            |bytes| String::from_utf8(bytes.to_vec()).map_err(|e| e.to_string()),
+            |bytes| String::from_utf8(bytes.to_vec()).map_err(|_| BytesError::Utf8),
         )
     }
 
@@ -224,11 +227,11 @@ impl RocksStore {
                 "a read has {keys} keys and {instants} instants"
             )));
         }
-        let shards = self.shards.len() as u64;
-        let mut rows: Vec<ReadRow> = (0..keys.len())
+        let shards = ShardId::count(self.shards.len());
+        let mut rows: Vec<ReadRow> = RowIndex::all(keys.len())
             .filter_map(|row| {
-                let hash = key_hash(keys.get(row)?);
-                Some(((hash % shards) as u16, row as u32, hash))
+                let hash = key_hash(keys.get(row.index())?);
+                Some((ShardId::of_hash(hash, shards), row, hash))
             })
             .collect();
         if shards > 1 {
@@ -242,6 +245,13 @@ impl RocksStore {
         for group in rows.chunk_by(|a, b| a.0 == b.0) {
             hits += self.read_shard(view, keys, at, group, &mut answers)?;
         }
+        invariant!(
+            AnswerRowsAsAsked,
+            answers.rows.len() == keys.len() && hits <= rows.len() as u64,
+            "{} rows for {} keys",
+            answers.rows.len(),
+            keys.len()
+        );
         Counters::add(&self.counters.hot_hits, hits);
         Counters::add(&self.counters.recomputes, rows.len() as u64 - hits);
         Ok(answers)
@@ -256,13 +266,13 @@ impl RocksStore {
         group: &[ReadRow],
         answers: &mut Answers,
     ) -> OnlineResult<u64> {
-        let number = group[0].0;
+        let number = group[0].0.number();
         let asked: Vec<(u64, &[u8])> = group
             .iter()
             .map(|(_, row, hash)| {
                 (
                     table_hash(view.spec.id, *hash),
-                    keys.get(*row as usize)
+                    keys.get(row.index())
                         .expect("rows without a key were left out"),
                 )
             })
@@ -275,7 +285,7 @@ impl RocksStore {
         };
         let mut hits = 0;
         for ((_, row, _), state) in group.iter().zip(&found.states) {
-            let row = *row as usize;
+            let row = row.index();
             let at_us = at.of(row);
             if let Some(t_min_us) = t_min_us.filter(|t_min_us| at_us < *t_min_us) {
                 return Err(OnlineError::TooOld {
@@ -352,7 +362,7 @@ impl Answers {
 
 impl OnlineStore for RocksStore {
     fn shards(&self) -> u16 {
-        self.shards.len() as u16
+        ShardId::count(self.shards.len())
     }
 
     fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {

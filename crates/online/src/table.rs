@@ -9,6 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use forebay_core::index::RowIndex;
+use forebay_core::invariant;
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
@@ -116,7 +118,7 @@ impl Table {
         self.memory_bytes += entry.memory_bytes();
         let at = self.free.pop().unwrap_or_else(|| {
             self.entries.push(None);
-            (self.entries.len() - 1) as u32
+            RowIndex::at(self.entries.len() - 1).number()
         });
         self.entries[at as usize] = Some(entry);
         let entries = &self.entries;
@@ -160,7 +162,7 @@ impl Table {
                 .as_ref()
                 .is_none_or(|entry| entry.touched.swap(false, Ordering::Relaxed));
             if !spare {
-                evicted.extend(self.remove(at as u32));
+                evicted.extend(self.remove(RowIndex::at(at).number()));
                 self.complete = false;
             }
         }
@@ -174,6 +176,21 @@ impl Table {
         }
         self.memory_bytes -= entry.memory_bytes();
         self.free.push(at);
+        invariant!(
+            TableIndexed,
+            self.index.len() + self.free.len() == self.entries.len(),
+            "{} of {} entries, {} free",
+            self.index.len(),
+            self.entries.len(),
+            self.free.len()
+        );
+        invariant!(
+            TableMemory,
+            self.memory_bytes >= self.index.len() * ENTRY_BYTES,
+            "{} bytes of {} entries",
+            self.memory_bytes,
+            self.index.len()
+        );
         Some(entry.state)
     }
 
@@ -182,7 +199,8 @@ impl Table {
         self.gone_us.remove(&view);
         let of_view =
             |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.view == view);
-        let slots: Vec<u32> = (0..self.entries.len() as u32)
+        let slots: Vec<u32> = RowIndex::all(self.entries.len())
+            .map(RowIndex::number)
             .filter(|at| of_view(&self.entries[*at as usize]))
             .collect();
         slots.into_iter().filter_map(|at| self.remove(at)).collect()

@@ -17,6 +17,8 @@
 use std::sync::{Arc, OnceLock};
 
 use forebay_core::aggregate::{Partial, PartialSpec};
+use forebay_core::index::RowIndex;
+use forebay_core::invariant;
 use forebay_core::time::Micros;
 
 use crate::fold::{FoldColumns, NewRow};
@@ -93,6 +95,13 @@ impl Tile {
         self.max_us
     }
 
+    /// Whether its rows lie in the span that its id names.
+    pub(crate) fn is_in_its_span(&self) -> bool {
+        let id = self.id;
+        let starts = [self.min_us, self.max_us].map(|time| id_of(id.level, time, id.sub).start);
+        id.level <= LEVEL_ROOT && starts == [id.start; 2]
+    }
+
     /// Upper bound of its memory, bytes, with merged states of `partials` functions for itself and
     /// its share of branches.
     pub(crate) fn memory_bytes(&self, partials: usize) -> usize {
@@ -103,6 +112,12 @@ impl Tile {
 impl Branch {
     fn new(children: [Option<Arc<Node>>; FANOUT]) -> Option<Self> {
         let present = || children.iter().flatten();
+        invariant!(
+            ChildInsideParent,
+            present().is_sorted_by(|a, b| a.max_us() <= b.min_us()),
+            "{} children",
+            present().count()
+        );
         let min_us = present().map(|c| c.min_us()).min()?;
         let max_us = present().map(|c| c.max_us()).max()?;
         Some(Self {
@@ -225,6 +240,12 @@ impl<S: TileSink> Inserter<'_, S> {
                 }
             }
         }
+        invariant!(
+            RootsSorted,
+            roots.is_sorted_by(|a, b| root_start(a.min_us()) < root_start(b.min_us())),
+            "{} roots",
+            roots.len()
+        );
     }
 
     fn insert(&mut self, node: Option<&Arc<Node>>, id: TileId, new: &[NewRow]) -> Arc<Node> {
@@ -256,7 +277,7 @@ impl<S: TileSink> Inserter<'_, S> {
         if let Some(tile) = tile {
             self.scratch.append_view(&tile.view());
         }
-        let old = self.scratch.len() as u32;
+        let old = RowIndex::at(self.scratch.len()).number();
         for row in new {
             self.folds[row.fold as usize].append(row, self.scratch);
         }
@@ -288,6 +309,20 @@ impl<S: TileSink> Inserter<'_, S> {
             self.sink.put(id, self.block);
             self.tiles += 1;
             let tile = Tile::new(id, self.block.as_slice().into());
+            invariant!(
+                TileInItsSpan,
+                tile.is_in_its_span(),
+                "{id:?} with rows from {} to {}",
+                tile.min_us,
+                tile.max_us
+            );
+            invariant!(
+                BlockRoundTrips,
+                tile.view().rows() == order.len(),
+                "{} rows of {}",
+                tile.view().rows(),
+                order.len()
+            );
             self.memory_change += tile.memory_bytes(self.partials) as isize;
             return Arc::new(Node::Tile(tile));
         }
@@ -350,7 +385,7 @@ impl<S: TileSink> Inserter<'_, S> {
 /// Merge rows `0..old` of `rows` and the rest, each sorted by place, into `order`. A new row that
 /// is there already (a backfill or a replay met it) is left out; returns how many were.
 fn merge_order(rows: &RowBuffer, old: u32, order: &mut Vec<u32>) -> u64 {
-    let total = rows.len() as u32;
+    let total = RowIndex::at(rows.len()).number();
     let (mut left, mut right, mut duplicates) = (0, old, 0);
     order.clear();
     while left < old && right < total {

@@ -5,6 +5,7 @@
 //! Pure: nothing here locks, reads the disk or a clock.
 
 use forebay_core::aggregate::{Partial, PartialClass, PartialSpec, RowOrder};
+use forebay_core::invariant;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::{FeatureStatus, Window, feature_status};
@@ -103,6 +104,16 @@ pub(crate) fn evaluate(view: &ViewRuntime, state: &KeyState, at: Micros) -> HotR
     }
     // Rows that no tile holds bound nothing here: the caller refuses every instant that could see
     // one (T_min).
+    invariant!(
+        NewestNotAfterRead,
+        newest_us.is_none_or(|newest_us| newest_us <= at),
+        "an event at {newest_us:?} in a read at {at}"
+    );
+    invariant!(
+        AnswerWithinItsSpan,
+        valid_from_us <= at && at < valid_until_us,
+        "[{valid_from_us}, {valid_until_us}) for {at}"
+    );
     HotRow {
         valid_from_us,
         valid_until_us,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use forebay_core::index::RowIndex;
 use forebay_core::key::KeyBuffer;
 use forebay_core::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES;
 use forebay_core::ports::{CompiledView, DeadLetter, SourceBatch};
@@ -133,11 +134,9 @@ fn take(
 fn fold(view: &dyn CompiledView, rows: &RecordBatch, first: usize) -> PortResult<Piece> {
     let mut fold = contain("folding", || view.fold(rows))?;
     let keys = KeyBuffer::encode(&fold.keys)?;
-    let first = u32::try_from(first).unwrap_or(u32::MAX);
+    let first = RowIndex::at(first).number();
     if first > 0 {
-        fold.source_rows
-            .iter_mut()
-            .for_each(|row| *row = row.saturating_add(first));
+        fold.source_rows.iter_mut().for_each(|row| *row += first);
     }
     Ok(Piece {
         fold: Arc::new(fold),
@@ -225,9 +224,9 @@ fn reject(
             detail: why.clone(),
         });
     }
-    let kept: Vec<u32> = (0..batch.rows.num_rows())
-        .filter(|row| !refused.contains_key(row))
-        .map(|row| u32::try_from(row).unwrap_or(u32::MAX))
+    let kept: Vec<u32> = RowIndex::all(batch.rows.num_rows())
+        .filter(|row| !refused.contains_key(&row.index()))
+        .map(RowIndex::number)
         .collect();
     let mut batch = keep_rows(batch, &kept)?;
     batch.dead_letters.extend(letters);

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
+use forebay_core::bytes::{BytesResult, Reader, Writer};
 use forebay_core::prediction::PendingScore;
 use forebay_core::source::Column;
 use forebay_core::value::{Value, array_from_values};
@@ -28,31 +29,33 @@ const VERSION: u8 = 1;
 /// # Errors
 /// A column type that no request may have.
 pub fn encode_row(columns: &[ArrayRef], row: usize) -> Result<Vec<u8>, PipelineError> {
-    let mut out = Vec::with_capacity(1 + columns.len() * 10);
-    out.push(VERSION);
+    let mut w = Writer::versioned(VERSION);
     for column in columns {
         match Value::from_array(column.as_ref(), row)? {
-            Value::Null => out.push(0),
-            Value::Bool(value) => out.extend_from_slice(&[1, u8::from(value)]),
-            Value::Int(value) => push(&mut out, 2, &value.to_le_bytes()),
-            Value::Float(value) => push(&mut out, 3, &value.to_bits().to_le_bytes()),
-            Value::Text(value) => {
-                push(
-                    &mut out,
-                    4,
-                    &(u32::try_from(value.len()).unwrap_or(u32::MAX)).to_le_bytes(),
-                );
-                out.extend_from_slice(value.as_bytes());
+            Value::Null => w.u8(0),
+            Value::Bool(value) => {
+                w.u8(1);
+                w.u8(u8::from(value));
             }
-            Value::Timestamp(value) => push(&mut out, 5, &value.to_le_bytes()),
+            Value::Int(value) => {
+                w.u8(2);
+                w.i64(value);
+            }
+            Value::Float(value) => {
+                w.u8(3);
+                w.f64(value);
+            }
+            Value::Text(value) => {
+                w.u8(4);
+                w.text(&value);
+            }
+            Value::Timestamp(value) => {
+                w.u8(5);
+                w.i64(value);
+            }
         }
     }
-    Ok(out)
-}
-
-fn push(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
-    out.push(tag);
-    out.extend_from_slice(body);
+    Ok(w.finish())
 }
 
 /// One row for each of `pending`, with `columns`.
@@ -66,29 +69,12 @@ pub fn decode_rows(
 ) -> Result<RecordBatch, PipelineError> {
     let mut values: Vec<Vec<Value>> = vec![Vec::with_capacity(pending.len()); columns.len()];
     for score in pending {
-        let damaged = |detail: &str| PipelineError::PendingBytes {
-            id: score.key.id(),
-            detail: detail.to_owned(),
-        };
-        let mut bytes = Bytes(&score.request);
-        if bytes.take::<1>() != Some([VERSION]) {
-            return Err(damaged("unknown version"));
-        }
-        for (column, values) in columns.iter().zip(&mut values) {
-            let value = bytes
-                .value()
-                .ok_or_else(|| damaged("it ends early or has an unknown tag"))?;
-            if !fits(&value, &column.data_type) {
-                return Err(damaged(&format!(
-                    "column '{}' is no {}",
-                    column.name, column.data_type
-                )));
+        decode_row(columns, &score.request, &mut values).map_err(|why| {
+            PipelineError::PendingBytes {
+                id: score.key.id(),
+                detail: why.to_string(),
             }
-            values.push(value);
-        }
-        if !bytes.0.is_empty() {
-            return Err(damaged("it has more columns than the deployment"));
-        }
+        })?;
     }
     let fields: Vec<Field> = columns
         .iter()
@@ -100,6 +86,21 @@ pub fn decode_rows(
         .map(|(column, values)| array_from_values(&column.data_type, values.iter()))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+}
+
+/// Append one row's values.
+fn decode_row(columns: &[Column], request: &[u8], values: &mut [Vec<Value>]) -> BytesResult<()> {
+    let mut reader = Reader::versioned(request, VERSION)?;
+    for (column, values) in columns.iter().zip(values) {
+        let value = decode_value(&mut reader)?;
+        if !fits(&value, &column.data_type) {
+            return Err(format!("column '{}' is no {}", column.name, column.data_type).into());
+        }
+        values.push(value);
+    }
+    reader
+        .end()
+        .map_err(|_| "it has more columns than the deployment".into())
 }
 
 /// Whether a column of `data_type` can hold `value`. A deployment that was defined anew may have
@@ -117,32 +118,16 @@ fn fits(value: &Value, data_type: &DataType) -> bool {
     }
 }
 
-struct Bytes<'a>(&'a [u8]);
-
-impl Bytes<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, tail) = self.0.split_first_chunk::<N>()?;
-        self.0 = tail;
-        Some(*head)
-    }
-
-    fn value(&mut self) -> Option<Value> {
-        let [tag] = self.take::<1>()?;
-        Some(match tag {
-            0 => Value::Null,
-            1 => Value::Bool(self.take::<1>()? == [1]),
-            2 => Value::Int(i64::from_le_bytes(self.take()?)),
-            3 => Value::Float(f64::from_bits(u64::from_le_bytes(self.take()?))),
-            4 => {
-                let length = u32::from_le_bytes(self.take()?) as usize;
-                let (text, tail) = self.0.split_at_checked(length)?;
-                self.0 = tail;
-                Value::Text(std::str::from_utf8(text).ok()?.into())
-            }
-            5 => Value::Timestamp(i64::from_le_bytes(self.take()?)),
-            _ => return None,
-        })
-    }
+fn decode_value(reader: &mut Reader<'_>) -> BytesResult<Value> {
+    Ok(match reader.u8()? {
+        0 => Value::Null,
+        1 => Value::Bool(reader.u8()? == 1),
+        2 => Value::Int(reader.i64()?),
+        3 => Value::Float(reader.f64()?),
+        4 => Value::Text(reader.text()?.into()),
+        5 => Value::Timestamp(reader.i64()?),
+        other => return Err(format!("unknown tag {other}").into()),
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
+use forebay_core::index::{RowIndex, ShardId};
 use forebay_core::key::shard_of;
 use forebay_core::ports::{CompiledView, Origin, ShardFold, ShardWrite, SourceBatch};
 use forebay_core::time::Micros;
@@ -86,7 +87,7 @@ impl Step {
                 cut(spec.id, piece, &origin, &mut epoch.writes);
             }
         }
-        let shards = u16::try_from(epoch.writes.len()).unwrap_or(u16::MAX);
+        let shards = ShardId::count(epoch.writes.len());
         for (deployment, keys) in &admitted.sticky {
             for placed in deployment.pending(&batch.rows, times, &origin, keys, shards)? {
                 epoch.writes[usize::from(placed.shard)]
@@ -101,11 +102,11 @@ impl Step {
 
 /// Hand each shard its rows of `piece`.
 pub(crate) fn cut(view: ViewId, piece: &Piece, origin: &Arc<Origin>, writes: &mut [ShardWrite]) {
-    let shards = u16::try_from(writes.len()).unwrap_or(u16::MAX);
+    let shards = ShardId::count(writes.len());
     let mut rows: Vec<Vec<u32>> = vec![Vec::new(); writes.len()];
-    for row in 0..piece.keys.len() {
-        if let Some(key) = piece.keys.get(row) {
-            rows[usize::from(shard_of(key, shards))].push(u32::try_from(row).unwrap_or(u32::MAX));
+    for row in RowIndex::all(piece.keys.len()) {
+        if let Some(key) = piece.keys.get(row.index()) {
+            rows[usize::from(shard_of(key, shards))].push(row.number());
         }
     }
     for (write, rows) in writes

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use forebay_core::invariant::Invariant;
 use forebay_telemetry::{Counter, Gauge, Histogram, Metrics};
 
 use crate::error::ServeError;
@@ -94,7 +95,7 @@ impl Recorder {
     pub(crate) fn panicked(&self) {
         self.metrics
             .invariant_violations
-            .with(["request_does_not_panic"])
+            .with([Invariant::RequestDoesNotPanic.id()])
             .inc();
     }
 }

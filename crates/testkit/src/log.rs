@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
+use forebay_core::index::RowIndex;
 use forebay_core::ports::{DeadLetter, EventLog, Origin, SourceBatch};
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::SourceDef;
@@ -245,7 +246,7 @@ impl MemoryReader {
                 .topics
                 .get(source.topic.as_str())
                 .ok_or_else(|| unknown(&source.topic))?;
-            let numbers = (0..partitions.len()).map(|n| i32::try_from(n).unwrap_or(i32::MAX));
+            let numbers = (0..partitions.len()).map(partition_number);
             wanted.extend(numbers.map(|n| TopicPartition::new(source.topic.as_str(), n)));
         }
         if !wanted.iter().eq(from.keys()) {
@@ -280,9 +281,7 @@ impl EventLog for MemoryReader {
     fn partitions(&mut self, topic: &str) -> PortResult<Vec<i32>> {
         match self.log.partitions(topic) {
             0 => Err(unknown(topic)),
-            partitions => Ok((0..partitions)
-                .map(|n| i32::try_from(n).unwrap_or(i32::MAX))
-                .collect()),
+            partitions => Ok((0..partitions).map(partition_number).collect()),
         }
     }
 
@@ -357,6 +356,11 @@ impl EventLog for MemoryReader {
     }
 }
 
+/// Number of the partition at `index` of a topic.
+fn partition_number(index: usize) -> i32 {
+    i32::try_from(index).expect("a test's topic has few partitions")
+}
+
 fn unknown(topic: &str) -> PortError {
     PortError::not_found(format!("no topic '{topic}'"))
 }
@@ -390,9 +394,7 @@ fn batch(
                     .iter_mut()
                     .zip(values)
                     .for_each(|(column, value)| column.push(value.clone()));
-                origin
-                    .partition
-                    .push(u32::try_from(slot).unwrap_or(u32::MAX));
+                origin.partition.push(RowIndex::at(slot).number());
                 origin.offset.push(record.offset);
                 origin.kafka_time_us.push(record.kafka_time_us);
             }

@@ -23,7 +23,7 @@ impl Random {
 
     /// A number below `bound`; 0 where that is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
-        usize::try_from(self.bits() % bound).unwrap_or(0)
+        let bound = u64::try_from(bound.max(1)).expect("usize has at most 64 bits");
+        usize::try_from(self.bits() % bound).expect("a remainder is below its usize bound")
     }
 }

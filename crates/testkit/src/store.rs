@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::aggregate::{Partial, RowOrder};
+use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::ports::{
     At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, ViewRows,
@@ -257,7 +258,7 @@ fn value(spec: &ViewSpec, rows: &[&StoredRow], at: Micros) -> (Option<Micros>, V
 
 impl OnlineStore for MemoryStore {
     fn shards(&self) -> u16 {
-        u16::try_from(self.contents.lock().shards.len()).unwrap_or(u16::MAX)
+        ShardId::count(self.contents.lock().shards.len())
     }
 
     fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
@@ -343,7 +344,7 @@ impl OnlineStore for MemoryStore {
             .views
             .get(&view)
             .ok_or_else(|| unknown_view(view))?;
-        let shards = u16::try_from(contents.shards.len()).unwrap_or(u16::MAX);
+        let shards = ShardId::count(contents.shards.len());
         let mut columns: Vec<Vec<Value>> = vec![Vec::new(); spec.aggregates.len()];
         let (mut status, mut newest_us, mut applied) = (vec![], vec![], vec![]);
         for row in 0..keys.len() {

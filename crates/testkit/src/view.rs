@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
+use forebay_core::index::RowIndex;
 use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::value::{Value, array_from_values};
@@ -145,7 +146,7 @@ impl CompiledView for PlainView {
                 keys.push(key);
                 times.push(time);
                 arguments.push(argument);
-                source_rows.push(u32::try_from(row).unwrap_or(u32::MAX));
+                source_rows.push(RowIndex::at(row).number());
             }
         }
         Ok(FoldBatch {

@@ -7,10 +7,9 @@ use arrow_schema::DataType;
 use super::order::RowOrder;
 use super::partial::Partial;
 use super::{PartialClass, PartialSpec, code};
+use crate::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
 use crate::error::PortResult;
-use crate::exact::{
-    FloatMoments, FloatSum, Reader, canonical, corrupt, write_signed, write_unsigned,
-};
+use crate::exact::{FloatMoments, FloatSum, canonical, corrupt};
 use crate::value::Value;
 
 impl Partial {
@@ -52,45 +51,50 @@ impl Partial {
     /// # Errors
     /// Bytes that no state of `spec` has (`DataLoss`).
     pub fn decode(spec: &PartialSpec, bytes: &mut &[u8]) -> PortResult<Self> {
+        let mut reader = Reader::new(bytes);
+        let state = Self::read(spec, &mut reader).map_err(corrupt)?;
+        *bytes = reader.rest();
+        Ok(state)
+    }
+
+    fn read(spec: &PartialSpec, reader: &mut Reader<'_>) -> BytesResult<Self> {
         match spec.class {
-            PartialClass::FloatSum => return FloatSum::decode(bytes).map(Self::FloatSum),
+            PartialClass::FloatSum => return FloatSum::read(reader).map(Self::FloatSum),
             PartialClass::FloatMoments => {
-                return FloatMoments::decode(bytes).map(|m| Self::FloatMoments(Box::new(m)));
+                return FloatMoments::read(reader).map(|m| Self::FloatMoments(Box::new(m)));
             }
             _ => {}
         }
-        let mut reader = Reader::new(bytes);
-        let found = reader.byte()?;
+        let found = reader.u8()?;
         let state = match (spec.class, found) {
             (PartialClass::Count, code::COUNT) => Self::Count(reader.count()?),
             (PartialClass::IntSum, code::INT_SUM) => {
                 let (count, sum) = (reader.count()?, reader.signed()?);
                 if count == 0 && sum != 0 {
-                    return Err(corrupt("an integer sum of no value is not zero"));
+                    return Err("an integer sum of no value is not zero".into());
                 }
                 Self::IntSum { sum, count }
             }
-            (PartialClass::Min, code::MIN) => Self::Min(read_extremum(&mut reader, spec)?),
-            (PartialClass::Max, code::MAX) => Self::Max(read_extremum(&mut reader, spec)?),
+            (PartialClass::Min, code::MIN) => Self::Min(read_extremum(reader, spec)?),
+            (PartialClass::Max, code::MAX) => Self::Max(read_extremum(reader, spec)?),
             (PartialClass::Last, code::LAST_NONE) => Self::Last(None),
             (PartialClass::Last, code::LAST) => {
                 let time_us = reader.signed()?;
-                let partition = i32::try_from(reader.signed()?)
-                    .map_err(|_| corrupt("a partition is out of range"))?;
+                let partition =
+                    i32::try_from(reader.signed()?).map_err(|_| "a partition is out of range")?;
                 let order = RowOrder {
                     time_us,
                     partition,
                     offset: reader.signed()?,
                 };
-                Self::Last(Some((order, read_scalar(&mut reader, spec)?)))
+                Self::Last(Some((order, read_scalar(reader, spec)?)))
             }
             (class, found) => {
-                return Err(corrupt(format!(
-                    "code {found:#04x} where a state of {class:?} should begin"
-                )));
+                return Err(
+                    format!("code {found:#04x} where a state of {class:?} should begin").into(),
+                );
             }
         };
-        *bytes = reader.rest();
         Ok(state)
     }
 }
@@ -121,31 +125,26 @@ fn write_scalar(out: &mut Vec<u8>, value: &Value) {
 }
 
 /// A scalar of the argument's type, or NULL.
-fn read_scalar(reader: &mut Reader<'_>, spec: &PartialSpec) -> PortResult<Value> {
-    let value = match reader.byte()? {
+fn read_scalar(reader: &mut Reader<'_>, spec: &PartialSpec) -> BytesResult<Value> {
+    let value = match reader.u8()? {
         code::scalar::NULL => return Ok(Value::Null),
         code::scalar::FALSE => Value::Bool(false),
         code::scalar::TRUE => Value::Bool(true),
         code::scalar::INT => Value::Int(reader.signed()?),
         code::scalar::FLOAT => {
-            let bytes = reader
-                .take(8)?
-                .try_into()
-                .expect("eight bytes were asked for");
-            let value = f64::from_le_bytes(bytes);
+            let value = reader.f64()?;
             if value.is_nan() && value.to_bits() != canonical(value).to_bits() {
-                return Err(corrupt("a NaN is not in its one form"));
+                return Err("a NaN is not in its one form".into());
             }
             Value::Float(value)
         }
         code::scalar::TEXT => {
             let length = reader.unsigned()?;
-            let text = std::str::from_utf8(reader.take(length)?)
-                .map_err(|_| corrupt("a text is not UTF-8"))?;
+            let text = std::str::from_utf8(reader.take(length)?).map_err(|_| BytesError::Utf8)?;
             Value::Text(text.into())
         }
         code::scalar::TIMESTAMP => Value::Timestamp(reader.signed()?),
-        other => return Err(corrupt(format!("unknown scalar code {other:#04x}"))),
+        other => return Err(format!("unknown scalar code {other:#04x}").into()),
     };
     let fits = match (&value, spec.argument_type.as_ref()) {
         (Value::Bool(_), Some(DataType::Boolean))
@@ -159,18 +158,15 @@ fn read_scalar(reader: &mut Reader<'_>, spec: &PartialSpec) -> PortResult<Value>
     if fits {
         Ok(value)
     } else {
-        Err(corrupt(format!(
-            "{value:?} in a state over {:?}",
-            spec.argument_type
-        )))
+        Err(format!("{value:?} in a state over {:?}", spec.argument_type).into())
     }
 }
 
 /// A scalar as min and max keep it: no negative zero.
-fn read_extremum(reader: &mut Reader<'_>, spec: &PartialSpec) -> PortResult<Value> {
+fn read_extremum(reader: &mut Reader<'_>, spec: &PartialSpec) -> BytesResult<Value> {
     match read_scalar(reader, spec)? {
         Value::Float(value) if value.to_bits() != canonical(value).to_bits() => {
-            Err(corrupt("an extremum is a negative zero"))
+            Err("an extremum is a negative zero".into())
         }
         value => Ok(value),
     }

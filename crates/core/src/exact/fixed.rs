@@ -9,8 +9,9 @@
 
 use smallvec::SmallVec;
 
-use super::codec::write_unsigned;
 use super::magnitude::Magnitude;
+use crate::bytes::write_unsigned;
+use crate::invariant;
 
 /// Bits of a digit.
 const DIGIT_BITS: u32 = 32;
@@ -201,6 +202,13 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
     /// (varint) and its two's complement bytes, little endian, with zero low bytes and redundant
     /// sign bytes left out. Zero has none. Equal values give equal bytes.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        invariant!(
+            SumLimbs,
+            usize::from(self.base) + self.limbs.len() <= SQUARES_MAX_LIMBS,
+            "{} limbs from {}",
+            self.limbs.len(),
+            self.base
+        );
         let (mut digits, negative) = self.twos_complement();
         digits.push(if negative { u32::MAX } else { 0 });
         let Some(first) = digits.iter().position(|digit| *digit != 0) else {

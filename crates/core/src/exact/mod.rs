@@ -24,7 +24,7 @@ pub use fixed::FixedPoint;
 pub use moments::FloatMoments;
 pub use sum::FloatSum;
 
-pub(crate) use codec::{Reader, corrupt, write_signed, write_unsigned};
+pub(crate) use codec::corrupt;
 
 /// The one NaN that results and states hold.
 pub const CANONICAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0000);

@@ -14,6 +14,7 @@ use forebay_monitor::{
 use forebay_online::StoreStats;
 use forebay_pipeline::PipelineStatus;
 use forebay_serve::Readiness;
+use forebay_telemetry::invariants::InvariantReport;
 use forebay_telemetry::{Counter, Metrics};
 
 use super::app::App;
@@ -34,6 +35,7 @@ impl Exposition {
     /// # Errors
     /// The system gives no thread.
     pub(crate) fn start(app: Arc<App>, readiness: Readiness) -> Result<Self> {
+        InvariantReport::new(Arc::clone(&app.metrics)).install();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         app.metrics

@@ -1,0 +1,142 @@
+//! The registry of invariants: what holds whatever the input, the disk and the broker do. Each has
+//! an id, one sentence, and places that check it by [`invariant!`](crate::invariant!). A broken one
+//! is a defect of Forebay, never bad data: damaged bytes and wrong requests are typed errors.
+//!
+//! A check runs in every build. What a broken one does is decided by the process: without a hook
+//! (tests, simulations, tools) it panics where `debug_assertions` are on and is passed over where
+//! they are off; a process that calls [`install`] gets each violation handed to its hook, which counts
+//! it in a metric and logs it once for each id (`telemetry::invariants`). The hook is
+//! the one global of this crate, as a panic hook is one: a check deep inside a fold has nobody to
+//! hand a registry through.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+macro_rules! registry {
+    ($($variant:ident $id:literal $sentence:literal;)+) => {
+        /// Every invariant that code checks.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Invariant {
+            $(#[doc = $sentence] $variant,)+
+        }
+
+        impl Invariant {
+            /// All of them, in the order of the list.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Its id: label of the metric, word of the log line.
+            #[must_use]
+            pub fn id(self) -> &'static str {
+                match self { $(Self::$variant => $id,)+ }
+            }
+
+            /// What holds, in one sentence.
+            #[must_use]
+            pub fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)+ }
+            }
+        }
+    };
+}
+
+registry! {
+    ShardInRange "shard_in_range" "a shard's number lies below the number of shards";
+    RequestDoesNotPanic "request_does_not_panic" "a request is answered or refused, it never panics";
+    OffsetsNeverFall "offsets_never_fall" "the next offset of a partition never falls";
+    EpochsAscend "epochs_ascend" "each commit of a shard has the epoch after the one before";
+    WatermarksNeverFall "watermarks_never_fall" "the watermark of a partition never falls";
+    FoldRowsAscend "fold_rows_ascend" "the rows that a fold hands to a shard ascend and lie in its batch";
+    OriginColumnsAgree "origin_columns_agree" "the columns that say where rows stand are equally long";
+    ProgressCoversRows "progress_covers_rows" "an epoch's progress lies beyond every row that it folds";
+    KeysSorted "keys_sorted" "the keys of a commit ascend and differ";
+    KeyOfItsShard "key_of_its_shard" "a shard folds only keys that hash to it";
+    PlacesAscend "places_ascend" "the rows of a tile ascend by time, partition and offset";
+    TileInItsSpan "tile_in_its_span" "the rows of a tile lie in the span that its id names";
+    ChildInsideParent "child_inside_parent" "the children of a branch lie in its span, in order";
+    RootsSorted "roots_sorted" "the roots of a key's tree ascend and differ";
+    BlockRoundTrips "block_round_trips" "a block that was encoded has the rows, times and columns that went in";
+    ExpiryBelowFloor "expiry_below_floor" "only rows below the floor expire";
+    ExpiryKeepsNewest "expiry_keeps_newest" "a key whose rows expired still knows its newest event time";
+    HorizonNeverFalls "horizon_never_falls" "the newest event time that a view has lost never falls";
+    PresenceOnlyWithoutRows "presence_only_without_rows" "a key is forgotten only when it has no row and no state left";
+    AnswerWithinItsSpan "answer_within_its_span" "a finished answer holds at the instant that it was computed for";
+    NewestNotAfterRead "newest_not_after_read" "no event after the instant of a read is visible to it";
+    AnswerRowsAsAsked "answer_rows_as_asked" "an answer has one row for each row of the request";
+    PendingOnce "pending_once" "a pending score is queued once";
+    PendingSequencesAscend "pending_sequences_ascend" "pending scores are numbered in the order of their commits";
+    OutboxSequencesAscend "outbox_sequences_ascend" "outbox records are numbered without gaps, in the order of their writes";
+    OutboxHeadBehindTail "outbox_head_behind_tail" "the first record of the outbox lies at or before its end";
+    IndexesAgree "indexes_agree" "the indexes over the pending scores hold the same scores";
+    TableMemory "table_memory" "the memory that the table counts is the sum over its entries";
+    TableIndexed "table_indexed" "every entry of the table is found by its hash";
+    HistoryAscends "history_ascends" "the epochs that the history keeps ascend";
+    HistoryRestores "history_restores" "going back over the kept changes never raises an offset";
+    DiskNotBehindReaders "disk_not_behind_readers" "what a reader saw is on disk, also after the store was reopened";
+    SumLimbs "sum_limbs" "a fixed-point sum fits the limbs that its type allows";
+}
+
+/// What a process does with a violation: called for each one, with the id and the words of the
+/// place that found it.
+pub type Hook = Box<dyn Fn(Invariant, fmt::Arguments<'_>) + Send + Sync>;
+
+static HOOK: OnceLock<Hook> = OnceLock::new();
+
+/// Hand each violation to `hook` from now on instead of panicking. The first call counts; returns
+/// whether this was it.
+pub fn install(hook: Hook) -> bool {
+    HOOK.set(hook).is_ok()
+}
+
+/// A check found `invariant` broken: what [`invariant!`](crate::invariant!) calls.
+///
+/// # Panics
+/// Without a hook in a build with `debug_assertions`.
+#[cold]
+#[track_caller]
+pub fn broken(invariant: Invariant, words: fmt::Arguments<'_>) {
+    match HOOK.get() {
+        Some(hook) => hook(invariant, words),
+        None if cfg!(debug_assertions) => panic!(
+            "invariant {} is broken: {}; here {words}",
+            invariant.id(),
+            invariant.sentence()
+        ),
+        None => {}
+    }
+}
+
+/// Check an invariant of the registry: `invariant!(OffsetsNeverFall, new >= old, "{old} to {new}")`.
+/// The words are formatted only when it is broken; they never hold a key or a feature value.
+#[macro_export]
+macro_rules! invariant {
+    ($id:ident, $condition:expr, $($words:tt)+) => {
+        if !$condition {
+            $crate::invariant::broken($crate::invariant::Invariant::$id, format_args!($($words)+));
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_differ_and_are_labels() {
+        let ids: HashSet<&str> = Invariant::ALL.iter().map(|i| i.id()).collect();
+        assert_eq!(ids.len(), Invariant::ALL.len());
+        for invariant in Invariant::ALL {
+            let is_label = |c: char| c.is_ascii_lowercase() || c == '_';
+            assert!(invariant.id().chars().all(is_label), "{invariant:?}");
+            assert!(!invariant.sentence().is_empty(), "{invariant:?}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant offsets_never_fall is broken")]
+    fn a_broken_one_panics_without_a_hook() {
+        let (old, new) = (5, 4);
+        invariant!(OffsetsNeverFall, new >= old, "{old} became {new}");
+    }
+}

@@ -1,0 +1,166 @@
+//! The rows of one tile as one block of bytes, in memory as on disk. [`RowBuffer`] gathers rows (of
+//! old tiles and of fold batches) and encodes them; [`RowView`] reads a block without decoding it.
+//! Rows are sorted by (event time, partition, offset); the bytes are a function of the rows alone,
+//! so the same events in any order give the same tile.
+//!
+//! Block, version 1, integers little endian:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0 | version code |
+//! | 1, 2, 3 | width in bytes (0, 1, 2, 4, 8) of a time, a partition, an offset |
+//! | 4..8 | rows |
+//! | 8..16, 16..24 | least and greatest event time |
+//! | 24..32, 32..36 | least offset, least partition |
+//! | then | times, partitions, offsets: differences to the least one |
+//! | then, for each argument | form u8, width u8, NULLs u8 (1: a bitmap follows, bit set = NULL), body |
+//! | then, for each filter | a bitmap, bit set = passed |
+//!
+//! Bodies: WORDS base i64 and differences; RAW doubles as they are; INTEGRAL as WORDS, for doubles
+//! that all are integers below 2^53 (the common case, an eighth of the bytes); BITS a bitmap; TEXT
+//! ends u32 and UTF-8. A NULL's slot is zero.
+
+use arrow_schema::{DataType, TimeUnit};
+use forebay_core::bytes::Reader;
+use forebay_core::time::Micros;
+
+use crate::error::{OnlineError, OnlineResult};
+use crate::format::{Decoded, TILE_VERSION};
+
+mod buffer;
+mod view;
+
+pub(crate) use buffer::RowBuffer;
+pub(crate) use view::{ColumnView, RowView, passes};
+
+const HEADER_BYTES: usize = 36;
+
+const FORM_WORDS: u8 = 1;
+const FORM_RAW: u8 = 2;
+const FORM_INTEGRAL: u8 = 3;
+const FORM_BITS: u8 = 4;
+const FORM_TEXT: u8 = 5;
+
+/// Doubles of a greater magnitude are kept as they are: from here on not every integer is a double.
+const INTEGRAL_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// How the values of an argument column are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ColumnKind {
+    Float,
+    Int,
+    Timestamp,
+    Bool,
+    Text,
+}
+
+impl ColumnKind {
+    pub(crate) fn of(data_type: &DataType) -> OnlineResult<Self> {
+        Ok(match data_type {
+            DataType::Float64 => Self::Float,
+            DataType::Int32 | DataType::Int64 => Self::Int,
+            DataType::Timestamp(TimeUnit::Microsecond, _) => Self::Timestamp,
+            DataType::Boolean => Self::Bool,
+            DataType::Utf8 | DataType::Utf8View => Self::Text,
+            other => {
+                return Err(OnlineError::Mismatch(format!(
+                    "a tile cannot hold an argument of type {other}"
+                )));
+            }
+        })
+    }
+}
+
+/// Place of a row in the order of the log and of a tile.
+pub(crate) type RowPlace = (Micros, i32, i64);
+
+/// What a block says of itself before its columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockHeader {
+    time_width: u8,
+    partition_width: u8,
+    offset_width: u8,
+    pub(crate) rows: u32,
+    pub(crate) min_us: Micros,
+    pub(crate) max_us: Micros,
+    min_offset: i64,
+    min_partition: i32,
+}
+
+impl BlockHeader {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[
+            TILE_VERSION,
+            self.time_width,
+            self.partition_width,
+            self.offset_width,
+        ]);
+        out.extend_from_slice(&self.rows.to_le_bytes());
+        out.extend_from_slice(&self.min_us.to_le_bytes());
+        out.extend_from_slice(&self.max_us.to_le_bytes());
+        out.extend_from_slice(&self.min_offset.to_le_bytes());
+        out.extend_from_slice(&self.min_partition.to_le_bytes());
+    }
+
+    /// The header of a block from disk.
+    pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::versioned(bytes, TILE_VERSION)?;
+        let [time_width, partition_width, offset_width] = r.array()?;
+        let header = Self {
+            time_width,
+            partition_width,
+            offset_width,
+            rows: r.u32()?,
+            min_us: r.i64()?,
+            max_us: r.i64()?,
+            min_offset: r.i64()?,
+            min_partition: r.i32()?,
+        };
+        let widths = [time_width, partition_width, offset_width];
+        if header.rows == 0 || header.min_us > header.max_us || !widths.into_iter().all(is_width) {
+            return Err("a tile's header contradicts itself".into());
+        }
+        Ok(header)
+    }
+
+    /// Bytes of the header and of the places of its rows: where the first column begins.
+    fn places_end(&self) -> usize {
+        let widths = [self.time_width, self.partition_width, self.offset_width];
+        let place_bytes: usize = widths.into_iter().map(usize::from).sum();
+        HEADER_BYTES + self.rows as usize * place_bytes
+    }
+}
+
+/// Whether differences may have this many bytes.
+fn is_width(width: u8) -> bool {
+    matches!(width, 0 | 1 | 2 | 4 | 8)
+}
+
+/// Bytes of a bitmap over `rows`.
+fn bitmap_bytes(rows: usize) -> usize {
+    rows.div_ceil(8)
+}
+
+#[inline]
+fn bit(bits: &[u8], row: usize) -> bool {
+    bits[row / 8] >> (row % 8) & 1 == 1
+}
+
+/// The `N` bytes at `at`, little endian.
+#[inline]
+fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    *bytes[at..]
+        .first_chunk()
+        .expect("the lengths of a block were checked when it was read")
+}
+
+#[inline]
+fn word(bytes: &[u8], width: u8, row: usize) -> u64 {
+    match width {
+        0 => 0,
+        1 => u64::from(bytes[row]),
+        2 => u64::from(u16::from_le_bytes(bytes_at(bytes, row * 2))),
+        4 => u64::from(u32::from_le_bytes(bytes_at(bytes, row * 4))),
+        _ => u64::from_le_bytes(bytes_at(bytes, row * 8)),
+    }
+}
