@@ -44,7 +44,6 @@ registry! {
     RequestDoesNotPanic "request_does_not_panic" "a request is answered or refused, it never panics";
     OffsetsNeverFall "offsets_never_fall" "the next offset of a partition never falls";
     EpochsAscend "epochs_ascend" "each commit of a shard has the epoch after the one before";
-    WatermarksNeverFall "watermarks_never_fall" "the watermark of a partition never falls";
     FoldRowsAscend "fold_rows_ascend" "the rows that a fold hands to a shard ascend and lie in its batch";
     OriginColumnsAgree "origin_columns_agree" "the columns that say where rows stand are equally long";
     ProgressCoversRows "progress_covers_rows" "an epoch's progress lies beyond every row that it folds";

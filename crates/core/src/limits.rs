@@ -64,6 +64,9 @@ pub const REQUEST_DEADLINE_MAX_MS: u64 = 60_000;
 pub const SPINE_MAX_ROWS: usize = 50_000_000;
 /// Shards of one deployment.
 pub const SHARDS_MAX: u16 = 256;
+/// Moves of single partitions that one shard remembers, to tell what an earlier epoch had applied;
+/// the oldest epochs are forgotten above it.
+pub const APPLIED_HISTORY_MAX_CHANGES: usize = 1 << 17;
 /// Model file, bytes.
 pub const MODEL_FILE_MAX_BYTES: usize = 256 << 20;
 /// Trees of one model.

@@ -5,121 +5,32 @@
 //! Order: gather -> insert and expire per key -> sweep -> progress, horizons, pending scores ->
 //! write -> publish. An error before the write changes nothing; what was prepared is thrown away.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use forebay_core::invariant;
-use forebay_core::ports::{Origin, ShardFold, ShardWrite};
+use forebay_core::ports::{ShardFold, ShardWrite};
 use forebay_core::prediction::PendingScore;
 use forebay_core::progress::TopicPartition;
-use forebay_core::time::Micros;
-use forebay_core::view::ViewId;
 
-use crate::database::{Batch, FamilyBatch};
+use crate::draft::{ChangedKey, Draft, DraftCounts, KeySink, Publication};
 use crate::error::{OnlineError, OnlineResult};
-use crate::expiry::{Floors, expire_key};
+use crate::expiry::expire_key;
+use crate::floor::Floors;
 use crate::fold::{Admission, DirtyKey, Gathered, gather};
-use crate::format::{self, Horizon, ProgressRecord, TileId};
+use crate::format::{self, Horizon};
 use crate::key_state::KeyState;
+use crate::progress::Progression;
 use crate::queue::Queue;
-use crate::shard::{Shard, Writer};
+use crate::shard::Shard;
 use crate::stats::{Counters, nanos};
-use crate::tree::{Inserter, TileSink};
-use crate::view::ViewRuntime;
+use crate::tree::Inserter;
+use crate::view::Views;
+use crate::writer::Writer;
 
 /// Least capacity of an epoch's batch, bytes.
 const BATCH_MIN_BYTES: usize = 4 << 10;
-
-/// The registered views.
-pub(crate) type Views = HashMap<ViewId, Arc<ViewRuntime>>;
-
-/// A key whose new state is to be published.
-#[derive(Debug)]
-pub(crate) struct ChangedKey<'a> {
-    pub(crate) view: ViewId,
-    pub(crate) hash: u64,
-    pub(crate) key: std::borrow::Cow<'a, [u8]>,
-    pub(crate) state: Arc<KeyState>,
-}
-
-/// What a commit has prepared so far.
-pub(crate) struct Draft<'a, 'd> {
-    pub(crate) batch: Batch<'d>,
-    pub(crate) changed: Vec<ChangedKey<'a>>,
-    /// Horizons that differ from the writer's.
-    pub(crate) horizons: HashMap<ViewId, Horizon>,
-    pub(crate) floors: Floors,
-    counts: DraftCounts,
-}
-
-#[derive(Debug, Default)]
-struct DraftCounts {
-    folded: u64,
-    duplicates: u64,
-    tiles: u64,
-    expired: u64,
-    created: u64,
-}
-
-impl Draft<'_, '_> {
-    /// The horizon of `view` as this commit leaves it, to be changed.
-    pub(crate) fn horizon<'h>(&'h mut self, writer: &Writer, view: ViewId) -> &'h mut Horizon {
-        self.horizons
-            .entry(view)
-            .or_insert_with(|| writer.horizons.get(&view).cloned().unwrap_or_default())
-    }
-
-    /// Note tiles that expire, the newest of whose rows is `newest_us`.
-    pub(crate) fn note_expired(
-        &mut self,
-        writer: &Writer,
-        view: ViewId,
-        tiles: u64,
-        newest_us: Micros,
-    ) {
-        self.counts.expired += tiles;
-        let gone_us = &mut self.horizon(writer, view).gone_us;
-        *gone_us = (*gone_us).max(Some(newest_us));
-    }
-}
-
-/// Tiles of one key into a batch.
-pub(crate) struct KeySink<'b, 'd> {
-    family: FamilyBatch<'b, 'd>,
-    key: &'b mut Vec<u8>,
-    prefix: usize,
-}
-
-impl<'b, 'd> KeySink<'b, 'd> {
-    /// `prefix` holds view and entity key and is lengthened in place.
-    pub(crate) fn new(batch: &'b mut Batch<'d>, prefix: &'b mut Vec<u8>) -> Self {
-        let length = prefix.len();
-        Self {
-            family: batch.family(format::FAMILY_TILE),
-            key: prefix,
-            prefix: length,
-        }
-    }
-
-    fn key_of(&mut self, id: TileId) -> &[u8] {
-        self.key.truncate(self.prefix);
-        format::push_tile_suffix(self.key, id);
-        self.key
-    }
-}
-
-impl TileSink for KeySink<'_, '_> {
-    fn put(&mut self, id: TileId, bytes: &[u8]) {
-        self.key_of(id);
-        self.family.put(self.key, bytes);
-    }
-
-    fn delete(&mut self, id: TileId) {
-        self.key_of(id);
-        self.family.delete(self.key);
-    }
-}
 
 impl Shard {
     /// See [`forebay_core::ports::OnlineStore::commit`].
@@ -153,6 +64,7 @@ impl Shard {
                 .database
                 .batch(writer.last_batch_bytes.max(BATCH_MIN_BYTES)),
             changed: Vec::with_capacity(gathered.keys.len()),
+            forgotten: Vec::new(),
             horizons: HashMap::new(),
             floors: Floors::new(&writer, views, self.floor.oldest_us(), self.history_us),
             counts: DraftCounts::default(),
@@ -160,8 +72,8 @@ impl Shard {
         note_folds(&mut draft, &writer, &write.folds, &gathered);
         self.insert_rows(&mut writer, &mut draft, &gathered)?;
         self.sweep(&mut writer, &mut draft, views, &gathered)?;
-        let progress = next_progress(&writer.progress, &write);
-        self.finish(&mut writer, draft, progress, pending, &write, &gathered)
+        self.sweep_presence(&mut writer, &mut draft, views, &gathered)?;
+        self.finish(&mut writer, draft, pending, &write, &gathered)
             .inspect(|_| self.counters.add_commit(started.elapsed()))
     }
 
@@ -235,14 +147,14 @@ impl Shard {
         &self,
         writer: &mut Writer,
         mut draft: Draft<'_, '_>,
-        mut progress: ProgressRecord,
         pending: Vec<PendingScore>,
         write: &ShardWrite,
         gathered: &Gathered<'_>,
     ) -> OnlineResult<u64> {
         let fresh = self.fresh_pending(writer, pending, write.backfill);
-        let first = progress.next_pending;
-        progress.next_pending += fresh.len() as u64;
+        let mut step = Progression::of(&writer.progress, write);
+        let first = step.next_pending;
+        step.next_pending += fresh.len() as u64;
         let scores = Queue::stage(&mut draft.batch, first, fresh);
         for (view, horizon) in &draft.horizons {
             draft.batch.put(
@@ -251,38 +163,36 @@ impl Shard {
                 &horizon.encode(),
             );
         }
-        draft.batch.put(
-            format::FAMILY_META,
-            format::META_PROGRESS,
-            &progress.encode(),
-        );
+        if draft.batch.is_empty() && step.moved.is_empty() {
+            // A shard that nothing touched stays at its epoch and writes nothing.
+            return Ok(writer.progress.epoch);
+        }
+        step.put(&mut draft.batch);
+        self.check_progress(writer, &draft, &step, gathered);
 
-        self.check_progress(writer, &draft, &progress, gathered);
         let batch_bytes = draft.batch.size_bytes();
-        let applied = Arc::new(progress.applied.clone());
-        let changed = draft
-            .changed
-            .iter()
-            .map(|c| (c.view, c.hash, c.key.as_ref(), Arc::clone(&c.state)));
-        let gone_us = draft
-            .horizons
-            .iter()
-            .filter_map(|(view, horizon)| Some((*view, horizon.gone_us?)));
+        let publication = Publication {
+            epoch: step.epoch,
+            changed: &draft.changed,
+            forgotten: &draft.forgotten,
+            horizons: &draft.horizons,
+            moved: &step.moved,
+        };
         let freed = {
             let _stable = self.gate.write();
             let started = Instant::now();
             draft.batch.write()?;
             Counters::add(&self.counters.write_ns, nanos(started.elapsed()));
-            self.publish(progress.epoch, applied, gone_us, changed)
+            self.publish(&publication)
         };
         self.queue.lock().add(scores);
         drop(freed);
-        let epoch = progress.epoch;
-        writer.progress = progress;
+        step.apply(&mut writer.progress);
+        draft.counts.forgotten = draft.forgotten.len() as u64;
         writer.horizons.extend(draft.horizons);
         writer.last_batch_bytes = batch_bytes;
         self.count(&draft.counts, batch_bytes, gathered);
-        Ok(epoch)
+        Ok(step.epoch)
     }
 
     /// The scores that are neither replayed nor pending already, each once.
@@ -335,18 +245,9 @@ impl Shard {
         &self,
         writer: &Writer,
         draft: &Draft<'_, '_>,
-        progress: &ProgressRecord,
+        step: &Progression,
         gathered: &Gathered<'_>,
     ) {
-        let before = &writer.progress;
-        invariant!(
-            EpochsAscend,
-            progress.epoch == before.epoch + 1,
-            "shard {}: {} after {}",
-            self.number,
-            progress.epoch,
-            before.epoch
-        );
         for (view, horizon) in &draft.horizons {
             let gone_us = writer.horizons.get(view).and_then(|h| h.gone_us);
             invariant!(
@@ -357,11 +258,12 @@ impl Shard {
             );
         }
         for (partition, newest_offset) in &gathered.newest_offsets {
-            let next_offset = progress.applied.next_offset(partition);
+            let next_offset = step.next_offset(&writer.progress, partition);
             invariant!(
                 ProgressCoversRows,
                 next_offset > *newest_offset,
-                "{partition:?}: {next_offset} after a row at {newest_offset}"
+                "shard {}, {partition:?}: {next_offset} after a row at {newest_offset}",
+                self.number
             );
         }
     }
@@ -379,6 +281,7 @@ impl Shard {
         Counters::add(&counters.tiles_written, counts.tiles);
         Counters::add(&counters.tiles_expired, counts.expired);
         Counters::add(&counters.keys_created, counts.created);
+        Counters::add(&counters.keys_forgotten, counts.forgotten);
     }
 }
 
@@ -446,50 +349,5 @@ fn note_folds(
         let horizon = draft.horizon(writer, *view);
         horizon.late_rows += late.rows;
         horizon.gone_us = horizon.gone_us.max(late.newest_us);
-    }
-}
-
-/// The progress after the epoch. A backfill leaves it where it is.
-fn next_progress(before: &ProgressRecord, write: &ShardWrite) -> ProgressRecord {
-    let mut progress = before.clone();
-    progress.epoch += 1;
-    if write.backfill {
-        return progress;
-    }
-    for (partition, read) in &write.progress {
-        progress.applied.advance(partition, *read);
-    }
-    let mut seen: Vec<*const Origin> = Vec::new();
-    for fold in &write.folds {
-        let origin = Arc::as_ptr(&fold.origin);
-        if !seen.contains(&origin) {
-            seen.push(origin);
-            advance_watermarks(&mut progress.watermarks, &fold.origin);
-        }
-    }
-    progress
-}
-
-/// Watermarks never fall within a partition, so its last row has the greatest.
-fn advance_watermarks(watermarks: &mut BTreeMap<TopicPartition, Micros>, origin: &Origin) {
-    let mut last = vec![None; origin.partitions.len()];
-    let mut missing = last.len();
-    for (partition, watermark) in origin.partition.iter().zip(&origin.watermark_us).rev() {
-        let (Some(slot), Some(watermark)) = (last.get_mut(*partition as usize), watermark) else {
-            continue;
-        };
-        if slot.is_none() {
-            *slot = Some(*watermark);
-            missing -= 1;
-            if missing == 0 {
-                break;
-            }
-        }
-    }
-    for (partition, watermark) in origin.partitions.iter().zip(last) {
-        if let Some(watermark) = watermark {
-            let entry = watermarks.entry(partition.clone()).or_insert(watermark);
-            *entry = (*entry).max(watermark);
-        }
     }
 }

@@ -22,6 +22,7 @@ use crate::tree::Tile;
 use crate::view::ViewRuntime;
 use forebay_core::aggregate::Partial;
 use forebay_core::bytes::BytesError;
+use forebay_core::view::ViewId;
 
 /// Data block, bytes.
 const BLOCK_BYTES: usize = 4 << 10;
@@ -184,7 +185,7 @@ impl Database {
 
     /// Everything stored of a key; an unknown key costs one bloom filter.
     pub(crate) fn load_key(&self, view: &ViewRuntime, key: &[u8]) -> OnlineResult<KeyState> {
-        let mut prefix = Vec::with_capacity(key.len() + 4);
+        let mut prefix = Vec::with_capacity(format::prefix_len(key));
         format::key_prefix(&mut prefix, view.spec.id, key);
         let presence = self.get(
             format::FAMILY_PRESENCE,
@@ -225,6 +226,19 @@ impl Database {
             gone_newest_us,
             folded,
         ))
+    }
+
+    /// Whether no record of the key is in `tile`.
+    pub(crate) fn has_no_tiles(&self, view: ViewId, key: &[u8]) -> OnlineResult<bool> {
+        let mut prefix = Vec::with_capacity(format::prefix_len(key));
+        format::key_prefix(&mut prefix, view, key);
+        let end = format::key_end(&prefix);
+        let mut empty = true;
+        self.scan(format::FAMILY_TILE, &prefix, Some(&end), |_, _| {
+            empty = false;
+            Ok(false)
+        })?;
+        Ok(empty)
     }
 
     fn decode_folded(&self, view: &ViewRuntime, value: &[u8]) -> OnlineResult<Folded> {
@@ -286,6 +300,11 @@ impl<'a> Batch<'a> {
     pub(crate) fn delete_range(&mut self, family: &'static str, from: &[u8], to: &[u8]) {
         self.batch
             .delete_range_cf(self.database.family(family), from, to);
+    }
+
+    /// Whether nothing was put into it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
     }
 
     pub(crate) fn size_bytes(&self) -> usize {

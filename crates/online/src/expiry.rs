@@ -7,122 +7,27 @@
 //! Rows of lifetime windows live on in states (`Folded`); presence keeps the newest event time of
 //! what went. Removal never changes an answer: it moves T_min, the least instant that is answered.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_core::aggregate::Partial;
 use forebay_core::invariant;
-use forebay_core::time::{Micros, SECOND_US};
-use forebay_core::view::ViewId;
+use forebay_core::time::Micros;
 
-use crate::commit::{ChangedKey, Draft, KeySink, Views};
+use crate::draft::{ChangedKey, Draft, KeySink};
 use crate::error::OnlineResult;
 use crate::fold::{Gathered, table_hash};
 use crate::format::{self, LEVEL_FOLDED, TileId};
 use crate::key_state::{Folded, KeyState};
 use crate::rows::BlockHeader;
-use crate::shard::{Shard, Writer};
+use crate::shard::Shard;
+use crate::sweep::Sweep;
 use crate::tree::{TileSink, expire};
-use crate::view::ViewRuntime;
+use crate::view::{ViewRuntime, Views};
 use crate::window::fold_expired;
+use crate::writer::Writer;
 
 /// Records that one commit looks at while a sweep is on its way.
 const SWEEP_RECORDS: usize = 256;
-/// A sweep starts when the floor has moved by this share of the view's reach, and of the history.
-const SWEEP_REACH_SHARE: Micros = 16;
-const SWEEP_HISTORY_SHARE: Micros = 4;
-
-/// Floors of the registered views, as of the epoch before: the rows of this epoch's own scores lie
-/// above.
-#[derive(Debug, Default)]
-pub(crate) struct Floors(HashMap<ViewId, Micros>);
-
-impl Floors {
-    pub(crate) fn new(
-        writer: &Writer,
-        views: &Views,
-        oldest_pending_us: Micros,
-        history_us: Micros,
-    ) -> Self {
-        let floor = |view: &ViewRuntime| {
-            let topics = &writer.horizons.get(&view.spec.id)?.topics;
-            let mut least: Option<Micros> = None;
-            for (partition, progress) in &writer.progress.applied.0 {
-                // A partition that never had a row holds nothing back.
-                if progress.max_event_time_us.is_none() || !topics.contains(&partition.topic) {
-                    continue;
-                }
-                let watermark = *writer.progress.watermarks.get(partition)?;
-                least = Some(least.map_or(watermark, |l| l.min(watermark)));
-            }
-            let readable = least?.saturating_sub(history_us).min(oldest_pending_us);
-            Some(readable.saturating_sub(view.reach_us))
-        };
-        Self(
-            views
-                .iter()
-                .filter_map(|(id, view)| Some((*id, floor(view)?)))
-                .collect(),
-        )
-    }
-
-    pub(crate) fn of(&self, view: ViewId) -> Option<Micros> {
-        self.0.get(&view).copied()
-    }
-}
-
-/// The sweep that is on its way, and how far each view was swept.
-#[derive(Debug, Default)]
-pub(crate) struct Sweeper {
-    current: Option<Sweep>,
-    swept: HashMap<ViewId, Micros>,
-}
-
-#[derive(Debug)]
-struct Sweep {
-    view: ViewId,
-    floor: Micros,
-    cursor: Vec<u8>,
-}
-
-impl Sweeper {
-    /// Drop what is known of a view.
-    pub(crate) fn forget(&mut self, view: ViewId) {
-        self.swept.remove(&view);
-        self.current.take_if(|sweep| sweep.view == view);
-    }
-
-    /// The view whose floor has moved furthest beyond its last sweep, when one has moved far
-    /// enough.
-    fn start(&mut self, views: &Views, floors: &Floors, history_us: Micros) {
-        if self.current.is_some() {
-            return;
-        }
-        let due = views.iter().filter_map(|(id, view)| {
-            let floor = floors.of(*id)?;
-            let step = (view.reach_us / SWEEP_REACH_SHARE)
-                .max(history_us / SWEEP_HISTORY_SHARE)
-                .max(SECOND_US);
-            let swept = *self
-                .swept
-                .entry(*id)
-                .or_insert_with(|| floor.saturating_sub(step));
-            (floor.saturating_sub(swept) >= step).then_some((
-                floor.saturating_sub(swept),
-                *id,
-                floor,
-            ))
-        });
-        if let Some((_, view, floor)) = due.max() {
-            self.current = Some(Sweep {
-                view,
-                floor,
-                cursor: format::view_range(view).0,
-            });
-        }
-    }
-}
-
 impl Shard {
     /// Go on with the sweep, or start one that is due.
     pub(crate) fn sweep<'a>(
@@ -132,8 +37,9 @@ impl Shard {
         views: &Views,
         gathered: &Gathered<'_>,
     ) -> OnlineResult<()> {
-        writer.sweeper.start(views, &draft.floors, self.history_us);
-        let Some(mut sweep) = writer.sweeper.current.take() else {
+        let floor_of = |view: &ViewRuntime| draft.floors.of(view.spec.id);
+        writer.sweeper.start(views, floor_of, self.history_us);
+        let Some(mut sweep) = writer.sweeper.take() else {
             return Ok(());
         };
         let (Some(view), Some(floor)) = (views.get(&sweep.view), draft.floors.of(sweep.view))
@@ -151,11 +57,7 @@ impl Shard {
                 self.expire_untouched(writer, draft, view, key, sweep.floor)?;
             }
         }
-        if finished {
-            writer.sweeper.swept.insert(sweep.view, sweep.floor);
-        } else {
-            writer.sweeper.current = Some(sweep);
-        }
+        writer.sweeper.put_back(sweep, finished);
         Ok(())
     }
 

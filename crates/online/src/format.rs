@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | `meta` | `store` | shards and number of this shard |
 //! | `meta` | `log` (shard 0) | identity of the log, UTF-8 |
-//! | `meta` | `progress` | epoch, next pending sequence, for each partition: next offset, greatest event time, watermark |
+//! | `meta` | `progress` | epoch, next pending sequence |
+//! | `meta` | `partition/` number i32 BE, topic | next offset, greatest event time, watermark |
 //! | `meta` | `outbox` | next outbox sequence |
 //! | `meta` | `view/` id u32 BE (shard 0) | name and digest of the definition |
 //! | `meta` | `horizon/` id u32 BE | greatest event time that was dropped or has expired, late rows, topics |
@@ -22,7 +23,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::bytes::{BytesResult, Reader, Writer};
+use forebay_core::bytes::{BytesError, BytesResult, Reader, Writer};
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey, Role};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::time::Micros;
@@ -48,9 +49,11 @@ pub(crate) const META_PROGRESS: &[u8] = b"progress";
 pub(crate) const META_OUTBOX: &[u8] = b"outbox";
 const META_VIEW: &[u8] = b"view/";
 const META_HORIZON: &[u8] = b"horizon/";
+const META_PARTITION: &[u8] = b"partition/";
 
-/// Version code of every record but tiles. 0 is reserved.
-const RECORD_VERSION: u8 = 1;
+/// Version code of every record but tiles. 0 is reserved; 1 is retired (progress of all partitions in
+/// one record).
+const RECORD_VERSION: u8 = 2;
 /// Version code of a tile's rows. 0 is reserved.
 pub(crate) const TILE_VERSION: u8 = 1;
 
@@ -125,6 +128,37 @@ pub(crate) fn parse_tile_key(bytes: &[u8]) -> Decoded<(&[u8], TileId)> {
     Ok((key, TileId { level, start, sub }))
 }
 
+/// Entity key of a key in `presence`.
+pub(crate) fn parse_presence_key(bytes: &[u8]) -> Decoded<&[u8]> {
+    bytes
+        .get(VIEW_BYTES..)
+        .filter(|key| !key.is_empty())
+        .ok_or_else(|| "a presence key is too short".into())
+}
+
+/// Key of the progress of `partition` in `meta`.
+pub(crate) fn partition_key(partition: &TopicPartition) -> Vec<u8> {
+    let number = partition.partition.to_be_bytes();
+    [META_PARTITION, &number, partition.topic.as_bytes()].concat()
+}
+
+/// Prefix of the progress of all partitions in `meta`.
+pub(crate) fn partition_prefix() -> &'static [u8] {
+    META_PARTITION
+}
+
+/// Partition of a key of [`partition_key`]; None for a key of another kind.
+pub(crate) fn parse_partition_key(bytes: &[u8]) -> Option<Decoded<TopicPartition>> {
+    let body = bytes.strip_prefix(META_PARTITION)?;
+    Some(body.split_first_chunk().map_or_else(
+        || Err("a partition's key is too short".into()),
+        |(number, topic)| {
+            let topic = std::str::from_utf8(topic).map_err(|_| BytesError::Utf8)?;
+            Ok(TopicPartition::new(topic, i32::from_be_bytes(*number)))
+        },
+    ))
+}
+
 /// Key of the definition of `view` in `meta`.
 pub(crate) fn view_meta_key(view: ViewId) -> Vec<u8> {
     [META_VIEW, &view.to_be_bytes()].concat()
@@ -197,43 +231,65 @@ pub(crate) struct ProgressRecord {
     pub(crate) watermarks: BTreeMap<TopicPartition, Micros>,
 }
 
-impl ProgressRecord {
-    pub(crate) fn encode(&self) -> Vec<u8> {
+/// One partition's part of a [`ProgressRecord`]: a record of its own, so that a commit writes those
+/// that moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PartitionRecord {
+    pub(crate) progress: PartitionProgress,
+    pub(crate) watermark: Option<Micros>,
+}
+
+impl PartitionRecord {
+    pub(crate) fn encode(self) -> Vec<u8> {
         let mut w = new_record();
-        w.u64(self.epoch);
-        w.u64(self.next_pending);
-        w.length(self.applied.0.len());
-        for (partition, progress) in &self.applied.0 {
-            w.text(&partition.topic);
-            w.i32(partition.partition);
-            w.i64(progress.next_offset);
-            w.option(progress.max_event_time_us);
-            w.option(self.watermarks.get(partition).copied());
-        }
+        w.i64(self.progress.next_offset);
+        w.option(self.progress.max_event_time_us);
+        w.option(self.watermark);
         w.finish()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
         let mut r = fields(bytes)?;
-        let mut record = Self {
-            epoch: r.u64()?,
-            next_pending: r.u64()?,
-            ..Self::default()
-        };
-        for _ in 0..r.u32()? {
-            let partition = TopicPartition::new(r.text()?, r.i32()?);
-            let progress = PartitionProgress {
+        let record = Self {
+            progress: PartitionProgress {
                 next_offset: r.i64()?,
                 max_event_time_us: r.option()?,
-            };
-            if let Some(watermark) = r.option()? {
-                record.watermarks.insert(partition.clone(), watermark);
-            }
-            record.applied.0.insert(partition, progress);
-        }
+            },
+            watermark: r.option()?,
+        };
         r.end()?;
         Ok(record)
     }
+}
+
+impl ProgressRecord {
+    /// Take over what one partition's record says.
+    pub(crate) fn set(&mut self, partition: &TopicPartition, record: PartitionRecord) {
+        self.applied.0.insert(partition.clone(), record.progress);
+        if let Some(watermark) = record.watermark {
+            self.watermarks.insert(partition.clone(), watermark);
+        }
+    }
+}
+
+/// Epoch and next pending sequence.
+pub(crate) fn encode_progress(epoch: u64, next_pending: u64) -> Vec<u8> {
+    let mut w = new_record();
+    w.u64(epoch);
+    w.u64(next_pending);
+    w.finish()
+}
+
+/// See [`encode_progress`]; partitions have records of their own.
+pub(crate) fn decode_progress(bytes: &[u8]) -> Decoded<ProgressRecord> {
+    let mut r = fields(bytes)?;
+    let record = ProgressRecord {
+        epoch: r.u64()?,
+        next_pending: r.u64()?,
+        ..ProgressRecord::default()
+    };
+    r.end()?;
+    Ok(record)
 }
 
 /// What a shard can no longer see of a view.

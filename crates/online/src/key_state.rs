@@ -8,9 +8,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use forebay_core::aggregate::Partial;
 use forebay_core::time::Micros;
+use forebay_core::value::Value;
+use forebay_core::view::FeatureStatus;
 
 use crate::tree::{Node, Tile, assemble};
-use crate::window::HotRow;
 
 /// States, over the partials of a view's lifetime windows, of the rows that have expired.
 #[derive(Debug, Clone)]
@@ -18,6 +19,24 @@ pub(crate) struct Folded {
     pub(crate) newest_us: Micros,
     pub(crate) rows: u64,
     pub(crate) states: Box<[Partial]>,
+}
+
+/// A finished answer and the span of instants for which it is right while no event is applied.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HotRow {
+    pub(crate) valid_from_us: Micros,
+    /// Exclusive; `Micros::MAX` stands for ever.
+    pub(crate) valid_until_us: Micros,
+    pub(crate) newest_us: Option<Micros>,
+    pub(crate) status: FeatureStatus,
+    /// As the view's aggregates; all NULL unless present.
+    pub(crate) values: Box<[Value]>,
+}
+
+impl HotRow {
+    pub(crate) fn answers(&self, at: Micros) -> bool {
+        self.valid_from_us <= at && at < self.valid_until_us
+    }
 }
 
 /// One key of one view.

@@ -6,28 +6,36 @@
 //! their keys (`tree`, whose leaves are the tiles of `rows`), changed tiles into one batch
 //! (`format`, `database`), then the new states are published (`table`). Read: `store` -> `shard` ->
 //! `window`: merge tiles, or copy the last finished row while it is valid. `expiry` removes what no
-//! read can see; `queue` keeps pending scores and the outbox.
+//! read can see, `presence_expiry` the keys that nothing is left of; `history` resolves epochs to
+//! offsets; `queue` keeps pending scores and the outbox.
 //!
 //! Readers never see what RocksDB has not got. Nothing here plans, decodes, routes or reads a wall
 //! clock.
 
 mod commit;
 mod database;
+mod draft;
 mod error;
 mod expiry;
+mod floor;
 mod fold;
 mod format;
+mod history;
 mod key_state;
 mod options;
+mod presence_expiry;
+mod progress;
 mod queue;
 mod rows;
 mod shard;
 mod stats;
 mod store;
+mod sweep;
 mod table;
 mod tree;
 mod view;
 mod window;
+mod writer;
 
 #[cfg(test)]
 mod testing;

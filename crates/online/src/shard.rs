@@ -12,37 +12,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_core::index::ShardId;
-use forebay_core::progress::Applied;
+use forebay_core::limits::APPLIED_HISTORY_MAX_CHANGES;
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
-use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
 
 use crate::database::{Database, SharedBuffers};
+use crate::draft::Publication;
 use crate::error::{OnlineError, OnlineResult};
-use crate::expiry::Sweeper;
 use crate::fold::key_hash_of;
-use crate::format::{self, Horizon, ProgressRecord, StoreRecord};
+use crate::format::{self, Horizon, PartitionRecord, ProgressRecord, StoreRecord};
+use crate::history::{AppliedHistory, HistoryLimits};
 use crate::key_state::KeyState;
 use crate::options::OnlineOptions;
 use crate::queue::{PendingFloor, Queue};
-use crate::rows::RowBuffer;
 use crate::stats::Counters;
 use crate::table::Table;
 use crate::view::ViewRuntime;
-
-/// What the writer owns: how far the shard is on disk, and buffers that every commit reuses.
-#[derive(Debug, Default)]
-pub(crate) struct Writer {
-    pub(crate) progress: ProgressRecord,
-    pub(crate) horizons: HashMap<ViewId, Horizon>,
-    pub(crate) sweeper: Sweeper,
-    pub(crate) index: HashTable<u32>,
-    pub(crate) scratch: RowBuffer,
-    pub(crate) order: Vec<u32>,
-    pub(crate) block: Vec<u8>,
-    pub(crate) last_batch_bytes: usize,
-}
+use crate::writer::Writer;
 
 /// See the module.
 #[derive(Debug)]
@@ -58,7 +45,6 @@ pub(crate) struct Shard {
     pub(crate) counters: Arc<Counters>,
     pub(crate) history_us: Micros,
     pub(crate) table_bytes: usize,
-    applied_kept_epochs: usize,
 }
 
 /// The states of some keys of one view, all as of one epoch.
@@ -88,14 +74,7 @@ impl Shard {
             shared,
         )?;
         check_store_record(&database, number, options.shards)?;
-        let progress = database
-            .get(
-                format::FAMILY_META,
-                format::META_PROGRESS,
-                "the progress record",
-                ProgressRecord::decode,
-            )?
-            .unwrap_or_default();
+        let progress = read_progress(&database)?;
         let horizons = read_horizons(&database)?;
         let queue = Queue::recover(&database, number, floor.clone())?;
         let mut empty = true;
@@ -107,12 +86,13 @@ impl Shard {
             .iter()
             .filter_map(|(view, horizon)| Some((*view, horizon.gone_us?)))
             .collect();
-        let table = Table::new(
-            progress.epoch,
-            Arc::new(progress.applied.clone()),
-            gone_us,
-            empty,
-        );
+        let limits = HistoryLimits {
+            epochs: options.applied_kept_epochs,
+            changes: APPLIED_HISTORY_MAX_CHANGES,
+        };
+        let applied = Arc::new(progress.applied.clone());
+        let history = AppliedHistory::new(progress.epoch, applied, limits);
+        let table = Table::new(history, gone_us, empty);
         Ok(Self {
             number,
             shards: options.shards,
@@ -129,7 +109,6 @@ impl Shard {
             counters: Arc::clone(counters),
             history_us: options.history_us,
             table_bytes: options.table_bytes / usize::from(options.shards),
-            applied_kept_epochs: options.applied_kept_epochs,
         })
     }
 
@@ -156,7 +135,7 @@ impl Shard {
             }
             if states.len() == keys.len() {
                 return Ok(ShardStates {
-                    epoch: table.epoch,
+                    epoch: table.epoch(),
                     gone_us: table.gone_us.get(&id).copied(),
                     states,
                 });
@@ -196,7 +175,7 @@ impl Shard {
             .map(|(hash, key)| table.get(id, *hash, key).cloned())
             .collect();
         let answer = ShardStates {
-            epoch: table.epoch,
+            epoch: table.epoch(),
             gone_us: table.gone_us.get(&id).copied(),
             states,
         };
@@ -208,19 +187,25 @@ impl Shard {
 
     /// Publish an epoch whose batch RocksDB has: the caller holds `gate`. Returns what is to be
     /// freed.
-    pub(crate) fn publish<'a>(
-        &self,
-        epoch: u64,
-        applied: Arc<Applied>,
-        gone_us: impl Iterator<Item = (ViewId, Micros)>,
-        changed: impl Iterator<Item = (ViewId, u64, &'a [u8], Arc<KeyState>)>,
-    ) -> Vec<Arc<KeyState>> {
+    pub(crate) fn publish(&self, publication: &Publication<'_>) -> Vec<Arc<KeyState>> {
         let mut table = self.table.write();
-        let mut freed: Vec<_> = changed
-            .filter_map(|(view, hash, key, state)| table.publish(view, hash, key, state))
-            .collect();
-        table.gone_us.extend(gone_us);
-        table.advance(epoch, applied, self.applied_kept_epochs);
+        let mut freed = Vec::new();
+        for c in publication.changed {
+            freed.extend(table.publish(c.view, c.hash, &c.key, Arc::clone(&c.state)));
+        }
+        for gone in publication.forgotten {
+            freed.extend(table.forget(gone.view, gone.hash, &gone.key));
+        }
+        for (view, horizon) in publication.horizons {
+            table
+                .gone_us
+                .extend(horizon.gone_us.map(|gone| (*view, gone)));
+        }
+        let moved = publication
+            .moved
+            .iter()
+            .map(|(p, record)| (p, record.progress));
+        table.history.advance(publication.epoch, moved);
         let evicted = table.evict(self.table_bytes);
         drop(table);
         Counters::add(&self.counters.keys_evicted, evicted.len() as u64);
@@ -240,6 +225,7 @@ impl Shard {
         batch.write()?;
         writer.horizons.remove(&view);
         writer.sweeper.forget(view);
+        writer.presence_sweeper.forget(view);
         let freed = self.table.write().remove_view(view);
         drop(freed);
         Ok(())
@@ -274,6 +260,35 @@ fn check_store_record(database: &Database, number: u16, shards: u16) -> OnlineRe
             batch.write_synced()
         }
     }
+}
+
+/// How far the shard is on disk: its own record and one for each partition.
+fn read_progress(database: &Database) -> OnlineResult<ProgressRecord> {
+    let mut progress = database
+        .get(
+            format::FAMILY_META,
+            format::META_PROGRESS,
+            "the progress record",
+            format::decode_progress,
+        )?
+        .unwrap_or_default();
+    database.scan(
+        format::FAMILY_META,
+        format::partition_prefix(),
+        None,
+        |key, value| {
+            let Some(partition) = format::parse_partition_key(key) else {
+                return Ok(false);
+            };
+            let what = "the progress of a partition";
+            let partition = partition.map_err(|why| database.corrupt(what, why))?;
+            let record =
+                PartitionRecord::decode(value).map_err(|why| database.corrupt(what, why))?;
+            progress.set(&partition, record);
+            Ok(true)
+        },
+    )?;
+    Ok(progress)
 }
 
 fn read_horizons(database: &Database) -> OnlineResult<HashMap<ViewId, Horizon>> {

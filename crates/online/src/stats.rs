@@ -20,6 +20,8 @@ macro_rules! counters {
             pub keys_in_memory: u64,
             /// Memory of those keys, upper bound, bytes.
             pub table_bytes: u64,
+            /// Changes of single partitions that the histories of applied offsets keep.
+            pub history_changes: u64,
             /// Pending scores.
             pub pending_scores: u64,
             /// Outbox records that are not cleared.
@@ -59,6 +61,8 @@ counters! {
     tiles_expired,
     /// Keys first seen.
     keys_created,
+    /// Keys forgotten: their TTL, windows and history were long over.
+    keys_forgotten,
     /// Keys dropped from memory for the budget.
     keys_evicted,
     /// Keys read from disk.

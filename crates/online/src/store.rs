@@ -23,17 +23,17 @@ use forebay_core::view::{FeatureStatus, ViewId, ViewSpec};
 use forebay_core::{PortError, PortResult};
 use parking_lot::Mutex;
 
-use crate::commit::Views;
 use crate::database::SharedBuffers;
 use crate::error::{OnlineError, OnlineResult};
 use crate::fold::table_hash;
 use crate::format;
+use crate::key_state::HotRow;
 use crate::options::OnlineOptions;
 use crate::queue::PendingFloor;
 use crate::shard::Shard;
 use crate::stats::{Counters, StoreStats};
-use crate::view::ViewRuntime;
-use crate::window::{HotRow, evaluate};
+use crate::view::{ViewRuntime, Views};
+use crate::window::evaluate;
 
 /// The online store on RocksDB, one directory a shard.
 #[derive(Debug)]
@@ -89,6 +89,7 @@ impl RocksStore {
             let table = shard.table.read();
             stats.keys_in_memory += table.keys() as u64;
             stats.table_bytes += table.memory_bytes() as u64;
+            stats.history_changes += table.history.changes() as u64;
             drop(table);
             let queue = shard.queue.lock();
             stats.pending_scores += queue.pending_len() as u64;
@@ -376,12 +377,12 @@ impl OnlineStore for RocksStore {
     fn applied(&self, shard: u16) -> Arc<Applied> {
         self.shard(shard).map_or_else(
             |_| Arc::default(),
-            |shard| Arc::clone(&shard.table.read().applied),
+            |shard| Arc::clone(shard.table.read().history.applied()),
         )
     }
 
     fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
-        self.shard(at.shard).ok()?.table.read().applied_at(at.epoch)
+        self.shard(at.shard).ok()?.table.read().history.at(at.epoch)
     }
 
     fn log_identity(&self) -> PortResult<Option<String>> {

@@ -5,17 +5,17 @@
 //!
 //! Everything here is also on disk: dropping an entry loses nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_core::index::RowIndex;
 use forebay_core::invariant;
-use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 use hashbrown::HashTable;
 
+use crate::history::AppliedHistory;
 use crate::key_state::KeyState;
 
 /// Memory of an entry beside its key and its state, bytes.
@@ -41,17 +41,15 @@ impl Entry {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
     index: HashTable<u32>,
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     memory_bytes: usize,
     hand: usize,
-    pub(crate) epoch: u64,
-    pub(crate) applied: Arc<Applied>,
-    /// The last epochs and what they had applied, ascending.
-    history: VecDeque<(u64, Arc<Applied>)>,
+    /// The published epoch and the last ones before it, with what they had applied.
+    pub(crate) history: AppliedHistory,
     /// Greatest event time that was dropped or has expired, for each view that has any.
     pub(crate) gone_us: HashMap<ViewId, Micros>,
     /// Whether every key of the shard is in memory: then an absent key is known to be absent.
@@ -60,20 +58,25 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(
-        epoch: u64,
-        applied: Arc<Applied>,
+        history: AppliedHistory,
         gone_us: HashMap<ViewId, Micros>,
         complete: bool,
     ) -> Self {
-        let mut table = Self {
-            epoch,
+        Self {
+            index: HashTable::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            memory_bytes: 0,
+            hand: 0,
+            history,
             gone_us,
             complete,
-            ..Self::default()
-        };
-        table.applied = Arc::clone(&applied);
-        table.history.push_back((epoch, applied));
-        table
+        }
+    }
+
+    /// The published epoch.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.history.epoch()
     }
 
     fn slot(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<u32> {
@@ -128,23 +131,10 @@ impl Table {
         None
     }
 
-    /// Move on to `epoch`; keep at most `kept` vectors of earlier epochs.
-    pub(crate) fn advance(&mut self, epoch: u64, applied: Arc<Applied>, kept: usize) {
-        self.epoch = epoch;
-        self.applied = Arc::clone(&applied);
-        self.history.push_back((epoch, applied));
-        while self.history.len() > kept {
-            self.history.pop_front();
-        }
-    }
-
-    /// What `epoch` had applied.
-    pub(crate) fn applied_at(&self, epoch: u64) -> Option<Arc<Applied>> {
-        let at = self
-            .history
-            .binary_search_by_key(&epoch, |(epoch, _)| *epoch)
-            .ok()?;
-        Some(Arc::clone(&self.history[at].1))
+    /// Forget a key that is no longer on disk; gives back its state, to be dropped outside the lock.
+    pub(crate) fn forget(&mut self, view: ViewId, hash: u64, key: &[u8]) -> Option<Arc<KeyState>> {
+        let at = self.slot(view, hash, key)?;
+        self.remove(at)
     }
 
     /// Drop entries until the budget holds. The dropped states come back, to be freed outside the

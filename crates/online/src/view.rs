@@ -2,14 +2,18 @@
 //! which partial states each window merges, how far back a read looks. Made from `core`'s
 //! [`ViewSpec`]; shared by all shards.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_core::aggregate::{AggregateKind, PartialSpec};
 use forebay_core::time::Micros;
-use forebay_core::view::{ViewSpec, Window};
+use forebay_core::view::{ViewId, ViewSpec, Window};
 
 use crate::error::{OnlineError, OnlineResult};
 use crate::rows::ColumnKind;
+
+/// The registered views.
+pub(crate) type Views = HashMap<ViewId, Arc<ViewRuntime>>;
 
 /// All aggregates of a view over one window: they are computed in one walk.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::{FeatureStatus, Window, feature_status};
 
-use crate::key_state::KeyState;
+use crate::key_state::{HotRow, KeyState};
 use crate::rows::{ColumnKind, ColumnView, RowView, passes};
 use crate::tree::{Node, Tile, empty_states};
 use crate::view::{ViewRuntime, WindowPlan};
@@ -18,24 +18,6 @@ use crate::view::{ViewRuntime, WindowPlan};
 /// Tiles below this many rows are folded row by row each time: keeping their states would cost more
 /// memory than it saves.
 const STATES_MIN_ROWS: usize = 8;
-
-/// A finished answer and the span of instants for which it is right while no event is applied.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct HotRow {
-    pub(crate) valid_from_us: Micros,
-    /// Exclusive; `Micros::MAX` stands for ever.
-    pub(crate) valid_until_us: Micros,
-    pub(crate) newest_us: Option<Micros>,
-    pub(crate) status: FeatureStatus,
-    /// As the view's aggregates; all NULL unless present.
-    pub(crate) values: Box<[Value]>,
-}
-
-impl HotRow {
-    pub(crate) fn answers(&self, at: Micros) -> bool {
-        self.valid_from_us <= at && at < self.valid_until_us
-    }
-}
 
 /// What a walk over one window saw of the rows around it.
 #[derive(Debug, Default, Clone, Copy)]

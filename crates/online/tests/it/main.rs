@@ -6,6 +6,8 @@ mod canonical;
 mod crash;
 mod edges;
 mod expiry;
+mod forgotten;
+mod growth;
 mod model;
 mod queue;
 mod restart;

@@ -1,0 +1,51 @@
+//! The floor of each view: the event time below which no read that is still answered looks. It is
+//! the least watermark of the view's partitions, less the view's reach and the history, and never
+//! above what a pending score of any shard still reads. A function of what the shard has applied,
+//! never of a clock; `expiry` removes what lies below.
+
+use std::collections::HashMap;
+
+use forebay_core::time::Micros;
+use forebay_core::view::ViewId;
+
+use crate::view::{ViewRuntime, Views};
+use crate::writer::Writer;
+
+/// Floors of the registered views, as of the epoch before: the rows of this epoch's own scores lie
+/// above.
+#[derive(Debug, Default)]
+pub(crate) struct Floors(HashMap<ViewId, Micros>);
+
+impl Floors {
+    pub(crate) fn new(
+        writer: &Writer,
+        views: &Views,
+        oldest_pending_us: Micros,
+        history_us: Micros,
+    ) -> Self {
+        let floor = |view: &ViewRuntime| {
+            let topics = &writer.horizons.get(&view.spec.id)?.topics;
+            let mut least: Option<Micros> = None;
+            for (partition, progress) in &writer.progress.applied.0 {
+                // A partition that never had a row holds nothing back.
+                if progress.max_event_time_us.is_none() || !topics.contains(&partition.topic) {
+                    continue;
+                }
+                let watermark = *writer.progress.watermarks.get(partition)?;
+                least = Some(least.map_or(watermark, |l| l.min(watermark)));
+            }
+            let readable = least?.saturating_sub(history_us).min(oldest_pending_us);
+            Some(readable.saturating_sub(view.reach_us))
+        };
+        Self(
+            views
+                .iter()
+                .filter_map(|(id, view)| Some((*id, floor(view)?)))
+                .collect(),
+        )
+    }
+
+    pub(crate) fn of(&self, view: ViewId) -> Option<Micros> {
+        self.0.get(&view).copied()
+    }
+}

@@ -1,0 +1,87 @@
+//! Walks over all records of a view, some with each commit: which view is due, and where its walk
+//! stands. A walk is due when the view's floor has moved far enough since the last one. `expiry`
+//! walks over tiles, `presence_expiry` over presence records; this file reads neither.
+
+use std::collections::HashMap;
+
+use forebay_core::time::{Micros, SECOND_US};
+use forebay_core::view::ViewId;
+
+use crate::format;
+use crate::view::{ViewRuntime, Views};
+
+/// A sweep starts when the floor has moved by this share of the view's reach, and of the history.
+const SWEEP_REACH_SHARE: Micros = 16;
+const SWEEP_HISTORY_SHARE: Micros = 4;
+
+/// The sweep that is on its way, and how far each view was swept.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeper {
+    current: Option<Sweep>,
+    swept: HashMap<ViewId, Micros>,
+}
+
+/// A walk over the records of one view in one family.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    pub(crate) view: ViewId,
+    pub(crate) floor: Micros,
+    pub(crate) cursor: Vec<u8>,
+}
+
+impl Sweeper {
+    /// Drop what is known of a view.
+    pub(crate) fn forget(&mut self, view: ViewId) {
+        self.swept.remove(&view);
+        self.current.take_if(|sweep| sweep.view == view);
+    }
+
+    /// The sweep that is on its way, to be gone on with.
+    pub(crate) fn take(&mut self) -> Option<Sweep> {
+        self.current.take()
+    }
+
+    /// After a step of a sweep: it goes on with the next commit, or it has seen the whole view.
+    pub(crate) fn put_back(&mut self, sweep: Sweep, finished: bool) {
+        if finished {
+            self.swept.insert(sweep.view, sweep.floor);
+        } else {
+            self.current = Some(sweep);
+        }
+    }
+
+    /// Start a sweep of the view whose floor has moved furthest beyond its last sweep, when one has
+    /// moved far enough and none is on its way.
+    pub(crate) fn start(
+        &mut self,
+        views: &Views,
+        floor_of: impl Fn(&ViewRuntime) -> Option<Micros>,
+        history_us: Micros,
+    ) {
+        if self.current.is_some() {
+            return;
+        }
+        let due = views.iter().filter_map(|(id, view)| {
+            let floor = floor_of(view)?;
+            let step = (view.reach_us / SWEEP_REACH_SHARE)
+                .max(history_us / SWEEP_HISTORY_SHARE)
+                .max(SECOND_US);
+            let swept = *self
+                .swept
+                .entry(*id)
+                .or_insert_with(|| floor.saturating_sub(step));
+            (floor.saturating_sub(swept) >= step).then_some((
+                floor.saturating_sub(swept),
+                *id,
+                floor,
+            ))
+        });
+        if let Some((_, view, floor)) = due.max() {
+            self.current = Some(Sweep {
+                view,
+                floor,
+                cursor: format::view_range(view).0,
+            });
+        }
+    }
+}
