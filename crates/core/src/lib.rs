@@ -22,5 +22,6 @@ pub mod source;
 pub mod time;
 pub mod value;
 pub mod view;
+pub mod watermark;
 
 pub use error::{ErrorKind, PortError, PortResult};

@@ -25,8 +25,19 @@ pub const EVENT_MAX_BYTES: usize = 1 << 20;
 pub const EVENT_MAX_DEPTH: usize = 16;
 /// Raw bytes that a dead letter keeps.
 pub const DEAD_LETTER_PAYLOAD_MAX_BYTES: usize = 64 << 10;
-/// How far an event's time may lie ahead of its Kafka record's time, microseconds.
+/// How far an event's time may lie ahead of its Kafka record's time, and of what moves a watermark,
+/// where a source declares no `event_future_max`, microseconds.
 pub const EVENT_FUTURE_MAX_US: i64 = 10 * 60 * 1_000_000;
+/// How long a partition without a record to read holds its source back, where the source declares
+/// no `idle_timeout`, microseconds.
+pub const IDLE_TIMEOUT_US: i64 = 30 * 1_000_000;
+/// How long a partition that never had a record holds its source back at most, microseconds.
+pub const EMPTY_IDLE_TIMEOUT_US: i64 = 5 * 1_000_000;
+/// Longest `idle_timeout` and `event_future_max` that a source may declare, microseconds.
+pub const SOURCE_TIME_OPTION_MAX_US: i64 = 24 * 60 * 60 * 1_000_000;
+/// How often the ingest time that bounds watermarks moves on, microseconds: one recorded bound
+/// covers all rows of a partition that are read meanwhile.
+pub const PRESENT_STEP_US: i64 = 10 * 1_000_000;
 /// Rows of one micro-batch.
 pub const EPOCH_MAX_ROWS: usize = 8_192;
 /// Encoded entity key, bytes.

@@ -34,7 +34,8 @@ impl TopicPartition {
 pub struct PartitionProgress {
     /// One past the last record read.
     pub next_offset: i64,
-    /// Greatest event time among the *accepted* rows so far; None before the first.
+    /// Greatest event time among the *accepted* rows so far, each counted no further than the bound
+    /// under which it was read ([`crate::watermark`]); None before the first.
     pub max_event_time_us: Option<Micros>,
 }
 

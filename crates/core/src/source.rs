@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use crate::limits::{EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US};
 use crate::time::Micros;
 
 /// Names of the columns that the archive adds to a source's own, in this order, behind them.
@@ -53,6 +54,12 @@ pub struct SourceDef {
     pub time_column: usize,
     /// `WATERMARK FOR ts AS ts - INTERVAL d`: d in microseconds.
     pub watermark_delay_us: Micros,
+    /// `idle_timeout`: how long a partition may be without a record to read before it no longer
+    /// holds its source back, microseconds.
+    pub idle_timeout_us: Micros,
+    /// `event_future_max`: how far an event's time may lie ahead of its Kafka record's time, and how
+    /// far it moves the watermark beyond what others support, microseconds.
+    pub event_future_max_us: Micros,
     /// Kafka topic.
     pub topic: String,
     /// Encoding of its records.
@@ -60,6 +67,21 @@ pub struct SourceDef {
 }
 
 impl SourceDef {
+    /// A source of JSON records whose time options are the defaults.
+    #[must_use]
+    pub fn json(name: &str, topic: &str, columns: Vec<Column>, time_column: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            columns,
+            time_column,
+            watermark_delay_us: 0,
+            idle_timeout_us: IDLE_TIMEOUT_US,
+            event_future_max_us: EVENT_FUTURE_MAX_US,
+            topic: topic.to_owned(),
+            format: SourceFormat::Json,
+        }
+    }
+
     /// Schema of decoded rows: the source's own columns.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {

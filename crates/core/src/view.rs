@@ -13,6 +13,7 @@ use arrow_schema::DataType;
 use crate::aggregate::{AggregateKind, PartialSpec};
 use crate::source::Column;
 use crate::time::Micros;
+use crate::watermark::is_too_late;
 
 /// Identity of one version of one view, and of its tiles on disk. Given by the catalog, never
 /// reused.
@@ -81,8 +82,7 @@ pub struct ViewSpec {
 impl ViewSpec {
     /// R: how far back a read at t can look, the greatest of the windows and the TTL. None: for
     /// ever (lifetime, latest).
-    #[must_use]
-    pub fn retention_us(&self) -> Option<Micros> {
+    fn retention_us(&self) -> Option<Micros> {
         let mut longest = self.ttl_us.unwrap_or(0);
         for aggregate in &self.aggregates {
             match aggregate.window {
@@ -93,9 +93,15 @@ impl ViewSpec {
         Some(longest)
     }
 
-    /// Whether a row is too late for the retained state: `ts < watermark - (R + history)`, with the
-    /// watermark of the row's own partition before the row. Never true for a view that retains for
-    /// ever.
+    /// How far behind its partition's watermark a row is still taken: R and the history. None for a
+    /// view that retains for ever.
+    #[must_use]
+    pub fn lateness_us(&self, history_us: Micros) -> Option<Micros> {
+        Some(self.retention_us()?.saturating_add(history_us))
+    }
+
+    /// Whether a row is too late for the retained state ([`is_too_late`]), with the watermark of the
+    /// row's own partition before the row.
     #[must_use]
     pub fn too_late(
         &self,
@@ -103,15 +109,7 @@ impl ViewSpec {
         watermark_us: Option<Micros>,
         history_us: Micros,
     ) -> bool {
-        match (self.retention_us(), watermark_us) {
-            (Some(retention), Some(watermark)) => {
-                event_time_us
-                    < watermark
-                        .saturating_sub(retention)
-                        .saturating_sub(history_us)
-            }
-            _ => false,
-        }
+        is_too_late(event_time_us, watermark_us, self.lateness_us(history_us))
     }
 }
 

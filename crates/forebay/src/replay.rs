@@ -320,7 +320,7 @@ impl Cursor {
 pub(crate) mod tests {
     use arrow_array::{Int64Array, TimestampMicrosecondArray};
     use arrow_schema::DataType;
-    use forebay_core::source::{Column, SourceFormat};
+    use forebay_core::source::Column;
 
     use super::*;
 
@@ -330,14 +330,12 @@ pub(crate) mod tests {
             data_type,
             nullable: false,
         };
-        Arc::new(SourceDef {
-            name: name.into(),
-            columns: vec![column("n", DataType::Int64), column("ts", timestamp_type())],
-            time_column: 1,
-            watermark_delay_us: 0,
-            topic: name.into(),
-            format: SourceFormat::Json,
-        })
+        Arc::new(SourceDef::json(
+            name,
+            name,
+            vec![column("n", DataType::Int64), column("ts", timestamp_type())],
+            1,
+        ))
     }
 
     pub(crate) fn write(dir: &Path, name: &str, times: &[i64]) -> Result<()> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arrow_schema::DataType;
 use forebay_core::limits::{EPOCH_MAX_ROWS, EVENT_FUTURE_MAX_US};
-use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::timestamp_type;
 use forebay_kafka::{Record, RecordDecoder};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -118,14 +118,12 @@ fn source_of(argument: &str) -> Result<SourceDef, Box<dyn Error>> {
         data_type: data_type.clone(),
         nullable,
     };
-    Ok(SourceDef {
-        name: name.to_owned(),
-        columns: columns.into_iter().map(column).collect(),
+    Ok(SourceDef::json(
+        name,
+        topic,
+        columns.into_iter().map(column).collect(),
         time_column,
-        watermark_delay_us: 0,
-        topic: topic.to_owned(),
-        format: SourceFormat::Json,
-    })
+    ))
 }
 
 /// Read every record that the topics hold, with the client's settings of the server's reader that
@@ -222,6 +220,7 @@ fn decode(bootstrap: &str, sources: &[SourceDef]) -> Result<Measured, Box<dyn Er
             key: None,
             payload: Some(&record.payload),
             kafka_time_us: None,
+            broker_time: false,
         };
         decoder
             .push(&row)

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use forebay_core::limits::{EVENT_FUTURE_MAX_US, EVENT_MAX_BYTES};
-use forebay_core::time::Micros;
+use forebay_core::limits::EVENT_MAX_BYTES;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
@@ -110,18 +109,13 @@ impl ClientSettings {
 pub struct ReaderSettings {
     /// How to reach the brokers.
     pub client: ClientSettings,
-    /// How far an event's time may lie ahead of its Kafka record's time, microseconds.
-    pub future_max_us: Micros,
 }
 
 impl ReaderSettings {
-    /// The defaults for these brokers: [`EVENT_FUTURE_MAX_US`].
+    /// The defaults for these brokers.
     #[must_use]
     pub fn new(client: ClientSettings) -> Self {
-        Self {
-            client,
-            future_max_us: EVENT_FUTURE_MAX_US,
-        }
+        Self { client }
     }
 
     pub(crate) fn config(&self) -> Result<ClientConfig, Error> {

@@ -21,6 +21,7 @@ use forebay_core::ports::ShardFold;
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
+use forebay_core::watermark::is_too_late;
 use hashbrown::HashTable;
 
 use crate::error::{OnlineError, OnlineResult};
@@ -246,9 +247,7 @@ fn gather_fold<'a>(
 ) -> OnlineResult<()> {
     let origin = fold.origin.as_ref();
     let next_offsets = admission.next_offsets(&origin.partitions);
-    let lateness = view
-        .retention_us
-        .map(|retention| retention.saturating_add(admission.history_us));
+    let lateness = view.spec.lateness_us(admission.history_us);
     check_fold(fold);
     let mut late = LateRows::default();
     let mut newest_offsets = vec![None; origin.partitions.len()];
@@ -324,12 +323,6 @@ fn check_fold(fold: &ShardFold) {
     );
 }
 
-/// [`forebay_core::view::ViewSpec::too_late`] with retention and history added up once; None
-/// retains for ever.
-fn is_too_late(time: Micros, watermark: Option<Micros>, lateness: Option<Micros>) -> bool {
-    matches!((watermark, lateness), (Some(watermark), Some(lateness)) if time < watermark.saturating_sub(lateness))
-}
-
 fn dirty_key<'a>(
     keys: &mut Vec<DirtyKey<'a>>,
     index: &mut HashTable<u32>,
@@ -391,28 +384,4 @@ fn sort_by_key(gathered: &mut Gathered<'_>) {
     }
     gathered.rows = rows;
     keys.sort_unstable_by_key(|key| (key.view.spec.id, key.key));
-}
-
-#[cfg(test)]
-mod tests {
-    use forebay_core::view::Window;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::testing::view_spec;
-
-    proptest! {
-        #[test]
-        fn too_late_is_the_rule_of_the_spec(
-            time in -50_i64..50, watermark in proptest::option::of(-50_i64..50),
-            window in 0_i64..40, history in 0_i64..40, lifetime: bool,
-        ) {
-            let mut spec = view_spec(1, window);
-            if lifetime {
-                spec.aggregates[0].window = Window::Lifetime;
-            }
-            let lateness = spec.retention_us().map(|r| r.saturating_add(history));
-            prop_assert_eq!(is_too_late(time, watermark, lateness), spec.too_late(time, watermark, history));
-        }
-    }
 }

@@ -37,9 +37,6 @@ mod view;
 mod window;
 mod writer;
 
-#[cfg(test)]
-mod testing;
-
 pub use error::{OnlineError, OnlineResult};
 pub use options::OnlineOptions;
 pub use stats::StoreStats;

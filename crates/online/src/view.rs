@@ -32,8 +32,6 @@ pub(crate) struct ViewRuntime {
     pub(crate) kinds: Vec<ColumnKind>,
     /// At least one, also for a view without aggregates: a walk is what finds the newest event.
     pub(crate) windows: Vec<WindowPlan>,
-    /// As [`ViewSpec::retention_us`]: None where nothing is ever too late.
-    pub(crate) retention_us: Option<Micros>,
     /// Greatest of the range windows and the TTL: rows further back count in lifetime windows only.
     pub(crate) reach_us: Micros,
     /// Partials of the lifetime windows: expired rows live on in these.
@@ -99,12 +97,10 @@ impl ViewRuntime {
             .iter()
             .find(|plan| plan.window == Window::Lifetime)
             .map_or_else(Vec::new, |plan| plan.partials.clone());
-        let retention_us = spec.retention_us();
         Ok(Self {
             spec,
             kinds,
             windows,
-            retention_us,
             reach_us,
             lifetime_partials,
         })

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use forebay_core::ports::{EventLog, OnlineStore, ShardWrite, SourceBatch};
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
-use forebay_core::time::Micros;
+use forebay_core::time::{Clock, Micros};
 
 use crate::admit::REASON_REFUSED;
 use crate::archive::Archiver;
@@ -24,7 +24,7 @@ use crate::retry::Pauses;
 use crate::shards::ShardWriters;
 use crate::status::Counters;
 use crate::step::{Epoch, Step};
-use crate::watermark::Watermarks;
+use crate::watermark::{LogFacts, Present, Watermarks};
 
 /// How often an untouched shard records its progress, and lag is measured.
 const IDLE_PROGRESS: Duration = Duration::from_secs(1);
@@ -46,6 +46,7 @@ pub(crate) struct Ingest {
     pub(crate) prediction_sources: HashSet<String>,
     pub(crate) repeats: Repeats,
     pub(crate) watermarks: Watermarks,
+    pub(crate) clock: Arc<dyn Clock>,
     /// What each shard had at start: events below it are pending in the store or settled already.
     pub(crate) recovered: Vec<Arc<Applied>>,
     /// What the archive had at start.
@@ -169,7 +170,10 @@ impl Ingest {
                 .fetch_add(repeats as u64, Ordering::Relaxed);
         }
         let mut admitted = self.step.admit(batch, self.encoder.as_ref())?;
-        admitted.batch.origin.watermark_us = self.watermarks.pass(&admitted.batch);
+        let present = self.present();
+        let dated = self.watermarks.date(&admitted.batch, Some(&present));
+        admitted.batch.origin.watermark_us = dated.watermark_us;
+        drop(self.watermarks.take_records());
         let late = self.step.run(&admitted, epoch)?;
         let batch = admitted.batch;
         let up_to = batch
@@ -179,7 +183,7 @@ impl Ingest {
             .collect();
         self.archiver.rows(&batch, &late, up_to)?;
         let watermark = self.watermarks.published().of(&batch.source.name);
-        self.count(&batch, &late, watermark);
+        self.count(&batch, &late, dated.ahead, watermark);
         if !self.observers.is_empty() {
             let batch = above(batch, &self.archived)?;
             for observer in &mut self.observers {
@@ -189,7 +193,7 @@ impl Ingest {
         Ok(())
     }
 
-    fn count(&self, batch: &SourceBatch, late: &[bool], watermark: Option<Micros>) {
+    fn count(&self, batch: &SourceBatch, late: &[bool], ahead: u64, watermark: Option<Micros>) {
         let rows = batch.rows.num_rows() as u64;
         self.counters.rows.fetch_add(rows, Ordering::Relaxed);
         self.counters.late_rows.fetch_add(
@@ -216,6 +220,7 @@ impl Ingest {
         let status = sources.entry(batch.source.name.clone()).or_default();
         status.rows += rows;
         status.dead_letters += batch.dead_letters.len() as u64;
+        status.ahead_rows += ahead;
         status.watermark_us = watermark;
     }
 
@@ -235,11 +240,8 @@ impl Ingest {
         let Ok(ends) = self.log.end_offsets() else {
             return;
         };
-        self.watermarks.look_at_ends(&ends);
-        self.hold_expiry(&ends);
-        self.sources
-            .iter()
-            .for_each(|source| self.watermarks.publish(source));
+        self.look(&ends);
+        self.hold_expiry();
         let mut lag: BTreeMap<&str, u64> = BTreeMap::new();
         for (partition, end) in &ends {
             let behind = end - self.watermarks.progress(partition).next_offset;
@@ -248,36 +250,47 @@ impl Ingest {
         let mut statuses = self.counters.sources.lock();
         for source in &self.sources {
             let lag_records = lag.get(source.topic.as_str()).copied().unwrap_or(0);
-            statuses.entry(source.name.clone()).or_default().lag_records = lag_records;
+            let status = statuses.entry(source.name.clone()).or_default();
+            status.lag_records = lag_records;
+            status.watermark_us = self.watermarks.published().of(&source.name);
         }
     }
 }
 
 impl Ingest {
+    fn present(&self) -> Present {
+        Present::new(self.clock.now_us(), self.settings.history_us)
+    }
+
+    /// What the log says now: which partitions are idle, and the watermarks that follow.
+    fn look(&mut self, ends: &BTreeMap<TopicPartition, i64>) {
+        let facts: BTreeMap<TopicPartition, LogFacts> = ends
+            .iter()
+            .map(|(partition, end)| {
+                let facts = LogFacts {
+                    position: self.watermarks.progress(partition).next_offset,
+                    last_stable: Some(*end),
+                };
+                (partition.clone(), facts)
+            })
+            .collect();
+        let (now_us, present) = (self.clock.now_us(), self.present());
+        for source in &self.sources {
+            self.watermarks.look(source, &facts, now_us, &present);
+        }
+        drop(self.watermarks.take_records());
+    }
+
     /// An event is scored with features as of its own time, also when it is read long after other
     /// sources went on. While a scored source has a backlog, state is kept from where that stands
     /// on; afterwards `history` is enough again.
-    fn hold_expiry(&mut self, ends: &BTreeMap<TopicPartition, i64>) {
-        let mut oldest: Option<Micros> = None;
-        for source in self
+    fn hold_expiry(&mut self) {
+        let oldest = self
             .sources
             .iter()
             .filter(|s| self.step.deployments.iter().any(|d| d.source() == s.name))
-        {
-            for (partition, end) in ends
-                .iter()
-                .filter(|(partition, _)| *partition.topic == *source.topic)
-            {
-                let reached = self.watermarks.progress(partition);
-                if *end > reached.next_offset {
-                    let newest = reached.max_event_time_us;
-                    let at = newest.map_or(Micros::MIN, |newest| {
-                        newest.saturating_sub(source.watermark_delay_us)
-                    });
-                    oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
-                }
-            }
-        }
+            .filter_map(|source| self.watermarks.backlog_us(source))
+            .min();
         // Rows of epochs under way are pending only once their shards have them: what was held is
         // held once more.
         self.store

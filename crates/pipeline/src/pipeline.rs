@@ -14,7 +14,7 @@ use forebay_core::ports::{
 };
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
-use forebay_core::time::Micros;
+use forebay_core::time::{Clock, Micros};
 use forebay_core::{ErrorKind, PortError};
 
 use crate::archive::{Archiver, DeadLetterRows, FlushRule};
@@ -71,6 +71,8 @@ pub struct PipelineParts {
     pub deployments: Vec<Deployment>,
     /// Where the watermarks are shown to readers; outlives one run of the pipeline.
     pub watermarks: Arc<PublishedWatermarks>,
+    /// The present: it bounds how far events move watermarks, and tells idle partitions.
+    pub clock: Arc<dyn Clock>,
     /// Where to count; outlives one run of the pipeline, and no two run at once over one.
     pub counters: Arc<Counters>,
     /// The monitor and the like.
@@ -151,11 +153,7 @@ impl Pipeline {
             Arc::clone(&stopping),
         );
         let published = Arc::clone(&parts.watermarks);
-        let watermarks = Watermarks::recovered(&plan, parts.watermarks);
-        parts
-            .sources
-            .iter()
-            .for_each(|source| watermarks.publish(source));
+        let watermarks = recovered_marks(&parts, &plan, &archived);
         // Until the first look at the ends of the log, everything may be backlog.
         let held_us = (!parts.deployments.is_empty()).then_some(Micros::MIN);
         parts.store.keep_from(held_us);
@@ -183,6 +181,7 @@ impl Pipeline {
             archived,
             waiting,
             watermarks,
+            clock: parts.clock,
             writers,
             settings,
         };
@@ -321,6 +320,18 @@ fn recover(parts: &mut PipelineParts) -> Result<(recovery::Plan, Applied), Pipel
     tracing::info!(partitions = plan.starts.len(), "recovered");
     tracing::debug!(starts = ?plan.starts, "where reading starts");
     Ok((plan, archived))
+}
+
+/// Marks as they were, shown before the first record comes.
+fn recovered_marks(parts: &PipelineParts, plan: &recovery::Plan, archived: &Applied) -> Watermarks {
+    let published = &parts.watermarks;
+    let marks = Watermarks::recovered(plan, &[], archived, Arc::clone(published));
+    for source in &parts.sources {
+        marks.publish(source);
+        let watermark_us = published.of(&source.name);
+        parts.counters.watermark(&source.name, watermark_us);
+    }
+    marks
 }
 
 /// Every pending score. The store holds them all in memory, so a bound here would spare nothing:

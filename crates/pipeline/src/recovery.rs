@@ -218,16 +218,8 @@ mod tests {
 
     #[test]
     fn two_sources_over_one_topic_are_refused() {
-        let source = |name: &str, topic: &str| {
-            Arc::new(SourceDef {
-                name: name.into(),
-                columns: Vec::new(),
-                time_column: 0,
-                watermark_delay_us: 0,
-                topic: topic.into(),
-                format: forebay_core::source::SourceFormat::Json,
-            })
-        };
+        let source =
+            |name: &str, topic: &str| Arc::new(SourceDef::json(name, topic, Vec::new(), 0));
         check_topics(&[source("a", "t"), source("b", "u")]).expect("a topic each");
         let error = check_topics(&[source("a", "t"), source("b", "t")])
             .expect_err("one topic")

@@ -224,6 +224,7 @@ pub(crate) fn keep_rows(batch: SourceBatch, kept: &[u32]) -> Result<SourceBatch,
     origin.partition = pick(&origin.partition, kept);
     origin.offset = pick(&origin.offset, kept);
     origin.kafka_time_us = pick(&origin.kafka_time_us, kept);
+    origin.broker_time = pick(&origin.broker_time, kept);
     origin.watermark_us = pick(&origin.watermark_us, kept);
     Ok(SourceBatch {
         rows,

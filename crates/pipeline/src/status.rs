@@ -55,6 +55,9 @@ pub struct SourceStatus {
     pub dead_letters: u64,
     /// Records between the reader and the end of the log.
     pub lag_records: u64,
+    /// Rows since the process started whose event time lies further ahead than what others support
+    /// and `event_future_max` allow: they are kept and move the watermark no further than that.
+    pub ahead_rows: u64,
     /// Watermark.
     pub watermark_us: Option<Micros>,
 }
@@ -109,6 +112,12 @@ impl Counters {
                 .into_iter()
                 .filter_map(|name| before.remove_entry(name)),
         );
+    }
+
+    /// The watermark of `source` is this.
+    pub(crate) fn watermark(&self, source: &str, watermark_us: Option<Micros>) {
+        let mut sources = self.sources.lock();
+        sources.entry(source.to_owned()).or_default().watermark_us = watermark_us;
     }
 
     /// A copy.

@@ -127,6 +127,7 @@ metric_table! {
     Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "records between the read position and the end of the log; partition: all";
     Gauge Watermark watermark "forebay_watermark_timestamp_seconds" ["source"] NONE "smallest watermark over the partitions of the source";
     Counter LateRecords late_records "forebay_late_records_total" ["view", "fate"] NONE "records that came too late for the state of some view; view: any; fate: dropped";
+    Counter AheadRecords ahead_records "forebay_ahead_records_total" ["source"] NONE "records whose event time lies further ahead than other partitions, the broker or the ingest clock support: kept, and no watermark moves beyond the bound";
     Counter DeadLetters dead_letters "forebay_dead_letter_records_total" ["source", "reason"] NONE "records that did not become rows";
 
     // features

@@ -24,9 +24,11 @@ pub struct Origin {
     pub offset: Vec<i64>,
     /// For each row the Kafka record's timestamp; None where the broker gave none.
     pub kafka_time_us: Vec<Option<Micros>>,
-    /// For each row its partition's watermark before the row (max event time of earlier accepted
-    /// rows, less the delay); None before the first. The reader leaves it empty; `pipeline` fills
-    /// it.
+    /// For each row whether the broker set that timestamp when it appended the record
+    /// (LogAppendTime), and not the producer (CreateTime). Empty: no row has one of the broker.
+    pub broker_time: Vec<bool>,
+    /// For each row its partition's watermark before the row ([`crate::watermark`]); None before the
+    /// first. The reader leaves it empty; `pipeline` fills it.
     pub watermark_us: Vec<Option<Micros>>,
 }
 

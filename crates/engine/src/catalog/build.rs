@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use forebay_core::limits::CATALOG_MAX_VIEWS;
 use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
-use forebay_core::source::Column;
+use forebay_core::source::{Column, SourceDef, SourceFormat};
 use forebay_core::view::ViewId;
 
 use super::change::{Change, ChangeAction};
@@ -23,6 +23,28 @@ use crate::label::Label;
 use crate::parse::{Definition, ObjectKind, Statement};
 use crate::service::{REQUEST, Service, ServiceIdentity};
 use crate::view::{View, ViewIdentity};
+
+/// Digest of which columns a source has, whatever its topic.
+fn columns_of(source: &SourceDef) -> String {
+    let column =
+        |column: &Column| format!("{} {} {}", column.name, column.data_type, column.nullable);
+    let time = source.columns[source.time_column].name.clone();
+    let parts: Vec<String> = [source.name.clone(), time]
+        .into_iter()
+        .chain(source.columns.iter().map(column))
+        .collect();
+    digest(parts.iter().map(String::as_str))
+}
+
+/// Digest of which events a source has: its columns, topic and format. When they count as late, and
+/// how long an idle partition is waited for, is no part of it: what is computed from the events
+/// stays when that changes.
+fn events_of(source: &SourceDef) -> String {
+    let format = match source.format {
+        SourceFormat::Json => "json",
+    };
+    digest([columns_of(source).as_str(), &source.topic, format])
+}
 
 /// Which version of an object to make.
 struct Identity {
@@ -282,7 +304,7 @@ impl<'a> Builder<'a> {
     fn digest(&self, statement: &Statement) -> Result<(String, Vec<Reference>)> {
         let references = references(statement)?;
         let functions = FUNCTIONS_VERSION.to_string();
-        let mut parts: Vec<&str> = vec![&statement.canonical, &functions];
+        let mut parts: Vec<String> = vec![statement.canonical.clone(), functions];
         for reference in &references {
             let Some(entry) = self
                 .after
@@ -308,9 +330,12 @@ impl<'a> Builder<'a> {
                     message,
                 ));
             };
-            parts.push(&entry.state.digest);
+            parts.push(match &entry.statement.definition {
+                Definition::Source(source) => events_of(source),
+                _ => entry.state.digest.clone(),
+            });
         }
-        Ok((digest(parts), references))
+        Ok((digest(parts.iter().map(String::as_str)), references))
     }
 
     /// Digest of what the values of `statement` are: its text and those of all that it names, but
@@ -318,15 +343,7 @@ impl<'a> Builder<'a> {
     /// model made for these values serves there.
     fn meaning(&self, statement: &Statement) -> Result<String> {
         if let Definition::Source(source) = &statement.definition {
-            let column = |column: &Column| {
-                format!("{} {} {}", column.name, column.data_type, column.nullable)
-            };
-            let time = source.columns[source.time_column].name.clone();
-            let parts: Vec<String> = [source.name.clone(), time]
-                .into_iter()
-                .chain(source.columns.iter().map(column))
-                .collect();
-            return Ok(digest(parts.iter().map(String::as_str)));
+            return Ok(columns_of(source));
         }
         let mut parts = vec![statement.canonical.clone(), FUNCTIONS_VERSION.to_string()];
         for Reference { kind, name, .. } in references(statement)? {
@@ -454,10 +471,7 @@ impl<'a> Builder<'a> {
         &self,
         statement: &Statement,
         entity: &str,
-    ) -> Result<(
-        Arc<forebay_core::source::SourceDef>,
-        forebay_core::definition::EntityDef,
-    )> {
+    ) -> Result<(Arc<SourceDef>, forebay_core::definition::EntityDef)> {
         let source = references(statement)?
             .into_iter()
             .find(|reference| reference.kind == ObjectKind::Source);

@@ -9,7 +9,7 @@ use crate::error::{EngineError, Result};
 use crate::parse::{ObjectKind, Statement, parse_file};
 
 /// Version of the shape of [`CatalogState`].
-pub const CATALOG_FORMAT: u32 = 1;
+pub const CATALOG_FORMAT: u32 = 2;
 
 /// A catalog as data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

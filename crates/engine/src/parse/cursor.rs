@@ -362,7 +362,16 @@ fn parse_place(text: &str) -> Option<Position> {
 }
 
 fn unit_micros(unit: &str) -> Option<Micros> {
-    match unit.to_ascii_lowercase().trim_end_matches('s') {
+    let unit = unit.to_ascii_lowercase();
+    match unit.as_str() {
+        "ms" => return Some(1_000),
+        "s" => return Some(SECOND_US),
+        "min" => return Some(MINUTE_US),
+        "h" => return Some(HOUR_US),
+        "d" => return Some(DAY_US),
+        _ => {}
+    }
+    match unit.trim_end_matches('s') {
         "microsecond" => Some(1),
         "millisecond" => Some(1_000),
         "second" => Some(SECOND_US),
@@ -375,7 +384,7 @@ fn unit_micros(unit: &str) -> Option<Micros> {
 }
 
 /// Quantities and units in turn.
-fn parse_duration(words: &[&str]) -> Result<Micros, String> {
+pub(super) fn parse_duration(words: &[&str]) -> Result<Micros, String> {
     let all = words.join(" ");
     if words.is_empty() || !words.len().is_multiple_of(2) {
         return Err(format!(

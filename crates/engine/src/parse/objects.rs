@@ -4,11 +4,13 @@
 use arrow_schema::DataType;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::definition::EntityDef;
-use forebay_core::limits::SOURCE_MAX_COLUMNS;
+use forebay_core::limits::{
+    EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US, SOURCE_MAX_COLUMNS, SOURCE_TIME_OPTION_MAX_US,
+};
 use forebay_core::source::{Column, SourceDef, SourceFormat};
-use forebay_core::time::{Micros, timestamp_type};
+use forebay_core::time::{HOUR_US, Micros, SECOND_US, timestamp_type};
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, parse_duration};
 use super::statement::ViewStatement;
 use crate::error::{EngineError, Location, Result};
 
@@ -47,14 +49,16 @@ impl Cursor<'_> {
             return Err(EngineError::Syntax { at: start, message });
         };
         let time_column = time_column(&columns, &column, &at)?;
-        let (topic, format) = self.source_options(name)?;
+        let options = self.source_options(name)?;
         Ok(SourceDef {
             name: name.to_owned(),
             columns,
             time_column,
             watermark_delay_us,
-            topic,
-            format,
+            idle_timeout_us: options.idle_timeout_us,
+            event_future_max_us: options.event_future_max_us,
+            topic: options.topic,
+            format: options.format,
         })
     }
 
@@ -79,9 +83,15 @@ impl Cursor<'_> {
         Ok((column, delay_us))
     }
 
-    fn source_options(&mut self, name: &str) -> Result<(String, SourceFormat)> {
+    fn source_options(&mut self, name: &str) -> Result<SourceOptions> {
         let at = self.here();
-        let options = self.options(&["connector", "topic", "format"])?;
+        let options = self.options(&[
+            "connector",
+            "topic",
+            "format",
+            "idle_timeout",
+            "event_future_max",
+        ])?;
         let value = |key: &str| {
             options
                 .iter()
@@ -126,7 +136,16 @@ impl Cursor<'_> {
                 "'{topic}' is no Kafka topic: use 1 to 249 letters, digits, dots, underscores, hyphens"
             ));
         }
-        Ok((topic.to_owned(), format))
+        let time = |key: &str, default: Micros| match value(key) {
+            Some(text) => time_option(key, text, &at),
+            None => Ok(default),
+        };
+        Ok(SourceOptions {
+            topic: topic.to_owned(),
+            format,
+            idle_timeout_us: time("idle_timeout", IDLE_TIMEOUT_US)?,
+            event_future_max_us: time("event_future_max", EVENT_FUTURE_MAX_US)?,
+        })
     }
 
     /// Behind the name: `(key columns)`.
@@ -167,6 +186,33 @@ impl Cursor<'_> {
             ttl_us,
             body: self.query()?,
         })
+    }
+}
+
+/// What `WITH (..)` of a source says.
+struct SourceOptions {
+    topic: String,
+    format: SourceFormat,
+    idle_timeout_us: Micros,
+    event_future_max_us: Micros,
+}
+
+/// The time that an option of a source declares, as `'30 s'`.
+fn time_option(key: &str, text: &str, at: &Location) -> Result<Micros> {
+    let refuse = |message: String| {
+        Err(EngineError::Syntax {
+            at: at.clone(),
+            message,
+        })
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    match parse_duration(&words) {
+        Ok(time_us) if (SECOND_US..=SOURCE_TIME_OPTION_MAX_US).contains(&time_us) => Ok(time_us),
+        Ok(_) => refuse(format!(
+            "{key} = '{text}' must be from 1 second to {} hours (SOURCE_TIME_OPTION_MAX_US)",
+            SOURCE_TIME_OPTION_MAX_US / HOUR_US
+        )),
+        Err(why) => refuse(format!("{key}: {why}; write {key} = '30 s'")),
     }
 }
 

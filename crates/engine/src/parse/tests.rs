@@ -3,7 +3,8 @@
 use arrow_schema::DataType;
 use forebay_core::definition::AlertThreshold;
 use forebay_core::limits::{
-    SQL_MAX_BYTES, SQL_MAX_CHAINED_OPERATORS, SQL_MAX_SET_BRANCHES, SQL_MAX_TOKENS,
+    SOURCE_TIME_OPTION_MAX_US, SQL_MAX_BYTES, SQL_MAX_CHAINED_OPERATORS, SQL_MAX_SET_BRANCHES,
+    SQL_MAX_TOKENS,
 };
 use forebay_core::source::SourceFormat;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, SECOND_US, timestamp_type};
@@ -61,6 +62,29 @@ fn a_source_is_its_columns_its_watermark_and_its_topic() {
     assert_eq!(
         (source.topic.as_str(), source.format),
         ("flights.departures", SourceFormat::Json)
+    );
+}
+
+#[test]
+fn a_source_declares_when_its_partitions_are_idle_and_how_far_its_events_may_be_ahead() {
+    let source = |options: &str| {
+        let statement = one(&format!(
+            "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka'{options})"
+        ));
+        let Definition::Source(source) = statement.definition else {
+            panic!("a source")
+        };
+        (source.idle_timeout_us, source.event_future_max_us)
+    };
+    assert_eq!(source(""), (30 * SECOND_US, 10 * MINUTE_US));
+    assert_eq!(
+        source(", idle_timeout = '45 s', event_future_max = '15 minutes'"),
+        (45 * SECOND_US, 15 * MINUTE_US)
+    );
+    assert_eq!(
+        source(", idle_timeout = '1 second', event_future_max = '24 h'"),
+        (SECOND_US, SOURCE_TIME_OPTION_MAX_US),
+        "the least and the most"
     );
 }
 
@@ -229,7 +253,20 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', partitions = '3')",
-        "f.sql:1:89: unknown option partitions; known options: connector, topic, format",
+        "f.sql:1:89: unknown option partitions; known options: connector, topic, format, idle_timeout, event_future_max",
+    ),
+    (
+        "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', idle_timeout = '0 s')",
+        "f.sql:1:62: idle_timeout = '0 s' must be from 1 second to 24 hours (SOURCE_TIME_OPTION_MAX_US)",
+    ),
+    (
+        "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', event_future_max = '25 h')",
+        "f.sql:1:62: event_future_max = '25 h' must be from 1 second to 24 hours (SOURCE_TIME_OPTION_MAX_US)",
+    ),
+    (
+        "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', idle_timeout = '30')",
+        "f.sql:1:62: idle_timeout: interval '30' needs a quantity and a unit, as in INTERVAL '30' MINUTE; write idle_timeout \
+         = '30 s'",
     ),
     (
         "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', format = 'avro')",

@@ -157,7 +157,7 @@ fn states_arguments_and_filters_are_kept_once() {
         .collect();
     assert_eq!(names, ["c", "c1", "a", "s", "d", "v", "sn", "an", "a1"]);
     assert_eq!(view.feature_outputs(), [2, 3, 4, 5, 6, 7, 8, 9, 10]);
-    assert_eq!((spec.base_width_us, spec.retention_us()), (MINUTE_US, None));
+    assert_eq!((spec.base_width_us, spec.lateness_us(0)), (MINUTE_US, None));
 }
 
 #[test]
@@ -454,7 +454,7 @@ fn keys_of_several_columns_are_in_the_order_of_the_entity() {
         (["k", "n"].as_slice(), [0, 1].as_slice())
     );
     assert_eq!(
-        (view.spec().ttl_us, view.spec().retention_us()),
+        (view.spec().ttl_us, view.spec().lateness_us(0)),
         (Some(2 * DAY_US), Some(2 * DAY_US))
     );
     assert_eq!(

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use forebay_core::PortResult;
-use forebay_core::ports::{Archive, CompiledView, EventLog, OnlineStore};
+use forebay_core::ports::{Archive, CompiledView, OnlineStore};
 use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
@@ -371,8 +371,7 @@ impl App {
         let announced = Announced::open(&self.settings.server.data_dir);
         let (observer, raised) =
             MonitorObserver::new(Arc::clone(&watches), Arc::clone(&self.marks));
-        let log: Box<dyn EventLog> =
-            Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
+        let log = Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
         let parts = PipelineParts {
             log,
             store: Arc::<RocksStore>::clone(&self.store),
@@ -388,6 +387,7 @@ impl App {
             views,
             deployments: wiring.deployments,
             watermarks: Arc::clone(&self.marks),
+            clock: Arc::clone(&self.clock),
             counters: Arc::clone(&self.counters),
             observers: vec![Box::new(observer)],
             runtime: self.runtime.clone(),

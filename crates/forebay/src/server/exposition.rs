@@ -116,6 +116,7 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
             &metrics.ingest_records.with([name, "dead_letter"]),
             source.dead_letters,
         );
+        raise(&metrics.ahead_records.with([name]), source.ahead_rows);
         metrics
             .ingest_lag_records
             .with([name, "all"])

@@ -20,6 +20,7 @@ use forebay_core::ports::{CompiledLabel, SourceBatch};
 use forebay_core::prediction::column;
 use forebay_core::source::{SourceDef, meta};
 use forebay_core::time::Micros;
+use forebay_core::watermark::SourceMarks;
 use forebay_monitor::{Monitor, MonitorEvent, MonitorOptions, MonitorReport, ReferenceProfile};
 use forebay_pipeline::{BatchObserver, PublishedWatermarks, contain};
 use parking_lot::Mutex;
@@ -204,7 +205,7 @@ impl Watches {
         for (source, partitions, rows) in streams {
             marks.insert(
                 source.name.clone(),
-                ArchiveMarks::new(source.watermark_delay_us, partitions),
+                ArchiveMarks::new(&source.topic, source.watermark_delay_us, partitions),
             );
             archived.push(Archived::new(source, rows)?);
         }
@@ -302,48 +303,37 @@ impl<S: Iterator<Item = Result<RecordBatch>>> Archived<S> {
     }
 }
 
-/// How far event time has come in one archived table, by the same rule as while it was read: the
-/// slowest partition, less the source's delay.
+/// How far event time has come in one archived table, by the same rule as while it was read.
 struct ArchiveMarks {
     delay_us: i64,
-    /// Greatest event time of each partition; None before its first row.
-    newest_us: HashMap<i32, Option<Micros>>,
+    marks: SourceMarks,
 }
 
 impl ArchiveMarks {
-    fn new(delay_us: i64, partitions: BTreeSet<i32>) -> Self {
+    /// Over the `partitions` of `topic` that the table was read from.
+    fn new(topic: &str, delay_us: i64, partitions: BTreeSet<i32>) -> Self {
         Self {
             delay_us,
-            newest_us: partitions
-                .into_iter()
-                .map(|partition| (partition, None))
-                .collect(),
+            marks: SourceMarks::replay(topic, partitions, &[]),
         }
     }
 
     fn pass(&mut self, source: &SourceDef, rows: &RecordBatch) -> Result<()> {
         let partitions =
             archived_column(source, rows, meta::PARTITION)?.as_primitive::<Int32Type>();
-        for (partition, time_us) in partitions
-            .values()
-            .iter()
-            .zip(event_times(source, rows)?.values())
+        let offsets = archived_column(source, rows, meta::OFFSET)?.as_primitive::<Int64Type>();
+        let times = event_times(source, rows)?.values();
+        for ((partition, offset), time_us) in
+            partitions.values().iter().zip(offsets.values()).zip(times)
         {
-            let newest = self.newest_us.entry(*partition).or_default();
-            *newest = Some(newest.map_or(*time_us, |known| known.max(*time_us)));
+            let mark = self.marks.partition(*partition);
+            mark.pass(*offset, *time_us, self.delay_us, None);
         }
         Ok(())
     }
 
     fn watermark_us(&self) -> Option<Micros> {
-        let slowest = self
-            .newest_us
-            .values()
-            .copied()
-            .collect::<Option<Vec<_>>>()?
-            .into_iter()
-            .min()?;
-        Some(slowest.saturating_sub(self.delay_us))
+        Some(self.marks.mark_us()?.saturating_sub(self.delay_us))
     }
 }
 
@@ -566,13 +556,15 @@ mod tests {
             let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.1))
                 .with_timezone("UTC");
             let partitions = Int32Array::from_iter_values(rows.iter().map(|r| r.0));
+            let offsets = Int64Array::from_iter_values(0..rows.len() as i64);
             let time = &source.columns[source.time_column].name;
             RecordBatch::try_from_iter([
                 (time.as_str(), Arc::new(times) as ArrayRef),
                 (meta::PARTITION, Arc::new(partitions)),
+                (meta::OFFSET, Arc::new(offsets)),
             ])
         };
-        let mut marks = ArchiveMarks::new(10, BTreeSet::from([0, 1]));
+        let mut marks = ArchiveMarks::new(&source.topic, 10, BTreeSet::from([0, 1]));
         marks.pass(&source, &rows(&[(0, 500), (0, 900)])?)?;
         assert_eq!(marks.watermark_us(), None, "partition 1 has rows to come");
         marks.pass(&source, &rows(&[(1, 300), (0, 950)])?)?;

@@ -258,6 +258,8 @@ fn prediction_source(
         columns,
         time_column,
         watermark_delay_us: scored.watermark_delay_us,
+        idle_timeout_us: scored.idle_timeout_us,
+        event_future_max_us: scored.event_future_max_us,
         topic: if shadow {
             format!("{}.shadow", def.topic)
         } else {

@@ -47,6 +47,8 @@ pub struct Record<'a> {
     pub payload: Option<&'a [u8]>,
     /// Its timestamp.
     pub kafka_time_us: Option<Micros>,
+    /// Whether the broker set that (LogAppendTime), and not the producer.
+    pub broker_time: bool,
 }
 
 /// Decodes records of one source into batches of its columns.

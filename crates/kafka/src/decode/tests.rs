@@ -14,7 +14,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field};
 use forebay_core::limits::{EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
-use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::{Micros, timestamp_type};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -40,22 +40,16 @@ fn features() -> Vec<Field> {
 
 /// One column of each type, nullable but for the event time.
 fn all_types() -> SourceDef {
-    SourceDef {
-        name: "everything".into(),
-        columns: vec![
-            column("text", DataType::Utf8, true),
-            column("double", DataType::Float64, true),
-            column("big", DataType::Int64, true),
-            column("small", DataType::Int32, true),
-            column("flag", DataType::Boolean, true),
-            column("at", timestamp_type(), false),
-            column("features", DataType::Struct(features().into()), true),
-        ],
-        time_column: 5,
-        watermark_delay_us: 0,
-        topic: "everything".into(),
-        format: SourceFormat::Json,
-    }
+    let columns = vec![
+        column("text", DataType::Utf8, true),
+        column("double", DataType::Float64, true),
+        column("big", DataType::Int64, true),
+        column("small", DataType::Int32, true),
+        column("flag", DataType::Boolean, true),
+        column("at", timestamp_type(), false),
+        column("features", DataType::Struct(features().into()), true),
+    ];
+    SourceDef::json("everything", "everything", columns, 5)
 }
 
 fn decoder() -> RecordDecoder {
@@ -64,9 +58,8 @@ fn decoder() -> RecordDecoder {
 
 fn record(payload: &[u8]) -> Record<'_> {
     Record {
-        key: None,
         payload: Some(payload),
-        kafka_time_us: None,
+        ..Record::default()
     }
 }
 
@@ -286,7 +279,7 @@ fn size_absence_and_the_future_are_judged_with_the_record() {
             .push(&Record {
                 key: Some(key),
                 payload: Some(payload),
-                kafka_time_us: None,
+                ..Record::default()
             })
             .map_err(|r| r.reason)
     };
@@ -299,7 +292,7 @@ fn size_absence_and_the_future_are_judged_with_the_record() {
         push(&Record {
             payload: Some(format!("{{\"at\":{event}}}").as_bytes()),
             kafka_time_us: kafka,
-            key: None,
+            ..Record::default()
         })
     };
     assert_eq!(at(600_000_000, Some(0)), Ok(()));
@@ -314,7 +307,7 @@ fn size_absence_and_the_future_are_judged_with_the_record() {
     let late = Record {
         payload: Some(b"{\"at\":600000001}"),
         kafka_time_us: Some(0),
-        key: None,
+        ..Record::default()
     };
     let detail = decoder.push(&late).expect_err("future").to_string();
     assert!(detail.contains("`at`"), "{detail}");
@@ -549,25 +542,19 @@ proptest! {
 #[ignore = "a measurement, not a check"]
 #[expect(clippy::print_stdout, reason = "what it measures is printed")]
 fn decode_speed() {
-    let source = SourceDef {
-        name: "departures".into(),
-        columns: vec![
-            column("flight_id", DataType::Utf8, false),
-            column("carrier", DataType::Utf8, false),
-            column("tailnum", DataType::Utf8, true),
-            column("origin", DataType::Utf8, false),
-            column("dest", DataType::Utf8, false),
-            column("dep_delay", DataType::Float64, true),
-            column("distance", DataType::Float64, true),
-            column("air_time", DataType::Int64, true),
-            column("cancelled", DataType::Boolean, true),
-            column("dep_time", timestamp_type(), false),
-        ],
-        time_column: 9,
-        watermark_delay_us: 0,
-        topic: "departures".into(),
-        format: SourceFormat::Json,
-    };
+    let columns = vec![
+        column("flight_id", DataType::Utf8, false),
+        column("carrier", DataType::Utf8, false),
+        column("tailnum", DataType::Utf8, true),
+        column("origin", DataType::Utf8, false),
+        column("dest", DataType::Utf8, false),
+        column("dep_delay", DataType::Float64, true),
+        column("distance", DataType::Float64, true),
+        column("air_time", DataType::Int64, true),
+        column("cancelled", DataType::Boolean, true),
+        column("dep_time", timestamp_type(), false),
+    ];
+    let source = SourceDef::json("departures", "departures", columns, 9);
     let events: Vec<Vec<u8>> = (0..8_192)
         .map(|n| {
             format!(

@@ -20,10 +20,10 @@ use forebay_core::limits::EPOCH_MAX_ROWS;
 use forebay_core::ports::{EventLog, SourceBatch};
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::SourceDef;
-use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Timestamp};
 
 use crate::client::{ClientEvents, is_refusal, not_created};
 use crate::decode::Record;
@@ -177,6 +177,7 @@ struct TakenMessage<'a> {
     key: Option<&'a [u8]>,
     payload: Option<&'a [u8]>,
     kafka_time_us: Option<i64>,
+    broker_time: bool,
 }
 
 impl<'a> TakenMessage<'a> {
@@ -191,6 +192,7 @@ impl<'a> TakenMessage<'a> {
                 .timestamp()
                 .to_millis()
                 .map(|millis| millis.saturating_mul(1_000)),
+            broker_time: matches!(message.timestamp(), Timestamp::LogAppendTime(_)),
         }
     }
 }
@@ -206,6 +208,7 @@ fn take(
         key: message.key,
         payload: message.payload,
         kafka_time_us: message.kafka_time_us,
+        broker_time: message.broker_time,
     };
     for index in readers_of.get(message.topic).into_iter().flatten() {
         sources[*index].take(message.partition, message.offset, &record, stats);
@@ -230,10 +233,9 @@ impl EventLog for KafkaLog {
         sources: &[Arc<SourceDef>],
         from: &BTreeMap<TopicPartition, i64>,
     ) -> PortResult<()> {
-        let future_max_us = self.settings.future_max_us;
         let readers = sources
             .iter()
-            .map(|source| SourceReader::new(source, future_max_us))
+            .map(SourceReader::new)
             .collect::<Result<Vec<_>, _>>()?;
         let positions = self.start_positions(sources, from)?;
         self.assign_positions(&positions)?;

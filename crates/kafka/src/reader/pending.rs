@@ -9,7 +9,6 @@ use forebay_core::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES;
 use forebay_core::ports::{DeadLetter, Origin, SourceBatch};
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::SourceDef;
-use forebay_core::time::Micros;
 
 use crate::decode::{Record, RecordDecoder, Reject};
 use crate::error::Error;
@@ -32,11 +31,11 @@ pub(super) struct SourceReader {
 }
 
 impl SourceReader {
-    pub(super) fn new(source: &Arc<SourceDef>, future_max_us: Micros) -> Result<Self, Error> {
+    pub(super) fn new(source: &Arc<SourceDef>) -> Result<Self, Error> {
         Ok(Self {
             source: Arc::clone(source),
             topic: source.topic.as_str().into(),
-            decoder: RecordDecoder::new(source, future_max_us)?,
+            decoder: RecordDecoder::new(source, source.event_future_max_us)?,
             origin: Origin::default(),
             slot_of: HashMap::new(),
             recent: None,
@@ -60,6 +59,7 @@ impl SourceReader {
                 self.origin.partition.push(slot);
                 self.origin.offset.push(offset);
                 self.origin.kafka_time_us.push(record.kafka_time_us);
+                self.origin.broker_time.push(record.broker_time);
             }
             Err(reject) => {
                 stats.add_dead_letter(reject.reason);

@@ -12,7 +12,7 @@ use arrow_array::types::Int64Type;
 use arrow_schema::DataType;
 use forebay_core::ports::{DeadLetter, EventLog, SourceBatch};
 use forebay_core::progress::TopicPartition;
-use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::timestamp_type;
 use forebay_kafka::{
     ClientSettings, EmbeddedBroker, KafkaLog, ProducerSettings, ReaderSettings, Replayer,
@@ -116,14 +116,12 @@ pub(crate) fn source(name: &str, topic: &str) -> Arc<SourceDef> {
         data_type,
         nullable: false,
     };
-    Arc::new(SourceDef {
-        name: name.into(),
-        columns: vec![column("n", DataType::Int64), column("at", timestamp_type())],
-        time_column: 1,
-        watermark_delay_us: 0,
-        topic: topic.into(),
-        format: SourceFormat::Json,
-    })
+    Arc::new(SourceDef::json(
+        name,
+        topic,
+        vec![column("n", DataType::Int64), column("at", timestamp_type())],
+        1,
+    ))
 }
 
 /// A record of [`source`] with the number `n`.

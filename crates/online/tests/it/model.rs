@@ -244,6 +244,7 @@ pub(crate) fn fold_batch(events: &[Event]) -> (Arc<FoldBatch>, Arc<KeyBuffer>, A
             .collect(),
         offset: events.iter().map(|e| e.offset).collect(),
         kafka_time_us: vec![None; events.len()],
+        broker_time: Vec::new(),
         watermark_us: events.iter().map(|e| e.watermark).collect(),
     };
     (

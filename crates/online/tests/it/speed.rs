@@ -116,6 +116,7 @@ fn epoch_writes(year: &Year, views: &[Arc<ViewSpec>], from: usize, to: usize) ->
         partition: (from..to).map(|i| (i % 4) as u32).collect(),
         offset: (from..to).map(|i| i as i64 / 4).collect(),
         kafka_time_us: vec![None; rows],
+        broker_time: Vec::new(),
         watermark_us: (from..to)
             .map(|i| Some(year.times[i] - 30 * MINUTE_US))
             .collect(),

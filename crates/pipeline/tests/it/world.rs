@@ -14,7 +14,7 @@ use forebay_core::ports::{
 use forebay_core::prediction::column;
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::{Column, SourceDef, SourceFormat};
-use forebay_core::time::{MINUTE_US, Micros, SECOND_US, timestamp_type};
+use forebay_core::time::{DAY_US, MINUTE_US, Micros, SECOND_US, timestamp_type};
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::Window;
 use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
@@ -24,8 +24,8 @@ use forebay_pipeline::{
     PublishedWatermarks,
 };
 use forebay_testkit::{
-    FakeScorer, Fate, MemoryArchive, MemoryLog, MemoryPublisher, MemoryStore, PlainService,
-    PlainView, Random, StoreReader, column as column_of, wait_until,
+    FakeClock, FakeScorer, Fate, MemoryArchive, MemoryLog, MemoryPublisher, MemoryStore,
+    PlainService, PlainView, Random, StoreReader, column as column_of, wait_until,
 };
 use parking_lot::Mutex;
 
@@ -105,6 +105,8 @@ pub(crate) struct World {
     pub(crate) sources: Vec<Arc<SourceDef>>,
     pub(crate) views: Vec<Arc<dyn CompiledView>>,
     pub(crate) watermarks: Arc<PublishedWatermarks>,
+    /// The present: long after all events, unless a test says otherwise.
+    pub(crate) clock: Arc<FakeClock>,
     /// What observers saw, over all processes: source, place, offset.
     pub(crate) observed: Arc<Mutex<Vec<(String, TopicPartition, i64)>>>,
 }
@@ -135,6 +137,8 @@ pub(crate) fn source(name: &str, topic: &str, columns: Vec<Column>, time: &str) 
             .expect("the time column is one of them"),
         columns,
         watermark_delay_us: DELAY_US,
+        idle_timeout_us: forebay_core::limits::IDLE_TIMEOUT_US,
+        event_future_max_us: forebay_core::limits::EVENT_FUTURE_MAX_US,
         topic: topic.to_owned(),
         format: SourceFormat::Json,
     })
@@ -218,6 +222,7 @@ impl World {
             archive: MemoryArchive::new(&fate),
             sources: vec![events, predictions],
             watermarks: Arc::default(),
+            clock: Arc::new(FakeClock::at(START_US + 365 * DAY_US)),
             observed: Arc::default(),
             publisher,
             views,
@@ -385,6 +390,7 @@ impl World {
                 Vec::new()
             },
             watermarks: Arc::clone(&self.watermarks),
+            clock: Arc::<FakeClock>::clone(&self.clock),
             counters: Arc::default(),
             observers: vec![Box::new(Observer(Arc::clone(&self.observed)))],
             runtime: runtime().handle().clone(),

@@ -21,7 +21,7 @@ use forebay_core::ports::{
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
-use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::{Clock, DAY_US, Micros, timestamp_type};
 use forebay_core::view::{
     AggregateSpec, FeatureStatus, FoldBatch, ServiceSpec, ServiceView, ViewId, ViewSpec, Window,
@@ -423,18 +423,13 @@ impl EventSink for FakeSink {
                 "there is no source {name}; known sources: departures"
             )));
         }
-        Ok(Arc::new(SourceDef {
-            name: "departures".to_owned(),
-            columns: vec![
-                column("origin", DataType::Utf8, false),
-                column("delay", DataType::Float64, true),
-                column("dep_time", timestamp_type(), false),
-            ],
-            time_column: 2,
-            watermark_delay_us: 0,
-            topic: "departures".to_owned(),
-            format: SourceFormat::Json,
-        }))
+        let columns = vec![
+            column("origin", DataType::Utf8, false),
+            column("delay", DataType::Float64, true),
+            column("dep_time", timestamp_type(), false),
+        ];
+        let source = SourceDef::json("departures", "departures", columns, 2);
+        Ok(Arc::new(source))
     }
 
     async fn push(&self, source: &SourceDef, rows: RecordBatch) -> PortResult<PushReceipt> {

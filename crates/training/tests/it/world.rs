@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
 use forebay_core::ports::{Archive, TableSnapshot};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
-use forebay_core::source::{Column, SourceDef, SourceFormat, meta};
+use forebay_core::source::{Column, SourceDef, meta};
 use forebay_core::time::{HOUR_US, Micros, timestamp_type};
 use forebay_core::view::{AggregateSpec, ServiceSpec, ServiceView, ViewSpec, Window};
 use forebay_core::{PortError, PortResult};
@@ -87,18 +87,16 @@ fn column(name: &str, data_type: DataType) -> Column {
 }
 
 pub(crate) fn source() -> Arc<SourceDef> {
-    Arc::new(SourceDef {
-        name: SOURCE.to_owned(),
-        columns: vec![
+    Arc::new(SourceDef::json(
+        SOURCE,
+        TOPIC,
+        vec![
             column("origin", DataType::Utf8),
             column("dep_time", timestamp_type()),
             column("dep_delay", DataType::Float64),
         ],
-        time_column: 1,
-        watermark_delay_us: 0,
-        topic: TOPIC.to_owned(),
-        format: SourceFormat::Json,
-    })
+        1,
+    ))
 }
 
 pub(crate) fn service() -> Arc<ServiceSpec> {

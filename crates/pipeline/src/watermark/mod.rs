@@ -1,0 +1,348 @@
+//! Watermarks of what is read: each row gets the watermark of its partition before it, by the rule
+//! of [`forebay_core::watermark`]. Owned by the ingest thread; readers see a published copy.
+//!
+//! What the rule takes from a clock is decided here and recorded: `bound` says how far the rows of
+//! an epoch may move a mark, `partition` says which partitions are idle and hold nothing back. Each
+//! decision that has an effect becomes a [`MarkRecord`], which shards and archive write beside the
+//! offsets. A restart and a filling of a view repeat the records and decide nothing anew below
+//! them.
+
+mod bound;
+mod partition;
+mod published;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use forebay_core::ports::SourceBatch;
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::source::SourceDef;
+use forebay_core::time::Micros;
+use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord, PartitionMark, SourceMarks};
+
+pub use bound::Present;
+pub use partition::{LogFacts, PartitionFacts, PartitionState};
+pub use published::PublishedWatermarks;
+
+use crate::recovery::Plan;
+use bound::{broker_times, event_times};
+
+/// Marks of every partition.
+#[derive(Debug, Default)]
+pub struct Watermarks {
+    /// By topic.
+    sources: HashMap<Arc<str>, SourceMarks>,
+    seen: BTreeMap<TopicPartition, Seen>,
+    /// What is known of partitions that were not read yet: of a filling.
+    records: BTreeMap<TopicPartition, Vec<MarkFact>>,
+    /// The last bound of each partition that had an effect: the next one that is equal goes on.
+    last: BTreeMap<TopicPartition, Bound>,
+    /// Decisions that nobody has taken yet.
+    fresh: Vec<MarkRecord>,
+    published: Arc<PublishedWatermarks>,
+}
+
+/// When a partition last moved.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    position: i64,
+    moved_us: Micros,
+    state: PartitionState,
+}
+
+/// What [`Watermarks::date`] says of a batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Dated {
+    /// For each row the watermark before it.
+    pub watermark_us: Vec<Option<Micros>>,
+    /// Rows whose event time lies beyond the bound.
+    pub ahead: u64,
+}
+
+impl Watermarks {
+    /// The reader stands where `plan` starts it. Of each partition the mark is what a shard had
+    /// recorded for the prefix up to there, and grows over what the other shards had recorded as
+    /// the reader passes it. `records` are those of all shards and of the archive, which has read
+    /// up to `archived`.
+    #[must_use]
+    pub fn recovered(
+        plan: &Plan,
+        records: &[MarkRecord],
+        archived: &Applied,
+        published: Arc<PublishedWatermarks>,
+    ) -> Self {
+        let mut marks = Self {
+            published,
+            ..Self::replay(records)
+        };
+        for (partition, start) in &plan.starts {
+            let progress = plan.recorded.get(partition).map_or(&[][..], Vec::as_slice);
+            let facts = marks.records.remove(partition).unwrap_or_default();
+            let decided = archived.next_offset(partition);
+            let mark = PartitionMark::recovered(*start, progress, facts, decided);
+            marks
+                .sources
+                .entry(Arc::clone(&partition.topic))
+                .or_default()
+                .insert(partition.partition, mark);
+        }
+        marks
+    }
+
+    /// Marks of partitions that are read from their beginning once more, of which `records` are
+    /// known.
+    #[must_use]
+    pub fn replay(records: &[MarkRecord]) -> Self {
+        let mut marks = Self::default();
+        for record in records {
+            let of = marks.records.entry(record.partition.clone()).or_default();
+            of.push(record.fact);
+        }
+        marks
+    }
+
+    /// Where other threads read the watermarks.
+    #[must_use]
+    pub fn published(&self) -> Arc<PublishedWatermarks> {
+        Arc::clone(&self.published)
+    }
+
+    /// For each row of `batch` the watermark before it, by what is recorded alone; moves the marks
+    /// past the batch.
+    pub fn pass(&mut self, batch: &SourceBatch) -> Vec<Option<Micros>> {
+        self.date(batch, None).watermark_us
+    }
+
+    /// For each row of `batch` the watermark before it; moves the marks past the batch. Rows that
+    /// were never decided on are bounded by `present`; a bound that has an effect is recorded.
+    pub fn date(&mut self, batch: &SourceBatch, present: Option<&Present>) -> Dated {
+        let (source, origin) = (&batch.source, &batch.origin);
+        let topic: Arc<str> = source.topic.as_str().into();
+        let mut marks = self.sources.remove(&topic).unwrap_or_default();
+        let supported = present.and_then(|_| marks.supported_us(source.event_future_max_us));
+        let broker = broker_times(origin);
+        let mut slots: Vec<Slot> = origin
+            .partitions
+            .iter()
+            .zip(broker)
+            .map(|(partition, broker_us)| {
+                let mark = self.take(&mut marks, partition);
+                let bound = present.map(|present| {
+                    let from = mark.next_offset().max(mark.decided_until());
+                    let support = (broker_us, supported);
+                    present.bound(
+                        (from, from),
+                        support.0,
+                        support.1,
+                        source.event_future_max_us,
+                    )
+                });
+                Slot {
+                    mark,
+                    bound,
+                    bounded: false,
+                }
+            })
+            .collect();
+        let mut dated = Dated::default();
+        let rows = origin.partition.iter().zip(&origin.offset);
+        for ((slot, offset), time) in rows.zip(event_times(batch)) {
+            let slot = &mut slots[*slot as usize];
+            let delay = source.watermark_delay_us;
+            let passed = slot.mark.pass(*offset, *time, delay, slot.bound.as_ref());
+            let fresh = *offset >= slot.mark.decided_until();
+            slot.bounded |= passed.bounded && fresh;
+            dated.ahead += u64::from(passed.ahead && fresh);
+            dated.watermark_us.push(passed.watermark_us);
+        }
+        for (partition, slot) in origin.partitions.iter().zip(slots) {
+            if let Some(bound) = slot.bound.filter(|_| slot.bounded) {
+                self.record(partition, bound, slot.mark.next_offset());
+            }
+            marks.insert(partition.partition, slot.mark);
+        }
+        for (partition, next_offset) in &batch.read_up_to {
+            let mut mark = self.take(&mut marks, partition);
+            mark.read_up_to(*next_offset);
+            marks.insert(partition.partition, mark);
+        }
+        self.sources.insert(topic, marks);
+        self.publish(source);
+        dated
+    }
+
+    /// Note that `bound` had an effect on rows of `partition` below `until`.
+    fn record(&mut self, partition: &TopicPartition, mut bound: Bound, until: i64) {
+        bound.until = until;
+        let equal = |last: &&Bound| {
+            (last.mark_max_us, last.watermark_max_us) == (bound.mark_max_us, bound.watermark_max_us)
+        };
+        if let Some(last) = self.last.get(partition).filter(equal) {
+            bound.from = last.from;
+        }
+        self.last.insert(partition.clone(), bound);
+        self.fresh.push(MarkRecord {
+            partition: partition.clone(),
+            fact: MarkFact::Bound(bound),
+        });
+    }
+
+    /// The mark of `partition`, to be put back.
+    fn take(&mut self, marks: &mut SourceMarks, partition: &TopicPartition) -> PartitionMark {
+        if let Some(facts) = self.records.remove(partition) {
+            return PartitionMark::recovered(0, &[], facts, i64::MAX);
+        }
+        std::mem::take(marks.partition(partition.partition))
+    }
+
+    /// Decisions since the last call: to be recorded with the next progress, by every sink.
+    pub(crate) fn take_records(&mut self) -> Vec<MarkRecord> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    fn mark(&self, partition: &TopicPartition) -> Option<&PartitionMark> {
+        self.sources.get(&partition.topic)?.get(partition.partition)
+    }
+
+    /// Progress of `partition` as of now.
+    #[must_use]
+    pub fn progress(&self, partition: &TopicPartition) -> PartitionProgress {
+        self.mark(partition).map_or(
+            PartitionProgress {
+                next_offset: 0,
+                max_event_time_us: None,
+            },
+            PartitionMark::progress,
+        )
+    }
+
+    /// Progress of every partition that was read.
+    #[must_use]
+    pub fn all_progress(&self) -> Vec<(TopicPartition, PartitionProgress)> {
+        let mut all = Vec::new();
+        for (topic, marks) in &self.sources {
+            let read = marks.iter().map(|(number, mark)| (number, mark.progress()));
+            all.extend(read.filter(|(_, progress)| progress.next_offset > 0).map(
+                |(number, progress)| (TopicPartition::new(Arc::clone(topic), number), progress),
+            ));
+        }
+        all
+    }
+
+    /// Show the watermark of `source` to readers, once no partition of it can hold older first
+    /// rows.
+    pub fn publish(&self, source: &SourceDef) {
+        let marks = self.sources.get(source.topic.as_str());
+        if let Some(mark_us) = marks.and_then(SourceMarks::mark_us) {
+            let watermark_us = mark_us.saturating_sub(source.watermark_delay_us);
+            self.published.publish(&source.name, watermark_us);
+        }
+    }
+
+    /// What the log says of the partitions of `source`, now and then: those that are idle are held
+    /// where the others stand, and the watermark that results is shown.
+    pub fn look(
+        &mut self,
+        source: &SourceDef,
+        log: &BTreeMap<TopicPartition, LogFacts>,
+        now_us: Micros,
+        present: &Present,
+    ) {
+        let Some(marks) = self.sources.get_mut(source.topic.as_str()) else {
+            return;
+        };
+        let mut idle = BTreeSet::new();
+        for (partition, log) in log.iter().filter(|(p, _)| *p.topic == *source.topic) {
+            let first = Seen {
+                position: log.position,
+                moved_us: now_us,
+                state: PartitionState::Live,
+            };
+            let seen = self.seen.entry(partition.clone()).or_insert(first);
+            if log.position > seen.position {
+                (seen.position, seen.moved_us) = (log.position, now_us);
+            }
+            let mark = marks.get(partition.partition);
+            seen.state = PartitionState::of(&PartitionFacts {
+                log: *log,
+                has_rows: mark.is_some_and(|mark| mark.mark_us().is_some()),
+                moved_us: seen.moved_us,
+                now_us,
+                idle_timeout_us: source.idle_timeout_us,
+            });
+            if !seen.state.holds_back() {
+                idle.insert(partition.partition);
+            }
+        }
+        let (moved, mark_us) = marks.hold_idle(|number| idle.contains(&number));
+        if let Some(mark_us) = mark_us {
+            for (number, at) in moved {
+                self.hold(source, number, at, mark_us, present);
+            }
+        }
+        self.publish(source);
+    }
+
+    /// Take up `partition`, which its topic has got while it was read: it pulls the source's
+    /// watermark no further back.
+    pub fn add(&mut self, source: &SourceDef, partition: &TopicPartition, present: &Present) {
+        let marks = self
+            .sources
+            .entry(Arc::clone(&partition.topic))
+            .or_default();
+        if let Some(mark_us) = marks.join(partition.partition) {
+            self.hold(source, partition.partition, 0, mark_us, present);
+        }
+    }
+
+    fn hold(
+        &mut self,
+        source: &SourceDef,
+        partition: i32,
+        at: i64,
+        mark_us: Micros,
+        present: &Present,
+    ) {
+        let watermark_us = mark_us.saturating_sub(source.watermark_delay_us);
+        self.fresh.push(MarkRecord {
+            partition: TopicPartition::new(source.topic.as_str(), partition),
+            fact: MarkFact::Hold(Hold {
+                at,
+                mark_us,
+                watermark_us: watermark_us.min(present.watermark_max_us()),
+            }),
+        });
+    }
+
+    /// Event time that the backlog of `source` has reached; None without one. A partition of which
+    /// nothing was read may hold anything.
+    #[must_use]
+    pub(crate) fn backlog_us(&self, source: &SourceDef) -> Option<Micros> {
+        let unread = |(partition, seen): (&TopicPartition, &Seen)| {
+            let holds = seen.state == PartitionState::Unread && *partition.topic == *source.topic;
+            holds.then(|| {
+                let mark = self.mark(partition).and_then(PartitionMark::mark_us);
+                mark.map_or(Micros::MIN, |mark| {
+                    mark.saturating_sub(source.watermark_delay_us)
+                })
+            })
+        };
+        self.seen.iter().filter_map(unread).min()
+    }
+
+    /// What `partition` was when it was last looked at; None before the first look.
+    #[must_use]
+    pub fn state(&self, partition: &TopicPartition) -> Option<PartitionState> {
+        self.seen.get(partition).map(|seen| seen.state)
+    }
+}
+
+/// One partition while a batch passes.
+struct Slot {
+    mark: PartitionMark,
+    bound: Option<Bound>,
+    bounded: bool,
+}
+
+#[cfg(test)]
+mod tests;
