@@ -78,6 +78,8 @@ pub const SHARDS_MAX: u16 = 256;
 /// Moves of single partitions that one shard remembers, to tell what an earlier epoch had applied;
 /// the oldest epochs are forgotten above it.
 pub const APPLIED_HISTORY_MAX_CHANGES: usize = 1 << 17;
+/// Threads that flush and compact one shard.
+pub const BACKGROUND_THREADS_MAX: u16 = 64;
 /// Model file, bytes.
 pub const MODEL_FILE_MAX_BYTES: usize = 256 << 20;
 /// Trees of one model.

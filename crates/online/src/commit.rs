@@ -37,6 +37,7 @@ impl Shard {
     pub(crate) fn commit(&self, views: &Views, mut write: ShardWrite) -> OnlineResult<u64> {
         let started = Instant::now();
         let mut writer = self.writer.lock();
+        self.bring_back(&mut writer)?;
         let pending = std::mem::take(&mut write.pending);
         let fold_views = write
             .folds
@@ -62,7 +63,7 @@ impl Shard {
         let mut draft = Draft {
             batch: self
                 .database
-                .batch(writer.last_batch_bytes.max(BATCH_MIN_BYTES)),
+                .batch(writer.last_batch_bytes.max(BATCH_MIN_BYTES))?,
             changed: Vec::with_capacity(gathered.keys.len()),
             forgotten: Vec::new(),
             horizons: HashMap::new(),

@@ -1,22 +1,25 @@
-//! One shard's RocksDB: its settings (reference: RocksDB wiki, and the measurements behind the
-//! store's design), opening, and reading single records and whole keys. Nothing outside this file
-//! names a RocksDB option or a column family handle.
+//! One shard's RocksDB: opening it, reading single records and whole keys, writing batches, and
+//! noticing when it no longer takes them. Nothing outside this file and `rocks_options` names a
+//! column family handle or an option.
 //!
-//! The WAL is on and never synced: a killed process loses nothing, a power cut loses a suffix,
-//! state and offsets together, and point-in-time recovery keeps what is left consistent. Values are
-//! whole; there are no merge operators.
+//! Values are whole; there are no merge operators. Errors are told apart in `damage`; what is done
+//! about a database that no longer writes is decided in `heal` and carried out by `shard`.
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
-};
+use forebay_core::ErrorKind;
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
+use rocksdb::{DB, ReadOptions, WriteBatch, WriteOptions};
 
+use crate::damage::disk_error;
 use crate::error::{OnlineError, OnlineResult};
 use crate::format::{self, Decoded, LEVEL_FOLDED};
+use crate::heal::{REOPENS_MAX, Trouble};
 use crate::key_state::{Folded, KeyState};
 use crate::options::OnlineOptions;
+use crate::rocks_options::{SharedBuffers, database_options};
 use crate::rows::RowView;
 use crate::tree::Tile;
 use crate::view::ViewRuntime;
@@ -24,64 +27,43 @@ use forebay_core::aggregate::Partial;
 use forebay_core::bytes::BytesError;
 use forebay_core::view::ViewId;
 
-/// Data block, bytes.
-const BLOCK_BYTES: usize = 4 << 10;
-/// Bits per key of the bloom filters.
-const BLOOM_BITS: f64 = 10.0;
-/// Log files of RocksDB itself that are kept.
-const INFO_LOGS_KEPT: usize = 4;
+/// Property of RocksDB that changes whenever a memtable is closed or a flush is done.
+const SUPER_VERSION: &str = "rocksdb.current-super-version-number";
+/// Property of RocksDB: closed memtables that wait for their flush.
+const CLOSED_MEMTABLES: &str = "rocksdb.num-immutable-mem-table";
+/// File that tells whether the directory takes new ones, and its size, bytes: what opening writes
+/// at most.
+const PROBE_FILE: &str = "probe.tmp";
+const PROBE_BYTES: usize = 1 << 20;
 
-/// What all shards share: one block cache and one budget for memtables.
-#[derive(Clone)]
-pub(crate) struct SharedBuffers {
-    cache: Cache,
-    write_buffers: WriteBufferManager,
-}
-
-impl std::fmt::Debug for SharedBuffers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SharedBuffers")
-            .field("write_buffer_bytes", &self.write_buffers.get_usage())
-            .finish()
-    }
-}
-
-impl SharedBuffers {
-    pub(crate) fn new(options: &OnlineOptions) -> Self {
-        Self {
-            cache: Cache::new_hyper_clock_cache(options.cache_bytes, 0),
-            write_buffers: WriteBufferManager::new_write_buffer_manager(
-                options.write_buffer_bytes,
-                false,
-            ),
-        }
-    }
-}
-
-/// RocksDB gives a lock that another has no code of its own: its words tell.
-fn not_opened(path: &Path, shard: u16, source: rocksdb::Error) -> OnlineError {
-    let words = source.to_string();
-    let is_locked =
-        words.contains("While lock file") || words.contains("lock hold by current process");
-    if source.kind() == rocksdb::ErrorKind::IOError && is_locked {
-        return OnlineError::InUse {
-            path: path.to_owned(),
-            source,
-        };
-    }
-    OnlineError::Disk {
-        shard,
-        action: "opened",
-        source,
-    }
-}
-
-/// An open shard directory.
+/// An open shard directory. It may be closed for a while: after an error that RocksDB does not come
+/// back from, until it could be opened anew.
 pub(crate) struct Database {
     shard: u16,
-    db: DB,
-    write_options: WriteOptions,
+    path: PathBuf,
+    options: OnlineOptions,
+    shared: SharedBuffers,
+    db: RwLock<Option<DB>>,
+    /// What has failed since the last write that did not.
+    failure: Mutex<Failure>,
+    /// Whether `failure` holds anything: looked at before each write.
+    is_troubled: AtomicBool,
+    /// The first damage that a read met.
+    read_damage: Mutex<Option<String>>,
+    /// [`SUPER_VERSION`] when the WALs were last looked at.
+    seen_version: AtomicU64,
 }
+
+#[derive(Debug, Default)]
+struct Failure {
+    failures: u32,
+    failed_reopens: u32,
+    is_damaged: bool,
+    why: String,
+}
+
+/// The open database; held while it is used, so that it is not closed meanwhile.
+type OpenDb<'a> = MappedRwLockReadGuard<'a, DB>;
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -91,6 +73,20 @@ impl std::fmt::Debug for Database {
     }
 }
 
+fn open_db(
+    path: &Path,
+    options: &OnlineOptions,
+    shared: &SharedBuffers,
+) -> Result<DB, rocksdb::Error> {
+    let (db_options, families) = database_options(options, shared);
+    DB::open_cf_descriptors(&db_options, path, families)
+}
+
+/// The handle of a family.
+fn family<'a>(db: &'a DB, name: &'static str) -> &'a rocksdb::ColumnFamily {
+    db.cf_handle(name).expect("all families were opened")
+}
+
 impl Database {
     pub(crate) fn open(
         path: &Path,
@@ -98,48 +94,168 @@ impl Database {
         options: &OnlineOptions,
         shared: &SharedBuffers,
     ) -> OnlineResult<Self> {
-        let mut db_options = Options::default();
-        db_options.create_if_missing(true);
-        db_options.create_missing_column_families(true);
-        db_options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-        db_options.set_max_open_files(-1);
-        db_options.set_keep_log_file_num(INFO_LOGS_KEPT);
-        db_options.set_stats_dump_period_sec(0);
-        let threads = i32::from(options.background_threads);
-        db_options.set_max_background_jobs(threads.max(2));
-        db_options.set_write_buffer_manager(&shared.write_buffers);
-        let per_shard = (options.write_buffer_bytes / usize::from(options.shards)).max(1 << 20);
-        db_options.set_max_total_wal_size(4 * per_shard as u64);
-        let families = format::FAMILIES.iter().map(|name| {
-            ColumnFamilyDescriptor::new(*name, family_options(name, per_shard, shared))
-        });
-        let db = DB::open_cf_descriptors(&db_options, path, families)
-            .map_err(|source| not_opened(path, shard, source))?;
+        let db = open_db(path, options, shared)
+            .map_err(|source| disk_error(path, shard, "opened", source))?;
         Ok(Self {
             shard,
-            db,
-            write_options: WriteOptions::default(),
+            path: path.to_owned(),
+            options: options.clone(),
+            shared: shared.clone(),
+            db: RwLock::new(Some(db)),
+            failure: Mutex::default(),
+            is_troubled: AtomicBool::new(false),
+            read_damage: Mutex::default(),
+            seen_version: AtomicU64::new(0),
         })
     }
 
-    fn family(&self, name: &'static str) -> &rocksdb::ColumnFamily {
-        self.db.cf_handle(name).expect("all families were opened")
+    /// Close the database, which releases the directory, and open it anew. What RocksDB was handed
+    /// is in the WAL and comes back with it. The trouble is over once the caller has read from it
+    /// what it knows ([`Self::note_success`]).
+    pub(crate) fn reopen(&self) -> OnlineResult<()> {
+        let mut db = self.db.write();
+        *db = None;
+        match open_db(&self.path, &self.options, &self.shared) {
+            Ok(opened) => {
+                *db = Some(opened);
+                Ok(())
+            }
+            Err(source) => {
+                let error = disk_error(&self.path, self.shard, "opened", source);
+                self.note_failure(&error);
+                self.failure.lock().failed_reopens += 1;
+                Err(error)
+            }
+        }
+    }
+
+    /// The facts of a failure that is not over; None when the last write went through.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        if !self.is_troubled.load(Ordering::Acquire) {
+            return None;
+        }
+        let failure = self.failure.lock();
+        Some(Trouble {
+            is_damaged: failure.is_damaged,
+            failures: failure.failures,
+            failed_reopens: failure.failed_reopens,
+            is_open: self.db.read_recursive().is_some(),
+            takes_files: self.takes_files(),
+        })
+    }
+
+    /// Whether the last write went through and nothing was found damaged.
+    pub(crate) fn is_well(&self) -> bool {
+        !self.is_troubled.load(Ordering::Acquire)
+    }
+
+    /// What failed last.
+    pub(crate) fn why(&self) -> String {
+        self.failure.lock().why.clone()
+    }
+
+    /// Whether stored bytes were found damaged, or the attempts to come back are used up.
+    pub(crate) fn is_lost(&self) -> bool {
+        let failure = self.failure.lock();
+        failure.is_damaged || failure.failed_reopens >= REOPENS_MAX
+    }
+
+    fn takes_files(&self) -> bool {
+        let path = self.path.join(PROBE_FILE);
+        let written = std::fs::File::create(&path).and_then(|mut file| {
+            file.write_all(&vec![0; PROBE_BYTES])?;
+            file.sync_all()
+        });
+        let removed = std::fs::remove_file(&path);
+        written.and(removed).is_ok()
+    }
+
+    /// A write went through, or the database was opened anew and read.
+    pub(crate) fn note_success(&self) {
+        if self.is_troubled.load(Ordering::Acquire) {
+            *self.failure.lock() = Failure::default();
+            self.is_troubled.store(false, Ordering::Release);
+            tracing::info!(shard = self.shard, "the state can be written again");
+        }
+    }
+
+    fn note_failure(&self, error: &OnlineError) {
+        let mut failure = self.failure.lock();
+        failure.failures = failure.failures.saturating_add(1);
+        failure.is_damaged |= error.kind() == ErrorKind::DataLoss;
+        failure.why =
+            std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+        if !self.is_troubled.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                shard = self.shard,
+                cause = failure.why,
+                "the state cannot be written; reads go on, writes are tried again"
+            );
+        }
+    }
+
+    fn db(&self) -> OnlineResult<OpenDb<'_>> {
+        // Recursive: a commit reads while it holds its batch, also when a reopen waits.
+        RwLockReadGuard::try_map(self.db.read_recursive(), Option::as_ref).map_err(|_| {
+            OnlineError::Closed {
+                shard: self.shard,
+                why: self.why(),
+            }
+        })
     }
 
     fn read_error(&self, source: rocksdb::Error) -> OnlineError {
-        OnlineError::Disk {
-            shard: self.shard,
-            action: "read",
-            source,
+        let error = disk_error(&self.path, self.shard, "read", source);
+        if error.kind() == ErrorKind::DataLoss {
+            // What is intact is still read and written: the damage is told, and stops nothing else.
+            let mut damage = self.read_damage.lock();
+            if damage.is_none() {
+                tracing::error!(shard = self.shard, %error, "a read met damage");
+                *damage = Some(error.to_string());
+            }
+        }
+        error
+    }
+
+    /// The first damage that a read met.
+    pub(crate) fn read_damage(&self) -> Option<String> {
+        self.read_damage.lock().clone()
+    }
+
+    /// Sync the WALs of memtables that were closed since the last look, which notes them in the
+    /// manifest. Between the close and this, RocksDB could not tell that such a WAL is missing.
+    fn sync_closed_wals(&self, db: &DB) {
+        let meta = family(db, format::FAMILY_META);
+        let number = |property| db.property_int_value_cf(meta, property).ok().flatten();
+        // Every commit writes to `meta`, so its memtable is closed whenever any is.
+        let Some(version) = number(SUPER_VERSION) else {
+            return;
+        };
+        if self.seen_version.swap(version, Ordering::Relaxed) == version
+            || number(CLOSED_MEMTABLES).is_none_or(|closed| closed == 0)
+        {
+            return;
+        }
+        if let Err(source) = db.flush_wal(true) {
+            // The batch itself is written; the next write meets what RocksDB makes of this.
+            self.note_failure(&disk_error(&self.path, self.shard, "synced", source));
         }
     }
 
     /// The error of a record that cannot be decoded.
     pub(crate) fn corrupt(&self, what: &'static str, why: impl Into<BytesError>) -> OnlineError {
-        OnlineError::Corrupt {
-            shard: self.shard,
-            what,
-            why: why.into(),
+        match why.into() {
+            BytesError::Version { found, supported } => OnlineError::Format {
+                path: self.path.clone(),
+                what,
+                found,
+                supported,
+            },
+            why => OnlineError::Corrupt {
+                shard: self.shard,
+                what,
+                why,
+            },
         }
     }
 
@@ -151,9 +267,9 @@ impl Database {
         what: &'static str,
         decode: impl FnOnce(&[u8]) -> Decoded<T>,
     ) -> OnlineResult<Option<T>> {
-        let value = self
-            .db
-            .get_pinned_cf(self.family(family), key)
+        let db = self.db()?;
+        let value = db
+            .get_pinned_cf(self::family(&db, family), key)
             .map_err(|e| self.read_error(e))?;
         value
             .map(|bytes| decode(&bytes).map_err(|why| self.corrupt(what, why)))
@@ -172,7 +288,8 @@ impl Database {
         if let Some(to) = to {
             options.set_iterate_upper_bound(to);
         }
-        let mut iterator = self.db.raw_iterator_cf_opt(self.family(family), options);
+        let db = self.db()?;
+        let mut iterator = db.raw_iterator_cf_opt(self::family(&db, family), options);
         iterator.seek(from);
         while let Some((key, value)) = iterator.item() {
             if !visit(key, value)? {
@@ -256,36 +373,40 @@ impl Database {
         })
     }
 
-    /// An empty batch for [`Self::write`].
-    pub(crate) fn batch(&self, capacity_bytes: usize) -> Batch<'_> {
-        Batch {
+    /// An empty batch. While it is held the database stays open.
+    pub(crate) fn batch(&self, capacity_bytes: usize) -> OnlineResult<Batch<'_>> {
+        Ok(Batch {
             database: self,
+            db: self.db()?,
             batch: WriteBatch::with_capacity_bytes(capacity_bytes),
-        }
+        })
     }
 
-    /// Open files, memtables and the WAL in one call: what a clean close does beside dropping.
+    /// Sync the WAL and stop background work: what a clean close does beside dropping.
     pub(crate) fn close(&self) {
-        if let Err(error) = self.db.flush_wal(true) {
+        let Ok(db) = self.db() else {
+            return;
+        };
+        if let Err(error) = db.flush_wal(true) {
             tracing::warn!(shard = self.shard, %error, "the write-ahead log could not be synced at shutdown");
         }
-        self.db.cancel_all_background_work(true);
+        db.cancel_all_background_work(true);
     }
 }
 
 /// One atomic write to a shard.
 pub(crate) struct Batch<'a> {
     database: &'a Database,
+    db: OpenDb<'a>,
     batch: WriteBatch,
 }
 
-impl<'a> Batch<'a> {
+impl Batch<'_> {
     /// Handle for many puts and deletes in one family.
-    pub(crate) fn family(&mut self, name: &'static str) -> FamilyBatch<'_, 'a> {
-        let family = self.database.family(name);
+    pub(crate) fn family(&mut self, name: &'static str) -> FamilyBatch<'_> {
         FamilyBatch {
             batch: &mut self.batch,
-            family,
+            family: family(&self.db, name),
         }
     }
 
@@ -297,9 +418,9 @@ impl<'a> Batch<'a> {
         self.family(family).delete(key);
     }
 
-    pub(crate) fn delete_range(&mut self, family: &'static str, from: &[u8], to: &[u8]) {
-        self.batch
-            .delete_range_cf(self.database.family(family), from, to);
+    pub(crate) fn delete_range(&mut self, name: &'static str, from: &[u8], to: &[u8]) {
+        let family = family(&self.db, name);
+        self.batch.delete_range_cf(family, from, to);
     }
 
     /// Whether nothing was put into it.
@@ -311,42 +432,43 @@ impl<'a> Batch<'a> {
         self.batch.size_in_bytes()
     }
 
-    /// Write all of it, or nothing.
+    /// Write all of it, or nothing; after an error that RocksDB does not come back from, which of
+    /// the two shows only when the shard is opened anew.
     pub(crate) fn write(self) -> OnlineResult<()> {
-        let database = self.database;
-        database
-            .db
-            .write_opt(self.batch, &database.write_options)
-            .map_err(|source| OnlineError::Disk {
-                shard: database.shard,
-                action: "written",
-                source,
-            })
+        self.write_with(&WriteOptions::default())
     }
 
     /// [`Self::write`], and wait until the disk has it.
     pub(crate) fn write_synced(self) -> OnlineResult<()> {
-        let database = self.database;
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        database
-            .db
-            .write_opt(self.batch, &options)
-            .map_err(|source| OnlineError::Disk {
-                shard: database.shard,
-                action: "written",
-                source,
-            })
+        self.write_with(&options)
+    }
+
+    fn write_with(self, options: &WriteOptions) -> OnlineResult<()> {
+        let database = self.database;
+        match self.db.write_opt(self.batch, options) {
+            Ok(()) => {
+                database.note_success();
+                database.sync_closed_wals(&self.db);
+                Ok(())
+            }
+            Err(source) => {
+                let error = disk_error(&database.path, database.shard, "written", source);
+                database.note_failure(&error);
+                Err(error)
+            }
+        }
     }
 }
 
 /// Puts and deletes in one family of a batch.
-pub(crate) struct FamilyBatch<'b, 'a> {
+pub(crate) struct FamilyBatch<'b> {
     batch: &'b mut WriteBatch,
-    family: &'a rocksdb::ColumnFamily,
+    family: &'b rocksdb::ColumnFamily,
 }
 
-impl FamilyBatch<'_, '_> {
+impl FamilyBatch<'_> {
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) {
         self.batch.put_cf(self.family, key, value);
     }
@@ -354,34 +476,4 @@ impl FamilyBatch<'_, '_> {
     pub(crate) fn delete(&mut self, key: &[u8]) {
         self.batch.delete_cf(self.family, key);
     }
-}
-
-fn family_options(name: &str, write_buffer_bytes: usize, shared: &SharedBuffers) -> Options {
-    let mut block = BlockBasedOptions::default();
-    block.set_block_cache(&shared.cache);
-    block.set_block_size(BLOCK_BYTES);
-    block.set_format_version(5);
-    let mut options = Options::default();
-    let large = matches!(name, format::FAMILY_TILE | format::FAMILY_PRESENCE);
-    if name == format::FAMILY_PRESENCE {
-        // The only family that is asked for single, often absent keys. The second argument asks for
-        // the old block-based filter; false is the full one.
-        block.set_bloom_filter(BLOOM_BITS, false);
-        block.set_whole_key_filtering(true);
-    }
-    options.set_block_based_table_factory(&block);
-    options.set_level_compaction_dynamic_level_bytes(true);
-    options.set_compression_type(DBCompressionType::None);
-    options.set_bottommost_compression_type(DBCompressionType::Lz4);
-    options.set_max_write_buffer_number(3);
-    options.set_write_buffer_size(if large {
-        write_buffer_bytes
-    } else {
-        (write_buffer_bytes / 4).max(1 << 20)
-    });
-    if name == format::FAMILY_PRESENCE {
-        options.set_memtable_prefix_bloom_ratio(0.1);
-        options.set_memtable_whole_key_filtering(true);
-    }
-    options
 }

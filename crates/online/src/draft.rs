@@ -89,15 +89,15 @@ impl Draft<'_, '_> {
 }
 
 /// Tiles of one key into a batch.
-pub(crate) struct KeySink<'b, 'd> {
-    family: FamilyBatch<'b, 'd>,
+pub(crate) struct KeySink<'b> {
+    family: FamilyBatch<'b>,
     key: &'b mut Vec<u8>,
     prefix: usize,
 }
 
-impl<'b, 'd> KeySink<'b, 'd> {
+impl<'b> KeySink<'b> {
     /// `prefix` holds view and entity key and is lengthened in place.
-    pub(crate) fn new(batch: &'b mut Batch<'d>, prefix: &'b mut Vec<u8>) -> Self {
+    pub(crate) fn new(batch: &'b mut Batch<'_>, prefix: &'b mut Vec<u8>) -> Self {
         let length = prefix.len();
         Self {
             family: batch.family(format::FAMILY_TILE),
@@ -113,7 +113,7 @@ impl<'b, 'd> KeySink<'b, 'd> {
     }
 }
 
-impl TileSink for KeySink<'_, '_> {
+impl TileSink for KeySink<'_> {
     fn put(&mut self, id: TileId, bytes: &[u8]) {
         self.key_of(id);
         self.family.put(self.key, bytes);

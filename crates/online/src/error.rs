@@ -27,6 +27,57 @@ pub enum OnlineError {
         #[source]
         source: rocksdb::Error,
     },
+    /// Files of a shard are missing or do not hold what was written: no retry mends that.
+    #[error(
+        "the state of shard {shard} is damaged at {}; check the disk, move the state directory away and start again: it is \
+         filled anew from the log",
+        file.display()
+    )]
+    Damaged {
+        /// Shard number.
+        shard: u16,
+        /// The file, or the shard's directory where RocksDB names none.
+        file: PathBuf,
+        /// What RocksDB said.
+        #[source]
+        source: rocksdb::Error,
+    },
+    /// The shard's database was closed after an error and could not be opened again yet.
+    #[error(
+        "the state of shard {shard} is closed after an error ({why}) and is opened again with the next write; check the disk of the data directory"
+    )]
+    Closed {
+        /// Shard number.
+        shard: u16,
+        /// What had failed.
+        why: String,
+    },
+    /// The shard cannot be written any more by this process.
+    #[error(
+        "the state of shard {shard} cannot be brought back ({why}); check the disk of the data directory and restart the server"
+    )]
+    Lost {
+        /// Shard number.
+        shard: u16,
+        /// What had failed.
+        why: String,
+    },
+    /// Another build's format: neither damage nor a fault of the settings.
+    #[error(
+        "{what} in {} has format {found} and this build reads {supported}; start the build that wrote it, or move the state \
+         directory away and let it be filled anew from the log",
+        path.display()
+    )]
+    Format {
+        /// The shard's directory.
+        path: PathBuf,
+        /// Which record.
+        what: &'static str,
+        /// As stored.
+        found: u8,
+        /// As this build writes it.
+        supported: u8,
+    },
     /// Another process has the shard open.
     #[error(
         "the state directory {} is in use by another forebay process; stop it, or give another --data-dir",
@@ -131,12 +182,16 @@ impl OnlineError {
         match self {
             // A failed write may be tried again as it is: values are whole and the offsets drop
             // what was applied.
-            Self::Disk { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
-            Self::ShardCount { .. } | Self::InUse { .. } | Self::OtherLog { .. } => {
-                ErrorKind::FailedPrecondition
+            Self::Disk { .. } | Self::Directory { .. } | Self::Closed { .. } => {
+                ErrorKind::Unavailable
             }
+            Self::Lost { .. } => ErrorKind::Internal,
+            Self::ShardCount { .. }
+            | Self::InUse { .. }
+            | Self::Format { .. }
+            | Self::OtherLog { .. } => ErrorKind::FailedPrecondition,
             Self::Options(_) | Self::UnknownShard { .. } => ErrorKind::InvalidArgument,
-            Self::Corrupt { .. } => ErrorKind::DataLoss,
+            Self::Corrupt { .. } | Self::Damaged { .. } => ErrorKind::DataLoss,
             Self::UnknownView(_) => ErrorKind::NotFound,
             Self::ViewDiffers { .. } => ErrorKind::AlreadyExists,
             Self::TooOld { .. } => ErrorKind::OutOfRange,

@@ -13,6 +13,7 @@
 //! clock.
 
 mod commit;
+mod damage;
 mod database;
 mod draft;
 mod error;
@@ -20,12 +21,14 @@ mod expiry;
 mod floor;
 mod fold;
 mod format;
+mod heal;
 mod history;
 mod key_state;
 mod options;
 mod presence_expiry;
 mod progress;
 mod queue;
+mod rocks_options;
 mod rows;
 mod shard;
 mod stats;

@@ -1,7 +1,9 @@
 //! Settings of the online store: what `forebay` reads from its TOML and hands over, checked once
 //! when the store opens. Sizes are for the whole store; shards share them.
 
-use forebay_core::limits::SHARDS_MAX;
+use std::num::NonZeroU32;
+
+use forebay_core::limits::{BACKGROUND_THREADS_MAX, SHARDS_MAX};
 use forebay_core::time::{HOUR_US, Micros};
 
 use crate::error::{OnlineError, OnlineResult};
@@ -28,8 +30,11 @@ pub struct OnlineOptions {
     /// Epochs of each shard whose applied offsets [`forebay_core::ports::OnlineStore::applied_at`]
     /// still knows.
     pub applied_kept_epochs: usize,
-    /// Threads that flush and compact, for all shards together.
+    /// Threads that flush and compact one shard, at most; 1 to [`BACKGROUND_THREADS_MAX`].
     pub background_threads: u16,
+    /// Most bytes that flushes and compactions of one shard write in a second; None: as the disk
+    /// takes them.
+    pub background_write_bytes_per_second: Option<NonZeroU32>,
 }
 
 impl Default for OnlineOptions {
@@ -42,6 +47,7 @@ impl Default for OnlineOptions {
             write_buffer_bytes: 64 << 20,
             applied_kept_epochs: 8_192,
             background_threads: 2,
+            background_write_bytes_per_second: None,
         }
     }
 }
@@ -73,11 +79,48 @@ impl OnlineOptions {
                 ));
             }
         }
-        if self.applied_kept_epochs == 0 || self.background_threads == 0 {
-            return refuse(
-                "applied_kept_epochs and background_threads must be at least 1".to_owned(),
-            );
+        if self.applied_kept_epochs == 0 {
+            return refuse("applied_kept_epochs = 0; it must be at least 1".to_owned());
+        }
+        if !(1..=BACKGROUND_THREADS_MAX).contains(&self.background_threads) {
+            return refuse(format!(
+                "background_threads = {}; it must lie between 1 and {BACKGROUND_THREADS_MAX} (BACKGROUND_THREADS_MAX)",
+                self.background_threads
+            ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_outside_their_limits_are_refused_by_name() {
+        let accepted = OnlineOptions {
+            background_threads: BACKGROUND_THREADS_MAX,
+            shards: SHARDS_MAX,
+            ..OnlineOptions::default()
+        };
+        assert!(accepted.check().is_ok());
+        type Case = (fn(&mut OnlineOptions), &'static str);
+        let cases: [Case; 6] = [
+            (|o| o.shards = SHARDS_MAX + 1, "shards = 257"),
+            (|o| o.history_us = -1, "history_us"),
+            (|o| o.table_bytes = BUDGET_MIN_BYTES - 1, "table_bytes"),
+            (|o| o.applied_kept_epochs = 0, "applied_kept_epochs"),
+            (
+                |o| o.background_threads = BACKGROUND_THREADS_MAX + 1,
+                "background_threads = 65",
+            ),
+            (|o| o.background_threads = 0, "background_threads = 0"),
+        ];
+        for (set, named) in cases {
+            let mut options = OnlineOptions::default();
+            set(&mut options);
+            let words = options.check().expect_err("refused").to_string();
+            assert!(words.contains(named), "{words}");
+        }
     }
 }

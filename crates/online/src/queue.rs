@@ -19,6 +19,10 @@ use crate::database::{Batch, Database};
 use crate::error::OnlineResult;
 use crate::format;
 
+/// Expected size of a settled score and of a removal in a batch, bytes.
+const SETTLED_BYTES: usize = 512;
+const CLEARED_BYTES: usize = 64;
+
 /// Oldest event time that some pending score of each shard still reads at, and the oldest one that
 /// the caller asked to keep; [`Micros::MAX`] without one. Expiry in any shard looks at all of them,
 /// since a score reads keys of several shards.
@@ -207,7 +211,7 @@ impl Queue {
         database: &Database,
         scored: Vec<(PendingScore, Option<OutboxRecord>)>,
     ) -> OnlineResult<Vec<OutboxEntry>> {
-        let mut batch = database.batch(scored.len() * 512);
+        let mut batch = database.batch(scored.len() * SETTLED_BYTES)?;
         let mut settled = BTreeSet::new();
         let mut entries = Vec::with_capacity(scored.len());
         for (score, record) in scored {
@@ -290,7 +294,7 @@ impl Queue {
         if end <= self.outbox_head {
             return Ok(());
         }
-        let mut batch = database.batch(64);
+        let mut batch = database.batch(CLEARED_BYTES)?;
         let mut family = batch.family(format::FAMILY_OUTBOX);
         (self.outbox_head..end).for_each(|sequence| family.delete(&sequence.to_be_bytes()));
         batch.write()?;

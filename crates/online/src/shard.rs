@@ -12,24 +12,30 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_core::index::ShardId;
+use forebay_core::invariant;
 use forebay_core::limits::APPLIED_HISTORY_MAX_CHANGES;
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 use parking_lot::{Mutex, RwLock};
 
-use crate::database::{Database, SharedBuffers};
+use crate::database::Database;
 use crate::draft::Publication;
 use crate::error::{OnlineError, OnlineResult};
 use crate::fold::key_hash_of;
 use crate::format::{self, Horizon, PartitionRecord, ProgressRecord, StoreRecord};
+use crate::heal::{Step, next_step};
 use crate::history::{AppliedHistory, HistoryLimits};
 use crate::key_state::KeyState;
 use crate::options::OnlineOptions;
 use crate::queue::{PendingFloor, Queue};
+use crate::rocks_options::SharedBuffers;
 use crate::stats::Counters;
 use crate::table::Table;
 use crate::view::ViewRuntime;
 use crate::writer::Writer;
+
+/// Capacity for a record or two in a batch, bytes.
+pub(crate) const RECORD_BYTES: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -45,6 +51,7 @@ pub(crate) struct Shard {
     pub(crate) counters: Arc<Counters>,
     pub(crate) history_us: Micros,
     pub(crate) table_bytes: usize,
+    history_limits: HistoryLimits,
 }
 
 /// The states of some keys of one view, all as of one epoch.
@@ -74,41 +81,29 @@ impl Shard {
             shared,
         )?;
         check_store_record(&database, number, options.shards)?;
-        let progress = read_progress(&database)?;
-        let horizons = read_horizons(&database)?;
-        let queue = Queue::recover(&database, number, floor.clone())?;
-        let mut empty = true;
-        database.scan(format::FAMILY_PRESENCE, &[], None, |_, _| {
-            empty = false;
-            Ok(false)
-        })?;
-        let gone_us = horizons
-            .iter()
-            .filter_map(|(view, horizon)| Some((*view, horizon.gone_us?)))
-            .collect();
+        let loaded = Loaded::of(&database, number, floor)?;
         let limits = HistoryLimits {
             epochs: options.applied_kept_epochs,
             changes: APPLIED_HISTORY_MAX_CHANGES,
         };
-        let applied = Arc::new(progress.applied.clone());
-        let history = AppliedHistory::new(progress.epoch, applied, limits);
-        let table = Table::new(history, gone_us, empty);
+        let table = loaded.table(limits);
         Ok(Self {
             number,
             shards: options.shards,
             database,
             writer: Mutex::new(Writer {
-                progress,
-                horizons,
+                progress: loaded.progress,
+                horizons: loaded.horizons,
                 ..Writer::default()
             }),
             gate: RwLock::new(()),
             table: RwLock::new(table),
-            queue: Mutex::new(queue),
+            queue: Mutex::new(loaded.queue),
             floor: floor.clone(),
             counters: Arc::clone(counters),
             history_us: options.history_us,
             table_bytes: options.table_bytes / usize::from(options.shards),
+            history_limits: limits,
         })
     }
 
@@ -213,12 +208,72 @@ impl Shard {
         freed
     }
 
+    /// Before a write: bring the database back when the last one failed and RocksDB has not come
+    /// back by itself.
+    pub(crate) fn bring_back(&self, writer: &mut Writer) -> OnlineResult<()> {
+        let Some(trouble) = self.database.trouble() else {
+            return Ok(());
+        };
+        let (shard, why) = (self.number, self.database.why());
+        match next_step(trouble) {
+            Step::Write => Ok(()),
+            Step::WaitForDisk => Err(OnlineError::Closed { shard, why }),
+            Step::GiveUp => Err(OnlineError::Lost { shard, why }),
+            Step::Reopen => self.reopen(writer),
+        }
+    }
+
+    /// [`Self::bring_back`] for the writes of the queue, which take no part in a commit.
+    pub(crate) fn bring_queue_back(&self) -> OnlineResult<()> {
+        if self.database.is_well() {
+            return Ok(());
+        }
+        self.bring_back(&mut self.writer.lock())
+    }
+
+    /// Open the database anew and go on from what it holds. That may be more than was published:
+    /// the write that failed may have reached the WAL.
+    fn reopen(&self, writer: &mut Writer) -> OnlineResult<()> {
+        let _stable = self.gate.write();
+        let mut queue = self.queue.lock();
+        self.database.reopen()?;
+        let loaded = Loaded::of(&self.database, self.number, &self.floor)?;
+        let (before, now) = (writer.progress.epoch, loaded.progress.epoch);
+        invariant!(
+            DiskNotBehindReaders,
+            now >= before,
+            "shard {}: epoch {now} on disk, {before} published",
+            self.number
+        );
+        if now < before {
+            let why = format!("epoch {now} is on disk and {before} was published");
+            return Err(OnlineError::Lost {
+                shard: self.number,
+                why,
+            });
+        }
+        if now != before {
+            let table = loaded.table(self.history_limits);
+            drop(std::mem::replace(&mut *self.table.write(), table));
+            writer.progress = loaded.progress;
+            writer.horizons = loaded.horizons;
+        }
+        *queue = loaded.queue;
+        self.database.note_success();
+        tracing::info!(
+            shard = self.number,
+            epoch = now,
+            "the state was opened anew"
+        );
+        Ok(())
+    }
+
     /// Delete all state of a view.
     pub(crate) fn drop_view(&self, view: ViewId) -> OnlineResult<()> {
         let mut writer = self.writer.lock();
         let _stable = self.gate.write();
         let (from, to) = format::view_range(view);
-        let mut batch = self.database.batch(256);
+        let mut batch = self.database.batch(RECORD_BYTES)?;
         batch.delete_range(format::FAMILY_TILE, &from, &to);
         batch.delete_range(format::FAMILY_PRESENCE, &from, &to);
         batch.delete(format::FAMILY_META, &format::horizon_key(view));
@@ -229,6 +284,42 @@ impl Shard {
         let freed = self.table.write().remove_view(view);
         drop(freed);
         Ok(())
+    }
+}
+
+/// What a shard knows from its disk.
+struct Loaded {
+    progress: ProgressRecord,
+    horizons: HashMap<ViewId, Horizon>,
+    queue: Queue,
+    is_empty: bool,
+}
+
+impl Loaded {
+    fn of(database: &Database, number: u16, floor: &PendingFloor) -> OnlineResult<Self> {
+        let mut is_empty = true;
+        database.scan(format::FAMILY_PRESENCE, &[], None, |_, _| {
+            is_empty = false;
+            Ok(false)
+        })?;
+        Ok(Self {
+            progress: read_progress(database)?,
+            horizons: read_horizons(database)?,
+            queue: Queue::recover(database, number, floor.clone())?,
+            is_empty,
+        })
+    }
+
+    /// A table without keys: they are read when they are asked for.
+    fn table(&self, limits: HistoryLimits) -> Table {
+        let applied = Arc::new(self.progress.applied.clone());
+        let history = AppliedHistory::new(self.progress.epoch, applied, limits);
+        let gone_us = self
+            .horizons
+            .iter()
+            .filter_map(|(view, horizon)| Some((*view, horizon.gone_us?)))
+            .collect();
+        Table::new(history, gone_us, self.is_empty)
     }
 }
 
@@ -255,7 +346,7 @@ fn check_store_record(database: &Database, number: u16, shards: u16) -> OnlineRe
             asked: shards,
         }),
         None => {
-            let mut batch = database.batch(64);
+            let mut batch = database.batch(RECORD_BYTES)?;
             batch.put(format::FAMILY_META, format::META_STORE, &asked.encode());
             batch.write_synced()
         }
@@ -308,4 +399,68 @@ fn read_horizons(database: &Database) -> OnlineResult<HashMap<ViewId, Horizon>> 
         },
     )?;
     Ok(horizons)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(root: &Path) -> OnlineResult<Shard> {
+        let options = OnlineOptions {
+            shards: 1,
+            ..OnlineOptions::default()
+        };
+        let shared = SharedBuffers::new(&options);
+        let floor = PendingFloor::new(1);
+        Shard::open(root, 0, &options, &shared, &floor, &Arc::default())
+    }
+
+    #[test]
+    fn another_format_is_refused_with_the_remedy_and_never_misread() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let own = {
+            let shard = open(directory.path()).expect("a new one");
+            let record = shard.database.get(
+                format::FAMILY_META,
+                format::META_STORE,
+                "the store record",
+                |bytes| Ok(bytes.to_vec()),
+            );
+            record
+                .expect("readable")
+                .expect("written at the first open")
+        };
+        for version in [own[0] - 1, own[0] + 1] {
+            {
+                let shard = open(directory.path());
+                let shard = shard.expect("its own format");
+                let mut other = own.clone();
+                other[0] = version;
+                let mut batch = shard.database.batch(RECORD_BYTES).expect("open");
+                batch.put(format::FAMILY_META, format::META_STORE, &other);
+                batch.write().expect("written");
+            }
+            let error = open(directory.path()).expect_err("another format");
+            assert_eq!(error.kind(), forebay_core::ErrorKind::FailedPrecondition);
+            let words = error.to_string();
+            for part in [
+                "shard-0000",
+                &format!("format {version}"),
+                "move the state directory away",
+            ] {
+                assert!(words.contains(part), "{words}");
+            }
+            let options = OnlineOptions {
+                shards: 1,
+                ..OnlineOptions::default()
+            };
+            let shared = SharedBuffers::new(&options);
+            let path = directory.path().join("shard-0000");
+            let database =
+                Database::open(&path, 0, &options, &shared).expect("RocksDB's own format");
+            let mut batch = database.batch(RECORD_BYTES).expect("open");
+            batch.put(format::FAMILY_META, format::META_STORE, &own);
+            batch.write().expect("written");
+        }
+    }
 }

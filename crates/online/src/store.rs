@@ -14,7 +14,9 @@ use forebay_core::bytes::BytesError;
 use forebay_core::index::{RowIndex, ShardId};
 use forebay_core::invariant;
 use forebay_core::key::{KeyBuffer, key_hash};
-use forebay_core::ports::{At, OnlineStore, OutboxEntry, ShardEpoch, ShardWrite, ViewRows};
+use forebay_core::ports::{
+    At, OnlineStore, OutboxEntry, ShardEpoch, ShardWrite, StoreHealth, ViewRows,
+};
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -23,14 +25,14 @@ use forebay_core::view::{FeatureStatus, ViewId, ViewSpec};
 use forebay_core::{PortError, PortResult};
 use parking_lot::Mutex;
 
-use crate::database::SharedBuffers;
 use crate::error::{OnlineError, OnlineResult};
 use crate::fold::table_hash;
 use crate::format;
 use crate::key_state::HotRow;
 use crate::options::OnlineOptions;
 use crate::queue::PendingFloor;
-use crate::shard::Shard;
+use crate::rocks_options::SharedBuffers;
+use crate::shard::{RECORD_BYTES, Shard};
 use crate::stats::{Counters, StoreStats};
 use crate::view::{ViewRuntime, Views};
 use crate::window::evaluate;
@@ -165,7 +167,7 @@ impl RocksStore {
                 });
             }
             None => {
-                let mut batch = database.batch(256);
+                let mut batch = database.batch(RECORD_BYTES)?;
                 batch.put(
                     format::FAMILY_META,
                     &key,
@@ -189,7 +191,7 @@ impl RocksStore {
         for shard in &self.shards {
             shard.drop_view(view)?;
         }
-        let mut batch = self.shard(0)?.database.batch(64);
+        let mut batch = self.shard(0)?.database.batch(RECORD_BYTES)?;
         batch.delete(format::FAMILY_META, &format::view_meta_key(view));
         batch.write_synced()
     }
@@ -212,7 +214,7 @@ impl RocksStore {
                 asked: identity.to_owned(),
             }),
             None => {
-                let mut batch = self.shard(0)?.database.batch(128);
+                let mut batch = self.shard(0)?.database.batch(RECORD_BYTES)?;
                 batch.put(format::FAMILY_META, format::META_LOG, identity.as_bytes());
                 batch.write_synced()
             }
@@ -405,6 +407,24 @@ impl OnlineStore for RocksStore {
             .into_view_rows(&runtime.spec)
     }
 
+    fn health(&self) -> StoreHealth {
+        let troubles: Vec<&Shard> = self
+            .shards
+            .iter()
+            .filter(|shard| !shard.database.is_well())
+            .collect();
+        let lost = troubles.iter().find(|shard| shard.database.is_lost());
+        let Some(shard) = lost.or(troubles.first()) else {
+            let damage = self.shards.iter().find_map(|s| s.database.read_damage());
+            return damage.map_or(StoreHealth::Well, |why| StoreHealth::Troubled { why });
+        };
+        let why = format!("shard {}: {}", shard.number, shard.database.why());
+        match lost {
+            Some(_) => StoreHealth::Lost { why },
+            None => StoreHealth::Troubled { why },
+        }
+    }
+
     fn keep_from(&self, oldest_us: Option<Micros>) {
         self.floor.keep_from(oldest_us);
     }
@@ -419,6 +439,7 @@ impl OnlineStore for RocksStore {
         scored: Vec<(PendingScore, Option<OutboxRecord>)>,
     ) -> PortResult<Vec<OutboxEntry>> {
         let shard = self.shard(shard)?;
+        shard.bring_queue_back()?;
         Ok(shard.queue.lock().settle(&shard.database, scored)?)
     }
 
@@ -429,6 +450,7 @@ impl OnlineStore for RocksStore {
 
     fn clear_outbox(&self, shard: u16, sequence: u64) -> PortResult<()> {
         let shard = self.shard(shard)?;
+        shard.bring_queue_back()?;
         Ok(shard.queue.lock().clear_outbox(&shard.database, sequence)?)
     }
 }

@@ -12,7 +12,7 @@ use forebay_core::aggregate::{Partial, RowOrder};
 use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::ports::{
-    At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, ViewRows,
+    At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::{Applied, TopicPartition};
@@ -420,6 +420,10 @@ impl OnlineStore for MemoryStore {
             }
             Ok(entries)
         })
+    }
+
+    fn health(&self) -> StoreHealth {
+        StoreHealth::Well
     }
 
     // Nothing expires here.

@@ -15,7 +15,9 @@ pub use archive::{Archive, TableSnapshot};
 pub use compiled::{CompiledLabel, CompiledService, CompiledView};
 pub use features::{FeatureAnswer, FeatureReader};
 pub use log::{DeadLetter, EventLog, Origin, SourceBatch};
-pub use online::{At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, ViewRows};
+pub use online::{
+    At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows,
+};
 pub use point_in_time::{Known, PointInTime, TableInput};
 pub use publish::Publisher;
 pub use scorer::{Scorer, Scores};

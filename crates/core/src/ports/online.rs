@@ -96,6 +96,24 @@ pub struct OutboxEntry {
     pub record: OutboxRecord,
 }
 
+/// Whether a store can go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreHealth {
+    /// Everything was written and read.
+    Well,
+    /// Something failed and may be over by itself: the store tries again with each write. Or a read
+    /// met damage, which stops nothing else.
+    Troubled {
+        /// Which part, and what failed.
+        why: String,
+    },
+    /// A part will not be written again by this process: it should end with the reason.
+    Lost {
+        /// Which part, and what failed.
+        why: String,
+    },
+}
+
 /// Tiles, rows and offsets in shards; each shard has one writer at a time, any number of readers.
 pub trait OnlineStore: Send + Sync + Debug {
     /// S, fixed when the store was made.
@@ -142,6 +160,9 @@ pub trait OnlineStore: Send + Sync + Debug {
     /// # Errors
     /// Unknown view; an instant older than what is kept (`OutOfRange`).
     fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows>;
+
+    /// Whether the store can go on, from what its last calls met. Cheap: for probes and metrics.
+    fn health(&self) -> StoreHealth;
 
     /// Keep what a read at this instant needs, beyond what the store keeps by itself; None: nothing
     /// more. Holds until the next call. A store that forgets nothing may ignore it.

@@ -9,6 +9,7 @@ mod expiry;
 mod forgotten;
 mod growth;
 mod model;
+mod power;
 mod queue;
 mod restart;
 mod speed;

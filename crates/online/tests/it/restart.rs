@@ -12,7 +12,7 @@ use crate::model::*;
 
 /// Every key of every view, at some instants, equals the evaluator over exactly what its shard says
 /// it has applied.
-fn check_all(
+pub(crate) fn check_all(
     store: &forebay_online::RocksStore,
     views: &[std::sync::Arc<forebay_core::view::ViewSpec>],
     log: &[Event],
@@ -31,7 +31,7 @@ fn check_all(
     }
 }
 
-fn copy_directory(from: &Path, to: &Path) {
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("directory");
     for entry in std::fs::read_dir(from).expect("list") {
         let entry = entry.expect("entry");

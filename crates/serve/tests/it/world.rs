@@ -17,7 +17,8 @@ use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{
-    At, CompiledService, CompiledView, OnlineStore, OutboxEntry, ShardEpoch, ShardWrite, ViewRows,
+    At, CompiledService, CompiledView, OnlineStore, OutboxEntry, ShardEpoch, ShardWrite,
+    StoreHealth, ViewRows,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
@@ -205,10 +206,8 @@ impl OnlineStore for FakeStore {
             newest_us.push(newest);
             applied.push((!key.is_empty()).then_some(ShardEpoch { shard: 0, epoch }));
         }
-        let aggregates: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from(counts)),
-            Arc::new(Float64Array::from(sums)),
-        ];
+        let (counts, sums) = (Int64Array::from(counts), Float64Array::from(sums));
+        let aggregates: Vec<ArrayRef> = vec![Arc::new(counts), Arc::new(sums)];
         Ok(ViewRows {
             aggregates,
             status,
@@ -227,6 +226,10 @@ impl OnlineStore for FakeStore {
         _scored: Vec<(PendingScore, Option<OutboxRecord>)>,
     ) -> PortResult<Vec<OutboxEntry>> {
         absent()
+    }
+
+    fn health(&self) -> StoreHealth {
+        StoreHealth::Well
     }
 
     fn keep_from(&self, _: Option<Micros>) {}
@@ -255,12 +258,9 @@ impl CompiledView for FakeView {
     }
 
     fn features(&self) -> SchemaRef {
-        let fields = self
-            .spec
-            .aggregates
-            .iter()
-            .map(|a| Field::new(&a.name, a.data_type.clone(), true));
-        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+        let field = |a: &AggregateSpec| Field::new(&a.name, a.data_type.clone(), true);
+        let fields: Vec<Field> = self.spec.aggregates.iter().map(field).collect();
+        Arc::new(Schema::new(fields))
     }
 
     fn finish(

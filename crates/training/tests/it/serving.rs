@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{
     At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, OnlineStore, OutboxEntry,
-    ShardEpoch, ShardWrite, ViewRows,
+    ShardEpoch, ShardWrite, StoreHealth, ViewRows,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::Applied;
@@ -196,6 +196,10 @@ impl OnlineStore for Serving {
         _: Vec<(PendingScore, Option<OutboxRecord>)>,
     ) -> PortResult<Vec<OutboxEntry>> {
         Err(absent())
+    }
+
+    fn health(&self) -> StoreHealth {
+        StoreHealth::Well
     }
 
     fn keep_from(&self, _: Option<Micros>) {}

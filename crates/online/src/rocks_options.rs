@@ -1,0 +1,125 @@
+//! RocksDB's settings for a shard (reference: RocksDB wiki, and the measurements behind the store's
+//! design), and what all shards share. Nothing outside this file names an option of RocksDB.
+//!
+//! The WAL is on and synced only when a memtable is closed: a killed process loses nothing, a power
+//! cut loses a suffix, state and offsets together. Two options keep that true with several
+//! families. `atomic_flush` moves all families forward together: were they flushed apart, an older
+//! WAL would stay needed for the small families while the tables of the large one hold what came
+//! after it, and damage in it could no longer be recovered from at a consistent point.
+//! `track_and_verify_wals_in_manifest` notes each closed WAL with its size, so that one that is
+//! missing or too short is refused; without it RocksDB would replay around the hole. What it costs
+//! is a small file of each family at each flush.
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options,
+    WriteBufferManager,
+};
+
+use crate::format;
+use crate::options::OnlineOptions;
+
+/// Data block, bytes.
+const BLOCK_BYTES: usize = 4 << 10;
+/// Version of RocksDB's table format.
+const TABLE_FORMAT_VERSION: i32 = 5;
+/// Bits per key of the bloom filters.
+const BLOOM_BITS: f64 = 10.0;
+/// Log files of RocksDB itself that are kept.
+const INFO_LOGS_KEPT: usize = 4;
+/// Least size of a memtable, bytes.
+const MEMTABLE_MIN_BYTES: usize = 1 << 20;
+/// Memtables of a family: one that is written, two that wait for their flush.
+const MEMTABLES: i32 = 3;
+/// How often the limit of background writes gives out its bytes, microseconds.
+const RATE_REFILL_US: i64 = 100_000;
+/// Share (1 in N) of low-priority requests that the limit lets through first.
+const RATE_FAIRNESS: i32 = 10;
+
+/// What all shards share: one block cache and one budget for memtables.
+#[derive(Clone)]
+pub(crate) struct SharedBuffers {
+    cache: Cache,
+    write_buffers: WriteBufferManager,
+}
+
+impl std::fmt::Debug for SharedBuffers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedBuffers")
+            .field("write_buffer_bytes", &self.write_buffers.get_usage())
+            .finish()
+    }
+}
+
+impl SharedBuffers {
+    pub(crate) fn new(options: &OnlineOptions) -> Self {
+        Self {
+            cache: Cache::new_hyper_clock_cache(options.cache_bytes, 0),
+            write_buffers: WriteBufferManager::new_write_buffer_manager(
+                options.write_buffer_bytes,
+                false,
+            ),
+        }
+    }
+}
+
+/// The options of a shard's database and the families in it.
+pub(crate) fn database_options(
+    options: &OnlineOptions,
+    shared: &SharedBuffers,
+) -> (Options, Vec<ColumnFamilyDescriptor>) {
+    let mut db_options = Options::default();
+    db_options.create_if_missing(true);
+    db_options.create_missing_column_families(true);
+    db_options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    db_options.set_atomic_flush(true);
+    db_options.set_track_and_verify_wals_in_manifest(true);
+    db_options.set_max_open_files(-1);
+    db_options.set_keep_log_file_num(INFO_LOGS_KEPT);
+    db_options.set_stats_dump_period_sec(0);
+    // One for flushes and one for compactions at least.
+    db_options.set_max_background_jobs(i32::from(options.background_threads).max(2));
+    db_options.set_write_buffer_manager(&shared.write_buffers);
+    if let Some(bytes) = options.background_write_bytes_per_second {
+        db_options.set_ratelimiter(i64::from(bytes.get()), RATE_REFILL_US, RATE_FAIRNESS);
+    }
+    let per_shard = options.write_buffer_bytes / usize::from(options.shards);
+    let memtable_bytes = per_shard.max(MEMTABLE_MIN_BYTES);
+    db_options.set_max_total_wal_size(4 * memtable_bytes as u64);
+    let families = format::FAMILIES
+        .iter()
+        .map(|name| {
+            ColumnFamilyDescriptor::new(*name, family_options(name, memtable_bytes, shared))
+        })
+        .collect();
+    (db_options, families)
+}
+
+fn family_options(name: &str, write_buffer_bytes: usize, shared: &SharedBuffers) -> Options {
+    let mut block = BlockBasedOptions::default();
+    block.set_block_cache(&shared.cache);
+    block.set_block_size(BLOCK_BYTES);
+    block.set_format_version(TABLE_FORMAT_VERSION);
+    let mut options = Options::default();
+    let large = matches!(name, format::FAMILY_TILE | format::FAMILY_PRESENCE);
+    if name == format::FAMILY_PRESENCE {
+        // The only family that is asked for single, often absent keys. The second argument asks for
+        // the old block-based filter; false is the full one.
+        block.set_bloom_filter(BLOOM_BITS, false);
+        block.set_whole_key_filtering(true);
+    }
+    options.set_block_based_table_factory(&block);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_type(DBCompressionType::None);
+    options.set_bottommost_compression_type(DBCompressionType::Lz4);
+    options.set_max_write_buffer_number(MEMTABLES);
+    options.set_write_buffer_size(if large {
+        write_buffer_bytes
+    } else {
+        (write_buffer_bytes / 4).max(MEMTABLE_MIN_BYTES)
+    });
+    if name == format::FAMILY_PRESENCE {
+        options.set_memtable_prefix_bloom_ratio(0.1);
+        options.set_memtable_whole_key_filtering(true);
+    }
+    options
+}
