@@ -64,7 +64,7 @@ impl From<String> for BytesError {
 }
 
 /// Append a LEB128 varint.
-pub(crate) fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
+pub fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -73,7 +73,7 @@ pub(crate) fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Append a signed number: zigzag, then LEB128.
-pub(crate) fn write_signed(out: &mut Vec<u8>, value: i64) {
+pub fn write_signed(out: &mut Vec<u8>, value: i64) {
     write_unsigned(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
@@ -295,7 +295,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// The bytes end, or the number has another form.
-    pub(crate) fn unsigned(&mut self) -> BytesResult<u64> {
+    pub fn unsigned(&mut self) -> BytesResult<u64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -318,7 +318,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`Self::unsigned`].
-    pub(crate) fn signed(&mut self) -> BytesResult<i64> {
+    pub fn signed(&mut self) -> BytesResult<i64> {
         let value = self.unsigned()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }

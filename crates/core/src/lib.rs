@@ -7,7 +7,9 @@
 //! [`view::FoldBatch`] -> [`aggregate`] in tiles -> [`ports::FeatureAnswer`] -> [`prediction`].
 
 pub mod aggregate;
+pub mod answered;
 pub mod bytes;
+pub mod checkpoint;
 pub mod definition;
 pub mod error;
 pub mod exact;
@@ -18,6 +20,7 @@ pub mod limits;
 pub mod ports;
 pub mod prediction;
 pub mod progress;
+pub mod scope;
 pub mod source;
 pub mod time;
 pub mod value;

@@ -129,7 +129,8 @@ pub const MONITOR_MAX_CATEGORY_BYTES: usize = 256;
 pub const MONITOR_MAX_CALIBRATION_WINDOWS: usize = 10_000;
 /// (Model version, role) pairs that a monitor keeps apart.
 pub const MONITOR_MAX_SERIES: usize = 64;
-/// Closed windows that a monitor keeps for one series; older ones live on in the totals alone.
+/// Closed windows that a monitor keeps for one series, those without rows counted too; older ones
+/// live on in the totals alone.
 pub const MONITOR_MAX_WINDOWS: usize = 512;
 /// Panes of windows that are still open, for one series.
 pub const MONITOR_MAX_OPEN_PANES: usize = 4_096;
@@ -137,9 +138,3 @@ pub const MONITOR_MAX_OPEN_PANES: usize = 4_096;
 pub const MONITOR_MAX_PENDING_LABELS: usize = 10_000_000;
 /// Predictions, and labels, that share one join key.
 pub const MONITOR_MAX_PER_KEY: usize = 1_024;
-/// Partitions (of each deployment, version and role) whose offsets a monitor remembers to drop
-/// repeats.
-pub const MONITOR_MAX_PARTITIONS: usize = 4_096;
-/// Blocks of 65,536 offsets that are remembered of one such partition; a lower offset counts as a
-/// repeat.
-pub const MONITOR_MAX_OFFSET_BLOCKS: usize = 1_024;

@@ -23,6 +23,25 @@ pub enum Role {
     Shadow,
 }
 
+impl Role {
+    /// The role as records say it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Shadow => "shadow",
+        }
+    }
+
+    /// The role that a record says; None for another word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Live, Self::Shadow]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+    }
+}
+
 /// What makes a prediction the same prediction, however often it is computed or sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PredictionKey {
@@ -52,10 +71,7 @@ impl PredictionKey {
         };
         field(self.deployment.as_bytes());
         field(&self.model_version.to_le_bytes());
-        field(match self.role {
-            Role::Live => b"live",
-            Role::Shadow => b"shadow",
-        });
+        field(self.role.as_str().as_bytes());
         field(self.topic.as_bytes());
         field(&self.partition.to_le_bytes());
         field(&self.offset.to_le_bytes());

@@ -29,8 +29,8 @@ pub struct AlarmRule {
 /// Alarm of one column as of some window.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlarmState {
-    raised: bool,
-    recent: VecDeque<Outcome>,
+    pub(crate) raised: bool,
+    pub(crate) recent: VecDeque<Outcome>,
 }
 
 impl AlarmState {

@@ -3,7 +3,7 @@
 //! record's key leaves the window out, so a compacted topic keeps the latest word on each alarm.
 
 use chrono::{DateTime, SecondsFormat};
-use forebay_core::prediction::{OutboxRecord, Role};
+use forebay_core::prediction::OutboxRecord;
 use forebay_core::time::Micros;
 use serde_json::json;
 use uuid::Uuid;
@@ -57,7 +57,7 @@ impl AlarmNotice {
             "id": self.id().to_string(),
             "source": format!("/forebay/monitors/{}", self.monitor),
             "type": format!("forebay.monitor.alarm.{direction}"),
-            "subject": format!("{}/{}/{}/{}", self.model, self.version, role_name(self.role), self.column),
+            "subject": format!("{}/{}/{}/{}", self.model, self.version, self.role.as_str(), self.column),
             "time": rfc3339(self.window_end_us),
             "datacontenttype": "application/json",
             "data": self,
@@ -80,7 +80,7 @@ impl AlarmNotice {
             self.monitor.as_bytes(),
             self.model.as_bytes(),
             &self.version.to_le_bytes()[..],
-            role_name(self.role).as_bytes(),
+            self.role.as_str().as_bytes(),
             self.column.as_bytes(),
             &column_role[..],
             self.method.as_bytes(),
@@ -94,13 +94,6 @@ impl AlarmNotice {
 fn push(name: &mut Vec<u8>, part: &[u8]) {
     name.extend_from_slice(&(part.len() as u64).to_le_bytes());
     name.extend_from_slice(part);
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Live => "live",
-        Role::Shadow => "shadow",
-    }
 }
 
 /// The instant in RFC 3339, UTC; one outside the calendar as the epoch, which no window of a log

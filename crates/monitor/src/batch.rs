@@ -14,20 +14,15 @@ use crate::binner::Binner;
 use crate::columns::{IntegerColumn, TextColumn, WatchedColumn, column, times, wrong_type};
 use crate::error::{MonitorError, Result};
 use crate::profile::{ColumnRole, ReferenceProfile};
-use crate::repeats::Lineage;
 
 const OBJECT: &str = "the batch of predictions";
 
 /// Prediction records.
 #[derive(Debug)]
 pub(crate) struct PredictionBatch<'a> {
-    deployment: TextColumn<'a>,
     model: TextColumn<'a>,
     version: IntegerColumn<'a>,
     role: TextColumn<'a>,
-    topic: TextColumn<'a>,
-    partition: IntegerColumn<'a>,
-    offset: IntegerColumn<'a>,
     time: &'a PrimitiveArray<TimestampMicrosecondType>,
     pub(crate) score: WatchedColumn<'a>,
     /// As the columns of the reference.
@@ -70,13 +65,9 @@ impl<'a> PredictionBatch<'a> {
             watched.push(values);
         }
         Ok(Self {
-            deployment: text(names::DEPLOYMENT)?,
             model: text(names::MODEL)?,
             version: integer(names::MODEL_VERSION)?,
             role: text(names::ROLE)?,
-            topic: text(names::SOURCE_TOPIC)?,
-            partition: integer(names::SOURCE_PARTITION)?,
-            offset: integer(names::SOURCE_OFFSET)?,
             time: times(names::EVENT_TIME, find(names::EVENT_TIME)?.as_ref())?,
             score,
             watched,
@@ -84,24 +75,11 @@ impl<'a> PredictionBatch<'a> {
         })
     }
 
-    /// Model and lineage of `row`; None where a part is NULL or no such thing.
-    pub(crate) fn identity(&self, row: usize) -> Option<(&'a str, Lineage<'a>)> {
-        let lineage = Lineage {
-            deployment: self.deployment.get(row)?,
-            version: u32::try_from(self.version.get(row)?).ok()?,
-            role: match self.role.get(row)? {
-                "live" => Role::Live,
-                "shadow" => Role::Shadow,
-                _ => return None,
-            },
-            topic: self.topic.get(row)?,
-            partition: i32::try_from(self.partition.get(row)?).ok()?,
-        };
-        Some((self.model.get(row)?, lineage))
-    }
-
-    pub(crate) fn offset(&self, row: usize) -> Option<i64> {
-        self.offset.get(row)
+    /// Model, version and role of `row`; None where a part is NULL or no such thing.
+    pub(crate) fn identity(&self, row: usize) -> Option<(&'a str, (u32, Role))> {
+        let version = u32::try_from(self.version.get(row)?).ok()?;
+        let role = Role::parse(self.role.get(row)?)?;
+        Some((self.model.get(row)?, (version, role)))
     }
 
     pub(crate) fn time_us(&self, row: usize) -> Option<i64> {

@@ -76,6 +76,8 @@ impl ColumnCounts {
 pub struct PaneCounts {
     /// Predictions.
     pub rows: u64,
+    /// Those that came when, by the log of their event's partition, the window had closed.
+    pub late_rows: u64,
     /// One for each column of the reference.
     pub columns: Vec<ColumnCounts>,
     /// What labels say.
@@ -88,6 +90,7 @@ impl PaneCounts {
     pub fn new(profile: &ReferenceProfile) -> Self {
         Self {
             rows: 0,
+            late_rows: 0,
             columns: profile
                 .columns
                 .iter()
@@ -100,6 +103,7 @@ impl PaneCounts {
     /// Add `other`, counted over the same reference.
     pub fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
+        self.late_rows += other.late_rows;
         self.columns
             .iter_mut()
             .zip(&other.columns)
@@ -110,6 +114,7 @@ impl PaneCounts {
     /// Take away `other`, which was added before.
     pub fn subtract(&mut self, other: &Self) {
         self.rows -= other.rows;
+        self.late_rows -= other.late_rows;
         self.columns
             .iter_mut()
             .zip(&other.columns)

@@ -3,10 +3,18 @@
 //! within; of several the latest counts (at equal times TRUE, so that the outcome has no order).
 //! What follows for the counts goes out as [`Effect`]s.
 //!
-//! With w = within, each pair at a distance of -w to 2w meets, whatever the order of arrival,
-//! because predictions are kept for 2w and labels for w (plus the monitor's lateness) of event
-//! time. Expiry is a function of the watermark alone, in steps of a granule. Keys are 128-bit
-//! hashes of the encoded join key: a collision is less likely than a broken disk.
+//! # Two marks
+//!
+//! With w = within and l = the monitor's lateness, each pair at a distance of -w to 2w meets,
+//! whatever the order of arrival. A prediction is kept until no such label can come: it expires, and
+//! is forgotten, by the mark of the **labels** (at time + w + l, and at time + 2w + l). A label is
+//! kept until no such prediction can come, which the mark of the **predictions** says (time + w +
+//! l), and until it cannot be repeated, which its own mark says (time + l). A row that is later than
+//! l by the log of its own partition takes no part: then no mark can have passed what does, so that
+//! the outcome is a function of the rows and of both marks, in whatever order they came.
+//!
+//! Expiry moves in steps of a granule. Keys are 128-bit hashes of the encoded join key: a collision
+//! is less likely than a broken disk.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +22,7 @@ use forebay_core::time::{HOUR_US, Micros, SECOND_US};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::marks::MonitorMarks;
 use crate::quality::Credit;
 
 /// What happened to labels. Gauges and counters of one monitor.
@@ -27,6 +36,8 @@ pub struct LabelFates {
     pub expired: u64,
     /// No prediction of its key turned up in time.
     pub unmatched: u64,
+    /// Came later than the monitor's lateness, by the log of its partition: it takes no part.
+    pub late: u64,
     /// Still wait for a prediction.
     pub waiting: u64,
     /// The label was NULL: no label.
@@ -41,6 +52,9 @@ pub struct LabelFates {
     pub overflowed: u64,
     /// Predictions beyond a limit on waiting predictions: they count as expired.
     pub untracked_predictions: u64,
+    /// Predictions of events that came later than the monitor's lateness, by the log of their
+    /// partition: they count as expired.
+    pub late_predictions: u64,
 }
 
 /// A change of the counts of the pane that holds `time_us` of `series`.
@@ -62,34 +76,35 @@ pub(crate) enum Change {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Prediction {
-    time_us: Micros,
-    score: f64,
+pub(crate) struct Prediction {
+    pub(crate) time_us: Micros,
+    pub(crate) score: f64,
     /// Time and value of the label that counts.
-    credited: Option<(Micros, bool)>,
-    series: u16,
-    expired: bool,
+    pub(crate) credited: Option<(Micros, bool)>,
+    pub(crate) series: u16,
+    pub(crate) expired: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
+pub(crate) enum Fate {
     Waiting,
+    Unmatched,
     Expired,
     Early,
     Matched,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Label {
-    time_us: Micros,
-    value: bool,
-    fate: Fate,
+pub(crate) struct Label {
+    pub(crate) time_us: Micros,
+    pub(crate) value: bool,
+    pub(crate) fate: Fate,
 }
 
 #[derive(Debug, Default)]
-struct Key {
-    predictions: Vec<Prediction>,
-    labels: Vec<Label>,
+pub(crate) struct Key {
+    pub(crate) predictions: Vec<Prediction>,
+    pub(crate) labels: Vec<Label>,
 }
 
 /// Limits of one join.
@@ -100,6 +115,37 @@ pub(crate) struct JoinLimits {
     pub(crate) per_key: usize,
 }
 
+/// Keys with something due before the end of each granule. A key may stand there more than once.
+#[derive(Debug, Default)]
+struct Due {
+    granules: BTreeMap<Micros, Vec<u128>>,
+    /// Deadlines before this have passed.
+    cutoff_us: Option<Micros>,
+}
+
+impl Due {
+    fn schedule(&mut self, key: u128, granule: Micros) {
+        self.granules.entry(granule).or_default().push(key);
+    }
+
+    /// The mark is at `granule`: it never goes back.
+    fn reach(&mut self, granule: Option<Micros>) {
+        self.cutoff_us = self.cutoff_us.max(granule);
+    }
+
+    /// Keys that are due, each granule once.
+    fn pop(&mut self) -> Option<Vec<u128>> {
+        let first = self.granules.first_entry()?;
+        self.cutoff_us
+            .is_some_and(|cutoff| *first.key() < cutoff)
+            .then(|| first.remove())
+    }
+
+    fn has_passed(&self, deadline_us: Micros) -> bool {
+        self.cutoff_us.is_some_and(|cutoff| deadline_us < cutoff)
+    }
+}
+
 /// Waiting predictions and labels.
 #[derive(Debug)]
 pub(crate) struct LabelJoin {
@@ -107,13 +153,13 @@ pub(crate) struct LabelJoin {
     lateness_us: Micros,
     granule_us: Micros,
     limits: JoinLimits,
-    keys: HashMap<u128, Key>,
-    /// Keys with something due before the end of each granule. A key may stand there more than
-    /// once.
-    due: BTreeMap<Micros, Vec<u128>>,
+    pub(crate) keys: HashMap<u128, Key>,
+    /// What the mark of the predictions lets go.
+    by_predictions: Due,
+    /// What the mark of the labels lets go.
+    by_labels: Due,
     predictions: usize,
     labels: usize,
-    cutoff_us: Micros,
     fates: LabelFates,
 }
 
@@ -125,10 +171,10 @@ impl LabelJoin {
             granule_us: (within_us / 256).clamp(SECOND_US, HOUR_US),
             limits,
             keys: HashMap::new(),
-            due: BTreeMap::new(),
+            by_predictions: Due::default(),
+            by_labels: Due::default(),
             predictions: 0,
             labels: 0,
-            cutoff_us: Micros::MIN,
             fates: LabelFates::default(),
         }
     }
@@ -141,8 +187,8 @@ impl LabelJoin {
         &mut self.fates
     }
 
-    /// When no prediction up to `time_us` can be pending any more: the watermark at which that is
-    /// so.
+    /// When no prediction up to `time_us` can be pending any more: the mark of the labels at which
+    /// that is so.
     pub(crate) fn settled_at(&self, time_us: Micros) -> Micros {
         time_us
             .saturating_add(self.within_us)
@@ -191,11 +237,7 @@ impl LabelJoin {
         }
         entry.predictions.push(prediction);
         self.predictions += 1;
-        let expires = time_us
-            .saturating_add(self.within_us)
-            .saturating_add(self.lateness_us);
-        self.schedule(key, expires);
-        self.schedule(key, expires.saturating_add(self.within_us));
+        self.schedule_prediction(key, time_us);
     }
 
     /// A label of `key`, not NULL.
@@ -240,55 +282,80 @@ impl LabelJoin {
         }
         entry.labels.push(label);
         self.labels += 1;
-        self.schedule(
-            key,
-            time_us
-                .saturating_add(self.within_us)
-                .saturating_add(self.lateness_us),
-        );
+        self.schedule_label(key, time_us);
     }
 
-    /// Let everything expire that is due at `watermark_us`.
-    pub(crate) fn advance(&mut self, watermark_us: Micros, effects: &mut Vec<Effect>) {
-        let cutoff = watermark_us
-            .div_euclid(self.granule_us)
-            .saturating_mul(self.granule_us);
-        self.cutoff_us = self.cutoff_us.max(cutoff);
+    /// A key as it was in an earlier run: everything due of it is due again.
+    pub(crate) fn restore(&mut self, key: u128, entry: Key) {
+        for prediction in &entry.predictions {
+            self.schedule_prediction(key, prediction.time_us);
+        }
+        for label in &entry.labels {
+            self.schedule_label(key, label.time_us);
+        }
+        self.predictions += entry.predictions.len();
+        self.labels += entry.labels.len();
+        self.keys.insert(key, entry);
+    }
+
+    fn schedule_prediction(&mut self, key: u128, time_us: Micros) {
+        let expires = self.deadline(time_us, self.within_us);
+        let forgotten = expires.saturating_add(self.within_us);
+        self.by_labels.schedule(key, self.granule(expires));
+        self.by_labels.schedule(key, self.granule(forgotten));
+    }
+
+    fn schedule_label(&mut self, key: u128, time_us: Micros) {
+        let unmatched = self.granule(self.deadline(time_us, self.within_us));
+        let unrepeated = self.granule(self.deadline(time_us, 0));
+        self.by_predictions.schedule(key, unmatched);
+        self.by_labels.schedule(key, unrepeated);
+    }
+
+    /// Let everything expire that is due at `marks`.
+    pub(crate) fn advance(&mut self, marks: MonitorMarks, effects: &mut Vec<Effect>) {
+        let (predictions, labels) = (
+            marks.predictions_us.map(|mark| self.granule(mark)),
+            marks.labels_us.map(|mark| self.granule(mark)),
+        );
+        self.by_predictions.reach(predictions);
+        self.by_labels.reach(labels);
         self.expire(effects);
     }
 
-    /// The same at the watermark known already: for rows that came when they were due.
+    /// The same at the marks known already: for rows that came when they were due.
     pub(crate) fn expire(&mut self, effects: &mut Vec<Effect>) {
-        while let Some(first) = self.due.first_entry() {
-            if *first.key() >= self.cutoff_us {
-                break;
-            }
-            for key in first.remove() {
+        while let Some(keys) = self.by_labels.pop().or_else(|| self.by_predictions.pop()) {
+            for key in keys {
                 self.sweep(key, effects);
             }
         }
     }
 
-    fn schedule(&mut self, key: u128, deadline_us: Micros) {
-        let granule = deadline_us
+    fn deadline(&self, time_us: Micros, keep_us: Micros) -> Micros {
+        time_us
+            .saturating_add(keep_us)
+            .saturating_add(self.lateness_us)
+    }
+
+    fn granule(&self, time_us: Micros) -> Micros {
+        time_us
             .div_euclid(self.granule_us)
-            .saturating_mul(self.granule_us);
-        self.due.entry(granule).or_default().push(key);
+            .saturating_mul(self.granule_us)
     }
 
     /// Expire and forget what is due of one key.
     fn sweep(&mut self, key: u128, effects: &mut Vec<Effect>) {
-        let Some(entry) = self.keys.get_mut(&key) else {
+        let Some(mut entry) = self.keys.remove(&key) else {
             return;
         };
-        let (cutoff, within, lateness) = (self.cutoff_us, self.within_us, self.lateness_us);
-        let passed = |time: Micros, keep: Micros| {
-            time.saturating_add(keep).saturating_add(lateness) < cutoff
-        };
+        let within = self.within_us;
         for prediction in &mut entry.predictions {
             if !prediction.expired
                 && prediction.credited.is_none()
-                && passed(prediction.time_us, within)
+                && self
+                    .by_labels
+                    .has_passed(self.deadline(prediction.time_us, within))
             {
                 prediction.expired = true;
                 effects.push(Effect {
@@ -299,23 +366,29 @@ impl LabelJoin {
             }
         }
         let before = entry.predictions.len();
-        entry
-            .predictions
-            .retain(|prediction| !passed(prediction.time_us, within.saturating_mul(2)));
-        self.predictions -= before - entry.predictions.len();
-        let fates = &mut self.fates;
-        let before = entry.labels.len();
-        entry.labels.retain(|label| {
-            let keep = !passed(label.time_us, within);
-            if !keep && label.fate == Fate::Waiting {
-                fates.waiting -= 1;
-                fates.unmatched += 1;
-            }
-            keep
+        let forget = within.saturating_mul(2);
+        entry.predictions.retain(|prediction| {
+            let deadline = self.deadline(prediction.time_us, forget);
+            !self.by_labels.has_passed(deadline)
         });
+        self.predictions -= before - entry.predictions.len();
+        let before = entry.labels.len();
+        let mut unmatched = 0;
+        entry.labels.retain_mut(|label| {
+            let alone = self
+                .by_predictions
+                .has_passed(self.deadline(label.time_us, within));
+            if alone && label.fate == Fate::Waiting {
+                label.fate = Fate::Unmatched;
+                unmatched += 1;
+            }
+            !(alone && self.by_labels.has_passed(self.deadline(label.time_us, 0)))
+        });
+        self.fates.waiting -= unmatched;
+        self.fates.unmatched += unmatched;
         self.labels -= before - entry.labels.len();
-        if entry.predictions.is_empty() && entry.labels.is_empty() {
-            self.keys.remove(&key);
+        if !(entry.predictions.is_empty() && entry.labels.is_empty()) {
+            self.keys.insert(key, entry);
         }
     }
 }
@@ -390,6 +463,7 @@ fn credit(
 fn counter(fates: &mut LabelFates, fate: Fate) -> &mut u64 {
     match fate {
         Fate::Waiting => &mut fates.waiting,
+        Fate::Unmatched => &mut fates.unmatched,
         Fate::Expired => &mut fates.expired,
         Fate::Early => &mut fates.early,
         Fate::Matched => &mut fates.matched,

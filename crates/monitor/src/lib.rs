@@ -7,35 +7,49 @@
 //! reference's fixed bins and exact sums: merging is addition, correction is subtraction, and a
 //! replay gives identical numbers.
 //!
-//! This crate does no I/O, reads no clock, and knows no topic but the name of the alerts'; whoever
-//! wires it does the rest. Follow a prediction: `batch` -> `repeats` -> `binner` -> `window` ->
-//! `evaluate` -> `series`; a label: `labels` -> `quality`.
+//! A [`MonitorBinding`] binds one to the log: it reads events, predictions and labels in whatever order
+//! they arrive, decides how far the monitor may move, and gives and takes checkpoints. This crate does
+//! no I/O, reads no clock, and knows no topic but the name of the alerts'; whoever wires it does the
+//! rest. Follow a prediction: `feed` -> `binding` -> `batch` -> `binner` -> `window` -> `evaluate` ->
+//! `series`; a label: `feed` -> `label_rows` -> `labels` -> `quality`; a checkpoint: `state`.
 
 mod alarm;
 mod alert;
 mod batch;
+mod binding;
 mod binner;
 mod calibrate;
 mod columns;
 mod counts;
 mod error;
 mod evaluate;
+mod feed;
+mod label_rows;
 mod labels;
+mod marks;
 mod monitor;
 mod profile;
 mod quality;
-mod repeats;
+
 mod report;
 mod series;
+mod state;
 pub mod statistics;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub use alarm::{AlarmRule, AlarmState, Outcome};
 pub use alert::ALERT_TOPIC;
+pub use binding::{LabelFeed, MonitorBinding, WatchedDeployment};
 pub use calibrate::Calibration;
 pub use counts::{ColumnCounts, PaneCounts};
 pub use error::{MonitorError, Result};
+pub use feed::SourceRows;
+pub use label_rows::FailedLabels;
 pub use labels::LabelFates;
+#[cfg(test)]
+pub(crate) use marks::MonitorMarks;
 pub use monitor::{Monitor, MonitorLimits, MonitorOptions};
 pub use profile::{
     CalibrationWindows, ColumnBins, ColumnProfile, ColumnRole, Moments, NumericEdges,

@@ -3,10 +3,11 @@
 //! Hot path: [`Monitor::observe_predictions`] groups a batch's rows by pane and counts column by
 //! column.
 //!
-//! Equal rows and equal watermarks give equal reports, in whatever order and batches the rows came;
-//! only `revision` counts how often late rows changed a closed window.
+//! Equal rows and equal marks give equal reports, in whatever order and batches the rows came and
+//! the marks moved (as long as no limit is reached): each row says how far the log of its own
+//! partition had come before it, and that alone decides whether it is late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, BooleanArray, PrimitiveArray, RecordBatch};
@@ -22,8 +23,8 @@ use crate::binner::Binner;
 use crate::error::{MonitorError, Result};
 use crate::evaluate::DriftRules;
 use crate::labels::{Change, Effect, JoinLimits, LabelJoin};
+use crate::marks::MonitorMarks;
 use crate::profile::ReferenceProfile;
-use crate::repeats::{Lineage, RepeatFilter};
 use crate::report::{InputCounts, MonitorEvent, MonitorReport};
 use crate::series::{Series, SeriesContext};
 use crate::window::{NoPane, WindowPlan};
@@ -50,14 +51,10 @@ pub struct MonitorLimits {
     pub per_key: usize,
     /// (Model version, role) pairs.
     pub series: usize,
-    /// Closed windows kept for one series.
+    /// Closed windows kept for one series, those without rows counted too.
     pub windows: usize,
     /// Open panes of one series.
     pub open_panes: usize,
-    /// Partitions, of each deployment, version and role, whose offsets are remembered.
-    pub partitions: usize,
-    /// Blocks of 65,536 offsets remembered of each.
-    pub offset_blocks: usize,
 }
 
 impl Default for MonitorLimits {
@@ -69,8 +66,6 @@ impl Default for MonitorLimits {
             series: limits::MONITOR_MAX_SERIES,
             windows: limits::MONITOR_MAX_WINDOWS,
             open_panes: limits::MONITOR_MAX_OPEN_PANES,
-            partitions: limits::MONITOR_MAX_PARTITIONS,
-            offset_blocks: limits::MONITOR_MAX_OFFSET_BLOCKS,
         }
     }
 }
@@ -88,16 +83,17 @@ impl Default for MonitorOptions {
 /// The state of one monitor.
 #[derive(Debug)]
 pub struct Monitor {
-    context: SeriesContext,
+    pub(crate) context: SeriesContext,
     options: MonitorOptions,
     binners: Vec<Binner>,
     /// In order of appearance; `positions` orders them for reports.
-    series: Vec<Series>,
-    positions: BTreeMap<(u32, Role), u16>,
-    repeats: RepeatFilter,
-    join: Option<LabelJoin>,
-    watermark_us: Option<Micros>,
-    input: InputCounts,
+    pub(crate) series: Vec<Series>,
+    pub(crate) positions: BTreeMap<(u32, Role), u16>,
+    pub(crate) join: Option<LabelJoin>,
+    pub(crate) marks: MonitorMarks,
+    pub(crate) input: InputCounts,
+    /// Versions that get traffic; None: all.
+    routed: Option<BTreeSet<(u32, Role)>>,
 }
 
 /// Rows of one batch that fall into one pane.
@@ -108,12 +104,12 @@ struct Slot {
     rows: Vec<u32>,
 }
 
-/// Where a run of rows of one lineage goes.
+/// What becomes of the rows of one model version in one role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Course {
+enum Destination {
     OtherModel,
     Overflowed,
-    Counted { series: u16, offsets: usize },
+    Series(u16),
 }
 
 impl Monitor {
@@ -142,7 +138,7 @@ impl Monitor {
             window_us: def.window_us,
             pane_us: WindowPlan::pane_of(def.window_us),
             lateness_us: def.lateness_us,
-            windows_max: limits.windows.max(1),
+            windows_max: limits.windows.max(1) as i64,
             panes_max: limits.open_panes.max(1),
         };
         let alarm = AlarmRule {
@@ -165,51 +161,67 @@ impl Monitor {
             options,
             series: Vec::new(),
             positions: BTreeMap::new(),
-            repeats: RepeatFilter::default(),
             join,
-            watermark_us: None,
+            marks: MonitorMarks::default(),
             input: InputCounts::default(),
+            routed: None,
         })
     }
 
     /// Its definition.
     #[must_use]
-    pub fn definition(&self) -> &MonitorDef {
+    pub(crate) fn definition(&self) -> &MonitorDef {
         &self.context.def
+    }
+
+    /// Definition, reference and options as text: equal texts count alike.
+    pub(crate) fn described(&self) -> String {
+        let SeriesContext { def, profile, .. } = &self.context;
+        format!("{def:?}|{}|{:?}", profile.digest, self.options)
     }
 
     /// Count prediction records: the columns of `core::prediction::column` that say who scored what
     /// and when, the carried columns that labels join on, and `features`, a struct with at least
-    /// the reference's features. Repeats and rows of other models are dropped, rows that make no
-    /// sense are counted as invalid.
+    /// the reference's features. Each row comes once: [`crate::MonitorBinding`] drops repeats. Rows of
+    /// other models are dropped, rows that make no sense are counted as invalid.
+    ///
+    /// `logs_us` says for each row the watermark of its event's partition before the event: a row
+    /// that is older by more than the lateness is late, wherever the marks stand.
     ///
     /// # Errors
-    /// A missing or mistyped column: nothing of the batch was counted.
-    pub fn observe_predictions(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// A missing or mistyped column, `logs_us` of another length: nothing of the batch was counted.
+    pub(crate) fn observe_predictions(
+        &mut self,
+        batch: &RecordBatch,
+        logs_us: &[Option<Micros>],
+    ) -> Result<()> {
+        check_lengths(batch, batch.num_rows(), logs_us.len())?;
         let predictions = PredictionBatch::read(batch, &self.context.profile, &self.binners)?;
         let keys = match &self.context.def.labels {
             Some(labels) => join_keys(batch, &labels.using, "the batch of predictions")?,
             None => Vec::new(),
         };
         let mut effects = Vec::new();
-        for slot in self.route(&predictions) {
-            self.count(&predictions, &keys, &slot, &mut effects);
+        for slot in self.route(&predictions, logs_us) {
+            self.count(&predictions, &keys, logs_us, &slot, &mut effects);
         }
         self.settle(effects);
         Ok(())
     }
 
-    /// Join labels: rows of the label source with the USING columns, the label of each row and its
-    /// event time.
+    /// Join labels: rows of the label source with the USING columns, the label of each row, its
+    /// event time, and the watermark of its partition before it. A label that is older than that by
+    /// more than the lateness takes no part.
     ///
     /// # Errors
     /// A monitor without LABELS, a missing USING column, arrays of unequal length: no label was
     /// counted.
-    pub fn observe_labels(
+    pub(crate) fn observe_labels(
         &mut self,
         rows: &RecordBatch,
         labels: &BooleanArray,
         event_times: &PrimitiveArray<TimestampMicrosecondType>,
+        logs_us: &[Option<Micros>],
     ) -> Result<()> {
         let (Some(def), Some(join)) = (&self.context.def.labels, &mut self.join) else {
             return Err(problem(
@@ -217,21 +229,24 @@ impl Monitor {
                 "it has no LABELS clause, hence takes no labels",
             ));
         };
-        if labels.len() != rows.num_rows() || event_times.len() != rows.num_rows() {
-            return Err(MonitorError::UnequalLengths {
-                rows: rows.num_rows(),
-                labels: labels.len(),
-                times: event_times.len(),
-            });
-        }
+        check_lengths(rows, labels.len(), event_times.len())?;
+        check_lengths(rows, rows.num_rows(), logs_us.len())?;
         let keys = join_keys(rows, &def.using, "the batch of labels")?;
+        let lateness_us = self.context.plan.lateness_us;
         let mut effects = Vec::new();
         for (row, key) in keys.into_iter().enumerate() {
-            match key {
-                Some(key) if event_times.is_valid(row) && labels.is_valid(row) => {
-                    join.label(key, event_times.value(row), labels.value(row), &mut effects);
+            let time_us = event_times.is_valid(row).then(|| event_times.value(row));
+            let label = labels.is_valid(row).then(|| labels.value(row));
+            match (key, time_us, label) {
+                (Some(_), Some(time_us), Some(_))
+                    if is_late(time_us, logs_us[row], lateness_us) =>
+                {
+                    join.fates_mut().late += 1;
                 }
-                Some(_) if event_times.is_valid(row) => join.fates_mut().null += 1,
+                (Some(key), Some(time_us), Some(label)) => {
+                    join.label(key, time_us, label, &mut effects);
+                }
+                (Some(_), Some(_), None) => join.fates_mut().null += 1,
                 _ => join.fates_mut().invalid += 1,
             }
         }
@@ -239,30 +254,61 @@ impl Monitor {
         Ok(())
     }
 
-    /// Say how far event time has come: the smaller of the watermarks of predictions and labels.
-    /// Closes windows, expires labels, and returns what follows, in event-time order within each
-    /// series. A smaller watermark changes nothing, but late rows are still evaluated.
-    pub fn advance(&mut self, watermark_us: Micros) -> Vec<MonitorEvent> {
-        let watermark = self
-            .watermark_us
-            .map_or(watermark_us, |known| known.max(watermark_us));
-        self.watermark_us = Some(watermark);
+    /// Say how far event time has come. Closes windows, expires labels, and returns what follows,
+    /// in event-time order within each series. Smaller marks change nothing, but late rows are
+    /// still evaluated.
+    pub(crate) fn advance(&mut self, marks: MonitorMarks) -> Vec<MonitorEvent> {
+        self.marks = self.marks.max(marks);
+        let marks = self.marks;
         if let Some(join) = &mut self.join {
             let mut effects = Vec::new();
-            join.advance(watermark, &mut effects);
+            join.advance(marks, &mut effects);
             self.apply(effects);
         }
         let mut events = Vec::new();
         for position in self.positions.values() {
             let series = &mut self.series[usize::from(*position)];
-            series.advance(watermark, &self.context, self.join.as_ref(), &mut events);
+            series.advance(marks, &self.context, self.join.as_ref(), &mut events);
         }
         events
     }
 
+    /// Say which versions get traffic, live or shadow. The alarms of the others are over: no window
+    /// will come that could end them.
+    pub(crate) fn set_routed(&mut self, routed: BTreeSet<(u32, Role)>) -> Vec<MonitorEvent> {
+        let mut events = Vec::new();
+        for series in &mut self.series {
+            let is_routed = routed.contains(&(series.version, series.role));
+            series.set_routed(is_routed, &self.context, &mut events);
+        }
+        self.routed = Some(routed);
+        events
+    }
+
+    /// The alarms of the windows that are kept, again: what an earlier run may have failed to say.
+    #[must_use]
+    pub(crate) fn announced(&self) -> Vec<MonitorEvent> {
+        let mut events = Vec::new();
+        for position in self.positions.values() {
+            let series = &self.series[usize::from(*position)];
+            series.announced(&self.context, &mut events);
+        }
+        events
+    }
+
+    /// `orphans` predictions are of no event that the source has.
+    pub(crate) fn note_orphans(&mut self, orphans: u64) {
+        self.input.invalid += orphans;
+    }
+
+    /// `repeats` rows were dropped because they had been counted before.
+    pub(crate) fn note_repeats(&mut self, repeats: u64) {
+        self.input.repeats += repeats;
+    }
+
     /// Everything known now: closed windows, and open ones as provisional.
     #[must_use]
-    pub fn snapshot(&self) -> MonitorReport {
+    pub(crate) fn snapshot(&self) -> MonitorReport {
         let SeriesContext { def, profile, .. } = &self.context;
         MonitorReport {
             monitor: def.name.clone(),
@@ -270,7 +316,8 @@ impl Monitor {
             reference: profile.name.clone(),
             reference_digest: profile.digest.clone(),
             window_us: def.window_us,
-            watermark_us: self.watermark_us,
+            watermark_us: self.marks.predictions_us,
+            labels_watermark_us: self.marks.labels_us.filter(|_| self.join.is_some()),
             input: self.input,
             labels: self.join.as_ref().map(|join| *join.fates()),
             series: self
@@ -282,46 +329,44 @@ impl Monitor {
     }
 
     /// Drop what must not count, and group the rest by series and pane.
-    fn route(&mut self, predictions: &PredictionBatch<'_>) -> Vec<Slot> {
+    fn route(
+        &mut self,
+        predictions: &PredictionBatch<'_>,
+        logs_us: &[Option<Micros>],
+    ) -> Vec<Slot> {
         let mut slots: Vec<Slot> = Vec::new();
         let mut positions: HashMap<(u16, Micros), usize> = HashMap::new();
-        let mut run: Option<(&str, Lineage<'_>, Course)> = None;
+        let mut run: Option<(&str, (u32, Role), Destination)> = None;
         let mut last: Option<(u16, Micros, usize)> = None;
         for row in 0..predictions.rows {
-            let (Some((model, lineage)), Some(offset), Some(time)) = (
-                predictions.identity(row),
-                predictions.offset(row),
-                predictions.time_us(row),
-            ) else {
+            let (Some((model, lineage)), Some(time)) =
+                (predictions.identity(row), predictions.time_us(row))
+            else {
                 self.input.invalid += 1;
                 continue;
             };
-            let course = match run {
-                Some((known_model, known, course)) if known_model == model && known == lineage => {
-                    course
-                }
+            let destination = match run {
+                Some((same_model, same, known)) if same_model == model && same == lineage => known,
                 _ => {
-                    let course = self.course(model, &lineage);
-                    run = Some((model, lineage, course));
-                    course
+                    let destination = self.destination(model, lineage);
+                    run = Some((model, lineage, destination));
+                    destination
                 }
             };
-            let (series, offsets) = match course {
-                Course::OtherModel => {
+            let series = match destination {
+                Destination::OtherModel => {
                     self.input.other_model += 1;
                     continue;
                 }
-                Course::Overflowed => {
+                Destination::Overflowed => {
                     self.input.overflowed += 1;
                     continue;
                 }
-                Course::Counted { series, offsets } => (series, offsets),
+                Destination::Series(series) => series,
             };
-            if !self
-                .repeats
-                .insert(offsets, offset, self.options.limits.offset_blocks)
-            {
-                self.input.repeats += 1;
+            let (plan, log_us) = (&self.context.plan, logs_us[row]);
+            if log_us.is_some_and(|log| plan.has_gone(plan.window_start(time), log)) {
+                self.input.too_old += 1;
                 continue;
             }
             let pane_us = self.context.plan.pane_start(time);
@@ -344,27 +389,25 @@ impl Monitor {
         slots
     }
 
-    fn course(&mut self, model: &str, lineage: &Lineage<'_>) -> Course {
+    fn destination(&mut self, model: &str, key: (u32, Role)) -> Destination {
         if model != self.context.def.model {
-            return Course::OtherModel;
+            return Destination::OtherModel;
         }
-        let key = (lineage.version, lineage.role);
         let room = self.options.limits.series.min(usize::from(u16::MAX));
         if !self.positions.contains_key(&key) && self.series.len() >= room {
-            return Course::Overflowed;
+            return Destination::Overflowed;
         }
-        let Some(offsets) = self.repeats.set_of(lineage, self.options.limits.partitions) else {
-            return Course::Overflowed;
-        };
         let series = *self.positions.entry(key).or_insert_with(|| {
-            self.series.push(Series::new(
-                lineage.version,
-                lineage.role,
-                self.context.profile.columns.len(),
-            ));
+            let columns = self.context.profile.columns.len();
+            let is_routed = self
+                .routed
+                .as_ref()
+                .is_none_or(|routed| routed.contains(&key));
+            self.series
+                .push(Series::new(key.0, key.1, columns, is_routed));
             u16::try_from(self.series.len() - 1).expect("series are limited to 2^16")
         });
-        Course::Counted { series, offsets }
+        Destination::Series(series)
     }
 
     /// Count the rows of one pane, column by column, and let them wait for their labels.
@@ -372,6 +415,7 @@ impl Monitor {
         &mut self,
         predictions: &PredictionBatch<'_>,
         keys: &[Option<u128>],
+        logs_us: &[Option<Micros>],
         slot: &Slot,
         effects: &mut Vec<Effect>,
     ) {
@@ -391,6 +435,10 @@ impl Monitor {
         };
         self.input.accepted += rows;
         counts.rows += rows;
+        let start_us = plan.window_start(slot.pane_us);
+        let came_late =
+            |row: &&u32| logs_us[**row as usize].is_some_and(|log| plan.has_closed(start_us, log));
+        counts.late_rows += slot.rows.iter().filter(came_late).count() as u64;
         for ((binner, column), counts) in self
             .binners
             .iter()
@@ -413,6 +461,10 @@ impl Monitor {
                 .expect("routed rows have an event time");
             counts.quality.predictions += 1;
             match keys[row] {
+                _ if is_late(time, logs_us[row], plan.lateness_us) => {
+                    join.fates_mut().late_predictions += 1;
+                    counts.quality.expired += 1;
+                }
                 Some(key) => join.predict(key, slot.series, time, score, effects),
                 None => {
                     join.fates_mut().untracked_predictions += 1;
@@ -449,6 +501,24 @@ impl Monitor {
             }
         }
     }
+}
+
+/// Whether a row at `time_us` came later than `lateness_us` allows, where the log of its partition
+/// had come to `log_us`.
+fn is_late(time_us: Micros, log_us: Option<Micros>, lateness_us: Micros) -> bool {
+    log_us.is_some_and(|log| time_us.saturating_add(lateness_us) < log)
+}
+
+fn check_lengths(rows: &RecordBatch, labels: usize, times: usize) -> Result<()> {
+    let rows = rows.num_rows();
+    if labels == rows && times == rows {
+        return Ok(());
+    }
+    Err(MonitorError::UnequalLengths {
+        rows,
+        labels,
+        times,
+    })
 }
 
 fn check(def: &MonitorDef) -> Result<()> {

@@ -30,10 +30,10 @@ pub struct QualityCounts {
     /// Predicted 0, label 1.
     pub false_negatives: u64,
     /// Score histogram by label: `[negatives, positives]`; empty until the first label.
-    histograms: [Vec<u64>; 2],
-    log_loss: FloatSum,
-    squared_error: FloatSum,
-    delay_us: i128,
+    pub(crate) histograms: [Vec<u64>; 2],
+    pub(crate) log_loss: FloatSum,
+    pub(crate) squared_error: FloatSum,
+    pub(crate) delay_us: i128,
 }
 
 /// A label as it is credited to a prediction.

@@ -24,8 +24,11 @@ pub struct MonitorReport {
     pub reference_digest: String,
     /// Length of a window, microseconds.
     pub window_us: Micros,
-    /// Greatest watermark seen; None before the first.
+    /// Event time up to which all predictions are back; None before the first. Closes windows.
     pub watermark_us: Option<Micros>,
+    /// Event time up to which labels have come; None before the first, and without labels. Lets
+    /// labels expire.
+    pub labels_watermark_us: Option<Micros>,
     /// What became of the prediction rows.
     pub input: InputCounts,
     /// What became of the labels; None where the monitor has none.
@@ -58,6 +61,8 @@ pub struct SeriesReport {
     pub version: u32,
     /// Live or shadow.
     pub role: Role,
+    /// Whether a deployment routes to it; it has no alarms when none does.
+    pub is_routed: bool,
     /// Kept windows, oldest first; windows without rows are absent.
     pub windows: Vec<WindowReport>,
     /// Alarms that are up after the last closed window.
@@ -86,7 +91,7 @@ pub struct WindowReport {
     pub end_us: Micros,
     /// Open or closed.
     pub state: WindowState,
-    /// How often late rows changed it after it closed.
+    /// Rows that came when it had closed, by the log of their event's partition.
     pub revision: u32,
     /// Predictions.
     pub rows: u64,
@@ -236,7 +241,7 @@ pub struct AlarmNotice {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum MonitorEvent {
-    /// A window closed (revision 0), or late rows changed a closed one.
+    /// A window closed, or late rows changed a closed one.
     WindowClosed {
         /// Model version.
         version: u32,

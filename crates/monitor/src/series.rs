@@ -13,6 +13,7 @@ use crate::alarm::{AlarmRule, AlarmState, Outcome};
 use crate::counts::PaneCounts;
 use crate::evaluate::{DriftRules, top_bins};
 use crate::labels::LabelJoin;
+use crate::marks::MonitorMarks;
 use crate::profile::ReferenceProfile;
 use crate::report::{
     AlarmNotice, ColumnReport, MonitorEvent, RaisedAlarm, SeriesReport, Verdict, WindowReport,
@@ -38,52 +39,57 @@ pub(crate) struct SeriesContext {
 /// One model version in one role.
 #[derive(Debug)]
 pub(crate) struct Series {
-    version: u32,
-    role: Role,
+    pub(crate) version: u32,
+    pub(crate) role: Role,
     pub(crate) windows: SeriesWindows,
     /// One for each column.
-    alarms: Vec<ColumnAlarm>,
+    pub(crate) alarms: Vec<ColumnAlarm>,
+    /// Whether a deployment still routes to it; the alarms of one that gets no traffic are over.
+    is_routed: bool,
 }
 
 #[derive(Debug, Clone, Default)]
-struct ColumnAlarm {
+pub(crate) struct ColumnAlarm {
     /// State before the oldest kept window, and when it went up.
-    base: AlarmState,
-    base_since_us: Option<Micros>,
+    pub(crate) base: AlarmState,
+    pub(crate) base_since_us: Option<Micros>,
     /// Changes that were announced: window start -> direction.
-    announced: BTreeMap<Micros, bool>,
+    pub(crate) announced: BTreeMap<Micros, bool>,
     /// The last word that went out.
-    announced_up: bool,
+    pub(crate) announced_up: bool,
     /// End of the window that raised the alarm; None while it is down.
-    since_us: Option<Micros>,
+    pub(crate) since_us: Option<Micros>,
 }
 
 impl Series {
-    pub(crate) fn new(version: u32, role: Role, columns: usize) -> Self {
+    pub(crate) fn new(version: u32, role: Role, columns: usize, is_routed: bool) -> Self {
         Self {
             version,
             role,
             windows: SeriesWindows::default(),
             alarms: vec![ColumnAlarm::default(); columns],
+            is_routed,
         }
     }
 
-    /// Close what `watermark_us` has passed, evaluate what changed, and say so.
+    /// Close what the mark of the predictions has passed, evaluate what changed, and say so.
     pub(crate) fn advance(
         &mut self,
-        watermark_us: Micros,
+        marks: MonitorMarks,
         context: &SeriesContext,
         join: Option<&LabelJoin>,
         events: &mut Vec<MonitorEvent>,
     ) {
-        let mut changed = self.windows.close(watermark_us, &context.plan);
+        let Some(mark_us) = marks.predictions_us else {
+            return;
+        };
+        let mut changed = self.windows.close(mark_us, &context.plan);
         changed.extend(
             self.windows
                 .closed
                 .iter_mut()
                 .filter(|(_, window)| window.is_stale)
                 .map(|(start, window)| {
-                    window.revision = window.revision.saturating_add(1);
                     window.is_stale = false;
                     *start
                 }),
@@ -107,7 +113,7 @@ impl Series {
         if !changed.is_empty() {
             self.fold_alarms(context, events);
         }
-        if let Some(join) = join {
+        if let (Some(join), Some(labels_us)) = (join, marks.labels_us) {
             for (start, window) in self
                 .windows
                 .closed
@@ -115,7 +121,7 @@ impl Series {
                 .filter(|(_, window)| !window.is_matured)
             {
                 let last = context.plan.window_end(*start).saturating_sub(1);
-                if watermark_us >= join.settled_at(last) {
+                if labels_us >= join.settled_at(last) {
                     window.is_matured = true;
                     let window = closed_report(*start, window, context);
                     events.push(MonitorEvent::WindowMatured {
@@ -126,7 +132,58 @@ impl Series {
                 }
             }
         }
-        self.evict(context);
+        self.evict(mark_us, context);
+    }
+
+    /// What was said of its alarms and stands in kept windows, said again: after a start nobody
+    /// knows whether the last words went out.
+    pub(crate) fn announced(&self, context: &SeriesContext, events: &mut Vec<MonitorEvent>) {
+        let mut notices: Vec<(Micros, usize, bool)> = Vec::new();
+        for (column, alarm) in self.alarms.iter().enumerate() {
+            notices.extend(
+                alarm
+                    .announced
+                    .iter()
+                    .map(|(start, up)| (*start, column, *up)),
+            );
+            let said = alarm.announced.last_key_value().map(|(_, up)| *up);
+            if said.is_some_and(|up| up != alarm.announced_up)
+                && let Some((start, _)) = self.windows.closed.last_key_value()
+            {
+                notices.push((*start, column, alarm.announced_up));
+            }
+        }
+        self.announce(notices, context, events);
+    }
+
+    fn announce(
+        &self,
+        mut notices: Vec<(Micros, usize, bool)>,
+        context: &SeriesContext,
+        events: &mut Vec<MonitorEvent>,
+    ) {
+        // Of one window and column the word that holds comes last.
+        notices.sort_by_key(|(start, column, _)| (*start, *column));
+        for (start, column, firing) in notices {
+            let notice = self.notice(start, column, firing, context);
+            events.push(if firing {
+                MonitorEvent::AlarmRaised(notice)
+            } else {
+                MonitorEvent::AlarmResolved(notice)
+            });
+        }
+    }
+
+    /// Say whether a deployment routes to it, and end its alarms when none does.
+    pub(crate) fn set_routed(
+        &mut self,
+        is_routed: bool,
+        context: &SeriesContext,
+        events: &mut Vec<MonitorEvent>,
+    ) {
+        if std::mem::replace(&mut self.is_routed, is_routed) != is_routed {
+            self.fold_alarms(context, events);
+        }
     }
 
     pub(crate) fn report(&self, context: &SeriesContext) -> SeriesReport {
@@ -141,14 +198,7 @@ impl Series {
             .into_iter()
             .map(|(start, counts)| {
                 let columns = context.rules.evaluate(&context.profile, &counts);
-                window_report(
-                    start,
-                    WindowState::Provisional,
-                    0,
-                    &counts,
-                    columns,
-                    context,
-                )
+                window_report(start, WindowState::Provisional, &counts, columns, context)
             });
         let mut windows: Vec<WindowReport> = closed.chain(open).collect();
         windows.sort_by_key(|window| window.start_us);
@@ -156,6 +206,7 @@ impl Series {
         SeriesReport {
             version: self.version,
             role: self.role,
+            is_routed: self.is_routed,
             windows,
             alarms: columns
                 .filter_map(|(column, alarm)| {
@@ -187,30 +238,24 @@ impl Series {
                 };
                 since = up.then(|| context.plan.window_end(*start));
                 changes.insert(*start, up);
-                if alarm.announced.get(start) != Some(&up) {
+                if alarm.announced.get(start) != Some(&up) && self.is_routed {
                     notices.push((*start, column, up));
                     alarm.announced_up = up;
                 }
             }
+            let is_up = state.is_raised() && self.is_routed;
             alarm.announced = changes;
-            alarm.since_us = since;
-            // A revision took back what was announced: the latest window says how it stands now.
-            if alarm.announced_up != state.is_raised()
+            alarm.since_us = since.filter(|_| is_up);
+            // A version that is no longer routed sees no window that could end its alarm; or late
+            // rows took back what was announced: the latest window says how it stands now.
+            if alarm.announced_up != is_up
                 && let Some((start, _)) = self.windows.closed.last_key_value()
             {
-                notices.push((*start, column, state.is_raised()));
-                alarm.announced_up = state.is_raised();
+                notices.push((*start, column, is_up));
+                alarm.announced_up = is_up;
             }
         }
-        notices.sort_unstable();
-        for (start, column, firing) in notices {
-            let notice = self.notice(start, column, firing, context);
-            events.push(if firing {
-                MonitorEvent::AlarmRaised(notice)
-            } else {
-                MonitorEvent::AlarmResolved(notice)
-            });
-        }
+        self.announce(notices, context, events);
     }
 
     fn notice(
@@ -237,7 +282,7 @@ impl Series {
             firing,
             window_start_us: start_us,
             window_end_us: context.plan.window_end(start_us),
-            revision: window.revision,
+            revision: revision(&window.counts),
             score: report.psi,
             threshold: report.threshold,
             p: report.p,
@@ -256,8 +301,8 @@ impl Series {
     }
 
     /// Let the oldest windows go; their outcomes live on in the alarms' base.
-    fn evict(&mut self, context: &SeriesContext) {
-        while let Some((start, window)) = self.windows.evict(&context.plan) {
+    fn evict(&mut self, mark_us: Micros, context: &SeriesContext) {
+        while let Some((start, window)) = self.windows.evict(mark_us, &context.plan) {
             for (alarm, column) in self.alarms.iter_mut().zip(&window.columns) {
                 if let Some(up) = alarm.base.step(outcome(column), context.alarm) {
                     alarm.base_since_us = up.then(|| context.plan.window_end(start));
@@ -266,6 +311,11 @@ impl Series {
             }
         }
     }
+}
+
+/// Rows of a window that came after it had closed; a window has fewer than 2^32 of them, or says so.
+fn revision(counts: &PaneCounts) -> u32 {
+    counts.late_rows.min(u64::from(u32::MAX)) as u32
 }
 
 fn outcome(column: &ColumnReport) -> Outcome {
@@ -281,18 +331,14 @@ fn outcome(column: &ColumnReport) -> Outcome {
 
 /// A closed window as it stands: with late rows not yet evaluated, as the next advance will put it.
 fn closed_report(start_us: Micros, window: &ClosedWindow, context: &SeriesContext) -> WindowReport {
-    let (columns, revision) = if window.is_stale {
-        (
-            context.rules.evaluate(&context.profile, &window.counts),
-            window.revision.saturating_add(1),
-        )
+    let columns = if window.is_stale {
+        context.rules.evaluate(&context.profile, &window.counts)
     } else {
-        (window.columns.clone(), window.revision)
+        window.columns.clone()
     };
     window_report(
         start_us,
         WindowState::Closed,
-        revision,
         &window.counts,
         columns,
         context,
@@ -302,7 +348,6 @@ fn closed_report(start_us: Micros, window: &ClosedWindow, context: &SeriesContex
 fn window_report(
     start_us: Micros,
     state: WindowState,
-    revision: u32,
     counts: &PaneCounts,
     columns: Vec<ColumnReport>,
     context: &SeriesContext,
@@ -321,7 +366,7 @@ fn window_report(
         start_us,
         end_us: context.plan.window_end(start_us),
         state,
-        revision,
+        revision: revision(counts),
         rows: counts.rows,
         drifted_ratio: (judged > 0).then(|| drifted as f64 / judged as f64),
         quality: context

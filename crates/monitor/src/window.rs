@@ -1,8 +1,9 @@
 //! The windows of one series (one model version in one role): open panes, closed windows, and the
 //! totals of windows that are no longer kept. Panes are aligned to the UTC epoch, in the
-//! *prediction's* event time; a window is the sum of its panes and closes when the watermark passes
-//! its end plus lateness. Rows that come later still count, and raise the window's revision at the
-//! next advance.
+//! *prediction's* event time; a window is the sum of its panes and closes when the mark of the
+//! predictions passes its end plus lateness. Rows that come later still count, and are told apart as
+//! late. A window is kept for a fixed span behind the mark, so which windows there are, and what
+//! they hold, is a function of the rows and the mark.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ pub(crate) struct WindowPlan {
     pub(crate) window_us: Micros,
     pub(crate) pane_us: Micros,
     pub(crate) lateness_us: Micros,
-    pub(crate) windows_max: usize,
+    /// Closed windows that are kept, those without rows counted too.
+    pub(crate) windows_max: i64,
     pub(crate) panes_max: usize,
 }
 
@@ -49,13 +51,23 @@ impl WindowPlan {
     pub(crate) fn window_end(&self, start_us: Micros) -> Micros {
         start_us.saturating_add(self.window_us)
     }
+
+    /// Whether the window that starts at `start_us` has closed at `mark_us`.
+    pub(crate) fn has_closed(&self, start_us: Micros, mark_us: Micros) -> bool {
+        self.window_end(start_us).saturating_add(self.lateness_us) <= mark_us
+    }
+
+    /// Whether it is no longer kept: `windows_max` further ones have closed, with or without rows.
+    pub(crate) fn has_gone(&self, start_us: Micros, mark_us: Micros) -> bool {
+        let kept_us = self.windows_max.saturating_mul(self.window_us);
+        self.has_closed(start_us.saturating_add(kept_us), mark_us)
+    }
 }
 
 /// A window behind the watermark.
 #[derive(Debug)]
 pub(crate) struct ClosedWindow {
     pub(crate) counts: PaneCounts,
-    pub(crate) revision: u32,
     /// Late rows came since `columns` was computed.
     pub(crate) is_stale: bool,
     /// All its labels are settled, and that was said.
@@ -73,11 +85,11 @@ pub(crate) enum NoPane {
 /// Panes and windows of one series.
 #[derive(Debug, Default)]
 pub(crate) struct SeriesWindows {
-    panes: BTreeMap<Micros, PaneCounts>,
+    pub(crate) panes: BTreeMap<Micros, PaneCounts>,
     pub(crate) closed: BTreeMap<Micros, ClosedWindow>,
-    evicted_quality: QualityCounts,
+    pub(crate) evicted_quality: QualityCounts,
     /// Windows that start before this are no longer kept.
-    evicted_before_us: Option<Micros>,
+    pub(crate) evicted_before_us: Option<Micros>,
 }
 
 impl SeriesWindows {
@@ -118,22 +130,24 @@ impl SeriesWindows {
         }
     }
 
-    /// Close the windows that `watermark_us` has passed. Returns their starts, ascending; their
+    /// Close the windows that `mark_us` has passed. Returns their starts, ascending; their
     /// reports are stale.
-    pub(crate) fn close(&mut self, watermark_us: Micros, plan: &WindowPlan) -> Vec<Micros> {
+    pub(crate) fn close(&mut self, mark_us: Micros, plan: &WindowPlan) -> Vec<Micros> {
         let mut starts: Vec<Micros> = Vec::new();
         while let Some(pane) = self.panes.first_entry() {
             let start = plan.window_start(*pane.key());
-            if plan.window_end(start).saturating_add(plan.lateness_us) > watermark_us {
+            if !plan.has_closed(start, mark_us) {
                 break;
             }
             let counts = pane.remove();
             match self.closed.get_mut(&start) {
-                Some(window) => window.counts.merge(&counts),
+                Some(window) => {
+                    window.counts.merge(&counts);
+                    window.is_stale = !window.columns.is_empty();
+                }
                 None => {
                     let window = ClosedWindow {
                         counts,
-                        revision: 0,
                         is_stale: false,
                         is_matured: false,
                         columns: Vec::new(),
@@ -146,9 +160,14 @@ impl SeriesWindows {
         starts
     }
 
-    /// Drop the oldest closed window when there are too many; its labels live on in the totals.
-    pub(crate) fn evict(&mut self, plan: &WindowPlan) -> Option<(Micros, ClosedWindow)> {
-        if self.closed.len() <= plan.windows_max {
+    /// Drop the oldest closed window when it is no longer kept; its labels live on in the totals.
+    pub(crate) fn evict(
+        &mut self,
+        mark_us: Micros,
+        plan: &WindowPlan,
+    ) -> Option<(Micros, ClosedWindow)> {
+        let oldest = *self.closed.first_key_value()?.0;
+        if !plan.has_gone(oldest, mark_us) {
             return None;
         }
         let (start, window) = self.closed.pop_first()?;

@@ -278,7 +278,10 @@ impl Ingest {
         for source in &self.sources {
             self.watermarks.look(source, &facts, now_us, &present);
         }
-        drop(self.watermarks.take_records());
+        let records = self.watermarks.take_records();
+        for observer in &mut self.observers {
+            observer.look(&records);
+        }
     }
 
     /// An event is scored with features as of its own time, also when it is read long after other

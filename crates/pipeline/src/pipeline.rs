@@ -15,6 +15,7 @@ use forebay_core::ports::{
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
+use forebay_core::watermark::MarkRecord;
 use forebay_core::{ErrorKind, PortError};
 
 use crate::archive::{Archiver, DeadLetterRows, FlushRule};
@@ -39,6 +40,10 @@ pub trait BatchObserver: Send {
     /// started are left out: an observer is rebuilt from the archive before that, and counts each
     /// row once.
     fn observe(&mut self, batch: &SourceBatch, watermark_us: Option<Micros>);
+
+    /// Watermarks may have moved without a batch, by what is recorded in `records`. Called now and
+    /// then.
+    fn look(&mut self, records: &[MarkRecord]);
 }
 
 /// What the pipeline runs on.

@@ -3,6 +3,7 @@
 //! own); what waits for a network or an object store is async.
 
 mod archive;
+mod checkpoints;
 mod compiled;
 mod features;
 mod log;
@@ -12,6 +13,7 @@ mod publish;
 mod scorer;
 
 pub use archive::{Archive, TableSnapshot};
+pub use checkpoints::Checkpoints;
 pub use compiled::{CompiledLabel, CompiledService, CompiledView};
 pub use features::{FeatureAnswer, FeatureReader};
 pub use log::{DeadLetter, EventLog, Origin, SourceBatch};

@@ -30,25 +30,25 @@ const FILE: &str = "alarms.json";
 pub(crate) struct Alarm {
     /// What it is about: monitor, model version and column.
     pub(crate) identity: String,
-    pub(crate) standing: Standing,
+    pub(crate) status: AlarmStatus,
     pub(crate) record: OutboxRecord,
 }
 
 /// How an alarm stands, and since which window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Standing {
+pub(crate) struct AlarmStatus {
     pub(crate) window_end_us: Micros,
     pub(crate) firing: bool,
 }
 
 /// The last word on each alarm that the broker has.
 #[derive(Debug)]
-pub(crate) struct Announced {
+pub(crate) struct PublishedAlarms {
     path: PathBuf,
-    last: BTreeMap<String, Standing>,
+    last: BTreeMap<String, AlarmStatus>,
 }
 
-impl Announced {
+impl PublishedAlarms {
     /// What earlier runs with `data_dir` have published. A file that cannot be read stops no start:
     /// the alarms of the past are then published again.
     pub(crate) fn open(data_dir: &Path) -> Self {
@@ -76,11 +76,11 @@ impl Announced {
         for alarm in alarms {
             let known = last.get(&alarm.identity);
             if known.is_none_or(|known| {
-                alarm.standing.window_end_us > known.window_end_us
-                    || (alarm.standing.window_end_us == known.window_end_us
-                        && alarm.standing.firing != known.firing)
+                alarm.status.window_end_us > known.window_end_us
+                    || (alarm.status.window_end_us == known.window_end_us
+                        && alarm.status.firing != known.firing)
             }) {
-                last.insert(alarm.identity.clone(), alarm.standing);
+                last.insert(alarm.identity.clone(), alarm.status);
                 news.push_back(alarm);
             }
         }
@@ -89,7 +89,7 @@ impl Announced {
 
     fn note(&mut self, alarms: impl Iterator<Item = Alarm>) {
         self.last
-            .extend(alarms.map(|alarm| (alarm.identity, alarm.standing)));
+            .extend(alarms.map(|alarm| (alarm.identity, alarm.status)));
         if let Err(error) = self.save() {
             let path = self.path.display();
             tracing::warn!(%path, error = format!("{error:#}"), "published alarms were not noted; the next start repeats them");
@@ -120,7 +120,7 @@ impl AlarmPublisher {
         past: Vec<Alarm>,
         raised: Receiver<Alarm>,
         publisher: Arc<dyn Publisher>,
-        announced: Announced,
+        announced: PublishedAlarms,
     ) -> Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let run = Run {
@@ -150,7 +150,7 @@ impl AlarmPublisher {
 
 struct Run {
     publisher: Arc<dyn Publisher>,
-    announced: Announced,
+    announced: PublishedAlarms,
     stopping: Arc<AtomicBool>,
 }
 
@@ -239,7 +239,7 @@ mod tests {
     /// `"a 7 up"`: alarm `a` went up with the window that ended at 7.
     fn alarm(text: &str) -> Alarm {
         let parts: Vec<&str> = text.split(' ').collect();
-        let standing = Standing {
+        let status = AlarmStatus {
             window_end_us: parts[1].parse().expect("a number"),
             firing: parts[2] == "up",
         };
@@ -251,7 +251,7 @@ mod tests {
         };
         Alarm {
             identity: parts[0].to_owned(),
-            standing,
+            status,
             record,
         }
     }
@@ -265,7 +265,7 @@ mod tests {
         drop(alarms);
         let past = past.iter().map(|text| alarm(text)).collect();
         let broker: Arc<dyn Publisher> = Arc::<Broker>::clone(broker);
-        let run = AlarmPublisher::start(past, raised, broker, Announced::open(data_dir))?;
+        let run = AlarmPublisher::start(past, raised, broker, PublishedAlarms::open(data_dir))?;
         if run.thread.join().is_err() {
             bail!("it panicked");
         }
@@ -306,8 +306,12 @@ mod tests {
         let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
         alarms.send(alarm("a 7 up"))?;
         let publisher: Arc<dyn Publisher> = Arc::<Broker>::clone(&broker);
-        let run_of_one =
-            AlarmPublisher::start(Vec::new(), raised, publisher, Announced::open(dir.path()))?;
+        let run_of_one = AlarmPublisher::start(
+            Vec::new(),
+            raised,
+            publisher,
+            PublishedAlarms::open(dir.path()),
+        )?;
         drop(alarms);
         run_of_one.finish()?;
         assert!(broker.taken.lock().is_empty());

@@ -14,7 +14,6 @@ use anyhow::{Context, Result, bail};
 use forebay_core::PortResult;
 use forebay_core::ports::{Archive, CompiledView, OnlineStore};
 use forebay_core::progress::Applied;
-use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::view::ViewId;
 use forebay_engine::{Catalog, CatalogPlan, Change, ChangeAction, DefinitionFile};
@@ -26,7 +25,6 @@ use forebay_online::{OnlineOptions, RocksStore};
 use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
 use forebay_pipeline::backfill::backfill;
 use forebay_pipeline::prediction::RecordEncoder;
-use forebay_pipeline::repeats::Repeats;
 use forebay_pipeline::{
     Counters, Pipeline, PipelineParts, PipelineSettings, PipelineStatus, PublishedWatermarks,
 };
@@ -35,11 +33,11 @@ use forebay_telemetry::Metrics;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::alarms::{Alarm, AlarmPublisher, Announced};
+use super::alarms::{AlarmPublisher, PublishedAlarms};
 use super::archived::read_files;
 use super::broker::BrokerLink;
 use super::catalog_file;
-use super::monitoring::{MonitorObserver, Watches};
+use super::monitoring::{MonitorObserver, Monitors};
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::wiring::{Models, Wiring};
@@ -91,7 +89,7 @@ struct Running {
     pipeline: Option<Pipeline>,
     /// What the shards had applied when it started.
     recovered: Applied,
-    watches: Arc<Watches>,
+    monitors: Arc<Monitors>,
     alarms: Option<AlarmPublisher>,
 }
 
@@ -228,8 +226,8 @@ impl App {
     /// What the monitors know now.
     #[must_use]
     pub(crate) fn reports(&self) -> Vec<MonitorReport> {
-        let watches = Arc::clone(&self.running.lock().watches);
-        watches.reports()
+        let monitors = Arc::clone(&self.running.lock().monitors);
+        monitors.reports()
     }
 
     /// Append to Delta all that was read before this call.
@@ -338,14 +336,16 @@ impl App {
     }
 
     fn pause(&self) -> Result<()> {
-        let (pipeline, alarms) = {
+        let (pipeline, alarms, monitors) = {
             let mut running = self.running.lock();
-            (running.pipeline.take(), running.alarms.take())
+            let monitors = Arc::clone(&running.monitors);
+            (running.pipeline.take(), running.alarms.take(), monitors)
         };
         let Some(pipeline) = pipeline else {
             return Ok(());
         };
         let stopped = self.runtime.block_on(pipeline.stop());
+        monitors.save();
         alarms.map_or(Ok(()), AlarmPublisher::finish)?;
         Ok(stopped?)
     }
@@ -365,12 +365,12 @@ impl App {
         for view in &views {
             self.store.register_view(Arc::clone(view.spec()))?;
         }
-        let watches = Arc::new(wiring.watches);
-        let (repeats, past) =
-            self.rebuild(&wiring.sources, &wiring.prediction_sources, &watches)?;
-        let announced = Announced::open(&self.settings.server.data_dir);
+        let monitors = Arc::new(self.begin_monitors(&wiring)?);
+        let repeats = self.catch_up_monitors(&wiring, &monitors)?;
+        let past = monitors.announced();
+        let announced = PublishedAlarms::open(&self.settings.server.data_dir);
         let (observer, raised) =
-            MonitorObserver::new(Arc::clone(&watches), Arc::clone(&self.marks));
+            MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks));
         let log = Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
         let parts = PipelineParts {
             log,
@@ -409,7 +409,7 @@ impl App {
             catalog: Some(catalog),
             pipeline: Some(pipeline),
             recovered,
-            watches,
+            monitors,
             alarms: None,
         };
         running.alarms = Some(alarms?);
@@ -426,42 +426,6 @@ impl App {
             .open_table(DEAD_LETTER_TABLE, dead_letter_schema())
             .await?;
         Ok(())
-    }
-
-    /// Which predictions the archive has, the monitors' counts over it, and the alarms that these
-    /// raise.
-    fn rebuild(
-        &self,
-        sources: &[Arc<SourceDef>],
-        prediction_sources: &HashSet<String>,
-        watches: &Watches,
-    ) -> Result<(Repeats, Vec<Alarm>)> {
-        let mut repeats = Repeats::over(
-            (0..self.store.shards())
-                .map(|shard| self.store.applied(shard))
-                .collect(),
-        );
-        let watched: HashSet<&str> = watches.sources().collect();
-        let mut streams = Vec::new();
-        for source in sources {
-            let carries_predictions = prediction_sources.contains(&source.name);
-            if carries_predictions || watched.contains(source.name.as_str()) {
-                let files = self
-                    .runtime
-                    .block_on(self.archive.snapshot(&source.name))?
-                    .files;
-                let progress = self.runtime.block_on(self.archive.progress(&source.name))?;
-                let partitions = progress.0.into_keys().map(|p| p.partition).collect();
-                streams.push((Arc::clone(source), partitions, read_files(files)));
-            }
-        }
-        let alarms = watches.rebuild(streams, |source, rows| {
-            if prediction_sources.contains(&source.name) {
-                repeats.note(rows)?;
-            }
-            Ok(())
-        })?;
-        Ok((repeats, alarms))
     }
 
     /// Wait until the archive covers what the shards had applied of the sources of `views`: a crash
@@ -526,7 +490,7 @@ impl App {
     }
 
     /// The furthest that any shard is, by partition.
-    fn applied(&self) -> Applied {
+    pub(super) fn applied(&self) -> Applied {
         let mut reached = Applied::default();
         for shard in 0..self.store.shards() {
             for (partition, progress) in &self.store.applied(shard).0 {

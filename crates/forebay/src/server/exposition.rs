@@ -171,7 +171,9 @@ fn state(metrics: &Metrics, stats: &StoreStats) {
 
 fn monitor(metrics: &Metrics, report: &MonitorReport) {
     for series in report.series.iter().filter(|s| s.role == Role::Live) {
-        if let Some(window) = series
+        if !series.is_routed {
+            retire(metrics, report, series);
+        } else if let Some(window) = series
             .windows
             .iter()
             .rev()
@@ -244,21 +246,54 @@ fn last_window(
     }
 }
 
+/// A version that no route leads to any more says nothing of the present.
+fn retire(metrics: &Metrics, report: &MonitorReport, series: &SeriesReport) {
+    let (model, version, name) = (
+        report.model.as_str(),
+        series.version.to_string(),
+        report.monitor.as_str(),
+    );
+    let of_monitor = [model, version.as_str(), name];
+    metrics.monitor_window_rows.remove(of_monitor);
+    metrics.monitor_drifted_features.remove(of_monitor);
+    metrics.monitor_label_coverage.remove(of_monitor);
+    metrics.monitor_label_maturity.remove(of_monitor);
+    for metric in QUALITY {
+        let labels = [model, version.as_str(), metric, "realized"];
+        metrics.monitor_quality.remove(labels);
+    }
+    for column in series.windows.iter().flat_map(|window| &window.columns) {
+        let (feature, reference) = (column.column.as_str(), report.reference.as_str());
+        for method in ["psi", "ks", "js"] {
+            let labels = [model, version.as_str(), feature, method, reference];
+            metrics.monitor_drift_score.remove(labels);
+        }
+        let labels = [model, version.as_str(), feature, "psi", reference];
+        metrics.monitor_drift_threshold.remove(labels);
+        let labels = [model, version.as_str(), name, "drift", feature];
+        metrics.monitor_alarm.remove(labels);
+    }
+}
+
+/// Names of the quality figures.
+const QUALITY: [&str; 6] = ["auc", "log_loss", "precision", "recall", "f1", "brier"];
+
 fn last_quality(
     metrics: &Metrics,
     (model, version, monitor): (&str, &str, &str),
     quality: &QualityReport,
 ) {
     let figures = [
-        ("auc", quality.auc),
-        ("log_loss", quality.log_loss),
-        ("precision", quality.precision),
-        ("recall", quality.recall),
-        ("f1", quality.f1),
-        ("brier", quality.brier),
+        quality.auc,
+        quality.log_loss,
+        quality.precision,
+        quality.recall,
+        quality.f1,
+        quality.brier,
     ];
-    for (metric, value) in figures
+    for (metric, value) in QUALITY
         .into_iter()
+        .zip(figures)
         .filter_map(|(metric, value)| Some((metric, value?)))
     {
         metrics

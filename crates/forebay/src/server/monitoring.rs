@@ -1,50 +1,40 @@
-//! The monitors of a process: fed by the pipeline with every decoded batch (predictions, labels),
-//! rebuilt at start from the archive, read by metrics and summaries. What they raise goes to
-//! `alarms`, also what the rebuild raises: a window may have closed while nobody was there to say
-//! so. No statistics here: `monitor` has them.
+//! The monitors of a process: fed by the pipeline with every decoded batch, brought up to date at
+//! start by what the archive has beyond their checkpoints, read by metrics and summaries. What they
+//! raise goes to `alarms`. `monitor` decides everything; here is what it runs on: files, log lines,
+//! and a fence that keeps a panic of one monitor from all else.
 
-use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray, RecordBatch};
-use arrow_select::concat::concat;
-use forebay_core::PortError;
 use forebay_core::definition::MonitorDef;
-use forebay_core::ports::{CompiledLabel, SourceBatch};
-use forebay_core::prediction::column;
-use forebay_core::source::{SourceDef, meta};
+use forebay_core::ports::{Checkpoints, SourceBatch};
+use forebay_core::scope::ScoringScopes;
+use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
-use forebay_core::watermark::SourceMarks;
-use forebay_monitor::{Monitor, MonitorEvent, MonitorOptions, MonitorReport, ReferenceProfile};
+use forebay_core::watermark::{MarkFact, MarkRecord};
+use forebay_monitor::{
+    LabelFeed, Monitor, MonitorBinding, MonitorEvent, MonitorOptions, MonitorReport,
+    ReferenceProfile, SourceRows, WatchedDeployment,
+};
 use forebay_pipeline::{BatchObserver, PublishedWatermarks, contain};
 use parking_lot::Mutex;
 
-use super::alarms::{ALARMS_WAITING_MAX, Alarm, Standing};
-use super::outstanding::Outstanding;
+use super::alarms::{ALARMS_WAITING_MAX, Alarm, AlarmStatus};
 
-/// One monitor with where its rows come from.
+/// Rows after which a checkpoint is due, at least.
+const CHECKPOINT_ROWS: u64 = 100_000;
+/// A checkpoint of this many bytes costs as much as counting a row.
+const CHECKPOINT_BYTES_PER_ROW: u64 = 256;
+
+/// One monitor with what it reads, before it runs.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    name: String,
-    /// Sources that carry its model's predictions.
-    predictions: Vec<String>,
-    /// Sources whose events its model scores.
-    scored: Vec<Arc<SourceDef>>,
-    /// Source and expression of its labels.
-    labels: Option<(Arc<SourceDef>, Arc<dyn CompiledLabel>)>,
-    monitor: Mutex<Monitor>,
-}
-
-/// All monitors of a process.
-#[derive(Debug, Default)]
-pub(crate) struct Watches {
-    watches: Vec<Watch>,
+pub(crate) struct MonitorParts {
+    def: MonitorDef,
+    reference: ReferenceProfile,
+    deployments: Vec<WatchedDeployment>,
+    labels: Option<LabelFeed>,
 }
 
 /// Where the reference profile of a monitor lies: beside the model version that it was made for.
@@ -53,7 +43,7 @@ pub(crate) fn profile_path(model_dir: &Path, reference: &str) -> PathBuf {
     model_dir.join(format!("reference-{reference}.json"))
 }
 
-impl Watch {
+impl MonitorParts {
     /// A monitor as defined, with the profile at `profile`.
     ///
     /// # Errors
@@ -62,13 +52,13 @@ impl Watch {
     pub(crate) fn open(
         def: MonitorDef,
         profile: &Path,
-        predictions: Vec<String>,
-        scored: Vec<Arc<SourceDef>>,
-        labels: Option<(Arc<SourceDef>, Arc<dyn CompiledLabel>)>,
+        deployments: Vec<WatchedDeployment>,
+        labels: Option<LabelFeed>,
     ) -> Result<Self> {
         let text = std::fs::read_to_string(profile).with_context(|| {
             format!(
-                "monitor '{}' has no reference at {}; make it with: forebay profile {} --training-set FILE --model DIR",
+                "monitor '{}' has no reference at {}; make it with: forebay profile {} \
+                 --training-set FILE --model DIR",
                 def.name,
                 profile.display(),
                 def.reference
@@ -76,501 +66,293 @@ impl Watch {
         })?;
         let reference: ReferenceProfile = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a reference profile", profile.display()))?;
-        let name = def.name.clone();
-        let monitor = Monitor::new(def, reference, MonitorOptions::default())?;
-        Ok(Self {
-            name,
-            predictions,
-            scored,
+        let parts = Self {
+            def,
+            reference,
+            deployments,
             labels,
-            monitor: Mutex::new(monitor),
-        })
+        };
+        parts.bind(&ScoringScopes::default())?;
+        Ok(parts)
     }
 
-    fn takes(&self, source: &str) -> bool {
-        self.predictions.iter().any(|name| name == source) || self.label_source() == Some(source)
-    }
-
-    fn label_source(&self) -> Option<&str> {
-        self.labels.as_ref().map(|(source, _)| source.name.as_str())
-    }
-
-    /// Count the rows of `source`.
-    fn observe(&self, source: &str, rows: &RecordBatch) -> Result<()> {
-        if self.predictions.iter().any(|name| name == source) {
-            self.monitor.lock().observe_predictions(rows)?;
-        }
-        if let Some((labels, expression)) = self
-            .labels
-            .as_ref()
-            .filter(|(labels, _)| labels.name == source)
-        {
-            let mut failed = Failed::default();
-            let label = label_of(expression.as_ref(), rows, &mut failed)?;
-            if let Some(error) = failed.first {
-                tracing::warn!(monitor = self.name, source, rows = failed.rows, %error, "rows without a label: it fails on them");
-            }
-            let times = rows
-                .column(labels.time_column)
-                .as_primitive::<TimestampMicrosecondType>();
-            self.monitor.lock().observe_labels(rows, &label, times)?;
-        }
-        Ok(())
-    }
-
-    /// As [`Self::observe`], where a batch that cannot be counted is told and passed over:
-    /// monitoring must never stop the data path, neither at a start.
-    fn count(&self, source: &str, rows: &RecordBatch) {
-        if let Err(error) = contain("counting", || self.observe(source, rows)) {
-            tracing::error!(
-                monitor = self.name,
-                source,
-                error = format!("{error:#}"),
-                "a batch was not counted"
-            );
-        }
-    }
-
-    /// Move event time on: the alarms that follow.
-    fn advance(&self, watermark_us: Micros) -> Vec<Alarm> {
-        let events = self.monitor.lock().advance(watermark_us);
-        events
-            .iter()
-            .filter_map(|event| self.alarm_of(event))
-            .collect()
-    }
-
-    fn alarm_of(&self, event: &MonitorEvent) -> Option<Alarm> {
-        let notice = event.alarm()?;
-        match notice.outbox_record() {
-            Ok(record) => {
-                let identity = String::from_utf8_lossy(&record.key).into_owned();
-                let standing = Standing {
-                    window_end_us: notice.window_end_us,
-                    firing: notice.firing,
-                };
-                Some(Alarm {
-                    identity,
-                    standing,
-                    record,
-                })
-            }
-            Err(error) => {
-                tracing::error!(monitor = self.name, %error, "an alarm cannot be encoded; the monitor still shows it");
-                None
-            }
-        }
-    }
-
-    /// The smallest of the watermarks of scored events, predictions and labels.
-    fn watermark(&self, marks: &PublishedWatermarks) -> Option<Micros> {
-        let scored = self.scored.iter().map(|source| source.name.as_str());
-        let sources = self
-            .predictions
-            .iter()
-            .map(String::as_str)
-            .chain(self.label_source())
-            .chain(scored);
-        sources
-            .map(|source| marks.of(source))
-            .collect::<Option<Vec<_>>>()?
-            .into_iter()
-            .min()
+    fn bind(&self, scopes: &ScoringScopes) -> Result<MonitorBinding> {
+        let (def, reference) = (self.def.clone(), self.reference.clone());
+        let monitor = Monitor::new(def, reference, MonitorOptions::default())?;
+        let (deployments, labels) = (self.deployments.clone(), self.labels.clone());
+        Ok(MonitorBinding::new(monitor, deployments, labels, scopes))
     }
 }
 
-impl Watches {
-    /// These monitors.
-    #[must_use]
-    pub(crate) fn new(watches: Vec<Watch>) -> Self {
-        Self { watches }
-    }
+/// A monitor that runs.
+#[derive(Debug)]
+struct Running {
+    binding: MonitorBinding,
+    /// Rows since its last checkpoint.
+    rows: u64,
+    /// Rows after which the next one is due.
+    due_rows: u64,
+}
 
-    /// Count what the archive has, before the pipeline starts: the tables of `streams` (a source,
-    /// the partitions of its topic that it was read from, its rows) merged by event time, windows
-    /// closed on the way as they were when the rows came: by the slowest partition. Every batch is
-    /// also shown to `each`. Returns the alarms of that past, most of which an earlier run has
-    /// published.
+/// All monitors of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Monitors {
+    running: Vec<Mutex<Running>>,
+    checkpoints: Option<Arc<dyn Checkpoints>>,
+}
+
+impl Monitors {
+    /// The monitors `parts`, each from its checkpoint where that is one of the same definition, else
+    /// from nothing.
     ///
     /// # Errors
-    /// A file cannot be read, or its columns are not those of the source; what `each` refuses.
-    pub(crate) fn rebuild<S: Iterator<Item = Result<RecordBatch>>>(
-        &self,
-        streams: Vec<(Arc<SourceDef>, BTreeSet<i32>, S)>,
-        mut each: impl FnMut(&SourceDef, &RecordBatch) -> Result<()>,
-    ) -> Result<Vec<Alarm>> {
-        let mut alarms = Vec::new();
-        let mut marks: HashMap<String, ArchiveMarks> = HashMap::new();
-        let mut archived = Vec::with_capacity(streams.len());
-        for (source, partitions, rows) in streams {
-            marks.insert(
-                source.name.clone(),
-                ArchiveMarks::new(&source.topic, source.watermark_delay_us, partitions),
-            );
-            archived.push(Archived::new(source, rows)?);
-        }
-        // The table whose next batch begins earliest goes first.
-        while let Some(stream) = archived
-            .iter_mut()
-            .filter(|s| s.next.is_some())
-            .min_by_key(|s| s.first_us())
-        {
-            let source = Arc::clone(&stream.source);
-            let Some((rows, _)) = stream.step()? else {
-                break;
-            };
-            each(&source, &rows)?;
-            if let Some(marks) = marks.get_mut(&source.name) {
-                marks.pass(&source, &rows)?;
+    /// A definition is contradictory.
+    pub(crate) fn begin(
+        parts: &[MonitorParts],
+        scopes: &ScoringScopes,
+        checkpoints: Arc<dyn Checkpoints>,
+    ) -> Result<Self> {
+        let mut running = Vec::with_capacity(parts.len());
+        for parts in parts {
+            let mut binding = parts.bind(scopes)?;
+            if let Some(checkpoint) = load(checkpoints.as_ref(), binding.name())
+                && let Err(why) = binding.restore(&checkpoint)
+            {
+                let monitor = binding.name();
+                tracing::info!(monitor, %why, "no checkpoint to go on from; the archive is read");
+                binding = parts.bind(scopes)?;
             }
-            for watch in self.watches.iter().filter(|w| w.takes(&source.name)) {
-                watch.count(&source.name, &rows);
-                let inputs = watch
-                    .predictions
-                    .iter()
-                    .map(String::as_str)
-                    .chain(watch.label_source());
-                let reached = inputs
-                    .map(|name| marks.get(name)?.watermark_us())
-                    .collect::<Option<Vec<_>>>();
-                if let Some(watermark_us) = reached.and_then(|times| times.into_iter().min()) {
-                    alarms.extend(watch.advance(watermark_us));
-                }
-            }
+            running.push(Mutex::new(Running {
+                binding,
+                rows: 0,
+                due_rows: CHECKPOINT_ROWS,
+            }));
         }
-        Ok(alarms)
+        Ok(Self {
+            running,
+            checkpoints: Some(checkpoints),
+        })
     }
 
-    /// Sources that any monitor reads.
-    pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
-        self.watches.iter().flat_map(|w| {
-            w.predictions
-                .iter()
-                .map(String::as_str)
-                .chain(w.label_source())
-        })
+    /// Whether any monitor reads `source`.
+    pub(crate) fn reads(&self, source: &str) -> bool {
+        let reads = |running: &Mutex<Running>| running.lock().binding.sources().contains(&source);
+        self.running.iter().any(reads)
+    }
+
+    /// One past the rows of `topic` and `partition` that every monitor which reads `source` has.
+    pub(crate) fn covered(&self, source: &SourceDef, partition: i32) -> Option<i64> {
+        let readers = self.running.iter().filter_map(|running| {
+            let running = running.lock();
+            let reads = running.binding.sources().contains(&source.name.as_str());
+            reads.then(|| running.binding.covered(&source.topic, partition))
+        });
+        readers.min()
+    }
+
+    /// `source` has rows in these partitions.
+    pub(crate) fn expect(&self, source: &SourceDef, partitions: &[i32]) {
+        let partitions = partitions.iter().copied().collect();
+        for running in &self.running {
+            running
+                .lock()
+                .binding
+                .expect_partitions(source, &partitions);
+        }
+    }
+
+    /// Count archived rows; each monitor skips what it has.
+    pub(crate) fn catch_up(&self, rows: &SourceRows) {
+        self.count(rows);
+        // What this brings is said with all else that an earlier run may not have said.
+        for running in self.readers(&rows.source.name) {
+            drop(running.lock().binding.advance());
+        }
+    }
+
+    /// Every alarm of the windows that are kept; most were published by an earlier run.
+    pub(crate) fn announced(&self) -> Vec<Alarm> {
+        let mut alarms = Vec::new();
+        for running in &self.running {
+            let running = running.lock();
+            let events = running.binding.announced();
+            alarms.extend(alarms_of(running.binding.name(), &events));
+        }
+        alarms
     }
 
     /// What every monitor knows now.
     #[must_use]
     pub(crate) fn reports(&self) -> Vec<MonitorReport> {
-        self.watches
+        let report = |running: &Mutex<Running>| running.lock().binding.report();
+        self.running.iter().map(report).collect()
+    }
+
+    /// Keep every monitor's state with the offsets that it covers. A failure costs reading the
+    /// archive at the next start.
+    pub(crate) fn save(&self) {
+        for running in &self.running {
+            self.checkpoint(&mut running.lock());
+        }
+    }
+
+    fn readers<'a>(&'a self, source: &'a str) -> impl Iterator<Item = &'a Mutex<Running>> {
+        self.running
             .iter()
-            .map(|w| w.monitor.lock().snapshot())
-            .collect()
-    }
-}
-
-/// One archived table, batch by batch.
-struct Archived<S> {
-    source: Arc<SourceDef>,
-    rows: S,
-    /// The next batch with its least event time.
-    next: Option<(RecordBatch, Micros)>,
-}
-
-impl<S: Iterator<Item = Result<RecordBatch>>> Archived<S> {
-    fn new(source: Arc<SourceDef>, rows: S) -> Result<Self> {
-        let mut archived = Self {
-            source,
-            rows,
-            next: None,
-        };
-        archived.step()?;
-        Ok(archived)
+            .filter(move |running| running.lock().binding.sources().contains(&source))
     }
 
-    fn first_us(&self) -> Micros {
-        self.next.as_ref().map_or(Micros::MAX, |(_, first)| *first)
-    }
-
-    /// The next batch; the one behind it takes its place.
-    fn step(&mut self) -> Result<Option<(RecordBatch, Micros)>> {
-        let taken = self.next.take();
-        for rows in self.rows.by_ref() {
-            let rows = rows?;
-            let first = event_times(&self.source, &rows)?
-                .values()
-                .iter()
-                .min()
-                .copied();
-            if let Some(first) = first {
-                self.next = Some((rows, first));
-                break;
+    /// Count rows, where a batch that cannot be counted is told and passed over: monitoring must
+    /// never stop the data path, neither at a start.
+    fn count(&self, rows: &SourceRows) {
+        let source = &rows.source.name;
+        for running in self.readers(source) {
+            let mut running = running.lock();
+            running.rows += rows.offset.len() as u64;
+            let counted = contain("counting", || -> Result<_> {
+                Ok(running.binding.observe(rows)?)
+            });
+            let monitor = running.binding.name();
+            match counted {
+                Ok(failed) => {
+                    if let Some(error) = failed.first {
+                        let rows = failed.rows;
+                        tracing::warn!(monitor, source, rows, %error, "rows without a label: it fails on them");
+                    }
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(monitor, source, error, "a batch was not counted");
+                }
             }
         }
-        Ok(taken)
     }
-}
 
-/// How far event time has come in one archived table, by the same rule as while it was read.
-struct ArchiveMarks {
-    delay_us: i64,
-    marks: SourceMarks,
-}
-
-impl ArchiveMarks {
-    /// Over the `partitions` of `topic` that the table was read from.
-    fn new(topic: &str, delay_us: i64, partitions: BTreeSet<i32>) -> Self {
-        Self {
-            delay_us,
-            marks: SourceMarks::replay(topic, partitions, &[]),
+    /// Partitions that are idle hold nothing back.
+    fn hold(&self, records: &[MarkRecord]) {
+        for record in records {
+            let MarkFact::Hold(hold) = record.fact else {
+                continue;
+            };
+            let place = (&*record.partition.topic, record.partition.partition);
+            for running in &self.running {
+                running.lock().binding.hold(place, &hold);
+            }
         }
     }
 
-    fn pass(&mut self, source: &SourceDef, rows: &RecordBatch) -> Result<()> {
-        let partitions =
-            archived_column(source, rows, meta::PARTITION)?.as_primitive::<Int32Type>();
-        let offsets = archived_column(source, rows, meta::OFFSET)?.as_primitive::<Int64Type>();
-        let times = event_times(source, rows)?.values();
-        for ((partition, offset), time_us) in
-            partitions.values().iter().zip(offsets.values()).zip(times)
-        {
-            let mark = self.marks.partition(*partition);
-            mark.pass(*offset, *time_us, self.delay_us, None);
+    /// Move every monitor as far as `marks` and what was read allow.
+    fn advance(&self, marks: &PublishedWatermarks) -> Vec<Alarm> {
+        let mut alarms = Vec::new();
+        for running in &self.running {
+            let mut running = running.lock();
+            let sources: Vec<String> = running
+                .binding
+                .sources()
+                .into_iter()
+                .filter(|source| marks.of(source).is_some())
+                .map(str::to_owned)
+                .collect();
+            // A source with a watermark has no partition whose first rows are still to come.
+            for source in sources {
+                running.binding.open_gate(&source);
+            }
+            let events = running.binding.advance();
+            alarms.extend(alarms_of(running.binding.name(), &events));
+            if running.rows >= running.due_rows {
+                self.checkpoint(&mut running);
+            }
         }
-        Ok(())
+        alarms
     }
 
-    fn watermark_us(&self) -> Option<Micros> {
-        Some(self.marks.mark_us()?.saturating_sub(self.delay_us))
+    fn checkpoint(&self, running: &mut Running) {
+        let (Some(checkpoints), Some(bytes)) = (&self.checkpoints, running.binding.checkpoint())
+        else {
+            return;
+        };
+        let monitor = running.binding.name();
+        if let Err(error) = checkpoints.save(&file_name(monitor), &bytes) {
+            tracing::warn!(monitor, %error, "no checkpoint; the next start reads more of the archive");
+        }
+        running.rows = 0;
+        running.due_rows = CHECKPOINT_ROWS + bytes.len() as u64 / CHECKPOINT_BYTES_PER_ROW;
     }
 }
 
-fn event_times<'a>(
-    source: &SourceDef,
-    rows: &'a RecordBatch,
-) -> Result<&'a PrimitiveArray<TimestampMicrosecondType>> {
-    let name = &source.columns[source.time_column].name;
-    Ok(archived_column(source, rows, name)?.as_primitive::<TimestampMicrosecondType>())
+fn file_name(monitor: &str) -> String {
+    format!("monitor-{monitor}")
 }
 
-fn archived_column<'a>(
-    source: &SourceDef,
-    rows: &'a RecordBatch,
-    name: &str,
-) -> Result<&'a ArrayRef> {
-    rows.column_by_name(name)
-        .with_context(|| format!("the archive of {} lacks {name}", source.name))
+fn load(checkpoints: &dyn Checkpoints, monitor: &str) -> Option<Vec<u8>> {
+    checkpoints
+        .load(&file_name(monitor))
+        .unwrap_or_else(|error| {
+            tracing::warn!(monitor, %error, "the checkpoint cannot be read; the archive is");
+            None
+        })
 }
 
-/// The pipeline's end: counts batches, advances windows, hands out alarms.
+fn alarms_of(monitor: &str, events: &[MonitorEvent]) -> Vec<Alarm> {
+    let alarm = |event: &MonitorEvent| {
+        let notice = event.alarm()?;
+        match notice.outbox_record() {
+            Ok(record) => Some(Alarm {
+                identity: String::from_utf8_lossy(&record.key).into_owned(),
+                status: AlarmStatus {
+                    window_end_us: notice.window_end_us,
+                    firing: notice.firing,
+                },
+                record,
+            }),
+            Err(error) => {
+                tracing::error!(monitor, %error, "an alarm cannot be encoded; the monitor still shows it");
+                None
+            }
+        }
+    };
+    events.iter().filter_map(alarm).collect()
+}
+
+/// The pipeline's end: counts batches, moves monitors, hands out alarms.
 #[derive(Debug)]
 pub(crate) struct MonitorObserver {
-    watches: Arc<Watches>,
+    monitors: Arc<Monitors>,
     marks: Arc<PublishedWatermarks>,
     alarms: SyncSender<Alarm>,
-    /// By topic of the scored source.
-    outstanding: HashMap<String, Outstanding>,
 }
 
 impl MonitorObserver {
     /// An observer and the alarms that it will raise.
     #[must_use]
     pub(crate) fn new(
-        watches: Arc<Watches>,
+        monitors: Arc<Monitors>,
         marks: Arc<PublishedWatermarks>,
     ) -> (Self, Receiver<Alarm>) {
         let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
-        let scored = watches.watches.iter().flat_map(|watch| &watch.scored);
-        let outstanding = scored
-            .map(|source| (source.topic.clone(), Outstanding::default()))
-            .collect();
-        (
-            Self {
-                watches,
-                marks,
-                alarms,
-                outstanding,
-            },
-            raised,
-        )
-    }
-
-    /// Note the events that are read and the predictions that came back.
-    fn follow(&mut self, batch: &SourceBatch) -> Result<()> {
-        if let Some(outstanding) = self.outstanding.get_mut(&batch.source.topic) {
-            let now = Instant::now();
-            let times = batch
-                .rows
-                .column(batch.source.time_column)
-                .as_primitive::<TimestampMicrosecondType>();
-            for (row, offset) in batch.origin.offset.iter().enumerate() {
-                let partition =
-                    batch.origin.partitions[batch.origin.partition[row] as usize].partition;
-                outstanding.add((partition, *offset), times.value(row), now);
-            }
-        }
-        if self
-            .watches
-            .watches
-            .iter()
-            .any(|watch| watch.predictions.contains(&batch.source.name))
-        {
-            let named = |name: &str| {
-                batch
-                    .rows
-                    .column_by_name(name)
-                    .with_context(|| format!("predictions lack {name}"))
-            };
-            let topics = named(column::SOURCE_TOPIC)?.as_string::<i32>();
-            let partitions = named(column::SOURCE_PARTITION)?.as_primitive::<Int32Type>();
-            let offsets = named(column::SOURCE_OFFSET)?.as_primitive::<Int64Type>();
-            for row in 0..batch.rows.num_rows() {
-                if let Some(outstanding) = self.outstanding.get_mut(topics.value(row)) {
-                    outstanding.remove((partitions.value(row), offsets.value(row)));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// How far `watch` may move on: no event before it will still bring a prediction or a label.
-    fn complete_until(&mut self, watch: &Watch) -> Option<Micros> {
-        let now = Instant::now();
-        let topics = watch.scored.iter().map(|source| &source.topic);
-        // Asked also while there is no watermark yet: asking is what forgets those that came back.
-        let waiting = topics
-            .filter_map(|topic| self.outstanding.get_mut(topic)?.oldest_us(now))
-            .min();
-        let watermark = watch.watermark(&self.marks)?;
-        Some(waiting.map_or(watermark, |oldest| watermark.min(oldest)))
-    }
-
-    fn step(&mut self, watch: &Watch, batch: &SourceBatch) {
-        watch.count(&batch.source.name, &batch.rows);
-        let Some(watermark) = self.complete_until(watch) else {
-            return;
+        let observer = Self {
+            monitors,
+            marks,
+            alarms,
         };
-        for alarm in watch.advance(watermark) {
-            if let Err(refused) = self.alarms.try_send(alarm) {
-                tracing::warn!(monitor = watch.name, %refused, "an alarm was not published; the next start does it");
-            }
-        }
+        (observer, raised)
     }
 }
 
 impl BatchObserver for MonitorObserver {
     fn observe(&mut self, batch: &SourceBatch, _watermark_us: Option<Micros>) {
-        if let Err(error) = self.follow(batch) {
-            tracing::error!(
-                source = batch.source.name,
-                error = format!("{error:#}"),
-                "a batch was not followed"
-            );
-        }
-        let watches = Arc::clone(&self.watches);
-        for watch in watches
-            .watches
-            .iter()
-            .filter(|w| w.takes(&batch.source.name))
-        {
-            self.step(watch, batch);
-        }
-    }
-}
-
-/// Rows on which a label's expression fails, and the first error.
-#[derive(Debug, Default)]
-struct Failed {
-    rows: usize,
-    first: Option<PortError>,
-}
-
-/// The labels of `rows`. A row on which the expression fails has none: it is found by halving, so
-/// that it does not take its neighbours with it.
-fn label_of(
-    expression: &dyn CompiledLabel,
-    rows: &RecordBatch,
-    failed: &mut Failed,
-) -> Result<BooleanArray> {
-    let error = match expression.evaluate(rows) {
-        Ok(labels) => return Ok(labels),
-        Err(error) if error.kind().is_of_the_data() && rows.num_rows() > 0 => error,
-        Err(error) => return Err(error.into()),
-    };
-    if rows.num_rows() == 1 {
-        failed.rows += 1;
-        failed.first.get_or_insert(error);
-        return Ok(BooleanArray::new_null(1));
-    }
-    let half = rows.num_rows() / 2;
-    let left = label_of(expression, &rows.slice(0, half), failed)?;
-    let right = label_of(
-        expression,
-        &rows.slice(half, rows.num_rows() - half),
-        failed,
-    )?;
-    Ok(concat(&[&left, &right])?.as_boolean().clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow_array::{Int32Array, Int64Array, TimestampMicrosecondArray};
-    use forebay_core::{ErrorKind, PortResult};
-
-    use super::*;
-
-    /// `100 / x > 5`, which no batch with a zero survives.
-    #[derive(Debug)]
-    struct Quotient;
-
-    impl CompiledLabel for Quotient {
-        fn evaluate(&self, rows: &RecordBatch) -> PortResult<BooleanArray> {
-            let values = rows.column(0).as_primitive::<Int64Type>().values();
-            let quotient = |x: &i64| 100_i64.checked_div(*x).map(|q| Some(q > 5));
-            values
-                .iter()
-                .map(quotient)
-                .collect::<Option<_>>()
-                .ok_or_else(|| PortError::invalid("divide by zero"))
+        if self.monitors.reads(&batch.source.name) {
+            self.monitors.count(&SourceRows::read(batch));
+            self.look(&[]);
         }
     }
 
-    #[test]
-    fn a_row_on_which_the_label_fails_has_none_and_its_neighbours_have_theirs() -> Result<()> {
-        let column = |values: Vec<i64>| {
-            RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(values)) as _)])
-        };
-        let mut failed = Failed::default();
-        let labels = label_of(&Quotient, &column(vec![1, 0, 50, 2, 0])?, &mut failed)?;
-        assert_eq!(
-            labels,
-            BooleanArray::from(vec![Some(true), None, Some(false), Some(true), None])
-        );
-        assert_eq!(
-            (failed.rows, failed.first.map(|e| e.kind())),
-            (2, Some(ErrorKind::InvalidArgument))
-        );
-        assert_eq!(
-            label_of(&Quotient, &column(Vec::new())?, &mut Failed::default())?.len(),
-            0
-        );
-        Ok(())
-    }
-
-    #[test]
-    fn event_time_of_an_archive_is_that_of_its_slowest_partition() -> Result<()> {
-        let source = crate::replay::tests::source("a");
-        let rows = |rows: &[(i32, i64)]| {
-            let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.1))
-                .with_timezone("UTC");
-            let partitions = Int32Array::from_iter_values(rows.iter().map(|r| r.0));
-            let offsets = Int64Array::from_iter_values(0..rows.len() as i64);
-            let time = &source.columns[source.time_column].name;
-            RecordBatch::try_from_iter([
-                (time.as_str(), Arc::new(times) as ArrayRef),
-                (meta::PARTITION, Arc::new(partitions)),
-                (meta::OFFSET, Arc::new(offsets)),
-            ])
-        };
-        let mut marks = ArchiveMarks::new(&source.topic, 10, BTreeSet::from([0, 1]));
-        marks.pass(&source, &rows(&[(0, 500), (0, 900)])?)?;
-        assert_eq!(marks.watermark_us(), None, "partition 1 has rows to come");
-        marks.pass(&source, &rows(&[(1, 300), (0, 950)])?)?;
-        assert_eq!(marks.watermark_us(), Some(290));
-        marks.pass(&source, &rows(&[(1, 200), (1, 920)])?)?;
-        assert_eq!(marks.watermark_us(), Some(910));
-        Ok(())
+    fn look(&mut self, records: &[MarkRecord]) {
+        self.monitors.hold(records);
+        for alarm in self.monitors.advance(&self.marks) {
+            if let Err(refused) = self.alarms.try_send(alarm) {
+                tracing::warn!(%refused, "an alarm was not published; the next start does it");
+            }
+        }
     }
 }

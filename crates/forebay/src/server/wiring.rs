@@ -14,10 +14,10 @@ use forebay_core::source::{Column, SourceDef, SourceFormat};
 use forebay_core::view::ServiceSpec;
 use forebay_engine::{Catalog, MonitorPlan};
 use forebay_infer::{ModelStore, WorkerPool};
-use forebay_monitor::ALERT_TOPIC;
+use forebay_monitor::{ALERT_TOPIC, LabelFeed, WatchedDeployment};
 use forebay_pipeline::{Deployment, check_topics};
 
-use super::monitoring::{Watch, Watches, profile_path};
+use super::monitoring::{MonitorParts, profile_path};
 
 /// What a catalog makes run.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub(crate) struct Wiring {
     /// Deployments, bound to their columns.
     pub(crate) deployments: Vec<Deployment>,
     /// Monitors with their references.
-    pub(crate) watches: Watches,
+    pub(crate) monitors: Vec<MonitorParts>,
     /// Topics that are read or written.
     pub(crate) topics: BTreeSet<String>,
 }
@@ -62,12 +62,11 @@ impl Wiring {
         for def in catalog.deployments().values() {
             wiring.deploy(catalog, def)?;
         }
-        let mut watches = Vec::new();
         for monitor in catalog.monitors().values() {
-            watches.push(wiring.watch(catalog, monitor, models.root)?);
+            let parts = wiring.monitor(catalog, monitor, models.root)?;
+            wiring.monitors.push(parts);
             wiring.topics.insert(ALERT_TOPIC.to_owned());
         }
-        wiring.watches = Watches::new(watches);
         check_topics(&wiring.sources)?;
         check_names(&wiring.sources)?;
         wiring
@@ -101,21 +100,29 @@ impl Wiring {
         Ok(())
     }
 
-    fn watch(&self, catalog: &Catalog, monitor: &MonitorPlan, model_root: &Path) -> Result<Watch> {
+    fn monitor(
+        &self,
+        catalog: &Catalog,
+        monitor: &MonitorPlan,
+        model_root: &Path,
+    ) -> Result<MonitorParts> {
         let def = &monitor.def;
-        let of_model = || {
-            self.deployments
-                .iter()
-                .filter(|d| d.def().model == def.model)
+        let watched = |d: &Deployment| {
+            let live = d.def().routes.iter().filter(|route| !route.shadow);
+            Some(WatchedDeployment {
+                deployment: d.def().name.clone(),
+                scored: catalog.sources().get(d.source()).cloned()?,
+                predictions: prediction_table(d.def(), false, d.service().spec()),
+                versions: live.map(|route| route.version).collect(),
+            })
         };
-        let predictions: Vec<String> = of_model()
-            .map(|d| prediction_table(d.def(), false, d.service().spec()))
-            .collect();
-        let scored = of_model()
-            .filter_map(|d| catalog.sources().get(d.source()).cloned())
-            .collect();
+        let of_model = self
+            .deployments
+            .iter()
+            .filter(|d| d.def().model == def.model);
+        let deployments: Vec<WatchedDeployment> = of_model.filter_map(watched).collect();
         ensure!(
-            !predictions.is_empty(),
+            !deployments.is_empty(),
             "monitor {} watches model {}, which no deployment serves; add CREATE DEPLOYMENT",
             def.name,
             def.model
@@ -128,7 +135,10 @@ impl Wiring {
                         def.name, labels.source
                     )
                 })?;
-                Some((Arc::clone(source), Arc::clone(expression)))
+                Some(LabelFeed {
+                    source: Arc::clone(source),
+                    expression: Arc::clone(expression),
+                })
             }
             _ => None,
         };
@@ -146,7 +156,7 @@ impl Wiring {
                 def.name, def.model
             )
         })?;
-        Watch::open(def.clone(), profile, predictions, scored, labels)
+        MonitorParts::open(def.clone(), profile, deployments, labels)
     }
 }
 

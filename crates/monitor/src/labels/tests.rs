@@ -13,6 +13,33 @@ fn join() -> LabelJoin {
     LabelJoin::new(WITHIN, 0, LIMITS)
 }
 
+fn both(mark_us: Micros) -> MonitorMarks {
+    MonitorMarks {
+        predictions_us: Some(mark_us),
+        labels_us: Some(mark_us),
+    }
+}
+
+#[test]
+fn predictions_expire_by_the_labels_and_labels_by_the_predictions() {
+    let (mut join, mut effects) = (join(), Vec::new());
+    join.predict(1, 0, 0, 0.7, &mut effects);
+    join.label(2, 0, true, &mut effects);
+    let only_predictions = MonitorMarks {
+        predictions_us: Some(9 * WITHIN),
+        labels_us: None,
+    };
+    join.advance(only_predictions, &mut effects);
+    assert_eq!(effects, [], "the labels have not come that far");
+    assert_eq!((join.fates().unmatched, join.fates().waiting), (1, 0));
+    join.label(2, 0, true, &mut effects);
+    assert_eq!(join.fates().duplicate, 1, "an unmatched label is known");
+    join.advance(both(9 * WITHIN), &mut effects);
+    assert_eq!(effects.len(), 1);
+    assert_eq!(effects[0].change, Change::Expire);
+    assert!(join.keys.is_empty());
+}
+
 fn credits(effects: &[Effect]) -> Vec<(bool, bool)> {
     let credit = |effect: &Effect| match effect.change {
         Change::Credit(credit) => Some((true, credit.label)),
@@ -79,13 +106,13 @@ fn what_waited_long_enough_expires_and_is_forgotten() {
     let (mut join, mut effects) = (join(), Vec::new());
     join.predict(1, 0, 0, 0.7, &mut effects);
     join.label(2, 0, true, &mut effects);
-    join.advance(WITHIN, &mut effects);
+    join.advance(both(WITHIN), &mut effects);
     assert_eq!(
         effects,
         [],
         "the horizon's last microsecond may still bring a label"
     );
-    join.advance(WITHIN + SECOND_US, &mut effects);
+    join.advance(both(WITHIN + SECOND_US), &mut effects);
     assert_eq!(
         effects.iter().map(|e| e.change).collect::<Vec<_>>(),
         [Change::Expire]
@@ -97,15 +124,16 @@ fn what_waited_long_enough_expires_and_is_forgotten() {
         Change::Revive,
         "a late label within the horizon still counts"
     );
-    join.advance(3 * WITHIN, &mut effects);
-    assert!(join.keys.is_empty() && join.due.is_empty());
+    join.advance(both(3 * WITHIN), &mut effects);
+    assert!(join.keys.is_empty() && join.by_labels.granules.is_empty());
+    assert!(join.by_predictions.granules.is_empty());
     assert_eq!((join.predictions, join.labels), (0, 0));
 }
 
 #[test]
 fn rows_that_come_behind_the_watermark_are_settled_at_once() {
     let (mut join, mut effects) = (join(), Vec::new());
-    join.advance(10 * WITHIN, &mut effects);
+    join.advance(both(10 * WITHIN), &mut effects);
     join.predict(1, 0, 0, 0.7, &mut effects);
     join.expire(&mut effects);
     assert_eq!(

@@ -1,8 +1,4 @@
-//! Integration tests of the monitor: statistics against scipy and scikit-learn, the state machine
-//! end to end, and the properties that replay relies on.
+//! Integration tests of the monitor: statistics against scipy and scikit-learn. The state machine is
+//! tested in `src/tests`, where its parts can be reached; nothing else uses them from outside.
 
-mod fixtures;
-mod flow;
 mod golden;
-mod limits;
-mod properties;

@@ -472,4 +472,6 @@ impl BatchObserver for Observer {
             seen.push((batch.source.name.clone(), place, batch.origin.offset[row]));
         }
     }
+
+    fn look(&mut self, _records: &[forebay_core::watermark::MarkRecord]) {}
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::{CalibrationWindows, Monitor, MonitorOptions, ReferenceProfile, build_profile};
 use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     StructArray, TimestampMicrosecondArray,
@@ -10,9 +11,6 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Fields, Schema};
 use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};
 use forebay_core::time::{DAY_US, HOUR_US, Micros};
-use forebay_monitor::{
-    CalibrationWindows, Monitor, MonitorOptions, ReferenceProfile, build_profile,
-};
 
 pub(crate) const MODEL: &str = "late_arrival";
 pub(crate) const FEATURES: [&str; 4] = ["delay", "departures", "carrier", "weekend"];
@@ -262,12 +260,22 @@ pub(crate) fn label_batch(
 pub(crate) fn observe_labels(monitor: &mut Monitor, rows: &[LabelRow]) {
     let (batch, labels, times) = label_batch(rows);
     monitor
-        .observe_labels(&batch, &labels, &times)
+        .observe_labels(&batch, &labels, &times, &vec![None; rows.len()])
         .expect("the label batch is sound");
 }
 
+/// Punctual predictions.
 pub(crate) fn observe(monitor: &mut Monitor, rows: &[PredictionRow]) {
+    observe_behind(monitor, rows, None);
+}
+
+/// Predictions of events before which their partition had come to `log_us`.
+pub(crate) fn observe_behind(
+    monitor: &mut Monitor,
+    rows: &[PredictionRow],
+    log_us: Option<Micros>,
+) {
     monitor
-        .observe_predictions(&prediction_batch(rows))
+        .observe_predictions(&prediction_batch(rows), &vec![log_us; rows.len()])
         .expect("the prediction batch is sound");
 }

@@ -1,14 +1,16 @@
 //! Every limit of the monitor, reached: rows beyond it are counted and dropped, and nothing stops.
 
+use crate::{
+    ColumnBins, Monitor, MonitorError, MonitorLimits, MonitorMarks, MonitorOptions, NumericEdges,
+    build_profile,
+};
 use forebay_core::definition::AlertThreshold;
 use forebay_core::limits::{MONITOR_MAX_BINS, MONITOR_MAX_CATEGORIES, MONITOR_MAX_COLUMNS};
 use forebay_core::time::{DAY_US, HOUR_US, Micros};
-use forebay_monitor::{
-    ColumnBins, Monitor, MonitorError, MonitorLimits, MonitorOptions, NumericEdges, build_profile,
-};
 
-use crate::fixtures::{
-    LabelRow, definition, observe, observe_labels, options, predictions, reference, training_batch,
+use crate::tests::fixtures::{
+    LabelRow, definition, observe, observe_behind, observe_labels, options, predictions, reference,
+    training_batch,
 };
 
 fn monitor(limits: MonitorLimits) -> Monitor {
@@ -36,8 +38,9 @@ fn old_windows_go_but_their_labels_stay_in_the_total() {
             &predictions(day as u64, 200, day * DAY_US, (day + 1) * DAY_US, 0.0),
         );
     }
-    monitor.advance(5 * DAY_US);
-    observe(&mut monitor, &predictions(9, 50, HOUR_US, 2 * HOUR_US, 0.0));
+    monitor.advance(MonitorMarks::both(5 * DAY_US));
+    let late = predictions(9, 50, HOUR_US, 2 * HOUR_US, 0.0);
+    observe_behind(&mut monitor, &late, Some(4 * DAY_US));
     let report = monitor.snapshot();
     let starts: Vec<Micros> = report.series[0]
         .windows
@@ -53,7 +56,7 @@ fn old_windows_go_but_their_labels_stay_in_the_total() {
 }
 
 #[test]
-fn open_panes_series_and_partitions_are_bounded() {
+fn open_panes_and_series_are_bounded() {
     let rows = predictions(1, 200, 0, DAY_US, 0.0);
     let mut few_panes = monitor(MonitorLimits {
         open_panes: 2,
@@ -66,23 +69,15 @@ fn open_panes_series_and_partitions_are_bounded() {
         input.accepted > 0 && input.overflowed > 150,
         "panes of an hour, two of them: {input:?}"
     );
-    for limits in [
-        MonitorLimits {
-            series: 1,
-            ..MonitorLimits::default()
-        },
-        MonitorLimits {
-            partitions: 1,
-            ..MonitorLimits::default()
-        },
-    ] {
-        let mut monitor = monitor(limits);
-        let mut rows = rows.clone();
-        rows[150..].iter_mut().for_each(|row| row.version = 2);
-        observe(&mut monitor, &rows);
-        let input = monitor.snapshot().input;
-        assert_eq!((input.accepted, input.overflowed), (150, 50));
-    }
+    let mut one_series = monitor(MonitorLimits {
+        series: 1,
+        ..MonitorLimits::default()
+    });
+    let mut rows = rows;
+    rows[150..].iter_mut().for_each(|row| row.version = 2);
+    observe(&mut one_series, &rows);
+    let input = one_series.snapshot().input;
+    assert_eq!((input.accepted, input.overflowed), (150, 50));
 }
 
 #[test]
@@ -110,7 +105,7 @@ fn waiting_predictions_and_labels_are_bounded() {
         .expect("a monitor with labels");
     assert_eq!((quality.predictions, quality.expired), (200, 80));
 
-    let mut one_key = crate::limits::monitor(MonitorLimits {
+    let mut one_key = crate::tests::limits::monitor(MonitorLimits {
         per_key: 3,
         ..MonitorLimits::default()
     });

@@ -1,17 +1,17 @@
 //! What replay relies on: the order of arrival, the cuts between batches, the moments at which the
-//! watermark moves and repeats leave no trace in the report; counts add and subtract without
+//! watermark moves leave no trace in the report; counts add and subtract without
 //! remainder.
 
 use std::sync::LazyLock;
 
+use crate::{
+    Credit, Monitor, MonitorMarks, MonitorReport, PaneCounts, QualityCounts, ReferenceProfile,
+};
 use forebay_core::definition::AlertThreshold;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros};
-use forebay_monitor::{
-    Credit, Monitor, MonitorReport, PaneCounts, QualityCounts, ReferenceProfile,
-};
 use proptest::prelude::*;
 
-use crate::fixtures::{
+use crate::tests::fixtures::{
     LabelRow, PredictionRow, Random, definition, observe, observe_labels, options, predictions,
     reference,
 };
@@ -118,7 +118,7 @@ fn feed(monitor: &mut Monitor, rows: &[Row], random: &mut Random) {
 fn straight(rows: &[Row]) -> MonitorReport {
     let mut monitor = new_monitor();
     feed(&mut monitor, rows, &mut Random(0));
-    monitor.advance((DAYS + 3) * DAY_US);
+    monitor.advance(MonitorMarks::both((DAYS + 3) * DAY_US));
     monitor.snapshot()
 }
 
@@ -134,7 +134,7 @@ proptest! {
         random.shuffle(&mut shuffled);
         let mut monitor = new_monitor();
         feed(&mut monitor, &shuffled, &mut random);
-        monitor.advance((DAYS + 3) * DAY_US);
+        monitor.advance(MonitorMarks::both((DAYS + 3) * DAY_US));
         prop_assert_eq!(monitor.snapshot(), expected);
     }
 
@@ -153,54 +153,10 @@ proptest! {
             let rows: Vec<Row> = cut.iter().map(|(_, row)| row.clone()).collect();
             feed(&mut monitor, &rows, &mut random);
             // The arrival time is the newest event time that a row may be an hour behind of.
-            events.extend(monitor.advance(cut[cut.len() - 1].0 - HOUR_US));
+            events.extend(monitor.advance(MonitorMarks::both(cut[cut.len() - 1].0 - HOUR_US)));
         }
-        events.extend(monitor.advance((DAYS + 3) * DAY_US));
+        events.extend(monitor.advance(MonitorMarks::both((DAYS + 3) * DAY_US)));
         let report = monitor.snapshot();
-        prop_assert_eq!(report, expected);
-    }
-
-    #[test]
-    fn late_rows_give_the_same_counts_and_alarms(seed in any::<u64>()) {
-        let rows = rows(seed);
-        let mut expected = straight(&rows);
-        let mut random = Random(seed ^ 3);
-        let (mut late, mut punctual): (Vec<Row>, Vec<Row>) =
-            rows.into_iter().partition(|row| matches!(row, Row::Prediction(_)) && random.below(10) == 0);
-        random.shuffle(&mut late);
-        random.shuffle(&mut punctual);
-        let mut monitor = new_monitor();
-        // Windows close before the late predictions come, but their labels are still kept.
-        feed(&mut monitor, &punctual, &mut random);
-        monitor.advance(DAY_US + HOUR_US);
-        feed(&mut monitor, &late, &mut random);
-        monitor.advance((DAYS + 3) * DAY_US);
-        let mut report = monitor.snapshot();
-        for report in [&mut report, &mut expected] {
-            report.labels = None;
-            for window in report.series.iter_mut().flat_map(|series| &mut series.windows) {
-                window.revision = 0;
-                window.quality = None;
-            }
-            report.series.iter_mut().for_each(|series| series.overall = None);
-        }
-        prop_assert_eq!(report, expected);
-    }
-
-    #[test]
-    fn repeats_leave_no_trace(seed in any::<u64>()) {
-        let rows = rows(seed);
-        let mut expected = straight(&rows);
-        let mut random = Random(seed ^ 4);
-        let mut twice: Vec<Row> =
-            rows.iter().filter(|row| matches!(row, Row::Prediction(_))).cloned().chain(rows.iter().cloned()).collect();
-        random.shuffle(&mut twice);
-        let mut monitor = new_monitor();
-        feed(&mut monitor, &twice, &mut random);
-        monitor.advance((DAYS + 3) * DAY_US);
-        let report = monitor.snapshot();
-        prop_assert_eq!(report.input.repeats, report.input.accepted);
-        expected.input.repeats = report.input.repeats;
         prop_assert_eq!(report, expected);
     }
 

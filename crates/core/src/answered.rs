@@ -1,0 +1,312 @@
+//! Which events of one source partition have their answer: a prediction or a settlement. One rule
+//! for the two that need it: the filter of repeats (`pipeline`) asks whether an answer came before,
+//! a monitor asks how far all answers have come. Fed from the log alone, in whatever order the
+//! source and its predictions are read; it knows no clock and gives nothing up.
+//!
+//! Size: one entry for each event from the first unanswered one on, whatever the number of events,
+//! versions and holes in the log before it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
+use crate::time::Micros;
+
+/// One event that may have to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Event {
+    offset: i64,
+    time_us: Micros,
+    /// Greatest event time of the partition before it.
+    before_us: Option<Micros>,
+    is_answered: bool,
+}
+
+/// What an answer is to what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The first of its event, before which the partition had come to this event time.
+    First {
+        /// Greatest event time of the partition before the event.
+        before_us: Option<Micros>,
+    },
+    /// The first, of an event that was not read yet.
+    Early,
+    /// Its event has one already.
+    Repeated,
+}
+
+/// The events of one partition of a scored source, for one deployment and role.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// Ascending, from the first unanswered event on.
+    events: VecDeque<Event>,
+    /// One past the newest event that was read.
+    read_to: i64,
+    /// Greatest event time that was read.
+    newest_us: Option<Micros>,
+    /// Answers of events that were not read yet.
+    early: BTreeSet<i64>,
+}
+
+impl Answered {
+    /// The event at `offset` is read; events come in log order, and one that was read before changes
+    /// nothing. `is_scored`: whether an answer will come. Returns, where the answer came first, the
+    /// greatest event time before the event.
+    pub fn read(&mut self, offset: i64, time_us: Micros, is_scored: bool) -> Option<Answer> {
+        if offset < self.read_to {
+            return None;
+        }
+        let before_us = self.newest_us;
+        self.read_to = offset.saturating_add(1);
+        self.newest_us = before_us.max(Some(time_us));
+        // Answers of what the source has not: nothing will ask for them again.
+        let is_answered = self.early.contains(&offset);
+        if self.early.first().is_some_and(|first| *first <= offset) {
+            self.early = self.early.split_off(&self.read_to);
+        }
+        if is_scored && !(is_answered && self.events.is_empty()) {
+            self.events.push_back(Event {
+                offset,
+                time_us,
+                before_us,
+                is_answered,
+            });
+        }
+        is_answered.then_some(Answer::First { before_us })
+    }
+
+    /// An answer for the event at `offset` is read.
+    pub fn answer(&mut self, offset: i64) -> Answer {
+        if offset >= self.read_to {
+            return if self.early.insert(offset) {
+                Answer::Early
+            } else {
+                Answer::Repeated
+            };
+        }
+        let found = self.events.binary_search_by_key(&offset, |e| e.offset);
+        let event = found.ok().and_then(|place| self.events.get_mut(place));
+        let Some(event) = event.filter(|event| !event.is_answered) else {
+            return Answer::Repeated;
+        };
+        event.is_answered = true;
+        let before_us = event.before_us;
+        while self.events.front().is_some_and(|event| event.is_answered) {
+            self.events.pop_front();
+        }
+        Answer::First { before_us }
+    }
+
+    /// The partition is idle, and counts as having come to `mark_us`.
+    pub fn hold(&mut self, mark_us: Micros) {
+        self.newest_us = self.newest_us.max(Some(mark_us));
+    }
+
+    /// Greatest event time of the longest prefix of the partition that is answered; None while that
+    /// has no event.
+    #[must_use]
+    pub fn complete_us(&self) -> Option<Micros> {
+        self.events
+            .front()
+            .map_or(self.newest_us, |first| first.before_us)
+    }
+
+    /// One past the newest event that was read.
+    #[must_use]
+    pub fn read_to(&self) -> i64 {
+        self.read_to
+    }
+
+    /// Entries that are kept: a bound of its memory.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events.len() + self.early.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Append its bytes: part of a checkpoint.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        write_signed(out, self.read_to);
+        write_time(out, self.newest_us);
+        write_unsigned(out, self.events.len() as u64);
+        for event in &self.events {
+            write_signed(out, event.offset);
+            write_signed(out, event.time_us);
+            write_time(out, event.before_us);
+            out.push(u8::from(event.is_answered));
+        }
+        write_unsigned(out, self.early.len() as u64);
+        for offset in &self.early {
+            write_signed(out, *offset);
+        }
+    }
+
+    /// Read what [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// Bytes that it does not write.
+    pub fn decode(reader: &mut Reader<'_>) -> BytesResult<Self> {
+        let (read_to, newest_us) = (reader.signed()?, read_time(reader)?);
+        let mut answered = Self {
+            read_to,
+            newest_us,
+            ..Self::default()
+        };
+        for _ in 0..reader.unsigned()? {
+            let event = Event {
+                offset: reader.signed()?,
+                time_us: reader.signed()?,
+                before_us: read_time(reader)?,
+                is_answered: reader.u8()? == 1,
+            };
+            let last = answered.events.back().map(|event| event.offset);
+            if last.is_some_and(|last| last >= event.offset) || event.offset >= read_to {
+                return Err(BytesError::from("events are not in log order"));
+            }
+            answered.events.push_back(event);
+        }
+        for _ in 0..reader.unsigned()? {
+            answered.early.insert(reader.signed()?);
+        }
+        Ok(answered)
+    }
+}
+
+/// Append an event time that may be missing.
+pub fn write_time(out: &mut Vec<u8>, time_us: Option<Micros>) {
+    out.push(u8::from(time_us.is_some()));
+    if let Some(time_us) = time_us {
+        write_signed(out, time_us);
+    }
+}
+
+/// Read what [`write_time`] wrote.
+///
+/// # Errors
+/// Bytes that it does not write.
+pub fn read_time(reader: &mut Reader<'_>) -> BytesResult<Option<Micros>> {
+    match reader.u8()? {
+        0 => Ok(None),
+        1 => reader.signed().map(Some),
+        _ => Err(BytesError::from("a time is neither there nor missing")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_mark_is_that_of_the_longest_answered_prefix() {
+        let mut answered = Answered::default();
+        for (offset, time_us) in [(0, 50), (2, 20), (5, 70), (6, 60)] {
+            assert_eq!(answered.read(offset, time_us, true), None);
+        }
+        assert_eq!(answered.complete_us(), None);
+        let first = |before_us| Answer::First { before_us };
+        assert_eq!(answered.answer(2), first(Some(50)));
+        assert_eq!(answered.complete_us(), None, "offset 0 is still out");
+        assert_eq!(answered.answer(0), first(None));
+        assert_eq!(answered.complete_us(), Some(50));
+        assert_eq!(answered.answer(2), Answer::Repeated);
+        assert_eq!(answered.answer(6), first(Some(70)));
+        assert_eq!(answered.answer(5), first(Some(50)));
+        assert_eq!((answered.complete_us(), answered.len()), (Some(70), 0));
+    }
+
+    #[test]
+    fn an_idle_partition_is_held_once_its_events_are_answered() {
+        let mut answered = Answered::default();
+        answered.read(0, 50, true);
+        answered.hold(90);
+        assert_eq!(answered.complete_us(), None, "its event is still out");
+        answered.answer(0);
+        assert_eq!(answered.complete_us(), Some(90));
+        answered.read(1, 60, true);
+        let late = Answer::First {
+            before_us: Some(90),
+        };
+        assert_eq!(answered.answer(1), late);
+    }
+
+    #[test]
+    fn an_event_that_nobody_scores_is_not_waited_for() {
+        let mut answered = Answered::default();
+        answered.read(0, 50, false);
+        answered.read(1, 60, true);
+        assert_eq!(answered.complete_us(), Some(50));
+    }
+
+    #[test]
+    fn half_of_a_million_answers_of_two_versions_leave_no_entry() {
+        let mut answered = Answered::default();
+        let mut most = 0;
+        // Two versions answer alternately, one a thousand events behind the other; every hundredth
+        // offset is none of an event.
+        let offsets: Vec<i64> = (0..1_000_000).filter(|o| o % 100 != 0).collect();
+        for (index, offset) in offsets.iter().enumerate() {
+            answered.read(*offset, *offset, true);
+            for (version, behind) in [(0, 0), (1, 1_000)] {
+                let due = index.checked_sub(behind).map(|index| offsets[index]);
+                if let Some(due) = due.filter(|due| due % 2 == version) {
+                    assert_ne!(answered.answer(due), Answer::Repeated);
+                }
+            }
+            most = most.max(answered.len());
+        }
+        assert!(most <= 1_001, "{most} entries");
+    }
+
+    proptest! {
+        #[test]
+        fn any_interleaving_of_events_and_answers_ends_alike(
+            events in proptest::collection::vec((1_i64..4, 0_i64..100, any::<bool>()), 1..40),
+            order in any::<u64>(),
+        ) {
+            let mut offset = 0;
+            let mut facts: BTreeMap<i64, (Micros, bool)> = BTreeMap::new();
+            for (step, time_us, is_answered) in events {
+                offset += step;
+                facts.insert(offset, (time_us, is_answered));
+            }
+            let expected: Option<Micros> = facts
+                .values()
+                .take_while(|(_, is_answered)| *is_answered)
+                .map(|(time_us, _)| *time_us)
+                .max();
+            let mut reads: Vec<i64> = facts.keys().rev().copied().collect();
+            let mut answers: Vec<i64> =
+                facts.iter().filter(|(_, f)| f.1).map(|(o, _)| *o).collect();
+            let (mut answered, mut random) = (Answered::default(), order);
+            let mut firsts = 0;
+            while !reads.is_empty() || !answers.is_empty() {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let pick = (random >> 33) as usize;
+                if answers.is_empty() || (!reads.is_empty() && pick.is_multiple_of(2)) {
+                    if let Some(offset) = reads.pop() {
+                        answered.read(offset, facts[&offset].0, true);
+                    }
+                } else {
+                    let offset = answers.swap_remove(pick % answers.len());
+                    firsts += usize::from(answered.answer(offset) != Answer::Repeated);
+                    prop_assert_eq!(answered.answer(offset), Answer::Repeated);
+                }
+                let mut bytes = Vec::new();
+                answered.encode(&mut bytes);
+                let read = Answered::decode(&mut Reader::new(&bytes));
+                prop_assert_eq!(read.expect("its own bytes"), answered.clone());
+            }
+            prop_assert_eq!(answered.complete_us(), expected);
+            prop_assert_eq!(firsts, facts.values().filter(|f| f.1).count());
+        }
+    }
+}

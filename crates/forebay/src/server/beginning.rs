@@ -1,0 +1,81 @@
+//! How monitors and the filter of repeats begin: from their checkpoints, and from what the archive has
+//! beyond them. Read before ingest starts, in the order of event time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::Result;
+use forebay_core::ports::{Archive, OnlineStore};
+use forebay_core::progress::{PartitionProgress, TopicPartition};
+use forebay_core::source::SourceDef;
+use forebay_monitor::SourceRows;
+use forebay_pipeline::repeats::Repeats;
+
+use super::app::App;
+use super::archived::read_files;
+use super::checkpoint_files::{CheckpointFiles, change_scopes};
+use super::monitoring::Monitors;
+use super::replaying::ArchivedTables;
+use super::wiring::Wiring;
+
+impl App {
+    /// The monitors, each as far as its checkpoint.
+    pub(super) fn begin_monitors(&self, wiring: &Wiring) -> Result<Monitors> {
+        let files = CheckpointFiles::open(&self.settings.server.data_dir)?;
+        let topics: HashMap<&str, &str> = wiring
+            .sources
+            .iter()
+            .map(|source| (source.name.as_str(), source.topic.as_str()))
+            .collect();
+        let scored: Vec<(&str, &str)> = wiring
+            .deployments
+            .iter()
+            .filter_map(|d| Some((d.def().name.as_str(), *topics.get(d.source())?)))
+            .collect();
+        let scopes = change_scopes(&files, &scored, &self.applied())?;
+        Monitors::begin(&wiring.monitors, &scopes, Arc::new(files))
+    }
+
+    /// Which predictions the archive has, and the monitors' counts of what it has beyond their
+    /// checkpoints.
+    pub(super) fn catch_up_monitors(
+        &self,
+        wiring: &Wiring,
+        monitors: &Monitors,
+    ) -> Result<Repeats> {
+        let mut repeats = Repeats::over(
+            (0..self.store.shards())
+                .map(|shard| self.store.applied(shard))
+                .collect(),
+        );
+        let is_prediction = |source: &SourceDef| wiring.prediction_sources.contains(&source.name);
+        let mut tables = Vec::new();
+        for source in &wiring.sources {
+            let progress = self.runtime.block_on(self.archive.progress(&source.name))?;
+            let read = monitors.reads(&source.name);
+            if read {
+                let partitions: Vec<i32> = progress.0.keys().map(|p| p.partition).collect();
+                monitors.expect(source, &partitions);
+            }
+            let behind = |(place, progress): (&TopicPartition, &PartitionProgress)| {
+                monitors.covered(source, place.partition) < Some(progress.next_offset)
+            };
+            if is_prediction(source) || (read && progress.0.iter().any(behind)) {
+                let snapshot = self.runtime.block_on(self.archive.snapshot(&source.name))?;
+                tables.push((Arc::clone(source), read_files(snapshot.files)));
+            }
+        }
+        // At equal times events go before their predictions.
+        tables.sort_by_key(|(source, _)| is_prediction(source));
+        let mut tables = ArchivedTables::new(tables)?;
+        while let Some((source, rows)) = tables.next()? {
+            if is_prediction(&source) {
+                repeats.note(&rows)?;
+            }
+            if monitors.reads(&source.name) {
+                monitors.catch_up(&SourceRows::archived(&source, rows)?);
+            }
+        }
+        Ok(repeats)
+    }
+}

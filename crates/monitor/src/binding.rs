@@ -1,0 +1,541 @@
+//! A monitor bound to the log: which sources carry its model's events, predictions and labels, how
+//! far each partition of them has come, and hence how far the monitor may move. The same rows give
+//! the same report whether they are read live or from the archive, in one run or over restarts, in
+//! whatever order sources and partitions arrive.
+//!
+//! # How far a monitor moves
+//!
+//! * By the **predictions**: for each partition of a scored source the longest prefix of its events
+//!   that are all answered, by a prediction or a settlement ([`Answered`]); the event time that this
+//!   prefix has reached, less the source's delay; the slowest partition.
+//! * By the **labels**: for each partition of their source the greatest event time, less the delay;
+//!   the slowest partition.
+//!
+//! A partition that has not been read yet holds its source back until it is known to be empty; one
+//! that is idle is held, by what is recorded of that ([`Hold`]), where the others stand. No clock has
+//! a say: an event that stays unanswered holds the monitor back until it is settled.
+//!
+//! # State
+//!
+//! All of it is one checkpoint together with the offsets that it covers. Rows below those offsets
+//! are skipped, so that whoever reads may begin anywhere at or before them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{Array, RecordBatch};
+use forebay_core::PortError;
+use forebay_core::answered::{Answer, Answered};
+use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
+use forebay_core::checkpoint::{self, Opened};
+use forebay_core::ports::CompiledLabel;
+use forebay_core::prediction::{Role, column};
+use forebay_core::scope::{ScoredOffsets, ScoringScopes};
+use forebay_core::source::SourceDef;
+use forebay_core::time::Micros;
+use forebay_core::watermark::Hold;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::error::Result;
+use crate::feed::SourceRows;
+use crate::label_rows::{FailedLabels, labels_of};
+use crate::marks::{Gate, MonitorMarks, slowest};
+use crate::monitor::Monitor;
+use crate::report::{MonitorEvent, MonitorReport};
+use crate::state::{read_monitor, write_monitor};
+
+const KIND: [u8; 4] = *b"FBMO";
+
+/// A deployment whose predictions a monitor counts.
+#[derive(Debug, Clone)]
+pub struct WatchedDeployment {
+    /// Its name.
+    pub deployment: String,
+    /// The source whose events it scores.
+    pub scored: Arc<SourceDef>,
+    /// The source that carries its live predictions.
+    pub predictions: String,
+    /// Versions that its live route leads to.
+    pub versions: BTreeSet<u32>,
+}
+
+/// Where a monitor's labels come from.
+#[derive(Debug, Clone)]
+pub struct LabelFeed {
+    /// The source.
+    pub source: Arc<SourceDef>,
+    /// The label of a row of it.
+    pub expression: Arc<dyn CompiledLabel>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct MonitorBinding {
+    monitor: Monitor,
+    /// Versions that the deployments' live routes lead to.
+    routed: BTreeSet<(u32, Role)>,
+    deployments: Vec<DeploymentFeed>,
+    labels: Option<LabelFeed>,
+    /// Greatest event time of each partition of the label source.
+    labels_us: BTreeMap<i32, Micros>,
+    /// By source, whether unread partitions hold it back.
+    gates: BTreeMap<String, Gate>,
+    /// By topic and partition one past the last row that was counted.
+    covered: BTreeMap<String, BTreeMap<i32, i64>>,
+    scopes: ScoringScopes,
+    definition: u128,
+}
+
+#[derive(Debug)]
+struct DeploymentFeed {
+    watched: WatchedDeployment,
+    partitions: BTreeMap<i32, PartitionFeed>,
+}
+
+#[derive(Debug, Default)]
+struct PartitionFeed {
+    scope: ScoredOffsets,
+    answered: Answered,
+    /// Predictions of events that were not read yet.
+    held: BTreeMap<i64, RecordBatch>,
+}
+
+impl MonitorBinding {
+    /// `monitor`, which is new, over these sources; `scopes` says which events each deployment
+    /// scores.
+    #[must_use]
+    pub fn new(
+        monitor: Monitor,
+        deployments: Vec<WatchedDeployment>,
+        labels: Option<LabelFeed>,
+        scopes: &ScoringScopes,
+    ) -> Self {
+        let mut described = monitor.described();
+        for watched in &deployments {
+            let (scored, scope) = (&watched.scored, scopes.describe(&watched.deployment));
+            described += &format!(
+                "|{}|{scored:?}|{}|{scope}",
+                watched.deployment, watched.predictions
+            );
+        }
+        described += &format!("|{:?}", labels.as_ref().map(|labels| &labels.source));
+        let sources = deployments.iter().map(|watched| &watched.scored);
+        let gates = sources
+            .chain(labels.as_ref().map(|labels| &labels.source))
+            .map(|source| (source.name.clone(), Gate::Unknown))
+            .collect();
+        let versions = deployments.iter().flat_map(|watched| &watched.versions);
+        let routed = versions.map(|version| (*version, Role::Live)).collect();
+        let feed = |watched: WatchedDeployment| DeploymentFeed {
+            watched,
+            partitions: BTreeMap::new(),
+        };
+        let mut binding = Self {
+            monitor,
+            routed,
+            deployments: deployments.into_iter().map(feed).collect(),
+            labels,
+            labels_us: BTreeMap::new(),
+            gates,
+            covered: BTreeMap::new(),
+            scopes: scopes.clone(),
+            definition: xxh3_128(described.as_bytes()),
+        };
+        binding.begin();
+        binding
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.monitor.definition().name
+    }
+
+    /// The sources that it reads, those of events first.
+    #[must_use]
+    pub fn sources(&self) -> Vec<&str> {
+        let scored = self
+            .deployments
+            .iter()
+            .map(|d| d.watched.scored.name.as_str());
+        let predictions = self
+            .deployments
+            .iter()
+            .map(|d| d.watched.predictions.as_str());
+        let labels = self.labels.iter().map(|labels| labels.source.name.as_str());
+        scored.chain(predictions).chain(labels).collect()
+    }
+
+    /// One past the last row of `topic` and `partition` that it has counted.
+    #[must_use]
+    pub fn covered(&self, topic: &str, partition: i32) -> i64 {
+        let partitions = self.covered.get(topic);
+        partitions
+            .and_then(|offsets| offsets.get(&partition))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// These partitions of `source` have rows: the first of each will come, unless it has.
+    pub fn expect_partitions(&mut self, source: &SourceDef, partitions: &BTreeSet<i32>) {
+        let unread = |partition: &i32| self.covered(&source.topic, *partition) == 0;
+        let unread: BTreeSet<i32> = partitions.iter().copied().filter(unread).collect();
+        let gate = self.gates.get_mut(&source.name);
+        if let Some(gate) = gate.filter(|gate| **gate == Gate::Unknown) {
+            *gate = Gate::Waiting(unread);
+        }
+    }
+
+    /// Partitions of `source` of which nothing was read yet are empty.
+    pub fn open_gate(&mut self, source: &str) {
+        if let Some(gate) = self.gates.get_mut(source) {
+            *gate = Gate::Open;
+        }
+    }
+
+    /// Count rows. Those that were counted before are skipped.
+    ///
+    /// # Errors
+    /// A column is missing: what the rows answer counts, what they hold does not.
+    pub fn observe(&mut self, input: &SourceRows) -> Result<FailedLabels> {
+        let topic = &input.source.topic;
+        let fresh = |row: &u32| {
+            let row = *row as usize;
+            input.offset[row] >= self.covered(topic, input.partition[row])
+        };
+        let all = input.offset.len();
+        let rows = 0..u32::try_from(all).expect("a batch has fewer than 2^32 rows");
+        let kept: Vec<u32> = rows.filter(fresh).collect();
+        if kept.is_empty() {
+            return Ok(FailedLabels::default());
+        }
+        let picked;
+        let input = if kept.len() == all {
+            input
+        } else {
+            picked = input.pick(&kept)?;
+            &picked
+        };
+        let covered = self.covered.entry(topic.clone()).or_default();
+        for (partition, offset) in input.partition.iter().zip(&input.offset) {
+            covered.insert(*partition, offset.saturating_add(1));
+        }
+        self.count(input)
+    }
+
+    fn count(&mut self, input: &SourceRows) -> Result<FailedLabels> {
+        let name = &input.source.name;
+        if let Some(gate) = self.gates.get_mut(name) {
+            input
+                .partition
+                .iter()
+                .for_each(|partition| gate.pass(*partition));
+        }
+        for index in 0..self.deployments.len() {
+            if self.deployments[index].watched.scored.name == *name {
+                self.events(index, input)?;
+            }
+            if self.deployments[index].watched.predictions == *name {
+                self.predictions(index, input)?;
+            }
+        }
+        match self
+            .labels
+            .clone()
+            .filter(|labels| labels.source.name == *name)
+        {
+            Some(labels) => self.label(&labels, input),
+            None => Ok(FailedLabels::default()),
+        }
+    }
+
+    /// Events of `deployment` at these offsets get no prediction.
+    pub fn settle(
+        &mut self,
+        (deployment, role): (&str, Role),
+        (topic, partition): (&str, i32),
+        offsets: impl Iterator<Item = i64>,
+    ) {
+        let scopes = &self.scopes;
+        let feed = self.deployments.iter_mut().find(|feed| {
+            feed.watched.deployment == deployment && feed.watched.scored.topic == topic
+        });
+        if let Some(feed) = feed.filter(|_| role == Role::Live) {
+            let partition = feed.partition(partition, scopes);
+            for offset in offsets.filter(|offset| partition.scope.contains(*offset)) {
+                partition.answered.answer(offset);
+            }
+        }
+    }
+
+    /// The partition is idle where `hold` says, and holds nothing back: it counts as having come to
+    /// the recorded mark. What was read beyond that place stays as it is.
+    pub fn hold(&mut self, (topic, partition): (&str, i32), hold: &Hold) {
+        if hold.at < self.covered(topic, partition) {
+            return;
+        }
+        for feed in &mut self.deployments {
+            if feed.watched.scored.topic == topic {
+                if let Some(gate) = self.gates.get_mut(&feed.watched.scored.name) {
+                    gate.pass(partition);
+                }
+                let partition = feed.partition(partition, &self.scopes);
+                partition.answered.hold(hold.mark_us);
+            }
+        }
+        let labels = self.labels.as_ref().filter(|l| l.source.topic == topic);
+        if let Some(labels) = labels {
+            if let Some(gate) = self.gates.get_mut(&labels.source.name) {
+                gate.pass(partition);
+            }
+            let reached = self.labels_us.entry(partition).or_insert(hold.mark_us);
+            *reached = hold.mark_us.max(*reached);
+        }
+    }
+
+    /// Move as far as what was read allows: windows close, labels expire, alarms change.
+    pub fn advance(&mut self) -> Vec<MonitorEvent> {
+        let marks = self.marks();
+        self.monitor.advance(marks)
+    }
+
+    /// The alarms of kept windows, said again: after a start nobody knows which words went out.
+    #[must_use]
+    pub fn announced(&self) -> Vec<MonitorEvent> {
+        self.monitor.announced()
+    }
+
+    /// Everything that it knows.
+    #[must_use]
+    pub fn report(&self) -> MonitorReport {
+        self.monitor.snapshot()
+    }
+
+    fn marks(&self) -> MonitorMarks {
+        let is_open = |source: &SourceDef| !self.gates.get(&source.name).is_none_or(Gate::holds);
+        let scored = |feed: &DeploymentFeed| {
+            let reached = feed.partitions.values().map(|p| p.answered.complete_us());
+            let source = &feed.watched.scored;
+            slowest(reached, source.watermark_delay_us).filter(|_| is_open(source))
+        };
+        let labels = |labels: &LabelFeed| {
+            let reached = self.labels_us.values().map(|time_us| Some(*time_us));
+            slowest(reached, labels.source.watermark_delay_us).filter(|_| is_open(&labels.source))
+        };
+        MonitorMarks {
+            predictions_us: slowest(self.deployments.iter().map(scored), 0),
+            labels_us: self.labels.as_ref().and_then(labels),
+        }
+    }
+
+    fn events(&mut self, index: usize, input: &SourceRows) -> Result<()> {
+        let feed = &mut self.deployments[index];
+        let delay_us = feed.watched.scored.watermark_delay_us;
+        let mut released: Vec<(RecordBatch, Option<Micros>)> = Vec::new();
+        let mut orphans = 0;
+        for (row, time_us) in input.times()?.values().iter().enumerate() {
+            let offset = input.offset[row];
+            let partition = feed.partition(input.partition[row], &self.scopes);
+            let is_scored = partition.scope.contains(offset);
+            let answer = partition.answered.read(offset, *time_us, is_scored);
+            let log_us = match answer {
+                Some(Answer::First { before_us }) => {
+                    before_us.map(|us| us.saturating_sub(delay_us))
+                }
+                _ => None,
+            };
+            while let Some(first) = partition.held.first_entry().filter(|e| *e.key() <= offset) {
+                match *first.key() == offset {
+                    true => released.push((first.remove(), log_us)),
+                    false => orphans += first.remove().num_rows() as u64,
+                }
+            }
+        }
+        self.monitor.note_orphans(orphans);
+        for (rows, log_us) in released {
+            self.monitor.observe_predictions(&rows, &[log_us])?;
+        }
+        Ok(())
+    }
+
+    fn predictions(&mut self, index: usize, input: &SourceRows) -> Result<()> {
+        let feed = &mut self.deployments[index];
+        let delay_us = feed.watched.scored.watermark_delay_us;
+        let lacks =
+            |name: &str| PortError::internal(format!("rows of {} lack {name}", input.source.name));
+        let found = |name: &str| input.rows.column_by_name(name).ok_or_else(|| lacks(name));
+        let topics = found(column::SOURCE_TOPIC)?.as_string_opt::<i32>();
+        let topics = topics.ok_or_else(|| lacks(column::SOURCE_TOPIC))?;
+        let partitions = found(column::SOURCE_PARTITION)?.as_primitive_opt::<Int32Type>();
+        let partitions = partitions.ok_or_else(|| lacks(column::SOURCE_PARTITION))?;
+        let offsets = found(column::SOURCE_OFFSET)?.as_primitive_opt::<Int64Type>();
+        let offsets = offsets.ok_or_else(|| lacks(column::SOURCE_OFFSET))?;
+        let (mut kept, mut logs_us, mut repeats) = (Vec::new(), Vec::new(), 0);
+        for row in 0..input.rows.num_rows() {
+            let named = topics.is_valid(row) && partitions.is_valid(row) && offsets.is_valid(row);
+            let ours = named && topics.value(row) == feed.watched.scored.topic;
+            let mut log_us = None;
+            if ours {
+                let partition = feed.partition(partitions.value(row), &self.scopes);
+                let offset = offsets.value(row);
+                // Of an event from before the deployment's time nothing is known: it counts.
+                if partition.scope.contains(offset) {
+                    match partition.answered.answer(offset) {
+                        Answer::First { before_us } => {
+                            log_us = before_us.map(|us| us.saturating_sub(delay_us));
+                        }
+                        Answer::Early => {
+                            partition.held.insert(offset, input.rows.slice(row, 1));
+                            continue;
+                        }
+                        Answer::Repeated => {
+                            repeats += 1;
+                            continue;
+                        }
+                    }
+                }
+            }
+            kept.push(u32::try_from(row).expect("a batch has fewer than 2^32 rows"));
+            logs_us.push(log_us);
+        }
+        self.monitor.note_repeats(repeats);
+        if kept.len() == input.rows.num_rows() {
+            self.monitor.observe_predictions(&input.rows, &logs_us)
+        } else if kept.is_empty() {
+            Ok(())
+        } else {
+            self.monitor
+                .observe_predictions(&input.pick(&kept)?.rows, &logs_us)
+        }
+    }
+
+    fn label(&mut self, labels: &LabelFeed, input: &SourceRows) -> Result<FailedLabels> {
+        let mut failed = FailedLabels::default();
+        let values = labels_of(labels.expression.as_ref(), &input.rows, &mut failed)?;
+        let times = input.times()?;
+        let delay_us = labels.source.watermark_delay_us;
+        let mut logs_us = Vec::with_capacity(times.len());
+        for (partition, time_us) in input.partition.iter().zip(times.values()) {
+            let newest = self.labels_us.get(partition).copied();
+            logs_us.push(newest.map(|us| us.saturating_sub(delay_us)));
+            let newest = newest.map_or(*time_us, |newest| newest.max(*time_us));
+            self.labels_us.insert(*partition, newest);
+        }
+        self.monitor
+            .observe_labels(&input.rows, &values, times, &logs_us)?;
+        Ok(failed)
+    }
+
+    /// The state with the offsets that it covers; None while a prediction waits for its event, which
+    /// is not long.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Vec<u8>> {
+        let feeds = || {
+            self.deployments
+                .iter()
+                .flat_map(|feed| feed.partitions.values())
+        };
+        if feeds().any(|partition| !partition.held.is_empty()) {
+            return None;
+        }
+        let mut out = Vec::new();
+        for gate in self.gates.values() {
+            out.push(u8::from(!gate.holds()));
+        }
+        write_unsigned(&mut out, self.covered.len() as u64);
+        for (topic, offsets) in &self.covered {
+            write_unsigned(&mut out, topic.len() as u64);
+            out.extend_from_slice(topic.as_bytes());
+            write_offsets(&mut out, offsets);
+        }
+        write_offsets(&mut out, &self.labels_us);
+        for feed in &self.deployments {
+            write_unsigned(&mut out, feed.partitions.len() as u64);
+            for (number, partition) in &feed.partitions {
+                write_signed(&mut out, i64::from(*number));
+                partition.answered.encode(&mut out);
+            }
+        }
+        write_monitor(&mut out, &self.monitor);
+        Some(checkpoint::seal(KIND, self.definition, &out))
+    }
+
+    /// Go on from `checkpoint`, which an earlier run made of a binding of the same definition; this
+    /// one is new.
+    ///
+    /// # Errors
+    /// Why it cannot: make the binding anew and read the archive from its beginning.
+    pub fn restore(&mut self, checkpoint: &[u8]) -> BytesResult<()> {
+        let payload = match checkpoint::open(KIND, self.definition, checkpoint) {
+            Opened::Payload(payload) => payload,
+            Opened::Other(why) => return Err(BytesError::from(why)),
+            Opened::Damaged => return Err(BytesError::from("its bytes have changed")),
+        };
+        let reader = &mut Reader::new(payload);
+        for gate in self.gates.values_mut() {
+            if reader.u8()? == 1 {
+                *gate = Gate::Open;
+            }
+        }
+        for _ in 0..reader.unsigned()? {
+            let length = reader.unsigned()?;
+            let topic = (0..length)
+                .map(|_| reader.u8())
+                .collect::<BytesResult<_>>()?;
+            let topic =
+                String::from_utf8(topic).map_err(|_| BytesError::from("a topic is no text"))?;
+            self.covered.insert(topic, read_offsets(reader)?);
+        }
+        self.labels_us = read_offsets(reader)?;
+        for feed in &mut self.deployments {
+            for _ in 0..reader.unsigned()? {
+                let number = read_partition(reader)?;
+                let answered = Answered::decode(reader)?;
+                feed.partition(number, &self.scopes).answered = answered;
+            }
+        }
+        read_monitor(reader, &mut self.monitor)?;
+        reader.end()?;
+        self.begin();
+        Ok(())
+    }
+
+    /// End the alarms of versions that no route leads to. What follows is said with all others.
+    fn begin(&mut self) {
+        drop(self.monitor.set_routed(self.routed.clone()));
+    }
+}
+
+impl DeploymentFeed {
+    fn partition(&mut self, number: i32, scopes: &ScoringScopes) -> &mut PartitionFeed {
+        let watched = &self.watched;
+        self.partitions
+            .entry(number)
+            .or_insert_with(|| PartitionFeed {
+                scope: scopes.of(&watched.deployment, &watched.scored.topic, number),
+                ..PartitionFeed::default()
+            })
+    }
+}
+
+fn write_offsets(out: &mut Vec<u8>, offsets: &BTreeMap<i32, i64>) {
+    write_unsigned(out, offsets.len() as u64);
+    for (partition, offset) in offsets {
+        write_signed(out, i64::from(*partition));
+        write_signed(out, *offset);
+    }
+}
+
+fn read_offsets(reader: &mut Reader<'_>) -> BytesResult<BTreeMap<i32, i64>> {
+    let mut offsets = BTreeMap::new();
+    for _ in 0..reader.unsigned()? {
+        offsets.insert(read_partition(reader)?, reader.signed()?);
+    }
+    Ok(offsets)
+}
+
+fn read_partition(reader: &mut Reader<'_>) -> BytesResult<i32> {
+    i32::try_from(reader.signed()?).map_err(|_| BytesError::from("no such partition"))
+}
