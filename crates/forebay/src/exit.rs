@@ -5,6 +5,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use forebay_control::ChangeFailed;
 use forebay_core::{ErrorKind, PortError};
 use forebay_engine::EngineError;
 use forebay_infer::InferError;
@@ -43,6 +44,15 @@ pub(crate) fn number_of(error: &anyhow::Error) -> u8 {
 #[must_use]
 pub(crate) fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
     error.chain().find_map(kind_of)
+}
+
+/// As a port's error: the kind of the outermost error that has one, each cause once.
+#[must_use]
+pub(crate) fn port_error(error: &anyhow::Error) -> PortError {
+    PortError::new(
+        kind(error).unwrap_or(ErrorKind::FailedPrecondition),
+        words(error),
+    )
 }
 
 /// What failed and why, each cause once: errors at a port repeat the words of what they wrap, ours
@@ -115,6 +125,7 @@ fn kind_of(cause: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
         OnlineError,
         PipelineError,
         TelemetryError,
+        ChangeFailed,
         forebay_kafka::Error
     )
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use forebay_core::limits::{EPOCH_MAX_ROWS, SERVING_THREADS_MAX, SHARDS_MAX};
-use forebay_core::time::HOUR_US;
+use forebay_core::time::{HOUR_US, Micros};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::ServerArgs;
@@ -16,6 +16,8 @@ use crate::cli::ServerArgs;
 /// Longest `state.history_hours`: 114 years. Times of rows and of windows stay far from the ends of
 /// the clock.
 const HISTORY_MAX_HOURS: u32 = 1_000_000;
+/// Longest time that ingest may stand still before it is unhealthy, seconds: a day.
+const STALL_MAX_S: u64 = 86_400;
 /// Largest memory budget of the state, MiB: 256 GiB.
 const STATE_BUFFER_MAX_MIB: usize = 262_144;
 /// Longest `ingest.epoch_wait_ms`.
@@ -116,6 +118,9 @@ pub(crate) struct Ingest {
     pub(crate) archive_flush_ms: u64,
     /// The archive appends what is this big, MiB.
     pub(crate) archive_flush_mib: usize,
+    /// Ingest that applies nothing for this long, in seconds, although records wait makes
+    /// /readyz/ingest answer 503.
+    pub(crate) stall_s: u64,
 }
 
 /// `[inference]`: who scores.
@@ -188,6 +193,7 @@ impl Default for Ingest {
             writer_threads: 2,
             archive_flush_ms: 30_000,
             archive_flush_mib: 64,
+            stall_s: 60,
         }
     }
 }
@@ -320,6 +326,7 @@ impl Settings {
             1,
             EPOCH_MAX_ROWS,
         )?;
+        within("ingest.stall_s", ingest.stall_s, 1, STALL_MAX_S)?;
         within(
             "ingest.epoch_wait_ms",
             ingest.epoch_wait_ms,
@@ -362,6 +369,12 @@ impl Settings {
     #[must_use]
     pub(crate) fn history_us(&self) -> i64 {
         i64::from(self.state.history_hours) * HOUR_US
+    }
+
+    /// `ingest.stall_s` in microseconds.
+    #[must_use]
+    pub(crate) fn stall_us(&self) -> Micros {
+        i64::try_from(self.ingest.stall_s).expect("at most STALL_MAX_S") * 1_000_000
     }
 
     /// `ingest.epoch_wait_ms`.

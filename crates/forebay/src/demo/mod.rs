@@ -61,12 +61,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
         refuse_used_topics(bootstrap, &catalog)?;
     }
     let runtime = runtime()?;
-    let app = Arc::new(App::start(
-        settings,
-        Arc::new(SystemClock),
-        runtime.handle().clone(),
-    )?);
+    let clock = Arc::new(SystemClock);
+    let app = Arc::new(App::open(settings, clock, runtime.handle().clone())?);
+    app.begin()?;
     app.apply(&definitions)?;
+    app.answers();
     let listeners = Listeners::start(&app)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
@@ -107,7 +106,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    listeners.stop(&runtime);
+    listeners.stop(runtime.handle());
     app.stop()?;
     let complete = summary.is_complete() || interrupted.load(Ordering::Relaxed);
     Ok(if complete {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use forebay_control::Phase;
 use forebay_core::definition::ModelDef;
 use forebay_core::ports::PointInTime;
 use forebay_core::source::SourceDef;
@@ -177,6 +178,7 @@ impl Admin {
                 "archived_rows": status.archived_rows, "predictions": status.predictions,
                 "unscored": status.unscored, "repeats": status.repeats, "scores_waiting": status.scores_waiting,
                 "failed": status.failed, "sources": sources, "monitors": app.reports(),
+                "phase": phase_words(&app.life.phase()), "suspended": app.suspended(),
             }))
         })
         .await?;
@@ -254,6 +256,19 @@ async fn verify_tables(
     })
 }
 
+/// What the server does now, as `status` says it.
+fn phase_words(phase: &Phase) -> String {
+    match phase {
+        Phase::Starting => "starting".to_owned(),
+        Phase::Running => "running".to_owned(),
+        Phase::Changing { step, rows, .. } => {
+            let rows = rows.map(|(done, all)| format!(" ({done} of {all} rows)"));
+            format!("changing: {step}{}", rows.unwrap_or_default())
+        }
+        Phase::Stopping => "stopping".to_owned(),
+    }
+}
+
 fn parse<'a, T: Deserialize<'a>>(action: &str, body: &'a [u8]) -> PortResult<T> {
     serde_json::from_slice(body).map_err(|e| {
         PortError::with_source(
@@ -274,20 +289,11 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> PortResult<T> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome.map_err(|error| port_error(&error)),
+        Ok(outcome) => outcome.map_err(|error| exit::port_error(&error)),
         Err(error) => Err(PortError::with_source(
             ErrorKind::Internal,
             "an action was cut off",
             error,
         )),
     }
-}
-
-/// As the command line would tell it: the kind of the outermost error that has one, each cause
-/// once.
-fn port_error(error: &anyhow::Error) -> PortError {
-    PortError::new(
-        exit::kind(error).unwrap_or(ErrorKind::FailedPrecondition),
-        exit::words(error),
-    )
 }

@@ -7,18 +7,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
+use forebay_control::{IngestFacts, IngestHealth, IngestWatch};
 use forebay_core::prediction::Role;
 use forebay_monitor::{
     MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
 };
 use forebay_online::StoreStats;
 use forebay_pipeline::PipelineStatus;
-use forebay_serve::Readiness;
 use forebay_telemetry::invariants::InvariantReport;
 use forebay_telemetry::{Counter, Metrics};
 
-use super::app::App;
-use super::listeners::INGEST;
+use super::app::{App, INGEST};
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -34,7 +33,7 @@ impl Exposition {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(app: Arc<App>, readiness: Readiness) -> Result<Self> {
+    pub(crate) fn start(app: Arc<App>) -> Result<Self> {
         InvariantReport::new(Arc::clone(&app.metrics)).install();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -52,16 +51,10 @@ impl Exposition {
         let thread = std::thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || {
+                let mut watch = IngestWatch::new(app.settings.stall_us(), app.clock.now_us());
                 while !stopped.load(Ordering::Relaxed) {
                     expose(&app);
-                    if app.is_ingesting() {
-                        readiness.met(INGEST);
-                    } else {
-                        readiness.missing_because(
-                            INGEST,
-                            "ingest does not run; the log says why; reads go on",
-                        );
-                    }
+                    look_at_ingest(&app, &mut watch);
                     std::thread::park_timeout(EVERY);
                 }
             })?;
@@ -91,6 +84,33 @@ impl Drop for Exposition {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Whether ingest moves, for its readiness and its gauge.
+fn look_at_ingest(app: &App, watch: &mut IngestWatch) {
+    let status = app.status();
+    let facts = IngestFacts {
+        running: app.is_ingesting(),
+        applied: status.rows + status.sources.values().map(|s| s.dead_letters).sum::<u64>(),
+        lag_records: status.sources.values().map(|s| s.lag_records).sum(),
+    };
+    let health = watch.look(facts, app.clock.now_us());
+    match health {
+        IngestHealth::Moving => app.ingest.met(INGEST),
+        IngestHealth::Standing { since_us } => {
+            let seconds = (app.clock.now_us() - since_us) / 1_000_000;
+            let words = format!(
+                "nothing was applied for {seconds} s; {} records wait; the log says why; reads go on",
+                facts.lag_records
+            );
+            app.ingest.missing_because(INGEST, words);
+        }
+    }
+    let standing = health != IngestHealth::Moving;
+    app.metrics
+        .ingest_standing
+        .with([])
+        .set(if standing { 1.0 } else { 0.0 });
 }
 
 /// One look at everything.

@@ -7,17 +7,13 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use forebay_core::ports::OnlineStore;
-use forebay_serve::{
-    FlightServer, FlightServerConfig, FlightServices, HttpConfig, HttpServer, Readiness,
-};
+use forebay_serve::{FlightServer, FlightServerConfig, FlightServices, HttpConfig, HttpServer};
+
+use tokio::runtime::Handle;
 
 use super::admin::Admin;
 use super::app::App;
 use super::exposition::Exposition;
-
-/// Conditions of readiness: the listeners serve, and ingest runs.
-const SERVING: &str = "serving";
-pub(super) const INGEST: &str = "ingest";
 
 /// See the module.
 #[derive(Debug)]
@@ -25,7 +21,6 @@ pub(crate) struct Listeners {
     flight: FlightServer,
     http: HttpServer,
     exposition: Exposition,
-    readiness: Readiness,
 }
 
 impl Listeners {
@@ -51,24 +46,18 @@ impl Listeners {
             let _runtime = app.runtime.enter();
             FlightServer::start(config, services)?
         };
-        let readiness = Readiness::waiting_for(&[
-            (SERVING, "the listeners are not up"),
-            (INGEST, "ingest has not started"),
-        ]);
-        let http_config = HttpConfig::new(
+        let mut http_config = HttpConfig::new(
             settings.http_addr,
-            readiness.clone(),
+            app.reads.clone(),
             Arc::clone(&app.metrics),
         );
+        http_config.ingest = app.ingest.clone();
         let http = app.runtime.block_on(HttpServer::start(http_config))?;
-        readiness.met(INGEST);
-        readiness.met(SERVING);
-        let exposition = Exposition::start(Arc::clone(app), readiness.clone())?;
+        let exposition = Exposition::start(Arc::clone(app))?;
         Ok(Self {
             flight,
             http,
             exposition,
-            readiness,
         })
     }
 
@@ -85,9 +74,7 @@ impl Listeners {
     }
 
     /// Drain and stop.
-    pub(crate) fn stop(self, runtime: &tokio::runtime::Runtime) {
-        self.readiness
-            .missing_because(SERVING, "the server is stopping");
+    pub(crate) fn stop(self, runtime: &Handle) {
         runtime.block_on(self.flight.shutdown());
         runtime.block_on(self.http.shutdown());
         self.exposition.stop();

@@ -2,7 +2,8 @@
 //! HTTP, metrics) -> a signal -> listeners drain, ingest finishes, state closes. The demo runs on
 //! the same parts.
 //!
-//! [`wiring`] turns a catalog into what runs, [`admin`] answers the command line, [`monitoring`]
+//! [`change`] starts, applies and stops (`control` decides the steps), [`resume`] starts ingest,
+//! [`fill`] fills new views. [`wiring`] turns a catalog into what runs, [`admin`] answers the command line, [`monitoring`]
 //! feeds the monitors, [`alarms`] publishes what they raise.
 
 pub(crate) mod admin;
@@ -12,20 +13,27 @@ mod archived;
 mod beginning;
 pub(crate) mod broker;
 pub(crate) mod catalog_file;
+mod change;
 mod checkpoint_files;
 pub(crate) mod exposition;
+mod fill;
 pub(crate) mod listeners;
 pub(crate) mod monitoring;
 mod replaying;
+mod resume;
 pub(crate) mod scorer;
 pub(crate) mod sink;
 pub(crate) mod wiring;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use forebay_engine::{ChangeAction, read_definitions};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
 use crate::cli::ServerArgs;
 use crate::instant::SystemClock;
@@ -33,31 +41,91 @@ use crate::settings::{LogFormat, Settings};
 use app::App;
 use listeners::Listeners;
 
+/// How long a stop may take.
+const STOP_MAX: Duration = Duration::from_secs(9);
 /// Threads of the runtime that serves HTTP, appends to the archive and talks to workers.
 const RUNTIME_THREADS: usize = 2;
 
-/// Run until a signal.
+/// Run until a signal. The listeners answer from the first moment, so that a long start is seen as
+/// one; a signal ends a start as well.
 ///
 /// # Errors
-/// Settings, a directory, the broker, definitions or an address are not usable, or a part fails
-/// while it stops.
+/// Settings, a directory, definitions or an address are not usable, or a part fails while it stops.
 pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode> {
     let settings = Settings::of(args)?;
     install_logs(&settings)?;
     let runtime = runtime()?;
-    let app = Arc::new(App::start(
-        settings,
-        Arc::new(SystemClock),
-        runtime.handle().clone(),
-    )?);
-    apply_folder(&app)?;
+    let clock = Arc::new(SystemClock);
+    let app = Arc::new(App::open(settings, clock, runtime.handle().clone())?);
     let listeners = Listeners::start(&app)?;
-    tracing::info!(flight = %listeners.flight_addr(), http = %listeners.http_addr(), "ready");
-    runtime.block_on(stop_signal())?;
+    let begun = start(&app)?;
+    let outcome = runtime.block_on(until_stopped(begun, &listeners));
     tracing::info!("stopping: draining requests, finishing what was read");
-    listeners.stop(&runtime);
-    app.stop()?;
-    tracing::info!("stopped");
+    let stopped = stop(app, listeners, runtime);
+    outcome.and(stopped)
+}
+
+/// Begin, and apply the folder that the settings name, on a thread of its own. The outcome comes
+/// once.
+fn start(app: &Arc<App>) -> Result<oneshot::Receiver<Result<()>>> {
+    let (done, begun) = oneshot::channel();
+    let app = Arc::clone(app);
+    let begin = move || {
+        let outcome = app.begin().and_then(|()| apply_folder(&app));
+        if outcome.is_ok() {
+            app.answers();
+        }
+        // Nobody waits any more once a signal has come.
+        drop(done.send(outcome));
+    };
+    std::thread::Builder::new()
+        .name("start".to_owned())
+        .spawn(begin)?;
+    Ok(begun)
+}
+
+/// Wait for a signal, or for a start that fails.
+async fn until_stopped(
+    begun: oneshot::Receiver<Result<()>>,
+    listeners: &Listeners,
+) -> Result<ExitCode> {
+    let mut signal = pin!(stop_signal());
+    tokio::select! {
+        signal = &mut signal => return signal.map(|()| ExitCode::SUCCESS),
+        begun = begun => begun.context("the start was cut off")??,
+    }
+    tracing::info!(flight = %listeners.flight_addr(), http = %listeners.http_addr(), "ready");
+    signal.await.map(|()| ExitCode::SUCCESS)
+}
+
+/// Drain, finish what was read, and close, within [`STOP_MAX`]. What takes longer is cut off: state
+/// and offsets are one write, so that a restart reads on where it was.
+fn stop(app: Arc<App>, listeners: Listeners, runtime: Runtime) -> Result<ExitCode> {
+    let (done, stopped) = std::sync::mpsc::channel();
+    let handle = runtime.handle().clone();
+    let stopping = std::thread::Builder::new()
+        .name("stop".to_owned())
+        .spawn(move || {
+            app.ask_to_stop();
+            listeners.stop(&handle);
+            // Nobody waits any more once the time is over.
+            drop(done.send(app.stop()));
+        })?;
+    let outcome = stopped.recv_timeout(STOP_MAX);
+    runtime.shutdown_background();
+    match outcome {
+        Ok(outcome) => {
+            if stopping.join().is_err() {
+                tracing::error!("a part has panicked while it stopped");
+            }
+            outcome?;
+            tracing::info!("stopped");
+        }
+        Err(_) => tracing::warn!(
+            after = ?STOP_MAX,
+            "not everything has stopped in time and is cut off; a restart goes on from what was written"
+        ),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -80,7 +148,7 @@ pub(crate) fn install_logs(settings: &Settings) -> Result<()> {
 ///
 /// # Errors
 /// The system gives no thread.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> Result<Runtime> {
     let built = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("runtime")
@@ -105,16 +173,20 @@ fn apply_folder(app: &App) -> Result<()> {
     Ok(())
 }
 
-/// Wait for SIGTERM or an interrupt.
+/// Wait for SIGTERM or an interrupt. A hang-up (a terminal that closes) ends nothing.
 ///
 /// # Errors
 /// The system refuses a handler.
 pub(crate) async fn stop_signal() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupt = tokio::signal::ctrl_c() => interrupt?,
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => tracing::info!("a hang-up is no reason to stop; settings are read at the start alone"),
+        }
     }
-    Ok(())
 }

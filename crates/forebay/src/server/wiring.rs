@@ -8,16 +8,19 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use forebay_core::definition::{DeploymentDef, ModelDef};
+use forebay_core::limits::MODELS_MAX;
 use forebay_core::ports::CompiledService;
 use forebay_core::prediction::{column, prediction_columns};
 use forebay_core::source::{Column, SourceDef, SourceFormat};
 use forebay_core::view::ServiceSpec;
 use forebay_engine::{Catalog, MonitorPlan};
-use forebay_infer::{ModelStore, WorkerPool};
+use forebay_infer::{ModelId, ModelStore, ModelVersion};
 use forebay_monitor::{ALERT_TOPIC, LabelFeed, WatchedDeployment};
 use forebay_pipeline::{Deployment, check_topics};
 
+use super::app::Suspended;
 use super::monitoring::{MonitorParts, profile_path};
+use crate::exit;
 
 /// What a catalog makes run.
 #[derive(Debug, Default)]
@@ -32,15 +35,28 @@ pub(crate) struct Wiring {
     pub(crate) monitors: Vec<MonitorParts>,
     /// Topics that are read or written.
     pub(crate) topics: BTreeSet<String>,
+    /// Every model version, loaded or with the reason why it cannot be served.
+    pub(crate) models: Vec<(ModelId, Result<Arc<ModelVersion>, String>)>,
+    /// Model, version and the fingerprint of the service that it reads, for workers.
+    pub(crate) fingerprints: Vec<(String, u32, String)>,
+    /// Parts that are set aside.
+    pub(crate) suspended: Vec<Suspended>,
+}
+
+/// What happens with a part that cannot be bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// All is refused: a change that is only being considered.
+    Strict,
+    /// That part is set aside alone: definitions that were in force before.
+    Lenient,
 }
 
 /// Where models come from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Models<'a> {
-    /// Those that are loaded; what is missing is loaded here.
+    /// Those that are served; what is missing is read, and served only when it is published.
     pub(crate) store: &'a ModelStore,
-    /// Workers, which are told the fingerprints.
-    pub(crate) pool: &'a WorkerPool,
     /// What relative paths in SQL are relative to.
     pub(crate) root: &'a Path,
 }
@@ -51,20 +67,31 @@ impl Wiring {
     /// # Errors
     /// A model that cannot be loaded or was trained for other features, a deployment whose source
     /// lacks a column, a monitor without its reference.
-    pub(crate) fn of(catalog: &Catalog, models: Models<'_>) -> Result<Self> {
+    pub(crate) fn of(catalog: &Catalog, models: Models<'_>, binding: Binding) -> Result<Self> {
         let mut wiring = Self {
             sources: catalog.sources().values().cloned().collect(),
             ..Self::default()
         };
+        ensure!(
+            catalog.models().len() <= MODELS_MAX,
+            "the definitions name {} model versions; {MODELS_MAX} are allowed (MODELS_MAX): drop some",
+            catalog.models().len()
+        );
         for model in catalog.models() {
-            open_model(catalog, model, models)?;
+            let opened = wiring.open_model(catalog, model, models);
+            let name = format!("{} version {}", model.name, model.version);
+            if let Some(reason) = wiring.set_aside("model", name, opened, binding)? {
+                let id = ModelId::new(&model.name, model.version);
+                wiring.models.push((id, Err(reason)));
+            }
         }
         for def in catalog.deployments().values() {
             wiring.deploy(catalog, def)?;
         }
         for monitor in catalog.monitors().values() {
-            let parts = wiring.monitor(catalog, monitor, models.root)?;
-            wiring.monitors.push(parts);
+            let opened = wiring.monitor(catalog, monitor, models.root);
+            let opened = opened.map(|parts| wiring.monitors.push(parts));
+            wiring.set_aside("monitor", monitor.def.name.clone(), opened, binding)?;
             wiring.topics.insert(ALERT_TOPIC.to_owned());
         }
         check_topics(&wiring.sources)?;
@@ -73,6 +100,48 @@ impl Wiring {
             .topics
             .extend(wiring.sources.iter().map(|s| s.topic.clone()));
         Ok(wiring)
+    }
+
+    /// A part that failed is refused or set aside, as `binding` says. Its reason when it is set
+    /// aside.
+    fn set_aside(
+        &mut self,
+        kind: &'static str,
+        name: String,
+        outcome: Result<()>,
+        binding: Binding,
+    ) -> Result<Option<String>> {
+        match outcome {
+            Ok(()) => Ok(None),
+            Err(error) if binding == Binding::Strict => Err(error),
+            Err(error) => {
+                let reason = exit::words(&error);
+                self.suspended.push(Suspended {
+                    kind,
+                    name,
+                    reason: reason.clone(),
+                });
+                Ok(Some(reason))
+            }
+        }
+    }
+
+    fn open_model(
+        &mut self,
+        catalog: &Catalog,
+        model: &ModelDef,
+        models: Models<'_>,
+    ) -> Result<()> {
+        let service = service_named(catalog, &model.service)?;
+        let (name, number) = (&model.name, model.version);
+        let version = models
+            .store
+            .prepare(model, models.root, service.spec())
+            .with_context(|| format!("model {name} version {number} cannot be served"))?;
+        self.models.push((ModelId::new(name, number), Ok(version)));
+        let fingerprint = service.spec().fingerprint.clone();
+        self.fingerprints.push((name.clone(), number, fingerprint));
+        Ok(())
     }
 
     fn deploy(&mut self, catalog: &Catalog, def: &DeploymentDef) -> Result<()> {
@@ -170,23 +239,6 @@ fn check_names(sources: &[Arc<SourceDef>]) -> Result<()> {
             source.name
         );
     }
-    Ok(())
-}
-
-fn open_model(catalog: &Catalog, model: &ModelDef, models: Models<'_>) -> Result<()> {
-    let service = service_named(catalog, &model.service)?;
-    models
-        .store
-        .open(model, models.root, service.spec())
-        .with_context(|| {
-            format!(
-                "model {} version {} cannot be served",
-                model.name, model.version
-            )
-        })?;
-    models
-        .pool
-        .set_fingerprint(&model.name, model.version, &service.spec().fingerprint);
     Ok(())
 }
 

@@ -121,12 +121,7 @@ impl ModelStore {
         let mut entries = self.entries.write();
         match (result, loaded) {
             (Ok(version), Some(loaded)) if loaded.digest() != version.digest() => {
-                Err(InferError::VersionDiffers {
-                    model: id.model.clone(),
-                    version: id.version,
-                    loaded: loaded.digest().to_owned(),
-                    offered: version.digest().to_owned(),
-                })
+                Err(differs(id, &loaded, &version))
             }
             (Ok(_), Some(loaded)) => Ok(loaded),
             (Ok(version), None) => {
@@ -185,29 +180,67 @@ impl ModelStore {
         read.verify()
     }
 
-    /// Load what `CREATE MODEL` names and check it against the service that it reads. `base` is
-    /// what a relative path is relative to.
+    /// Read what `CREATE MODEL` names, reproduce its golden rows and check it against the service
+    /// that it reads. Changes no state: nothing is served by it before [`ModelStore::publish`], and
+    /// what is served goes on. `base` is what a relative path is relative to. Blocking: reads files.
     ///
     /// # Errors
-    /// As [`ModelStore::load`]; the service lacks a feature, or its fingerprint is another one.
-    /// Then the version is UNAVAILABLE.
-    pub fn open(
+    /// What is wrong with it; the service lacks a feature, or its fingerprint is another one;
+    /// another content than the one that is served under this number.
+    pub fn prepare(
         &self,
         definition: &ModelDef,
         base: &Path,
         service: &ServiceSpec,
     ) -> Result<Arc<ModelVersion>> {
         let id = ModelId::new(&definition.name, definition.version);
-        let directory: PathBuf = base.join(&definition.path);
-        let version = self.load(&directory, &id)?;
-        if let Err(error) = version.check_service(service) {
-            self.recorder.model_ready(&id, false);
-            self.entries
-                .write()
-                .insert(id, Entry::Unavailable(error.to_string()));
-            return Err(error);
+        let version = self.read(&base.join(&definition.path), &id)?;
+        version.check_service(service)?;
+        match self.entries.read().get(&id) {
+            Some(Entry::Ready(loaded)) if loaded.digest() != version.digest() => {
+                Err(differs(&id, loaded, &version))
+            }
+            Some(Entry::Ready(loaded)) => Ok(Arc::clone(loaded)),
+            _ => Ok(Arc::new(version)),
         }
-        Ok(version)
+    }
+
+    /// From now on exactly `models` are served, each prepared or UNAVAILABLE for the reason given.
+    /// Those of before that are not among them drain.
+    pub fn publish(&self, models: Vec<(ModelId, std::result::Result<Arc<ModelVersion>, String>)>) {
+        let mut entries = self.entries.write();
+        let mut before = std::mem::take(&mut *entries);
+        for (id, outcome) in models {
+            let was_ready = matches!(before.remove(&id), Some(Entry::Ready(_)));
+            self.recorder.model_ready(&id, outcome.is_ok());
+            let entry = match outcome {
+                Ok(version) => {
+                    if !was_ready {
+                        let digest = version.digest();
+                        tracing::info!(
+                            model = id.model,
+                            version = id.version,
+                            digest,
+                            "model READY"
+                        );
+                    }
+                    Entry::Ready(version)
+                }
+                Err(reason) => Entry::Unavailable(reason),
+            };
+            entries.insert(id, entry);
+        }
+        for (id, entry) in before {
+            self.recorder.model_ready(&id, false);
+            let leaving = match entry {
+                Entry::Ready(version) => Arc::downgrade(&version),
+                Entry::Leaving(version) => version,
+                _ => continue,
+            };
+            if leaving.strong_count() > 0 {
+                entries.insert(id, Entry::Leaving(leaving));
+            }
+        }
     }
 
     /// Load every `<root>/<model>/<version>/` that has a manifest; what cannot be loaded becomes
@@ -305,6 +338,15 @@ impl ModelStore {
             .iter()
             .map(|(id, entry)| (id.clone(), state(entry)))
             .collect()
+    }
+}
+
+fn differs(id: &ModelId, loaded: &ModelVersion, offered: &ModelVersion) -> InferError {
+    InferError::VersionDiffers {
+        model: id.model.clone(),
+        version: id.version,
+        loaded: loaded.digest().to_owned(),
+        offered: offered.digest().to_owned(),
     }
 }
 

@@ -450,24 +450,57 @@ fn states_follow_a_version_through_its_life() {
     );
 }
 
-#[test]
-fn a_definition_is_opened_against_its_service() {
-    let store = ModelStore::new();
-    let definition = ModelDef {
+fn definition() -> ModelDef {
+    ModelDef {
         name: "logistic".to_owned(),
         version: 1,
         path: "logistic/1".to_owned(),
         service: "golden_features".to_owned(),
-    };
+    }
+}
+
+#[test]
+fn preparing_a_model_changes_nothing_whatever_comes_of_it() {
+    let store = ModelStore::new();
     let base = golden("logistic").join("../..");
-    assert!(store.open(&definition, &base, &service("0bad")).is_err());
+    let id = ModelId::new("logistic", 1);
+    let fits = store.prepare(&definition(), &base, &service("f1a9"));
+    let fits = fits.expect("its own service");
+    assert!(store.states().is_empty(), "a candidate is not served");
+    store.publish(vec![(id.clone(), Ok(Arc::clone(&fits)))]);
+    let refused = store.prepare(&definition(), &base, &service("0bad"));
     assert!(
-        matches!(&store.states()[0].1, ModelState::Unavailable(reason) if reason.contains("0bad"))
+        refused
+            .expect_err("another service")
+            .to_string()
+            .contains("0bad")
     );
-    store
-        .open(&definition, &base, &service("f1a9"))
-        .expect("its own service");
-    assert_eq!(store.ready(), [ModelId::new("logistic", 1)]);
+    let nowhere = store.prepare(&definition(), Path::new("/nonexistent"), &service("f1a9"));
+    assert_eq!(nowhere.expect_err("no file").kind(), ErrorKind::NotFound);
+    assert_eq!(store.states(), [(id, ModelState::Ready)]);
+    let again = store.prepare(&definition(), &base, &service("f1a9"));
+    assert!(Arc::ptr_eq(&fits, &again.expect("the same content")));
+}
+
+#[test]
+fn publishing_serves_exactly_what_is_given_and_drains_the_rest() {
+    let store = ModelStore::new();
+    let base = golden("logistic").join("../..");
+    let (one, two) = (ModelId::new("logistic", 1), ModelId::new("logistic", 2));
+    let version = store.prepare(&definition(), &base, &service("f1a9"));
+    let version = version.expect("its own service");
+    store.publish(vec![
+        (one.clone(), Ok(Arc::clone(&version))),
+        (two.clone(), Err("no such directory".to_owned())),
+    ]);
+    let unavailable = ModelState::Unavailable("no such directory".to_owned());
+    let expected = [(one.clone(), ModelState::Ready), (two, unavailable)];
+    assert_eq!(store.states(), expected);
+    store.publish(Vec::new());
+    assert_eq!(store.states(), [(one, ModelState::Draining)]);
+    drop(version);
+    store.publish(Vec::new());
+    assert!(store.states().is_empty(), "nobody uses it any more");
 }
 
 #[test]

@@ -122,7 +122,7 @@ async fn administer(
             action.r#type
         )));
     }
-    tracing::info!(action = %action.r#type, body_bytes = action.body.len(), "administration");
+    tracing::debug!(action = %action.r#type, body_bytes = action.body.len(), "administration");
     let name = action.r#type.clone();
     let answer = shared
         .at_home(async move { admin.call(&action.r#type, &action.body).await })

@@ -1,6 +1,6 @@
-//! The HTTP listener: what people and probes ask. `/metrics` (Prometheus text), `/healthz` (the
-//! process answers), `/readyz` (it has caught up and knows its views), and what the binary adds.
-//! Everything else is a 404 in JSON.
+//! The HTTP listener: what people and probes ask. `/metrics` (Prometheus text), `/livez` (the
+//! process answers; `/healthz` is its old name), `/readyz` (reads are answered), `/readyz/ingest`
+//! (ingest moves, or has nothing to do), and what the binary adds. Everything else is a 404 in JSON.
 //!
 //! Loopback only, as the Flight listener. The `Host` header must name this machine, so that no web
 //! page can reach it through a name of its own (DNS rebinding). Headers, bodies, connections and
@@ -47,19 +47,22 @@ pub struct HttpConfig {
     pub address: SocketAddr,
     /// What `/readyz` reports.
     pub readiness: Readiness,
+    /// What `/readyz/ingest` reports.
+    pub ingest: Readiness,
     /// What `/metrics` exposes.
     pub metrics: Arc<Metrics>,
-    /// Further routes; none of the three above, and no fallback.
+    /// Further routes; none of those above, and no fallback.
     pub extra: Option<Router>,
 }
 
 impl HttpConfig {
-    /// The three built-in routes on `address`.
+    /// The built-in routes on `address`.
     #[must_use]
     pub fn new(address: SocketAddr, readiness: Readiness, metrics: Arc<Metrics>) -> Self {
         Self {
             address,
             readiness,
+            ingest: Readiness::default(),
             metrics,
             extra: None,
         }
@@ -182,18 +185,22 @@ async fn converse(
 #[derive(Clone)]
 struct Told {
     readiness: Readiness,
+    ingest: Readiness,
     metrics: Arc<Metrics>,
 }
 
 fn router(config: HttpConfig) -> Router {
     let told = Told {
         readiness: config.readiness,
+        ingest: config.ingest,
         metrics: config.metrics,
     };
     let own = Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
+        .route("/healthz", get(livez))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .route("/readyz/ingest", get(readyz_ingest))
         .with_state(told);
     let routes = match config.extra {
         Some(extra) => own.merge(extra),
@@ -221,12 +228,20 @@ async fn metrics(State(told): State<Told>) -> Response {
     }
 }
 
-async fn healthz() -> Response {
+async fn livez() -> Response {
     Json(json!({"status": "alive"})).into_response()
 }
 
 async fn readyz(State(told): State<Told>) -> Response {
-    let missing = told.readiness.missing();
+    conditions(&told.readiness)
+}
+
+async fn readyz_ingest(State(told): State<Told>) -> Response {
+    conditions(&told.ingest)
+}
+
+fn conditions(readiness: &Readiness) -> Response {
+    let missing = readiness.missing();
     let status = if missing.is_empty() {
         StatusCode::OK
     } else {
@@ -241,7 +256,7 @@ async fn readyz(State(told): State<Told>) -> Response {
 
 async fn not_found(uri: Uri) -> Response {
     let message = format!(
-        "there is nothing at {}; see /healthz, /readyz and /metrics",
+        "there is nothing at {}; see /livez, /readyz, /readyz/ingest and /metrics",
         uri.path()
     );
     failure(StatusCode::NOT_FOUND, "not_found", &message)

@@ -105,6 +105,24 @@ async fn health_is_at_once_and_readiness_when_all_is_met() {
 }
 
 #[tokio::test]
+async fn ingest_that_stands_still_takes_no_reads_away() {
+    let (reads, ingest) = (Readiness::default(), Readiness::default());
+    let metrics = Arc::new(Metrics::new().expect("fresh"));
+    let mut config = HttpConfig::new(([127, 0, 0, 1], 0).into(), reads, metrics);
+    config.ingest = ingest.clone();
+    let server = HttpServer::start(config).await.expect("binds");
+    let address = server.local_addr();
+    ingest.missing_because("ingest", "nothing was applied for 61 s");
+    let (status, _, body) = ask(address, "/readyz/ingest").await;
+    assert!(status == 503 && body.contains("61 s"), "{status} {body}");
+    for path in ["/readyz", "/livez"] {
+        assert_eq!(ask(address, path).await.0, 200, "{path}");
+    }
+    ingest.met("ingest");
+    assert_eq!(ask(address, "/readyz/ingest").await.0, 200);
+}
+
+#[tokio::test]
 async fn the_binary_may_add_routes_and_everything_else_is_refused_in_json() {
     let (server, _) = start(&Readiness::default()).await;
     let address = server.local_addr();

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("auth", &["core"]),
     ("console", &["core"]),
     ("pipeline", &["core", "telemetry"]),
+    ("control", &["core", "telemetry", "pipeline", "monitor"]),
     ("training", &["core", "telemetry"]),
     ("monitor", &["core", "telemetry"]),
     ("serve", &["core", "proto", "telemetry", "auth"]),

@@ -51,7 +51,8 @@ const SHARED: &[Owned] = &[
     (
         &["tokio", "tokio-stream", "tokio-util"],
         &[
-            "engine", "offline", "pipeline", "training", "serve", "infer", "testkit", "forebay",
+            "engine", "offline", "pipeline", "control", "training", "serve", "infer", "testkit",
+            "forebay",
         ],
     ),
     // Calendars: time is microseconds everywhere else.

@@ -22,7 +22,7 @@ pub(super) fn examine(catalog: &Catalog, root: &Path) -> Vec<Finding> {
                 "model",
                 format!("{title}: there is no feature service {}", model.service),
             ),
-            Some(service) => match store.open(model, root, service.spec()) {
+            Some(service) => match store.prepare(model, root, service.spec()) {
                 Ok(version) => Finding::ok(
                     "model",
                     format!(

@@ -1,0 +1,111 @@
+//! Carries out the steps of a change, and of its undoing when one fails. Knows no store and no
+//! broker: [`Parts`] does the work.
+
+use forebay_core::time::Clock;
+use forebay_core::{ErrorKind, PortError, PortResult};
+
+use crate::life::Life;
+use crate::plan::plan_undo;
+use crate::step::Step;
+use crate::stop::Stop;
+
+/// What the binary does for each step. Every method may block, and returns soon after `stop` was
+/// asked for.
+pub trait Parts: Send + Sync {
+    /// What one change works on: the definitions before and after, and what is bound to them.
+    type Change: Send;
+
+    /// Carry out `step`. A step may be carried out again after it failed, and by an undoing after
+    /// it had half of its effect; but a [`Step::Resume`] that fails has started nothing, because
+    /// what ingest folds with the new definitions is missing in the views that these have dropped.
+    ///
+    /// # Errors
+    /// What is wrong, in words for whoever asked for the change.
+    fn carry_out(&self, change: &mut Self::Change, step: &Step, stop: &Stop) -> PortResult<()>;
+}
+
+/// A change that did not come about.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}; {after}")]
+pub struct ChangeFailed {
+    /// The step that failed, in words.
+    step: String,
+    /// What holds now, in words.
+    after: String,
+    /// Why it failed.
+    source: PortError,
+}
+
+impl ChangeFailed {
+    /// The kind of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.source.kind()
+    }
+}
+
+/// Carry out `steps` in order. After a failure the definitions before are in force again, unless the
+/// text says otherwise; state that could not be deleted at the end fails nothing.
+///
+/// # Errors
+/// The first step that failed, with what holds now.
+pub fn execute<P: Parts>(
+    parts: &P,
+    change: &mut P::Change,
+    steps: &[Step],
+    (life, stop, clock): (&Life, &Stop, &dyn Clock),
+) -> Result<(), ChangeFailed> {
+    for (at, step) in steps.iter().enumerate() {
+        life.began(step, clock.now_us());
+        let outcome = if stop.is_asked() {
+            Err(stopped())
+        } else {
+            parts.carry_out(change, step, stop)
+        };
+        let Err(source) = outcome else {
+            continue;
+        };
+        if let Step::DropView(view) = step {
+            // The new definitions are in force already.
+            tracing::warn!(view, error = %source, "state of a dropped view is left; the next start deletes it");
+            continue;
+        }
+        let undone = undo(
+            parts,
+            change,
+            &plan_undo(&steps[..at], step, stop.is_asked()),
+            stop,
+        );
+        life.running();
+        return Err(ChangeFailed {
+            step: step.to_string(),
+            after: undone,
+            source,
+        });
+    }
+    life.running();
+    Ok(())
+}
+
+/// Carry out the steps of an undoing, all of them whatever fails; what holds then, in words.
+fn undo<P: Parts>(parts: &P, change: &mut P::Change, steps: &[Step], stop: &Stop) -> String {
+    let mut failures = Vec::new();
+    for step in steps {
+        if let Err(error) = parts.carry_out(change, step, stop) {
+            tracing::error!(%step, %error, "a step of an undoing failed");
+            failures.push(format!("and then cannot {step}: {error}"));
+        }
+    }
+    if failures.is_empty() {
+        "nothing was applied, and the definitions before are in force".to_owned()
+    } else {
+        failures.join("; ")
+    }
+}
+
+fn stopped() -> PortError {
+    PortError::new(
+        ErrorKind::Unavailable,
+        "the server is stopping; apply again when it is up",
+    )
+}

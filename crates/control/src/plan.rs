@@ -1,0 +1,170 @@
+//! The decisions: from facts to steps, and from what was done to what has to be undone. Pure; the
+//! tables below are their tests.
+
+use crate::step::{Step, Which};
+
+/// What an apply is decided on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApplyFacts {
+    /// Whether any definition differs from those in force.
+    pub changes: bool,
+    /// Whether ingest runs.
+    pub ingesting: bool,
+    /// Views that only the new definitions have.
+    pub added: Vec<String>,
+    /// Views that only the definitions in force have.
+    pub removed: Vec<String>,
+}
+
+/// The steps of an apply; none where everything is in force already.
+///
+/// The long work, filling new views, comes first and beside ingest. Ingest stands only from
+/// [`Step::Pause`] to [`Step::Resume`], whatever the archive's size. State is deleted last: until
+/// then the definitions before can come back.
+#[must_use]
+pub fn plan_apply(facts: &ApplyFacts) -> Vec<Step> {
+    if !facts.changes && facts.ingesting {
+        return Vec::new();
+    }
+    let mut steps = vec![Step::MakeTables];
+    for view in &facts.added {
+        steps.push(Step::BeginView(view.clone()));
+        steps.push(Step::FillBeside(view.clone()));
+    }
+    steps.push(Step::Pause);
+    steps.extend(facts.added.iter().cloned().map(Step::FillRest));
+    steps.push(Step::Save(Which::Next));
+    steps.push(Step::Resume(Which::Next));
+    steps.extend(facts.removed.iter().cloned().map(Step::DropView));
+    steps
+}
+
+/// What brings back the definitions that were in force, after the steps `done` and the failure of
+/// `failed`. When the server is stopping, ingest is not started again, and the state of a view that
+/// was being filled is kept, so that the next apply goes on with it.
+#[must_use]
+pub(crate) fn plan_undo(done: &[Step], failed: &Step, stopping: bool) -> Vec<Step> {
+    if matches!(failed, Step::DropView(_)) {
+        // The new definitions are in force; the state is deleted by a later change or start.
+        return Vec::new();
+    }
+    // A step that failed may have had its effect: a save or a resume that failed is undone too.
+    let reached = |wanted: fn(&Step) -> bool| wanted(failed) || done.iter().any(wanted);
+    let mut steps = Vec::new();
+    if reached(|step| matches!(step, Step::Save(_))) {
+        steps.push(Step::Save(Which::Current));
+    }
+    if reached(|step| matches!(step, Step::Pause)) && !stopping {
+        steps.push(Step::Resume(Which::Current));
+    }
+    if !stopping {
+        let begun = done.iter().chain(std::iter::once(failed));
+        steps.extend(begun.filter_map(|step| match step {
+            Step::BeginView(view) => Some(Step::DropView(view.clone())),
+            _ => None,
+        }));
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(added: &[&str], removed: &[&str]) -> ApplyFacts {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        ApplyFacts {
+            changes: true,
+            ingesting: true,
+            added: names(added),
+            removed: names(removed),
+        }
+    }
+
+    fn words(steps: &[Step]) -> Vec<String> {
+        steps.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_apply_fills_beside_ingest_and_deletes_last() {
+        let cases: [(ApplyFacts, &[&str]); 4] = [
+            (
+                ApplyFacts {
+                    ingesting: true,
+                    ..ApplyFacts::default()
+                },
+                &[],
+            ),
+            (
+                // Ingest has failed: the same definitions start it anew.
+                ApplyFacts::default(),
+                &[
+                    "make the tables and topics that are missing",
+                    "stop ingest",
+                    "save the new definitions",
+                    "start ingest with the new definitions",
+                ],
+            ),
+            (
+                facts(&["v"], &["old"]),
+                &[
+                    "make the tables and topics that are missing",
+                    "make view v known to the store",
+                    "fill view v from the archive beside ingest",
+                    "stop ingest",
+                    "fill view v with what came meanwhile",
+                    "save the new definitions",
+                    "start ingest with the new definitions",
+                    "delete the state of view old",
+                ],
+            ),
+            (
+                facts(&[], &["old"]),
+                &[
+                    "make the tables and topics that are missing",
+                    "stop ingest",
+                    "save the new definitions",
+                    "start ingest with the new definitions",
+                    "delete the state of view old",
+                ],
+            ),
+        ];
+        for (facts, expected) in cases {
+            assert_eq!(words(&plan_apply(&facts)), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn what_failed_decides_what_is_undone() {
+        let steps = plan_apply(&facts(&["v"], &["old"]));
+        let undone: Vec<Vec<String>> = (0..steps.len())
+            .map(|at| words(&plan_undo(&steps[..at], &steps[at], false)))
+            .collect();
+        let (save, resume, drop) = (
+            "save the definitions before",
+            "start ingest with the definitions before",
+            "delete the state of view v",
+        );
+        let expected: [&[&str]; 8] = [
+            &[],
+            &[drop],
+            &[drop],
+            &[resume, drop],
+            &[resume, drop],
+            &[save, resume, drop],
+            &[save, resume, drop],
+            &[],
+        ];
+        assert_eq!(undone, expected);
+    }
+
+    #[test]
+    fn a_stop_starts_nothing_again_and_keeps_what_was_filled() {
+        let steps = plan_apply(&facts(&["v"], &[]));
+        let undone: Vec<Vec<String>> = (0..steps.len())
+            .map(|at| words(&plan_undo(&steps[..at], &steps[at], true)))
+            .collect();
+        let save: &[&str] = &["save the definitions before"];
+        assert_eq!(undone, [&[][..], &[], &[], &[], &[], save, save]);
+    }
+}

@@ -1,0 +1,58 @@
+//! The steps of a change of definitions: one variant each, with the sentence that logs and errors
+//! say. Data only: [`crate::plan`] orders them, [`crate::executor`] carries them out.
+
+use std::fmt;
+
+/// Which definitions a step is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Which {
+    /// Those that were in force when the change began.
+    Current,
+    /// Those that the change brings.
+    Next,
+}
+
+impl Which {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Current => "the definitions before",
+            Self::Next => "the new definitions",
+        }
+    }
+}
+
+/// One step. Views are named as the store knows them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Make the tables and topics that the new definitions need and that are missing.
+    MakeTables,
+    /// Make a new view known to the store; nothing reads it yet.
+    BeginView(String),
+    /// Fold what the archive has into a new view, while ingest goes on.
+    FillBeside(String),
+    /// Finish what was read, and stop ingest.
+    Pause,
+    /// Fold what came since into a new view, while ingest stands.
+    FillRest(String),
+    /// Make these definitions the ones that a restart finds.
+    Save(Which),
+    /// Publish models, views and services of these definitions, and start ingest with them.
+    Resume(Which),
+    /// Delete the state of a view that no definition names.
+    DropView(String),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeTables => f.write_str("make the tables and topics that are missing"),
+            Self::BeginView(view) => write!(f, "make view {view} known to the store"),
+            Self::FillBeside(view) => write!(f, "fill view {view} from the archive beside ingest"),
+            Self::Pause => f.write_str("stop ingest"),
+            Self::FillRest(view) => write!(f, "fill view {view} with what came meanwhile"),
+            Self::Save(which) => write!(f, "save {}", which.words()),
+            Self::Resume(which) => write!(f, "start ingest with {}", which.words()),
+            Self::DropView(view) => write!(f, "delete the state of view {view}"),
+        }
+    }
+}

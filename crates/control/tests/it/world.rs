@@ -1,0 +1,182 @@
+//! A server in memory: definitions are sets of view names; a view is known, and filled up to where
+//! ingest stood. A step can fail before or after its effect, and the process can die between two.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use forebay_control::{ApplyFacts, Life, Parts, Step, Stop, Which, plan_apply};
+use forebay_core::time::{Clock, Micros};
+use forebay_core::{ErrorKind, PortError, PortResult};
+use parking_lot::Mutex;
+
+pub(crate) type Definitions = BTreeSet<String>;
+
+pub(crate) fn definitions(views: &[&str]) -> Definitions {
+    views.iter().map(|view| (*view).to_owned()).collect()
+}
+
+/// What survives a crash.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub(crate) saved: Definitions,
+    /// Events that each view has folded.
+    pub(crate) views: BTreeMap<String, u64>,
+    /// Events that were read.
+    pub(crate) applied: u64,
+}
+
+/// What a step does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It fails and has done nothing.
+    Before,
+    /// It fails although it was done.
+    After,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) disk: Mutex<Disk>,
+    /// Definitions that ingest runs with.
+    pub(crate) running: Mutex<Option<Definitions>>,
+    /// The step, counted from 0, that fails.
+    pub(crate) fault: Option<(usize, Fault)>,
+    /// The stop is asked for while this step is carried out.
+    pub(crate) stop_at: Option<usize>,
+    pub(crate) carried_out: AtomicUsize,
+    pub(crate) life: Life,
+    pub(crate) stop: Stop,
+}
+
+pub(crate) struct Change {
+    pub(crate) before: Definitions,
+    pub(crate) next: Definitions,
+}
+
+impl Clock for World {
+    fn now_us(&self) -> Micros {
+        0
+    }
+}
+
+impl World {
+    /// A server that runs with `views`, all of them complete.
+    pub(crate) fn running(views: &[&str]) -> Self {
+        let views = definitions(views);
+        let disk = Disk {
+            views: views.iter().map(|view| (view.clone(), 10)).collect(),
+            saved: views.clone(),
+            applied: 10,
+        };
+        Self {
+            disk: Mutex::new(disk),
+            running: Mutex::new(Some(views)),
+            fault: None,
+            stop_at: None,
+            carried_out: AtomicUsize::new(0),
+            life: Life::default(),
+            stop: Stop::default(),
+        }
+    }
+
+    pub(crate) fn steps(&self, next: &Definitions) -> Vec<Step> {
+        let before = &self.disk.lock().saved;
+        plan_apply(&ApplyFacts {
+            changes: before != next,
+            ingesting: self.running.lock().is_some(),
+            added: next.difference(before).cloned().collect(),
+            removed: before.difference(next).cloned().collect(),
+        })
+    }
+
+    /// The process dies and starts again: what is in memory is gone.
+    pub(crate) fn restart(self) -> Self {
+        let disk = self.disk.into_inner();
+        let fresh = Self {
+            disk: Mutex::new(disk.clone()),
+            ..Self::running(&[])
+        };
+        fresh
+            .resume(&disk.saved)
+            .expect("a saved definition has all that it needs");
+        fresh
+    }
+
+    fn resume(&self, definitions: &Definitions) -> PortResult<()> {
+        let disk = self.disk.lock();
+        for view in definitions {
+            let filled = disk.views.get(view);
+            assert_eq!(
+                filled,
+                Some(&disk.applied),
+                "view {view} is complete when it is read"
+            );
+        }
+        *self.running.lock() = Some(definitions.clone());
+        Ok(())
+    }
+
+    /// Events come while ingest runs.
+    fn event(&self) {
+        if let Some(views) = &*self.running.lock() {
+            let mut disk = self.disk.lock();
+            disk.applied += 1;
+            for view in views {
+                *disk.views.get_mut(view).expect("a view that runs is known") += 1;
+            }
+        }
+    }
+
+    fn effect(&self, change: &Change, step: &Step) -> PortResult<()> {
+        let of = |which: &Which| match which {
+            Which::Current => change.before.clone(),
+            Which::Next => change.next.clone(),
+        };
+        match step {
+            Step::MakeTables => {}
+            Step::BeginView(view) => {
+                self.disk.lock().views.insert(view.clone(), 0);
+            }
+            Step::FillBeside(view) | Step::FillRest(view) => {
+                let mut disk = self.disk.lock();
+                let applied = disk.applied;
+                *disk.views.get_mut(view).expect("begun before it is filled") = applied;
+            }
+            Step::Pause => *self.running.lock() = None,
+            Step::Save(which) => self.disk.lock().saved = of(which),
+            Step::Resume(which) => self.resume(&of(which))?,
+            Step::DropView(view) => {
+                self.disk.lock().views.remove(view);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Parts for World {
+    type Change = Change;
+
+    fn carry_out(&self, change: &mut Change, step: &Step, stop: &Stop) -> PortResult<()> {
+        let number = self.carried_out.fetch_add(1, Ordering::Relaxed);
+        let fault = self
+            .fault
+            .filter(|(at, _)| *at == number)
+            .map(|(_, fault)| fault);
+        if self.stop_at == Some(number) {
+            stop.ask();
+        }
+        let resumes = matches!(step, Step::Resume(_));
+        if fault == Some(Fault::Before) || (fault.is_some() && resumes) {
+            return Err(PortError::new(ErrorKind::Unavailable, "the disk is full"));
+        }
+        self.effect(change, step)?;
+        self.event();
+        if fault == Some(Fault::After) {
+            return Err(PortError::new(
+                ErrorKind::MaybeWritten,
+                "the reply was lost",
+            ));
+        }
+        Ok(())
+    }
+}

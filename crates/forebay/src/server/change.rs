@@ -1,0 +1,242 @@
+//! How a server starts, changes its definitions and stops. `control` decides the steps; here is
+//! what each of them does to store, archive, models, serving and ingest.
+//!
+//! Start: the parts of the last run's definitions are bound, what cannot be started is set aside
+//! alone, reads are answered, then ingest goes on. Apply: the new definitions are bound first, and
+//! nothing is published before ingest starts with them. Stop: asked for without a lock, seen by
+//! every step that waits.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use forebay_control::{ApplyFacts, Parts, Phase, Step, Stop, Which, execute, plan_apply};
+use forebay_core::ports::{CompiledView, OnlineStore};
+use forebay_core::view::{ViewId, ViewSpec};
+use forebay_core::{PortError, PortResult};
+use forebay_engine::{Catalog, Change, ChangeAction, DefinitionFile};
+
+use super::app::{App, SERVING};
+use super::catalog_file;
+use super::wiring::{Binding, Wiring};
+use crate::exit;
+
+/// How long an apply waits for a start or for another apply.
+const CHANGE_WAIT: Duration = Duration::from_secs(30);
+/// How long a stop waits for whoever changes the definitions.
+const STOP_WAIT: Duration = Duration::from_secs(3);
+
+/// One change of definitions under way.
+pub(crate) struct Transition {
+    current: Catalog,
+    next: Catalog,
+    /// What the new definitions run on, until ingest starts with it.
+    wiring: Option<Wiring>,
+    added: BTreeMap<String, Arc<dyn CompiledView>>,
+    removed: BTreeMap<String, ViewId>,
+}
+
+impl Transition {
+    fn of(&self, which: Which) -> &Catalog {
+        match which {
+            Which::Current => &self.current,
+            Which::Next => &self.next,
+        }
+    }
+
+    fn added(&self, view: &str) -> Result<&Arc<dyn CompiledView>> {
+        let known = self.added.get(view);
+        known.ok_or_else(|| anyhow!("view {view} is no view of the new definitions"))
+    }
+
+    /// The state of a view that this change has made or leaves behind.
+    fn id_of(&self, view: &str) -> Result<ViewId> {
+        let added = self.added.get(view).map(|view| view.spec().id);
+        let known = added.or_else(|| self.removed.get(view).copied());
+        known.ok_or_else(|| anyhow!("view {view} is no view of this change"))
+    }
+}
+
+/// As steps, logs and errors name a view: versions of one name live side by side for a while.
+fn label(spec: &ViewSpec) -> String {
+    format!("{} version {}", spec.name, spec.version)
+}
+
+impl App {
+    /// Go on with the definitions of the last run. A part that cannot be started is set aside with
+    /// its reason, and everything else runs.
+    ///
+    /// # Errors
+    /// A store fails; the text names it.
+    pub(crate) fn begin(&self) -> Result<()> {
+        let _changing = self.changing.lock();
+        let catalog = self.catalog();
+        let wiring = self.bind(&catalog, Binding::Lenient)?;
+        for part in &wiring.suspended {
+            tracing::error!(
+                kind = part.kind,
+                name = part.name,
+                reason = part.reason,
+                "set aside; everything else runs"
+            );
+        }
+        self.prepare(&wiring)?;
+        self.resume(catalog, wiring)?;
+        self.life.running();
+        Ok(())
+    }
+
+    /// What applying `files` would change. Changes nothing itself.
+    ///
+    /// # Errors
+    /// A definition is wrong.
+    pub(crate) fn plan(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
+        let planned = self.catalog().plan(files)?;
+        self.bind(&planned.catalog, Binding::Strict)?;
+        Ok(planned.changes)
+    }
+
+    /// Apply `files`. What can be refused is refused while ingest still runs; what fails after that
+    /// brings back the definitions before.
+    ///
+    /// # Errors
+    /// A definition is wrong, a store fails, or another change is under way; the text says what
+    /// holds now.
+    pub(crate) fn apply(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
+        let Some(_changing) = self.changing.try_lock_for(CHANGE_WAIT) else {
+            bail!(self.busy());
+        };
+        let current = self.catalog();
+        let planned = current.plan(files)?;
+        let changes = planned
+            .changes
+            .iter()
+            .any(|c| c.action != ChangeAction::Unchanged);
+        if !changes && self.is_ingesting() {
+            return Ok(planned.changes);
+        }
+        let wiring = self.bind(&planned.catalog, Binding::Strict)?;
+        let mut change = Transition {
+            added: only_in(&planned.catalog, &current),
+            removed: only_in(&current, &planned.catalog)
+                .into_iter()
+                .map(|(name, view)| (name, view.spec().id))
+                .collect(),
+            current,
+            next: planned.catalog,
+            wiring: Some(wiring),
+        };
+        let steps = plan_apply(&ApplyFacts {
+            changes,
+            ingesting: self.is_ingesting(),
+            added: change.added.keys().cloned().collect(),
+            removed: change.removed.keys().cloned().collect(),
+        });
+        execute(
+            self,
+            &mut change,
+            &steps,
+            (&self.life, &self.stop, self.clock.as_ref()),
+        )?;
+        let changed = planned
+            .changes
+            .iter()
+            .filter(|c| c.action != ChangeAction::Unchanged);
+        tracing::info!(changes = changed.count(), "definitions applied");
+        Ok(planned.changes)
+    }
+
+    fn busy(&self) -> PortError {
+        let what = match self.life.phase() {
+            Phase::Starting => "the server is still starting".to_owned(),
+            Phase::Changing { step, rows, .. } => {
+                let rows = rows.map(|(done, all)| format!(" ({done} of {all} rows)"));
+                format!(
+                    "another apply is under way: {step}{}",
+                    rows.unwrap_or_default()
+                )
+            }
+            Phase::Running | Phase::Stopping => "the server is busy with another change".to_owned(),
+        };
+        let words = format!("{what}; apply again when it is done");
+        PortError::new(forebay_core::ErrorKind::FailedPrecondition, words)
+    }
+
+    /// Everybody who waits gives up soon; nothing is begun any more.
+    pub(crate) fn ask_to_stop(&self) {
+        self.life.stopping();
+        self.reads
+            .missing_because(SERVING, "the server is stopping");
+        self.stop.ask();
+    }
+
+    /// Stop ingest: finish what was read. An apply that is under way gives up.
+    ///
+    /// # Errors
+    /// The first error of any of its threads.
+    pub(crate) fn stop(&self) -> Result<()> {
+        self.ask_to_stop();
+        // An apply that hangs in a store must not hold back the stop: it sees the wish when it is
+        // back, and what is saved is what a restart finds, whatever step it was at.
+        let changing = self.changing.try_lock_for(STOP_WAIT);
+        if changing.is_none() {
+            tracing::warn!("an apply that is under way does not end; stopping without it");
+        }
+        self.pause()
+    }
+
+    fn step(&self, change: &mut Transition, step: &Step) -> Result<()> {
+        match step {
+            Step::MakeTables => match &change.wiring {
+                Some(wiring) => self.prepare(wiring),
+                None => Ok(()),
+            },
+            Step::BeginView(view) => {
+                let spec = change.added(view)?.spec();
+                // What an apply that did not end left behind.
+                self.store.drop_view(spec.id)?;
+                Ok(self.store.register_view(Arc::clone(spec))?)
+            }
+            Step::FillBeside(view) => self.catch_up(&change.next, change.added(view)?),
+            Step::Pause => self.pause(),
+            Step::FillRest(view) => self.fill(&change.next, change.added(view)?),
+            Step::Save(which) => {
+                catalog_file::save(&self.settings.server.data_dir, change.of(*which))
+            }
+            Step::Resume(which) => {
+                let catalog = change.of(*which).clone();
+                let bound = change.wiring.take().filter(|_| *which == Which::Next);
+                let wiring = match bound {
+                    Some(wiring) => wiring,
+                    None => self.bind(&catalog, Binding::Lenient)?,
+                };
+                // A resume that failed may have started ingest with the other definitions.
+                self.pause()?;
+                self.resume(catalog, wiring)
+            }
+            Step::DropView(view) => Ok(self.store.drop_view(change.id_of(view)?)?),
+        }
+    }
+}
+
+impl Parts for App {
+    type Change = Transition;
+
+    fn carry_out(&self, change: &mut Transition, step: &Step, _stop: &Stop) -> PortResult<()> {
+        tracing::debug!(%step, "a step of an apply");
+        self.step(change, step)
+            .map_err(|error| exit::port_error(&error))
+    }
+}
+
+/// The views of `these` that `those` do not have, by label.
+fn only_in(these: &Catalog, those: &Catalog) -> BTreeMap<String, Arc<dyn CompiledView>> {
+    let known: HashSet<ViewId> = those.views().values().map(|v| v.spec().id).collect();
+    let only = these
+        .views()
+        .values()
+        .filter(|v| !known.contains(&v.spec().id));
+    only.map(|view| (label(view.spec()), Arc::clone(view)))
+        .collect()
+}

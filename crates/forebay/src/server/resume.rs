@@ -1,0 +1,167 @@
+//! Starts ingest with bound definitions, and stops it: views, models and services are published,
+//! what lives in memory is rebuilt from the archive, then the pipeline runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use forebay_control::Phase;
+use forebay_core::PortResult;
+use forebay_core::ports::{Archive, CompiledView, OnlineStore};
+use forebay_engine::Catalog;
+use forebay_kafka::{KafkaLog, KafkaPublisher, ReaderSettings, encode_rows};
+use forebay_offline::{DeltaArchive, dead_letter_batch, dead_letter_schema};
+use forebay_online::RocksStore;
+use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
+use forebay_pipeline::prediction::RecordEncoder;
+use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings};
+use forebay_serve::ServiceReader;
+
+use super::alarms::{AlarmPublisher, PublishedAlarms};
+use super::app::{App, Running};
+use super::monitoring::MonitorObserver;
+use super::scorer::RoutedScorer;
+use super::wiring::{Binding, Models, Wiring};
+use crate::exit;
+use crate::settings::Settings;
+
+/// Predictions as JSON, by the encoder whose inverse reads them.
+#[derive(Debug)]
+struct JsonEncoder;
+
+impl RecordEncoder for JsonEncoder {
+    fn encode(&self, rows: &arrow_array::RecordBatch) -> PortResult<Vec<Vec<u8>>> {
+        Ok(encode_rows(rows)?)
+    }
+}
+
+impl App {
+    /// What `catalog` runs on. Publishes nothing.
+    pub(super) fn bind(&self, catalog: &Catalog, binding: Binding) -> Result<Wiring> {
+        let models = Models {
+            store: &self.models,
+            root: &self.settings.server.model_root,
+        };
+        Wiring::of(catalog, models, binding)
+    }
+
+    /// Finish what was read, and stop ingest; nothing where it does not run.
+    pub(super) fn pause(&self) -> Result<()> {
+        let (pipeline, alarms, monitors) = {
+            let mut running = self.running.lock();
+            let monitors = Arc::clone(&running.monitors);
+            (running.pipeline.take(), running.alarms.take(), monitors)
+        };
+        let Some(pipeline) = pipeline else {
+            return Ok(());
+        };
+        let stopped = self.runtime.block_on(pipeline.stop());
+        monitors.save();
+        alarms.map_or(Ok(()), AlarmPublisher::finish)?;
+        Ok(stopped?)
+    }
+
+    /// Make the topics and tables that are missing. A table of another shape is refused here.
+    pub(super) fn prepare(&self, wiring: &Wiring) -> Result<()> {
+        let kafka = &self.settings.kafka;
+        let topics = wiring.topics.iter().map(String::as_str);
+        self.broker
+            .ensure_topics(topics, kafka.partitions, kafka.create_topics)?;
+        self.runtime.block_on(self.open_tables(wiring))
+    }
+
+    /// Register views, rebuild what lives in memory, and start ingest.
+    pub(super) fn resume(&self, catalog: Catalog, wiring: Wiring) -> Result<()> {
+        let views: Vec<Arc<dyn CompiledView>> = catalog.views().values().cloned().collect();
+        for view in &views {
+            self.store.register_view(Arc::clone(view.spec()))?;
+        }
+        let monitors = Arc::new(self.begin_monitors(&wiring)?);
+        for (model, version, fingerprint) in &wiring.fingerprints {
+            self.scorer
+                .pool()
+                .set_fingerprint(model, *version, fingerprint);
+        }
+        self.models.publish(wiring.models.clone());
+        // From here on reads are answered, whatever ingest still waits for.
+        self.reader
+            .replace_services(catalog.services().values().cloned().collect());
+        self.sink.replace_sources(catalog.sources().clone());
+        if self.life.phase() == Phase::Starting && !catalog.services().is_empty() {
+            self.answers();
+        }
+        let repeats = self.catch_up_monitors(&wiring, &monitors)?;
+        let past = monitors.announced();
+        let announced = PublishedAlarms::open(&self.settings.server.data_dir);
+        let (observer, raised) =
+            MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks));
+        let log = Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
+        let parts = PipelineParts {
+            log,
+            store: Arc::<RocksStore>::clone(&self.store),
+            archive: Arc::<DeltaArchive>::clone(&self.archive),
+            publisher: Arc::<KafkaPublisher>::clone(&self.publisher),
+            reader: Arc::<ServiceReader>::clone(&self.reader),
+            scorer: Arc::<RoutedScorer>::clone(&self.scorer),
+            encoder: Arc::new(JsonEncoder),
+            dead_letter_rows: dead_letter_batch,
+            sources: wiring.sources,
+            prediction_sources: wiring.prediction_sources,
+            repeats,
+            views,
+            deployments: wiring.deployments,
+            watermarks: Arc::clone(&self.marks),
+            clock: Arc::clone(&self.clock),
+            counters: Arc::clone(&self.counters),
+            observers: vec![Box::new(observer)],
+            runtime: self.runtime.clone(),
+        };
+        let recovered = self.applied();
+        let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;
+        // Only now is it sure that the broker is the one that this state belongs to. Ingest runs by
+        // now: alarms that cannot be published are no reason to give it up.
+        let publisher = Arc::<KafkaPublisher>::clone(&self.publisher);
+        let alarms = AlarmPublisher::start(past, raised, publisher, announced)
+            .inspect_err(|error| {
+                tracing::error!(
+                    error = exit::words(error),
+                    "alarms are not published until the next start"
+                );
+            })
+            .ok();
+        *self.running.lock() = Running {
+            catalog: Some(catalog),
+            pipeline: Some(pipeline),
+            recovered,
+            monitors,
+            alarms,
+            suspended: wiring.suspended,
+        };
+        Ok(())
+    }
+
+    async fn open_tables(&self, wiring: &Wiring) -> Result<()> {
+        for source in &wiring.sources {
+            self.archive
+                .open_table(&source.name, source.archive_schema())
+                .await?;
+        }
+        self.archive
+            .open_table(DEAD_LETTER_TABLE, dead_letter_schema())
+            .await?;
+        Ok(())
+    }
+}
+
+fn pipeline_settings(settings: &Settings) -> PipelineSettings {
+    PipelineSettings {
+        epoch_max_rows: settings.ingest.epoch_max_rows,
+        epoch_wait: settings.epoch_wait(),
+        flush: FlushRule {
+            interval: Duration::from_millis(settings.ingest.archive_flush_ms),
+            max_bytes: settings.ingest.archive_flush_mib << 20,
+        },
+        history_us: settings.history_us(),
+        writer_threads: settings.ingest.writer_threads,
+    }
+}
