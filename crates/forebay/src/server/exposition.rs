@@ -17,7 +17,7 @@ use forebay_pipeline::PipelineStatus;
 use forebay_telemetry::invariants::InvariantReport;
 use forebay_telemetry::{Counter, Metrics};
 
-use super::app::{App, INGEST};
+use super::app::{App, INGEST, Suspended};
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -52,9 +52,11 @@ impl Exposition {
             .name("metrics".to_owned())
             .spawn(move || {
                 let mut watch = IngestWatch::new(app.settings.stall_us(), app.clock.now_us());
+                let mut aside = Vec::new();
                 while !stopped.load(Ordering::Relaxed) {
                     expose(&app);
                     look_at_ingest(&app, &mut watch);
+                    look_at_parts(&app, &mut aside);
                     std::thread::park_timeout(EVERY);
                 }
             })?;
@@ -111,6 +113,17 @@ fn look_at_ingest(app: &App, watch: &mut IngestWatch) {
         .ingest_standing
         .with([])
         .set(if standing { 1.0 } else { 0.0 });
+}
+
+/// Which parts are set aside; `shown` are those of the last look, whose gauges fall when they run.
+fn look_at_parts(app: &App, shown: &mut Vec<Suspended>) {
+    let now = app.suspended();
+    let gauge = |part: &Suspended| app.metrics.part_set_aside.with([part.kind, &part.name]);
+    for gone in shown.iter().filter(|part| !now.contains(part)) {
+        gauge(gone).set(0.0);
+    }
+    now.iter().for_each(|part| gauge(part).set(1.0));
+    *shown = now;
 }
 
 /// One look at everything.
