@@ -47,6 +47,14 @@ registry! {
     FoldRowsAscend "fold_rows_ascend" "the rows that a fold hands to a shard ascend and lie in its batch";
     OriginColumnsAgree "origin_columns_agree" "the columns that say where rows stand are equally long";
     ProgressCoversRows "progress_covers_rows" "an epoch's progress lies beyond every row that it folds";
+    DirtyKeysPublished "dirty_keys_published" "every key that a commit touches is published by it";
+    RowsGrouped "rows_grouped" "grouping the rows of a commit by key loses none";
+    RowsMerged "rows_merged" "a row that is merged into a tile is new, or was there already";
+    TileKeyRoundTrips "tile_key_round_trips" "the key of a tile on disk reads back as what it was made from";
+    ColumnsAgree "columns_agree" "the columns of a block are equally long";
+    ExpiryLeavesNone "expiry_leaves_none" "no tile below the floor is left in a tree that expired";
+    RowsInWindow "rows_in_window" "the rows that a window counts lie inside it";
+    SweepAscends "sweep_ascends" "each step of a sweep begins behind the one before";
     KeysSorted "keys_sorted" "the keys of a commit ascend and differ";
     KeyOfItsShard "key_of_its_shard" "a shard folds only keys that hash to it";
     PlacesAscend "places_ascend" "the rows of a tile ascend by time, partition and offset";

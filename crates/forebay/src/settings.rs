@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use forebay_core::limits::{EPOCH_MAX_ROWS, SERVING_THREADS_MAX, SHARDS_MAX};
+use forebay_core::limits::{
+    BACKGROUND_THREADS_MAX, EPOCH_MAX_ROWS, SERVING_THREADS_MAX, SHARDS_MAX,
+};
 use forebay_core::time::{HOUR_US, Micros};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,10 @@ const HISTORY_MAX_HOURS: u32 = 1_000_000;
 const STALL_MAX_S: u64 = 86_400;
 /// Largest memory budget of the state, MiB: 256 GiB.
 const STATE_BUFFER_MAX_MIB: usize = 262_144;
+/// Most `state.kept_epochs`: two weeks of an epoch a second.
+const KEPT_EPOCHS_MAX: usize = 1 << 20;
+/// Largest `state.background_write_mib_per_second`: its bytes fit 32 bits.
+const BACKGROUND_WRITE_MAX_MIB: u32 = 4_095;
 /// Longest `ingest.epoch_wait_ms`.
 const EPOCH_WAIT_MAX_MS: u64 = 60_000;
 /// Longest `ingest.archive_flush_ms`: a day.
@@ -102,6 +108,17 @@ pub(crate) struct State {
     pub(crate) cache_mib: usize,
     /// Write buffers of RocksDB, all shards together, MiB.
     pub(crate) write_buffer_mib: usize,
+    /// Decoded keys in memory, all shards together, MiB. Above it, keys that nobody used lately are
+    /// read again from RocksDB when needed.
+    pub(crate) hot_table_mib: usize,
+    /// Epochs of each shard whose applied offsets are still known: what an answer's epoch can be
+    /// resolved to.
+    pub(crate) kept_epochs: usize,
+    /// Threads that flush and compact, of each shard.
+    pub(crate) background_threads: u16,
+    /// Most that flushes and compactions of one shard write, MiB a second; 0: as the disk takes
+    /// them.
+    pub(crate) background_write_mib_per_second: u32,
 }
 
 /// `[ingest]`: how events become state and archive.
@@ -181,6 +198,10 @@ impl Default for State {
             history_hours: 168,
             cache_mib: 64,
             write_buffer_mib: 64,
+            hot_table_mib: 512,
+            kept_epochs: 8_192,
+            background_threads: 2,
+            background_write_mib_per_second: 0,
         }
     }
 }
@@ -306,20 +327,7 @@ impl Settings {
             ingest,
             ..
         } = self;
-        within("state.shards", state.shards, 1, SHARDS_MAX)?;
-        within(
-            "state.history_hours",
-            state.history_hours,
-            0,
-            HISTORY_MAX_HOURS,
-        )?;
-        within("state.cache_mib", state.cache_mib, 1, STATE_BUFFER_MAX_MIB)?;
-        within(
-            "state.write_buffer_mib",
-            state.write_buffer_mib,
-            1,
-            STATE_BUFFER_MAX_MIB,
-        )?;
+        state.validate()?;
         within(
             "ingest.epoch_max_rows",
             ingest.epoch_max_rows,
@@ -381,6 +389,46 @@ impl Settings {
     #[must_use]
     pub(crate) fn epoch_wait(&self) -> Duration {
         Duration::from_millis(self.ingest.epoch_wait_ms)
+    }
+}
+
+impl State {
+    /// Refuse values that contradict limits.
+    fn validate(&self) -> Result<()> {
+        within("state.shards", self.shards, 1, SHARDS_MAX)?;
+        within(
+            "state.history_hours",
+            self.history_hours,
+            0,
+            HISTORY_MAX_HOURS,
+        )?;
+        within("state.cache_mib", self.cache_mib, 1, STATE_BUFFER_MAX_MIB)?;
+        within(
+            "state.write_buffer_mib",
+            self.write_buffer_mib,
+            1,
+            STATE_BUFFER_MAX_MIB,
+        )?;
+        within(
+            "state.hot_table_mib",
+            self.hot_table_mib,
+            1,
+            STATE_BUFFER_MAX_MIB,
+        )?;
+        within("state.kept_epochs", self.kept_epochs, 1, KEPT_EPOCHS_MAX)?;
+        within(
+            "state.background_threads",
+            self.background_threads,
+            1,
+            BACKGROUND_THREADS_MAX,
+        )?;
+        within(
+            "state.background_write_mib_per_second",
+            self.background_write_mib_per_second,
+            0,
+            BACKGROUND_WRITE_MAX_MIB,
+        )?;
+        Ok(())
     }
 }
 

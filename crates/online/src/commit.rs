@@ -258,6 +258,13 @@ impl Shard {
                 horizon.gone_us
             );
         }
+        invariant!(
+            DirtyKeysPublished,
+            draft.changed.len() >= gathered.keys.len(),
+            "{} of {} keys",
+            draft.changed.len(),
+            gathered.keys.len()
+        );
         for (partition, newest_offset) in &gathered.newest_offsets {
             let next_offset = step.next_offset(&writer.progress, partition);
             invariant!(

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use forebay_core::invariant;
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
@@ -109,6 +110,11 @@ impl<'b> KeySink<'b> {
     fn key_of(&mut self, id: TileId) -> &[u8] {
         self.key.truncate(self.prefix);
         format::push_tile_suffix(self.key, id);
+        invariant!(
+            TileKeyRoundTrips,
+            format::parse_tile_key(self.key).is_ok_and(|(_, parsed)| parsed == id),
+            "{id:?}"
+        );
         self.key
     }
 }

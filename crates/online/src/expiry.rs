@@ -48,7 +48,9 @@ impl Shard {
         };
         // A score that became pending meanwhile may have lowered the floor.
         sweep.floor = sweep.floor.min(floor);
+        let from = sweep.cursor.clone();
         let (stale, finished) = self.find_stale(&mut sweep)?;
+        sweep.check_ascends(&from, finished);
         for key in stale {
             let dirty = gathered
                 .keys
@@ -188,12 +190,23 @@ pub(crate) fn expire_key(
     }
     state.memory_bytes = state.memory_bytes.saturating_sub(memory);
     state.gone_newest_us = state.gone_newest_us.max(Some(newest));
+    check_expired(state, floor, tiles);
+    draft.note_expired(writer, view.spec.id, tiles, newest);
+}
+
+/// What holds of a key some of whose tiles expired.
+fn check_expired(state: &KeyState, floor: Micros, tiles: u64) {
+    invariant!(
+        ExpiryLeavesNone,
+        state.roots.iter().all(|root| root.max_us() >= floor),
+        "{} roots above {floor}",
+        state.roots.len()
+    );
     invariant!(
         ExpiryKeepsNewest,
         state.gone_newest_us.is_some(),
-        "{tiles} tiles up to {newest}"
+        "{tiles} tiles"
     );
-    draft.note_expired(writer, view.spec.id, tiles, newest);
 }
 
 /// The states of what expired before, to be added to.

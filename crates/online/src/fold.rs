@@ -378,6 +378,12 @@ fn sort_by_key(gathered: &mut Gathered<'_>) {
         rows[range.end] = *row;
         range.end += 1;
     }
+    invariant!(
+        RowsGrouped,
+        end == rows.len() && keys.iter().map(|key| key.rows.len()).sum::<usize>() == end,
+        "{end} of {} rows",
+        rows.len()
+    );
     for key in keys.iter() {
         rows[key.rows.clone()]
             .sort_unstable_by_key(|r| (r.time, r.partition, r.offset, r.fold, r.row));

@@ -98,6 +98,13 @@ impl AppliedHistory {
                     number
                 }
             };
+            let before = applied.next_offset(partition);
+            invariant!(
+                OffsetsNeverFall,
+                progress.next_offset >= before,
+                "{partition:?}: {} after {before}",
+                progress.next_offset
+            );
             self.changes.push_back(Change {
                 epoch,
                 partition: number,

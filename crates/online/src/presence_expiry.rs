@@ -79,7 +79,9 @@ impl Shard {
         };
         // A score that became pending meanwhile may have lowered the floor.
         sweep.floor = sweep.floor.min(floor);
+        let from = sweep.cursor.clone();
         let (dead, finished) = self.find_dead(&mut sweep)?;
+        sweep.check_ascends(&from, finished);
         for key in dead {
             let is_dirty = gathered
                 .keys

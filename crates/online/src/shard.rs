@@ -184,6 +184,14 @@ impl Shard {
     /// freed.
     pub(crate) fn publish(&self, publication: &Publication<'_>) -> Vec<Arc<KeyState>> {
         let mut table = self.table.write();
+        invariant!(
+            EpochsAscend,
+            publication.epoch == table.epoch() + 1,
+            "shard {}: {} after {}",
+            self.number,
+            publication.epoch,
+            table.epoch()
+        );
         let mut freed = Vec::new();
         for c in publication.changed {
             freed.extend(table.publish(c.view, c.hash, &c.key, Arc::clone(&c.state)));

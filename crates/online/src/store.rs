@@ -281,6 +281,13 @@ impl RocksStore {
             })
             .collect();
         let found = self.shard(number)?.states(view, &asked)?;
+        invariant!(
+            AnswerRowsAsAsked,
+            found.states.len() == group.len() && group.iter().all(|row| row.0 == group[0].0),
+            "{} states for {} rows of shard {number}",
+            found.states.len(),
+            group.len()
+        );
         let t_min_us = view.t_min_us(found.gone_us);
         let applied = ShardEpoch {
             shard: number,

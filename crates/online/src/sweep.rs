@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use forebay_core::invariant;
 use forebay_core::time::{Micros, SECOND_US};
 use forebay_core::view::ViewId;
 
@@ -27,6 +28,19 @@ pub(crate) struct Sweep {
     pub(crate) view: ViewId,
     pub(crate) floor: Micros,
     pub(crate) cursor: Vec<u8>,
+}
+
+impl Sweep {
+    /// What holds after a step that began at `from`.
+    pub(crate) fn check_ascends(&self, from: &[u8], finished: bool) {
+        invariant!(
+            SweepAscends,
+            finished || from < self.cursor.as_slice(),
+            "view {}: a cursor of {} bytes",
+            self.view,
+            self.cursor.len()
+        );
+    }
 }
 
 impl Sweeper {

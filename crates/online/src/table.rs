@@ -108,6 +108,13 @@ impl Table {
         if let Some(at) = self.slot(view, hash, key)
             && let Some(entry) = self.entries[at as usize].as_mut()
         {
+            invariant!(
+                TableMemory,
+                self.memory_bytes >= entry.state.memory_bytes,
+                "{} bytes, and {} of one key",
+                self.memory_bytes,
+                entry.state.memory_bytes
+            );
             self.memory_bytes = self.memory_bytes - entry.state.memory_bytes + state.memory_bytes;
             return Some(std::mem::replace(&mut entry.state, state));
         }

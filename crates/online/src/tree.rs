@@ -406,6 +406,12 @@ fn merge_order(rows: &RowBuffer, old: u32, order: &mut Vec<u32>) -> u64 {
     }
     order.extend(left..old);
     order.extend(right..total);
+    invariant!(
+        RowsMerged,
+        order.len() as u64 + duplicates == u64::from(total),
+        "{} of {total} rows, {duplicates} twice",
+        order.len()
+    );
     duplicates
 }
 

@@ -60,6 +60,16 @@ pub(crate) fn evaluate(view: &ViewRuntime, state: &KeyState, at: Micros) -> HotR
         }
         state.roots.iter().for_each(|root| walk.visit(root));
         let reach = walk.reach;
+        invariant!(
+            RowsInWindow,
+            reach.oldest.is_none_or(|oldest| walk.from <= oldest)
+                && reach.newest.is_none_or(|newest| newest <= walk.to),
+            "{:?} to {:?} in [{}, {}]",
+            reach.oldest,
+            reach.newest,
+            walk.from,
+            walk.to
+        );
         newest_us = newest_us.max(reach.newest).max(reach.before);
         if let Window::Range { preceding_us } = plan.window {
             let leaves = |time: Micros| time.saturating_add(preceding_us).saturating_add(1);

@@ -7,6 +7,7 @@
 
 mod archive;
 mod clock;
+pub mod conformance;
 mod fate;
 mod log;
 mod model;

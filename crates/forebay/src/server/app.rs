@@ -18,7 +18,7 @@ use forebay_infer::{LocalScorer, ModelStore, PoolOptions, WorkerPool, WorkerRegi
 use forebay_kafka::{KafkaPublisher, ProducerSettings};
 use forebay_monitor::MonitorReport;
 use forebay_offline::{ArchiveSettings, DeltaArchive};
-use forebay_online::{OnlineOptions, RocksStore};
+use forebay_online::RocksStore;
 use forebay_pipeline::{Counters, Pipeline, PipelineStatus, PublishedWatermarks};
 use forebay_serve::{Readiness, ServiceReader, Watermarks};
 use forebay_telemetry::Metrics;
@@ -31,6 +31,7 @@ use super::catalog_file;
 use super::monitoring::Monitors;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
+use super::state::online_options;
 use crate::settings::Settings;
 
 /// The condition of [`App::reads`].
@@ -278,16 +279,6 @@ fn open_archive(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<DeltaArch
     let root = settings.server.data_dir.join("offline");
     let archive = ArchiveSettings::new(name, owner);
     Ok(DeltaArchive::open(&root, archive, Arc::clone(clock))?)
-}
-
-fn online_options(settings: &Settings) -> OnlineOptions {
-    OnlineOptions {
-        shards: settings.state.shards,
-        history_us: settings.history_us(),
-        cache_bytes: settings.state.cache_mib << 20,
-        write_buffer_bytes: settings.state.write_buffer_mib << 20,
-        ..OnlineOptions::default()
-    }
 }
 
 fn open_scorer(

@@ -23,6 +23,7 @@ mod replaying;
 mod resume;
 pub(crate) mod scorer;
 pub(crate) mod sink;
+mod state;
 pub(crate) mod wiring;
 
 use std::pin::pin;

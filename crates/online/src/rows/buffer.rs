@@ -120,6 +120,11 @@ impl RowBuffer {
             let bits = cursor.next_filter();
             filter.extend((0..rows).map(|row| bit(bits, row)));
         }
+        invariant!(
+            BlockRoundTrips,
+            cursor.is_at_end(),
+            "a block of {rows} rows has more than its columns"
+        );
     }
 
     /// Append to `out` the block of the rows named by `order`, which is sorted by place and not
@@ -161,6 +166,13 @@ impl RowBuffer {
         push_differences(out, partition_width, min_partition, partitions());
         push_differences(out, offset_width, min_offset, offsets());
         for column in &self.columns {
+            invariant!(
+                ColumnsAgree,
+                column.words.len() == self.len() && column.nulls.len() == self.len(),
+                "{} values in {} rows",
+                column.words.len(),
+                self.len()
+            );
             encode_column(column, order, out);
         }
         for filter in &self.filters {

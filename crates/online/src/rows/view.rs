@@ -196,6 +196,11 @@ impl<'a> ColumnCursor<'a> {
         }
     }
 
+    /// Whether every byte of the block was taken.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     pub(crate) fn next_filter(&mut self) -> &'a [u8] {
         self.take(bitmap_bytes(self.rows))
     }

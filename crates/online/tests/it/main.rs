@@ -3,6 +3,7 @@
 //! ties, disorder, NULLs and odd floats.
 
 mod canonical;
+mod conformance;
 mod crash;
 mod edges;
 mod expiry;
