@@ -21,6 +21,7 @@ use crate::floor::Floors;
 use crate::fold::{Admission, DirtyKey, Gathered, gather};
 use crate::format::{self, Horizon};
 use crate::key_state::KeyState;
+use crate::marks;
 use crate::progress::Progression;
 use crate::queue::Queue;
 use crate::shard::Shard;
@@ -164,6 +165,7 @@ impl Shard {
                 &horizon.encode(),
             );
         }
+        marks::put(&mut draft.batch, &write.marks);
         if draft.batch.is_empty() && step.moved.is_empty() {
             // A shard that nothing touched stays at its epoch and writes nothing.
             return Ok(writer.progress.epoch);
@@ -189,6 +191,7 @@ impl Shard {
         self.queue.lock().add(scores);
         drop(freed);
         step.apply(&mut writer.progress);
+        writer.holds.note(&write.marks);
         draft.counts.forgotten = draft.forgotten.len() as u64;
         writer.horizons.extend(draft.horizons);
         writer.last_batch_bytes = batch_bytes;

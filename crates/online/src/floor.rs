@@ -1,5 +1,5 @@
 //! The floor of each view: the event time below which no read that is still answered looks. It is
-//! the least watermark of the view's partitions, less the view's reach and the history, and never
+//! the least watermark of the view's partitions, idle ones left out, less the view's reach and the history, and never
 //! above what a pending score of any shard still reads. A function of what the shard has applied,
 //! never of a clock; `expiry` removes what lies below.
 
@@ -31,7 +31,10 @@ impl Floors {
                 if progress.max_event_time_us.is_none() || !topics.contains(&partition.topic) {
                     continue;
                 }
-                let watermark = *writer.progress.watermarks.get(partition)?;
+                // An idle partition is held where the others stand: what it brings later lies
+                // below the floor, where no read that is answered looks.
+                let watermark = writer.progress.watermarks.get(partition).copied();
+                let watermark = watermark.max(writer.holds.watermark_us(partition))?;
                 least = Some(least.map_or(watermark, |l| l.min(watermark)));
             }
             let readable = least?.saturating_sub(history_us).min(oldest_pending_us);

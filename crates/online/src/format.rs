@@ -8,6 +8,7 @@
 //! | `meta` | `log` (shard 0) | identity of the log, UTF-8 |
 //! | `meta` | `progress` | epoch, next pending sequence |
 //! | `meta` | `partition/` number i32 BE, topic | next offset, greatest event time, watermark |
+//! | `meta` | `mark/` kind u8, number i32 BE, of a bound its first offset i64 BE sign flipped, topic | a decision about time: kind, partition, offsets, mark, watermark |
 //! | `meta` | `outbox` | next outbox sequence |
 //! | `meta` | `view/` id u32 BE (shard 0) | name and digest of the definition |
 //! | `meta` | `horizon/` id u32 BE | greatest event time that was dropped or has expired, late rows, topics |
@@ -28,6 +29,7 @@ use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey, Role};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
+use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord};
 
 /// Column families, in the order in which they are opened.
 pub(crate) const FAMILIES: [&str; 5] = [
@@ -50,6 +52,11 @@ pub(crate) const META_OUTBOX: &[u8] = b"outbox";
 const META_VIEW: &[u8] = b"view/";
 const META_HORIZON: &[u8] = b"horizon/";
 const META_PARTITION: &[u8] = b"partition/";
+/// Prefix of the decisions about time.
+pub(crate) const META_MARK: &[u8] = b"mark/";
+/// Kinds of them. 0 is reserved.
+const MARK_BOUND: u8 = 1;
+const MARK_HOLD: u8 = 2;
 
 /// Version code of every record but tiles. 0 is reserved; 1 is retired (progress of all partitions in
 /// one record).
@@ -328,6 +335,57 @@ impl Horizon {
         r.end()?;
         Ok(horizon)
     }
+}
+
+/// Key and value of a decision about time: what a later one of the same key replaces.
+pub(crate) fn encode_mark(mark: &MarkRecord) -> (Vec<u8>, Vec<u8>) {
+    let TopicPartition { topic, partition } = &mark.partition;
+    let (kind, from, until, mark_us, watermark_us) = match mark.fact {
+        MarkFact::Bound(Bound {
+            from,
+            until,
+            mark_max_us,
+            watermark_max_us,
+        }) => (MARK_BOUND, from, until, mark_max_us, watermark_max_us),
+        MarkFact::Hold(hold) => (MARK_HOLD, hold.at, hold.at, hold.mark_us, hold.watermark_us),
+    };
+    let mut key = [META_MARK, &[kind], &partition.to_be_bytes()].concat();
+    if kind == MARK_BOUND {
+        key.extend_from_slice(&((from as u64) ^ (1 << 63)).to_be_bytes());
+    }
+    key.extend_from_slice(topic.as_bytes());
+    let mut w = new_record();
+    w.u8(kind);
+    w.text(topic);
+    w.i32(*partition);
+    [from, until, mark_us, watermark_us]
+        .into_iter()
+        .for_each(|value| w.i64(value));
+    (key, w.finish())
+}
+
+/// The decision that a value of [`encode_mark`] holds.
+pub(crate) fn decode_mark(bytes: &[u8]) -> Decoded<MarkRecord> {
+    let mut r = fields(bytes)?;
+    let kind = r.u8()?;
+    let partition = TopicPartition::new(r.text()?, r.i32()?);
+    let (from, until, mark_us, watermark_us) = (r.i64()?, r.i64()?, r.i64()?, r.i64()?);
+    r.end()?;
+    let fact = match kind {
+        MARK_BOUND => MarkFact::Bound(Bound {
+            from,
+            until,
+            mark_max_us: mark_us,
+            watermark_max_us: watermark_us,
+        }),
+        MARK_HOLD => MarkFact::Hold(Hold {
+            at: from,
+            mark_us,
+            watermark_us,
+        }),
+        other => return Err(format!("a decision of kind {other}").into()),
+    };
+    Ok(MarkRecord { partition, fact })
 }
 
 /// Name and digest of a registered view.

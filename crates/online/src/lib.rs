@@ -24,6 +24,7 @@ mod format;
 mod heal;
 mod history;
 mod key_state;
+mod marks;
 mod options;
 mod presence_expiry;
 mod progress;

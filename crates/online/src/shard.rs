@@ -26,6 +26,7 @@ use crate::format::{self, Horizon, PartitionRecord, ProgressRecord, StoreRecord}
 use crate::heal::{Step, next_step};
 use crate::history::{AppliedHistory, HistoryLimits};
 use crate::key_state::KeyState;
+use crate::marks::{self, Holds};
 use crate::options::OnlineOptions;
 use crate::queue::{PendingFloor, Queue};
 use crate::rocks_options::SharedBuffers;
@@ -94,6 +95,7 @@ impl Shard {
             writer: Mutex::new(Writer {
                 progress: loaded.progress,
                 horizons: loaded.horizons,
+                holds: loaded.holds,
                 ..Writer::default()
             }),
             gate: RwLock::new(()),
@@ -265,6 +267,7 @@ impl Shard {
             drop(std::mem::replace(&mut *self.table.write(), table));
             writer.progress = loaded.progress;
             writer.horizons = loaded.horizons;
+            writer.holds = loaded.holds;
         }
         *queue = loaded.queue;
         self.database.note_success();
@@ -299,6 +302,7 @@ impl Shard {
 struct Loaded {
     progress: ProgressRecord,
     horizons: HashMap<ViewId, Horizon>,
+    holds: Holds,
     queue: Queue,
     is_empty: bool,
 }
@@ -313,6 +317,7 @@ impl Loaded {
         Ok(Self {
             progress: read_progress(database)?,
             horizons: read_horizons(database)?,
+            holds: Holds::of(&marks::read(database)?),
             queue: Queue::recover(database, number, floor.clone())?,
             is_empty,
         })

@@ -22,6 +22,7 @@ use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::{FeatureStatus, ViewId, ViewSpec};
+use forebay_core::watermark::MarkRecord;
 use forebay_core::{PortError, PortResult};
 use parking_lot::Mutex;
 
@@ -400,6 +401,10 @@ impl OnlineStore for RocksStore {
 
     fn set_log_identity(&self, identity: &str) -> PortResult<()> {
         self.write_identity(identity).map_err(PortError::from)
+    }
+
+    fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
+        Ok(crate::marks::read(&self.shard(shard)?.database)?)
     }
 
     fn commit(&self, shard: u16, write: ShardWrite) -> PortResult<u64> {

@@ -7,6 +7,7 @@ use forebay_core::view::ViewId;
 use hashbrown::HashTable;
 
 use crate::format::{Horizon, ProgressRecord};
+use crate::marks::Holds;
 use crate::rows::RowBuffer;
 use crate::sweep::Sweeper;
 
@@ -15,6 +16,7 @@ use crate::sweep::Sweeper;
 pub(crate) struct Writer {
     pub(crate) progress: ProgressRecord,
     pub(crate) horizons: HashMap<ViewId, Horizon>,
+    pub(crate) holds: Holds,
     pub(crate) sweeper: Sweeper,
     pub(crate) presence_sweeper: Sweeper,
     pub(crate) index: HashTable<u32>,

@@ -16,6 +16,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use forebay_core::ports::{Archive, DeadLetter, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
+use forebay_core::watermark::MarkRecord;
 use forebay_core::{PortError, PortResult};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use crate::error::PipelineError;
 use crate::retry::Pauses;
 use crate::status::Counters;
+use crate::watermark::{Unrecorded, table};
 
 /// Name of the dead-letter table.
 pub const DEAD_LETTER_TABLE: &str = "dead_letters";
@@ -48,6 +50,7 @@ enum Message {
         up_to: Vec<(TopicPartition, PartitionProgress)>,
     },
     DeadLetters(Vec<DeadLetter>, Vec<(TopicPartition, PartitionProgress)>),
+    Marks(Vec<MarkRecord>),
     Flush(oneshot::Sender<()>),
     Close,
 }
@@ -63,6 +66,7 @@ impl std::fmt::Debug for Message {
         match self {
             Self::Rows { table, batch, .. } => write!(f, "Rows({table}, {})", batch.num_rows()),
             Self::DeadLetters(letters, _) => write!(f, "DeadLetters({})", letters.len()),
+            Self::Marks(records) => write!(f, "Marks({})", records.len()),
             Self::Flush(_) => write!(f, "Flush"),
             Self::Close => write!(f, "Close"),
         }
@@ -94,6 +98,7 @@ impl Archiver {
         rule: FlushRule,
         counters: Arc<Counters>,
         stopping: Arc<AtomicBool>,
+        marks_up_to: Applied,
     ) -> (Self, tokio::task::JoinHandle<PortResult<()>>) {
         let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
         let worker = Worker {
@@ -105,6 +110,8 @@ impl Archiver {
             tables: BTreeMap::new(),
             dead_letters: Vec::new(),
             dead_letters_up_to: Applied::default(),
+            marks: Unrecorded::default(),
+            marks_up_to,
             bytes: 0,
             oldest: None,
         };
@@ -134,6 +141,14 @@ impl Archiver {
             batch: rows,
             up_to,
         })
+    }
+
+    /// Hand over decisions about time, before the rows that they are about.
+    ///
+    /// # Errors
+    /// The archiver has stopped.
+    pub(crate) fn marks(&self, records: Vec<MarkRecord>) -> Result<(), PipelineError> {
+        self.send(Message::Marks(records))
     }
 
     /// Append all that was handed over before this call.
@@ -201,6 +216,9 @@ struct Worker {
     tables: BTreeMap<String, Table>,
     dead_letters: Vec<DeadLetter>,
     dead_letters_up_to: Applied,
+    marks: Unrecorded,
+    /// Rows that the table of marks has of each partition.
+    marks_up_to: Applied,
     bytes: usize,
     oldest: Option<Instant>,
 }
@@ -268,11 +286,13 @@ impl Worker {
                 });
                 self.dead_letters.extend(letters);
             }
+            Message::Marks(records) => self.marks.add(&records),
             Message::Flush(_) | Message::Close => {}
         }
     }
 
     async fn flush(&mut self) -> PortResult<()> {
+        self.flush_marks().await?;
         if !self.dead_letters.is_empty() {
             let rows = (self.dead_letter_rows)(&self.dead_letters)?;
             self.append(
@@ -291,6 +311,32 @@ impl Worker {
         }
         self.bytes = 0;
         self.oldest = None;
+        Ok(())
+    }
+
+    /// Before the rows that they are about: rows in the archive never lack the marks that were in
+    /// force. A crash between the two leaves marks that the next start takes over.
+    async fn flush_marks(&mut self) -> PortResult<()> {
+        if self.marks.is_empty() {
+            return Ok(());
+        }
+        let mut up_to = Applied::default();
+        let mut numbered = Vec::new();
+        for record in self.marks.take() {
+            let known = up_to.next_offset(&record.partition);
+            let number = known.max(self.marks_up_to.next_offset(&record.partition));
+            let progress = PartitionProgress {
+                next_offset: number + 1,
+                max_event_time_us: None,
+            };
+            up_to.advance(&record.partition, progress);
+            numbered.push((record, number));
+        }
+        let rows = table::batch(&numbered)?;
+        self.append(table::MARKS_TABLE, vec![rows], &up_to).await?;
+        for (partition, progress) in &up_to.0 {
+            self.marks_up_to.advance(partition, *progress);
+        }
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use forebay_core::ports::{EventLog, OnlineStore, ShardWrite, SourceBatch};
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
+use forebay_core::watermark::MarkRecord;
 
 use crate::admit::REASON_REFUSED;
 use crate::archive::Archiver;
@@ -24,7 +25,7 @@ use crate::retry::Pauses;
 use crate::shards::ShardWriters;
 use crate::status::Counters;
 use crate::step::{Epoch, Step};
-use crate::watermark::{LogFacts, Present, Watermarks};
+use crate::watermark::{LogFacts, Present, Unrecorded, Watermarks};
 
 /// How often an untouched shard records its progress, and lag is measured.
 const IDLE_PROGRESS: Duration = Duration::from_secs(1);
@@ -47,6 +48,9 @@ pub(crate) struct Ingest {
     pub(crate) repeats: Repeats,
     pub(crate) watermarks: Watermarks,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Decisions about time that each shard does not have yet: its next write records them, so its
+    /// progress never lies beyond a decision that it lacks.
+    pub(crate) unrecorded: Vec<Unrecorded>,
     /// What each shard had at start: events below it are pending in the store or settled already.
     pub(crate) recovered: Vec<Arc<Applied>>,
     /// What the archive had at start.
@@ -96,7 +100,7 @@ impl Ingest {
                 Ok(batches) => {
                     pauses = Pauses::default();
                     self.epoch(batches, &mut timers)?;
-                    self.measure(&mut timers);
+                    self.measure(&mut timers)?;
                 }
                 Err(error) if error.kind().is_retriable() => {
                     tracing::warn!(%error, "the log does not answer and is asked again");
@@ -108,12 +112,15 @@ impl Ingest {
         }
         // A clean stop leaves every shard at the reader's position, so that a restart reads nothing
         // again.
-        let progress = ShardWrite {
-            progress: self.watermarks.all_progress(),
+        let progress = self.watermarks.all_progress();
+        let write = |marks| ShardWrite {
+            progress: progress.clone(),
+            marks,
             ..ShardWrite::default()
         };
-        let all = (0..self.recovered.len())
-            .map(|shard| (index(shard), progress.clone()))
+        let all = (0..)
+            .zip(&mut self.unrecorded)
+            .map(|(shard, unrecorded)| (shard, write(unrecorded.take())))
             .collect();
         self.writers.submit(all, Vec::new())
     }
@@ -142,6 +149,7 @@ impl Ingest {
             let idle = timers.committed[shard].elapsed() >= IDLE_PROGRESS;
             if touched || idle || release {
                 write.progress = self.watermarks.all_progress();
+                write.marks = self.unrecorded[shard].take();
                 timers.committed[shard] = Instant::now();
                 writes.push((index(shard), write));
             }
@@ -173,7 +181,8 @@ impl Ingest {
         let present = self.present();
         let dated = self.watermarks.date(&admitted.batch, Some(&present));
         admitted.batch.origin.watermark_us = dated.watermark_us;
-        drop(self.watermarks.take_records());
+        let records = self.watermarks.take_records();
+        self.record(records)?;
         let late = self.step.run(&admitted, epoch)?;
         let batch = admitted.batch;
         let up_to = batch
@@ -232,15 +241,15 @@ impl Ingest {
             .all(|(p, reached)| self.watermarks.progress(p).next_offset >= reached.next_offset)
     }
 
-    fn measure(&mut self, timers: &mut Timers) {
+    fn measure(&mut self, timers: &mut Timers) -> Result<(), PipelineError> {
         if timers.measured.elapsed() < LAG_EVERY {
-            return;
+            return Ok(());
         }
         timers.measured = Instant::now();
         let Ok(ends) = self.log.end_offsets() else {
-            return;
+            return Ok(());
         };
-        self.look(&ends);
+        self.look(&ends)?;
         self.hold_expiry();
         let mut lag: BTreeMap<&str, u64> = BTreeMap::new();
         for (partition, end) in &ends {
@@ -254,6 +263,7 @@ impl Ingest {
             status.lag_records = lag_records;
             status.watermark_us = self.watermarks.published().of(&source.name);
         }
+        Ok(())
     }
 }
 
@@ -262,8 +272,20 @@ impl Ingest {
         Present::new(self.clock.now_us(), self.settings.history_us)
     }
 
+    /// Hand decisions about time to every shard's next write and to the archive: before the rows
+    /// that they are about.
+    fn record(&mut self, records: Vec<MarkRecord>) -> Result<(), PipelineError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        for unrecorded in &mut self.unrecorded {
+            unrecorded.add(&records);
+        }
+        self.archiver.marks(records)
+    }
+
     /// What the log says now: which partitions are idle, and the watermarks that follow.
-    fn look(&mut self, ends: &BTreeMap<TopicPartition, i64>) {
+    fn look(&mut self, ends: &BTreeMap<TopicPartition, i64>) -> Result<(), PipelineError> {
         let facts: BTreeMap<TopicPartition, LogFacts> = ends
             .iter()
             .map(|(partition, end)| {
@@ -282,6 +304,7 @@ impl Ingest {
         for observer in &mut self.observers {
             observer.look(&records);
         }
+        self.record(records)
     }
 
     /// An event is scored with features as of its own time, also when it is read long after other

@@ -2,7 +2,7 @@
 //! [`recovery`]'s decision, then scoring, shard writers, archiver, and the ingest thread that feeds
 //! them. Stop: the reader first, then each thread behind it when its queue is empty.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -16,7 +16,7 @@ use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::watermark::MarkRecord;
-use forebay_core::{ErrorKind, PortError};
+use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::archive::{Archiver, DeadLetterRows, FlushRule};
 use crate::deployment::{Deployment, PlacedScore};
@@ -29,7 +29,8 @@ use crate::score::{Scoring, ScoringParts};
 use crate::shards::ShardWriters;
 use crate::status::{Counters, PipelineStatus};
 use crate::step::Step;
-use crate::watermark::{PublishedWatermarks, Watermarks};
+use crate::watermark::table::MARKS_TABLE;
+use crate::watermark::{PublishedWatermarks, Unrecorded, Watermarks};
 
 /// Epochs whose scores may wait for the scorer; the shard writers wait beyond them.
 const SCORE_QUEUE_EPOCHS: usize = 8;
@@ -70,6 +71,8 @@ pub struct PipelineParts {
     pub prediction_sources: HashSet<String>,
     /// The predictions that the archive has ([`Repeats::note`]).
     pub repeats: Repeats,
+    /// The decisions about time that the archive has ([`crate::watermark::table`]).
+    pub marks: Vec<MarkRecord>,
     /// All views.
     pub views: Vec<Arc<dyn CompiledView>>,
     /// All deployments.
@@ -138,6 +141,7 @@ impl Pipeline {
         parts.repeats.begin_at(&plan.starts);
         let stopping = Arc::new(AtomicBool::new(false));
         let waiting = recovered_scores(parts.store.as_ref())?;
+        let shards = usize::from(parts.store.shards());
         let counters = Arc::clone(&parts.counters);
         counters.begin(parts.sources.iter().map(|source| source.name.as_str()));
         let (release, released) = sync_channel(SCORE_QUEUE_EPOCHS);
@@ -149,16 +153,9 @@ impl Pipeline {
             &counters,
             &stopping,
         )?;
-        let (archiver, appending) = Archiver::start(
-            &parts.runtime,
-            Arc::clone(&parts.archive),
-            parts.dead_letter_rows,
-            settings.flush,
-            Arc::clone(&counters),
-            Arc::clone(&stopping),
-        );
+        let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
         let published = Arc::clone(&parts.watermarks);
-        let watermarks = recovered_marks(&parts, &plan, &archived);
+        let watermarks = recovered_marks(&parts, &plan, &archived, &archiver)?;
         // Until the first look at the ends of the log, everything may be backlog.
         let held_us = (!parts.deployments.is_empty()).then_some(Micros::MIN);
         parts.store.keep_from(held_us);
@@ -187,6 +184,7 @@ impl Pipeline {
             waiting,
             watermarks,
             clock: parts.clock,
+            unrecorded: vec![Unrecorded::default(); shards],
             writers,
             settings,
         };
@@ -282,6 +280,24 @@ fn scoring_parts(
     }
 }
 
+fn start_archiver(
+    parts: &PipelineParts,
+    settings: PipelineSettings,
+    counters: &Arc<Counters>,
+    stopping: &Arc<AtomicBool>,
+) -> PortResult<(Archiver, tokio::task::JoinHandle<PortResult<()>>)> {
+    let marks = parts.archive.progress(MARKS_TABLE);
+    Ok(Archiver::start(
+        &parts.runtime,
+        Arc::clone(&parts.archive),
+        parts.dead_letter_rows,
+        settings.flush,
+        Arc::clone(counters),
+        Arc::clone(stopping),
+        parts.runtime.block_on(marks)?,
+    ))
+}
+
 /// Read the facts and decide. Also returns what the archive has.
 fn recover(parts: &mut PipelineParts) -> Result<(recovery::Plan, Applied), PipelineError> {
     recovery::check_topics(&parts.sources)?;
@@ -327,16 +343,34 @@ fn recover(parts: &mut PipelineParts) -> Result<(recovery::Plan, Applied), Pipel
     Ok((plan, archived))
 }
 
-/// Marks as they were, shown before the first record comes.
-fn recovered_marks(parts: &PipelineParts, plan: &recovery::Plan, archived: &Applied) -> Watermarks {
+/// Marks as they were, by what any shard and the archive have recorded, shown before the first
+/// record comes. What only a shard has goes to the archive, too.
+fn recovered_marks(
+    parts: &PipelineParts,
+    plan: &recovery::Plan,
+    archived: &Applied,
+    archiver: &Archiver,
+) -> Result<Watermarks, PipelineError> {
+    let mut records: BTreeSet<MarkRecord> = BTreeSet::new();
+    for shard in 0..parts.store.shards() {
+        records.extend(parts.store.marks(shard)?);
+    }
+    for record in &parts.marks {
+        records.remove(record);
+    }
+    let lacking: Vec<MarkRecord> = records.into_iter().collect();
+    if !lacking.is_empty() {
+        archiver.marks(lacking.clone())?;
+    }
+    let records = [lacking, parts.marks.clone()].concat();
     let published = &parts.watermarks;
-    let marks = Watermarks::recovered(plan, &[], archived, Arc::clone(published));
+    let marks = Watermarks::recovered(plan, &records, archived, Arc::clone(published));
     for source in &parts.sources {
         marks.publish(source);
         let watermark_us = published.of(&source.name);
         parts.counters.watermark(&source.name, watermark_us);
     }
-    marks
+    Ok(marks)
 }
 
 /// Every pending score. The store holds them all in memory, so a bound here would spare nothing:

@@ -19,6 +19,7 @@ use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::time::Micros;
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::{FeatureStatus, ViewId, ViewSpec, Window, feature_status};
+use forebay_core::watermark::{MarkFact, MarkRecord};
 use forebay_core::{ErrorKind, PortError, PortResult};
 use parking_lot::Mutex;
 
@@ -54,6 +55,7 @@ struct State {
     pending: Vec<PendingScore>,
     outbox: BTreeMap<u64, OutboxRecord>,
     next_sequence: u64,
+    marks: BTreeMap<(TopicPartition, Option<i64>), MarkRecord>,
 }
 
 #[derive(Debug)]
@@ -313,6 +315,11 @@ impl OnlineStore for MemoryStore {
         }
     }
 
+    fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
+        let contents = self.contents.lock();
+        Ok(newest(&contents, shard)?.marks.values().cloned().collect())
+    }
+
     fn commit(&self, shard: u16, write: ShardWrite) -> PortResult<u64> {
         self.write(Point::Commit, shard, |contents, state| {
             for fold in &write.folds {
@@ -332,6 +339,13 @@ impl OnlineStore for MemoryStore {
                     .iter()
                     .for_each(|(place, progress)| applied.advance(place, *progress));
                 state.applied = Arc::new(applied);
+            }
+            for record in write.marks {
+                let from = match record.fact {
+                    MarkFact::Bound(bound) => Some(bound.from),
+                    MarkFact::Hold(_) => None,
+                };
+                state.marks.insert((record.partition.clone(), from), record);
             }
             state.epoch += 1;
             Ok(state.epoch)

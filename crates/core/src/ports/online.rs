@@ -12,6 +12,7 @@ use crate::prediction::{OutboxRecord, PendingScore};
 use crate::progress::{Applied, PartitionProgress, TopicPartition};
 use crate::time::Micros;
 use crate::view::{FeatureStatus, FoldBatch, ViewId, ViewSpec};
+use crate::watermark::MarkRecord;
 
 use super::log::Origin;
 
@@ -40,6 +41,10 @@ pub struct ShardWrite {
     pub pending: Vec<PendingScore>,
     /// Progress of every partition read up to the epoch's end, also where no row hashed here.
     pub progress: Vec<(TopicPartition, PartitionProgress)>,
+    /// Decisions about time since the shard's last write: what its progress and watermarks follow
+    /// from beside the log. One replaces an earlier one of the same partition and first offset; a
+    /// hold every earlier hold of its partition.
+    pub marks: Vec<MarkRecord>,
     /// True for a backfill from the archive: rows count although they lie below the progress, and
     /// the progress stays.
     pub backfill: bool,
@@ -148,6 +153,12 @@ pub trait OnlineStore: Send + Sync + Debug {
     /// # Errors
     /// It is set to another one.
     fn set_log_identity(&self, identity: &str) -> PortResult<()>;
+
+    /// The decisions about time that `shard` has recorded ([`ShardWrite::marks`]), in no order.
+    ///
+    /// # Errors
+    /// The disk fails, or a record cannot be decoded.
+    fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>>;
 
     /// Fold, in ONE atomic write with the progress, then publish to readers. Returns the new epoch.
     ///

@@ -19,6 +19,7 @@ pub(crate) mod exposition;
 mod fill;
 pub(crate) mod listeners;
 pub(crate) mod monitoring;
+mod own_tables;
 mod replaying;
 mod resume;
 pub(crate) mod scorer;

@@ -10,9 +10,9 @@ use forebay_core::PortResult;
 use forebay_core::ports::{Archive, CompiledView, OnlineStore};
 use forebay_engine::Catalog;
 use forebay_kafka::{KafkaLog, KafkaPublisher, ReaderSettings, encode_rows};
-use forebay_offline::{DeltaArchive, dead_letter_batch, dead_letter_schema};
+use forebay_offline::{DeltaArchive, dead_letter_batch};
 use forebay_online::RocksStore;
-use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
+use forebay_pipeline::archive::FlushRule;
 use forebay_pipeline::prediction::RecordEncoder;
 use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings};
 use forebay_serve::ServiceReader;
@@ -20,6 +20,7 @@ use forebay_serve::ServiceReader;
 use super::alarms::{AlarmPublisher, PublishedAlarms};
 use super::app::{App, Running};
 use super::monitoring::MonitorObserver;
+use super::own_tables;
 use super::scorer::RoutedScorer;
 use super::wiring::{Binding, Models, Wiring};
 use crate::exit;
@@ -108,6 +109,7 @@ impl App {
             sources: wiring.sources,
             prediction_sources: wiring.prediction_sources,
             repeats,
+            marks: own_tables::marks(self.archive.as_ref(), &self.runtime)?,
             views,
             deployments: wiring.deployments,
             watermarks: Arc::clone(&self.marks),
@@ -146,10 +148,7 @@ impl App {
                 .open_table(&source.name, source.archive_schema())
                 .await?;
         }
-        self.archive
-            .open_table(DEAD_LETTER_TABLE, dead_letter_schema())
-            .await?;
-        Ok(())
+        own_tables::open(self.archive.as_ref()).await
     }
 }
 

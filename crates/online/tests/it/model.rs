@@ -297,6 +297,7 @@ pub(crate) fn shard_write(
         folds,
         pending: Vec::new(),
         progress: progress_of(events),
+        marks: Vec::new(),
         backfill: false,
     }
 }

@@ -10,6 +10,8 @@
 mod bound;
 mod partition;
 mod published;
+mod record;
+pub mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord, PartitionMark, 
 pub use bound::Present;
 pub use partition::{LogFacts, PartitionFacts, PartitionState};
 pub use published::PublishedWatermarks;
+pub(crate) use record::Unrecorded;
 
 use crate::recovery::Plan;
 use bound::{broker_times, event_times};

@@ -13,4 +13,5 @@ mod repeats;
 mod restarts;
 mod scores;
 mod status;
+mod time;
 mod world;

@@ -17,8 +17,10 @@ use forebay_core::source::{Column, SourceDef, SourceFormat};
 use forebay_core::time::{DAY_US, MINUTE_US, Micros, SECOND_US, timestamp_type};
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::Window;
+use forebay_core::watermark::MarkRecord;
 use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
 use forebay_pipeline::repeats::Repeats;
+use forebay_pipeline::watermark::table::{self, MARKS_TABLE, marks_schema};
 use forebay_pipeline::{
     BatchObserver, Deployment, Pipeline, PipelineError, PipelineParts, PipelineSettings,
     PublishedWatermarks,
@@ -362,6 +364,9 @@ impl World {
                     .open_table(DEAD_LETTER_TABLE, self.sources[0].schema()),
             )
             .expect("in memory");
+        runtime()
+            .block_on(self.archive.open_table(MARKS_TABLE, marks_schema()))
+            .expect("in memory");
         for view in &self.views {
             self.store
                 .register_view(Arc::clone(view.spec()))
@@ -383,6 +388,7 @@ impl World {
             sources: self.sources.clone(),
             prediction_sources: HashSet::from([PREDICTIONS.to_owned()]),
             repeats,
+            marks: self.archived_marks(),
             views: self.views.clone(),
             deployments: if self.setup.scored {
                 vec![self.deployment()]
@@ -395,6 +401,13 @@ impl World {
             observers: vec![Box::new(Observer(Arc::clone(&self.observed)))],
             runtime: runtime().handle().clone(),
         }
+    }
+
+    /// The decisions about time that the archive has.
+    pub(crate) fn archived_marks(&self) -> Vec<MarkRecord> {
+        let batches = self.archive.batches(MARKS_TABLE);
+        let read = |rows| table::read(rows).expect("its own rows");
+        batches.iter().flat_map(read).collect()
     }
 
     pub(crate) fn settings(&self) -> PipelineSettings {
@@ -473,5 +486,5 @@ impl BatchObserver for Observer {
         }
     }
 
-    fn look(&mut self, _records: &[forebay_core::watermark::MarkRecord]) {}
+    fn look(&mut self, _records: &[MarkRecord]) {}
 }

@@ -157,6 +157,10 @@ impl OnlineStore for FakeStore {
         (at.epoch == self.epoch.load(Ordering::Relaxed) as u64).then(|| self.progress())
     }
 
+    fn marks(&self, _shard: u16) -> PortResult<Vec<forebay_core::watermark::MarkRecord>> {
+        Ok(Vec::new())
+    }
+
     fn log_identity(&self) -> PortResult<Option<String>> {
         Ok(None)
     }
@@ -170,11 +174,8 @@ impl OnlineStore for FakeStore {
     }
 
     fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
-        let ttl = *self
-            .ttl_us
-            .lock()
-            .get(&view)
-            .ok_or_else(|| PortError::not_found(format!("no view {view}")))?;
+        let ttl = self.ttl_us.lock().get(&view).copied();
+        let ttl = ttl.ok_or_else(|| PortError::not_found(format!("no view {view}")))?;
         let epoch = self.epoch.load(Ordering::Relaxed) as u64;
         let (mut counts, mut sums) = (Vec::new(), Vec::new());
         let (mut status, mut newest_us, mut applied) = (Vec::new(), Vec::new(), Vec::new());
@@ -428,8 +429,7 @@ impl EventSink for FakeSink {
             column("delay", DataType::Float64, true),
             column("dep_time", timestamp_type(), false),
         ];
-        let source = SourceDef::json("departures", "departures", columns, 2);
-        Ok(Arc::new(source))
+        Ok(Arc::new(SourceDef::json(name, name, columns, 2)))
     }
 
     async fn push(&self, source: &SourceDef, rows: RecordBatch) -> PortResult<PushReceipt> {

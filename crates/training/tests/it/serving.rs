@@ -170,6 +170,10 @@ impl OnlineStore for Serving {
         (!self.forgotten.contains(&at.shard)).then(|| self.applied(at.shard))
     }
 
+    fn marks(&self, _shard: u16) -> PortResult<Vec<forebay_core::watermark::MarkRecord>> {
+        Err(absent())
+    }
+
     fn log_identity(&self) -> PortResult<Option<String>> {
         Err(absent())
     }
