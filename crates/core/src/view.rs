@@ -82,7 +82,7 @@ pub struct ViewSpec {
 impl ViewSpec {
     /// R: how far back a read at t can look, the greatest of the windows and the TTL. None: for
     /// ever (lifetime, latest).
-    fn retention_us(&self) -> Option<Micros> {
+    pub fn retention_us(&self) -> Option<Micros> {
         let mut longest = self.ttl_us.unwrap_or(0);
         for aggregate in &self.aggregates {
             match aggregate.window {

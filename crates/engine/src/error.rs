@@ -107,6 +107,9 @@ pub enum EngineError {
     /// The caller asks for an object that the catalog does not have.
     #[error("{0}")]
     NotFound(String),
+    /// A table cannot be read; the words and the kind are those of whoever keeps it.
+    #[error("{0}")]
+    Port(PortError),
     /// A file cannot be read.
     #[error("cannot read {}; check that it exists and is readable", path.display())]
     File {
@@ -136,6 +139,7 @@ impl EngineError {
             Self::Unknown { .. } | Self::NotFound(_) | Self::File { .. } => ErrorKind::NotFound,
             Self::Duplicate { .. } => ErrorKind::AlreadyExists,
             Self::Limit { .. } => ErrorKind::ResourceExhausted,
+            Self::Port(error) => error.kind(),
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -212,6 +216,7 @@ impl From<EngineError> for PortError {
             EngineError::Planning { source, .. } | EngineError::Evaluation { source, .. } => {
                 Self::with_source(kind, message, source)
             }
+            EngineError::Port(error) => error,
             EngineError::File { source, .. } => Self::with_source(kind, message, source),
             _ => Self::new(kind, message),
         }

@@ -14,7 +14,6 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, RecordBatch, UInt32Array};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Micros, timestamp_type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Rows that are encoded at once.
@@ -282,16 +281,8 @@ fn read_source(path: &Path, source: &SourceDef) -> Result<RecordBatch> {
 /// # Errors
 /// Names the file.
 pub(crate) fn read_parquet(path: &Path) -> Result<RecordBatch> {
-    let file =
-        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .with_context(|| format!("{} is not a Parquet file", path.display()))?;
-    let schema = Arc::clone(reader.schema());
-    let batches = reader
-        .with_batch_size(65_536)
-        .build()?
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let schema = forebay_offline::parquet_schema(path)?;
+    let batches = forebay_offline::read_parquet(path, None)?.collect::<Result<Vec<_>, _>>()?;
     Ok(arrow_select::concat::concat_batches(&schema, &batches)?)
 }
 

@@ -15,6 +15,7 @@ use object_store::{ObjectStore, PutMode, PutOptions};
 use serde_json::Value;
 
 use crate::archive::DeltaArchive;
+use crate::blocking::blocking;
 use crate::error::OfflineError;
 use crate::file::DataFile;
 use crate::marks::{Outcome, commit_info, judge};
@@ -120,7 +121,7 @@ impl DeltaArchive {
         let id = self.next_commit_id();
         let mut add = None;
         if fresh.num_rows() > 0 {
-            let ingest_time_us = now_us.max(current.marks.ingest_time_us().unwrap_or(Micros::MIN));
+            let ingest_time_us = ingest_time(now_us, current.marks.ingest_time_us());
             transactions.push(transaction(
                 current.marks.ingest_time_app_id(),
                 ingest_time_us,
@@ -145,18 +146,23 @@ impl DeltaArchive {
         ingest_time_us: Micros,
     ) -> Result<DataFile, OfflineError> {
         let full = rows::with_ingest_time(&table.name, fresh, &table.schema, ingest_time_us)?;
-        let (sorted, by) = rows::sort(&table.name, &full, &self.order(table))?;
+        let rows = rows::in_log_order(&table.name, &full)?;
         let failed = |source| OfflineError::Encode {
             table: table.name.clone(),
             source,
         };
-        // Sorting and compressing a flush takes up to a second: not on the threads that others wait
-        // for.
-        let encoded = tokio::task::spawn_blocking(move || DataFile::encode(&sorted, &by)).await;
-        encoded
-            .map_err(|e| failed(parquet::errors::ParquetError::External(Box::new(e))))?
+        // Compressing a flush takes up to a second: not on the threads that others wait for.
+        blocking(move || DataFile::encode(&rows))
+            .await
+            .map_err(|e| OfflineError::lost_task(&table.name, e))?
             .map_err(failed)
     }
+}
+
+/// The `_ingest_time` of an append: now, but above that of every append before it, so that files
+/// follow one another by it whatever the clock does.
+fn ingest_time(now_us: Micros, last_us: Option<Micros>) -> Micros {
+    last_us.map_or(now_us, |last| now_us.max(last.saturating_add(1)))
 }
 
 async fn put_new(table: &Table, name: &str, file: &DataFile) -> Result<(), OfflineError> {

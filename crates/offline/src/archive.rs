@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,11 +14,10 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
 use forebay_core::PortResult;
-use forebay_core::ports::{Archive, TableSnapshot};
+use forebay_core::ports::{Archive, RowStream, Scan, TableScan, TableSnapshot};
 use forebay_core::progress::Applied;
 use forebay_core::time::Clock;
 use object_store::ObjectStore;
-use parking_lot::Mutex;
 use url::Url;
 
 use crate::durable::DurableLocal;
@@ -60,7 +59,6 @@ pub struct DeltaArchive {
     settings: ArchiveSettings,
     clock: Arc<dyn Clock>,
     commits: AtomicU64,
-    orders: Mutex<BTreeMap<String, Vec<String>>>,
     /// Held while a table is opened, so that it is opened once.
     tables: tokio::sync::Mutex<BTreeMap<String, Arc<Table>>>,
 }
@@ -123,24 +121,8 @@ impl DeltaArchive {
             settings,
             clock,
             commits: AtomicU64::new(0),
-            orders: Mutex::new(BTreeMap::new()),
             tables: tokio::sync::Mutex::new(BTreeMap::new()),
         })
-    }
-
-    /// Sort the rows of future appends to `table` by these columns (a source's key columns and its
-    /// event time, say) before the place in the log. Without it: by the first TIMESTAMP NOT NULL
-    /// column.
-    pub fn set_order(&self, table: &str, columns: Vec<String>) {
-        self.orders.lock().insert(table.to_owned(), columns);
-    }
-
-    pub(crate) fn order(&self, table: &Table) -> Vec<String> {
-        self.orders
-            .lock()
-            .get(&table.name)
-            .cloned()
-            .unwrap_or_else(|| schema::default_order(&table.schema))
     }
 
     pub(crate) fn owner(&self) -> &str {
@@ -217,39 +199,6 @@ impl DeltaArchive {
         Ok(())
     }
 
-    async fn snapshot_of(&self, name: &str) -> Result<TableSnapshot, OfflineError> {
-        let table = self.table(name).await?;
-        let mut current = table.current.lock().await;
-        self.refresh(&table, &mut current).await?;
-        let mut files = Vec::new();
-        let mut rows = 0;
-        for file in current.state.log_data() {
-            if file.deletion_vector_descriptor().is_some() {
-                return Err(OfflineError::unsupported(
-                    name,
-                    "it has deletion vectors; rewrite it without them",
-                ));
-            }
-            let counted = file.num_records().ok_or_else(|| {
-                OfflineError::unsupported(
-                    name,
-                    format!("file {} has no row count in the log", file.path()),
-                )
-            })?;
-            rows += counted as u64;
-            files.push(local_path(&table, &file.path())?);
-        }
-        // The log lists the newest first; the oldest first is the order of arrival.
-        files.reverse();
-        Ok(TableSnapshot {
-            version: i64::try_from(current.state.version()).unwrap_or(i64::MAX),
-            schema: Arc::clone(&table.schema),
-            files,
-            rows,
-            applied: current.marks.applied(),
-        })
-    }
-
     async fn progress_of(&self, name: &str) -> Result<Applied, OfflineError> {
         let table = self.table(name).await?;
         let mut current = table.current.lock().await;
@@ -269,26 +218,6 @@ impl DeltaArchive {
     }
 }
 
-/// The file at `path` of the log, as a path of this machine.
-pub(crate) fn local_path(table: &Table, path: &str) -> Result<PathBuf, OfflineError> {
-    let not_local = || {
-        OfflineError::unsupported(
-            &table.name,
-            format!("file {path} is not in a local directory"),
-        )
-    };
-    if path.contains("://") {
-        return Err(not_local());
-    }
-    let root = table
-        .log
-        .0
-        .root_url()
-        .to_file_path()
-        .map_err(|()| not_local())?;
-    Ok(root.join(path))
-}
-
 fn check_name(what: &str, name: &str) -> Result<(), OfflineError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if !name.is_empty()
@@ -304,6 +233,13 @@ fn check_name(what: &str, name: &str) -> Result<(), OfflineError> {
             "use up to {NAME_MAX_BYTES} letters, digits, `_`, `-` and `.`, with no dot in front"
         ),
     })
+}
+
+#[async_trait]
+impl TableScan for DeltaArchive {
+    async fn scan(&self, table: &str, scan: Scan) -> PortResult<RowStream> {
+        Ok(self.scan_table(table, scan).await?)
+    }
 }
 
 #[async_trait]

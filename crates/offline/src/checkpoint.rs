@@ -4,15 +4,14 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, StructArray};
+use arrow_array::{Array, RecordBatchReader, StructArray};
 use deltalake::logstore::LogStore;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use serde::Deserialize;
 
 use crate::error::OfflineError;
+use crate::parquet_file::{self, Types};
 
 /// `_delta_log/_last_checkpoint`, what we need of it.
 #[derive(Debug, Deserialize)]
@@ -107,21 +106,10 @@ fn transactions_of(table: &str, bytes: bytes::Bytes) -> Result<Vec<(String, i64)
             "its checkpoint's txn column is not what Delta writes",
         )
     };
-    // Without Arrow's own schema the text comes as plain `Utf8`, whatever the writer used.
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(refused)?;
-    let Some(root) = builder
-        .parquet_schema()
-        .root_schema()
-        .get_fields()
-        .iter()
-        .position(|f| f.name() == "txn")
-    else {
+    let reader = parquet_file::open(bytes, Types::Plain, |name| name == "txn").map_err(refused)?;
+    if RecordBatchReader::schema(&reader).fields().is_empty() {
         return Ok(Vec::new());
-    };
-    let mask = ProjectionMask::roots(builder.parquet_schema(), [root]);
-    let reader = builder.with_projection(mask).build().map_err(refused)?;
+    }
     let mut transactions = Vec::new();
     for batch in reader {
         let batch = batch.map_err(|e| refused(e.into()))?;

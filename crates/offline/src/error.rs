@@ -97,6 +97,15 @@ pub enum OfflineError {
         /// What contradicts what.
         why: String,
     },
+    /// A task of ours panicked.
+    #[error("a task over table `{table}` was lost; the log above says where it panicked")]
+    LostTask {
+        /// Its name.
+        table: String,
+        /// What the runtime says.
+        #[source]
+        source: tokio::task::JoinError,
+    },
     /// Arrow or Parquet refuse what they were given.
     #[error("cannot encode rows of table `{table}`")]
     Encode {
@@ -120,7 +129,7 @@ impl OfflineError {
             Self::MaybeWritten { .. } => ErrorKind::MaybeWritten,
             Self::Delta { .. } | Self::Store { .. } => ErrorKind::Unavailable,
             Self::Damaged { .. } => ErrorKind::DataLoss,
-            Self::Encode { .. } => ErrorKind::Internal,
+            Self::LostTask { .. } | Self::Encode { .. } => ErrorKind::Internal,
         }
     }
 
@@ -140,6 +149,13 @@ impl OfflineError {
         Self::BadRows {
             table: table.to_owned(),
             why: why.into(),
+        }
+    }
+
+    pub(crate) fn lost_task(table: &str, source: tokio::task::JoinError) -> Self {
+        Self::LostTask {
+            table: table.to_owned(),
+            source,
         }
     }
 

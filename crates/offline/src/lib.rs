@@ -2,28 +2,32 @@
 //! DuckDB, Polars and delta-rs as they are. Owns deltalake and `object_store`; uses no DataFusion
 //! (our own Parquet writer and the transaction layer do).
 //!
-//! Rows come from `pipeline` through [`forebay_core::ports::Archive`]; files and offsets go to
-//! `engine` and `training` as a [`forebay_core::ports::TableSnapshot`]. An append walks:
-//! [`archive`] (which table) -> `marks` (what the log says) -> `rows` (drop, sort) -> `file`
-//! (Parquet, checksum) -> [`durable`] (fsync) -> one commit of the file and the marks.
+//! Rows come from `pipeline` through [`forebay_core::ports::Archive`] and go out as streams of
+//! batches through [`forebay_core::ports::TableScan`]; no path and no file leaves this crate. An
+//! append walks: [`archive`] (which table) -> `marks` (what the log says) -> `rows` (drop, order) ->
+//! `file` (Parquet, checksum) -> [`durable`] (fsync) -> one commit of the file and the marks. A scan
+//! walks: [`archive`] -> `scan` (which files, which order) -> `parquet_file` (projected batches).
 //!
 //! Nothing here decides what an event means, deletes a file that a table names, or takes "cannot
-//! read" for "none".
-//!
-//! Compaction (not here yet) needs: a k-way merge by the table's order, `remove` + `add` with
-//! `dataChange = false`, the same tags, and row counts and offsets compared before the commit.
+//! read" for "none". This is the only crate that opens Parquet; files of users come in through
+//! [`user_files`].
 
 pub mod archive;
 pub mod dead_letter;
 pub mod durable;
 pub mod error;
 pub mod sweep;
+pub mod user_files;
 
 mod append;
+mod blocking;
 mod checkpoint;
+mod facts;
 mod file;
 mod marks;
+mod parquet_file;
 mod rows;
+mod scan;
 mod schema;
 mod statistics;
 mod table;
@@ -33,3 +37,4 @@ pub use dead_letter::{dead_letter_batch, dead_letter_schema};
 pub use durable::DurableLocal;
 pub use error::OfflineError;
 pub use sweep::Damage;
+pub use user_files::{ParquetFolder, parquet_schema, read_parquet, write_parquet};

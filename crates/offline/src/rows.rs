@@ -1,6 +1,7 @@
 //! The rows of one append: brought into the table's shape, checked against the offsets that they
-//! claim, cut at the marks, sorted. Pure: reads nothing, writes nothing.
+//! claim, cut at the marks, in log order. Pure: reads nothing, writes nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -104,36 +105,33 @@ pub(crate) fn above(
     filter_record_batch(rows, &keep).map_err(|e| refused(table, &e))
 }
 
-/// The rows sorted by `order` and then by where they stand; also the indices of those columns.
-pub(crate) fn sort(
-    table: &str,
-    rows: &RecordBatch,
-    order: &[String],
-) -> Result<(RecordBatch, Vec<usize>), OfflineError> {
-    let schema = rows.schema();
-    let mut by = Vec::with_capacity(order.len() + 3);
-    for name in order
-        .iter()
-        .map(String::as_str)
-        .chain([meta::TOPIC, meta::PARTITION, meta::OFFSET])
-    {
-        let (index, _) = schema.column_with_name(name).ok_or_else(|| {
-            OfflineError::bad_rows(table, format!("it is sorted by `{name}`, which it has not"))
-        })?;
-        if !by.contains(&index) {
-            by.push(index);
-        }
+/// The rows in log order: as they came where the offsets of each partition ascend, else sorted by
+/// where they stand. A caller that brings rows as they were read keeps the interleaving of its
+/// partitions.
+pub(crate) fn in_log_order(table: &str, rows: &RecordBatch) -> Result<RecordBatch, OfflineError> {
+    let places = Places::of(rows);
+    let mut greatest: HashMap<(&str, i32), i64> = HashMap::new();
+    let ascends = places.runs().all(|run| {
+        let greatest = greatest.entry((run.topic, run.partition)).or_insert(-1);
+        run.offsets.iter().all(|offset| {
+            let ascends = offset > greatest;
+            *greatest = *offset;
+            ascends
+        })
+    });
+    if ascends {
+        return Ok(rows.clone());
     }
-    let columns: Vec<SortColumn> = by
+    let by: Vec<SortColumn> = [meta::TOPIC, meta::PARTITION, meta::OFFSET]
         .iter()
-        .map(|i| SortColumn {
-            values: Arc::clone(rows.column(*i)),
+        .filter_map(|name| rows.column_by_name(name))
+        .map(|column| SortColumn {
+            values: Arc::clone(column),
             options: None,
         })
         .collect();
-    let indices = lexsort_to_indices(&columns, None).map_err(|e| refused(table, &e))?;
-    let sorted = take_record_batch(rows, &indices).map_err(|e| refused(table, &e))?;
-    Ok((sorted, by))
+    let indices = lexsort_to_indices(&by, None).map_err(|e| refused(table, &e))?;
+    take_record_batch(rows, &indices).map_err(|e| refused(table, &e))
 }
 
 /// The rows in the table's full schema, all with the same `_ingest_time`.
@@ -158,16 +156,23 @@ fn refused(table: &str, error: &ArrowError) -> OfflineError {
 }
 
 /// Where rows stand in their log.
-struct Places<'a> {
-    topic: &'a arrow_array::StringArray,
-    partition: &'a arrow_array::Int32Array,
-    offset: &'a arrow_array::Int64Array,
+pub(crate) struct Places<'a> {
+    pub(crate) topic: &'a arrow_array::StringArray,
+    pub(crate) partition: &'a arrow_array::Int32Array,
+    pub(crate) offset: &'a arrow_array::Int64Array,
+}
+
+/// Neighbouring rows of one partition.
+pub(crate) struct Run<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    pub(crate) offsets: &'a [i64],
 }
 
 impl<'a> Places<'a> {
-    /// Of aligned rows: the columns are there and of these types (`schema::table_schema` saw to
+    /// Of rows that have the columns of their log, of these types (`schema::table_schema` saw to
     /// it).
-    fn of(rows: &'a RecordBatch) -> Self {
+    pub(crate) fn of(rows: &'a RecordBatch) -> Self {
         let column = |name: &str| {
             rows.column_by_name(name)
                 .expect("every table has the columns of its log")
@@ -179,21 +184,36 @@ impl<'a> Places<'a> {
         }
     }
 
+    /// The rows cut where the partition changes.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'a>> + '_ {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let rows = self.offset.len();
+            if from >= rows {
+                return None;
+            }
+            let (topic, partition) = (self.topic.value(from), self.partition.value(from));
+            let same = |row: &usize| {
+                self.partition.value(*row) == partition && self.topic.value(*row) == topic
+            };
+            let to = (from + 1..rows).find(|row| !same(row)).unwrap_or(rows);
+            let run = Run {
+                topic,
+                partition,
+                offsets: &self.offset.values()[from..to],
+            };
+            from = to;
+            Some(run)
+        })
+    }
+
     /// For each row what `mark` says of its partition; asked once for each run of rows of one
     /// partition.
-    fn marks(&self, mark: impl Fn(&TopicPartition) -> i64) -> Vec<i64> {
-        let mut run: Option<(&str, i32, i64)> = None;
-        (0..self.offset.len())
-            .map(|row| {
-                let (topic, partition) = (self.topic.value(row), self.partition.value(row));
-                match run {
-                    Some((t, p, mark)) if t == topic && p == partition => mark,
-                    _ => {
-                        let mark = mark(&TopicPartition::new(topic, partition));
-                        run = Some((topic, partition, mark));
-                        mark
-                    }
-                }
+    pub(crate) fn marks(&self, mark: impl Fn(&TopicPartition) -> i64) -> Vec<i64> {
+        self.runs()
+            .flat_map(|run| {
+                let mark = mark(&TopicPartition::new(run.topic, run.partition));
+                std::iter::repeat_n(mark, run.offsets.len())
             })
             .collect()
     }

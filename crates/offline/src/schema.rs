@@ -148,21 +148,3 @@ pub(crate) fn statistics_columns(schema: &Schema) -> String {
         .collect();
     names.join(",")
 }
-
-/// What rows are sorted by when nobody said: the first TIMESTAMP NOT NULL that is the table's own.
-/// For a source that is its event time or a column as good; the order serves pruning, nothing
-/// depends on it.
-pub(crate) fn default_order(schema: &Schema) -> Vec<String> {
-    let own_time = |f: &&Arc<Field>| {
-        matches!(f.data_type(), DataType::Timestamp(..))
-            && !f.is_nullable()
-            && f.name() != meta::INGEST_TIME
-    };
-    schema
-        .fields()
-        .iter()
-        .find(own_time)
-        .map(|f| f.name().clone())
-        .into_iter()
-        .collect()
-}

@@ -5,14 +5,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use deltalake::kernel::LogicalFileView;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
+use object_store::{Error as StoreError, ObjectStoreExt};
 
 use crate::archive::DeltaArchive;
 use crate::error::OfflineError;
-use crate::file::{CHECKSUM_TAG, checksum_text};
+use crate::facts::files_of;
+use crate::scan::read_checked;
 
 /// Youngest orphan that may be swept: an append in flight has written its file and not committed
 /// yet.
@@ -81,48 +81,27 @@ impl DeltaArchive {
     /// without a checksum (another writer's) are passed over.
     ///
     /// # Errors
-    /// Unknown table; the log cannot be read. A data file that cannot be read is damage, not an
-    /// error.
+    /// Unknown table; the log or the store cannot be read. A data file that is missing or changed is
+    /// damage, not an error.
     pub async fn scrub(&self, table: &str) -> Result<Vec<Damage>, OfflineError> {
         let table = self.table(table).await?;
-        let files: Vec<LogicalFileView> = {
+        let files = {
             let mut current = table.current.lock().await;
             self.refresh(&table, &mut current).await?;
-            current.state.log_data().iter().collect()
+            files_of(&table.name, &current.state)?
         };
         let store = table.log.0.object_store(None);
         let mut damage = Vec::new();
         for file in files {
-            let Some(expected) = checksum_of(&file) else {
-                continue;
-            };
-            let found = match read(store.as_ref(), &file.object_store_path()).await {
-                Ok(bytes) => checksum_text(crc32c::crc32c(&bytes)),
-                Err(error) => format!("nothing ({error})"),
-            };
-            if found != expected {
-                let what =
-                    format!("its CRC-32C is {found} and was {expected}; restore it from a backup");
-                damage.push(Damage {
-                    file: file.path().into_owned(),
-                    what,
-                });
+            match read_checked(&table.name, store.as_ref(), &file).await {
+                Ok(_) => {}
+                Err(OfflineError::Damaged { why, .. }) => damage.push(Damage {
+                    file: file.path.to_string(),
+                    what: why,
+                }),
+                Err(error) => return Err(error),
             }
         }
         Ok(damage)
     }
-}
-
-async fn read(store: &dyn ObjectStore, path: &Path) -> Result<bytes::Bytes, StoreError> {
-    store.get(path).await?.bytes().await
-}
-
-/// The checksum in the tags of a file's `add` action.
-fn checksum_of(file: &LogicalFileView) -> Option<String> {
-    #[expect(
-        deprecated,
-        reason = "the only way to a file's tags that deltalake makes public"
-    )]
-    let add = file.add_action();
-    add.tags?.remove(CHECKSUM_TAG)?
 }

@@ -1,22 +1,23 @@
 //! An archive in memory: tables of rows, and for each partition the mark up to which a table covers
-//! it. As the real one it drops rows below a mark, moves rows and marks together, and knows no
-//! event times.
+//! it. As the real one it drops rows below a mark, moves rows and marks together, dates each append,
+//! and knows no event times in its marks. Its clock counts appends.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_schema::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::ports::{Archive, TableSnapshot};
+use forebay_core::ports::{Archive, RowStream, Scan, TableScan, TableSnapshot};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
+use forebay_core::time::timestamp_type;
 use forebay_core::value::Value;
-use forebay_core::{PortError, PortResult};
+use forebay_core::{ErrorKind, PortError, PortResult};
 use parking_lot::Mutex;
 
 use crate::fate::{Fate, Point};
+use crate::tables::scanned;
 
 /// One row of a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,10 +30,14 @@ pub struct ArchivedRow {
     pub values: BTreeMap<String, Value>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    /// All columns, `_ingest_time` too.
+    schema: SchemaRef,
     rows: Vec<ArchivedRow>,
     batches: Vec<RecordBatch>,
+    /// For each batch the append that it came with, from 1.
+    ingested: Vec<i64>,
     marks: BTreeMap<TopicPartition, i64>,
     appends: u64,
 }
@@ -89,23 +94,47 @@ impl MemoryArchive {
     /// Where the marks of `table` stand.
     #[must_use]
     pub fn marks(&self, table: &str) -> Applied {
-        let progress = |next_offset| PartitionProgress {
-            next_offset,
-            max_event_time_us: None,
-        };
         let tables = self.tables.lock();
-        let marks = tables.get(table).map(|table| table.marks.iter());
-        Applied(
-            marks
-                .into_iter()
-                .flatten()
-                .map(|(place, next)| (place.clone(), progress(*next)))
-                .collect(),
-        )
+        tables.get(table).map(applied).unwrap_or_default()
     }
 }
 
 impl Table {
+    fn new(wanted: &SchemaRef) -> Self {
+        let mut fields: Vec<Arc<Field>> = wanted.fields().iter().cloned().collect();
+        if wanted.column_with_name(meta::INGEST_TIME).is_none() {
+            fields.push(Arc::new(Field::new(
+                meta::INGEST_TIME,
+                timestamp_type(),
+                false,
+            )));
+        }
+        Self {
+            schema: Arc::new(Schema::new(fields)),
+            rows: Vec::new(),
+            batches: Vec::new(),
+            ingested: Vec::new(),
+            marks: BTreeMap::new(),
+            appends: 0,
+        }
+    }
+
+    /// Batch `number` as a reader sees it.
+    fn whole(&self, number: usize) -> PortResult<RecordBatch> {
+        let batch = &self.batches[number];
+        let time: ArrayRef = Arc::new(
+            TimestampMicrosecondArray::from_value(self.ingested[number], batch.num_rows())
+                .with_timezone("UTC"),
+        );
+        let columns = self.schema.fields().iter().map(|field| {
+            batch
+                .column_by_name(field.name())
+                .map_or_else(|| Arc::clone(&time), Arc::clone)
+        });
+        RecordBatch::try_new(Arc::clone(&self.schema), columns.collect())
+            .map_err(|e| PortError::internal(format!("the rows do not fit their table: {e}")))
+    }
+
     fn append(&mut self, batches: &[RecordBatch], up_to: &Applied) -> PortResult<u64> {
         let mut fresh = 0;
         for batch in batches {
@@ -139,6 +168,8 @@ impl Table {
             *mark = (*mark).max(progress.next_offset);
         }
         self.appends += 1;
+        let now = i64::try_from(self.appends).expect("few appends");
+        self.ingested.resize(self.batches.len(), now);
         Ok(fresh)
     }
 }
@@ -175,12 +206,23 @@ fn read_row(batch: &RecordBatch, row: usize) -> PortResult<ArchivedRow> {
 
 #[async_trait]
 impl Archive for MemoryArchive {
-    async fn open_table(&self, name: &str, _schema: SchemaRef) -> PortResult<()> {
-        self.tables.lock().entry(name.to_owned()).or_default();
+    async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()> {
+        let opened = Table::new(&schema);
+        let mut tables = self.tables.lock();
+        let table = tables.entry(name.to_owned()).or_insert(opened);
+        if *table.schema != *Table::new(&schema).schema {
+            return Err(PortError::new(
+                ErrorKind::AlreadyExists,
+                format!("table '{name}' has another schema"),
+            ));
+        }
         Ok(())
     }
 
     async fn progress(&self, name: &str) -> PortResult<Applied> {
+        if !self.tables.lock().contains_key(name) {
+            return Err(PortError::not_found(format!("no table '{name}'")));
+        }
         Ok(self.marks(name))
     }
 
@@ -204,26 +246,53 @@ impl Archive for MemoryArchive {
         let table = tables
             .get(name)
             .ok_or_else(|| PortError::not_found(format!("no table '{name}'")))?;
-        let schema = table.batches.first().map(RecordBatch::schema);
         Ok(TableSnapshot {
-            version: i64::try_from(table.appends).expect("nobody appends 2^63 times"),
-            schema: schema
-                .ok_or_else(|| PortError::not_found(format!("table '{name}' is empty")))?,
-            files: Vec::<PathBuf>::new(),
+            version: i64::try_from(table.appends).expect("few appends"),
+            schema: Arc::clone(&table.schema),
             rows: table.rows.len() as u64,
-            applied: {
-                let progress = |next_offset| PartitionProgress {
-                    next_offset,
-                    max_event_time_us: None,
-                };
-                Applied(
-                    table
-                        .marks
-                        .iter()
-                        .map(|(place, next)| (place.clone(), progress(*next)))
-                        .collect(),
-                )
-            },
+            applied: applied(table),
         })
+    }
+}
+
+#[async_trait]
+impl TableScan for MemoryArchive {
+    async fn scan(&self, name: &str, scan: Scan) -> PortResult<RowStream> {
+        let batches = {
+            let tables = self.tables.lock();
+            let table = tables
+                .get(name)
+                .ok_or_else(|| PortError::not_found(format!("no table '{name}'")))?;
+            (0..table.batches.len())
+                .map(|number| table.whole(number))
+                .collect::<PortResult<Vec<_>>>()?
+        };
+        scanned(batches, &scan)
+    }
+}
+
+fn applied(table: &Table) -> Applied {
+    let progress = |next_offset| PartitionProgress {
+        next_offset,
+        max_event_time_us: None,
+    };
+    Applied(
+        table
+            .marks
+            .iter()
+            .map(|(place, next)| (place.clone(), progress(*next)))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_in_memory_does_what_every_archive_must() {
+        futures::executor::block_on(crate::archive_conformance::archive(|| {
+            MemoryArchive::new(&Arc::default())
+        }));
     }
 }

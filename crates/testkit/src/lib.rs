@@ -1,11 +1,13 @@
 //! Stand-ins for what the pipeline runs on, in memory: a log that is read in any order and any
 //! cuts, an archive, a store that is its own oracle, a publisher, a model. They keep their contents
 //! over restarts, and a [`Fate`] that they share takes them away for a while or kills the process
-//! at any write.
+//! at any write. `conformance` holds what every implementation of a port must do, as functions that the
+//! real one and the stand-in both run.
 //!
 //! For tests only: nothing but dev-dependencies points here.
 
 mod archive;
+pub mod archive_conformance;
 mod clock;
 pub mod conformance;
 mod fate;
@@ -15,6 +17,7 @@ mod publisher;
 mod random;
 mod reader;
 mod store;
+mod tables;
 mod view;
 mod wait;
 
@@ -27,5 +30,6 @@ pub use publisher::MemoryPublisher;
 pub use random::Random;
 pub use reader::StoreReader;
 pub use store::{MemoryStore, StoredRow};
+pub use tables::MemoryTables;
 pub use view::{PlainService, PlainView, column};
 pub use wait::wait_until;

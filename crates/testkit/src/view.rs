@@ -31,6 +31,7 @@ pub fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
 pub struct PlainView {
     spec: Arc<ViewSpec>,
     source: Arc<SourceDef>,
+    reads: Vec<usize>,
     key: usize,
     argument: usize,
     refuses: Option<f64>,
@@ -92,9 +93,13 @@ impl PlainView {
             digest: format!("digest-{id}"),
         };
         let source = Arc::clone(source);
+        let mut reads = vec![key, argument, source.time_column];
+        reads.sort_unstable();
+        reads.dedup();
         Self {
             spec: Arc::new(spec),
             source,
+            reads,
             key,
             argument,
             refuses: None,
@@ -124,6 +129,10 @@ impl PlainView {
 impl CompiledView for PlainView {
     fn spec(&self) -> &Arc<ViewSpec> {
         &self.spec
+    }
+
+    fn reads(&self) -> &[usize] {
+        &self.reads
     }
 
     fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch> {

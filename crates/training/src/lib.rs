@@ -1,5 +1,5 @@
 //! Training sets and the proof that they equal what was served. Written against the ports alone:
-//! values come from [`forebay_core::ports::PointInTime`] over the archive's files, served ones from
+//! values come from [`forebay_core::ports::PointInTime`] over the archive's tables, served ones from
 //! [`forebay_core::ports::FeatureReader`] and from archived predictions.
 //!
 //! [`training_set`] builds a set and its [`manifest`], by which it can be built again for ever;
@@ -15,7 +15,7 @@ pub mod report;
 pub mod training_set;
 pub mod verify;
 
-mod archived;
+mod bounded;
 mod recompute;
 mod sample;
 

@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StructArray};
 use arrow_select::concat::concat_batches;
+use forebay_core::ports::{Scan, TableScan};
 use forebay_core::prediction::{AppliedViews, column};
 use forebay_core::progress::Applied;
 use forebay_core::value::Value;
 use forebay_core::view::ServiceSpec;
+use futures::TryStreamExt;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::archived::{read_file, unnest};
 use crate::error::TrainingError;
 use crate::recompute::{Cuts, Recompute, Sorted, Tables, pick, reached};
 use crate::report::{Reason, VerifyReport};
@@ -56,9 +57,7 @@ impl Verifier {
             )));
         }
         let spec = Arc::clone(self.reader.service(service)?.spec());
-        let files = self.archive.snapshot(table).await?.files;
-        let name = spec.name.clone();
-        let drawn = tokio::task::spawn_blocking(move || draw(&files, &name, sample)).await??;
+        let drawn = draw(self.archive.as_ref(), table, &spec.name, sample).await?;
         let mut report = VerifyReport {
             service: spec.name.clone(),
             service_version: spec.version,
@@ -166,8 +165,7 @@ impl Predictions {
                 )
             };
             let arrays: Vec<ArrayRef> = columns.iter().map(of_type).collect();
-            let options =
-                arrow_array::RecordBatchOptions::new().with_row_count(Some(record.num_rows()));
+            let options = RecordBatchOptions::new().with_row_count(Some(record.num_rows()));
             RecordBatch::try_new_with_options(schema, arrays, &options)
                 .map_err(TrainingError::arrow("read predictions"))
         };
@@ -228,6 +226,14 @@ impl Predictions {
     }
 }
 
+/// The children of a struct column as a batch.
+fn unnest(column: &StructArray) -> Result<RecordBatch, TrainingError> {
+    let schema = Arc::new(arrow_schema::Schema::new(column.fields().clone()));
+    let options = RecordBatchOptions::new().with_row_count(Some(column.len()));
+    RecordBatch::try_new_with_options(schema, column.columns().to_vec(), &options)
+        .map_err(TrainingError::arrow("unpack a record"))
+}
+
 /// For each view the number of the vector that `text` says it had applied.
 fn offsets(spec: &ServiceSpec, text: &str, cuts: &mut Cuts) -> Result<Vec<u32>, Reason> {
     let views = AppliedViews::decode(text).map_err(|_| Reason::OffsetsUnreadable)?;
@@ -251,10 +257,11 @@ fn required<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, Train
     })
 }
 
-/// The `sample` predictions of `service` whose ids hash lowest, each id once; None where there is
-/// none.
-fn draw(
-    files: &[std::path::PathBuf],
+/// The `sample` predictions of `service` in `table` whose ids hash lowest, each id once; None where
+/// there is none.
+async fn draw(
+    tables: &dyn TableScan,
+    table: &str,
     service: &str,
     sample: usize,
 ) -> Result<Option<RecordBatch>, TrainingError> {
@@ -262,14 +269,12 @@ fn draw(
         sample,
         rows: BTreeMap::new(),
     };
-    for file in files {
-        read_file(file, &COLUMNS, &mut |batch| {
-            for name in COLUMNS {
-                required(&batch, name)?;
-            }
-            lowest.add(&batch, service)?;
-            Ok(true)
-        })?;
+    let mut rows = tables.scan(table, Scan::columns(COLUMNS)).await?;
+    while let Some(batch) = rows.try_next().await? {
+        for name in COLUMNS {
+            required(&batch, name)?;
+        }
+        lowest.add(&batch, service)?;
     }
     let rows: Vec<RecordBatch> = lowest.rows.into_values().collect();
     let Some(schema) = rows.first().map(RecordBatch::schema) else {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow_schema::{Field, Schema};
 use arrow_select::take::take_record_batch;
-use forebay_core::ports::{Archive, Known, PointInTime, TableInput, TableSnapshot};
+use forebay_core::ports::{Archive, Known, PointInTime, TableSnapshot};
 use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::view::ServiceSpec;
 
+use crate::bounded::Bounded;
 use crate::error::TrainingError;
 use crate::report::Reason;
 
@@ -76,22 +77,23 @@ impl Cuts {
 
 /// Snapshots of the tables that a service reads.
 #[derive(Debug)]
-pub(crate) struct Tables {
+pub(crate) struct Tables<'a> {
+    archive: &'a dyn Archive,
     snapshots: BTreeMap<String, TableSnapshot>,
 }
 
-impl Tables {
+impl<'a> Tables<'a> {
     /// Take snapshots of all of them.
     pub(crate) async fn of(
         service: &ServiceSpec,
-        archive: &dyn Archive,
+        archive: &'a dyn Archive,
     ) -> Result<Self, TrainingError> {
         let mut snapshots = BTreeMap::new();
         for source in source_names(service) {
             let snapshot = archive.snapshot(&source).await?;
             snapshots.insert(source, snapshot);
         }
-        Ok(Self { snapshots })
+        Ok(Self { archive, snapshots })
     }
 
     /// The snapshot of one source.
@@ -99,11 +101,13 @@ impl Tables {
         self.snapshots.get(source)
     }
 
-    pub(crate) fn inputs(&self) -> BTreeMap<String, TableInput> {
-        self.snapshots
-            .iter()
-            .map(|(name, s)| (name.clone(), TableInput::Parquet(s.files.clone())))
-            .collect()
+    /// The tables as the snapshots cover them.
+    fn bounded(&self) -> Bounded<'_> {
+        let cut = |(name, s): (&String, &TableSnapshot)| (name.clone(), s.applied.clone());
+        Bounded {
+            tables: self.archive,
+            below: self.snapshots.iter().map(cut).collect(),
+        }
     }
 
     /// Whether the table of `source` holds all that `cut` says was applied of its topic.
@@ -131,7 +135,7 @@ pub(crate) fn source_names(service: &ServiceSpec) -> BTreeSet<String> {
 pub(crate) fn reached(
     service: &ServiceSpec,
     sources: &BTreeMap<String, Arc<SourceDef>>,
-    tables: &Tables,
+    tables: &Tables<'_>,
     cuts: &Cuts,
     rows: usize,
 ) -> Result<Vec<bool>, TrainingError> {
@@ -169,7 +173,7 @@ impl Recompute<'_> {
     pub(crate) async fn as_applied(
         &self,
         engine: &dyn PointInTime,
-        tables: &Tables,
+        tables: &Tables<'_>,
         rows: &[u32],
     ) -> Result<RecordBatch, TrainingError> {
         self.ask(engine, tables, rows, self.cuts.known(rows)).await
@@ -179,7 +183,7 @@ impl Recompute<'_> {
     pub(crate) async fn as_known_now(
         &self,
         engine: &dyn PointInTime,
-        tables: &Tables,
+        tables: &Tables<'_>,
         rows: &[u32],
     ) -> Result<RecordBatch, TrainingError> {
         self.ask(engine, tables, rows, Known::All).await
@@ -188,7 +192,7 @@ impl Recompute<'_> {
     async fn ask(
         &self,
         engine: &dyn PointInTime,
-        tables: &Tables,
+        tables: &Tables<'_>,
         rows: &[u32],
         known: Known,
     ) -> Result<RecordBatch, TrainingError> {
@@ -209,7 +213,7 @@ impl Recompute<'_> {
                 &self.service.name,
                 spine,
                 TIME_COLUMN,
-                &tables.inputs(),
+                &tables.bounded(),
                 known,
             )
             .await?;

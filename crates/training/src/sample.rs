@@ -8,15 +8,16 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::{Field, Schema};
-use arrow_select::concat::concat_batches;
+use arrow_select::interleave::interleave_record_batch;
+use forebay_core::ports::{Scan, TableScan};
+use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
 use forebay_core::time::{HOUR_US, Micros};
 use forebay_core::view::{ServiceSpec, Window};
+use futures::TryStreamExt;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::archived;
 use crate::error::TrainingError;
-use crate::recompute::pick;
 
 /// How many more events are read than are asked about.
 const POOL_FACTOR: usize = 8;
@@ -40,12 +41,13 @@ fn draw(seed: u64, place: usize, salt: u64) -> u64 {
     )
 }
 
-/// `rows` questions from the newest events of `source`, whose archive files these are (oldest
-/// first). None where the archive has no events yet.
-pub(crate) fn questions(
+/// `rows` questions from the newest events of `source`, whose archive covers `applied`. None where the
+/// archive has no events yet.
+pub(crate) async fn questions(
     service: &ServiceSpec,
     source: &SourceDef,
-    files: &[std::path::PathBuf],
+    tables: &dyn TableScan,
+    applied: &Applied,
     rows: usize,
     seed: u64,
 ) -> Result<Option<Questions>, TrainingError> {
@@ -53,24 +55,29 @@ pub(crate) fn questions(
     let time = source.columns[source.time_column].name.as_str();
     let mut names: Vec<&str> = columns.iter().flatten().copied().collect();
     names.push(time);
-    let pool = archived::newest(
-        files,
-        &names,
-        rows.saturating_mul(POOL_FACTOR).min(POOL_MAX_ROWS),
-    )?;
-    let Some(schema) = pool.first().map(RecordBatch::schema) else {
-        return Ok(None);
-    };
-    let pool =
-        concat_batches(&schema, &pool).map_err(TrainingError::arrow("join sampled events"))?;
-    if pool.num_rows() == 0 {
+    names.sort_unstable();
+    names.dedup();
+    let pool_rows = rows.saturating_mul(POOL_FACTOR).min(POOL_MAX_ROWS);
+    let scan = Scan::columns(names).below(applied.clone());
+    let pool = newest(tables, &source.name, scan, pool_rows).await?;
+    let places = pool
+        .iter()
+        .enumerate()
+        .flat_map(|(batch, rows)| (0..rows.num_rows()).map(move |row| (batch, row)));
+    // The rows with the smallest draws are a sample without repeats.
+    let mut picked: Vec<(u64, (usize, usize))> = places
+        .enumerate()
+        .map(|(number, place)| (draw(seed, number, 0), place))
+        .collect();
+    if picked.is_empty() {
         return Ok(None);
     }
-    // The rows with the smallest draws are a sample without repeats.
-    let mut picked: Vec<u32> = (0..u32::try_from(pool.num_rows()).unwrap_or(u32::MAX)).collect();
-    picked.sort_by_cached_key(|row| draw(seed, *row as usize, 0));
+    picked.sort_unstable();
     picked.truncate(rows);
-    let picked = pick(&pool, &picked)?;
+    let picked: Vec<(usize, usize)> = picked.into_iter().map(|(_, place)| place).collect();
+    let pool: Vec<&RecordBatch> = pool.iter().collect();
+    let picked = interleave_record_batch(&pool, &picked)
+        .map_err(TrainingError::arrow("join sampled events"))?;
     let times = picked
         .column_by_name(time)
         .ok_or_else(|| TrainingError::Answer(format!("no column `{time}`")))?;
@@ -85,6 +92,41 @@ pub(crate) fn questions(
         .collect();
     let request = request(service, &columns, &picked)?;
     Ok(Some(Questions { request, at_us }))
+}
+
+/// About the `max_rows` newest rows of `table`: those within a distance of the ends of its
+/// partitions that is doubled until there are enough.
+async fn newest(
+    tables: &dyn TableScan,
+    table: &str,
+    scan: Scan,
+    max_rows: usize,
+) -> Result<Vec<RecordBatch>, TrainingError> {
+    let ends = scan.below.clone().unwrap_or_default();
+    let mut distance = i64::try_from(max_rows.div_ceil(ends.0.len().max(1)))
+        .map_err(|e| TrainingError::Invalid(format!("a sample of {max_rows} rows: {e}")))?;
+    loop {
+        let mut from = ends.clone();
+        for progress in from.0.values_mut() {
+            progress.next_offset = progress.next_offset.saturating_sub(distance).max(0);
+        }
+        let whole = from.0.values().all(|progress| progress.next_offset == 0);
+        let scan = Scan {
+            from,
+            ..scan.clone()
+        };
+        let mut rows = tables.scan(table, scan).await?;
+        let (mut batches, mut count) = (Vec::new(), 0);
+        // Holes in the offsets make a distance hold fewer rows than it is long, never more.
+        while let Some(batch) = rows.try_next().await? {
+            count += batch.num_rows();
+            batches.push(batch);
+        }
+        if whole || count >= max_rows {
+            return Ok(batches);
+        }
+        distance = distance.saturating_mul(2);
+    }
 }
 
 /// For each request column the column of `source` that gives it: the key of a view on that source,

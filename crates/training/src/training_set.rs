@@ -7,26 +7,23 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
+use forebay_core::PortResult;
 use forebay_core::limits::SPINE_MAX_ROWS;
-use forebay_core::ports::{Archive, Known, PointInTime, TableInput};
+use forebay_core::ports::{Archive, Known, PointInTime, TableScan};
 use forebay_core::prediction::AppliedViews;
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::ServiceSpec;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
+use crate::bounded::Bounded;
 use crate::digest::table_digest;
 use crate::error::TrainingError;
 use crate::manifest::{MANIFEST_FORMAT, TableCut, TrainingManifest};
 use crate::recompute::source_names;
 
-/// A table as a training set reads it.
-#[derive(Debug, Clone)]
+/// What is known of a table that a training set reads.
+#[derive(Debug, Clone, Default)]
 pub struct TrainingTable {
-    /// Its rows.
-    pub input: TableInput,
     /// Delta version and rows, if it is a snapshot of the archive.
     pub version: Option<(i64, u64)>,
     /// Offsets that it covers; None for plain files.
@@ -44,8 +41,10 @@ pub struct TrainingSetRequest<'a> {
     pub spine: RecordBatch,
     /// Its column that says as of when.
     pub time_column: &'a str,
-    /// The tables of the service's sources.
-    pub tables: BTreeMap<String, TrainingTable>,
+    /// Where the tables of the service's sources are read.
+    pub tables: &'a dyn TableScan,
+    /// What is known of each of them; it is read up to the offsets that it covers.
+    pub cuts: BTreeMap<String, TrainingTable>,
     /// What each row may see; [`Known::All`] unless a manifest is rebuilt.
     pub known: Known,
     /// Name and version of the engine.
@@ -75,7 +74,6 @@ pub async fn archive_tables(
     for source in source_names(service) {
         let snapshot = archive.snapshot(&source).await?;
         let table = TrainingTable {
-            input: TableInput::Parquet(snapshot.files),
             version: Some((snapshot.version, snapshot.rows)),
             applied: Some(snapshot.applied),
         };
@@ -100,6 +98,7 @@ pub async fn build_training_set(
         spine,
         time_column,
         tables,
+        cuts,
         known,
         engine: engine_name,
         now_us,
@@ -111,13 +110,15 @@ pub async fn build_training_set(
     }
     let spine_rows = spine.num_rows();
     let spine_digest = table_digest(&spine)?;
-    let inputs: BTreeMap<String, TableInput> = tables
-        .iter()
-        .map(|(n, t)| (n.clone(), t.input.clone()))
-        .collect();
-    let offsets = cut_of(service, &tables, &known);
+    let offsets = cut_of(service, &cuts, &known);
+    let covered =
+        |(name, table): (&String, &TrainingTable)| Some((name.clone(), table.applied.clone()?));
+    let bounded = Bounded {
+        tables,
+        below: cuts.iter().filter_map(covered).collect(),
+    };
     let rows = engine
-        .training_set(&service.name, spine, time_column, &inputs, known)
+        .training_set(&service.name, spine, time_column, &bounded, known)
         .await?;
     if rows.num_rows() != spine_rows {
         return Err(TrainingError::Answer(format!(
@@ -143,7 +144,7 @@ pub async fn build_training_set(
             .collect(),
         spine_digest,
         time_column: time_column.to_owned(),
-        tables: tables
+        tables: cuts
             .iter()
             .map(|(name, table)| (name.clone(), cut(table)))
             .collect(),
@@ -188,22 +189,21 @@ pub fn manifest_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Write the set as Parquet to `path` and its manifest beside it. Each file appears whole or not at
+/// Writes rows to an open file; the binary hands over the one writer of Parquet.
+pub type WriteRows = fn(&mut File, &RecordBatch) -> PortResult<()>;
+
+/// Write the set to `path` by `write` and its manifest beside it. Each file appears whole or not at
 /// all, the manifest last: a set without one is not finished.
 ///
 /// # Errors
 /// The disk fails.
-pub fn write_training_set(path: &Path, set: &TrainingSet) -> Result<(), TrainingError> {
-    let failed = |e: parquet::errors::ParquetError| TrainingError::file("write", path, e);
-    let zstd = ZstdLevel::try_new(1).map_err(failed)?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(zstd))
-        .build();
+pub fn write_training_set(
+    path: &Path,
+    set: &TrainingSet,
+    write: WriteRows,
+) -> Result<(), TrainingError> {
     publish(path, |file| {
-        let mut writer =
-            ArrowWriter::try_new(file, set.rows.schema(), Some(properties)).map_err(failed)?;
-        writer.write(&set.rows).map_err(failed)?;
-        writer.close().map(|_| ()).map_err(failed)
+        write(file, &set.rows).map_err(|e| TrainingError::file("write", path, e))
     })?;
     let manifest = manifest_path(path);
     publish(&manifest, |file| {

@@ -76,7 +76,7 @@ pub struct Verifier {
     pub online: Arc<dyn OnlineStore>,
     /// Recomputes.
     pub engine: Arc<dyn PointInTime>,
-    /// Names the files.
+    /// Keeps the events.
     pub archive: Arc<dyn Archive>,
     /// The catalog's sources by name.
     pub sources: BTreeMap<String, Arc<SourceDef>>,
@@ -149,12 +149,10 @@ impl Verifier {
             let source = source.ok_or_else(|| {
                 TrainingError::Invalid(format!("source `{name}` is not in the catalog"))
             })?;
-            let files = self.archive.snapshot(&name).await?.files;
-            let (service, seed, rows) = (spec.clone(), options.seed, share.min(left));
-            let drawn = tokio::task::spawn_blocking(move || {
-                sample::questions(&service, &source, &files, rows, seed)
-            })
-            .await??;
+            let applied = self.archive.snapshot(&name).await?.applied;
+            let (tables, rows) = (self.archive.as_ref(), share.min(left));
+            let seed = options.seed;
+            let drawn = sample::questions(spec, &source, tables, &applied, rows, seed).await?;
             left -= drawn.as_ref().map_or(0, |questions| questions.at_us.len());
             all.extend(drawn);
         }

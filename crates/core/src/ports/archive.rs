@@ -1,34 +1,32 @@
-//! The offline archive: exactly-once appends, and what was appended.
-//! `offline` implements it over Delta.
-
-use std::fmt::Debug;
-use std::path::PathBuf;
+//! The offline archive: exactly-once appends, and what was appended. `offline` implements it over
+//! Delta, `testkit` in memory; both run the conformance suite of `testkit`. What was appended is read
+//! through [`TableScan`], which every archive is.
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 
 use crate::error::PortResult;
+use crate::ports::scan::TableScan;
 use crate::progress::Applied;
 
-/// A Delta table at a version.
+/// A table at a version: what it holds, not where. Bounded by `applied`, a scan gives these very rows
+/// whenever it is made.
 #[derive(Debug, Clone)]
 pub struct TableSnapshot {
     /// Delta version.
     pub version: i64,
     /// Schema of the rows.
     pub schema: SchemaRef,
-    /// Its data files.
-    pub files: Vec<PathBuf>,
-    /// Rows in them.
+    /// Rows in it.
     pub rows: u64,
     /// Offsets that it covers.
     pub applied: Applied,
 }
 
-/// The Delta archive.
+/// The archive.
 #[async_trait]
-pub trait Archive: Send + Sync + Debug {
+pub trait Archive: TableScan {
     /// Open table `name`, or make it with `schema` (with or without
     /// [`crate::source::meta::INGEST_TIME`]; the table has it).
     ///

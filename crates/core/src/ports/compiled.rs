@@ -16,6 +16,10 @@ pub trait CompiledView: Send + Sync + Debug {
     /// Its checked form.
     fn spec(&self) -> &Arc<ViewSpec>;
 
+    /// Indices of the source's columns that [`Self::fold`] reads, ascending, the event time among
+    /// them. The others may hold anything, NULL too.
+    fn reads(&self) -> &[usize];
+
     /// Filter and project decoded rows of the view's source into what tiles fold.
     ///
     /// # Errors

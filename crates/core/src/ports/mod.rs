@@ -10,6 +10,7 @@ mod log;
 mod online;
 mod point_in_time;
 mod publish;
+mod scan;
 mod scorer;
 
 pub use archive::{Archive, TableSnapshot};
@@ -20,6 +21,7 @@ pub use log::{DeadLetter, EventLog, Origin, SourceBatch};
 pub use online::{
     At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows,
 };
-pub use point_in_time::{Known, PointInTime, TableInput};
+pub use point_in_time::{Known, PointInTime};
 pub use publish::Publisher;
+pub use scan::{ColumnRange, ORIGIN, RowStream, Scan, ScanOrder, TableScan};
 pub use scorer::{Scorer, Scores};

@@ -1,25 +1,15 @@
 //! Values as of given instants over the archive: what `training` asks of the engine.
 //! `engine` implements it by its probe lowering.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
 use crate::error::PortResult;
+use crate::ports::scan::TableScan;
 use crate::progress::Applied;
-
-/// Where a source's events are read from, offline.
-#[derive(Debug, Clone)]
-pub enum TableInput {
-    /// Parquet files with the source's columns (and possibly those of [`crate::source::meta`]).
-    Parquet(Vec<PathBuf>),
-    /// Batches in memory, the same columns.
-    Memory(Vec<RecordBatch>),
-}
 
 /// Which events each spine row may see, beside `event time <= t`.
 #[derive(Debug, Clone)]
@@ -41,7 +31,9 @@ pub enum Known {
 pub trait PointInTime: Send + Sync + Debug {
     /// One row out for each row of `spine`, in its order: all spine columns, then the service's
     /// features. `spine` holds the service's request columns and `time_column` (any timestamp type;
-    /// naive is UTC; NULL is an error that names the row).
+    /// naive is UTC; NULL is an error that names the row). The events of each source are scanned from
+    /// the table of its name in `tables`: the columns that the views read, narrowed by the spine's
+    /// instants and keys and by the offsets of `known`.
     ///
     /// # Errors
     /// Unknown service, a missing or mistyped spine column, a spine column that collides with a
@@ -51,7 +43,7 @@ pub trait PointInTime: Send + Sync + Debug {
         service: &str,
         spine: RecordBatch,
         time_column: &str,
-        tables: &BTreeMap<String, TableInput>,
+        tables: &dyn TableScan,
         known: Known,
     ) -> PortResult<RecordBatch>;
 }

@@ -13,19 +13,21 @@
 mod lowering;
 mod run;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use async_trait::async_trait;
 use forebay_core::PortResult;
-use forebay_core::ports::{CompiledService, CompiledView, Known, PointInTime, TableInput};
+use forebay_core::ports::{
+    CompiledService, CompiledView, Known, PointInTime, RowStream, TableScan,
+};
 use forebay_core::view::ServiceView;
 
 use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
-use crate::input::{Spine, apply_presence, find_table, in_background};
-use run::{VirtualRows, read_events, run_view};
+use crate::input::{Spine, apply_presence, event_scan, in_background, open_table};
+use crate::view::View;
+use run::{VirtualRows, needed, read_events, run_view};
 
 /// The batch lowering over one catalog.
 #[derive(Debug, Clone)]
@@ -39,6 +41,15 @@ impl BatchEngine {
     pub fn new(catalog: Catalog) -> Self {
         Self { catalog }
     }
+
+    fn view(&self, binding: &ServiceView) -> Result<Arc<View>> {
+        let name = &binding.view.name;
+        let view = self.catalog.view(name);
+        let view = view.filter(|view| view.spec().id == binding.view.id);
+        view.map(Arc::clone).ok_or_else(|| {
+            EngineError::Internal(format!("the catalog has another version of view {name}"))
+        })
+    }
 }
 
 #[async_trait]
@@ -48,7 +59,7 @@ impl PointInTime for BatchEngine {
         service: &str,
         spine: RecordBatch,
         time_column: &str,
-        tables: &BTreeMap<String, TableInput>,
+        tables: &dyn TableScan,
         known: Known,
     ) -> PortResult<RecordBatch> {
         if !matches!(known, Known::All) {
@@ -60,69 +71,70 @@ impl PointInTime for BatchEngine {
         }
         let service = Arc::clone(self.catalog.service(service)?) as Arc<dyn CompiledService>;
         let spine = Spine::new(service.spec(), spine, time_column)?;
-        let mut inputs = Vec::with_capacity(service.spec().views.len());
+        let mut views = Vec::with_capacity(service.spec().views.len());
         for binding in &service.spec().views {
-            let (_, input) = find_table(
-                &self.catalog,
-                &binding.view.source,
-                &binding.view.name,
-                tables,
-            )?;
-            inputs.push(input.clone());
+            let name = &binding.view.name;
+            let view = self.view(binding)?;
+            let scan = event_scan(view.source(), &needed(&view));
+            let rows = open_table(tables, &binding.view.source, name, scan).await?;
+            views.push((view, rows));
         }
         let job = Job {
             catalog: self.catalog.clone(),
             service,
             spine,
-            inputs,
+            views,
         };
         Ok(in_background("forebay-batch", move || job.run()).await?)
     }
 }
 
 /// One call, ready to run on a thread of its own.
-#[derive(Debug)]
 struct Job {
     catalog: Catalog,
     service: Arc<dyn CompiledService>,
     spine: Spine,
-    /// The table of each view.
-    inputs: Vec<TableInput>,
+    /// Each view with its events.
+    views: Vec<(Arc<View>, RowStream)>,
 }
 
 impl Job {
     fn run(self) -> Result<RecordBatch> {
-        let spec = Arc::clone(self.service.spec());
-        let views = spec.views.iter().zip(&self.inputs);
+        let Self {
+            catalog,
+            service,
+            spine,
+            views,
+        } = self;
+        let spec = Arc::clone(service.spec());
+        let views = spec.views.iter().zip(views);
         let features = views
-            .map(|(binding, input)| self.view(binding, input))
+            .map(|(binding, (view, rows))| features(&catalog, &spine, binding, &view, rows))
             .collect::<Result<Vec<_>>>()?;
-        let answer = self.service.finish(self.spine.request(), &features)?;
-        self.spine.answer(&spec, &answer)
+        let answer = service.finish(spine.request(), &features)?;
+        spine.answer(&spec, &answer)
     }
+}
 
-    /// Features of one view for all spine rows, presence applied.
-    fn view(&self, binding: &ServiceView, input: &TableInput) -> Result<Vec<ArrayRef>> {
-        let name = &binding.view.name;
-        let view = self
-            .catalog
-            .view(name)
-            .filter(|view| view.spec().id == binding.view.id)
-            .ok_or_else(|| {
-                EngineError::Internal(format!("the catalog has another version of view {name}"))
-            })?;
-        let events = read_events(view, input)?;
-        let virtual_rows = VirtualRows {
-            view,
-            keys: self.spine.keys(binding)?,
-            at: self.spine.at(),
-        };
-        let (columns, newest_us) = run_view(self.catalog.session(), events, &virtual_rows)?;
-        apply_presence(
-            &columns,
-            &newest_us,
-            self.spine.at().values(),
-            binding.view.ttl_us,
-        )
-    }
+/// Features of one view for all spine rows, presence applied.
+fn features(
+    catalog: &Catalog,
+    spine: &Spine,
+    binding: &ServiceView,
+    view: &View,
+    rows: RowStream,
+) -> Result<Vec<ArrayRef>> {
+    let events = read_events(view, rows)?;
+    let virtual_rows = VirtualRows {
+        view,
+        keys: spine.keys(binding)?,
+        at: spine.at(),
+    };
+    let (columns, newest_us) = run_view(catalog.session(), events, &virtual_rows)?;
+    apply_presence(
+        &columns,
+        &newest_us,
+        spine.at().values(),
+        binding.view.ttl_us,
+    )
 }

@@ -21,13 +21,13 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::physical_plan::collect;
-use forebay_core::ports::{CompiledView, TableInput};
+use forebay_core::ports::{CompiledView, RowStream};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 
 use super::lowering::{Lowering, extra};
 use crate::error::{EngineError, Result};
-use crate::input::{TableReader, referenced_columns};
+use crate::input::TableReader;
 use crate::session::Session;
 use crate::view::View;
 
@@ -56,13 +56,20 @@ fn table_schema(source: &SourceDef) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// All events of `input`, with the columns that `plan` names, as rows of the table.
-pub(super) fn read_events(view: &View, input: &TableInput) -> Result<Vec<RecordBatch>> {
+/// For each column of the view's source whether the view reads it.
+pub(super) fn needed(view: &View) -> Vec<bool> {
+    (0..view.source().columns.len())
+        .map(|index| view.reads().contains(&index))
+        .collect()
+}
+
+/// All events of `rows`, with the columns that the view reads, as rows of the table.
+pub(super) fn read_events(view: &View, rows: RowStream) -> Result<Vec<RecordBatch>> {
     let source = view.source().as_ref();
-    let needed = referenced_columns(view.plan(), source)?;
+    let needed = needed(view);
     let schema = table_schema(source);
     let mut batches = Vec::new();
-    TableReader::new(source, &needed).read(input, &mut |events| {
+    TableReader::new(source, &needed).read(rows, &mut |events| {
         let rows = events.rows.num_rows();
         let mut columns = events.rows.columns().to_vec();
         columns.push(Arc::new(BooleanArray::from(vec![false; rows])));

@@ -1,15 +1,12 @@
-//! Events of a source from its table: Parquet files or batches in memory, in the order in which
-//! they are named, a batch at a time, only the columns that are asked for. A column of another type
-//! is cast where no value is lost; a column that is missing is an error that names the file and the
-//! column.
+//! Events of a source from its table, a batch at a time as the table's stream brings them, only the
+//! columns that are asked for. A column of another type is cast where no value is lost; a column that
+//! is missing is an error that names the file (where the stream says it) and the column.
 //!
 //! The archive's own columns say where each row stood in the log. Plain files have none: their rows
-//! are partition 0 and are numbered through all files in order, so that ties of event time break
+//! are partition 0 and are numbered in the order in which they come, so that ties of event time break
 //! the same way in every lowering. `_late` is not read: a late row counts like any other (see
 //! [`crate::probe`]).
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -19,18 +16,12 @@ use arrow_array::{
     new_null_array,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::LogicalPlan;
-use forebay_core::ports::TableInput;
+use forebay_core::ports::{ORIGIN, RowStream, Scan};
 use forebay_core::source::{SourceDef, meta};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use futures::executor::block_on_stream;
 
 use super::cast::{conform, sql_name};
 use crate::error::{EngineError, Result};
-
-/// Rows decoded at a time.
-const BATCH_ROWS: usize = 8_192;
 
 /// Events with their places in the log.
 #[derive(Debug)]
@@ -45,28 +36,12 @@ pub(crate) struct EventBatch {
     pub(crate) topic: Option<StringArray>,
 }
 
-/// For each column of `source` whether `plan` names it; the event time always counts as named.
-pub(crate) fn referenced_columns(plan: &LogicalPlan, source: &SourceDef) -> Result<Vec<bool>> {
-    let mut named: Vec<bool> = (0..source.columns.len())
-        .map(|index| index == source.time_column)
-        .collect();
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            for column in expr.column_refs() {
-                if let Some(index) = source.columns.iter().position(|c| c.name == column.name) {
-                    named[index] = true;
-                }
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })
-    .map_err(|e| {
-        EngineError::Internal(format!(
-            "the columns of a plan over source {}: {e}",
-            source.name
-        ))
-    })?;
-    Ok(named)
+/// What to read of the table of `source` for views that read the columns marked in `needed`: these,
+/// and where each row stood in the log.
+pub(crate) fn event_scan(source: &SourceDef, needed: &[bool]) -> Scan {
+    let own = source.columns.iter().zip(needed);
+    let own = own.filter_map(|(column, needed)| needed.then_some(column.name.as_str()));
+    Scan::columns(own.chain([meta::TOPIC, meta::PARTITION, meta::OFFSET]))
 }
 
 /// Reads one table of one source.
@@ -76,7 +51,7 @@ pub(crate) struct TableReader<'a> {
     needed: &'a [bool],
     /// The source's columns, all nullable: those that nobody asked for are NULL.
     schema: SchemaRef,
-    /// Rows so far, over all files.
+    /// Rows so far.
     rows: i64,
 }
 
@@ -95,65 +70,21 @@ impl<'a> TableReader<'a> {
         }
     }
 
-    /// Call `each` with every batch of `input`, in order.
+    /// Call `each` with every batch of `rows`, in order. Blocks: for threads of our own.
     pub(crate) fn read(
         mut self,
-        input: &TableInput,
+        rows: RowStream,
         each: &mut dyn FnMut(EventBatch) -> Result<()>,
     ) -> Result<()> {
-        match input {
-            TableInput::Parquet(files) => {
-                files.iter().try_for_each(|file| self.read_file(file, each))
-            }
-            TableInput::Memory(batches) => {
-                batches.iter().enumerate().try_for_each(|(number, batch)| {
-                    let events = self.events(
-                        batch,
-                        &format!("batch {number} of table {}", self.source.name),
-                    )?;
-                    each(events)
-                })
-            }
-        }
-    }
-
-    fn read_file(
-        &mut self,
-        path: &Path,
-        each: &mut dyn FnMut(EventBatch) -> Result<()>,
-    ) -> Result<()> {
-        let unreadable = |e: Box<dyn std::error::Error + Send + Sync>| EngineError::File {
-            path: path.to_owned(),
-            source: e,
-        };
-        let file = File::open(path).map_err(|e| unreadable(e.into()))?;
-        let builder =
-            ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| unreadable(e.into()))?;
-        let roots = builder.parquet_schema().root_schema().get_fields();
-        let wanted: Vec<usize> = (0..roots.len())
-            .filter(|root| self.is_wanted(roots[*root].name()))
-            .collect();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-        let reader = builder
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(|e| unreadable(e.into()))?;
-        let owner = path.display().to_string();
-        for batch in reader {
-            each(self.events(&batch.map_err(|e| unreadable(e.into()))?, &owner)?)?;
+        for (number, batch) in block_on_stream(rows).enumerate() {
+            let batch = batch.map_err(EngineError::Port)?;
+            let origin = batch.schema_ref().metadata().get(ORIGIN);
+            let owner = origin
+                .cloned()
+                .unwrap_or_else(|| format!("batch {number} of table {}", self.source.name));
+            each(self.events(&batch, &owner)?)?;
         }
         Ok(())
-    }
-
-    fn is_wanted(&self, name: &str) -> bool {
-        [meta::TOPIC, meta::PARTITION, meta::OFFSET].contains(&name)
-            || self
-                .source
-                .columns
-                .iter()
-                .zip(self.needed)
-                .any(|(column, needed)| *needed && column.name == name)
     }
 
     fn events(&mut self, batch: &RecordBatch, owner: &str) -> Result<EventBatch> {

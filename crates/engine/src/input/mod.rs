@@ -1,5 +1,5 @@
 //! What the probe and the batch lowering read and write alike: the spine that a caller hands over,
-//! the events of a source (Parquet files or batches in memory), and the answer, one row for each
+//! the events of a source (a stream of batches), and the answer, one row for each
 //! spine row.
 //!
 //! Nothing here knows a window or an aggregate. Columns are brought to their declared types where
@@ -15,8 +15,8 @@ mod spine;
 mod tests;
 mod worker;
 
-pub(crate) use events::{EventBatch, TableReader, referenced_columns};
-pub(crate) use lookup::find_table;
+pub(crate) use events::{EventBatch, TableReader, event_scan};
+pub(crate) use lookup::{open_table, source_of};
 pub(crate) use presence::apply_presence;
 pub(crate) use spine::Spine;
 pub(crate) use worker::{STACK_BYTES, in_background};

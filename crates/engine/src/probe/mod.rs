@@ -20,12 +20,13 @@
 //! below the next offset that the row's cut has for the event's partition; a partition that the cut
 //! does not name has applied nothing.
 //!
-//! Memory: the spine, its answer, and the events of the spine's keys. Nothing of DataFusion's
-//! planner runs here.
+//! Memory: the spine, its answer, and the events of the spine's keys; the tables come as streams,
+//! narrowed (`narrow`) by what the spine can see. Nothing of DataFusion's planner runs here.
 
 mod answers;
 mod collect;
 mod keys;
+mod narrow;
 mod slide;
 #[cfg(test)]
 mod tests;
@@ -39,14 +40,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow_array::{ArrayRef, RecordBatch};
 use async_trait::async_trait;
 use forebay_core::PortResult;
-use forebay_core::ports::{CompiledService, CompiledView, Known, PointInTime, TableInput};
+use forebay_core::ports::{
+    CompiledService, CompiledView, Known, PointInTime, RowStream, Scan, TableScan,
+};
 use forebay_core::source::SourceDef;
+use forebay_core::view::ServiceSpec;
+use parking_lot::Mutex;
 
 use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
-use crate::input::{
-    STACK_BYTES, Spine, TableReader, find_table, in_background, referenced_columns,
-};
+use crate::input::{STACK_BYTES, Spine, TableReader, in_background, open_table, source_of};
+use narrow::Seen;
 use view::{Places, ViewProbe};
 
 /// The probe lowering over one catalog.
@@ -63,46 +67,81 @@ impl ProbeEngine {
     }
 
     /// What has to be read, and for which views.
-    fn job(
+    async fn job(
         &self,
         service: &str,
         spine: RecordBatch,
         time_column: &str,
-        tables: &BTreeMap<String, TableInput>,
+        tables: &dyn TableScan,
         known: Known,
     ) -> Result<Job> {
         let service = Arc::clone(self.catalog.service(service)?) as Arc<dyn CompiledService>;
         let spec = Arc::clone(service.spec());
         let spine = Spine::new(&spec, spine, time_column)?;
         check_known(&known, spec.views.len(), spine.len())?;
-        let mut sources: BTreeMap<&str, SourceJob> = BTreeMap::new();
+        let mut by_source: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (number, binding) in spec.views.iter().enumerate() {
-            let name = binding.view.source.as_str();
-            let (source, input) = find_table(&self.catalog, name, &binding.view.name, tables)?;
-            let needed = match self.catalog.view(&binding.view.name) {
-                Some(view) if view.spec().id == binding.view.id => {
-                    referenced_columns(view.plan(), source)?
-                }
-                _ => vec![true; source.columns.len()],
-            };
-            let job = sources.entry(name).or_insert_with(|| SourceJob {
-                source: Arc::clone(source),
-                input: input.clone(),
-                needed: vec![false; source.columns.len()],
-                views: Vec::new(),
+            let views = by_source.entry(binding.view.source.as_str()).or_default();
+            views.push(number);
+        }
+        let mut sources = Vec::with_capacity(by_source.len());
+        for (name, views) in by_source {
+            let first = &spec.views[views[0]].view.name;
+            let source = Arc::clone(source_of(&self.catalog, name, first)?);
+            let mut needed = vec![false; source.columns.len()];
+            for view in &views {
+                let reads = service.views()[*view].reads();
+                reads.iter().for_each(|column| needed[*column] = true);
+            }
+            let scan = self.scan(&source, &needed, &views, &spec, &spine, &known)?;
+            let rows = open_table(tables, name, first, scan).await?;
+            sources.push(SourceJob {
+                source,
+                rows: Mutex::new(Some(rows)),
+                needed,
+                views,
             });
-            job.needed
-                .iter_mut()
-                .zip(&needed)
-                .for_each(|(all, one)| *all |= one);
-            job.views.push(number);
         }
         Ok(Job {
-            sources: sources.into_values().collect(),
+            sources,
             service,
             spine,
             known,
         })
+    }
+
+    /// What the spine can see of one table.
+    fn scan(
+        &self,
+        source: &SourceDef,
+        needed: &[bool],
+        views: &[usize],
+        spec: &ServiceSpec,
+        spine: &Spine,
+        known: &Known,
+    ) -> Result<Scan> {
+        let keys = views
+            .iter()
+            .map(|view| spine.keys(&spec.views[*view]))
+            .collect::<Result<Vec<_>>>()?;
+        let seen = views.iter().zip(&keys).map(|(view, keys)| {
+            let spec = spec.views[*view].view.as_ref();
+            let compiled = self.catalog.view(&spec.name);
+            let compiled = compiled.filter(|view| view.spec().id == spec.id);
+            Seen {
+                spec,
+                key_columns: compiled.map(|view| view.key_columns()),
+                keys,
+            }
+        });
+        let seen: Vec<Seen<'_>> = seen.collect();
+        Ok(narrow::scan(
+            source,
+            needed,
+            &seen,
+            spine.at().values(),
+            known,
+        ))
     }
 }
 
@@ -113,10 +152,10 @@ impl PointInTime for ProbeEngine {
         service: &str,
         spine: RecordBatch,
         time_column: &str,
-        tables: &BTreeMap<String, TableInput>,
+        tables: &dyn TableScan,
         known: Known,
     ) -> PortResult<RecordBatch> {
-        let job = self.job(service, spine, time_column, tables, known)?;
+        let job = self.job(service, spine, time_column, tables, known).await?;
         Ok(in_background("forebay-probe", move || job.run()).await?)
     }
 }
@@ -140,16 +179,15 @@ fn check_known(known: &Known, views: usize, rows: usize) -> Result<()> {
 }
 
 /// One table and the views (by number in the service) that read it.
-#[derive(Debug)]
 struct SourceJob {
     source: Arc<SourceDef>,
-    input: TableInput,
+    /// Taken by the thread that reads it.
+    rows: Mutex<Option<RowStream>>,
     needed: Vec<bool>,
     views: Vec<usize>,
 }
 
 /// One call, ready to run on a thread of its own.
-#[derive(Debug)]
 struct Job {
     service: Arc<dyn CompiledService>,
     spine: Spine,
@@ -215,7 +253,9 @@ impl Job {
             })
             .collect::<Result<Vec<_>>>()?;
         let mut places = Places::new(&job.source.topic);
-        TableReader::new(&job.source, &job.needed).read(&job.input, &mut |batch| {
+        let rows = job.rows.lock().take();
+        let rows = rows.ok_or_else(|| EngineError::Internal("a table is read twice".to_owned()))?;
+        TableReader::new(&job.source, &job.needed).read(rows, &mut |batch| {
             let place = places.of(&batch);
             probes
                 .iter_mut()

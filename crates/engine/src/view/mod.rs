@@ -11,6 +11,7 @@ mod clocks;
 mod compile;
 mod fold;
 mod matching;
+mod reads;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -36,6 +37,7 @@ use crate::parse::ViewStatement;
 use crate::session::Session;
 use fold::Fold;
 use matching::Subject;
+use reads::referenced_columns;
 
 /// A view, compiled.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ pub(crate) struct View {
     spec: Arc<ViewSpec>,
     source: Arc<SourceDef>,
     plan: LogicalPlan,
+    reads: Vec<usize>,
     key_columns: Vec<usize>,
     feature_outputs: Vec<usize>,
     features: SchemaRef,
@@ -101,6 +104,7 @@ impl View {
             .iter()
             .map(|c| Field::new(&c.name, c.data_type.clone(), true));
         Ok(Self {
+            reads: referenced_columns(&compiled.plan, source)?,
             spec: Arc::new(spec),
             source: Arc::clone(source),
             plan: compiled.plan,
@@ -138,6 +142,10 @@ impl View {
 impl CompiledView for View {
     fn spec(&self) -> &Arc<ViewSpec> {
         &self.spec
+    }
+
+    fn reads(&self) -> &[usize] {
+        &self.reads
     }
 
     fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch> {

@@ -15,9 +15,10 @@ use arrow_schema::{Field, Schema};
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take_record_batch;
-use forebay_core::ports::{Known, PointInTime, TableInput};
+use forebay_core::ports::{Known, PointInTime};
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US};
 use forebay_engine::{BatchEngine, Catalog, DefinitionFile, ProbeEngine, read_definitions};
+use forebay_testkit::MemoryTables;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::oracle::Cell;
@@ -90,7 +91,7 @@ fn times(batch: &RecordBatch, name: &str) -> TimestampMicrosecondArray {
 struct Flights {
     departures: RecordBatch,
     arrivals: RecordBatch,
-    tables: BTreeMap<String, TableInput>,
+    tables: MemoryTables,
     spine: RecordBatch,
 }
 
@@ -103,10 +104,10 @@ fn flights() -> Flights {
         ("arrivals", &arrivals),
         ("weather", &weather),
     ]
-    .map(|(name, rows)| (name.to_owned(), TableInput::Memory(vec![rows.clone()])));
+    .map(|(name, rows)| (name.to_owned(), vec![rows.clone()]));
     let spine = spine(&departures);
     Flights {
-        tables: BTreeMap::from(tables),
+        tables: MemoryTables(BTreeMap::from(tables)),
         departures,
         arrivals,
         spine,

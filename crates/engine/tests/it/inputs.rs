@@ -1,7 +1,6 @@
 //! What the lowerings are given: errors that name what is wrong, and columns of other types that
 //! are taken all the same. Both lowerings must refuse and take alike.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
@@ -11,10 +10,10 @@ use arrow_array::{
     TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
 };
 use forebay_core::ErrorKind;
-use forebay_core::ports::{Known, PointInTime, TableInput};
+use forebay_core::ports::{Known, ORIGIN, PointInTime};
 use forebay_core::source::meta;
 use forebay_engine::{BatchEngine, Catalog, ProbeEngine};
-use parquet::arrow::ArrowWriter;
+use forebay_testkit::MemoryTables;
 
 use crate::oracle::Cell;
 use crate::world::{SOURCE, ask, batch, catalog, cells, timestamps};
@@ -85,15 +84,12 @@ fn without(mut columns: Named, name: &str) -> Named {
     columns
 }
 
-fn table(columns: Named) -> BTreeMap<String, TableInput> {
-    BTreeMap::from([(
-        "events".to_owned(),
-        TableInput::Memory(vec![batch(columns)]),
-    )])
+fn table(columns: Named) -> MemoryTables {
+    MemoryTables::one("events", vec![batch(columns)])
 }
 
 /// Both engines answer alike; the features of each row.
-fn answered(spine: Named, tables: &BTreeMap<String, TableInput>) -> Vec<Vec<Cell>> {
+fn answered(spine: Named, tables: &MemoryTables) -> Vec<Vec<Cell>> {
     let spine = batch(spine);
     let [probe, batch] = engines().map(|engine| {
         ask(engine.as_ref(), "features", &spine, tables, Known::All)
@@ -109,7 +105,7 @@ fn answered(spine: Named, tables: &BTreeMap<String, TableInput>) -> Vec<Vec<Cell
 }
 
 /// Both engines refuse alike, and the words hold all of `needles`.
-fn refused(spine: Named, tables: &BTreeMap<String, TableInput>, kind: ErrorKind, needles: &[&str]) {
+fn refused(spine: Named, tables: &MemoryTables, kind: ErrorKind, needles: &[&str]) {
     let spine = batch(spine);
     for engine in engines() {
         let error = ask(engine.as_ref(), "features", &spine, tables, Known::All)
@@ -271,7 +267,7 @@ fn what_a_spine_lacks_or_has_too_much_is_named() {
 #[test]
 fn what_a_table_lacks_is_named() {
     let invalid = ErrorKind::InvalidArgument;
-    let other = BTreeMap::from([("arrivals".to_owned(), TableInput::Memory(Vec::new()))]);
+    let other = MemoryTables::one("arrivals", Vec::new());
     refused(
         spine(),
         &other,
@@ -280,7 +276,7 @@ fn what_a_table_lacks_is_named() {
     );
     refused(
         spine(),
-        &BTreeMap::new(),
+        &MemoryTables::default(),
         ErrorKind::NotFound,
         &["source events", "tables given: none"],
     );
@@ -312,14 +308,6 @@ fn what_a_table_lacks_is_named() {
         invalid,
         &["`_partition`", "lacks `_offset`"],
     );
-    let missing = TableInput::Parquet(vec!["nowhere/events.parquet".into()]);
-    let missing = BTreeMap::from([("events".to_owned(), missing)]);
-    refused(
-        spine(),
-        &missing,
-        ErrorKind::NotFound,
-        &["cannot read nowhere/events.parquet"],
-    );
 }
 
 #[test]
@@ -331,42 +319,25 @@ fn a_column_that_no_view_names_may_be_missing_or_of_any_type() {
     assert_eq!(answered(spine(), &table(without(events(), "s"))), wanted());
 }
 
-fn write(rows: &RecordBatch, path: &std::path::Path) {
-    let file = std::fs::File::create(path).expect("made");
-    let mut writer = ArrowWriter::try_new(file, rows.schema(), None).expect("a writer");
-    writer.write(rows).expect("written");
-    writer.close().expect("closed");
-}
-
 #[test]
-fn parquet_files_are_read_in_their_order_and_a_bad_one_is_named() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn batches_are_read_in_their_order_and_a_bad_one_is_named_by_where_it_is_from() {
     let all = batch(events());
-    let paths: Vec<_> = (0..3)
-        .map(|i| folder.path().join(format!("{i}.parquet")))
-        .collect();
-    paths
-        .iter()
-        .enumerate()
-        .for_each(|(i, path)| write(&all.slice(i, 1), path));
-    let files = |paths: &[std::path::PathBuf]| {
-        BTreeMap::from([("events".to_owned(), TableInput::Parquet(paths.to_vec()))])
+    let from = |rows: RecordBatch, file: &str| {
+        let mut metadata = rows.schema_ref().metadata().clone();
+        metadata.insert(ORIGIN.to_owned(), file.to_owned());
+        let schema = rows.schema().as_ref().clone().with_metadata(metadata);
+        rows.with_schema(Arc::new(schema))
+            .expect("the same columns")
     };
-    assert_eq!(answered(spine(), &files(&paths)), wanted());
-    write(&batch(without(events(), "n")), &paths[1]);
-    let name = paths[1].display().to_string();
+    let mut parts: Vec<RecordBatch> = (0..3).map(|i| all.slice(i, 1)).collect();
+    let tables = MemoryTables::one("events", parts.clone());
+    assert_eq!(answered(spine(), &tables), wanted());
+    parts[1] = from(batch(without(events(), "n")), "/data/events.parquet");
     refused(
         spine(),
-        &files(&paths),
+        &MemoryTables::one("events", parts),
         ErrorKind::InvalidArgument,
-        &[&name, "no column `n` BIGINT"],
-    );
-    std::fs::write(&paths[1], "not Parquet").expect("written");
-    refused(
-        spine(),
-        &files(&paths),
-        ErrorKind::NotFound,
-        &["cannot read", &name],
+        &["/data/events.parquet", "no column `n` BIGINT"],
     );
 }
 

@@ -1,13 +1,13 @@
 //! Where rows stand in the log breaks ties of event time in the last value.
 //! Late rows count like all others.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
-use forebay_core::ports::{Known, PointInTime, TableInput};
+use forebay_core::ports::{Known, PointInTime};
 use forebay_core::source::meta;
 use forebay_engine::{BatchEngine, ProbeEngine};
+use forebay_testkit::MemoryTables;
 
 use crate::oracle::Cell;
 use crate::world::{SOURCE, ask, batch, catalog, cells, timestamps};
@@ -45,7 +45,7 @@ fn answer(batches: Vec<RecordBatch>) -> Vec<Cell> {
         ("k", Arc::new(StringArray::from(vec!["a"]))),
         ("event_time", timestamps([5])),
     ]);
-    let tables = BTreeMap::from([("events".to_owned(), TableInput::Memory(batches))]);
+    let tables = MemoryTables::one("events", batches);
     let engines: [Box<dyn PointInTime>; 2] = [
         Box::new(ProbeEngine::new(catalog.clone())),
         Box::new(BatchEngine::new(catalog)),

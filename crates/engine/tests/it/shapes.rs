@@ -2,10 +2,9 @@
 //! over aggregates, the key and the moment in features, conditions that would fail on a virtual
 //! row. Probe and batch agree on each, and a few values are written down.
 
-use std::collections::BTreeMap;
-
-use forebay_core::ports::{Known, PointInTime, TableInput};
+use forebay_core::ports::{Known, PointInTime};
 use forebay_engine::{BatchEngine, ProbeEngine};
+use forebay_testkit::MemoryTables;
 
 use crate::oracle::{Cell, Event, Probe};
 use crate::world::{SOURCE, ask, catalog, cells, event_batch, spine};
@@ -49,10 +48,7 @@ fn answer(entity: &str, select: &str) -> Vec<Vec<Cell>> {
          CREATE FEATURE SERVICE features (k VARCHAR, g BIGINT) AS SELECT v.* FROM request LEFT JOIN v AS v USING ({key});"
     );
     let catalog = catalog(&text);
-    let tables = BTreeMap::from([(
-        "events".to_owned(),
-        TableInput::Memory(vec![event_batch(&events(), true)]),
-    )]);
+    let tables = MemoryTables::one("events", vec![event_batch(&events(), true)]);
     let spine = spine(&probes());
     let engines: [Box<dyn PointInTime>; 2] = [
         Box::new(ProbeEngine::new(catalog.clone())),

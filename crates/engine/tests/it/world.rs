@@ -2,7 +2,6 @@
 //! cells. Strategies draw values where mistakes hide: ties, window edges, NaN, zeros of either
 //! sign, magnitudes that cancel.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -13,10 +12,11 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema};
 use forebay_core::PortError;
-use forebay_core::ports::{Known, PointInTime, TableInput};
+use forebay_core::ports::{Known, PointInTime};
 use forebay_core::source::meta;
 use forebay_core::time::SECOND_US;
 use forebay_engine::{Catalog, DefinitionFile};
+use forebay_testkit::MemoryTables;
 use proptest::prelude::*;
 
 use crate::oracle::{Argument, Cell, Condition, Event, Feature, Function, Probe, View};
@@ -181,10 +181,10 @@ pub(crate) fn spine(probes: &[Probe]) -> RecordBatch {
 }
 
 /// The events as a table of two batches, or of one empty batch.
-pub(crate) fn tables(events: &[Event], places: bool) -> BTreeMap<String, TableInput> {
+pub(crate) fn tables(events: &[Event], places: bool) -> MemoryTables {
     let (older, newer) = events.split_at(events.len() / 3);
     let batches = vec![event_batch(older, places), event_batch(newer, places)];
-    BTreeMap::from([("events".to_owned(), TableInput::Memory(batches))])
+    MemoryTables::one("events", batches)
 }
 
 /// Run an engine to its end.
@@ -192,7 +192,7 @@ pub(crate) fn ask(
     engine: &dyn PointInTime,
     service: &str,
     spine: &RecordBatch,
-    tables: &BTreeMap<String, TableInput>,
+    tables: &MemoryTables,
     known: Known,
 ) -> Result<RecordBatch, PortError> {
     let runtime = tokio::runtime::Builder::new_current_thread()

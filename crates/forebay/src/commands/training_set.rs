@@ -3,7 +3,6 @@
 //! tried without a broker. No server is asked: it may run or not.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 use forebay_core::PortError;
-use forebay_core::ports::{CompiledService, Known, PointInTime, TableInput};
+use forebay_core::ports::{CompiledService, Known, PointInTime, TableScan};
 use forebay_core::time::Clock as _;
 use forebay_core::view::ServiceSpec;
 use forebay_engine::{BatchEngine, Catalog, ProbeEngine, read_definitions};
-use forebay_offline::{ArchiveSettings, DeltaArchive};
+use forebay_offline::{ArchiveSettings, DeltaArchive, ParquetFolder, write_parquet};
 use forebay_training::training_set::{TrainingTable, manifest_path};
 use forebay_training::{
     TrainingSet, TrainingSetRequest, archive_tables, build_training_set, write_training_set,
@@ -76,7 +75,8 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
             service: &spec,
             spine,
             time_column: &args.time_column,
-            tables: origin.tables(&spec).await?,
+            tables: origin.tables(),
+            cuts: origin.cuts(&spec).await?,
             known: Known::All,
             engine: engine_name,
             now_us: SystemClock.now_us(),
@@ -94,7 +94,7 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
         rows: described(&set.rows, &spec)?,
         manifest: set.manifest,
     };
-    write_training_set(&args.out, &set)?;
+    write_training_set(&args.out, &set, write_parquet)?;
     step.done(&format!(
         "{} and {}",
         args.out.display(),
@@ -116,15 +116,15 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
 
 /// Where events come from.
 #[derive(Debug)]
-enum Origin<'a> {
+enum Origin {
     /// NAME.parquet in this folder.
-    Files(&'a Path),
+    Files(ParquetFolder),
     /// The archive of a server.
     Archive(Box<DeltaArchive>),
 }
 
-impl<'a> Origin<'a> {
-    fn open(args: &'a TrainingSetArgs) -> Result<(Catalog, Self)> {
+impl Origin {
+    fn open(args: &TrainingSetArgs) -> Result<(Catalog, Self)> {
         if let (Some(sql), Some(events)) = (&args.sql, &args.events) {
             ensure!(
                 events.is_dir(),
@@ -132,7 +132,7 @@ impl<'a> Origin<'a> {
                 events.display()
             );
             let plan = Catalog::empty().plan(&read_definitions(sql)?)?;
-            return Ok((plan.catalog, Self::Files(events)));
+            return Ok((plan.catalog, Self::Files(ParquetFolder::new(events))));
         }
         let flags = ServerArgs {
             config: args.config.clone(),
@@ -161,39 +161,36 @@ impl<'a> Origin<'a> {
         ))
     }
 
-    async fn tables(&self, service: &ServiceSpec) -> Result<BTreeMap<String, TrainingTable>> {
-        let dir = match self {
+    /// Where the events are read.
+    fn tables(&self) -> &dyn TableScan {
+        match self {
+            Self::Archive(archive) => archive.as_ref(),
+            Self::Files(folder) => folder,
+        }
+    }
+
+    /// What is known of each table that `service` reads.
+    async fn cuts(&self, service: &ServiceSpec) -> Result<BTreeMap<String, TrainingTable>> {
+        let folder = match self {
             Self::Archive(archive) => return Ok(archive_tables(archive.as_ref(), service).await?),
-            Self::Files(dir) => dir,
+            Self::Files(folder) => folder,
         };
-        let mut tables = BTreeMap::new();
+        let mut cuts = BTreeMap::new();
         for source in service.views.iter().map(|view| &view.view.source) {
-            let path = dir.join(format!("{source}.parquet"));
+            let path = folder.path(source);
             ensure!(
                 path.is_file(),
                 "--events has no {}, which service '{}' reads; files are named after the sources",
                 path.display(),
                 service.name
             );
-            let input = TableInput::Parquet(vec![path]);
-            tables.insert(
-                source.clone(),
-                TrainingTable {
-                    input,
-                    version: None,
-                    applied: None,
-                },
-            );
+            cuts.insert(source.clone(), TrainingTable::default());
         }
-        Ok(tables)
+        Ok(cuts)
     }
 }
 
-fn service_of(
-    catalog: &Catalog,
-    name: &str,
-    origin: &Origin<'_>,
-) -> Result<Arc<dyn CompiledService>> {
+fn service_of(catalog: &Catalog, name: &str, origin: &Origin) -> Result<Arc<dyn CompiledService>> {
     if let Some(service) = catalog.services().get(name) {
         return Ok(Arc::clone(service));
     }

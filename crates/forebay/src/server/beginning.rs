@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use forebay_core::ports::{Archive, OnlineStore};
+use forebay_core::ports::{Archive, OnlineStore, Scan, TableScan};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_monitor::SourceRows;
 use forebay_pipeline::repeats::Repeats;
 
 use super::app::App;
-use super::archived::read_files;
+use super::archived;
 use super::checkpoint_files::{CheckpointFiles, change_scopes};
 use super::monitoring::Monitors;
 use super::replaying::ArchivedTables;
@@ -61,8 +61,22 @@ impl App {
                 monitors.covered(source, place.partition) < Some(progress.next_offset)
             };
             if is_prediction(source) || (read && progress.0.iter().any(behind)) {
-                let snapshot = self.runtime.block_on(self.archive.snapshot(&source.name))?;
-                tables.push((Arc::clone(source), read_files(snapshot.files)));
+                let mut scan = Scan::default().in_log_order();
+                // The filter of repeats has no checkpoint and sees every prediction.
+                if !is_prediction(source) {
+                    for (place, progress) in &progress.0 {
+                        let covered = monitors.covered(source, place.partition);
+                        let from = PartitionProgress {
+                            next_offset: covered.unwrap_or(0),
+                            ..*progress
+                        };
+                        scan.from.advance(place, from);
+                    }
+                }
+                let rows = self.archive.scan(&source.name, scan);
+                let rows = self.runtime.block_on(rows)?;
+                let rows = archived::blocking(self.runtime.clone(), rows);
+                tables.push((Arc::clone(source), rows));
             }
         }
         // At equal times events go before their predictions.

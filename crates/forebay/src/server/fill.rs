@@ -11,7 +11,6 @@ use forebay_engine::Catalog;
 use forebay_pipeline::backfill::backfill;
 
 use super::app::App;
-use super::archived::read_files;
 
 /// How long an apply waits for the archive to reach what the shards have applied.
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
@@ -88,10 +87,10 @@ impl App {
         };
         let snapshot = self.archive.snapshot(&source.name);
         let snapshot = self.wait_for("opening the archive", snapshot)??;
-        let rows = read_files(snapshot.files).collect::<Result<Vec<_>>>()?;
-        let done = backfill(view.as_ref(), source, &rows, self.store.as_ref(), |done| {
-            self.life.filled(done as u64, snapshot.rows);
-        })?;
+        let archive = self.archive.as_ref();
+        let told = |done| self.life.filled(done as u64, snapshot.rows);
+        let fill = backfill(view.as_ref(), source, archive, self.store.as_ref(), told);
+        let done = self.runtime.block_on(fill)?;
         if done > 0 {
             let (view, version) = (&spec.name, spec.version);
             tracing::info!(view, version, rows = done, "filled from the archive");

@@ -258,10 +258,7 @@ fn failed(path: &FilePath, source: &io::Error) -> Error {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => runtime.spawn_blocking(work).await?,
-        Err(_) => work(),
-    }
+    crate::blocking::blocking(work).await?
 }
 
 #[cfg(test)]

@@ -6,4 +6,5 @@ mod append;
 mod faults;
 mod faulty;
 mod readers;
+mod scan;
 mod support;

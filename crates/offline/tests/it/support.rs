@@ -1,8 +1,9 @@
-//! Rows to append, a clock to set, and a reader of tables that goes by the snapshot's file list
-//! alone.
+//! Rows to append, a clock to set, and a reader of tables that goes by the log's JSON entries and
+//! the Parquet reader alone.
 
-use std::fs::File;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -13,7 +14,6 @@ use arrow_array::{
     StructArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
-use forebay_core::ports::TableSnapshot;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
 use forebay_core::time::{Clock, Micros, timestamp_type};
@@ -142,18 +142,49 @@ pub(crate) fn up_to(marks: &[(i32, i64)]) -> Applied {
     )
 }
 
-/// Every row of the snapshot's files with its `_ingest_time`, file by file, with the struct's copy
+/// Data files of `table` below `root` that its log entries name, in the order of their commits.
+pub(crate) fn files(root: &Path, table: &str) -> Vec<PathBuf> {
+    let directory = root.join(table);
+    let mut entries: Vec<PathBuf> = fs::read_dir(directory.join("_delta_log"))
+        .expect("a table")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .collect();
+    entries.sort();
+    let mut named = BTreeMap::new();
+    for (order, entry) in entries.iter().enumerate() {
+        for line in fs::read_to_string(entry).expect("readable").lines() {
+            let action: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let path = |kind: &str| action[kind]["path"].as_str().map(str::to_owned);
+            if let Some(path) = path("remove") {
+                named.remove(&path);
+            }
+            if let Some(path) = path("add") {
+                named.insert(path, order);
+            }
+        }
+    }
+    let mut named: Vec<(usize, String)> = named.into_iter().map(|(p, o)| (o, p)).collect();
+    named.sort();
+    named.iter().map(|(_, path)| directory.join(path)).collect()
+}
+
+/// Every row of [`TABLE`] below `root` with its `_ingest_time`, file by file, with the struct's copy
 /// checked.
-pub(crate) fn stored(snapshot: &TableSnapshot) -> Vec<(Row, Micros)> {
+pub(crate) fn stored(root: &Path) -> Vec<(Row, Micros)> {
+    stored_in(&files(root, TABLE))
+}
+
+/// The same of these files.
+pub(crate) fn stored_in(files: &[PathBuf]) -> Vec<(Row, Micros)> {
     let mut rows = Vec::new();
-    for file in &snapshot.files {
+    for file in files {
         let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).expect("there"))
             .expect("Parquet");
         for batch in reader.build().expect("readable") {
             collect(&batch.expect("readable"), &mut rows);
         }
     }
-    assert_eq!(rows.len() as u64, snapshot.rows);
     rows
 }
 
@@ -183,8 +214,8 @@ fn collect(batch: &RecordBatch, rows: &mut Vec<(Row, Micros)>) {
 }
 
 /// The rows alone, sorted by place.
-pub(crate) fn by_place(snapshot: &TableSnapshot) -> Vec<Row> {
-    let mut rows: Vec<Row> = stored(snapshot).into_iter().map(|(row, _)| row).collect();
+pub(crate) fn by_place(root: &Path) -> Vec<Row> {
+    let mut rows: Vec<Row> = stored(root).into_iter().map(|(row, _)| row).collect();
     rows.sort_by_key(|row| (row.partition, row.offset));
     rows
 }

@@ -2,13 +2,18 @@
 //! it would hold had it been there from the first event; a shard that a crash left behind the
 //! archive gets the rest from the log.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use forebay_core::ports::{CompiledView, OnlineStore};
+use async_trait::async_trait;
+use forebay_core::PortResult;
+use forebay_core::ports::{
+    Archive, CompiledView, OnlineStore, RowStream, Scan, ScanOrder, TableScan,
+};
+use forebay_core::source::meta;
 use forebay_core::time::MINUTE_US;
 use forebay_core::view::{ViewId, Window};
 use forebay_pipeline::backfill::backfill;
-use forebay_testkit::{PlainView, StoredRow};
+use forebay_testkit::{MemoryArchive, PlainView, StoredRow};
 
 use crate::oracle::check;
 use crate::world::{EVENTS, RECENT, Setup, World};
@@ -34,13 +39,13 @@ fn fill(world: &World, view: &PlainView) -> Result<usize, forebay_pipeline::Pipe
         .register_view(Arc::clone(view.spec()))
         .expect("a new view");
     let mut told = 0;
-    let rows = backfill(
+    let rows = futures::executor::block_on(backfill(
         view,
         &world.sources[0],
-        &world.archive.batches(EVENTS),
+        &world.archive,
         &world.store,
         |done| told = done,
-    );
+    ));
     if let Ok(rows) = rows {
         assert_eq!(told, rows);
     }
@@ -101,24 +106,78 @@ fn a_row_that_the_view_refuses_is_named() {
     let error = fill(&world, &added(&world).refusing(0.5))
         .expect_err("there are such rows")
         .to_string();
-    let first = world
-        .archive
-        .rows(EVENTS)
-        .into_iter()
-        .find(|row| row.values["x"] == forebay_core::value::Value::Float(0.5));
-    let first = first.expect("there is one");
-    assert!(
-        error.contains(&format!(
-            "offset {} of {}-{}",
-            first.offset, first.place.topic, first.place.partition
-        )),
-        "{error}"
-    );
+    let named = |row: &forebay_testkit::ArchivedRow| {
+        let place = &row.place;
+        row.values["x"] == forebay_core::value::Value::Float(0.5)
+            && error.contains(&format!(
+                "offset {} of {}-{} ",
+                row.offset, place.topic, place.partition
+            ))
+    };
+    assert!(world.archive.rows(EVENTS).iter().any(named), "{error}");
     assert!(error.contains("view 'view_9': division by zero"), "{error}");
 }
 
 #[test]
 fn an_empty_archive_fills_nothing() {
     let world = World::new(Setup::default());
+    let source = &world.sources[0];
+    let opened = world.archive.open_table(EVENTS, source.archive_schema());
+    futures::executor::block_on(opened).expect("opened");
     assert_eq!(fill(&world, &added(&world)).expect("nothing to do"), 0);
+}
+
+/// Notes what it is asked for.
+#[derive(Debug)]
+struct Noting {
+    archive: MemoryArchive,
+    asked: Mutex<Vec<Scan>>,
+}
+
+#[async_trait]
+impl TableScan for Noting {
+    async fn scan(&self, table: &str, scan: Scan) -> PortResult<RowStream> {
+        self.asked.lock().expect("not poisoned").push(scan.clone());
+        self.archive.scan(table, scan).await
+    }
+}
+
+#[test]
+fn a_fill_reads_the_columns_of_its_view_in_log_order_and_what_shards_have_applied() {
+    let world = World::with_events(Setup::default(), 80, 79);
+    world.finish(1);
+    let view = added(&world);
+    let noting = Noting {
+        archive: world.archive.clone(),
+        asked: Mutex::default(),
+    };
+    world
+        .store
+        .register_view(Arc::clone(view.spec()))
+        .expect("a new view");
+    let fill = backfill(&view, &world.sources[0], &noting, &world.store, |_| {});
+    futures::executor::block_on(fill).expect("it takes all rows");
+    let asked = noting.asked.into_inner().expect("not poisoned");
+    let [scan] = asked.as_slice() else {
+        panic!("one pass over the table, not {}", asked.len());
+    };
+    let source = &world.sources[0];
+    let mut wanted: Vec<&str> = view
+        .reads()
+        .iter()
+        .map(|column| source.columns[*column].name.as_str())
+        .collect();
+    assert!(
+        wanted.len() < source.columns.len(),
+        "there is a column to leave out"
+    );
+    wanted.extend([meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::KAFKA_TIME]);
+    assert_eq!(scan.columns.as_deref().expect("projected"), wanted);
+    assert_eq!(scan.order, ScanOrder::Log);
+    let below = scan.below.as_ref().expect("bounded");
+    for shard in 0..3 {
+        for (partition, applied) in &world.store.applied(shard).0 {
+            assert!(below.next_offset(partition) >= applied.next_offset);
+        }
+    }
 }

@@ -245,13 +245,15 @@ impl OnlineStore for FakeStore {
 }
 
 #[derive(Debug)]
-struct FakeView {
-    spec: Arc<ViewSpec>,
-}
+struct FakeView(Arc<ViewSpec>);
 
 impl CompiledView for FakeView {
     fn spec(&self) -> &Arc<ViewSpec> {
-        &self.spec
+        &self.0
+    }
+
+    fn reads(&self) -> &[usize] {
+        &[]
     }
 
     fn fold(&self, _rows: &RecordBatch) -> PortResult<FoldBatch> {
@@ -260,7 +262,7 @@ impl CompiledView for FakeView {
 
     fn features(&self) -> SchemaRef {
         let field = |a: &AggregateSpec| Field::new(&a.name, a.data_type.clone(), true);
-        let fields: Vec<Field> = self.spec.aggregates.iter().map(field).collect();
+        let fields: Vec<Field> = self.0.aggregates.iter().map(field).collect();
         Arc::new(Schema::new(fields))
     }
 
@@ -342,26 +344,24 @@ fn view(
         partial: 0,
         window: Window::Lifetime,
     };
-    Arc::new(FakeView {
-        spec: Arc::new(ViewSpec {
-            id,
-            name: name.to_owned(),
-            version: 1,
-            entity: key.to_owned(),
-            source: source.to_owned(),
-            key: vec![column(key, DataType::Utf8, false)],
-            arguments: vec![DataType::Float64],
-            filters: 0,
-            partials: Vec::new(),
-            aggregates: vec![
-                aggregate("count", AggregateKind::Count, DataType::Int64),
-                aggregate("sum", AggregateKind::Sum, DataType::Float64),
-            ],
-            ttl_us,
-            base_width_us: MINUTE,
-            digest: "d".to_owned(),
-        }),
-    })
+    Arc::new(FakeView(Arc::new(ViewSpec {
+        id,
+        name: name.to_owned(),
+        version: 1,
+        entity: key.to_owned(),
+        source: source.to_owned(),
+        key: vec![column(key, DataType::Utf8, false)],
+        arguments: vec![DataType::Float64],
+        filters: 0,
+        partials: Vec::new(),
+        aggregates: vec![
+            aggregate("count", AggregateKind::Count, DataType::Int64),
+            aggregate("sum", AggregateKind::Sum, DataType::Float64),
+        ],
+        ttl_us,
+        base_width_us: MINUTE,
+        digest: "d".to_owned(),
+    })))
 }
 
 /// Service `delay` in a version, with `more` features; versions differ in their fingerprint.

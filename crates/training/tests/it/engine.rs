@@ -1,8 +1,6 @@
-//! An engine that reads the archive's files whole and counts by brute force, with the cut of each
+//! An engine that reads the archive's tables whole and counts by brute force, with the cut of each
 //! spine row.
 
-use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -11,9 +9,10 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecond
 use arrow_schema::{Field, Schema};
 use async_trait::async_trait;
 use forebay_core::PortResult;
-use forebay_core::ports::{Known, PointInTime, TableInput};
+use forebay_core::ports::{Known, PointInTime, Scan, TableScan};
 use forebay_core::progress::TopicPartition;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use forebay_core::source::meta;
+use futures::TryStreamExt;
 
 use crate::world::{Event, SOURCE, TOPIC, features};
 
@@ -27,13 +26,12 @@ impl PointInTime for FakeEngine {
         _service: &str,
         spine: RecordBatch,
         time_column: &str,
-        tables: &BTreeMap<String, TableInput>,
+        tables: &dyn TableScan,
         known: Known,
     ) -> PortResult<RecordBatch> {
-        let TableInput::Parquet(files) = &tables[SOURCE] else {
-            panic!("files only")
-        };
-        let events: Vec<Event> = files.iter().flat_map(|file| read(file)).collect();
+        let rows = tables.scan(SOURCE, Scan::default()).await?;
+        let batches: Vec<RecordBatch> = rows.try_collect().await?;
+        let events: Vec<Event> = batches.iter().flat_map(read).collect();
         let at = spine
             .column_by_name(time_column)
             .expect("time")
@@ -64,29 +62,24 @@ impl PointInTime for FakeEngine {
     }
 }
 
-fn read(file: &std::path::Path) -> Vec<Event> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).expect("there"))
-        .expect("Parquet");
-    let mut events = Vec::new();
-    for batch in reader.build().expect("readable") {
-        let batch = batch.expect("readable");
-        let origin = batch.column(0).as_string::<i32>();
-        for row in 0..batch.num_rows() {
-            let known = ["JFK", "LGA", "EWR"]
-                .into_iter()
-                .find(|o| *o == origin.value(row));
-            events.push(Event {
-                origin: known.expect("one of three"),
-                time_us: batch
-                    .column(1)
-                    .as_primitive::<TimestampMicrosecondType>()
-                    .value(row),
-                delay: batch.column(2).as_primitive::<Float64Type>().value(row),
-                partition: batch.column(3).as_primitive::<Int32Type>().value(row),
-                offset: batch.column(4).as_primitive::<Int64Type>().value(row),
-            });
+fn read(batch: &RecordBatch) -> Vec<Event> {
+    let column = |name: &str| batch.column_by_name(name).expect("an event's");
+    let origins = column("origin").as_string::<i32>();
+    let times = column("dep_time").as_primitive::<TimestampMicrosecondType>();
+    let delays = column("dep_delay").as_primitive::<Float64Type>();
+    let partitions = column(meta::PARTITION).as_primitive::<Int32Type>();
+    let offsets = column(meta::OFFSET).as_primitive::<Int64Type>();
+    let event = |row: usize| {
+        let known = ["JFK", "LGA", "EWR"]
+            .into_iter()
+            .find(|o| *o == origins.value(row));
+        Event {
+            origin: known.expect("one of three"),
+            time_us: times.value(row),
+            delay: delays.value(row),
+            partition: partitions.value(row),
+            offset: offsets.value(row),
         }
-    }
-    assert!(events.iter().all(|e| e.offset >= 0));
-    events
+    };
+    (0..batch.num_rows()).map(event).collect()
 }

@@ -1,7 +1,6 @@
 //! Archived predictions against the archive of events: what they were given, recomputed from the
 //! offsets that they name.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, StructArray};
@@ -13,7 +12,7 @@ use forebay_training::{Reason, VerifyReport};
 
 use crate::serving::{Serving, applied_for, times};
 use crate::verify::verifier;
-use crate::world::{Event, FakeArchive, SERVICE, events, features, service, write_parquet};
+use crate::world::{Event, FakeArchive, SERVICE, events, features, service};
 
 const TABLE: &str = "predictions";
 
@@ -52,12 +51,7 @@ fn predictions(events: &[Event]) -> Vec<Prediction> {
     events.iter().enumerate().skip(100).map(one).collect()
 }
 
-fn archive_predictions(
-    path: &Path,
-    events: &[Event],
-    predictions: &[Prediction],
-    archive: &FakeArchive,
-) {
+fn archive_predictions(events: &[Event], predictions: &[Prediction], archive: &FakeArchive) {
     let origins: Vec<Option<&str>> = predictions.iter().map(|p| Some(p.origin)).collect();
     let at_us: Vec<Micros> = predictions.iter().map(|p| p.as_of_us).collect();
     let distances: ArrayRef = Arc::new(Float64Array::from_iter_values(
@@ -121,26 +115,15 @@ fn archive_predictions(
     assert!(matches!(fields[5].data_type(), DataType::Struct(_)));
     let arrays = columns.into_iter().map(|(_, c)| c).collect();
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("well formed");
-    archive.set(
-        TABLE,
-        vec![write_parquet(path, &rows)],
-        rows.num_rows() as u64,
-        Applied::default(),
-    );
+    archive.set(TABLE, vec![rows], Applied::default());
 }
 
 async fn run(change: impl FnOnce(&mut Vec<Prediction>), sample: usize) -> VerifyReport {
-    let root = tempfile::tempdir().expect("a directory");
     let events = events(600);
-    let archive = FakeArchive::of_events(root.path(), &events, 290);
+    let archive = FakeArchive::of_events(&events, 290);
     let mut predictions = predictions(&events);
     change(&mut predictions);
-    archive_predictions(
-        &root.path().join("p.parquet"),
-        &events,
-        &predictions,
-        &archive,
-    );
+    archive_predictions(&events, &predictions, &archive);
     let verifier = verifier(Serving::new(Vec::new(), [0, 0]), archive);
     verifier
         .verify_predictions(TABLE, SERVICE, sample, true)

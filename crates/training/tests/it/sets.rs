@@ -1,9 +1,11 @@
 //! Training sets: built, written, and built again from the manifest after the archive has grown.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
+use forebay_core::PortError;
 use forebay_core::ports::Known;
 use forebay_core::time::timestamp_type;
 use forebay_training::training_set::manifest_path;
@@ -39,13 +41,14 @@ fn spine(events: &[Event]) -> RecordBatch {
 
 async fn build(archive: &FakeArchive, spine: RecordBatch, known: Known) -> TrainingSet {
     let service = service();
-    let tables = archive_tables(archive, &service).await.expect("snapshots");
+    let cuts = archive_tables(archive, &service).await.expect("snapshots");
     let request = TrainingSetRequest {
         name: "q1",
         service: &service,
         spine,
         time_column: "event_time",
-        tables,
+        tables: archive,
+        cuts,
         known,
         engine: "brute force 1",
         now_us: 5,
@@ -58,9 +61,6 @@ async fn build(archive: &FakeArchive, spine: RecordBatch, known: Known) -> Train
 #[tokio::test]
 async fn a_manifest_builds_the_same_set_from_a_later_archive() {
     let root = tempfile::tempdir().expect("a directory");
-    let (then, now) = (root.path().join("then"), root.path().join("now"));
-    std::fs::create_dir_all(&then).expect("made");
-    std::fs::create_dir_all(&now).expect("made");
     let mut events = events(600);
     // Late events that come after the set was built, in the middle of its windows.
     let late: Vec<Event> = (200..300)
@@ -73,7 +73,7 @@ async fn a_manifest_builds_the_same_set_from_a_later_archive() {
     events.retain(|e| e.offset < 200);
     let spine = spine(&events);
     let first = build(
-        &FakeArchive::of_events(&then, &events, 200),
+        &FakeArchive::of_events(&events, 200),
         spine.clone(),
         Known::All,
     )
@@ -82,7 +82,10 @@ async fn a_manifest_builds_the_same_set_from_a_later_archive() {
     assert_eq!(first.manifest.tables[SOURCE].delta_version, Some(7));
 
     let path = root.path().join("q1.parquet");
-    write_training_set(&path, &first).expect("written");
+    let write = |file: &mut std::fs::File, rows: &RecordBatch| {
+        writeln!(file, "{} rows", rows.num_rows()).map_err(|e| PortError::internal(e.to_string()))
+    };
+    write_training_set(&path, &first, write).expect("written");
     let manifest = read_manifest(&path).expect("read");
     assert_eq!(manifest, first.manifest);
     let mut left: Vec<_> = std::fs::read_dir(root.path())
@@ -90,13 +93,10 @@ async fn a_manifest_builds_the_same_set_from_a_later_archive() {
         .map(|e| e.expect("there").file_name())
         .collect();
     left.sort();
-    assert_eq!(
-        left,
-        ["now", "q1.parquet", "q1.parquet.manifest.json", "then"]
-    );
+    assert_eq!(left, ["q1.parquet", "q1.parquet.manifest.json"]);
 
     events.extend(late);
-    let grown = FakeArchive::of_events(&now, &events, 300);
+    let grown = FakeArchive::of_events(&events, 300);
     let known = manifest.known(&service()).expect("cuts for all");
     let again = build(&grown, spine.clone(), known).await;
     assert_eq!(again.manifest.output_digest, first.manifest.output_digest);
@@ -128,7 +128,7 @@ async fn a_manifest_that_is_none_is_refused() {
     );
     let events = events(60);
     let set = build(
-        &FakeArchive::of_events(root.path(), &events, 30),
+        &FakeArchive::of_events(&events, 30),
         spine(&events),
         Known::All,
     )

@@ -14,7 +14,7 @@ use forebay_training::{ArchiveFlush, Reason, TrainingError, Verifier, VerifyOpti
 
 use crate::engine::FakeEngine;
 use crate::serving::{Serving, times};
-use crate::world::{Event, FakeArchive, SERVICE, SOURCE, applied, events, source, write_events};
+use crate::world::{Event, FakeArchive, SERVICE, SOURCE, applied, event_batches, events, source};
 
 pub(crate) fn verifier(serving: Serving, archive: Arc<FakeArchive>) -> Verifier {
     let serving = Arc::new(serving);
@@ -30,9 +30,8 @@ pub(crate) fn verifier(serving: Serving, archive: Arc<FakeArchive>) -> Verifier 
 
 #[tokio::test]
 async fn shards_at_different_offsets_verify_clean() {
-    let root = tempfile::tempdir().expect("a directory");
     let events = events(600);
-    let archive = FakeArchive::of_events(root.path(), &events, 300);
+    let archive = FakeArchive::of_events(&events, 300);
     let report = verifier(Serving::new(events, [250, 300]), archive);
     let report = report
         .verify(SERVICE, &VerifyOptions::sample(400))
@@ -54,9 +53,8 @@ async fn shards_at_different_offsets_verify_clean() {
 
 #[tokio::test]
 async fn a_flipped_bit_is_found_and_named() {
-    let root = tempfile::tempdir().expect("a directory");
     let events = events(600);
-    let archive = FakeArchive::of_events(root.path(), &events, 300);
+    let archive = FakeArchive::of_events(&events, 300);
     let mut serving = Serving::new(events, [300, 300]);
     serving.flip_every = Some(10);
     let report = verifier(serving, archive)
@@ -91,12 +89,11 @@ async fn a_flipped_bit_is_found_and_named() {
 
 #[tokio::test]
 async fn a_lost_sign_of_zero_is_a_difference() {
-    let root = tempfile::tempdir().expect("a directory");
     let events: Vec<Event> = events(60)
         .into_iter()
         .map(|e| Event { delay: -0.0, ..e })
         .collect();
-    let archive = FakeArchive::of_events(root.path(), &events, 30);
+    let archive = FakeArchive::of_events(&events, 30);
     let mut serving = Serving::new(events, [30, 30]);
     serving.lose_sign = true;
     let report = verifier(serving, archive)
@@ -108,9 +105,8 @@ async fn a_lost_sign_of_zero_is_a_difference() {
 
 #[tokio::test]
 async fn what_cannot_be_told_is_counted_with_its_reason() {
-    let root = tempfile::tempdir().expect("a directory");
     let events = events(600);
-    let archive = FakeArchive::of_events(root.path(), &events, 280);
+    let archive = FakeArchive::of_events(&events, 280);
     let mut serving = Serving::new(events, [300, 280]);
     serving.kept_from_us = 400 * 60_000_000;
     let options = VerifyOptions::sample(500);
@@ -142,34 +138,27 @@ async fn what_cannot_be_told_is_counted_with_its_reason() {
 #[derive(Debug)]
 struct CatchUp {
     archive: Arc<FakeArchive>,
-    root: tempfile::TempDir,
     events: Vec<Event>,
 }
 
 #[async_trait]
 impl ArchiveFlush for CatchUp {
     async fn flush(&self) -> PortResult<()> {
-        let files = write_events(self.root.path(), &self.events);
         self.archive
-            .set(SOURCE, files, self.events.len() as u64, applied(300));
+            .set(SOURCE, event_batches(&self.events), applied(300));
         Ok(())
     }
 }
 
 #[tokio::test]
 async fn an_archive_that_lags_is_flushed_first() {
-    let root = tempfile::tempdir().expect("a directory");
     let events = events(600);
-    let archive = FakeArchive::of_events(root.path(), &events, 200);
+    let archive = FakeArchive::of_events(&events, 200);
     let mut verifier = verifier(
         Serving::new(events.clone(), [300, 300]),
         Arc::clone(&archive),
     );
-    verifier.flush = Some(Arc::new(CatchUp {
-        archive,
-        root: tempfile::tempdir().expect("a directory"),
-        events,
-    }));
+    verifier.flush = Some(Arc::new(CatchUp { archive, events }));
     let report = verifier
         .verify(SERVICE, &VerifyOptions::sample(300))
         .await
@@ -179,9 +168,8 @@ async fn an_archive_that_lags_is_flushed_first() {
 
 #[tokio::test]
 async fn a_given_spine_is_asked_as_it_is() {
-    let root = tempfile::tempdir().expect("a directory");
     let events = events(600);
-    let archive = FakeArchive::of_events(root.path(), &events, 300);
+    let archive = FakeArchive::of_events(&events, 300);
     let at = events[500].time_us;
     let fields = [
         ("when", timestamp_type()),

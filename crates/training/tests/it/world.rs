@@ -1,8 +1,6 @@
 //! The events, their archive as Parquet files, and the service over them: for an airport, the count
 //! and the sum of delays of the last hour, and the request's own distance passed through.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{
@@ -12,13 +10,13 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
-use forebay_core::ports::{Archive, TableSnapshot};
+use forebay_core::ports::{Archive, RowStream, Scan, TableScan, TableSnapshot};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{Column, SourceDef, meta};
 use forebay_core::time::{HOUR_US, Micros, timestamp_type};
 use forebay_core::view::{AggregateSpec, ServiceSpec, ServiceView, ViewSpec, Window};
 use forebay_core::{PortError, PortResult};
-use parquet::arrow::ArrowWriter;
+use forebay_testkit::MemoryTables;
 
 pub(crate) const SOURCE: &str = "departures";
 pub(crate) const TOPIC: &str = "flights";
@@ -186,17 +184,18 @@ pub(crate) fn features(
     RecordBatch::try_new(feature_schema(), columns).expect("well formed")
 }
 
-/// Parquet files of events, two files, oldest first, as `offline` lists them.
-pub(crate) fn write_events(directory: &Path, events: &[Event]) -> Vec<PathBuf> {
+/// Events as the archive of [`SOURCE`] has them, in two batches, oldest first.
+pub(crate) fn event_batches(events: &[Event]) -> Vec<RecordBatch> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("origin", DataType::Utf8, true),
         Field::new("dep_time", timestamp_type(), true),
         Field::new("dep_delay", DataType::Float64, true),
+        Field::new(meta::TOPIC, DataType::Utf8, false),
         Field::new(meta::PARTITION, DataType::Int32, false),
         Field::new(meta::OFFSET, DataType::Int64, false),
     ]));
     let (older, newer) = events.split_at(events.len() / 2);
-    let write = |name: &str, events: &[Event]| {
+    let batch = |events: &[Event]| {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(
                 events.iter().map(|e| e.origin),
@@ -208,6 +207,7 @@ pub(crate) fn write_events(directory: &Path, events: &[Event]) -> Vec<PathBuf> {
             Arc::new(Float64Array::from_iter_values(
                 events.iter().map(|e| e.delay),
             )),
+            Arc::new(StringArray::from_iter_values(events.iter().map(|_| TOPIC))),
             Arc::new(Int32Array::from_iter_values(
                 events.iter().map(|e| e.partition),
             )),
@@ -215,52 +215,45 @@ pub(crate) fn write_events(directory: &Path, events: &[Event]) -> Vec<PathBuf> {
                 events.iter().map(|e| e.offset),
             )),
         ];
-        let rows = RecordBatch::try_new(Arc::clone(&schema), columns).expect("well formed");
-        write_parquet(&directory.join(name), &rows)
+        RecordBatch::try_new(Arc::clone(&schema), columns).expect("well formed")
     };
-    vec![write("older.parquet", older), write("newer.parquet", newer)]
+    vec![batch(older), batch(newer)]
 }
 
-pub(crate) fn write_parquet(path: &Path, rows: &RecordBatch) -> PathBuf {
-    let mut writer = ArrowWriter::try_new(File::create(path).expect("made"), rows.schema(), None)
-        .expect("writer");
-    writer.write(rows).expect("written");
-    writer.close().expect("closed");
-    path.to_owned()
-}
-
-/// An archive of fixed files.
-#[derive(Debug)]
+/// An archive of fixed batches.
+#[derive(Debug, Default)]
 pub(crate) struct FakeArchive {
-    pub(crate) tables: std::sync::Mutex<Vec<(String, TableSnapshot)>>,
+    tables: std::sync::Mutex<Vec<(String, Vec<RecordBatch>, Applied)>>,
 }
 
 impl FakeArchive {
-    pub(crate) fn set(&self, name: &str, files: Vec<PathBuf>, rows: u64, applied: Applied) {
-        let snapshot = TableSnapshot {
-            version: 7,
-            schema: Arc::new(Schema::empty()),
-            files,
-            rows,
-            applied,
-        };
+    pub(crate) fn set(&self, name: &str, batches: Vec<RecordBatch>, applied: Applied) {
         let mut tables = self.tables.lock().expect("not poisoned");
-        tables.retain(|(table, _)| table != name);
-        tables.push((name.to_owned(), snapshot));
+        tables.retain(|(table, ..)| table != name);
+        tables.push((name.to_owned(), batches, applied));
     }
 
-    pub(crate) fn of_events(directory: &Path, events: &[Event], next: i64) -> Arc<Self> {
-        let archive = Self {
-            tables: std::sync::Mutex::default(),
-        };
+    pub(crate) fn of_events(events: &[Event], next: i64) -> Arc<Self> {
+        let archive = Self::default();
         let below: Vec<Event> = events.iter().filter(|e| e.offset < next).copied().collect();
-        archive.set(
-            SOURCE,
-            write_events(directory, &below),
-            below.len() as u64,
-            applied(next),
-        );
+        archive.set(SOURCE, event_batches(&below), applied(next));
         Arc::new(archive)
+    }
+
+    fn table(&self, name: &str) -> PortResult<(Vec<RecordBatch>, Applied)> {
+        let tables = self.tables.lock().expect("not poisoned");
+        let found = tables.iter().find(|(table, ..)| table == name);
+        found
+            .map(|(_, batches, applied)| (batches.clone(), applied.clone()))
+            .ok_or_else(|| PortError::not_found(format!("no table `{name}`")))
+    }
+}
+
+#[async_trait]
+impl TableScan for FakeArchive {
+    async fn scan(&self, name: &str, scan: Scan) -> PortResult<RowStream> {
+        let (batches, _) = self.table(name)?;
+        MemoryTables::one(name, batches).scan(name, scan).await
     }
 }
 
@@ -279,11 +272,12 @@ impl Archive for FakeArchive {
     }
 
     async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot> {
-        let tables = self.tables.lock().expect("not poisoned");
-        let found = tables
-            .iter()
-            .find(|(table, _)| table == name)
-            .map(|(_, snapshot)| snapshot.clone());
-        found.ok_or_else(|| PortError::not_found(format!("no table `{name}`")))
+        let (batches, applied) = self.table(name)?;
+        Ok(TableSnapshot {
+            version: 7,
+            schema: Arc::new(Schema::empty()),
+            rows: batches.iter().map(|b| b.num_rows() as u64).sum(),
+            applied,
+        })
     }
 }

@@ -43,8 +43,8 @@ const SHARED: &[Owned] = &[
         &["proto", "serve", "infer", "forebay"],
     ),
     (&["axum"], &["serve", "forebay"]),
-    // Who reads or writes Parquet: the archive, training sets, the probe over files.
-    (&["parquet"], &["offline", "training", "engine", "forebay"]),
+    // One reader and one writer of Parquet; others see batches.
+    (&["parquet"], &["offline"]),
     // Settings and manifests.
     (&["toml"], &["forebay", "infer", "xtask"]),
     // `core`, `online`, `kafka` and `monitor` run on the threads of others and own no runtime.
@@ -70,6 +70,7 @@ const CLOSED: &[(&str, &[&str])] = &[
             "arrow-select",
             "async-trait",
             "bytes",
+            "futures-core",
             "serde",
             "serde_json",
             "smallvec",

@@ -1,0 +1,215 @@
+//! What the log says of one data file, and whether a scan can do without the file. Pure: statistics
+//! that are missing or strange exclude nothing.
+
+use std::collections::HashMap;
+
+use chrono::DateTime;
+use deltalake::kernel::LogicalFileView;
+use deltalake::table::state::DeltaTableState;
+use forebay_core::ports::{ColumnRange, Scan};
+use forebay_core::progress::Applied;
+use forebay_core::source::meta;
+use forebay_core::time::Micros;
+use forebay_core::value::Value;
+use object_store::path::Path;
+use serde_json::{Map, Value as Json};
+
+use crate::error::OfflineError;
+use crate::file::{CHECKSUM_TAG, ORDER_LOG, ORDER_TAG};
+
+/// Every data file of a table, in the order of their appends.
+pub(crate) fn files_of(
+    table: &str,
+    state: &DeltaTableState,
+) -> Result<Vec<FileFacts>, OfflineError> {
+    let mut files = Vec::new();
+    for file in state.log_data() {
+        if file.deletion_vector_descriptor().is_some() {
+            return Err(OfflineError::unsupported(
+                table,
+                "it has deletion vectors; rewrite it without them",
+            ));
+        }
+        files.push(FileFacts::of(&file).ok_or_else(|| {
+            OfflineError::unsupported(
+                table,
+                format!("file {} has no row count in the log", file.path()),
+            )
+        })?);
+    }
+    files.sort_by_cached_key(|file| (file.ingested(), file.path.to_string()));
+    Ok(files)
+}
+
+/// One data file of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct FileFacts {
+    /// Its place in the table's store.
+    pub(crate) path: Path,
+    /// Rows, as the log counts them.
+    pub(crate) rows: u64,
+    /// CRC-32C of its bytes, if it is a file of ours.
+    pub(crate) checksum: Option<String>,
+    /// Whether its rows are in log order.
+    pub(crate) in_log_order: bool,
+    least: Map<String, Json>,
+    greatest: Map<String, Json>,
+}
+
+impl FileFacts {
+    /// What the log says of `file`; None where it does not count its rows.
+    pub(crate) fn of(file: &LogicalFileView) -> Option<Self> {
+        let statistics = file.stats();
+        let mut statistics: Map<String, Json> = statistics
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
+        let mut bounds = |name: &str| match statistics.remove(name) {
+            Some(Json::Object(bounds)) => bounds,
+            _ => Map::new(),
+        };
+        let tags = tags_of(file);
+        let tag = |name: &str| tags.get(name).cloned().flatten();
+        Some(Self {
+            path: file.object_store_path(),
+            rows: file.num_records()? as u64,
+            checksum: tag(CHECKSUM_TAG),
+            in_log_order: tag(ORDER_TAG).as_deref() == Some(ORDER_LOG),
+            least: bounds("minValues"),
+            greatest: bounds("maxValues"),
+        })
+    }
+
+    /// From when to when its rows were appended. Appends give strictly later times, so files whose
+    /// times do not overlap follow one another in the log.
+    pub(crate) fn ingested(&self) -> (Micros, Micros) {
+        let time = |value: Option<Value>, other: Micros| match value {
+            Some(Value::Timestamp(us)) => us,
+            _ => other,
+        };
+        let (least, greatest) = self.bounds(meta::INGEST_TIME);
+        (time(least, Micros::MIN), time(greatest, Micros::MAX))
+    }
+
+    /// Least and greatest value of `column`, where the log has them.
+    pub(crate) fn bounds(&self, column: &str) -> (Option<Value>, Option<Value>) {
+        let least = self.least.get(column).and_then(|value| bound(value, false));
+        let greatest = self
+            .greatest
+            .get(column)
+            .and_then(|value| bound(value, true));
+        (least, greatest)
+    }
+
+    /// Whether any row of the file may be asked for.
+    pub(crate) fn may_hold(&self, scan: &Scan) -> bool {
+        scan.time.iter().chain(&scan.keys).all(|r| self.meets(r)) && self.meets_offsets(scan)
+    }
+
+    fn meets(&self, range: &ColumnRange) -> bool {
+        let (least, greatest) = self.bounds(&range.column);
+        let below = greatest.is_some_and(|greatest| is_less(&greatest, &range.least));
+        let above = least.is_some_and(|least| is_less(&range.greatest, &least));
+        !below && !above
+    }
+
+    /// Statistics bound the offsets of all partitions of a file together, so a file is excluded only
+    /// where the bound of every partition that it may hold says so.
+    fn meets_offsets(&self, scan: &Scan) -> bool {
+        let Some(held) = self.held() else {
+            return true;
+        };
+        let (least, greatest) = self.bounds(meta::OFFSET);
+        let from = held.lowest(&scan.from);
+        if matches!(greatest, Some(Value::Int(greatest)) if greatest < from) {
+            return false;
+        }
+        let Some(below) = &scan.below else {
+            return true;
+        };
+        !matches!(least, Some(Value::Int(least)) if least >= held.highest(below))
+    }
+
+    fn held(&self) -> Option<Held> {
+        let text =
+            |bounds: &Map<String, Json>| bounds.get(meta::TOPIC)?.as_str().map(str::to_owned);
+        let topic = text(&self.least).filter(|t| text(&self.greatest).as_ref() == Some(t))?;
+        match self.bounds(meta::PARTITION) {
+            (Some(Value::Int(first)), Some(Value::Int(last))) => Some(Held { topic, first, last }),
+            _ => None,
+        }
+    }
+}
+
+/// The partitions that a file may hold.
+struct Held {
+    topic: String,
+    first: i64,
+    last: i64,
+}
+
+impl Held {
+    fn offsets<'b>(&'b self, applied: &'b Applied) -> impl Iterator<Item = i64> + 'b {
+        let named = applied.0.iter().filter(|(place, _)| {
+            *place.topic == *self.topic
+                && (self.first..=self.last).contains(&i64::from(place.partition))
+        });
+        named.map(|(_, progress)| progress.next_offset)
+    }
+
+    /// The least next offset over the partitions; 0 where one is not named.
+    fn lowest(&self, applied: &Applied) -> i64 {
+        let named = self.offsets(applied).count();
+        if usize::try_from(self.last - self.first + 1).is_ok_and(|all| named < all) {
+            return 0;
+        }
+        self.offsets(applied).min().unwrap_or(0)
+    }
+
+    /// The greatest next offset over the partitions.
+    fn highest(&self, applied: &Applied) -> i64 {
+        self.offsets(applied).max().unwrap_or(0)
+    }
+}
+
+/// The tags of a file's `add` action.
+fn tags_of(file: &LogicalFileView) -> HashMap<String, Option<String>> {
+    #[expect(
+        deprecated,
+        reason = "the only way to a file's tags that deltalake makes public"
+    )]
+    let add = file.add_action();
+    add.tags.unwrap_or_default()
+}
+
+/// A bound as the log writes it. Other writers cut instants to milliseconds: then the true upper one
+/// may lie up to a millisecond higher.
+fn bound(value: &Json, is_upper: bool) -> Option<Value> {
+    match value {
+        Json::Number(number) => number.as_i64().map(Value::Int),
+        Json::Bool(value) => Some(Value::Bool(*value)),
+        Json::String(text) => Some(match DateTime::parse_from_rfc3339(text) {
+            Ok(instant) => {
+                let us = instant.timestamp_micros();
+                let cut = is_upper && fraction_digits(text) < 6;
+                Value::Timestamp(if cut { us.saturating_add(999) } else { us })
+            }
+            Err(_) => Value::Text(text.as_str().into()),
+        }),
+        _ => None,
+    }
+}
+
+fn fraction_digits(instant: &str) -> usize {
+    let fraction = instant.split('.').nth(1).unwrap_or_default();
+    fraction.bytes().take_while(u8::is_ascii_digit).count()
+}
+
+/// Whether `a` is surely less than `b`; values of different types compare as nothing.
+fn is_less(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) | (Value::Timestamp(a), Value::Timestamp(b)) => a < b,
+        (Value::Text(a), Value::Text(b)) => a < b,
+        (Value::Bool(a), Value::Bool(b)) => !a & b,
+        _ => false,
+    }
+}

@@ -1,0 +1,106 @@
+//! The one reader and the one writer of Parquet: every file that Forebay opens or makes passes here,
+//! an archive's data file, a checkpoint, a file that a user names. Columns are projected before they
+//! are decoded and batches are bounded; whose bytes these are, and whether they may be trusted, is
+//! decided by the caller.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::reader::ChunkReader;
+
+/// Rows decoded at a time, at most.
+pub(crate) const BATCH_ROWS: usize = 8_192;
+/// Bytes decoded at a time, about. With row groups of 131,072 rows and events of 1 MiB no batch can
+/// pass 2 GiB, which 32-bit offsets could not address, however unevenly the long rows lie.
+const BATCH_BYTES: u64 = 16 << 20;
+/// zstd level: 1 compresses event data about as well as 3 and twice as fast.
+pub(crate) const ZSTD_LEVEL: i32 = 1;
+
+/// Which Arrow types a file's columns come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Types {
+    /// Those of Parquet itself: text as `Utf8`, whatever the writer held it in.
+    Plain,
+    /// Those that the writer noted, as users expect of their own files.
+    AsWritten,
+}
+
+/// The batches of `input`: its top-level columns that `wanted` admits, in the file's order.
+pub(crate) fn open<T: ChunkReader + 'static>(
+    input: T,
+    types: Types,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<ParquetRecordBatchReader, ParquetError> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(types == Types::Plain);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(input, options)?;
+    let fields = builder.parquet_schema().root_schema().get_fields();
+    let roots: Vec<usize> = (0..fields.len())
+        .filter(|root| wanted(fields[*root].name()))
+        .collect();
+    let rows = batch_rows(&builder, &roots);
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+    builder.with_projection(mask).with_batch_size(rows).build()
+}
+
+/// Rows of one batch of the columns `roots`: fewer where rows are long. The size of a column chunk
+/// says little, since equal texts are written once; its statistics say how long they are decoded.
+fn batch_rows<T: ChunkReader + 'static>(
+    builder: &ParquetRecordBatchReaderBuilder<T>,
+    roots: &[usize],
+) -> usize {
+    let schema = builder.parquet_schema();
+    let row_bytes = builder.metadata().row_groups().iter().map(|group| {
+        let columns = group.columns().iter().enumerate();
+        let wanted = columns.filter(|(leaf, _)| roots.contains(&schema.get_column_root_idx(*leaf)));
+        let bytes = wanted.map(|(_, chunk)| {
+            let decoded = chunk.unencoded_byte_array_data_bytes().unwrap_or(0);
+            decoded.max(chunk.uncompressed_size()).unsigned_abs()
+        });
+        bytes.sum::<u64>() / group.num_rows().unsigned_abs().max(1)
+    });
+    let longest = row_bytes.max().unwrap_or(0).max(1);
+    let rows = (BATCH_BYTES / longest).clamp(1, BATCH_ROWS as u64);
+    usize::try_from(rows).expect("at most BATCH_ROWS")
+}
+
+/// [`open`] on a file of this machine.
+pub(crate) fn open_path(
+    path: &Path,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<ParquetRecordBatchReader, ParquetError> {
+    let file = File::open(path).map_err(|e| ParquetError::External(Box::new(e)))?;
+    open(file, Types::AsWritten, wanted)
+}
+
+/// How our files are compressed.
+pub(crate) fn compression() -> Result<Compression, ParquetError> {
+    Ok(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+}
+
+/// Write `batches`, all of one schema, as one file for people to read.
+pub(crate) fn write<'a>(
+    output: impl Write + Send,
+    batches: impl IntoIterator<Item = &'a RecordBatch>,
+) -> Result<(), ParquetError> {
+    let mut batches = batches.into_iter().peekable();
+    let Some(first) = batches.peek() else {
+        return Err(ParquetError::General("no rows and no schema".to_owned()));
+    };
+    let properties = WriterProperties::builder()
+        .set_compression(compression()?)
+        .build();
+    let mut writer = ArrowWriter::try_new(output, first.schema(), Some(properties))?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    writer.close().map(|_| ())
+}

@@ -1,0 +1,71 @@
+//! Tables as of given offsets: what a snapshot covered, and nothing that was appended since. Every
+//! scan of a training set or a verification goes through here, so that two passes over one table see
+//! the same rows while ingest goes on.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use forebay_core::PortResult;
+use forebay_core::ports::{RowStream, Scan, TableScan};
+use forebay_core::progress::{Applied, PartitionProgress};
+
+/// `tables`, each bounded by the offsets under its name; one without is not bounded.
+#[derive(Debug)]
+pub(crate) struct Bounded<'a> {
+    pub(crate) tables: &'a dyn TableScan,
+    pub(crate) below: BTreeMap<String, Applied>,
+}
+
+#[async_trait]
+impl TableScan for Bounded<'_> {
+    async fn scan(&self, table: &str, scan: Scan) -> PortResult<RowStream> {
+        let below = match (self.below.get(table), scan.below) {
+            (Some(ours), Some(theirs)) => Some(lower(ours, &theirs)),
+            (ours, theirs) => ours.cloned().or(theirs),
+        };
+        self.tables.scan(table, Scan { below, ..scan }).await
+    }
+}
+
+/// For each partition that both name the lower offset; of others nothing counts.
+fn lower(a: &Applied, b: &Applied) -> Applied {
+    let both = a.0.iter().filter_map(|(partition, a)| {
+        let b = b.0.get(partition)?;
+        let progress = PartitionProgress {
+            next_offset: a.next_offset.min(b.next_offset),
+            max_event_time_us: None,
+        };
+        Some((partition.clone(), progress))
+    });
+    Applied(both.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::progress::TopicPartition;
+
+    use super::*;
+
+    #[test]
+    fn a_bound_within_a_bound_is_the_lower_one() {
+        let applied = |marks: &[(i32, i64)]| {
+            let progress = |next_offset| PartitionProgress {
+                next_offset,
+                max_event_time_us: None,
+            };
+            let marks = marks.iter();
+            Applied(
+                marks
+                    .map(|(p, next)| (TopicPartition::new("t", *p), progress(*next)))
+                    .collect(),
+            )
+        };
+        assert_eq!(
+            lower(
+                &applied(&[(0, 5), (1, 7), (2, 1)]),
+                &applied(&[(0, 9), (1, 3), (3, 4)])
+            ),
+            applied(&[(0, 5), (1, 3)])
+        );
+    }
+}
