@@ -68,7 +68,7 @@ pub fn backfill(
                 .for_each(|fold| keep_applied(fold, &applied[shard]));
             write.folds.retain(|fold| !fold.rows.is_empty());
             if !write.folds.is_empty() {
-                store.commit(u16::try_from(shard).unwrap_or(u16::MAX), write)?;
+                store.commit(u16::try_from(shard).unwrap_or(u16::MAX), &write)?;
             }
         }
         progress((number * EPOCH_MAX_ROWS) + chunk.len());
