@@ -21,6 +21,7 @@ pub mod ports;
 pub mod prediction;
 pub mod progress;
 pub mod scope;
+pub mod settlement;
 pub mod source;
 pub mod time;
 pub mod value;

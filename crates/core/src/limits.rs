@@ -111,8 +111,23 @@ pub const WORKER_REGISTRATION_MAX_BYTES: usize = 64 << 10;
 /// One prediction's Kafka record, key, value and headers, bytes: under what a broker takes of
 /// itself (1,048,588).
 pub const PREDICTION_MAX_BYTES: usize = 960 << 10;
-/// Records waiting in the outbox of one shard before ingest pauses.
+/// Records of one deployment that wait in the outbox before it scores no more.
 pub const OUTBOX_MAX_RECORDS: usize = 100_000;
+/// Pending scores of one deployment on disk before it is suspended (about 100 bytes of memory each).
+pub const PENDING_SCORES_MAX_RECORDS: u64 = 1_000_000;
+/// The same, bytes.
+pub const PENDING_SCORES_MAX_BYTES: u64 = 1 << 30;
+/// Scores of one request to a model.
+pub const SCORING_CHUNK_MAX_ROWS: usize = 4_096;
+/// Requests of one deployment that a model is asked for at once.
+pub const SCORING_CHUNKS_MAX: usize = 4;
+/// How long one request to a model may take, milliseconds.
+pub const SCORING_CALL_MAX_MS: u64 = 30_000;
+/// How long a stop waits for scores and predictions under way, milliseconds.
+pub const SCORING_DRAIN_MAX_MS: u64 = 5_000;
+/// How far a pending score's event may lie behind its source's watermark while its model cannot be
+/// asked, microseconds of event time: what its features need is kept as long.
+pub const PENDING_SCORE_MAX_AGE_US: i64 = 7 * 86_400 * 1_000_000;
 /// Bins that a monitor keeps per column.
 pub const MONITOR_MAX_BINS: usize = 512;
 /// Predictions that wait for a label, per monitor.

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use forebay_core::limits::{
-    BACKGROUND_THREADS_MAX, EPOCH_MAX_ROWS, SERVING_THREADS_MAX, SHARDS_MAX,
+    BACKGROUND_THREADS_MAX, EPOCH_MAX_ROWS, PENDING_SCORES_MAX_BYTES, PENDING_SCORES_MAX_RECORDS,
+    SERVING_THREADS_MAX, SHARDS_MAX,
 };
 use forebay_core::time::{HOUR_US, Micros};
+use forebay_pipeline::ScoringLimits;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::ServerArgs;
@@ -141,11 +143,15 @@ pub(crate) struct Ingest {
 }
 
 /// `[inference]`: who scores.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Inference {
     /// Addresses of workers ("host:port"); empty scores in this process.
     pub(crate) workers: Vec<String>,
+    /// Scores of one deployment that may wait on disk; beyond them it is suspended, and ingest goes on.
+    pub(crate) pending_max_records: u64,
+    /// The same, MiB.
+    pub(crate) pending_max_mib: u64,
 }
 
 /// `[log]`: log lines.
@@ -216,6 +222,33 @@ impl Default for Ingest {
             archive_flush_mib: 64,
             stall_s: 60,
         }
+    }
+}
+
+impl Default for Inference {
+    fn default() -> Self {
+        Self {
+            workers: Vec::new(),
+            pending_max_records: PENDING_SCORES_MAX_RECORDS,
+            pending_max_mib: PENDING_SCORES_MAX_BYTES >> 20,
+        }
+    }
+}
+
+impl Inference {
+    fn validate(&self) -> Result<()> {
+        within(
+            "inference.pending_max_records",
+            self.pending_max_records,
+            1,
+            PENDING_SCORES_MAX_RECORDS,
+        )?;
+        within(
+            "inference.pending_max_mib",
+            self.pending_max_mib,
+            1,
+            PENDING_SCORES_MAX_BYTES >> 20,
+        )
     }
 }
 
@@ -309,6 +342,16 @@ impl Settings {
         }
     }
 
+    /// How much of one deployment may wait and be under way.
+    #[must_use]
+    pub(crate) fn scoring_limits(&self) -> ScoringLimits {
+        ScoringLimits {
+            pending_records: self.inference.pending_max_records,
+            pending_bytes: self.inference.pending_max_mib << 20,
+            ..ScoringLimits::default()
+        }
+    }
+
     /// Directory of the archive's tables.
     #[must_use]
     pub(crate) fn archive_dir(&self) -> PathBuf {
@@ -325,9 +368,11 @@ impl Settings {
             kafka,
             state,
             ingest,
+            inference,
             ..
         } = self;
         state.validate()?;
+        inference.validate()?;
         within(
             "ingest.epoch_max_rows",
             ingest.epoch_max_rows,

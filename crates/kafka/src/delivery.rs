@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use forebay_core::progress::TopicPartition;
@@ -20,6 +21,10 @@ use crate::settings::{ClientSettings, ProducerSettings};
 
 /// How long to let the client work when its queue is full, before trying again.
 const FULL_QUEUE_WAIT: Duration = Duration::from_millis(10);
+/// How often a wait looks whether it was abandoned.
+const ABANDON_LOOK: Duration = Duration::from_millis(100);
+/// How long a wait goes on after that: a broker that is there answers sooner.
+const ABANDON_GRACE: Duration = Duration::from_millis(800);
 /// Time beyond the delivery time-out in which the client must have reported on every record.
 const REPORT_SLACK: Duration = Duration::from_secs(5);
 
@@ -30,6 +35,34 @@ pub(crate) struct Ticket {
     changed: Condvar,
     /// One past the greatest acknowledged offset of each partition, where the sender asked for it.
     places: Option<Mutex<BTreeMap<TopicPartition, i64>>>,
+    /// The report on each record, where the sender asked for it.
+    reports: Mutex<Vec<Option<Report>>>,
+}
+
+/// What the client says of one record: acknowledged, or its error.
+pub(crate) type Report = Result<(), Box<KafkaError>>;
+
+/// A record's way back to its ticket.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    ticket: Arc<Ticket>,
+    /// Which record of the ticket it is.
+    number: usize,
+}
+
+impl Receipt {
+    /// For a record whose own report nobody reads.
+    pub(crate) fn of(ticket: &Arc<Ticket>) -> Box<Self> {
+        Self::numbered(ticket, usize::MAX)
+    }
+
+    /// For record `number` of a ticket made by [`Ticket::with_reports`].
+    pub(crate) fn numbered(ticket: &Arc<Ticket>, number: usize) -> Box<Self> {
+        Box::new(Self {
+            ticket: Arc::clone(ticket),
+            number,
+        })
+    }
 }
 
 #[derive(Debug, Default, Clone)]
@@ -47,6 +80,40 @@ impl Ticket {
             places: Some(Mutex::default()),
             ..Self::default()
         }
+    }
+
+    /// A ticket that keeps the report on each of `records` records.
+    pub(crate) fn with_reports(records: usize) -> Self {
+        Self {
+            reports: Mutex::new((0..records).map(|_| None).collect()),
+            ..Self::default()
+        }
+    }
+
+    /// Wait until every record sent has its report, `timeout` has passed, or `abandoned` was set a
+    /// moment ago; the reports so far.
+    pub(crate) fn wait_for_reports(
+        &self,
+        timeout: Duration,
+        abandoned: &AtomicBool,
+    ) -> Vec<Option<Report>> {
+        let mut deadline = Instant::now() + timeout;
+        let mut is_abandoned = false;
+        let mut counts = self.counts.lock();
+        while counts.acknowledged + counts.failed < counts.sent {
+            let now = Instant::now();
+            if !is_abandoned && abandoned.load(Ordering::Relaxed) {
+                is_abandoned = true;
+                deadline = deadline.min(now + ABANDON_GRACE);
+            }
+            if now >= deadline {
+                break;
+            }
+            self.changed
+                .wait_until(&mut counts, deadline.min(now + ABANDON_LOOK));
+        }
+        drop(counts);
+        std::mem::take(&mut *self.reports.lock())
     }
 
     /// Where the records went so far: one past the last offset of each partition. Empty without
@@ -72,7 +139,10 @@ impl Ticket {
         self.counts.lock().sent += 1;
     }
 
-    fn report(&self, failure: Option<KafkaError>) {
+    fn report(&self, number: usize, failure: Option<KafkaError>) {
+        if let Some(report) = self.reports.lock().get_mut(number) {
+            *report = Some(failure.clone().map_or(Ok(()), |error| Err(Box::new(error))));
+        }
         let mut counts = self.counts.lock();
         match failure {
             None => counts.acknowledged += 1,
@@ -158,13 +228,15 @@ impl ClientContext for Reports {
 }
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = Arc<Ticket>;
+    type DeliveryOpaque = Box<Receipt>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Arc<Ticket>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, receipt: Box<Receipt>) {
+        let ticket = &receipt.ticket;
         if let Ok(message) = result {
             ticket.note_place(message.topic(), message.partition(), message.offset());
         }
-        ticket.report(result.as_ref().err().map(|(error, _)| error.clone()));
+        let failure = result.as_ref().err().map(|(error, _)| error.clone());
+        ticket.report(receipt.number, failure);
     }
 }
 
@@ -201,9 +273,9 @@ impl ReportingProducer {
     /// records leave the queue within the delivery time-out, so that is how long this may take.
     pub(crate) fn queue(
         &self,
-        mut record: BaseRecord<'_, [u8], [u8], Arc<Ticket>>,
+        mut record: BaseRecord<'_, [u8], [u8], Box<Receipt>>,
     ) -> Result<(), KafkaError> {
-        let ticket = Arc::clone(&record.delivery_opaque);
+        let ticket = Arc::clone(&record.delivery_opaque.ticket);
         let deadline = Instant::now() + self.report_timeout();
         ticket.sent();
         loop {
@@ -215,8 +287,8 @@ impl ReportingProducer {
                     record = refused;
                     self.producer.poll(FULL_QUEUE_WAIT);
                 }
-                Err((error, _)) => {
-                    ticket.report(Some(error.clone()));
+                Err((error, refused)) => {
+                    ticket.report(refused.delivery_opaque.number, Some(error.clone()));
                     return Err(error);
                 }
             }
@@ -235,10 +307,13 @@ mod tests {
         for _ in 0..3 {
             ticket.sent();
         }
-        ticket.report(None);
-        ticket.report(Some(KafkaError::MessageProduction(
-            RDKafkaErrorCode::MessageTimedOut,
-        )));
+        ticket.report(0, None);
+        ticket.report(
+            1,
+            Some(KafkaError::MessageProduction(
+                RDKafkaErrorCode::MessageTimedOut,
+            )),
+        );
         let unreported = ticket
             .wait(&client, Duration::from_millis(1))
             .expect_err("one report is out");
@@ -255,7 +330,7 @@ mod tests {
         );
         let reporter = {
             let ticket = Arc::clone(&ticket);
-            std::thread::spawn(move || ticket.report(None))
+            std::thread::spawn(move || ticket.report(2, None))
         };
         let error = ticket
             .wait(&client, Duration::from_secs(10))

@@ -7,16 +7,19 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use forebay_core::PortResult;
-use forebay_core::ports::Publisher;
+use forebay_core::ports::{Publication, Publisher};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::progress::TopicPartition;
+use forebay_core::{ErrorKind, PortError};
 use parking_lot::RwLock;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
-use crate::delivery::{ReportingProducer, Ticket};
+use crate::client::is_refusal;
+use crate::delivery::{Receipt, Report, ReportingProducer, Ticket};
 use crate::error::Error;
 use crate::settings::ProducerSettings;
 
@@ -45,7 +48,7 @@ impl KafkaPublisher {
         Ok(Self { settings, producer })
     }
 
-    /// As [`Publisher::publish`], with this crate's error.
+    /// Send `records` in order and wait until the broker has acknowledged all of them.
     ///
     /// # Errors
     /// [`Error::NotAcknowledged`] (send all again) or [`Error::Refused`] (sending again is
@@ -73,7 +76,10 @@ impl KafkaPublisher {
         for record in records {
             // A record that cannot even be queued has its failure on the ticket; those before it
             // are waited for.
-            if producer.queue(to_kafka(record, ticket)).is_err() {
+            if producer
+                .queue(to_kafka(record, Receipt::of(ticket)))
+                .is_err()
+            {
                 break;
             }
         }
@@ -82,6 +88,56 @@ impl KafkaPublisher {
             self.replace(&producer)?;
         }
         outcome
+    }
+
+    /// Send `records` and wait for the report on each; None: none came in time.
+    fn send_each(&self, records: &[&OutboxRecord], abandoned: &AtomicBool) -> Vec<Option<Report>> {
+        let ticket = Arc::new(Ticket::with_reports(records.len()));
+        let producer = Arc::clone(&self.producer.read());
+        for (number, record) in records.iter().enumerate() {
+            // One that cannot even be queued has its failure on the ticket.
+            let receipt = Receipt::numbered(&ticket, number);
+            producer.queue(to_kafka(record, receipt)).ok();
+        }
+        let reports = ticket.wait_for_reports(producer.report_timeout(), abandoned);
+        if producer.is_dead()
+            && let Err(error) = self.replace(&producer)
+        {
+            tracing::error!(%error, "the Kafka producer cannot be made anew");
+        }
+        reports
+    }
+
+    fn outcome(&self, topic: &str, report: Option<Report>) -> Publication {
+        let bootstrap = &self.settings.client.bootstrap;
+        let error = match report {
+            Some(Ok(())) => return Publication::Acknowledged,
+            Some(Err(error)) => error,
+            None => {
+                let words = format!("no broker at {bootstrap} acknowledged a record in time");
+                return Publication::unknown(ErrorKind::Unavailable, &words);
+            }
+        };
+        let (kind, words) = match error.rdkafka_error_code() {
+            Some(code) if is_of_the_record(code) => {
+                return Publication::Refused(format!("topic `{topic}` refuses it: {code}"));
+            }
+            Some(
+                code @ (RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition),
+            ) => (
+                ErrorKind::NotFound,
+                format!("topic `{topic}` is not there at {bootstrap} ({code}): create it"),
+            ),
+            Some(code) if is_refusal(code) => (
+                ErrorKind::FailedPrecondition,
+                format!("the brokers at {bootstrap} refuse records for topic `{topic}`: {code}"),
+            ),
+            _ => (
+                ErrorKind::Unavailable,
+                format!("the brokers at {bootstrap} did not acknowledge a record: {error}"),
+            ),
+        };
+        Publication::Unknown(PortError::with_source(kind, words, error))
     }
 
     /// Put a new producer in the place of `dead`, unless another call already has.
@@ -96,17 +152,56 @@ impl KafkaPublisher {
 }
 
 impl Publisher for KafkaPublisher {
-    fn publish(&self, records: &[OutboxRecord]) -> PortResult<()> {
-        Ok(self.send_all(records)?)
+    fn publish(&self, records: &[&OutboxRecord], abandoned: &AtomicBool) -> Vec<Publication> {
+        let mut reports = self.send_each(records, abandoned);
+        // A broker refuses a whole batch for one of its records: each is asked for alone.
+        let suspects: Vec<usize> = (0..reports.len())
+            .filter(|number| reports[*number].as_ref().is_some_and(is_suspect))
+            .collect();
+        if suspects.len() > 1 {
+            for number in suspects {
+                reports[number] = self
+                    .send_each(&records[number..=number], abandoned)
+                    .pop()
+                    .flatten();
+            }
+        }
+        records
+            .iter()
+            .zip(reports)
+            .map(|(record, report)| self.outcome(&record.topic, report))
+            .collect()
     }
 }
 
-fn to_kafka<'a>(
-    record: &'a OutboxRecord,
-    ticket: &Arc<Ticket>,
-) -> BaseRecord<'a, [u8], [u8], Arc<Ticket>> {
-    let mut message = BaseRecord::with_opaque_to(&record.topic, Arc::clone(ticket))
-        .payload(record.payload.as_slice());
+/// Whether the record, or another one of its batch, is at fault.
+fn is_suspect(report: &Report) -> bool {
+    let code = report
+        .as_ref()
+        .err()
+        .and_then(|e: &Box<KafkaError>| e.rdkafka_error_code());
+    code.is_some_and(|code| {
+        is_of_the_record(code) || code == RDKafkaErrorCode::InvalidDifferentRecord
+    })
+}
+
+/// Whether the topic refuses the record itself, whenever it is sent.
+fn is_of_the_record(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::MessageBatchTooLarge
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTimestamp
+    )
+}
+
+fn to_kafka(
+    record: &OutboxRecord,
+    receipt: Box<Receipt>,
+) -> BaseRecord<'_, [u8], [u8], Box<Receipt>> {
+    let mut message =
+        BaseRecord::with_opaque_to(&record.topic, receipt).payload(record.payload.as_slice());
     if !record.key.is_empty() {
         message = message.key(record.key.as_slice());
     }

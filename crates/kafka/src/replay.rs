@@ -8,7 +8,7 @@ use std::time::Duration;
 use forebay_core::time::Micros;
 use rdkafka::producer::BaseRecord;
 
-use crate::delivery::{ReportingProducer, Ticket};
+use crate::delivery::{Receipt, ReportingProducer, Ticket};
 use crate::error::Error;
 use crate::settings::ProducerSettings;
 
@@ -60,7 +60,7 @@ impl Replayer {
         timestamp_us: Option<Micros>,
     ) -> Result<(), Error> {
         let mut record =
-            BaseRecord::with_opaque_to(topic, Arc::clone(&self.ticket)).payload(payload);
+            BaseRecord::with_opaque_to(topic, Receipt::of(&self.ticket)).payload(payload);
         if !key.is_empty() {
             record = record.key(key);
         }

@@ -5,7 +5,7 @@
 //! Order: gather -> insert and expire per key -> sweep -> progress, horizons, pending scores ->
 //! write -> publish. An error before the write changes nothing; what was prepared is thrown away.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use forebay_core::invariant;
 use forebay_core::ports::{ShardFold, ShardWrite};
 use forebay_core::prediction::PendingScore;
 use forebay_core::progress::TopicPartition;
+use forebay_core::settlement::Unscored;
 
 use crate::draft::{ChangedKey, Draft, DraftCounts, KeySink, Publication};
 use crate::error::{OnlineError, OnlineResult};
@@ -35,11 +36,10 @@ const BATCH_MIN_BYTES: usize = 4 << 10;
 
 impl Shard {
     /// See [`forebay_core::ports::OnlineStore::commit`].
-    pub(crate) fn commit(&self, views: &Views, mut write: ShardWrite) -> OnlineResult<u64> {
+    pub(crate) fn commit(&self, views: &Views, write: &ShardWrite) -> OnlineResult<u64> {
         let started = Instant::now();
         let mut writer = self.writer.lock();
         self.bring_back(&mut writer)?;
-        let pending = std::mem::take(&mut write.pending);
         let fold_views = write
             .folds
             .iter()
@@ -75,7 +75,7 @@ impl Shard {
         self.insert_rows(&mut writer, &mut draft, &gathered)?;
         self.sweep(&mut writer, &mut draft, views, &gathered)?;
         self.sweep_presence(&mut writer, &mut draft, views, &gathered)?;
-        self.finish(&mut writer, draft, pending, &write, &gathered)
+        self.finish(&mut writer, draft, write, &gathered)
             .inspect(|_| self.counters.add_commit(started.elapsed()))
     }
 
@@ -149,11 +149,11 @@ impl Shard {
         &self,
         writer: &mut Writer,
         mut draft: Draft<'_, '_>,
-        pending: Vec<PendingScore>,
         write: &ShardWrite,
         gathered: &Gathered<'_>,
     ) -> OnlineResult<u64> {
-        let fresh = self.fresh_pending(writer, pending, write.backfill);
+        let fresh = fresh_pending(writer, write);
+        let notes = fresh_notes(writer, write);
         let mut step = Progression::of(&writer.progress, write);
         let first = step.next_pending;
         step.next_pending += fresh.len() as u64;
@@ -183,12 +183,21 @@ impl Shard {
         };
         let freed = {
             let _stable = self.gate.write();
+            // Notes are numbered by the queue, which must not move until they are written.
+            let mut queue = (!notes.is_empty()).then(|| self.queue.lock());
+            if let Some(queue) = &queue {
+                queue.stage_notes(&mut draft.batch, &notes);
+            }
             let started = Instant::now();
             draft.batch.write()?;
+            if let Some(queue) = &mut queue {
+                queue.noted(notes.len());
+            }
+            drop(queue);
             Counters::add(&self.counters.write_ns, nanos(started.elapsed()));
             self.publish(&publication)
         };
-        self.queue.lock().add(scores);
+        self.queue.lock().add(&scores);
         drop(freed);
         step.apply(&mut writer.progress);
         writer.holds.note(&write.marks);
@@ -197,33 +206,6 @@ impl Shard {
         writer.last_batch_bytes = batch_bytes;
         self.count(&draft.counts, batch_bytes, gathered);
         Ok(step.epoch)
-    }
-
-    /// The scores that are neither replayed nor pending already, each once.
-    fn fresh_pending(
-        &self,
-        writer: &Writer,
-        pending: Vec<PendingScore>,
-        backfill: bool,
-    ) -> Vec<PendingScore> {
-        if pending.is_empty() {
-            return pending;
-        }
-        let queue = self.queue.lock();
-        let mut seen = HashSet::new();
-        let mut next_offsets: HashMap<(String, i32), i64> = HashMap::new();
-        let mut fresh = pending;
-        fresh.retain(|score| {
-            let place = (score.key.topic.clone(), score.key.partition);
-            let next = *next_offsets.entry(place).or_insert_with(|| {
-                let partition = TopicPartition::new(score.key.topic.as_str(), score.key.partition);
-                writer.progress.applied.next_offset(&partition)
-            });
-            (backfill || score.key.offset >= next)
-                && !queue.contains(&score.key)
-                && seen.insert(score.key.clone())
-        });
-        fresh
     }
 
     /// What holds of the keys of every commit.
@@ -294,6 +276,63 @@ impl Shard {
         Counters::add(&counters.keys_created, counts.created);
         Counters::add(&counters.keys_forgotten, counts.forgotten);
     }
+}
+
+/// Where each partition of a write's scores was read up to before, looked up once a partition.
+#[derive(Debug)]
+struct NextOffsets<'a> {
+    writer: &'a Writer,
+    backfill: bool,
+    known: HashMap<(&'a str, i32), i64>,
+}
+
+impl<'a> NextOffsets<'a> {
+    fn new(writer: &'a Writer, write: &ShardWrite) -> Self {
+        Self {
+            writer,
+            backfill: write.backfill,
+            known: HashMap::new(),
+        }
+    }
+
+    fn of(&mut self, topic: &'a str, partition: i32) -> i64 {
+        if self.backfill {
+            return i64::MIN;
+        }
+        *self.known.entry((topic, partition)).or_insert_with(|| {
+            let place = TopicPartition::new(topic, partition);
+            self.writer.progress.applied.next_offset(&place)
+        })
+    }
+}
+
+/// The scores of events that the shard has not applied before. Each event's are in one write, once.
+fn fresh_pending(writer: &Writer, write: &ShardWrite) -> Vec<Arc<PendingScore>> {
+    let mut next = NextOffsets::new(writer, write);
+    write
+        .pending
+        .iter()
+        .filter(|score| score.key.offset >= next.of(&score.key.topic, score.key.partition))
+        .cloned()
+        .collect()
+}
+
+/// The notes on events that the shard has not applied before.
+fn fresh_notes(writer: &Writer, write: &ShardWrite) -> Vec<Unscored> {
+    let mut next = NextOffsets::new(writer, write);
+    let mut fresh = Vec::new();
+    for note in &write.unscored {
+        let offsets = note
+            .offsets
+            .from_offset(next.of(&note.topic, note.partition));
+        if offsets.count() > 0 {
+            fresh.push(Unscored {
+                offsets,
+                ..note.clone()
+            });
+        }
+    }
+    fresh
 }
 
 /// Insert the rows of `dirty` into `state`; changed tiles go into the batch.

@@ -10,13 +10,15 @@
 //! | `meta` | `partition/` number i32 BE, topic | next offset, greatest event time, watermark |
 //! | `meta` | `mark/` kind u8, number i32 BE, of a bound its first offset i64 BE sign flipped, topic | a decision about time: kind, partition, offsets, mark, watermark |
 //! | `meta` | `outbox` | next outbox sequence |
+//! | `meta` | `unscored` | next sequence of a note |
 //! | `meta` | `view/` id u32 BE (shard 0) | name and digest of the definition |
 //! | `meta` | `horizon/` id u32 BE | greatest event time that was dropped or has expired, late rows, topics |
 //! | `tile` | view id u32 BE, entity key, level u8, start i64 BE sign flipped, sub u32 BE | rows of one tile ([`crate::rows`]) |
 //! | `tile` | the same with level [`LEVEL_FOLDED`], start 0, sub 0 | states of all expired rows of lifetime windows |
 //! | `presence` | view id u32 BE, entity key | newest event time among rows that no tile holds |
 //! | `pending` | sequence u64 BE | a pending score |
-//! | `outbox` | sequence u64 BE | a finished record |
+//! | `outbox` | sequence u64 BE | a finished record and the prediction that it carries |
+//! | `unscored` | sequence u64 BE | a note on events that have no prediction |
 //!
 //! All values begin with a version code; integers in values are little endian, strings carry a u32
 //! length.
@@ -27,28 +29,32 @@ use std::sync::Arc;
 use forebay_core::bytes::{BytesError, BytesResult, Reader, Writer};
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey, Role};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::settlement::{OffsetRuns, Unscored, UnscoredReason};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord};
 
 /// Column families, in the order in which they are opened.
-pub(crate) const FAMILIES: [&str; 5] = [
+pub(crate) const FAMILIES: [&str; 6] = [
     FAMILY_META,
     FAMILY_TILE,
     FAMILY_PRESENCE,
     FAMILY_PENDING,
     FAMILY_OUTBOX,
+    FAMILY_UNSCORED,
 ];
 pub(crate) const FAMILY_META: &str = "meta";
 pub(crate) const FAMILY_TILE: &str = "tile";
 pub(crate) const FAMILY_PRESENCE: &str = "presence";
 pub(crate) const FAMILY_PENDING: &str = "pending";
 pub(crate) const FAMILY_OUTBOX: &str = "outbox";
+pub(crate) const FAMILY_UNSCORED: &str = "unscored";
 
 pub(crate) const META_STORE: &[u8] = b"store";
 pub(crate) const META_LOG: &[u8] = b"log";
 pub(crate) const META_PROGRESS: &[u8] = b"progress";
 pub(crate) const META_OUTBOX: &[u8] = b"outbox";
+pub(crate) const META_UNSCORED: &[u8] = b"unscored";
 const META_VIEW: &[u8] = b"view/";
 const META_HORIZON: &[u8] = b"horizon/";
 const META_PARTITION: &[u8] = b"partition/";
@@ -58,9 +64,11 @@ pub(crate) const META_MARK: &[u8] = b"mark/";
 const MARK_BOUND: u8 = 1;
 const MARK_HOLD: u8 = 2;
 
-/// Version code of every record but tiles. 0 is reserved; 1 is retired (progress of all partitions in
-/// one record).
+/// Version code of every record but tiles and the outbox's. 0 is reserved; 1 is retired (progress of
+/// all partitions in one record).
 const RECORD_VERSION: u8 = 2;
+/// Version code of an outbox record; 1 and 2 were without the prediction's key.
+const OUTBOX_VERSION: u8 = 3;
 /// Version code of a tile's rows. 0 is reserved.
 pub(crate) const TILE_VERSION: u8 = 1;
 
@@ -452,18 +460,46 @@ pub(crate) fn decode_folded(bytes: &[u8]) -> Decoded<(Micros, u64, &[u8])> {
     Ok(record)
 }
 
+/// The fields of a prediction's identity, within a record.
+fn push_key(w: &mut Writer, key: &PredictionKey) {
+    w.text(&key.deployment);
+    w.u32(key.model_version);
+    w.u8(role_code(key.role));
+    w.text(&key.topic);
+    w.i32(key.partition);
+    w.i64(key.offset);
+}
+
+fn read_key(r: &mut Reader<'_>) -> Decoded<PredictionKey> {
+    Ok(PredictionKey {
+        deployment: r.text()?.to_owned(),
+        model_version: r.u32()?,
+        role: role_of(r.u8()?)?,
+        topic: r.text()?.to_owned(),
+        partition: r.i32()?,
+        offset: r.i64()?,
+    })
+}
+
+fn role_code(role: Role) -> u8 {
+    match role {
+        Role::Live => 1,
+        Role::Shadow => 2,
+    }
+}
+
+fn role_of(code: u8) -> Decoded<Role> {
+    match code {
+        1 => Ok(Role::Live),
+        2 => Ok(Role::Shadow),
+        other => Err(format!("role code {other}").into()),
+    }
+}
+
 /// A pending score.
 pub(crate) fn encode_pending(score: &PendingScore) -> Vec<u8> {
     let mut w = new_record();
-    w.text(&score.key.deployment);
-    w.u32(score.key.model_version);
-    w.u8(match score.key.role {
-        Role::Live => 1,
-        Role::Shadow => 2,
-    });
-    w.text(&score.key.topic);
-    w.i32(score.key.partition);
-    w.i64(score.key.offset);
+    push_key(&mut w, &score.key);
     w.i64(score.event_time_us);
     w.bytes(&score.request);
     w.finish()
@@ -472,20 +508,8 @@ pub(crate) fn encode_pending(score: &PendingScore) -> Vec<u8> {
 /// See [`encode_pending`].
 pub(crate) fn decode_pending(bytes: &[u8]) -> Decoded<PendingScore> {
     let mut r = fields(bytes)?;
-    let key = PredictionKey {
-        deployment: r.text()?.to_owned(),
-        model_version: r.u32()?,
-        role: match r.u8()? {
-            1 => Role::Live,
-            2 => Role::Shadow,
-            other => return Err(format!("role code {other}").into()),
-        },
-        topic: r.text()?.to_owned(),
-        partition: r.i32()?,
-        offset: r.i64()?,
-    };
     let score = PendingScore {
-        key,
+        key: read_key(&mut r)?,
         event_time_us: r.i64()?,
         request: r.bytes()?.to_vec(),
     };
@@ -493,9 +517,10 @@ pub(crate) fn decode_pending(bytes: &[u8]) -> Decoded<PendingScore> {
     Ok(score)
 }
 
-/// A record of the outbox.
-pub(crate) fn encode_outbox(record: &OutboxRecord) -> Vec<u8> {
-    let mut w = new_record();
+/// A record of the outbox and the prediction that it carries.
+pub(crate) fn encode_outbox(key: &PredictionKey, record: &OutboxRecord) -> Vec<u8> {
+    let mut w = Writer::versioned(OUTBOX_VERSION);
+    push_key(&mut w, key);
     w.text(&record.topic);
     w.bytes(&record.key);
     w.bytes(&record.payload);
@@ -508,8 +533,9 @@ pub(crate) fn encode_outbox(record: &OutboxRecord) -> Vec<u8> {
 }
 
 /// See [`encode_outbox`].
-pub(crate) fn decode_outbox(bytes: &[u8]) -> Decoded<OutboxRecord> {
-    let mut r = fields(bytes)?;
+pub(crate) fn decode_outbox(bytes: &[u8]) -> Decoded<(PredictionKey, OutboxRecord)> {
+    let mut r = Reader::versioned(bytes, OUTBOX_VERSION)?;
+    let key = read_key(&mut r)?;
     let mut record = OutboxRecord {
         topic: r.text()?.to_owned(),
         key: r.bytes()?.to_vec(),
@@ -522,10 +548,49 @@ pub(crate) fn decode_outbox(bytes: &[u8]) -> Decoded<OutboxRecord> {
             .push((r.text()?.to_owned(), r.bytes()?.to_vec()));
     }
     r.end()?;
-    Ok(record)
+    Ok((key, record))
 }
 
-/// Sequence number of a key in `pending` or `outbox`.
+/// A note on events that have no prediction.
+pub(crate) fn encode_unscored(note: &Unscored) -> Vec<u8> {
+    let mut w = new_record();
+    w.text(&note.deployment);
+    w.u32(note.model_version);
+    w.u8(role_code(note.role));
+    w.text(&note.topic);
+    w.i32(note.partition);
+    w.u8(note.reason.code());
+    w.text(&note.detail);
+    let runs = note.offsets.runs();
+    w.length(runs.len());
+    for (first, last) in runs {
+        w.i64(*first);
+        w.i64(*last);
+    }
+    w.finish()
+}
+
+/// See [`encode_unscored`].
+pub(crate) fn decode_unscored(bytes: &[u8]) -> Decoded<Unscored> {
+    let mut r = fields(bytes)?;
+    let note = Unscored {
+        deployment: r.text()?.to_owned(),
+        model_version: r.u32()?,
+        role: role_of(r.u8()?)?,
+        topic: r.text()?.to_owned(),
+        partition: r.i32()?,
+        reason: UnscoredReason::of_code(r.u8()?).ok_or("an unknown reason code")?,
+        detail: r.text()?.to_owned(),
+        offsets: {
+            let runs = (0..r.u32()?).map(|_| Ok((r.i64()?, r.i64()?)));
+            OffsetRuns::of_runs(runs.collect::<Decoded<_>>()?).map_err(|e| e.to_string())?
+        },
+    };
+    r.end()?;
+    Ok(note)
+}
+
+/// Sequence number of a key in `pending`, `outbox` or `unscored`.
 pub(crate) fn parse_sequence(bytes: &[u8]) -> Decoded<u64> {
     bytes
         .try_into()

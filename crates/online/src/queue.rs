@@ -1,18 +1,24 @@
-//! The scores that a shard still owes and the records that wait to be published. Pending scores
-//! live in memory and in `pending`; the outbox lives on disk alone, read from its head. Their
-//! writes: a commit adds pending scores in the epoch's batch; `settle` swaps a pending score for an
-//! outbox record in one batch; `clear_outbox` deletes what Kafka has.
+//! The queues of the scoring stage in one shard: pending scores, the outbox, and notes on events
+//! that have no prediction. The records live on disk; memory holds an index of them (place, size,
+//! event time), by deployment, so that each deployment reads its own and a stuck one stands in no
+//! other's way.
 //!
-//! A pending score is known by its prediction key: added once, settled once, whatever is replayed.
+//! Their writes: a commit adds pending scores and notes in the epoch's batch; `settle` swaps a
+//! pending score for an outbox record or a note; `clear_outbox` deletes what the broker has and swaps
+//! what its topic refuses for a note; `clear_unscored` deletes the notes that the archive has.
+//! Whatever is asked twice is done once: a place that is no longer there is skipped.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use forebay_core::bytes::BytesError;
+use forebay_core::bytes::{BytesError, BytesResult};
 use forebay_core::invariant;
-use forebay_core::ports::OutboxEntry;
-use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
+use forebay_core::ports::{
+    OutboxEntry, PendingEntry, Published, ScoreLoad, Settled, UnscoredEntry,
+};
+use forebay_core::prediction::PendingScore;
+use forebay_core::settlement::{ScoreOutcome, Unscored, UnscoredNotes, UnscoredReason};
 use forebay_core::time::Micros;
 
 use crate::database::{Batch, Database};
@@ -54,17 +60,65 @@ impl PendingFloor {
     }
 }
 
-/// Pending scores and outbox of one shard.
+/// What is known of a pending score without reading it.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    time_us: Micros,
+    bytes: u64,
+}
+
+/// The pending scores of one deployment.
+#[derive(Debug, Default)]
+struct Waiting {
+    marks: BTreeMap<u64, Mark>,
+    /// How many there are of each event time.
+    times: BTreeMap<Micros, u64>,
+    bytes: u64,
+}
+
+impl Waiting {
+    fn insert(&mut self, sequence: u64, mark: Mark) {
+        let before = self.marks.insert(sequence, mark);
+        invariant!(PendingOnce, before.is_none(), "sequence {sequence}");
+        if before.is_none() {
+            self.bytes += mark.bytes;
+            *self.times.entry(mark.time_us).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, sequence: u64) {
+        let Some(mark) = self.marks.remove(&sequence) else {
+            return;
+        };
+        self.bytes -= mark.bytes;
+        if let Some(count) = self.times.get_mut(&mark.time_us) {
+            *count -= 1;
+            if *count == 0 {
+                self.times.remove(&mark.time_us);
+            }
+        }
+    }
+
+    fn oldest_us(&self) -> Option<Micros> {
+        self.times.first_key_value().map(|(time_us, _)| *time_us)
+    }
+}
+
+/// Pending scores that a batch holds and the index does not yet.
+#[derive(Debug, Default)]
+pub(crate) struct Staged(Vec<(u64, Arc<PendingScore>, u64)>);
+
+/// The queues of one shard.
 #[derive(Debug)]
 pub(crate) struct Queue {
     shard: u16,
     floor: PendingFloor,
-    pending: BTreeMap<u64, Arc<PendingScore>>,
-    by_key: HashMap<PredictionKey, u64>,
-    by_time: BTreeSet<(Micros, u64)>,
-    /// No outbox record lies below: scans start here and do not walk over deleted ones.
-    outbox_head: u64,
+    pending: BTreeMap<String, Waiting>,
+    outbox: BTreeMap<String, BTreeSet<u64>>,
     next_outbox: u64,
+    /// No note lies below: scans start here and do not walk over deleted ones.
+    note_head: u64,
+    next_note: u64,
 }
 
 impl Queue {
@@ -74,104 +128,98 @@ impl Queue {
         shard: u16,
         floor: PendingFloor,
     ) -> OnlineResult<Self> {
-        let stored_next = database.get(
-            format::FAMILY_META,
-            format::META_OUTBOX,
-            "the outbox counter",
-            format::decode_counter,
-        )?;
+        let counter = |key, what| -> OnlineResult<u64> {
+            let stored = database.get(format::FAMILY_META, key, what, format::decode_counter)?;
+            Ok(stored.unwrap_or(0))
+        };
+        let next_note = counter(format::META_UNSCORED, "the counter of notes")?;
         let mut queue = Self {
             shard,
             floor,
             pending: BTreeMap::new(),
-            by_key: HashMap::new(),
-            by_time: BTreeSet::new(),
-            outbox_head: 0,
-            next_outbox: stored_next.unwrap_or(0),
+            outbox: BTreeMap::new(),
+            next_outbox: counter(format::META_OUTBOX, "the outbox counter")?,
+            note_head: next_note,
+            next_note,
         };
         database.scan(format::FAMILY_PENDING, &[], None, |key, value| {
             let corrupt = |why: BytesError| database.corrupt("a pending score", why);
             let sequence = format::parse_sequence(key).map_err(corrupt)?;
             let score = format::decode_pending(value).map_err(corrupt)?;
-            if queue.contains(&score.key) {
-                return Err(corrupt("two pending scores of one prediction".into()));
-            }
-            queue.insert(sequence, Arc::new(score));
+            queue.insert(sequence, &score, value.len() as u64);
             Ok(true)
         })?;
-        queue.outbox_head = queue.next_outbox;
-        database.scan(format::FAMILY_OUTBOX, &[], None, |key, _| {
-            queue.outbox_head = format::parse_sequence(key)
-                .map_err(|why| database.corrupt("an outbox key", why))?;
+        database.scan(format::FAMILY_OUTBOX, &[], None, |key, value| {
+            let corrupt = |why: BytesError| database.corrupt("an outbox record", why);
+            let sequence = format::parse_sequence(key).map_err(corrupt)?;
+            let (of, _) = format::decode_outbox(value).map_err(corrupt)?;
+            queue
+                .outbox
+                .entry(of.deployment)
+                .or_default()
+                .insert(sequence);
+            Ok(true)
+        })?;
+        database.scan(format::FAMILY_UNSCORED, &[], None, |key, _| {
+            queue.note_head = format::parse_sequence(key)
+                .map_err(|why: BytesError| database.corrupt("the key of a note", why))?;
             Ok(false)
         })?;
         queue.publish_floor();
         Ok(queue)
     }
 
-    fn insert(&mut self, sequence: u64, score: Arc<PendingScore>) {
-        invariant!(
-            PendingOnce,
-            !self.by_key.contains_key(&score.key),
-            "shard {}, sequence {sequence}",
-            self.shard
-        );
-        invariant!(
-            PendingSequencesAscend,
-            self.pending
-                .last_key_value()
-                .is_none_or(|(last, _)| *last < sequence),
-            "shard {}, sequence {sequence}",
-            self.shard
-        );
-        if self.by_key.contains_key(&score.key) {
-            return;
+    fn insert(&mut self, sequence: u64, score: &PendingScore, bytes: u64) {
+        let mark = Mark {
+            time_us: score.event_time_us,
+            bytes,
+        };
+        let name = score.key.deployment.as_str();
+        if !self.pending.contains_key(name) {
+            self.pending.insert(name.to_owned(), Waiting::default());
         }
-        self.by_key.insert(score.key.clone(), sequence);
-        self.by_time.insert((score.event_time_us, sequence));
-        self.pending.insert(sequence, score);
+        if let Some(waiting) = self.pending.get_mut(name) {
+            let last = waiting.marks.last_key_value().map(|(last, _)| *last);
+            invariant!(
+                PendingSequencesAscend,
+                last.is_none_or(|last| last < sequence),
+                "shard {}, sequence {sequence} after {last:?}",
+                self.shard
+            );
+            waiting.insert(sequence, mark);
+        }
     }
 
     fn publish_floor(&self) {
-        self.floor.set(
-            self.shard,
-            self.by_time.first().map_or(Micros::MAX, |(time, _)| *time),
-        );
-    }
-
-    pub(crate) fn contains(&self, key: &PredictionKey) -> bool {
-        self.by_key.contains_key(key)
-    }
-
-    /// Take over scores that a commit has just written.
-    pub(crate) fn add(&mut self, scores: Vec<(u64, PendingScore)>) {
-        if !scores.is_empty() {
-            scores
-                .into_iter()
-                .for_each(|(sequence, score)| self.insert(sequence, Arc::new(score)));
-            self.publish_floor();
-            self.check_indexes();
-        }
+        let oldest = self.pending.values().filter_map(Waiting::oldest_us).min();
+        self.floor.set(self.shard, oldest.unwrap_or(Micros::MAX));
     }
 
     /// What holds of the queue after every change.
     fn check_indexes(&self) {
-        let pending = self.pending.len();
-        invariant!(
-            IndexesAgree,
-            self.by_key.len() == pending && self.by_time.len() == pending,
-            "shard {}: {pending} scores, {} keys, {} times",
-            self.shard,
-            self.by_key.len(),
-            self.by_time.len()
-        );
+        for (name, waiting) in &self.pending {
+            invariant!(
+                IndexesAgree,
+                waiting.marks.is_empty() == waiting.times.is_empty(),
+                "shard {}, deployment {name}: {} scores, {} times",
+                self.shard,
+                waiting.marks.len(),
+                waiting.times.len()
+            );
+        }
+        let last = self
+            .outbox
+            .values()
+            .filter_map(|places| places.last())
+            .max();
         invariant!(
             OutboxHeadBehindTail,
-            self.outbox_head <= self.next_outbox,
-            "shard {}: head {}, end {}",
+            last.is_none_or(|last| *last < self.next_outbox) && self.note_head <= self.next_note,
+            "shard {}: record {last:?} of {}, note {} of {}",
             self.shard,
-            self.outbox_head,
-            self.next_outbox
+            self.next_outbox,
+            self.note_head,
+            self.next_note
         );
     }
 
@@ -179,109 +227,258 @@ impl Queue {
     pub(crate) fn stage(
         batch: &mut Batch<'_>,
         first: u64,
-        scores: Vec<PendingScore>,
-    ) -> Vec<(u64, PendingScore)> {
+        scores: Vec<Arc<PendingScore>>,
+    ) -> Staged {
         let mut family = batch.family(format::FAMILY_PENDING);
-        let numbered: Vec<_> = (first..).zip(scores).collect();
-        for (sequence, score) in &numbered {
-            family.put(&sequence.to_be_bytes(), &format::encode_pending(score));
+        let mut staged = Vec::with_capacity(scores.len());
+        for (sequence, score) in (first..).zip(scores) {
+            let bytes = format::encode_pending(&score);
+            family.put(&sequence.to_be_bytes(), &bytes);
+            staged.push((sequence, score, bytes.len() as u64));
         }
-        numbered
+        Staged(staged)
     }
 
-    pub(crate) fn pending_len(&self) -> usize {
-        self.pending.len()
+    /// Take over scores that a commit has just written.
+    pub(crate) fn add(&mut self, staged: &Staged) {
+        if !staged.0.is_empty() {
+            for (sequence, score, bytes) in &staged.0 {
+                self.insert(*sequence, score, *bytes);
+            }
+            self.publish_floor();
+        }
+    }
+
+    /// Put `notes` into a batch; [`Self::noted`] follows when it is written.
+    pub(crate) fn stage_notes(&self, batch: &mut Batch<'_>, notes: &[Unscored]) {
+        if notes.is_empty() {
+            return;
+        }
+        let mut family = batch.family(format::FAMILY_UNSCORED);
+        for (sequence, note) in (self.next_note..).zip(notes) {
+            family.put(&sequence.to_be_bytes(), &format::encode_unscored(note));
+        }
+        let next = format::encode_counter(self.next_note + notes.len() as u64);
+        batch.put(format::FAMILY_META, format::META_UNSCORED, &next);
+    }
+
+    /// A batch with `notes` notes is written.
+    pub(crate) fn noted(&mut self, notes: usize) {
+        self.next_note += notes as u64;
+    }
+
+    pub(crate) fn pending_len(&self) -> u64 {
+        self.pending.values().map(|w| w.marks.len() as u64).sum()
     }
 
     pub(crate) fn outbox_len(&self) -> u64 {
-        self.next_outbox - self.outbox_head
+        self.outbox.values().map(|places| places.len() as u64).sum()
     }
 
-    pub(crate) fn oldest_pending(&self, limit: usize) -> Vec<PendingScore> {
-        self.pending
-            .values()
+    /// See [`forebay_core::ports::ScoreQueue::score_load`].
+    pub(crate) fn load(&self) -> BTreeMap<String, ScoreLoad> {
+        let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();
+        for (name, waiting) in self.pending.iter().filter(|(_, w)| !w.marks.is_empty()) {
+            let load = ScoreLoad {
+                pending: waiting.marks.len() as u64,
+                pending_bytes: waiting.bytes,
+                oldest_us: waiting.oldest_us(),
+                outbox: 0,
+            };
+            loads.insert(name.clone(), load);
+        }
+        for (name, places) in self.outbox.iter().filter(|(_, p)| !p.is_empty()) {
+            loads.entry(name.clone()).or_default().outbox = places.len() as u64;
+        }
+        loads
+    }
+
+    /// See [`forebay_core::ports::ScoreQueue::pending`].
+    pub(crate) fn pending(
+        &self,
+        database: &Database,
+        deployment: &str,
+        from: u64,
+        limit: usize,
+    ) -> OnlineResult<Vec<PendingEntry>> {
+        let places = self
+            .pending
+            .get(deployment)
+            .into_iter()
+            .flat_map(|waiting| waiting.marks.range(from..));
+        places
             .take(limit)
-            .map(|score| score.as_ref().clone())
+            .map(|(sequence, _)| {
+                let score = read(
+                    database,
+                    format::FAMILY_PENDING,
+                    *sequence,
+                    "a pending score",
+                    format::decode_pending,
+                )?;
+                Ok(PendingEntry {
+                    sequence: *sequence,
+                    score: Arc::new(score),
+                })
+            })
             .collect()
     }
 
-    /// See [`forebay_core::ports::OnlineStore::settle`].
-    pub(crate) fn settle(
-        &mut self,
-        database: &Database,
-        scored: Vec<(PendingScore, Option<OutboxRecord>)>,
-    ) -> OnlineResult<Vec<OutboxEntry>> {
-        let mut batch = database.batch(scored.len() * SETTLED_BYTES)?;
-        let mut settled = BTreeSet::new();
-        let mut entries = Vec::with_capacity(scored.len());
-        for (score, record) in scored {
-            let Some(&sequence) = self.by_key.get(&score.key) else {
-                continue;
-            };
-            if !settled.insert(sequence) {
-                continue;
-            }
-            batch.delete(format::FAMILY_PENDING, &sequence.to_be_bytes());
-            if let Some(record) = record {
-                let sequence = self.next_outbox + entries.len() as u64;
-                batch.put(
-                    format::FAMILY_OUTBOX,
-                    &sequence.to_be_bytes(),
-                    &format::encode_outbox(&record),
-                );
-                entries.push(OutboxEntry { sequence, record });
-            }
-        }
-        if settled.is_empty() {
-            return Ok(entries);
-        }
-        let next_outbox = self.next_outbox + entries.len() as u64;
-        if !entries.is_empty() {
-            batch.put(
-                format::FAMILY_META,
-                format::META_OUTBOX,
-                &format::encode_counter(next_outbox),
-            );
-        }
-        batch.write()?;
-        self.next_outbox = next_outbox;
-        for sequence in settled {
-            if let Some(score) = self.pending.remove(&sequence) {
-                self.by_key.remove(&score.key);
-                self.by_time.remove(&(score.event_time_us, sequence));
-            }
-        }
-        self.publish_floor();
-        self.check_indexes();
-        Ok(entries)
+    fn is_pending(&self, entry: &PendingEntry) -> bool {
+        self.pending
+            .get(&entry.score.key.deployment)
+            .is_some_and(|waiting| waiting.marks.contains_key(&entry.sequence))
     }
 
-    pub(crate) fn oldest_outbox(
+    /// See [`forebay_core::ports::ScoreQueue::settle`].
+    pub(crate) fn settle(&mut self, database: &Database, settled: &[Settled]) -> OnlineResult<()> {
+        let mut batch = database.batch(settled.len() * SETTLED_BYTES)?;
+        let mut done: BTreeSet<u64> = BTreeSet::new();
+        let mut notes = UnscoredNotes::default();
+        let mut sent: Vec<(u64, &str)> = Vec::new();
+        for Settled { entry, outcome } in settled {
+            if !self.is_pending(entry) || !done.insert(entry.sequence) {
+                continue;
+            }
+            batch.delete(format::FAMILY_PENDING, &entry.sequence.to_be_bytes());
+            let key = &entry.score.key;
+            match outcome {
+                ScoreOutcome::Scored(record) => {
+                    let place = self.next_outbox + sent.len() as u64;
+                    let bytes = format::encode_outbox(key, record);
+                    batch.put(format::FAMILY_OUTBOX, &place.to_be_bytes(), &bytes);
+                    sent.push((place, &key.deployment));
+                }
+                ScoreOutcome::Unscored(reason, detail) => notes.add(key, *reason, detail),
+            }
+        }
+        if done.is_empty() {
+            return Ok(());
+        }
+        let next_outbox = self.next_outbox + sent.len() as u64;
+        if !sent.is_empty() {
+            let next = format::encode_counter(next_outbox);
+            batch.put(format::FAMILY_META, format::META_OUTBOX, &next);
+        }
+        let notes = notes.into_notes();
+        self.stage_notes(&mut batch, &notes);
+        batch.write()?;
+        self.noted(notes.len());
+        self.next_outbox = next_outbox;
+        for (place, deployment) in sent {
+            let places = self.outbox.entry(deployment.to_owned()).or_default();
+            invariant!(
+                OutboxSequencesAscend,
+                places.last().is_none_or(|last| *last < place),
+                "shard {}: record {place} after {:?}",
+                self.shard,
+                places.last()
+            );
+            places.insert(place);
+        }
+        for Settled { entry, .. } in settled {
+            if done.contains(&entry.sequence)
+                && let Some(waiting) = self.pending.get_mut(&entry.score.key.deployment)
+            {
+                waiting.remove(entry.sequence);
+            }
+        }
+        self.pending.retain(|_, waiting| !waiting.marks.is_empty());
+        self.publish_floor();
+        self.check_indexes();
+        Ok(())
+    }
+
+    /// See [`forebay_core::ports::ScoreQueue::outbox`].
+    pub(crate) fn outbox(
         &self,
         database: &Database,
+        deployment: &str,
+        from: u64,
         limit: usize,
     ) -> OnlineResult<Vec<OutboxEntry>> {
+        let places = self
+            .outbox
+            .get(deployment)
+            .into_iter()
+            .flat_map(|places| places.range(from..));
+        places
+            .take(limit)
+            .map(|sequence| {
+                let (key, record) = read(
+                    database,
+                    format::FAMILY_OUTBOX,
+                    *sequence,
+                    "an outbox record",
+                    format::decode_outbox,
+                )?;
+                Ok(OutboxEntry {
+                    sequence: *sequence,
+                    key,
+                    record,
+                })
+            })
+            .collect()
+    }
+
+    /// See [`forebay_core::ports::ScoreQueue::clear_outbox`].
+    pub(crate) fn clear_outbox(
+        &mut self,
+        database: &Database,
+        published: &[Published<'_>],
+    ) -> OnlineResult<()> {
+        let mut batch = database.batch(published.len() * CLEARED_BYTES)?;
+        let mut notes = UnscoredNotes::default();
+        let mut done = BTreeSet::new();
+        for Published { entry, refused } in published {
+            let places = self.outbox.get(&entry.key.deployment);
+            let is_there = places.is_some_and(|places| places.contains(&entry.sequence));
+            if !is_there || !done.insert(entry.sequence) {
+                continue;
+            }
+            batch.delete(format::FAMILY_OUTBOX, &entry.sequence.to_be_bytes());
+            if let Some(words) = refused {
+                notes.add(&entry.key, UnscoredReason::PredictionRefused, words);
+            }
+        }
+        if done.is_empty() {
+            return Ok(());
+        }
+        let notes = notes.into_notes();
+        self.stage_notes(&mut batch, &notes);
+        batch.write()?;
+        self.noted(notes.len());
+        for Published { entry, .. } in published {
+            if let Some(places) = self.outbox.get_mut(&entry.key.deployment) {
+                places.remove(&entry.sequence);
+            }
+        }
+        self.outbox.retain(|_, places| !places.is_empty());
+        self.check_indexes();
+        Ok(())
+    }
+
+    /// See [`forebay_core::ports::ScoreQueue::unscored`].
+    pub(crate) fn unscored(
+        &self,
+        database: &Database,
+        from: u64,
+        limit: usize,
+    ) -> OnlineResult<Vec<UnscoredEntry>> {
         let mut entries = Vec::new();
-        if limit == 0 || self.outbox_head >= self.next_outbox {
+        let from = from.max(self.note_head);
+        if limit == 0 || from >= self.next_note {
             return Ok(entries);
         }
         database.scan(
-            format::FAMILY_OUTBOX,
-            &self.outbox_head.to_be_bytes(),
+            format::FAMILY_UNSCORED,
+            &from.to_be_bytes(),
             None,
             |key, value| {
-                let corrupt = |why: BytesError| database.corrupt("an outbox record", why);
-                let sequence = format::parse_sequence(key).map_err(corrupt)?;
-                let expected = self.outbox_head + entries.len() as u64;
-                invariant!(
-                    OutboxSequencesAscend,
-                    sequence == expected,
-                    "shard {}: record {sequence} where {expected} was due",
-                    self.shard
-                );
-                entries.push(OutboxEntry {
-                    sequence,
-                    record: format::decode_outbox(value).map_err(corrupt)?,
+                let corrupt = |why: BytesError| database.corrupt("a note on unscored events", why);
+                entries.push(UnscoredEntry {
+                    sequence: format::parse_sequence(key).map_err(corrupt)?,
+                    note: format::decode_unscored(value).map_err(corrupt)?,
                 });
                 Ok(entries.len() < limit)
             },
@@ -289,19 +486,35 @@ impl Queue {
         Ok(entries)
     }
 
-    pub(crate) fn clear_outbox(&mut self, database: &Database, up_to: u64) -> OnlineResult<()> {
-        let end = up_to.saturating_add(1).min(self.next_outbox);
-        if end <= self.outbox_head {
+    /// See [`forebay_core::ports::ScoreQueue::clear_unscored`].
+    pub(crate) fn clear_unscored(&mut self, database: &Database, up_to: u64) -> OnlineResult<()> {
+        let end = up_to.saturating_add(1).min(self.next_note);
+        if end <= self.note_head {
             return Ok(());
         }
         let mut batch = database.batch(CLEARED_BYTES)?;
-        let mut family = batch.family(format::FAMILY_OUTBOX);
-        (self.outbox_head..end).for_each(|sequence| family.delete(&sequence.to_be_bytes()));
+        batch.delete_range(
+            format::FAMILY_UNSCORED,
+            &self.note_head.to_be_bytes(),
+            &end.to_be_bytes(),
+        );
         batch.write()?;
-        self.outbox_head = end;
-        self.check_indexes();
+        self.note_head = end;
         Ok(())
     }
+}
+
+/// A record that the index says is there.
+fn read<T>(
+    database: &Database,
+    family: &'static str,
+    sequence: u64,
+    what: &'static str,
+    decode: impl FnOnce(&[u8]) -> BytesResult<T>,
+) -> OnlineResult<T> {
+    database
+        .get(family, &sequence.to_be_bytes(), what, decode)?
+        .ok_or_else(|| database.corrupt(what, format!("number {sequence} is not there")))
 }
 
 #[cfg(test)]

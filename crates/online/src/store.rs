@@ -5,7 +5,7 @@
 //! Who writes: `pipeline`, one thread per shard at a time. Who reads: `serve`, scoring and
 //! verification, any number.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use forebay_core::index::{RowIndex, ShardId};
 use forebay_core::invariant;
 use forebay_core::key::{KeyBuffer, key_hash};
 use forebay_core::ports::{
-    At, OnlineStore, OutboxEntry, ShardEpoch, ShardWrite, StoreHealth, ViewRows,
+    At, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled,
+    ShardEpoch, ShardWrite, StoreHealth, UnscoredEntry, ViewRows,
 };
-use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::value::{Value, array_from_values};
@@ -95,7 +95,7 @@ impl RocksStore {
             stats.history_changes += table.history.changes() as u64;
             drop(table);
             let queue = shard.queue.lock();
-            stats.pending_scores += queue.pending_len() as u64;
+            stats.pending_scores += queue.pending_len();
             stats.outbox_records += queue.outbox_len();
         }
         stats
@@ -407,7 +407,7 @@ impl OnlineStore for RocksStore {
         Ok(crate::marks::read(&self.shard(shard)?.database)?)
     }
 
-    fn commit(&self, shard: u16, write: ShardWrite) -> PortResult<u64> {
+    fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
         let views = self.views.load_full();
         Ok(self.shard(shard)?.commit(&views, write)?)
     }
@@ -440,29 +440,60 @@ impl OnlineStore for RocksStore {
     fn keep_from(&self, oldest_us: Option<Micros>) {
         self.floor.keep_from(oldest_us);
     }
+}
 
-    fn pending(&self, shard: u16, limit: usize) -> PortResult<Vec<PendingScore>> {
-        Ok(self.shard(shard)?.queue.lock().oldest_pending(limit))
+impl ScoreQueue for RocksStore {
+    fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>> {
+        Ok(self.shard(shard)?.queue.lock().load())
     }
 
-    fn settle(
+    fn pending(
         &self,
         shard: u16,
-        scored: Vec<(PendingScore, Option<OutboxRecord>)>,
+        deployment: &str,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<PendingEntry>> {
+        let shard = self.shard(shard)?;
+        let queue = shard.queue.lock();
+        Ok(queue.pending(&shard.database, deployment, from, limit)?)
+    }
+
+    fn settle(&self, shard: u16, settled: &[Settled]) -> PortResult<()> {
+        let shard = self.shard(shard)?;
+        shard.bring_queue_back()?;
+        Ok(shard.queue.lock().settle(&shard.database, settled)?)
+    }
+
+    fn outbox(
+        &self,
+        shard: u16,
+        deployment: &str,
+        from: u64,
+        limit: usize,
     ) -> PortResult<Vec<OutboxEntry>> {
         let shard = self.shard(shard)?;
-        shard.bring_queue_back()?;
-        Ok(shard.queue.lock().settle(&shard.database, scored)?)
+        let queue = shard.queue.lock();
+        Ok(queue.outbox(&shard.database, deployment, from, limit)?)
     }
 
-    fn outbox(&self, shard: u16, limit: usize) -> PortResult<Vec<OutboxEntry>> {
-        let shard = self.shard(shard)?;
-        Ok(shard.queue.lock().oldest_outbox(&shard.database, limit)?)
-    }
-
-    fn clear_outbox(&self, shard: u16, sequence: u64) -> PortResult<()> {
+    fn clear_outbox(&self, shard: u16, published: &[Published<'_>]) -> PortResult<()> {
         let shard = self.shard(shard)?;
         shard.bring_queue_back()?;
-        Ok(shard.queue.lock().clear_outbox(&shard.database, sequence)?)
+        let mut queue = shard.queue.lock();
+        Ok(queue.clear_outbox(&shard.database, published)?)
+    }
+
+    fn unscored(&self, shard: u16, from: u64, limit: usize) -> PortResult<Vec<UnscoredEntry>> {
+        let shard = self.shard(shard)?;
+        let queue = shard.queue.lock();
+        Ok(queue.unscored(&shard.database, from, limit)?)
+    }
+
+    fn clear_unscored(&self, shard: u16, sequence: u64) -> PortResult<()> {
+        let shard = self.shard(shard)?;
+        shard.bring_queue_back()?;
+        let mut queue = shard.queue.lock();
+        Ok(queue.clear_unscored(&shard.database, sequence)?)
     }
 }

@@ -128,7 +128,7 @@ impl<'a> Fill<'a> {
                 .for_each(|fold| keep_applied(fold, &self.applied[usize::from(shard)]));
             write.folds.retain(|fold| !fold.rows.is_empty());
             if !write.folds.is_empty() {
-                self.store.commit(shard, write)?;
+                self.store.commit(shard, &write)?;
             }
         }
         Ok(())

@@ -41,7 +41,7 @@ pub struct PlacedScore {
     /// Shard.
     pub shard: u16,
     /// The score.
-    pub score: PendingScore,
+    pub score: Arc<PendingScore>,
 }
 
 impl Deployment {
@@ -248,7 +248,10 @@ impl Deployment {
                     event_time_us,
                     request: request.clone(),
                 };
-                placed.push(PlacedScore { shard, score });
+                placed.push(PlacedScore {
+                    shard,
+                    score: Arc::new(score),
+                });
             }
         }
         Ok(placed)

@@ -1,11 +1,12 @@
 //! The ingest loop: one thread polls the log, drops repeats, runs the views, dates the rows, and
 //! hands each epoch to the shard writers, the archiver and the observers. It pauses (never sheds)
 //! when one of them is behind, because their queues are bounded, and it stops when one of them has
-//! failed for good: reads go on.
+//! failed for good: reads go on. Scoring and publishing hold it back never.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use forebay_core::ports::{EventLog, OnlineStore, ShardWrite, SourceBatch};
@@ -13,15 +14,16 @@ use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::watermark::MarkRecord;
+use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::admit::REASON_REFUSED;
 use crate::archive::Archiver;
-use crate::deployment::PlacedScore;
 use crate::error::{PipelineError, first_cause};
 use crate::pipeline::{BatchObserver, PipelineSettings};
 use crate::prediction::RecordEncoder;
 use crate::repeats::{Repeats, keep_rows};
 use crate::retry::Pauses;
+use crate::score::intake::Intake;
 use crate::shards::ShardWriters;
 use crate::status::Counters;
 use crate::step::{Epoch, Step};
@@ -51,13 +53,12 @@ pub(crate) struct Ingest {
     /// Decisions about time that each shard does not have yet: its next write records them, so its
     /// progress never lies beyond a decision that it lacks.
     pub(crate) unrecorded: Vec<Unrecorded>,
-    /// What each shard had at start: events below it are pending in the store or settled already.
-    pub(crate) recovered: Vec<Arc<Applied>>,
+    /// Number of shards.
+    pub(crate) shards: u16,
+    /// Which deployments take events.
+    pub(crate) intake: Intake,
     /// What the archive had at start.
     pub(crate) archived: Applied,
-    /// Pending scores found at start; released when every shard has what the furthest one had.
-    pub(crate) waiting: Vec<PlacedScore>,
-    pub(crate) reached: Applied,
     pub(crate) settings: PipelineSettings,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stopping: Arc<AtomicBool>,
@@ -71,7 +72,20 @@ struct Timers {
 }
 
 impl Ingest {
-    pub(crate) fn run(mut self) -> Result<(), PipelineError> {
+    /// Run on a thread of its own.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn spawn(self) -> PortResult<JoinHandle<Result<(), PipelineError>>> {
+        let spawned = std::thread::Builder::new()
+            .name("ingest".to_owned())
+            .spawn(move || self.run());
+        spawned.map_err(|e| {
+            PortError::with_source(ErrorKind::ResourceExhausted, "cannot start ingest", e)
+        })
+    }
+
+    fn run(mut self) -> Result<(), PipelineError> {
         let outcome = self.serve();
         if let Err(error) = &outcome {
             tracing::error!(%error, "ingest has stopped; reads go on");
@@ -83,7 +97,7 @@ impl Ingest {
 
     fn serve(&mut self) -> Result<(), PipelineError> {
         let mut timers = Timers {
-            committed: vec![Instant::now(); self.recovered.len()],
+            committed: vec![Instant::now(); usize::from(self.shards)],
             measured: Instant::now(),
         };
         let mut pauses = Pauses::default();
@@ -130,40 +144,47 @@ impl Ingest {
         batches: Vec<SourceBatch>,
         timers: &mut Timers,
     ) -> Result<(), PipelineError> {
-        let mut epoch = Epoch::new(index(self.recovered.len()));
+        if !batches.is_empty() {
+            let deployments = self.step.deployments.iter();
+            let names = deployments.map(|d| d.def().name.as_str());
+            self.intake
+                .look(names, self.store.as_ref(), &self.counters)?;
+        }
+        let mut epoch = Epoch::new(self.shards);
         for batch in batches {
             self.batch(batch, &mut epoch)?;
         }
-        epoch
-            .scores
-            .retain(|placed| is_new(&self.recovered, placed));
-        let release = !self.waiting.is_empty() && self.caught_up();
-        if release {
-            let mut scores = std::mem::take(&mut self.waiting);
-            scores.append(&mut epoch.scores);
-            epoch.scores = scores;
-        }
         let mut writes = Vec::with_capacity(epoch.writes.len());
-        for (shard, mut write) in epoch.writes.into_iter().enumerate() {
-            let touched = !write.folds.is_empty() || !write.pending.is_empty();
-            let idle = timers.committed[shard].elapsed() >= IDLE_PROGRESS;
-            if touched || idle || release {
+        for ((shard, mut write), notes) in (0..).zip(epoch.writes).zip(epoch.notes) {
+            write.unscored = notes.into_notes();
+            self.count_suspended(&write);
+            let touched =
+                !write.folds.is_empty() || !write.pending.is_empty() || !write.unscored.is_empty();
+            let committed = &mut timers.committed[usize::from(shard)];
+            if touched || committed.elapsed() >= IDLE_PROGRESS {
                 write.progress = self.watermarks.all_progress();
-                write.marks = self.unrecorded[shard].take();
-                timers.committed[shard] = Instant::now();
-                writes.push((index(shard), write));
+                write.marks = self.unrecorded[usize::from(shard)].take();
+                *committed = Instant::now();
+                writes.push((shard, write));
             }
         }
         if epoch.rows > 0 {
             self.counters.epochs.fetch_add(1, Ordering::Relaxed);
         }
-        self.counters
-            .scores_waiting
-            .fetch_add(epoch.scores.len() as u64, Ordering::Relaxed);
-        if writes.is_empty() {
+        if writes.is_empty() && epoch.ends.is_empty() {
             Ok(())
         } else {
-            self.writers.submit(writes, epoch.scores)
+            self.writers.submit(writes, epoch.ends)
+        }
+    }
+
+    fn count_suspended(&self, write: &ShardWrite) {
+        for note in &write.unscored {
+            let events = note.offsets.count();
+            self.counters.unscored.fetch_add(events, Ordering::Relaxed);
+            let mut deployments = self.counters.deployments.lock();
+            let status = deployments.entry(note.deployment.clone()).or_default();
+            *status.unscored.entry(note.reason.label()).or_default() += events;
         }
     }
 
@@ -183,7 +204,8 @@ impl Ingest {
         admitted.batch.origin.watermark_us = dated.watermark_us;
         let records = self.watermarks.take_records();
         self.record(records)?;
-        let late = self.step.run(&admitted, epoch)?;
+        let suspended = |name: &str| self.intake.suspended(name);
+        let late = self.step.run(&admitted, suspended, epoch)?;
         let batch = admitted.batch;
         let up_to = batch
             .read_up_to
@@ -231,14 +253,6 @@ impl Ingest {
         status.dead_letters += batch.dead_letters.len() as u64;
         status.ahead_rows += ahead;
         status.watermark_us = watermark;
-    }
-
-    /// Every partition stands where the furthest shard stood at start.
-    fn caught_up(&self) -> bool {
-        self.reached
-            .0
-            .iter()
-            .all(|(p, reached)| self.watermarks.progress(p).next_offset >= reached.next_offset)
     }
 
     fn measure(&mut self, timers: &mut Timers) -> Result<(), PipelineError> {
@@ -344,14 +358,4 @@ fn above(batch: SourceBatch, archived: &Applied) -> Result<SourceBatch, Pipeline
     } else {
         keep_rows(batch, &kept)
     }
-}
-
-fn is_new(recovered: &[Arc<Applied>], placed: &PlacedScore) -> bool {
-    let key = &placed.score.key;
-    let partition = TopicPartition::new(key.topic.as_str(), key.partition);
-    key.offset >= recovered[usize::from(placed.shard)].next_offset(&partition)
-}
-
-fn index(shard: usize) -> u16 {
-    u16::try_from(shard).unwrap_or(u16::MAX)
 }

@@ -3,9 +3,10 @@
 //!
 //! The path of an event, file by file: `ingest` polls a micro-batch -> [`repeats`] drops
 //! predictions that were sent twice -> [`admit`] runs the views and turns what they refuse into
-//! dead letters -> [`watermark`] dates each row -> [`step`] cuts the rows by shard -> [`shards`]
-//! commits one atomic write a shard -> [`archive`] appends to Delta beside it -> [`score`] reads
-//! features as of the event, asks a model, and writes result and outbox -> the publisher sends.
+//! dead letters -> [`watermark`] dates each row -> [`step`] cuts the rows by shard -> `shards`
+//! commits one atomic write a shard -> [`archive`] appends to Delta beside it. Behind that, by
+//! deployment and in nobody's way, `score` reads features as of the event, asks a model, writes
+//! result and outbox, and sends; `settlements` archives why an event has no prediction.
 //! `pipeline` starts and stops all of them, [`recovery`] decides where a restart begins,
 //! [`backfill`](mod@backfill) fills a new view from the archive, `retry` waits for what does not
 //! answer, `contain` keeps a panic to its row.
@@ -23,8 +24,9 @@ pub mod prediction;
 pub mod recovery;
 pub mod repeats;
 mod retry;
-pub mod score;
-pub mod shards;
+mod score;
+mod settlements;
+mod shards;
 pub mod status;
 pub mod step;
 pub mod watermark;
@@ -34,5 +36,6 @@ pub use deployment::Deployment;
 pub use error::PipelineError;
 pub use pipeline::{BatchObserver, Pipeline, PipelineParts, PipelineSettings};
 pub use recovery::check_topics;
-pub use status::{Counters, PipelineStatus, SourceStatus};
+pub use score::ScoringLimits;
+pub use status::{Counters, DeploymentState, DeploymentStatus, PipelineStatus, SourceStatus};
 pub use watermark::PublishedWatermarks;

@@ -65,7 +65,7 @@ pub fn encode_row(columns: &[ArrayRef], row: usize) -> Result<Vec<u8>, PipelineE
 /// [`PipelineError::PendingBytes`].
 pub fn decode_rows(
     columns: &[Column],
-    pending: &[PendingScore],
+    pending: &[Arc<PendingScore>],
 ) -> Result<RecordBatch, PipelineError> {
     let mut values: Vec<Vec<Value>> = vec![Vec::with_capacity(pending.len()); columns.len()];
     for score in pending {
@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    fn pending(request: Vec<u8>) -> PendingScore {
+    fn pending(request: Vec<u8>) -> Arc<PendingScore> {
         let key = PredictionKey {
             deployment: "d".into(),
             model_version: 1,
@@ -147,11 +147,11 @@ mod tests {
             partition: 0,
             offset: 7,
         };
-        PendingScore {
+        Arc::new(PendingScore {
             key,
             event_time_us: 5,
             request,
-        }
+        })
     }
 
     fn columns() -> Vec<Column> {

@@ -5,7 +5,6 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,24 +15,24 @@ use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::watermark::MarkRecord;
-use forebay_core::{ErrorKind, PortError, PortResult};
+use forebay_core::{PortError, PortResult};
 
 use crate::archive::{Archiver, DeadLetterRows, FlushRule};
-use crate::deployment::{Deployment, PlacedScore};
+use crate::deployment::Deployment;
 use crate::error::{PipelineError, first_cause};
 use crate::ingest::Ingest;
 use crate::prediction::RecordEncoder;
 use crate::recovery::{self, Facts};
 use crate::repeats::Repeats;
+use crate::score::intake::{Intake, ScoringLimits};
+use crate::score::released::Released;
 use crate::score::{Scoring, ScoringParts};
+use crate::settlements::{Settlements, Settling};
 use crate::shards::ShardWriters;
 use crate::status::{Counters, PipelineStatus};
 use crate::step::Step;
 use crate::watermark::table::MARKS_TABLE;
 use crate::watermark::{PublishedWatermarks, Unrecorded, Watermarks};
-
-/// Epochs whose scores may wait for the scorer; the shard writers wait beyond them.
-const SCORE_QUEUE_EPOCHS: usize = 8;
 
 /// Looks at every decoded batch, in log order: the monitor.
 pub trait BatchObserver: Send {
@@ -111,6 +110,8 @@ pub struct PipelineSettings {
     pub history_us: Micros,
     /// Threads that write shards.
     pub writer_threads: usize,
+    /// How much of one deployment may wait and be under way.
+    pub scoring: ScoringLimits,
 }
 
 /// A running pipeline.
@@ -123,6 +124,7 @@ pub struct Pipeline {
     ingest: JoinHandle<Result<(), PipelineError>>,
     scoring: Scoring,
     appending: tokio::task::JoinHandle<Result<(), PortError>>,
+    settling: Settling,
 }
 
 impl Pipeline {
@@ -140,16 +142,19 @@ impl Pipeline {
         parts.log.assign(&parts.sources, &plan.starts)?;
         parts.repeats.begin_at(&plan.starts);
         let stopping = Arc::new(AtomicBool::new(false));
-        let waiting = recovered_scores(parts.store.as_ref())?;
         let shards = usize::from(parts.store.shards());
         let counters = Arc::clone(&parts.counters);
-        counters.begin(parts.sources.iter().map(|source| source.name.as_str()));
-        let (release, released) = sync_channel(SCORE_QUEUE_EPOCHS);
-        let scoring = Scoring::start(&scoring_parts(&parts, &stopping, &counters), released)?;
+        counters.begin(&parts.sources, &parts.deployments);
+        let released = released(&parts, &plan);
+        let scoring = Scoring::start(
+            scoring_parts(&parts, settings.scoring, &stopping, &counters),
+            &released,
+        )?;
+        let settling = settlements(&parts, &stopping, &counters).start(&parts.runtime)?;
         let writers = ShardWriters::start(
             &parts.store,
             settings.writer_threads,
-            release,
+            &released,
             &counters,
             &stopping,
         )?;
@@ -160,9 +165,8 @@ impl Pipeline {
         let held_us = (!parts.deployments.is_empty()).then_some(Micros::MIN);
         parts.store.keep_from(held_us);
         let ingest = Ingest {
-            recovered: (0..parts.store.shards())
-                .map(|shard| parts.store.applied(shard))
-                .collect(),
+            shards: parts.store.shards(),
+            intake: Intake::new(settings.scoring),
             step: Step {
                 views: parts.views,
                 deployments: parts.deployments,
@@ -177,23 +181,16 @@ impl Pipeline {
             repeats: parts.repeats,
             observers: parts.observers,
             archiver: archiver.clone(),
-            reached: plan.reached,
             counters: Arc::clone(&counters),
             stopping: Arc::clone(&stopping),
             archived,
-            waiting,
             watermarks,
             clock: parts.clock,
             unrecorded: vec![Unrecorded::default(); shards],
             writers,
             settings,
         };
-        let ingest = std::thread::Builder::new()
-            .name("ingest".to_owned())
-            .spawn(move || ingest.run())
-            .map_err(|e| {
-                PortError::with_source(ErrorKind::ResourceExhausted, "cannot start ingest", e)
-            })?;
+        let ingest = ingest.spawn()?;
         Ok(Self {
             stopping,
             counters,
@@ -202,6 +199,7 @@ impl Pipeline {
             ingest,
             scoring,
             appending,
+            settling,
         })
     }
 
@@ -236,8 +234,9 @@ impl Pipeline {
     }
 
     /// Stop reading, finish what was read (commits, scores, publishing, archive), and end. Scores
-    /// and predictions that cannot be finished because a model or the broker does not answer stay
-    /// in the store, for the next start.
+    /// and predictions that cannot be finished, or not in
+    /// [`SCORING_DRAIN_MAX_MS`](forebay_core::limits::SCORING_DRAIN_MAX_MS), stay in the store, for
+    /// the next start.
     ///
     /// # Errors
     /// The first error of any thread; an append or a commit that fails is one.
@@ -253,6 +252,7 @@ impl Pipeline {
         let threads = threads
             .await
             .unwrap_or(Err(PipelineError::ThreadGone("ingest")));
+        self.settling.finish().await;
         self.archiver.close().await;
         let appended = self
             .appending
@@ -262,8 +262,32 @@ impl Pipeline {
     }
 }
 
+/// What moves notes to the archive.
+fn settlements(
+    parts: &PipelineParts,
+    stopping: &Arc<AtomicBool>,
+    counters: &Arc<Counters>,
+) -> Settlements {
+    Settlements {
+        store: Arc::clone(&parts.store),
+        archive: Arc::clone(&parts.archive),
+        counters: Arc::clone(counters),
+        ended: Arc::default(),
+        stopping: Arc::clone(stopping),
+    }
+}
+
+/// Of what every shard has recovered scores may be computed at once.
+fn released(parts: &PipelineParts, plan: &recovery::Plan) -> Arc<Released> {
+    let shards: Vec<_> = (0..parts.store.shards())
+        .map(|shard| parts.store.applied(shard))
+        .collect();
+    Arc::new(Released::recovered(plan.starts.keys(), &shards))
+}
+
 fn scoring_parts(
     parts: &PipelineParts,
+    limits: ScoringLimits,
     stopping: &Arc<AtomicBool>,
     counters: &Arc<Counters>,
 ) -> ScoringParts {
@@ -274,7 +298,9 @@ fn scoring_parts(
         encoder: Arc::clone(&parts.encoder),
         publisher: Arc::clone(&parts.publisher),
         deployments: parts.deployments.clone(),
+        watermarks: Arc::clone(&parts.watermarks),
         runtime: parts.runtime.clone(),
+        limits,
         stopping: Arc::clone(stopping),
         counters: Arc::clone(counters),
     }
@@ -371,19 +397,4 @@ fn recovered_marks(
         parts.counters.watermark(&source.name, watermark_us);
     }
     Ok(marks)
-}
-
-/// Every pending score. The store holds them all in memory, so a bound here would spare nothing:
-/// what it cut off would wait, unseen, for the next start.
-fn recovered_scores(store: &dyn OnlineStore) -> Result<Vec<PlacedScore>, PipelineError> {
-    let mut scores = Vec::new();
-    for shard in 0..store.shards() {
-        let pending = store.pending(shard, usize::MAX)?;
-        scores.extend(
-            pending
-                .into_iter()
-                .map(|score| PlacedScore { shard, score }),
-        );
-    }
-    Ok(scores)
 }

@@ -40,7 +40,7 @@ pub struct Scored<'a> {
     /// The deployment that scored.
     pub deployment: &'a Deployment,
     /// The pending scores.
-    pub pending: &'a [PendingScore],
+    pub pending: &'a [Arc<PendingScore>],
     /// Their rows: request columns, then carried columns.
     pub rows: &'a RecordBatch,
     /// Features as served.
@@ -96,7 +96,7 @@ pub fn outbox_records(
         .collect()
 }
 
-/// In the outbox a record that the broker refuses would stand before all later ones for ever.
+/// No broker takes a larger record with its usual settings.
 fn within_limit(id: &str, record: OutboxRecord) -> Result<OutboxRecord, PipelineError> {
     let headers: usize = record
         .headers
@@ -143,7 +143,7 @@ fn record_batch(
     let spec = Arc::clone(scored.deployment.service().spec());
     let def = scored.deployment.def();
     let pending = scored.pending;
-    let each = |value: &dyn Fn(&PendingScore) -> String| {
+    let each = |value: &dyn Fn(&Arc<PendingScore>) -> String| {
         Arc::new(StringArray::from_iter_values(pending.iter().map(value))) as ArrayRef
     };
     let times = || {

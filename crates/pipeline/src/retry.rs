@@ -1,12 +1,13 @@
 //! Tries again what may succeed later: a store, a model or a broker that does not answer. Whoever
-//! calls waits meanwhile, so that the queues before it fill and the reader pauses. Ends early when
-//! the pipeline stops. The only sleeps of this crate are here.
+//! calls waits meanwhile; an outage is told once, with its causes. Ends early when the pipeline
+//! stops.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forebay_core::{ErrorKind, PortResult};
 
+use crate::error::with_causes;
 use crate::status::Counters;
 
 /// Pause before the second try; each further one is twice as long.
@@ -90,15 +91,38 @@ impl Outage {
         kind: ErrorKind,
         error: &dyn std::fmt::Display,
     ) -> bool {
-        if self.told.replace(kind) != Some(kind) {
-            if kind.is_retriable() {
-                tracing::warn!(what = self.what, %error, "fails and is tried until it passes; ingest waits for it");
-            } else {
-                tracing::error!(what = self.what, %error, "fails until somebody puts it right; ingest waits for it");
-            }
-        }
+        self.tell(kind, error);
         retry.counters.retries.fetch_add(1, Ordering::Relaxed);
         self.pauses.wait(retry.stopping)
+    }
+
+    fn tell(&mut self, kind: ErrorKind, error: &dyn std::fmt::Display) {
+        if self.told.replace(kind) != Some(kind) {
+            if kind.is_retriable() {
+                tracing::warn!(what = self.what, %error, "fails and is tried until it passes; ingest goes on");
+            } else {
+                tracing::error!(what = self.what, %error, "fails until somebody puts it right; ingest goes on");
+            }
+        }
+    }
+
+    /// [`Self::wait`] without holding a thread.
+    pub(crate) async fn wait_async(
+        &mut self,
+        retry: Retry<'_>,
+        kind: ErrorKind,
+        error: &(dyn std::fmt::Display + Sync),
+    ) -> bool {
+        self.tell(kind, error);
+        retry.counters.retries.fetch_add(1, Ordering::Relaxed);
+        self.pauses.wait_async(retry.stopping).await
+    }
+
+    /// It passes again; `of` names whose it was.
+    pub(crate) fn is_over(&self, of: &dyn std::fmt::Display) {
+        if self.told.is_some() {
+            tracing::info!(what = self.what, %of, "passes again");
+        }
     }
 }
 
@@ -111,12 +135,16 @@ impl Retry<'_> {
         mut attempt: impl FnMut() -> PortResult<T>,
     ) -> PortResult<T> {
         let mut pauses = Pauses::default();
+        let mut told = None;
         loop {
             match attempt() {
                 Err(error)
                     if error.kind().is_retriable() && !self.stopping.load(Ordering::Relaxed) =>
                 {
-                    tracing::warn!(what, %error, "failed and is tried again; ingest waits for it");
+                    if told.replace(error.kind()) != Some(error.kind()) {
+                        let error = with_causes(&error);
+                        tracing::warn!(what, error, "fails and is tried until it passes");
+                    }
                     self.counters.retries.fetch_add(1, Ordering::Relaxed);
                     pauses.wait(self.stopping);
                 }

@@ -1,20 +1,21 @@
 //! The shard writers: a few threads, each the only writer of its shards, fed by bounded queues so
-//! that one slow shard holds back the reader and nothing else. An epoch's scores are released when
+//! that one slow shard holds back the reader and nothing else. An epoch is released to scoring when
 //! every shard has committed it, so that an event's own effects are in the features it is scored
 //! with. A commit that fails is tried again: a failed one has written nothing, and a shard drops
 //! what it has.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use forebay_core::ports::{OnlineStore, ShardWrite};
+use forebay_core::progress::TopicPartition;
 use forebay_core::{ErrorKind, PortError};
 
-use crate::deployment::PlacedScore;
 use crate::error::{PipelineError, first_cause};
 use crate::retry::Retry;
+use crate::score::released::Released;
 use crate::status::Counters;
 
 /// Epochs that may wait for one writer.
@@ -24,8 +25,17 @@ const QUEUE_EPOCHS: usize = 2;
 #[derive(Debug)]
 struct Ticket {
     open_writes: AtomicUsize,
-    scores: OnceLock<Vec<PlacedScore>>,
-    release: SyncSender<Vec<PlacedScore>>,
+    number: u64,
+    released: Arc<Released>,
+}
+
+impl Ticket {
+    /// One of its writers is done.
+    fn written(&self) {
+        if self.open_writes.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.released.finish(self.number);
+        }
+    }
 }
 
 struct Job {
@@ -35,28 +45,28 @@ struct Job {
 
 /// Runs the commits of all shards.
 #[derive(Debug)]
-pub struct ShardWriters {
+pub(crate) struct ShardWriters {
     queues: Vec<SyncSender<Job>>,
     threads: Vec<JoinHandle<Result<(), PortError>>>,
-    release: SyncSender<Vec<PlacedScore>>,
+    released: Arc<Released>,
 }
 
 impl ShardWriters {
-    /// Start `threads` writers over `store`. Scores of finished epochs go to `release`.
+    /// Start `threads` writers over `store`. `released` hears of finished epochs.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(
+    pub(crate) fn start(
         store: &Arc<dyn OnlineStore>,
         threads: usize,
-        release: SyncSender<Vec<PlacedScore>>,
+        released: &Arc<Released>,
         counters: &Arc<Counters>,
         stopping: &Arc<AtomicBool>,
     ) -> Result<Self, PipelineError> {
         let mut writers = Self {
             queues: Vec::new(),
             threads: Vec::new(),
-            release,
+            released: Arc::clone(released),
         };
         for number in 0..threads.max(1) {
             let (queue, jobs) = sync_channel(QUEUE_EPOCHS);
@@ -81,16 +91,21 @@ impl ShardWriters {
         Ok(writers)
     }
 
-    /// Queue one epoch: `writes` by shard; empty ones are left out by the caller. Blocks while the
-    /// queues are full.
+    /// Queue one epoch, which reads up to `ends`: `writes` by shard; empty ones are left out by the
+    /// caller. Blocks while the queues are full.
     ///
     /// # Errors
     /// A writer has stopped.
-    pub fn submit(
+    pub(crate) fn submit(
         &self,
         writes: Vec<(u16, ShardWrite)>,
-        scores: Vec<PlacedScore>,
+        ends: Vec<(TopicPartition, i64)>,
     ) -> Result<(), PipelineError> {
+        let number = self.released.begin(ends);
+        if writes.is_empty() {
+            self.released.finish(number);
+            return Ok(());
+        }
         let mut by_thread: Vec<Vec<(u16, ShardWrite)>> =
             self.queues.iter().map(|_| Vec::new()).collect();
         for (shard, write) in writes {
@@ -99,8 +114,8 @@ impl ShardWriters {
         let busy = by_thread.iter().filter(|w| !w.is_empty()).count();
         let ticket = Arc::new(Ticket {
             open_writes: AtomicUsize::new(busy),
-            scores: OnceLock::from(scores),
-            release: self.release.clone(),
+            number,
+            released: Arc::clone(&self.released),
         });
         for (queue, writes) in self.queues.iter().zip(by_thread) {
             if !writes.is_empty() {
@@ -120,9 +135,8 @@ impl ShardWriters {
     ///
     /// # Errors
     /// The first error of a commit.
-    pub fn stop(self) -> Result<(), PipelineError> {
+    pub(crate) fn stop(self) -> Result<(), PipelineError> {
         drop(self.queues);
-        drop(self.release);
         first_cause(self.threads.into_iter().map(|thread| match thread.join() {
             Ok(result) => result.map_err(PipelineError::from),
             Err(_) => Err(PipelineError::ThreadGone("shard writer")),
@@ -140,8 +154,7 @@ fn run(
     while let Ok(job) = jobs.recv() {
         for (shard, write) in job.writes {
             let started = std::time::Instant::now();
-            if let Err(error) = retry.run("a shard's write", || store.commit(shard, write.clone()))
-            {
+            if let Err(error) = retry.run("a shard's write", || store.commit(shard, &write)) {
                 tracing::error!(shard, %error, "a shard cannot be written; ingest stops, reads go on");
                 counters.failed.store(true, Ordering::Relaxed);
                 return Err(error);
@@ -152,14 +165,7 @@ fn run(
             );
             counters.commits.fetch_add(1, Ordering::Relaxed);
         }
-        if job.ticket.open_writes.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let scores = job.ticket.scores.get().cloned().unwrap_or_default();
-            if !scores.is_empty() && job.ticket.release.send(scores).is_err() {
-                // They are pending in the store. A scorer that failed has said so, and the ingest
-                // loop stops for it.
-                tracing::debug!("the scorer has ended; its scores are left for the next start");
-            }
-        }
+        job.ticket.written();
     }
     Ok(())
 }

@@ -3,10 +3,15 @@
 //! by them but whether to stop.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use forebay_core::ports::ScoreLoad;
+use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use parking_lot::Mutex;
+
+use crate::deployment::Deployment;
 
 /// Counters shared by the threads. Relaxed: they are for people, not for decisions.
 #[derive(Debug, Default)]
@@ -36,14 +41,99 @@ pub struct Counters {
     /// Tries that failed and were made again. While it rises, ingest waits for a store, a model or
     /// the broker.
     pub retries: AtomicU64,
-    /// Scores that wait between epoch and publisher.
-    pub scores_waiting: AtomicU64,
     /// A thread of the running pipeline stopped on an error.
     pub failed: AtomicBool,
     /// Per source.
     pub sources: Mutex<BTreeMap<String, SourceStatus>>,
     /// Dead letters, by source and reason.
     pub dead_letters: Mutex<BTreeMap<(String, &'static str), u64>>,
+    /// Per deployment.
+    pub deployments: Mutex<BTreeMap<String, DeploymentStatus>>,
+}
+
+/// How a deployment does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeploymentState {
+    /// It scores what comes.
+    Scoring,
+    /// Its model or its topic fails, and it tries until that passes.
+    Retrying,
+    /// Too much waits: events get a note and no score.
+    Suspended,
+}
+
+impl DeploymentState {
+    /// Stable label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Scoring => "scoring",
+            Self::Retrying => "retrying",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+/// What is known of one deployment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeploymentStatus {
+    /// Pending scores on disk, those under way among them.
+    pub pending: u64,
+    /// Their bytes.
+    pub pending_bytes: u64,
+    /// Scores under way: read from disk and not settled.
+    pub in_flight: u64,
+    /// Records in the outbox.
+    pub outbox: u64,
+    /// Event time of the oldest pending score.
+    pub oldest_us: Option<Micros>,
+    /// How far that lies behind the watermark of the source.
+    pub oldest_age_us: Option<Micros>,
+    /// Predictions acknowledged by the broker, since the process started.
+    pub predictions: u64,
+    /// Events that ended without a prediction since then, by reason.
+    pub unscored: BTreeMap<&'static str, u64>,
+    /// Why scoring fails now.
+    pub scoring: Option<String>,
+    /// Why publishing fails now.
+    pub publishing: Option<String>,
+    /// Why no events are taken now.
+    pub suspended: Option<String>,
+}
+
+impl DeploymentStatus {
+    /// The worst that holds.
+    #[must_use]
+    pub fn state(&self) -> DeploymentState {
+        match (&self.suspended, self.trouble()) {
+            (Some(_), _) => DeploymentState::Suspended,
+            (None, Some(_)) => DeploymentState::Retrying,
+            (None, None) => DeploymentState::Scoring,
+        }
+    }
+
+    /// Why it is not just scoring, in words.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.suspended.as_deref().or_else(|| self.trouble())
+    }
+
+    /// What fails now.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.scoring.as_deref().or(self.publishing.as_deref())
+    }
+
+    /// `load` waits, and the source's watermark stands at `watermark_us`.
+    pub(crate) fn take_load(&mut self, load: &ScoreLoad, watermark_us: Option<Micros>) {
+        self.pending = load.pending;
+        self.pending_bytes = load.pending_bytes;
+        self.outbox = load.outbox;
+        self.oldest_us = load.oldest_us;
+        self.oldest_age_us = load
+            .oldest_us
+            .zip(watermark_us)
+            .map(|(oldest, watermark)| watermark.saturating_sub(oldest).max(0));
+    }
 }
 
 /// What is known of one source.
@@ -89,7 +179,7 @@ pub struct PipelineStatus {
     pub refused: u64,
     /// See [`Counters::retries`].
     pub retries: u64,
-    /// See [`Counters::scores_waiting`].
+    /// Scores that wait on disk, over all deployments.
     pub scores_waiting: u64,
     /// See [`Counters::failed`].
     pub failed: bool,
@@ -97,20 +187,34 @@ pub struct PipelineStatus {
     pub sources: BTreeMap<String, SourceStatus>,
     /// See [`Counters::dead_letters`].
     pub dead_letters: BTreeMap<(String, &'static str), u64>,
+    /// Per deployment.
+    pub deployments: BTreeMap<String, DeploymentStatus>,
 }
 
 impl Counters {
-    /// A pipeline over `sources` starts: what counts goes on, what describes the one before is
-    /// forgotten.
-    pub(crate) fn begin<'a>(&self, sources: impl IntoIterator<Item = &'a str>) {
+    /// A pipeline over `sources` and `deployments` starts: what counts goes on, what describes the
+    /// one before is forgotten.
+    pub(crate) fn begin(&self, sources: &[Arc<SourceDef>], deployments: &[Deployment]) {
         self.failed.store(false, Ordering::Relaxed);
-        self.scores_waiting.store(0, Ordering::Relaxed);
+        let mut shown = self.deployments.lock();
+        let mut before = std::mem::take(&mut *shown);
+        for deployment in deployments {
+            let name = &deployment.def().name;
+            let counted = before.remove(name).unwrap_or_default();
+            let status = DeploymentStatus {
+                predictions: counted.predictions,
+                unscored: counted.unscored,
+                ..DeploymentStatus::default()
+            };
+            shown.insert(name.clone(), status);
+        }
+        drop(shown);
         let mut known = self.sources.lock();
         let mut before = std::mem::take(&mut *known);
         known.extend(
             sources
-                .into_iter()
-                .filter_map(|name| before.remove_entry(name)),
+                .iter()
+                .filter_map(|source| before.remove_entry(&source.name)),
         );
     }
 
@@ -125,6 +229,7 @@ impl Counters {
     pub fn snapshot(&self) -> PipelineStatus {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let commits = read(&self.commits);
+        let deployments = self.deployments.lock().clone();
         PipelineStatus {
             rows: read(&self.rows),
             epochs: read(&self.epochs),
@@ -138,10 +243,59 @@ impl Counters {
             repeats: read(&self.repeats),
             refused: read(&self.refused),
             retries: read(&self.retries),
-            scores_waiting: read(&self.scores_waiting),
+            scores_waiting: deployments.values().map(|d| d.pending).sum(),
             failed: self.failed.load(Ordering::Relaxed),
             sources: self.sources.lock().clone(),
             dead_letters: self.dead_letters.lock().clone(),
+            deployments,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_deployment_is_the_worst_that_holds_and_says_why() {
+        let some = |words: &str| Some(words.to_owned());
+        // Scoring, publishing, suspended: state, reason.
+        let table = [
+            (None, None, None, "scoring", None),
+            (some("model"), None, None, "retrying", Some("model")),
+            (None, some("topic"), None, "retrying", Some("topic")),
+            (
+                some("model"),
+                some("topic"),
+                None,
+                "retrying",
+                Some("model"),
+            ),
+            (some("model"), None, some("full"), "suspended", Some("full")),
+            (None, None, some("full"), "suspended", Some("full")),
+        ];
+        for (scoring, publishing, suspended, state, reason) in table {
+            let status = DeploymentStatus {
+                scoring,
+                publishing,
+                suspended,
+                ..DeploymentStatus::default()
+            };
+            assert_eq!((status.state().label(), status.reason()), (state, reason));
+        }
+    }
+
+    #[test]
+    fn the_age_of_the_oldest_is_its_distance_from_the_watermark() {
+        let load = ScoreLoad {
+            pending: 1,
+            oldest_us: Some(40),
+            ..ScoreLoad::default()
+        };
+        let mut status = DeploymentStatus::default();
+        for (watermark, age) in [(None, None), (Some(100), Some(60)), (Some(0), Some(0))] {
+            status.take_load(&load, watermark);
+            assert_eq!(status.oldest_age_us, age);
         }
     }
 }

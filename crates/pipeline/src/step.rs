@@ -8,11 +8,13 @@ use arrow_array::types::TimestampMicrosecondType;
 use forebay_core::index::{RowIndex, ShardId};
 use forebay_core::key::shard_of;
 use forebay_core::ports::{CompiledView, Origin, ShardFold, ShardWrite, SourceBatch};
+use forebay_core::progress::TopicPartition;
+use forebay_core::settlement::{UnscoredNotes, UnscoredReason};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 
 use crate::admit::{Admitted, Piece, admit};
-use crate::deployment::{Deployment, PlacedScore};
+use crate::deployment::Deployment;
 use crate::error::PipelineError;
 use crate::prediction::RecordEncoder;
 
@@ -21,8 +23,10 @@ use crate::prediction::RecordEncoder;
 pub struct Epoch {
     /// One write a shard.
     pub writes: Vec<ShardWrite>,
-    /// The epoch's pending scores, in log order, as they stand in the writes.
-    pub scores: Vec<PlacedScore>,
+    /// For each shard the notes on events that will have no score.
+    pub notes: Vec<UnscoredNotes>,
+    /// Where reading stands after it.
+    pub ends: Vec<(TopicPartition, i64)>,
     /// Rows read.
     pub rows: usize,
 }
@@ -33,7 +37,8 @@ impl Epoch {
     pub fn new(shards: u16) -> Self {
         Self {
             writes: (0..shards).map(|_| ShardWrite::default()).collect(),
-            scores: Vec::new(),
+            notes: (0..shards).map(|_| UnscoredNotes::default()).collect(),
+            ends: Vec::new(),
             rows: 0,
         }
     }
@@ -63,12 +68,18 @@ impl Step {
         admit(&self.views, &self.deployments, encoder, batch)
     }
 
-    /// Add `admitted`, whose watermarks are filled by now, to `epoch`. Returns, for each row,
-    /// whether it came too late for the online state of some view.
+    /// Add `admitted`, whose watermarks are filled by now, to `epoch`. A deployment for which
+    /// `suspended` has words gets notes and no pending scores. Returns, for each row, whether it came
+    /// too late for the online state of some view.
     ///
     /// # Errors
     /// A column that cannot be in a request.
-    pub fn run(&self, admitted: &Admitted, epoch: &mut Epoch) -> Result<Vec<bool>, PipelineError> {
+    pub fn run<'a>(
+        &self,
+        admitted: &Admitted,
+        suspended: impl Fn(&str) -> Option<&'a str>,
+        epoch: &mut Epoch,
+    ) -> Result<Vec<bool>, PipelineError> {
         let batch = &admitted.batch;
         let origin = Arc::new(batch.origin.clone());
         let times = batch
@@ -89,13 +100,17 @@ impl Step {
         }
         let shards = ShardId::count(epoch.writes.len());
         for (deployment, keys) in &admitted.sticky {
+            let words = suspended(&deployment.def().name);
             for placed in deployment.pending(&batch.rows, times, &origin, keys, shards)? {
-                epoch.writes[usize::from(placed.shard)]
-                    .pending
-                    .push(placed.score.clone());
-                epoch.scores.push(placed);
+                let shard = usize::from(placed.shard);
+                if let Some(words) = words {
+                    epoch.notes[shard].add(&placed.score.key, UnscoredReason::Suspended, words);
+                } else {
+                    epoch.writes[shard].pending.push(placed.score);
+                }
             }
         }
+        epoch.ends.extend(batch.read_up_to.iter().cloned());
         Ok(late)
     }
 }

@@ -87,14 +87,14 @@ fn what_is_unknown_is_refused_and_nothing_is_applied(store: &dyn OnlineStore) {
     let events = [(0, 10, "a")];
     let shard = shard_of_key(store, "a");
     let error = store
-        .commit(shard, write_of(store, shard, &events))
+        .commit(shard, &write_of(store, shard, &events))
         .expect_err("unknown");
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(
         store.applied(shard).0.is_empty(),
         "a refused commit applied something"
     );
-    let outside = store.commit(store.shards(), ShardWrite::default());
+    let outside = store.commit(store.shards(), &ShardWrite::default());
     assert_eq!(
         outside.expect_err("no such shard").kind(),
         ErrorKind::InvalidArgument
@@ -175,7 +175,7 @@ fn earlier_epochs_resolve_to_what_they_had_applied(store: &dyn OnlineStore) {
     let epochs: Vec<u64> = (0..20)
         .map(|offset| {
             let write = write_of(store, shard, &[(offset, 10 * offset, "a")]);
-            store.commit(shard, write).expect("committed")
+            store.commit(shard, &write).expect("committed")
         })
         .collect();
     assert!(epochs.is_sorted_by(|a, b| a < b), "{epochs:?}");
@@ -205,10 +205,10 @@ fn a_backfill_counts_and_leaves_the_progress(store: &dyn OnlineStore) {
         progress: vec![(partition(), read_up_to)],
         ..ShardWrite::default()
     };
-    store.commit(shard, write).expect("committed");
+    store.commit(shard, &write).expect("committed");
     let mut filled = write_of(store, shard, &[(3, 30, "a"), (7, 70, "a")]);
     filled.backfill = true;
-    store.commit(shard, filled).expect("committed");
+    store.commit(shard, &filled).expect("committed");
     assert_eq!(read(store, "a", 80).1, Some(2));
     assert_eq!(store.applied(shard).next_offset(&partition()), 10);
 }
@@ -322,7 +322,7 @@ fn write_of(store: &dyn OnlineStore, shard: u16, events: &[Event]) -> ShardWrite
 fn commit_all(store: &dyn OnlineStore, events: &[Event]) {
     for shard in 0..store.shards() {
         store
-            .commit(shard, write_of(store, shard, events))
+            .commit(shard, &write_of(store, shard, events))
             .expect("committed");
     }
 }

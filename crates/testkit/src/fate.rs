@@ -19,6 +19,8 @@ pub enum Point {
     Settle,
     /// The removal of what was acknowledged.
     ClearOutbox,
+    /// The removal of notes that the archive has.
+    ClearNotes,
     /// An append to the archive.
     Append,
     /// A send to the broker.

@@ -3,21 +3,23 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use forebay_core::PortResult;
-use forebay_core::ports::Publisher;
+use forebay_core::ports::{Publication, Publisher};
 use forebay_core::prediction::OutboxRecord;
 use parking_lot::Mutex;
 
 use crate::fate::{Fate, Point};
 
 type HandOn = Arc<dyn Fn(&OutboxRecord) + Send + Sync>;
+type Refuses = Arc<dyn Fn(&OutboxRecord) -> Option<String> + Send + Sync>;
 
 /// See the module. Clones share what was published and follow one fate each.
 #[derive(Clone)]
 pub struct MemoryPublisher {
     published: Arc<Mutex<Vec<OutboxRecord>>>,
     hand_on: HandOn,
+    refuses: Refuses,
     fate: Arc<Fate>,
 }
 
@@ -37,7 +39,20 @@ impl MemoryPublisher {
         Self {
             published: Arc::default(),
             hand_on: Arc::new(hand_on),
+            refuses: Arc::new(|_| None),
             fate: Arc::clone(fate),
+        }
+    }
+
+    /// The same, whose topics refuse the records for which `refuses` has words.
+    #[must_use]
+    pub fn refusing(
+        self,
+        refuses: impl Fn(&OutboxRecord) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            refuses: Arc::new(refuses),
+            ..self
         }
     }
 
@@ -58,14 +73,24 @@ impl MemoryPublisher {
 }
 
 impl Publisher for MemoryPublisher {
-    fn publish(&self, records: &[OutboxRecord]) -> PortResult<()> {
-        self.fate.meet(Point::Publish, || {
+    fn publish(&self, records: &[&OutboxRecord], _abandoned: &AtomicBool) -> Vec<Publication> {
+        let outcome = self.fate.meet(Point::Publish, || {
             let mut published = self.published.lock();
+            let mut outcomes = Vec::with_capacity(records.len());
             for record in records {
-                published.push(record.clone());
+                if let Some(words) = (self.refuses)(record) {
+                    outcomes.push(Publication::Refused(words));
+                    continue;
+                }
+                published.push(OutboxRecord::clone(record));
                 (self.hand_on)(record);
+                outcomes.push(Publication::Acknowledged);
             }
-            Ok(())
+            Ok(outcomes)
+        });
+        outcome.unwrap_or_else(|error| {
+            let failed = || Publication::unknown(error.kind(), error.message());
+            records.iter().map(|_| failed()).collect()
         })
     }
 }

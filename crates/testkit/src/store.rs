@@ -12,10 +12,12 @@ use forebay_core::aggregate::{Partial, RowOrder};
 use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::ports::{
-    At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows,
+    At, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled,
+    ShardEpoch, ShardFold, ShardWrite, StoreHealth, UnscoredEntry, ViewRows,
 };
-use forebay_core::prediction::{OutboxRecord, PendingScore};
+use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::settlement::{ScoreOutcome, Unscored, UnscoredNotes, UnscoredReason};
 use forebay_core::time::Micros;
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::{FeatureStatus, ViewId, ViewSpec, Window, feature_status};
@@ -52,10 +54,25 @@ struct State {
     epoch: u64,
     applied: Arc<Applied>,
     rows: Vec<Arc<StoredRow>>,
-    pending: Vec<PendingScore>,
-    outbox: BTreeMap<u64, OutboxRecord>,
+    pending: BTreeMap<u64, Arc<PendingScore>>,
+    outbox: BTreeMap<u64, Arc<(PredictionKey, OutboxRecord)>>,
+    unscored: BTreeMap<u64, Unscored>,
     next_sequence: u64,
     marks: BTreeMap<(TopicPartition, Option<i64>), MarkRecord>,
+}
+
+impl State {
+    fn next(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence
+    }
+
+    fn note(&mut self, notes: Vec<Unscored>) {
+        for note in notes {
+            let sequence = self.next();
+            self.unscored.insert(sequence, note);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -140,6 +157,14 @@ impl MemoryStore {
         newest.fold((0, 0), |(pending, outbox), s| {
             (pending + s.pending.len(), outbox + s.outbox.len())
         })
+    }
+
+    /// The notes on events without prediction, over all shards.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Unscored> {
+        let contents = self.contents.lock();
+        let newest = contents.shards.iter().filter_map(|states| states.last());
+        newest.flat_map(|s| s.unscored.values().cloned()).collect()
     }
 
     /// Do one write of `shard`, atomically.
@@ -320,16 +345,28 @@ impl OnlineStore for MemoryStore {
         Ok(newest(&contents, shard)?.marks.values().cloned().collect())
     }
 
-    fn commit(&self, shard: u16, write: ShardWrite) -> PortResult<u64> {
+    fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
         self.write(Point::Commit, shard, |contents, state| {
             for fold in &write.folds {
                 self.fold(contents, state, fold, write.backfill)?;
             }
-            for score in write.pending {
+            for score in &write.pending {
                 let place = TopicPartition::new(score.key.topic.as_str(), score.key.partition);
-                let known = state.pending.iter().any(|p| p.key == score.key);
-                if score.key.offset >= state.applied.next_offset(&place) && !known {
-                    state.pending.push(score);
+                if score.key.offset >= state.applied.next_offset(&place) {
+                    let known = state.pending.values().any(|p| p.key == score.key);
+                    assert!(!known, "{:?} is pending twice", score.key);
+                    let sequence = state.next();
+                    state.pending.insert(sequence, Arc::clone(score));
+                }
+            }
+            for note in &write.unscored {
+                let place = TopicPartition::new(note.topic.as_str(), note.partition);
+                let offsets = note.offsets.from_offset(state.applied.next_offset(&place));
+                if offsets.count() > 0 {
+                    state.note(vec![Unscored {
+                        offsets,
+                        ..note.clone()
+                    }]);
                 }
             }
             if !write.backfill {
@@ -340,12 +377,13 @@ impl OnlineStore for MemoryStore {
                     .for_each(|(place, progress)| applied.advance(place, *progress));
                 state.applied = Arc::new(applied);
             }
-            for record in write.marks {
+            for record in &write.marks {
                 let from = match record.fact {
                     MarkFact::Bound(bound) => Some(bound.from),
                     MarkFact::Hold(_) => None,
                 };
-                state.marks.insert((record.partition.clone(), from), record);
+                let place = (record.partition.clone(), from);
+                state.marks.insert(place, record.clone());
             }
             state.epoch += 1;
             Ok(state.epoch)
@@ -404,59 +442,129 @@ impl OnlineStore for MemoryStore {
         })
     }
 
-    fn pending(&self, shard: u16, limit: usize) -> PortResult<Vec<PendingScore>> {
-        Ok(newest(&self.contents.lock(), shard)?
-            .pending
-            .iter()
-            .take(limit)
-            .cloned()
-            .collect())
-    }
-
-    fn settle(
-        &self,
-        shard: u16,
-        scored: Vec<(PendingScore, Option<OutboxRecord>)>,
-    ) -> PortResult<Vec<OutboxEntry>> {
-        self.write(Point::Settle, shard, |_, state| {
-            let mut entries = Vec::new();
-            for (score, record) in scored {
-                let Some(at) = state.pending.iter().position(|p| p.key == score.key) else {
-                    continue;
-                };
-                state.pending.remove(at);
-                if let Some(record) = record {
-                    let sequence = state.next_sequence;
-                    state.next_sequence += 1;
-                    state.outbox.insert(sequence, record.clone());
-                    entries.push(OutboxEntry { sequence, record });
-                }
-            }
-            Ok(entries)
-        })
-    }
-
     fn health(&self) -> StoreHealth {
         StoreHealth::Well
     }
 
     // Nothing expires here.
     fn keep_from(&self, _: Option<Micros>) {}
+}
 
-    fn outbox(&self, shard: u16, limit: usize) -> PortResult<Vec<OutboxEntry>> {
+impl ScoreQueue for MemoryStore {
+    fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>> {
         let contents = self.contents.lock();
-        let oldest = newest(&contents, shard)?.outbox.iter().take(limit);
-        Ok(oldest
-            .map(|(sequence, record)| OutboxEntry {
+        let state = newest(&contents, shard)?;
+        let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();
+        for score in state.pending.values() {
+            let load = loads.entry(score.key.deployment.clone()).or_default();
+            *load = load.and(ScoreLoad {
+                pending: 1,
+                pending_bytes: score.request.len() as u64,
+                oldest_us: Some(score.event_time_us),
+                outbox: 0,
+            });
+        }
+        for entry in state.outbox.values() {
+            let (key, _) = entry.as_ref();
+            loads.entry(key.deployment.clone()).or_default().outbox += 1;
+        }
+        Ok(loads)
+    }
+
+    fn pending(
+        &self,
+        shard: u16,
+        deployment: &str,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<PendingEntry>> {
+        let contents = self.contents.lock();
+        let of = newest(&contents, shard)?
+            .pending
+            .range(from..)
+            .filter(|(_, score)| score.key.deployment == deployment);
+        Ok(of
+            .take(limit)
+            .map(|(sequence, score)| PendingEntry {
                 sequence: *sequence,
-                record: record.clone(),
+                score: Arc::clone(score),
             })
             .collect())
     }
 
-    fn clear_outbox(&self, shard: u16, sequence: u64) -> PortResult<()> {
+    fn settle(&self, shard: u16, settled: &[Settled]) -> PortResult<()> {
+        self.write(Point::Settle, shard, |_, state| {
+            let mut notes = UnscoredNotes::default();
+            for Settled { entry, outcome } in settled {
+                if state.pending.remove(&entry.sequence).is_none() {
+                    continue;
+                }
+                let key = &entry.score.key;
+                match outcome {
+                    ScoreOutcome::Scored(record) => {
+                        let sequence = state.next();
+                        let entry = Arc::new((key.clone(), record.clone()));
+                        state.outbox.insert(sequence, entry);
+                    }
+                    ScoreOutcome::Unscored(reason, detail) => notes.add(key, *reason, detail),
+                }
+            }
+            state.note(notes.into_notes());
+            Ok(())
+        })
+    }
+
+    fn outbox(
+        &self,
+        shard: u16,
+        deployment: &str,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<OutboxEntry>> {
+        let contents = self.contents.lock();
+        let of = newest(&contents, shard)?
+            .outbox
+            .range(from..)
+            .filter(|(_, entry)| entry.0.deployment == deployment);
+        Ok(of
+            .take(limit)
+            .map(|(sequence, entry)| OutboxEntry {
+                sequence: *sequence,
+                key: entry.0.clone(),
+                record: entry.1.clone(),
+            })
+            .collect())
+    }
+
+    fn clear_outbox(&self, shard: u16, published: &[Published<'_>]) -> PortResult<()> {
         self.write(Point::ClearOutbox, shard, |_, state| {
-            state.outbox.retain(|at, _| *at > sequence);
+            let mut notes = UnscoredNotes::default();
+            for Published { entry, refused } in published {
+                let was_there = state.outbox.remove(&entry.sequence).is_some();
+                if let Some(words) = refused.filter(|_| was_there) {
+                    notes.add(&entry.key, UnscoredReason::PredictionRefused, words);
+                }
+            }
+            state.note(notes.into_notes());
+            Ok(())
+        })
+    }
+
+    fn unscored(&self, shard: u16, from: u64, limit: usize) -> PortResult<Vec<UnscoredEntry>> {
+        let contents = self.contents.lock();
+        let notes = newest(&contents, shard)?.unscored.range(from..);
+        Ok(notes
+            .take(limit)
+            .map(|(sequence, note)| UnscoredEntry {
+                sequence: *sequence,
+                note: note.clone(),
+            })
+            .collect())
+    }
+
+    fn clear_unscored(&self, shard: u16, sequence: u64) -> PortResult<()> {
+        self.write(Point::ClearNotes, shard, |_, state| {
+            state.unscored.retain(|at, _| *at > sequence);
             Ok(())
         })
     }

@@ -12,16 +12,18 @@ mod point_in_time;
 mod publish;
 mod scan;
 mod scorer;
+mod scores;
 
 pub use archive::{Archive, TableSnapshot};
 pub use checkpoints::Checkpoints;
 pub use compiled::{CompiledLabel, CompiledService, CompiledView};
 pub use features::{FeatureAnswer, FeatureReader};
 pub use log::{DeadLetter, EventLog, Origin, SourceBatch};
-pub use online::{
-    At, OnlineStore, OutboxEntry, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows,
-};
+pub use online::{At, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows};
 pub use point_in_time::{Known, PointInTime};
-pub use publish::Publisher;
+pub use publish::{Publication, Publisher};
 pub use scan::{ColumnRange, ORIGIN, RowStream, Scan, ScanOrder, TableScan};
 pub use scorer::{Scorer, Scores};
+pub use scores::{
+    OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, UnscoredEntry,
+};

@@ -8,13 +8,15 @@ use arrow_array::ArrayRef;
 
 use crate::error::PortResult;
 use crate::key::KeyBuffer;
-use crate::prediction::{OutboxRecord, PendingScore};
+use crate::prediction::PendingScore;
 use crate::progress::{Applied, PartitionProgress, TopicPartition};
+use crate::settlement::Unscored;
 use crate::time::Micros;
 use crate::view::{FeatureStatus, FoldBatch, ViewId, ViewSpec};
 use crate::watermark::MarkRecord;
 
 use super::log::Origin;
+use super::scores::ScoreQueue;
 
 /// The rows of one view that one shard folds.
 #[derive(Debug, Clone)]
@@ -38,7 +40,9 @@ pub struct ShardWrite {
     pub folds: Vec<ShardFold>,
     /// Events that wait for a score, with where they stand for the same drop rule (topic, partition
     /// and offset are in their key).
-    pub pending: Vec<PendingScore>,
+    pub pending: Vec<Arc<PendingScore>>,
+    /// Notes on events that will have no score, under the same drop rule.
+    pub unscored: Vec<Unscored>,
     /// Progress of every partition read up to the epoch's end, also where no row hashed here.
     pub progress: Vec<(TopicPartition, PartitionProgress)>,
     /// Decisions about time since the shard's last write: what its progress and watermarks follow
@@ -92,15 +96,6 @@ pub struct ViewRows {
     pub applied: Vec<Option<ShardEpoch>>,
 }
 
-/// A record of the outbox, with its place in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboxEntry {
-    /// Place: ascending in the order of the second writes.
-    pub sequence: u64,
-    /// What to publish.
-    pub record: OutboxRecord,
-}
-
 /// Whether a store can go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreHealth {
@@ -120,7 +115,8 @@ pub enum StoreHealth {
 }
 
 /// Tiles, rows and offsets in shards; each shard has one writer at a time, any number of readers.
-pub trait OnlineStore: Send + Sync + Debug {
+/// The queues of the scoring stage live in the same shards ([`ScoreQueue`]).
+pub trait OnlineStore: ScoreQueue + Send + Sync + Debug {
     /// S, fixed when the store was made.
     fn shards(&self) -> u16;
 
@@ -164,7 +160,7 @@ pub trait OnlineStore: Send + Sync + Debug {
     ///
     /// # Errors
     /// The disk fails: nothing was applied.
-    fn commit(&self, shard: u16, write: ShardWrite) -> PortResult<u64>;
+    fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64>;
 
     /// Values of `view` for `keys` at `at`.
     ///
@@ -178,34 +174,4 @@ pub trait OnlineStore: Send + Sync + Debug {
     /// Keep what a read at this instant needs, beyond what the store keeps by itself; None: nothing
     /// more. Holds until the next call. A store that forgets nothing may ignore it.
     fn keep_from(&self, oldest_us: Option<Micros>);
-
-    /// Up to `limit` pending scores of `shard`, oldest first.
-    ///
-    /// # Errors
-    /// The disk fails.
-    fn pending(&self, shard: u16, limit: usize) -> PortResult<Vec<PendingScore>>;
-
-    /// The second write: delete these pending scores and append these records to the outbox,
-    /// atomically. A key that is no longer pending is skipped together with its record. Returns the
-    /// entries written.
-    ///
-    /// # Errors
-    /// The disk fails: nothing was written.
-    fn settle(
-        &self,
-        shard: u16,
-        scored: Vec<(PendingScore, Option<OutboxRecord>)>,
-    ) -> PortResult<Vec<OutboxEntry>>;
-
-    /// Up to `limit` outbox entries of `shard`, oldest first.
-    ///
-    /// # Errors
-    /// The disk fails.
-    fn outbox(&self, shard: u16, limit: usize) -> PortResult<Vec<OutboxEntry>>;
-
-    /// Delete the entries up to and including `sequence`, after they were acknowledged.
-    ///
-    /// # Errors
-    /// The disk fails.
-    fn clear_outbox(&self, shard: u16, sequence: u64) -> PortResult<()>;
 }

@@ -173,11 +173,23 @@ impl Admin {
                     (name, fields)
                 })
                 .collect();
+            let deployments: BTreeMap<&String, _> = status
+                .deployments
+                .iter()
+                .map(|(name, d)| {
+                    let fields = json!({"state": d.state().label(), "reason": d.reason(), "pending": d.pending,
+                                        "pending_bytes": d.pending_bytes, "in_flight": d.in_flight,
+                                        "outbox": d.outbox, "oldest_us": d.oldest_us,
+                                        "oldest_age_us": d.oldest_age_us, "predictions": d.predictions,
+                                        "unscored": d.unscored});
+                    (name, fields)
+                })
+                .collect();
             Ok(json!({
                 "rows": status.rows, "epochs": status.epochs, "late_rows": status.late_rows,
                 "archived_rows": status.archived_rows, "predictions": status.predictions,
                 "unscored": status.unscored, "repeats": status.repeats, "scores_waiting": status.scores_waiting,
-                "failed": status.failed, "sources": sources, "monitors": app.reports(),
+                "failed": status.failed, "sources": sources, "deployments": deployments, "monitors": app.reports(),
                 "phase": phase_words(&app.life.phase()), "suspended": app.suspended(),
             }))
         })

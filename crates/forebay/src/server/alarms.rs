@@ -12,7 +12,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use forebay_core::ports::Publisher;
+use forebay_core::PortError;
+use forebay_core::ports::{Publication, Publisher};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::time::Micros;
 use serde::{Deserialize, Serialize};
@@ -170,21 +171,20 @@ impl Run {
                     .try_iter()
                     .take(ALARMS_WAITING_MAX.saturating_sub(waiting.len())),
             );
-            let records: Vec<OutboxRecord> = waiting
+            let records: Vec<&OutboxRecord> = waiting
                 .iter()
                 .take(BATCH)
-                .map(|alarm| alarm.record.clone())
+                .map(|alarm| &alarm.record)
                 .collect();
-            match self.publisher.publish(&records) {
-                Ok(()) => {
-                    self.announced.note(waiting.drain(..records.len()));
-                    is_told = false;
-                }
-                Err(error) if self.stopping.load(Ordering::Relaxed) => {
+            let outcomes = self.publisher.publish(&records, &self.stopping);
+            let failure = self.take_out(&mut waiting, outcomes);
+            match failure {
+                None => is_told = false,
+                Some(error) if self.stopping.load(Ordering::Relaxed) => {
                     tracing::warn!(%error, alarms = waiting.len(), "alarms are left for the next start");
                     return;
                 }
-                Err(error) => {
+                Some(error) => {
                     if !std::mem::replace(&mut is_told, true) {
                         tracing::warn!(%error, alarms = waiting.len(), "alarms are not taken and are tried until they are");
                     }
@@ -193,13 +193,41 @@ impl Run {
             }
         }
     }
+
+    /// Take out of `waiting` what is dealt with, up to the first alarm that must be sent again, and
+    /// return why.
+    fn take_out(
+        &mut self,
+        waiting: &mut VecDeque<Alarm>,
+        outcomes: Vec<Publication>,
+    ) -> Option<PortError> {
+        let (mut done, mut failure) = (Vec::new(), None);
+        for outcome in outcomes {
+            if let Publication::Unknown(error) = outcome {
+                failure = Some(error);
+                break;
+            }
+            let Some(alarm) = waiting.pop_front() else {
+                break;
+            };
+            if let Publication::Refused(words) = outcome {
+                let topic = &alarm.record.topic;
+                tracing::error!(topic, error = words, "an alarm is refused and given up");
+            }
+            done.push(alarm);
+        }
+        if !done.is_empty() {
+            self.announced.note(done.into_iter());
+        }
+        failure
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
 
-    use forebay_core::{ErrorKind, PortError, PortResult};
+    use forebay_core::ErrorKind;
     use parking_lot::Mutex;
 
     use super::*;
@@ -221,18 +249,23 @@ mod tests {
     }
 
     impl Publisher for Broker {
-        fn publish(&self, records: &[OutboxRecord]) -> PortResult<()> {
+        fn publish(&self, records: &[&OutboxRecord], _: &AtomicBool) -> Vec<Publication> {
             let mut refusals = self.refusals.lock();
+            let outcome = || {
+                if *refusals > 0 {
+                    Publication::unknown(ErrorKind::Unavailable, "not now")
+                } else {
+                    Publication::Acknowledged
+                }
+            };
+            let outcomes: Vec<_> = records.iter().map(|_| outcome()).collect();
             if *refusals > 0 {
                 *refusals -= 1;
-                return Err(PortError::new(ErrorKind::Unavailable, "not now"));
+            } else {
+                let texts = records.iter().map(|r| String::from_utf8_lossy(&r.payload));
+                self.taken.lock().extend(texts.map(String::from));
             }
-            self.taken.lock().extend(
-                records
-                    .iter()
-                    .map(|r| String::from_utf8_lossy(&r.payload).into_owned()),
-            );
-            Ok(())
+            outcomes
         }
     }
 

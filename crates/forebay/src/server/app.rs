@@ -202,7 +202,6 @@ impl App {
     }
 
     /// Counters of ingest, since this process started.
-    #[must_use]
     pub(crate) fn status(&self) -> PipelineStatus {
         self.counters.snapshot()
     }

@@ -162,5 +162,6 @@ fn pipeline_settings(settings: &Settings) -> PipelineSettings {
         },
         history_us: settings.history_us(),
         writer_threads: settings.ingest.writer_threads,
+        scoring: settings.scoring_limits(),
     }
 }

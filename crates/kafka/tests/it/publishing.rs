@@ -1,10 +1,11 @@
 //! Publishing: acknowledged, in order, with key and headers, once even when the broker has to be
 //! asked twice.
 
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::{EventLog, Publisher};
+use forebay_core::ports::{EventLog, Publication, Publisher};
 use forebay_core::prediction::OutboxRecord;
 use forebay_kafka::{ClientSettings, KafkaPublisher, ProducerSettings};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -33,14 +34,29 @@ fn publisher(broker: &TestBroker, delivery_timeout: Duration) -> KafkaPublisher 
     KafkaPublisher::new(settings).expect("settings")
 }
 
+fn publish(publisher: &KafkaPublisher, records: &[OutboxRecord]) -> Vec<Publication> {
+    let records: Vec<&OutboxRecord> = records.iter().collect();
+    publisher.publish(&records, &AtomicBool::new(false))
+}
+
+fn is_acknowledged(outcome: &Publication) -> bool {
+    matches!(outcome, Publication::Acknowledged)
+}
+
+fn all_arrive(publisher: &KafkaPublisher, records: &[OutboxRecord]) -> bool {
+    let outcomes = publish(publisher, records);
+    assert_eq!(outcomes.len(), records.len());
+    outcomes.iter().all(is_acknowledged)
+}
+
 /// Records arrive in order, with their keys and headers, in one partition for one key.
 pub(crate) fn records_arrive_in_order(broker: &TestBroker) {
     let topic = broker.topic(3);
     let publisher = publisher(broker, Duration::from_secs(20));
     let records: Vec<OutboxRecord> = (0..500).map(|n| outbox(&topic, n)).collect();
-    publisher.publish(&records[..200]).expect("acknowledged");
-    publisher.publish(&records[200..]).expect("acknowledged");
-    publisher.publish(&[]).expect("nothing to do");
+    assert!(all_arrive(&publisher, &records[..200]));
+    assert!(all_arrive(&publisher, &records[200..]));
+    assert!(all_arrive(&publisher, &[]), "nothing to do");
 
     let mut log = broker.reader();
     log.assign(&[source("s", &topic)], &from(&topic, &[0, 0, 0]))
@@ -81,19 +97,22 @@ pub(crate) fn records_arrive_in_order(broker: &TestBroker) {
     });
 }
 
-/// A record above the limit is refused for good; those around it are sent.
+/// A record above the limit is refused for good, in the broker's words; those around it are sent.
 pub(crate) fn a_record_above_the_limit_is_refused(broker: &TestBroker) {
     let topic = broker.topic(1);
     let publisher = publisher(broker, Duration::from_secs(20));
     let mut large = outbox(&topic, 1);
     large.payload = vec![b'x'; forebay_core::limits::EVENT_MAX_BYTES + 1];
-    let error = publisher
-        .publish(&[outbox(&topic, 0), large])
-        .expect_err("too large");
-    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
-    publisher
-        .publish(&[outbox(&topic, 1)])
-        .expect("the publisher goes on");
+    let after = outbox(&topic, 1);
+    let outcomes = publish(&publisher, &[outbox(&topic, 0), large, after]);
+    assert!(is_acknowledged(&outcomes[0]) && is_acknowledged(&outcomes[2]));
+    let Publication::Refused(words) = &outcomes[1] else {
+        panic!("{outcomes:?}")
+    };
+    assert!(
+        words.contains("too large") && words.contains(&topic),
+        "{words}"
+    );
     let mut log = broker.reader();
     log.assign(&[source("s", &topic)], &from(&topic, &[0]))
         .expect("within the log");
@@ -116,9 +135,8 @@ fn a_refused_request_is_sent_again_and_stored_once() {
     let topic = broker.topic(1);
     let publisher = publisher(&broker, Duration::from_secs(20));
     broker.embedded.as_ref().expect("embedded").fail_produce(2);
-    publisher
-        .publish(&[outbox(&topic, 0), outbox(&topic, 1)])
-        .expect("acknowledged in the end");
+    let both = [outbox(&topic, 0), outbox(&topic, 1)];
+    assert!(all_arrive(&publisher, &both), "acknowledged in the end");
     let mut log = broker.reader();
     log.assign(&[source("s", &topic)], &from(&topic, &[0]))
         .expect("within the log");
@@ -131,24 +149,28 @@ fn without_a_broker_the_publisher_says_what_to_check_and_recovers() {
     let broker = TestBroker::embedded();
     let topic = broker.topic(1);
     let publisher = publisher(&broker, Duration::from_millis(1_500));
-    publisher
-        .publish(&[outbox(&topic, 0)])
-        .expect("acknowledged");
+    assert!(all_arrive(&publisher, &[outbox(&topic, 0)]));
     let embedded = broker.embedded.as_ref().expect("embedded");
     embedded.set_down(true).expect("down");
-    let error = publisher
-        .publish(&[outbox(&topic, 1), outbox(&topic, 2)])
-        .expect_err("no broker");
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    for outcome in publish(&publisher, &[outbox(&topic, 1), outbox(&topic, 2)]) {
+        let Publication::Unknown(error) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains(&broker.bootstrap), "{error}");
+    }
+    let start = Instant::now();
+    let abandoned = AtomicBool::new(true);
+    let record = outbox(&topic, 1);
+    let outcomes = publisher.publish(&[&record], &abandoned);
+    assert!(matches!(outcomes[..], [Publication::Unknown(_)]));
     assert!(
-        error
-            .to_string()
-            .contains("2 of 2 records were not acknowledged"),
-        "{error}"
+        start.elapsed() < Duration::from_secs(1),
+        "an abandoned wait ends"
     );
     embedded.set_down(false).expect("up");
     wait_until("the publisher recovers", || {
-        publisher.publish(&[outbox(&topic, 3)]).is_ok()
+        all_arrive(&publisher, &[outbox(&topic, 3)])
     });
 }
 

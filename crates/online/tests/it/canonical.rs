@@ -64,7 +64,7 @@ proptest! {
                 for shard in 0..2 {
                     // A backfill takes rows in any order of offsets.
                     let write = forebay_core::ports::ShardWrite { backfill: true, ..shard_write(&views, epoch, shard, 2) };
-                    store.commit(shard, write).expect("commit");
+                    store.commit(shard, &write).expect("commit");
                 }
                 rest = tail;
             }
@@ -108,7 +108,7 @@ fn a_repeated_backfill_counts_once() {
             backfill: true,
             ..shard_write(&views, part, 0, 1)
         };
-        store.commit(0, write).expect("commit");
+        store.commit(0, &write).expect("commit");
     }
     assert_eq!(
         store.applied(0).0,

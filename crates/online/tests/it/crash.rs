@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use forebay_core::key::shard_of;
-use forebay_core::ports::OnlineStore;
+use forebay_core::ports::{OnlineStore, ScoreQueue};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::view::{ViewSpec, Window};
 
 use crate::model::*;
+use crate::pending::*;
 
 const DIRECTORY: &str = "FOREBAY_CRASH_DIRECTORY";
 const SEED: &str = "FOREBAY_CRASH_SEED";
@@ -63,21 +64,21 @@ fn child() {
                 .filter(|e| shard_of_event(e, SHARDS) == Some(shard))
                 .map(pending_of)
                 .collect();
-            store.commit(shard, write).expect("commit");
-            let scored = store.pending(shard, 50).expect("pending");
-            let scored = scored.into_iter().map(|score| {
-                let id = score.key.id().into_bytes();
-                (
-                    score,
-                    Some(OutboxRecord {
+            store.commit(shard, &write).expect("commit");
+            let pending = store.pending(shard, DEPLOYMENT, 0, 50).expect("pending");
+            let settled: Vec<_> = pending
+                .iter()
+                .map(|entry| {
+                    let record = OutboxRecord {
                         topic: "p".into(),
                         key: vec![],
-                        payload: id,
+                        payload: entry.score.key.id().into_bytes(),
                         headers: vec![],
-                    }),
-                )
-            });
-            store.settle(shard, scored.collect()).expect("settle");
+                    };
+                    scored(entry, record)
+                })
+                .collect();
+            store.settle(shard, &settled).expect("settle");
             eprintln!("commit");
         }
         rest = tail;
@@ -144,12 +145,13 @@ fn check(store: &forebay_online::RocksStore, views: &[Arc<ViewSpec>], log: &[Eve
             applied_events(log, &applied).filter(|e| shard_of_event(e, SHARDS) == Some(shard));
         let mut expected: Vec<String> = mine.map(|e| pending_of(e).key.id()).collect();
         total += expected.len();
-        let pending = store
-            .pending(shard, usize::MAX)
-            .expect("pending")
+        let pending = all_pending(&store, shard)
             .into_iter()
-            .map(|p| p.key.id());
-        let outbox = store.outbox(shard, usize::MAX).expect("outbox").into_iter();
+            .map(|p| p.score.key.id());
+        let outbox = store
+            .outbox(shard, DEPLOYMENT, 0, usize::MAX)
+            .expect("outbox")
+            .into_iter();
         let mut found: Vec<String> = pending
             .chain(outbox.map(|e| String::from_utf8(e.record.payload).expect("text")))
             .collect();

@@ -180,13 +180,13 @@ fn wrong_callers_get_typed_errors() {
         Some(ErrorKind::Internal)
     );
     assert_eq!(
-        store.commit(2, ShardWrite::default()).map_err(kind).err(),
+        store.commit(2, &ShardWrite::default()).map_err(kind).err(),
         Some(ErrorKind::InvalidArgument)
     );
     let unknown = wide_view(7, &[Window::Lifetime], None);
     let write = shard_write(&[unknown], &[event(1, 50, 1.0)], 0, 1);
     assert_eq!(
-        store.commit(0, write).map_err(kind).err(),
+        store.commit(0, &write).map_err(kind).err(),
         Some(ErrorKind::NotFound)
     );
     let mut changed = view.as_ref().clone();

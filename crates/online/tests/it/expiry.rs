@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use forebay_core::ports::{At, OnlineStore};
+use forebay_core::ports::{At, OnlineStore, ScoreQueue};
 use forebay_core::time::{DAY_US, HOUR_US};
 use forebay_core::view::Window;
 
 use crate::model::*;
+use crate::pending::*;
 
 fn long_log(random: &mut Random) -> Vec<Event> {
     let shape = LogShape {
@@ -204,7 +205,7 @@ fn pending_scores_hold_expiry_back() {
                 write.pending.push(pending_of(&waiting));
                 held = Some(waiting.time);
             }
-            store.commit(shard, write).expect("commit");
+            store.commit(shard, &write).expect("commit");
         }
     }
     let at = held.expect("it was committed");
@@ -212,13 +213,8 @@ fn pending_scores_hold_expiry_back() {
         read_one(&store, &view, "key-1", at).is_some(),
         "the score can still be computed"
     );
-    let scored = store
-        .pending(0, 10)
-        .expect("pending")
-        .into_iter()
-        .map(|p| (p, None))
-        .collect();
-    store.settle(0, scored).expect("settle");
+    let settled: Vec<_> = all_pending(&store, 0).iter().map(withdrawn).collect();
+    store.settle(0, &settled).expect("settle");
     for epoch in log[4_000..8_000].chunks(100) {
         commit_all(&store, &views, epoch);
     }

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use forebay_core::ports::OnlineStore;
+use forebay_core::ports::{OnlineStore, ScoreQueue};
 use forebay_core::time::HOUR_US;
 use forebay_core::view::{FeatureStatus, ViewSpec, Window};
 use forebay_online::RocksStore;
 use proptest::prelude::*;
 
 use crate::model::*;
+use crate::pending::*;
 
 const RANGE: Window = Window::Range { preceding_us: 300 };
 
@@ -66,10 +67,11 @@ proptest! {
                 if number % 20 == 3 && shard_of_event(&epoch[0], 2) == Some(shard) {
                     write.pending.push(pending_of(&epoch[0]));
                 }
-                store.commit(shard, write).expect("commit");
+                store.commit(shard, &write).expect("commit");
                 if number % 20 == 13 {
-                    let scored = store.pending(shard, 100).expect("pending");
-                    store.settle(shard, scored.into_iter().map(|p| (p, None)).collect()).expect("settle");
+                    let pending = store.pending(shard, DEPLOYMENT, 0, 100).expect("pending");
+                    let settled: Vec<_> = pending.iter().map(withdrawn).collect();
+                    store.settle(shard, &settled).expect("settle");
                 }
             }
             if number % 30 == 29 {

@@ -24,7 +24,7 @@ fn store_of(directory: &std::path::Path, partitions: i32) -> RocksStore {
         progress: (0..partitions).map(|p| progress_to(p, 5)).collect(),
         ..ShardWrite::default()
     };
-    store.commit(0, write).expect("commit");
+    store.commit(0, &write).expect("commit");
     store
 }
 
@@ -50,7 +50,7 @@ fn cost_of_a_trickle(partitions: i32) -> (u64, u64) {
         let mut write = shard_write(&views, &[event], 0, 1);
         write.progress = (0..partitions).map(|p| progress_to(p, 5)).collect();
         write.progress[3] = progress_to(3, offset + 1);
-        store.commit(0, write).expect("commit");
+        store.commit(0, &write).expect("commit");
     }
     let after = store.stats();
     (
@@ -80,8 +80,8 @@ fn a_shard_that_nothing_touched_writes_nothing() {
         progress: (0..1_000).map(|p| progress_to(p, 5)).collect(),
         ..ShardWrite::default()
     };
-    let epoch = store.commit(0, idle.clone()).expect("commit");
-    assert_eq!(store.commit(0, idle).expect("commit"), epoch);
+    let epoch = store.commit(0, &idle).expect("commit");
+    assert_eq!(store.commit(0, &idle).expect("commit"), epoch);
     assert_eq!(store.stats().written_bytes, before.written_bytes);
     let at = ShardEpoch { shard: 0, epoch };
     assert_eq!(store.applied_at(at), Some(store.applied(0)));
@@ -95,7 +95,7 @@ fn every_partition_is_known_after_a_restart() {
         progress: vec![progress_to(17, 9)],
         ..ShardWrite::default()
     };
-    store.commit(0, moved).expect("commit");
+    store.commit(0, &moved).expect("commit");
     let applied = store.applied(0);
     assert_eq!(applied.0.len(), 1_000);
     drop(store);

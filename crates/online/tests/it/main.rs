@@ -10,6 +10,7 @@ mod expiry;
 mod forgotten;
 mod growth;
 mod model;
+mod pending;
 mod power;
 mod queue;
 mod restart;

@@ -296,6 +296,7 @@ pub(crate) fn shard_write(
     ShardWrite {
         folds,
         pending: Vec::new(),
+        unscored: Vec::new(),
         progress: progress_of(events),
         marks: Vec::new(),
         backfill: false,
@@ -306,14 +307,14 @@ pub(crate) fn shard_write(
 pub(crate) fn commit_all(store: &RocksStore, views: &[Arc<ViewSpec>], events: &[Event]) {
     for shard in 0..store.shards() {
         store
-            .commit(shard, shard_write(views, events, shard, store.shards()))
+            .commit(shard, &shard_write(views, events, shard, store.shards()))
             .expect("commit");
     }
 }
 
 /// A score that every event asks for; it belongs to the shard of the event's key.
-pub(crate) fn pending_of(event: &Event) -> PendingScore {
-    PendingScore {
+pub(crate) fn pending_of(event: &Event) -> Arc<PendingScore> {
+    Arc::new(PendingScore {
         key: PredictionKey {
             deployment: "d".into(),
             model_version: 1,
@@ -324,7 +325,7 @@ pub(crate) fn pending_of(event: &Event) -> PendingScore {
         },
         event_time_us: event.time,
         request: event.key.clone().unwrap_or_default().into_bytes(),
-    }
+    })
 }
 
 pub(crate) fn encode_key(key: &str) -> KeyBuffer {

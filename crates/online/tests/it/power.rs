@@ -201,7 +201,7 @@ fn a_store_that_could_not_write_heals_when_the_disk_does() {
         let epoch = epochs.next().expect("the log is long enough");
         let write = shard_write(&views, epoch, 0, 1);
         for _ in 0..8 {
-            match store.commit(0, write.clone()) {
+            match store.commit(0, &write) {
                 Ok(_) => return true,
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
@@ -230,7 +230,7 @@ fn a_store_that_could_not_write_heals_when_the_disk_does() {
     // Epochs that failed are handed over again.
     for epoch in log.chunks(10) {
         let write = shard_write(&views, epoch, 0, 1);
-        let healed = (0..8).any(|_| store.commit(0, write.clone()).is_ok());
+        let healed = (0..8).any(|_| store.commit(0, &write).is_ok());
         assert!(healed, "{:?}", store.health());
     }
     assert_eq!(store.health(), StoreHealth::Well);

@@ -1,11 +1,18 @@
-//! Pending scores and the outbox: each once, in order, over restarts and replays.
+//! The queues of the scoring stage: pending scores, the outbox and notes, each once, in order, by
+//! deployment, over restarts and replays.
 
-use forebay_core::ports::{OnlineStore, ShardWrite};
+use std::sync::Arc;
+
+use forebay_core::ports::{
+    OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, ShardWrite,
+};
 use forebay_core::prediction::{OutboxRecord, PendingScore};
+use forebay_core::settlement::{Unscored, UnscoredReason};
 use forebay_core::view::Window;
 use forebay_online::RocksStore;
 
 use crate::model::*;
+use crate::pending::*;
 
 fn record(score: &PendingScore) -> OutboxRecord {
     OutboxRecord {
@@ -47,56 +54,79 @@ fn reopen(path: &std::path::Path) -> RocksStore {
     )
 }
 
+fn outbox(store: &RocksStore, limit: usize) -> Vec<OutboxEntry> {
+    store.outbox(0, DEPLOYMENT, 0, limit).expect("outbox")
+}
+
+fn sent(entry: &OutboxEntry) -> Published<'_> {
+    Published {
+        entry,
+        refused: None,
+    }
+}
+
+/// Reason, partition and offsets of each note.
+fn notes(store: &RocksStore) -> Vec<(UnscoredReason, i32, u64)> {
+    let entries = store.unscored(0, 0, usize::MAX).expect("notes");
+    assert!(entries.windows(2).all(|w| w[0].sequence < w[1].sequence));
+    let short = |note: &Unscored| (note.reason, note.partition, note.offsets.count());
+    entries.iter().map(|entry| short(&entry.note)).collect()
+}
+
 #[test]
 fn scores_pass_through_the_outbox_once_and_in_order() {
     let log = log();
     let directory = tempfile::tempdir().expect("temporary directory");
     let store = reopen(directory.path());
-    store.commit(0, write(&log[..40])).expect("commit");
-    let pending = store.pending(0, 1_000).expect("pending");
-    assert_eq!(
-        pending,
-        log[..40].iter().map(pending_of).collect::<Vec<_>>()
-    );
-    assert_eq!(store.pending(0, 3).expect("pending"), pending[..3]);
+    store.commit(0, &write(&log[..40])).expect("commit");
+    let pending = all_pending(&store, 0);
+    let expected: Vec<_> = log[..40].iter().map(pending_of).collect();
+    assert_eq!(scores(&pending), expected);
+    let some = store
+        .pending(0, DEPLOYMENT, pending[2].sequence, 3)
+        .expect("pending");
+    assert_eq!(some, pending[2..5], "from a place, and no more than asked");
 
-    let scored = pending[..30]
+    let settled: Vec<_> = pending[..30]
         .iter()
-        .map(|p| (p.clone(), Some(record(p))))
+        .map(|p| scored(p, record(&p.score)))
         .collect();
-    let entries = store.settle(0, scored).expect("settle");
-    assert_eq!(entries.len(), 30);
-    assert!(entries.windows(2).all(|w| w[0].sequence < w[1].sequence));
-    // Settled again, with a shadow route that publishes nothing, and one twice in a call: skipped.
-    let again = vec![
-        (pending[0].clone(), Some(record(&pending[0]))),
-        (pending[30].clone(), None),
-        (pending[31].clone(), Some(record(&pending[31]))),
-        (pending[31].clone(), Some(record(&pending[31]))),
+    store.settle(0, &settled).expect("settle");
+    assert_eq!(outbox(&store, 1_000).len(), 30);
+    // Settled again, one without a prediction, and one twice in a call: skipped.
+    let again = [
+        scored(&pending[0], record(&pending[0].score)),
+        withdrawn(&pending[30]),
+        scored(&pending[31], record(&pending[31].score)),
+        scored(&pending[31], record(&pending[31].score)),
     ];
-    assert_eq!(store.settle(0, again).expect("settle").len(), 1);
+    store.settle(0, &again).expect("settle");
 
     drop(store);
     let store = reopen(directory.path());
-    assert_eq!(store.pending(0, 1_000).expect("pending"), pending[32..]);
-    let outbox = store.outbox(0, 1_000).expect("outbox");
-    assert_eq!(outbox.len(), 31);
-    assert_eq!(outbox[..30], entries[..]);
-    store.clear_outbox(0, outbox[9].sequence).expect("clear");
-    assert_eq!(store.outbox(0, 5).expect("outbox"), outbox[10..15]);
+    assert_eq!(all_pending(&store, 0), pending[32..]);
+    let entries = outbox(&store, 1_000);
+    let keys: Vec<_> = entries.iter().map(|e| &e.key).collect();
+    let scored_keys = pending[..30].iter().chain([&pending[31]]);
+    let expected: Vec<_> = scored_keys.map(|p| &p.score.key).collect();
+    assert_eq!(keys, expected, "each in the order of settling");
+    assert!(entries.windows(2).all(|w| w[0].sequence < w[1].sequence));
+    let first: Vec<_> = entries[..10].iter().map(sent).collect();
+    store.clear_outbox(0, &first).expect("clear");
+    assert_eq!(outbox(&store, 5), entries[10..15]);
     assert_eq!(store.stats().outbox_records, 21);
     drop(store);
     let store = reopen(directory.path());
-    assert_eq!(store.outbox(0, 1_000).expect("outbox"), outbox[10..]);
-    store.clear_outbox(0, u64::MAX).expect("clear");
-    assert!(store.outbox(0, 1).expect("outbox").is_empty());
+    assert_eq!(outbox(&store, 1_000), entries[10..]);
+    let all: Vec<_> = entries.iter().map(sent).collect();
+    store.clear_outbox(0, &all).expect("clear");
+    assert!(outbox(&store, 1).is_empty());
     // The numbering goes on after everything was cleared and reopened.
     drop(store);
     let store = reopen(directory.path());
-    let scored = vec![(pending[32].clone(), Some(record(&pending[32])))];
-    let entry = store.settle(0, scored).expect("settle");
-    assert!(entry[0].sequence > outbox[30].sequence);
-    assert_eq!(store.outbox(0, 10).expect("outbox"), entry);
+    let settled = [scored(&pending[32], record(&pending[32].score))];
+    store.settle(0, &settled).expect("settle");
+    assert!(outbox(&store, 1)[0].sequence > entries[30].sequence);
 }
 
 #[test]
@@ -104,19 +134,118 @@ fn replayed_events_are_not_pending_again() {
     let log = log();
     let directory = tempfile::tempdir().expect("temporary directory");
     let store = reopen(directory.path());
-    store.commit(0, write(&log[..20])).expect("commit");
-    let scored = store
-        .pending(0, 1_000)
-        .expect("pending")
-        .into_iter()
-        .map(|p| (p, None))
-        .collect();
-    store.settle(0, scored).expect("settle");
+    store.commit(0, &write(&log[..20])).expect("commit");
+    let settled: Vec<_> = all_pending(&store, 0).iter().map(withdrawn).collect();
+    store.settle(0, &settled).expect("settle");
     // The log is read again from its start, in another cut.
-    store.commit(0, write(&log[..35])).expect("commit");
-    assert_eq!(
-        store.pending(0, 1_000).expect("pending"),
-        log[20..35].iter().map(pending_of).collect::<Vec<_>>()
-    );
+    store.commit(0, &write(&log[..35])).expect("commit");
+    let expected: Vec<_> = log[20..35].iter().map(pending_of).collect();
+    assert_eq!(scores(&all_pending(&store, 0)), expected);
     assert!(store.stats().rows_replayed > 0);
+}
+
+#[test]
+fn each_deployment_has_queues_of_its_own() {
+    let log = log();
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = reopen(directory.path());
+    let mut both = write(&log[..20]);
+    let others: Vec<Arc<PendingScore>> = both
+        .pending
+        .iter()
+        .map(|score| {
+            let mut score = PendingScore::clone(score);
+            score.key.deployment = "other".into();
+            Arc::new(score)
+        })
+        .collect();
+    both.pending.splice(0..0, others);
+    store.commit(0, &both).expect("commit");
+    let load = store.score_load(0).expect("load");
+    assert_eq!((load[DEPLOYMENT].pending, load["other"].pending), (20, 20));
+    assert!(load["other"].pending_bytes > 20 && load["other"].oldest_us.is_some_and(|us| us <= 0));
+    let settled: Vec<_> = all_pending(&store, 0)
+        .iter()
+        .map(|p| scored(p, record(&p.score)))
+        .collect();
+    store.settle(0, &settled).expect("settle");
+    let check = |store: &RocksStore| {
+        let load = store.score_load(0).expect("load");
+        assert_eq!((load["other"].pending, load["other"].outbox), (20, 0));
+        let expected = ScoreLoad {
+            outbox: 20,
+            ..ScoreLoad::default()
+        };
+        assert_eq!(load[DEPLOYMENT], expected);
+        assert!(store.outbox(0, "other", 0, 9).expect("outbox").is_empty());
+    };
+    check(&store);
+    drop(store);
+    check(&reopen(directory.path()));
+}
+
+#[test]
+fn what_has_no_prediction_is_noted_until_the_archive_has_it() {
+    let log = log();
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = reopen(directory.path());
+    store.commit(0, &write(&log[..20])).expect("commit");
+    let pending = all_pending(&store, 0);
+    let (sent_on, given_up): (Vec<&PendingEntry>, Vec<_>) =
+        pending.iter().partition(|p| p.score.key.partition == 0);
+    let settled: Vec<_> = sent_on
+        .iter()
+        .map(|p| scored(p, record(&p.score)))
+        .chain(given_up.iter().map(|p| withdrawn(p)))
+        .collect();
+    store.settle(0, &settled).expect("settle");
+    let entries = outbox(&store, 2);
+    let refused: Vec<_> = entries
+        .iter()
+        .map(|entry| Published {
+            entry,
+            refused: Some("too large"),
+        })
+        .collect();
+    store.clear_outbox(0, &refused).expect("clear");
+    store.clear_outbox(0, &refused).expect("clear");
+    let withdrawn = (UnscoredReason::Withdrawn, 1, given_up.len() as u64);
+    let expected = vec![withdrawn, (UnscoredReason::PredictionRefused, 0, 2)];
+    assert_eq!(notes(&store), expected);
+    assert_eq!(outbox(&store, 1_000).len(), sent_on.len() - 2);
+
+    drop(store);
+    let store = reopen(directory.path());
+    assert_eq!(notes(&store), expected);
+    let first = store.unscored(0, 0, 1).expect("notes")[0].sequence;
+    store.clear_unscored(0, first).expect("clear");
+    assert_eq!(notes(&store), expected[1..]);
+    store.clear_unscored(0, u64::MAX).expect("clear");
+    assert!(notes(&store).is_empty());
+}
+
+#[test]
+fn a_note_of_an_epoch_covers_only_what_the_shard_had_not_applied() {
+    let log = log();
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = reopen(directory.path());
+    let noted = |events: &[Event]| {
+        let mut write = write(events);
+        let mut notes = forebay_core::settlement::UnscoredNotes::default();
+        for score in write.pending.drain(..) {
+            notes.add(&score.key, UnscoredReason::Suspended, "why");
+        }
+        write.unscored = notes.into_notes();
+        write
+    };
+    store.commit(0, &noted(&log[..20])).expect("commit");
+    // Read again from the start, in another cut.
+    store.commit(0, &noted(&log[..35])).expect("commit");
+    let count: u64 = notes(&store).iter().map(|(_, _, count)| count).sum();
+    assert_eq!(count, 35, "each event once");
+    drop(store);
+    let store = reopen(directory.path());
+    store.commit(0, &noted(&log[..40])).expect("commit");
+    let count: u64 = notes(&store).iter().map(|(_, _, count)| count).sum();
+    assert_eq!(count, 40);
 }

@@ -178,7 +178,7 @@ fn fold_a_year_of_flights() {
         let started = Instant::now();
         for epoch in writes {
             for (shard, write) in epoch.into_iter().enumerate() {
-                store.commit(shard as u16, write).expect("commit");
+                store.commit(shard as u16, &write).expect("commit");
             }
         }
         let took = started.elapsed();

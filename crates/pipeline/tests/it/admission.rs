@@ -8,6 +8,7 @@ use arrow_array::{ArrayRef, Int64Array, StringArray};
 use forebay_core::limits::KEY_MAX_BYTES;
 use forebay_core::ports::{OnlineStore, ShardWrite};
 use forebay_core::prediction::{PendingScore, PredictionKey, Role};
+use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::time::SECOND_US;
 use forebay_core::value::Value;
 use forebay_core::view::Window;
@@ -234,17 +235,31 @@ fn a_pending_score_whose_key_is_over_the_limit_is_given_up_and_its_neighbours_ar
             partition: 0,
             offset: i64::try_from(offset).expect("few"),
         };
-        scores.push(PendingScore {
+        scores.push(Arc::new(PendingScore {
             key,
             event_time_us: START_US,
             request,
-        });
+        }));
     }
-    let write = ShardWrite {
-        pending: scores,
-        ..ShardWrite::default()
-    };
-    world.store.commit(0, write).expect("in memory");
+    world.log.skip(TOPIC, 0, 3);
+    for shard in 0..world.store.shards() {
+        let write = ShardWrite {
+            pending: if shard == 0 {
+                std::mem::take(&mut scores)
+            } else {
+                Vec::new()
+            },
+            progress: vec![(
+                TopicPartition::new(TOPIC, 0),
+                PartitionProgress {
+                    next_offset: 3,
+                    max_event_time_us: Some(START_US),
+                },
+            )],
+            ..ShardWrite::default()
+        };
+        world.store.commit(shard, &write).expect("in memory");
+    }
     let process = world.start(forebay_testkit::Fate::default(), 1);
     forebay_testkit::wait_until("nothing waits", || world.store.unfinished() == (0, 0));
     let status = process.pipeline.status();

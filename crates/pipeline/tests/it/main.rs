@@ -12,6 +12,7 @@ mod recovery;
 mod repeats;
 mod restarts;
 mod scores;
+mod stage;
 mod status;
 mod time;
 mod world;

@@ -3,6 +3,7 @@
 //! What fails for good stops ingest, with its words.
 
 use forebay_core::ErrorKind;
+use forebay_pipeline::DeploymentState;
 use forebay_testkit::{Fate, Point, wait_until};
 
 use crate::oracle::{Oracle, check};
@@ -54,6 +55,27 @@ fn pauses(world: &World, process: &Process) {
     assert!(!world.log.is_read());
 }
 
+/// While a deployment is tried again, all is read, folded and archived, and its status says why it
+/// waits.
+fn reads_on(world: &World, process: &Process) {
+    wait_until("the log is read to its end", || world.log.is_read());
+    wait_until("all is archived", || {
+        world.archive.rows("events").len() == Oracle::of(world).accepted.len()
+    });
+    let waiting = Oracle::of(world).predictions.len();
+    wait_until("every event waits for its score", || {
+        world.store.unfinished() == (waiting, 0)
+    });
+    let status = process.pipeline.status();
+    let deployment = &status.deployments["scorer"];
+    assert_eq!(deployment.state(), DeploymentState::Retrying);
+    let reason = deployment.reason().expect("it retries");
+    assert!(reason.contains("taken away by the test"), "{reason}");
+    wait_until("what waits is shown", || {
+        process.pipeline.status().deployments["scorer"].pending == waiting as u64
+    });
+}
+
 #[test]
 fn while_the_store_fails_ingest_pauses_and_reads_go_on() {
     recovers_from(Point::Commit, ErrorKind::Unavailable, |world, process| {
@@ -103,7 +125,7 @@ fn while_scores_cannot_be_written_they_wait() {
 #[test]
 fn while_the_model_does_not_answer_scores_wait() {
     recovers_from(Point::Score, ErrorKind::Unavailable, |world, process| {
-        pauses(world, process);
+        reads_on(world, process);
         assert!(world.publisher.published().is_empty());
     });
 }
@@ -119,9 +141,7 @@ fn while_the_model_is_deployed_wrongly_scores_wait_and_none_is_lost() {
         ErrorKind::Internal,
     ] {
         recovers_from(Point::Score, kind, |world, process| {
-            if kind == ErrorKind::FailedPrecondition {
-                pauses(world, process);
-            }
+            reads_on(world, process);
             assert_eq!(process.pipeline.status().unscored, 0, "{kind:?}");
             assert!(world.publisher.published().is_empty());
         });
@@ -129,11 +149,25 @@ fn while_the_model_is_deployed_wrongly_scores_wait_and_none_is_lost() {
 }
 
 #[test]
-fn while_the_broker_takes_nothing_predictions_wait_in_the_outbox() {
-    recovers_from(Point::Publish, ErrorKind::Unavailable, |world, _| {
-        wait_until("the outbox fills", || world.store.unfinished().1 > 0);
-        assert!(world.publisher.published().is_empty());
-    });
+fn while_broker_or_topic_take_nothing_predictions_wait_in_the_outbox_and_the_log_is_read() {
+    let kinds = [
+        ErrorKind::Unavailable,
+        ErrorKind::NotFound,
+        ErrorKind::FailedPrecondition,
+    ];
+    for kind in kinds {
+        recovers_from(Point::Publish, kind, |world, process| {
+            let scored = Oracle::of(world).predictions.len();
+            wait_until("all is scored and read", || {
+                world.store.unfinished() == (0, scored) && world.log.is_read()
+            });
+            assert!(world.publisher.published().is_empty());
+            let status = process.pipeline.status();
+            let deployment = &status.deployments["scorer"];
+            assert_eq!(deployment.state(), DeploymentState::Retrying, "{kind:?}");
+            assert!(deployment.publishing.is_some() && deployment.scoring.is_none());
+        });
+    }
 }
 
 #[test]
@@ -216,7 +250,6 @@ fn what_fails_for_good_stops_ingest_with_its_words_and_a_restart_goes_on() {
         Point::Commit,
         Point::Append,
         Point::Settle,
-        Point::Publish,
         Point::ClearOutbox,
         Point::Poll,
     ] {

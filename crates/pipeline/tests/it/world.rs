@@ -23,7 +23,7 @@ use forebay_pipeline::repeats::Repeats;
 use forebay_pipeline::watermark::table::{self, MARKS_TABLE, marks_schema};
 use forebay_pipeline::{
     BatchObserver, Deployment, Pipeline, PipelineError, PipelineParts, PipelineSettings,
-    PublishedWatermarks,
+    PublishedWatermarks, ScoringLimits,
 };
 use forebay_testkit::{
     FakeClock, FakeScorer, Fate, MemoryArchive, MemoryLog, MemoryPublisher, MemoryStore,
@@ -76,6 +76,8 @@ pub(crate) struct Setup {
     pub(crate) model_panics: bool,
     /// A version that no model has.
     pub(crate) model_lacks: Option<u32>,
+    /// How much of a deployment may wait.
+    pub(crate) scoring: ScoringLimits,
 }
 
 impl Default for Setup {
@@ -93,6 +95,7 @@ impl Default for Setup {
             model_refuses: None,
             model_panics: false,
             model_lacks: None,
+            scoring: ScoringLimits::default(),
         }
     }
 }
@@ -420,6 +423,7 @@ impl World {
             },
             history_us: 0,
             writer_threads: self.setup.writer_threads,
+            scoring: self.setup.scoring,
         }
     }
 

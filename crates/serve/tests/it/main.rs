@@ -12,5 +12,6 @@ mod pyarrow;
 mod read;
 mod shutdown;
 mod speed;
+mod unscored;
 mod wire;
 mod world;

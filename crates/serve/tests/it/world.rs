@@ -17,10 +17,8 @@ use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{
-    At, CompiledService, CompiledView, OnlineStore, OutboxEntry, ShardEpoch, ShardWrite,
-    StoreHealth, ViewRows,
+    At, CompiledService, CompiledView, OnlineStore, ShardEpoch, ShardWrite, StoreHealth, ViewRows,
 };
-use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::{Clock, DAY_US, Micros, timestamp_type};
@@ -130,7 +128,7 @@ pub(crate) fn encoded(key: &str) -> Vec<u8> {
         .to_vec()
 }
 
-fn absent<T>() -> PortResult<T> {
+pub(crate) fn absent<T>() -> PortResult<T> {
     Err(PortError::internal("serving does not write"))
 }
 
@@ -169,7 +167,7 @@ impl OnlineStore for FakeStore {
         absent()
     }
 
-    fn commit(&self, _shard: u16, _write: ShardWrite) -> PortResult<u64> {
+    fn commit(&self, _shard: u16, _write: &ShardWrite) -> PortResult<u64> {
         absent()
     }
 
@@ -217,31 +215,11 @@ impl OnlineStore for FakeStore {
         })
     }
 
-    fn pending(&self, _shard: u16, _limit: usize) -> PortResult<Vec<PendingScore>> {
-        absent()
-    }
-
-    fn settle(
-        &self,
-        _shard: u16,
-        _scored: Vec<(PendingScore, Option<OutboxRecord>)>,
-    ) -> PortResult<Vec<OutboxEntry>> {
-        absent()
-    }
-
     fn health(&self) -> StoreHealth {
         StoreHealth::Well
     }
 
     fn keep_from(&self, _: Option<Micros>) {}
-
-    fn outbox(&self, _shard: u16, _limit: usize) -> PortResult<Vec<OutboxEntry>> {
-        absent()
-    }
-
-    fn clear_outbox(&self, _shard: u16, _sequence: u64) -> PortResult<()> {
-        absent()
-    }
 }
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The online side: two shards that have applied different offsets, with what goes wrong as plain
 //! data: cells that are off by a bit, epochs that are forgotten, instants that are no longer kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -10,9 +10,9 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{
     At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, OnlineStore, OutboxEntry,
-    ShardEpoch, ShardWrite, StoreHealth, ViewRows,
+    PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite, StoreHealth,
+    UnscoredEntry, ViewRows,
 };
-use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::{FeatureStatus, ServiceSpec, ViewId, ViewSpec};
@@ -182,23 +182,11 @@ impl OnlineStore for Serving {
         Err(absent())
     }
 
-    fn commit(&self, _: u16, _: ShardWrite) -> PortResult<u64> {
+    fn commit(&self, _: u16, _: &ShardWrite) -> PortResult<u64> {
         Err(absent())
     }
 
     fn read(&self, _: ViewId, _: &KeyBuffer, _: At<'_>) -> PortResult<ViewRows> {
-        Err(absent())
-    }
-
-    fn pending(&self, _: u16, _: usize) -> PortResult<Vec<PendingScore>> {
-        Err(absent())
-    }
-
-    fn settle(
-        &self,
-        _: u16,
-        _: Vec<(PendingScore, Option<OutboxRecord>)>,
-    ) -> PortResult<Vec<OutboxEntry>> {
         Err(absent())
     }
 
@@ -207,12 +195,34 @@ impl OnlineStore for Serving {
     }
 
     fn keep_from(&self, _: Option<Micros>) {}
+}
 
-    fn outbox(&self, _: u16, _: usize) -> PortResult<Vec<OutboxEntry>> {
+impl ScoreQueue for Serving {
+    fn score_load(&self, _: u16) -> PortResult<BTreeMap<String, ScoreLoad>> {
         Err(absent())
     }
 
-    fn clear_outbox(&self, _: u16, _: u64) -> PortResult<()> {
+    fn pending(&self, _: u16, _: &str, _: u64, _: usize) -> PortResult<Vec<PendingEntry>> {
+        Err(absent())
+    }
+
+    fn settle(&self, _: u16, _: &[Settled]) -> PortResult<()> {
+        Err(absent())
+    }
+
+    fn outbox(&self, _: u16, _: &str, _: u64, _: usize) -> PortResult<Vec<OutboxEntry>> {
+        Err(absent())
+    }
+
+    fn clear_outbox(&self, _: u16, _: &[Published<'_>]) -> PortResult<()> {
+        Err(absent())
+    }
+
+    fn unscored(&self, _: u16, _: u64, _: usize) -> PortResult<Vec<UnscoredEntry>> {
+        Err(absent())
+    }
+
+    fn clear_unscored(&self, _: u16, _: u64) -> PortResult<()> {
         Err(absent())
     }
 }

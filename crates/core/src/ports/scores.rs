@@ -1,0 +1,152 @@
+//! The scores that a store owes and the records that wait to be published: the queues of the
+//! scoring stage, kept in the shards beside the offsets. Everything here is by deployment, so that
+//! one that is stuck stands in no other's way. Calls block, on threads of their own. `online`
+//! implements it over RocksDB, `testkit` in memory.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::error::PortResult;
+use crate::prediction::{OutboxRecord, PendingScore, PredictionKey};
+use crate::settlement::{ScoreOutcome, Unscored};
+use crate::time::Micros;
+
+/// A pending score, with its place in the queue of its shard.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingEntry {
+    /// Place: ascending in the order of the epochs' writes.
+    pub sequence: u64,
+    /// What waits.
+    pub score: Arc<PendingScore>,
+}
+
+/// How a pending score ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// The score.
+    pub entry: PendingEntry,
+    /// Its end.
+    pub outcome: ScoreOutcome,
+}
+
+/// A record of the outbox, with its place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Place: ascending in the order of the second writes.
+    pub sequence: u64,
+    /// The prediction that it carries.
+    pub key: PredictionKey,
+    /// What to publish.
+    pub record: OutboxRecord,
+}
+
+/// An outbox entry that is dealt with.
+#[derive(Debug, Clone, Copy)]
+pub struct Published<'a> {
+    /// The entry.
+    pub entry: &'a OutboxEntry,
+    /// The broker's words, where the topic refuses it for good; None: the broker has it.
+    pub refused: Option<&'a str>,
+}
+
+/// A note on events without a prediction, with its place in the queue to the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnscoredEntry {
+    /// Place: ascending.
+    pub sequence: u64,
+    /// The note.
+    pub note: Unscored,
+}
+
+/// What waits for one deployment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScoreLoad {
+    /// Pending scores.
+    pub pending: u64,
+    /// Their bytes.
+    pub pending_bytes: u64,
+    /// Event time of the oldest of them.
+    pub oldest_us: Option<Micros>,
+    /// Records in the outbox.
+    pub outbox: u64,
+}
+
+impl ScoreLoad {
+    /// With what waits in another shard.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            pending: self.pending + other.pending,
+            pending_bytes: self.pending_bytes + other.pending_bytes,
+            oldest_us: match (self.oldest_us, other.oldest_us) {
+                (Some(one), Some(another)) => Some(one.min(another)),
+                (one, another) => one.or(another),
+            },
+            outbox: self.outbox + other.outbox,
+        }
+    }
+}
+
+/// See the module. Every write is atomic.
+pub trait ScoreQueue: Send + Sync + Debug {
+    /// What waits in `shard`, by deployment; those with nothing may be absent. Cheap: asked in every
+    /// epoch.
+    ///
+    /// # Errors
+    /// Unknown shard.
+    fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>>;
+
+    /// Up to `limit` pending scores of `deployment` in `shard` whose place is `from` or later, in
+    /// order.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn pending(
+        &self,
+        shard: u16,
+        deployment: &str,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<PendingEntry>>;
+
+    /// The second write: delete these pending scores, append the records of those that were scored
+    /// to the outbox, and note the others. One that is no longer pending is skipped together with
+    /// its outcome.
+    ///
+    /// # Errors
+    /// The disk fails: nothing was written.
+    fn settle(&self, shard: u16, settled: &[Settled]) -> PortResult<()>;
+
+    /// Up to `limit` outbox entries of `deployment` in `shard` whose place is `from` or later, in
+    /// order.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn outbox(
+        &self,
+        shard: u16,
+        deployment: &str,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<OutboxEntry>>;
+
+    /// Delete these entries, and note those that were refused. One that is no longer there is
+    /// skipped.
+    ///
+    /// # Errors
+    /// The disk fails: nothing was written.
+    fn clear_outbox(&self, shard: u16, published: &[Published<'_>]) -> PortResult<()>;
+
+    /// Up to `limit` notes of `shard`, oldest first, from place `from` on.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn unscored(&self, shard: u16, from: u64, limit: usize) -> PortResult<Vec<UnscoredEntry>>;
+
+    /// Delete the notes up to and including place `sequence`: the archive has them.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn clear_unscored(&self, shard: u16, sequence: u64) -> PortResult<()>;
+}

@@ -1,0 +1,183 @@
+//! One question to a model: decode the rows of pending scores, read their features as of each event,
+//! ask under a deadline, and make outbox records of the answer. Panics are contained: they are the
+//! fault of the rows, which are found by halving. Keeps nothing between two questions.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow_array::RecordBatch;
+use forebay_core::ports::{At, FeatureAnswer, PendingEntry, Scores};
+use forebay_core::prediction::PendingScore;
+use forebay_core::settlement::ScoreOutcome;
+use forebay_core::{ErrorKind, PortError, PortResult};
+use parking_lot::Mutex;
+use tokio::task::{AbortHandle, JoinError};
+
+use crate::contain::contain;
+use crate::deployment::Deployment;
+use crate::error::PipelineError;
+use crate::pending::decode_rows;
+use crate::prediction::{Scored, outbox_records};
+use crate::score::lane::Lane;
+
+/// A model's answer, there or not yet.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    slot: Arc<Mutex<Option<PortResult<Scores>>>>,
+    call: AbortHandle,
+}
+
+/// What is known of rows before the model answers.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    rows: RecordBatch,
+    answer: FeatureAnswer,
+}
+
+impl Answer {
+    /// Whether it is there.
+    pub(crate) fn is_there(&self) -> bool {
+        self.slot.lock().is_some()
+    }
+
+    /// The answer, once.
+    pub(crate) fn take(&self) -> Option<PortResult<Scores>> {
+        self.slot.lock().take()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // What nobody waits for any more is not computed on.
+        self.call.abort();
+    }
+}
+
+/// Decode the rows and read their features.
+///
+/// # Errors
+/// Bytes of a row, a key or an instant are at fault; the reader fails.
+pub(crate) fn prepare(
+    lane: &Lane,
+    deployment: &Deployment,
+    entries: &[(u16, PendingEntry)],
+) -> Result<Prepared, PipelineError> {
+    contain("scoring", || {
+        let pending = scores_of(entries);
+        let rows = decode_rows(&deployment.row_columns(), &pending)?;
+        let request: RecordBatch =
+            rows.project(&(0..deployment.request_columns()).collect::<Vec<_>>())?;
+        let times: Vec<i64> = pending.iter().map(|p| p.event_time_us).collect();
+        let service = deployment.service();
+        let at = At::PerRow(&times);
+        let answer = lane.parts.reader.read(service.as_ref(), &request, at)?;
+        let counter = &lane.parts.counters.feature_rows;
+        counter.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
+        Ok(Prepared { rows, answer })
+    })
+}
+
+/// Ask the model, under a deadline. The bell rings when it has answered.
+pub(crate) fn ask(
+    lane: &Lane,
+    deployment: &Deployment,
+    version: u32,
+    prepared: &Prepared,
+) -> Answer {
+    let scorer = Arc::clone(&lane.parts.scorer);
+    let model = deployment.def().model.clone();
+    let features = prepared.answer.features.clone();
+    let (runtime, patience) = (&lane.parts.runtime, lane.parts.limits.call_max);
+    let call = runtime.spawn(async move {
+        let call = scorer.score(&model, version, features);
+        let answered = tokio::time::timeout(patience, call).await;
+        answered.unwrap_or_else(|_| {
+            let words = format!("model {model} version {version} did not answer in {patience:?}");
+            Err(PortError::new(ErrorKind::DeadlineExceeded, words))
+        })
+    });
+    let answer = Answer {
+        slot: Arc::default(),
+        call: call.abort_handle(),
+    };
+    let (slot, bell) = (Arc::clone(&answer.slot), Arc::clone(&lane.bell));
+    runtime.spawn(async move {
+        let scores = call.await.unwrap_or_else(|error| Err(cut_off(&error)));
+        *slot.lock() = Some(scores);
+        bell.ring();
+    });
+    answer
+}
+
+/// The outbox records of rows that the model has answered.
+///
+/// # Errors
+/// Another number of answers than rows; a row that makes no record.
+pub(crate) fn records(
+    lane: &Lane,
+    deployment: &Deployment,
+    entries: &[(u16, PendingEntry)],
+    prepared: &Prepared,
+    scores: &Scores,
+) -> Result<Vec<ScoreOutcome>, PipelineError> {
+    contain("scoring", || {
+        check_rows(scores, entries.len())?;
+        let scored = Scored {
+            deployment,
+            pending: &scores_of(entries),
+            rows: &prepared.rows,
+            answer: &prepared.answer,
+            scores,
+        };
+        let (store, encoder) = (&lane.parts.store, &lane.parts.encoder);
+        let records = outbox_records(&scored, store.as_ref(), encoder.as_ref())?;
+        Ok(records.into_iter().map(ScoreOutcome::Scored).collect())
+    })
+}
+
+fn scores_of(entries: &[(u16, PendingEntry)]) -> Vec<Arc<PendingScore>> {
+    let scores = entries.iter().map(|(_, entry)| Arc::clone(&entry.score));
+    scores.collect()
+}
+
+/// One score for each row: whoever answers otherwise is no model.
+fn check_rows(scores: &Scores, rows: usize) -> PortResult<()> {
+    if scores.score.len() == rows && scores.margin.len() == rows {
+        return Ok(());
+    }
+    let words = format!(
+        "the model answered {} scores and {} margins for {rows} rows",
+        scores.score.len(),
+        scores.margin.len()
+    );
+    Err(PortError::internal(words))
+}
+
+/// A panic of the model is the fault of the rows, which are found by halving.
+fn cut_off(error: &JoinError) -> PortError {
+    if error.is_panic() {
+        let words = "scoring panicked, which is a defect of Forebay: please report it with the log";
+        tracing::error!("{words}");
+        PortError::new(ErrorKind::OutOfRange, words)
+    } else {
+        PortError::new(ErrorKind::Unavailable, "scoring was cut off")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_another_length_is_an_error_and_no_rows_fault() {
+        let scores = |margin: usize, score: usize| Scores {
+            margin: vec![0.0; margin],
+            score: vec![0.0; score],
+        };
+        assert!(check_rows(&scores(3, 3), 3).is_ok());
+        for wrong in [scores(2, 3), scores(3, 4), scores(0, 0)] {
+            let error = check_rows(&wrong, 3).expect_err("another length");
+            assert!(!error.kind().is_of_the_data(), "{error}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! When a deployment takes no more events: its pending scores on disk have reached their limit,
+//! because its model cannot be asked or does not keep up. Until half of them are gone each event of
+//! its source gets a note instead of a pending score, so that state stays bounded, ingest goes on,
+//! and whoever counts knows. Owned by the ingest thread; looks at the store once an epoch.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use forebay_core::PortResult;
+use forebay_core::limits::{
+    PENDING_SCORES_MAX_BYTES, PENDING_SCORES_MAX_RECORDS, SCORING_CALL_MAX_MS, SCORING_CHUNKS_MAX,
+};
+use forebay_core::ports::{OnlineStore, ScoreLoad};
+
+use crate::status::Counters;
+
+/// How much of one deployment may wait and be under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScoringLimits {
+    /// Pending scores on disk.
+    pub pending_records: u64,
+    /// Their bytes.
+    pub pending_bytes: u64,
+    /// Chunks that a model is asked for at once.
+    pub chunks: usize,
+    /// How long one question to a model may take.
+    pub call_max: Duration,
+}
+
+impl Default for ScoringLimits {
+    fn default() -> Self {
+        Self {
+            pending_records: PENDING_SCORES_MAX_RECORDS,
+            pending_bytes: PENDING_SCORES_MAX_BYTES,
+            chunks: SCORING_CHUNKS_MAX,
+            call_max: Duration::from_millis(SCORING_CALL_MAX_MS),
+        }
+    }
+}
+
+/// Whether a deployment with `load` is suspended, given whether it was.
+fn suspends(load: &ScoreLoad, limits: &ScoringLimits, was: bool) -> bool {
+    let (records, bytes) = if was {
+        (limits.pending_records / 2, limits.pending_bytes / 2)
+    } else {
+        (limits.pending_records, limits.pending_bytes)
+    };
+    load.pending > 0 && (load.pending >= records || load.pending_bytes >= bytes)
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    limits: ScoringLimits,
+    /// The suspended deployments, with the words of their notes.
+    suspended: BTreeMap<String, String>,
+}
+
+impl Intake {
+    /// Nobody is suspended.
+    pub(crate) fn new(limits: ScoringLimits) -> Self {
+        Self {
+            limits,
+            suspended: BTreeMap::new(),
+        }
+    }
+
+    /// Why `deployment` takes no events now; None where it does.
+    pub(crate) fn suspended(&self, deployment: &str) -> Option<&str> {
+        self.suspended.get(deployment).map(String::as_str)
+    }
+
+    /// Look at what waits for `deployments`, and decide anew.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub(crate) fn look<'a>(
+        &mut self,
+        deployments: impl IntoIterator<Item = &'a str>,
+        store: &dyn OnlineStore,
+        counters: &Counters,
+    ) -> PortResult<()> {
+        let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();
+        for shard in 0..store.shards() {
+            for (name, load) in store.score_load(shard)? {
+                let known = loads.entry(name).or_default();
+                *known = known.and(load);
+            }
+        }
+        for name in deployments {
+            let load = loads.get(name).copied().unwrap_or_default();
+            let was = self.suspended.contains_key(name);
+            let is = suspends(&load, &self.limits, was);
+            if is != was {
+                self.switch(name, is.then_some(&load), counters);
+            }
+        }
+        Ok(())
+    }
+
+    fn switch(&mut self, name: &str, full: Option<&ScoreLoad>, counters: &Counters) {
+        let mut deployments = counters.deployments.lock();
+        let status = deployments.entry(name.to_owned()).or_default();
+        let Some(load) = full else {
+            self.suspended.remove(name);
+            status.suspended = None;
+            tracing::info!(deployment = name, "scores its source's events again");
+            return;
+        };
+        let cause = status.trouble().map_or_else(
+            || "its model does not keep up".to_owned(),
+            |trouble| trouble.to_owned(),
+        );
+        let words = format!(
+            "{} scores ({} bytes) were pending, the limit of pending_max_records and pending_max_mib in [inference]: {cause}",
+            load.pending, load.pending_bytes
+        );
+        tracing::error!(
+            deployment = name,
+            reason = words,
+            "is suspended: events get a note and no score until half of what waits is scored"
+        );
+        status.suspended = Some(words.clone());
+        self.suspended.insert(name.to_owned(), words);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_is_suspended_at_the_limit_and_goes_on_below_half_of_it() {
+        let limits = ScoringLimits {
+            pending_records: 100,
+            pending_bytes: 1_000,
+            ..ScoringLimits::default()
+        };
+        // Records, bytes, whether it was suspended, whether it is.
+        let table = [
+            (0, 0, false, false),
+            (0, 0, true, false),
+            (99, 999, false, false),
+            (100, 0, false, true),
+            (1, 1_000, false, true),
+            (99, 0, true, true),
+            (50, 0, true, true),
+            (49, 499, true, false),
+            (49, 500, true, true),
+        ];
+        for (pending, pending_bytes, was, is) in table {
+            let load = ScoreLoad {
+                pending,
+                pending_bytes,
+                ..ScoreLoad::default()
+            };
+            let decided = suspends(&load, &limits, was);
+            assert_eq!(
+                decided, is,
+                "{pending} records, {pending_bytes} bytes, {was}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_limits_are_the_named_ones_unless_the_settings_say_less() {
+        let limits = ScoringLimits::default();
+        let at = |pending, pending_bytes| {
+            let load = ScoreLoad {
+                pending,
+                pending_bytes,
+                ..ScoreLoad::default()
+            };
+            suspends(&load, &limits, false)
+        };
+        assert!(at(PENDING_SCORES_MAX_RECORDS, 0) && !at(PENDING_SCORES_MAX_RECORDS - 1, 0));
+        assert!(at(1, PENDING_SCORES_MAX_BYTES) && !at(1, PENDING_SCORES_MAX_BYTES - 1));
+        assert_eq!(limits.chunks, SCORING_CHUNKS_MAX);
+        assert_eq!(limits.call_max.as_millis(), u128::from(SCORING_CALL_MAX_MS));
+    }
+}

@@ -1,0 +1,124 @@
+//! What the threads of one deployment have in common: the parts that they work on, when they end,
+//! and where they show how they do. Holds no state of its own but that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use forebay_core::PortResult;
+use forebay_core::ports::{FeatureReader, OnlineStore, Publisher, ScoreLoad, Scorer};
+use forebay_core::time::Micros;
+
+use crate::deployment::Deployment;
+use crate::prediction::RecordEncoder;
+use crate::retry::Retry;
+use crate::score::bell::Bell;
+use crate::score::intake::ScoringLimits;
+use crate::score::released::Released;
+use crate::status::{Counters, DeploymentStatus};
+use crate::watermark::PublishedWatermarks;
+
+/// What scoring needs.
+#[derive(Debug, Clone)]
+pub(crate) struct ScoringParts {
+    /// Holds pending scores, outbox and notes.
+    pub(crate) store: Arc<dyn OnlineStore>,
+    /// Reads features.
+    pub(crate) reader: Arc<dyn FeatureReader>,
+    /// Asks models.
+    pub(crate) scorer: Arc<dyn Scorer>,
+    /// Encodes predictions.
+    pub(crate) encoder: Arc<dyn RecordEncoder>,
+    /// Sends them.
+    pub(crate) publisher: Arc<dyn Publisher>,
+    /// Every deployment.
+    pub(crate) deployments: Vec<Deployment>,
+    /// Tells how old a waiting event is.
+    pub(crate) watermarks: Arc<PublishedWatermarks>,
+    /// Runs the scorer's futures.
+    pub(crate) runtime: tokio::runtime::Handle,
+    /// How much may wait and be under way.
+    pub(crate) limits: ScoringLimits,
+    /// Set when the pipeline stops: nothing is tried again.
+    pub(crate) stopping: Arc<AtomicBool>,
+    /// Where to count.
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// When the threads of a stage end.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    /// Nothing new becomes pending: end when all is done.
+    pub(crate) drained: AtomicBool,
+    /// End now, and leave the rest.
+    pub(crate) abandoned: AtomicBool,
+}
+
+/// One deployment's share of the stage: what its two threads have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Lane {
+    pub(crate) parts: Arc<ScoringParts>,
+    pub(crate) name: String,
+    /// None for one that is no longer defined and left something behind.
+    pub(crate) deployment: Option<Deployment>,
+    pub(crate) released: Arc<Released>,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) ends: Arc<Ends>,
+    /// Set when the scoring thread has ended: nothing more comes into the outbox.
+    pub(crate) scored: Arc<AtomicBool>,
+}
+
+impl Lane {
+    pub(crate) fn retry(&self) -> Retry<'_> {
+        Retry {
+            stopping: &self.parts.stopping,
+            counters: &self.parts.counters,
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.parts.stopping.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.ends.abandoned.load(Ordering::Acquire)
+    }
+
+    /// What waits over all shards.
+    pub(crate) fn load(&self) -> PortResult<ScoreLoad> {
+        let mut load = ScoreLoad::default();
+        for shard in 0..self.parts.store.shards() {
+            if let Some(of_shard) = self.parts.store.score_load(shard)?.get(&self.name) {
+                load = load.and(*of_shard);
+            }
+        }
+        Ok(load)
+    }
+
+    /// Watermark of the deployment's source.
+    pub(crate) fn watermark_us(&self) -> Option<Micros> {
+        let source = self.deployment.as_ref()?.source();
+        self.parts.watermarks.of(source)
+    }
+
+    /// Change what is shown of this deployment.
+    pub(crate) fn show(&self, change: impl FnOnce(&mut DeploymentStatus)) {
+        let mut deployments = self.parts.counters.deployments.lock();
+        change(deployments.entry(self.name.clone()).or_default());
+    }
+
+    /// Show what waits.
+    pub(crate) fn show_load(&self, load: &ScoreLoad, in_flight: usize) {
+        let watermark_us = self.watermark_us();
+        self.show(|status| {
+            status.take_load(load, watermark_us);
+            status.in_flight = in_flight as u64;
+        });
+    }
+
+    /// Events end without a prediction.
+    pub(crate) fn count_unscored(&self, reason: &'static str, events: u64) {
+        let counter = &self.parts.counters.unscored;
+        counter.fetch_add(events, Ordering::Relaxed);
+        self.show(|status| *status.unscored.entry(reason).or_default() += events);
+    }
+}

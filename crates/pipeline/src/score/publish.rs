@@ -1,0 +1,165 @@
+//! The publishing thread of one deployment: reads its outbox, sends, and clears what the broker has.
+//! A record that its topic refuses leaves the outbox with a note of the broker's words, so that it
+//! stands in no other's way; what is not acknowledged, for want of a broker, a topic or a right, is
+//! sent again with growing pauses, by this deployment alone. It also sends what an earlier run left.
+
+use std::sync::atomic::Ordering;
+
+use forebay_core::ErrorKind;
+use forebay_core::ports::{OutboxEntry, Published};
+use forebay_core::prediction::OutboxRecord;
+use forebay_core::settlement::UnscoredReason;
+
+use crate::error::PipelineError;
+use crate::retry::Outage;
+use crate::score::lane::Lane;
+use crate::score::settle::{Sorted, sort};
+
+/// Outbox records that are sent at once.
+const SEND_ROWS: usize = 2_048;
+/// Longest wait for a bell, so that a stop is seen.
+const LISTEN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Publishing {
+    lane: Lane,
+    /// The shard that is read first the next time, so that none waits for another.
+    first_shard: u16,
+    outage: Option<Outage>,
+}
+
+impl Publishing {
+    /// For `lane`.
+    pub(crate) fn new(lane: Lane) -> Self {
+        Self {
+            lane,
+            first_shard: 0,
+            outage: None,
+        }
+    }
+
+    /// Send until nothing more comes, or the pipeline stops and the broker does not answer.
+    ///
+    /// # Errors
+    /// The store fails for good.
+    pub(crate) fn run(mut self) -> Result<(), PipelineError> {
+        loop {
+            let heard = self.lane.bell.rings();
+            // Read before the outbox: what is settled afterwards is seen in the next look.
+            let is_last = self.lane.scored.load(Ordering::Acquire);
+            if self.lane.is_abandoned() {
+                return Ok(());
+            }
+            let entries = self.read()?;
+            if entries.is_empty() {
+                if is_last {
+                    return Ok(());
+                }
+                self.lane.bell.wait(heard, LISTEN);
+            } else if !self.send(&entries)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The oldest records of each shard, with their shard.
+    fn read(&mut self) -> Result<Vec<(u16, OutboxEntry)>, PipelineError> {
+        let (store, shards) = (&self.lane.parts.store, self.lane.parts.store.shards());
+        let mut entries = Vec::new();
+        for step in 0..shards {
+            let shard = (self.first_shard + step) % shards;
+            let room = SEND_ROWS.saturating_sub(entries.len());
+            if room == 0 {
+                break;
+            }
+            let read = self.lane.retry().run("a read of the outbox", || {
+                store.outbox(shard, &self.lane.name, 0, room)
+            })?;
+            entries.extend(read.into_iter().map(|entry| (shard, entry)));
+        }
+        self.first_shard = (self.first_shard + 1) % shards.max(1);
+        Ok(entries)
+    }
+
+    /// Send `entries`, clear those that are dealt with, and wait if some are not. False when the
+    /// pipeline stops meanwhile.
+    fn send(&mut self, entries: &[(u16, OutboxEntry)]) -> Result<bool, PipelineError> {
+        let parts = &self.lane.parts;
+        let records: Vec<&OutboxRecord> = entries.iter().map(|(_, entry)| &entry.record).collect();
+        let outcomes = parts.publisher.publish(&records, &self.lane.ends.abandoned);
+        let sorted = sort(outcomes);
+        self.clear(entries, &sorted)?;
+        match sorted.failure {
+            None => {
+                if let Some(outage) = self.outage.take() {
+                    outage.is_over(&format_args!("deployment {}", self.lane.name));
+                    self.lane.show(|status| status.publishing = None);
+                }
+                Ok(true)
+            }
+            Some((kind, words)) => Ok(self.wait(kind, &words)),
+        }
+    }
+
+    fn wait(&mut self, kind: ErrorKind, words: &str) -> bool {
+        let name = &self.lane.name;
+        self.lane
+            .show(|status| status.publishing = Some(words.to_owned()));
+        let outage = self.outage.get_or_insert_with(|| Outage::new("publishing"));
+        let goes_on = outage.wait(
+            self.lane.retry(),
+            kind,
+            &format_args!("deployment {name}: {words}"),
+        );
+        if !goes_on {
+            tracing::warn!(
+                deployment = name,
+                error = words,
+                "predictions are left for the next start"
+            );
+        }
+        goes_on
+    }
+
+    fn clear(&self, entries: &[(u16, OutboxEntry)], sorted: &Sorted) -> Result<(), PipelineError> {
+        let mut refused = 0;
+        for shard in entries.chunk_by(|(a, _), (b, _)| a == b) {
+            let published: Vec<Published<'_>> = sorted
+                .done
+                .iter()
+                .filter_map(|(number, words)| {
+                    let (of, entry) = &entries[*number];
+                    let of_shard = *of == shard[0].0;
+                    of_shard.then_some(Published {
+                        entry,
+                        refused: words.as_deref(),
+                    })
+                })
+                .collect();
+            for one in &published {
+                if let Some(words) = one.refused {
+                    refused += 1;
+                    let id = one.entry.key.id();
+                    tracing::warn!(id, error = words, "a prediction is refused and set aside");
+                }
+            }
+            if !published.is_empty() {
+                self.lane.retry().run("the write of the outbox", || {
+                    self.lane.parts.store.clear_outbox(shard[0].0, &published)
+                })?;
+            }
+        }
+        let sent = sorted.done.len() as u64 - refused;
+        let counter = &self.lane.parts.counters.predictions;
+        counter.fetch_add(sent, Ordering::Relaxed);
+        self.lane.show(|status| status.predictions += sent);
+        if refused > 0 {
+            self.lane
+                .count_unscored(UnscoredReason::PredictionRefused.label(), refused);
+        }
+        // There is room in the outbox.
+        self.lane.bell.ring();
+        Ok(())
+    }
+}

@@ -1,0 +1,459 @@
+//! The scoring thread of one deployment. It reads the oldest pending scores that are released, a
+//! chunk at a time, reads their features as of each event, and asks the model; several chunks are
+//! asked for at once, and each is settled when it and all before it are answered, so that one
+//! entity's predictions stay in order.
+//!
+//! After an outage nothing is kept: the chunks under way are let go, and once the pause is over the
+//! oldest are read from the store again, one at a time until one passes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use forebay_core::limits::{OUTBOX_MAX_RECORDS, PENDING_SCORE_MAX_AGE_US, SCORING_CHUNK_MAX_ROWS};
+use forebay_core::ports::{PendingEntry, Scores, Settled};
+use forebay_core::settlement::{ScoreOutcome, UnscoredReason};
+use forebay_core::{PortError, PortResult};
+
+use crate::deployment::Deployment;
+use crate::error::{PipelineError, with_causes};
+use crate::retry::Outage;
+use crate::score::ask::{Answer, Prepared, ask, prepare, records};
+use crate::score::lane::Lane;
+use crate::score::settle::{Verdict, is_expired, judge};
+
+/// Longest wait for a bell, so that a stop is seen.
+const LISTEN: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    lane: Lane,
+    /// For each shard the place from which on nothing is read yet.
+    cursors: Vec<u64>,
+    first_shard: u16,
+    in_flight: VecDeque<Chunk>,
+    /// Set after a failure: one chunk at a time until one passes.
+    is_probing: bool,
+    outage: Option<Outage>,
+}
+
+/// Pending scores under way together.
+#[derive(Debug)]
+struct Chunk {
+    questions: Vec<Question>,
+    rows: usize,
+}
+
+/// The rows of a chunk that one version is asked for.
+#[derive(Debug)]
+struct Question {
+    version: u32,
+    entries: Vec<(u16, PendingEntry)>,
+    asked: Asked,
+}
+
+/// How far a question is.
+#[derive(Debug)]
+enum Asked {
+    /// The model has it.
+    Model(Box<Prepared>, Answer),
+    /// It could not be asked: some row is at fault.
+    Not(PipelineError),
+}
+
+/// Why scoring does not go on.
+#[derive(Debug)]
+enum Trouble {
+    /// The place is at fault: try again later.
+    Later(PipelineError),
+    /// The pipeline stops.
+    Stopping,
+    /// The store fails for good.
+    Fatal(PipelineError),
+}
+
+impl Stage {
+    /// For `lane`.
+    pub(crate) fn new(lane: Lane) -> Self {
+        let shards = usize::from(lane.parts.store.shards());
+        Self {
+            lane,
+            cursors: vec![0; shards],
+            first_shard: 0,
+            in_flight: VecDeque::new(),
+            is_probing: false,
+            outage: None,
+        }
+    }
+
+    /// Score until nothing more comes, or the pipeline stops and the model does not answer.
+    ///
+    /// # Errors
+    /// The store fails for good.
+    pub(crate) fn run(mut self) -> Result<(), PipelineError> {
+        let Some(deployment) = self.lane.deployment.clone() else {
+            return self.withdraw_all();
+        };
+        loop {
+            match self.step(&deployment) {
+                Ok(true) => {}
+                Ok(false) | Err(Trouble::Stopping) => return Ok(()),
+                Err(Trouble::Fatal(error)) => return Err(error),
+                Err(Trouble::Later(error)) => {
+                    if !self.wait_out(&error)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ask for what there is, and settle what is answered. False when all is done for good.
+    fn step(&mut self, deployment: &Deployment) -> Result<bool, Trouble> {
+        let heard = self.lane.bell.rings();
+        // Read before the queue: what is released afterwards is seen in the next step.
+        let is_last = self.lane.ends.drained.load(Ordering::Acquire);
+        if self.lane.is_abandoned() {
+            self.let_go();
+            return Err(Trouble::Stopping);
+        }
+        let chunks = if self.is_probing {
+            1
+        } else {
+            self.lane.parts.limits.chunks.max(1)
+        };
+        while self.in_flight.len() < chunks && self.ask_for_more(deployment)? {}
+        match self.in_flight.front() {
+            Some(front) if front.is_answered() => self.settle_front(deployment)?,
+            None if is_last => return Ok(false),
+            _ => self.lane.bell.wait(heard, LISTEN),
+        }
+        Ok(true)
+    }
+
+    /// Read the next chunk and ask for it. False when there is none, or no room for its records.
+    fn ask_for_more(&mut self, deployment: &Deployment) -> Result<bool, Trouble> {
+        let load = self.lane.load().map_err(later)?;
+        let in_flight: usize = self.in_flight.iter().map(|chunk| chunk.rows).sum();
+        self.lane.show_load(&load, in_flight);
+        let room = OUTBOX_MAX_RECORDS.saturating_sub(in_flight);
+        if load.outbox + SCORING_CHUNK_MAX_ROWS as u64 > room as u64 {
+            return Ok(false);
+        }
+        let entries = self.next_entries().map_err(later)?;
+        if entries.is_empty() {
+            return Ok(false);
+        }
+        let rows = entries.len();
+        let mut by_version: BTreeMap<u32, Vec<(u16, PendingEntry)>> = BTreeMap::new();
+        for (shard, entry) in entries {
+            let version = entry.score.key.model_version;
+            by_version.entry(version).or_default().push((shard, entry));
+        }
+        let mut questions = Vec::with_capacity(by_version.len());
+        for (version, entries) in by_version {
+            let asked = match prepare(&self.lane, deployment, &entries) {
+                Ok(prepared) => {
+                    let answer = ask(&self.lane, deployment, version, &prepared);
+                    Asked::Model(Box::new(prepared), answer)
+                }
+                Err(error) if judge(&error, entries.len(), true) == Verdict::Retry => {
+                    return Err(Trouble::Later(error));
+                }
+                Err(error) => Asked::Not(error),
+            };
+            questions.push(Question {
+                version,
+                entries,
+                asked,
+            });
+        }
+        self.in_flight.push_back(Chunk { questions, rows });
+        self.lane.show_load(&load, in_flight + rows);
+        Ok(true)
+    }
+
+    /// The next released scores of all shards, one shard after the other, a chunk at most.
+    fn next_entries(&mut self) -> PortResult<Vec<(u16, PendingEntry)>> {
+        let (store, shards) = (&self.lane.parts.store, self.lane.parts.store.shards());
+        let mut entries = Vec::new();
+        for step in 0..shards {
+            let shard = (self.first_shard + step) % shards;
+            let room = SCORING_CHUNK_MAX_ROWS.saturating_sub(entries.len());
+            if room == 0 {
+                break;
+            }
+            let from = self.cursors[usize::from(shard)];
+            let mut found = store.pending(shard, &self.lane.name, from, room)?;
+            found.truncate(self.lane.released.ready(&found));
+            if let Some(last) = found.last() {
+                self.cursors[usize::from(shard)] = last.sequence + 1;
+            }
+            entries.extend(found.into_iter().map(|entry| (shard, entry)));
+        }
+        self.first_shard = (self.first_shard + 1) % shards.max(1);
+        Ok(entries)
+    }
+
+    /// Settle the oldest chunk, which is answered.
+    fn settle_front(&mut self, deployment: &Deployment) -> Result<(), Trouble> {
+        let Some(chunk) = self.in_flight.pop_front() else {
+            return Ok(());
+        };
+        let mut settled: BTreeMap<u16, Vec<Settled>> = BTreeMap::new();
+        for question in chunk.questions {
+            let Question {
+                version,
+                entries,
+                asked,
+            } = question;
+            let first = match asked {
+                Asked::Not(error) => Err(error),
+                Asked::Model(prepared, answer) => self.wait_for(&answer)?.and_then(|scores| {
+                    records(&self.lane, deployment, &entries, &prepared, &scores)
+                }),
+            };
+            let outcomes = self.resolve(deployment, version, &entries, first)?;
+            for ((shard, entry), outcome) in entries.into_iter().zip(outcomes) {
+                let of_shard = settled.entry(shard).or_default();
+                of_shard.push(Settled { entry, outcome });
+            }
+        }
+        self.write(&settled)?;
+        self.is_probing = false;
+        if let Some(outage) = self.outage.take() {
+            outage.is_over(&format_args!("deployment {}", self.lane.name));
+            self.lane.show(|status| status.scoring = None);
+        }
+        Ok(())
+    }
+
+    /// Wait for the model's answer.
+    fn wait_for(&self, answer: &Answer) -> Result<Result<Scores, PipelineError>, Trouble> {
+        loop {
+            let heard = self.lane.bell.rings();
+            if let Some(scores) = answer.take() {
+                return Ok(scores.map_err(Into::into));
+            }
+            if self.lane.is_abandoned() {
+                return Err(Trouble::Stopping);
+            }
+            self.lane.bell.wait(heard, LISTEN);
+        }
+    }
+
+    /// The end of each of `entries`, given how scoring them together went. A row at fault is found
+    /// by halving, so that it does not take its neighbours with it.
+    fn resolve(
+        &self,
+        deployment: &Deployment,
+        version: u32,
+        entries: &[(u16, PendingEntry)],
+        first: Result<Vec<ScoreOutcome>, PipelineError>,
+    ) -> Result<Vec<ScoreOutcome>, Trouble> {
+        let error = match first {
+            Ok(outcomes) => return Ok(outcomes),
+            Err(error) => error,
+        };
+        let mut routes = deployment.def().routes.iter();
+        let routed = routes.any(|route| route.version == version);
+        match judge(&error, entries.len(), routed) {
+            Verdict::Retry => Err(Trouble::Later(error)),
+            Verdict::SetAside(reason) => {
+                let words = with_causes(&error);
+                for (_, entry) in entries.iter().take(1) {
+                    let (name, id) = (&self.lane.name, entry.score.key.id());
+                    tracing::warn!(
+                        deployment = name,
+                        id,
+                        rows = entries.len(),
+                        error = words,
+                        "not scored"
+                    );
+                }
+                self.lane
+                    .count_unscored(reason.label(), entries.len() as u64);
+                let aside = || ScoreOutcome::Unscored(reason, words.clone());
+                Ok(entries.iter().map(|_| aside()).collect())
+            }
+            Verdict::Halve => {
+                let (left, right) = entries.split_at(entries.len() / 2);
+                let mut outcomes = self.again(deployment, version, left)?;
+                outcomes.extend(self.again(deployment, version, right)?);
+                Ok(outcomes)
+            }
+        }
+    }
+
+    /// Score `entries` now, and wait for it.
+    fn again(
+        &self,
+        deployment: &Deployment,
+        version: u32,
+        entries: &[(u16, PendingEntry)],
+    ) -> Result<Vec<ScoreOutcome>, Trouble> {
+        let first = match prepare(&self.lane, deployment, entries) {
+            Err(error) => Err(error),
+            Ok(prepared) => self
+                .wait_for(&ask(&self.lane, deployment, version, &prepared))?
+                .and_then(|scores| records(&self.lane, deployment, entries, &prepared, &scores)),
+        };
+        self.resolve(deployment, version, entries, first)
+    }
+
+    /// The second write of each shard.
+    fn write(&self, settled: &BTreeMap<u16, Vec<Settled>>) -> Result<(), Trouble> {
+        for (shard, settled) in settled {
+            let store = &self.lane.parts.store;
+            let written = self
+                .lane
+                .retry()
+                .run("the write of scores", || store.settle(*shard, settled));
+            if let Err(error) = written {
+                let is_left = error.kind().is_retriable() && self.lane.is_stopping();
+                if is_left {
+                    tracing::warn!(deployment = self.lane.name, %error, "scores are left for the next start");
+                    return Err(Trouble::Stopping);
+                }
+                return Err(Trouble::Fatal(error.into()));
+            }
+        }
+        // There is something to publish, and room on disk.
+        self.lane.bell.ring();
+        let load = self.lane.load().map_err(later)?;
+        let in_flight: usize = self.in_flight.iter().map(|chunk| chunk.rows).sum();
+        self.lane.show_load(&load, in_flight);
+        Ok(())
+    }
+
+    /// Let go of the chunks under way: they are read again.
+    fn let_go(&mut self) {
+        self.in_flight.clear();
+        self.cursors.fill(0);
+    }
+
+    /// Scoring failed with `error`, which no row is to blame for: wait before the next try. False
+    /// when the pipeline stops.
+    fn wait_out(&mut self, error: &PipelineError) -> Result<bool, PipelineError> {
+        self.let_go();
+        self.is_probing = true;
+        let (name, words) = (self.lane.name.clone(), with_causes(error));
+        self.lane.show(|status| {
+            status.scoring = Some(words.clone());
+            status.in_flight = 0;
+        });
+        match self.give_up_expired(&words) {
+            Ok(()) => {}
+            Err(Trouble::Fatal(error)) => return Err(error),
+            Err(Trouble::Stopping) => return Ok(false),
+            // The store does not answer either; the pause is for both.
+            Err(Trouble::Later(_)) => {}
+        }
+        let outage = self.outage.get_or_insert_with(|| Outage::new("scoring"));
+        let told = format_args!("deployment {name}: {words}");
+        let goes_on = outage.wait(self.lane.retry(), error.kind(), &told);
+        if !goes_on {
+            tracing::warn!(
+                deployment = name,
+                error = words,
+                "scoring is left for the next start"
+            );
+        }
+        Ok(goes_on)
+    }
+
+    /// Note the events at the head of the queue whose features are kept no longer.
+    fn give_up_expired(&self, why: &str) -> Result<(), Trouble> {
+        let watermark_us = self.lane.watermark_us();
+        let words = format!(
+            "the event is older than PENDING_SCORE_MAX_AGE_US and its model could not be asked: {why}"
+        );
+        let mut settled: BTreeMap<u16, Vec<Settled>> = BTreeMap::new();
+        let (store, name) = (&self.lane.parts.store, &self.lane.name);
+        for shard in 0..store.shards() {
+            let oldest = store
+                .pending(shard, name, 0, SCORING_CHUNK_MAX_ROWS)
+                .map_err(later)?;
+            let expired = oldest.into_iter().filter(|entry| {
+                is_expired(
+                    entry.score.event_time_us,
+                    watermark_us,
+                    PENDING_SCORE_MAX_AGE_US,
+                )
+            });
+            let given_up: Vec<Settled> = expired
+                .map(|entry| Settled {
+                    entry,
+                    outcome: ScoreOutcome::Unscored(UnscoredReason::Expired, words.clone()),
+                })
+                .collect();
+            if !given_up.is_empty() {
+                let count = given_up.len() as u64;
+                self.lane
+                    .count_unscored(UnscoredReason::Expired.label(), count);
+                settled.insert(shard, given_up);
+            }
+        }
+        if settled.is_empty() {
+            return Ok(());
+        }
+        self.write(&settled)
+    }
+
+    /// The deployment is no longer defined: nobody waits for what is pending.
+    fn withdraw_all(mut self) -> Result<(), PipelineError> {
+        loop {
+            if self.lane.is_abandoned() {
+                return Ok(());
+            }
+            let entries = self.lane.retry().run("a read of pending scores", || {
+                let mut all = Vec::new();
+                for shard in 0..self.lane.parts.store.shards() {
+                    let store = &self.lane.parts.store;
+                    let found = store.pending(shard, &self.lane.name, 0, SCORING_CHUNK_MAX_ROWS)?;
+                    all.extend(found.into_iter().map(|entry| (shard, entry)));
+                }
+                Ok(all)
+            })?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let reason = UnscoredReason::Withdrawn;
+            self.lane
+                .count_unscored(reason.label(), entries.len() as u64);
+            let mut settled: BTreeMap<u16, Vec<Settled>> = BTreeMap::new();
+            for (shard, entry) in entries {
+                let words = format!("deployment {} is no longer defined", self.lane.name);
+                settled.entry(shard).or_default().push(Settled {
+                    entry,
+                    outcome: ScoreOutcome::Unscored(reason, words),
+                });
+            }
+            match self.write(&settled) {
+                Ok(()) => {}
+                Err(Trouble::Fatal(error)) => return Err(error),
+                Err(Trouble::Stopping) => return Ok(()),
+                Err(Trouble::Later(error)) => {
+                    if !self.wait_out(&error)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Chunk {
+    /// Whether every version has answered.
+    fn is_answered(&self) -> bool {
+        self.questions.iter().all(|question| match &question.asked {
+            Asked::Model(_, answer) => answer.is_there(),
+            Asked::Not(_) => true,
+        })
+    }
+}
+
+fn later(error: PortError) -> Trouble {
+    Trouble::Later(error.into())
+}

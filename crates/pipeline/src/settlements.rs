@@ -1,0 +1,230 @@
+//! Notes on events without a prediction, on their way from the online store to the archive, where
+//! monitors and people find them: a table of one row a note. The store's place of a note is its
+//! offset there (`forebay.settlements`, shard, sequence), so each is archived once however often it
+//! is tried; the store forgets it afterwards. A failing archive holds up nothing but this.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use forebay_core::ports::{Archive, OnlineStore, UnscoredEntry};
+use forebay_core::prediction::Role;
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::settlement::SETTLEMENT_TABLE;
+use forebay_core::source::meta;
+use forebay_core::{ErrorKind, PortError, PortResult};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::retry::{Outage, Retry};
+use crate::status::Counters;
+
+/// `_topic` of the rows: no Kafka topic, since notes have an order of their own.
+const PLACE: &str = "forebay.settlements";
+/// Notes of one append.
+const APPEND_ROWS: usize = 10_000;
+/// How often the store is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long that may overlook the end.
+const LOOK_SLICE: Duration = Duration::from_millis(20);
+
+/// Columns of the table but `_ingest_time`, which the archive adds. `offsets` lists runs of the
+/// events' offsets, both ends in: `3-7,9`.
+fn settlement_schema() -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    Arc::new(Schema::new(vec![
+        text("deployment"),
+        Field::new("model_version", DataType::Int64, false),
+        text("role"),
+        text("source_topic"),
+        Field::new("source_partition", DataType::Int32, false),
+        text("offsets"),
+        Field::new("events", DataType::Int64, false),
+        text("reason"),
+        text("detail"),
+        text(meta::TOPIC),
+        Field::new(meta::PARTITION, DataType::Int32, false),
+        Field::new(meta::OFFSET, DataType::Int64, false),
+    ]))
+}
+
+/// `entries` of `shard` as rows of [`settlement_schema`].
+fn rows(shard: u16, entries: &[UnscoredEntry]) -> PortResult<RecordBatch> {
+    let texts = |value: &dyn Fn(&UnscoredEntry) -> String| {
+        Arc::new(StringArray::from_iter_values(entries.iter().map(value))) as ArrayRef
+    };
+    let numbers = |value: &dyn Fn(&UnscoredEntry) -> i64| {
+        Arc::new(Int64Array::from_iter_values(entries.iter().map(value))) as ArrayRef
+    };
+    let place = vec![PLACE; entries.len()];
+    let role = |entry: &UnscoredEntry| match entry.note.role {
+        Role::Live => "live".to_owned(),
+        Role::Shadow => "shadow".to_owned(),
+    };
+    let columns: Vec<ArrayRef> = vec![
+        texts(&|e| e.note.deployment.clone()),
+        numbers(&|e| i64::from(e.note.model_version)),
+        texts(&role),
+        texts(&|e| e.note.topic.clone()),
+        Arc::new(Int32Array::from_iter_values(
+            entries.iter().map(|e| e.note.partition),
+        )),
+        texts(&|e| e.note.offsets.to_text()),
+        numbers(&|e| e.note.offsets.count().cast_signed()),
+        texts(&|e| e.note.reason.label().to_owned()),
+        texts(&|e| e.note.detail.clone()),
+        Arc::new(StringArray::from(place)),
+        Arc::new(Int32Array::from(vec![i32::from(shard); entries.len()])),
+        numbers(&|e| e.sequence.cast_signed()),
+    ];
+    RecordBatch::try_new(settlement_schema(), columns).map_err(|e| {
+        let words = "notes on unscored events do not fit their table";
+        PortError::with_source(ErrorKind::Internal, words, e)
+    })
+}
+
+/// Moves notes to the archive until the pipeline ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Settlements {
+    pub(crate) store: Arc<dyn OnlineStore>,
+    pub(crate) archive: Arc<dyn Archive>,
+    pub(crate) counters: Arc<Counters>,
+    /// Set when nothing more is noted: a last look follows.
+    pub(crate) ended: Arc<AtomicBool>,
+    /// Set when the pipeline stops: nothing is tried again.
+    pub(crate) stopping: Arc<AtomicBool>,
+}
+
+/// The running task.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    ended: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Settling {
+    /// Nothing more is noted: move what there is, and end.
+    pub(crate) async fn finish(self) {
+        self.ended.store(true, Ordering::Release);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "notes on events without a prediction are left for the next start");
+        }
+    }
+}
+
+impl Settlements {
+    /// Open the table and start on `runtime`. Not to be called from async code.
+    ///
+    /// # Errors
+    /// The table exists with another schema; the disk fails.
+    pub(crate) fn start(self, runtime: &Handle) -> PortResult<Settling> {
+        let opened = self
+            .archive
+            .open_table(SETTLEMENT_TABLE, settlement_schema());
+        runtime.block_on(opened)?;
+        Ok(Settling {
+            ended: Arc::clone(&self.ended),
+            task: runtime.spawn(self.run()),
+        })
+    }
+
+    /// See the module. What cannot be archived at the end stays in the store, for the next start.
+    async fn run(self) {
+        let mut outage = Outage::new("archiving of events without a prediction");
+        loop {
+            let is_last = self.ended.load(Ordering::Acquire);
+            match self.move_all().await {
+                Ok(()) if is_last => return,
+                Ok(()) => {
+                    outage.is_over(&SETTLEMENT_TABLE);
+                    outage = Outage::new("archiving of events without a prediction");
+                    self.sleep().await;
+                }
+                Err(error) => {
+                    let retry = Retry {
+                        stopping: &self.stopping,
+                        counters: &self.counters,
+                    };
+                    if is_last || !outage.wait_async(retry, error.kind(), &error).await {
+                        tracing::warn!(%error, "notes on events without a prediction are left for the next start");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn sleep(&self) {
+        let mut left = LOOK_EVERY;
+        while !left.is_zero() && !self.ended.load(Ordering::Acquire) {
+            tokio::time::sleep(LOOK_SLICE).await;
+            left = left.saturating_sub(LOOK_SLICE);
+        }
+    }
+
+    async fn move_all(&self) -> PortResult<()> {
+        for shard in 0..self.store.shards() {
+            loop {
+                let entries = self.store.unscored(shard, 0, APPEND_ROWS)?;
+                let Some(last) = entries.last() else {
+                    break;
+                };
+                let mut up_to = Applied::default();
+                let progress = PartitionProgress {
+                    next_offset: last.sequence.cast_signed() + 1,
+                    max_event_time_us: None,
+                };
+                up_to.advance(&TopicPartition::new(PLACE, i32::from(shard)), progress);
+                let batch = rows(shard, &entries)?;
+                self.archive
+                    .append(SETTLEMENT_TABLE, vec![batch], &up_to)
+                    .await?;
+                self.store.clear_unscored(shard, last.sequence)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::settlement::{OffsetRuns, Unscored, UnscoredReason};
+
+    use super::*;
+
+    #[test]
+    fn a_note_is_a_row_whose_offset_is_its_place_in_the_store() {
+        let note = Unscored {
+            deployment: "d".to_owned(),
+            model_version: 2,
+            role: Role::Shadow,
+            topic: "t".to_owned(),
+            partition: 3,
+            offsets: OffsetRuns::of_runs(vec![(4, 6), (9, 9)]).expect("runs"),
+            reason: UnscoredReason::Suspended,
+            detail: "why".to_owned(),
+        };
+        let entry = UnscoredEntry { sequence: 7, note };
+        let batch = rows(1, &[entry]).expect("they fit");
+        let shown: Vec<String> = (0..batch.num_columns())
+            .map(|column| {
+                let value =
+                    forebay_core::value::Value::from_array(batch.column(column).as_ref(), 0);
+                format!("{:?}", value.expect("a value"))
+            })
+            .collect();
+        let shown = shown.join(" ");
+        for part in [
+            "\"4-6,9\"",
+            "Int(4)",
+            "\"suspended\"",
+            "Int(7)",
+            "\"shadow\"",
+            PLACE,
+        ] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+    }
+}
