@@ -77,6 +77,7 @@ impl Ingest {
             tracing::error!(%error, "ingest has stopped; reads go on");
             self.counters.failed.store(true, Ordering::Relaxed);
         }
+        self.repeats.save(true);
         let Self { writers, .. } = self;
         first_cause([outcome, writers.stop()])
     }
@@ -185,6 +186,8 @@ impl Ingest {
         self.record(records)?;
         let late = self.step.run(&admitted, epoch)?;
         let batch = admitted.batch;
+        self.repeats.fill(&batch);
+        self.repeats.save(false);
         let up_to = batch
             .read_up_to
             .iter()

@@ -138,7 +138,7 @@ impl Pipeline {
     ) -> Result<Self, PipelineError> {
         let (plan, archived) = recover(&mut parts)?;
         parts.log.assign(&parts.sources, &plan.starts)?;
-        parts.repeats.begin_at(&plan.starts);
+        parts.repeats.begin();
         let stopping = Arc::new(AtomicBool::new(false));
         let waiting = recovered_scores(parts.store.as_ref())?;
         let shards = usize::from(parts.store.shards());
