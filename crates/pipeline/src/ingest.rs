@@ -91,6 +91,7 @@ impl Ingest {
             tracing::error!(%error, "ingest has stopped; reads go on");
             self.counters.failed.store(true, Ordering::Relaxed);
         }
+        self.repeats.save(true);
         let Self { writers, .. } = self;
         first_cause([outcome, writers.stop()])
     }
@@ -207,6 +208,8 @@ impl Ingest {
         let suspended = |name: &str| self.intake.suspended(name);
         let late = self.step.run(&admitted, suspended, epoch)?;
         let batch = admitted.batch;
+        self.repeats.fill(&batch);
+        self.repeats.save(false);
         let up_to = batch
             .read_up_to
             .iter()

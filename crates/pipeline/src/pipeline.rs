@@ -140,7 +140,7 @@ impl Pipeline {
     ) -> Result<Self, PipelineError> {
         let (plan, archived) = recover(&mut parts)?;
         parts.log.assign(&parts.sources, &plan.starts)?;
-        parts.repeats.begin_at(&plan.starts);
+        parts.repeats.begin();
         let stopping = Arc::new(AtomicBool::new(false));
         let shards = usize::from(parts.store.shards());
         let counters = Arc::clone(&parts.counters);

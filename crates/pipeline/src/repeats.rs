@@ -1,93 +1,188 @@
 //! Predictions arrive at least once: a crash between "acknowledged" and "outbox cleared" sends them
 //! again with the same id. The first one wins; here the others are dropped before views, archive
-//! and observers see them. The set is compact (ids are offsets of one partition, nearly contiguous)
-//! and is rebuilt from the archive at start.
+//! and observers see them.
 //!
-//! What the archive holds from where the reader starts on is left out then: the reader brings those
-//! records again, and the first of them is no repeat to a shard that has not got it. The reader
-//! starts at the smallest mark of the shards or of the archive itself, so all that every shard has
-//! counts as seen at once; only the rest is kept row by row until the start.
+//! # Size
+//!
+//! All versions of a deployment share the offsets of a source partition among them, so one set of
+//! intervals for each (deployment, role, partition) closes up whatever the routes are; offsets that
+//! are no events (bad records, markers of transactions) are filled in as the source is read. What is
+//! left are the events under way.
+//!
+//! # Restarts
+//!
+//! Whether a record is a repeat is decided once, in log order, and stays so: a record that is read
+//! again gets the answer that it had. So the state is a checkpoint with the offsets that it covers,
+//! and which of the records below them were dropped; records that the archive has beyond it count as
+//! kept, those that it lacks there as dropped.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array};
-use forebay_core::ports::SourceBatch;
+use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
+use forebay_core::checkpoint::{self, Opened};
+use forebay_core::ports::{Checkpoints, SourceBatch};
 use forebay_core::prediction::column;
-use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::progress::TopicPartition;
 use forebay_core::source::meta;
 
 use crate::error::PipelineError;
 
+const CHECKPOINT: &str = "repeats";
+const KIND: [u8; 4] = *b"FBRE";
+/// Predictions after which a checkpoint is due.
+const CHECKPOINT_ROWS: u64 = 100_000;
+
 /// Disjoint, sorted intervals of offsets.
-#[derive(Debug, Default, Clone)]
-pub struct OffsetSet {
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct OffsetSet {
     /// First offset of each interval -> one past its last.
     intervals: BTreeMap<i64, i64>,
 }
 
 impl OffsetSet {
     /// Add `offset`; false when it was there.
-    pub fn insert(&mut self, offset: i64) -> bool {
-        let before = self
-            .intervals
-            .range(..=offset)
-            .next_back()
-            .map(|(start, end)| (*start, *end));
-        if before.is_some_and(|(_, end)| offset < end) {
-            return false;
+    fn insert(&mut self, offset: i64) -> bool {
+        let is_new = !self.contains(offset);
+        if is_new {
+            self.insert_range(offset, offset.saturating_add(1));
         }
-        let start = match before {
-            Some((start, end)) if end == offset => start,
-            _ => offset,
-        };
-        let end = self.intervals.remove(&(offset + 1)).unwrap_or(offset + 1);
-        self.intervals.insert(start, end);
-        true
+        is_new
     }
 
-    /// Number of intervals.
-    #[must_use]
-    pub fn intervals(&self) -> usize {
-        self.intervals.len()
+    /// Add the offsets from `from` up to, and not with, `to`.
+    fn insert_range(&mut self, mut from: i64, mut to: i64) {
+        if from >= to {
+            return;
+        }
+        // Those that it meets or touches become one with it.
+        while let Some((start, end)) = self.before(to).filter(|(_, end)| *end >= from) {
+            self.intervals.remove(&start);
+            from = from.min(start);
+            to = to.max(end);
+        }
+        self.intervals.insert(from, to);
+    }
+
+    fn contains(&self, offset: i64) -> bool {
+        self.before(offset).is_some_and(|(_, end)| offset < end)
+    }
+
+    /// The interval that begins last at or before `offset`.
+    fn before(&self, offset: i64) -> Option<(i64, i64)> {
+        let found = self.intervals.range(..=offset).next_back();
+        found.map(|(start, end)| (*start, *end))
+    }
+
+    /// What lies between its intervals, and between them and both ends.
+    fn gaps(&self, from: i64, to: i64) -> Vec<(i64, i64)> {
+        let (mut gaps, mut at) = (Vec::new(), from);
+        for (start, end) in &self.intervals {
+            gaps.push((at, (*start).min(to)));
+            at = at.max(*end);
+        }
+        gaps.push((at, to));
+        gaps.retain(|(from, to)| from < to);
+        gaps
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        write_unsigned(out, self.intervals.len() as u64);
+        for (start, end) in &self.intervals {
+            write_signed(out, *start);
+            write_signed(out, *end);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> BytesResult<Self> {
+        let mut set = Self::default();
+        for _ in 0..reader.unsigned()? {
+            set.insert_range(reader.signed()?, reader.signed()?);
+        }
+        Ok(set)
     }
 }
 
+/// The events of one partition that one deployment answers in one role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Stream {
     deployment: String,
-    model_version: i32,
     role: String,
     topic: String,
     partition: i32,
 }
 
+/// One partition of a topic of predictions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Place {
+    /// Below this offset every record has its answer.
+    decided_to: i64,
+    /// Those of them that were dropped: a run for each crash. None is forgotten, since a power cut
+    /// may take state back to before any start.
+    dropped: OffsetSet,
+    /// Records that the archive has from there on.
+    archived: OffsetSet,
+}
+
 /// Which predictions were seen.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Repeats {
     seen: HashMap<Stream, OffsetSet>,
-    /// What each shard has applied; none: nothing is known.
-    shards: Vec<Arc<Applied>>,
-    /// What the archive holds and a shard may lack: for each stream and place of its records the
-    /// record's own offset and that of its event.
-    archived: HashMap<(Stream, TopicPartition), Vec<(i64, i64)>>,
+    places: BTreeMap<TopicPartition, Place>,
+    /// By partition of a scored source one past what was read: offsets between events are filled in.
+    filled_to: BTreeMap<TopicPartition, i64>,
+    checkpoints: Option<Arc<dyn Checkpoints>>,
+    rows: u64,
+}
+
+impl fmt::Debug for Repeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repeats")
+            .field("streams", &self.seen.len())
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Repeats {
-    /// For a pipeline that starts over shards with this progress.
+    /// From the checkpoint of an earlier run; from nothing where there is none, or none that can be
+    /// read.
     #[must_use]
-    pub fn over(shards: Vec<Arc<Applied>>) -> Self {
+    pub fn open(checkpoints: Arc<dyn Checkpoints>) -> Self {
+        let read = |frame: &[u8]| match checkpoint::open(KIND, 0, frame) {
+            Opened::Payload(payload) => Self::decode(payload),
+            Opened::Other(why) => Err(BytesError::from(why)),
+            Opened::Damaged => Err(BytesError::from("its bytes have changed")),
+        };
+        let state = match checkpoints.load(CHECKPOINT) {
+            Ok(Some(frame)) => read(&frame).unwrap_or_else(|why| {
+                tracing::info!(%why, "the filter of repeats is built anew from the archive");
+                Self::default()
+            }),
+            Ok(None) => Self::default(),
+            Err(error) => {
+                tracing::warn!(%error, "the filter of repeats is built anew from the archive");
+                Self::default()
+            }
+        };
         Self {
-            shards,
-            ..Self::default()
+            checkpoints: Some(checkpoints),
+            ..state
         }
     }
 
+    /// One past the records of `place` that are decided: the archive is read from there on.
+    #[must_use]
+    pub fn decided_to(&self, place: &TopicPartition) -> i64 {
+        self.places.get(place).map_or(0, |place| place.decided_to)
+    }
+
     /// Note archived predictions: rows with the columns of
-    /// [`forebay_core::prediction::prediction_columns`] and of [`meta`], in any order. They count
-    /// from [`Self::begin_at`] on.
+    /// [`forebay_core::prediction::prediction_columns`] and of [`meta`], in any order.
     ///
     /// # Errors
     /// A column is missing.
@@ -95,48 +190,26 @@ impl Repeats {
         let events = Events::of(rows)?;
         let (topic, partition) = (text(rows, meta::TOPIC)?, int(rows, meta::PARTITION)?);
         let offset = long(rows, meta::OFFSET)?;
-        let mut topics: HashMap<&str, Arc<str>> = HashMap::new();
-        let mut settled: HashMap<TopicPartition, i64> = HashMap::new();
         for row in 0..rows.num_rows() {
-            let name = topic.value(row);
-            let name = Arc::clone(topics.entry(name).or_insert_with(|| name.into()));
-            let place = TopicPartition::new(name, partition.value(row));
-            let (stream, event) = (events.stream(row), events.offset.value(row));
-            let settled = *settled
-                .entry(place.clone())
-                .or_insert_with_key(|place| self.settled(place));
-            if offset.value(row) < settled {
-                self.seen.entry(stream).or_default().insert(event);
-            } else {
-                self.archived
-                    .entry((stream, place))
-                    .or_default()
-                    .push((offset.value(row), event));
+            let place = TopicPartition::new(topic.value(row), partition.value(row));
+            let place = self.places.entry(place).or_default();
+            if offset.value(row) >= place.decided_to && place.archived.insert(offset.value(row)) {
+                let seen = self.seen.entry(events.stream(row)).or_default();
+                seen.insert(events.offset.value(row));
             }
         }
         Ok(())
     }
 
-    /// One past the records of `place` that every shard has: the reader starts there, or where the
-    /// archive ends.
-    fn settled(&self, place: &TopicPartition) -> i64 {
-        self.shards
-            .iter()
-            .map(|applied| applied.next_offset(place))
-            .min()
-            .unwrap_or(0)
-    }
-
-    /// The reader starts here: archived records below count as seen, the others will be read again.
-    pub fn begin_at(&mut self, starts: &BTreeMap<TopicPartition, i64>) {
-        for ((stream, place), mut records) in std::mem::take(&mut self.archived) {
-            let start = starts.get(&place).copied().unwrap_or(i64::MAX);
-            records.retain(|(offset, _)| *offset < start);
-            // Ascending, neighbours join into one interval at once.
-            records.sort_unstable_by_key(|(_, event)| *event);
-            let seen = self.seen.entry(stream).or_default();
-            for (_, event) in records {
-                seen.insert(event);
+    /// All that the archive has was noted: what it lacks between its records was dropped.
+    pub(crate) fn begin(&mut self) {
+        for place in self.places.values_mut() {
+            let archived = std::mem::take(&mut place.archived);
+            if let Some((_, end)) = archived.before(i64::MAX) {
+                for (from, to) in archived.gaps(place.decided_to, end) {
+                    place.dropped.insert_range(from, to);
+                }
+                place.decided_to = end;
             }
         }
     }
@@ -147,15 +220,31 @@ impl Repeats {
     /// A column is missing.
     pub fn drop_from(&mut self, batch: SourceBatch) -> Result<(SourceBatch, usize), PipelineError> {
         let events = Events::of(&batch.rows)?;
-        let mut fresh = |row: &u32| {
-            let row = *row as usize;
-            self.seen
-                .entry(events.stream(row))
-                .or_default()
-                .insert(events.offset.value(row))
-        };
-        let rows = u32::try_from(batch.rows.num_rows()).unwrap_or(u32::MAX);
-        let kept: Vec<u32> = (0..rows).filter(|row| fresh(row)).collect();
+        let mut kept: Vec<u32> = Vec::with_capacity(batch.rows.num_rows());
+        let places = batch.origin.partition.iter().zip(&batch.origin.offset);
+        for (row, (slot, offset)) in places.enumerate() {
+            let place = &batch.origin.partitions[*slot as usize];
+            let place = self.places.entry(place.clone()).or_default();
+            let keep = if *offset < place.decided_to {
+                !place.dropped.contains(*offset)
+            } else {
+                place.decided_to = offset.saturating_add(1);
+                let seen = self.seen.entry(events.stream(row)).or_default();
+                let is_new = seen.insert(events.offset.value(row));
+                if !is_new {
+                    place.dropped.insert(*offset);
+                }
+                is_new
+            };
+            if keep {
+                kept.push(u32::try_from(row).expect("a batch has fewer than 2^32 rows"));
+            }
+        }
+        for (partition, read_to) in &batch.read_up_to {
+            let place = self.places.entry(partition.clone()).or_default();
+            place.decided_to = place.decided_to.max(*read_to);
+        }
+        self.rows += batch.rows.num_rows() as u64;
         let repeats = batch.rows.num_rows() - kept.len();
         if repeats == 0 {
             Ok((batch, 0))
@@ -163,12 +252,139 @@ impl Repeats {
             Ok((keep_rows(batch, &kept)?, repeats))
         }
     }
+
+    /// `batch` of a source, as it was taken: no prediction will come for the offsets between its
+    /// events.
+    pub fn fill(&mut self, batch: &SourceBatch) {
+        let topic = batch.source.topic.as_str();
+        if !self.seen.keys().any(|stream| stream.topic == topic) {
+            return;
+        }
+        let mut offsets: HashMap<&TopicPartition, Vec<i64>> = HashMap::new();
+        for (slot, offset) in batch.origin.partition.iter().zip(&batch.origin.offset) {
+            let place = &batch.origin.partitions[*slot as usize];
+            offsets.entry(place).or_default().push(*offset);
+        }
+        for (place, read_to) in &batch.read_up_to {
+            let offsets = offsets.remove(place).unwrap_or_default();
+            let first = offsets.first().copied().unwrap_or(*read_to);
+            let filled = self.filled_to.entry(place.clone()).or_insert(first);
+            let mut at = *filled;
+            let mut gaps = Vec::new();
+            for offset in offsets.into_iter().chain([*read_to]) {
+                if offset > at {
+                    gaps.push((at, offset));
+                }
+                at = at.max(offset.saturating_add(1));
+            }
+            *filled = (*filled).max(*read_to);
+            let streams = self.seen.iter_mut().filter(|(stream, _)| {
+                stream.topic == *place.topic && stream.partition == place.partition
+            });
+            for (_, seen) in streams {
+                gaps.iter()
+                    .for_each(|(from, to)| seen.insert_range(*from, *to));
+            }
+        }
+    }
+
+    /// Keep the state, when enough has changed or `at_once`. A failure costs reading the archive at
+    /// the next start.
+    pub(crate) fn save(&mut self, at_once: bool) {
+        let Some(checkpoints) = &self.checkpoints else {
+            return;
+        };
+        if at_once || self.rows >= CHECKPOINT_ROWS {
+            self.rows = 0;
+            let frame = checkpoint::seal(KIND, 0, &self.encode());
+            if let Err(error) = checkpoints.save(CHECKPOINT, &frame) {
+                tracing::warn!(%error, "no checkpoint; the next start reads more of the archive");
+            }
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_unsigned(&mut out, self.seen.len() as u64);
+        for (stream, seen) in &self.seen {
+            write_text(&mut out, &stream.deployment);
+            write_text(&mut out, &stream.role);
+            write_text(&mut out, &stream.topic);
+            write_signed(&mut out, i64::from(stream.partition));
+            seen.encode(&mut out);
+        }
+        write_unsigned(&mut out, self.places.len() as u64);
+        for (partition, place) in &self.places {
+            write_place(&mut out, partition);
+            write_signed(&mut out, place.decided_to);
+            place.dropped.encode(&mut out);
+        }
+        write_unsigned(&mut out, self.filled_to.len() as u64);
+        for (partition, filled_to) in &self.filled_to {
+            write_place(&mut out, partition);
+            write_signed(&mut out, *filled_to);
+        }
+        out
+    }
+
+    fn decode(payload: &[u8]) -> BytesResult<Self> {
+        let reader = &mut Reader::new(payload);
+        let mut repeats = Self::default();
+        for _ in 0..reader.unsigned()? {
+            let stream = Stream {
+                deployment: read_text(reader)?,
+                role: read_text(reader)?,
+                topic: read_text(reader)?,
+                partition: read_partition(reader)?,
+            };
+            repeats.seen.insert(stream, OffsetSet::decode(reader)?);
+        }
+        for _ in 0..reader.unsigned()? {
+            let partition = read_place(reader)?;
+            let place = Place {
+                decided_to: reader.signed()?,
+                dropped: OffsetSet::decode(reader)?,
+                archived: OffsetSet::default(),
+            };
+            repeats.places.insert(partition, place);
+        }
+        for _ in 0..reader.unsigned()? {
+            let partition = read_place(reader)?;
+            repeats.filled_to.insert(partition, reader.signed()?);
+        }
+        reader.end()?;
+        Ok(repeats)
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    write_unsigned(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn read_text(reader: &mut Reader<'_>) -> BytesResult<String> {
+    let length = reader.unsigned()?;
+    let bytes = reader.take(length)?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| BytesError::Utf8)
+}
+
+fn write_place(out: &mut Vec<u8>, place: &TopicPartition) {
+    write_text(out, &place.topic);
+    write_signed(out, i64::from(place.partition));
+}
+
+fn read_place(reader: &mut Reader<'_>) -> BytesResult<TopicPartition> {
+    let topic = read_text(reader)?;
+    Ok(TopicPartition::new(topic, read_partition(reader)?))
+}
+
+fn read_partition(reader: &mut Reader<'_>) -> BytesResult<i32> {
+    i32::try_from(reader.signed()?).map_err(|_| BytesError::from("no such partition"))
 }
 
 /// The columns that say which event each prediction is of.
 struct Events<'a> {
     deployment: &'a StringArray,
-    version: &'a Int32Array,
     role: &'a StringArray,
     topic: &'a StringArray,
     partition: &'a Int32Array,
@@ -179,7 +395,6 @@ impl<'a> Events<'a> {
     fn of(rows: &'a RecordBatch) -> Result<Self, PipelineError> {
         Ok(Self {
             deployment: text(rows, column::DEPLOYMENT)?,
-            version: int(rows, column::MODEL_VERSION)?,
             role: text(rows, column::ROLE)?,
             topic: text(rows, column::SOURCE_TOPIC)?,
             partition: int(rows, column::SOURCE_PARTITION)?,
@@ -190,7 +405,6 @@ impl<'a> Events<'a> {
     fn stream(&self, row: usize) -> Stream {
         Stream {
             deployment: self.deployment.value(row).to_owned(),
-            model_version: self.version.value(row),
             role: self.role.value(row).to_owned(),
             topic: self.topic.value(row).to_owned(),
             partition: self.partition.value(row),
@@ -246,99 +460,4 @@ fn missing(name: &str) -> PipelineError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use arrow_array::ArrayRef;
-    use forebay_core::progress::PartitionProgress;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Predictions of one stream: the offset of each record and of its event.
-    fn predictions(places: &[(i64, i64)]) -> RecordBatch {
-        let text = |value: &str| Arc::new(StringArray::from(vec![value; places.len()])) as ArrayRef;
-        let number = |value: i32| Arc::new(Int32Array::from(vec![value; places.len()])) as ArrayRef;
-        let long = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
-        RecordBatch::try_from_iter([
-            (column::DEPLOYMENT, text("d")),
-            (column::MODEL_VERSION, number(1)),
-            (column::ROLE, text("live")),
-            (column::SOURCE_TOPIC, text("events")),
-            (column::SOURCE_PARTITION, number(0)),
-            (
-                column::SOURCE_OFFSET,
-                long(places.iter().map(|place| place.1).collect()),
-            ),
-            (meta::TOPIC, text("predictions")),
-            (meta::PARTITION, number(0)),
-            (
-                meta::OFFSET,
-                long(places.iter().map(|place| place.0).collect()),
-            ),
-        ])
-        .expect("columns of one length")
-    }
-
-    fn shard(next_offset: i64) -> Arc<Applied> {
-        let mut applied = Applied::default();
-        let progress = PartitionProgress {
-            next_offset,
-            max_event_time_us: None,
-        };
-        applied.advance(&TopicPartition::new("predictions", 0), progress);
-        Arc::new(applied)
-    }
-
-    #[test]
-    fn what_every_shard_has_is_kept_as_intervals_and_the_rest_until_the_start() {
-        let archive: Vec<(i64, i64)> = (0..1_000).map(|offset| (offset, offset)).collect();
-        let mut repeats = Repeats::over(vec![shard(990), shard(1_000)]);
-        repeats.note(&predictions(&archive)).expect("its columns");
-        assert_eq!(repeats.archived.values().map(Vec::len).sum::<usize>(), 10);
-        assert_eq!(
-            repeats
-                .seen
-                .values()
-                .map(OffsetSet::intervals)
-                .sum::<usize>(),
-            1
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn shards_that_are_known_change_no_answer(
-            events in proptest::collection::vec(0_i64..60, 1..60),
-            marks in proptest::collection::vec(0_i64..70, 1..3),
-            order in any::<bool>(),
-        ) {
-            // One event may have several records; the archive's files come in any order.
-            let mut archive: Vec<(i64, i64)> = events.into_iter().enumerate().map(|(o, e)| (o as i64, e)).collect();
-            let start = marks.iter().copied().min().unwrap_or(0).min(archive.len() as i64);
-            if order {
-                archive.reverse();
-            }
-            let starts = BTreeMap::from([(TopicPartition::new("predictions", 0), start)]);
-            let answers = |mut repeats: Repeats| {
-                repeats.note(&predictions(&archive)).expect("its columns");
-                repeats.begin_at(&starts);
-                let seen = repeats.seen.into_values().next().unwrap_or_default();
-                (0..60).map(|event| !seen.clone().insert(event)).collect::<Vec<bool>>()
-            };
-            let known = answers(Repeats::over(marks.iter().map(|mark| shard(*mark)).collect()));
-            prop_assert_eq!(known, answers(Repeats::default()));
-        }
-
-
-        #[test]
-        fn the_set_answers_as_a_plain_set_does(offsets in proptest::collection::vec(0_i64..200, 0..300)) {
-            let (mut compact, mut plain) = (OffsetSet::default(), BTreeSet::new());
-            for offset in offsets {
-                prop_assert_eq!(compact.insert(offset), plain.insert(offset));
-            }
-            let runs = plain.iter().filter(|o| !plain.contains(&(*o - 1))).count();
-            prop_assert_eq!(compact.intervals(), runs);
-        }
-    }
-}
+mod tests;

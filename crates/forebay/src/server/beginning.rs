@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use forebay_core::ports::{Archive, OnlineStore, Scan, TableScan};
+use forebay_core::ports::{Archive, Scan, TableScan};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_monitor::SourceRows;
@@ -36,18 +36,15 @@ impl App {
         Monitors::begin(&wiring.monitors, &scopes, Arc::new(files))
     }
 
-    /// Which predictions the archive has, and the monitors' counts of what it has beyond their
-    /// checkpoints.
+    /// The filter of repeats and the monitors' counts: from their checkpoints, and what the archive
+    /// has beyond them.
     pub(super) fn catch_up_monitors(
         &self,
         wiring: &Wiring,
         monitors: &Monitors,
     ) -> Result<Repeats> {
-        let mut repeats = Repeats::over(
-            (0..self.store.shards())
-                .map(|shard| self.store.applied(shard))
-                .collect(),
-        );
+        let files = CheckpointFiles::open(&self.settings.server.data_dir)?;
+        let mut repeats = Repeats::open(Arc::new(files));
         let is_prediction = |source: &SourceDef| wiring.prediction_sources.contains(&source.name);
         let mut tables = Vec::new();
         for source in &wiring.sources {
@@ -57,22 +54,26 @@ impl App {
                 let partitions: Vec<i32> = progress.0.keys().map(|p| p.partition).collect();
                 monitors.expect(source, &partitions);
             }
-            let behind = |(place, progress): (&TopicPartition, &PartitionProgress)| {
-                monitors.covered(source, place.partition) < Some(progress.next_offset)
+            // One past what all that read this source have of a partition.
+            let known = |place: &TopicPartition| {
+                let monitors = monitors.covered(source, place.partition);
+                let repeats = is_prediction(source).then(|| repeats.decided_to(place));
+                monitors.into_iter().chain(repeats).min()
             };
-            if is_prediction(source) || (read && progress.0.iter().any(behind)) {
-                let mut scan = Scan::default().in_log_order();
-                // The filter of repeats has no checkpoint and sees every prediction.
-                if !is_prediction(source) {
-                    for (place, progress) in &progress.0 {
-                        let covered = monitors.covered(source, place.partition);
-                        let from = PartitionProgress {
-                            next_offset: covered.unwrap_or(0),
-                            ..*progress
-                        };
-                        scan.from.advance(place, from);
-                    }
-                }
+            let mut scan = Scan::default().in_log_order();
+            let mut is_behind = false;
+            for (place, progress) in &progress.0 {
+                let Some(next_offset) = known(place) else {
+                    continue;
+                };
+                is_behind |= next_offset < progress.next_offset;
+                let from = PartitionProgress {
+                    next_offset,
+                    ..*progress
+                };
+                scan.from.advance(place, from);
+            }
+            if is_behind {
                 let rows = self.archive.scan(&source.name, scan);
                 let rows = self.runtime.block_on(rows)?;
                 let rows = archived::blocking(self.runtime.clone(), rows);

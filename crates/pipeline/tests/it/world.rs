@@ -347,11 +347,7 @@ impl World {
     }
 
     pub(crate) fn parts(&self, fate: &Arc<Fate>, seed: u64) -> PipelineParts {
-        let mut repeats = Repeats::over(
-            (0..self.setup.shards)
-                .map(|shard| self.store.applied(shard))
-                .collect(),
-        );
+        let mut repeats = Repeats::default();
         for batch in self.archive.batches(PREDICTIONS) {
             repeats.note(&batch).expect("the columns of predictions");
         }

@@ -1,0 +1,181 @@
+//! The filter of repeats: what passes, over restarts; and that it does not grow.
+//!
+//! Oracle: the first record of each event in log order.
+
+use std::collections::BTreeSet;
+
+use arrow_array::ArrayRef;
+use forebay_core::PortResult;
+use forebay_core::ports::Origin;
+use forebay_core::source::{Column, SourceDef};
+use forebay_core::time::timestamp_type;
+use parking_lot::Mutex;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Predictions of one deployment in two versions: the offset of each record and of its event.
+fn predictions(places: &[(i64, i64)]) -> RecordBatch {
+    let text = |value: &str| Arc::new(StringArray::from(vec![value; places.len()])) as ArrayRef;
+    let number = |value: i32| Arc::new(Int32Array::from(vec![value; places.len()])) as ArrayRef;
+    let long = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
+    let versions = places.iter().map(|place| 1 + (place.1 % 2) as i32);
+    RecordBatch::try_from_iter([
+        (column::DEPLOYMENT, text("d")),
+        (
+            column::MODEL_VERSION,
+            Arc::new(Int32Array::from_iter_values(versions)) as ArrayRef,
+        ),
+        (column::ROLE, text("live")),
+        (column::SOURCE_TOPIC, text("events")),
+        (column::SOURCE_PARTITION, number(0)),
+        (
+            column::SOURCE_OFFSET,
+            long(places.iter().map(|place| place.1).collect()),
+        ),
+        (meta::TOPIC, text("predictions")),
+        (meta::PARTITION, number(0)),
+        (
+            meta::OFFSET,
+            long(places.iter().map(|place| place.0).collect()),
+        ),
+    ])
+    .expect("columns of one length")
+}
+
+fn batch(topic: &str, rows: RecordBatch, offset: Vec<i64>, read_to: i64) -> SourceBatch {
+    let column = Column {
+        name: "ts".into(),
+        data_type: timestamp_type(),
+        nullable: false,
+    };
+    let partition = TopicPartition::new(topic, 0);
+    SourceBatch {
+        source: Arc::new(SourceDef::json(topic, topic, vec![column], 0)),
+        rows,
+        origin: Origin {
+            partitions: vec![partition.clone()],
+            partition: vec![0; offset.len()],
+            kafka_time_us: vec![None; offset.len()],
+            offset,
+            ..Origin::default()
+        },
+        dead_letters: Vec::new(),
+        read_up_to: vec![(partition, read_to)],
+    }
+}
+
+/// The offsets of the records that pass.
+fn pass(repeats: &mut Repeats, records: &[(i64, i64)]) -> Vec<i64> {
+    let Some((last, _)) = records.last() else {
+        return Vec::new();
+    };
+    let offsets = records.iter().map(|record| record.0).collect();
+    let batch = batch("predictions", predictions(records), offsets, last + 1);
+    let (kept, _) = repeats.drop_from(batch).expect("its columns");
+    kept.origin.offset
+}
+
+#[derive(Debug, Default)]
+struct Memory(Mutex<Option<Vec<u8>>>);
+
+impl Checkpoints for Memory {
+    fn load(&self, _name: &str) -> PortResult<Option<Vec<u8>>> {
+        Ok(self.0.lock().clone())
+    }
+
+    fn save(&self, _name: &str, blob: &[u8]) -> PortResult<()> {
+        *self.0.lock() = Some(blob.to_vec());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_million_predictions_of_an_even_route_leave_one_interval() {
+    let mut repeats = Repeats::default();
+    let mut most = 0;
+    let mut record = 0;
+    for first in (0..1_000_000).step_by(10_000) {
+        // Every hundredth offset is no event. Even events of a batch come back before odd ones,
+        // each version from a worker of its own.
+        let events: Vec<i64> = (first..first + 10_000).filter(|e| e % 100 != 0).collect();
+        let (even, odd): (Vec<i64>, Vec<i64>) = events.iter().partition(|e| *e % 2 == 0);
+        let order: Vec<(i64, i64)> = even
+            .into_iter()
+            .chain(odd)
+            .map(|event| {
+                record += 1;
+                (record, event)
+            })
+            .collect();
+        let read_to = first + 10_000;
+        let none = RecordBatch::new_empty(batch_schema());
+        repeats.fill(&batch("events", none, events, read_to));
+        assert_eq!(pass(&mut repeats, &order).len(), order.len());
+        let sizes = repeats.seen.values().map(|seen| seen.intervals.len());
+        most = most.max(sizes.sum());
+    }
+    assert!(
+        most < 200,
+        "{most} intervals: the first batch is not filled"
+    );
+    assert_eq!(repeats.seen.len(), 1, "versions share a set");
+}
+
+fn batch_schema() -> arrow_schema::SchemaRef {
+    Arc::new(arrow_schema::Schema::empty())
+}
+
+proptest! {
+    #[test]
+    fn what_passes_does_not_depend_on_restarts_archive_or_checkpoint(
+        events in proptest::collection::vec(0_i64..40, 1..80),
+        steps in proptest::collection::vec((1_usize..20, 0_usize..60, 0_usize..60, any::<bool>()), 1..8),
+    ) {
+        // Every record in log order; the first of each event passes, whoever reads it when.
+        let log: Vec<(i64, i64)> = events.iter().enumerate().map(|(o, e)| (o as i64, *e)).collect();
+        let mut first = BTreeSet::new();
+        let passes: Vec<i64> = log.iter().filter(|r| first.insert(r.1)).map(|r| r.0).collect();
+        let kept = |from: usize, to: usize| -> Vec<i64> {
+            passes.iter().copied().filter(|o| (from as i64..to as i64).contains(o)).collect()
+        };
+        let memory = Arc::new(Memory::default());
+        let (mut repeats, mut at) = (Repeats::open(Arc::<Memory>::clone(&memory) as _), 0);
+        for (read, behind, archived, saves) in steps {
+            let to = (at + read).min(log.len());
+            prop_assert_eq!(pass(&mut repeats, &log[at..to]), kept(at, to));
+            repeats.save(saves);
+            // A crash: the archive may be behind or ahead of the shards, the reader starts at
+            // the smaller of both.
+            let archived = to.saturating_sub(archived);
+            let start = archived.min(to.saturating_sub(behind));
+            repeats = Repeats::open(Arc::<Memory>::clone(&memory) as _);
+            let rows: Vec<(i64, i64)> =
+                kept(0, archived).into_iter().map(|o| log[o as usize]).collect();
+            repeats.note(&predictions(&rows)).expect("its columns");
+            repeats.begin();
+            at = start;
+        }
+        prop_assert_eq!(pass(&mut repeats, &log[at..]), kept(at, log.len()));
+    }
+
+    #[test]
+    fn the_set_answers_as_a_plain_set_does(
+        ranges in proptest::collection::vec((0_i64..200, 0_i64..4), 0..200),
+    ) {
+        let (mut compact, mut plain) = (OffsetSet::default(), BTreeSet::new());
+        for (from, length) in ranges {
+            prop_assert_eq!(compact.insert(from), plain.insert(from));
+            compact.insert_range(from, from + length);
+            plain.extend(from..from + length);
+            let runs = plain.iter().filter(|o| !plain.contains(&(*o - 1))).count();
+            prop_assert_eq!(compact.intervals.len(), runs);
+        }
+        let gaps: Vec<i64> = compact.gaps(50, 150).into_iter().flat_map(|(a, b)| a..b).collect();
+        let expected: Vec<i64> = (50..150).filter(|o| !plain.contains(o)).collect();
+        prop_assert_eq!(gaps, expected);
+        for offset in 0..210 {
+                        prop_assert_eq!(compact.contains(offset), plain.contains(&offset));
+        }
+    }
+}
