@@ -45,20 +45,12 @@ impl KafkaPublisher {
         Ok(Self { settings, producer })
     }
 
-    /// As [`Publisher::publish`], with this crate's error.
+    /// As [`Publisher::publish`], with this crate's error; tells for each partition written to one
+    /// past the last record's offset.
     ///
     /// # Errors
     /// [`Error::NotAcknowledged`] (send all again) or [`Error::Refused`] (sending again is
     /// useless).
-    pub fn send_all(&self, records: &[OutboxRecord]) -> Result<(), Error> {
-        self.send(records, &Arc::new(Ticket::default()))
-    }
-
-    /// As [`Self::send_all`]; tells for each partition written to one past the last record's
-    /// offset.
-    ///
-    /// # Errors
-    /// As [`Self::send_all`].
     pub fn send_and_locate(
         &self,
         records: &[OutboxRecord],
@@ -97,7 +89,7 @@ impl KafkaPublisher {
 
 impl Publisher for KafkaPublisher {
     fn publish(&self, records: &[OutboxRecord]) -> PortResult<()> {
-        Ok(self.send_all(records)?)
+        Ok(self.send(records, &Arc::new(Ticket::default()))?)
     }
 }
 

@@ -185,7 +185,7 @@ impl<'a> TableReader<'a> {
             ),
             None => None,
         };
-        self.rows += i64::try_from(rows).unwrap_or(i64::MAX);
+        self.rows += rows_i64(rows);
         Ok(EventBatch {
             rows: events,
             partition,
@@ -209,9 +209,7 @@ impl<'a> TableReader<'a> {
                 ))
             }
             (false, false) => {
-                let end = self
-                    .rows
-                    .saturating_add(i64::try_from(rows).unwrap_or(i64::MAX));
+                let end = self.rows + rows_i64(rows);
                 Ok((
                     Int32Array::from(vec![0; rows]),
                     Int64Array::from_iter_values(self.rows..end),
@@ -269,4 +267,9 @@ impl<'a> TableReader<'a> {
             ))
         })
     }
+}
+
+/// Rows of a batch as offsets count them.
+fn rows_i64(rows: usize) -> i64 {
+    i64::try_from(rows).expect("a batch lies in memory")
 }

@@ -25,7 +25,9 @@
 
 mod answers;
 mod collect;
+mod fold;
 mod keys;
+mod plan;
 mod slide;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod clocks;
 mod compile;
 mod fold;
 mod matching;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -35,7 +36,7 @@ use crate::expression::Program;
 use crate::parse::ViewStatement;
 use crate::session::Session;
 use fold::Fold;
-use matching::Subject;
+use subject::Subject;
 
 /// A view, compiled.
 #[derive(Debug)]
@@ -79,7 +80,6 @@ impl View {
             entity,
         };
         let compiled = compile::compile(session, subject)?;
-        let base_width_us = compiled.states.base_width_us();
         let states = compiled.states;
         let spec = ViewSpec {
             id: identity.id,
@@ -93,7 +93,6 @@ impl View {
             partials: states.partials,
             aggregates: states.aggregates,
             ttl_us: statement.ttl_us,
-            base_width_us,
             digest: identity.digest,
         };
         let fields = compiled
