@@ -1,5 +1,5 @@
 //! Error kinds: whose fault an error is, whether to retry, and what it becomes on each surface
-//! (gRPC, HTTP, exit code, metric label). Each crate has its own error enum; at a port it becomes a
+//! (gRPC, exit code, metric label). Each crate has its own error enum; at a port it becomes a
 //! [`PortError`], which keeps the kind and the words. Text is lower case, names the object and says
 //! the remedy; the source is chained, not repeated.
 
@@ -50,21 +50,6 @@ impl ErrorKind {
             Self::Internal | Self::MaybeWritten => 13,
             Self::Unavailable => 14,
             Self::DataLoss => 15,
-        }
-    }
-
-    /// HTTP status.
-    #[must_use]
-    pub fn http_status(self) -> u16 {
-        match self {
-            Self::InvalidArgument | Self::OutOfRange => 400,
-            Self::NotFound => 404,
-            Self::AlreadyExists => 409,
-            Self::FailedPrecondition => 412,
-            Self::ResourceExhausted => 429,
-            Self::Internal | Self::MaybeWritten | Self::DataLoss => 500,
-            Self::Unavailable => 503,
-            Self::DeadlineExceeded => 504,
         }
     }
 

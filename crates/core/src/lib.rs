@@ -11,6 +11,7 @@ pub mod answered;
 pub mod bytes;
 pub mod checkpoint;
 pub mod definition;
+pub mod digest;
 pub mod error;
 pub mod exact;
 pub mod index;

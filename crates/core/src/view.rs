@@ -72,9 +72,6 @@ pub struct ViewSpec {
     pub aggregates: Vec<AggregateSpec>,
     /// Age of a key's newest event above which its values are NULL (age equal to it still counts).
     pub ttl_us: Option<Micros>,
-    /// Width of the base tile, microseconds; tiles are `[i*w, (i+1)*w)`, floor division also before
-    /// 1970.
-    pub base_width_us: Micros,
     /// Digest of the definition (SQL text and function versions), hex.
     pub digest: String,
 }

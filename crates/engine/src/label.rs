@@ -9,6 +9,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::DataType;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use forebay_core::PortResult;
 use forebay_core::ports::CompiledLabel;
@@ -63,13 +64,7 @@ impl Label {
                 );
             }
         };
-        let plain = expr.clone().transform_up(|e| match e {
-            Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(
-                column.name,
-            )))),
-            other => Ok(Transformed::no(other)),
-        });
-        let expr = plain.map_err(planned)?.data;
+        let expr = unqualified(expr).map_err(planned)?;
         let read: Vec<String> = expr
             .column_refs()
             .into_iter()
@@ -103,6 +98,18 @@ impl Label {
             program,
         })
     }
+}
+
+/// `expr` with its columns named without their relation.
+fn unqualified(expr: &Expr) -> std::result::Result<Expr, DataFusionError> {
+    let plain = expr.clone().transform_up(|e| match e {
+        Expr::Column(column) => {
+            let column = Column::new_unqualified(column.name);
+            Ok(Transformed::yes(Expr::Column(column)))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    plain.map(|plain| plain.data)
 }
 
 impl CompiledLabel for Label {

@@ -9,7 +9,6 @@
 
 mod batch;
 mod catalog;
-mod digest;
 mod error;
 mod expression;
 mod functions;
@@ -23,8 +22,8 @@ mod view;
 
 pub use batch::BatchEngine;
 pub use catalog::{
-    CATALOG_FORMAT, Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile,
-    DroppedState, MonitorPlan, ObjectState, read_definitions,
+    Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile, DroppedState,
+    MonitorPlan, ObjectState, read_definitions,
 };
 pub use error::{EngineError, Location, Result};
 pub use parse::ObjectKind;

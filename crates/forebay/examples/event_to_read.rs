@@ -93,17 +93,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
             !shown
         });
-        if unseen
-            .first()
-            .is_some_and(|event| event.due.elapsed() > PATIENCE)
-        {
-            return Err(format!(
-                "aircraft {} was not seen within {PATIENCE:?}",
-                unseen[0].tailnum
-            )
-            .into());
-        }
+        check_patience(&unseen)?;
     }
+    report(milliseconds, send_lag);
+    Ok(())
+}
+
+/// Refuse to wait for ever for an event that no answer shows.
+fn check_patience(unseen: &[Unseen]) -> Result<(), Box<dyn Error>> {
+    match unseen.first() {
+        Some(event) if event.due.elapsed() > PATIENCE => {
+            let tailnum = &event.tailnum;
+            Err(format!("aircraft {tailnum} was not seen within {PATIENCE:?}").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Print what was measured.
+fn report(mut milliseconds: Vec<f64>, send_lag: Duration) {
     milliseconds.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| milliseconds[((milliseconds.len() - 1) as f64 * share) as usize];
     println!(
@@ -114,7 +122,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         at(1.0),
         send_lag.as_secs_f64() * 1_000.0
     );
-    Ok(())
 }
 
 fn departure(tailnum: &str) -> String {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::settings::Broker;
+use crate::broker::Broker;
 
 /// A streaming feature store: Kafka -> SQL features -> RocksDB and Delta -> Arrow Flight -> models
 /// -> Kafka.

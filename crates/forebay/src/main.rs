@@ -1,6 +1,7 @@
 //! The `forebay` binary: parse the command line, run the command, turn its outcome into an exit
 //! code. Commands are in [`commands`], the server in [`server`], the demo in [`demo`].
 
+mod broker;
 mod cli;
 mod commands;
 mod demo;
@@ -9,6 +10,7 @@ mod instant;
 mod replay;
 mod server;
 mod settings;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -104,7 +104,8 @@ impl Event<'_> {
     #[must_use]
     pub(crate) fn partition(&self, partitions: i32) -> i32 {
         let hash = xxh3_64(&self.number.to_le_bytes());
-        i32::try_from(hash % u64::from(partitions.max(1).unsigned_abs())).unwrap_or(0)
+        i32::try_from(hash % u64::from(partitions.max(1).unsigned_abs()))
+            .expect("a remainder is less than its divisor, which is an i32")
     }
 }
 
@@ -254,7 +255,8 @@ fn delay(selection: Selection, file: u16, row: u32) -> Micros {
     let mut seed = selection.seed.to_le_bytes().to_vec();
     seed.extend_from_slice(&file.to_le_bytes());
     seed.extend_from_slice(&row.to_le_bytes());
-    i64::try_from(xxh3_64(&seed) % selection.shuffle_us.unsigned_abs()).unwrap_or(0)
+    i64::try_from(xxh3_64(&seed) % selection.shuffle_us.unsigned_abs())
+        .expect("a remainder is less than its divisor, which is an i64")
 }
 
 /// The source's columns of a Parquet file, those that it has.

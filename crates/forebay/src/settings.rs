@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::ServerArgs;
 
+pub(crate) use crate::broker::Broker;
+
 /// Longest `state.history_hours`: 114 years. Times of rows and of windows stay far from the ends of
 /// the clock.
 const HISTORY_MAX_HOURS: u32 = 1_000_000;
@@ -85,16 +87,6 @@ pub(crate) struct Kafka {
     pub(crate) create_topics: bool,
     /// Partitions of a topic that is created.
     pub(crate) partitions: i32,
-}
-
-/// Which broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Broker {
-    /// A cluster at `bootstrap`.
-    Kafka,
-    /// In this process; forgets everything at its end.
-    Embedded,
 }
 
 /// `[state]`: what is kept of each key.

@@ -16,8 +16,8 @@ use forebay_core::{ErrorKind, PortResult};
 use forebay_telemetry::Metrics;
 use tokio::runtime::Handle;
 
-use crate::error::{InferError, Result};
-use crate::model::{ModelStore, RawScores};
+use crate::error::InferError;
+use crate::model::ModelStore;
 use crate::recorder::Recorder;
 
 /// Tree walks that may run on an async thread (a walk of six levels takes about 20 ns).
@@ -39,8 +39,7 @@ impl LocalScorer {
     }
 
     /// Over `store`, large batches on up to `threads` threads (at least one).
-    #[must_use]
-    pub fn with_threads(store: Arc<ModelStore>, threads: usize) -> Self {
+    pub(crate) fn with_threads(store: Arc<ModelStore>, threads: usize) -> Self {
         Self {
             store,
             threads: threads.max(1),
@@ -57,26 +56,6 @@ impl LocalScorer {
     #[must_use]
     pub fn store(&self) -> &Arc<ModelStore> {
         &self.store
-    }
-
-    /// Score, blocking the calling thread. Rows keep their order and their bits whatever the batch.
-    ///
-    /// # Errors
-    /// Unknown model or version; a missing or mistyped feature.
-    pub fn score_blocking(
-        &self,
-        model: &str,
-        version: u32,
-        features: &RecordBatch,
-    ) -> Result<RawScores> {
-        let start = Instant::now();
-        let scored = self
-            .store
-            .get(model, version)?
-            .score(features, self.threads)?;
-        self.recorder
-            .scored(model, features.num_rows(), start.elapsed());
-        Ok(scored)
     }
 }
 

@@ -48,20 +48,12 @@ impl KafkaPublisher {
         Ok(Self { settings, producer })
     }
 
-    /// Send `records` in order and wait until the broker has acknowledged all of them.
+    /// Send `records` in order and wait until the broker has acknowledged all of them; tells for each
+    /// partition written to one past the last record's offset.
     ///
     /// # Errors
     /// [`Error::NotAcknowledged`] (send all again) or [`Error::Refused`] (sending again is
     /// useless).
-    pub fn send_all(&self, records: &[OutboxRecord]) -> Result<(), Error> {
-        self.send(records, &Arc::new(Ticket::default()))
-    }
-
-    /// As [`Self::send_all`]; tells for each partition written to one past the last record's
-    /// offset.
-    ///
-    /// # Errors
-    /// As [`Self::send_all`].
     pub fn send_and_locate(
         &self,
         records: &[OutboxRecord],

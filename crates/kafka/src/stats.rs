@@ -40,15 +40,6 @@ impl ReaderStats {
         self.dead_letters[reason as usize].load(Ordering::Relaxed)
     }
 
-    /// Dead letters of all reasons.
-    #[must_use]
-    pub fn dead_letters_total(&self) -> u64 {
-        Reason::ALL
-            .iter()
-            .map(|reason| self.dead_letters(*reason))
-            .sum()
-    }
-
     pub(crate) fn add_read(&self, records: u64, bytes: u64) {
         self.records.fetch_add(records, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

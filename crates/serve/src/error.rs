@@ -145,8 +145,7 @@ impl ServeError {
     }
 
     /// From a status that the other end sent.
-    #[must_use]
-    pub fn from_status(status: &Status) -> Self {
+    pub(crate) fn from_status(status: &Status) -> Self {
         let kind = match status.code() {
             // How the transport says that the time which a call was given is over.
             Code::Cancelled if status.message() == "Timeout expired" => ErrorKind::DeadlineExceeded,
@@ -190,5 +189,22 @@ impl From<ServeError> for PortError {
 impl From<ServeError> for Status {
     fn from(error: ServeError) -> Self {
         error.to_status()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The transport says that a call's time is over by a status of its own; this fails where an
+    /// upgrade of tonic words it otherwise.
+    #[test]
+    fn the_transports_timeout_is_a_deadline() {
+        let status = Status::from_error(Box::new(tonic::TimeoutExpired(())));
+        assert_eq!(
+            ServeError::from_status(&status).kind(),
+            ErrorKind::DeadlineExceeded,
+            "{status}"
+        );
     }
 }

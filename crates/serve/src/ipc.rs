@@ -219,8 +219,13 @@ fn check_views(
 /// Bytes of all texts that a buffer of views names; a view begins with the length of its text.
 fn viewed_bytes(views: &arrow_ipc::Buffer, body: &[u8]) -> u64 {
     const VIEW_BYTES: usize = 16;
-    let start = usize::try_from(views.offset()).unwrap_or(usize::MAX);
-    let length = usize::try_from(views.length()).unwrap_or(0);
+    // A buffer that lies nowhere names nothing; the decoder refuses it.
+    let (Ok(start), Ok(length)) = (
+        usize::try_from(views.offset()),
+        usize::try_from(views.length()),
+    ) else {
+        return 0;
+    };
     let views = body
         .get(start..start.saturating_add(length))
         .unwrap_or_default();

@@ -14,6 +14,7 @@ pub mod client;
 pub mod error;
 pub mod flight;
 pub mod http;
+mod phase;
 pub mod ports;
 pub mod read;
 pub mod runtime;

@@ -7,7 +7,6 @@
 //! threads end whatever is left.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -34,6 +33,7 @@ use tower::util::MapResponseLayer;
 use crate::accept::incoming;
 use crate::error::{ServeError, ServeResult};
 use crate::flight::{FeatureFlight, FlightServices, explained};
+use crate::phase::{Phase, advance, reached};
 
 /// HTTP/2 flow-control windows, bytes: the default of 64 KiB stalls answers of a hundred rows.
 const WINDOW_BYTES: u32 = 4 << 20;
@@ -73,29 +73,6 @@ impl FlightServerConfig {
             threads: 0,
             grace: Duration::from_secs(5),
         }
-    }
-}
-
-/// How far a server is with going away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// It serves.
-    Serving,
-    /// No new connections; exchanges go on.
-    Draining,
-    /// Exchanges end.
-    Stopping,
-}
-
-/// Completes once the server is in phase `at_least`. A server that is gone without a word counts as
-/// stopped.
-pub(crate) fn reached(
-    phase: &watch::Receiver<Phase>,
-    at_least: Phase,
-) -> impl Future<Output = ()> + Send + use<> {
-    let mut phase = phase.clone();
-    async move {
-        drop(phase.wait_for(|now| *now >= at_least).await);
     }
 }
 
@@ -173,17 +150,6 @@ impl FlightServer {
     fn begin_shutdown(&self) {
         advance(&self.phase, Phase::Draining);
     }
-}
-
-/// Go on to `next`, never back.
-fn advance(phase: &watch::Sender<Phase>, next: Phase) {
-    phase.send_if_modified(|phase| {
-        let advances = *phase < next;
-        if advances {
-            *phase = next;
-        }
-        advances
-    });
 }
 
 impl Drop for FlightServer {
@@ -270,6 +236,7 @@ impl ServingThread {
             Err(error) => tracing::error!(%error, "a serving thread has no runtime"),
         }
     }
+
     async fn serve(self) -> ServeResult<()> {
         let listener = TcpListener::from_std(self.listener).map_err(|e| {
             PortError::with_source(

@@ -10,7 +10,6 @@ use prometheus::core::Collector;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 use crate::error::TelemetryError;
-use crate::names::MetricName;
 
 /// One counter series. Cloning shares it.
 #[derive(Clone)]
@@ -113,7 +112,7 @@ macro_rules! family {
         pub struct $family<const LABELS: usize>($vector);
 
         impl<const LABELS: usize> $family<LABELS> {
-            /// The series with these label values, in the order of [`MetricName::labels`]. Resolve
+            /// The series with these label values, in the order of `MetricName::labels`. Resolve
             /// it once and keep it.
             #[must_use]
             pub fn with(&self, labels: [&str; LABELS]) -> $handle {
@@ -160,42 +159,42 @@ family!(
 
 fn register(
     registry: &Registry,
-    name: MetricName,
+    name: &'static str,
     collector: Box<dyn Collector>,
 ) -> Result<(), TelemetryError> {
     registry
         .register(collector)
-        .map_err(|source| TelemetryError::Metric {
-            name: name.name(),
-            source,
-        })
+        .map_err(|source| TelemetryError::Metric { name, source })
+}
+
+/// What a family is registered as.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Described<'a> {
+    /// Full name, as exposed.
+    pub(crate) name: &'static str,
+    /// One sentence for people.
+    pub(crate) help: &'static str,
+    /// Names of its labels.
+    pub(crate) labels: &'a [&'a str],
+    /// Upper bounds of the buckets of a histogram.
+    pub(crate) buckets: &'a [f64],
 }
 
 /// Makes and registers the family of one metric; what [`crate::names::Metrics`] is built from.
 pub(crate) trait Family: Sized {
-    fn register(
-        registry: &Registry,
-        name: MetricName,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> Result<Self, TelemetryError>;
+    fn register(registry: &Registry, of: Described<'_>) -> Result<Self, TelemetryError>;
 }
 
 impl<const LABELS: usize> Family for CounterFamily<LABELS> {
-    fn register(
-        registry: &Registry,
-        name: MetricName,
-        labels: &[&str],
-        _buckets: &[f64],
-    ) -> Result<Self, TelemetryError> {
+    fn register(registry: &Registry, of: Described<'_>) -> Result<Self, TelemetryError> {
         let vector =
-            IntCounterVec::new(Opts::new(name.name(), name.help()), labels).map_err(|source| {
+            IntCounterVec::new(Opts::new(of.name, of.help), of.labels).map_err(|source| {
                 TelemetryError::Metric {
-                    name: name.name(),
+                    name: of.name,
                     source,
                 }
             })?;
-        register(registry, name, Box::new(vector.clone()))?;
+        register(registry, of.name, Box::new(vector.clone()))?;
         let family = Self(vector);
         if LABELS == 0 {
             drop(family.with([""; LABELS])); // an untouched vector is not exposed at all
@@ -205,20 +204,14 @@ impl<const LABELS: usize> Family for CounterFamily<LABELS> {
 }
 
 impl<const LABELS: usize> Family for GaugeFamily<LABELS> {
-    fn register(
-        registry: &Registry,
-        name: MetricName,
-        labels: &[&str],
-        _buckets: &[f64],
-    ) -> Result<Self, TelemetryError> {
-        let vector =
-            GaugeVec::new(Opts::new(name.name(), name.help()), labels).map_err(|source| {
-                TelemetryError::Metric {
-                    name: name.name(),
-                    source,
-                }
-            })?;
-        register(registry, name, Box::new(vector.clone()))?;
+    fn register(registry: &Registry, of: Described<'_>) -> Result<Self, TelemetryError> {
+        let vector = GaugeVec::new(Opts::new(of.name, of.help), of.labels).map_err(|source| {
+            TelemetryError::Metric {
+                name: of.name,
+                source,
+            }
+        })?;
+        register(registry, of.name, Box::new(vector.clone()))?;
         let family = Self(vector);
         if LABELS == 0 {
             drop(family.with([""; LABELS]));
@@ -228,19 +221,14 @@ impl<const LABELS: usize> Family for GaugeFamily<LABELS> {
 }
 
 impl<const LABELS: usize> Family for HistogramFamily<LABELS> {
-    fn register(
-        registry: &Registry,
-        name: MetricName,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> Result<Self, TelemetryError> {
-        let options = HistogramOpts::new(name.name(), name.help()).buckets(buckets.to_vec());
+    fn register(registry: &Registry, of: Described<'_>) -> Result<Self, TelemetryError> {
+        let options = HistogramOpts::new(of.name, of.help).buckets(of.buckets.to_vec());
         let vector =
-            HistogramVec::new(options, labels).map_err(|source| TelemetryError::Metric {
-                name: name.name(),
+            HistogramVec::new(options, of.labels).map_err(|source| TelemetryError::Metric {
+                name: of.name,
                 source,
             })?;
-        register(registry, name, Box::new(vector.clone()))?;
+        register(registry, of.name, Box::new(vector.clone()))?;
         let family = Self(vector);
         if LABELS == 0 {
             drop(family.with([""; LABELS]));

@@ -15,7 +15,7 @@ pub mod names;
 
 pub use error::TelemetryError;
 pub use family::{Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily};
-pub use names::{MetricKind, MetricName, Metrics};
+pub use names::Metrics;
 
 #[cfg(test)]
 mod tests;

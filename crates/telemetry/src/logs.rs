@@ -56,7 +56,7 @@ pub fn install(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
 ///
 /// # Errors
 /// A filter that does not parse.
-pub fn subscriber<W>(
+pub(crate) fn subscriber<W>(
     format: LogFormat,
     filter: &str,
     writer: W,

@@ -1,6 +1,6 @@
 //! The one list of metrics: name, type, labels, help. Base units (seconds, bytes); counters end in
-//! `_total`. From the table below come [`MetricName`], for documentation and tests, and
-//! [`Metrics`], which has one family a metric. Add a metric here and nowhere else, together with
+//! `_total`. From the table below come [`Metrics`], which has one family a metric,
+//! `docs/metrics.md`, and `MetricName` for the tests. Add a metric here and nowhere else, together with
 //! what records it (a test looks for that); no label may hold a key, an offset or a client's text.
 
 use std::fmt;
@@ -8,11 +8,12 @@ use std::fmt;
 use prometheus::{Registry, TextEncoder};
 
 use crate::error::TelemetryError;
-use crate::family::{CounterFamily, Family, GaugeFamily, HistogramFamily};
+use crate::family::{CounterFamily, Described, Family, GaugeFamily, HistogramFamily};
 
 /// Type of a metric.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
+pub(crate) enum MetricKind {
     /// Only grows.
     Counter,
     /// Goes up and down.
@@ -44,43 +45,40 @@ const fn count(labels: &[&str]) -> usize {
 
 macro_rules! metric_table {
     ($($kind:ident $variant:ident $field:ident $name:literal [$($label:literal),*] $buckets:ident $help:literal;)+) => {
-        /// Every metric.
+        /// Every metric, for the tests.
+        #[cfg(test)]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum MetricName {
+        pub(crate) enum MetricName {
             $(#[doc = $help] $variant,)+
         }
 
+        #[cfg(test)]
         impl MetricName {
             /// All of them, in the order of the table.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// Full name, as exposed.
-            #[must_use]
-            pub fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
             }
 
             /// One sentence for people.
-            #[must_use]
-            pub fn help(self) -> &'static str {
+            pub(crate) fn help(self) -> &'static str {
                 match self { $(Self::$variant => $help,)+ }
             }
 
             /// Its family's field in [`Metrics`].
-            #[cfg(test)]
             pub(crate) fn field(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($field),)+ }
             }
 
             /// Label names, in the order in which values are given.
-            #[must_use]
-            pub fn labels(self) -> &'static [&'static str] {
+            pub(crate) fn labels(self) -> &'static [&'static str] {
                 match self { $(Self::$variant => &[$($label),*],)+ }
             }
 
             /// Type.
-            #[must_use]
-            pub fn kind(self) -> MetricKind {
+            pub(crate) fn kind(self) -> MetricKind {
                 match self { $(Self::$variant => MetricKind::$kind,)+ }
             }
         }
@@ -101,7 +99,12 @@ macro_rules! metric_table {
                 let registry = Registry::new();
                 register_process(&registry)?;
                 Ok(Self {
-                    $($field: Family::register(&registry, MetricName::$variant, &[$($label),*], $buckets)?,)+
+                    $($field: Family::register(&registry, Described {
+                        name: $name,
+                        help: $help,
+                        labels: &[$($label),*],
+                        buckets: $buckets,
+                    })?,)+
                     registry,
                 })
             }
@@ -185,9 +188,7 @@ impl Metrics {
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics")
-            .field("metrics", &MetricName::ALL.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 

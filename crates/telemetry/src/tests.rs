@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
 use crate::logs::{LogFormat, subscriber};
-use crate::{MetricKind, MetricName, Metrics, TelemetryError};
+use crate::names::{MetricKind, MetricName};
+use crate::{Metrics, TelemetryError};
 
 #[test]
 fn every_metric_registers_and_follows_the_naming_rules() {

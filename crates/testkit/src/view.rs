@@ -89,7 +89,6 @@ impl PlainView {
                 aggregate("total", AggregateKind::Sum, DataType::Float64, 1),
             ],
             ttl_us: None,
-            base_width_us: 60_000_000,
             digest: format!("digest-{id}"),
         };
         let source = Arc::clone(source);

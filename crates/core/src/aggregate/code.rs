@@ -4,40 +4,40 @@
 //! layout.
 
 /// `count`: rows (varint).
-pub const COUNT: u8 = 0x10;
+pub(crate) const COUNT: u8 = 0x10;
 /// Float sum without NaN and infinities: see `exact::codec`.
-pub const FLOAT_SUM: u8 = 0x11;
+pub(crate) const FLOAT_SUM: u8 = 0x11;
 /// Float sum with counts of NaN, +inf and -inf.
-pub const FLOAT_SUM_SPECIAL: u8 = 0x12;
+pub(crate) const FLOAT_SUM_SPECIAL: u8 = 0x12;
 /// Float sum and sum of squares.
-pub const FLOAT_MOMENTS: u8 = 0x13;
+pub(crate) const FLOAT_MOMENTS: u8 = 0x13;
 /// The same with counts of NaN, +inf and -inf.
-pub const FLOAT_MOMENTS_SPECIAL: u8 = 0x14;
+pub(crate) const FLOAT_MOMENTS_SPECIAL: u8 = 0x14;
 /// Wrapping integer sum: rows (varint), sum (zigzag varint).
-pub const INT_SUM: u8 = 0x15;
+pub(crate) const INT_SUM: u8 = 0x15;
 /// Least value: a scalar, NULL while there is none.
-pub const MIN: u8 = 0x16;
+pub(crate) const MIN: u8 = 0x16;
 /// Greatest value: a scalar, NULL while there is none.
-pub const MAX: u8 = 0x17;
+pub(crate) const MAX: u8 = 0x17;
 /// Last value, no row yet.
-pub const LAST_NONE: u8 = 0x18;
+pub(crate) const LAST_NONE: u8 = 0x18;
 /// Last value: event time, partition, offset (zigzag varints) and a scalar.
-pub const LAST: u8 = 0x19;
+pub(crate) const LAST: u8 = 0x19;
 
 /// Scalars inside a state.
-pub mod scalar {
+pub(crate) mod scalar {
     /// SQL NULL.
-    pub const NULL: u8 = 0x00;
+    pub(crate) const NULL: u8 = 0x00;
     /// BOOLEAN false.
-    pub const FALSE: u8 = 0x01;
+    pub(crate) const FALSE: u8 = 0x01;
     /// BOOLEAN true.
-    pub const TRUE: u8 = 0x02;
+    pub(crate) const TRUE: u8 = 0x02;
     /// INTEGER, BIGINT: zigzag varint.
-    pub const INT: u8 = 0x03;
+    pub(crate) const INT: u8 = 0x03;
     /// DOUBLE: 8 bytes, little endian.
-    pub const FLOAT: u8 = 0x04;
+    pub(crate) const FLOAT: u8 = 0x04;
     /// VARCHAR: length (varint), UTF-8.
-    pub const TEXT: u8 = 0x05;
+    pub(crate) const TEXT: u8 = 0x05;
     /// TIMESTAMP: zigzag varint, microseconds.
-    pub const TIMESTAMP: u8 = 0x06;
+    pub(crate) const TIMESTAMP: u8 = 0x06;
 }

@@ -8,18 +8,16 @@
 
 use arrow_schema::DataType;
 
-pub mod code;
+pub(crate) mod code;
 mod codec;
 mod order;
 mod partial;
 mod planning;
-mod set;
 #[cfg(test)]
 mod tests;
 
 pub use order::{RowOrder, compare_floats, compare_values};
 pub use partial::Partial;
-pub use set::PartialSet;
 
 /// An aggregate function of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

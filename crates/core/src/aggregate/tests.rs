@@ -1,13 +1,10 @@
 //! Partial states against definitions written out over plain lists of rows: the sorted maximum, the
 //! 128-bit sum, the last row by position. The float sums have tests of their own beside them.
 
-use std::sync::Arc;
-
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray};
 use arrow_schema::DataType;
 use proptest::prelude::*;
 
-use super::{AggregateKind, Partial, PartialClass, PartialSet, PartialSpec, RowOrder};
+use super::{AggregateKind, Partial, PartialClass, PartialSpec, RowOrder};
 use crate::error::ErrorKind;
 use crate::time::timestamp_type;
 use crate::value::Value;
@@ -396,98 +393,6 @@ fn output_types_are_those_of_sql() {
         output(AggregateKind::Last, DataType::Boolean),
         DataType::Boolean
     );
-}
-
-#[test]
-fn a_row_enters_the_states_whose_filter_it_passes() {
-    let filtered = PartialSpec {
-        filter: Some(0),
-        ..spec(AggregateKind::Count, None)
-    };
-    let specs = [
-        spec(AggregateKind::Count, None),
-        filtered,
-        PartialSpec {
-            argument: Some(1),
-            ..spec(AggregateKind::Count, Some(DataType::Int64))
-        },
-        spec(AggregateKind::Sum, Some(DataType::Float64)),
-        PartialSpec {
-            argument: Some(1),
-            ..spec(AggregateKind::Sum, Some(DataType::Int64))
-        },
-        PartialSpec {
-            argument: Some(2),
-            ..spec(AggregateKind::Max, Some(DataType::Utf8))
-        },
-        PartialSpec {
-            argument: Some(2),
-            ..spec(AggregateKind::Last, Some(DataType::Utf8))
-        },
-        PartialSpec {
-            argument: Some(3),
-            ..spec(AggregateKind::Min, Some(DataType::Int32))
-        },
-    ];
-    let arguments: Vec<ArrayRef> = vec![
-        Arc::new(Float64Array::from(vec![Some(0.1), Some(0.2), None])),
-        Arc::new(Int64Array::from(vec![Some(i64::MAX), None, Some(1)])),
-        Arc::new(StringArray::from(vec![Some("b"), Some("c"), Some("a")])),
-        Arc::new(Int32Array::from(vec![Some(4), Some(-4), None])),
-    ];
-    let filters = [BooleanArray::from(vec![Some(true), Some(false), None])];
-    let mut set = PartialSet::new(&specs);
-    for row in [2, 0, 1] {
-        set.update_row(&specs, &arguments, &filters, row, at(row as i64))
-            .expect("columns of the specs' types");
-    }
-    let kinds = [
-        AggregateKind::Count,
-        AggregateKind::Count,
-        AggregateKind::Count,
-        AggregateKind::Sum,
-        AggregateKind::Sum,
-        AggregateKind::Max,
-        AggregateKind::Last,
-        AggregateKind::Min,
-    ];
-    let values: Vec<Value> = set
-        .0
-        .iter()
-        .zip(kinds)
-        .map(|(state, kind)| state.evaluate(kind))
-        .collect();
-    let text = |value: &str| Value::Text(value.into());
-    let want = [
-        Value::Int(3),
-        Value::Int(1),
-        Value::Int(2),
-        Value::Float(0.1 + 0.2),
-        Value::Int(i64::MIN),
-        text("c"),
-        text("a"),
-        Value::Int(-4),
-    ];
-    assert_eq!(values, want);
-
-    let mut bytes = Vec::new();
-    set.encode(&mut bytes);
-    assert_eq!(
-        PartialSet::decode(&specs, &mut bytes.as_slice()).expect("its own bytes"),
-        set
-    );
-    let mut twice = set.clone();
-    twice.merge(&set);
-    assert_eq!(twice.0[0], Partial::Count(6));
-
-    let error = set
-        .update_row(&specs, &arguments[1..], &filters, 0, at(0))
-        .expect_err("columns of other types");
-    assert_eq!(error.kind(), ErrorKind::Internal);
-    let error = set
-        .update_row(&specs, &arguments, &[], 0, at(0))
-        .expect_err("no FILTER column");
-    assert_eq!(error.kind(), ErrorKind::Internal);
 }
 
 /// The bytes on disk, for ever.

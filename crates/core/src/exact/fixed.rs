@@ -76,7 +76,7 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
 
     /// Add the square of a finite `value`, or take it away.
     #[inline]
-    pub fn add_square(&mut self, value: f64, negate: bool) {
+    pub(crate) fn add_square(&mut self, value: f64, negate: bool) {
         debug_assert!(
             value.is_finite(),
             "infinities and NaN are counted beside the limbs"
@@ -123,7 +123,7 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
 
     /// Carry: afterwards every limb is a digit in [-2^31, 2^31) and the outermost ones are not
     /// zero. That form is unique: equal values have equal limbs.
-    pub fn normalise(&mut self) {
+    pub(crate) fn normalise(&mut self) {
         let mut carry = 0_i64;
         for limb in &mut self.limbs {
             let total = *limb + carry;

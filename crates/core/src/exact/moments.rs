@@ -74,13 +74,13 @@ impl FloatMoments {
 
     /// Population variance, correctly rounded; None (NULL) over no value.
     #[must_use]
-    pub fn var_pop(&self) -> Option<f64> {
+    pub(crate) fn var_pop(&self) -> Option<f64> {
         self.finish(0, |a, exponent, n| round_quotient(false, a, exponent, n, n))
     }
 
     /// Sample variance, correctly rounded; None below two values.
     #[must_use]
-    pub fn var_samp(&self) -> Option<f64> {
+    pub(crate) fn var_samp(&self) -> Option<f64> {
         self.finish(1, |a, exponent, n| {
             round_quotient(false, a, exponent, n, n - 1)
         })
@@ -94,7 +94,7 @@ impl FloatMoments {
 
     /// Square root of the exact sample variance, rounded once.
     #[must_use]
-    pub fn stddev_samp(&self) -> Option<f64> {
+    pub(crate) fn stddev_samp(&self) -> Option<f64> {
         self.finish(1, |a, exponent, n| round_root(a, exponent, n, n - 1))
     }
 

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use forebay_core::definition::MonitorDef;
+use forebay_core::digest::digest;
 use forebay_core::limits::CATALOG_MAX_VIEWS;
 use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
 use forebay_core::source::{Column, SourceDef, SourceFormat};
@@ -12,15 +14,14 @@ use forebay_core::view::ViewId;
 
 use super::change::{Change, ChangeAction};
 use super::checks::{check_deployment, check_monitor};
+use super::inner::{Entry, Inner, Key, MonitorPlan};
 use super::references::{Reference, references};
 use super::state::{CATALOG_FORMAT, CatalogState, DroppedState, ObjectState};
 use super::wanted::Wanted;
-use super::{Entry, Inner, Key, MonitorPlan};
-use crate::digest::digest;
 use crate::error::{EngineError, Result, listed};
 use crate::functions::FUNCTIONS_VERSION;
 use crate::label::Label;
-use crate::parse::{Definition, ObjectKind, Statement};
+use crate::parse::{Definition, ObjectKind, QueryText, Statement};
 use crate::service::{REQUEST, Service, ServiceIdentity};
 use crate::view::{View, ViewIdentity};
 
@@ -102,7 +103,8 @@ impl<'a> Builder<'a> {
     pub(super) fn load(mut self, state: &CatalogState) -> Result<Inner> {
         if state.format != CATALOG_FORMAT {
             return Err(EngineError::Input(format!(
-                "the saved catalog has format {}, this program reads {CATALOG_FORMAT}; use the version that wrote it",
+                "the saved catalog has format {}, this program reads {CATALOG_FORMAT}; use the version that wrote it, or apply \
+                 the definitions with another data directory",
                 state.format
             )));
         }
@@ -422,24 +424,10 @@ impl<'a> Builder<'a> {
                 self.after.insert_service(&name, Arc::new(service));
             }
             Definition::Monitor(def, expression) => {
-                let mut label: Option<Arc<dyn CompiledLabel>> = None;
-                if let (Some(labels), Some(expression)) = (&def.labels, expression) {
-                    let source = &self.after.sources[&labels.source];
-                    let compiled = Label::compile(
-                        &self.after.session,
-                        &statement.object(),
-                        expression,
-                        source,
-                    )?;
-                    label = Some(Arc::new(compiled));
-                }
-                self.after.monitors.insert(
-                    name.clone(),
-                    MonitorPlan {
-                        def: def.clone(),
-                        label,
-                    },
-                );
+                let label = self.label(&statement, def, expression.as_ref())?;
+                let def = def.clone();
+                let plan = MonitorPlan { def, label };
+                self.after.monitors.insert(name.clone(), plan);
             }
             other => self.after.insert_plain(other),
         }
@@ -464,6 +452,22 @@ impl<'a> Builder<'a> {
             .entries
             .insert((statement.kind, name), Arc::new(Entry { state, statement }));
         Ok(())
+    }
+
+    /// The label of a monitor, if it has one.
+    fn label(
+        &self,
+        statement: &Statement,
+        def: &MonitorDef,
+        expression: Option<&QueryText>,
+    ) -> Result<Option<Arc<dyn CompiledLabel>>> {
+        let (Some(labels), Some(expression)) = (&def.labels, expression) else {
+            return Ok(None);
+        };
+        let source = &self.after.sources[&labels.source];
+        let session = &self.after.session;
+        let label = Label::compile(session, &statement.object(), expression, source)?;
+        Ok(Some(Arc::new(label)))
     }
 
     /// The source and the entity of a view; `digest` found both.

@@ -4,7 +4,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Catalog;
 use crate::parse::ObjectKind;
 
 /// What happens to an object.
@@ -38,14 +37,4 @@ pub struct Change {
     pub after: Option<String>,
     /// Why it changes.
     pub note: String,
-}
-
-/// A set of changes and the catalog that results. Nothing is applied: that is for the caller, by
-/// using the catalog.
-#[derive(Debug)]
-pub struct CatalogPlan {
-    /// Drops first, then the rest in the order in which a catalog is built.
-    pub changes: Vec<Change>,
-    /// The catalog after the changes.
-    pub catalog: Catalog,
 }

@@ -11,7 +11,7 @@ use forebay_core::ports::CompiledService;
 use forebay_core::prediction::column;
 use forebay_core::source::{Column, SourceDef};
 
-use super::Inner;
+use super::inner::Inner;
 use crate::error::{EngineError, Result, listed};
 use crate::parse::Statement;
 use crate::service::Service;

@@ -10,6 +10,7 @@ mod build;
 mod change;
 mod checks;
 mod files;
+mod inner;
 mod references;
 mod state;
 #[cfg(test)]
@@ -19,75 +20,23 @@ mod wanted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::definition::{DeploymentDef, EntityDef, ModelDef, MonitorDef};
-use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
+use forebay_core::definition::{DeploymentDef, ModelDef};
+use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::source::SourceDef;
 
-pub use change::{CatalogPlan, Change, ChangeAction};
+pub use change::{Change, ChangeAction};
 pub use files::{DefinitionFile, read_definitions};
-pub use state::{CATALOG_FORMAT, CatalogState, DroppedState, ObjectState};
+pub use inner::MonitorPlan;
+pub use state::{CatalogState, DroppedState, ObjectState};
 
 use crate::error::{EngineError, Result, listed};
-use crate::parse::{ObjectKind, Statement, parse_file};
+use crate::parse::parse_file;
 use crate::service::Service;
 use crate::session::{Session, on_large_stack};
 use crate::view::View;
 use build::Builder;
+use inner::Inner;
 use wanted::net_effect;
-
-/// Kind and name.
-type Key = (ObjectKind, String);
-
-/// A monitor and its label, compiled.
-#[derive(Clone, Debug)]
-pub struct MonitorPlan {
-    /// Its definition.
-    pub def: MonitorDef,
-    /// Its label, if it has one.
-    pub label: Option<Arc<dyn CompiledLabel>>,
-}
-
-/// One applied statement.
-#[derive(Debug)]
-struct Entry {
-    state: ObjectState,
-    statement: Statement,
-}
-
-#[derive(Debug)]
-struct Inner {
-    session: Session,
-    state: CatalogState,
-    entries: BTreeMap<Key, Arc<Entry>>,
-    sources: BTreeMap<String, Arc<SourceDef>>,
-    entities: BTreeMap<String, EntityDef>,
-    views: BTreeMap<String, Arc<dyn CompiledView>>,
-    own_views: BTreeMap<String, Arc<View>>,
-    services: BTreeMap<String, Arc<dyn CompiledService>>,
-    own_services: BTreeMap<String, Arc<Service>>,
-    models: Vec<ModelDef>,
-    deployments: BTreeMap<String, DeploymentDef>,
-    monitors: BTreeMap<String, MonitorPlan>,
-}
-
-impl Inner {
-    fn new(session: Session) -> Self {
-        Self {
-            session,
-            state: CatalogState::empty(),
-            entries: BTreeMap::new(),
-            sources: BTreeMap::new(),
-            entities: BTreeMap::new(),
-            views: BTreeMap::new(),
-            own_views: BTreeMap::new(),
-            services: BTreeMap::new(),
-            own_services: BTreeMap::new(),
-            models: Vec::new(),
-            deployments: BTreeMap::new(),
-            monitors: BTreeMap::new(),
-        }
-    }
-}
 
 /// Definitions, checked and compiled. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -148,12 +97,6 @@ impl Catalog {
         &self.inner.sources
     }
 
-    /// Entities by name.
-    #[must_use]
-    pub fn entities(&self) -> &BTreeMap<String, EntityDef> {
-        &self.inner.entities
-    }
-
     /// Feature views by name.
     #[must_use]
     pub fn views(&self) -> &BTreeMap<String, Arc<dyn CompiledView>> {
@@ -206,6 +149,16 @@ impl Catalog {
     pub(crate) fn session(&self) -> &Session {
         &self.inner.session
     }
+}
+
+/// A set of changes and the catalog that results. Nothing is applied: that is for the caller, by
+/// using the catalog.
+#[derive(Debug)]
+pub struct CatalogPlan {
+    /// Drops first, then the rest in the order in which a catalog is built.
+    pub changes: Vec<Change>,
+    /// The catalog after the changes.
+    pub catalog: Catalog,
 }
 
 /// Run planning where deep expressions have room.

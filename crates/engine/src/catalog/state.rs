@@ -2,14 +2,15 @@
 //! follows from the texts and is compiled again at start. The binary keeps it as JSON; the shape
 //! has a format version.
 
+use forebay_core::limits::DEFINITION_FILE_MAX_BYTES;
 use forebay_core::view::ViewId;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::parse::{ObjectKind, Statement, parse_file};
 
-/// Version of the shape of [`CatalogState`].
-pub const CATALOG_FORMAT: u32 = 2;
+/// Version of the shape of [`CatalogState`] and of the digests in it.
+pub(super) const CATALOG_FORMAT: u32 = 3;
 
 /// A catalog as data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,10 +64,21 @@ pub struct ObjectState {
 }
 
 impl ObjectState {
+    /// Lines or columns before `number`, which a file of definitions can have.
+    fn before(&self, number: u64) -> Result<usize> {
+        let before = usize::try_from(number.saturating_sub(1)).ok();
+        let before = before.filter(|before| *before <= DEFINITION_FILE_MAX_BYTES);
+        before.ok_or_else(|| {
+            EngineError::Input(format!(
+                "the saved catalog says that {} {} stands at {}:{}:{}, which no file has; restore it from a backup",
+                self.kind, self.name, self.file, self.line, self.column
+            ))
+        })
+    }
+
     /// The statement again, with the places that it had.
     pub(crate) fn statement(&self) -> Result<Statement> {
-        let lines = usize::try_from(self.line.saturating_sub(1)).unwrap_or(0);
-        let columns = usize::try_from(self.column.saturating_sub(1)).unwrap_or(0);
+        let (lines, columns) = (self.before(self.line)?, self.before(self.column)?);
         let text = format!("{}{}{}", "\n".repeat(lines), " ".repeat(columns), self.text);
         let mut statements = parse_file(&self.file, &text)?;
         match (statements.pop(), statements.pop()) {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Key;
+use super::inner::Key;
 use crate::error::{EngineError, Location, Result};
 use crate::parse::{Definition, Statement};
 

@@ -116,7 +116,7 @@ impl<'a> TableReader<'a> {
             ),
             None => None,
         };
-        self.rows += i64::try_from(rows).unwrap_or(i64::MAX);
+        self.rows += rows_i64(rows);
         Ok(EventBatch {
             rows: events,
             partition,
@@ -140,9 +140,7 @@ impl<'a> TableReader<'a> {
                 ))
             }
             (false, false) => {
-                let end = self
-                    .rows
-                    .saturating_add(i64::try_from(rows).unwrap_or(i64::MAX));
+                let end = self.rows + rows_i64(rows);
                 Ok((
                     Int32Array::from(vec![0; rows]),
                     Int64Array::from_iter_values(self.rows..end),
@@ -200,4 +198,9 @@ impl<'a> TableReader<'a> {
             ))
         })
     }
+}
+
+/// Rows of a batch as offsets count them.
+fn rows_i64(rows: usize) -> i64 {
+    i64::try_from(rows).expect("a batch lies in memory")
 }

@@ -8,7 +8,7 @@ use forebay_core::limits::{
     SQL_MAX_BYTES, SQL_MAX_CHAINED_OPERATORS, SQL_MAX_SET_BRANCHES, SQL_MAX_TOKENS,
 };
 
-use super::cursor::{location, source_slice};
+use super::text::{location, source_slice};
 use crate::error::{EngineError, Location, Result};
 
 /// Check one statement's tokens (without white space; not empty).
@@ -17,57 +17,17 @@ pub(super) fn check(file: &str, text: &str, tokens: &[TokenWithSpan]) -> Result<
         return Ok(());
     };
     let at = location(file, first.span.start);
-    let bytes = source_slice(text, first.span.start, last.span.end).len();
-    refuse_above(
+    check_size(
         &at,
-        bytes,
-        SQL_MAX_BYTES,
-        "bytes",
-        "SQL_MAX_BYTES",
-        "split the statement",
+        source_slice(text, first.span.start, last.span.end),
+        tokens,
     )?;
-    refuse_above(
-        &at,
-        tokens.len(),
-        SQL_MAX_TOKENS,
-        "tokens",
-        "SQL_MAX_TOKENS",
-        "split the statement",
-    )?;
-
     let mut branches = 1;
     // One counter for each open parenthesis: operators since the last comma or clause at that
     // level.
     let mut chains = vec![0_usize];
     for token in tokens {
-        match &token.token {
-            Token::LParen | Token::LBracket => chains.push(0),
-            Token::RParen | Token::RBracket if chains.len() > 1 => drop(chains.pop()),
-            Token::Comma => reset(&mut chains),
-            Token::Word(word) => match word.keyword {
-                Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT => {
-                    branches += 1;
-                    reset(&mut chains);
-                }
-                Keyword::SELECT
-                | Keyword::FROM
-                | Keyword::WHERE
-                | Keyword::WINDOW
-                | Keyword::ORDER => {
-                    reset(&mut chains);
-                }
-                Keyword::AND
-                | Keyword::OR
-                | Keyword::NOT
-                | Keyword::WHEN
-                | Keyword::LIKE
-                | Keyword::IS
-                | Keyword::JOIN => count(&mut chains),
-                _ => {}
-            },
-            other if is_operator(other) => count(&mut chains),
-            _ => {}
-        }
+        note(&token.token, &mut chains, &mut branches);
         let at = || location(file, token.span.start);
         refuse_above(
             &at(),
@@ -89,6 +49,54 @@ pub(super) fn check(file: &str, text: &str, tokens: &[TokenWithSpan]) -> Result<
         )?;
     }
     Ok(())
+}
+
+/// Bytes and tokens of a statement.
+fn check_size(at: &Location, text: &str, tokens: &[TokenWithSpan]) -> Result<()> {
+    refuse_above(
+        at,
+        text.len(),
+        SQL_MAX_BYTES,
+        "bytes",
+        "SQL_MAX_BYTES",
+        "split the statement",
+    )?;
+    refuse_above(
+        at,
+        tokens.len(),
+        SQL_MAX_TOKENS,
+        "tokens",
+        "SQL_MAX_TOKENS",
+        "split the statement",
+    )
+}
+
+/// Count one token: a parenthesis opens and closes a level, a comma or a clause begins a chain anew.
+fn note(token: &Token, chains: &mut Vec<usize>, branches: &mut usize) {
+    match token {
+        Token::LParen | Token::LBracket => chains.push(0),
+        Token::RParen | Token::RBracket if chains.len() > 1 => drop(chains.pop()),
+        Token::Comma => reset(chains),
+        Token::Word(word) => match word.keyword {
+            Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT => {
+                *branches += 1;
+                reset(chains);
+            }
+            Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::WINDOW | Keyword::ORDER => {
+                reset(chains);
+            }
+            Keyword::AND
+            | Keyword::OR
+            | Keyword::NOT
+            | Keyword::WHEN
+            | Keyword::LIKE
+            | Keyword::IS
+            | Keyword::JOIN => count(chains),
+            _ => {}
+        },
+        other if is_operator(other) => count(chains),
+        _ => {}
+    }
 }
 
 fn refuse_above(

@@ -6,8 +6,9 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::source::Column;
 use forebay_core::time::timestamp_type;
 
-use super::cursor::{Cursor, source_slice};
+use super::cursor::Cursor;
 use super::statement::{Definition, ObjectKind, Statement, canonical_text};
+use super::text::source_slice;
 use crate::error::{EngineError, Result};
 
 const STATEMENTS: &str = "CREATE SOURCE, CREATE ENTITY, CREATE FEATURE VIEW, CREATE FEATURE SERVICE, CREATE MODEL, \

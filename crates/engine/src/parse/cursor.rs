@@ -8,38 +8,8 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location as Position, Span, Token, TokenWithSpan};
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
-use super::statement::QueryText;
-use super::{DIALECT, lower_first};
+use super::text::{DIALECT, QueryText, location, lower_first, source_slice};
 use crate::error::{EngineError, Location, Result};
-
-/// `position` in `file`.
-pub(crate) fn location(file: &str, position: Position) -> Location {
-    Location {
-        file: file.to_owned(),
-        line: position.line,
-        column: position.column,
-    }
-}
-
-/// The text between two positions (the end is exclusive, as the tokenizer has it).
-pub(super) fn source_slice(text: &str, start: Position, end: Position) -> &str {
-    text.get(byte_offset(text, start)..byte_offset(text, end))
-        .unwrap_or_default()
-}
-
-fn byte_offset(text: &str, position: Position) -> usize {
-    let mut offset = 0;
-    for _ in 1..position.line {
-        match text.get(offset..).and_then(|rest| rest.find('\n')) {
-            Some(newline) => offset += newline + 1,
-            None => return text.len(),
-        }
-    }
-    let columns = usize::try_from(position.column.saturating_sub(1)).unwrap_or(usize::MAX);
-    text.get(offset..)
-        .and_then(|rest| rest.char_indices().nth(columns))
-        .map_or(text.len(), |(i, _)| offset + i)
-}
 
 /// The query in `body`, all of it.
 pub(crate) fn parse_query(body: &QueryText) -> Result<ast::Query> {

@@ -17,19 +17,18 @@ mod serving;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub(crate) use cursor::{Cursor, label_query, parse_query};
 pub(crate) use query::{ident_name, plain_name, refuse_clauses, relations};
 pub use statement::ObjectKind;
-pub(crate) use statement::{Definition, QueryText, ServiceStatement, Statement, ViewStatement};
+pub(crate) use statement::{Definition, ServiceStatement, Statement, ViewStatement};
+pub(crate) use text::{DIALECT, QueryText, lower_first};
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use forebay_core::limits::DEFINITION_FILE_MAX_BYTES;
 
 use crate::error::{EngineError, Location, Result};
-
-pub(crate) static DIALECT: GenericDialect = GenericDialect {};
 
 /// All statements of one file, in order.
 ///
@@ -86,11 +85,4 @@ fn tokenizer_error(file: &str, error: &TokenizerError) -> EngineError {
             lower_first(&error.message)
         ),
     }
-}
-
-pub(crate) fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_lowercase().chain(chars).collect()
-    })
 }

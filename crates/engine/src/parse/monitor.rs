@@ -7,7 +7,8 @@ use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};
 use forebay_core::time::{HOUR_US, Micros};
 
 use super::cursor::Cursor;
-use super::statement::{Definition, QueryText};
+use super::statement::Definition;
+use super::text::QueryText;
 use crate::error::{EngineError, Result};
 
 /// How long a window stays open where LATENESS is not written.

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{self, Visit, Visitor};
 
-use super::QueryText;
+use super::text::QueryText;
 use crate::error::{EngineError, Result};
 
 /// An identifier as SQL reads it: lower case unless quoted.
@@ -99,6 +99,53 @@ struct Clauses {
 const GROUP_BY: &str = "GROUP BY is not supported; write each aggregate as count(*) OVER (PARTITION BY key ORDER BY event_time)";
 const ONE_ROW: &str = "a definition answers one row for each key and moment";
 
+/// Clauses that the parser takes from other systems.
+fn other_dialects(select: &ast::Select) -> ControlFlow<Refusal> {
+    let hinted = !select.optimizer_hints.is_empty() || select.select_modifiers.is_some();
+    let spread = !select.cluster_by.is_empty()
+        || !select.distribute_by.is_empty()
+        || !select.sort_by.is_empty();
+    first(&[
+        (select.top.is_some(), "TOP", "TOP is not supported; drop it"),
+        (
+            select.into.is_some(),
+            "INTO",
+            "SELECT INTO is not supported; drop INTO",
+        ),
+        (
+            !select.lateral_views.is_empty(),
+            "LATERAL",
+            "LATERAL VIEW is not supported; drop it",
+        ),
+        (
+            select.prewhere.is_some(),
+            "PREWHERE",
+            "PREWHERE is not supported; write WHERE",
+        ),
+        (
+            !select.connect_by.is_empty(),
+            "CONNECT",
+            "CONNECT BY is not supported; drop it",
+        ),
+        (
+            spread,
+            "BY",
+            "CLUSTER BY, DISTRIBUTE BY and SORT BY are not supported; drop them",
+        ),
+        (hinted, "SELECT", "hints are not supported; drop them"),
+        (
+            select.value_table_mode.is_some(),
+            "AS",
+            "SELECT AS STRUCT and AS VALUE are not supported; name columns",
+        ),
+        (
+            select.exclude.is_some(),
+            "EXCLUDE",
+            "EXCLUDE is not supported; name the columns that you want",
+        ),
+    ])
+}
+
 /// Break with the first refusal whose condition holds.
 fn first(refusals: &[(bool, &str, &str)]) -> ControlFlow<Refusal> {
     match refusals.iter().find(|(found, _, _)| *found) {
@@ -172,10 +219,6 @@ impl Visitor for Clauses {
         };
         let distinct = format!("SELECT DISTINCT has no meaning here: {ONE_ROW}; drop DISTINCT");
         let joined = select.from.len() > 1 || select.from.iter().any(|from| !from.joins.is_empty());
-        let hinted = !select.optimizer_hints.is_empty() || select.select_modifiers.is_some();
-        let spread = !select.cluster_by.is_empty()
-            || !select.distribute_by.is_empty()
-            || !select.sort_by.is_empty();
         first(&[
             (grouped, "GROUP", GROUP_BY),
             (select.distinct.is_some(), "DISTINCT", &distinct),
@@ -188,43 +231,6 @@ impl Visitor for Clauses {
                 select.qualify.is_some(),
                 "QUALIFY",
                 "QUALIFY is not supported; write the condition as CASE in a feature",
-            ),
-            (select.top.is_some(), "TOP", "TOP is not supported; drop it"),
-            (
-                select.into.is_some(),
-                "INTO",
-                "SELECT INTO is not supported; drop INTO",
-            ),
-            (
-                !select.lateral_views.is_empty(),
-                "LATERAL",
-                "LATERAL VIEW is not supported; drop it",
-            ),
-            (
-                select.prewhere.is_some(),
-                "PREWHERE",
-                "PREWHERE is not supported; write WHERE",
-            ),
-            (
-                !select.connect_by.is_empty(),
-                "CONNECT",
-                "CONNECT BY is not supported; drop it",
-            ),
-            (
-                spread,
-                "BY",
-                "CLUSTER BY, DISTRIBUTE BY and SORT BY are not supported; drop them",
-            ),
-            (hinted, "SELECT", "hints are not supported; drop them"),
-            (
-                select.value_table_mode.is_some(),
-                "AS",
-                "SELECT AS STRUCT and AS VALUE are not supported; name columns",
-            ),
-            (
-                select.exclude.is_some(),
-                "EXCLUDE",
-                "EXCLUDE is not supported; name the columns that you want",
             ),
             (
                 select.from.is_empty(),
@@ -242,6 +248,7 @@ impl Visitor for Clauses {
                  feature service",
             ),
         ])?;
+        other_dialects(select)?;
         select
             .projection
             .iter()

@@ -10,7 +10,7 @@ use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::Micros;
 use serde::{Deserialize, Serialize};
 
-use super::cursor::location;
+use super::text::QueryText;
 use crate::error::Location;
 
 /// Kinds of objects, in the order in which a catalog is built.
@@ -94,28 +94,6 @@ pub(crate) struct ViewStatement {
 pub(crate) struct ServiceStatement {
     pub(crate) request: Vec<Column>,
     pub(crate) body: QueryText,
-}
-
-/// A piece of SQL with its tokens, so that an error can point into it.
-#[derive(Debug, Clone)]
-pub(crate) struct QueryText {
-    pub(crate) file: String,
-    pub(crate) tokens: Vec<TokenWithSpan>,
-}
-
-impl QueryText {
-    /// Where `word` first stands in it (any case), else where it begins.
-    pub(crate) fn locate(&self, word: Option<&str>) -> Location {
-        let found = word.and_then(|word| {
-            self.tokens.iter().find(|t| match &t.token {
-                Token::Word(w) => w.value.eq_ignore_ascii_case(word),
-                other => other.to_string() == word,
-            })
-        });
-        found
-            .or_else(|| self.tokens.first())
-            .map_or_else(Location::default, |t| location(&self.file, t.span.start))
-    }
 }
 
 /// Tokens joined by one space, unquoted words in lower case; without the OR REPLACE that follows

@@ -417,3 +417,15 @@ fn columns_of_a_source_are_limited() {
         "{error}"
     );
 }
+
+/// The library says a place only inside its words; `Cursor::parser_error` reads it there. This fails
+/// where an upgrade words it otherwise.
+#[test]
+fn the_parser_words_its_places_as_they_are_read() {
+    let raw = datafusion::sql::sqlparser::parser::Parser::new(&DIALECT)
+        .try_with_sql("SELECT 1 FROM 2")
+        .and_then(|mut parser| parser.parse_query())
+        .expect_err("no table")
+        .to_string();
+    assert!(raw.contains(" at Line: 1, Column: 15"), "{raw}");
+}

@@ -25,8 +25,10 @@
 
 mod answers;
 mod collect;
+mod fold;
 mod keys;
 mod narrow;
+mod plan;
 mod slide;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,8 @@ use forebay_core::view::{FeatureStatus, ViewSpec, feature_status};
 
 use super::answers::Answers;
 use super::collect::{Columns, Event};
-use super::view::{Probe, WindowPlan};
+use super::fold::fold;
+use super::plan::{Probe, WindowPlan};
 use crate::error::{EngineError, Result};
 use crate::functions::Frontier;
 
@@ -200,20 +201,6 @@ impl<'a> Slot<'a> {
             State::Newest(_) => Value::Null,
         })
     }
-}
-
-/// Fold `event`, which passes the FILTER, into `state`.
-pub(super) fn fold(
-    state: &mut Partial,
-    spec: &PartialSpec,
-    columns: &Columns,
-    event: &Event,
-) -> Result<()> {
-    match spec.argument {
-        None => state.update_count(1),
-        Some(index) => state.update(&columns.value(index, event)?, event.order()),
-    }
-    Ok(())
 }
 
 fn argument(spec: &PartialSpec, columns: &Columns, event: &Event) -> Result<Value> {

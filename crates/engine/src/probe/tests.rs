@@ -16,9 +16,10 @@ use proptest::prelude::*;
 use super::answers::Answers;
 use super::collect::{BatchPlaces, Collector, Event, Events};
 use super::keys::SpineKeys;
+use super::plan::{Probe, window_plans};
 use super::slide::slide;
 use super::tree::Tree;
-use super::view::{Probe, probes, window_plans};
+use super::view::probes;
 
 const WINDOWS: [Window; 4] = [
     Window::Range { preceding_us: 0 },
@@ -60,7 +61,6 @@ fn spec() -> ViewSpec {
         partials: Vec::new(),
         aggregates: Vec::new(),
         ttl_us: Some(200),
-        base_width_us: 1,
         digest: String::new(),
     };
     for (kind, argument, filter) in calls {

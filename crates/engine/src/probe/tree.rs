@@ -12,8 +12,8 @@ use forebay_core::view::{FeatureStatus, ViewSpec, feature_status};
 
 use super::answers::Answers;
 use super::collect::{Columns, Event};
-use super::slide::fold;
-use super::view::{Probe, WindowPlan};
+use super::fold::fold;
+use super::plan::{Probe, WindowPlan};
 use crate::error::Result;
 
 /// Events of a leaf.

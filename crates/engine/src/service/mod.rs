@@ -23,12 +23,12 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
+use forebay_core::digest::digest;
 use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::source::Column;
 use forebay_core::view::{ServiceSpec, ServiceView};
 use forebay_core::{PortError, PortResult};
 
-use crate::digest::digest;
 use crate::error::{EngineError, Result};
 use crate::expression::{
     CAST_REMEDY, Columns, Input, Program, cast_to, schema_of, storable, type_of,

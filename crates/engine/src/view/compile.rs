@@ -8,11 +8,11 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use forebay_core::aggregate::{AggregateKind, PartialSpec};
 use forebay_core::limits::VIEW_MAX_FEATURES;
 use forebay_core::source::Column;
-use forebay_core::time::{MINUTE_US, Micros};
-use forebay_core::view::{AggregateSpec, Window};
+use forebay_core::view::AggregateSpec;
 
 use super::fold::{Fold, FoldPlan};
-use super::matching::{AGGREGATE, Matched, Subject, aggregate_column, match_plan};
+use super::matching::{Matched, match_plan};
+use super::subject::{AGGREGATE, Subject, aggregate_column};
 use super::windows::Windowed;
 use crate::error::{EngineError, Result, listed};
 use crate::expression::{
@@ -235,19 +235,6 @@ impl States {
             window: window.window,
         });
         Ok(())
-    }
-
-    /// Width of the base tile: a minute, or less where the shortest window has fewer than 60 of
-    /// them.
-    pub(super) fn base_width_us(&self) -> Micros {
-        let shortest = self
-            .aggregates
-            .iter()
-            .filter_map(|aggregate| match aggregate.window {
-                Window::Range { preceding_us } => Some(preceding_us / 60),
-                Window::Lifetime => None,
-            });
-        shortest.min().unwrap_or(MINUTE_US).clamp(1, MINUTE_US)
     }
 }
 

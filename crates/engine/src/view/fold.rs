@@ -80,15 +80,10 @@ impl Fold {
                 .position(|i| *i == index)
                 .expect("keys and time are among the needed")
         };
-        let predicate = match plan.predicate {
-            Some(predicate) => Some(Program::compile(
-                session,
-                object,
-                &inputs,
-                std::slice::from_ref(predicate),
-            )?),
-            None => None,
+        let program = |predicate: &Expr| {
+            Program::compile(session, object, &inputs, std::slice::from_ref(predicate))
         };
+        let predicate = plan.predicate.map(program).transpose()?;
         let key: Vec<usize> = plan.key.iter().map(|i| place(*i)).collect();
         let time = place(source.time_column);
         let values = Program::compile(session, object, &inputs, &values)?;
@@ -98,16 +93,11 @@ impl Fold {
             .chain(key.iter().copied())
             .chain([time])
             .for_each(|index| kept[index] = true);
-        let columns = needed
-            .iter()
-            .map(|i| {
-                (
-                    *i,
-                    source.columns[*i].name.clone(),
-                    source.columns[*i].data_type.clone(),
-                )
-            })
-            .collect();
+        let columns = needed.iter().map(|i| {
+            let column = &source.columns[*i];
+            (*i, column.name.clone(), column.data_type.clone())
+        });
+        let columns = columns.collect();
         Ok(Self {
             object: object.to_owned(),
             columns: Columns::new(format!("source {}", source.name), columns),

@@ -12,6 +12,7 @@ mod compile;
 mod fold;
 mod matching;
 mod reads;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -36,8 +37,8 @@ use crate::expression::Program;
 use crate::parse::ViewStatement;
 use crate::session::Session;
 use fold::Fold;
-use matching::Subject;
 use reads::referenced_columns;
+use subject::Subject;
 
 /// A view, compiled.
 #[derive(Debug)]
@@ -82,7 +83,6 @@ impl View {
             entity,
         };
         let compiled = compile::compile(session, subject)?;
-        let base_width_us = compiled.states.base_width_us();
         let states = compiled.states;
         let spec = ViewSpec {
             id: identity.id,
@@ -96,7 +96,6 @@ impl View {
             partials: states.partials,
             aggregates: states.aggregates,
             ttl_us: statement.ttl_us,
-            base_width_us,
             digest: identity.digest,
         };
         let fields = compiled

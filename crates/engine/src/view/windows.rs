@@ -3,15 +3,16 @@
 //! any moment, with or without an event at it.
 
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::expr::{NullTreatment, WindowFunction, WindowFunctionParams};
+use datafusion::logical_expr::expr::{NullTreatment, Sort, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
     Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
 use forebay_core::aggregate::AggregateKind;
+use forebay_core::source::Column;
 use forebay_core::time::DAY_US;
 use forebay_core::view::Window;
 
-use super::matching::{Subject, reads_aggregates, source_column};
+use super::subject::{Subject, reads_aggregates, source_column};
 use crate::error::Result;
 use crate::expression::as_column;
 use crate::functions::{LAST_VALUE, aggregate_kind};
@@ -53,41 +54,9 @@ pub(super) fn windowed(
         distinct,
     } = &call.params;
     let name = kind.name();
-    if *distinct {
-        let message = format!(
-            "{name}(DISTINCT ..) needs all values of a window at once and is not supported; drop DISTINCT"
-        );
-        return subject.refuse(Some("DISTINCT"), message);
-    }
-    if matches!(null_treatment, Some(NullTreatment::IgnoreNulls)) {
-        let message = format!(
-            "{name} with IGNORE NULLS is not supported; write {name}(x) FILTER (WHERE x IS NOT NULL)"
-        );
-        return subject.refuse(Some("IGNORE"), message);
-    }
+    refuse_modifiers(subject, name, *distinct, *null_treatment)?;
     let key = partition(subject, partition_by, inner)?;
-    let ordered_by_time = match order_by.as_slice() {
-        [sort] => {
-            sort.asc
-                && source_column(subject.source, &inner(&sort.expr)?)
-                    == Some(subject.source.time_column)
-        }
-        [] => {
-            let message = format!(
-                "{name} OVER (..) without ORDER BY sees the future; write ORDER BY {}",
-                time(subject)
-            );
-            return subject.refuse(Some("OVER"), message);
-        }
-        _ => false,
-    };
-    if !ordered_by_time {
-        let message = format!(
-            "its windows must be ordered by the event time alone, ascending: ORDER BY {}",
-            time(subject)
-        );
-        return subject.refuse(Some("ORDER"), message);
-    }
+    check_order(subject, name, order_by, inner)?;
     let window = frame(subject, window_frame)?;
     let argument = argument(subject, kind, args, inner)?;
     let filter = match filter {
@@ -112,6 +81,59 @@ pub(super) fn windowed(
         },
         key,
     ))
+}
+
+fn refuse_modifiers(
+    subject: Subject<'_>,
+    name: &str,
+    distinct: bool,
+    nulls: Option<NullTreatment>,
+) -> Result<()> {
+    if distinct {
+        let message = format!(
+            "{name}(DISTINCT ..) needs all values of a window at once and is not supported; drop DISTINCT"
+        );
+        return subject.refuse(Some("DISTINCT"), message);
+    }
+    if matches!(nulls, Some(NullTreatment::IgnoreNulls)) {
+        let message = format!(
+            "{name} with IGNORE NULLS is not supported; write {name}(x) FILTER (WHERE x IS NOT NULL)"
+        );
+        return subject.refuse(Some("IGNORE"), message);
+    }
+    Ok(())
+}
+
+/// A window is ordered by the event time alone, ascending.
+fn check_order(
+    subject: Subject<'_>,
+    name: &str,
+    order_by: &[Sort],
+    inner: &dyn Fn(&Expr) -> Result<Expr>,
+) -> Result<()> {
+    let ordered_by_time = match order_by {
+        [sort] => {
+            sort.asc
+                && source_column(subject.source, &inner(&sort.expr)?)
+                    == Some(subject.source.time_column)
+        }
+        [] => {
+            let message = format!(
+                "{name} OVER (..) without ORDER BY sees the future; write ORDER BY {}",
+                time(subject)
+            );
+            return subject.refuse(Some("OVER"), message);
+        }
+        _ => false,
+    };
+    if !ordered_by_time {
+        let message = format!(
+            "its windows must be ordered by the event time alone, ascending: ORDER BY {}",
+            time(subject)
+        );
+        return subject.refuse(Some("ORDER"), message);
+    }
+    Ok(())
 }
 
 fn time(subject: Subject<'_>) -> &str {
@@ -191,43 +213,45 @@ fn partition(
     for column in &entity.key {
         let position = found.iter().position(|f| f.as_ref() == Some(&column.name));
         let expr = inner(&partition_by[position.expect("every key column was found above")])?;
-        let Some(index) = source_column(subject.source, &expr) else {
-            let message = format!(
-                "key column {} must be a column of source {}, not computed",
-                column.name, subject.source.name
-            );
-            return subject.refuse(Some(&column.name), message);
-        };
-        let found = &subject.source.columns[index];
-        if found.data_type != column.data_type {
-            let message = format!(
-                "key column {} is {} in entity {}, but {} of source {} is {}; declare both alike",
-                column.name,
-                column.data_type,
-                entity.name,
-                found.name,
-                subject.source.name,
-                found.data_type
-            );
-            return subject.refuse(Some(&column.name), message);
-        }
-        if index == subject.source.time_column {
-            let message = format!(
-                "key column {} is the event time of source {}",
-                column.name, subject.source.name
-            );
-            return subject.refuse(Some(&column.name), message);
-        }
+        let index = key_column(subject, column, &expr)?;
         if key.contains(&index) {
             let message = format!(
                 "column {} of source {} is two columns of the key",
-                found.name, subject.source.name
+                subject.source.columns[index].name, subject.source.name
             );
             return subject.refuse(Some(&column.name), message);
         }
         key.push(index);
     }
     Ok(key)
+}
+
+/// The source's column that `expr`, the key column `column` of the entity, is.
+fn key_column(subject: Subject<'_>, column: &Column, expr: &Expr) -> Result<usize> {
+    let (source, entity) = (subject.source, subject.entity);
+    let Some(index) = source_column(source, expr) else {
+        let message = format!(
+            "key column {} must be a column of source {}, not computed",
+            column.name, source.name
+        );
+        return subject.refuse(Some(&column.name), message);
+    };
+    let found = &source.columns[index];
+    if found.data_type != column.data_type {
+        let message = format!(
+            "key column {} is {} in entity {}, but {} of source {} is {}; declare both alike",
+            column.name, column.data_type, entity.name, found.name, source.name, found.data_type
+        );
+        return subject.refuse(Some(&column.name), message);
+    }
+    if index == source.time_column {
+        let message = format!(
+            "key column {} is the event time of source {}",
+            column.name, source.name
+        );
+        return subject.refuse(Some(&column.name), message);
+    }
+    Ok(index)
 }
 
 fn argument(

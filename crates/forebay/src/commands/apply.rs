@@ -9,9 +9,10 @@ use anyhow::Result;
 use forebay_engine::{Change, read_definitions};
 use serde::{Deserialize, Serialize};
 
+use super::diff;
 use super::remote::Remote;
-use super::{block_on, diff, log_from, print};
 use crate::cli::DefinitionArgs;
+use crate::terminal::{block_on, log_from, print};
 
 /// Body of the server's actions `plan` and `apply`.
 #[derive(Debug, Serialize)]

@@ -22,11 +22,11 @@ use forebay_training::TrainingManifest;
 use forebay_training::training_set::manifest_path;
 
 use super::progress::Step;
-use super::{log_from, print};
 use crate::cli::ProfileArgs;
 use crate::instant;
 use crate::replay::read_parquet;
 use crate::server::monitoring::profile_path;
+use crate::terminal::{log_from, print};
 
 /// Longest name of a reference, bytes: it becomes part of a file's name.
 const NAME_MAX_BYTES: usize = 128;
@@ -79,30 +79,13 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
     step.done(&format!("scored with {}", model.manifest().title()));
 
     let step = Step::begin("counting".to_owned());
-    let features: Vec<&str> = model
-        .manifest()
-        .features
-        .iter()
-        .map(|feature| feature.name.as_str())
-        .collect();
-    let min_rows = MonitorOptions::default().min_rows;
-    let calibration = CalibrationWindows {
-        time_column: &args.time_column,
-        window_us,
-        min_rows,
-    };
-    let profile = build_profile(
-        &args.name,
-        &[scored],
-        &features,
-        Some(&score_column),
-        Some(calibration),
-    )?;
+    let profile = counted(args, scored, &score_column, &model, window_us)?;
     ensure!(
-        windows(&profile) > 0 || profile.rows < min_rows,
-        "no --window of {} in {object} has the {min_rows} rows that a monitor asks for: no threshold can be calibrated; give a \
+        windows(&profile) > 0 || profile.rows < MonitorOptions::default().min_rows,
+        "no --window of {} in {object} has the {} rows that a monitor asks for: no threshold can be calibrated; give a \
          longer --window, that of CREATE MONITOR",
-        humantime::format_duration(args.window)
+        humantime::format_duration(args.window),
+        MonitorOptions::default().min_rows
     );
     let path = profile_path(&args.model, &args.name);
     if !args.replace {
@@ -113,6 +96,34 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
     step.done(&format!("wrote {}", path.display()));
     print(&report(&path, &profile))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The profile of the scored rows, calibrated on windows of the monitor's length.
+fn counted(
+    args: &ProfileArgs,
+    scored: RecordBatch,
+    score_column: &str,
+    model: &ModelVersion,
+    window_us: Micros,
+) -> Result<ReferenceProfile> {
+    let features: Vec<&str> = model
+        .manifest()
+        .features
+        .iter()
+        .map(|feature| feature.name.as_str())
+        .collect();
+    let calibration = CalibrationWindows {
+        time_column: &args.time_column,
+        window_us,
+        min_rows: MonitorOptions::default().min_rows,
+    };
+    Ok(build_profile(
+        &args.name,
+        &[scored],
+        &features,
+        Some(score_column),
+        Some(calibration),
+    )?)
 }
 
 /// A name that SQL can quote and a file can have.

@@ -15,10 +15,10 @@ use forebay_engine::{Catalog, read_definitions};
 use forebay_kafka::{ClientSettings, ProducerSettings, Replayer, TopicStatus, Topics};
 
 use super::progress::Progress;
-use super::{log_from, print};
 use crate::cli::ReplayArgs;
 use crate::instant;
 use crate::replay::{Selection, Speed, Timeline};
+use crate::terminal::{log_from, print};
 
 /// How long records are gathered before they are sent: throughput matters here, not the delay of
 /// one record.

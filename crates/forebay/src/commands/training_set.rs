@@ -22,12 +22,12 @@ use forebay_training::{
 };
 
 use super::progress::Step;
-use super::{block_on, check_target, log_from, print};
 use crate::cli::{Lowering, ServerArgs, TrainingSetArgs};
 use crate::instant::SystemClock;
 use crate::replay::read_parquet;
 use crate::server::catalog_file;
 use crate::settings::Settings;
+use crate::terminal::{block_on, check_target, log_from, print};
 
 /// What computes a set, and its name in the manifest.
 fn engine_of(lowering: Lowering, catalog: Catalog) -> (Box<dyn PointInTime>, &'static str) {

@@ -9,9 +9,9 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::remote::Remote;
-use super::{block_on, log_from, print};
 use crate::cli::VerifyArgs;
 use crate::exit;
+use crate::terminal::{block_on, log_from, print};
 
 /// Body of the server's action `verify`.
 #[derive(Debug, Serialize)]

@@ -16,8 +16,8 @@ use forebay_infer::{
 use forebay_serve::ServeError;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{block_on, log_from, print};
 use crate::cli::WorkerArgs;
+use crate::terminal::{block_on, log_from, print};
 
 /// How often a worker repeats that it is there.
 const REGISTER_EVERY: Duration = Duration::from_secs(2);

@@ -22,15 +22,16 @@ use forebay_core::time::Micros;
 use forebay_core::{ErrorKind, PortError};
 use forebay_engine::{Catalog, read_definitions};
 use forebay_kafka::{ClientSettings, ProducerSettings, Replayer, Topics};
+use tokio::runtime::Handle;
 
 use crate::cli::DemoArgs;
-use crate::commands::{check_target, print};
 use crate::instant::{self, SystemClock};
 use crate::replay::{Selection, Speed, Timeline};
 use crate::server::app::App;
 use crate::server::listeners::Listeners;
 use crate::server::{install_logs, runtime, stop_signal};
 use crate::settings::{Broker, LogFormat, Settings};
+use crate::terminal::{check_target, print};
 use pace::Pace;
 use progress::Watch;
 
@@ -67,13 +68,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     app.apply(&definitions)?;
     app.answers();
     let listeners = Listeners::start(&app)?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    runtime.spawn(async move {
-        if stop_signal().await.is_ok() {
-            flag.store(true, Ordering::Relaxed);
-        }
-    });
+    let interrupted = interruption(runtime.handle());
 
     let started = Instant::now();
     eprintln!("{}", opening(&app, &listeners, &timeline));
@@ -114,6 +109,18 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Becomes true when the process is told to stop.
+fn interruption(runtime: &Handle) -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    runtime.spawn(async move {
+        if stop_signal().await.is_ok() {
+            flag.store(true, Ordering::Relaxed);
+        }
+    });
+    interrupted
 }
 
 /// The events before `until_us`; that there is none is said with the range that there is.

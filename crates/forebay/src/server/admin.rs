@@ -13,7 +13,7 @@ use forebay_core::ports::PointInTime;
 use forebay_core::source::SourceDef;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_engine::{Catalog, Change, DefinitionFile, ProbeEngine};
-use forebay_infer::{REGISTER_WORKER_ACTION, Registration, UNREGISTER_WORKER_ACTION};
+use forebay_infer::{REGISTER_WORKER_ACTION, UNREGISTER_WORKER_ACTION};
 use forebay_serve::AdminPort;
 use forebay_training::{ArchiveFlush, Verifier, VerifyOptions, VerifyReport};
 use serde::{Deserialize, Serialize};
@@ -198,14 +198,9 @@ impl Admin {
     }
 
     fn worker(&self, action: &str, body: &[u8]) -> PortResult<Vec<u8>> {
-        let registration: Registration = parse(action, body)?;
         let registry = self.0.scorer.pool().registry();
-        if action == REGISTER_WORKER_ACTION {
-            registry.register(registration, Instant::now())?;
-        } else {
-            registry.remove(&registration.address);
-        }
-        Ok(Vec::new())
+        let answer = registry.handle_action(action, body, Instant::now())?;
+        Ok(answer.to_vec())
     }
 }
 

@@ -85,7 +85,7 @@ impl Forest {
     ///
     /// # Panics
     /// When `rows` is not `margins.len()` whole rows.
-    pub fn margins(&self, rows: &[f32], margins: &mut [f32]) {
+    pub(crate) fn margins(&self, rows: &[f32], margins: &mut [f32]) {
         assert_eq!(rows.len(), margins.len() * self.features, "rows are whole");
         for (block, out) in rows
             .chunks(BLOCK_ROWS * self.features)

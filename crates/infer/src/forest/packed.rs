@@ -52,8 +52,8 @@ impl<N: Node> Packed<N> {
             let root = u32::try_from(packed.nodes.len())
                 .ok()
                 .filter(|root| {
-                    root.checked_add(u32::try_from(tree.nodes.len()).unwrap_or(u32::MAX))
-                        .is_some()
+                    let nodes = u32::try_from(tree.nodes.len()).ok();
+                    nodes.and_then(|nodes| root.checked_add(nodes)).is_some()
                 })
                 .ok_or_else(|| InferError::ModelFile("more than 2^32 nodes".to_owned()))?;
             // `check` bounds the depth far below u32.

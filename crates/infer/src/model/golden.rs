@@ -15,7 +15,8 @@ use arrow_schema::DataType;
 use arrow_select::concat::concat_batches;
 use forebay_core::limits::MODEL_GOLDEN_MIN_ROWS;
 
-use super::version::{ModelVersion, RawScores};
+use super::manifest::Manifest;
+use super::scores::RawScores;
 use crate::error::{InferError, Result};
 use crate::ipc::read_file;
 use crate::random::SplitMix64;
@@ -29,6 +30,18 @@ const LEAF: &str = "__leaf";
 /// Rows of the largest random part.
 const PART_MAX_ROWS: u64 = 97;
 
+/// What golden rows are tried on: a version on one device.
+pub(super) trait Candidate {
+    /// What it promises.
+    fn manifest(&self) -> &Manifest;
+    /// Seeds the random parts, so that a version is always tried in the same ones.
+    fn seed(&self) -> &str;
+    /// Its scores of these rows.
+    fn scores(&self, rows: &RecordBatch) -> Result<RawScores>;
+    /// The leaves that these rows reach, one for each tree.
+    fn leaves(&self, rows: &RecordBatch) -> Result<Vec<Vec<u32>>>;
+}
+
 #[derive(Debug)]
 pub(super) struct Golden {
     rows: RecordBatch,
@@ -38,9 +51,10 @@ pub(super) struct Golden {
 }
 
 impl Golden {
-    pub(super) fn read(bytes: &[u8], version: &ModelVersion) -> Result<Self> {
+    /// From the bytes of the file of the version that is called `title`.
+    pub(super) fn read(bytes: &[u8], title: &str) -> Result<Self> {
         let fail = |what: String| InferError::Golden {
-            model: version.manifest().title(),
+            model: title.to_owned(),
             what,
         };
         // Lengths are checked and arrays validated, but a hostile file may still trip an assertion
@@ -68,13 +82,13 @@ impl Golden {
     }
 
     /// Score all rows in every way that batches may be cut.
-    pub(super) fn verify(&self, version: &ModelVersion) -> Result<()> {
+    pub(super) fn verify(&self, version: &impl Candidate) -> Result<()> {
         let rows = self.rows.num_rows();
-        self.compare(version, 0, &version.score(&self.rows, 1)?)?;
+        self.compare(version, 0, &version.scores(&self.rows)?)?;
         for row in 0..rows {
-            self.compare(version, row, &version.score(&self.rows.slice(row, 1), 1)?)?;
+            self.compare(version, row, &version.scores(&self.rows.slice(row, 1))?)?;
         }
-        let mut random = SplitMix64::from_text(version.digest());
+        let mut random = SplitMix64::from_text(version.seed());
         let mut start = 0;
         while start < rows {
             // At most PART_MAX_ROWS, so it fits usize.
@@ -82,14 +96,14 @@ impl Golden {
             self.compare(
                 version,
                 start,
-                &version.score(&self.rows.slice(start, length), 1)?,
+                &version.scores(&self.rows.slice(start, length))?,
             )?;
             start += length;
         }
         self.compare_leaves(version)
     }
 
-    fn compare(&self, version: &ModelVersion, start: usize, found: &RawScores) -> Result<()> {
+    fn compare(&self, version: &impl Candidate, start: usize, found: &RawScores) -> Result<()> {
         let manifest = version.manifest();
         let columns = [
             (
@@ -125,7 +139,7 @@ impl Golden {
         Ok(())
     }
 
-    fn compare_leaves(&self, version: &ModelVersion) -> Result<()> {
+    fn compare_leaves(&self, version: &impl Candidate) -> Result<()> {
         let found = version.leaves(&self.rows)?;
         let differs = |(expected, found): (&Option<Vec<u32>>, &Vec<u32>)| {
             expected.as_ref().is_some_and(|e| e != found)

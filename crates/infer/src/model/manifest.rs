@@ -102,7 +102,7 @@ pub enum Exactness {
 impl Exactness {
     /// Whether `found` is near enough to `expected`.
     #[must_use]
-    pub fn admits(self, expected: f32, found: f32) -> bool {
+    pub(crate) fn admits(self, expected: f32, found: f32) -> bool {
         if expected.to_bits() == found.to_bits() {
             return true;
         }

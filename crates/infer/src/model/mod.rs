@@ -5,13 +5,17 @@
 
 mod features;
 mod golden;
+mod id;
 mod manifest;
+mod scores;
 mod store;
 mod version;
 
 #[cfg(test)]
 mod tests;
 
+pub use id::ModelId;
 pub use manifest::{Exactness, FeatureSpec, MANIFEST_FILE, Manifest, Missing, ServiceRef};
-pub use store::{ModelId, ModelState, ModelStore};
-pub use version::{ModelVersion, RawScores, Unverified};
+pub use scores::RawScores;
+pub use store::{ModelState, ModelStore};
+pub use version::{ModelVersion, Unverified};

@@ -5,7 +5,7 @@
 //! number is refused. A version that is unloaded drains while somebody still scores with it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use forebay_core::definition::ModelDef;
@@ -14,37 +14,10 @@ use forebay_core::view::ServiceSpec;
 use forebay_telemetry::Metrics;
 use parking_lot::RwLock;
 
+use super::id::ModelId;
 use super::version::{ModelVersion, Unverified};
 use crate::error::{InferError, Result};
 use crate::recorder::Recorder;
-
-/// Name and number of a model version.
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(deny_unknown_fields)]
-pub struct ModelId {
-    /// Model.
-    pub model: String,
-    /// Version, from 1.
-    pub version: u32,
-}
-
-impl ModelId {
-    /// `model` at `version`.
-    pub fn new(model: impl Into<String>, version: u32) -> Self {
-        Self {
-            model: model.into(),
-            version,
-        }
-    }
-}
-
-impl std::fmt::Display for ModelId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} version {}", self.model, self.version)
-    }
-}
 
 /// Where a version stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,27 +216,6 @@ impl ModelStore {
         }
     }
 
-    /// Load every `<root>/<model>/<version>/` that has a manifest; what cannot be loaded becomes
-    /// UNAVAILABLE.
-    ///
-    /// # Errors
-    /// `root` cannot be listed.
-    pub fn load_all(&self, root: &Path) -> Result<()> {
-        for model in subdirectories(root)? {
-            for version in subdirectories(&model)? {
-                let (Some(name), Some(number)) = (file_name(&model), file_name(&version)) else {
-                    continue;
-                };
-                let Ok(number) = number.parse() else { continue };
-                if version.join(super::manifest::MANIFEST_FILE).is_file() {
-                    // The failure is the entry's state and in the log.
-                    self.load(&version, &ModelId::new(name, number)).ok();
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The READY version.
     ///
     /// # Errors
@@ -348,25 +300,4 @@ fn differs(id: &ModelId, loaded: &ModelVersion, offered: &ModelVersion) -> Infer
         loaded: loaded.digest().to_owned(),
         offered: offered.digest().to_owned(),
     }
-}
-
-fn file_name(path: &Path) -> Option<&str> {
-    path.file_name().and_then(|name| name.to_str())
-}
-
-/// Directories in `root`, sorted.
-fn subdirectories(root: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |source| InferError::Io {
-        path: root.to_owned(),
-        source,
-    };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(root).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }

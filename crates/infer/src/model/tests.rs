@@ -106,7 +106,15 @@ fn batch(a: &[Option<f64>]) -> RecordBatch {
 fn every_golden_model_is_reproduced_to_the_bit() {
     let root = golden("logistic").join("../..");
     let store = ModelStore::new();
-    store.load_all(&root).expect("listed");
+    for entry in fs::read_dir(&root).expect("listed") {
+        let path = entry.expect("an entry").path().join("1");
+        if path.is_dir() {
+            let name = path.ancestors().nth(1).and_then(Path::file_name);
+            let name = name.and_then(|name| name.to_str()).expect("a name");
+            // A failure is the entry's state.
+            store.load(&path, &ModelId::new(name, 1)).ok();
+        }
+    }
     let states = store.states();
     assert!(states.len() >= 24, "{states:?}");
     for (id, state) in states {
@@ -531,8 +539,9 @@ fn the_local_scorer_answers_with_or_without_a_runtime() {
     let values: Vec<Option<f64>> = (0..5_000).map(|i| Some(f64::from(i) * 1e-3)).collect();
     let (rows, direct) = (
         batch(&values),
-        scorer
-            .score_blocking("logistic", 1, &batch(&values))
+        store
+            .get("logistic", 1)
+            .and_then(|version| version.score(&batch(&values), 2))
             .expect("scores"),
     );
     let bare =

@@ -13,13 +13,13 @@ use arrow_schema::{Field, Schema};
 use forebay_core::limits::{
     MODEL_FILE_MAX_BYTES, MODEL_GOLDEN_MAX_BYTES, MODEL_MANIFEST_MAX_BYTES,
 };
-use forebay_core::ports::Scores;
 use forebay_core::view::ServiceSpec;
 use sha2::{Digest, Sha256};
 
 use super::features::{Columns, Encoder};
-use super::golden::Golden;
+use super::golden::{Candidate, Golden};
 use super::manifest::{MANIFEST_FILE, Manifest};
+use super::scores::RawScores;
 use crate::error::{InferError, Result};
 use crate::forest::{BLOCK_ROWS, Forest};
 use crate::xgboost::{Objective, XgboostModel};
@@ -37,25 +37,6 @@ pub struct ModelVersion {
     objective: Objective,
     forest: Forest,
     encoder: Encoder,
-}
-
-/// Margins and scores as the model computes them, one for each row.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct RawScores {
-    /// Margins.
-    pub margin: Vec<f32>,
-    /// Scores.
-    pub score: Vec<f32>,
-}
-
-impl From<RawScores> for Scores {
-    fn from(raw: RawScores) -> Self {
-        let widen = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
-        Self {
-            margin: widen(raw.margin),
-            score: widen(raw.score),
-        }
-    }
 }
 
 /// A version directory whose files are read and checked but whose golden rows are not yet tried:
@@ -137,7 +118,7 @@ impl Unverified {
     /// # Errors
     /// The first row that differs.
     pub fn verify(self) -> Result<ModelVersion> {
-        let golden = Golden::read(&self.golden, &self.version)?;
+        let golden = Golden::read(&self.golden, &self.version.manifest.title())?;
         golden.verify(&self.version)?;
         Ok(self.version)
     }
@@ -220,7 +201,7 @@ impl ModelVersion {
     ///
     /// # Errors
     /// A missing or mistyped feature by name; both fingerprints.
-    pub fn check_service(&self, service: &ServiceSpec) -> Result<()> {
+    pub(crate) fn check_service(&self, service: &ServiceSpec) -> Result<()> {
         if self.manifest.service.name != service.name {
             let what = format!(
                 "made for service {}, asked to read {}",
@@ -244,7 +225,7 @@ impl ModelVersion {
     ///
     /// # Errors
     /// As said, by name.
-    pub fn check_schema(&self, schema: &Schema) -> Result<()> {
+    pub(crate) fn check_schema(&self, schema: &Schema) -> Result<()> {
         self.encoder.check(schema)
     }
 
@@ -252,7 +233,7 @@ impl ModelVersion {
     ///
     /// # Errors
     /// Names both.
-    pub fn check_fingerprint(&self, fingerprint: &str) -> Result<()> {
+    pub(crate) fn check_fingerprint(&self, fingerprint: &str) -> Result<()> {
         let expected = &self.manifest.service.fingerprint;
         if expected.is_empty() || fingerprint.is_empty() || expected == fingerprint {
             return Ok(());
@@ -347,6 +328,24 @@ impl ModelVersion {
                 Ok(self.forest.leaves(&row))
             })
             .collect()
+    }
+}
+
+impl Candidate for ModelVersion {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    fn seed(&self) -> &str {
+        &self.digest
+    }
+
+    fn scores(&self, rows: &RecordBatch) -> Result<RawScores> {
+        self.score(rows, 1)
+    }
+
+    fn leaves(&self, rows: &RecordBatch) -> Result<Vec<Vec<u32>>> {
+        Self::leaves(self, rows)
     }
 }
 

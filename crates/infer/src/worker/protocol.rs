@@ -148,8 +148,8 @@ pub(super) fn read_scores(batch: &RecordBatch, rows: usize) -> std::result::Resu
 }
 
 fn status_of(kind: ErrorKind) -> AnswerStatus {
-    // The numbers are gRPC's, as in the proto.
-    AnswerStatus::try_from(kind.grpc_code()).unwrap_or(AnswerStatus::Internal)
+    AnswerStatus::try_from(kind.grpc_code())
+        .expect("the proto has gRPC's numbers for every kind of error")
 }
 
 /// The kind of a status or gRPC code.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use forebay_core::ErrorKind;
+use forebay_core::time::whole_ms;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -78,7 +79,7 @@ impl RegistrationTask {
     ) -> Self {
         let (stop, mut stopped) = watch::channel(false);
         let task = runtime.spawn(async move {
-            let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+            let interval_ms = whole_ms(interval);
             let describe = || Registration { address: address.clone(), models: store.ready(), interval_ms };
             let mut reachable = true;
             loop {

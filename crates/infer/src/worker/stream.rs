@@ -15,6 +15,7 @@ use arrow_schema::Schema;
 use forebay_core::ErrorKind;
 use forebay_core::limits::{EXCHANGE_MAX_IN_FLIGHT, WORKER_MESSAGE_MAX_BYTES};
 use forebay_core::ports::Scores;
+use forebay_core::time::whole_us;
 use forebay_proto::v1::{AnswerMeta, BatchMeta};
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -160,9 +161,8 @@ impl WorkerStream {
         let batch_id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let meta = BatchMeta {
             batch_id,
-            deadline_us: Some(u64::try_from(patience.as_micros()).unwrap_or(u64::MAX)),
-            // At most WORKER_BATCH_MAX_ROWS.
-            rows: u32::try_from(rows).unwrap_or(u32::MAX),
+            deadline_us: Some(whole_us(patience)),
+            rows: u32::try_from(rows).expect("a batch has at most WORKER_BATCH_MAX_ROWS"),
         };
         let message = match batch_message(batch, &meta) {
             Ok(message) => message,

@@ -160,15 +160,16 @@ fn check_outputs(param: &RawLearnerParam) -> Result<usize> {
         );
         return Err(InferError::Unsupported(text));
     }
-    let features = usize::try_from(param.num_feature.0).unwrap_or(usize::MAX);
-    if features > MODEL_MAX_FEATURES {
-        let what = format!("model has {features} features");
+    let stated = param.num_feature.0;
+    let features = usize::try_from(stated).ok();
+    let Some(features) = features.filter(|features| *features <= MODEL_MAX_FEATURES) else {
+        let what = format!("model has {stated} features");
         return Err(InferError::limit(
             what,
             "MODEL_MAX_FEATURES",
             MODEL_MAX_FEATURES,
         ));
-    }
+    };
     if features == 0 {
         return Err(InferError::ModelFile("num_feature is 0".to_owned()));
     }
@@ -264,11 +265,11 @@ fn check_model(model: &RawModel, weight_drop: &[f32]) -> Result<Vec<usize>> {
         return Ok(starts);
     }
     let forest = param.map_or(1, |p| p.num_parallel_tree.0).max(1);
-    let forest = usize::try_from(forest).unwrap_or(usize::MAX);
-    if !trees.is_multiple_of(forest) {
+    let whole = usize::try_from(forest).ok();
+    let Some(forest) = whole.filter(|forest| trees.is_multiple_of(*forest)) else {
         return malformed(format!(
             "{trees} trees do not make whole rounds of num_parallel_tree = {forest}"
         ));
-    }
+    };
     Ok((0..=trees / forest).map(|i| i * forest).collect())
 }

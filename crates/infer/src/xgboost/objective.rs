@@ -122,12 +122,6 @@ impl Objective {
         self.name
     }
 
-    /// Whether its scores are probabilities.
-    #[must_use]
-    pub fn is_probability(&self) -> bool {
-        self.output == Output::Sigmoid
-    }
-
     /// The margin of `base_score`.
     pub(crate) fn base_margin(&self, base_score: f32) -> f32 {
         match self.link {

@@ -155,6 +155,10 @@ fn broken_trees_are_refused_with_what_is_broken() {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{name}");
         assert!(error.to_string().contains(words), "{name}: {error}");
     }
+}
+
+#[test]
+fn broken_members_of_a_tree_are_refused_with_what_is_broken() {
     let first = "/learner/gradient_booster/model/trees/0";
     for (pointer, value, words) in [
         ("split_indices", json!([2, 0, 0]), "feature 2 of 2"),

@@ -71,6 +71,63 @@ async fn connect(worker: &Worker) -> Channel {
     endpoint.connect().await.expect("connects")
 }
 
+/// Openings that are none, with what is wrong with each and the code of its refusal.
+fn malformed(open: &FlightData, batch: &FlightData) -> Vec<(&'static str, Vec<FlightData>, Code)> {
+    vec![
+        ("nothing at all", vec![], Code::InvalidArgument),
+        (
+            "no descriptor",
+            vec![FlightData {
+                flight_descriptor: None,
+                ..open.clone()
+            }],
+            Code::InvalidArgument,
+        ),
+        (
+            "another path",
+            vec![
+                open.clone()
+                    .with_descriptor(FlightDescriptor::new_path(vec!["features".to_owned()])),
+            ],
+            Code::InvalidArgument,
+        ),
+        (
+            "no WorkerOpen",
+            vec![open.clone().with_app_metadata(vec![0xff; 9])],
+            Code::InvalidArgument,
+        ),
+        (
+            "no such model",
+            vec![open.clone().with_app_metadata(Vec::new())],
+            Code::NotFound,
+        ),
+        (
+            "no schema",
+            vec![FlightData {
+                data_header: Vec::new().into(),
+                ..open.clone()
+            }],
+            Code::InvalidArgument,
+        ),
+        (
+            "noise for a schema",
+            vec![FlightData {
+                data_header: vec![7; 64].into(),
+                ..open.clone()
+            }],
+            Code::InvalidArgument,
+        ),
+        (
+            "a batch for a schema",
+            vec![FlightData {
+                data_header: batch.data_header.clone(),
+                ..open.clone()
+            }],
+            Code::InvalidArgument,
+        ),
+    ]
+}
+
 #[test]
 fn malformed_openings_are_refused_with_a_reason() {
     let runtime = runtime(1);
@@ -78,60 +135,7 @@ fn malformed_openings_are_refused_with_a_reason() {
     runtime.block_on(async {
         let channel = connect(&worker).await;
         let (open, batch) = messages(rows(4, 1));
-        let cases = [
-            ("nothing at all", vec![], Code::InvalidArgument),
-            (
-                "no descriptor",
-                vec![FlightData {
-                    flight_descriptor: None,
-                    ..open.clone()
-                }],
-                Code::InvalidArgument,
-            ),
-            (
-                "another path",
-                vec![
-                    open.clone()
-                        .with_descriptor(FlightDescriptor::new_path(vec!["features".to_owned()])),
-                ],
-                Code::InvalidArgument,
-            ),
-            (
-                "no WorkerOpen",
-                vec![open.clone().with_app_metadata(vec![0xff; 9])],
-                Code::InvalidArgument,
-            ),
-            (
-                "no such model",
-                vec![open.clone().with_app_metadata(Vec::new())],
-                Code::NotFound,
-            ),
-            (
-                "no schema",
-                vec![FlightData {
-                    data_header: Vec::new().into(),
-                    ..open.clone()
-                }],
-                Code::InvalidArgument,
-            ),
-            (
-                "noise for a schema",
-                vec![FlightData {
-                    data_header: vec![7; 64].into(),
-                    ..open.clone()
-                }],
-                Code::InvalidArgument,
-            ),
-            (
-                "a batch for a schema",
-                vec![FlightData {
-                    data_header: batch.data_header.clone(),
-                    ..open.clone()
-                }],
-                Code::InvalidArgument,
-            ),
-        ];
-        for (name, messages, code) in cases {
+        for (name, messages, code) in malformed(&open, &batch) {
             let (answers, status) = exchange(&channel, messages).await;
             let status = status.unwrap_or_else(|| panic!("{name}: was not refused"));
             assert_eq!(

@@ -79,7 +79,9 @@ impl Load {
                 let scored =
                     scored.unwrap_or_else(|error| panic!("batch {seed} was lost: {error}"));
                 let here = local
-                    .score_blocking(MODEL, 1, &rows(ROWS, seed))
+                    .store()
+                    .get(MODEL, 1)
+                    .and_then(|version| version.score(&rows(ROWS, seed), 1))
                     .expect("scored");
                 assert!(same_bits(&scored, &here.into()), "batch {seed}");
             }

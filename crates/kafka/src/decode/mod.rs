@@ -18,10 +18,9 @@
 //! names are skipped. A field that occurs twice in one object is refused (`not_json`): parsers
 //! disagree about which one counts.
 
-mod cell;
-mod column;
+mod columns;
+mod json;
 mod nesting;
-mod object;
 mod reject;
 #[cfg(test)]
 mod tests;
@@ -35,7 +34,8 @@ use forebay_core::time::Micros;
 use serde::de::DeserializeSeed;
 
 use crate::error::Error;
-use object::{Fields, ObjectSeed};
+use columns::Fields;
+use json::ObjectSeed;
 pub use reject::{Reason, Reject};
 
 /// One record as the broker gave it.

@@ -193,7 +193,6 @@ pub(crate) fn wide_view(id: u32, windows: &[Window], ttl_us: Option<i64>) -> Arc
         partials,
         aggregates,
         ttl_us,
-        base_width_us: 60_000_000,
         digest: format!("digest-{id}"),
     })
 }

@@ -74,7 +74,6 @@ fn view(id: u32) -> Arc<ViewSpec> {
         partials,
         aggregates,
         ttl_us: Some(DAY_US),
-        base_width_us: MINUTE_US,
         digest: format!("digest-{id}"),
     })
 }

@@ -18,7 +18,7 @@ use forebay_core::view::FeatureStatus;
 use forebay_proto::v1;
 use tonic::Streaming;
 
-use super::unreadable;
+use super::unreadable::unreadable;
 use crate::answer::metadata;
 use crate::error::{ServeError, ServeResult};
 use crate::ipc::{ANSWER_MAX_COLUMNS, MessageKind, decode_batch, decode_schema, kind_of};

@@ -11,6 +11,7 @@ use arrow_flight::{FlightData, FlightDescriptor};
 use arrow_schema::SchemaRef;
 use forebay_core::ErrorKind;
 use forebay_core::limits::EXCHANGE_MAX_IN_FLIGHT;
+use forebay_core::time::whole_us;
 use forebay_proto::v1;
 use prost::Message;
 use tokio::sync::mpsc;
@@ -19,7 +20,8 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::answer::{self, Answer};
-use super::{ReadOptions, unreadable};
+use super::options::ReadOptions;
+use super::unreadable::unreadable;
 use crate::error::{ServeError, ServeResult};
 use crate::ipc::{Encoder, MessageKind, schema_message};
 
@@ -208,9 +210,7 @@ impl ExchangeSender {
         } else {
             0
         };
-        let deadline_us = options
-            .deadline
-            .map(|d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX));
+        let deadline_us = options.deadline.map(whole_us);
         let meta = v1::RequestMeta {
             request_id,
             at_us: options.at_us,

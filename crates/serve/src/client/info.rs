@@ -6,7 +6,7 @@ use forebay_core::source::Column;
 use forebay_core::time::timestamp_type;
 use serde::Deserialize;
 
-use super::unreadable;
+use super::unreadable::unreadable;
 use crate::error::ServeResult;
 
 /// A feature service of a server.

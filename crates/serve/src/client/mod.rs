@@ -9,6 +9,8 @@
 mod answer;
 mod exchange;
 mod info;
+mod options;
+mod unreadable;
 
 use std::time::Duration;
 
@@ -18,7 +20,6 @@ use arrow_flight::{Action, FlightData, FlightDescriptor, Ticket};
 use bytes::Bytes;
 use forebay_core::ErrorKind;
 use forebay_core::limits::{REQUEST_MAX_BYTES, RESPONSE_MAX_BYTES};
-use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_proto::v1;
 use prost::Message;
@@ -27,10 +28,12 @@ use tonic::{Request, Status};
 
 use crate::error::{ServeError, ServeResult};
 use crate::ipc::{Encoder, schema_message};
+use unreadable::unreadable;
 
 pub use answer::{Answer, AppliedShard};
 pub use exchange::{ExchangeReceiver, ExchangeSender, FeatureExchange, Reply};
 pub use info::{ServiceInfo, ViewInfo};
+pub use options::ReadOptions;
 
 /// How long to wait for the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,26 +41,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WINDOW_BYTES: u32 = 4 << 20;
 /// Envelope around the body of a message, bytes.
 const ENVELOPE_BYTES: usize = 1 << 20;
-
-/// How to read. An exchange fixes the shape of its answers (`version`, `fingerprint`,
-/// `with_status`, `with_event_time`) when it opens; the rest is for each request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadOptions {
-    /// Instant of the read; None is the present, as the server's clock has it.
-    pub at_us: Option<Micros>,
-    /// How long after its arrival the answer is still wanted.
-    pub deadline: Option<Duration>,
-    /// In an exchange: also send the offsets that each epoch had applied.
-    pub full_applied: bool,
-    /// Version of the service; 0 is the newest.
-    pub version: u32,
-    /// Refuse a service with another fingerprint; empty does not check.
-    pub fingerprint: String,
-    /// Add a column `<alias>__status` for each view.
-    pub with_status: bool,
-    /// Add a column `<alias>__event_time` for each view.
-    pub with_event_time: bool,
-}
 
 /// The acknowledgement of one pushed batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,16 +247,6 @@ impl FlightClient {
                 status.message()
             ),
         }
-    }
-}
-
-/// The error for an answer that is not what the protocol says.
-fn unreadable(what: &str) -> ServeError {
-    ServeError::Remote {
-        kind: ErrorKind::Internal,
-        message: format!(
-            "the server's answer cannot be read: {what}; client and server should be of one version"
-        ),
     }
 }
 

@@ -13,9 +13,9 @@ use serde_json::json;
 use tonic::Status;
 
 use super::get::service_json;
-use super::{Answers, Shared};
+use super::shared::{Answers, Shared};
 use crate::error::ServeError;
-use crate::runtime::Phase;
+use crate::phase::Phase;
 
 /// Bytes of one result message; a longer answer comes in several, to be joined.
 const RESULT_MAX_BYTES: usize = 1 << 20;
@@ -125,7 +125,7 @@ async fn administer(
     tracing::debug!(action = %action.r#type, body_bytes = action.body.len(), "administration");
     let name = action.r#type.clone();
     let answer = shared
-        .at_home(async move { admin.call(&action.r#type, &action.body).await })
+        .on_control(async move { admin.call(&action.r#type, &action.body).await })
         .await;
     match answer {
         Some(answer) => answer

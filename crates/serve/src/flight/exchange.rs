@@ -22,12 +22,12 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Status, Streaming};
 
 use super::session::{Session, Step};
-use super::{Answers, Shared};
+use super::shared::{Answers, Shared};
 use crate::answer::resolve;
 use crate::error::ServeError;
 use crate::ipc::{MessageKind, kind_of, message_too_large};
+use crate::phase::Phase;
 use crate::recorder::{Recorder, UNKNOWN_SERVICE};
-use crate::runtime::Phase;
 use crate::ticket::parse_open;
 
 /// Requests answered in a row before other connections of the same core get a turn.

@@ -16,7 +16,7 @@ use futures::Stream;
 use serde_json::json;
 use tonic::Status;
 
-use super::{INLINE_MAX_ROWS, RETRY_AFTER_MS, Shared};
+use super::shared::{INLINE_MAX_ROWS, RETRY_AFTER_MS, Shared};
 use crate::answer::{Answerer, Provenance, resolve};
 use crate::cells::sql_type;
 use crate::error::{ServeError, ServeResult};
@@ -172,7 +172,8 @@ pub(super) fn flight_info(
         let info = describe(&answerer)?
             .with_endpoint(endpoint)
             .with_descriptor(descriptor);
-        return Ok(info.with_total_records(i64::try_from(rows).unwrap_or(-1)));
+        let rows = i64::try_from(rows).expect("a request has at most REQUEST_MAX_ROWS");
+        return Ok(info.with_total_records(rows));
     }
     let [name] = descriptor.path.as_slice() else {
         return Err(ServeError::Request(format!(

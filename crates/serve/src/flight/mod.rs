@@ -9,9 +9,9 @@ mod exchange;
 mod get;
 mod put;
 mod session;
+mod shared;
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow_flight::flight_service_server::FlightService;
@@ -20,78 +20,16 @@ use arrow_flight::{
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use forebay_core::limits::LARGE_READS_MAX;
-use forebay_core::ports::{FeatureReader, OnlineStore};
-use forebay_core::time::Clock;
-use forebay_telemetry::Metrics;
-use futures::Stream;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
-use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::ports::{AdminPort, EventSink, ExchangeHook};
+use crate::phase::Phase;
 use crate::recorder::Stages;
-use crate::runtime::Phase;
+use shared::{Answers, Shared};
 
 pub(crate) use exchange::explained;
-
-/// Rows above which a read leaves the serving thread, so that it does not hold up the small ones on
-/// that core.
-pub(crate) const INLINE_MAX_ROWS: usize = 128;
-/// What a refused caller is told to wait, milliseconds.
-pub(crate) const RETRY_AFTER_MS: u64 = 20;
-
-/// What the Flight service works with; the binary fills it in.
-#[derive(Clone)]
-pub struct FlightServices {
-    /// Reads features.
-    pub reader: Arc<dyn FeatureReader>,
-    /// The present, for requests that name no instant.
-    pub clock: Arc<dyn Clock>,
-    /// Where to record.
-    pub metrics: Arc<Metrics>,
-    /// Resolves epochs to offsets, for requests with FULL_APPLIED; without it they are refused.
-    pub store: Option<Arc<dyn OnlineStore>>,
-    /// Where pushed events go; without it DoPut is refused.
-    pub sink: Option<Arc<dyn EventSink>>,
-    /// Who carries out administration; without it only `health` and `services` are there.
-    pub admin: Option<Arc<dyn AdminPort>>,
-    /// Protocols over DoExchange that are not ours; the first that claims a descriptor gets it.
-    pub exchange_hooks: Vec<Arc<dyn ExchangeHook>>,
-    /// gRPC services mounted beside Flight on the same listener.
-    pub routes: Routes,
-}
-
-impl FlightServices {
-    /// Features alone; fill in the rest by field.
-    #[must_use]
-    pub fn new(
-        reader: Arc<dyn FeatureReader>,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            reader,
-            clock,
-            metrics,
-            store: None,
-            sink: None,
-            admin: None,
-            exchange_hooks: Vec::new(),
-            routes: Routes::default(),
-        }
-    }
-}
-
-impl fmt::Debug for FlightServices {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FlightServices")
-            .field("sink", &self.sink.is_some())
-            .field("admin", &self.admin.is_some())
-            .field("exchange_hooks", &self.exchange_hooks.len())
-            .finish_non_exhaustive()
-    }
-}
+pub use shared::FlightServices;
 
 /// The Flight service over [`FlightServices`].
 #[derive(Clone)]
@@ -99,37 +37,11 @@ pub(crate) struct FeatureFlight {
     shared: Arc<Shared>,
 }
 
-/// What all calls share.
-pub(crate) struct Shared {
-    pub(crate) services: FlightServices,
-    pub(crate) stages: Stages,
-    /// One permit for each read off the serving threads.
-    pub(crate) large_reads: Arc<Semaphore>,
-    /// Whether the server is going away.
-    pub(crate) phase: watch::Receiver<Phase>,
-    /// Where administration and pushes run, so that they do not hold up reads; None: on the serving
-    /// threads.
-    pub(crate) home: Option<Handle>,
-}
-
-impl Shared {
-    /// Run `work` at home. None when it panicked, or when home is gone.
-    pub(crate) async fn at_home<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Option<T> {
-        match &self.home {
-            Some(home) => home.spawn(work).await.ok(),
-            None => Some(work.await),
-        }
-    }
-}
-
 impl FeatureFlight {
     pub(crate) fn new(
         services: FlightServices,
         phase: watch::Receiver<Phase>,
-        home: Option<Handle>,
+        control: Option<Handle>,
     ) -> Self {
         let stages = Stages::new(&services.metrics);
         let large_reads = Arc::new(Semaphore::new(LARGE_READS_MAX));
@@ -139,7 +51,7 @@ impl FeatureFlight {
                 stages,
                 large_reads,
                 phase,
-                home,
+                control,
             }),
         }
     }
@@ -152,8 +64,6 @@ impl fmt::Debug for FeatureFlight {
             .finish()
     }
 }
-
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
 
 fn not_offered(call: &str, instead: &str) -> Status {
     Status::unimplemented(format!("{call} is not offered; {instead}"))

@@ -21,13 +21,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::exchange::{explained, first_message, shut_down};
-use super::{Answers, Shared};
+use super::shared::{Answers, Shared};
 use crate::columns::{Owner, declared};
 use crate::error::{ServeError, ServeResult};
 use crate::ipc::{MessageKind, check_request_size, decode_batch, decode_schema, kind_of};
+use crate::phase::{Phase, reached};
 use crate::ports::{EventSink, PushReceipt};
 use crate::recorder::Recorder;
-use crate::runtime::{Phase, reached};
 use crate::ticket::{Encoding, encode_push_ack, parse_json, parse_push_meta, status_of};
 
 /// Acknowledgements that wait for a client that does not read them; then its batches are not read
@@ -148,8 +148,8 @@ impl Push {
         self.next_id = batch_id.wrapping_add(1);
         let ack = match self.produce(&data).await {
             Ok(ack) => {
-                self.recorder
-                    .answered(arrived, usize::try_from(ack.rows).unwrap_or(usize::MAX));
+                let rows = usize::try_from(ack.rows).expect("they were in memory");
+                self.recorder.answered(arrived, rows);
                 v1::PushAck { batch_id, ..ack }
             }
             Err(error) => {
@@ -209,7 +209,7 @@ impl Push {
         let (sink, source) = (Arc::clone(&self.sink), Arc::clone(&self.source));
         let receipt = self
             .shared
-            .at_home(async move { sink.push(&source, rows).await })
+            .on_control(async move { sink.push(&source, rows).await })
             .await;
         receipt.unwrap_or_else(|| {
             self.recorder.panicked();

@@ -16,7 +16,7 @@ use forebay_proto::v1;
 use tokio::task::JoinHandle;
 
 use super::get::{check_answer_size, too_many_large_reads};
-use super::{INLINE_MAX_ROWS, RETRY_AFTER_MS, Shared};
+use super::shared::{INLINE_MAX_ROWS, RETRY_AFTER_MS, Shared};
 use crate::answer::Answerer;
 use crate::error::{ServeError, ServeResult};
 use crate::ipc::{
@@ -43,7 +43,7 @@ pub(super) enum Step {
 
 /// What all requests of the stream are answered with; replaced as a whole when the service is
 /// compiled anew.
-struct Desk {
+struct ExchangeContext {
     shared: Arc<Shared>,
     answerer: Answerer,
     recorder: Recorder,
@@ -62,7 +62,7 @@ struct Job {
 
 /// One exchange.
 pub(super) struct Session {
-    desk: Arc<Desk>,
+    context: Arc<ExchangeContext>,
     encoding: Encoding,
     request_schema: SchemaRef,
     /// Request id of the next request without metadata.
@@ -81,9 +81,9 @@ impl Session {
         let request_schema = request_schema(service.spec());
         let answerer = Answerer::new(service, open.options, &shared.services.metrics);
         let mut encoder = Encoder::new()?;
-        let desk = Arc::new(Desk::new(shared, answerer, &mut encoder)?);
+        let context = Arc::new(ExchangeContext::new(shared, answerer, &mut encoder)?);
         Ok(Self {
-            desk,
+            context,
             encoding: open.encoding,
             request_schema,
             next_id: 0,
@@ -94,7 +94,7 @@ impl Session {
 
     /// The schema message that the stream opens with.
     pub(super) fn schema(&self) -> ServeResult<FlightData> {
-        schema_message(self.desk.answerer.schema())
+        schema_message(self.context.answerer.schema())
     }
 
     /// Take one message of the client.
@@ -122,8 +122,8 @@ impl Session {
                     full_applied: false,
                     encoding,
                 };
-                self.next_id += 1;
-                return Step::Answer(self.desk.refuse(&head, arrived, &error));
+                self.next_id = self.next_id.wrapping_add(1);
+                return Step::Answer(self.context.refuse(&head, arrived, &error));
             }
         };
         self.next_id = head.request_id.wrapping_add(1);
@@ -131,14 +131,14 @@ impl Session {
             Ok(MessageKind::Batch { rows }) => rows,
             Ok(MessageKind::Empty | MessageKind::Schema) => {
                 let error = ServeError::Request("the request has no record batch".to_owned());
-                return Step::Answer(self.desk.refuse(&head, arrived, &error));
+                return Step::Answer(self.context.refuse(&head, arrived, &error));
             }
-            Err(error) => return Step::Answer(self.desk.refuse(&head, arrived, &error)),
+            Err(error) => return Step::Answer(self.context.refuse(&head, arrived, &error)),
         };
         // One instant for all rows, read once, when the request is admitted.
         let at_us = head
             .at_us
-            .unwrap_or_else(|| self.desk.shared.services.clock.now_us());
+            .unwrap_or_else(|| self.context.shared.services.clock.now_us());
         let job = Job {
             head,
             data,
@@ -147,25 +147,25 @@ impl Session {
             arrived,
         };
         if rows <= INLINE_MAX_ROWS {
-            return Step::Answer(self.desk.answer(&job, &mut self.encoder));
+            return Step::Answer(self.context.answer(&job, &mut self.encoder));
         }
         self.answer_elsewhere(job)
     }
 
     fn answer_elsewhere(&self, job: Job) -> Step {
-        let desk = Arc::clone(&self.desk);
-        let Ok(permit) = Arc::clone(&desk.shared.large_reads).try_acquire_owned() else {
-            return Step::Answer(desk.refuse(&job.head, job.arrived, &too_many_large_reads()));
+        let context = Arc::clone(&self.context);
+        let Ok(permit) = Arc::clone(&context.shared.large_reads).try_acquire_owned() else {
+            return Step::Answer(context.refuse(&job.head, job.arrived, &too_many_large_reads()));
         };
         let gave_up = ServeError::Port(PortError::internal(
             "the request was given up; see the server's log",
         ));
-        let fallback = desk.refusal(&job.head, &gave_up);
+        let fallback = context.refusal(&job.head, &gave_up);
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             match Encoder::new() {
-                Ok(mut encoder) => desk.answer(&job, &mut encoder),
-                Err(error) => desk.refuse(&job.head, job.arrived, &error),
+                Ok(mut encoder) => context.answer(&job, &mut encoder),
+                Err(error) => context.refuse(&job.head, job.arrived, &error),
             }
         });
         Step::Later(task, fallback)
@@ -174,9 +174,9 @@ impl Session {
     /// Follow the service: a new compilation of the same version is taken up silently; another
     /// version, or none, is announced once, and this stream goes on with what it was opened for.
     pub(super) fn follow_service(&mut self) -> Option<FlightData> {
-        let current = self.desk.answerer.service();
+        let current = self.context.answerer.service();
         let spec = current.spec();
-        let newest = self.desk.shared.services.reader.service(&spec.name).ok();
+        let newest = self.context.shared.services.reader.service(&spec.name).ok();
         match newest {
             Some(newest) if std::ptr::addr_eq(Arc::as_ptr(&newest), Arc::as_ptr(current)) => None,
             Some(newest)
@@ -185,11 +185,13 @@ impl Session {
             {
                 let answerer = Answerer::new(
                     newest,
-                    self.desk.answerer.options(),
-                    &self.desk.shared.services.metrics,
+                    self.context.answerer.options(),
+                    &self.context.shared.services.metrics,
                 );
-                if let Ok(desk) = Desk::new(&self.desk.shared, answerer, &mut self.encoder) {
-                    self.desk = Arc::new(desk);
+                if let Ok(context) =
+                    ExchangeContext::new(&self.context.shared, answerer, &mut self.encoder)
+                {
+                    self.context = Arc::new(context);
                 }
                 None
             }
@@ -221,12 +223,12 @@ impl Session {
         };
         FlightData {
             app_metadata: encode_response_meta(&meta, self.encoding),
-            ..self.desk.empty.clone()
+            ..self.context.empty.clone()
         }
     }
 }
 
-impl Desk {
+impl ExchangeContext {
     fn new(shared: &Arc<Shared>, answerer: Answerer, encoder: &mut Encoder) -> ServeResult<Self> {
         let empty = encoder.batch(&RecordBatch::new_empty(Arc::clone(answerer.schema())))?;
         let recorder = Recorder::new(

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use forebay_core::limits::REQUEST_DEADLINE_MAX_MS;
 
-use super::failure;
+use super::failure::failure;
 
 /// Refuse a request that was meant for another name.
 pub(super) async fn for_this_machine(request: Request, next: Next) -> Response {

@@ -6,6 +6,7 @@
 //! page can reach it through a name of its own (DNS rebinding). Headers, bodies, connections and
 //! time have limits.
 
+mod failure;
 mod guard;
 mod readiness;
 
@@ -34,6 +35,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use crate::accept::{Connection, accept};
 use crate::error::{ServeError, ServeResult};
 use crate::runtime::refuse_beyond_loopback;
+use failure::failure;
 
 pub use readiness::Readiness;
 
@@ -268,9 +270,4 @@ async fn wrong_method(uri: Uri) -> Response {
         "method_not_allowed",
         &format!("{} has no such method", uri.path()),
     )
-}
-
-/// An error as JSON.
-fn failure(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({"error": code, "message": message}))).into_response()
 }

@@ -37,12 +37,6 @@ impl Readiness {
             .insert(condition.to_owned(), Some(reason.into()));
     }
 
-    /// Whether every condition is met.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.conditions.lock().values().all(Option::is_none)
-    }
-
     /// The conditions that are missing, with their reasons.
     #[must_use]
     pub fn missing(&self) -> BTreeMap<String, String> {
@@ -66,15 +60,15 @@ mod tests {
         ]);
         let other = readiness.clone();
         other.met("views_registered");
-        assert!(!readiness.is_ready());
+        assert!(!readiness.missing().is_empty());
         assert_eq!(
             readiness.missing(),
             [("caught_up".to_owned(), "120 events behind".to_owned())].into()
         );
         readiness.met("caught_up");
-        assert!(other.is_ready() && other.missing().is_empty());
+        assert!(other.missing().is_empty());
         readiness.missing_because("serving", "the server is shutting down");
-        assert!(!other.is_ready());
-        assert!(Readiness::default().is_ready());
+        assert!(!other.missing().is_empty());
+        assert!(Readiness::default().missing().is_empty());
     }
 }

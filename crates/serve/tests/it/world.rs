@@ -337,7 +337,6 @@ fn view(
             aggregate("sum", AggregateKind::Sum, DataType::Float64),
         ],
         ttl_us,
-        base_width_us: MINUTE,
         digest: "d".to_owned(),
     })))
 }

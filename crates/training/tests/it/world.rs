@@ -122,7 +122,6 @@ pub(crate) fn service() -> Arc<ServiceSpec> {
             aggregate("total", AggregateKind::Sum, DataType::Float64),
         ],
         ttl_us: None,
-        base_width_us: 60_000_000,
         digest: "v1".to_owned(),
     };
     Arc::new(ServiceSpec {

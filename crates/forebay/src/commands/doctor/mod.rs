@@ -14,11 +14,11 @@ use anyhow::{Context, Result};
 use forebay_engine::{Catalog, read_definitions};
 
 use self::finding::Finding;
-use super::{block_on, log_from, print};
 use crate::cli::ServerArgs;
 use crate::exit;
 use crate::server::catalog_file;
 use crate::settings::Settings;
+use crate::terminal::{block_on, log_from, print};
 
 /// Run the command.
 pub(super) fn run(args: &ServerArgs) -> Result<ExitCode> {

@@ -12,9 +12,9 @@ use forebay_serve::ReadOptions;
 
 use self::render::Shown;
 use super::remote::Remote;
-use super::{block_on, log_from, print};
 use crate::cli::{GetArgs, Output};
 use crate::instant;
+use crate::terminal::{block_on, log_from, print};
 
 /// Run the command.
 pub(super) fn run(args: &GetArgs) -> Result<ExitCode> {

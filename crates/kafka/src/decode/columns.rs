@@ -1,9 +1,12 @@
-//! One column under construction. Plain vectors rather than Arrow's builders, because a rejected
-//! record must be cut off again: every vector can be truncated to the rows before it.
+//! Columns under construction: one of each type, and those of one object. Plain vectors rather than
+//! Arrow's builders, because a rejected record must be cut off again: every vector can be truncated
+//! to the rows before it. Nothing here knows JSON; `json` fills them, and full columns leave as one
+//! Arrow array each.
 //!
 //! `valid` has one entry for each row; a column whose `valid` is one longer than the finished rows
 //! has its value for the row under construction. Under a null, the values hold a placeholder.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -11,9 +14,9 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{DataType, FieldRef, TimeUnit};
+use arrow_schema::{DataType, FieldRef, Fields as ArrowFields, TimeUnit};
 
-use super::object::Fields;
+use super::reject::Reject;
 use crate::error::Error;
 
 /// The values of one column, one entry for each row.
@@ -150,6 +153,133 @@ impl Column {
                 Arc::new(array.expect("a null in a NOT NULL field lies under a null object only"))
             }
         })
+    }
+}
+
+/// How many field names of an object are remembered by their place, and how long such a name may
+/// be.
+const LAYOUT_MAX_FIELDS: usize = 256;
+const LAYOUT_MAX_NAME_BYTES: usize = 128;
+
+/// What the field at one place of the object was in the record before.
+#[derive(Debug)]
+struct Remembered {
+    name: String,
+    column: Option<usize>,
+}
+
+/// The columns of one object.
+#[derive(Debug)]
+pub(super) struct Fields {
+    arrow: ArrowFields,
+    columns: Vec<Column>,
+    by_name: HashMap<Box<str>, usize>,
+    /// Records of one topic mostly have the same fields in the same order: one comparison then
+    /// replaces the look-up.
+    layout: Vec<Remembered>,
+}
+
+impl Fields {
+    pub(super) fn new(fields: &ArrowFields) -> Result<Self, Error> {
+        let columns = fields
+            .iter()
+            .map(Column::new)
+            .collect::<Result<Vec<_>, _>>()?;
+        let by_name = fields
+            .iter()
+            .enumerate()
+            .map(|(i, field): (usize, &FieldRef)| (field.name().as_str().into(), i));
+        Ok(Self {
+            arrow: fields.clone(),
+            columns,
+            by_name: by_name.collect(),
+            layout: Vec::new(),
+        })
+    }
+
+    pub(super) fn arrow_fields(&self) -> ArrowFields {
+        self.arrow.clone()
+    }
+
+    pub(super) fn is_timestamp(&self, column: usize) -> bool {
+        matches!(
+            self.columns.get(column),
+            Some(Column {
+                values: Values::Timestamp(_),
+                ..
+            })
+        )
+    }
+
+    /// See [`Column::last_timestamp`].
+    pub(super) fn last_timestamp(&self, column: usize) -> Option<i64> {
+        self.columns[column].last_timestamp()
+    }
+
+    pub(super) fn push_nulls(&mut self) {
+        self.columns.iter_mut().for_each(Column::push_null);
+    }
+
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.columns
+            .iter_mut()
+            .for_each(|column| column.truncate(rows));
+    }
+
+    pub(super) fn finish(&mut self, rows: usize) -> Result<Vec<ArrayRef>, Error> {
+        self.columns
+            .iter_mut()
+            .map(|column| column.finish(rows))
+            .collect()
+    }
+
+    /// The column that the field `name`, the `place`-th of its object, fills.
+    pub(super) fn column_of(&mut self, place: usize, name: &str) -> Option<usize> {
+        if let Some(remembered) = self.layout.get(place)
+            && remembered.name == name
+        {
+            return remembered.column;
+        }
+        let column = self.by_name.get(name).copied();
+        self.remember(place, name, column);
+        column
+    }
+
+    fn remember(&mut self, place: usize, name: &str, column: Option<usize>) {
+        if place >= LAYOUT_MAX_FIELDS || name.len() > LAYOUT_MAX_NAME_BYTES {
+            return;
+        }
+        if let Some(remembered) = self.layout.get_mut(place) {
+            remembered.name.clear();
+            remembered.name.push_str(name);
+            remembered.column = column;
+        } else if place == self.layout.len() {
+            self.layout.push(Remembered {
+                name: name.to_owned(),
+                column,
+            });
+        }
+    }
+
+    /// The column at `index`, to fill.
+    pub(super) fn column_mut(&mut self, index: usize) -> &mut Column {
+        &mut self.columns[index]
+    }
+
+    /// Give each column that the record did not fill its null.
+    ///
+    /// # Errors
+    /// A column must not be null.
+    pub(super) fn fill_absent(&mut self, row: usize) -> Result<(), Reject> {
+        for column in &mut self.columns {
+            if column.len() == row {
+                if !column.field.is_nullable() {
+                    return Err(Reject::missing(false).within(column.field.name()));
+                }
+                column.push_null();
+            }
+        }
+        Ok(())
     }
 }
 

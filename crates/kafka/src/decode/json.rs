@@ -1,21 +1,20 @@
-//! One JSON value into one cell: which JSON fits which column type (the table in the module above).
-//! It never rounds or guesses: what does not fit is a reject, which names the column and not the
-//! value.
+//! One JSON object into one row of columns: which JSON fits which column type (the table in the
+//! module above). It never rounds or guesses: what does not fit is a reject, which names the column
+//! and not the value. Objects hold values and values may be objects, so both visitors are here.
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::column::{Column, Values};
-use super::object::fail;
+use super::columns::{Column, Fields, Values};
 use super::reject::Reject;
 use super::timestamp;
 
 /// The value of one field into row `row` of `column`.
-pub(super) struct CellSeed<'a> {
-    pub(super) column: &'a mut Column,
-    pub(super) row: usize,
-    pub(super) failure: &'a mut Option<Reject>,
+struct CellSeed<'a> {
+    column: &'a mut Column,
+    row: usize,
+    failure: &'a mut Option<Reject>,
 }
 
 impl CellSeed<'_> {
@@ -153,8 +152,113 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
         let Values::Struct(fields) = &mut self.column.values else {
             return Err(self.refuse("an object"));
         };
-        fields.visit_object(object, self.row, self.failure)?;
+        visit_object(fields, object, self.row, self.failure)?;
         self.column.mark_valid();
         Ok(())
+    }
+}
+
+/// Fill row `row` of each column from the fields of one object. On an error the columns are
+/// left uneven; the caller truncates them. `failure` then says why, unless the JSON itself is
+/// broken outside the wanted fields.
+fn visit_object<'de, A: MapAccess<'de>>(
+    fields: &mut Fields,
+    mut object: A,
+    row: usize,
+    failure: &mut Option<Reject>,
+) -> Result<(), A::Error> {
+    let mut place = 0;
+    while let Some(column) = object.next_key_seed(NameSeed { fields, place })? {
+        place += 1;
+        let Some(column) = column else {
+            object.next_value::<IgnoredAny>()?;
+            continue;
+        };
+        let column = fields.column_mut(column);
+        if column.len() > row {
+            return Err(fail(failure, Reject::twice().within(column.field.name())));
+        }
+        if let Err(error) = object.next_value_seed(CellSeed {
+            column,
+            row,
+            failure,
+        }) {
+            let reject = failure.take().unwrap_or_else(|| broken_value(&error));
+            *failure = Some(reject.within(column.field.name()));
+            return Err(error);
+        }
+    }
+    fields
+        .fill_absent(row)
+        .map_err(|reject| fail(failure, reject))
+}
+
+/// Remember why, and stop the parser.
+fn fail<E: serde::de::Error>(failure: &mut Option<Reject>, reject: Reject) -> E {
+    *failure = Some(reject);
+    E::custom("rejected")
+}
+
+/// The parser gave up inside a wanted value. A number beyond the largest double is JSON all the
+/// same: the column is at fault, not the text.
+fn broken_value(error: &impl fmt::Display) -> Reject {
+    let problem = error.to_string();
+    if problem.starts_with("number out of range") {
+        Reject::wrong_type("the number is beyond the largest DOUBLE")
+    } else {
+        Reject::not_json(problem)
+    }
+}
+
+/// A whole object into row `row` of `fields`.
+pub(super) struct ObjectSeed<'a> {
+    pub(super) fields: &'a mut Fields,
+    pub(super) row: usize,
+    pub(super) failure: &'a mut Option<Reject>,
+}
+
+impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ObjectSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<(), A::Error> {
+        visit_object(self.fields, object, self.row, self.failure)
+    }
+}
+
+/// The name of a field, resolved to a column without copying it.
+struct NameSeed<'a> {
+    fields: &'a mut Fields,
+    place: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for NameSeed<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Option<usize>, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameSeed<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Option<usize>, E> {
+        Ok(self.fields.column_of(self.place, name))
     }
 }

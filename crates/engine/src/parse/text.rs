@@ -1,0 +1,69 @@
+//! Pieces of SQL text with their tokens and places: what lets an error point to file, line and
+//! column. Also the one dialect in which all texts are read. Knows no statement.
+
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Location as Position, Token, TokenWithSpan};
+
+use crate::error::Location;
+
+pub(crate) static DIALECT: GenericDialect = GenericDialect {};
+
+/// A piece of SQL with its tokens, so that an error can point into it.
+#[derive(Debug, Clone)]
+pub(crate) struct QueryText {
+    pub(crate) file: String,
+    pub(crate) tokens: Vec<TokenWithSpan>,
+}
+
+impl QueryText {
+    /// Where `word` first stands in it (any case), else where it begins.
+    pub(crate) fn locate(&self, word: Option<&str>) -> Location {
+        let found = word.and_then(|word| {
+            self.tokens.iter().find(|t| match &t.token {
+                Token::Word(w) => w.value.eq_ignore_ascii_case(word),
+                other => other.to_string() == word,
+            })
+        });
+        found
+            .or_else(|| self.tokens.first())
+            .map_or_else(Location::default, |t| location(&self.file, t.span.start))
+    }
+}
+
+/// `position` in `file`.
+pub(crate) fn location(file: &str, position: Position) -> Location {
+    Location {
+        file: file.to_owned(),
+        line: position.line,
+        column: position.column,
+    }
+}
+
+/// The text between two positions (the end is exclusive, as the tokenizer has it).
+pub(super) fn source_slice(text: &str, start: Position, end: Position) -> &str {
+    text.get(byte_offset(text, start)..byte_offset(text, end))
+        .unwrap_or_default()
+}
+
+fn byte_offset(text: &str, position: Position) -> usize {
+    let mut offset = 0;
+    for _ in 1..position.line {
+        match text.get(offset..).and_then(|rest| rest.find('\n')) {
+            Some(newline) => offset += newline + 1,
+            None => return text.len(),
+        }
+    }
+    let columns =
+        usize::try_from(position.column.saturating_sub(1)).expect("a column of a text in memory");
+    text.get(offset..)
+        .and_then(|rest| rest.char_indices().nth(columns))
+        .map_or(text.len(), |(i, _)| offset + i)
+}
+
+/// `text` with its first letter in lower case.
+pub(crate) fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(chars).collect()
+    })
+}

@@ -1,0 +1,55 @@
+//! Whose plan is matched, and how its columns are told apart: those of the source, and those that
+//! stand for aggregates. `matching` and `windows` refuse through it, with the place in the text.
+
+use datafusion::common::{Column, TableReference};
+use datafusion::logical_expr::Expr;
+use forebay_core::definition::EntityDef;
+use forebay_core::source::SourceDef;
+
+use crate::error::{EngineError, Result};
+use crate::expression::as_column;
+use crate::parse::QueryText;
+
+/// Relation of the columns that stand for aggregates in expressions; no SQL name can be it.
+pub(super) const AGGREGATE: &str = "_aggregate";
+
+/// The column that stands for aggregate number `index`.
+pub(super) fn aggregate_column(index: usize) -> Column {
+    Column::new(Some(TableReference::bare(AGGREGATE)), index.to_string())
+}
+
+/// Whose plan it is, for errors and for names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) object: &'a str,
+    pub(super) body: &'a QueryText,
+    pub(super) source: &'a SourceDef,
+    pub(super) entity: &'a EntityDef,
+}
+
+impl Subject<'_> {
+    /// Refuse it at the first `word` of its text.
+    pub(super) fn refuse<T>(&self, word: Option<&str>, message: impl Into<String>) -> Result<T> {
+        Err(EngineError::refused(
+            self.body.locate(word),
+            self.object,
+            message,
+        ))
+    }
+}
+
+/// Whether `expr` reads an aggregate.
+pub(super) fn reads_aggregates(expr: &Expr) -> bool {
+    expr.column_refs().iter().any(|column| {
+        column
+            .relation
+            .as_ref()
+            .is_some_and(|r| r.table() == AGGREGATE)
+    })
+}
+
+/// The index in the source of the column that `expr` is.
+pub(super) fn source_column(source: &SourceDef, expr: &Expr) -> Option<usize> {
+    let column = as_column(expr).filter(|column| column.relation.is_none())?;
+    source.columns.iter().position(|c| c.name == column.name)
+}
