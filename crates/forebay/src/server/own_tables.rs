@@ -3,14 +3,14 @@
 //! is `pipeline`'s and `offline`'s.
 
 use anyhow::Result;
-use forebay_core::ports::Archive;
+use forebay_core::ports::{Archive, Scan};
 use forebay_core::watermark::MarkRecord;
 use forebay_offline::dead_letter_schema;
 use forebay_pipeline::archive::DEAD_LETTER_TABLE;
 use forebay_pipeline::watermark::table::{self, MARKS_TABLE, marks_schema};
 use tokio::runtime::Handle;
 
-use super::archived::read_files;
+use super::archived::blocking;
 
 /// Open them, or make them.
 pub(super) async fn open(archive: &dyn Archive) -> Result<()> {
@@ -23,9 +23,9 @@ pub(super) async fn open(archive: &dyn Archive) -> Result<()> {
 
 /// The decisions about time that `archive` has.
 pub(super) fn marks(archive: &dyn Archive, runtime: &Handle) -> Result<Vec<MarkRecord>> {
-    let files = runtime.block_on(archive.snapshot(MARKS_TABLE))?.files;
+    let rows = runtime.block_on(archive.scan(MARKS_TABLE, Scan::default()))?;
     let mut records = Vec::new();
-    for rows in read_files(files) {
+    for rows in blocking(runtime.clone(), rows) {
         records.extend(table::read(&rows?)?);
     }
     Ok(records)
