@@ -25,7 +25,7 @@ use futures::TryStreamExt;
 use crate::admit::fold_whole;
 use crate::error::PipelineError;
 use crate::step::cut;
-use crate::watermark::Watermarks;
+use crate::watermark::{Watermarks, recorded};
 
 /// Columns of the archive that place a row in its log.
 const PLACE: [&str; 4] = [meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::KAFKA_TIME];
@@ -44,6 +44,7 @@ pub async fn backfill(
     mut progress: impl FnMut(usize) + Send,
 ) -> Result<usize, PipelineError> {
     let mut fill = Fill::new(view, source, store);
+    fill.watermarks = Watermarks::replay(&recorded(store)?);
     let mut rows = tables.scan(&source.name, fill.scan()).await?;
     let mut done = 0;
     while let Some(batch) = rows.try_next().await? {

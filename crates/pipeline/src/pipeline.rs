@@ -186,7 +186,7 @@ impl Pipeline {
             archived,
             watermarks,
             clock: parts.clock,
-            unrecorded: vec![Unrecorded::default(); shards],
+            unrecorded: vec![Unrecorded::of(&parts.marks); shards],
             writers,
             settings,
         };

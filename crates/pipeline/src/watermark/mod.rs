@@ -16,7 +16,8 @@ pub mod table;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use forebay_core::ports::SourceBatch;
+use forebay_core::PortResult;
+use forebay_core::ports::{OnlineStore, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
@@ -338,6 +339,18 @@ impl Watermarks {
     pub fn state(&self, partition: &TopicPartition) -> Option<PartitionState> {
         self.seen.get(partition).map(|seen| seen.state)
     }
+}
+
+/// The decisions about time that any shard of `store` has recorded.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) fn recorded(store: &dyn OnlineStore) -> PortResult<Vec<MarkRecord>> {
+    let mut records = BTreeSet::new();
+    for shard in 0..store.shards() {
+        records.extend(store.marks(shard)?);
+    }
+    Ok(records.into_iter().collect())
 }
 
 /// One partition while a batch passes.

@@ -16,6 +16,13 @@ pub(crate) struct Unrecorded {
 }
 
 impl Unrecorded {
+    /// With `records`, which the sink may have or not.
+    pub(crate) fn of(records: &[MarkRecord]) -> Self {
+        let mut unrecorded = Self::default();
+        unrecorded.add(records);
+        unrecorded
+    }
+
     /// Add `records`.
     pub(crate) fn add(&mut self, records: &[MarkRecord]) {
         for record in records {
