@@ -21,7 +21,7 @@ use crate::parse::{QueryText, label_query, refuse_clauses};
 use crate::session::Session;
 use crate::view::planning_error;
 
-/// See the module.
+/// A compiled label: the columns that it reads and the program over them.
 #[derive(Debug)]
 pub(crate) struct Label {
     columns: Columns,

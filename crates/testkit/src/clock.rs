@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use forebay_core::time::{Clock, Micros};
 
-/// See the module.
+/// A clock that stands until a test moves it.
 #[derive(Debug, Default)]
 pub struct FakeClock(AtomicI64);
 

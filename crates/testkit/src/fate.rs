@@ -1,6 +1,6 @@
-//! What befalls the stand-ins of one process, decided by the test: an outage of one of them, an
-//! answer that is lost, or the end of the process at a chosen write. After its end nothing is
-//! written any more, as after `kill -9`; a new [`Fate`] over the same contents is the next start.
+//! Fault injection for the in-memory adapters of one process: outages, lost replies, and a kill at
+//! the n-th write, before or after its effect. After the kill nothing is written any more, as after
+//! `kill -9`; a new [`Fate`] over the same contents is the next start.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,7 +46,7 @@ struct Outage {
     reply_lost: bool,
 }
 
-/// See the module.
+/// The faults of one process, shared by its adapters.
 #[derive(Debug)]
 pub struct Fate {
     writes: AtomicU64,

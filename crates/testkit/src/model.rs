@@ -12,7 +12,7 @@ use forebay_core::{PortError, PortResult};
 
 use crate::fate::{Fate, Point};
 
-/// See the module.
+/// A scorer whose margin and score are seen at once from the row.
 #[derive(Debug)]
 pub struct FakeScorer {
     fate: Arc<Fate>,

@@ -14,7 +14,7 @@ use crate::fate::{Fate, Point};
 type HandOn = Arc<dyn Fn(&OutboxRecord) + Send + Sync>;
 type Refuses = Arc<dyn Fn(&OutboxRecord) -> Option<String> + Send + Sync>;
 
-/// See the module. Clones share what was published and follow one fate each.
+/// Keeps what is published. Clones share what was published and follow one fate each.
 #[derive(Clone)]
 pub struct MemoryPublisher {
     published: Arc<Mutex<Vec<OutboxRecord>>>,

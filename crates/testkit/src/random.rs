@@ -1,7 +1,7 @@
 //! Numbers that look random and follow from a seed alone (SplitMix64, Steele, Lea and Flood 2014):
 //! a test that fails prints its seed and is run again with it.
 
-/// See the module.
+/// State of a seeded generator.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 

@@ -9,7 +9,7 @@ use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore};
 use forebay_core::{PortError, PortResult};
 
-/// See the module.
+/// Reads features straight from a store.
 #[derive(Debug)]
 pub struct StoreReader {
     store: Arc<dyn OnlineStore>,

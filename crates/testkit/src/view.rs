@@ -26,7 +26,7 @@ pub fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
     }
 }
 
-/// See the module.
+/// Count and sum of one column by key, as a compiled view.
 #[derive(Debug, Clone)]
 pub struct PlainView {
     spec: Arc<ViewSpec>,

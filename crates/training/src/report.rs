@@ -117,7 +117,7 @@ pub struct VerifyReport {
     pub equal: u64,
     /// Rows with a cell that was not. One is a defect.
     pub mismatch: u64,
-    /// Rows that cannot be told.
+    /// Rows that could not be verified.
     pub not_verifiable: u64,
     /// Verified rows that would have other values now that late events came. No defect. None: not
     /// asked for.

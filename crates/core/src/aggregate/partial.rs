@@ -10,7 +10,7 @@ use super::{AggregateKind, PartialClass, PartialSpec};
 use crate::exact::{FloatMoments, FloatSum, canonical};
 use crate::value::Value;
 
-/// A partial state. See the module.
+/// The partial state of one aggregate over some rows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Partial {
     /// Rows, or rows whose argument is not NULL.

@@ -26,7 +26,7 @@ pub(super) const SQUARES_MAX_LIMBS: usize = 135;
 /// money-like sums.
 type Digits = SmallVec<[u32; 16]>;
 
-/// The accumulator of one sum, with room for `INLINE` limbs in place. See the module.
+/// The accumulator of one sum, with room for `INLINE` limbs in place.
 #[derive(Debug, Clone, Default)]
 pub struct FixedPoint<const INLINE: usize> {
     limbs: SmallVec<[i64; INLINE]>,

@@ -88,7 +88,7 @@ impl ScoreLoad {
     }
 }
 
-/// See the module. Every write is atomic.
+/// What waits to be scored, and what waits to be published. Every write is atomic.
 pub trait ScoreQueue: Send + Sync + Debug {
     /// What waits in `shard`, by deployment; those with nothing may be absent. Cheap: asked in every
     /// epoch.

@@ -27,7 +27,8 @@ pub(super) fn net_effect(statements: Vec<Statement>) -> Result<BTreeMap<Key, Wan
         let key = (statement.kind, statement.name.clone());
         let before = wanted.get(&key);
         let next = match (&statement.definition, before) {
-            // What the files themselves made need not exist before them.
+            // DROP after CREATE of the same name in these files is allowed even if the object did
+            // not exist before.
             (Definition::Drop { if_exists }, before) => Wanted::Dropped {
                 at: statement.at.clone(),
                 if_exists: *if_exists || matches!(before, Some(Wanted::Defined(_))),

@@ -20,7 +20,7 @@ use forebay_core::aggregate::AggregateKind;
 
 use super::accumulator::{ExactAccumulator, SlidingExtremum};
 
-/// See the module.
+/// One built-in aggregate with an exact one for DOUBLE in its place.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct ExactAggregate {
     kind: AggregateKind,

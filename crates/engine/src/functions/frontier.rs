@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-/// See the module. `T` is what competes.
+/// The candidates for the extremum of a window that slides. `T` is what competes.
 #[derive(Debug)]
 pub(crate) struct Frontier<T> {
     /// Candidates with their numbers, best first, numbers ascending.

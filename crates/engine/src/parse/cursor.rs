@@ -50,7 +50,7 @@ pub(crate) fn label_query(expression: &QueryText, source: &str) -> Result<ast::Q
     })
 }
 
-/// See the module.
+/// The next token of one statement, and the parser that stands there.
 pub(crate) struct Cursor<'a> {
     pub(super) file: &'a str,
     pub(super) text: &'a str,

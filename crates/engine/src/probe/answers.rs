@@ -102,7 +102,7 @@ impl Cells {
     }
 }
 
-/// See the module.
+/// The answers of one view, a column for each aggregate.
 #[derive(Debug)]
 pub(super) struct Answers {
     columns: Vec<Cells>,

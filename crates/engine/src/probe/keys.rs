@@ -12,7 +12,7 @@ use crate::error::Result;
 /// Rows encoded at a time: the encodings of one piece are the only copy of all keys.
 const PIECE_ROWS: usize = 65_536;
 
-/// See the module.
+/// Numbers of the spine's distinct keys.
 #[derive(Debug, Default)]
 pub(super) struct SpineKeys {
     numbers: HashMap<Box<[u8]>, u32>,

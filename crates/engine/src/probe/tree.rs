@@ -80,7 +80,7 @@ impl Node {
     }
 }
 
-/// See the module.
+/// The events of one key with merged states above them, for reads below a cut.
 pub(super) struct Tree<'a> {
     spec: &'a ViewSpec,
     columns: &'a Columns,

@@ -87,7 +87,7 @@ impl Places {
 /// Next offsets by cut and place, and the cut of each spine row.
 pub(super) type Cuts<'a> = (&'a [Vec<i64>], &'a [u32]);
 
-/// See the module.
+/// One view of the service: its events as they are collected, then its answers.
 #[derive(Debug)]
 pub(super) struct ViewProbe {
     view: Arc<dyn CompiledView>,

@@ -252,7 +252,7 @@ impl ExchangeStream {
             let (meta, batch) = match message.map(read_batch) {
                 Some(Ok(read)) => read,
                 Some(Err(error)) => {
-                    // The client may be gone; then nobody wants to know.
+                    // Ignore the send error: the client disconnected.
                     self.answers.send(Err(to_status(&error))).await.ok();
                     break;
                 }

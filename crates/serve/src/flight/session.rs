@@ -41,8 +41,8 @@ pub(super) enum Step {
     Fail(ServeError),
 }
 
-/// What all requests of the stream are answered with; replaced as a whole when the service is
-/// compiled anew.
+/// Context of one exchange for its service: answerer, recorder, empty batch. Swapped as a whole
+/// when the service is recompiled.
 struct ExchangeContext {
     shared: Arc<Shared>,
     answerer: Answerer,
