@@ -6,8 +6,10 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -79,6 +81,13 @@ pub(crate) fn open_path(
 ) -> Result<ParquetRecordBatchReader, ParquetError> {
     let file = File::open(path).map_err(|e| ParquetError::External(Box::new(e)))?;
     open(file, Types::AsWritten, wanted)
+}
+
+/// The schema of the file at `path` with its metadata, which the schema of a reader leaves out.
+pub(crate) fn schema_path(path: &Path) -> Result<SchemaRef, ParquetError> {
+    let file = File::open(path).map_err(|e| ParquetError::External(Box::new(e)))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    Ok(Arc::clone(builder.schema()))
 }
 
 /// How our files are compressed.

@@ -80,13 +80,12 @@ pub fn read_parquet(
     }))
 }
 
-/// The schema of the file at `path`.
+/// The schema of the file at `path`, with its metadata.
 ///
 /// # Errors
 /// As [`read_parquet`].
 pub fn parquet_schema(path: &Path) -> PortResult<SchemaRef> {
-    let reader = parquet_file::open_path(path, |_| true).map_err(|e| unreadable(path)(e.into()))?;
-    Ok(reader_schema(&reader))
+    parquet_file::schema_path(path).map_err(|e| unreadable(path)(e.into()))
 }
 
 /// Write `rows` to `file` as Parquet.
