@@ -153,3 +153,11 @@ pub const MONITOR_MAX_OPEN_PANES: usize = 4_096;
 pub const MONITOR_MAX_PENDING_LABELS: usize = 10_000_000;
 /// Predictions, and labels, that share one join key.
 pub const MONITOR_MAX_PER_KEY: usize = 1_024;
+/// Offsets between two records of one partition that are taken without asking the broker whether
+/// its log reaches so far: more than any transaction or compaction leaves out at once.
+pub const LOG_OFFSET_JUMP_MAX: i64 = 1 << 20;
+/// Records that one look at the log reads again to compare them with what was applied; the others
+/// have their turn at the next looks.
+pub const LOG_DIGESTS_PER_LOOK: usize = 64;
+/// Gaps of one topic that the state remembers.
+pub const LOG_GAPS_MAX: usize = 1_024;

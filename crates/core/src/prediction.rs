@@ -233,6 +233,7 @@ impl AppliedViews {
             let progress = PartitionProgress {
                 next_offset: *next_offset,
                 max_event_time_us: None,
+                last: None,
             };
             applied
                 .0
@@ -272,6 +273,7 @@ mod tests {
         let progress = |next_offset| PartitionProgress {
             next_offset,
             max_event_time_us: None,
+            last: None,
         };
         applied
             .0

@@ -99,6 +99,7 @@ mod tests {
         let progress = PartitionProgress {
             next_offset,
             max_event_time_us: None,
+            last: None,
         };
         let place = TopicPartition::new("events", 0);
         Applied(BTreeMap::from([(place, progress)]))

@@ -166,6 +166,7 @@ impl PartitionMark {
         PartitionProgress {
             next_offset: self.next_offset,
             max_event_time_us: self.mark_us,
+            last: None,
         }
     }
 

@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// force.
     #[command(after_help = "Example: forebay doctor --config config/forebay.toml")]
     Doctor(ServerArgs),
+    /// Show what keeps sources from being read, and accept offsets that their logs have lost.
+    #[command(after_help = "Example: forebay gap list; forebay gap accept rides/3")]
+    Gap(GapArgs),
     /// Run the whole loop on a year of New York flights, in one process.
     #[command(after_help = "Example: forebay demo --until 2013-02-01 --speed max")]
     Demo(DemoArgs),
@@ -113,6 +116,63 @@ pub(crate) struct ServerArgs {
     /// Inference workers, HOST:PORT; may be given several times.
     #[arg(long = "worker")]
     pub(crate) workers: Vec<String>,
+}
+
+/// `forebay gap`
+#[derive(Debug, Args)]
+pub(crate) struct GapArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: GapCommand,
+}
+
+/// Commands of `forebay gap`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GapCommand {
+    /// List the sources and partitions that are not read, each with its reason.
+    List(ServerAddress),
+    /// Accept the gaps of a source or of one partition: those offsets will never be read.
+    Accept(GapAcceptArgs),
+}
+
+/// `forebay gap accept`
+#[derive(Debug, Args)]
+pub(crate) struct GapAcceptArgs {
+    /// SOURCE, or SOURCE/PARTITION.
+    pub(crate) place: GapPlace,
+    #[command(flatten)]
+    pub(crate) to: ServerAddress,
+}
+
+/// Where gaps are accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GapPlace {
+    /// Source.
+    pub(crate) source: String,
+    /// One partition; None: all.
+    pub(crate) partition: Option<i32>,
+}
+
+impl std::str::FromStr for GapPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (source, partition) = match text.split_once('/') {
+            None => (text, None),
+            Some((source, number)) => {
+                let number = number.parse::<i32>().ok().filter(|number| *number >= 0);
+                let number = number.ok_or("a partition is a number: SOURCE/PARTITION")?;
+                (source, Some(number))
+            }
+        };
+        if source.is_empty() {
+            return Err("it names no source: SOURCE or SOURCE/PARTITION".to_owned());
+        }
+        Ok(Self {
+            source: source.to_owned(),
+            partition,
+        })
+    }
 }
 
 /// `forebay worker`

@@ -36,6 +36,8 @@ const EPOCH_WAIT_MAX_MS: u64 = 60_000;
 const ARCHIVE_FLUSH_MAX_MS: u64 = 86_400_000;
 /// Largest `ingest.archive_flush_mib`.
 const ARCHIVE_FLUSH_MAX_MIB: usize = 16_384;
+/// Most `kafka.replication_factor`.
+const COPIES_MAX: i32 = 16;
 /// Most `kafka.partitions`.
 const PARTITIONS_MAX: i32 = 10_000;
 /// Most `ingest.writer_threads`.
@@ -83,10 +85,15 @@ pub(crate) struct Kafka {
     pub(crate) broker: Broker,
     /// Addresses of the brokers, host:port, separated by commas.
     pub(crate) bootstrap: String,
-    /// Create missing topics of sources and deployments.
+    /// Create missing topics that Forebay writes: those of predictions and alerts.
     pub(crate) create_topics: bool,
+    /// Create missing topics of sources, too. Without it a source whose topic is missing is halted
+    /// until somebody creates it, so that a mistyped name shows.
+    pub(crate) create_source_topics: bool,
     /// Partitions of a topic that is created.
     pub(crate) partitions: i32,
+    /// Copies of each record of a topic that is created; at most the number of brokers.
+    pub(crate) replication_factor: i32,
 }
 
 /// `[state]`: what is kept of each key.
@@ -184,7 +191,9 @@ impl Default for Kafka {
             broker: Broker::Kafka,
             bootstrap: "127.0.0.1:9092".into(),
             create_topics: true,
+            create_source_topics: false,
             partitions: 4,
+            replication_factor: 1,
         }
     }
 }
@@ -396,7 +405,7 @@ impl Settings {
             1,
             WRITER_THREADS_MAX,
         )?;
-        within("kafka.partitions", kafka.partitions, 1, PARTITIONS_MAX)?;
+        within_kafka(kafka)?;
         within(
             "server.flight_threads",
             server.flight_threads,
@@ -467,6 +476,16 @@ impl State {
         )?;
         Ok(())
     }
+}
+
+fn within_kafka(kafka: &Kafka) -> Result<()> {
+    within("kafka.partitions", kafka.partitions, 1, PARTITIONS_MAX)?;
+    within(
+        "kafka.replication_factor",
+        kafka.replication_factor,
+        1,
+        COPIES_MAX,
+    )
 }
 
 /// Both ends in.

@@ -2,7 +2,6 @@
 //! whether to retry) and says the remedy. At a port it becomes a [`PortError`] with the same kind
 //! and words and the client's error chained behind.
 
-use forebay_core::progress::TopicPartition;
 use forebay_core::{ErrorKind, PortError};
 use rdkafka::error::KafkaError;
 
@@ -47,52 +46,6 @@ pub enum Error {
         topic: String,
         /// Configured addresses.
         bootstrap: String,
-    },
-    /// The offsets to start from do not name exactly the partitions of the topic.
-    #[error("{}-{} {problem}", partition.topic, partition.partition)]
-    Partitions {
-        /// The partition in question.
-        partition: TopicPartition,
-        /// What is wrong with it and what to do.
-        problem: &'static str,
-    },
-    /// Records were deleted before they were read.
-    #[error(
-        "{}-{}: offset {offset} is wanted and the log now starts at {low}: {} records were deleted unread; raise the \
-         topic's retention, then rebuild the state from the offline store, or start from a fresh state folder to accept \
-         the gap",
-        partition.topic, partition.partition, low - offset
-    )]
-    Gap {
-        /// The partition.
-        partition: TopicPartition,
-        /// The offset wanted.
-        offset: i64,
-        /// Oldest offset that the log holds.
-        low: i64,
-    },
-    /// The log ends before an applied offset: it lost its tail, or it is another log.
-    #[error(
-        "{}-{}: offset {offset} was applied before and the log ends at {high}: it lost its tail or was made anew; point \
-         --bootstrap at the cluster that the state follows, or start from a fresh state folder",
-        partition.topic, partition.partition
-    )]
-    LogShorter {
-        /// The partition.
-        partition: TopicPartition,
-        /// The offset wanted.
-        offset: i64,
-        /// End of the log, one past its newest record.
-        high: i64,
-    },
-    /// The reading position is not in the log any more, and the broker does not say where the log
-    /// begins and ends.
-    #[error(
-        "the broker refused the reading position ({code}): the log was truncated; restart to check every partition"
-    )]
-    PositionLost {
-        /// The client's words.
-        code: String,
     },
     /// A client property that may not be set, or has a bad value.
     #[error("Kafka client property `{property}`: {problem}")]
@@ -166,11 +119,7 @@ impl Error {
                 ErrorKind::Unavailable
             }
             Self::UnknownTopic { .. } => ErrorKind::NotFound,
-            Self::Partitions { .. }
-            | Self::LogShorter { .. }
-            | Self::PositionLost { .. }
-            | Self::Refused { .. } => ErrorKind::FailedPrecondition,
-            Self::Gap { .. } => ErrorKind::OutOfRange,
+            Self::Refused { .. } => ErrorKind::FailedPrecondition,
             Self::Settings { .. } | Self::UnsupportedColumn { .. } => ErrorKind::InvalidArgument,
             Self::BatchTooLarge { .. } => ErrorKind::ResourceExhausted,
             Self::Client { .. } => ErrorKind::Internal,

@@ -118,6 +118,16 @@ impl ReaderSettings {
         Self { client }
     }
 
+    /// Of [`crate::KafkaInspector`]: the same records, and no more of them than an answer must have.
+    pub(crate) fn inspector_config(&self) -> Result<ClientConfig, Error> {
+        let mut config = self.config()?;
+        config
+            .set("fetch.message.max.bytes", "1")
+            .set("queued.min.messages", "1")
+            .set("queued.max.messages.kbytes", "1024");
+        Ok(config)
+    }
+
     pub(crate) fn config(&self) -> Result<ClientConfig, Error> {
         let mut config = self.client.base_config()?;
         config
@@ -130,6 +140,8 @@ impl ReaderSettings {
             .set("isolation.level", "read_committed")
             .set("allow.auto.create.topics", "false")
             .set("check.crcs", "true")
+            // Says where the reader stands behind control records.
+            .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "10")
             .set("fetch.min.bytes", "1")
             .set("fetch.queue.backoff.ms", "10")

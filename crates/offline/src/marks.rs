@@ -201,6 +201,7 @@ impl Marks {
         let progress = |next: &i64| PartitionProgress {
             next_offset: *next,
             max_event_time_us: None,
+            last: None,
         };
         Applied(
             self.next

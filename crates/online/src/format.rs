@@ -6,8 +6,9 @@
 //! |---|---|---|
 //! | `meta` | `store` | shards and number of this shard |
 //! | `meta` | `log` (shard 0) | identity of the log, UTF-8 |
+//! | `meta` | `log/` topic (shard 0) | id, number of partitions and accepted gaps of the topic |
 //! | `meta` | `progress` | epoch, next pending sequence |
-//! | `meta` | `partition/` number i32 BE, topic | next offset, greatest event time, watermark |
+//! | `meta` | `partition/` number i32 BE, topic | next offset, greatest event time, last record, watermark |
 //! | `meta` | `mark/` kind u8, number i32 BE, of a bound its first offset i64 BE sign flipped, topic | a decision about time: kind, partition, offsets, mark, watermark |
 //! | `meta` | `outbox` | next outbox sequence |
 //! | `meta` | `unscored` | next sequence of a note |
@@ -27,8 +28,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::bytes::{BytesError, BytesResult, Reader, Writer};
+use forebay_core::ports::{AcceptedGap, TopicNote};
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey, Role};
-use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::settlement::{OffsetRuns, Unscored, UnscoredReason};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
@@ -55,6 +57,7 @@ pub(crate) const META_LOG: &[u8] = b"log";
 pub(crate) const META_PROGRESS: &[u8] = b"progress";
 pub(crate) const META_OUTBOX: &[u8] = b"outbox";
 pub(crate) const META_UNSCORED: &[u8] = b"unscored";
+const META_TOPIC: &[u8] = b"log/";
 const META_VIEW: &[u8] = b"view/";
 const META_HORIZON: &[u8] = b"horizon/";
 const META_PARTITION: &[u8] = b"partition/";
@@ -64,9 +67,9 @@ pub(crate) const META_MARK: &[u8] = b"mark/";
 const MARK_BOUND: u8 = 1;
 const MARK_HOLD: u8 = 2;
 
-/// Version code of every record but tiles and the outbox's. 0 is reserved; 1 is retired (progress of
-/// all partitions in one record).
-const RECORD_VERSION: u8 = 2;
+/// Version code of every record but tiles and the outbox's. 0 is reserved; 1 (progress of all
+/// partitions in one record) and 2 (progress without the last record) are retired.
+const RECORD_VERSION: u8 = 3;
 /// Version code of an outbox record; 1 and 2 were without the prediction's key.
 const OUTBOX_VERSION: u8 = 3;
 /// Version code of a tile's rows. 0 is reserved.
@@ -174,6 +177,11 @@ pub(crate) fn parse_partition_key(bytes: &[u8]) -> Option<Decoded<TopicPartition
     ))
 }
 
+/// Key of the note of `topic` in `meta`.
+pub(crate) fn topic_key(topic: &str) -> Vec<u8> {
+    [META_TOPIC, topic.as_bytes()].concat()
+}
+
 /// Key of the definition of `view` in `meta`.
 pub(crate) fn view_meta_key(view: ViewId) -> Vec<u8> {
     [META_VIEW, &view.to_be_bytes()].concat()
@@ -259,6 +267,7 @@ impl PartitionRecord {
         let mut w = new_record();
         w.i64(self.progress.next_offset);
         w.option(self.progress.max_event_time_us);
+        write_digest(&mut w, self.progress.last);
         w.option(self.watermark);
         w.finish()
     }
@@ -269,6 +278,7 @@ impl PartitionRecord {
             progress: PartitionProgress {
                 next_offset: r.i64()?,
                 max_event_time_us: r.option()?,
+                last: read_digest(&mut r)?,
             },
             watermark: r.option()?,
         };
@@ -394,6 +404,66 @@ pub(crate) fn decode_mark(bytes: &[u8]) -> Decoded<MarkRecord> {
         other => return Err(format!("a decision of kind {other}").into()),
     };
     Ok(MarkRecord { partition, fact })
+}
+
+/// What is remembered of a topic.
+pub(crate) fn encode_topic(note: &TopicNote) -> Vec<u8> {
+    let mut w = new_record();
+    w.u8(u8::from(note.id.is_some()));
+    w.text(note.id.as_deref().unwrap_or_default());
+    w.i32(note.partitions);
+    w.length(note.gaps.len());
+    for gap in &note.gaps {
+        w.i32(gap.partition);
+        w.i64(gap.from);
+        w.i64(gap.to);
+        w.i64(gap.accepted_us);
+    }
+    w.finish()
+}
+
+/// See [`encode_topic`].
+pub(crate) fn decode_topic(bytes: &[u8]) -> Decoded<TopicNote> {
+    let mut r = fields(bytes)?;
+    let known = r.u8()? == 1;
+    let id = r.text()?.to_owned();
+    let mut note = TopicNote {
+        id: known.then_some(id),
+        partitions: r.i32()?,
+        gaps: Vec::new(),
+    };
+    for _ in 0..r.u32()? {
+        note.gaps.push(AcceptedGap {
+            partition: r.i32()?,
+            from: r.i64()?,
+            to: r.i64()?,
+            accepted_us: r.i64()?,
+        });
+    }
+    r.end()?;
+    Ok(note)
+}
+
+/// The last record of a partition, in its progress.
+fn write_digest(w: &mut Writer, digest: Option<RecordDigest>) {
+    w.u8(u8::from(digest.is_some()));
+    if let Some(digest) = digest {
+        w.i64(digest.offset);
+        w.option(digest.kafka_time_us);
+        w.u64(digest.hash);
+    }
+}
+
+/// See [`write_digest`].
+fn read_digest(r: &mut Reader<'_>) -> Decoded<Option<RecordDigest>> {
+    if r.u8()? == 0 {
+        return Ok(None);
+    }
+    Ok(Some(RecordDigest {
+        offset: r.i64()?,
+        kafka_time_us: r.option()?,
+        hash: r.u64()?,
+    }))
 }
 
 /// Name and digest of a registered view.

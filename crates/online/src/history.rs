@@ -185,6 +185,7 @@ mod tests {
         PartitionProgress {
             next_offset,
             max_event_time_us: Some(next_offset * 10),
+            last: None,
         }
     }
 

@@ -25,6 +25,7 @@ mod heal;
 mod history;
 mod key_state;
 mod marks;
+mod notes;
 mod options;
 mod presence_expiry;
 mod progress;

@@ -119,6 +119,11 @@ fn move_progress(
             .progress
             .max_event_time_us
             .max(read.max_event_time_us),
+        last: if read.last.map(|last| last.offset) > current.progress.last.map(|last| last.offset) {
+            read.last
+        } else {
+            current.progress.last
+        },
     });
     if current.is_none_or(|current| current.progress != progress) {
         let watermark = current.and_then(|current| current.watermark);
@@ -175,6 +180,7 @@ mod tests {
         PartitionProgress {
             next_offset,
             max_event_time_us,
+            last: None,
         }
     }
 

@@ -26,6 +26,7 @@ use forebay_core::watermark::MarkRecord;
 use forebay_core::{PortError, PortResult};
 use parking_lot::Mutex;
 
+use crate::database::Database;
 use crate::error::{OnlineError, OnlineResult};
 use crate::fold::table_hash;
 use crate::format;
@@ -137,6 +138,11 @@ impl RocksStore {
             .filter_map(|s| s.table.read().gone_us.get(&view).copied())
             .max();
         runtime.t_min_us(gone)
+    }
+
+    /// The database that holds what is the store's and no shard's.
+    pub(crate) fn meta_database(&self) -> OnlineResult<&Database> {
+        Ok(&self.shard(0)?.database)
     }
 
     fn shard(&self, number: u16) -> OnlineResult<&Shard> {

@@ -328,6 +328,7 @@ impl Worker {
             let progress = PartitionProgress {
                 next_offset: number + 1,
                 max_event_time_us: None,
+                last: None,
             };
             up_to.advance(&record.partition, progress);
             numbered.push((record, number));

@@ -152,6 +152,7 @@ impl<'a> Fill<'a> {
             origin: origin_of(rows)?,
             dead_letters: Vec::new(),
             read_up_to: Vec::new(),
+            last_records: Vec::new(),
         })
     }
 }

@@ -12,16 +12,16 @@ pub enum PipelineError {
     /// An adapter failed.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// The state belongs to another log.
+    /// Nothing there to be accepted.
     #[error(
-        "the state in the data directory follows Kafka cluster '{known}', but the broker is cluster '{found}'; \
-         use that cluster, or an empty data directory to start anew"
+        "source '{source_name}'{} has no gap that can be accepted; `forebay gap list` shows what is halted",
+        partition.map_or_else(String::new, |p| format!(" partition {p}"))
     )]
-    OtherLog {
-        /// Cluster that the state follows.
-        known: String,
-        /// Cluster that answered.
-        found: String,
+    NoGap {
+        /// Source.
+        source_name: String,
+        /// Partition, where one was named.
+        partition: Option<i32>,
     },
     /// Two sources read one topic.
     #[error(
@@ -102,7 +102,7 @@ impl PipelineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Port(error) => error.kind(),
-            Self::OtherLog { .. } => ErrorKind::FailedPrecondition,
+            Self::NoGap { .. } => ErrorKind::FailedPrecondition,
             Self::DeploymentColumn { .. } | Self::SharedTopic { .. } | Self::Backfill { .. } => {
                 ErrorKind::InvalidArgument
             }
@@ -139,6 +139,20 @@ pub(crate) fn first_cause(
         }
     }
     first
+}
+
+/// An error in words, each cause once.
+pub(crate) fn words(error: &PortError) -> String {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let text = next.to_string();
+        if !words.contains(&text) {
+            words = format!("{words}: {text}");
+        }
+        cause = next.source();
+    }
+    words
 }
 
 impl From<PipelineError> for PortError {

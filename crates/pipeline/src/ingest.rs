@@ -3,7 +3,7 @@
 //! when one of them is behind, because their queues are bounded, and it stops when one of them has
 //! failed for good: reads go on. Scoring and publishing hold it back never.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -18,9 +18,12 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::admit::REASON_REFUSED;
 use crate::archive::Archiver;
+use crate::board::Board;
 use crate::error::{PipelineError, first_cause};
 use crate::pipeline::{BatchObserver, PipelineSettings};
 use crate::prediction::RecordEncoder;
+use crate::reads::Reads;
+use crate::recovery::{Decision, Plan};
 use crate::repeats::{Repeats, keep_rows};
 use crate::retry::Pauses;
 use crate::score::intake::Intake;
@@ -57,6 +60,10 @@ pub(crate) struct Ingest {
     pub(crate) shards: u16,
     /// Which deployments take events.
     pub(crate) intake: Intake,
+    /// What is read now.
+    pub(crate) reads: Reads,
+    /// Where the watch leaves its decisions.
+    pub(crate) board: Arc<Board>,
     /// What the archive had at start.
     pub(crate) archived: Applied,
     pub(crate) settings: PipelineSettings,
@@ -108,6 +115,9 @@ impl Ingest {
                     "archiver, shard writer, scorer or publisher",
                 ));
             }
+            if let Some(decisions) = self.board.take() {
+                self.follow(&decisions)?;
+            }
             match self
                 .log
                 .poll(self.settings.epoch_max_rows, self.settings.epoch_wait)
@@ -115,6 +125,7 @@ impl Ingest {
                 Ok(batches) => {
                     pauses = Pauses::default();
                     self.epoch(batches, &mut timers)?;
+                    self.hear_faults();
                     self.measure(&mut timers)?;
                 }
                 Err(error) if error.kind().is_retriable() => {
@@ -258,26 +269,117 @@ impl Ingest {
         status.watermark_us = watermark;
     }
 
+    /// Read what `decisions` say.
+    fn follow(&mut self, decisions: &BTreeMap<String, Decision>) -> Result<(), PipelineError> {
+        let before: BTreeSet<Arc<str>> = self
+            .reads
+            .joined()
+            .map(|place| Arc::clone(&place.topic))
+            .collect();
+        let stands = |place: &TopicPartition| self.watermarks.progress(place).next_offset;
+        let change = self.reads.take(&self.sources, decisions, stands);
+        let join = change.join;
+        for partition in &join.behind {
+            tracing::warn!(
+                topic = &*partition.topic,
+                partition = partition.partition,
+                begins_at = join.starts.get(partition),
+                "a shard or the archive has read nothing of this partition before, and the log has lost its head by now"
+            );
+        }
+        for (place, progress) in &join.archived.0 {
+            self.archived.advance(place, *progress);
+        }
+        if !join.starts.is_empty() {
+            self.join(&join, &before)?;
+        }
+        if let Some(from) = change.assign {
+            for (place, at) in &from {
+                self.watermarks.stand(place, *at);
+            }
+            self.tell_where();
+            tracing::info!(partitions = from.len(), "reads these partitions");
+            tracing::debug!(?from, "where reading starts");
+            if let Err(error) = self.log.assign(&self.sources, &from) {
+                tracing::warn!(%error, "partitions cannot be assigned; tried again");
+                self.reads.unassigned();
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks of partitions that this run reads for the first time: as they were recorded, or of one
+    /// that its topic has got since, where the source stands.
+    fn join(&mut self, join: &Plan, before: &BTreeSet<Arc<str>>) -> Result<(), PipelineError> {
+        let present = self.present();
+        for source in &self.sources {
+            let of_source = |place: &&TopicPartition| *place.topic == *source.topic;
+            let grown = before.contains(source.topic.as_str());
+            for place in join.starts.keys().filter(of_source).filter(|_| grown) {
+                let is_new = join.recorded.get(place).is_none_or(Vec::is_empty);
+                if is_new {
+                    self.watermarks.add(source, place, &present);
+                }
+            }
+        }
+        self.watermarks.join(join, &join.archived);
+        let records = self.watermarks.take_records();
+        self.record(records)?;
+        for source in &self.sources {
+            self.watermarks.publish(source);
+            let watermark_us = self.watermarks.published().of(&source.name);
+            self.counters.watermark(&source.name, watermark_us);
+        }
+        Ok(())
+    }
+
+    /// Tell the watch what the reader has met; it decides what becomes of the partition.
+    fn hear_faults(&mut self) {
+        let faults = self.log.faults();
+        if faults.is_empty() {
+            return;
+        }
+        for (place, fault) in &faults {
+            tracing::warn!(
+                topic = &*place.topic,
+                partition = place.partition,
+                ?fault,
+                "a partition is not read"
+            );
+            self.reads.fault(place);
+        }
+        self.tell_where();
+        self.board.report(faults, Instant::now());
+    }
+
+    fn tell_where(&self) {
+        let joined = self.reads.joined();
+        let stands = joined.map(|p| (p.clone(), self.watermarks.progress(p).next_offset));
+        self.board.stand(stands.collect());
+    }
+
     fn measure(&mut self, timers: &mut Timers) -> Result<(), PipelineError> {
         if timers.measured.elapsed() < LAG_EVERY {
             return Ok(());
         }
         timers.measured = Instant::now();
-        let Ok(ends) = self.log.end_offsets() else {
-            return Ok(());
-        };
+        let positions = self.log.positions();
+        let mut ends = self.board.last_stable();
+        for (place, position) in &positions {
+            self.watermarks.stand(place, position.next_offset);
+            if position.end_reached() {
+                let end = ends.entry(place.clone()).or_insert(position.next_offset);
+                *end = position.next_offset.max(*end);
+            }
+        }
+        // Of a partition that is halted the watermark waits too: it has records that were not read.
+        ends.retain(|place, _| self.reads.has_joined(place));
         self.look(&ends)?;
         self.hold_expiry();
-        let mut lag: BTreeMap<&str, u64> = BTreeMap::new();
-        for (partition, end) in &ends {
-            let behind = end - self.watermarks.progress(partition).next_offset;
-            *lag.entry(&*partition.topic).or_default() += u64::try_from(behind).unwrap_or(0);
-        }
+        self.tell_where();
         let mut statuses = self.counters.sources.lock();
         for source in &self.sources {
-            let lag_records = lag.get(source.topic.as_str()).copied().unwrap_or(0);
             let status = statuses.entry(source.name.clone()).or_default();
-            status.lag_records = lag_records;
             status.watermark_us = self.watermarks.published().of(&source.name);
         }
         Ok(())
@@ -328,11 +430,15 @@ impl Ingest {
     /// sources went on. While a scored source has a backlog, state is kept from where that stands
     /// on; afterwards `history` is enough again.
     fn hold_expiry(&mut self) {
+        let scored = !self.step.deployments.is_empty();
+        // Before every source was looked at, everything may be backlog.
+        let unknown = scored && !self.reads.is_settled(&self.sources);
         let oldest = self
             .sources
             .iter()
             .filter(|s| self.step.deployments.iter().any(|d| d.source() == s.name))
             .filter_map(|source| self.watermarks.backlog_us(source))
+            .chain(unknown.then_some(Micros::MIN))
             .min();
         // Rows of epochs under way are pending only once their shards have them: what was held is
         // held once more.

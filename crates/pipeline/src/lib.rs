@@ -7,20 +7,27 @@
 //! commits one atomic write a shard -> [`archive`] appends to Delta beside it. Behind that, by
 //! deployment and in nobody's way, `score` reads features as of the event, asks a model, writes
 //! result and outbox, and sends; `settlements` archives why an event has no prediction.
-//! `pipeline` starts and stops all of them, [`recovery`] decides where a restart begins,
+//! `pipeline` starts and stops all of them. `watch` looks at the log on a thread of its own and lets
+//! [`recovery`] decide for each source whether and from where it is read; `reads` turns decisions
+//! into assignments; [`halt`] has the reasons against, [`gaps`] the way past some of them.
 //! [`backfill`](mod@backfill) fills a new view from the archive, `retry` waits for what does not
 //! answer, `contain` keeps a panic to its row.
 
 pub mod admit;
 pub mod archive;
 pub mod backfill;
+mod board;
 mod contain;
 pub mod deployment;
 mod error;
+pub mod gaps;
+pub mod halt;
 mod ingest;
+mod own_cluster;
 pub mod pending;
 mod pipeline;
 pub mod prediction;
+mod reads;
 pub mod recovery;
 pub mod repeats;
 mod retry;
@@ -29,13 +36,18 @@ mod settlements;
 mod shards;
 pub mod status;
 pub mod step;
+mod watch;
 pub mod watermark;
 
 pub use contain::contain;
 pub use deployment::Deployment;
 pub use error::PipelineError;
+pub use halt::HaltReason;
 pub use pipeline::{BatchObserver, Pipeline, PipelineParts, PipelineSettings};
 pub use recovery::check_topics;
 pub use score::ScoringLimits;
-pub use status::{Counters, DeploymentState, DeploymentStatus, PipelineStatus, SourceStatus};
+pub use status::{
+    Counters, DeploymentState, DeploymentStatus, PartitionStatus, PipelineStatus, SourceState,
+    SourceStatus,
+};
 pub use watermark::PublishedWatermarks;

@@ -1,15 +1,17 @@
-//! The pipeline's parts, its threads, and the order in which they start and stop. Start: facts,
-//! [`recovery`]'s decision, then scoring, shard writers, archiver, and the ingest thread that feeds
-//! them. Stop: the reader first, then each thread behind it when its queue is empty.
+//! The pipeline's parts, its threads, and the order in which they start and stop. Start: scoring,
+//! shard writers, archiver, the watch over the log, and the ingest thread that feeds them and reads
+//! each source when the watch says so. Stop: the reader first, then each thread behind it when its queue is empty.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use forebay_core::ports::{
-    Archive, CompiledView, EventLog, FeatureReader, OnlineStore, Publisher, Scorer, SourceBatch,
+    Archive, CompiledView, EventLog, FeatureReader, LogInspector, LogNotes, OnlineStore, Publisher,
+    Scorer, SourceBatch,
 };
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -18,11 +20,15 @@ use forebay_core::watermark::MarkRecord;
 use forebay_core::{PortError, PortResult};
 
 use crate::archive::{Archiver, DeadLetterRows, FlushRule};
+use crate::board::Board;
 use crate::deployment::Deployment;
 use crate::error::{PipelineError, first_cause};
+use crate::gaps::{self, Accepted, GapRequest, Listed};
 use crate::ingest::Ingest;
+use crate::own_cluster::OwnCluster;
 use crate::prediction::RecordEncoder;
-use crate::recovery::{self, Facts};
+use crate::reads::Reads;
+use crate::recovery::{self, Plan};
 use crate::repeats::Repeats;
 use crate::score::intake::{Intake, ScoringLimits};
 use crate::score::released::Released;
@@ -31,6 +37,7 @@ use crate::settlements::{Settlements, Settling};
 use crate::shards::ShardWriters;
 use crate::status::{Counters, PipelineStatus};
 use crate::step::Step;
+use crate::watch::{LogWatch, WatchParts};
 use crate::watermark::table::MARKS_TABLE;
 use crate::watermark::{PublishedWatermarks, Unrecorded, Watermarks};
 
@@ -50,6 +57,10 @@ pub trait BatchObserver: Send {
 pub struct PipelineParts {
     /// The log.
     pub log: Box<dyn EventLog>,
+    /// Answers about it.
+    pub inspector: Box<dyn LogInspector>,
+    /// What the state remembers of it.
+    pub notes: Arc<dyn LogNotes>,
     /// State.
     pub store: Arc<dyn OnlineStore>,
     /// Delta.
@@ -125,27 +136,29 @@ pub struct Pipeline {
     scoring: Scoring,
     appending: tokio::task::JoinHandle<Result<(), PortError>>,
     settling: Settling,
+    watch: LogWatch,
 }
 
 impl Pipeline {
-    /// Recover and start. Views must be registered with the store, archive tables open. Not to be
-    /// called from async code.
+    /// Start. Views must be registered with the store, archive tables open. Not to be called from
+    /// async code. Does not wait for the broker: each source is read as soon as its log is known to
+    /// be the one that the state follows, and halted alone where it is not.
     ///
     /// # Errors
-    /// The state follows another log, a gap in the log, two sources over one topic, or an adapter
-    /// fails.
+    /// Two sources over one topic, or the state cannot be read.
     pub fn start(
         mut parts: PipelineParts,
         settings: PipelineSettings,
     ) -> Result<Self, PipelineError> {
-        let (plan, archived) = recover(&mut parts)?;
-        parts.log.assign(&parts.sources, &plan.starts)?;
+        recovery::check_topics(&parts.sources)?;
         parts.repeats.begin();
+        let board = Arc::<Board>::default();
+        parts.publisher = Arc::new(OwnCluster::new(parts.publisher, Arc::clone(&board)));
         let stopping = Arc::new(AtomicBool::new(false));
         let shards = usize::from(parts.store.shards());
         let counters = Arc::clone(&parts.counters);
         counters.begin(&parts.sources, &parts.deployments);
-        let released = released(&parts, &plan);
+        let released = released(&parts);
         let scoring = Scoring::start(
             scoring_parts(&parts, settings.scoring, &stopping, &counters),
             &released,
@@ -160,7 +173,19 @@ impl Pipeline {
         )?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
         let published = Arc::clone(&parts.watermarks);
-        let watermarks = recovered_marks(&parts, &plan, &archived, &archiver)?;
+        let watermarks = recovered_marks(&parts, &archiver)?;
+        let watch = LogWatch::start(
+            WatchParts {
+                inspector: parts.inspector,
+                notes: parts.notes,
+                store: Arc::clone(&parts.store),
+                archive: Arc::clone(&parts.archive),
+                sources: parts.sources.clone(),
+                counters: Arc::clone(&counters),
+                runtime: parts.runtime.clone(),
+            },
+            Arc::clone(&board),
+        )?;
         // Until the first look at the ends of the log, everything may be backlog.
         let held_us = (!parts.deployments.is_empty()).then_some(Micros::MIN);
         parts.store.keep_from(held_us);
@@ -183,7 +208,9 @@ impl Pipeline {
             archiver: archiver.clone(),
             counters: Arc::clone(&counters),
             stopping: Arc::clone(&stopping),
-            archived,
+            archived: Applied::default(),
+            reads: Reads::default(),
+            board,
             watermarks,
             clock: parts.clock,
             unrecorded: vec![Unrecorded::of(&parts.marks); shards],
@@ -200,6 +227,33 @@ impl Pipeline {
             scoring,
             appending,
             settling,
+            watch,
+        })
+    }
+
+    /// What is halted, and which of it can be accepted.
+    #[must_use]
+    pub fn halts(&self) -> Vec<Listed> {
+        gaps::list(&self.watch.board.decisions())
+    }
+
+    /// Accept the gaps of `source`, or of one of its partitions: its log does not hold, or nobody
+    /// can read, those offsets. The answer comes when they are in archive and state; reading goes
+    /// on behind them by itself.
+    ///
+    /// # Errors
+    /// Through the answer: there is no gap, or a store fails. None comes when the pipeline stops.
+    #[must_use]
+    pub fn accept_gaps(
+        &self,
+        source: &str,
+        partition: Option<i32>,
+        now_us: Micros,
+    ) -> Receiver<Result<Vec<Accepted>, PipelineError>> {
+        self.watch.board.ask(GapRequest {
+            source: source.to_owned(),
+            partition,
+            now_us,
         })
     }
 
@@ -243,6 +297,7 @@ impl Pipeline {
     pub async fn stop(self) -> Result<(), PipelineError> {
         self.stopping.store(true, Ordering::Relaxed);
         let threads = tokio::task::spawn_blocking(move || {
+            self.watch.stop();
             let ingest = self
                 .ingest
                 .join()
@@ -278,11 +333,13 @@ fn settlements(
 }
 
 /// Of what every shard has recovered scores may be computed at once.
-fn released(parts: &PipelineParts, plan: &recovery::Plan) -> Arc<Released> {
+fn released(parts: &PipelineParts) -> Arc<Released> {
     let shards: Vec<_> = (0..parts.store.shards())
         .map(|shard| parts.store.applied(shard))
         .collect();
-    Arc::new(Released::recovered(plan.starts.keys(), &shards))
+    let places = shards.iter().flat_map(|applied| applied.0.keys());
+    let read = |place: &&TopicPartition| parts.sources.iter().any(|s| *s.topic == *place.topic);
+    Arc::new(Released::recovered(places.filter(read), &shards))
 }
 
 fn scoring_parts(
@@ -324,57 +381,10 @@ fn start_archiver(
     ))
 }
 
-/// Read the facts and decide. Also returns what the archive has.
-fn recover(parts: &mut PipelineParts) -> Result<(recovery::Plan, Applied), PipelineError> {
-    recovery::check_topics(&parts.sources)?;
-    let mut facts = Facts {
-        shards: (0..parts.store.shards())
-            .map(|shard| parts.store.applied(shard))
-            .collect(),
-        known_cluster: parts.store.log_identity()?,
-        found_cluster: parts.log.cluster_id()?,
-        ..Facts::default()
-    };
-    let mut read = Vec::new();
-    let mut archived = Applied::default();
-    for source in &parts.sources {
-        let partitions = parts.log.partitions(&source.topic)?;
-        read.extend(
-            partitions
-                .into_iter()
-                .map(|p| TopicPartition::new(source.topic.as_str(), p)),
-        );
-        let progress = parts
-            .runtime
-            .block_on(parts.archive.progress(&source.name))?;
-        progress
-            .0
-            .iter()
-            .for_each(|(partition, progress)| archived.advance(partition, *progress));
-        facts.archives.insert(source.topic.clone(), progress);
-    }
-    facts.begins = parts.log.begin_offsets(&read)?;
-    let plan = recovery::plan(&facts)?;
-    parts.store.set_log_identity(&facts.found_cluster)?;
-    for partition in &plan.behind {
-        tracing::warn!(
-            topic = &*partition.topic,
-            partition = partition.partition,
-            begins_at = facts.begins.get(partition),
-            "a shard or the archive has read nothing of this partition before, and the log has lost its head by now"
-        );
-    }
-    tracing::info!(partitions = plan.starts.len(), "recovered");
-    tracing::debug!(starts = ?plan.starts, "where reading starts");
-    Ok((plan, archived))
-}
-
-/// Marks as they were, by what any shard and the archive have recorded, shown before the first
-/// record comes. What only a shard has goes to the archive, too.
+/// Marks of a run that has read nothing yet, with what any shard and the archive have recorded for
+/// when their partitions join. What only a shard has goes to the archive, too.
 fn recovered_marks(
     parts: &PipelineParts,
-    plan: &recovery::Plan,
-    archived: &Applied,
     archiver: &Archiver,
 ) -> Result<Watermarks, PipelineError> {
     let mut records: BTreeSet<MarkRecord> = BTreeSet::new();
@@ -390,11 +400,11 @@ fn recovered_marks(
     }
     let records = [lacking, parts.marks.clone()].concat();
     let published = &parts.watermarks;
-    let marks = Watermarks::recovered(plan, &records, archived, Arc::clone(published));
-    for source in &parts.sources {
-        marks.publish(source);
-        let watermark_us = published.of(&source.name);
-        parts.counters.watermark(&source.name, watermark_us);
-    }
-    Ok(marks)
+    let (plan, archived) = (Plan::default(), Applied::default());
+    Ok(Watermarks::recovered(
+        &plan,
+        &records,
+        &archived,
+        Arc::clone(published),
+    ))
 }

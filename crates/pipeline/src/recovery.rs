@@ -1,6 +1,11 @@
-//! Where a restart begins: a pure decision over facts already read. The reader starts each
-//! partition at the smallest offset that any shard or the archive still needs; each of them drops
-//! what it already has.
+//! Whether a source is read, from where, or why not: a pure decision over facts already read, made
+//! at start and at every look at the log ([`crate::watch`] reads the facts, `ingest` carries the
+//! decision out). The reader starts each partition at the smallest offset that any shard or the
+//! archive still needs; each of them drops what it already has.
+//!
+//! A log is the one that the state follows when its cluster, its topic's id, its partitions, its
+//! end and the last applied record of each partition say so. Anything else halts that source, and
+//! that source alone; nothing is skipped but what a person accepted as a gap.
 //!
 //! The watermarks go on where they were: the shard whose need it was had recorded the greatest
 //! event time below it. The archive records no event times, so where its need alone is the
@@ -10,28 +15,63 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::ports::{AcceptedGap, FirstRecord, LogBounds, LogFault, TopicFacts, TopicNote};
+use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 
 use crate::error::PipelineError;
+use crate::halt::{HaltReason, OpenGap};
 
-/// Facts about state and log, read at start.
-#[derive(Debug, Default)]
-pub struct Facts {
-    /// Progress of each shard.
-    pub shards: Vec<Arc<Applied>>,
-    /// Progress of each topic's archive table, by topic.
-    pub archives: BTreeMap<String, Applied>,
-    /// All partitions that will be read, with the oldest offset that the log holds.
-    pub begins: BTreeMap<TopicPartition, i64>,
-    /// Cluster that the state follows; None in a new state.
-    pub known_cluster: Option<String>,
-    /// Cluster that answers now.
-    pub found_cluster: String,
+/// What the broker says of one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FoundLog {
+    /// Nobody answers; the words of the client.
+    Away(String),
+    /// It refuses; its words.
+    Refused(String),
+    /// There is no such topic on this cluster.
+    Missing {
+        /// The cluster that answered.
+        cluster: String,
+    },
+    /// It is there.
+    There {
+        /// The cluster that answered.
+        cluster: String,
+        /// Id and partitions.
+        topic: TopicFacts,
+        /// Where each partition begins and ends; those that nobody answers for are absent.
+        bounds: BTreeMap<i32, LogBounds>,
+        /// What stands at the last applied record of each partition that was asked for.
+        records: BTreeMap<i32, FirstRecord>,
+    },
 }
 
-/// What to do.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// Facts about one source: what is recorded of its log, and what is found.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceFacts {
+    /// Its topic.
+    pub(crate) topic: Arc<str>,
+    /// Cluster that the state follows; None in a new state.
+    pub(crate) known_cluster: Option<String>,
+    /// What the state remembers of the topic.
+    pub(crate) note: TopicNote,
+    /// Progress of each shard.
+    pub(crate) shards: Vec<Arc<Applied>>,
+    /// Progress of the archive table, as it was before the first read of this run.
+    pub(crate) archive: Applied,
+    /// Whether the last decision was to read it. One that is not read is compared whole.
+    pub(crate) reading: bool,
+    /// Where the reader stands in the partitions that it has read in this run.
+    pub(crate) reader: BTreeMap<i32, i64>,
+    /// What the reader has met.
+    pub(crate) faults: BTreeMap<i32, LogFault>,
+    /// What the broker says.
+    pub(crate) found: FoundLog,
+}
+
+/// How to read a source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Where to start each partition.
     pub starts: BTreeMap<TopicPartition, i64>,
@@ -40,55 +80,324 @@ pub struct Plan {
     /// Of each of them the greatest progress that any shard had: how far the reader must get before
     /// recovered pending scores see what they would have seen.
     pub reached: Applied,
+    /// What the archive has of them.
+    pub archived: Applied,
     /// Partitions of which some sink has read more than the log's beginning, and another nothing at
     /// all: that one gets what the log still holds.
     pub behind: Vec<TopicPartition>,
+    /// Partitions that are not read although the source is.
+    pub halted: BTreeMap<i32, HaltReason>,
+}
+
+/// What to do with one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Read it.
+    Read(Plan),
+    /// Look again: nobody answers. What is read goes on being read.
+    WaitForBroker(String),
+    /// Read it no more until the reason is gone.
+    Halt(HaltReason),
+}
+
+impl SourceFacts {
+    fn place(&self, partition: i32) -> TopicPartition {
+        TopicPartition::new(Arc::clone(&self.topic), partition)
+    }
+
+    /// Progress of each shard in `partition`, gaps passed.
+    fn shard_progress(&self, place: &TopicPartition) -> Vec<Option<PartitionProgress>> {
+        self.shards
+            .iter()
+            .map(|applied| applied.0.get(place).copied())
+            .collect()
+    }
+
+    /// Partitions that any sink has read of.
+    fn known_partitions(&self) -> impl Iterator<Item = i32> {
+        let of_shards = self.shards.iter().flat_map(|applied| applied.0.keys());
+        let of_archive = self.archive.0.keys();
+        let noted = self.note.partitions;
+        of_shards
+            .chain(of_archive)
+            .filter(|place| place.topic == self.topic)
+            .map(|place| place.partition)
+            .chain(noted.checked_sub(1).filter(|last| *last >= 0))
+    }
+
+    /// The furthest record that a shard has applied of each partition: what has to stand there
+    /// still.
+    #[must_use]
+    pub(crate) fn last_records(&self) -> BTreeMap<TopicPartition, RecordDigest> {
+        let mut last: BTreeMap<TopicPartition, RecordDigest> = BTreeMap::new();
+        for (place, progress) in self.shards.iter().flat_map(|applied| applied.0.iter()) {
+            if place.topic == self.topic
+                && let Some(digest) = progress.last
+            {
+                let entry = last.entry(place.clone()).or_insert(digest);
+                if digest.offset > entry.offset {
+                    *entry = digest;
+                }
+            }
+        }
+        last
+    }
+}
+
+/// `offset`, or where the accepted gap that it lies in ends.
+#[must_use]
+pub(crate) fn pass_gaps(gaps: &[AcceptedGap], partition: i32, mut offset: i64) -> i64 {
+    // Two gaps may touch, and their order is that of their acceptance.
+    while let Some(gap) = gaps
+        .iter()
+        .find(|gap| gap.partition == partition && gap.from <= offset && offset < gap.to)
+    {
+        offset = gap.to;
+    }
+    offset
 }
 
 /// Decide.
-///
-/// # Errors
-/// [`PipelineError::OtherLog`] when the state follows another cluster.
-pub fn plan(facts: &Facts) -> Result<Plan, PipelineError> {
-    if let Some(known) = &facts.known_cluster
-        && *known != facts.found_cluster
-    {
-        return Err(PipelineError::OtherLog {
+#[must_use]
+pub(crate) fn decide(facts: &SourceFacts) -> Decision {
+    let topic = || facts.topic.to_string();
+    let (cluster, there) = match &facts.found {
+        FoundLog::Away(why) => return Decision::WaitForBroker(why.clone()),
+        FoundLog::Refused(why) => {
+            return Decision::Halt(HaltReason::Refused {
+                topic: topic(),
+                why: why.clone(),
+            });
+        }
+        FoundLog::Missing { cluster } => (cluster, None),
+        FoundLog::There {
+            cluster,
+            topic,
+            bounds,
+            records,
+        } => (cluster, Some((topic, bounds, records))),
+    };
+    if let Some(known) = facts.known_cluster.as_ref().filter(|k| *k != cluster) {
+        return Decision::Halt(HaltReason::OtherCluster {
+            topic: topic(),
             known: known.clone(),
-            found: facts.found_cluster.clone(),
+            found: cluster.clone(),
         });
     }
-    let mut plan = Plan::default();
-    for (partition, begin) in &facts.begins {
-        let shards: Vec<Option<PartitionProgress>> = facts
-            .shards
-            .iter()
-            .map(|applied| applied.0.get(partition).copied())
-            .collect();
-        let archive = facts
-            .archives
-            .get(&*partition.topic)
-            .and_then(|applied| applied.0.get(partition));
-        let marks = shards
-            .iter()
-            .flatten()
-            .chain(archive)
-            .map(|progress| progress.next_offset);
-        let new = shards.iter().any(Option::is_none) || archive.is_none();
-        if new && marks.clone().any(|mark| mark > *begin) && *begin > 0 {
-            plan.behind.push(partition.clone());
-        }
-        // A sink that has no mark starts where the log does, wherever that is; one that has goes on
-        // from it.
-        let start = marks.chain(new.then_some(*begin)).min().unwrap_or(*begin);
-        plan.starts.insert(partition.clone(), start);
-        let recorded: Vec<PartitionProgress> = shards.into_iter().flatten().collect();
-        recorded
-            .iter()
-            .for_each(|progress| plan.reached.advance(partition, *progress));
-        plan.recorded.insert(partition.clone(), recorded);
+    let Some((found, bounds, records)) = there else {
+        return Decision::Halt(HaltReason::TopicMissing { topic: topic() });
+    };
+    if let (Some(known), Some(id)) = (&facts.note.id, &found.id)
+        && known != id
+    {
+        return Decision::Halt(HaltReason::TopicMadeAnew {
+            topic: topic(),
+            known: known.clone(),
+            found: id.clone(),
+        });
     }
-    Ok(plan)
+    if let Some(partition) = facts
+        .known_partitions()
+        .find(|known| !found.partitions.contains(known))
+    {
+        return Decision::Halt(HaltReason::PartitionGone {
+            topic: topic(),
+            partition,
+            found: found.partitions.len(),
+        });
+    }
+    read(facts, found, bounds, records)
+}
+
+/// [`decide`] where cluster, topic and partitions are the known ones.
+fn read(
+    facts: &SourceFacts,
+    found: &TopicFacts,
+    bounds: &BTreeMap<i32, LogBounds>,
+    records: &BTreeMap<i32, FirstRecord>,
+) -> Decision {
+    let last_records = facts.last_records();
+    let (mut plan, mut gaps) = (Plan::default(), Vec::new());
+    for partition in &found.partitions {
+        let place = facts.place(*partition);
+        let Some(bounds) = bounds.get(partition) else {
+            // One partition without a leader does not hold back the others.
+            if !facts.reading {
+                return Decision::WaitForBroker(format!(
+                    "nobody answers for {}-{partition}",
+                    facts.topic
+                ));
+            }
+            keep(facts, &mut plan, &place);
+            continue;
+        };
+        if let Some(reason) = other_log(facts, &place, *bounds, last_records.get(&place), records) {
+            return Decision::Halt(reason);
+        }
+        let compared = last_records
+            .get(&place)
+            .is_none_or(|last| last.offset < bounds.begin || records.contains_key(partition));
+        if !compared && !facts.reading {
+            return Decision::WaitForBroker(format!(
+                "nobody answers for the last applied record of {}-{partition}",
+                facts.topic
+            ));
+        }
+        let start = place_start(facts, &mut plan, &place, *bounds);
+        if start < bounds.begin {
+            gaps.push(OpenGap {
+                partition: *partition,
+                from: start,
+                to: bounds.begin,
+            });
+            continue;
+        }
+        match fault(facts, *partition, start, *bounds) {
+            Ok(start) => {
+                plan.starts.insert(place, start);
+            }
+            Err(reason) => {
+                plan.halted.insert(*partition, reason);
+            }
+        }
+    }
+    if gaps.is_empty() {
+        Decision::Read(plan)
+    } else {
+        Decision::Halt(HaltReason::Gap {
+            topic: facts.topic.to_string(),
+            gaps,
+        })
+    }
+}
+
+/// A partition that is read and that nobody answers for goes on where it is.
+fn keep(facts: &SourceFacts, plan: &mut Plan, place: &TopicPartition) {
+    if let Some(at) = facts.reader.get(&place.partition) {
+        plan.starts.insert(place.clone(), *at);
+    }
+}
+
+/// Why the partition's log is not the one that was read; None where nothing says so.
+fn other_log(
+    facts: &SourceFacts,
+    place: &TopicPartition,
+    bounds: LogBounds,
+    last: Option<&RecordDigest>,
+    records: &BTreeMap<i32, FirstRecord>,
+) -> Option<HaltReason> {
+    let (topic, partition) = (facts.topic.to_string(), place.partition);
+    let furthest = facts
+        .shard_progress(place)
+        .into_iter()
+        .flatten()
+        .chain(facts.archive.0.get(place).copied())
+        .map(|progress| progress.next_offset)
+        .max()
+        .unwrap_or(0);
+    if furthest > bounds.last_stable {
+        return Some(HaltReason::LogShorter {
+            topic,
+            partition,
+            offset: furthest,
+            end: bounds.last_stable,
+        });
+    }
+    let last = last?;
+    match records.get(&partition)? {
+        // Compaction may have taken the record; then the next one stands above it.
+        FirstRecord::Record(found) if found.offset == last.offset && found != last => {
+            Some(HaltReason::RecordDiffers {
+                topic,
+                partition,
+                offset: last.offset,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Where `place` is to be read from; what the shards had of it goes into `plan`.
+fn place_start(
+    facts: &SourceFacts,
+    plan: &mut Plan,
+    place: &TopicPartition,
+    bounds: LogBounds,
+) -> i64 {
+    let passed = |offset| pass_gaps(&facts.note.gaps, place.partition, offset);
+    let shards = facts.shard_progress(place);
+    let archive = facts.archive.0.get(place);
+    let marks = || {
+        let of_shards = shards.iter().flatten().map(|p| p.next_offset);
+        of_shards.chain(archive.map(|p| p.next_offset)).map(passed)
+    };
+    let new = shards.iter().any(Option::is_none) || archive.is_none();
+    if new && bounds.begin > 0 && marks().any(|mark| mark > bounds.begin) {
+        plan.behind.push(place.clone());
+    }
+    let recorded: Vec<PartitionProgress> = shards.iter().flatten().copied().collect();
+    recorded
+        .iter()
+        .for_each(|progress| plan.reached.advance(place, *progress));
+    plan.recorded.insert(place.clone(), recorded);
+    if let Some(archive) = archive {
+        plan.archived.advance(place, *archive);
+    }
+    if let Some(at) = facts.reader.get(&place.partition) {
+        return passed(*at);
+    }
+    // A sink that has no mark starts where the log does, wherever that is; one that has goes on
+    // from it.
+    marks()
+        .chain(new.then_some(bounds.begin))
+        .min()
+        .unwrap_or(bounds.begin)
+}
+
+/// Where to go on after what the reader met at `start`, or why not.
+fn fault(
+    facts: &SourceFacts,
+    partition: i32,
+    start: i64,
+    bounds: LogBounds,
+) -> Result<i64, HaltReason> {
+    let topic = facts.topic.to_string();
+    match facts.faults.get(&partition) {
+        Some(LogFault::Unreadable { offset, why }) if start <= *offset => {
+            Err(HaltReason::Unreadable {
+                topic,
+                partition,
+                offset: *offset,
+                why: why.clone(),
+            })
+        }
+        Some(LogFault::OffsetFell { expected, found }) if start <= *expected => {
+            Err(HaltReason::OffsetFell {
+                topic,
+                partition,
+                expected: *expected,
+                found: *found,
+            })
+        }
+        Some(LogFault::OffsetJumped { expected, found }) if start <= *expected => {
+            if *found < bounds.last_stable {
+                // The log reaches so far: a long hole, and nothing was read of it.
+                return Ok(*found);
+            }
+            Err(HaltReason::OffsetBeyondEnd {
+                topic,
+                partition,
+                expected: *expected,
+                found: *found,
+                end: bounds.last_stable,
+            })
+        }
+        Some(LogFault::Refused { why }) => Err(HaltReason::Refused {
+            topic,
+            why: why.clone(),
+        }),
+        _ => Ok(start),
+    }
 }
 
 /// Refuse two sources over one topic: watermarks and marks belong to the topic's partitions, and a
@@ -115,129 +424,4 @@ pub fn check_topics(sources: &[Arc<SourceDef>]) -> Result<(), PipelineError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use forebay_core::progress::PartitionProgress;
-
-    use super::*;
-
-    fn applied(offsets: &[(i32, i64)]) -> Applied {
-        let mut applied = Applied::default();
-        for (partition, next_offset) in offsets {
-            let progress = PartitionProgress {
-                next_offset: *next_offset,
-                max_event_time_us: Some(*next_offset),
-            };
-            applied.advance(&TopicPartition::new("t", *partition), progress);
-        }
-        applied
-    }
-
-    fn facts(shards: &[&[(i32, i64)]], archive: &[(i32, i64)]) -> Facts {
-        Facts {
-            shards: shards.iter().map(|s| Arc::new(applied(s))).collect(),
-            archives: BTreeMap::from([("t".to_owned(), applied(archive))]),
-            begins: BTreeMap::from([
-                (TopicPartition::new("t", 0), 0),
-                (TopicPartition::new("t", 1), 0),
-            ]),
-            known_cluster: Some("c".into()),
-            found_cluster: "c".into(),
-        }
-    }
-
-    #[test]
-    fn a_restart_begins_at_the_smallest_need() {
-        type Offsets = &'static [(i32, i64)];
-        // Shards, archive, where partitions 0 and 1 start.
-        let cases: [(&[Offsets], Offsets, [i64; 2]); 5] = [
-            (&[&[], &[]], &[], [0, 0]),
-            (&[&[(0, 9)], &[(0, 7)]], &[(0, 8)], [7, 0]),
-            (&[&[(0, 9)], &[(0, 9)]], &[(0, 5)], [5, 0]),
-            (
-                &[&[(0, 9), (1, 4)], &[(0, 9), (1, 4)]],
-                &[(0, 9), (1, 3)],
-                [9, 3],
-            ),
-            (&[&[(0, 9)], &[]], &[(0, 9)], [0, 0]),
-        ];
-        for (shards, archive, expected) in cases {
-            let plan = plan(&facts(shards, archive)).expect("same cluster");
-            assert_eq!(
-                plan.starts.values().copied().collect::<Vec<_>>(),
-                expected,
-                "{shards:?} {archive:?}"
-            );
-            assert!(plan.behind.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_sink_without_a_mark_starts_where_the_log_does_and_one_with_a_mark_goes_on_from_it() {
-        let decide = |shards: &[&[(i32, i64)]], archive: &[(i32, i64)]| {
-            let mut facts = facts(shards, archive);
-            facts.begins.insert(TopicPartition::new("t", 0), 50);
-            let plan = plan(&facts).expect("same cluster");
-            (plan.starts[&TopicPartition::new("t", 0)], plan.behind.len())
-        };
-        assert_eq!(
-            decide(&[&[], &[]], &[]),
-            (50, 0),
-            "a new state over a log that has lost its head"
-        );
-        assert_eq!(
-            decide(&[&[(0, 80)], &[(0, 80)]], &[]),
-            (50, 1),
-            "a crash before the first append"
-        );
-        assert_eq!(
-            decide(&[&[(0, 80)], &[]], &[(0, 80)]),
-            (50, 1),
-            "a crash before the second shard's first epoch"
-        );
-        assert_eq!(decide(&[&[(0, 80)], &[(0, 80)]], &[(0, 60)]), (60, 0));
-        // Below the log's beginning: the reader refuses it as a gap.
-        assert_eq!(decide(&[&[(0, 80)], &[(0, 40)]], &[(0, 60)]), (40, 0));
-    }
-
-    #[test]
-    fn only_partitions_that_are_read_have_to_be_reached() {
-        let mut facts = facts(&[&[(0, 9)], &[(0, 7)]], &[]);
-        let gone = TopicPartition::new("a_source_that_was_dropped", 0);
-        let progress = PartitionProgress {
-            next_offset: 5,
-            max_event_time_us: None,
-        };
-        let mut applied = Applied::clone(&facts.shards[0]);
-        applied.advance(&gone, progress);
-        facts.shards[0] = Arc::new(applied);
-        let plan = plan(&facts).expect("same cluster");
-        assert_eq!(plan.reached.next_offset(&TopicPartition::new("t", 0)), 9);
-        assert!(!plan.reached.0.contains_key(&gone) && !plan.starts.contains_key(&gone));
-        assert_eq!(plan.recorded[&TopicPartition::new("t", 0)].len(), 2);
-    }
-
-    #[test]
-    fn two_sources_over_one_topic_are_refused() {
-        let source =
-            |name: &str, topic: &str| Arc::new(SourceDef::json(name, topic, Vec::new(), 0));
-        check_topics(&[source("a", "t"), source("b", "u")]).expect("a topic each");
-        let error = check_topics(&[source("a", "t"), source("b", "t")])
-            .expect_err("one topic")
-            .to_string();
-        assert!(
-            error.contains("'a'") && error.contains("'b'") && error.contains("'t'"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn another_cluster_is_refused_with_both_names() {
-        let mut facts = facts(&[&[]], &[]);
-        facts.found_cluster = "other".into();
-        let error = plan(&facts).expect_err("another log");
-        assert!(
-            error.to_string().contains("'c'") && error.to_string().contains("'other'"),
-            "{error}"
-        );
-    }
-}
+mod tests;

@@ -175,6 +175,7 @@ impl Settlements {
                 let progress = PartitionProgress {
                     next_offset: last.sequence.cast_signed() + 1,
                     max_event_time_us: None,
+                    last: None,
                 };
                 up_to.advance(&TopicPartition::new(PLACE, i32::from(shard)), progress);
                 let batch = rows(shard, &entries)?;

@@ -136,20 +136,75 @@ impl DeploymentStatus {
     }
 }
 
+/// Whether a source is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SourceState {
+    /// Nobody has looked yet.
+    #[default]
+    Starting,
+    /// It is, but for partitions that are halted alone.
+    Reading,
+    /// The broker does not answer; what was said. It is read again when it does.
+    Waiting(String),
+    /// It is not, for this reason, until the reason is gone. Other sources are.
+    Halted(String),
+}
+
+impl SourceState {
+    /// Stable label: `starting`, `reading`, `waiting`, `halted`.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Reading => "reading",
+            Self::Waiting(_) => "waiting",
+            Self::Halted(_) => "halted",
+        }
+    }
+
+    /// Why it is not read.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Waiting(reason) | Self::Halted(reason) => Some(reason),
+            Self::Starting | Self::Reading => None,
+        }
+    }
+}
+
+/// What is known of one partition, as of the last look at its log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// Partition.
+    pub partition: i32,
+    /// One past what every shard has.
+    pub applied: i64,
+    /// Last stable offset.
+    pub last_stable: i64,
+    /// Offsets that may be read and that some shard has not, the deleted ones left out.
+    pub lag: u64,
+    /// Why it is not read although its source is.
+    pub halted: Option<String>,
+}
+
 /// What is known of one source.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceStatus {
     /// Rows accepted since the process started.
     pub rows: u64,
     /// Dead letters since the process started.
     pub dead_letters: u64,
-    /// Records between the reader and the end of the log.
+    /// Lag over all partitions.
     pub lag_records: u64,
     /// Rows since the process started whose event time lies further ahead than what others support
     /// and `event_future_max` allow: they are kept and move the watermark no further than that.
     pub ahead_rows: u64,
     /// Watermark.
     pub watermark_us: Option<Micros>,
+    /// Whether it is read.
+    pub state: SourceState,
+    /// Its partitions, those that are not read too.
+    pub partitions: Vec<PartitionStatus>,
 }
 
 /// A copy of the counters at one moment.

@@ -127,7 +127,7 @@ metric_table! {
 
     // ingest
     Counter IngestRecords ingest_records "forebay_ingest_records_total" ["source", "result"] NONE "records read; result: ok, dead_letter";
-    Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "records between the read position and the end of the log; partition: all";
+    Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "offsets between what the state has applied and the last stable offset";
     Gauge PartSetAside part_set_aside "forebay_part_set_aside" ["kind", "name"] NONE "1 for a part of the definitions that could not be started and is set aside; kind: model, monitor";
     Gauge IngestStanding ingest_standing "forebay_ingest_standing" [] NONE "1 while records wait and nothing was applied for [ingest] stall_s, or ingest does not run";
     Gauge Watermark watermark "forebay_watermark_timestamp_seconds" ["source"] NONE "smallest watermark over the partitions of the source";

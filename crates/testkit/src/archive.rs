@@ -275,6 +275,7 @@ fn applied(table: &Table) -> Applied {
     let progress = |next_offset| PartitionProgress {
         next_offset,
         max_event_time_us: None,
+        last: None,
     };
     Applied(
         table

@@ -68,6 +68,7 @@ fn applied(marks: &[(i32, i64)]) -> Applied {
     let progress = |next_offset| PartitionProgress {
         next_offset,
         max_event_time_us: None,
+        last: None,
     };
     let marks = marks.iter();
     Applied(

@@ -200,6 +200,7 @@ fn a_backfill_counts_and_leaves_the_progress(store: &dyn OnlineStore) {
     let read_up_to = PartitionProgress {
         next_offset: 10,
         max_event_time_us: Some(90),
+        last: None,
     };
     let write = ShardWrite {
         progress: vec![(partition(), read_up_to)],
@@ -307,6 +308,7 @@ fn write_of(store: &dyn OnlineStore, shard: u16, events: &[Event]) -> ShardWrite
     let read_up_to = PartitionProgress {
         next_offset: events.iter().map(|e| e.0 + 1).max().unwrap_or(0),
         max_event_time_us: events.iter().map(|e| e.1).max(),
+        last: None,
     };
     ShardWrite {
         folds: if fold.rows.is_empty() {

@@ -24,7 +24,7 @@ mod wait;
 pub use archive::{ArchivedRow, MemoryArchive};
 pub use clock::FakeClock;
 pub use fate::{Fate, Point};
-pub use log::{MemoryLog, MemoryReader, Record};
+pub use log::{MemoryInspector, MemoryLog, MemoryReader, Record};
 pub use model::FakeScorer;
 pub use publisher::MemoryPublisher;
 pub use random::Random;

@@ -1,16 +1,18 @@
 //! A log in memory: topics, partitions, offsets with holes, a head that may be deleted, records
-//! that cannot be decoded. Its reader takes what is there in runs of random length from random
+//! that cannot be decoded; topics that are deleted, made anew and grow, a broker that is away. Its
+//! reader takes what is there in runs of random length from random
 //! partitions, so that a seed decides arrival order and the cuts between batches; within a
 //! partition the order is that of the log, as everywhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use forebay_core::index::RowIndex;
-use forebay_core::ports::{DeadLetter, EventLog, Origin, SourceBatch};
-use forebay_core::progress::TopicPartition;
+use forebay_core::limits::LOG_OFFSET_JUMP_MAX;
+use forebay_core::ports::{DeadLetter, EventLog, LogFault, LogPosition, Origin, SourceBatch};
+use forebay_core::progress::{RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use forebay_core::value::{Value, array_from_values};
@@ -19,6 +21,10 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::fate::{Fate, Point};
 use crate::random::Random;
+
+mod inspector;
+
+pub use inspector::MemoryInspector;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,12 +42,30 @@ struct Partition {
     begin: i64,
     next: i64,
     records: Vec<Record>,
+    /// One past the newest control record.
+    control: i64,
+    /// Offsets that nobody can read: first, one past the last.
+    damaged: Vec<(i64, i64)>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    id: u64,
+    partitions: Vec<Partition>,
+    /// Whether the broker refuses it.
+    refused: bool,
 }
 
 #[derive(Debug)]
 struct Contents {
     cluster: String,
-    topics: BTreeMap<Arc<str>, Vec<Partition>>,
+    topics: BTreeMap<Arc<str>, Topic>,
+    /// Topics made so far.
+    made: u64,
+    /// Whether topics tell their ids.
+    tells_ids: bool,
+    /// Whether the broker is away.
+    down: bool,
     /// Where the newest reader stands.
     read: BTreeMap<TopicPartition, i64>,
 }
@@ -59,6 +83,9 @@ impl MemoryLog {
         let contents = Contents {
             cluster: cluster.to_owned(),
             topics: BTreeMap::new(),
+            made: 0,
+            tells_ids: true,
+            down: false,
             read: BTreeMap::new(),
         };
         Self {
@@ -68,13 +95,99 @@ impl MemoryLog {
 
     /// Make `topic`, if it is not there.
     pub fn create_topic(&self, topic: &str, partitions: usize) {
-        let make = || (0..partitions).map(|_| Partition::default()).collect();
-        self.contents
-            .0
-            .lock()
-            .topics
-            .entry(topic.into())
-            .or_insert_with(make);
+        let mut contents = self.contents.0.lock();
+        if contents.topics.contains_key(topic) {
+            return;
+        }
+        contents.made += 1;
+        let made = Topic {
+            id: contents.made,
+            partitions: (0..partitions).map(|_| Partition::default()).collect(),
+            refused: false,
+        };
+        contents.topics.insert(topic.into(), made);
+    }
+
+    /// Delete `topic` with all its records.
+    pub fn delete_topic(&self, topic: &str) {
+        self.contents.0.lock().topics.remove(topic);
+        self.contents.1.notify_all();
+    }
+
+    /// Add empty partitions, up to `partitions` in all.
+    ///
+    /// # Panics
+    /// There is no such topic.
+    pub fn grow(&self, topic: &str, partitions: usize) {
+        let mut contents = self.contents.0.lock();
+        let topic = contents.topics.get_mut(topic).expect("a topic to grow");
+        topic.partitions.resize_with(partitions, Partition::default);
+    }
+
+    /// Have the broker refuse `topic`, or no more.
+    ///
+    /// # Panics
+    /// There is no such topic.
+    pub fn refuse(&self, topic: &str, refused: bool) {
+        let mut contents = self.contents.0.lock();
+        contents.topics.get_mut(topic).expect("a topic").refused = refused;
+        self.contents.1.notify_all();
+    }
+
+    /// Whether the broker is away.
+    pub fn set_down(&self, down: bool) {
+        self.contents.0.lock().down = down;
+        self.contents.1.notify_all();
+    }
+
+    /// Tell no topic ids, as old brokers do.
+    pub fn hide_ids(&self) {
+        self.contents.0.lock().tells_ids = false;
+    }
+
+    /// Lose the records from `offset` on, as an unclean election does.
+    ///
+    /// # Panics
+    /// There is no such partition.
+    pub fn truncate(&self, topic: &str, partition: usize, offset: i64) {
+        self.with(topic, partition, |partition| {
+            partition.next = offset;
+            partition.control = partition.control.min(offset);
+            partition.records.retain(|record| record.offset < offset);
+        });
+    }
+
+    /// End a transaction: a control record takes an offset, and nobody sees it.
+    ///
+    /// # Panics
+    /// There is no such partition.
+    pub fn control(&self, topic: &str, partition: usize) {
+        self.with(topic, partition, |partition| {
+            partition.next += 1;
+            partition.control = partition.next;
+        });
+    }
+
+    /// Damage the batch that holds the offsets from `from` to before `to`.
+    ///
+    /// # Panics
+    /// There is no such partition.
+    pub fn damage(&self, topic: &str, partition: usize, from: i64, to: i64) {
+        self.with(topic, partition, |partition| {
+            partition.damaged.push((from, to));
+        });
+    }
+
+    /// Give the record at `offset`, and all behind it, offsets that are `by` higher (or lower).
+    ///
+    /// # Panics
+    /// There is no such partition.
+    pub fn shift(&self, topic: &str, partition: usize, offset: i64, by: i64) {
+        self.with(topic, partition, |partition| {
+            for record in partition.records.iter_mut().filter(|r| r.offset >= offset) {
+                record.offset += by;
+            }
+        });
     }
 
     /// Add a record; returns its offset.
@@ -132,7 +245,8 @@ impl MemoryLog {
     /// Number of partitions of `topic`; 0 where it is not there.
     #[must_use]
     pub fn partitions(&self, topic: &str) -> usize {
-        self.contents.0.lock().topics.get(topic).map_or(0, Vec::len)
+        let contents = self.contents.0.lock();
+        contents.topics.get(topic).map_or(0, |t| t.partitions.len())
     }
 
     /// Whether the newest reader stands at the end of all that it was assigned.
@@ -143,26 +257,35 @@ impl MemoryLog {
         !contents.read.is_empty() && contents.read.iter().all(|(place, at)| *at >= end(place))
     }
 
-    /// A reader, whose choices follow from `seed`.
+    /// A reader, whose choices follow from `seed`. Until it is assigned nothing counts as read.
     #[must_use]
     pub fn reader(&self, seed: u64, fate: &Arc<Fate>) -> MemoryReader {
+        self.contents.0.lock().read.clear();
         MemoryReader {
             log: self.clone(),
             fate: Arc::clone(fate),
             random: Random::new(seed),
             sources: Vec::new(),
             positions: BTreeMap::new(),
+            faults: Vec::new(),
             paused: false,
         }
     }
 
+    /// Answers about the log.
+    #[must_use]
+    pub fn inspector(&self) -> MemoryInspector {
+        MemoryInspector::of(self)
+    }
+
     fn with<T>(&self, topic: &str, partition: usize, act: impl FnOnce(&mut Partition) -> T) -> T {
         let mut contents = self.contents.0.lock();
-        let partitions = contents
+        let found = contents
             .topics
             .get_mut(topic)
             .unwrap_or_else(|| panic!("no topic '{topic}'"));
-        act(partitions
+        act(found
+            .partitions
             .get_mut(partition)
             .unwrap_or_else(|| panic!("no partition {partition} of '{topic}'")))
     }
@@ -170,20 +293,48 @@ impl MemoryLog {
 
 impl Contents {
     fn partition(&self, place: &TopicPartition) -> Option<&Partition> {
-        self.topics
-            .get(&place.topic)?
-            .get(usize::try_from(place.partition).ok()?)
+        let topic = self.topics.get(&place.topic)?;
+        topic.partitions.get(usize::try_from(place.partition).ok()?)
     }
 
-    /// One past the newest record (holes at the end are not seen).
+    /// One past the newest record or control record (other holes at the end are not seen).
     fn end(&self, place: &TopicPartition) -> Option<i64> {
         let partition = self.partition(place)?;
+        let records = partition.records.iter().map(|record| record.offset + 1);
+        // A record whose offset was damaged does not move the end.
+        let records = records.filter(|end| *end <= partition.next).max();
         Some(
             partition
-                .records
-                .last()
-                .map_or(partition.begin, |record| record.offset + 1),
+                .begin
+                .max(partition.control)
+                .max(records.unwrap_or(0)),
         )
+    }
+
+    /// Why `place` cannot be read at `at`; None where it can.
+    fn fault(&self, place: &TopicPartition, at: i64) -> Option<LogFault> {
+        let Some(partition) = self.partition(place) else {
+            let why = "no such partition".to_owned();
+            return Some(LogFault::PositionLost { why });
+        };
+        if self.topics.get(&place.topic).is_some_and(|t| t.refused) {
+            let why = "the test refuses it".to_owned();
+            return Some(LogFault::Refused { why });
+        }
+        if at < partition.begin || self.end(place).is_some_and(|end| at > end) {
+            let why = format!("{at} is not in the log");
+            return Some(LogFault::PositionLost { why });
+        }
+        let next = partition.records.iter().find(|record| record.offset >= at);
+        let next = next.map_or(at, |record| record.offset);
+        let hit = partition
+            .damaged
+            .iter()
+            .find(|(from, to)| (*from <= at && at < *to) || (at <= *from && *from <= next));
+        hit.map(|(from, _)| LogFault::Unreadable {
+            offset: at.max(*from),
+            why: "the test damaged it".to_owned(),
+        })
     }
 }
 
@@ -195,17 +346,34 @@ pub struct MemoryReader {
     random: Random,
     sources: Vec<Arc<SourceDef>>,
     positions: BTreeMap<TopicPartition, i64>,
+    faults: Vec<(TopicPartition, LogFault)>,
     paused: bool,
 }
 
 impl MemoryReader {
+    /// Stop reading what cannot be read, and pass the control records at the ends.
+    fn settle(&mut self, contents: &Contents) {
+        for (place, at) in std::mem::take(&mut self.positions) {
+            if let Some(fault) = contents.fault(&place, at) {
+                self.faults.push((place, fault));
+                continue;
+            }
+            let more = contents
+                .partition(&place)
+                .is_some_and(|partition| partition.records.iter().any(|r| r.offset >= at));
+            let end = contents.end(&place).filter(|_| !more).unwrap_or(at);
+            self.positions.insert(place, at.max(end));
+        }
+    }
+
     /// Take up to `max_rows` records of those that are there.
     fn take(&mut self, contents: &Contents, max_rows: usize) -> Vec<(TopicPartition, Record)> {
         let mut taken = Vec::new();
         let most = 1 + self.random.below(max_rows);
         while taken.len() < most {
             let unread = |(place, at): &(&TopicPartition, &i64)| {
-                contents.end(place).is_some_and(|end| **at < end)
+                let more = |p: &Partition| p.records.iter().any(|r| r.offset >= **at);
+                contents.fault(place, **at).is_none() && contents.partition(place).is_some_and(more)
             };
             let open: Vec<TopicPartition> = self
                 .positions
@@ -227,85 +395,33 @@ impl MemoryReader {
                 .filter(|record| record.offset >= at)
                 .take(run)
             {
+                if contents.fault(&place, self.positions[&place]).is_some() {
+                    break;
+                }
+                if record.offset - self.positions[&place] > LOG_OFFSET_JUMP_MAX {
+                    self.faults
+                        .push((place.clone(), jump(self.positions[&place], record)));
+                    self.positions.remove(&place);
+                    break;
+                }
                 self.positions.insert(place.clone(), record.offset + 1);
                 taken.push((place.clone(), record.clone()));
             }
         }
         taken
     }
-
-    fn check(
-        &self,
-        contents: &Contents,
-        sources: &[Arc<SourceDef>],
-        from: &BTreeMap<TopicPartition, i64>,
-    ) -> PortResult<()> {
-        let mut wanted = BTreeSet::new();
-        for source in sources {
-            let partitions = contents
-                .topics
-                .get(source.topic.as_str())
-                .ok_or_else(|| unknown(&source.topic))?;
-            let numbers = (0..partitions.len()).map(partition_number);
-            wanted.extend(numbers.map(|n| TopicPartition::new(source.topic.as_str(), n)));
-        }
-        if !wanted.iter().eq(from.keys()) {
-            return Err(PortError::new(
-                ErrorKind::FailedPrecondition,
-                "one offset for each partition, no more and no less",
-            ));
-        }
-        for (place, offset) in from {
-            let begin = contents
-                .partition(place)
-                .map_or(0, |partition| partition.begin);
-            let end = contents.end(place).unwrap_or(0);
-            if *offset < begin {
-                return Err(PortError::new(
-                    ErrorKind::OutOfRange,
-                    format!("{place:?} begins at {begin}, not at {offset}"),
-                ));
-            }
-            if *offset > end {
-                return Err(PortError::new(
-                    ErrorKind::FailedPrecondition,
-                    format!("{place:?} ends at {end}, before {offset}"),
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl EventLog for MemoryReader {
-    fn partitions(&mut self, topic: &str) -> PortResult<Vec<i32>> {
-        match self.log.partitions(topic) {
-            0 => Err(unknown(topic)),
-            partitions => Ok((0..partitions).map(partition_number).collect()),
-        }
-    }
-
-    fn begin_offsets(
-        &mut self,
-        partitions: &[TopicPartition],
-    ) -> PortResult<BTreeMap<TopicPartition, i64>> {
-        let contents = self.log.contents.0.lock();
-        let begin =
-            |place: &TopicPartition| Some((place.clone(), contents.partition(place)?.begin));
-        Ok(partitions.iter().filter_map(begin).collect())
-    }
-
     fn assign(
         &mut self,
         sources: &[Arc<SourceDef>],
         from: &BTreeMap<TopicPartition, i64>,
     ) -> PortResult<()> {
-        let mut contents = self.log.contents.0.lock();
-        self.check(&contents, sources, from)?;
-        contents.read.clone_from(from);
-        drop(contents);
+        self.log.contents.0.lock().read.clone_from(from);
         self.sources = sources.to_vec();
         self.positions.clone_from(from);
+        self.faults.clear();
         self.paused = false;
         Ok(())
     }
@@ -316,10 +432,21 @@ impl EventLog for MemoryReader {
         let log = self.log.clone();
         let mut contents = log.contents.0.lock();
         loop {
+            if contents.down {
+                return Err(away());
+            }
+            let faults = self.faults.len();
+            self.settle(&contents);
             let taken = if self.paused {
                 Vec::new()
             } else {
                 self.take(&contents, max_rows)
+            };
+            self.settle(&contents);
+            let taken = if taken.is_empty() && self.faults.len() > faults {
+                return Ok(Vec::new());
+            } else {
+                taken
             };
             if taken.is_empty()
                 && !log
@@ -342,27 +469,42 @@ impl EventLog for MemoryReader {
         Ok(())
     }
 
-    fn end_offsets(&mut self) -> PortResult<BTreeMap<TopicPartition, i64>> {
+    fn faults(&mut self) -> Vec<(TopicPartition, LogFault)> {
+        std::mem::take(&mut self.faults)
+    }
+
+    fn positions(&mut self) -> BTreeMap<TopicPartition, LogPosition> {
         let contents = self.log.contents.0.lock();
-        Ok(self
-            .positions
-            .keys()
-            .filter_map(|place| Some((place.clone(), contents.end(place)?)))
-            .collect())
-    }
-
-    fn cluster_id(&mut self) -> PortResult<String> {
-        Ok(self.log.contents.0.lock().cluster.clone())
+        let position = |(place, at): (&TopicPartition, &i64)| {
+            let position = LogPosition {
+                next_offset: *at,
+                last_stable: contents.end(place).filter(|end| end <= at),
+            };
+            (place.clone(), position)
+        };
+        self.positions.iter().map(position).collect()
     }
 }
 
-/// Number of the partition at `index` of a topic.
-fn partition_number(index: usize) -> i32 {
-    i32::try_from(index).expect("a test's topic has few partitions")
+fn jump(expected: i64, record: &Record) -> LogFault {
+    LogFault::OffsetJumped {
+        expected,
+        found: record.offset,
+    }
 }
 
-fn unknown(topic: &str) -> PortError {
-    PortError::not_found(format!("no topic '{topic}'"))
+pub(super) fn away() -> PortError {
+    PortError::new(ErrorKind::Unavailable, "the broker is away")
+}
+
+fn digest(record: &Record) -> RecordDigest {
+    let value = format!("{:?}", record.values);
+    RecordDigest::of(
+        record.offset,
+        record.kafka_time_us,
+        None,
+        Some(value.as_bytes()),
+    )
 }
 
 /// What of `taken` belongs to `source`; None where that is nothing.
@@ -372,6 +514,7 @@ fn batch(
 ) -> PortResult<Option<SourceBatch>> {
     let mut origin = Origin::default();
     let mut read_up_to: Vec<(TopicPartition, i64)> = Vec::new();
+    let mut last_records: Vec<(TopicPartition, RecordDigest)> = Vec::new();
     let mut columns: Vec<Vec<Value>> = vec![Vec::new(); source.columns.len()];
     let mut dead_letters = Vec::new();
     for (place, record) in taken
@@ -385,9 +528,11 @@ fn batch(
             .unwrap_or_else(|| {
                 origin.partitions.push(place.clone());
                 read_up_to.push((place.clone(), 0));
+                last_records.push((place.clone(), digest(record)));
                 origin.partitions.len() - 1
             });
         read_up_to[slot].1 = record.offset + 1;
+        last_records[slot].1 = digest(record);
         match &record.values {
             Ok(values) => {
                 columns
@@ -424,5 +569,6 @@ fn batch(
         origin,
         dead_letters,
         read_up_to,
+        last_records,
     }))
 }

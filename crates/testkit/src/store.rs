@@ -12,8 +12,8 @@ use forebay_core::aggregate::{Partial, RowOrder};
 use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::ports::{
-    At, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled,
-    ShardEpoch, ShardFold, ShardWrite, StoreHealth, UnscoredEntry, ViewRows,
+    At, LogNotes, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue,
+    Settled, ShardEpoch, ShardFold, ShardWrite, StoreHealth, TopicNote, UnscoredEntry, ViewRows,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use forebay_core::progress::{Applied, TopicPartition};
@@ -79,6 +79,7 @@ impl State {
 struct Contents {
     views: BTreeMap<ViewId, Arc<ViewSpec>>,
     identity: Option<String>,
+    notes: BTreeMap<String, TopicNote>,
     /// For each shard its state after each write, the newest last.
     shards: Vec<Vec<State>>,
 }
@@ -98,6 +99,7 @@ impl MemoryStore {
         let contents = Contents {
             views: BTreeMap::new(),
             identity: None,
+            notes: BTreeMap::new(),
             shards: (0..shards).map(|_| vec![State::default()]).collect(),
         };
         Self {
@@ -281,6 +283,18 @@ fn value(spec: &ViewSpec, rows: &[&StoredRow], at: Micros) -> (Option<Micros>, V
         partial.evaluate(aggregate.kind)
     });
     (newest, aggregates.collect())
+}
+
+impl LogNotes for MemoryStore {
+    fn topic_note(&self, topic: &str) -> PortResult<Option<TopicNote>> {
+        Ok(self.contents.lock().notes.get(topic).cloned())
+    }
+
+    fn set_topic_note(&self, topic: &str, note: &TopicNote) -> PortResult<()> {
+        let mut contents = self.contents.lock();
+        contents.notes.insert(topic.to_owned(), note.clone());
+        Ok(())
+    }
 }
 
 impl OnlineStore for MemoryStore {

@@ -34,6 +34,7 @@ fn lower(a: &Applied, b: &Applied) -> Applied {
         let progress = PartitionProgress {
             next_offset: a.next_offset.min(b.next_offset),
             max_event_time_us: None,
+            last: None,
         };
         Some((partition.clone(), progress))
     });
@@ -52,6 +53,7 @@ mod tests {
             let progress = |next_offset| PartitionProgress {
                 next_offset,
                 max_event_time_us: None,
+                last: None,
             };
             let marks = marks.iter();
             Applied(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 
 use crate::error::PortResult;
-use crate::progress::TopicPartition;
+use crate::progress::{RecordDigest, TopicPartition};
 use crate::source::SourceDef;
 use crate::time::Micros;
 
@@ -67,31 +67,77 @@ pub struct SourceBatch {
     pub dead_letters: Vec<DeadLetter>,
     /// For each partition read: one past the last record, good or bad.
     pub read_up_to: Vec<(TopicPartition, i64)>,
+    /// For each partition read: its last record, good or bad.
+    pub last_records: Vec<(TopicPartition, RecordDigest)>,
 }
 
-/// A source of events that can be read from given offsets. One owner thread.
+/// Where the reader stands in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPosition {
+    /// One past all that was read: records, and the control records of transactions behind them.
+    pub next_offset: i64,
+    /// The last stable offset, one past the newest record that may be read, as it was when somebody
+    /// looked last; None before that. It may have grown since.
+    pub last_stable: Option<i64>,
+}
+
+impl LogPosition {
+    /// Whether all that was there at the last look has been read. False where nobody has looked.
+    #[must_use]
+    pub fn end_reached(&self) -> bool {
+        self.last_stable
+            .is_some_and(|last_stable| self.next_offset >= last_stable)
+    }
+}
+
+/// Why one partition is not read any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogFault {
+    /// The log does not hold the reader's position, or the topic is not there: it lost its head or
+    /// its tail, or was deleted.
+    PositionLost {
+        /// The client's words.
+        why: String,
+    },
+    /// What stands at the reader's position cannot be read: its checksum is wrong, or it inflates
+    /// beyond what one answer may hold.
+    Unreadable {
+        /// Where.
+        offset: i64,
+        /// The client's words.
+        why: String,
+    },
+    /// A record came whose offset does not ascend.
+    OffsetFell {
+        /// The offset that was to come, or one above it.
+        expected: i64,
+        /// The offset that came.
+        found: i64,
+    },
+    /// A record came far above its forerunner ([`crate::limits::LOG_OFFSET_JUMP_MAX`]), and was not
+    /// taken.
+    OffsetJumped {
+        /// The offset that was to come, or one above it.
+        expected: i64,
+        /// The offset that came.
+        found: i64,
+    },
+    /// The broker refuses the partition: authorization.
+    Refused {
+        /// Its words.
+        why: String,
+    },
+}
+
+/// A source of events that can be read from given offsets. One owner thread; nothing here waits for
+/// an answer of the broker but [`Self::poll`], and that only until its timeout. What the log is and
+/// where it begins and ends is asked elsewhere ([`super::LogInspector`]).
 pub trait EventLog: Send + Debug {
-    /// The partitions of `topic`, ascending.
+    /// Read these partitions from these offsets, and no others; a batch is decoded for each of
+    /// `sources` whose topic it is of. Replaces what was assigned before and forgets its faults.
     ///
     /// # Errors
-    /// Unknown topic, or the broker does not answer.
-    fn partitions(&mut self, topic: &str) -> PortResult<Vec<i32>>;
-
-    /// The oldest offset that the log holds of each of `partitions`: 0, or more where its head was
-    /// deleted.
-    ///
-    /// # Errors
-    /// The broker does not answer.
-    fn begin_offsets(
-        &mut self,
-        partitions: &[TopicPartition],
-    ) -> PortResult<BTreeMap<TopicPartition, i64>>;
-
-    /// Start (or start again) at these offsets, one entry for each partition of each source's
-    /// topic. An offset below the log's start or above its end is refused with the remedy.
-    ///
-    /// # Errors
-    /// As said, or the broker does not answer.
+    /// A source whose columns records cannot fill; the client refuses.
     fn assign(
         &mut self,
         sources: &[Arc<SourceDef>],
@@ -101,25 +147,20 @@ pub trait EventLog: Send + Debug {
     /// Up to `max_rows` records, waiting at most `timeout` for the first. Empty when none came.
     ///
     /// # Errors
-    /// The broker is gone or the log has a gap.
+    /// No broker is connected, or the client is broken: nothing can be read. What concerns one
+    /// partition is among [`Self::faults`].
     fn poll(&mut self, max_rows: usize, timeout: Duration) -> PortResult<Vec<SourceBatch>>;
+
+    /// Partitions that are not read any more, each once, since the last call. They are read again
+    /// when they are assigned again.
+    fn faults(&mut self) -> Vec<(TopicPartition, LogFault)>;
+
+    /// Where the reader stands in each assigned partition, and whether it has met the end there.
+    fn positions(&mut self) -> BTreeMap<TopicPartition, LogPosition>;
 
     /// Stop reading (true) or go on (false) without losing the position: how ingest pauses.
     ///
     /// # Errors
     /// The client refuses.
     fn set_paused(&mut self, paused: bool) -> PortResult<()>;
-
-    /// The end of each assigned partition: one past its newest record.
-    ///
-    /// # Errors
-    /// The broker does not answer.
-    fn end_offsets(&mut self) -> PortResult<BTreeMap<TopicPartition, i64>>;
-
-    /// Identity of the cluster, kept in the state so that another log is never mistaken for this
-    /// one.
-    ///
-    /// # Errors
-    /// The broker does not answer.
-    fn cluster_id(&mut self) -> PortResult<String>;
 }

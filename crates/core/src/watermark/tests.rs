@@ -179,6 +179,7 @@ fn records_repeat_every_verdict_whatever_is_read_again() {
             .zip(&times[..next])
             .map(|(offset, time)| (*time).min(of(offset).map_or(Micros::MAX, |b| b.mark_max_us)))
             .max(),
+        last: None,
     };
     for start in 0..times.len() {
         for ahead in start..times.len() {

@@ -25,6 +25,7 @@ fn applied(cut: &Cut) -> Arc<Applied> {
             let progress = PartitionProgress {
                 next_offset,
                 max_event_time_us: None,
+                last: None,
             };
             applied.advance(&TopicPartition::new(TOPIC, partition), progress);
         }
@@ -35,6 +36,7 @@ fn applied(cut: &Cut) -> Arc<Applied> {
         PartitionProgress {
             next_offset: 1,
             max_event_time_us: None,
+            last: None,
         },
     );
     Arc::new(applied)

@@ -12,6 +12,7 @@ use crate::cli::Command;
 mod apply;
 mod diff;
 mod doctor;
+mod gap;
 mod get;
 mod profile;
 mod progress;
@@ -40,5 +41,6 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Gap(args) => gap::run(&args.command),
     }
 }

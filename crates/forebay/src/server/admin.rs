@@ -1,5 +1,5 @@
 //! What the command line asks of a running server by Flight's DoAction: `plan`, `apply`, `verify`,
-//! `status`, and what workers ask: `register_worker`, `unregister_worker`. Bodies and answers are
+//! `status`, `gap_list`, `gap_accept`, and what workers ask: `register_worker`, `unregister_worker`. Bodies and answers are
 //! JSON. Reached from loopback only (`serve` sees to it).
 
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::app::App;
+use super::gaps;
 use super::wiring::prediction_table;
 use crate::exit;
 
@@ -87,6 +88,8 @@ impl AdminPort for Admin {
                 "verify",
                 "compare served values with the archive, bit for bit; JSON {\"service\", \"sample\", \"predictions\"}",
             ),
+            ("gap_list", "sources and partitions that are not read, and why; JSON"),
+            ("gap_accept", "accept the gaps of a source; JSON {\"source\", \"partition\"}"),
             ("status", "counters, watermarks and monitors; JSON"),
             (REGISTER_WORKER_ACTION, "an inference worker is there; JSON"),
             (UNREGISTER_WORKER_ACTION, "an inference worker leaves; JSON"),
@@ -100,6 +103,11 @@ impl AdminPort for Admin {
             "plan" | "apply" => self.definitions(action == "apply", body).await,
             "verify" => self.verify(parse(action, body)?).await,
             "status" => self.status().await,
+            "gap_list" => json_bytes(&gaps::list(&self.0)),
+            "gap_accept" => {
+                let (app, body) = (Arc::clone(&self.0), parse(action, body)?);
+                json_bytes(&blocking(move || gaps::accept(&app, &body)).await?)
+            }
             REGISTER_WORKER_ACTION | UNREGISTER_WORKER_ACTION => self.worker(action, body),
             other => Err(PortError::not_found(format!("there is no action {other}"))),
         }
@@ -169,7 +177,8 @@ impl Admin {
                 .iter()
                 .map(|(name, s)| {
                     let fields = json!({"rows": s.rows, "dead_letters": s.dead_letters, "lag_records": s.lag_records,
-                                        "watermark_us": s.watermark_us});
+                                        "watermark_us": s.watermark_us, "state": s.state.label(),
+                                        "reason": s.state.reason(), "partitions": gaps::partitions(s)});
                     (name, fields)
                 })
                 .collect();

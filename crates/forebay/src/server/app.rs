@@ -32,7 +32,10 @@ use super::monitoring::Monitors;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::state::online_options;
+use super::topics::TopicMaker;
 use crate::settings::Settings;
+
+mod gaps;
 
 /// The condition of [`App::reads`].
 pub(super) const SERVING: &str = "serving";
@@ -83,6 +86,8 @@ pub(crate) struct App {
     pub(super) changing: Mutex<()>,
     /// What is in force; locked for moments only, never while something is waited for.
     pub(super) running: Mutex<Running>,
+    /// Makes the topics that this server writes.
+    pub(super) topics: Mutex<Option<TopicMaker>>,
 }
 
 /// What changes with the definitions.
@@ -163,6 +168,7 @@ impl App {
             counters: Arc::default(),
             changing: Mutex::default(),
             running: Mutex::new(running),
+            topics: Mutex::default(),
             life: Life::default(),
             stop: Stop::default(),
             reads: Readiness::waiting_for(&[(SERVING, "the server is starting")]),

@@ -1,10 +1,20 @@
 //! The broker that a process talks to: a cluster at an address, or the embedded one, which lives as
-//! long as this value. Makes the topics that the definitions need.
+//! long as this value. Gives out the clients that ask it.
 
-use anyhow::{Result, bail};
-use forebay_kafka::{ClientSettings, EmbeddedBroker, TopicStatus, Topics};
+use std::time::Duration;
+
+use anyhow::Result;
+use forebay_core::ports::{EventLog, LogInspector};
+use forebay_kafka::{
+    ClientSettings, EmbeddedBroker, KafkaInspector, KafkaLog, ReaderSettings, TopicStatus, Topics,
+};
 
 use crate::settings::{Broker, Settings};
+
+/// Longest wait for one answer about the log or a topic: a stop waits for it.
+const QUESTION_MAX: Duration = Duration::from_secs(3);
+/// Number of the embedded cluster's only broker.
+const EMBEDDED_BROKER: i32 = 1;
 
 /// A broker.
 #[derive(Debug)]
@@ -53,33 +63,56 @@ impl BrokerLink {
         ClientSettings::new(&self.bootstrap)
     }
 
-    /// Make those of `topics` that are missing.
+    /// How clients connect whose answers somebody waits for: who asks again anyway need not wait
+    /// long.
+    fn asking(&self) -> ClientSettings {
+        ClientSettings {
+            request_timeout: QUESTION_MAX,
+            ..self.client()
+        }
+    }
+
+    /// A reader of the log.
     ///
     /// # Errors
-    /// The broker does not answer, or a topic is missing and may not be made.
-    pub(crate) fn ensure_topics<'a>(
+    /// The client does not take the settings.
+    pub(crate) fn log(&self) -> Result<Box<dyn EventLog>> {
+        let settings = ReaderSettings::new(self.client());
+        Ok(Box::new(KafkaLog::new(settings)?))
+    }
+
+    /// Answers about the log.
+    ///
+    /// # Errors
+    /// The client does not take the settings.
+    pub(crate) fn inspector(&self) -> Result<Box<dyn LogInspector>> {
+        let inspector = KafkaInspector::new(ReaderSettings::new(self.asking()))?;
+        Ok(Box::new(match self.embedded {
+            Some(_) => inspector.describing_by(EMBEDDED_BROKER),
+            None => inspector,
+        }))
+    }
+
+    /// Make `topic` if it is missing.
+    ///
+    /// # Errors
+    /// The broker does not answer, or refuses.
+    pub(crate) fn ensure_topic(
         &self,
-        topics: impl IntoIterator<Item = &'a str>,
+        topic: &str,
         partitions: i32,
-        may_create: bool,
+        replication: i32,
     ) -> Result<()> {
-        let admin = Topics::new(self.client())?;
-        for topic in topics {
-            if admin.partitions(topic)?.is_some() {
-                continue;
+        let admin = Topics::new(self.asking())?;
+        match &self.embedded {
+            Some(broker) if admin.partitions(topic)?.is_none() => {
+                broker.create_topic(topic, partitions)?;
             }
-            if !may_create {
-                bail!(
-                    "topic '{topic}' does not exist at {}; make it, or set kafka.create_topics = true",
-                    self.bootstrap
-                );
-            }
-            match &self.embedded {
-                Some(broker) => broker.create_topic(topic, partitions)?,
-                None => match admin.ensure(topic, partitions, 1)? {
-                    TopicStatus::Created => tracing::info!(topic, partitions, "made the topic"),
-                    TopicStatus::Existing { .. } => {}
-                },
+            Some(_) => {}
+            None => {
+                if admin.ensure(topic, partitions, replication)? == TopicStatus::Created {
+                    tracing::info!(topic, partitions, replication, "made the topic");
+                }
             }
         }
         Ok(())

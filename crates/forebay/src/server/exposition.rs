@@ -150,10 +150,12 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
             source.dead_letters,
         );
         raise(&metrics.ahead_records.with([name]), source.ahead_rows);
-        metrics
-            .ingest_lag_records
-            .with([name, "all"])
-            .set(source.lag_records as f64);
+        for partition in &source.partitions {
+            metrics
+                .ingest_lag_records
+                .with([name, partition.partition.to_string().as_str()])
+                .set(partition.lag as f64);
+        }
         if let Some(watermark) = source.watermark_us {
             metrics.watermark.with([name]).set_time_us(watermark);
         }

@@ -17,6 +17,7 @@ mod change;
 mod checkpoint_files;
 pub(crate) mod exposition;
 mod fill;
+mod gaps;
 pub(crate) mod listeners;
 pub(crate) mod monitoring;
 mod own_tables;
@@ -25,6 +26,7 @@ mod resume;
 pub(crate) mod scorer;
 pub(crate) mod sink;
 mod state;
+mod topics;
 pub(crate) mod wiring;
 
 use std::pin::pin;

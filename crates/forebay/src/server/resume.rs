@@ -9,7 +9,7 @@ use forebay_control::Phase;
 use forebay_core::PortResult;
 use forebay_core::ports::{Archive, CompiledView, OnlineStore};
 use forebay_engine::Catalog;
-use forebay_kafka::{KafkaLog, KafkaPublisher, ReaderSettings, encode_rows};
+use forebay_kafka::{KafkaPublisher, encode_rows};
 use forebay_offline::{DeltaArchive, dead_letter_batch};
 use forebay_online::RocksStore;
 use forebay_pipeline::archive::FlushRule;
@@ -22,6 +22,7 @@ use super::app::{App, Running};
 use super::monitoring::MonitorObserver;
 use super::own_tables;
 use super::scorer::RoutedScorer;
+use super::topics::{TopicMaker, Wanted};
 use super::wiring::{Binding, Models, Wiring};
 use crate::exit;
 use crate::settings::Settings;
@@ -64,10 +65,8 @@ impl App {
 
     /// Make the topics and tables that are missing. A table of another shape is refused here.
     pub(super) fn prepare(&self, wiring: &Wiring) -> Result<()> {
-        let kafka = &self.settings.kafka;
-        let topics = wiring.topics.iter().map(String::as_str);
-        self.broker
-            .ensure_topics(topics, kafka.partitions, kafka.create_topics)?;
+        let wanted = Wanted::of(wiring, &self.settings.kafka, self.broker.is_embedded());
+        *self.topics.lock() = Some(TopicMaker::start(&self.broker, wanted)?);
         self.runtime.block_on(self.open_tables(wiring))
     }
 
@@ -96,9 +95,10 @@ impl App {
         let announced = PublishedAlarms::open(&self.settings.server.data_dir);
         let (observer, raised) =
             MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks));
-        let log = Box::new(KafkaLog::new(ReaderSettings::new(self.broker.client()))?);
         let parts = PipelineParts {
-            log,
+            log: self.broker.log()?,
+            inspector: self.broker.inspector()?,
+            notes: Arc::<RocksStore>::clone(&self.store),
             store: Arc::<RocksStore>::clone(&self.store),
             archive: Arc::<DeltaArchive>::clone(&self.archive),
             publisher: Arc::<KafkaPublisher>::clone(&self.publisher),
@@ -120,8 +120,7 @@ impl App {
         };
         let recovered = self.applied();
         let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;
-        // Only now is it sure that the broker is the one that this state belongs to. Ingest runs by
-        // now: alarms that cannot be published are no reason to give it up.
+        // Ingest runs by now: alarms that cannot be published are no reason to give it up.
         let publisher = Arc::<KafkaPublisher>::clone(&self.publisher);
         let alarms = AlarmPublisher::start(past, raised, publisher, announced)
             .inspect_err(|error| {

@@ -33,8 +33,8 @@ pub(crate) struct Wiring {
     pub(crate) deployments: Vec<Deployment>,
     /// Monitors with their references.
     pub(crate) monitors: Vec<MonitorParts>,
-    /// Topics that are read or written.
-    pub(crate) topics: BTreeSet<String>,
+    /// Whether a monitor may raise alarms.
+    pub(crate) alerts: bool,
     /// Every model version, loaded or with the reason why it cannot be served.
     pub(crate) models: Vec<(ModelId, Result<Arc<ModelVersion>, String>)>,
     /// Model, version and the fingerprint of the service that it reads, for workers.
@@ -92,13 +92,10 @@ impl Wiring {
             let opened = wiring.monitor(catalog, monitor, models.root);
             let opened = opened.map(|parts| wiring.monitors.push(parts));
             wiring.set_aside("monitor", monitor.def.name.clone(), opened, binding)?;
-            wiring.topics.insert(ALERT_TOPIC.to_owned());
+            wiring.alerts = true;
         }
         check_topics(&wiring.sources)?;
         check_names(&wiring.sources)?;
-        wiring
-            .topics
-            .extend(wiring.sources.iter().map(|s| s.topic.clone()));
         Ok(wiring)
     }
 
@@ -142,6 +139,16 @@ impl Wiring {
         let fingerprint = service.spec().fingerprint.clone();
         self.fingerprints.push((name.clone(), number, fingerprint));
         Ok(())
+    }
+
+    /// Topics that are written: predictions, and alerts where there is a monitor.
+    pub(crate) fn written_topics(&self) -> BTreeSet<String> {
+        let carries = |source: &&Arc<SourceDef>| self.prediction_sources.contains(&source.name);
+        let predictions = self.sources.iter().filter(carries);
+        predictions
+            .map(|source| source.topic.clone())
+            .chain(self.alerts.then(|| ALERT_TOPIC.to_owned()))
+            .collect()
     }
 
     fn deploy(&mut self, catalog: &Catalog, def: &DeploymentDef) -> Result<()> {

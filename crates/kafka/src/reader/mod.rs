@@ -1,13 +1,14 @@
 //! The log as `pipeline` reads it: one consumer on one thread, assigned to partitions at our own
 //! offsets (no consumer group, nothing committed), each record decoded as it is polled.
 //!
-//! Before it reads, [`KafkaLog::assign`] compares every offset with the partition's log: one below
-//! its start (records were deleted unread) or above its end (it lost its tail, or is another log)
-//! is refused with the remedy. If that happens later, while reading, the reader stops with the same
-//! error until it is assigned anew: it never jumps. Brokers that go away and come back are the
-//! client library's business; the caller sees `Unavailable`, once in a while, and polls again.
+//! It never jumps: a position that the log does not hold, a batch that cannot be read, an offset that
+//! does not ascend stop that partition, and that partition alone, until it is assigned again. Whether
+//! the log is the right one is asked elsewhere ([`crate::KafkaInspector`]). Brokers that go away and
+//! come back are the client library's business; the caller sees `Unavailable`, once in a while, and
+//! polls again.
 
-mod bounds;
+pub(crate) mod assignment;
+pub(crate) mod faults;
 mod pending;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,19 +18,18 @@ use std::time::{Duration, Instant};
 
 use forebay_core::PortResult;
 use forebay_core::limits::EPOCH_MAX_ROWS;
-use forebay_core::ports::{EventLog, SourceBatch};
+use forebay_core::ports::{EventLog, LogFault, LogPosition, SourceBatch};
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::SourceDef;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Timestamp};
+use rdkafka::consumer::BaseConsumer;
 
-use crate::client::{ClientEvents, is_refusal, not_created};
+use crate::client::{ClientEvents, not_created};
 use crate::decode::Record;
 use crate::error::Error;
+use crate::native::events::{EventQueue, NativeRecord, Notice};
 use crate::settings::ReaderSettings;
 use crate::stats::ReaderStats;
+use faults::{Meaning, order};
 use pending::SourceReader;
 
 /// Bytes of keys and values that one poll takes at most (one record above it still fits).
@@ -40,38 +40,91 @@ const SAY_AGAIN: Duration = Duration::from_secs(30);
 /// A source of events behind a Kafka broker. See the module's text.
 pub struct KafkaLog {
     settings: ReaderSettings,
+    // Before the consumer, which it must not outlive: fields drop in order.
+    queue: EventQueue,
     consumer: BaseConsumer<ClientEvents>,
     sources: Vec<SourceReader>,
     /// Which of `sources` read a topic.
     readers_of: HashMap<Arc<str>, Vec<usize>>,
-    /// Where each assigned partition will be read next.
-    positions: BTreeMap<TopicPartition, i64>,
+    partitions: Positions,
+    faults: Vec<(TopicPartition, LogFault)>,
     paused: bool,
-    halted: Option<Error>,
     /// When the caller was last told that all connections are gone; nothing was read since.
     disconnected: Option<Instant>,
     stats: Arc<ReaderStats>,
+}
+
+/// Where each assigned partition will be read next, by topic and number.
+#[derive(Debug, Default)]
+struct Positions {
+    topics: HashMap<Arc<str>, BTreeMap<i32, Reading>>,
+}
+
+/// One assigned partition.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    next_offset: i64,
+    /// The reader has met the end at `next_offset`.
+    at_end: bool,
+}
+
+impl Positions {
+    fn of(from: &BTreeMap<TopicPartition, i64>) -> Self {
+        let mut topics: HashMap<Arc<str>, BTreeMap<i32, Reading>> = HashMap::new();
+        for (place, offset) in from {
+            let reading = Reading {
+                next_offset: *offset,
+                at_end: false,
+            };
+            topics
+                .entry(Arc::clone(&place.topic))
+                .or_default()
+                .insert(place.partition, reading);
+        }
+        Self { topics }
+    }
+
+    fn get(&mut self, topic: &str, partition: i32) -> Option<&mut Reading> {
+        self.topics.get_mut(topic)?.get_mut(&partition)
+    }
+
+    fn remove(&mut self, place: &TopicPartition) -> Option<Reading> {
+        self.topics.get_mut(&place.topic)?.remove(&place.partition)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (TopicPartition, Reading)> {
+        self.topics.iter().flat_map(|(topic, partitions)| {
+            partitions.iter().map(|(partition, reading)| {
+                (TopicPartition::new(Arc::clone(topic), *partition), *reading)
+            })
+        })
+    }
+
+    fn offsets(&self) -> BTreeMap<TopicPartition, i64> {
+        self.all()
+            .map(|(place, reading)| (place, reading.next_offset))
+            .collect()
+    }
 }
 
 impl fmt::Debug for KafkaLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaLog")
             .field("client", &self.settings.client)
-            .field("positions", &self.positions)
+            .field("partitions", &self.partitions)
             .field("paused", &self.paused)
-            .field("halted", &self.halted)
             .finish_non_exhaustive()
     }
 }
 
-/// What an error that the client reports while polling means for the reader.
-enum Fault {
-    /// It heals by itself; keep polling.
-    Heals,
-    /// Tell the caller, who polls again.
-    Report(Error),
-    /// Nothing more can be read until the reader is assigned anew.
-    Halt(Error),
+/// What one event of the client's queue brought.
+enum Taken {
+    /// A record of this size.
+    Record(usize),
+    /// A record of a partition that is not read any more, or nothing of interest.
+    Nothing,
+    /// A record whose offset is out of order; it was not taken.
+    Disordered(TopicPartition, LogFault),
 }
 
 impl KafkaLog {
@@ -80,18 +133,23 @@ impl KafkaLog {
     /// # Errors
     /// [`Error::Settings`]: the client does not take a property.
     pub fn new(settings: ReaderSettings) -> Result<Self, Error> {
-        let consumer = settings
+        let consumer: BaseConsumer<ClientEvents> = settings
             .config()?
             .create_with_context(ClientEvents)
             .map_err(not_created)?;
+        let queue = EventQueue::of(&consumer).ok_or_else(|| Error::Settings {
+            property: "the client".into(),
+            problem: "has no queue to poll".into(),
+        })?;
         Ok(Self {
             settings,
+            queue,
             consumer,
             sources: Vec::new(),
             readers_of: HashMap::new(),
-            positions: BTreeMap::new(),
+            partitions: Positions::default(),
+            faults: Vec::new(),
             paused: false,
-            halted: None,
             disconnected: None,
             stats: Arc::default(),
         })
@@ -103,131 +161,119 @@ impl KafkaLog {
         Arc::clone(&self.stats)
     }
 
-    fn judge(&mut self, error: KafkaError) -> Fault {
-        use RDKafkaErrorCode as Code;
-        let client = &self.settings.client;
-        if let KafkaError::MessageConsumptionFatal(_) = error {
-            return Fault::Halt(Error::Client {
-                action: "reading".into(),
-                source: Box::new(error),
-            });
+    /// Take one event, waiting at most `wait`.
+    fn poll_one(&mut self, wait: Duration) -> Option<Result<Taken, Notice>> {
+        let Self {
+            queue,
+            sources,
+            readers_of,
+            partitions,
+            stats,
+            ..
+        } = self;
+        queue.poll(wait, |record| {
+            let Some(reading) = partitions.get(record.topic, record.partition) else {
+                return Taken::Nothing;
+            };
+            if let Some(fault) = order(reading.next_offset, record.offset) {
+                let place = TopicPartition::new(record.topic, record.partition);
+                return Taken::Disordered(place, fault);
+            }
+            *reading = Reading {
+                next_offset: record.offset + 1,
+                at_end: false,
+            };
+            Taken::Record(take(sources, readers_of, stats, record))
+        })
+    }
+
+    /// Stop reading `place`.
+    fn halt(&mut self, place: TopicPartition, fault: LogFault) {
+        if self.partitions.remove(&place).is_none() {
+            return;
         }
-        match error.rdkafka_error_code() {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
-                Fault::Halt(self.lost_position(&error))
-            }
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
-                Fault::Report(self.missing_topic(error))
-            }
-            Some(Code::AllBrokersDown) => {
-                let said = self.disconnected.replace(Instant::now());
-                if said.is_some_and(|said| said.elapsed() < SAY_AGAIN) {
-                    self.disconnected = said;
-                    return Fault::Heals;
+        // What the client still holds of it is dropped when it comes; that it fetches on for a
+        // while costs no more than that.
+        if let Err(error) = assignment::unassign(&self.consumer, &place) {
+            tracing::debug!(%error, ?place, "a partition cannot be unassigned");
+        }
+        self.faults.push((place, fault));
+    }
+
+    /// Deal with what is no record. An error is for the caller.
+    fn judge(&mut self, notice: Notice) -> Result<(), Error> {
+        match notice {
+            Notice::End { place, next_offset } => {
+                if let Some(reading) = self.partitions.get(&place.topic, place.partition) {
+                    reading.next_offset = reading.next_offset.max(next_offset);
+                    reading.at_end = true;
                 }
-                Fault::Report(Error::Disconnected {
-                    bootstrap: client.bootstrap.clone(),
-                    action: "reading".into(),
-                    source: Box::new(error),
-                })
+                Ok(())
             }
-            Some(code) if is_refusal(code) => {
-                Fault::Report(client.question_failed("reading", error))
+            Notice::Error {
+                error,
+                place,
+                offset,
+                why,
+            } => {
+                self.stats.add_broker_error();
+                let reading = place
+                    .as_ref()
+                    .and_then(|place| self.partitions.get(&place.topic, place.partition).copied());
+                let offset = offset.or(reading.map(|reading| reading.next_offset));
+                match faults::meaning(&self.settings.client, error, offset, &why) {
+                    Meaning::Heals => Ok(()),
+                    Meaning::Away(error) => {
+                        let now = Instant::now();
+                        let told = self.disconnected.is_some_and(|told| now - told < SAY_AGAIN);
+                        if told {
+                            return Ok(());
+                        }
+                        self.disconnected = Some(now);
+                        Err(error)
+                    }
+                    Meaning::Broken(error) => Err(error),
+                    Meaning::Halts(fault) => {
+                        match place {
+                            Some(place) => self.halt(place, fault),
+                            None => self.halt_all(&fault),
+                        }
+                        Ok(())
+                    }
+                }
             }
-            _ => Fault::Heals,
         }
     }
 
-    /// Name the partition whose position the log does not hold.
-    fn lost_position(&self, error: &KafkaError) -> Error {
-        let partitions: Vec<TopicPartition> = self.positions.keys().cloned().collect();
-        let judged = self.log_bounds(&partitions).map(|bounds| {
-            self.positions.iter().find_map(|(partition, offset)| {
-                bounds
-                    .get(partition)
-                    .and_then(|bounds| bounds.admit(partition, *offset).err())
-            })
-        });
-        match judged {
-            Ok(Some(named)) => named,
-            Ok(None) | Err(_) => Error::PositionLost {
-                code: error.to_string(),
-            },
-        }
-    }
-
-    fn missing_topic(&self, error: KafkaError) -> Error {
-        let client = &self.settings.client;
-        let mut topics: Vec<&str> = self.readers_of.keys().map(|topic| &**topic).collect();
-        topics.sort_unstable();
-        for topic in topics {
-            if let Err(missing @ Error::UnknownTopic { .. }) = self.topic_partitions(topic) {
-                return missing;
-            }
-        }
-        client.unreachable("reading", Some(error))
-    }
-}
-
-/// A polled record, borrowed from the client's memory.
-struct TakenMessage<'a> {
-    topic: &'a str,
-    partition: i32,
-    offset: i64,
-    key: Option<&'a [u8]>,
-    payload: Option<&'a [u8]>,
-    kafka_time_us: Option<i64>,
-    broker_time: bool,
-}
-
-impl<'a> TakenMessage<'a> {
-    fn of(message: &'a BorrowedMessage<'_>) -> Self {
-        Self {
-            topic: message.topic(),
-            partition: message.partition(),
-            offset: message.offset(),
-            key: message.key(),
-            payload: message.payload(),
-            kafka_time_us: message
-                .timestamp()
-                .to_millis()
-                .map(|millis| millis.saturating_mul(1_000)),
-            broker_time: matches!(message.timestamp(), Timestamp::LogAppendTime(_)),
+    /// Nobody says which partition it is: none is read until each was looked at.
+    fn halt_all(&mut self, fault: &LogFault) {
+        let places: Vec<TopicPartition> = self.partitions.all().map(|(place, _)| place).collect();
+        for place in places {
+            self.halt(place, fault.clone());
         }
     }
 }
 
-/// Hand `message` to every source that reads its topic: its size in bytes.
+/// Hand `record` to every source that reads its topic: its size in bytes.
 fn take(
     sources: &mut [SourceReader],
     readers_of: &HashMap<Arc<str>, Vec<usize>>,
     stats: &ReaderStats,
-    message: &TakenMessage<'_>,
+    record: &NativeRecord<'_>,
 ) -> usize {
-    let record = Record {
-        key: message.key,
-        payload: message.payload,
-        kafka_time_us: message.kafka_time_us,
-        broker_time: message.broker_time,
+    let read = Record {
+        key: record.key,
+        payload: record.payload,
+        kafka_time_us: record.kafka_time_us,
+        broker_time: record.broker_time,
     };
-    for index in readers_of.get(message.topic).into_iter().flatten() {
-        sources[*index].take(message.partition, message.offset, &record, stats);
+    for index in readers_of.get(record.topic).into_iter().flatten() {
+        sources[*index].take(record.partition, record.offset, &read, stats);
     }
-    record.key.map_or(0, <[u8]>::len) + record.payload.map_or(0, <[u8]>::len)
+    read.key.map_or(0, <[u8]>::len) + read.payload.map_or(0, <[u8]>::len)
 }
 
 impl EventLog for KafkaLog {
-    fn partitions(&mut self, topic: &str) -> PortResult<Vec<i32>> {
-        Ok(self.topic_partitions(topic)?)
-    }
-
-    fn begin_offsets(
-        &mut self,
-        partitions: &[TopicPartition],
-    ) -> PortResult<BTreeMap<TopicPartition, i64>> {
-        Ok(self.log_begins(partitions)?)
-    }
-
     fn assign(
         &mut self,
         sources: &[Arc<SourceDef>],
@@ -237,8 +283,7 @@ impl EventLog for KafkaLog {
             .iter()
             .map(SourceReader::new)
             .collect::<Result<Vec<_>, _>>()?;
-        let positions = self.start_positions(sources, from)?;
-        self.assign_positions(&positions)?;
+        assignment::assign(&self.consumer, from)?;
         self.readers_of = HashMap::new();
         for (index, source) in sources.iter().enumerate() {
             self.readers_of
@@ -247,16 +292,15 @@ impl EventLog for KafkaLog {
                 .push(index);
         }
         self.sources = readers;
-        self.positions = positions;
-        self.paused = false;
-        self.halted = None;
+        self.partitions = Positions::of(from);
+        self.faults.clear();
+        if std::mem::take(&mut self.paused) {
+            assignment::pause(&self.consumer, from, false)?;
+        }
         Ok(())
     }
 
     fn poll(&mut self, max_rows: usize, timeout: Duration) -> PortResult<Vec<SourceBatch>> {
-        if let Some(error) = &self.halted {
-            return Err(error.clone().into());
-        }
         let max_rows = max_rows.clamp(1, EPOCH_MAX_ROWS);
         let started = Instant::now();
         let (mut records, mut bytes) = (0_usize, 0_usize);
@@ -267,89 +311,51 @@ impl EventLog for KafkaLog {
                 Duration::ZERO
             };
             match self.poll_one(wait) {
-                None => break,
-                Some(Ok(size_bytes)) => {
+                None if records > 0 || started.elapsed() >= timeout => break,
+                None | Some(Ok(Taken::Nothing)) => {}
+                Some(Ok(Taken::Record(size_bytes))) => {
                     self.disconnected = None;
                     records += 1;
                     bytes += size_bytes;
                 }
-                Some(Err(error)) => {
-                    self.stats.add_broker_error();
-                    match self.judge(error) {
-                        Fault::Heals => {}
-                        Fault::Report(error) if records == 0 => return Err(error.into()),
-                        // What was read goes out first; the client repeats what does not heal.
-                        Fault::Report(_) => break,
-                        Fault::Halt(error) => {
-                            self.halted = Some(error.clone());
-                            if records == 0 {
-                                return Err(error.into());
-                            }
-                            break;
-                        }
-                    }
-                }
+                Some(Ok(Taken::Disordered(place, fault))) => self.halt(place, fault),
+                Some(Err(notice)) => match self.judge(notice) {
+                    Ok(()) => {}
+                    Err(error) if records == 0 => return Err(error.into()),
+                    // What was read goes out first; the client repeats what does not heal.
+                    Err(_) => break,
+                },
             }
         }
         self.stats.add_read(records as u64, bytes as u64);
-        self.emit()
+        let mut batches = Vec::new();
+        for source in &mut self.sources {
+            batches.extend(source.emit()?);
+        }
+        Ok(batches)
+    }
+
+    fn faults(&mut self) -> Vec<(TopicPartition, LogFault)> {
+        std::mem::take(&mut self.faults)
+    }
+
+    fn positions(&mut self) -> BTreeMap<TopicPartition, LogPosition> {
+        let position = |(place, reading): (TopicPartition, Reading)| {
+            let position = LogPosition {
+                next_offset: reading.next_offset,
+                last_stable: reading.at_end.then_some(reading.next_offset),
+            };
+            (place, position)
+        };
+        self.partitions.all().map(position).collect()
     }
 
     fn set_paused(&mut self, paused: bool) -> PortResult<()> {
-        if self.paused != paused && !self.positions.is_empty() {
-            self.pause_consumer(paused)?;
+        let places = self.partitions.offsets();
+        if self.paused != paused && !places.is_empty() {
+            assignment::pause(&self.consumer, &places, paused)?;
         }
         self.paused = paused;
         Ok(())
-    }
-
-    fn end_offsets(&mut self) -> PortResult<BTreeMap<TopicPartition, i64>> {
-        let partitions: Vec<TopicPartition> = self.positions.keys().cloned().collect();
-        Ok(self.log_ends(&partitions)?)
-    }
-
-    fn cluster_id(&mut self) -> PortResult<String> {
-        let client = &self.settings.client;
-        let id = self
-            .consumer
-            .client()
-            .fetch_cluster_id(client.request_timeout);
-        Ok(id.ok_or_else(|| client.unreachable("asking for the cluster id", None))?)
-    }
-}
-
-impl KafkaLog {
-    /// Take one record, waiting at most `wait`: its size in bytes.
-    fn poll_one(&mut self, wait: Duration) -> Option<Result<usize, KafkaError>> {
-        // The message borrows the consumer, so the consumer leaves `self` split from what the
-        // message is put into.
-        let Self {
-            consumer,
-            sources,
-            readers_of,
-            stats,
-            ..
-        } = self;
-        match consumer.poll(wait)? {
-            Ok(message) => {
-                let message = TakenMessage::of(&message);
-                Some(Ok(take(sources, readers_of, stats, &message)))
-            }
-            Err(error) => Some(Err(error)),
-        }
-    }
-
-    fn emit(&mut self) -> PortResult<Vec<SourceBatch>> {
-        let mut batches = Vec::new();
-        for source in &mut self.sources {
-            let Some(batch) = source.emit()? else {
-                continue;
-            };
-            for (partition, next) in &batch.read_up_to {
-                self.positions.insert(partition.clone(), *next);
-            }
-            batches.push(batch);
-        }
-        Ok(batches)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use forebay_core::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES;
 use forebay_core::ports::{DeadLetter, Origin, SourceBatch};
-use forebay_core::progress::TopicPartition;
+use forebay_core::progress::{RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 
 use crate::decode::{Record, RecordDecoder, Reject};
@@ -27,6 +27,8 @@ pub(super) struct SourceReader {
     recent: Option<(i32, u32)>,
     /// For each entry of `origin.partitions`: one past the last record.
     read_up_to: Vec<i64>,
+    /// For each of them: its last record.
+    last_records: Vec<RecordDigest>,
     dead_letters: Vec<DeadLetter>,
 }
 
@@ -40,6 +42,7 @@ impl SourceReader {
             slot_of: HashMap::new(),
             recent: None,
             read_up_to: Vec::new(),
+            last_records: Vec::new(),
             dead_letters: Vec::new(),
         })
     }
@@ -54,6 +57,8 @@ impl SourceReader {
     ) {
         let slot = self.slot(partition);
         self.read_up_to[slot as usize] = offset + 1;
+        self.last_records[slot as usize] =
+            RecordDigest::of(offset, record.kafka_time_us, record.key, record.payload);
         match self.decoder.push(record) {
             Ok(()) => {
                 self.origin.partition.push(slot);
@@ -87,6 +92,8 @@ impl SourceReader {
                 .partitions
                 .push(TopicPartition::new(Arc::clone(&self.topic), partition));
             self.read_up_to.push(0);
+            self.last_records
+                .push(RecordDigest::of(0, None, None, None));
             slot
         });
         self.recent = Some((partition, slot));
@@ -108,12 +115,19 @@ impl SourceReader {
             .cloned()
             .zip(std::mem::take(&mut self.read_up_to))
             .collect();
+        let last_records = origin
+            .partitions
+            .iter()
+            .cloned()
+            .zip(std::mem::take(&mut self.last_records))
+            .collect();
         Ok(Some(SourceBatch {
             source: Arc::clone(&self.source),
             rows,
             origin,
             dead_letters: std::mem::take(&mut self.dead_letters),
             read_up_to,
+            last_records,
         }))
     }
 }

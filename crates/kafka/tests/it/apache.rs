@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::EventLog;
+use forebay_core::ports::{EventLog, LogFault, LogInspector};
 use forebay_core::progress::TopicPartition;
 use forebay_kafka::TopicStatus;
 use futures::executor::block_on;
@@ -13,7 +13,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::support::{PATIENCE, TestBroker, from, good, read, source, wait_until};
+use crate::support::{Gathered, PATIENCE, TestBroker, fault, from, good, read, source, wait_until};
 use crate::{publishing, reading};
 
 fn admin(broker: &TestBroker) -> AdminClient<DefaultClientContext> {
@@ -45,9 +45,17 @@ fn apache_a_pause_keeps_the_position() {
 }
 
 #[test]
-fn apache_offsets_outside_the_log_are_refused() {
-    if let Some(broker) = TestBroker::apache("apache_offsets_outside_the_log_are_refused") {
-        reading::offsets_outside_the_log_are_refused(&broker);
+fn apache_a_position_outside_the_log_stops_its_partition_alone() {
+    let test = "apache_a_position_outside_the_log_stops_its_partition_alone";
+    if let Some(broker) = TestBroker::apache(test) {
+        reading::a_position_outside_the_log_stops_its_partition_alone(&broker);
+    }
+}
+
+#[test]
+fn apache_a_log_tells_what_it_is() {
+    if let Some(broker) = TestBroker::apache("apache_a_log_tells_what_it_is") {
+        reading::a_log_tells_what_it_is(&broker);
     }
 }
 
@@ -85,13 +93,14 @@ fn apache_topics_are_made_once() {
         .ensure("too-many-copies", 1, 9)
         .expect_err("one broker cannot hold nine copies");
     assert_eq!(refused.kind(), ErrorKind::FailedPrecondition, "{refused}");
-    let id = |broker: &TestBroker| broker.reader().cluster_id().expect("answers");
+    let id = |broker: &TestBroker| broker.inspector().cluster_id().expect("answers");
     assert!(!id(&broker).is_empty() && id(&broker) == id(&broker));
 }
 
 #[test]
-fn apache_a_topic_made_anew_is_refused() {
-    let Some(broker) = TestBroker::apache("apache_a_topic_made_anew_is_refused") else {
+fn apache_a_topic_made_anew_has_another_id_and_stops_its_reader() {
+    let test = "apache_a_topic_made_anew_has_another_id_and_stops_its_reader";
+    let Some(broker) = TestBroker::apache(test) else {
         return;
     };
     let topic = broker.topic(1);
@@ -100,79 +109,50 @@ fn apache_a_topic_made_anew_is_refused() {
     let mut log = broker.reader();
     log.assign(&sources, &from(&topic, &[0]))
         .expect("within the log");
-    let applied = read(&mut log, 20).next;
-    drop(log);
+    read(&mut log, 20);
+    let mut inspector = broker.inspector();
+    let mut facts = || inspector.topic(&topic).expect("answers");
+    let before = facts().expect("there").id.expect("an id");
 
     block_on(admin(&broker).delete_topics(&[&topic], &AdminOptions::new())).expect("deleted");
-    wait_until("the topic is gone", || {
-        broker
-            .topics()
-            .partitions(&topic)
-            .expect("answers")
-            .is_none()
-    });
+    wait_until("the topic is gone", || facts().is_none());
     broker.topics().ensure(&topic, 1, 1).expect("made anew");
-    broker.produce(&topic, 0, 0..5);
-    let error = broker
-        .reader()
-        .assign(&sources, &applied)
-        .expect_err("the log ends before the applied offset");
-    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
-    assert!(
-        error
-            .to_string()
-            .contains("offset 20 was applied before and the log ends at 5"),
-        "{error}"
-    );
+    broker.produce(&topic, 0, 100..130);
+    assert_ne!(facts().expect("there").id.expect("an id"), before);
+    let mut gathered = Gathered::default();
+    let (place, fault) = fault(&mut log, &mut gathered);
+    assert_eq!(place, TopicPartition::new(topic.as_str(), 0));
+    assert!(matches!(fault, LogFault::PositionLost { .. }), "{fault:?}");
+    assert_eq!(gathered.count(), 0, "nothing of the new topic is read");
 }
 
 #[test]
-fn apache_deleted_records_are_a_gap() {
-    let Some(broker) = TestBroker::apache("apache_deleted_records_are_a_gap") else {
+fn apache_deleted_records_stop_the_partition() {
+    let Some(broker) = TestBroker::apache("apache_deleted_records_stop_the_partition") else {
         return;
     };
     let topic = broker.topic(1);
     broker.produce(&topic, 0, 0..20);
-    let sources = [source("s", &topic)];
-    let mut log = broker.reader();
-    log.assign(&sources, &from(&topic, &[0]))
-        .expect("within the log");
-    log.set_paused(true).expect("pause");
     let mut before = TopicPartitionList::new();
     before
         .add_partition_offset(&topic, 0, Offset::Offset(8))
         .expect("offset");
     block_on(admin(&broker).delete_records(&before, &AdminOptions::new())).expect("deleted");
-    let at_start = broker
-        .reader()
-        .assign(&sources, &from(&topic, &[7]))
-        .expect_err("a gap");
-    assert_eq!(at_start.kind(), ErrorKind::OutOfRange, "{at_start}");
     let place = TopicPartition::new(topic.as_str(), 0);
-    let begin = broker.reader().begin_offsets(&[place]).expect("answers");
-    assert_eq!(begin, from(&topic, &[8]));
-    broker
-        .reader()
-        .assign(&sources, &begin)
-        .expect("the log's start is within the log");
-    log.set_paused(false).expect("resume");
-    let mut error = None;
-    wait_until("the gap is seen while reading", || {
-        let batches = log.poll(10, Duration::from_millis(50));
-        assert!(
-            !matches!(&batches, Ok(batches) if !batches.is_empty()),
-            "records of a refused position"
-        );
-        error = batches.err();
-        error.is_some()
-    });
-    let error = error.expect("just seen");
-    assert!(
-        error
-            .to_string()
-            .contains("offset 0 is wanted and the log now starts at 8"),
-        "{error}"
-    );
+    let bounds = broker
+        .inspector()
+        .bounds(std::slice::from_ref(&place))
+        .expect("answers");
+    assert_eq!((bounds[&place].begin, bounds[&place].last_stable), (8, 20));
+    let mut log = broker.reader();
+    log.assign(&[source("s", &topic)], &from(&topic, &[7]))
+        .expect("a partition that is there");
+    let (at, fault) = fault(&mut log, &mut Gathered::default());
+    assert_eq!(at, place);
+    assert!(matches!(fault, LogFault::PositionLost { .. }), "{fault:?}");
+    log.assign(&[source("s", &topic)], &from(&topic, &[8]))
+        .expect("the log's start");
+    assert_eq!(read(&mut log, 12).rows[0], (0, 8, 8));
 }
 
 #[test]
@@ -211,9 +191,17 @@ fn apache_aborted_transactions_are_not_read() {
         .expect("within the log");
     let numbers: Vec<i64> = read(&mut log, 6).rows.iter().map(|row| row.2).collect();
     assert_eq!(numbers, [0, 1, 2, 6, 7, 8]);
-    assert!(
-        log.poll(10, Duration::from_millis(200))
-            .expect("readable")
-            .is_empty()
-    );
+    // The last control record is behind the last record, and the reader passes it.
+    let place = TopicPartition::new(topic.as_str(), 0);
+    let last_stable = broker
+        .inspector()
+        .bounds(std::slice::from_ref(&place))
+        .expect("answers")[&place]
+        .last_stable;
+    wait_until("the reader meets the end", || {
+        let rows = log.poll(10, Duration::from_millis(50)).expect("readable");
+        assert!(rows.is_empty());
+        log.positions()[&place].end_reached()
+    });
+    assert_eq!(log.positions()[&place].next_offset, last_stable);
 }

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::EventLog;
+use forebay_core::ports::{EventLog, LogFault, LogInspector};
 use forebay_core::progress::TopicPartition;
 use forebay_kafka::embedded::PARTITION_MAX_BYTES;
-use forebay_kafka::{ClientSettings, KafkaLog, ReaderSettings, Topics};
+use forebay_kafka::{ClientSettings, KafkaInspector, KafkaLog, ReaderSettings, Topics};
 
-use crate::support::{Gathered, PATIENCE, TestBroker, from, read, source, wait_until};
+use crate::support::{Gathered, PATIENCE, TestBroker, fault, from, read, source, wait_until};
 
 /// Produce more than one partition of the embedded broker holds.
 fn overflow(broker: &TestBroker, topic: &str) {
@@ -35,7 +35,7 @@ fn overflow(broker: &TestBroker, topic: &str) {
 }
 
 #[test]
-fn a_gap_is_refused_at_the_start_and_while_reading() {
+fn a_head_that_was_deleted_stops_the_partition_where_it_stands() {
     let broker = TestBroker::embedded();
     let topic = broker.topic(1);
     let mut log = broker.reader();
@@ -46,35 +46,17 @@ fn a_gap_is_refused_at_the_start_and_while_reading() {
     log.set_paused(true).expect("pause");
     overflow(&broker, &topic);
     log.set_paused(false).expect("resume");
-    let mut error = None;
-    wait_until("the gap is seen", || {
-        error = log.poll(10, Duration::from_millis(100)).err();
-        error.is_some()
-    });
-    let error = error.expect("just seen");
-    assert_eq!(error.kind(), ErrorKind::OutOfRange, "{error}");
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("{topic}-0: offset 1 is wanted")),
-        "{error}"
-    );
-    let again = log
-        .poll(10, Duration::from_millis(1))
-        .expect_err("it stays refused");
-    assert_eq!(again.to_string(), error.to_string());
-    let at_start = log
-        .assign(&sources, &from(&topic, &[1]))
-        .expect_err("a gap at the start");
-    assert_eq!(at_start.kind(), ErrorKind::OutOfRange);
-    let place = TopicPartition::new(topic.as_str(), 0);
-    let begin = log
-        .begin_offsets(std::slice::from_ref(&place))
-        .expect("answers");
-    assert!(begin[&place] > 1, "{begin:?}");
-    log.assign(&sources, &begin)
-        .expect("the log's beginning is within the log");
-    let end = log.end_offsets().expect("answers");
+    let mut gathered = Gathered::default();
+    let (place, fault) = fault(&mut log, &mut gathered);
+    assert_eq!(place, TopicPartition::new(topic.as_str(), 0));
+    assert!(matches!(fault, LogFault::PositionLost { .. }), "{fault:?}");
+    assert_eq!(gathered.count(), 0, "nothing is skipped");
+    let mut inspector = broker.inspector();
+    let bounds = inspector
+        .bounds(std::slice::from_ref(&place))
+        .expect("answers")[&place];
+    assert!(bounds.begin > 1, "{bounds:?}");
+    let end = std::collections::BTreeMap::from([(place, bounds.last_stable)]);
     log.assign(&sources, &end).expect("accepting the gap");
     broker.produce(&topic, 0, 7..8);
     assert_eq!(read(&mut log, 1).rows[0].2, 7);
@@ -124,13 +106,14 @@ fn a_broker_that_is_not_there_is_named_with_the_remedy() {
         request_timeout: Duration::from_millis(300),
         ..ClientSettings::new("127.0.0.1:1")
     };
-    let mut log = KafkaLog::new(ReaderSettings::new(nowhere.clone())).expect("settings");
+    let settings = ReaderSettings::new(nowhere.clone());
+    let mut inspector = KafkaInspector::new(settings).expect("settings");
     let topics = Topics::new(nowhere).expect("settings");
+    let place = TopicPartition::new("t", 0);
     let errors = [
-        log.partitions("t").expect_err("no broker"),
-        log.cluster_id().expect_err("no broker"),
-        log.assign(&[source("s", "t")], &from("t", &[0]))
-            .expect_err("no broker"),
+        inspector.topic("t").expect_err("no broker"),
+        inspector.cluster_id().expect_err("no broker"),
+        inspector.bounds(&[place]).expect_err("no broker"),
         topics.ensure("t", 1, 1).expect_err("no broker").into(),
     ];
     for error in errors {
@@ -147,7 +130,7 @@ fn a_broker_that_is_not_there_is_named_with_the_remedy() {
 
 #[test]
 fn every_embedded_broker_is_a_log_of_its_own() {
-    let id = |broker: &TestBroker| broker.reader().cluster_id().expect("answers");
+    let id = |broker: &TestBroker| broker.inspector().cluster_id().expect("answers");
     let (first, second) = (TestBroker::embedded(), TestBroker::embedded());
     assert_eq!(id(&first), id(&first));
     assert_ne!(id(&first), id(&second));

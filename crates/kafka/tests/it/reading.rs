@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use forebay_core::ErrorKind;
-use forebay_core::ports::EventLog;
+use forebay_core::ports::{EventLog, FirstRecord, LogFault, LogInspector};
 use forebay_core::progress::TopicPartition;
 use forebay_kafka::Reason;
 
-use crate::support::{Gathered, PATIENCE, TestBroker, from, good, read, source, wait_until};
+use crate::support::{
+    Gathered, PATIENCE, TestBroker, ends, fault, from, good, read, source, wait_until,
+};
 
 /// Ten records on partition 0, one of them of a wrong type; on partition 1 a good one, one that is no
 /// JSON and one of the future.
@@ -61,7 +62,6 @@ pub(crate) fn rows_and_dead_letters(broker: &TestBroker) {
     send_good_and_bad(broker, &topic);
 
     let mut log = broker.reader();
-    assert_eq!(log.partitions(&topic).expect("there"), [0, 1]);
     log.assign(&[source("s", &topic)], &from(&topic, &[0, 0]))
         .expect("within the log");
     let all = read(&mut log, 13);
@@ -84,7 +84,7 @@ pub(crate) fn rows_and_dead_letters(broker: &TestBroker) {
         ]
     );
     a_letter_says_what_was_wrong(&all);
-    assert_eq!(log.end_offsets().expect("answers"), from(&topic, &[10, 3]));
+    assert_eq!(ends(&mut log), [10, 3]);
     let stats = log.stats();
     assert_eq!(
         (
@@ -196,42 +196,70 @@ pub(crate) fn a_pause_keeps_the_position(broker: &TestBroker) {
     assert_eq!(read(&mut log, 2).count(), 2, "assigning anew ends a pause");
 }
 
-/// What must not be read is refused before anything is read, and the assignment before it stays.
-pub(crate) fn offsets_outside_the_log_are_refused(broker: &TestBroker) {
+/// A position that the log does not hold stops its partition, and that one alone.
+pub(crate) fn a_position_outside_the_log_stops_its_partition_alone(broker: &TestBroker) {
     let topic = broker.topic(2);
     broker.produce(&topic, 0, 0..5);
+    broker.produce(&topic, 1, 0..5);
     let mut log = broker.reader();
-    let sources = [source("s", &topic)];
-    log.assign(&sources, &from(&topic, &[5, 0]))
-        .expect("the end is within the log");
-    let beyond = log
-        .assign(&sources, &from(&topic, &[6, 0]))
-        .expect_err("beyond the end");
-    assert_eq!(beyond.kind(), ErrorKind::FailedPrecondition);
-    let words = beyond.to_string();
-    assert!(
-        words.contains(&format!("{topic}-0: offset 6")) && words.contains("made anew"),
-        "{words}"
-    );
-    let one_short = log
-        .assign(&sources, &from(&topic, &[0]))
-        .expect_err("partition 1 has no offset");
-    assert!(
-        one_short.to_string().contains(&format!("{topic}-1")),
-        "{one_short}"
-    );
-    let one_over = log
-        .assign(&sources, &from(&topic, &[0, 0, 0]))
-        .expect_err("no such partition");
-    assert!(
-        one_over.to_string().contains(&format!("{topic}-2")),
-        "{one_over}"
-    );
-    broker.produce(&topic, 0, 5..6);
-    assert_eq!(read(&mut log, 1).rows, [(0, 5, 5)]);
-    let missing = log.partitions("no-such-topic").expect_err("missing");
-    assert_eq!(missing.kind(), ErrorKind::NotFound);
-    assert!(missing.to_string().contains("`no-such-topic`"), "{missing}");
+    log.assign(&[source("s", &topic)], &from(&topic, &[9, 2]))
+        .expect("partitions that are there");
+    let mut gathered = Gathered::default();
+    let (place, fault) = fault(&mut log, &mut gathered);
+    assert_eq!(place, TopicPartition::new(topic.as_str(), 0));
+    assert!(matches!(fault, LogFault::PositionLost { .. }), "{fault:?}");
+    wait_until("the other partition is read", || {
+        let batches = log.poll(10, Duration::from_millis(50)).expect("readable");
+        batches.iter().for_each(|batch| gathered.add(batch));
+        gathered.count() >= 3
+    });
+    assert_eq!(gathered.of_partition(1), [(2, 2), (3, 3), (4, 4)]);
+    assert_eq!(log.positions().len(), 1);
+    log.assign(&[source("s", &topic)], &from(&topic, &[4, 5]))
+        .expect("assigned again");
+    assert_eq!(read(&mut log, 1).rows, [(0, 4, 4)]);
+    assert!(log.faults().is_empty());
+}
+
+/// What is asked before anything is read.
+pub(crate) fn a_log_tells_what_it_is(broker: &TestBroker) {
+    let (topic, other) = (broker.topic(2), broker.topic(1));
+    broker.produce(&topic, 0, 0..5);
+    let mut inspector = broker.inspector();
+    assert!(!inspector.cluster_id().expect("answers").is_empty());
+    let facts = inspector.topic(&topic).expect("answers").expect("there");
+    assert_eq!(facts.partitions, [0, 1]);
+    let id = facts.id.expect("the broker tells ids");
+    let again = inspector.topic(&topic).expect("answers").expect("there");
+    assert_eq!(again.id, Some(id.clone()));
+    let other = inspector.topic(&other).expect("answers").expect("there");
+    assert_ne!(other.id, Some(id));
+    assert_eq!(inspector.topic("no-such-topic").expect("answers"), None);
+    let places: Vec<TopicPartition> = from(&topic, &[0, 0]).into_keys().collect();
+    let bounds = inspector.bounds(&places).expect("answers");
+    let bounds: Vec<(i64, i64)> = bounds.values().map(|b| (b.begin, b.last_stable)).collect();
+    assert_eq!(bounds, [(0, 5), (0, 0)]);
+    let records = inspector
+        .first_records(&from(&topic, &[3, 0]))
+        .expect("answers");
+    let (place, empty) = (&places[0], &places[1]);
+    assert_eq!(records[empty], FirstRecord::End);
+    // The reader remembers the same record in the same way.
+    let mut log = broker.reader();
+    log.assign(&[source("s", &topic)], &from(&topic, &[3]))
+        .expect("assigned");
+    let mut batches = Vec::new();
+    wait_until("it is read", || {
+        batches.extend(log.poll(1, Duration::from_millis(50)).expect("readable"));
+        !batches.is_empty()
+    });
+    let last = (place.clone(), batches[0].last_records[0].1);
+    assert_eq!(batches[0].last_records, vec![last.clone()]);
+    assert_eq!(records[place], FirstRecord::Record(last.1));
+    let later = inspector
+        .first_records(&from(&topic, &[4]))
+        .expect("answers");
+    assert_ne!(later[place], records[place]);
 }
 
 #[test]
@@ -250,8 +278,13 @@ fn embedded_a_pause_keeps_the_position() {
 }
 
 #[test]
-fn embedded_offsets_outside_the_log_are_refused() {
-    offsets_outside_the_log_are_refused(&TestBroker::embedded());
+fn embedded_a_position_outside_the_log_stops_its_partition_alone() {
+    a_position_outside_the_log_stops_its_partition_alone(&TestBroker::embedded());
+}
+
+#[test]
+fn embedded_a_log_tells_what_it_is() {
+    a_log_tells_what_it_is(&TestBroker::embedded());
 }
 
 /// The speed of reading and decoding together, printed: `cargo test -p forebay-kafka -- --ignored

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_schema::DataType;
-use forebay_core::ports::{DeadLetter, EventLog, SourceBatch};
+use forebay_core::ports::{DeadLetter, EventLog, LogFault, LogPosition, SourceBatch};
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::timestamp_type;
 use forebay_kafka::{
-    ClientSettings, EmbeddedBroker, KafkaLog, ProducerSettings, ReaderSettings, Replayer,
-    TopicStatus, Topics,
+    ClientSettings, EmbeddedBroker, KafkaInspector, KafkaLog, ProducerSettings, ReaderSettings,
+    Replayer, TopicStatus, Topics,
 };
 
 /// How long a condition may take before the test fails.
@@ -91,6 +91,14 @@ impl TestBroker {
 
     pub(crate) fn reader(&self) -> KafkaLog {
         KafkaLog::new(ReaderSettings::new(self.client())).expect("settings")
+    }
+
+    pub(crate) fn inspector(&self) -> KafkaInspector {
+        let inspector = KafkaInspector::new(ReaderSettings::new(self.client())).expect("settings");
+        match self.embedded {
+            Some(_) => inspector.describing_by(1),
+            None => inspector,
+        }
     }
 
     pub(crate) fn replayer(&self) -> Replayer {
@@ -177,6 +185,32 @@ impl Gathered {
             .map(|row| (row.1, row.2))
             .collect()
     }
+}
+
+/// Poll until the reader has met the end of every partition: where they are.
+pub(crate) fn ends(log: &mut KafkaLog) -> Vec<i64> {
+    wait_until("the reader meets the ends", || {
+        let batches = log.poll(10, Duration::from_millis(50)).expect("readable");
+        assert!(batches.is_empty(), "there is nothing more to read");
+        log.positions().values().all(LogPosition::end_reached)
+    });
+    let positions = log.positions();
+    positions.values().map(|p| p.next_offset).collect()
+}
+
+/// Poll until the reader stops reading a partition; what it read meanwhile goes into `gathered`.
+pub(crate) fn fault(log: &mut KafkaLog, gathered: &mut Gathered) -> (TopicPartition, LogFault) {
+    let mut faults = Vec::new();
+    wait_until("the reader stops at a partition", || {
+        let batches = log.poll(1_000, Duration::from_millis(50));
+        for batch in batches.expect("readable") {
+            gathered.add(&batch);
+        }
+        faults = log.faults();
+        !faults.is_empty()
+    });
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    faults.remove(0)
 }
 
 /// Poll until `records` records of the only source came.

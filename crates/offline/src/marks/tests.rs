@@ -93,6 +93,7 @@ fn marks_move_forward_only() {
     let progress = |next_offset| PartitionProgress {
         next_offset,
         max_event_time_us: None,
+        last: None,
     };
     let mut up_to = Applied::default();
     up_to

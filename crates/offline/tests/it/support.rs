@@ -133,6 +133,7 @@ pub(crate) fn up_to(marks: &[(i32, i64)]) -> Applied {
     let progress = |next_offset| PartitionProgress {
         next_offset,
         max_event_time_us: None,
+        last: None,
     };
     Applied(
         marks

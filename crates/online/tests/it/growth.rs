@@ -12,6 +12,7 @@ fn progress_to(partition: i32, next_offset: i64) -> (TopicPartition, PartitionPr
     let progress = PartitionProgress {
         next_offset,
         max_event_time_us: Some(next_offset),
+        last: None,
     };
     (TopicPartition::new(TOPIC, partition), progress)
 }

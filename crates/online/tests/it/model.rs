@@ -260,6 +260,7 @@ pub(crate) fn progress_of(events: &[Event]) -> Vec<(TopicPartition, PartitionPro
         let read = PartitionProgress {
             next_offset: event.offset + 1,
             max_event_time_us: Some(event.time),
+            last: None,
         };
         progress.advance(&TopicPartition::new(TOPIC, event.partition), read);
     }

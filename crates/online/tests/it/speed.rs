@@ -124,6 +124,7 @@ fn epoch_writes(year: &Year, views: &[Arc<ViewSpec>], from: usize, to: usize) ->
         let read = PartitionProgress {
             next_offset: to as i64 / 4 + 1,
             max_event_time_us: Some(year.times[to - 1]),
+            last: None,
         };
         (TopicPartition::new(TOPIC, p), read)
     };

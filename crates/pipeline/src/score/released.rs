@@ -149,6 +149,7 @@ mod tests {
         let progress = PartitionProgress {
             next_offset,
             max_event_time_us: None,
+            last: None,
         };
         Arc::new(Applied([(place(0), progress)].into()))
     }

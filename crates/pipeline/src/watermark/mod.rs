@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use forebay_core::PortResult;
 use forebay_core::ports::{OnlineStore, SourceBatch};
-use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord, PartitionMark, SourceMarks};
@@ -37,6 +37,8 @@ pub struct Watermarks {
     /// By topic.
     sources: HashMap<Arc<str>, SourceMarks>,
     seen: BTreeMap<TopicPartition, Seen>,
+    /// Of each partition the last record that this run has read.
+    last_records: HashMap<TopicPartition, RecordDigest>,
     /// What is known of partitions that were not read yet: of a filling.
     records: BTreeMap<TopicPartition, Vec<MarkFact>>,
     /// The last bound of each partition that had an effect: the next one that is equal goes on.
@@ -79,18 +81,37 @@ impl Watermarks {
             published,
             ..Self::replay(records)
         };
+        marks.join(plan, archived);
+        marks
+    }
+
+    /// Partitions that are read from now on, as [`Self::recovered`] takes them. One that
+    /// [`Self::add`] has taken up keeps its mark.
+    pub(crate) fn join(&mut self, plan: &Plan, archived: &Applied) {
         for (partition, start) in &plan.starts {
+            if self.mark(partition).is_some() {
+                self.stand(partition, *start);
+                continue;
+            }
             let progress = plan.recorded.get(partition).map_or(&[][..], Vec::as_slice);
-            let facts = marks.records.remove(partition).unwrap_or_default();
+            let facts = self.records.remove(partition).unwrap_or_default();
             let decided = archived.next_offset(partition);
             let mark = PartitionMark::recovered(*start, progress, facts, decided);
-            marks
-                .sources
+            self.sources
                 .entry(Arc::clone(&partition.topic))
                 .or_default()
                 .insert(partition.partition, mark);
         }
-        marks
+    }
+
+    /// The reader stands at `next_offset` of `partition`, behind control records or an accepted
+    /// gap.
+    pub(crate) fn stand(&mut self, partition: &TopicPartition, next_offset: i64) {
+        if let Some(marks) = self.sources.get_mut(&partition.topic)
+            && marks.get(partition.partition).is_some()
+        {
+            marks.partition(partition.partition).read_up_to(next_offset);
+        }
     }
 
     /// Marks of partitions that are read from their beginning once more, of which `records` are
@@ -171,6 +192,7 @@ impl Watermarks {
             marks.insert(partition.partition, mark);
         }
         self.sources.insert(topic, marks);
+        self.last_records.extend(batch.last_records.iter().cloned());
         self.publish(source);
         dated
     }
@@ -211,13 +233,11 @@ impl Watermarks {
     /// Progress of `partition` as of now.
     #[must_use]
     pub fn progress(&self, partition: &TopicPartition) -> PartitionProgress {
-        self.mark(partition).map_or(
-            PartitionProgress {
-                next_offset: 0,
-                max_event_time_us: None,
-            },
-            PartitionMark::progress,
-        )
+        let progress = self.mark(partition).map(PartitionMark::progress);
+        PartitionProgress {
+            last: self.last_records.get(partition).copied(),
+            ..progress.unwrap_or_default()
+        }
     }
 
     /// Progress of every partition that was read.
@@ -225,10 +245,12 @@ impl Watermarks {
     pub fn all_progress(&self) -> Vec<(TopicPartition, PartitionProgress)> {
         let mut all = Vec::new();
         for (topic, marks) in &self.sources {
-            let read = marks.iter().map(|(number, mark)| (number, mark.progress()));
-            all.extend(read.filter(|(_, progress)| progress.next_offset > 0).map(
-                |(number, progress)| (TopicPartition::new(Arc::clone(topic), number), progress),
-            ));
+            let read = marks.iter().map(|(number, _)| {
+                let place = TopicPartition::new(Arc::clone(topic), number);
+                let progress = self.progress(&place);
+                (place, progress)
+            });
+            all.extend(read.filter(|(_, progress)| progress.next_offset > 0));
         }
         all
     }

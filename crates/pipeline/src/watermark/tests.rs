@@ -39,6 +39,7 @@ fn batch_of(number: i32, first_offset: i64, times: &[Micros]) -> SourceBatch {
     let rows = RecordBatch::try_new(source.schema(), vec![Arc::new(array)]).expect("one column");
     let offset: Vec<i64> = (0..times.len() as i64).map(|i| first_offset + i).collect();
     SourceBatch {
+        last_records: Vec::new(),
         source,
         rows,
         read_up_to: vec![(partition.clone(), first_offset + times.len() as i64)],
@@ -74,6 +75,7 @@ fn restart(start: i64, recorded: &[(i64, Micros)]) -> Watermarks {
     let progress = |(next_offset, max): &(i64, Micros)| PartitionProgress {
         next_offset: *next_offset,
         max_event_time_us: Some(*max),
+        last: None,
     };
     let plan = Plan {
         starts: BTreeMap::from([(partition.clone(), start)]),
@@ -113,6 +115,7 @@ fn a_restart_stands_where_it_starts_before_anything_is_read() {
     let progress = PartitionProgress {
         next_offset: 7,
         max_event_time_us: Some(500),
+        last: None,
     };
     assert_eq!(marks.progress(&TopicPartition::new("t", 0)), progress);
     assert_eq!(

@@ -254,6 +254,7 @@ fn a_pending_score_whose_key_is_over_the_limit_is_given_up_and_its_neighbours_ar
                 PartitionProgress {
                     next_offset: 3,
                     max_event_time_us: Some(START_US),
+                    last: None,
                 },
             )],
             ..ShardWrite::default()

@@ -6,6 +6,7 @@ mod admission;
 mod backfill;
 mod cuts;
 mod encoding;
+mod identity;
 mod oracle;
 mod outages;
 mod recovery;

@@ -106,7 +106,7 @@ fn a_clean_stop_leaves_nothing_to_read_again() {
     check(&world, true);
     let rows = world.observed.lock().len();
     let process = world.start(Fate::default(), 2);
-    assert!(world.is_done());
+    wait_until("it is read, and there is nothing", || world.is_done());
     let status = process.pipeline.status();
     process.stop().expect("nothing is in the way");
     assert_eq!((status.rows, status.epochs), (0, 0));

@@ -1,15 +1,10 @@
 //! What the pipeline tells of itself: the lag of each source under its own name, and counters that
 //! go on where a pipeline is stopped and another one started, as each change of definitions does.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use forebay_core::ports::{EventLog, SourceBatch};
-use forebay_core::progress::TopicPartition;
-use forebay_core::source::SourceDef;
-use forebay_core::{ErrorKind, PortResult};
+use forebay_core::ErrorKind;
 use forebay_pipeline::{Counters, Pipeline};
 use forebay_testkit::{Fate, Point, wait_until};
 
@@ -23,76 +18,65 @@ fn start(world: &World, counters: &Arc<Counters>, fate: Fate, seed: u64) -> Proc
     Process { pipeline, fate }
 }
 
-/// A log whose partitions of [`TOPIC`] end three records beyond what can be read.
-#[derive(Debug)]
-struct Longer(Box<dyn EventLog>);
-
-impl EventLog for Longer {
-    fn partitions(&mut self, topic: &str) -> PortResult<Vec<i32>> {
-        self.0.partitions(topic)
+#[test]
+fn lag_is_what_may_be_read_less_what_every_shard_has_and_counts_without_ingest() {
+    assert_ne!(EVENTS, TOPIC, "a source need not be named as its topic");
+    let world = World::with_events(Setup::default(), 40, 83);
+    let fate = Fate::default();
+    fate.take_away(Point::Commit, ErrorKind::Unavailable);
+    let process = world.start(fate, 1);
+    let events = |partition| {
+        let last = world.log.records(TOPIC, partition).last().cloned();
+        last.map_or(0, |record| record.offset + 1)
+    };
+    let lag = |name: &str| process.pipeline.status().sources[name].lag_records;
+    let all = u64::try_from(events(0) + events(1)).expect("offsets");
+    wait_until("nothing is applied and all of it is lag", || {
+        lag(EVENTS) == all
+    });
+    world.log.append(TOPIC, 0, Err("not_json"));
+    wait_until("it grows while ingest stands still", || {
+        lag(EVENTS) == all + 1
+    });
+    process.fate.restore(Point::Commit);
+    wait_until("all is done", || world.is_done());
+    wait_until("nothing is left", || {
+        (lag(EVENTS), lag(PREDICTIONS)) == (0, 0)
+    });
+    let status = process.pipeline.status();
+    let partitions = &status.sources[EVENTS].partitions;
+    assert_eq!(partitions.len(), 2);
+    for status in partitions {
+        let partition = usize::try_from(status.partition).expect("small");
+        let end = events(partition);
+        assert_eq!(
+            (status.applied, status.last_stable, status.lag),
+            (end, end, 0)
+        );
     }
-
-    fn begin_offsets(
-        &mut self,
-        partitions: &[TopicPartition],
-    ) -> PortResult<BTreeMap<TopicPartition, i64>> {
-        self.0.begin_offsets(partitions)
-    }
-
-    fn assign(
-        &mut self,
-        sources: &[Arc<SourceDef>],
-        from: &BTreeMap<TopicPartition, i64>,
-    ) -> PortResult<()> {
-        self.0.assign(sources, from)
-    }
-
-    fn poll(&mut self, max_rows: usize, timeout: Duration) -> PortResult<Vec<SourceBatch>> {
-        self.0.poll(max_rows, timeout)
-    }
-
-    fn set_paused(&mut self, paused: bool) -> PortResult<()> {
-        self.0.set_paused(paused)
-    }
-
-    fn end_offsets(&mut self) -> PortResult<BTreeMap<TopicPartition, i64>> {
-        let ends = self.0.end_offsets()?.into_iter();
-        Ok(ends
-            .map(|(place, end)| {
-                if *place.topic == *TOPIC {
-                    (place, end + 3)
-                } else {
-                    (place, end)
-                }
-            })
-            .collect())
-    }
-
-    fn cluster_id(&mut self) -> PortResult<String> {
-        self.0.cluster_id()
-    }
+    process.stop().expect("nothing is in the way");
 }
 
 #[test]
-fn the_lag_of_a_source_is_that_of_its_topic() {
-    assert_ne!(EVENTS, TOPIC, "a source need not be named as its topic");
-    let world = World::with_events(
-        Setup {
-            partitions: 2,
-            ..Setup::default()
-        },
-        40,
-        83,
-    );
-    let fate = Arc::new(Fate::default());
-    let mut parts = world.parts(&fate, 1);
-    parts.log = Box::new(Longer(parts.log));
-    let pipeline = Pipeline::start(parts, world.settings()).expect("it starts");
-    let process = Process { pipeline, fate };
-    wait_until("all is done", || world.is_done());
-    let lag = |name: &str| process.pipeline.status().sources[name].lag_records;
-    wait_until("it is measured at the end", || {
-        (lag(EVENTS), lag(PREDICTIONS)) == (6, 0)
+fn control_records_do_not_count_as_lag_for_ever() {
+    let setup = Setup {
+        scored: false,
+        ..Setup::default()
+    };
+    let world = World::with_events(setup, 10, 97);
+    world.log.control(TOPIC, 0);
+    world.log.control(TOPIC, 1);
+    let process = world.start(Fate::default(), 1);
+    let lag = || {
+        process
+            .pipeline
+            .status()
+            .sources
+            .get(EVENTS)
+            .map(|s| s.lag_records)
+    };
+    wait_until("the control records are passed", || {
+        world.log.is_read() && lag() == Some(0)
     });
     process.stop().expect("nothing is in the way");
 }
@@ -114,7 +98,7 @@ fn counters_outlive_a_pipeline_and_what_describes_it_does_not() {
     counters
         .sources
         .lock()
-        .insert("dropped".to_owned(), before.sources[EVENTS]);
+        .insert("dropped".to_owned(), before.sources[EVENTS].clone());
 
     let process = start(&world, &counters, Fate::default(), 2);
     assert!(

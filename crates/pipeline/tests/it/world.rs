@@ -373,6 +373,8 @@ impl World {
         }
         PipelineParts {
             log: Box::new(self.log.reader(seed, fate)),
+            inspector: Box::new(self.log.inspector()),
+            notes: Arc::new(self.store.under(fate)),
             store: Arc::new(self.store.under(fate)),
             archive: Arc::new(self.archive.under(fate)),
             publisher: Arc::new(self.publisher.under(fate)),

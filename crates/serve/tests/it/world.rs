@@ -111,7 +111,7 @@ impl FakeStore {
             partition,
             PartitionProgress {
                 next_offset,
-                max_event_time_us: None,
+                ..PartitionProgress::default()
             },
         );
         Arc::new(applied)

@@ -68,6 +68,7 @@ pub(crate) fn applied(next: i64) -> Applied {
     let progress = PartitionProgress {
         next_offset: next,
         max_event_time_us: None,
+        last: None,
     };
     Applied(
         (0..2)

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::finding::Finding;
 use crate::exit;
-use crate::settings::{Broker, Settings};
+use crate::settings::{Broker, Kafka, Settings};
 
 /// How long anybody may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -63,14 +63,22 @@ pub(super) fn broker(settings: &Settings, catalog: &Catalog) -> Vec<Finding> {
                     format!("{topic}: {} partitions", partitions.len()),
                 ));
             }
-            Ok(None) => findings.push(missing_topic(topic, settings.kafka.create_topics)),
+            Ok(None) => {
+                let written = catalog.deployments().values().any(|d| d.topic == topic);
+                findings.push(missing_topic(topic, written, &settings.kafka));
+            }
         }
     }
     findings.insert(0, Finding::ok("broker", format!("{bootstrap} answers")));
     findings
 }
 
-fn missing_topic(topic: &str, may_create: bool) -> Finding {
+fn missing_topic(topic: &str, written: bool, settings: &Kafka) -> Finding {
+    let (setting, may_create) = if written {
+        ("create_topics", settings.create_topics)
+    } else {
+        ("create_source_topics", settings.create_source_topics)
+    };
     if may_create {
         return Finding::note(
             "topic",
@@ -79,7 +87,7 @@ fn missing_topic(topic: &str, may_create: bool) -> Finding {
     }
     Finding::failed(
         "topic",
-        format!("{topic} does not exist; make it, or set kafka.create_topics = true"),
+        format!("{topic} does not exist; make it, or set kafka.{setting} = true"),
     )
 }
 
@@ -213,10 +221,9 @@ mod tests {
         );
         settings.kafka.broker = Broker::Embedded;
         assert!(!broker(&settings, &Catalog::empty())[0].is_failed());
-        assert!(
-            missing_topic("departures", false).is_failed()
-                && !missing_topic("departures", true).is_failed()
-        );
+        let kafka = &settings.kafka;
+        assert!(missing_topic("departures", false, kafka).is_failed());
+        assert!(!missing_topic("predictions", true, kafka).is_failed());
         Ok(())
     }
 }

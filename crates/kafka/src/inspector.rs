@@ -1,0 +1,221 @@
+//! Questions to the broker about the log itself: the cluster, the topic's id and partitions, where
+//! each begins and ends, which record stands at an offset. A client of its own asks them, so that no
+//! answer holds up the reader; it fetches as little as the protocol allows and commits nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Instant;
+
+use forebay_core::PortResult;
+use forebay_core::ports::{FirstRecord, LogBounds, LogFault, LogInspector, TopicFacts};
+use forebay_core::progress::{RecordDigest, TopicPartition};
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::client::{ClientEvents, not_created};
+use crate::error::Error;
+use crate::native::events::{EventQueue, Notice};
+use crate::native::topic_id::topic_id;
+use crate::reader::assignment::{assign, partition_list};
+use crate::reader::faults::{Meaning, meaning};
+use crate::settings::ReaderSettings;
+
+/// Answers about a log behind a Kafka broker. See the module's text.
+pub struct KafkaInspector {
+    settings: ReaderSettings,
+    // Before the consumer, which it must not outlive: fields drop in order.
+    queue: EventQueue,
+    consumer: BaseConsumer<ClientEvents>,
+    /// Whom to ask for topic ids; None: the controller.
+    describer: Option<i32>,
+}
+
+impl fmt::Debug for KafkaInspector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaInspector")
+            .field("client", &self.settings.client)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KafkaInspector {
+    /// For the brokers of `settings`. Does not wait for them.
+    ///
+    /// # Errors
+    /// [`Error::Settings`]: the client does not take a property.
+    pub fn new(settings: ReaderSettings) -> Result<Self, Error> {
+        let consumer: BaseConsumer<ClientEvents> = settings
+            .inspector_config()?
+            .create_with_context(ClientEvents)
+            .map_err(not_created)?;
+        let queue = EventQueue::of(&consumer).ok_or_else(|| Error::Settings {
+            property: "the client".into(),
+            problem: "has no queue to poll".into(),
+        })?;
+        Ok(Self {
+            settings,
+            queue,
+            consumer,
+            describer: None,
+        })
+    }
+
+    /// Ask this broker for topic ids: the embedded one never answers as controller.
+    #[must_use]
+    pub fn describing_by(mut self, broker: i32) -> Self {
+        self.describer = Some(broker);
+        self
+    }
+
+    /// The partitions of `topic`, ascending; None where it is not there.
+    fn partitions(&self, topic: &str) -> Result<Option<Vec<i32>>, Error> {
+        let client = &self.settings.client;
+        let action = || format!("asking for the partitions of `{topic}`");
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), client.request_timeout)
+            .map_err(|e| client.question_failed(action(), e))?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Ok(None);
+        };
+        let mut partitions: Vec<i32> = found.partitions().iter().map(|p| p.id()).collect();
+        partitions.sort_unstable();
+        match found.error().map(RDKafkaErrorCode::from) {
+            None if !partitions.is_empty() => Ok(Some(partitions)),
+            None
+            | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                Ok(None)
+            }
+            Some(code) => Err(client.question_failed(action(), KafkaError::MetadataFetch(code))),
+        }
+    }
+
+    /// One question to each broker for all its partitions. Those that nobody answers for are left
+    /// out.
+    fn list_offsets(
+        &self,
+        partitions: &[TopicPartition],
+        which: Offset,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let client = &self.settings.client;
+        let action = "asking where the log begins and ends";
+        let asked = partition_list(partitions.iter().map(|partition| (partition, which)))?;
+        let answer = self
+            .consumer
+            .offsets_for_times(asked, client.request_timeout)
+            .map_err(|e| client.question_failed(action, e))?;
+        let mut offsets = BTreeMap::new();
+        for element in answer.elements() {
+            if let (Ok(()), Offset::Offset(offset)) = (element.error(), element.offset()) {
+                let place = TopicPartition::new(element.topic(), element.partition());
+                offsets.insert(place, offset);
+            }
+        }
+        Ok(offsets)
+    }
+
+    /// [`LogInspector::first_records`], the consumer assigned.
+    fn read_first(
+        &self,
+        from: &BTreeMap<TopicPartition, i64>,
+    ) -> BTreeMap<TopicPartition, FirstRecord> {
+        let client = &self.settings.client;
+        let deadline = Instant::now() + client.request_timeout;
+        let mut found: BTreeMap<TopicPartition, FirstRecord> = BTreeMap::new();
+        while found.len() < from.len() {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                break;
+            }
+            let polled = self.queue.poll(wait, |record| {
+                let place = TopicPartition::new(record.topic, record.partition);
+                let digest = RecordDigest::of(
+                    record.offset,
+                    record.kafka_time_us,
+                    record.key,
+                    record.payload,
+                );
+                (place, digest)
+            });
+            let (place, first) = match polled {
+                Some(Ok((place, digest))) => (place, FirstRecord::Record(digest)),
+                Some(Err(Notice::End { place, .. })) => (place, FirstRecord::End),
+                Some(Err(Notice::Error {
+                    error,
+                    place: Some(place),
+                    why,
+                    ..
+                })) => {
+                    let at = from.get(&place).copied();
+                    match meaning(client, error, at, &why) {
+                        Meaning::Halts(LogFault::Unreadable { why, .. }) => {
+                            (place, FirstRecord::Unreadable(why))
+                        }
+                        Meaning::Halts(_) => (place, FirstRecord::End),
+                        Meaning::Heals | Meaning::Away(_) | Meaning::Broken(_) => continue,
+                    }
+                }
+                Some(Err(Notice::Error { place: None, .. })) | None => continue,
+            };
+            // The first answer counts; of an earlier assignment none is asked for.
+            if from.contains_key(&place) {
+                found.entry(place).or_insert(first);
+            }
+        }
+        found
+    }
+}
+
+impl LogInspector for KafkaInspector {
+    fn cluster_id(&mut self) -> PortResult<String> {
+        let client = &self.settings.client;
+        let id = self
+            .consumer
+            .client()
+            .fetch_cluster_id(client.request_timeout);
+        Ok(id.ok_or_else(|| client.unreachable("asking for the cluster id", None))?)
+    }
+
+    fn topic(&mut self, topic: &str) -> PortResult<Option<TopicFacts>> {
+        let Some(partitions) = self.partitions(topic)? else {
+            return Ok(None);
+        };
+        let timeout = self.settings.client.request_timeout;
+        Ok(Some(TopicFacts {
+            id: topic_id(&self.consumer, topic, self.describer, timeout),
+            partitions,
+        }))
+    }
+
+    fn bounds(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> PortResult<BTreeMap<TopicPartition, LogBounds>> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let begins = self.list_offsets(partitions, Offset::Beginning)?;
+        let ends = self.list_offsets(partitions, Offset::End)?;
+        let bounds = ends.into_iter().filter_map(|(place, last_stable)| {
+            let begin = *begins.get(&place)?;
+            Some((place, LogBounds { begin, last_stable }))
+        });
+        Ok(bounds.collect())
+    }
+
+    fn first_records(
+        &mut self,
+        from: &BTreeMap<TopicPartition, i64>,
+    ) -> PortResult<BTreeMap<TopicPartition, FirstRecord>> {
+        if from.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        // What an earlier question left in the queue.
+        while self.queue.poll(std::time::Duration::ZERO, |_| ()).is_some() {}
+        assign(&self.consumer, from)?;
+        let found = self.read_first(from);
+        assign(&self.consumer, &BTreeMap::new())?;
+        Ok(found)
+    }
+}

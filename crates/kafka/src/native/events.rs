@@ -1,0 +1,196 @@
+//! Polls a consumer's queue as `BaseConsumer::poll` does, and keeps what that drops: topic,
+//! partition and offset of an error. Without them a bad record batch could not be told from a lost
+//! connection, and would halt every source.
+//!
+//! The consumer must not be polled by itself as well: an event goes to one of the two.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::fmt;
+use std::ptr::NonNull;
+use std::slice;
+use std::time::Duration;
+
+use forebay_core::progress::TopicPartition;
+use rdkafka::bindings as sys;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::client::ClientEvents;
+
+/// Longest wait for one event.
+const POLL_MAX: Duration = Duration::from_secs(3_600);
+
+/// The queue of one consumer. Must not outlive it: `KafkaLog` and the inspector own both, the queue
+/// declared first.
+pub(crate) struct EventQueue {
+    queue: NonNull<sys::rd_kafka_queue_t>,
+}
+
+// SAFETY: the client library's queues may be used from any thread; the handle is a counted
+// reference without thread-local parts.
+unsafe impl Send for EventQueue {}
+
+impl fmt::Debug for EventQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EventQueue")
+    }
+}
+
+/// A record, borrowed from the client's memory for as long as the visitor runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NativeRecord<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) payload: Option<&'a [u8]>,
+    pub(crate) kafka_time_us: Option<i64>,
+    /// Whether the broker set that time when it appended the record.
+    pub(crate) broker_time: bool,
+}
+
+/// What is not a record.
+#[derive(Debug, Clone)]
+pub(crate) enum Notice {
+    /// The reader has met the end of a partition: everything below `next_offset` was handed over,
+    /// control records included.
+    End {
+        place: TopicPartition,
+        next_offset: i64,
+    },
+    /// An error, with the partition and offset that it is about, where it is about one.
+    Error {
+        error: KafkaError,
+        place: Option<TopicPartition>,
+        offset: Option<i64>,
+        why: String,
+    },
+}
+
+impl EventQueue {
+    pub(crate) fn of(consumer: &BaseConsumer<ClientEvents>) -> Option<Self> {
+        // SAFETY: `native_ptr` is the live handle of `consumer`; the call returns a new reference to
+        // its queue, or null where the client is no consumer.
+        let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
+        NonNull::new(queue).map(|queue| Self { queue })
+    }
+
+    /// Wait at most `timeout` for one event. `visit` sees a record. None: nothing came, or
+    /// something that is of no interest.
+    pub(crate) fn poll<T>(
+        &self,
+        timeout: Duration,
+        visit: impl FnOnce(&NativeRecord<'_>) -> T,
+    ) -> Option<Result<T, Notice>> {
+        let timeout_ms = i32::try_from(timeout.min(POLL_MAX).as_millis()).expect("an hour fits");
+        // SAFETY: the queue is live (this value holds a reference); the event that comes back is
+        // ours until it is destroyed, which `Event` does.
+        let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), timeout_ms) };
+        let event = Event(NonNull::new(event)?);
+        match event.kind() {
+            sys::RD_KAFKA_EVENT_FETCH => event.record(visit).map(Ok),
+            sys::RD_KAFKA_EVENT_ERROR => event.notice().map(Err),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for EventQueue {
+    fn drop(&mut self) {
+        // SAFETY: `of` took this reference, and it is given back once.
+        unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) };
+    }
+}
+
+struct Event(NonNull<sys::rd_kafka_event_t>);
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: `poll` made this value from an event that it owns; nothing borrowed from the event
+        // outlives `record` and `notice`, which borrow `self`.
+        unsafe { sys::rd_kafka_event_destroy(self.0.as_ptr()) };
+    }
+}
+
+impl Event {
+    fn kind(&self) -> i32 {
+        // SAFETY: the event is live.
+        unsafe { sys::rd_kafka_event_type(self.0.as_ptr()) }
+    }
+
+    fn record<T>(&self, visit: impl FnOnce(&NativeRecord<'_>) -> T) -> Option<T> {
+        // SAFETY: the event is live and holds fetched messages; the message stays valid until the
+        // event is destroyed, and the borrow below ends before that.
+        let message = unsafe { sys::rd_kafka_event_message_next(self.0.as_ptr()).as_ref() }?;
+        let bytes = |start: *mut std::ffi::c_void, len: usize| {
+            // SAFETY: where `start` is not null the client says that `len` bytes are there, valid as
+            // long as the message; records are at most `EVENT_MAX_BYTES`, far below `isize::MAX`.
+            (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast::<u8>(), len) })
+        };
+        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is live and `kind` outlives the call.
+        let millis = unsafe { sys::rd_kafka_message_timestamp(message, &mut kind) };
+        let timed = kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: a fetched message carries its topic, whose name is a NUL-terminated string that
+        // lives as long as the topic, which the message holds.
+        let topic = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(message.rkt)) };
+        let record = NativeRecord {
+            topic: topic.to_str().unwrap_or_default(),
+            partition: message.partition,
+            offset: message.offset,
+            key: bytes(message.key, message.key_len),
+            payload: bytes(message.payload, message.len),
+            kafka_time_us: (timed && millis >= 0).then(|| millis.saturating_mul(1_000)),
+            broker_time: kind == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME,
+        };
+        Some(visit(&record))
+    }
+
+    fn notice(&self) -> Option<Notice> {
+        // SAFETY: the event is live; the text is NUL-terminated and lives as long as it.
+        let (code, fatal, why) = unsafe {
+            let event = self.0.as_ptr();
+            (
+                sys::rd_kafka_event_error(event),
+                sys::rd_kafka_event_error_is_fatal(event) != 0,
+                CStr::from_ptr(sys::rd_kafka_event_error_string(event)).to_string_lossy(),
+            )
+        };
+        let code = RDKafkaErrorCode::from(code);
+        let (place, offset) = self.place().map_or((None, None), |(place, offset)| {
+            (Some(place), (offset >= 0).then_some(offset))
+        });
+        match (code, place, offset) {
+            (RDKafkaErrorCode::NoError, ..) => None,
+            (RDKafkaErrorCode::PartitionEOF, Some(place), Some(next_offset)) => {
+                Some(Notice::End { place, next_offset })
+            }
+            (RDKafkaErrorCode::PartitionEOF, ..) => None,
+            (code, place, offset) => Some(Notice::Error {
+                error: if fatal {
+                    KafkaError::MessageConsumptionFatal(code)
+                } else {
+                    KafkaError::MessageConsumption(code)
+                },
+                place,
+                offset,
+                why: why.trim().to_owned(),
+            }),
+        }
+    }
+
+    /// The partition that an error is about, and the offset.
+    fn place(&self) -> Option<(TopicPartition, i64)> {
+        // SAFETY: the event is live; what comes back is null or ours to destroy, and its topic is a
+        // NUL-terminated string that lives as long as it.
+        unsafe {
+            let raw = sys::rd_kafka_event_topic_partition(self.0.as_ptr());
+            let found = raw.as_ref()?;
+            let topic = CStr::from_ptr(found.topic).to_str().ok().map(str::to_owned);
+            let (partition, offset) = (found.partition, found.offset);
+            sys::rd_kafka_topic_partition_destroy(raw);
+            Some((TopicPartition::new(topic?, partition), offset))
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What the watch over the log and the ingest thread tell each other: decisions one way, positions
+//! and faults the other, and between them whoever asks about gaps or waits for the cluster. Locked
+//! for moments only; nobody waits for the broker while holding it.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use forebay_core::ports::{LogBounds, LogFault};
+use forebay_core::progress::TopicPartition;
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::PipelineError;
+use crate::gaps::{Accepted, GapRequest};
+use crate::recovery::Decision;
+
+/// Where an answer goes.
+pub(crate) type Reply = SyncSender<Result<Vec<Accepted>, PipelineError>>;
+/// Where the reader stands, and what it has met.
+pub(crate) type Heard = (
+    BTreeMap<TopicPartition, i64>,
+    BTreeMap<TopicPartition, LogFault>,
+);
+
+/// What the watch and the ingest thread tell each other. Locked for moments only.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    state: Mutex<State>,
+    wake: Condvar,
+    /// Signalled when the cluster is known to be the one that the state follows.
+    known: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Decisions that ingest has not taken yet.
+    decisions: Option<BTreeMap<String, Decision>>,
+    /// The newest ones, for whoever asks for gaps.
+    newest: BTreeMap<String, Decision>,
+    bounds: BTreeMap<TopicPartition, LogBounds>,
+    /// Where ingest stands.
+    reader: BTreeMap<TopicPartition, i64>,
+    faults: BTreeMap<TopicPartition, (LogFault, Instant)>,
+    requests: Vec<(GapRequest, Reply)>,
+    look_now: bool,
+    stopping: bool,
+    cluster_known: bool,
+}
+
+impl Board {
+    /// Decisions that were not taken yet.
+    pub(crate) fn take(&self) -> Option<BTreeMap<String, Decision>> {
+        self.state.lock().decisions.take()
+    }
+
+    /// Tell where the reader stands.
+    pub(crate) fn stand(&self, reader: BTreeMap<TopicPartition, i64>) {
+        self.state.lock().reader = reader;
+    }
+
+    /// Tell what the reader has met; the watch looks at once.
+    pub(crate) fn report(&self, faults: Vec<(TopicPartition, LogFault)>, now: Instant) {
+        let mut state = self.state.lock();
+        for (place, fault) in faults {
+            state.faults.insert(place, (fault, now));
+        }
+        state.look_now = true;
+        self.wake.notify_all();
+    }
+
+    /// Last stable offset of each partition, at the last look.
+    pub(crate) fn last_stable(&self) -> BTreeMap<TopicPartition, i64> {
+        let state = self.state.lock();
+        let ends = state.bounds.iter();
+        ends.map(|(place, bounds)| (place.clone(), bounds.last_stable))
+            .collect()
+    }
+
+    /// The newest decision for each source.
+    pub(crate) fn decisions(&self) -> BTreeMap<String, Decision> {
+        self.state.lock().newest.clone()
+    }
+
+    /// Wait, `longest` at most, until the broker is known to be of the cluster that the state
+    /// follows. False when it is not, or nobody knows.
+    pub(crate) fn wait_for_cluster(&self, longest: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.cluster_known && !state.stopping {
+            self.known.wait_for(&mut state, longest);
+        }
+        state.cluster_known
+    }
+
+    pub(crate) fn know_cluster(&self, known: bool) {
+        let mut state = self.state.lock();
+        state.cluster_known = known;
+        if known {
+            self.known.notify_all();
+        }
+    }
+
+    /// Have the watch accept gaps. The answer comes when it is written down.
+    pub(crate) fn ask(
+        &self,
+        request: GapRequest,
+    ) -> Receiver<Result<Vec<Accepted>, PipelineError>> {
+        let (reply, answer) = sync_channel(1);
+        let mut state = self.state.lock();
+        state.requests.push((request, reply));
+        state.look_now = true;
+        self.wake.notify_all();
+        answer
+    }
+
+    pub(crate) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.stopping = true;
+        // Whoever waits for an answer is told that none comes.
+        state.requests.clear();
+        self.wake.notify_all();
+        self.known.notify_all();
+    }
+
+    /// Wait for the next look. False when there is none.
+    pub(crate) fn rest(&self, longest: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.look_now && !state.stopping {
+            self.wake.wait_for(&mut state, longest);
+        }
+        state.look_now = false;
+        !state.stopping
+    }
+
+    /// A look is done.
+    pub(crate) fn publish(
+        &self,
+        decisions: BTreeMap<String, Decision>,
+        bounds: BTreeMap<TopicPartition, LogBounds>,
+    ) {
+        let mut state = self.state.lock();
+        // What nobody answers for keeps its last known end.
+        state.bounds.extend(bounds);
+        state.newest.clone_from(&decisions);
+        state.decisions = Some(decisions);
+    }
+
+    /// Where the reader stands and what it has met; what has rested since `rested` is tried again.
+    pub(crate) fn heard(&self, now: Instant, rests: Duration) -> Heard {
+        let mut state = self.state.lock();
+        let faults = state
+            .faults
+            .iter()
+            .map(|(place, (fault, _))| (place.clone(), fault.clone()))
+            .collect();
+        state.faults.retain(|_, (fault, met)| {
+            !matches!(fault, LogFault::PositionLost { .. }) && now - *met < rests
+        });
+        (state.reader.clone(), faults)
+    }
+
+    /// Gaps that somebody wants to accept.
+    pub(crate) fn requests(&self) -> Vec<(GapRequest, Reply)> {
+        std::mem::take(&mut self.state.lock().requests)
+    }
+
+    /// A gap was accepted: what was met is tried again at once.
+    pub(crate) fn passed(&self) {
+        let mut state = self.state.lock();
+        state.faults.clear();
+        state.look_now = true;
+    }
+}

@@ -1,0 +1,41 @@
+//! Publishes to the cluster that the state follows and to no other: a prediction that another
+//! cluster acknowledges would leave the outbox and be lost to the one that waits for it. Wraps the
+//! publisher that scoring uses; the watch over the log says which cluster answers.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use forebay_core::ErrorKind;
+use forebay_core::ports::{Publication, Publisher};
+use forebay_core::prediction::OutboxRecord;
+
+use crate::board::Board;
+
+/// How long one send waits for the first look at the log.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct OwnCluster {
+    inner: Arc<dyn Publisher>,
+    board: Arc<Board>,
+}
+
+impl OwnCluster {
+    pub(crate) fn new(inner: Arc<dyn Publisher>, board: Arc<Board>) -> Self {
+        Self { inner, board }
+    }
+}
+
+impl Publisher for OwnCluster {
+    fn publish(&self, records: &[&OutboxRecord], abandoned: &AtomicBool) -> Vec<Publication> {
+        if self.board.wait_for_cluster(FIRST_LOOK) {
+            return self.inner.publish(records, abandoned);
+        }
+        let words =
+            "the broker is not known to be of the cluster that the state follows: predictions wait";
+        let unknown = |_: &&OutboxRecord| Publication::unknown(ErrorKind::Unavailable, words);
+        records.iter().map(unknown).collect()
+    }
+}

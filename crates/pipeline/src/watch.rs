@@ -1,0 +1,486 @@
+//! Watches the log on a thread of its own, through a client of its own: reads the facts, lets
+//! [`crate::recovery`] decide for each source, and leaves the decisions on a [`Board`] for the
+//! ingest thread. It measures lag too, so that lag goes on growing while ingest stands still. A
+//! broker that does not answer holds up this thread and nothing else.
+//!
+//! It never reads events and never assigns a partition; it writes the state's notes of the logs
+//! that it follows (cluster, topic ids, accepted gaps), before anything is read on their account.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use forebay_core::limits::LOG_DIGESTS_PER_LOOK;
+use forebay_core::ports::{
+    Archive, LogBounds, LogFault, LogInspector, LogNotes, OnlineStore, TopicFacts,
+};
+use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::source::SourceDef;
+use forebay_core::{ErrorKind, PortError, PortResult};
+
+use crate::board::Board;
+use crate::error::PipelineError;
+use crate::gaps::{self, GapStores};
+use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
+use crate::status::{Counters, PartitionStatus, SourceState};
+
+/// Between two looks: lag is this old at most.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between two looks at topics that are read: partitions added, topics made anew. Well under the
+/// 30 s within which a new partition is read.
+const TOPICS_EVERY: Duration = Duration::from_secs(3);
+/// How long a partition that met something unreadable, or was refused, rests before it is tried
+/// again: what was mended meanwhile goes on by itself.
+const FAULT_RESTS: Duration = Duration::from_secs(20);
+
+/// What the watch works with.
+pub(crate) struct WatchParts {
+    pub(crate) inspector: Box<dyn LogInspector>,
+    pub(crate) notes: Arc<dyn LogNotes>,
+    pub(crate) store: Arc<dyn OnlineStore>,
+    pub(crate) archive: Arc<dyn Archive>,
+    pub(crate) sources: Vec<Arc<SourceDef>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) runtime: tokio::runtime::Handle,
+}
+
+/// The running watch.
+#[derive(Debug)]
+pub(crate) struct LogWatch {
+    pub(crate) board: Arc<Board>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LogWatch {
+    /// Start it.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(parts: WatchParts, board: Arc<Board>) -> Result<Self, PipelineError> {
+        let mut watcher = Watcher {
+            board: Arc::clone(&board),
+            topics: BTreeMap::new(),
+            archives: BTreeMap::new(),
+            topics_seen: None,
+            cursor: 0,
+            parts,
+        };
+        let thread = std::thread::Builder::new()
+            .name("log-watch".to_owned())
+            .spawn(move || watcher.run())
+            .map_err(|e| {
+                PortError::with_source(ErrorKind::ResourceExhausted, "cannot watch the log", e)
+            })?;
+        Ok(Self {
+            board,
+            thread: Some(thread),
+        })
+    }
+
+    /// Stop and wait: for as long as one question to the broker takes at most.
+    pub(crate) fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.board.stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that watches the log has panicked");
+        }
+    }
+}
+
+impl Drop for LogWatch {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Watcher {
+    parts: WatchParts,
+    board: Arc<Board>,
+    /// What each topic was at the last look at it.
+    topics: BTreeMap<String, TopicFacts>,
+    /// What the archive of each source had before its first read.
+    archives: BTreeMap<String, Applied>,
+    topics_seen: Option<Instant>,
+    /// Turn of the records that are read again.
+    cursor: usize,
+}
+
+/// What one look shares between the sources.
+struct Look {
+    cluster: Result<String, PortError>,
+    known_cluster: Option<String>,
+    shards: Vec<Arc<Applied>>,
+    reader: BTreeMap<TopicPartition, i64>,
+    faults: BTreeMap<TopicPartition, LogFault>,
+    /// Sources that the last look decided to read.
+    reading: BTreeSet<String>,
+    /// Whether topics that are read are looked at too.
+    topics: bool,
+}
+
+impl Look {
+    /// Whether `source` is read and has met nothing: then not all of it is compared at once.
+    fn reads(&self, source: &SourceDef) -> bool {
+        let met = self
+            .faults
+            .keys()
+            .any(|place| *place.topic == *source.topic);
+        self.reading.contains(&source.name) && !met
+    }
+}
+
+impl Watcher {
+    fn run(&mut self) {
+        loop {
+            if let Err(error) = self.look() {
+                // The state's disk or the archive: ingest meets the same and says more.
+                tracing::warn!(%error, "the log cannot be compared with the state; tried again");
+            }
+            self.serve_requests();
+            if !self.board.rest(LOOK_EVERY) {
+                return;
+            }
+        }
+    }
+
+    fn look(&mut self) -> PortResult<()> {
+        let now = Instant::now();
+        let topics = self
+            .topics_seen
+            .is_none_or(|seen| now - seen >= TOPICS_EVERY);
+        if topics {
+            self.topics_seen = Some(now);
+        }
+        // What is recorded is read before the broker is asked: the log may only be longer by then.
+        let (reader, faults) = self.board.heard(now, FAULT_RESTS);
+        let newest = self.board.decisions();
+        let read = newest
+            .iter()
+            .filter(|(_, d)| matches!(d, Decision::Read(_)));
+        let look = Look {
+            known_cluster: self.parts.store.log_identity()?,
+            shards: (0..self.parts.store.shards())
+                .map(|shard| self.parts.store.applied(shard))
+                .collect(),
+            cluster: self.parts.inspector.cluster_id(),
+            reading: read.map(|(name, _)| name.clone()).collect(),
+            reader,
+            faults,
+            topics,
+        };
+        if let (Ok(found), Some(known)) = (&look.cluster, &look.known_cluster) {
+            self.board.know_cluster(found == known);
+        }
+        let mut decisions = BTreeMap::new();
+        let mut all_bounds = BTreeMap::new();
+        let mut away: Option<String> = None;
+        for source in self.parts.sources.clone() {
+            let found = match &away {
+                // One question unanswered is enough: each waits for its whole timeout.
+                Some(why) => FoundLog::Away(why.clone()),
+                None => self.find(&source, &look)?,
+            };
+            if let FoundLog::Away(why) = &found {
+                away = Some(why.clone());
+            }
+            let facts = self.facts(&source, &look, found)?;
+            let decision = decide(&facts);
+            self.remember(&facts, &decision)?;
+            if let FoundLog::There { bounds, .. } = &facts.found {
+                all_bounds.extend(bounds.iter().map(|(partition, bounds)| {
+                    (
+                        TopicPartition::new(source.topic.as_str(), *partition),
+                        *bounds,
+                    )
+                }));
+            }
+            self.show(&source, &facts, &decision);
+            decisions.insert(source.name.clone(), decision);
+        }
+        self.board.publish(decisions, all_bounds);
+        Ok(())
+    }
+
+    /// Ask the broker about the topic of `source`.
+    fn find(&mut self, source: &SourceDef, look: &Look) -> PortResult<FoundLog> {
+        let cluster = match &look.cluster {
+            Ok(cluster) => cluster.clone(),
+            Err(error) => return Ok(FoundLog::of_error(error)),
+        };
+        let reading = look.reads(source);
+        if look.topics || !reading {
+            self.topics.remove(&source.topic);
+        }
+        let topic = match self.topics.get(&source.topic) {
+            Some(topic) => topic.clone(),
+            None => match self.parts.inspector.topic(&source.topic) {
+                Ok(Some(topic)) => {
+                    self.topics.insert(source.topic.clone(), topic.clone());
+                    topic
+                }
+                Ok(None) => return Ok(FoundLog::Missing { cluster }),
+                Err(error) => return Ok(FoundLog::of_error(&error)),
+            },
+        };
+        let places: Vec<TopicPartition> = topic
+            .partitions
+            .iter()
+            .map(|partition| TopicPartition::new(source.topic.as_str(), *partition))
+            .collect();
+        let bounds = match self.parts.inspector.bounds(&places) {
+            Ok(bounds) => bounds,
+            Err(error) => return Ok(FoundLog::of_error(&error)),
+        };
+        let wanted = self.wanted(source, look, reading, &bounds);
+        let records = match self.parts.inspector.first_records(&wanted) {
+            Ok(records) => records,
+            Err(error) => return Ok(FoundLog::of_error(&error)),
+        };
+        Ok(FoundLog::There {
+            cluster,
+            topic,
+            bounds: bounds.into_iter().map(|(p, b)| (p.partition, b)).collect(),
+            records: records.into_iter().map(|(p, r)| (p.partition, r)).collect(),
+        })
+    }
+
+    /// The records to be read again in this look: all of a source that is not read, and in turn
+    /// those of one that is.
+    fn wanted(
+        &mut self,
+        source: &SourceDef,
+        look: &Look,
+        reading: bool,
+        bounds: &BTreeMap<TopicPartition, LogBounds>,
+    ) -> BTreeMap<TopicPartition, i64> {
+        if reading && !look.topics {
+            return BTreeMap::new();
+        }
+        let facts = SourceFacts::recorded(source.topic.as_str().into(), look.shards.clone());
+        let held: Vec<(TopicPartition, i64)> = facts
+            .last_records()
+            .into_iter()
+            .filter(|(place, last)| {
+                bounds
+                    .get(place)
+                    .is_some_and(|b| b.begin <= last.offset && last.offset < b.last_stable)
+            })
+            .map(|(place, last)| (place, last.offset))
+            .collect();
+        if reading {
+            turn(&held, &mut self.cursor).into_iter().collect()
+        } else {
+            held.into_iter().collect()
+        }
+    }
+
+    fn facts(
+        &mut self,
+        source: &SourceDef,
+        look: &Look,
+        found: FoundLog,
+    ) -> PortResult<SourceFacts> {
+        let archive = match self.archives.get(&source.name) {
+            Some(archive) => archive.clone(),
+            None => {
+                let progress = self.parts.archive.progress(&source.name);
+                let progress = self.parts.runtime.block_on(progress)?;
+                self.archives.insert(source.name.clone(), progress.clone());
+                progress
+            }
+        };
+        let mut facts = SourceFacts::recorded(source.topic.as_str().into(), look.shards.clone());
+        let of_topic = |place: &TopicPartition| place.topic == facts.topic;
+        let reader = look.reader.iter().filter(|(place, _)| of_topic(place));
+        let reader = reader.map(|(place, at)| (place.partition, *at)).collect();
+        let faults = look.faults.iter().filter(|(place, _)| of_topic(place));
+        let faults = faults
+            .map(|(place, fault)| (place.partition, fault.clone()))
+            .collect();
+        facts.known_cluster.clone_from(&look.known_cluster);
+        facts.note = self
+            .parts
+            .notes
+            .topic_note(&source.topic)?
+            .unwrap_or_default();
+        facts.archive = archive;
+        facts.reader = reader;
+        facts.reading = look.reads(source);
+        facts.faults = faults;
+        facts.found = found;
+        Ok(facts)
+    }
+
+    /// Write down what is read from now on, before it is.
+    fn remember(&self, facts: &SourceFacts, decision: &Decision) -> PortResult<()> {
+        let (Decision::Read(_), FoundLog::There { cluster, topic, .. }) = (decision, &facts.found)
+        else {
+            return Ok(());
+        };
+        if facts.known_cluster.is_none() {
+            self.parts.store.set_log_identity(cluster)?;
+        }
+        let partitions = i32::try_from(topic.partitions.len()).map_err(|_| {
+            PortError::new(
+                ErrorKind::ResourceExhausted,
+                format!("topic '{}' has too many partitions", facts.topic),
+            )
+        })?;
+        let mut note = facts.note.clone();
+        note.partitions = note.partitions.max(partitions);
+        if note.id.is_none() {
+            note.id.clone_from(&topic.id);
+        }
+        if note != facts.note {
+            self.parts.notes.set_topic_note(&facts.topic, &note)?;
+        }
+        self.board.know_cluster(true);
+        Ok(())
+    }
+
+    /// Put state and lag of `source` where people see them.
+    fn show(&self, source: &SourceDef, facts: &SourceFacts, decision: &Decision) {
+        let state = match decision {
+            Decision::Read(_) => SourceState::Reading,
+            Decision::WaitForBroker(why) => SourceState::Waiting(why.clone()),
+            Decision::Halt(reason) => SourceState::Halted(reason.to_string()),
+        };
+        let mut statuses = self.parts.counters.sources.lock();
+        let status = statuses.entry(source.name.clone()).or_default();
+        if status.state != state {
+            match (&state, decision) {
+                (SourceState::Halted(reason), _) => {
+                    tracing::error!(
+                        source = source.name,
+                        reason,
+                        "a source is halted; others are read, and it is looked at again"
+                    );
+                }
+                (SourceState::Waiting(reason), _) => {
+                    tracing::warn!(
+                        source = source.name,
+                        reason,
+                        "a source waits for the broker"
+                    );
+                }
+                _ => tracing::info!(source = source.name, "a source is read"),
+            }
+            status.state = state;
+        }
+        if let FoundLog::There { bounds, .. } = &facts.found {
+            status.partitions = partitions(facts, bounds, decision);
+            status.lag_records = status.partitions.iter().map(|p| p.lag).sum();
+        }
+    }
+
+    fn serve_requests(&mut self) {
+        for (request, reply) in self.board.requests() {
+            let decision = self.board.decisions().remove(&request.source);
+            let stores = GapStores {
+                inspector: self.parts.inspector.as_mut(),
+                notes: self.parts.notes.as_ref(),
+                archive: self.parts.archive.as_ref(),
+                sources: &self.parts.sources,
+                runtime: &self.parts.runtime,
+            };
+            let outcome = gaps::accept(stores, &request, decision.as_ref());
+            if outcome.is_ok() {
+                self.board.passed();
+            }
+            // Whoever asked may have given up waiting.
+            let _gone = reply.send(outcome);
+        }
+    }
+}
+
+impl FoundLog {
+    fn of_error(error: &PortError) -> Self {
+        let words = crate::error::words(error);
+        if error.kind().is_retriable() {
+            Self::Away(words)
+        } else {
+            Self::Refused(words)
+        }
+    }
+}
+
+impl SourceFacts {
+    /// What is recorded of `topic`, nothing found yet.
+    pub(crate) fn recorded(topic: Arc<str>, shards: Vec<Arc<Applied>>) -> Self {
+        Self {
+            topic,
+            shards,
+            known_cluster: None,
+            note: forebay_core::ports::TopicNote::default(),
+            archive: Applied::default(),
+            reading: false,
+            reader: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            found: FoundLog::Away("not asked yet".to_owned()),
+        }
+    }
+}
+
+/// The next [`LOG_DIGESTS_PER_LOOK`] of `all`, which go round.
+fn turn<T: Clone>(all: &[T], cursor: &mut usize) -> Vec<T> {
+    if all.len() <= LOG_DIGESTS_PER_LOOK {
+        return all.to_vec();
+    }
+    let from = *cursor % all.len();
+    *cursor = from + LOG_DIGESTS_PER_LOOK;
+    let round = all.iter().cycle().skip(from);
+    round.take(LOG_DIGESTS_PER_LOOK).cloned().collect()
+}
+
+/// Lag is what may be read less what every shard has; a partition that nothing was read of counts
+/// from the log's beginning.
+fn partitions(
+    facts: &SourceFacts,
+    bounds: &BTreeMap<i32, LogBounds>,
+    decision: &Decision,
+) -> Vec<PartitionStatus> {
+    let halted = match decision {
+        Decision::Read(plan) => plan.halted.clone(),
+        _ => BTreeMap::new(),
+    };
+    let status = |(partition, bounds): (&i32, &LogBounds)| {
+        let place = TopicPartition::new(Arc::clone(&facts.topic), *partition);
+        let applied = facts.shards.iter().map(|s| s.next_offset(&place)).min();
+        let applied = applied.unwrap_or(0);
+        let lag = bounds.last_stable - applied.max(bounds.begin);
+        PartitionStatus {
+            partition: *partition,
+            applied,
+            last_stable: bounds.last_stable,
+            lag: lag.max(0).unsigned_abs(),
+            halted: halted.get(partition).map(ToString::to_string),
+        }
+    };
+    bounds.iter().map(status).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_reads_so_many_records_again_and_all_have_their_turn() {
+        let at_the_limit: Vec<usize> = (0..LOG_DIGESTS_PER_LOOK).collect();
+        let mut cursor = 0;
+        assert_eq!(turn(&at_the_limit, &mut cursor), at_the_limit);
+        let above: Vec<usize> = (0..2 * LOG_DIGESTS_PER_LOOK + 1).collect();
+        let mut seen = BTreeSet::new();
+        for _ in 0..3 {
+            let round = turn(&above, &mut cursor);
+            assert_eq!(round.len(), LOG_DIGESTS_PER_LOOK);
+            seen.extend(round);
+        }
+        assert_eq!(seen.len(), above.len());
+    }
+}
