@@ -29,12 +29,17 @@ use std::sync::Arc;
 
 use forebay_core::bytes::{BytesError, BytesResult, Reader, Writer};
 use forebay_core::ports::{AcceptedGap, TopicNote};
-use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey, Role};
 use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
-use forebay_core::settlement::{OffsetRuns, Unscored, UnscoredReason};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord};
+
+pub(crate) use queue::{
+    decode_outbox, decode_pending, decode_unscored, encode_outbox, encode_pending, encode_unscored,
+    parse_sequence,
+};
+
+mod queue;
 
 /// Column families, in the order in which they are opened.
 pub(crate) const FAMILIES: [&str; 6] = [
@@ -70,8 +75,6 @@ const MARK_HOLD: u8 = 2;
 /// Version code of every record but tiles and the outbox's. 0 is reserved; 1 (progress of all
 /// partitions in one record) and 2 (progress without the last record) are retired.
 const RECORD_VERSION: u8 = 3;
-/// Version code of an outbox record; 1 and 2 were without the prediction's key.
-const OUTBOX_VERSION: u8 = 3;
 /// Version code of a tile's rows. 0 is reserved.
 pub(crate) const TILE_VERSION: u8 = 1;
 
@@ -528,142 +531,4 @@ pub(crate) fn decode_folded(bytes: &[u8]) -> Decoded<(Micros, u64, &[u8])> {
     let record = (r.i64()?, r.u64()?, r.bytes()?);
     r.end()?;
     Ok(record)
-}
-
-/// The fields of a prediction's identity, within a record.
-fn push_key(w: &mut Writer, key: &PredictionKey) {
-    w.text(&key.deployment);
-    w.u32(key.model_version);
-    w.u8(role_code(key.role));
-    w.text(&key.topic);
-    w.i32(key.partition);
-    w.i64(key.offset);
-}
-
-fn read_key(r: &mut Reader<'_>) -> Decoded<PredictionKey> {
-    Ok(PredictionKey {
-        deployment: r.text()?.to_owned(),
-        model_version: r.u32()?,
-        role: role_of(r.u8()?)?,
-        topic: r.text()?.to_owned(),
-        partition: r.i32()?,
-        offset: r.i64()?,
-    })
-}
-
-fn role_code(role: Role) -> u8 {
-    match role {
-        Role::Live => 1,
-        Role::Shadow => 2,
-    }
-}
-
-fn role_of(code: u8) -> Decoded<Role> {
-    match code {
-        1 => Ok(Role::Live),
-        2 => Ok(Role::Shadow),
-        other => Err(format!("role code {other}").into()),
-    }
-}
-
-/// A pending score.
-pub(crate) fn encode_pending(score: &PendingScore) -> Vec<u8> {
-    let mut w = new_record();
-    push_key(&mut w, &score.key);
-    w.i64(score.event_time_us);
-    w.bytes(&score.request);
-    w.finish()
-}
-
-/// See [`encode_pending`].
-pub(crate) fn decode_pending(bytes: &[u8]) -> Decoded<PendingScore> {
-    let mut r = fields(bytes)?;
-    let score = PendingScore {
-        key: read_key(&mut r)?,
-        event_time_us: r.i64()?,
-        request: r.bytes()?.to_vec(),
-    };
-    r.end()?;
-    Ok(score)
-}
-
-/// A record of the outbox and the prediction that it carries.
-pub(crate) fn encode_outbox(key: &PredictionKey, record: &OutboxRecord) -> Vec<u8> {
-    let mut w = Writer::versioned(OUTBOX_VERSION);
-    push_key(&mut w, key);
-    w.text(&record.topic);
-    w.bytes(&record.key);
-    w.bytes(&record.payload);
-    w.length(record.headers.len());
-    for (name, value) in &record.headers {
-        w.text(name);
-        w.bytes(value);
-    }
-    w.finish()
-}
-
-/// See [`encode_outbox`].
-pub(crate) fn decode_outbox(bytes: &[u8]) -> Decoded<(PredictionKey, OutboxRecord)> {
-    let mut r = Reader::versioned(bytes, OUTBOX_VERSION)?;
-    let key = read_key(&mut r)?;
-    let mut record = OutboxRecord {
-        topic: r.text()?.to_owned(),
-        key: r.bytes()?.to_vec(),
-        payload: r.bytes()?.to_vec(),
-        headers: Vec::new(),
-    };
-    for _ in 0..r.u32()? {
-        record
-            .headers
-            .push((r.text()?.to_owned(), r.bytes()?.to_vec()));
-    }
-    r.end()?;
-    Ok((key, record))
-}
-
-/// A note on events that have no prediction.
-pub(crate) fn encode_unscored(note: &Unscored) -> Vec<u8> {
-    let mut w = new_record();
-    w.text(&note.deployment);
-    w.u32(note.model_version);
-    w.u8(role_code(note.role));
-    w.text(&note.topic);
-    w.i32(note.partition);
-    w.u8(note.reason.code());
-    w.text(&note.detail);
-    let runs = note.offsets.runs();
-    w.length(runs.len());
-    for (first, last) in runs {
-        w.i64(*first);
-        w.i64(*last);
-    }
-    w.finish()
-}
-
-/// See [`encode_unscored`].
-pub(crate) fn decode_unscored(bytes: &[u8]) -> Decoded<Unscored> {
-    let mut r = fields(bytes)?;
-    let note = Unscored {
-        deployment: r.text()?.to_owned(),
-        model_version: r.u32()?,
-        role: role_of(r.u8()?)?,
-        topic: r.text()?.to_owned(),
-        partition: r.i32()?,
-        reason: UnscoredReason::of_code(r.u8()?).ok_or("an unknown reason code")?,
-        detail: r.text()?.to_owned(),
-        offsets: {
-            let runs = (0..r.u32()?).map(|_| Ok((r.i64()?, r.i64()?)));
-            OffsetRuns::of_runs(runs.collect::<Decoded<_>>()?).map_err(|e| e.to_string())?
-        },
-    };
-    r.end()?;
-    Ok(note)
-}
-
-/// Sequence number of a key in `pending`, `outbox` or `unscored`.
-pub(crate) fn parse_sequence(bytes: &[u8]) -> Decoded<u64> {
-    bytes
-        .try_into()
-        .map(u64::from_be_bytes)
-        .map_err(|_| format!("a sequence of {} bytes", bytes.len()).into())
 }

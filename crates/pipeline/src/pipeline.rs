@@ -155,24 +155,10 @@ impl Pipeline {
         let board = Arc::<Board>::default();
         parts.publisher = Arc::new(OwnCluster::new(parts.publisher, Arc::clone(&board)));
         let stopping = Arc::new(AtomicBool::new(false));
-        let shards = usize::from(parts.store.shards());
         let counters = Arc::clone(&parts.counters);
         counters.begin(&parts.sources, &parts.deployments);
-        let released = released(&parts);
-        let scoring = Scoring::start(
-            scoring_parts(&parts, settings.scoring, &stopping, &counters),
-            &released,
-        )?;
-        let settling = settlements(&parts, &stopping, &counters).start(&parts.runtime)?;
-        let writers = ShardWriters::start(
-            &parts.store,
-            settings.writer_threads,
-            &released,
-            &counters,
-            &stopping,
-        )?;
+        let (scoring, settling, writers) = start_workers(&parts, settings, &stopping, &counters)?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
-        let published = Arc::clone(&parts.watermarks);
         let watermarks = recovered_marks(&parts, &archiver)?;
         let watch = LogWatch::start(
             WatchParts {
@@ -186,6 +172,7 @@ impl Pipeline {
             },
             Arc::clone(&board),
         )?;
+        let unrecorded = vec![Unrecorded::of(&parts.marks); usize::from(parts.store.shards())];
         // Until the first look at the ends of the log, everything may be backlog.
         let held_us = (!parts.deployments.is_empty()).then_some(Micros::MIN);
         parts.store.keep_from(held_us);
@@ -213,17 +200,16 @@ impl Pipeline {
             board,
             watermarks,
             clock: parts.clock,
-            unrecorded: vec![Unrecorded::of(&parts.marks); shards],
+            unrecorded,
             writers,
             settings,
         };
-        let ingest = ingest.spawn()?;
         Ok(Self {
+            ingest: ingest.spawn()?,
             stopping,
             counters,
-            watermarks: published,
+            watermarks: parts.watermarks,
             archiver,
-            ingest,
             scoring,
             appending,
             settling,
@@ -330,6 +316,27 @@ fn settlements(
         ended: Arc::default(),
         stopping: Arc::clone(stopping),
     }
+}
+
+/// What takes epochs from the ingest thread: shard writers, and scoring behind them.
+fn start_workers(
+    parts: &PipelineParts,
+    settings: PipelineSettings,
+    stopping: &Arc<AtomicBool>,
+    counters: &Arc<Counters>,
+) -> Result<(Scoring, Settling, ShardWriters), PipelineError> {
+    let released = released(parts);
+    let scoring = scoring_parts(parts, settings.scoring, stopping, counters);
+    let scoring = Scoring::start(scoring, &released)?;
+    let settling = settlements(parts, stopping, counters).start(&parts.runtime)?;
+    let writers = ShardWriters::start(
+        &parts.store,
+        settings.writer_threads,
+        &released,
+        counters,
+        stopping,
+    )?;
+    Ok((scoring, settling, writers))
 }
 
 /// Of what every shard has recovered scores may be computed at once.

@@ -32,6 +32,7 @@ use super::monitoring::Monitors;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::state::online_options;
+use super::suspended::Suspended;
 use super::topics::TopicMaker;
 use crate::settings::Settings;
 
@@ -101,17 +102,6 @@ pub(super) struct Running {
     pub(super) alarms: Option<AlarmPublisher>,
     /// Parts of the definitions that could not be started, each with its reason.
     pub(super) suspended: Vec<Suspended>,
-}
-
-/// A part that is set aside alone.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct Suspended {
-    /// Model, monitor.
-    pub(crate) kind: &'static str,
-    /// Its name.
-    pub(crate) name: String,
-    /// Why, in words.
-    pub(crate) reason: String,
 }
 
 /// Watermarks of the pipeline, as serving asks for them.

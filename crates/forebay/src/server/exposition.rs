@@ -17,7 +17,8 @@ use forebay_pipeline::PipelineStatus;
 use forebay_telemetry::invariants::InvariantReport;
 use forebay_telemetry::{Counter, Metrics};
 
-use super::app::{App, INGEST, Suspended};
+use super::app::{App, INGEST};
+use super::suspended::Suspended;
 
 const EVERY: Duration = Duration::from_secs(1);
 

@@ -26,6 +26,7 @@ mod resume;
 pub(crate) mod scorer;
 pub(crate) mod sink;
 mod state;
+mod suspended;
 mod topics;
 pub(crate) mod wiring;
 

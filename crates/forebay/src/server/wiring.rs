@@ -18,8 +18,8 @@ use forebay_infer::{ModelId, ModelStore, ModelVersion};
 use forebay_monitor::{ALERT_TOPIC, LabelFeed, WatchedDeployment};
 use forebay_pipeline::{Deployment, check_topics};
 
-use super::app::Suspended;
 use super::monitoring::{MonitorParts, profile_path};
+use super::suspended::Suspended;
 use crate::exit;
 
 /// What a catalog makes run.

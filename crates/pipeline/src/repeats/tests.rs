@@ -61,6 +61,7 @@ fn batch(topic: &str, rows: RecordBatch, offset: Vec<i64>, read_to: i64) -> Sour
             ..Origin::default()
         },
         dead_letters: Vec::new(),
+        last_records: Vec::new(),
         read_up_to: vec![(partition, read_to)],
     }
 }
