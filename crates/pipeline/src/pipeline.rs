@@ -27,7 +27,7 @@ use crate::repeats::Repeats;
 use crate::score::intake::{Intake, ScoringLimits};
 use crate::score::released::Released;
 use crate::score::{Scoring, ScoringParts};
-use crate::settlements::{Settlements, Settling};
+use crate::settlements::{Settled, SettledNotes, Settlements, Settling};
 use crate::shards::ShardWriters;
 use crate::status::{Counters, PipelineStatus};
 use crate::step::Step;
@@ -41,9 +41,9 @@ pub trait BatchObserver: Send {
     /// row once.
     fn observe(&mut self, batch: &SourceBatch, watermark_us: Option<Micros>);
 
-    /// Watermarks may have moved without a batch, by what is recorded in `records`. Called now and
-    /// then.
-    fn look(&mut self, records: &[MarkRecord]);
+    /// Watermarks may have moved without a batch, by what is recorded in `records`, and the events
+    /// `settled` get no prediction. Called now and then.
+    fn look(&mut self, records: &[MarkRecord], settled: &[Settled]);
 }
 
 /// What the pipeline runs on.
@@ -150,7 +150,9 @@ impl Pipeline {
             scoring_parts(&parts, settings.scoring, &stopping, &counters),
             &released,
         )?;
-        let settling = settlements(&parts, &stopping, &counters).start(&parts.runtime)?;
+        let settlements = settlements(&parts, &stopping, &counters);
+        let settled = Arc::clone(&settlements.settled);
+        let settling = settlements.start(&parts.runtime)?;
         let writers = ShardWriters::start(
             &parts.store,
             settings.writer_threads,
@@ -187,6 +189,7 @@ impl Pipeline {
             watermarks,
             clock: parts.clock,
             unrecorded: vec![Unrecorded::default(); shards],
+            settled,
             writers,
             settings,
         };
@@ -272,6 +275,7 @@ fn settlements(
         store: Arc::clone(&parts.store),
         archive: Arc::clone(&parts.archive),
         counters: Arc::clone(counters),
+        settled: Arc::<SettledNotes>::default(),
         ended: Arc::default(),
         stopping: Arc::clone(stopping),
     }
