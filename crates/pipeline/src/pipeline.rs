@@ -33,7 +33,7 @@ use crate::repeats::Repeats;
 use crate::score::intake::{Intake, ScoringLimits};
 use crate::score::released::Released;
 use crate::score::{Scoring, ScoringParts};
-use crate::settlements::{Settlements, Settling};
+use crate::settlements::{Settled, SettledNotes, Settlements, Settling};
 use crate::shards::ShardWriters;
 use crate::status::{Counters, PipelineStatus};
 use crate::step::Step;
@@ -48,9 +48,9 @@ pub trait BatchObserver: Send {
     /// row once.
     fn observe(&mut self, batch: &SourceBatch, watermark_us: Option<Micros>);
 
-    /// Watermarks may have moved without a batch, by what is recorded in `records`. Called now and
-    /// then.
-    fn look(&mut self, records: &[MarkRecord]);
+    /// Watermarks may have moved without a batch, by what is recorded in `records`, and the events
+    /// `settled` get no prediction. Called now and then.
+    fn look(&mut self, records: &[MarkRecord], settled: &[Settled]);
 }
 
 /// What the pipeline runs on.
@@ -139,6 +139,22 @@ pub struct Pipeline {
     watch: LogWatch,
 }
 
+impl PipelineParts {
+    /// Keep all state until the first look at the ends of the log, where events are scored: until
+    /// then everything may be backlog.
+    fn hold_expiry(&self) -> Option<Micros> {
+        let held_us = (!self.deployments.is_empty()).then_some(Micros::MIN);
+        self.store.keep_from(held_us);
+        held_us
+    }
+
+    /// Publish nothing before the broker is known to be the one that the state follows.
+    fn publish_to_own_cluster(&mut self, board: &Arc<Board>) {
+        let publisher = Arc::clone(&self.publisher);
+        self.publisher = Arc::new(OwnCluster::new(publisher, Arc::clone(board)));
+    }
+}
+
 impl Pipeline {
     /// Start. Views must be registered with the store, archive tables open. Not to be called from
     /// async code. Does not wait for the broker: each source is read as soon as its log is known to
@@ -153,11 +169,12 @@ impl Pipeline {
         recovery::check_topics(&parts.sources)?;
         parts.repeats.begin();
         let board = Arc::<Board>::default();
-        parts.publisher = Arc::new(OwnCluster::new(parts.publisher, Arc::clone(&board)));
+        parts.publish_to_own_cluster(&board);
         let stopping = Arc::new(AtomicBool::new(false));
         let counters = Arc::clone(&parts.counters);
         counters.begin(&parts.sources, &parts.deployments);
-        let (scoring, settling, writers) = start_workers(&parts, settings, &stopping, &counters)?;
+        let held_us = parts.hold_expiry();
+        let workers = start_workers(&parts, settings, &stopping, &counters)?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
         let watermarks = recovered_marks(&parts, &archiver)?;
         let watch = LogWatch::start(
@@ -173,9 +190,6 @@ impl Pipeline {
             Arc::clone(&board),
         )?;
         let unrecorded = vec![Unrecorded::of(&parts.marks); usize::from(parts.store.shards())];
-        // Until the first look at the ends of the log, everything may be backlog.
-        let held_us = (!parts.deployments.is_empty()).then_some(Micros::MIN);
-        parts.store.keep_from(held_us);
         let ingest = Ingest {
             shards: parts.store.shards(),
             intake: Intake::new(settings.scoring),
@@ -201,7 +215,8 @@ impl Pipeline {
             watermarks,
             clock: parts.clock,
             unrecorded,
-            writers,
+            settled: workers.settled,
+            writers: workers.writers,
             settings,
         };
         Ok(Self {
@@ -210,9 +225,9 @@ impl Pipeline {
             counters,
             watermarks: parts.watermarks,
             archiver,
-            scoring,
+            scoring: workers.scoring,
             appending,
-            settling,
+            settling: workers.settling,
             watch,
         })
     }
@@ -313,30 +328,43 @@ fn settlements(
         store: Arc::clone(&parts.store),
         archive: Arc::clone(&parts.archive),
         counters: Arc::clone(counters),
+        settled: Arc::<SettledNotes>::default(),
         ended: Arc::default(),
         stopping: Arc::clone(stopping),
     }
 }
 
 /// What takes epochs from the ingest thread: shard writers, and scoring behind them.
+struct Workers {
+    scoring: Scoring,
+    settling: Settling,
+    /// Events that are settled without a prediction, for observers.
+    settled: Arc<SettledNotes>,
+    writers: ShardWriters,
+}
+
 fn start_workers(
     parts: &PipelineParts,
     settings: PipelineSettings,
     stopping: &Arc<AtomicBool>,
     counters: &Arc<Counters>,
-) -> Result<(Scoring, Settling, ShardWriters), PipelineError> {
+) -> Result<Workers, PipelineError> {
     let released = released(parts);
     let scoring = scoring_parts(parts, settings.scoring, stopping, counters);
     let scoring = Scoring::start(scoring, &released)?;
-    let settling = settlements(parts, stopping, counters).start(&parts.runtime)?;
-    let writers = ShardWriters::start(
-        &parts.store,
-        settings.writer_threads,
-        &released,
-        counters,
-        stopping,
-    )?;
-    Ok((scoring, settling, writers))
+    let settlements = settlements(parts, stopping, counters);
+    Ok(Workers {
+        scoring,
+        settled: Arc::clone(&settlements.settled),
+        settling: settlements.start(&parts.runtime)?,
+        writers: ShardWriters::start(
+            &parts.store,
+            settings.writer_threads,
+            &released,
+            counters,
+            stopping,
+        )?,
+    })
 }
 
 /// Of what every shard has recovered scores may be computed at once.
