@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use forebay_engine::{ChangeAction, read_definitions};
+use forebay_online::RocksStore;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -42,6 +43,7 @@ use crate::instant::SystemClock;
 use crate::settings::{LogFormat, Settings};
 use app::App;
 use listeners::Listeners;
+use state::until_lost;
 
 /// How long a stop may take.
 const STOP_MAX: Duration = Duration::from_secs(9);
@@ -61,7 +63,7 @@ pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode> {
     let app = Arc::new(App::open(settings, clock, runtime.handle().clone())?);
     let listeners = Listeners::start(&app)?;
     let begun = start(&app)?;
-    let outcome = runtime.block_on(until_stopped(begun, &listeners));
+    let outcome = runtime.block_on(until_stopped(begun, &listeners, &app.store));
     tracing::info!("stopping: draining requests, finishing what was read");
     let stopped = stop(app, listeners, runtime);
     outcome.and(stopped)
@@ -86,18 +88,24 @@ fn start(app: &Arc<App>) -> Result<oneshot::Receiver<Result<()>>> {
     Ok(begun)
 }
 
-/// Wait for a signal, or for a start that fails.
+/// Wait for a signal, for a start that fails, or for a state that can no longer be written.
 async fn until_stopped(
     begun: oneshot::Receiver<Result<()>>,
     listeners: &Listeners,
+    store: &Arc<RocksStore>,
 ) -> Result<ExitCode> {
     let mut signal = pin!(stop_signal());
+    let mut lost = pin!(until_lost(store.as_ref()));
     tokio::select! {
         signal = &mut signal => return signal.map(|()| ExitCode::SUCCESS),
+        error = &mut lost => return Err(error.into()),
         begun = begun => begun.context("the start was cut off")??,
     }
     tracing::info!(flight = %listeners.flight_addr(), http = %listeners.http_addr(), "ready");
-    signal.await.map(|()| ExitCode::SUCCESS)
+    tokio::select! {
+        signal = signal => signal.map(|()| ExitCode::SUCCESS),
+        error = lost => Err(error.into()),
+    }
 }
 
 /// Drain, finish what was read, and close, within [`STOP_MAX`]. What takes longer is cut off: state

@@ -1,9 +1,13 @@
-//! From the settings to the options of the online store. Every option comes from a setting, so that
-//! none can be reached from code alone: the struct is written out without a default. `app` opens the
-//! store with it; the settings were validated before.
+//! The online store as the server sees it: from the settings to its options, and from its health to
+//! the end of the process. Every option comes from a setting, so that none can be reached from code
+//! alone: the struct is written out without a default. `app` opens the store with it; the settings
+//! were validated before.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
+use forebay_core::ports::{OnlineStore, StoreHealth};
+use forebay_core::{ErrorKind, PortError};
 use forebay_online::OnlineOptions;
 
 use crate::settings::Settings;
@@ -25,6 +29,31 @@ pub(crate) fn online_options(settings: &Settings) -> OnlineOptions {
     }
 }
 
+/// How often the health of the store is looked at.
+const HEALTH_POLL: Duration = Duration::from_secs(1);
+
+/// Wait until a part of the state will not be written again by this process. A restart opens it
+/// anew, or says what is damaged; staying half alive would only hide it.
+pub(crate) async fn until_lost(store: &dyn OnlineStore) -> PortError {
+    loop {
+        if let Some(error) = loss(store.health()) {
+            return error;
+        }
+        tokio::time::sleep(HEALTH_POLL).await;
+    }
+}
+
+/// What ends the process.
+fn loss(health: StoreHealth) -> Option<PortError> {
+    let StoreHealth::Lost { why } = health else {
+        return None;
+    };
+    let words = format!(
+        "the state cannot be written any more ({why}); check the disk of the data directory and start the server again"
+    );
+    Some(PortError::new(ErrorKind::Unavailable, words))
+}
+
 #[cfg(test)]
 mod tests {
     use forebay_core::time::HOUR_US;
@@ -39,6 +68,16 @@ mod tests {
             ..OnlineOptions::default()
         };
         assert_eq!(online_options(&settings), expected);
+    }
+
+    #[test]
+    fn only_a_lost_state_ends_the_process_and_says_why() {
+        let why = || "shard 3: no".to_owned();
+        assert!(loss(StoreHealth::Well).is_none());
+        assert!(loss(StoreHealth::Troubled { why: why() }).is_none());
+        let error = loss(StoreHealth::Lost { why: why() }).expect("it ends");
+        assert_eq!(error.kind().exit_code(), 3, "something outside");
+        assert!(error.message().contains(&why()), "{error}");
     }
 
     #[test]
