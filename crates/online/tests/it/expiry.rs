@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use forebay_core::ports::{At, OnlineStore, ScoreQueue};
+use forebay_core::ports::{At, OnlineStore, ScoreQueue, ShardWrite};
+use forebay_core::progress::TopicPartition;
 use forebay_core::time::{DAY_US, HOUR_US};
 use forebay_core::view::Window;
+use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord};
 
 use crate::model::*;
 use crate::pending::*;
@@ -272,4 +274,99 @@ fn too_late_rows_are_counted_and_never_half_seen() {
         (1, Some(9_700)),
         "the late row makes the key known"
     );
+}
+
+#[test]
+fn an_idle_partition_holds_no_state_back_and_a_restart_remembers_that() {
+    let hour = wide_view(
+        1,
+        &[Window::Range {
+            preceding_us: HOUR_US,
+        }],
+        None,
+    );
+    let views = [Arc::clone(&hour)];
+    let mut log = long_log(&mut Random(23));
+    log.truncate(6_000);
+    // Partition 1 has one row, long before all others, and nothing more.
+    let first = log[0].time - DAY_US;
+    for (offset, event) in log.iter_mut().enumerate() {
+        event.partition = 0;
+        event.offset = i64::try_from(offset).expect("few");
+    }
+    let lone = Event {
+        partition: 1,
+        offset: 0,
+        time: first,
+        watermark: None,
+        ..log[0].clone()
+    };
+    let partition = TopicPartition::new(TOPIC, 1);
+    let held = |mark_us: i64| MarkRecord {
+        partition: partition.clone(),
+        fact: MarkFact::Hold(Hold {
+            at: 1,
+            mark_us,
+            watermark_us: mark_us,
+        }),
+    };
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let options = options(1, HOUR_US);
+    let store = open(directory.path(), &options, &views);
+    commit_all(&store, &views, &[lone]);
+    let (head, tail) = log.split_at(3_000);
+    head.chunks(100)
+        .for_each(|epoch| commit_all(&store, &views, epoch));
+    assert_eq!(
+        store.stats().tiles_expired,
+        0,
+        "partition 1 may bring older rows"
+    );
+    let newest = head.iter().map(|e| e.time).max().expect("not empty");
+    let hold = ShardWrite {
+        marks: vec![held(newest)],
+        ..ShardWrite::default()
+    };
+    store.commit(0, &hold).expect("a hold alone");
+    drop(store);
+    let store = open(directory.path(), &options, &views);
+    assert_eq!(store.marks(0).expect("readable"), [held(newest)]);
+    tail.chunks(100)
+        .for_each(|epoch| commit_all(&store, &views, epoch));
+    let stats = store.stats();
+    assert!(stats.tiles_expired > 0, "{stats:?}");
+    let t_min = store.t_min_us(1).expect("something has expired");
+    assert!(
+        t_min <= newest,
+        "no more than the held mark, the hour and the history allow"
+    );
+}
+
+#[test]
+fn bounds_are_read_back_and_one_that_goes_on_replaces_its_beginning() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = open(directory.path(), &options(1, HOUR_US), &[]);
+    let bound = |partition: i32, from: i64, until: i64| MarkRecord {
+        partition: TopicPartition::new(TOPIC, partition),
+        fact: MarkFact::Bound(Bound {
+            from,
+            until,
+            mark_max_us: -7,
+            watermark_max_us: i64::MAX,
+        }),
+    };
+    for marks in [
+        vec![bound(0, 5, 9), bound(1, 5, 9)],
+        vec![bound(0, 5, 20), bound(0, 30, 31)],
+    ] {
+        let write = ShardWrite {
+            marks,
+            ..ShardWrite::default()
+        };
+        store.commit(0, &write).expect("bounds alone");
+    }
+    drop(store);
+    let store = open(directory.path(), &options(1, HOUR_US), &[]);
+    let expected = [bound(0, 5, 20), bound(0, 30, 31), bound(1, 5, 9)];
+    assert_eq!(store.marks(0).expect("readable"), expected);
 }
