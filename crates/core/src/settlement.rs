@@ -156,6 +156,24 @@ impl OffsetRuns {
         }
         text
     }
+
+    /// Read [`Self::to_text`].
+    ///
+    /// # Errors
+    /// It is not what that writes.
+    pub fn of_text(text: &str) -> PortResult<Self> {
+        let wrong = || {
+            let shown = format!("`{text}` is no list of offset runs");
+            PortError::new(ErrorKind::DataLoss, shown)
+        };
+        let mut runs = Vec::new();
+        for run in text.split(',').filter(|run| !run.is_empty()) {
+            let (first, last) = run.split_once('-').unwrap_or((run, run));
+            let first = first.parse().map_err(|_| wrong())?;
+            runs.push((first, last.parse().map_err(|_| wrong())?));
+        }
+        Self::of_runs(runs)
+    }
 }
 
 /// Events of one partition that have no prediction of one deployment, version and role.
@@ -259,6 +277,7 @@ mod tests {
         }
         assert!(!runs.push(12) && !runs.push(3));
         assert_eq!((runs.to_text().as_str(), runs.count()), ("3-5,9,11-12", 6));
+        assert_eq!(OffsetRuns::of_text("3-5,9,11-12").expect("its own"), runs);
         let again = OffsetRuns::of_runs(runs.runs().to_vec()).expect("its own");
         assert_eq!(again, runs);
         assert_eq!(runs.from_offset(5).to_text(), "5,9,11-12");

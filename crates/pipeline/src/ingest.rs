@@ -24,6 +24,7 @@ use crate::prediction::RecordEncoder;
 use crate::repeats::{Repeats, keep_rows};
 use crate::retry::Pauses;
 use crate::score::intake::Intake;
+use crate::settlements::SettledNotes;
 use crate::shards::ShardWriters;
 use crate::status::Counters;
 use crate::step::{Epoch, Step};
@@ -53,6 +54,8 @@ pub(crate) struct Ingest {
     /// Decisions about time that each shard does not have yet: its next write records them, so its
     /// progress never lies beyond a decision that it lacks.
     pub(crate) unrecorded: Vec<Unrecorded>,
+    /// Events without a prediction that the archive has got: for the observers.
+    pub(crate) settled: Arc<SettledNotes>,
     /// Number of shards.
     pub(crate) shards: u16,
     /// Which deployments take events.
@@ -317,9 +320,9 @@ impl Ingest {
         for source in &self.sources {
             self.watermarks.look(source, &facts, now_us, &present);
         }
-        let records = self.watermarks.take_records();
+        let (records, settled) = (self.watermarks.take_records(), self.settled.take());
         for observer in &mut self.observers {
-            observer.look(&records);
+            observer.look(&records, &settled);
         }
         self.record(records)
     }

@@ -25,7 +25,7 @@ pub mod recovery;
 pub mod repeats;
 mod retry;
 mod score;
-mod settlements;
+pub mod settlements;
 mod shards;
 pub mod status;
 pub mod step;

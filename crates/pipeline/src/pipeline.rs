@@ -27,7 +27,7 @@ use crate::repeats::Repeats;
 use crate::score::intake::{Intake, ScoringLimits};
 use crate::score::released::Released;
 use crate::score::{Scoring, ScoringParts};
-use crate::settlements::{Settlements, Settling};
+use crate::settlements::{Settled, SettledNotes, Settlements, Settling};
 use crate::shards::ShardWriters;
 use crate::status::{Counters, PipelineStatus};
 use crate::step::Step;
@@ -41,9 +41,9 @@ pub trait BatchObserver: Send {
     /// row once.
     fn observe(&mut self, batch: &SourceBatch, watermark_us: Option<Micros>);
 
-    /// Watermarks may have moved without a batch, by what is recorded in `records`. Called now and
-    /// then.
-    fn look(&mut self, records: &[MarkRecord]);
+    /// Watermarks may have moved without a batch, by what is recorded in `records`, and the events
+    /// `settled` get no prediction. Called now and then.
+    fn look(&mut self, records: &[MarkRecord], settled: &[Settled]);
 }
 
 /// What the pipeline runs on.
@@ -150,7 +150,7 @@ impl Pipeline {
             scoring_parts(&parts, settings.scoring, &stopping, &counters),
             &released,
         )?;
-        let settling = settlements(&parts, &stopping, &counters).start(&parts.runtime)?;
+        let (settling, settled) = settling(&parts, &stopping, &counters)?;
         let writers = ShardWriters::start(
             &parts.store,
             settings.writer_threads,
@@ -187,6 +187,7 @@ impl Pipeline {
             watermarks,
             clock: parts.clock,
             unrecorded: vec![Unrecorded::of(&parts.marks); shards],
+            settled,
             writers,
             settings,
         };
@@ -262,19 +263,22 @@ impl Pipeline {
     }
 }
 
-/// What moves notes to the archive.
-fn settlements(
+/// What moves notes to the archive, and what it has moved.
+fn settling(
     parts: &PipelineParts,
     stopping: &Arc<AtomicBool>,
     counters: &Arc<Counters>,
-) -> Settlements {
-    Settlements {
+) -> Result<(Settling, Arc<SettledNotes>), PipelineError> {
+    let settlements = Settlements {
         store: Arc::clone(&parts.store),
         archive: Arc::clone(&parts.archive),
         counters: Arc::clone(counters),
+        settled: Arc::default(),
         ended: Arc::default(),
         stopping: Arc::clone(stopping),
-    }
+    };
+    let settled = Arc::clone(&settlements.settled);
+    Ok((settlements.start(&parts.runtime)?, settled))
 }
 
 /// Of what every shard has recovered scores may be computed at once.

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::ports::{Archive, OnlineStore, UnscoredEntry};
 use forebay_core::prediction::Role;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
-use forebay_core::settlement::SETTLEMENT_TABLE;
+use forebay_core::settlement::{OffsetRuns, SETTLEMENT_TABLE};
 use forebay_core::source::meta;
 use forebay_core::{ErrorKind, PortError, PortResult};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -85,12 +88,81 @@ fn rows(shard: u16, entries: &[UnscoredEntry]) -> PortResult<RecordBatch> {
     })
 }
 
+/// Events that get no prediction: whoever waits for one need not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Deployment that would have scored.
+    pub deployment: String,
+    /// Live or shadow.
+    pub role: Role,
+    /// Topic of the events.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Their offsets.
+    pub offsets: OffsetRuns,
+}
+
+/// The events of archived notes.
+///
+/// # Errors
+/// The rows are not those of the table.
+pub fn read(rows: &RecordBatch) -> PortResult<Vec<Settled>> {
+    let wrong = |name: &str| {
+        PortError::internal(format!("the archive's notes have no usable column {name}"))
+    };
+    let text = |name: &'static str| {
+        let column = rows.column_by_name(name);
+        let column = column.and_then(|c| c.as_string_opt::<i32>());
+        column.ok_or_else(|| wrong(name))
+    };
+    let (deployment, role) = (text("deployment")?, text("role")?);
+    let (topic, offsets) = (text("source_topic")?, text("offsets")?);
+    let partition = rows
+        .column_by_name("source_partition")
+        .and_then(|c| c.as_primitive_opt::<Int32Type>())
+        .ok_or_else(|| wrong("source_partition"))?;
+    let settled = |row: usize| {
+        Ok(Settled {
+            deployment: deployment.value(row).to_owned(),
+            role: Role::parse(role.value(row)).ok_or_else(|| wrong("role"))?,
+            topic: topic.value(row).to_owned(),
+            partition: partition.value(row),
+            offsets: OffsetRuns::of_text(offsets.value(row))?,
+        })
+    };
+    (0..rows.num_rows()).map(settled).collect()
+}
+
+/// What the archive has got since somebody looked.
+#[derive(Debug, Default)]
+pub(crate) struct SettledNotes(Mutex<Vec<Settled>>);
+
+impl SettledNotes {
+    /// Those since the last call.
+    pub(crate) fn take(&self) -> Vec<Settled> {
+        std::mem::take(&mut self.0.lock())
+    }
+
+    fn add(&self, entries: Vec<UnscoredEntry>) {
+        let notes = entries.into_iter().map(|entry| Settled {
+            deployment: entry.note.deployment,
+            role: entry.note.role,
+            topic: entry.note.topic,
+            partition: entry.note.partition,
+            offsets: entry.note.offsets,
+        });
+        self.0.lock().extend(notes);
+    }
+}
+
 /// Moves notes to the archive until the pipeline ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Settlements {
     pub(crate) store: Arc<dyn OnlineStore>,
     pub(crate) archive: Arc<dyn Archive>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) settled: Arc<SettledNotes>,
     /// Set when nothing more is noted: a last look follows.
     pub(crate) ended: Arc<AtomicBool>,
     /// Set when the pipeline stops: nothing is tried again.
@@ -182,6 +254,7 @@ impl Settlements {
                     .append(SETTLEMENT_TABLE, vec![batch], &up_to)
                     .await?;
                 self.store.clear_unscored(shard, last.sequence)?;
+                self.settled.add(entries);
             }
         }
         Ok(())

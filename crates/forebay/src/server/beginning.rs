@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Result;
+use forebay_core::ErrorKind;
 use forebay_core::ports::{Archive, Scan, TableScan};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
+use forebay_core::settlement::SETTLEMENT_TABLE;
 use forebay_core::source::SourceDef;
 use forebay_monitor::SourceRows;
 use forebay_pipeline::repeats::Repeats;
+use forebay_pipeline::settlements;
 
 use super::app::App;
 use super::archived;
@@ -80,6 +83,7 @@ impl App {
                 tables.push((Arc::clone(source), rows));
             }
         }
+        self.settle_archived(monitors)?;
         // At equal times events go before their predictions.
         tables.sort_by_key(|(source, _)| is_prediction(source));
         let mut tables = ArchivedTables::new(tables)?;
@@ -92,5 +96,20 @@ impl App {
             }
         }
         Ok(repeats)
+    }
+
+    /// Events without a prediction, all of them: they are few, and said again change nothing.
+    fn settle_archived(&self, monitors: &Monitors) -> Result<()> {
+        let scan = self.archive.scan(SETTLEMENT_TABLE, Scan::default());
+        let rows = match self.runtime.block_on(scan) {
+            Ok(rows) => rows,
+            // Nothing was ever settled.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for rows in archived::blocking(self.runtime.clone(), rows) {
+            monitors.settle(&settlements::read(&rows?)?);
+        }
+        Ok(())
     }
 }

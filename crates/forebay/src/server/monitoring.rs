@@ -18,6 +18,7 @@ use forebay_monitor::{
     LabelFeed, Monitor, MonitorBinding, MonitorEvent, MonitorOptions, MonitorReport,
     ReferenceProfile, SourceRows, WatchedDeployment,
 };
+use forebay_pipeline::settlements::Settled;
 use forebay_pipeline::{BatchObserver, PublishedWatermarks, contain};
 use parking_lot::Mutex;
 
@@ -228,6 +229,19 @@ impl Monitors {
         }
     }
 
+    /// These events get no prediction. Said again, it changes nothing.
+    pub(crate) fn settle(&self, settled: &[Settled]) {
+        for events in settled {
+            let runs = events.offsets.runs().iter();
+            let offsets = runs.flat_map(|(first, last)| *first..=*last);
+            for running in &self.running {
+                let whose = (events.deployment.as_str(), events.role);
+                let place = (events.topic.as_str(), events.partition);
+                running.lock().binding.settle(whose, place, offsets.clone());
+            }
+        }
+    }
+
     /// Partitions that are idle hold nothing back.
     fn hold(&self, records: &[MarkRecord]) {
         for record in records {
@@ -343,12 +357,13 @@ impl BatchObserver for MonitorObserver {
     fn observe(&mut self, batch: &SourceBatch, _watermark_us: Option<Micros>) {
         if self.monitors.reads(&batch.source.name) {
             self.monitors.count(&SourceRows::read(batch));
-            self.look(&[]);
+            self.look(&[], &[]);
         }
     }
 
-    fn look(&mut self, records: &[MarkRecord]) {
+    fn look(&mut self, records: &[MarkRecord], settled: &[Settled]) {
         self.monitors.hold(records);
+        self.monitors.settle(settled);
         for alarm in self.monitors.advance(&self.marks) {
             if let Err(refused) = self.alarms.try_send(alarm) {
                 tracing::warn!(%refused, "an alarm was not published; the next start does it");

@@ -20,6 +20,7 @@ use forebay_core::view::Window;
 use forebay_core::watermark::MarkRecord;
 use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
 use forebay_pipeline::repeats::Repeats;
+use forebay_pipeline::settlements::Settled;
 use forebay_pipeline::watermark::table::{self, MARKS_TABLE, marks_schema};
 use forebay_pipeline::{
     BatchObserver, Deployment, Pipeline, PipelineError, PipelineParts, PipelineSettings,
@@ -486,5 +487,5 @@ impl BatchObserver for Observer {
         }
     }
 
-    fn look(&mut self, _records: &[MarkRecord]) {}
+    fn look(&mut self, _records: &[MarkRecord], _settled: &[Settled]) {}
 }
