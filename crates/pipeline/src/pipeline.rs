@@ -318,20 +318,22 @@ impl Pipeline {
     }
 }
 
-/// What moves notes to the archive.
-fn settlements(
+/// What moves notes to the archive, and what it has moved.
+fn settling(
     parts: &PipelineParts,
     stopping: &Arc<AtomicBool>,
     counters: &Arc<Counters>,
-) -> Settlements {
-    Settlements {
+) -> Result<(Settling, Arc<SettledNotes>), PipelineError> {
+    let settlements = Settlements {
         store: Arc::clone(&parts.store),
         archive: Arc::clone(&parts.archive),
         counters: Arc::clone(counters),
         settled: Arc::<SettledNotes>::default(),
         ended: Arc::default(),
         stopping: Arc::clone(stopping),
-    }
+    };
+    let settled = Arc::clone(&settlements.settled);
+    Ok((settlements.start(&parts.runtime)?, settled))
 }
 
 /// What takes epochs from the ingest thread: shard writers, and scoring behind them.
