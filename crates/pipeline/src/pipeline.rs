@@ -38,6 +38,7 @@ use crate::shards::ShardWriters;
 use crate::status::{Counters, PipelineStatus};
 use crate::step::Step;
 use crate::watch::{LogWatch, WatchParts};
+use crate::watermark::shown::show_recorded;
 use crate::watermark::table::MARKS_TABLE;
 use crate::watermark::{PublishedWatermarks, Unrecorded, Watermarks};
 
@@ -354,11 +355,11 @@ fn start_workers(
     let released = released(parts);
     let scoring = scoring_parts(parts, settings.scoring, stopping, counters);
     let scoring = Scoring::start(scoring, &released)?;
-    let settlements = settlements(parts, stopping, counters);
+    let (settling, settled) = settling(parts, stopping, counters)?;
     Ok(Workers {
         scoring,
-        settled: Arc::clone(&settlements.settled),
-        settling: settlements.start(&parts.runtime)?,
+        settled,
+        settling,
         writers: ShardWriters::start(
             &parts.store,
             settings.writer_threads,
@@ -437,6 +438,12 @@ fn recovered_marks(
     }
     let records = [lacking, parts.marks.clone()].concat();
     let published = &parts.watermarks;
+    let state = (parts.store.as_ref(), parts.notes.as_ref());
+    for source in &parts.sources {
+        show_recorded(source, state, &records, published)?;
+        let watermark_us = published.of(&source.name);
+        parts.counters.watermark(&source.name, watermark_us);
+    }
     let (plan, archived) = (Plan::default(), Applied::default());
     Ok(Watermarks::recovered(
         &plan,

@@ -11,6 +11,7 @@ mod bound;
 mod partition;
 mod published;
 mod record;
+pub(crate) mod shown;
 pub mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

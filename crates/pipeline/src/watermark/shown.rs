@@ -1,0 +1,51 @@
+//! The watermarks that readers see before a broker has said where reading goes on: those that the
+//! state has recorded. Writes to the published watermarks alone, which never fall.
+
+use std::sync::Arc;
+
+use forebay_core::PortResult;
+use forebay_core::ports::{LogNotes, OnlineStore};
+use forebay_core::progress::Applied;
+use forebay_core::source::SourceDef;
+use forebay_core::watermark::MarkRecord;
+
+use super::{PublishedWatermarks, Watermarks};
+use crate::recovery::Plan;
+
+/// Show what is recorded of `source`. Of a topic with a partition of which nothing is recorded
+/// nothing is shown: its first rows may be older than any seen so far.
+pub(crate) fn show_recorded(
+    source: &SourceDef,
+    (store, notes): (&dyn OnlineStore, &dyn LogNotes),
+    records: &[MarkRecord],
+    published: &Arc<PublishedWatermarks>,
+) -> PortResult<()> {
+    let Some(note) = notes.topic_note(&source.topic)? else {
+        return Ok(());
+    };
+    let mut plan = Plan::default();
+    for shard in 0..store.shards() {
+        let applied = store.applied(shard);
+        let of_topic = applied
+            .0
+            .iter()
+            .filter(|(place, _)| *place.topic == *source.topic);
+        for (place, progress) in of_topic {
+            let start = plan
+                .starts
+                .entry(place.clone())
+                .or_insert(progress.next_offset);
+            *start = progress.next_offset.min(*start);
+            plan.recorded
+                .entry(place.clone())
+                .or_default()
+                .push(*progress);
+        }
+    }
+    let known = i32::try_from(plan.starts.len()) == Ok(note.partitions);
+    if known {
+        let nothing = Applied::default();
+        Watermarks::recovered(&plan, records, &nothing, Arc::clone(published)).publish(source);
+    }
+    Ok(())
+}
