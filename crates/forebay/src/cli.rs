@@ -79,7 +79,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example: forebay doctor --config config/forebay.toml")]
     Doctor(ServerArgs),
     /// Show what keeps sources from being read, and accept offsets that their logs have lost.
-    #[command(after_help = "Example: forebay gap list; forebay gap accept rides/3")]
+    #[command(after_help = "Example: forebay gap accept rides/3")]
     Gap(GapArgs),
     /// Run the whole loop on a year of New York flights, in one process.
     #[command(after_help = "Example: forebay demo --until 2013-02-01 --speed max")]
