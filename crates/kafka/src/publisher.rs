@@ -14,7 +14,7 @@ use forebay_core::prediction::OutboxRecord;
 use forebay_core::progress::TopicPartition;
 use forebay_core::{ErrorKind, PortError};
 use parking_lot::RwLock;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
@@ -168,10 +168,10 @@ impl Publisher for KafkaPublisher {
 
 /// Whether the record, or another one of its batch, is at fault.
 fn is_suspect(report: &Report) -> bool {
-    let code = report
-        .as_ref()
-        .err()
-        .and_then(|e: &Box<KafkaError>| e.rdkafka_error_code());
+    let code = match report {
+        Ok(()) => None,
+        Err(error) => error.rdkafka_error_code(),
+    };
     code.is_some_and(|code| {
         is_of_the_record(code) || code == RDKafkaErrorCode::InvalidDifferentRecord
     })

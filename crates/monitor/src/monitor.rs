@@ -338,7 +338,7 @@ impl Monitor {
         let mut positions: HashMap<(u16, Micros), usize> = HashMap::new();
         let mut run: Option<(&str, (u32, Role), Destination)> = None;
         let mut last: Option<(u16, Micros, usize)> = None;
-        for row in 0..predictions.rows {
+        for (row, log_us) in logs_us.iter().enumerate().take(predictions.rows) {
             let (Some((model, lineage)), Some(time)) =
                 (predictions.identity(row), predictions.time_us(row))
             else {
@@ -364,7 +364,7 @@ impl Monitor {
                 }
                 Destination::Series(series) => series,
             };
-            let (plan, log_us) = (&self.context.plan, logs_us[row]);
+            let plan = &self.context.plan;
             if log_us.is_some_and(|log| plan.has_gone(plan.window_start(time), log)) {
                 self.input.too_old += 1;
                 continue;

@@ -21,7 +21,7 @@ enum Meaning {
     Outage,
 }
 
-fn meaning(kind: ErrorKind, words: &str) -> Meaning {
+fn meaning(kind: &ErrorKind, words: &str) -> Meaning {
     let is_locked =
         words.contains("While lock file") || words.contains("lock hold by current process");
     match kind {
@@ -61,7 +61,7 @@ pub(crate) fn disk_error(
     source: Error,
 ) -> OnlineError {
     let words = source.as_ref();
-    match meaning(source.kind(), words) {
+    match meaning(&source.kind(), words) {
         Meaning::InUse => OnlineError::InUse {
             path: path.to_owned(),
             source,
@@ -113,7 +113,7 @@ mod tests {
             ),
         ];
         for (kind, words, expected) in cases {
-            assert_eq!(meaning(kind, words), expected, "{words}");
+            assert_eq!(meaning(&kind, words), expected, "{words}");
         }
     }
 

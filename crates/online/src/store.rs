@@ -432,7 +432,7 @@ impl OnlineStore for RocksStore {
             .filter(|shard| !shard.database.is_well())
             .collect();
         let lost = troubles.iter().find(|shard| shard.database.is_lost());
-        let Some(shard) = lost.or(troubles.first()) else {
+        let Some(shard) = lost.or_else(|| troubles.first()) else {
             let damage = self.shards.iter().find_map(|s| s.database.read_damage());
             return damage.map_or(StoreHealth::Well, |why| StoreHealth::Troubled { why });
         };

@@ -122,7 +122,7 @@ pub(crate) struct GapStores<'a> {
 
 /// Accept what `request` names of what `decision` halts.
 pub(crate) fn accept(
-    stores: GapStores<'_>,
+    stores: &mut GapStores<'_>,
     request: &GapRequest,
     decision: Option<&Decision>,
 ) -> Result<Vec<Accepted>, PipelineError> {
@@ -161,7 +161,7 @@ pub(crate) fn accept(
         )
         .into());
     }
-    archive(&stores, &request.source, &topic, &gaps)?;
+    archive(stores, &request.source, &topic, &gaps)?;
     note.gaps.extend(gaps.iter().cloned());
     stores.notes.set_topic_note(&topic, &note)?;
     let accepted = gaps.into_iter().map(|gap| Accepted {

@@ -382,14 +382,14 @@ impl Watcher {
     fn serve_requests(&mut self) {
         for (request, reply) in self.board.requests() {
             let decision = self.board.decisions().remove(&request.source);
-            let stores = GapStores {
+            let mut stores = GapStores {
                 inspector: self.parts.inspector.as_mut(),
                 notes: self.parts.notes.as_ref(),
                 archive: self.parts.archive.as_ref(),
                 sources: &self.parts.sources,
                 runtime: &self.parts.runtime,
             };
-            let outcome = gaps::accept(stores, &request, decision.as_ref());
+            let outcome = gaps::accept(&mut stores, &request, decision.as_ref());
             if outcome.is_ok() {
                 self.board.passed();
             }

@@ -277,7 +277,11 @@ async fn appends_are_dated_in_their_order(archive: &dyn Archive) {
     let mut dates = BTreeMap::<i64, BTreeSet<i64>>::new();
     for batch in &found {
         let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
-        for (time, (partition, offset)) in times.values().iter().zip(places(&[batch.clone()])) {
+        for (time, (partition, offset)) in times
+            .values()
+            .iter()
+            .zip(places(std::slice::from_ref(batch)))
+        {
             let step = (offset - if partition == 1 { 1_000 } else { 0 }) / 10;
             dates.entry(step).or_default().insert(*time);
         }

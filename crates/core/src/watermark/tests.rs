@@ -89,8 +89,13 @@ fn the_mark_of_a_source_is_the_least_of_its_partitions_once_all_are_known() {
 #[test]
 fn idle_partitions_are_held_at_the_mark_of_the_others() {
     // Rows of partitions 0, 1 and 2, which of them are idle, where those are held, the source's mark.
-    type Rows = [&'static [Micros]; 3];
-    let cases: [(Rows, &[i32], &[i32], Option<Micros>); 7] = [
+    type Case = (
+        [&'static [Micros]; 3],
+        &'static [i32],
+        &'static [i32],
+        Option<Micros>,
+    );
+    let cases: [Case; 7] = [
         ([&[100], &[700], &[800]], &[], &[], Some(100)),
         ([&[100], &[700], &[800]], &[0], &[0], Some(700)),
         ([&[], &[700], &[800]], &[0], &[0], Some(700)),

@@ -48,7 +48,7 @@ pub(super) fn scan(
 fn times(source: &SourceDef, views: &[Seen<'_>], at_us: &[Micros]) -> Option<ColumnRange> {
     let (first, last) = (at_us.iter().min()?, at_us.iter().max()?);
     let from = views.iter().map(|view| {
-        let reach = view.spec.ttl_us.and(view.spec.retention_us());
+        let reach = view.spec.ttl_us.and_then(|_| view.spec.retention_us());
         reach.map_or(Micros::MIN, |reach| first.saturating_sub(reach))
     });
     let time = &source.columns[source.time_column].name;

@@ -220,7 +220,7 @@ impl KafkaLog {
                 let reading = place
                     .as_ref()
                     .and_then(|place| self.partitions.get(&place.topic, place.partition).copied());
-                let offset = offset.or(reading.map(|reading| reading.next_offset));
+                let offset = offset.or_else(|| reading.map(|reading| reading.next_offset));
                 match faults::meaning(&self.settings.client, error, offset, &why) {
                     Meaning::Heals => Ok(()),
                     Meaning::Away(error) => {

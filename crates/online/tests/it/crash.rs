@@ -145,7 +145,7 @@ fn check(store: &forebay_online::RocksStore, views: &[Arc<ViewSpec>], log: &[Eve
             applied_events(log, &applied).filter(|e| shard_of_event(e, SHARDS) == Some(shard));
         let mut expected: Vec<String> = mine.map(|e| pending_of(e).key.id()).collect();
         total += expected.len();
-        let pending = all_pending(&store, shard)
+        let pending = all_pending(store, shard)
             .into_iter()
             .map(|p| p.score.key.id());
         let outbox = store

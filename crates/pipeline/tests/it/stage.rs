@@ -294,7 +294,8 @@ fn a_kill_while_a_deployment_is_suspended_ends_no_event_twice_and_none_never() {
 
 #[test]
 fn a_model_that_hangs_or_lies_is_asked_again_and_loses_nothing() {
-    let deeds: [(fn(usize) -> Deed, &str); 2] = [
+    type Deeds = (fn(usize) -> Deed, &'static str);
+    let deeds: [Deeds; 2] = [
         (|_| Deed::Hangs, "did not answer"),
         (|_| Deed::Lies, "scores and"),
     ];

@@ -18,10 +18,10 @@ use crate::world::{DELAY_US, EVENTS, KEYS, RECENT, START_US, Setup, TOPIC, World
 
 /// Events three seconds apart, every seventh a year ahead, every ninth three minutes behind; the
 /// clock stands at the last of them.
-fn poisoned_world(setup: Setup, count: usize) -> World {
+fn poisoned_world(setup: &Setup, count: usize) -> World {
     let mut world = World::new(Setup {
         scored: false,
-        ..setup
+        ..setup.clone()
     });
     let now = START_US + at(count);
     world.clock = Arc::new(FakeClock::at(now));
@@ -120,7 +120,7 @@ fn a_kill_at_any_write_changes_no_mark_and_no_verdict_whatever_the_clock_says_la
             ..Setup::default()
         };
         let survived = |number: u64| {
-            let world = poisoned_world(setup.clone(), 40);
+            let world = poisoned_world(&setup, 40);
             let process = world.start(Fate::killed_at(number, done), number);
             wait_until("the process ends or is done", || {
                 process.fate.is_over() || world.is_done()
@@ -148,7 +148,7 @@ fn one_partition_alone_is_bounded_by_the_clock_and_its_good_rows_count() {
         partitions: 1,
         ..Setup::default()
     };
-    let world = poisoned_world(setup, 60);
+    let world = poisoned_world(&setup, 60);
     world.finish(1);
     check(&world);
     let mark = world.watermarks.of(EVENTS).expect("there were rows");

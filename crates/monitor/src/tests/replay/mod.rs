@@ -333,6 +333,9 @@ fn run(
 }
 
 /// The figures that the evaluator knows: marks, fates, and windows by version and start.
+/// Rows, revision, is closed, labelled, expired, true positives, values of `delay`.
+type WindowFigures = (u64, u32, bool, u64, u64, u64, u64);
+
 #[derive(Debug, Default, PartialEq)]
 struct Figures {
     marks: (Option<Micros>, Option<Micros>),
@@ -343,8 +346,7 @@ struct Figures {
     null: u64,
     late_predictions: u64,
     repeats: u64,
-    /// rows, revision, is closed, labelled, expired, true positives, values of `delay`.
-    windows: BTreeMap<(u32, Micros), (u64, u32, bool, u64, u64, u64, u64)>,
+    windows: BTreeMap<(u32, Micros), WindowFigures>,
 }
 
 fn figures(report: &MonitorReport) -> Figures {

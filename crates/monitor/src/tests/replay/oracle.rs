@@ -124,14 +124,14 @@ impl<'a> Facts<'a> {
             window.1 += u32::from(log.is_some_and(|log| closed_at <= log));
             window.2 = mark.is_some_and(|mark| closed_at <= mark);
             window.6 += u64::from(row.delay.is_some());
-            let mine = self.labels.iter().filter(|(at, flight, _)| {
+            let mut mine = self.labels.iter().filter(|(at, flight, _)| {
                 row.flight.as_deref() == Some(*flight) && (0..=within()).contains(&(at - row.time))
             });
             let expires = row.time + within() + lateness();
             if is_late(row.time, *log) {
                 figures.late_predictions += 1;
                 window.4 += 1;
-            } else if let Some((_, _, label)) = mine.last() {
+            } else if let Some((_, _, label)) = mine.next_back() {
                 window.3 += 1;
                 window.5 += u64::from(*label && row.score >= 0.5);
             } else if row.flight.is_none() || has_passed(expires, labels_mark) {
