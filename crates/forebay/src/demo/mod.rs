@@ -237,6 +237,8 @@ fn settings(args: &DemoArgs, place: &Place) -> Result<Settings> {
         Some(bootstrap) => {
             settings.kafka.broker = Broker::Kafka;
             settings.kafka.bootstrap.clone_from(bootstrap);
+            // The demo plays into topics of its own.
+            settings.kafka.create_source_topics = true;
         }
         None => settings.kafka.broker = Broker::Embedded,
     }

@@ -13,7 +13,7 @@ use forebay_monitor::{
     MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
 };
 use forebay_online::StoreStats;
-use forebay_pipeline::PipelineStatus;
+use forebay_pipeline::{PipelineStatus, SourceState};
 use forebay_telemetry::invariants::InvariantReport;
 use forebay_telemetry::{Counter, Metrics};
 
@@ -98,22 +98,33 @@ fn look_at_ingest(app: &App, watch: &mut IngestWatch) {
         lag_records: status.sources.values().map(|s| s.lag_records).sum(),
     };
     let health = watch.look(facts, app.clock.now_us());
-    match health {
-        IngestHealth::Moving => app.ingest.met(INGEST),
-        IngestHealth::Standing { since_us } => {
-            let seconds = (app.clock.now_us() - since_us) / 1_000_000;
-            let words = format!(
-                "nothing was applied for {seconds} s; {} records wait; the log says why; reads go on",
-                facts.lag_records
-            );
-            app.ingest.missing_because(INGEST, words);
+    let mut standing = Vec::new();
+    for (name, source) in &status.sources {
+        let halted = matches!(source.state, SourceState::Halted(_));
+        let gauge = app.metrics.source_halted.with([name]);
+        gauge.set(if halted { 1.0 } else { 0.0 });
+        if let SourceState::Halted(reason) = &source.state {
+            standing.push(format!("source {name} is halted: {reason}"));
         }
     }
-    let standing = health != IngestHealth::Moving;
+    if let IngestHealth::Standing { since_us } = health {
+        let seconds = (app.clock.now_us() - since_us) / 1_000_000;
+        let waiting = facts.lag_records;
+        standing.push(format!(
+            "nothing was applied for {seconds} s; {waiting} records wait; the log says why"
+        ));
+    }
+    if standing.is_empty() {
+        app.ingest.met(INGEST);
+    } else {
+        let words = format!("{}; reads go on", standing.join("; "));
+        app.ingest.missing_because(INGEST, words);
+    }
+    let stalled = health != IngestHealth::Moving;
     app.metrics
         .ingest_standing
         .with([])
-        .set(if standing { 1.0 } else { 0.0 });
+        .set(if stalled { 1.0 } else { 0.0 });
 }
 
 /// Which parts are set aside; `shown` are those of the last look, whose gauges fall when they run.
