@@ -109,7 +109,6 @@ COMMANDS = [
     (["server", "--broker", "embedded", "--data-dir", "$FILES/b", "--sql", "$FILES/absent"], 2, ["absent"]),
     (["server", "--broker", "embedded", "--data-dir", "$FILES/c", "--sql", "$FILES/empty"], 2, ["empty", ".sql"]),
     (["server", "--broker", "embedded", "--data-dir", "$FILES/d", "--sql", "$FILES/no_statement"], 2, ["01.sql:1:8"]),
-    (["server", "--bootstrap", "$NOBODY", "--data-dir", "$FILES/e", "--sql", "$SQL"], 3, ["$NOBODY"]),
     (["server", "--bootstrap", "$NOBODY", "--data-dir", "$DATA"], 2, ["in use by another forebay process", "--data-dir"]),
     (["worker", "--model", "late_arrival"], 2, ["NAME=DIR"]),
     (["worker", "--model", "late_arrival=models/late_arrival/1", "--register", "junk"], 2, ["junk", "HOST:PORT"]),

@@ -1,8 +1,11 @@
-"""Kafka as the tests use it: kcat and nothing else."""
+"""Kafka as the tests use it: kcat, and Apache Kafka's own tools for topics."""
 
 import json
+import pathlib
 import shutil
 import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def kcat(bootstrap, *args, data=None, timeout=60):
@@ -31,3 +34,31 @@ def placed_records(bootstrap, topic):
 def records(bootstrap, topic):
     """All values of a topic, as bytes, partition by partition."""
     return [value for _, _, value in placed_records(bootstrap, topic)]
+
+
+def tool(name, bootstrap, *args):
+    """One of Apache Kafka's own tools, such as TopicCommand."""
+    command = [ROOT / "scripts" / "kafka", "tool", name, "--bootstrap-server", bootstrap, *args]
+    done = subprocess.run(list(map(str, command)), capture_output=True, timeout=60)
+    assert done.returncode == 0, f"{name} {args}: {done.stdout.decode()}{done.stderr.decode()}"
+    return done.stdout.decode()
+
+
+def make_topic(bootstrap, topic, partitions=1):
+    tool("TopicCommand", bootstrap, "--create", "--topic", topic, "--partitions", partitions, "--replication-factor", 1)
+
+
+def delete_topic(bootstrap, topic):
+    tool("TopicCommand", bootstrap, "--delete", "--topic", topic)
+
+
+def add_partitions(bootstrap, topic, partitions):
+    tool("TopicCommand", bootstrap, "--alter", "--topic", topic, "--partitions", partitions)
+
+
+def delete_records(bootstrap, topic, before, folder, partition=0):
+    """As retention does: the log of the partition begins at `before`."""
+    wanted = {"partitions": [{"topic": topic, "partition": partition, "offset": before}], "version": 1}
+    file = folder / "records.json"
+    file.write_text(json.dumps(wanted))
+    tool("DeleteRecordsCommand", bootstrap, "--offset-json-file", file)

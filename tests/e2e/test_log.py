@@ -1,0 +1,112 @@
+"""The log that the state follows, on Apache Kafka: a topic that is made anew is never followed, partitions that are added
+are read, a gap halts its source until it is accepted, and without a broker a server starts and serves.
+"""
+
+import subprocess
+import uuid
+
+import pytest
+
+from conftest import ROOT, binary, wait_for
+from test_apply import ENTITY, SERVICE, SOURCE, VIEW, click, clicks, total
+from topics import add_partitions, delete_records, delete_topic, make_topic, produce
+
+
+def definitions(folder, topic):
+    sql = folder / "sql"
+    sql.mkdir()
+    texts = [SOURCE.format(amount="DOUBLE", topic=topic), ENTITY, VIEW, SERVICE]
+    (sql / "all.sql").write_text("\n".join(texts))
+    return sql
+
+
+@pytest.fixture
+def shop(servers, kafka, tmp_path):
+    """A server that does not run yet, over one topic with one partition."""
+    topic = f"clicks.{uuid.uuid4().hex[:8]}"
+    make_topic(kafka, topic)
+    env = {"FOREBAY_INGEST_ARCHIVE_FLUSH_MS": "500", "FOREBAY_KAFKA_CREATE_SOURCE_TOPICS": "false"}
+    return servers(kafka, definitions(tmp_path, topic), env=env), topic, kafka
+
+
+def source(server):
+    """What the server says of the source; nothing before ingest begins."""
+    return server.client.status()["sources"].get("clicks", {"state": "not begun"})
+
+
+def is_halted(server):
+    return source(server)["state"] == "halted"
+
+
+def forebay(server, *args):
+    command = [binary(), *args, "--flight-addr", server.flight]
+    return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_a_topic_made_anew_is_never_followed(shop):
+    server, topic, kafka = shop
+    click(kafka, topic, 0, 6)
+    server.start()
+    wait_for(lambda: clicks(server) == total(6), lambda: f"six clicks; {clicks(server)}, {source(server)}")
+    server.stop()
+    delete_topic(kafka, topic)
+    make_topic(kafka, topic)
+    # More records than were read: the offset that comes next is there, and is another record's.
+    click(kafka, topic, 20, 9)
+    for _ in range(2):
+        server.start()
+        wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
+        assert topic in source(server)["reason"], source(server)
+        assert clicks(server) == total(6), "reads go on, and no record of the other topic is in them"
+        # Looked at once a second.
+        wait_for(lambda: server.http("/readyz/ingest")[0] == 503, "ingest to be unready")
+        assert topic in server.http("/readyz/ingest")[1]
+        assert server.http("/readyz")[0] == 200
+        server.stop()
+
+
+def test_partitions_that_are_added_are_read_from_their_beginning(shop):
+    server, topic, kafka = shop
+    click(kafka, topic, 0, 3)
+    server.start()
+    wait_for(lambda: clicks(server) == total(3), "three clicks")
+    add_partitions(kafka, topic, 3)
+    for number in range(3, 6):
+        event = {"name": "ann", "amount": number + 0.25, "at": f"2024-05-01T00:{number:02}:00Z"}
+        produce(kafka, topic, event, partition=2)
+    wait_for(lambda: clicks(server) == total(6), lambda: f"six clicks; {clicks(server)}, {source(server)}", deadline_s=40)
+    assert {part["partition"] for part in source(server)["partitions"]} == {0, 1, 2}
+    wait_for(lambda: source(server)["lag_records"] == 0, "no lag")
+
+
+def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp_path):
+    server, topic, kafka = shop
+    click(kafka, topic, 0, 4)
+    server.start()
+    wait_for(lambda: clicks(server) == total(4), "four clicks")
+    server.stop()
+    click(kafka, topic, 4, 6)
+    delete_records(kafka, topic, 7, tmp_path)
+    server.start()
+    wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
+    assert "forebay gap" in source(server)["reason"], source(server)
+    assert clicks(server) == total(4), "reads go on"
+    listed = forebay(server, "gap", "list")
+    assert listed.returncode == 0 and "clicks" in listed.stdout, listed
+    accepted = forebay(server, "gap", "accept", "clicks")
+    assert accepted.returncode == 0, accepted
+    counted = [number for number in range(10) if number < 4 or number >= 7]
+    expected = len(counted), sum(number + 0.25 for number in counted)
+    wait_for(lambda: clicks(server) == expected, lambda: f"what is left; {clicks(server)}, {source(server)}")
+    server.stop()
+    server.start()
+    wait_for(lambda: source(server)["state"] == "reading", lambda: f"reading to go on; {source(server)}")
+    assert clicks(server) == expected
+
+
+def test_without_a_broker_a_server_starts_serves_and_stops(servers, tmp_path):
+    server = servers("127.0.0.1:1", definitions(tmp_path, "clicks.nowhere")).start()
+    wait_for(lambda: source(server)["state"] == "waiting", lambda: f"the source to wait; {source(server)}")
+    assert clicks(server) == (None, None)
+    assert server.http("/readyz")[0] == 200
+    server.stop()
