@@ -101,5 +101,5 @@ def test_applying_beside_verification_ends_and_agrees(shop):
         thread.join(timeout=60)
     assert not any(thread.is_alive() for thread in threads), "a verification hangs"
     assert answers and not failures, failures
-    assert all(answer["clean"] for answer in answers), [a for a in answers if not a["clean"]][:1]
+    assert all(answer["clean"] for answer in answers), str([a for a in answers if not a["clean"]][:1])
     assert server.client.status()["sources"]["clicks"]["rows"] >= 11

@@ -1,11 +1,19 @@
-//! Fills a new view from the archive, up to the offsets that each shard has applied, while ingest
-//! is stopped: afterwards the view's state is what it would be had it been there from the first
-//! event. Rows come as a stream in log order of each partition, so that watermarks, and with them the
-//! too-late rule, are those of the live path.
+//! Fills a new view from the archive, up to the offsets that each shard has applied: afterwards the
+//! view's state is what it would be had it been there from the first event. Rows come as a stream in
+//! log order of each partition, so that watermarks, and with them the too-late rule, are those of the
+//! live path.
+//!
+//! # Beside ingest
+//!
+//! The long part runs while ingest goes on ([`Until::Shared`]): rows that *every* shard has applied
+//! and the archive has. Ingest does not fold the view yet, and what a shard has applied only grows,
+//! so such a row is folded by the fill and by nobody else. What came meanwhile is folded by the next
+//! pass, and the rest while ingest stands ([`Until::Each`]): up to what *each* shard has applied.
+//! From there on the view is folded like any other. A shard that a crash left behind the archive
+//! gets the rows beyond its own offsets from the log, as ever.
 //!
 //! Memory: one batch of the columns that the view reads, cut to [`EPOCH_MAX_ROWS`], whatever the size
-//! of the table. A shard that a crash left behind the archive gets the rows beyond its own offsets
-//! from the log, as ever. The archive must not be behind a shard: whoever calls has waited for it.
+//! of the table.
 
 use std::sync::Arc;
 
@@ -18,20 +26,36 @@ use forebay_core::limits::EPOCH_MAX_ROWS;
 use forebay_core::ports::{
     CompiledView, OnlineStore, Origin, Scan, ShardFold, ShardWrite, SourceBatch, TableScan,
 };
-use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
+use forebay_core::time::Micros;
 use futures::TryStreamExt;
 
 use crate::admit::fold_whole;
 use crate::error::PipelineError;
+use crate::recovery::Plan;
 use crate::step::cut;
 use crate::watermark::{Watermarks, recorded};
 
 /// Columns of the archive that place a row in its log.
 const PLACE: [&str; 4] = [meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::KAFKA_TIME];
 
-/// Fold the archived rows of `source` (the table of its name in `tables`) into `view`. `progress` is
-/// told the rows done so far. Returns the number of rows read.
+/// How far a fill has got: of each partition the next offset, and the mark there.
+#[derive(Debug, Clone, Default)]
+pub struct Filling(Applied);
+
+/// Up to where one pass of a fill goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Until<'a> {
+    /// What every shard has applied, of what the archive has up to here. Ingest may run.
+    Shared(&'a Applied),
+    /// What each shard has applied. Ingest stands, and the archive is behind no shard.
+    Each,
+}
+
+/// Fold the archived rows of `source` (the table of its name in `tables`) into `view`, from where
+/// `filling` stands, and move it on. `progress` is told the rows done in this pass. Returns their
+/// number.
 ///
 /// # Errors
 /// The table cannot be read, a column is missing, the view refuses a row (it is named), or the store
@@ -39,13 +63,12 @@ const PLACE: [&str; 4] = [meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::KAFK
 pub async fn backfill(
     view: &dyn CompiledView,
     source: &Arc<SourceDef>,
-    tables: &dyn TableScan,
-    store: &dyn OnlineStore,
+    (tables, store): (&dyn TableScan, &dyn OnlineStore),
+    (filling, until): (&mut Filling, Until<'_>),
     mut progress: impl FnMut(usize) + Send,
 ) -> Result<usize, PipelineError> {
-    let mut fill = Fill::new(view, source, store);
-    fill.watermarks = Watermarks::replay(&recorded(store)?);
-    let mut rows = tables.scan(&source.name, fill.scan()).await?;
+    let mut fill = Fill::new(view, source, store, filling, until)?;
+    let mut rows = tables.scan(&source.name, fill.scan(filling)).await?;
     let mut done = 0;
     while let Some(batch) = rows.try_next().await? {
         for from in (0..batch.num_rows()).step_by(EPOCH_MAX_ROWS) {
@@ -55,7 +78,47 @@ pub async fn backfill(
             progress(done);
         }
     }
+    fill.moved(filling);
     Ok(done)
+}
+
+/// The marks at the place where `filling` stands, with all that is recorded by now.
+fn marks_at(filling: &Filling, store: &dyn OnlineStore) -> Result<Watermarks, PipelineError> {
+    let mut plan = Plan::default();
+    for (place, progress) in &filling.0.0 {
+        plan.starts.insert(place.clone(), progress.next_offset);
+        plan.recorded.insert(place.clone(), vec![*progress]);
+    }
+    let records = recorded(store)?;
+    Ok(Watermarks::recovered(
+        &plan,
+        &records,
+        &filling.0,
+        Arc::default(),
+    ))
+}
+
+/// Of each partition of `source` in `archived` the rows that every one of `shards` has applied.
+fn shared(source: &SourceDef, archived: &Applied, shards: &[Arc<Applied>]) -> Applied {
+    let mut shared = Applied::default();
+    let of_source = archived
+        .0
+        .iter()
+        .filter(|(place, _)| *place.topic == *source.topic);
+    for (place, progress) in of_source {
+        let applied = shards.iter().map(|shard| shard.next_offset(place)).min();
+        let next_offset = applied.map_or(0, |applied| applied.min(progress.next_offset));
+        shared.advance(place, at(next_offset, None));
+    }
+    shared
+}
+
+fn at(next_offset: i64, max_event_time_us: Option<Micros>) -> PartitionProgress {
+    PartitionProgress {
+        next_offset,
+        max_event_time_us,
+        last: None,
+    }
 }
 
 /// One fill under way.
@@ -63,7 +126,7 @@ struct Fill<'a> {
     view: &'a dyn CompiledView,
     source: &'a Arc<SourceDef>,
     store: &'a dyn OnlineStore,
-    /// What each shard has applied.
+    /// What each shard has applied, and this pass folds into it.
     applied: Vec<Arc<Applied>>,
     watermarks: Watermarks,
     /// The source's columns, all nullable: those that the view does not read are NULL.
@@ -75,36 +138,61 @@ impl<'a> Fill<'a> {
         view: &'a dyn CompiledView,
         source: &'a Arc<SourceDef>,
         store: &'a dyn OnlineStore,
-    ) -> Self {
+        filling: &Filling,
+        until: Until<'_>,
+    ) -> Result<Self, PipelineError> {
+        // What shards have applied is read before what is recorded, so that no row lacks its bound.
+        let mut applied: Vec<_> = (0..store.shards())
+            .map(|shard| store.applied(shard))
+            .collect();
+        if let Until::Shared(archived) = until {
+            let shared = Arc::new(shared(source, archived, &applied));
+            applied = vec![shared; applied.len()];
+        }
         let fields = source
             .columns
             .iter()
             .map(|c| Field::new(&c.name, c.data_type.clone(), true));
-        Self {
+        Ok(Self {
             view,
             source,
             store,
-            applied: (0..store.shards())
-                .map(|shard| store.applied(shard))
-                .collect(),
-            watermarks: Watermarks::default(),
+            applied,
+            watermarks: marks_at(filling, store)?,
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-        }
+        })
     }
 
-    /// What the view reads of rows that some shard has applied, in the order of the log.
-    fn scan(&self) -> Scan {
-        let own = self.view.reads().iter();
-        let own = own.map(|index| self.source.columns[*index].name.as_str());
+    /// The furthest that this pass goes, by partition.
+    fn reached(&self) -> Applied {
         let mut reached = Applied::default();
         for applied in &self.applied {
             for (partition, progress) in &applied.0 {
                 reached.advance(partition, *progress);
             }
         }
-        Scan::columns(own.chain(PLACE))
-            .in_log_order()
-            .below(reached)
+        reached
+    }
+
+    /// What the view reads of the rows of this pass, in the order of the log.
+    fn scan(&self, filling: &Filling) -> Scan {
+        let own = self.view.reads().iter();
+        let own = own.map(|index| self.source.columns[*index].name.as_str());
+        let scan = Scan::columns(own.chain(PLACE)).in_log_order();
+        Scan {
+            from: filling.0.clone(),
+            ..scan.below(self.reached())
+        }
+    }
+
+    /// The pass is over.
+    fn moved(&self, filling: &mut Filling) {
+        let of_source = |place: &&TopicPartition| *place.topic == *self.source.topic;
+        for place in self.reached().0.keys().filter(of_source) {
+            let next_offset = self.reached().next_offset(place);
+            let mark_us = self.watermarks.progress(place).max_event_time_us;
+            filling.0.advance(place, at(next_offset, mark_us));
+        }
     }
 
     fn fold(&mut self, rows: &RecordBatch) -> Result<(), PipelineError> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use forebay_control::{Life, Stop};
+use forebay_control::{Life, Phase, Stop};
 use forebay_core::ports::OnlineStore;
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, Micros};
@@ -44,6 +44,8 @@ pub(super) const SERVING: &str = "serving";
 pub(super) const INGEST: &str = "ingest";
 /// How long a flush of the archive may take before whoever asked for it is told.
 const FLUSH_MAX: Duration = Duration::from_secs(60);
+/// Time between two looks whether ingest runs again.
+const FLUSH_POLL: Duration = Duration::from_millis(20);
 
 /// The parts.
 pub(crate) struct App {
@@ -226,11 +228,26 @@ impl App {
         self.running.lock().suspended.clone()
     }
 
-    /// Append to the archive all that was read before this call.
+    /// Append to the archive all that was read before this call. While definitions change and ingest
+    /// stands, wait until it runs again: what was read is on its way to the archive until then.
     ///
     /// # Errors
     /// The archive cannot be written, or not in time; the server stops.
     pub(crate) fn flush(&self) -> Result<()> {
+        let mut left = FLUSH_MAX;
+        let is_paused = || self.running.lock().pipeline.is_none();
+        let changes = || matches!(self.life.phase(), Phase::Changing { .. });
+        while is_paused() && changes() && !left.is_zero() && self.stop.wait(FLUSH_POLL) {
+            left = left.saturating_sub(FLUSH_POLL);
+        }
+        self.flush_now()
+    }
+
+    /// The same for whoever changes the definitions: nothing where ingest does not run.
+    ///
+    /// # Errors
+    /// As [`App::flush`].
+    pub(super) fn flush_now(&self) -> Result<()> {
         let archiver = self
             .running
             .lock()

@@ -7,7 +7,7 @@
 //! every step that waits.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
@@ -16,6 +16,7 @@ use forebay_core::ports::{CompiledView, OnlineStore};
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::{PortError, PortResult};
 use forebay_engine::{Catalog, Change, ChangeAction, DefinitionFile};
+use forebay_pipeline::backfill::Filling;
 
 use super::app::{App, SERVING};
 use super::catalog_file;
@@ -24,6 +25,10 @@ use crate::exit;
 
 /// How long an apply waits for a start or for another apply.
 const CHANGE_WAIT: Duration = Duration::from_secs(30);
+/// How long an apply waits for requests that began with a view that it drops.
+const RETIRE_WAIT: Duration = Duration::from_secs(5);
+/// Time between two looks at them.
+const RETIRE_POLL: Duration = Duration::from_millis(20);
 /// How long a stop waits for whoever changes the definitions.
 const STOP_WAIT: Duration = Duration::from_secs(3);
 
@@ -34,7 +39,33 @@ pub(crate) struct Transition {
     /// What the new definitions run on, until ingest starts with it.
     wiring: Option<Wiring>,
     added: BTreeMap<String, Arc<dyn CompiledView>>,
-    removed: BTreeMap<String, ViewId>,
+    removed: BTreeMap<String, Retired>,
+    /// How far each new view is filled.
+    fillings: BTreeMap<String, Filling>,
+}
+
+/// A view that the new definitions do not have. Whoever still answers with it holds it.
+struct Retired {
+    id: ViewId,
+    view: Weak<dyn CompiledView>,
+}
+
+impl Retired {
+    fn of(view: &Arc<dyn CompiledView>) -> Self {
+        Self {
+            id: view.spec().id,
+            view: Arc::downgrade(view),
+        }
+    }
+
+    /// Wait until nobody answers with it any more, for a while at most: a request that began before
+    /// the change would miss its state. The view must have left the catalog by now.
+    fn wait_unused(&self, stop: &Stop) {
+        let mut left = RETIRE_WAIT;
+        while self.view.strong_count() > 0 && !left.is_zero() && stop.wait(RETIRE_POLL) {
+            left = left.saturating_sub(RETIRE_POLL);
+        }
+    }
 }
 
 impl Transition {
@@ -53,7 +84,7 @@ impl Transition {
     /// The state of a view that this change has made or leaves behind.
     fn id_of(&self, view: &str) -> Result<ViewId> {
         let added = self.added.get(view).map(|view| view.spec().id);
-        let known = added.or_else(|| self.removed.get(view).copied());
+        let known = added.or_else(|| Some(self.removed.get(view)?.id));
         known.ok_or_else(|| anyhow!("view {view} is no view of this change"))
     }
 }
@@ -121,11 +152,12 @@ impl App {
             added: only_in(&planned.catalog, &current),
             removed: only_in(&current, &planned.catalog)
                 .into_iter()
-                .map(|(name, view)| (name, view.spec().id))
+                .map(|(name, view)| (name, Retired::of(&view)))
                 .collect(),
             current,
             next: planned.catalog,
             wiring: Some(wiring),
+            fillings: BTreeMap::new(),
         };
         let steps = plan_apply(&ApplyFacts {
             changes,
@@ -198,9 +230,18 @@ impl App {
                 self.store.drop_view(spec.id)?;
                 Ok(self.store.register_view(Arc::clone(spec))?)
             }
-            Step::FillBeside(view) => self.catch_up(&change.next, change.added(view)?),
+            Step::FillBeside(name) => {
+                let view = Arc::clone(change.added(name)?);
+                self.catch_up(&change.next, &view)?;
+                let filling = change.fillings.entry(name.clone()).or_default();
+                self.fill_beside(&change.next, &view, filling)
+            }
             Step::Pause => self.pause(),
-            Step::FillRest(view) => self.fill(&change.next, change.added(view)?),
+            Step::FillRest(name) => {
+                let view = Arc::clone(change.added(name)?);
+                let filling = change.fillings.entry(name.clone()).or_default();
+                self.fill_rest(&change.next, &view, filling)
+            }
             Step::Save(which) => {
                 catalog_file::save(&self.settings.server.data_dir, change.of(*which))
             }
@@ -215,7 +256,16 @@ impl App {
                 self.pause()?;
                 self.resume(catalog, wiring)
             }
-            Step::DropView(view) => Ok(self.store.drop_view(change.id_of(view)?)?),
+            Step::DropView(view) => {
+                if change.removed.contains_key(view) {
+                    // The new definitions are in force: nothing here needs those before.
+                    change.current = change.next.clone();
+                }
+                if let Some(retired) = change.removed.get(view) {
+                    retired.wait_unused(&self.stop);
+                }
+                Ok(self.store.drop_view(change.id_of(view)?)?)
+            }
         }
     }
 }

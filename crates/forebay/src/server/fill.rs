@@ -5,15 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use forebay_core::ports::{Archive, CompiledView, OnlineStore};
+use forebay_core::ports::{Archive, CompiledView, OnlineStore, TableScan};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::source::SourceDef;
 use forebay_engine::Catalog;
-use forebay_pipeline::backfill::backfill;
+use forebay_pipeline::backfill::{Filling, Until, backfill};
 
 use super::app::App;
 
 /// How long an apply waits for the archive to reach what the shards have applied.
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+/// Passes over the archive while ingest goes on; each folds what came during the one before.
+const PASSES_MAX: usize = 8;
+/// What a pass may leave for the time in which ingest stands: about as many rows as it folded, which
+/// take well under a second.
+const PASS_FEW_ROWS: usize = 4_096;
 /// Time between two looks.
 const CATCH_UP_POLL: Duration = Duration::from_millis(100);
 
@@ -40,7 +46,7 @@ impl App {
         let deadline = Instant::now() + CATCH_UP_MAX;
         loop {
             if read_now {
-                self.flush()?;
+                self.flush_now()?;
             }
             let progress = self.archive.progress(&source.name);
             let archived = self.wait_for("reading the archive's progress", progress)??;
@@ -79,22 +85,69 @@ impl App {
         reached
     }
 
-    /// Fill a new view from the archive, up to what the shards have applied.
-    pub(super) fn fill(&self, next: &Catalog, view: &Arc<dyn CompiledView>) -> Result<()> {
+    /// Fold into a new view what the archive has, in passes while ingest goes on, until what came
+    /// during a pass is little.
+    pub(super) fn fill_beside(
+        &self,
+        next: &Catalog,
+        view: &Arc<dyn CompiledView>,
+        filling: &mut Filling,
+    ) -> Result<()> {
+        let Some(source) = next.sources().get(&view.spec().source) else {
+            return Ok(());
+        };
+        for _ in 0..PASSES_MAX {
+            self.flush_now()?;
+            let snapshot = self.archive.snapshot(&source.name);
+            let snapshot = self.wait_for("opening the archive", snapshot)??;
+            let until = Until::Shared(&snapshot.applied);
+            let done = self.pass(source, view, (filling, until), snapshot.rows)?;
+            if done <= PASS_FEW_ROWS {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fold the rest into it, up to what each shard has applied. Ingest stands.
+    pub(super) fn fill_rest(
+        &self,
+        next: &Catalog,
+        view: &Arc<dyn CompiledView>,
+        filling: &mut Filling,
+    ) -> Result<()> {
         let spec = view.spec();
         let Some(source) = next.sources().get(&spec.source) else {
             return Ok(());
         };
-        let snapshot = self.archive.snapshot(&source.name);
-        let snapshot = self.wait_for("opening the archive", snapshot)??;
-        let archive = self.archive.as_ref();
-        let told = |done| self.life.filled(done as u64, snapshot.rows);
-        let fill = backfill(view.as_ref(), source, archive, self.store.as_ref(), told);
-        let done = self.runtime.block_on(fill)?;
-        if done > 0 {
-            let (view, version) = (&spec.name, spec.version);
-            tracing::info!(view, version, rows = done, "filled from the archive");
-        }
+        let rows = self.pass(source, view, (filling, Until::Each), 0)?;
+        let (view, version) = (&spec.name, spec.version);
+        tracing::info!(
+            view,
+            version,
+            rows,
+            "filled; these came while the rest was done"
+        );
         Ok(())
+    }
+
+    /// One pass. A stop ends it.
+    fn pass(
+        &self,
+        source: &Arc<SourceDef>,
+        view: &Arc<dyn CompiledView>,
+        (filling, until): (&mut Filling, Until<'_>),
+        rows: u64,
+    ) -> Result<usize> {
+        let stores: (&dyn TableScan, &dyn OnlineStore) =
+            (self.archive.as_ref(), self.store.as_ref());
+        let told = |done| self.life.filled(done as u64, rows);
+        let pass = backfill(view.as_ref(), source, stores, (filling, until), told);
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = pass => Ok(done?),
+                () = self.stop.asked() => bail!("the server is stopping; the fill was given up"),
+            }
+        })
     }
 }

@@ -12,8 +12,8 @@ use forebay_core::ports::{
 use forebay_core::source::meta;
 use forebay_core::time::MINUTE_US;
 use forebay_core::view::{ViewId, Window};
-use forebay_pipeline::backfill::backfill;
-use forebay_testkit::{MemoryArchive, PlainView, StoredRow};
+use forebay_pipeline::backfill::{Filling, Until, backfill};
+use forebay_testkit::{Fate, MemoryArchive, PlainView, StoredRow, wait_until};
 
 use crate::oracle::check;
 use crate::world::{EVENTS, RECENT, Setup, World};
@@ -42,8 +42,8 @@ fn fill(world: &World, view: &PlainView) -> Result<usize, forebay_pipeline::Pipe
     let rows = futures::executor::block_on(backfill(
         view,
         &world.sources[0],
-        &world.archive,
-        &world.store,
+        (&world.archive, &world.store),
+        (&mut Filling::default(), Until::Each),
         |done| told = done,
     ));
     if let Ok(rows) = rows {
@@ -56,6 +56,46 @@ fn rows(world: &World, view: ViewId) -> Vec<Vec<StoredRow>> {
     let mut rows = world.store.rows(view);
     rows.iter_mut().flatten().for_each(|row| row.view = 0);
     rows
+}
+
+#[test]
+fn a_view_filled_beside_ingest_in_any_number_of_passes_is_what_it_would_have_been() {
+    let world = World::new(Setup::default());
+    let view = added(&world);
+    world
+        .store
+        .register_view(Arc::clone(view.spec()))
+        .expect("a new view");
+    let mut filling = Filling::default();
+    let mut done = 0;
+    for (run, seed) in [(1, 67), (2, 68), (3, 69)] {
+        world.append_events(50, seed);
+        let process = world.start(Fate::default(), run);
+        // A pass that finds shards and archive wherever they are by now.
+        for _ in 0..4 {
+            let archived = futures::executor::block_on(world.archive.progress(EVENTS));
+            let archived = archived.expect("in memory");
+            done += pass(&world, &view, &mut filling, Until::Shared(&archived));
+        }
+        wait_until("the log is read", || world.is_done());
+        process.stop().expect("nothing is in the way");
+    }
+    done += pass(&world, &view, &mut filling, Until::Each);
+    assert_eq!(done, world.archive.rows(EVENTS).len(), "every row once");
+    assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
+    assert!(
+        rows(&world, ADDED).iter().flatten().any(|row| row.late),
+        "late rows are late here too"
+    );
+}
+
+fn pass(world: &World, view: &PlainView, filling: &mut Filling, until: Until<'_>) -> usize {
+    let stores = (
+        &world.archive as &dyn TableScan,
+        &world.store as &dyn OnlineStore,
+    );
+    let pass = backfill(view, &world.sources[0], stores, (filling, until), |_| {});
+    futures::executor::block_on(pass).expect("it takes all rows")
 }
 
 #[test]
@@ -155,7 +195,14 @@ fn a_fill_reads_the_columns_of_its_view_in_log_order_and_what_shards_have_applie
         .store
         .register_view(Arc::clone(view.spec()))
         .expect("a new view");
-    let fill = backfill(&view, &world.sources[0], &noting, &world.store, |_| {});
+    let mut filling = Filling::default();
+    let fill = backfill(
+        &view,
+        &world.sources[0],
+        (&noting, &world.store),
+        (&mut filling, Until::Each),
+        |_| {},
+    );
     futures::executor::block_on(fill).expect("it takes all rows");
     let asked = noting.asked.into_inner().expect("not poisoned");
     let [scan] = asked.as_slice() else {

@@ -58,7 +58,7 @@ fn a_kill_at_any_write_with_a_shadow_version_in_one_shard_changes_nothing() {
     };
     let writes = (0..)
         .step_by(3)
-        .take_while(|write| survives_a_kill_at(*write, *write % 2 == 0, &setup, 20))
+        .take_while(|write| survives_a_kill_at(*write, *write % 2 == 0, &setup, 60))
         .count();
     assert!(
         writes > 5,
