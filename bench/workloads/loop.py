@@ -159,7 +159,8 @@ class Server:
         self.log = open(self.data.with_suffix(".log"), "wb")
         self.process = subprocess.Popen(
             [bench.binary, "server", "--data-dir", self.data, "--bootstrap", bench.kafka, "--flight-addr", self.address,
-             "--http-addr", f"127.0.0.1:{free_port()}"], cwd=ROOT, stdout=self.log, stderr=self.log)
+             "--http-addr", f"127.0.0.1:{free_port()}"], cwd=ROOT, stdout=self.log, stderr=self.log,
+            env={**os.environ, "FOREBAY_KAFKA_CREATE_SOURCE_TOPICS": "true"})
         self.flight = flight.FlightClient(f"grpc://{self.address}")
 
     def __enter__(self):
