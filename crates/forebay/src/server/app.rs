@@ -28,6 +28,7 @@ use tokio::runtime::Handle;
 use super::alarms::AlarmPublisher;
 use super::broker::BrokerLink;
 use super::catalog_file;
+use super::deployment_name;
 use super::monitoring::Monitors;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
@@ -138,6 +139,7 @@ impl App {
                 data_dir.display()
             )
         })?;
+        deployment_name::claim(data_dir, &settings.server.name)?;
         let catalog = catalog_file::load(data_dir)?;
         let options = online_options(&settings);
         let store = Arc::new(RocksStore::open(&data_dir.join("online"), &options)?);

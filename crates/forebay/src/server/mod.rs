@@ -15,6 +15,7 @@ pub(crate) mod broker;
 pub(crate) mod catalog_file;
 mod change;
 mod checkpoint_files;
+mod deployment_name;
 pub(crate) mod exposition;
 mod fill;
 mod gaps;
