@@ -9,8 +9,8 @@ use crate::plan::plan_undo;
 use crate::step::Step;
 use crate::stop::Stop;
 
-/// What the binary does for each step. Every method may block, and returns soon after `stop` was
-/// asked for.
+/// What the binary does for each step. It may block, and returns soon after the [`Stop`] that both
+/// were given was asked for.
 pub trait Parts: Send + Sync {
     /// What one change works on: the definitions before and after, and what is bound to them.
     type Change: Send;
@@ -21,7 +21,7 @@ pub trait Parts: Send + Sync {
     ///
     /// # Errors
     /// What is wrong, in words for whoever asked for the change.
-    fn carry_out(&self, change: &mut Self::Change, step: &Step, stop: &Stop) -> PortResult<()>;
+    fn carry_out(&self, change: &mut Self::Change, step: &Step) -> PortResult<()>;
 }
 
 /// A change that did not come about.
@@ -60,7 +60,7 @@ pub fn execute<P: Parts>(
         let outcome = if stop.is_asked() {
             Err(stopped())
         } else {
-            parts.carry_out(change, step, stop)
+            parts.carry_out(change, step)
         };
         let Err(source) = outcome else {
             continue;
@@ -74,7 +74,6 @@ pub fn execute<P: Parts>(
             parts,
             change,
             &plan_undo(&steps[..at], step, stop.is_asked()),
-            stop,
         );
         life.running();
         return Err(ChangeFailed {
@@ -88,10 +87,10 @@ pub fn execute<P: Parts>(
 }
 
 /// Carry out the steps of an undoing, all of them whatever fails; what holds then, in words.
-fn undo<P: Parts>(parts: &P, change: &mut P::Change, steps: &[Step], stop: &Stop) -> String {
+fn undo<P: Parts>(parts: &P, change: &mut P::Change, steps: &[Step]) -> String {
     let mut failures = Vec::new();
     for step in steps {
-        if let Err(error) = parts.carry_out(change, step, stop) {
+        if let Err(error) = parts.carry_out(change, step) {
             tracing::error!(%step, %error, "a step of an undoing failed");
             failures.push(format!("and then cannot {step}: {error}"));
         }

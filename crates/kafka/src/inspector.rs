@@ -13,7 +13,7 @@ use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::client::{ClientEvents, not_created};
+use crate::client::ClientEvents;
 use crate::error::Error;
 use crate::native::events::{EventQueue, Notice};
 use crate::native::topic_id::topic_id;
@@ -45,14 +45,7 @@ impl KafkaInspector {
     /// # Errors
     /// [`Error::Settings`]: the client does not take a property.
     pub fn new(settings: ReaderSettings) -> Result<Self, Error> {
-        let consumer: BaseConsumer<ClientEvents> = settings
-            .inspector_config()?
-            .create_with_context(ClientEvents)
-            .map_err(not_created)?;
-        let queue = EventQueue::of(&consumer).ok_or_else(|| Error::Settings {
-            property: "the client".into(),
-            problem: "has no queue to poll".into(),
-        })?;
+        let (queue, consumer) = EventQueue::open(&settings.inspector_config()?)?;
         Ok(Self {
             settings,
             queue,

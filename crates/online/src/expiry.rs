@@ -26,8 +26,6 @@ use crate::view::{ViewRuntime, Views};
 use crate::window::fold_expired;
 use crate::writer::Writer;
 
-/// Records that one commit looks at while a sweep is on its way.
-const SWEEP_RECORDS: usize = 256;
 impl Shard {
     /// Go on with the sweep, or start one that is due.
     pub(crate) fn sweep<'a>(
@@ -48,9 +46,7 @@ impl Shard {
         };
         // A score that became pending meanwhile may have lowered the floor.
         sweep.floor = sweep.floor.min(floor);
-        let from = sweep.cursor.clone();
         let (stale, finished) = self.find_stale(&mut sweep)?;
-        sweep.check_ascends(&from, finished);
         for key in stale {
             let dirty = gathered
                 .keys
@@ -65,31 +61,17 @@ impl Shard {
 
     /// Keys with a tile below the floor among the next records; whether the view's end was reached.
     fn find_stale(&self, sweep: &mut Sweep) -> OnlineResult<(Vec<Vec<u8>>, bool)> {
-        let (mut stale, mut seen, mut finished): (Vec<Vec<u8>>, usize, bool) =
-            (Vec::new(), 0, true);
-        let end = format::view_range(sweep.view).1;
-        let from = std::mem::take(&mut sweep.cursor);
-        self.database.scan(
-            format::FAMILY_TILE,
-            &from,
-            Some(&end),
-            |stored_key, value| {
-                if seen == SWEEP_RECORDS {
-                    sweep.cursor = stored_key.to_vec();
-                    finished = false;
-                    return Ok(false);
-                }
-                seen += 1;
-                let (key, id) = format::parse_tile_key(stored_key)
-                    .map_err(|why| self.database.corrupt("a tile key", why))?;
-                let below = BlockHeader::decode(value).is_ok_and(|tile| tile.max_us < sweep.floor);
-                if id.level != LEVEL_FOLDED && below && stale.last().is_none_or(|last| last != key)
-                {
-                    stale.push(key.to_vec());
-                }
-                Ok(true)
-            },
-        )?;
+        let floor = sweep.floor;
+        let mut stale: Vec<Vec<u8>> = Vec::new();
+        let finished = sweep.step(&self.database, format::FAMILY_TILE, |stored_key, value| {
+            let (key, id) = format::parse_tile_key(stored_key)
+                .map_err(|why| self.database.corrupt("a tile key", why))?;
+            let below = BlockHeader::decode(value).is_ok_and(|tile| tile.max_us < floor);
+            if id.level != LEVEL_FOLDED && below && stale.last().is_none_or(|last| last != key) {
+                stale.push(key.to_vec());
+            }
+            Ok(())
+        })?;
         Ok((stale, finished))
     }
 

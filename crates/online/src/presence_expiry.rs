@@ -26,9 +26,6 @@ use crate::sweep::Sweep;
 use crate::view::{ViewRuntime, Views};
 use crate::writer::Writer;
 
-/// Presence records that one commit looks at while a sweep is on its way.
-const SWEEP_RECORDS: usize = 256;
-
 /// The event time below which a key's newest event makes the key forgettable; None where keys of
 /// the view never die. `floor` is the view's floor for rows.
 fn forget_floor(view: &ViewRuntime, floor: Micros, history_us: Micros) -> Option<Micros> {
@@ -79,9 +76,7 @@ impl Shard {
         };
         // A score that became pending meanwhile may have lowered the floor.
         sweep.floor = sweep.floor.min(floor);
-        let from = sweep.cursor.clone();
         let (dead, finished) = self.find_dead(&mut sweep)?;
-        sweep.check_ascends(&from, finished);
         for key in dead {
             let is_dirty = gathered
                 .keys
@@ -98,28 +93,20 @@ impl Shard {
     /// Keys among the next presence records whose newest expired event lies below the floor;
     /// whether the view's end was reached.
     fn find_dead(&self, sweep: &mut Sweep) -> OnlineResult<(Vec<Vec<u8>>, bool)> {
-        let (mut dead, mut seen, mut finished): (Vec<Vec<u8>>, usize, bool) = (Vec::new(), 0, true);
-        let end = format::view_range(sweep.view).1;
-        let from = std::mem::take(&mut sweep.cursor);
-        self.database.scan(
+        let floor = sweep.floor;
+        let mut dead: Vec<Vec<u8>> = Vec::new();
+        let finished = sweep.step(
+            &self.database,
             format::FAMILY_PRESENCE,
-            &from,
-            Some(&end),
             |stored_key, value| {
-                if seen == SWEEP_RECORDS {
-                    sweep.cursor = stored_key.to_vec();
-                    finished = false;
-                    return Ok(false);
-                }
-                seen += 1;
                 let gone_newest_us = format::decode_presence(value)
                     .map_err(|why| self.database.corrupt("a presence record", why))?;
-                if gone_newest_us.is_some_and(|newest_us| newest_us < sweep.floor) {
+                if gone_newest_us.is_some_and(|newest_us| newest_us < floor) {
                     let key = format::parse_presence_key(stored_key)
                         .map_err(|why| self.database.corrupt("a presence key", why))?;
                     dead.push(key.to_vec());
                 }
-                Ok(true)
+                Ok(())
             },
         )?;
         Ok((dead, finished))

@@ -1,6 +1,6 @@
 //! Walks over all records of a view, some with each commit: which view is due, and where its walk
 //! stands. A walk is due when the view's floor has moved far enough since the last one. `expiry`
-//! walks over tiles, `presence_expiry` over presence records; this file reads neither.
+//! walks over tiles, `presence_expiry` over presence records; what a record says is read there.
 
 use std::collections::HashMap;
 
@@ -8,9 +8,13 @@ use forebay_core::invariant;
 use forebay_core::time::{Micros, SECOND_US};
 use forebay_core::view::ViewId;
 
+use crate::database::Database;
+use crate::error::OnlineResult;
 use crate::format;
 use crate::view::{ViewRuntime, Views};
 
+/// Records that one commit looks at while a sweep is on its way.
+const SWEEP_RECORDS: usize = 256;
 /// A sweep starts when the floor has moved by this share of the view's reach, and of the history.
 const SWEEP_REACH_SHARE: Micros = 16;
 const SWEEP_HISTORY_SHARE: Micros = 4;
@@ -31,15 +35,36 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    /// What holds after a step that began at `from`.
-    pub(crate) fn check_ascends(&self, from: &[u8], finished: bool) {
+    /// Hand `visit` the keys and values of the next records of `family`. Whether the view's end was
+    /// reached.
+    pub(crate) fn step(
+        &mut self,
+        database: &Database,
+        family: &'static str,
+        mut visit: impl FnMut(&[u8], &[u8]) -> OnlineResult<()>,
+    ) -> OnlineResult<bool> {
+        let end = format::view_range(self.view).1;
+        let from = std::mem::take(&mut self.cursor);
+        let (mut seen, mut finished) = (0, true);
+        let cursor = &mut self.cursor;
+        database.scan(family, &from, Some(&end), |key, value| {
+            if seen == SWEEP_RECORDS {
+                *cursor = key.to_vec();
+                finished = false;
+                return Ok(false);
+            }
+            seen += 1;
+            visit(key, value)?;
+            Ok(true)
+        })?;
         invariant!(
             SweepAscends,
-            finished || from < self.cursor.as_slice(),
+            finished || from < self.cursor,
             "view {}: a cursor of {} bytes",
             self.view,
             self.cursor.len()
         );
+        Ok(finished)
     }
 }
 

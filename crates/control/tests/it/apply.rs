@@ -78,9 +78,7 @@ fn after_a_crash_between_any_two_steps_the_saved_definitions_are_in_force() {
         let world = World::running(&BEFORE);
         let mut change = change();
         for step in &steps[..at] {
-            world
-                .carry_out(&mut change, step, &world.stop)
-                .expect("nothing fails");
+            world.carry_out(&mut change, step).expect("nothing fails");
         }
         let world = world.restart();
         let saved = world.disk.lock().saved.clone();

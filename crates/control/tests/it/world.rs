@@ -156,14 +156,14 @@ impl World {
 impl Parts for World {
     type Change = Change;
 
-    fn carry_out(&self, change: &mut Change, step: &Step, stop: &Stop) -> PortResult<()> {
+    fn carry_out(&self, change: &mut Change, step: &Step) -> PortResult<()> {
         let number = self.carried_out.fetch_add(1, Ordering::Relaxed);
         let fault = self
             .fault
             .filter(|(at, _)| *at == number)
             .map(|(_, fault)| fault);
         if self.stop_at == Some(number) {
-            stop.ask();
+            self.stop.ask();
         }
         let resumes = matches!(step, Step::Resume(_));
         if fault == Some(Fault::Before) || (fault.is_some() && resumes) {

@@ -273,7 +273,7 @@ impl App {
 impl Parts for App {
     type Change = Transition;
 
-    fn carry_out(&self, change: &mut Transition, step: &Step, _stop: &Stop) -> PortResult<()> {
+    fn carry_out(&self, change: &mut Transition, step: &Step) -> PortResult<()> {
         tracing::debug!(%step, "a step of an apply");
         self.step(change, step)
             .map_err(|error| exit::port_error(&error))

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use forebay_core::progress::TopicPartition;
 use rdkafka::bindings as sys;
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::client::ClientEvents;
+use crate::client::{ClientEvents, not_created};
+use crate::error::Error;
 
 /// Longest wait for one event.
 const POLL_MAX: Duration = Duration::from_secs(3_600);
@@ -69,7 +71,22 @@ pub(crate) enum Notice {
 }
 
 impl EventQueue {
-    pub(crate) fn of(consumer: &BaseConsumer<ClientEvents>) -> Option<Self> {
+    /// A consumer of `config` and its queue, which the owner drops first.
+    ///
+    /// # Errors
+    /// [`Error::Settings`]: the client does not take a property.
+    pub(crate) fn open(config: &ClientConfig) -> Result<(Self, BaseConsumer<ClientEvents>), Error> {
+        let consumer = config
+            .create_with_context(ClientEvents)
+            .map_err(not_created)?;
+        let queue = Self::of(&consumer).ok_or_else(|| Error::Settings {
+            property: "the client".into(),
+            problem: "has no queue to poll".into(),
+        })?;
+        Ok((queue, consumer))
+    }
+
+    fn of(consumer: &BaseConsumer<ClientEvents>) -> Option<Self> {
         // SAFETY: `native_ptr` is the live handle of `consumer`; the call returns a new reference to
         // its queue, or null where the client is no consumer.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };

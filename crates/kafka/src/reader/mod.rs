@@ -23,7 +23,7 @@ use forebay_core::progress::TopicPartition;
 use forebay_core::source::SourceDef;
 use rdkafka::consumer::BaseConsumer;
 
-use crate::client::{ClientEvents, not_created};
+use crate::client::ClientEvents;
 use crate::decode::Record;
 use crate::error::Error;
 use crate::native::events::{EventQueue, NativeRecord, Notice};
@@ -133,14 +133,7 @@ impl KafkaLog {
     /// # Errors
     /// [`Error::Settings`]: the client does not take a property.
     pub fn new(settings: ReaderSettings) -> Result<Self, Error> {
-        let consumer: BaseConsumer<ClientEvents> = settings
-            .config()?
-            .create_with_context(ClientEvents)
-            .map_err(not_created)?;
-        let queue = EventQueue::of(&consumer).ok_or_else(|| Error::Settings {
-            property: "the client".into(),
-            problem: "has no queue to poll".into(),
-        })?;
+        let (queue, consumer) = EventQueue::open(&settings.config()?)?;
         Ok(Self {
             settings,
             queue,
