@@ -18,6 +18,8 @@ use forebay_core::prediction::OutboxRecord;
 use forebay_core::time::Micros;
 use serde::{Deserialize, Serialize};
 
+use super::catalog_file::write_whole;
+
 /// Alarms that may wait for the broker; more are left for the next start, loudly.
 pub(crate) const ALARMS_WAITING_MAX: usize = 10_000;
 /// Alarms that are sent at once.
@@ -98,9 +100,7 @@ impl PublishedAlarms {
     }
 
     fn save(&self) -> Result<()> {
-        let fresh = self.path.with_extension("tmp");
-        std::fs::write(&fresh, serde_json::to_vec(&self.last)?)?;
-        Ok(std::fs::rename(&fresh, &self.path)?)
+        write_whole(&self.path, &serde_json::to_vec(&self.last)?)
     }
 }
 

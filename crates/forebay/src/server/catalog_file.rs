@@ -41,14 +41,24 @@ pub(crate) fn load(data_dir: &Path) -> Result<Catalog> {
 /// The disk fails: the old one stays.
 pub(crate) fn save(data_dir: &Path, catalog: &Catalog) -> Result<()> {
     let path = catalog_path(data_dir);
+    let bytes = serde_json::to_vec_pretty(catalog.state())?;
+    write_whole(&path, &bytes)
+}
+
+/// Replace the file at `path` by `bytes`, so that a crash or a power cut leaves the old file or the
+/// new one, whole.
+///
+/// # Errors
+/// The disk fails: the old one stays.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> Result<()> {
-        let fresh = path.with_extension("json.new");
+        let fresh = path.with_extension("new");
         let mut file = File::create(&fresh)?;
-        file.write_all(&serde_json::to_vec_pretty(catalog.state())?)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&fresh, &path)?;
-        File::open(data_dir)?.sync_all()?;
-        Ok(())
+        std::fs::rename(&fresh, path)?;
+        let folder = path.parent().context("a file lies in a folder")?;
+        Ok(File::open(folder)?.sync_all()?)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }

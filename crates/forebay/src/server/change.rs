@@ -138,6 +138,10 @@ impl App {
         let Some(_changing) = self.changing.try_lock_for(CHANGE_WAIT) else {
             bail!(self.busy());
         };
+        if self.life.phase() == Phase::Starting {
+            // The start has not got this lock yet: ingest must not begin twice.
+            bail!(self.busy());
+        }
         let current = self.catalog();
         let planned = current.plan(files)?;
         let changes = planned

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use super::catalog_file::write_whole;
+
 const FILE: &str = "deployment";
 
 /// Take `data_dir` for the deployment `name`, or refuse the name when it has another one.
@@ -25,7 +27,7 @@ pub(super) fn claim(data_dir: &Path, name: &str) -> Result<()> {
             Ok(())
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::write(&path, name).with_context(|| format!("cannot write {}", path.display()))
+            write_whole(&path, name.as_bytes())
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
