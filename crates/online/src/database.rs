@@ -382,6 +382,16 @@ impl Database {
         })
     }
 
+    /// Wait until the disk has all that was written.
+    pub(crate) fn sync(&self) -> OnlineResult<()> {
+        let outcome = self.db()?.flush_wal(true);
+        outcome.map_err(|source| {
+            let error = disk_error(&self.path, self.shard, "synced", source);
+            self.note_failure(&error);
+            error
+        })
+    }
+
     /// Sync the WAL and stop background work: what a clean close does beside dropping.
     pub(crate) fn close(&self) {
         let Ok(db) = self.db() else {

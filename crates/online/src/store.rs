@@ -85,6 +85,18 @@ impl RocksStore {
         drop(self);
     }
 
+    /// Wait until the disk has all that was committed. An epoch needs no such wait: the log brings it
+    /// again. What is folded from the archive comes once.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn sync(&self) -> PortResult<()> {
+        for shard in &self.shards {
+            shard.database.sync()?;
+        }
+        Ok(())
+    }
+
     /// What the store has done and how large it is.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
