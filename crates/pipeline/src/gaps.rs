@@ -20,7 +20,7 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::error::PipelineError;
 use crate::halt::{HaltReason, OpenGap};
-use crate::recovery::Decision;
+use crate::recovery::{Decision, pass_gaps};
 
 /// Name of the archive's table of accepted gaps.
 pub(crate) const GAP_TABLE: &str = "_gaps";
@@ -131,9 +131,13 @@ pub(crate) fn accept(
         .map(|source| source.topic.clone())
         .ok_or_else(|| PortError::not_found(format!("there is no source '{}'", request.source)))?;
     let open = open_gaps(stores.inspector, &topic, decision)?;
+    let mut note = stores.notes.topic_note(&topic)?.unwrap_or_default();
+    // Two requests may have seen one decision: a gap is accepted once.
+    let is_open = |gap: &OpenGap| pass_gaps(&note.gaps, gap.partition, gap.from) < gap.to;
     let wanted: Vec<OpenGap> = open
         .into_iter()
         .filter(|gap| request.partition.is_none_or(|p| p == gap.partition))
+        .filter(is_open)
         .collect();
     if wanted.is_empty() {
         return Err(PipelineError::NoGap {
@@ -150,7 +154,6 @@ pub(crate) fn accept(
             accepted_us: request.now_us,
         })
         .collect();
-    let mut note = stores.notes.topic_note(&topic)?.unwrap_or_default();
     if note.gaps.len() + gaps.len() > LOG_GAPS_MAX {
         return Err(PortError::new(
             ErrorKind::ResourceExhausted,
@@ -186,11 +189,11 @@ fn open_gaps(
                 if let Some(from) = damaged_from(reason) {
                     let place = TopicPartition::new(topic, *partition);
                     let to = readable_from(inspector, &place, from)?;
-                    gaps.push(OpenGap {
+                    gaps.extend(to.map(|to| OpenGap {
                         partition: *partition,
                         from,
                         to,
-                    });
+                    }));
                 }
             }
             Ok(gaps)
@@ -201,12 +204,12 @@ fn open_gaps(
 
 /// The first offset above `from` at which something readable stands, or the log's end: doubling,
 /// then halving. A damaged batch answers the same for each of its offsets, so the answers are
-/// monotone up to its end.
+/// monotone up to its end. None: the log ends at `from`, so that nothing is lost.
 fn readable_from(
     inspector: &mut dyn LogInspector,
     place: &TopicPartition,
     from: i64,
-) -> PortResult<i64> {
+) -> PortResult<Option<i64>> {
     let bounds = inspector.bounds(std::slice::from_ref(place))?;
     let end = bounds
         .get(place)
@@ -217,6 +220,9 @@ fn readable_from(
                 format!("nobody answers for {}-{}", place.topic, place.partition),
             )
         })?;
+    if from >= end {
+        return Ok(None);
+    }
     let mut probes = 0;
     let mut readable = |offset: i64| -> PortResult<bool> {
         probes += 1;
@@ -246,7 +252,7 @@ fn readable_from(
             bad = middle;
         }
     }
-    Ok(good.max(from + 1).min(end.max(from + 1)))
+    Ok(Some(good.max(from + 1)))
 }
 
 /// What stands at or above `offset` of `place`.

@@ -362,6 +362,18 @@ fn fault(
     bounds: LogBounds,
 ) -> Result<i64, HaltReason> {
     let topic = facts.topic.to_string();
+    let met = match facts.faults.get(&partition) {
+        Some(LogFault::Unreadable { offset, .. }) => Some(*offset),
+        Some(LogFault::OffsetFell { expected, .. } | LogFault::OffsetJumped { expected, .. }) => {
+            Some(*expected)
+        }
+        _ => None,
+    };
+    // Holes may lie between the reader's place and the gap: what it met is what was accepted.
+    let past = met.map(|met| (met, pass_gaps(&facts.note.gaps, partition, met)));
+    if let Some((_, past)) = past.filter(|(met, past)| past > met) {
+        return Ok(past.max(start));
+    }
     match facts.faults.get(&partition) {
         Some(LogFault::Unreadable { offset, why }) if start <= *offset => {
             Err(HaltReason::Unreadable {

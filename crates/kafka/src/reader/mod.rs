@@ -213,7 +213,8 @@ impl KafkaLog {
                 let reading = place
                     .as_ref()
                     .and_then(|place| self.partitions.get(&place.topic, place.partition).copied());
-                let offset = offset.or_else(|| reading.map(|reading| reading.next_offset));
+                // A batch is named by its first offset, which may lie below what was read of it.
+                let offset = offset.max(reading.map(|reading| reading.next_offset));
                 match faults::meaning(&self.settings.client, error, offset, &why) {
                     Meaning::Heals => Ok(()),
                     Meaning::Away(error) => {

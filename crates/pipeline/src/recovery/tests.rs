@@ -391,6 +391,24 @@ fn what_the_reader_met_halts_its_partition_alone_until_it_is_passed() {
 }
 
 #[test]
+fn an_accepted_gap_is_passed_also_where_holes_lie_between_it_and_the_reader() {
+    let read: &[(i32, i64)] = &[(0, 55), (1, 30)];
+    let mut facts = facts(&[read], read);
+    facts.reading = true;
+    facts.reader = BTreeMap::from([(0, 55), (1, 30)]);
+    let damaged = LogFault::Unreadable {
+        offset: 60,
+        why: "crc".into(),
+    };
+    facts.faults = BTreeMap::from([(0, damaged)]);
+    assert!(plan(&facts).halted.contains_key(&0));
+    facts.note.gaps = vec![gap(0, 60, 64)];
+    let passed = plan(&facts);
+    assert!(passed.halted.is_empty());
+    assert_eq!(passed.starts[&TopicPartition::new("t", 0)], 64);
+}
+
+#[test]
 fn a_long_hole_within_the_log_is_passed_and_a_lost_position_is_looked_up() {
     let read: &[(i32, i64)] = &[(0, 60), (1, 30)];
     let mut facts = facts(&[read], read);
