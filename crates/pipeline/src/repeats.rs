@@ -27,7 +27,7 @@ use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_u
 use forebay_core::checkpoint::{self, Opened};
 use forebay_core::ports::{Checkpoints, SourceBatch};
 use forebay_core::prediction::column;
-use forebay_core::progress::TopicPartition;
+use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::meta;
 
 use crate::error::PipelineError;
@@ -126,6 +126,8 @@ struct Place {
     dropped: OffsetSet,
     /// Records that the archive has from there on.
     archived: OffsetSet,
+    /// One past the records of which the archive has those that were kept.
+    archived_to: i64,
 }
 
 /// Which predictions were seen.
@@ -201,16 +203,24 @@ impl Repeats {
         Ok(())
     }
 
-    /// All that the archive has was noted: what it lacks between its records was dropped.
+    /// The archive has every record below `applied` that was kept.
+    pub fn note_archived(&mut self, applied: &Applied) {
+        for (place, progress) in &applied.0 {
+            let place = self.places.entry(place.clone()).or_default();
+            place.archived_to = place.archived_to.max(progress.next_offset);
+        }
+    }
+
+    /// All that the archive has was noted: what it lacks below its mark was dropped.
     pub(crate) fn begin(&mut self) {
         for place in self.places.values_mut() {
             let archived = std::mem::take(&mut place.archived);
-            if let Some((_, end)) = archived.before(i64::MAX) {
-                for (from, to) in archived.gaps(place.decided_to, end) {
-                    place.dropped.insert_range(from, to);
-                }
-                place.decided_to = end;
+            let last = archived.before(i64::MAX).map_or(0, |(_, end)| end);
+            let end = last.max(place.archived_to);
+            for (from, to) in archived.gaps(place.decided_to, end) {
+                place.dropped.insert_range(from, to);
             }
+            place.decided_to = place.decided_to.max(end);
         }
     }
 
@@ -344,7 +354,7 @@ impl Repeats {
             let place = Place {
                 decided_to: reader.signed()?,
                 dropped: OffsetSet::decode(reader)?,
-                archived: OffsetSet::default(),
+                ..Place::default()
             };
             repeats.places.insert(partition, place);
         }

@@ -52,6 +52,9 @@ impl App {
         let mut tables = Vec::new();
         for source in &wiring.sources {
             let progress = self.runtime.block_on(self.archive.progress(&source.name))?;
+            if is_prediction(source) {
+                repeats.note_archived(&progress);
+            }
             let read = monitors.reads(&source.name);
             if read {
                 let partitions: Vec<i32> = progress.0.keys().map(|p| p.partition).collect();

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use arrow_array::ArrayRef;
 use forebay_core::PortResult;
 use forebay_core::ports::Origin;
+use forebay_core::progress::PartitionProgress;
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::timestamp_type;
 use parking_lot::Mutex;
@@ -64,6 +65,17 @@ fn batch(topic: &str, rows: RecordBatch, offset: Vec<i64>, read_to: i64) -> Sour
         last_records: Vec::new(),
         read_up_to: vec![(partition, read_to)],
     }
+}
+
+fn up_to(next_offset: i64) -> Applied {
+    let progress = PartitionProgress {
+        next_offset,
+        ..PartitionProgress::default()
+    };
+    Applied(BTreeMap::from([(
+        TopicPartition::new("predictions", 0),
+        progress,
+    )]))
 }
 
 /// The offsets of the records that pass.
@@ -154,6 +166,7 @@ proptest! {
             let rows: Vec<(i64, i64)> =
                 kept(0, archived).into_iter().map(|o| log[o as usize]).collect();
             repeats.note(&predictions(&rows)).expect("its columns");
+            repeats.note_archived(&up_to(archived as i64));
             repeats.begin();
             at = start;
         }

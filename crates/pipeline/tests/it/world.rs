@@ -352,6 +352,9 @@ impl World {
         for batch in self.archive.batches(PREDICTIONS) {
             repeats.note(&batch).expect("the columns of predictions");
         }
+        if let Ok(archived) = runtime().block_on(self.archive.progress(PREDICTIONS)) {
+            repeats.note_archived(&archived);
+        }
         for source in &self.sources {
             let opened = self
                 .archive
