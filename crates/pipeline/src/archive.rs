@@ -50,6 +50,10 @@ enum Message {
         up_to: Vec<(TopicPartition, PartitionProgress)>,
     },
     DeadLetters(Vec<DeadLetter>, Vec<(TopicPartition, PartitionProgress)>),
+    Passed {
+        table: String,
+        up_to: Vec<(TopicPartition, PartitionProgress)>,
+    },
     Marks(Vec<MarkRecord>),
     Flush(oneshot::Sender<()>),
     Close,
@@ -66,6 +70,7 @@ impl std::fmt::Debug for Message {
         match self {
             Self::Rows { table, batch, .. } => write!(f, "Rows({table}, {})", batch.num_rows()),
             Self::DeadLetters(letters, _) => write!(f, "DeadLetters({})", letters.len()),
+            Self::Passed { table, up_to } => write!(f, "Passed({table}, {})", up_to.len()),
             Self::Marks(records) => write!(f, "Marks({})", records.len()),
             Self::Flush(_) => write!(f, "Flush"),
             Self::Close => write!(f, "Close"),
@@ -139,6 +144,21 @@ impl Archiver {
         self.send(Message::Rows {
             table: batch.source.name.clone(),
             batch: rows,
+            up_to,
+        })
+    }
+
+    /// Offsets below `up_to` hold no more rows for `table`: control records, or an accepted gap.
+    ///
+    /// # Errors
+    /// The archiver has stopped.
+    pub(crate) fn passed(
+        &self,
+        table: &str,
+        up_to: Vec<(TopicPartition, PartitionProgress)>,
+    ) -> Result<(), PipelineError> {
+        self.send(Message::Passed {
+            table: table.to_owned(),
             up_to,
         })
     }
@@ -270,11 +290,10 @@ impl Worker {
                 up_to,
             } => {
                 self.bytes += batch.get_array_memory_size();
-                let table = self.tables.entry(table).or_default();
-                up_to
-                    .iter()
-                    .for_each(|(partition, progress)| table.up_to.advance(partition, *progress));
-                table.batches.push(batch);
+                self.table(table, &up_to).batches.push(batch);
+            }
+            Message::Passed { table, up_to } => {
+                self.table(table, &up_to);
             }
             Message::DeadLetters(letters, up_to) => {
                 self.bytes += letters
@@ -289,6 +308,15 @@ impl Worker {
             Message::Marks(records) => self.marks.add(&records),
             Message::Flush(_) | Message::Close => {}
         }
+    }
+
+    /// What is collected for the table `name`, with its marks moved on.
+    fn table(&mut self, name: String, up_to: &[(TopicPartition, PartitionProgress)]) -> &mut Table {
+        let table = self.tables.entry(name).or_default();
+        for (partition, progress) in up_to {
+            table.up_to.advance(partition, *progress);
+        }
+        table
     }
 
     async fn flush(&mut self) -> PortResult<()> {

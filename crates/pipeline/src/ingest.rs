@@ -3,14 +3,14 @@
 //! when one of them is behind, because their queues are bounded, and it stops when one of them has
 //! failed for good: reads go on. Scoring and publishing hold it back never.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use forebay_core::ports::{EventLog, OnlineStore, ShardWrite, SourceBatch};
-use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::watermark::MarkRecord;
@@ -69,6 +69,8 @@ pub(crate) struct Ingest {
     pub(crate) board: Arc<Board>,
     /// What the archive had at start.
     pub(crate) archived: Applied,
+    /// Where the archiver was last told that the reader stands.
+    pub(crate) archive_told: HashMap<TopicPartition, i64>,
     pub(crate) settings: PipelineSettings,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stopping: Arc<AtomicBool>,
@@ -139,8 +141,9 @@ impl Ingest {
                 Err(error) => return Err(error.into()),
             }
         }
-        // A clean stop leaves every shard at the reader's position, so that a restart reads nothing
-        // again.
+        // A clean stop leaves archive and shards at the reader's position, so that a restart reads
+        // nothing again.
+        self.archive_passed()?;
         let progress = self.watermarks.all_progress();
         let write = |marks| ShardWrite {
             progress: progress.clone(),
@@ -224,11 +227,7 @@ impl Ingest {
         let batch = admitted.batch;
         self.repeats.fill(&batch);
         self.repeats.save(false);
-        let up_to = batch
-            .read_up_to
-            .iter()
-            .map(|(p, _)| (p.clone(), self.watermarks.progress(p)))
-            .collect();
+        let up_to = self.archive_up_to(batch.read_up_to.iter().map(|(place, _)| place));
         self.archiver.rows(&batch, &late, up_to)?;
         let watermark = self.watermarks.published().of(&batch.source.name);
         self.count(&batch, &late, dated.ahead, watermark);
@@ -236,6 +235,37 @@ impl Ingest {
             let batch = above(batch, &self.archived)?;
             for observer in &mut self.observers {
                 observer.observe(&batch, watermark);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the reader stands in those of `places` in which the archive was last told less.
+    fn archive_up_to<'a>(
+        &mut self,
+        places: impl Iterator<Item = &'a TopicPartition>,
+    ) -> Vec<(TopicPartition, PartitionProgress)> {
+        let mut moved = Vec::new();
+        for place in places {
+            let progress = self.watermarks.progress(place);
+            let told = self.archive_told.entry(place.clone()).or_default();
+            if progress.next_offset > *told {
+                *told = progress.next_offset;
+                moved.push((place.clone(), progress));
+            }
+        }
+        moved
+    }
+
+    /// Tell the archive of what the reader has passed without a row. With its mark below the shards'
+    /// a log whose end retention has emptied would look like a gap.
+    fn archive_passed(&mut self) -> Result<(), PipelineError> {
+        let joined: Vec<TopicPartition> = self.reads.joined().cloned().collect();
+        for source in self.sources.clone() {
+            let of_source = joined.iter().filter(|place| *place.topic == *source.topic);
+            let up_to = self.archive_up_to(of_source);
+            if !up_to.is_empty() {
+                self.archiver.passed(&source.name, up_to)?;
             }
         }
         Ok(())
@@ -300,6 +330,10 @@ impl Ingest {
             for (place, at) in &from {
                 self.watermarks.stand(place, *at);
             }
+            // Below these places nothing more comes: scores of what a shard had there, behind an
+            // accepted gap, wait for nothing.
+            let ends = from.iter().map(|(place, at)| (place.clone(), *at));
+            self.writers.submit(Vec::new(), ends.collect())?;
             self.tell_where();
             tracing::info!(partitions = from.len(), "reads these partitions");
             tracing::debug!(?from, "where reading starts");
@@ -326,8 +360,7 @@ impl Ingest {
             }
         }
         self.watermarks.join(join, &join.archived);
-        let records = self.watermarks.take_records();
-        self.record(records)?;
+        self.tell_decisions()?;
         for source in &self.sources {
             self.watermarks.publish(source);
             let watermark_us = self.watermarks.published().of(&source.name);
@@ -375,6 +408,7 @@ impl Ingest {
                 *end = position.next_offset.max(*end);
             }
         }
+        self.archive_passed()?;
         // Of a partition that is halted the watermark waits too: it has records that were not read.
         ends.retain(|place, _| self.reads.has_joined(place));
         self.look(&ends)?;
@@ -422,6 +456,11 @@ impl Ingest {
         for source in &self.sources {
             self.watermarks.look(source, &facts, now_us, &present);
         }
+        self.tell_decisions()
+    }
+
+    /// Tell observers, shards and archive of decisions about time that no batch has brought.
+    fn tell_decisions(&mut self) -> Result<(), PipelineError> {
         let (records, settled) = (self.watermarks.take_records(), self.settled.take());
         for observer in &mut self.observers {
             observer.look(&records, &settled);

@@ -2,7 +2,7 @@
 //! shard writers, archiver, the watch over the log, and the ingest thread that feeds them and reads
 //! each source when the watch says so. Stop: the reader first, then each thread behind it when its queue is empty.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -211,6 +211,7 @@ impl Pipeline {
             counters: Arc::clone(&counters),
             stopping: Arc::clone(&stopping),
             archived: Applied::default(),
+            archive_told: HashMap::new(),
             reads: Reads::default(),
             board,
             watermarks,

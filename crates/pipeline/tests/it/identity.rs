@@ -497,3 +497,55 @@ fn scores_that_waited_do_not_wait_for_a_source_that_is_halted() {
     });
     process.stop().expect("nothing is in the way");
 }
+
+#[test]
+fn a_log_that_ends_in_control_records_and_that_retention_has_emptied_is_no_gap() {
+    let world = world(20);
+    let records = world.log.records(TOPIC, 0);
+    let last = records.last().expect("it has records").offset;
+    world.log.control(TOPIC, 0);
+    let process = world.start(Fate::default(), 1);
+    wait_until("the control record is passed", || {
+        applied(&world, TOPIC, 0) > last + 1
+    });
+    process.stop().expect("nothing is in the way");
+    world.log.delete_before(TOPIC, 0, applied(&world, TOPIC, 0));
+    let process = world.start(Fate::default(), 2);
+    reads(&process, EVENTS);
+    process.stop().expect("nothing is in the way");
+}
+
+#[test]
+fn scores_behind_an_accepted_gap_wait_for_no_new_record() {
+    let mut behind_gaps = 0;
+    for write in 0..24 {
+        let world = World::with_events(Setup::default(), 40, 53);
+        let process = world.start(Fate::killed_at(write, true), write);
+        wait_until("the process ends or is done", || {
+            process.fate.is_over() || world.is_done()
+        });
+        // A kill is an error of the stop.
+        drop(process.stop());
+        for partition in 0..world.setup.partitions {
+            let number = i32::try_from(partition).expect("few");
+            let place = TopicPartition::new(TOPIC, number);
+            let shards = (0..world.setup.shards).map(|shard| world.store.applied(shard));
+            let furthest = shards.map(|applied| applied.next_offset(&place)).max();
+            let furthest = furthest.expect("there are shards");
+            behind_gaps += usize::from(applied(&world, TOPIC, number) < furthest);
+            world.log.delete_before(TOPIC, partition, furthest);
+        }
+        let process = world.start(Fate::default(), write + 1);
+        wait_until("the source is read or halted", || {
+            !matches!(state(&process, EVENTS), SourceState::Starting)
+        });
+        if matches!(state(&process, EVENTS), SourceState::Halted(_)) {
+            accept(&process, EVENTS, None).expect("there are gaps");
+        }
+        wait_until("nothing waits", || {
+            world.log.is_read() && world.store.unfinished() == (0, 0)
+        });
+        process.stop().expect("nothing is in the way");
+    }
+    assert!(behind_gaps > 0, "a kill leaves one shard behind another");
+}
