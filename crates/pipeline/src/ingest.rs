@@ -162,7 +162,7 @@ impl Ingest {
         batches: Vec<SourceBatch>,
         timers: &mut Timers,
     ) -> Result<(), PipelineError> {
-        if !batches.is_empty() {
+        if !batches.is_empty() && !self.step.deployments.is_empty() {
             let deployments = self.step.deployments.iter();
             let names = deployments.map(|d| d.def().name.as_str());
             self.intake
@@ -173,6 +173,8 @@ impl Ingest {
             self.batch(batch, &mut epoch)?;
         }
         let mut writes = Vec::with_capacity(epoch.writes.len());
+        // The same for every shard that writes.
+        let mut progress = None;
         for ((shard, mut write), notes) in (0..).zip(epoch.writes).zip(epoch.notes) {
             write.unscored = notes.into_notes();
             self.count_suspended(&write);
@@ -180,7 +182,9 @@ impl Ingest {
                 !write.folds.is_empty() || !write.pending.is_empty() || !write.unscored.is_empty();
             let committed = &mut timers.committed[usize::from(shard)];
             if touched || committed.elapsed() >= IDLE_PROGRESS {
-                write.progress = self.watermarks.all_progress();
+                write
+                    .progress
+                    .clone_from(progress.get_or_insert_with(|| self.watermarks.all_progress()));
                 write.marks = self.unrecorded[usize::from(shard)].take();
                 *committed = Instant::now();
                 writes.push((shard, write));

@@ -163,15 +163,22 @@ impl Pipeline {
     ///
     /// # Errors
     /// Two sources over one topic, or the state cannot be read.
-    pub fn start(
+    pub fn start(parts: PipelineParts, settings: PipelineSettings) -> Result<Self, PipelineError> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let started = Self::start_parts(parts, settings, Arc::clone(&stopping));
+        // What has started by then ends: nothing may run beside the next try.
+        started.inspect_err(|_| stopping.store(true, Ordering::Relaxed))
+    }
+
+    fn start_parts(
         mut parts: PipelineParts,
         settings: PipelineSettings,
+        stopping: Arc<AtomicBool>,
     ) -> Result<Self, PipelineError> {
         recovery::check_topics(&parts.sources)?;
         parts.repeats.begin();
         let board = Arc::<Board>::default();
         parts.publish_to_own_cluster(&board);
-        let stopping = Arc::new(AtomicBool::new(false));
         let counters = Arc::clone(&parts.counters);
         counters.begin(&parts.sources, &parts.deployments);
         let held_us = parts.hold_expiry();

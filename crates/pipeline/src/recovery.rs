@@ -244,7 +244,12 @@ fn read(
             ));
         }
         let start = place_start(facts, &mut plan, &place, *bounds);
-        if start < bounds.begin {
+        // A reader at work may be beyond what was asked before it moved on, and says itself when it
+        // has lost its place.
+        let at_work = facts.reading
+            && facts.reader.contains_key(partition)
+            && !facts.faults.contains_key(partition);
+        if start < bounds.begin && !at_work {
             gaps.push(OpenGap {
                 partition: *partition,
                 from: start,

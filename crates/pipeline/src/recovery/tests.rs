@@ -409,6 +409,21 @@ fn an_accepted_gap_is_passed_also_where_holes_lie_between_it_and_the_reader() {
 }
 
 #[test]
+fn a_reader_at_work_that_was_asked_before_retention_has_no_gap_until_it_says_so() {
+    let read: &[(i32, i64)] = &[(0, 60), (1, 30)];
+    let mut facts = facts(&[read], read);
+    facts.reading = true;
+    facts.reader = BTreeMap::from([(0, 60), (1, 30)]);
+    found(&mut facts, |_, _, all, _| {
+        *all = bounds(&[(0, 70, 100), (1, 0, 100)]);
+    });
+    assert_eq!(plan(&facts).starts[&TopicPartition::new("t", 0)], 60);
+    let lost = LogFault::PositionLost { why: "?".into() };
+    facts.faults = BTreeMap::from([(0, lost)]);
+    assert!(matches!(halt(&facts), HaltReason::Gap { gaps, .. } if gaps[0].from == 60));
+}
+
+#[test]
 fn a_long_hole_within_the_log_is_passed_and_a_lost_position_is_looked_up() {
     let read: &[(i32, i64)] = &[(0, 60), (1, 30)];
     let mut facts = facts(&[read], read);

@@ -98,14 +98,18 @@ impl Released {
         let mut state = self.state.lock();
         let at = usize::try_from(number - state.first).expect("an open epoch has an index");
         state.open[at].committed = true;
+        let mut moved = false;
         while let Some(epoch) = state.open.pop_front_if(|epoch| epoch.committed) {
             state.first += 1;
+            moved |= !epoch.ends.is_empty();
             for (place, next_offset) in &epoch.ends {
                 state.advance(place, *next_offset);
             }
         }
         drop(state);
-        self.ring_all();
+        if moved {
+            self.ring_all();
+        }
     }
 
     /// How many of `entries`, from the first on, may be computed.
