@@ -41,11 +41,11 @@ pub fn plan_apply(facts: &ApplyFacts) -> Vec<Step> {
 
 /// What brings back the definitions that were in force, after the steps `done` and the failure of
 /// `failed`. When the server is stopping, ingest is not started again, and the state of a view that
-/// was being filled is kept, so that the next apply goes on with it.
+/// was being filled is left to the next start, which deletes what no definition names.
 #[must_use]
 pub(crate) fn plan_undo(done: &[Step], failed: &Step, stopping: bool) -> Vec<Step> {
     if matches!(failed, Step::DropView(_)) {
-        // The new definitions are in force; the state is deleted by a later change or start.
+        // The new definitions are in force; the next start deletes the state.
         return Vec::new();
     }
     // A step that failed may have had its effect: a save or a resume that failed is undone too.

@@ -195,6 +195,16 @@ pub(crate) fn horizon_key(view: ViewId) -> Vec<u8> {
     [META_HORIZON, &view.to_be_bytes()].concat()
 }
 
+/// Prefix of all views in `meta`.
+pub(crate) fn view_meta_prefix() -> &'static [u8] {
+    META_VIEW
+}
+
+/// View of its key in `meta`.
+pub(crate) fn parse_view_meta_key(bytes: &[u8]) -> Option<ViewId> {
+    view_behind(META_VIEW, bytes)
+}
+
 /// Prefix of all horizons in `meta`.
 pub(crate) fn horizon_prefix() -> &'static [u8] {
     META_HORIZON
@@ -202,11 +212,12 @@ pub(crate) fn horizon_prefix() -> &'static [u8] {
 
 /// View of a horizon's key.
 pub(crate) fn parse_horizon_key(bytes: &[u8]) -> Option<ViewId> {
-    bytes
-        .strip_prefix(META_HORIZON)?
-        .try_into()
-        .ok()
-        .map(ViewId::from_be_bytes)
+    view_behind(META_HORIZON, bytes)
+}
+
+fn view_behind(prefix: &[u8], bytes: &[u8]) -> Option<ViewId> {
+    let id = bytes.strip_prefix(prefix)?.try_into().ok()?;
+    Some(ViewId::from_be_bytes(id))
 }
 
 // ---- records -----------------------------------------------------------------------------------

@@ -288,7 +288,8 @@ impl Shard {
         batch.delete_range(format::FAMILY_TILE, &from, &to);
         batch.delete_range(format::FAMILY_PRESENCE, &from, &to);
         batch.delete(format::FAMILY_META, &format::horizon_key(view));
-        batch.write()?;
+        // Before the view's own record goes: without it nobody would find the rest again.
+        batch.write_synced()?;
         writer.horizons.remove(&view);
         writer.sweeper.forget(view);
         writer.presence_sweeper.forget(view);

@@ -85,6 +85,22 @@ impl RocksStore {
         drop(self);
     }
 
+    /// The views that have state here, also those that were not registered by this process.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn views(&self) -> PortResult<Vec<ViewId>> {
+        let mut views = Vec::new();
+        let database = &self.shard(0)?.database;
+        let prefix = format::view_meta_prefix();
+        database.scan(format::FAMILY_META, prefix, None, |key, _| {
+            let view = format::parse_view_meta_key(key);
+            views.extend(view);
+            Ok(view.is_some())
+        })?;
+        Ok(views)
+    }
+
     /// Wait until the disk has all that was committed. An epoch needs no such wait: the log brings it
     /// again. What is folded from the archive comes once.
     ///

@@ -112,9 +112,22 @@ impl App {
                 "set aside; everything else runs"
             );
         }
+        self.delete_leftovers(&catalog)?;
         self.prepare(&wiring)?;
         self.resume(catalog, wiring)?;
         self.life.running();
+        Ok(())
+    }
+
+    /// Delete the state of views that no definition names: an apply was cut off.
+    fn delete_leftovers(&self, catalog: &Catalog) -> Result<()> {
+        let known: HashSet<ViewId> = catalog.views().values().map(|v| v.spec().id).collect();
+        for view in self.store.views()? {
+            if !known.contains(&view) {
+                tracing::info!(view, "deletes the state of a view that no definition names");
+                self.store.drop_view(view)?;
+            }
+        }
         Ok(())
     }
 
@@ -144,6 +157,9 @@ impl App {
         }
         let current = self.catalog();
         let planned = current.plan(files)?;
+        if !self.is_ingesting() {
+            self.start_again(&current);
+        }
         let changes = planned
             .changes
             .iter()
@@ -181,6 +197,20 @@ impl App {
             .filter(|c| c.action != ChangeAction::Unchanged);
         tracing::info!(changes = changed.count(), "definitions applied");
         Ok(planned.changes)
+    }
+
+    /// Ingest has failed: begin it anew with the definitions in force. Where that fails too, the new
+    /// definitions may mend it.
+    fn start_again(&self, current: &Catalog) {
+        if let Err(error) = self.pause() {
+            tracing::warn!(error = exit::words(&error), "ingest had failed");
+        }
+        let again = self
+            .bind(current, Binding::Lenient)
+            .and_then(|wiring| self.resume(current.clone(), wiring));
+        if let Err(error) = again {
+            tracing::warn!(error = exit::words(&error), "ingest does not start again");
+        }
     }
 
     fn busy(&self) -> PortError {

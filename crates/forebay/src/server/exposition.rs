@@ -7,17 +7,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
-use forebay_control::{IngestFacts, IngestHealth, IngestWatch};
 use forebay_core::prediction::Role;
 use forebay_monitor::{
     MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
 };
 use forebay_online::StoreStats;
-use forebay_pipeline::{PipelineStatus, SourceState};
+use forebay_pipeline::PipelineStatus;
 use forebay_telemetry::invariants::InvariantReport;
 use forebay_telemetry::{Counter, Metrics};
 
-use super::app::{App, INGEST};
+use super::app::App;
+use super::ingest_look::IngestLook;
 use super::suspended::Suspended;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -52,11 +52,11 @@ impl Exposition {
         let thread = std::thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || {
-                let mut watch = IngestWatch::new(app.settings.stall_us(), app.clock.now_us());
+                let mut ingest = IngestLook::default();
                 let mut aside = Vec::new();
                 while !stopped.load(Ordering::Relaxed) {
                     expose(&app);
-                    look_at_ingest(&app, &mut watch);
+                    ingest.look(&app);
                     look_at_parts(&app, &mut aside);
                     std::thread::park_timeout(EVERY);
                 }
@@ -87,44 +87,6 @@ impl Drop for Exposition {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// Whether ingest moves, for its readiness and its gauge.
-fn look_at_ingest(app: &App, watch: &mut IngestWatch) {
-    let status = app.status();
-    let facts = IngestFacts {
-        running: app.is_ingesting(),
-        applied: status.rows + status.sources.values().map(|s| s.dead_letters).sum::<u64>(),
-        lag_records: status.sources.values().map(|s| s.lag_records).sum(),
-    };
-    let health = watch.look(facts, app.clock.now_us());
-    let mut standing = Vec::new();
-    for (name, source) in &status.sources {
-        let halted = matches!(source.state, SourceState::Halted(_));
-        let gauge = app.metrics.source_halted.with([name]);
-        gauge.set(if halted { 1.0 } else { 0.0 });
-        if let SourceState::Halted(reason) = &source.state {
-            standing.push(format!("source {name} is halted: {reason}"));
-        }
-    }
-    if let IngestHealth::Standing { since_us } = health {
-        let seconds = (app.clock.now_us() - since_us) / 1_000_000;
-        let waiting = facts.lag_records;
-        standing.push(format!(
-            "nothing was applied for {seconds} s; {waiting} records wait; the log says why"
-        ));
-    }
-    if standing.is_empty() {
-        app.ingest.met(INGEST);
-    } else {
-        let words = format!("{}; reads go on", standing.join("; "));
-        app.ingest.missing_because(INGEST, words);
-    }
-    let stalled = health != IngestHealth::Moving;
-    app.metrics
-        .ingest_standing
-        .with([])
-        .set(if stalled { 1.0 } else { 0.0 });
 }
 
 /// Which parts are set aside; `shown` are those of the last look, whose gauges fall when they run.

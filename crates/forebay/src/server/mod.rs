@@ -19,6 +19,7 @@ mod deployment_name;
 pub(crate) mod exposition;
 mod fill;
 mod gaps;
+mod ingest_look;
 pub(crate) mod listeners;
 pub(crate) mod monitoring;
 mod own_tables;
