@@ -13,16 +13,16 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_schema::{Field, Schema, SchemaRef};
-use forebay_core::ports::{Archive, DeadLetter, SourceBatch};
+use forebay_core::ports::{Archive, DeadLetter, Runtime, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
 use forebay_core::watermark::MarkRecord;
 use forebay_core::{PortError, PortResult};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 use crate::error::PipelineError;
 use crate::retry::Pauses;
+use crate::runtime::{Thread, block_on, within};
 use crate::status::Counters;
 use crate::watermark::{Unrecorded, table};
 
@@ -62,6 +62,7 @@ enum Message {
 /// The sending end.
 #[derive(Debug, Clone)]
 pub struct Archiver {
+    runtime: Arc<dyn Runtime>,
     queue: mpsc::Sender<Message>,
 }
 
@@ -93,20 +94,21 @@ pub fn append_schema(source: &SourceDef) -> SchemaRef {
 }
 
 impl Archiver {
-    /// Start the archiver on `runtime`. It ends when it is closed, or every sender dropped, and all
+    /// Start the archiver. It ends when it is closed, or every sender dropped, and all
     /// is appended; an append that fails while the pipeline is `stopping` is given up, since a
     /// restart reads its rows again.
-    pub fn start(
-        runtime: &tokio::runtime::Handle,
+    pub(crate) fn start(
+        runtime: &Arc<dyn Runtime>,
         archive: Arc<dyn Archive>,
         dead_letter_rows: DeadLetterRows,
         rule: FlushRule,
         counters: Arc<Counters>,
         stopping: Arc<AtomicBool>,
         marks_up_to: Applied,
-    ) -> (Self, tokio::task::JoinHandle<PortResult<()>>) {
+    ) -> PortResult<(Self, Thread<PortResult<()>>)> {
         let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
         let worker = Worker {
+            runtime: Arc::clone(runtime),
             archive,
             dead_letter_rows,
             rule,
@@ -120,7 +122,10 @@ impl Archiver {
             bytes: 0,
             oldest: None,
         };
-        (Self { queue }, runtime.spawn(worker.run(messages)))
+        let run = move || block_on(Arc::clone(&worker.runtime).as_ref(), worker.run(messages));
+        let thread = Thread::spawn(runtime, "archiver", run)?;
+        let runtime = Arc::clone(runtime);
+        Ok((Self { runtime, queue }, thread))
     }
 
     /// Hand over the rows and dead letters of one decoded batch. Blocks while the archiver is
@@ -192,8 +197,7 @@ impl Archiver {
     }
 
     fn send(&self, message: Message) -> Result<(), PipelineError> {
-        self.queue
-            .blocking_send(message)
+        block_on(self.runtime.as_ref(), self.queue.send(message))
             .map_err(|_| PipelineError::ThreadGone("archiver"))
     }
 }
@@ -228,6 +232,7 @@ struct Table {
 
 #[derive(Debug)]
 struct Worker {
+    runtime: Arc<dyn Runtime>,
     archive: Arc<dyn Archive>,
     dead_letter_rows: DeadLetterRows,
     rule: FlushRule,
@@ -240,7 +245,8 @@ struct Worker {
     /// Rows that the table of marks has of each partition.
     marks_up_to: Applied,
     bytes: usize,
-    oldest: Option<Instant>,
+    /// When the oldest of what is collected came.
+    oldest: Option<Duration>,
 }
 
 impl Worker {
@@ -257,13 +263,16 @@ impl Worker {
         loop {
             let due = self.oldest.map(|oldest| oldest + self.rule.interval);
             let message = match due {
-                Some(due) => match tokio::time::timeout_at(due, messages.recv()).await {
-                    Ok(message) => message,
-                    Err(_) => {
-                        self.flush().await?;
-                        continue;
+                Some(due) => {
+                    let left = due.saturating_sub(self.runtime.elapsed());
+                    match within(self.runtime.as_ref(), left, messages.recv()).await {
+                        Some(message) => message,
+                        None => {
+                            self.flush().await?;
+                            continue;
+                        }
                     }
-                },
+                }
                 None => messages.recv().await,
             };
             match message {
@@ -275,14 +284,16 @@ impl Worker {
                 None | Some(Message::Close) => return self.flush().await,
                 Some(message) => self.collect(message),
             }
-            if self.bytes >= self.rule.max_bytes || due.is_some_and(|due| due <= Instant::now()) {
+            if self.bytes >= self.rule.max_bytes
+                || due.is_some_and(|due| due <= self.runtime.elapsed())
+            {
                 self.flush().await?;
             }
         }
     }
 
     fn collect(&mut self, message: Message) {
-        self.oldest.get_or_insert_with(Instant::now);
+        self.oldest.get_or_insert_with(|| self.runtime.elapsed());
         match message {
             Message::Rows {
                 table,
@@ -383,7 +394,10 @@ impl Worker {
                 Err(error) if may_pass(&error) => {
                     tracing::warn!(table, %error, "an append failed and is tried again; ingest waits for it");
                     self.counters.retries.fetch_add(1, Ordering::Relaxed);
-                    if !pauses.wait_async(&self.stopping).await {
+                    if !pauses
+                        .wait_async(self.runtime.as_ref(), &self.stopping)
+                        .await
+                    {
                         return Err(error);
                     }
                 }

@@ -3,19 +3,20 @@
 //! for moments only; nobody waits for the broker while holding it.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use forebay_core::ports::{LogBounds, LogFault};
+use forebay_core::ports::{LogBounds, LogFault, Runtime};
 use forebay_core::progress::TopicPartition;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
 
 use crate::error::PipelineError;
 use crate::gaps::{Accepted, GapRequest};
 use crate::recovery::Decision;
+use crate::runtime::{block_on, within};
 
 /// Where an answer goes.
-pub(crate) type Reply = SyncSender<Result<Vec<Accepted>, PipelineError>>;
+pub(crate) type Reply = oneshot::Sender<Result<Vec<Accepted>, PipelineError>>;
 /// Where the reader stands, and what it has met.
 pub(crate) type Heard = (
     BTreeMap<TopicPartition, i64>,
@@ -26,9 +27,9 @@ pub(crate) type Heard = (
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     state: Mutex<State>,
-    wake: Condvar,
+    wake: Notify,
     /// Signalled when the cluster is known to be the one that the state follows.
-    known: Condvar,
+    known: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +41,7 @@ struct State {
     bounds: BTreeMap<TopicPartition, LogBounds>,
     /// Where ingest stands.
     reader: BTreeMap<TopicPartition, i64>,
-    faults: BTreeMap<TopicPartition, (LogFault, Instant)>,
+    faults: BTreeMap<TopicPartition, (LogFault, Duration)>,
     requests: Vec<(GapRequest, Reply)>,
     look_now: bool,
     stopping: bool,
@@ -59,13 +60,13 @@ impl Board {
     }
 
     /// Tell what the reader has met; the watch looks at once.
-    pub(crate) fn report(&self, faults: Vec<(TopicPartition, LogFault)>, now: Instant) {
+    pub(crate) fn report(&self, faults: Vec<(TopicPartition, LogFault)>, now: Duration) {
         let mut state = self.state.lock();
         for (place, fault) in faults {
             state.faults.insert(place, (fault, now));
         }
         state.look_now = true;
-        self.wake.notify_all();
+        self.wake.notify_waiters();
     }
 
     /// Last stable offset of each partition, at the last look.
@@ -83,19 +84,20 @@ impl Board {
 
     /// Wait, `longest` at most, until the broker is known to be of the cluster that the state
     /// follows. False when it is not, or nobody knows.
-    pub(crate) fn wait_for_cluster(&self, longest: Duration) -> bool {
-        let mut state = self.state.lock();
-        if !state.cluster_known && !state.stopping {
-            self.known.wait_for(&mut state, longest);
+    pub(crate) fn wait_for_cluster(&self, runtime: &dyn Runtime, longest: Duration) -> bool {
+        let known = self.known.notified();
+        let waits = |state: &State| !state.cluster_known && !state.stopping;
+        if waits(&self.state.lock()) {
+            block_on(runtime, within(runtime, longest, known));
         }
-        state.cluster_known
+        self.state.lock().cluster_known
     }
 
     pub(crate) fn know_cluster(&self, known: bool) {
         let mut state = self.state.lock();
         state.cluster_known = known;
         if known {
-            self.known.notify_all();
+            self.known.notify_waiters();
         }
     }
 
@@ -103,12 +105,12 @@ impl Board {
     pub(crate) fn ask(
         &self,
         request: GapRequest,
-    ) -> Receiver<Result<Vec<Accepted>, PipelineError>> {
-        let (reply, answer) = sync_channel(1);
+    ) -> oneshot::Receiver<Result<Vec<Accepted>, PipelineError>> {
+        let (reply, answer) = oneshot::channel();
         let mut state = self.state.lock();
         state.requests.push((request, reply));
         state.look_now = true;
-        self.wake.notify_all();
+        self.wake.notify_waiters();
         answer
     }
 
@@ -117,16 +119,18 @@ impl Board {
         state.stopping = true;
         // Whoever waits for an answer is told that none comes.
         state.requests.clear();
-        self.wake.notify_all();
-        self.known.notify_all();
+        self.wake.notify_waiters();
+        self.known.notify_waiters();
     }
 
     /// Wait for the next look. False when there is none.
-    pub(crate) fn rest(&self, longest: Duration) -> bool {
-        let mut state = self.state.lock();
-        if !state.look_now && !state.stopping {
-            self.wake.wait_for(&mut state, longest);
+    pub(crate) fn rest(&self, runtime: &dyn Runtime, longest: Duration) -> bool {
+        let woken = self.wake.notified();
+        let rests = |state: &State| !state.look_now && !state.stopping;
+        if rests(&self.state.lock()) {
+            block_on(runtime, within(runtime, longest, woken));
         }
+        let mut state = self.state.lock();
         state.look_now = false;
         !state.stopping
     }
@@ -145,7 +149,7 @@ impl Board {
     }
 
     /// Where the reader stands and what it has met; what has rested since `rested` is tried again.
-    pub(crate) fn heard(&self, now: Instant, rests: Duration) -> Heard {
+    pub(crate) fn heard(&self, now: Duration, rests: Duration) -> Heard {
         let mut state = self.state.lock();
         let faults = state
             .faults
@@ -153,7 +157,7 @@ impl Board {
             .map(|(place, (fault, _))| (place.clone(), fault.clone()))
             .collect();
         state.faults.retain(|_, (fault, met)| {
-            !matches!(fault, LogFault::PositionLost { .. }) && now - *met < rests
+            !matches!(fault, LogFault::PositionLost { .. }) && now.saturating_sub(*met) < rests
         });
         (state.reader.clone(), faults)
     }

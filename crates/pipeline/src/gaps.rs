@@ -12,7 +12,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::limits::LOG_GAPS_MAX;
-use forebay_core::ports::{AcceptedGap, Archive, FirstRecord, LogInspector, LogNotes};
+use forebay_core::ports::{AcceptedGap, Archive, FirstRecord, LogInspector, LogNotes, Runtime};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
 use forebay_core::time::{Micros, timestamp_type};
@@ -21,6 +21,7 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 use crate::error::PipelineError;
 use crate::halt::{HaltReason, OpenGap};
 use crate::recovery::{Decision, pass_gaps};
+use crate::runtime::block_on;
 
 /// Name of the archive's table of accepted gaps.
 pub(crate) const GAP_TABLE: &str = "_gaps";
@@ -117,7 +118,7 @@ pub(crate) struct GapStores<'a> {
     pub(crate) notes: &'a dyn LogNotes,
     pub(crate) archive: &'a dyn Archive,
     pub(crate) sources: &'a [Arc<SourceDef>],
-    pub(crate) runtime: &'a tokio::runtime::Handle,
+    pub(crate) runtime: &'a dyn Runtime,
 }
 
 /// Accept what `request` names of what `decision` halts.
@@ -314,7 +315,7 @@ fn archive(
         };
         up_to.advance(&TopicPartition::new(topic, gap.partition), progress);
     }
-    stores.runtime.block_on(async {
+    block_on(stores.runtime, async {
         stores.archive.open_table(GAP_TABLE, schema()).await?;
         stores.archive.append(GAP_TABLE, vec![batch], &up_to).await
     })?;

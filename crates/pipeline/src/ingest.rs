@@ -6,15 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use forebay_core::ports::{EventLog, OnlineStore, ShardWrite, SourceBatch};
+use forebay_core::PortResult;
+use forebay_core::ports::{EventLog, OnlineStore, Runtime, ShardWrite, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::watermark::MarkRecord;
-use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::admit::REASON_REFUSED;
 use crate::archive::Archiver;
@@ -26,6 +25,7 @@ use crate::reads::Reads;
 use crate::recovery::{Decision, Plan};
 use crate::repeats::{Repeats, keep_rows};
 use crate::retry::Pauses;
+use crate::runtime::Thread;
 use crate::score::intake::Intake;
 use crate::settlements::SettledNotes;
 use crate::shards::ShardWriters;
@@ -54,6 +54,7 @@ pub(crate) struct Ingest {
     pub(crate) repeats: Repeats,
     pub(crate) watermarks: Watermarks,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) runtime: Arc<dyn Runtime>,
     /// Decisions about time that each shard does not have yet: its next write records them, so its
     /// progress never lies beyond a decision that it lacks.
     pub(crate) unrecorded: Vec<Unrecorded>,
@@ -79,8 +80,8 @@ pub(crate) struct Ingest {
 /// When things that are done now and then were done last.
 struct Timers {
     /// The last commit of each shard.
-    committed: Vec<Instant>,
-    measured: Instant,
+    committed: Vec<Duration>,
+    measured: Duration,
 }
 
 impl Ingest {
@@ -88,13 +89,9 @@ impl Ingest {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn spawn(self) -> PortResult<JoinHandle<Result<(), PipelineError>>> {
-        let spawned = std::thread::Builder::new()
-            .name("ingest".to_owned())
-            .spawn(move || self.run());
-        spawned.map_err(|e| {
-            PortError::with_source(ErrorKind::ResourceExhausted, "cannot start ingest", e)
-        })
+    pub(crate) fn spawn(self) -> PortResult<Thread<Result<(), PipelineError>>> {
+        let runtime = Arc::clone(&self.runtime);
+        Thread::spawn(&runtime, "ingest", move || self.run())
     }
 
     fn run(mut self) -> Result<(), PipelineError> {
@@ -109,9 +106,10 @@ impl Ingest {
     }
 
     fn serve(&mut self) -> Result<(), PipelineError> {
+        let now = self.runtime.elapsed();
         let mut timers = Timers {
-            committed: vec![Instant::now(); usize::from(self.shards)],
-            measured: Instant::now(),
+            committed: vec![now; usize::from(self.shards)],
+            measured: now,
         };
         let mut pauses = Pauses::default();
         while !self.stopping.load(Ordering::Relaxed) {
@@ -136,7 +134,7 @@ impl Ingest {
                 Err(error) if error.kind().is_retriable() => {
                     tracing::warn!(%error, "the log does not answer and is asked again");
                     self.counters.retries.fetch_add(1, Ordering::Relaxed);
-                    pauses.wait(&self.stopping);
+                    pauses.wait(self.runtime.as_ref(), &self.stopping);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -172,6 +170,7 @@ impl Ingest {
         for batch in batches {
             self.batch(batch, &mut epoch)?;
         }
+        let now = self.runtime.elapsed();
         let mut writes = Vec::with_capacity(epoch.writes.len());
         // The same for every shard that writes.
         let mut progress = None;
@@ -181,12 +180,12 @@ impl Ingest {
             let touched =
                 !write.folds.is_empty() || !write.pending.is_empty() || !write.unscored.is_empty();
             let committed = &mut timers.committed[usize::from(shard)];
-            if touched || committed.elapsed() >= IDLE_PROGRESS {
+            if touched || now.saturating_sub(*committed) >= IDLE_PROGRESS {
                 write
                     .progress
                     .clone_from(progress.get_or_insert_with(|| self.watermarks.all_progress()));
                 write.marks = self.unrecorded[usize::from(shard)].take();
-                *committed = Instant::now();
+                *committed = now;
                 writes.push((shard, write));
             }
         }
@@ -389,7 +388,7 @@ impl Ingest {
             self.reads.fault(place);
         }
         self.tell_where();
-        self.board.report(faults, Instant::now());
+        self.board.report(faults, self.runtime.elapsed());
     }
 
     fn tell_where(&self) {
@@ -399,10 +398,11 @@ impl Ingest {
     }
 
     fn measure(&mut self, timers: &mut Timers) -> Result<(), PipelineError> {
-        if timers.measured.elapsed() < LAG_EVERY {
+        let now = self.runtime.elapsed();
+        if now.saturating_sub(timers.measured) < LAG_EVERY {
             return Ok(());
         }
-        timers.measured = Instant::now();
+        timers.measured = now;
         let positions = self.log.positions();
         let mut ends = self.board.last_stable();
         for (place, position) in &positions {

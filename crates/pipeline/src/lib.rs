@@ -31,6 +31,7 @@ mod reads;
 pub mod recovery;
 pub mod repeats;
 mod retry;
+pub mod runtime;
 mod score;
 pub mod settlements;
 mod shards;
@@ -45,6 +46,7 @@ pub use error::PipelineError;
 pub use halt::HaltReason;
 pub use pipeline::{BatchObserver, Pipeline, PipelineParts, PipelineSettings};
 pub use recovery::check_topics;
+pub use runtime::SystemRuntime;
 pub use score::ScoringLimits;
 pub use status::{
     Counters, DeploymentState, DeploymentStatus, PartitionStatus, PipelineStatus, SourceState,

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::{Publication, Publisher};
+use forebay_core::ports::{Publication, Publisher, Runtime};
 use forebay_core::prediction::OutboxRecord;
 
 use crate::board::Board;
@@ -20,17 +20,29 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct OwnCluster {
     inner: Arc<dyn Publisher>,
     board: Arc<Board>,
+    runtime: Arc<dyn Runtime>,
 }
 
 impl OwnCluster {
-    pub(crate) fn new(inner: Arc<dyn Publisher>, board: Arc<Board>) -> Self {
-        Self { inner, board }
+    pub(crate) fn new(
+        inner: Arc<dyn Publisher>,
+        board: Arc<Board>,
+        runtime: Arc<dyn Runtime>,
+    ) -> Self {
+        Self {
+            inner,
+            board,
+            runtime,
+        }
     }
 }
 
 impl Publisher for OwnCluster {
     fn publish(&self, records: &[&OutboxRecord], abandoned: &AtomicBool) -> Vec<Publication> {
-        if self.board.wait_for_cluster(FIRST_LOOK) {
+        if self
+            .board
+            .wait_for_cluster(self.runtime.as_ref(), FIRST_LOOK)
+        {
             return self.inner.publish(records, abandoned);
         }
         let words =

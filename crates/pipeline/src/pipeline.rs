@@ -5,19 +5,18 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use forebay_core::ports::{
     Archive, CompiledView, EventLog, FeatureReader, LogInspector, LogNotes, OnlineStore, Publisher,
-    Scorer, SourceBatch,
+    Runtime, Scorer, SourceBatch,
 };
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::watermark::MarkRecord;
 use forebay_core::{PortError, PortResult};
+use tokio::sync::oneshot;
 
 use crate::archive::{Archiver, DeadLetterRows, FlushRule};
 use crate::board::Board;
@@ -30,6 +29,7 @@ use crate::prediction::RecordEncoder;
 use crate::reads::Reads;
 use crate::recovery::{self, Plan};
 use crate::repeats::Repeats;
+use crate::runtime::{Thread, block_on};
 use crate::score::intake::{Intake, ScoringLimits};
 use crate::score::released::Released;
 use crate::score::{Scoring, ScoringParts};
@@ -96,8 +96,8 @@ pub struct PipelineParts {
     pub counters: Arc<Counters>,
     /// The monitor and the like.
     pub observers: Vec<Box<dyn BatchObserver>>,
-    /// Runs what is async.
-    pub runtime: tokio::runtime::Handle,
+    /// Where threads, sleeps and monotonic time come from.
+    pub runtime: Arc<dyn Runtime>,
 }
 
 impl std::fmt::Debug for PipelineParts {
@@ -129,13 +129,14 @@ pub struct PipelineSettings {
 /// A running pipeline.
 #[derive(Debug)]
 pub struct Pipeline {
+    runtime: Arc<dyn Runtime>,
     stopping: Arc<AtomicBool>,
     counters: Arc<Counters>,
     watermarks: Arc<PublishedWatermarks>,
     archiver: Archiver,
-    ingest: JoinHandle<Result<(), PipelineError>>,
+    ingest: Thread<Result<(), PipelineError>>,
     scoring: Scoring,
-    appending: tokio::task::JoinHandle<Result<(), PortError>>,
+    appending: Thread<Result<(), PortError>>,
     settling: Settling,
     watch: LogWatch,
 }
@@ -152,7 +153,8 @@ impl PipelineParts {
     /// Publish nothing before the broker is known to be the one that the state follows.
     fn publish_to_own_cluster(&mut self, board: &Arc<Board>) {
         let publisher = Arc::clone(&self.publisher);
-        self.publisher = Arc::new(OwnCluster::new(publisher, Arc::clone(board)));
+        let runtime = Arc::clone(&self.runtime);
+        self.publisher = Arc::new(OwnCluster::new(publisher, Arc::clone(board), runtime));
     }
 }
 
@@ -179,27 +181,24 @@ impl Pipeline {
         parts.repeats.begin();
         let board = Arc::<Board>::default();
         parts.publish_to_own_cluster(&board);
-        let counters = Arc::clone(&parts.counters);
+        let (counters, shards) = (Arc::clone(&parts.counters), parts.store.shards());
         counters.begin(&parts.sources, &parts.deployments);
         let held_us = parts.hold_expiry();
         let workers = start_workers(&parts, settings, &stopping, &counters)?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
         let watermarks = recovered_marks(&parts, &archiver)?;
-        let watch = LogWatch::start(
-            WatchParts {
-                inspector: parts.inspector,
-                notes: parts.notes,
-                store: Arc::clone(&parts.store),
-                archive: Arc::clone(&parts.archive),
-                sources: parts.sources.clone(),
-                counters: Arc::clone(&counters),
-                runtime: parts.runtime.clone(),
-            },
-            Arc::clone(&board),
-        )?;
-        let unrecorded = vec![Unrecorded::of(&parts.marks); usize::from(parts.store.shards())];
+        let watch = WatchParts {
+            inspector: parts.inspector,
+            notes: parts.notes,
+            store: Arc::clone(&parts.store),
+            archive: Arc::clone(&parts.archive),
+            sources: parts.sources.clone(),
+            counters: Arc::clone(&counters),
+            runtime: Arc::clone(&parts.runtime),
+        };
+        let watch = LogWatch::start(watch, Arc::clone(&board))?;
         let ingest = Ingest {
-            shards: parts.store.shards(),
+            shards,
             intake: Intake::new(settings.scoring),
             step: Step {
                 views: parts.views,
@@ -223,12 +222,14 @@ impl Pipeline {
             board,
             watermarks,
             clock: parts.clock,
-            unrecorded,
+            runtime: Arc::clone(&parts.runtime),
+            unrecorded: vec![Unrecorded::of(&parts.marks); usize::from(shards)],
             settled: workers.settled,
             writers: workers.writers,
             settings,
         };
         Ok(Self {
+            runtime: parts.runtime,
             ingest: ingest.spawn()?,
             stopping,
             counters,
@@ -259,7 +260,7 @@ impl Pipeline {
         source: &str,
         partition: Option<i32>,
         now_us: Micros,
-    ) -> Receiver<Result<Vec<Accepted>, PipelineError>> {
+    ) -> oneshot::Receiver<Result<Vec<Accepted>, PipelineError>> {
         self.watch.board.ask(GapRequest {
             source: source.to_owned(),
             partition,
@@ -306,24 +307,20 @@ impl Pipeline {
     /// The first error of any thread; an append or a commit that fails is one.
     pub async fn stop(self) -> Result<(), PipelineError> {
         self.stopping.store(true, Ordering::Relaxed);
-        let threads = tokio::task::spawn_blocking(move || {
+        let gone = || Err(PipelineError::ThreadGone("ingest"));
+        let threads = Thread::spawn(&self.runtime, "stop", move || {
             self.watch.stop();
-            let ingest = self
-                .ingest
-                .join()
-                .unwrap_or(Err(PipelineError::ThreadGone("ingest")));
+            let ingest = self.ingest.join().unwrap_or_else(gone);
             first_cause([ingest, self.scoring.join()])
-        });
-        let threads = threads
-            .await
-            .unwrap_or(Err(PipelineError::ThreadGone("ingest")));
+        })?;
+        let threads = threads.joined().await.unwrap_or_else(gone);
         self.settling.finish().await;
         self.archiver.close().await;
-        let appended = self
-            .appending
-            .await
-            .unwrap_or_else(|e| Err(PortError::internal(e.to_string())));
-        first_cause([threads, appended.map_err(PipelineError::from)])
+        let appended = match self.appending.joined().await {
+            Some(appended) => appended.map_err(PipelineError::from),
+            None => Err(PipelineError::ThreadGone("archiver")),
+        };
+        first_cause([threads, appended])
     }
 }
 
@@ -334,6 +331,7 @@ fn settling(
     counters: &Arc<Counters>,
 ) -> Result<(Settling, Arc<SettledNotes>), PipelineError> {
     let settlements = Settlements {
+        runtime: Arc::clone(&parts.runtime),
         store: Arc::clone(&parts.store),
         archive: Arc::clone(&parts.archive),
         counters: Arc::clone(counters),
@@ -342,7 +340,7 @@ fn settling(
         stopping: Arc::clone(stopping),
     };
     let settled = Arc::clone(&settlements.settled);
-    Ok((settlements.start(&parts.runtime)?, settled))
+    Ok((settlements.start()?, settled))
 }
 
 /// What takes epochs from the ingest thread: shard writers, and scoring behind them.
@@ -369,6 +367,7 @@ fn start_workers(
         settled,
         settling,
         writers: ShardWriters::start(
+            &parts.runtime,
             &parts.store,
             settings.writer_threads,
             &released,
@@ -402,7 +401,7 @@ fn scoring_parts(
         publisher: Arc::clone(&parts.publisher),
         deployments: parts.deployments.clone(),
         watermarks: Arc::clone(&parts.watermarks),
-        runtime: parts.runtime.clone(),
+        runtime: Arc::clone(&parts.runtime),
         limits,
         stopping: Arc::clone(stopping),
         counters: Arc::clone(counters),
@@ -414,17 +413,18 @@ fn start_archiver(
     settings: PipelineSettings,
     counters: &Arc<Counters>,
     stopping: &Arc<AtomicBool>,
-) -> PortResult<(Archiver, tokio::task::JoinHandle<PortResult<()>>)> {
+) -> PortResult<(Archiver, Thread<PortResult<()>>)> {
     let marks = parts.archive.progress(MARKS_TABLE);
-    Ok(Archiver::start(
+    let marks_up_to = block_on(parts.runtime.as_ref(), marks)?;
+    Archiver::start(
         &parts.runtime,
         Arc::clone(&parts.archive),
         parts.dead_letter_rows,
         settings.flush,
         Arc::clone(counters),
         Arc::clone(stopping),
-        parts.runtime.block_on(marks)?,
-    ))
+        marks_up_to,
+    )
 }
 
 /// Marks of a run that has read nothing yet, with what any shard and the archive have recorded for

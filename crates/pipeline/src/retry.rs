@@ -5,9 +5,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use forebay_core::ports::Runtime;
 use forebay_core::{ErrorKind, PortResult};
 
 use crate::error::with_causes;
+use crate::runtime::pause;
 use crate::status::Counters;
 
 /// Pause before the second try; each further one is twice as long.
@@ -20,6 +22,7 @@ const SLICE: Duration = Duration::from_millis(50);
 /// When to try, and when to give up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Retry<'a> {
+    pub(crate) runtime: &'a dyn Runtime,
     pub(crate) stopping: &'a AtomicBool,
     pub(crate) counters: &'a Counters,
 }
@@ -44,22 +47,26 @@ impl Pauses {
     }
 
     /// Wait on this thread. False, and sooner, when `stopping` is set.
-    pub(crate) fn wait(&mut self, stopping: &AtomicBool) -> bool {
+    pub(crate) fn wait(&mut self, runtime: &dyn Runtime, stopping: &AtomicBool) -> bool {
         let mut left = self.take();
         while !left.is_zero() && !stopping.load(Ordering::Relaxed) {
             let slice = left.min(SLICE);
-            std::thread::sleep(slice);
+            pause(runtime, slice);
             left -= slice;
         }
         !stopping.load(Ordering::Relaxed)
     }
 
     /// [`Self::wait`] without holding a thread.
-    pub(crate) async fn wait_async(&mut self, stopping: &AtomicBool) -> bool {
+    pub(crate) async fn wait_async(
+        &mut self,
+        runtime: &dyn Runtime,
+        stopping: &AtomicBool,
+    ) -> bool {
         let mut left = self.take();
         while !left.is_zero() && !stopping.load(Ordering::Relaxed) {
             let slice = left.min(SLICE);
-            tokio::time::sleep(slice).await;
+            runtime.sleep(slice).await;
             left -= slice;
         }
         !stopping.load(Ordering::Relaxed)
@@ -93,7 +100,7 @@ impl Outage {
     ) -> bool {
         self.tell(kind, error);
         retry.counters.retries.fetch_add(1, Ordering::Relaxed);
-        self.pauses.wait(retry.stopping)
+        self.pauses.wait(retry.runtime, retry.stopping)
     }
 
     fn tell(&mut self, kind: ErrorKind, error: &dyn std::fmt::Display) {
@@ -115,7 +122,7 @@ impl Outage {
     ) -> bool {
         self.tell(kind, error);
         retry.counters.retries.fetch_add(1, Ordering::Relaxed);
-        self.pauses.wait_async(retry.stopping).await
+        self.pauses.wait_async(retry.runtime, retry.stopping).await
     }
 
     /// It passes again; `of` names whose it was.
@@ -146,7 +153,7 @@ impl Retry<'_> {
                         tracing::warn!(what, error, "fails and is tried until it passes");
                     }
                     self.counters.retries.fetch_add(1, Ordering::Relaxed);
-                    pauses.wait(self.stopping);
+                    pauses.wait(self.runtime, self.stopping);
                 }
                 outcome => return outcome,
             }
@@ -163,7 +170,9 @@ mod tests {
     #[test]
     fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
         let (stopping, counters) = (AtomicBool::new(false), Counters::default());
+        let rt = crate::runtime::for_tests();
         let retry = Retry {
+            runtime: &rt,
             stopping: &stopping,
             counters: &counters,
         };
@@ -188,7 +197,9 @@ mod tests {
     #[test]
     fn stopping_ends_the_tries_with_the_last_error() {
         let (stopping, counters) = (AtomicBool::new(true), Counters::default());
+        let rt = crate::runtime::for_tests();
         let retry = Retry {
+            runtime: &rt,
             stopping: &stopping,
             counters: &counters,
         };
@@ -196,7 +207,7 @@ mod tests {
             Err(PortError::new(ErrorKind::Unavailable, "down"))
         });
         assert_eq!(error.expect_err("gave up").message(), "down");
-        assert!(!Pauses::default().wait(&stopping));
+        assert!(!Pauses::default().wait(&rt, &stopping));
     }
 
     #[test]

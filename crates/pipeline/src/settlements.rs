@@ -11,17 +11,16 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use forebay_core::ports::{Archive, OnlineStore, UnscoredEntry};
+use forebay_core::ports::{Archive, OnlineStore, Runtime, UnscoredEntry};
 use forebay_core::prediction::Role;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::settlement::{OffsetRuns, SETTLEMENT_TABLE};
 use forebay_core::source::meta;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
 use crate::retry::{Outage, Retry};
+use crate::runtime::{Thread, block_on};
 use crate::status::Counters;
 
 /// `_topic` of the rows: no Kafka topic, since notes have an order of their own.
@@ -159,6 +158,7 @@ impl SettledNotes {
 /// Moves notes to the archive until the pipeline ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Settlements {
+    pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) store: Arc<dyn OnlineStore>,
     pub(crate) archive: Arc<dyn Archive>,
     pub(crate) counters: Arc<Counters>,
@@ -173,33 +173,33 @@ pub(crate) struct Settlements {
 #[derive(Debug)]
 pub(crate) struct Settling {
     ended: Arc<AtomicBool>,
-    task: JoinHandle<()>,
+    thread: Thread<()>,
 }
 
 impl Settling {
     /// Nothing more is noted: move what there is, and end.
     pub(crate) async fn finish(self) {
         self.ended.store(true, Ordering::Release);
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "notes on events without a prediction are left for the next start");
+        if self.thread.joined().await.is_none() {
+            tracing::error!("notes on events without a prediction are left for the next start");
         }
     }
 }
 
 impl Settlements {
-    /// Open the table and start on `runtime`. Not to be called from async code.
+    /// Open the table and start. Not to be called from async code.
     ///
     /// # Errors
     /// The table exists with another schema; the disk fails.
-    pub(crate) fn start(self, runtime: &Handle) -> PortResult<Settling> {
+    pub(crate) fn start(self) -> PortResult<Settling> {
         let opened = self
             .archive
             .open_table(SETTLEMENT_TABLE, settlement_schema());
-        runtime.block_on(opened)?;
-        Ok(Settling {
-            ended: Arc::clone(&self.ended),
-            task: runtime.spawn(self.run()),
-        })
+        block_on(self.runtime.as_ref(), opened)?;
+        let (runtime, ended) = (Arc::clone(&self.runtime), Arc::clone(&self.ended));
+        let run = move || block_on(Arc::clone(&self.runtime).as_ref(), self.run());
+        let thread = Thread::spawn(&runtime, "settlements", run)?;
+        Ok(Settling { ended, thread })
     }
 
     /// See the module. What cannot be archived at the end stays in the store, for the next start.
@@ -216,6 +216,7 @@ impl Settlements {
                 }
                 Err(error) => {
                     let retry = Retry {
+                        runtime: self.runtime.as_ref(),
                         stopping: &self.stopping,
                         counters: &self.counters,
                     };
@@ -231,7 +232,7 @@ impl Settlements {
     async fn sleep(&self) {
         let mut left = LOOK_EVERY;
         while !left.is_zero() && !self.ended.load(Ordering::Acquire) {
-            tokio::time::sleep(LOOK_SLICE).await;
+            self.runtime.sleep(LOOK_SLICE).await;
             left = left.saturating_sub(LOOK_SLICE);
         }
     }

@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
-use forebay_core::ports::{OnlineStore, ShardWrite};
+use forebay_core::PortError;
+use forebay_core::ports::{OnlineStore, Runtime, ShardWrite};
 use forebay_core::progress::TopicPartition;
-use forebay_core::{ErrorKind, PortError};
+use tokio::sync::mpsc;
 
 use crate::error::{PipelineError, first_cause};
 use crate::retry::Retry;
+use crate::runtime::{Thread, block_on};
 use crate::score::released::Released;
 use crate::status::Counters;
 
@@ -46,8 +46,9 @@ struct Job {
 /// Runs the commits of all shards.
 #[derive(Debug)]
 pub(crate) struct ShardWriters {
-    queues: Vec<SyncSender<Job>>,
-    threads: Vec<JoinHandle<Result<(), PortError>>>,
+    runtime: Arc<dyn Runtime>,
+    queues: Vec<mpsc::Sender<Job>>,
+    threads: Vec<Thread<Result<(), PortError>>>,
     released: Arc<Released>,
 }
 
@@ -57,6 +58,7 @@ impl ShardWriters {
     /// # Errors
     /// The system gives no thread.
     pub(crate) fn start(
+        runtime: &Arc<dyn Runtime>,
         store: &Arc<dyn OnlineStore>,
         threads: usize,
         released: &Arc<Released>,
@@ -64,27 +66,21 @@ impl ShardWriters {
         stopping: &Arc<AtomicBool>,
     ) -> Result<Self, PipelineError> {
         let mut writers = Self {
+            runtime: Arc::clone(runtime),
             queues: Vec::new(),
             threads: Vec::new(),
             released: Arc::clone(released),
         };
         for number in 0..threads.max(1) {
-            let (queue, jobs) = sync_channel(QUEUE_EPOCHS);
-            let (store, counters, stopping) = (
-                Arc::clone(store),
-                Arc::clone(counters),
-                Arc::clone(stopping),
-            );
-            let thread = std::thread::Builder::new()
-                .name(format!("shard-writer-{number}"))
-                .spawn(move || run(store.as_ref(), &jobs, &counters, &stopping))
-                .map_err(|e| {
-                    PortError::with_source(
-                        ErrorKind::ResourceExhausted,
-                        "cannot start a shard writer",
-                        e,
-                    )
-                })?;
+            let (queue, jobs) = mpsc::channel(QUEUE_EPOCHS);
+            let writer = Writer {
+                runtime: Arc::clone(runtime),
+                store: Arc::clone(store),
+                counters: Arc::clone(counters),
+                stopping: Arc::clone(stopping),
+            };
+            let name = format!("shard-writer-{number}");
+            let thread = Thread::spawn(runtime, &name, move || writer.run(jobs))?;
             writers.queues.push(queue);
             writers.threads.push(thread);
         }
@@ -123,8 +119,7 @@ impl ShardWriters {
                     writes,
                     ticket: Arc::clone(&ticket),
                 };
-                queue
-                    .send(job)
+                block_on(self.runtime.as_ref(), queue.send(job))
                     .map_err(|_| PipelineError::ThreadGone("shard writer"))?;
             }
         }
@@ -138,34 +133,42 @@ impl ShardWriters {
     pub(crate) fn stop(self) -> Result<(), PipelineError> {
         drop(self.queues);
         first_cause(self.threads.into_iter().map(|thread| match thread.join() {
-            Ok(result) => result.map_err(PipelineError::from),
-            Err(_) => Err(PipelineError::ThreadGone("shard writer")),
+            Some(result) => result.map_err(PipelineError::from),
+            None => Err(PipelineError::ThreadGone("shard writer")),
         }))
     }
 }
 
-fn run(
-    store: &dyn OnlineStore,
-    jobs: &Receiver<Job>,
-    counters: &Counters,
-    stopping: &AtomicBool,
-) -> Result<(), PortError> {
-    let retry = Retry { stopping, counters };
-    while let Ok(job) = jobs.recv() {
-        for (shard, write) in job.writes {
-            let started = std::time::Instant::now();
-            if let Err(error) = retry.run("a shard's write", || store.commit(shard, &write)) {
-                tracing::error!(shard, %error, "a shard cannot be written; ingest stops, reads go on");
-                counters.failed.store(true, Ordering::Relaxed);
-                return Err(error);
+/// One thread's share.
+struct Writer {
+    runtime: Arc<dyn Runtime>,
+    store: Arc<dyn OnlineStore>,
+    counters: Arc<Counters>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Writer {
+    fn run(self, mut jobs: mpsc::Receiver<Job>) -> Result<(), PortError> {
+        let runtime = self.runtime.as_ref();
+        let retry = Retry {
+            runtime,
+            stopping: &self.stopping,
+            counters: &self.counters,
+        };
+        while let Some(job) = block_on(runtime, jobs.recv()) {
+            for (shard, write) in job.writes {
+                let started = runtime.elapsed();
+                let commit = || self.store.commit(shard, &write);
+                if let Err(error) = retry.run("a shard's write", commit) {
+                    tracing::error!(shard, %error, "a shard cannot be written; ingest stops, reads go on");
+                    self.counters.failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+                let took = runtime.elapsed().saturating_sub(started);
+                self.counters.committed(took);
             }
-            counters.commit_ns.fetch_add(
-                u64::try_from(started.elapsed().as_nanos()).unwrap_or(0),
-                Ordering::Relaxed,
-            );
-            counters.commits.fetch_add(1, Ordering::Relaxed);
+            job.ticket.written();
         }
-        job.ticket.written();
+        Ok(())
     }
-    Ok(())
 }

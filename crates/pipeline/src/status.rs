@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use forebay_core::ports::ScoreLoad;
 use forebay_core::source::SourceDef;
@@ -247,6 +248,13 @@ pub struct PipelineStatus {
 }
 
 impl Counters {
+    /// A shard's write took so long.
+    pub(crate) fn committed(&self, took: Duration) {
+        let took_ns = took.as_secs() * 1_000_000_000 + u64::from(took.subsec_nanos());
+        self.commit_ns.fetch_add(took_ns, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A pipeline over `sources` and `deployments` starts: what counts goes on, what describes the
     /// one before is forgotten.
     pub(crate) fn begin(&self, sources: &[Arc<SourceDef>], deployments: &[Deployment]) {

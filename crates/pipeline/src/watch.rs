@@ -8,12 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forebay_core::limits::LOG_DIGESTS_PER_LOOK;
 use forebay_core::ports::{
-    Archive, LogBounds, LogFault, LogInspector, LogNotes, OnlineStore, TopicFacts,
+    Archive, LogBounds, LogFault, LogInspector, LogNotes, OnlineStore, Runtime, TopicFacts,
 };
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -23,6 +22,7 @@ use crate::board::Board;
 use crate::error::PipelineError;
 use crate::gaps::{self, GapStores};
 use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
+use crate::runtime::{Thread, block_on};
 use crate::status::{Counters, PartitionStatus, SourceState};
 
 /// Between two looks: lag is this old at most.
@@ -42,14 +42,14 @@ pub(crate) struct WatchParts {
     pub(crate) archive: Arc<dyn Archive>,
     pub(crate) sources: Vec<Arc<SourceDef>>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) runtime: Arc<dyn Runtime>,
 }
 
 /// The running watch.
 #[derive(Debug)]
 pub(crate) struct LogWatch {
     pub(crate) board: Arc<Board>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread<()>>,
 }
 
 impl LogWatch {
@@ -66,12 +66,8 @@ impl LogWatch {
             cursor: 0,
             parts,
         };
-        let thread = std::thread::Builder::new()
-            .name("log-watch".to_owned())
-            .spawn(move || watcher.run())
-            .map_err(|e| {
-                PortError::with_source(ErrorKind::ResourceExhausted, "cannot watch the log", e)
-            })?;
+        let runtime = Arc::clone(&watcher.parts.runtime);
+        let thread = Thread::spawn(&runtime, "log-watch", move || watcher.run())?;
         Ok(Self {
             board,
             thread: Some(thread),
@@ -86,7 +82,7 @@ impl LogWatch {
     fn end(&mut self) {
         self.board.stop();
         if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
+            && thread.join().is_none()
         {
             tracing::error!("the thread that watches the log has panicked");
         }
@@ -106,7 +102,7 @@ struct Watcher {
     topics: BTreeMap<String, TopicFacts>,
     /// What the archive of each source had before its first read.
     archives: BTreeMap<String, Applied>,
-    topics_seen: Option<Instant>,
+    topics_seen: Option<Duration>,
     /// Turn of the records that are read again.
     cursor: usize,
 }
@@ -143,17 +139,17 @@ impl Watcher {
                 tracing::warn!(%error, "the log cannot be compared with the state; tried again");
             }
             self.serve_requests();
-            if !self.board.rest(LOOK_EVERY) {
+            if !self.board.rest(self.parts.runtime.as_ref(), LOOK_EVERY) {
                 return;
             }
         }
     }
 
     fn look(&mut self) -> PortResult<()> {
-        let now = Instant::now();
+        let now = self.parts.runtime.elapsed();
         let topics = self
             .topics_seen
-            .is_none_or(|seen| now - seen >= TOPICS_EVERY);
+            .is_none_or(|seen| now.saturating_sub(seen) >= TOPICS_EVERY);
         if topics {
             self.topics_seen = Some(now);
         }
@@ -290,7 +286,7 @@ impl Watcher {
             Some(archive) => archive.clone(),
             None => {
                 let progress = self.parts.archive.progress(&source.name);
-                let progress = self.parts.runtime.block_on(progress)?;
+                let progress = block_on(self.parts.runtime.as_ref(), progress)?;
                 self.archives.insert(source.name.clone(), progress.clone());
                 progress
             }
@@ -387,7 +383,7 @@ impl Watcher {
                 notes: self.parts.notes.as_ref(),
                 archive: self.parts.archive.as_ref(),
                 sources: &self.parts.sources,
-                runtime: &self.parts.runtime,
+                runtime: self.parts.runtime.as_ref(),
             };
             let outcome = gaps::accept(&mut stores, &request, decision.as_ref());
             if outcome.is_ok() {

@@ -12,6 +12,7 @@ mod log_notes;
 mod online;
 mod point_in_time;
 mod publish;
+mod runtime;
 mod scan;
 mod scorer;
 mod scores;
@@ -26,6 +27,7 @@ pub use log_notes::{AcceptedGap, LogNotes, TopicNote};
 pub use online::{At, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows};
 pub use point_in_time::{Known, PointInTime};
 pub use publish::{Publication, Publisher};
+pub use runtime::{Body, Runtime, Task};
 pub use scan::{ColumnRange, ORIGIN, RowStream, Scan, ScanOrder, TableScan};
 pub use scorer::{Scorer, Scores};
 pub use scores::{

@@ -14,7 +14,7 @@ use forebay_offline::{DeltaArchive, dead_letter_batch};
 use forebay_online::RocksStore;
 use forebay_pipeline::archive::FlushRule;
 use forebay_pipeline::prediction::RecordEncoder;
-use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings};
+use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings, SystemRuntime};
 use forebay_serve::ServiceReader;
 
 use super::alarms::{AlarmPublisher, PublishedAlarms};
@@ -116,7 +116,7 @@ impl App {
             clock: Arc::clone(&self.clock),
             counters: Arc::clone(&self.counters),
             observers: vec![Box::new(observer)],
-            runtime: self.runtime.clone(),
+            runtime: Arc::new(SystemRuntime::new(self.runtime.clone())),
         };
         let recovered = self.applied();
         let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;

@@ -2,6 +2,7 @@
 //! ask under a deadline, and make outbox records of the answer. Panics are contained: they are the
 //! fault of the rows, which are found by halving. Keeps nothing between two questions.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,14 +11,16 @@ use forebay_core::ports::{At, FeatureAnswer, PendingEntry, Scores};
 use forebay_core::prediction::PendingScore;
 use forebay_core::settlement::ScoreOutcome;
 use forebay_core::{ErrorKind, PortError, PortResult};
+use futures::FutureExt;
+use futures::future::{AbortHandle, abortable};
 use parking_lot::Mutex;
-use tokio::task::{AbortHandle, JoinError};
 
 use crate::contain::contain;
 use crate::deployment::Deployment;
 use crate::error::PipelineError;
 use crate::pending::decode_rows;
 use crate::prediction::{Scored, outbox_records};
+use crate::runtime::within;
 use crate::score::lane::Lane;
 
 /// A model's answer, there or not yet.
@@ -87,25 +90,34 @@ pub(crate) fn ask(
     let scorer = Arc::clone(&lane.parts.scorer);
     let model = deployment.def().model.clone();
     let features = prepared.answer.features.clone();
-    let (runtime, patience) = (&lane.parts.runtime, lane.parts.limits.call_max);
-    let call = runtime.spawn(async move {
+    let runtime = Arc::clone(&lane.parts.runtime);
+    let patience = lane.parts.limits.call_max;
+    let question = async move {
         let call = scorer.score(&model, version, features);
-        let answered = tokio::time::timeout(patience, call).await;
-        answered.unwrap_or_else(|_| {
+        let answered = within(runtime.as_ref(), patience, call).await;
+        answered.unwrap_or_else(|| {
             let words = format!("model {model} version {version} did not answer in {patience:?}");
             Err(PortError::new(ErrorKind::DeadlineExceeded, words))
         })
-    });
+    };
+    let (call, handle) = abortable(AssertUnwindSafe(question).catch_unwind());
     let answer = Answer {
         slot: Arc::default(),
-        call: call.abort_handle(),
+        call: handle,
     };
     let (slot, bell) = (Arc::clone(&answer.slot), Arc::clone(&lane.bell));
-    runtime.spawn(async move {
-        let scores = call.await.unwrap_or_else(|error| Err(cut_off(&error)));
+    let answered = async move {
+        let scores = match call.await {
+            Ok(Ok(scores)) => scores,
+            Ok(Err(_panic)) => Err(panicked()),
+            Err(_aborted) => Err(cut_off()),
+        };
         *slot.lock() = Some(scores);
         bell.ring();
-    });
+    };
+    lane.parts
+        .runtime
+        .spawn_task("question", Box::pin(answered));
     answer
 }
 
@@ -154,14 +166,15 @@ fn check_rows(scores: &Scores, rows: usize) -> PortResult<()> {
 }
 
 /// A panic of the model is the fault of the rows, which are found by halving.
-fn cut_off(error: &JoinError) -> PortError {
-    if error.is_panic() {
-        let words = "scoring panicked, which is a defect of Forebay: please report it with the log";
-        tracing::error!("{words}");
-        PortError::new(ErrorKind::OutOfRange, words)
-    } else {
-        PortError::new(ErrorKind::Unavailable, "scoring was cut off")
-    }
+fn panicked() -> PortError {
+    let words = "scoring panicked, which is a defect of Forebay: please report it with the log";
+    tracing::error!("{words}");
+    PortError::new(ErrorKind::OutOfRange, words)
+}
+
+/// Nobody waits for the answer any more.
+fn cut_off() -> PortError {
+    PortError::new(ErrorKind::Unavailable, "scoring was cut off")
 }
 
 #[cfg(test)]

@@ -2,34 +2,39 @@
 //! since the last look. It carries no data, so a ring too many costs one look and none is missed:
 //! the listener notes the count before it looks at the facts.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use forebay_core::ports::Runtime;
+use tokio::sync::Notify;
+
+use crate::runtime::{block_on, within};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
-    rings: Mutex<u64>,
-    rang: Condvar,
+    rings: AtomicU64,
+    rang: Notify,
 }
 
 impl Bell {
     /// There is work, or a reason to end.
     pub(crate) fn ring(&self) {
-        *self.rings.lock() += 1;
-        self.rang.notify_all();
+        self.rings.fetch_add(1, Ordering::AcqRel);
+        self.rang.notify_waiters();
     }
 
     /// How often it has rung.
     pub(crate) fn rings(&self) -> u64 {
-        *self.rings.lock()
+        self.rings.load(Ordering::Acquire)
     }
 
     /// Wait until it has rung more often than `heard`, at most `patience`.
-    pub(crate) fn wait(&self, heard: u64, patience: Duration) {
-        let mut rings = self.rings.lock();
-        if *rings == heard {
-            self.rang.wait_for(&mut rings, patience);
+    pub(crate) fn wait(&self, runtime: &dyn Runtime, heard: u64, patience: Duration) {
+        // Listens before it looks, so that a ring in between is heard.
+        let rang = self.rang.notified();
+        if self.rings() == heard {
+            block_on(runtime, within(runtime, patience, rang));
         }
     }
 }
@@ -42,12 +47,12 @@ mod tests {
 
     #[test]
     fn a_ring_between_the_look_and_the_wait_is_not_missed() {
-        let bell = Bell::default();
+        let (bell, rt) = (Bell::default(), crate::runtime::for_tests());
         let heard = bell.rings();
         bell.ring();
         let start = Instant::now();
-        bell.wait(heard, Duration::from_secs(60));
+        bell.wait(&rt, heard, Duration::from_secs(60));
         assert!(start.elapsed() < Duration::from_secs(30), "it had rung");
-        bell.wait(bell.rings(), Duration::from_millis(1));
+        bell.wait(&rt, bell.rings(), Duration::from_millis(1));
     }
 }

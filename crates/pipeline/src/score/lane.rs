@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_core::PortResult;
-use forebay_core::ports::{FeatureReader, OnlineStore, Publisher, ScoreLoad, Scorer};
+use forebay_core::ports::{FeatureReader, OnlineStore, Publisher, Runtime, ScoreLoad, Scorer};
 use forebay_core::time::Micros;
 
 use crate::deployment::Deployment;
@@ -34,8 +34,8 @@ pub(crate) struct ScoringParts {
     pub(crate) deployments: Vec<Deployment>,
     /// Tells how old a waiting event is.
     pub(crate) watermarks: Arc<PublishedWatermarks>,
-    /// Runs the scorer's futures.
-    pub(crate) runtime: tokio::runtime::Handle,
+    /// Runs threads and the scorer's futures.
+    pub(crate) runtime: Arc<dyn Runtime>,
     /// How much may wait and be under way.
     pub(crate) limits: ScoringLimits,
     /// Set when the pipeline stops: nothing is tried again.
@@ -70,9 +70,14 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn retry(&self) -> Retry<'_> {
         Retry {
+            runtime: self.runtime(),
             stopping: &self.parts.stopping,
             counters: &self.parts.counters,
         }
+    }
+
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
+        self.parts.runtime.as_ref()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

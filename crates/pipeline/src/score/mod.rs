@@ -27,14 +27,14 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forebay_core::limits::SCORING_DRAIN_MAX_MS;
-use forebay_core::{ErrorKind, PortError};
+use forebay_core::ports::Runtime;
 
 use crate::deployment::Deployment;
 use crate::error::{PipelineError, first_cause};
+use crate::runtime::{Thread, pause};
 use crate::score::bell::Bell;
 use crate::score::lane::{Ends, Lane};
 use crate::score::publish::Publishing;
@@ -50,9 +50,10 @@ const JOIN_LOOK: Duration = Duration::from_millis(5);
 /// The threads.
 #[derive(Debug)]
 pub(crate) struct Scoring {
+    runtime: Arc<dyn Runtime>,
     released: Arc<Released>,
     ends: Arc<Ends>,
-    threads: Vec<(&'static str, JoinHandle<Result<(), PipelineError>>)>,
+    threads: Vec<(&'static str, Thread<Result<(), PipelineError>>)>,
 }
 
 impl Scoring {
@@ -65,6 +66,7 @@ impl Scoring {
         released: &Arc<Released>,
     ) -> Result<Self, PipelineError> {
         let mut scoring = Self {
+            runtime: Arc::clone(&parts.runtime),
             released: Arc::clone(released),
             ends: Arc::default(),
             threads: Vec::new(),
@@ -104,15 +106,16 @@ impl Scoring {
     /// # Errors
     /// Of any thread.
     pub(crate) fn join(self) -> Result<(), PipelineError> {
-        let deadline = Instant::now() + Duration::from_millis(SCORING_DRAIN_MAX_MS);
+        let runtime = self.runtime.as_ref();
+        let deadline = runtime.elapsed() + Duration::from_millis(SCORING_DRAIN_MAX_MS);
         self.ends.drained.store(true, Ordering::Release);
         self.released.ring_all();
-        while Instant::now() < deadline && !self.threads.iter().all(|(_, t)| t.is_finished()) {
-            std::thread::sleep(JOIN_LOOK);
+        while runtime.elapsed() < deadline && !self.threads.iter().all(|(_, t)| t.is_finished()) {
+            pause(runtime, JOIN_LOOK);
         }
         self.ends.abandoned.store(true, Ordering::Release);
         self.released.ring_all();
-        let join = |(name, thread): (_, JoinHandle<_>)| {
+        let join = |(name, thread): (_, Thread<_>)| {
             thread
                 .join()
                 .unwrap_or(Err(PipelineError::ThreadGone(name)))
@@ -143,26 +146,18 @@ fn spawn(
     name: &'static str,
     lane: &Lane,
     run: impl FnOnce() -> Result<(), PipelineError> + Send + 'static,
-) -> Result<JoinHandle<Result<(), PipelineError>>, PipelineError> {
+) -> Result<Thread<Result<(), PipelineError>>, PipelineError> {
     let (counters, deployment) = (Arc::clone(&lane.parts.counters), lane.name.clone());
-    std::thread::Builder::new()
-        .name(format!("{name}-{deployment}"))
-        .spawn(move || {
-            // A thread that is gone without a word would leave everything before it waiting.
-            let outcome =
-                catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(PipelineError::ThreadGone(name)));
-            if let Err(error) = &outcome {
-                tracing::error!(thread = name, deployment, %error, "scoring has stopped");
-                counters.failed.store(true, Ordering::Relaxed);
-            }
-            outcome
-        })
-        .map_err(|e| {
-            PortError::with_source(
-                ErrorKind::ResourceExhausted,
-                format!("cannot start {name}"),
-                e,
-            )
-            .into()
-        })
+    let of_lane = format!("{name}-{deployment}");
+    let thread = Thread::spawn(&lane.parts.runtime, &of_lane, move || {
+        // A thread that is gone without a word would leave everything before it waiting.
+        let outcome =
+            catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(PipelineError::ThreadGone(name)));
+        if let Err(error) = &outcome {
+            tracing::error!(thread = name, deployment, %error, "scoring has stopped");
+            counters.failed.store(true, Ordering::Relaxed);
+        }
+        outcome
+    })?;
+    Ok(thread)
 }

@@ -56,7 +56,7 @@ impl Publishing {
                 if is_last {
                     return Ok(());
                 }
-                self.lane.bell.wait(heard, LISTEN);
+                self.lane.bell.wait(self.lane.runtime(), heard, LISTEN);
             } else if !self.send(&entries)? {
                 return Ok(());
             }

@@ -127,7 +127,7 @@ impl Stage {
         match self.in_flight.front() {
             Some(front) if front.is_answered() => self.settle_front(deployment)?,
             None if is_last => return Ok(false),
-            _ => self.lane.bell.wait(heard, LISTEN),
+            _ => self.lane.bell.wait(self.lane.runtime(), heard, LISTEN),
         }
         Ok(true)
     }
@@ -239,7 +239,7 @@ impl Stage {
             if self.lane.is_abandoned() {
                 return Err(Trouble::Stopping);
             }
-            self.lane.bell.wait(heard, LISTEN);
+            self.lane.bell.wait(self.lane.runtime(), heard, LISTEN);
         }
     }
 

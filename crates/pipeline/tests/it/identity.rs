@@ -12,8 +12,8 @@ use forebay_pipeline::{PipelineError, SourceState};
 use forebay_testkit::{Fate, wait_until};
 
 use crate::oracle::check;
-use crate::world::event_source;
 use crate::world::{EVENTS, LIFETIME, PREDICTIONS, Process, START_US, Setup, TOPIC, World, event};
+use crate::world::{event_source, runtime};
 
 const OTHER: &str = "other";
 const OTHER_TOPIC: &str = "topic.other";
@@ -84,9 +84,10 @@ fn accept(
     partition: Option<i32>,
 ) -> Result<Vec<Accepted>, PipelineError> {
     let answer = process.pipeline.accept_gaps(source, partition, 77);
-    answer
-        .recv_timeout(Duration::from_secs(30))
-        .expect("an answer")
+    let patience = Duration::from_secs(30);
+    let answered = async move { tokio::time::timeout(patience, answer).await };
+    let answered = runtime().block_on(answered);
+    answered.expect("in time").expect("an answer")
 }
 
 /// Delete the events' topic and make it anew with this many partitions and records in each.

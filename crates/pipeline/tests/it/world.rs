@@ -24,7 +24,7 @@ use forebay_pipeline::settlements::Settled;
 use forebay_pipeline::watermark::table::{self, MARKS_TABLE, marks_schema};
 use forebay_pipeline::{
     BatchObserver, Deployment, Pipeline, PipelineError, PipelineParts, PipelineSettings,
-    PublishedWatermarks, ScoringLimits,
+    PublishedWatermarks, ScoringLimits, SystemRuntime,
 };
 use forebay_testkit::{
     FakeClock, FakeScorer, Fate, MemoryArchive, MemoryLog, MemoryPublisher, MemoryStore,
@@ -404,7 +404,7 @@ impl World {
             clock: Arc::<FakeClock>::clone(&self.clock),
             counters: Arc::default(),
             observers: vec![Box::new(Observer(Arc::clone(&self.observed)))],
-            runtime: runtime().handle().clone(),
+            runtime: Arc::new(SystemRuntime::new(runtime().handle().clone())),
         }
     }
 

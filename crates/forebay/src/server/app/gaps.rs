@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use forebay_pipeline::gaps::{Accepted, Listed};
+use tokio::time::timeout;
 
 use super::App;
 
@@ -39,10 +40,11 @@ impl App {
             let pipeline = pipeline.context("ingest does not run; try again when it does")?;
             pipeline.accept_gaps(source, partition, now_us)
         };
-        let accepted = answer.recv_timeout(ACCEPT_MAX);
-        Ok(
-            accepted
-                .context("the gap was not accepted in time; look with `forebay gap list`")??,
-        )
+        let accepted = self
+            .runtime
+            .block_on(async { timeout(ACCEPT_MAX, answer).await });
+        Ok(accepted
+            .context("the gap was not accepted in time; look with `forebay gap list`")?
+            .context("ingest has stopped meanwhile; try again when it runs")??)
     }
 }
