@@ -3,13 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check bench crash docs clean
+.PHONY: help setup build demo test check bench crash sim docs clean
 
 # make demo BROKER=kafka runs on Apache Kafka; ARGS adds flags of `forebay demo` (for example ARGS="--until 2013-02-01").
 BROKER ?= embedded
 ARGS ?=
-# make crash N=1000 kills that often; make bench WORKLOAD=loop.
+# make crash N=1000 kills that often; make sim N=100000 S=3600 plays that many seeds, for an hour at most.
 N ?= 50
+S ?= 1000000
 WORKLOAD ?= loop
 
 help: ## what there is to do
@@ -35,6 +36,9 @@ bench: ## one workload: us, the peers and the floors in one run (WORKLOAD=loop)
 
 crash: build ## kill -9 a real server N times and compare with an undisturbed run (N=50)
 	@scripts/crash $(N)
+
+sim: setup ## play N seeds of the simulation, S seconds at most (N=50; adds to bench/results/sim.json)
+	@scripts/sim $(N) $(S)
 
 docs: setup ## the pages that come from code, and the API documentation
 	@scripts/rocksdb

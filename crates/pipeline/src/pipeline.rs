@@ -29,7 +29,7 @@ use crate::prediction::RecordEncoder;
 use crate::reads::Reads;
 use crate::recovery::{self, Plan};
 use crate::repeats::Repeats;
-use crate::runtime::{Thread, block_on};
+use crate::runtime::{Crew, Thread, block_on};
 use crate::score::intake::{Intake, ScoringLimits};
 use crate::score::released::Released;
 use crate::score::{Scoring, ScoringParts};
@@ -165,11 +165,19 @@ impl Pipeline {
     ///
     /// # Errors
     /// Two sources over one topic, or the state cannot be read.
-    pub fn start(parts: PipelineParts, settings: PipelineSettings) -> Result<Self, PipelineError> {
+    pub fn start(
+        mut parts: PipelineParts,
+        settings: PipelineSettings,
+    ) -> Result<Self, PipelineError> {
         let stopping = Arc::new(AtomicBool::new(false));
+        let crew = Arc::new(Crew::over(parts.runtime));
+        parts.runtime = Arc::<Crew>::clone(&crew);
         let started = Self::start_parts(parts, settings, Arc::clone(&stopping));
-        // What has started by then ends: nothing may run beside the next try.
-        started.inspect_err(|_| stopping.store(true, Ordering::Relaxed))
+        started.inspect_err(|_| {
+            // What has started by then ends: nothing may run beside the next try.
+            stopping.store(true, Ordering::Relaxed);
+            crew.wait_for_all();
+        })
     }
 
     fn start_parts(

@@ -173,16 +173,26 @@ pub(crate) struct Settlements {
 #[derive(Debug)]
 pub(crate) struct Settling {
     ended: Arc<AtomicBool>,
-    thread: Thread<()>,
+    thread: Option<Thread<()>>,
 }
 
 impl Settling {
     /// Nothing more is noted: move what there is, and end.
-    pub(crate) async fn finish(self) {
+    pub(crate) async fn finish(mut self) {
         self.ended.store(true, Ordering::Release);
-        if self.thread.joined().await.is_none() {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        if thread.joined().await.is_none() {
             tracing::error!("notes on events without a prediction are left for the next start");
         }
+    }
+}
+
+impl Drop for Settling {
+    /// Of a start that fails: nobody finishes it.
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
     }
 }
 
@@ -199,6 +209,7 @@ impl Settlements {
         let (runtime, ended) = (Arc::clone(&self.runtime), Arc::clone(&self.ended));
         let run = move || block_on(Arc::clone(&self.runtime).as_ref(), self.run());
         let thread = Thread::spawn(&runtime, "settlements", run)?;
+        let thread = Some(thread);
         Ok(Settling { ended, thread })
     }
 

@@ -76,10 +76,6 @@ impl LogWatch {
 
     /// Stop and wait: for as long as one question to the broker takes at most.
     pub(crate) fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
         self.board.stop();
         if let Some(thread) = self.thread.take()
             && thread.join().is_none()
@@ -90,8 +86,9 @@ impl LogWatch {
 }
 
 impl Drop for LogWatch {
+    /// Of a start that fails: nobody stops it.
     fn drop(&mut self) {
-        self.end();
+        self.board.stop();
     }
 }
 

@@ -48,7 +48,7 @@ const TEST_ATTRIBUTES: [&str; 5] = [
     "#[tokio::test",
 ];
 /// Folders and files that only tests, benches and examples have.
-const TEST_FOLDERS: [&str; 4] = ["tests", "benches", "examples", "testkit"];
+const TEST_FOLDERS: [&str; 5] = ["tests", "benches", "examples", "testkit", "sim"];
 const TEST_FILES: [&str; 2] = ["tests.rs", "testing.rs"];
 
 impl Source {

@@ -2,6 +2,7 @@
 //! with a limit, and the system's own runtime. Nothing else in this crate spawns, sleeps or reads a
 //! clock, so that a whole pipeline can run in a simulation.
 
+mod crew;
 mod system;
 mod thread;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use forebay_core::ports::Runtime;
 use futures::future::{Either, select};
 
+pub(crate) use crew::Crew;
 pub use system::SystemRuntime;
 pub(crate) use thread::Thread;
 

@@ -105,7 +105,7 @@ impl Scoring {
     ///
     /// # Errors
     /// Of any thread.
-    pub(crate) fn join(self) -> Result<(), PipelineError> {
+    pub(crate) fn join(mut self) -> Result<(), PipelineError> {
         let runtime = self.runtime.as_ref();
         let deadline = runtime.elapsed() + Duration::from_millis(SCORING_DRAIN_MAX_MS);
         self.ends.drained.store(true, Ordering::Release);
@@ -113,14 +113,25 @@ impl Scoring {
         while runtime.elapsed() < deadline && !self.threads.iter().all(|(_, t)| t.is_finished()) {
             pause(runtime, JOIN_LOOK);
         }
-        self.ends.abandoned.store(true, Ordering::Release);
-        self.released.ring_all();
+        self.abandon();
         let join = |(name, thread): (_, Thread<_>)| {
             thread
                 .join()
                 .unwrap_or(Err(PipelineError::ThreadGone(name)))
         };
-        first_cause(self.threads.into_iter().map(join))
+        first_cause(std::mem::take(&mut self.threads).into_iter().map(join))
+    }
+
+    fn abandon(&self) {
+        self.ends.abandoned.store(true, Ordering::Release);
+        self.released.ring_all();
+    }
+}
+
+impl Drop for Scoring {
+    /// Of a start that fails: nobody joins it.
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 

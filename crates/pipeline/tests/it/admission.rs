@@ -16,8 +16,8 @@ use forebay_pipeline::archive::DEAD_LETTER_TABLE;
 use forebay_pipeline::pending::encode_row;
 use forebay_testkit::PlainView;
 
-use crate::oracle::check;
-use crate::world::{
+use forebay_sim::oracle::check;
+use forebay_sim::world::{
     EVENTS, LIFETIME, OF_PREDICTIONS, REFUSED, START_US, Setup, TOPIC, World, event, event_source,
 };
 
@@ -99,7 +99,7 @@ fn a_row_that_is_refused_moves_no_watermark() {
     );
     assert_eq!(
         world.watermarks.of(EVENTS),
-        Some(START_US + 2 * SECOND_US - crate::world::DELAY_US)
+        Some(START_US + 2 * SECOND_US - forebay_sim::world::DELAY_US)
     );
 }
 

@@ -15,8 +15,8 @@ use forebay_core::view::{ViewId, Window};
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_testkit::{Fate, MemoryArchive, PlainView, StoredRow, wait_until};
 
-use crate::oracle::check;
-use crate::world::{EVENTS, RECENT, Setup, World};
+use forebay_sim::oracle::check;
+use forebay_sim::world::{EVENTS, RECENT, Setup, World};
 
 const ADDED: ViewId = 9;
 

@@ -5,8 +5,8 @@
 use forebay_testkit::{Fate, wait_until};
 use proptest::prelude::*;
 
-use crate::oracle::check;
-use crate::world::{Setup, World};
+use forebay_sim::oracle::check;
+use forebay_sim::world::{Setup, World};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]

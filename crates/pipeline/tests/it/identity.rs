@@ -11,9 +11,11 @@ use forebay_pipeline::gaps::Accepted;
 use forebay_pipeline::{PipelineError, SourceState};
 use forebay_testkit::{Fate, wait_until};
 
-use crate::oracle::check;
-use crate::world::{EVENTS, LIFETIME, PREDICTIONS, Process, START_US, Setup, TOPIC, World, event};
-use crate::world::{event_source, runtime};
+use forebay_sim::oracle::check;
+use forebay_sim::world::{
+    EVENTS, LIFETIME, PREDICTIONS, Process, START_US, Setup, TOPIC, World, event,
+};
+use forebay_sim::world::{event_source, runtime};
 
 const OTHER: &str = "other";
 const OTHER_TOPIC: &str = "topic.other";
@@ -196,8 +198,12 @@ fn a_log_that_lost_its_tail_and_grew_again_halts_its_source() {
 fn a_predictions_topic_made_anew_halts_it() {
     let world = World::with_events(Setup::default(), 20, 3);
     world.finish(1);
-    world.log.delete_topic(crate::world::PREDICTIONS_TOPIC);
-    world.log.create_topic(crate::world::PREDICTIONS_TOPIC, 1);
+    world
+        .log
+        .delete_topic(forebay_sim::world::PREDICTIONS_TOPIC);
+    world
+        .log
+        .create_topic(forebay_sim::world::PREDICTIONS_TOPIC, 1);
     let process = world.start(Fate::default(), 2);
     halted(&process, PREDICTIONS);
     reads(&process, EVENTS);

@@ -5,9 +5,7 @@
 mod admission;
 mod backfill;
 mod cuts;
-mod encoding;
 mod identity;
-mod oracle;
 mod outages;
 mod recovery;
 mod repeats;
@@ -16,4 +14,3 @@ mod scores;
 mod stage;
 mod status;
 mod time;
-mod world;

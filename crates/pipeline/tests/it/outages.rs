@@ -6,8 +6,8 @@ use forebay_core::ErrorKind;
 use forebay_pipeline::DeploymentState;
 use forebay_testkit::{Fate, Point, wait_until};
 
-use crate::oracle::{Oracle, check};
-use crate::world::{KEYS, Process, START_US, Setup, World};
+use forebay_sim::oracle::{Oracle, check};
+use forebay_sim::world::{KEYS, Process, START_US, Setup, World};
 
 const EVENTS: usize = 300;
 

@@ -10,8 +10,8 @@ use forebay_core::{ErrorKind, PortError};
 use forebay_pipeline::{Pipeline, PipelineError};
 use forebay_testkit::{Fate, Point, wait_until};
 
-use crate::oracle::{Oracle, check};
-use crate::world::{DELAY_US, EVENTS, LIFETIME, Setup, TOPIC, World, event_source};
+use forebay_sim::oracle::{Oracle, check};
+use forebay_sim::world::{DELAY_US, EVENTS, LIFETIME, Setup, TOPIC, World, event_source};
 
 fn start_fails(world: &World) -> PipelineError {
     let fate = Arc::new(Fate::default());
@@ -121,9 +121,9 @@ fn an_untouched_shard_records_its_progress_too() {
     world.log.append(
         TOPIC,
         0,
-        Ok(crate::world::event(
+        Ok(forebay_sim::world::event(
             Some("a"),
-            crate::world::START_US,
+            forebay_sim::world::START_US,
             Some(0.5),
             0,
         )),

@@ -5,8 +5,8 @@ use forebay_core::prediction::column;
 use forebay_core::value::Value;
 use forebay_testkit::{Fate, wait_until};
 
-use crate::oracle::check;
-use crate::world::{OF_PREDICTIONS, PREDICTIONS, PREDICTIONS_TOPIC, Setup, World};
+use forebay_sim::oracle::check;
+use forebay_sim::world::{OF_PREDICTIONS, PREDICTIONS, PREDICTIONS_TOPIC, Setup, World};
 
 /// Send again what the topic of predictions holds from `first` on.
 fn repeat_from(world: &World, first: usize) -> usize {

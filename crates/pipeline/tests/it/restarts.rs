@@ -5,8 +5,8 @@
 use forebay_testkit::{Fate, Random, wait_until};
 use proptest::prelude::*;
 
-use crate::oracle::check;
-use crate::world::{Setup, World};
+use forebay_sim::oracle::check;
+use forebay_sim::world::{Setup, World};
 
 /// Kill a process at its write `number`, and finish with the next ones. False where it was done
 /// before that write.

@@ -7,8 +7,8 @@ use forebay_core::time::SECOND_US;
 use forebay_testkit::{Fate, wait_until};
 use serde_json::Value as Json;
 
-use crate::oracle::check;
-use crate::world::{PREDICTIONS_TOPIC, START_US, Setup, TOPIC, World, event, id_of};
+use forebay_sim::oracle::check;
+use forebay_sim::world::{PREDICTIONS_TOPIC, START_US, Setup, TOPIC, World, event, id_of};
 
 fn payload(record: &forebay_core::prediction::OutboxRecord) -> Json {
     serde_json::from_slice(&record.payload).expect("JSON")

@@ -20,8 +20,10 @@ use forebay_core::{ErrorKind, PortResult};
 use forebay_pipeline::{DeploymentState, DeploymentStatus, Pipeline, ScoringLimits};
 use forebay_testkit::{FakeScorer, Fate, Point, wait_until};
 
-use crate::oracle::{Oracle, check};
-use crate::world::{EVENTS, Process, START_US, Setup, TOPIC, World, event, event_source, id_of};
+use forebay_sim::oracle::{Oracle, check};
+use forebay_sim::world::{
+    EVENTS, Process, START_US, Setup, TOPIC, World, event, event_source, id_of,
+};
 
 /// What a [`Model`] does with the batch of this number, from 0, before it answers as
 /// [`FakeScorer`] does.
@@ -378,7 +380,7 @@ fn several_chunks_are_under_way_at_once_and_settle_in_the_order_of_the_queue() {
         partitions: 1,
         shards: 1,
         epoch_max_rows: 8_192,
-        asks: crate::world::LIFETIME,
+        asks: forebay_sim::world::LIFETIME,
         ..Setup::default()
     };
     let mut world = World::new(setup);

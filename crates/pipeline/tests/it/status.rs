@@ -8,7 +8,7 @@ use forebay_core::ErrorKind;
 use forebay_pipeline::{Counters, Pipeline};
 use forebay_testkit::{Fate, Point, wait_until};
 
-use crate::world::{EVENTS, PREDICTIONS, Process, Setup, TOPIC, World};
+use forebay_sim::world::{EVENTS, PREDICTIONS, Process, Setup, TOPIC, World};
 
 fn start(world: &World, counters: &Arc<Counters>, fate: Fate, seed: u64) -> Process {
     let fate = Arc::new(fate);

@@ -14,7 +14,7 @@ use forebay_core::value::Value;
 use forebay_core::watermark::{Bound, Hold, MarkFact};
 use forebay_testkit::{FakeClock, Fate, Random, wait_until};
 
-use crate::world::{DELAY_US, EVENTS, KEYS, RECENT, START_US, Setup, TOPIC, World, event};
+use forebay_sim::world::{DELAY_US, EVENTS, KEYS, RECENT, START_US, Setup, TOPIC, World, event};
 
 /// Events three seconds apart, every seventh a year ahead, every ninth three minutes behind; the
 /// clock stands at the last of them.

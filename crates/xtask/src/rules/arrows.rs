@@ -23,12 +23,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serve", &["core", "proto", "telemetry", "auth"]),
     ("infer", &["core", "proto", "telemetry"]),
     ("testkit", &["core"]),
+    (
+        "sim",
+        &["core", "telemetry", "pipeline", "control", "monitor"],
+    ),
     ("xtask", &[]),
 ];
 /// The binary, which may use every crate but those for tests.
 const BINARY: &str = "forebay";
 /// Crates that only tests may use.
-const FOR_TESTS: [&str; 2] = ["testkit", "xtask"];
+const FOR_TESTS: [&str; 3] = ["testkit", "sim", "xtask"];
 
 /// Arrows that the table does not have.
 pub(crate) fn check(metadata: &Metadata) -> Vec<Finding> {
@@ -61,7 +65,10 @@ pub(crate) fn check(metadata: &Metadata) -> Vec<Finding> {
             };
             let for_tests = FOR_TESTS.contains(&target);
             let permitted = match allowed {
-                _ if for_tests => dependency.is_dev() && target == "testkit",
+                _ if for_tests => {
+                    target == "testkit" && (dependency.is_dev() || member.folder == "sim")
+                        || target == "sim" && dependency.is_dev()
+                }
                 Some(allowed) => allowed.contains(&target),
                 None => true,
             };
@@ -76,7 +83,7 @@ pub(crate) fn check(metadata: &Metadata) -> Vec<Finding> {
 fn refusal(manifest: &str, from: &str, to: &str, for_tests: bool) -> Finding {
     let problem = format!("'{from}' must not use '{to}'");
     let remedy = if for_tests {
-        "only dev-dependencies point at testkit, and nothing at xtask".to_owned()
+        "only dev-dependencies point at testkit and sim, and nothing at xtask".to_owned()
     } else {
         format!(
             "what both need belongs in core; what '{from}' asks of '{to}' is a port that forebay wires"
@@ -128,11 +135,11 @@ mod tests {
             ),
             (
                 "pipeline: forebay-testkit",
-                "only dev-dependencies point at testkit",
+                "only dev-dependencies point at testkit and sim",
             ),
             (
                 "forebay: forebay-testkit",
-                "only dev-dependencies point at testkit",
+                "only dev-dependencies point at testkit and sim",
             ),
             ("forebay: dev xtask", "nothing at xtask"),
             ("attic: forebay-core", "'attic' is not on the map"),

@@ -52,7 +52,7 @@ const SHARED: &[Owned] = &[
         &["tokio", "tokio-stream", "tokio-util"],
         &[
             "engine", "offline", "pipeline", "control", "training", "serve", "infer", "testkit",
-            "forebay",
+            "sim", "forebay",
         ],
     ),
     // Calendars: time is microseconds everywhere else.

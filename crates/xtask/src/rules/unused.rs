@@ -14,8 +14,9 @@ use crate::ratchet::Offence;
 use crate::source::{Item, Source};
 
 /// Crates whose items are for tests, or which nobody links.
-const LEFT_OUT: [&str; 4] = [
+const LEFT_OUT: [&str; 5] = [
     "crates/testkit",
+    "crates/sim",
     "crates/xtask",
     "crates/forebay",
     "crates/proto",

@@ -35,50 +35,59 @@ use parking_lot::Mutex;
 use crate::encoding::{JsonEncoder, dead_letter_rows, decode};
 use crate::oracle::Oracle;
 
-pub(crate) const EVENTS: &str = "events";
-pub(crate) const PREDICTIONS: &str = "predictions";
-pub(crate) const TOPIC: &str = "topic.events";
-pub(crate) const PREDICTIONS_TOPIC: &str = "topic.predictions";
+/// The source of events.
+pub const EVENTS: &str = "events";
+/// The source of predictions that come back.
+pub const PREDICTIONS: &str = "predictions";
+/// Where events lie.
+pub const TOPIC: &str = "topic.events";
+/// Where predictions go.
+pub const PREDICTIONS_TOPIC: &str = "topic.predictions";
 /// Keys of events; a test may use others.
-pub(crate) const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+pub const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// What [`World::views`] number one and two count: a minute back, and everything.
-pub(crate) const RECENT: u32 = 1;
-pub(crate) const LIFETIME: u32 = 2;
+pub const RECENT: u32 = 1;
+/// See [`RECENT`].
+pub const LIFETIME: u32 = 2;
 /// Scores by deployment.
-pub(crate) const OF_PREDICTIONS: u32 = 3;
+pub const OF_PREDICTIONS: u32 = 3;
 /// The argument at which a refusing view fails.
-pub(crate) const REFUSED: f64 = 13.0;
+pub const REFUSED: f64 = 13.0;
 /// `WATERMARK FOR ts AS ts - INTERVAL '5' SECOND`.
-pub(crate) const DELAY_US: Micros = 5 * SECOND_US;
+pub const DELAY_US: Micros = 5 * SECOND_US;
 /// First event time.
-pub(crate) const START_US: Micros = 1_000_000 * SECOND_US;
+pub const START_US: Micros = 1_000_000 * SECOND_US;
 
 /// How the world is built.
 #[derive(Debug, Clone)]
-pub(crate) struct Setup {
-    pub(crate) partitions: usize,
-    pub(crate) shards: u16,
-    pub(crate) writer_threads: usize,
-    pub(crate) epoch_max_rows: usize,
+pub struct Setup {
+    /// Partitions of the events.
+    pub partitions: usize,
+    /// Shards of the store.
+    pub shards: u16,
+    /// Threads that write them.
+    pub writer_threads: usize,
+    /// Rows of a micro-batch at most.
+    pub epoch_max_rows: usize,
     /// Whether events are scored.
-    pub(crate) scored: bool,
+    pub scored: bool,
     /// Whether a shadow version scores them too.
-    pub(crate) shadow: bool,
+    pub shadow: bool,
     /// Columns that keep an event on one version, and its score in one shard; none: the entity's
     /// key.
-    pub(crate) sticky_by: &'static [&'static str],
+    pub sticky_by: &'static [&'static str],
     /// The version that the route names.
-    pub(crate) version: u32,
+    pub version: u32,
     /// The view whose features events are scored with.
-    pub(crate) asks: u32,
+    pub asks: u32,
     /// First feature of the rows that the model refuses.
-    pub(crate) model_refuses: Option<f64>,
+    pub model_refuses: Option<f64>,
     /// Whether it panics on them.
-    pub(crate) model_panics: bool,
+    pub model_panics: bool,
     /// A version that no model has.
-    pub(crate) model_lacks: Option<u32>,
+    pub model_lacks: Option<u32>,
     /// How much of a deployment may wait.
-    pub(crate) scoring: ScoringLimits,
+    pub scoring: ScoringLimits,
 }
 
 impl Default for Setup {
@@ -102,28 +111,44 @@ impl Default for Setup {
 }
 
 /// See the module.
-pub(crate) struct World {
-    pub(crate) setup: Setup,
-    pub(crate) log: MemoryLog,
-    pub(crate) store: MemoryStore,
-    pub(crate) archive: MemoryArchive,
-    pub(crate) publisher: MemoryPublisher,
-    pub(crate) sources: Vec<Arc<SourceDef>>,
-    pub(crate) views: Vec<Arc<dyn CompiledView>>,
-    pub(crate) watermarks: Arc<PublishedWatermarks>,
+#[derive(Debug)]
+pub struct World {
+    /// How it was built.
+    pub setup: Setup,
+    /// Events and predictions.
+    pub log: MemoryLog,
+    /// State.
+    pub store: MemoryStore,
+    /// What was archived.
+    pub archive: MemoryArchive,
+    /// What was published.
+    pub publisher: MemoryPublisher,
+    /// Events, then predictions.
+    pub sources: Vec<Arc<SourceDef>>,
+    /// All views.
+    pub views: Vec<Arc<dyn CompiledView>>,
+    /// Watermarks, over all processes.
+    pub watermarks: Arc<PublishedWatermarks>,
     /// The present: long after all events, unless a test says otherwise.
-    pub(crate) clock: Arc<FakeClock>,
+    pub clock: Arc<FakeClock>,
     /// What observers saw, over all processes: source, place, offset.
-    pub(crate) observed: Arc<Mutex<Vec<(String, TopicPartition, i64)>>>,
+    pub observed: Arc<Mutex<Vec<(String, TopicPartition, i64)>>>,
 }
 
 /// One run of the pipeline.
-pub(crate) struct Process {
-    pub(crate) pipeline: Pipeline,
-    pub(crate) fate: Arc<Fate>,
+#[derive(Debug)]
+pub struct Process {
+    /// What runs.
+    pub pipeline: Pipeline,
+    /// What may happen to it.
+    pub fate: Arc<Fate>,
 }
 
-pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
+/// The system's runtime, one for all tests.
+///
+/// # Panics
+/// The system gives no threads.
+pub fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread()
@@ -134,7 +159,11 @@ pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
     })
 }
 
-pub(crate) fn source(name: &str, topic: &str, columns: Vec<Column>, time: &str) -> Arc<SourceDef> {
+/// A source of JSON with these columns; `time` is its event time.
+///
+/// # Panics
+/// `time` is none of them.
+pub fn source(name: &str, topic: &str, columns: Vec<Column>, time: &str) -> Arc<SourceDef> {
     Arc::new(SourceDef {
         name: name.to_owned(),
         time_column: columns
@@ -150,7 +179,8 @@ pub(crate) fn source(name: &str, topic: &str, columns: Vec<Column>, time: &str) 
     })
 }
 
-pub(crate) fn event_source(name: &str, topic: &str) -> Arc<SourceDef> {
+/// A source of events: `k`, `ts`, `x`, `n`.
+pub fn event_source(name: &str, topic: &str) -> Arc<SourceDef> {
     let columns = vec![
         column_of("k", DataType::Utf8, true),
         column_of("ts", timestamp_type(), false),
@@ -176,7 +206,7 @@ fn prediction_source(topic: &str) -> Arc<SourceDef> {
 }
 
 /// An event's columns.
-pub(crate) fn event(key: Option<&str>, time_us: Micros, x: Option<f64>, number: i64) -> Vec<Value> {
+pub fn event(key: Option<&str>, time_us: Micros, x: Option<f64>, number: i64) -> Vec<Value> {
     let key = key.map_or(Value::Null, |key| Value::Text(key.into()));
     vec![
         key,
@@ -187,7 +217,8 @@ pub(crate) fn event(key: Option<&str>, time_us: Micros, x: Option<f64>, number: 
 }
 
 impl World {
-    pub(crate) fn new(setup: Setup) -> Self {
+    /// A world without events.
+    pub fn new(setup: Setup) -> Self {
         let log = MemoryLog::new("cluster");
         let (events, predictions) = (
             event_source(EVENTS, TOPIC),
@@ -239,13 +270,17 @@ impl World {
 
     /// A world with `count` events that follow from `seed`: bad records, refused rows, late ones,
     /// NULL keys and holes among them.
-    pub(crate) fn with_events(setup: Setup, count: usize, seed: u64) -> Self {
+    pub fn with_events(setup: Setup, count: usize, seed: u64) -> Self {
         let world = Self::new(setup);
         world.append_events(count, seed);
         world
     }
 
-    pub(crate) fn append_events(&self, count: usize, seed: u64) {
+    /// `count` more events, which follow from `seed`.
+    ///
+    /// # Panics
+    /// The setup says fewer partitions than the log has.
+    pub fn append_events(&self, count: usize, seed: u64) {
         let mut random = Random::new(seed);
         for number in 0..count {
             let partition = random.below(self.setup.partitions);
@@ -287,7 +322,7 @@ impl World {
     }
 
     /// The service that asks for [`RECENT`], or for what the setup says.
-    pub(crate) fn service(&self) -> Arc<dyn CompiledService> {
+    pub fn service(&self) -> Arc<dyn CompiledService> {
         let asked = self.setup.asks;
         let view = self
             .views
@@ -297,7 +332,11 @@ impl World {
         Arc::new(PlainService::new("service", Arc::clone(view)))
     }
 
-    pub(crate) fn deployment(&self) -> Deployment {
+    /// The deployment that scores the events.
+    ///
+    /// # Panics
+    /// A column that it needs is missing.
+    pub fn deployment(&self) -> Deployment {
         let live = self.setup.version;
         let arm = |version, weight, shadow| Route {
             version,
@@ -328,12 +367,12 @@ impl World {
     }
 
     /// What a process reads features with.
-    pub(crate) fn reader(&self) -> StoreReader {
+    pub fn reader(&self) -> StoreReader {
         StoreReader::new(Arc::new(self.store.clone()), vec![self.service()])
     }
 
     /// Count of [`RECENT`] for `key` at `at`; None where it is NULL.
-    pub(crate) fn count_of(&self, key: &str, at: Micros) -> Option<i64> {
+    pub fn count_of(&self, key: &str, at: Micros) -> Option<i64> {
         let (service, keys) = (self.service(), [Value::Text(key.into())]);
         let array = array_from_values(&DataType::Utf8, keys.iter()).expect("text");
         let request = arrow_array::RecordBatch::try_from_iter([("k", array)]).expect("one column");
@@ -347,7 +386,11 @@ impl World {
         }
     }
 
-    pub(crate) fn parts(&self, fate: &Arc<Fate>, seed: u64) -> PipelineParts {
+    /// What a process under `fate` runs on; `seed` decides in which order it reads.
+    ///
+    /// # Panics
+    /// A table or a view is of another shape than before.
+    pub fn parts(&self, fate: &Arc<Fate>, seed: u64) -> PipelineParts {
         let mut repeats = Repeats::default();
         for batch in self.archive.batches(PREDICTIONS) {
             repeats.note(&batch).expect("the columns of predictions");
@@ -409,13 +452,14 @@ impl World {
     }
 
     /// The decisions about time that the archive has.
-    pub(crate) fn archived_marks(&self) -> Vec<MarkRecord> {
+    pub fn archived_marks(&self) -> Vec<MarkRecord> {
         let batches = self.archive.batches(MARKS_TABLE);
         let read = |rows| table::read(rows).expect("its own rows");
         batches.iter().flat_map(read).collect()
     }
 
-    pub(crate) fn settings(&self) -> PipelineSettings {
+    /// Settings that make everything happen soon.
+    pub fn settings(&self) -> PipelineSettings {
         PipelineSettings {
             epoch_max_rows: self.setup.epoch_max_rows,
             epoch_wait: Duration::from_millis(2),
@@ -429,7 +473,11 @@ impl World {
         }
     }
 
-    pub(crate) fn start(&self, fate: Fate, seed: u64) -> Process {
+    /// Start a process.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn start(&self, fate: Fate, seed: u64) -> Process {
         let fate = Arc::new(fate);
         let pipeline =
             Pipeline::start(self.parts(&fate, seed), self.settings()).expect("it starts");
@@ -437,7 +485,7 @@ impl World {
     }
 
     /// Whether all that the log asks for is done, but for the archive's last append and marks.
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         let published = self.published_ids();
         self.log.is_read()
             && self.store.unfinished() == (0, 0)
@@ -450,7 +498,7 @@ impl World {
     }
 
     /// Run a process until all is done, and stop it.
-    pub(crate) fn finish(&self, seed: u64) {
+    pub fn finish(&self, seed: u64) {
         let process = self.start(Fate::default(), seed);
         wait_until("the log is read and all is scored and sent", || {
             self.is_done()
@@ -459,7 +507,7 @@ impl World {
     }
 
     /// Ids that were published, each once.
-    pub(crate) fn published_ids(&self) -> BTreeSet<String> {
+    pub fn published_ids(&self) -> BTreeSet<String> {
         self.publisher
             .published()
             .iter()
@@ -468,7 +516,11 @@ impl World {
     }
 }
 
-pub(crate) fn id_of(headers: &[(String, Vec<u8>)]) -> String {
+/// The id in the headers of a prediction.
+///
+/// # Panics
+/// There is none.
+pub fn id_of(headers: &[(String, Vec<u8>)]) -> String {
     let id = headers
         .iter()
         .find(|(name, _)| name == "forebay.prediction_id");
@@ -476,7 +528,11 @@ pub(crate) fn id_of(headers: &[(String, Vec<u8>)]) -> String {
 }
 
 impl Process {
-    pub(crate) fn stop(self) -> Result<(), PipelineError> {
+    /// Stop it.
+    ///
+    /// # Errors
+    /// The first error of any of its threads.
+    pub fn stop(self) -> Result<(), PipelineError> {
         runtime().block_on(self.pipeline.stop())
     }
 }

@@ -19,30 +19,37 @@ use crate::world::{
 
 /// One event that counts.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Accepted {
-    pub(crate) place: TopicPartition,
-    pub(crate) offset: i64,
-    pub(crate) key: Option<String>,
-    pub(crate) time_us: Micros,
-    pub(crate) x: Value,
-    pub(crate) watermark_us: Option<Micros>,
+pub struct Accepted {
+    /// Topic and partition.
+    pub place: TopicPartition,
+    /// Its offset.
+    pub offset: i64,
+    /// Its entity; None where that is NULL.
+    pub key: Option<String>,
+    /// Event time.
+    pub time_us: Micros,
+    /// What the views aggregate.
+    pub x: Value,
+    /// The watermark of its partition before it.
+    pub watermark_us: Option<Micros>,
     /// Too late for the view that looks back a minute.
-    pub(crate) late: bool,
+    pub late: bool,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Oracle {
+pub struct Oracle {
     /// By place.
-    pub(crate) accepted: Vec<Accepted>,
+    pub accepted: Vec<Accepted>,
     /// Place, offset and reason of every dead letter, by place.
-    pub(crate) dead: Vec<(TopicPartition, i64, String)>,
+    pub dead: Vec<(TopicPartition, i64, String)>,
     /// Ids of all predictions.
-    pub(crate) predictions: BTreeSet<String>,
+    pub predictions: BTreeSet<String>,
 }
 
 impl Oracle {
-    pub(crate) fn of(world: &World) -> Self {
+    /// What the log of `world` asks for.
+    pub fn of(world: &World) -> Self {
         let mut oracle = Self::default();
         for partition in 0..world.log.partitions(TOPIC) {
             oracle.walk(world, partition);
@@ -103,7 +110,7 @@ impl Oracle {
 
 /// Everything about `world` is what its log says. `late_flags` is false after a crash that left the
 /// archive behind every shard: then a late row may have lost its mark.
-pub(crate) fn check(world: &World, late_flags: bool) {
+pub fn check(world: &World, late_flags: bool) {
     let oracle = Oracle::of(world);
     for view in [RECENT, LIFETIME] {
         check_rows(world, &oracle, view);
@@ -166,7 +173,11 @@ fn check_rows(world: &World, oracle: &Oracle, view: u32) {
     );
 }
 
-pub(crate) fn encoded(key: &str) -> Vec<u8> {
+/// `key` as the store encodes it.
+///
+/// # Panics
+/// It is longer than a key may be.
+pub fn encoded(key: &str) -> Vec<u8> {
     let array = array_from_values(
         &arrow_schema::DataType::Utf8,
         [Value::Text(key.into())].iter(),

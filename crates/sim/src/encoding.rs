@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct JsonEncoder;
+pub struct JsonEncoder;
 
 impl RecordEncoder for JsonEncoder {
     fn encode(&self, rows: &RecordBatch) -> PortResult<Vec<Vec<u8>>> {
@@ -48,7 +48,7 @@ fn cell(value: &Value) -> Json {
 }
 
 /// A record as the decoder of `source` would read it.
-pub(crate) fn decode(source: &SourceDef, payload: &[u8]) -> Vec<Value> {
+pub fn decode(source: &SourceDef, payload: &[u8]) -> Vec<Value> {
     let json: Json = serde_json::from_slice(payload).expect("the encoder writes JSON");
     let value = |name: &str, data_type: &DataType| match (&json[name], data_type) {
         (Json::Null, _) => Value::Null,
@@ -70,7 +70,7 @@ pub(crate) fn decode(source: &SourceDef, payload: &[u8]) -> Vec<Value> {
 }
 
 /// Rows of the dead-letter table.
-pub(crate) fn dead_letter_rows(letters: &[DeadLetter]) -> PortResult<RecordBatch> {
+pub fn dead_letter_rows(letters: &[DeadLetter]) -> PortResult<RecordBatch> {
     let text = |value: &dyn Fn(&DeadLetter) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(letters.iter().map(value)))
     };

@@ -1,0 +1,230 @@
+//! What goes wrong in a simulated process: at each call of a port the seed may let another thread go
+//! first, let time pass, take the part away for a while, lose a reply, or end the process. An ended
+//! process goes on running and reaches nothing lasting any more, which is what `kill -9` leaves.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use forebay_core::ports::Runtime;
+use forebay_core::{ErrorKind, PortError, PortResult};
+use forebay_testkit::Random;
+use parking_lot::Mutex;
+
+use crate::runtime::SimRuntime;
+
+/// What can be taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The reader of the log.
+    Log,
+    /// Answers about the log.
+    Inspector,
+    /// The online store's writes.
+    Store,
+    /// The archive.
+    Archive,
+    /// The way to the topic of predictions.
+    Publisher,
+    /// The models.
+    Scorer,
+    /// Reads of features.
+    Reader,
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing lasting.
+    None,
+    /// Something lasting, all of it or nothing.
+    Write,
+}
+
+/// How often something goes wrong, in calls out of a thousand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rates {
+    /// A part is away for a while.
+    pub outages: usize,
+    /// A call takes long.
+    pub delays: usize,
+    /// It is done and reported as failed.
+    pub lost_replies: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Faults {
+    runtime: SimRuntime,
+    random: Mutex<Random>,
+    rates: Rates,
+    /// Until when each part is away.
+    away: Mutex<BTreeMap<Part, Duration>>,
+    calls: AtomicU64,
+    /// The call at which the process ends.
+    last_call: u64,
+    /// Whether that one is still done.
+    last_is_done: bool,
+    over: AtomicBool,
+}
+
+/// What is to happen to a call.
+enum Fate {
+    Done,
+    DoneAndLost,
+    DoneAndOver,
+    Failed(PortError),
+}
+
+impl Faults {
+    /// None at all.
+    #[must_use]
+    pub fn none(runtime: &SimRuntime) -> Self {
+        Self::new(runtime, 0, Rates::default(), u64::MAX)
+    }
+
+    /// As often as `rates` say; the process ends at call number `last_call`.
+    #[must_use]
+    pub fn new(runtime: &SimRuntime, seed: u64, rates: Rates, last_call: u64) -> Self {
+        Self {
+            runtime: runtime.clone(),
+            random: Mutex::new(Random::new(seed)),
+            rates,
+            away: Mutex::default(),
+            calls: AtomicU64::new(0),
+            last_call,
+            last_is_done: seed.is_multiple_of(2),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the process has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    /// Calls so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// End the process now.
+    pub fn kill(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// The runtime that all of this runs on.
+    #[must_use]
+    pub fn runtime(&self) -> &SimRuntime {
+        &self.runtime
+    }
+
+    /// Do `act`, as far as the seed allows.
+    ///
+    /// # Errors
+    /// The part is away, the reply is lost, the process has ended, or `act` fails.
+    pub fn meet<T>(
+        &self,
+        part: Part,
+        effect: Effect,
+        act: impl FnOnce() -> PortResult<T>,
+    ) -> PortResult<T> {
+        match self.delay() {
+            Some(pause) => self.runtime.pause(pause),
+            None => self.runtime.pass(),
+        }
+        self.act(self.decide(part, effect), act)
+    }
+
+    /// [`Self::meet`] without holding a thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn meet_async<T>(
+        &self,
+        part: Part,
+        effect: Effect,
+        act: impl Future<Output = PortResult<T>> + Send,
+    ) -> PortResult<T> {
+        let pause = self.delay().unwrap_or_default();
+        self.runtime.sleep(pause).await;
+        let fate = self.decide(part, effect);
+        if let Fate::Failed(error) = fate {
+            return Err(error);
+        }
+        let outcome = act.await;
+        self.act(fate, || outcome)
+    }
+
+    fn act<T>(&self, fate: Fate, act: impl FnOnce() -> PortResult<T>) -> PortResult<T> {
+        match fate {
+            Fate::Done => act(),
+            Fate::DoneAndLost => act().and_then(|_| Err(lost())),
+            Fate::DoneAndOver => act().and_then(|_| Err(killed())),
+            Fate::Failed(error) => Err(error),
+        }
+    }
+
+    fn delay(&self) -> Option<Duration> {
+        let mut random = self.random.lock();
+        let slow = random.below(1_000) < self.rates.delays;
+        let millis = slow.then(|| 1 + random.below(400))?;
+        Some(Duration::from_millis(millis as u64))
+    }
+
+    fn decide(&self, part: Part, effect: Effect) -> Fate {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.is_over() {
+            return Fate::Failed(killed());
+        }
+        if call >= self.last_call {
+            self.kill();
+            return if self.last_is_done {
+                Fate::DoneAndOver
+            } else {
+                Fate::Failed(killed())
+            };
+        }
+        if self.is_away(part) {
+            return Fate::Failed(away(part));
+        }
+        let lost = effect == Effect::Write && matches!(part, Part::Archive | Part::Publisher);
+        if lost && self.random.lock().below(1_000) < self.rates.lost_replies {
+            return Fate::DoneAndLost;
+        }
+        Fate::Done
+    }
+
+    /// Whether `part` is away; it may go now.
+    fn is_away(&self, part: Part) -> bool {
+        let (mut away, now) = (self.away.lock(), self.runtime.elapsed());
+        if let Some(until) = away.get(&part) {
+            if now < *until {
+                return true;
+            }
+            away.remove(&part);
+        }
+        let mut random = self.random.lock();
+        if random.below(1_000) >= self.rates.outages {
+            return false;
+        }
+        let seconds = [0, 1, 5, 40][random.below(4)];
+        let lasts = Duration::from_millis(seconds * 1_000 + random.below(1_000) as u64);
+        away.insert(part, now + lasts);
+        true
+    }
+}
+
+fn away(part: Part) -> PortError {
+    PortError::new(ErrorKind::Unavailable, format!("{part:?} is away"))
+}
+
+fn lost() -> PortError {
+    PortError::new(ErrorKind::MaybeWritten, "the reply was lost")
+}
+
+fn killed() -> PortError {
+    PortError::internal("the process has ended")
+}

@@ -1,0 +1,67 @@
+//! The archive, wrapped. An append may be done and reported as maybe written, as with a store of
+//! objects that does not answer.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use forebay_core::PortResult;
+use forebay_core::ports::{Archive, RowStream, Scan, TableScan, TableSnapshot};
+use forebay_core::progress::Applied;
+
+use crate::faults::Effect::{None, Write};
+use crate::faults::{Faults, Part};
+
+/// See the module.
+#[derive(Debug)]
+pub struct FaultyArchive<A> {
+    inner: A,
+    faults: Arc<Faults>,
+}
+
+impl<A> FaultyArchive<A> {
+    /// `inner` under `faults`.
+    pub fn new(inner: A, faults: &Arc<Faults>) -> Self {
+        Self {
+            inner,
+            faults: Arc::clone(faults),
+        }
+    }
+}
+
+#[async_trait]
+impl<A: Archive> Archive for FaultyArchive<A> {
+    async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()> {
+        let act = self.inner.open_table(name, schema);
+        self.faults.meet_async(Part::Archive, Write, act).await
+    }
+
+    async fn progress(&self, name: &str) -> PortResult<Applied> {
+        let act = self.inner.progress(name);
+        self.faults.meet_async(Part::Archive, None, act).await
+    }
+
+    async fn append(
+        &self,
+        name: &str,
+        batches: Vec<RecordBatch>,
+        up_to: &Applied,
+    ) -> PortResult<u64> {
+        let act = self.inner.append(name, batches, up_to);
+        self.faults.meet_async(Part::Archive, Write, act).await
+    }
+
+    async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot> {
+        let act = self.inner.snapshot(name);
+        self.faults.meet_async(Part::Archive, None, act).await
+    }
+}
+
+#[async_trait]
+impl<A: Archive> TableScan for FaultyArchive<A> {
+    async fn scan(&self, name: &str, scan: Scan) -> PortResult<RowStream> {
+        let act = self.inner.scan(name, scan);
+        self.faults.meet_async(Part::Archive, None, act).await
+    }
+}

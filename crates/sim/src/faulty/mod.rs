@@ -1,0 +1,16 @@
+//! Every port of the pipeline, wrapped: what is inside does the work, [`Faults`] decides whether it
+//! is done, when, and what is heard of it. A method that a port gets and a wrapper lacks does not
+//! compile.
+//!
+//! Calls that a process answers from its memory, or that cannot fail, let another thread go first and
+//! no more.
+
+mod archive;
+mod log;
+mod scoring;
+mod store;
+
+pub use archive::FaultyArchive;
+pub use log::{FaultyInspector, FaultyLog};
+pub use scoring::{FaultyPublisher, FaultyReader, FaultyScorer};
+pub use store::FaultyStore;

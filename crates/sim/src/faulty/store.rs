@@ -1,0 +1,154 @@
+//! The online store and the notes beside it, wrapped. Writes may fail, and a failed one has written
+//! nothing; reads may fail too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_core::PortResult;
+use forebay_core::key::KeyBuffer;
+use forebay_core::ports::{
+    At, LogNotes, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue,
+    Settled, ShardEpoch, ShardWrite, StoreHealth, TopicNote, UnscoredEntry, ViewRows,
+};
+use forebay_core::progress::Applied;
+use forebay_core::time::Micros;
+use forebay_core::view::{ViewId, ViewSpec};
+use forebay_core::watermark::MarkRecord;
+
+use crate::faults::Effect::{None, Write};
+use crate::faults::{Faults, Part};
+
+/// See the module.
+#[derive(Debug)]
+pub struct FaultyStore<S> {
+    inner: S,
+    faults: Arc<Faults>,
+}
+
+impl<S> FaultyStore<S> {
+    /// `inner` under `faults`.
+    pub fn new(inner: S, faults: &Arc<Faults>) -> Self {
+        Self {
+            inner,
+            faults: Arc::clone(faults),
+        }
+    }
+}
+
+impl<S: OnlineStore> OnlineStore for FaultyStore<S> {
+    fn shards(&self) -> u16 {
+        self.inner.shards()
+    }
+
+    fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
+        let act = || self.inner.register_view(view);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn drop_view(&self, view: ViewId) -> PortResult<()> {
+        let act = || self.inner.drop_view(view);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn applied(&self, shard: u16) -> Arc<Applied> {
+        self.inner.applied(shard)
+    }
+
+    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
+        self.inner.applied_at(at)
+    }
+
+    fn log_identity(&self) -> PortResult<Option<String>> {
+        let act = || self.inner.log_identity();
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn set_log_identity(&self, identity: &str) -> PortResult<()> {
+        let act = || self.inner.set_log_identity(identity);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
+        let act = || self.inner.marks(shard);
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
+        let act = || self.inner.commit(shard, write);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
+        let act = || self.inner.read(view, keys, at);
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.inner.health()
+    }
+
+    fn keep_from(&self, oldest_us: Option<Micros>) {
+        self.inner.keep_from(oldest_us);
+    }
+}
+
+impl<S: OnlineStore> ScoreQueue for FaultyStore<S> {
+    fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>> {
+        // Every store counts this in memory.
+        self.inner.score_load(shard)
+    }
+
+    fn pending(
+        &self,
+        shard: u16,
+        deployment: &str,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<PendingEntry>> {
+        let act = || self.inner.pending(shard, deployment, from, limit);
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn settle(&self, shard: u16, settled: &[Settled]) -> PortResult<()> {
+        let act = || self.inner.settle(shard, settled);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn outbox(
+        &self,
+        shard: u16,
+        deployment: &str,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<OutboxEntry>> {
+        let act = || self.inner.outbox(shard, deployment, from, limit);
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn clear_outbox(&self, shard: u16, published: &[Published<'_>]) -> PortResult<()> {
+        let act = || self.inner.clear_outbox(shard, published);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn unscored(&self, shard: u16, from: u64, limit: usize) -> PortResult<Vec<UnscoredEntry>> {
+        let act = || self.inner.unscored(shard, from, limit);
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn clear_unscored(&self, shard: u16, sequence: u64) -> PortResult<()> {
+        let act = || self.inner.clear_unscored(shard, sequence);
+        self.faults.meet(Part::Store, Write, act)
+    }
+}
+
+impl<S: LogNotes> LogNotes for FaultyStore<S> {
+    fn topic_note(&self, topic: &str) -> PortResult<Option<TopicNote>> {
+        let act = || self.inner.topic_note(topic);
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn set_topic_note(&self, topic: &str, note: &TopicNote) -> PortResult<()> {
+        let act = || self.inner.set_topic_note(topic, note);
+        self.faults.meet(Part::Store, Write, act)
+    }
+}

@@ -1,0 +1,15 @@
+//! A simulation of the server over stores in memory, for tests only: one thread at a time, drawn by a
+//! seed, a virtual clock, faults at the calls of every port, a crash at any of them, and an oracle
+//! that says by one plain walk over the log what must be there in the end.
+//!
+//! [`runtime`] draws who runs; [`faults`] and [`faulty`] decide what becomes of a call; [`world`] is
+//! what outlives processes; [`run`] plays one seed, and [`oracle`] judges it. The tests of `pipeline`
+//! use the world and the oracle with the system's threads.
+
+pub mod encoding;
+pub mod faults;
+pub mod faulty;
+pub mod oracle;
+pub mod run;
+pub mod runtime;
+pub mod world;
