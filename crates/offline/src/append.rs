@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::kernel::{Action, Add, Transaction};
+use forebay_core::ports::Beginnings;
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use object_store::path::Path;
@@ -51,16 +52,7 @@ impl DeltaArchive {
             let Some(prepared) = self.prepare(table, &current, &rows, up_to).await? else {
                 return Ok(0);
             };
-            let properties = CommitProperties::default()
-                .with_application_transactions(prepared.transactions)
-                .with_cleanup_expired_logs(Some(false))
-                .with_metadata([
-                    (commit_info::OWNER.to_owned(), Value::from(self.owner())),
-                    (
-                        commit_info::COMMIT.to_owned(),
-                        Value::from(prepared.id.as_str()),
-                    ),
-                ]);
+            let properties = self.properties(prepared.transactions, &prepared.id);
             let actions = prepared.add.into_iter().map(Action::Add).collect();
             let Err(error) = commit(table, &current.state, properties, actions).await else {
                 // The commit is in the log; if reading it back fails, the next append reads it.
@@ -92,6 +84,40 @@ impl DeltaArchive {
                 }
             }
         }
+    }
+
+    /// Note where the table begins. A try that fails leaves nothing behind and is made again at the
+    /// next start.
+    pub(crate) async fn note_beginnings(
+        &self,
+        table: &Table,
+        beginnings: &Beginnings,
+    ) -> Result<(), OfflineError> {
+        let mut current = table.current.lock().await;
+        current.refresh_as(table, self.owner()).await?;
+        let notes = current.marks.notes(beginnings);
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let now_ms = self.clock().now_us().div_euclid(1_000);
+        let transactions = notes
+            .into_iter()
+            .map(|(id, at)| Transaction::new_with_last_update(id, at, Some(now_ms)));
+        let properties = self.properties(transactions.collect(), &self.next_commit_id());
+        commit(table, &current.state, properties, Vec::new())
+            .await
+            .map_err(|e| OfflineError::delta(&table.name, "note the beginning of", e))?;
+        current.refresh(table).await.map(|_| ())
+    }
+
+    fn properties(&self, transactions: Vec<Transaction>, id: &str) -> CommitProperties {
+        CommitProperties::default()
+            .with_application_transactions(transactions)
+            .with_cleanup_expired_logs(Some(false))
+            .with_metadata([
+                (commit_info::OWNER.to_owned(), Value::from(self.owner())),
+                (commit_info::COMMIT.to_owned(), Value::from(id)),
+            ])
     }
 
     /// Drop what the marks cover, write the rest. None when there is nothing to commit.

@@ -14,7 +14,7 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
 use forebay_core::PortResult;
-use forebay_core::ports::{Archive, RowStream, Scan, TableScan, TableSnapshot};
+use forebay_core::ports::{Archive, Beginnings, RowStream, Scan, TableScan, TableSnapshot};
 use forebay_core::progress::Applied;
 use forebay_core::time::Clock;
 use object_store::ObjectStore;
@@ -193,7 +193,8 @@ impl DeltaArchive {
                 None => Ok(()),
             };
         }
-        Table::create(name, &log, &wanted, self.settings.checkpoint_interval.get()).await?;
+        let (deployment, interval) = (&self.settings.deployment, self.settings.checkpoint_interval);
+        Table::create(name, &log, &wanted, deployment, interval.get()).await?;
         let table = Table::load(name, log, &self.settings.deployment, Some(&wanted)).await?;
         tables.insert(name.to_owned(), Arc::new(table));
         Ok(())
@@ -246,6 +247,11 @@ impl TableScan for DeltaArchive {
 impl Archive for DeltaArchive {
     async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()> {
         Ok(self.open_as(name, &schema).await?)
+    }
+
+    async fn begin(&self, name: &str, beginnings: &Beginnings) -> PortResult<()> {
+        let table = self.table(name).await?;
+        Ok(self.note_beginnings(&table, beginnings).await?)
     }
 
     async fn progress(&self, name: &str) -> PortResult<Applied> {

@@ -129,6 +129,16 @@ impl FileFacts {
         !matches!(least, Some(Value::Int(least)) if least >= held.highest(below))
     }
 
+    /// The file's greatest offset, and the greatest next offset that `applied` has of its partitions,
+    /// where the first is not below the second.
+    pub(crate) fn beyond(&self, applied: &Applied) -> Option<(i64, i64)> {
+        let end = self.held()?.highest(applied);
+        match self.bounds(meta::OFFSET).1 {
+            Some(Value::Int(greatest)) if greatest >= end => Some((greatest, end)),
+            _ => None,
+        }
+    }
+
     fn held(&self) -> Option<Held> {
         let text =
             |bounds: &Map<String, Json>| bounds.get(meta::TOPIC)?.as_str().map(str::to_owned);

@@ -1,6 +1,7 @@
 //! What a table's log says about offsets: the application transactions
 //! `<deployment>/<table>/<topic>/<partition>`, whose version is the next Kafka offset, and who
-//! committed them. Read from the newest checkpoint and the entries behind it, then entry by entry;
+//! committed them; `<deployment>/<table>/from/<topic>/<partition>` and `../cut/..` note where the table
+//! begins (no topic has a slash in its name). Read from the newest checkpoint and the entries behind it, then entry by entry;
 //! an entry that cannot be read is an error, never "none".
 //!
 //! Delta-rs can look up one application id at a time, each by a replay of its own; the archive
@@ -10,12 +11,18 @@
 use std::collections::BTreeMap;
 
 use deltalake::logstore::LogStore;
+use forebay_core::ports::Beginnings;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::time::Micros;
 use serde_json::Value;
 
 use crate::checkpoint;
 use crate::error::OfflineError;
+
+/// Kind of an application id that notes where a partition begins.
+const FROM: &str = "from";
+/// Kind of one that notes that the state had applied records before that.
+const CUT: &str = "cut";
 
 /// Keys of a commit's `commitInfo` that are ours.
 pub(crate) mod commit_info {
@@ -44,6 +51,7 @@ pub(crate) struct Marks {
     /// Version up to which the log was read; None before the first.
     version: Option<u64>,
     next: BTreeMap<TopicPartition, i64>,
+    beginnings: Beginnings,
     ingest_time_us: Option<Micros>,
 }
 
@@ -59,6 +67,7 @@ impl Marks {
             scope: format!("{deployment}/{table}"),
             version: None,
             next: BTreeMap::new(),
+            beginnings: Beginnings::default(),
             ingest_time_us: None,
         };
         if let Some(checkpoint) = checkpoint::newest(log, table, version).await? {
@@ -171,8 +180,24 @@ impl Marks {
                 format!("application id `{app_id}` names no topic and partition"),
             ));
         };
-        self.next.insert(TopicPartition::new(topic, partition), at);
-        Ok(true)
+        let place = |topic: &str| TopicPartition::new(topic, partition);
+        match topic.split_once('/') {
+            Some((FROM, topic)) => {
+                let from = PartitionProgress {
+                    next_offset: at,
+                    ..PartitionProgress::default()
+                };
+                self.beginnings.from.0.insert(place(topic), from);
+            }
+            Some((CUT, topic)) => {
+                self.beginnings.cut.insert(place(topic));
+            }
+            _ => {
+                self.next.insert(place(topic), at);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Next offset of `partition`; 0 where nothing was committed.
@@ -214,6 +239,32 @@ impl Marks {
     /// Application id of a partition's mark.
     pub(crate) fn app_id(&self, partition: &TopicPartition) -> String {
         format!("{}/{}/{}", self.scope, partition.topic, partition.partition)
+    }
+
+    /// Where the table begins.
+    pub(crate) fn beginnings(&self) -> &Beginnings {
+        &self.beginnings
+    }
+
+    /// Application ids and versions that note `wanted`, of partitions that nothing is noted of.
+    pub(crate) fn notes(&self, wanted: &Beginnings) -> Vec<(String, i64)> {
+        let mut notes = Vec::new();
+        for (partition, from) in &wanted.from.0 {
+            if self.beginnings.from.0.contains_key(partition) {
+                continue;
+            }
+            let note = |kind: &str| {
+                format!(
+                    "{}/{kind}/{}/{}",
+                    self.scope, partition.topic, partition.partition
+                )
+            };
+            notes.push((note(FROM), from.next_offset));
+            if wanted.cut.contains(partition) {
+                notes.push((note(CUT), from.next_offset));
+            }
+        }
+        notes
     }
 
     /// Application id of the newest `_ingest_time`.

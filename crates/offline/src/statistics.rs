@@ -6,6 +6,7 @@ use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use chrono::{DateTime, Datelike};
+use forebay_core::source::meta;
 use serde_json::{Map, Value, json};
 
 use crate::schema::has_statistics;
@@ -22,7 +23,13 @@ pub(crate) fn json(rows: &RecordBatch) -> String {
             continue;
         }
         nulls.insert(field.name().clone(), json!(column.null_count()));
-        if let Some((low, high)) = bounds(column.as_ref()) {
+        // Offsets say nothing without their topic, so that one has bounds at any length.
+        let text_max = if field.name() == meta::TOPIC {
+            usize::MAX
+        } else {
+            TEXT_MAX_BYTES
+        };
+        if let Some((low, high)) = bounds(column.as_ref(), text_max) {
             least.insert(field.name().clone(), low);
             greatest.insert(field.name().clone(), high);
         }
@@ -30,7 +37,7 @@ pub(crate) fn json(rows: &RecordBatch) -> String {
     json!({ "numRecords": rows.num_rows(), "minValues": least, "maxValues": greatest, "nullCount": nulls }).to_string()
 }
 
-fn bounds(column: &dyn Array) -> Option<(Value, Value)> {
+fn bounds(column: &dyn Array, text_max: usize) -> Option<(Value, Value)> {
     fn ends<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<(T, T)> {
         values.fold(None, |ends, value| match ends {
             None => Some((value, value)),
@@ -53,8 +60,7 @@ fn bounds(column: &dyn Array) -> Option<(Value, Value)> {
         }
         DataType::Utf8 => {
             let (low, high) = ends(column.as_string::<i32>().iter().flatten())?;
-            (low.len() <= TEXT_MAX_BYTES && high.len() <= TEXT_MAX_BYTES)
-                .then(|| (json!(low), json!(high)))
+            (low.len() <= text_max && high.len() <= text_max).then(|| (json!(low), json!(high)))
         }
         _ => None,
     }

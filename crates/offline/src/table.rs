@@ -11,14 +11,19 @@ use deltalake::logstore::LogStoreRef;
 use deltalake::operations::create::CreateBuilder;
 use deltalake::table::config::TableProperty;
 use deltalake::table::state::DeltaTableState;
+use forebay_core::progress::Applied;
 use tokio::sync::Mutex;
 
 use crate::error::OfflineError;
+use crate::facts::{FileFacts, files_of};
 use crate::marks::{CommitFacts, Marks, Outcome, judge};
 use crate::schema;
 
 /// Table property that would make Delta forget application ids.
 const RETENTION: &str = "delta.setTransactionRetentionDuration";
+
+/// Table property: the deployment (`server.name`) whose offsets the table's marks are.
+const DEPLOYMENT: &str = "forebay.deployment";
 
 /// An open table.
 #[derive(Debug)]
@@ -56,6 +61,7 @@ impl Table {
         name: &str,
         log: &LogStoreRef,
         wanted: &SchemaRef,
+        deployment: &str,
         checkpoint_interval: u64,
     ) -> Result<(), OfflineError> {
         let exists = || async {
@@ -74,6 +80,8 @@ impl Table {
             .with_log_store(Arc::clone(log))
             .with_table_name(name)
             .with_columns(columns)
+            .with_raise_if_key_not_exists(false)
+            .with_configuration([(DEPLOYMENT, Some(deployment))])
             .with_configuration_property(
                 TableProperty::CheckpointInterval,
                 Some(checkpoint_interval.to_string()),
@@ -122,8 +130,11 @@ impl Table {
                 format!("{RETENTION} is set, so it would forget offsets; unset it"),
             ));
         }
+        let owner = state.metadata().configuration().get(DEPLOYMENT);
+        check_owner(name, owner.map(String::as_str), deployment)?;
         let marks = Marks::load(log.as_ref(), deployment, name, state.version()).await?;
         cross_check(name, &log, &state, &marks).await?;
+        check_reach(name, &files_of(name, &state)?, &marks.applied())?;
         let schema = wanted.map_or_else(|| state.snapshot().arrow_schema(), Arc::clone);
         let current = Mutex::new(Current {
             state,
@@ -137,6 +148,44 @@ impl Table {
             current,
         })
     }
+}
+
+/// Marks carry the deployment's name: under another name there would be none, and every record of the
+/// log would be appended again.
+fn check_owner(name: &str, owner: Option<&str>, deployment: &str) -> Result<(), OfflineError> {
+    match owner {
+        Some(owner) if owner == deployment => Ok(()),
+        Some(owner) => Err(OfflineError::unsupported(
+            name,
+            format!(
+                "it belongs to the server named `{owner}`, and this one is named `{deployment}`; set server.name back \
+                 to `{owner}`, or give this server a data directory of its own"
+            ),
+        )),
+        None => Err(OfflineError::unsupported(
+            name,
+            "it does not say which server it belongs to, so it was made by another program or an older version; move \
+             its directory out of the archive, or use an empty data directory",
+        )),
+    }
+}
+
+/// A row at or above its partition's mark would be appended a second time.
+fn check_reach(name: &str, files: &[FileFacts], applied: &Applied) -> Result<(), OfflineError> {
+    let beyond = files.iter().find_map(|file| {
+        let (greatest, end) = file.beyond(applied)?;
+        Some((&file.path, greatest, end))
+    });
+    let Some((path, greatest, end)) = beyond else {
+        return Ok(());
+    };
+    Err(OfflineError::damaged(
+        name,
+        format!(
+            "file {path} holds offset {greatest}, and the offsets of its partitions are marked as read up to {end} \
+             only, so its records would be appended again; restore the table's directory from a backup as a whole"
+        ),
+    ))
 }
 
 /// Our reading of the log against delta-rs's: two that differ mean that one of them would lose or

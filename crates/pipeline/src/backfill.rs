@@ -24,7 +24,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use forebay_core::PortError;
 use forebay_core::limits::EPOCH_MAX_ROWS;
 use forebay_core::ports::{
-    CompiledView, OnlineStore, Origin, Scan, ShardFold, ShardWrite, SourceBatch, TableScan,
+    Archive, CompiledView, OnlineStore, Origin, Scan, ShardFold, ShardWrite, SourceBatch,
 };
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
@@ -32,6 +32,7 @@ use forebay_core::time::Micros;
 use futures::TryStreamExt;
 
 use crate::admit::fold_whole;
+use crate::beginnings::check_whole;
 use crate::error::PipelineError;
 use crate::recovery::Plan;
 use crate::step::cut;
@@ -53,22 +54,24 @@ pub enum Until<'a> {
     Each,
 }
 
-/// Fold the archived rows of `source` (the table of its name in `tables`) into `view`, from where
+/// Fold the archived rows of `source` (the table of its name in `archive`) into `view`, from where
 /// `filling` stands, and move it on. `progress` is told the rows done in this pass. Returns their
 /// number.
 ///
 /// # Errors
-/// The table cannot be read, a column is missing, the view refuses a row (it is named), or the store
-/// fails; the view's state is then incomplete and must be dropped.
+/// The table lacks what the state had applied or cannot be read, a column is missing, the view
+/// refuses a row (it is named), or the store fails; the view's state is then incomplete and must be
+/// dropped.
 pub async fn backfill(
     view: &dyn CompiledView,
     source: &Arc<SourceDef>,
-    (tables, store): (&dyn TableScan, &dyn OnlineStore),
+    (archive, store): (&dyn Archive, &dyn OnlineStore),
     (filling, until): (&mut Filling, Until<'_>),
     mut progress: impl FnMut(usize) + Send,
 ) -> Result<usize, PipelineError> {
+    check_whole(source, &archive.snapshot(&source.name).await?.beginnings)?;
     let mut fill = Fill::new(view, source, store, filling, until)?;
-    let mut rows = tables.scan(&source.name, fill.scan(filling)).await?;
+    let mut rows = archive.scan(&source.name, fill.scan(filling)).await?;
     let mut done = 0;
     while let Some(batch) = rows.try_next().await? {
         for from in (0..batch.num_rows()).step_by(EPOCH_MAX_ROWS) {

@@ -50,6 +50,23 @@ pub enum PipelineError {
         /// The view and what it said.
         why: String,
     },
+    /// The archive lacks what the state had applied.
+    #[error(
+        "the archive of source '{source_name}' begins at offset {from} of {topic}-{partition}, and \
+         the state had applied records before that: its table was lost and the log has lost its \
+         head, so no view can be filled from it; restore the table's directory from a backup, or \
+         begin anew with an empty data directory"
+    )]
+    ArchiveCut {
+        /// Source.
+        source_name: String,
+        /// Its topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Where the archive begins.
+        from: i64,
+    },
     /// A deployment asks for a column that its source does not have.
     #[error(
         "deployment '{deployment}' needs column '{column}' ({wanted}), which source '{source_name}' {found}"
@@ -102,7 +119,7 @@ impl PipelineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Port(error) => error.kind(),
-            Self::NoGap { .. } => ErrorKind::FailedPrecondition,
+            Self::NoGap { .. } | Self::ArchiveCut { .. } => ErrorKind::FailedPrecondition,
             Self::DeploymentColumn { .. } | Self::SharedTopic { .. } | Self::Backfill { .. } => {
                 ErrorKind::InvalidArgument
             }

@@ -16,6 +16,7 @@
 pub mod admit;
 pub mod archive;
 pub mod backfill;
+mod beginnings;
 mod board;
 mod contain;
 pub mod deployment;

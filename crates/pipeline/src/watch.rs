@@ -18,6 +18,7 @@ use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
+use crate::beginnings::{self, TableReach};
 use crate::board::Board;
 use crate::error::PipelineError;
 use crate::gaps::{self, GapStores};
@@ -97,8 +98,8 @@ struct Watcher {
     board: Arc<Board>,
     /// What each topic was at the last look at it.
     topics: BTreeMap<String, TopicFacts>,
-    /// What the archive of each source had before its first read.
-    archives: BTreeMap<String, Applied>,
+    /// What the archive of each source had before its first read, and where it begins.
+    archives: BTreeMap<String, TableReach>,
     topics_seen: Option<Duration>,
     /// Turn of the records that are read again.
     cursor: usize,
@@ -185,6 +186,7 @@ impl Watcher {
             let facts = self.facts(&source, &look, found)?;
             let decision = decide(&facts);
             self.remember(&facts, &decision)?;
+            self.begin(&source, &facts, &decision)?;
             if let FoundLog::There { bounds, .. } = &facts.found {
                 all_bounds.extend(bounds.iter().map(|(partition, bounds)| {
                     (
@@ -280,12 +282,13 @@ impl Watcher {
         found: FoundLog,
     ) -> PortResult<SourceFacts> {
         let archive = match self.archives.get(&source.name) {
-            Some(archive) => archive.clone(),
+            Some(archive) => archive.next(),
             None => {
-                let progress = self.parts.archive.progress(&source.name);
-                let progress = block_on(self.parts.runtime.as_ref(), progress)?;
-                self.archives.insert(source.name.clone(), progress.clone());
-                progress
+                let snapshot = self.parts.archive.snapshot(&source.name);
+                let reach = TableReach::of(block_on(self.parts.runtime.as_ref(), snapshot)?);
+                let next = reach.next();
+                self.archives.insert(source.name.clone(), reach);
+                next
             }
         };
         let mut facts = SourceFacts::recorded(source.topic.as_str().into(), look.shards.clone());
@@ -334,6 +337,35 @@ impl Watcher {
             self.parts.notes.set_topic_note(&facts.topic, &note)?;
         }
         self.board.know_cluster(true);
+        Ok(())
+    }
+
+    /// Note in the archive where the table of `source` begins, before a partition is read first.
+    fn begin(
+        &mut self,
+        source: &SourceDef,
+        facts: &SourceFacts,
+        decision: &Decision,
+    ) -> PortResult<()> {
+        let (Decision::Read(plan), Some(reach)) = (decision, self.archives.get_mut(&source.name))
+        else {
+            return Ok(());
+        };
+        let new = beginnings::to_note(reach.beginnings(), &plan.starts, &facts.shards);
+        if new.from.0.is_empty() {
+            return Ok(());
+        }
+        for place in &new.cut {
+            tracing::error!(
+                source = source.name,
+                partition = place.partition,
+                begins_at = new.from.next_offset(place),
+                "the archive lacks records that the state had applied; no view is filled from it"
+            );
+        }
+        let noted = self.parts.archive.begin(&source.name, &new);
+        block_on(self.parts.runtime.as_ref(), noted)?;
+        reach.note(new);
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::Window;
 use forebay_core::watermark::MarkRecord;
 use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
+use forebay_pipeline::gaps::Accepted;
 use forebay_pipeline::repeats::Repeats;
 use forebay_pipeline::settlements::Settled;
 use forebay_pipeline::watermark::table::{self, MARKS_TABLE, marks_schema};
@@ -528,6 +529,25 @@ pub fn id_of(headers: &[(String, Vec<u8>)]) -> String {
 }
 
 impl Process {
+    /// Accept the gaps of `source`, or of one of its partitions.
+    ///
+    /// # Errors
+    /// There is none, or a store fails.
+    ///
+    /// # Panics
+    /// No answer comes.
+    pub fn accept_gaps(
+        &self,
+        source: &str,
+        partition: Option<i32>,
+    ) -> Result<Vec<Accepted>, PipelineError> {
+        let patience = Duration::from_secs(30);
+        let answer = self.pipeline.accept_gaps(source, partition, 77);
+        let answered = async move { tokio::time::timeout(patience, answer).await };
+        let answered = runtime().block_on(answered);
+        answered.expect("in time").expect("an answer")
+    }
+
     /// Stop it.
     ///
     /// # Errors

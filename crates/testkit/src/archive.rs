@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::ports::{Archive, RowStream, Scan, TableScan, TableSnapshot};
+use forebay_core::ports::{Archive, Beginnings, RowStream, Scan, TableScan, TableSnapshot};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
 use forebay_core::time::timestamp_type;
@@ -39,6 +39,7 @@ struct Table {
     /// For each batch the append that it came with, from 1.
     ingested: Vec<i64>,
     marks: BTreeMap<TopicPartition, i64>,
+    beginnings: Beginnings,
     appends: u64,
 }
 
@@ -46,6 +47,7 @@ struct Table {
 #[derive(Debug, Clone)]
 pub struct MemoryArchive {
     tables: Arc<Mutex<BTreeMap<String, Table>>>,
+    scans: Arc<Mutex<Vec<(String, Scan)>>>,
     fate: Arc<Fate>,
 }
 
@@ -55,6 +57,7 @@ impl MemoryArchive {
     pub fn new(fate: &Arc<Fate>) -> Self {
         Self {
             tables: Arc::default(),
+            scans: Arc::default(),
             fate: Arc::clone(fate),
         }
     }
@@ -64,6 +67,7 @@ impl MemoryArchive {
     pub fn under(&self, fate: &Arc<Fate>) -> Self {
         Self {
             tables: Arc::clone(&self.tables),
+            scans: Arc::clone(&self.scans),
             fate: Arc::clone(fate),
         }
     }
@@ -91,6 +95,12 @@ impl MemoryArchive {
             .unwrap_or_default()
     }
 
+    /// What was asked of which table, in order.
+    #[must_use]
+    pub fn scans(&self) -> Vec<(String, Scan)> {
+        self.scans.lock().clone()
+    }
+
     /// Where the marks of `table` stand.
     #[must_use]
     pub fn marks(&self, table: &str) -> Applied {
@@ -115,6 +125,7 @@ impl Table {
             batches: Vec::new(),
             ingested: Vec::new(),
             marks: BTreeMap::new(),
+            beginnings: Beginnings::default(),
             appends: 0,
         }
     }
@@ -219,6 +230,24 @@ impl Archive for MemoryArchive {
         Ok(())
     }
 
+    async fn begin(&self, name: &str, beginnings: &Beginnings) -> PortResult<()> {
+        let mut tables = self.tables.lock();
+        let table = tables
+            .get_mut(name)
+            .ok_or_else(|| PortError::not_found(format!("no table '{name}'")))?;
+        let noted = &mut table.beginnings;
+        for (partition, from) in &beginnings.from.0 {
+            if noted.from.0.contains_key(partition) {
+                continue;
+            }
+            noted.from.advance(partition, *from);
+            if beginnings.cut.contains(partition) {
+                noted.cut.insert(partition.clone());
+            }
+        }
+        Ok(())
+    }
+
     async fn progress(&self, name: &str) -> PortResult<Applied> {
         if !self.tables.lock().contains_key(name) {
             return Err(PortError::not_found(format!("no table '{name}'")));
@@ -251,6 +280,7 @@ impl Archive for MemoryArchive {
             schema: Arc::clone(&table.schema),
             rows: table.rows.len() as u64,
             applied: applied(table),
+            beginnings: table.beginnings.clone(),
         })
     }
 }
@@ -258,6 +288,7 @@ impl Archive for MemoryArchive {
 #[async_trait]
 impl TableScan for MemoryArchive {
     async fn scan(&self, name: &str, scan: Scan) -> PortResult<RowStream> {
+        self.scans.lock().push((name.to_owned(), scan.clone()));
         let batches = {
             let tables = self.tables.lock();
             let table = tables

@@ -12,7 +12,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::ErrorKind;
-use forebay_core::ports::{Archive, ColumnRange, RowStream, Scan};
+use forebay_core::ports::{Archive, Beginnings, ColumnRange, RowStream, Scan};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
 use forebay_core::time::timestamp_type;
@@ -129,6 +129,7 @@ pub async fn archive<A: Archive>(mut make: impl FnMut() -> A) {
     rows_below_a_mark_are_dropped(&make()).await;
     what_does_not_exist_is_named(&make()).await;
     appends_are_dated_in_their_order(&make()).await;
+    where_a_table_begins_is_noted_once(&make()).await;
 }
 
 async fn a_scan_gives_every_row_once_in_log_order(archive: &dyn Archive) {
@@ -294,4 +295,32 @@ async fn appends_are_dated_in_their_order(archive: &dyn Archive) {
         })
         .collect();
     assert!(dates.windows(2).all(|pair| pair[0] < pair[1]), "{dates:?}");
+}
+
+async fn where_a_table_begins_is_noted_once(archive: &dyn Archive) {
+    archive.open_table(TABLE, schema()).await.expect("opened");
+    let place = |partition| TopicPartition::new(TOPIC, partition);
+    let begin = |from: &[(i32, i64)], cut: &[i32]| Beginnings {
+        from: applied(from),
+        cut: cut.iter().map(|partition| place(*partition)).collect(),
+    };
+    let noted = |archive| async move {
+        let archive: &dyn Archive = archive;
+        archive.snapshot(TABLE).await.expect("there").beginnings
+    };
+    assert_eq!(noted(archive).await, Beginnings::default());
+    let first = begin(&[(0, 7), (1, 0)], &[0]);
+    archive.begin(TABLE, &first).await.expect("noted");
+    assert_eq!(noted(archive).await, first);
+    let later = begin(&[(0, 90), (1, 3), (2, 5)], &[1, 2]);
+    archive.begin(TABLE, &later).await.expect("noted");
+    let both = begin(&[(0, 7), (1, 0), (2, 5)], &[0, 2]);
+    assert_eq!(noted(archive).await, both);
+    archive
+        .append(TABLE, vec![rows(&[(0, 9)])], &applied(&[(0, 10)]))
+        .await
+        .expect("appended");
+    assert_eq!(noted(archive).await, both);
+    let progress = archive.progress(TABLE).await.expect("there");
+    assert_eq!(progress, applied(&[(0, 10)]), "a beginning is no progress");
 }

@@ -2,13 +2,25 @@
 //! Delta, `testkit` in memory; both run the conformance suite of `testkit`. What was appended is read
 //! through [`TableScan`], which every archive is.
 
+use std::collections::BTreeSet;
+
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 
 use crate::error::PortResult;
 use crate::ports::scan::TableScan;
-use crate::progress::Applied;
+use crate::progress::{Applied, TopicPartition};
+
+/// From where on a table has every record of its partitions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beginnings {
+    /// For each partition the first offset that the table was ready to take.
+    pub from: Applied,
+    /// Partitions of which the state had applied records before the table began: another table stood
+    /// here once, and what only that one had is missing.
+    pub cut: BTreeSet<TopicPartition>,
+}
 
 /// A table at a version: what it holds, not where. Bounded by `applied`, a scan gives these very rows
 /// whenever it is made.
@@ -22,6 +34,8 @@ pub struct TableSnapshot {
     pub rows: u64,
     /// Offsets that it covers.
     pub applied: Applied,
+    /// Where that begins.
+    pub beginnings: Beginnings,
 }
 
 /// The archive.
@@ -33,6 +47,14 @@ pub trait Archive: TableScan {
     /// # Errors
     /// It exists with another schema; the disk fails.
     async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()>;
+
+    /// Note where the table begins, for partitions of which that was not noted before; what was noted
+    /// stays. To be called before the first record of a partition is read, so that a table that takes
+    /// the place of a lost one is known for what it is.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    async fn begin(&self, name: &str, beginnings: &Beginnings) -> PortResult<()>;
 
     /// The next offset that each partition needs, from the table's application transactions.
     /// Partitions without one are absent.

@@ -17,7 +17,7 @@ mod scan;
 mod scorer;
 mod scores;
 
-pub use archive::{Archive, TableSnapshot};
+pub use archive::{Archive, Beginnings, TableSnapshot};
 pub use checkpoints::Checkpoints;
 pub use compiled::{CompiledLabel, CompiledService, CompiledView};
 pub use features::{FeatureAnswer, FeatureReader};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use forebay_core::ports::{Archive, CompiledView, OnlineStore, TableScan};
+use forebay_core::ports::{Archive, CompiledView, OnlineStore};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_engine::Catalog;
@@ -139,8 +139,7 @@ impl App {
         (filling, until): (&mut Filling, Until<'_>),
         rows: u64,
     ) -> Result<usize> {
-        let stores: (&dyn TableScan, &dyn OnlineStore) =
-            (self.archive.as_ref(), self.store.as_ref());
+        let stores: (&dyn Archive, &dyn OnlineStore) = (self.archive.as_ref(), self.store.as_ref());
         let told = |done| self.life.filled(done as u64, rows);
         let pass = backfill(view.as_ref(), source, stores, (filling, until), told);
         self.runtime.block_on(async {

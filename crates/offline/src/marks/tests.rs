@@ -7,6 +7,7 @@ fn marks() -> Marks {
         scope: "prod/departures".to_owned(),
         version: None,
         next: BTreeMap::new(),
+        beginnings: Beginnings::default(),
         ingest_time_us: None,
     }
 }

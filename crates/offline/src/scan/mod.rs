@@ -45,6 +45,7 @@ impl DeltaArchive {
             schema: Arc::clone(&table.schema),
             rows,
             applied: current.marks.applied(),
+            beginnings: current.marks.beginnings().clone(),
         })
     }
 

@@ -202,30 +202,66 @@ async fn owners_that_race_store_each_row_once() {
 }
 
 #[tokio::test]
-async fn two_deployments_share_a_table_without_fencing_each_other() {
+async fn a_server_of_another_name_is_refused_and_the_old_name_goes_on() {
     let root = tempfile::tempdir().expect("a directory");
-    let prod = open(root.path(), "a");
-    let settings = ArchiveSettings::new("staging", "b");
-    let staging = DeltaArchive::open(root.path(), settings, clock()).expect("opened");
-    for archive in [&prod, &staging] {
-        archive.open_table(TABLE, schema()).await.expect("opened");
-    }
+    let named = |deployment: &str, owner: &str| {
+        let settings = ArchiveSettings::new(deployment, owner);
+        DeltaArchive::open(root.path(), settings, clock()).expect("opened")
+    };
+    let prod = named("prod", "a");
+    prod.open_table(TABLE, schema()).await.expect("opened");
     prod.append(TABLE, vec![batch(&range(0, 0, 5))], &up_to(&[(0, 5)]))
         .await
         .expect("appended");
-    let new = staging
-        .append(TABLE, vec![batch(&range(1, 0, 4))], &up_to(&[(1, 4)]))
+    let renamed = named("staging", "b");
+    let error = renamed
+        .open_table(TABLE, schema())
         .await
-        .expect("appended");
-    assert_eq!(new, 4);
-    prod.append(TABLE, vec![batch(&range(0, 5, 6))], &up_to(&[(0, 6)]))
-        .await
-        .expect("appended");
+        .expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    let words = error.message().to_owned();
+    for needle in [TABLE, "`prod`", "`staging`", "server.name"] {
+        assert!(words.contains(needle), "{needle}: {words}");
+    }
+    let rows = vec![batch(&range(0, 0, 5))];
+    let outcome = renamed.append(TABLE, rows.clone(), &up_to(&[(0, 5)])).await;
     assert_eq!(
-        prod.snapshot(TABLE).await.expect("read").applied,
-        up_to(&[(0, 6)])
+        outcome.expect_err("refused").kind(),
+        ErrorKind::FailedPrecondition
     );
-    assert_eq!(by_place(root.path()), expected(&[(0, 6), (1, 4)]));
+    // The remedy: the name that the error gives.
+    let back = named("prod", "c");
+    back.open_table(TABLE, schema()).await.expect("opened");
+    let new = back.append(TABLE, rows, &up_to(&[(0, 5)])).await;
+    assert_eq!(new.expect("appended"), 0, "nothing is appended twice");
+    assert_eq!(by_place(root.path()), expected(&[(0, 5)]));
+}
+
+#[tokio::test]
+async fn a_table_whose_marks_lie_below_its_rows_is_refused() {
+    let root = tempfile::tempdir().expect("a directory");
+    let archive = open(root.path(), "a");
+    archive.open_table(TABLE, schema()).await.expect("opened");
+    archive
+        .append(TABLE, vec![batch(&range(0, 0, 5))], &up_to(&[(0, 5)]))
+        .await
+        .expect("appended");
+    // Somebody restores the log's marks from one day and its files from another.
+    let entry = root
+        .path()
+        .join(TABLE)
+        .join("_delta_log/00000000000000000001.json");
+    let good = fs::read_to_string(&entry).expect("there");
+    fs::write(&entry, good.replace("\"version\":5", "\"version\":3")).expect("written");
+    let error = open(root.path(), "b").open_table(TABLE, schema()).await;
+    let error = error.expect_err("rows beyond their mark");
+    assert_eq!(error.kind(), ErrorKind::DataLoss);
+    assert!(error.message().contains("offset 4"), "{error}");
+    // The remedy.
+    fs::write(&entry, good).expect("written");
+    let again = open(root.path(), "c");
+    again.open_table(TABLE, schema()).await.expect("opened");
+    assert_eq!(again.snapshot(TABLE).await.expect("read").rows, 5);
 }
 
 #[tokio::test]

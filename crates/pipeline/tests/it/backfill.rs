@@ -2,18 +2,16 @@
 //! it would hold had it been there from the first event; a shard that a crash left behind the
 //! archive gets the rest from the log.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use async_trait::async_trait;
-use forebay_core::PortResult;
-use forebay_core::ports::{
-    Archive, CompiledView, OnlineStore, RowStream, Scan, ScanOrder, TableScan,
-};
+use forebay_core::ErrorKind;
+use forebay_core::ports::{Archive, Beginnings, CompiledView, OnlineStore, ScanOrder};
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
 use forebay_core::time::MINUTE_US;
 use forebay_core::view::{ViewId, Window};
 use forebay_pipeline::backfill::{Filling, Until, backfill};
-use forebay_testkit::{Fate, MemoryArchive, PlainView, StoredRow, wait_until};
+use forebay_testkit::{Fate, PlainView, StoredRow, wait_until};
 
 use forebay_sim::oracle::check;
 use forebay_sim::world::{EVENTS, RECENT, Setup, World};
@@ -91,7 +89,7 @@ fn a_view_filled_beside_ingest_in_any_number_of_passes_is_what_it_would_have_bee
 
 fn pass(world: &World, view: &PlainView, filling: &mut Filling, until: Until<'_>) -> usize {
     let stores = (
-        &world.archive as &dyn TableScan,
+        &world.archive as &dyn Archive,
         &world.store as &dyn OnlineStore,
     );
     let pass = backfill(view, &world.sources[0], stores, (filling, until), |_| {});
@@ -167,47 +165,17 @@ fn an_empty_archive_fills_nothing() {
     assert_eq!(fill(&world, &added(&world)).expect("nothing to do"), 0);
 }
 
-/// Notes what it is asked for.
-#[derive(Debug)]
-struct Noting {
-    archive: MemoryArchive,
-    asked: Mutex<Vec<Scan>>,
-}
-
-#[async_trait]
-impl TableScan for Noting {
-    async fn scan(&self, table: &str, scan: Scan) -> PortResult<RowStream> {
-        self.asked.lock().expect("not poisoned").push(scan.clone());
-        self.archive.scan(table, scan).await
-    }
-}
-
 #[test]
 fn a_fill_reads_the_columns_of_its_view_in_log_order_and_what_shards_have_applied() {
     let world = World::with_events(Setup::default(), 80, 79);
     world.finish(1);
     let view = added(&world);
-    let noting = Noting {
-        archive: world.archive.clone(),
-        asked: Mutex::default(),
+    fill(&world, &view).expect("it takes all rows");
+    let scans = world.archive.scans();
+    let [(table, scan)] = scans.as_slice() else {
+        panic!("one pass over the table, not {}", scans.len());
     };
-    world
-        .store
-        .register_view(Arc::clone(view.spec()))
-        .expect("a new view");
-    let mut filling = Filling::default();
-    let fill = backfill(
-        &view,
-        &world.sources[0],
-        (&noting, &world.store),
-        (&mut filling, Until::Each),
-        |_| {},
-    );
-    futures::executor::block_on(fill).expect("it takes all rows");
-    let asked = noting.asked.into_inner().expect("not poisoned");
-    let [scan] = asked.as_slice() else {
-        panic!("one pass over the table, not {}", asked.len());
-    };
+    assert_eq!(table, EVENTS);
     let source = &world.sources[0];
     let mut wanted: Vec<&str> = view
         .reads()
@@ -226,5 +194,28 @@ fn a_fill_reads_the_columns_of_its_view_in_log_order_and_what_shards_have_applie
         for (partition, applied) in &world.store.applied(shard).0 {
             assert!(below.next_offset(partition) >= applied.next_offset);
         }
+    }
+}
+
+#[test]
+fn a_view_is_not_filled_from_a_table_that_lacks_what_the_state_had_applied() {
+    let world = World::with_events(Setup::default(), 80, 83);
+    world.finish(1);
+    let lost = world.archive.under(&Arc::default());
+    let place = TopicPartition::new(world.sources[0].topic.as_str(), 7);
+    let from = PartitionProgress {
+        next_offset: 50,
+        ..PartitionProgress::default()
+    };
+    let stump = Beginnings {
+        from: Applied([(place.clone(), from)].into()),
+        cut: [place].into(),
+    };
+    futures::executor::block_on(lost.begin(EVENTS, &stump)).expect("noted");
+    let error = fill(&world, &added(&world)).expect_err("a stump");
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    let words = error.to_string();
+    for needle in [EVENTS, "offset 50", "-7", "backup"] {
+        assert!(words.contains(needle), "{needle}: {words}");
     }
 }

@@ -2,20 +2,17 @@
 //! with words that name the place and a remedy that works; the others are read. What is mended goes
 //! on by itself; nothing is skipped that nobody accepted.
 
-use std::time::Duration;
-
 use forebay_core::limits::LOG_GAPS_MAX;
 use forebay_core::ports::{AcceptedGap, LogNotes, OnlineStore};
 use forebay_core::progress::TopicPartition;
-use forebay_pipeline::gaps::Accepted;
 use forebay_pipeline::{PipelineError, SourceState};
 use forebay_testkit::{Fate, wait_until};
 
 use forebay_sim::oracle::check;
+use forebay_sim::world::event_source;
 use forebay_sim::world::{
     EVENTS, LIFETIME, PREDICTIONS, Process, START_US, Setup, TOPIC, World, event,
 };
-use forebay_sim::world::{event_source, runtime};
 
 const OTHER: &str = "other";
 const OTHER_TOPIC: &str = "topic.other";
@@ -80,18 +77,6 @@ fn others_go_on(world: &World, process: &Process) {
     assert!(process.pipeline.is_ingesting() && !process.pipeline.status().failed);
 }
 
-fn accept(
-    process: &Process,
-    source: &str,
-    partition: Option<i32>,
-) -> Result<Vec<Accepted>, PipelineError> {
-    let answer = process.pipeline.accept_gaps(source, partition, 77);
-    let patience = Duration::from_secs(30);
-    let answered = async move { tokio::time::timeout(patience, answer).await };
-    let answered = runtime().block_on(answered);
-    answered.expect("in time").expect("an answer")
-}
-
 /// Delete the events' topic and make it anew with this many partitions and records in each.
 fn make_anew(world: &World, partitions: usize, records: i64) {
     world.log.delete_topic(TOPIC);
@@ -130,7 +115,7 @@ fn a_topic_made_anew_halts_its_source_whatever_its_size_and_a_restart_skips_noth
             );
             others_go_on(&world, &process);
             assert!(matches!(
-                accept(&process, EVENTS, None),
+                process.accept_gaps(EVENTS, None),
                 Err(PipelineError::NoGap { .. })
             ));
             process.stop().expect("others are in order");
@@ -345,10 +330,10 @@ fn a_retention_gap_halts_its_source_until_it_is_accepted_and_is_noted() {
         (listed[0].partition, listed[0].from, listed[0].to),
         (Some(0), Some(from), Some(from + 12))
     );
-    assert!(accept(&process, OTHER, None).is_err());
-    assert!(accept(&process, EVENTS, Some(1)).is_err());
-    assert!(accept(&process, "nobody", None).is_err());
-    let accepted = accept(&process, EVENTS, Some(0)).expect("there is one");
+    assert!(process.accept_gaps(OTHER, None).is_err());
+    assert!(process.accept_gaps(EVENTS, Some(1)).is_err());
+    assert!(process.accept_gaps("nobody", None).is_err());
+    let accepted = process.accept_gaps(EVENTS, Some(0)).expect("there is one");
     assert_eq!(
         (
             accepted[0].gap.from,
@@ -407,7 +392,7 @@ fn a_topic_has_so_many_accepted_gaps_and_no_more() {
         world.log.delete_before(TOPIC, 0, last);
         let process = world.start(Fate::default(), 2);
         halted(&process, EVENTS);
-        assert_eq!(accept(&process, EVENTS, None).is_ok(), accepted);
+        assert_eq!(process.accept_gaps(EVENTS, None).is_ok(), accepted);
         process.stop().expect("nothing is in the way");
     }
 }
@@ -426,7 +411,7 @@ fn a_gap_that_opens_while_reading_halts_its_source() {
     let reason = halted(&process, EVENTS);
     assert!(reason.contains(&format!("{TOPIC}-1")), "{reason}");
     others_go_on(&world, &process);
-    accept(&process, EVENTS, None).expect("there is one");
+    process.accept_gaps(EVENTS, None).expect("there is one");
     reads(&process, EVENTS);
     wait_until("the rest is read", || applied(&world, TOPIC, 1) == last + 1);
     process.stop().expect("nothing is in the way");
@@ -458,7 +443,7 @@ fn a_damaged_batch_halts_its_partition_alone_and_is_passed_where_it_ends() {
         reason.contains(&format!("{TOPIC}-0")) && reason.contains("offset 5"),
         "{reason}"
     );
-    let accepted = accept(&process, EVENTS, Some(0)).expect("the way past");
+    let accepted = process.accept_gaps(EVENTS, Some(0)).expect("the way past");
     assert_eq!((accepted[0].gap.from, accepted[0].gap.to), (5, 12));
     wait_until("the rest is read", || applied(&world, TOPIC, 0) == 20);
     process.stop().expect("nothing is in the way");
@@ -547,7 +532,7 @@ fn scores_behind_an_accepted_gap_wait_for_no_new_record() {
             !matches!(state(&process, EVENTS), SourceState::Starting)
         });
         if matches!(state(&process, EVENTS), SourceState::Halted(_)) {
-            accept(&process, EVENTS, None).expect("there are gaps");
+            process.accept_gaps(EVENTS, None).expect("there are gaps");
         }
         wait_until("nothing waits", || {
             world.log.is_read() && world.store.unfinished() == (0, 0)

@@ -4,6 +4,7 @@
 
 mod admission;
 mod backfill;
+mod beginnings;
 mod cuts;
 mod identity;
 mod outages;

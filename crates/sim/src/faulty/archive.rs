@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use forebay_core::PortResult;
-use forebay_core::ports::{Archive, RowStream, Scan, TableScan, TableSnapshot};
+use forebay_core::ports::{Archive, Beginnings, RowStream, Scan, TableScan, TableSnapshot};
 use forebay_core::progress::Applied;
 
 use crate::faults::Effect::{None, Write};
@@ -34,6 +34,11 @@ impl<A> FaultyArchive<A> {
 impl<A: Archive> Archive for FaultyArchive<A> {
     async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()> {
         let act = self.inner.open_table(name, schema);
+        self.faults.meet_async(Part::Archive, Write, act).await
+    }
+
+    async fn begin(&self, name: &str, beginnings: &Beginnings) -> PortResult<()> {
+        let act = self.inner.begin(name, beginnings);
         self.faults.meet_async(Part::Archive, Write, act).await
     }
 

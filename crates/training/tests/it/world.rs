@@ -10,7 +10,7 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
-use forebay_core::ports::{Archive, RowStream, Scan, TableScan, TableSnapshot};
+use forebay_core::ports::{Archive, Beginnings, RowStream, Scan, TableScan, TableSnapshot};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{Column, SourceDef, meta};
 use forebay_core::time::{HOUR_US, Micros, timestamp_type};
@@ -263,6 +263,10 @@ impl Archive for FakeArchive {
         Err(PortError::internal("not part of this world"))
     }
 
+    async fn begin(&self, _: &str, _: &Beginnings) -> PortResult<()> {
+        Err(PortError::internal("not part of this world"))
+    }
+
     async fn progress(&self, name: &str) -> PortResult<Applied> {
         self.snapshot(name).await.map(|s| s.applied)
     }
@@ -278,6 +282,7 @@ impl Archive for FakeArchive {
             schema: Arc::new(Schema::empty()),
             rows: batches.iter().map(|b| b.num_rows() as u64).sum(),
             applied,
+            beginnings: Beginnings::default(),
         })
     }
 }

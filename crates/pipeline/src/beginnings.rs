@@ -1,0 +1,162 @@
+//! Where archive tables begin. A table that is there before the first record of a partition is
+//! read has all of it from then on. One that is found without a note of its beginning, while the
+//! state has applied records already, has taken the place of a lost table: what the log no longer
+//! holds is missing for good, and nothing may be filled from it as if it were whole. Pure.
+//!
+//! Offsets of an accepted gap are missing too, but a person has accepted that, and live state lacks
+//! them as well: a gap does not cut a table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_core::ports::{Beginnings, TableSnapshot};
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::source::SourceDef;
+
+use crate::error::PipelineError;
+
+/// How far a source's table reaches, from where to where.
+#[derive(Debug)]
+pub(crate) struct TableReach {
+    /// Its marks when it was opened.
+    applied: Applied,
+    beginnings: Beginnings,
+}
+
+impl TableReach {
+    /// Of the table in `snapshot`.
+    pub(crate) fn of(snapshot: TableSnapshot) -> Self {
+        Self {
+            applied: snapshot.applied,
+            beginnings: snapshot.beginnings,
+        }
+    }
+
+    /// Where it begins.
+    pub(crate) fn beginnings(&self) -> &Beginnings {
+        &self.beginnings
+    }
+
+    /// The next offset that it needs of each partition: a table that has begun and got no record
+    /// yet needs the first one, and a log that has lost it meanwhile has a gap.
+    pub(crate) fn next(&self) -> Applied {
+        let mut next = self.applied.clone();
+        for (place, from) in &self.beginnings.from.0 {
+            next.advance(place, *from);
+        }
+        next
+    }
+
+    /// `new` is noted.
+    pub(crate) fn note(&mut self, new: Beginnings) {
+        self.beginnings.from.0.extend(new.from.0);
+        self.beginnings.cut.extend(new.cut);
+    }
+}
+
+/// What to note of partitions of which nothing is in `noted`. `starts` says where each is read from
+/// and `shards` what the state has applied.
+pub(crate) fn to_note(
+    noted: &Beginnings,
+    starts: &BTreeMap<TopicPartition, i64>,
+    shards: &[Arc<Applied>],
+) -> Beginnings {
+    let mut beginnings = Beginnings::default();
+    let is_new = |place: &&TopicPartition| !noted.from.0.contains_key(*place);
+    for (partition, start) in starts.iter().filter(|(place, _)| is_new(place)) {
+        let from = PartitionProgress {
+            next_offset: *start,
+            ..PartitionProgress::default()
+        };
+        beginnings.from.advance(partition, from);
+        let was_read = shards
+            .iter()
+            .any(|applied| applied.next_offset(partition) > 0);
+        // A log that still begins at 0 gives everything again.
+        if was_read && *start > 0 {
+            beginnings.cut.insert(partition.clone());
+        }
+    }
+    beginnings
+}
+
+/// Refuse to fill from a table that lacks records which the state had applied.
+pub(crate) fn check_whole(
+    source: &SourceDef,
+    beginnings: &Beginnings,
+) -> Result<(), PipelineError> {
+    let Some(partition) = beginnings.cut.iter().find(|p| *p.topic == *source.topic) else {
+        return Ok(());
+    };
+    Err(PipelineError::ArchiveCut {
+        source_name: source.name.clone(),
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        from: beginnings.from.next_offset(partition),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(partition: i32) -> TopicPartition {
+        TopicPartition::new("t", partition)
+    }
+
+    fn applied(marks: &[(i32, i64)]) -> Applied {
+        let progress = |next_offset| PartitionProgress {
+            next_offset,
+            ..PartitionProgress::default()
+        };
+        let marks = marks.iter();
+        Applied(
+            marks
+                .map(|(p, next)| (place(*p), progress(*next)))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_table_that_took_the_place_of_a_lost_one_is_cut_where_the_log_has_lost_its_head() {
+        type Marks = &'static [(i32, i64)];
+        // Noted, where reading starts, applied by the state; what is noted now, and what is cut.
+        let cases: [(Marks, Marks, Marks, Marks, &[i32]); 6] = [
+            // A new deployment, over a whole log and over one without its head.
+            (&[], &[(0, 0)], &[], &[(0, 0)], &[]),
+            (&[], &[(0, 50)], &[], &[(0, 50)], &[]),
+            // A crash after the note and before the first append.
+            (&[(0, 50)], &[(0, 50)], &[(0, 80)], &[], &[]),
+            // The table is lost: the log has everything, or not.
+            (&[], &[(0, 0)], &[(0, 80)], &[(0, 0)], &[]),
+            (&[], &[(0, 50)], &[(0, 80)], &[(0, 50)], &[0]),
+            // A partition that was added.
+            (&[(0, 0)], &[(0, 9), (1, 0)], &[(0, 9)], &[(1, 0)], &[]),
+        ];
+        for (noted, starts, shard, from, cut) in cases {
+            let noted = Beginnings {
+                from: applied(noted),
+                ..Beginnings::default()
+            };
+            let starts = starts.iter().map(|(p, at)| (place(*p), *at)).collect();
+            let expected = Beginnings {
+                from: applied(from),
+                cut: cut.iter().map(|p| place(*p)).collect(),
+            };
+            let shards = [Arc::new(Applied::default()), Arc::new(applied(shard))];
+            assert_eq!(to_note(&noted, &starts, &shards), expected, "{starts:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_has_begun_needs_its_first_record_until_it_has_got_it() {
+        let reach = TableReach {
+            applied: applied(&[(0, 90), (1, 5)]),
+            beginnings: Beginnings {
+                from: applied(&[(0, 50), (2, 70)]),
+                ..Beginnings::default()
+            },
+        };
+        assert_eq!(reach.next(), applied(&[(0, 90), (1, 5), (2, 70)]));
+    }
+}

@@ -1,0 +1,146 @@
+//! An archive says from where it has every record: one that was lost is known for a stump where the
+//! log has lost its head too, and for whole where the log gives everything again. A gap that
+//! somebody accepted does not make a stump.
+
+use std::sync::Arc;
+
+use forebay_core::ErrorKind;
+use forebay_core::ports::{Archive, Beginnings, CompiledView, OnlineStore};
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::time::MINUTE_US;
+use forebay_core::view::{ViewId, Window};
+use forebay_pipeline::backfill::{Filling, Until, backfill};
+use forebay_pipeline::{PipelineError, SourceState};
+use forebay_testkit::{Fate, MemoryArchive, PlainView, StoredRow, wait_until};
+
+use forebay_sim::world::{EVENTS, Process, RECENT, Setup, TOPIC, World};
+
+const ADDED: ViewId = 9;
+
+fn world(events: usize) -> World {
+    let setup = Setup {
+        scored: false,
+        ..Setup::default()
+    };
+    World::with_events(setup, events, 47)
+}
+
+/// Fill a view like [`RECENT`].
+fn fill(world: &World) -> Result<usize, PipelineError> {
+    let preceding_us = MINUTE_US;
+    let source = &world.sources[0];
+    let view = PlainView::new(ADDED, source, "k", "x", Window::Range { preceding_us });
+    world
+        .store
+        .register_view(Arc::clone(view.spec()))
+        .expect("a new view");
+    let stores = (
+        &world.archive as &dyn Archive,
+        &world.store as &dyn OnlineStore,
+    );
+    let pass = (&mut Filling::default(), Until::Each);
+    futures::executor::block_on(backfill(&view, source, stores, pass, |_| {}))
+}
+
+fn rows(world: &World, view: ViewId) -> Vec<Vec<StoredRow>> {
+    let mut rows = world.store.rows(view);
+    rows.iter_mut().flatten().for_each(|row| row.view = 0);
+    rows
+}
+
+fn beginnings(world: &World) -> Beginnings {
+    let snapshot = futures::executor::block_on(world.archive.snapshot(EVENTS));
+    snapshot.expect("a table").beginnings
+}
+
+fn applied(marks: &[(i32, i64)]) -> Applied {
+    let progress = |next_offset| PartitionProgress {
+        next_offset,
+        ..PartitionProgress::default()
+    };
+    let marks = marks.iter();
+    Applied(
+        marks
+            .map(|(partition, next)| (TopicPartition::new(TOPIC, *partition), progress(*next)))
+            .collect(),
+    )
+}
+
+fn is_halted(process: &Process) -> bool {
+    let status = process.pipeline.status();
+    let state = status.sources.get(EVENTS).map(|status| &status.state);
+    matches!(state, Some(SourceState::Halted(_)))
+}
+
+#[test]
+fn an_archive_that_is_lost_is_whole_again_where_the_log_gives_everything_again() {
+    let mut world = world(80);
+    world.finish(1);
+    assert_eq!(beginnings(&world).from, applied(&[(0, 0), (1, 0)]));
+    world.archive = MemoryArchive::new(&Arc::default());
+    world.finish(2);
+    assert_eq!(beginnings(&world).cut, [].into());
+    fill(&world).expect("whole");
+    assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
+}
+
+#[test]
+fn an_archive_that_is_lost_is_a_stump_where_the_log_has_lost_its_head() {
+    let mut world = world(80);
+    world.finish(1);
+    world.archive = MemoryArchive::new(&Arc::default());
+    world.log.delete_before(TOPIC, 0, 12);
+    // A restart more changes nothing.
+    for run in 2..4 {
+        world.append_events(10, run);
+        world.finish(run);
+        let found = beginnings(&world);
+        assert_eq!(found.from, applied(&[(0, 12), (1, 0)]));
+        assert_eq!(found.cut, [TopicPartition::new(TOPIC, 0)].into());
+        let error = fill(&world).expect_err("a stump");
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        let words = error.to_string();
+        for needle in [EVENTS, "offset 12", TOPIC, "-0", "backup"] {
+            assert!(words.contains(needle), "{needle}: {words}");
+        }
+        world.store.drop_view(ADDED).expect("nothing was filled");
+    }
+}
+
+#[test]
+fn an_accepted_gap_makes_no_stump_of_the_archive() {
+    let world = world(60);
+    world.finish(1);
+    let end = world.store.applied(0);
+    let end = end.next_offset(&TopicPartition::new(TOPIC, 0));
+    world.append_events(60, 2);
+    world.log.delete_before(TOPIC, 0, end + 5);
+    let process = world.start(Fate::default(), 2);
+    wait_until("the source is halted", || is_halted(&process));
+    process.accept_gaps(EVENTS, None).expect("a gap");
+    wait_until("the log is read", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    assert_eq!(beginnings(&world).from, applied(&[(0, 0), (1, 0)]));
+    assert_eq!(beginnings(&world).cut, [].into());
+    fill(&world).expect("whole but for what live state lacks too");
+    assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
+}
+
+#[test]
+fn what_the_log_loses_before_the_first_append_is_a_gap() {
+    let world = world(60);
+    // A process that noted where the table begins, and died.
+    let source = &world.sources[0];
+    let opened = world.archive.open_table(EVENTS, source.archive_schema());
+    futures::executor::block_on(opened).expect("opened");
+    let begun = Beginnings {
+        from: applied(&[(0, 0), (1, 0)]),
+        ..Beginnings::default()
+    };
+    futures::executor::block_on(world.archive.begin(EVENTS, &begun)).expect("noted");
+    world.log.delete_before(TOPIC, 0, 3);
+    let process = world.start(Fate::default(), 2);
+    wait_until("the source is halted", || is_halted(&process));
+    process.stop().expect("nothing is in the way");
+    assert!(world.archive.rows(EVENTS).is_empty());
+}
