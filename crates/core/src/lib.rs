@@ -18,6 +18,7 @@ pub mod index;
 pub mod invariant;
 pub mod key;
 pub mod limits;
+pub mod offsets;
 pub mod ports;
 pub mod prediction;
 pub mod progress;

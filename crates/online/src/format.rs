@@ -433,6 +433,14 @@ pub(crate) fn encode_topic(note: &TopicNote) -> Vec<u8> {
         w.i64(gap.to);
         w.i64(gap.accepted_us);
     }
+    // Notes written before this was remembered end here.
+    if !note.begins.is_empty() {
+        w.length(note.begins.len());
+        for (partition, offset) in &note.begins {
+            w.i32(*partition);
+            w.i64(*offset);
+        }
+    }
     w.finish()
 }
 
@@ -444,7 +452,7 @@ pub(crate) fn decode_topic(bytes: &[u8]) -> Decoded<TopicNote> {
     let mut note = TopicNote {
         id: known.then_some(id),
         partitions: r.i32()?,
-        gaps: Vec::new(),
+        ..TopicNote::default()
     };
     for _ in 0..r.u32()? {
         note.gaps.push(AcceptedGap {
@@ -453,6 +461,12 @@ pub(crate) fn decode_topic(bytes: &[u8]) -> Decoded<TopicNote> {
             to: r.i64()?,
             accepted_us: r.i64()?,
         });
+    }
+    if !r.rest().is_empty() {
+        for _ in 0..r.u32()? {
+            let partition = r.i32()?;
+            note.begins.insert(partition, r.i64()?);
+        }
     }
     r.end()?;
     Ok(note)

@@ -22,3 +22,37 @@ impl LogNotes for RocksStore {
         Ok(batch.write_synced()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use forebay_core::ports::AcceptedGap;
+
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_of_a_topic_is_read_back_also_when_written_before_beginnings_were() {
+        let note = TopicNote {
+            id: Some("made-once".into()),
+            partitions: 3,
+            begins: BTreeMap::from([(0, 0), (2, 1 << 40)]),
+            gaps: vec![AcceptedGap {
+                partition: 2,
+                from: 7,
+                to: 9,
+                accepted_us: -1,
+            }],
+        };
+        let bytes = format::encode_topic(&note);
+        assert_eq!(format::decode_topic(&bytes).expect("its own bytes"), note);
+        let beginnings = 4 + 2 * (4 + 8);
+        let before = &bytes[..bytes.len() - beginnings];
+        let read = format::decode_topic(before).expect("bytes of a version before");
+        let known = TopicNote {
+            begins: BTreeMap::new(),
+            ..note
+        };
+        assert_eq!(read, known);
+    }
+}

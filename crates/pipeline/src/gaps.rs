@@ -24,7 +24,7 @@ use crate::recovery::{Decision, pass_gaps};
 use crate::runtime::block_on;
 
 /// Name of the archive's table of accepted gaps.
-pub(crate) const GAP_TABLE: &str = "_gaps";
+pub const GAP_TABLE: &str = "_gaps";
 /// Tries to find where a damaged stretch ends: each doubles or halves it.
 const PROBES_MAX: u32 = 80;
 

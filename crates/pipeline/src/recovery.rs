@@ -89,6 +89,13 @@ pub struct Plan {
     pub halted: BTreeMap<i32, HaltReason>,
 }
 
+impl Plan {
+    /// Whether neither a shard nor the archive has read anything of `place`.
+    pub(crate) fn is_new(&self, place: &TopicPartition) -> bool {
+        self.recorded.get(place).is_none_or(Vec::is_empty) && !self.archived.0.contains_key(place)
+    }
+}
+
 /// What to do with one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {

@@ -25,6 +25,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array};
 use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
 use forebay_core::checkpoint::{self, Opened};
+use forebay_core::offsets::OffsetSet;
 use forebay_core::ports::{Checkpoints, SourceBatch};
 use forebay_core::prediction::column;
 use forebay_core::progress::{Applied, TopicPartition};
@@ -37,74 +38,22 @@ const KIND: [u8; 4] = *b"FBRE";
 /// Predictions after which a checkpoint is due.
 const CHECKPOINT_ROWS: u64 = 100_000;
 
-/// Disjoint, sorted intervals of offsets.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct OffsetSet {
-    /// First offset of each interval -> one past its last.
-    intervals: BTreeMap<i64, i64>,
+/// The bytes of a set in a checkpoint.
+fn write_offsets(out: &mut Vec<u8>, set: &OffsetSet) {
+    write_unsigned(out, set.ranges().len() as u64);
+    for range in set.ranges() {
+        write_signed(out, range.start);
+        write_signed(out, range.end);
+    }
 }
 
-impl OffsetSet {
-    /// Add `offset`; false when it was there.
-    fn insert(&mut self, offset: i64) -> bool {
-        let is_new = !self.contains(offset);
-        if is_new {
-            self.insert_range(offset, offset.saturating_add(1));
-        }
-        is_new
+/// See [`write_offsets`].
+fn read_offsets(reader: &mut Reader<'_>) -> BytesResult<OffsetSet> {
+    let mut set = OffsetSet::default();
+    for _ in 0..reader.unsigned()? {
+        set.insert_range(reader.signed()?, reader.signed()?);
     }
-
-    /// Add the offsets from `from` up to, and not with, `to`.
-    fn insert_range(&mut self, mut from: i64, mut to: i64) {
-        if from >= to {
-            return;
-        }
-        // Those that it meets or touches become one with it.
-        while let Some((start, end)) = self.before(to).filter(|(_, end)| *end >= from) {
-            self.intervals.remove(&start);
-            from = from.min(start);
-            to = to.max(end);
-        }
-        self.intervals.insert(from, to);
-    }
-
-    fn contains(&self, offset: i64) -> bool {
-        self.before(offset).is_some_and(|(_, end)| offset < end)
-    }
-
-    /// The interval that begins last at or before `offset`.
-    fn before(&self, offset: i64) -> Option<(i64, i64)> {
-        let found = self.intervals.range(..=offset).next_back();
-        found.map(|(start, end)| (*start, *end))
-    }
-
-    /// What lies between its intervals, and between them and both ends.
-    fn gaps(&self, from: i64, to: i64) -> Vec<(i64, i64)> {
-        let (mut gaps, mut at) = (Vec::new(), from);
-        for (start, end) in &self.intervals {
-            gaps.push((at, (*start).min(to)));
-            at = at.max(*end);
-        }
-        gaps.push((at, to));
-        gaps.retain(|(from, to)| from < to);
-        gaps
-    }
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        write_unsigned(out, self.intervals.len() as u64);
-        for (start, end) in &self.intervals {
-            write_signed(out, *start);
-            write_signed(out, *end);
-        }
-    }
-
-    fn decode(reader: &mut Reader<'_>) -> BytesResult<Self> {
-        let mut set = Self::default();
-        for _ in 0..reader.unsigned()? {
-            set.insert_range(reader.signed()?, reader.signed()?);
-        }
-        Ok(set)
-    }
+    Ok(set)
 }
 
 /// The events of one partition that one deployment answers in one role.
@@ -321,13 +270,13 @@ impl Repeats {
             write_text(&mut out, &stream.role);
             write_text(&mut out, &stream.topic);
             write_signed(&mut out, i64::from(stream.partition));
-            seen.encode(&mut out);
+            write_offsets(&mut out, seen);
         }
         write_unsigned(&mut out, self.places.len() as u64);
         for (partition, place) in &self.places {
             write_place(&mut out, partition);
             write_signed(&mut out, place.decided_to);
-            place.dropped.encode(&mut out);
+            write_offsets(&mut out, &place.dropped);
         }
         write_unsigned(&mut out, self.filled_to.len() as u64);
         for (partition, filled_to) in &self.filled_to {
@@ -347,13 +296,13 @@ impl Repeats {
                 topic: read_text(reader)?,
                 partition: read_partition(reader)?,
             };
-            repeats.seen.insert(stream, OffsetSet::decode(reader)?);
+            repeats.seen.insert(stream, read_offsets(reader)?);
         }
         for _ in 0..reader.unsigned()? {
             let partition = read_place(reader)?;
             let place = Place {
                 decided_to: reader.signed()?,
-                dropped: OffsetSet::decode(reader)?,
+                dropped: read_offsets(reader)?,
                 ..Place::default()
             };
             repeats.places.insert(partition, place);

@@ -315,7 +315,8 @@ impl Watcher {
 
     /// Write down what is read from now on, before it is.
     fn remember(&self, facts: &SourceFacts, decision: &Decision) -> PortResult<()> {
-        let (Decision::Read(_), FoundLog::There { cluster, topic, .. }) = (decision, &facts.found)
+        let (Decision::Read(plan), FoundLog::There { cluster, topic, .. }) =
+            (decision, &facts.found)
         else {
             return Ok(());
         };
@@ -332,6 +333,9 @@ impl Watcher {
         note.partitions = note.partitions.max(partitions);
         if note.id.is_none() {
             note.id.clone_from(&topic.id);
+        }
+        for (place, begin) in plan.starts.iter().filter(|(place, _)| plan.is_new(place)) {
+            note.begins.entry(place.partition).or_insert(*begin);
         }
         if note != facts.note {
             self.parts.notes.set_topic_note(&facts.topic, &note)?;

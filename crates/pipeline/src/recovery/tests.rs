@@ -46,7 +46,7 @@ fn facts(shards: &[&[(i32, i64)]], archive: &[(i32, i64)]) -> SourceFacts {
     facts.note = TopicNote {
         id: Some("id".into()),
         partitions: 2,
-        gaps: Vec::new(),
+        ..TopicNote::default()
     };
     facts.archive = archive;
     let records = facts

@@ -125,7 +125,7 @@ fn a_million_predictions_of_an_even_route_leave_one_interval() {
         let none = RecordBatch::new_empty(batch_schema());
         repeats.fill(&batch("events", none, events, read_to));
         assert_eq!(pass(&mut repeats, &order).len(), order.len());
-        let sizes = repeats.seen.values().map(|seen| seen.intervals.len());
+        let sizes = repeats.seen.values().map(|seen| seen.ranges().len());
         most = most.max(sizes.sum());
     }
     assert!(
@@ -183,7 +183,7 @@ proptest! {
             compact.insert_range(from, from + length);
             plain.extend(from..from + length);
             let runs = plain.iter().filter(|o| !plain.contains(&(*o - 1))).count();
-            prop_assert_eq!(compact.intervals.len(), runs);
+            prop_assert_eq!(compact.ranges().len(), runs);
         }
         let gaps: Vec<i64> = compact.gaps(50, 150).into_iter().flat_map(|(a, b)| a..b).collect();
         let expected: Vec<i64> = (50..150).filter(|o| !plain.contains(o)).collect();

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use forebay_core::ports::OnlineStore;
+use forebay_core::ports::{LogNotes, OnlineStore};
 use forebay_core::progress::TopicPartition;
 use forebay_core::{ErrorKind, PortError};
 use forebay_pipeline::{Pipeline, PipelineError};
@@ -26,6 +26,29 @@ fn a_new_state_begins_where_the_log_does() {
     }
     world.finish(1);
     check(&world, true);
+}
+
+#[test]
+fn where_reading_began_is_remembered_whatever_the_log_loses_later() {
+    let world = World::with_events(Setup::default(), 60, 37);
+    world.log.delete_before(TOPIC, 1, 12);
+    world.finish(1);
+    let begins = || {
+        let note = world.store.topic_note(TOPIC).expect("readable");
+        note.expect("noted").begins.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(begins(), [(0, 0), (1, 12)]);
+    for partition in 0..2 {
+        let last = world
+            .log
+            .records(TOPIC, partition)
+            .last()
+            .expect("some")
+            .offset;
+        world.log.delete_before(TOPIC, partition, last);
+    }
+    world.finish(2);
+    assert_eq!(begins(), [(0, 0), (1, 12)]);
 }
 
 #[test]
