@@ -64,8 +64,8 @@ pub(crate) enum Command {
         after_help = "Example: forebay replay data/nycflights13 --sql sql/flights --bootstrap 127.0.0.1:9092 --speed max"
     )]
     Replay(ReplayArgs),
-    /// Compare served values with values recomputed from the archive, bit for bit, on a running
-    /// server.
+    /// Compare served values with values recomputed from the archive, bit for bit, and the archive
+    /// with the log, on a running server.
     #[command(after_help = "Example: forebay verify delay_features --sample 10000")]
     Verify(VerifyArgs),
     /// Make the reference profile that a monitor compares with, from a training set and a model.
@@ -326,6 +326,13 @@ pub(crate) struct VerifyArgs {
     /// Compare archived predictions (features as served) instead of fresh reads.
     #[arg(long)]
     pub(crate) predictions: bool,
+    /// Records of the log that are read of each source and compared with the archive; offsets that
+    /// nothing in the archive explains come first.
+    #[arg(long, default_value_t = forebay_training::WITNESS_RECORDS)]
+    pub(crate) log_records: u64,
+    /// Share of the rows, and of the offsets, that may stay unverified (0 to 1).
+    #[arg(long, default_value_t = forebay_training::UNVERIFIED_MAX_SHARE)]
+    pub(crate) max_unverified: f64,
     #[command(flatten)]
     pub(crate) to: ServerAddress,
 }

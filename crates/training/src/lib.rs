@@ -4,7 +4,8 @@
 //!
 //! [`training_set`] builds a set and its [`manifest`], by which it can be built again for ever;
 //! [`verify`] compares fresh reads, and [`predictions`] what predictions say they were given, with
-//! values recomputed from the same applied offsets, bit for bit. Nothing here computes a feature
+//! values recomputed from the same applied offsets, bit for bit. [`witness`] holds the archive against
+//! the log itself, which sees what both sides of that comparison lack. Nothing here computes a feature
 //! itself: a second implementation would only verify itself.
 
 pub mod digest;
@@ -13,11 +14,13 @@ pub mod manifest;
 pub mod predictions;
 pub mod report;
 pub mod training_set;
+pub mod verdict;
 pub mod verify;
 
 mod bounded;
 mod recompute;
 mod sample;
+mod witness;
 
 pub use error::TrainingError;
 pub use manifest::{TableCut, TrainingManifest};
@@ -26,4 +29,9 @@ pub use training_set::{
     TrainingSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest,
     write_training_set,
 };
+pub use verdict::{UNVERIFIED_MAX_SHARE, failures};
 pub use verify::{ArchiveFlush, Verifier, VerifyOptions};
+pub use witness::{
+    Finding, FindingKind, OwnTables, PartitionVerdict, SourceVerdict, WITNESS_RECORDS, Witness,
+    WitnessReport, WitnessedSource,
+};

@@ -134,7 +134,7 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// Nothing differed and something was compared.
     #[must_use]
-    pub fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.mismatch == 0 && self.equal > 0
     }
 

@@ -8,21 +8,16 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use forebay_control::Phase;
-use forebay_core::definition::ModelDef;
-use forebay_core::ports::PointInTime;
-use forebay_core::source::SourceDef;
 use forebay_core::{ErrorKind, PortError, PortResult};
-use forebay_engine::{Catalog, Change, DefinitionFile, ProbeEngine};
+use forebay_engine::{Change, DefinitionFile};
 use forebay_infer::{REGISTER_WORKER_ACTION, UNREGISTER_WORKER_ACTION};
 use forebay_serve::AdminPort;
-use forebay_training::{ArchiveFlush, Verifier, VerifyOptions, VerifyReport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::app::App;
-use super::gaps;
-use super::wiring::prediction_table;
-use crate::exit;
+use super::blocking::blocking;
+use super::{gaps, verify};
 
 /// Body of `plan` and `apply`.
 #[derive(Debug, Deserialize)]
@@ -38,45 +33,9 @@ struct FileBody {
     text: String,
 }
 
-/// Body of `verify`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VerifyBody {
-    service: String,
-    #[serde(default = "default_sample")]
-    sample: usize,
-    #[serde(default)]
-    predictions: bool,
-}
-
-fn default_sample() -> usize {
-    1_000
-}
-
-/// Answer of `verify`.
-#[derive(Debug, Serialize)]
-struct VerifyAnswer {
-    clean: bool,
-    report: VerifyReport,
-    /// The first differences, in words.
-    differences: Vec<String>,
-}
-
 /// The actions over one [`App`].
 #[derive(Debug)]
 pub(crate) struct Admin(pub(crate) Arc<App>);
-
-/// Makes the archive catch up, for a verification.
-#[derive(Debug)]
-struct Flush(Arc<App>);
-
-#[async_trait]
-impl ArchiveFlush for Flush {
-    async fn flush(&self) -> PortResult<()> {
-        let app = Arc::clone(&self.0);
-        blocking(move || app.flush()).await
-    }
-}
 
 #[async_trait]
 impl AdminPort for Admin {
@@ -86,7 +45,7 @@ impl AdminPort for Admin {
             ("apply", "apply definitions; the same body"),
             (
                 "verify",
-                "compare served values with the archive, bit for bit; JSON {\"service\", \"sample\", \"predictions\"}",
+                "compare served values with the archive, bit for bit, and the archive with the log; JSON {\"service\", \"sample\", \"predictions\", \"log_records\", \"max_unverified\"}",
             ),
             ("gap_list", "sources and partitions that are not read, and why; JSON"),
             ("gap_accept", "accept the gaps of a source; JSON {\"source\", \"partition\"}"),
@@ -101,7 +60,7 @@ impl AdminPort for Admin {
     async fn call(&self, action: &str, body: &[u8]) -> PortResult<Vec<u8>> {
         match action {
             "plan" | "apply" => self.definitions(action == "apply", body).await,
-            "verify" => self.verify(parse(action, body)?).await,
+            "verify" => json_bytes(&verify::run(&self.0, parse(action, body)?).await?),
             "status" => self.status().await,
             "gap_list" => json_bytes(&gaps::list(&self.0)),
             "gap_accept" => {
@@ -135,37 +94,6 @@ impl Admin {
         })
         .await?;
         json_bytes(&json!({ "changes": changes }))
-    }
-
-    async fn verify(&self, body: VerifyBody) -> PortResult<Vec<u8>> {
-        let catalog = self.0.catalog();
-        let sources: BTreeMap<String, Arc<SourceDef>> = catalog.sources().clone();
-        let tables = prediction_tables(&catalog, &body.service);
-        let engine: Arc<dyn PointInTime> = Arc::new(ProbeEngine::new(catalog));
-        let verifier = Verifier {
-            reader: Arc::<forebay_serve::ServiceReader>::clone(&self.0.reader),
-            online: Arc::<forebay_online::RocksStore>::clone(&self.0.store),
-            engine,
-            archive: Arc::<forebay_offline::DeltaArchive>::clone(&self.0.archive),
-            sources,
-            flush: Some(Arc::new(Flush(Arc::clone(&self.0)))),
-        };
-        // The sampler draws from the archive: what was read is there after this.
-        Flush(Arc::clone(&self.0)).flush().await?;
-        let report = if body.predictions {
-            verify_tables(&verifier, &tables, &body).await?
-        } else {
-            verifier
-                .verify(&body.service, &VerifyOptions::sample(body.sample))
-                .await
-                .map_err(PortError::from)?
-        };
-        let differences = report.mismatches.iter().map(ToString::to_string).collect();
-        json_bytes(&VerifyAnswer {
-            clean: report.is_clean(),
-            differences,
-            report,
-        })
     }
 
     async fn status(&self) -> PortResult<Vec<u8>> {
@@ -213,65 +141,6 @@ impl Admin {
     }
 }
 
-/// Tables of what deployments published with the features of `service`, live and in the shadow.
-fn prediction_tables(catalog: &Catalog, service: &str) -> Vec<String> {
-    let mut tables = Vec::new();
-    for def in catalog.deployments().values() {
-        // Two versions of a model may read different services; a deployment routes to those of one.
-        let of_service = def.routes.iter().any(|route| {
-            let routed = |m: &&ModelDef| m.name == def.model && m.version == route.version;
-            catalog
-                .models()
-                .iter()
-                .find(routed)
-                .is_some_and(|m| m.service == service)
-        });
-        let Some(service) = catalog.services().get(service).filter(|_| of_service) else {
-            continue;
-        };
-        let roles = [false, true]
-            .into_iter()
-            .filter(|shadow| def.routes.iter().any(|r| r.shadow == *shadow));
-        tables.extend(roles.map(|shadow| prediction_table(def, shadow, service.spec())));
-    }
-    tables
-}
-
-/// Verify predictions of all `tables`, drawn from each alike.
-async fn verify_tables(
-    verifier: &Verifier,
-    tables: &[String],
-    body: &VerifyBody,
-) -> PortResult<VerifyReport> {
-    let mut all: Option<VerifyReport> = None;
-    for (done, table) in tables.iter().enumerate() {
-        let drawn = all.as_ref().map_or(0, |report| {
-            usize::try_from(report.rows).unwrap_or(usize::MAX)
-        });
-        let share = body
-            .sample
-            .saturating_sub(drawn)
-            .div_ceil(tables.len() - done);
-        if done > 0 && share == 0 {
-            break;
-        }
-        let report = verifier
-            .verify_predictions(table, &body.service, share, true)
-            .await
-            .map_err(PortError::from)?;
-        match &mut all {
-            None => all = Some(report),
-            Some(all) => all.absorb(report),
-        }
-    }
-    all.ok_or_else(|| {
-        PortError::invalid(format!(
-            "no deployment scores with the features of service {}",
-            body.service
-        ))
-    })
-}
-
 /// What the server does now, as `status` says it.
 fn phase_words(phase: &Phase) -> String {
     match phase {
@@ -298,18 +167,4 @@ fn parse<'a, T: Deserialize<'a>>(action: &str, body: &'a [u8]) -> PortResult<T> 
 fn json_bytes(value: &impl Serialize) -> PortResult<Vec<u8>> {
     serde_json::to_vec(value)
         .map_err(|e| PortError::with_source(ErrorKind::Internal, "an answer cannot be encoded", e))
-}
-
-/// Run `work` where it may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-) -> PortResult<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome.map_err(|error| exit::port_error(&error)),
-        Err(error) => Err(PortError::with_source(
-            ErrorKind::Internal,
-            "an action was cut off",
-            error,
-        )),
-    }
 }

@@ -22,6 +22,7 @@ use forebay_online::RocksStore;
 use forebay_pipeline::{Counters, Pipeline, PipelineStatus, PublishedWatermarks};
 use forebay_serve::{Readiness, ServiceReader, Watermarks};
 use forebay_telemetry::Metrics;
+use forebay_training::WitnessedSource;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
@@ -105,6 +106,8 @@ pub(super) struct Running {
     pub(super) alarms: Option<AlarmPublisher>,
     /// Parts of the definitions that could not be started, each with its reason.
     pub(super) suspended: Vec<Suspended>,
+    /// What is read, predictions included.
+    pub(super) sources: Vec<WitnessedSource>,
 }
 
 /// Watermarks of the pipeline, as serving asks for them.

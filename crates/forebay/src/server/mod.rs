@@ -11,6 +11,7 @@ mod alarms;
 pub(crate) mod app;
 mod archived;
 mod beginning;
+mod blocking;
 pub(crate) mod broker;
 pub(crate) mod catalog_file;
 mod change;
@@ -30,6 +31,7 @@ pub(crate) mod sink;
 mod state;
 mod suspended;
 mod topics;
+mod verify;
 pub(crate) mod wiring;
 
 use std::pin::pin;

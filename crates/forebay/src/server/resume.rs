@@ -77,10 +77,9 @@ impl App {
             self.store.register_view(Arc::clone(view.spec()))?;
         }
         let monitors = Arc::new(self.begin_monitors(&wiring)?);
+        let pool = self.scorer.pool();
         for (model, version, fingerprint) in &wiring.fingerprints {
-            self.scorer
-                .pool()
-                .set_fingerprint(model, *version, fingerprint);
+            pool.set_fingerprint(model, *version, fingerprint);
         }
         self.models.publish(wiring.models.clone());
         // From here on reads are answered, whatever ingest still waits for.
@@ -95,6 +94,7 @@ impl App {
         let announced = PublishedAlarms::open(&self.settings.server.data_dir);
         let (observer, raised) =
             MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks));
+        let sources = wiring.witnessed();
         let parts = PipelineParts {
             log: self.broker.log()?,
             inspector: self.broker.inspector()?,
@@ -137,6 +137,7 @@ impl App {
             monitors,
             alarms,
             suspended: wiring.suspended,
+            sources,
         };
         Ok(())
     }

@@ -17,6 +17,7 @@ use forebay_engine::{Catalog, MonitorPlan};
 use forebay_infer::{ModelId, ModelStore, ModelVersion};
 use forebay_monitor::{ALERT_TOPIC, LabelFeed, WatchedDeployment};
 use forebay_pipeline::{Deployment, check_topics};
+use forebay_training::WitnessedSource;
 
 use super::monitoring::{MonitorParts, profile_path};
 use super::suspended::Suspended;
@@ -149,6 +150,15 @@ impl Wiring {
             .map(|source| source.topic.clone())
             .chain(self.alerts.then(|| ALERT_TOPIC.to_owned()))
             .collect()
+    }
+
+    /// What a verification holds against the log: all that is read.
+    pub(super) fn witnessed(&self) -> Vec<WitnessedSource> {
+        let witnessed = |source: &Arc<SourceDef>| WitnessedSource {
+            source: Arc::clone(source),
+            predictions: self.prediction_sources.contains(&source.name),
+        };
+        self.sources.iter().map(witnessed).collect()
     }
 
     fn deploy(&mut self, catalog: &Catalog, def: &DeploymentDef) -> Result<()> {

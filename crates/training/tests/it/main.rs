@@ -7,4 +7,5 @@ mod predictions;
 mod serving;
 mod sets;
 mod verify;
+mod witness;
 mod world;
