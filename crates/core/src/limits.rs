@@ -104,6 +104,13 @@ pub const WORKER_BATCH_MAX_ROWS: usize = 8_192;
 pub const WORKER_MESSAGE_MAX_BYTES: usize = 64 << 20;
 /// Rows in flight on one stream to a worker.
 pub const WORKER_CREDIT_ROWS: usize = 65_536;
+/// How long one worker may take for one batch before it counts as failed, milliseconds.
+pub const WORKER_ANSWER_MAX_MS: u64 = 5_000;
+/// How long the workers together may take for one request before this process scores it,
+/// milliseconds: well within [`SCORING_CALL_MAX_MS`], so that time is left for that.
+pub const WORKERS_ASK_MAX_MS: u64 = 10_000;
+/// Rows of the question to a worker that has failed.
+pub const WORKER_PROBE_ROWS: usize = 64;
 /// Workers that one server knows.
 pub const WORKERS_MAX: usize = 1_024;
 /// One registration of a worker, bytes.

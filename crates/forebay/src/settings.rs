@@ -147,6 +147,8 @@ pub(crate) struct Ingest {
 pub(crate) struct Inference {
     /// Addresses of workers ("host:port"); empty scores in this process.
     pub(crate) workers: Vec<String>,
+    /// Score in this process while no worker of a version answers; false leaves it to workers, and predictions wait for them.
+    pub(crate) local_scoring: bool,
     /// Scores of one deployment that may wait on disk; beyond them it is suspended, and ingest goes on.
     pub(crate) pending_max_records: u64,
     /// The same, MiB.
@@ -230,6 +232,7 @@ impl Default for Inference {
     fn default() -> Self {
         Self {
             workers: Vec::new(),
+            local_scoring: true,
             pending_max_records: PENDING_SCORES_MAX_RECORDS,
             pending_max_mib: PENDING_SCORES_MAX_BYTES >> 20,
         }

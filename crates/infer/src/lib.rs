@@ -28,8 +28,8 @@ pub use model::{
     ModelVersion, RawScores, ServiceRef, Unverified,
 };
 pub use worker::{
-    PoolOptions, REGISTER_WORKER_ACTION, Registration, RegistrationTask, UNREGISTER_WORKER_ACTION,
-    WorkerHandle, WorkerInfo, WorkerLoad, WorkerPool, WorkerRegistry, WorkerService,
-    register_worker, serve,
+    Declined, PoolOptions, REGISTER_WORKER_ACTION, Registration, RegistrationTask,
+    UNREGISTER_WORKER_ACTION, WorkerHandle, WorkerInfo, WorkerLoad, WorkerPool, WorkerRegistry,
+    WorkerService, register_worker, serve,
 };
 pub use xgboost::{Objective, XgboostModel};

@@ -155,6 +155,7 @@ metric_table! {
     Histogram InferenceQueueDuration inference_queue_duration "forebay_inference_queue_duration_seconds" [] LATENCY_SECONDS "time a batch waited for its worker";
     Histogram InferenceComputeDuration inference_compute_duration "forebay_inference_compute_duration_seconds" ["model", "device"] LATENCY_SECONDS "time to score one batch";
     Counter Predictions predictions "forebay_predictions_total" ["model", "version", "route", "result"] NONE "predictions; model, version, route: all; result: ok (acknowledged by the broker), error (event not scored)";
+    Counter InferenceFallbackRows inference_fallback_rows "forebay_inference_fallback_rows_total" ["model"] NONE "rows that this process scored because no worker of the version answered";
     Gauge WorkerUp worker_up "forebay_worker_up" ["worker"] NONE "1 while the worker answers";
     Gauge WorkerQueueRows worker_queue_rows "forebay_worker_queue_rows" ["worker"] NONE "rows waiting on the worker";
     Gauge ModelReady model_ready "forebay_model_ready" ["model", "version", "device"] NONE "1 once the golden rows were reproduced";

@@ -313,5 +313,11 @@ fn open_scorer(
     models.record_to(Arc::clone(metrics));
     let local = LocalScorer::new(Arc::clone(models));
     local.record_to(Arc::clone(metrics));
-    Ok(RoutedScorer::shared(local, pool))
+    let scores_here = settings.inference.local_scoring;
+    Ok(RoutedScorer::shared(
+        local,
+        pool,
+        scores_here,
+        Arc::clone(metrics),
+    ))
 }

@@ -77,11 +77,10 @@ impl App {
             self.store.register_view(Arc::clone(view.spec()))?;
         }
         let monitors = Arc::new(self.begin_monitors(&wiring)?);
-        let pool = self.scorer.pool();
-        for (model, version, fingerprint) in &wiring.fingerprints {
-            pool.set_fingerprint(model, *version, fingerprint);
-        }
         self.models.publish(wiring.models.clone());
+        for (model, version, fingerprint) in &wiring.fingerprints {
+            self.scorer.expect(model, *version, fingerprint);
+        }
         // From here on reads are answered, whatever ingest still waits for.
         self.reader
             .replace_services(catalog.services().values().cloned().collect());

@@ -246,6 +246,22 @@ impl ModelVersion {
         })
     }
 
+    /// Refuse another digest than its own; an empty one is not compared.
+    ///
+    /// # Errors
+    /// Names both.
+    pub(crate) fn check_digest(&self, digest: &str) -> Result<()> {
+        if digest.is_empty() || digest == self.digest {
+            return Ok(());
+        }
+        Err(InferError::VersionDiffers {
+            model: self.manifest.model.clone(),
+            version: self.manifest.version,
+            loaded: self.digest.clone(),
+            offered: digest.to_owned(),
+        })
+    }
+
     /// Score the rows of `batch`, which has the model's features among its columns, with up to
     /// `threads` threads. The bits of a row do not depend on the batch or on the threads.
     ///

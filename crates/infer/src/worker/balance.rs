@@ -24,6 +24,14 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
+    /// Of a worker that was not asked yet.
+    pub(super) const UNKNOWN: Self = Self {
+        pending_rows: 0,
+        in_flight_rows: 0,
+        us_per_row: 0.0,
+        fixed_us: 0.0,
+    };
+
     /// As it stands after `idle` without a question.
     pub(super) fn faded(self, idle: Duration) -> Self {
         let left = (-idle.as_secs_f64() / FIGURES_HALVE_IN.as_secs_f64()).exp2();

@@ -29,12 +29,22 @@ pub(super) static ANSWER_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![double("margin"), double("score")]))
 });
 
+/// What this end knows of a model version that a worker must agree with; empty where it is not known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Expected {
+    /// Of the service that the features come from.
+    pub(super) fingerprint: String,
+    /// Of the version's files.
+    pub(super) digest: String,
+}
+
 /// The first message of a client: schema of the features, and the model.
-pub(super) fn open_message(id: &ModelId, fingerprint: &str, schema: &Schema) -> FlightData {
+pub(super) fn open_message(id: &ModelId, expected: &Expected, schema: &Schema) -> FlightData {
     let open = WorkerOpen {
         model: id.model.clone(),
         version: id.version,
-        fingerprint: fingerprint.to_owned(),
+        fingerprint: expected.fingerprint.clone(),
+        digest: expected.digest.clone(),
     };
     schema_message(schema)
         .with_descriptor(FlightDescriptor::new_path(vec![EXCHANGE_PATH.to_owned()]))
@@ -87,9 +97,10 @@ pub(super) struct Load {
     pub(super) us_per_row: f64,
 }
 
-/// The answer to one batch: scores, or an error with zero rows.
+/// The answer to one batch by the version of `digest`: scores, or an error with zero rows.
 pub(super) fn answer_message(
     batch_id: u64,
+    digest: &str,
     scored: &Result<RawScores>,
     load: Load,
 ) -> Result<FlightData> {
@@ -125,11 +136,13 @@ pub(super) fn answer_message(
         message,
         pending_rows: load.pending_rows,
         us_per_row: load.us_per_row,
+        digest: digest.to_owned(),
     };
     Ok(record_message(&batch)?.with_app_metadata(meta.encode_to_vec()))
 }
 
-/// The scores in an answer's batch, which must be as long as the question.
+/// The scores in an answer's batch, which must be as long as the question. None is NaN: a sum of
+/// finite leaves is a number.
 pub(super) fn read_scores(batch: &RecordBatch, rows: usize) -> std::result::Result<Scores, String> {
     let column = |name: &str| {
         let column = batch
@@ -139,6 +152,9 @@ pub(super) fn read_scores(batch: &RecordBatch, rows: usize) -> std::result::Resu
             .as_primitive_opt::<Float64Type>()
             .filter(|values| values.null_count() == 0 && values.len() == rows)
             .ok_or_else(|| format!("column {name} of the answer is not {rows} doubles"))?;
+        if values.values().iter().any(|value| value.is_nan()) {
+            return Err(format!("column {name} of the answer has a NaN"));
+        }
         Ok::<_, String>(values.values().to_vec())
     };
     Ok(Scores {

@@ -185,6 +185,7 @@ impl WorkerService {
         })?;
         let version = self.shared.store.get(&open.model, open.version)?;
         version.check_fingerprint(&open.fingerprint)?;
+        version.check_digest(&open.digest)?;
         let messages = stream::once(async { Ok(first) })
             .chain(inbound)
             .map(checked);
@@ -347,7 +348,9 @@ impl ExchangeStream {
             pending_rows: self.shared.pending_rows.load(Ordering::Relaxed),
             us_per_row: f64::from_bits(self.us_per_row.load(Ordering::Relaxed)),
         };
-        let message = answer_message(batch_id, scored, load).map_err(|error| to_status(&error));
+        let digest = self.version.digest();
+        let message =
+            answer_message(batch_id, digest, scored, load).map_err(|error| to_status(&error));
         self.shared.answered_batches.fetch_add(1, Ordering::Relaxed);
         // A client that is gone sends the batch to another worker.
         self.answers.send(message).await.ok();

@@ -26,7 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::balance::Candidate;
-use super::protocol::{batch_message, checked, kind_of, open_message, read_scores};
+use super::protocol::{Expected, batch_message, checked, kind_of, open_message, read_scores};
 use crate::error::{InferError, Result};
 use crate::model::ModelId;
 
@@ -61,7 +61,7 @@ struct Open {
 /// What reader and askers share; the reader must not keep the sending half alive.
 #[derive(Debug)]
 struct Shared {
-    worker: String,
+    expected: Expected,
     open: Mutex<Open>,
     in_flight_rows: AtomicU64,
     reported_pending_rows: AtomicU64,
@@ -87,17 +87,16 @@ impl WorkerStream {
     /// Open an exchange over `channel`; the worker has then accepted model, fingerprint and schema.
     /// Spawns the reader on the current runtime.
     pub(super) async fn open(
-        worker: &str,
         channel: Channel,
         id: &ModelId,
-        fingerprint: &str,
+        expected: Expected,
         schema: &Schema,
         freed: Arc<Notify>,
     ) -> Result<Self> {
         let (outgoing, messages) = mpsc::channel(EXCHANGE_MAX_IN_FLIGHT);
         // The channel is empty, so this does not wait.
         outgoing
-            .send(open_message(id, fingerprint, schema))
+            .send(open_message(id, &expected, schema))
             .await
             .ok();
         let mut client = FlightServiceClient::new(channel)
@@ -107,13 +106,10 @@ impl WorkerStream {
             .do_exchange(ReceiverStream::new(messages))
             .await
             .map_err(|status| {
-                InferError::worker(
-                    kind_of(status.code().into()),
-                    format!("worker {worker}: {}", status.message()),
-                )
+                InferError::worker(kind_of(status.code().into()), status.message())
             })?;
         let shared = Arc::new(Shared {
-            worker: worker.to_owned(),
+            expected,
             open: Mutex::default(),
             in_flight_rows: AtomicU64::new(0),
             reported_pending_rows: AtomicU64::new(0),
@@ -278,18 +274,32 @@ impl Shared {
             return;
         };
         let outcome = if meta.status == 0 {
-            match read_scores(batch, question.rows) {
+            let read = self
+                .check_digest(&meta.digest)
+                .and_then(|()| read_scores(batch, question.rows));
+            match read {
                 Ok(scores) => {
                     self.observe(&question, meta.us_per_row);
                     Outcome::Scored(scores)
                 }
-                Err(what) => Outcome::Lost(format!("worker {}: {what}", self.worker)),
+                Err(what) => Outcome::Lost(what),
             }
         } else {
-            let message = format!("worker {}: {}", self.worker, meta.message);
-            Outcome::Refused(InferError::worker(status_kind(meta.status), message))
+            let kind = status_kind(meta.status);
+            Outcome::Refused(InferError::worker(kind, meta.message.as_str()))
         };
         question.answer.send(outcome).ok();
+    }
+
+    /// Scores of other files under the same version are another model's.
+    fn check_digest(&self, answered: &str) -> std::result::Result<(), String> {
+        let expected = self.expected.digest.as_str();
+        if expected.is_empty() || answered == expected {
+            return Ok(());
+        }
+        Err(format!(
+            "it scored with the version of digest {answered:?}, and this server has {expected}: give both the same version directory"
+        ))
     }
 
     /// The part of the round trip that the rows do not explain.

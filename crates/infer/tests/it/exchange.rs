@@ -33,7 +33,7 @@ fn workers_score_as_this_process_does() {
         runtime.handle().clone(),
         options(),
     );
-    pool.set_fingerprint(MODEL, 1, FINGERPRINT);
+    pool.expect(MODEL, 1, FINGERPRINT, "");
     for (model, count) in [
         (MODEL, 1),
         (MODEL, 0),
@@ -136,7 +136,7 @@ fn what_every_worker_refuses_is_the_callers_error() {
         .expect("the pool is unharmed");
 
     let strict = WorkerPool::new(registry(&[&one]), runtime.handle().clone(), options());
-    strict.set_fingerprint(MODEL, 1, "0bad");
+    strict.expect(MODEL, 1, "0bad", "");
     let error = runtime
         .block_on(strict.score(MODEL, 1, rows(3, 1)))
         .expect_err("another service");

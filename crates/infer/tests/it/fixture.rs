@@ -16,7 +16,9 @@ use arrow_flight::{
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use forebay_infer::{ModelId, ModelStore, PoolOptions, WorkerRegistry, WorkerService, serve};
+use forebay_proto::v1::BatchMeta;
 use futures::{Stream, StreamExt};
+use prost::Message as _;
 use tokio::runtime::{Builder, Runtime};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -135,10 +137,15 @@ pub(crate) struct Worker {
 impl Worker {
     /// The real one.
     pub(crate) fn start(store: Arc<ModelStore>) -> Self {
+        Self::start_at(([127, 0, 0, 1], 0).into(), store)
+    }
+
+    /// The real one, at an address that another one has left.
+    pub(crate) fn start_at(address: SocketAddr, store: Arc<ModelStore>) -> Self {
         let runtime = runtime(2);
         let service = WorkerService::new(store);
         let handle = runtime
-            .block_on(serve(([127, 0, 0, 1], 0).into(), service.clone()))
+            .block_on(serve(address, service.clone()))
             .expect("listens");
         let address = handle.local_addr();
         // Held until the runtime goes, because a dropped handle stops the worker.
@@ -186,9 +193,12 @@ pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Accepts every exchange, takes batches and never answers one; or refuses every exchange.
+/// Accepts every exchange, takes batches and never answers one, or as it is told; or refuses every
+/// exchange.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Silent {
+    /// What it answers to a batch, given its metadata; nothing where it is absent.
+    pub(crate) answers: Option<fn(&BatchMeta) -> Vec<FlightData>>,
     /// Messages taken, the opening ones included.
     pub(crate) taken: Arc<AtomicUsize>,
     /// How it refuses to open an exchange.
@@ -219,12 +229,25 @@ impl FlightService for Silent {
             return Err(Status::new(code, "refused by the test"));
         }
         let (mut inbound, taken) = (request.into_inner(), Arc::clone(&self.taken));
+        let (says, said) = futures::channel::mpsc::unbounded();
+        let answers = self.answers;
         tokio::spawn(async move {
-            while let Ok(Some(_)) = inbound.message().await {
+            // The first message opens the exchange.
+            let mut is_open = false;
+            while let Ok(Some(message)) = inbound.message().await {
                 taken.fetch_add(1, Ordering::SeqCst);
+                let meta = BatchMeta::decode(message.app_metadata);
+                if let (true, Ok(meta), Some(answers)) = (is_open, meta, answers) {
+                    for answer in answers(&meta) {
+                        says.unbounded_send(Ok(answer)).ok();
+                    }
+                }
+                is_open = true;
             }
         });
-        Ok(Response::new(futures::stream::pending().boxed()))
+        Ok(Response::new(
+            said.chain(futures::stream::pending()).boxed(),
+        ))
     }
 
     async fn do_action(

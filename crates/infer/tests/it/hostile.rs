@@ -26,6 +26,7 @@ fn messages(batch: RecordBatch) -> (FlightData, FlightData) {
         model: MODEL.to_owned(),
         version: 1,
         fingerprint: FINGERPRINT.to_owned(),
+        digest: String::new(),
     };
     let schema = messages
         .pop()

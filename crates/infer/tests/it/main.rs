@@ -2,6 +2,7 @@
 //! a word, workers that take batches and never answer, and a pool that must lose none of
 //! it.
 
+mod claims;
 mod exchange;
 mod fixture;
 mod hostile;
