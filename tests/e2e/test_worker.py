@@ -5,13 +5,18 @@ Three weeks of June run through a server that has two workers, one named in its 
 is killed with SIGKILL while batches are under way; every departure is scored once all the same. June is not the winter that
 the model was trained on: the alarms are on `forebay.alerts` as CloudEvents. A restart repeats none of them, and one that knows
 of none says the same again.
+
+A worker that hangs or is gone holds back neither ingest nor predictions: the server scores by itself within seconds, and uses
+the worker again when it is back. Where only workers may score, the status names the worker that is waited for.
 """
 
 import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -87,6 +92,89 @@ def test_a_killed_worker_loses_nothing_and_alarms_are_published(scene, kafka):
     assert any(event["subject"] == "late_arrival/1/live/distance_miles" for event in alarms), [e["subject"] for e in alarms]
     assert_restarts_repeat_no_alarm(server, kafka)
     print(f"\n{len({event['id'] for event in alarms})} alarms; {expected['departures']} predictions on two workers, one killed")
+
+
+def replay(forebay, sql, kafka, since, until):
+    forebay("replay", FLIGHTS, "--sql", sql, "--bootstrap", kafka, "--from", since, "--until", until, "--speed", "max")
+
+
+def of_days(until):
+    """What has to be read of the days of June up to `until`, predictions among it."""
+    expected = event_counts(SINCE, until)
+    return {**expected, PREDICTIONS: expected["departures"]}
+
+
+def fallback_rows(server):
+    return server.metric("forebay_inference_fallback_rows_total")
+
+
+def test_a_worker_that_hangs_costs_seconds_and_is_used_again_when_it_goes_on(servers, forebay, kafka, tmp_path):
+    sql, port = copy_definitions(tmp_path / "sql"), free_port()
+    worker = Worker(ROOT / "models" / "late_arrival" / "1", port)
+    server = servers(kafka, sql, env={"FOREBAY_INFERENCE_WORKERS": f"127.0.0.1:{port}"}).start()
+    try:
+        replay(forebay, sql, kafka, SINCE, "2013-06-03")
+        server.wait_read(of_days("2013-06-03"))
+        assert fallback_rows(server) == 0, "the worker scores"
+        worker.process.send_signal(signal.SIGSTOP)
+        replay(forebay, sql, kafka, "2013-06-03", "2013-06-05")
+        started = time.monotonic()
+        status = server.wait_read(of_days("2013-06-05"), deadline_s=60)
+        took = time.monotonic() - started
+        assert took < 30, f"predictions stood still for {took:.1f} s"
+        assert (status["unscored"], fallback_rows(server) > 0, server.metric("forebay_worker_up")) == (0, True, 0)
+        worker.process.send_signal(signal.SIGCONT)
+        day = iter(range(5, 20))
+
+        def is_used_again():
+            if server.metric("forebay_worker_up") == 1:
+                return True
+            today = next(day)
+            replay(forebay, sql, kafka, f"2013-06-{today:02}", f"2013-06-{today + 1:02}")
+            server.wait_read(of_days(f"2013-06-{today + 1:02}"))
+            return False
+
+        wait_for(is_used_again, "the worker to be used again", every_s=1)
+        today = next(day)
+        before = fallback_rows(server)
+        replay(forebay, sql, kafka, f"2013-06-{today:02}", f"2013-06-{today + 1:02}")
+        assert server.wait_read(of_days(f"2013-06-{today + 1:02}"))["unscored"] == 0
+        assert fallback_rows(server) == before, "the server still scores by itself"
+        print(f"\nwith a stopped worker two days took {took:.1f} s to be scored")
+    finally:
+        worker.process.kill()
+
+
+def test_a_worker_that_is_not_there_holds_back_nothing(servers, forebay, kafka, tmp_path):
+    sql = copy_definitions(tmp_path / "sql")
+    server = servers(kafka, sql, env={"FOREBAY_INFERENCE_WORKERS": f"127.0.0.1:{free_port()}"}).start()
+    replay(forebay, sql, kafka, SINCE, "2013-06-03")
+    status = server.wait_read(of_days("2013-06-03"), deadline_s=60)
+    assert (status["unscored"], status["deployments"]["late_arrival"]["state"]) == (0, "scoring")
+    assert fallback_rows(server) == event_counts(SINCE, "2013-06-03")["departures"]
+
+
+def test_where_only_workers_score_predictions_wait_for_one_and_ingest_goes_on(servers, forebay, kafka, tmp_path):
+    sql, port = copy_definitions(tmp_path / "sql"), free_port()
+    server = servers(kafka, sql, env={"FOREBAY_INFERENCE_WORKERS": f"127.0.0.1:{port}",
+                                      "FOREBAY_INFERENCE_LOCAL_SCORING": "false"}).start()
+    replay(forebay, sql, kafka, SINCE, "2013-06-03")
+    expected = event_counts(SINCE, "2013-06-03")
+
+    def waits():
+        status = server.client.status()
+        reason = status["deployments"]["late_arrival"]["reason"] or ""
+        read = all(status["sources"][name]["rows"] >= count for name, count in expected.items())
+        return read and f"127.0.0.1:{port}" in reason and status
+
+    status = wait_for(waits, lambda: f"the status to name the worker: {server.client.status()['deployments']}")
+    assert (status["predictions"], status["scores_waiting"]) == (0, expected["departures"])
+    worker = Worker(ROOT / "models" / "late_arrival" / "1", port)
+    try:
+        assert server.wait_read(of_days("2013-06-03"), deadline_s=60)["unscored"] == 0
+        assert fallback_rows(server) == 0
+    finally:
+        worker.end()
 
 
 def june(kafka):
