@@ -101,18 +101,6 @@ impl RocksStore {
         Ok(views)
     }
 
-    /// Wait until the disk has all that was committed. An epoch needs no such wait: the log brings it
-    /// again. What is folded from the archive comes once.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn sync(&self) -> PortResult<()> {
-        for shard in &self.shards {
-            shard.database.sync()?;
-        }
-        Ok(())
-    }
-
     /// What the store has done and how large it is.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
@@ -444,6 +432,13 @@ impl OnlineStore for RocksStore {
     fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
         let views = self.views.load_full();
         Ok(self.shard(shard)?.commit(&views, write)?)
+    }
+
+    fn sync(&self) -> PortResult<()> {
+        for shard in &self.shards {
+            shard.database.sync()?;
+        }
+        Ok(())
     }
 
     fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {

@@ -82,6 +82,10 @@ pub async fn backfill(
         }
     }
     fill.moved(filling);
+    if matches!(until, Until::Each) {
+        // What was folded is in no log that a restart after a power cut would read again.
+        store.sync()?;
+    }
     Ok(done)
 }
 

@@ -11,6 +11,7 @@ use forebay_core::progress::TopicPartition;
 use forebay_core::source::meta;
 use forebay_core::time::{MINUTE_US, Micros};
 use forebay_core::value::{Value, array_from_values};
+use forebay_core::watermark::{Bound, MarkFact};
 use forebay_pipeline::archive::DEAD_LETTER_TABLE;
 
 use crate::world::{
@@ -60,6 +61,7 @@ impl Oracle {
     fn walk(&mut self, world: &World, partition: usize) {
         let number = i32::try_from(partition).expect("few");
         let place = TopicPartition::new(TOPIC, number);
+        let bounds = bounds_of(world, &place);
         let mut newest: Option<Micros> = None;
         for record in world.log.records(TOPIC, partition) {
             let values = match record.values {
@@ -77,8 +79,13 @@ impl Oracle {
             let Value::Timestamp(time_us) = values[1] else {
                 panic!("ts is a timestamp")
             };
-            let watermark_us = newest.map(|newest| newest - DELAY_US);
-            newest = newest.max(Some(time_us));
+            let bound = bounds
+                .iter()
+                .find(|b| b.from <= record.offset && record.offset < b.until);
+            let most = bound.map_or(Micros::MAX, |b| b.watermark_max_us);
+            let watermark_us = newest.map(|newest| (newest - DELAY_US).min(most));
+            let most = bound.map_or(Micros::MAX, |b| b.mark_max_us);
+            newest = newest.max(Some(time_us.min(most)));
             self.accepted.push(Accepted {
                 place: place.clone(),
                 offset: record.offset,
@@ -106,6 +113,17 @@ impl Oracle {
             }
         }
     }
+}
+
+/// What was decided about rows of `place` that are far ahead.
+fn bounds_of(world: &World, place: &TopicPartition) -> Vec<Bound> {
+    let records = world.archived_marks().into_iter();
+    let of_place = records.filter(|record| record.partition == *place);
+    let bound = |fact: MarkFact| match fact {
+        MarkFact::Bound(bound) => Some(bound),
+        MarkFact::Hold(_) => None,
+    };
+    of_place.filter_map(|record| bound(record.fact)).collect()
 }
 
 /// Everything about `world` is what its log says. `late_flags` is false after a crash that left the

@@ -1,27 +1,24 @@
-//! One seed: a world whose shape follows from it, processes that are disturbed, killed and started
-//! again while events go on coming, a last one that nothing disturbs, and the oracle's verdict.
+//! One seed: a world whose shape follows from it, processes that are disturbed, change their
+//! definitions, are killed and started again while events go on coming, a last one that nothing
+//! disturbs, and the oracle's verdict.
 //!
 //! Everything that a run decides comes from the seed, so a seed that fails is played again as it was.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_pipeline::{Pipeline, PipelineParts, runtime::block_on};
-use forebay_testkit::{FakeScorer, Fate, Random};
+use forebay_core::view::ViewId;
+use forebay_testkit::{Random, StoredRow};
 
 use crate::faults::{Faults, Rates};
-use crate::faulty::{
-    FaultyArchive, FaultyInspector, FaultyLog, FaultyPublisher, FaultyReader, FaultyScorer,
-    FaultyStore,
-};
 use crate::oracle::check;
 use crate::runtime::{Report, SimRuntime, simulate};
-use crate::world::{Setup, World};
+use crate::server::{Disk, EXTRA, Server};
+use crate::world::{PREDICTIONS_TOPIC, RECENT, Setup, TOPIC, World};
 
 /// Virtual time in which a process that nothing disturbs must be done.
-const DONE_MAX: Duration = Duration::from_secs(3_600);
-/// Virtual time in which a process must have stopped.
-const STOP_MAX: Duration = Duration::from_secs(60);
+const DONE_MAX: Duration = Duration::from_secs(600);
 
 /// Play `seed`. The report names what failed.
 #[must_use]
@@ -35,6 +32,7 @@ struct Run {
     runtime: SimRuntime,
     random: Random,
     world: Arc<World>,
+    disk: Arc<Disk>,
 }
 
 impl Run {
@@ -48,6 +46,7 @@ impl Run {
             epoch_max_rows: 1 + random.below(20),
             scored: random.below(4) > 0,
             shadow: random.below(2) == 0,
+            far_ahead: random.below(3) == 0,
             ..Setup::default()
         };
         let world = World::with_events(setup, random.below(30), random.bits());
@@ -55,6 +54,7 @@ impl Run {
             runtime: runtime.clone(),
             random,
             world: Arc::new(world),
+            disk: Arc::default(),
         }
     }
 
@@ -65,6 +65,11 @@ impl Run {
         }
         self.undisturbed();
         check(&self.world, false);
+        self.check_extra();
+    }
+
+    fn server(&mut self, faults: &Arc<Faults>) -> Server {
+        Server::new(&self.world, &self.disk, faults, self.random.bits())
     }
 
     /// A process under faults, with events that come meanwhile. It is killed, or stops.
@@ -76,34 +81,65 @@ impl Run {
         };
         let last_call = match self.random.below(3) {
             0 => u64::MAX,
-            _ => self.random.below(400) as u64,
+            _ => self.random.below(600) as u64,
         };
         let faults = Faults::new(&self.runtime, self.random.bits(), rates, last_call);
         let faults = Arc::new(faults);
-        let parts = parts(&self.world, &faults, self.random.bits());
-        let pipeline = match Pipeline::start(parts, self.world.settings()) {
-            Ok(pipeline) => pipeline,
+        let server = self.server(&faults);
+        if server.begin().is_err() {
             // A part was away, or the process ended as it began.
-            Err(_) => return,
-        };
+            faults.kill();
+            return;
+        }
+        let mut applied = true;
         for _ in 0..self.random.below(6) {
-            self.world
-                .append_events(self.random.below(12), self.random.bits());
+            applied &= self.meanwhile(&server);
             let pause = Duration::from_millis(self.random.below(3_000) as u64);
             self.runtime.wait_until(pause, || faults.is_over());
         }
-        let running = pipeline.is_ingesting();
-        assert!(
-            running || faults.is_over(),
-            "an outage that passes has ended ingest: {:?}",
-            pipeline.status()
-        );
-        let stopped = self.stop(pipeline);
-        assert!(
-            stopped.is_ok() || faults.calls() > 0,
-            "a stop that nothing disturbs fails: {stopped:?}"
-        );
+        let expected = server.is_ingesting() || !applied || faults.is_over();
+        assert!(expected, "an outage has ended ingest: {}", server.words());
+        // What a stop under faults says is for whoever reads the log.
+        let _told = server.pause();
         faults.kill();
+    }
+
+    /// Something comes from outside. False where definitions should have changed and did not.
+    fn meanwhile(&mut self, server: &Server) -> bool {
+        let (count, seed) = (self.random.below(12), self.random.bits());
+        match self.random.below(8) {
+            0 => self.change(server),
+            1 => {
+                self.world.log.set_down(true);
+                let away = Duration::from_millis(self.random.below(40_000) as u64);
+                self.runtime.pause(away);
+                self.world.log.set_down(false);
+                true
+            }
+            2 => {
+                let topic = [TOPIC, PREDICTIONS_TOPIC][self.random.below(2)];
+                let partitions = self.world.log.partitions(topic);
+                self.world.log.grow(topic, (partitions + 1).min(4));
+                true
+            }
+            3 => {
+                self.world.log.control(TOPIC, 0);
+                true
+            }
+            _ => {
+                self.world.append_events(count, seed);
+                true
+            }
+        }
+    }
+
+    /// Change the definitions, while a few more events come.
+    fn change(&mut self, server: &Server) -> bool {
+        let next = EXTRA.iter().filter(|_| self.random.below(2) == 0);
+        let next: BTreeSet<ViewId> = next.copied().collect();
+        self.world
+            .append_events(self.random.below(12), self.random.bits());
+        server.apply(&next).is_ok()
     }
 
     /// The last writes of a shard may be lost with the power.
@@ -121,40 +157,42 @@ impl Run {
     /// A process that does all that is left.
     fn undisturbed(&mut self) {
         let faults = Arc::new(Faults::none(&self.runtime));
-        let parts = parts(&self.world, &faults, self.random.bits());
-        let pipeline = Pipeline::start(parts, self.world.settings()).expect("it starts");
+        let server = self.server(&faults);
+        server.begin().expect("it starts");
         let done = self.runtime.wait_until(DONE_MAX, || self.world.is_done());
-        assert!(done, "not done in time: {:?}", pipeline.status());
-        let stopped = self.stop(pipeline);
+        let lacking: Vec<String> = self.world.lacking();
+        assert!(
+            done,
+            "not done in time, lacks {lacking:?}: {}",
+            server.words()
+        );
+        let stopped = server.pause();
         stopped.expect("nothing is in the way of the stop");
     }
 
-    /// Stop within the time that a stop may take.
-    fn stop(&self, pipeline: Pipeline) -> Result<(), forebay_pipeline::PipelineError> {
-        use forebay_core::ports::Runtime;
-        let began = self.runtime.elapsed();
-        let stopped = block_on(&self.runtime, pipeline.stop());
-        let took = self.runtime.elapsed() - began;
-        assert!(took <= STOP_MAX, "the stop took {took:?}");
-        stopped
+    /// A view that definitions have added is what it would be had it been there from the first event,
+    /// and one that they do not have has left nothing.
+    fn check_extra(&self) {
+        let saved = self.disk.saved();
+        for view in EXTRA {
+            let rows = self.rows(view);
+            if saved.contains(&view) {
+                assert!(
+                    rows == self.rows(RECENT),
+                    "view {view} is not what it would be"
+                );
+            } else {
+                assert!(
+                    rows.iter().all(Vec::is_empty),
+                    "dropped view {view} has rows"
+                );
+            }
+        }
     }
-}
 
-/// What a process runs on: the world's parts, under faults.
-fn parts(world: &World, faults: &Arc<Faults>, seed: u64) -> PipelineParts {
-    let calm = Arc::<Fate>::default();
-    let store = Arc::new(FaultyStore::new(world.store.clone(), faults));
-    let scorer = FakeScorer::new(&calm, None);
-    PipelineParts {
-        log: Box::new(FaultyLog::new(world.log.reader(seed, &calm), faults)),
-        inspector: Box::new(FaultyInspector::new(world.log.inspector(), faults)),
-        notes: Arc::<FaultyStore<_>>::clone(&store),
-        store,
-        archive: Arc::new(FaultyArchive::new(world.archive.clone(), faults)),
-        publisher: Arc::new(FaultyPublisher::new(world.publisher.clone(), faults)),
-        reader: Arc::new(FaultyReader::new(world.reader(), faults)),
-        scorer: Arc::new(FaultyScorer::new(scorer, faults)),
-        runtime: Arc::new(faults.runtime().clone()),
-        ..world.parts(&calm, seed)
+    fn rows(&self, view: ViewId) -> Vec<Vec<StoredRow>> {
+        let mut rows = self.world.store.rows(view);
+        rows.iter_mut().flatten().for_each(|row| row.view = 0);
+        rows
     }
 }

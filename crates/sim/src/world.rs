@@ -89,6 +89,8 @@ pub struct Setup {
     pub model_lacks: Option<u32>,
     /// How much of a deployment may wait.
     pub scoring: ScoringLimits,
+    /// Whether some events come from a clock that is a year ahead.
+    pub far_ahead: bool,
 }
 
 impl Default for Setup {
@@ -107,6 +109,7 @@ impl Default for Setup {
             model_panics: false,
             model_lacks: None,
             scoring: ScoringLimits::default(),
+            far_ahead: false,
         }
     }
 }
@@ -304,9 +307,14 @@ impl World {
             if random.below(10) == 0 {
                 self.log.skip(TOPIC, partition, 3);
             }
+            let ahead = if self.setup.far_ahead && random.below(14) == 0 {
+                365 * DAY_US
+            } else {
+                0
+            };
             let values = event(
                 key,
-                START_US + step - jitter - late,
+                START_US + step - jitter - late + ahead,
                 x,
                 i64::try_from(number).expect("few"),
             );
@@ -496,6 +504,23 @@ impl World {
                     .iter()
                     .all(|id| published.contains(id)))
             && self.log.is_read()
+    }
+
+    /// What keeps it from being done, in words.
+    pub fn lacking(&self) -> Vec<String> {
+        let published = self.published_ids();
+        let mut lacking = Vec::new();
+        if !self.log.is_read() {
+            lacking.push("records are unread".to_owned());
+        }
+        if self.store.unfinished() != (0, 0) {
+            lacking.push(format!("unfinished scores {:?}", self.store.unfinished()));
+        }
+        if self.setup.scored {
+            let ids = Oracle::of(self).predictions;
+            lacking.extend(ids.difference(&published).cloned());
+        }
+        lacking
     }
 
     /// Run a process until all is done, and stop it.

@@ -12,12 +12,11 @@ use forebay_core::aggregate::{Partial, RowOrder};
 use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::ports::{
-    At, LogNotes, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue,
-    Settled, ShardEpoch, ShardFold, ShardWrite, StoreHealth, TopicNote, UnscoredEntry, ViewRows,
+    At, LogNotes, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StoreHealth, TopicNote, ViewRows,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use forebay_core::progress::{Applied, TopicPartition};
-use forebay_core::settlement::{ScoreOutcome, Unscored, UnscoredNotes, UnscoredReason};
+use forebay_core::settlement::Unscored;
 use forebay_core::time::Micros;
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::{FeatureStatus, ViewId, ViewSpec, Window, feature_status};
@@ -26,6 +25,8 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 use parking_lot::Mutex;
 
 use crate::fate::{Fate, Point};
+
+mod scores;
 
 /// One folded row.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +83,15 @@ struct Contents {
     notes: BTreeMap<String, TopicNote>,
     /// For each shard its state after each write, the newest last.
     shards: Vec<Vec<State>>,
+    /// How many of them a power cut leaves.
+    synced: Vec<usize>,
+}
+
+impl Contents {
+    /// What was written by now outlives a power cut.
+    fn sync(&mut self) {
+        self.synced = self.shards.iter().map(Vec::len).collect();
+    }
 }
 
 /// The store; clones share its contents and follow one fate each.
@@ -101,6 +111,7 @@ impl MemoryStore {
             identity: None,
             notes: BTreeMap::new(),
             shards: (0..shards).map(|_| vec![State::default()]).collect(),
+            synced: vec![1; usize::from(shards)],
         };
         Self {
             contents: Arc::new(Mutex::new(contents)),
@@ -118,11 +129,12 @@ impl MemoryStore {
         }
     }
 
-    /// The last `writes` of `shard` are gone, whatever they were.
+    /// The last `writes` of `shard` are gone, but for those before the last sync.
     pub fn lose_writes(&self, shard: usize, writes: usize) {
-        let states = &mut self.contents.lock().shards[shard];
-        let left = states.len().saturating_sub(writes).max(1);
-        states.truncate(left);
+        let mut contents = self.contents.lock();
+        let synced = contents.synced[shard];
+        let states = &mut contents.shards[shard];
+        states.truncate(states.len().saturating_sub(writes).max(synced));
     }
 
     /// Number of writes that `shard` has seen.
@@ -323,6 +335,7 @@ impl OnlineStore for MemoryStore {
             .iter_mut()
             .filter_map(|states| states.last_mut());
         states.for_each(|state| state.rows.retain(|row| row.view != view));
+        contents.sync();
         Ok(())
     }
 
@@ -404,6 +417,11 @@ impl OnlineStore for MemoryStore {
         })
     }
 
+    fn sync(&self) -> PortResult<()> {
+        self.contents.lock().sync();
+        Ok(())
+    }
+
     fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
         let contents = self.contents.lock();
         let spec = contents
@@ -462,124 +480,4 @@ impl OnlineStore for MemoryStore {
 
     // Nothing expires here.
     fn keep_from(&self, _: Option<Micros>) {}
-}
-
-impl ScoreQueue for MemoryStore {
-    fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>> {
-        let contents = self.contents.lock();
-        let state = newest(&contents, shard)?;
-        let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();
-        for score in state.pending.values() {
-            let load = loads.entry(score.key.deployment.clone()).or_default();
-            *load = load.and(ScoreLoad {
-                pending: 1,
-                pending_bytes: score.request.len() as u64,
-                oldest_us: Some(score.event_time_us),
-                outbox: 0,
-            });
-        }
-        for entry in state.outbox.values() {
-            let (key, _) = entry.as_ref();
-            loads.entry(key.deployment.clone()).or_default().outbox += 1;
-        }
-        Ok(loads)
-    }
-
-    fn pending(
-        &self,
-        shard: u16,
-        deployment: &str,
-        from: u64,
-        limit: usize,
-    ) -> PortResult<Vec<PendingEntry>> {
-        let contents = self.contents.lock();
-        let of = newest(&contents, shard)?
-            .pending
-            .range(from..)
-            .filter(|(_, score)| score.key.deployment == deployment);
-        Ok(of
-            .take(limit)
-            .map(|(sequence, score)| PendingEntry {
-                sequence: *sequence,
-                score: Arc::clone(score),
-            })
-            .collect())
-    }
-
-    fn settle(&self, shard: u16, settled: &[Settled]) -> PortResult<()> {
-        self.write(Point::Settle, shard, |_, state| {
-            let mut notes = UnscoredNotes::default();
-            for Settled { entry, outcome } in settled {
-                if state.pending.remove(&entry.sequence).is_none() {
-                    continue;
-                }
-                let key = &entry.score.key;
-                match outcome {
-                    ScoreOutcome::Scored(record) => {
-                        let sequence = state.next();
-                        let entry = Arc::new((key.clone(), record.clone()));
-                        state.outbox.insert(sequence, entry);
-                    }
-                    ScoreOutcome::Unscored(reason, detail) => notes.add(key, *reason, detail),
-                }
-            }
-            state.note(notes.into_notes());
-            Ok(())
-        })
-    }
-
-    fn outbox(
-        &self,
-        shard: u16,
-        deployment: &str,
-        from: u64,
-        limit: usize,
-    ) -> PortResult<Vec<OutboxEntry>> {
-        let contents = self.contents.lock();
-        let of = newest(&contents, shard)?
-            .outbox
-            .range(from..)
-            .filter(|(_, entry)| entry.0.deployment == deployment);
-        Ok(of
-            .take(limit)
-            .map(|(sequence, entry)| OutboxEntry {
-                sequence: *sequence,
-                key: entry.0.clone(),
-                record: entry.1.clone(),
-            })
-            .collect())
-    }
-
-    fn clear_outbox(&self, shard: u16, published: &[Published<'_>]) -> PortResult<()> {
-        self.write(Point::ClearOutbox, shard, |_, state| {
-            let mut notes = UnscoredNotes::default();
-            for Published { entry, refused } in published {
-                let was_there = state.outbox.remove(&entry.sequence).is_some();
-                if let Some(words) = refused.filter(|_| was_there) {
-                    notes.add(&entry.key, UnscoredReason::PredictionRefused, words);
-                }
-            }
-            state.note(notes.into_notes());
-            Ok(())
-        })
-    }
-
-    fn unscored(&self, shard: u16, from: u64, limit: usize) -> PortResult<Vec<UnscoredEntry>> {
-        let contents = self.contents.lock();
-        let notes = newest(&contents, shard)?.unscored.range(from..);
-        Ok(notes
-            .take(limit)
-            .map(|(sequence, note)| UnscoredEntry {
-                sequence: *sequence,
-                note: note.clone(),
-            })
-            .collect())
-    }
-
-    fn clear_unscored(&self, shard: u16, sequence: u64) -> PortResult<()> {
-        self.write(Point::ClearNotes, shard, |_, state| {
-            state.unscored.retain(|at, _| *at > sequence);
-            Ok(())
-        })
-    }
 }

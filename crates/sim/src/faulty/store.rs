@@ -78,6 +78,11 @@ impl<S: OnlineStore> OnlineStore for FaultyStore<S> {
         self.faults.meet(Part::Store, Write, act)
     }
 
+    fn sync(&self) -> PortResult<()> {
+        let act = || self.inner.sync();
+        self.faults.meet(Part::Store, Write, act)
+    }
+
     fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
         let act = || self.inner.read(view, keys, at);
         self.faults.meet(Part::Store, None, act)

@@ -166,6 +166,10 @@ impl OnlineStore for Serving {
         Arc::new(applied(self.next[usize::from(shard)]))
     }
 
+    fn sync(&self) -> PortResult<()> {
+        Err(absent())
+    }
+
     fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
         (!self.forgotten.contains(&at.shard)).then(|| self.applied(at.shard))
     }

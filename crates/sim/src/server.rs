@@ -1,0 +1,344 @@
+//! One process of the server: `control` changes its definitions, over the stores of a world and under
+//! faults. It does to them, step by step, what the binary does to RocksDB, Delta and Kafka.
+//!
+//! Definitions are the views beyond those of the world; what is saved of them is a [`Disk`], which
+//! outlives the process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_control::{
+    ApplyFacts, ChangeFailed, Life, Parts, Step, Stop, Which, execute, plan_apply,
+};
+use forebay_core::ports::{Archive, CompiledView, OnlineStore, Runtime};
+use forebay_core::progress::Applied;
+use forebay_core::time::MINUTE_US;
+use forebay_core::view::{ViewId, Window};
+use forebay_core::{ErrorKind, PortError, PortResult};
+use forebay_pipeline::backfill::{Filling, Until, backfill};
+use forebay_pipeline::runtime::block_on;
+use forebay_pipeline::{Pipeline, PipelineError, PipelineParts, PipelineSettings};
+use forebay_testkit::{FakeScorer, Fate, MemoryArchive, MemoryStore, PlainView, Random};
+use parking_lot::Mutex;
+
+use crate::faults::{Effect, Faults, Part};
+use crate::faulty::{
+    FaultyArchive, FaultyInspector, FaultyLog, FaultyPublisher, FaultyReader, FaultyScorer,
+    FaultyStore,
+};
+use crate::runtime::{SimClock, SimRuntime};
+use crate::world::{EVENTS, START_US, World};
+
+/// Views that definitions may add.
+pub const EXTRA: [ViewId; 3] = [10, 11, 12];
+/// Virtual time in which a process must have stopped.
+const STOP_MAX: Duration = Duration::from_secs(60);
+/// Virtual time for which an apply waits until the archive has what the state has.
+const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+/// How long a poll waits on the virtual clock.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+/// Passes of a fill beside ingest.
+const PASSES: usize = 3;
+
+/// What definitions a start finds.
+#[derive(Debug, Default)]
+pub struct Disk(Mutex<BTreeSet<ViewId>>);
+
+impl Disk {
+    /// The views that are saved.
+    #[must_use]
+    pub fn saved(&self) -> BTreeSet<ViewId> {
+        self.0.lock().clone()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Server {
+    world: Arc<World>,
+    disk: Arc<Disk>,
+    faults: Arc<Faults>,
+    store: Arc<FaultyStore<MemoryStore>>,
+    archive: Arc<FaultyArchive<MemoryArchive>>,
+    random: Mutex<Random>,
+    running: Mutex<Option<Pipeline>>,
+    /// The furthest that any shard was when ingest started.
+    recovered: Mutex<Applied>,
+    life: Life,
+    stop: Stop,
+}
+
+/// A change of definitions under way.
+#[derive(Debug)]
+pub struct Change {
+    current: BTreeSet<ViewId>,
+    next: BTreeSet<ViewId>,
+    fillings: BTreeMap<ViewId, Filling>,
+}
+
+impl Change {
+    fn of(&self, which: Which) -> &BTreeSet<ViewId> {
+        match which {
+            Which::Current => &self.current,
+            Which::Next => &self.next,
+        }
+    }
+}
+
+/// Extra view `id`: it looks back so many minutes.
+fn extra(world: &World, id: ViewId) -> Arc<dyn CompiledView> {
+    let window = Window::Range {
+        preceding_us: MINUTE_US,
+    };
+    Arc::new(PlainView::new(id, &world.sources[0], "k", "x", window))
+}
+
+fn id_of(view: &str) -> PortResult<ViewId> {
+    let parsed = view.parse();
+    parsed.map_err(|_| PortError::internal(format!("{view} is no number of a view")))
+}
+
+impl Server {
+    /// A process over `world` and `disk`; nothing runs yet.
+    #[must_use]
+    pub fn new(world: &Arc<World>, disk: &Arc<Disk>, faults: &Arc<Faults>, seed: u64) -> Self {
+        Self {
+            world: Arc::clone(world),
+            disk: Arc::clone(disk),
+            faults: Arc::clone(faults),
+            store: Arc::new(FaultyStore::new(world.store.clone(), faults)),
+            archive: Arc::new(FaultyArchive::new(world.archive.clone(), faults)),
+            random: Mutex::new(Random::new(seed)),
+            running: Mutex::default(),
+            recovered: Mutex::default(),
+            life: Life::default(),
+            stop: Stop::default(),
+        }
+    }
+
+    /// Go on with the definitions that are saved. State that no definition names is deleted.
+    ///
+    /// # Errors
+    /// A store fails.
+    pub fn begin(&self) -> PortResult<()> {
+        let saved = self.disk.saved();
+        for view in EXTRA.iter().filter(|view| !saved.contains(view)) {
+            self.store.drop_view(*view)?;
+        }
+        self.resume(&saved)?;
+        self.life.running();
+        Ok(())
+    }
+
+    /// Bring the definitions `next` into force.
+    ///
+    /// # Errors
+    /// A step has failed; the text says what holds now.
+    pub fn apply(&self, next: &BTreeSet<ViewId>) -> Result<(), ChangeFailed> {
+        let current = self.disk.saved();
+        let only = |these: &BTreeSet<ViewId>, those: &BTreeSet<ViewId>| -> Vec<String> {
+            these.difference(those).map(ViewId::to_string).collect()
+        };
+        let steps = plan_apply(&ApplyFacts {
+            changes: current != *next,
+            ingesting: self.is_ingesting(),
+            added: only(next, &current),
+            removed: only(&current, next),
+        });
+        let mut change = Change {
+            current,
+            next: next.clone(),
+            fillings: BTreeMap::new(),
+        };
+        execute(
+            self,
+            &mut change,
+            &steps,
+            (&self.life, &self.stop, &self.clock()),
+        )
+    }
+
+    /// Whether events are read.
+    #[must_use]
+    pub fn is_ingesting(&self) -> bool {
+        let running = self.running.lock();
+        running.as_ref().is_some_and(Pipeline::is_ingesting)
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let running = self.running.lock();
+        format!("{:?}", running.as_ref().map(Pipeline::status))
+    }
+
+    /// Finish what was read, and stop ingest.
+    ///
+    /// # Errors
+    /// The first error of any thread.
+    ///
+    /// # Panics
+    /// It takes longer than a stop may take.
+    pub fn pause(&self) -> Result<(), PipelineError> {
+        let Some(pipeline) = self.running.lock().take() else {
+            return Ok(());
+        };
+        let began = self.runtime().elapsed();
+        let stopped = block_on(self.runtime(), pipeline.stop());
+        let took = self.runtime().elapsed().saturating_sub(began);
+        assert!(took <= STOP_MAX, "the stop took {took:?}");
+        stopped
+    }
+
+    /// The present: about when the events happen.
+    fn clock(&self) -> SimClock {
+        SimClock::new(self.runtime(), START_US + MINUTE_US)
+    }
+
+    fn runtime(&self) -> &SimRuntime {
+        self.faults.runtime()
+    }
+
+    fn resume(&self, views: &BTreeSet<ViewId>) -> PortResult<()> {
+        let extra: Vec<_> = views.iter().map(|id| extra(&self.world, *id)).collect();
+        for view in &extra {
+            self.store.register_view(Arc::clone(view.spec()))?;
+        }
+        *self.recovered.lock() = self.applied();
+        let mut parts = self.parts();
+        parts.views.extend(extra);
+        let settings = PipelineSettings {
+            epoch_wait: POLL_WAIT,
+            ..self.world.settings()
+        };
+        let pipeline = Pipeline::start(parts, settings);
+        *self.running.lock() = Some(pipeline.map_err(port_error)?);
+        Ok(())
+    }
+
+    /// What a pipeline runs on: the world's parts, under faults.
+    fn parts(&self) -> PipelineParts {
+        let (world, faults) = (&self.world, &self.faults);
+        let (calm, seed) = (Arc::<Fate>::default(), self.random.lock().bits());
+        let scorer = FakeScorer::new(&calm, None);
+        PipelineParts {
+            log: Box::new(FaultyLog::new(world.log.reader(seed, &calm), faults)),
+            inspector: Box::new(FaultyInspector::new(world.log.inspector(), faults)),
+            notes: Arc::<FaultyStore<_>>::clone(&self.store),
+            store: Arc::<FaultyStore<_>>::clone(&self.store),
+            archive: Arc::<FaultyArchive<_>>::clone(&self.archive),
+            publisher: Arc::new(FaultyPublisher::new(world.publisher.clone(), faults)),
+            reader: Arc::new(FaultyReader::new(world.reader(), faults)),
+            scorer: Arc::new(FaultyScorer::new(scorer, faults)),
+            clock: Arc::new(self.clock()),
+            runtime: Arc::new(self.runtime().clone()),
+            ..world.parts(&calm, seed)
+        }
+    }
+
+    /// The furthest that any shard is, by partition.
+    fn applied(&self) -> Applied {
+        let mut reached = Applied::default();
+        for shard in 0..self.store.shards() {
+            for (partition, progress) in &self.store.applied(shard).0 {
+                reached.advance(partition, *progress);
+            }
+        }
+        reached
+    }
+
+    fn flush(&self) -> PortResult<()> {
+        let archiver = self.running.lock().as_ref().map(Pipeline::archiver);
+        match archiver {
+            Some(archiver) => block_on(self.runtime(), archiver.flush()).map_err(port_error),
+            None => Ok(()),
+        }
+    }
+
+    /// Wait until the archive has what the shards had when ingest started.
+    fn catch_up(&self) -> PortResult<()> {
+        let recovered = self.recovered.lock().clone();
+        let events = &self.world.sources[0].topic;
+        let needed = recovered.0.iter().filter(|(p, _)| *p.topic == **events);
+        let needed: Vec<_> = needed.collect();
+        let deadline = self.runtime().elapsed() + CATCH_UP_MAX;
+        loop {
+            self.flush()?;
+            let archived = block_on(self.runtime(), self.archive.progress(EVENTS))?;
+            let mut needed = needed.iter();
+            if needed.all(|(place, at)| archived.next_offset(place) >= at.next_offset) {
+                return Ok(());
+            }
+            if self.runtime().elapsed() > deadline || !self.is_ingesting() {
+                let words = "the archive did not reach the state";
+                return Err(PortError::new(ErrorKind::DeadlineExceeded, words));
+            }
+            self.runtime().pause(Duration::from_millis(100));
+        }
+    }
+
+    fn fill(&self, view: ViewId, filling: &mut Filling, until: Until<'_>) -> PortResult<usize> {
+        let view = extra(&self.world, view);
+        let stores: (&dyn Archive, &dyn OnlineStore) = (self.archive.as_ref(), self.store.as_ref());
+        let source = &self.world.sources[0];
+        let pass = backfill(view.as_ref(), source, stores, (filling, until), |_| {});
+        block_on(self.runtime(), pass).map_err(port_error)
+    }
+
+    fn fill_beside(&self, view: ViewId, filling: &mut Filling) -> PortResult<()> {
+        self.catch_up()?;
+        for _ in 0..PASSES {
+            self.flush()?;
+            let archived = block_on(self.runtime(), self.archive.snapshot(EVENTS))?.applied;
+            self.fill(view, filling, Until::Shared(&archived))?;
+        }
+        Ok(())
+    }
+
+    fn save(&self, views: &BTreeSet<ViewId>) -> PortResult<()> {
+        let act = || {
+            self.disk.0.lock().clone_from(views);
+            Ok(())
+        };
+        self.faults.meet(Part::Store, Effect::Write, act)
+    }
+}
+
+impl Parts for Server {
+    type Change = Change;
+
+    fn carry_out(&self, change: &mut Change, step: &Step) -> PortResult<()> {
+        match step {
+            Step::MakeTables => Ok(()),
+            Step::BeginView(view) => {
+                let view = id_of(view)?;
+                // What an apply that did not end left behind.
+                self.store.drop_view(view)?;
+                let spec = Arc::clone(extra(&self.world, view).spec());
+                self.store.register_view(spec)
+            }
+            Step::FillBeside(view) => {
+                let view = id_of(view)?;
+                self.fill_beside(view, change.fillings.entry(view).or_default())
+            }
+            Step::Pause => self.pause().map_err(port_error),
+            Step::FillRest(view) => {
+                let view = id_of(view)?;
+                let filling = change.fillings.entry(view).or_default();
+                self.fill(view, filling, Until::Each).map(drop)
+            }
+            Step::Save(which) => self.save(change.of(*which)),
+            Step::Resume(which) => {
+                // A resume that failed may have started ingest with the other definitions.
+                self.pause().map_err(port_error)?;
+                self.resume(change.of(*which))
+            }
+            Step::DropView(view) => self.store.drop_view(id_of(view)?),
+        }
+    }
+}
+
+fn port_error(error: PipelineError) -> PortError {
+    PortError::with_source(error.kind(), "the pipeline", error)
+}

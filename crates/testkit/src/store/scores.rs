@@ -1,0 +1,134 @@
+//! The store's queue of scores: pending ones, the outbox, and notes on events without a prediction.
+//! A part of each shard's state, so it outlives a process and is lost with the last writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_core::PortResult;
+use forebay_core::ports::{
+    OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, UnscoredEntry,
+};
+use forebay_core::settlement::{ScoreOutcome, UnscoredNotes, UnscoredReason};
+
+use super::{MemoryStore, newest};
+use crate::fate::Point;
+
+impl ScoreQueue for MemoryStore {
+    fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>> {
+        let contents = self.contents.lock();
+        let state = newest(&contents, shard)?;
+        let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();
+        for score in state.pending.values() {
+            let load = loads.entry(score.key.deployment.clone()).or_default();
+            *load = load.and(ScoreLoad {
+                pending: 1,
+                pending_bytes: score.request.len() as u64,
+                oldest_us: Some(score.event_time_us),
+                outbox: 0,
+            });
+        }
+        for entry in state.outbox.values() {
+            let (key, _) = entry.as_ref();
+            loads.entry(key.deployment.clone()).or_default().outbox += 1;
+        }
+        Ok(loads)
+    }
+
+    fn pending(
+        &self,
+        shard: u16,
+        deployment: &str,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<PendingEntry>> {
+        let contents = self.contents.lock();
+        let of = newest(&contents, shard)?
+            .pending
+            .range(from..)
+            .filter(|(_, score)| score.key.deployment == deployment);
+        Ok(of
+            .take(limit)
+            .map(|(sequence, score)| PendingEntry {
+                sequence: *sequence,
+                score: Arc::clone(score),
+            })
+            .collect())
+    }
+
+    fn settle(&self, shard: u16, settled: &[Settled]) -> PortResult<()> {
+        self.write(Point::Settle, shard, |_, state| {
+            let mut notes = UnscoredNotes::default();
+            for Settled { entry, outcome } in settled {
+                if state.pending.remove(&entry.sequence).is_none() {
+                    continue;
+                }
+                let key = &entry.score.key;
+                match outcome {
+                    ScoreOutcome::Scored(record) => {
+                        let sequence = state.next();
+                        let entry = Arc::new((key.clone(), record.clone()));
+                        state.outbox.insert(sequence, entry);
+                    }
+                    ScoreOutcome::Unscored(reason, detail) => notes.add(key, *reason, detail),
+                }
+            }
+            state.note(notes.into_notes());
+            Ok(())
+        })
+    }
+
+    fn outbox(
+        &self,
+        shard: u16,
+        deployment: &str,
+        from: u64,
+        limit: usize,
+    ) -> PortResult<Vec<OutboxEntry>> {
+        let contents = self.contents.lock();
+        let of = newest(&contents, shard)?
+            .outbox
+            .range(from..)
+            .filter(|(_, entry)| entry.0.deployment == deployment);
+        Ok(of
+            .take(limit)
+            .map(|(sequence, entry)| OutboxEntry {
+                sequence: *sequence,
+                key: entry.0.clone(),
+                record: entry.1.clone(),
+            })
+            .collect())
+    }
+
+    fn clear_outbox(&self, shard: u16, published: &[Published<'_>]) -> PortResult<()> {
+        self.write(Point::ClearOutbox, shard, |_, state| {
+            let mut notes = UnscoredNotes::default();
+            for Published { entry, refused } in published {
+                let was_there = state.outbox.remove(&entry.sequence).is_some();
+                if let Some(words) = refused.filter(|_| was_there) {
+                    notes.add(&entry.key, UnscoredReason::PredictionRefused, words);
+                }
+            }
+            state.note(notes.into_notes());
+            Ok(())
+        })
+    }
+
+    fn unscored(&self, shard: u16, from: u64, limit: usize) -> PortResult<Vec<UnscoredEntry>> {
+        let contents = self.contents.lock();
+        let notes = newest(&contents, shard)?.unscored.range(from..);
+        Ok(notes
+            .take(limit)
+            .map(|(sequence, note)| UnscoredEntry {
+                sequence: *sequence,
+                note: note.clone(),
+            })
+            .collect())
+    }
+
+    fn clear_unscored(&self, shard: u16, sequence: u64) -> PortResult<()> {
+        self.write(Point::ClearNotes, shard, |_, state| {
+            state.unscored.retain(|at, _| *at > sequence);
+            Ok(())
+        })
+    }
+}
