@@ -75,9 +75,11 @@ pub(crate) enum Command {
     )]
     Profile(ProfileArgs),
     /// Check settings, broker, data directory, ports, models and devices, and print what is in
-    /// force.
-    #[command(after_help = "Example: forebay doctor --config config/forebay.toml")]
-    Doctor(ServerArgs),
+    /// force; with --topic, look at a topic's newest records as its source reads them.
+    #[command(
+        after_help = "Example: forebay doctor --config config/forebay.toml --topic flights.departures"
+    )]
+    Doctor(DoctorArgs),
     /// Show what keeps sources from being read, and accept offsets that their logs have lost.
     #[command(after_help = "Example: forebay gap accept rides/3")]
     Gap(GapArgs),
@@ -313,6 +315,30 @@ pub(crate) struct ReplayArgs {
     /// Partitions of topics that have to be created.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     pub(crate) partitions: i32,
+}
+
+/// `forebay doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Look at the newest records of this topic instead: column by column what is present, absent,
+    /// guessed and refused. Commits nothing.
+    #[arg(long)]
+    pub(crate) topic: Option<String>,
+    #[command(flatten)]
+    pub(crate) sample: TopicArgs,
+}
+
+/// How `forebay doctor --topic` looks and tells.
+#[derive(Debug, Args)]
+pub(crate) struct TopicArgs {
+    /// Records of each partition to look at.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000), requires = "topic")]
+    pub(crate) records: u32,
+    /// Format of what is found.
+    #[arg(long, value_enum, default_value = "table", requires = "topic")]
+    pub(crate) output: Output,
 }
 
 /// `forebay verify`

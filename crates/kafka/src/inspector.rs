@@ -62,7 +62,7 @@ impl KafkaInspector {
     }
 
     /// The partitions of `topic`, ascending; None where it is not there.
-    fn partitions(&self, topic: &str) -> Result<Option<Vec<i32>>, Error> {
+    pub(crate) fn partitions(&self, topic: &str) -> Result<Option<Vec<i32>>, Error> {
         let client = &self.settings.client;
         let action = || format!("asking for the partitions of `{topic}`");
         let metadata = self
@@ -86,7 +86,7 @@ impl KafkaInspector {
 
     /// One question to each broker for all its partitions. Those that nobody answers for are left
     /// out.
-    fn list_offsets(
+    pub(crate) fn list_offsets(
         &self,
         partitions: &[TopicPartition],
         which: Offset,

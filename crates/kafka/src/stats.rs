@@ -2,9 +2,12 @@
 //! exporter's business. Written by the reader thread, read by any; relaxed, since nothing is
 //! decided by them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::decode::Reason;
+use parking_lot::Mutex;
+
+use crate::decode::{Guess, Guessed, Reason};
 
 /// What one [`crate::KafkaLog`] has done since it was made. Shared: read it from any thread.
 #[derive(Debug, Default)]
@@ -13,6 +16,8 @@ pub struct ReaderStats {
     bytes: AtomicU64,
     broker_errors: AtomicU64,
     dead_letters: [AtomicU64; Reason::ALL.len()],
+    /// By source and column. Locked once a batch, and not at all where nothing was guessed.
+    guesses: Mutex<BTreeMap<(String, String, Guess), u64>>,
 }
 
 impl ReaderStats {
@@ -38,6 +43,27 @@ impl ReaderStats {
     #[must_use]
     pub fn dead_letters(&self, reason: Reason) -> u64 {
         self.dead_letters[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// What was guessed so far, by source, column and kind.
+    #[must_use]
+    pub fn guesses(&self) -> BTreeMap<(String, String, Guess), u64> {
+        self.guesses.lock().clone()
+    }
+
+    pub(crate) fn add_guesses(&self, source: &str, guesses: Vec<Guessed>) {
+        if guesses.is_empty() {
+            return;
+        }
+        let mut all = self.guesses.lock();
+        for Guessed {
+            column,
+            guess,
+            count,
+        } in guesses
+        {
+            *all.entry((source.to_owned(), column, guess)).or_default() += count;
+        }
     }
 
     pub(crate) fn add_read(&self, records: u64, bytes: u64) {

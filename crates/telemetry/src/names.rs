@@ -134,6 +134,7 @@ metric_table! {
     Gauge Watermark watermark "forebay_watermark_timestamp_seconds" ["source"] NONE "smallest watermark over the partitions of the source";
     Counter LateRecords late_records "forebay_late_records_total" ["view", "fate"] NONE "records that came too late for the state of some view; view: any; fate: dropped";
     Counter AheadRecords ahead_records "forebay_ahead_records_total" ["source"] NONE "records whose event time lies further ahead than other partitions, the broker or the ingest clock support: kept, and no watermark moves beyond the bound";
+    Counter DecodeGuesses decode_guesses "forebay_decode_guesses_total" ["source", "column", "kind"] NONE "values that were not taken from a record as they are; kind: absent (NULL), unknown_field (skipped; column: the object around it, * the record), integer_time (taken as microseconds), time_without_zone (taken as UTC), time_cut, rounded_integer, text_number";
     Counter DeadLetters dead_letters "forebay_dead_letter_records_total" ["source", "reason"] NONE "records that did not become rows";
 
     // features

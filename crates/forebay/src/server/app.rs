@@ -15,7 +15,7 @@ use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, Micros};
 use forebay_engine::Catalog;
 use forebay_infer::{LocalScorer, ModelStore, PoolOptions, WorkerPool, WorkerRegistry};
-use forebay_kafka::{KafkaPublisher, ProducerSettings};
+use forebay_kafka::{KafkaPublisher, ProducerSettings, ReaderStats};
 use forebay_monitor::MonitorReport;
 use forebay_offline::{ArchiveSettings, DeltaArchive};
 use forebay_online::RocksStore;
@@ -87,6 +87,8 @@ pub(crate) struct App {
     pub(super) marks: Arc<PublishedWatermarks>,
     /// Counters of ingest, over every start of it.
     pub(super) counters: Arc<Counters>,
+    /// Counters of the reader, over every start of ingest.
+    pub(super) read: Arc<ReaderStats>,
     /// Held by whoever changes the definitions, for as long as that takes. A stop does not need it.
     pub(super) changing: Mutex<()>,
     /// What is in force; locked for moments only, never while something is waited for.
@@ -163,6 +165,7 @@ impl App {
             sink: Arc::new(TopicSink::new(Arc::clone(&publisher))),
             reader: Arc::new(ServiceReader::new(online, shown)),
             counters: Arc::default(),
+            read: Arc::default(),
             changing: Mutex::default(),
             running: Mutex::new(running),
             topics: Mutex::default(),

@@ -1,12 +1,14 @@
 //! The broker that a process talks to: a cluster at an address, or the embedded one, which lives as
 //! long as this value. Gives out the clients that ask it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use forebay_core::ports::{EventLog, LogInspector};
 use forebay_kafka::{
-    ClientSettings, EmbeddedBroker, KafkaInspector, KafkaLog, ReaderSettings, TopicStatus, Topics,
+    ClientSettings, EmbeddedBroker, KafkaInspector, KafkaLog, ReaderSettings, ReaderStats,
+    TopicStatus, Topics,
 };
 
 use crate::settings::{Broker, Settings};
@@ -72,13 +74,15 @@ impl BrokerLink {
         }
     }
 
-    /// A reader of the log.
+    /// A reader of the log that adds to `stats`.
     ///
     /// # Errors
     /// The client does not take the settings.
-    pub(crate) fn log(&self) -> Result<Box<dyn EventLog>> {
+    pub(crate) fn log(&self, stats: &Arc<ReaderStats>) -> Result<Box<dyn EventLog>> {
         let settings = ReaderSettings::new(self.client());
-        Ok(Box::new(KafkaLog::new(settings)?))
+        Ok(Box::new(
+            KafkaLog::new(settings)?.counting(Arc::clone(stats)),
+        ))
     }
 
     /// Answers about the log.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use forebay_core::prediction::Role;
+use forebay_kafka::ReaderStats;
 use forebay_monitor::{
     MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
 };
@@ -104,14 +105,15 @@ fn look_at_parts(app: &App, shown: &mut Vec<Suspended>) {
 pub(crate) fn expose(app: &App) {
     let metrics = &app.metrics;
     ingest(metrics, &app.status());
+    guesses(metrics, &app.read);
     state(metrics, &app.store.stats());
     for report in app.reports() {
         monitor(metrics, &report);
     }
 }
 
-/// Counters only grow: the difference to what was exposed is added. A restart of ingest begins at 0
-/// and adds nothing until it passes what was shown.
+/// Counters only grow, over every start of ingest in this process: the difference to what was exposed
+/// is added.
 fn raise(counter: &Counter, total: u64) {
     counter.add(total.saturating_sub(counter.value()));
 }
@@ -149,6 +151,13 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
         &metrics.predictions.with(["all", "all", "all", "error"]),
         status.unscored,
     );
+}
+
+fn guesses(metrics: &Metrics, read: &ReaderStats) {
+    for ((source, column, guess), count) in read.guesses() {
+        let labels = [source.as_str(), column.as_str(), guess.label()];
+        raise(&metrics.decode_guesses.with(labels), count);
+    }
 }
 
 fn state(metrics: &Metrics, stats: &StoreStats) {

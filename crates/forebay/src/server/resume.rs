@@ -95,7 +95,7 @@ impl App {
             MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks));
         let sources = wiring.witnessed();
         let parts = PipelineParts {
-            log: self.broker.log()?,
+            log: self.broker.log(&self.read)?,
             inspector: self.broker.inspector()?,
             notes: Arc::<RocksStore>::clone(&self.store),
             store: Arc::<RocksStore>::clone(&self.store),

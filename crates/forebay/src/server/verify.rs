@@ -130,7 +130,11 @@ pub(super) async fn run(app: &Arc<App>, body: VerifyBody) -> PortResult<VerifyAn
     let witness = Witness {
         archive: Arc::<DeltaArchive>::clone(&app.archive),
         notes: Arc::<RocksStore>::clone(&app.store),
-        log: app.broker.log().map_err(|e| crate::exit::port_error(&e))?,
+        // Counters of its own: what is read again here was counted when it was ingested.
+        log: app
+            .broker
+            .log(&Arc::default())
+            .map_err(|e| crate::exit::port_error(&e))?,
         inspector: app
             .broker
             .inspector()

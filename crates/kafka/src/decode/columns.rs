@@ -16,6 +16,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, FieldRef, Fields as ArrowFields, TimeUnit};
 
+use super::guess::{Guess, GuessCounts, Guessed, WHOLE_RECORD};
 use super::reject::Reject;
 use crate::error::Error;
 
@@ -44,6 +45,7 @@ pub(super) struct Column {
     pub(super) field: FieldRef,
     pub(super) values: Values,
     valid: Vec<bool>,
+    guesses: GuessCounts,
 }
 
 impl Column {
@@ -67,6 +69,7 @@ impl Column {
             field: FieldRef::clone(field),
             values,
             valid: Vec::new(),
+            guesses: GuessCounts::default(),
         })
     }
 
@@ -78,6 +81,11 @@ impl Column {
     /// Note that a value was just pushed onto `values`.
     pub(super) fn mark_valid(&mut self) {
         self.valid.push(true);
+    }
+
+    /// Count a guess.
+    pub(super) fn guessed(&mut self, guess: Guess) {
+        self.guesses.add(guess);
     }
 
     pub(super) fn push_null(&mut self) {
@@ -177,6 +185,7 @@ pub(super) struct Fields {
     /// Records of one topic mostly have the same fields in the same order: one comparison then
     /// replaces the look-up.
     layout: Vec<Remembered>,
+    unknown: GuessCounts,
 }
 
 impl Fields {
@@ -194,6 +203,7 @@ impl Fields {
             columns,
             by_name: by_name.collect(),
             layout: Vec::new(),
+            unknown: GuessCounts::default(),
         })
     }
 
@@ -261,6 +271,27 @@ impl Fields {
         }
     }
 
+    /// Count a field that no column names.
+    pub(super) fn skipped(&mut self) {
+        self.unknown.add(Guess::UnknownField);
+    }
+
+    /// Move the counts of all columns into `out`, each under its path; `path` is that of the object,
+    /// empty for the record itself.
+    pub(super) fn take_guesses(&mut self, path: &str, out: &mut Vec<Guessed>) {
+        let whole = if path.is_empty() { WHOLE_RECORD } else { path };
+        self.unknown.take(whole, out);
+        for column in &mut self.columns {
+            let name = column.field.name();
+            let inner = (!path.is_empty()).then(|| format!("{path}.{name}"));
+            let name = inner.as_deref().unwrap_or(name);
+            column.guesses.take(name, out);
+            if let Values::Struct(fields) = &mut column.values {
+                fields.take_guesses(name, out);
+            }
+        }
+    }
+
     /// The column at `index`, to fill.
     pub(super) fn column_mut(&mut self, index: usize) -> &mut Column {
         &mut self.columns[index]
@@ -276,6 +307,7 @@ impl Fields {
                 if !column.field.is_nullable() {
                     return Err(Reject::missing(false).within(column.field.name()));
                 }
+                column.guessed(Guess::Absent);
                 column.push_null();
             }
         }

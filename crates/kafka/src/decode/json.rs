@@ -7,8 +7,12 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::columns::{Column, Fields, Values};
+use super::guess::Guess;
 use super::reject::Reject;
 use super::timestamp;
+
+/// Greatest magnitude up to which every integer is a double: 2^53.
+const EXACT_MAX: u64 = 1 << 53;
 
 /// The value of one field into row `row` of `column`.
 struct CellSeed<'a> {
@@ -38,14 +42,23 @@ impl CellSeed<'_> {
     /// An integer, exact. Doubles take it too, rounded once.
     fn integer<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
         match &mut self.column.values {
-            Values::Double(values) => values.push(value as f64),
+            Values::Double(values) => {
+                values.push(value as f64);
+                // Beyond 2^53 only some integers are doubles.
+                if value.unsigned_abs() > EXACT_MAX && value as f64 as i128 != i128::from(value) {
+                    self.column.guessed(Guess::RoundedInteger);
+                }
+            }
             Values::BigInt(values) => values.push(value),
             Values::Integer(values) => match i32::try_from(value) {
                 Ok(value) => values.push(value),
                 Err(_) => return Err(self.refuse("a number out of its range")),
             },
             Values::Timestamp(values) => match timestamp::in_range(value) {
-                Some(micros) => values.push(micros),
+                Some(micros) => {
+                    values.push(micros);
+                    self.column.guessed(Guess::IntegerTime);
+                }
                 None => return Err(self.refuse("microseconds outside the years 0000 to 9999")),
             },
             Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => {
@@ -89,7 +102,15 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
         match i64::try_from(value) {
             Ok(value) => self.integer(value),
             // Between 2^63 and 2^64 only a double can hold it.
-            Err(_) => self.visit_f64(value as f64),
+            Err(_) => {
+                let double = value as f64;
+                if matches!(self.column.values, Values::Double(_))
+                    && double as u128 != u128::from(value)
+                {
+                    self.column.guessed(Guess::RoundedInteger);
+                }
+                self.visit_f64(double)
+            }
         }
     }
 
@@ -114,18 +135,26 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
                 // Wraps only above 2 GiB, which `finish` refuses as a whole.
                 ends.push(bytes.len() as i32);
             }
-            Values::Double(values) => match text {
-                "NaN" => values.push(f64::NAN),
-                "Infinity" => values.push(f64::INFINITY),
-                "-Infinity" => values.push(f64::NEG_INFINITY),
-                _ => {
-                    return Err(
-                        self.refuse("a string other than \"NaN\", \"Infinity\" and \"-Infinity\"")
-                    );
-                }
-            },
+            Values::Double(values) => {
+                values.push(match text {
+                    "NaN" => f64::NAN,
+                    "Infinity" => f64::INFINITY,
+                    "-Infinity" => f64::NEG_INFINITY,
+                    _ => {
+                        return Err(self.refuse(
+                            "a string other than \"NaN\", \"Infinity\" and \"-Infinity\"",
+                        ));
+                    }
+                });
+                self.column.guessed(Guess::TextNumber);
+            }
             Values::Timestamp(values) => match timestamp::parse(text) {
-                Some(micros) => values.push(micros),
+                Some(micros) => {
+                    values.push(micros);
+                    for guess in timestamp::guesses(text).into_iter().flatten() {
+                        self.column.guessed(guess);
+                    }
+                }
                 None => {
                     return Err(self.refuse("a string that is no time; write 2013-01-01T05:15:00Z"));
                 }
@@ -172,6 +201,7 @@ fn visit_object<'de, A: MapAccess<'de>>(
         place += 1;
         let Some(column) = column else {
             object.next_value::<IgnoredAny>()?;
+            fields.skipped();
             continue;
         };
         let column = fields.column_mut(column);

@@ -15,10 +15,11 @@
 //! | any nullable column | also `null`, or absent |
 //!
 //! Digits of a second beyond the sixth are dropped, here and nowhere else. Fields that no column
-//! names are skipped. A field that occurs twice in one object is refused (`not_json`): parsers
+//! names are skipped. Both are counted, as is every value that is not taken as it is ([`Guess`]). A field that occurs twice in one object is refused (`not_json`): parsers
 //! disagree about which one counts.
 
 mod columns;
+mod guess;
 mod json;
 mod nesting;
 mod reject;
@@ -35,6 +36,8 @@ use serde::de::DeserializeSeed;
 
 use crate::error::Error;
 use columns::Fields;
+pub use guess::Guess;
+pub(crate) use guess::Guessed;
 use json::ObjectSeed;
 pub use reject::{Reason, Reject};
 
@@ -123,6 +126,14 @@ impl RecordDecoder {
         let arrays = self.fields.finish(rows)?;
         Ok(RecordBatch::try_new(SchemaRef::clone(&self.schema), arrays)
             .expect("builders are made from this schema and hold equally many rows"))
+    }
+
+    /// What was guessed in the records pushed since the last call, also in those that were refused.
+    #[must_use]
+    pub(crate) fn take_guesses(&mut self) -> Vec<Guessed> {
+        let mut guesses = Vec::new();
+        self.fields.take_guesses("", &mut guesses);
+        guesses
     }
 
     fn decode(&mut self, record: &Record<'_>) -> Result<(), Reject> {

@@ -77,6 +77,14 @@ impl fmt::Display for Reject {
 }
 
 impl Reject {
+    /// The column that is at fault, with the objects inside it: `outer.inner`. None where the whole
+    /// record is.
+    #[must_use]
+    pub fn column(&self) -> Option<String> {
+        let path: Vec<&str> = self.path.iter().rev().map(String::as_str).collect();
+        (!path.is_empty()).then(|| path.join("."))
+    }
+
     fn new(reason: Reason, problem: impl Into<String>) -> Self {
         Self {
             reason,

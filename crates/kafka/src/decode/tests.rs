@@ -52,11 +52,11 @@ fn all_types() -> SourceDef {
     SourceDef::json("everything", "everything", columns, 5)
 }
 
-fn decoder() -> RecordDecoder {
+pub(super) fn decoder() -> RecordDecoder {
     RecordDecoder::new(&all_types(), 600_000_000).expect("supported types")
 }
 
-fn record(payload: &[u8]) -> Record<'_> {
+pub(super) fn record(payload: &[u8]) -> Record<'_> {
     Record {
         payload: Some(payload),
         ..Record::default()

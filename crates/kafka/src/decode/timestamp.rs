@@ -5,12 +5,16 @@
 //! The calendar arithmetic is Howard Hinnant's `days_from_civil` and `civil_from_days` (proleptic
 //! Gregorian).
 
+use super::guess::Guess;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
 /// 0000-01-01T00:00:00Z.
 pub(crate) const EARLIEST_US: Micros = -62_167_219_200 * SECOND_US;
 /// 9999-12-31T23:59:59.999999Z.
 pub(crate) const LATEST_US: Micros = 253_402_300_800 * SECOND_US - 1;
+
+/// Bytes of `2013-01-01 05:15:00`.
+const SECONDS_BYTES: usize = 19;
 
 /// `micros` where it lies in the years 0000 to 9999, which both SQL and RFC 3339 can write.
 pub(super) fn in_range(micros: Micros) -> Option<Micros> {
@@ -54,6 +58,26 @@ pub(super) fn parse(text: &str) -> Option<Micros> {
         + second * SECOND_US
         + fraction_us;
     in_range(local_us - offset_us(offset)?)
+}
+
+/// What [`parse`] guessed of `text`, which is a time.
+pub(super) fn guesses(text: &str) -> [Option<Guess>; 2] {
+    let zoned = matches!(text.as_bytes(), [.., b'Z' | b'z']);
+    // The common form: nothing to look for.
+    if zoned && text.len() <= SECONDS_BYTES + 8 {
+        return [None; 2];
+    }
+    let rest = &text.as_bytes()[SECONDS_BYTES..];
+    let digits = rest.strip_prefix(b".").unwrap_or_default();
+    let digits = digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let zoned = zoned || rest.iter().any(|byte| matches!(byte, b'+' | b'-'));
+    [
+        (digits > 6).then_some(Guess::TimeCut),
+        (!zoned).then_some(Guess::TimeWithoutZone),
+    ]
 }
 
 /// RFC 3339 in UTC, with six decimals where the microseconds are not zero; None outside the years

@@ -148,6 +148,12 @@ impl KafkaLog {
         })
     }
 
+    /// The same, adding to `stats` instead of to counters of its own.
+    #[must_use]
+    pub fn counting(self, stats: Arc<ReaderStats>) -> Self {
+        Self { stats, ..self }
+    }
+
     /// Its counters, to be read from any thread.
     #[must_use]
     pub fn stats(&self) -> Arc<ReaderStats> {
@@ -324,7 +330,7 @@ impl EventLog for KafkaLog {
         self.stats.add_read(records as u64, bytes as u64);
         let mut batches = Vec::new();
         for source in &mut self.sources {
-            batches.extend(source.emit()?);
+            batches.extend(source.emit(&self.stats)?);
         }
         Ok(batches)
     }

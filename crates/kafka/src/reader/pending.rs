@@ -101,13 +101,14 @@ impl SourceReader {
     }
 
     /// What was gathered since the last call; None where no record came.
-    pub(super) fn emit(&mut self) -> Result<Option<SourceBatch>, Error> {
+    pub(super) fn emit(&mut self, stats: &ReaderStats) -> Result<Option<SourceBatch>, Error> {
         if self.read_up_to.is_empty() {
             return Ok(None);
         }
         self.slot_of.clear();
         self.recent = None;
         let rows = self.decoder.finish()?;
+        stats.add_guesses(&self.source.name, self.decoder.take_guesses());
         let origin = std::mem::take(&mut self.origin);
         let read_up_to = origin
             .partitions

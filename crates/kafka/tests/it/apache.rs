@@ -31,6 +31,13 @@ fn apache_rows_and_dead_letters() {
 }
 
 #[test]
+fn apache_the_newest_records_of_each_partition_are_shown() {
+    if let Some(broker) = TestBroker::apache("apache_the_newest_records") {
+        reading::the_newest_records(&broker);
+    }
+}
+
+#[test]
 fn apache_sources_share_a_topic_and_polls_are_limited() {
     if let Some(broker) = TestBroker::apache("apache_sources_share_a_topic_and_polls_are_limited") {
         reading::sources_share_a_topic_and_polls_are_limited(&broker);

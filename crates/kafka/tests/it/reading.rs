@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use forebay_core::ports::{EventLog, FirstRecord, LogFault, LogInspector};
 use forebay_core::progress::TopicPartition;
-use forebay_kafka::Reason;
+use forebay_kafka::sample::{Sampled, newest_records};
+use forebay_kafka::{ReaderSettings, Reason, Record};
 
 use crate::support::{
     Gathered, PATIENCE, TestBroker, ends, fault, from, good, read, source, wait_until,
@@ -323,4 +324,34 @@ fn read_speed() {
         records as f64 / started.elapsed().as_secs_f64() / 1e6,
         good(1).len()
     );
+}
+
+/// The newest records of each partition, and no others, as they are on the broker.
+pub(crate) fn the_newest_records(broker: &TestBroker) {
+    let topic = broker.topic(3);
+    broker.produce(&topic, 0, 0..10);
+    broker.produce(&topic, 1, 100..102);
+    let settings = ReaderSettings::new(broker.client());
+    let mut seen = Vec::new();
+    let see = |partition, offset, record: &Record<'_>| {
+        let payload = record.payload.expect("a value").to_vec();
+        seen.push((partition, offset, payload));
+    };
+    let sampled = newest_records(&settings, &topic, 3, see).expect("the broker answers");
+    let all_answered = Sampled {
+        partitions: 3,
+        silent: 0,
+    };
+    assert_eq!(sampled, Some(all_answered));
+    seen.sort();
+    let expected = [(0, 7, 7), (0, 8, 8), (0, 9, 9), (1, 0, 100), (1, 1, 101)];
+    let expected = expected.map(|(partition, offset, n)| (partition, offset, good(n)));
+    assert_eq!(seen, expected);
+    let none = newest_records(&settings, "nowhere", 3, |_, _, _| ());
+    assert_eq!(none.expect("the broker answers"), None);
+}
+
+#[test]
+fn the_newest_records_of_each_partition_are_shown() {
+    the_newest_records(&TestBroker::embedded());
 }

@@ -51,7 +51,6 @@ impl Finding {
     }
 
     /// Its words.
-    #[cfg(test)]
     pub(super) fn text(&self) -> &str {
         &self.text
     }

@@ -1,5 +1,6 @@
 //! `forebay doctor`: what is in force, and whether what it names is there and works: broker, data
-//! directory, definitions, ports, models, devices. Changes nothing. Each finding is one line; a
+//! directory, definitions, ports, models, devices; or, with --topic, what a source makes of its
+//! topic's records. Changes nothing. Each finding is one line; a
 //! failed one says the remedy and makes the exit code 1.
 
 mod devices;
@@ -7,6 +8,7 @@ mod directory;
 mod finding;
 mod models;
 mod network;
+mod topic;
 
 use std::process::ExitCode;
 
@@ -14,18 +16,28 @@ use anyhow::{Context, Result};
 use forebay_engine::{Catalog, read_definitions};
 
 use self::finding::Finding;
-use crate::cli::ServerArgs;
+use crate::cli::DoctorArgs;
 use crate::exit;
 use crate::server::catalog_file;
 use crate::settings::Settings;
 use crate::terminal::{block_on, log_from, print};
 
 /// Run the command.
-pub(super) fn run(args: &ServerArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     // The client library's own complaints would only repeat the findings.
     log_from("off")?;
-    let settings = Settings::of(args)?;
-    let source = args.config.as_ref().map_or_else(
+    let settings = Settings::of(&args.server)?;
+    if let Some(name) = &args.topic {
+        let (catalog, found) = definitions(&settings);
+        if found.iter().any(Finding::is_failed) {
+            print(&finding::render(&found))?;
+            return Ok(code(true));
+        }
+        let (text, wrong) = topic::examine(&settings, &catalog, name, &args.sample)?;
+        print(&text)?;
+        return Ok(code(wrong));
+    }
+    let source = args.server.config.as_ref().map_or_else(
         || "the defaults".to_owned(),
         |path| path.display().to_string(),
     );
@@ -35,12 +47,15 @@ pub(super) fn run(args: &ServerArgs) -> Result<ExitCode> {
     ))?;
     let findings = examine(&settings)?;
     print(&finding::render(&findings))?;
-    let failed = findings.iter().any(Finding::is_failed);
-    Ok(if failed {
+    Ok(code(findings.iter().any(Finding::is_failed)))
+}
+
+fn code(failed: bool) -> ExitCode {
+    if failed {
         ExitCode::from(exit::FOUND)
     } else {
         ExitCode::SUCCESS
-    })
+    }
 }
 
 fn examine(settings: &Settings) -> Result<Vec<Finding>> {

@@ -1,0 +1,260 @@
+//! What a source's definition makes of records, column by column: present, null, absent, guessed,
+//! refused; the range of event times and whether their unit seems wrong; how many rows are late;
+//! fields that no column names. The decoder is that of ingest, so what is said here is what ingest
+//! does. Pure: records come from [`crate::sample`], or from a test.
+
+mod names;
+
+use std::collections::{BTreeMap, HashMap};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use forebay_core::source::SourceDef;
+use forebay_core::time::Micros;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::decode::{Guess, Guessed, Record, RecordDecoder, Reject};
+use crate::error::Error;
+
+/// Names of unknown fields that a survey tells apart; records of the wire name them.
+const UNKNOWN_NAMES_MAX: usize = 1_024;
+/// 2000-01-01 and 2100-01-01: event times are expected between them when a unit is judged.
+const PLAUSIBLE_US: std::ops::Range<Micros> = 946_684_800_000_000..4_102_444_800_000_000;
+
+/// A survey under way.
+#[derive(Debug)]
+pub struct Survey {
+    source: SourceDef,
+    decoder: RecordDecoder,
+    report: SurveyReport,
+    unknown: BTreeMap<String, u64>,
+    /// By partition the greatest event time so far.
+    marks: HashMap<i32, Micros>,
+}
+
+/// What was found of one column.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ColumnReport {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub data_type: String,
+    /// Records that have a value for it.
+    pub present: u64,
+    /// Records that say null.
+    pub null: u64,
+    /// Records that lack it.
+    pub absent: u64,
+    /// Values that were not taken as they are, by kind.
+    pub guesses: BTreeMap<&'static str, u64>,
+    /// Records that were refused for it, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Where it was never present: the fields of the records whose names are nearest.
+    pub nearest: Vec<String>,
+}
+
+/// Records that were refused alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The reason.
+    pub reason: &'static str,
+    /// The column at fault, if one is.
+    pub column: Option<String>,
+    /// How many.
+    pub records: u64,
+    /// The first one's words.
+    pub example: String,
+}
+
+/// A unit that event times given as integers seem to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeUnit {
+    /// Milliseconds since 1970.
+    Milliseconds,
+    /// Seconds since 1970.
+    Seconds,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SurveyReport {
+    /// Source.
+    pub source: String,
+    /// Topic.
+    pub topic: String,
+    /// Records looked at.
+    pub records: u64,
+    /// Those of them that are rows.
+    pub rows: u64,
+    /// Records that are none.
+    pub refused: Vec<Refused>,
+    /// The columns, in the source's order.
+    pub columns: Vec<ColumnReport>,
+    /// Least and greatest event time, microseconds.
+    pub event_times: Option<(Micros, Micros)>,
+    /// The unit that event times seem to have, where microseconds make no sense of them.
+    pub suspected_unit: Option<TimeUnit>,
+    /// Rows behind their partition's watermark, as far as the sample shows.
+    pub late: u64,
+    /// Fields that no column names, with the number of records that have them, most frequent first.
+    pub unknown_fields: Vec<(String, u64)>,
+}
+
+impl Survey {
+    /// Of records of `source`.
+    ///
+    /// # Errors
+    /// A column that records cannot fill.
+    pub fn new(source: &SourceDef) -> Result<Self, Error> {
+        let column = |c: &forebay_core::source::Column| ColumnReport {
+            name: c.name.clone(),
+            data_type: c.data_type.to_string(),
+            ..ColumnReport::default()
+        };
+        Ok(Self {
+            decoder: RecordDecoder::new(source, source.event_future_max_us)?,
+            report: SurveyReport {
+                source: source.name.clone(),
+                topic: source.topic.clone(),
+                columns: source.columns.iter().map(column).collect(),
+                ..SurveyReport::default()
+            },
+            source: source.clone(),
+            unknown: BTreeMap::new(),
+            marks: HashMap::new(),
+        })
+    }
+
+    /// Look at a record; those of one partition in their order.
+    ///
+    /// # Errors
+    /// [`Error::BatchTooLarge`], which one record is not.
+    pub fn look(&mut self, partition: i32, record: &Record<'_>) -> Result<(), Error> {
+        self.report.records += 1;
+        match self.decoder.push(record) {
+            Ok(()) => self.row(partition)?,
+            Err(reject) => self.refused(&reject),
+        }
+        for guessed in self.decoder.take_guesses() {
+            self.guessed(&guessed);
+        }
+        // What is no object has no fields; the decoder has said why it is none.
+        if let Ok(fields) = serde_json::from_slice(record.payload.unwrap_or_default()) {
+            self.fields(&fields);
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, partition: i32) -> Result<(), Error> {
+        self.report.rows += 1;
+        let row = self.decoder.finish()?;
+        let times = row.column(self.source.time_column);
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let Some(time_us) = times.iter().flatten().next() else {
+            return Ok(());
+        };
+        let range = self.report.event_times.get_or_insert((time_us, time_us));
+        *range = (range.0.min(time_us), range.1.max(time_us));
+        let mark = self.marks.entry(partition).or_insert(time_us);
+        if time_us < mark.saturating_sub(self.source.watermark_delay_us) {
+            self.report.late += 1;
+        }
+        *mark = (*mark).max(time_us);
+        Ok(())
+    }
+
+    fn refused(&mut self, reject: &Reject) {
+        let (reason, column) = (reject.reason.label(), reject.column());
+        let outer = column.as_deref().and_then(|path| path.split('.').next());
+        let found = self.report.columns.iter_mut();
+        if let Some(found) = found.into_iter().find(|c| Some(c.name.as_str()) == outer) {
+            *found.refused.entry(reason).or_default() += 1;
+        }
+        let alike = |r: &&mut Refused| r.reason == reason && r.column == column;
+        match self.report.refused.iter_mut().find(alike) {
+            Some(refused) => refused.records += 1,
+            None => self.report.refused.push(Refused {
+                reason,
+                column,
+                records: 1,
+                example: reject.to_string(),
+            }),
+        }
+    }
+
+    fn guessed(&mut self, guessed: &Guessed) {
+        // Absent columns and unknown fields are counted from the record itself.
+        if matches!(guessed.guess, Guess::Absent | Guess::UnknownField) {
+            return;
+        }
+        let outer = guessed.column.split('.').next();
+        let mut columns = self.report.columns.iter_mut();
+        if let Some(column) = columns.find(|c| Some(c.name.as_str()) == outer) {
+            *column.guesses.entry(guessed.guess.label()).or_default() += guessed.count;
+        }
+    }
+
+    fn fields(&mut self, fields: &Map<String, Value>) {
+        for column in &mut self.report.columns {
+            match fields.get(&column.name) {
+                None => column.absent += 1,
+                Some(Value::Null) => column.null += 1,
+                Some(_) => column.present += 1,
+            }
+        }
+        let columns = &self.source.columns;
+        for name in fields.keys() {
+            if columns.iter().any(|column| column.name == *name) {
+                continue;
+            }
+            if let Some(count) = self.unknown.get_mut(name) {
+                *count += 1;
+            } else if self.unknown.len() < UNKNOWN_NAMES_MAX {
+                self.unknown.insert(name.clone(), 1);
+            }
+        }
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn report(mut self) -> SurveyReport {
+        for column in &mut self.report.columns {
+            if column.present == 0 {
+                let names = self.unknown.keys().map(String::as_str);
+                column.nearest = names::nearest(&column.name, names);
+            }
+        }
+        self.report.suspected_unit = self.suspected_unit();
+        self.report.unknown_fields = self.unknown.into_iter().collect();
+        self.report
+            .unknown_fields
+            .sort_by_key(|(_, records)| std::cmp::Reverse(*records));
+        self.report
+    }
+
+    /// The unit under which all event times would be plausible, where they are not as they are.
+    fn suspected_unit(&self) -> Option<TimeUnit> {
+        let (least, greatest) = self.report.event_times?;
+        let column = &self.report.columns[self.source.time_column];
+        let integers = column.guesses.contains_key(Guess::IntegerTime.label());
+        if !integers || PLAUSIBLE_US.contains(&greatest) {
+            return None;
+        }
+        let fits = |factor: i64| {
+            [least, greatest].iter().all(|time_us| {
+                let scaled = time_us.checked_mul(factor);
+                scaled.is_some_and(|scaled| PLAUSIBLE_US.contains(&scaled))
+            })
+        };
+        if fits(1_000) {
+            Some(TimeUnit::Milliseconds)
+        } else {
+            fits(1_000_000).then_some(TimeUnit::Seconds)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

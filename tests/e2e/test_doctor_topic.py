@@ -1,0 +1,99 @@
+"""`forebay doctor --topic` on Apache Kafka: what a source makes of its topic's newest records, column by column, without a
+guess; and what the server had to guess is in its metrics.
+"""
+
+import json
+import uuid
+
+import pytest
+
+from conftest import run_binary, wait_for
+from topics import make_topic, produce
+
+SOURCE = """CREATE SOURCE clicks (userid VARCHAR, amount DOUBLE, at TIMESTAMP NOT NULL,
+    WATERMARK FOR at AS at - INTERVAL '1' MINUTE) WITH (connector = 'kafka', topic = '{topic}', format = 'json');"""
+
+
+@pytest.fixture
+def clicks(kafka, tmp_path):
+    """The definition of a source, and its empty topic of two partitions."""
+    topic = f"clicks.{uuid.uuid4().hex[:8]}"
+    make_topic(kafka, topic, partitions=2)
+    sql = tmp_path / "sql"
+    sql.mkdir()
+    (sql / "clicks.sql").write_text(SOURCE.format(topic=topic))
+    return sql, topic
+
+
+def doctor(kafka, tmp_path, sql, topic, *args):
+    done = run_binary("doctor", "--topic", topic, "--sql", sql, "--bootstrap", kafka, "--data-dir", tmp_path / "none", *args,
+                      check=False, timeout=120)
+    return done.returncode, done.stdout
+
+
+def send(kafka, topic, *events, partition=0):
+    for event in events:
+        produce(kafka, topic, event, partition=partition)
+
+
+def test_good_records_are_told_as_good(kafka, tmp_path, clicks):
+    sql, topic = clicks
+    assert doctor(kafka, tmp_path, sql, topic)[0] == 0, "an empty topic is no defect"
+    send(kafka, topic, {"userid": "ann", "amount": 1.5, "at": "2024-05-01T00:00:00Z"},
+         {"userid": "bob", "amount": 2, "at": "2024-05-01T00:01:00Z"})
+    code, text = doctor(kafka, tmp_path, sql, topic)
+    assert code == 0, text
+    assert "the newest 2 records of 2 partitions; 2 are rows" in text
+    assert "event times from 2024-05-01T00:00:00Z to 2024-05-01T00:01:00Z" in text
+    assert "every column is present, and nothing is refused" in text
+
+
+def test_what_does_not_fit_is_told_with_what_was_meant(kafka, tmp_path, clicks):
+    sql, topic = clicks
+    at = "2024-05-01T00:05:00Z"
+    send(kafka, topic, {"userId": "ann", "amount": 1, "at": at}, {"userId": "ann", "amount": "1.5", "at": at},
+         {"userId": "ann", "amount": None, "at": "2024-05-01T00:01:00Z"})
+    send(kafka, topic, b"no JSON", {"userId": "ann", "at": "2024-05-01 00:05:00"}, partition=1)
+    code, text = doctor(kafka, tmp_path, sql, topic)
+    assert code == 1, text
+    for part in ["column userid was never present; the records have userId", "1 of 5 records become dead letters (wrong_type)",
+                 "1 of 5 records become dead letters (not_json)", "1 of 3 rows are behind the watermark",
+                 "time_without_zone 1", "skipped: userId (4)"]:
+        assert part in text, text
+    code, text = doctor(kafka, tmp_path, sql, topic, "--output", "json", "--records", "1")
+    answer = json.loads(text)
+    assert (code, answer["report"]["records"], answer["partitions"]) == (1, 2, 2)
+    amount = answer["report"]["columns"][1]
+    assert (amount["null"], amount["absent"]) == (1, 1), amount
+
+
+def test_milliseconds_that_are_taken_as_microseconds_are_told(kafka, tmp_path, clicks):
+    sql, topic = clicks
+    send(kafka, topic, {"userid": "ann", "amount": 1.5, "at": 1714521600000})
+    code, text = doctor(kafka, tmp_path, sql, topic)
+    assert code == 1
+    assert "1970-01-20" in text and "milliseconds since 1970" in text, text
+
+
+def test_a_topic_that_no_source_reads_or_that_is_not_there_is_named(kafka, tmp_path, clicks):
+    sql, topic = clicks
+    for wrong in ("nothing", topic + ".x"):
+        done = run_binary("doctor", "--topic", wrong, "--sql", sql, "--bootstrap", kafka, "--data-dir", tmp_path / "none",
+                          check=False, timeout=60)
+        assert done.returncode == 2 and wrong in done.stderr and topic in done.stderr, done
+
+
+def test_what_the_server_guessed_is_counted_by_source_and_column(servers, kafka, tmp_path, clicks):
+    sql, topic = clicks
+    server = servers(kafka, sql).start()
+    send(kafka, topic, {"userId": "ann", "amount": 1.5, "at": 1714521600000000}, {"amount": 2, "at": "2024-05-01 00:05:00"})
+    counted = {("userid", "absent"): 2, ("*", "unknown_field"): 1, ("at", "integer_time"): 1, ("at", "time_without_zone"): 1}
+
+    def guesses():
+        return {key: server.metric("forebay_decode_guesses_total", source="clicks", column=key[0], kind=key[1])
+                for key in counted}
+
+    wait_for(lambda: guesses() == counted, lambda: f"the guesses to be counted: {guesses()}")
+    # Looking commits nothing and moves nothing.
+    doctor(kafka, tmp_path, sql, topic)
+    assert guesses() == counted
