@@ -29,8 +29,8 @@ pub enum OnlineError {
     },
     /// Files of a shard are missing or do not hold what was written: no retry mends that.
     #[error(
-        "the state of shard {shard} is damaged at {}; check the disk, move the state directory away and start again: it is \
-         filled anew from the log",
+        "the state of shard {shard} is damaged at {}; check the disk, move the state directory away and start again: a new \
+         state reads what the log still holds",
         file.display()
     )]
     Damaged {
@@ -65,7 +65,7 @@ pub enum OnlineError {
     /// Another build's format: neither damage nor a fault of the settings.
     #[error(
         "{what} in {} has format {found} and this build reads {supported}; start the build that wrote it, or move the state \
-         directory away and let it be filled anew from the log",
+         directory away: a new state reads what the log still holds",
         path.display()
     )]
     Format {
@@ -102,7 +102,7 @@ pub enum OnlineError {
     /// The directory was made with another number of shards.
     #[error(
         "the state directory was made with {stored} shards and the settings say {asked}; set shards = {stored}, or move \
-         the directory away and let a new one be filled from the log"
+         the directory away: a new state reads what the log still holds"
     )]
     ShardCount {
         /// As stored.
@@ -115,7 +115,8 @@ pub enum OnlineError {
     Options(String),
     /// Stored bytes contradict themselves.
     #[error(
-        "{what} of shard {shard} cannot be decoded: {why}; move the state directory away and let it be filled anew"
+        "{what} of shard {shard} cannot be decoded: {why}; move the state directory away: a new state reads what the log \
+         still holds"
     )]
     Corrupt {
         /// Shard number.
