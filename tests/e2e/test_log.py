@@ -58,9 +58,9 @@ def test_a_topic_made_anew_is_never_followed(shop):
         wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
         assert topic in source(server)["reason"], source(server)
         assert clicks(server) == total(6), "reads go on, and no record of the other topic is in them"
-        # Looked at once a second.
-        wait_for(lambda: server.http("/readyz/ingest")[0] == 503, "ingest to be unready")
-        assert topic in server.http("/readyz/ingest")[1]
+        # Looked at once a second; until then it says that ingest has not started.
+        wait_for(lambda: topic in server.http("/readyz/ingest")[1], lambda: f"the reason; {server.http('/readyz/ingest')}")
+        assert server.http("/readyz/ingest")[0] == 503
         assert server.http("/readyz")[0] == 200
         server.stop()
 
