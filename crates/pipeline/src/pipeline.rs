@@ -194,7 +194,7 @@ impl Pipeline {
         let held_us = parts.hold_expiry();
         let workers = start_workers(&parts, settings, &stopping, &counters)?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
-        let watermarks = recovered_marks(&parts, &archiver)?;
+        let (watermarks, unrecorded) = recovered_marks(&parts, &archiver)?;
         let watch = WatchParts {
             inspector: parts.inspector,
             notes: parts.notes,
@@ -231,7 +231,7 @@ impl Pipeline {
             watermarks,
             clock: parts.clock,
             runtime: Arc::clone(&parts.runtime),
-            unrecorded: vec![Unrecorded::of(&parts.marks); usize::from(shards)],
+            unrecorded: vec![unrecorded; usize::from(shards)],
             settled: workers.settled,
             writers: workers.writers,
             settings,
@@ -436,11 +436,12 @@ fn start_archiver(
 }
 
 /// Marks of a run that has read nothing yet, with what any shard and the archive have recorded for
-/// when their partitions join. What only a shard has goes to the archive, too.
+/// when their partitions join. What only a shard has goes to the archive too, and all of it to the
+/// next write of every shard: a shard that a crash left behind may lack some of it.
 fn recovered_marks(
     parts: &PipelineParts,
     archiver: &Archiver,
-) -> Result<Watermarks, PipelineError> {
+) -> Result<(Watermarks, Unrecorded), PipelineError> {
     let mut records: BTreeSet<MarkRecord> = BTreeSet::new();
     for shard in 0..parts.store.shards() {
         records.extend(parts.store.marks(shard)?);
@@ -461,10 +462,6 @@ fn recovered_marks(
         parts.counters.watermark(&source.name, watermark_us);
     }
     let (plan, archived) = (Plan::default(), Applied::default());
-    Ok(Watermarks::recovered(
-        &plan,
-        &records,
-        &archived,
-        Arc::clone(published),
-    ))
+    let marks = Watermarks::recovered(&plan, &records, &archived, Arc::clone(published));
+    Ok((marks, Unrecorded::of(&records)))
 }

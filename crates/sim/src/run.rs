@@ -177,9 +177,12 @@ impl Run {
         for view in EXTRA {
             let rows = self.rows(view);
             if saved.contains(&view) {
+                let expected = self.rows(RECENT);
+                let lacking = difference(&expected, &rows);
+                let beyond = difference(&rows, &expected);
                 assert!(
-                    rows == self.rows(RECENT),
-                    "view {view} is not what it would be"
+                    rows == expected,
+                    "view {view} is not what it would be: lacks {lacking:?}, has {beyond:?} beyond"
                 );
             } else {
                 assert!(
@@ -195,4 +198,10 @@ impl Run {
         rows.iter_mut().flatten().for_each(|row| row.view = 0);
         rows
     }
+}
+
+/// Rows of `these` that `those` do not have.
+fn difference<'a>(these: &'a [Vec<StoredRow>], those: &[Vec<StoredRow>]) -> Vec<&'a StoredRow> {
+    let missing = |row: &&StoredRow| !those.iter().flatten().any(|other| other == *row);
+    these.iter().flatten().filter(missing).collect()
 }

@@ -5,13 +5,22 @@ use forebay_sim::run::play;
 
 /// How many are played.
 const SEEDS: u64 = 300;
-/// Those that found something, with what it was.
-const FOUND: [(u64, &str); 2] = [
+/// Those that found something, and what that was when they did: a change of the simulation gives a
+/// seed another story, so each fault has a test of its own beside this.
+const FOUND: [(u64, &str); 4] = [
     (
         753,
         "a start that failed left the threads of scoring behind",
     ),
     (1_305, "the same, and its notes on unscored events"),
+    (
+        3,
+        "the fill of a new view was not synced before it was saved",
+    ),
+    (
+        3_710,
+        "a shard's record of a bound was replaced by a shorter one of the archive",
+    ),
 ];
 
 #[test]

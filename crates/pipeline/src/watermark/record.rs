@@ -23,7 +23,8 @@ impl Unrecorded {
         unrecorded
     }
 
-    /// Add `records`.
+    /// Add `records`, in any order: one that an earlier process left shorter does not replace the one
+    /// that goes further.
     pub(crate) fn add(&mut self, records: &[MarkRecord]) {
         for record in records {
             let from = match &record.fact {
@@ -31,7 +32,10 @@ impl Unrecorded {
                 MarkFact::Hold(_) => None,
             };
             let key = (record.partition.clone(), from);
-            self.records.insert(key, record.clone());
+            let known = self.records.entry(key).or_insert_with(|| record.clone());
+            if reach(&record.fact) > reach(&known.fact) {
+                known.fact = record.fact;
+            }
         }
     }
 
@@ -43,5 +47,56 @@ impl Unrecorded {
     /// All of them, which the sink has from now on.
     pub(crate) fn take(&mut self) -> Vec<MarkRecord> {
         std::mem::take(&mut self.records).into_values().collect()
+    }
+}
+
+/// How far a record goes: of two with the same key the one that goes further is the later one.
+fn reach(fact: &MarkFact) -> (i64, i64) {
+    match fact {
+        MarkFact::Bound(bound) => (bound.until, bound.mark_max_us),
+        MarkFact::Hold(hold) => (hold.at, hold.mark_us),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::watermark::{Bound, Hold};
+
+    use super::*;
+
+    fn record(fact: MarkFact) -> MarkRecord {
+        MarkRecord {
+            partition: TopicPartition::new("t", 0),
+            fact,
+        }
+    }
+
+    fn bound(from: i64, until: i64) -> MarkRecord {
+        record(MarkFact::Bound(Bound {
+            from,
+            until,
+            mark_max_us: 7,
+            watermark_max_us: 7,
+        }))
+    }
+
+    fn hold(at: i64, mark_us: i64) -> MarkRecord {
+        record(MarkFact::Hold(Hold {
+            at,
+            mark_us,
+            watermark_us: mark_us,
+        }))
+    }
+
+    #[test]
+    fn what_goes_further_is_kept_whatever_comes_last() {
+        let further = [hold(5, 20), bound(13, 30), bound(30, 46)];
+        let shorter = [bound(13, 25), hold(5, 10), hold(4, 90)];
+        for order in [
+            [&further[..], &shorter[..]].concat(),
+            [&shorter[..], &further[..]].concat(),
+        ] {
+            assert_eq!(Unrecorded::of(&order).take(), further);
+        }
     }
 }

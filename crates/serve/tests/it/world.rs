@@ -137,6 +137,10 @@ impl OnlineStore for FakeStore {
         1
     }
 
+    fn sync(&self) -> PortResult<()> {
+        Ok(())
+    }
+
     fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
         self.ttl_us.lock().insert(view.id, view.ttl_us);
         Ok(())
