@@ -2,8 +2,9 @@
 time ahead of departures; the features of a departure are asked for at its own time all the same, and must still be there.
 """
 
+from applied import applied
 from conftest import FLIGHTS, copy_definitions, wait_for
-from tables import delta_rows, event_counts
+from tables import delta, delta_rows, event_counts
 
 UNTIL = "2013-02-01"
 PREDICTIONS = "predictions_late_arrival"
@@ -19,3 +20,11 @@ def test_every_event_of_a_backlog_is_scored(servers, forebay, kafka, tmp_path):
     wait_for(lambda: delta_rows(server.data_dir, PREDICTIONS) >= expected["departures"], "predictions in the archive")
     answer = server.client.action("verify", {"service": "delay_features", "sample": 20_000, "predictions": True})
     assert answer["clean"] and answer["report"]["equal"] == 20_000, answer["differences"]
+    names = ["applied", "source_topic", "source_partition", "source_offset"]
+    predictions = delta(server.data_dir, PREDICTIONS, names).to_pylist()
+    assert max(len(p["applied"]) for p in predictions) < 1_000
+    for prediction in predictions:
+        views = applied(prediction["applied"])
+        place = prediction["source_topic"], prediction["source_partition"]
+        own = [offsets[place] for offsets in views.values() if place in offsets]
+        assert views and all(offset > prediction["source_offset"] for offset in own), "its own event was applied"

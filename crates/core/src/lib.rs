@@ -8,6 +8,7 @@
 
 pub mod aggregate;
 pub mod answered;
+pub mod applied;
 pub mod bytes;
 pub mod checkpoint;
 pub mod definition;

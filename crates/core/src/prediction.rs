@@ -1,14 +1,10 @@
 //! A prediction, from the event that asks for it to the record on Kafka: its identity, the pending
 //! score that the epoch's write holds, and the outbox record that the second write holds.
 
-use std::collections::BTreeMap;
-
 use arrow_schema::{DataType, Field, Fields};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::error::{ErrorKind, PortError, PortResult};
-use crate::progress::{Applied, PartitionProgress, TopicPartition};
 use crate::source::Column;
 use crate::time::{Micros, timestamp_type};
 use crate::view::ServiceSpec;
@@ -141,7 +137,7 @@ pub mod column {
     pub const REQUEST: &str = "request";
     /// The service's features as served, `Struct`.
     pub const FEATURES: &str = "features";
-    /// What the features had applied, JSON text.
+    /// What the features had applied, JSON text: [`crate::applied::AppliedViews`].
     pub const APPLIED: &str = "applied";
 }
 
@@ -188,118 +184,4 @@ pub fn prediction_columns(service: &ServiceSpec, carry: &[Column]) -> Vec<Column
         required(column::APPLIED, text()),
     ]);
     columns
-}
-
-/// What the features of one prediction had applied: the text of [`column::APPLIED`], from which
-/// anybody can recompute them. `{"views":{"<alias>":{"<topic>/<partition>":<next offset>}}}`; part
-/// of the published format.
-///
-/// A view with an empty vector had applied nothing (a NULL key reads nothing either). A view that
-/// is **absent** had applied what is no longer known: its features cannot be verified.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppliedViews {
-    views: BTreeMap<String, BTreeMap<String, i64>>,
-}
-
-impl AppliedViews {
-    /// View `alias` of the service had applied `applied`.
-    pub fn insert(&mut self, alias: &str, applied: &Applied) {
-        let offsets = applied
-            .0
-            .iter()
-            .map(|(p, progress)| (format!("{}/{}", p.topic, p.partition), progress.next_offset));
-        self.views.insert(alias.to_owned(), offsets.collect());
-    }
-
-    /// What view `alias` had applied; None where that is not known. It carries no event times.
-    ///
-    /// # Errors
-    /// A partition that is not written `<topic>/<partition>`.
-    pub fn get(&self, alias: &str) -> PortResult<Option<Applied>> {
-        let Some(offsets) = self.views.get(alias) else {
-            return Ok(None);
-        };
-        let mut applied = Applied::default();
-        for (place, next_offset) in offsets {
-            let parsed = place
-                .rsplit_once('/')
-                .and_then(|(topic, number)| Some((topic, number.parse().ok()?)));
-            let Some((topic, partition)) = parsed else {
-                return Err(PortError::new(
-                    ErrorKind::DataLoss,
-                    format!("`{place}` names no topic and partition"),
-                ));
-            };
-            let progress = PartitionProgress {
-                next_offset: *next_offset,
-                max_event_time_us: None,
-                last: None,
-            };
-            applied
-                .0
-                .insert(TopicPartition::new(topic, partition), progress);
-        }
-        Ok(Some(applied))
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn encode(&self) -> String {
-        serde_json::to_string(self).expect("maps with text keys and whole numbers are JSON")
-    }
-
-    /// Read the text.
-    ///
-    /// # Errors
-    /// It is not what [`Self::encode`] writes.
-    pub fn decode(text: &str) -> PortResult<Self> {
-        serde_json::from_str(text).map_err(|e| {
-            PortError::with_source(
-                ErrorKind::DataLoss,
-                "the applied offsets of a prediction are not readable",
-                e,
-            )
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn golden_applied_text() {
-        let mut applied = Applied::default();
-        let progress = |next_offset| PartitionProgress {
-            next_offset,
-            max_event_time_us: None,
-            last: None,
-        };
-        applied
-            .0
-            .insert(TopicPartition::new("flights.eu", 3), progress(i64::MAX));
-        applied
-            .0
-            .insert(TopicPartition::new("flights.eu", 12), progress(0));
-        let mut views = AppliedViews::default();
-        views.insert("t", &applied);
-        views.insert("nothing", &Applied::default());
-        let text = views.encode();
-        assert_eq!(
-            text,
-            r#"{"views":{"nothing":{},"t":{"flights.eu/12":0,"flights.eu/3":9223372036854775807}}}"#
-        );
-        let read = AppliedViews::decode(&text).expect("its own text");
-        assert_eq!(read, views);
-        assert_eq!(read.get("t").expect("well formed"), Some(applied));
-        assert_eq!(
-            read.get("nothing").expect("well formed"),
-            Some(Applied::default())
-        );
-        assert_eq!(read.get("unknown").expect("well formed"), None);
-        let bad =
-            AppliedViews::decode(r#"{"views":{"t":{"flights":1}}}"#).expect("the shape is right");
-        assert!(bad.get("t").is_err());
-        assert!(AppliedViews::decode("{}").is_err());
-    }
 }

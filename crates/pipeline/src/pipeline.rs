@@ -401,7 +401,9 @@ fn scoring_parts(
     stopping: &Arc<AtomicBool>,
     counters: &Arc<Counters>,
 ) -> ScoringParts {
+    let sources = parts.sources.iter();
     ScoringParts {
+        topics: sources.map(|s| (s.name.clone(), s.topic.clone())).collect(),
         store: Arc::clone(&parts.store),
         reader: Arc::clone(&parts.reader),
         scorer: Arc::clone(&parts.scorer),

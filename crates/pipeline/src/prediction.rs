@@ -11,15 +11,13 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_schema::{Field, Schema};
+use forebay_core::applied::AppliedViews;
 use forebay_core::limits::PREDICTION_MAX_BYTES;
 use forebay_core::ports::{FeatureAnswer, OnlineStore, Scores, ShardEpoch};
-use forebay_core::prediction::{
-    AppliedViews, OutboxRecord, PendingScore, Role, prediction_columns,
-};
+use forebay_core::prediction::{OutboxRecord, PendingScore, Role, prediction_columns};
 use forebay_core::progress::Applied;
 use forebay_core::source::Column;
 use forebay_core::value::Value;
-use forebay_core::view::ServiceSpec;
 use forebay_core::{PortError, PortResult};
 
 use crate::deployment::Deployment;
@@ -34,6 +32,9 @@ pub trait RecordEncoder: Send + Sync + Debug {
     fn encode(&self, rows: &RecordBatch) -> PortResult<Vec<Vec<u8>>>;
 }
 
+/// By name of a source its topic.
+pub type SourceTopics = HashMap<String, String>;
+
 /// What one scored batch consists of; all parts have one row for each pending score.
 #[derive(Debug)]
 pub struct Scored<'a> {
@@ -47,6 +48,8 @@ pub struct Scored<'a> {
     pub answer: &'a FeatureAnswer,
     /// The model's output.
     pub scores: &'a Scores,
+    /// The topics of all sources.
+    pub topics: &'a SourceTopics,
 }
 
 /// The outbox record of each row.
@@ -202,7 +205,7 @@ fn record_batch(
         pending.len(),
     )?);
     columns.push(Arc::new(
-        applied_texts(&spec, scored.answer, pending.len(), store)
+        applied_texts(scored, store)?
             .into_iter()
             .collect::<StringArray>(),
     ));
@@ -232,43 +235,49 @@ fn record(columns: &[ArrayRef], of: &[Column], rows: usize) -> Result<ArrayRef, 
 /// For each row what its features had applied, as [`AppliedViews`] writes it. Rows of one batch
 /// share few vectors, so each is written once.
 fn applied_texts(
-    spec: &ServiceSpec,
-    answer: &FeatureAnswer,
-    rows: usize,
+    scored: &Scored<'_>,
     store: &dyn OnlineStore,
-) -> Vec<Option<Arc<str>>> {
+) -> PortResult<Vec<Option<Arc<str>>>> {
     let mut known: HashMap<Vec<Option<ShardEpoch>>, Arc<str>> = HashMap::new();
-    (0..rows)
+    (0..scored.pending.len())
         .map(|row| {
-            let epochs: Vec<Option<ShardEpoch>> =
-                answer.applied.iter().map(|view| view[row]).collect();
-            let text = known
-                .entry(epochs)
-                .or_insert_with_key(|epochs| applied_text(spec, epochs, store).into());
-            Some(Arc::clone(text))
+            let views = scored.answer.applied.iter();
+            let epochs: Vec<Option<ShardEpoch>> = views.map(|view| view[row]).collect();
+            if let Some(text) = known.get(&epochs) {
+                return Ok(Some(Arc::clone(text)));
+            }
+            let text: Arc<str> = applied_views(scored, &epochs, store).encode()?.into();
+            known.insert(epochs, Arc::clone(&text));
+            Ok(Some(text))
         })
         .collect()
 }
 
-fn applied_text(
-    spec: &ServiceSpec,
+/// What each view had applied of its own source. An epoch that is no longer known leaves the view
+/// out: its features cannot be verified.
+fn applied_views(
+    scored: &Scored<'_>,
     epochs: &[Option<ShardEpoch>],
     store: &dyn OnlineStore,
-) -> String {
+) -> AppliedViews {
     let mut views = AppliedViews::default();
+    let spec = scored.deployment.service().spec();
     for (view, epoch) in spec.views.iter().zip(epochs) {
-        match epoch {
-            None => views.insert(&view.alias, &Applied::default()),
-            // An epoch that is no longer known leaves the view out: its features cannot be
-            // verified.
-            Some(epoch) => {
-                if let Some(applied) = store.applied_at(*epoch) {
-                    views.insert(&view.alias, &applied);
-                }
-            }
+        let applied = match epoch {
+            None => Some(Arc::default()),
+            Some(epoch) => store.applied_at(*epoch),
+        };
+        let topic = scored.topics.get(&view.view.source);
+        if let (Some(applied), Some(topic)) = (applied, topic) {
+            views.insert(&view.alias, &of_topic(&applied, topic));
         }
     }
-    views.encode()
+    views
+}
+
+fn of_topic(applied: &Applied, topic: &str) -> Applied {
+    let places = applied.0.iter().filter(|(place, _)| *place.topic == *topic);
+    Applied(places.map(|(place, p)| (place.clone(), *p)).collect())
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use forebay_core::applied::AppliedViews;
 use forebay_core::ports::Known;
-use forebay_core::prediction::AppliedViews;
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::ServiceSpec;

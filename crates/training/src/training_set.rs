@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use forebay_core::PortResult;
+use forebay_core::applied::AppliedViews;
 use forebay_core::limits::SPINE_MAX_ROWS;
 use forebay_core::ports::{Archive, Known, PointInTime, TableScan};
-use forebay_core::prediction::AppliedViews;
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::ServiceSpec;

@@ -140,6 +140,7 @@ pub(crate) fn records(
             rows: &prepared.rows,
             answer: &prepared.answer,
             scores,
+            topics: &lane.parts.topics,
         };
         let (store, encoder) = (&lane.parts.store, &lane.parts.encoder);
         let records = outbox_records(&scored, store.as_ref(), encoder.as_ref())?;

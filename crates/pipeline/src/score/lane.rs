@@ -9,7 +9,7 @@ use forebay_core::ports::{FeatureReader, OnlineStore, Publisher, Runtime, ScoreL
 use forebay_core::time::Micros;
 
 use crate::deployment::Deployment;
-use crate::prediction::RecordEncoder;
+use crate::prediction::{RecordEncoder, SourceTopics};
 use crate::retry::Retry;
 use crate::score::bell::Bell;
 use crate::score::intake::ScoringLimits;
@@ -30,6 +30,8 @@ pub(crate) struct ScoringParts {
     pub(crate) encoder: Arc<dyn RecordEncoder>,
     /// Sends them.
     pub(crate) publisher: Arc<dyn Publisher>,
+    /// The topics of all sources.
+    pub(crate) topics: SourceTopics,
     /// Every deployment.
     pub(crate) deployments: Vec<Deployment>,
     /// Tells how old a waiting event is.

@@ -1,7 +1,8 @@
 //! What a prediction says: an event is scored with its own effect in the features, its record names
 //! model, event and what the features had applied, and live and shadow go to their own topics.
 
-use forebay_core::prediction::{AppliedViews, PredictionKey, Role, column};
+use forebay_core::applied::AppliedViews;
+use forebay_core::prediction::{PredictionKey, Role, column};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::SECOND_US;
 use forebay_testkit::{Fate, wait_until};
@@ -121,7 +122,7 @@ fn a_null_key_has_applied_nothing_and_is_scored() {
     world.finish(1);
     check(&world, true);
     let json = payload(&world.publisher.published()[0]);
-    assert_eq!(json[column::APPLIED], r#"{"views":{"v":{}}}"#);
+    assert_eq!(json[column::APPLIED], r#"{"cuts":[{}],"views":{"v":0}}"#);
     assert_eq!(json["features"]["n"], Json::Null);
 }
 

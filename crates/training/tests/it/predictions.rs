@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, StructArray};
 use arrow_schema::{DataType, Field, Schema};
-use forebay_core::prediction::{AppliedViews, column};
+use forebay_core::applied::AppliedViews;
+use forebay_core::prediction::column;
 use forebay_core::progress::Applied;
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_training::{Reason, VerifyReport};
@@ -31,7 +32,7 @@ struct Prediction {
 fn text(applied: &Applied) -> String {
     let mut views = AppliedViews::default();
     views.insert("t", applied);
-    views.encode()
+    views.encode().expect("well formed")
 }
 
 /// Predictions for the events of one airport after another, served while ingest moved on.

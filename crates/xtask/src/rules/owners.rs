@@ -69,6 +69,7 @@ const CLOSED: &[(&str, &[&str])] = &[
             "arrow-schema",
             "arrow-select",
             "async-trait",
+            "base64",
             "bytes",
             "futures-core",
             "serde",
