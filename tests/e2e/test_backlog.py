@@ -20,6 +20,9 @@ def test_every_event_of_a_backlog_is_scored(servers, forebay, kafka, tmp_path):
     wait_for(lambda: delta_rows(server.data_dir, PREDICTIONS) >= expected["departures"], "predictions in the archive")
     answer = server.client.action("verify", {"service": "delay_features", "sample": 20_000, "predictions": True})
     assert answer["clean"] and answer["report"]["equal"] == 20_000, answer["differences"]
+    published = server.metric("forebay_predictions_total", deployment="late_arrival", version="1", role="live")
+    assert published == expected["departures"] and server.metric("forebay_unscored_events_total") == 0
+    assert 'view="all"' not in server.http("/metrics")[1]
     names = ["applied", "source_topic", "source_partition", "source_offset"]
     predictions = delta(server.data_dir, PREDICTIONS, names).to_pylist()
     assert max(len(p["applied"]) for p in predictions) < 1_000

@@ -138,6 +138,7 @@ impl Shard {
                 None if complete => Ok(Arc::clone(&unknown)),
                 None => {
                     Counters::add(&self.counters.keys_loaded, 1);
+                    Counters::add(&dirty.view.counters.loads, 1);
                     self.database.load_key(&dirty.view, dirty.key).map(Arc::new)
                 }
             })
@@ -267,10 +268,10 @@ impl Shard {
         Counters::add(&counters.rows_folded, counts.folded);
         Counters::add(&counters.rows_duplicate, counts.duplicates);
         Counters::add(&counters.rows_replayed, gathered.replayed);
-        Counters::add(
-            &counters.rows_late,
-            gathered.late.iter().map(|(_, late)| late.rows).sum(),
-        );
+        for (view, late) in &gathered.late {
+            Counters::add(&counters.rows_late, late.rows);
+            Counters::add(&view.counters.late, late.rows);
+        }
         Counters::add(&counters.tiles_written, counts.tiles);
         Counters::add(&counters.tiles_expired, counts.expired);
         Counters::add(&counters.keys_created, counts.created);
@@ -396,7 +397,7 @@ fn note_folds(
         }
     }
     for (view, late) in &gathered.late {
-        let horizon = draft.horizon(writer, *view);
+        let horizon = draft.horizon(writer, view.spec.id);
         horizon.late_rows += late.rows;
         horizon.gone_us = horizon.gone_us.max(late.newest_us);
     }

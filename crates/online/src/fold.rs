@@ -180,7 +180,7 @@ pub(crate) struct Gathered<'a> {
     pub(crate) rows: Vec<NewRow>,
     pub(crate) folds: Vec<FoldColumns<'a>>,
     /// Per view, in the order of first sight.
-    pub(crate) late: Vec<(ViewId, LateRows)>,
+    pub(crate) late: Vec<(Arc<ViewRuntime>, LateRows)>,
     /// Rows below the shard's progress.
     pub(crate) replayed: u64,
     /// Greatest offset of each partition among the rows that are not from a backfill.
@@ -292,7 +292,7 @@ fn gather_fold<'a>(
         });
     }
     if late.rows > 0 {
-        gathered.late.push((view.spec.id, late));
+        gathered.late.push((Arc::clone(view), late));
     }
     if !admission.backfill {
         let newest = origin.partitions.iter().zip(newest_offsets);

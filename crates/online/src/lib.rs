@@ -44,5 +44,5 @@ mod writer;
 
 pub use error::{OnlineError, OnlineResult};
 pub use options::OnlineOptions;
-pub use stats::StoreStats;
+pub use stats::{StoreStats, ViewStats};
 pub use store::RocksStore;

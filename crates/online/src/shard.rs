@@ -161,6 +161,7 @@ impl Shard {
             }
         }
         Counters::add(&self.counters.keys_loaded, loaded.len() as u64);
+        Counters::add(&view.counters.loads, loaded.len() as u64);
         let mut table = self.table.write();
         for (key, (hash, state)) in &loaded {
             if table.get(id, *hash, key).is_none() {

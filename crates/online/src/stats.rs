@@ -36,6 +36,40 @@ macro_rules! counters {
     };
 }
 
+/// Running counts of one view, since it was registered.
+#[derive(Debug, Default)]
+pub(crate) struct ViewCounters {
+    pub(crate) late: AtomicU64,
+    pub(crate) hits: AtomicU64,
+    pub(crate) recomputes: AtomicU64,
+    pub(crate) loads: AtomicU64,
+}
+
+impl ViewCounters {
+    pub(crate) fn read(&self) -> ViewStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ViewStats {
+            hits: read(&self.hits),
+            recomputes: read(&self.recomputes),
+            loads: read(&self.loads),
+            late_rows: read(&self.late),
+        }
+    }
+}
+
+/// What was read of a view since it was registered, and what came too late for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ViewStats {
+    /// Rows answered by copying a finished row.
+    pub hits: u64,
+    /// Rows computed from tiles.
+    pub recomputes: u64,
+    /// Keys read from disk, for a write too.
+    pub loads: u64,
+    /// Rows that were too late for what is kept.
+    pub late_rows: u64,
+}
+
 counters! {
     /// Epochs committed.
     commits,

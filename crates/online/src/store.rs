@@ -35,7 +35,7 @@ use crate::options::OnlineOptions;
 use crate::queue::PendingFloor;
 use crate::rocks_options::SharedBuffers;
 use crate::shard::{RECORD_BYTES, Shard};
-use crate::stats::{Counters, StoreStats};
+use crate::stats::{Counters, StoreStats, ViewStats};
 use crate::view::{ViewRuntime, Views};
 use crate::window::evaluate;
 
@@ -125,6 +125,16 @@ impl RocksStore {
             .iter()
             .map(|shard| shard.table.read().tiles())
             .sum()
+    }
+
+    /// What was read of each registered view, and what came too late for it.
+    #[must_use]
+    pub fn view_stats(&self) -> Vec<(Arc<ViewSpec>, ViewStats)> {
+        let views = self.views.load();
+        let stats = views
+            .values()
+            .map(|view| (Arc::clone(&view.spec), view.counters.read()));
+        stats.collect()
     }
 
     /// Rows of `view` that were too late, since the store was made.
@@ -280,6 +290,8 @@ impl RocksStore {
         );
         Counters::add(&self.counters.hot_hits, hits);
         Counters::add(&self.counters.recomputes, rows.len() as u64 - hits);
+        Counters::add(&view.counters.hits, hits);
+        Counters::add(&view.counters.recomputes, rows.len() as u64 - hits);
         Ok(answers)
     }
 

@@ -11,6 +11,7 @@ use forebay_core::view::{ViewId, ViewSpec, Window};
 
 use crate::error::{OnlineError, OnlineResult};
 use crate::rows::ColumnKind;
+use crate::stats::ViewCounters;
 
 /// The registered views.
 pub(crate) type Views = HashMap<ViewId, Arc<ViewRuntime>>;
@@ -36,6 +37,7 @@ pub(crate) struct ViewRuntime {
     pub(crate) reach_us: Micros,
     /// Partials of the lifetime windows: expired rows live on in these.
     pub(crate) lifetime_partials: Vec<usize>,
+    pub(crate) counters: ViewCounters,
 }
 
 impl ViewRuntime {
@@ -103,6 +105,7 @@ impl ViewRuntime {
             windows,
             reach_us,
             lifetime_partials,
+            counters: ViewCounters::default(),
         })
     }
 

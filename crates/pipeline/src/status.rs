@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_core::ports::ScoreLoad;
+use forebay_core::prediction::Role;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use parking_lot::Mutex;
@@ -92,6 +93,8 @@ pub struct DeploymentStatus {
     pub oldest_age_us: Option<Micros>,
     /// Predictions acknowledged by the broker, since the process started.
     pub predictions: u64,
+    /// The same by version and role.
+    pub published: BTreeMap<(u32, Role), u64>,
     /// Events that ended without a prediction since then, by reason.
     pub unscored: BTreeMap<&'static str, u64>,
     /// Why scoring fails now.

@@ -132,15 +132,15 @@ metric_table! {
     Gauge SourceHalted source_halted "forebay_source_halted" ["source"] NONE "1 while a source is not read because its log is not the one that the state follows, is missing, has a gap or is damaged";
     Gauge IngestStanding ingest_standing "forebay_ingest_standing" [] NONE "1 while records wait and nothing was applied for [ingest] stall_s, or ingest does not run";
     Gauge Watermark watermark "forebay_watermark_timestamp_seconds" ["source"] NONE "smallest watermark over the partitions of the source";
-    Counter LateRecords late_records "forebay_late_records_total" ["view", "fate"] NONE "records that came too late for the state of some view; view: any; fate: dropped";
+    Counter LateRecords late_records "forebay_late_records_total" ["view"] NONE "records that came too late for what is kept of the view";
     Counter AheadRecords ahead_records "forebay_ahead_records_total" ["source"] NONE "records whose event time lies further ahead than other partitions, the broker or the ingest clock support: kept, and no watermark moves beyond the bound";
     Counter DecodeGuesses decode_guesses "forebay_decode_guesses_total" ["source", "column", "kind"] NONE "values that were not taken from a record as they are; kind: absent (NULL), unknown_field (skipped; column: the object around it, * the record), integer_time (taken as microseconds), time_without_zone (taken as UTC), time_cut, rounded_integer, text_number";
     Counter DeadLetters dead_letters "forebay_dead_letter_records_total" ["source", "reason"] NONE "records that did not become rows";
 
     // features
-    Gauge OnlineKeys online_keys "forebay_online_keys" ["view"] NONE "keys in memory; view: all";
+    Gauge OnlineKeys online_keys "forebay_online_keys" [] NONE "keys in memory, over all views";
     Gauge HotTableBytes hot_table_bytes "forebay_hot_table_bytes" [] NONE "bytes of the in-memory table, at most";
-    Counter HotTableReads hot_table_reads "forebay_hot_table_reads_total" ["view", "result"] NONE "reads; view: all; result: hit (finished row copied), recompute (from tiles), miss (key loaded from disk, for a write too)";
+    Counter HotTableReads hot_table_reads "forebay_hot_table_reads_total" ["view", "result"] NONE "reads; result: hit (finished row copied), recompute (from tiles), miss (key loaded from disk, for a write too)";
 
     // serving
     Counter ServingRequests serving_requests "forebay_serving_requests_total" ["method", "service", "code"] NONE "requests answered; code: ok or an error kind";
@@ -155,7 +155,8 @@ metric_table! {
     Histogram InferenceBatchRows inference_batch_rows "forebay_inference_batch_rows" ["model"] ROWS "rows of one scored batch";
     Histogram InferenceQueueDuration inference_queue_duration "forebay_inference_queue_duration_seconds" [] LATENCY_SECONDS "time a batch waited for its worker";
     Histogram InferenceComputeDuration inference_compute_duration "forebay_inference_compute_duration_seconds" ["model", "device"] LATENCY_SECONDS "time to score one batch";
-    Counter Predictions predictions "forebay_predictions_total" ["model", "version", "route", "result"] NONE "predictions; model, version, route: all; result: ok (acknowledged by the broker), error (event not scored)";
+    Counter Predictions predictions "forebay_predictions_total" ["deployment", "version", "role"] NONE "predictions that the broker has acknowledged; role: live, shadow";
+    Counter UnscoredEvents unscored_events "forebay_unscored_events_total" ["deployment", "reason"] NONE "events that ended without a prediction, each with a note in the table settlements";
     Counter InferenceFallbackRows inference_fallback_rows "forebay_inference_fallback_rows_total" ["model"] NONE "rows that this process scored because no worker of the version answered";
     Gauge WorkerUp worker_up "forebay_worker_up" ["worker"] NONE "1 while the worker answers";
     Gauge WorkerQueueRows worker_queue_rows "forebay_worker_queue_rows" ["worker"] NONE "rows waiting on the worker";

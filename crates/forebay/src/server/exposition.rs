@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use forebay_core::prediction::Role;
+use forebay_core::view::ViewSpec;
 use forebay_kafka::ReaderStats;
 use forebay_monitor::{
     MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
 };
-use forebay_online::StoreStats;
+use forebay_online::{StoreStats, ViewStats};
 use forebay_pipeline::PipelineStatus;
 use forebay_telemetry::invariants::InvariantReport;
 use forebay_telemetry::{Counter, Metrics};
@@ -107,6 +108,7 @@ pub(crate) fn expose(app: &App) {
     ingest(metrics, &app.status());
     guesses(metrics, &app.read);
     state(metrics, &app.store.stats());
+    views(metrics, &app.store.view_stats());
     for report in app.reports() {
         monitor(metrics, &report);
     }
@@ -139,18 +141,28 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
     for ((source, reason), letters) in &status.dead_letters {
         raise(&metrics.dead_letters.with([source, *reason]), *letters);
     }
-    raise(
-        &metrics.late_records.with(["any", "dropped"]),
-        status.late_rows,
-    );
-    raise(
-        &metrics.predictions.with(["all", "all", "all", "ok"]),
-        status.predictions,
-    );
-    raise(
-        &metrics.predictions.with(["all", "all", "all", "error"]),
-        status.unscored,
-    );
+    for (name, deployment) in &status.deployments {
+        for ((version, role), sent) in &deployment.published {
+            let version = version.to_string();
+            let labels = [name.as_str(), version.as_str(), role.as_str()];
+            raise(&metrics.predictions.with(labels), *sent);
+        }
+        for (reason, events) in &deployment.unscored {
+            let labels = [name.as_str(), *reason];
+            raise(&metrics.unscored_events.with(labels), *events);
+        }
+    }
+}
+
+fn views(metrics: &Metrics, stats: &[(Arc<ViewSpec>, ViewStats)]) {
+    for (spec, view) in stats {
+        let name = spec.name.as_str();
+        raise(&metrics.late_records.with([name]), view.late_rows);
+        let reads = |result| metrics.hot_table_reads.with([name, result]);
+        raise(&reads("hit"), view.hits);
+        raise(&reads("recompute"), view.recomputes);
+        raise(&reads("miss"), view.loads);
+    }
 }
 
 fn guesses(metrics: &Metrics, read: &ReaderStats) {
@@ -167,24 +179,12 @@ fn state(metrics: &Metrics, stats: &StoreStats) {
         .set(stats.table_bytes as f64);
     metrics
         .online_keys
-        .with(["all"])
+        .with([])
         .set(stats.keys_in_memory as f64);
     metrics
         .outbox_pending
         .with([])
         .set(stats.outbox_records as f64);
-    raise(
-        &metrics.hot_table_reads.with(["all", "hit"]),
-        stats.hot_hits,
-    );
-    raise(
-        &metrics.hot_table_reads.with(["all", "recompute"]),
-        stats.recomputes,
-    );
-    raise(
-        &metrics.hot_table_reads.with(["all", "miss"]),
-        stats.keys_loaded,
-    );
 }
 
 fn monitor(metrics: &Metrics, report: &MonitorReport) {

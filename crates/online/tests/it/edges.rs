@@ -89,6 +89,24 @@ fn a_future_event_is_not_seen_before_its_time_even_by_a_kept_row() {
 }
 
 #[test]
+fn what_is_read_of_each_view_is_counted_for_that_view() {
+    let views = [1, 2].map(|id| wide_view(id, &[Window::Lifetime], None));
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = open(directory.path(), &options(1, 10_000), &views);
+    commit_all(&store, &views, &[event(1, 100, 1.0)]);
+    for _ in 0..3 {
+        count_at(&store, &views[0], 200);
+    }
+    let stats = store.view_stats();
+    let of = |id: u32| {
+        let mut of_view = stats.iter().filter(|(spec, _)| spec.id == id);
+        of_view.next().expect("registered").1
+    };
+    assert_eq!((of(1).hits, of(1).recomputes), (2, 1));
+    assert_eq!((of(2).hits, of(2).recomputes), (0, 0));
+}
+
+#[test]
 fn a_commit_makes_kept_rows_invalid() {
     let view = wide_view(
         1,

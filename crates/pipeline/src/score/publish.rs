@@ -153,7 +153,14 @@ impl Publishing {
         let sent = sorted.done.len() as u64 - refused;
         let counter = &self.lane.parts.counters.predictions;
         counter.fetch_add(sent, Ordering::Relaxed);
-        self.lane.show(|status| status.predictions += sent);
+        self.lane.show(|status| {
+            status.predictions += sent;
+            for (number, _) in sorted.done.iter().filter(|(_, words)| words.is_none()) {
+                let key = &entries[*number].1.key;
+                let version = (key.model_version, key.role);
+                *status.published.entry(version).or_default() += 1;
+            }
+        });
         if refused > 0 {
             self.lane
                 .count_unscored(UnscoredReason::PredictionRefused.label(), refused);
