@@ -168,3 +168,10 @@ pub const LOG_OFFSET_JUMP_MAX: i64 = 1 << 20;
 pub const LOG_DIGESTS_PER_LOOK: usize = 64;
 /// Gaps of one topic that the state remembers.
 pub const LOG_GAPS_MAX: usize = 1_024;
+/// Files that the archive joins into one at a time.
+pub const ARCHIVE_MERGE_MAX_FILES: usize = 256;
+/// Bytes of the files that the archive joins into one at a time.
+pub const ARCHIVE_MERGE_MAX_BYTES: u64 = 128 << 20;
+/// Longest time for which the archive keeps what it has replaced, hours: no longer is known what was
+/// replaced when.
+pub const ARCHIVE_RETENTION_MAX_HOURS: u64 = 168;

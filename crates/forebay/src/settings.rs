@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::ServerArgs;
 
+mod archive;
+
 pub(crate) use crate::broker::Broker;
 
 /// Longest `state.history_hours`: 114 years. Times of rows and of windows stay far from the ends of
@@ -51,6 +53,7 @@ pub(crate) struct Settings {
     pub(crate) kafka: Kafka,
     pub(crate) state: State,
     pub(crate) ingest: Ingest,
+    pub(crate) archive: Archive,
     pub(crate) inference: Inference,
     pub(crate) log: Log,
 }
@@ -139,6 +142,20 @@ pub(crate) struct Ingest {
     /// Ingest that applies nothing for this long, in seconds, although records wait makes
     /// /readyz/ingest answer 503.
     pub(crate) stall_s: u64,
+}
+
+/// `[archive]`: how the archive's tables are kept readable as they age.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Archive {
+    /// Seconds between two rounds: small files are joined, what nobody needs is deleted.
+    pub(crate) upkeep_interval_s: u64,
+    /// Hours for which replaced files and covered log entries are kept, for readers of old versions.
+    pub(crate) retention_hours: u64,
+    /// Time between two scrubs, seconds: every file is compared with its checksum.
+    pub(crate) scrub_interval_s: u64,
+    /// Most that joining, and scrubbing, read, MiB a second each.
+    pub(crate) upkeep_mib_per_second: u64,
 }
 
 /// `[inference]`: who scores.
@@ -372,10 +389,12 @@ impl Settings {
             kafka,
             state,
             ingest,
+            archive,
             inference,
             ..
         } = self;
         state.validate()?;
+        archive.validate()?;
         inference.validate()?;
         within(
             "ingest.epoch_max_rows",

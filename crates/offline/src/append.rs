@@ -21,7 +21,7 @@ use crate::error::OfflineError;
 use crate::file::DataFile;
 use crate::marks::{Outcome, commit_info, judge};
 use crate::rows;
-use crate::table::{Current, Table, commit};
+use crate::table::{Current, Table, append_operation, commit};
 
 /// Commits of unrelated writers that one append steps aside for before it gives up.
 const TRIES: u32 = 5;
@@ -54,7 +54,15 @@ impl DeltaArchive {
             };
             let properties = self.properties(prepared.transactions, &prepared.id);
             let actions = prepared.add.into_iter().map(Action::Add).collect();
-            let Err(error) = commit(table, &current.state, properties, actions).await else {
+            let Err(error) = commit(
+                table,
+                &current.state,
+                properties,
+                actions,
+                append_operation(),
+            )
+            .await
+            else {
                 // The commit is in the log; if reading it back fails, the next append reads it.
                 if let Err(error) = current.refresh(table).await {
                     tracing::warn!(table = %table.name, %error, "the log cannot be read after a commit");
@@ -104,9 +112,15 @@ impl DeltaArchive {
             .into_iter()
             .map(|(id, at)| Transaction::new_with_last_update(id, at, Some(now_ms)));
         let properties = self.properties(transactions.collect(), &self.next_commit_id());
-        commit(table, &current.state, properties, Vec::new())
-            .await
-            .map_err(|e| OfflineError::delta(&table.name, "note the beginning of", e))?;
+        commit(
+            table,
+            &current.state,
+            properties,
+            Vec::new(),
+            append_operation(),
+        )
+        .await
+        .map_err(|e| OfflineError::delta(&table.name, "note the beginning of", e))?;
         current.refresh(table).await.map(|_| ())
     }
 
@@ -191,7 +205,11 @@ fn ingest_time(now_us: Micros, last_us: Option<Micros>) -> Micros {
     last_us.map_or(now_us, |last| now_us.max(last.saturating_add(1)))
 }
 
-async fn put_new(table: &Table, name: &str, file: &DataFile) -> Result<(), OfflineError> {
+pub(crate) async fn put_new(
+    table: &Table,
+    name: &str,
+    file: &DataFile,
+) -> Result<(), OfflineError> {
     let store: Arc<dyn ObjectStore> = table.log.0.object_store(None);
     let options = PutOptions {
         mode: PutMode::Create,

@@ -176,6 +176,15 @@ impl DeltaArchive {
         Ok(table)
     }
 
+    /// Names of the tables that are open.
+    pub async fn open_tables(&self) -> Vec<String> {
+        self.tables.lock().await.keys().cloned().collect()
+    }
+
+    pub(crate) async fn tables(&self) -> Vec<Arc<Table>> {
+        self.tables.lock().await.values().map(Arc::clone).collect()
+    }
+
     async fn open_as(&self, name: &str, schema: &SchemaRef) -> Result<(), OfflineError> {
         let log = self.log_store(name)?;
         let wanted = schema::table_schema(name, schema)?;

@@ -1,5 +1,6 @@
 //! The application transactions of a table's newest checkpoint: the `txn` column of its Parquet
-//! files, found through `_last_checkpoint`. Our tables have classic checkpoints of one or more
+//! files, found through `_last_checkpoint`, or by listing where that is missing or names one beyond
+//! the wanted version (the log below a checkpoint may be gone, so none must be missed). Our tables have classic checkpoints of one or more
 //! parts; another kind is refused by name, since guessing would mean to forget offsets.
 
 use arrow_array::cast::AsArray;
@@ -11,6 +12,7 @@ use object_store::{Error as StoreError, ObjectStoreExt};
 use serde::Deserialize;
 
 use crate::error::OfflineError;
+use crate::log_files;
 use crate::parquet_file::{self, Types};
 
 /// `_delta_log/_last_checkpoint`, what we need of it.
@@ -35,18 +37,25 @@ pub(crate) async fn newest(
     table: &str,
     version: u64,
 ) -> Result<Option<CheckpointTransactions>, OfflineError> {
-    let Some(hint) = read(log, table, "_last_checkpoint").await? else {
-        return Ok(None);
+    let hint = match read(log, table, "_last_checkpoint").await? {
+        Some(hint) => Some(serde_json::from_slice::<Hint>(&hint).map_err(|e| {
+            OfflineError::damaged(
+                table,
+                format!("`_last_checkpoint` is not what Delta writes ({e}); delete it"),
+            )
+        })?),
+        None => None,
     };
-    let hint: Hint = serde_json::from_slice(&hint).map_err(|e| {
-        OfflineError::damaged(
-            table,
-            format!("`_last_checkpoint` is not what Delta writes ({e}); delete it"),
-        )
-    })?;
-    if hint.version > version {
-        return Ok(None);
-    }
+    let hint = match hint.filter(|hint| hint.version <= version) {
+        Some(hint) => hint,
+        None => {
+            let files = log_files::list(log, table).await?;
+            match log_files::newest_checkpoint(&files, version) {
+                Some((version, parts)) => Hint { version, parts },
+                None => return Ok(None),
+            }
+        }
+    };
     let names = match hint.parts {
         None => vec![format!("{:020}.checkpoint.parquet", hint.version)],
         Some(parts) => (1..=parts)

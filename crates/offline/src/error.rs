@@ -3,6 +3,7 @@
 
 use deltalake::DeltaTableError;
 use forebay_core::{ErrorKind, PortError};
+use object_store::path::Path;
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +164,21 @@ impl OfflineError {
         Self::Damaged {
             table: table.to_owned(),
             why: why.into(),
+        }
+    }
+
+    /// The data file at `path` could not be read: one that is missing is damage.
+    pub(crate) fn unread(table: &str, path: &Path, source: object_store::Error) -> Self {
+        match source {
+            object_store::Error::NotFound { .. } => Self::damaged(
+                table,
+                format!("file {path} is missing, which its log names; restore it from a backup"),
+            ),
+            source => Self::Store {
+                action: "read",
+                path: format!("{table}/{path}"),
+                source,
+            },
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct FileFacts {
     pub(crate) path: Path,
     /// Rows, as the log counts them.
     pub(crate) rows: u64,
+    /// Bytes, as the log counts them.
+    pub(crate) size: u64,
     /// CRC-32C of its bytes, if it is a file of ours.
     pub(crate) checksum: Option<String>,
     /// Whether its rows are in log order.
@@ -72,11 +74,17 @@ impl FileFacts {
         Some(Self {
             path: file.object_store_path(),
             rows: file.num_records()? as u64,
+            size: file.size().unsigned_abs(),
             checksum: tag(CHECKSUM_TAG),
             in_log_order: tag(ORDER_TAG).as_deref() == Some(ORDER_LOG),
             least: bounds("minValues"),
             greatest: bounds("maxValues"),
         })
+    }
+
+    /// Whether it was written here, so that its rows, its order and its bytes are known.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.in_log_order && self.checksum.is_some()
     }
 
     /// From when to when its rows were appended. Appends give strictly later times, so files whose

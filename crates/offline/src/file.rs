@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use deltalake::kernel::Add;
 use parquet::arrow::ArrowWriter;
@@ -17,7 +17,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::parquet_file::compression;
-use crate::statistics;
+use crate::statistics::Statistics;
 
 /// Tag of an `add` action: CRC-32C of the whole file, eight hex digits.
 pub(crate) const CHECKSUM_TAG: &str = "forebay.crc32c";
@@ -36,20 +36,45 @@ pub(crate) struct DataFile {
     statistics: String,
 }
 
+/// A data file in the making, in memory.
+pub(crate) struct Encoder {
+    writer: ArrowWriter<Vec<u8>>,
+    statistics: Statistics,
+}
+
+impl Encoder {
+    /// Of rows of `schema`.
+    pub(crate) fn new(schema: &SchemaRef) -> Result<Self, ParquetError> {
+        let properties = properties(schema)?;
+        Ok(Self {
+            writer: ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties))?,
+            statistics: Statistics::new(schema),
+        })
+    }
+
+    /// Add `rows`, which come in log order.
+    pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), ParquetError> {
+        self.statistics.add(rows);
+        self.writer.write(rows)
+    }
+
+    /// The whole file.
+    pub(crate) fn finish(self) -> Result<DataFile, ParquetError> {
+        let bytes = Bytes::from(self.writer.into_inner()?);
+        Ok(DataFile {
+            checksum: crc32c::crc32c(&bytes),
+            bytes,
+            statistics: self.statistics.json(),
+        })
+    }
+}
+
 impl DataFile {
     /// Encode `rows`, which are in log order.
     pub(crate) fn encode(rows: &RecordBatch) -> Result<Self, ParquetError> {
-        let mut bytes = Vec::with_capacity(rows.get_array_memory_size() / 4);
-        let mut writer =
-            ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties(&rows.schema())?))?;
-        writer.write(rows)?;
-        writer.close()?;
-        let checksum = crc32c::crc32c(&bytes);
-        Ok(Self {
-            bytes: bytes.into(),
-            checksum,
-            statistics: statistics::json(rows),
-        })
+        let mut encoder = Encoder::new(&rows.schema())?;
+        encoder.write(rows)?;
+        encoder.finish()
     }
 
     /// The action that adds the file at `path` (relative to the table).

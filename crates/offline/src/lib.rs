@@ -8,15 +8,19 @@
 //! `file` (Parquet, checksum) -> [`durable`] (fsync) -> one commit of the file and the marks. A scan
 //! walks: [`archive`] -> `scan` (which files, which order) -> `parquet_file` (projected batches).
 //!
+//! [`compact`], `sweep` and [`scrub`] keep a table readable as it ages; whoever calls them sets the
+//! pace.
+//!
 //! Nothing here decides what an event means, deletes a file that a table names, or takes "cannot
 //! read" for "none". This is the only crate that opens Parquet; files of users come in through
 //! [`user_files`].
 
 pub mod archive;
+pub mod compact;
 pub mod dead_letter;
 pub mod durable;
 pub mod error;
-pub mod sweep;
+pub mod scrub;
 pub mod user_files;
 
 mod append;
@@ -24,17 +28,20 @@ mod blocking;
 mod checkpoint;
 mod facts;
 mod file;
+mod log_files;
 mod marks;
 mod parquet_file;
 mod rows;
 mod scan;
 mod schema;
 mod statistics;
+mod sweep;
 mod table;
 
 pub use archive::{ArchiveSettings, DeltaArchive};
+pub use compact::Compacted;
 pub use dead_letter::{dead_letter_batch, dead_letter_schema};
 pub use durable::DurableLocal;
 pub use error::OfflineError;
-pub use sweep::Damage;
+pub use scrub::{Damage, Scrub, Scrubbed, TableSize};
 pub use user_files::{ParquetFolder, parquet_schema, read_parquet, write_parquet};

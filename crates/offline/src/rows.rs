@@ -155,6 +155,34 @@ fn refused(table: &str, error: &ArrowError) -> OfflineError {
     OfflineError::bad_rows(table, error.to_string())
 }
 
+/// The places of rows in their order, as one number: two streams of the same rows have the same,
+/// however they are cut into batches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PlaceDigest {
+    rows: u64,
+    crc: u32,
+}
+
+impl PlaceDigest {
+    /// The next rows.
+    pub(crate) fn add(&mut self, rows: &RecordBatch) {
+        for run in Places::of(rows).runs() {
+            let partition = run.partition.to_le_bytes();
+            for offset in run.offsets {
+                self.crc = crc32c::crc32c_append(self.crc, run.topic.as_bytes());
+                self.crc = crc32c::crc32c_append(self.crc, &partition);
+                self.crc = crc32c::crc32c_append(self.crc, &offset.to_le_bytes());
+            }
+        }
+        self.rows += rows.num_rows() as u64;
+    }
+
+    /// How many there were.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
 /// Where rows stand in their log.
 pub(crate) struct Places<'a> {
     pub(crate) topic: &'a arrow_array::StringArray,

@@ -4,7 +4,7 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Schema};
 use chrono::{DateTime, Datelike};
 use forebay_core::source::meta;
 use serde_json::{Map, Value, json};
@@ -15,26 +15,108 @@ use crate::schema::has_statistics;
 /// string after it.
 const TEXT_MAX_BYTES: usize = 32;
 
-/// The JSON text of the statistics of `rows`.
-pub(crate) fn json(rows: &RecordBatch) -> String {
-    let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
-    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-        if !has_statistics(field) {
-            continue;
-        }
-        nulls.insert(field.name().clone(), json!(column.null_count()));
-        // Offsets say nothing without their topic, so that one has bounds at any length.
-        let text_max = if field.name() == meta::TOPIC {
-            usize::MAX
-        } else {
-            TEXT_MAX_BYTES
+/// The statistics of the batches of one file.
+#[derive(Debug)]
+pub(crate) struct Statistics {
+    rows: usize,
+    columns: Vec<Column>,
+}
+
+/// Those of one column.
+#[derive(Debug)]
+struct Column {
+    index: usize,
+    name: String,
+    nulls: usize,
+    bounds: Bounds,
+}
+
+/// Least and greatest value so far.
+#[derive(Debug)]
+enum Bounds {
+    /// There was no value.
+    Empty,
+    /// Both ends, as the log writes them.
+    Between(Value, Value),
+    /// There was a value that no bound can be written for.
+    Unknown,
+}
+
+impl Bounds {
+    fn widen(&mut self, low: Value, high: Value) {
+        *self = match std::mem::replace(self, Self::Unknown) {
+            Self::Empty => Self::Between(low, high),
+            Self::Between(least, greatest) => Self::Between(
+                if is_less(&low, &least) { low } else { least },
+                if is_less(&greatest, &high) {
+                    high
+                } else {
+                    greatest
+                },
+            ),
+            Self::Unknown => Self::Unknown,
         };
-        if let Some((low, high)) = bounds(column.as_ref(), text_max) {
-            least.insert(field.name().clone(), low);
-            greatest.insert(field.name().clone(), high);
+    }
+}
+
+/// Of two values of one column. Instants have one width, so they compare as their texts do.
+fn is_less(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::String(a), Value::String(b)) => a < b,
+        _ => a.as_i64() < b.as_i64(),
+    }
+}
+
+impl Statistics {
+    /// Of no rows yet.
+    pub(crate) fn new(schema: &Schema) -> Self {
+        let fields = schema.fields().iter().enumerate();
+        let columns = fields.filter(|(_, field)| has_statistics(field));
+        Self {
+            rows: 0,
+            columns: columns
+                .map(|(index, field)| Column {
+                    index,
+                    name: field.name().clone(),
+                    nulls: 0,
+                    bounds: Bounds::Empty,
+                })
+                .collect(),
         }
     }
-    json!({ "numRecords": rows.num_rows(), "minValues": least, "maxValues": greatest, "nullCount": nulls }).to_string()
+
+    /// Take in `rows`.
+    pub(crate) fn add(&mut self, rows: &RecordBatch) {
+        self.rows += rows.num_rows();
+        for column in &mut self.columns {
+            let values = rows.column(column.index);
+            column.nulls += values.null_count();
+            // Offsets say nothing without their topic, so that one has bounds at any length.
+            let text_max = if column.name == meta::TOPIC {
+                usize::MAX
+            } else {
+                TEXT_MAX_BYTES
+            };
+            match bounds(values.as_ref(), text_max) {
+                Some((low, high)) => column.bounds.widen(low, high),
+                None if values.null_count() < values.len() => column.bounds = Bounds::Unknown,
+                None => {}
+            }
+        }
+    }
+
+    /// Their JSON text.
+    pub(crate) fn json(self) -> String {
+        let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
+        for column in self.columns {
+            nulls.insert(column.name.clone(), json!(column.nulls));
+            if let Bounds::Between(low, high) = column.bounds {
+                least.insert(column.name.clone(), low);
+                greatest.insert(column.name, high);
+            }
+        }
+        json!({ "numRecords": self.rows, "minValues": least, "maxValues": greatest, "nullCount": nulls }).to_string()
+    }
 }
 
 fn bounds(column: &dyn Array, text_max: usize) -> Option<(Value, Value)> {
@@ -80,7 +162,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::{Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
-    use arrow_schema::{Field, Schema};
+    use arrow_schema::Field;
     use forebay_core::time::timestamp_type;
 
     use super::*;
@@ -115,7 +197,10 @@ mod tests {
             ],
         )
         .expect("well formed");
-        let statistics: Value = serde_json::from_str(&json(&rows)).expect("JSON");
+        // Batch by batch as at once.
+        let mut statistics = Statistics::new(&rows.schema());
+        (0..3).for_each(|row| statistics.add(&rows.slice(row, 1)));
+        let statistics: Value = serde_json::from_str(&statistics.json()).expect("JSON");
         assert_eq!(
             statistics,
             json!({

@@ -1,107 +1,138 @@
-//! Care of a table's directory: files that were written and never committed (a crash in between
-//! leaves them; harmless, they only take room) are swept by age, and checksums are compared so that
-//! a flipped bit is found before it is served.
+//! Care of a table's directory: what nobody needs any more is deleted. Data files that were written
+//! and never committed (a crash in between leaves them) go by age; files that compaction or another
+//! writer has replaced, and entries of the log that a checkpoint covers, go when no reader of a
+//! version within the retention needs them. Nothing that the newest version names is ever deleted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use deltalake::table::state::DeltaTableState;
+use forebay_core::time::Micros;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::archive::DeltaArchive;
 use crate::error::OfflineError;
-use crate::facts::files_of;
-use crate::scan::read_checked;
+use crate::log_files;
+use crate::table::{Current, Table};
 
-/// Youngest orphan that may be swept: an append in flight has written its file and not committed
-/// yet.
-const ORPHAN_MIN_AGE: Duration = Duration::from_secs(3_600);
-
-/// A file whose bytes are not those that were committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// The file, relative to its table.
-    pub file: String,
-    /// What is wrong with it.
-    pub what: String,
-}
+/// Youngest file that may be swept because nothing names it: an append in flight has written its
+/// file and not committed yet, and another writer may take its time.
+const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3_600);
+/// Files of a log that are deleted at a time, while appends wait.
+const LOG_FILES_AT_A_TIME: usize = 1_000;
 
 impl DeltaArchive {
-    /// Delete data files of ours that no version of `table` names and that are older than `age` (at
-    /// least an hour). A file that was removed from the table counts as named while its tombstone
-    /// is kept. Returns how many were deleted.
+    /// Delete data files of `table` that its newest version does not name and that were replaced
+    /// longer than `retention` ago or, where the log does not know them (any more), were written
+    /// longer than a day ago. Returns how many were deleted.
     ///
     /// # Errors
     /// Unknown table; the log or the directory cannot be read; a file cannot be deleted.
-    pub async fn sweep_orphans(&self, table: &str, age: Duration) -> Result<u64, OfflineError> {
+    pub async fn sweep(&self, table: &str, retention: Duration) -> Result<u64, OfflineError> {
         let table = self.table(table).await?;
-        let mut current = table.current.lock().await;
-        self.refresh(&table, &mut current).await?;
-        let log = &table.log.0;
-        let mut named: BTreeSet<String> = current
-            .state
-            .log_data()
-            .iter()
-            .map(|f| f.path().into_owned())
-            .collect();
-        let mut tombstones = current.state.all_tombstones(log.as_ref());
-        let failed = |e| OfflineError::delta(&table.name, "read the tombstones of", e);
-        while let Some(tombstone) = tombstones.try_next().await.map_err(failed)? {
-            named.insert(tombstone.path().into_owned());
-        }
-        let age_us = i64::try_from(age.max(ORPHAN_MIN_AGE).as_micros()).unwrap_or(i64::MAX);
-        let horizon_us = self.clock().now_us().saturating_sub(age_us);
-        let store = log.object_store(None);
-        let store_failed = |action, path: &Path, source: StoreError| OfflineError::Store {
-            action,
-            path: format!("{}/{path}", table.name),
-            source,
-        };
-        let listed = store.list_with_delimiter(None).await;
-        let listed = listed.map_err(|e| store_failed("list", &Path::default(), e))?;
-        let mut swept = 0;
-        for object in listed.objects {
-            let name = object.location.as_ref();
-            let ours = name.starts_with("part-") && name.ends_with(".parquet");
-            if !ours || named.contains(name) || object.last_modified.timestamp_micros() > horizon_us
-            {
-                continue;
-            }
+        let now_us = self.clock().now_us();
+        let store = table.log.0.object_store(None);
+        // Listed before the log is read: a file that is committed in between is named, and one that
+        // an append has just written is too young.
+        let listed =
             store
-                .delete(&object.location)
+                .list_with_delimiter(None)
                 .await
-                .map_err(|e| store_failed("delete", &object.location, e))?;
-            swept += 1;
+                .map_err(|source| OfflineError::Store {
+                    action: "list",
+                    path: table.name.clone(),
+                    source,
+                })?;
+        let unnamed: Vec<ObjectMeta> = {
+            let mut current = table.current.lock().await;
+            self.refresh(&table, &mut current).await?;
+            let replaced_us = before(now_us, retention);
+            let named = named(&table, &current, replaced_us).await?;
+            let is_swept = |file: &ObjectMeta| {
+                let name = file.location.as_ref();
+                let is_data = name.starts_with("part-") && name.ends_with(".parquet");
+                is_data && !named.contains(name)
+            };
+            listed.objects.into_iter().filter(is_swept).collect()
+        };
+        let orphan_us = before(now_us, ORPHAN_AGE);
+        let mut swept = 0;
+        for file in unnamed {
+            if file.last_modified.timestamp_micros() < orphan_us {
+                delete(&table, store.as_ref(), &file.location).await?;
+                swept += 1;
+            }
         }
         Ok(swept)
     }
 
-    /// Compare every file of `table` with the checksum of its commit. Reads the whole table. Files
-    /// without a checksum (another writer's) are passed over.
+    /// Delete entries and checkpoints of the log of `table` that no version needs which was the
+    /// newest one within `retention`. Without it each checkpoint, which names every file, stays, and
+    /// the log grows with the square of its age. Returns how many were deleted, a thousand at most.
     ///
     /// # Errors
-    /// Unknown table; the log or the store cannot be read. A data file that is missing or changed is
-    /// damage, not an error.
-    pub async fn scrub(&self, table: &str) -> Result<Vec<Damage>, OfflineError> {
+    /// Unknown table; the log cannot be read; a file cannot be deleted.
+    pub async fn clean_log(&self, table: &str, retention: Duration) -> Result<u64, OfflineError> {
         let table = self.table(table).await?;
-        let files = {
-            let mut current = table.current.lock().await;
-            self.refresh(&table, &mut current).await?;
-            files_of(&table.name, &current.state)?
-        };
-        let store = table.log.0.object_store(None);
-        let mut damage = Vec::new();
-        for file in files {
-            match read_checked(&table.name, store.as_ref(), &file).await {
-                Ok(_) => {}
-                Err(OfflineError::Damaged { why, .. }) => damage.push(Damage {
-                    file: file.path.to_string(),
-                    what: why,
-                }),
-                Err(error) => return Err(error),
-            }
+        let cutoff_us = before(self.clock().now_us(), retention);
+        let log = table.log.0.as_ref();
+        // Appends wait: what they have read of the log names files that go now.
+        let mut current = table.current.lock().await;
+        self.refresh(&table, &mut current).await?;
+        let files = log_files::list(log, &table.name).await?;
+        let covered = log_files::covered(&files, cutoff_us);
+        let store = log.object_store(None);
+        let mut deleted = 0;
+        // Oldest first: cut off anywhere, what is left is a whole end of the log.
+        for file in covered.into_iter().take(LOG_FILES_AT_A_TIME) {
+            delete(&table, store.as_ref(), &file.path()).await?;
+            deleted += 1;
         }
-        Ok(damage)
+        if deleted > 0 {
+            current.state = DeltaTableState::try_new(log, None)
+                .await
+                .map_err(|e| OfflineError::delta(&table.name, "load", e))?;
+            self.refresh(&table, &mut current).await?;
+        }
+        Ok(deleted)
     }
+}
+
+/// The time `age` before `now_us`; an age that reaches beyond 1970 means that nothing is so old.
+fn before(now_us: Micros, age: Duration) -> Micros {
+    i64::try_from(age.as_micros()).map_or(0, |age_us| now_us.saturating_sub(age_us))
+}
+
+/// Files that the newest version names, and those that were replaced at `replaced_us` or later.
+async fn named(
+    table: &Table,
+    current: &Current,
+    replaced_us: Micros,
+) -> Result<BTreeSet<String>, OfflineError> {
+    let log = table.log.0.as_ref();
+    let files = current.state.log_data();
+    let mut named: BTreeSet<String> = files.iter().map(|f| f.path().into_owned()).collect();
+    let mut tombstones = current.state.all_tombstones(log);
+    let failed = |e| OfflineError::delta(&table.name, "read the tombstones of", e);
+    while let Some(tombstone) = tombstones.try_next().await.map_err(failed)? {
+        // Without a time nobody knows how long ago that was.
+        let at_ms = tombstone.deletion_timestamp();
+        if at_ms.is_none_or(|at_ms| at_ms.saturating_mul(1_000) >= replaced_us) {
+            named.insert(tombstone.path().into_owned());
+        }
+    }
+    Ok(named)
+}
+
+async fn delete(table: &Table, store: &dyn ObjectStore, path: &Path) -> Result<(), OfflineError> {
+    store
+        .delete(path)
+        .await
+        .map_err(|source| OfflineError::Store {
+            action: "delete",
+            path: format!("{}/{path}", table.name),
+            source,
+        })
 }

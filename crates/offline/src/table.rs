@@ -2,16 +2,20 @@
 //! and the marks that were read last. Opening makes the table where it is missing and compares the
 //! schema where it is there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use deltalake::DeltaTableError;
+use deltalake::kernel::Action;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::logstore::LogStoreRef;
 use deltalake::operations::create::CreateBuilder;
+use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::table::config::TableProperty;
 use deltalake::table::state::DeltaTableState;
 use forebay_core::progress::Applied;
+use object_store::path::Path;
 use tokio::sync::Mutex;
 
 use crate::error::OfflineError;
@@ -33,6 +37,39 @@ pub(crate) struct Table {
     /// All columns, `_ingest_time` too.
     pub(crate) schema: SchemaRef,
     pub(crate) current: Mutex<Current>,
+    /// Files whose bytes are not those that were committed, as far as somebody has looked. They are
+    /// refused wherever they are read; compaction leaves them alone.
+    damaged: parking_lot::Mutex<BTreeSet<Path>>,
+}
+
+impl Table {
+    /// Remember that the file at `path` is damaged.
+    pub(crate) fn note_damaged(&self, path: &Path) {
+        self.damaged.lock().insert(path.clone());
+    }
+
+    /// The file at `path` reads well (again).
+    pub(crate) fn note_sound(&self, path: &Path) {
+        self.damaged.lock().remove(path);
+    }
+
+    /// Whether the file at `path` is known to be damaged.
+    pub(crate) fn is_damaged(&self, path: &Path) -> bool {
+        self.damaged.lock().contains(path)
+    }
+
+    /// Forget what is not among `files` any more.
+    pub(crate) fn keep_damaged(&self, files: &[FileFacts]) {
+        let mut damaged = self.damaged.lock();
+        if !damaged.is_empty() {
+            damaged.retain(|path| files.iter().any(|file| file.path == *path));
+        }
+    }
+
+    /// The files that are known to be damaged.
+    pub(crate) fn damaged(&self) -> Vec<String> {
+        self.damaged.lock().iter().map(Path::to_string).collect()
+    }
 }
 
 /// A log store in a struct that has Debug.
@@ -146,6 +183,7 @@ impl Table {
             log: LogStoreRefDebug(log),
             schema,
             current,
+            damaged: parking_lot::Mutex::default(),
         })
     }
 }
@@ -261,18 +299,23 @@ impl Current {
     }
 }
 
+/// What an append says that it does.
+pub(crate) fn append_operation() -> DeltaOperation {
+    DeltaOperation::Write {
+        mode: SaveMode::Append,
+        partition_by: None,
+        predicate: None,
+    }
+}
+
 /// One commit on top of `state`.
 pub(crate) async fn commit(
     table: &Table,
     state: &DeltaTableState,
     properties: CommitProperties,
-    actions: Vec<deltalake::kernel::Action>,
+    actions: Vec<Action>,
+    operation: DeltaOperation,
 ) -> Result<(), DeltaTableError> {
-    let operation = deltalake::protocol::DeltaOperation::Write {
-        mode: deltalake::protocol::SaveMode::Append,
-        partition_by: None,
-        predicate: None,
-    };
     CommitBuilder::from(properties)
         .with_actions(actions)
         .build(Some(state), Arc::clone(&table.log.0), operation)

@@ -24,6 +24,8 @@ pub(crate) enum MetricKind {
 
 /// Upper bounds of 24 buckets from 1 us to 8.4 s: reads, folds, encodes.
 const LATENCY_SECONDS: &[f64] = &doubling::<24>(1e-6);
+/// Upper bounds of 16 buckets from 10 ms to 328 s: a merge, a sweep, a scrub of one file.
+const UPKEEP_SECONDS: &[f64] = &doubling::<16>(0.01);
 /// Upper bounds of 15 buckets from 1 to 16,384 rows.
 const ROWS: &[f64] = &doubling::<15>(1.0);
 /// Counters and gauges have none.
@@ -136,6 +138,18 @@ metric_table! {
     Counter AheadRecords ahead_records "forebay_ahead_records_total" ["source"] NONE "records whose event time lies further ahead than other partitions, the broker or the ingest clock support: kept, and no watermark moves beyond the bound";
     Counter DecodeGuesses decode_guesses "forebay_decode_guesses_total" ["source", "column", "kind"] NONE "values that were not taken from a record as they are; kind: absent (NULL), unknown_field (skipped; column: the object around it, * the record), integer_time (taken as microseconds), time_without_zone (taken as UTC), time_cut, rounded_integer, text_number";
     Counter DeadLetters dead_letters "forebay_dead_letter_records_total" ["source", "reason"] NONE "records that did not become rows";
+
+    // archive
+    Gauge ArchiveFiles archive_files "forebay_archive_files" ["table"] NONE "data files of the newest version of the table";
+    Gauge ArchiveBytes archive_bytes "forebay_archive_bytes" ["table"] NONE "bytes of these files";
+    Gauge ArchiveDamagedFiles archive_damaged_files "forebay_archive_damaged_files" ["table"] NONE "files whose bytes are not those that were committed, as far as they were looked at; the log names them";
+    Counter ArchiveCompactedFiles archive_compacted_files "forebay_archive_compacted_files_total" ["table"] NONE "small files that were joined";
+    Counter ArchiveCompactedBytes archive_compacted_bytes "forebay_archive_compacted_bytes_total" ["table"] NONE "bytes of the files that were joined";
+    Counter ArchiveSweptFiles archive_swept_files "forebay_archive_swept_files_total" ["table", "kind"] NONE "files that were deleted because nobody needs them any more; kind: data, log";
+    Counter ArchiveScrubbedBytes archive_scrubbed_bytes "forebay_archive_scrubbed_bytes_total" ["table"] NONE "bytes that were compared with their checksum";
+    Gauge ArchiveScrub archive_scrub "forebay_archive_scrub_timestamp_seconds" ["table"] NONE "end of the last scrub of the whole table";
+    Counter ArchiveUpkeepErrors archive_upkeep_errors "forebay_archive_upkeep_errors_total" ["table", "task"] NONE "upkeep that failed and is tried again; task: compact, sweep, clean_log, scrub";
+    Histogram ArchiveUpkeepDuration archive_upkeep_duration "forebay_archive_upkeep_duration_seconds" ["task"] UPKEEP_SECONDS "time of one merge, one sweep, one cleaning of a log, the scrub of one file; task as above";
 
     // features
     Gauge OnlineKeys online_keys "forebay_online_keys" [] NONE "keys in memory, over all views";

@@ -98,6 +98,7 @@ impl Admin {
 
     async fn status(&self) -> PortResult<Vec<u8>> {
         let app = Arc::clone(&self.0);
+        let damaged = app.archive.damaged().await;
         let answer = blocking(move || {
             let status = app.status();
             let sources: BTreeMap<&String, _> = status
@@ -128,6 +129,7 @@ impl Admin {
                 "unscored": status.unscored, "repeats": status.repeats, "scores_waiting": status.scores_waiting,
                 "failed": status.failed, "sources": sources, "deployments": deployments, "monitors": app.reports(),
                 "phase": phase_words(&app.life.phase()), "suspended": app.suspended(),
+                "damaged_files": damaged,
             }))
         })
         .await?;

@@ -31,6 +31,7 @@ pub(crate) mod sink;
 mod state;
 mod suspended;
 mod topics;
+mod upkeep;
 mod verify;
 pub(crate) mod wiring;
 
@@ -70,6 +71,7 @@ pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode> {
     let app = Arc::new(App::open(settings, clock, runtime.handle().clone())?);
     let listeners = Listeners::start(&app)?;
     let begun = start(&app)?;
+    upkeep::start(&app);
     let outcome = runtime.block_on(until_stopped(begun, &listeners, &app.store));
     tracing::info!("stopping: draining requests, finishing what was read");
     let stopped = stop(app, listeners, runtime);

@@ -1,5 +1,7 @@
 //! Defaults, precedence and refusals of the settings.
 
+use forebay_core::limits::ARCHIVE_RETENTION_MAX_HOURS;
+
 use super::*;
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings> {
@@ -86,7 +88,7 @@ fn wrong_settings_are_refused_by_name() {
 #[test]
 fn values_outside_their_bounds_are_refused_by_name() {
     type Case = (fn(&mut Settings), &'static str);
-    let cases: [Case; 10] = [
+    let cases: [Case; 12] = [
         (|s| s.state.shards = 0, "state.shards = 0"),
         (
             |s| s.state.history_hours = 4_000_000_000,
@@ -114,6 +116,14 @@ fn values_outside_their_bounds_are_refused_by_name() {
         ),
         (|s| s.kafka.partitions = i32::MAX, "kafka.partitions"),
         (
+            |s| s.archive.retention_hours = ARCHIVE_RETENTION_MAX_HOURS + 1,
+            "archive.retention_hours = 169 is outside 1..=168",
+        ),
+        (
+            |s| s.archive.upkeep_interval_s = 0,
+            "archive.upkeep_interval_s = 0",
+        ),
+        (
             |s| s.server.flight_threads = 0,
             "server.flight_threads = 0 is outside 1..=64",
         ),
@@ -122,6 +132,9 @@ fn values_outside_their_bounds_are_refused_by_name() {
             "server.flight_threads = 65 is outside 1..=64",
         ),
     ];
+    let mut longest = Settings::default();
+    longest.archive.retention_hours = ARCHIVE_RETENTION_MAX_HOURS;
+    longest.validate().expect("within its bounds");
     for (set, named) in cases {
         let mut settings = Settings::default();
         set(&mut settings);

@@ -20,9 +20,12 @@ mod source;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
+use forebay_core::PortError;
 use forebay_core::ports::{RowStream, Scan, ScanOrder, TableSnapshot};
-use futures::stream;
+use futures::TryStreamExt;
+use futures::stream::{self, BoxStream};
 
 use crate::archive::DeltaArchive;
 use crate::blocking::blocking;
@@ -61,14 +64,20 @@ impl DeltaArchive {
             files_of(name, &current.state)?
         };
         files.retain(|file| file.may_hold(&scan));
-        let plan = Plan {
-            table: name.to_owned(),
-            store: table.log.0.object_store(None),
-            schema: projected(&table, &scan),
-            scan,
-        };
-        Ok(rows(plan, files))
+        let rows = read_files(&table, scan, files);
+        Ok(Box::pin(rows.map_err(PortError::from)))
     }
+}
+
+/// What `scan` asks of `files` of `table`, which are sorted as [`files_of`] sorts them.
+pub(crate) fn read_files(table: &Table, scan: Scan, files: Vec<FileFacts>) -> FileRows {
+    let plan = Plan {
+        table: table.name.clone(),
+        store: table.log.0.object_store(None),
+        schema: projected(table, &scan),
+        scan,
+    };
+    rows(plan, files)
 }
 
 fn projected(table: &Table, scan: &Scan) -> SchemaRef {
@@ -84,6 +93,9 @@ fn projected(table: &Table, scan: &Scan) -> SchemaRef {
     ))
 }
 
+/// Rows of files, batch by batch.
+pub(crate) type FileRows = BoxStream<'static, Result<RecordBatch, OfflineError>>;
+
 struct State {
     plan: Arc<Plan>,
     /// Files that are read together.
@@ -93,7 +105,7 @@ struct State {
 }
 
 /// The rows of `files`, which are sorted as [`files_of`] sorts them.
-fn rows(plan: Plan, files: Vec<FileFacts>) -> RowStream {
+fn rows(plan: Plan, files: Vec<FileFacts>) -> FileRows {
     let groups = match plan.scan.order {
         ScanOrder::Any => files.into_iter().map(|file| vec![file]).collect(),
         ScanOrder::Log => order::groups(files),

@@ -9,7 +9,7 @@ use arrow_select::filter::filter_record_batch;
 use arrow_select::interleave::interleave_record_batch;
 use bytes::Bytes;
 use forebay_core::ports::ScanOrder;
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::order::{LogOrder, disordered};
@@ -184,20 +184,7 @@ pub(crate) async fn read_checked(
     store: &dyn ObjectStore,
     file: &FileFacts,
 ) -> Result<Bytes, OfflineError> {
-    let failed = |source: StoreError| match source {
-        StoreError::NotFound { .. } => OfflineError::damaged(
-            table,
-            format!(
-                "file {} is missing, which its log names; restore it from a backup",
-                file.path
-            ),
-        ),
-        source => OfflineError::Store {
-            action: "read",
-            path: format!("{table}/{}", file.path),
-            source,
-        },
-    };
+    let failed = |source| OfflineError::unread(table, &file.path, source);
     let found = store.get(&file.path).await.map_err(failed)?;
     let bytes = found.bytes().await.map_err(failed)?;
     let Some(expected) = &file.checksum else {

@@ -5,7 +5,6 @@ use std::fs;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use arrow_schema::{DataType, Field, Schema};
 use forebay_core::ErrorKind;
@@ -379,58 +378,6 @@ async fn rows_that_do_not_fit_are_refused_before_anything_is_written() {
             .expect("appended"),
         2
     );
-}
-
-#[tokio::test]
-async fn orphans_are_swept_by_age_and_named_files_never() {
-    let root = tempfile::tempdir().expect("a directory");
-    let clock = clock();
-    let archive = DeltaArchive::open(
-        root.path(),
-        ArchiveSettings::new("prod", "a"),
-        Arc::<FakeClock>::clone(&clock),
-    )
-    .expect("opened");
-    archive.open_table(TABLE, schema()).await.expect("opened");
-    archive
-        .append(TABLE, vec![batch(&range(0, 0, 5))], &up_to(&[(0, 5)]))
-        .await
-        .expect("appended");
-    let directory = root.path().join(TABLE);
-    for name in ["part-dead-00000000.zstd.parquet", "notes.parquet"] {
-        fs::write(directory.join(name), b"x").expect("written");
-    }
-    let now = |ahead: Duration| {
-        let since = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .expect("after 1970");
-        clock.0.store(
-            i64::try_from((since + ahead).as_micros()).expect("fits"),
-            Ordering::Relaxed,
-        );
-    };
-    now(Duration::from_secs(3_500));
-    assert_eq!(
-        archive
-            .sweep_orphans(TABLE, Duration::ZERO)
-            .await
-            .expect("swept"),
-        0,
-        "younger than an hour"
-    );
-    now(Duration::from_secs(3_700));
-    assert_eq!(
-        archive
-            .sweep_orphans(TABLE, Duration::ZERO)
-            .await
-            .expect("swept"),
-        1
-    );
-    assert!(
-        !directory.join("part-dead-00000000.zstd.parquet").exists()
-            && directory.join("notes.parquet").exists()
-    );
-    assert_eq!(by_place(root.path()), expected(&[(0, 5)]));
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
+use tokio::sync::Notify;
 
 /// When a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub(crate) struct FaultyStore {
     from: u64,
     calls: u64,
     when: When,
+    /// What the path of the next write that waits has in it.
+    held: Mutex<Option<&'static str>>,
+    reached: Notify,
+    released: Notify,
 }
 
 impl FaultyStore {
@@ -42,6 +47,36 @@ impl FaultyStore {
             from,
             calls,
             when,
+            held: Mutex::default(),
+            reached: Notify::new(),
+            released: Notify::new(),
+        }
+    }
+
+    /// Let the next write of a path that has `part` in it wait for [`Self::release`].
+    pub(crate) fn hold(&self, part: &'static str) {
+        *self.held.lock().expect("not poisoned") = Some(part);
+    }
+
+    /// Wait until a write waits.
+    pub(crate) async fn is_held(&self) {
+        self.reached.notified().await;
+    }
+
+    pub(crate) fn release(&self) {
+        self.released.notify_one();
+    }
+
+    async fn gate(&self, location: &Path) {
+        let waits = self
+            .held
+            .lock()
+            .expect("not poisoned")
+            .take_if(|part| location.as_ref().contains(*part))
+            .is_some();
+        if waits {
+            self.reached.notify_one();
+            self.released.notified().await;
         }
     }
 
@@ -89,6 +124,7 @@ impl ObjectStore for FaultyStore {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
+        self.gate(location).await;
         self.guard(self.inner.put_opts(location, payload, opts))
             .await
     }

@@ -3,8 +3,10 @@
 //! code under test is not its own judge.
 
 mod append;
+mod compact;
 mod faults;
 mod faulty;
 mod readers;
 mod scan;
 mod support;
+mod upkeep;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::{TABLE, batch, open, range, row_at, schema, up_to};
 
 /// The interpreter; None, said aloud, where it has not what the script imports.
-fn python() -> Option<String> {
+pub(crate) fn python() -> Option<String> {
     let python = std::env::var("FOREBAY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let usable = Command::new(&python)
         .args(["-c", "import deltalake, duckdb, pyarrow"])

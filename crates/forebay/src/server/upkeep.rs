@@ -1,0 +1,187 @@
+//! Upkeep of the archive, beside ingest. Rounds: small files are joined, files and entries of logs
+//! that nobody needs any more are deleted. Scrubs: every file is compared with its checksum. Each
+//! reads at the pace of the settings; what fails is counted, logged and tried again at the next
+//! round, and nothing here stops ingest or reads. A stop cuts it off anywhere: what was begun is
+//! swept later.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use forebay_core::ErrorKind;
+use forebay_core::time::Clock;
+use forebay_offline::{DeltaArchive, OfflineError};
+use forebay_telemetry::Metrics;
+
+use super::app::App;
+use crate::settings::Archive as ArchiveSettings;
+
+/// The first scrub begins so long after the start at the latest: a server that is restarted every
+/// day is scrubbed too.
+const FIRST_SCRUB: Duration = Duration::from_secs(600);
+/// Damaged files that one round passes over in one table; the others have their turn at the next.
+const DAMAGED_IN_A_ROUND: usize = 16;
+
+struct Upkeep {
+    archive: Arc<DeltaArchive>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    settings: ArchiveSettings,
+}
+
+/// Start it on the runtime of `app`; it ends when `app` stops.
+pub(super) fn start(app: &App) {
+    let upkeep = Upkeep {
+        archive: Arc::clone(&app.archive),
+        metrics: Arc::clone(&app.metrics),
+        clock: Arc::clone(&app.clock),
+        settings: app.settings.archive.clone(),
+    };
+    let stop = app.stop.clone();
+    app.runtime.spawn(async move {
+        tokio::select! {
+            () = stop.asked() => {}
+            () = upkeep.rounds() => {}
+            () = upkeep.scrubs() => {}
+        }
+    });
+}
+
+impl Upkeep {
+    async fn rounds(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(self.settings.upkeep_interval_s)).await;
+            for table in self.archive.open_tables().await {
+                self.compact(&table).await;
+                let retention = self.settings.retention();
+                let sweep = self.archive.sweep(&table, retention);
+                self.delete(&table, "data", "sweep", sweep).await;
+                let clean = self.archive.clean_log(&table, retention);
+                self.delete(&table, "log", "clean_log", clean).await;
+                self.measure(&table).await;
+            }
+        }
+    }
+
+    async fn scrubs(&self) {
+        let interval = Duration::from_secs(self.settings.scrub_interval_s);
+        tokio::time::sleep(interval.min(FIRST_SCRUB)).await;
+        loop {
+            for table in self.archive.open_tables().await {
+                match self.scrub(&table).await {
+                    Ok(()) => {
+                        let scrub = self.metrics.archive_scrub.with([&table]);
+                        scrub.set_time_us(self.clock.now_us());
+                    }
+                    Err(error) => self.failed(&table, "scrub", error),
+                }
+                self.measure(&table).await;
+            }
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    /// Join files of `table` until none are left to join.
+    async fn compact(&self, table: &str) {
+        let mut damaged = 0;
+        loop {
+            let started = Instant::now();
+            match self.archive.compact(table).await {
+                Ok(None) => return,
+                Ok(Some(merged)) => {
+                    self.took("compact", started);
+                    tracing::debug!(table, files = merged.files, "small files were joined");
+                    let files = self.metrics.archive_compacted_files.with([table]);
+                    files.add(merged.files as u64);
+                    let bytes = self.metrics.archive_compacted_bytes.with([table]);
+                    bytes.add(merged.bytes);
+                    self.rest(merged.bytes, started).await;
+                }
+                Err(error) => {
+                    let skips = error.kind() == ErrorKind::DataLoss && damaged < DAMAGED_IN_A_ROUND;
+                    self.failed(table, "compact", error);
+                    if !skips {
+                        return;
+                    }
+                    // The next merge leaves the damaged file alone.
+                    damaged += 1;
+                }
+            }
+        }
+    }
+
+    /// Compare all files of `table` with their checksums.
+    async fn scrub(&self, table: &str) -> Result<(), OfflineError> {
+        let mut scrub = self.archive.begin_scrub(table).await?;
+        loop {
+            let started = Instant::now();
+            let Some(scrubbed) = self.archive.scrub_next(&mut scrub).await? else {
+                return Ok(());
+            };
+            self.took("scrub", started);
+            let bytes = self.metrics.archive_scrubbed_bytes.with([table]);
+            bytes.add(scrubbed.bytes);
+            if let Some(damage) = scrubbed.damage {
+                tracing::error!(
+                    table,
+                    file = damage.file,
+                    what = damage.what,
+                    "an archive file is damaged"
+                );
+            }
+            self.rest(scrubbed.bytes, started).await;
+        }
+    }
+
+    async fn delete(
+        &self,
+        table: &str,
+        kind: &str,
+        task: &'static str,
+        work: impl Future<Output = Result<u64, OfflineError>>,
+    ) {
+        let started = Instant::now();
+        match work.await {
+            Ok(files) => {
+                self.took(task, started);
+                let swept = self.metrics.archive_swept_files.with([table, kind]);
+                swept.add(files);
+            }
+            Err(error) => self.failed(table, task, error),
+        }
+    }
+
+    async fn measure(&self, table: &str) {
+        let Ok(size) = self.archive.size(table).await else {
+            // Whatever failed is logged by the work itself, which reads the same log.
+            return;
+        };
+        let metrics = &self.metrics;
+        metrics.archive_files.with([table]).set(size.files as f64);
+        metrics.archive_bytes.with([table]).set(size.bytes as f64);
+        let damaged = metrics.archive_damaged_files.with([table]);
+        damaged.set(size.damaged as f64);
+    }
+
+    fn took(&self, task: &str, started: Instant) {
+        let duration = self.metrics.archive_upkeep_duration.with([task]);
+        duration.observe_duration(started.elapsed());
+    }
+
+    fn failed(&self, table: &str, task: &'static str, error: OfflineError) {
+        self.metrics.archive_upkeep_errors.with([table, task]).inc();
+        let error = anyhow::Error::from(error);
+        tracing::warn!(
+            table,
+            task,
+            error = format!("{error:#}"),
+            "upkeep of the archive failed"
+        );
+    }
+
+    /// Wait until `bytes` since `started` are no more than the settings' rate.
+    async fn rest(&self, bytes: u64, started: Instant) {
+        let rate = self.settings.upkeep_bytes_per_second();
+        let due = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
+    }
+}
