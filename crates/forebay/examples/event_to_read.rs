@@ -7,6 +7,8 @@
 //!
 //! SERVICE has a request column `tailnum` and joins the view `aircraft_recent` as `a`, like
 //! `delay_features`.
+
+#![allow(clippy::disallowed_methods, reason = "it measures real time")]
 #![expect(clippy::print_stdout, reason = "an example prints what it measured")]
 
 use std::error::Error;

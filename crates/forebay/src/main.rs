@@ -1,6 +1,11 @@
 //! The `forebay` binary: parse the command line, run the command, turn its outcome into an exit
 //! code. Commands are in [`commands`], the server in [`server`], the demo in [`demo`].
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the binary is where the real world is handed in"
+)]
+
 mod broker;
 mod cli;
 mod commands;

@@ -7,6 +7,11 @@
 //! which devices there are. This crate never sees Kafka, RocksDB or a service's definition;
 //! features reach it as Arrow batches and predictions leave it as numbers.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "workers are processes of the real world, and so are their deadlines"
+)]
+
 mod device;
 mod error;
 mod forest;

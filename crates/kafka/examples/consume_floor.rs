@@ -4,6 +4,8 @@
 //!
 //!     cargo run --release -p forebay-kafka --example consume_floor -- consume BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
 //!     cargo run --release -p forebay-kafka --example consume_floor -- decode BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
+
+#![allow(clippy::disallowed_methods, reason = "it measures real time")]
 #![expect(clippy::print_stdout, reason = "an example prints what it measured")]
 
 use std::collections::HashMap;

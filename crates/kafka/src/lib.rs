@@ -11,6 +11,11 @@
 //! [`publisher::KafkaPublisher`], the broker. [`encode`] is the inverse of `decode`.
 //! [`embedded::EmbeddedBroker`] is a broker inside the process, for the demo and the tests.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "librdkafka waits by itself, in real time"
+)]
+
 pub mod admin;
 mod client;
 pub mod decode;

@@ -5,6 +5,11 @@
 //! Order: gather -> insert and expire per key -> sweep -> progress, horizons, pending scores ->
 //! write -> publish. An error before the write changes nothing; what was prepared is thrown away.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it measures how long the disk takes"
+)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;

@@ -4,6 +4,8 @@
 //! times in microseconds:
 //!
 //!     exchange_latency ADDRESS SERVICE AT_US SECONDS < rows.jsonl
+
+#![allow(clippy::disallowed_methods, reason = "it measures real time")]
 #![expect(clippy::print_stdout, reason = "an example prints what it measured")]
 
 use std::error::Error;

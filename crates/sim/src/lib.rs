@@ -3,14 +3,17 @@
 //! that says by one plain walk over the log what must be there in the end.
 //!
 //! [`runtime`] draws who runs; [`faults`] and [`faulty`] decide what becomes of a call; [`world`] is
-//! what outlives processes, [`server`] one of these; [`run`] plays one seed, and [`oracle`] judges it. The tests of `pipeline`
+//! what outlives processes, [`server`] one of these; [`run`] plays one seed, and [`oracle`] and
+//! [`recomputed`] judge it. The tests of `pipeline`
 //! use the world and the oracle with the system's threads.
 
 pub mod encoding;
 pub mod faults;
 pub mod faulty;
 pub mod oracle;
+pub mod recomputed;
 pub mod run;
 pub mod runtime;
 pub mod server;
+pub mod sources;
 pub mod world;

@@ -2,6 +2,11 @@
 //! the seed that plays it again. With a results file it goes on where the last run over the same
 //! code stopped, and adds to its totals. Ends with 1 if any seed failed.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it runs simulations beside one another, in real time"
+)]
+
 mod results;
 
 use std::path::PathBuf;

@@ -12,7 +12,8 @@ use forebay_core::view::ViewId;
 use forebay_testkit::{Random, StoredRow};
 
 use crate::faults::{Faults, Rates};
-use crate::oracle::check;
+use crate::oracle::{Oracle, check};
+use crate::recomputed::check_scores;
 use crate::runtime::{Report, SimRuntime, simulate};
 use crate::server::{Disk, EXTRA, Server};
 use crate::world::{PREDICTIONS_TOPIC, RECENT, Setup, TOPIC, World};
@@ -65,6 +66,7 @@ impl Run {
         }
         self.undisturbed();
         check(&self.world, false);
+        check_scores(&self.world, &Oracle::of(&self.world));
         self.check_extra();
     }
 

@@ -113,7 +113,7 @@ impl Server {
             running: Mutex::default(),
             recovered: Mutex::default(),
             life: Life::default(),
-            stop: Stop::default(),
+            stop: Stop::new(Arc::new(faults.runtime().clone())),
         }
     }
 

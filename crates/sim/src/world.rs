@@ -2,6 +2,11 @@
 //! everything published. A [`Process`] is one pipeline over it, with a fate of its own; the next
 //! one goes on from what is left.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests over threads of the system use this world too"
+)]
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,8 +18,8 @@ use forebay_core::ports::{
 };
 use forebay_core::prediction::column;
 use forebay_core::progress::TopicPartition;
-use forebay_core::source::{Column, SourceDef, SourceFormat};
-use forebay_core::time::{DAY_US, MINUTE_US, Micros, SECOND_US, timestamp_type};
+use forebay_core::source::SourceDef;
+use forebay_core::time::{DAY_US, MINUTE_US, Micros, SECOND_US};
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::Window;
 use forebay_core::watermark::MarkRecord;
@@ -29,12 +34,14 @@ use forebay_pipeline::{
 };
 use forebay_testkit::{
     FakeClock, FakeScorer, Fate, MemoryArchive, MemoryLog, MemoryPublisher, MemoryStore,
-    PlainService, PlainView, Random, StoreReader, column as column_of, wait_until,
+    PlainService, PlainView, Random, StoreReader, wait_until,
 };
 use parking_lot::Mutex;
 
 use crate::encoding::{JsonEncoder, dead_letter_rows, decode};
 use crate::oracle::Oracle;
+use crate::sources::prediction_source;
+pub use crate::sources::{event, event_source, source};
 
 /// The source of events.
 pub const EVENTS: &str = "events";
@@ -161,63 +168,6 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
             .build()
             .expect("a runtime")
     })
-}
-
-/// A source of JSON with these columns; `time` is its event time.
-///
-/// # Panics
-/// `time` is none of them.
-pub fn source(name: &str, topic: &str, columns: Vec<Column>, time: &str) -> Arc<SourceDef> {
-    Arc::new(SourceDef {
-        name: name.to_owned(),
-        time_column: columns
-            .iter()
-            .position(|c| c.name == time)
-            .expect("the time column is one of them"),
-        columns,
-        watermark_delay_us: DELAY_US,
-        idle_timeout_us: forebay_core::limits::IDLE_TIMEOUT_US,
-        event_future_max_us: forebay_core::limits::EVENT_FUTURE_MAX_US,
-        topic: topic.to_owned(),
-        format: SourceFormat::Json,
-    })
-}
-
-/// A source of events: `k`, `ts`, `x`, `n`.
-pub fn event_source(name: &str, topic: &str) -> Arc<SourceDef> {
-    let columns = vec![
-        column_of("k", DataType::Utf8, true),
-        column_of("ts", timestamp_type(), false),
-        column_of("x", DataType::Float64, true),
-        column_of("n", DataType::Int64, false),
-    ];
-    source(name, topic, columns, "ts")
-}
-
-fn prediction_source(topic: &str) -> Arc<SourceDef> {
-    let columns = vec![
-        column_of(column::PREDICTION_ID, DataType::Utf8, false),
-        column_of(column::DEPLOYMENT, DataType::Utf8, false),
-        column_of(column::MODEL_VERSION, DataType::Int32, false),
-        column_of(column::ROLE, DataType::Utf8, false),
-        column_of(column::SOURCE_TOPIC, DataType::Utf8, false),
-        column_of(column::SOURCE_PARTITION, DataType::Int32, false),
-        column_of(column::SOURCE_OFFSET, DataType::Int64, false),
-        column_of(column::EVENT_TIME, timestamp_type(), false),
-        column_of(column::SCORE, DataType::Float64, false),
-    ];
-    source(PREDICTIONS, topic, columns, column::EVENT_TIME)
-}
-
-/// An event's columns.
-pub fn event(key: Option<&str>, time_us: Micros, x: Option<f64>, number: i64) -> Vec<Value> {
-    let key = key.map_or(Value::Null, |key| Value::Text(key.into()));
-    vec![
-        key,
-        Value::Timestamp(time_us),
-        x.map_or(Value::Null, Value::Float),
-        Value::Int(number),
-    ]
 }
 
 impl World {

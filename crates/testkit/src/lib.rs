@@ -6,6 +6,11 @@
 //!
 //! For tests only: nothing but dev-dependencies points here.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests wait for threads of the system"
+)]
+
 mod archive;
 pub mod archive_conformance;
 mod clock;

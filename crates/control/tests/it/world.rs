@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use forebay_control::{ApplyFacts, Life, Parts, Step, Stop, Which, plan_apply};
 use forebay_core::time::{Clock, Micros};
 use forebay_core::{ErrorKind, PortError, PortResult};
+use forebay_pipeline::SystemRuntime;
 use parking_lot::Mutex;
 
 pub(crate) type Definitions = BTreeSet<String>;
@@ -59,6 +61,13 @@ impl Clock for World {
     }
 }
 
+/// Over the system's runtime, on which nothing here waits.
+fn nobody_asks() -> Stop {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"));
+    Stop::new(Arc::new(SystemRuntime::new(runtime.handle().clone())))
+}
+
 impl World {
     /// A server that runs with `views`, all of them complete.
     pub(crate) fn running(views: &[&str]) -> Self {
@@ -75,7 +84,7 @@ impl World {
             stop_at: None,
             carried_out: AtomicUsize::new(0),
             life: Life::default(),
-            stop: Stop::default(),
+            stop: nobody_asks(),
         }
     }
 

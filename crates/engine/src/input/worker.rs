@@ -2,6 +2,11 @@
 //! waits without blocking its runtime. The stack is large because plans and expressions are deep
 //! trees.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "planning needs a thread with a larger stack, and its caller waits for it"
+)]
+
 use futures::channel::oneshot;
 
 use crate::error::{EngineError, Result};

@@ -2,6 +2,8 @@
 //! against a naive evaluator that shares nothing with them; on generated events, on the flights,
 //! and on input that must be refused.
 
+#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+
 mod applied;
 mod exact;
 mod flights;

@@ -19,7 +19,7 @@ use forebay_kafka::{KafkaPublisher, ProducerSettings, ReaderStats};
 use forebay_monitor::MonitorReport;
 use forebay_offline::{ArchiveSettings, DeltaArchive};
 use forebay_online::RocksStore;
-use forebay_pipeline::{Counters, Pipeline, PipelineStatus, PublishedWatermarks};
+use forebay_pipeline::{Counters, Pipeline, PipelineStatus, PublishedWatermarks, SystemRuntime};
 use forebay_serve::{Readiness, ServiceReader, Watermarks};
 use forebay_telemetry::Metrics;
 use forebay_training::WitnessedSource;
@@ -170,7 +170,7 @@ impl App {
             running: Mutex::new(running),
             topics: Mutex::default(),
             life: Life::default(),
-            stop: Stop::default(),
+            stop: Stop::new(Arc::new(SystemRuntime::new(runtime.clone()))),
             reads: Readiness::waiting_for(&[(SERVING, "the server is starting")]),
             ingest: Readiness::waiting_for(&[(INGEST, "ingest has not started")]),
             archive: Arc::new(archive),

@@ -2,6 +2,8 @@
 //! a word, workers that take batches and never answer, and a pool that must lose none of
 //! it.
 
+#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+
 mod claims;
 mod exchange;
 mod fixture;

@@ -3,6 +3,8 @@
 //! forebay-kafka` starts it). Without it those tests say that they were skipped; under CI they fail
 //! instead.
 
+#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+
 mod apache;
 mod faults;
 mod publishing;

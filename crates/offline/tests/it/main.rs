@@ -2,6 +2,8 @@
 //! readable by others. What the tables hold is read back with the Parquet reader alone, so that the
 //! code under test is not its own judge.
 
+#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+
 mod append;
 mod compact;
 mod faults;

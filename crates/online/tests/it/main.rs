@@ -2,6 +2,8 @@
 //! rows, restarts and kills, expiry, scores and outbox. The rows come from a generated log with
 //! ties, disorder, NULLs and odd floats.
 
+#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+
 mod canonical;
 mod conformance;
 mod crash;

@@ -1,6 +1,8 @@
 //! The system's runtime: threads of the operating system, tasks and timers of tokio. What the
 //! binary gives the pipeline; here alone the crate may spawn, sleep and read a clock.
 
+#![allow(clippy::disallowed_methods, reason = "this is the replacement")]
+
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};

@@ -2,6 +2,8 @@
 //! arrival order and any batch cuts leave behind must be what the log says, no more and no less.
 //! One binary, since each link takes long.
 
+#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+
 mod admission;
 mod backfill;
 mod beginnings;

@@ -2,6 +2,8 @@
 //! client and through plain Flight messages as other clients send them. Bad input is refused with a
 //! typed error, and the server goes on.
 
+#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+
 mod action;
 mod exchange;
 mod get;

@@ -1,6 +1,11 @@
 //! Threads of the system for tasks, kept for the next run: thousands of seeds would otherwise start
 //! hundreds of thousands of them.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the threads below the simulation are the system's"
+)]
+
 use std::sync::mpsc::{Sender, channel};
 
 use parking_lot::Mutex;

@@ -1,0 +1,67 @@
+//! Every published prediction against its recomputation: the score that the model gives to features
+//! which are computed here, from the log alone, up to the offsets that the prediction names. Exact:
+//! event values are multiples of a quarter, so sums are whole numbers of quarters.
+
+use forebay_core::applied::AppliedViews;
+use forebay_core::prediction::column;
+use forebay_core::progress::Applied;
+use forebay_core::time::{MINUTE_US, Micros};
+use forebay_core::value::Value;
+use serde_json::Value as Json;
+
+use crate::oracle::{Accepted, Oracle};
+use crate::world::{RECENT, World};
+
+/// Values are whole numbers of these.
+const QUARTERS: f64 = 4.0;
+
+/// Recompute every prediction of `world`.
+///
+/// # Panics
+/// One is not what it should be.
+pub fn check_scores(world: &World, oracle: &Oracle) {
+    assert_eq!(world.setup.asks, RECENT, "the features recomputed here");
+    let alias = world.service().spec().views[0].alias.clone();
+    for record in world.publisher.published() {
+        let said: Json = serde_json::from_slice(&record.payload).expect("the encoder writes JSON");
+        let id = &said[column::PREDICTION_ID];
+        let text = said[column::APPLIED].as_str().expect("offsets are named");
+        let named = AppliedViews::decode(text).expect("its own text");
+        let applied = named.get(&alias).expect("its own offsets");
+        // A power cut may have taken the epoch: then no offsets are named.
+        let Some(applied) = applied else { continue };
+        let at = said[column::EVENT_TIME].as_i64().expect("an instant");
+        let key = said[column::REQUEST]["k"].as_str();
+        let (count, total) = features(oracle, key, at, &applied);
+        let (margin, score) = (&said[column::MARGIN], &said[column::SCORE]);
+        assert_eq!(
+            margin.as_f64(),
+            Some(count),
+            "{id}: the first feature of {said}"
+        );
+        assert_eq!(
+            score.as_f64(),
+            Some(count + total),
+            "{id}: the score of {said}"
+        );
+    }
+}
+
+/// Count and sum of the minute up to `at`, of what `applied` covers.
+fn features(oracle: &Oracle, key: Option<&str>, at: Micros, applied: &Applied) -> (f64, f64) {
+    let seen = oracle.accepted.iter().filter(|row| {
+        key.is_some()
+            && row.key.as_deref() == key
+            && row.offset < applied.next_offset(&row.place)
+            && (at - MINUTE_US..=at).contains(&row.time_us)
+            && !row.late
+    });
+    let rows: Vec<&Accepted> = seen.collect();
+    let quarters = rows.iter().filter_map(|row| match row.x {
+        Value::Float(x) => Some((x * QUARTERS) as i128),
+        _ => None,
+    });
+    // The conversion is correctly rounded, and the division by a power of two is exact.
+    let total = quarters.sum::<i128>() as f64 / QUARTERS;
+    (rows.len() as f64, total)
+}
