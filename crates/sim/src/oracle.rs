@@ -63,7 +63,7 @@ impl Oracle {
         let place = TopicPartition::new(TOPIC, number);
         let bounds = bounds_of(world, &place);
         let mut newest: Option<Micros> = None;
-        for record in world.log.records(TOPIC, partition) {
+        for record in world.log.history(TOPIC, partition) {
             let values = match record.values {
                 Ok(values) if values[2] == Value::Float(REFUSED) => Err("refused"),
                 other => other,

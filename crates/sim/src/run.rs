@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_core::ports::{Archive, OnlineStore};
+use forebay_core::progress::TopicPartition;
 use forebay_core::view::ViewId;
+use forebay_pipeline::runtime::block_on;
 use forebay_testkit::{Random, StoredRow};
 
 use crate::faults::{Faults, Rates};
@@ -16,7 +19,7 @@ use crate::oracle::{Oracle, check};
 use crate::recomputed::check_scores;
 use crate::runtime::{Report, SimRuntime, simulate};
 use crate::server::{Disk, EXTRA, Server};
-use crate::world::{PREDICTIONS_TOPIC, RECENT, Setup, TOPIC, World};
+use crate::world::{EVENTS, PREDICTIONS_TOPIC, RECENT, Setup, TOPIC, World};
 
 /// Virtual time in which a process that nothing disturbs must be done.
 const DONE_MAX: Duration = Duration::from_secs(600);
@@ -63,11 +66,15 @@ impl Run {
         for _ in 0..self.random.below(4) {
             self.disturbed();
             self.cut_power();
+            self.retire();
         }
         self.undisturbed();
         check(&self.world, false);
         check_scores(&self.world, &Oracle::of(&self.world));
         self.check_extra();
+        if self.random.below(4) == 0 {
+            self.made_anew();
+        }
     }
 
     fn server(&mut self, faults: &Arc<Faults>) -> Server {
@@ -154,6 +161,53 @@ impl Run {
             let lost = self.random.below(most + 1);
             self.world.store.lose_writes(shard, lost);
         }
+    }
+
+    /// Retention deletes what archive and shards have, some of it.
+    fn retire(&mut self) {
+        if self.random.below(2) == 0 {
+            return;
+        }
+        self.world.store.sync().expect("in memory");
+        let archived = block_on(&self.runtime, self.world.archive.progress(EVENTS));
+        let archived = archived.unwrap_or_default();
+        for partition in 0..self.world.log.partitions(TOPIC) {
+            let number = i32::try_from(partition).expect("few");
+            let place = TopicPartition::new(TOPIC, number);
+            let shards = (0..self.world.setup.shards).map(|s| self.world.store.applied(s));
+            let applied = shards.map(|applied| applied.next_offset(&place)).min();
+            let safe = applied.unwrap_or(0).min(archived.next_offset(&place));
+            let kept = i64::try_from(self.random.below(4)).expect("few");
+            let begin = self.world.log.begin(TOPIC, partition);
+            if safe - kept > begin {
+                self.world.log.retire(TOPIC, partition, safe - kept);
+            }
+        }
+    }
+
+    /// The topic of the events is deleted and made anew: nothing of it is read, nothing is lost.
+    fn made_anew(&mut self) {
+        let applied = |shard| !self.world.store.applied(shard).0.is_empty();
+        if !(0..self.world.setup.shards).any(applied) {
+            return;
+        }
+        let before = (self.rows(RECENT), self.world.archive.rows(EVENTS).len());
+        let partitions = self.world.log.partitions(TOPIC);
+        self.world.log.delete_topic(TOPIC);
+        self.world.log.create_topic(TOPIC, partitions);
+        self.world.append_events(100, self.random.bits());
+        let faults = Arc::new(Faults::none(&self.runtime));
+        let server = self.server(&faults);
+        server.begin().expect("it starts");
+        self.runtime.pause(Duration::from_secs(60));
+        let halted = server.halted();
+        server.pause().expect("nothing is in the way of the stop");
+        assert!(halted.contains(&EVENTS.to_owned()), "halted are {halted:?}");
+        let after = (self.rows(RECENT), self.world.archive.rows(EVENTS).len());
+        assert!(
+            before == after,
+            "the topic that was made anew has been read"
+        );
     }
 
     /// A process that does all that is left.

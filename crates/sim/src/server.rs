@@ -166,6 +166,14 @@ impl Server {
         running.as_ref().is_some_and(Pipeline::is_ingesting)
     }
 
+    /// Sources that are halted.
+    #[must_use]
+    pub fn halted(&self) -> Vec<String> {
+        let running = self.running.lock();
+        let halts = running.as_ref().map(Pipeline::halts).unwrap_or_default();
+        halts.into_iter().map(|halt| halt.source).collect()
+    }
+
     /// What it says of itself.
     #[must_use]
     pub fn words(&self) -> String {

@@ -8,22 +8,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow_array::RecordBatch;
-use forebay_core::index::RowIndex;
 use forebay_core::limits::LOG_OFFSET_JUMP_MAX;
-use forebay_core::ports::{DeadLetter, EventLog, LogFault, LogPosition, Origin, SourceBatch};
+use forebay_core::ports::{EventLog, LogFault, LogPosition, SourceBatch};
 use forebay_core::progress::{RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
-use forebay_core::value::{Value, array_from_values};
+use forebay_core::value::Value;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use parking_lot::{Condvar, Mutex};
 
 use crate::fate::{Fate, Point};
 use crate::random::Random;
 
+mod batch;
 mod inspector;
 
+use batch::batch;
 pub use inspector::MemoryInspector;
 
 /// One record.
@@ -41,6 +41,8 @@ pub struct Record {
 struct Partition {
     begin: i64,
     next: i64,
+    /// What was deleted after it was read.
+    gone: Vec<Record>,
     records: Vec<Record>,
     /// One past the newest control record.
     control: i64,
@@ -222,7 +224,7 @@ impl MemoryLog {
         self.with(topic, partition, |partition| partition.next += offsets);
     }
 
-    /// Delete the head, up to `offset`.
+    /// Delete the head, up to `offset`, before anybody could read it.
     ///
     /// # Panics
     /// There is no such partition.
@@ -233,6 +235,18 @@ impl MemoryLog {
         });
     }
 
+    /// Delete the head, up to `offset`, after it was read: [`Self::history`] has it still.
+    ///
+    /// # Panics
+    /// There is no such partition.
+    pub fn retire(&self, topic: &str, partition: usize, offset: i64) {
+        self.with(topic, partition, |partition| {
+            let read = partition.records.iter().filter(|r| r.offset < offset);
+            partition.gone.extend(read.cloned());
+        });
+        self.delete_before(topic, partition, offset);
+    }
+
     /// What a partition holds.
     ///
     /// # Panics
@@ -240,6 +254,26 @@ impl MemoryLog {
     #[must_use]
     pub fn records(&self, topic: &str, partition: usize) -> Vec<Record> {
         self.with(topic, partition, |partition| partition.records.clone())
+    }
+
+    /// What a partition holds, and what was retired.
+    ///
+    /// # Panics
+    /// There is no such partition.
+    #[must_use]
+    pub fn history(&self, topic: &str, partition: usize) -> Vec<Record> {
+        self.with(topic, partition, |partition| {
+            [partition.gone.clone(), partition.records.clone()].concat()
+        })
+    }
+
+    /// Where a partition begins.
+    ///
+    /// # Panics
+    /// There is no such partition.
+    #[must_use]
+    pub fn begin(&self, topic: &str, partition: usize) -> i64 {
+        self.with(topic, partition, |partition| partition.begin)
     }
 
     /// Number of partitions of `topic`; 0 where it is not there.
@@ -505,70 +539,4 @@ fn digest(record: &Record) -> RecordDigest {
         None,
         Some(value.as_bytes()),
     )
-}
-
-/// What of `taken` belongs to `source`; None where that is nothing.
-fn batch(
-    source: &Arc<SourceDef>,
-    taken: &[(TopicPartition, Record)],
-) -> PortResult<Option<SourceBatch>> {
-    let mut origin = Origin::default();
-    let mut read_up_to: Vec<(TopicPartition, i64)> = Vec::new();
-    let mut last_records: Vec<(TopicPartition, RecordDigest)> = Vec::new();
-    let mut columns: Vec<Vec<Value>> = vec![Vec::new(); source.columns.len()];
-    let mut dead_letters = Vec::new();
-    for (place, record) in taken
-        .iter()
-        .filter(|(place, _)| *place.topic == *source.topic)
-    {
-        let slot = origin
-            .partitions
-            .iter()
-            .position(|p| p == place)
-            .unwrap_or_else(|| {
-                origin.partitions.push(place.clone());
-                read_up_to.push((place.clone(), 0));
-                last_records.push((place.clone(), digest(record)));
-                origin.partitions.len() - 1
-            });
-        read_up_to[slot].1 = record.offset + 1;
-        last_records[slot].1 = digest(record);
-        match &record.values {
-            Ok(values) => {
-                columns
-                    .iter_mut()
-                    .zip(values)
-                    .for_each(|(column, value)| column.push(value.clone()));
-                origin.partition.push(RowIndex::at(slot).number());
-                origin.offset.push(record.offset);
-                origin.kafka_time_us.push(record.kafka_time_us);
-            }
-            Err(reason) => dead_letters.push(DeadLetter {
-                source: source.name.clone(),
-                partition: place.clone(),
-                offset: record.offset,
-                kafka_time_us: record.kafka_time_us,
-                payload: b"?".to_vec(),
-                reason,
-                detail: "the test says so".to_owned(),
-            }),
-        }
-    }
-    if read_up_to.is_empty() {
-        return Ok(None);
-    }
-    let arrays = source.columns.iter().zip(&columns);
-    let arrays = arrays.map(|(column, values)| array_from_values(&column.data_type, values.iter()));
-    let rows = RecordBatch::try_new(source.schema(), arrays.collect::<PortResult<Vec<_>>>()?)
-        .map_err(|e| {
-            PortError::with_source(ErrorKind::Internal, "records do not fit their source", e)
-        })?;
-    Ok(Some(SourceBatch {
-        source: Arc::clone(source),
-        rows,
-        origin,
-        dead_letters,
-        read_up_to,
-        last_records,
-    }))
 }
