@@ -72,6 +72,11 @@ impl Run {
         check(&self.world, false);
         check_scores(&self.world, &Oracle::of(&self.world));
         self.check_extra();
+        if self.random.below(3) == 0 {
+            self.lose_head();
+            check(&self.world, false);
+            self.check_extra();
+        }
         if self.random.below(4) == 0 {
             self.made_anew();
         }
@@ -182,6 +187,66 @@ impl Run {
             if safe - kept > begin {
                 self.world.log.retire(TOPIC, partition, safe - kept);
             }
+        }
+    }
+
+    /// The log loses records that nobody has read: the source halts until somebody accepts the gap.
+    fn lose_head(&mut self) {
+        let ends = self.world.log.ends(TOPIC);
+        self.world.append_events(40, self.random.bits());
+        for (partition, end) in ends.into_iter().enumerate() {
+            let lost = i64::try_from(self.random.below(6)).expect("few");
+            let records = self.world.log.records(TOPIC, partition);
+            // Some are left, so that reading goes on behind the gap.
+            if records.iter().any(|record| record.offset > end + lost) {
+                self.world.log.retire(TOPIC, partition, end);
+                self.world.log.delete_before(TOPIC, partition, end + lost);
+            }
+        }
+        for _ in 0..self.random.below(3) {
+            self.accept(true);
+        }
+        self.accept(false);
+    }
+
+    /// A process in which somebody accepts whatever gap there is, and which then reads what is left;
+    /// under faults it may end before that.
+    fn accept(&mut self, disturbed: bool) {
+        let rates = Rates {
+            outages: 10,
+            delays: 20,
+            lost_replies: 20,
+        };
+        let last_call = self.random.below(300) as u64;
+        let faults = match disturbed {
+            true => Faults::new(&self.runtime, self.random.bits(), rates, last_call),
+            false => Faults::none(&self.runtime),
+        };
+        let faults = Arc::new(faults);
+        let server = self.server(&faults);
+        let began = server.begin();
+        if disturbed && began.is_err() {
+            faults.kill();
+            return;
+        }
+        began.expect("it starts");
+        let longest = if disturbed {
+            Duration::from_secs(30)
+        } else {
+            DONE_MAX
+        };
+        let done = self.runtime.wait_until(longest, || {
+            if !server.halted().is_empty() {
+                // One that fails is asked for again.
+                let _told = server.accept_gaps(EVENTS);
+            }
+            faults.is_over() || self.world.is_done()
+        });
+        let stopped = server.pause();
+        faults.kill();
+        if !disturbed {
+            assert!(done, "not done in time, lacks {:?}", self.world.lacking());
+            stopped.expect("nothing is in the way of the stop");
         }
     }
 

@@ -13,7 +13,7 @@ use forebay_control::{
 };
 use forebay_core::ports::{Archive, CompiledView, OnlineStore, Runtime};
 use forebay_core::progress::Applied;
-use forebay_core::time::MINUTE_US;
+use forebay_core::time::{Clock, MINUTE_US};
 use forebay_core::view::{ViewId, Window};
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_pipeline::backfill::{Filling, Until, backfill};
@@ -172,6 +172,23 @@ impl Server {
         let running = self.running.lock();
         let halts = running.as_ref().map(Pipeline::halts).unwrap_or_default();
         halts.into_iter().map(|halt| halt.source).collect()
+    }
+
+    /// Accept whatever gaps `source` has.
+    ///
+    /// # Errors
+    /// There is none, a store fails, or ingest does not run.
+    pub fn accept_gaps(&self, source: &str) -> PortResult<()> {
+        let now_us = self.clock().now_us();
+        let answer = {
+            let running = self.running.lock();
+            running
+                .as_ref()
+                .map(|p| p.accept_gaps(source, None, now_us))
+        };
+        let gone = || PortError::new(ErrorKind::Unavailable, "ingest does not run");
+        let answer = block_on(self.runtime(), answer.ok_or_else(gone)?);
+        answer.map_err(|_| gone())?.map(drop).map_err(port_error)
     }
 
     /// What it says of itself.

@@ -276,6 +276,17 @@ impl MemoryLog {
         self.with(topic, partition, |partition| partition.begin)
     }
 
+    /// One past the last offset that each partition has given away.
+    ///
+    /// # Panics
+    /// There is no such topic.
+    #[must_use]
+    pub fn ends(&self, topic: &str) -> Vec<i64> {
+        let partitions = 0..self.partitions(topic);
+        let end = |partition| self.with(topic, partition, |partition| partition.next);
+        partitions.map(end).collect()
+    }
+
     /// Number of partitions of `topic`; 0 where it is not there.
     #[must_use]
     pub fn partitions(&self, topic: &str) -> usize {
