@@ -24,6 +24,7 @@ mod error;
 pub mod gaps;
 pub mod halt;
 mod ingest;
+mod observer;
 mod own_cluster;
 pub mod pending;
 mod pipeline;
@@ -34,6 +35,7 @@ pub mod repeats;
 mod retry;
 pub mod runtime;
 mod score;
+mod settings;
 pub mod settlements;
 mod shards;
 pub mod status;
@@ -45,10 +47,12 @@ pub use contain::contain;
 pub use deployment::Deployment;
 pub use error::PipelineError;
 pub use halt::HaltReason;
-pub use pipeline::{BatchObserver, Pipeline, PipelineParts, PipelineSettings};
+pub use observer::BatchObserver;
+pub use pipeline::{Pipeline, PipelineParts};
 pub use recovery::check_topics;
 pub use runtime::SystemRuntime;
 pub use score::ScoringLimits;
+pub use settings::PipelineSettings;
 pub use status::{
     Counters, DeploymentState, DeploymentStatus, PartitionStatus, PipelineStatus, SourceState,
     SourceStatus,

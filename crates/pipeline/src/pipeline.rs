@@ -5,11 +5,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use forebay_core::ports::{
     Archive, CompiledView, EventLog, FeatureReader, LogInspector, LogNotes, OnlineStore, Publisher,
-    Runtime, Scorer, SourceBatch,
+    Runtime, Scorer,
 };
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -18,12 +17,13 @@ use forebay_core::watermark::MarkRecord;
 use forebay_core::{PortError, PortResult};
 use tokio::sync::oneshot;
 
-use crate::archive::{Archiver, DeadLetterRows, FlushRule};
+use crate::archive::{Archiver, DeadLetterRows};
 use crate::board::Board;
 use crate::deployment::Deployment;
 use crate::error::{PipelineError, first_cause};
 use crate::gaps::{self, Accepted, GapRequest, Listed};
 use crate::ingest::Ingest;
+use crate::observer::BatchObserver;
 use crate::own_cluster::OwnCluster;
 use crate::prediction::RecordEncoder;
 use crate::reads::Reads;
@@ -33,7 +33,8 @@ use crate::runtime::{Crew, Thread, block_on};
 use crate::score::intake::{Intake, ScoringLimits};
 use crate::score::released::Released;
 use crate::score::{Scoring, ScoringParts};
-use crate::settlements::{Settled, SettledNotes, Settlements, Settling};
+use crate::settings::PipelineSettings;
+use crate::settlements::{SettledNotes, Settlements, Settling};
 use crate::shards::ShardWriters;
 use crate::status::{Counters, PipelineStatus};
 use crate::step::Step;
@@ -41,18 +42,6 @@ use crate::watch::{LogWatch, WatchParts};
 use crate::watermark::shown::show_recorded;
 use crate::watermark::table::MARKS_TABLE;
 use crate::watermark::{PublishedWatermarks, Unrecorded, Watermarks};
-
-/// Looks at every decoded batch, in log order: the monitor.
-pub trait BatchObserver: Send {
-    /// One batch, repeats dropped, watermarks filled. Rows that the archive had when the pipeline
-    /// started are left out: an observer is rebuilt from the archive before that, and counts each
-    /// row once.
-    fn observe(&mut self, batch: &SourceBatch, watermark_us: Option<Micros>);
-
-    /// Watermarks may have moved without a batch, by what is recorded in `records`, and the events
-    /// `settled` get no prediction. Called now and then.
-    fn look(&mut self, records: &[MarkRecord], settled: &[Settled]);
-}
 
 /// What the pipeline runs on.
 pub struct PipelineParts {
@@ -107,23 +96,6 @@ impl std::fmt::Debug for PipelineParts {
             .field("views", &self.views)
             .finish_non_exhaustive()
     }
-}
-
-/// Settings of the loop.
-#[derive(Debug, Clone, Copy)]
-pub struct PipelineSettings {
-    /// Rows of one micro-batch at most.
-    pub epoch_max_rows: usize,
-    /// How long a poll waits for the first record.
-    pub epoch_wait: Duration,
-    /// When the archive appends.
-    pub flush: FlushRule,
-    /// How long after its retention a row is still taken, microseconds.
-    pub history_us: Micros,
-    /// Threads that write shards.
-    pub writer_threads: usize,
-    /// How much of one deployment may wait and be under way.
-    pub scoring: ScoringLimits,
 }
 
 /// A running pipeline.

@@ -2,6 +2,9 @@
 //! replaces, nothing staged is listed or left, parts land at their offsets whatever order they are
 //! awaited in.
 
+use std::fs;
+use std::path::Path as FilePath;
+
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 

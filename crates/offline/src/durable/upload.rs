@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use object_store::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 
-use super::{STORE, Staged, blocking, failed};
+use super::staged::{STORE, Staged, blocking, failed};
 
 /// One upload in progress.
 #[derive(Debug)]
