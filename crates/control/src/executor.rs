@@ -86,14 +86,26 @@ pub fn execute<P: Parts>(
     Ok(())
 }
 
-/// Carry out the steps of an undoing, all of them whatever fails; what holds then, in words.
+/// Carry out the steps of an undoing, whatever fails; what holds then, in words.
+///
+/// Where the definitions before cannot be saved, the new ones are what a restart finds, and their
+/// views have all up to here. So ingest does not go on with others, which would leave those views
+/// behind, and their state is not deleted.
 fn undo<P: Parts>(parts: &P, change: &mut P::Change, steps: &[Step]) -> String {
     let mut failures = Vec::new();
+    let mut is_saved = true;
     for step in steps {
+        if !is_saved && matches!(step, Step::Resume(_) | Step::DropView(_)) {
+            continue;
+        }
         if let Err(error) = parts.carry_out(change, step) {
+            is_saved &= !matches!(step, Step::Save(_));
             tracing::error!(%step, %error, "a step of an undoing failed");
             failures.push(format!("and then cannot {step}: {error}"));
         }
+    }
+    if !is_saved {
+        failures.push("ingest stands; apply again, or restart".to_owned());
     }
     if failures.is_empty() {
         "nothing was applied, and the definitions before are in force".to_owned()
@@ -107,4 +119,61 @@ fn stopped() -> PortError {
         ErrorKind::Unavailable,
         "the server is stopping; apply again when it is up",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::step::Which;
+
+    /// Carries out steps by noting them; those in `fails` do not succeed.
+    #[derive(Default)]
+    struct Noting {
+        fails: Vec<Step>,
+        done: Mutex<Vec<Step>>,
+    }
+
+    impl Parts for Noting {
+        type Change = ();
+
+        fn carry_out(&self, (): &mut (), step: &Step) -> PortResult<()> {
+            if self.fails.contains(step) {
+                return Err(PortError::new(ErrorKind::Unavailable, "the disk is full"));
+            }
+            self.done.lock().push(step.clone());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn where_the_definitions_before_cannot_be_saved_ingest_stands_and_the_new_state_stays() {
+        let view = || "v".to_owned();
+        let steps = [
+            Step::Save(Which::Current),
+            Step::Resume(Which::Current),
+            Step::DropView(view()),
+        ];
+        let parts = Noting::default();
+        assert!(undo(&parts, &mut (), &steps).contains("nothing was applied"));
+        assert_eq!(*parts.done.lock(), steps);
+        let parts = Noting {
+            fails: vec![Step::Save(Which::Current)],
+            ..Noting::default()
+        };
+        let words = undo(&parts, &mut (), &steps);
+        assert!(words.contains("the disk is full") && words.contains("ingest stands"));
+        assert_eq!(*parts.done.lock(), []);
+        // One that cannot go on deletes the new state all the same: a start goes on by itself.
+        let parts = Noting {
+            fails: vec![Step::Resume(Which::Current)],
+            ..Noting::default()
+        };
+        undo(&parts, &mut (), &steps);
+        assert_eq!(
+            *parts.done.lock(),
+            [Step::Save(Which::Current), Step::DropView(view())]
+        );
+    }
 }

@@ -7,7 +7,7 @@ use forebay_sim::run::play;
 const SEEDS: u64 = 300;
 /// Those that found something, and what that was when they did: a change of the simulation gives a
 /// seed another story, so each fault has a test of its own beside this.
-const FOUND: [(u64, &str); 4] = [
+const FOUND: [(u64, &str); 5] = [
     (
         753,
         "a start that failed left the threads of scoring behind",
@@ -20,6 +20,10 @@ const FOUND: [(u64, &str); 4] = [
     (
         3_710,
         "a shard's record of a bound was replaced by a shorter one of the archive",
+    ),
+    (
+        15_417,
+        "a change was undone, the definitions before could not be saved, and the new view's state was deleted",
     ),
 ];
 

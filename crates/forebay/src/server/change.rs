@@ -199,14 +199,15 @@ impl App {
         Ok(planned.changes)
     }
 
-    /// Ingest has failed: begin it anew with the definitions in force. Where that fails too, the new
+    /// Ingest has failed: begin it anew with the definitions in force, once they are what a restart
+    /// finds (a change that was undone may not have saved them). Where that fails too, the new
     /// definitions may mend it.
     fn start_again(&self, current: &Catalog) {
         if let Err(error) = self.pause() {
             tracing::warn!(error = exit::words(&error), "ingest had failed");
         }
-        let again = self
-            .bind(current, Binding::Lenient)
+        let again = catalog_file::save(&self.settings.server.data_dir, current)
+            .and_then(|()| self.bind(current, Binding::Lenient))
             .and_then(|wiring| self.resume(current.clone(), wiring));
         if let Err(error) = again {
             tracing::warn!(error = exit::words(&error), "ingest does not start again");
