@@ -388,7 +388,7 @@ impl Worker {
         batches: Vec<RecordBatch>,
         up_to: &Applied,
     ) -> PortResult<u64> {
-        let mut pauses = Pauses::default();
+        let (mut pauses, began) = (Pauses::default(), self.runtime.elapsed());
         loop {
             match self.archive.append(table, batches.clone(), up_to).await {
                 Err(error) if may_pass(&error) => {
@@ -401,7 +401,11 @@ impl Worker {
                         return Err(error);
                     }
                 }
-                outcome => return outcome,
+                outcome => {
+                    let took = self.runtime.elapsed().saturating_sub(began);
+                    self.counters.appends.of(table).record(took);
+                    return outcome;
+                }
             }
         }
     }

@@ -167,6 +167,7 @@ impl Ingest {
             self.intake
                 .look(names, self.store.as_ref(), &self.counters)?;
         }
+        let (began, brought) = (self.runtime.elapsed(), !batches.is_empty());
         let mut epoch = Epoch::new(self.shards);
         for batch in batches {
             self.batch(batch, &mut epoch)?;
@@ -193,11 +194,14 @@ impl Ingest {
         if epoch.rows > 0 {
             self.counters.epochs.fetch_add(1, Ordering::Relaxed);
         }
-        if writes.is_empty() && epoch.ends.is_empty() {
-            Ok(())
-        } else {
-            self.writers.submit(writes, epoch.ends)
+        if !writes.is_empty() || !epoch.ends.is_empty() {
+            self.writers.submit(writes, epoch.ends)?;
         }
+        if brought {
+            let took = self.runtime.elapsed().saturating_sub(began);
+            self.counters.epoch.record(took);
+        }
+        Ok(())
     }
 
     fn count_suspended(&self, write: &ShardWrite) {

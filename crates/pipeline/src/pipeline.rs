@@ -364,7 +364,8 @@ fn released(parts: &PipelineParts) -> Arc<Released> {
         .collect();
     let places = shards.iter().flat_map(|applied| applied.0.keys());
     let read = |place: &&TopicPartition| parts.sources.iter().any(|s| *s.topic == *place.topic);
-    Arc::new(Released::recovered(places.filter(read), &shards))
+    let now = parts.runtime.elapsed();
+    Arc::new(Released::recovered(places.filter(read), &shards, now))
 }
 
 fn scoring_parts(

@@ -263,9 +263,12 @@ impl Settlements {
                 };
                 up_to.advance(&TopicPartition::new(PLACE, i32::from(shard)), progress);
                 let batch = rows(shard, &entries)?;
+                let began = self.runtime.elapsed();
                 self.archive
                     .append(SETTLEMENT_TABLE, vec![batch], &up_to)
                     .await?;
+                let took = self.runtime.elapsed().saturating_sub(began);
+                self.counters.appends.of(SETTLEMENT_TABLE).record(took);
                 self.store.clear_unscored(shard, last.sequence)?;
                 self.settled.add(entries);
             }

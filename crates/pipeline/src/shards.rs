@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use forebay_core::PortError;
 use forebay_core::ports::{OnlineStore, Runtime, ShardWrite};
@@ -30,10 +31,10 @@ struct Ticket {
 }
 
 impl Ticket {
-    /// One of its writers is done.
-    fn written(&self) {
+    /// One of its writers is done, `now`.
+    fn written(&self, now: Duration) {
         if self.open_writes.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.released.finish(self.number);
+            self.released.finish(self.number, now);
         }
     }
 }
@@ -99,7 +100,7 @@ impl ShardWriters {
     ) -> Result<(), PipelineError> {
         let number = self.released.begin(ends);
         if writes.is_empty() {
-            self.released.finish(number);
+            self.released.finish(number, self.runtime.elapsed());
             return Ok(());
         }
         let mut by_thread: Vec<Vec<(u16, ShardWrite)>> =
@@ -165,9 +166,9 @@ impl Writer {
                     return Err(error);
                 }
                 let took = runtime.elapsed().saturating_sub(started);
-                self.counters.committed(took);
+                self.counters.commit.record(took);
             }
-            job.ticket.written();
+            job.ticket.written(runtime.elapsed());
         }
         Ok(())
     }

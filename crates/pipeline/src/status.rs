@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use forebay_core::ports::ScoreLoad;
 use forebay_core::prediction::Role;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
+use forebay_telemetry::{Timing, Timings};
 use parking_lot::Mutex;
 
 use crate::deployment::Deployment;
@@ -22,10 +22,14 @@ pub struct Counters {
     pub rows: AtomicU64,
     /// Micro-batches that brought something.
     pub epochs: AtomicU64,
-    /// Shard commits.
-    pub commits: AtomicU64,
-    /// Time spent in them, nanoseconds, over all threads.
-    pub commit_ns: AtomicU64,
+    /// From the answer of a poll that brought something to its epoch in the queues.
+    pub epoch: Arc<Timing>,
+    /// One epoch's write of one shard, with its retries.
+    pub commit: Arc<Timing>,
+    /// One append, by table, with its retries.
+    pub appends: Timings,
+    /// How long events wait for their score, by deployment.
+    pub score_waits: Timings,
     /// Rows too late for some view.
     pub late_rows: AtomicU64,
     /// Rows that the archive has committed.
@@ -218,10 +222,8 @@ pub struct PipelineStatus {
     pub rows: u64,
     /// See [`Counters::epochs`].
     pub epochs: u64,
-    /// See [`Counters::commits`].
+    /// Shard commits.
     pub commits: u64,
-    /// Mean time of one shard commit, microseconds.
-    pub commit_mean_us: f64,
     /// See [`Counters::late_rows`].
     pub late_rows: u64,
     /// See [`Counters::archived_rows`].
@@ -251,13 +253,6 @@ pub struct PipelineStatus {
 }
 
 impl Counters {
-    /// A shard's write took so long.
-    pub(crate) fn committed(&self, took: Duration) {
-        let took_ns = took.as_secs() * 1_000_000_000 + u64::from(took.subsec_nanos());
-        self.commit_ns.fetch_add(took_ns, Ordering::Relaxed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// A pipeline over `sources` and `deployments` starts: what counts goes on, what describes the
     /// one before is forgotten.
     pub(crate) fn begin(&self, sources: &[Arc<SourceDef>], deployments: &[Deployment]) {
@@ -294,13 +289,11 @@ impl Counters {
     #[must_use]
     pub fn snapshot(&self) -> PipelineStatus {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let commits = read(&self.commits);
         let deployments = self.deployments.lock().clone();
         PipelineStatus {
             rows: read(&self.rows),
             epochs: read(&self.epochs),
-            commits,
-            commit_mean_us: read(&self.commit_ns) as f64 / 1_000.0 / commits.max(1) as f64,
+            commits: self.commit.count(),
             late_rows: read(&self.late_rows),
             archived_rows: read(&self.archived_rows),
             predictions: read(&self.predictions),

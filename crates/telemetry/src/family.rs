@@ -4,12 +4,14 @@
 //! services, models) and fixed lists, never from a key, an offset or a client's text.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::core::Collector;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+use crate::described::{Described, register};
 use crate::error::TelemetryError;
+use crate::timing::{Place, Timing, TimingVec};
 
 /// One counter series. Cloning shares it.
 #[derive(Clone)]
@@ -105,6 +107,18 @@ impl fmt::Debug for Histogram {
     }
 }
 
+/// One series that says what a part counts by itself.
+#[derive(Debug)]
+pub struct TimingSeries(Place);
+
+impl TimingSeries {
+    /// From now on the series says what `timing` has counted. To show the same again changes
+    /// nothing.
+    pub fn show(self, timing: &Arc<Timing>) {
+        self.0.show(timing);
+    }
+}
+
 macro_rules! family {
     ($(#[$doc:meta])* $family:ident, $vector:ty, $handle:ident) => {
         $(#[$doc])*
@@ -156,29 +170,12 @@ family!(
     HistogramVec,
     Histogram
 );
-
-fn register(
-    registry: &Registry,
-    name: &'static str,
-    collector: Box<dyn Collector>,
-) -> Result<(), TelemetryError> {
-    registry
-        .register(collector)
-        .map_err(|source| TelemetryError::Metric { name, source })
-}
-
-/// What a family is registered as.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Described<'a> {
-    /// Full name, as exposed.
-    pub(crate) name: &'static str,
-    /// One sentence for people.
-    pub(crate) help: &'static str,
-    /// Names of its labels.
-    pub(crate) labels: &'a [&'a str],
-    /// Upper bounds of the buckets of a histogram.
-    pub(crate) buckets: &'a [f64],
-}
+family!(
+    /// A histogram of durations by labels, which parts count by themselves.
+    TimingFamily,
+    TimingVec,
+    TimingSeries
+);
 
 /// Makes and registers the family of one metric; what [`crate::names::Metrics`] is built from.
 pub(crate) trait Family: Sized {
@@ -232,6 +229,16 @@ impl<const LABELS: usize> Family for HistogramFamily<LABELS> {
         let family = Self(vector);
         if LABELS == 0 {
             drop(family.with([""; LABELS]));
+        }
+        Ok(family)
+    }
+}
+
+impl<const LABELS: usize> Family for TimingFamily<LABELS> {
+    fn register(registry: &Registry, of: Described<'_>) -> Result<Self, TelemetryError> {
+        let family = Self(TimingVec::register(registry, of)?);
+        if LABELS == 0 {
+            family.with([""; LABELS]).show(&Arc::default());
         }
         Ok(family)
     }

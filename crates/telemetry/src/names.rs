@@ -7,8 +7,10 @@ use std::fmt;
 
 use prometheus::{Registry, TextEncoder};
 
+use crate::described::Described;
 use crate::error::TelemetryError;
-use crate::family::{CounterFamily, Described, Family, GaugeFamily, HistogramFamily};
+use crate::family::{CounterFamily, Family, GaugeFamily, HistogramFamily, TimingFamily};
+use crate::timing::TIMING_SECONDS;
 
 /// Type of a metric.
 #[cfg(test)]
@@ -26,6 +28,8 @@ pub(crate) enum MetricKind {
 const LATENCY_SECONDS: &[f64] = &doubling::<24>(1e-6);
 /// Upper bounds of 16 buckets from 10 ms to 328 s: a merge, a sweep, a scrub of one file.
 const UPKEEP_SECONDS: &[f64] = &doubling::<16>(0.01);
+/// Upper bounds of 20 buckets from 10 ms to 87 minutes: one pass of a fill over an archive.
+const FILL_SECONDS: &[f64] = &doubling::<20>(0.01);
 /// Upper bounds of 15 buckets from 1 to 16,384 rows.
 const ROWS: &[f64] = &doubling::<15>(1.0);
 /// Counters and gauges have none.
@@ -81,7 +85,7 @@ macro_rules! metric_table {
 
             /// Type.
             pub(crate) fn kind(self) -> MetricKind {
-                match self { $(Self::$variant => MetricKind::$kind,)+ }
+                match self { $(Self::$variant => metric_kind!($kind),)+ }
             }
         }
 
@@ -118,6 +122,17 @@ macro_rules! family_type {
     (Counter, $labels:block) => { CounterFamily<$labels> };
     (Gauge, $labels:block) => { GaugeFamily<$labels> };
     (Histogram, $labels:block) => { HistogramFamily<$labels> };
+    (Timing, $labels:block) => { TimingFamily<$labels> };
+}
+
+#[cfg(test)]
+macro_rules! metric_kind {
+    (Timing) => {
+        MetricKind::Histogram
+    };
+    ($kind:ident) => {
+        MetricKind::$kind
+    };
 }
 
 metric_table! {
@@ -138,8 +153,14 @@ metric_table! {
     Counter AheadRecords ahead_records "forebay_ahead_records_total" ["source"] NONE "records whose event time lies further ahead than other partitions, the broker or the ingest clock support: kept, and no watermark moves beyond the bound";
     Counter DecodeGuesses decode_guesses "forebay_decode_guesses_total" ["source", "column", "kind"] NONE "values that were not taken from a record as they are; kind: absent (NULL), unknown_field (skipped; column: the object around it, * the record), integer_time (taken as microseconds), time_without_zone (taken as UTC), time_cut, rounded_integer, text_number";
     Counter DeadLetters dead_letters "forebay_dead_letter_records_total" ["source", "reason"] NONE "records that did not become rows";
+    Timing EpochDuration epoch_duration "forebay_epoch_duration_seconds" [] TIMING_SECONDS "from the poll's answer to the epoch in the queues of shards and archive, the waits for room in them included";
+    Timing CommitDuration commit_duration "forebay_shard_commit_duration_seconds" [] TIMING_SECONDS "one epoch's write of one shard, with its retries";
+    Histogram BackfillDuration backfill_duration "forebay_backfill_duration_seconds" ["view"] FILL_SECONDS "one pass over the archive that fills a new view; the last stands in the way of ingest";
+    Counter BackfillRows backfill_rows "forebay_backfill_rows_total" ["view"] NONE "archived rows that were read to fill a new view";
 
     // archive
+    Gauge ArchiveFlushInterval archive_flush_interval "forebay_archive_flush_interval_seconds" [] NONE "[ingest] archive_flush_ms: rows wait no longer for the append that takes them";
+    Timing AppendDuration append_duration "forebay_archive_append_duration_seconds" ["table"] TIMING_SECONDS "one append to the table, with its retries";
     Gauge ArchiveFiles archive_files "forebay_archive_files" ["table"] NONE "data files of the newest version of the table";
     Gauge ArchiveBytes archive_bytes "forebay_archive_bytes" ["table"] NONE "bytes of these files";
     Gauge ArchiveDamagedFiles archive_damaged_files "forebay_archive_damaged_files" ["table"] NONE "files whose bytes are not those that were committed, as far as they were looked at; the log names them";
@@ -170,6 +191,7 @@ metric_table! {
     Histogram InferenceQueueDuration inference_queue_duration "forebay_inference_queue_duration_seconds" [] LATENCY_SECONDS "time a batch waited for its worker";
     Histogram InferenceComputeDuration inference_compute_duration "forebay_inference_compute_duration_seconds" ["model", "device"] LATENCY_SECONDS "time to score one batch";
     Counter Predictions predictions "forebay_predictions_total" ["deployment", "version", "role"] NONE "predictions that the broker has acknowledged; role: live, shadow";
+    Timing ScoreWait score_wait "forebay_score_wait_seconds" ["deployment"] TIMING_SECONDS "from an event's commit in every shard to the write of its score, or of the note that it has none; after a start from then on";
     Counter UnscoredEvents unscored_events "forebay_unscored_events_total" ["deployment", "reason"] NONE "events that ended without a prediction, each with a note in the table settlements";
     Counter InferenceFallbackRows inference_fallback_rows "forebay_inference_fallback_rows_total" ["model"] NONE "rows that this process scored because no worker of the version answered";
     Gauge WorkerUp worker_up "forebay_worker_up" ["worker"] NONE "1 while the worker answers";

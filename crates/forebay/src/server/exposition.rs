@@ -14,9 +14,9 @@ use forebay_monitor::{
     MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
 };
 use forebay_online::{StoreStats, ViewStats};
-use forebay_pipeline::PipelineStatus;
+use forebay_pipeline::{Counters, PipelineStatus};
 use forebay_telemetry::invariants::InvariantReport;
-use forebay_telemetry::{Counter, Metrics};
+use forebay_telemetry::{Counter, Metrics, TimingSeries, Timings};
 
 use super::app::App;
 use super::ingest_look::IngestLook;
@@ -51,6 +51,9 @@ impl Exposition {
                 option_env!("FOREBAY_COMMIT").unwrap_or("unknown"),
             ])
             .set(1.0);
+        let flush_ms = app.settings.ingest.archive_flush_ms;
+        let interval = app.metrics.archive_flush_interval.with([]);
+        interval.set(flush_ms as f64 / 1e3);
         let thread = std::thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || {
@@ -106,6 +109,7 @@ fn look_at_parts(app: &App, shown: &mut Vec<Suspended>) {
 pub(crate) fn expose(app: &App) {
     let metrics = &app.metrics;
     ingest(metrics, &app.status());
+    timings(metrics, &app.counters);
     guesses(metrics, &app.read);
     state(metrics, &app.store.stats());
     views(metrics, &app.store.view_stats());
@@ -152,6 +156,23 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
             raise(&metrics.unscored_events.with(labels), *events);
         }
     }
+}
+
+/// The series read the timings themselves; this makes them known.
+fn timings(metrics: &Metrics, counters: &Counters) {
+    metrics.epoch_duration.with([]).show(&counters.epoch);
+    metrics.commit_duration.with([]).show(&counters.commit);
+    let by_name = |timings: &Timings, series: &dyn Fn(&str) -> TimingSeries| {
+        for (name, timing) in timings.all() {
+            series(&name).show(&timing);
+        }
+    };
+    by_name(&counters.appends, &|table| {
+        metrics.append_duration.with([table])
+    });
+    by_name(&counters.score_waits, &|deployment| {
+        metrics.score_wait.with([deployment])
+    });
 }
 
 fn views(metrics: &Metrics, stats: &[(Arc<ViewSpec>, ViewStats)]) {

@@ -140,13 +140,23 @@ impl App {
         rows: u64,
     ) -> Result<usize> {
         let stores: (&dyn Archive, &dyn OnlineStore) = (self.archive.as_ref(), self.store.as_ref());
-        let told = |done| self.life.filled(done as u64, rows);
+        let name = view.spec().name.as_str();
+        let (counted, started) = (self.metrics.backfill_rows.with([name]), Instant::now());
+        let mut before = 0;
+        let told = |done| {
+            counted.add((done - before) as u64);
+            before = done;
+            self.life.filled(done as u64, rows);
+        };
         let pass = backfill(view.as_ref(), source, stores, (filling, until), told);
-        self.runtime.block_on(async {
+        let done: Result<usize> = self.runtime.block_on(async {
             tokio::select! {
                 done = pass => Ok(done?),
                 () = self.stop.asked() => bail!("the server is stopping; the fill was given up"),
             }
-        })
+        });
+        let duration = self.metrics.backfill_duration.with([name]);
+        duration.observe_duration(started.elapsed());
+        done
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use forebay_core::PortResult;
 use forebay_core::ports::{FeatureReader, OnlineStore, Publisher, Runtime, ScoreLoad, Scorer};
 use forebay_core::time::Micros;
+use forebay_telemetry::Timing;
 
 use crate::deployment::Deployment;
 use crate::prediction::{RecordEncoder, SourceTopics};
@@ -64,6 +65,8 @@ pub(crate) struct Lane {
     pub(crate) deployment: Option<Deployment>,
     pub(crate) released: Arc<Released>,
     pub(crate) bell: Arc<Bell>,
+    /// How long its events wait.
+    pub(crate) waits: Arc<Timing>,
     pub(crate) ends: Arc<Ends>,
     /// Set when the scoring thread has ended: nothing more comes into the outbox.
     pub(crate) scored: Arc<AtomicBool>,

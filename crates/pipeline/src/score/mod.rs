@@ -19,6 +19,7 @@ pub(crate) mod bell;
 pub(crate) mod intake;
 mod lane;
 mod publish;
+pub(crate) mod release_times;
 pub(crate) mod released;
 mod settle;
 mod stage;
@@ -75,7 +76,9 @@ impl Scoring {
         for (name, deployment) in lanes(&parts)? {
             let bell = Arc::new(Bell::default());
             released.ring_too(Arc::clone(&bell));
+            let waits = parts.counters.score_waits.of(&name);
             let lane = Lane {
+                waits,
                 parts: Arc::clone(&parts),
                 name,
                 deployment,

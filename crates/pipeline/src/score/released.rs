@@ -1,16 +1,20 @@
 //! Which pending scores may be computed: those whose event every shard has applied, so that an
 //! event's own effect is in the features that it is scored with. Epochs are committed by several
 //! threads and may end in any order; an offset is released when its epoch and all before it are
-//! committed. After a start it is what all shards had recovered.
+//! committed. After a start it is what all shards had recovered. It also knows when that was, for the
+//! time that events wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::ports::PendingEntry;
 use forebay_core::progress::{Applied, TopicPartition};
+use forebay_telemetry::Timing;
 use parking_lot::Mutex;
 
 use crate::score::bell::Bell;
+use crate::score::release_times::ReleaseTimes;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -21,8 +25,10 @@ pub(crate) struct Released {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By topic and partition: all offsets below are in every shard.
-    next_offsets: HashMap<Arc<str>, HashMap<i32, i64>>,
+    /// By topic and partition: which offsets are in every shard, and since when.
+    times: HashMap<Arc<str>, HashMap<i32, ReleaseTimes>>,
+    /// When this run began.
+    began: Duration,
     /// Number of the first epoch in `open`.
     first: u64,
     open: VecDeque<OpenEpoch>,
@@ -35,34 +41,37 @@ struct OpenEpoch {
 }
 
 impl State {
-    fn advance(&mut self, place: &TopicPartition, next_offset: i64) {
-        let of_topic = self
-            .next_offsets
-            .entry(Arc::clone(&place.topic))
-            .or_default();
-        let known = of_topic.entry(place.partition).or_insert(0);
-        *known = (*known).max(next_offset);
+    fn times_of(&mut self, place: &TopicPartition) -> &mut ReleaseTimes {
+        let topic = Arc::clone(&place.topic);
+        let of_topic = self.times.entry(topic).or_default();
+        of_topic.entry(place.partition).or_default()
     }
 
-    /// An event of a partition that nobody reads any more is as applied as it will ever be.
-    fn covers(&self, entry: &PendingEntry) -> bool {
+    /// When the event of `entry` was released; None: it is not yet. One of a partition that nobody
+    /// reads any more is as applied as it will ever be.
+    fn released_at(&self, entry: &PendingEntry) -> Option<Duration> {
         let key = &entry.score.key;
-        let partitions = self.next_offsets.get(key.topic.as_str());
-        let next = partitions.and_then(|partitions| partitions.get(&key.partition));
-        next.is_none_or(|next| key.offset < *next)
+        let partitions = self.times.get(key.topic.as_str());
+        let times = partitions.and_then(|partitions| partitions.get(&key.partition));
+        times.map_or(Some(self.began), |times| times.of(key.offset))
     }
 }
 
 impl Released {
-    /// `partitions` are read; `recovered` is what each shard had applied at the start.
+    /// `partitions` are read; `recovered` is what each shard had applied at the start, which is
+    /// `now`.
     pub(crate) fn recovered<'a>(
         partitions: impl IntoIterator<Item = &'a TopicPartition>,
         recovered: &[Arc<Applied>],
+        now: Duration,
     ) -> Self {
-        let mut state = State::default();
+        let mut state = State {
+            began: now,
+            ..State::default()
+        };
         for place in partitions {
             let least = recovered.iter().map(|shard| shard.next_offset(place)).min();
-            state.advance(place, least.unwrap_or(0));
+            state.times_of(place).note(least.unwrap_or(0), now);
         }
         Self {
             state: Mutex::new(state),
@@ -85,7 +94,9 @@ impl Released {
     pub(crate) fn begin(&self, ends: Vec<(TopicPartition, i64)>) -> u64 {
         let mut state = self.state.lock();
         // From now on the partition counts as read.
-        ends.iter().for_each(|(place, _)| state.advance(place, 0));
+        for (place, _) in &ends {
+            state.times_of(place);
+        }
         state.open.push_back(OpenEpoch {
             committed: false,
             ends,
@@ -93,8 +104,8 @@ impl Released {
         state.first + state.open.len() as u64 - 1
     }
 
-    /// Every shard has epoch `number`.
-    pub(crate) fn finish(&self, number: u64) {
+    /// Every shard has epoch `number`, `now`.
+    pub(crate) fn finish(&self, number: u64, now: Duration) {
         let mut state = self.state.lock();
         let at = usize::try_from(number - state.first).expect("an open epoch has an index");
         state.open[at].committed = true;
@@ -103,7 +114,7 @@ impl Released {
             state.first += 1;
             moved |= !epoch.ends.is_empty();
             for (place, next_offset) in &epoch.ends {
-                state.advance(place, *next_offset);
+                state.times_of(place).note(*next_offset, now);
             }
         }
         drop(state);
@@ -115,7 +126,20 @@ impl Released {
     /// How many of `entries`, from the first on, may be computed.
     pub(crate) fn ready(&self, entries: &[PendingEntry]) -> usize {
         let state = self.state.lock();
-        entries.iter().take_while(|e| state.covers(e)).count()
+        let is_released = |entry: &&PendingEntry| state.released_at(entry).is_some();
+        entries.iter().take_while(is_released).count()
+    }
+
+    /// Record how long each of `entries`, which are settled `now`, has waited since its release.
+    pub(crate) fn record_waits<'a>(
+        &self,
+        entries: impl Iterator<Item = &'a PendingEntry>,
+        now: Duration,
+        waits: &Timing,
+    ) {
+        let state = self.state.lock();
+        let released = entries.filter_map(|entry| state.released_at(entry));
+        released.for_each(|at| waits.record(now.saturating_sub(at)));
     }
 }
 
@@ -125,6 +149,8 @@ mod tests {
     use forebay_core::progress::PartitionProgress;
 
     use super::*;
+
+    const NOW: Duration = Duration::from_secs(7);
 
     fn entry(topic: &str, partition: i32, offset: i64) -> PendingEntry {
         let key = PredictionKey {
@@ -160,28 +186,44 @@ mod tests {
 
     #[test]
     fn an_offset_is_released_when_its_epoch_and_all_before_it_are_in_every_shard() {
-        let released = Released::recovered([&place(0)], &[applied(5), applied(3)]);
+        let released = Released::recovered([&place(0)], &[applied(5), applied(3)], NOW);
         let ready = |offset| released.ready(&[entry("t", 0, offset)]) == 1;
         assert!(ready(2) && !ready(3), "the least of the shards");
         let first = released.begin(vec![(place(0), 6)]);
         let second = released.begin(vec![(place(0), 9)]);
-        released.finish(second);
+        released.finish(second, NOW);
         assert!(!ready(3), "the first epoch is still open");
-        released.finish(first);
+        released.finish(first, NOW);
         assert!(ready(8) && !ready(9));
         let third = released.begin(vec![(place(0), 4)]);
-        released.finish(third);
+        released.finish(third, NOW);
         assert!(ready(8), "what was read again takes nothing back");
     }
 
     #[test]
     fn a_partition_counts_as_read_from_its_first_epoch_on_and_an_unread_one_holds_nothing() {
-        let released = Released::recovered([], &[]);
+        let released = Released::recovered([], &[], NOW);
         assert_eq!(released.ready(&[entry("gone", 0, 7)]), 1);
         let number = released.begin(vec![(place(4), 2)]);
         assert_eq!(released.ready(&[entry("t", 4, 1)]), 0);
-        released.finish(number);
+        released.finish(number, NOW);
         let entries = [entry("t", 4, 1), entry("t", 4, 2), entry("gone", 0, 7)];
         assert_eq!(released.ready(&entries), 1, "order is kept");
+    }
+
+    #[test]
+    fn a_wait_begins_with_the_release_or_with_the_start_that_found_the_event() {
+        let released = Released::recovered([&place(0)], &[applied(3)], NOW);
+        let number = released.begin(vec![(place(0), 6)]);
+        let second = Duration::from_secs(1);
+        released.finish(number, NOW + 10 * second);
+        let wait = |entry: PendingEntry| {
+            let waits = Timing::default();
+            released.record_waits([&entry].into_iter(), NOW + 14 * second, &waits);
+            waits.read().sum_seconds
+        };
+        assert_eq!(wait(entry("t", 0, 2)), 14.0, "recovered");
+        assert_eq!(wait(entry("t", 0, 5)), 4.0, "released later");
+        assert_eq!(wait(entry("gone", 0, 5)), 14.0, "nobody reads it");
     }
 }

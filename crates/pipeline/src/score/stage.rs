@@ -319,6 +319,9 @@ impl Stage {
                 return Err(Trouble::Fatal(error.into()));
             }
         }
+        let entries = settled.values().flatten().map(|settled| &settled.entry);
+        let (released, now) = (&self.lane.released, self.lane.runtime().elapsed());
+        released.record_waits(entries, now, &self.lane.waits);
         // There is something to publish, and room on disk.
         self.lane.bell.ring();
         let load = self.lane.load().map_err(later)?;

@@ -123,3 +123,52 @@ fn counters_outlive_a_pipeline_and_what_describes_it_does_not() {
         "none is counted twice"
     );
 }
+
+#[test]
+fn epochs_commits_appends_and_the_waits_of_scores_are_timed() {
+    let world = World::with_events(Setup::default(), 40, 61);
+    let counters = Arc::new(Counters::default());
+    let process = start(&world, &counters, Fate::default(), 1);
+    wait_until("all is done", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    let (epochs, commits) = (counters.epoch.read(), counters.commit.read());
+    assert!(
+        epochs.count > 0 && commits.count > 0,
+        "{epochs:?} {commits:?}"
+    );
+    assert_eq!(commits.count, counters.snapshot().commits);
+    let appends = counters.appends.of(EVENTS).read();
+    assert!(
+        appends.count > 0 && appends.sum_seconds > 0.0,
+        "{appends:?}"
+    );
+    let deployment = world.deployment().def().name.clone();
+    let waits = counters.score_waits.of(&deployment).read();
+    let predictions = world.published_ids().len() as u64;
+    assert!(predictions > 0);
+    assert_eq!(waits.count, predictions, "one for each settled event");
+}
+
+#[test]
+fn an_append_that_is_tried_again_is_timed_once_from_its_first_try() {
+    let setup = Setup {
+        scored: false,
+        ..Setup::default()
+    };
+    let world = World::with_events(setup, 10, 67);
+    let counters = Arc::new(Counters::default());
+    let fate = Fate::default();
+    fate.take_away(Point::Append, ErrorKind::Unavailable);
+    let process = start(&world, &counters, fate, 1);
+    wait_until("it has failed", || {
+        counters.retries.load(Ordering::Relaxed) >= 2
+    });
+    assert_eq!(counters.appends.of(EVENTS).count(), 0);
+    process.fate.restore(Point::Append);
+    wait_until("it has passed", || counters.appends.of(EVENTS).count() > 0);
+    process.stop().expect("nothing is in the way");
+    let appends = counters.appends.all().into_iter();
+    let longest = appends.map(|(_, timing)| timing.read().sum_seconds);
+    let longest = longest.fold(0.0, f64::max);
+    assert!(longest > 0.01, "the pauses count too: {longest}");
+}

@@ -63,10 +63,14 @@ pub(super) fn page(source: &str) -> Result<String> {
 fn cells(metric: &Metric<'_>) -> String {
     let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
     let help = metric.help.replace('|', "\\|");
+    let kind = match metric.kind {
+        // A histogram that a part counts by itself.
+        "Timing" => "histogram".to_owned(),
+        kind => kind.to_lowercase(),
+    };
     format!(
-        "| `{}` | {} | {} | {help} |\n",
+        "| `{}` | {kind} | {} | {help} |\n",
         metric.name,
-        metric.kind.to_lowercase(),
         labels.join(" ")
     )
 }
