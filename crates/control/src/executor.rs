@@ -44,8 +44,8 @@ impl ChangeFailed {
     }
 }
 
-/// Carry out `steps` in order. After a failure the definitions before are in force again, unless the
-/// text says otherwise; state that could not be deleted at the end fails nothing.
+/// Carry out `steps` in order. After a failure the definitions before are in force again, unless
+/// the text says otherwise; state that could not be deleted at the end fails nothing.
 ///
 /// # Errors
 /// The first step that failed, with what holds now.

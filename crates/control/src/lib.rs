@@ -1,11 +1,12 @@
 //! The server's life: how definitions change while events flow, what is undone when a step of that
 //! fails, whether ingest moves, and how a stop reaches whoever waits. Pure decisions, and an
-//! executor over one port ([`Parts`]); the binary implements the port over RocksDB, Delta and Kafka.
+//! executor over one port ([`Parts`]); the binary implements the port over RocksDB, Delta and
+//! Kafka.
 //!
 //! # A change of definitions
 //!
-//! [`plan_apply`] turns facts into [`Step`]s, [`execute`] carries them out in order. Whatever can be
-//! refused is refused before the first step. A step that fails is followed by the steps of
+//! [`plan_apply`] turns facts into [`Step`]s, [`execute`] carries them out in order. Whatever can
+//! be refused is refused before the first step. A step that fails is followed by the steps of
 //! `plan_undo`, which bring back the definitions that were in force. A crash between any two steps
 //! leaves a server that starts with the definitions that are saved: [`Step::Save`] is the only step
 //! that changes those, and everything that a saved definition needs is there before it.

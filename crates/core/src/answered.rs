@@ -49,9 +49,9 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// The event at `offset` is read; events come in log order, and one that was read before changes
-    /// nothing. `is_scored`: whether an answer will come. Returns, where the answer came first, the
-    /// greatest event time before the event.
+    /// The event at `offset` is read; events come in log order, and one that was read before
+    /// changes nothing. `is_scored`: whether an answer will come. Returns, where the answer came
+    /// first, the greatest event time before the event.
     pub fn read(&mut self, offset: i64, time_us: Micros, is_scored: bool) -> Option<Answer> {
         if offset < self.read_to {
             return None;

@@ -1,13 +1,13 @@
-//! What the features of one prediction had applied, from which anybody can recompute them: the text of
-//! the column `applied`. It is part of the published format and travels in each record, so it is
+//! What the features of one prediction had applied, from which anybody can recompute them: the text
+//! of the column `applied`. It is part of the published format and travels in each record, so it is
 //! small: offsets are said once for all views that share them, as differences.
 //!
-//! `{"cuts":[{"<topic>":"<base64>"}],"views":{"<alias>":<number of its cut>}}`. The base64 (standard
-//! alphabet, no padding) holds runs of partitions in ascending order until it ends: how many
-//! partitions are passed over, how many follow, and for each of these its next offset. Numbers are
-//! LEB128. An offset is zigzag and a difference (modulo 2^64): to the same partition in the first
-//! cut that has the topic, if that is an earlier cut and has the partition; else to the partition
-//! before it in its own cut; else to 0.
+//! `{"cuts":[{"<topic>":"<base64>"}],"views":{"<alias>":<number of its cut>}}`. The base64
+//! (standard alphabet, no padding) holds runs of partitions in ascending order until it ends: how
+//! many partitions are passed over, how many follow, and for each of these its next offset. Numbers
+//! are LEB128. An offset is zigzag and a difference (modulo 2^64): to the same partition in the
+//! first cut that has the topic, if that is an earlier cut and has the partition; else to the
+//! partition before it in its own cut; else to 0.
 //!
 //! Records of builds before this form name each offset in full, `{"views":{"<alias>":
 //! {"<topic>/<partition>":<next offset>}}}`; archives keep them, so they are read too.

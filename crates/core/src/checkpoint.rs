@@ -1,6 +1,7 @@
 //! The frame of a checkpoint: state that can be built anew from the archive, kept so that a start
 //! reads only what came after. Layout: kind (4 bytes), version (1), digest of the definition that
-//! the state is of (16, little endian), checksum of the payload (8, XXH3-64, little endian), payload.
+//! the state is of (16, little endian), checksum of the payload (8, XXH3-64, little endian),
+//! payload.
 //!
 //! A frame is never misread: another kind, version or definition, or a byte that changed, opens as
 //! the reason why the state has to be built anew. Where the bytes lie is the port's,

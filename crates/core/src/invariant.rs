@@ -4,10 +4,10 @@
 //!
 //! A check runs in every build. What a broken one does is decided by the process: without a hook
 //! (tests, simulations, tools) it panics where `debug_assertions` are on and is passed over where
-//! they are off; a process that calls [`install`] gets each violation handed to its hook, which counts
-//! it in a metric and logs it once for each id (`telemetry::invariants`). The hook is
-//! the one global of this crate, as a panic hook is one: a check deep inside a fold has nobody to
-//! hand a registry through.
+//! they are off; a process that calls [`install`] gets each violation handed to its hook, which
+//! counts it in a metric and logs it once for each id (`telemetry::invariants`). The hook is the
+//! one global of this crate, as a panic hook is one: a check deep inside a fold has nobody to hand
+//! a registry through.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -112,8 +112,9 @@ pub fn broken(invariant: Invariant, words: fmt::Arguments<'_>) {
     }
 }
 
-/// Check an invariant of the registry: `invariant!(OffsetsNeverFall, new >= old, "{old} to {new}")`.
-/// The words are formatted only when it is broken; they never hold a key or a feature value.
+/// Check an invariant of the registry: `invariant!(OffsetsNeverFall, new >= old, "{old} to
+/// {new}")`. The words are formatted only when it is broken; they never hold a key or a feature
+/// value.
 #[macro_export]
 macro_rules! invariant {
     ($id:ident, $condition:expr, $($words:tt)+) => {

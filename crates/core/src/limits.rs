@@ -120,7 +120,8 @@ pub const WORKER_REGISTRATION_MAX_BYTES: usize = 64 << 10;
 pub const PREDICTION_MAX_BYTES: usize = 960 << 10;
 /// Records of one deployment that wait in the outbox before it scores no more.
 pub const OUTBOX_MAX_RECORDS: usize = 100_000;
-/// Pending scores of one deployment on disk before it is suspended (about 100 bytes of memory each).
+/// Pending scores of one deployment on disk before it is suspended (about 100 bytes of memory
+/// each).
 pub const PENDING_SCORES_MAX_RECORDS: u64 = 1_000_000;
 /// The same, bytes.
 pub const PENDING_SCORES_MAX_BYTES: u64 = 1 << 30;
@@ -172,6 +173,6 @@ pub const LOG_GAPS_MAX: usize = 1_024;
 pub const ARCHIVE_MERGE_MAX_FILES: usize = 256;
 /// Bytes of the files that the archive joins into one at a time.
 pub const ARCHIVE_MERGE_MAX_BYTES: u64 = 128 << 20;
-/// Longest time for which the archive keeps what it has replaced, hours: no longer is known what was
-/// replaced when.
+/// Longest time for which the archive keeps what it has replaced, hours: no longer is known what
+/// was replaced when.
 pub const ARCHIVE_RETENTION_MAX_HOURS: u64 = 168;

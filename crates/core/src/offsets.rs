@@ -1,6 +1,6 @@
 //! Sets of offsets of one partition, as intervals: a run of offsets costs as much as one of them.
-//! The filter of repeats remembers with it what it has seen, verification what the archive holds and
-//! what the log holds.
+//! The filter of repeats remembers with it what it has seen, verification what the archive holds
+//! and what the log holds.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

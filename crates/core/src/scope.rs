@@ -1,7 +1,7 @@
-//! Which events a deployment scores: those from where it was deployed on, up to where it was dropped
-//! or suspended. Recorded once, before the first of them is read, so that whoever waits for
-//! predictions (monitors, the filter of repeats) waits for those alone, live and in a rebuild alike.
-//! Pure data; the binary keeps it beside the catalog.
+//! Which events a deployment scores: those from where it was deployed on, up to where it was
+//! dropped or suspended. Recorded once, before the first of them is read, so that whoever waits for
+//! predictions (monitors, the filter of repeats) waits for those alone, live and in a rebuild
+//! alike. Pure data; the binary keeps it beside the catalog.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -57,8 +57,8 @@ pub struct SourceDef {
     /// `idle_timeout`: how long a partition may be without a record to read before it no longer
     /// holds its source back, microseconds.
     pub idle_timeout_us: Micros,
-    /// `event_future_max`: how far an event's time may lie ahead of its Kafka record's time, and how
-    /// far it moves the watermark beyond what others support, microseconds.
+    /// `event_future_max`: how far an event's time may lie ahead of its Kafka record's time, and
+    /// how far it moves the watermark beyond what others support, microseconds.
     pub event_future_max_us: Micros,
     /// Kafka topic.
     pub topic: String,

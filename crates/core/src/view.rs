@@ -97,8 +97,8 @@ impl ViewSpec {
         Some(self.retention_us()?.saturating_add(history_us))
     }
 
-    /// Whether a row is too late for the retained state ([`is_too_late`]), with the watermark of the
-    /// row's own partition before the row.
+    /// Whether a row is too late for the retained state ([`is_too_late`]), with the watermark of
+    /// the row's own partition before the row.
     #[must_use]
     pub fn too_late(
         &self,

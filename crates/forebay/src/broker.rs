@@ -1,5 +1,5 @@
-//! Which broker a process works with: a word of the settings and of the command line alike. How each
-//! is started is the server's business.
+//! Which broker a process works with: a word of the settings and of the command line alike. How
+//! each is started is the server's business.
 
 use serde::{Deserialize, Serialize};
 

@@ -150,7 +150,7 @@ pub(crate) struct Ingest {
 pub(crate) struct Archive {
     /// Seconds between two rounds: small files are joined, what nobody needs is deleted.
     pub(crate) upkeep_interval_s: u64,
-    /// Hours for which replaced files and covered log entries are kept, for readers of old versions.
+    /// Hours for which replaced files and covered log entries stay, for readers of old versions.
     pub(crate) retention_hours: u64,
     /// Time between two scrubs, seconds: every file is compared with its checksum.
     pub(crate) scrub_interval_s: u64,
@@ -164,9 +164,10 @@ pub(crate) struct Archive {
 pub(crate) struct Inference {
     /// Addresses of workers ("host:port"); empty scores in this process.
     pub(crate) workers: Vec<String>,
-    /// Score in this process while no worker of a version answers; false leaves it to workers, and predictions wait for them.
+    /// Score in this process while no worker of a version answers; false leaves it to workers, and
+    /// predictions wait for them.
     pub(crate) local_scoring: bool,
-    /// Scores of one deployment that may wait on disk; beyond them it is suspended, and ingest goes on.
+    /// Scores of one deployment that may wait on disk; beyond them it is suspended, ingest goes on.
     pub(crate) pending_max_records: u64,
     /// The same, MiB.
     pub(crate) pending_max_mib: u64,

@@ -2,8 +2,9 @@
 //! nothing with them, and how fast one thread decodes the same records into Arrow columns, with no
 //! broker in between. One JSON object to standard output:
 //!
-//!     cargo run --release -p forebay-kafka --example consume_floor -- consume BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
-//!     cargo run --release -p forebay-kafka --example consume_floor -- decode BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
+//!     cargo run --release -p forebay-kafka --example consume_floor -- consume BOOTSTRAP
+//!     departures=TOPIC arrivals=TOPIC .. cargo run --release -p forebay-kafka --example
+//!     consume_floor -- decode BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
 
 #![allow(clippy::disallowed_methods, reason = "it measures real time")]
 #![expect(clippy::print_stdout, reason = "an example prints what it measured")]

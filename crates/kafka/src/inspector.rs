@@ -1,6 +1,6 @@
 //! Questions to the broker about the log itself: the cluster, the topic's id and partitions, where
-//! each begins and ends, which record stands at an offset. A client of its own asks them, so that no
-//! answer holds up the reader; it fetches as little as the protocol allows and commits nothing.
+//! each begins and ends, which record stands at an offset. A client of its own asks them, so that
+//! no answer holds up the reader; it fetches as little as the protocol allows and commits nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -48,8 +48,8 @@ impl KafkaPublisher {
         Ok(Self { settings, producer })
     }
 
-    /// Send `records` in order and wait until the broker has acknowledged all of them; tells for each
-    /// partition written to one past the last record's offset.
+    /// Send `records` in order and wait until the broker has acknowledged all of them; tells for
+    /// each partition written to one past the last record's offset.
     ///
     /// # Errors
     /// [`Error::NotAcknowledged`] (send all again) or [`Error::Refused`] (sending again is

@@ -1,5 +1,5 @@
-//! The newest records of a topic, as they are on the broker: what `forebay doctor --topic` looks at.
-//! A client of its own reads them from given offsets; it joins no group and commits nothing.
+//! The newest records of a topic, as they are on the broker: what `forebay doctor --topic` looks
+//! at. A client of its own reads them from given offsets; it joins no group and commits nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,8 +28,8 @@ pub struct Sampled {
     pub silent: usize,
 }
 
-/// Show `see` the newest records of each partition of `topic`, those at up to `newest` offsets below
-/// its last stable offset, oldest first within a partition. None: there is no such topic.
+/// Show `see` the newest records of each partition of `topic`, those at up to `newest` offsets
+/// below its last stable offset, oldest first within a partition. None: there is no such topic.
 ///
 /// # Errors
 /// The broker does not answer, or refuses; the client does not take the settings.

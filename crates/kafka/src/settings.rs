@@ -118,7 +118,8 @@ impl ReaderSettings {
         Self { client }
     }
 
-    /// Of [`crate::KafkaInspector`]: the same records, and no more of them than an answer must have.
+    /// Of [`crate::KafkaInspector`]: the same records, and no more of them than an answer must
+    /// have.
     pub(crate) fn inspector_config(&self) -> Result<ClientConfig, Error> {
         let mut config = self.config()?;
         config

@@ -6,14 +6,14 @@
 //! # How far a monitor moves
 //!
 //! * By the **predictions**: for each partition of a scored source the longest prefix of its events
-//!   that are all answered, by a prediction or a settlement ([`Answered`]); the event time that this
-//!   prefix has reached, less the source's delay; the slowest partition.
+//!   that are all answered, by a prediction or a settlement ([`Answered`]); the event time that
+//!   this prefix has reached, less the source's delay; the slowest partition.
 //! * By the **labels**: for each partition of their source the greatest event time, less the delay;
 //!   the slowest partition.
 //!
 //! A partition that has not been read yet holds its source back until it is known to be empty; one
-//! that is idle is held, by what is recorded of that ([`Hold`]), where the others stand. No clock has
-//! a say: an event that stays unanswered holds the monitor back until it is settled.
+//! that is idle is held, by what is recorded of that ([`Hold`]), where the others stand. No clock
+//! has a say: an event that stays unanswered holds the monitor back until it is settled.
 //!
 //! # State
 //!
@@ -428,8 +428,8 @@ impl MonitorBinding {
         Ok(failed)
     }
 
-    /// The state with the offsets that it covers; None while a prediction waits for its event, which
-    /// is not long.
+    /// The state with the offsets that it covers; None while a prediction waits for its event,
+    /// which is not long.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Vec<u8>> {
         let feeds = || {

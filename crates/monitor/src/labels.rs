@@ -6,12 +6,13 @@
 //! # Two marks
 //!
 //! With w = within and l = the monitor's lateness, each pair at a distance of -w to 2w meets,
-//! whatever the order of arrival. A prediction is kept until no such label can come: it expires, and
-//! is forgotten, by the mark of the **labels** (at time + w + l, and at time + 2w + l). A label is
-//! kept until no such prediction can come, which the mark of the **predictions** says (time + w +
-//! l), and until it cannot be repeated, which its own mark says (time + l). A row that is later than
-//! l by the log of its own partition takes no part: then no mark can have passed what does, so that
-//! the outcome is a function of the rows and of both marks, in whatever order they came.
+//! whatever the order of arrival. A prediction is kept until no such label can come: it expires,
+//! and is forgotten, by the mark of the **labels** (at time + w + l, and at time + 2w + l). A label
+//! is kept until no such prediction can come, which the mark of the **predictions** says, at
+//! time + w + l, and until it cannot be repeated, which its own mark says, at time + l. A row that
+//! is later than l by the log of its own partition takes no part: then no mark can have passed what
+//! does, so that the outcome is a function of the rows and of both marks, in whatever order they
+//! came.
 //!
 //! Expiry moves in steps of a granule. Keys are 128-bit hashes of the encoded join key: a collision
 //! is less likely than a broken disk.

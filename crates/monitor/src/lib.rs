@@ -7,11 +7,12 @@
 //! reference's fixed bins and exact sums: merging is addition, correction is subtraction, and a
 //! replay gives identical numbers.
 //!
-//! A [`MonitorBinding`] binds one to the log: it reads events, predictions and labels in whatever order
-//! they arrive, decides how far the monitor may move, and gives and takes checkpoints. This crate does
-//! no I/O, reads no clock, and knows no topic but the name of the alerts'; whoever wires it does the
-//! rest. Follow a prediction: `feed` -> `binding` -> `batch` -> `binner` -> `window` -> `evaluate` ->
-//! `series`; a label: `feed` -> `label_rows` -> `labels` -> `quality`; a checkpoint: `state`.
+//! A [`MonitorBinding`] binds one to the log: it reads events, predictions and labels in whatever
+//! order they arrive, decides how far the monitor may move, and gives and takes checkpoints. This
+//! crate does no I/O, reads no clock, and knows no topic but the name of the alerts'; whoever wires
+//! it does the rest. Follow a prediction: `feed` -> `binding` -> `batch` -> `binner` -> `window` ->
+//! `evaluate` -> `series`; a label: `feed` -> `label_rows` -> `labels` -> `quality`; a checkpoint:
+//! `state`.
 
 mod alarm;
 mod alert;

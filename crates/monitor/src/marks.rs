@@ -1,7 +1,7 @@
 //! How far event time has come for a monitor: two marks, because predictions and labels come from
 //! different feeds and one may stop. The mark of the **predictions** closes windows and lets labels
-//! go unmatched; the mark of the **labels** lets predictions expire. Both come from `binding`, which
-//! reads them from the log; nothing here knows a clock.
+//! go unmatched; the mark of the **labels** lets predictions expire. Both come from `binding`,
+//! which reads them from the log; nothing here knows a clock.
 
 use std::collections::BTreeSet;
 
@@ -67,8 +67,8 @@ impl Gate {
     }
 }
 
-/// The mark of a source: the least event time that its partitions have reached, less its delay; None
-/// while one of them has reached none.
+/// The mark of a source: the least event time that its partitions have reached, less its delay;
+/// None while one of them has reached none.
 pub(crate) fn slowest(
     reached_us: impl Iterator<Item = Option<Micros>>,
     delay_us: Micros,

@@ -182,8 +182,8 @@ impl Monitor {
 
     /// Count prediction records: the columns of `core::prediction::column` that say who scored what
     /// and when, the carried columns that labels join on, and `features`, a struct with at least
-    /// the reference's features. Each row comes once: [`crate::MonitorBinding`] drops repeats. Rows of
-    /// other models are dropped, rows that make no sense are counted as invalid.
+    /// the reference's features. Each row comes once: [`crate::MonitorBinding`] drops repeats. Rows
+    /// of other models are dropped, rows that make no sense are counted as invalid.
     ///
     /// `logs_us` says for each row the watermark of its event's partition before the event: a row
     /// that is older by more than the lateness is late, wherever the marks stand.

@@ -2,8 +2,9 @@
 //! the figures read from those counts. Every addition can be taken back exactly, so a corrected
 //! label is one subtraction and one addition.
 //!
-//! AUC comes from two histograms of 1,000 equal bins over the score (error about 1e-6); log-loss and Brier score are exact sums of per-row terms.
-//! A figure whose denominator is 0 is absent, never 0.
+//! AUC comes from two histograms of 1,000 equal bins over the score (error about 1e-6); log-loss
+//! and Brier score are exact sums of per-row terms. A figure whose denominator is 0 is absent,
+//! never 0.
 
 use forebay_core::exact::FloatSum;
 use forebay_core::time::Micros;

@@ -313,7 +313,8 @@ impl Series {
     }
 }
 
-/// Rows of a window that came after it had closed; a window has fewer than 2^32 of them, or says so.
+/// Rows of a window that came after it had closed; a window has fewer than 2^32 of them, or says
+/// so.
 fn revision(counts: &PaneCounts) -> u32 {
     counts.late_rows.min(u64::from(u32::MAX)) as u32
 }

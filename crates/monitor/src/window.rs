@@ -1,8 +1,8 @@
 //! The windows of one series (one model version in one role): open panes, closed windows, and the
 //! totals of windows that are no longer kept. Panes are aligned to the UTC epoch, in the
 //! *prediction's* event time; a window is the sum of its panes and closes when the mark of the
-//! predictions passes its end plus lateness. Rows that come later still count, and are told apart as
-//! late. A window is kept for a fixed span behind the mark, so which windows there are, and what
+//! predictions passes its end plus lateness. Rows that come later still count, and are told apart
+//! as late. A window is kept for a fixed span behind the mark, so which windows there are, and what
 //! they hold, is a function of the rows and the mark.
 
 use std::collections::BTreeMap;

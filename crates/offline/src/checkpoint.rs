@@ -1,7 +1,8 @@
 //! The application transactions of a table's newest checkpoint: the `txn` column of its Parquet
 //! files, found through `_last_checkpoint`, or by listing where that is missing or names one beyond
-//! the wanted version (the log below a checkpoint may be gone, so none must be missed). Our tables have classic checkpoints of one or more
-//! parts; another kind is refused by name, since guessing would mean to forget offsets.
+//! the wanted version (the log below a checkpoint may be gone, so none must be missed). Our tables
+//! have classic checkpoints of one or more parts; another kind is refused by name, since guessing
+//! would mean to forget offsets.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;

@@ -120,8 +120,8 @@ impl FileFacts {
         !below && !above
     }
 
-    /// Statistics bound the offsets of all partitions of a file together, so a file is excluded only
-    /// where the bound of every partition that it may hold says so.
+    /// Statistics bound the offsets of all partitions of a file together, so a file is excluded
+    /// only where the bound of every partition that it may hold says so.
     fn meets_offsets(&self, scan: &Scan) -> bool {
         let Some(held) = self.held() else {
             return true;
@@ -137,8 +137,8 @@ impl FileFacts {
         !matches!(least, Some(Value::Int(least)) if least >= held.highest(below))
     }
 
-    /// The file's greatest offset, and the greatest next offset that `applied` has of its partitions,
-    /// where the first is not below the second.
+    /// The file's greatest offset, and the greatest next offset that `applied` has of its
+    /// partitions, where the first is not below the second.
     pub(crate) fn beyond(&self, applied: &Applied) -> Option<(i64, i64)> {
         let end = self.held()?.highest(applied);
         match self.bounds(meta::OFFSET).1 {
@@ -199,8 +199,8 @@ fn tags_of(file: &LogicalFileView) -> HashMap<String, Option<String>> {
     add.tags.unwrap_or_default()
 }
 
-/// A bound as the log writes it. Other writers cut instants to milliseconds: then the true upper one
-/// may lie up to a millisecond higher.
+/// A bound as the log writes it. Other writers cut instants to milliseconds: then the true upper
+/// one may lie up to a millisecond higher.
 fn bound(value: &Json, is_upper: bool) -> Option<Value> {
     match value {
         Json::Number(number) => number.as_i64().map(Value::Int),

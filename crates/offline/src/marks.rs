@@ -1,8 +1,8 @@
 //! What a table's log says about offsets: the application transactions
 //! `<deployment>/<table>/<topic>/<partition>`, whose version is the next Kafka offset, and who
-//! committed them; `<deployment>/<table>/from/<topic>/<partition>` and `../cut/..` note where the table
-//! begins (no topic has a slash in its name). Read from the newest checkpoint and the entries behind it, then entry by entry;
-//! an entry that cannot be read is an error, never "none".
+//! committed them; `<deployment>/<table>/from/<topic>/<partition>` and `../cut/..` note where the
+//! table begins (no topic has a slash in its name). Read from the newest checkpoint and the entries
+//! behind it, then entry by entry; an entry that cannot be read is an error, never "none".
 //!
 //! Delta-rs can look up one application id at a time, each by a replay of its own; the archive
 //! needs all of them, and needs to know whose commit moved them. On open both readings are

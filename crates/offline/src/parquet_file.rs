@@ -1,7 +1,7 @@
-//! The one reader and the one writer of Parquet: every file that Forebay opens or makes passes here,
-//! an archive's data file, a checkpoint, a file that a user names. Columns are projected before they
-//! are decoded and batches are bounded; whose bytes these are, and whether they may be trusted, is
-//! decided by the caller.
+//! The one reader and the one writer of Parquet: every file that Forebay opens or makes passes
+//! here, an archive's data file, a checkpoint, a file that a user names. Columns are projected
+//! before they are decoded and batches are bounded; whose bytes these are, and whether they may be
+//! trusted, is decided by the caller.
 
 use std::fs::File;
 use std::io::Write;

@@ -69,8 +69,9 @@ impl DeltaArchive {
     }
 
     /// Delete entries and checkpoints of the log of `table` that no version needs which was the
-    /// newest one within `retention`. Without it each checkpoint, which names every file, stays, and
-    /// the log grows with the square of its age. Returns how many were deleted, a thousand at most.
+    /// newest one within `retention`. Without it each checkpoint, which names every file, stays,
+    /// and the log grows with the square of its age. Returns how many were deleted, a thousand at
+    /// most.
     ///
     /// # Errors
     /// Unknown table; the log cannot be read; a file cannot be deleted.

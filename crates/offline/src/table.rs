@@ -188,8 +188,8 @@ impl Table {
     }
 }
 
-/// Marks carry the deployment's name: under another name there would be none, and every record of the
-/// log would be appended again.
+/// Marks carry the deployment's name: under another name there would be none, and every record of
+/// the log would be appended again.
 fn check_owner(name: &str, owner: Option<&str>, deployment: &str) -> Result<(), OfflineError> {
     match owner {
         Some(owner) if owner == deployment => Ok(()),

@@ -1,7 +1,7 @@
 //! Parquet files that a user names: spines, events without an archive, training sets. A folder with
-//! one NAME.parquet a source is a set of tables; the binary hands it over wherever the archive would
-//! stand. Nothing here writes into an archive, and nothing here is trusted: a file of another shape
-//! is refused by name.
+//! one NAME.parquet a source is a set of tables; the binary hands it over wherever the archive
+//! would stand. Nothing here writes into an archive, and nothing here is trusted: a file of another
+//! shape is refused by name.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,8 @@ impl TableScan for ParquetFolder {
 }
 
 /// The batches of the file at `path`, with its columns of these names (None: all) in the order of
-/// the names. The file is read as the batches are taken; each says in its metadata where it is from.
+/// the names. The file is read as the batches are taken; each says in its metadata where it is
+/// from.
 ///
 /// # Errors
 /// It does not exist or is no Parquet; a batch is an error where the file is damaged.

@@ -1,6 +1,6 @@
 //! What a commit has prepared before it writes: the batch, the new states, what readers will see.
-//! `commit`, `expiry` and `presence_expiry` fill it; it is thrown away when the commit fails. Nothing
-//! here writes or publishes.
+//! `commit`, `expiry` and `presence_expiry` fill it; it is thrown away when the commit fails.
+//! Nothing here writes or publishes.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! The floor of each view: the event time below which no read that is still answered looks. It is
-//! the least watermark of the view's partitions, idle ones left out, less the view's reach and the history, and never
-//! above what a pending score of any shard still reads. A function of what the shard has applied,
-//! never of a clock; `expiry` removes what lies below.
+//! the least watermark of the view's partitions, idle ones left out, less the view's reach and the
+//! history, and never above what a pending score of any shard still reads. A function of what the
+//! shard has applied, never of a clock; `expiry` removes what lies below.
 
 use std::collections::HashMap;
 

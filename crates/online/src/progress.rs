@@ -25,7 +25,8 @@ pub(crate) struct Progression {
 }
 
 impl Progression {
-    /// The epoch after `before` that `write` makes. A backfill leaves all partitions where they are.
+    /// The epoch after `before` that `write` makes. A backfill leaves all partitions where they
+    /// are.
     pub(crate) fn of(before: &ProgressRecord, write: &ShardWrite) -> Self {
         let mut moved = BTreeMap::new();
         if !write.backfill {

@@ -4,9 +4,9 @@
 //! other's way.
 //!
 //! Their writes: a commit adds pending scores and notes in the epoch's batch; `settle` swaps a
-//! pending score for an outbox record or a note; `clear_outbox` deletes what the broker has and swaps
-//! what its topic refuses for a note; `clear_unscored` deletes the notes that the archive has.
-//! Whatever is asked twice is done once: a place that is no longer there is skipped.
+//! pending score for an outbox record or a note; `clear_outbox` deletes what the broker has and
+//! swaps what its topic refuses for a note; `clear_unscored` deletes the notes that the archive
+//! has. Whatever is asked twice is done once: a place that is no longer there is skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -138,7 +138,8 @@ impl Table {
         None
     }
 
-    /// Forget a key that is no longer on disk; gives back its state, to be dropped outside the lock.
+    /// Forget a key that is no longer on disk; gives back its state, to be dropped outside the
+    /// lock.
     pub(crate) fn forget(&mut self, view: ViewId, hash: u64, key: &[u8]) -> Option<Arc<KeyState>> {
         let at = self.slot(view, hash, key)?;
         self.remove(at)

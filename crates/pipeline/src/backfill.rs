@@ -1,19 +1,19 @@
 //! Fills a new view from the archive, up to the offsets that each shard has applied: afterwards the
-//! view's state is what it would be had it been there from the first event. Rows come as a stream in
-//! log order of each partition, so that watermarks, and with them the too-late rule, are those of the
-//! live path.
+//! view's state is what it would be had it been there from the first event. Rows come as a stream
+//! in log order of each partition, so that watermarks, and with them the too-late rule, are those
+//! of the live path.
 //!
 //! # Beside ingest
 //!
 //! The long part runs while ingest goes on ([`Until::Shared`]): rows that *every* shard has applied
 //! and the archive has. Ingest does not fold the view yet, and what a shard has applied only grows,
-//! so such a row is folded by the fill and by nobody else. What came meanwhile is folded by the next
-//! pass, and the rest while ingest stands ([`Until::Each`]): up to what *each* shard has applied.
-//! From there on the view is folded like any other. A shard that a crash left behind the archive
-//! gets the rows beyond its own offsets from the log, as ever.
+//! so such a row is folded by the fill and by nobody else. What came meanwhile is folded by the
+//! next pass, and the rest while ingest stands ([`Until::Each`]): up to what *each* shard has
+//! applied. From there on the view is folded like any other. A shard that a crash left behind the
+//! archive gets the rows beyond its own offsets from the log, as ever.
 //!
-//! Memory: one batch of the columns that the view reads, cut to [`EPOCH_MAX_ROWS`], whatever the size
-//! of the table.
+//! Memory: one batch of the columns that the view reads, cut to [`EPOCH_MAX_ROWS`], whatever the
+//! size of the table.
 
 use std::sync::Arc;
 

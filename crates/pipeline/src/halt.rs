@@ -1,6 +1,6 @@
 //! Why a source, or one partition of it, is not read: each reason names topic, partition and offset
-//! and says a remedy that works. [`crate::recovery`] gives them; the status shows them; `forebay gap
-//! accept` is the way past those that leave offsets unread.
+//! and says a remedy that works. [`crate::recovery`] gives them; the status shows them; `forebay
+//! gap accept` is the way past those that leave offsets unread.
 
 use forebay_core::ErrorKind;
 use thiserror::Error;

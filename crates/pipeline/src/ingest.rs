@@ -265,8 +265,8 @@ impl Ingest {
         moved
     }
 
-    /// Tell the archive of what the reader has passed without a row. With its mark below the shards'
-    /// a log whose end retention has emptied would look like a gap.
+    /// Tell the archive of what the reader has passed without a row. With its mark below the
+    /// shards' a log whose end retention has emptied would look like a gap.
     fn archive_passed(&mut self) -> Result<(), PipelineError> {
         let joined: Vec<TopicPartition> = self.reads.joined().cloned().collect();
         for source in self.sources.clone() {

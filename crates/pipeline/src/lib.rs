@@ -6,8 +6,8 @@
 //! dead letters -> [`watermark`] dates each row -> [`step`] cuts the rows by shard -> `shards`
 //! commits one atomic write a shard -> [`archive`] appends to Delta beside it. Behind that, by
 //! deployment and in nobody's way, `score` reads features as of the event, asks a model, writes
-//! result and outbox, and sends; `settlements` archives why an event has no prediction.
-//! `pipeline` starts and stops all of them. `watch` looks at the log on a thread of its own and lets
+//! result and outbox, and sends; `settlements` archives why an event has no prediction. `pipeline`
+//! starts and stops all of them. `watch` looks at the log on a thread of its own and lets
 //! [`recovery`] decide for each source whether and from where it is read; `reads` turns decisions
 //! into assignments; [`halt`] has the reasons against, [`gaps`] the way past some of them.
 //! [`backfill`](mod@backfill) fills a new view from the archive, `retry` waits for what does not

@@ -1,6 +1,7 @@
 //! The pipeline's parts, its threads, and the order in which they start and stop. Start: scoring,
 //! shard writers, archiver, the watch over the log, and the ingest thread that feeds them and reads
-//! each source when the watch says so. Stop: the reader first, then each thread behind it when its queue is empty.
+//! each source when the watch says so. Stop: the reader first, then each thread behind it when its
+//! queue is empty.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

@@ -6,15 +6,15 @@
 //!
 //! All versions of a deployment share the offsets of a source partition among them, so one set of
 //! intervals for each (deployment, role, partition) closes up whatever the routes are; offsets that
-//! are no events (bad records, markers of transactions) are filled in as the source is read. What is
-//! left are the events under way.
+//! are no events (bad records, markers of transactions) are filled in as the source is read. What
+//! is left are the events under way.
 //!
 //! # Restarts
 //!
 //! Whether a record is a repeat is decided once, in log order, and stays so: a record that is read
 //! again gets the answer that it had. So the state is a checkpoint with the offsets that it covers,
-//! and which of the records below them were dropped; records that the archive has beyond it count as
-//! kept, those that it lacks there as dropped.
+//! and which of the records below them were dropped; records that the archive has beyond it count
+//! as kept, those that it lacks there as dropped.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -84,7 +84,8 @@ struct Place {
 pub struct Repeats {
     seen: HashMap<Stream, OffsetSet>,
     places: BTreeMap<TopicPartition, Place>,
-    /// By partition of a scored source one past what was read: offsets between events are filled in.
+    /// By partition of a scored source one past what was read: offsets between events are filled
+    /// in.
     filled_to: BTreeMap<TopicPartition, i64>,
     checkpoints: Option<Arc<dyn Checkpoints>>,
     rows: u64,

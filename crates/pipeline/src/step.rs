@@ -69,8 +69,8 @@ impl Step {
     }
 
     /// Add `admitted`, whose watermarks are filled by now, to `epoch`. A deployment for which
-    /// `suspended` has words gets notes and no pending scores. Returns, for each row, whether it came
-    /// too late for the online state of some view.
+    /// `suspended` has words gets notes and no pending scores. Returns, for each row, whether it
+    /// came too late for the online state of some view.
     ///
     /// # Errors
     /// A column that cannot be in a request.

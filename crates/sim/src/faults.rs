@@ -1,6 +1,7 @@
-//! What goes wrong in a simulated process: at each call of a port the seed may let another thread go
-//! first, let time pass, take the part away for a while, lose a reply, or end the process. An ended
-//! process goes on running and reaches nothing lasting any more, which is what `kill -9` leaves.
+//! What goes wrong in a simulated process: at each call of a port the seed may let another thread
+//! go first, let time pass, take the part away for a while, lose a reply, or end the process. An
+//! ended process goes on running and reaches nothing lasting any more, which is what `kill -9`
+//! leaves.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

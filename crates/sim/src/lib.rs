@@ -1,11 +1,11 @@
-//! A simulation of the server over stores in memory, for tests only: one thread at a time, drawn by a
-//! seed, a virtual clock, faults at the calls of every port, a crash at any of them, and an oracle
-//! that says by one plain walk over the log what must be there in the end.
+//! A simulation of the server over stores in memory, for tests only: one thread at a time, drawn by
+//! a seed, a virtual clock, faults at the calls of every port, a crash at any of them, and an
+//! oracle that says by one plain walk over the log what must be there in the end.
 //!
-//! [`runtime`] draws who runs; [`faults`] and [`faulty`] decide what becomes of a call; [`world`] is
-//! what outlives processes, [`server`] one of these; [`run`] plays one seed, and [`oracle`] and
-//! [`recomputed`] judge it. The tests of `pipeline`
-//! use the world and the oracle with the system's threads.
+//! [`runtime`] draws who runs; [`faults`] and [`faulty`] decide what becomes of a call; [`world`]
+//! is what outlives processes, [`server`] one of these; [`run`] plays one seed, and [`oracle`] and
+//! [`recomputed`] judge it. The tests of `pipeline` use the world and the oracle with the system's
+//! threads.
 
 pub mod encoding;
 pub mod faults;

@@ -2,7 +2,8 @@
 //! definitions, are killed and started again while events go on coming, a last one that nothing
 //! disturbs, and the oracle's verdict.
 //!
-//! Everything that a run decides comes from the seed, so a seed that fails is played again as it was.
+//! Everything that a run decides comes from the seed, so a seed that fails is played again as it
+//! was.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -209,8 +210,8 @@ impl Run {
         self.accept(false);
     }
 
-    /// A process in which somebody accepts whatever gap there is, and which then reads what is left;
-    /// under faults it may end before that.
+    /// A process in which somebody accepts whatever gap there is, and which then reads what is
+    /// left; under faults it may end before that.
     fn accept(&mut self, disturbed: bool) {
         let rates = Rates {
             outages: 10,
@@ -291,8 +292,8 @@ impl Run {
         stopped.expect("nothing is in the way of the stop");
     }
 
-    /// A view that definitions have added is what it would be had it been there from the first event,
-    /// and one that they do not have has left nothing.
+    /// A view that definitions have added is what it would be had it been there from the first
+    /// event, and one that they do not have has left nothing.
     fn check_extra(&self) {
         let saved = self.disk.saved();
         for view in EXTRA {

@@ -1,5 +1,5 @@
-//! One process of the server: `control` changes its definitions, over the stores of a world and under
-//! faults. It does to them, step by step, what the binary does to RocksDB, Delta and Kafka.
+//! One process of the server: `control` changes its definitions, over the stores of a world and
+//! under faults. It does to them, step by step, what the binary does to RocksDB, Delta and Kafka.
 //!
 //! Definitions are the views beyond those of the world; what is saved of them is a [`Disk`], which
 //! outlives the process.

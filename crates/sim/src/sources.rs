@@ -1,5 +1,5 @@
-//! The sources of a world, and the columns of an event. Data only: where records lie and what becomes
-//! of them is the world's.
+//! The sources of a world, and the columns of an event. Data only: where records lie and what
+//! becomes of them is the world's.
 
 use std::sync::Arc;
 

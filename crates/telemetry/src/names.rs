@@ -1,7 +1,8 @@
 //! The one list of metrics: name, type, labels, help. Base units (seconds, bytes); counters end in
 //! `_total`. From the table below come [`Metrics`], which has one family a metric,
-//! `docs/metrics.md`, and `MetricName` for the tests. Add a metric here and nowhere else, together with
-//! what records it (a test looks for that); no label may hold a key, an offset or a client's text.
+//! `docs/metrics.md`, and `MetricName` for the tests. Add a metric here and nowhere else, together
+//! with what records it (a test looks for that); no label may hold a key, an offset or a client's
+//! text.
 
 use std::fmt;
 

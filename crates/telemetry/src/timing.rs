@@ -1,7 +1,7 @@
 //! Durations that a part counts by itself: [`Timing`] is a histogram of atomics that any part may
-//! hold without a registry, and [`TimingFamily`](crate::family::TimingFamily) exposes those that it is shown, as real Prometheus
-//! histograms that are read when they are scraped. Recording takes no lock; every timing has the
-//! same bounds, so that a part need not know the table of metrics.
+//! hold without a registry, and [`TimingFamily`](crate::family::TimingFamily) exposes those that it
+//! is shown, as real Prometheus histograms that are read when they are scraped. Recording takes no
+//! lock; every timing has the same bounds, so that a part need not know the table of metrics.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

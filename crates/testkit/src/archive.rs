@@ -1,6 +1,6 @@
 //! An archive in memory: tables of rows, and for each partition the mark up to which a table covers
-//! it. As the real one it drops rows below a mark, moves rows and marks together, dates each append,
-//! and knows no event times in its marks. Its clock counts appends.
+//! it. As the real one it drops rows below a mark, moves rows and marks together, dates each
+//! append, and knows no event times in its marks. Its clock counts appends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

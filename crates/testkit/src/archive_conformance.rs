@@ -1,5 +1,6 @@
-//! What every archive must do, whatever it is made of. `offline` runs this over real Delta tables, the
-//! stand-in of this crate in memory. Each check makes its own archive, so that they may run apart.
+//! What every archive must do, whatever it is made of. `offline` runs this over real Delta tables,
+//! the stand-in of this crate in memory. Each check makes its own archive, so that they may run
+//! apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

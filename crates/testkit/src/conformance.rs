@@ -2,9 +2,9 @@
 //! the real one, the one in memory and the faulty one run the same. Each check begins with a store
 //! of its own, made by the caller.
 //!
-//! [`online_store`] holds views, folds, progress, history, backfill and identity. Values are only as
-//! far from trivial as the contract needs (a count and a sum over one window); that they are right
-//! in every case is held elsewhere, against a naive evaluator.
+//! [`online_store`] holds views, folds, progress, history, backfill and identity. Values are only
+//! as far from trivial as the contract needs (a count and a sum over one window); that they are
+//! right in every case is held elsewhere, against a naive evaluator.
 
 use std::sync::Arc;
 

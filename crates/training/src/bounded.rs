@@ -1,6 +1,6 @@
 //! Tables as of given offsets: what a snapshot covered, and nothing that was appended since. Every
-//! scan of a training set or a verification goes through here, so that two passes over one table see
-//! the same rows while ingest goes on.
+//! scan of a training set or a verification goes through here, so that two passes over one table
+//! see the same rows while ingest goes on.
 
 use std::collections::BTreeMap;
 

@@ -1,12 +1,12 @@
 //! Training sets and the proof that they equal what was served. Written against the ports alone:
-//! values come from [`forebay_core::ports::PointInTime`] over the archive's tables, served ones from
-//! [`forebay_core::ports::FeatureReader`] and from archived predictions.
+//! values come from [`forebay_core::ports::PointInTime`] over the archive's tables, served ones
+//! from [`forebay_core::ports::FeatureReader`] and from archived predictions.
 //!
 //! [`training_set`] builds a set and its [`manifest`], by which it can be built again for ever;
 //! [`verify`] compares fresh reads, and [`predictions`] what predictions say they were given, with
-//! values recomputed from the same applied offsets, bit for bit. [`witness`] holds the archive against
-//! the log itself, which sees what both sides of that comparison lack. Nothing here computes a feature
-//! itself: a second implementation would only verify itself.
+//! values recomputed from the same applied offsets, bit for bit. [`witness`] holds the archive
+//! against the log itself, which sees what both sides of that comparison lack. Nothing here
+//! computes a feature itself: a second implementation would only verify itself.
 
 pub mod digest;
 pub mod error;

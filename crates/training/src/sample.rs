@@ -41,8 +41,8 @@ fn draw(seed: u64, place: usize, salt: u64) -> u64 {
     )
 }
 
-/// `rows` questions from the newest events of `source`, whose archive covers `applied`. None where the
-/// archive has no events yet.
+/// `rows` questions from the newest events of `source`, whose archive covers `applied`. None where
+/// the archive has no events yet.
 pub(crate) async fn questions(
     service: &ServiceSpec,
     source: &SourceDef,

@@ -1,6 +1,7 @@
 //! What a verification amounts to: pure, from its two halves, the comparison of values
-//! ([`VerifyReport`]) and the outside witness ([`WitnessReport`]). A part that could not be verified
-//! is no defect, but a verification of which much could not be verified says little, so it fails.
+//! ([`VerifyReport`]) and the outside witness ([`WitnessReport`]). A part that could not be
+//! verified is no defect, but a verification of which much could not be verified says little, so it
+//! fails.
 
 use crate::report::VerifyReport;
 use crate::witness::WitnessReport;

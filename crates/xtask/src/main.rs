@@ -71,6 +71,7 @@ fn check() -> Result<bool> {
     let sources = tree.rust();
     for source in &sources {
         findings.extend(rules::opening::check(source));
+        findings.extend(rules::comments::check(source));
         findings.extend(rules::forbidden::check(source));
     }
     findings.extend(ratchet.judge(offences(&tree, &sources)?));

@@ -1,7 +1,7 @@
 //! A fixed-point integer in base 2^32 with signed digits:
-//! `value = sum limb[i] * 2^(32 * (base + i) + E0)`, where E0 is -1074 for sums of doubles and -2148
-//! for sums of their squares. Only the touched range of limbs is held, so that a sum of money takes
-//! four limbs in place and not 544 bytes.
+//! `value = sum limb[i] * 2^(32 * (base + i) + E0)`, where E0 is -1074 for sums of doubles and
+//! -2148 for sums of their squares. Only the touched range of limbs is held, so that a sum of money
+//! takes four limbs in place and not 544 bytes.
 //!
 //! Limbs are `i64` that hold 32-bit digits and room for carries: an addition puts less than 2^32 on
 //! a limb, so 2^29 of them fit before [`FixedPoint::normalise`] must carry. Every operation is

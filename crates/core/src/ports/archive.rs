@@ -1,6 +1,6 @@
 //! The offline archive: exactly-once appends, and what was appended. `offline` implements it over
-//! Delta, `testkit` in memory; both run the conformance suite of `testkit`. What was appended is read
-//! through [`TableScan`], which every archive is.
+//! Delta, `testkit` in memory; both run the conformance suite of `testkit`. What was appended is
+//! read through [`TableScan`], which every archive is.
 
 use std::collections::BTreeSet;
 
@@ -17,13 +17,13 @@ use crate::progress::{Applied, TopicPartition};
 pub struct Beginnings {
     /// For each partition the first offset that the table was ready to take.
     pub from: Applied,
-    /// Partitions of which the state had applied records before the table began: another table stood
-    /// here once, and what only that one had is missing.
+    /// Partitions of which the state had applied records before the table began: another table
+    /// stood here once, and what only that one had is missing.
     pub cut: BTreeSet<TopicPartition>,
 }
 
-/// A table at a version: what it holds, not where. Bounded by `applied`, a scan gives these very rows
-/// whenever it is made.
+/// A table at a version: what it holds, not where. Bounded by `applied`, a scan gives these very
+/// rows whenever it is made.
 #[derive(Debug, Clone)]
 pub struct TableSnapshot {
     /// Delta version.
@@ -48,9 +48,9 @@ pub trait Archive: TableScan {
     /// It exists with another schema; the disk fails.
     async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()>;
 
-    /// Note where the table begins, for partitions of which that was not noted before; what was noted
-    /// stays. To be called before the first record of a partition is read, so that a table that takes
-    /// the place of a lost one is known for what it is.
+    /// Note where the table begins, for partitions of which that was not noted before; what was
+    /// noted stays. To be called before the first record of a partition is read, so that a table
+    /// that takes the place of a lost one is known for what it is.
     ///
     /// # Errors
     /// As [`Self::append`].

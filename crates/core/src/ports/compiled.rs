@@ -1,5 +1,5 @@
-//! Definitions, compiled: what `engine` makes of SQL and `pipeline`, `serve` and `monitor` evaluate on
-//! batches. No plan is made per batch.
+//! Definitions, compiled: what `engine` makes of SQL and `pipeline`, `serve` and `monitor` evaluate
+//! on batches. No plan is made per batch.
 
 use std::fmt::Debug;
 use std::sync::Arc;

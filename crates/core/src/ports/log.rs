@@ -1,5 +1,5 @@
-//! What `pipeline` asks of the log: partitions, offsets, decoded batches with the place of each row,
-//! and records that cannot become rows. `kafka` implements it; `testkit` has one in memory.
+//! What `pipeline` asks of the log: partitions, offsets, decoded batches with the place of each
+//! row, and records that cannot become rows. `kafka` implements it; `testkit` has one in memory.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -27,8 +27,8 @@ pub struct Origin {
     /// For each row whether the broker set that timestamp when it appended the record
     /// (LogAppendTime), and not the producer (CreateTime). Empty: no row has one of the broker.
     pub broker_time: Vec<bool>,
-    /// For each row its partition's watermark before the row ([`crate::watermark`]); None before the
-    /// first. The reader leaves it empty; `pipeline` fills it.
+    /// For each row its partition's watermark before the row ([`crate::watermark`]); None before
+    /// the first. The reader leaves it empty; `pipeline` fills it.
     pub watermark_us: Vec<Option<Micros>>,
 }
 

@@ -1,7 +1,7 @@
-//! What is asked about the log itself: is it the one that the state follows, where does it begin and
-//! end, which record stands at an offset. The questions wait for the broker, so they have a port and
-//! a thread of their own: what one partition does not answer holds up no reading. `kafka` implements
-//! it; `testkit` has one in memory.
+//! What is asked about the log itself: is it the one that the state follows, where does it begin
+//! and end, which record stands at an offset. The questions wait for the broker, so they have a
+//! port and a thread of their own: what one partition does not answer holds up no reading. `kafka`
+//! implements it; `testkit` has one in memory.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -1,6 +1,7 @@
 //! What the state remembers of the logs that it follows, beside the offsets that each epoch writes:
-//! identities, where reading began, and the gaps that a person accepted. Written rarely, and synced before anything is
-//! read on their account. `online` implements it beside the state, `testkit` in memory.
+//! identities, where reading began, and the gaps that a person accepted. Written rarely, and synced
+//! before anything is read on their account. `online` implements it beside the state, `testkit` in
+//! memory.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -28,8 +29,8 @@ pub struct TopicNote {
     pub id: Option<String>,
     /// How many partitions it had when it was looked at last. They never become fewer.
     pub partitions: i32,
-    /// By partition the offset at which it was first read: state and archive are complete from there
-    /// on. One that was read before this was remembered is absent.
+    /// By partition the offset at which it was first read: state and archive are complete from
+    /// there on. One that was read before this was remembered is absent.
     pub begins: BTreeMap<i32, i64>,
     /// In the order in which they were accepted.
     pub gaps: Vec<AcceptedGap>,

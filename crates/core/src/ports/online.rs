@@ -162,8 +162,8 @@ pub trait OnlineStore: ScoreQueue + Send + Sync + Debug {
     /// The disk fails: nothing was applied.
     fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64>;
 
-    /// Wait until the disk has all that was committed. An epoch needs no such wait: the log brings it
-    /// again. What is folded from the archive comes once.
+    /// Wait until the disk has all that was committed. An epoch needs no such wait: the log brings
+    /// it again. What is folded from the archive comes once.
     ///
     /// # Errors
     /// The disk fails.

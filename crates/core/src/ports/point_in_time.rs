@@ -31,9 +31,9 @@ pub enum Known {
 pub trait PointInTime: Send + Sync + Debug {
     /// One row out for each row of `spine`, in its order: all spine columns, then the service's
     /// features. `spine` holds the service's request columns and `time_column` (any timestamp type;
-    /// naive is UTC; NULL is an error that names the row). The events of each source are scanned from
-    /// the table of its name in `tables`: the columns that the views read, narrowed by the spine's
-    /// instants and keys and by the offsets of `known`.
+    /// naive is UTC; NULL is an error that names the row). The events of each source are scanned
+    /// from the table of its name in `tables`: the columns that the views read, narrowed by the
+    /// spine's instants and keys and by the offsets of `known`.
     ///
     /// # Errors
     /// Unknown service, a missing or mistyped spine column, a spine column that collides with a

@@ -13,8 +13,8 @@ use crate::prediction::OutboxRecord;
 pub enum Publication {
     /// The broker has it.
     Acknowledged,
-    /// The topic refuses this very record, now and later, in the broker's words: too large, invalid.
-    /// Others may pass.
+    /// The topic refuses this very record, now and later, in the broker's words: too large,
+    /// invalid. Others may pass.
     Refused(String),
     /// It was not acknowledged, and may or may not be there: send it again. The error says why: the
     /// broker does not answer, or the place is at fault (topic missing, not permitted).
@@ -32,7 +32,7 @@ impl Publication {
 /// Publishes finished records.
 pub trait Publisher: Send + Sync + Debug {
     /// Send `records` in order and wait until each of them has its outcome: one for each record, in
-    /// the same order. Waiting ends within a second of `abandoned` being set; what has no outcome by
-    /// then is [`Publication::Unknown`].
+    /// the same order. Waiting ends within a second of `abandoned` being set; what has no outcome
+    /// by then is [`Publication::Unknown`].
     fn publish(&self, records: &[&OutboxRecord], abandoned: &AtomicBool) -> Vec<Publication>;
 }

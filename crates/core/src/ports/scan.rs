@@ -1,6 +1,7 @@
 //! Reading a table as a stream of batches: what fills, rebuilds, training sets and verification ask
-//! of the archive, or of files that a user names. A scan says which columns, which rows and in which
-//! order; where the rows lie is the adapter's alone, which is why no path and no file crosses here.
+//! of the archive, or of files that a user names. A scan says which columns, which rows and in
+//! which order; where the rows lie is the adapter's alone, which is why no path and no file crosses
+//! here.
 //!
 //! `offline` implements it over Delta and over plain Parquet files, `testkit` in memory. A reader
 //! holds a bounded number of rows, whatever the size of the table.
@@ -59,9 +60,9 @@ impl ColumnRange {
 
 /// What to read of a table.
 ///
-/// Over an archive columns and offsets are exact. `keys` and `time` are hints: every row inside comes,
-/// and rows outside may come too, since statistics exclude files and not rows. Files that a user made
-/// have no log: their rows come in the file's order, and bounds of offsets bound nothing.
+/// Over an archive columns and offsets are exact. `keys` and `time` are hints: every row inside
+/// comes, and rows outside may come too, since statistics exclude files and not rows. Files that a
+/// user made have no log: their rows come in the file's order, and bounds of offsets bound nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Scan {
     /// Names of the columns, in the order of the answer; one that the table has not is left out.

@@ -90,8 +90,8 @@ impl ScoreLoad {
 
 /// What waits to be scored, and what waits to be published. Every write is atomic.
 pub trait ScoreQueue: Send + Sync + Debug {
-    /// What waits in `shard`, by deployment; those with nothing may be absent. Cheap: asked in every
-    /// epoch.
+    /// What waits in `shard`, by deployment; those with nothing may be absent. Cheap: asked in
+    /// every epoch.
     ///
     /// # Errors
     /// Unknown shard.

@@ -88,7 +88,8 @@ fn the_mark_of_a_source_is_the_least_of_its_partitions_once_all_are_known() {
 
 #[test]
 fn idle_partitions_are_held_at_the_mark_of_the_others() {
-    // Rows of partitions 0, 1 and 2, which of them are idle, where those are held, the source's mark.
+    // Rows of partitions 0, 1 and 2, which of them are idle, where those are held, the source's
+    // mark.
     type Case = (
         [&'static [Micros]; 3],
         &'static [i32],

@@ -1,6 +1,6 @@
 //! What a catalog holds: the applied statements, and what was compiled of them, by kind and name.
-//! `build` fills it, `checks` reads it, the catalog hands it out; once it is in a catalog it does not
-//! change any more.
+//! `build` fills it, `checks` reads it, the catalog hands it out; once it is in a catalog it does
+//! not change any more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Events of a source from its table, a batch at a time as the table's stream brings them, only the
-//! columns that are asked for. A column of another type is cast where no value is lost; a column that
-//! is missing is an error that names the file (where the stream says it) and the column.
+//! columns that are asked for. A column of another type is cast where no value is lost; a column
+//! that is missing is an error that names the file (where the stream says it) and the column.
 //!
 //! The archive's own columns say where each row stood in the log. Plain files have none: their rows
-//! are partition 0 and are numbered in the order in which they come, so that ties of event time break
-//! the same way in every lowering. `_late` is not read: a late row counts like any other (see
+//! are partition 0 and are numbered in the order in which they come, so that ties of event time
+//! break the same way in every lowering. `_late` is not read: a late row counts like any other (see
 //! [`crate::probe`]).
 
 use std::sync::Arc;

@@ -71,7 +71,8 @@ fn check_size(at: &Location, text: &str, tokens: &[TokenWithSpan]) -> Result<()>
     )
 }
 
-/// Count one token: a parenthesis opens and closes a level, a comma or a clause begins a chain anew.
+/// Count one token: a parenthesis opens and closes a level, a comma or a clause begins a chain
+/// anew.
 fn note(token: &Token, chains: &mut Vec<usize>, branches: &mut usize) {
     match token {
         Token::LParen | Token::LBracket => chains.push(0),

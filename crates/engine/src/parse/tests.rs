@@ -418,8 +418,8 @@ fn columns_of_a_source_are_limited() {
     );
 }
 
-/// The library says a place only inside its words; `Cursor::parser_error` reads it there. This fails
-/// where an upgrade words it otherwise.
+/// The library says a place only inside its words; `Cursor::parser_error` reads it there. This
+/// fails where an upgrade words it otherwise.
 #[test]
 fn the_parser_words_its_places_as_they_are_read() {
     let raw = datafusion::sql::sqlparser::parser::Parser::new(&DIALECT)

@@ -1,5 +1,5 @@
-//! One event into one state, as both ways of answering a probe do it: the slide over all events of a
-//! key, and the leaves of the tree. WHERE and FILTER are decided before.
+//! One event into one state, as both ways of answering a probe do it: the slide over all events of
+//! a key, and the leaves of the tree. WHERE and FILTER are decided before.
 
 use forebay_core::aggregate::{Partial, PartialSpec};
 

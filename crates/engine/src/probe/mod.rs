@@ -2,11 +2,11 @@
 //! straight from the events. Training sets are made here and served values are recomputed here.
 //!
 //! A value is the SQL row of a virtual event (key, t) that contributes nothing, over the events
-//! with event time <= t (`docs/concepts.md`, Value). The pieces: `keys` numbers the spine's keys, `collect`
-//! keeps the events of those keys in the order (event time, partition, offset), `slide` walks them
-//! and the probes of a key together, `tree` answers where nearly every probe has a cut of its own,
-//! `answers` takes the values. WHERE, arguments and everything after the aggregates are the
-//! compiled view's own, so that they are the text that the stream runs.
+//! with event time <= t (`docs/concepts.md`, Value). The pieces: `keys` numbers the spine's keys,
+//! `collect` keeps the events of those keys in the order (event time, partition, offset), `slide`
+//! walks them and the probes of a key together, `tree` answers where nearly every probe has a cut
+//! of its own, `answers` takes the values. WHERE, arguments and everything after the aggregates are
+//! the compiled view's own, so that they are the text that the stream runs.
 //!
 //! **Late rows count.** A row that came too late for a view (`ViewSpec::too_late`: older than
 //! watermark - (R + history), R the longest of its windows and its TTL) was never folded online,

@@ -1,6 +1,6 @@
-//! What a spine can see of a table: the columns, the range of event times, the ranges of keys and the
-//! offsets outside which no event counts for any of its rows. It only narrows what is read; each row
-//! still decides by itself. Pure.
+//! What a spine can see of a table: the columns, the range of event times, the ranges of keys and
+//! the offsets outside which no event counts for any of its rows. It only narrows what is read;
+//! each row still decides by itself. Pure.
 
 use std::sync::Arc;
 

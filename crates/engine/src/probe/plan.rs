@@ -1,5 +1,5 @@
-//! What is asked of the events of one key: the view's windows, each once with the states over it, and
-//! the probes, rows of the spine. Plain values that the slide and the tree both answer.
+//! What is asked of the events of one key: the view's windows, each once with the states over it,
+//! and the probes, rows of the spine. Plain values that the slide and the tree both answer.
 
 use forebay_core::aggregate::AggregateKind;
 use forebay_core::time::Micros;

@@ -1,6 +1,6 @@
 //! Which columns of its source a view reads: what a scan of the archive must decode for it, and
-//! nothing else. The plan says so, after DataFusion has simplified it; what runs on batches later was
-//! compiled from the same plan.
+//! nothing else. The plan says so, after DataFusion has simplified it; what runs on batches later
+//! was compiled from the same plan.
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;

@@ -1,5 +1,5 @@
-//! The value of a feature as `docs/concepts.md` words it, by looking at every event for every probe.
-//! Knows no batch, no frame and no state.
+//! The value of a feature as `docs/concepts.md` words it, by looking at every event for every
+//! probe. Knows no batch, no frame and no state.
 
 use crate::exact;
 

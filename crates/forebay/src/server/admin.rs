@@ -1,6 +1,7 @@
 //! What the command line asks of a running server by Flight's DoAction: `plan`, `apply`, `verify`,
-//! `status`, `gap_list`, `gap_accept`, and what workers ask: `register_worker`, `unregister_worker`. Bodies and answers are
-//! JSON. Reached from loopback only (`serve` sees to it).
+//! `status`, `gap_list`, `gap_accept`, and what workers ask: `register_worker`,
+//! `unregister_worker`. Bodies and answers are JSON. Reached from loopback only (`serve` sees to
+//! it).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -236,8 +236,9 @@ impl App {
         self.running.lock().suspended.clone()
     }
 
-    /// Append to the archive all that was read before this call. While definitions change and ingest
-    /// stands, wait until it runs again: what was read is on its way to the archive until then.
+    /// Append to the archive all that was read before this call. While definitions change and
+    /// ingest stands, wait until it runs again: what was read is on its way to the archive until
+    /// then.
     ///
     /// # Errors
     /// The archive cannot be written, or not in time; the server stops.

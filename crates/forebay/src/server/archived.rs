@@ -1,5 +1,5 @@
-//! The archive's rows as an iterator, for threads that may block: what repeats and monitors catch up
-//! with at start. Each step waits on the runtime for one batch; nothing here writes.
+//! The archive's rows as an iterator, for threads that may block: what repeats and monitors catch
+//! up with at start. Each step waits on the runtime for one batch; nothing here writes.
 
 use anyhow::Result;
 use arrow_array::RecordBatch;

@@ -1,5 +1,5 @@
-//! How monitors and the filter of repeats begin: from their checkpoints, and from what the archive has
-//! beyond them. Read before ingest starts, in the order of event time.
+//! How monitors and the filter of repeats begin: from their checkpoints, and from what the archive
+//! has beyond them. Read before ingest starts, in the order of event time.
 
 use std::collections::HashMap;
 use std::sync::Arc;

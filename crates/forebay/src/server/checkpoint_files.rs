@@ -1,6 +1,6 @@
-//! Checkpoints as files of the data directory, one a name. Written whole to a file beside it, synced,
-//! and renamed over it, so that a crash leaves the old one or the new one; what is in them is their
-//! owners'. Also which events each deployment scores, which is kept the same way.
+//! Checkpoints as files of the data directory, one a name. Written whole to a file beside it,
+//! synced, and renamed over it, so that a crash leaves the old one or the new one; what is in them
+//! is their owners'. Also which events each deployment scores, which is kept the same way.
 
 use std::fs::File;
 use std::io::Write;
@@ -80,8 +80,8 @@ fn failed(what: &str, path: &Path, error: std::io::Error) -> PortError {
 /// its source) do and `applied` was read. Saved before it is returned, hence before any of those
 /// events is read.
 ///
-/// A file that is missing or damaged says nothing of the past: no prediction is waited for of events
-/// that were read before now.
+/// A file that is missing or damaged says nothing of the past: no prediction is waited for of
+/// events that were read before now.
 ///
 /// # Errors
 /// The disk fails.

@@ -118,8 +118,8 @@ pub(crate) fn expose(app: &App) {
     }
 }
 
-/// Counters only grow, over every start of ingest in this process: the difference to what was exposed
-/// is added.
+/// Counters only grow, over every start of ingest in this process: the difference to what was
+/// exposed is added.
 fn raise(counter: &Counter, total: u64) {
     counter.add(total.saturating_sub(counter.value()));
 }

@@ -17,8 +17,8 @@ use super::app::App;
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
 /// Passes over the archive while ingest goes on; each folds what came during the one before.
 const PASSES_MAX: usize = 8;
-/// What a pass may leave for the time in which ingest stands: about as many rows as it folded, which
-/// take well under a second.
+/// What a pass may leave for the time in which ingest stands: about as many rows as it folded,
+/// which take well under a second.
 const PASS_FEW_ROWS: usize = 4_096;
 /// Time between two looks.
 const CATCH_UP_POLL: Duration = Duration::from_millis(100);

@@ -3,8 +3,8 @@
 //! the same parts.
 //!
 //! [`change`] starts, applies and stops (`control` decides the steps), [`resume`] starts ingest,
-//! [`fill`] fills new views. [`wiring`] turns a catalog into what runs, [`admin`] answers the command line, [`monitoring`]
-//! feeds the monitors, [`alarms`] publishes what they raise.
+//! [`fill`] fills new views. [`wiring`] turns a catalog into what runs, [`admin`] answers the
+//! command line, [`monitoring`] feeds the monitors, [`alarms`] publishes what they raise.
 
 pub(crate) mod admin;
 mod alarms;

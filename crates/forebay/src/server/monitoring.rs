@@ -103,8 +103,8 @@ pub(crate) struct Monitors {
 }
 
 impl Monitors {
-    /// The monitors `parts`, each from its checkpoint where that is one of the same definition, else
-    /// from nothing.
+    /// The monitors `parts`, each from its checkpoint where that is one of the same definition,
+    /// else from nothing.
     ///
     /// # Errors
     /// A definition is contradictory.

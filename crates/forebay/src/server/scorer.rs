@@ -1,8 +1,8 @@
 //! Who scores: the workers that are configured or have registered for the model version, and this
-//! process where there is none that answers. The choice is made for each batch: the first worker takes
-//! over when it comes, this process when workers refuse, hang, or answer what no such model answers,
-//! and a worker again once it has answered a probe. Where the settings leave scoring to workers alone,
-//! the error says what they do, and the scoring stage waits.
+//! process where there is none that answers. The choice is made for each batch: the first worker
+//! takes over when it comes, this process when workers refuse, hang, or answer what no such model
+//! answers, and a worker again once it has answered a probe. Where the settings leave scoring to
+//! workers alone, the error says what they do, and the scoring stage waits.
 
 use std::sync::Arc;
 use std::time::Instant;

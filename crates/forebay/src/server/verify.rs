@@ -1,6 +1,6 @@
 //! The action `verify`: served values against values recomputed from the archive, and the archive
-//! against the log. The two halves and the judgement are `training`'s; here they get what this server
-//! has. Nothing is changed, and the log is read by a client of its own that commits nothing.
+//! against the log. The two halves and the judgement are `training`'s; here they get what this
+//! server has. Nothing is changed, and the log is read by a client of its own that commits nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

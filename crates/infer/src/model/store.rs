@@ -155,7 +155,8 @@ impl ModelStore {
 
     /// Read what `CREATE MODEL` names, reproduce its golden rows and check it against the service
     /// that it reads. Changes no state: nothing is served by it before [`ModelStore::publish`], and
-    /// what is served goes on. `base` is what a relative path is relative to. Blocking: reads files.
+    /// what is served goes on. `base` is what a relative path is relative to. Blocking: reads
+    /// files.
     ///
     /// # Errors
     /// What is wrong with it; the service lacks a feature, or its fingerprint is another one;

@@ -1,6 +1,6 @@
-//! Whether one worker may be asked for one model version: a pure decision over its past answers. The
-//! first failure opens the breaker, and then nobody's batch goes there. With pauses that grow, one
-//! question at a time is sent as a probe, which no batch waits for; the first that is answered
+//! Whether one worker may be asked for one model version: a pure decision over its past answers.
+//! The first failure opens the breaker, and then nobody's batch goes there. With pauses that grow,
+//! one question at a time is sent as a probe, which no batch waits for; the first that is answered
 //! closes it again. No I/O and no clock of its own.
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! How a pool of workers asks: bounds and waits, with defaults from the named limits. Read by the pool
-//! and its routes.
+//! How a pool of workers asks: bounds and waits, with defaults from the named limits. Read by the
+//! pool and its routes.
 
 use std::time::Duration;
 

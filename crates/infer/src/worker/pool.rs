@@ -1,10 +1,10 @@
 //! The `Scorer` port over worker processes: spreads batches over the workers that serve a model
 //! version and loses none.
 //!
-//! A batch is split, sent ([`super::route`]) and put together in order. Every wait ends at a deadline
-//! with a typed error. Whoever can score by itself asks with [`WorkerPool::score_or_decline`], which
-//! waits for no worker that has failed. Tasks run on the runtime that is given at the start, so both
-//! may be awaited from any executor.
+//! A batch is split, sent ([`super::route`]) and put together in order. Every wait ends at a
+//! deadline with a typed error. Whoever can score by itself asks with
+//! [`WorkerPool::score_or_decline`], which waits for no worker that has failed. Tasks run on the
+//! runtime that is given at the start, so both may be awaited from any executor.
 
 use std::sync::Arc;
 use std::time::Instant;

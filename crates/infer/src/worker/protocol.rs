@@ -29,7 +29,8 @@ pub(super) static ANSWER_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![double("margin"), double("score")]))
 });
 
-/// What this end knows of a model version that a worker must agree with; empty where it is not known.
+/// What this end knows of a model version that a worker must agree with; empty where it is not
+/// known.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Expected {
     /// Of the service that the features come from.

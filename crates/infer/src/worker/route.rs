@@ -1,11 +1,11 @@
 //! Where one batch goes: to a worker that serves its model version and has not failed, and to the
 //! next one when that one is gone, silent, or answers what no such model answers.
 //!
-//! One `DoExchange` a (worker, model version, schema). A batch is kept until it is answered, and sending
-//! it twice is harmless because scoring has no effects. Credits bound what is in flight; without
-//! credit a caller waits, so that pressure reaches scoring. A worker that fails, by refusing the
-//! stream, by an answer that is malformed or by none in its time, loses its claim: no batch goes
-//! there until a probe was answered ([`super::breaker`]).
+//! One `DoExchange` a (worker, model version, schema). A batch is kept until it is answered, and
+//! sending it twice is harmless because scoring has no effects. Credits bound what is in flight;
+//! without credit a caller waits, so that pressure reaches scoring. A worker that fails, by
+//! refusing the stream, by an answer that is malformed or by none in its time, loses its claim: no
+//! batch goes there until a probe was answered ([`super::breaker`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! A worker that refuses, hangs, is gone, or answers what no such model answers loses its claim: its
-//! batches go elsewhere, whoever can score by itself is told at once, and nothing waits for it until
-//! a probe was answered.
+//! A worker that refuses, hangs, is gone, or answers what no such model answers loses its claim:
+//! its batches go elsewhere, whoever can score by itself is told at once, and nothing waits for it
+//! until a probe was answered.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

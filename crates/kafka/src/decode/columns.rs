@@ -276,8 +276,8 @@ impl Fields {
         self.unknown.add(Guess::UnknownField);
     }
 
-    /// Move the counts of all columns into `out`, each under its path; `path` is that of the object,
-    /// empty for the record itself.
+    /// Move the counts of all columns into `out`, each under its path; `path` is that of the
+    /// object, empty for the record itself.
     pub(super) fn take_guesses(&mut self, path: &str, out: &mut Vec<Guessed>) {
         let whole = if path.is_empty() { WHOLE_RECORD } else { path };
         self.unknown.take(whole, out);

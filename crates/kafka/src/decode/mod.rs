@@ -15,8 +15,9 @@
 //! | any nullable column | also `null`, or absent |
 //!
 //! Digits of a second beyond the sixth are dropped, here and nowhere else. Fields that no column
-//! names are skipped. Both are counted, as is every value that is not taken as it is ([`Guess`]). A field that occurs twice in one object is refused (`not_json`): parsers
-//! disagree about which one counts.
+//! names are skipped. Both are counted, as is every value that is not taken as it is ([`Guess`]). A
+//! field that occurs twice in one object is refused (`not_json`): parsers disagree about which one
+//! counts.
 
 mod columns;
 mod guess;

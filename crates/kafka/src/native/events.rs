@@ -87,8 +87,8 @@ impl EventQueue {
     }
 
     fn of(consumer: &BaseConsumer<ClientEvents>) -> Option<Self> {
-        // SAFETY: `native_ptr` is the live handle of `consumer`; the call returns a new reference to
-        // its queue, or null where the client is no consumer.
+        // SAFETY: `native_ptr` is the live handle of `consumer`; the call returns a new reference
+        // to its queue, or null where the client is no consumer.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
         NonNull::new(queue).map(|queue| Self { queue })
     }
@@ -124,8 +124,8 @@ struct Event(NonNull<sys::rd_kafka_event_t>);
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: `poll` made this value from an event that it owns; nothing borrowed from the event
-        // outlives `record` and `notice`, which borrow `self`.
+        // SAFETY: `poll` made this value from an event that it owns; nothing borrowed from the
+        // event outlives `record` and `notice`, which borrow `self`.
         unsafe { sys::rd_kafka_event_destroy(self.0.as_ptr()) };
     }
 }
@@ -141,8 +141,9 @@ impl Event {
         // event is destroyed, and the borrow below ends before that.
         let message = unsafe { sys::rd_kafka_event_message_next(self.0.as_ptr()).as_ref() }?;
         let bytes = |start: *mut std::ffi::c_void, len: usize| {
-            // SAFETY: where `start` is not null the client says that `len` bytes are there, valid as
-            // long as the message; records are at most `EVENT_MAX_BYTES`, far below `isize::MAX`.
+            // SAFETY: where `start` is not null the client says that `len` bytes are there, valid
+            // as long as the message; records are at most `EVENT_MAX_BYTES`, far below
+            // `isize::MAX`.
             (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast::<u8>(), len) })
         };
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;

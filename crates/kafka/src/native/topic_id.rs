@@ -1,5 +1,5 @@
-//! The id of a topic: what tells a topic made anew from the one that had its name. The safe bindings
-//! have no call for it.
+//! The id of a topic: what tells a topic made anew from the one that had its name. The safe
+//! bindings have no call for it.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char};
@@ -28,9 +28,10 @@ pub(crate) fn topic_id(
 ) -> Option<String> {
     let name = CString::new(topic).ok()?;
     let client = consumer.client().native_ptr();
-    // SAFETY: `client` is the live handle of `consumer`, which outlives this call. Every object made
-    // here is destroyed here, once, also when an answer is missing: the library holds references of
-    // its own to the queue while a request is under way, and drops an answer that comes too late.
+    // SAFETY: `client` is the live handle of `consumer`, which outlives this call. Every object
+    // made here is destroyed here, once, also when an answer is missing: the library holds
+    // references of its own to the queue while a request is under way, and drops an answer that
+    // comes too late.
     unsafe {
         let queue = sys::rd_kafka_queue_new(client);
         let options = sys::rd_kafka_AdminOptions_new(

@@ -1,11 +1,11 @@
 //! The log as `pipeline` reads it: one consumer on one thread, assigned to partitions at our own
 //! offsets (no consumer group, nothing committed), each record decoded as it is polled.
 //!
-//! It never jumps: a position that the log does not hold, a batch that cannot be read, an offset that
-//! does not ascend stop that partition, and that partition alone, until it is assigned again. Whether
-//! the log is the right one is asked elsewhere ([`crate::KafkaInspector`]). Brokers that go away and
-//! come back are the client library's business; the caller sees `Unavailable`, once in a while, and
-//! polls again.
+//! It never jumps: a position that the log does not hold, a batch that cannot be read, an offset
+//! that does not ascend stop that partition, and that partition alone, until it is assigned again.
+//! Whether the log is the right one is asked elsewhere ([`crate::KafkaInspector`]). Brokers that go
+//! away and come back are the client library's business; the caller sees `Unavailable`, once in a
+//! while, and polls again.
 
 pub(crate) mod assignment;
 pub(crate) mod faults;

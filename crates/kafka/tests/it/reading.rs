@@ -13,8 +13,8 @@ use crate::support::{
     Gathered, PATIENCE, TestBroker, ends, fault, from, good, read, source, wait_until,
 };
 
-/// Ten records on partition 0, one of them of a wrong type; on partition 1 a good one, one that is no
-/// JSON and one of the future.
+/// Ten records on partition 0, one of them of a wrong type; on partition 1 a good one, one that is
+/// no JSON and one of the future.
 fn send_good_and_bad(broker: &TestBroker, topic: &str) {
     let replayer = broker.replayer();
     let record_time_us = 1_357_017_300_123_456;

@@ -1,5 +1,5 @@
-//! A file on its way to its name: its bytes are durable before the name is there, and the name before
-//! anybody is told. Knows paths and nothing of object stores but their errors.
+//! A file on its way to its name: its bytes are durable before the name is there, and the name
+//! before anybody is told. Knows paths and nothing of object stores but their errors.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,5 +1,6 @@
 //! Where the next batch of a scan comes from: one file that is decoded as it is read, or several
-//! that are sorted first. Opening compares the bytes with the checksum that was committed with them.
+//! that are sorted first. Opening compares the bytes with the checksum that was committed with
+//! them.
 
 use std::sync::Arc;
 

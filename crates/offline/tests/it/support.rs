@@ -170,8 +170,8 @@ pub(crate) fn files(root: &Path, table: &str) -> Vec<PathBuf> {
     named.iter().map(|(_, path)| directory.join(path)).collect()
 }
 
-/// Every row of [`TABLE`] below `root` with its `_ingest_time`, file by file, with the struct's copy
-/// checked.
+/// Every row of [`TABLE`] below `root` with its `_ingest_time`, file by file, with the struct's
+/// copy checked.
 pub(crate) fn stored(root: &Path) -> Vec<(Row, Micros)> {
     stored_in(&files(root, TABLE))
 }

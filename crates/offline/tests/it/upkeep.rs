@@ -1,6 +1,6 @@
 //! What is deleted, and when: files that nobody committed, files that were replaced, entries of the
-//! log that a checkpoint covers. Never what a version within the retention needs, and never the file
-//! of an append under way. And the scrub that finds a flipped bit.
+//! log that a checkpoint covers. Never what a version within the retention needs, and never the
+//! file of an append under way. And the scrub that finds a flipped bit.
 
 use std::fs;
 use std::num::NonZeroU64;

@@ -1,5 +1,6 @@
 //! Records of the queue of scores: pending scores, the outbox, and notes on events that have no
-//! prediction. Their families and keys are in the table of [`super`]; nothing here reads a database.
+//! prediction. Their families and keys are in the table of [`super`]; nothing here reads a
+//! database.
 
 use forebay_core::bytes::{Reader, Writer};
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey, Role};

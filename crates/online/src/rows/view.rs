@@ -1,6 +1,6 @@
 //! The reading half of a block: [`RowView`] reads rows and columns in place, without decoding the
-//! block. A block from disk is checked once, by [`RowView::check`], so that no read of it can panic;
-//! one that this process encoded needs no check. It never copies but single values.
+//! block. A block from disk is checked once, by [`RowView::check`], so that no read of it can
+//! panic; one that this process encoded needs no check. It never copies but single values.
 
 use forebay_core::bytes::BytesError;
 use forebay_core::time::Micros;

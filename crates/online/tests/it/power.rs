@@ -1,5 +1,5 @@
-//! What disks do to the state: power cuts with several write-ahead logs, files that are missing, cut
-//! or flipped, a directory that takes no writes for a while. Each shard opens to a prefix that
+//! What disks do to the state: power cuts with several write-ahead logs, files that are missing,
+//! cut or flipped, a directory that takes no writes for a while. Each shard opens to a prefix that
 //! equals its own offsets, or is refused with the file and a remedy; an outage heals by itself.
 
 use std::num::NonZeroU32;

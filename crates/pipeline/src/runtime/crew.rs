@@ -1,5 +1,6 @@
-//! The threads of one pipeline: a runtime that counts those that it has started, so that a start that
-//! fails half-way can wait until nothing of it runs any more. All else is the runtime's beneath.
+//! The threads of one pipeline: a runtime that counts those that it has started, so that a start
+//! that fails half-way can wait until nothing of it runs any more. All else is the runtime's
+//! beneath.
 
 use std::future::Future;
 use std::pin::Pin;

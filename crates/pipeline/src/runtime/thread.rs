@@ -1,5 +1,5 @@
-//! A thread that can be joined, and waited for by async code. The runtime starts it; a panic ends it
-//! without an outcome, and whoever joins says what that means.
+//! A thread that can be joined, and waited for by async code. The runtime starts it; a panic ends
+//! it without an outcome, and whoever joins says what that means.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

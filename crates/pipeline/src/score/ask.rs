@@ -1,6 +1,6 @@
-//! One question to a model: decode the rows of pending scores, read their features as of each event,
-//! ask under a deadline, and make outbox records of the answer. Panics are contained: they are the
-//! fault of the rows, which are found by halving. Keeps nothing between two questions.
+//! One question to a model: decode the rows of pending scores, read their features as of each
+//! event, ask under a deadline, and make outbox records of the answer. Panics are contained: they
+//! are the fault of the rows, which are found by halving. Keeps nothing between two questions.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -1,17 +1,18 @@
 //! Scoring, a stage of its own for each deployment: from pending scores to published predictions.
 //! The queue is the store's own ([`ScoreQueue`](forebay_core::ports::ScoreQueue)): an epoch's write
-//! puts pending scores on disk, and the stage reads them back when it is free, so ingest never waits
-//! for a model and memory holds no more than the chunks under way.
+//! puts pending scores on disk, and the stage reads them back when it is free, so ingest never
+//! waits for a model and memory holds no more than the chunks under way.
 //!
 //! A deployment has two threads. [`stage`] reads the features as of each event, asks the model
-//! ([`ask`], several chunks at once), and settles each chunk in the order of the queue: a record for the
-//! outbox, or a note why there is none. [`publish`] sends the outbox and clears what the broker has.
-//! [`settle`] decides what follows from an error, [`intake`] when a deployment takes no more events.
+//! ([`ask`], several chunks at once), and settles each chunk in the order of the queue: a record
+//! for the outbox, or a note why there is none. [`publish`] sends the outbox and clears what the
+//! broker has. [`settle`] decides what follows from an error, [`intake`] when a deployment takes no
+//! more events.
 //!
 //! A deployment that fails is tried again alone, with growing pauses; its reason is in its status.
-//! Nothing is lost to an outage or a configuration: only a row that is itself at fault, one that grew
-//! too old, and one that its topic refuses end without a prediction, each with a durable note. A
-//! crash before the second write scores again; a crash after it sends the same bytes again;
+//! Nothing is lost to an outage or a configuration: only a row that is itself at fault, one that
+//! grew too old, and one that its topic refuses end without a prediction, each with a durable note.
+//! A crash before the second write scores again; a crash after it sends the same bytes again;
 //! consumers drop repeats. A stop leaves what cannot be finished to the next start.
 
 mod ask;

@@ -1,7 +1,8 @@
-//! The publishing thread of one deployment: reads its outbox, sends, and clears what the broker has.
-//! A record that its topic refuses leaves the outbox with a note of the broker's words, so that it
-//! stands in no other's way; what is not acknowledged, for want of a broker, a topic or a right, is
-//! sent again with growing pauses, by this deployment alone. It also sends what an earlier run left.
+//! The publishing thread of one deployment: reads its outbox, sends, and clears what the broker
+//! has. A record that its topic refuses leaves the outbox with a note of the broker's words, so
+//! that it stands in no other's way; what is not acknowledged, for want of a broker, a topic or a
+//! right, is sent again with growing pauses, by this deployment alone. It also sends what an
+//! earlier run left.
 
 use std::sync::atomic::Ordering;
 

@@ -1,8 +1,8 @@
 //! Which pending scores may be computed: those whose event every shard has applied, so that an
 //! event's own effect is in the features that it is scored with. Epochs are committed by several
 //! threads and may end in any order; an offset is released when its epoch and all before it are
-//! committed. After a start it is what all shards had recovered. It also knows when that was, for the
-//! time that events wait.
+//! committed. After a start it is what all shards had recovered. It also knows when that was, for
+//! the time that events wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -89,8 +89,8 @@ impl Released {
         self.bells.lock().iter().for_each(|bell| bell.ring());
     }
 
-    /// An epoch that reads up to `ends` is about to be committed; its number. Called in the order of
-    /// reading, before any shard has it.
+    /// An epoch that reads up to `ends` is about to be committed; its number. Called in the order
+    /// of reading, before any shard has it.
     pub(crate) fn begin(&self, ends: Vec<(TopicPartition, i64)>) -> u64 {
         let mut state = self.state.lock();
         // From now on the partition counts as read.

@@ -23,8 +23,8 @@ impl Unrecorded {
         unrecorded
     }
 
-    /// Add `records`, in any order: one that an earlier process left shorter does not replace the one
-    /// that goes further.
+    /// Add `records`, in any order: one that an earlier process left shorter does not replace the
+    /// one that goes further.
     pub(crate) fn add(&mut self, records: &[MarkRecord]) {
         for record in records {
             let from = match &record.fact {

@@ -1,7 +1,7 @@
-//! What a clock decides about time is recorded: bounds of rows that are far ahead, and holds of idle
-//! partitions. A plain walk over the log with the archive's records gives the watermark and the
-//! verdict of every row in every shard, whatever was killed and read again, and whatever the clock
-//! said by then.
+//! What a clock decides about time is recorded: bounds of rows that are far ahead, and holds of
+//! idle partitions. A plain walk over the log with the archive's records gives the watermark and
+//! the verdict of every row in every shard, whatever was killed and read again, and whatever the
+//! clock said by then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! How a client reads: what an exchange fixes when it opens, and what each request may ask for. Plain
-//! values; the client turns them into messages.
+//! How a client reads: what an exchange fixes when it opens, and what each request may ask for.
+//! Plain values; the client turns them into messages.
 
 use std::time::Duration;
 

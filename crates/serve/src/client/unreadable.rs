@@ -1,5 +1,5 @@
-//! The one error for an answer that does not follow the protocol: the server is of another version, or
-//! something stands between. Whatever reads answers refuses through here.
+//! The one error for an answer that does not follow the protocol: the server is of another version,
+//! or something stands between. Whatever reads answers refuses through here.
 
 use forebay_core::ErrorKind;
 

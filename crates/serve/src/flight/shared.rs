@@ -94,8 +94,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Run `work` on the control runtime, off the serving thread. None if it panicked or the runtime
-    /// is shut down.
+    /// Run `work` on the control runtime, off the serving thread. None if it panicked or the
+    /// runtime is shut down.
     pub(crate) async fn on_control<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,

@@ -1,6 +1,7 @@
 //! The HTTP listener: what people and probes ask. `/metrics` (Prometheus text), `/livez` (the
 //! process answers; `/healthz` is its old name), `/readyz` (reads are answered), `/readyz/ingest`
-//! (ingest moves, or has nothing to do), and what the binary adds. Everything else is a 404 in JSON.
+//! (ingest moves, or has nothing to do), and what the binary adds. Everything else is a 404 in
+//! JSON.
 //!
 //! Loopback only, as the Flight listener. The `Host` header must name this machine, so that no web
 //! page can reach it through a name of its own (DNS rebinding). Headers, bodies, connections and

@@ -1,5 +1,5 @@
-//! The half of the store that serving never asks: queues of scores. Every call fails, so that a test
-//! would notice one.
+//! The half of the store that serving never asks: queues of scores. Every call fails, so that a
+//! test would notice one.
 
 use std::collections::BTreeMap;
 

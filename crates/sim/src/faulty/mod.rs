@@ -2,8 +2,8 @@
 //! is done, when, and what is heard of it. A method that a port gets and a wrapper lacks does not
 //! compile.
 //!
-//! Calls that a process answers from its memory, or that cannot fail, let another thread go first and
-//! no more.
+//! Calls that a process answers from its memory, or that cannot fail, let another thread go first
+//! and no more.
 
 mod archive;
 mod log;

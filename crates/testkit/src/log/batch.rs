@@ -1,5 +1,5 @@
-//! Records as the decoder of their source would hand them over. Pure: which records were taken is the
-//! reader's to say.
+//! Records as the decoder of their source would hand them over. Pure: which records were taken is
+//! the reader's to say.
 
 use std::sync::Arc;
 

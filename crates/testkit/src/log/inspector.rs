@@ -1,6 +1,6 @@
 //! Answers about a log in memory: what it is, where it begins and ends, which record stands at an
-//! offset. They fail while the test has the broker away or refuses a topic, and change with what the
-//! test does to the log.
+//! offset. They fail while the test has the broker away or refuses a topic, and change with what
+//! the test does to the log.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! What the archive says: which offsets have a row, a dead letter or an accepted gap, and the digests
-//! of the rows that are compared with the log. Tables are read as streams, whichever order is
-//! cheapest; what stays in memory are intervals of offsets, and 16 bytes for each row compared.
+//! What the archive says: which offsets have a row, a dead letter or an accepted gap, and the
+//! digests of the rows that are compared with the log. Tables are read as streams, whichever order
+//! is cheapest; what stays in memory are intervals of offsets, and 16 bytes for each row compared.
 
 use std::collections::{BTreeMap, HashSet};
 

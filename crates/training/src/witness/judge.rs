@@ -2,8 +2,8 @@
 //! missing, and what follows. Pure: sets of offsets in, findings out.
 //!
 //! Every offset from where reading began up to the mark is one of these, or a finding: an archived
-//! row, a dead letter, an accepted gap, a repeat of a prediction, or an offset for which the log has
-//! no record (a transaction's control record, an aborted record, a hole that compaction left).
+//! row, a dead letter, an accepted gap, a repeat of a prediction, or an offset for which the log
+//! has no record (a transaction's control record, an aborted record, a hole that compaction left).
 
 use std::fmt;
 

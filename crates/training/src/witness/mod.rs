@@ -1,6 +1,7 @@
-//! The outside witness of a verification: the log. Comparing served values with the archive compares
-//! two things that one reader fed, so what that reader lost is missing from both. Here the archive is
-//! held against the log itself, by a client of its own, source by source and partition by partition.
+//! The outside witness of a verification: the log. Comparing served values with the archive
+//! compares two things that one reader fed, so what that reader lost is missing from both. Here the
+//! archive is held against the log itself, by a client of its own, source by source and partition
+//! by partition.
 //!
 //! # The steps
 //!

@@ -1,6 +1,6 @@
-//! What the log says: its records at the offsets that somebody wants to know of, read by a client of
-//! its own from given offsets, as ingest reads them; nothing is committed. A partition that gives
-//! nothing for a while is left where it is, and what was not read counts as not read.
+//! What the log says: its records at the offsets that somebody wants to know of, read by a client
+//! of its own from given offsets, as ingest reads them; nothing is committed. A partition that
+//! gives nothing for a while is left where it is, and what was not read counts as not read.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! The archive against the log, over stand-ins: each way in which an archive may come not to be what
-//! the log was is found, and what is as it should be is told as that.
+//! The archive against the log, over stand-ins: each way in which an archive may come not to be
+//! what the log was is found, and what is as it should be is told as that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -150,7 +150,8 @@ mod tests {
     use super::*;
 
     const SOURCE: &str = "/// All.\npub(crate) struct Settings {\n    pub(crate) a: A,\n}\n\n\
-        /// `[state]`: what lasts.\n#[derive(Debug)]\npub(crate) struct State {\n    /// How many.\n    \
+        /// `[state]`: what lasts.\n#[derive(Debug)]\n\
+        pub(crate) struct State {\n    /// How many.\n    \
         pub(crate) shards: u16,\n    /// Where, in\n    /// words.\n    pub(crate) dir: PathBuf,\n}\n";
     const FILE: &str = "# Old.\n[state]\n# Old.\nshards = 4\ndir = \"x\"\n";
 

@@ -1,7 +1,8 @@
-//! Where a conversion can fail, no value is invented: `u32::try_from(row).unwrap_or(u32::MAX)` turns
-//! a defect into a wrong row number that nobody sees. A typed index is built once where its bound
-//! holds, or `expect` states the invariant. Asking (`try_from(x).ok()`) and returning the error stay
-//! free; tests may do as they like. What was there when the rule came is counted by file.
+//! Where a conversion can fail, no value is invented: `u32::try_from(row).unwrap_or(u32::MAX)`
+//! turns a defect into a wrong row number that nobody sees. A typed index is built once where its
+//! bound holds, or `expect` states the invariant. Asking (`try_from(x).ok()`) and returning the
+//! error stay free; tests may do as they like. What was there when the rule came is counted by
+//! file.
 
 use crate::finding::Finding;
 use crate::ratchet::Offence;

@@ -8,6 +8,7 @@ use crate::source::Source;
 
 pub(crate) mod arrows;
 pub(crate) mod circles;
+pub(crate) mod comments;
 pub(crate) mod forbidden;
 pub(crate) mod invented;
 pub(crate) mod opening;

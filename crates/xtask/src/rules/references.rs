@@ -122,7 +122,8 @@ fn beside(path: &str, target: &str) -> String {
     parts.join("/")
 }
 
-/// Paths from the root; those with a placeholder (capitals like `NAME`, `*`, `<`, `$`) are patterns.
+/// Paths from the root; those with a placeholder (capitals like `NAME`, `*`, `<`, `$`) are
+/// patterns.
 fn rooted(text: &str) -> impl Iterator<Item = &str> {
     let in_path = |c: char| c.is_ascii_alphanumeric() || "_-./*<>${}".contains(c);
     let words = text.split(move |c| !in_path(c));

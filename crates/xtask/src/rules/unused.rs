@@ -1,7 +1,7 @@
-//! A `pub` item of a crate is for others: production code of another crate names it, or it stands in
-//! the signature of an item that is named. What only the crate itself uses is `pub(crate)`, and the
-//! compiler then says when nobody does; what nobody uses goes. rustc cannot see this, because each
-//! crate is an island of `pub` to it.
+//! A `pub` item of a crate is for others: production code of another crate names it, or it stands
+//! in the signature of an item that is named. What only the crate itself uses is `pub(crate)`, and
+//! the compiler then says when nobody does; what nobody uses goes. rustc cannot see this, because
+//! each crate is an island of `pub` to it.
 //!
 //! A light reading by words: an item that shares its name with something else that is used passes.
 //! Items that are public for tests alone stand in [`FOR_TESTS`], each with its reason; what was

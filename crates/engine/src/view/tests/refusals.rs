@@ -210,8 +210,8 @@ fn what_cannot_be_kept_exact_is_refused_with_what_to_write() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// DataFusion quotes the function that it does not know; the place of an error is found by that name.
-/// This fails where an upgrade quotes otherwise.
+/// DataFusion quotes the function that it does not know; the place of an error is found by that
+/// name. This fails where an upgrade quotes otherwise.
 #[test]
 fn an_unknown_function_is_refused_where_it_stands() {
     let select = "SELECT count(*) OVER {h} AS c,\n  no_such_function(x) AS d FROM events";

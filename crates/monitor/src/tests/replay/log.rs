@@ -1,6 +1,6 @@
-//! Logs from a seed: events of two versions over a few days, out of order and some late; predictions
-//! that overtake one another, some repeated; labels early, in time, late, twice, missing; some events
-//! settled without a prediction, and in some logs one that waits for ever.
+//! Logs from a seed: events of two versions over a few days, out of order and some late;
+//! predictions that overtake one another, some repeated; labels early, in time, late, twice,
+//! missing; some events settled without a prediction, and in some logs one that waits for ever.
 
 use std::sync::Arc;
 
@@ -112,8 +112,8 @@ fn labels(random: &mut Random, row: &PredictionRow, labels: &mut Vec<(Micros, Ro
     }
 }
 
-/// The answers in the order in which they come back: they overtake one another within a few hundred,
-/// and some are sent twice.
+/// The answers in the order in which they come back: they overtake one another within a few
+/// hundred, and some are sent twice.
 fn predictions(random: &mut Random, answers: &[((i32, i64), PredictionRow)]) -> Vec<Row> {
     let mut order: Vec<(usize, usize)> = Vec::new();
     for index in 0..answers.len() {

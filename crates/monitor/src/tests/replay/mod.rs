@@ -1,6 +1,7 @@
-//! A monitor's report is a function of the log: live and rebuilt, whatever the order in which sources
-//! and partitions arrive, wherever batches are cut, with restarts from a checkpoint or without one.
-//! Judged by an evaluator that knows the whole log at once, sorts it and counts it with plain maps.
+//! A monitor's report is a function of the log: live and rebuilt, whatever the order in which
+//! sources and partitions arrive, wherever batches are cut, with restarts from a checkpoint or
+//! without one. Judged by an evaluator that knows the whole log at once, sorts it and counts it
+//! with plain maps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
