@@ -9,9 +9,9 @@
 
 mod results;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use forebay_sim::run::play;
@@ -29,6 +29,8 @@ const USAGE: &str = "usage: forebay-sim [--seeds N] [--seconds S] [--jobs J] [--
 
 /// Every so many seeds one is played twice, and must make the same choices.
 const TWICE_EVERY: u64 = 50;
+/// After so many the results are saved: a run that is stopped keeps what it has done.
+const PART: u64 = 1_000;
 
 /// The command line.
 struct Args {
@@ -99,19 +101,25 @@ fn run(args: &Args) -> Result<bool, String> {
         Some(file) => Results::of(file, &args.code)?,
         None => Results::default(),
     };
-    let began = Instant::now();
-    let (played, failed) = play_all(args, results.next_seed);
-    results.add(played, &failed, began.elapsed(), &args.commit);
-    if let Some(file) = &args.results {
-        results.save(file)?;
+    let (began, mut played, mut failures) = (Instant::now(), 0, 0);
+    let is_over = || args.time.is_some_and(|time| began.elapsed() >= time);
+    while played < args.seeds && !is_over() {
+        let (part, first) = (PART.min(args.seeds - played), results.next_seed);
+        let part_began = Instant::now();
+        let (count, failed) = play_all(args.jobs, first..first + part, &is_over);
+        results.add(count, &failed, part_began.elapsed(), &args.commit);
+        if let Some(file) = &args.results {
+            results.save(file)?;
+        }
+        played += count;
+        failures += failed.len();
     }
     eprintln!(
-        "{played} seeds in {:.1} s, {} failed; {} seeds over this code in all",
+        "{played} seeds in {:.1} s, {failures} failed; {} seeds over this code in all",
         began.elapsed().as_secs_f64(),
-        failed.len(),
         results.seeds
     );
-    Ok(failed.is_empty())
+    Ok(failures == 0)
 }
 
 fn play_twice(seed: u64) -> bool {
@@ -123,22 +131,19 @@ fn play_twice(seed: u64) -> bool {
     first == second && first.failure.is_none()
 }
 
-/// Play from `first` on; how many, and which failed, with words. Seeds are handed out in order, so
-/// those that were played are a run without holes.
-fn play_all(args: &Args, first: u64) -> (u64, Vec<(u64, String)>) {
-    let (began, next) = (Instant::now(), AtomicU64::new(first));
-    let (over, failed) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+/// Play `seeds` until `is_over`; how many, and which failed, with words. Seeds are handed out in
+/// order, so those that were played are a run without holes.
+fn play_all(
+    jobs: u64,
+    seeds: Range<u64>,
+    is_over: &(dyn Fn() -> bool + Sync),
+) -> (u64, Vec<(u64, String)>) {
+    let (first, next, failed) = (seeds.start, Mutex::new(seeds), Mutex::new(Vec::new()));
     let work = || {
-        while !over.load(Ordering::Relaxed) {
-            if args.time.is_some_and(|time| began.elapsed() >= time) {
-                over.store(true, Ordering::Relaxed);
+        while !is_over() {
+            let Some(seed) = next.lock().next() else {
                 return;
-            }
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + args.seeds {
-                next.fetch_sub(1, Ordering::Relaxed);
-                return;
-            }
+            };
             if let Some(words) = judge(seed) {
                 eprintln!("seed {seed}: {words}; play it again with --seed {seed}");
                 failed.lock().push((seed, words));
@@ -146,13 +151,13 @@ fn play_all(args: &Args, first: u64) -> (u64, Vec<(u64, String)>) {
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..args.jobs {
+        for _ in 0..jobs {
             scope.spawn(work);
         }
     });
     let mut failed = failed.into_inner();
     failed.sort();
-    (next.into_inner() - first, failed)
+    (next.into_inner().start - first, failed)
 }
 
 /// Why `seed` fails, if it does.
