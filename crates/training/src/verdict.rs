@@ -28,19 +28,22 @@ pub fn failures(
     let parts = [
         (
             "rows could not be verified",
+            "; rows that are too old need a longer history_hours in [state], and --predictions draws \
+             none of them",
             values.not_verifiable,
             values.rows,
         ),
         (
             "offsets are neither in the archive nor any more in the log, so that nobody can tell what was there",
+            "",
             unchecked,
             offsets,
         ),
     ];
-    for (words, unverified, all) in parts {
+    for (words, remedy, unverified, all) in parts {
         if unverified as f64 > unverified_max * all as f64 {
             failures.push(format!(
-                "{unverified} of {all} {words}: more than the share {unverified_max} (--max-unverified)"
+                "{unverified} of {all} {words}: more than the share {unverified_max} (--max-unverified){remedy}"
             ));
         }
     }
@@ -74,5 +77,13 @@ mod tests {
         assert_eq!(failed(0, 1, 0), 1);
         // Nothing compared, and too much of it.
         assert_eq!(failed(0, 0, 1_000), 2);
+        let told = failures(&values(0, 0, 9), &WitnessReport::default(), 1.0);
+        assert_eq!(
+            told.len(),
+            1,
+            "all may stay unverified, and none was compared"
+        );
+        let told = failures(&values(79, 0, 21), &WitnessReport::default(), 0.2);
+        assert!(told[0].contains("21 of 100 rows") && told[0].contains("history_hours"));
     }
 }

@@ -336,7 +336,7 @@ fn next_steps(args: &DemoArgs, app: &App, listeners: &Listeners, place: &Place) 
             .map_or_else(|| "NOW".to_owned(), instant::format);
         text += &format!(
             "  forebay get delay_features origin=JFK dest=BOS carrier=B6 dep_delay=12 --at {newest} --flight-addr {flight}\n  \
-               forebay verify delay_features --sample 10000 --flight-addr {flight}\n  \
+               forebay verify delay_features --sample 10000 --predictions --flight-addr {flight}\n  \
                curl -s http://{}/metrics | grep forebay_monitor\n",
             listeners.http_addr()
         );

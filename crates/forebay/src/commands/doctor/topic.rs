@@ -67,8 +67,13 @@ fn source_of<'a>(catalog: &'a Catalog, topic: &str) -> Result<&'a SourceDef> {
     let found = sources.find(|source| source.topic == topic);
     found.map(AsRef::as_ref).ok_or_else(|| {
         let known = catalog.sources().values().map(|s| s.topic.as_str());
-        let known = known.collect::<Vec<_>>().join(", ");
-        anyhow!("no source reads topic {topic}; read are: {known}; give the definitions with --sql or --data-dir")
+        let known = match known.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "the definitions have no source".to_owned(),
+            known => format!("read are: {known}"),
+        };
+        anyhow!(
+            "no source reads topic {topic}; {known}; give the definitions with --sql or --data-dir"
+        )
     })
 }
 
