@@ -44,8 +44,11 @@ def tool(name, bootstrap, *args):
     return done.stdout.decode()
 
 
-def make_topic(bootstrap, topic, partitions=1):
-    tool("TopicCommand", bootstrap, "--create", "--topic", topic, "--partitions", partitions, "--replication-factor", 1)
+def make_topic(bootstrap, topic, partitions=1, **config):
+    """A new topic; `config` are settings of the topic, with _ for their dots."""
+    settings = [word for name, value in config.items() for word in ("--config", f"{name.replace('_', '.')}={value}")]
+    tool("TopicCommand", bootstrap, "--create", "--topic", topic, "--partitions", partitions, "--replication-factor", 1,
+         *settings)
 
 
 def delete_topic(bootstrap, topic):
