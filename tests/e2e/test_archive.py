@@ -10,6 +10,7 @@ import uuid
 import deltalake
 import pyarrow as pa
 import pyarrow.flight as flight
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import run_binary, wait_for
@@ -66,6 +67,14 @@ def test_an_archive_belongs_to_one_server_and_the_name_that_its_refusal_gives_is
         assert delta(again.data_dir, "clicks").num_rows == 4, "nothing is there twice"
 
 
+def training_set(server, folder):
+    """What `forebay training-set` makes of one row of spine."""
+    spine = pa.table({"name": ["ann"], "event_time": pa.array([instant("2024-05-02")], pa.timestamp("us", "UTC"))})
+    pq.write_table(spine, folder / "spine.parquet")
+    return run_binary("training-set", "spending_now", "--spine", folder / "spine.parquet", "--out", folder / "set.parquet",
+                      "--data-dir", server.data_dir, check=False)
+
+
 def test_a_view_is_filled_from_no_stump_and_the_restored_archive_fills_it(shop, tmp_path):
     server, topic, kafka = shop
     click(kafka, topic, 0, 6)
@@ -83,12 +92,17 @@ def test_a_view_is_filled_from_no_stump_and_the_restored_archive_fills_it(shop, 
     with pytest.raises(pa.ArrowException, match="begins at offset 4 .* backup"):
         apply(server, OTHER_VIEW, again)
     assert clicks(server) == total(6), "what was there stays"
+    built = training_set(server, tmp_path)
+    assert built.returncode != 0 and "begins at offset 4" in built.stderr and "backup" in built.stderr, built
     server.stop()
     shutil.rmtree(table)
     shutil.copytree(tmp_path / "backup", table)
     server.start()
     apply(server, OTHER_VIEW, again)
     wait_for(lambda: clicks(server) == total(6), lambda: f"six clicks; {clicks(server)}")
+    built = training_set(server, tmp_path)
+    assert built.returncode == 0, built
+    assert pq.read_table(tmp_path / "set.parquet")["clicks"].to_pylist() == [6]
 
 
 class Trickle(threading.Thread):

@@ -115,6 +115,7 @@ def test_an_archive_that_was_lost_is_found_when_the_log_has_lost_its_head(shop, 
     wait_for(lambda: delta_rows(server.data_dir, "clicks") == 3, "the rest of the log to be archived")
     # The dead letter at offset 5 is in another table.
     found(server, "7 of 11 offsets", "--max-unverified")
+    found(server, f"{topic}-0", "offsets 0 to 7 (8 in all)", "lost and made anew", "from a backup")
 
 
 def test_an_archive_that_was_lost_and_filled_anew_from_the_whole_log_is_verified(shop):

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use forebay_core::progress::TopicPartition;
 use forebay_core::{ErrorKind, PortError};
 
 /// Errors of this crate.
@@ -15,6 +16,21 @@ pub enum TrainingError {
     /// The caller's words are wrong.
     #[error("{0}")]
     Invalid(String),
+    /// The archive lacks what the state had applied.
+    #[error(
+        "table '{table}' of the archive begins at offset {from} of {}-{}, and the state had applied \
+         records before that: the table was lost and the log has lost its head, so rows built from \
+         it would differ from what was served; restore the table's directory from a backup",
+        partition.topic, partition.partition
+    )]
+    TableCut {
+        /// Table.
+        table: String,
+        /// Its first partition that is cut.
+        partition: TopicPartition,
+        /// Where it begins there.
+        from: i64,
+    },
     /// A file of the archive or of a training set cannot be read or written.
     #[error("cannot {action} {}", path.display())]
     File {
@@ -50,6 +66,7 @@ impl TrainingError {
         match self {
             Self::Port(error) => error.kind(),
             Self::Invalid(_) => ErrorKind::InvalidArgument,
+            Self::TableCut { .. } => ErrorKind::FailedPrecondition,
             Self::File { .. } => ErrorKind::Unavailable,
             Self::Arrow { .. } | Self::Answer(_) | Self::Task(_) => ErrorKind::Internal,
         }

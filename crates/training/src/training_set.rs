@@ -65,7 +65,7 @@ pub struct TrainingSet {
 /// Snapshots of the tables that `service` reads.
 ///
 /// # Errors
-/// A table is missing or cannot be read.
+/// A table is missing, cannot be read, or took the place of a lost one.
 pub async fn archive_tables(
     archive: &dyn Archive,
     service: &ServiceSpec,
@@ -73,6 +73,13 @@ pub async fn archive_tables(
     let mut tables = BTreeMap::new();
     for source in source_names(service) {
         let snapshot = archive.snapshot(&source).await?;
+        if let Some(partition) = snapshot.beginnings.cut.first() {
+            return Err(TrainingError::TableCut {
+                from: snapshot.beginnings.from.next_offset(partition),
+                partition: partition.clone(),
+                table: source,
+            });
+        }
         let table = TrainingTable {
             version: Some((snapshot.version, snapshot.rows)),
             applied: Some(snapshot.applied),

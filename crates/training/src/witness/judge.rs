@@ -26,6 +26,9 @@ pub(super) struct PartitionFacts {
     pub(super) doubled: OffsetSet,
     /// Offsets of dead letters.
     pub(super) letters: OffsetSet,
+    /// Where the table begins, if it took the place of a lost one whose records the state had
+    /// applied.
+    pub(super) cut: Option<i64>,
     /// Offsets that a person accepted as lost.
     pub(super) gaps: OffsetSet,
     /// What the log says; None where nobody answers.
@@ -61,6 +64,9 @@ pub enum FindingKind {
     OtherRecord,
     /// The archive has rows of offsets that the log has not reached.
     BeyondEnd,
+    /// The table took the place of a lost one: it has none of the records below where it begins,
+    /// and the state has.
+    Replaced,
     /// An archived file cannot be read, or its bytes have changed.
     Damaged,
 }
@@ -84,6 +90,10 @@ impl FindingKind {
             Self::BeyondEnd => {
                 "the archive has rows beyond the end of the log: the topic was made anew, or its log lost \
                  its tail; bring back the log that was read, or give a new --data-dir"
+            }
+            Self::Replaced => {
+                "the table was lost and made anew when the log had lost its head; restore the table's \
+                 directory from a backup, or begin anew with an empty --data-dir"
             }
             Self::Damaged => "a file is damaged",
         }
@@ -182,6 +192,7 @@ pub(super) fn judge(facts: &PartitionFacts) -> PartitionVerdict {
         (FindingKind::Doubled, facts.doubled.clone()),
         (FindingKind::OtherRecord, log.differing.clone()),
         (FindingKind::BeyondEnd, facts.archived.intersection(&beyond)),
+        (FindingKind::Replaced, replaced(facts)),
     ];
     PartitionVerdict {
         findings: found
@@ -201,6 +212,16 @@ pub(super) fn judge(facts: &PartitionFacts) -> PartitionVerdict {
         lost: lost.count(),
         unchecked: unexplained.difference(&log.read).count(),
     }
+}
+
+/// Offsets that only a table had which is lost: those that were read before this one began.
+fn replaced(facts: &PartitionFacts) -> OffsetSet {
+    let begin = facts.begin.unwrap_or(0);
+    facts
+        .cut
+        .map(|cut| begin..cut.max(begin))
+        .into_iter()
+        .collect()
 }
 
 fn finding(kind: FindingKind, set: &OffsetSet) -> Option<Finding> {

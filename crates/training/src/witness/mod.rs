@@ -177,7 +177,7 @@ impl Witness {
         facts: &mut Facts,
     ) -> Result<(), TrainingError> {
         let archive = self.archive.as_ref();
-        let progress = archive.progress(&source.name).await?;
+        let snapshot = archive.snapshot(&source.name).await?;
         archived::rows(archive, source, facts).await?;
         archived::letters(archive, tables.letters, source, facts).await?;
         archived::gaps(archive, tables.gaps, source, facts).await?;
@@ -187,13 +187,16 @@ impl Witness {
             let facts = facts.entry(place).or_default();
             facts.gaps.insert_range(gap.from, gap.to);
         }
-        let marks = progress.0.iter().chain(&self.applied.0);
+        let marks = snapshot.applied.0.iter().chain(&self.applied.0);
         for (place, progress) in marks.filter(|(place, _)| *place.topic == *source.topic) {
             let facts = facts.entry(place.clone()).or_default();
             facts.mark = facts.mark.max(progress.next_offset);
         }
         facts.retain(|place, _| *place.topic == *source.topic);
         for (place, facts) in facts {
+            let beginnings = &snapshot.beginnings;
+            let is_cut = beginnings.cut.contains(place);
+            facts.cut = is_cut.then(|| beginnings.from.next_offset(place));
             facts.begin = note.begins.get(&place.partition).copied();
         }
         Ok(())

@@ -1,13 +1,15 @@
 //! Training sets: built, written, and built again from the manifest after the archive has grown.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
-use forebay_core::PortError;
-use forebay_core::ports::Known;
+use forebay_core::ports::{Beginnings, Known};
+use forebay_core::progress::TopicPartition;
 use forebay_core::time::timestamp_type;
+use forebay_core::{ErrorKind, PortError};
 use forebay_training::training_set::manifest_path;
 use forebay_training::{
     TrainingSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest,
@@ -16,7 +18,9 @@ use forebay_training::{
 
 use crate::engine::FakeEngine;
 use crate::serving::times;
-use crate::world::{Event, FakeArchive, SERVICE, SOURCE, events, service};
+use crate::world::{
+    Event, FakeArchive, SERVICE, SOURCE, TOPIC, applied, event_batches, events, service,
+};
 
 fn spine(events: &[Event]) -> RecordBatch {
     let fields = [
@@ -56,6 +60,22 @@ async fn build(archive: &FakeArchive, spine: RecordBatch, known: Known) -> Train
     build_training_set(&FakeEngine, request)
         .await
         .expect("built")
+}
+
+#[tokio::test]
+async fn a_table_that_took_the_place_of_a_lost_one_gives_no_set() {
+    let mut archive = FakeArchive::default();
+    archive.set(SOURCE, event_batches(&events(10)), applied(10));
+    archive.beginnings = Beginnings {
+        from: applied(4),
+        cut: BTreeSet::from([TopicPartition::new(TOPIC, 0)]),
+    };
+    let refused = archive_tables(&archive, &service()).await;
+    let error = refused.expect_err("a stump");
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    let words = error.to_string();
+    assert!(words.contains("begins at offset 4 of"), "{words}");
+    assert!(words.contains("from a backup"), "{words}");
 }
 
 #[tokio::test]

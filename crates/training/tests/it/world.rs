@@ -224,6 +224,8 @@ pub(crate) fn event_batches(events: &[Event]) -> Vec<RecordBatch> {
 #[derive(Debug, Default)]
 pub(crate) struct FakeArchive {
     tables: std::sync::Mutex<Vec<(String, Vec<RecordBatch>, Applied)>>,
+    /// Of each table.
+    pub(crate) beginnings: Beginnings,
 }
 
 impl FakeArchive {
@@ -282,7 +284,7 @@ impl Archive for FakeArchive {
             schema: Arc::new(Schema::empty()),
             rows: batches.iter().map(|b| b.num_rows() as u64).sum(),
             applied,
-            beginnings: Beginnings::default(),
+            beginnings: self.beginnings.clone(),
         })
     }
 }

@@ -73,6 +73,12 @@ fn each_defect_is_told_with_its_offsets() {
         ..LogFacts::default()
     };
     assert_eq!(kinds(&shorter), [(FindingKind::BeyondEnd, vec![(90, 100)])]);
+    let mut replaced = sound();
+    replaced.archived = set(&[(90, 100)]);
+    replaced.cut = Some(90);
+    log(&mut replaced).read = set(&[(90, 100)]);
+    log(&mut replaced).records = set(&[(90, 100)]);
+    assert_eq!(kinds(&replaced), [(FindingKind::Replaced, vec![(0, 90)])]);
     let text = judge(&lost).findings[0].to_string();
     assert!(text.starts_with("offsets 20 to 24 (5 in all)"), "{text}");
 }
