@@ -10,6 +10,8 @@ BROKER ?= embedded
 ARGS ?=
 # make crash N=1000 kills that often; make sim N=100000 S=3600 plays that many seeds, for an hour at most.
 N ?= 50
+P ?= 4
+B ?= 0
 S ?= 1000000
 WORKLOAD ?= loop
 
@@ -34,8 +36,8 @@ check: ## quick: formatting, lints, the rules of the house, licences
 bench: ## one workload: us, the peers and the floors in one run (WORKLOAD=loop)
 	@bench/run $(WORKLOAD)
 
-crash: build ## kill -9 a real server N times and compare with an undisturbed run (N=50)
-	@scripts/crash $(N)
+crash: build ## kill -9 a real server N times and compare with an undisturbed run (N=50 P=4 partitions, B=0 kills of the broker)
+	@scripts/crash $(N) $(P) $(B)
 
 sim: setup ## play N seeds of the simulation, S seconds at most (N=50; adds to bench/results/sim.json)
 	@scripts/sim $(N) $(S)

@@ -9,33 +9,41 @@ letters, the same predictions.
 One thing may differ legitimately between two runs: topics are read side by side, so a departure may be scored before or after
 an event of another topic was applied, and then its features differ, and with them margin and score. Each run is held to itself
 there: the features are those of the offsets that the record says it had applied (`forebay verify`), margin and score are the
-model's for these features, to the bit.
+model's for these features, to the bit. So is its monitor: what it reports is what an evaluator outside it counts over the
+archive of that run, and the same after a restart and after a rebuild.
 
-FOREBAY_CRASH_KILLS says how many kills (50), FOREBAY_CRASH_SEED which ones (`scripts/crash N`).
+FOREBAY_CRASH_KILLS says how many kills (50), FOREBAY_CRASH_PARTITIONS how many partitions a topic has (4),
+FOREBAY_CRASH_BROKER_KILLS how often the broker is killed meanwhile and comes back on its log (0), FOREBAY_CRASH_SEED which
+moments (`scripts/crash`). FOREBAY_CRASH_RESULTS is a file that the run is added to.
 """
 
 import concurrent.futures
 import datetime
 import json
 import os
+import pathlib
 import random
+import subprocess
 import time
 import uuid
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from confluent_kafka import Producer
 
+import monitor as monitor_oracle
 import raw_features
-from conftest import FLIGHTS, copy_definitions, run_binary, wait_for
+from conftest import FLIGHTS, ROOT, copy_definitions, run_binary, wait_for
 from model import assert_outputs
 from tables import TIME_COLUMNS, assert_equal, delta, delta_rows, event_counts
-from topics import placed_records, produce, records
+from topics import make_topic, placed_records, records
 
 SINCE, DAYS = "2013-01-01", 12
 PREDICTIONS, DEAD_LETTERS = "predictions_late_arrival", "dead_letters"
-# As many as a server gives the topics that it makes.
-PARTITIONS = 4
+PREDICTIONS_TOPIC = "predictions.late_arrival"
+PARTITIONS = int(os.environ.get("FOREBAY_CRASH_PARTITIONS", "4"))
 KILLS = int(os.environ.get("FOREBAY_CRASH_KILLS", "50"))
+BROKER_KILLS = int(os.environ.get("FOREBAY_CRASH_BROKER_KILLS", "0"))
 SEED = int(os.environ.get("FOREBAY_CRASH_SEED") or random.SystemRandom().randrange(2**32))
 # Kills that have to fall while events are still sent, and how much longer than the kills the sending is planned to last.
 IN_FLIGHT_SHARE, MARGIN = 0.8, 1.15
@@ -108,8 +116,17 @@ def send_events(sql, kafka, kills):
     for number in range(DAYS):
         seconds = kills.left * kills.seconds_each * MARGIN / (DAYS - number)
         speed = 86_400 / seconds if kills.left > 0 else "max"
-        run_binary("replay", FLIGHTS, "--sql", sql, "--bootstrap", kafka, "--from", day(number), "--until", day(number + 1),
-                   "--shuffle-within", "20m", "--seed", SEED % 1000, "--speed", speed, timeout=seconds + 300)
+        command = ["replay", FLIGHTS, "--sql", sql, "--bootstrap", kafka, "--from", day(number), "--until", day(number + 1),
+                   "--shuffle-within", "20m", "--seed", SEED % 1000, "--speed", speed]
+        # A replay that finds no broker when it begins has sent nothing.
+        wait_for(lambda: replayed(command, seconds + 300), "the broker to come back")
+
+
+def replayed(command, timeout):
+    done = run_binary(*command, check=False, timeout=timeout)
+    is_away = BROKER_KILLS > 0 and "no Kafka broker answered" in done.stderr
+    assert done.returncode == 0 or is_away, done.stderr
+    return done.returncode == 0
 
 
 def bad_record(rng, number):
@@ -128,31 +145,50 @@ def bad_record(rng, number):
     return source, reason, value
 
 
+def kill_brokers(sending):
+    """The broker is killed and comes back on its log, spread over the time for which events are sent. How often."""
+    rng, killed = random.Random(SEED + 2), 0
+    while killed < BROKER_KILLS and not sending.done():
+        concurrent.futures.wait([sending], timeout=rng.uniform(2, 12))
+        done = subprocess.run([ROOT / "scripts" / "kafka", "restart", os.environ["FOREBAY_TEST_KAFKA_STATE"]],
+                              capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        killed += 1
+    return killed
+
+
 def send_bad_records(kafka, suffix, sending):
     """Bad records between the good ones for as long as those are sent: {(source, bytes): reason}."""
     rng, sent = random.Random(SEED + 1), {}
+    # Tries again while the broker is away, and writes no record twice.
+    producer = Producer({"bootstrap.servers": kafka, "enable.idempotence": True, "log_level": 2})
     while not sending.done():
         source, reason, value = bad_record(rng, len(sent))
         sent[source, value] = reason
-        produce(kafka, f"{source}.{suffix}", value, partition=rng.randrange(PARTITIONS))
+        producer.produce(f"{source}.{suffix}", value, partition=rng.randrange(PARTITIONS))
+        assert producer.flush(120) == 0, "a bad record was not taken"
         concurrent.futures.wait([sending], timeout=rng.uniform(0.1, 0.6))
     return sent
 
 
 def kill_while_events_come_in(server, kafka, sql, suffix, rng):
-    """The kills and the bad records that were sent beside them."""
+    """The kills, how often the broker was killed, and the bad records that were sent beside them."""
     kills = Kills(server)
-    # The first start makes the topics, which have to be there before the first bad record.
+    for source in GOOD:
+        make_topic(kafka, f"{source}.{suffix}", PARTITIONS)
+    for run in ("disturbed", "undisturbed"):
+        make_topic(kafka, f"{PREDICTIONS_TOPIC}.{suffix}.{run}", PARTITIONS)
     server.start().kill()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         sending = pool.submit(send_events, sql, kafka, kills)
         bad = pool.submit(send_bad_records, kafka, suffix, sending)
+        brokers = pool.submit(kill_brokers, sending)
         try:
             kills.run(rng, sending)
         finally:
             kills.left = 0
         sending.result()
-        return kills, bad.result()
+        return kills, brokers.result(), bad.result()
 
 
 def dead_letters_due(kafka, suffix, bad):
@@ -252,14 +288,56 @@ def assert_published(server, topic, kafka):
     return len(published) - len(values)
 
 
+def report(server):
+    (monitor,) = server.client.status()["monitors"] or [None]
+    return monitor
+
+
+def assert_monitor(server, expected):
+    """What the monitor says is what its evaluator counts over the archive, and the same after a restart from its checkpoint
+    and when it is rebuilt from the archive."""
+    tables = [delta(server.data_dir, name) for name in ("departures", PREDICTIONS, "arrivals")]
+    counted = monitor_oracle.evaluate(*tables)
+
+    def is_right():
+        now = report(server)
+        return now and now["input"]["accepted"] == expected and monitor_oracle.figures(now) == counted
+
+    def differs():
+        return f"what the evaluator counts, {counted}; the monitor says {monitor_oracle.figures(report(server))}"
+
+    wait_for(is_right, differs, deadline_s=60)
+    for what in ("from its checkpoint", "rebuilt"):
+        server.stop()
+        [checkpoint] = (pathlib.Path(server.data_dir) / "checkpoints").glob("monitor-*.ckpt")
+        if what == "rebuilt":
+            checkpoint.unlink()
+        server.start()
+        wait_for(is_right, lambda: f"{what}: {differs()}", deadline_s=60)
+
+
+def add_to_results(figures):
+    """Adds a run that has passed to the results file. Runs count as long as the code that they judge stays the same."""
+    path = os.environ.get("FOREBAY_CRASH_RESULTS")
+    if not path:
+        return
+    file, code = pathlib.Path(path), os.environ["FOREBAY_CRASH_CODE"]
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    runs = kept["runs"] if kept.get("code") == code else []
+    result = {"workload": "crash", "commit": os.environ["FOREBAY_CRASH_COMMIT"], "code": code, "runs": [*runs, figures]}
+    file.write_text(json.dumps(result, indent=2) + "\n")
+
+
 def test_kills_lose_nothing_and_double_nothing(servers, kafka, tmp_path):
-    print(f"\n{KILLS} kills, FOREBAY_CRASH_SEED={SEED}")
+    print(f"\n{KILLS} kills, {PARTITIONS} partitions, {BROKER_KILLS} of the broker, FOREBAY_CRASH_SEED={SEED}")
+    began = time.monotonic()
     rng = random.Random(SEED)
     suffix = uuid.uuid4().hex[:8]
     sql = definitions(tmp_path / "disturbed", suffix, f"{suffix}.disturbed")
     disturbed = servers(kafka, sql, env=ENVIRONMENT)
-    kills, bad = kill_while_events_come_in(disturbed, kafka, sql, suffix, rng)
+    kills, brokers, bad = kill_while_events_come_in(disturbed, kafka, sql, suffix, rng)
     assert kills.in_flight >= KILLS * IN_FLIGHT_SHARE, f"events were still sent at {kills.in_flight} of {KILLS} kills only"
+    assert brokers == BROKER_KILLS, f"the broker was killed {brokers} times only while events were sent"
     due = dead_letters_due(kafka, suffix, bad)
     expected = {**event_counts(SINCE, UNTIL), DEAD_LETTERS: len(due)}
     expected[PREDICTIONS] = expected["departures"]
@@ -271,10 +349,15 @@ def test_kills_lose_nothing_and_double_nothing(servers, kafka, tmp_path):
     assert_dead_letters(disturbed, suffix, due)
     reads = assert_same_reads(disturbed, undisturbed, rng)
     assert_same_predictions(disturbed, undisturbed, expected[PREDICTIONS])
-    repeats = assert_published(disturbed, f"predictions.late_arrival.{suffix}.disturbed", kafka)
+    repeats = assert_published(disturbed, f"{PREDICTIONS_TOPIC}.{suffix}.disturbed", kafka)
     for server in (disturbed, undisturbed):
-        (monitor,) = server.client.status()["monitors"]
-        assert monitor["input"]["accepted"] == expected[PREDICTIONS], monitor["input"]
-    print(f"{KILLS} kills ({kills.early} while starting, {kills.in_flight} while events were sent): {sum(expected.values())} "
-          f"rows, {len(due)} of them dead letters, lost 0, doubled 0; {reads} reads equal; {repeats} predictions were published "
-          f"again and dropped")
+        assert_monitor(server, expected[PREDICTIONS])
+    add_to_results({
+        "partitions": PARTITIONS, "kills": KILLS, "kills_while_starting": kills.early,
+        "kills_while_events_were_sent": kills.in_flight, "broker_kills": brokers, "seed": SEED,
+        "seconds": round(time.monotonic() - began, 1), "rows": sum(expected.values()), "dead_letters": len(due),
+        "reads_equal": reads, "predictions_published_again": repeats,
+    })
+    print(f"{KILLS} kills ({kills.early} while starting, {kills.in_flight} while events were sent), {brokers} of the broker: "
+          f"{sum(expected.values())} rows, {len(due)} of them dead letters, lost 0, doubled 0; {reads} reads equal; {repeats} "
+          f"predictions were published again and dropped; the monitor's report equals its evaluator's")
