@@ -99,10 +99,13 @@ class Server:
         """A pyarrow client of this server."""
         return Client(self.flight)
 
-    def start(self, ready=True):
+    def start(self, ready=True, descriptors=None):
+        """Start it; with `descriptors` that is its hard limit of open files."""
         args = [binary(), "server", "--data-dir", self.data_dir, "--sql", self.sql,
                 "--flight-addr", self.flight, "--http-addr", f"127.0.0.1:{self.http_port}"]
         args += ["--bootstrap", self.bootstrap] if self.broker == "kafka" else ["--broker", "embedded"]
+        if descriptors:
+            args = ["prlimit", f"--nofile={descriptors}:{descriptors}", *args]
         self.process = subprocess.Popen(list(map(str, args)), cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log)
         if ready:
             self.wait_ready()

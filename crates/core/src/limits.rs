@@ -61,6 +61,9 @@ pub const LARGE_READS_MAX: usize = 64;
 pub const FIRST_MESSAGE_MAX_MS: u64 = 10_000;
 /// Connections of one listener; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 1_024;
+/// Files and sockets that the process must be allowed to have open (`ulimit -n`, hard): fewer leave
+/// no room for connections beside state and broker.
+pub const DESCRIPTORS_MIN: u64 = 512;
 /// Streams of one connection.
 pub const CONNECTION_MAX_STREAMS: u32 = 128;
 /// Headers of one request, bytes.

@@ -35,6 +35,8 @@ const CLOSED_MEMTABLES: &str = "rocksdb.num-immutable-mem-table";
 /// at most.
 const PROBE_FILE: &str = "probe.tmp";
 const PROBE_BYTES: usize = 1 << 20;
+/// Descriptors beyond the files of a shard that opening it needs: new files, directories, a lock.
+const DESCRIPTORS_SPARE: usize = 16;
 
 /// An open shard directory. It may be closed for a while: after an error that RocksDB does not come
 /// back from, until it could be opened anew.
@@ -141,6 +143,7 @@ impl Database {
             failed_reopens: failure.failed_reopens,
             is_open: self.db.read_recursive().is_some(),
             takes_files: self.takes_files(),
+            has_descriptors: self.has_descriptors(),
         })
     }
 
@@ -168,6 +171,19 @@ impl Database {
         });
         let removed = std::fs::remove_file(&path);
         written.and(removed).is_ok()
+    }
+
+    /// Whether the process may open as many files as opening the shard anew keeps open: found out
+    /// by opening them, since nothing else holds the number against all that is open. A shard that
+    /// still is open gives its own back first, so that this asks for more than is needed.
+    fn has_descriptors(&self) -> bool {
+        let files = std::fs::read_dir(&self.path).map_or(0, Iterator::count);
+        let most = self.options.open_files_max;
+        let kept = most.map_or(files, |most| files.min(usize::from(most.get())));
+        let opened: Result<Vec<_>, _> = (0..kept + DESCRIPTORS_SPARE)
+            .map(|_| std::fs::File::open(&self.path))
+            .collect();
+        opened.is_ok()
     }
 
     /// A write went through, or the database was opened anew and read.

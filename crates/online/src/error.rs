@@ -17,7 +17,9 @@ pub type OnlineResult<T> = Result<T, OnlineError>;
 #[derive(Debug, Error)]
 pub enum OnlineError {
     /// RocksDB refused an operation.
-    #[error("the state of shard {shard} cannot be {action}; check the disk of the data directory")]
+    #[error(
+        "the state of shard {shard} cannot be {action}; check the disk of the data directory and the limit of open files (ulimit -n)"
+    )]
     Disk {
         /// Shard number.
         shard: u16,
@@ -44,7 +46,7 @@ pub enum OnlineError {
     },
     /// The shard's database was closed after an error and could not be opened again yet.
     #[error(
-        "the state of shard {shard} is closed after an error ({why}) and is opened again with the next write; check the disk of the data directory"
+        "the state of shard {shard} is closed after an error ({why}) and is opened again with the next write; check the disk of the data directory and the limit of open files (ulimit -n)"
     )]
     Closed {
         /// Shard number.

@@ -26,6 +26,8 @@ pub(crate) struct Trouble {
     pub(crate) is_open: bool,
     /// Whether the directory takes a new file of some size.
     pub(crate) takes_files: bool,
+    /// Whether the process may open as many files more as the shard has.
+    pub(crate) has_descriptors: bool,
 }
 
 /// See [`next_step`].
@@ -33,8 +35,8 @@ pub(crate) struct Trouble {
 pub(crate) enum Step {
     /// Write: RocksDB may have recovered by itself.
     Write,
-    /// Refuse until the disk takes files again.
-    WaitForDisk,
+    /// Refuse until the disk takes files again and the process may open them.
+    Wait,
     /// Close the database and open it anew, then write.
     Reopen,
     /// Refuse for good: a person must act, or a restart.
@@ -49,9 +51,10 @@ pub(crate) fn next_step(trouble: Trouble) -> Step {
     if trouble.is_open && trouble.failures < FAILURES_BEFORE_REOPEN {
         return Step::Write;
     }
-    // Opening writes files: on a disk that takes none it would only cost the reads.
-    if !trouble.takes_files {
-        return Step::WaitForDisk;
+    // Opening writes files and keeps all of the shard's open: where that cannot work it would only
+    // cost the reads, and use up the attempts.
+    if !trouble.takes_files || !trouble.has_descriptors {
+        return Step::Wait;
     }
     Step::Reopen
 }
@@ -62,26 +65,32 @@ mod tests {
 
     #[test]
     fn the_step_follows_from_the_facts() {
-        // Open, takes files, damaged, failures, failed reopens.
+        // Open, takes files, has descriptors, damaged, failures, failed reopens.
         let cases = [
-            ((true, true, false, 0, 0), Step::Write),
-            ((true, true, false, 1, 0), Step::Write),
-            ((true, false, false, 1, 0), Step::Write),
-            ((true, true, false, 2, 0), Step::Reopen),
-            ((true, false, false, 2, 0), Step::WaitForDisk),
-            ((true, false, false, 900, 0), Step::WaitForDisk),
-            ((false, true, false, 1, 1), Step::Reopen),
-            ((false, false, false, 1, 1), Step::WaitForDisk),
-            ((false, true, false, 1, REOPENS_MAX), Step::GiveUp),
-            ((true, true, true, 1, 0), Step::GiveUp),
+            ((true, true, true, false, 0, 0), Step::Write),
+            ((true, true, true, false, 1, 0), Step::Write),
+            ((true, false, true, false, 1, 0), Step::Write),
+            ((true, true, false, false, 1, 0), Step::Write),
+            ((true, true, true, false, 2, 0), Step::Reopen),
+            ((true, false, true, false, 2, 0), Step::Wait),
+            ((true, false, true, false, 900, 0), Step::Wait),
+            ((true, true, false, false, 900, 0), Step::Wait),
+            ((false, true, true, false, 1, 1), Step::Reopen),
+            ((false, false, true, false, 1, 1), Step::Wait),
+            ((false, true, false, false, 1, 1), Step::Wait),
+            ((false, true, true, false, 1, REOPENS_MAX), Step::GiveUp),
+            ((true, true, true, true, 1, 0), Step::GiveUp),
         ];
-        for ((is_open, takes_files, is_damaged, failures, failed_reopens), expected) in cases {
+        for (facts, expected) in cases {
+            let (is_open, takes_files, has_descriptors, is_damaged, failures, failed_reopens) =
+                facts;
             let trouble = Trouble {
                 is_damaged,
                 failures,
                 failed_reopens,
                 is_open,
                 takes_files,
+                has_descriptors,
             };
             assert_eq!(next_step(trouble), expected, "{trouble:?}");
         }

@@ -43,6 +43,6 @@ mod window;
 mod writer;
 
 pub use error::{OnlineError, OnlineResult};
-pub use options::OnlineOptions;
+pub use options::{OPEN_FILES_MIN, OnlineOptions};
 pub use stats::{StoreStats, ViewStats};
 pub use store::RocksStore;

@@ -1,13 +1,16 @@
 //! Settings of the online store: what `forebay` reads from its TOML and hands over, checked once
 //! when the store opens. Sizes are for the whole store; shards share them.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use forebay_core::limits::{BACKGROUND_THREADS_MAX, SHARDS_MAX};
 use forebay_core::time::{HOUR_US, Micros};
 
 use crate::error::{OnlineError, OnlineResult};
 
+/// Fewest files of one shard that RocksDB works well with: its logs and the newest files of each
+/// level.
+pub const OPEN_FILES_MIN: u16 = 32;
 /// Least size of each memory budget, bytes.
 const BUDGET_MIN_BYTES: usize = 1 << 20;
 
@@ -35,6 +38,9 @@ pub struct OnlineOptions {
     /// Most bytes that flushes and compactions of one shard write in a second; None: as the disk
     /// takes them.
     pub background_write_bytes_per_second: Option<NonZeroU32>,
+    /// Files that RocksDB keeps open for one shard, at least [`OPEN_FILES_MIN`]; None: all of them,
+    /// which spares reads a look into a table of open files.
+    pub open_files_max: Option<NonZeroU16>,
 }
 
 impl Default for OnlineOptions {
@@ -48,6 +54,7 @@ impl Default for OnlineOptions {
             applied_kept_epochs: 8_192,
             background_threads: 2,
             background_write_bytes_per_second: None,
+            open_files_max: None,
         }
     }
 }
@@ -82,6 +89,13 @@ impl OnlineOptions {
         if self.applied_kept_epochs == 0 {
             return refuse("applied_kept_epochs = 0; it must be at least 1".to_owned());
         }
+        if let Some(files) = self.open_files_max
+            && files.get() < OPEN_FILES_MIN
+        {
+            return refuse(format!(
+                "open_files_max = {files}; it must be at least {OPEN_FILES_MIN} (OPEN_FILES_MIN)"
+            ));
+        }
         if !(1..=BACKGROUND_THREADS_MAX).contains(&self.background_threads) {
             return refuse(format!(
                 "background_threads = {}; it must lie between 1 and {BACKGROUND_THREADS_MAX} (BACKGROUND_THREADS_MAX)",
@@ -101,11 +115,16 @@ mod tests {
         let accepted = OnlineOptions {
             background_threads: BACKGROUND_THREADS_MAX,
             shards: SHARDS_MAX,
+            open_files_max: NonZeroU16::new(OPEN_FILES_MIN),
             ..OnlineOptions::default()
         };
         assert!(accepted.check().is_ok());
         type Case = (fn(&mut OnlineOptions), &'static str);
-        let cases: [Case; 6] = [
+        let cases: [Case; 7] = [
+            (
+                |o| o.open_files_max = NonZeroU16::new(OPEN_FILES_MIN - 1),
+                "open_files_max = 31",
+            ),
             (|o| o.shards = SHARDS_MAX + 1, "shards = 257"),
             (|o| o.history_us = -1, "history_us"),
             (|o| o.table_bytes = BUDGET_MIN_BYTES - 1, "table_bytes"),

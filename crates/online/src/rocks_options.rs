@@ -73,7 +73,7 @@ pub(crate) fn database_options(
     db_options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     db_options.set_atomic_flush(true);
     db_options.set_track_and_verify_wals_in_manifest(true);
-    db_options.set_max_open_files(-1);
+    db_options.set_max_open_files(max_open_files(options));
     db_options.set_keep_log_file_num(INFO_LOGS_KEPT);
     db_options.set_stats_dump_period_sec(0);
     // One for flushes and one for compactions at least.
@@ -92,6 +92,13 @@ pub(crate) fn database_options(
         })
         .collect();
     (db_options, families)
+}
+
+/// RocksDB's own number: -1 keeps all files open.
+fn max_open_files(options: &OnlineOptions) -> i32 {
+    options
+        .open_files_max
+        .map_or(-1, |files| i32::from(files.get()))
 }
 
 fn family_options(name: &str, write_buffer_bytes: usize, shared: &SharedBuffers) -> Options {

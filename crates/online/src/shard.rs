@@ -228,7 +228,7 @@ impl Shard {
         let (shard, why) = (self.number, self.database.why());
         match next_step(trouble) {
             Step::Write => Ok(()),
-            Step::WaitForDisk => Err(OnlineError::Closed { shard, why }),
+            Step::Wait => Err(OnlineError::Closed { shard, why }),
             Step::GiveUp => Err(OnlineError::Lost { shard, why }),
             Step::Reopen => self.reopen(writer),
         }

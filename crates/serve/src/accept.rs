@@ -1,6 +1,6 @@
 //! Accepts TCP connections for a gRPC listener: no delay, and no more of them at once than the
 //! limit. A connection holds its permit until it closes; above the limit further ones wait in the
-//! kernel's queue.
+//! kernel's queue, and so do those that the process has no descriptor for.
 
 use std::io;
 use std::pin::Pin;
@@ -14,9 +14,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// How long to wait after a failed accept (out of file descriptors, mostly): the cause needs time
-/// to pass.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How long to wait after a failed accept (out of file descriptors, mostly), at first and at most:
+/// the cause needs time to pass, and a failed accept leaves the connection in the kernel's queue.
+const ACCEPT_RETRY_FIRST: Duration = Duration::from_millis(10);
+const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// A connection that counts against the limit while it lives.
 #[derive(Debug)]
@@ -31,9 +32,11 @@ pub(crate) async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> 
         .acquire_owned()
         .await
         .expect("the semaphore of connections is never closed");
+    let mut failures = Failures::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                failures.end();
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection closed before it was served");
                     continue;
@@ -43,11 +46,39 @@ pub(crate) async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> 
                     _permit: permit,
                 };
             }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
+            Err(error) => tokio::time::sleep(failures.note(&error)).await,
         }
+    }
+}
+
+/// Accepts that have failed since the last that did not. Said once, when they begin, and once when
+/// they end: a process without descriptors would else fill its log.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u32,
+}
+
+impl Failures {
+    /// How long to wait after one more.
+    fn note(&mut self, error: &io::Error) -> Duration {
+        if self.count == 0 {
+            tracing::warn!(
+                %error,
+                "a connection could not be accepted; it waits until the cause has passed \
+                 (out of file descriptors? raise `ulimit -n`)"
+            );
+        }
+        let pause = ACCEPT_RETRY_FIRST.saturating_mul(1 << self.count.min(16));
+        self.count = self.count.saturating_add(1);
+        pause.min(ACCEPT_RETRY_MAX)
+    }
+
+    /// One went through.
+    fn end(&mut self) {
+        if self.count > 0 {
+            tracing::info!(failed = self.count, "connections are accepted again");
+        }
+        self.count = 0;
     }
 }
 
@@ -107,5 +138,22 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_after_a_failed_accept_doubles_up_to_a_second_and_begins_anew() {
+        let error = io::Error::from_raw_os_error(24); // EMFILE
+        let mut failures = Failures::default();
+        let pauses: Vec<u128> = (0..9).map(|_| failures.note(&error).as_millis()).collect();
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1_000, 1_000]);
+        failures.count = u32::MAX;
+        assert_eq!(failures.note(&error), ACCEPT_RETRY_MAX);
+        failures.end();
+        assert_eq!(failures.note(&error), ACCEPT_RETRY_FIRST);
     }
 }

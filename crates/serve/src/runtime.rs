@@ -62,16 +62,20 @@ pub struct FlightServerConfig {
     pub threads: usize,
     /// How long exchanges may go on after a shutdown has begun.
     pub grace: Duration,
+    /// Connections at once, at most; further ones wait. No more than [`CONNECTIONS_MAX`].
+    pub connections: usize,
 }
 
 impl FlightServerConfig {
-    /// `address` with one thread for each core and a grace time of five seconds.
+    /// `address` with one thread for each core, a grace time of five seconds and
+    /// [`CONNECTIONS_MAX`] connections.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
             threads: 0,
             grace: Duration::from_secs(5),
+            connections: CONNECTIONS_MAX,
         }
     }
 }
@@ -109,7 +113,7 @@ impl FlightServer {
             phase: Arc::new(phase),
             threads,
         };
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let connections = Arc::new(Semaphore::new(config.connections.clamp(1, CONNECTIONS_MAX)));
         let routes = services.routes.clone();
         let flight = FeatureFlight::new(services, phase_seen, Handle::try_current().ok());
         for (index, listener) in listeners.into_iter().enumerate() {

@@ -30,6 +30,7 @@ use super::alarms::AlarmPublisher;
 use super::broker::BrokerLink;
 use super::catalog_file;
 use super::deployment_name;
+use super::descriptors;
 use super::monitoring::Monitors;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
@@ -67,6 +68,8 @@ pub(crate) struct App {
     pub(crate) ingest: Readiness,
     /// The broker.
     pub(crate) broker: Arc<BrokerLink>,
+    /// Connections that each listener takes at once.
+    pub(super) connections: usize,
     /// Online state.
     pub(crate) store: Arc<RocksStore>,
     /// Offline archive.
@@ -146,7 +149,8 @@ impl App {
         })?;
         deployment_name::claim(data_dir, &settings.server.name)?;
         let catalog = catalog_file::load(data_dir)?;
-        let options = online_options(&settings);
+        let shares = descriptors::shares(descriptors::raise()?, settings.state.shards)?;
+        let options = online_options(&settings, shares.shard_files);
         let store = Arc::new(RocksStore::open(&data_dir.join("online"), &options)?);
         let archive = open_archive(&settings, &clock)?;
         let broker = Arc::new(BrokerLink::open(&settings)?);
@@ -174,6 +178,7 @@ impl App {
             reads: Readiness::waiting_for(&[(SERVING, "the server is starting")]),
             ingest: Readiness::waiting_for(&[(INGEST, "ingest has not started")]),
             archive: Arc::new(archive),
+            connections: shares.connections,
             settings,
             clock,
             runtime,

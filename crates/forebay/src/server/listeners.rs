@@ -39,6 +39,7 @@ impl Listeners {
         services.admin = Some(Arc::new(Admin(Arc::clone(app))));
         let config = FlightServerConfig {
             threads: settings.flight_threads,
+            connections: app.connections,
             ..FlightServerConfig::new(settings.flight_addr)
         };
         let flight = {
@@ -52,6 +53,7 @@ impl Listeners {
             Arc::clone(&app.metrics),
         );
         http_config.ingest = app.ingest.clone();
+        http_config.connections = app.connections;
         let http = app.runtime.block_on(HttpServer::start(http_config))?;
         let exposition = Exposition::start(Arc::clone(app))?;
         Ok(Self {

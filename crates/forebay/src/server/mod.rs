@@ -17,6 +17,7 @@ pub(crate) mod catalog_file;
 mod change;
 mod checkpoint_files;
 mod deployment_name;
+pub(crate) mod descriptors;
 pub(crate) mod exposition;
 mod fill;
 mod gaps;

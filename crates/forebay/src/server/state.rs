@@ -3,7 +3,7 @@
 //! alone: the struct is written out without a default. `app` opens the store with it; the settings
 //! were validated before.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use forebay_core::ports::{OnlineStore, StoreHealth};
@@ -12,8 +12,11 @@ use forebay_online::OnlineOptions;
 
 use crate::settings::Settings;
 
-/// The options that the settings ask for.
-pub(crate) fn online_options(settings: &Settings) -> OnlineOptions {
+/// The options that the settings ask for, with `shard_files` of each shard open at once.
+pub(crate) fn online_options(
+    settings: &Settings,
+    shard_files: Option<NonZeroU16>,
+) -> OnlineOptions {
     let state = &settings.state;
     OnlineOptions {
         shards: state.shards,
@@ -26,6 +29,7 @@ pub(crate) fn online_options(settings: &Settings) -> OnlineOptions {
         background_write_bytes_per_second: NonZeroU32::new(
             state.background_write_mib_per_second << 20,
         ),
+        open_files_max: shard_files,
     }
 }
 
@@ -67,7 +71,7 @@ mod tests {
             history_us: 168 * HOUR_US,
             ..OnlineOptions::default()
         };
-        assert_eq!(online_options(&settings), expected);
+        assert_eq!(online_options(&settings, None), expected);
     }
 
     #[test]
@@ -87,7 +91,7 @@ mod tests {
         settings.state.kept_epochs = 9;
         settings.state.background_threads = 3;
         settings.state.background_write_mib_per_second = 5;
-        let options = online_options(&settings);
+        let options = online_options(&settings, NonZeroU16::new(40));
         assert_eq!(options.table_bytes, 7 << 20);
         assert_eq!(
             (options.applied_kept_epochs, options.background_threads),
@@ -95,5 +99,6 @@ mod tests {
         );
         let rate = options.background_write_bytes_per_second;
         assert_eq!(rate.map(NonZeroU32::get), Some(5 << 20));
+        assert_eq!(options.open_files_max.map(NonZeroU16::get), Some(40));
     }
 }

@@ -56,6 +56,8 @@ pub struct HttpConfig {
     pub metrics: Arc<Metrics>,
     /// Further routes; none of those above, and no fallback.
     pub extra: Option<Router>,
+    /// Connections at once, at most; further ones wait. No more than [`CONNECTIONS_MAX`].
+    pub connections: usize,
 }
 
 impl HttpConfig {
@@ -68,6 +70,7 @@ impl HttpConfig {
             ingest: Readiness::default(),
             metrics,
             extra: None,
+            connections: CONNECTIONS_MAX,
         }
     }
 }
@@ -103,7 +106,8 @@ impl HttpServer {
         let local_address = listener.local_addr().map_err(cannot)?;
         let (stop, stopping) = watch::channel(false);
         let (alive, connections) = mpsc::channel(1);
-        tokio::spawn(serve(listener, router(config), stopping, alive));
+        let permits = Arc::new(Semaphore::new(config.connections.clamp(1, CONNECTIONS_MAX)));
+        tokio::spawn(serve(listener, permits, router(config), stopping, alive));
         tracing::info!(address = %local_address, "serving HTTP");
         Ok(Self {
             local_address,
@@ -133,11 +137,11 @@ async fn asked_to_stop(mut stopping: watch::Receiver<bool>) {
 /// Accept until the end is asked for; each connection is a task.
 async fn serve(
     listener: TcpListener,
+    permits: Arc<Semaphore>,
     router: Router,
     stopping: watch::Receiver<bool>,
     alive: mpsc::Sender<()>,
 ) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let connection = tokio::select! {
             connection = accept(&listener, &permits) => connection,

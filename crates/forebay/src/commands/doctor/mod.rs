@@ -1,8 +1,9 @@
 //! `forebay doctor`: what is in force, and whether what it names is there and works: broker, data
-//! directory, definitions, ports, models, devices; or, with --topic, what a source makes of its
-//! topic's records. Changes nothing. Each finding is one line; a
-//! failed one says the remedy and makes the exit code 1.
+//! directory, definitions, ports, models, limits of the system, devices; or, with --topic, what a
+//! source makes of its topic's records. Changes nothing. Each finding is one line; a failed one
+//! says the remedy and makes the exit code 1.
 
+mod descriptors;
 mod devices;
 mod directory;
 mod finding;
@@ -67,6 +68,7 @@ fn examine(settings: &Settings) -> Result<Vec<Finding>> {
         Ok(network::listeners_and_workers(settings).await)
     })?);
     findings.extend(models::examine(&catalog, &settings.server.model_root));
+    findings.push(descriptors::examine(settings.state.shards));
     findings.extend(devices::examine());
     Ok(findings)
 }
