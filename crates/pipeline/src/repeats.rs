@@ -35,6 +35,8 @@ use crate::error::PipelineError;
 
 const CHECKPOINT: &str = "repeats";
 const KIND: [u8; 4] = *b"FBRE";
+/// Raise it with any change of the bytes: the state is then built anew.
+const LAYOUT: u128 = 1;
 /// Predictions after which a checkpoint is due.
 const CHECKPOINT_ROWS: u64 = 100_000;
 
@@ -84,8 +86,9 @@ struct Place {
 pub struct Repeats {
     seen: HashMap<Stream, OffsetSet>,
     places: BTreeMap<TopicPartition, Place>,
-    /// By partition of a scored source one past what was read: offsets between events are filled
-    /// in.
+    /// By partition of a scored source one past what this run has read: offsets between events are
+    /// filled in. Not kept: what an earlier run read after its last checkpoint is no hole, and its
+    /// predictions may be on their way.
     filled_to: BTreeMap<TopicPartition, i64>,
     checkpoints: Option<Arc<dyn Checkpoints>>,
     rows: u64,
@@ -105,7 +108,7 @@ impl Repeats {
     /// read.
     #[must_use]
     pub fn open(checkpoints: Arc<dyn Checkpoints>) -> Self {
-        let read = |frame: &[u8]| match checkpoint::open(KIND, 0, frame) {
+        let read = |frame: &[u8]| match checkpoint::open(KIND, LAYOUT, frame) {
             Opened::Payload(payload) => Self::decode(payload),
             Opened::Other(why) => Err(BytesError::from(why)),
             Opened::Damaged => Err(BytesError::from("its bytes have changed")),
@@ -256,7 +259,7 @@ impl Repeats {
         };
         if at_once || self.rows >= CHECKPOINT_ROWS {
             self.rows = 0;
-            let frame = checkpoint::seal(KIND, 0, &self.encode());
+            let frame = checkpoint::seal(KIND, LAYOUT, &self.encode());
             if let Err(error) = checkpoints.save(CHECKPOINT, &frame) {
                 tracing::warn!(%error, "no checkpoint; the next start reads more of the archive");
             }
@@ -278,11 +281,6 @@ impl Repeats {
             write_place(&mut out, partition);
             write_signed(&mut out, place.decided_to);
             write_offsets(&mut out, &place.dropped);
-        }
-        write_unsigned(&mut out, self.filled_to.len() as u64);
-        for (partition, filled_to) in &self.filled_to {
-            write_place(&mut out, partition);
-            write_signed(&mut out, *filled_to);
         }
         out
     }
@@ -307,10 +305,6 @@ impl Repeats {
                 ..Place::default()
             };
             repeats.places.insert(partition, place);
-        }
-        for _ in 0..reader.unsigned()? {
-            let partition = read_place(reader)?;
-            repeats.filled_to.insert(partition, reader.signed()?);
         }
         reader.end()?;
         Ok(repeats)

@@ -13,6 +13,7 @@
 
 mod archive;
 pub mod archive_conformance;
+mod checkpoints;
 mod clock;
 pub mod conformance;
 mod fate;
@@ -27,6 +28,7 @@ mod view;
 mod wait;
 
 pub use archive::{ArchivedRow, MemoryArchive};
+pub use checkpoints::MemoryCheckpoints;
 pub use clock::FakeClock;
 pub use fate::{Fate, Point};
 pub use log::{MemoryInspector, MemoryLog, MemoryReader, Record};

@@ -5,12 +5,11 @@
 use std::collections::BTreeSet;
 
 use arrow_array::ArrayRef;
-use forebay_core::PortResult;
 use forebay_core::ports::Origin;
 use forebay_core::progress::PartitionProgress;
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::timestamp_type;
-use parking_lot::Mutex;
+use forebay_testkit::MemoryCheckpoints;
 use proptest::prelude::*;
 
 use super::*;
@@ -89,20 +88,6 @@ fn pass(repeats: &mut Repeats, records: &[(i64, i64)]) -> Vec<i64> {
     kept.origin.offset
 }
 
-#[derive(Debug, Default)]
-struct Memory(Mutex<Option<Vec<u8>>>);
-
-impl Checkpoints for Memory {
-    fn load(&self, _name: &str) -> PortResult<Option<Vec<u8>>> {
-        Ok(self.0.lock().clone())
-    }
-
-    fn save(&self, _name: &str, blob: &[u8]) -> PortResult<()> {
-        *self.0.lock() = Some(blob.to_vec());
-        Ok(())
-    }
-}
-
 #[test]
 fn a_million_predictions_of_an_even_route_leave_one_interval() {
     let mut repeats = Repeats::default();
@@ -135,6 +120,28 @@ fn a_million_predictions_of_an_even_route_leave_one_interval() {
     assert_eq!(repeats.seen.len(), 1, "versions share a set");
 }
 
+#[test]
+fn events_that_were_read_between_a_checkpoint_and_a_crash_are_no_holes() {
+    let memory = Arc::new(MemoryCheckpoints::default());
+    let open = || Repeats::open(Arc::<MemoryCheckpoints>::clone(&memory) as _);
+    let events = |from: i64, to: i64| {
+        let none = RecordBatch::new_empty(batch_schema());
+        batch("events", none, (from..to).collect(), to)
+    };
+    let mut repeats = open();
+    assert_eq!(pass(&mut repeats, &[(0, 0)]), [0]);
+    repeats.fill(&events(0, 5));
+    repeats.save(true);
+    repeats.fill(&events(5, 20));
+    // A crash. State and archive have the events below 20, so that reading goes on there; their
+    // predictions are still to come.
+    let mut repeats = open();
+    repeats.note_archived(&up_to(1));
+    repeats.begin();
+    repeats.fill(&events(20, 25));
+    assert_eq!(pass(&mut repeats, &[(1, 7), (2, 19), (3, 7)]), [1, 2]);
+}
+
 fn batch_schema() -> arrow_schema::SchemaRef {
     Arc::new(arrow_schema::Schema::empty())
 }
@@ -152,8 +159,9 @@ proptest! {
         let kept = |from: usize, to: usize| -> Vec<i64> {
             passes.iter().copied().filter(|o| (from as i64..to as i64).contains(o)).collect()
         };
-        let memory = Arc::new(Memory::default());
-        let (mut repeats, mut at) = (Repeats::open(Arc::<Memory>::clone(&memory) as _), 0);
+        let memory = Arc::new(MemoryCheckpoints::default());
+        let open = || Repeats::open(Arc::<MemoryCheckpoints>::clone(&memory) as _);
+        let (mut repeats, mut at) = (open(), 0);
         for (read, behind, archived, saves) in steps {
             let to = (at + read).min(log.len());
             prop_assert_eq!(pass(&mut repeats, &log[at..to]), kept(at, to));
@@ -162,7 +170,7 @@ proptest! {
             // the smaller of both.
             let archived = to.saturating_sub(archived);
             let start = archived.min(to.saturating_sub(behind));
-            repeats = Repeats::open(Arc::<Memory>::clone(&memory) as _);
+            repeats = open();
             let rows: Vec<(i64, i64)> =
                 kept(0, archived).into_iter().map(|o| log[o as usize]).collect();
             repeats.note(&predictions(&rows)).expect("its columns");
