@@ -11,21 +11,36 @@
 //! leaves a server that starts with the definitions that are saved: [`Step::Save`] is the only step
 //! that changes those, and everything that a saved definition needs is there before it.
 //!
+//! # Monitors
+//!
+//! [`Monitors`] runs them: [`Beginning`] brings them from their checkpoints to where the archive
+//! is, [`MonitorObserver`] feeds them with what ingest reads, [`change_scopes`] keeps which events
+//! they may wait for. A monitor's report is that of its log, whichever of these ways it came.
+//!
 //! # What never waits
 //!
 //! A stop ([`Stop`]) is seen by every step that waits. It is asked for without a lock, so that an
 //! apply that hangs on a full disk cannot hold it back.
 
+mod archived_tables;
+mod beginning;
 mod executor;
 mod health;
 mod life;
+mod monitoring;
 mod plan;
+mod scopes;
 mod step;
 mod stop;
 
+pub use beginning::{Beginning, Begun};
 pub use executor::{ChangeFailed, Parts, execute};
 pub use health::{IngestFacts, IngestHealth, IngestWatch};
 pub use life::{Life, Phase};
+pub use monitoring::{
+    Alarm, AlarmStatus, CHECKPOINT_ROWS, MonitorObserver, MonitorParts, Monitors, RaiseAlarm,
+};
 pub use plan::{ApplyFacts, plan_apply};
+pub use scopes::change_scopes;
 pub use step::{Step, Which};
 pub use stop::Stop;

@@ -323,15 +323,22 @@ impl SourceMarks {
         second
     }
 
-    /// Take up a partition that is new: held where the source stands, so that it pulls it no
-    /// further back. Returns that mark; None for a known partition, or where the source has none.
-    pub fn join(&mut self, partition: i32) -> Option<Micros> {
+    /// Take up a partition that is new, of which `facts` are known: held where the source stands,
+    /// so that it pulls it no further back. Returns that mark; None for a known partition, or where
+    /// the source has none.
+    pub fn join(
+        &mut self,
+        partition: i32,
+        facts: impl IntoIterator<Item = MarkFact>,
+    ) -> Option<Micros> {
         if self.partitions.contains_key(&partition) {
             return None;
         }
         let mark_us = self.mark_us();
-        let mark = self.partition(partition);
-        mark_us.filter(|mark_us| mark.hold(*mark_us))
+        let mut mark = PartitionMark::recovered(0, &[], facts, 0);
+        let held_us = mark_us.filter(|mark_us| mark.hold(*mark_us));
+        self.partitions.insert(partition, mark);
+        held_us
     }
 
     /// Hold the partitions for which `is_idle` says so at the mark of the others, or where none is

@@ -11,14 +11,16 @@
 //! * By the **labels**: for each partition of their source the greatest event time, less the delay;
 //!   the slowest partition.
 //!
-//! A partition that has not been read yet holds its source back until it is known to be empty; one
-//! that is idle is held, by what is recorded of that ([`Hold`]), where the others stand. No clock
-//! has a say: an event that stays unanswered holds the monitor back until it is settled.
+//! A partition that has not been read yet holds its source back until it is known to be empty. What
+//! a clock once decided about time is recorded ([`MarkRecord`]) and takes effect at its offset: a
+//! partition that was idle there is held where the others stood, before any row that came later; a
+//! row that was far ahead counts for no more than its bound. Here no clock has a say: an event that
+//! stays unanswered holds the monitor back until it is settled.
 //!
 //! # State
 //!
-//! All of it is one checkpoint together with the offsets that it covers. Rows below those offsets
-//! are skipped, so that whoever reads may begin anywhere at or before them.
+//! All of it is one checkpoint together with the offsets that it covers (`checkpoint`). Rows below
+//! those offsets are skipped, so that whoever reads may begin anywhere at or before them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,25 +30,26 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
 use forebay_core::PortError;
 use forebay_core::answered::{Answer, Answered};
-use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
-use forebay_core::checkpoint::{self, Opened};
 use forebay_core::ports::CompiledLabel;
 use forebay_core::prediction::{Role, column};
 use forebay_core::scope::{ScoredOffsets, ScoringScopes};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
-use forebay_core::watermark::Hold;
+use forebay_core::watermark::MarkRecord;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::decided::{DatedRow, Decided};
 use crate::error::Result;
 use crate::feed::SourceRows;
 use crate::label_rows::{FailedLabels, labels_of};
 use crate::marks::{Gate, MonitorMarks, slowest};
 use crate::monitor::Monitor;
 use crate::report::{MonitorEvent, MonitorReport};
-use crate::state::{read_monitor, write_monitor};
 
-const KIND: [u8; 4] = *b"FBMO";
+mod checkpoint;
+
+/// Raise it with any change of what rows and decisions mean: states are then counted anew.
+const RULES: u32 = 2;
 
 /// A deployment whose predictions a monitor counts.
 #[derive(Debug, Clone)]
@@ -82,6 +85,8 @@ pub struct MonitorBinding {
     labels_us: BTreeMap<i32, Micros>,
     /// By source, whether unread partitions hold it back.
     gates: BTreeMap<String, Gate>,
+    /// What is recorded about the time of rows that were not read yet.
+    decided: Decided,
     /// By topic and partition one past the last row that was counted.
     covered: BTreeMap<String, BTreeMap<i32, i64>>,
     scopes: ScoringScopes,
@@ -112,7 +117,7 @@ impl MonitorBinding {
         labels: Option<LabelFeed>,
         scopes: &ScoringScopes,
     ) -> Self {
-        let mut described = monitor.described();
+        let mut described = format!("{RULES}|{}", monitor.described());
         for watched in &deployments {
             let (scored, scope) = (&watched.scored, scopes.describe(&watched.deployment));
             described += &format!(
@@ -124,7 +129,7 @@ impl MonitorBinding {
         let sources = deployments.iter().map(|watched| &watched.scored);
         let gates = sources
             .chain(labels.as_ref().map(|labels| &labels.source))
-            .map(|source| (source.name.clone(), Gate::Unknown))
+            .map(|source| (source.name.clone(), Gate::default()))
             .collect();
         let versions = deployments.iter().flat_map(|watched| &watched.versions);
         let routed = versions.map(|version| (*version, Role::Live)).collect();
@@ -139,6 +144,7 @@ impl MonitorBinding {
             labels,
             labels_us: BTreeMap::new(),
             gates,
+            decided: Decided::default(),
             covered: BTreeMap::new(),
             scopes: scopes.clone(),
             definition: xxh3_128(described.as_bytes()),
@@ -178,21 +184,78 @@ impl MonitorBinding {
             .unwrap_or(0)
     }
 
-    /// These partitions of `source` have rows: the first of each will come, unless it has.
+    /// `source` has these partitions. One of which nothing was read yet holds it back.
     pub fn expect_partitions(&mut self, source: &SourceDef, partitions: &BTreeSet<i32>) {
-        let unread = |partition: &i32| self.covered(&source.topic, *partition) == 0;
-        let unread: BTreeSet<i32> = partitions.iter().copied().filter(unread).collect();
-        let gate = self.gates.get_mut(&source.name);
-        if let Some(gate) = gate.filter(|gate| **gate == Gate::Unknown) {
-            *gate = Gate::Waiting(unread);
+        let is_unread = |partition: &i32| {
+            let scored = |feed: &DeploymentFeed| {
+                let known = feed.partitions.get(partition);
+                feed.watched.scored.topic == source.topic
+                    && known.is_some_and(|p| p.answered.complete_us().is_some())
+            };
+            let labelled = |labels: &LabelFeed| {
+                labels.source.topic == source.topic && self.labels_us.contains_key(partition)
+            };
+            self.covered(&source.topic, *partition) == 0
+                && !self.deployments.iter().any(scored)
+                && !self.labels.as_ref().is_some_and(labelled)
+        };
+        let unread: Vec<i32> = partitions.iter().copied().filter(is_unread).collect();
+        if let Some(gate) = self.gates.get_mut(&source.name) {
+            unread
+                .into_iter()
+                .for_each(|partition| gate.expect(partition));
         }
     }
 
-    /// Partitions of `source` of which nothing was read yet are empty.
+    /// `source` has a watermark: of each of its partitions a row was read, or it was held.
     pub fn open_gate(&mut self, source: &str) {
         if let Some(gate) = self.gates.get_mut(source) {
-            *gate = Gate::Open;
+            gate.begin();
         }
+    }
+
+    /// What was decided about the time of the sources, in any order, and more than once where that
+    /// comes about. Each decision must be known before the rows at and behind its offset are read.
+    pub fn decide(&mut self, records: &[MarkRecord]) {
+        for record in records {
+            let (topic, partition) = (&*record.partition.topic, record.partition.partition);
+            if self.dates_by(topic) {
+                let covered = self.covered(topic, partition);
+                self.decided.note(record, covered);
+                self.stand((topic, partition), covered);
+            }
+        }
+    }
+
+    /// The reader stands at `offset` of the partition: all rows below are counted, and what was
+    /// decided there takes effect, whether or not a row follows.
+    pub fn stand(&mut self, (topic, partition): (&str, i32), offset: i64) {
+        let Some(mark_us) = self.decided.reach(topic, partition, offset) else {
+            return;
+        };
+        for feed in &mut self.deployments {
+            if feed.watched.scored.topic == topic {
+                if let Some(gate) = self.gates.get_mut(&feed.watched.scored.name) {
+                    gate.pass(partition);
+                }
+                let partition = feed.partition(partition, &self.scopes);
+                partition.answered.hold(mark_us);
+            }
+        }
+        let labels = self.labels.as_ref().filter(|l| l.source.topic == topic);
+        if let Some(labels) = labels {
+            if let Some(gate) = self.gates.get_mut(&labels.source.name) {
+                gate.pass(partition);
+            }
+            hold_label(&mut self.labels_us, partition, mark_us);
+        }
+    }
+
+    /// Whether the monitor moves by the event time of `topic`.
+    fn dates_by(&self, topic: &str) -> bool {
+        let scored = self.deployments.iter().map(|feed| &feed.watched.scored);
+        let labels = self.labels.iter().map(|labels| &labels.source);
+        scored.chain(labels).any(|source| source.topic == topic)
     }
 
     /// Count rows. Those that were counted before are skipped.
@@ -233,9 +296,14 @@ impl MonitorBinding {
                 .iter()
                 .for_each(|partition| gate.pass(*partition));
         }
+        let dated = if self.dates_by(&input.source.topic) {
+            self.date(input)?
+        } else {
+            Vec::new()
+        };
         for index in 0..self.deployments.len() {
             if self.deployments[index].watched.scored.name == *name {
-                self.events(index, input)?;
+                self.events(index, input, &dated)?;
             }
             if self.deployments[index].watched.predictions == *name {
                 self.predictions(index, input)?;
@@ -246,9 +314,20 @@ impl MonitorBinding {
             .clone()
             .filter(|labels| labels.source.name == *name)
         {
-            Some(labels) => self.label(&labels, input),
+            Some(labels) => self.label(&labels, input, &dated),
             None => Ok(FailedLabels::default()),
         }
+    }
+
+    /// When each row counts, by its event time and what was decided about it.
+    fn date(&mut self, input: &SourceRows) -> Result<Vec<DatedRow>> {
+        let topic = input.source.topic.as_str();
+        let places = input.partition.iter().zip(&input.offset);
+        let rows = places.zip(input.times()?.values());
+        let dated = rows.map(|((partition, offset), time_us)| {
+            self.decided.date((topic, *partition), *offset, *time_us)
+        });
+        Ok(dated.collect())
     }
 
     /// Events of `deployment` at these offsets get no prediction.
@@ -267,31 +346,6 @@ impl MonitorBinding {
             for offset in offsets.filter(|offset| partition.scope.contains(*offset)) {
                 partition.answered.answer(offset);
             }
-        }
-    }
-
-    /// The partition is idle where `hold` says, and holds nothing back: it counts as having come to
-    /// the recorded mark. What was read beyond that place stays as it is.
-    pub fn hold(&mut self, (topic, partition): (&str, i32), hold: &Hold) {
-        if hold.at < self.covered(topic, partition) {
-            return;
-        }
-        for feed in &mut self.deployments {
-            if feed.watched.scored.topic == topic {
-                if let Some(gate) = self.gates.get_mut(&feed.watched.scored.name) {
-                    gate.pass(partition);
-                }
-                let partition = feed.partition(partition, &self.scopes);
-                partition.answered.hold(hold.mark_us);
-            }
-        }
-        let labels = self.labels.as_ref().filter(|l| l.source.topic == topic);
-        if let Some(labels) = labels {
-            if let Some(gate) = self.gates.get_mut(&labels.source.name) {
-                gate.pass(partition);
-            }
-            let reached = self.labels_us.entry(partition).or_insert(hold.mark_us);
-            *reached = hold.mark_us.max(*reached);
         }
     }
 
@@ -330,16 +384,19 @@ impl MonitorBinding {
         }
     }
 
-    fn events(&mut self, index: usize, input: &SourceRows) -> Result<()> {
+    fn events(&mut self, index: usize, input: &SourceRows, dated: &[DatedRow]) -> Result<()> {
         let feed = &mut self.deployments[index];
         let delay_us = feed.watched.scored.watermark_delay_us;
         let mut released: Vec<(RecordBatch, Option<Micros>)> = Vec::new();
         let mut orphans = 0;
-        for (row, time_us) in input.times()?.values().iter().enumerate() {
+        for (row, dated) in dated.iter().enumerate() {
             let offset = input.offset[row];
             let partition = feed.partition(input.partition[row], &self.scopes);
+            if let Some(held_us) = dated.held_us {
+                partition.answered.hold(held_us);
+            }
             let is_scored = partition.scope.contains(offset);
-            let answer = partition.answered.read(offset, *time_us, is_scored);
+            let answer = partition.answered.read(offset, dated.time_us, is_scored);
             let log_us = match answer {
                 Some(Answer::First { before_us }) => {
                     before_us.map(|us| us.saturating_sub(delay_us))
@@ -411,95 +468,28 @@ impl MonitorBinding {
         }
     }
 
-    fn label(&mut self, labels: &LabelFeed, input: &SourceRows) -> Result<FailedLabels> {
+    fn label(
+        &mut self,
+        labels: &LabelFeed,
+        input: &SourceRows,
+        dated: &[DatedRow],
+    ) -> Result<FailedLabels> {
         let mut failed = FailedLabels::default();
         let values = labels_of(labels.expression.as_ref(), &input.rows, &mut failed)?;
         let times = input.times()?;
         let delay_us = labels.source.watermark_delay_us;
         let mut logs_us = Vec::with_capacity(times.len());
-        for (partition, time_us) in input.partition.iter().zip(times.values()) {
+        for (partition, dated) in input.partition.iter().zip(dated) {
+            if let Some(held_us) = dated.held_us {
+                hold_label(&mut self.labels_us, *partition, held_us);
+            }
             let newest = self.labels_us.get(partition).copied();
             logs_us.push(newest.map(|us| us.saturating_sub(delay_us)));
-            let newest = newest.map_or(*time_us, |newest| newest.max(*time_us));
-            self.labels_us.insert(*partition, newest);
+            hold_label(&mut self.labels_us, *partition, dated.time_us);
         }
         self.monitor
             .observe_labels(&input.rows, &values, times, &logs_us)?;
         Ok(failed)
-    }
-
-    /// The state with the offsets that it covers; None while a prediction waits for its event,
-    /// which is not long.
-    #[must_use]
-    pub fn checkpoint(&self) -> Option<Vec<u8>> {
-        let feeds = || {
-            self.deployments
-                .iter()
-                .flat_map(|feed| feed.partitions.values())
-        };
-        if feeds().any(|partition| !partition.held.is_empty()) {
-            return None;
-        }
-        let mut out = Vec::new();
-        for gate in self.gates.values() {
-            out.push(u8::from(!gate.holds()));
-        }
-        write_unsigned(&mut out, self.covered.len() as u64);
-        for (topic, offsets) in &self.covered {
-            write_unsigned(&mut out, topic.len() as u64);
-            out.extend_from_slice(topic.as_bytes());
-            write_offsets(&mut out, offsets);
-        }
-        write_offsets(&mut out, &self.labels_us);
-        for feed in &self.deployments {
-            write_unsigned(&mut out, feed.partitions.len() as u64);
-            for (number, partition) in &feed.partitions {
-                write_signed(&mut out, i64::from(*number));
-                partition.answered.encode(&mut out);
-            }
-        }
-        write_monitor(&mut out, &self.monitor);
-        Some(checkpoint::seal(KIND, self.definition, &out))
-    }
-
-    /// Go on from `checkpoint`, which an earlier run made of a binding of the same definition; this
-    /// one is new.
-    ///
-    /// # Errors
-    /// Why it cannot: make the binding anew and read the archive from its beginning.
-    pub fn restore(&mut self, checkpoint: &[u8]) -> BytesResult<()> {
-        let payload = match checkpoint::open(KIND, self.definition, checkpoint) {
-            Opened::Payload(payload) => payload,
-            Opened::Other(why) => return Err(BytesError::from(why)),
-            Opened::Damaged => return Err(BytesError::from("its bytes have changed")),
-        };
-        let reader = &mut Reader::new(payload);
-        for gate in self.gates.values_mut() {
-            if reader.u8()? == 1 {
-                *gate = Gate::Open;
-            }
-        }
-        for _ in 0..reader.unsigned()? {
-            let length = reader.unsigned()?;
-            let topic = (0..length)
-                .map(|_| reader.u8())
-                .collect::<BytesResult<_>>()?;
-            let topic =
-                String::from_utf8(topic).map_err(|_| BytesError::from("a topic is no text"))?;
-            self.covered.insert(topic, read_offsets(reader)?);
-        }
-        self.labels_us = read_offsets(reader)?;
-        for feed in &mut self.deployments {
-            for _ in 0..reader.unsigned()? {
-                let number = read_partition(reader)?;
-                let answered = Answered::decode(reader)?;
-                feed.partition(number, &self.scopes).answered = answered;
-            }
-        }
-        read_monitor(reader, &mut self.monitor)?;
-        reader.end()?;
-        self.begin();
-        Ok(())
     }
 
     /// End the alarms of versions that no route leads to. What follows is said with all others.
@@ -520,22 +510,8 @@ impl DeploymentFeed {
     }
 }
 
-fn write_offsets(out: &mut Vec<u8>, offsets: &BTreeMap<i32, i64>) {
-    write_unsigned(out, offsets.len() as u64);
-    for (partition, offset) in offsets {
-        write_signed(out, i64::from(*partition));
-        write_signed(out, *offset);
-    }
-}
-
-fn read_offsets(reader: &mut Reader<'_>) -> BytesResult<BTreeMap<i32, i64>> {
-    let mut offsets = BTreeMap::new();
-    for _ in 0..reader.unsigned()? {
-        offsets.insert(read_partition(reader)?, reader.signed()?);
-    }
-    Ok(offsets)
-}
-
-fn read_partition(reader: &mut Reader<'_>) -> BytesResult<i32> {
-    i32::try_from(reader.signed()?).map_err(|_| BytesError::from("no such partition"))
+/// The partition of labels has come to `mark_us` at least.
+fn hold_label(labels_us: &mut BTreeMap<i32, Micros>, partition: i32, mark_us: Micros) {
+    let reached = labels_us.entry(partition).or_insert(mark_us);
+    *reached = mark_us.max(*reached);
 }

@@ -22,6 +22,7 @@ mod binner;
 mod calibrate;
 mod columns;
 mod counts;
+mod decided;
 mod error;
 mod evaluate;
 mod feed;

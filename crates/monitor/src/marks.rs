@@ -37,33 +37,40 @@ impl MonitorMarks {
     }
 }
 
-/// Whether partitions that were not read yet hold a source back.
+/// Whether partitions of which nothing is known yet hold a source back: their first rows may be
+/// older than any seen so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Gate {
-    /// Nobody has said which partitions there are.
-    #[default]
-    Unknown,
-    /// These have rows, none of which was read yet.
-    Waiting(BTreeSet<i32>),
-    /// All others are empty.
-    Open,
+pub(crate) struct Gate {
+    /// Whether each partition of the source has had a row or was held: its watermark is there.
+    has_begun: bool,
+    /// Partitions whose first row, or hold, is still to be read.
+    unread: BTreeSet<i32>,
 }
 
 impl Gate {
     /// Whether the source is held back.
     pub(crate) fn holds(&self) -> bool {
-        match self {
-            Self::Unknown => true,
-            Self::Waiting(partitions) => !partitions.is_empty(),
-            Self::Open => false,
-        }
+        !self.has_begun || !self.unread.is_empty()
     }
 
-    /// A row of `partition` was read.
+    /// Whether the source has a watermark.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// The source has a watermark.
+    pub(crate) fn begin(&mut self) {
+        self.has_begun = true;
+    }
+
+    /// Something will be read of `partition`.
+    pub(crate) fn expect(&mut self, partition: i32) {
+        self.unread.insert(partition);
+    }
+
+    /// A row of `partition` was read, or it was held.
     pub(crate) fn pass(&mut self, partition: i32) {
-        if let Self::Waiting(partitions) = self {
-            partitions.remove(&partition);
-        }
+        self.unread.remove(&partition);
     }
 }
 
@@ -91,10 +98,13 @@ mod tests {
         assert_eq!(mark(&[Some(500), Some(300)]), Some(290));
         assert_eq!(mark(&[Some(500), None]), None);
         assert_eq!(mark(&[]), None);
-        let mut gate = Gate::Waiting(BTreeSet::from([0, 1]));
+        let mut gate = Gate::default();
+        gate.expect(0);
+        gate.expect(1);
         gate.pass(1);
-        assert!(gate.holds() && Gate::Unknown.holds() && !Gate::Open.holds());
+        gate.begin();
+        assert!(gate.holds(), "partition 0 is unread");
         gate.pass(0);
-        assert!(!gate.holds());
+        assert!(!gate.holds() && Gate::default().holds());
     }
 }

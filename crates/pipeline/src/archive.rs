@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow_array::{
@@ -64,6 +64,23 @@ enum Message {
 pub struct Archiver {
     runtime: Arc<dyn Runtime>,
     queue: mpsc::Sender<Message>,
+    handed: Arc<Handed>,
+}
+
+/// How many messages were handed over, and how many of them the archive has.
+#[derive(Debug, Default)]
+struct Handed {
+    over: AtomicU64,
+    archived: AtomicU64,
+}
+
+/// How far the archive is behind what was handed over to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ArchiveReach {
+    /// Number of the newest hand-over.
+    pub handed: u64,
+    /// Number of the newest one of which, as of all before, the archive has everything.
+    pub archived: u64,
 }
 
 impl std::fmt::Debug for Message {
@@ -107,7 +124,10 @@ impl Archiver {
         marks_up_to: Applied,
     ) -> PortResult<(Self, Thread<PortResult<()>>)> {
         let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
+        let handed = Arc::<Handed>::default();
         let worker = Worker {
+            handed: Arc::clone(&handed),
+            taken: 0,
             runtime: Arc::clone(runtime),
             archive,
             dead_letter_rows,
@@ -117,7 +137,7 @@ impl Archiver {
             tables: BTreeMap::new(),
             dead_letters: Vec::new(),
             dead_letters_up_to: Applied::default(),
-            marks: Unrecorded::default(),
+            marks: Unrecorded::of_archive(),
             marks_up_to,
             bytes: 0,
             oldest: None,
@@ -125,7 +145,12 @@ impl Archiver {
         let run = move || block_on(Arc::clone(&worker.runtime).as_ref(), worker.run(messages));
         let thread = Thread::spawn(runtime, "archiver", run)?;
         let runtime = Arc::clone(runtime);
-        Ok((Self { runtime, queue }, thread))
+        let archiver = Self {
+            runtime,
+            queue,
+            handed,
+        };
+        Ok((archiver, thread))
     }
 
     /// Hand over the rows and dead letters of one decoded batch. Blocks while the archiver is
@@ -196,7 +221,16 @@ impl Archiver {
         let _ended = self.queue.send(Message::Close).await;
     }
 
+    /// How far the archive is behind. For the thread that hands over.
+    pub(crate) fn reach(&self) -> ArchiveReach {
+        ArchiveReach {
+            handed: self.handed.over.load(Ordering::Acquire),
+            archived: self.handed.archived.load(Ordering::Acquire),
+        }
+    }
+
     fn send(&self, message: Message) -> Result<(), PipelineError> {
+        self.handed.over.fetch_add(1, Ordering::AcqRel);
         block_on(self.runtime.as_ref(), self.queue.send(message))
             .map_err(|_| PipelineError::ThreadGone("archiver"))
     }
@@ -233,6 +267,9 @@ struct Table {
 #[derive(Debug)]
 struct Worker {
     runtime: Arc<dyn Runtime>,
+    handed: Arc<Handed>,
+    /// Messages that were collected.
+    taken: u64,
     archive: Arc<dyn Archive>,
     dead_letter_rows: DeadLetterRows,
     rule: FlushRule,
@@ -294,6 +331,7 @@ impl Worker {
 
     fn collect(&mut self, message: Message) {
         self.oldest.get_or_insert_with(|| self.runtime.elapsed());
+        self.taken += 1;
         match message {
             Message::Rows {
                 table,
@@ -350,6 +388,7 @@ impl Worker {
         }
         self.bytes = 0;
         self.oldest = None;
+        self.handed.archived.store(self.taken, Ordering::Release);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::admit::REASON_REFUSED;
 use crate::archive::Archiver;
 use crate::board::Board;
 use crate::error::{PipelineError, first_cause};
-use crate::observer::BatchObserver;
+use crate::observer::{BatchObserver, Look};
 use crate::prediction::RecordEncoder;
 use crate::reads::Reads;
 use crate::recovery::{Decision, Plan};
@@ -229,7 +229,7 @@ impl Ingest {
         let dated = self.watermarks.date(&admitted.batch, Some(&present));
         admitted.batch.origin.watermark_us = dated.watermark_us;
         let records = self.watermarks.take_records();
-        self.record(records)?;
+        self.record(&records)?;
         let suspended = |name: &str| self.intake.suspended(name);
         let late = self.step.run(&admitted, suspended, epoch)?;
         let batch = admitted.batch;
@@ -242,7 +242,7 @@ impl Ingest {
         if !self.observers.is_empty() {
             let batch = above(batch, &self.archived)?;
             for observer in &mut self.observers {
-                observer.observe(&batch, watermark);
+                observer.observe(&batch, &records, self.archiver.reach());
             }
         }
         Ok(())
@@ -354,18 +354,28 @@ impl Ingest {
     }
 
     /// Marks of partitions that this run reads for the first time: as they were recorded, or of one
-    /// that its topic has got since, where the source stands.
+    /// that its topic has got since the source had a watermark, where the source stands. It does
+    /// not matter whether this process read the source then, or one before it.
     fn join(&mut self, join: &Plan, before: &BTreeSet<Arc<str>>) -> Result<(), PipelineError> {
         let present = self.present();
+        let (mut known, mut grown) = (join.clone(), Vec::new());
         for source in &self.sources {
+            let had_watermark = before.contains(source.topic.as_str())
+                || self.watermarks.published().of(&source.name).is_some();
             let of_source = |place: &&TopicPartition| *place.topic == *source.topic;
-            let grown = before.contains(source.topic.as_str());
-            for place in join.starts.keys().filter(of_source).filter(|_| grown) {
-                let is_new = join.recorded.get(place).is_none_or(Vec::is_empty);
-                if is_new {
-                    self.watermarks.add(source, place, &present);
-                }
+            let new = join
+                .starts
+                .keys()
+                .filter(of_source)
+                .filter(|place| had_watermark && join.is_new(place));
+            for place in new {
+                known.starts.remove(place);
+                grown.push((source, place));
             }
+        }
+        self.watermarks.join(&known, &join.archived);
+        for (source, place) in grown {
+            self.watermarks.add(source, place, &present);
         }
         self.watermarks.join(join, &join.archived);
         self.tell_decisions()?;
@@ -439,14 +449,14 @@ impl Ingest {
 
     /// Hand decisions about time to every shard's next write and to the archive: before the rows
     /// that they are about.
-    fn record(&mut self, records: Vec<MarkRecord>) -> Result<(), PipelineError> {
+    fn record(&mut self, records: &[MarkRecord]) -> Result<(), PipelineError> {
         if records.is_empty() {
             return Ok(());
         }
         for unrecorded in &mut self.unrecorded {
-            unrecorded.add(&records);
+            unrecorded.add(records);
         }
-        self.archiver.marks(records)
+        self.archiver.marks(records.to_vec())
     }
 
     /// What the log says now: which partitions are idle, and the watermarks that follow.
@@ -468,13 +478,25 @@ impl Ingest {
         self.tell_decisions()
     }
 
-    /// Tell observers, shards and archive of decisions about time that no batch has brought.
+    /// Tell shards, archive and observers of decisions about time that no batch has brought.
     fn tell_decisions(&mut self) -> Result<(), PipelineError> {
         let (records, settled) = (self.watermarks.take_records(), self.settled.take());
-        for observer in &mut self.observers {
-            observer.look(&records, &settled);
+        self.record(&records)?;
+        if self.observers.is_empty() {
+            return Ok(());
         }
-        self.record(records)
+        let joined = self.reads.joined();
+        let stands = joined.map(|p| (p.clone(), self.watermarks.progress(p).next_offset));
+        let look = Look {
+            records: &records,
+            settled: &settled,
+            stands: &stands.collect::<Vec<_>>(),
+            reach: self.archiver.reach(),
+        };
+        for observer in &mut self.observers {
+            observer.look(&look);
+        }
+        Ok(())
     }
 
     /// An event is scored with features as of its own time, also when it is read long after other

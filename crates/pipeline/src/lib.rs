@@ -47,7 +47,7 @@ pub use contain::contain;
 pub use deployment::Deployment;
 pub use error::PipelineError;
 pub use halt::HaltReason;
-pub use observer::BatchObserver;
+pub use observer::{BatchObserver, Look};
 pub use pipeline::{Pipeline, PipelineParts};
 pub use recovery::check_topics;
 pub use runtime::SystemRuntime;

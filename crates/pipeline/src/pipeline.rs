@@ -40,9 +40,8 @@ use crate::shards::ShardWriters;
 use crate::status::{Counters, PipelineStatus};
 use crate::step::Step;
 use crate::watch::{LogWatch, WatchParts};
-use crate::watermark::shown::show_recorded;
 use crate::watermark::table::MARKS_TABLE;
-use crate::watermark::{PublishedWatermarks, Unrecorded, Watermarks};
+use crate::watermark::{PublishedWatermarks, Unrecorded, Watermarks, recorded, show_recorded};
 
 /// What the pipeline runs on.
 pub struct PipelineParts {
@@ -418,10 +417,7 @@ fn recovered_marks(
     parts: &PipelineParts,
     archiver: &Archiver,
 ) -> Result<(Watermarks, Unrecorded), PipelineError> {
-    let mut records: BTreeSet<MarkRecord> = BTreeSet::new();
-    for shard in 0..parts.store.shards() {
-        records.extend(parts.store.marks(shard)?);
-    }
+    let mut records: BTreeSet<MarkRecord> = recorded(parts.store.as_ref())?.into_iter().collect();
     for record in &parts.marks {
         records.remove(record);
     }
@@ -439,5 +435,5 @@ fn recovered_marks(
     }
     let (plan, archived) = (Plan::default(), Applied::default());
     let marks = Watermarks::recovered(&plan, &records, &archived, Arc::clone(published));
-    Ok((marks, Unrecorded::of(&records)))
+    Ok((marks, Unrecorded::of_shard(&records)))
 }

@@ -23,13 +23,12 @@ use forebay_core::time::{DAY_US, MINUTE_US, Micros, SECOND_US};
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::Window;
 use forebay_core::watermark::MarkRecord;
-use forebay_pipeline::archive::{DEAD_LETTER_TABLE, FlushRule};
+use forebay_pipeline::archive::{ArchiveReach, DEAD_LETTER_TABLE, FlushRule};
 use forebay_pipeline::gaps::Accepted;
 use forebay_pipeline::repeats::Repeats;
-use forebay_pipeline::settlements::Settled;
 use forebay_pipeline::watermark::table::{self, MARKS_TABLE, marks_schema};
 use forebay_pipeline::{
-    BatchObserver, Deployment, Pipeline, PipelineError, PipelineParts, PipelineSettings,
+    BatchObserver, Deployment, Look, Pipeline, PipelineError, PipelineParts, PipelineSettings,
     PublishedWatermarks, ScoringLimits, SystemRuntime,
 };
 use forebay_testkit::{
@@ -535,7 +534,7 @@ impl Process {
 struct Observer(Arc<Mutex<Vec<(String, TopicPartition, i64)>>>);
 
 impl BatchObserver for Observer {
-    fn observe(&mut self, batch: &SourceBatch, _watermark_us: Option<Micros>) {
+    fn observe(&mut self, batch: &SourceBatch, _records: &[MarkRecord], _reach: ArchiveReach) {
         let mut seen = self.0.lock();
         for (row, slot) in batch.origin.partition.iter().enumerate() {
             let place = batch.origin.partitions[*slot as usize].clone();
@@ -543,5 +542,5 @@ impl BatchObserver for Observer {
         }
     }
 
-    fn look(&mut self, _records: &[MarkRecord], _settled: &[Settled]) {}
+    fn look(&mut self, _look: &Look<'_>) {}
 }

@@ -25,7 +25,7 @@ use super::progress::Step;
 use crate::cli::ProfileArgs;
 use crate::instant;
 use crate::replay::read_parquet;
-use crate::server::monitoring::profile_path;
+use crate::server::references::profile_path;
 use crate::terminal::{log_from, print};
 
 /// Longest name of a reference, bytes: it becomes part of a file's name.

@@ -12,11 +12,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use forebay_control::{Alarm, AlarmStatus};
 use forebay_core::PortError;
 use forebay_core::ports::{Publication, Publisher};
 use forebay_core::prediction::OutboxRecord;
-use forebay_core::time::Micros;
-use serde::{Deserialize, Serialize};
 
 use super::catalog_file::write_whole;
 
@@ -27,22 +26,6 @@ const BATCH: usize = 1_000;
 /// Pause after a try that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 const FILE: &str = "alarms.json";
-
-/// One change of an alarm.
-#[derive(Debug, Clone)]
-pub(crate) struct Alarm {
-    /// What it is about: monitor, model version and column.
-    pub(crate) identity: String,
-    pub(crate) status: AlarmStatus,
-    pub(crate) record: OutboxRecord,
-}
-
-/// How an alarm stands, and since which window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct AlarmStatus {
-    pub(crate) window_end_us: Micros,
-    pub(crate) firing: bool,
-}
 
 /// The last word on each alarm that the broker has.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use forebay_control::{Life, Phase, Stop};
+use forebay_control::{Life, Monitors, Phase, Stop};
 use forebay_core::ports::OnlineStore;
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, Micros};
@@ -31,7 +31,6 @@ use super::broker::BrokerLink;
 use super::catalog_file;
 use super::deployment_name;
 use super::descriptors;
-use super::monitoring::Monitors;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::state::online_options;

@@ -4,13 +4,11 @@
 //!
 //! [`change`] starts, applies and stops (`control` decides the steps), [`resume`] starts ingest,
 //! [`fill`] fills new views. [`wiring`] turns a catalog into what runs, [`admin`] answers the
-//! command line, [`monitoring`] feeds the monitors, [`alarms`] publishes what they raise.
+//! command line, [`alarms`] publishes what monitors raise.
 
 pub(crate) mod admin;
 mod alarms;
 pub(crate) mod app;
-mod archived;
-mod beginning;
 mod blocking;
 pub(crate) mod broker;
 pub(crate) mod catalog_file;
@@ -23,9 +21,8 @@ mod fill;
 mod gaps;
 mod ingest_look;
 pub(crate) mod listeners;
-pub(crate) mod monitoring;
 mod own_tables;
-mod replaying;
+pub(crate) mod references;
 mod resume;
 pub(crate) mod scorer;
 pub(crate) mod sink;

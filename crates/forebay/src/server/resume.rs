@@ -2,12 +2,16 @@
 //! what lives in memory is rebuilt from the archive, then the pipeline runs.
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use anyhow::Result;
-use forebay_control::Phase;
+use forebay_control::{
+    Alarm, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver, Monitors, Phase, RaiseAlarm,
+    change_scopes,
+};
 use forebay_core::PortResult;
-use forebay_core::ports::{Archive, CompiledView, OnlineStore};
+use forebay_core::ports::{Archive, Checkpoints, CompiledView, OnlineStore};
 use forebay_engine::Catalog;
 use forebay_kafka::{KafkaPublisher, encode_rows};
 use forebay_offline::{DeltaArchive, dead_letter_batch};
@@ -17,9 +21,9 @@ use forebay_pipeline::prediction::RecordEncoder;
 use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings, SystemRuntime};
 use forebay_serve::ServiceReader;
 
-use super::alarms::{AlarmPublisher, PublishedAlarms};
+use super::alarms::{ALARMS_WAITING_MAX, AlarmPublisher, PublishedAlarms};
 use super::app::{App, Running};
-use super::monitoring::MonitorObserver;
+use super::checkpoint_files::CheckpointFiles;
 use super::own_tables;
 use super::scorer::RoutedScorer;
 use super::topics::{TopicMaker, Wanted};
@@ -58,7 +62,10 @@ impl App {
             return Ok(());
         };
         let stopped = self.runtime.block_on(pipeline.stop());
-        monitors.save();
+        if stopped.is_ok() {
+            // The archive has all that the monitors have.
+            monitors.save();
+        }
         alarms.map_or(Ok(()), AlarmPublisher::finish)?;
         Ok(stopped?)
     }
@@ -76,7 +83,8 @@ impl App {
         for view in &views {
             self.store.register_view(Arc::clone(view.spec()))?;
         }
-        let monitors = Arc::new(self.begin_monitors(&wiring)?);
+        let checkpoints = self.checkpoints()?;
+        let monitors = Arc::new(self.begin_monitors(&wiring, &checkpoints)?);
         self.models.publish(wiring.models.clone());
         for (model, version, fingerprint) in &wiring.fingerprints {
             self.scorer.expect(model, *version, fingerprint);
@@ -88,11 +96,11 @@ impl App {
         if self.life.phase() == Phase::Starting && !catalog.services().is_empty() {
             self.answers();
         }
-        let repeats = self.catch_up_monitors(&wiring, &monitors)?;
+        let begun = self.catch_up_monitors(&wiring, &checkpoints, &monitors)?;
         let past = monitors.announced();
         let announced = PublishedAlarms::open(&self.settings.server.data_dir);
-        let (observer, raised) =
-            MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks));
+        let (raise, raised) = alarm_queue();
+        let observer = MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks), raise);
         let sources = wiring.witnessed();
         let parts = PipelineParts {
             log: self.broker.log(&self.read)?,
@@ -107,8 +115,8 @@ impl App {
             dead_letter_rows: dead_letter_batch,
             sources: wiring.sources,
             prediction_sources: wiring.prediction_sources,
-            repeats,
-            marks: own_tables::marks(self.archive.as_ref(), &self.runtime)?,
+            repeats: begun.repeats,
+            marks: begun.archived_marks,
             views,
             deployments: wiring.deployments,
             watermarks: Arc::clone(&self.marks),
@@ -141,6 +149,56 @@ impl App {
         Ok(())
     }
 
+    fn checkpoints(&self) -> Result<Arc<dyn Checkpoints>> {
+        let files = CheckpointFiles::open(&self.settings.server.data_dir)?;
+        Ok(Arc::new(files))
+    }
+
+    /// The monitors, each as far as its checkpoint.
+    fn begin_monitors(
+        &self,
+        wiring: &Wiring,
+        checkpoints: &Arc<dyn Checkpoints>,
+    ) -> Result<Monitors> {
+        let topic_of = |name: &str| {
+            let source = wiring.sources.iter().find(|source| source.name == name);
+            source.map(|source| source.topic.as_str())
+        };
+        let scored: Vec<(&str, &str)> = wiring
+            .deployments
+            .iter()
+            .filter_map(|d| Some((d.def().name.as_str(), topic_of(d.source())?)))
+            .collect();
+        let scopes = change_scopes(checkpoints.as_ref(), &scored, &self.applied())?;
+        let (parts, checkpoints) = (&wiring.monitors, Arc::clone(checkpoints));
+        Ok(Monitors::begin(
+            parts,
+            &scopes,
+            checkpoints,
+            CHECKPOINT_ROWS,
+        )?)
+    }
+
+    /// Bring the monitors and the filter of repeats as far as the archive is.
+    fn catch_up_monitors(
+        &self,
+        wiring: &Wiring,
+        checkpoints: &Arc<dyn Checkpoints>,
+        monitors: &Monitors,
+    ) -> Result<Begun> {
+        let beginning = Beginning {
+            archive: self.archive.as_ref(),
+            store: self.store.as_ref(),
+            notes: self.store.as_ref(),
+            checkpoints,
+            sources: &wiring.sources,
+            prediction_sources: &wiring.prediction_sources,
+            marks: &self.marks,
+            runtime: &SystemRuntime::new(self.runtime.clone()),
+        };
+        Ok(beginning.catch_up(monitors)?)
+    }
+
     async fn open_tables(&self, wiring: &Wiring) -> Result<()> {
         for source in &wiring.sources {
             self.archive
@@ -149,6 +207,17 @@ impl App {
         }
         own_tables::open(self.archive.as_ref()).await
     }
+}
+
+/// Where monitors put alarms, and where they are published from.
+fn alarm_queue() -> (RaiseAlarm, Receiver<Alarm>) {
+    let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
+    let raise = move |alarm| {
+        if let Err(refused) = alarms.try_send(alarm) {
+            tracing::warn!(%refused, "an alarm was not published; the next start does it");
+        }
+    };
+    (Box::new(raise), raised)
 }
 
 fn pipeline_settings(settings: &Settings) -> PipelineSettings {

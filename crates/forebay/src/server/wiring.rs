@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use forebay_control::MonitorParts;
 use forebay_core::definition::{DeploymentDef, ModelDef};
 use forebay_core::limits::MODELS_MAX;
 use forebay_core::ports::CompiledService;
@@ -19,7 +20,7 @@ use forebay_monitor::{ALERT_TOPIC, LabelFeed, WatchedDeployment};
 use forebay_pipeline::{Deployment, check_topics};
 use forebay_training::WitnessedSource;
 
-use super::monitoring::{MonitorParts, profile_path};
+use super::references::{profile_path, read_profile};
 use super::suspended::Suspended;
 use crate::exit;
 
@@ -242,7 +243,13 @@ impl Wiring {
                 def.name, def.model
             )
         })?;
-        MonitorParts::open(def.clone(), profile, deployments, labels)
+        let reference = read_profile(def, profile)?;
+        Ok(MonitorParts::new(
+            def.clone(),
+            reference,
+            deployments,
+            labels,
+        )?)
     }
 }
 

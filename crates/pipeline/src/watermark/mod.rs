@@ -11,7 +11,7 @@ mod bound;
 mod partition;
 mod published;
 mod record;
-pub(crate) mod shown;
+mod shown;
 pub mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,6 +28,7 @@ pub use bound::Present;
 pub use partition::{LogFacts, PartitionFacts, PartitionState};
 pub use published::PublishedWatermarks;
 pub(crate) use record::Unrecorded;
+pub use shown::show_recorded;
 
 use crate::recovery::Plan;
 use bound::{broker_times, event_times};
@@ -317,7 +318,8 @@ impl Watermarks {
             .sources
             .entry(Arc::clone(&partition.topic))
             .or_default();
-        if let Some(mark_us) = marks.join(partition.partition) {
+        let facts = self.records.remove(partition).unwrap_or_default();
+        if let Some(mark_us) = marks.join(partition.partition, facts) {
             self.hold(source, partition.partition, 0, mark_us, present);
         }
     }
@@ -368,7 +370,7 @@ impl Watermarks {
 ///
 /// # Errors
 /// The store cannot be read.
-pub(crate) fn recorded(store: &dyn OnlineStore) -> PortResult<Vec<MarkRecord>> {
+pub fn recorded(store: &dyn OnlineStore) -> PortResult<Vec<MarkRecord>> {
     let mut records = BTreeSet::new();
     for shard in 0..store.shards() {
         records.extend(store.marks(shard)?);

@@ -1,5 +1,7 @@
 //! Decisions about time on their way to where they are recorded: one sink (a shard, the archive)
-//! gets each once, and of those that replace one another the last.
+//! gets each once, and of those that replace one another the last. A shard needs to know where a
+//! partition is held by now; the archive keeps where it was held before, because rows that were
+//! read in between are dated by it when they are read again.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +9,50 @@ use forebay_core::progress::TopicPartition;
 use forebay_core::watermark::{MarkFact, MarkRecord};
 
 /// What a later record of the same key replaces: a bound that goes on, a partition that stays idle.
-type Key = (TopicPartition, Option<i64>);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Bound(TopicPartition, i64),
+    Hold(TopicPartition, Option<i64>),
+}
 
 /// Records that one sink does not have yet.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Unrecorded {
     records: BTreeMap<Key, MarkRecord>,
+    /// Whether a hold replaces those at earlier offsets of its partition.
+    last_hold_alone: bool,
 }
 
 impl Unrecorded {
-    /// With `records`, which the sink may have or not.
-    pub(crate) fn of(records: &[MarkRecord]) -> Self {
-        let mut unrecorded = Self::default();
+    /// Of a shard, with `records`, which it may have or not.
+    pub(crate) fn of_shard(records: &[MarkRecord]) -> Self {
+        let mut unrecorded = Self {
+            records: BTreeMap::new(),
+            last_hold_alone: true,
+        };
         unrecorded.add(records);
         unrecorded
+    }
+
+    /// Of the archive.
+    pub(crate) fn of_archive() -> Self {
+        Self {
+            records: BTreeMap::new(),
+            last_hold_alone: false,
+        }
     }
 
     /// Add `records`, in any order: one that an earlier process left shorter does not replace the
     /// one that goes further.
     pub(crate) fn add(&mut self, records: &[MarkRecord]) {
         for record in records {
-            let from = match &record.fact {
-                MarkFact::Bound(bound) => Some(bound.from),
-                MarkFact::Hold(_) => None,
+            let place = record.partition.clone();
+            let key = match &record.fact {
+                MarkFact::Bound(bound) => Key::Bound(place, bound.from),
+                MarkFact::Hold(hold) => {
+                    Key::Hold(place, (!self.last_hold_alone).then_some(hold.at))
+                }
             };
-            let key = (record.partition.clone(), from);
             let known = self.records.entry(key).or_insert_with(|| record.clone());
             if reach(&record.fact) > reach(&known.fact) {
                 known.fact = record.fact;
@@ -90,13 +111,21 @@ mod tests {
 
     #[test]
     fn what_goes_further_is_kept_whatever_comes_last() {
-        let further = [hold(5, 20), bound(13, 30), bound(30, 46)];
+        let further = [bound(13, 30), bound(30, 46), hold(5, 20)];
         let shorter = [bound(13, 25), hold(5, 10), hold(4, 90)];
         for order in [
             [&further[..], &shorter[..]].concat(),
             [&shorter[..], &further[..]].concat(),
         ] {
-            assert_eq!(Unrecorded::of(&order).take(), further);
+            assert_eq!(Unrecorded::of_shard(&order).take(), further);
         }
+    }
+
+    #[test]
+    fn the_archive_keeps_where_a_partition_was_held_before_later_rows() {
+        let mut unrecorded = Unrecorded::of_archive();
+        unrecorded.add(&[hold(5, 10), hold(5, 20), hold(9, 30)]);
+        unrecorded.add(&[hold(5, 15)]);
+        assert_eq!(unrecorded.take(), [hold(5, 20), hold(9, 30)]);
     }
 }

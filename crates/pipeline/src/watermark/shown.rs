@@ -7,14 +7,17 @@ use forebay_core::PortResult;
 use forebay_core::ports::{LogNotes, OnlineStore};
 use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
-use forebay_core::watermark::MarkRecord;
+use forebay_core::watermark::{MarkFact, MarkRecord};
 
 use super::{PublishedWatermarks, Watermarks};
 use crate::recovery::Plan;
 
 /// Show what is recorded of `source`. Of a topic with a partition of which nothing is recorded
 /// nothing is shown: its first rows may be older than any seen so far.
-pub(crate) fn show_recorded(
+///
+/// # Errors
+/// The note of its topic cannot be read.
+pub fn show_recorded(
     source: &SourceDef,
     (store, notes): (&dyn OnlineStore, &dyn LogNotes),
     records: &[MarkRecord],
@@ -40,6 +43,15 @@ pub(crate) fn show_recorded(
                 .entry(place.clone())
                 .or_default()
                 .push(*progress);
+        }
+    }
+    for record in records {
+        // A partition that was held counts, though nobody has read a record of it.
+        if let MarkFact::Hold(hold) = record.fact
+            && *record.partition.topic == *source.topic
+        {
+            let start = plan.starts.entry(record.partition.clone());
+            start.or_insert(hold.at);
         }
     }
     let known = i32::try_from(plan.starts.len()) == Ok(note.partitions);

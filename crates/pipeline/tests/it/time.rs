@@ -11,7 +11,7 @@ use forebay_core::ports::OnlineStore;
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::{Clock, DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 use forebay_core::value::Value;
-use forebay_core::watermark::{Bound, Hold, MarkFact};
+use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord};
 use forebay_testkit::{FakeClock, Fate, Random, wait_until};
 
 use forebay_sim::world::{DELAY_US, EVENTS, KEYS, RECENT, START_US, Setup, TOPIC, World, event};
@@ -188,8 +188,8 @@ fn an_idle_partition_is_held_and_a_restart_shows_the_watermark_before_any_record
         mark_us: last + DELAY_US,
         watermark_us: last,
     };
-    let held = |records: Vec<forebay_core::watermark::MarkRecord>| {
-        let of = |record: &forebay_core::watermark::MarkRecord| {
+    let held = |records: Vec<MarkRecord>| {
+        let of = |record: &MarkRecord| {
             record.partition == TopicPartition::new(TOPIC, 0) && record.fact == MarkFact::Hold(hold)
         };
         records.iter().any(of)
@@ -207,4 +207,51 @@ fn an_idle_partition_is_held_and_a_restart_shows_the_watermark_before_any_record
     let status = process.pipeline.status();
     assert_eq!(status.sources[EVENTS].watermark_us, Some(last));
     process.stop().expect("nothing is in the way");
+}
+
+/// A world with a partition that has rows and one that has none, whose source has a watermark
+/// because the empty one was held.
+fn world_with_an_empty_partition() -> (World, Micros) {
+    let world = World::new(Setup {
+        scored: false,
+        ..Setup::default()
+    });
+    (0..20).for_each(|number| {
+        let values = event(Some("a"), START_US + at(number), Some(1.0), 0);
+        world.log.append(TOPIC, 1, Ok(values));
+    });
+    let process = world.start(Fate::default(), 1);
+    let last = START_US + at(19) - DELAY_US;
+    wait_until("the empty partition is let go", || {
+        world.clock.advance(IDLE_TIMEOUT_US);
+        world.watermarks.of(EVENTS) == Some(last)
+    });
+    process.stop().expect("nothing is in the way");
+    (world, last)
+}
+
+#[test]
+fn a_restart_shows_the_watermark_of_a_source_with_an_empty_partition() {
+    let (mut world, last) = world_with_an_empty_partition();
+    world.watermarks = Arc::default();
+    let process = world.start(Fate::default(), 2);
+    assert_eq!(process.pipeline.watermarks().of(EVENTS), Some(last));
+    process.stop().expect("nothing is in the way");
+}
+
+#[test]
+fn a_partition_that_a_topic_got_while_nobody_read_it_is_held_where_the_source_stands() {
+    let (mut world, last) = world_with_an_empty_partition();
+    world.watermarks = Arc::default();
+    world.log.grow(TOPIC, 3);
+    let values = event(Some("a"), START_US, Some(1.0), 0);
+    world.log.append(TOPIC, 2, Ok(values));
+    world.finish(2);
+    let held = |record: &MarkRecord| {
+        let mark_us = last + DELAY_US;
+        record.partition == TopicPartition::new(TOPIC, 2)
+            && matches!(record.fact, MarkFact::Hold(hold) if (hold.at, hold.mark_us) == (0, mark_us))
+    };
+    assert!(world.archived_marks().iter().any(held));
+    assert_eq!(world.watermarks.of(EVENTS), Some(last));
 }

@@ -9,7 +9,7 @@ use forebay_monitor::ReferenceProfile;
 
 use super::finding::Finding;
 use crate::exit;
-use crate::server::monitoring::profile_path;
+use crate::server::references::profile_path;
 
 /// Load everything that `catalog` names below `root`.
 pub(super) fn examine(catalog: &Catalog, root: &Path) -> Vec<Finding> {

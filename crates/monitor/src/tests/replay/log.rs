@@ -1,16 +1,20 @@
 //! Logs from a seed: events of two versions over a few days, out of order and some late;
 //! predictions that overtake one another, some repeated; labels early, in time, late, twice,
 //! missing; some events settled without a prediction, and in some logs one that waits for ever.
+//! Partitions that are idle for a while or have no row at all, and rows of a clock that is far
+//! ahead, with what was decided about them.
 
 use std::sync::Arc;
 
 use forebay_core::source::SourceDef;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros};
+use forebay_core::watermark::{Bound, Hold, MarkFact};
 
 use super::{Row, Strand, World};
 use crate::tests::fixtures::{PredictionRow, Random};
 
 const EVENTS: i64 = 700;
+const DAYS: Micros = 4;
 
 /// What follows from the events.
 #[derive(Default)]
@@ -26,15 +30,22 @@ pub(super) fn write(world: &World, seed: u64, partitions: i32) -> Vec<Strand> {
     let mut follow = Consequences::default();
     let mut strands = Vec::new();
     for partition in 0..partitions {
+        let count = EVENTS / i64::from(partitions);
+        let rows = events(&mut random, partition, count, &mut follow);
+        let decided = decide(&mut random, &rows);
         strands.push(Strand {
             source: Arc::clone(&world.departures),
             partition,
-            rows: events(
-                &mut random,
-                partition,
-                EVENTS / i64::from(partitions),
-                &mut follow,
-            ),
+            rows,
+            decided,
+        });
+    }
+    if random.below(2) == 0 {
+        strands.push(Strand {
+            source: Arc::clone(&world.departures),
+            partition: partitions,
+            rows: Vec::new(),
+            decided: vec![hold(0, DAYS * DAY_US)],
         });
     }
     if random.below(3) == 0 {
@@ -56,8 +67,51 @@ pub(super) fn write(world: &World, seed: u64, partitions: i32) -> Vec<Strand> {
         source: Arc::clone(&world.departures),
         partition: -1,
         rows: follow.settled,
+        decided: Vec::new(),
     });
+    for strand in strands.iter_mut().filter(|s| s.source.name == "arrivals") {
+        strand.decided = decide(&mut random, &strand.rows);
+    }
     strands
+}
+
+/// What was decided while `rows` were read: before some of them the partition was idle and held a
+/// little ahead of where it stood, in most logs also behind the last; those far ahead were bounded.
+fn decide(random: &mut Random, rows: &[Row]) -> Vec<MarkFact> {
+    let mut decided = Vec::new();
+    let (mut newest, mut next) = (0, 0);
+    for row in rows {
+        let (Row::Event { offset, time } | Row::Label { offset, time, .. }) = row else {
+            continue;
+        };
+        if random.below(60) == 0 {
+            let ahead = random.below(300) as Micros * MINUTE_US;
+            decided.push(hold([next, *offset][random.below(2)], newest + ahead));
+        }
+        next = offset + 1;
+        if *time < DAYS * DAY_US {
+            newest = newest.max(*time);
+        } else {
+            decided.push(MarkFact::Bound(Bound {
+                from: *offset,
+                until: next,
+                mark_max_us: newest + HOUR_US,
+                watermark_max_us: newest,
+            }));
+        }
+    }
+    if random.below(4) > 0 {
+        decided.push(hold(next + random.below(3) as i64, DAYS * DAY_US));
+    }
+    decided
+}
+
+fn hold(at: i64, mark_us: Micros) -> MarkFact {
+    MarkFact::Hold(Hold {
+        at,
+        mark_us,
+        watermark_us: mark_us,
+    })
 }
 
 fn events(random: &mut Random, partition: i32, count: i64, follow: &mut Consequences) -> Vec<Row> {
@@ -65,12 +119,13 @@ fn events(random: &mut Random, partition: i32, count: i64, follow: &mut Conseque
     let mut offset = 0;
     for index in 0..count {
         offset += 1 + i64::from(random.below(10) == 0);
-        let punctual = index * 4 * DAY_US / count;
+        let punctual = index * DAYS * DAY_US / count;
         let behind = match random.below(30) {
             0 => random.below(40) as Micros * HOUR_US,
             _ => random.below(25) as Micros * MINUTE_US,
         };
-        let time = punctual - behind;
+        let ahead = if random.below(90) == 0 { 9 * DAY_US } else { 0 };
+        let time = punctual - behind + ahead;
         rows.push(Row::Event { offset, time });
         let drift = if punctual > DAY_US { 15.0 } else { 0.0 };
         let row = PredictionRow {
@@ -143,6 +198,7 @@ fn place(
             source: Arc::clone(source),
             partition,
             rows: Vec::new(),
+            decided: Vec::new(),
         })
         .collect();
     for mut row in rows {

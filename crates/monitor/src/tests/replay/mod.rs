@@ -1,7 +1,7 @@
-//! A monitor's report is a function of the log: live and rebuilt, whatever the order in which
-//! sources and partitions arrive, wherever batches are cut, with restarts from a checkpoint or
-//! without one. Judged by an evaluator that knows the whole log at once, sorts it and counts it
-//! with plain maps.
+//! A monitor's report is a function of the log and of what is recorded about its time: live and
+//! rebuilt, whatever the order in which sources and partitions arrive, wherever batches are cut,
+//! with restarts from a checkpoint or without one, with partitions that were idle in between.
+//! Judged by an evaluator that knows the whole log at once, sorts it and counts it with plain maps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
@@ -20,10 +20,11 @@ use forebay_core::PortResult;
 use forebay_core::definition::{AlertThreshold, MonitorDef};
 use forebay_core::ports::CompiledLabel;
 use forebay_core::prediction::{Role, column};
-use forebay_core::progress::Applied;
+use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::scope::ScoringScopes;
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::{MINUTE_US, Micros, timestamp_type};
+use forebay_core::watermark::{MarkFact, MarkRecord};
 use proptest::prelude::*;
 
 mod log;
@@ -65,6 +66,57 @@ struct Strand {
     source: Arc<SourceDef>,
     partition: i32,
     rows: Vec<Row>,
+    /// What was decided about its time, in the order of offsets.
+    decided: Vec<MarkFact>,
+}
+
+impl Strand {
+    fn records(&self) -> impl Iterator<Item = (i64, MarkRecord)> {
+        let place = TopicPartition::new(self.source.topic.as_str(), self.partition);
+        let record = move |fact: &MarkFact| {
+            let partition = place.clone();
+            (
+                offset_of(fact),
+                MarkRecord {
+                    partition,
+                    fact: *fact,
+                },
+            )
+        };
+        self.decided.iter().map(record)
+    }
+
+    /// Where a reader stands that has `read` of its rows: at what was decided behind the last.
+    fn stands(&self, read: usize) -> i64 {
+        let last = read
+            .checked_sub(1)
+            .map_or(0, |last| self.rows[last].offset() + 1);
+        let next = self.rows.get(read).map_or(i64::MAX, Row::offset);
+        let decided = self.decided.iter().map(offset_of);
+        decided
+            .filter(|at| (last..=next).contains(at))
+            .max()
+            .unwrap_or(last)
+    }
+}
+
+/// Where a decision takes effect.
+fn offset_of(fact: &MarkFact) -> i64 {
+    match fact {
+        MarkFact::Hold(hold) => hold.at,
+        MarkFact::Bound(bound) => bound.from,
+    }
+}
+
+impl Row {
+    fn offset(&self) -> i64 {
+        match self {
+            Self::Event { offset, .. }
+            | Self::Prediction { offset, .. }
+            | Self::Label { offset, .. } => *offset,
+            Self::Settled { .. } => 0,
+        }
+    }
 }
 
 fn source(name: &str, columns: &[(&str, DataType)], time: &str) -> Arc<SourceDef> {
@@ -242,15 +294,23 @@ enum Restart {
 }
 
 fn expect_all(binding: &mut MonitorBinding, strands: &[Strand]) {
-    let with_rows = strands
-        .iter()
-        .filter(|s| s.partition >= 0 && !s.rows.is_empty());
+    let known = |s: &&Strand| !s.rows.is_empty() || !s.decided.is_empty();
+    let with_rows = strands.iter().filter(|s| s.partition >= 0).filter(known);
     for strand in with_rows.clone() {
         let same = with_rows
             .clone()
             .filter(|s| s.source.name == strand.source.name);
         binding.expect_partitions(&strand.source, &same.map(|s| s.partition).collect());
+        binding.open_gate(&strand.source.name);
     }
+}
+
+/// Tell what the reader learns of the time of `strand` at rows in `read`, before it reads them.
+fn decide(binding: &mut MonitorBinding, strand: &Strand, read: &std::ops::Range<usize>) {
+    let from = strand.stands(read.start);
+    let to = strand.rows.get(read.end).map_or(i64::MAX, Row::offset);
+    let ahead = strand.records().filter(|(at, _)| (from..to).contains(at));
+    binding.decide(&ahead.map(|(_, record)| record).collect::<Vec<_>>());
 }
 
 fn feed(world: &World, binding: &mut MonitorBinding, strand: &Strand, rows: &[Row]) {
@@ -267,6 +327,38 @@ fn feed(world: &World, binding: &mut MonitorBinding, strand: &Strand, rows: &[Ro
     }
 }
 
+/// A process that goes on from `kept`, or from nothing, and reads what was `read` from the archive.
+fn begin_anew(
+    world: &World,
+    strands: &[Strand],
+    kept: Option<&(Vec<u8>, Vec<usize>)>,
+    read: &[usize],
+    random: &mut Random,
+) -> MonitorBinding {
+    let mut binding = world.binding();
+    let mut from = vec![0; strands.len()];
+    if let Some((checkpoint, covered)) = kept {
+        binding.restore(checkpoint).expect("its own bytes");
+        from.clone_from(covered);
+    }
+    expect_all(&mut binding, strands);
+    let records = strands.iter().flat_map(Strand::records);
+    binding.decide(&records.map(|(_, record)| record).collect::<Vec<_>>());
+    // What was read before comes from the archive, from anywhere at or before the offsets that the
+    // checkpoint covers; settlements always from their beginning.
+    for (index, strand) in strands.iter().enumerate() {
+        let begin = match strand.partition {
+            -1 => 0,
+            _ => from[index].saturating_sub(random.below(40)),
+        };
+        let rows = &strand.rows[begin..read[index]];
+        feed(world, &mut binding, strand, rows);
+        let place = (strand.source.topic.as_str(), strand.partition);
+        binding.stand(place, strand.stands(read[index]));
+    }
+    binding
+}
+
 fn run(
     world: &World,
     strands: &[Strand],
@@ -277,6 +369,9 @@ fn run(
     let mut random = Random(seed);
     let mut binding = world.binding();
     expect_all(&mut binding, strands);
+    for strand in strands.iter().filter(|strand| strand.rows.is_empty()) {
+        decide(&mut binding, strand, &(0..0));
+    }
     let mut read: Vec<usize> = vec![0; strands.len()];
     let mut kept: Option<(Vec<u8>, Vec<usize>)> = None;
     loop {
@@ -293,8 +388,11 @@ fn run(
         };
         let strand = &strands[next];
         let end = (read[next] + 1 + random.below(150)).min(strand.rows.len());
+        decide(&mut binding, strand, &(read[next]..end));
         feed(world, &mut binding, strand, &strand.rows[read[next]..end]);
         read[next] = end;
+        let place = (strand.source.topic.as_str(), strand.partition);
+        binding.stand(place, strand.stands(end));
         if random.below(4) > 0 {
             binding.advance();
         }
@@ -304,29 +402,8 @@ fn run(
             kept = Some((checkpoint, read.clone()));
         }
         if restart != Restart::Never && random.below(12) == 0 {
-            binding = world.binding();
-            let from = match &kept {
-                Some((checkpoint, from)) if restart == Restart::FromCheckpoint => {
-                    binding.restore(checkpoint).expect("its own bytes");
-                    from.clone()
-                }
-                _ => vec![0; strands.len()],
-            };
-            expect_all(&mut binding, strands);
-            // What was read before comes from the archive, from anywhere at or before the offsets
-            // that the checkpoint covers; settlements always from their beginning.
-            for (index, strand) in strands.iter().enumerate() {
-                let begin = match strand.partition {
-                    -1 => 0,
-                    _ => from[index].saturating_sub(random.below(40)),
-                };
-                feed(
-                    world,
-                    &mut binding,
-                    strand,
-                    &strand.rows[begin..read[index]],
-                );
-            }
+            let kept = kept.as_ref().filter(|_| restart == Restart::FromCheckpoint);
+            binding = begin_anew(world, strands, kept, &read, &mut random);
         }
     }
     binding.advance();

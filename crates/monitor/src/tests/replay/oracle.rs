@@ -2,8 +2,10 @@
 //! and plain loops over them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeBounds;
 
 use forebay_core::time::{DAY_US, HOUR_US, Micros};
+use forebay_core::watermark::MarkFact;
 
 use super::{DELAY, Figures, Row, Strand, monitor_def};
 use crate::tests::fixtures::PredictionRow;
@@ -11,8 +13,10 @@ use crate::tests::fixtures::PredictionRow;
 /// What the log says, all of it.
 #[derive(Default)]
 struct Facts<'a> {
-    /// Time of each event, and the watermark of its partition before it.
-    events: BTreeMap<(i32, i64), (Micros, Option<Micros>)>,
+    /// The watermark of each event's partition before it.
+    events: BTreeMap<(i32, i64), Option<Micros>>,
+    /// How far each partition of events has come in the end.
+    events_newest: BTreeMap<i32, Micros>,
     answered: BTreeSet<(i32, i64)>,
     /// The first prediction of each event, and the watermark before the event.
     predictions: Vec<(&'a PredictionRow, Option<Micros>)>,
@@ -31,7 +35,7 @@ pub(super) fn evaluate(strands: &[Strand]) -> Figures {
     for row in strands.iter().flat_map(|strand| &strand.rows) {
         if let Row::Prediction { of, row, .. } = row {
             match facts.answered.insert(*of) {
-                true => facts.predictions.push((row, facts.events[of].1)),
+                true => facts.predictions.push((row, facts.events[of])),
                 false => figures.repeats += 1,
             }
         }
@@ -67,16 +71,38 @@ fn has_passed(deadline: Micros, mark: Option<Micros>) -> bool {
     mark.is_some_and(|mark| deadline < mark.div_euclid(step) * step)
 }
 
+/// The greatest mark at which `strand` was held at offsets in `at`.
+fn held(strand: &Strand, at: impl RangeBounds<i64>) -> Option<Micros> {
+    let mark = |fact: &MarkFact| match fact {
+        MarkFact::Hold(hold) if at.contains(&hold.at) => Some(hold.mark_us),
+        _ => None,
+    };
+    strand.decided.iter().filter_map(mark).max()
+}
+
+/// For how much the row at `offset` counts at most.
+fn most(strand: &Strand, offset: i64) -> Micros {
+    let mark = |fact: &MarkFact| match fact {
+        MarkFact::Bound(bound) if (bound.from..bound.until).contains(&offset) => {
+            Some(bound.mark_max_us)
+        }
+        _ => None,
+    };
+    strand.decided.iter().find_map(mark).unwrap_or(Micros::MAX)
+}
+
 impl<'a> Facts<'a> {
     fn read(&mut self, strand: &'a Strand, figures: &mut Figures) {
         let mut newest: Option<Micros> = None;
         for row in &strand.rows {
+            newest = newest.max(held(strand, ..=row.offset()));
             let log = newest.map(|newest| newest - DELAY);
+            let counted = |time: Micros| time.min(most(strand, row.offset()));
             match row {
                 Row::Event { offset, time } => {
                     let place = (strand.partition, *offset);
-                    self.events.insert(place, (*time, log));
-                    newest = newest.max(Some(*time));
+                    self.events.insert(place, log);
+                    newest = newest.max(Some(counted(*time)));
                 }
                 Row::Label {
                     time,
@@ -90,27 +116,31 @@ impl<'a> Facts<'a> {
                         (Some(flight), Some(label)) => self.labels.push((*time, flight, *label)),
                         (None, _) => {}
                     }
-                    newest = newest.max(Some(*time));
+                    newest = newest.max(Some(counted(*time)));
                 }
                 Row::Settled { of } => drop(self.answered.insert(*of)),
                 Row::Prediction { .. } => {}
             }
         }
-        if strand.source.name == "arrivals" {
-            self.labels_newest.extend(newest);
+        newest = newest.max(held(strand, ..));
+        match (strand.source.name.as_str(), newest) {
+            ("arrivals", Some(newest)) => self.labels_newest.push(newest),
+            ("departures", Some(newest)) if strand.partition >= 0 => {
+                self.events_newest.insert(strand.partition, newest);
+            }
+            _ => {}
         }
     }
 
     /// Event time of the answered prefix of the slowest partition.
     fn answered_until(&self) -> Option<Micros> {
-        let prefix = |partition: i32| {
-            let of = self.events.iter().filter(|((p, _), _)| *p == partition);
-            let prefix = of.take_while(|(place, _)| self.answered.contains(place));
-            prefix.map(|(_, (time, _))| *time).max()
+        let reached = |(partition, newest): (&i32, &Micros)| {
+            let mut of = self.events.iter().filter(|((p, _), _)| p == partition);
+            let waiting = of.find(|(place, _)| !self.answered.contains(place));
+            waiting.map_or(Some(*newest - DELAY), |(_, log)| *log)
         };
-        let partitions: BTreeSet<i32> = self.events.keys().map(|(p, _)| *p).collect();
-        let reached: Option<Vec<Micros>> = partitions.into_iter().map(prefix).collect();
-        Some(reached?.into_iter().min()? - DELAY)
+        let reached: Option<Vec<Micros>> = self.events_newest.iter().map(reached).collect();
+        reached?.into_iter().min()
     }
 
     fn windows(&self, figures: &mut Figures) {

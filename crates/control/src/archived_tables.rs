@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
+use forebay_core::{PortError, PortResult};
 
 /// Tables, merged by the least event time of their next batches; at equal times the first goes
 /// first.
@@ -25,12 +25,12 @@ struct ArchivedTable<S> {
     next: Option<(RecordBatch, Micros)>,
 }
 
-impl<S: Iterator<Item = Result<RecordBatch>>> ArchivedTables<S> {
+impl<S: Iterator<Item = PortResult<RecordBatch>>> ArchivedTables<S> {
     /// The rows of each source, in log order within each partition.
     ///
     /// # Errors
     /// A table cannot be read.
-    pub(crate) fn new(tables: Vec<(Arc<SourceDef>, S)>) -> Result<Self> {
+    pub(crate) fn new(tables: Vec<(Arc<SourceDef>, S)>) -> PortResult<Self> {
         let mut merged = Vec::with_capacity(tables.len());
         for (source, rows) in tables {
             let mut table = ArchivedTable {
@@ -48,7 +48,7 @@ impl<S: Iterator<Item = Result<RecordBatch>>> ArchivedTables<S> {
     ///
     /// # Errors
     /// A table cannot be read, or its columns are not those of the source.
-    pub(crate) fn next(&mut self) -> Result<Option<(Arc<SourceDef>, RecordBatch)>> {
+    pub(crate) fn next(&mut self) -> PortResult<Option<(Arc<SourceDef>, RecordBatch)>> {
         let waiting = self.tables.iter_mut().filter(|t| t.next.is_some());
         let Some(table) = waiting.min_by_key(|t| t.next.as_ref().map(|(_, first)| *first)) else {
             return Ok(None);
@@ -58,17 +58,20 @@ impl<S: Iterator<Item = Result<RecordBatch>>> ArchivedTables<S> {
     }
 }
 
-impl<S: Iterator<Item = Result<RecordBatch>>> ArchivedTable<S> {
+impl<S: Iterator<Item = PortResult<RecordBatch>>> ArchivedTable<S> {
     /// The next batch; the one behind it takes its place.
-    fn step(&mut self) -> Result<Option<RecordBatch>> {
+    fn step(&mut self) -> PortResult<Option<RecordBatch>> {
         let taken = self.next.take();
         for rows in self.rows.by_ref() {
             let rows = rows?;
             let name = &self.source.columns[self.source.time_column].name;
             let times = rows
                 .column_by_name(name)
-                .with_context(|| format!("the archive of {} lacks {name}", self.source.name))?;
-            let times = times.as_primitive::<TimestampMicrosecondType>();
+                .and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>())
+                .ok_or_else(|| {
+                    let source = &self.source.name;
+                    PortError::internal(format!("the archive of {source} has no times {name}"))
+                })?;
             if let Some(first) = times.values().iter().min().copied() {
                 self.next = Some((rows, first));
                 break;
@@ -81,23 +84,26 @@ impl<S: Iterator<Item = Result<RecordBatch>>> ArchivedTable<S> {
 #[cfg(test)]
 mod tests {
     use arrow_array::TimestampMicrosecondArray;
+    use forebay_core::source::Column;
+    use forebay_core::time::timestamp_type;
 
     use super::*;
 
     #[test]
-    fn batches_come_in_the_order_of_their_first_event() -> Result<()> {
-        let source = |name: &str| crate::replay::tests::source(name);
+    fn batches_come_in_the_order_of_their_first_event() -> PortResult<()> {
         let batches = |name: &str, batches: &[&[i64]]| -> (Arc<SourceDef>, _) {
-            let source = source(name);
-            let column = source.columns[source.time_column].name.clone();
-            let batch = move |times: &&[i64]| -> Result<RecordBatch> {
-                let times = TimestampMicrosecondArray::from(times.to_vec()).with_timezone("UTC");
-                Ok(RecordBatch::try_from_iter([(
-                    column.as_str(),
-                    Arc::new(times) as _,
-                )])?)
+            let time = Column {
+                name: "ts".into(),
+                data_type: timestamp_type(),
+                nullable: false,
             };
-            let rows: Vec<Result<RecordBatch>> = batches.iter().map(batch).collect();
+            let source = Arc::new(SourceDef::json(name, name, vec![time], 0));
+            let batch = |times: &&[i64]| {
+                let times = TimestampMicrosecondArray::from(times.to_vec()).with_timezone("UTC");
+                let rows = RecordBatch::try_from_iter([("ts", Arc::new(times) as _)]);
+                Ok(rows.expect("one column"))
+            };
+            let rows: Vec<PortResult<RecordBatch>> = batches.iter().map(batch).collect();
             (source, rows.into_iter())
         };
         let mut tables = ArchivedTables::new(vec![

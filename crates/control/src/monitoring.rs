@@ -1,72 +1,81 @@
 //! The monitors of a process: fed by the pipeline with every decoded batch, brought up to date at
-//! start by what the archive has beyond their checkpoints, read by metrics and summaries. What they
-//! raise goes to `alarms`. `monitor` decides everything; here is what it runs on: files, log lines,
-//! and a fence that keeps a panic of one monitor from all else.
+//! start by what the archive has beyond their checkpoints (`beginning`), read by metrics and
+//! summaries. What they raise goes out as [`Alarm`]s. `monitor` decides everything; here is what it
+//! runs on: checkpoints, log lines, and a fence that keeps a panic of one monitor from all else.
+//!
+//! # Checkpoints
+//!
+//! A checkpoint is saved only when the archive has all that it covers, rows and decisions about
+//! time alike. One that were ahead would know what a crash may take back: rows are read again after
+//! it, but a decision that nobody has recorded is taken anew, by another clock.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use anyhow::{Context, Result};
+use forebay_core::PortResult;
 use forebay_core::definition::MonitorDef;
 use forebay_core::ports::{Checkpoints, SourceBatch};
+use forebay_core::prediction::OutboxRecord;
+use forebay_core::progress::TopicPartition;
 use forebay_core::scope::ScoringScopes;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
-use forebay_core::watermark::{MarkFact, MarkRecord};
+use forebay_core::watermark::MarkRecord;
 use forebay_monitor::{
     LabelFeed, Monitor, MonitorBinding, MonitorEvent, MonitorOptions, MonitorReport,
     ReferenceProfile, SourceRows, WatchedDeployment,
 };
+use forebay_pipeline::archive::ArchiveReach;
 use forebay_pipeline::settlements::Settled;
-use forebay_pipeline::{BatchObserver, PublishedWatermarks, contain};
+use forebay_pipeline::{BatchObserver, Look, PublishedWatermarks, contain};
 use parking_lot::Mutex;
-
-use super::alarms::{ALARMS_WAITING_MAX, Alarm, AlarmStatus};
+use serde::{Deserialize, Serialize};
 
 /// Rows after which a checkpoint is due, at least.
-const CHECKPOINT_ROWS: u64 = 100_000;
+pub const CHECKPOINT_ROWS: u64 = 100_000;
 /// A checkpoint of this many bytes costs as much as counting a row.
 const CHECKPOINT_BYTES_PER_ROW: u64 = 256;
 
+/// One change of an alarm.
+#[derive(Debug, Clone)]
+pub struct Alarm {
+    /// What it is about: monitor, model version and column.
+    pub identity: String,
+    /// How it stands now.
+    pub status: AlarmStatus,
+    /// What the alert topic gets.
+    pub record: OutboxRecord,
+}
+
+/// How an alarm stands, and since which window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmStatus {
+    /// End of the window.
+    pub window_end_us: Micros,
+    /// Whether it is up.
+    pub firing: bool,
+}
+
 /// One monitor with what it reads, before it runs.
 #[derive(Debug)]
-pub(crate) struct MonitorParts {
+pub struct MonitorParts {
     def: MonitorDef,
     reference: ReferenceProfile,
     deployments: Vec<WatchedDeployment>,
     labels: Option<LabelFeed>,
 }
 
-/// Where the reference profile of a monitor lies: beside the model version that it was made for.
-#[must_use]
-pub(crate) fn profile_path(model_dir: &Path, reference: &str) -> PathBuf {
-    model_dir.join(format!("reference-{reference}.json"))
-}
-
 impl MonitorParts {
-    /// A monitor as defined, with the profile at `profile`.
+    /// A monitor as defined, against `reference`.
     ///
     /// # Errors
-    /// The profile is missing or damaged, or contradicts the definition; the text says how to make
-    /// one.
-    pub(crate) fn open(
+    /// The profile contradicts itself or the definition.
+    pub fn new(
         def: MonitorDef,
-        profile: &Path,
+        reference: ReferenceProfile,
         deployments: Vec<WatchedDeployment>,
         labels: Option<LabelFeed>,
-    ) -> Result<Self> {
-        let text = std::fs::read_to_string(profile).with_context(|| {
-            format!(
-                "monitor '{}' has no reference at {}; make it with: forebay profile {} \
-                 --training-set FILE --model DIR",
-                def.name,
-                profile.display(),
-                def.reference
-            )
-        })?;
-        let reference: ReferenceProfile = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a reference profile", profile.display()))?;
+    ) -> PortResult<Self> {
         let parts = Self {
             def,
             reference,
@@ -77,7 +86,7 @@ impl MonitorParts {
         Ok(parts)
     }
 
-    fn bind(&self, scopes: &ScoringScopes) -> Result<MonitorBinding> {
+    fn bind(&self, scopes: &ScoringScopes) -> PortResult<MonitorBinding> {
         let (def, reference) = (self.def.clone(), self.reference.clone());
         let monitor = Monitor::new(def, reference, MonitorOptions::default())?;
         let (deployments, labels) = (self.deployments.clone(), self.labels.clone());
@@ -93,26 +102,39 @@ struct Running {
     rows: u64,
     /// Rows after which the next one is due.
     due_rows: u64,
+    /// A checkpoint that the archive is behind.
+    waiting: Option<Waiting>,
+}
+
+/// See the module.
+#[derive(Debug)]
+struct Waiting {
+    /// Number of the hand-over that the archive must have.
+    handed: u64,
+    bytes: Vec<u8>,
 }
 
 /// All monitors of a process.
 #[derive(Debug, Default)]
-pub(crate) struct Monitors {
+pub struct Monitors {
     running: Vec<Mutex<Running>>,
     checkpoints: Option<Arc<dyn Checkpoints>>,
+    /// See [`CHECKPOINT_ROWS`].
+    checkpoint_rows: u64,
 }
 
 impl Monitors {
     /// The monitors `parts`, each from its checkpoint where that is one of the same definition,
-    /// else from nothing.
+    /// else from nothing. A checkpoint is due after so many rows.
     ///
     /// # Errors
     /// A definition is contradictory.
-    pub(crate) fn begin(
+    pub fn begin(
         parts: &[MonitorParts],
         scopes: &ScoringScopes,
         checkpoints: Arc<dyn Checkpoints>,
-    ) -> Result<Self> {
+        checkpoint_rows: u64,
+    ) -> PortResult<Self> {
         let mut running = Vec::with_capacity(parts.len());
         for parts in parts {
             let mut binding = parts.bind(scopes)?;
@@ -126,12 +148,14 @@ impl Monitors {
             running.push(Mutex::new(Running {
                 binding,
                 rows: 0,
-                due_rows: CHECKPOINT_ROWS,
+                due_rows: checkpoint_rows,
+                waiting: None,
             }));
         }
         Ok(Self {
             running,
             checkpoints: Some(checkpoints),
+            checkpoint_rows,
         })
     }
 
@@ -141,24 +165,17 @@ impl Monitors {
         self.running.iter().any(reads)
     }
 
-    /// One past the rows of `topic` and `partition` that every monitor which reads `source` has.
+    /// One past the rows of `partition` that every monitor which reads `source` has.
     pub(crate) fn covered(&self, source: &SourceDef, partition: i32) -> Option<i64> {
-        let readers = self.running.iter().filter_map(|running| {
-            let running = running.lock();
-            let reads = running.binding.sources().contains(&source.name.as_str());
-            reads.then(|| running.binding.covered(&source.topic, partition))
-        });
-        readers.min()
+        let readers = self.readers(&source.name);
+        let covered = |r: &Mutex<Running>| r.lock().binding.covered(&source.topic, partition);
+        readers.map(covered).min()
     }
 
-    /// `source` has rows in these partitions.
-    pub(crate) fn expect(&self, source: &SourceDef, partitions: &[i32]) {
-        let partitions = partitions.iter().copied().collect();
-        for running in &self.running {
-            running
-                .lock()
-                .binding
-                .expect_partitions(source, &partitions);
+    /// `source` has these partitions.
+    pub(crate) fn expect(&self, source: &SourceDef, partitions: &BTreeSet<i32>) {
+        for running in self.readers(&source.name) {
+            running.lock().binding.expect_partitions(source, partitions);
         }
     }
 
@@ -171,8 +188,26 @@ impl Monitors {
         }
     }
 
+    /// Every row of these partitions below these offsets is counted, of those that monitors read.
+    pub(crate) fn stand(&self, stands: &[(TopicPartition, i64)]) {
+        for running in &self.running {
+            let binding = &mut running.lock().binding;
+            for (place, offset) in stands {
+                binding.stand((&place.topic, place.partition), *offset);
+            }
+        }
+    }
+
+    /// Move as far as what was read allows, before anything new is read.
+    pub(crate) fn caught_up(&self) {
+        for running in &self.running {
+            drop(running.lock().binding.advance());
+        }
+    }
+
     /// Every alarm of the windows that are kept; most were published by an earlier run.
-    pub(crate) fn announced(&self) -> Vec<Alarm> {
+    #[must_use]
+    pub fn announced(&self) -> Vec<Alarm> {
         let mut alarms = Vec::new();
         for running in &self.running {
             let running = running.lock();
@@ -184,16 +219,21 @@ impl Monitors {
 
     /// What every monitor knows now.
     #[must_use]
-    pub(crate) fn reports(&self) -> Vec<MonitorReport> {
+    pub fn reports(&self) -> Vec<MonitorReport> {
         let report = |running: &Mutex<Running>| running.lock().binding.report();
         self.running.iter().map(report).collect()
     }
 
-    /// Keep every monitor's state with the offsets that it covers. A failure costs reading the
-    /// archive at the next start.
-    pub(crate) fn save(&self) {
+    /// Keep every monitor's state with the offsets that it covers, all of which the archive has: a
+    /// pipeline has stopped without an error. A failure costs reading the archive at the next
+    /// start.
+    pub fn save(&self) {
         for running in &self.running {
-            self.checkpoint(&mut running.lock());
+            let mut running = running.lock();
+            running.waiting = None;
+            if let Some(bytes) = running.binding.checkpoint() {
+                self.keep(&mut running, &bytes);
+            }
         }
     }
 
@@ -210,7 +250,7 @@ impl Monitors {
         for running in self.readers(source) {
             let mut running = running.lock();
             running.rows += rows.offset.len() as u64;
-            let counted = contain("counting", || -> Result<_> {
+            let counted = contain("counting", || -> PortResult<_> {
                 Ok(running.binding.observe(rows)?)
             });
             let monitor = running.binding.name();
@@ -222,8 +262,7 @@ impl Monitors {
                     }
                 }
                 Err(error) => {
-                    let error = format!("{error:#}");
-                    tracing::error!(monitor, source, error, "a batch was not counted");
+                    tracing::error!(monitor, source, %error, "a batch was not counted");
                 }
             }
         }
@@ -242,55 +281,59 @@ impl Monitors {
         }
     }
 
-    /// Partitions that are idle hold nothing back.
-    fn hold(&self, records: &[MarkRecord]) {
-        for record in records {
-            let MarkFact::Hold(hold) = record.fact else {
-                continue;
-            };
-            let place = (&*record.partition.topic, record.partition.partition);
-            for running in &self.running {
-                running.lock().binding.hold(place, &hold);
-            }
+    /// What was decided about time, before the rows that it is about.
+    pub(crate) fn decide(&self, records: &[MarkRecord]) {
+        for running in &self.running {
+            running.lock().binding.decide(records);
+        }
+    }
+
+    /// A source with a watermark has no partition whose first rows are still to come.
+    pub(crate) fn open_gates(&self, marks: &PublishedWatermarks) {
+        for running in &self.running {
+            let binding = &mut running.lock().binding;
+            let sources = binding.sources().into_iter();
+            let begun = sources.filter(|source| marks.of(source).is_some());
+            let begun: Vec<String> = begun.map(str::to_owned).collect();
+            begun.iter().for_each(|source| binding.open_gate(source));
         }
     }
 
     /// Move every monitor as far as `marks` and what was read allow.
-    fn advance(&self, marks: &PublishedWatermarks) -> Vec<Alarm> {
+    fn advance(&self, marks: &PublishedWatermarks, reach: ArchiveReach) -> Vec<Alarm> {
+        self.open_gates(marks);
         let mut alarms = Vec::new();
         for running in &self.running {
             let mut running = running.lock();
-            let sources: Vec<String> = running
-                .binding
-                .sources()
-                .into_iter()
-                .filter(|source| marks.of(source).is_some())
-                .map(str::to_owned)
-                .collect();
-            // A source with a watermark has no partition whose first rows are still to come.
-            for source in sources {
-                running.binding.open_gate(&source);
-            }
             let events = running.binding.advance();
             alarms.extend(alarms_of(running.binding.name(), &events));
-            if running.rows >= running.due_rows {
-                self.checkpoint(&mut running);
-            }
+            self.checkpoint(&mut running, reach);
         }
         alarms
     }
 
-    fn checkpoint(&self, running: &mut Running) {
-        let (Some(checkpoints), Some(bytes)) = (&self.checkpoints, running.binding.checkpoint())
-        else {
+    fn checkpoint(&self, running: &mut Running, reach: ArchiveReach) {
+        if running.waiting.is_none() && running.rows >= running.due_rows {
+            let handed = reach.handed;
+            let bytes = running.binding.checkpoint();
+            running.waiting = bytes.map(|bytes| Waiting { handed, bytes });
+        }
+        let archived = |waiting: &mut Waiting| waiting.handed <= reach.archived;
+        if let Some(waiting) = running.waiting.take_if(archived) {
+            self.keep(running, &waiting.bytes);
+        }
+    }
+
+    fn keep(&self, running: &mut Running, bytes: &[u8]) {
+        let Some(checkpoints) = &self.checkpoints else {
             return;
         };
         let monitor = running.binding.name();
-        if let Err(error) = checkpoints.save(&file_name(monitor), &bytes) {
+        if let Err(error) = checkpoints.save(&file_name(monitor), bytes) {
             tracing::warn!(monitor, %error, "no checkpoint; the next start reads more of the archive");
         }
         running.rows = 0;
-        running.due_rows = CHECKPOINT_ROWS + bytes.len() as u64 / CHECKPOINT_BYTES_PER_ROW;
+        running.due_rows = self.checkpoint_rows + bytes.len() as u64 / CHECKPOINT_BYTES_PER_ROW;
     }
 }
 
@@ -328,46 +371,59 @@ fn alarms_of(monitor: &str, events: &[MonitorEvent]) -> Vec<Alarm> {
     events.iter().filter_map(alarm).collect()
 }
 
+/// Where alarms go.
+pub type RaiseAlarm = Box<dyn FnMut(Alarm) + Send>;
+
 /// The pipeline's end: counts batches, moves monitors, hands out alarms.
-#[derive(Debug)]
-pub(crate) struct MonitorObserver {
+pub struct MonitorObserver {
     monitors: Arc<Monitors>,
     marks: Arc<PublishedWatermarks>,
-    alarms: SyncSender<Alarm>,
+    raise: RaiseAlarm,
+}
+
+impl std::fmt::Debug for MonitorObserver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MonitorObserver")
+            .field("monitors", &self.monitors)
+            .finish_non_exhaustive()
+    }
 }
 
 impl MonitorObserver {
-    /// An observer and the alarms that it will raise.
+    /// An observer whose alarms go to `raise`.
     #[must_use]
-    pub(crate) fn new(
+    pub fn new(
         monitors: Arc<Monitors>,
         marks: Arc<PublishedWatermarks>,
-    ) -> (Self, Receiver<Alarm>) {
-        let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
-        let observer = Self {
+        raise: RaiseAlarm,
+    ) -> Self {
+        Self {
             monitors,
             marks,
-            alarms,
-        };
-        (observer, raised)
+            raise,
+        }
+    }
+
+    fn advance(&mut self, reach: ArchiveReach) {
+        for alarm in self.monitors.advance(&self.marks, reach) {
+            (self.raise)(alarm);
+        }
     }
 }
 
 impl BatchObserver for MonitorObserver {
-    fn observe(&mut self, batch: &SourceBatch, _watermark_us: Option<Micros>) {
+    fn observe(&mut self, batch: &SourceBatch, records: &[MarkRecord], reach: ArchiveReach) {
         if self.monitors.reads(&batch.source.name) {
+            self.monitors.decide(records);
             self.monitors.count(&SourceRows::read(batch));
-            self.look(&[], &[]);
+            self.advance(reach);
         }
     }
 
-    fn look(&mut self, records: &[MarkRecord], settled: &[Settled]) {
-        self.monitors.hold(records);
-        self.monitors.settle(settled);
-        for alarm in self.monitors.advance(&self.marks) {
-            if let Err(refused) = self.alarms.try_send(alarm) {
-                tracing::warn!(%refused, "an alarm was not published; the next start does it");
-            }
-        }
+    fn look(&mut self, look: &Look<'_>) {
+        self.monitors.decide(look.records);
+        self.monitors.stand(look.stands);
+        self.monitors.settle(look.settled);
+        self.advance(look.reach);
     }
 }

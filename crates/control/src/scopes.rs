@@ -1,0 +1,74 @@
+//! Which events each deployment scores, kept as a checkpoint: changed before the first of them is
+//! read, so that whoever waits for predictions waits for those alone.
+
+use forebay_core::PortResult;
+use forebay_core::checkpoint::{self, Opened};
+use forebay_core::ports::Checkpoints;
+use forebay_core::progress::Applied;
+use forebay_core::scope::ScoringScopes;
+use forebay_core::{ErrorKind, PortError};
+
+const SCOPES: &str = "scoring-scopes";
+const KIND: [u8; 4] = *b"FBSC";
+
+/// Which events each deployment scores from now on, where only `current` (deployment and topic of
+/// its source) do and `applied` was read. Saved before it is returned, hence before any of those
+/// events is read.
+///
+/// A record that is missing or damaged says nothing of the past: no prediction is waited for of
+/// events that were read before now.
+///
+/// # Errors
+/// The disk fails.
+pub fn change_scopes(
+    checkpoints: &dyn Checkpoints,
+    current: &[(&str, &str)],
+    applied: &Applied,
+) -> PortResult<ScoringScopes> {
+    let frame = checkpoints.load(SCOPES)?;
+    let mut scopes = frame.as_deref().and_then(read).unwrap_or_else(|| {
+        if frame.is_some() {
+            tracing::warn!(
+                "the record of which events are scored is damaged; monitors wait for predictions \
+                 of new events alone"
+            );
+        }
+        ScoringScopes::default()
+    });
+    if scopes.change(current, applied) {
+        let text = serde_json::to_vec(&scopes).map_err(|error| {
+            let words = "which events are scored cannot be written as JSON";
+            PortError::with_source(ErrorKind::Internal, words, error)
+        })?;
+        checkpoints.save(SCOPES, &checkpoint::seal(KIND, 0, &text))?;
+    }
+    Ok(scopes)
+}
+
+fn read(frame: &[u8]) -> Option<ScoringScopes> {
+    match checkpoint::open(KIND, 0, frame) {
+        Opened::Payload(payload) => serde_json::from_slice(payload).ok(),
+        Opened::Other(_) | Opened::Damaged => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_testkit::MemoryCheckpoints;
+
+    use super::*;
+
+    #[test]
+    fn scopes_outlive_a_restart_and_damage_only_forgets_the_past() -> PortResult<()> {
+        let kept = MemoryCheckpoints::default();
+        let current = [("d", "events")];
+        let scopes = change_scopes(&kept, &current, &Applied::default())?;
+        assert!(scopes.of("d", "events", 0).contains(0));
+        let again = change_scopes(&kept, &current, &Applied::default())?;
+        assert_eq!(again, scopes);
+        kept.save(SCOPES, b"damaged")?;
+        let anew = change_scopes(&kept, &current, &Applied::default())?;
+        assert_eq!(anew, scopes);
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! The bytes of a [`MonitorBinding`]: what it has read, by partition, and the monitor's state
+//! (`state`). Decisions about time that lie ahead are not in it: whoever goes on from it says them
+//! again.
+
+use std::collections::BTreeMap;
+
+use forebay_core::answered::Answered;
+use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
+use forebay_core::checkpoint::{self, Opened};
+
+use super::MonitorBinding;
+use crate::state::{read_monitor, write_monitor};
+
+const KIND: [u8; 4] = *b"FBMO";
+
+impl MonitorBinding {
+    /// The state with the offsets that it covers; None while a prediction waits for its event,
+    /// which is not long.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Vec<u8>> {
+        let feeds = || {
+            self.deployments
+                .iter()
+                .flat_map(|feed| feed.partitions.values())
+        };
+        if feeds().any(|partition| !partition.held.is_empty()) {
+            return None;
+        }
+        let mut out = Vec::new();
+        for gate in self.gates.values() {
+            out.push(u8::from(gate.has_begun()));
+        }
+        write_unsigned(&mut out, self.covered.len() as u64);
+        for (topic, offsets) in &self.covered {
+            write_unsigned(&mut out, topic.len() as u64);
+            out.extend_from_slice(topic.as_bytes());
+            write_offsets(&mut out, offsets);
+        }
+        write_offsets(&mut out, &self.labels_us);
+        for feed in &self.deployments {
+            write_unsigned(&mut out, feed.partitions.len() as u64);
+            for (number, partition) in &feed.partitions {
+                write_signed(&mut out, i64::from(*number));
+                partition.answered.encode(&mut out);
+            }
+        }
+        write_monitor(&mut out, &self.monitor);
+        Some(checkpoint::seal(KIND, self.definition, &out))
+    }
+
+    /// Go on from `checkpoint`, which an earlier run made of a binding of the same definition; this
+    /// one is new.
+    ///
+    /// # Errors
+    /// Why it cannot: make the binding anew and read the archive from its beginning.
+    pub fn restore(&mut self, checkpoint: &[u8]) -> BytesResult<()> {
+        let payload = match checkpoint::open(KIND, self.definition, checkpoint) {
+            Opened::Payload(payload) => payload,
+            Opened::Other(why) => return Err(BytesError::from(why)),
+            Opened::Damaged => return Err(BytesError::from("its bytes have changed")),
+        };
+        let reader = &mut Reader::new(payload);
+        for gate in self.gates.values_mut() {
+            if reader.u8()? == 1 {
+                gate.begin();
+            }
+        }
+        for _ in 0..reader.unsigned()? {
+            let length = reader.unsigned()?;
+            let topic = (0..length)
+                .map(|_| reader.u8())
+                .collect::<BytesResult<_>>()?;
+            let topic =
+                String::from_utf8(topic).map_err(|_| BytesError::from("a topic is no text"))?;
+            self.covered.insert(topic, read_offsets(reader)?);
+        }
+        self.labels_us = read_offsets(reader)?;
+        for feed in &mut self.deployments {
+            for _ in 0..reader.unsigned()? {
+                let number = read_partition(reader)?;
+                let answered = Answered::decode(reader)?;
+                feed.partition(number, &self.scopes).answered = answered;
+            }
+        }
+        read_monitor(reader, &mut self.monitor)?;
+        reader.end()?;
+        self.begin();
+        Ok(())
+    }
+}
+
+fn write_offsets(out: &mut Vec<u8>, offsets: &BTreeMap<i32, i64>) {
+    write_unsigned(out, offsets.len() as u64);
+    for (partition, offset) in offsets {
+        write_signed(out, i64::from(*partition));
+        write_signed(out, *offset);
+    }
+}
+
+fn read_offsets(reader: &mut Reader<'_>) -> BytesResult<BTreeMap<i32, i64>> {
+    let mut offsets = BTreeMap::new();
+    for _ in 0..reader.unsigned()? {
+        offsets.insert(read_partition(reader)?, reader.signed()?);
+    }
+    Ok(offsets)
+}
+
+fn read_partition(reader: &mut Reader<'_>) -> BytesResult<i32> {
+    i32::try_from(reader.signed()?).map_err(|_| BytesError::from("no such partition"))
+}
