@@ -40,15 +40,16 @@ impl<'a> PredictionBatch<'a> {
         let text = |name: &str| TextColumn::new(name, find(name)?.as_ref());
         let integer = |name: &str| IntegerColumn::new(name, find(name)?.as_ref());
         let score = WatchedColumn::new(names::SCORE, find(names::SCORE)?.as_ref(), None)?;
-        let features = find(names::FEATURES)?;
-        let features = features
-            .as_struct_opt()
-            .ok_or_else(|| wrong_type(names::FEATURES, features.data_type(), "Struct"))?;
+        let features = || -> Result<&StructArray> {
+            let features = find(names::FEATURES)?;
+            let found = features.as_struct_opt();
+            found.ok_or_else(|| wrong_type(names::FEATURES, features.data_type(), "Struct"))
+        };
         let mut watched = Vec::with_capacity(profile.columns.len());
         for (reference, binner) in profile.columns.iter().zip(binners) {
             let values = match reference.role {
                 ColumnRole::Score => score.clone(),
-                ColumnRole::Feature => feature(features, &reference.name)?,
+                ColumnRole::Feature => feature(features()?, &reference.name)?,
             };
             if values.is_numeric() != binner.is_numeric() {
                 let expected = if binner.is_numeric() {
@@ -58,7 +59,7 @@ impl<'a> PredictionBatch<'a> {
                 };
                 let found = match reference.role {
                     ColumnRole::Score => find(names::SCORE)?.data_type(),
-                    ColumnRole::Feature => data_type(features, &reference.name),
+                    ColumnRole::Feature => data_type(features()?, &reference.name),
                 };
                 return Err(wrong_type(&reference.name, found, expected));
             }

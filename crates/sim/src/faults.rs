@@ -31,6 +31,8 @@ pub enum Part {
     Scorer,
     /// Reads of features.
     Reader,
+    /// Where checkpoints lie.
+    Checkpoints,
 }
 
 /// What a call does.

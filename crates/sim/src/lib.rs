@@ -4,12 +4,14 @@
 //!
 //! [`runtime`] draws who runs; [`faults`] and [`faulty`] decide what becomes of a call; [`world`]
 //! is what outlives processes, [`server`] one of these; [`run`] plays one seed, and [`oracle`] and
-//! [`recomputed`] judge it. The tests of `pipeline` use the world and the oracle with the system's
-//! threads.
+//! [`recomputed`] judge it. [`monitored`] is the world's monitor, and [`evaluator`] says what that
+//! must report. The tests of `pipeline` use the world and the oracle with the system's threads.
 
 pub mod encoding;
+pub mod evaluator;
 pub mod faults;
 pub mod faulty;
+pub mod monitored;
 pub mod oracle;
 pub mod recomputed;
 pub mod run;

@@ -11,11 +11,15 @@ use std::time::Duration;
 
 use forebay_core::ports::{Archive, OnlineStore};
 use forebay_core::progress::TopicPartition;
+use forebay_core::time::SECOND_US;
 use forebay_core::view::ViewId;
+use forebay_monitor::MonitorReport;
 use forebay_pipeline::runtime::block_on;
 use forebay_testkit::{Random, StoredRow};
 
+use crate::evaluator::Figures;
 use crate::faults::{Faults, Rates};
+use crate::monitored::LABELS_TOPIC;
 use crate::oracle::{Oracle, check};
 use crate::recomputed::check_scores;
 use crate::runtime::{Report, SimRuntime, simulate};
@@ -24,6 +28,9 @@ use crate::world::{EVENTS, PREDICTIONS_TOPIC, RECENT, Setup, TOPIC, World};
 
 /// Virtual time in which a process that nothing disturbs must be done.
 const DONE_MAX: Duration = Duration::from_secs(600);
+
+/// Virtual time in which notes on events without a prediction are archived.
+const SETTLED_MAX: Duration = Duration::from_secs(10);
 
 /// Play `seed`. The report names what failed.
 #[must_use]
@@ -44,14 +51,18 @@ impl Run {
     fn new(seed: u64, runtime: &SimRuntime) -> Self {
         // Not the numbers that the runtime draws from.
         let mut random = Random::new(!seed);
+        let scored = random.below(4) > 0;
         let setup = Setup {
             partitions: 1 + random.below(3),
             shards: u16::try_from(1 + random.below(4)).expect("few"),
             writer_threads: 1 + random.below(3),
             epoch_max_rows: 1 + random.below(20),
-            scored: random.below(4) > 0,
+            scored,
+            monitored: scored && random.below(4) > 0,
             shadow: random.below(2) == 0,
             far_ahead: random.below(3) == 0,
+            idle_timeout_us: [1, 3, 30][random.below(3)] * SECOND_US,
+            flush: Duration::from_millis([3, 300, 10_000][random.below(3)]),
             ..Setup::default()
         };
         let world = World::with_events(setup, random.below(30), random.bits());
@@ -69,8 +80,9 @@ impl Run {
             self.cut_power();
             self.retire();
         }
-        self.undisturbed();
+        let reports = self.undisturbed();
         check(&self.world, false);
+        self.check_monitors(&reports);
         check_scores(&self.world, &Oracle::of(&self.world));
         self.check_extra();
         if self.random.below(3) == 0 {
@@ -122,6 +134,8 @@ impl Run {
     /// Something comes from outside. False where definitions should have changed and did not.
     fn meanwhile(&mut self, server: &Server) -> bool {
         let (count, seed) = (self.random.below(12), self.random.bits());
+        let later = i64::try_from(self.random.below(20)).expect("few");
+        self.world.move_on(later * SECOND_US);
         match self.random.below(8) {
             0 => self.change(server),
             1 => {
@@ -132,7 +146,9 @@ impl Run {
                 true
             }
             2 => {
-                let topic = [TOPIC, PREDICTIONS_TOPIC][self.random.below(2)];
+                let mut topics = vec![TOPIC, PREDICTIONS_TOPIC];
+                topics.extend(self.world.setup.monitored.then_some(LABELS_TOPIC));
+                let topic = topics[self.random.below(topics.len())];
                 let partitions = self.world.log.partitions(topic);
                 self.world.log.grow(topic, (partitions + 1).min(4));
                 true
@@ -276,8 +292,8 @@ impl Run {
         );
     }
 
-    /// A process that does all that is left.
-    fn undisturbed(&mut self) {
+    /// A process that does all that is left. What its monitors know when it has stopped.
+    fn undisturbed(&mut self) -> Vec<MonitorReport> {
         let faults = Arc::new(Faults::none(&self.runtime));
         let server = self.server(&faults);
         server.begin().expect("it starts");
@@ -288,8 +304,36 @@ impl Run {
             "not done in time, lacks {lacking:?}: {}",
             server.words()
         );
+        // Notes on events without a prediction are archived, and observers told of them.
+        self.runtime.pause(SETTLED_MAX);
         let stopped = server.pause();
         stopped.expect("nothing is in the way of the stop");
+        server.reports()
+    }
+
+    /// What monitors reported is what a start goes on from, what is rebuilt from the archive alone,
+    /// and what an evaluator that knows no monitor makes of the archive.
+    fn check_monitors(&mut self, live: &[MonitorReport]) {
+        let faults = Arc::new(Faults::none(&self.runtime));
+        let server = self.server(&faults);
+        let kept = &self.world.checkpoints;
+        let after = [
+            ("after a restart", kept.clone()),
+            ("rebuilt", kept.without("monitor-")),
+        ];
+        let expected = Figures::of_world(&self.world);
+        for report in live {
+            assert_eq!(Figures::of_report(report), expected, "the live report");
+        }
+        for (how, checkpoints) in after {
+            let reports = server.reports_from(checkpoints).expect("in memory");
+            for (report, live) in reports.iter().zip(live) {
+                let (figures, live_figures) =
+                    (Figures::of_report(report), Figures::of_report(live));
+                assert_eq!(figures, live_figures, "the report {how}");
+            }
+            assert!(reports == live, "{how}: {reports:?}, and live: {live:?}");
+        }
     }
 
     /// A view that definitions have added is what it would be had it been there from the first

@@ -4,31 +4,38 @@
 //! Definitions are the views beyond those of the world; what is saved of them is a [`Disk`], which
 //! outlives the process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_control::{
-    ApplyFacts, ChangeFailed, Life, Parts, Step, Stop, Which, execute, plan_apply,
+    ApplyFacts, Beginning, Begun, ChangeFailed, Life, MonitorObserver, Monitors, Parts, Step, Stop,
+    Which, change_scopes, execute, plan_apply,
 };
-use forebay_core::ports::{Archive, CompiledView, OnlineStore, Runtime};
+use forebay_core::ports::{Archive, Checkpoints, CompiledView, OnlineStore, Runtime};
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, MINUTE_US};
 use forebay_core::view::{ViewId, Window};
 use forebay_core::{ErrorKind, PortError, PortResult};
+use forebay_monitor::MonitorReport;
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_pipeline::runtime::block_on;
-use forebay_pipeline::{Pipeline, PipelineError, PipelineParts, PipelineSettings};
-use forebay_testkit::{FakeScorer, Fate, MemoryArchive, MemoryStore, PlainView, Random};
+use forebay_pipeline::{
+    Pipeline, PipelineError, PipelineParts, PipelineSettings, PublishedWatermarks,
+};
+use forebay_testkit::{
+    FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, MemoryStore, PlainView, Random,
+};
 use parking_lot::Mutex;
 
 use crate::faults::{Effect, Faults, Part};
 use crate::faulty::{
-    FaultyArchive, FaultyInspector, FaultyLog, FaultyPublisher, FaultyReader, FaultyScorer,
-    FaultyStore,
+    FaultyArchive, FaultyCheckpoints, FaultyInspector, FaultyLog, FaultyPublisher, FaultyReader,
+    FaultyScorer, FaultyStore,
 };
+use crate::monitored;
 use crate::runtime::{SimClock, SimRuntime};
-use crate::world::{EVENTS, START_US, World};
+use crate::world::{EVENTS, PREDICTIONS, START_US, TOPIC, World};
 
 /// Views that definitions may add.
 pub const EXTRA: [ViewId; 3] = [10, 11, 12];
@@ -61,8 +68,11 @@ pub struct Server {
     faults: Arc<Faults>,
     store: Arc<FaultyStore<MemoryStore>>,
     archive: Arc<FaultyArchive<MemoryArchive>>,
+    /// Watermarks that this process has shown.
+    marks: Arc<PublishedWatermarks>,
     random: Mutex<Random>,
     running: Mutex<Option<Pipeline>>,
+    monitors: Mutex<Arc<Monitors>>,
     /// The furthest that any shard was when ingest started.
     recovered: Mutex<Applied>,
     life: Life,
@@ -109,8 +119,10 @@ impl Server {
             faults: Arc::clone(faults),
             store: Arc::new(FaultyStore::new(world.store.clone(), faults)),
             archive: Arc::new(FaultyArchive::new(world.archive.clone(), faults)),
+            marks: Arc::default(),
             random: Mutex::new(Random::new(seed)),
             running: Mutex::default(),
+            monitors: Mutex::default(),
             recovered: Mutex::default(),
             life: Life::default(),
             stop: Stop::new(Arc::new(faults.runtime().clone())),
@@ -211,6 +223,9 @@ impl Server {
         };
         let began = self.runtime().elapsed();
         let stopped = block_on(self.runtime(), pipeline.stop());
+        if stopped.is_ok() {
+            self.monitors.lock().clone().save();
+        }
         let took = self.runtime().elapsed().saturating_sub(began);
         assert!(took <= STOP_MAX, "the stop took {took:?}");
         stopped
@@ -233,6 +248,14 @@ impl Server {
         *self.recovered.lock() = self.applied();
         let mut parts = self.parts();
         parts.views.extend(extra);
+        let (monitors, begun) = self.begin_monitors(self.world.checkpoints.clone())?;
+        let monitors = Arc::new(monitors);
+        let observed = Arc::clone(&monitors);
+        let observer = MonitorObserver::new(observed, Arc::clone(&self.marks), Box::new(drop));
+        parts.observers.push(Box::new(observer));
+        parts.repeats = begun.repeats;
+        parts.marks = begun.archived_marks;
+        *self.monitors.lock() = monitors;
         let settings = PipelineSettings {
             epoch_wait: POLL_WAIT,
             ..self.world.settings()
@@ -240,6 +263,50 @@ impl Server {
         let pipeline = Pipeline::start(parts, settings);
         *self.running.lock() = Some(pipeline.map_err(port_error)?);
         Ok(())
+    }
+
+    /// The monitors as far as the archive is, from what is kept in `checkpoints`.
+    fn begin_monitors(&self, checkpoints: MemoryCheckpoints) -> PortResult<(Monitors, Begun)> {
+        let (world, setup) = (&self.world, &self.world.setup);
+        let checkpoints: Arc<dyn Checkpoints> =
+            Arc::new(FaultyCheckpoints::new(checkpoints, &self.faults));
+        let current: &[(&str, &str)] = if setup.scored {
+            &[("scorer", TOPIC)]
+        } else {
+            &[]
+        };
+        let scopes = change_scopes(checkpoints.as_ref(), current, &self.applied())?;
+        let watched = setup.monitored.then(|| monitored::parts(world));
+        let watched: Vec<_> = watched.into_iter().collect::<PortResult<_>>()?;
+        let rows = 1 + self.random.lock().below(40) as u64;
+        let monitors = Monitors::begin(&watched, &scopes, Arc::clone(&checkpoints), rows)?;
+        let begun = Beginning {
+            archive: self.archive.as_ref(),
+            store: self.store.as_ref(),
+            notes: self.store.as_ref(),
+            checkpoints: &checkpoints,
+            sources: &world.sources,
+            prediction_sources: &HashSet::from([PREDICTIONS.to_owned()]),
+            marks: &self.marks,
+            runtime: self.runtime(),
+        }
+        .catch_up(&monitors)?;
+        Ok((monitors, begun))
+    }
+
+    /// What the monitors know.
+    #[must_use]
+    pub fn reports(&self) -> Vec<MonitorReport> {
+        self.monitors.lock().clone().reports()
+    }
+
+    /// What they would know at a start that finds these `checkpoints`.
+    ///
+    /// # Errors
+    /// A store fails.
+    pub fn reports_from(&self, checkpoints: MemoryCheckpoints) -> PortResult<Vec<MonitorReport>> {
+        let (monitors, _) = self.begin_monitors(checkpoints)?;
+        Ok(monitors.reports())
     }
 
     /// What a pipeline runs on: the world's parts, under faults.
@@ -257,6 +324,7 @@ impl Server {
             reader: Arc::new(FaultyReader::new(world.reader(), faults)),
             scorer: Arc::new(FaultyScorer::new(scorer, faults)),
             clock: Arc::new(self.clock()),
+            watermarks: Arc::clone(&self.marks),
             runtime: Arc::new(self.runtime().clone()),
             ..world.parts(&calm, seed)
         }

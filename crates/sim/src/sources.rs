@@ -49,6 +49,7 @@ pub fn prediction_source(topic: &str) -> Arc<SourceDef> {
     let columns = vec![
         column_of(column::PREDICTION_ID, DataType::Utf8, false),
         column_of(column::DEPLOYMENT, DataType::Utf8, false),
+        column_of(column::MODEL, DataType::Utf8, false),
         column_of(column::MODEL_VERSION, DataType::Int32, false),
         column_of(column::ROLE, DataType::Utf8, false),
         column_of(column::SOURCE_TOPIC, DataType::Utf8, false),
@@ -56,8 +57,19 @@ pub fn prediction_source(topic: &str) -> Arc<SourceDef> {
         column_of(column::SOURCE_OFFSET, DataType::Int64, false),
         column_of(column::EVENT_TIME, timestamp_type(), false),
         column_of(column::SCORE, DataType::Float64, false),
+        column_of("n", DataType::Int64, true),
     ];
     source(PREDICTIONS, topic, columns, column::EVENT_TIME)
+}
+
+/// What became of events: `n`, `ts`, `y`.
+pub(crate) fn label_source(name: &str, topic: &str) -> Arc<SourceDef> {
+    let columns = vec![
+        column_of("n", DataType::Int64, true),
+        column_of("ts", timestamp_type(), false),
+        column_of("y", DataType::Boolean, true),
+    ];
+    source(name, topic, columns, "ts")
 }
 
 /// An event's columns.

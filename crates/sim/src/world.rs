@@ -8,11 +8,13 @@
 )]
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow_schema::DataType;
 use forebay_core::definition::{DeploymentDef, Route};
+use forebay_core::limits::IDLE_TIMEOUT_US;
 use forebay_core::ports::{
     Archive, At, CompiledService, CompiledView, FeatureReader, OnlineStore, SourceBatch,
 };
@@ -32,15 +34,16 @@ use forebay_pipeline::{
     PublishedWatermarks, ScoringLimits, SystemRuntime,
 };
 use forebay_testkit::{
-    FakeClock, FakeScorer, Fate, MemoryArchive, MemoryLog, MemoryPublisher, MemoryStore,
-    PlainService, PlainView, Random, StoreReader, wait_until,
+    FakeClock, FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, MemoryLog, MemoryPublisher,
+    MemoryStore, PlainService, PlainView, Random, StoreReader, wait_until,
 };
 use parking_lot::Mutex;
 
 use crate::encoding::{JsonEncoder, dead_letter_rows, decode};
+use crate::monitored::{LABEL_PARTITIONS, LABELS, LABELS_TOPIC, append_labels};
 use crate::oracle::Oracle;
-use crate::sources::prediction_source;
 pub use crate::sources::{event, event_source, source};
+use crate::sources::{label_source, prediction_source};
 
 /// The source of events.
 pub const EVENTS: &str = "events";
@@ -97,6 +100,12 @@ pub struct Setup {
     pub scoring: ScoringLimits,
     /// Whether some events come from a clock that is a year ahead.
     pub far_ahead: bool,
+    /// Whether a monitor watches what is scored, with labels.
+    pub monitored: bool,
+    /// After how long a partition without a record holds its source back no more.
+    pub idle_timeout_us: Micros,
+    /// How long the archive collects rows.
+    pub flush: Duration,
 }
 
 impl Default for Setup {
@@ -116,6 +125,9 @@ impl Default for Setup {
             model_lacks: None,
             scoring: ScoringLimits::default(),
             far_ahead: false,
+            monitored: false,
+            idle_timeout_us: IDLE_TIMEOUT_US,
+            flush: Duration::from_millis(3),
         }
     }
 }
@@ -133,7 +145,7 @@ pub struct World {
     pub archive: MemoryArchive,
     /// What was published.
     pub publisher: MemoryPublisher,
-    /// Events, then predictions.
+    /// Events, then predictions; labels, where a monitor wants them.
     pub sources: Vec<Arc<SourceDef>>,
     /// All views.
     pub views: Vec<Arc<dyn CompiledView>>,
@@ -143,6 +155,10 @@ pub struct World {
     pub clock: Arc<FakeClock>,
     /// What observers saw, over all processes: source, place, offset.
     pub observed: Arc<Mutex<Vec<(String, TopicPartition, i64)>>>,
+    /// What monitors and the filter of repeats have kept.
+    pub checkpoints: MemoryCheckpoints,
+    /// By how much the next events are later than the first ones.
+    later_us: AtomicI64,
 }
 
 /// One run of the pipeline.
@@ -207,10 +223,20 @@ impl World {
                 back.append(PREDICTIONS_TOPIC, 0, Ok(decode(&decoder, &record.payload)));
             }
         });
+        let mut sources = vec![events, predictions];
+        if setup.monitored {
+            log.create_topic(LABELS_TOPIC, LABEL_PARTITIONS);
+            sources.push(label_source(LABELS, LABELS_TOPIC));
+        }
+        for source in &mut sources {
+            Arc::make_mut(source).idle_timeout_us = setup.idle_timeout_us;
+        }
         Self {
             store: MemoryStore::new(setup.shards, 0, &fate),
             archive: MemoryArchive::new(&fate),
-            sources: vec![events, predictions],
+            checkpoints: MemoryCheckpoints::default(),
+            later_us: AtomicI64::new(0),
+            sources,
             watermarks: Arc::default(),
             clock: Arc::new(FakeClock::at(START_US + 365 * DAY_US)),
             observed: Arc::default(),
@@ -235,9 +261,12 @@ impl World {
     /// The setup says fewer partitions than the log has.
     pub fn append_events(&self, count: usize, seed: u64) {
         let mut random = Random::new(seed);
+        let mut labels = Random::new(!seed);
+        let later = self.later_us.load(Ordering::Relaxed);
         for number in 0..count {
             let partition = random.below(self.setup.partitions);
-            let step = i64::try_from(number).expect("few") * 3 * SECOND_US;
+            let number = i64::try_from(number).expect("few");
+            let step = later + number * 3 * SECOND_US;
             let jitter = i64::try_from(random.below(20)).expect("few") * SECOND_US;
             let late = if random.below(8) == 0 {
                 5 * MINUTE_US
@@ -261,12 +290,11 @@ impl World {
             } else {
                 0
             };
-            let values = event(
-                key,
-                START_US + step - jitter - late + ahead,
-                x,
-                i64::try_from(number).expect("few"),
-            );
+            let time_us = START_US + step - jitter - late + ahead;
+            let values = event(key, time_us, x, number);
+            if self.setup.monitored {
+                append_labels(self, &mut labels, number, time_us);
+            }
             self.log.append(
                 TOPIC,
                 partition,
@@ -277,6 +305,11 @@ impl World {
                 },
             );
         }
+    }
+
+    /// Events from now on are so much later.
+    pub fn move_on(&self, by_us: Micros) {
+        self.later_us.fetch_add(by_us, Ordering::Relaxed);
     }
 
     /// The service that asks for [`RECENT`], or for what the setup says.
@@ -422,7 +455,7 @@ impl World {
             epoch_max_rows: self.setup.epoch_max_rows,
             epoch_wait: Duration::from_millis(2),
             flush: FlushRule {
-                interval: Duration::from_millis(3),
+                interval: self.setup.flush,
                 max_bytes: 16 << 10,
             },
             history_us: 0,

@@ -7,7 +7,7 @@ use forebay_sim::run::play;
 const SEEDS: u64 = 300;
 /// Those that found something, and what that was when they did: a change of the simulation gives a
 /// seed another story, so each fault has a test of its own beside this.
-const FOUND: [(u64, &str); 5] = [
+const FOUND: [(u64, &str); 7] = [
     (
         753,
         "a start that failed left the threads of scoring behind",
@@ -24,6 +24,14 @@ const FOUND: [(u64, &str); 5] = [
     (
         15_417,
         "a change was undone, the definitions before could not be saved, and the new view's state was deleted",
+    ),
+    (
+        32,
+        "the filter of repeats took events that were read before a crash for holes, and dropped their predictions",
+    ),
+    (
+        286,
+        "a source with an empty partition that was held had no watermark at a start, and held back monitors",
     ),
 ];
 

@@ -12,6 +12,16 @@ use parking_lot::Mutex;
 #[derive(Debug, Clone, Default)]
 pub struct MemoryCheckpoints(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 
+impl MemoryCheckpoints {
+    /// A copy in which those whose name begins with `prefix` are missing.
+    #[must_use]
+    pub fn without(&self, prefix: &str) -> Self {
+        let mut kept = self.0.lock().clone();
+        kept.retain(|name, _| !name.starts_with(prefix));
+        Self(Arc::new(Mutex::new(kept)))
+    }
+}
+
 impl Checkpoints for MemoryCheckpoints {
     fn load(&self, name: &str) -> PortResult<Option<Vec<u8>>> {
         Ok(self.0.lock().get(name).cloned())

@@ -6,11 +6,13 @@
 //! and no more.
 
 mod archive;
+mod checkpoints;
 mod log;
 mod scoring;
 mod store;
 
 pub use archive::FaultyArchive;
+pub use checkpoints::FaultyCheckpoints;
 pub use log::{FaultyInspector, FaultyLog};
 pub use scoring::{FaultyPublisher, FaultyReader, FaultyScorer};
 pub use store::FaultyStore;

@@ -1,0 +1,106 @@
+//! The monitor of a world: it watches the one model, by its score alone, and joins labels that come
+//! on a topic of their own. Windows and horizons are short, so that many close while a seed is
+//! played.
+
+use arrow_array::cast::AsArray;
+use arrow_array::{BooleanArray, Float64Array, RecordBatch};
+use forebay_control::MonitorParts;
+use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};
+use forebay_core::ports::CompiledLabel;
+use forebay_core::time::{MINUTE_US, Micros, SECOND_US};
+use forebay_core::value::Value;
+use forebay_core::{PortError, PortResult};
+use forebay_monitor::{LabelFeed, ReferenceProfile, WatchedDeployment, build_profile};
+use forebay_testkit::Random;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::world::{PREDICTIONS, World};
+
+/// The source of labels.
+pub const LABELS: &str = "labels";
+/// Where they lie.
+pub const LABELS_TOPIC: &str = "topic.labels";
+/// Partitions of that.
+pub(crate) const LABEL_PARTITIONS: usize = 2;
+/// `WINDOW INTERVAL '2' MINUTE`.
+pub const WINDOW_US: Micros = 2 * MINUTE_US;
+/// `LATENESS INTERVAL '2' SECOND`.
+pub const LATENESS_US: Micros = 2 * SECOND_US;
+/// `WITHIN INTERVAL '1' MINUTE`.
+pub const WITHIN_US: Micros = MINUTE_US;
+
+/// The label is a column of its source.
+#[derive(Debug)]
+struct LabelColumn;
+
+impl CompiledLabel for LabelColumn {
+    fn evaluate(&self, rows: &RecordBatch) -> PortResult<BooleanArray> {
+        let column = rows.column_by_name("y");
+        let labels = column.and_then(|y| y.as_boolean_opt());
+        let labels = labels.ok_or_else(|| PortError::internal("labels have no column y"));
+        labels.cloned()
+    }
+}
+
+/// The monitor, as its definition would bind it.
+///
+/// # Errors
+/// The definition is contradictory.
+pub fn parts(world: &World) -> PortResult<MonitorParts> {
+    let def = MonitorDef {
+        name: "quality".to_owned(),
+        model: "model".to_owned(),
+        window_us: WINDOW_US,
+        lateness_us: LATENESS_US,
+        labels: Some(LabelDef {
+            source: LABELS.to_owned(),
+            using: vec!["n".to_owned()],
+            expression: "y".to_owned(),
+            within_us: WITHIN_US,
+        }),
+        reference: "reference".to_owned(),
+        threshold: AlertThreshold::Psi(0.2),
+        raised_windows: 1,
+        of_windows: 2,
+    };
+    let watched = WatchedDeployment {
+        deployment: "scorer".to_owned(),
+        scored: Arc::clone(&world.sources[0]),
+        predictions: PREDICTIONS.to_owned(),
+        versions: BTreeSet::from([world.setup.version]),
+    };
+    let labels = LabelFeed {
+        source: Arc::clone(&world.sources[2]),
+        expression: Arc::new(LabelColumn),
+    };
+    MonitorParts::new(def, reference()?, vec![watched], Some(labels))
+}
+
+fn reference() -> PortResult<ReferenceProfile> {
+    let scores: Float64Array = (0..1_000)
+        .map(|score| Some(f64::from(score) / 100.0))
+        .collect();
+    let rows = RecordBatch::try_from_iter([("score", Arc::new(scores) as _)]);
+    let rows = rows.map_err(|error| PortError::internal(error.to_string()))?;
+    Ok(build_profile(
+        "reference",
+        &[rows],
+        &[],
+        Some("score"),
+        None,
+    )?)
+}
+
+/// Labels of the event `number` at `time_us`: early, in time, late, twice, NULL, or none.
+pub(crate) fn append_labels(world: &World, random: &mut Random, number: i64, time_us: Micros) {
+    for _ in 0..random.below(3) {
+        let after = i64::try_from(random.below(150)).expect("few") * SECOND_US;
+        let label = [Value::Bool(true), Value::Bool(false), Value::Null];
+        let label = label[random.below(5).min(2)].clone();
+        let time = Value::Timestamp(time_us - 30 * SECOND_US + after);
+        let partition = random.below(LABEL_PARTITIONS);
+        let values = vec![Value::Int(number), time, label];
+        world.log.append(LABELS_TOPIC, partition, Ok(values));
+    }
+}

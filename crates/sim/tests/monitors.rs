@@ -1,0 +1,93 @@
+//! What monitors go on from: checkpoints that the archive backs, and decisions about time that are
+//! recorded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_control::{MonitorObserver, Monitors, change_scopes};
+use forebay_core::ports::{Checkpoints, EventLog};
+use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::time::SECOND_US;
+use forebay_pipeline::archive::ArchiveReach;
+use forebay_pipeline::{BatchObserver, Look};
+use forebay_sim::faults::Faults;
+use forebay_sim::monitored;
+use forebay_sim::runtime::simulate;
+use forebay_sim::server::Server;
+use forebay_sim::world::{START_US, Setup, TOPIC, World, event};
+use forebay_testkit::MemoryCheckpoints;
+
+const CHECKPOINT: &str = "monitor-quality";
+
+fn monitored() -> Setup {
+    Setup {
+        monitored: true,
+        ..Setup::default()
+    }
+}
+
+#[test]
+fn a_checkpoint_is_saved_once_the_archive_has_all_that_it_covers() {
+    let world = World::with_events(monitored(), 20, 1);
+    let kept = MemoryCheckpoints::default();
+    let scopes = change_scopes(&kept, &[("scorer", TOPIC)], &Applied::default());
+    let scopes = scopes.expect("in memory");
+    let parts = [monitored::parts(&world).expect("sound")];
+    let monitors = Monitors::begin(&parts, &scopes, Arc::new(kept.clone()), 1);
+    let monitors = Arc::new(monitors.expect("sound"));
+    let mut observer = MonitorObserver::new(monitors, Arc::default(), Box::new(drop));
+    let mut reader = world.log.reader(1, &Arc::default());
+    let places = (0..2).map(|partition| (TopicPartition::new(TOPIC, partition), 0));
+    reader
+        .assign(&world.sources, &places.collect())
+        .expect("in memory");
+    let batches = reader.poll(100, Duration::ZERO).expect("in memory");
+    assert!(batches.iter().any(|batch| batch.rows.num_rows() > 0));
+    let reach = |handed, archived| ArchiveReach { handed, archived };
+    for batch in &batches {
+        observer.observe(batch, &[], reach(5, 4));
+    }
+    let mut look = |reach| {
+        observer.look(&Look {
+            records: &[],
+            settled: &[],
+            stands: &[],
+            reach,
+        });
+        kept.load(CHECKPOINT).expect("in memory").is_some()
+    };
+    assert!(!look(reach(9, 4)), "the archive is behind it");
+    assert!(look(reach(9, 5)), "what came since does not matter");
+}
+
+#[test]
+fn a_window_that_closed_over_an_idle_partition_is_rebuilt_with_the_same_rows() {
+    let (_, report) = simulate(7, |runtime| {
+        let world = Arc::new(World::new(monitored()));
+        let append = |partition, seconds: i64| {
+            let at_us = START_US + seconds * SECOND_US;
+            let values = event(Some("a"), at_us, Some(0.5), seconds);
+            world.log.append(TOPIC, partition, Ok(values));
+        };
+        let faults = Arc::new(Faults::none(&runtime));
+        let server = Server::new(&world, &Arc::default(), &faults, 1);
+        server.begin().expect("it starts");
+        // Partition 0 is idle while windows close by partition 1; then a row of it comes late.
+        append(0, 1);
+        (0..40).for_each(|number| append(1, number * 10));
+        runtime.pause(Duration::from_secs(100));
+        append(0, 2);
+        append(1, 410);
+        runtime.pause(Duration::from_secs(20));
+        server.pause().expect("nothing is in the way");
+        let live = server.reports();
+        assert_eq!(live[0].labels.expect("labels").late_predictions, 1);
+        assert!(live[0].series[0].windows[0].revision > 0, "{live:?}");
+        let kept = &world.checkpoints;
+        for checkpoints in [kept.clone(), kept.without("monitor-")] {
+            let again = server.reports_from(checkpoints).expect("in memory");
+            assert_eq!(again, live);
+        }
+    });
+    assert_eq!(report.failure, None);
+}
