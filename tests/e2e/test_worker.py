@@ -191,7 +191,7 @@ def assert_restarts_repeat_no_alarm(server, kafka):
     said = june(kafka)
     server.start().stop()
     assert june(kafka) == said, "a restart raised alarms that were published before, or others"
-    (server.data_dir / "alarms.json").unlink()
+    (server.data_dir / "checkpoints" / "alarms.ckpt").unlink()
     server.start().stop()
     again = june(kafka)
     assert len(again) > len(said), "a server that knows of no alarm rebuilds and publishes those of its archive"

@@ -15,13 +15,15 @@
 //!
 //! [`Monitors`] runs them: [`Beginning`] brings them from their checkpoints to where the archive
 //! is, [`MonitorObserver`] feeds them with what ingest reads, [`change_scopes`] keeps which events
-//! they may wait for. A monitor's report is that of its log, whichever of these ways it came.
+//! they may wait for, [`AlarmPublisher`] publishes what they raise. A monitor's report is that of
+//! its log, whichever of these ways it came.
 //!
 //! # What never waits
 //!
 //! A stop ([`Stop`]) is seen by every step that waits. It is asked for without a lock, so that an
 //! apply that hangs on a full disk cannot hold it back.
 
+mod alarms;
 mod archived_tables;
 mod beginning;
 mod executor;
@@ -33,13 +35,12 @@ mod scopes;
 mod step;
 mod stop;
 
+pub use alarms::{AlarmPublisher, alarm_queue};
 pub use beginning::{Beginning, Begun};
 pub use executor::{ChangeFailed, Parts, execute};
 pub use health::{IngestFacts, IngestHealth, IngestWatch};
 pub use life::{Life, Phase};
-pub use monitoring::{
-    Alarm, AlarmStatus, CHECKPOINT_ROWS, MonitorObserver, MonitorParts, Monitors, RaiseAlarm,
-};
+pub use monitoring::{CHECKPOINT_ROWS, MonitorObserver, MonitorParts, Monitors};
 pub use plan::{ApplyFacts, plan_apply};
 pub use scopes::change_scopes;
 pub use step::{Step, Which};

@@ -372,7 +372,7 @@ fn alarms_of(monitor: &str, events: &[MonitorEvent]) -> Vec<Alarm> {
 }
 
 /// Where alarms go.
-pub type RaiseAlarm = Box<dyn FnMut(Alarm) + Send>;
+pub(crate) type RaiseAlarm = Box<dyn FnMut(Alarm) + Send>;
 
 /// The pipeline's end: counts batches, moves monitors, hands out alarms.
 pub struct MonitorObserver {

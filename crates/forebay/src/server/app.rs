@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use forebay_control::{Life, Monitors, Phase, Stop};
+use forebay_control::{AlarmPublisher, Life, Monitors, Phase, Stop};
 use forebay_core::ports::OnlineStore;
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, Micros};
@@ -26,7 +26,6 @@ use forebay_training::WitnessedSource;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::alarms::AlarmPublisher;
 use super::broker::BrokerLink;
 use super::catalog_file;
 use super::deployment_name;

@@ -4,10 +4,9 @@
 //!
 //! [`change`] starts, applies and stops (`control` decides the steps), [`resume`] starts ingest,
 //! [`fill`] fills new views. [`wiring`] turns a catalog into what runs, [`admin`] answers the
-//! command line, [`alarms`] publishes what monitors raise.
+//! command line.
 
 pub(crate) mod admin;
-mod alarms;
 pub(crate) mod app;
 mod blocking;
 pub(crate) mod broker;

@@ -2,16 +2,15 @@
 //! what lives in memory is rebuilt from the archive, then the pipeline runs.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use anyhow::Result;
 use forebay_control::{
-    Alarm, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver, Monitors, Phase, RaiseAlarm,
-    change_scopes,
+    AlarmPublisher, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver, Monitors, Phase,
+    alarm_queue, change_scopes,
 };
 use forebay_core::PortResult;
-use forebay_core::ports::{Archive, Checkpoints, CompiledView, OnlineStore};
+use forebay_core::ports::{Archive, Checkpoints, CompiledView, OnlineStore, Runtime};
 use forebay_engine::Catalog;
 use forebay_kafka::{KafkaPublisher, encode_rows};
 use forebay_offline::{DeltaArchive, dead_letter_batch};
@@ -21,14 +20,12 @@ use forebay_pipeline::prediction::RecordEncoder;
 use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings, SystemRuntime};
 use forebay_serve::ServiceReader;
 
-use super::alarms::{ALARMS_WAITING_MAX, AlarmPublisher, PublishedAlarms};
 use super::app::{App, Running};
 use super::checkpoint_files::CheckpointFiles;
 use super::own_tables;
 use super::scorer::RoutedScorer;
 use super::topics::{TopicMaker, Wanted};
 use super::wiring::{Binding, Models, Wiring};
-use crate::exit;
 use crate::settings::Settings;
 
 /// Predictions as JSON, by the encoder whose inverse reads them.
@@ -98,7 +95,7 @@ impl App {
         }
         let begun = self.catch_up_monitors(&wiring, &checkpoints, &monitors)?;
         let past = monitors.announced();
-        let announced = PublishedAlarms::open(&self.settings.server.data_dir);
+        let runtime: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(self.runtime.clone()));
         let (raise, raised) = alarm_queue();
         let observer = MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks), raise);
         let sources = wiring.witnessed();
@@ -123,18 +120,15 @@ impl App {
             clock: Arc::clone(&self.clock),
             counters: Arc::clone(&self.counters),
             observers: vec![Box::new(observer)],
-            runtime: Arc::new(SystemRuntime::new(self.runtime.clone())),
+            runtime: Arc::clone(&runtime),
         };
         let recovered = self.applied();
         let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;
         // Ingest runs by now: alarms that cannot be published are no reason to give it up.
         let publisher = Arc::<KafkaPublisher>::clone(&self.publisher);
-        let alarms = AlarmPublisher::start(past, raised, publisher, announced)
+        let alarms = AlarmPublisher::start(past, raised, publisher, checkpoints, &runtime)
             .inspect_err(|error| {
-                tracing::error!(
-                    error = exit::words(error),
-                    "alarms are not published until the next start"
-                );
+                tracing::error!(%error, "alarms are not published until the next start");
             })
             .ok();
         *self.running.lock() = Running {
@@ -207,17 +201,6 @@ impl App {
         }
         own_tables::open(self.archive.as_ref()).await
     }
-}
-
-/// Where monitors put alarms, and where they are published from.
-fn alarm_queue() -> (RaiseAlarm, Receiver<Alarm>) {
-    let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
-    let raise = move |alarm| {
-        if let Err(refused) = alarms.try_send(alarm) {
-            tracing::warn!(%refused, "an alarm was not published; the next start does it");
-        }
-    };
-    (Box::new(raise), raised)
 }
 
 fn pipeline_settings(settings: &Settings) -> PipelineSettings {

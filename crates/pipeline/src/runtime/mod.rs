@@ -15,7 +15,7 @@ use futures::future::{Either, select};
 
 pub(crate) use crew::Crew;
 pub use system::SystemRuntime;
-pub(crate) use thread::Thread;
+pub use thread::Thread;
 
 /// Hold this thread until `future` is done. Not to be called from async code.
 pub fn block_on<F: Future>(runtime: &dyn Runtime, future: F) -> F::Output {

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::runtime::block_on;
 
 /// See the module.
-pub(crate) struct Thread<T> {
+pub struct Thread<T> {
     runtime: Arc<dyn Runtime>,
     ended: Arc<AtomicBool>,
     outcome: oneshot::Receiver<T>,
@@ -30,7 +30,7 @@ impl<T: Send + 'static> Thread<T> {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn spawn(
+    pub fn spawn(
         runtime: &Arc<dyn Runtime>,
         name: &str,
         body: impl FnOnce() -> T + Send + 'static,
@@ -55,7 +55,8 @@ impl<T: Send + 'static> Thread<T> {
     }
 
     /// Wait for its outcome; None when it has panicked.
-    pub(crate) fn join(self) -> Option<T> {
+    #[must_use]
+    pub fn join(self) -> Option<T> {
         let runtime = Arc::clone(&self.runtime);
         block_on(runtime.as_ref(), self.joined())
     }

@@ -1,56 +1,66 @@
 //! Alarms on their way out: from the monitors to the alert topic, at least once. What the broker
-//! has acknowledged last of each alarm is noted in a file of the data directory; a start publishes
-//! what its rebuild of the monitors raises beyond that. Ids are deterministic, so that consumers
-//! can drop what a crash between the two repeats.
+//! has acknowledged last of each alarm is kept as a checkpoint; a start publishes what its monitors
+//! have raised beyond that. Ids are deterministic, so that consumers can drop what a crash between
+//! the two repeats.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use forebay_control::{Alarm, AlarmStatus};
-use forebay_core::PortError;
-use forebay_core::ports::{Publication, Publisher};
+use forebay_core::ports::{Checkpoints, Publication, Publisher, Runtime};
 use forebay_core::prediction::OutboxRecord;
+use forebay_core::{PortError, PortResult};
+use forebay_pipeline::runtime::{Thread, block_on};
+use tokio::sync::mpsc::{Receiver, channel};
 
-use super::catalog_file::write_whole;
+use crate::monitoring::{Alarm, AlarmStatus, RaiseAlarm};
 
 /// Alarms that may wait for the broker; more are left for the next start, loudly.
-pub(crate) const ALARMS_WAITING_MAX: usize = 10_000;
+const ALARMS_WAITING_MAX: usize = 10_000;
 /// Alarms that are sent at once.
 const BATCH: usize = 1_000;
 /// Pause after a try that failed.
 const PAUSE: Duration = Duration::from_secs(1);
-const FILE: &str = "alarms.json";
+const CHECKPOINT: &str = "alarms";
+
+/// Where monitors put alarms, and where they are published from. One that finds no room is left
+/// for the next start, loudly.
+#[must_use]
+pub fn alarm_queue() -> (RaiseAlarm, Receiver<Alarm>) {
+    let (alarms, raised) = channel(ALARMS_WAITING_MAX);
+    let raise = move |alarm| {
+        if let Err(refused) = alarms.try_send(alarm) {
+            tracing::warn!(%refused, "an alarm was not published; the next start does it");
+        }
+    };
+    (Box::new(raise), raised)
+}
 
 /// The last word on each alarm that the broker has.
 #[derive(Debug)]
-pub(crate) struct PublishedAlarms {
-    path: PathBuf,
+struct PublishedAlarms {
+    checkpoints: Arc<dyn Checkpoints>,
     last: BTreeMap<String, AlarmStatus>,
 }
 
 impl PublishedAlarms {
-    /// What earlier runs with `data_dir` have published. A file that cannot be read stops no start:
-    /// the alarms of the past are then published again.
-    pub(crate) fn open(data_dir: &Path) -> Self {
-        let path = data_dir.join(FILE);
-        let read = || -> Result<_> { Ok(serde_json::from_slice(&std::fs::read(&path)?)?) };
-        let last = if path.exists() {
-            read()
-        } else {
-            Ok(BTreeMap::new())
-        };
-        let last = last.unwrap_or_else(|error| {
-            let (path, error) = (path.display(), format!("{error:#}"));
-            tracing::warn!(%path, error, "cannot be read; the alarms of the past are published again");
-            BTreeMap::new()
+    /// What earlier runs have published. What cannot be read stops no start: the alarms of the past
+    /// are then published again.
+    fn open(checkpoints: Arc<dyn Checkpoints>) -> Self {
+        let read = checkpoints.load(CHECKPOINT).and_then(|kept| {
+            let parse = |kept: Vec<u8>| serde_json::from_slice(&kept);
+            let parsed = kept.map(parse).transpose();
+            parsed.map_err(|error| PortError::internal(format!("damaged: {error}")))
         });
-        Self { path, last }
+        let last = read.unwrap_or_else(|error| {
+            tracing::warn!(%error, "published alarms are not known; those of the past are published again");
+            None
+        });
+        Self {
+            checkpoints,
+            last: last.unwrap_or_default(),
+        }
     }
 
     /// The `alarms` of a rebuild, in their order, that go beyond what is known of each. A window
@@ -77,44 +87,45 @@ impl PublishedAlarms {
         self.last
             .extend(alarms.map(|alarm| (alarm.identity, alarm.status)));
         if let Err(error) = self.save() {
-            let path = self.path.display();
-            tracing::warn!(%path, error = format!("{error:#}"), "published alarms were not noted; the next start repeats them");
+            tracing::warn!(%error, "published alarms were not noted; the next start repeats them");
         }
     }
 
-    fn save(&self) -> Result<()> {
-        write_whole(&self.path, &serde_json::to_vec(&self.last)?)
+    fn save(&self) -> PortResult<()> {
+        let kept = serde_json::to_vec(&self.last)
+            .map_err(|error| PortError::internal(format!("alarms are no JSON: {error}")))?;
+        self.checkpoints.save(CHECKPOINT, &kept)
     }
 }
 
 /// The thread that publishes.
 #[derive(Debug)]
-pub(crate) struct AlarmPublisher {
-    thread: JoinHandle<()>,
+pub struct AlarmPublisher {
+    thread: Thread<()>,
     stopping: Arc<AtomicBool>,
 }
 
 impl AlarmPublisher {
     /// Publish what is new of the `past`, then what is `raised` until every observer is gone. What
-    /// the broker does not take is tried until it does.
+    /// the broker does not take is tried until it does. What it has taken is kept in `checkpoints`.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(
+    pub fn start(
         past: Vec<Alarm>,
         raised: Receiver<Alarm>,
         publisher: Arc<dyn Publisher>,
-        announced: PublishedAlarms,
-    ) -> Result<Self> {
+        checkpoints: Arc<dyn Checkpoints>,
+        runtime: &Arc<dyn Runtime>,
+    ) -> PortResult<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let run = Run {
+            runtime: Arc::clone(runtime),
             publisher,
-            announced,
+            announced: PublishedAlarms::open(checkpoints),
             stopping: Arc::clone(&stopping),
         };
-        let thread = std::thread::Builder::new()
-            .name("alarms".to_owned())
-            .spawn(move || run.all(past, &raised))?;
+        let thread = Thread::spawn(runtime, "alarms", move || run.all(past, raised))?;
         Ok(Self { thread, stopping })
     }
 
@@ -123,37 +134,40 @@ impl AlarmPublisher {
     ///
     /// # Errors
     /// The thread has panicked.
-    pub(crate) fn finish(self) -> Result<()> {
+    pub fn finish(self) -> PortResult<()> {
         self.stopping.store(true, Ordering::Relaxed);
-        if self.thread.join().is_err() {
-            bail!("the thread that publishes alarms has panicked");
-        }
-        Ok(())
+        self.wait()
+    }
+
+    fn wait(self) -> PortResult<()> {
+        let gone = || PortError::internal("the thread that publishes alarms has panicked");
+        self.thread.join().ok_or_else(gone)
     }
 }
 
 struct Run {
+    runtime: Arc<dyn Runtime>,
     publisher: Arc<dyn Publisher>,
     announced: PublishedAlarms,
     stopping: Arc<AtomicBool>,
 }
 
 impl Run {
-    fn all(mut self, past: Vec<Alarm>, raised: &Receiver<Alarm>) {
+    fn all(mut self, past: Vec<Alarm>, mut raised: Receiver<Alarm>) {
         let mut waiting = self.announced.news(past);
         let mut is_told = false;
         loop {
             if waiting.is_empty() {
-                match raised.recv() {
-                    Ok(alarm) => waiting.push_back(alarm),
-                    Err(_) => return,
+                match block_on(self.runtime.as_ref(), raised.recv()) {
+                    Some(alarm) => waiting.push_back(alarm),
+                    None => return,
                 }
             }
-            waiting.extend(
-                raised
-                    .try_iter()
-                    .take(ALARMS_WAITING_MAX.saturating_sub(waiting.len())),
-            );
+            while waiting.len() < ALARMS_WAITING_MAX
+                && let Ok(alarm) = raised.try_recv()
+            {
+                waiting.push_back(alarm);
+            }
             let records: Vec<&OutboxRecord> = waiting
                 .iter()
                 .take(BATCH)
@@ -171,7 +185,7 @@ impl Run {
                     if !std::mem::replace(&mut is_told, true) {
                         tracing::warn!(%error, alarms = waiting.len(), "alarms are not taken and are tried until they are");
                     }
-                    std::thread::sleep(PAUSE);
+                    self.runtime.wait(self.runtime.sleep(PAUSE).as_mut());
                 }
             }
         }
@@ -208,9 +222,11 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::sync_channel;
+    use std::sync::OnceLock;
 
     use forebay_core::ErrorKind;
+    use forebay_pipeline::SystemRuntime;
+    use forebay_testkit::MemoryCheckpoints;
     use parking_lot::Mutex;
 
     use super::*;
@@ -272,35 +288,49 @@ mod tests {
         }
     }
 
-    /// One run of a server that rebuilds `past` and raises `live`.
-    fn run(data_dir: &Path, broker: &Arc<Broker>, past: &[&str], live: &[&str]) -> Result<()> {
-        let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
-        for text in live {
-            alarms.send(alarm(text))?;
-        }
-        drop(alarms);
+    fn runtime() -> Arc<dyn Runtime> {
+        static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+        let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"));
+        Arc::new(SystemRuntime::new(runtime.handle().clone()))
+    }
+
+    /// A run of a server that rebuilds `past` and raises `live`.
+    fn start(
+        kept: &MemoryCheckpoints,
+        broker: &Arc<Broker>,
+        past: &[&str],
+        live: &[&str],
+    ) -> PortResult<AlarmPublisher> {
+        let (mut raise, raised) = alarm_queue();
+        live.iter().for_each(|text| raise(alarm(text)));
         let past = past.iter().map(|text| alarm(text)).collect();
         let broker: Arc<dyn Publisher> = Arc::<Broker>::clone(broker);
-        let run = AlarmPublisher::start(past, raised, broker, PublishedAlarms::open(data_dir))?;
-        if run.thread.join().is_err() {
-            bail!("it panicked");
-        }
-        Ok(())
+        AlarmPublisher::start(past, raised, broker, Arc::new(kept.clone()), &runtime())
+    }
+
+    /// One that ends when all is taken.
+    fn run(
+        kept: &MemoryCheckpoints,
+        broker: &Arc<Broker>,
+        past: &[&str],
+        live: &[&str],
+    ) -> PortResult<()> {
+        start(kept, broker, past, live)?.wait()
     }
 
     #[test]
-    fn a_start_publishes_what_goes_beyond_the_last_word_of_earlier_ones() -> Result<()> {
-        let (dir, broker) = (tempfile::tempdir()?, Broker::refusing(0));
-        run(dir.path(), &broker, &[], &["a 7 up", "b 7 up", "a 14 down"])?;
+    fn a_start_publishes_what_goes_beyond_the_last_word_of_earlier_ones() -> PortResult<()> {
+        let (kept, broker) = (MemoryCheckpoints::default(), Broker::refusing(0));
+        run(&kept, &broker, &[], &["a 7 up", "b 7 up", "a 14 down"])?;
         // The same past again, then a window that closed while nobody was there to say so.
         run(
-            dir.path(),
+            &kept,
             &broker,
             &["a 7 up", "b 7 up", "a 14 down", "a 21 up"],
             &["b 21 down"],
         )?;
         // A rebuild that sees an old window otherwise changes no last word.
-        run(dir.path(), &broker, &["a 7 down", "b 14 up"], &[])?;
+        run(&kept, &broker, &["a 7 down", "b 14 up"], &[])?;
         assert_eq!(
             *broker.taken.lock(),
             ["a 7 up", "b 7 up", "a 14 down", "a 21 up", "b 21 down"]
@@ -309,41 +339,44 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_refuses_is_tried_until_it_is_taken() -> Result<()> {
-        let (dir, broker) = (tempfile::tempdir()?, Broker::refusing(1));
-        run(dir.path(), &broker, &[], &["a 7 up", "a 14 down"])?;
+    fn what_the_broker_refuses_is_tried_until_it_is_taken() -> PortResult<()> {
+        let (kept, broker) = (MemoryCheckpoints::default(), Broker::refusing(1));
+        run(&kept, &broker, &[], &["a 7 up", "a 14 down"])?;
         assert_eq!(*broker.taken.lock(), ["a 7 up", "a 14 down"]);
         Ok(())
     }
 
     #[test]
-    fn what_is_not_taken_at_the_end_waits_for_the_next_start() -> Result<()> {
-        let (dir, broker) = (tempfile::tempdir()?, Broker::refusing(u32::MAX));
-        let (alarms, raised) = sync_channel(ALARMS_WAITING_MAX);
-        alarms.send(alarm("a 7 up"))?;
-        let publisher: Arc<dyn Publisher> = Arc::<Broker>::clone(&broker);
-        let run_of_one = AlarmPublisher::start(
-            Vec::new(),
-            raised,
-            publisher,
-            PublishedAlarms::open(dir.path()),
-        )?;
-        drop(alarms);
-        run_of_one.finish()?;
+    fn what_is_not_taken_at_the_end_waits_for_the_next_start() -> PortResult<()> {
+        let (kept, broker) = (MemoryCheckpoints::default(), Broker::refusing(u32::MAX));
+        start(&kept, &broker, &[], &["a 7 up"])?.finish()?;
         assert!(broker.taken.lock().is_empty());
         *broker.refusals.lock() = 0;
-        run(dir.path(), &broker, &["a 7 up"], &[])?;
+        run(&kept, &broker, &["a 7 up"], &[])?;
         assert_eq!(*broker.taken.lock(), ["a 7 up"]);
         Ok(())
     }
 
     #[test]
-    fn a_damaged_file_costs_repeats_and_no_alarm() -> Result<()> {
-        let (dir, broker) = (tempfile::tempdir()?, Broker::refusing(0));
-        std::fs::write(dir.path().join(FILE), "{")?;
-        run(dir.path(), &broker, &["a 7 up"], &[])?;
-        run(dir.path(), &broker, &["a 7 up"], &[])?;
+    fn a_damaged_record_costs_repeats_and_no_alarm() -> PortResult<()> {
+        let (kept, broker) = (MemoryCheckpoints::default(), Broker::refusing(0));
+        kept.save(CHECKPOINT, b"{")?;
+        run(&kept, &broker, &["a 7 up"], &[])?;
+        run(&kept, &broker, &["a 7 up"], &[])?;
         assert_eq!(*broker.taken.lock(), ["a 7 up"]);
         Ok(())
+    }
+
+    #[test]
+    fn an_alarm_beyond_the_room_that_waits_for_the_broker_is_left_for_the_next_start() {
+        let (mut raise, mut raised) = alarm_queue();
+        for _ in 0..=ALARMS_WAITING_MAX {
+            raise(alarm("a 7 up"));
+        }
+        let mut waiting = 0;
+        while raised.try_recv().is_ok() {
+            waiting += 1;
+        }
+        assert_eq!(waiting, ALARMS_WAITING_MAX);
     }
 }
