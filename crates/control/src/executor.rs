@@ -117,7 +117,7 @@ fn undo<P: Parts>(parts: &P, change: &mut P::Change, steps: &[Step]) -> String {
 fn stopped() -> PortError {
     PortError::new(
         ErrorKind::Unavailable,
-        "the server is stopping; apply again when it is up",
+        "the server is stopping; try again when it is up",
     )
 }
 

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn an_apply_fills_beside_ingest_and_deletes_last() {
-        let cases: [(ApplyFacts, &[&str]); 4] = [
+        let cases: [(ApplyFacts, &[&str]); 5] = [
             (
                 ApplyFacts {
                     ingesting: true,
@@ -116,6 +116,20 @@ mod tests {
                     "save the new definitions",
                     "start ingest with the new definitions",
                     "delete the state of view old",
+                ],
+            ),
+            (
+                // A rebuild: another state of a view that both have.
+                facts(&["v version 1 (anew)"], &["v version 1 (before)"]),
+                &[
+                    "make the tables and topics that are missing",
+                    "make view v version 1 (anew) known to the store",
+                    "fill view v version 1 (anew) from the archive beside ingest",
+                    "stop ingest",
+                    "fill view v version 1 (anew) with what came meanwhile",
+                    "save the new definitions",
+                    "start ingest with the new definitions",
+                    "delete the state of view v version 1 (before)",
                 ],
             ),
             (

@@ -83,6 +83,10 @@ pub(crate) enum Command {
     /// Show what keeps sources from being read, and accept offsets that their logs have lost.
     #[command(after_help = "Example: forebay gap accept rides/3")]
     Gap(GapArgs),
+    /// Make the state of a feature view anew from the archive on a running server, or that of all
+    /// views of a source; the state before is read until the new one is whole.
+    #[command(after_help = "Example: forebay rebuild airport_traffic")]
+    Rebuild(RebuildArgs),
     /// Run the whole loop on a year of New York flights, in one process.
     #[command(after_help = "Example: forebay demo --until 2013-02-01 --speed max")]
     Demo(DemoArgs),
@@ -175,6 +179,15 @@ impl std::str::FromStr for GapPlace {
             partition,
         })
     }
+}
+
+/// `forebay rebuild`
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArgs {
+    /// A feature view, or a source: then all views that read it.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) to: ServerAddress,
 }
 
 /// `forebay worker`

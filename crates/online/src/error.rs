@@ -32,7 +32,7 @@ pub enum OnlineError {
     /// Files of a shard are missing or do not hold what was written: no retry mends that.
     #[error(
         "the state of shard {shard} is damaged at {}; check the disk, move the state directory away and start again: a new \
-         state reads what the log still holds",
+         state reads what the log still holds, and `forebay rebuild SOURCE` brings back what only the archive has",
         file.display()
     )]
     Damaged {
@@ -67,7 +67,8 @@ pub enum OnlineError {
     /// Another build's format: neither damage nor a fault of the settings.
     #[error(
         "{what} in {} has format {found} and this build reads {supported}; start the build that wrote it, or move the state \
-         directory away: a new state reads what the log still holds",
+         directory away: a new state reads what the log still holds, and `forebay rebuild SOURCE` brings back what only the \
+         archive has",
         path.display()
     )]
     Format {
@@ -104,7 +105,8 @@ pub enum OnlineError {
     /// The directory was made with another number of shards.
     #[error(
         "the state directory was made with {stored} shards and the settings say {asked}; set shards = {stored}, or move \
-         the directory away: a new state reads what the log still holds"
+         the directory away: a new state reads what the log still holds, and `forebay rebuild SOURCE` brings back what only \
+         the archive has"
     )]
     ShardCount {
         /// As stored.
@@ -118,7 +120,7 @@ pub enum OnlineError {
     /// Stored bytes contradict themselves.
     #[error(
         "{what} of shard {shard} cannot be decoded: {why}; move the state directory away: a new state reads what the log \
-         still holds"
+         still holds, and `forebay rebuild SOURCE` brings back what only the archive has"
     )]
     Corrupt {
         /// Shard number.

@@ -12,6 +12,14 @@
 //! applied. From there on the view is folded like any other. A shard that a crash left behind the
 //! archive gets the rows beyond its own offsets from the log, as ever.
 //!
+//! # Below the beginning of a state
+//!
+//! A new state beside an archive (its directory was moved away) begins where the log does by then,
+//! and the archive has rows below that. No log brings those, so the fill folds them too: a row
+//! below what a shard has applied is the fill's, whether the shard has read it or begins above it.
+//! Where a state begins is known once its shards have a mark; before that
+//! ([`not_begun`](crate::not_begun)) nothing may be filled.
+//!
 //! Memory: one batch of the columns that the view reads, cut to [`EPOCH_MAX_ROWS`], whatever the
 //! size of the table.
 
@@ -41,9 +49,22 @@ use crate::watermark::{Watermarks, recorded};
 /// Columns of the archive that place a row in its log.
 const PLACE: [&str; 4] = [meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::KAFKA_TIME];
 
-/// How far a fill has got: of each partition the next offset, and the mark there.
+/// How far a fill has got.
 #[derive(Debug, Clone, Default)]
-pub struct Filling(Applied);
+pub struct Filling {
+    /// Of each partition the next offset, and the mark there.
+    at: Applied,
+    /// Rows that its passes have read.
+    rows: u64,
+}
+
+impl Filling {
+    /// Archived rows that its passes have read.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+}
 
 /// Up to where one pass of a fill goes.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +103,7 @@ pub async fn backfill(
         }
     }
     fill.moved(filling);
+    filling.rows += done as u64;
     if matches!(until, Until::Each) {
         // What was folded is in no log that a restart after a power cut would read again.
         store.sync()?;
@@ -92,7 +114,7 @@ pub async fn backfill(
 /// The marks at the place where `filling` stands, with all that is recorded by now.
 fn marks_at(filling: &Filling, store: &dyn OnlineStore) -> Result<Watermarks, PipelineError> {
     let mut plan = Plan::default();
-    for (place, progress) in &filling.0.0 {
+    for (place, progress) in &filling.at.0 {
         plan.starts.insert(place.clone(), progress.next_offset);
         plan.recorded.insert(place.clone(), vec![*progress]);
     }
@@ -100,7 +122,7 @@ fn marks_at(filling: &Filling, store: &dyn OnlineStore) -> Result<Watermarks, Pi
     Ok(Watermarks::recovered(
         &plan,
         &records,
-        &filling.0,
+        &filling.at,
         Arc::default(),
     ))
 }
@@ -187,7 +209,7 @@ impl<'a> Fill<'a> {
         let own = own.map(|index| self.source.columns[*index].name.as_str());
         let scan = Scan::columns(own.chain(PLACE)).in_log_order();
         Scan {
-            from: filling.0.clone(),
+            from: filling.at.clone(),
             ..scan.below(self.reached())
         }
     }
@@ -198,7 +220,7 @@ impl<'a> Fill<'a> {
         for place in self.reached().0.keys().filter(of_source) {
             let next_offset = self.reached().next_offset(place);
             let mark_us = self.watermarks.progress(place).max_event_time_us;
-            filling.0.advance(place, at(next_offset, mark_us));
+            filling.at.advance(place, at(next_offset, mark_us));
         }
     }
 

@@ -80,6 +80,25 @@ pub(crate) fn to_note(
     beginnings
 }
 
+/// A partition of `source` that the archive has read and of which one of `shards` has no mark: a
+/// new state, of which nobody knows yet where it begins. What lies below is to be filled from the
+/// archive, and what lies above comes from the log.
+#[must_use]
+pub fn not_begun(
+    source: &SourceDef,
+    archived: &Applied,
+    shards: &[Arc<Applied>],
+) -> Option<TopicPartition> {
+    let has_begun =
+        |place: &TopicPartition| shards.iter().all(|applied| applied.0.contains_key(place));
+    let of_source = archived
+        .0
+        .iter()
+        .filter(|(place, progress)| *place.topic == *source.topic && progress.next_offset > 0);
+    let mut places = of_source.map(|(place, _)| place);
+    places.find(|place| !has_begun(place)).cloned()
+}
+
 /// Refuse to fill from a table that lacks records which the state had applied.
 pub(crate) fn check_whole(
     source: &SourceDef,
@@ -146,6 +165,29 @@ mod tests {
             let shards = [Arc::new(Applied::default()), Arc::new(applied(shard))];
             assert_eq!(to_note(&noted, &starts, &shards), expected, "{starts:?}");
         }
+    }
+
+    #[test]
+    fn a_new_state_has_begun_once_every_shard_has_a_mark_of_what_the_archive_has() {
+        let source = SourceDef::json("a", "t", Vec::new(), 0);
+        type Marks = &'static [(i32, i64)];
+        // What the archive has, what two shards have applied, and what has not begun.
+        let cases: [(Marks, [Marks; 2], Option<i32>); 6] = [
+            (&[], [&[], &[]], None),
+            (&[(0, 9)], [&[], &[]], Some(0)),
+            (&[(0, 9)], [&[(0, 9)], &[]], Some(0)),
+            (&[(0, 9), (1, 4)], [&[(0, 9)], &[(0, 7), (1, 4)]], Some(1)),
+            (&[(0, 9)], [&[(0, 12)], &[(0, 7)]], None),
+            // A partition of which nothing was archived yet: all of it comes from the log.
+            (&[(0, 9), (1, 0)], [&[(0, 9)], &[(0, 9)]], None),
+        ];
+        for (archived, shards, expected) in cases {
+            let shards = shards.map(|marks| Arc::new(applied(marks)));
+            let found = not_begun(&source, &applied(archived), &shards);
+            assert_eq!(found, expected.map(place), "{archived:?}");
+        }
+        let other = SourceDef::json("a", "other", Vec::new(), 0);
+        assert_eq!(not_begun(&other, &applied(&[(0, 9)]), &[]), None);
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub enum PipelineError {
     /// A pending score's bytes cannot be read.
     #[error(
         "pending score {id} cannot be read ({detail}); its deployment was defined anew, or the state is damaged: then \
-         rebuild it from the archive"
+         move the state directory away, since a new state reads what the log still holds"
     )]
     PendingBytes {
         /// Prediction id.

@@ -325,7 +325,7 @@ impl Ingest {
                 topic = &*partition.topic,
                 partition = partition.partition,
                 begins_at = join.starts.get(partition),
-                "a shard or the archive has read nothing of this partition before, and the log has lost its head by now"
+                "a shard or the archive has read nothing of this partition before, and the log has lost its head by now; `forebay rebuild SOURCE` takes what the archive has of that into the state"
             );
         }
         for (place, progress) in &join.archived.0 {

@@ -43,6 +43,7 @@ pub mod step;
 mod watch;
 pub mod watermark;
 
+pub use beginnings::not_begun;
 pub use contain::contain;
 pub use deployment::Deployment;
 pub use error::PipelineError;

@@ -158,6 +158,8 @@ metric_table! {
     Timing CommitDuration commit_duration "forebay_shard_commit_duration_seconds" [] TIMING_SECONDS "one epoch's write of one shard, with its retries";
     Histogram BackfillDuration backfill_duration "forebay_backfill_duration_seconds" ["view"] FILL_SECONDS "one pass over the archive that fills a new view; the last stands in the way of ingest";
     Counter BackfillRows backfill_rows "forebay_backfill_rows_total" ["view"] NONE "archived rows that were read to fill a new view";
+    Gauge BackfillDoneRows backfill_done_rows "forebay_backfill_done_rows" ["view"] NONE "archived rows that the fill of the view which is under way has read so far; 0 when none is";
+    Gauge BackfillExpectedRows backfill_expected_rows "forebay_backfill_expected_rows" ["view"] NONE "archived rows that it is to read, as far as they are known; 0 when none is under way";
 
     // archive
     Gauge ArchiveFlushInterval archive_flush_interval "forebay_archive_flush_interval_seconds" [] NONE "[ingest] archive_flush_ms: rows wait no longer for the append that takes them";

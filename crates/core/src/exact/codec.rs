@@ -144,6 +144,8 @@ fn read_fixed<const INLINE: usize>(
 pub(crate) fn corrupt(why: BytesError) -> PortError {
     PortError::new(
         ErrorKind::DataLoss,
-        format!("a stored aggregate state is corrupt: {why}; rebuild it from the log"),
+        format!(
+            "a stored aggregate state is corrupt: {why}; make its view anew: forebay rebuild VIEW"
+        ),
     )
 }

@@ -2,6 +2,8 @@
 //! before it. What did not change, in text or in what it depends on, is taken over as it was
 //! compiled; the rest gets a new version.
 
+mod renew;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ mod state;
 mod tests;
 mod wanted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forebay_core::definition::{DeploymentDef, ModelDef};
@@ -88,6 +88,45 @@ impl Catalog {
             catalog: Self {
                 inner: Arc::new(inner),
             },
+        })
+    }
+
+    /// The views that `name` stands for: the view of that name, and all that read the source of
+    /// that name.
+    ///
+    /// # Errors
+    /// There is neither, or the source has no view; the text lists the known names.
+    pub fn views_of(&self, name: &str) -> Result<BTreeSet<String>> {
+        let of_name = |(view, compiled): &(&String, &Arc<dyn CompiledView>)| {
+            *view == name || compiled.spec().source == name
+        };
+        let views = self.views().iter().filter(of_name);
+        let views: BTreeSet<String> = views.map(|(view, _)| view.clone()).collect();
+        if !views.is_empty() {
+            return Ok(views);
+        }
+        let (known, sources) = (listed(self.views().keys()), listed(self.sources().keys()));
+        Err(EngineError::NotFound(
+            if self.sources().contains_key(name) {
+                format!("no feature view reads source {name}; known views: {known}")
+            } else {
+                format!(
+                    "there is no feature view and no source {name}; known views: {known}; known \
+                     sources: {sources}"
+                )
+            },
+        ))
+    }
+
+    /// The same definitions, with new ids of `views`: for the store they are other views, whose
+    /// state is yet to be made.
+    ///
+    /// # Errors
+    /// A text does not compile any more: a defect.
+    pub fn renewed(&self, views: &BTreeSet<String>) -> Result<Self> {
+        let inner = on_planner(|| Builder::new(&self.inner).renew(views))?;
+        Ok(Self {
+            inner: Arc::new(inner),
         })
     }
 

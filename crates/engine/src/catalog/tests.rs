@@ -12,6 +12,7 @@ use forebay_core::time::{DAY_US, HOUR_US};
 use super::*;
 
 mod refusals;
+mod renewal;
 mod sources;
 
 const BASE: &str = "

@@ -1,6 +1,6 @@
 //! `forebay plan` and `forebay apply`: read the definitions of a folder, ask the server what they
-//! change (and, for apply, to change it), print the difference. The server decides; nothing is
-//! compiled here.
+//! change (and, for apply, to change it, while its steps are shown), print the difference. The
+//! server decides; nothing is compiled here.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,7 +34,12 @@ struct Changes {
 
 /// Show what applying would change.
 pub(super) fn plan(args: &DefinitionArgs) -> Result<ExitCode> {
-    let changes = ask(args, "plan")?;
+    log_from("warn")?;
+    let body = read(&args.dir)?;
+    let Changes { changes } = block_on(async {
+        let remote = Remote::connect(&args.to.flight_addr).await?;
+        remote.ask("plan", &body).await
+    })?;
     print(&diff::render(&changes))?;
     if diff::changes_anything(&changes) {
         print(&format!(
@@ -47,20 +52,14 @@ pub(super) fn plan(args: &DefinitionArgs) -> Result<ExitCode> {
 
 /// Apply, and show what changed.
 pub(super) fn apply(args: &DefinitionArgs) -> Result<ExitCode> {
-    print(&diff::render(&ask(args, "apply")?))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn ask(args: &DefinitionArgs, action: &str) -> Result<Vec<Change>> {
     log_from("warn")?;
     let body = read(&args.dir)?;
-    block_on(async {
-        let answer: Changes = Remote::connect(&args.to.flight_addr)
-            .await?
-            .ask(action, &body)
-            .await?;
-        Ok(answer.changes)
-    })
+    let answer: Changes = block_on(async {
+        let remote = Remote::connect(&args.to.flight_addr).await?;
+        remote.change("apply", &body).await
+    })?;
+    print(&diff::render(&answer.changes))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn read(dir: &Path) -> Result<Definitions> {

@@ -16,6 +16,7 @@ mod gap;
 mod get;
 mod profile;
 mod progress;
+mod rebuild;
 mod remote;
 mod replay;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Rebuild(args) => rebuild::run(&args),
         Command::Gap(args) => gap::run(&args.command),
     }
 }

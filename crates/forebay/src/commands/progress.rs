@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
 
 /// Least time between two lines when there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -129,6 +130,85 @@ impl Drop for Step {
     }
 }
 
+/// What a server says of the step of a change that it is at.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Phase {
+    /// The step in words.
+    step: String,
+    /// Rows done, of a fill.
+    rows: Option<u64>,
+    /// Rows that it has to do, as far as they are known.
+    expected_rows: Option<u64>,
+    /// Since the step began.
+    elapsed_ms: u64,
+}
+
+impl Phase {
+    /// In one line: the step, and of a fill share, rate and what is left.
+    fn line(&self) -> String {
+        let (Some(done), Some(expected)) = (self.rows, self.expected_rows) else {
+            return self.step.clone();
+        };
+        let elapsed = Duration::from_millis(self.elapsed_ms);
+        let told = line("rows", done, expected, elapsed);
+        let left = expected.saturating_sub(done) as f64;
+        let seconds = left * elapsed.as_secs_f64() / done.max(1) as f64;
+        let eta = (done > 0).then(|| format!(", about {seconds:.0} s left"));
+        format!(
+            "{}: {}{}",
+            self.step,
+            told.trim_start(),
+            eta.unwrap_or_default()
+        )
+    }
+}
+
+/// Progress over the steps of a change that a server carries out: one line that is kept up to date
+/// on a terminal, else a line for each step and every few seconds of a long one.
+#[derive(Debug, Default)]
+pub(crate) struct Phases {
+    shown: Option<(String, Instant)>,
+    spinner: Option<ProgressBar>,
+}
+
+impl Phases {
+    /// The server is at `phase`.
+    pub(crate) fn at(&mut self, phase: &Phase) {
+        if std::io::stderr().is_terminal() {
+            let spinner = self.spinner.get_or_insert_with(|| {
+                let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+                let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+                let spinner = ProgressBar::new_spinner().with_style(style);
+                spinner.enable_steady_tick(Duration::from_millis(100));
+                spinner
+            });
+            spinner.set_message(phase.line());
+        } else if self.is_due(&phase.step, Instant::now()) {
+            eprintln!("{}", phase.line());
+        }
+    }
+
+    /// Whether a line about `step` is due; it counts as shown then.
+    fn is_due(&mut self, step: &str, now: Instant) -> bool {
+        let shown = self.shown.as_ref();
+        let recent = shown.is_some_and(|(known, at)| {
+            known == step && now.saturating_duration_since(*at) < LINE_EVERY
+        });
+        if !recent {
+            self.shown = Some((step.to_owned(), now));
+        }
+        !recent
+    }
+}
+
+impl Drop for Phases {
+    fn drop(&mut self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,5 +223,42 @@ mod tests {
             line("events", 0, 0, Duration::ZERO),
             "  0.0%  0 of 0 events, 0/s"
         );
+    }
+
+    #[test]
+    fn a_phase_says_share_rate_and_time_left_of_a_fill() {
+        let phase = |rows: Option<(u64, u64)>| {
+            let (rows, expected_rows) = rows.unzip();
+            let step = "fill view v".to_owned();
+            Phase {
+                step,
+                rows,
+                expected_rows,
+                elapsed_ms: 2_000,
+            }
+        };
+        let cases = [
+            (None, "fill view v"),
+            (
+                Some((50, 200)),
+                "fill view v: 25.0%  50 of 200 rows, 25/s, about 6 s left",
+            ),
+            (Some((0, 200)), "fill view v: 0.0%  0 of 200 rows, 0/s"),
+        ];
+        for (rows, words) in cases {
+            assert_eq!(phase(rows).line(), words);
+        }
+    }
+
+    #[test]
+    fn without_a_terminal_each_step_has_a_line_and_a_long_one_has_more() {
+        let (mut phases, start) = (Phases::default(), Instant::now());
+        let mut due =
+            |step: &str, after_s: u64| phases.is_due(step, start + Duration::from_secs(after_s));
+        assert!(due("stop ingest", 0));
+        assert!(!due("stop ingest", 4));
+        assert!(due("stop ingest", 5));
+        assert!(due("fill view v", 6));
+        assert!(!due("fill view v", 10));
     }
 }

@@ -72,7 +72,7 @@ impl Files {
 }
 
 /// Lines, what their errors say, and the exit code.
-const BAD_CALLS: [(&str, &str, u8); 35] = [
+const BAD_CALLS: [(&str, &str, u8); 37] = [
     ("plan @missing", "missing", 2),
     ("plan @empty", "empty", 2),
     ("plan @sql --flight-addr 127.0.0.1:1", "127.0.0.1:1", 3),
@@ -90,6 +90,8 @@ const BAD_CALLS: [(&str, &str, u8); 35] = [
         "127.0.0.1:1",
         3,
     ),
+    ("rebuild", "<NAME>", 2),
+    ("rebuild seen --flight-addr 127.0.0.1:1", "127.0.0.1:1", 3),
     ("verify delay_features --sample 0", "--sample 0", 2),
     (
         "verify delay_features --flight-addr 127.0.0.1:1",
@@ -240,7 +242,7 @@ fn what_the_parser_refuses_names_the_flag() {
 fn every_command_has_an_example_that_parses() {
     use clap::CommandFactory;
     let commands: Vec<_> = Cli::command().get_subcommands().cloned().collect();
-    assert_eq!(commands.len(), 12);
+    assert_eq!(commands.len(), 13);
     for command in commands {
         let help = command
             .get_after_help()

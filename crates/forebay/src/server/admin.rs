@@ -1,5 +1,5 @@
-//! What the command line asks of a running server by Flight's DoAction: `plan`, `apply`, `verify`,
-//! `status`, `gap_list`, `gap_accept`, and what workers ask: `register_worker`,
+//! What the command line asks of a running server by Flight's DoAction: `plan`, `apply`, `rebuild`,
+//! `verify`, `status`, `gap_list`, `gap_accept`, and what workers ask: `register_worker`,
 //! `unregister_worker`. Bodies and answers are JSON. Reached from loopback only (`serve` sees to
 //! it).
 
@@ -9,16 +9,17 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use forebay_control::Phase;
+use forebay_core::time::Micros;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_engine::{Change, DefinitionFile};
 use forebay_infer::{REGISTER_WORKER_ACTION, UNREGISTER_WORKER_ACTION};
 use forebay_serve::AdminPort;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::app::App;
 use super::blocking::blocking;
-use super::{gaps, verify};
+use super::{gaps, rebuild, verify};
 
 /// Body of `plan` and `apply`.
 #[derive(Debug, Deserialize)]
@@ -44,6 +45,7 @@ impl AdminPort for Admin {
         [
             ("plan", "what applying definitions would change; JSON {\"files\": [{\"path\", \"text\"}]}"),
             ("apply", "apply definitions; the same body"),
+            ("rebuild", "make the state of a view, or of all views of a source, anew from the archive; JSON {\"name\"}"),
             (
                 "verify",
                 "compare served values with the archive, bit for bit, and the archive with the log; JSON {\"service\", \"sample\", \"predictions\", \"log_records\", \"max_unverified\"}",
@@ -62,6 +64,10 @@ impl AdminPort for Admin {
         match action {
             "plan" | "apply" => self.definitions(action == "apply", body).await,
             "verify" => json_bytes(&verify::run(&self.0, parse(action, body)?).await?),
+            "rebuild" => {
+                let (app, body) = (Arc::clone(&self.0), parse(action, body)?);
+                json_bytes(&blocking(move || rebuild::run(&app, &body)).await?)
+            }
             "status" => self.status().await,
             "gap_list" => json_bytes(&gaps::list(&self.0)),
             "gap_accept" => {
@@ -101,7 +107,7 @@ impl Admin {
         let app = Arc::clone(&self.0);
         let damaged = app.archive.damaged().await;
         let answer = blocking(move || {
-            let status = app.status();
+            let (status, phase) = (app.status(), app.life.phase());
             let sources: BTreeMap<&String, _> = status
                 .sources
                 .iter()
@@ -129,7 +135,8 @@ impl Admin {
                 "archived_rows": status.archived_rows, "predictions": status.predictions,
                 "unscored": status.unscored, "repeats": status.repeats, "scores_waiting": status.scores_waiting,
                 "failed": status.failed, "sources": sources, "deployments": deployments, "monitors": app.reports(),
-                "phase": phase_words(&app.life.phase()), "suspended": app.suspended(),
+                "phase": phase_words(&phase), "change": change_under_way(&phase, app.clock.now_us()),
+                "suspended": app.suspended(),
                 "damaged_files": damaged,
             }))
         })
@@ -155,6 +162,21 @@ fn phase_words(phase: &Phase) -> String {
         }
         Phase::Stopping => "stopping".to_owned(),
     }
+}
+
+/// The step of a change that is under way, for whoever shows how far it is; None without one.
+fn change_under_way(phase: &Phase, now_us: Micros) -> Option<Value> {
+    let Phase::Changing {
+        step,
+        rows,
+        since_us,
+    } = phase
+    else {
+        return None;
+    };
+    let (done, expected) = rows.unzip();
+    let elapsed_ms = now_us.saturating_sub(*since_us).max(0) / 1_000;
+    Some(json!({"step": step, "rows": done, "expected_rows": expected, "elapsed_ms": elapsed_ms}))
 }
 
 fn parse<'a, T: Deserialize<'a>>(action: &str, body: &'a [u8]) -> PortResult<T> {

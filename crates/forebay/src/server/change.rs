@@ -3,27 +3,31 @@
 //!
 //! Start: the parts of the last run's definitions are bound, what cannot be started is set aside
 //! alone, reads are answered, then ingest goes on. Apply: the new definitions are bound first, and
-//! nothing is published before ingest starts with them. Stop: asked for without a lock, seen by
-//! every step that waits.
+//! nothing is published before ingest starts with them. A rebuild (`rebuild`) is a change of states
+//! alone. Stop: asked for without a lock, seen by every step that waits.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use forebay_control::{ApplyFacts, Parts, Phase, Step, Stop, Which, execute, plan_apply};
 use forebay_core::ports::{CompiledView, OnlineStore};
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::{PortError, PortResult};
 use forebay_engine::{Catalog, Change, ChangeAction, DefinitionFile};
 use forebay_pipeline::backfill::Filling;
+use parking_lot::MutexGuard;
 
 use super::app::{App, SERVING};
 use super::catalog_file;
 use super::wiring::{Binding, Wiring};
 use crate::exit;
 
-/// How long an apply waits for a start or for another apply.
+/// Which of two states of a view: the one that a rebuild makes, and the one that it replaces.
+const STATE_ANEW: &str = "anew";
+const STATE_BEFORE: &str = "before";
+/// How long an apply waits for a start or for another change.
 const CHANGE_WAIT: Duration = Duration::from_secs(30);
 /// How long an apply waits for requests that began with a view that it drops.
 const RETIRE_WAIT: Duration = Duration::from_secs(5);
@@ -89,9 +93,16 @@ impl Transition {
     }
 }
 
-/// As steps, logs and errors name a view: versions of one name live side by side for a while.
-fn label(spec: &ViewSpec) -> String {
-    format!("{} version {}", spec.name, spec.version)
+/// As steps, logs and errors name a view: versions of one name live side by side for a while, and
+/// so do two states of one version, of which `of_two` says which it is.
+fn label(spec: &ViewSpec, of_two: Option<&str>) -> String {
+    let which = of_two.map(|which| format!(" ({which})"));
+    format!(
+        "{} version {}{}",
+        spec.name,
+        spec.version,
+        which.unwrap_or_default()
+    )
 }
 
 impl App {
@@ -148,13 +159,7 @@ impl App {
     /// A definition is wrong, a store fails, or another change is under way; the text says what
     /// holds now.
     pub(crate) fn apply(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
-        let Some(_changing) = self.changing.try_lock_for(CHANGE_WAIT) else {
-            bail!(self.busy());
-        };
-        if self.life.phase() == Phase::Starting {
-            // The start has not got this lock yet: ingest must not begin twice.
-            bail!(self.busy());
-        }
+        let _changing = self.alone(CHANGE_WAIT)?;
         let current = self.catalog();
         let planned = current.plan(files)?;
         if !self.is_ingesting() {
@@ -168,14 +173,43 @@ impl App {
             return Ok(planned.changes);
         }
         let wiring = self.bind(&planned.catalog, Binding::Strict)?;
+        self.switch((current, planned.catalog), wiring, changes)?;
+        let changed = planned
+            .changes
+            .iter()
+            .filter(|c| c.action != ChangeAction::Unchanged);
+        tracing::info!(changes = changed.count(), "definitions applied");
+        Ok(planned.changes)
+    }
+
+    /// The right to change the definitions, which one has at a time.
+    ///
+    /// # Errors
+    /// Another one has it for longer than `wait`, or the server is still starting.
+    pub(super) fn alone(&self, wait: Duration) -> Result<MutexGuard<'_, ()>> {
+        let changing = self.changing.try_lock_for(wait);
+        // A start may not have got this lock yet: ingest must not begin twice.
+        let starts = self.life.phase() == Phase::Starting;
+        Ok(changing.filter(|_| !starts).ok_or_else(|| self.busy())?)
+    }
+
+    /// Carry out the change from one catalog to the other, which runs on `wiring`; `changes` says
+    /// whether any definition or state differs. Returns how far each new view was filled, by name.
+    pub(super) fn switch(
+        &self,
+        (current, next): (Catalog, Catalog),
+        wiring: Wiring,
+        changes: bool,
+    ) -> Result<BTreeMap<String, Filling>> {
+        let removed = only_in(&current, &next, STATE_BEFORE);
         let mut change = Transition {
-            added: only_in(&planned.catalog, &current),
-            removed: only_in(&current, &planned.catalog)
+            added: only_in(&next, &current, STATE_ANEW),
+            removed: removed
                 .into_iter()
                 .map(|(name, view)| (name, Retired::of(&view)))
                 .collect(),
             current,
-            next: planned.catalog,
+            next,
             wiring: Some(wiring),
             fillings: BTreeMap::new(),
         };
@@ -185,24 +219,23 @@ impl App {
             added: change.added.keys().cloned().collect(),
             removed: change.removed.keys().cloned().collect(),
         });
-        execute(
-            self,
-            &mut change,
-            &steps,
-            (&self.life, &self.stop, self.clock.as_ref()),
-        )?;
-        let changed = planned
-            .changes
-            .iter()
-            .filter(|c| c.action != ChangeAction::Unchanged);
-        tracing::info!(changes = changed.count(), "definitions applied");
-        Ok(planned.changes)
+        let surroundings = (&self.life, &self.stop, self.clock.as_ref());
+        let outcome = execute(self, &mut change, &steps, surroundings);
+        let name_of = |label: &String| change.added[label].spec().name.clone();
+        for label in change.added.keys() {
+            self.fill_is_over(&name_of(label));
+        }
+        outcome?;
+        let fillings = change.fillings.iter();
+        Ok(fillings
+            .map(|(label, f)| (name_of(label), f.clone()))
+            .collect())
     }
 
     /// Ingest has failed: begin it anew with the definitions in force, once they are what a restart
     /// finds (a change that was undone may not have saved them). Where that fails too, the new
     /// definitions may mend it.
-    fn start_again(&self, current: &Catalog) {
+    pub(super) fn start_again(&self, current: &Catalog) {
         if let Err(error) = self.pause() {
             tracing::warn!(error = exit::words(&error), "ingest had failed");
         }
@@ -220,13 +253,13 @@ impl App {
             Phase::Changing { step, rows, .. } => {
                 let rows = rows.map(|(done, all)| format!(" ({done} of {all} rows)"));
                 format!(
-                    "another apply is under way: {step}{}",
+                    "another change is under way: {step}{}",
                     rows.unwrap_or_default()
                 )
             }
             Phase::Running | Phase::Stopping => "the server is busy with another change".to_owned(),
         };
-        let words = format!("{what}; apply again when it is done");
+        let words = format!("{what}; try again when it is done");
         PortError::new(forebay_core::ErrorKind::FailedPrecondition, words)
     }
 
@@ -309,19 +342,29 @@ impl Parts for App {
     type Change = Transition;
 
     fn carry_out(&self, change: &mut Transition, step: &Step) -> PortResult<()> {
-        tracing::debug!(%step, "a step of an apply");
+        tracing::debug!(%step, "a step of a change");
         self.step(change, step)
             .map_err(|error| exit::port_error(&error))
     }
 }
 
-/// The views of `these` that `those` do not have, by label.
-fn only_in(these: &Catalog, those: &Catalog) -> BTreeMap<String, Arc<dyn CompiledView>> {
+/// The views of `these` that `those` do not have, by label. One that they have in the same version
+/// has another state there; `of_two` tells this one from it.
+fn only_in(
+    these: &Catalog,
+    those: &Catalog,
+    of_two: &str,
+) -> BTreeMap<String, Arc<dyn CompiledView>> {
     let known: HashSet<ViewId> = those.views().values().map(|v| v.spec().id).collect();
     let only = these
         .views()
         .values()
         .filter(|v| !known.contains(&v.spec().id));
-    only.map(|view| (label(view.spec()), Arc::clone(view)))
-        .collect()
+    only.map(|view| {
+        let spec = view.spec();
+        let twin = those.views().get(&spec.name);
+        let twin = twin.filter(|twin| twin.spec().version == spec.version);
+        (label(spec, twin.map(|_| of_two)), Arc::clone(view))
+    })
+    .collect()
 }

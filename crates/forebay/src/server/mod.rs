@@ -3,8 +3,8 @@
 //! the same parts.
 //!
 //! [`change`] starts, applies and stops (`control` decides the steps), [`resume`] starts ingest,
-//! [`fill`] fills new views. [`wiring`] turns a catalog into what runs, [`admin`] answers the
-//! command line.
+//! [`fill`] fills new views, [`rebuild`] makes the state of old ones anew. [`wiring`] turns a
+//! catalog into what runs, [`admin`] answers the command line.
 
 pub(crate) mod admin;
 pub(crate) mod app;
@@ -21,6 +21,7 @@ mod gaps;
 mod ingest_look;
 pub(crate) mod listeners;
 mod own_tables;
+mod rebuild;
 pub(crate) mod references;
 mod resume;
 pub(crate) mod scorer;

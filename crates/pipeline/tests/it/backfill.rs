@@ -1,6 +1,6 @@
 //! A view that is added later and filled from the archive holds the rows, with the watermarks, that
 //! it would hold had it been there from the first event; a shard that a crash left behind the
-//! archive gets the rest from the log.
+//! archive gets the rest from the log, and a new state what only the archive still has.
 
 use std::sync::Arc;
 
@@ -11,10 +11,11 @@ use forebay_core::source::meta;
 use forebay_core::time::MINUTE_US;
 use forebay_core::view::{ViewId, Window};
 use forebay_pipeline::backfill::{Filling, Until, backfill};
-use forebay_testkit::{Fate, PlainView, StoredRow, wait_until};
+use forebay_pipeline::not_begun;
+use forebay_testkit::{Fate, MemoryStore, PlainView, StoredRow, wait_until};
 
 use forebay_sim::oracle::check;
-use forebay_sim::world::{EVENTS, RECENT, Setup, World};
+use forebay_sim::world::{EVENTS, RECENT, Setup, TOPIC, World};
 
 const ADDED: ViewId = 9;
 
@@ -135,6 +136,49 @@ fn a_shard_behind_the_archive_gets_the_rest_from_the_log_once() {
     world.finish(2);
     check(&world, false);
     assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
+}
+
+#[test]
+fn over_a_new_state_a_view_holds_what_the_archive_has_below_where_the_state_begins() {
+    let mut world = World::with_events(
+        Setup {
+            scored: false,
+            ..Setup::default()
+        },
+        80,
+        89,
+    );
+    world.finish(1);
+    let before = rows(&world, RECENT);
+    // The state is lost, and one partition has nothing left to read, another one half.
+    world.store = MemoryStore::new(3, 0, &Arc::default());
+    let ends = world.log.ends(TOPIC);
+    world.log.delete_before(TOPIC, 0, ends[0]);
+    world.log.delete_before(TOPIC, 1, ends[1] / 2);
+    let archived = futures::executor::block_on(world.archive.progress(EVENTS));
+    let archived = archived.expect("in memory");
+    let unbegun = |world: &World| {
+        let shards = (0..3).map(|shard| world.store.applied(shard));
+        not_begun(&world.sources[0], &archived, &shards.collect::<Vec<_>>())
+    };
+    assert!(unbegun(&world).is_some());
+    let process = world.start(Fate::default(), 2);
+    wait_until("every shard has a mark of both partitions", || {
+        unbegun(&world).is_none()
+    });
+    let view = added(&world);
+    world
+        .store
+        .register_view(Arc::clone(view.spec()))
+        .expect("a new view");
+    let mut filling = Filling::default();
+    pass(&world, &view, &mut filling, Until::Shared(&archived));
+    wait_until("the log is read", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    pass(&world, &view, &mut filling, Until::Each);
+    assert_eq!(filling.rows(), world.archive.rows(EVENTS).len() as u64);
+    assert_eq!(rows(&world, ADDED), before);
+    assert_ne!(rows(&world, RECENT), before, "the log has lost rows");
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! A catalog whose definitions are those before, and some of whose views have new ids: the store
+//! keeps the state of a view by its id, so that their state can be made anew beside what is served.
+//! Versions, digests and texts stay, and with them what models were trained for.
+
+use std::collections::BTreeSet;
+
+use super::{Builder, Identity};
+use crate::catalog::inner::{Entry, Inner};
+use crate::catalog::references::references;
+use crate::error::Result;
+use crate::parse::ObjectKind;
+
+impl Builder<'_> {
+    /// All as it was, but for new ids of `views`. A service holds the views that it joins, so those
+    /// that join one of them are compiled again.
+    pub(in crate::catalog) fn renew(mut self, views: &BTreeSet<String>) -> Result<Inner> {
+        for (key, entry) in &self.before.entries {
+            if !is_renewed(entry, views)? {
+                self.take_over(key, entry)?;
+                continue;
+            }
+            let statement = entry.statement.clone();
+            let now = self.digest(&statement)?.0;
+            let identity = Identity {
+                version: entry.state.version,
+                view_id: self.next_view_id(key.0),
+                digest: entry.state.digest.clone(),
+            };
+            self.compile(statement, identity, &now)?;
+        }
+        Ok(self.after.sealed())
+    }
+}
+
+/// Whether `entry` is one of `views`, or holds one.
+fn is_renewed(entry: &Entry, views: &BTreeSet<String>) -> Result<bool> {
+    let statement = &entry.statement;
+    Ok(match statement.kind {
+        ObjectKind::View => views.contains(&statement.name),
+        ObjectKind::Service => references(statement)?
+            .iter()
+            .any(|r| r.kind == ObjectKind::View && views.contains(&r.name)),
+        _ => false,
+    })
+}

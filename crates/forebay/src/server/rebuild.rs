@@ -1,0 +1,72 @@
+//! The action `rebuild`: the state of views is made anew from the archive. For the planner it is a
+//! change to the same definitions with other states ([`Catalog::renewed`]), so that it is filled
+//! beside ingest, switched and undone as any change is; until the switch reads are answered from
+//! the state before, which a restart goes on with as well.
+//!
+//! [`Catalog::renewed`]: forebay_engine::Catalog::renewed
+
+use std::time::Duration;
+
+use anyhow::Result;
+use forebay_core::{ErrorKind, PortError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::wiring::Binding;
+
+/// Body of `rebuild`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RebuildBody {
+    /// A view, or a source: then all views that read it.
+    name: String,
+}
+
+/// A view whose state was made anew.
+#[derive(Debug, Serialize)]
+struct Rebuilt {
+    view: String,
+    version: u32,
+    /// Archived rows that were read for it.
+    rows: u64,
+}
+
+pub(super) fn run(app: &App, body: &RebuildBody) -> Result<Value> {
+    let rebuilt = rebuild(app, &body.name)?;
+    for Rebuilt { view, rows, .. } in &rebuilt {
+        tracing::info!(view, rows, "the state of a view was made anew");
+    }
+    Ok(json!({ "rebuilt": rebuilt }))
+}
+
+/// Make the state of the views that `name` stands for anew.
+fn rebuild(app: &App, name: &str) -> Result<Vec<Rebuilt>> {
+    // A long change names itself at once: the other one may take hours.
+    let _changing = app.alone(Duration::ZERO)?;
+    let current = app.catalog();
+    let views = current.views_of(name)?;
+    if !app.is_ingesting() {
+        app.start_again(&current);
+    }
+    if !app.is_ingesting() {
+        let words = "ingest does not run, and a view is filled up to where it stands; the log says \
+                     why: mend that, then rebuild";
+        return Err(PortError::new(ErrorKind::FailedPrecondition, words).into());
+    }
+    let next = current.renewed(&views)?;
+    // The definitions are in force: what of them was set aside stays aside.
+    let wiring = app.bind(&next, Binding::Lenient)?;
+    let versions: Vec<(String, u32)> = views
+        .iter()
+        .map(|view| (view.clone(), next.views()[view].spec().version))
+        .collect();
+    let filled = app.switch((current, next), wiring, true)?;
+    let rows = |view: &str| filled.get(view).map_or(0, |filling| filling.rows());
+    let rebuilt = versions.into_iter().map(|(view, version)| Rebuilt {
+        rows: rows(&view),
+        view,
+        version,
+    });
+    Ok(rebuilt.collect())
+}
