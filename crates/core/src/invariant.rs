@@ -79,6 +79,7 @@ registry! {
     HistoryAscends "history_ascends" "the epochs that the history keeps ascend";
     HistoryRestores "history_restores" "going back over the kept changes never raises an offset";
     DiskNotBehindReaders "disk_not_behind_readers" "what a reader saw is on disk, also after the store was reopened";
+    ReservationsGivenBackOnce "reservations_given_back_once" "no part gives back more memory than it holds";
     SumLimbs "sum_limbs" "a fixed-point sum fits the limbs that its type allows";
 }
 

@@ -19,6 +19,7 @@ pub mod index;
 pub mod invariant;
 pub mod key;
 pub mod limits;
+pub mod memory;
 pub mod offsets;
 pub mod ports;
 pub mod prediction;

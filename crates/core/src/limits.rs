@@ -48,6 +48,8 @@ pub const REQUEST_MAX_ROWS: usize = 10_000;
 pub const REQUEST_MAX_BYTES: usize = 4 << 20;
 /// One response message, bytes.
 pub const RESPONSE_MAX_BYTES: usize = 16 << 20;
+/// Text of one view in one answer, all its messages together, bytes.
+pub const ANSWER_MAX_BYTES: usize = 256 << 20;
 /// Nesting of one JSON request.
 pub const REQUEST_MAX_DEPTH: usize = 32;
 /// Requests in flight on one DoExchange stream.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use datafusion::error::DataFusionError;
+use forebay_core::memory::OutOfMemory;
 use forebay_core::{ErrorKind, PortError};
 
 /// Result of the engine's own functions.
@@ -134,6 +135,7 @@ impl EngineError {
             // What DataFusion calls internal is no row's fault.
             Self::Evaluation { source, .. } => match source.find_root() {
                 DataFusionError::Internal(_) => ErrorKind::Internal,
+                DataFusionError::ResourcesExhausted(_) => ErrorKind::ResourceExhausted,
                 _ => ErrorKind::InvalidArgument,
             },
             Self::Unknown { .. } | Self::NotFound(_) | Self::File { .. } => ErrorKind::NotFound,
@@ -220,6 +222,12 @@ impl From<EngineError> for PortError {
             EngineError::File { source, .. } => Self::with_source(kind, message, source),
             _ => Self::new(kind, message),
         }
+    }
+}
+
+impl From<OutOfMemory> for EngineError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::Port(error.into())
     }
 }
 

@@ -14,6 +14,7 @@ mod expression;
 mod functions;
 mod input;
 mod label;
+mod memory;
 mod parse;
 mod probe;
 mod service;

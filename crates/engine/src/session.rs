@@ -13,6 +13,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DFSchema, TableReference, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
@@ -84,9 +85,12 @@ impl Session {
         }
     }
 
-    /// A context over the same functions and rules, to run plans in.
-    pub(crate) fn context(&self) -> SessionContext {
-        SessionContext::new_with_state(self.state.as_ref().clone())
+    /// A context over the same functions and rules, to run plans in `environment`.
+    pub(crate) fn context(&self, environment: Arc<RuntimeEnv>) -> SessionContext {
+        let state = SessionStateBuilder::new_from_existing(self.state.as_ref().clone())
+            .with_runtime_env(environment)
+            .build();
+        SessionContext::new_with_state(state)
     }
 
     /// The checked and simplified plan of `query` over `tables`.

@@ -6,6 +6,8 @@
     reason = "the binary is where the real world is handed in"
 )]
 
+mod allocator;
+mod available;
 mod broker;
 mod cli;
 mod commands;
@@ -22,6 +24,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    allocator::give_back_what_is_freed();
     match commands::run(cli::Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use forebay_core::limits::{
-    BACKGROUND_THREADS_MAX, EPOCH_MAX_ROWS, PENDING_SCORES_MAX_BYTES, PENDING_SCORES_MAX_RECORDS,
-    SERVING_THREADS_MAX, SHARDS_MAX,
+    EPOCH_MAX_ROWS, PENDING_SCORES_MAX_BYTES, PENDING_SCORES_MAX_RECORDS, SERVING_THREADS_MAX,
 };
 use forebay_core::time::{HOUR_US, Micros};
 use forebay_pipeline::ScoringLimits;
@@ -18,20 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::cli::ServerArgs;
 
 mod archive;
+pub(crate) mod memory;
+mod state;
 
 pub(crate) use crate::broker::Broker;
 
-/// Longest `state.history_hours`: 114 years. Times of rows and of windows stay far from the ends of
-/// the clock.
-const HISTORY_MAX_HOURS: u32 = 1_000_000;
 /// Longest time that ingest may stand still before it is unhealthy, seconds: a day.
 const STALL_MAX_S: u64 = 86_400;
-/// Largest memory budget of the state, MiB: 256 GiB.
-const STATE_BUFFER_MAX_MIB: usize = 262_144;
-/// Most `state.kept_epochs`: two weeks of an epoch a second.
-const KEPT_EPOCHS_MAX: usize = 1 << 20;
-/// Largest `state.background_write_mib_per_second`: its bytes fit 32 bits.
-const BACKGROUND_WRITE_MAX_MIB: u32 = 4_095;
 /// Longest `ingest.epoch_wait_ms`.
 const EPOCH_WAIT_MAX_MS: u64 = 60_000;
 /// Longest `ingest.archive_flush_ms`: a day.
@@ -50,6 +42,7 @@ const WRITER_THREADS_MAX: usize = 256;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
     pub(crate) server: Server,
+    pub(crate) memory: Memory,
     pub(crate) kafka: Kafka,
     pub(crate) state: State,
     pub(crate) ingest: Ingest,
@@ -79,6 +72,17 @@ pub(crate) struct Server {
     pub(crate) name: String,
 }
 
+/// `[memory]`: what the process may hold.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Memory {
+    /// All memory of the process, MiB; 0: half of what its control group, or the machine, has.
+    /// RocksDB and the Kafka clients have fixed shares in it; answers, keys in memory, rows on
+    /// their way to the archive, scoring and verification draw on the rest, and are refused, evict
+    /// or wait where it is used up.
+    pub(crate) limit_mib: usize,
+}
+
 /// `[kafka]`: the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -97,6 +101,12 @@ pub(crate) struct Kafka {
     pub(crate) partitions: i32,
     /// Copies of each record of a topic that is created; at most the number of brokers.
     pub(crate) replication_factor: i32,
+    /// Memory for records that were fetched and not yet read, MiB; 0: a sixteenth of [memory]
+    /// limit_mib, 4 to 64.
+    pub(crate) fetched_mib: usize,
+    /// Memory for records that are not yet acknowledged, MiB; 0: a thirty-second of [memory]
+    /// limit_mib, 4 to 64.
+    pub(crate) unsent_mib: usize,
 }
 
 /// `[state]`: what is kept of each key.
@@ -108,12 +118,15 @@ pub(crate) struct State {
     pub(crate) shards: u16,
     /// How long after its window an event is still taken, and how far back a read may go, hours.
     pub(crate) history_hours: u32,
-    /// Block cache of RocksDB, all shards together, MiB.
+    /// Cache of RocksDB for blocks, indexes and filters, all shards together, MiB; 0: a sixteenth
+    /// of [memory] limit_mib, 4 to 64.
     pub(crate) cache_mib: usize,
-    /// Write buffers of RocksDB, all shards together, MiB.
+    /// Write buffers of RocksDB, all shards together, MiB; 0: a sixteenth of [memory] limit_mib, 4
+    /// to 64.
     pub(crate) write_buffer_mib: usize,
-    /// Decoded keys in memory, all shards together, MiB. Above it, keys that nobody used lately are
-    /// read again from RocksDB when needed.
+    /// Decoded keys in memory, all shards together, MiB; 0: five sixteenths of what is left of
+    /// [memory] limit_mib beside the fixed shares, which is also the most. Above it, keys that
+    /// nobody used lately are read again from RocksDB when needed.
     pub(crate) hot_table_mib: usize,
     /// Epochs of each shard whose applied offsets are still known: what an answer's epoch can be
     /// resolved to.
@@ -214,21 +227,8 @@ impl Default for Kafka {
             create_source_topics: false,
             partitions: 4,
             replication_factor: 1,
-        }
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            shards: 4,
-            history_hours: 168,
-            cache_mib: 64,
-            write_buffer_mib: 64,
-            hot_table_mib: 512,
-            kept_epochs: 8_192,
-            background_threads: 2,
-            background_write_mib_per_second: 0,
+            fetched_mib: 0,
+            unsent_mib: 0,
         }
     }
 }
@@ -394,6 +394,7 @@ impl Settings {
             inference,
             ..
         } = self;
+        self.validate_memory()?;
         state.validate()?;
         archive.validate()?;
         inference.validate()?;
@@ -458,46 +459,6 @@ impl Settings {
     #[must_use]
     pub(crate) fn epoch_wait(&self) -> Duration {
         Duration::from_millis(self.ingest.epoch_wait_ms)
-    }
-}
-
-impl State {
-    /// Refuse values that contradict limits.
-    fn validate(&self) -> Result<()> {
-        within("state.shards", self.shards, 1, SHARDS_MAX)?;
-        within(
-            "state.history_hours",
-            self.history_hours,
-            0,
-            HISTORY_MAX_HOURS,
-        )?;
-        within("state.cache_mib", self.cache_mib, 1, STATE_BUFFER_MAX_MIB)?;
-        within(
-            "state.write_buffer_mib",
-            self.write_buffer_mib,
-            1,
-            STATE_BUFFER_MAX_MIB,
-        )?;
-        within(
-            "state.hot_table_mib",
-            self.hot_table_mib,
-            1,
-            STATE_BUFFER_MAX_MIB,
-        )?;
-        within("state.kept_epochs", self.kept_epochs, 1, KEPT_EPOCHS_MAX)?;
-        within(
-            "state.background_threads",
-            self.background_threads,
-            1,
-            BACKGROUND_THREADS_MAX,
-        )?;
-        within(
-            "state.background_write_mib_per_second",
-            self.background_write_mib_per_second,
-            0,
-            BACKGROUND_WRITE_MAX_MIB,
-        )?;
-        Ok(())
     }
 }
 

@@ -42,6 +42,8 @@ pub use inspector::KafkaInspector;
 pub use publisher::KafkaPublisher;
 pub use reader::KafkaLog;
 pub use replay::Replayer;
-pub use settings::{ClientSettings, ProducerSettings, ReaderSettings};
+pub use settings::{
+    ClientSettings, FETCHED_MIN_BYTES, ProducerSettings, ReaderSettings, UNSENT_MIN_BYTES,
+};
 pub use stats::ReaderStats;
 pub use survey::{Survey, SurveyReport, TimeUnit};

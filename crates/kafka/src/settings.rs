@@ -23,15 +23,21 @@ const OPEN_PROPERTIES: [&str; 7] = [
     "reconnect.",
     "enable.ssl.",
 ];
-/// Bytes that one consumer may hold fetched and unread.
-const FETCHED_MAX_BYTES: usize = 64 << 20;
+/// Bytes that one consumer may hold fetched and unread, where nobody says otherwise.
+const FETCHED_BYTES: usize = 64 << 20;
+/// Least of [`ReaderSettings::fetched_bytes`]: a quarter of it still holds the largest record.
+pub const FETCHED_MIN_BYTES: usize = 4 * EVENT_MAX_BYTES;
+/// Bytes that a producer may hold unsent, where nobody says otherwise.
+const UNSENT_BYTES: usize = 64 << 20;
+/// Least of [`ProducerSettings::unsent_bytes`].
+pub const UNSENT_MIN_BYTES: usize = 4 * EVENT_MAX_BYTES;
+/// What the client library keeps of a record beside its bytes, about, bytes: an operation in a
+/// queue of the consumer, a message of the producer.
+const RECORD_OVERHEAD_BYTES: usize = 512;
+/// Records that a queue of the client may hold, whatever its bytes.
+const QUEUED_MAX_RECORDS: usize = 100_000;
 /// One response of a broker, bytes: what a compressed batch may inflate to.
 const RESPONSE_MAX_BYTES: usize = 100_000_000;
-/// Records and bytes that a producer may hold unsent.
-const UNSENT_MAX_RECORDS: usize = 100_000;
-/// See [`UNSENT_MAX_RECORDS`].
-const UNSENT_MAX_KIB: usize = 64 << 10;
-
 /// How to reach the brokers.
 #[derive(Clone)]
 pub struct ClientSettings {
@@ -109,13 +115,25 @@ impl ClientSettings {
 pub struct ReaderSettings {
     /// How to reach the brokers.
     pub client: ClientSettings,
+    /// Memory for what is fetched and unread, bytes, at least [`FETCHED_MIN_BYTES`]: half of it
+    /// records, a quarter one answer of a broker, a quarter what the client keeps beside them.
+    pub fetched_bytes: usize,
 }
 
 impl ReaderSettings {
     /// The defaults for these brokers.
     #[must_use]
     pub fn new(client: ClientSettings) -> Self {
-        Self { client }
+        Self {
+            client,
+            fetched_bytes: FETCHED_BYTES,
+        }
+    }
+
+    /// Bytes of keys and values that one poll takes at most (one record above it still fits). What
+    /// a poll brings is there several times over: decoded, waiting for shards, in their write.
+    pub(crate) fn poll_max_bytes(&self) -> usize {
+        self.fetched_bytes.max(FETCHED_MIN_BYTES) / 8
     }
 
     /// Of [`crate::KafkaInspector`]: the same records, and no more of them than an answer must
@@ -131,6 +149,7 @@ impl ReaderSettings {
 
     pub(crate) fn config(&self) -> Result<ClientConfig, Error> {
         let mut config = self.client.base_config()?;
+        let fetched = self.fetched_bytes.max(FETCHED_MIN_BYTES);
         config
             // `assign` needs a group's name although no group is joined and nothing is committed.
             .set("group.id", &self.client.client_id)
@@ -147,11 +166,9 @@ impl ReaderSettings {
             .set("fetch.min.bytes", "1")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.message.max.bytes", EVENT_MAX_BYTES.to_string())
-            .set("queued.min.messages", "100000")
-            .set(
-                "queued.max.messages.kbytes",
-                (FETCHED_MAX_BYTES >> 10).to_string(),
-            );
+            .set("fetch.max.bytes", (fetched / 4).to_string())
+            .set("queued.min.messages", records_of(fetched / 4).to_string())
+            .set("queued.max.messages.kbytes", (fetched >> 11).to_string());
         Ok(config)
     }
 }
@@ -165,6 +182,9 @@ pub struct ProducerSettings {
     pub delivery_timeout: Duration,
     /// How long to gather records before a batch is sent.
     pub linger: Duration,
+    /// Memory for what is not sent or not acknowledged, bytes, at least [`UNSENT_MIN_BYTES`]: half
+    /// of it records, half what the client keeps beside them. Who sends more waits.
+    pub unsent_bytes: usize,
 }
 
 impl ProducerSettings {
@@ -175,6 +195,7 @@ impl ProducerSettings {
             client,
             delivery_timeout: Duration::from_secs(30),
             linger: Duration::from_millis(1),
+            unsent_bytes: UNSENT_BYTES,
         }
     }
 
@@ -183,6 +204,7 @@ impl ProducerSettings {
         let delivery_ms = self.delivery_timeout.as_millis().max(1);
         // The client refuses to gather for longer than a record may live.
         let linger_ms = self.linger.as_millis().min(delivery_ms - 1);
+        let half = self.unsent_bytes.max(UNSENT_MIN_BYTES) / 2;
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -193,11 +215,58 @@ impl ProducerSettings {
             .set("message.max.bytes", EVENT_MAX_BYTES.to_string())
             .set("message.timeout.ms", delivery_ms.to_string())
             .set("linger.ms", linger_ms.to_string())
-            .set(
-                "queue.buffering.max.messages",
-                UNSENT_MAX_RECORDS.to_string(),
-            )
-            .set("queue.buffering.max.kbytes", UNSENT_MAX_KIB.to_string());
+            .set("queue.buffering.max.messages", records_of(half).to_string())
+            .set("queue.buffering.max.kbytes", (half >> 10).to_string());
         Ok(config)
+    }
+}
+
+/// Records whose overhead fits `bytes`.
+fn records_of(bytes: usize) -> usize {
+    (bytes / RECORD_OVERHEAD_BYTES).min(QUEUED_MAX_RECORDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(config: &ClientConfig, property: &str) -> usize {
+        let value = config.get(property).expect("set");
+        value.parse().expect("a number")
+    }
+
+    #[test]
+    fn what_a_reader_may_hold_bounds_records_answers_and_overhead() {
+        let reader = |fetched_bytes| ReaderSettings {
+            fetched_bytes,
+            ..ReaderSettings::new(ClientSettings::new("a:1"))
+        };
+        for bytes in [FETCHED_MIN_BYTES, 16 << 20, 64 << 20, 512 << 20] {
+            let config = reader(bytes).config().expect("valid");
+            let records = number(&config, "queued.max.messages.kbytes") << 10;
+            let answer = number(&config, "fetch.max.bytes");
+            let overhead = number(&config, "queued.min.messages") * RECORD_OVERHEAD_BYTES;
+            assert!(records + answer + overhead <= bytes, "{bytes}");
+            assert!(
+                answer >= EVENT_MAX_BYTES,
+                "the largest record can be fetched"
+            );
+        }
+        let least = reader(0).config().expect("valid");
+        assert_eq!(number(&least, "fetch.max.bytes"), EVENT_MAX_BYTES);
+    }
+
+    #[test]
+    fn what_a_producer_may_hold_bounds_records_and_overhead() {
+        for bytes in [UNSENT_MIN_BYTES, 64 << 20, 512 << 20] {
+            let settings = ProducerSettings {
+                unsent_bytes: bytes,
+                ..ProducerSettings::new(ClientSettings::new("a:1"))
+            };
+            let config = settings.config().expect("valid");
+            let records = number(&config, "queue.buffering.max.kbytes") << 10;
+            let overhead = number(&config, "queue.buffering.max.messages") * RECORD_OVERHEAD_BYTES;
+            assert!(records + overhead <= bytes, "{bytes}");
+        }
     }
 }

@@ -12,6 +12,7 @@
 //! Readers never see what RocksDB has not got. Nothing here plans, decodes, routes or reads a wall
 //! clock.
 
+mod answers;
 mod commit;
 mod damage;
 mod database;

@@ -23,10 +23,12 @@ pub struct OnlineOptions {
     /// than the views' windows, and a row is too late only when it is this much older than they
     /// need.
     pub history_us: Micros,
-    /// Budget of the decoded key states in memory, bytes; above it, keys that nobody used lately
-    /// are dropped and read again from RocksDB when needed.
+    /// Budget of the decoded key states in memory, bytes; above it, or where the process's memory
+    /// is used up, keys that nobody used lately are dropped and read again from RocksDB when
+    /// needed.
     pub table_bytes: usize,
-    /// RocksDB's block cache, bytes.
+    /// RocksDB's blocks, indexes and filters in memory, bytes. Memtables are charged to the same
+    /// cache, whose capacity is the sum.
     pub cache_bytes: usize,
     /// RocksDB's memtables of all shards together, bytes.
     pub write_buffer_bytes: usize,

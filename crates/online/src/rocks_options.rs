@@ -35,7 +35,8 @@ const RATE_REFILL_US: i64 = 100_000;
 /// Share (1 in N) of low-priority requests that the limit lets through first.
 const RATE_FAIRNESS: i32 = 10;
 
-/// What all shards share: one block cache and one budget for memtables.
+/// What all shards share: one cache, to which memtables are charged as well as blocks, indexes and
+/// filters, so that its capacity bounds them together.
 #[derive(Clone)]
 pub(crate) struct SharedBuffers {
     cache: Cache,
@@ -52,13 +53,22 @@ impl std::fmt::Debug for SharedBuffers {
 
 impl SharedBuffers {
     pub(crate) fn new(options: &OnlineOptions) -> Self {
+        let capacity = options.cache_bytes + options.write_buffer_bytes;
+        let cache = Cache::new_hyper_clock_cache(capacity, 0);
         Self {
-            cache: Cache::new_hyper_clock_cache(options.cache_bytes, 0),
-            write_buffers: WriteBufferManager::new_write_buffer_manager(
+            // Without stalls: a flush that a full disk holds up would hold up every writer.
+            write_buffers: WriteBufferManager::new_write_buffer_manager_with_cache(
                 options.write_buffer_bytes,
                 false,
+                cache.clone(),
             ),
+            cache,
         }
+    }
+
+    /// What RocksDB holds in the cache, memtables included, bytes.
+    pub(crate) fn usage_bytes(&self) -> usize {
+        self.cache.get_usage()
     }
 }
 
@@ -104,6 +114,9 @@ fn max_open_files(options: &OnlineOptions) -> i32 {
 fn family_options(name: &str, write_buffer_bytes: usize, shared: &SharedBuffers) -> Options {
     let mut block = BlockBasedOptions::default();
     block.set_block_cache(&shared.cache);
+    // Else they are kept beside the cache, as many as there are files.
+    block.set_cache_index_and_filter_blocks(true);
+    block.set_pin_l0_filter_and_index_blocks_in_cache(true);
     block.set_block_size(BLOCK_BYTES);
     block.set_format_version(TABLE_FORMAT_VERSION);
     let mut options = Options::default();

@@ -2,7 +2,8 @@
 //! together, opens them and finds the states that readers need; `commit` writes, `expiry` removes,
 //! `queue` keeps scores and outbox.
 //!
-//! Locks, always taken in this order: `writer` (one commit at a time), `gate`, `table` or `queue`.
+//! Locks, always taken in this order: `writer` (one commit at a time), `gate`, `table` or `queue`,
+//! `memory`.
 //! A commit holds `gate` from the RocksDB write to the publication, and a reader that must look on
 //! disk holds it shared: so what such a reader loads belongs to the published epoch. Readers that
 //! find all keys in memory never touch `gate`.
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use forebay_core::index::ShardId;
 use forebay_core::invariant;
 use forebay_core::limits::APPLIED_HISTORY_MAX_CHANGES;
+use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 use parking_lot::{Mutex, RwLock};
@@ -47,11 +49,13 @@ pub(crate) struct Shard {
     pub(crate) writer: Mutex<Writer>,
     pub(crate) gate: RwLock<()>,
     pub(crate) table: RwLock<Table>,
+    /// What the table holds of the process's memory. Locked after `table`.
+    memory: Mutex<Reservation>,
     pub(crate) queue: Mutex<Queue>,
     pub(crate) floor: PendingFloor,
     pub(crate) counters: Arc<Counters>,
     pub(crate) history_us: Micros,
-    pub(crate) table_bytes: usize,
+    table_bytes: usize,
     history_limits: HistoryLimits,
 }
 
@@ -74,6 +78,7 @@ impl Shard {
         shared: &SharedBuffers,
         floor: &PendingFloor,
         counters: &Arc<Counters>,
+        budget: &Arc<Budget>,
     ) -> OnlineResult<Self> {
         let database = Database::open(
             &root.join(format!("shard-{number:04}")),
@@ -100,6 +105,7 @@ impl Shard {
             }),
             gate: RwLock::new(()),
             table: RwLock::new(table),
+            memory: Mutex::new(budget.empty(Part::HotTable)),
             queue: Mutex::new(loaded.queue),
             floor: floor.clone(),
             counters: Arc::clone(counters),
@@ -177,10 +183,21 @@ impl Shard {
             gone_us: table.gone_us.get(&id).copied(),
             states,
         };
-        let evicted = table.evict(self.table_bytes);
+        let evicted = self.evict(&mut table);
         drop(table);
         Counters::add(&self.counters.keys_evicted, evicted.len() as u64);
         Ok(answer)
+    }
+
+    /// Drop what is above the table's budget, or above what there is of the process's memory. Comes
+    /// after the entries that it makes room for: they were on disk before, so nothing waits for
+    /// it, and what is over the budget for a moment is one epoch, or one read.
+    fn evict(&self, table: &mut Table) -> Vec<Arc<KeyState>> {
+        let mut memory = self.memory.lock();
+        let wanted = table.memory_bytes().min(self.table_bytes);
+        let evicted = table.evict(memory.resize_up_to(wanted));
+        memory.shrink_to(table.memory_bytes());
+        evicted
     }
 
     /// Publish an epoch whose batch RocksDB has: the caller holds `gate`. Returns what is to be
@@ -212,7 +229,7 @@ impl Shard {
             .iter()
             .map(|(p, record)| (p, record.progress));
         table.history.advance(publication.epoch, moved);
-        let evicted = table.evict(self.table_bytes);
+        let evicted = self.evict(&mut table);
         drop(table);
         Counters::add(&self.counters.keys_evicted, evicted.len() as u64);
         freed.extend(evicted);
@@ -427,7 +444,8 @@ mod tests {
         };
         let shared = SharedBuffers::new(&options);
         let floor = PendingFloor::new(1);
-        Shard::open(root, 0, &options, &shared, &floor, &Arc::default())
+        let budget = Budget::whole(usize::MAX);
+        Shard::open(root, 0, &options, &shared, &floor, &Arc::default(), &budget)
     }
 
     #[test]

@@ -20,6 +20,8 @@ macro_rules! counters {
             pub keys_in_memory: u64,
             /// Memory of those keys, upper bound, bytes.
             pub table_bytes: u64,
+            /// Blocks and memtables that RocksDB holds in memory, bytes.
+            pub rocksdb_bytes: u64,
             /// Changes of single partitions that the histories of applied offsets keep.
             pub history_changes: u64,
             /// Pending scores.

@@ -14,23 +14,23 @@ use forebay_core::bytes::BytesError;
 use forebay_core::index::{RowIndex, ShardId};
 use forebay_core::invariant;
 use forebay_core::key::{KeyBuffer, key_hash};
+use forebay_core::memory::{Budget, Reservation};
 use forebay_core::ports::{
     At, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled,
     ShardEpoch, ShardWrite, StoreHealth, UnscoredEntry, ViewRows,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
-use forebay_core::value::{Value, array_from_values};
-use forebay_core::view::{FeatureStatus, ViewId, ViewSpec};
+use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::watermark::MarkRecord;
 use forebay_core::{PortError, PortResult};
 use parking_lot::Mutex;
 
+use crate::answers::Answers;
 use crate::database::Database;
 use crate::error::{OnlineError, OnlineResult};
 use crate::fold::table_hash;
 use crate::format;
-use crate::key_state::HotRow;
 use crate::options::OnlineOptions;
 use crate::queue::PendingFloor;
 use crate::rocks_options::SharedBuffers;
@@ -46,6 +46,7 @@ pub struct RocksStore {
     views: ArcSwap<Views>,
     /// Held while a definition is registered or dropped.
     definitions: Mutex<()>,
+    shared: SharedBuffers,
     floor: PendingFloor,
     counters: Arc<Counters>,
 }
@@ -54,12 +55,13 @@ pub struct RocksStore {
 type ReadRow = (ShardId, RowIndex, u64);
 
 impl RocksStore {
-    /// Open the store at `path`, or make it. The number of shards is fixed when it is made.
+    /// Open the store at `path`, or make it. The number of shards is fixed when it is made. Keys in
+    /// memory draw from `budget`.
     ///
     /// # Errors
     /// Options out of their limits, another number of shards than stored, a directory that cannot
     /// be used or is in use by another process, records that cannot be decoded.
-    pub fn open(path: &Path, options: &OnlineOptions) -> OnlineResult<Self> {
+    pub fn open(path: &Path, options: &OnlineOptions, budget: &Arc<Budget>) -> OnlineResult<Self> {
         options.check()?;
         std::fs::create_dir_all(path).map_err(|source| OnlineError::Directory {
             path: path.to_owned(),
@@ -69,12 +71,13 @@ impl RocksStore {
         let floor = PendingFloor::new(options.shards);
         let counters = Arc::new(Counters::default());
         let shards = (0..options.shards)
-            .map(|number| Shard::open(path, number, options, &shared, &floor, &counters))
+            .map(|number| Shard::open(path, number, options, &shared, &floor, &counters, budget))
             .collect::<OnlineResult<Vec<_>>>()?;
         Ok(Self {
             shards,
             views: ArcSwap::default(),
             definitions: Mutex::new(()),
+            shared,
             floor,
             counters,
         })
@@ -105,6 +108,7 @@ impl RocksStore {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         let mut stats = self.counters.read();
+        stats.rocksdb_bytes = self.shared.usage_bytes() as u64;
         for shard in &self.shards {
             let table = shard.table.read();
             stats.keys_in_memory += table.keys() as u64;
@@ -362,49 +366,6 @@ impl Drop for RocksStore {
     }
 }
 
-/// The rows of an answer, in the order of the request; None: the key has no row.
-struct Answers {
-    rows: Vec<Option<Arc<HotRow>>>,
-    applied: Vec<Option<ShardEpoch>>,
-}
-
-impl Answers {
-    fn into_view_rows(self, spec: &ViewSpec) -> PortResult<ViewRows> {
-        let null = Value::Null;
-        let aggregates = spec
-            .aggregates
-            .iter()
-            .enumerate()
-            .map(|(output, aggregate)| {
-                let cells = self
-                    .rows
-                    .iter()
-                    .map(|row| row.as_ref().map_or(&null, |row| &row.values[output]));
-                array_from_values(&aggregate.data_type, cells)
-            })
-            .collect::<PortResult<Vec<_>>>()?;
-        let status = self
-            .rows
-            .iter()
-            .map(|row| {
-                row.as_ref()
-                    .map_or(FeatureStatus::NotFound, |row| row.status)
-            })
-            .collect();
-        let newest_us = self
-            .rows
-            .iter()
-            .map(|row| row.as_ref().and_then(|row| row.newest_us))
-            .collect();
-        Ok(ViewRows {
-            aggregates,
-            status,
-            newest_us,
-            applied: self.applied,
-        })
-    }
-}
-
 impl OnlineStore for RocksStore {
     fn shards(&self) -> u16 {
         ShardId::count(self.shards.len())
@@ -453,11 +414,17 @@ impl OnlineStore for RocksStore {
         Ok(())
     }
 
-    fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
+    fn read(
+        &self,
+        view: ViewId,
+        keys: &KeyBuffer,
+        at: At<'_>,
+        memory: &mut Reservation,
+    ) -> PortResult<ViewRows> {
         let views = self.views.load();
         let runtime = views.get(&view).ok_or(OnlineError::UnknownView(view))?;
         self.read_rows(runtime, keys, at)?
-            .into_view_rows(&runtime.spec)
+            .into_view_rows(&runtime.spec, memory)
     }
 
     fn health(&self) -> StoreHealth {

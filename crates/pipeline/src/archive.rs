@@ -13,6 +13,7 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_schema::{Field, Schema, SchemaRef};
+use forebay_core::memory::Reservation;
 use forebay_core::ports::{Archive, DeadLetter, Runtime, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::PipelineError;
 use crate::retry::Pauses;
+use crate::room::Room;
 use crate::runtime::{Thread, block_on, within};
 use crate::status::Counters;
 use crate::watermark::{Unrecorded, table};
@@ -48,6 +50,7 @@ enum Message {
         table: String,
         batch: RecordBatch,
         up_to: Vec<(TopicPartition, PartitionProgress)>,
+        memory: Reservation,
     },
     DeadLetters(Vec<DeadLetter>, Vec<(TopicPartition, PartitionProgress)>),
     Passed {
@@ -65,6 +68,7 @@ pub struct Archiver {
     runtime: Arc<dyn Runtime>,
     queue: mpsc::Sender<Message>,
     handed: Arc<Handed>,
+    room: Room,
 }
 
 /// How many messages were handed over, and how many of them the archive has.
@@ -116,22 +120,23 @@ impl Archiver {
     /// restart reads its rows again.
     pub(crate) fn start(
         runtime: &Arc<dyn Runtime>,
-        archive: Arc<dyn Archive>,
-        dead_letter_rows: DeadLetterRows,
+        (archive, dead_letter_rows): (Arc<dyn Archive>, DeadLetterRows),
         rule: FlushRule,
         counters: Arc<Counters>,
         stopping: Arc<AtomicBool>,
         marks_up_to: Applied,
+        room: Room,
     ) -> PortResult<(Self, Thread<PortResult<()>>)> {
         let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
         let handed = Arc::<Handed>::default();
+        let max_bytes = rule.max_bytes.min(room.quarter_bytes());
         let worker = Worker {
             handed: Arc::clone(&handed),
             taken: 0,
             runtime: Arc::clone(runtime),
             archive,
             dead_letter_rows,
-            rule,
+            rule: FlushRule { max_bytes, ..rule },
             counters,
             stopping,
             tables: BTreeMap::new(),
@@ -140,6 +145,7 @@ impl Archiver {
             marks: Unrecorded::of_archive(),
             marks_up_to,
             bytes: 0,
+            memory: Vec::new(),
             oldest: None,
         };
         let run = move || block_on(Arc::clone(&worker.runtime).as_ref(), worker.run(messages));
@@ -149,12 +155,13 @@ impl Archiver {
             runtime,
             queue,
             handed,
+            room,
         };
         Ok((archiver, thread))
     }
 
     /// Hand over the rows and dead letters of one decoded batch. Blocks while the archiver is
-    /// behind.
+    /// behind, by batches or by bytes.
     ///
     /// # Errors
     /// The archiver has stopped, or Arrow refuses the columns.
@@ -164,17 +171,23 @@ impl Archiver {
         late: &[bool],
         up_to: Vec<(TopicPartition, PartitionProgress)>,
     ) -> Result<(), PipelineError> {
+        let rows = with_meta(batch, late)?;
+        let letters = batch.dead_letters.iter().map(letter_bytes).sum::<usize>();
+        let bytes = rows.get_array_memory_size() + letters;
+        let gone = || self.queue.is_closed();
+        let memory = self.room.take(bytes, self.runtime.as_ref(), gone);
+        let memory = memory.ok_or(PipelineError::ThreadGone("archiver"))?;
         if !batch.dead_letters.is_empty() {
             self.send(Message::DeadLetters(
                 batch.dead_letters.clone(),
                 up_to.clone(),
             ))?;
         }
-        let rows = with_meta(batch, late)?;
         self.send(Message::Rows {
             table: batch.source.name.clone(),
             batch: rows,
             up_to,
+            memory,
         })
     }
 
@@ -236,6 +249,10 @@ impl Archiver {
     }
 }
 
+fn letter_bytes(letter: &DeadLetter) -> usize {
+    letter.payload.len() + letter.detail.len()
+}
+
 fn with_meta(batch: &SourceBatch, late: &[bool]) -> Result<RecordBatch, PipelineError> {
     let origin = &batch.origin;
     let place = |row: usize| &origin.partitions[origin.partition[row] as usize];
@@ -282,6 +299,8 @@ struct Worker {
     /// Rows that the table of marks has of each partition.
     marks_up_to: Applied,
     bytes: usize,
+    /// What is held of the process's memory for what is collected.
+    memory: Vec<Reservation>,
     /// When the oldest of what is collected came.
     oldest: Option<Duration>,
 }
@@ -337,7 +356,9 @@ impl Worker {
                 table,
                 batch,
                 up_to,
+                memory,
             } => {
+                self.memory.push(memory);
                 self.bytes += batch.get_array_memory_size();
                 self.table(table, &up_to).batches.push(batch);
             }
@@ -345,10 +366,7 @@ impl Worker {
                 self.table(table, &up_to);
             }
             Message::DeadLetters(letters, up_to) => {
-                self.bytes += letters
-                    .iter()
-                    .map(|l| l.payload.len() + l.detail.len())
-                    .sum::<usize>();
+                self.bytes += letters.iter().map(letter_bytes).sum::<usize>();
                 up_to.iter().for_each(|(partition, progress)| {
                     self.dead_letters_up_to.advance(partition, *progress)
                 });
@@ -387,6 +405,7 @@ impl Worker {
                 .fetch_add(rows, Ordering::Relaxed);
         }
         self.bytes = 0;
+        self.memory.clear();
         self.oldest = None;
         self.handed.archived.store(self.taken, Ordering::Release);
         Ok(())

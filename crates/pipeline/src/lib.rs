@@ -33,6 +33,7 @@ mod reads;
 pub mod recovery;
 pub mod repeats;
 mod retry;
+mod room;
 pub mod runtime;
 mod score;
 mod settings;

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use forebay_core::memory::Budget;
 use forebay_core::ports::{
     Archive, CompiledView, EventLog, FeatureReader, LogInspector, LogNotes, OnlineStore, Publisher,
     Runtime, Scorer,
@@ -30,6 +31,7 @@ use crate::prediction::RecordEncoder;
 use crate::reads::Reads;
 use crate::recovery::{self, Plan};
 use crate::repeats::Repeats;
+use crate::room::Room;
 use crate::runtime::{Crew, Thread, block_on};
 use crate::score::intake::{Intake, ScoringLimits};
 use crate::score::released::Released;
@@ -87,6 +89,8 @@ pub struct PipelineParts {
     pub observers: Vec<Box<dyn BatchObserver>>,
     /// Where threads, sleeps and monotonic time come from.
     pub runtime: Arc<dyn Runtime>,
+    /// What rows on their way to the archive draw on.
+    pub memory: Arc<Budget>,
 }
 
 impl std::fmt::Debug for PipelineParts {
@@ -401,12 +405,12 @@ fn start_archiver(
     let marks_up_to = block_on(parts.runtime.as_ref(), marks)?;
     Archiver::start(
         &parts.runtime,
-        Arc::clone(&parts.archive),
-        parts.dead_letter_rows,
+        (Arc::clone(&parts.archive), parts.dead_letter_rows),
         settings.flush,
         Arc::clone(counters),
         Arc::clone(stopping),
         marks_up_to,
+        Room::of(&parts.memory),
     )
 }
 

@@ -13,6 +13,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::PortError;
+use forebay_core::memory::Reservation;
 use forebay_core::ports::{
     At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore, ShardEpoch,
 };
@@ -74,6 +75,14 @@ pub(crate) struct Provenance {
     pub(crate) watermark_us: Option<Micros>,
     pub(crate) newest_event_time_us: Option<Micros>,
     pub(crate) applied: Vec<ShardEpoch>,
+}
+
+/// An answer, and what it holds of the process's memory.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) batch: RecordBatch,
+    pub(crate) provenance: Provenance,
+    pub(crate) memory: Reservation,
 }
 
 /// Answers requests on one service, in one shape.
@@ -161,7 +170,7 @@ impl Answerer {
         recorder: &Recorder,
         request: &RecordBatch,
         at_us: Micros,
-    ) -> ServeResult<(RecordBatch, Provenance)> {
+    ) -> ServeResult<Answered> {
         let read = || reader.read(self.service.as_ref(), request, At::Instant(at_us));
         let answer = catch_unwind(AssertUnwindSafe(read)).map_err(|_| {
             recorder.panicked();
@@ -170,7 +179,12 @@ impl Answerer {
                 self.service.spec().name
             ))
         })??;
-        self.shape(&answer)
+        let (batch, provenance) = self.shape(&answer)?;
+        Ok(Answered {
+            batch,
+            provenance,
+            memory: answer.memory,
+        })
     }
 
     fn shape(&self, answer: &FeatureAnswer) -> ServeResult<(RecordBatch, Provenance)> {

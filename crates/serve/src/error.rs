@@ -7,9 +7,13 @@ use std::io;
 use std::net::SocketAddr;
 
 use arrow_schema::ArrowError;
+use forebay_core::memory::OutOfMemory;
 use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;
 use tonic::{Code, Status};
+
+/// What a refused caller is told to wait, milliseconds.
+pub(crate) const RETRY_AFTER_MS: u64 = 20;
 
 /// Result of this crate.
 pub type ServeResult<T> = Result<T, ServeError>;
@@ -173,7 +177,21 @@ impl ServeError {
 
 impl From<PortError> for ServeError {
     fn from(error: PortError) -> Self {
-        Self::Port(error)
+        let cause = error.source();
+        match cause.and_then(|cause| cause.downcast_ref::<OutOfMemory>()) {
+            Some(full) => Self::from(*full),
+            None => Self::Port(error),
+        }
+    }
+}
+
+impl From<OutOfMemory> for ServeError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::Overload {
+            reason: "memory",
+            message: error.to_string(),
+            retry_after_ms: RETRY_AFTER_MS,
+        }
     }
 }
 

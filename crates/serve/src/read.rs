@@ -20,6 +20,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use arrow_select::nullif::nullif;
 use forebay_core::key::KeyBuffer;
 use forebay_core::limits::REQUEST_MAX_ROWS;
+use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{
     At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, OnlineStore, ViewRows,
 };
@@ -36,7 +37,10 @@ use crate::ports::Watermarks;
 pub struct ServiceReader {
     store: Arc<dyn OnlineStore>,
     watermarks: Arc<dyn Watermarks>,
-    services: ArcSwap<BTreeMap<String, Served>>,
+    services: Arc<ArcSwap<BTreeMap<String, Served>>>,
+    /// Whom answers draw their memory from, and as which part.
+    budget: Arc<Budget>,
+    part: Part,
 }
 
 /// A service with what every read of it needs, made once.
@@ -63,13 +67,31 @@ impl Shapes {
 }
 
 impl ServiceReader {
-    /// A reader over `store` that knows no service yet.
+    /// A reader over `store` that knows no service yet. Answers draw on `budget`.
     #[must_use]
-    pub fn new(store: Arc<dyn OnlineStore>, watermarks: Arc<dyn Watermarks>) -> Self {
+    pub fn new(
+        store: Arc<dyn OnlineStore>,
+        watermarks: Arc<dyn Watermarks>,
+        budget: Arc<Budget>,
+    ) -> Self {
         Self {
             store,
             watermarks,
-            services: ArcSwap::default(),
+            services: Arc::default(),
+            budget,
+            part: Part::Answers,
+        }
+    }
+
+    /// The same services for another part of the process, which requests then cannot starve.
+    #[must_use]
+    pub fn drawing_as(&self, part: Part) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            watermarks: Arc::clone(&self.watermarks),
+            services: Arc::clone(&self.services),
+            budget: Arc::clone(&self.budget),
+            part,
         }
     }
 
@@ -107,12 +129,12 @@ impl ServiceReader {
         binding: &ServiceView,
         view: &dyn CompiledView,
         request: &RecordBatch,
-        at: At<'_>,
-        instants: &TimestampMicrosecondArray,
+        (at, instants): (At<'_>, &TimestampMicrosecondArray),
+        memory: &mut Reservation,
     ) -> PortResult<(Vec<ArrayRef>, ViewRows)> {
         let keys = key_arrays(binding, request)?;
         let encoded = KeyBuffer::encode(&keys)?;
-        let rows = self.store.read(binding.view.id, &encoded, at)?;
+        let rows = self.store.read(binding.view.id, &encoded, at, memory)?;
         if rows.status.len() != request.num_rows() {
             return Err(PortError::internal(format!(
                 "view {} answered {} rows for {} keys",
@@ -177,10 +199,13 @@ impl FeatureReader for ServiceReader {
         let shapes = self.shapes(service);
         let request = conform(request, spec, &shapes.request)?;
         let (instants, as_of_us) = instants(at, rows)?;
+        let mut memory = self.budget.empty(self.part);
         let mut features = Vec::with_capacity(spec.views.len());
         let (mut status, mut newest_us, mut applied) = (Vec::new(), Vec::new(), Vec::new());
         for (binding, view) in spec.views.iter().zip(service.views()) {
-            let (arrays, read) = self.read_view(binding, view.as_ref(), &request, at, &instants)?;
+            let when = (at, &instants);
+            let (arrays, read) =
+                self.read_view(binding, view.as_ref(), &request, when, &mut memory)?;
             features.push(arrays);
             status.push(read.status);
             newest_us.push(read.newest_us);
@@ -199,6 +224,7 @@ impl FeatureReader for ServiceReader {
             applied,
             as_of_us,
             watermark_us: self.watermark(spec),
+            memory,
         })
     }
 }

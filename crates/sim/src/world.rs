@@ -15,6 +15,7 @@ use std::time::Duration;
 use arrow_schema::DataType;
 use forebay_core::definition::{DeploymentDef, Route};
 use forebay_core::limits::IDLE_TIMEOUT_US;
+use forebay_core::memory::Budget;
 use forebay_core::ports::{
     Archive, At, CompiledService, CompiledView, FeatureReader, OnlineStore, SourceBatch,
 };
@@ -63,6 +64,8 @@ pub const LIFETIME: u32 = 2;
 pub const OF_PREDICTIONS: u32 = 3;
 /// The argument at which a refusing view fails.
 pub const REFUSED: f64 = 13.0;
+/// Memory of a process.
+const POOL_BYTES: usize = 256 << 10;
 /// `WATERMARK FOR ts AS ts - INTERVAL '5' SECOND`.
 pub const DELAY_US: Micros = 5 * SECOND_US;
 /// First event time.
@@ -439,6 +442,8 @@ impl World {
             counters: Arc::default(),
             observers: vec![Box::new(Observer(Arc::clone(&self.observed)))],
             runtime: Arc::new(SystemRuntime::new(runtime().handle().clone())),
+            // Little enough that ingest waits for the archive now and then.
+            memory: Budget::shared(POOL_BYTES),
         }
     }
 

@@ -143,6 +143,12 @@ metric_table! {
     Counter LimitRejections limit_rejections "forebay_limit_rejections_total" ["limit"] NONE "calls refused by a named limit";
     Counter InvariantViolations invariant_violations "forebay_invariant_violations_total" ["id"] NONE "broken invariants; any is a defect";
 
+    // memory
+    Gauge MemoryLimit memory_limit "forebay_memory_limit_bytes" [] NONE "[memory] limit_mib, or what stands for it";
+    Gauge Memory memory "forebay_memory_bytes" ["part"] NONE "bytes that the part holds; part: rocksdb, hot_table, answers, scoring, ingest, point_in_time";
+    Gauge MemoryMost memory_most "forebay_memory_most_bytes" ["part"] NONE "the most that the part may hold; all parts but rocksdb together never hold more than the pool";
+    Counter MemoryRefused memory_refused "forebay_memory_refused_total" ["part"] NONE "how often the part was refused memory: answers are then refused, ingest and scoring wait, a verification is given up";
+
     // ingest
     Counter IngestRecords ingest_records "forebay_ingest_records_total" ["source", "result"] NONE "records read; result: ok, dead_letter";
     Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "offsets between what the state has applied and the last stable offset";

@@ -23,6 +23,8 @@ use forebay_core::source::SourceDef;
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::view::{FeatureStatus, FoldBatch, ViewSpec, Window};
 
+use crate::memory::unbounded;
+
 use crate::view::{PlainView, column};
 
 const TOPIC: &str = "events";
@@ -81,7 +83,7 @@ fn a_view_is_known_by_its_digest(store: &dyn OnlineStore) {
 
 fn what_is_unknown_is_refused_and_nothing_is_applied(store: &dyn OnlineStore) {
     let error = store
-        .read(VIEW, &key("a"), At::Instant(5))
+        .read(VIEW, &key("a"), At::Instant(5), &mut unbounded())
         .expect_err("unknown");
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let events = [(0, 10, "a")];
@@ -133,7 +135,7 @@ fn an_epoch_is_read_with_what_it_applied(store: &dyn OnlineStore) {
     let keys = KeyBuffer::encode(&[many]).expect("text keys");
     let instants = [20, 20, 60, 19];
     let rows = store
-        .read(VIEW, &keys, At::PerRow(&instants))
+        .read(VIEW, &keys, At::PerRow(&instants), &mut unbounded())
         .expect("answered");
     assert_eq!(rows.status.len(), 4);
     let counts: Vec<Option<i64>> = (0..4).map(|row| count(&rows, row)).collect();
@@ -219,7 +221,7 @@ fn a_dropped_view_leaves_nothing(store: &dyn OnlineStore) {
     commit_all(store, &[(0, 10, "a")]);
     store.drop_view(VIEW).expect("dropped");
     let error = store
-        .read(VIEW, &key("a"), At::Instant(10))
+        .read(VIEW, &key("a"), At::Instant(10), &mut unbounded())
         .expect_err("unknown");
     assert_eq!(error.kind(), ErrorKind::NotFound);
     register(store);
@@ -342,7 +344,7 @@ fn read(
     at: Micros,
 ) -> (FeatureStatus, Option<i64>, Option<Micros>) {
     let rows = store
-        .read(VIEW, &key(name), At::Instant(at))
+        .read(VIEW, &key(name), At::Instant(at), &mut unbounded())
         .expect("answered");
     (rows.status[0], count(&rows, 0), rows.newest_us[0])
 }

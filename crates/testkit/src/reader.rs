@@ -6,21 +6,35 @@ use std::sync::Arc;
 
 use arrow_array::{RecordBatch, TimestampMicrosecondArray};
 use forebay_core::key::KeyBuffer;
+use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore};
 use forebay_core::{PortError, PortResult};
+
+use crate::memory::unbounded_budget;
 
 /// Reads features straight from a store.
 #[derive(Debug)]
 pub struct StoreReader {
     store: Arc<dyn OnlineStore>,
     services: Vec<Arc<dyn CompiledService>>,
+    budget: Arc<Budget>,
 }
 
 impl StoreReader {
     /// A reader of `services` over `store`.
     #[must_use]
     pub fn new(store: Arc<dyn OnlineStore>, services: Vec<Arc<dyn CompiledService>>) -> Self {
-        Self { store, services }
+        Self {
+            store,
+            services,
+            budget: unbounded_budget(),
+        }
+    }
+
+    /// The same, whose answers draw on `budget`.
+    #[must_use]
+    pub fn drawing_on(self, budget: Arc<Budget>) -> Self {
+        Self { budget, ..self }
     }
 }
 
@@ -51,6 +65,7 @@ impl FeatureReader for StoreReader {
         let rows = request.num_rows();
         let times = TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| at.of(row)))
             .with_timezone("UTC");
+        let mut memory = self.budget.empty(Part::Scoring);
         let (mut features, mut status, mut newest_us, mut applied) =
             (vec![], vec![], vec![], vec![]);
         for (joined, view) in service.spec().views.iter().zip(service.views()) {
@@ -59,9 +74,9 @@ impl FeatureReader for StoreReader {
                 .iter()
                 .map(|column| Arc::clone(request.column(*column)))
                 .collect();
-            let answer = self
-                .store
-                .read(joined.view.id, &KeyBuffer::encode(&keys)?, at)?;
+            let answer =
+                self.store
+                    .read(joined.view.id, &KeyBuffer::encode(&keys)?, at, &mut memory)?;
             features.push(view.finish(&keys, &times, &answer.aggregates)?);
             status.push(answer.status);
             newest_us.push(answer.newest_us);
@@ -74,6 +89,7 @@ impl FeatureReader for StoreReader {
             applied,
             as_of_us: (0..rows).map(|row| at.of(row)).max().unwrap_or(0),
             watermark_us: None,
+            memory,
         })
     }
 }

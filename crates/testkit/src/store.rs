@@ -11,6 +11,7 @@ use std::sync::Arc;
 use forebay_core::aggregate::{Partial, RowOrder};
 use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
+use forebay_core::memory::Reservation;
 use forebay_core::ports::{
     At, LogNotes, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StoreHealth, TopicNote, ViewRows,
 };
@@ -422,7 +423,13 @@ impl OnlineStore for MemoryStore {
         Ok(())
     }
 
-    fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
+    fn read(
+        &self,
+        view: ViewId,
+        keys: &KeyBuffer,
+        at: At<'_>,
+        memory: &mut Reservation,
+    ) -> PortResult<ViewRows> {
         let contents = self.contents.lock();
         let spec = contents
             .views
@@ -461,6 +468,7 @@ impl OnlineStore for MemoryStore {
             status.push(row_status);
             newest_us.push(newest_row);
         }
+        memory.grow(keys.len() * spec.aggregates.len() * size_of::<Value>())?;
         let arrays = spec
             .aggregates
             .iter()

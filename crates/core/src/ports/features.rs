@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use crate::error::PortResult;
+use crate::memory::Reservation;
 use crate::time::Micros;
 use crate::view::FeatureStatus;
 
@@ -14,7 +15,7 @@ use super::compiled::CompiledService;
 use super::online::{At, ShardEpoch};
 
 /// An answer of a feature service.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct FeatureAnswer {
     /// The service's features, one row for each request row.
     pub features: RecordBatch,
@@ -28,6 +29,8 @@ pub struct FeatureAnswer {
     pub as_of_us: Micros,
     /// Smallest watermark over the sources that the service reads; None before the first event.
     pub watermark_us: Option<Micros>,
+    /// What the answer holds of the process's memory.
+    pub memory: Reservation,
 }
 
 /// Reads features: the one way that serving, scoring and verification share.
@@ -45,7 +48,8 @@ pub trait FeatureReader: Send + Sync + Debug {
     /// columns ignored).
     ///
     /// # Errors
-    /// A missing or mistyped column, a limit, an instant older than what is kept.
+    /// A missing or mistyped column, a limit, an instant older than what is kept, no memory for the
+    /// answer.
     fn read(
         &self,
         service: &dyn CompiledService,

@@ -8,6 +8,7 @@ use arrow_array::ArrayRef;
 
 use crate::error::PortResult;
 use crate::key::KeyBuffer;
+use crate::memory::Reservation;
 use crate::prediction::PendingScore;
 use crate::progress::{Applied, PartitionProgress, TopicPartition};
 use crate::settlement::Unscored;
@@ -169,11 +170,19 @@ pub trait OnlineStore: ScoreQueue + Send + Sync + Debug {
     /// The disk fails.
     fn sync(&self) -> PortResult<()>;
 
-    /// Values of `view` for `keys` at `at`.
+    /// Values of `view` for `keys` at `at`. `memory` grows by what the answer takes, before it is
+    /// built.
     ///
     /// # Errors
-    /// Unknown view; an instant older than what is kept (`OutOfRange`).
-    fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows>;
+    /// Unknown view; an instant older than what is kept (`OutOfRange`); an answer that is too large
+    /// or for which there is no memory (`ResourceExhausted`).
+    fn read(
+        &self,
+        view: ViewId,
+        keys: &KeyBuffer,
+        at: At<'_>,
+        memory: &mut Reservation,
+    ) -> PortResult<ViewRows>;
 
     /// Whether the store can go on, from what its last calls met. Cheap: for probes and metrics.
     fn health(&self) -> StoreHealth;

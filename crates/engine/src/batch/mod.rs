@@ -7,17 +7,21 @@
 //! gets the row that the SQL returns at its place. `run` executes the plan. Presence and TTL come
 //! from `max(event time)` of the same plan; the service's on-demand expressions follow.
 //!
-//! It reads all events of a source into memory and sorts them, and knows nothing of applied
-//! offsets: it is for judging, not for big spines.
+//! It reads all events of a source into memory and sorts them, within the process's budget and
+//! spilling where DataFusion can, and knows nothing of applied offsets: it is for judging, not for
+//! big spines.
 
 mod lowering;
 mod run;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use async_trait::async_trait;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use forebay_core::PortResult;
+use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{
     CompiledService, CompiledView, Known, PointInTime, RowStream, TableScan,
 };
@@ -26,6 +30,8 @@ use forebay_core::view::ServiceView;
 use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
 use crate::input::{Spine, apply_presence, event_scan, in_background, open_table};
+use crate::memory::environment;
+use crate::session::Session;
 use crate::view::View;
 use run::{VirtualRows, needed, read_events, run_view};
 
@@ -33,13 +39,20 @@ use run::{VirtualRows, needed, read_events, run_view};
 #[derive(Debug, Clone)]
 pub struct BatchEngine {
     catalog: Catalog,
+    memory: Arc<Budget>,
+    spill: Option<PathBuf>,
 }
 
 impl BatchEngine {
-    /// Answers for the services of `catalog`, as it is now.
+    /// Answers for the services of `catalog`, as it is now. Runs draw on `memory` and spill to
+    /// `spill`, or to where the system keeps temporary files.
     #[must_use]
-    pub fn new(catalog: Catalog) -> Self {
-        Self { catalog }
+    pub fn new(catalog: Catalog, memory: Arc<Budget>, spill: Option<PathBuf>) -> Self {
+        Self {
+            catalog,
+            memory,
+            spill,
+        }
     }
 
     fn view(&self, binding: &ServiceView) -> Result<Arc<View>> {
@@ -79,8 +92,12 @@ impl PointInTime for BatchEngine {
             let rows = open_table(tables, &binding.view.source, name, scan).await?;
             views.push((view, rows));
         }
+        let environment = environment(&self.memory, self.spill.clone())
+            .map_err(|e| EngineError::Internal(format!("an environment to run in: {e}")))?;
         let job = Job {
-            catalog: self.catalog.clone(),
+            session: self.catalog.session().clone(),
+            memory: self.memory.empty(Part::PointInTime),
+            environment,
             service,
             spine,
             views,
@@ -91,7 +108,10 @@ impl PointInTime for BatchEngine {
 
 /// One call, ready to run on a thread of its own.
 struct Job {
-    catalog: Catalog,
+    session: Session,
+    environment: Arc<RuntimeEnv>,
+    /// What the events hold that were read.
+    memory: Reservation,
     service: Arc<dyn CompiledService>,
     spine: Spine,
     /// Each view with its events.
@@ -101,36 +121,40 @@ struct Job {
 impl Job {
     fn run(self) -> Result<RecordBatch> {
         let Self {
-            catalog,
+            session,
+            environment,
+            mut memory,
             service,
             spine,
             views,
         } = self;
         let spec = Arc::clone(service.spec());
-        let views = spec.views.iter().zip(views);
-        let features = views
-            .map(|(binding, (view, rows))| features(&catalog, &spine, binding, &view, rows))
-            .collect::<Result<Vec<_>>>()?;
+        let mut features = Vec::with_capacity(views.len());
+        for (binding, (view, rows)) in spec.views.iter().zip(views) {
+            let events = read_events(&view, rows, &mut memory)?;
+            let run_in = (&session, &environment);
+            features.push(features_of(run_in, &spine, binding, &view, events)?);
+            memory.shrink_to(0);
+        }
         let answer = service.finish(spine.request(), &features)?;
         spine.answer(&spec, &answer)
     }
 }
 
 /// Features of one view for all spine rows, presence applied.
-fn features(
-    catalog: &Catalog,
+fn features_of(
+    run_in: (&Session, &Arc<RuntimeEnv>),
     spine: &Spine,
     binding: &ServiceView,
     view: &View,
-    rows: RowStream,
+    events: Vec<RecordBatch>,
 ) -> Result<Vec<ArrayRef>> {
-    let events = read_events(view, rows)?;
     let virtual_rows = VirtualRows {
         view,
         keys: spine.keys(binding)?,
         at: spine.at(),
     };
-    let (columns, newest_us) = run_view(catalog.session(), events, &virtual_rows)?;
+    let (columns, newest_us) = run_view(run_in, events, &virtual_rows)?;
     apply_presence(
         &columns,
         &newest_us,

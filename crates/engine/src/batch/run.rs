@@ -19,8 +19,11 @@ use arrow_select::take::take;
 use datafusion::catalog::MemTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
+use datafusion::execution::context::SessionContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::physical_plan::collect;
+use forebay_core::memory::Reservation;
 use forebay_core::ports::{CompiledView, RowStream};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
@@ -63,8 +66,13 @@ pub(super) fn needed(view: &View) -> Vec<bool> {
         .collect()
 }
 
-/// All events of `rows`, with the columns that the view reads, as rows of the table.
-pub(super) fn read_events(view: &View, rows: RowStream) -> Result<Vec<RecordBatch>> {
+/// All events of `rows`, with the columns that the view reads, as rows of the table; `memory` grows
+/// by what they hold.
+pub(super) fn read_events(
+    view: &View,
+    rows: RowStream,
+    memory: &mut Reservation,
+) -> Result<Vec<RecordBatch>> {
     let source = view.source().as_ref();
     let needed = needed(view);
     let schema = table_schema(source);
@@ -76,7 +84,9 @@ pub(super) fn read_events(view: &View, rows: RowStream) -> Result<Vec<RecordBatc
         columns.push(new_null_array(&DataType::Int64, rows));
         columns.push(Arc::new(events.partition));
         columns.push(Arc::new(events.offset));
-        batches.push(table_batch(&schema, columns)?);
+        let batch = table_batch(&schema, columns)?;
+        memory.grow(batch.get_array_memory_size())?;
+        batches.push(batch);
         Ok(())
     })?;
     Ok(batches)
@@ -124,7 +134,7 @@ impl VirtualRows<'_> {
 
 /// The view's features for every spine row, before presence, and the newest event time of each.
 pub(super) fn run_view(
-    session: &Session,
+    (session, environment): (&Session, &Arc<RuntimeEnv>),
     mut events: Vec<RecordBatch>,
     virtual_rows: &VirtualRows<'_>,
 ) -> Result<(Vec<ArrayRef>, Vec<Option<Micros>>)> {
@@ -132,7 +142,9 @@ pub(super) fn run_view(
     events.push(virtual_rows.batch()?);
     let rows = virtual_rows.at.len();
     let object = format!("feature view {}", view.spec().name);
-    let result = execute(session, view, events).map_err(|e| EngineError::evaluation(&object, e))?;
+    let context = session.context(Arc::clone(environment));
+    let result =
+        execute(&context, view, events).map_err(|e| EngineError::evaluation(&object, e))?;
     let positions = positions(&result, rows)?;
     let pick = |name: &str| {
         let column = result.column_by_name(name).ok_or_else(|| {
@@ -203,11 +215,10 @@ fn without_projection_pushdown(state: SessionState) -> SessionState {
 
 /// Run the view's plan, lowered, over `batches`.
 fn execute(
-    session: &Session,
+    context: &SessionContext,
     view: &View,
     batches: Vec<RecordBatch>,
 ) -> Result<RecordBatch, DataFusionError> {
-    let context = session.context();
     let state = without_projection_pushdown(context.state());
     let max = state.aggregate_functions().get("max").cloned();
     let max =

@@ -93,7 +93,7 @@ const OVERRIDDEN: [&str; 8] = [
 #[test]
 fn ours_stand_under_the_names_and_aliases_of_the_built_in_ones() {
     let session = crate::session::Session::new();
-    let state = session.context().state();
+    let state = session.context(Arc::default()).state();
     for name in OVERRIDDEN
         .into_iter()
         .chain(["var_samp", "stddev_samp", "mean"])

@@ -9,6 +9,7 @@ use arrow_select::filter::filter;
 use arrow_select::filter::prep_null_mask_filter;
 use forebay_core::aggregate::{PartialSpec, RowOrder};
 use forebay_core::key::KeyBuffer;
+use forebay_core::memory::Reservation;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::FoldBatch;
@@ -83,13 +84,23 @@ impl Columns {
 }
 
 /// Collects events of one view.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Collector {
     columns: Columns,
     events: Vec<Event>,
+    memory: Reservation,
 }
 
 impl Collector {
+    /// Draws on `memory` for what it keeps.
+    pub(super) fn new(memory: Reservation) -> Self {
+        Self {
+            columns: Columns::default(),
+            events: Vec::new(),
+            memory,
+        }
+    }
+
     /// Take the rows of `folded` whose key and time the spine can see.
     pub(super) fn add(
         &mut self,
@@ -122,8 +133,25 @@ impl Collector {
             row += 1;
         }
         if row > 0 {
-            self.columns.chunks.push(chunk_of(folded, kept)?);
+            self.keep(folded, kept, row as usize)?;
         }
+        Ok(())
+    }
+
+    /// Copy the columns of the kept `rows`. Their share of the batch is reserved before, and put
+    /// right to what they hold afterwards.
+    fn keep(&mut self, folded: &FoldBatch, kept: Vec<bool>, rows: usize) -> Result<()> {
+        let before = self.memory.bytes();
+        let whole = bytes_of(&folded.arguments, &folded.filters);
+        let events = rows * size_of::<Event>();
+        self.memory
+            .grow(whole / kept.len().max(1) * rows + events)?;
+        let chunk = chunk_of(folded, kept)?;
+        let held = before + bytes_of(&chunk.arguments, &chunk.filters) + events;
+        let more = held.saturating_sub(self.memory.bytes());
+        self.memory.grow(more)?;
+        self.memory.shrink_to(held);
+        self.columns.chunks.push(chunk);
         Ok(())
     }
 
@@ -132,6 +160,7 @@ impl Collector {
         let Self {
             columns,
             mut events,
+            memory,
         } = self;
         events.sort_unstable_by_key(|e| (e.key, e.time_us, e.partition, e.offset, e.chunk, e.row));
         let mut ranges = vec![0..0; keys];
@@ -144,8 +173,23 @@ impl Collector {
             columns,
             events,
             ranges,
+            _memory: memory,
         }
     }
+}
+
+/// What the columns hold, not counting what lies behind or beyond their rows in shared buffers.
+fn bytes_of(arguments: &[ArrayRef], filters: &[BooleanArray]) -> usize {
+    let arguments = arguments.iter().map(|array| array_bytes(array.as_ref()));
+    let filters = filters.iter().map(|array| array_bytes(array));
+    arguments.chain(filters).sum()
+}
+
+fn array_bytes(array: &dyn Array) -> usize {
+    let data = array.to_data();
+    // Text as views has no slice of its own: all of it counts.
+    let sliced = data.get_slice_memory_size();
+    sliced.unwrap_or_else(|_| data.get_buffer_memory_size())
 }
 
 fn chunk_of(folded: &FoldBatch, kept: Vec<bool>) -> Result<Chunk> {
@@ -185,6 +229,8 @@ pub(super) struct Events {
     pub(super) columns: Columns,
     events: Vec<Event>,
     ranges: Vec<Range<usize>>,
+    /// For as long as the events are there.
+    _memory: Reservation,
 }
 
 impl Events {

@@ -20,7 +20,8 @@
 //! below the next offset that the row's cut has for the event's partition; a partition that the cut
 //! does not name has applied nothing.
 //!
-//! Memory: the spine, its answer, and the events of the spine's keys; the tables come as streams,
+//! Memory: the spine, its answer, and the events of the spine's keys, which draw on the process's
+//! budget: where it refuses, the call is given up with its words. The tables come as streams,
 //! narrowed (`narrow`) by what the spine can see. Nothing of DataFusion's planner runs here.
 
 mod answers;
@@ -42,6 +43,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow_array::{ArrayRef, RecordBatch};
 use async_trait::async_trait;
 use forebay_core::PortResult;
+use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{
     CompiledService, CompiledView, Known, PointInTime, RowStream, Scan, TableScan,
 };
@@ -59,13 +61,15 @@ use view::{Places, ViewProbe};
 #[derive(Debug, Clone)]
 pub struct ProbeEngine {
     catalog: Catalog,
+    memory: Arc<Budget>,
 }
 
 impl ProbeEngine {
-    /// Answers for the services of `catalog`, as it is now.
+    /// Answers for the services of `catalog`, as it is now. The events that a spine can see draw on
+    /// `memory`.
     #[must_use]
-    pub fn new(catalog: Catalog) -> Self {
-        Self { catalog }
+    pub fn new(catalog: Catalog, memory: Arc<Budget>) -> Self {
+        Self { catalog, memory }
     }
 
     /// What has to be read, and for which views.
@@ -109,6 +113,7 @@ impl ProbeEngine {
             service,
             spine,
             known,
+            memory: Arc::clone(&self.memory),
         })
     }
 
@@ -195,6 +200,7 @@ struct Job {
     spine: Spine,
     known: Known,
     sources: Vec<SourceJob>,
+    memory: Arc<Budget>,
 }
 
 impl Job {
@@ -251,6 +257,7 @@ impl Job {
                     compiled,
                     self.spine.keys(&spec.views[*number])?,
                     self.spine.at(),
+                    self.memory.empty(Part::PointInTime),
                 )
             })
             .collect::<Result<Vec<_>>>()?;

@@ -11,6 +11,7 @@ use arrow_schema::DataType;
 use forebay_core::aggregate::{AggregateKind, PartialSpec};
 use forebay_core::source::Column;
 use forebay_core::view::{AggregateSpec, FoldBatch, ViewSpec, Window};
+use forebay_testkit::unbounded;
 use proptest::prelude::*;
 
 use super::answers::Answers;
@@ -94,7 +95,7 @@ type Drawn = (i64, i64, Option<f64>, Option<bool>, i32);
 
 /// Events of two keys, as they would be collected for a spine of the first.
 fn collect(drawn: &[Drawn], keys: &SpineKeys) -> Events {
-    let mut collector = Collector::default();
+    let mut collector = Collector::new(unbounded());
     let mut next = [0_i64; 2];
     for batch in drawn.chunks(7) {
         let mut offset = Vec::new();

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, TimestampMicrosecondArray};
+use forebay_core::memory::Reservation;
 use forebay_core::ports::CompiledView;
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::time::Micros;
@@ -102,13 +103,14 @@ impl ViewProbe {
         view: Arc<dyn CompiledView>,
         key_columns: Vec<ArrayRef>,
         at: &TimestampMicrosecondArray,
+        memory: Reservation,
     ) -> Result<Self> {
         let keys = SpineKeys::new(&key_columns, at.values())?;
         Ok(Self {
             view,
             key_columns,
             keys,
-            collector: Collector::default(),
+            collector: Collector::new(memory),
         })
     }
 

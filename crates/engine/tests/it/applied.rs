@@ -8,6 +8,7 @@ use forebay_core::ErrorKind;
 use forebay_core::ports::Known;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_engine::{BatchEngine, ProbeEngine};
+use forebay_testkit::unbounded_budget;
 use proptest::prelude::*;
 
 use crate::oracle::{Argument, Condition, Event, Feature, Function, Probe, View};
@@ -60,7 +61,7 @@ fn check(
         index: vec![rows.iter().map(|(_, cut)| *cut).collect()],
     };
     let spine = spine(&probes);
-    let engine = ProbeEngine::new(catalog(&text));
+    let engine = ProbeEngine::new(catalog(&text), unbounded_budget());
     let answer = ask(&engine, "features", &spine, &tables(events, true), known);
     let answer = answer.map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
     for (row, got) in cells(&answer, spine.num_columns()).iter().enumerate() {
@@ -201,7 +202,7 @@ fn a_table_without_places_is_partition_0_of_the_sources_topic_and_counts_rows_th
         cuts: cuts.to_vec(),
         index: vec![vec![0, 1, 2]],
     };
-    let engine = ProbeEngine::new(catalog(&definitions(&view)));
+    let engine = ProbeEngine::new(catalog(&definitions(&view)), unbounded_budget());
     let answer = ask(
         &engine,
         "features",
@@ -252,7 +253,7 @@ fn offsets_that_do_not_fit_the_spine_are_refused_and_the_batch_lowering_knows_no
             index,
         };
         let error = ask(
-            &ProbeEngine::new(catalog.clone()),
+            &ProbeEngine::new(catalog.clone(), unbounded_budget()),
             "features",
             &spine(&probes),
             &tables(&[], true),
@@ -272,7 +273,7 @@ fn offsets_that_do_not_fit_the_spine_are_refused_and_the_batch_lowering_knows_no
         index: vec![vec![0, 0]],
     };
     let error = ask(
-        &BatchEngine::new(catalog),
+        &BatchEngine::new(catalog, unbounded_budget(), None),
         "features",
         &spine(&probes),
         &tables(&[], true),

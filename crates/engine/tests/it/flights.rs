@@ -18,7 +18,7 @@ use arrow_select::take::take_record_batch;
 use forebay_core::ports::{Known, PointInTime};
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US};
 use forebay_engine::{BatchEngine, Catalog, DefinitionFile, ProbeEngine, read_definitions};
-use forebay_testkit::MemoryTables;
+use forebay_testkit::{MemoryTables, unbounded_budget};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::oracle::Cell;
@@ -177,8 +177,8 @@ fn probe_and_batch_agree_on_every_view_and_on_the_service() {
     assert!(flights.departures.num_rows() > 10_000 && flights.arrivals.num_rows() > 10_000);
     let catalog = catalog();
     let engines: [Box<dyn PointInTime>; 2] = [
-        Box::new(ProbeEngine::new(catalog.clone())),
-        Box::new(BatchEngine::new(catalog.clone())),
+        Box::new(ProbeEngine::new(catalog.clone(), unbounded_budget())),
+        Box::new(BatchEngine::new(catalog.clone(), unbounded_budget(), None)),
     ];
     for service in [
         "airport_alone",
@@ -233,7 +233,7 @@ fn probe_and_batch_agree_on_every_view_and_on_the_service() {
 #[test]
 fn features_counted_by_hand() {
     let flights = flights();
-    let engine = ProbeEngine::new(catalog());
+    let engine = ProbeEngine::new(catalog(), unbounded_budget());
     let answer = ask(
         &engine,
         "delay_features",
@@ -300,7 +300,7 @@ fn features_counted_by_hand() {
 #[test]
 fn the_answer_is_the_spine_then_the_features_and_says_so_in_its_metadata() {
     let flights = flights();
-    let engine = ProbeEngine::new(catalog());
+    let engine = ProbeEngine::new(catalog(), unbounded_budget());
     let answer = ask(
         &engine,
         "delay_features",

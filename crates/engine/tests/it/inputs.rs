@@ -13,7 +13,7 @@ use forebay_core::ErrorKind;
 use forebay_core::ports::{Known, ORIGIN, PointInTime};
 use forebay_core::source::meta;
 use forebay_engine::{BatchEngine, Catalog, ProbeEngine};
-use forebay_testkit::MemoryTables;
+use forebay_testkit::{MemoryTables, unbounded_budget};
 
 use crate::oracle::Cell;
 use crate::world::{SOURCE, ask, batch, catalog, cells, timestamps};
@@ -32,8 +32,8 @@ fn definitions() -> Catalog {
 fn engines() -> [Box<dyn PointInTime>; 2] {
     let catalog = definitions();
     [
-        Box::new(ProbeEngine::new(catalog.clone())),
-        Box::new(BatchEngine::new(catalog)),
+        Box::new(ProbeEngine::new(catalog.clone(), unbounded_budget())),
+        Box::new(BatchEngine::new(catalog, unbounded_budget(), None)),
     ]
 }
 

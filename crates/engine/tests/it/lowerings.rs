@@ -3,6 +3,7 @@
 
 use forebay_core::ports::Known;
 use forebay_engine::{BatchEngine, ProbeEngine};
+use forebay_testkit::unbounded_budget;
 use proptest::prelude::*;
 
 use crate::exact::NAN;
@@ -24,14 +25,14 @@ fn check(view: &View, events: &[Event], probes: &[Probe]) -> Result<(), TestCase
     let (spine, tables) = (spine(probes), tables(events, true));
     let expected = expected(view, events, probes);
     let probed = ask(
-        &ProbeEngine::new(catalog.clone()),
+        &ProbeEngine::new(catalog.clone(), unbounded_budget()),
         "features",
         &spine,
         &tables,
         Known::All,
     );
     let batched = ask(
-        &BatchEngine::new(catalog),
+        &BatchEngine::new(catalog, unbounded_budget(), None),
         "features",
         &spine,
         &tables,

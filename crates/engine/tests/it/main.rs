@@ -9,6 +9,7 @@ mod exact;
 mod flights;
 mod inputs;
 mod lowerings;
+mod memory;
 mod oracle;
 mod places;
 mod shapes;

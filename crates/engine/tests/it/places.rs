@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, S
 use forebay_core::ports::{Known, PointInTime};
 use forebay_core::source::meta;
 use forebay_engine::{BatchEngine, ProbeEngine};
-use forebay_testkit::MemoryTables;
+use forebay_testkit::{MemoryTables, unbounded_budget};
 
 use crate::oracle::Cell;
 use crate::world::{SOURCE, ask, batch, catalog, cells, timestamps};
@@ -47,8 +47,8 @@ fn answer(batches: Vec<RecordBatch>) -> Vec<Cell> {
     ]);
     let tables = MemoryTables::one("events", batches);
     let engines: [Box<dyn PointInTime>; 2] = [
-        Box::new(ProbeEngine::new(catalog.clone())),
-        Box::new(BatchEngine::new(catalog)),
+        Box::new(ProbeEngine::new(catalog.clone(), unbounded_budget())),
+        Box::new(BatchEngine::new(catalog, unbounded_budget(), None)),
     ];
     let [probe, batch] = engines.map(|engine| {
         let answer =

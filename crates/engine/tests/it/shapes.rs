@@ -4,7 +4,7 @@
 
 use forebay_core::ports::{Known, PointInTime};
 use forebay_engine::{BatchEngine, ProbeEngine};
-use forebay_testkit::MemoryTables;
+use forebay_testkit::{MemoryTables, unbounded_budget};
 
 use crate::oracle::{Cell, Event, Probe};
 use crate::world::{SOURCE, ask, catalog, cells, event_batch, spine};
@@ -51,8 +51,8 @@ fn answer(entity: &str, select: &str) -> Vec<Vec<Cell>> {
     let tables = MemoryTables::one("events", vec![event_batch(&events(), true)]);
     let spine = spine(&probes());
     let engines: [Box<dyn PointInTime>; 2] = [
-        Box::new(ProbeEngine::new(catalog.clone())),
-        Box::new(BatchEngine::new(catalog)),
+        Box::new(ProbeEngine::new(catalog.clone(), unbounded_budget())),
+        Box::new(BatchEngine::new(catalog, unbounded_budget(), None)),
     ];
     let [probe, batch] =
         engines.map(

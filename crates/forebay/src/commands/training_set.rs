@@ -3,6 +3,7 @@
 //! tried without a broker. No server is asked: it may run or not.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 use forebay_core::PortError;
+use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{CompiledService, Known, PointInTime, TableScan};
 use forebay_core::time::Clock as _;
 use forebay_core::view::ServiceSpec;
@@ -22,22 +24,30 @@ use forebay_training::{
 };
 
 use super::progress::Step;
+use crate::available::available_bytes;
 use crate::cli::{Lowering, ServerArgs, TrainingSetArgs};
 use crate::instant::SystemClock;
 use crate::replay::read_parquet;
 use crate::server::catalog_file;
 use crate::settings::Settings;
+use crate::settings::memory::command_pool_bytes;
 use crate::terminal::{block_on, check_target, log_from, print};
 
 /// What computes a set, and its name in the manifest.
-fn engine_of(lowering: Lowering, catalog: Catalog) -> (Box<dyn PointInTime>, &'static str) {
+fn engine_of(
+    lowering: Lowering,
+    catalog: Catalog,
+    memory: &Arc<Budget>,
+    origin: &Origin,
+) -> (Box<dyn PointInTime>, &'static str) {
+    let memory = Arc::clone(memory);
     match lowering {
         Lowering::Probe => (
-            Box::new(ProbeEngine::new(catalog)),
+            Box::new(ProbeEngine::new(catalog, memory)),
             concat!("forebay ", env!("CARGO_PKG_VERSION"), " probe"),
         ),
         Lowering::Batch => (
-            Box::new(BatchEngine::new(catalog)),
+            Box::new(BatchEngine::new(catalog, memory, origin.spill())),
             concat!("forebay ", env!("CARGO_PKG_VERSION"), " batch"),
         ),
     }
@@ -49,18 +59,12 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let name = name_of(args)?;
     check_target("--out", &args.out)?;
-    let (catalog, origin) = Origin::open(args)?;
+    let (catalog, origin, settings) = Origin::open(args)?;
+    let memory = Budget::whole(command_pool_bytes(&settings, available_bytes())?);
     let service = service_of(&catalog, &args.service, &origin)?;
     let spec = Arc::clone(service.spec());
 
-    let step = Step::begin(format!("reading {}", args.spine.display()));
-    let spine = read_parquet(&args.spine)?;
-    let spine_columns = spine.num_columns();
-    step.done(&format!(
-        "{}: {} rows, {spine_columns} columns",
-        args.spine.display(),
-        spine.num_rows()
-    ));
+    let (spine, _held) = read_spine(args, &memory)?;
 
     let step = Step::begin(format!(
         "computing {} features of {} as of {}",
@@ -68,7 +72,7 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
         spec.name,
         args.time_column
     ));
-    let (engine, engine_name) = engine_of(args.lowering, catalog);
+    let (engine, engine_name) = engine_of(args.lowering, catalog, &memory, &origin);
     let set = block_on(async {
         let request = TrainingSetRequest {
             name: &name,
@@ -114,17 +118,31 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The spine, and what it holds of `memory`.
+fn read_spine(args: &TrainingSetArgs, memory: &Arc<Budget>) -> Result<(RecordBatch, Reservation)> {
+    let step = Step::begin(format!("reading {}", args.spine.display()));
+    let spine = read_parquet(&args.spine)?;
+    let held = memory.reserve(Part::PointInTime, spine.get_array_memory_size());
+    step.done(&format!(
+        "{}: {} rows, {} columns",
+        args.spine.display(),
+        spine.num_rows(),
+        spine.num_columns()
+    ));
+    Ok((spine, held.map_err(PortError::from)?))
+}
+
 /// Where events come from.
 #[derive(Debug)]
 enum Origin {
     /// NAME.parquet in this folder.
     Files(ParquetFolder),
-    /// The archive of a server.
-    Archive(Box<DeltaArchive>),
+    /// The archive of a server, and where it spills.
+    Archive(Box<DeltaArchive>, PathBuf),
 }
 
 impl Origin {
-    fn open(args: &TrainingSetArgs) -> Result<(Catalog, Self)> {
+    fn open(args: &TrainingSetArgs) -> Result<(Catalog, Self, Settings)> {
         if let (Some(sql), Some(events)) = (&args.sql, &args.events) {
             ensure!(
                 events.is_dir(),
@@ -132,7 +150,8 @@ impl Origin {
                 events.display()
             );
             let plan = Catalog::empty().plan(&read_definitions(sql)?)?;
-            return Ok((plan.catalog, Self::Files(ParquetFolder::new(events))));
+            let files = Self::Files(ParquetFolder::new(events));
+            return Ok((plan.catalog, files, Settings::of_environment(None)?));
         }
         let flags = ServerArgs {
             config: args.config.clone(),
@@ -150,21 +169,25 @@ impl Origin {
         );
         let catalog = catalog_file::load(&settings.server.data_dir)?;
         let owner = format!("training-set-{}", std::process::id());
-        let names = ArchiveSettings::new(settings.server.name, owner);
-        Ok((
-            catalog,
-            Self::Archive(Box::new(DeltaArchive::open(
-                &archive,
-                names,
-                Arc::new(SystemClock),
-            )?)),
-        ))
+        let names = ArchiveSettings::new(settings.server.name.clone(), owner);
+        let archive = DeltaArchive::open(&archive, names, Arc::new(SystemClock))?;
+        let spill = settings.server.data_dir.join("spill");
+        let origin = Self::Archive(Box::new(archive), spill);
+        Ok((catalog, origin, settings))
+    }
+
+    /// Where what does not fit into memory goes; None: where the system keeps temporary files.
+    fn spill(&self) -> Option<PathBuf> {
+        match self {
+            Self::Files(_) => None,
+            Self::Archive(_, spill) => Some(spill.clone()),
+        }
     }
 
     /// Where the events are read.
     fn tables(&self) -> &dyn TableScan {
         match self {
-            Self::Archive(archive) => archive.as_ref(),
+            Self::Archive(archive, _) => archive.as_ref(),
             Self::Files(folder) => folder,
         }
     }
@@ -172,7 +195,9 @@ impl Origin {
     /// What is known of each table that `service` reads.
     async fn cuts(&self, service: &ServiceSpec) -> Result<BTreeMap<String, TrainingTable>> {
         let folder = match self {
-            Self::Archive(archive) => return Ok(archive_tables(archive.as_ref(), service).await?),
+            Self::Archive(archive, _) => {
+                return Ok(archive_tables(archive.as_ref(), service).await?);
+            }
             Self::Files(folder) => folder,
         };
         let mut cuts = BTreeMap::new();
@@ -202,7 +227,7 @@ fn service_of(catalog: &Catalog, name: &str, origin: &Origin) -> Result<Arc<dyn 
     };
     let place = match origin {
         Origin::Files(_) => "the files of --sql define",
-        Origin::Archive(_) => "the server's definitions have",
+        Origin::Archive(..) => "the server's definitions have",
     };
     Err(PortError::not_found(format!(
         "there is no feature service '{name}'; {place}: {known}"

@@ -258,7 +258,10 @@ fn play(
     watch: &Watch,
     interrupted: &AtomicBool,
 ) -> Result<()> {
-    let replayer = Replayer::new(ProducerSettings::new(app.broker.client()))?;
+    let replayer = Replayer::new(ProducerSettings {
+        unsent_bytes: app.shares.unsent,
+        ..ProducerSettings::new(app.broker.client())
+    })?;
     let partitions = app.settings.kafka.partitions;
     let pace = std::cell::RefCell::new(pace);
     let outcome = timeline.play(

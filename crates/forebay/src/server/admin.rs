@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use forebay_control::Phase;
+use forebay_core::memory::Part;
 use forebay_core::time::Micros;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_engine::{Change, DefinitionFile};
@@ -137,7 +138,7 @@ impl Admin {
                 "failed": status.failed, "sources": sources, "deployments": deployments, "monitors": app.reports(),
                 "phase": phase_words(&phase), "change": change_under_way(&phase, app.clock.now_us()),
                 "suspended": app.suspended(),
-                "damaged_files": damaged,
+                "damaged_files": damaged, "memory": memory_of(&app),
             }))
         })
         .await?;
@@ -149,6 +150,17 @@ impl Admin {
         let answer = registry.handle_action(action, body, Instant::now())?;
         Ok(answer.to_vec())
     }
+}
+
+/// The limit, and what each part holds, may hold and was refused, as `status` says it.
+fn memory_of(app: &App) -> Value {
+    let parts = Part::ALL.map(|part| {
+        let (budget, label) = (&app.budget, part.label());
+        let fields = json!({"bytes": budget.used_bytes(part), "most_bytes": budget.most_bytes(part),
+                            "refused": budget.refused(part)});
+        (label, fields)
+    });
+    json!({ "limit_bytes": app.shares.limit, "parts": BTreeMap::from(parts) })
 }
 
 /// What the server does now, as `status` says it.

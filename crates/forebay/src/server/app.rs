@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use forebay_control::{AlarmPublisher, Life, Monitors, Phase, Stop};
+use forebay_core::memory::Budget;
 use forebay_core::ports::OnlineStore;
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, Micros};
@@ -35,7 +36,9 @@ use super::sink::TopicSink;
 use super::state::online_options;
 use super::suspended::Suspended;
 use super::topics::TopicMaker;
+use crate::available::available_bytes;
 use crate::settings::Settings;
+use crate::settings::memory::Shares;
 
 mod gaps;
 
@@ -52,6 +55,10 @@ const FLUSH_POLL: Duration = Duration::from_millis(20);
 pub(crate) struct App {
     /// Settings in force.
     pub(crate) settings: Settings,
+    /// What each part of the process may hold in memory.
+    pub(crate) shares: Shares,
+    /// What all that has no fixed share draws on.
+    pub(crate) budget: Arc<Budget>,
     /// Wall clock.
     pub(crate) clock: Arc<dyn Clock>,
     /// Runs what is async.
@@ -138,6 +145,7 @@ impl App {
     /// A directory, a setting, or the catalog of the last run is not usable; the text names it.
     pub(crate) fn open(settings: Settings, clock: Arc<dyn Clock>, runtime: Handle) -> Result<Self> {
         settings.validate()?;
+        let shares = Shares::of(&settings, available_bytes())?;
         let data_dir = &settings.server.data_dir;
         std::fs::create_dir_all(data_dir).with_context(|| {
             format!(
@@ -147,12 +155,17 @@ impl App {
         })?;
         deployment_name::claim(data_dir, &settings.server.name)?;
         let catalog = catalog_file::load(data_dir)?;
-        let shares = descriptors::shares(descriptors::raise()?, settings.state.shards)?;
-        let options = online_options(&settings, shares.shard_files);
-        let store = Arc::new(RocksStore::open(&data_dir.join("online"), &options)?);
+        let files = descriptors::shares(descriptors::raise()?, settings.state.shards)?;
+        let budget = Budget::shared(shares.pool);
+        let options = online_options(&settings, &shares, files.shard_files);
+        let store = RocksStore::open(&data_dir.join("online"), &options, &budget)?;
+        let store = Arc::new(store);
         let archive = open_archive(&settings, &clock)?;
         let broker = Arc::new(BrokerLink::open(&settings)?);
-        let publisher = Arc::new(KafkaPublisher::new(ProducerSettings::new(broker.client()))?);
+        let publisher = Arc::new(KafkaPublisher::new(ProducerSettings {
+            unsent_bytes: shares.unsent,
+            ..ProducerSettings::new(broker.client())
+        })?);
         let marks = Arc::new(PublishedWatermarks::default());
         let metrics = Arc::new(Metrics::new()?);
         let models = Arc::new(ModelStore::new());
@@ -165,7 +178,9 @@ impl App {
         };
         Ok(Self {
             sink: Arc::new(TopicSink::new(Arc::clone(&publisher))),
-            reader: Arc::new(ServiceReader::new(online, shown)),
+            reader: Arc::new(ServiceReader::new(online, shown, Arc::clone(&budget))),
+            budget,
+            shares,
             counters: Arc::default(),
             read: Arc::default(),
             changing: Mutex::default(),
@@ -176,7 +191,7 @@ impl App {
             reads: Readiness::waiting_for(&[(SERVING, "the server is starting")]),
             ingest: Readiness::waiting_for(&[(INGEST, "ingest has not started")]),
             archive: Arc::new(archive),
-            connections: shares.connections,
+            connections: files.connections,
             settings,
             clock,
             runtime,

@@ -74,12 +74,19 @@ impl BrokerLink {
         }
     }
 
-    /// A reader of the log that adds to `stats`.
+    /// A reader of the log that adds to `stats` and holds `fetched_bytes` at most.
     ///
     /// # Errors
     /// The client does not take the settings.
-    pub(crate) fn log(&self, stats: &Arc<ReaderStats>) -> Result<Box<dyn EventLog>> {
-        let settings = ReaderSettings::new(self.client());
+    pub(crate) fn log(
+        &self,
+        stats: &Arc<ReaderStats>,
+        fetched_bytes: usize,
+    ) -> Result<Box<dyn EventLog>> {
+        let settings = ReaderSettings {
+            fetched_bytes,
+            ..ReaderSettings::new(self.client())
+        };
         Ok(Box::new(
             KafkaLog::new(settings)?.counting(Arc::clone(stats)),
         ))

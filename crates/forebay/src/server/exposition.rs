@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
+use forebay_core::memory::Part;
 use forebay_core::prediction::Role;
 use forebay_core::view::ViewSpec;
 use forebay_kafka::ReaderStats;
@@ -111,7 +112,9 @@ pub(crate) fn expose(app: &App) {
     ingest(metrics, &app.status());
     timings(metrics, &app.counters);
     guesses(metrics, &app.read);
-    state(metrics, &app.store.stats());
+    let stats = app.store.stats();
+    state(metrics, &stats);
+    memory(metrics, app, &stats);
     views(metrics, &app.store.view_stats());
     for report in app.reports() {
         monitor(metrics, &report);
@@ -206,6 +209,23 @@ fn state(metrics: &Metrics, stats: &StoreStats) {
         .outbox_pending
         .with([])
         .set(stats.outbox_records as f64);
+}
+
+fn memory(metrics: &Metrics, app: &App, stats: &StoreStats) {
+    let limit = app.shares.limit;
+    metrics.memory_limit.with([]).set(limit as f64);
+    let shown = |part: &str, used: f64, most: usize| {
+        metrics.memory.with([part]).set(used);
+        metrics.memory_most.with([part]).set(most as f64);
+    };
+    let rocksdb = app.shares.cache + app.shares.write_buffer;
+    shown("rocksdb", stats.rocksdb_bytes as f64, rocksdb);
+    for part in Part::ALL {
+        let used = app.budget.used_bytes(part);
+        shown(part.label(), used as f64, app.budget.most_bytes(part));
+        let refused = metrics.memory_refused.with([part.label()]);
+        raise(&refused, app.budget.refused(part));
+    }
 }
 
 fn monitor(metrics: &Metrics, report: &MonitorReport) {

@@ -10,6 +10,7 @@ use forebay_control::{
     alarm_queue, change_scopes,
 };
 use forebay_core::PortResult;
+use forebay_core::memory::Part;
 use forebay_core::ports::{Archive, Checkpoints, CompiledView, OnlineStore, Runtime};
 use forebay_engine::Catalog;
 use forebay_kafka::{KafkaPublisher, encode_rows};
@@ -18,7 +19,6 @@ use forebay_online::RocksStore;
 use forebay_pipeline::archive::FlushRule;
 use forebay_pipeline::prediction::RecordEncoder;
 use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings, SystemRuntime};
-use forebay_serve::ServiceReader;
 
 use super::app::{App, Running};
 use super::checkpoint_files::CheckpointFiles;
@@ -100,13 +100,13 @@ impl App {
         let observer = MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks), raise);
         let sources = wiring.witnessed();
         let parts = PipelineParts {
-            log: self.broker.log(&self.read)?,
+            log: self.broker.log(&self.read, self.shares.fetched)?,
             inspector: self.broker.inspector()?,
             notes: Arc::<RocksStore>::clone(&self.store),
             store: Arc::<RocksStore>::clone(&self.store),
             archive: Arc::<DeltaArchive>::clone(&self.archive),
             publisher: Arc::<KafkaPublisher>::clone(&self.publisher),
-            reader: Arc::<ServiceReader>::clone(&self.reader),
+            reader: Arc::new(self.reader.drawing_as(Part::Scoring)),
             scorer: Arc::<RoutedScorer>::clone(&self.scorer),
             encoder: Arc::new(JsonEncoder),
             dead_letter_rows: dead_letter_batch,
@@ -121,6 +121,7 @@ impl App {
             counters: Arc::clone(&self.counters),
             observers: vec![Box::new(observer)],
             runtime: Arc::clone(&runtime),
+            memory: Arc::clone(&self.budget),
         };
         let recovered = self.applied();
         let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;

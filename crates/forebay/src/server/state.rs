@@ -11,19 +11,21 @@ use forebay_core::{ErrorKind, PortError};
 use forebay_online::OnlineOptions;
 
 use crate::settings::Settings;
+use crate::settings::memory::Shares;
 
 /// The options that the settings ask for, with `shard_files` of each shard open at once.
 pub(crate) fn online_options(
     settings: &Settings,
+    shares: &Shares,
     shard_files: Option<NonZeroU16>,
 ) -> OnlineOptions {
     let state = &settings.state;
     OnlineOptions {
         shards: state.shards,
         history_us: settings.history_us(),
-        table_bytes: state.hot_table_mib << 20,
-        cache_bytes: state.cache_mib << 20,
-        write_buffer_bytes: state.write_buffer_mib << 20,
+        table_bytes: shares.hot_table,
+        cache_bytes: shares.cache,
+        write_buffer_bytes: shares.write_buffer,
         applied_kept_epochs: state.kept_epochs,
         background_threads: state.background_threads,
         background_write_bytes_per_second: NonZeroU32::new(
@@ -65,13 +67,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_of_the_settings_are_those_of_the_store_but_for_the_history() {
+    fn the_defaults_are_those_of_the_store_but_for_the_history_and_the_hot_table() {
         let settings = Settings::default();
+        let shares = Shares::of(&settings, 8 << 30).expect("enough");
         let expected = OnlineOptions {
             history_us: 168 * HOUR_US,
+            table_bytes: shares.hot_table,
             ..OnlineOptions::default()
         };
-        assert_eq!(online_options(&settings, None), expected);
+        assert_eq!(online_options(&settings, &shares, None), expected);
     }
 
     #[test]
@@ -91,7 +95,8 @@ mod tests {
         settings.state.kept_epochs = 9;
         settings.state.background_threads = 3;
         settings.state.background_write_mib_per_second = 5;
-        let options = online_options(&settings, NonZeroU16::new(40));
+        let shares = Shares::of(&settings, 8 << 30).expect("enough");
+        let options = online_options(&settings, &shares, NonZeroU16::new(40));
         assert_eq!(options.table_bytes, 7 << 20);
         assert_eq!(
             (options.applied_kept_epochs, options.background_threads),

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use async_trait::async_trait;
 use forebay_core::definition::ModelDef;
-use forebay_core::ports::PointInTime;
+use forebay_core::memory::Part;
 use forebay_core::settlement::SETTLEMENT_TABLE;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_engine::{Catalog, ProbeEngine};
+use forebay_kafka::FETCHED_MIN_BYTES;
 use forebay_offline::DeltaArchive;
 use forebay_online::RocksStore;
 use forebay_pipeline::archive::DEAD_LETTER_TABLE;
@@ -95,10 +96,10 @@ pub(super) async fn run(app: &Arc<App>, body: VerifyBody) -> PortResult<VerifyAn
     let tables = prediction_tables(&catalog, &body.service);
     let read = read_sources(&catalog, &body.service);
     let verifier = Verifier {
-        reader: Arc::<forebay_serve::ServiceReader>::clone(&app.reader),
+        reader: Arc::new(app.reader.drawing_as(Part::PointInTime)),
         online: Arc::<RocksStore>::clone(&app.store),
         sources: catalog.sources().clone(),
-        engine: Arc::<ProbeEngine>::new(ProbeEngine::new(catalog)) as Arc<dyn PointInTime>,
+        engine: Arc::new(ProbeEngine::new(catalog, Arc::clone(&app.budget))),
         archive: Arc::<DeltaArchive>::clone(&app.archive),
         flush: Some(Arc::new(Flush(Arc::clone(app)))),
     };
@@ -133,7 +134,7 @@ pub(super) async fn run(app: &Arc<App>, body: VerifyBody) -> PortResult<VerifyAn
         // Counters of its own: what is read again here was counted when it was ingested.
         log: app
             .broker
-            .log(&Arc::default())
+            .log(&Arc::default(), FETCHED_MIN_BYTES)
             .map_err(|e| crate::exit::port_error(&e))?,
         inspector: app
             .broker

@@ -99,8 +99,8 @@ fn values_outside_their_bounds_are_refused_by_name() {
             "state.cache_mib",
         ),
         (
-            |s| s.state.write_buffer_mib = 0,
-            "state.write_buffer_mib = 0",
+            |s| s.state.write_buffer_mib = 1,
+            "state.write_buffer_mib = 1",
         ),
         (
             |s| s.ingest.archive_flush_ms = u64::MAX,

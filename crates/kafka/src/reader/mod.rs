@@ -32,8 +32,6 @@ use crate::stats::ReaderStats;
 use faults::{Meaning, order};
 use pending::SourceReader;
 
-/// Bytes of keys and values that one poll takes at most (one record above it still fits).
-const POLL_MAX_BYTES: usize = 32 << 20;
 /// While all brokers stay away, the caller is told so this often.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 
@@ -304,7 +302,7 @@ impl EventLog for KafkaLog {
         let max_rows = max_rows.clamp(1, EPOCH_MAX_ROWS);
         let started = Instant::now();
         let (mut records, mut bytes) = (0_usize, 0_usize);
-        while records < max_rows && bytes < POLL_MAX_BYTES {
+        while records < max_rows && bytes < self.settings.poll_max_bytes() {
             let wait = if records == 0 {
                 timeout.saturating_sub(started.elapsed())
             } else {

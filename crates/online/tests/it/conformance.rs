@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use forebay_online::RocksStore;
-use forebay_testkit::conformance;
+use forebay_testkit::{conformance, unbounded_budget};
 
 use crate::model::options;
 
@@ -13,7 +13,12 @@ fn the_store_on_rocksdb_keeps_the_promises() {
         let directories = Mutex::new(Vec::new());
         conformance::online_store(&|| {
             let directory = tempfile::tempdir().expect("temporary directory");
-            let store = RocksStore::open(directory.path(), &options(shards, 1_000)).expect("open");
+            let store = RocksStore::open(
+                directory.path(),
+                &options(shards, 1_000),
+                &unbounded_budget(),
+            )
+            .expect("open");
             directories.lock().expect("one thread").push(directory);
             Arc::new(store)
         });

@@ -8,6 +8,7 @@ use forebay_core::ports::{At, OnlineStore, ShardWrite};
 use forebay_core::value::Value;
 use forebay_core::view::Window;
 use forebay_online::RocksStore;
+use forebay_testkit::{unbounded, unbounded_budget};
 
 use crate::model::*;
 
@@ -168,6 +169,7 @@ fn a_null_key_has_no_row_and_an_unknown_key_no_value() {
             1,
             &encode_keys(&[None, Some("b"), Some("a")]),
             At::Instant(60),
+            &mut unbounded(),
         )
         .expect("read");
     assert_eq!(
@@ -190,11 +192,17 @@ fn wrong_callers_get_typed_errors() {
     let keys = encode_key("a");
     let kind = |e: forebay_core::PortError| e.kind();
     assert_eq!(
-        store.read(9, &keys, At::Instant(0)).map_err(kind).err(),
+        store
+            .read(9, &keys, At::Instant(0), &mut unbounded())
+            .map_err(kind)
+            .err(),
         Some(ErrorKind::NotFound)
     );
     assert_eq!(
-        store.read(1, &keys, At::PerRow(&[])).map_err(kind).err(),
+        store
+            .read(1, &keys, At::PerRow(&[]), &mut unbounded())
+            .map_err(kind)
+            .err(),
         Some(ErrorKind::Internal)
     );
     assert_eq!(
@@ -221,12 +229,14 @@ fn wrong_callers_get_typed_errors() {
 fn the_number_of_shards_is_fixed() {
     let directory = tempfile::tempdir().expect("temporary directory");
     drop(open(directory.path(), &options(3, 0), &[]));
-    let error = RocksStore::open(directory.path(), &options(4, 0)).expect_err("made with 3");
+    let error = RocksStore::open(directory.path(), &options(4, 0), &unbounded_budget())
+        .expect_err("made with 3");
     assert!(error.to_string().contains("set shards = 3"), "{error}");
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-    let error = RocksStore::open(directory.path(), &options(0, 0)).expect_err("no shard");
+    let error = RocksStore::open(directory.path(), &options(0, 0), &unbounded_budget())
+        .expect_err("no shard");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert!(RocksStore::open(directory.path(), &options(3, 0)).is_ok());
+    assert!(RocksStore::open(directory.path(), &options(3, 0), &unbounded_budget()).is_ok());
 }
 
 #[test]
@@ -255,7 +265,11 @@ fn a_dropped_view_leaves_nothing_and_its_id_is_free_again() {
     let store = open(directory.path(), &options(2, 0), &views);
     commit_all(&store, &views, &[event(1, 50, 1.0)]);
     store.drop_view(1).expect("drop");
-    assert!(store.read(1, &encode_key("a"), At::Instant(60)).is_err());
+    assert!(
+        store
+            .read(1, &encode_key("a"), At::Instant(60), &mut unbounded())
+            .is_err()
+    );
     assert_eq!(count_at(&store, &neighbour, 60), (1, Value::Int(1)));
     store
         .register_view(Arc::clone(&view))

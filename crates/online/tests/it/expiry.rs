@@ -7,6 +7,7 @@ use forebay_core::progress::TopicPartition;
 use forebay_core::time::{DAY_US, HOUR_US};
 use forebay_core::view::Window;
 use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord};
+use forebay_testkit::unbounded;
 
 use crate::model::*;
 use crate::pending::*;
@@ -81,13 +82,23 @@ fn a_week_of_hourly_windows_stays_small() {
         "{small} tiles of the short views, {kept} in all"
     );
     let error = store
-        .read(1, &encode_key("key-1"), At::Instant(log[0].time))
+        .read(
+            1,
+            &encode_key("key-1"),
+            At::Instant(log[0].time),
+            &mut unbounded(),
+        )
         .expect_err("long gone");
     assert_eq!(error.kind(), forebay_core::ErrorKind::OutOfRange);
     let t_min = store.t_min_us(1).expect("some rows expired");
     assert!(
         store
-            .read(1, &encode_key("key-1"), At::Instant(t_min))
+            .read(
+                1,
+                &encode_key("key-1"),
+                At::Instant(t_min),
+                &mut unbounded()
+            )
             .is_ok()
     );
 }

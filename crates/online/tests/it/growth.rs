@@ -5,6 +5,7 @@ use forebay_core::ports::{OnlineStore, ShardEpoch, ShardWrite};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::view::Window;
 use forebay_online::RocksStore;
+use forebay_testkit::unbounded_budget;
 
 use crate::model::*;
 
@@ -100,7 +101,8 @@ fn every_partition_is_known_after_a_restart() {
     let applied = store.applied(0);
     assert_eq!(applied.0.len(), 1_000);
     drop(store);
-    let store = RocksStore::open(directory.path(), &options(1, 0)).expect("open");
+    let store =
+        RocksStore::open(directory.path(), &options(1, 0), &unbounded_budget()).expect("open");
     assert_eq!(store.applied(0), applied);
     assert_eq!(applied.next_offset(&TopicPartition::new(TOPIC, 17)), 9);
     assert_eq!(applied.next_offset(&TopicPartition::new(TOPIC, 18)), 5);

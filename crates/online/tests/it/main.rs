@@ -11,6 +11,7 @@ mod edges;
 mod expiry;
 mod forgotten;
 mod growth;
+mod memory;
 mod model;
 mod pending;
 mod power;

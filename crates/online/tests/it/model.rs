@@ -19,6 +19,7 @@ use forebay_core::view::{
     AggregateSpec, FeatureStatus, FoldBatch, ViewSpec, Window, feature_status,
 };
 use forebay_online::{OnlineOptions, RocksStore};
+use forebay_testkit::{unbounded, unbounded_budget};
 
 pub(crate) const TOPIC: &str = "events";
 pub(crate) const WATERMARK_DELAY_US: i64 = 30;
@@ -466,7 +467,7 @@ pub(crate) fn read_one(
     key: &str,
     at: i64,
 ) -> Option<Expected> {
-    match store.read(view.id, &encode_key(key), At::Instant(at)) {
+    match store.read(view.id, &encode_key(key), At::Instant(at), &mut unbounded()) {
         Ok(answer) => Some(row_of(&answer, 0)),
         Err(error) => {
             assert_eq!(error.kind(), forebay_core::ErrorKind::OutOfRange, "{error}");
@@ -504,7 +505,7 @@ pub(crate) fn options(shards: u16, history_us: i64) -> OnlineOptions {
 }
 
 pub(crate) fn open(path: &Path, options: &OnlineOptions, views: &[Arc<ViewSpec>]) -> RocksStore {
-    let store = RocksStore::open(path, options).expect("open");
+    let store = RocksStore::open(path, options, &unbounded_budget()).expect("open");
     for view in views {
         store.register_view(Arc::clone(view)).expect("register");
     }

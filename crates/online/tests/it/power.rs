@@ -10,6 +10,7 @@ use forebay_core::ErrorKind;
 use forebay_core::ports::{At, OnlineStore, StoreHealth};
 use forebay_core::view::{ViewSpec, Window};
 use forebay_online::{OnlineError, OnlineOptions, RocksStore};
+use forebay_testkit::{unbounded, unbounded_budget};
 
 use crate::model::*;
 use crate::restart::{check_all, copy_directory};
@@ -112,7 +113,8 @@ fn each_of_several_logs_is_missed_when_it_is_gone_or_cut() {
                 std::fs::remove_file(&file).expect("remove");
             }
             if number + 1 < logs.len() {
-                let error = RocksStore::open(copy.path(), &settings(None)).expect_err("damaged");
+                let error = RocksStore::open(copy.path(), &settings(None), &unbounded_budget())
+                    .expect_err("damaged");
                 assert_damage(&error, &file);
                 continue;
             }
@@ -157,7 +159,9 @@ fn a_flipped_table_is_damage_with_its_name_and_never_an_outage() {
     let failures: Vec<_> = (0..5)
         .filter_map(|key| {
             let key = encode_key(&format!("key-{key}"));
-            store.read(1, &key, At::Instant(1_000_000)).err()
+            store
+                .read(1, &key, At::Instant(1_000_000), &mut unbounded())
+                .err()
         })
         .collect();
     assert!(!failures.is_empty(), "some key's tile lies in the block");
@@ -182,7 +186,8 @@ fn a_missing_table_is_refused_by_name() {
     store_in_tables(directory.path());
     let tables = files(&directory.path().join("shard-0000"), "sst");
     std::fs::remove_file(&tables[0]).expect("remove");
-    let error = RocksStore::open(directory.path(), &settings(None)).expect_err("damaged");
+    let error = RocksStore::open(directory.path(), &settings(None), &unbounded_budget())
+        .expect_err("damaged");
     assert_damage(&error, &tables[0]);
 }
 
@@ -224,7 +229,12 @@ fn a_store_that_could_not_write_heals_when_the_disk_does() {
         );
     }
     assert!(matches!(store.health(), StoreHealth::Troubled { .. }));
-    let answer = store.read(1, &encode_key("key-1"), At::Instant(i64::MAX / 2));
+    let answer = store.read(
+        1,
+        &encode_key("key-1"),
+        At::Instant(i64::MAX / 2),
+        &mut unbounded(),
+    );
     assert!(answer.is_ok(), "reads go on");
     std::fs::rename(&away, &state).expect("rename");
     // Epochs that failed are handed over again.

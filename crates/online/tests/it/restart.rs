@@ -6,6 +6,7 @@ use std::path::Path;
 use forebay_core::key::shard_of;
 use forebay_core::ports::OnlineStore;
 use forebay_core::view::Window;
+use forebay_testkit::unbounded_budget;
 use proptest::prelude::*;
 
 use crate::model::*;
@@ -123,9 +124,10 @@ fn a_directory_that_is_in_use_is_named_with_the_remedy() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let views = [wide_view(1, &[Window::Lifetime], None)];
     let _first = open(directory.path(), &options(1, 0), &views);
-    let error = forebay_online::RocksStore::open(directory.path(), &options(1, 0))
-        .expect_err("in use")
-        .to_string();
+    let error =
+        forebay_online::RocksStore::open(directory.path(), &options(1, 0), &unbounded_budget())
+            .expect_err("in use")
+            .to_string();
     for part in [
         directory.path().to_str().expect("text"),
         "in use by another forebay process",

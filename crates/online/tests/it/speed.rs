@@ -13,6 +13,7 @@ use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::source::Column;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US};
 use forebay_core::view::{AggregateSpec, FoldBatch, ViewSpec, Window};
+use forebay_testkit::unbounded;
 
 use crate::model::{Random, TOPIC, open, options};
 
@@ -214,7 +215,12 @@ fn read_speed(store: &forebay_online::RocksStore, year: &Year, views: &[Arc<View
             let started = Instant::now();
             for round in 0..rounds {
                 store
-                    .read(view.id, &keys, At::Instant(last + round * step))
+                    .read(
+                        view.id,
+                        &keys,
+                        At::Instant(last + round * step),
+                        &mut unbounded(),
+                    )
                     .expect("read");
             }
             line += &format!(
@@ -226,7 +232,9 @@ fn read_speed(store: &forebay_online::RocksStore, year: &Year, views: &[Arc<View
             .expect("text");
         let started = Instant::now();
         for _ in 0..1_000 {
-            store.read(view.id, &one, At::Instant(last)).expect("read");
+            store
+                .read(view.id, &one, At::Instant(last), &mut unbounded())
+                .expect("read");
         }
         eprintln!(
             "{line}; one key {:.2} us",

@@ -2,6 +2,7 @@
 
 use forebay_core::ports::{At, OnlineStore};
 use forebay_core::view::Window;
+use forebay_testkit::unbounded;
 use proptest::prelude::*;
 
 use crate::model::*;
@@ -84,7 +85,7 @@ proptest! {
             for at in instants.iter().chain(instants.iter().rev()) {
                 let expected = evaluate(view, log.iter(), "key-0", *at);
                 for _ in 0..2 {
-                    let answer = store.read(view.id, &key, At::Instant(*at)).expect("read");
+                    let answer = store.read(view.id, &key, At::Instant(*at), &mut unbounded()).expect("read");
                     assert_same(&expected, &row_of(&answer, 0), || format!("{} at {at}", view.name));
                 }
             }
@@ -125,7 +126,9 @@ fn one_request_over_many_keys_and_instants() {
     let at: Vec<i64> = names.iter().map(|_| random.between(0, 20_000)).collect();
     let keys = encode_keys(&names.iter().map(Option::as_deref).collect::<Vec<_>>());
     for view in &views {
-        let answer = store.read(view.id, &keys, At::PerRow(&at)).expect("read");
+        let answer = store
+            .read(view.id, &keys, At::PerRow(&at), &mut unbounded())
+            .expect("read");
         let mut epochs = std::collections::BTreeMap::new();
         for (row, name) in names.iter().enumerate() {
             let expected = evaluate(

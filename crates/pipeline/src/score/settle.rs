@@ -2,7 +2,10 @@
 //! row, of the place (model, reader, topic, broker), or of a version that is gone; a chunk is
 //! settled, halved to find the row, set aside with a note, or tried again.
 
+use std::error::Error;
+
 use forebay_core::ErrorKind;
+use forebay_core::memory::OutOfMemory;
 use forebay_core::ports::Publication;
 use forebay_core::settlement::UnscoredReason;
 use forebay_core::time::Micros;
@@ -33,6 +36,18 @@ pub(crate) fn judge(error: &PipelineError, rows: usize, routed: bool) -> Verdict
         false if routed || error.kind().is_retriable() => Verdict::Retry,
         false => Verdict::SetAside(UnscoredReason::Withdrawn),
     }
+}
+
+/// Whether the process has no memory for what was asked.
+pub(crate) fn lacks_memory(error: &PipelineError) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<OutOfMemory>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Whether an event that waits for a model is given up: its features are kept no longer.

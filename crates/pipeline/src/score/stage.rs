@@ -20,7 +20,7 @@ use crate::error::{PipelineError, with_causes};
 use crate::retry::Outage;
 use crate::score::ask::{Answer, Prepared, ask, prepare, records};
 use crate::score::lane::Lane;
-use crate::score::settle::{Verdict, is_expired, judge};
+use crate::score::settle::{Verdict, is_expired, judge, lacks_memory};
 
 /// Longest wait for a bell, so that a stop is seen.
 const LISTEN: Duration = Duration::from_secs(1);
@@ -35,6 +35,8 @@ pub(crate) struct Stage {
     in_flight: VecDeque<Chunk>,
     /// Set after a failure: one chunk at a time until one passes.
     is_probing: bool,
+    /// Rows of the next chunk at most: fewer while there is no memory for the features of more.
+    chunk_max_rows: usize,
     outage: Option<Outage>,
 }
 
@@ -83,6 +85,7 @@ impl Stage {
             first_shard: 0,
             in_flight: VecDeque::new(),
             is_probing: false,
+            chunk_max_rows: SCORING_CHUNK_MAX_ROWS,
             outage: None,
         }
     }
@@ -132,7 +135,8 @@ impl Stage {
         Ok(true)
     }
 
-    /// Read the next chunk and ask for it. False when there is none, or no room for its records.
+    /// Read the next chunk and ask for it. False when there is none, or no room for its records, or
+    /// no memory before a chunk under way is settled.
     fn ask_for_more(&mut self, deployment: &Deployment) -> Result<bool, Trouble> {
         let load = self.lane.load().map_err(later)?;
         let in_flight: usize = self.in_flight.iter().map(|chunk| chunk.rows).sum();
@@ -141,6 +145,7 @@ impl Stage {
         if load.outbox + SCORING_CHUNK_MAX_ROWS as u64 > room as u64 {
             return Ok(false);
         }
+        let before = (self.cursors.clone(), self.first_shard);
         let entries = self.next_entries().map_err(later)?;
         if entries.is_empty() {
             return Ok(false);
@@ -158,6 +163,10 @@ impl Stage {
                     let answer = ask(&self.lane, deployment, version, &prepared);
                     Asked::Model(Box::new(prepared), answer)
                 }
+                Err(error) if lacks_memory(&error) && (rows > 1 || !self.in_flight.is_empty()) => {
+                    (self.cursors, self.first_shard) = before;
+                    return Ok(self.ask_for_less(rows));
+                }
                 Err(error) if judge(&error, entries.len(), true) == Verdict::Retry => {
                     return Err(Trouble::Later(error));
                 }
@@ -174,13 +183,23 @@ impl Stage {
         Ok(true)
     }
 
+    /// There is no memory for a chunk of `rows`. Chunks under way give theirs back when they are
+    /// settled; without any a smaller one is tried at once. Whether it is.
+    fn ask_for_less(&mut self, rows: usize) -> bool {
+        let is_alone = self.in_flight.is_empty();
+        if is_alone {
+            self.chunk_max_rows = rows.div_ceil(2);
+        }
+        is_alone
+    }
+
     /// The next released scores of all shards, one shard after the other, a chunk at most.
     fn next_entries(&mut self) -> PortResult<Vec<(u16, PendingEntry)>> {
         let (store, shards) = (&self.lane.parts.store, self.lane.parts.store.shards());
         let mut entries = Vec::new();
         for step in 0..shards {
             let shard = (self.first_shard + step) % shards;
-            let room = SCORING_CHUNK_MAX_ROWS.saturating_sub(entries.len());
+            let room = self.chunk_max_rows.saturating_sub(entries.len());
             if room == 0 {
                 break;
             }
@@ -222,6 +241,7 @@ impl Stage {
         }
         self.write(&settled)?;
         self.is_probing = false;
+        self.chunk_max_rows = (2 * self.chunk_max_rows).min(SCORING_CHUNK_MAX_ROWS);
         if let Some(outage) = self.outage.take() {
             outage.is_over(&format_args!("deployment {}", self.lane.name));
             self.lane.show(|status| status.scoring = None);

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use forebay_core::limits::{
     PENDING_SCORE_MAX_AGE_US, SCORING_CHUNK_MAX_ROWS, SCORING_CHUNKS_MAX, SCORING_DRAIN_MAX_MS,
 };
+use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{OnlineStore, Scorer, Scores};
 use forebay_core::prediction::{PredictionKey, Role};
 use forebay_core::settlement::{SETTLEMENT_TABLE, UnscoredReason};
@@ -202,6 +203,24 @@ fn a_dead_model_holds_back_no_source_and_every_event_is_scored_once_when_it_is_b
     wait_until("all is done", || world.is_done());
     assert_eq!(status(&process).state(), DeploymentState::Scoring);
     process.stop().expect("nothing is in the way");
+    assert_eq!(world.publisher.published().len(), waiting, "each once");
+    assert!(noted(&world).is_empty());
+}
+
+#[test]
+fn with_memory_for_few_features_at_a_time_every_event_is_scored_in_smaller_chunks() {
+    let world = World::with_events(Setup::default(), 600, 9);
+    let fate = Arc::new(Fate::default());
+    let mut parts = world.parts(&fate, 1);
+    let budget = Budget::whole(128);
+    parts.reader = Arc::new(world.reader().drawing_on(Arc::clone(&budget)));
+    let pipeline = Pipeline::start(parts, world.settings()).expect("it starts");
+    let process = Process { pipeline, fate };
+    wait_until("all is done", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    assert!(budget.refused(Part::Scoring) > 0, "it had to ask for less");
+    assert_eq!(budget.used_bytes(Part::Scoring), 0, "nothing leaks");
+    let waiting = Oracle::of(&world).predictions.len();
     assert_eq!(world.publisher.published().len(), waiting, "each once");
     assert!(noted(&world).is_empty());
 }

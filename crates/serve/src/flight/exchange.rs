@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Status, Streaming};
 
-use super::session::{Session, Step};
+use super::session::{Outgoing, Session, Step};
 use super::shared::{Answers, Shared};
 use crate::answer::resolve;
 use crate::error::ServeError;
@@ -63,7 +63,7 @@ pub(super) async fn do_exchange(
     let mut stream = ExchangeStream::new(session, input, &shared.phase);
     stream
         .ready
-        .push_back(stream.session.schema().map_err(|e| e.to_status())?);
+        .push_back(stream.session.schema().map_err(|e| e.to_status())?.into());
     if let Some(data) = pending {
         stream.admit(data);
     }
@@ -116,14 +116,14 @@ pub(crate) fn explained(status: Status) -> Status {
 }
 
 /// A large request on its way: its task, and what to send if the task gives up.
-type Running = BoxFuture<'static, FlightData>;
+type Running = BoxFuture<'static, Outgoing>;
 
 struct ExchangeStream {
     session: Session,
     input: Streaming<FlightData>,
     input_open: bool,
     /// Answers to be sent, oldest first.
-    ready: VecDeque<FlightData>,
+    ready: VecDeque<Outgoing>,
     /// Large requests under way.
     running: FuturesUnordered<Running>,
     /// Ends the stream once everything else is sent.
@@ -156,14 +156,14 @@ impl ExchangeStream {
     /// Take one message of the client.
     fn admit(&mut self, data: FlightData) {
         if let Some(announcement) = self.session.follow_service() {
-            self.ready.push_back(announcement);
+            self.ready.push_back(announcement.into());
         }
         match self.session.handle(data) {
             Step::Nothing => {}
             Step::Answer(answer) => self.ready.push_back(answer),
             Step::Later(task, fallback) => {
                 self.running
-                    .push(async move { task.await.unwrap_or(fallback) }.boxed());
+                    .push(async move { task.await.unwrap_or_else(|_| fallback.into()) }.boxed());
             }
             Step::Fail(error) => {
                 self.input_open = false;
@@ -184,7 +184,7 @@ impl ExchangeStream {
             let now = phase.unwrap_or(Phase::Stopping);
             if now >= Phase::Draining && !self.told_to_leave {
                 self.told_to_leave = true;
-                self.ready.push_back(self.session.shutting_down());
+                self.ready.push_back(self.session.shutting_down().into());
             }
             if now == Phase::Stopping && self.input_open {
                 self.input_open = false;
@@ -213,10 +213,10 @@ impl Stream for ExchangeStream {
         this.poll_phase(context);
         loop {
             if let Some(answer) = this.ready.pop_front() {
-                return Poll::Ready(Some(Ok(answer)));
+                return Poll::Ready(Some(Ok(answer.data)));
             }
             if let Poll::Ready(Some(answer)) = this.running.poll_next_unpin(context) {
-                return Poll::Ready(Some(Ok(answer)));
+                return Poll::Ready(Some(Ok(answer.data)));
             }
             if !this.input_open && this.running.is_empty() {
                 this.finished = true;

@@ -9,6 +9,7 @@ use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::{Criteria, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use bytes::Bytes;
 use forebay_core::limits::{LARGE_READS_MAX, RESPONSE_MAX_BYTES};
+use forebay_core::memory::Reservation;
 use forebay_core::ports::CompiledService;
 use forebay_core::source::Column;
 use forebay_core::time::Micros;
@@ -16,10 +17,10 @@ use futures::Stream;
 use serde_json::json;
 use tonic::Status;
 
-use super::shared::{INLINE_MAX_ROWS, RETRY_AFTER_MS, Shared};
-use crate::answer::{Answerer, Provenance, resolve};
+use super::shared::{INLINE_MAX_ROWS, Shared};
+use crate::answer::{Answered, Answerer, Provenance, resolve};
 use crate::cells::sql_type;
-use crate::error::{ServeError, ServeResult};
+use crate::error::{RETRY_AFTER_MS, ServeError, ServeResult};
 use crate::ipc::{Encoder, schema_bytes, schema_message};
 use crate::recorder::{Recorder, UNKNOWN_SERVICE};
 use crate::ticket::{FeatureQuery, ServiceRef, parse_feature_request};
@@ -49,14 +50,38 @@ pub(super) async fn do_get(
     ));
     let _in_flight = recorder.enter();
     match answer(shared, &recorder, query, Arc::new(answerer), arrived).await {
-        Ok((messages, rows)) => {
-            recorder.answered(arrived, rows);
-            Ok(futures::stream::iter(messages.into_iter().map(Ok)))
+        Ok(encoded) => {
+            recorder.answered(arrived, encoded.rows);
+            Ok(encoded.into_stream())
         }
         Err(error) => {
             recorder.failed(arrived, &error);
             Err(error)
         }
+    }
+}
+
+/// The messages of an answer, and what they hold of the process's memory.
+struct Encoded {
+    messages: Vec<FlightData>,
+    rows: usize,
+    memory: Reservation,
+}
+
+impl Encoded {
+    /// One message after the other; who reads slowly keeps the memory of what is left.
+    fn into_stream(self) -> impl Stream<Item = Result<FlightData, Status>> + Send + use<> {
+        let Self {
+            messages,
+            mut memory,
+            ..
+        } = self;
+        let hand_over = move |message: FlightData| {
+            let left = memory.bytes().saturating_sub(message.data_body.len());
+            memory.shrink_to(left);
+            Ok(message)
+        };
+        futures::stream::iter(messages.into_iter().map(hand_over))
     }
 }
 
@@ -73,7 +98,7 @@ async fn answer(
     query: FeatureQuery,
     answerer: Arc<Answerer>,
     arrived: Instant,
-) -> ServeResult<(Vec<FlightData>, usize)> {
+) -> ServeResult<Encoded> {
     let request = answerer.request_rows(&query.rows)?;
     let at_us = query
         .at_us
@@ -116,15 +141,27 @@ fn read_and_encode(
     answerer: &Answerer,
     request: &RecordBatch,
     at_us: Micros,
-) -> ServeResult<(Vec<FlightData>, usize)> {
+) -> ServeResult<Encoded> {
     let started = Instant::now();
-    let (batch, provenance) =
-        answerer.read(shared.services.reader.as_ref(), recorder, request, at_us)?;
+    let Answered {
+        batch,
+        provenance,
+        mut memory,
+    } = answerer.read(shared.services.reader.as_ref(), recorder, request, at_us)?;
     let read = Instant::now();
     shared.stages.lookup.observe_duration(read - started);
+    // The messages are copies.
+    memory.grow(batch.get_array_memory_size())?;
     let messages = encode(&batch, &provenance)?;
     shared.stages.encode.observe_duration(read.elapsed());
-    Ok((messages, batch.num_rows()))
+    let rows = batch.num_rows();
+    drop(batch);
+    memory.shrink_to(messages.iter().map(|m| m.data_body.len()).sum());
+    Ok(Encoded {
+        messages,
+        rows,
+        memory,
+    })
 }
 
 fn encode(batch: &RecordBatch, provenance: &Provenance) -> ServeResult<Vec<FlightData>> {

@@ -10,15 +10,16 @@ use arrow_flight::FlightData;
 use arrow_schema::SchemaRef;
 use forebay_core::PortError;
 use forebay_core::limits::SOURCE_MAX_COLUMNS;
+use forebay_core::memory::Reservation;
 use forebay_core::ports::CompiledService;
 use forebay_core::time::Micros;
 use forebay_proto::v1;
 use tokio::task::JoinHandle;
 
 use super::get::{check_answer_size, too_many_large_reads};
-use super::shared::{INLINE_MAX_ROWS, RETRY_AFTER_MS, Shared};
-use crate::answer::Answerer;
-use crate::error::{ServeError, ServeResult};
+use super::shared::{INLINE_MAX_ROWS, Shared};
+use crate::answer::{Answered, Answerer};
+use crate::error::{RETRY_AFTER_MS, ServeError, ServeResult};
 use crate::ipc::{
     Encoder, MessageKind, check_request_size, decode_batch, decode_schema, kind_of, schema_message,
 };
@@ -33,12 +34,27 @@ pub(super) enum Step {
     /// Nothing to send.
     Nothing,
     /// An answer.
-    Answer(FlightData),
+    Answer(Outgoing),
     /// An answer that is being made off the serving thread, and what to send if that thread gives
     /// up.
-    Later(JoinHandle<FlightData>, FlightData),
+    Later(JoinHandle<Outgoing>, FlightData),
     /// The stream ends.
     Fail(ServeError),
+}
+
+/// A message to send, and what it holds of the process's memory until then.
+pub(super) struct Outgoing {
+    pub(super) data: FlightData,
+    _memory: Option<Reservation>,
+}
+
+impl From<FlightData> for Outgoing {
+    fn from(data: FlightData) -> Self {
+        Self {
+            data,
+            _memory: None,
+        }
+    }
 }
 
 /// Context of one exchange for its service: answerer, recorder, empty batch. Swapped as a whole
@@ -123,7 +139,7 @@ impl Session {
                     encoding,
                 };
                 self.next_id = self.next_id.wrapping_add(1);
-                return Step::Answer(self.context.refuse(&head, arrived, &error));
+                return self.context.refuse(&head, arrived, &error);
             }
         };
         self.next_id = head.request_id.wrapping_add(1);
@@ -131,9 +147,9 @@ impl Session {
             Ok(MessageKind::Batch { rows }) => rows,
             Ok(MessageKind::Empty | MessageKind::Schema) => {
                 let error = ServeError::Request("the request has no record batch".to_owned());
-                return Step::Answer(self.context.refuse(&head, arrived, &error));
+                return self.context.refuse(&head, arrived, &error);
             }
-            Err(error) => return Step::Answer(self.context.refuse(&head, arrived, &error)),
+            Err(error) => return self.context.refuse(&head, arrived, &error),
         };
         // One instant for all rows, read once, when the request is admitted.
         let at_us = head
@@ -155,7 +171,7 @@ impl Session {
     fn answer_elsewhere(&self, job: Job) -> Step {
         let context = Arc::clone(&self.context);
         let Ok(permit) = Arc::clone(&context.shared.large_reads).try_acquire_owned() else {
-            return Step::Answer(context.refuse(&job.head, job.arrived, &too_many_large_reads()));
+            return context.refuse(&job.head, job.arrived, &too_many_large_reads());
         };
         let gave_up = ServeError::Port(PortError::internal(
             "the request was given up; see the server's log",
@@ -165,7 +181,7 @@ impl Session {
             let _permit = permit;
             match Encoder::new() {
                 Ok(mut encoder) => context.answer(&job, &mut encoder),
-                Err(error) => context.refuse(&job.head, job.arrived, &error),
+                Err(error) => context.refused(&job.head, job.arrived, &error).into(),
             }
         });
         Step::Later(task, fallback)
@@ -245,18 +261,18 @@ impl ExchangeContext {
     }
 
     /// Answer a request, whatever happens.
-    fn answer(&self, job: &Job, encoder: &mut Encoder) -> FlightData {
+    fn answer(&self, job: &Job, encoder: &mut Encoder) -> Outgoing {
         let _in_flight = self.recorder.enter();
         match self.try_answer(job, encoder) {
             Ok((answer, rows)) => {
                 self.recorder.answered(job.arrived, rows);
                 answer
             }
-            Err(error) => self.refuse(&job.head, job.arrived, &error),
+            Err(error) => self.refused(&job.head, job.arrived, &error).into(),
         }
     }
 
-    fn try_answer(&self, job: &Job, encoder: &mut Encoder) -> ServeResult<(FlightData, usize)> {
+    fn try_answer(&self, job: &Job, encoder: &mut Encoder) -> ServeResult<(Outgoing, usize)> {
         job.check_deadline()?;
         let offsets = match (job.head.full_applied, &self.shared.services.store) {
             (false, _) => None,
@@ -272,12 +288,18 @@ impl ExchangeContext {
         let request = decode_batch(&job.data, &job.schema)?;
         let decoded = Instant::now();
         let reader = self.shared.services.reader.as_ref();
-        let (batch, provenance) =
-            self.answerer
-                .read(reader, &self.recorder, &request, job.at_us)?;
+        let Answered {
+            batch,
+            provenance,
+            mut memory,
+        } = self
+            .answerer
+            .read(reader, &self.recorder, &request, job.at_us)?;
         let read = Instant::now();
         job.check_deadline()?;
         let meta = provenance.to_meta(job.head.request_id, offsets)?;
+        // The message is a copy.
+        memory.grow(batch.get_array_memory_size())?;
         let mut answer = encoder.batch(&batch)?;
         check_answer_size(answer.data_body.len())?;
         answer.app_metadata = encode_response_meta(&meta, job.head.encoding);
@@ -285,11 +307,22 @@ impl ExchangeContext {
         stages.decode.observe_duration(decoded - started);
         stages.lookup.observe_duration(read - decoded);
         stages.encode.observe_duration(read.elapsed());
-        Ok((answer, batch.num_rows()))
+        let rows = batch.num_rows();
+        drop(batch);
+        memory.shrink_to(answer.data_body.len());
+        let answer = Outgoing {
+            data: answer,
+            _memory: Some(memory),
+        };
+        Ok((answer, rows))
     }
 
     /// Refuse a request in band, and record it.
-    fn refuse(&self, head: &RequestHead, arrived: Instant, error: &ServeError) -> FlightData {
+    fn refuse(&self, head: &RequestHead, arrived: Instant, error: &ServeError) -> Step {
+        Step::Answer(self.refused(head, arrived, error).into())
+    }
+
+    fn refused(&self, head: &RequestHead, arrived: Instant, error: &ServeError) -> FlightData {
         self.recorder.failed(arrived, error);
         self.refusal(head, error)
     }

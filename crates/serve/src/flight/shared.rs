@@ -22,8 +22,6 @@ use crate::recorder::Stages;
 /// Rows above which a read leaves the serving thread, so that it does not hold up the small ones on
 /// that core.
 pub(crate) const INLINE_MAX_ROWS: usize = 128;
-/// What a refused caller is told to wait, milliseconds.
-pub(crate) const RETRY_AFTER_MS: u64 = 20;
 
 /// What the Flight service works with; the binary fills it in.
 #[derive(Clone)]

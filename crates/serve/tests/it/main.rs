@@ -5,10 +5,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod action;
+mod columns;
 mod exchange;
 mod get;
 mod hostile;
 mod http;
+mod memory;
 mod put;
 mod pyarrow;
 mod read;

@@ -10,12 +10,13 @@ use std::time::Duration;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{
-    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
 use forebay_core::key::KeyBuffer;
+use forebay_core::memory::{Budget, Reservation};
 use forebay_core::ports::{
     At, CompiledService, CompiledView, OnlineStore, ShardEpoch, ShardWrite, StoreHealth, ViewRows,
 };
@@ -34,9 +35,15 @@ use forebay_serve::{
 use forebay_telemetry::Metrics;
 use parking_lot::{Condvar, Mutex};
 
+pub(crate) use crate::columns::{doubles, integers};
+
 /// Now, as the fake clock starts: noon of 2013-07-01.
 pub(crate) const NOON: Micros = 1_372_680_000_000_000;
 pub(crate) const MINUTE: Micros = 60_000_000;
+/// What answers draw on.
+pub(crate) const POOL_BYTES: usize = 64 << 20;
+/// What the fake store asks for of each row, bytes.
+pub(crate) const ROW_BYTES: usize = 128;
 /// A key whose read panics.
 pub(crate) const PANICS: &str = "PANICS";
 /// A key whose read waits until the gate opens.
@@ -175,7 +182,14 @@ impl OnlineStore for FakeStore {
         absent()
     }
 
-    fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
+    fn read(
+        &self,
+        view: ViewId,
+        keys: &KeyBuffer,
+        at: At<'_>,
+        memory: &mut Reservation,
+    ) -> PortResult<ViewRows> {
+        memory.grow(keys.len() * ROW_BYTES)?;
         let ttl = self.ttl_us.lock().get(&view).copied();
         let ttl = ttl.ok_or_else(|| PortError::not_found(format!("no view {view}")))?;
         let epoch = self.epoch.load(Ordering::Relaxed) as u64;
@@ -458,6 +472,7 @@ impl AdminPort for FakeAdmin {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) server: FlightServer,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) reader: Arc<ServiceReader>,
     pub(crate) store: Arc<FakeStore>,
     pub(crate) sink: Arc<FakeSink>,
@@ -468,6 +483,11 @@ pub(crate) struct World {
 
 /// A store with two airports and a carrier, and a reader over it.
 pub(crate) fn reader() -> (Arc<ServiceReader>, Arc<FakeStore>, Arc<FakeWatermarks>) {
+    reader_within(Budget::shared(POOL_BYTES))
+}
+
+/// The same, drawing on `budget`.
+fn reader_within(budget: Arc<Budget>) -> (Arc<ServiceReader>, Arc<FakeStore>, Arc<FakeWatermarks>) {
     let store = Arc::new(FakeStore::default());
     for view in service(1, 0).views() {
         store.register_view(Arc::clone(view.spec())).expect("new");
@@ -488,6 +508,7 @@ pub(crate) fn reader() -> (Arc<ServiceReader>, Arc<FakeStore>, Arc<FakeWatermark
     let reader = Arc::new(ServiceReader::new(
         port,
         Arc::clone(&watermarks) as Arc<dyn Watermarks>,
+        budget,
     ));
     reader.replace_services(vec![service(1, 0)]);
     (reader, store, watermarks)
@@ -499,7 +520,8 @@ impl World {
     }
 
     pub(crate) fn start_with(grace: Duration, adapt: impl FnOnce(&mut FlightServices)) -> Self {
-        let (reader, store, watermarks) = reader();
+        let budget = Budget::shared(POOL_BYTES);
+        let (reader, store, watermarks) = reader_within(Arc::clone(&budget));
         let clock = Arc::new(FakeClock(AtomicI64::new(NOON)));
         let metrics = Arc::new(Metrics::new().expect("a valid table"));
         let sink = Arc::new(FakeSink::default());
@@ -520,6 +542,7 @@ impl World {
         let server = FlightServer::start(config, services).expect("listens");
         Self {
             server,
+            budget,
             reader,
             store,
             sink,
@@ -559,26 +582,6 @@ pub(crate) fn rows(origins: &[&str]) -> RecordBatch {
     ];
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true)))
         .expect("one length")
-}
-
-/// The values of an integer column; None for NULL.
-pub(crate) fn integers(batch: &RecordBatch, name: &str) -> Vec<Option<i64>> {
-    let column = batch
-        .column_by_name(name)
-        .unwrap_or_else(|| panic!("no column {name} in {batch:?}"));
-    column
-        .as_primitive::<arrow_array::types::Int64Type>()
-        .iter()
-        .collect()
-}
-
-/// The values of a DOUBLE column; None for NULL.
-pub(crate) fn doubles(batch: &RecordBatch, name: &str) -> Vec<Option<f64>> {
-    let column = batch
-        .column_by_name(name)
-        .unwrap_or_else(|| panic!("no column {name} in {batch:?}"));
-    assert_eq!(column.len(), batch.num_rows());
-    column.as_primitive::<Float64Type>().iter().collect()
 }
 
 /// Poll until `condition` holds, at most thirty seconds.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use forebay_core::PortResult;
 use forebay_core::key::KeyBuffer;
+use forebay_core::memory::Reservation;
 use forebay_core::ports::{
     At, LogNotes, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue,
     Settled, ShardEpoch, ShardWrite, StoreHealth, TopicNote, UnscoredEntry, ViewRows,
@@ -83,8 +84,14 @@ impl<S: OnlineStore> OnlineStore for FaultyStore<S> {
         self.faults.meet(Part::Store, Write, act)
     }
 
-    fn read(&self, view: ViewId, keys: &KeyBuffer, at: At<'_>) -> PortResult<ViewRows> {
-        let act = || self.inner.read(view, keys, at);
+    fn read(
+        &self,
+        view: ViewId,
+        keys: &KeyBuffer,
+        at: At<'_>,
+        memory: &mut Reservation,
+    ) -> PortResult<ViewRows> {
+        let act = || self.inner.read(view, keys, at, memory);
         self.faults.meet(Part::Store, None, act)
     }
 

@@ -8,6 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray};
 use forebay_core::key::KeyBuffer;
+use forebay_core::memory::Reservation;
 use forebay_core::ports::{
     At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, OnlineStore, OutboxEntry,
     PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite, StoreHealth,
@@ -17,6 +18,7 @@ use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::{FeatureStatus, ServiceSpec, ViewId, ViewSpec};
 use forebay_core::{ErrorKind, PortError, PortResult};
+use forebay_testkit::unbounded;
 
 use crate::world::{Event, SERVICE, applied, features, service};
 
@@ -124,6 +126,7 @@ impl FeatureReader for Serving {
             applied: vec![origins.iter().map(epoch).collect()],
             as_of_us: at_us.iter().copied().max().unwrap_or(0),
             watermark_us: None,
+            memory: unbounded(),
         })
     }
 }
@@ -190,7 +193,13 @@ impl OnlineStore for Serving {
         Err(absent())
     }
 
-    fn read(&self, _: ViewId, _: &KeyBuffer, _: At<'_>) -> PortResult<ViewRows> {
+    fn read(
+        &self,
+        _: ViewId,
+        _: &KeyBuffer,
+        _: At<'_>,
+        _: &mut Reservation,
+    ) -> PortResult<ViewRows> {
         Err(absent())
     }
 

@@ -7,6 +7,7 @@ mod descriptors;
 mod devices;
 mod directory;
 mod finding;
+mod memory;
 mod models;
 mod network;
 mod topic;
@@ -70,6 +71,7 @@ fn examine(settings: &Settings) -> Result<Vec<Finding>> {
     findings.extend(models::examine(&catalog, &settings.server.model_root));
     findings.push(descriptors::examine(settings.state.shards));
     findings.extend(devices::examine());
+    findings.push(memory::examine(settings));
     Ok(findings)
 }
 

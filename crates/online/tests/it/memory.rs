@@ -1,0 +1,107 @@
+//! The store within the memory of its process: keys in memory give way and are read again from
+//! disk with the same values, and an answer that is too large is refused before it is built.
+
+use std::sync::Arc;
+
+use arrow_array::Array;
+use forebay_core::ErrorKind;
+use forebay_core::limits::ANSWER_MAX_BYTES;
+use forebay_core::memory::{Budget, Part};
+use forebay_core::ports::{At, OnlineStore};
+use forebay_core::view::Window;
+use forebay_online::RocksStore;
+use forebay_testkit::unbounded;
+
+use crate::model::*;
+
+#[test]
+fn where_the_memory_is_used_up_keys_give_way_and_no_value_changes() {
+    const POOL_BYTES: usize = 64 << 10;
+    let view = wide_view(1, &[Window::Range { preceding_us: 500 }], None);
+    let mut random = Random(7);
+    let shape = LogShape {
+        events: 2_000,
+        partitions: 2,
+        keys: 300,
+        step_us: 5,
+        jitter_us: 20,
+        start_us: 0,
+    };
+    let log = generate_log(&mut random, shape);
+    let budget = Budget::whole(POOL_BYTES);
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = RocksStore::open(directory.path(), &options(2, 1_000_000), &budget).expect("open");
+    let views = [Arc::clone(&view)];
+    store.register_view(view).expect("new");
+    // Somebody else has half of it.
+    let other = budget.reserve(Part::Answers, POOL_BYTES / 2).expect("free");
+    for epoch in log.chunks(100) {
+        commit_all(&store, &views, epoch);
+        let (held, shown) = (budget.used_bytes(Part::HotTable), store.stats().table_bytes);
+        assert_eq!(held as u64, shown, "what is held is what is there");
+        assert!(held <= POOL_BYTES / 2);
+    }
+    assert!(store.stats().keys_evicted > 0);
+    drop(other);
+    let answered = probe(&store, &views, &log, &mut random, 400, 1_000_000);
+    assert!(answered > 0);
+    assert!(store.stats().keys_loaded > 0);
+    assert!(
+        budget.used_bytes(Part::HotTable) > POOL_BYTES / 2,
+        "it uses what came back"
+    );
+    drop(store);
+    assert_eq!(budget.used_bytes(Part::HotTable), 0);
+}
+
+#[test]
+fn a_long_text_asked_for_many_times_is_refused_before_it_is_copied() {
+    let view = wide_view(1, &[Window::Lifetime], None);
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = open(
+        directory.path(),
+        &options(1, 0),
+        std::slice::from_ref(&view),
+    );
+    let long = Event {
+        partition: 0,
+        offset: 1,
+        time: 50,
+        key: Some("a".into()),
+        x: None,
+        i: None,
+        s: Some("x".repeat(1 << 20)),
+        passes: None,
+        watermark: None,
+    };
+    commit_all(&store, std::slice::from_ref(&view), &[long]);
+    let ask = |rows: usize, memory: &mut _| {
+        let keys = encode_keys(&vec![Some("a"); rows]);
+        store.read(1, &keys, At::Instant(60), memory)
+    };
+    let mut memory = unbounded();
+    let one = ask(1, &mut memory).expect("small");
+    let copies: usize = one
+        .aggregates
+        .iter()
+        .map(|a| a.get_array_memory_size())
+        .sum();
+    assert!(
+        copies >= 1 << 20 && memory.bytes() >= copies / 2,
+        "{copies} {memory:?}"
+    );
+
+    // The limit of one answer, whatever memory there is.
+    let error = ask(ANSWER_MAX_BYTES >> 20, &mut unbounded()).map(drop);
+    let error = error.expect_err("above ANSWER_MAX_BYTES");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(error.message().contains("ANSWER_MAX_BYTES"), "{error}");
+
+    // The memory of the process, below that limit.
+    let budget = Budget::whole(8 << 20);
+    let mut memory = budget.empty(Part::Answers);
+    let error = ask(20, &mut memory).map(drop).expect_err("above the pool");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert_eq!(memory.bytes(), 0, "nothing was taken");
+    assert!(ask(1, &mut memory).is_ok());
+}
