@@ -31,6 +31,10 @@ pub fn plan_apply(facts: &ApplyFacts) -> Vec<Step> {
         steps.push(Step::BeginView(view.clone()));
         steps.push(Step::FillBeside(view.clone()));
     }
+    if facts.added.len() > 1 {
+        // What came while the others were filled is not left for the time in which ingest stands.
+        steps.extend(facts.added.iter().cloned().map(Step::FillBeside));
+    }
     steps.push(Step::Pause);
     steps.extend(facts.added.iter().cloned().map(Step::FillRest));
     steps.push(Step::Save(Which::Next));
@@ -146,6 +150,25 @@ mod tests {
         for (facts, expected) in cases {
             assert_eq!(words(&plan_apply(&facts)), expected, "{facts:?}");
         }
+    }
+
+    #[test]
+    fn several_views_are_filled_once_more_beside_ingest_before_it_stands() {
+        let expected = [
+            "make the tables and topics that are missing",
+            "make view v known to the store",
+            "fill view v from the archive beside ingest",
+            "make view w known to the store",
+            "fill view w from the archive beside ingest",
+            "fill view v from the archive beside ingest",
+            "fill view w from the archive beside ingest",
+            "stop ingest",
+            "fill view v with what came meanwhile",
+            "fill view w with what came meanwhile",
+            "save the new definitions",
+            "start ingest with the new definitions",
+        ];
+        assert_eq!(words(&plan_apply(&facts(&["v", "w"], &[]))), expected);
     }
 
     #[test]

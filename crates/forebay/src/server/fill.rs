@@ -49,7 +49,7 @@ impl App {
             .iter()
             .filter(|(p, _)| *p.topic == *source.topic)
             .collect();
-        let deadline = Instant::now() + CATCH_UP_MAX;
+        let begun = Instant::now();
         loop {
             if read_now {
                 self.flush_now()?;
@@ -70,7 +70,17 @@ impl App {
                     source.name
                 );
             }
-            if Instant::now() > deadline || !self.stop.wait(CATCH_UP_POLL) {
+            let halted = self.halts().into_iter().find(|h| h.source == source.name);
+            if let Some(halt) = halted
+                && begun.elapsed() > HALTED_MAX
+            {
+                bail!(
+                    "the archive of source {} is behind its state, and the source is halted: {}; mend that, then again",
+                    source.name,
+                    halt.reason
+                );
+            }
+            if begun.elapsed() > CATCH_UP_MAX || !self.stop.wait(CATCH_UP_POLL) {
                 bail!(
                     "the archive of source {} did not reach the state within {CATCH_UP_MAX:?}; try again when \
                      ingest has caught up",

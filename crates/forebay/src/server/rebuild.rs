@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::app::App;
+use super::suspended::Suspended;
 use super::wiring::Binding;
 
 /// Body of `rebuild`.
@@ -55,8 +56,9 @@ fn rebuild(app: &App, name: &str) -> Result<Vec<Rebuilt>> {
         return Err(PortError::new(ErrorKind::FailedPrecondition, words).into());
     }
     let next = current.renewed(&views)?;
-    // The definitions are in force: what of them was set aside stays aside.
+    // The definitions are in force: what of them was set aside stays aside, and nothing else.
     let wiring = app.bind(&next, Binding::Lenient)?;
+    refuse_losses(&wiring.suspended, &app.suspended())?;
     let versions: Vec<(String, u32)> = views
         .iter()
         .map(|view| (view.clone(), next.views()[view].spec().version))
@@ -69,4 +71,41 @@ fn rebuild(app: &App, name: &str) -> Result<Vec<Rebuilt>> {
         version,
     });
     Ok(rebuilt.collect())
+}
+
+/// Refuse a rebuild that would set aside a model or monitor which works now.
+fn refuse_losses(next: &[Suspended], now: &[Suspended]) -> Result<()> {
+    let is_aside = |part: &&Suspended| {
+        let same = |other: &Suspended| other.kind == part.kind && other.name == part.name;
+        now.iter().any(same)
+    };
+    let Some(Suspended { kind, name, reason }) = next.iter().find(|part| !is_aside(part)) else {
+        return Ok(());
+    };
+    let words = format!(
+        "{kind} {name} works and could not be opened again, so that a rebuild would set it aside: \
+         {reason}; mend that, then rebuild"
+    );
+    Err(PortError::new(ErrorKind::FailedPrecondition, words).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebuild_that_would_set_aside_what_works_is_refused_with_the_reason() {
+        let part = |name: &str| Suspended {
+            kind: "model",
+            name: name.to_owned(),
+            reason: "its directory is gone".to_owned(),
+        };
+        assert!(refuse_losses(&[], &[part("m version 1")]).is_ok());
+        assert!(refuse_losses(&[part("m version 1")], &[part("m version 1")]).is_ok());
+        let both = [part("m version 1"), part("m version 2")];
+        let error = refuse_losses(&both, &both[..1]).expect_err("version 2 works");
+        let words = error.to_string();
+        assert!(words.contains("model m version 2 works"), "{words}");
+        assert!(words.contains("its directory is gone"), "{words}");
+    }
 }
