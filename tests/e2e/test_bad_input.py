@@ -200,7 +200,7 @@ def test_a_wrong_command_line(arguments, code, words, server, files, forebay):
 
 
 @pytest.mark.parametrize("name, value", [("STATE_HISTORY_HOURS", 4_000_000_000), ("STATE_CACHE_MIB", 10**16),
-                                         ("STATE_WRITE_BUFFER_MIB", 0), ("INGEST_ARCHIVE_FLUSH_MS", 10**18),
+                                         ("STATE_WRITE_BUFFER_MIB", 1), ("INGEST_ARCHIVE_FLUSH_MS", 10**18),
                                          ("INGEST_ARCHIVE_FLUSH_MIB", 10**16), ("INGEST_EPOCH_WAIT_MS", 10**18),
                                          ("KAFKA_PARTITIONS", 2**31 - 1)])
 def test_a_setting_outside_its_bounds(name, value, forebay):

@@ -19,9 +19,9 @@ from test_log import definitions
 from topics import kcat, make_topic
 
 LIMIT = 512
-EVENTS = 60_000
+EVENTS = 200_000
 # One shard with the smallest memtable: it needs a new file after some thousand events.
-ENV = {"FOREBAY_INGEST_ARCHIVE_FLUSH_MS": "500", "FOREBAY_STATE_SHARDS": "1", "FOREBAY_STATE_WRITE_BUFFER_MIB": "1"}
+ENV = {"FOREBAY_INGEST_ARCHIVE_FLUSH_MS": "500", "FOREBAY_STATE_SHARDS": "1", "FOREBAY_STATE_WRITE_BUFFER_MIB": "4"}
 
 
 @pytest.fixture

@@ -38,6 +38,10 @@ const RECORD_OVERHEAD_BYTES: usize = 512;
 const QUEUED_MAX_RECORDS: usize = 100_000;
 /// One response of a broker, bytes: what a compressed batch may inflate to.
 const RESPONSE_MAX_BYTES: usize = 100_000_000;
+/// The most that the client library takes for one fetch (an answer has 512 bytes around it), bytes,
+/// and for what a consumer queues, kibibytes.
+const FETCH_MAX_BYTES: usize = RESPONSE_MAX_BYTES - 512;
+const QUEUED_MAX_KBYTES: usize = 2_097_151;
 /// How to reach the brokers.
 #[derive(Clone)]
 pub struct ClientSettings {
@@ -166,9 +170,15 @@ impl ReaderSettings {
             .set("fetch.min.bytes", "1")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.message.max.bytes", EVENT_MAX_BYTES.to_string())
-            .set("fetch.max.bytes", (fetched / 4).to_string())
+            .set(
+                "fetch.max.bytes",
+                (fetched / 4).min(FETCH_MAX_BYTES).to_string(),
+            )
             .set("queued.min.messages", records_of(fetched / 4).to_string())
-            .set("queued.max.messages.kbytes", (fetched >> 11).to_string());
+            .set(
+                "queued.max.messages.kbytes",
+                (fetched >> 11).min(QUEUED_MAX_KBYTES).to_string(),
+            );
         Ok(config)
     }
 }

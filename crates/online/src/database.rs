@@ -175,9 +175,13 @@ impl Database {
 
     /// Whether the process may open as many files as opening the shard anew keeps open: found out
     /// by opening them, since nothing else holds the number against all that is open. A shard that
-    /// still is open gives its own back first, so that this asks for more than is needed.
+    /// still is open gives its own back first.
     fn has_descriptors(&self) -> bool {
-        let files = std::fs::read_dir(&self.path).map_or(0, Iterator::count);
+        let is_open = self.db.read_recursive().is_some();
+        let files = match is_open {
+            true => 0,
+            false => std::fs::read_dir(&self.path).map_or(0, Iterator::count),
+        };
         let most = self.options.open_files_max;
         let kept = most.map_or(files, |most| files.min(usize::from(most.get())));
         let opened: Result<Vec<_>, _> = (0..kept + DESCRIPTORS_SPARE)

@@ -359,7 +359,10 @@ impl Worker {
                 memory,
             } => {
                 self.memory.push(memory);
-                self.bytes += batch.get_array_memory_size();
+                // Dead letters are charged with the rows behind them: a flush between the two must
+                // not make what is held look smaller than it is.
+                let held = self.memory.iter().map(Reservation::bytes).sum();
+                self.bytes = (self.bytes + batch.get_array_memory_size()).max(held);
                 self.table(table, &up_to).batches.push(batch);
             }
             Message::Passed { table, up_to } => {

@@ -199,7 +199,11 @@ impl FeatureReader for ServiceReader {
         let shapes = self.shapes(service);
         let request = conform(request, spec, &shapes.request)?;
         let (instants, as_of_us) = instants(at, rows)?;
-        let mut memory = self.budget.empty(self.part);
+        let mut memory = match self.part {
+            // A model that is not asked for one row alone for want of memory is never asked for it.
+            Part::Scoring if rows == 1 => Budget::whole(usize::MAX).empty(self.part),
+            part => self.budget.empty(part),
+        };
         let mut features = Vec::with_capacity(spec.views.len());
         let (mut status, mut newest_us, mut applied) = (Vec::new(), Vec::new(), Vec::new());
         for (binding, view) in spec.views.iter().zip(service.views()) {

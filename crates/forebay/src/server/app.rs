@@ -155,7 +155,7 @@ impl App {
         })?;
         deployment_name::claim(data_dir, &settings.server.name)?;
         let catalog = catalog_file::load(data_dir)?;
-        let files = descriptors::shares(descriptors::raise()?, settings.state.shards)?;
+        let files = descriptors::shares(descriptors::raise(), settings.state.shards)?;
         let budget = Budget::shared(shares.pool);
         let options = online_options(&settings, &shares, files.shard_files);
         let store = RocksStore::open(&data_dir.join("online"), &options, &budget)?;

@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU16;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use forebay_core::limits::{CONNECTIONS_MAX, DESCRIPTORS_MIN};
 use forebay_online::OPEN_FILES_MIN;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -26,21 +26,20 @@ pub(crate) struct Shares {
     pub(crate) shard_files: Option<NonZeroU16>,
 }
 
-/// Raise the process's limit to what it is allowed, and say how much that is.
-///
-/// # Errors
-/// The system refuses to raise it.
-pub(crate) fn raise() -> Result<u64> {
+/// Raise the process's limit to what it is allowed, and say how much is in force then. A system
+/// that refuses leaves it as it was.
+pub(crate) fn raise() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit {
             current: limit.maximum,
             maximum: limit.maximum,
         };
-        setrlimit(Resource::Nofile, raised)
-            .context("the limit of open files (ulimit -n) cannot be raised to its hard limit")?;
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files (ulimit -n) cannot be raised");
+        }
     }
-    Ok(allowed())
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// How many descriptors the process may raise its limit to.
@@ -111,8 +110,7 @@ mod tests {
 
     #[test]
     fn the_limit_of_this_process_is_raised_to_what_it_is_allowed() {
-        let raised = raise().expect("a process may raise its own");
-        assert_eq!(raised, allowed());
+        assert_eq!(raise(), allowed());
         let limit = getrlimit(Resource::Nofile);
         assert_eq!(limit.current, limit.maximum);
     }

@@ -120,7 +120,11 @@ fn limit_bytes(settings: &Settings, available_bytes: usize) -> usize {
 
 /// A larger limit leaves a larger pool, so the first that works is the smallest.
 fn smallest_mib(settings: &Settings) -> usize {
-    let works = |mib: &usize| Shares::under(settings, mib << 20).pool >= POOL_MIN_BYTES;
+    let works = |mib: &usize| {
+        let shares = Shares::under(settings, mib << 20);
+        let most = Budget::shared(shares.pool).most_bytes(Part::HotTable);
+        shares.pool >= POOL_MIN_BYTES && shares.hot_table <= most
+    };
     let (mut too_small, mut enough) = (0, LIMIT_MAX_MIB);
     while enough - too_small > 1 {
         let middle = too_small + (enough - too_small) / 2;
@@ -188,9 +192,10 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_too_small_is_refused_with_the_smallest_that_works() {
-        for set in [0, 100] {
+        for (set, hot) in [(0, 0), (100, 0), (0, 300)] {
             let mut settings = with_limit(64);
             settings.state.cache_mib = set;
+            settings.state.hot_table_mib = hot;
             let error = Shares::of(&settings, GIB)
                 .expect_err("too small")
                 .to_string();

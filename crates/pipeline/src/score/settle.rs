@@ -2,10 +2,7 @@
 //! row, of the place (model, reader, topic, broker), or of a version that is gone; a chunk is
 //! settled, halved to find the row, set aside with a note, or tried again.
 
-use std::error::Error;
-
 use forebay_core::ErrorKind;
-use forebay_core::memory::OutOfMemory;
 use forebay_core::ports::Publication;
 use forebay_core::settlement::UnscoredReason;
 use forebay_core::time::Micros;
@@ -38,16 +35,10 @@ pub(crate) fn judge(error: &PipelineError, rows: usize, routed: bool) -> Verdict
     }
 }
 
-/// Whether the process has no memory for what was asked.
-pub(crate) fn lacks_memory(error: &PipelineError) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.is::<OutOfMemory>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+/// Whether features were refused for their size: there is no memory for so many rows now, or their
+/// texts are more than any answer may hold. Fewer rows at once may pass.
+pub(crate) fn asks_too_much(error: &PipelineError) -> bool {
+    error.kind() == ErrorKind::ResourceExhausted
 }
 
 /// Whether an event that waits for a model is given up: its features are kept no longer.

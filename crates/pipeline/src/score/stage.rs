@@ -20,7 +20,7 @@ use crate::error::{PipelineError, with_causes};
 use crate::retry::Outage;
 use crate::score::ask::{Answer, Prepared, ask, prepare, records};
 use crate::score::lane::Lane;
-use crate::score::settle::{Verdict, is_expired, judge, lacks_memory};
+use crate::score::settle::{Verdict, asks_too_much, is_expired, judge};
 
 /// Longest wait for a bell, so that a stop is seen.
 const LISTEN: Duration = Duration::from_secs(1);
@@ -163,7 +163,7 @@ impl Stage {
                     let answer = ask(&self.lane, deployment, version, &prepared);
                     Asked::Model(Box::new(prepared), answer)
                 }
-                Err(error) if lacks_memory(&error) && (rows > 1 || !self.in_flight.is_empty()) => {
+                Err(error) if asks_too_much(&error) && (rows > 1 || !self.in_flight.is_empty()) => {
                     (self.cursors, self.first_shard) = before;
                     return Ok(self.ask_for_less(rows));
                 }
