@@ -115,13 +115,19 @@ def test_a_source_stands_for_its_views_and_an_unknown_name_for_nothing(shop):  #
     assert clicks(server) == total(5)
 
 
+def lose_state(shop, folder, count):  # noqa: F811
+    """The server has read and archived so many clicks, is stopped, and its state is moved away."""
+    server, topic, kafka = shop
+    click(kafka, topic, 0, count)
+    server.start()
+    wait_for(lambda: clicks(server) == total(count), f"{count} clicks")
+    server.stop()
+    (server.data_dir / "online").rename(folder / "moved")
+
+
 def test_after_the_state_was_moved_away_and_the_log_was_cut_a_rebuild_brings_all_back(shop, tmp_path):  # noqa: F811
     server, topic, kafka = shop
-    click(kafka, topic, 0, 10)
-    server.start()
-    wait_for(lambda: clicks(server) == total(10), "ten clicks")
-    server.stop()
-    (server.data_dir / "online").rename(tmp_path / "moved")
+    lose_state(shop, tmp_path, 10)
     delete_records(kafka, topic, 7, tmp_path)
     server.start()
     kept = 3, sum(number + 0.25 for number in range(7, 10))
@@ -140,11 +146,7 @@ def test_after_the_state_was_moved_away_and_the_log_was_cut_a_rebuild_brings_all
 
 def test_of_a_log_without_records_a_rebuild_and_a_new_view_hold_what_the_archive_has(shop, tmp_path):  # noqa: F811
     server, topic, kafka = shop
-    click(kafka, topic, 0, 6)
-    server.start()
-    wait_for(lambda: clicks(server) == total(6), "six clicks")
-    server.stop()
-    (server.data_dir / "online").rename(tmp_path / "moved")
+    lose_state(shop, tmp_path, 6)
     delete_records(kafka, topic, 6, tmp_path)
     # A view that is applied in the first moment of the new state.
     (server.sql / "more.sql").write_text(
@@ -162,11 +164,7 @@ def test_of_a_log_without_records_a_rebuild_and_a_new_view_hold_what_the_archive
 
 def test_over_a_gap_that_nobody_accepted_a_rebuild_of_a_new_state_is_refused_with_the_remedy(shop, tmp_path):  # noqa: F811
     server, topic, kafka = shop
-    click(kafka, topic, 0, 4)
-    server.start()
-    wait_for(lambda: clicks(server) == total(4), "four clicks")
-    server.stop()
-    (server.data_dir / "online").rename(tmp_path / "moved")
+    lose_state(shop, tmp_path, 4)
     click(kafka, topic, 4, 6)
     delete_records(kafka, topic, 7, tmp_path)
     server.start()

@@ -251,8 +251,10 @@ mod tests {
             fetched_bytes,
             ..ReaderSettings::new(ClientSettings::new("a:1"))
         };
-        for bytes in [FETCHED_MIN_BYTES, 16 << 20, 64 << 20, 512 << 20] {
+        for bytes in [FETCHED_MIN_BYTES, 64 << 20, 512 << 20, 8 << 30] {
             let config = reader(bytes).config().expect("valid");
+            let client = config.create::<rdkafka::consumer::BaseConsumer>();
+            assert!(client.is_ok(), "{bytes}: {:?}", client.err());
             let records = number(&config, "queued.max.messages.kbytes") << 10;
             let answer = number(&config, "fetch.max.bytes");
             let overhead = number(&config, "queued.min.messages") * RECORD_OVERHEAD_BYTES;

@@ -2,14 +2,16 @@
 //! typed error and a time to try again, and what an answer held comes back when it was read.
 
 use arrow_flight::Ticket;
+use forebay_core::ErrorKind;
 use forebay_core::memory::Part;
+use forebay_core::ports::{At, FeatureReader};
 use forebay_serve::ReadOptions;
 use futures::StreamExt;
 use tonic::Code;
 
 use crate::get::get;
 use crate::wire::raw;
-use crate::world::{World, rows};
+use crate::world::{NOON, World, rows};
 
 /// A ticket for `rows` rows of one key.
 fn ticket(rows: usize) -> String {
@@ -77,4 +79,17 @@ async fn an_answer_holds_its_memory_until_it_was_read_and_not_longer() {
     drop(unread);
     drop(client);
     crate::world::wait_for("its memory comes back", || used() == 0).await;
+}
+
+#[tokio::test]
+async fn where_the_memory_for_scoring_is_used_up_one_row_alone_is_read_all_the_same() {
+    let world = World::start();
+    let most = world.budget.most_bytes(Part::Scoring);
+    let _held = world.budget.reserve(Part::Scoring, most).expect("free");
+    let scoring = world.reader.drawing_as(Part::Scoring);
+    let service = scoring.service("delay").expect("known");
+    let read = |origins: &[&str]| scoring.read(service.as_ref(), &rows(origins), At::Instant(NOON));
+    let error = read(&["JFK"; 2]).expect_err("no memory");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert_eq!(read(&["JFK"]).expect("read").features.num_rows(), 1);
 }
