@@ -3,7 +3,8 @@
 //! undisturbed until the new states are swapped in.
 //!
 //! Order: gather -> insert and expire per key -> sweep -> progress, horizons, pending scores ->
-//! write -> publish. An error before the write changes nothing; what was prepared is thrown away.
+//! decisions about time, synced -> write -> publish. An error before the write changes nothing but
+//! these decisions; what was prepared is thrown away.
 
 #![allow(
     clippy::disallowed_methods,
@@ -19,6 +20,7 @@ use forebay_core::ports::{ShardFold, ShardWrite};
 use forebay_core::prediction::PendingScore;
 use forebay_core::progress::TopicPartition;
 use forebay_core::settlement::Unscored;
+use forebay_core::watermark::MarkRecord;
 
 use crate::draft::{ChangedKey, Draft, DraftCounts, KeySink, Publication};
 use crate::error::{OnlineError, OnlineResult};
@@ -171,7 +173,7 @@ impl Shard {
                 &horizon.encode(),
             );
         }
-        marks::put(&mut draft.batch, &write.marks);
+        self.record_marks(writer, &write.marks)?;
         if draft.batch.is_empty() && step.moved.is_empty() {
             // A shard that nothing touched stays at its epoch and writes nothing.
             return Ok(writer.progress.epoch);
@@ -206,12 +208,26 @@ impl Shard {
         self.queue.lock().add(&scores);
         drop(freed);
         step.apply(&mut writer.progress);
-        writer.holds.note(&write.marks);
         draft.counts.forgotten = draft.forgotten.len() as u64;
         writer.horizons.extend(draft.horizons);
         writer.last_batch_bytes = batch_bytes;
         self.count(&draft.counts, batch_bytes, gathered);
         Ok(step.epoch)
+    }
+
+    /// Write `marks` ahead of the rows that were read under them, and wait until the disk has them:
+    /// a power cut that took one would have these rows judged by another clock's reading, after
+    /// readers and predictions had shown what followed from it. Readers of the disk do not wait,
+    /// since no state changes. Decisions that stand without their rows hold when these come again.
+    fn record_marks(&self, writer: &mut Writer, marks: &[MarkRecord]) -> OnlineResult<()> {
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.database.batch(BATCH_MIN_BYTES)?;
+        marks::put(&mut batch, marks);
+        batch.write_synced()?;
+        writer.holds.note(marks);
+        Ok(())
     }
 
     /// What holds of the keys of every commit.

@@ -21,6 +21,7 @@ use crate::key_state::{Folded, KeyState};
 use crate::options::OnlineOptions;
 use crate::rocks_options::{SharedBuffers, database_options};
 use crate::rows::RowView;
+use crate::stats::RocksStats;
 use crate::tree::Tile;
 use crate::view::ViewRuntime;
 use forebay_core::aggregate::Partial;
@@ -31,6 +32,9 @@ use forebay_core::view::ViewId;
 const SUPER_VERSION: &str = "rocksdb.current-super-version-number";
 /// Property of RocksDB: closed memtables that wait for their flush.
 const CLOSED_MEMTABLES: &str = "rocksdb.num-immutable-mem-table";
+/// Properties of a family: bytes of its files, and of what its compactions have yet to rewrite.
+const FILE_BYTES: &str = "rocksdb.total-sst-files-size";
+const COMPACTION_PENDING_BYTES: &str = "rocksdb.estimate-pending-compaction-bytes";
 /// File that tells whether the directory takes new ones, and its size, bytes: what opening writes
 /// at most.
 const PROBE_FILE: &str = "probe.tmp";
@@ -259,6 +263,22 @@ impl Database {
         if let Err(source) = db.flush_wal(true) {
             // The batch itself is written; the next write meets what RocksDB makes of this.
             self.note_failure(&disk_error(&self.path, self.shard, "synced", source));
+        }
+    }
+
+    /// Add what the files of this shard take; nothing while it is closed.
+    pub(crate) fn add_sizes(&self, stats: &mut RocksStats) {
+        let Ok(db) = self.db() else {
+            return;
+        };
+        for name in format::FAMILIES {
+            let family = family(&db, name);
+            let number = |property| {
+                let read = db.property_int_value_cf(family, property).ok().flatten();
+                read.unwrap_or_default()
+            };
+            stats.file_bytes += number(FILE_BYTES);
+            stats.compaction_pending_bytes += number(COMPACTION_PENDING_BYTES);
         }
     }
 

@@ -45,5 +45,5 @@ mod writer;
 
 pub use error::{OnlineError, OnlineResult};
 pub use options::{OPEN_FILES_MIN, OnlineOptions};
-pub use stats::{StoreStats, ViewStats};
+pub use stats::{RocksStats, StoreStats, ViewStats};
 pub use store::RocksStore;

@@ -1,6 +1,7 @@
 //! Decisions about time that a shard has recorded beside its offsets: under which bound rows were
-//! read, and where idle partitions are held. `commit` puts them into the epoch's batch; a start of
-//! the pipeline reads them back, and the floor of retention counts an idle partition with its hold.
+//! read, and where idle partitions are held. `commit` writes them ahead of the epoch's batch; a
+//! start of the pipeline reads them back, and the floor of retention counts an idle partition with
+//! its hold.
 
 use std::collections::HashMap;
 
@@ -39,7 +40,7 @@ impl Holds {
     }
 }
 
-/// Put `records` into the epoch's batch.
+/// Put `records` into a batch.
 pub(crate) fn put(batch: &mut Batch<'_>, records: &[MarkRecord]) {
     for record in records {
         let (key, value) = format::encode_mark(record);

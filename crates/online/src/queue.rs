@@ -502,6 +502,26 @@ impl Queue {
         self.note_head = end;
         Ok(())
     }
+
+    /// See [`forebay_core::ports::ScoreQueue::number_notes_from`].
+    pub(crate) fn number_notes_from(
+        &mut self,
+        database: &Database,
+        first: u64,
+    ) -> OnlineResult<()> {
+        if first <= self.next_note {
+            return Ok(());
+        }
+        let mut batch = database.batch(CLEARED_BYTES)?;
+        let next = format::encode_counter(first);
+        batch.put(format::FAMILY_META, format::META_UNSCORED, &next);
+        batch.write()?;
+        if self.note_head == self.next_note {
+            self.note_head = first;
+        }
+        self.next_note = first;
+        Ok(())
+    }
 }
 
 /// A record that the index says is there.

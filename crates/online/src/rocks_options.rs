@@ -10,6 +10,7 @@
 //! missing or too short is refused; without it RocksDB would replay around the hole. What it costs
 //! is a small file of each family at each flush.
 
+use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options,
     WriteBufferManager,
@@ -17,6 +18,7 @@ use rocksdb::{
 
 use crate::format;
 use crate::options::OnlineOptions;
+use crate::stats::RocksStats;
 
 /// Data block, bytes.
 const BLOCK_BYTES: usize = 4 << 10;
@@ -36,11 +38,14 @@ const RATE_REFILL_US: i64 = 100_000;
 const RATE_FAIRNESS: i32 = 10;
 
 /// What all shards share: one cache, to which memtables are charged as well as blocks, indexes and
-/// filters, so that its capacity bounds them together.
+/// filters, so that its capacity bounds them together; and one set of statistics, which a shard
+/// that is opened anew counts on in.
 #[derive(Clone)]
 pub(crate) struct SharedBuffers {
     cache: Cache,
     write_buffers: WriteBufferManager,
+    /// Options of no database; what is made from them counts in their statistics.
+    counted: Options,
 }
 
 impl std::fmt::Debug for SharedBuffers {
@@ -55,6 +60,10 @@ impl SharedBuffers {
     pub(crate) fn new(options: &OnlineOptions) -> Self {
         let capacity = options.cache_bytes + options.write_buffer_bytes;
         let cache = Cache::new_hyper_clock_cache(capacity, 0);
+        let mut counted = Options::default();
+        counted.enable_statistics();
+        // Times of single reads and writes are measured by us, where they mean something.
+        counted.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
         Self {
             // Without stalls: a flush that a full disk holds up would hold up every writer.
             write_buffers: WriteBufferManager::new_write_buffer_manager_with_cache(
@@ -63,6 +72,23 @@ impl SharedBuffers {
                 cache.clone(),
             ),
             cache,
+            counted,
+        }
+    }
+
+    /// What RocksDB has counted, over all shards.
+    pub(crate) fn stats(&self) -> RocksStats {
+        let count = |ticker| self.counted.get_ticker_count(ticker);
+        RocksStats {
+            wal_bytes: count(Ticker::WalFileBytes),
+            wal_syncs: count(Ticker::WalFileSynced),
+            flushed_bytes: count(Ticker::FlushWriteBytes),
+            compaction_read_bytes: count(Ticker::CompactReadBytes),
+            compaction_written_bytes: count(Ticker::CompactWriteBytes),
+            stall_us: count(Ticker::StallMicros),
+            block_hits: count(Ticker::BlockCacheHit),
+            block_misses: count(Ticker::BlockCacheMiss),
+            ..RocksStats::default()
         }
     }
 
@@ -77,7 +103,7 @@ pub(crate) fn database_options(
     options: &OnlineOptions,
     shared: &SharedBuffers,
 ) -> (Options, Vec<ColumnFamilyDescriptor>) {
-    let mut db_options = Options::default();
+    let mut db_options = shared.counted.clone();
     db_options.create_if_missing(true);
     db_options.create_missing_column_families(true);
     db_options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);

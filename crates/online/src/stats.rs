@@ -22,6 +22,8 @@ macro_rules! counters {
             pub table_bytes: u64,
             /// Blocks and memtables that RocksDB holds in memory, bytes.
             pub rocksdb_bytes: u64,
+            /// What RocksDB counts by itself.
+            pub rocksdb: RocksStats,
             /// Changes of single partitions that the histories of applied offsets keep.
             pub history_changes: u64,
             /// Pending scores.
@@ -36,6 +38,32 @@ macro_rules! counters {
             }
         }
     };
+}
+
+/// What RocksDB counts by itself, over all shards: since the store was opened, but for the last
+/// two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RocksStats {
+    /// Bytes written to write-ahead logs.
+    pub wal_bytes: u64,
+    /// Times that a write-ahead log was synced.
+    pub wal_syncs: u64,
+    /// Bytes of memtables written to files.
+    pub flushed_bytes: u64,
+    /// Bytes that compactions read.
+    pub compaction_read_bytes: u64,
+    /// Bytes that compactions wrote.
+    pub compaction_written_bytes: u64,
+    /// Time for which writes were held up until flushes or compactions had caught up, microseconds.
+    pub stall_us: u64,
+    /// Blocks found in the cache.
+    pub block_hits: u64,
+    /// Blocks read from files.
+    pub block_misses: u64,
+    /// Bytes of all files, now.
+    pub file_bytes: u64,
+    /// Bytes that compactions have yet to rewrite, now, as RocksDB estimates.
+    pub compaction_pending_bytes: u64,
 }
 
 /// Running counts of one view, since it was registered.

@@ -109,12 +109,14 @@ impl RocksStore {
     pub fn stats(&self) -> StoreStats {
         let mut stats = self.counters.read();
         stats.rocksdb_bytes = self.shared.usage_bytes() as u64;
+        stats.rocksdb = self.shared.stats();
         for shard in &self.shards {
             let table = shard.table.read();
             stats.keys_in_memory += table.keys() as u64;
             stats.table_bytes += table.memory_bytes() as u64;
             stats.history_changes += table.history.changes() as u64;
             drop(table);
+            shard.database.add_sizes(&mut stats.rocksdb);
             let queue = shard.queue.lock();
             stats.pending_scores += queue.pending_len();
             stats.outbox_records += queue.outbox_len();
@@ -503,5 +505,12 @@ impl ScoreQueue for RocksStore {
         shard.bring_queue_back()?;
         let mut queue = shard.queue.lock();
         Ok(queue.clear_unscored(&shard.database, sequence)?)
+    }
+
+    fn number_notes_from(&self, shard: u16, first: u64) -> PortResult<()> {
+        let shard = self.shard(shard)?;
+        shard.bring_queue_back()?;
+        let mut queue = shard.queue.lock();
+        Ok(queue.number_notes_from(&shard.database, first)?)
     }
 }

@@ -342,10 +342,11 @@ fn start_workers(
     stopping: &Arc<AtomicBool>,
     counters: &Arc<Counters>,
 ) -> Result<Workers, PipelineError> {
+    // First: scoring notes what it cannot score, by the numbers that this finds.
+    let (settling, settled) = settling(parts, stopping, counters)?;
     let released = released(parts);
     let scoring = scoring_parts(parts, settings.scoring, stopping, counters);
     let scoring = Scoring::start(scoring, &released)?;
-    let (settling, settled) = settling(parts, stopping, counters)?;
     Ok(Workers {
         scoring,
         settled,

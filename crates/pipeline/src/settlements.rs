@@ -1,7 +1,9 @@
 //! Notes on events without a prediction, on their way from the online store to the archive, where
 //! monitors and people find them: a table of one row a note. The store's place of a note is its
 //! offset there (`forebay.settlements`, shard, sequence), so each is archived once however often it
-//! is tried; the store forgets it afterwards. A failing archive holds up nothing but this.
+//! is tried; the store forgets it afterwards. A state that is new, or that a power cut has set
+//! back, numbers on from what the table has, before anything is noted. A failing archive holds up
+//! nothing but this.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +54,11 @@ fn settlement_schema() -> SchemaRef {
     ]))
 }
 
+/// Where the table has the notes of `shard`.
+fn place(shard: u16) -> TopicPartition {
+    TopicPartition::new(PLACE, i32::from(shard))
+}
+
 /// `entries` of `shard` as rows of [`settlement_schema`].
 fn rows(shard: u16, entries: &[UnscoredEntry]) -> PortResult<RecordBatch> {
     let texts = |value: &dyn Fn(&UnscoredEntry) -> String| {
@@ -60,7 +67,7 @@ fn rows(shard: u16, entries: &[UnscoredEntry]) -> PortResult<RecordBatch> {
     let numbers = |value: &dyn Fn(&UnscoredEntry) -> i64| {
         Arc::new(Int64Array::from_iter_values(entries.iter().map(value))) as ArrayRef
     };
-    let place = vec![PLACE; entries.len()];
+    let topics = vec![PLACE; entries.len()];
     let role = |entry: &UnscoredEntry| match entry.note.role {
         Role::Live => "live".to_owned(),
         Role::Shadow => "shadow".to_owned(),
@@ -77,7 +84,7 @@ fn rows(shard: u16, entries: &[UnscoredEntry]) -> PortResult<RecordBatch> {
         numbers(&|e| e.note.offsets.count().cast_signed()),
         texts(&|e| e.note.reason.label().to_owned()),
         texts(&|e| e.note.detail.clone()),
-        Arc::new(StringArray::from(place)),
+        Arc::new(StringArray::from(topics)),
         Arc::new(Int32Array::from(vec![i32::from(shard); entries.len()])),
         numbers(&|e| e.sequence.cast_signed()),
     ];
@@ -197,7 +204,8 @@ impl Drop for Settling {
 }
 
 impl Settlements {
-    /// Open the table and start. Not to be called from async code.
+    /// Open the table, number on from what it has, and start. To be called before anything is
+    /// noted, and not from async code.
     ///
     /// # Errors
     /// The table exists with another schema; the disk fails.
@@ -206,11 +214,23 @@ impl Settlements {
             .archive
             .open_table(SETTLEMENT_TABLE, settlement_schema());
         block_on(self.runtime.as_ref(), opened)?;
+        self.number_on()?;
         let (runtime, ended) = (Arc::clone(&self.runtime), Arc::clone(&self.ended));
         let run = move || block_on(Arc::clone(&self.runtime).as_ref(), self.run());
         let thread = Thread::spawn(&runtime, "settlements", run)?;
         let thread = Some(thread);
         Ok(Settling { ended, thread })
+    }
+
+    /// A note with a place that the table has passed would be taken for a repeat, and lost.
+    fn number_on(&self) -> PortResult<()> {
+        let progress = self.archive.progress(SETTLEMENT_TABLE);
+        let archived = block_on(self.runtime.as_ref(), progress)?;
+        for shard in 0..self.store.shards() {
+            let next = archived.next_offset(&place(shard));
+            self.store.number_notes_from(shard, next.cast_unsigned())?;
+        }
+        Ok(())
     }
 
     /// See the module. What cannot be archived at the end stays in the store, for the next start.
@@ -261,7 +281,7 @@ impl Settlements {
                     max_event_time_us: None,
                     last: None,
                 };
-                up_to.advance(&TopicPartition::new(PLACE, i32::from(shard)), progress);
+                up_to.advance(&place(shard), progress);
                 let batch = rows(shard, &entries)?;
                 let began = self.runtime.elapsed();
                 self.archive

@@ -351,8 +351,38 @@ fn read(
 
 #[cfg(test)]
 mod tests {
+    use forebay_core::watermark::{Hold, MarkFact, MarkRecord};
+
     use super::*;
     use crate::MemoryStore;
+
+    #[test]
+    fn a_power_cut_takes_no_decision_about_time_and_nothing_that_was_written_before_it() {
+        let store = MemoryStore::new(1, 1_000, &Arc::default());
+        register(&store);
+        let write = |marks: &[MarkRecord]| {
+            let write = ShardWrite {
+                marks: marks.to_vec(),
+                ..ShardWrite::default()
+            };
+            store.commit(0, &write).expect("commit");
+        };
+        let hold = MarkRecord {
+            partition: partition(),
+            fact: MarkFact::Hold(Hold {
+                at: 3,
+                mark_us: 70,
+                watermark_us: 60,
+            }),
+        };
+        write(&[]);
+        write(std::slice::from_ref(&hold));
+        write(&[]);
+        assert_eq!(store.writes(0), 3);
+        store.lose_writes(0, 3);
+        assert_eq!(store.writes(0), 2);
+        assert_eq!(store.marks(0).expect("readable"), [hold]);
+    }
 
     #[test]
     fn the_store_in_memory_keeps_the_promises() {

@@ -93,6 +93,11 @@ impl Contents {
     fn sync(&mut self) {
         self.synced = self.shards.iter().map(Vec::len).collect();
     }
+
+    /// What was written to `shard` by now outlives a power cut.
+    fn sync_shard(&mut self, shard: u16) {
+        self.synced[usize::from(shard)] = self.shards[usize::from(shard)].len();
+    }
 }
 
 /// The store; clones share its contents and follow one fate each.
@@ -374,7 +379,7 @@ impl OnlineStore for MemoryStore {
     }
 
     fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
-        self.write(Point::Commit, shard, |contents, state| {
+        let epoch = self.write(Point::Commit, shard, |contents, state| {
             for fold in &write.folds {
                 self.fold(contents, state, fold, write.backfill)?;
             }
@@ -415,7 +420,11 @@ impl OnlineStore for MemoryStore {
             }
             state.epoch += 1;
             Ok(state.epoch)
-        })
+        })?;
+        if !write.marks.is_empty() {
+            self.contents.lock().sync_shard(shard);
+        }
+        Ok(epoch)
     }
 
     fn sync(&self) -> PortResult<()> {

@@ -48,7 +48,8 @@ pub struct ShardWrite {
     pub progress: Vec<(TopicPartition, PartitionProgress)>,
     /// Decisions about time since the shard's last write: what its progress and watermarks follow
     /// from beside the log. One replaces an earlier one of the same partition and first offset; a
-    /// hold every earlier hold of its partition.
+    /// hold every earlier hold of its partition. They are on disk before anything of the write can
+    /// be read: what follows from a decision must not outlive it.
     pub marks: Vec<MarkRecord>,
     /// True for a backfill from the archive: rows count although they lie below the progress, and
     /// the progress stays.
@@ -160,7 +161,7 @@ pub trait OnlineStore: ScoreQueue + Send + Sync + Debug {
     /// Fold, in ONE atomic write with the progress, then publish to readers. Returns the new epoch.
     ///
     /// # Errors
-    /// The disk fails: nothing was applied.
+    /// The disk fails: nothing was applied, but for decisions about time that may be recorded.
     fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64>;
 
     /// Wait until the disk has all that was committed. An epoch needs no such wait: the log brings

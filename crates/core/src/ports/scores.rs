@@ -149,4 +149,11 @@ pub trait ScoreQueue: Send + Sync + Debug {
     /// # Errors
     /// The disk fails.
     fn clear_unscored(&self, shard: u16, sequence: u64) -> PortResult<()>;
+
+    /// The next note of `shard` gets place `first` or a later one: the archive, which knows notes
+    /// by their places, may have more of them than a state that is new or has lost its last writes.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn number_notes_from(&self, shard: u16, first: u64) -> PortResult<()>;
 }

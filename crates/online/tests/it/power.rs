@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::{At, OnlineStore, StoreHealth};
+use forebay_core::ports::{At, OnlineStore, ShardWrite, StoreHealth};
+use forebay_core::progress::TopicPartition;
 use forebay_core::view::{ViewSpec, Window};
+use forebay_core::watermark::{Hold, MarkFact, MarkRecord};
 use forebay_online::{OnlineError, OnlineOptions, RocksStore};
 use forebay_testkit::{unbounded, unbounded_budget};
 
@@ -127,6 +129,34 @@ fn each_of_several_logs_is_missed_when_it_is_gone_or_cut() {
             check_all(&store, &views, &log);
         }
     }
+}
+
+/// What was shown under a decision about time must not outlive it: a power cut would have the rows
+/// judged by another one.
+#[test]
+fn a_decision_about_time_is_on_disk_before_what_follows_from_it_is_shown() {
+    let (views, log) = (views(), heavy_log(&mut Random(43), 40));
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = open(directory.path(), &settings(None), &views);
+    let syncs = || store.stats().rocksdb.wal_syncs;
+    let before = syncs();
+    commit_all(&store, &views, &log[..20]);
+    assert_eq!(syncs(), before, "the log of Kafka brings rows again");
+    let write = ShardWrite {
+        marks: vec![MarkRecord {
+            partition: TopicPartition::new(TOPIC, 0),
+            fact: MarkFact::Hold(Hold {
+                at: 3,
+                mark_us: 70,
+                watermark_us: 60,
+            }),
+        }],
+        ..shard_write(&views, &log[20..], 0, 1)
+    };
+    store.commit(0, &write).expect("commit");
+    assert_eq!(syncs(), before + 1);
+    assert_eq!(store.marks(0).expect("readable"), write.marks);
+    check_all(&store, &views, &log);
 }
 
 /// A store whose rows lie in tables, closed.

@@ -225,6 +225,40 @@ fn what_has_no_prediction_is_noted_until_the_archive_has_it() {
 }
 
 #[test]
+fn notes_are_numbered_on_from_what_the_archive_has() {
+    let log = log();
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = reopen(directory.path());
+    let places = |store: &RocksStore| {
+        let entries = store.unscored(0, 0, usize::MAX).expect("notes");
+        entries
+            .iter()
+            .map(|entry| entry.sequence)
+            .collect::<Vec<_>>()
+    };
+    store.number_notes_from(0, 7).expect("numbered");
+    drop(store);
+    let store = reopen(directory.path());
+    store.commit(0, &write(&log[..20])).expect("commit");
+    let withdraw = |entries: &[PendingEntry]| {
+        let settled: Vec<_> = entries.iter().map(withdrawn).collect();
+        store.settle(0, &settled).expect("settle");
+    };
+    let pending = all_pending(&store, 0);
+    withdraw(&pending[..1]);
+    assert_eq!(places(&store), [7]);
+    // A state that is further than the archive goes on by itself.
+    store.number_notes_from(0, 5).expect("numbered");
+    withdraw(&pending[1..2]);
+    // One that was set back leaves out what the archive has had since.
+    store.number_notes_from(0, 20).expect("numbered");
+    withdraw(&pending[2..3]);
+    assert_eq!(places(&store), [7, 8, 20]);
+    store.clear_unscored(0, 8).expect("clear");
+    assert_eq!(places(&store), [20]);
+}
+
+#[test]
 fn a_note_of_an_epoch_covers_only_what_the_shard_had_not_applied() {
     let log = log();
     let directory = tempfile::tempdir().expect("temporary directory");

@@ -19,7 +19,7 @@ use forebay_core::time::SECOND_US;
 use forebay_core::value::Value;
 use forebay_core::{ErrorKind, PortResult};
 use forebay_pipeline::{DeploymentState, DeploymentStatus, Pipeline, ScoringLimits};
-use forebay_testkit::{FakeScorer, Fate, Point, wait_until};
+use forebay_testkit::{FakeScorer, Fate, MemoryStore, Point, wait_until};
 
 use forebay_sim::oracle::{Oracle, check};
 use forebay_sim::world::{
@@ -390,6 +390,38 @@ fn a_record_that_its_topic_refuses_is_noted_with_the_brokers_words_and_stops_no_
         assert!(text("reason").contains(UnscoredReason::PredictionRefused.label()));
         assert!(text("detail").contains("Broker: Message size too large"));
     }
+}
+
+#[test]
+fn notes_of_a_new_state_beside_a_kept_archive_are_archived_too() {
+    let mut world = World::with_events(Setup::default(), 60, 34);
+    let all = |_: &forebay_core::prediction::OutboxRecord| Some("not authorised".to_owned());
+    world.publisher = world.publisher.clone().refusing(all);
+    let events_noted = |world: &World| -> i64 {
+        let rows = world.archive.rows(SETTLEMENT_TABLE);
+        rows.iter()
+            .map(|row| match &row.values["events"] {
+                Value::Int(events) => *events,
+                other => panic!("{other:?}"),
+            })
+            .sum()
+    };
+    let run = |world: &World| {
+        let process = world.start(Fate::default(), 1);
+        wait_until("every note is archived", || {
+            world.log.is_read()
+                && world.store.unfinished() == (0, 0)
+                && world.store.notes().is_empty()
+        });
+        process.stop().expect("refused records are in nobody's way");
+    };
+    run(&world);
+    let first = events_noted(&world);
+    assert_eq!(first, Oracle::of(&world).predictions.len() as i64);
+    // The state is lost: all events are read, scored, refused and noted once more.
+    world.store = MemoryStore::new(world.setup.shards, 0, &Arc::default());
+    run(&world);
+    assert_eq!(events_noted(&world), 2 * first);
 }
 
 #[test]

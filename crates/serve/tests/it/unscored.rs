@@ -38,4 +38,8 @@ impl ScoreQueue for FakeStore {
     fn clear_unscored(&self, _: u16, _: u64) -> PortResult<()> {
         absent()
     }
+
+    fn number_notes_from(&self, _: u16, _: u64) -> PortResult<()> {
+        absent()
+    }
 }

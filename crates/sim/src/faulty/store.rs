@@ -147,6 +147,11 @@ impl<S: OnlineStore> ScoreQueue for FaultyStore<S> {
         self.faults.meet(Part::Store, None, act)
     }
 
+    fn number_notes_from(&self, shard: u16, first: u64) -> PortResult<()> {
+        let act = || self.inner.number_notes_from(shard, first);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
     fn clear_unscored(&self, shard: u16, sequence: u64) -> PortResult<()> {
         let act = || self.inner.clear_unscored(shard, sequence);
         self.faults.meet(Part::Store, Write, act)

@@ -238,6 +238,10 @@ impl ScoreQueue for Serving {
     fn clear_unscored(&self, _: u16, _: u64) -> PortResult<()> {
         Err(absent())
     }
+
+    fn number_notes_from(&self, _: u16, _: u64) -> PortResult<()> {
+        Err(absent())
+    }
 }
 
 /// What a shard of `origin` has applied, as a prediction would record it.
