@@ -302,6 +302,19 @@ impl MemoryLog {
         !contents.read.is_empty() && contents.read.iter().all(|(place, at)| *at >= end(place))
     }
 
+    /// Whether a reader stands in every partition of `topic`: of a source that is halted, or that
+    /// nobody has decided on yet, it stands in none.
+    #[must_use]
+    pub fn is_assigned(&self, topic: &str) -> bool {
+        let partitions = i32::try_from(self.partitions(topic)).expect("few");
+        let contents = self.contents.0.lock();
+        (0..partitions).all(|number| {
+            contents
+                .read
+                .contains_key(&TopicPartition::new(topic, number))
+        })
+    }
+
     /// A reader, whose choices follow from `seed`. Until it is assigned nothing counts as read.
     #[must_use]
     pub fn reader(&self, seed: u64, fate: &Arc<Fate>) -> MemoryReader {
