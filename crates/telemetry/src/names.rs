@@ -186,6 +186,16 @@ metric_table! {
     Gauge HotTableBytes hot_table_bytes "forebay_hot_table_bytes" [] NONE "bytes of the in-memory table, at most";
     Counter HotTableReads hot_table_reads "forebay_hot_table_reads_total" ["view", "result"] NONE "reads; result: hit (finished row copied), recompute (from tiles), miss (key loaded from disk, for a write too)";
 
+    // rocksdb, over all shards
+    Counter RocksdbWalBytes rocksdb_wal_bytes "forebay_rocksdb_wal_bytes_total" [] NONE "bytes written to write-ahead logs";
+    Counter RocksdbWalSyncs rocksdb_wal_syncs "forebay_rocksdb_wal_syncs_total" [] NONE "times that a write-ahead log was synced";
+    Counter RocksdbFlushedBytes rocksdb_flushed_bytes "forebay_rocksdb_flushed_bytes_total" [] NONE "bytes of memtables written to files";
+    Counter RocksdbCompactionBytes rocksdb_compaction_bytes "forebay_rocksdb_compaction_bytes_total" ["direction"] NONE "bytes that compactions have moved; direction: read, written";
+    Gauge RocksdbStall rocksdb_stall "forebay_rocksdb_stall_seconds" [] NONE "time for which writes were held up until flushes or compactions had caught up, since the start";
+    Counter RocksdbBlockReads rocksdb_block_reads "forebay_rocksdb_block_reads_total" ["result"] NONE "blocks looked up; result: hit (in the cache), miss (read from a file)";
+    Gauge RocksdbFileBytes rocksdb_file_bytes "forebay_rocksdb_file_bytes" [] NONE "bytes of all files of the state";
+    Gauge RocksdbCompactionPending rocksdb_compaction_pending "forebay_rocksdb_compaction_pending_bytes" [] NONE "bytes that compactions have yet to rewrite, estimated";
+
     // serving
     Counter ServingRequests serving_requests "forebay_serving_requests_total" ["method", "service", "code"] NONE "requests answered; code: ok or an error kind";
     Histogram ServingDuration serving_duration "forebay_serving_request_duration_seconds" ["method", "service"] LATENCY_SECONDS "from a request's arrival to its answer";

@@ -14,7 +14,7 @@ use forebay_kafka::ReaderStats;
 use forebay_monitor::{
     MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
 };
-use forebay_online::{StoreStats, ViewStats};
+use forebay_online::{RocksStats, StoreStats, ViewStats};
 use forebay_pipeline::{Counters, PipelineStatus};
 use forebay_telemetry::invariants::InvariantReport;
 use forebay_telemetry::{Counter, Metrics, TimingSeries, Timings};
@@ -114,6 +114,7 @@ pub(crate) fn expose(app: &App) {
     guesses(metrics, &app.read);
     let stats = app.store.stats();
     state(metrics, &stats);
+    rocksdb(metrics, &stats.rocksdb);
     memory(metrics, app, &stats);
     views(metrics, &app.store.view_stats());
     for report in app.reports() {
@@ -209,6 +210,27 @@ fn state(metrics: &Metrics, stats: &StoreStats) {
         .outbox_pending
         .with([])
         .set(stats.outbox_records as f64);
+}
+
+fn rocksdb(metrics: &Metrics, stats: &RocksStats) {
+    raise(&metrics.rocksdb_wal_bytes.with([]), stats.wal_bytes);
+    raise(&metrics.rocksdb_wal_syncs.with([]), stats.wal_syncs);
+    raise(&metrics.rocksdb_flushed_bytes.with([]), stats.flushed_bytes);
+    for (direction, bytes) in [
+        ("read", stats.compaction_read_bytes),
+        ("written", stats.compaction_written_bytes),
+    ] {
+        raise(&metrics.rocksdb_compaction_bytes.with([direction]), bytes);
+    }
+    for (result, blocks) in [("hit", stats.block_hits), ("miss", stats.block_misses)] {
+        raise(&metrics.rocksdb_block_reads.with([result]), blocks);
+    }
+    let stall_seconds = stats.stall_us as f64 / 1e6;
+    metrics.rocksdb_stall.with([]).set(stall_seconds);
+    let files = metrics.rocksdb_file_bytes.with([]);
+    files.set(stats.file_bytes as f64);
+    let pending = metrics.rocksdb_compaction_pending.with([]);
+    pending.set(stats.compaction_pending_bytes as f64);
 }
 
 fn memory(metrics: &Metrics, app: &App, stats: &StoreStats) {
