@@ -50,7 +50,7 @@ impl Topics {
         let mut config = settings.base_config()?;
         config.set("allow.auto.create.topics", "false");
         let client = config
-            .create_with_context(ClientEvents)
+            .create_with_context(ClientEvents::of(&settings))
             .map_err(not_created)?;
         Ok(Self { settings, client })
     }

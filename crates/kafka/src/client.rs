@@ -7,6 +7,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::connections::Watch;
 use crate::error::Error;
 use crate::settings::ClientSettings;
 
@@ -17,8 +18,19 @@ const CONNECTION_FACILITIES: [&str; 2] = ["FAIL", "ERROR"];
 /// so nothing here is above a warning; each client repeats every try to connect, also while an
 /// embedded broker starts and stops, so those are details: the caller that waited gets the typed
 /// error and says it once.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct ClientEvents;
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ClientEvents {
+    watch: Option<Watch>,
+}
+
+impl ClientEvents {
+    /// Of a client with `settings`.
+    pub(crate) fn of(settings: &ClientSettings) -> Self {
+        Self {
+            watch: settings.watch.clone(),
+        }
+    }
+}
 
 impl ClientContext for ClientEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -37,7 +49,11 @@ impl ClientContext for ClientEvents {
         }
     }
 
-    fn stats_raw(&self, _statistics: &[u8]) {}
+    fn stats_raw(&self, statistics: &[u8]) {
+        if let Some(watch) = &self.watch {
+            watch.take(statistics);
+        }
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {

@@ -212,7 +212,7 @@ impl Counts {
 }
 
 /// The producer's context: passes reports to tickets, log lines to `tracing`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reports(ClientEvents);
 
 impl ClientContext for Reports {
@@ -220,7 +220,9 @@ impl ClientContext for Reports {
         self.0.log(level, facility, message);
     }
 
-    fn stats_raw(&self, _statistics: &[u8]) {}
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.0.stats_raw(statistics);
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.error(error, reason);
@@ -250,7 +252,7 @@ impl ReportingProducer {
     pub(crate) fn new(settings: &ProducerSettings) -> Result<Self, Error> {
         let producer = settings
             .config()?
-            .create_with_context(Reports::default())
+            .create_with_context(Reports(ClientEvents::of(&settings.client)))
             .map_err(not_created)?;
         Ok(Self {
             producer,

@@ -45,7 +45,10 @@ impl KafkaInspector {
     /// # Errors
     /// [`Error::Settings`]: the client does not take a property.
     pub fn new(settings: ReaderSettings) -> Result<Self, Error> {
-        let (queue, consumer) = EventQueue::open(&settings.inspector_config()?)?;
+        let (queue, consumer) = EventQueue::open(
+            &settings.inspector_config()?,
+            ClientEvents::of(&settings.client),
+        )?;
         Ok(Self {
             settings,
             queue,

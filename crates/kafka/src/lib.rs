@@ -18,6 +18,7 @@
 
 pub mod admin;
 mod client;
+pub mod connections;
 pub mod decode;
 mod delivery;
 pub mod embedded;
@@ -34,6 +35,7 @@ pub mod stats;
 pub mod survey;
 
 pub use admin::{TopicStatus, Topics};
+pub use connections::{Connection, Connections};
 pub use decode::{Guess, Reason, Record, RecordDecoder, Reject};
 pub use embedded::EmbeddedBroker;
 pub use encode::encode_rows;

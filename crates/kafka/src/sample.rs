@@ -7,6 +7,7 @@ use std::time::Duration;
 use forebay_core::progress::TopicPartition;
 use rdkafka::Offset;
 
+use crate::client::ClientEvents;
 use crate::decode::Record;
 use crate::error::Error;
 use crate::inspector::KafkaInspector;
@@ -61,7 +62,8 @@ pub fn newest_records(
         .iter()
         .map(|(place, end)| (place.clone(), oldest(place, *end)))
         .collect();
-    let (queue, consumer) = EventQueue::open(&settings.config()?)?;
+    let (queue, consumer) =
+        EventQueue::open(&settings.config()?, ClientEvents::of(&settings.client))?;
     assign(&consumer, &from)?;
     let mut silent = 0;
     while !ends.is_empty() && silent < SILENT_POLLS_MAX {

@@ -11,6 +11,7 @@ use forebay_core::limits::EVENT_MAX_BYTES;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use crate::connections::Watch;
 use crate::error::Error;
 
 /// Prefixes of the properties that users may set.
@@ -54,6 +55,8 @@ pub struct ClientSettings {
     /// Further properties of the client library: only those that begin with `security.`, `ssl.`,
     /// `sasl.`, `socket.`, `broker.address.`, `reconnect.` or `enable.ssl.`. Values may be secret.
     pub properties: BTreeMap<String, String>,
+    /// Where the client says how its connections stand; None: nowhere.
+    pub watch: Option<Watch>,
 }
 
 impl fmt::Debug for ClientSettings {
@@ -75,6 +78,7 @@ impl ClientSettings {
             client_id: "forebay".into(),
             request_timeout: Duration::from_secs(10),
             properties: BTreeMap::new(),
+            watch: None,
         }
     }
 
@@ -95,6 +99,10 @@ impl ClientSettings {
             // The client's default waits up to 10 s before it tries a broker that came back.
             .set("reconnect.backoff.max.ms", "1000")
             .set_log_level(RDKafkaLogLevel::Warning);
+        if let Some(watch) = &self.watch {
+            let every_ms = watch.interval_ms().to_string();
+            config.set("statistics.interval.ms", every_ms);
+        }
         for (property, value) in &self.properties {
             if !OPEN_PROPERTIES
                 .iter()

@@ -164,7 +164,7 @@ impl App {
         let broker = Arc::new(BrokerLink::open(&settings)?);
         let publisher = Arc::new(KafkaPublisher::new(ProducerSettings {
             unsent_bytes: shares.unsent,
-            ..ProducerSettings::new(broker.client())
+            ..ProducerSettings::new(broker.watched("publisher"))
         })?);
         let marks = Arc::new(PublishedWatermarks::default());
         let metrics = Arc::new(Metrics::new()?);

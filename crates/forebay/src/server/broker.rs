@@ -7,14 +7,16 @@ use std::time::Duration;
 use anyhow::Result;
 use forebay_core::ports::{EventLog, LogInspector};
 use forebay_kafka::{
-    ClientSettings, EmbeddedBroker, KafkaInspector, KafkaLog, ReaderSettings, ReaderStats,
-    TopicStatus, Topics,
+    ClientSettings, Connections, EmbeddedBroker, KafkaInspector, KafkaLog, ReaderSettings,
+    ReaderStats, TopicStatus, Topics,
 };
 
 use crate::settings::{Broker, Settings};
 
 /// Longest wait for one answer about the log or a topic: a stop waits for it.
 const QUESTION_MAX: Duration = Duration::from_secs(3);
+/// How often clients say how their connections stand.
+const CONNECTIONS_EVERY: Duration = Duration::from_secs(15);
 /// Number of the embedded cluster's only broker.
 const EMBEDDED_BROKER: i32 = 1;
 
@@ -23,6 +25,7 @@ const EMBEDDED_BROKER: i32 = 1;
 pub(crate) struct BrokerLink {
     bootstrap: String,
     embedded: Option<EmbeddedBroker>,
+    connections: Connections,
 }
 
 impl BrokerLink {
@@ -31,18 +34,16 @@ impl BrokerLink {
     /// # Errors
     /// The embedded broker cannot listen.
     pub(crate) fn open(settings: &Settings) -> Result<Self> {
-        Ok(match settings.kafka.broker {
-            Broker::Kafka => Self {
-                bootstrap: settings.kafka.bootstrap.clone(),
-                embedded: None,
-            },
-            Broker::Embedded => {
-                let broker = EmbeddedBroker::start()?;
-                Self {
-                    bootstrap: broker.bootstrap().to_owned(),
-                    embedded: Some(broker),
-                }
-            }
+        let embedded = match settings.kafka.broker {
+            Broker::Kafka => None,
+            Broker::Embedded => Some(EmbeddedBroker::start()?),
+        };
+        let of_embedded = embedded.as_ref().map(EmbeddedBroker::bootstrap);
+        let bootstrap = of_embedded.unwrap_or(&settings.kafka.bootstrap).to_owned();
+        Ok(Self {
+            bootstrap,
+            embedded,
+            connections: Connections::new(CONNECTIONS_EVERY),
         })
     }
 
@@ -65,12 +66,27 @@ impl BrokerLink {
         ClientSettings::new(&self.bootstrap)
     }
 
+    /// How the client connects that is known as `name` in [`Self::connections`].
+    #[must_use]
+    pub(crate) fn watched(&self, name: &str) -> ClientSettings {
+        ClientSettings {
+            watch: Some(self.connections.watch(name)),
+            ..self.client()
+        }
+    }
+
+    /// How the connections of the watched clients stand.
+    #[must_use]
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     /// How clients connect whose answers somebody waits for: who asks again anyway need not wait
     /// long.
     fn asking(&self) -> ClientSettings {
         ClientSettings {
             request_timeout: QUESTION_MAX,
-            ..self.client()
+            ..self.watched("inspector")
         }
     }
 
@@ -85,7 +101,7 @@ impl BrokerLink {
     ) -> Result<Box<dyn EventLog>> {
         let settings = ReaderSettings {
             fetched_bytes,
-            ..ReaderSettings::new(self.client())
+            ..ReaderSettings::new(self.watched("reader"))
         };
         Ok(Box::new(
             KafkaLog::new(settings)?.counting(Arc::clone(stats)),

@@ -10,7 +10,7 @@ use anyhow::Result;
 use forebay_core::memory::Part;
 use forebay_core::prediction::Role;
 use forebay_core::view::ViewSpec;
-use forebay_kafka::ReaderStats;
+use forebay_kafka::{Connections, ReaderStats};
 use forebay_monitor::{
     MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
 };
@@ -112,6 +112,7 @@ pub(crate) fn expose(app: &App) {
     ingest(metrics, &app.status());
     timings(metrics, &app.counters);
     guesses(metrics, &app.read);
+    connections(metrics, app.broker.connections());
     let stats = app.store.stats();
     state(metrics, &stats);
     rocksdb(metrics, &stats.rocksdb);
@@ -194,6 +195,36 @@ fn guesses(metrics: &Metrics, read: &ReaderStats) {
     for ((source, column, guess), count) in read.guesses() {
         let labels = [source.as_str(), column.as_str(), guess.label()];
         raise(&metrics.decode_guesses.with(labels), count);
+    }
+}
+
+fn connections(metrics: &Metrics, connections: &Connections) {
+    for (client, broker, connection) in connections.all() {
+        let broker = broker.to_string();
+        let (client, broker) = (client.as_str(), broker.as_str());
+        let up = metrics.kafka_broker_up.with([client, broker]);
+        up.set(f64::from(u8::from(connection.is_up)));
+        if let Some(took) = connection.round_trip {
+            let round_trip = metrics.kafka_round_trip.with([client, broker]);
+            round_trip.set(took.as_secs_f64());
+        }
+        for (kind, count) in [
+            ("error", connection.errors),
+            ("retry", connection.retries),
+            ("timeout", connection.timeouts),
+        ] {
+            let failures = metrics.kafka_failures.with([client, broker, kind]);
+            raise(&failures, count);
+        }
+        for (direction, bytes) in [
+            ("sent", connection.sent_bytes),
+            ("received", connection.received_bytes),
+        ] {
+            raise(
+                &metrics.kafka_bytes.with([client, broker, direction]),
+                bytes,
+            );
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::slice;
 use std::time::Duration;
 
 use forebay_core::progress::TopicPartition;
+use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -27,6 +28,8 @@ const POLL_MAX: Duration = Duration::from_secs(3_600);
 /// declared first.
 pub(crate) struct EventQueue {
     queue: NonNull<sys::rd_kafka_queue_t>,
+    /// Who hears what the client says of itself.
+    events: ClientEvents,
 }
 
 // SAFETY: the client library's queues may be used from any thread; the handle is a counted
@@ -71,26 +74,29 @@ pub(crate) enum Notice {
 }
 
 impl EventQueue {
-    /// A consumer of `config` and its queue, which the owner drops first.
+    /// A consumer of `config`, which tells `events`, and its queue, which the owner drops first.
     ///
     /// # Errors
     /// [`Error::Settings`]: the client does not take a property.
-    pub(crate) fn open(config: &ClientConfig) -> Result<(Self, BaseConsumer<ClientEvents>), Error> {
+    pub(crate) fn open(
+        config: &ClientConfig,
+        events: ClientEvents,
+    ) -> Result<(Self, BaseConsumer<ClientEvents>), Error> {
         let consumer = config
-            .create_with_context(ClientEvents)
+            .create_with_context(events.clone())
             .map_err(not_created)?;
-        let queue = Self::of(&consumer).ok_or_else(|| Error::Settings {
+        let queue = Self::of(&consumer, events).ok_or_else(|| Error::Settings {
             property: "the client".into(),
             problem: "has no queue to poll".into(),
         })?;
         Ok((queue, consumer))
     }
 
-    fn of(consumer: &BaseConsumer<ClientEvents>) -> Option<Self> {
+    fn of(consumer: &BaseConsumer<ClientEvents>, events: ClientEvents) -> Option<Self> {
         // SAFETY: `native_ptr` is the live handle of `consumer`; the call returns a new reference
         // to its queue, or null where the client is no consumer.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
-        NonNull::new(queue).map(|queue| Self { queue })
+        NonNull::new(queue).map(|queue| Self { queue, events })
     }
 
     /// Wait at most `timeout` for one event. `visit` sees a record. None: nothing came, or
@@ -108,6 +114,10 @@ impl EventQueue {
         match event.kind() {
             sys::RD_KAFKA_EVENT_FETCH => event.record(visit).map(Ok),
             sys::RD_KAFKA_EVENT_ERROR => event.notice().map(Err),
+            sys::RD_KAFKA_EVENT_STATS => {
+                self.events.stats_raw(event.statistics());
+                None
+            }
             _ => None,
         }
     }
@@ -195,6 +205,20 @@ impl Event {
                 offset,
                 why: why.trim().to_owned(),
             }),
+        }
+    }
+
+    /// What the client says of itself, as JSON; empty in an event of another kind.
+    fn statistics(&self) -> &[u8] {
+        // SAFETY: the event is live; the text is null in an event of another kind, or
+        // NUL-terminated and valid until the event is destroyed, which the borrow of `self` ends
+        // before.
+        unsafe {
+            let text = sys::rd_kafka_event_stats(self.0.as_ptr());
+            match text.is_null() {
+                true => &[],
+                false => CStr::from_ptr(text).to_bytes(),
+            }
         }
     }
 

@@ -131,7 +131,8 @@ impl KafkaLog {
     /// # Errors
     /// [`Error::Settings`]: the client does not take a property.
     pub fn new(settings: ReaderSettings) -> Result<Self, Error> {
-        let (queue, consumer) = EventQueue::open(&settings.config()?)?;
+        let (queue, consumer) =
+            EventQueue::open(&settings.config()?, ClientEvents::of(&settings.client))?;
         Ok(Self {
             settings,
             queue,

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use forebay_core::ErrorKind;
 use forebay_core::ports::{EventLog, Publication, Publisher};
 use forebay_core::prediction::OutboxRecord;
-use forebay_kafka::{ClientSettings, KafkaPublisher, ProducerSettings};
+use forebay_kafka::{
+    ClientSettings, Connections, KafkaLog, KafkaPublisher, ProducerSettings, ReaderSettings,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Headers;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
@@ -175,6 +177,46 @@ fn without_a_broker_the_publisher_says_what_to_check_and_recovers() {
     wait_until("the publisher recovers", || {
         all_arrive(&publisher, &[outbox(&topic, 3)])
     });
+}
+
+#[test]
+fn clients_that_are_watched_say_how_their_connections_stand() {
+    let broker = TestBroker::embedded();
+    let topic = broker.topic(1);
+    let connections = Connections::new(Duration::from_millis(100));
+    let watched = |name: &str| ClientSettings {
+        watch: Some(connections.watch(name)),
+        ..broker.client()
+    };
+    let publisher = KafkaPublisher::new(ProducerSettings::new(watched("publisher")));
+    let publisher = publisher.expect("settings");
+    let mut reader = KafkaLog::new(ReaderSettings::new(watched("reader"))).expect("settings");
+    reader
+        .assign(&[source("s", &topic)], &from(&topic, &[0]))
+        .expect("assigned");
+    all_arrive(&publisher, &[outbox(&topic, 0)]);
+    let stands = |name: &str, is_up: bool| {
+        let all = connections.all();
+        let mut of_client = all.iter().filter(|(client, ..)| client == name);
+        of_client.any(|(_, broker, c)| *broker == 1 && c.is_up == is_up && c.sent_bytes > 0)
+    };
+    let mut until = |what: &str, is_so: &dyn Fn() -> bool| {
+        wait_until(what, || {
+            drop(reader.poll(10, Duration::from_millis(50)));
+            is_so()
+        });
+    };
+    until("both are connected", &|| {
+        stands("reader", true) && stands("publisher", true)
+    });
+    let embedded = broker.embedded.as_ref().expect("embedded");
+    embedded.set_down(true).expect("down");
+    // The publisher has nothing to send.
+    until("the reader has lost the broker", &|| {
+        stands("reader", false)
+    });
+    embedded.set_down(false).expect("up");
+    until("the reader is connected again", &|| stands("reader", true));
 }
 
 #[test]

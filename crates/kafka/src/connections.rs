@@ -1,0 +1,228 @@
+//! What the client library says of its connections: which brokers answer, how fast, what failed.
+//! Each client that is made with a [`Watch`] hands in its statistics now and then; whoever exports
+//! metrics reads [`Connections`]. Nothing is decided by it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+/// Intervals after which a client that says nothing any more counts as gone.
+const SILENT_INTERVALS: u32 = 4;
+/// State of a broker that the client has no reason to connect to now.
+const UNUSED: &str = "INIT";
+/// States in which requests are answered.
+const ANSWERING: [&str; 2] = ["UP", "UPDATE"];
+
+/// A client's connection to one broker. Counts are since the client was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// Whether the broker takes requests.
+    pub is_up: bool,
+    /// 99th percentile of the times from request to answer; None where nothing was asked since the
+    /// last look.
+    pub round_trip: Option<Duration>,
+    /// Requests that could not be sent, and answers that were none.
+    pub errors: u64,
+    /// Requests that were sent again.
+    pub retries: u64,
+    /// Requests that nobody answered in time.
+    pub timeouts: u64,
+    /// Bytes sent.
+    pub sent_bytes: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+}
+
+/// Connections of all clients that are watched. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    every: Duration,
+    known: Arc<Mutex<BTreeMap<(String, i32), Seen>>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    connection: Connection,
+}
+
+impl Connections {
+    /// None yet; clients say how they stand `every` so often.
+    #[must_use]
+    pub fn new(every: Duration) -> Self {
+        Self {
+            every,
+            known: Arc::default(),
+        }
+    }
+
+    /// For a client that is to be known as `client`.
+    #[must_use]
+    pub fn watch(&self, client: &str) -> Watch {
+        Watch {
+            client: client.to_owned(),
+            connections: self.clone(),
+        }
+    }
+
+    /// Client, number of the broker, and how they stand; brokers that a client does not need and
+    /// clients that are gone are left out.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, i32, Connection)> {
+        let mut known = self.known.lock();
+        known.retain(|_, seen| seen.at.elapsed() <= self.every * SILENT_INTERVALS);
+        let one = |((client, broker), seen): (&(String, i32), &Seen)| {
+            (client.clone(), *broker, seen.connection)
+        };
+        known.iter().map(one).collect()
+    }
+}
+
+/// How one client hands in what it knows.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    client: String,
+    connections: Connections,
+}
+
+impl Watch {
+    /// How often the client is to say how it stands, milliseconds.
+    pub(crate) fn interval_ms(&self) -> u128 {
+        self.connections.every.as_millis()
+    }
+
+    /// Take over `statistics`, as the client library gives them.
+    pub(crate) fn take(&self, statistics: &[u8]) {
+        let statistics: Statistics = match serde_json::from_slice(statistics) {
+            Ok(statistics) => statistics,
+            Err(error) => {
+                tracing::debug!(%error, "statistics of the Kafka client are of another form");
+                return;
+            }
+        };
+        let at = Instant::now();
+        let mut known = self.connections.known.lock();
+        for broker in statistics.brokers.into_values() {
+            // Addresses of the bootstrap list and of coordinators have no number.
+            if broker.nodeid < 0 {
+                continue;
+            }
+            let place = (self.client.clone(), broker.nodeid);
+            if broker.state == UNUSED {
+                known.remove(&place);
+            } else {
+                let connection = broker.connection();
+                known.insert(place, Seen { at, connection });
+            }
+        }
+    }
+}
+
+/// What is read of the library's statistics (reference: librdkafka, STATISTICS.md). Times are in
+/// microseconds.
+#[derive(Debug, Deserialize)]
+struct Statistics {
+    #[serde(default)]
+    brokers: HashMap<String, BrokerLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct BrokerLine {
+    nodeid: i32,
+    state: String,
+    txbytes: u64,
+    txerrs: u64,
+    txretries: u64,
+    req_timeouts: u64,
+    rxbytes: u64,
+    rxerrs: u64,
+    rtt: Option<Window>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Window {
+    p99: u64,
+    cnt: u64,
+}
+
+impl BrokerLine {
+    fn connection(&self) -> Connection {
+        let rtt = self.rtt.as_ref().filter(|window| window.cnt > 0);
+        Connection {
+            is_up: ANSWERING.contains(&self.state.as_str()),
+            round_trip: rtt.map(|window| Duration::from_micros(window.p99)),
+            errors: self.txerrs + self.rxerrs,
+            retries: self.txretries,
+            timeouts: self.req_timeouts,
+            sent_bytes: self.txbytes,
+            received_bytes: self.rxbytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(3_600);
+
+    /// Broker 0 was asked nothing.
+    fn line(node: i32, state: &str) -> String {
+        let asked = node.max(0);
+        format!(
+            r#""b{node}/{node}":{{"name":"b{node}","nodeid":{node},"state":"{state}","stateage":7,
+            "txbytes":10,"txerrs":1,"txretries":2,"req_timeouts":3,"rxbytes":20,"rxerrs":4,
+            "rtt":{{"min":1,"p99":1500,"cnt":{asked}}}}}"#
+        )
+    }
+
+    #[test]
+    fn brokers_that_are_needed_are_known_by_client_and_number() {
+        let connections = Connections::new(EVERY);
+        let brokers = [
+            line(1, "UP"),
+            line(0, "DOWN"),
+            line(2, "INIT"),
+            line(-1, "UP"),
+        ];
+        let statistics = format!(r#"{{"ts":5,"brokers":{{{}}}}}"#, brokers.join(","));
+        connections.watch("reader").take(statistics.as_bytes());
+        let connection = |is_up, round_trip| Connection {
+            is_up,
+            round_trip,
+            errors: 5,
+            retries: 2,
+            timeouts: 3,
+            sent_bytes: 10,
+            received_bytes: 20,
+        };
+        let answered = Some(Duration::from_micros(1_500));
+        let expected = [
+            ("reader".to_owned(), 0, connection(false, None)),
+            ("reader".to_owned(), 1, connection(true, answered)),
+        ];
+        assert_eq!(connections.all(), expected);
+        let unused = format!(r#"{{"brokers":{{{}}}}}"#, line(1, "INIT"));
+        let other = connections.watch("other");
+        other.take(statistics.as_bytes());
+        other.take(unused.as_bytes());
+        assert_eq!(connections.all().len(), 3);
+        connections.watch("reader").take(unused.as_bytes());
+        connections.watch("reader").take(statistics.as_bytes());
+        other.take(format!(r#"{{"brokers":{{{}}}}}"#, line(0, "INIT")).as_bytes());
+        connections.watch("other").take(b"{}");
+        connections.watch("other").take(b"no statistics");
+        assert_eq!(connections.all(), expected);
+    }
+
+    #[test]
+    fn a_client_that_says_nothing_any_more_is_gone() {
+        let connections = Connections::new(Duration::ZERO);
+        let statistics = format!(r#"{{"brokers":{{{}}}}}"#, line(1, "UP"));
+        connections.watch("reader").take(statistics.as_bytes());
+        assert!(connections.all().is_empty());
+    }
+}
