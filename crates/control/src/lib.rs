@@ -1,7 +1,6 @@
 //! The server's life: how definitions change while events flow, what is undone when a step of that
 //! fails, whether ingest moves, and how a stop reaches whoever waits. Pure decisions, and an
-//! executor over one port ([`Parts`]); the binary implements the port over RocksDB, Delta and
-//! Kafka.
+//! executor over a port ([`Parts`]); the binary implements it over RocksDB, Delta and Kafka.
 //!
 //! # A change of definitions
 //!
@@ -10,6 +9,12 @@
 //! `plan_undo`, which bring back the definitions that were in force. A crash between any two steps
 //! leaves a server that starts with the definitions that are saved: [`Step::Save`] is the only step
 //! that changes those, and everything that a saved definition needs is there before it.
+//!
+//! # The fill of a new view
+//!
+//! [`Filler`] waits until the archive has what the state has, folds in passes beside ingest, and
+//! the rest while ingest stands. What it asks of the server around it is one port ([`FillHost`]),
+//! so that the binary and the simulation run the same fill.
 //!
 //! # Monitors
 //!
@@ -27,6 +32,7 @@ mod alarms;
 mod archived_tables;
 mod beginning;
 mod executor;
+mod fill;
 mod health;
 mod life;
 mod monitoring;
@@ -38,6 +44,7 @@ mod stop;
 pub use alarms::{AlarmPublisher, alarm_queue};
 pub use beginning::{Beginning, Begun};
 pub use executor::{ChangeFailed, Parts, execute};
+pub use fill::{FillError, FillHost, Filler, furthest};
 pub use health::{IngestFacts, IngestHealth, IngestWatch};
 pub use life::{Life, Phase};
 pub use monitoring::{CHECKPOINT_ROWS, MonitorObserver, MonitorParts, Monitors};

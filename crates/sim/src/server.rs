@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_control::{
-    ApplyFacts, Beginning, Begun, ChangeFailed, Life, MonitorObserver, Monitors, Parts, Step, Stop,
-    Which, change_scopes, execute, plan_apply,
+    ApplyFacts, Beginning, Begun, ChangeFailed, FillHost, Filler, Life, MonitorObserver, Monitors,
+    Parts, Step, Stop, Which, change_scopes, execute, furthest, plan_apply,
 };
-use forebay_core::ports::{Archive, Checkpoints, CompiledView, OnlineStore, Runtime};
+use forebay_core::ports::{Checkpoints, CompiledView, OnlineStore, Runtime};
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, MINUTE_US};
 use forebay_core::view::{ViewId, Window};
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_monitor::MonitorReport;
-use forebay_pipeline::backfill::{Filling, Until, backfill};
+use forebay_pipeline::archive::Archiver;
+use forebay_pipeline::backfill::Filling;
+use forebay_pipeline::gaps::Listed;
 use forebay_pipeline::runtime::block_on;
 use forebay_pipeline::{
     Pipeline, PipelineError, PipelineParts, PipelineSettings, PublishedWatermarks,
@@ -35,18 +37,14 @@ use crate::faulty::{
 };
 use crate::monitored;
 use crate::runtime::{SimClock, SimRuntime};
-use crate::world::{EVENTS, PREDICTIONS, START_US, TOPIC, World};
+use crate::world::{PREDICTIONS, START_US, TOPIC, World};
 
 /// Views that definitions may add.
 pub const EXTRA: [ViewId; 3] = [10, 11, 12];
 /// Virtual time in which a process must have stopped.
 const STOP_MAX: Duration = Duration::from_secs(60);
-/// Virtual time for which an apply waits until the archive has what the state has.
-const CATCH_UP_MAX: Duration = Duration::from_secs(600);
 /// How long a poll waits on the virtual clock.
 const POLL_WAIT: Duration = Duration::from_millis(50);
-/// Passes of a fill beside ingest.
-const PASSES: usize = 3;
 
 /// What definitions a start finds.
 #[derive(Debug, Default)]
@@ -181,9 +179,7 @@ impl Server {
     /// Sources that are halted.
     #[must_use]
     pub fn halted(&self) -> Vec<String> {
-        let running = self.running.lock();
-        let halts = running.as_ref().map(Pipeline::halts).unwrap_or_default();
-        halts.into_iter().map(|halt| halt.source).collect()
+        self.halts().into_iter().map(|halt| halt.source).collect()
     }
 
     /// Accept whatever gaps `source` has.
@@ -245,7 +241,7 @@ impl Server {
         for view in &extra {
             self.store.register_view(Arc::clone(view.spec()))?;
         }
-        *self.recovered.lock() = self.applied();
+        *self.recovered.lock() = furthest(self.store.as_ref());
         let mut parts = self.parts();
         parts.views.extend(extra);
         let (monitors, begun) = self.begin_monitors(self.world.checkpoints.clone())?;
@@ -275,7 +271,11 @@ impl Server {
         } else {
             &[]
         };
-        let scopes = change_scopes(checkpoints.as_ref(), current, &self.applied())?;
+        let scopes = change_scopes(
+            checkpoints.as_ref(),
+            current,
+            &furthest(self.store.as_ref()),
+        )?;
         let watched = setup.monitored.then(|| monitored::parts(world));
         let watched: Vec<_> = watched.into_iter().collect::<PortResult<_>>()?;
         let rows = 1 + self.random.lock().below(40) as u64;
@@ -330,63 +330,15 @@ impl Server {
         }
     }
 
-    /// The furthest that any shard is, by partition.
-    fn applied(&self) -> Applied {
-        let mut reached = Applied::default();
-        for shard in 0..self.store.shards() {
-            for (partition, progress) in &self.store.applied(shard).0 {
-                reached.advance(partition, *progress);
-            }
+    fn filler(&self) -> Filler<'_> {
+        Filler {
+            host: self,
+            archive: self.archive.as_ref(),
+            store: self.store.as_ref(),
+            runtime: self.runtime(),
+            life: &self.life,
+            stop: &self.stop,
         }
-        reached
-    }
-
-    fn flush(&self) -> PortResult<()> {
-        let archiver = self.running.lock().as_ref().map(Pipeline::archiver);
-        match archiver {
-            Some(archiver) => block_on(self.runtime(), archiver.flush()).map_err(port_error),
-            None => Ok(()),
-        }
-    }
-
-    /// Wait until the archive has what the shards had when ingest started.
-    fn catch_up(&self) -> PortResult<()> {
-        let recovered = self.recovered.lock().clone();
-        let events = &self.world.sources[0].topic;
-        let needed = recovered.0.iter().filter(|(p, _)| *p.topic == **events);
-        let needed: Vec<_> = needed.collect();
-        let deadline = self.runtime().elapsed() + CATCH_UP_MAX;
-        loop {
-            self.flush()?;
-            let archived = block_on(self.runtime(), self.archive.progress(EVENTS))?;
-            let mut needed = needed.iter();
-            if needed.all(|(place, at)| archived.next_offset(place) >= at.next_offset) {
-                return Ok(());
-            }
-            if self.runtime().elapsed() > deadline || !self.is_ingesting() {
-                let words = "the archive did not reach the state";
-                return Err(PortError::new(ErrorKind::DeadlineExceeded, words));
-            }
-            self.runtime().pause(Duration::from_millis(100));
-        }
-    }
-
-    fn fill(&self, view: ViewId, filling: &mut Filling, until: Until<'_>) -> PortResult<usize> {
-        let view = extra(&self.world, view);
-        let stores: (&dyn Archive, &dyn OnlineStore) = (self.archive.as_ref(), self.store.as_ref());
-        let source = &self.world.sources[0];
-        let pass = backfill(view.as_ref(), source, stores, (filling, until), |_| {});
-        block_on(self.runtime(), pass).map_err(port_error)
-    }
-
-    fn fill_beside(&self, view: ViewId, filling: &mut Filling) -> PortResult<()> {
-        self.catch_up()?;
-        for _ in 0..PASSES {
-            self.flush()?;
-            let archived = block_on(self.runtime(), self.archive.snapshot(EVENTS))?.applied;
-            self.fill(view, filling, Until::Shared(&archived))?;
-        }
-        Ok(())
     }
 
     fn save(&self, views: &BTreeSet<ViewId>) -> PortResult<()> {
@@ -413,13 +365,16 @@ impl Parts for Server {
             }
             Step::FillBeside(view) => {
                 let view = id_of(view)?;
-                self.fill_beside(view, change.fillings.entry(view).or_default())
+                let filling = change.fillings.entry(view).or_default();
+                let (source, view) = (&self.world.sources[0], extra(&self.world, view));
+                Ok(self.filler().beside(source, view.as_ref(), filling)?)
             }
             Step::Pause => self.pause().map_err(port_error),
             Step::FillRest(view) => {
                 let view = id_of(view)?;
                 let filling = change.fillings.entry(view).or_default();
-                self.fill(view, filling, Until::Each).map(drop)
+                let (source, view) = (&self.world.sources[0], extra(&self.world, view));
+                Ok(self.filler().rest(source, view.as_ref(), filling)?)
             }
             Step::Save(which) => self.save(change.of(*which)),
             Step::Resume(which) => {
@@ -430,6 +385,34 @@ impl Parts for Server {
             Step::DropView(view) => self.store.drop_view(id_of(view)?),
         }
     }
+}
+
+impl FillHost for Server {
+    fn is_ingesting(&self) -> bool {
+        Server::is_ingesting(self)
+    }
+
+    fn archiver(&self) -> Option<Archiver> {
+        self.running.lock().as_ref().map(Pipeline::archiver)
+    }
+
+    // All definitions read all sources.
+    fn recovered(&self, _: &str) -> Option<Applied> {
+        Some(self.recovered.lock().clone())
+    }
+
+    fn halts(&self) -> Vec<Listed> {
+        let running = self.running.lock();
+        running.as_ref().map(Pipeline::halts).unwrap_or_default()
+    }
+
+    fn waits_for(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn folded(&self, _: &str, _: u64, _: u64, _: u64) {}
+
+    fn passed(&self, _: &str, _: Duration) {}
 }
 
 fn port_error(error: PipelineError) -> PortError {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use forebay_control::{AlarmPublisher, Life, Monitors, Phase, Stop};
+use forebay_control::{AlarmPublisher, FillHost, Life, Monitors, Phase, Stop};
 use forebay_core::memory::Budget;
 use forebay_core::ports::OnlineStore;
 use forebay_core::progress::Applied;
@@ -267,21 +267,7 @@ impl App {
         while is_paused() && changes() && !left.is_zero() && self.stop.wait(FLUSH_POLL) {
             left = left.saturating_sub(FLUSH_POLL);
         }
-        self.flush_now()
-    }
-
-    /// The same for whoever changes the definitions: nothing where ingest does not run.
-    ///
-    /// # Errors
-    /// As [`App::flush`].
-    pub(super) fn flush_now(&self) -> Result<()> {
-        let archiver = self
-            .running
-            .lock()
-            .pipeline
-            .as_ref()
-            .map(Pipeline::archiver);
-        match archiver {
+        match self.archiver() {
             Some(archiver) => self.wait_for("a flush of the archive", archiver.flush())?,
             None => Ok(()),
         }
@@ -292,7 +278,7 @@ impl App {
     ///
     /// # Errors
     /// As said; `what` names it.
-    pub(super) fn wait_for<T, E>(
+    fn wait_for<T, E>(
         &self,
         what: &str,
         work: impl Future<Output = Result<T, E>>,

@@ -300,15 +300,18 @@ impl App {
             }
             Step::FillBeside(name) => {
                 let view = Arc::clone(change.added(name)?);
-                self.catch_up(&change.next, &view)?;
                 let filling = change.fillings.entry(name.clone()).or_default();
-                self.fill_beside(&change.next, &view, filling)
+                self.with_filler(&change.next, view.as_ref(), |filler, source| {
+                    filler.beside(source, view.as_ref(), filling)
+                })
             }
             Step::Pause => self.pause(),
             Step::FillRest(name) => {
                 let view = Arc::clone(change.added(name)?);
                 let filling = change.fillings.entry(name.clone()).or_default();
-                self.fill_rest(&change.next, &view, filling)
+                self.with_filler(&change.next, view.as_ref(), |filler, source| {
+                    filler.rest(source, view.as_ref(), filling)
+                })
             }
             Step::Save(which) => {
                 catalog_file::save(&self.settings.server.data_dir, change.of(*which))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use forebay_control::{
     AlarmPublisher, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver, Monitors, Phase,
-    alarm_queue, change_scopes,
+    alarm_queue, change_scopes, furthest,
 };
 use forebay_core::PortResult;
 use forebay_core::memory::Part;
@@ -123,7 +123,7 @@ impl App {
             runtime: Arc::clone(&runtime),
             memory: Arc::clone(&self.budget),
         };
-        let recovered = self.applied();
+        let recovered = furthest(self.store.as_ref());
         let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;
         // Ingest runs by now: alarms that cannot be published are no reason to give it up.
         let publisher = Arc::<KafkaPublisher>::clone(&self.publisher);
@@ -164,7 +164,11 @@ impl App {
             .iter()
             .filter_map(|d| Some((d.def().name.as_str(), topic_of(d.source())?)))
             .collect();
-        let scopes = change_scopes(checkpoints.as_ref(), &scored, &self.applied())?;
+        let scopes = change_scopes(
+            checkpoints.as_ref(),
+            &scored,
+            &furthest(self.store.as_ref()),
+        )?;
         let (parts, checkpoints) = (&wiring.monitors, Arc::clone(checkpoints));
         Ok(Monitors::begin(
             parts,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use async_trait::async_trait;
+use forebay_control::furthest;
 use forebay_core::definition::ModelDef;
 use forebay_core::memory::Part;
 use forebay_core::settlement::SETTLEMENT_TABLE;
@@ -104,7 +105,7 @@ pub(super) async fn run(app: &Arc<App>, body: VerifyBody) -> PortResult<VerifyAn
         flush: Some(Arc::new(Flush(Arc::clone(app)))),
     };
     // Before the archive catches up: it reaches at least this.
-    let applied = app.applied();
+    let applied = furthest(app.store.as_ref());
     Flush(Arc::clone(app)).flush().await?;
     let compared = if body.predictions {
         verify_tables(&verifier, &tables, &body).await

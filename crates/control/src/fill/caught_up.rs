@@ -1,0 +1,122 @@
+//! When a fill may begin: the archive has what the shards had applied (a crash leaves it behind
+//! them), and a new state says where it begins.
+
+use std::time::Duration;
+
+use forebay_core::ports::OnlineStore;
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::source::SourceDef;
+use forebay_pipeline::not_begun;
+
+use super::{FillError, Filler};
+
+/// How long a fill waits for the archive to reach what the shards have applied.
+const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+/// How long it waits for a new state to say where it begins: its shards do so within a second once
+/// the source is read. Of one that is halted it waits only for the next look at its log.
+const BEGIN_MAX: Duration = Duration::from_secs(15);
+const HALTED_MAX: Duration = Duration::from_secs(3);
+/// Time between two looks.
+const CATCH_UP_POLL: Duration = Duration::from_millis(100);
+
+/// The furthest that any shard is, by partition.
+#[must_use]
+pub fn furthest(store: &dyn OnlineStore) -> Applied {
+    let mut furthest = Applied::default();
+    for shard in 0..store.shards() {
+        for (partition, progress) in &store.applied(shard).0 {
+            furthest.advance(partition, *progress);
+        }
+    }
+    furthest
+}
+
+impl Filler<'_> {
+    /// Wait until the archive covers what the shards had applied of `source`: it can fill a view
+    /// only then. (A clean stop archives all that was read.)
+    pub(super) fn catch_up(&self, source: &SourceDef) -> Result<(), FillError> {
+        let recovered = self.host.recovered(&source.name);
+        let read_now = recovered.is_some();
+        let applied = recovered.unwrap_or_else(|| furthest(self.store));
+        let of_source = applied.0.iter().filter(|(p, _)| *p.topic == *source.topic);
+        let needed: Vec<_> = of_source.collect();
+        let began = self.runtime.elapsed();
+        loop {
+            if read_now {
+                self.flush()?;
+            }
+            let progress = self.archive.progress(&source.name);
+            let archived = self.ask("reading the archive's progress", progress)?;
+            let reached = |(p, progress): &(&TopicPartition, &PartitionProgress)| {
+                archived.next_offset(p) >= progress.next_offset
+            };
+            if needed.iter().all(reached) {
+                break;
+            }
+            let source_name = source.name.clone();
+            if !read_now {
+                let topic = source.topic.clone();
+                return Err(FillError::OtherName { topic, source_name });
+            }
+            let waited = self.runtime.elapsed().saturating_sub(began);
+            if let Some(why) = self.stands(source, waited) {
+                return Err(FillError::Standing { source_name, why });
+            }
+            if waited > CATCH_UP_MAX || !self.stop.wait(CATCH_UP_POLL) {
+                let waited = CATCH_UP_MAX;
+                return Err(FillError::Behind {
+                    source_name,
+                    waited,
+                });
+            }
+        }
+        // Of a source that only the new definitions read, all that the log has comes from there.
+        if read_now {
+            self.wait_begun(source)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Why nothing more of `source` comes, after it was `waited` for.
+    fn stands(&self, source: &SourceDef, waited: Duration) -> Option<String> {
+        if !self.host.is_ingesting() {
+            return Some("ingest does not run".to_owned());
+        }
+        let halts = self.host.halts();
+        let halt = halts.into_iter().find(|halt| halt.source == source.name)?;
+        let is_long = waited > HALTED_MAX;
+        is_long.then(|| format!("the source is halted: {}", halt.reason))
+    }
+
+    /// Wait until every shard has a mark of each partition that the archive has. A new state beside
+    /// an archive has none before its source is read, and until then nobody knows which of the
+    /// archived rows the log brings again.
+    fn wait_begun(&self, source: &SourceDef) -> Result<(), FillError> {
+        let progress = self.archive.progress(&source.name);
+        let archived = self.ask("reading the archive's progress", progress)?;
+        let began = self.runtime.elapsed();
+        loop {
+            let shards = 0..self.store.shards();
+            let shards: Vec<_> = shards.map(|shard| self.store.applied(shard)).collect();
+            let Some(place) = not_begun(source, &archived, &shards) else {
+                return Ok(());
+            };
+            let halted = self.host.halts().into_iter().find(|halt| {
+                halt.source == source.name && halt.partition.is_none_or(|p| p == place.partition)
+            });
+            let max = halted.as_ref().map_or(BEGIN_MAX, |_| HALTED_MAX);
+            let waited = self.runtime.elapsed().saturating_sub(began);
+            if waited > max || !self.stop.wait(CATCH_UP_POLL) {
+                let waits = || self.host.waits_for(&source.name);
+                let why = halted.map(|halt| halt.reason).or_else(waits);
+                return Err(FillError::NotBegun {
+                    topic: place.topic.to_string(),
+                    partition: place.partition,
+                    source_name: source.name.clone(),
+                    why: why.unwrap_or_else(|| "ingest has not begun to read it".to_owned()),
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The fill of a new view from the archive: waits until the archive has what the shards have
+//! applied ([`caught_up`]), and until a new state says where it begins; folds in passes beside
+//! ingest, and what is left while ingest stands. Writes to the online store alone; how far it is
+//! goes to [`Life`] and to its [`FillHost`]. The binary and the simulation run this code.
+//!
+//! Everything here blocks, on the runtime that it is given, and ends soon after a [`Stop`].
+
+mod caught_up;
+mod error;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_core::ports::{Archive, CompiledView, OnlineStore, Runtime};
+use forebay_core::progress::Applied;
+use forebay_core::source::SourceDef;
+use forebay_pipeline::archive::Archiver;
+use forebay_pipeline::backfill::{Filling, Until, backfill};
+use forebay_pipeline::gaps::Listed;
+use forebay_pipeline::runtime::block_on;
+use futures::future::{Either, select};
+
+use crate::life::Life;
+use crate::stop::Stop;
+pub use caught_up::furthest;
+pub use error::FillError;
+
+/// How long one flush of the archive, or one look at it, may take before whoever asked is told.
+const ASK_MAX: Duration = Duration::from_secs(60);
+/// Passes over the archive while ingest goes on; each folds what came during the one before.
+const PASSES_MAX: usize = 8;
+/// What a pass may leave for the time in which ingest stands: about as many rows as it folded,
+/// which take well under a second.
+const PASS_FEW_ROWS: usize = 4_096;
+
+/// The server around a fill: what it asks of ingest, and who is told how far it is.
+pub trait FillHost: Send + Sync {
+    /// Whether ingest runs.
+    fn is_ingesting(&self) -> bool;
+
+    /// The way to the archive of what was read; None where ingest does not run.
+    fn archiver(&self) -> Option<Archiver>;
+
+    /// What the shards had applied when ingest started. None where the definitions in force do not
+    /// read `source`.
+    fn recovered(&self, source: &str) -> Option<Applied>;
+
+    /// What is not read, and why.
+    fn halts(&self) -> Vec<Listed>;
+
+    /// Why `source` is not read yet, in words, where that is known.
+    fn waits_for(&self, source: &str) -> Option<String>;
+
+    /// `rows` more archived rows were folded into `view`: `done` of `expected` so far.
+    fn folded(&self, view: &str, rows: u64, done: u64, expected: u64);
+
+    /// A pass over the archive for `view` took so long.
+    fn passed(&self, view: &str, took: Duration);
+}
+
+/// What fills run on.
+#[derive(Clone, Copy)]
+pub struct Filler<'a> {
+    /// The server around it.
+    pub host: &'a dyn FillHost,
+    /// Where the rows come from.
+    pub archive: &'a dyn Archive,
+    /// Where they go.
+    pub store: &'a dyn OnlineStore,
+    /// What to wait on.
+    pub runtime: &'a dyn Runtime,
+    /// Where the rows done are shown.
+    pub life: &'a Life,
+    /// What ends a fill early.
+    pub stop: &'a Stop,
+}
+
+impl std::fmt::Debug for Filler<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filler").finish_non_exhaustive()
+    }
+}
+
+impl Filler<'_> {
+    /// Fold into `view` what the archive has of `source`, in passes while ingest goes on, until
+    /// what came during a pass is little.
+    ///
+    /// # Errors
+    /// The archive does not get as far as the state, one of them fails, the view refuses a row, or
+    /// the server stops.
+    pub fn beside(
+        &self,
+        source: &Arc<SourceDef>,
+        view: &dyn CompiledView,
+        filling: &mut Filling,
+    ) -> Result<(), FillError> {
+        self.catch_up(source)?;
+        for _ in 0..PASSES_MAX {
+            self.flush()?;
+            let snapshot = self.archive.snapshot(&source.name);
+            let snapshot = self.ask("opening the archive", snapshot)?;
+            let until = Until::Shared(&snapshot.applied);
+            let done = self.pass(source, view, (filling, until), snapshot.rows)?;
+            if done <= PASS_FEW_ROWS {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fold the rest into it, up to what each shard has applied. Ingest stands.
+    ///
+    /// # Errors
+    /// As [`Self::beside`].
+    pub fn rest(
+        &self,
+        source: &Arc<SourceDef>,
+        view: &dyn CompiledView,
+        filling: &mut Filling,
+    ) -> Result<(), FillError> {
+        let rows = self.pass(source, view, (filling, Until::Each), 0)?;
+        let spec = view.spec();
+        tracing::info!(
+            view = spec.name,
+            version = spec.version,
+            rows,
+            "filled; these came while the rest was done"
+        );
+        Ok(())
+    }
+
+    /// One pass. A stop ends it.
+    fn pass(
+        &self,
+        source: &Arc<SourceDef>,
+        view: &dyn CompiledView,
+        (filling, until): (&mut Filling, Until<'_>),
+        expected: u64,
+    ) -> Result<usize, FillError> {
+        let (name, started) = (view.spec().name.as_str(), self.runtime.elapsed());
+        let earlier = filling.rows();
+        let expected = expected.max(earlier);
+        let mut before = 0;
+        let told = |done: usize| {
+            let rows = (done - before) as u64;
+            before = done;
+            let done = earlier + done as u64;
+            self.life.filled(done, expected);
+            self.host.folded(name, rows, done, expected.max(done));
+        };
+        let stores = (self.archive, self.store);
+        let pass = backfill(view, source, stores, (filling, until), told);
+        let done = self.unless_stopped("the fill", pass)?;
+        let took = self.runtime.elapsed().saturating_sub(started);
+        self.host.passed(name, took);
+        Ok(done?)
+    }
+
+    /// Append to the archive all that was read; nothing where ingest does not run.
+    fn flush(&self) -> Result<(), FillError> {
+        match self.host.archiver() {
+            Some(archiver) => self.ask("a flush of the archive", archiver.flush()),
+            None => Ok(()),
+        }
+    }
+
+    /// What `work` gives, unless it takes too long or the server stops meanwhile; `what` names it.
+    fn ask<T, E>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, FillError>
+    where
+        FillError: From<E>,
+    {
+        let work = pin!(work);
+        let limited = select(work, self.runtime.sleep(ASK_MAX));
+        match self.unless_stopped(what, limited)? {
+            Either::Left((outcome, _)) => Ok(outcome?),
+            Either::Right(_) => Err(FillError::Slow { what }),
+        }
+    }
+
+    fn unless_stopped<F: Future>(
+        &self,
+        what: &'static str,
+        work: F,
+    ) -> Result<F::Output, FillError> {
+        let (work, asked) = (pin!(work), pin!(self.stop.asked()));
+        match block_on(self.runtime, select(work, asked)) {
+            Either::Left((output, _)) => Ok(output),
+            Either::Right(_) => Err(FillError::Stopped { what }),
+        }
+    }
+}
