@@ -184,7 +184,8 @@ impl std::str::FromStr for GapPlace {
 /// `forebay rebuild`
 #[derive(Debug, Args)]
 pub(crate) struct RebuildArgs {
-    /// A feature view, or a source: then all views that read it.
+    /// A feature view, or a source: then all views that read it. Of a view and a source of one name
+    /// the view is meant.
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) to: ServerAddress,

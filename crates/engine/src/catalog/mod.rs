@@ -91,16 +91,18 @@ impl Catalog {
         })
     }
 
-    /// The views that `name` stands for: the view of that name, and all that read the source of
-    /// that name.
+    /// The views that `name` stands for: the view of that name, or else all that read the source of
+    /// that name. A view and a source may have one name; the view goes first, since more than it is
+    /// no one's wish who named a view.
     ///
     /// # Errors
     /// There is neither, or the source has no view; the text lists the known names.
     pub fn views_of(&self, name: &str) -> Result<BTreeSet<String>> {
-        let of_name = |(view, compiled): &(&String, &Arc<dyn CompiledView>)| {
-            *view == name || compiled.spec().source == name
-        };
-        let views = self.views().iter().filter(of_name);
+        if self.views().contains_key(name) {
+            return Ok(BTreeSet::from([name.to_owned()]));
+        }
+        let of_source = |(_, view): &(&String, &Arc<dyn CompiledView>)| view.spec().source == name;
+        let views = self.views().iter().filter(of_source);
         let views: BTreeSet<String> = views.map(|(view, _)| view.clone()).collect();
         if !views.is_empty() {
             return Ok(views);

@@ -73,3 +73,12 @@ fn a_name_stands_for_its_view_or_for_all_views_of_its_source() {
         assert_eq!(views_of(name), Err(words.to_owned()));
     }
 }
+
+#[test]
+fn of_a_view_and_a_source_of_one_name_the_view_is_meant() {
+    let view = "CREATE FEATURE VIEW events ENTITY e AS \
+        SELECT min(x) OVER (PARTITION BY k ORDER BY ts) AS n FROM events;";
+    let catalog = apply(&base(), view).catalog;
+    let views = catalog.views_of("events").unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(views, BTreeSet::from(["events".to_owned()]));
+}
