@@ -162,6 +162,21 @@ def test_of_a_log_without_records_a_rebuild_and_a_new_view_hold_what_the_archive
     assert clicks(server) == total(6) and too() == 6
 
 
+def test_over_lost_definitions_and_a_lost_state_an_apply_takes_in_what_the_archive_has(shop, tmp_path):  # noqa: F811
+    server, topic, kafka = shop
+    lose_state(shop, tmp_path, 10)
+    (server.data_dir / "catalog.json").unlink()
+    delete_records(kafka, topic, 7, tmp_path)
+    click(kafka, topic, 10, 2)
+    server.start()
+    wait_for(lambda: clicks(server) == total(12), lambda: f"archive and log; {clicks(server)}, {source(server)}")
+    answer = server.client.action("verify", {"service": "spending_now", "sample": 100})
+    assert answer["clean"], answer
+    server.kill()
+    server.start()
+    wait_for(lambda: clicks(server) == total(12), lambda: f"the same after a crash; {clicks(server)}")
+
+
 def test_over_a_gap_that_nobody_accepted_a_rebuild_of_a_new_state_is_refused_with_the_remedy(shop, tmp_path):  # noqa: F811
     server, topic, kafka = shop
     lose_state(shop, tmp_path, 4)
@@ -203,7 +218,8 @@ def test_a_second_change_is_refused_and_a_crash_leaves_the_state_before(shop):  
     count = 40_000
     send(kafka, topic, range(count))
     server.start()
-    wait_for(lambda: source(server).get("rows") == count, lambda: f"the events; {source(server)}")
+    # What ingest has read the shards have a moment later.
+    wait_for(lambda: told(values(server)) == expected(range(count)), lambda: f"the events; {source(server)}")
     before = values(server)
     rebuild = begin(server, "spending")
     wait_for(lambda: filling(server), "the fill to begin", every_s=0.01)

@@ -65,9 +65,9 @@ pub fn execute<P: Parts>(
         let Err(source) = outcome else {
             continue;
         };
-        if let Step::DropView(view) = step {
+        if step.is_deletion() {
             // The new definitions are in force already.
-            tracing::warn!(view, error = %source, "state of a dropped view is left; the next start deletes it");
+            tracing::warn!(%step, error = %source, "state is left; the next start or apply deletes it");
             continue;
         }
         let undone = undo(

@@ -10,6 +10,9 @@ pub struct ApplyFacts {
     pub changes: bool,
     /// Whether ingest runs.
     pub ingesting: bool,
+    /// Whether a new view reads a source that is new too, and of which the archive has events that
+    /// the state lacks ([`Filler::must_be_read`](crate::Filler::must_be_read)).
+    pub unread: bool,
     /// Views that only the new definitions have.
     pub added: Vec<String>,
     /// Views that only the definitions in force have.
@@ -21,12 +24,18 @@ pub struct ApplyFacts {
 /// The long work, filling new views, comes first and beside ingest. Ingest stands only from
 /// [`Step::Pause`] to [`Step::Resume`], whatever the archive's size. State is deleted last: until
 /// then the definitions before can come back.
+///
+/// Where a new source is unread although the archive has it (the saved definitions were lost), it
+/// is read first: what of the archive its log brings again is known only then.
 #[must_use]
 pub fn plan_apply(facts: &ApplyFacts) -> Vec<Step> {
     if !facts.changes && facts.ingesting {
         return Vec::new();
     }
     let mut steps = vec![Step::MakeTables];
+    if facts.unread {
+        steps.extend([Step::Pause, Step::Resume(Which::Sources)]);
+    }
     for view in &facts.added {
         steps.push(Step::BeginView(view.clone()));
         steps.push(Step::FillBeside(view.clone()));
@@ -40,16 +49,19 @@ pub fn plan_apply(facts: &ApplyFacts) -> Vec<Step> {
     steps.push(Step::Save(Which::Next));
     steps.push(Step::Resume(Which::Next));
     steps.extend(facts.removed.iter().cloned().map(Step::DropView));
+    if facts.changes {
+        steps.push(Step::DropLeftovers);
+    }
     steps
 }
 
 /// What brings back the definitions that were in force, after the steps `done` and the failure of
 /// `failed`. When the server is stopping, ingest is not started again, and the state of a view that
-/// was being filled is left to the next start, which deletes what no definition names.
+/// was being filled is left: the same change, applied after the next start, goes on with it.
 #[must_use]
 pub(crate) fn plan_undo(done: &[Step], failed: &Step, stopping: bool) -> Vec<Step> {
-    if matches!(failed, Step::DropView(_)) {
-        // The new definitions are in force; the next start deletes the state.
+    if failed.is_deletion() {
+        // The new definitions are in force; the next start or apply deletes the state.
         return Vec::new();
     }
     // A step that failed may have had its effect: a save or a resume that failed is undone too.
@@ -80,6 +92,7 @@ mod tests {
         ApplyFacts {
             changes: true,
             ingesting: true,
+            unread: false,
             added: names(added),
             removed: names(removed),
         }
@@ -120,6 +133,7 @@ mod tests {
                     "save the new definitions",
                     "start ingest with the new definitions",
                     "delete the state of view old",
+                    "delete what no definition names",
                 ],
             ),
             (
@@ -134,6 +148,7 @@ mod tests {
                     "save the new definitions",
                     "start ingest with the new definitions",
                     "delete the state of view v version 1 (before)",
+                    "delete what no definition names",
                 ],
             ),
             (
@@ -144,6 +159,7 @@ mod tests {
                     "save the new definitions",
                     "start ingest with the new definitions",
                     "delete the state of view old",
+                    "delete what no definition names",
                 ],
             ),
         ];
@@ -167,8 +183,32 @@ mod tests {
             "fill view w with what came meanwhile",
             "save the new definitions",
             "start ingest with the new definitions",
+            "delete what no definition names",
         ];
         assert_eq!(words(&plan_apply(&facts(&["v", "w"], &[]))), expected);
+    }
+
+    #[test]
+    fn a_source_that_only_the_archive_knows_is_read_before_a_view_is_filled_from_it() {
+        let facts = ApplyFacts {
+            unread: true,
+            ..facts(&["v"], &[])
+        };
+        let steps = plan_apply(&facts);
+        let expected = [
+            "make the tables and topics that are missing",
+            "stop ingest",
+            "start ingest with the definitions before and the new sources",
+            "make view v known to the store",
+            "fill view v from the archive beside ingest",
+            "stop ingest",
+        ];
+        assert_eq!(words(&steps)[..expected.len()], expected);
+        // From then on ingest runs with the definitions before again, whatever fails.
+        for at in 1..steps.len() - 2 {
+            let undone = plan_undo(&steps[..at], &steps[at], false);
+            assert!(undone.contains(&Step::Resume(Which::Current)), "step {at}");
+        }
     }
 
     #[test]
@@ -182,7 +222,7 @@ mod tests {
             "start ingest with the definitions before",
             "delete the state of view v",
         );
-        let expected: [&[&str]; 8] = [
+        let expected: [&[&str]; 9] = [
             &[],
             &[drop],
             &[drop],
@@ -190,6 +230,7 @@ mod tests {
             &[resume, drop],
             &[save, resume, drop],
             &[save, resume, drop],
+            &[],
             &[],
         ];
         assert_eq!(undone, expected);
@@ -202,6 +243,6 @@ mod tests {
             .map(|at| words(&plan_undo(&steps[..at], &steps[at], true)))
             .collect();
         let save: &[&str] = &["save the definitions before"];
-        assert_eq!(undone, [&[][..], &[], &[], &[], &[], save, save]);
+        assert_eq!(undone, [&[][..], &[], &[], &[], &[], save, save, &[]]);
     }
 }

@@ -8,6 +8,9 @@ use std::fmt;
 pub enum Which {
     /// Those that were in force when the change began.
     Current,
+    /// Those that were in force, and the sources that the change brings: its views can be filled
+    /// once those are read.
+    Sources,
     /// Those that the change brings.
     Next,
 }
@@ -16,6 +19,7 @@ impl Which {
     fn words(self) -> &'static str {
         match self {
             Self::Current => "the definitions before",
+            Self::Sources => "the definitions before and the new sources",
             Self::Next => "the new definitions",
         }
     }
@@ -40,6 +44,15 @@ pub enum Step {
     Resume(Which),
     /// Delete the state of a view that no definition names.
     DropView(String),
+    /// Delete whatever else no definition names: what fills that were cut off have folded.
+    DropLeftovers,
+}
+
+impl Step {
+    /// Whether it deletes what the new definitions, in force by then, do not name.
+    pub(crate) fn is_deletion(&self) -> bool {
+        matches!(self, Self::DropView(_) | Self::DropLeftovers)
+    }
 }
 
 impl fmt::Display for Step {
@@ -53,6 +66,7 @@ impl fmt::Display for Step {
             Self::Save(which) => write!(f, "save {}", which.words()),
             Self::Resume(which) => write!(f, "start ingest with {}", which.words()),
             Self::DropView(view) => write!(f, "delete the state of view {view}"),
+            Self::DropLeftovers => f.write_str("delete what no definition names"),
         }
     }
 }

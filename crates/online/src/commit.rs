@@ -174,6 +174,12 @@ impl Shard {
             );
         }
         self.record_marks(writer, &write.marks)?;
+        if let Some((view, note)) = &write.filled {
+            let key = format::fill_key(*view);
+            draft
+                .batch
+                .put(format::FAMILY_META, &key, &format::encode_fill(note));
+        }
         if draft.batch.is_empty() && step.moved.is_empty() {
             // A shard that nothing touched stays at its epoch and writes nothing.
             return Ok(writer.progress.epoch);

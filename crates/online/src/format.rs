@@ -13,6 +13,7 @@
 //! | `meta` | `outbox` | next outbox sequence |
 //! | `meta` | `unscored` | next sequence of a note |
 //! | `meta` | `view/` id u32 BE (shard 0) | name and digest of the definition |
+//! | `meta` | `fill/` id u32 BE | how far the fill of the view is: table, rows read, of each partition next offset and mark |
 //! | `meta` | `horizon/` id u32 BE | greatest event time that was dropped or has expired, late rows, topics |
 //! | `tile` | view id u32 BE, entity key, level u8, start i64 BE sign flipped, sub u32 BE | rows of one tile ([`crate::rows`]) |
 //! | `tile` | the same with level [`LEVEL_FOLDED`], start 0, sub 0 | states of all expired rows of lifetime windows |
@@ -34,11 +35,13 @@ use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord};
 
+pub(crate) use fill::{decode_fill, encode_fill, fill_key};
 pub(crate) use queue::{
     decode_outbox, decode_pending, decode_unscored, encode_outbox, encode_pending, encode_unscored,
     parse_sequence,
 };
 
+mod fill;
 mod queue;
 
 /// Column families, in the order in which they are opened.
@@ -65,6 +68,7 @@ pub(crate) const META_UNSCORED: &[u8] = b"unscored";
 const META_TOPIC: &[u8] = b"log/";
 const META_VIEW: &[u8] = b"view/";
 const META_HORIZON: &[u8] = b"horizon/";
+const META_FILL: &[u8] = b"fill/";
 const META_PARTITION: &[u8] = b"partition/";
 /// Prefix of the decisions about time.
 pub(crate) const META_MARK: &[u8] = b"mark/";

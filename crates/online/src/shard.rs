@@ -16,6 +16,7 @@ use forebay_core::index::ShardId;
 use forebay_core::invariant;
 use forebay_core::limits::APPLIED_HISTORY_MAX_CHANGES;
 use forebay_core::memory::{Budget, Part, Reservation};
+use forebay_core::ports::FillNote;
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 use parking_lot::{Mutex, RwLock};
@@ -297,6 +298,27 @@ impl Shard {
         Ok(())
     }
 
+    /// How far the fill of `view` is.
+    pub(crate) fn filled(&self, view: ViewId) -> OnlineResult<Option<FillNote>> {
+        self.database.get(
+            format::FAMILY_META,
+            &format::fill_key(view),
+            "the note of a fill",
+            format::decode_fill,
+        )
+    }
+
+    /// The fill of `view` is over.
+    pub(crate) fn end_fill(&self, view: ViewId) -> OnlineResult<()> {
+        if self.filled(view)?.is_none() {
+            return Ok(());
+        }
+        let _one = self.writer.lock();
+        let mut batch = self.database.batch(RECORD_BYTES)?;
+        batch.delete(format::FAMILY_META, &format::fill_key(view));
+        batch.write_synced()
+    }
+
     /// Delete all state of a view.
     pub(crate) fn drop_view(&self, view: ViewId) -> OnlineResult<()> {
         let mut writer = self.writer.lock();
@@ -306,6 +328,7 @@ impl Shard {
         batch.delete_range(format::FAMILY_TILE, &from, &to);
         batch.delete_range(format::FAMILY_PRESENCE, &from, &to);
         batch.delete(format::FAMILY_META, &format::horizon_key(view));
+        batch.delete(format::FAMILY_META, &format::fill_key(view));
         // Before the view's own record goes: without it nobody would find the rest again.
         batch.write_synced()?;
         writer.horizons.remove(&view);

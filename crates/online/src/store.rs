@@ -16,8 +16,8 @@ use forebay_core::invariant;
 use forebay_core::key::{KeyBuffer, key_hash};
 use forebay_core::memory::{Budget, Reservation};
 use forebay_core::ports::{
-    At, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled,
-    ShardEpoch, ShardWrite, StoreHealth, UnscoredEntry, ViewRows,
+    At, FillNote, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue,
+    Settled, ShardEpoch, ShardWrite, StoreHealth, UnscoredEntry, ViewRows,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -86,22 +86,6 @@ impl RocksStore {
     /// Sync the write-ahead logs and close. Dropping does the same.
     pub fn close(self) {
         drop(self);
-    }
-
-    /// The views that have state here, also those that were not registered by this process.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn views(&self) -> PortResult<Vec<ViewId>> {
-        let mut views = Vec::new();
-        let database = &self.shard(0)?.database;
-        let prefix = format::view_meta_prefix();
-        database.scan(format::FAMILY_META, prefix, None, |key, _| {
-            let view = format::parse_view_meta_key(key);
-            views.extend(view);
-            Ok(view.is_some())
-        })?;
-        Ok(views)
     }
 
     /// What the store has done and how large it is.
@@ -379,6 +363,29 @@ impl OnlineStore for RocksStore {
 
     fn drop_view(&self, view: ViewId) -> PortResult<()> {
         self.unregister(view).map_err(PortError::from)
+    }
+
+    fn views(&self) -> PortResult<Vec<ViewId>> {
+        let mut views = Vec::new();
+        let database = &self.shard(0)?.database;
+        let prefix = format::view_meta_prefix();
+        database.scan(format::FAMILY_META, prefix, None, |key, _| {
+            let view = format::parse_view_meta_key(key);
+            views.extend(view);
+            Ok(view.is_some())
+        })?;
+        Ok(views)
+    }
+
+    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
+        Ok(self.shard(shard)?.filled(view)?)
+    }
+
+    fn end_fill(&self, view: ViewId) -> PortResult<()> {
+        for shard in &self.shards {
+            shard.end_fill(view)?;
+        }
+        Ok(())
     }
 
     fn applied(&self, shard: u16) -> Arc<Applied> {

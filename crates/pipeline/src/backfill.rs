@@ -20,23 +20,34 @@
 //! Where a state begins is known once its shards have a mark; before that
 //! ([`not_begun`](crate::not_begun)) nothing may be filled.
 //!
+//! # After a crash
+//!
+//! Each shard notes how far the fill is in the write that folds the rows ([`FillNote`]), and
+//! [`Filling::of`] reads the notes back: the fill goes on from there, in each shard from its own
+//! place. A place is an offset *with the mark at it*, which decides what is too late behind it; so
+//! a pass is cut where a shard ends ([`cuts`]), and every place is one up to which all rows were
+//! seen.
+//!
 //! Memory: one batch of the columns that the view reads, cut to [`EPOCH_MAX_ROWS`], whatever the
 //! size of the table.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::{Field, Schema, SchemaRef};
-use forebay_core::PortError;
 use forebay_core::limits::EPOCH_MAX_ROWS;
 use forebay_core::ports::{
-    Archive, CompiledView, OnlineStore, Origin, Scan, ShardFold, ShardWrite, SourceBatch,
+    Archive, CompiledView, FillNote, OnlineStore, Origin, Scan, ShardFold, ShardWrite, SourceBatch,
 };
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
 use forebay_core::time::Micros;
+use forebay_core::view::ViewId;
+use forebay_core::{ErrorKind, PortError, PortResult};
 use futures::TryStreamExt;
 
 use crate::admit::fold_whole;
@@ -49,20 +60,78 @@ use crate::watermark::{Watermarks, recorded};
 /// Columns of the archive that place a row in its log.
 const PLACE: [&str; 4] = [meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::KAFKA_TIME];
 
-/// How far a fill has got.
-#[derive(Debug, Clone, Default)]
+/// How far the fill of a view has got: what each shard has noted.
+#[derive(Debug, Clone)]
 pub struct Filling {
-    /// Of each partition the next offset, and the mark there.
-    at: Applied,
-    /// Rows that its passes have read.
-    rows: u64,
+    view: ViewId,
+    notes: Vec<FillNote>,
 }
 
 impl Filling {
-    /// Archived rows that its passes have read.
+    /// As the shards of `store` have it. Nothing, where no fill of `view` was begun.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn of(store: &dyn OnlineStore, view: ViewId) -> PortResult<Self> {
+        let notes = (0..store.shards()).map(|shard| store.filled(shard, view));
+        let notes = notes.map(|note| Ok(note?.unwrap_or_default()));
+        Ok(Self {
+            view,
+            notes: notes.collect::<PortResult<_>>()?,
+        })
+    }
+
+    /// Archived rows that were read for it; after a crash those that every shard has noted, which
+    /// is exact but where a shard ends before the others.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.rows
+        let rows = self.notes.iter().map(|note| note.rows);
+        rows.min().unwrap_or_default()
+    }
+
+    /// Whether it was begun, with rows of the topic of `source` in the table whose id is `table`,
+    /// and with no others.
+    #[must_use]
+    pub fn is_from(&self, source: &SourceDef, table: &str) -> bool {
+        let of_source = |place: &TopicPartition| *place.topic == *source.topic;
+        let is_from = |n: &FillNote| n.table == table && n.at.0.keys().all(of_source);
+        let mut begun = self.notes.iter().filter(|n| !n.table.is_empty()).peekable();
+        begun.peek().is_some() && begun.all(is_from)
+    }
+
+    /// Whether any shard has noted something.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.notes.iter().any(|note| !note.table.is_empty())
+    }
+
+    /// Where the next rows of each partition in `ends` begin: the least place, with its mark, of
+    /// the shards that lack any. None where none does.
+    fn start(&self, ends: &[Applied]) -> Option<Applied> {
+        let mut start = Applied::default();
+        for (note, ends) in self.notes.iter().zip(ends) {
+            for (place, end) in &ends.0 {
+                let own = note.at.0.get(place).copied().unwrap_or_default();
+                if own.next_offset >= end.next_offset {
+                    continue;
+                }
+                let least = start.0.entry(place.clone()).or_insert(own);
+                if own.next_offset < least.next_offset {
+                    *least = own;
+                }
+            }
+        }
+        if start.0.is_empty() {
+            return None;
+        }
+        // Of the rest nothing is read.
+        let mut rest = Applied::default();
+        let all = ends.iter().flat_map(|ends| &ends.0);
+        for (place, end) in all.filter(|(place, _)| !start.0.contains_key(*place)) {
+            rest.advance(place, *end);
+        }
+        start.0.extend(rest.0);
+        Some(start)
     }
 }
 
@@ -80,9 +149,9 @@ pub enum Until<'a> {
 /// number.
 ///
 /// # Errors
-/// The table lacks what the state had applied or cannot be read, a column is missing, the view
-/// refuses a row (it is named), or the store fails; the view's state is then incomplete and must be
-/// dropped.
+/// The table lacks what the state had applied, is another than before or cannot be read, a column
+/// is missing, the view refuses a row (it is named), or the store fails; the view's state is then
+/// incomplete.
 pub async fn backfill(
     view: &dyn CompiledView,
     source: &Arc<SourceDef>,
@@ -90,20 +159,29 @@ pub async fn backfill(
     (filling, until): (&mut Filling, Until<'_>),
     mut progress: impl FnMut(usize) + Send,
 ) -> Result<usize, PipelineError> {
-    check_whole(source, &archive.snapshot(&source.name).await?.beginnings)?;
-    let mut fill = Fill::new(view, source, store, filling, until)?;
-    let mut rows = archive.scan(&source.name, fill.scan(filling)).await?;
-    let mut done = 0;
-    while let Some(batch) = rows.try_next().await? {
-        for from in (0..batch.num_rows()).step_by(EPOCH_MAX_ROWS) {
-            let rows = EPOCH_MAX_ROWS.min(batch.num_rows() - from);
-            fill.fold(&batch.slice(from, rows))?;
-            done += rows;
-            progress(done);
-        }
+    let table = archive.snapshot(&source.name).await?;
+    check_whole(source, &table.beginnings)?;
+    if filling.is_begun() && !filling.is_from(source, &table.id) {
+        return Err(another_table(source).into());
     }
-    fill.moved(filling);
-    filling.rows += done as u64;
+    let ends = ends(source, store, until);
+    let mut done = 0;
+    for cut in cuts(&ends) {
+        let ends = ends.iter().map(|end| below(end, &cut)).collect();
+        let Some(mut fill) = Fill::new((view, source, store), &table.id, filling, ends)? else {
+            continue;
+        };
+        let mut rows = archive.scan(&source.name, fill.scan(cut)).await?;
+        while let Some(batch) = rows.try_next().await? {
+            for from in (0..batch.num_rows()).step_by(EPOCH_MAX_ROWS) {
+                let rows = EPOCH_MAX_ROWS.min(batch.num_rows() - from);
+                fill.fold(&batch.slice(from, rows), filling)?;
+                done += rows;
+                progress(done);
+            }
+        }
+        fill.end(filling)?;
+    }
     if matches!(until, Until::Each) {
         // What was folded is in no log that a restart after a power cut would read again.
         store.sync()?;
@@ -111,10 +189,18 @@ pub async fn backfill(
     Ok(done)
 }
 
-/// The marks at the place where `filling` stands, with all that is recorded by now.
-fn marks_at(filling: &Filling, store: &dyn OnlineStore) -> Result<Watermarks, PipelineError> {
+fn another_table(source: &SourceDef) -> PortError {
+    let words = format!(
+        "the archive's table of source {} was replaced while a view was filled from it; apply again",
+        source.name
+    );
+    PortError::new(ErrorKind::FailedPrecondition, words)
+}
+
+/// The marks at `start`, with all that is recorded by now.
+fn marks_at(start: &Applied, store: &dyn OnlineStore) -> Result<Watermarks, PipelineError> {
     let mut plan = Plan::default();
-    for (place, progress) in &filling.at.0 {
+    for (place, progress) in &start.0 {
         plan.starts.insert(place.clone(), progress.next_offset);
         plan.recorded.insert(place.clone(), vec![*progress]);
     }
@@ -122,24 +208,56 @@ fn marks_at(filling: &Filling, store: &dyn OnlineStore) -> Result<Watermarks, Pi
     Ok(Watermarks::recovered(
         &plan,
         &records,
-        &filling.at,
+        start,
         Arc::default(),
     ))
 }
 
-/// Of each partition of `source` in `archived` the rows that every one of `shards` has applied.
-fn shared(source: &SourceDef, archived: &Applied, shards: &[Arc<Applied>]) -> Applied {
+/// Up to where each shard is filled, by partition of `source`.
+fn ends(source: &SourceDef, store: &dyn OnlineStore, until: Until<'_>) -> Vec<Applied> {
+    let shards: Vec<_> = (0..store.shards()).map(|s| store.applied(s)).collect();
+    let of_source = |place: &&TopicPartition| *place.topic == *source.topic;
+    let Until::Shared(archived) = until else {
+        let own = |applied: &Arc<Applied>| {
+            let places = applied.0.keys().filter(of_source);
+            let ends = places.map(|place| (place.clone(), at(applied.next_offset(place), None)));
+            Applied(ends.collect())
+        };
+        return shards.iter().map(own).collect();
+    };
     let mut shared = Applied::default();
-    let of_source = archived
-        .0
-        .iter()
-        .filter(|(place, _)| *place.topic == *source.topic);
-    for (place, progress) in of_source {
+    for place in archived.0.keys().filter(of_source) {
         let applied = shards.iter().map(|shard| shard.next_offset(place)).min();
-        let next_offset = applied.map_or(0, |applied| applied.min(progress.next_offset));
+        let next_offset = applied.map_or(0, |applied| applied.min(archived.next_offset(place)));
         shared.advance(place, at(next_offset, None));
     }
-    shared
+    vec![shared; shards.len()]
+}
+
+/// Where a pass up to `ends` is cut, in order: at each shard's end. Mostly all of them are one.
+fn cuts(ends: &[Applied]) -> Vec<Applied> {
+    let mut by_place: BTreeMap<&TopicPartition, BTreeSet<i64>> = BTreeMap::new();
+    for (place, end) in ends.iter().flat_map(|ends| &ends.0) {
+        by_place.entry(place).or_default().insert(end.next_offset);
+    }
+    let count = by_place.values().map(BTreeSet::len).max().unwrap_or(0);
+    let cut = |number: usize| {
+        let places = by_place.iter().filter_map(|(place, ends)| {
+            let end = ends.iter().nth(number).or_else(|| ends.last())?;
+            Some(((*place).clone(), at(*end, None)))
+        });
+        Applied(places.collect())
+    };
+    (0..count).map(cut).collect()
+}
+
+/// `ends`, as far as they lie below `cut`.
+fn below(ends: &Applied, cut: &Applied) -> Applied {
+    let ends = ends.0.iter().map(|(place, end)| {
+        let next_offset = end.next_offset.min(cut.next_offset(place));
+        (place.clone(), at(next_offset, None))
+    });
+    Applied(ends.collect())
 }
 
 fn at(next_offset: i64, max_event_time_us: Option<Micros>) -> PartitionProgress {
@@ -150,81 +268,66 @@ fn at(next_offset: i64, max_event_time_us: Option<Micros>) -> PartitionProgress 
     }
 }
 
-/// One fill under way.
+/// A part of one pass, up to a cut.
 struct Fill<'a> {
     view: &'a dyn CompiledView,
     source: &'a Arc<SourceDef>,
     store: &'a dyn OnlineStore,
-    /// What each shard has applied, and this pass folds into it.
-    applied: Vec<Arc<Applied>>,
+    /// The archive's table.
+    table: &'a str,
+    /// Where it begins.
+    start: Applied,
+    /// Up to where it goes in each shard: to the cut, or the shard had got to its end before.
+    ends: Vec<Applied>,
     watermarks: Watermarks,
     /// The source's columns, all nullable: those that the view does not read are NULL.
     schema: SchemaRef,
 }
 
 impl<'a> Fill<'a> {
+    /// None where nothing is left to be done. What shards have applied (`ends`) was read before
+    /// what is recorded is, so that no row lacks its bound.
     fn new(
-        view: &'a dyn CompiledView,
-        source: &'a Arc<SourceDef>,
-        store: &'a dyn OnlineStore,
+        (view, source, store): (
+            &'a dyn CompiledView,
+            &'a Arc<SourceDef>,
+            &'a dyn OnlineStore,
+        ),
+        table: &'a str,
         filling: &Filling,
-        until: Until<'_>,
-    ) -> Result<Self, PipelineError> {
-        // What shards have applied is read before what is recorded, so that no row lacks its bound.
-        let mut applied: Vec<_> = (0..store.shards())
-            .map(|shard| store.applied(shard))
-            .collect();
-        if let Until::Shared(archived) = until {
-            let shared = Arc::new(shared(source, archived, &applied));
-            applied = vec![shared; applied.len()];
-        }
+        ends: Vec<Applied>,
+    ) -> Result<Option<Self>, PipelineError> {
+        let Some(start) = filling.start(&ends) else {
+            return Ok(None);
+        };
         let fields = source
             .columns
             .iter()
             .map(|c| Field::new(&c.name, c.data_type.clone(), true));
-        Ok(Self {
+        Ok(Some(Self {
             view,
             source,
             store,
-            applied,
-            watermarks: marks_at(filling, store)?,
+            table,
+            ends,
+            watermarks: marks_at(&start, store)?,
+            start,
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-        })
+        }))
     }
 
-    /// The furthest that this pass goes, by partition.
-    fn reached(&self) -> Applied {
-        let mut reached = Applied::default();
-        for applied in &self.applied {
-            for (partition, progress) in &applied.0 {
-                reached.advance(partition, *progress);
-            }
-        }
-        reached
-    }
-
-    /// What the view reads of the rows of this pass, in the order of the log.
-    fn scan(&self, filling: &Filling) -> Scan {
+    /// What the view reads of its rows, in the order of the log.
+    fn scan(&self, cut: Applied) -> Scan {
         let own = self.view.reads().iter();
         let own = own.map(|index| self.source.columns[*index].name.as_str());
         let scan = Scan::columns(own.chain(PLACE)).in_log_order();
         Scan {
-            from: filling.at.clone(),
-            ..scan.below(self.reached())
+            from: self.start.clone(),
+            ..scan.below(cut)
         }
     }
 
-    /// The pass is over.
-    fn moved(&self, filling: &mut Filling) {
-        let of_source = |place: &&TopicPartition| *place.topic == *self.source.topic;
-        for place in self.reached().0.keys().filter(of_source) {
-            let next_offset = self.reached().next_offset(place);
-            let mark_us = self.watermarks.progress(place).max_event_time_us;
-            filling.at.advance(place, at(next_offset, mark_us));
-        }
-    }
-
-    fn fold(&mut self, rows: &RecordBatch) -> Result<(), PipelineError> {
+    fn fold(&mut self, rows: &RecordBatch, filling: &mut Filling) -> Result<(), PipelineError> {
         let mut batch = self.batch(rows)?;
         batch.origin.watermark_us = self.watermarks.pass(&batch);
         let mut writes: Vec<ShardWrite> = (0..self.store.shards())
@@ -239,16 +342,82 @@ impl<'a> Fill<'a> {
         {
             cut(self.view.spec().id, &piece, &origin, &mut writes);
         }
+        let rows = filling.rows() + rows.num_rows() as u64;
+        let reached = self.behind(&origin);
         for (shard, mut write) in (0..self.store.shards()).zip(writes) {
-            write
-                .folds
-                .iter_mut()
-                .for_each(|fold| keep_applied(fold, &self.applied[usize::from(shard)]));
+            let number = usize::from(shard);
+            let (note, end) = (&filling.notes[number], &self.ends[number]);
+            let lacks = |fold: &mut ShardFold| keep_lacking(fold, &note.at, end);
+            write.folds.iter_mut().for_each(lacks);
             write.folds.retain(|fold| !fold.rows.is_empty());
-            if !write.folds.is_empty() {
-                self.store.commit(shard, &write)?;
+            self.commit(shard, write, (&reached, rows), filling)?;
+        }
+        Ok(())
+    }
+
+    /// The places behind the rows of a batch.
+    fn behind(&self, origin: &Origin) -> Applied {
+        let mut next: Vec<i64> = vec![0; origin.partitions.len()];
+        for (partition, offset) in origin.partition.iter().zip(&origin.offset) {
+            let next = &mut next[*partition as usize];
+            *next = (*next).max(offset + 1);
+        }
+        let places = origin.partitions.iter().zip(next);
+        let places = places.map(|(place, next)| (place.clone(), self.place(place, next)));
+        Applied(places.collect())
+    }
+
+    /// `next_offset` of a partition whose rows below were all seen.
+    fn place(&self, place: &TopicPartition, next_offset: i64) -> PartitionProgress {
+        let mark_us = self.watermarks.progress(place).max_event_time_us;
+        at(next_offset, mark_us)
+    }
+
+    /// The cut is reached: note that where the last rows have not said it.
+    fn end(&self, filling: &mut Filling) -> Result<(), PipelineError> {
+        let rows = filling.rows();
+        for (shard, ends) in (0..self.store.shards()).zip(&self.ends) {
+            let places = ends.0.iter();
+            let places = places.map(|(p, end)| (p.clone(), self.place(p, end.next_offset)));
+            let write = ShardWrite {
+                backfill: true,
+                ..ShardWrite::default()
+            };
+            let reached = Applied(places.collect());
+            self.commit(shard, write, (&reached, rows), filling)?;
+        }
+        Ok(())
+    }
+
+    /// Commit `write` with the note that the fill has `reached` those places; nothing where the
+    /// shard was there before.
+    fn commit(
+        &self,
+        shard: u16,
+        mut write: ShardWrite,
+        (reached, rows): (&Applied, u64),
+        filling: &mut Filling,
+    ) -> Result<(), PipelineError> {
+        let known = &mut filling.notes[usize::from(shard)];
+        let mut note = FillNote {
+            table: self.table.to_owned(),
+            rows,
+            at: known.at.clone(),
+        };
+        let ends = &self.ends[usize::from(shard)];
+        for (place, progress) in &reached.0 {
+            // A shard that ends below has got there before.
+            if progress.next_offset <= ends.next_offset(place) {
+                note.at.advance(place, *progress);
             }
         }
+        let is_known = note.at == known.at && note.rows == known.rows;
+        if is_known && write.folds.is_empty() {
+            return Ok(());
+        }
+        write.filled = Some((filling.view, note.clone()));
+        self.store.commit(shard, &write)?;
+        *known = note;
         Ok(())
     }
 
@@ -274,18 +443,16 @@ impl<'a> Fill<'a> {
     }
 }
 
-/// Leave out what the shard has not applied: it will read that from the log.
-fn keep_applied(fold: &mut ShardFold, applied: &Applied) {
-    let ends: Vec<i64> = fold
-        .origin
-        .partitions
-        .iter()
-        .map(|p| applied.next_offset(p))
-        .collect();
+/// Leave out what the shard has by the fill already, and what it has not applied: it will read that
+/// from the log.
+fn keep_lacking(fold: &mut ShardFold, filled: &Applied, end: &Applied) {
+    let places = fold.origin.partitions.iter();
+    let lacking = places.map(|p| filled.next_offset(p)..end.next_offset(p));
+    let lacking: Vec<Range<i64>> = lacking.collect();
     let (batch, origin) = (Arc::clone(&fold.batch), Arc::clone(&fold.origin));
     fold.rows.retain(|row| {
         let source = batch.source_rows[*row as usize] as usize;
-        origin.offset[source] < ends[origin.partition[source] as usize]
+        lacking[origin.partition[source] as usize].contains(&origin.offset[source])
     });
 }
 

@@ -4,13 +4,14 @@
 //! Definitions are the views beyond those of the world; what is saved of them is a [`Disk`], which
 //! outlives the process.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_control::{
-    ApplyFacts, Beginning, Begun, ChangeFailed, FillHost, Filler, Life, MonitorObserver, Monitors,
-    Parts, Step, Stop, Which, change_scopes, execute, furthest, plan_apply,
+    ApplyFacts, Beginning, Begun, ChangeFailed, FillHost, Filler, Leftovers, Life, MonitorObserver,
+    Monitors, Parts, Step, Stop, Which, change_scopes, delete_leftovers, execute, furthest,
+    plan_apply, take_over,
 };
 use forebay_core::ports::{Checkpoints, CompiledView, OnlineStore, Runtime};
 use forebay_core::progress::Applied;
@@ -19,7 +20,6 @@ use forebay_core::view::{ViewId, Window};
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_monitor::MonitorReport;
 use forebay_pipeline::archive::Archiver;
-use forebay_pipeline::backfill::Filling;
 use forebay_pipeline::gaps::Listed;
 use forebay_pipeline::runtime::block_on;
 use forebay_pipeline::{
@@ -82,13 +82,13 @@ pub struct Server {
 pub struct Change {
     current: BTreeSet<ViewId>,
     next: BTreeSet<ViewId>,
-    fillings: BTreeMap<ViewId, Filling>,
 }
 
 impl Change {
     fn of(&self, which: Which) -> &BTreeSet<ViewId> {
         match which {
-            Which::Current => &self.current,
+            // All sources are read from the beginning.
+            Which::Current | Which::Sources => &self.current,
             Which::Next => &self.next,
         }
     }
@@ -133,9 +133,11 @@ impl Server {
     /// A store fails.
     pub fn begin(&self) -> PortResult<()> {
         let saved = self.disk.saved();
-        for view in EXTRA.iter().filter(|view| !saved.contains(view)) {
-            self.store.drop_view(*view)?;
-        }
+        delete_leftovers(
+            self.store.as_ref(),
+            &self.named(&saved),
+            Leftovers::ButFills,
+        )?;
         self.resume(&saved)?;
         self.life.running();
         Ok(())
@@ -153,13 +155,13 @@ impl Server {
         let steps = plan_apply(&ApplyFacts {
             changes: current != *next,
             ingesting: self.is_ingesting(),
+            unread: false,
             added: only(next, &current),
             removed: only(&current, next),
         });
         let mut change = Change {
             current,
             next: next.clone(),
-            fillings: BTreeMap::new(),
         };
         execute(
             self,
@@ -239,7 +241,7 @@ impl Server {
     fn resume(&self, views: &BTreeSet<ViewId>) -> PortResult<()> {
         let extra: Vec<_> = views.iter().map(|id| extra(&self.world, *id)).collect();
         for view in &extra {
-            self.store.register_view(Arc::clone(view.spec()))?;
+            take_over(self.store.as_ref(), view.spec())?;
         }
         *self.recovered.lock() = furthest(self.store.as_ref());
         let mut parts = self.parts();
@@ -330,6 +332,12 @@ impl Server {
         }
     }
 
+    /// The views of definitions that have `extra` beyond those of the world.
+    fn named(&self, extra: &BTreeSet<ViewId>) -> HashSet<ViewId> {
+        let world = self.world.views.iter().map(|view| view.spec().id);
+        world.chain(extra.iter().copied()).collect()
+    }
+
     fn filler(&self) -> Filler<'_> {
         Filler {
             host: self,
@@ -357,24 +365,17 @@ impl Parts for Server {
         match step {
             Step::MakeTables => Ok(()),
             Step::BeginView(view) => {
-                let view = id_of(view)?;
-                // What an apply that did not end left behind.
-                self.store.drop_view(view)?;
-                let spec = Arc::clone(extra(&self.world, view).spec());
-                self.store.register_view(spec)
+                let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
+                Ok(self.filler().begin(source, view.as_ref())?)
             }
             Step::FillBeside(view) => {
-                let view = id_of(view)?;
-                let filling = change.fillings.entry(view).or_default();
-                let (source, view) = (&self.world.sources[0], extra(&self.world, view));
-                Ok(self.filler().beside(source, view.as_ref(), filling)?)
+                let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
+                Ok(self.filler().beside(source, view.as_ref())?)
             }
             Step::Pause => self.pause().map_err(port_error),
             Step::FillRest(view) => {
-                let view = id_of(view)?;
-                let filling = change.fillings.entry(view).or_default();
-                let (source, view) = (&self.world.sources[0], extra(&self.world, view));
-                Ok(self.filler().rest(source, view.as_ref(), filling)?)
+                let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
+                Ok(self.filler().rest(source, view.as_ref()).map(drop)?)
             }
             Step::Save(which) => self.save(change.of(*which)),
             Step::Resume(which) => {
@@ -383,6 +384,10 @@ impl Parts for Server {
                 self.resume(change.of(*which))
             }
             Step::DropView(view) => self.store.drop_view(id_of(view)?),
+            Step::DropLeftovers => {
+                let named = self.named(&change.next);
+                delete_leftovers(self.store.as_ref(), &named, Leftovers::All)
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{Field, Schema, SchemaRef};
@@ -32,6 +33,7 @@ pub struct ArchivedRow {
 
 #[derive(Debug)]
 struct Table {
+    id: String,
     /// All columns, `_ingest_time` too.
     schema: SchemaRef,
     rows: Vec<ArchivedRow>,
@@ -48,6 +50,8 @@ struct Table {
 pub struct MemoryArchive {
     tables: Arc<Mutex<BTreeMap<String, Table>>>,
     scans: Arc<Mutex<Vec<(String, Scan)>>>,
+    /// Tables that were ever made.
+    made: Arc<AtomicU64>,
     fate: Arc<Fate>,
 }
 
@@ -58,6 +62,7 @@ impl MemoryArchive {
         Self {
             tables: Arc::default(),
             scans: Arc::default(),
+            made: Arc::default(),
             fate: Arc::clone(fate),
         }
     }
@@ -68,6 +73,7 @@ impl MemoryArchive {
         Self {
             tables: Arc::clone(&self.tables),
             scans: Arc::clone(&self.scans),
+            made: Arc::clone(&self.made),
             fate: Arc::clone(fate),
         }
     }
@@ -95,6 +101,11 @@ impl MemoryArchive {
             .unwrap_or_default()
     }
 
+    /// `table` is gone: the next one of its name is another.
+    pub fn lose(&self, table: &str) {
+        self.tables.lock().remove(table);
+    }
+
     /// What was asked of which table, in order.
     #[must_use]
     pub fn scans(&self) -> Vec<(String, Scan)> {
@@ -110,7 +121,7 @@ impl MemoryArchive {
 }
 
 impl Table {
-    fn new(wanted: &SchemaRef) -> Self {
+    fn new(wanted: &SchemaRef, id: String) -> Self {
         let mut fields: Vec<Arc<Field>> = wanted.fields().iter().cloned().collect();
         if wanted.column_with_name(meta::INGEST_TIME).is_none() {
             fields.push(Arc::new(Field::new(
@@ -120,6 +131,7 @@ impl Table {
             )));
         }
         Self {
+            id,
             schema: Arc::new(Schema::new(fields)),
             rows: Vec::new(),
             batches: Vec::new(),
@@ -218,10 +230,13 @@ fn read_row(batch: &RecordBatch, row: usize) -> PortResult<ArchivedRow> {
 #[async_trait]
 impl Archive for MemoryArchive {
     async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()> {
-        let opened = Table::new(&schema);
+        let wanted = Table::new(&schema, String::new()).schema;
         let mut tables = self.tables.lock();
-        let table = tables.entry(name.to_owned()).or_insert(opened);
-        if *table.schema != *Table::new(&schema).schema {
+        let table = tables.entry(name.to_owned()).or_insert_with(|| {
+            let number = self.made.fetch_add(1, Ordering::Relaxed);
+            Table::new(&schema, format!("{name}-{number}"))
+        });
+        if *table.schema != *wanted {
             return Err(PortError::new(
                 ErrorKind::AlreadyExists,
                 format!("table '{name}' has another schema"),
@@ -276,6 +291,7 @@ impl Archive for MemoryArchive {
             .get(name)
             .ok_or_else(|| PortError::not_found(format!("no table '{name}'")))?;
         Ok(TableSnapshot {
+            id: table.id.clone(),
             version: i64::try_from(table.appends).expect("few appends"),
             schema: Arc::clone(&table.schema),
             rows: table.rows.len() as u64,

@@ -16,9 +16,9 @@ use forebay_core::ErrorKind;
 use forebay_core::index::RowIndex;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::ports::{
-    At, OnlineStore, Origin, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows,
+    At, FillNote, OnlineStore, Origin, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows,
 };
-use forebay_core::progress::{PartitionProgress, TopicPartition};
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::view::{FeatureStatus, FoldBatch, ViewSpec, Window};
@@ -42,7 +42,7 @@ pub type MakeStore<'a> = &'a dyn Fn() -> Arc<dyn OnlineStore>;
 /// # Panics
 /// A promise is not kept.
 pub fn online_store(make: MakeStore<'_>) {
-    let checks: [fn(&dyn OnlineStore); 9] = [
+    let checks: [fn(&dyn OnlineStore); 10] = [
         a_new_store_is_empty,
         a_view_is_known_by_its_digest,
         what_is_unknown_is_refused_and_nothing_is_applied,
@@ -50,6 +50,7 @@ pub fn online_store(make: MakeStore<'_>) {
         a_replay_changes_nothing,
         earlier_epochs_resolve_to_what_they_had_applied,
         a_backfill_counts_and_leaves_the_progress,
+        a_fill_is_noted_with_its_rows_until_it_is_over,
         a_dropped_view_leaves_nothing,
         the_identity_is_set_once,
     ];
@@ -214,6 +215,55 @@ fn a_backfill_counts_and_leaves_the_progress(store: &dyn OnlineStore) {
     store.commit(shard, &filled).expect("committed");
     assert_eq!(read(store, "a", 80).1, Some(2));
     assert_eq!(store.applied(shard).next_offset(&partition()), 10);
+}
+
+fn a_fill_is_noted_with_its_rows_until_it_is_over(store: &dyn OnlineStore) {
+    register(store);
+    let shard = shard_of_key(store, "a");
+    assert_eq!(store.filled(shard, VIEW).expect("readable"), None);
+    let note = |next_offset| {
+        let at = PartitionProgress {
+            next_offset,
+            max_event_time_us: Some(90),
+            last: None,
+        };
+        FillNote {
+            table: "t".to_owned(),
+            rows: 7,
+            at: Applied([(partition(), at)].into()),
+        }
+    };
+    for next_offset in [8, 12] {
+        // The second one has no row of this shard.
+        let events: &[Event] = if next_offset == 8 {
+            &[(7, 70, "a")]
+        } else {
+            &[]
+        };
+        let write = ShardWrite {
+            backfill: true,
+            filled: Some((VIEW, note(next_offset))),
+            ..write_of(store, shard, events)
+        };
+        store.commit(shard, &write).expect("committed");
+        let noted = store.filled(shard, VIEW).expect("readable");
+        assert_eq!(noted, Some(note(next_offset)));
+    }
+    assert_eq!(read(store, "a", 80).1, Some(1));
+    assert_eq!(store.views().expect("readable"), [VIEW]);
+    store.end_fill(VIEW).expect("over");
+    store.end_fill(VIEW).expect("over already");
+    assert_eq!(store.filled(shard, VIEW).expect("readable"), None);
+    assert_eq!(read(store, "a", 80).1, Some(1), "what it has folded stays");
+    let write = ShardWrite {
+        backfill: true,
+        filled: Some((VIEW, note(8))),
+        ..ShardWrite::default()
+    };
+    store.commit(shard, &write).expect("committed");
+    store.drop_view(VIEW).expect("dropped");
+    assert_eq!(store.filled(shard, VIEW).expect("readable"), None);
+    assert!(store.views().expect("readable").is_empty());
 }
 
 fn a_dropped_view_leaves_nothing(store: &dyn OnlineStore) {

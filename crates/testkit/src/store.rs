@@ -13,7 +13,8 @@ use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
-    At, LogNotes, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StoreHealth, TopicNote, ViewRows,
+    At, FillNote, LogNotes, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StoreHealth, TopicNote,
+    ViewRows,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use forebay_core::progress::{Applied, TopicPartition};
@@ -61,6 +62,7 @@ struct State {
     unscored: BTreeMap<u64, Unscored>,
     next_sequence: u64,
     marks: BTreeMap<(TopicPartition, Option<i64>), MarkRecord>,
+    filled: BTreeMap<ViewId, FillNote>,
 }
 
 impl State {
@@ -340,8 +342,31 @@ impl OnlineStore for MemoryStore {
             .shards
             .iter_mut()
             .filter_map(|states| states.last_mut());
-        states.for_each(|state| state.rows.retain(|row| row.view != view));
+        states.for_each(|state| {
+            state.rows.retain(|row| row.view != view);
+            state.filled.remove(&view);
+        });
         contents.sync();
+        Ok(())
+    }
+
+    fn views(&self) -> PortResult<Vec<ViewId>> {
+        Ok(self.contents.lock().views.keys().copied().collect())
+    }
+
+    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
+        let contents = self.contents.lock();
+        Ok(newest(&contents, shard)?.filled.get(&view).cloned())
+    }
+
+    fn end_fill(&self, view: ViewId) -> PortResult<()> {
+        let mut contents = self.contents.lock();
+        let states = contents.shards.iter_mut();
+        let newest = states.filter_map(|states| states.last_mut());
+        let ended: Vec<_> = newest.filter_map(|s| s.filled.remove(&view)).collect();
+        if !ended.is_empty() {
+            contents.sync();
+        }
         Ok(())
     }
 
@@ -410,6 +435,7 @@ impl OnlineStore for MemoryStore {
                     .for_each(|(place, progress)| applied.advance(place, *progress));
                 state.applied = Arc::new(applied);
             }
+            state.filled.extend(write.filled.clone());
             for record in &write.marks {
                 let from = match record.fact {
                     MarkFact::Bound(bound) => Some(bound.from),

@@ -78,6 +78,31 @@ impl Filler<'_> {
         }
     }
 
+    /// Whether `source`, which the definitions in force do not read, must be read before a view
+    /// over it can be filled: the archive has events of it that a shard has not, so that nobody
+    /// knows which of them the log brings again, or the archive is behind the state. Its table is
+    /// open.
+    ///
+    /// # Errors
+    /// The archive fails, or the server stops.
+    pub fn must_be_read(&self, source: &SourceDef) -> Result<bool, FillError> {
+        let progress = self.archive.progress(&source.name);
+        let archived = self.ask("reading the archive's progress", progress)?;
+        let of_source = |place: &TopicPartition| *place.topic == *source.topic;
+        let is_known = archived
+            .0
+            .iter()
+            .any(|(p, at)| of_source(p) && at.next_offset > 0);
+        let shards = (0..self.store.shards()).map(|shard| self.store.applied(shard));
+        let shards: Vec<_> = shards.collect();
+        let furthest = furthest(self.store);
+        let is_ahead = |(p, at): (&TopicPartition, &PartitionProgress)| {
+            of_source(p) && at.next_offset > archived.next_offset(p)
+        };
+        let is_behind = is_known && furthest.0.iter().any(is_ahead);
+        Ok(is_behind || not_begun(source, &archived, &shards).is_some())
+    }
+
     /// Why nothing more of `source` comes, after it was `waited` for.
     fn stands(&self, source: &SourceDef, waited: Duration) -> Option<String> {
         if !self.host.is_ingesting() {

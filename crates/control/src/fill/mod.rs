@@ -1,10 +1,12 @@
-//! The fill of a new view from the archive: waits until the archive has what the shards have
-//! applied ([`caught_up`]), and until a new state says where it begins; folds in passes beside
-//! ingest, and what is left while ingest stands. Writes to the online store alone; how far it is
-//! goes to [`Life`] and to its [`FillHost`]. The binary and the simulation run this code.
+//! The fill of a new view from the archive: goes on with one that was cut off ([`begun`]); waits
+//! until the archive has what the shards have applied ([`caught_up`]), and until a new state says
+//! where it begins; folds in passes beside ingest, and what is left while ingest stands. Writes to
+//! the online store alone; how far it is goes to [`Life`] and to its [`FillHost`]. The binary and
+//! the simulation run this code.
 //!
 //! Everything here blocks, on the runtime that it is given, and ends soon after a [`Stop`].
 
+mod begun;
 mod caught_up;
 mod error;
 
@@ -23,6 +25,7 @@ use futures::future::{Either, select};
 
 use crate::life::Life;
 use crate::stop::Stop;
+pub use begun::{Leftovers, delete_leftovers, take_over};
 pub use caught_up::furthest;
 pub use error::FillError;
 
@@ -93,15 +96,15 @@ impl Filler<'_> {
         &self,
         source: &Arc<SourceDef>,
         view: &dyn CompiledView,
-        filling: &mut Filling,
     ) -> Result<(), FillError> {
         self.catch_up(source)?;
+        let mut filling = Filling::of(self.store, view.spec().id)?;
         for _ in 0..PASSES_MAX {
             self.flush()?;
             let snapshot = self.archive.snapshot(&source.name);
             let snapshot = self.ask("opening the archive", snapshot)?;
             let until = Until::Shared(&snapshot.applied);
-            let done = self.pass(source, view, (filling, until), snapshot.rows)?;
+            let done = self.pass(source, view, (&mut filling, until), snapshot.rows)?;
             if done <= PASS_FEW_ROWS {
                 break;
             }
@@ -109,25 +112,22 @@ impl Filler<'_> {
         Ok(())
     }
 
-    /// Fold the rest into it, up to what each shard has applied. Ingest stands.
+    /// Fold the rest into it, up to what each shard has applied. Ingest stands. Returns the
+    /// archived rows that were read for it in all.
     ///
     /// # Errors
     /// As [`Self::beside`].
-    pub fn rest(
-        &self,
-        source: &Arc<SourceDef>,
-        view: &dyn CompiledView,
-        filling: &mut Filling,
-    ) -> Result<(), FillError> {
-        let rows = self.pass(source, view, (filling, Until::Each), 0)?;
+    pub fn rest(&self, source: &Arc<SourceDef>, view: &dyn CompiledView) -> Result<u64, FillError> {
         let spec = view.spec();
+        let mut filling = Filling::of(self.store, spec.id)?;
+        let rows = self.pass(source, view, (&mut filling, Until::Each), 0)?;
         tracing::info!(
             view = spec.name,
             version = spec.version,
             rows,
             "filled; these came while the rest was done"
         );
-        Ok(())
+        Ok(filling.rows())
     }
 
     /// One pass. A stop ends it.
@@ -142,13 +142,15 @@ impl Filler<'_> {
         let earlier = filling.rows();
         let expected = expected.max(earlier);
         let mut before = 0;
-        let told = |done: usize| {
+        let mut told = |done: usize| {
             let rows = (done - before) as u64;
             before = done;
             let done = earlier + done as u64;
             self.life.filled(done, expected);
             self.host.folded(name, rows, done, expected.max(done));
         };
+        // A fill that goes on after a crash is shown where it was.
+        told(0);
         let stores = (self.archive, self.store);
         let pass = backfill(view, source, stores, (filling, until), told);
         let done = self.unless_stopped("the fill", pass)?;

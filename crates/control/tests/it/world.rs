@@ -91,6 +91,7 @@ impl World {
     pub(crate) fn steps(&self, next: &Definitions) -> Vec<Step> {
         let before = &self.disk.lock().saved;
         plan_apply(&ApplyFacts {
+            unread: false,
             changes: before != next,
             ingesting: self.running.lock().is_some(),
             added: next.difference(before).cloned().collect(),
@@ -138,7 +139,8 @@ impl World {
 
     fn effect(&self, change: &Change, step: &Step) -> PortResult<()> {
         let of = |which: &Which| match which {
-            Which::Current => change.before.clone(),
+            // Views are definitions here, and sources are not.
+            Which::Sources | Which::Current => change.before.clone(),
             Which::Next => change.next.clone(),
         };
         match step {
@@ -156,6 +158,11 @@ impl World {
             Step::Resume(which) => self.resume(&of(which))?,
             Step::DropView(view) => {
                 self.disk.lock().views.remove(view);
+            }
+            Step::DropLeftovers => {
+                let mut disk = self.disk.lock();
+                let saved = disk.saved.clone();
+                disk.views.retain(|view, _| saved.contains(view));
             }
         }
         Ok(())

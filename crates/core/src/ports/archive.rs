@@ -26,6 +26,8 @@ pub struct Beginnings {
 /// rows whenever it is made.
 #[derive(Debug, Clone)]
 pub struct TableSnapshot {
+    /// What tells it from another table of the same name that stood here before.
+    pub id: String,
     /// Delta version.
     pub version: i64,
     /// Schema of the rows.

@@ -24,7 +24,9 @@ pub use features::{FeatureAnswer, FeatureReader};
 pub use log::{DeadLetter, EventLog, LogFault, LogPosition, Origin, SourceBatch};
 pub use log_inspector::{FirstRecord, LogBounds, LogInspector, TopicFacts};
 pub use log_notes::{AcceptedGap, LogNotes, TopicNote};
-pub use online::{At, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows};
+pub use online::{
+    At, FillNote, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows,
+};
 pub use point_in_time::{Known, PointInTime};
 pub use publish::{Publication, Publisher};
 pub use runtime::{Body, Runtime, Task};

@@ -34,6 +34,18 @@ pub struct ShardFold {
     pub rows: Vec<u32>,
 }
 
+/// How far the fill of a view from the archive is in one shard, in the write that folds its rows: a
+/// fill that a crash has cut off goes on from there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FillNote {
+    /// The archive's table that the rows come from ([`super::TableSnapshot::id`]).
+    pub table: String,
+    /// Rows of it that the fill had read.
+    pub rows: u64,
+    /// Of each partition the next offset, and the mark there.
+    pub at: Applied,
+}
+
 /// All that one epoch writes to one shard, atomically.
 #[derive(Debug, Clone, Default)]
 pub struct ShardWrite {
@@ -54,6 +66,8 @@ pub struct ShardWrite {
     /// True for a backfill from the archive: rows count although they lie below the progress, and
     /// the progress stays.
     pub backfill: bool,
+    /// How far the fill of a view is with this write. Replaces what an earlier write said.
+    pub filled: Option<(ViewId, FillNote)>,
 }
 
 /// The instant of a read.
@@ -128,11 +142,30 @@ pub trait OnlineStore: ScoreQueue + Send + Sync + Debug {
     /// As said.
     fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()>;
 
-    /// Forget a view and delete its state.
+    /// Forget a view and delete its state, and how far its fill was.
     ///
     /// # Errors
     /// The disk fails.
     fn drop_view(&self, view: ViewId) -> PortResult<()>;
+
+    /// The views that have state here, also those that were not registered by this process.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn views(&self) -> PortResult<Vec<ViewId>>;
+
+    /// How far the fill of `view` was in `shard`; None where none was begun, or it is over.
+    ///
+    /// # Errors
+    /// The disk fails, or the note cannot be decoded.
+    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>>;
+
+    /// The fill of `view` is over: its rows come from the log alone from now on. To be called
+    /// before the first of them is folded.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn end_fill(&self, view: ViewId) -> PortResult<()>;
 
     /// Progress of `shard`, as recovered or last committed.
     fn applied(&self, shard: u16) -> Arc<Applied>;

@@ -11,12 +11,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use forebay_control::{ApplyFacts, Parts, Phase, Step, Stop, Which, execute, plan_apply};
-use forebay_core::ports::{CompiledView, OnlineStore};
+use forebay_control::{
+    ApplyFacts, Filler, Leftovers, Parts, Phase, Step, Stop, Which, delete_leftovers, execute,
+    plan_apply,
+};
+use forebay_core::ports::{Archive, CompiledView, OnlineStore};
+use forebay_core::source::SourceDef;
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::{PortError, PortResult};
-use forebay_engine::{Catalog, Change, ChangeAction, DefinitionFile};
-use forebay_pipeline::backfill::Filling;
+use forebay_engine::{Catalog, Change, ChangeAction, DefinitionFile, ObjectKind};
 use parking_lot::MutexGuard;
 
 use super::app::{App, SERVING};
@@ -39,16 +42,19 @@ const STOP_WAIT: Duration = Duration::from_secs(3);
 /// One change of definitions under way.
 pub(crate) struct Transition {
     current: Catalog,
+    /// Those, and the new sources.
+    sources: Catalog,
     next: Catalog,
     /// What the new definitions run on, until ingest starts with it.
     wiring: Option<Wiring>,
     added: BTreeMap<String, Arc<dyn CompiledView>>,
-    removed: BTreeMap<String, Retired>,
-    /// How far each new view is filled.
-    fillings: BTreeMap<String, Filling>,
+    /// Every view that only the definitions before or only the new ones have.
+    states: BTreeMap<String, Retired>,
+    /// Archived rows that were read for each new view.
+    filled: BTreeMap<String, u64>,
 }
 
-/// A view that the new definitions do not have. Whoever still answers with it holds it.
+/// A view whose state may have to go. Whoever still answers with it holds it.
 struct Retired {
     id: ViewId,
     view: Weak<dyn CompiledView>,
@@ -62,20 +68,58 @@ impl Retired {
         }
     }
 
+    fn is_used(&self) -> bool {
+        self.view.strong_count() > 0
+    }
+
     /// Wait until nobody answers with it any more, for a while at most: a request that began before
-    /// the change would miss its state. The view must have left the catalog by now.
+    /// the change, or before its undoing, would miss its state. The view must have left the catalog
+    /// by now.
     fn wait_unused(&self, stop: &Stop) {
         let mut left = RETIRE_WAIT;
-        while self.view.strong_count() > 0 && !left.is_zero() && stop.wait(RETIRE_POLL) {
+        while self.is_used() && !left.is_zero() && stop.wait(RETIRE_POLL) {
             left = left.saturating_sub(RETIRE_POLL);
         }
     }
 }
 
 impl Transition {
+    fn new(current: Catalog, next: Catalog, wiring: Option<Wiring>) -> Self {
+        let added = only_in(&next, &current, STATE_ANEW);
+        let removed = only_in(&current, &next, STATE_BEFORE);
+        let both = added.iter().chain(&removed);
+        Self {
+            states: both
+                .map(|(label, view)| (label.clone(), Retired::of(view)))
+                .collect(),
+            added,
+            sources: current.clone(),
+            current,
+            next,
+            wiring,
+            filled: BTreeMap::new(),
+        }
+    }
+
+    /// The view `label` goes: nothing here holds it any more, nor the definitions that have it.
+    /// They are not in force: a new view goes when the change is undone, one of before after the
+    /// change.
+    fn retire(&mut self, label: &str) -> Result<&Retired> {
+        if self.added.remove(label).is_some() {
+            self.wiring = None;
+            self.next = self.current.clone();
+        } else {
+            self.current = self.next.clone();
+        }
+        self.sources = self.current.clone();
+        let known = self.states.get(label);
+        known.ok_or_else(|| anyhow!("view {label} is no view of this change"))
+    }
+
     fn of(&self, which: Which) -> &Catalog {
         match which {
             Which::Current => &self.current,
+            Which::Sources => &self.sources,
             Which::Next => &self.next,
         }
     }
@@ -83,13 +127,6 @@ impl Transition {
     fn added(&self, view: &str) -> Result<&Arc<dyn CompiledView>> {
         let known = self.added.get(view);
         known.ok_or_else(|| anyhow!("view {view} is no view of the new definitions"))
-    }
-
-    /// The state of a view that this change has made or leaves behind.
-    fn id_of(&self, view: &str) -> Result<ViewId> {
-        let added = self.added.get(view).map(|view| view.spec().id);
-        let known = added.or_else(|| Some(self.removed.get(view)?.id));
-        known.ok_or_else(|| anyhow!("view {view} is no view of this change"))
     }
 }
 
@@ -123,22 +160,10 @@ impl App {
                 "set aside; everything else runs"
             );
         }
-        self.delete_leftovers(&catalog)?;
+        delete_leftovers(self.store.as_ref(), &named(&catalog), Leftovers::ButFills)?;
         self.prepare(&wiring)?;
         self.resume(catalog, wiring)?;
         self.life.running();
-        Ok(())
-    }
-
-    /// Delete the state of views that no definition names: an apply was cut off.
-    fn delete_leftovers(&self, catalog: &Catalog) -> Result<()> {
-        let known: HashSet<ViewId> = catalog.views().values().map(|v| v.spec().id).collect();
-        for view in self.store.views()? {
-            if !known.contains(&view) {
-                tracing::info!(view, "deletes the state of a view that no definition names");
-                self.store.drop_view(view)?;
-            }
-        }
         Ok(())
     }
 
@@ -200,36 +225,55 @@ impl App {
         (current, next): (Catalog, Catalog),
         wiring: Wiring,
         changes: bool,
-    ) -> Result<BTreeMap<String, Filling>> {
-        let removed = only_in(&current, &next, STATE_BEFORE);
-        let mut change = Transition {
-            added: only_in(&next, &current, STATE_ANEW),
-            removed: removed
-                .into_iter()
-                .map(|(name, view)| (name, Retired::of(&view)))
-                .collect(),
-            current,
-            next,
-            wiring: Some(wiring),
-            fillings: BTreeMap::new(),
-        };
+    ) -> Result<BTreeMap<String, u64>> {
+        let mut change = Transition::new(current, next, Some(wiring));
+        let unread = self.unread_sources(&change)?;
+        if !unread.is_empty() {
+            change.sources = change.current.plan(&unread)?.catalog;
+        }
+        let is_new = |label: &&String| change.added.contains_key(*label);
+        let (added, removed) = change.states.keys().cloned().partition(|l| is_new(&l));
         let steps = plan_apply(&ApplyFacts {
             changes,
             ingesting: self.is_ingesting(),
-            added: change.added.keys().cloned().collect(),
-            removed: change.removed.keys().cloned().collect(),
+            unread: !unread.is_empty(),
+            added,
+            removed,
         });
+        let names = change.added.iter();
+        let names: BTreeMap<String, String> = names
+            .map(|(label, view)| (label.clone(), view.spec().name.clone()))
+            .collect();
         let surroundings = (&self.life, &self.stop, self.clock.as_ref());
         let outcome = execute(self, &mut change, &steps, surroundings);
-        let name_of = |label: &String| change.added[label].spec().name.clone();
-        for label in change.added.keys() {
-            self.fill_is_over(&name_of(label));
+        for name in names.values() {
+            self.fill_is_over(name);
         }
         outcome?;
-        let fillings = change.fillings.iter();
-        Ok(fillings
-            .map(|(label, f)| (name_of(label), f.clone()))
+        let filled = change.filled.into_iter();
+        Ok(filled
+            .map(|(label, rows)| (names[&label].clone(), rows))
             .collect())
+    }
+
+    /// The new sources, where a view of `change` is to be filled from what the archive has of one
+    /// of them and the state has not: the definitions before were lost.
+    fn unread_sources(&self, change: &Transition) -> Result<Vec<DefinitionFile>> {
+        for view in change.added.values() {
+            let name = &view.spec().source;
+            let source = change.next.sources().get(name);
+            let Some(source) = source.filter(|_| !change.current.sources().contains_key(name))
+            else {
+                continue;
+            };
+            let opened = self.archive.open_table(name, source.archive_schema());
+            self.runtime.block_on(opened)?;
+            let fill = |filler: &Filler<'_>, _: &Arc<SourceDef>| filler.must_be_read(source);
+            if self.with_filler(&change.next, view.as_ref(), fill)? {
+                return Ok(new_sources(&change.current, &change.next));
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Ingest has failed: begin it anew with the definitions in force, once they are what a restart
@@ -293,32 +337,35 @@ impl App {
                 None => Ok(()),
             },
             Step::BeginView(view) => {
-                let spec = change.added(view)?.spec();
-                // What an apply that did not end left behind.
-                self.store.drop_view(spec.id)?;
-                Ok(self.store.register_view(Arc::clone(spec))?)
+                let view = change.added(view)?;
+                self.with_filler(&change.next, view.as_ref(), |filler, source| {
+                    filler.begin(source, view.as_ref())
+                })
             }
             Step::FillBeside(name) => {
-                let view = Arc::clone(change.added(name)?);
-                let filling = change.fillings.entry(name.clone()).or_default();
+                let view = change.added(name)?;
                 self.with_filler(&change.next, view.as_ref(), |filler, source| {
-                    filler.beside(source, view.as_ref(), filling)
+                    filler.beside(source, view.as_ref())
                 })
             }
             Step::Pause => self.pause(),
             Step::FillRest(name) => {
-                let view = Arc::clone(change.added(name)?);
-                let filling = change.fillings.entry(name.clone()).or_default();
-                self.with_filler(&change.next, view.as_ref(), |filler, source| {
-                    filler.rest(source, view.as_ref(), filling)
-                })
+                let view = change.added(name)?;
+                let rows = self.with_filler(&change.next, view.as_ref(), |filler, source| {
+                    filler.rest(source, view.as_ref())
+                })?;
+                change.filled.insert(name.clone(), rows);
+                Ok(())
             }
             Step::Save(which) => {
                 catalog_file::save(&self.settings.server.data_dir, change.of(*which))
             }
             Step::Resume(which) => {
                 let catalog = change.of(*which).clone();
-                let bound = change.wiring.take().filter(|_| *which == Which::Next);
+                let bound = match which {
+                    Which::Next => change.wiring.take(),
+                    Which::Current | Which::Sources => None,
+                };
                 let wiring = match bound {
                     Some(wiring) => wiring,
                     None => self.bind(&catalog, Binding::Lenient)?,
@@ -328,14 +375,17 @@ impl App {
                 self.resume(catalog, wiring)
             }
             Step::DropView(view) => {
-                if change.removed.contains_key(view) {
-                    // The new definitions are in force: nothing here needs those before.
-                    change.current = change.next.clone();
-                }
-                if let Some(retired) = change.removed.get(view) {
-                    retired.wait_unused(&self.stop);
-                }
-                Ok(self.store.drop_view(change.id_of(view)?)?)
+                let retired = change.retire(view)?;
+                retired.wait_unused(&self.stop);
+                Ok(self.store.drop_view(retired.id)?)
+            }
+            Step::DropLeftovers => {
+                let named = named(&change.next);
+                Ok(delete_leftovers(
+                    self.store.as_ref(),
+                    &named,
+                    Leftovers::All,
+                )?)
             }
         }
     }
@@ -351,6 +401,24 @@ impl Parts for App {
     }
 }
 
+/// The statements of the sources that `next` has and `current` has not.
+fn new_sources(current: &Catalog, next: &Catalog) -> Vec<DefinitionFile> {
+    let objects = next.state().objects.iter();
+    let new = objects.filter(|object| {
+        object.kind == ObjectKind::Source && !current.sources().contains_key(&object.name)
+    });
+    new.map(|object| DefinitionFile {
+        path: object.file.clone(),
+        text: object.text.clone(),
+    })
+    .collect()
+}
+
+/// The ids of the views of `catalog`.
+fn named(catalog: &Catalog) -> HashSet<ViewId> {
+    catalog.views().values().map(|v| v.spec().id).collect()
+}
+
 /// The views of `these` that `those` do not have, by label. One that they have in the same version
 /// has another state there; `of_two` tells this one from it.
 fn only_in(
@@ -358,7 +426,7 @@ fn only_in(
     those: &Catalog,
     of_two: &str,
 ) -> BTreeMap<String, Arc<dyn CompiledView>> {
-    let known: HashSet<ViewId> = those.views().values().map(|v| v.spec().id).collect();
+    let known = named(those);
     let only = these
         .views()
         .values()
@@ -370,4 +438,55 @@ fn only_in(
         (label(spec, twin.map(|_| of_two)), Arc::clone(view))
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFINITIONS: &str = "
+        CREATE SOURCE events (k VARCHAR, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts)
+            WITH (connector = 'kafka');
+        CREATE ENTITY e (k VARCHAR);
+        CREATE FEATURE VIEW v ENTITY e AS
+            SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events;";
+
+    fn defined() -> Catalog {
+        let file = DefinitionFile {
+            path: "d.sql".to_owned(),
+            text: DEFINITIONS.to_owned(),
+        };
+        let planned = Catalog::empty().plan(&[file]).expect("definitions");
+        planned.catalog
+    }
+
+    #[test]
+    fn a_state_goes_when_no_request_answers_from_it_whether_the_change_was_made_or_undone() {
+        for label in ["v version 1 (anew)", "v version 1 (before)"] {
+            let before = defined();
+            let views = before.views_of("v").expect("a view");
+            let anew = before.renewed(&views).expect("the same definitions");
+            let of_label = if label.ends_with("(anew)") {
+                &anew
+            } else {
+                &before
+            };
+            let request = Arc::clone(&of_label.views()["v"]);
+            let mut change = Transition::new(before, anew, None);
+            let retired = change.retire(label).expect("a view of the change");
+            assert_eq!(retired.id, request.spec().id);
+            assert!(retired.is_used(), "{label}: a request holds it");
+            drop(request);
+            assert!(!retired.is_used(), "{label}: nobody holds it");
+        }
+    }
+
+    #[test]
+    fn the_new_sources_alone_can_be_planned_over_the_definitions_before() {
+        let (before, next) = (Catalog::empty(), defined());
+        let planned = before.plan(&new_sources(&before, &next));
+        let planned = planned.expect("a source needs nothing").catalog;
+        assert!(planned.sources().contains_key("events") && planned.views().is_empty());
+        assert!(new_sources(&next, &next).is_empty());
+    }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use forebay_control::{FillError, FillHost, Filler};
 use forebay_core::PortError;
 use forebay_core::ports::CompiledView;
@@ -19,15 +19,14 @@ use super::app::App;
 
 impl App {
     /// Let `fill` run, over the source that `view` reads in `catalog`.
-    pub(super) fn with_filler(
+    pub(super) fn with_filler<T>(
         &self,
         catalog: &Catalog,
         view: &dyn CompiledView,
-        fill: impl FnOnce(&Filler<'_>, &Arc<SourceDef>) -> Result<(), FillError>,
-    ) -> Result<()> {
-        let Some(source) = catalog.sources().get(&view.spec().source) else {
-            return Ok(());
-        };
+        fill: impl FnOnce(&Filler<'_>, &Arc<SourceDef>) -> Result<T, FillError>,
+    ) -> Result<T> {
+        let source = catalog.sources().get(&view.spec().source);
+        let source = source.context("a view reads a source that is not defined: a defect")?;
         let filler = Filler {
             host: self,
             archive: self.archive.as_ref(),

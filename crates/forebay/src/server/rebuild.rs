@@ -64,7 +64,7 @@ fn rebuild(app: &App, name: &str) -> Result<Vec<Rebuilt>> {
         .map(|view| (view.clone(), next.views()[view].spec().version))
         .collect();
     let filled = app.switch((current, next), wiring, true)?;
-    let rows = |view: &str| filled.get(view).map_or(0, |filling| filling.rows());
+    let rows = |view: &str| filled.get(view).copied().unwrap_or_default();
     let rebuilt = versions.into_iter().map(|(view, version)| Rebuilt {
         rows: rows(&view),
         view,

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::Result;
 use forebay_control::{
     AlarmPublisher, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver, Monitors, Phase,
-    alarm_queue, change_scopes, furthest,
+    alarm_queue, change_scopes, furthest, take_over,
 };
 use forebay_core::PortResult;
 use forebay_core::memory::Part;
-use forebay_core::ports::{Archive, Checkpoints, CompiledView, OnlineStore, Runtime};
+use forebay_core::ports::{Archive, Checkpoints, CompiledView, Runtime};
 use forebay_engine::Catalog;
 use forebay_kafka::{KafkaPublisher, encode_rows};
 use forebay_offline::{DeltaArchive, dead_letter_batch};
@@ -78,7 +78,7 @@ impl App {
     pub(super) fn resume(&self, catalog: Catalog, wiring: Wiring) -> Result<()> {
         let views: Vec<Arc<dyn CompiledView>> = catalog.views().values().cloned().collect();
         for view in &views {
-            self.store.register_view(Arc::clone(view.spec()))?;
+            take_over(self.store.as_ref(), view.spec())?;
         }
         let checkpoints = self.checkpoints()?;
         let monitors = Arc::new(self.begin_monitors(&wiring, &checkpoints)?);

@@ -44,6 +44,7 @@ impl DeltaArchive {
         self.refresh(&table, &mut current).await?;
         let rows = files_of(name, &current.state)?.iter().map(|f| f.rows).sum();
         Ok(TableSnapshot {
+            id: current.state.metadata().id().to_owned(),
             version: i64::try_from(current.state.version()).expect("Delta versions are i64"),
             schema: Arc::clone(&table.schema),
             rows,

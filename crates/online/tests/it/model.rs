@@ -301,6 +301,7 @@ pub(crate) fn shard_write(
         progress: progress_of(events),
         marks: Vec::new(),
         backfill: false,
+        filled: None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use forebay_core::ErrorKind;
 use forebay_core::ports::{Archive, Beginnings, CompiledView, OnlineStore, ScanOrder};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
@@ -11,7 +12,7 @@ use forebay_core::source::meta;
 use forebay_core::time::MINUTE_US;
 use forebay_core::view::{ViewId, Window};
 use forebay_pipeline::backfill::{Filling, Until, backfill};
-use forebay_pipeline::not_begun;
+use forebay_pipeline::{PipelineError, not_begun};
 use forebay_testkit::{Fate, MemoryStore, PlainView, StoredRow, wait_until};
 
 use forebay_sim::oracle::check;
@@ -32,7 +33,12 @@ fn added(world: &World) -> PlainView {
     )
 }
 
-fn fill(world: &World, view: &PlainView) -> Result<usize, forebay_pipeline::PipelineError> {
+/// How far the fill of the view is.
+fn filling(world: &World) -> Filling {
+    Filling::of(&world.store, ADDED).expect("in memory")
+}
+
+fn fill(world: &World, view: &PlainView) -> Result<usize, PipelineError> {
     world
         .store
         .register_view(Arc::clone(view.spec()))
@@ -42,7 +48,7 @@ fn fill(world: &World, view: &PlainView) -> Result<usize, forebay_pipeline::Pipe
         view,
         &world.sources[0],
         (&world.archive, &world.store),
-        (&mut Filling::default(), Until::Each),
+        (&mut filling(world), Until::Each),
         |done| told = done,
     ));
     if let Ok(rows) = rows {
@@ -65,7 +71,7 @@ fn a_view_filled_beside_ingest_in_any_number_of_passes_is_what_it_would_have_bee
         .store
         .register_view(Arc::clone(view.spec()))
         .expect("a new view");
-    let mut filling = Filling::default();
+    let mut filling = filling(&world);
     let mut done = 0;
     for (run, seed) in [(1, 67), (2, 68), (3, 69)] {
         world.append_events(50, seed);
@@ -171,7 +177,7 @@ fn over_a_new_state_a_view_holds_what_the_archive_has_below_where_the_state_begi
         .store
         .register_view(Arc::clone(view.spec()))
         .expect("a new view");
-    let mut filling = Filling::default();
+    let mut filling = filling(&world);
     pass(&world, &view, &mut filling, Until::Shared(&archived));
     wait_until("the log is read", || world.is_done());
     process.stop().expect("nothing is in the way");
@@ -179,6 +185,73 @@ fn over_a_new_state_a_view_holds_what_the_archive_has_below_where_the_state_begi
     assert_eq!(filling.rows(), world.archive.rows(EVENTS).len() as u64);
     assert_eq!(rows(&world, ADDED), before);
     assert_ne!(rows(&world, RECENT), before, "the log has lost rows");
+}
+
+/// One pass of the fill by a process under `fate`, up to what each shard has applied.
+fn pass_under(world: &World, view: &PlainView, fate: Fate) -> Result<usize, PipelineError> {
+    let store = world.store.under(&Arc::new(fate));
+    let stores = (&world.archive as &dyn Archive, &store as &dyn OnlineStore);
+    let pass = (&mut filling(world), Until::Each);
+    futures::executor::block_on(backfill(view, &world.sources[0], stores, pass, |_| {}))
+}
+
+#[test]
+fn a_fill_that_is_cut_off_at_any_write_goes_on_from_its_place() {
+    let world = World::with_events(Setup::default(), 80, 97);
+    world.finish(1);
+    // A crash has left the shards at different places.
+    for shard in 0..3 {
+        let lost = (world.store.writes(shard) * shard) / 4;
+        world.store.lose_writes(shard, lost);
+    }
+    let view = added(&world);
+    let expected = rows(&world, RECENT);
+    let whole = fill(&world, &view).expect("it takes all rows");
+    assert_eq!(rows(&world, ADDED), expected);
+    assert!(expected.iter().flatten().any(|row| row.late));
+    let batches = world.archive.batches(EVENTS);
+    let batch = batches.iter().map(RecordBatch::num_rows).max();
+    let batch = batch.expect("there are events");
+    let mut noted_most = 0;
+    for write in 0.. {
+        let mut is_over = false;
+        for done in [false, true] {
+            world.store.drop_view(ADDED).expect("in memory");
+            let spec = Arc::clone(view.spec());
+            world.store.register_view(spec).expect("a new view");
+            is_over |= pass_under(&world, &view, Fate::killed_at(write, done)).is_ok();
+            let noted = usize::try_from(filling(&world).rows()).expect("few");
+            noted_most = noted_most.max(noted);
+            // In every shard once: the store refuses a row that it has.
+            let rest = pass_under(&world, &view, Fate::default()).expect("it takes all rows");
+            assert_eq!(rows(&world, ADDED), expected, "cut off at write {write}");
+            // A batch that some shards had, and others had not, may count twice or not at all.
+            let read = noted + rest;
+            assert!(
+                read.abs_diff(whole) <= batch,
+                "{noted} and {rest} of {whole}"
+            );
+        }
+        if is_over {
+            break;
+        }
+    }
+    assert_eq!(noted_most, whole);
+}
+
+#[test]
+fn a_fill_does_not_go_on_over_a_table_that_took_the_place_of_its_own() {
+    let world = World::with_events(Setup::default(), 40, 101);
+    world.finish(1);
+    let view = added(&world);
+    fill(&world, &view).expect("it takes all rows");
+    world.archive.lose(EVENTS);
+    let schema = world.sources[0].archive_schema();
+    let opened = world.archive.open_table(EVENTS, schema);
+    futures::executor::block_on(opened).expect("opened");
+    let error = pass_under(&world, &view, Fate::default()).expect_err("another table");
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert!(error.to_string().contains("was replaced"), "{error}");
 }
 
 #[test]
@@ -235,7 +308,8 @@ fn a_fill_reads_the_columns_of_its_view_in_log_order_and_what_shards_have_applie
     assert_eq!(scan.order, ScanOrder::Log);
     let below = scan.below.as_ref().expect("bounded");
     for shard in 0..3 {
-        for (partition, applied) in &world.store.applied(shard).0 {
+        let applied = world.store.applied(shard);
+        for (partition, applied) in applied.0.iter().filter(|(p, _)| *p.topic == *TOPIC) {
             assert!(below.next_offset(partition) >= applied.next_offset);
         }
     }

@@ -38,7 +38,8 @@ fn fill(world: &World) -> Result<usize, PipelineError> {
         &world.archive as &dyn Archive,
         &world.store as &dyn OnlineStore,
     );
-    let pass = (&mut Filling::default(), Until::Each);
+    let mut filling = Filling::of(&world.store, ADDED).expect("in memory");
+    let pass = (&mut filling, Until::Each);
     futures::executor::block_on(backfill(&view, source, stores, pass, |_| {}))
 }
 

@@ -16,6 +16,7 @@ mod pyarrow;
 mod read;
 mod shutdown;
 mod speed;
+mod times;
 mod unscored;
 mod wire;
 mod world;

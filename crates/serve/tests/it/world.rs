@@ -18,7 +18,8 @@ use forebay_core::aggregate::AggregateKind;
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::{Budget, Reservation};
 use forebay_core::ports::{
-    At, CompiledService, CompiledView, OnlineStore, ShardEpoch, ShardWrite, StoreHealth, ViewRows,
+    At, CompiledService, CompiledView, FillNote, OnlineStore, ShardEpoch, ShardWrite, StoreHealth,
+    ViewRows,
 };
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{Column, SourceDef};
@@ -36,6 +37,7 @@ use forebay_telemetry::Metrics;
 use parking_lot::{Condvar, Mutex};
 
 pub(crate) use crate::columns::{doubles, integers};
+use crate::times::{FakeClock, FakeWatermarks};
 
 /// Now, as the fake clock starts: noon of 2013-07-01.
 pub(crate) const NOON: Micros = 1_372_680_000_000_000;
@@ -48,24 +50,6 @@ pub(crate) const ROW_BYTES: usize = 128;
 pub(crate) const PANICS: &str = "PANICS";
 /// A key whose read waits until the gate opens.
 pub(crate) const WAITS: &str = "WAITS";
-
-#[derive(Debug)]
-pub(crate) struct FakeClock(pub(crate) AtomicI64);
-
-impl Clock for FakeClock {
-    fn now_us(&self) -> Micros {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct FakeWatermarks(pub(crate) Mutex<BTreeMap<String, Micros>>);
-
-impl Watermarks for FakeWatermarks {
-    fn watermark_us(&self, source: &str) -> Option<Micros> {
-        self.0.lock().get(source).copied()
-    }
-}
 
 /// Time and value of each event.
 type Events = Vec<(Micros, f64)>;
@@ -156,6 +140,18 @@ impl OnlineStore for FakeStore {
     fn drop_view(&self, view: ViewId) -> PortResult<()> {
         self.ttl_us.lock().remove(&view);
         Ok(())
+    }
+
+    fn views(&self) -> PortResult<Vec<ViewId>> {
+        absent()
+    }
+
+    fn filled(&self, _: u16, _: ViewId) -> PortResult<Option<FillNote>> {
+        absent()
+    }
+
+    fn end_fill(&self, _: ViewId) -> PortResult<()> {
+        absent()
     }
 
     fn applied(&self, _shard: u16) -> Arc<Applied> {

@@ -8,8 +8,8 @@ use forebay_core::PortResult;
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
-    At, LogNotes, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue,
-    Settled, ShardEpoch, ShardWrite, StoreHealth, TopicNote, UnscoredEntry, ViewRows,
+    At, FillNote, LogNotes, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad,
+    ScoreQueue, Settled, ShardEpoch, ShardWrite, StoreHealth, TopicNote, UnscoredEntry, ViewRows,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -48,6 +48,21 @@ impl<S: OnlineStore> OnlineStore for FaultyStore<S> {
 
     fn drop_view(&self, view: ViewId) -> PortResult<()> {
         let act = || self.inner.drop_view(view);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn views(&self) -> PortResult<Vec<ViewId>> {
+        let act = || self.inner.views();
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
+        let act = || self.inner.filled(shard, view);
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn end_fill(&self, view: ViewId) -> PortResult<()> {
+        let act = || self.inner.end_fill(view);
         self.faults.meet(Part::Store, Write, act)
     }
 

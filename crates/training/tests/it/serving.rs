@@ -10,9 +10,9 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
-    At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, OnlineStore, OutboxEntry,
-    PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite, StoreHealth,
-    UnscoredEntry, ViewRows,
+    At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, FillNote, OnlineStore,
+    OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite,
+    StoreHealth, UnscoredEntry, ViewRows,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -162,6 +162,18 @@ impl OnlineStore for Serving {
     }
 
     fn drop_view(&self, _: ViewId) -> PortResult<()> {
+        Err(absent())
+    }
+
+    fn views(&self) -> PortResult<Vec<ViewId>> {
+        Err(absent())
+    }
+
+    fn filled(&self, _: u16, _: ViewId) -> PortResult<Option<FillNote>> {
+        Err(absent())
+    }
+
+    fn end_fill(&self, _: ViewId) -> PortResult<()> {
         Err(absent())
     }
 

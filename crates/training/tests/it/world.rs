@@ -280,6 +280,7 @@ impl Archive for FakeArchive {
     async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot> {
         let (batches, applied) = self.table(name)?;
         Ok(TableSnapshot {
+            id: name.to_owned(),
             version: 7,
             schema: Arc::new(Schema::empty()),
             rows: batches.iter().map(|b| b.num_rows() as u64).sum(),

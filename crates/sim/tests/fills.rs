@@ -1,0 +1,143 @@
+//! A fill of a new view that a crash has cut off: the same change, applied by the next process,
+//! goes on with it, and with nothing that is of another definition or from another table.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_core::ports::{Archive, CompiledView, OnlineStore};
+use forebay_core::view::{ViewId, ViewSpec, Window};
+use forebay_pipeline::backfill::{Filling, Until, backfill};
+use forebay_pipeline::runtime::block_on;
+use forebay_sim::faults::{Faults, Rates};
+use forebay_sim::runtime::{SimRuntime, simulate};
+use forebay_sim::server::{Disk, EXTRA, Server};
+use forebay_sim::world::{EVENTS, RECENT, Setup, World};
+use forebay_testkit::{PlainView, StoredRow};
+
+const ADDED: ViewId = EXTRA[0];
+
+fn world(events: usize) -> Arc<World> {
+    let setup = Setup {
+        scored: false,
+        ..Setup::default()
+    };
+    Arc::new(World::with_events(setup, events, 83))
+}
+
+/// Run `body` with the choices of one seed.
+fn play(body: impl FnOnce(SimRuntime) + Send + 'static) {
+    let (done, report) = simulate(5, body);
+    assert!(done.is_some(), "{report:?}");
+}
+
+fn server(world: &Arc<World>, disk: &Arc<Disk>, faults: Faults) -> Server {
+    Server::new(world, disk, &Arc::new(faults), 7)
+}
+
+/// A process that nothing disturbs does all that is left, and adds the view where that is asked
+/// for.
+fn finish(world: &Arc<World>, disk: &Arc<Disk>, runtime: &SimRuntime, adds: bool) {
+    let server = server(world, disk, Faults::none(runtime));
+    server.begin().expect("it starts");
+    if adds {
+        server.apply(&BTreeSet::from([ADDED])).expect("it is added");
+    }
+    assert!(runtime.wait_until(Duration::from_secs(600), || world.is_done()));
+    server.pause().expect("it stops");
+}
+
+fn rows(world: &World, view: ViewId) -> Vec<Vec<StoredRow>> {
+    let mut rows = world.store.rows(view);
+    rows.iter_mut().flatten().for_each(|row| row.view = 0);
+    rows
+}
+
+fn noted(world: &World) -> u64 {
+    let filling = Filling::of(&world.store, ADDED);
+    filling.expect("in memory").rows()
+}
+
+#[test]
+fn a_crash_at_any_call_of_an_apply_leaves_what_the_next_one_goes_on_with() {
+    play(|runtime| {
+        let mut places = BTreeSet::new();
+        for last_call in 0..200 {
+            let (world, disk) = (world(90), Arc::<Disk>::default());
+            finish(&world, &disk, &runtime, false);
+            let calm = Rates::default();
+            let faults = Faults::new(&runtime, last_call, calm, 40 + last_call);
+            let crashing = server(&world, &disk, faults);
+            if crashing.begin().is_ok() {
+                // What it answers nobody hears.
+                let _unheard = crashing.apply(&BTreeSet::from([ADDED]));
+            }
+            let _unheard = crashing.pause();
+            if disk.saved().is_empty() {
+                places.insert(noted(&world));
+            }
+            finish(&world, &disk, &runtime, !disk.saved().contains(&ADDED));
+            assert_eq!(rows(&world, ADDED), rows(&world, RECENT), "{last_call}");
+            assert_eq!(noted(&world), 0, "the fill is over");
+        }
+        assert!(places.len() > 3, "cut off at several places: {places:?}");
+    });
+}
+
+/// A fill that was cut off behind the first rows, of a view like [`ADDED`] with another definition
+/// where `digest` says so.
+fn cut_off(world: &World, runtime: &SimRuntime, digest: Option<&str>) {
+    let view = PlainView::new(ADDED, &world.sources[0], "k", "x", Window::Lifetime);
+    let mut spec = ViewSpec::clone(view.spec());
+    spec.digest = digest.map_or(spec.digest, str::to_owned);
+    let known = world.store.register_view(Arc::new(spec));
+    known.expect("a new view");
+    let mut filling = Filling::of(&world.store, ADDED).expect("in memory");
+    let mut some = block_on(runtime, world.archive.progress(EVENTS)).expect("in memory");
+    some.0.values_mut().for_each(|at| at.next_offset /= 2);
+    let stores = (
+        &world.archive as &dyn Archive,
+        &world.store as &dyn OnlineStore,
+    );
+    let pass = (&mut filling, Until::Shared(&some));
+    let pass = backfill(&view, &world.sources[0], stores, pass, |_| {});
+    let rows = block_on(runtime, pass).expect("it takes all rows");
+    assert!(rows > 0 && noted(world) == rows as u64);
+}
+
+#[test]
+fn a_fill_of_another_definition_or_from_another_table_is_begun_anew() {
+    play(|runtime| {
+        for other_table in [false, true] {
+            let (world, disk) = (world(90), Arc::<Disk>::default());
+            finish(&world, &disk, &runtime, false);
+            let digest = (!other_table).then_some("another");
+            cut_off(&world, &runtime, digest);
+            if other_table {
+                world.archive.lose(EVENTS);
+            }
+            finish(&world, &disk, &runtime, true);
+            assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
+        }
+    });
+}
+
+#[test]
+fn what_a_fill_has_left_behind_goes_with_the_next_change_that_does_not_name_it() {
+    play(|runtime| {
+        let (world, disk) = (world(90), Arc::<Disk>::default());
+        finish(&world, &disk, &runtime, false);
+        cut_off(&world, &runtime, None);
+        finish(&world, &disk, &runtime, false);
+        assert!(noted(&world) > 0, "a start keeps it");
+        let server = server(&world, &disk, Faults::none(&runtime));
+        server.begin().expect("it starts");
+        server
+            .apply(&BTreeSet::from([EXTRA[1]]))
+            .expect("it is added");
+        server.pause().expect("it stops");
+        assert_eq!(noted(&world), 0);
+        assert!(rows(&world, ADDED).iter().all(Vec::is_empty));
+        assert_eq!(rows(&world, EXTRA[1]), rows(&world, RECENT));
+    });
+}
