@@ -14,9 +14,9 @@
 //!
 //! How far a fill is lies beside the rows that it has folded, so that one which a crash or a stop
 //! has cut off goes on when the change is applied again. [`Filler`] waits until the archive has
-//! what the state has, folds in passes beside ingest, and the rest while ingest stands. What it
-//! asks of the server around it is one port ([`FillHost`]), so that the binary and the simulation
-//! run the same fill.
+//! what the state has, folds beside ingest, and the rest while ingest stands. What it asks of the
+//! server around it is one port ([`FillHost`]), so that the binary and the simulation run the same
+//! fill.
 //!
 //! # Monitors
 //!
@@ -46,7 +46,10 @@ mod stop;
 pub use alarms::{AlarmPublisher, alarm_queue};
 pub use beginning::{Beginning, Begun};
 pub use executor::{ChangeFailed, Parts, execute};
-pub use fill::{FillError, FillHost, Filler, Leftovers, delete_leftovers, furthest, take_over};
+pub use fill::{
+    Course, FILL_REST_MAX_ROWS, FillError, FillHost, Filler, Leftovers, delete_leftovers, furthest,
+    take_over,
+};
 pub use health::{IngestFacts, IngestHealth, IngestWatch};
 pub use life::{Life, Phase};
 pub use monitoring::{CHECKPOINT_ROWS, MonitorObserver, MonitorParts, Monitors};

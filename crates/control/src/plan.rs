@@ -40,9 +40,8 @@ pub fn plan_apply(facts: &ApplyFacts) -> Vec<Step> {
         steps.push(Step::BeginView(view.clone()));
         steps.push(Step::FillBeside(view.clone()));
     }
-    if facts.added.len() > 1 {
-        // What came while the others were filled is not left for the time in which ingest stands.
-        steps.extend(facts.added.iter().cloned().map(Step::FillBeside));
+    if !facts.added.is_empty() {
+        steps.push(Step::CatchUp);
     }
     steps.push(Step::Pause);
     steps.extend(facts.added.iter().cloned().map(Step::FillRest));
@@ -128,6 +127,7 @@ mod tests {
                     "make the tables and topics that are missing",
                     "make view v known to the store",
                     "fill view v from the archive beside ingest",
+                    "fill what came meanwhile, beside ingest",
                     "stop ingest",
                     "fill view v with what came meanwhile",
                     "save the new definitions",
@@ -143,6 +143,7 @@ mod tests {
                     "make the tables and topics that are missing",
                     "make view v version 1 (anew) known to the store",
                     "fill view v version 1 (anew) from the archive beside ingest",
+                    "fill what came meanwhile, beside ingest",
                     "stop ingest",
                     "fill view v version 1 (anew) with what came meanwhile",
                     "save the new definitions",
@@ -169,15 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn several_views_are_filled_once_more_beside_ingest_before_it_stands() {
+    fn several_views_catch_up_together_beside_ingest_before_it_stands() {
         let expected = [
             "make the tables and topics that are missing",
             "make view v known to the store",
             "fill view v from the archive beside ingest",
             "make view w known to the store",
             "fill view w from the archive beside ingest",
-            "fill view v from the archive beside ingest",
-            "fill view w from the archive beside ingest",
+            "fill what came meanwhile, beside ingest",
             "stop ingest",
             "fill view v with what came meanwhile",
             "fill view w with what came meanwhile",
@@ -201,6 +201,7 @@ mod tests {
             "start ingest with the definitions before and the new sources",
             "make view v known to the store",
             "fill view v from the archive beside ingest",
+            "fill what came meanwhile, beside ingest",
             "stop ingest",
         ];
         assert_eq!(words(&steps)[..expected.len()], expected);
@@ -222,8 +223,9 @@ mod tests {
             "start ingest with the definitions before",
             "delete the state of view v",
         );
-        let expected: [&[&str]; 9] = [
+        let expected: [&[&str]; 10] = [
             &[],
+            &[drop],
             &[drop],
             &[drop],
             &[resume, drop],
@@ -243,6 +245,6 @@ mod tests {
             .map(|at| words(&plan_undo(&steps[..at], &steps[at], true)))
             .collect();
         let save: &[&str] = &["save the definitions before"];
-        assert_eq!(undone, [&[][..], &[], &[], &[], &[], save, save, &[]]);
+        assert_eq!(undone, [&[][..], &[], &[], &[], &[], &[], save, save, &[]]);
     }
 }

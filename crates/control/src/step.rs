@@ -34,6 +34,8 @@ pub enum Step {
     BeginView(String),
     /// Fold what the archive has into a new view, while ingest goes on.
     FillBeside(String),
+    /// Fold into all new views what came meanwhile, while ingest goes on, until little is left.
+    CatchUp,
     /// Finish what was read, and stop ingest.
     Pause,
     /// Fold what came since into a new view, while ingest stands.
@@ -61,6 +63,7 @@ impl fmt::Display for Step {
             Self::MakeTables => f.write_str("make the tables and topics that are missing"),
             Self::BeginView(view) => write!(f, "make view {view} known to the store"),
             Self::FillBeside(view) => write!(f, "fill view {view} from the archive beside ingest"),
+            Self::CatchUp => f.write_str("fill what came meanwhile, beside ingest"),
             Self::Pause => f.write_str("stop ingest"),
             Self::FillRest(view) => write!(f, "fill view {view} with what came meanwhile"),
             Self::Save(which) => write!(f, "save {}", which.words()),

@@ -89,6 +89,21 @@ impl Filling {
         rows.min().unwrap_or_default()
     }
 
+    /// Offsets of `source` that a pass up to [`Until::Shared`] of `archived` has to go over.
+    #[must_use]
+    pub fn lacks(&self, source: &SourceDef, store: &dyn OnlineStore, archived: &Applied) -> u64 {
+        let ends = ends(source, store, Until::Shared(archived));
+        let Some(start) = self.start(&ends) else {
+            return 0;
+        };
+        let of = |(place, end): (&TopicPartition, &PartitionProgress)| {
+            (end.next_offset - start.next_offset(place)).max(0)
+        };
+        // They are the same for all shards.
+        let lacking: i64 = ends.first().map_or(0, |ends| ends.0.iter().map(of).sum());
+        u64::try_from(lacking).expect("a sum of what is not negative")
+    }
+
     /// Whether it was begun, with rows of the topic of `source` in the table whose id is `table`,
     /// and with no others.
     #[must_use]

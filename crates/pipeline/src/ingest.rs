@@ -20,12 +20,13 @@ use crate::archive::Archiver;
 use crate::board::Board;
 use crate::error::{PipelineError, first_cause};
 use crate::observer::{BatchObserver, Look};
+use crate::pace::Pace;
 use crate::prediction::RecordEncoder;
 use crate::reads::Reads;
 use crate::recovery::{Decision, Plan};
 use crate::repeats::{Repeats, keep_rows};
 use crate::retry::Pauses;
-use crate::runtime::Thread;
+use crate::runtime::{Thread, pause};
 use crate::score::intake::Intake;
 use crate::settings::PipelineSettings;
 use crate::settlements::SettledNotes;
@@ -74,6 +75,7 @@ pub(crate) struct Ingest {
     /// Where the archiver was last told that the reader stands.
     pub(crate) archive_told: HashMap<TopicPartition, i64>,
     pub(crate) settings: PipelineSettings,
+    pub(crate) pace: Arc<Pace>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stopping: Arc<AtomicBool>,
 }
@@ -122,15 +124,19 @@ impl Ingest {
             if let Some(decisions) = self.board.take() {
                 self.follow(&decisions)?;
             }
-            match self
-                .log
-                .poll(self.settings.epoch_max_rows, self.settings.epoch_wait)
-            {
+            let began = self.runtime.elapsed();
+            let most = self.pace.epoch_rows(self.settings.epoch_max_rows);
+            match self.log.poll(most, self.settings.epoch_wait) {
                 Ok(batches) => {
                     pauses = Pauses::default();
+                    let rows: usize = batches.iter().map(|batch| batch.rows.num_rows()).sum();
                     self.epoch(batches, &mut timers)?;
                     self.hear_faults();
                     self.measure(&mut timers)?;
+                    let took = self.runtime.elapsed().saturating_sub(began);
+                    if let Some(wait) = self.pace.wait_behind(rows as u64, took) {
+                        pause(self.runtime.as_ref(), wait);
+                    }
                 }
                 Err(error) if error.kind().is_retriable() => {
                     tracing::warn!(%error, "the log does not answer and is asked again");

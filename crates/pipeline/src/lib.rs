@@ -10,7 +10,8 @@
 //! starts and stops all of them. `watch` looks at the log on a thread of its own and lets
 //! [`recovery`] decide for each source whether and from where it is read; `reads` turns decisions
 //! into assignments; [`halt`] has the reasons against, [`gaps`] the way past some of them.
-//! [`backfill`](mod@backfill) fills a new view from the archive, `retry` waits for what does not
+//! [`backfill`](mod@backfill) fills a new view from the archive, `pace` slows the loop where that
+//! does not catch up with it, `retry` waits for what does not
 //! answer, `contain` keeps a panic to its row.
 
 pub mod admit;
@@ -26,6 +27,7 @@ pub mod halt;
 mod ingest;
 mod observer;
 mod own_cluster;
+mod pace;
 pub mod pending;
 mod pipeline;
 pub mod prediction;

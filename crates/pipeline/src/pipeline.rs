@@ -4,6 +4,7 @@
 //! queue is empty.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,6 +28,7 @@ use crate::gaps::{self, Accepted, GapRequest, Listed};
 use crate::ingest::Ingest;
 use crate::observer::BatchObserver;
 use crate::own_cluster::OwnCluster;
+use crate::pace::Pace;
 use crate::prediction::RecordEncoder;
 use crate::reads::Reads;
 use crate::recovery::{self, Plan};
@@ -115,6 +117,7 @@ pub struct Pipeline {
     appending: Thread<Result<(), PortError>>,
     settling: Settling,
     watch: LogWatch,
+    pace: Arc<Pace>,
 }
 
 impl PipelineParts {
@@ -145,6 +148,7 @@ impl Pipeline {
         mut parts: PipelineParts,
         settings: PipelineSettings,
     ) -> Result<Self, PipelineError> {
+        recovery::check_topics(&parts.sources)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let crew = Arc::new(Crew::over(parts.runtime));
         parts.runtime = Arc::<Crew>::clone(&crew);
@@ -161,7 +165,6 @@ impl Pipeline {
         settings: PipelineSettings,
         stopping: Arc<AtomicBool>,
     ) -> Result<Self, PipelineError> {
-        recovery::check_topics(&parts.sources)?;
         parts.repeats.begin();
         let board = Arc::<Board>::default();
         parts.publish_to_own_cluster(&board);
@@ -210,10 +213,12 @@ impl Pipeline {
             unrecorded: vec![unrecorded; usize::from(shards)],
             settled: workers.settled,
             writers: workers.writers,
+            pace: Arc::default(),
             settings,
         };
         Ok(Self {
             runtime: parts.runtime,
+            pace: Arc::clone(&ingest.pace),
             ingest: ingest.spawn()?,
             stopping,
             counters,
@@ -262,6 +267,11 @@ impl Pipeline {
     #[must_use]
     pub fn is_ingesting(&self) -> bool {
         !self.ingest.is_finished()
+    }
+
+    /// Read so many rows a second at most, over all sources; None: as fast as it goes.
+    pub fn limit_rows(&self, rows_per_s: Option<NonZeroU64>) {
+        self.pace.limit(rows_per_s);
     }
 
     /// A handle to the counters.

@@ -69,6 +69,8 @@ pub struct Faults {
     /// Whether that one is still done.
     last_is_done: bool,
     over: AtomicBool,
+    /// What the store takes for each row of a fill.
+    fold_takes: Duration,
 }
 
 /// What is to happen to a call.
@@ -98,6 +100,21 @@ impl Faults {
             last_call,
             last_is_done: seed.is_multiple_of(2),
             over: AtomicBool::new(false),
+            fold_takes: Duration::ZERO,
+        }
+    }
+
+    /// The same with a store that takes so long for each row of a fill.
+    #[must_use]
+    pub fn with_slow_fills(self, fold_takes: Duration) -> Self {
+        Self { fold_takes, ..self }
+    }
+
+    /// A fill folds so many rows.
+    pub(crate) fn fold(&self, rows: usize) {
+        let takes = self.fold_takes * u32::try_from(rows).expect("few rows");
+        if !takes.is_zero() {
+            self.runtime.pause(takes);
         }
     }
 

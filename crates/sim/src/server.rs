@@ -5,13 +5,15 @@
 //! outlives the process.
 
 use std::collections::{BTreeSet, HashSet};
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_control::{
-    ApplyFacts, Beginning, Begun, ChangeFailed, FillHost, Filler, Leftovers, Life, MonitorObserver,
-    Monitors, Parts, Step, Stop, Which, change_scopes, delete_leftovers, execute, furthest,
-    plan_apply, take_over,
+    ApplyFacts, Beginning, Begun, ChangeFailed, Course, FillHost, Filler, Leftovers, Life,
+    MonitorObserver, Monitors, Parts, Step, Stop, Which, change_scopes, delete_leftovers, execute,
+    furthest, plan_apply, take_over,
 };
 use forebay_core::ports::{Checkpoints, CompiledView, OnlineStore, Runtime};
 use forebay_core::progress::Applied;
@@ -41,6 +43,8 @@ use crate::world::{PREDICTIONS, START_US, TOPIC, World};
 
 /// Views that definitions may add.
 pub const EXTRA: [ViewId; 3] = [10, 11, 12];
+/// Rows that a fill may leave for the time in which ingest stands: as few as the worlds are small.
+pub const REST_MAX_ROWS: u64 = 16;
 /// Virtual time in which a process must have stopped.
 const STOP_MAX: Duration = Duration::from_secs(60);
 /// How long a poll waits on the virtual clock.
@@ -75,6 +79,8 @@ pub struct Server {
     recovered: Mutex<Applied>,
     life: Life,
     stop: Stop,
+    /// Rows that fills have folded while ingest stood.
+    rest: AtomicU64,
 }
 
 /// A change of definitions under way.
@@ -82,6 +88,7 @@ pub struct Server {
 pub struct Change {
     current: BTreeSet<ViewId>,
     next: BTreeSet<ViewId>,
+    course: Course,
 }
 
 impl Change {
@@ -123,6 +130,7 @@ impl Server {
             monitors: Mutex::default(),
             recovered: Mutex::default(),
             life: Life::default(),
+            rest: AtomicU64::new(0),
             stop: Stop::new(Arc::new(faults.runtime().clone())),
         }
     }
@@ -162,13 +170,19 @@ impl Server {
         let mut change = Change {
             current,
             next: next.clone(),
+            course: Course::default(),
         };
-        execute(
-            self,
-            &mut change,
-            &steps,
-            (&self.life, &self.stop, &self.clock()),
-        )
+        let clock = self.clock();
+        let surroundings: (_, _, &dyn Clock) = (&self.life, &self.stop, &clock);
+        let outcome = execute(self, &mut change, &steps, surroundings);
+        self.filler().release();
+        outcome
+    }
+
+    /// Rows that fills have folded while ingest stood.
+    #[must_use]
+    pub fn rest(&self) -> u64 {
+        self.rest.load(Ordering::Relaxed)
     }
 
     /// Whether events are read.
@@ -346,6 +360,7 @@ impl Server {
             runtime: self.runtime(),
             life: &self.life,
             stop: &self.stop,
+            rest_max_rows: REST_MAX_ROWS,
         }
     }
 
@@ -370,7 +385,16 @@ impl Parts for Server {
             }
             Step::FillBeside(view) => {
                 let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
-                Ok(self.filler().beside(source, view.as_ref())?)
+                let course = &mut change.course;
+                Ok(self.filler().beside(source, view.as_ref(), course)?)
+            }
+            Step::CatchUp => {
+                let source = || Arc::clone(&self.world.sources[0]);
+                let added = change.next.difference(&change.current);
+                let views = added.map(|id| (source(), extra(&self.world, *id)));
+                let views: Vec<_> = views.collect();
+                let course = &mut change.course;
+                Ok(self.filler().catch_up_with_ingest(&views, course)?)
             }
             Step::Pause => self.pause().map_err(port_error),
             Step::FillRest(view) => {
@@ -406,6 +430,12 @@ impl FillHost for Server {
         Some(self.recovered.lock().clone())
     }
 
+    fn limit_ingest(&self, rows_per_s: Option<NonZeroU64>) {
+        if let Some(pipeline) = &*self.running.lock() {
+            pipeline.limit_rows(rows_per_s);
+        }
+    }
+
     fn halts(&self) -> Vec<Listed> {
         let running = self.running.lock();
         running.as_ref().map(Pipeline::halts).unwrap_or_default()
@@ -415,7 +445,11 @@ impl FillHost for Server {
         None
     }
 
-    fn folded(&self, _: &str, _: u64, _: u64, _: u64) {}
+    fn folded(&self, _: &str, rows: u64, _: u64, _: u64) {
+        if self.running.lock().is_none() {
+            self.rest.fetch_add(rows, Ordering::Relaxed);
+        }
+    }
 
     fn passed(&self, _: &str, _: Duration) {}
 }

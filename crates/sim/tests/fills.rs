@@ -1,17 +1,19 @@
 //! A fill of a new view that a crash has cut off: the same change, applied by the next process,
-//! goes on with it, and with nothing that is of another definition or from another table.
+//! goes on with it, and with nothing that is of another definition or from another table. And a
+//! fill that is slower than the events come: ingest gives way, and never stands for long.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use forebay_core::ports::{Archive, CompiledView, OnlineStore};
+use forebay_core::ports::{Archive, CompiledView, OnlineStore, Runtime};
 use forebay_core::view::{ViewId, ViewSpec, Window};
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_pipeline::runtime::block_on;
 use forebay_sim::faults::{Faults, Rates};
 use forebay_sim::runtime::{SimRuntime, simulate};
-use forebay_sim::server::{Disk, EXTRA, Server};
+use forebay_sim::server::{Disk, EXTRA, REST_MAX_ROWS, Server};
 use forebay_sim::world::{EVENTS, RECENT, Setup, World};
 use forebay_testkit::{PlainView, StoredRow};
 
@@ -139,5 +141,69 @@ fn what_a_fill_has_left_behind_goes_with_the_next_change_that_does_not_name_it()
         assert_eq!(noted(&world), 0);
         assert!(rows(&world, ADDED).iter().all(Vec::is_empty));
         assert_eq!(rows(&world, EXTRA[1]), rows(&world, RECENT));
+    });
+}
+
+/// Events come so many at once, forty a second.
+const EVENTS_PER_STEP: usize = 2;
+const STEP: Duration = Duration::from_millis(50);
+/// A fill folds a quarter of that.
+const ROW_TAKES: Duration = Duration::from_millis(100);
+
+/// Events come until `is_over`, and as many as `most`. How long ingest has stood at most: events
+/// were there, and none was applied.
+fn come(world: &World, runtime: &SimRuntime, most: usize, is_over: impl Fn() -> bool) -> Duration {
+    let applied = || -> i64 {
+        let of_shard = |shard| {
+            let applied = world.store.applied(shard);
+            applied.0.values().map(|at| at.next_offset).sum::<i64>()
+        };
+        (0..world.setup.shards).map(of_shard).sum()
+    };
+    let (mut seen, mut since) = (applied(), runtime.elapsed());
+    let mut longest = Duration::ZERO;
+    for step in 0..most / EVENTS_PER_STEP {
+        if is_over() {
+            break;
+        }
+        world.append_events(EVENTS_PER_STEP, step as u64);
+        runtime.pause(STEP);
+        if applied() > seen {
+            (seen, since) = (applied(), runtime.elapsed());
+        }
+        longest = longest.max(runtime.elapsed().saturating_sub(since));
+    }
+    longest
+}
+
+#[test]
+fn where_events_come_faster_than_they_are_filled_in_ingest_gives_way_and_hardly_stands() {
+    play(|runtime| {
+        let (world, disk) = (world(20), Arc::<Disk>::default());
+        finish(&world, &disk, &runtime, false);
+        let slow = Faults::none(&runtime).with_slow_fills(ROW_TAKES);
+        let server = Arc::new(server(&world, &disk, slow));
+        server.begin().expect("it starts");
+        let applied = Arc::<AtomicBool>::default();
+        let (applying, done) = (Arc::clone(&server), Arc::clone(&applied));
+        let apply = move || {
+            let next = BTreeSet::from([ADDED]);
+            applying.apply(&next).expect("it is added");
+            done.store(true, Ordering::SeqCst);
+        };
+        let spawned = runtime.spawn_thread("apply", Box::new(apply));
+        spawned.expect("a thread");
+        let is_over = || applied.load(Ordering::SeqCst);
+        let longest = come(&world, &runtime, 4_000, is_over);
+        assert!(is_over(), "the fill has caught up while events came");
+        let rest = server.rest();
+        assert!(rest <= REST_MAX_ROWS, "{rest} rows were left");
+        assert!(
+            longest <= Duration::from_secs(1),
+            "ingest stood {longest:?}"
+        );
+        assert!(runtime.wait_until(Duration::from_secs(60), || world.is_done()));
+        server.pause().expect("it stops");
+        assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
     });
 }

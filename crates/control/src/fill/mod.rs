@@ -1,15 +1,17 @@
 //! The fill of a new view from the archive: goes on with one that was cut off ([`begun`]); waits
 //! until the archive has what the shards have applied ([`caught_up`]), and until a new state says
-//! where it begins; folds in passes beside ingest, and what is left while ingest stands. Writes to
-//! the online store alone; how far it is goes to [`Life`] and to its [`FillHost`]. The binary and
-//! the simulation run this code.
+//! where it begins; folds beside ingest what is archived, then in [`rounds`] what came meanwhile,
+//! and what is left while ingest stands. Writes to the online store alone; how far it is goes to
+//! [`Life`] and to its [`FillHost`]. The binary and the simulation run this code.
 //!
 //! Everything here blocks, on the runtime that it is given, and ends soon after a [`Stop`].
 
 mod begun;
 mod caught_up;
 mod error;
+mod rounds;
 
+use std::num::NonZeroU64;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,14 +30,10 @@ use crate::stop::Stop;
 pub use begun::{Leftovers, delete_leftovers, take_over};
 pub use caught_up::furthest;
 pub use error::FillError;
+pub use rounds::{Course, FILL_REST_MAX_ROWS};
 
 /// How long one flush of the archive, or one look at it, may take before whoever asked is told.
 const ASK_MAX: Duration = Duration::from_secs(60);
-/// Passes over the archive while ingest goes on; each folds what came during the one before.
-const PASSES_MAX: usize = 8;
-/// What a pass may leave for the time in which ingest stands: about as many rows as it folded,
-/// which take well under a second.
-const PASS_FEW_ROWS: usize = 4_096;
 
 /// The server around a fill: what it asks of ingest, and who is told how far it is.
 pub trait FillHost: Send + Sync {
@@ -48,6 +46,10 @@ pub trait FillHost: Send + Sync {
     /// What the shards had applied when ingest started. None where the definitions in force do not
     /// read `source`.
     fn recovered(&self, source: &str) -> Option<Applied>;
+
+    /// Let ingest read so many rows a second at most; None: as fast as it goes. Nothing where it
+    /// does not run.
+    fn limit_ingest(&self, rows_per_s: Option<NonZeroU64>);
 
     /// What is not read, and why.
     fn halts(&self) -> Vec<Listed>;
@@ -77,6 +79,9 @@ pub struct Filler<'a> {
     pub life: &'a Life,
     /// What ends a fill early.
     pub stop: &'a Stop,
+    /// Rows at most that may be left for the time in which ingest stands
+    /// ([`FILL_REST_MAX_ROWS`]).
+    pub rest_max_rows: u64,
 }
 
 impl std::fmt::Debug for Filler<'_> {
@@ -86,8 +91,7 @@ impl std::fmt::Debug for Filler<'_> {
 }
 
 impl Filler<'_> {
-    /// Fold into `view` what the archive has of `source`, in passes while ingest goes on, until
-    /// what came during a pass is little.
+    /// Fold into `view` what the archive has of `source` by now, while ingest goes on.
     ///
     /// # Errors
     /// The archive does not get as far as the state, one of them fails, the view refuses a row, or
@@ -96,20 +100,29 @@ impl Filler<'_> {
         &self,
         source: &Arc<SourceDef>,
         view: &dyn CompiledView,
+        course: &mut Course,
     ) -> Result<(), FillError> {
         self.catch_up(source)?;
-        let mut filling = Filling::of(self.store, view.spec().id)?;
-        for _ in 0..PASSES_MAX {
-            self.flush()?;
-            let snapshot = self.archive.snapshot(&source.name);
-            let snapshot = self.ask("opening the archive", snapshot)?;
-            let until = Until::Shared(&snapshot.applied);
-            let done = self.pass(source, view, (&mut filling, until), snapshot.rows)?;
-            if done <= PASS_FEW_ROWS {
-                break;
-            }
-        }
+        let (rows, took) = self.pass_beside(source, view)?;
+        course.began(rows, took);
         Ok(())
+    }
+
+    /// One pass while ingest goes on: rows, and how long they took.
+    fn pass_beside(
+        &self,
+        source: &Arc<SourceDef>,
+        view: &dyn CompiledView,
+    ) -> Result<(u64, Duration), FillError> {
+        let mut filling = Filling::of(self.store, view.spec().id)?;
+        self.flush()?;
+        let snapshot = self.archive.snapshot(&source.name);
+        let snapshot = self.ask("opening the archive", snapshot)?;
+        let until = Until::Shared(&snapshot.applied);
+        let started = self.runtime.elapsed();
+        let rows = self.pass(source, view, (&mut filling, until), snapshot.rows)?;
+        let took = self.runtime.elapsed().saturating_sub(started);
+        Ok((rows as u64, took))
     }
 
     /// Fold the rest into it, up to what each shard has applied. Ingest stands. Returns the

@@ -144,7 +144,7 @@ impl World {
             Which::Next => change.next.clone(),
         };
         match step {
-            Step::MakeTables => {}
+            Step::MakeTables | Step::CatchUp => {}
             Step::BeginView(view) => {
                 self.disk.lock().views.insert(view.clone(), 0);
             }

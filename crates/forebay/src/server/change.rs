@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use forebay_control::{
-    ApplyFacts, Filler, Leftovers, Parts, Phase, Step, Stop, Which, delete_leftovers, execute,
+    ApplyFacts, Course, Leftovers, Parts, Phase, Step, Stop, Which, delete_leftovers, execute,
     plan_apply,
 };
 use forebay_core::ports::{Archive, CompiledView, OnlineStore};
@@ -50,6 +50,8 @@ pub(crate) struct Transition {
     added: BTreeMap<String, Arc<dyn CompiledView>>,
     /// Every view that only the definitions before or only the new ones have.
     states: BTreeMap<String, Retired>,
+    /// How the fill of the new views goes.
+    course: Course,
     /// Archived rows that were read for each new view.
     filled: BTreeMap<String, u64>,
 }
@@ -97,6 +99,7 @@ impl Transition {
             current,
             next,
             wiring,
+            course: Course::default(),
             filled: BTreeMap::new(),
         }
     }
@@ -122,6 +125,13 @@ impl Transition {
             Which::Sources => &self.sources,
             Which::Next => &self.next,
         }
+    }
+
+    /// What a new view reads.
+    fn source_of(&self, view: &Arc<dyn CompiledView>) -> Result<Arc<SourceDef>> {
+        let source = self.next.sources().get(&view.spec().source);
+        let source = source.context("a view reads a source that is not defined: a defect")?;
+        Ok(Arc::clone(source))
     }
 
     fn added(&self, view: &str) -> Result<&Arc<dyn CompiledView>> {
@@ -249,6 +259,10 @@ impl App {
         for name in names.values() {
             self.fill_is_over(name);
         }
+        self.with_filler(|filler| {
+            filler.release();
+            Ok(())
+        })?;
         outcome?;
         let filled = change.filled.into_iter();
         Ok(filled
@@ -268,8 +282,7 @@ impl App {
             };
             let opened = self.archive.open_table(name, source.archive_schema());
             self.runtime.block_on(opened)?;
-            let fill = |filler: &Filler<'_>, _: &Arc<SourceDef>| filler.must_be_read(source);
-            if self.with_filler(&change.next, view.as_ref(), fill)? {
+            if self.with_filler(|filler| filler.must_be_read(source))? {
                 return Ok(new_sources(&change.current, &change.next));
             }
         }
@@ -338,22 +351,26 @@ impl App {
             },
             Step::BeginView(view) => {
                 let view = change.added(view)?;
-                self.with_filler(&change.next, view.as_ref(), |filler, source| {
-                    filler.begin(source, view.as_ref())
-                })
+                let source = change.source_of(view)?;
+                self.with_filler(|filler| filler.begin(&source, view.as_ref()))
             }
             Step::FillBeside(name) => {
-                let view = change.added(name)?;
-                self.with_filler(&change.next, view.as_ref(), |filler, source| {
-                    filler.beside(source, view.as_ref())
-                })
+                let view = Arc::clone(change.added(name)?);
+                let (source, course) = (change.source_of(&view)?, &mut change.course);
+                self.with_filler(|filler| filler.beside(&source, view.as_ref(), course))
+            }
+            Step::CatchUp => {
+                let views = change.added.values();
+                let views = views.map(|view| Ok((change.source_of(view)?, Arc::clone(view))));
+                let views = views.collect::<Result<Vec<_>>>()?;
+                let course = &mut change.course;
+                self.with_filler(|filler| filler.catch_up_with_ingest(&views, course))
             }
             Step::Pause => self.pause(),
             Step::FillRest(name) => {
                 let view = change.added(name)?;
-                let rows = self.with_filler(&change.next, view.as_ref(), |filler, source| {
-                    filler.rest(source, view.as_ref())
-                })?;
+                let source = change.source_of(view)?;
+                let rows = self.with_filler(|filler| filler.rest(&source, view.as_ref()))?;
                 change.filled.insert(name.clone(), rows);
                 Ok(())
             }

@@ -1,16 +1,13 @@
 //! What the fill of a view (`control`) asks of this server: ingest as it runs now, and metrics for
 //! how far the fill is.
 
-use std::sync::Arc;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use forebay_control::{FillError, FillHost, Filler};
+use anyhow::Result;
+use forebay_control::{FILL_REST_MAX_ROWS, FillError, FillHost, Filler};
 use forebay_core::PortError;
-use forebay_core::ports::CompiledView;
 use forebay_core::progress::Applied;
-use forebay_core::source::SourceDef;
-use forebay_engine::Catalog;
 use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::gaps::Listed;
 use forebay_pipeline::{Pipeline, SystemRuntime};
@@ -18,15 +15,11 @@ use forebay_pipeline::{Pipeline, SystemRuntime};
 use super::app::App;
 
 impl App {
-    /// Let `fill` run, over the source that `view` reads in `catalog`.
+    /// Let `fill` run over this server.
     pub(super) fn with_filler<T>(
         &self,
-        catalog: &Catalog,
-        view: &dyn CompiledView,
-        fill: impl FnOnce(&Filler<'_>, &Arc<SourceDef>) -> Result<T, FillError>,
+        fill: impl FnOnce(&Filler<'_>) -> Result<T, FillError>,
     ) -> Result<T> {
-        let source = catalog.sources().get(&view.spec().source);
-        let source = source.context("a view reads a source that is not defined: a defect")?;
         let filler = Filler {
             host: self,
             archive: self.archive.as_ref(),
@@ -34,8 +27,9 @@ impl App {
             runtime: &SystemRuntime::new(self.runtime.clone()),
             life: &self.life,
             stop: &self.stop,
+            rest_max_rows: FILL_REST_MAX_ROWS,
         };
-        Ok(fill(&filler, source).map_err(PortError::from)?)
+        Ok(fill(&filler).map_err(PortError::from)?)
     }
 
     /// No fill of the view `name` is under way any more.
@@ -60,6 +54,12 @@ impl FillHost for App {
         let catalog = running.catalog.as_ref()?;
         let is_read = catalog.sources().contains_key(source);
         is_read.then(|| running.recovered.clone())
+    }
+
+    fn limit_ingest(&self, rows_per_s: Option<NonZeroU64>) {
+        if let Some(pipeline) = &self.running.lock().pipeline {
+            pipeline.limit_rows(rows_per_s);
+        }
     }
 
     fn halts(&self) -> Vec<Listed> {

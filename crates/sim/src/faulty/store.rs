@@ -90,6 +90,10 @@ impl<S: OnlineStore> OnlineStore for FaultyStore<S> {
     }
 
     fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
+        if write.backfill {
+            self.faults
+                .fold(write.folds.iter().map(|fold| fold.rows.len()).sum());
+        }
         let act = || self.inner.commit(shard, write);
         self.faults.meet(Part::Store, Write, act)
     }
