@@ -17,6 +17,7 @@ mod instant;
 mod replay;
 mod server;
 mod settings;
+mod steady_clock;
 mod terminal;
 
 use std::process::ExitCode;

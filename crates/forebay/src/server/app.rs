@@ -39,6 +39,7 @@ use super::topics::TopicMaker;
 use crate::available::available_bytes;
 use crate::settings::Settings;
 use crate::settings::memory::Shares;
+use crate::steady_clock::SteadyClock;
 
 mod gaps;
 
@@ -61,6 +62,8 @@ pub(crate) struct App {
     pub(crate) budget: Arc<Budget>,
     /// Wall clock.
     pub(crate) clock: Arc<dyn Clock>,
+    /// The same without its steps, for what lasts: the dates of rows, the present of ingest.
+    pub(super) steady_clock: Arc<dyn Clock>,
     /// Runs what is async.
     pub(crate) runtime: Handle,
     /// Where the server is in its life.
@@ -160,7 +163,8 @@ impl App {
         let options = online_options(&settings, &shares, files.shard_files);
         let store = RocksStore::open(&data_dir.join("online"), &options, &budget)?;
         let store = Arc::new(store);
-        let archive = open_archive(&settings, &clock)?;
+        let steady_clock: Arc<dyn Clock> = Arc::new(SteadyClock::over(Arc::clone(&clock)));
+        let archive = open_archive(&settings, &steady_clock)?;
         let broker = Arc::new(BrokerLink::open(&settings)?);
         let publisher = Arc::new(KafkaPublisher::new(ProducerSettings {
             unsent_bytes: shares.unsent,
@@ -194,6 +198,7 @@ impl App {
             connections: files.connections,
             settings,
             clock,
+            steady_clock,
             runtime,
             broker,
             store,

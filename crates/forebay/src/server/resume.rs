@@ -117,7 +117,7 @@ impl App {
             views,
             deployments: wiring.deployments,
             watermarks: Arc::clone(&self.marks),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&self.steady_clock),
             counters: Arc::clone(&self.counters),
             observers: vec![Box::new(observer)],
             runtime: Arc::clone(&runtime),
