@@ -9,29 +9,35 @@ use std::fmt;
 /// Whose fault it is and what may be done about it. One mapping for every surface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The caller's words are wrong: SQL, ticket, type, name of a column.
+    /// The caller's words are wrong: SQL, ticket, type, name of a column. Remedy: correct the call
+    /// as the words say.
     InvalidArgument,
-    /// The named object does not exist.
+    /// The named object does not exist. Remedy: correct the name, or create the object.
     NotFound,
-    /// The named object exists and differs.
+    /// The named object exists and differs. Remedy: take another name, or drop what is there.
     AlreadyExists,
     /// The system is not in the state that the call needs (another log, another schema
-    /// fingerprint).
+    /// fingerprint). Remedy: change what the words name, then call again.
     FailedPrecondition,
-    /// A time or offset outside what is kept; older values are answered offline.
+    /// A time or offset outside what is kept. Remedy: ask for a newer one; older values are
+    /// answered offline (`forebay training-set`).
     OutOfRange,
     /// A named limit of what is asked for at once was reached; the text names it. Not the limit of
-    /// one row or value, which is the caller's fault for good: [`Self::InvalidArgument`].
+    /// one row or value, which is the caller's fault for good: `InvalidArgument`. Remedy: ask for
+    /// less at once, or again later.
     ResourceExhausted,
-    /// Something outside (broker, disk, worker) does not answer; retrying may help.
+    /// Something outside (broker, disk, worker) does not answer. Remedy: try again; mend what the
+    /// words name if it goes on.
     Unavailable,
-    /// The deadline passed first.
+    /// The deadline passed first. Remedy: give more time, or ask for less.
     DeadlineExceeded,
-    /// The outcome is unknown: a write may or may not have happened. Read again before retrying.
+    /// The outcome is unknown: a write may or may not have happened. Remedy: read again before
+    /// retrying.
     MaybeWritten,
-    /// Stored bytes contradict themselves or an invariant broke.
+    /// Stored bytes contradict themselves or an invariant broke. Remedy: restore what the words
+    /// name from a backup, or rebuild the state (`forebay rebuild`).
     DataLoss,
-    /// Our own defect.
+    /// Our own defect. Remedy: report it with the log.
     Internal,
 }
 

@@ -11,6 +11,7 @@ pub mod answered;
 pub mod applied;
 pub mod bytes;
 pub mod checkpoint;
+pub mod dead_letter;
 pub mod definition;
 pub mod digest;
 pub mod error;

@@ -17,14 +17,19 @@ pub const SETTLEMENT_TABLE: &str = "settlements";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UnscoredReason {
     /// The row is at fault: the model or the feature reader refuses it, or its record is too large.
+    /// Remedy: `detail` says which; produce such rows otherwise, or carry fewer columns.
     RowRefused,
-    /// The topic refuses the record.
+    /// The topic refuses the record. Remedy: raise the topic's `max.message.bytes`, or carry fewer
+    /// columns; `detail` has the broker's words.
     PredictionRefused,
     /// The model could not be asked before the event grew older than its features are kept.
+    /// Remedy: bring the model or its workers back; later events are scored again.
     Expired,
-    /// The deployment was suspended when the event was read.
+    /// The deployment was suspended when the event was read. Remedy: `status` says why;
+    /// add workers, or raise `inference.pending_max_records` and `inference.pending_max_mib`.
     Suspended,
-    /// The deployment, or the version that the event was routed to, is no longer there.
+    /// The deployment, or the version that the event was routed to, is no longer there. Remedy:
+    /// none is needed; route to a version that is there.
     Withdrawn,
 }
 

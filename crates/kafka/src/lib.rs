@@ -36,7 +36,7 @@ pub mod survey;
 
 pub use admin::{TopicStatus, Topics};
 pub use connections::{Connection, Connections};
-pub use decode::{Guess, Reason, Record, RecordDecoder, Reject};
+pub use decode::{Guess, Record, RecordDecoder, Reject};
 pub use embedded::EmbeddedBroker;
 pub use encode::encode_rows;
 pub use error::Error;

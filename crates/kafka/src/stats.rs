@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use forebay_core::dead_letter::DeadLetterReason;
 use parking_lot::Mutex;
 
-use crate::decode::{Guess, Guessed, Reason};
+use crate::decode::{Guess, Guessed};
 
 /// What one [`crate::KafkaLog`] has done since it was made. Shared: read it from any thread.
 #[derive(Debug, Default)]
@@ -15,7 +16,7 @@ pub struct ReaderStats {
     records: AtomicU64,
     bytes: AtomicU64,
     broker_errors: AtomicU64,
-    dead_letters: [AtomicU64; Reason::ALL.len()],
+    dead_letters: [AtomicU64; DeadLetterReason::ALL.len()],
     /// By source and column. Locked once a batch, and not at all where nothing was guessed.
     guesses: Mutex<BTreeMap<(String, String, Guess), u64>>,
 }
@@ -41,7 +42,7 @@ impl ReaderStats {
 
     /// Dead letters for `reason`, over all sources.
     #[must_use]
-    pub fn dead_letters(&self, reason: Reason) -> u64 {
+    pub fn dead_letters(&self, reason: DeadLetterReason) -> u64 {
         self.dead_letters[reason as usize].load(Ordering::Relaxed)
     }
 
@@ -75,7 +76,7 @@ impl ReaderStats {
         self.broker_errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_dead_letter(&self, reason: Reason) {
+    pub(crate) fn add_dead_letter(&self, reason: DeadLetterReason) {
         self.dead_letters[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use forebay_core::dead_letter::DeadLetterReason;
 use forebay_core::index::RowIndex;
 use forebay_core::key::KeyBuffer;
 use forebay_core::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES;
@@ -22,9 +23,6 @@ use crate::deployment::Deployment;
 use crate::error::PipelineError;
 use crate::prediction::RecordEncoder;
 use crate::repeats::keep_rows;
-
-/// [`DeadLetter::reason`] of a row that a view or deployment refuses.
-pub const REASON_REFUSED: &str = "refused";
 
 /// What one view makes of a run of rows of a batch.
 #[derive(Debug, Clone)]
@@ -220,7 +218,7 @@ fn reject(
             offset: batch.origin.offset[*row],
             kafka_time_us: batch.origin.kafka_time_us[*row],
             payload,
-            reason: REASON_REFUSED,
+            reason: DeadLetterReason::Refused.label(),
             detail: why.clone(),
         });
     }

@@ -96,7 +96,8 @@ pub enum HaltReason {
         /// Last stable offset.
         end: i64,
     },
-    /// Records were deleted before they were read.
+    /// Records were deleted before they were read. Remedy: raise the topic's retention, see
+    /// `forebay gap list`, and go on behind them with `forebay gap accept SOURCE`.
     #[error("{}", gap_words(topic, gaps))]
     Gap {
         /// The topic.

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forebay_core::PortResult;
+use forebay_core::dead_letter::DeadLetterReason;
+use forebay_core::index::RowIndex;
 use forebay_core::ports::{EventLog, OnlineStore, Runtime, ShardWrite, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::watermark::MarkRecord;
 
-use crate::admit::REASON_REFUSED;
 use crate::archive::Archiver;
 use crate::board::Board;
 use crate::error::{PipelineError, first_cause};
@@ -295,7 +296,7 @@ impl Ingest {
         let refused = batch
             .dead_letters
             .iter()
-            .filter(|l| l.reason == REASON_REFUSED)
+            .filter(|l| l.reason == DeadLetterReason::Refused.label())
             .count();
         self.counters
             .refused
@@ -539,7 +540,7 @@ fn above(batch: SourceBatch, archived: &Applied) -> Result<SourceBatch, Pipeline
     let kept: Vec<u32> = places
         .enumerate()
         .filter(|(_, (slot, offset))| **offset >= ends[**slot as usize])
-        .map(|(row, _)| u32::try_from(row).unwrap_or(u32::MAX))
+        .map(|(row, _)| RowIndex::at(row).number())
         .collect();
     if kept.len() == batch.rows.num_rows() {
         Ok(batch)

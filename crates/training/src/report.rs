@@ -12,21 +12,26 @@ use serde::Serialize;
 use crate::error::TrainingError;
 
 /// Mismatches that a report keeps with their values.
-pub const MISMATCHES_MAX: usize = 20;
+pub(crate) const MISMATCHES_MAX: usize = 20;
 
 /// Why a row cannot be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The online store no longer answers for that instant.
+    /// The online store no longer answers for that instant. Remedy: verify newer instants, or raise
+    /// `state.history_hours`.
     TooOld,
-    /// The offsets that the value had applied are no longer known.
+    /// The offsets that the value had applied are no longer known. Remedy: verify again; only
+    /// recent epochs are known.
     EpochForgotten,
-    /// The archive has not reached those offsets.
+    /// The archive has not reached those offsets. Remedy: wait as long as
+    /// `ingest.archive_flush_ms` says, then verify again.
     ArchiveBehind,
-    /// The prediction was made by another version of the service.
+    /// The prediction was made by another version of the service. Remedy: none; each version is
+    /// verified while it is in force.
     OtherVersion,
-    /// The prediction's record of its offsets cannot be read.
+    /// The prediction's record of its offsets cannot be read. Remedy: find what else writes to the
+    /// topic of predictions.
     OffsetsUnreadable,
 }
 

@@ -46,9 +46,7 @@ pub struct DeadLetter {
     /// The record's value, or of a refused row its columns as JSON; cut at
     /// [`crate::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES`].
     pub payload: Vec<u8>,
-    /// Stable label: `not_json`, `missing_column`, `wrong_type`, `future_time`, `too_large`,
-    /// `too_deep`, `no_value`; of `pipeline` itself `refused`: an expression of a view fails on the
-    /// row, or a key is over its limit.
+    /// Stable label of a [`crate::dead_letter::DeadLetterReason`].
     pub reason: &'static str,
     /// The reason in words, with the column's name.
     pub detail: String,

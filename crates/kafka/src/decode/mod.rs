@@ -40,7 +40,7 @@ use columns::Fields;
 pub use guess::Guess;
 pub(crate) use guess::Guessed;
 use json::ObjectSeed;
-pub use reject::{Reason, Reject};
+pub use reject::Reject;
 
 /// One record as the broker gave it.
 #[derive(Debug, Clone, Copy, Default)]

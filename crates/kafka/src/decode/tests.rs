@@ -13,6 +13,7 @@ use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field};
+use forebay_core::dead_letter::DeadLetterReason as Reason;
 use forebay_core::limits::{EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::{Micros, timestamp_type};
@@ -20,7 +21,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::timestamp::{EARLIEST_US, LATEST_US};
-use super::{Reason, Record, RecordDecoder};
+use super::{Record, RecordDecoder};
 use crate::encode_rows;
 
 fn column(name: &str, data_type: DataType, nullable: bool) -> Column {

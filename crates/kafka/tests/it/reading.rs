@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use forebay_core::dead_letter::DeadLetterReason;
 use forebay_core::ports::{EventLog, FirstRecord, LogFault, LogInspector};
 use forebay_core::progress::TopicPartition;
 use forebay_kafka::sample::{Sampled, newest_records};
-use forebay_kafka::{ReaderSettings, Reason, Record};
+use forebay_kafka::{ReaderSettings, Record};
 
 use crate::support::{
     Gathered, PATIENCE, TestBroker, ends, fault, from, good, read, source, wait_until,
@@ -90,11 +91,11 @@ pub(crate) fn rows_and_dead_letters(broker: &TestBroker) {
     assert_eq!(
         (
             stats.records(),
-            Reason::ALL
+            DeadLetterReason::ALL
                 .iter()
                 .map(|r| stats.dead_letters(*r))
                 .sum::<u64>(),
-            stats.dead_letters(Reason::NotJson)
+            stats.dead_letters(DeadLetterReason::NotJson)
         ),
         (13, 3, 1)
     );

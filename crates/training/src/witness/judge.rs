@@ -67,7 +67,8 @@ pub enum FindingKind {
     /// The table took the place of a lost one: it has none of the records below where it begins,
     /// and the state has.
     Replaced,
-    /// An archived file cannot be read, or its bytes have changed.
+    /// An archived file cannot be read, or its bytes have changed. Remedy: restore it from a
+    /// backup; the finding names it.
     Damaged,
 }
 

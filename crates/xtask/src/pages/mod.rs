@@ -1,6 +1,6 @@
-//! Pages of `docs/` that are written from the code: limits, metrics, settings, and the comments of
-//! the shipped settings file. `cargo run -p xtask -- docs` writes them; `check` compares, so that
-//! no page can say what the code does not.
+//! Pages of `docs/` that are written from the code: limits, metrics, settings, errors, and the
+//! comments of the shipped settings file. `cargo run -p xtask -- docs` writes them; `check`
+//! compares, so that no page can say what the code does not.
 //!
 //! Each module reads the text of one source file and gives the text of one page. Nothing of our
 //! crates is linked: a page may be written while the code does not compile.
@@ -11,9 +11,11 @@ use crate::finding::Finding;
 use crate::tree::Tree;
 
 mod doc;
+mod errors;
 pub(crate) mod limits;
 mod metrics;
 mod settings;
+mod variants;
 
 /// A page and what it has to say.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub(crate) fn all(tree: &Tree) -> Result<Vec<Page>> {
     Ok(vec![
         page("docs/limits.md", limits::page(read(limits::SOURCE)?))?,
         page("docs/metrics.md", metrics::page(read(metrics::SOURCE)?))?,
+        page("docs/errors.md", errors::page(read))?,
         page("docs/settings.md", settings::page(fields, file))?,
         page(settings::FILE, settings::file(fields, file))?,
     ])

@@ -1,0 +1,60 @@
+//! Why a record is no row of its source: the stable reasons, which are labels in the dead-letter
+//! table and in metrics. `kafka` finds those of a record's bytes, `pipeline` the last one,
+//! `offline` stores them. `docs/errors.md` is written from the comments here.
+
+/// The stable reasons, as [`crate::ports::DeadLetter::reason`] has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeadLetterReason {
+    /// Not UTF-8, not JSON, not an object, or a field twice in one object. Remedy: correct what
+    /// produces it; the letter keeps its bytes.
+    NotJson,
+    /// A NOT NULL column is absent or null. Remedy: produce the field under the column's name
+    /// (`forebay doctor --topic` names the nearest field), or declare the column without NOT NULL.
+    MissingColumn,
+    /// A value that its column cannot hold. Remedy: produce the declared type, or declare the type
+    /// that is produced.
+    WrongType,
+    /// Key and value are larger than `EVENT_MAX_BYTES`. Remedy: produce smaller records.
+    TooLarge,
+    /// Nested deeper than `EVENT_MAX_DEPTH`. Remedy: flatten the record.
+    TooDeep,
+    /// A tombstone, or an empty value. Remedy: none is needed where the topic is compacted: it
+    /// deletes nothing from views.
+    NoValue,
+    /// The event time is too far ahead of the Kafka record's time. Remedy: set the producer's clock
+    /// and check the unit of its times; the source's `event_future_max` says how far is too far.
+    FutureTime,
+    /// An expression of a view or deployment fails on the row, or its key is longer than
+    /// `KEY_MAX_BYTES`. Remedy: `detail` names which; guard the expression (CASE, nullif), or
+    /// shorten the key.
+    Refused,
+}
+
+impl DeadLetterReason {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::NotJson,
+        Self::MissingColumn,
+        Self::WrongType,
+        Self::TooLarge,
+        Self::TooDeep,
+        Self::NoValue,
+        Self::FutureTime,
+        Self::Refused,
+    ];
+
+    /// The label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::MissingColumn => "missing_column",
+            Self::WrongType => "wrong_type",
+            Self::TooLarge => "too_large",
+            Self::TooDeep => "too_deep",
+            Self::NoValue => "no_value",
+            Self::FutureTime => "future_time",
+            Self::Refused => "refused",
+        }
+    }
+}
