@@ -67,12 +67,32 @@ def test_an_archive_belongs_to_one_server_and_the_name_that_its_refusal_gives_is
         assert delta(again.data_dir, "clicks").num_rows == 4, "nothing is there twice"
 
 
-def training_set(server, folder):
+def training_set(server, folder, *flags):
     """What `forebay training-set` makes of one row of spine."""
     spine = pa.table({"name": ["ann"], "event_time": pa.array([instant("2024-05-02")], pa.timestamp("us", "UTC"))})
     pq.write_table(spine, folder / "spine.parquet")
     return run_binary("training-set", "spending_now", "--spine", folder / "spine.parquet", "--out", folder / "set.parquet",
-                      "--data-dir", server.data_dir, check=False)
+                      "--data-dir", server.data_dir, *flags, check=False)
+
+
+def test_a_training_set_of_before_is_given_again_whatever_came_since(shop, tmp_path):
+    server, topic, kafka = shop
+
+    def made(name, *flags):
+        folder = tmp_path / name
+        folder.mkdir()
+        done = training_set(server, folder, *flags)
+        assert done.returncode == 0, done
+        return pq.read_table(folder / "set.parquet")
+
+    click(kafka, topic, 0, 4)
+    server.start()
+    archived(server, 4)
+    before = made("before")
+    click(kafka, topic, 4, 4)
+    archived(server, 8)
+    assert made("again", "--again", tmp_path / "before" / "set.parquet").equals(before)
+    assert not made("now").equals(before), "what came since counts without it"
 
 
 def test_a_view_is_filled_from_no_stump_and_the_restored_archive_fills_it(shop, tmp_path):

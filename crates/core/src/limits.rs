@@ -95,6 +95,8 @@ pub const MODEL_MAX_NODES_PER_TREE: usize = 1 << 22;
 pub const MODEL_MAX_FEATURES: usize = 4_096;
 /// Splits on the longest path of one tree.
 pub const MODEL_MAX_DEPTH: usize = 1_024;
+/// Greatest version of a model: predictions carry it in an INTEGER column.
+pub const MODEL_VERSION_MAX: u32 = 2_147_483_647;
 /// Manifest of a model version, bytes.
 pub const MODEL_MANIFEST_MAX_BYTES: usize = 4 << 20;
 /// Golden rows of a model version, bytes.
@@ -154,7 +156,7 @@ pub const MONITOR_MAX_OTHER_VALUES: usize = 65_536;
 /// Length of a category with a bin of its own, bytes.
 pub const MONITOR_MAX_CATEGORY_BYTES: usize = 256;
 /// Windows of the reference that a threshold is calibrated on.
-pub const MONITOR_MAX_CALIBRATION_WINDOWS: usize = 10_000;
+pub const MONITOR_MAX_CALIBRATION_WINDOWS: u32 = 10_000;
 /// (Model version, role) pairs that a monitor keeps apart.
 pub const MONITOR_MAX_SERIES: usize = 64;
 /// Closed windows that a monitor keeps for one series, those without rows counted too; older ones

@@ -291,6 +291,10 @@ pub(crate) struct TrainingSetArgs {
     /// archive.
     #[arg(long, requires = "sql")]
     pub(crate) events: Option<PathBuf>,
+    /// Training set of before: read the archive only up to the offsets that its manifest names, so
+    /// that the same spine gives the same rows however much has come since.
+    #[arg(long, conflicts_with = "sql")]
+    pub(crate) again: Option<PathBuf>,
     /// Settings file of the server whose archive is read.
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,

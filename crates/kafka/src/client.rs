@@ -89,7 +89,7 @@ impl ClientSettings {
     ) -> Error {
         Error::Unreachable {
             bootstrap: self.bootstrap.clone(),
-            timeout_ms: u64::try_from(self.request_timeout.as_millis()).unwrap_or(u64::MAX),
+            timeout: self.request_timeout,
             action: action.into(),
             source: source.map(Box::new),
         }

@@ -2,6 +2,8 @@
 //! whether to retry) and says the remedy. At a port it becomes a [`PortError`] with the same kind
 //! and words and the client's error chained behind.
 
+use std::time::Duration;
+
 use forebay_core::{ErrorKind, PortError};
 use rdkafka::error::KafkaError;
 
@@ -11,14 +13,15 @@ use rdkafka::error::KafkaError;
 pub enum Error {
     /// No broker answered in time. Retriable.
     #[error(
-        "no Kafka broker answered at {bootstrap} within {timeout_ms} ms while {action}: check that it runs and that \
-         --bootstrap names it"
+        "no Kafka broker answered at {bootstrap} within {} ms while {action}: check that it runs and that \
+         --bootstrap names it",
+        timeout.as_millis()
     )]
     Unreachable {
         /// Configured addresses.
         bootstrap: String,
-        /// How long we waited, milliseconds.
-        timeout_ms: u64,
+        /// How long we waited.
+        timeout: Duration,
         /// What was asked.
         action: String,
         /// The client's error, where it gave one.

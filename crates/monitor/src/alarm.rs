@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 /// What one window says about one column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Above the threshold.
     Exceeds,
     /// Not above it, but above 0.8 times it.
@@ -19,16 +19,16 @@ pub enum Outcome {
 
 /// `FOR k OF m WINDOWS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AlarmRule {
+pub(crate) struct AlarmRule {
     /// k: this many of the last m windows exceed.
-    pub raised_windows: u32,
+    pub(crate) raised_windows: u32,
     /// m; as many clear windows in a row resolve.
-    pub of_windows: u32,
+    pub(crate) of_windows: u32,
 }
 
 /// Alarm of one column as of some window.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AlarmState {
+pub(crate) struct AlarmState {
     pub(crate) raised: bool,
     pub(crate) recent: VecDeque<Outcome>,
 }
@@ -36,13 +36,13 @@ pub struct AlarmState {
 impl AlarmState {
     /// Whether the alarm is up.
     #[must_use]
-    pub fn is_raised(&self) -> bool {
+    pub(crate) fn is_raised(&self) -> bool {
         self.raised
     }
 
     /// Take in the next window. `Some(true)` when the alarm goes up with it, `Some(false)` when it
     /// goes down.
-    pub fn step(&mut self, outcome: Outcome, rule: AlarmRule) -> Option<bool> {
+    pub(crate) fn step(&mut self, outcome: Outcome, rule: AlarmRule) -> Option<bool> {
         if outcome == Outcome::Skipped {
             return None;
         }

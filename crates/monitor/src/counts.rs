@@ -9,21 +9,21 @@ use crate::quality::QualityCounts;
 
 /// Counts of one column.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ColumnCounts {
+pub(crate) struct ColumnCounts {
     /// Values in each bin of the reference.
-    pub bins: Box<[u64]>,
+    pub(crate) bins: Box<[u64]>,
     /// SQL NULLs.
-    pub nulls: u64,
+    pub(crate) nulls: u64,
     /// Not-a-number values.
-    pub nans: u64,
+    pub(crate) nans: u64,
     /// Exact sum of the finite values of a numeric column.
-    pub sum: FloatSum,
+    pub(crate) sum: FloatSum,
 }
 
 impl ColumnCounts {
     /// Zero counts over `bins` bins.
     #[must_use]
-    pub fn new(bins: usize) -> Self {
+    pub(crate) fn new(bins: usize) -> Self {
         Self {
             bins: vec![0; bins].into_boxed_slice(),
             nulls: 0,
@@ -34,12 +34,12 @@ impl ColumnCounts {
 
     /// Values that are neither NULL nor NaN.
     #[must_use]
-    pub fn values(&self) -> u64 {
+    pub(crate) fn values(&self) -> u64 {
         self.bins.iter().sum()
     }
 
     /// Add the counts of `other`, which has the same bins.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         debug_assert_eq!(
             self.bins.len(),
             other.bins.len(),
@@ -55,7 +55,7 @@ impl ColumnCounts {
     }
 
     /// Take away the counts of `other`, which were added before.
-    pub fn subtract(&mut self, other: &Self) {
+    pub(crate) fn subtract(&mut self, other: &Self) {
         debug_assert_eq!(
             self.bins.len(),
             other.bins.len(),
@@ -73,21 +73,21 @@ impl ColumnCounts {
 
 /// Counts of all columns and of the labels of one pane or window.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PaneCounts {
+pub(crate) struct PaneCounts {
     /// Predictions.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Those that came when, by the log of their event's partition, the window had closed.
-    pub late_rows: u64,
+    pub(crate) late_rows: u64,
     /// One for each column of the reference.
-    pub columns: Vec<ColumnCounts>,
+    pub(crate) columns: Vec<ColumnCounts>,
     /// What labels say.
-    pub quality: QualityCounts,
+    pub(crate) quality: QualityCounts,
 }
 
 impl PaneCounts {
     /// Zero counts over the bins of `profile`.
     #[must_use]
-    pub fn new(profile: &ReferenceProfile) -> Self {
+    pub(crate) fn new(profile: &ReferenceProfile) -> Self {
         Self {
             rows: 0,
             late_rows: 0,
@@ -101,7 +101,7 @@ impl PaneCounts {
     }
 
     /// Add `other`, counted over the same reference.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
         self.late_rows += other.late_rows;
         self.columns
@@ -109,16 +109,5 @@ impl PaneCounts {
             .zip(&other.columns)
             .for_each(|(a, b)| a.merge(b));
         self.quality.merge(&other.quality);
-    }
-
-    /// Take away `other`, which was added before.
-    pub fn subtract(&mut self, other: &Self) {
-        self.rows -= other.rows;
-        self.late_rows -= other.late_rows;
-        self.columns
-            .iter_mut()
-            .zip(&other.columns)
-            .for_each(|(a, b)| a.subtract(b));
-        self.quality.subtract(&other.quality);
     }
 }

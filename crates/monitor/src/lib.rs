@@ -32,20 +32,17 @@ mod marks;
 mod monitor;
 mod profile;
 mod quality;
-
 mod report;
 mod series;
 mod state;
-pub mod statistics;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod window;
 
-pub use alarm::{AlarmRule, AlarmState, Outcome};
 pub use alert::ALERT_TOPIC;
 pub use binding::{LabelFeed, MonitorBinding, WatchedDeployment};
 pub use calibrate::Calibration;
-pub use counts::{ColumnCounts, PaneCounts};
 pub use error::{MonitorError, Result};
 pub use feed::SourceRows;
 pub use label_rows::FailedLabels;
@@ -55,9 +52,9 @@ pub(crate) use marks::MonitorMarks;
 pub use monitor::{Monitor, MonitorLimits, MonitorOptions};
 pub use profile::{
     CalibrationWindows, ColumnBins, ColumnProfile, ColumnRole, Moments, NumericEdges,
-    PROFILE_FORMAT, ReferenceProfile, SCORE_COLUMN, build_profile,
+    ReferenceProfile, build_profile,
 };
-pub use quality::{Credit, QualityCounts, QualityReport, SCORE_BINS};
+pub use quality::QualityReport;
 pub use report::{
     AlarmNotice, BinShift, ColumnReport, InputCounts, MonitorEvent, MonitorReport, RaisedAlarm,
     SeriesReport, Verdict, WindowReport, WindowState,

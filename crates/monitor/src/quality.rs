@@ -11,25 +11,25 @@ use forebay_core::time::Micros;
 use serde::{Deserialize, Serialize};
 
 /// Bins of the score histograms over [0, 1]; scores outside count in the outer bins.
-pub const SCORE_BINS: usize = 1_000;
+pub(crate) const SCORE_BINS: usize = 1_000;
 
 /// Linear counts of predictions and their labels.
 #[derive(Debug, Clone, Default)]
-pub struct QualityCounts {
+pub(crate) struct QualityCounts {
     /// Predictions that may get a label.
-    pub predictions: u64,
+    pub(crate) predictions: u64,
     /// Those that have one.
-    pub labelled: u64,
+    pub(crate) labelled: u64,
     /// Those whose horizon passed without one.
-    pub expired: u64,
+    pub(crate) expired: u64,
     /// Predicted 1, label 1.
-    pub true_positives: u64,
+    pub(crate) true_positives: u64,
     /// Predicted 1, label 0.
-    pub false_positives: u64,
+    pub(crate) false_positives: u64,
     /// Predicted 0, label 0.
-    pub true_negatives: u64,
+    pub(crate) true_negatives: u64,
     /// Predicted 0, label 1.
-    pub false_negatives: u64,
+    pub(crate) false_negatives: u64,
     /// Score histogram by label: `[negatives, positives]`; empty until the first label.
     pub(crate) histograms: [Vec<u64>; 2],
     pub(crate) log_loss: FloatSum,
@@ -39,20 +39,20 @@ pub struct QualityCounts {
 
 /// A label as it is credited to a prediction.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Credit {
+pub(crate) struct Credit {
     /// The prediction's score, finite.
-    pub score: f64,
+    pub(crate) score: f64,
     /// The label.
-    pub label: bool,
+    pub(crate) label: bool,
     /// Label time less prediction time, microseconds.
-    pub delay_us: Micros,
+    pub(crate) delay_us: Micros,
 }
 
 impl Credit {
     /// -(y ln p + (1-y) ln(1-p)) with p clipped to machine epsilon from both ends, as scikit-learn
     /// does for f64.
     #[must_use]
-    pub fn log_loss(&self) -> f64 {
+    pub(crate) fn log_loss(&self) -> f64 {
         let p = self.score.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
         -libm::log(if self.label { p } else { 1.0 - p })
     }
@@ -70,7 +70,7 @@ impl Credit {
 
 impl QualityCounts {
     /// Credit a label at decision threshold `threshold` (predicted 1 from it on).
-    pub fn credit(&mut self, credit: &Credit, threshold: f64) {
+    pub(crate) fn credit(&mut self, credit: &Credit, threshold: f64) {
         self.labelled += 1;
         *self.cell(credit, threshold) += 1;
         self.histogram(credit.label)[credit.bin()] += 1;
@@ -80,7 +80,7 @@ impl QualityCounts {
     }
 
     /// Take back what [`Self::credit`] added for the same label and threshold.
-    pub fn retract(&mut self, credit: &Credit, threshold: f64) {
+    pub(crate) fn retract(&mut self, credit: &Credit, threshold: f64) {
         self.labelled -= 1;
         *self.cell(credit, threshold) -= 1;
         self.histogram(credit.label)[credit.bin()] -= 1;
@@ -90,24 +90,16 @@ impl QualityCounts {
     }
 
     /// Add `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.combine(other, |a, b| a + b);
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.merge_counts(other);
         self.log_loss.merge(&other.log_loss);
         self.squared_error.merge(&other.squared_error);
         self.delay_us += other.delay_us;
     }
 
-    /// Take away `other`, which was added before.
-    pub fn subtract(&mut self, other: &Self) {
-        self.combine(other, |a, b| a - b);
-        self.log_loss.subtract(&other.log_loss);
-        self.squared_error.subtract(&other.squared_error);
-        self.delay_us -= other.delay_us;
-    }
-
     /// The figures of these counts.
     #[must_use]
-    pub fn report(&self) -> QualityReport {
+    pub(crate) fn report(&self) -> QualityReport {
         let (tp, fp, fneg) = (
             self.true_positives,
             self.false_positives,
@@ -171,7 +163,7 @@ impl QualityCounts {
         &mut self.histograms[usize::from(label)]
     }
 
-    fn combine(&mut self, other: &Self, apply: impl Fn(u64, u64) -> u64) {
+    fn merge_counts(&mut self, other: &Self) {
         let pairs = [
             (&mut self.predictions, other.predictions),
             (&mut self.labelled, other.labelled),
@@ -182,7 +174,7 @@ impl QualityCounts {
             (&mut self.false_negatives, other.false_negatives),
         ];
         for (mine, theirs) in pairs {
-            *mine = apply(*mine, theirs);
+            *mine += theirs;
         }
         for label in [false, true] {
             let theirs = &other.histograms[usize::from(label)];
@@ -190,7 +182,7 @@ impl QualityCounts {
                 self.histogram(label)
                     .iter_mut()
                     .zip(theirs)
-                    .for_each(|(a, b)| *a = apply(*a, *b));
+                    .for_each(|(a, b)| *a += b);
             }
         }
     }

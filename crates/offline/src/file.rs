@@ -82,7 +82,7 @@ impl DataFile {
         Add {
             path: path.to_owned(),
             partition_values: HashMap::new(),
-            size: i64::try_from(self.bytes.len()).unwrap_or(i64::MAX),
+            size: i64::try_from(self.bytes.len()).expect("no buffer is longer than isize::MAX"),
             modification_time: now_ms,
             data_change: true,
             stats: Some(self.statistics.clone()),

@@ -103,7 +103,9 @@ impl DeltaArchive {
 
 /// The time `age` before `now_us`; an age that reaches beyond 1970 means that nothing is so old.
 fn before(now_us: Micros, age: Duration) -> Micros {
-    i64::try_from(age.as_micros()).map_or(0, |age_us| now_us.saturating_sub(age_us))
+    let since_1970 = Duration::from_micros(now_us.max(0).unsigned_abs());
+    let at = since_1970.saturating_sub(age);
+    i64::try_from(at.as_micros()).expect("no later than now, which is an i64")
 }
 
 /// Files that the newest version names, and those that were replaced at `replaced_us` or later.

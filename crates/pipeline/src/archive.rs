@@ -103,7 +103,7 @@ impl std::fmt::Debug for Message {
 /// Schema of what [`Archiver::rows`] hands over: the archive's but `_ingest_time`, which the
 /// archive sets.
 #[must_use]
-pub fn append_schema(source: &SourceDef) -> SchemaRef {
+pub(crate) fn append_schema(source: &SourceDef) -> SchemaRef {
     let schema = source.archive_schema();
     let fields: Vec<Arc<Field>> = schema
         .fields()

@@ -11,6 +11,7 @@ use forebay_core::ports::{CompiledService, Origin};
 use forebay_core::prediction::{PendingScore, PredictionKey, Role};
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::Micros;
+use forebay_core::view::ServiceView;
 use forebay_core::{PortError, PortResult};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -55,24 +56,10 @@ impl Deployment {
         source: Arc<SourceDef>,
         service: Arc<dyn CompiledService>,
     ) -> Result<Self, PipelineError> {
-        let find = |name: &str, wanted: Option<&Column>| {
-            let index = source.columns.iter().position(|c| c.name == name);
-            match index.map(|i| &source.columns[i]) {
-                Some(found) if wanted.is_none_or(|w| w.data_type == found.data_type) => {
-                    Ok(index.unwrap_or_default())
-                }
-                found => Err(PipelineError::DeploymentColumn {
-                    deployment: def.name.clone(),
-                    column: name.to_owned(),
-                    wanted: wanted
-                        .map_or_else(|| "any type".to_owned(), |w| w.data_type.to_string()),
-                    source_name: source.name.clone(),
-                    found: found.map_or_else(
-                        || "does not have".to_owned(),
-                        |f| format!("has as {}", f.data_type),
-                    ),
-                }),
-            }
+        let find = |name: &str, wanted| column_of(&source, &def, name, wanted);
+        let named = |names: &[String]| {
+            let found = names.iter().map(|name| find(name, None));
+            found.collect::<Result<Vec<_>, _>>()
         };
         let spec = service.spec();
         let request = spec
@@ -80,22 +67,10 @@ impl Deployment {
             .iter()
             .map(|c| find(&c.name, Some(c)))
             .collect::<Result<Vec<_>, _>>()?;
-        let carry = def
-            .carry
-            .iter()
-            .map(|name| find(name, None))
-            .collect::<Result<Vec<_>, _>>()?;
+        let carry = named(&def.carry)?;
         let sticky = match spec.views.first() {
-            _ if !def.sticky_by.is_empty() => def
-                .sticky_by
-                .iter()
-                .map(|name| find(name, None))
-                .collect::<Result<Vec<_>, _>>()?,
-            Some(view) => view
-                .key_columns
-                .iter()
-                .map(|column| request[*column])
-                .collect(),
+            _ if !def.sticky_by.is_empty() => named(&def.sticky_by)?,
+            Some(view) => key_of(view, &request),
             None => Vec::new(),
         };
         let mut row: Vec<usize> = request.iter().chain(&carry).copied().collect();
@@ -106,11 +81,7 @@ impl Deployment {
         );
         let mut asked: Vec<(Vec<usize>, String)> = Vec::new();
         for view in &spec.views {
-            let key: Vec<usize> = view
-                .key_columns
-                .iter()
-                .map(|column| request[*column])
-                .collect();
+            let key = key_of(view, &request);
             if key != sticky && asked.iter().all(|(known, _)| *known != key) {
                 asked.push((key, view.view.name.clone()));
             }
@@ -148,7 +119,7 @@ impl Deployment {
     /// Columns of a pending score's row: the request's, the carried ones, then what else the sticky
     /// key needs.
     #[must_use]
-    pub fn row_columns(&self) -> Vec<Column> {
+    pub(crate) fn row_columns(&self) -> Vec<Column> {
         self.row
             .iter()
             .map(|i| self.source.columns[*i].clone())
@@ -157,7 +128,7 @@ impl Deployment {
 
     /// Indices of the sticky key's columns in a pending score's row.
     #[must_use]
-    pub fn sticky_in_row(&self) -> Vec<usize> {
+    pub(crate) fn sticky_in_row(&self) -> Vec<usize> {
         self.sticky
             .iter()
             .filter_map(|i| self.row.iter().position(|r| r == i))
@@ -183,7 +154,7 @@ impl Deployment {
     ///
     /// # Errors
     /// A key is over its limit.
-    pub fn sticky_keys(&self, rows: &RecordBatch) -> PortResult<KeyBuffer> {
+    pub(crate) fn sticky_keys(&self, rows: &RecordBatch) -> PortResult<KeyBuffer> {
         let sticky = pick(rows, &self.sticky);
         if sticky.is_empty() {
             Ok(KeyBuffer::default())
@@ -256,6 +227,39 @@ impl Deployment {
         }
         Ok(placed)
     }
+}
+
+/// Index of column `name` of `source`, which has the type of `wanted` where one is given.
+fn column_of(
+    source: &SourceDef,
+    def: &DeploymentDef,
+    name: &str,
+    wanted: Option<&Column>,
+) -> Result<usize, PipelineError> {
+    let mut columns = source.columns.iter().enumerate();
+    let found = columns.find(|(_, column)| column.name == name);
+    match found {
+        Some((index, column)) if wanted.is_none_or(|w| w.data_type == column.data_type) => {
+            Ok(index)
+        }
+        found => Err(PipelineError::DeploymentColumn {
+            deployment: def.name.clone(),
+            column: name.to_owned(),
+            wanted: wanted.map_or_else(|| "any type".to_owned(), |w| w.data_type.to_string()),
+            source_name: source.name.clone(),
+            found: found.map_or_else(
+                || "does not have".to_owned(),
+                |(_, column)| format!("has as {}", column.data_type),
+            ),
+        }),
+    }
+}
+
+/// The source's columns that make the key by which `view` is asked; `request` are those of the
+/// request.
+fn key_of(view: &ServiceView, request: &[usize]) -> Vec<usize> {
+    let key = view.key_columns.iter();
+    key.map(|column| request[*column]).collect()
 }
 
 fn pick(rows: &RecordBatch, columns: &[usize]) -> Vec<ArrayRef> {

@@ -63,7 +63,7 @@ pub fn encode_row(columns: &[ArrayRef], row: usize) -> Result<Vec<u8>, PipelineE
 /// # Errors
 /// Bytes that this format does not allow, or values of other columns:
 /// [`PipelineError::PendingBytes`].
-pub fn decode_rows(
+pub(crate) fn decode_rows(
     columns: &[Column],
     pending: &[Arc<PendingScore>],
 ) -> Result<RecordBatch, PipelineError> {

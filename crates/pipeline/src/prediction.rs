@@ -18,6 +18,7 @@ use forebay_core::prediction::{OutboxRecord, PendingScore, Role, prediction_colu
 use forebay_core::progress::Applied;
 use forebay_core::source::Column;
 use forebay_core::value::Value;
+use forebay_core::view::ServiceSpec;
 use forebay_core::{PortError, PortResult};
 
 use crate::deployment::Deployment;
@@ -144,48 +145,10 @@ fn record_batch(
     store: &dyn OnlineStore,
 ) -> Result<RecordBatch, PipelineError> {
     let spec = Arc::clone(scored.deployment.service().spec());
-    let def = scored.deployment.def();
     let pending = scored.pending;
-    let each = |value: &dyn Fn(&Arc<PendingScore>) -> String| {
-        Arc::new(StringArray::from_iter_values(pending.iter().map(value))) as ArrayRef
-    };
-    let times = || {
-        let times =
-            TimestampMicrosecondArray::from_iter_values(pending.iter().map(|p| p.event_time_us));
-        Arc::new(times.with_timezone("UTC")) as ArrayRef
-    };
-    let version = i32::try_from(spec.version).unwrap_or(i32::MAX);
-    let mut columns: Vec<ArrayRef> = vec![
-        each(&|p| p.key.id()),
-        each(&|_| def.name.clone()),
-        each(&|_| def.model.clone()),
-        Arc::new(Int32Array::from_iter_values(
-            pending
-                .iter()
-                .map(|p| i32::try_from(p.key.model_version).unwrap_or(i32::MAX)),
-        )),
-        each(&|p| {
-            if p.key.role == Role::Live {
-                "live"
-            } else {
-                "shadow"
-            }
-            .to_owned()
-        }),
-        each(&|_| spec.name.clone()),
-        Arc::new(Int32Array::from(vec![version; pending.len()])),
-        each(&|p| p.key.topic.clone()),
-        Arc::new(Int32Array::from_iter_values(
-            pending.iter().map(|p| p.key.partition),
-        )),
-        Arc::new(Int64Array::from_iter_values(
-            pending.iter().map(|p| p.key.offset),
-        )),
-        times(),
-        times(),
-        Arc::new(Float64Array::from(scored.scores.score.clone())),
-        Arc::new(Float64Array::from(scored.scores.margin.clone())),
-    ];
+    let mut columns = identity_columns(scored, &spec);
+    columns.push(Arc::new(Float64Array::from(scored.scores.score.clone())));
+    columns.push(Arc::new(Float64Array::from(scored.scores.margin.clone())));
     let request_columns = scored.deployment.request_columns();
     let carry = scored.deployment.carry_columns();
     columns.extend(
@@ -217,6 +180,50 @@ fn record_batch(
         Arc::new(Schema::new(fields)),
         columns,
     )?)
+}
+
+/// What names each prediction and its event: id, deployment, model, service, place and times.
+fn identity_columns(scored: &Scored<'_>, spec: &ServiceSpec) -> Vec<ArrayRef> {
+    let def = scored.deployment.def();
+    let pending = scored.pending;
+    let each = |value: &dyn Fn(&Arc<PendingScore>) -> String| {
+        Arc::new(StringArray::from_iter_values(pending.iter().map(value))) as ArrayRef
+    };
+    let times = || {
+        let times =
+            TimestampMicrosecondArray::from_iter_values(pending.iter().map(|p| p.event_time_us));
+        Arc::new(times.with_timezone("UTC")) as ArrayRef
+    };
+    let version = |version: u32| {
+        i32::try_from(version).expect("MODEL_VERSION_MAX fits i32, and services count up from 1")
+    };
+    vec![
+        each(&|p| p.key.id()),
+        each(&|_| def.name.clone()),
+        each(&|_| def.model.clone()),
+        Arc::new(Int32Array::from_iter_values(
+            pending.iter().map(|p| version(p.key.model_version)),
+        )),
+        each(&|p| {
+            if p.key.role == Role::Live {
+                "live"
+            } else {
+                "shadow"
+            }
+            .to_owned()
+        }),
+        each(&|_| spec.name.clone()),
+        Arc::new(Int32Array::from(vec![version(spec.version); pending.len()])),
+        each(&|p| p.key.topic.clone()),
+        Arc::new(Int32Array::from_iter_values(
+            pending.iter().map(|p| p.key.partition),
+        )),
+        Arc::new(Int64Array::from_iter_values(
+            pending.iter().map(|p| p.key.offset),
+        )),
+        times(),
+        times(),
+    ]
 }
 
 fn record(columns: &[ArrayRef], of: &[Column], rows: usize) -> Result<ArrayRef, PipelineError> {

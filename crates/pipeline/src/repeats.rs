@@ -181,7 +181,10 @@ impl Repeats {
     ///
     /// # Errors
     /// A column is missing.
-    pub fn drop_from(&mut self, batch: SourceBatch) -> Result<(SourceBatch, usize), PipelineError> {
+    pub(crate) fn drop_from(
+        &mut self,
+        batch: SourceBatch,
+    ) -> Result<(SourceBatch, usize), PipelineError> {
         let events = Events::of(&batch.rows)?;
         let mut kept: Vec<u32> = Vec::with_capacity(batch.rows.num_rows());
         let places = batch.origin.partition.iter().zip(&batch.origin.offset);

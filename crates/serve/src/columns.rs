@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cast_keeps_every_value_or_is_refused() {
+    fn a_cast_keeps_every_value() {
         let utc = |values: Vec<i64>| -> ArrayRef {
             Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
         };
@@ -211,6 +211,10 @@ mod tests {
         for (cast, expected) in good {
             assert_eq!(cast.expect("admitted").as_ref(), expected.as_ref());
         }
+    }
+
+    #[test]
+    fn a_cast_that_would_lose_something_is_refused() {
         for (refused, why) in [
             (
                 cast(Int64Array::from(vec![(1 << 53) + 1]), &DataType::Float64),

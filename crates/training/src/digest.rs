@@ -13,7 +13,7 @@ use crate::error::TrainingError;
 
 /// Feeds batches, gives the digest.
 #[derive(Debug)]
-pub struct TableDigest {
+pub(crate) struct TableDigest {
     schema: SchemaRef,
     columns: Vec<Sha256>,
     rows: u64,
@@ -22,7 +22,7 @@ pub struct TableDigest {
 impl TableDigest {
     /// For batches of `schema`.
     #[must_use]
-    pub fn new(schema: SchemaRef) -> Self {
+    pub(crate) fn new(schema: SchemaRef) -> Self {
         let columns = schema.fields().iter().map(|_| Sha256::new()).collect();
         Self {
             schema,
@@ -36,7 +36,7 @@ impl TableDigest {
     /// # Errors
     /// It has other columns, or one that cannot be written as text (a type beyond those of
     /// sources).
-    pub fn update(&mut self, batch: &RecordBatch) -> Result<(), TrainingError> {
+    pub(crate) fn update(&mut self, batch: &RecordBatch) -> Result<(), TrainingError> {
         if batch.num_columns() != self.columns.len() {
             return Err(TrainingError::Invalid(
                 "the batches of one table have different columns".to_owned(),
@@ -51,7 +51,7 @@ impl TableDigest {
 
     /// Hex digits.
     #[must_use]
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         let mut all = Sha256::new();
         all.update(self.rows.to_le_bytes());
         for (field, column) in self.schema.fields().iter().zip(self.columns) {
@@ -72,7 +72,7 @@ impl TableDigest {
 ///
 /// # Errors
 /// As [`TableDigest::update`].
-pub fn table_digest(batch: &RecordBatch) -> Result<String, TrainingError> {
+pub(crate) fn table_digest(batch: &RecordBatch) -> Result<String, TrainingError> {
     let mut digest = TableDigest::new(batch.schema());
     digest.update(batch)?;
     Ok(digest.finish())

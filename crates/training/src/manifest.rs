@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainingError;
 
 /// Version of the JSON shape.
-pub const MANIFEST_FORMAT: u32 = 1;
+pub(crate) const MANIFEST_FORMAT: u32 = 1;
 
 /// How far one table was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,17 +93,16 @@ impl TrainingManifest {
         )))
     }
 
-    /// What to pass as `known` to build the same set again over any later version of the same
-    /// tables.
+    /// What to pass as `known` to build a set of `rows` rows over any later version of the same
+    /// tables, as they were when this one was built.
     ///
     /// # Errors
     /// The service reads a table that the manifest has no cut for: it has changed, or the set was
     /// built from plain files.
-    pub fn known(&self, service: &ServiceSpec) -> Result<Known, TrainingError> {
-        let rows = usize::try_from(self.rows).unwrap_or(usize::MAX);
+    pub fn known(&self, service: &ServiceSpec, rows: usize) -> Result<Known, TrainingError> {
         let mut cuts: Vec<Arc<Applied>> = Vec::new();
         let mut index = Vec::new();
-        for view in &service.views {
+        for (view, cut) in service.views.iter().zip(0_u32..) {
             let source = &view.view.source;
             let applied = self.offsets.get(source)?.ok_or_else(|| {
                 TrainingError::Invalid(format!(
@@ -111,7 +110,7 @@ impl TrainingManifest {
                     self.name
                 ))
             })?;
-            index.push(vec![u32::try_from(cuts.len()).unwrap_or(u32::MAX); rows]);
+            index.push(vec![cut; rows]);
             cuts.push(Arc::new(applied));
         }
         Ok(Known::Applied { cuts, index })

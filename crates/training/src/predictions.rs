@@ -13,6 +13,7 @@ use arrow_array::types::{Int32Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StructArray};
 use arrow_select::concat::concat_batches;
 use forebay_core::applied::AppliedViews;
+use forebay_core::index::RowIndex;
 use forebay_core::ports::{Scan, TableScan};
 use forebay_core::prediction::column;
 use forebay_core::progress::Applied;
@@ -98,9 +99,7 @@ impl Verifier {
             match (verdict, covered[row]) {
                 (Some(reason), _) => sorted.refuse(*reason),
                 (None, false) => sorted.refuse(Reason::ArchiveBehind),
-                (None, true) => sorted
-                    .verifiable
-                    .push(u32::try_from(row).unwrap_or(u32::MAX)),
+                (None, true) => sorted.verifiable.push(RowIndex::at(row).number()),
             }
         }
         for (reason, rows) in &sorted.refused {
@@ -312,7 +311,7 @@ impl Lowest {
                 continue;
             }
             if let std::collections::btree_map::Entry::Vacant(entry) = self.rows.entry(key) {
-                entry.insert(pick(batch, &[u32::try_from(row).unwrap_or(u32::MAX)])?);
+                entry.insert(pick(batch, &[RowIndex::at(row).number()])?);
                 if full {
                     self.rows.pop_last();
                 }

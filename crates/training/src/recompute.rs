@@ -46,7 +46,7 @@ impl Cuts {
             .iter()
             .map(|(p, at)| (p.topic.to_string(), p.partition, at.next_offset))
             .collect();
-        let next = u32::try_from(self.cuts.len()).unwrap_or(u32::MAX);
+        let next = u32::try_from(self.cuts.len()).expect("no more vectors than rows and views");
         *self.known.entry(key).or_insert_with(|| {
             self.cuts.push(Arc::clone(applied));
             next

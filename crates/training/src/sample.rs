@@ -195,11 +195,8 @@ fn edges(service: &ServiceSpec) -> Vec<Micros> {
 fn instant(event_us: Micros, newest_us: Micros, edges: &[Micros], seed: u64, row: usize) -> Micros {
     let chosen = |salt: u64| {
         let index = draw(seed, row, salt) % (edges.len() as u64).max(1);
-        usize::try_from(index)
-            .ok()
-            .and_then(|i| edges.get(i))
-            .copied()
-            .unwrap_or(HOUR_US)
+        let index = usize::try_from(index).expect("below a length");
+        edges.get(index).copied().unwrap_or(HOUR_US)
     };
     let farthest = edges.last().copied().unwrap_or(HOUR_US).max(1);
     event_us.saturating_add(match draw(seed, row, 1) % 6 {
@@ -207,7 +204,10 @@ fn instant(event_us: Micros, newest_us: Micros, edges: &[Micros], seed: u64, row
         1 => -1,
         2 => chosen(2),
         3 => chosen(3).saturating_add(1),
-        4 => i64::try_from(draw(seed, row, 4) % farthest.unsigned_abs()).unwrap_or(0),
+        4 => {
+            let anywhere = draw(seed, row, 4) % farthest.unsigned_abs();
+            i64::try_from(anywhere).expect("below `farthest`, which is an i64")
+        }
         _ => return newest_us,
     })
 }

@@ -11,6 +11,7 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, RecordBatch};
 use arrow_select::concat::concat_batches;
 use async_trait::async_trait;
+use forebay_core::index::RowIndex;
 use forebay_core::limits::REQUEST_MAX_ROWS;
 use forebay_core::ports::{
     Archive, At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore, PointInTime,
@@ -29,7 +30,7 @@ use crate::report::{Reason, VerifyReport};
 use crate::sample::{self, Questions};
 
 /// Rows of one verification.
-pub const VERIFY_MAX_ROWS: usize = 100_000;
+pub(crate) const VERIFY_MAX_ROWS: usize = 100_000;
 /// Rows of one read: small, so that an instant that is no longer kept is found in few steps.
 const READ_ROWS: usize = 512;
 
@@ -202,9 +203,7 @@ impl Verifier {
             match (resolved[row], covered[row]) {
                 (false, _) => sorted.refuse(Reason::EpochForgotten),
                 (true, false) => sorted.refuse(Reason::ArchiveBehind),
-                (true, true) => sorted
-                    .verifiable
-                    .push(u32::try_from(row).unwrap_or(u32::MAX)),
+                (true, true) => sorted.verifiable.push(RowIndex::at(row).number()),
             }
         }
         for (reason, rows) in &sorted.refused {
@@ -340,7 +339,7 @@ fn read_all(
         let request = questions.request.slice(from, to - from);
         match reader.read(service, &request, At::PerRow(&questions.at_us[from..to])) {
             Ok(answer) => {
-                kept.extend((from..to).filter_map(|row| u32::try_from(row).ok()));
+                kept.extend((from..to).map(|row| RowIndex::at(row).number()));
                 answers.push(answer);
             }
             Err(error) if error.kind() == ErrorKind::OutOfRange && to - from > 1 => {

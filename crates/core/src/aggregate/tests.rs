@@ -399,72 +399,62 @@ fn output_types_are_those_of_sql() {
 #[test]
 fn golden_bytes() {
     let hex = |state: &Partial| {
-        bytes_of(state)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect::<String>()
+        let bytes = bytes_of(state);
+        bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()
     };
-    let of =
-        |kind, data_type, values: &[Value]| hex(&state_of(&spec(kind, Some(data_type)), values));
-    let text = Value::Text("JFK".into());
-    assert_eq!(
-        of(
+    let text = || Value::Text("JFK".into());
+    let (int, double) = (DataType::Int64, DataType::Float64);
+    let one = || vec![Value::Float(1.0)];
+    for (kind, data_type, values, golden) in [
+        (
             AggregateKind::Count,
             DataType::Utf8,
-            &vec![text.clone(); 300]
+            vec![text(); 300],
+            "10ac02",
         ),
-        "10ac02"
-    );
-    assert_eq!(
-        of(
+        (
             AggregateKind::Sum,
-            DataType::Int64,
-            &[Value::Int(-3), Value::Null]
+            int,
+            vec![Value::Int(-3), Value::Null],
+            "150105",
         ),
-        "150105"
-    );
-    assert_eq!(
-        of(AggregateKind::Avg, DataType::Float64, &[Value::Float(1.0)]),
-        "110186010104"
-    );
-    assert_eq!(
-        of(
+        (AggregateKind::Avg, double.clone(), one(), "110186010104"),
+        (
             AggregateKind::VarPop,
-            DataType::Float64,
-            &[Value::Float(1.0)]
+            double.clone(),
+            one(),
+            "1301860101048c020110",
         ),
-        "1301860101048c020110"
-    );
-    assert_eq!(of(AggregateKind::Min, DataType::Utf8, &[]), "1600");
-    assert_eq!(
-        of(
+        (AggregateKind::Min, DataType::Utf8, vec![], "1600"),
+        (
             AggregateKind::Min,
             DataType::Utf8,
-            std::slice::from_ref(&text)
+            vec![text()],
+            "1605034a464b",
         ),
-        "1605034a464b"
-    );
-    assert_eq!(
-        of(
+        (
             AggregateKind::Max,
-            DataType::Float64,
-            &[Value::Float(-f64::NAN)]
+            double,
+            vec![Value::Float(-f64::NAN)],
+            "1704000000000000f87f",
         ),
-        "1704000000000000f87f"
-    );
-    assert_eq!(
-        of(AggregateKind::Max, DataType::Boolean, &[Value::Bool(true)]),
-        "1702"
-    );
-    assert_eq!(
-        of(
+        (
+            AggregateKind::Max,
+            DataType::Boolean,
+            vec![Value::Bool(true)],
+            "1702",
+        ),
+        (
             AggregateKind::Max,
             timestamp_type(),
-            &[Value::Timestamp(64)]
+            vec![Value::Timestamp(64)],
+            "17068001",
         ),
-        "17068001"
-    );
-    assert_eq!(of(AggregateKind::Last, DataType::Utf8, &[]), "18");
+        (AggregateKind::Last, DataType::Utf8, vec![], "18"),
+    ] {
+        let state = state_of(&spec(kind, Some(data_type)), &values);
+        assert_eq!(hex(&state), golden, "{kind:?} of {values:?}");
+    }
     let mut last = Partial::new(&spec(AggregateKind::Last, Some(DataType::Int64)));
     last.update(
         &Value::Int(9),

@@ -6,7 +6,7 @@ use std::path::Path;
 use arrow_array::cast::AsArray;
 use arrow_array::{Float64Array, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use forebay_core::limits::DEFINITION_FILE_MAX_BYTES;
+use forebay_core::limits::{CATALOG_MAX_VIEWS, DEFINITION_FILE_MAX_BYTES};
 use forebay_core::time::{DAY_US, HOUR_US};
 
 use super::*;
@@ -304,6 +304,25 @@ fn a_dropped_name_never_reuses_a_version_or_an_id() {
     assert_eq!(all.changes.len(), 9);
     assert_eq!(all.changes[0].name, "q", "what depends goes first");
     assert!(all.catalog.state().objects.is_empty() && all.catalog.sources().is_empty());
+}
+
+#[test]
+fn a_catalog_has_so_many_views() {
+    let mut text: String = BASE.split_inclusive(';').take(3).collect();
+    for view in 0..=CATALOG_MAX_VIEWS {
+        text.push_str(&format!(
+            "\nCREATE FEATURE VIEW v{view} ENTITY e AS \
+             SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events;"
+        ));
+    }
+    let error = Catalog::empty()
+        .plan(&file(text.as_str()))
+        .expect_err("one too many");
+    let words = error.to_string();
+    assert!(words.contains("CATALOG_MAX_VIEWS"), "{words}");
+    // As many as allowed were taken: the last line is what is refused.
+    let last = format!(":{}:1:", text.lines().count());
+    assert!(words.contains(&last), "{words} at {last}");
 }
 
 #[test]

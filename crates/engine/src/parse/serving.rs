@@ -3,6 +3,7 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::definition::{DeploymentDef, ModelDef, Route};
+use forebay_core::limits::MODEL_VERSION_MAX;
 
 use super::cursor::Cursor;
 use super::objects::distinct_columns;
@@ -26,11 +27,15 @@ impl Cursor<'_> {
         self.expect_words(&["VERSION"])?;
         let at = self.here();
         let version = self.whole_number("the model's version")?;
-        if version == 0 {
-            return Err(EngineError::Syntax {
-                at,
-                message: "model versions count from 1; write VERSION 1".into(),
-            });
+        let problem = match version {
+            0 => Some("model versions count from 1; write VERSION 1".to_owned()),
+            1..=MODEL_VERSION_MAX => None,
+            _ => Some(format!(
+                "model versions end at {MODEL_VERSION_MAX} (MODEL_VERSION_MAX); write a smaller one"
+            )),
+        };
+        if let Some(message) = problem {
+            return Err(EngineError::Syntax { at, message });
         }
         self.expect_words(&["FROM"])?;
         let path = self.string("the directory of the model version")?;

@@ -3,8 +3,8 @@
 use arrow_schema::DataType;
 use forebay_core::definition::AlertThreshold;
 use forebay_core::limits::{
-    SOURCE_TIME_OPTION_MAX_US, SQL_MAX_BYTES, SQL_MAX_CHAINED_OPERATORS, SQL_MAX_SET_BRANCHES,
-    SQL_MAX_TOKENS,
+    MODEL_VERSION_MAX, SOURCE_TIME_OPTION_MAX_US, SQL_MAX_BYTES, SQL_MAX_CHAINED_OPERATORS,
+    SQL_MAX_SET_BRANCHES, SQL_MAX_TOKENS,
 };
 use forebay_core::source::SourceFormat;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, SECOND_US, timestamp_type};
@@ -397,6 +397,14 @@ fn limits_are_counted_on_tokens() {
         let error = parse_file("f", &text).expect_err(limit);
         assert!(error.to_string().contains(limit), "{limit}: {error}");
     }
+}
+
+#[test]
+fn versions_of_a_model_are_limited() {
+    let text = |version: u32| format!("CREATE MODEL m VERSION {version} FROM 'x' FEATURES f");
+    one(&text(MODEL_VERSION_MAX));
+    let error = parse_file("f.sql", &text(MODEL_VERSION_MAX + 1)).expect_err("too great");
+    assert!(error.to_string().contains("MODEL_VERSION_MAX"), "{error}");
 }
 
 #[test]

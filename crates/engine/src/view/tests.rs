@@ -11,6 +11,7 @@ use arrow_array::{
 };
 use arrow_schema::DataType;
 use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
+use forebay_core::limits::VIEW_MAX_FEATURES;
 use forebay_core::ports::CompiledView;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, timestamp_type};
 use forebay_core::view::Window;
@@ -545,12 +546,13 @@ proptest! {
 
 #[test]
 fn features_of_one_view_are_limited() {
-    let features: Vec<String> = (0..513)
-        .map(|i| format!("sum(x) OVER {{e}} + {i} AS f{i}"))
-        .collect();
-    let error = try_view("e", &format!("SELECT {} FROM events", features.join(", ")))
-        .map(|_| ())
-        .expect_err("too many");
+    let with = |features: usize| {
+        let features = (0..features).map(|i| format!("sum(x) OVER {{e}} + {i} AS f{i}"));
+        let features: Vec<String> = features.collect();
+        try_view("e", &format!("SELECT {} FROM events", features.join(", "))).map(|_| ())
+    };
+    with(VIEW_MAX_FEATURES).expect("as many as allowed");
+    let error = with(VIEW_MAX_FEATURES + 1).expect_err("too many");
     assert!(error.to_string().contains("VIEW_MAX_FEATURES"), "{error}");
 }
 

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use arrow_array::types::Int32Type;
 use arrow_array::{
     Array, ArrayRef, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array,
-    LargeStringArray, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
-    TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+    LargeStringArray, RecordBatch, RecordBatchOptions, StringArray, StringViewArray,
+    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
+    TimestampSecondArray, UInt64Array,
 };
+use arrow_schema::Schema;
 use forebay_core::ErrorKind;
+use forebay_core::limits::SPINE_MAX_ROWS;
 use forebay_core::ports::{Known, ORIGIN, PointInTime};
 use forebay_core::source::meta;
 use forebay_engine::{BatchEngine, Catalog, ProbeEngine};
@@ -518,4 +521,24 @@ fn keys_of_several_parts_are_not_joined_into_one() {
         latest,
         [Cell::Int(2), Cell::Int(1), Cell::Int(3), Cell::Null]
     );
+}
+
+#[test]
+fn a_spine_has_so_many_rows() {
+    let of_rows = |rows: usize| {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)
+            .expect("no column")
+    };
+    for engine in engines() {
+        let words = |rows: usize| {
+            let (spine, tables) = (of_rows(rows), table(events()));
+            let refused = ask(engine.as_ref(), "features", &spine, &tables, Known::All);
+            refused.expect_err("it has no column").to_string()
+        };
+        let at_limit = words(SPINE_MAX_ROWS);
+        assert!(at_limit.contains("event_time"), "{at_limit}");
+        let above = words(SPINE_MAX_ROWS + 1);
+        assert!(above.contains("SPINE_MAX_ROWS"), "{above}");
+    }
 }

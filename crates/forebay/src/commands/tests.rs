@@ -11,7 +11,7 @@ use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_ipc::reader::FileReader;
 use clap::Parser;
 use forebay_core::time::{DAY_US, HOUR_US};
-use forebay_monitor::{ColumnRole, ReferenceProfile, SCORE_COLUMN};
+use forebay_monitor::{ColumnRole, ReferenceProfile};
 use parquet::arrow::ArrowWriter;
 
 use super::run;
@@ -218,6 +218,10 @@ fn what_the_parser_refuses_names_the_flag() {
     let cases = [
         ("training-set s --spine a --out b --sql c", "--events"),
         ("training-set s --spine a --out b --events c", "--sql"),
+        (
+            "training-set s --spine a --out b --sql c --events d --again e",
+            "--again",
+        ),
         ("replay d --bootstrap b --partitions 0", "--partitions"),
         (
             "replay d --bootstrap b --shuffle-within soon",
@@ -334,7 +338,7 @@ fn a_profile_lies_beside_the_model_with_its_features_and_the_score() -> Result<(
     assert!(rows > 120, "the rest is after --until");
     assert_eq!(profile.columns.len(), 7);
     let score = profile
-        .column(SCORE_COLUMN, ColumnRole::Score)
+        .column("score", ColumnRole::Score)
         .context("the score is profiled")?;
     assert_eq!(score.values(), 120);
     let again = |until: &str, flag: &str| {

@@ -3,7 +3,7 @@
 //! tried without a broker. No server is asked: it may run or not.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +20,8 @@ use forebay_engine::{BatchEngine, Catalog, ProbeEngine, read_definitions};
 use forebay_offline::{ArchiveSettings, DeltaArchive, ParquetFolder, write_parquet};
 use forebay_training::training_set::{TrainingTable, manifest_path};
 use forebay_training::{
-    TrainingSet, TrainingSetRequest, archive_tables, build_training_set, write_training_set,
+    TrainingSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest,
+    write_training_set,
 };
 
 use super::progress::Step;
@@ -65,6 +66,7 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
     let spec = Arc::clone(service.spec());
 
     let (spine, _held) = read_spine(args, &memory)?;
+    let rows = spine.num_rows();
 
     let step = Step::begin(format!(
         "computing {} features of {} as of {}",
@@ -81,7 +83,7 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
             time_column: &args.time_column,
             tables: origin.tables(),
             cuts: origin.cuts(&spec).await?,
-            known: Known::All,
+            known: known(args.again.as_deref(), &spec, rows)?,
             engine: engine_name,
             now_us: SystemClock.now_us(),
         };
@@ -116,6 +118,14 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
         started.elapsed().as_secs_f64()
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Up to where tables are read: up to the offsets of the set `again`, or as far as they go.
+fn known(again: Option<&Path>, spec: &ServiceSpec, rows: usize) -> Result<Known> {
+    let Some(path) = again else {
+        return Ok(Known::All);
+    };
+    Ok(read_manifest(path)?.known(spec, rows)?)
 }
 
 /// The spine, and what it holds of `memory`.

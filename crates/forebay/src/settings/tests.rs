@@ -1,6 +1,6 @@
 //! Defaults, precedence and refusals of the settings.
 
-use forebay_core::limits::ARCHIVE_RETENTION_MAX_HOURS;
+use forebay_core::limits::{ARCHIVE_RETENTION_MAX_HOURS, SERVING_THREADS_MAX};
 
 use super::*;
 
@@ -128,12 +128,13 @@ fn values_outside_their_bounds_are_refused_by_name() {
             "server.flight_threads = 0 is outside 1..=64",
         ),
         (
-            |s| s.server.flight_threads = 65,
+            |s| s.server.flight_threads = SERVING_THREADS_MAX + 1,
             "server.flight_threads = 65 is outside 1..=64",
         ),
     ];
     let mut longest = Settings::default();
     longest.archive.retention_hours = ARCHIVE_RETENTION_MAX_HOURS;
+    longest.server.flight_threads = SERVING_THREADS_MAX;
     longest.validate().expect("within its bounds");
     for (set, named) in cases {
         let mut settings = Settings::default();

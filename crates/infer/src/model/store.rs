@@ -262,19 +262,6 @@ impl ModelStore {
             .collect()
     }
 
-    /// Take the version out of service; those who score with it finish.
-    pub fn unload(&self, id: &ModelId) {
-        let mut entries = self.entries.write();
-        if let Some(entry) = entries.get_mut(id) {
-            let leaving = match entry {
-                Entry::Ready(version) => Arc::downgrade(version),
-                _ => Weak::new(),
-            };
-            *entry = Entry::Leaving(leaving);
-            self.recorder.model_ready(id, false);
-        }
-    }
-
     /// Every version that was ever asked for, with its state.
     #[must_use]
     pub fn states(&self) -> Vec<(ModelId, ModelState)> {

@@ -19,6 +19,8 @@ use tempfile::TempDir;
 use super::{Exactness, Manifest, ModelId, ModelState, ModelStore, ModelVersion};
 use crate::local::LocalScorer;
 
+mod limits;
+
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/golden/infer")
@@ -42,13 +44,15 @@ fn edit(directory: &Path, from: &str, to: &str) {
     fs::write(path, text.replace(from, to)).expect("writes");
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// Store the digest of a file that a test has changed.
 fn restamp(directory: &Path, file: &str, old_digest: &str) {
-    use sha2::{Digest, Sha256};
-    let digest: String = Sha256::digest(fs::read(directory.join(file)).expect("reads"))
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let digest = sha256(&fs::read(directory.join(file)).expect("reads"));
     edit(directory, old_digest, &digest);
 }
 
@@ -179,13 +183,9 @@ fn damaged_golden_files_are_refused_and_never_panic() {
         .files["golden.arrow"]
         .clone();
     let mut stamp = |bytes: &[u8]| {
-        use sha2::{Digest, Sha256};
         fs::write(&path, bytes).expect("writes");
         restamp(directory.path(), "golden.arrow", &digest);
-        digest = Sha256::digest(bytes)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        digest = sha256(bytes);
         ModelVersion::load(directory.path())
     };
     for cut in [0, 8, whole.len() / 2, whole.len() - 1] {
@@ -433,7 +433,7 @@ fn states_follow_a_version_through_its_life() {
         .get("logistic", 1)
         .expect("the loaded one goes on serving");
 
-    store.unload(&id);
+    store.publish(Vec::new());
     drop(again);
     assert_eq!(store.states()[0].1, ModelState::Draining);
     drop(loaded);

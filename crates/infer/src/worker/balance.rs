@@ -79,7 +79,11 @@ pub(super) fn choose(
 mod tests {
     use std::time::Duration;
 
+    use forebay_core::limits::WORKER_CREDIT_ROWS;
+
     use super::{Candidate, SplitMix64, choose};
+
+    const CREDIT: u64 = WORKER_CREDIT_ROWS as u64;
 
     fn worker(pending_rows: u64, us_per_row: f64) -> Candidate {
         Candidate {
@@ -98,7 +102,7 @@ mod tests {
                 choose(
                     &[worker(1_000, 1.0), worker(10, 1.0)],
                     64,
-                    65_536,
+                    CREDIT,
                     &mut random
                 ),
                 Some(1)
@@ -108,7 +112,7 @@ mod tests {
                 choose(
                     &[worker(2_000, 1.0), worker(1_000, 4.0)],
                     64,
-                    65_536,
+                    CREDIT,
                     &mut random
                 ),
                 Some(0)
@@ -127,7 +131,7 @@ mod tests {
         ];
         let mut taken = [0; 4];
         for _ in 0..4_000 {
-            taken[choose(&workers, 64, 65_536, &mut random).expect("credit")] += 1;
+            taken[choose(&workers, 64, CREDIT, &mut random).expect("credit")] += 1;
         }
         assert_eq!(taken[2], 0);
         assert!(
@@ -144,7 +148,7 @@ mod tests {
                 worker(0, 1.0),
                 worker(0, 50.0).faded(Duration::from_secs(idle_s)),
             ];
-            choose(&workers, 64, 65_536, &mut random)
+            choose(&workers, 64, CREDIT, &mut random)
         };
         assert_eq!(after(0), Some(0));
         assert_eq!(after(20), Some(0));
@@ -156,22 +160,31 @@ mod tests {
         let mut random = SplitMix64::new(3);
         assert_eq!(
             choose(
-                &[worker(65_500, 1.0), worker(65_536, 1.0)],
+                &[worker(CREDIT - 63, 1.0), worker(CREDIT, 1.0)],
                 64,
-                65_536,
+                CREDIT,
                 &mut random
             ),
             None
         );
         assert_eq!(
             choose(
-                &[worker(65_536, 1.0), worker(0, 9.0)],
-                100_000,
-                65_536,
+                &[worker(CREDIT, 1.0), worker(CREDIT - 64, 9.0)],
+                64,
+                CREDIT,
                 &mut random
             ),
             Some(1)
         );
-        assert_eq!(choose(&[], 1, 65_536, &mut random), None);
+        assert_eq!(
+            choose(
+                &[worker(CREDIT, 1.0), worker(0, 9.0)],
+                100_000,
+                CREDIT,
+                &mut random
+            ),
+            Some(1)
+        );
+        assert_eq!(choose(&[], 1, CREDIT, &mut random), None);
     }
 }

@@ -5,7 +5,10 @@
 use std::path::PathBuf;
 
 use forebay_core::ErrorKind;
-use forebay_core::limits::{MODEL_FILE_MAX_BYTES, MODEL_MAX_DEPTH, MODEL_MAX_FEATURES};
+use forebay_core::limits::{
+    MODEL_FILE_MAX_BYTES, MODEL_MAX_DEPTH, MODEL_MAX_FEATURES, MODEL_MAX_NODES_PER_TREE,
+    MODEL_MAX_TREES,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -297,6 +300,50 @@ fn limits_are_reached_and_named() {
             .expect_err("too deep")
             .kind(),
         ErrorKind::InvalidArgument
+    );
+}
+
+#[test]
+fn a_model_has_so_many_trees_and_a_tree_so_many_nodes() {
+    let one = tree(&[-1], &[-1], &[ROOT]).to_string();
+    let (head, tail) = one.split_once("\"trees\":[").expect("has trees");
+    let (leaf, tail) = tail.split_at(tail.find("}}]").expect("one tree") + 2);
+    let of_trees = |trees: usize| {
+        let text = format!("{head}\"trees\":[{}{tail}", vec![leaf; trees].join(","));
+        let text = text
+            .replace(
+                "\"tree_info\":[0]",
+                &format!("\"tree_info\":{:?}", vec![0; trees]),
+            )
+            .replace(
+                "\"iteration_indptr\":[0,1]",
+                &format!("\"iteration_indptr\":[0,{trees}]"),
+            )
+            .replace("\"num_trees\":\"1\"", &format!("\"num_trees\":\"{trees}\""))
+            .replace(
+                "\"num_parallel_tree\":\"1\"",
+                &format!("\"num_parallel_tree\":\"{trees}\""),
+            );
+        XgboostModel::from_json(text.as_bytes())
+    };
+    of_trees(MODEL_MAX_TREES).expect("as many as allowed");
+    let error = of_trees(MODEL_MAX_TREES + 1).expect_err("too many");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(error.to_string().contains("MODEL_MAX_TREES"), "{error}");
+
+    // The other arrays are short: at the limit that is what is refused.
+    let of_nodes = |nodes: usize| {
+        let long = format!("\"left_children\":[{}]", vec!["-1"; nodes].join(","));
+        let text = one.replace("\"left_children\":[-1]", &long);
+        XgboostModel::from_json(text.as_bytes()).expect_err("refused")
+    };
+    let error = of_nodes(MODEL_MAX_NODES_PER_TREE);
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    let error = of_nodes(MODEL_MAX_NODES_PER_TREE + 1);
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(
+        error.to_string().contains("MODEL_MAX_NODES_PER_TREE"),
+        "{error}"
     );
 }
 

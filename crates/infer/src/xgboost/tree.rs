@@ -53,7 +53,7 @@ impl SourceTree {
     pub(super) fn check(raw: &RawTree, index: usize, features: usize) -> Result<Self> {
         let malformed = |what: String| InferError::ModelFile(format!("tree {index}: {what}"));
         let count = raw.left_children.len();
-        check_lengths(raw, count).map_err(&malformed)?;
+        // Before anything that takes as long as the tree has nodes.
         if count > MODEL_MAX_NODES_PER_TREE {
             let what = format!("tree {index} has {count} nodes");
             return Err(InferError::limit(
@@ -62,6 +62,7 @@ impl SourceTree {
                 MODEL_MAX_NODES_PER_TREE,
             ));
         }
+        check_lengths(raw, count).map_err(&malformed)?;
         if raw.tree_param.size_leaf_vector.0 > 1 {
             return Err(InferError::Unsupported(format!(
                 "tree {index} has vector leaves (size_leaf_vector > 1)"

@@ -8,7 +8,7 @@ use arrow_array::{ArrayRef, Int32Array, RecordBatch};
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::utils::batches_to_flight_data;
 use arrow_flight::{Action, FlightData, FlightDescriptor};
-use forebay_core::limits::WORKER_BATCH_MAX_ROWS;
+use forebay_core::limits::{WORKER_BATCH_MAX_ROWS, WORKER_MESSAGE_MAX_BYTES};
 use forebay_proto::v1::{AnswerMeta, AnswerStatus, BatchMeta, WorkerOpen};
 use futures::{StreamExt, stream};
 use prost::Message;
@@ -275,5 +275,36 @@ fn other_calls_are_refused_and_the_status_action_answers() {
                 .is_some_and(|r| r.len() > 20),
             "{status}"
         );
+    });
+}
+
+#[test]
+fn a_message_of_the_limit_is_read_and_a_larger_one_ends_its_stream_alone() {
+    let runtime = runtime(1);
+    let worker = Worker::start(store(&[MODEL]));
+    runtime.block_on(async {
+        let channel = connect(&worker).await;
+        let (open, batch) = messages(rows(4, 1));
+        let good = batch.clone().with_app_metadata(meta(1, 4));
+        let of_bytes = |bytes: usize| {
+            let mut message = batch.clone().with_app_metadata(meta(1, 4));
+            // The length in front of a body takes as many bytes at both sizes.
+            message.data_body = vec![0; bytes].into();
+            let envelope = message.encoded_len() - bytes;
+            message.data_body = vec![0; bytes - envelope].into();
+            assert_eq!(message.encoded_len(), bytes);
+            message
+        };
+        let refusal = async |bytes: usize| {
+            let messages = vec![open.clone(), of_bytes(bytes)];
+            exchange(&channel, messages).await.1.map(|s| s.to_string())
+        };
+        let too_large = |words: &String| words.contains("message length too large");
+        let words = refusal(WORKER_MESSAGE_MAX_BYTES).await;
+        assert!(!words.as_ref().is_some_and(too_large), "{words:?}");
+        let words = refusal(WORKER_MESSAGE_MAX_BYTES + 1).await;
+        assert!(words.as_ref().is_some_and(too_large), "{words:?}");
+        let (answers, status) = exchange(&channel, vec![open, good]).await;
+        assert!(status.is_none() && answers.len() == 1, "{status:?}");
     });
 }

@@ -1,4 +1,4 @@
-//! The join's rules on single keys; whole flows are in `tests/it`.
+//! The join's rules on single keys; whole flows are in `src/tests`.
 
 use super::*;
 

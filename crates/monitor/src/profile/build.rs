@@ -5,6 +5,7 @@
 
 use arrow_array::{Array, RecordBatch};
 use forebay_core::exact::{FloatMoments, FloatSum};
+use forebay_core::index::RowIndex;
 use forebay_core::key::key_hash;
 use forebay_core::limits::{
     MONITOR_MAX_CALIBRATION_WINDOWS, MONITOR_MAX_CATEGORIES, MONITOR_MAX_CATEGORY_BYTES,
@@ -266,19 +267,16 @@ impl RowWindows {
             });
         };
         let full = last.saturating_sub(first).saturating_add(1) / length;
-        let windows = usize::try_from(full)
-            .unwrap_or(usize::MAX)
-            .min(MONITOR_MAX_CALIBRATION_WINDOWS);
+        let windows = full.min(i64::from(MONITOR_MAX_CALIBRATION_WINDOWS));
         let of_row = all.iter().map(|time| {
             let window = time.map(|time| time.saturating_sub(first) / length);
-            window
-                .and_then(|w| u32::try_from(w).ok())
-                .filter(|w| (*w as usize) < windows)
-                .unwrap_or(NO_WINDOW)
+            window.filter(|w| *w < windows).map_or(NO_WINDOW, |w| {
+                u32::try_from(w).expect("MONITOR_MAX_CALIBRATION_WINDOWS fits u32")
+            })
         });
         Ok(Self {
             of_row: of_row.collect(),
-            windows,
+            windows: usize::try_from(windows).expect("no fewer than none, and a u32 at most"),
             min_rows: calibration.min_rows,
         })
     }
@@ -288,17 +286,17 @@ impl RowWindows {
     fn rows(&self, before: usize, len: usize) -> Vec<(u32, Vec<u32>)> {
         let mut groups: Vec<(u32, Vec<u32>)> = Vec::new();
         let mut position: HashMap<u32, usize> = HashMap::new();
-        for row in 0..u32::try_from(len).unwrap_or(u32::MAX) {
+        for row in RowIndex::all(len) {
             let window = self
                 .of_row
-                .get(before + row as usize)
+                .get(before + row.index())
                 .copied()
                 .unwrap_or(NO_WINDOW);
             let group = *position.entry(window).or_insert_with(|| {
                 groups.push((window, Vec::new()));
                 groups.len() - 1
             });
-            groups[group].1.push(row);
+            groups[group].1.push(row.number());
         }
         groups
     }

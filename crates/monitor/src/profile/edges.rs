@@ -24,7 +24,7 @@ pub struct NumericEdges {
 impl NumericEdges {
     /// Edges from ascending values without NaN. No values, or infinite ones only: one bin.
     #[must_use]
-    pub fn from_sorted(sorted: &[f64]) -> Self {
+    pub(crate) fn from_sorted(sorted: &[f64]) -> Self {
         let shares = edge_set(sorted, SHARE_PARTS);
         let mut all = edge_set(sorted, FINE_PARTS);
         // Atoms may double the fine edges; the share edges are kept whatever happens, so the finest
@@ -44,7 +44,7 @@ impl NumericEdges {
         let position = |edge: &f64| all.partition_point(|e| e < edge);
         let deciles = shares
             .iter()
-            .map(|edge| u32::try_from(position(edge)).unwrap_or(u32::MAX))
+            .map(|edge| u32::try_from(position(edge)).expect("MONITOR_MAX_BINS fits u32"))
             .collect();
         Self { all, deciles }
     }
@@ -58,7 +58,7 @@ impl NumericEdges {
 
     /// From counts over all bins to counts over the decile bins.
     #[must_use]
-    pub fn decile_counts(&self, counts: &[u64]) -> Vec<u64> {
+    pub(crate) fn decile_counts(&self, counts: &[u64]) -> Vec<u64> {
         let mut from = 0_usize;
         let mut bins = Vec::with_capacity(self.deciles.len() + 1);
         for decile in &self.deciles {
@@ -71,7 +71,7 @@ impl NumericEdges {
     }
 
     /// Edges of the decile bins.
-    pub fn decile_edges(&self) -> impl Iterator<Item = f64> + '_ {
+    pub(crate) fn decile_edges(&self) -> impl Iterator<Item = f64> + '_ {
         self.deciles
             .iter()
             .map(|position| self.all[*position as usize])

@@ -18,10 +18,10 @@ pub use edges::NumericEdges;
 use crate::error::{MonitorError, Result};
 
 /// Version of the JSON shape.
-pub const PROFILE_FORMAT: u32 = 1;
+pub(crate) const PROFILE_FORMAT: u32 = 1;
 
 /// Name under which the model's score is reported beside the features.
-pub const SCORE_COLUMN: &str = "score";
+pub(crate) const SCORE_COLUMN: &str = "score";
 
 /// Distributions of a training set's columns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ impl ColumnBins {
 
     /// From counts over all bins to counts over the bins of the share-based scores.
     #[must_use]
-    pub fn share_counts(&self, counts: &[u64]) -> Vec<u64> {
+    pub(crate) fn share_counts(&self, counts: &[u64]) -> Vec<u64> {
         match self {
             Self::Numeric(edges) => edges.decile_counts(counts),
             Self::Categorical { .. } => counts.to_vec(),

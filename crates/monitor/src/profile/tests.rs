@@ -1,5 +1,5 @@
 //! Bins, atoms and calibration of a profile; values are compared with numpy in
-//! `tests/it/golden.rs`.
+//! `src/tests/golden.rs`.
 
 use std::sync::Arc;
 

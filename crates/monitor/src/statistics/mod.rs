@@ -11,19 +11,19 @@ mod tails;
 #[cfg(test)]
 mod tests;
 
-pub use tails::{chi_square_tail, chi_square_threshold, kolmogorov_tail};
+pub(crate) use tails::{chi_square_tail, chi_square_threshold, kolmogorov_tail};
 
 /// A share of zero counts as this much in the population stability index; shares are not
 /// renormalised.
-pub const SHARE_FLOOR: f64 = 1e-4;
+pub(crate) const SHARE_FLOOR: f64 = 1e-4;
 
 /// Cells whose expected count is below this are pooled before a chi-square test.
-pub const EXPECTED_MIN: f64 = 5.0;
+pub(crate) const EXPECTED_MIN: f64 = 5.0;
 
 /// Population stability index: sum of (p - q) ln(p / q) over the bins; None when either side is
 /// empty.
 #[must_use]
-pub fn psi(reference: &[u64], current: &[u64]) -> Option<f64> {
+pub(crate) fn psi(reference: &[u64], current: &[u64]) -> Option<f64> {
     let (n, m) = totals(reference, current)?;
     let terms = reference
         .iter()
@@ -34,7 +34,7 @@ pub fn psi(reference: &[u64], current: &[u64]) -> Option<f64> {
 
 /// What one bin adds to the index; `p` and `q` are its shares before the floor.
 #[must_use]
-pub fn psi_term(p: f64, q: f64) -> f64 {
+pub(crate) fn psi_term(p: f64, q: f64) -> f64 {
     let floor = |share: f64| if share == 0.0 { SHARE_FLOOR } else { share };
     let (p, q) = (floor(p), floor(q));
     (p - q) * libm::log(p / q)
@@ -43,7 +43,7 @@ pub fn psi_term(p: f64, q: f64) -> f64 {
 /// Kolmogorov-Smirnov distance: the greatest difference of the running shares at the bins' right
 /// edges.
 #[must_use]
-pub fn ks_distance(reference: &[u64], current: &[u64]) -> Option<f64> {
+pub(crate) fn ks_distance(reference: &[u64], current: &[u64]) -> Option<f64> {
     let (n, m) = totals(reference, current)?;
     let (mut below_reference, mut below_current, mut distance) = (0_u64, 0_u64, 0.0_f64);
     for (r, c) in reference.iter().zip(current) {
@@ -58,7 +58,7 @@ pub fn ks_distance(reference: &[u64], current: &[u64]) -> Option<f64> {
 /// distribution. Asymptotic with Stephens' correction: within 2 % of the exact tail from nm/(n+m) =
 /// 1000 on; not for small samples.
 #[must_use]
-pub fn ks_probability(distance: f64, n: u64, m: u64) -> f64 {
+pub(crate) fn ks_probability(distance: f64, n: u64, m: u64) -> f64 {
     if n == 0 || m == 0 {
         return 1.0;
     }
@@ -70,7 +70,7 @@ pub fn ks_probability(distance: f64, n: u64, m: u64) -> f64 {
 
 /// Jensen-Shannon distance (the root of the divergence), base 2, from 0 to 1.
 #[must_use]
-pub fn js_distance(reference: &[u64], current: &[u64]) -> Option<f64> {
+pub(crate) fn js_distance(reference: &[u64], current: &[u64]) -> Option<f64> {
     let (n, m) = totals(reference, current)?;
     let mut divergence = 0.0;
     for (r, c) in reference.iter().zip(current) {
@@ -87,20 +87,24 @@ pub fn js_distance(reference: &[u64], current: &[u64]) -> Option<f64> {
 
 /// Outcome of a chi-square test.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ChiSquare {
+pub(crate) struct ChiSquare {
     /// The statistic.
-    pub statistic: f64,
+    pub(crate) statistic: f64,
     /// Degrees of freedom: pooled cells less one.
-    pub degrees: u32,
+    pub(crate) degrees: usize,
     /// Upper tail.
-    pub p: f64,
+    pub(crate) p: f64,
 }
 
 /// Two-sample chi-square test without Yates' correction. Cells of which either expected count is
 /// below [`EXPECTED_MIN`] are pooled into the cell `pool_into`. None when fewer than two cells
 /// remain or a side is empty.
 #[must_use]
-pub fn chi_square(reference: &[u64], current: &[u64], pool_into: usize) -> Option<ChiSquare> {
+pub(crate) fn chi_square(
+    reference: &[u64],
+    current: &[u64],
+    pool_into: usize,
+) -> Option<ChiSquare> {
     let (n, m) = totals(reference, current)?;
     let total = (n + m) as f64;
     let mut pooled = (0_u64, 0_u64);
@@ -127,18 +131,18 @@ pub fn chi_square(reference: &[u64], current: &[u64], pool_into: usize) -> Optio
             statistic += (observed as f64 - expected) * (observed as f64 - expected) / expected;
         }
     }
-    let degrees = u32::try_from(cells.len() - 1).unwrap_or(u32::MAX);
+    let degrees = cells.len() - 1;
     Some(ChiSquare {
         statistic,
         degrees,
-        p: chi_square_tail(statistic, f64::from(degrees)),
+        p: chi_square_tail(statistic, degrees as f64),
     })
 }
 
 /// Which hypotheses are rejected at false discovery rate `alpha`: with p ascending, all up to the
 /// largest i for which p(i) <= i alpha / M. The answer is in the order of `p`.
 #[must_use]
-pub fn benjamini_hochberg(p: &[f64], alpha: f64) -> Vec<bool> {
+pub(crate) fn benjamini_hochberg(p: &[f64], alpha: f64) -> Vec<bool> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
     let tests = p.len() as f64;

@@ -10,7 +10,7 @@ const BISECTIONS: u32 = 200;
 
 /// P(X >= x) for X chi-square with `degrees` (> 0) degrees of freedom.
 #[must_use]
-pub fn chi_square_tail(x: f64, degrees: f64) -> f64 {
+pub(crate) fn chi_square_tail(x: f64, degrees: f64) -> f64 {
     if x <= 0.0 || degrees <= 0.0 {
         return 1.0;
     }
@@ -24,7 +24,7 @@ pub fn chi_square_tail(x: f64, degrees: f64) -> f64 {
 
 /// The x with P(X >= x) = `alpha`, by bisection; 0 < alpha < 1.
 #[must_use]
-pub fn chi_square_threshold(alpha: f64, degrees: f64) -> f64 {
+pub(crate) fn chi_square_threshold(alpha: f64, degrees: f64) -> f64 {
     let mut high = degrees.max(1.0);
     while chi_square_tail(high, degrees) > alpha && high.is_finite() {
         high *= 2.0;
@@ -43,7 +43,7 @@ pub fn chi_square_threshold(alpha: f64, degrees: f64) -> f64 {
 
 /// P(K >= z) of the Kolmogorov distribution: 2 sum (-1)^(k-1) exp(-2 k^2 z^2).
 #[must_use]
-pub fn kolmogorov_tail(z: f64) -> f64 {
+pub(crate) fn kolmogorov_tail(z: f64) -> f64 {
     // Below this the tail is 1 to the last bit, and the alternating series would need many terms to
     // say so.
     if z < 0.15 {

@@ -1,4 +1,4 @@
-//! Corners of the statistics; their values are compared with scipy in `tests/it/golden.rs`.
+//! Corners of the statistics; their values are compared with scipy in `src/tests/golden.rs`.
 
 use super::*;
 

@@ -1,16 +1,25 @@
 //! Every limit of the monitor, reached: rows beyond it are counted and dropped, and nothing stops.
 
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+
 use crate::{
-    ColumnBins, Monitor, MonitorError, MonitorLimits, MonitorMarks, MonitorOptions, NumericEdges,
-    build_profile,
+    CalibrationWindows, ColumnBins, Monitor, MonitorError, MonitorLimits, MonitorMarks,
+    MonitorOptions, NumericEdges, build_profile,
 };
 use forebay_core::definition::AlertThreshold;
-use forebay_core::limits::{MONITOR_MAX_BINS, MONITOR_MAX_CATEGORIES, MONITOR_MAX_COLUMNS};
+use forebay_core::limits::{
+    MONITOR_MAX_BINS, MONITOR_MAX_CALIBRATION_WINDOWS, MONITOR_MAX_CATEGORIES,
+    MONITOR_MAX_CATEGORY_BYTES, MONITOR_MAX_COLUMNS, MONITOR_MAX_OPEN_PANES,
+    MONITOR_MAX_OTHER_VALUES, MONITOR_MAX_PENDING, MONITOR_MAX_PENDING_LABELS, MONITOR_MAX_PER_KEY,
+    MONITOR_MAX_SERIES, MONITOR_MAX_WINDOWS,
+};
 use forebay_core::time::{DAY_US, HOUR_US, Micros};
 
 use crate::tests::fixtures::{
-    LabelRow, definition, observe, observe_behind, observe_labels, options, predictions, reference,
-    training_batch,
+    LabelRow, PredictionRow, definition, observe, observe_behind, observe_labels, options,
+    predictions, reference, training_batch,
 };
 
 fn monitor(limits: MonitorLimits) -> Monitor {
@@ -119,6 +128,130 @@ fn waiting_predictions_and_labels_are_bounded() {
     );
 }
 
+/// One prediction at each of `times`.
+fn at_times(times: impl IntoIterator<Item = Micros>) -> Vec<PredictionRow> {
+    let row = &predictions(1, 1, 0, DAY_US, 0.0)[0];
+    let at = |time| PredictionRow {
+        time,
+        delay: Some(time as f64),
+        ..row.clone()
+    };
+    times.into_iter().map(at).collect()
+}
+
+#[test]
+fn without_other_limits_the_named_ones_hold() {
+    // Ten million rows that wait are no test: their effect is that of fewer, above.
+    let limits = MonitorLimits::default();
+    assert_eq!(
+        (limits.pending_predictions, limits.pending_labels),
+        (MONITOR_MAX_PENDING, MONITOR_MAX_PENDING_LABELS)
+    );
+
+    let mut per_key = monitor(limits);
+    let mut rows = at_times(0..=MONITOR_MAX_PER_KEY as i64);
+    rows.iter_mut()
+        .for_each(|row| row.flight = Some("same".into()));
+    observe(&mut per_key, &rows);
+    let fates = per_key.snapshot().labels.expect("a monitor with labels");
+    assert_eq!(fates.untracked_predictions, 1);
+
+    let mut series = monitor(limits);
+    let mut rows = at_times(0..=MONITOR_MAX_SERIES as i64);
+    (1..)
+        .zip(&mut rows)
+        .for_each(|(version, row)| row.version = version);
+    observe(&mut series, &rows);
+    let input = series.snapshot().input;
+    assert_eq!(
+        (input.accepted, input.overflowed),
+        (MONITOR_MAX_SERIES as u64, 1)
+    );
+
+    let mut panes = monitor(limits);
+    let hours = 0..=MONITOR_MAX_OPEN_PANES as i64;
+    observe(&mut panes, &at_times(hours.map(|hour| hour * HOUR_US)));
+    let input = panes.snapshot().input;
+    assert_eq!(
+        (input.accepted, input.overflowed),
+        (MONITOR_MAX_OPEN_PANES as u64, 1)
+    );
+
+    let mut windows = monitor(limits);
+    let days = MONITOR_MAX_WINDOWS as i64 + 1;
+    for day in 0..days {
+        observe(&mut windows, &at_times([day * DAY_US]));
+        windows.advance(MonitorMarks::both((day + 1) * DAY_US + HOUR_US));
+    }
+    let kept = &windows.snapshot().series[0].windows;
+    assert_eq!(
+        (kept.len(), kept[0].start_us),
+        (MONITOR_MAX_WINDOWS, DAY_US)
+    );
+}
+
+/// The profile of one text column with these values.
+fn categories<'a>(values: impl IntoIterator<Item = &'a str>) -> ColumnBins {
+    let values: StringArray = values.into_iter().map(Some).collect();
+    let batch = RecordBatch::try_from_iter([("tail", Arc::new(values) as ArrayRef)]);
+    let batch = batch.expect("one column");
+    let mut profile = build_profile("tails", &[batch], &["tail"], None, None).expect("text");
+    profile.columns.remove(0).bins
+}
+
+#[test]
+fn long_categories_share_a_bin_and_further_values_are_listed_up_to_their_limit() {
+    let fits = "a".repeat(MONITOR_MAX_CATEGORY_BYTES);
+    let long = "b".repeat(MONITOR_MAX_CATEGORY_BYTES + 1);
+    let ColumnBins::Categorical {
+        categories: own,
+        others,
+        ..
+    } = categories([fits.as_str(), &long])
+    else {
+        panic!("text is categorical")
+    };
+    assert_eq!((own, others.len()), (vec![fits], 1));
+
+    let names: Vec<String> = (0..=MONITOR_MAX_CATEGORIES + MONITOR_MAX_OTHER_VALUES)
+        .map(|i| i.to_string())
+        .collect();
+    let listed = |count: usize| match categories(names[..count].iter().map(String::as_str)) {
+        ColumnBins::Categorical {
+            others,
+            others_complete,
+            ..
+        } => (others.len(), others_complete),
+        ColumnBins::Numeric(_) => panic!("text is categorical"),
+    };
+    assert_eq!(listed(names.len() - 1), (MONITOR_MAX_OTHER_VALUES, true));
+    assert_eq!(
+        listed(names.len()),
+        (0, false),
+        "no list says less than all"
+    );
+}
+
+#[test]
+fn a_reference_is_calibrated_on_so_many_windows() {
+    let windows = |count: u32| {
+        // Two rows in each window and one behind the last: that one is not full.
+        let rows = at_times((0..=2 * i64::from(count)).map(|half| half * HOUR_US / 2));
+        let calibration = CalibrationWindows {
+            time_column: "event_time",
+            window_us: HOUR_US,
+            min_rows: 1,
+        };
+        let batch = training_batch(&rows);
+        let built = build_profile("long", &[batch], &["delay"], None, Some(calibration));
+        let profile = built.expect("a numeric column");
+        profile.columns[0].calibration.len()
+    };
+    let limit = MONITOR_MAX_CALIBRATION_WINDOWS;
+    assert_eq!(windows(limit), limit as usize);
+    assert_eq!(windows(limit + 1), limit as usize);
+}
+
 #[test]
 fn a_key_that_is_too_long_stops_nobody_else() {
     let mut monitor = monitor(MonitorLimits::default());
@@ -157,12 +290,11 @@ fn bins_categories_and_columns_are_bounded() {
         "{error}"
     );
 
-    let names: arrow_array::StringArray = (0..400)
+    let names: StringArray = (0..400)
         .map(|i| Some(format!("tail {}", i % 150)))
         .collect();
     let batch =
-        arrow_array::RecordBatch::try_from_iter([("tail", std::sync::Arc::new(names) as _)])
-            .expect("one column");
+        RecordBatch::try_from_iter([("tail", Arc::new(names) as ArrayRef)]).expect("one column");
     let profile = build_profile("tails", &[batch], &["tail"], None, None).expect("text");
     let ColumnBins::Categorical {
         categories,

@@ -1,9 +1,10 @@
 //! The state machine end to end, its limits, and what replay relies on: reports are a function of
-//! the log, by an evaluator that knows the whole of it. Statistics against scipy and scikit-learn
-//! are in `tests/it`.
+//! the log, by an evaluator that knows the whole of it. And statistics against scipy and
+//! scikit-learn.
 
 mod fixtures;
 mod flow;
+mod golden;
 mod limits;
 mod properties;
 mod replay;

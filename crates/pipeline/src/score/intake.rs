@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use forebay_core::PortResult;
 use forebay_core::limits::{
-    PENDING_SCORES_MAX_BYTES, PENDING_SCORES_MAX_RECORDS, SCORING_CALL_MAX_MS, SCORING_CHUNKS_MAX,
+    OUTBOX_MAX_RECORDS, PENDING_SCORES_MAX_BYTES, PENDING_SCORES_MAX_RECORDS, SCORING_CALL_MAX_MS,
+    SCORING_CHUNKS_MAX,
 };
 use forebay_core::ports::{OnlineStore, ScoreLoad};
 
@@ -21,6 +22,8 @@ pub struct ScoringLimits {
     pub pending_records: u64,
     /// Their bytes.
     pub pending_bytes: u64,
+    /// Records that wait in the outbox before no more is scored.
+    pub outbox_records: usize,
     /// Chunks that a model is asked for at once.
     pub chunks: usize,
     /// How long one question to a model may take.
@@ -32,6 +35,7 @@ impl Default for ScoringLimits {
         Self {
             pending_records: PENDING_SCORES_MAX_RECORDS,
             pending_bytes: PENDING_SCORES_MAX_BYTES,
+            outbox_records: OUTBOX_MAX_RECORDS,
             chunks: SCORING_CHUNKS_MAX,
             call_max: Duration::from_millis(SCORING_CALL_MAX_MS),
         }
@@ -175,6 +179,7 @@ mod tests {
         };
         assert!(at(PENDING_SCORES_MAX_RECORDS, 0) && !at(PENDING_SCORES_MAX_RECORDS - 1, 0));
         assert!(at(1, PENDING_SCORES_MAX_BYTES) && !at(1, PENDING_SCORES_MAX_BYTES - 1));
+        assert_eq!(limits.outbox_records, OUTBOX_MAX_RECORDS);
         assert_eq!(limits.chunks, SCORING_CHUNKS_MAX);
         assert_eq!(limits.call_max.as_millis(), u128::from(SCORING_CALL_MAX_MS));
     }

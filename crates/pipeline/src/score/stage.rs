@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use forebay_core::limits::{OUTBOX_MAX_RECORDS, PENDING_SCORE_MAX_AGE_US, SCORING_CHUNK_MAX_ROWS};
+use forebay_core::limits::{PENDING_SCORE_MAX_AGE_US, SCORING_CHUNK_MAX_ROWS};
 use forebay_core::ports::{PendingEntry, Scores, Settled};
 use forebay_core::settlement::{ScoreOutcome, UnscoredReason};
 use forebay_core::{PortError, PortResult};
@@ -141,7 +141,8 @@ impl Stage {
         let load = self.lane.load().map_err(later)?;
         let in_flight: usize = self.in_flight.iter().map(|chunk| chunk.rows).sum();
         self.lane.show_load(&load, in_flight);
-        let room = OUTBOX_MAX_RECORDS.saturating_sub(in_flight);
+        let room = self.lane.parts.limits.outbox_records;
+        let room = room.saturating_sub(in_flight);
         if load.outbox + SCORING_CHUNK_MAX_ROWS as u64 > room as u64 {
             return Ok(false);
         }

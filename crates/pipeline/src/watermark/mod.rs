@@ -244,7 +244,7 @@ impl Watermarks {
 
     /// Progress of every partition that was read.
     #[must_use]
-    pub fn all_progress(&self) -> Vec<(TopicPartition, PartitionProgress)> {
+    pub(crate) fn all_progress(&self) -> Vec<(TopicPartition, PartitionProgress)> {
         let mut all = Vec::new();
         for (topic, marks) in &self.sources {
             let read = marks.iter().map(|(number, _)| {

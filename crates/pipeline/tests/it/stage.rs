@@ -273,6 +273,34 @@ fn a_deployment_with_too_much_on_disk_is_suspended_alone_and_its_events_are_note
     assert_eq!(counted, noted as u64);
 }
 
+#[test]
+fn while_nothing_is_published_so_many_records_wait_and_the_rest_is_not_scored() {
+    const ROOM: usize = 8;
+    let setup = Setup {
+        scoring: ScoringLimits {
+            outbox_records: SCORING_CHUNK_MAX_ROWS + ROOM,
+            ..ScoringLimits::default()
+        },
+        ..Setup::default()
+    };
+    let world = World::with_events(setup, 2 * SCORING_CHUNK_MAX_ROWS, 4);
+    let fate = Fate::default();
+    fate.take_away(Point::Publish, ErrorKind::Unavailable);
+    let process = world.start(fate, 1);
+    wait_until("all is read", || world.log.is_read());
+    wait_until("no whole chunk has room any more", || {
+        world.store.unfinished().1 > ROOM
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    let (pending, outbox) = world.store.unfinished();
+    assert!(pending > 0, "{pending} are not scored, {outbox} wait");
+    assert!(outbox <= SCORING_CHUNK_MAX_ROWS + ROOM, "{outbox} wait");
+    process.fate.restore(Point::Publish);
+    wait_until("all is published", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    each_ended_once(&world);
+}
+
 /// Whether every event has ended.
 fn each_ended(world: &World) -> bool {
     let all = Oracle::of(world).predictions;

@@ -280,3 +280,23 @@ pub(super) fn service_json(service: &dyn CompiledService) -> serde_json::Value {
         })).collect::<Vec<_>>(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_the_limit_is_sent_and_a_larger_one_is_refused_by_name() {
+        check_answer_size(RESPONSE_MAX_BYTES).expect("as large as allowed");
+        let error = check_answer_size(RESPONSE_MAX_BYTES + 1).expect_err("too large");
+        assert!(error.to_string().contains("send fewer rows"), "{error}");
+        let refused = matches!(
+            error,
+            ServeError::Limit {
+                limit: "RESPONSE_MAX_BYTES",
+                ..
+            }
+        );
+        assert!(refused, "{error:?}");
+    }
+}

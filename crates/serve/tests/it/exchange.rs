@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arrow_array::{ArrayRef, Float64Array, StringArray};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow_flight::{FlightData, FlightDescriptor};
 use async_trait::async_trait;
 use forebay_core::ErrorKind;
+use forebay_core::limits::{EXCHANGE_MAX_IN_FLIGHT, EXCHANGE_MAX_LARGE_IN_FLIGHT};
 use forebay_core::ports::ShardEpoch;
 use forebay_core::progress::TopicPartition;
 use forebay_core::view::FeatureStatus;
@@ -129,14 +130,14 @@ async fn too_many_large_requests_wait_in_the_stream_and_all_are_answered() {
         .expect("opens");
     let mut origins = vec!["JFK"; 200];
     origins[0] = WAITS;
-    for _ in 0..8 {
+    for _ in 0..2 * EXCHANGE_MAX_LARGE_IN_FLIGHT {
         exchange
             .send(&rows(&origins), &at(NOON))
             .await
             .expect("sent");
     }
-    wait_for("the first large reads", || {
-        world.store.waiting.load(Ordering::SeqCst) > 0
+    wait_for("as many large reads as may be under way", || {
+        world.store.waiting.load(Ordering::SeqCst) == EXCHANGE_MAX_LARGE_IN_FLIGHT
     })
     .await;
     // At the bound the stream is not read: this small one waits behind them.
@@ -144,9 +145,13 @@ async fn too_many_large_requests_wait_in_the_stream_and_all_are_answered() {
         .send(&rows(&["JFK"]), &at(NOON))
         .await
         .expect("sent");
+    assert_eq!(
+        world.store.waiting.load(Ordering::SeqCst),
+        EXCHANGE_MAX_LARGE_IN_FLIGHT
+    );
     world.store.open_gate();
     let mut seen = Vec::new();
-    for _ in 0..9 {
+    for _ in 0..=2 * EXCHANGE_MAX_LARGE_IN_FLIGHT {
         let (id, result) = receive(&mut exchange).await;
         result.expect("an answer");
         seen.push(id);
@@ -201,36 +206,32 @@ async fn an_answer_says_what_was_applied_and_statuses_come_when_asked_for() {
     );
 }
 
-#[tokio::test]
-async fn failures_are_in_band_and_leave_the_others_alone() {
-    let world = World::start();
-    let mut exchange = world
-        .client()
-        .await
-        .exchange("delay", &ReadOptions::default())
-        .await
-        .expect("opens");
-    let deadline = |deadline| ReadOptions {
+/// Reads of `delay` with this deadline.
+fn within(deadline: Duration) -> ReadOptions {
+    ReadOptions {
         deadline: Some(deadline),
         ..at(NOON)
-    };
+    }
+}
+
+/// Requests that fail, each with its kind and words of its error.
+fn failing_requests() -> Vec<(ReadOptions, RecordBatch, ErrorKind, &'static str)> {
     let one = rows(&["JFK"]);
     let without_origin = one.project(&[1, 2, 3]).expect("three columns");
     let distance: ArrayRef = Arc::new(StringArray::from(vec!["far"]));
     let mut columns = one.columns().to_vec();
     columns[2] = distance;
     let names = ["origin", "carrier", "distance", "planned"];
-    let mistyped = arrow_array::RecordBatch::try_from_iter(names.into_iter().zip(columns))
-        .expect("one length");
-    let cases = [
+    let mistyped = RecordBatch::try_from_iter(names.into_iter().zip(columns)).expect("one length");
+    vec![
         (
-            deadline(Duration::ZERO),
+            within(Duration::ZERO),
             one.clone(),
             ErrorKind::DeadlineExceeded,
             "deadline of 0 us",
         ),
         (
-            deadline(Duration::from_secs(3_600)),
+            within(Duration::from_secs(3_600)),
             one.clone(),
             ErrorKind::ResourceExhausted,
             "REQUEST_DEADLINE_MAX_MS",
@@ -272,13 +273,25 @@ async fn failures_are_in_band_and_leave_the_others_alone() {
             ErrorKind::InvalidArgument,
             "KEY_MAX_BYTES",
         ),
-    ];
-    for (options, request, kind, words) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn failures_are_in_band_and_leave_the_others_alone() {
+    let world = World::start();
+    let mut exchange = world
+        .client()
+        .await
+        .exchange("delay", &ReadOptions::default())
+        .await
+        .expect("opens");
+    let one = rows(&["JFK"]);
+    for (options, request, kind, words) in failing_requests() {
         let error = exchange.read(&request, &options).await.expect_err(words);
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(words), "{error}");
         let good = exchange
-            .read(&one, &deadline(Duration::from_secs(20)))
+            .read(&one, &within(Duration::from_secs(20)))
             .await
             .expect("the stream goes on");
         assert_eq!(doubles(&good.rows, "t_sum"), [Some(6.5)]);
@@ -304,7 +317,7 @@ async fn the_client_refuses_more_in_flight_than_the_server_reads() {
         .exchange("delay", &ReadOptions::default())
         .await
         .expect("opens");
-    for _ in 0..256 {
+    for _ in 0..EXCHANGE_MAX_IN_FLIGHT {
         exchange
             .send(&rows(&["JFK"]), &at(NOON))
             .await
@@ -319,7 +332,7 @@ async fn the_client_refuses_more_in_flight_than_the_server_reads() {
             && error.to_string().contains("EXCHANGE_MAX_IN_FLIGHT"),
         "{error}"
     );
-    for _ in 0..256 {
+    for _ in 0..EXCHANGE_MAX_IN_FLIGHT {
         receive(&mut exchange).await.1.expect("an answer");
     }
     exchange
@@ -432,7 +445,7 @@ async fn columns_in_any_order_and_of_narrower_types_are_taken_and_a_new_schema_m
         "unknown".to_owned(),
         Arc::new(Float64Array::from(vec![0.0])),
     ));
-    let shuffled = arrow_array::RecordBatch::try_from_iter(columns).expect("one length");
+    let shuffled = RecordBatch::try_from_iter(columns).expect("one length");
     let answer = exchange
         .read(&shuffled, &at(NOON))
         .await

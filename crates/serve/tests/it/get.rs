@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 use tonic::Status;
 
 use crate::wire::raw;
-use crate::world::{MINUTE, NOON, World, doubles, integers, rows, service};
+use crate::world::{MINUTE, NOON, WAITS, World, doubles, integers, rows, service};
 
 /// Read a ticket as any Flight client does.
 pub(crate) async fn get(world: &World, ticket: impl Into<Vec<u8>>) -> Result<RecordBatch, Status> {
@@ -167,7 +167,7 @@ async fn many_rows_and_no_rows_are_answered() {
 async fn a_read_that_takes_longer_than_its_deadline_is_given_up() {
     let world = World::start();
     let mut origins = vec!["JFK"; 200];
-    origins[199] = crate::world::WAITS;
+    origins[199] = WAITS;
     let hasty = ReadOptions {
         deadline: Some(std::time::Duration::from_millis(50)),
         ..ReadOptions::default()

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod action;
+mod bounds;
 mod columns;
 mod exchange;
 mod get;

@@ -117,7 +117,9 @@ async fn a_manifest_builds_the_same_set_from_a_later_archive() {
 
     events.extend(late);
     let grown = FakeArchive::of_events(&events, 300);
-    let known = manifest.known(&service()).expect("cuts for all");
+    let known = manifest
+        .known(&service(), spine.num_rows())
+        .expect("cuts for all");
     let again = build(&grown, spine.clone(), known).await;
     assert_eq!(again.manifest.output_digest, first.manifest.output_digest);
     assert_eq!(again.manifest.spine_digest, first.manifest.spine_digest);
@@ -170,7 +172,7 @@ async fn a_manifest_that_is_none_is_refused() {
     spec.source = "elsewhere".to_owned();
     view.view = Arc::new(spec);
     changed.views.push(view);
-    let error = set.manifest.known(&changed).expect_err("no cut");
+    let error = set.manifest.known(&changed, 1).expect_err("no cut");
     assert!(
         error.to_string().contains("`elsewhere`") && error.to_string().contains("`q1`"),
         "{error}"

@@ -5,12 +5,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float64Array, RecordBatch};
-use forebay_monitor::statistics::{
+use crate::quality::{Credit, QualityCounts};
+use crate::statistics::{
     benjamini_hochberg, chi_square, chi_square_tail, chi_square_threshold, js_distance,
     kolmogorov_tail, ks_distance, ks_probability, psi,
 };
-use forebay_monitor::{ColumnBins, Credit, NumericEdges, QualityCounts, build_profile};
+use crate::{ColumnBins, NumericEdges, build_profile};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -137,7 +138,7 @@ struct CategoricalCase {
     psi: f64,
     js: f64,
     chi_square: f64,
-    degrees: u32,
+    degrees: usize,
     p: f64,
 }
 
