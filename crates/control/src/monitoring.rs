@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use forebay_core::PortResult;
 use forebay_core::definition::MonitorDef;
+use forebay_core::invariant;
 use forebay_core::ports::{Checkpoints, SourceBatch};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::progress::TopicPartition;
@@ -313,6 +314,13 @@ impl Monitors {
     }
 
     fn checkpoint(&self, running: &mut Running, reach: ArchiveReach) {
+        invariant!(
+            ArchivedNotAhead,
+            reach.archived <= reach.handed,
+            "{} of {} hand-overs",
+            reach.archived,
+            reach.handed
+        );
         if running.waiting.is_none() && running.rows >= running.due_rows {
             let handed = reach.handed;
             let bytes = running.binding.checkpoint();

@@ -9,6 +9,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
+use crate::invariant;
 use crate::time::Micros;
 
 /// One event that may have to wait.
@@ -64,6 +65,17 @@ impl Answered {
         if self.early.first().is_some_and(|first| *first <= offset) {
             self.early = self.early.split_off(&self.read_to);
         }
+        invariant!(
+            AnswersAhead,
+            self.early.first().is_none_or(|first| *first > offset),
+            "an answer at or below offset {offset} is kept"
+        );
+        invariant!(
+            EventsAscend,
+            self.events.back().is_none_or(|last| last.offset < offset),
+            "offset {offset} behind {} events",
+            self.events.len()
+        );
         if is_scored && !(is_answered && self.events.is_empty()) {
             self.events.push_back(Event {
                 offset,

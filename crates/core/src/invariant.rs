@@ -80,6 +80,26 @@ registry! {
     HistoryRestores "history_restores" "going back over the kept changes never raises an offset";
     DiskNotBehindReaders "disk_not_behind_readers" "what a reader saw is on disk, also after the store was reopened";
     ReservationsGivenBackOnce "reservations_given_back_once" "no part gives back more memory than it holds";
+    MarksNeverFall "marks_never_fall" "the mark of a partition never falls";
+    SupportIsShared "support_is_shared" "what supports a partition is no more than two of its source have";
+    BoundCoversRows "bound_covers_rows" "a recorded bound covers the rows that it had an effect on";
+    EventsAscend "events_ascend" "events that wait for an answer are kept in the order of their log";
+    AnswersAhead "answers_ahead" "an answer counts as early only until its event is read";
+    IntervalsApart "intervals_apart" "the intervals of a set of offsets neither overlap nor touch";
+    RowsInLogOrder "rows_in_log_order" "the rows of a batch ascend by offset within each partition";
+    RowsBelowReadTo "rows_below_read_to" "the reader stands beyond every row that it gives";
+    EpochEndsOnce "epoch_ends_once" "an epoch that began is released once";
+    ArchivedNotAhead "archived_not_ahead" "the archive has no more than was handed over to it";
+    AppendStoresRows "append_stores_rows" "an append stores no more rows than it was given";
+    RowsMoveMarks "rows_move_marks" "rows above the marks of a table move them";
+    AppendCovered "append_covered" "the marks of a table cover an append that has landed";
+    IngestTimeAscends "ingest_time_ascends" "each append has a later ingest time than the one before";
+    FileHoldsItsRows "file_holds_its_rows" "an encoded file has the rows that its statistics count";
+    GapBeginsBeforeItsEnd "gap_begins_before_its_end" "an accepted gap leaves out at least one offset";
+    MergeJoinsFiles "merge_joins_files" "a merge puts one file in the place of several";
+    TextEndsAtItsBytes "text_ends_at_its_bytes" "the last text of a column ends where its bytes do";
+    OutcomePerScore "outcome_per_score" "each pending score of a chunk has one outcome";
+    NotesAscend "notes_ascend" "notes on events without a prediction are numbered in the order of their writes";
     SumLimbs "sum_limbs" "a fixed-point sum fits the limbs that its type allows";
 }
 

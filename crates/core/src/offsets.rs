@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::invariant;
+
 /// Disjoint, sorted intervals of offsets that do not touch.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct OffsetSet {
@@ -33,6 +35,11 @@ impl OffsetSet {
             from = from.min(start);
             to = to.max(end);
         }
+        invariant!(
+            IntervalsApart,
+            self.before(to).is_none_or(|(_, end)| end < from),
+            "{from} to {to} meets one before it"
+        );
         self.intervals.insert(from, to);
     }
 

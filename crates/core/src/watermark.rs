@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::invariant;
 use crate::progress::{PartitionProgress, TopicPartition};
 use crate::time::Micros;
 
@@ -194,6 +195,7 @@ impl PartitionMark {
         let (mark_max, watermark_max) = bound.map_or((Micros::MAX, Micros::MAX), |bound| {
             (bound.mark_max_us, bound.watermark_max_us)
         });
+        let before = self.mark_us;
         let ahead = event_time_us > mark_max;
         let counted = event_time_us.min(mark_max);
         if self.mark_us.is_none_or(|mark| counted > mark) {
@@ -203,6 +205,12 @@ impl PartitionMark {
             self.at_bound_us = None;
         }
         self.next_offset = self.next_offset.max(offset.saturating_add(1));
+        invariant!(
+            MarksNeverFall,
+            self.mark_us >= before,
+            "{before:?} to {:?} at offset {offset}",
+            self.mark_us
+        );
         Passed {
             watermark_us: watermark.map(|watermark| watermark.min(watermark_max)),
             bounded: ahead || watermark.is_some_and(|watermark| watermark > watermark_max),
@@ -212,6 +220,7 @@ impl PartitionMark {
 
     /// The reader stands at `offset`: take over what was recorded for the prefix below it.
     pub fn reach(&mut self, offset: i64) {
+        let before = (self.mark_us, self.held_us);
         while let Some(recorded) = self.progress.pop_if(|p| offset >= p.next_offset) {
             if recorded.max_event_time_us > self.mark_us {
                 self.mark_us = recorded.max_event_time_us;
@@ -223,6 +232,12 @@ impl PartitionMark {
         while let Some(hold) = self.holds.pop_if(|hold| offset >= hold.at) {
             self.held_us = self.held_us.max(Some(hold.mark_us));
         }
+        invariant!(
+            MarksNeverFall,
+            self.mark_us >= before.0 && self.held_us >= before.1,
+            "{before:?} to {:?} at offset {offset}",
+            (self.mark_us, self.held_us)
+        );
     }
 
     /// The reader stands at `offset`, whose records below are all counted.
@@ -320,6 +335,11 @@ impl SourceMarks {
                 second = second.max(support);
             }
         }
+        invariant!(
+            SupportIsShared,
+            second <= first,
+            "{second:?} above {first:?}"
+        );
         second
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::kernel::{Action, Add, Transaction};
+use forebay_core::invariant;
 use forebay_core::ports::Beginnings;
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -78,7 +79,16 @@ impl DeltaArchive {
                         source: Box::new(source),
                     })?;
             match judge(&facts, self.owner(), &prepared.id) {
-                Outcome::Landed => return Ok(prepared.rows),
+                Outcome::Landed => {
+                    invariant!(
+                        AppendCovered,
+                        current.marks.moves(up_to).is_empty(),
+                        "table {} after commit {}",
+                        table.name,
+                        prepared.id
+                    );
+                    return Ok(prepared.rows);
+                }
                 fenced @ Outcome::Fenced(_) => {
                     current.note(fenced);
                     current.check_fence(table)?;
@@ -144,9 +154,15 @@ impl DeltaArchive {
     ) -> Result<Option<Prepared>, OfflineError> {
         let fresh = rows::above(&table.name, rows, &current.marks)?;
         let moves = current.marks.moves(up_to);
+        // Rows above a mark lie below `up_to`, which then moves the mark.
+        invariant!(
+            RowsMoveMarks,
+            !moves.is_empty() || fresh.num_rows() == 0,
+            "table {}: {} rows",
+            table.name,
+            fresh.num_rows()
+        );
         if moves.is_empty() {
-            // Rows above a mark lie below `up_to`, which then moves the mark: without moves there
-            // are no rows.
             return Ok(None);
         }
         let now_us = self.clock().now_us();
@@ -161,7 +177,14 @@ impl DeltaArchive {
         let id = self.next_commit_id();
         let mut add = None;
         if fresh.num_rows() > 0 {
-            let ingest_time_us = ingest_time(now_us, current.marks.ingest_time_us());
+            let last_us = current.marks.ingest_time_us();
+            let ingest_time_us = ingest_time(now_us, last_us);
+            invariant!(
+                IngestTimeAscends,
+                last_us.is_none_or(|last| last < ingest_time_us),
+                "table {}: {last_us:?} to {ingest_time_us}",
+                table.name
+            );
             transactions.push(transaction(
                 current.marks.ingest_time_app_id(),
                 ingest_time_us,

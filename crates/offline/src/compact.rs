@@ -25,6 +25,7 @@ use std::sync::Arc;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::kernel::{Action, Remove};
 use deltalake::protocol::DeltaOperation;
+use forebay_core::invariant;
 use forebay_core::limits::{ARCHIVE_MERGE_MAX_BYTES, ARCHIVE_MERGE_MAX_FILES};
 use forebay_core::ports::Scan;
 use forebay_core::source::meta;
@@ -136,6 +137,13 @@ impl DeltaArchive {
             return Ok(None);
         };
         let inputs: Vec<FileFacts> = files.drain(chosen).collect();
+        invariant!(
+            MergeJoinsFiles,
+            inputs.len() > 1,
+            "table {}: {} files",
+            table.name,
+            inputs.len()
+        );
         let file = match self.join(&table, inputs.clone()).await {
             Ok(file) => file,
             Err(error) => {

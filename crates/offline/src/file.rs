@@ -11,6 +11,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use deltalake::kernel::Add;
+use forebay_core::invariant;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -59,7 +60,16 @@ impl Encoder {
     }
 
     /// The whole file.
-    pub(crate) fn finish(self) -> Result<DataFile, ParquetError> {
+    pub(crate) fn finish(mut self) -> Result<DataFile, ParquetError> {
+        self.writer.flush()?;
+        let groups = self.writer.flushed_row_groups().iter();
+        let written: i64 = groups.map(|group| group.num_rows()).sum();
+        invariant!(
+            FileHoldsItsRows,
+            written.unsigned_abs() == self.statistics.rows() as u64,
+            "{written} rows, {} counted",
+            self.statistics.rows()
+        );
         let bytes = Bytes::from(self.writer.into_inner()?);
         Ok(DataFile {
             checksum: crc32c::crc32c(&bytes),

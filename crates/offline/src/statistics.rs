@@ -105,6 +105,11 @@ impl Statistics {
         }
     }
 
+    /// How many rows were added.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// Their JSON text.
     pub(crate) fn json(self) -> String {
         let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());

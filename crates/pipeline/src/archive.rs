@@ -13,6 +13,7 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_schema::{Field, Schema, SchemaRef};
+use forebay_core::invariant;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{Archive, DeadLetter, Runtime, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
@@ -171,6 +172,14 @@ impl Archiver {
         late: &[bool],
         up_to: Vec<(TopicPartition, PartitionProgress)>,
     ) -> Result<(), PipelineError> {
+        invariant!(
+            OriginColumnsAgree,
+            late.len() == batch.rows.num_rows(),
+            "source {}: {} marks of late rows for {}",
+            batch.source.name,
+            late.len(),
+            batch.rows.num_rows()
+        );
         let rows = with_meta(batch, late)?;
         let letters = batch.dead_letters.iter().map(letter_bytes).sum::<usize>();
         let bytes = rows.get_array_memory_size() + letters;
@@ -410,6 +419,13 @@ impl Worker {
         self.bytes = 0;
         self.memory.clear();
         self.oldest = None;
+        let handed = self.handed.over.load(Ordering::Acquire);
+        invariant!(
+            ArchivedNotAhead,
+            self.taken <= handed,
+            "{} of {handed} messages",
+            self.taken
+        );
         self.handed.archived.store(self.taken, Ordering::Release);
         Ok(())
     }
@@ -450,6 +466,7 @@ impl Worker {
         up_to: &Applied,
     ) -> PortResult<u64> {
         let (mut pauses, began) = (Pauses::default(), self.runtime.elapsed());
+        let given: usize = batches.iter().map(RecordBatch::num_rows).sum();
         loop {
             match self.archive.append(table, batches.clone(), up_to).await {
                 Err(error) if may_pass(&error) => {
@@ -465,6 +482,12 @@ impl Worker {
                 outcome => {
                     let took = self.runtime.elapsed().saturating_sub(began);
                     self.counters.appends.of(table).record(took);
+                    let stored = outcome.as_ref().copied().unwrap_or(0);
+                    invariant!(
+                        AppendStoresRows,
+                        stored <= given as u64,
+                        "table {table}: {stored} of {given}"
+                    );
                     return outcome;
                 }
             }

@@ -39,6 +39,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::{Field, Schema, SchemaRef};
+use forebay_core::invariant;
 use forebay_core::limits::EPOCH_MAX_ROWS;
 use forebay_core::ports::{
     Archive, CompiledView, FillNote, OnlineStore, Origin, Scan, ShardFold, ShardWrite, SourceBatch,
@@ -344,6 +345,12 @@ impl<'a> Fill<'a> {
 
     fn fold(&mut self, rows: &RecordBatch, filling: &mut Filling) -> Result<(), PipelineError> {
         let mut batch = self.batch(rows)?;
+        invariant!(
+            RowsInLogOrder,
+            batch.origin.is_in_log_order(),
+            "the archive of source {}",
+            self.source.name
+        );
         batch.origin.watermark_us = self.watermarks.pass(&batch);
         let mut writes: Vec<ShardWrite> = (0..self.store.shards())
             .map(|_| ShardWrite {

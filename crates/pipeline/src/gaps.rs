@@ -11,6 +11,7 @@ use arrow_array::{
     ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use forebay_core::invariant;
 use forebay_core::limits::LOG_GAPS_MAX;
 use forebay_core::ports::{AcceptedGap, Archive, FirstRecord, LogInspector, LogNotes, Runtime};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
@@ -155,6 +156,12 @@ pub(crate) fn accept(
             accepted_us: request.now_us,
         })
         .collect();
+    invariant!(
+        GapBeginsBeforeItsEnd,
+        gaps.iter().all(|gap| gap.from < gap.to),
+        "topic {topic}: {} gaps",
+        gaps.len()
+    );
     if note.gaps.len() + gaps.len() > LOG_GAPS_MAX {
         return Err(PortError::new(
             ErrorKind::ResourceExhausted,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use forebay_core::PortResult;
 use forebay_core::dead_letter::DeadLetterReason;
 use forebay_core::index::RowIndex;
+use forebay_core::invariant;
 use forebay_core::ports::{EventLog, OnlineStore, Runtime, ShardWrite, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -224,6 +225,7 @@ impl Ingest {
     /// One decoded batch on its way: what does not count is sorted out first, so that watermarks,
     /// archive and observers see the same rows as the shards.
     fn batch(&mut self, mut batch: SourceBatch, epoch: &mut Epoch) -> Result<(), PipelineError> {
+        check_order(&batch);
         if self.prediction_sources.contains(&batch.source.name) {
             let (kept, repeats) = self.repeats.drop_from(batch)?;
             batch = kept;
@@ -526,6 +528,31 @@ impl Ingest {
             .keep_from(self.held_us.into_iter().chain(oldest).min());
         self.held_us = oldest;
     }
+}
+
+/// What everything behind the reader relies on.
+fn check_order(batch: &SourceBatch) {
+    let (origin, source) = (&batch.origin, &batch.source.name);
+    invariant!(
+        OriginColumnsAgree,
+        origin.offset.len() == batch.rows.num_rows()
+            && origin.partition.len() == origin.offset.len(),
+        "source {source}: {} offsets for {} rows",
+        origin.offset.len(),
+        batch.rows.num_rows()
+    );
+    invariant!(RowsInLogOrder, origin.is_in_log_order(), "source {source}");
+    let read_to: HashMap<&TopicPartition, i64> =
+        batch.read_up_to.iter().map(|(p, to)| (p, *to)).collect();
+    let is_below = |(slot, offset): (&u32, &i64)| {
+        let place = &origin.partitions[*slot as usize];
+        read_to.get(place).is_some_and(|to| offset < to)
+    };
+    invariant!(
+        RowsBelowReadTo,
+        origin.partition.iter().zip(&origin.offset).all(is_below),
+        "source {source}"
+    );
 }
 
 /// `batch` without the rows that `archived` covers.

@@ -25,6 +25,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array};
 use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
 use forebay_core::checkpoint::{self, Opened};
+use forebay_core::invariant;
 use forebay_core::offsets::OffsetSet;
 use forebay_core::ports::{Checkpoints, SourceBatch};
 use forebay_core::prediction::column;
@@ -397,6 +398,13 @@ pub(crate) fn keep_rows(batch: SourceBatch, kept: &[u32]) -> Result<SourceBatch,
     origin.kafka_time_us = pick(&origin.kafka_time_us, kept);
     origin.broker_time = pick(&origin.broker_time, kept);
     origin.watermark_us = pick(&origin.watermark_us, kept);
+    invariant!(
+        OriginColumnsAgree,
+        origin.offset.len() == rows.num_rows() && origin.partition.len() == rows.num_rows(),
+        "{} offsets for {} rows",
+        origin.offset.len(),
+        rows.num_rows()
+    );
     Ok(SourceBatch {
         rows,
         origin,

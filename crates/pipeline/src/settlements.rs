@@ -13,6 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use forebay_core::invariant;
 use forebay_core::ports::{Archive, OnlineStore, Runtime, UnscoredEntry};
 use forebay_core::prediction::Role;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
@@ -275,6 +276,12 @@ impl Settlements {
                 let Some(last) = entries.last() else {
                     break;
                 };
+                invariant!(
+                    NotesAscend,
+                    entries.is_sorted_by(|a, b| a.sequence < b.sequence),
+                    "shard {shard} up to {}",
+                    last.sequence
+                );
                 let mut up_to = Applied::default();
                 let progress = PartitionProgress {
                     next_offset: last.sequence.cast_signed() + 1,

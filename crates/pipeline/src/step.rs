@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use forebay_core::index::{RowIndex, ShardId};
+use forebay_core::invariant;
 use forebay_core::key::shard_of;
 use forebay_core::ports::{CompiledView, Origin, ShardFold, ShardWrite, SourceBatch};
 use forebay_core::progress::TopicPartition;
@@ -82,6 +83,12 @@ impl Step {
     ) -> Result<Vec<bool>, PipelineError> {
         let batch = &admitted.batch;
         let origin = Arc::new(batch.origin.clone());
+        invariant!(
+            OriginColumnsAgree,
+            origin.watermark_us.len() == batch.rows.num_rows(),
+            "source {} is not dated",
+            batch.source.name
+        );
         let times = batch
             .rows
             .column(batch.source.time_column)
@@ -118,6 +125,13 @@ impl Step {
 /// Hand each shard its rows of `piece`.
 pub(crate) fn cut(view: ViewId, piece: &Piece, origin: &Arc<Origin>, writes: &mut [ShardWrite]) {
     let shards = ShardId::count(writes.len());
+    invariant!(
+        ColumnsAgree,
+        piece.keys.len() == piece.fold.source_rows.len(),
+        "view {view}: {} keys for {} rows",
+        piece.keys.len(),
+        piece.fold.source_rows.len()
+    );
     let mut rows: Vec<Vec<u32>> = vec![Vec::new(); writes.len()];
     for row in RowIndex::all(piece.keys.len()) {
         if let Some(key) = piece.keys.get(row.index()) {

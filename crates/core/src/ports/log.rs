@@ -32,6 +32,21 @@ pub struct Origin {
     pub watermark_us: Vec<Option<Micros>>,
 }
 
+impl Origin {
+    /// Whether the rows of each partition ascend by offset.
+    #[must_use]
+    pub fn is_in_log_order(&self) -> bool {
+        let mut least = vec![i64::MIN; self.partitions.len()];
+        let mut places = self.partition.iter().zip(&self.offset);
+        places.all(|(slot, offset)| {
+            let least = &mut least[*slot as usize];
+            let ascends = *offset >= *least;
+            *least = offset.saturating_add(1);
+            ascends
+        })
+    }
+}
+
 /// A record that cannot become a row. Found in `kafka`, carried by `pipeline`, stored by `offline`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {

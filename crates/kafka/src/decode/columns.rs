@@ -15,6 +15,7 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, FieldRef, Fields as ArrowFields, TimeUnit};
+use forebay_core::invariant;
 
 use super::guess::{Guess, GuessCounts, Guessed, WHOLE_RECORD};
 use super::reject::Reject;
@@ -141,6 +142,13 @@ impl Column {
                 // Ends were counted in 32 bits; they are right if the last one is.
                 i32::try_from(bytes.len()).map_err(|_| too_large())?;
                 let capacity = bytes.len();
+                invariant!(
+                    TextEndsAtItsBytes,
+                    ends.len() == rows && ends.last().map_or(0, |end| *end as usize) == capacity,
+                    "column {}: {} ends for {rows} rows",
+                    self.field.name(),
+                    ends.len()
+                );
                 Arc::new(text_array(take(bytes, capacity), &take(ends, rows), nulls))
             }
             Values::Double(values) => Arc::new(Float64Array::new(take(values, rows).into(), nulls)),
@@ -224,6 +232,11 @@ impl Fields {
     /// See [`Column::last_timestamp`].
     pub(super) fn last_timestamp(&self, column: usize) -> Option<i64> {
         self.columns[column].last_timestamp()
+    }
+
+    /// Whether every column has `rows` rows.
+    pub(super) fn have(&self, rows: usize) -> bool {
+        self.columns.iter().all(|column| column.len() == rows)
     }
 
     pub(super) fn push_nulls(&mut self) {

@@ -30,6 +30,7 @@ pub(crate) mod timestamp;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use forebay_core::invariant;
 use forebay_core::limits::{EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
@@ -106,6 +107,12 @@ impl RecordDecoder {
             }
             Err(reject) => {
                 self.fields.truncate(self.rows);
+                invariant!(
+                    ColumnsAgree,
+                    self.fields.have(self.rows),
+                    "{} rows after a refused record",
+                    self.rows
+                );
                 Err(reject)
             }
         }

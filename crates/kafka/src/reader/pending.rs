@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use forebay_core::invariant;
 use forebay_core::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES;
 use forebay_core::ports::{DeadLetter, Origin, SourceBatch};
 use forebay_core::progress::{RecordDigest, TopicPartition};
@@ -56,6 +57,14 @@ impl SourceReader {
         stats: &ReaderStats,
     ) {
         let slot = self.slot(partition);
+        // The reader has judged the offset; within one poll none comes twice.
+        invariant!(
+            RowsInLogOrder,
+            offset >= self.read_up_to[slot as usize],
+            "{}-{partition}: offset {offset} after {}",
+            self.topic,
+            self.read_up_to[slot as usize]
+        );
         self.read_up_to[slot as usize] = offset + 1;
         self.last_records[slot as usize] =
             RecordDigest::of(offset, record.kafka_time_us, record.key, record.payload);
@@ -110,6 +119,16 @@ impl SourceReader {
         let rows = self.decoder.finish()?;
         stats.add_guesses(&self.source.name, self.decoder.take_guesses());
         let origin = std::mem::take(&mut self.origin);
+        invariant!(
+            OriginColumnsAgree,
+            origin.offset.len() == rows.num_rows()
+                && origin.kafka_time_us.len() == rows.num_rows()
+                && origin.broker_time.len() == rows.num_rows(),
+            "topic {}: {} offsets for {} rows",
+            self.topic,
+            origin.offset.len(),
+            rows.num_rows()
+        );
         let read_up_to = origin
             .partitions
             .iter()

@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use forebay_core::ErrorKind;
+use forebay_core::invariant;
 use forebay_core::ports::{OutboxEntry, Published};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::settlement::UnscoredReason;
@@ -77,6 +78,11 @@ impl Publishing {
             let read = self.lane.retry().run("a read of the outbox", || {
                 store.outbox(shard, &self.lane.name, 0, room)
             })?;
+            invariant!(
+                OutboxSequencesAscend,
+                read.is_sorted_by(|a, b| a.sequence < b.sequence),
+                "shard {shard}"
+            );
             entries.extend(read.into_iter().map(|entry| (shard, entry)));
         }
         self.first_shard = (self.first_shard + 1) % shards.max(1);

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_core::invariant;
 use forebay_core::ports::PendingEntry;
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_telemetry::Timing;
@@ -107,8 +108,16 @@ impl Released {
     /// Every shard has epoch `number`, `now`.
     pub(crate) fn finish(&self, number: u64, now: Duration) {
         let mut state = self.state.lock();
-        let at = usize::try_from(number - state.first).expect("an open epoch has an index");
-        state.open[at].committed = true;
+        let at = number.checked_sub(state.first).map(usize::try_from);
+        let open = at.and_then(|at| state.open.get_mut(at.ok()?));
+        invariant!(
+            EpochEndsOnce,
+            open.as_ref().is_some_and(|epoch| !epoch.committed),
+            "epoch {number}"
+        );
+        if let Some(epoch) = open {
+            epoch.committed = true;
+        }
         let mut moved = false;
         while let Some(epoch) = state.open.pop_front_if(|epoch| epoch.committed) {
             state.first += 1;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use forebay_core::invariant;
 use forebay_core::limits::{PENDING_SCORE_MAX_AGE_US, SCORING_CHUNK_MAX_ROWS};
 use forebay_core::ports::{PendingEntry, Scores, Settled};
 use forebay_core::settlement::{ScoreOutcome, UnscoredReason};
@@ -206,6 +207,12 @@ impl Stage {
             }
             let from = self.cursors[usize::from(shard)];
             let mut found = store.pending(shard, &self.lane.name, from, room)?;
+            invariant!(
+                PendingSequencesAscend,
+                found.first().is_none_or(|first| first.sequence >= from)
+                    && found.is_sorted_by(|a, b| a.sequence < b.sequence),
+                "shard {shard} from {from}"
+            );
             found.truncate(self.lane.released.ready(&found));
             if let Some(last) = found.last() {
                 self.cursors[usize::from(shard)] = last.sequence + 1;
@@ -235,6 +242,13 @@ impl Stage {
                 }),
             };
             let outcomes = self.resolve(deployment, version, &entries, first)?;
+            invariant!(
+                OutcomePerScore,
+                outcomes.len() == entries.len(),
+                "version {version}: {} outcomes for {} scores",
+                outcomes.len(),
+                entries.len()
+            );
             for ((shard, entry), outcome) in entries.into_iter().zip(outcomes) {
                 let of_shard = settled.entry(shard).or_default();
                 of_shard.push(Settled { entry, outcome });

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use forebay_core::PortResult;
+use forebay_core::invariant;
 use forebay_core::ports::{OnlineStore, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -182,6 +183,14 @@ impl Watermarks {
             dated.ahead += u64::from(passed.ahead && fresh);
             dated.watermark_us.push(passed.watermark_us);
         }
+        invariant!(
+            OriginColumnsAgree,
+            dated.watermark_us.len() == batch.rows.num_rows(),
+            "source {}: {} watermarks for {} rows",
+            source.name,
+            dated.watermark_us.len(),
+            batch.rows.num_rows()
+        );
         for (partition, slot) in origin.partitions.iter().zip(slots) {
             if let Some(bound) = slot.bound.filter(|_| slot.bounded) {
                 self.record(partition, bound, slot.mark.next_offset());
@@ -202,6 +211,12 @@ impl Watermarks {
     /// Note that `bound` had an effect on rows of `partition` below `until`.
     fn record(&mut self, partition: &TopicPartition, mut bound: Bound, until: i64) {
         bound.until = until;
+        invariant!(
+            BoundCoversRows,
+            bound.from < until,
+            "{partition:?}: {} to {until}",
+            bound.from
+        );
         let equal = |last: &&Bound| {
             (last.mark_max_us, last.watermark_max_us) == (bound.mark_max_us, bound.watermark_max_us)
         };
