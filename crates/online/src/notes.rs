@@ -1,13 +1,21 @@
 //! What the store remembers of the logs that it follows: one record a topic, in shard 0, synced
 //! before the call returns, since what is read next rests on it.
 
-use forebay_core::PortResult;
 use forebay_core::ports::{LogNotes, TopicNote};
+use forebay_core::{PortError, PortResult};
 
 use crate::format;
 use crate::store::RocksStore;
 
 impl LogNotes for RocksStore {
+    fn log_identity(&self) -> PortResult<Option<String>> {
+        self.read_identity().map_err(PortError::from)
+    }
+
+    fn set_log_identity(&self, identity: &str) -> PortResult<()> {
+        self.write_identity(identity).map_err(PortError::from)
+    }
+
     fn topic_note(&self, topic: &str) -> PortResult<Option<TopicNote>> {
         let database = self.meta_database()?;
         let key = format::topic_key(topic);

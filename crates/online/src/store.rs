@@ -17,7 +17,7 @@ use forebay_core::key::{KeyBuffer, key_hash};
 use forebay_core::memory::{Budget, Reservation};
 use forebay_core::ports::{
     At, FillNote, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue,
-    Settled, ShardEpoch, ShardWrite, StoreHealth, UnscoredEntry, ViewRows,
+    Settled, ShardEpoch, ShardWrite, StateReader, StoreHealth, UnscoredEntry, ViewRows,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -219,7 +219,7 @@ impl RocksStore {
         batch.write_synced()
     }
 
-    fn read_identity(&self) -> OnlineResult<Option<String>> {
+    pub(crate) fn read_identity(&self) -> OnlineResult<Option<String>> {
         self.shard(0)?.database.get(
             format::FAMILY_META,
             format::META_LOG,
@@ -228,7 +228,7 @@ impl RocksStore {
         )
     }
 
-    fn write_identity(&self, identity: &str) -> OnlineResult<()> {
+    pub(crate) fn write_identity(&self, identity: &str) -> OnlineResult<()> {
         let _one = self.definitions.lock();
         match self.read_identity()? {
             Some(stored) if stored == identity => Ok(()),
@@ -352,6 +352,25 @@ impl Drop for RocksStore {
     }
 }
 
+impl StateReader for RocksStore {
+    fn read(
+        &self,
+        view: ViewId,
+        keys: &KeyBuffer,
+        at: At<'_>,
+        memory: &mut Reservation,
+    ) -> PortResult<ViewRows> {
+        let views = self.views.load();
+        let runtime = views.get(&view).ok_or(OnlineError::UnknownView(view))?;
+        self.read_rows(runtime, keys, at)?
+            .into_view_rows(&runtime.spec, memory)
+    }
+
+    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
+        self.shard(at.shard).ok()?.table.read().history.at(at.epoch)
+    }
+}
+
 impl OnlineStore for RocksStore {
     fn shards(&self) -> u16 {
         ShardId::count(self.shards.len())
@@ -395,18 +414,6 @@ impl OnlineStore for RocksStore {
         )
     }
 
-    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
-        self.shard(at.shard).ok()?.table.read().history.at(at.epoch)
-    }
-
-    fn log_identity(&self) -> PortResult<Option<String>> {
-        self.read_identity().map_err(PortError::from)
-    }
-
-    fn set_log_identity(&self, identity: &str) -> PortResult<()> {
-        self.write_identity(identity).map_err(PortError::from)
-    }
-
     fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
         Ok(crate::marks::read(&self.shard(shard)?.database)?)
     }
@@ -421,19 +428,6 @@ impl OnlineStore for RocksStore {
             shard.database.sync()?;
         }
         Ok(())
-    }
-
-    fn read(
-        &self,
-        view: ViewId,
-        keys: &KeyBuffer,
-        at: At<'_>,
-        memory: &mut Reservation,
-    ) -> PortResult<ViewRows> {
-        let views = self.views.load();
-        let runtime = views.get(&view).ok_or(OnlineError::UnknownView(view))?;
-        self.read_rows(runtime, keys, at)?
-            .into_view_rows(&runtime.spec, memory)
     }
 
     fn health(&self) -> StoreHealth {

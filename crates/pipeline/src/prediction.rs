@@ -13,7 +13,7 @@ use arrow_array::{
 use arrow_schema::{Field, Schema};
 use forebay_core::applied::AppliedViews;
 use forebay_core::limits::PREDICTION_MAX_BYTES;
-use forebay_core::ports::{FeatureAnswer, OnlineStore, Scores, ShardEpoch};
+use forebay_core::ports::{FeatureAnswer, Scores, ShardEpoch, StateReader};
 use forebay_core::prediction::{OutboxRecord, PendingScore, Role, prediction_columns};
 use forebay_core::progress::Applied;
 use forebay_core::source::Column;
@@ -59,7 +59,7 @@ pub struct Scored<'a> {
 /// Arrow or the encoder refuses a column; a record over [`PREDICTION_MAX_BYTES`].
 pub fn outbox_records(
     scored: &Scored<'_>,
-    store: &dyn OnlineStore,
+    store: &dyn StateReader,
     encoder: &dyn RecordEncoder,
 ) -> Result<Vec<OutboxRecord>, PipelineError> {
     let payloads = encoder.encode(&record_batch(scored, store)?)?;
@@ -142,7 +142,7 @@ fn record_keys(scored: &Scored<'_>) -> Result<Vec<Vec<u8>>, PipelineError> {
 
 fn record_batch(
     scored: &Scored<'_>,
-    store: &dyn OnlineStore,
+    store: &dyn StateReader,
 ) -> Result<RecordBatch, PipelineError> {
     let spec = Arc::clone(scored.deployment.service().spec());
     let pending = scored.pending;
@@ -243,7 +243,7 @@ fn record(columns: &[ArrayRef], of: &[Column], rows: usize) -> Result<ArrayRef, 
 /// share few vectors, so each is written once.
 fn applied_texts(
     scored: &Scored<'_>,
-    store: &dyn OnlineStore,
+    store: &dyn StateReader,
 ) -> PortResult<Vec<Option<Arc<str>>>> {
     let mut known: HashMap<Vec<Option<ShardEpoch>>, Arc<str>> = HashMap::new();
     (0..scored.pending.len())
@@ -265,7 +265,7 @@ fn applied_texts(
 fn applied_views(
     scored: &Scored<'_>,
     epochs: &[Option<ShardEpoch>],
-    store: &dyn OnlineStore,
+    store: &dyn StateReader,
 ) -> AppliedViews {
     let mut views = AppliedViews::default();
     let spec = scored.deployment.service().spec();

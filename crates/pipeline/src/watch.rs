@@ -158,7 +158,7 @@ impl Watcher {
             .iter()
             .filter(|(_, d)| matches!(d, Decision::Read(_)));
         let look = Look {
-            known_cluster: self.parts.store.log_identity()?,
+            known_cluster: self.parts.notes.log_identity()?,
             shards: (0..self.parts.store.shards())
                 .map(|shard| self.parts.store.applied(shard))
                 .collect(),
@@ -321,7 +321,7 @@ impl Watcher {
             return Ok(());
         };
         if facts.known_cluster.is_none() {
-            self.parts.store.set_log_identity(cluster)?;
+            self.parts.notes.set_log_identity(cluster)?;
         }
         let partitions = i32::try_from(topic.partitions.len()).map_err(|_| {
             PortError::new(

@@ -15,7 +15,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::PortError;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
-    At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore, ShardEpoch,
+    At, CompiledService, FeatureAnswer, FeatureReader, ShardEpoch, StateReader,
 };
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::view::FeatureStatus;
@@ -293,7 +293,7 @@ impl Provenance {
     pub(crate) fn to_meta(
         &self,
         request_id: u64,
-        offsets: Option<&dyn OnlineStore>,
+        offsets: Option<&dyn StateReader>,
     ) -> ServeResult<v1::ResponseMeta> {
         let mut applied = Vec::with_capacity(self.applied.len());
         for at in &self.applied {

@@ -22,7 +22,7 @@ use forebay_core::key::KeyBuffer;
 use forebay_core::limits::REQUEST_MAX_ROWS;
 use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{
-    At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, OnlineStore, ViewRows,
+    At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, StateReader, ViewRows,
 };
 use forebay_core::source::Column;
 use forebay_core::time::Micros;
@@ -35,7 +35,7 @@ use crate::ports::Watermarks;
 /// Reads features from an online store.
 #[derive(Debug)]
 pub struct ServiceReader {
-    store: Arc<dyn OnlineStore>,
+    store: Arc<dyn StateReader>,
     watermarks: Arc<dyn Watermarks>,
     services: Arc<ArcSwap<BTreeMap<String, Served>>>,
     /// Whom answers draw their memory from, and as which part.
@@ -70,7 +70,7 @@ impl ServiceReader {
     /// A reader over `store` that knows no service yet. Answers draw on `budget`.
     #[must_use]
     pub fn new(
-        store: Arc<dyn OnlineStore>,
+        store: Arc<dyn StateReader>,
         watermarks: Arc<dyn Watermarks>,
         budget: Arc<Budget>,
     ) -> Self {

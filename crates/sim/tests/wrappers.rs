@@ -12,10 +12,12 @@ use forebay_testkit::{MemoryArchive, MemoryStore, archive_conformance, conforman
 fn a_wrapped_store_is_a_store() {
     let (_, report) = simulate(1, |runtime| {
         let faults = Arc::new(Faults::none(&runtime));
-        conformance::online_store(&|| {
+        let make = || {
             let store = MemoryStore::new(3, 0, &Arc::default());
             Arc::new(FaultyStore::new(store, &faults))
-        });
+        };
+        conformance::online_store(&|| make());
+        conformance::log_notes(&|| make());
         faults.calls()
     });
     assert_eq!(report.failure, None);

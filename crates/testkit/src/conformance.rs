@@ -2,7 +2,8 @@
 //! the real one, the one in memory and the faulty one run the same. Each check begins with a store
 //! of its own, made by the caller.
 //!
-//! [`online_store`] holds views, folds, progress, history, backfill and identity. Values are only
+//! [`online_store`] holds views, folds, progress, history and backfill, [`log_notes`] what is
+//! remembered of the logs. Values are only
 //! as far from trivial as the contract needs (a count and a sum over one window); that they are
 //! right in every case is held elsewhere, against a naive evaluator.
 
@@ -16,7 +17,8 @@ use forebay_core::ErrorKind;
 use forebay_core::index::RowIndex;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::ports::{
-    At, FillNote, OnlineStore, Origin, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows,
+    AcceptedGap, At, FillNote, LogNotes, OnlineStore, Origin, ShardEpoch, ShardFold, ShardWrite,
+    StoreHealth, TopicNote, ViewRows,
 };
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -42,7 +44,7 @@ pub type MakeStore<'a> = &'a dyn Fn() -> Arc<dyn OnlineStore>;
 /// # Panics
 /// A promise is not kept.
 pub fn online_store(make: MakeStore<'_>) {
-    let checks: [fn(&dyn OnlineStore); 10] = [
+    let checks: [fn(&dyn OnlineStore); 9] = [
         a_new_store_is_empty,
         a_view_is_known_by_its_digest,
         what_is_unknown_is_refused_and_nothing_is_applied,
@@ -52,7 +54,6 @@ pub fn online_store(make: MakeStore<'_>) {
         a_backfill_counts_and_leaves_the_progress,
         a_fill_is_noted_with_its_rows_until_it_is_over,
         a_dropped_view_leaves_nothing,
-        the_identity_is_set_once,
     ];
     for check in checks {
         check(make().as_ref());
@@ -61,7 +62,6 @@ pub fn online_store(make: MakeStore<'_>) {
 
 fn a_new_store_is_empty(store: &dyn OnlineStore) {
     assert!(store.shards() >= 1);
-    assert_eq!(store.log_identity().expect("readable"), None);
     assert_eq!(store.health(), StoreHealth::Well);
     for shard in 0..store.shards() {
         assert!(store.applied(shard).0.is_empty());
@@ -279,15 +279,38 @@ fn a_dropped_view_leaves_nothing(store: &dyn OnlineStore) {
     store.drop_view(99).expect("an unknown one is gone already");
 }
 
-fn the_identity_is_set_once(store: &dyn OnlineStore) {
-    store.set_log_identity("one").expect("set");
-    store.set_log_identity("one").expect("the same");
-    let error = store.set_log_identity("two").expect_err("another");
+/// Everything that [`LogNotes`] promise.
+///
+/// # Panics
+/// A promise is not kept.
+pub fn log_notes(make: &dyn Fn() -> Arc<dyn LogNotes>) {
+    let notes = make();
+    assert_eq!(notes.log_identity().expect("readable"), None);
+    notes.set_log_identity("one").expect("set");
+    notes.set_log_identity("one").expect("the same");
+    let error = notes.set_log_identity("two").expect_err("another");
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     assert_eq!(
-        store.log_identity().expect("readable").as_deref(),
+        notes.log_identity().expect("readable").as_deref(),
         Some("one")
     );
+
+    assert_eq!(notes.topic_note(TOPIC).expect("readable"), None);
+    let mut note = TopicNote {
+        id: Some("made-once".to_owned()),
+        partitions: 2,
+        ..TopicNote::default()
+    };
+    notes.set_topic_note(TOPIC, &note).expect("kept");
+    note.gaps.push(AcceptedGap {
+        partition: 1,
+        from: 3,
+        to: 9,
+        accepted_us: 5,
+    });
+    notes.set_topic_note(TOPIC, &note).expect("replaced");
+    assert_eq!(notes.topic_note(TOPIC).expect("readable"), Some(note));
+    assert_eq!(notes.topic_note("another").expect("readable"), None);
 }
 
 // ---- events to writes --------------------------------------------------------------------------
@@ -438,6 +461,7 @@ mod tests {
     fn the_store_in_memory_keeps_the_promises() {
         for shards in [1, 3] {
             online_store(&|| Arc::new(MemoryStore::new(shards, 1_000, &Arc::default())));
+            log_notes(&|| Arc::new(MemoryStore::new(shards, 1_000, &Arc::default())));
         }
     }
 }

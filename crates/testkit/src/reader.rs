@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, TimestampMicrosecondArray};
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::{Budget, Part};
-use forebay_core::ports::{At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore};
+use forebay_core::ports::{At, CompiledService, FeatureAnswer, FeatureReader, StateReader};
 use forebay_core::{PortError, PortResult};
 
 use crate::memory::unbounded_budget;
@@ -15,7 +15,7 @@ use crate::memory::unbounded_budget;
 /// Reads features straight from a store.
 #[derive(Debug)]
 pub struct StoreReader {
-    store: Arc<dyn OnlineStore>,
+    store: Arc<dyn StateReader>,
     services: Vec<Arc<dyn CompiledService>>,
     budget: Arc<Budget>,
 }
@@ -23,7 +23,7 @@ pub struct StoreReader {
 impl StoreReader {
     /// A reader of `services` over `store`.
     #[must_use]
-    pub fn new(store: Arc<dyn OnlineStore>, services: Vec<Arc<dyn CompiledService>>) -> Self {
+    pub fn new(store: Arc<dyn StateReader>, services: Vec<Arc<dyn CompiledService>>) -> Self {
         Self {
             store,
             services,

@@ -13,8 +13,8 @@ use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
-    At, FillNote, LogNotes, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StoreHealth, TopicNote,
-    ViewRows,
+    At, FillNote, LogNotes, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StateReader,
+    StoreHealth, TopicNote, ViewRows,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use forebay_core::progress::{Applied, TopicPartition};
@@ -306,6 +306,20 @@ fn value(spec: &ViewSpec, rows: &[&StoredRow], at: Micros) -> (Option<Micros>, V
 }
 
 impl LogNotes for MemoryStore {
+    fn log_identity(&self) -> PortResult<Option<String>> {
+        Ok(self.contents.lock().identity.clone())
+    }
+
+    fn set_log_identity(&self, identity: &str) -> PortResult<()> {
+        let mut contents = self.contents.lock();
+        let known = contents.identity.get_or_insert_with(|| identity.to_owned());
+        if known == identity {
+            Ok(())
+        } else {
+            Err(PortError::new(ErrorKind::FailedPrecondition, "another log"))
+        }
+    }
+
     fn topic_note(&self, topic: &str) -> PortResult<Option<TopicNote>> {
         Ok(self.contents.lock().notes.get(topic).cloned())
     }
@@ -314,6 +328,75 @@ impl LogNotes for MemoryStore {
         let mut contents = self.contents.lock();
         contents.notes.insert(topic.to_owned(), note.clone());
         Ok(())
+    }
+}
+
+impl StateReader for MemoryStore {
+    fn read(
+        &self,
+        view: ViewId,
+        keys: &KeyBuffer,
+        at: At<'_>,
+        memory: &mut Reservation,
+    ) -> PortResult<ViewRows> {
+        let contents = self.contents.lock();
+        let spec = contents
+            .views
+            .get(&view)
+            .ok_or_else(|| unknown_view(view))?;
+        let shards = ShardId::count(contents.shards.len());
+        let mut columns: Vec<Vec<Value>> = vec![Vec::new(); spec.aggregates.len()];
+        let (mut status, mut newest_us, mut applied) = (vec![], vec![], vec![]);
+        for row in 0..keys.len() {
+            let (mut newest_row, mut values) = (None, vec![Value::Null; spec.aggregates.len()]);
+            applied.push(None);
+            if let Some(key) = keys.get(row) {
+                let shard = shard_of(key, shards);
+                let state = newest(&contents, shard)?;
+                let of_key = |r: &&Arc<StoredRow>| r.view == view && r.key == key && !r.late;
+                let rows: Vec<&StoredRow> = state
+                    .rows
+                    .iter()
+                    .filter(of_key)
+                    .map(|r| r.as_ref())
+                    .collect();
+                (newest_row, values) = value(spec, &rows, at.of(row));
+                applied[row] = Some(ShardEpoch {
+                    shard,
+                    epoch: state.epoch,
+                });
+            }
+            let row_status = feature_status(newest_row, at.of(row), spec.ttl_us);
+            for (column, value) in columns.iter_mut().zip(values) {
+                column.push(if row_status == FeatureStatus::Present {
+                    value
+                } else {
+                    Value::Null
+                });
+            }
+            status.push(row_status);
+            newest_us.push(newest_row);
+        }
+        memory.grow(keys.len() * spec.aggregates.len() * size_of::<Value>())?;
+        let arrays = spec
+            .aggregates
+            .iter()
+            .zip(&columns)
+            .map(|(a, values)| array_from_values(&a.data_type, values.iter()));
+        Ok(ViewRows {
+            aggregates: arrays.collect::<PortResult<_>>()?,
+            status,
+            newest_us,
+            applied,
+        })
+    }
+
+    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
+        let contents = self.contents.lock();
+        let mut states = contents.shards.get(usize::from(at.shard))?.iter();
+        states
+            .find(|state| state.epoch == at.epoch)
+            .map(|state| Arc::clone(&state.applied))
     }
 }
 
@@ -376,28 +459,6 @@ impl OnlineStore for MemoryStore {
             .unwrap_or_default()
     }
 
-    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
-        let contents = self.contents.lock();
-        let mut states = contents.shards.get(usize::from(at.shard))?.iter();
-        states
-            .find(|state| state.epoch == at.epoch)
-            .map(|state| Arc::clone(&state.applied))
-    }
-
-    fn log_identity(&self) -> PortResult<Option<String>> {
-        Ok(self.contents.lock().identity.clone())
-    }
-
-    fn set_log_identity(&self, identity: &str) -> PortResult<()> {
-        let mut contents = self.contents.lock();
-        let known = contents.identity.get_or_insert_with(|| identity.to_owned());
-        if known == identity {
-            Ok(())
-        } else {
-            Err(PortError::new(ErrorKind::FailedPrecondition, "another log"))
-        }
-    }
-
     fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
         let contents = self.contents.lock();
         Ok(newest(&contents, shard)?.marks.values().cloned().collect())
@@ -456,65 +517,6 @@ impl OnlineStore for MemoryStore {
     fn sync(&self) -> PortResult<()> {
         self.contents.lock().sync();
         Ok(())
-    }
-
-    fn read(
-        &self,
-        view: ViewId,
-        keys: &KeyBuffer,
-        at: At<'_>,
-        memory: &mut Reservation,
-    ) -> PortResult<ViewRows> {
-        let contents = self.contents.lock();
-        let spec = contents
-            .views
-            .get(&view)
-            .ok_or_else(|| unknown_view(view))?;
-        let shards = ShardId::count(contents.shards.len());
-        let mut columns: Vec<Vec<Value>> = vec![Vec::new(); spec.aggregates.len()];
-        let (mut status, mut newest_us, mut applied) = (vec![], vec![], vec![]);
-        for row in 0..keys.len() {
-            let (mut newest_row, mut values) = (None, vec![Value::Null; spec.aggregates.len()]);
-            applied.push(None);
-            if let Some(key) = keys.get(row) {
-                let shard = shard_of(key, shards);
-                let state = newest(&contents, shard)?;
-                let of_key = |r: &&Arc<StoredRow>| r.view == view && r.key == key && !r.late;
-                let rows: Vec<&StoredRow> = state
-                    .rows
-                    .iter()
-                    .filter(of_key)
-                    .map(|r| r.as_ref())
-                    .collect();
-                (newest_row, values) = value(spec, &rows, at.of(row));
-                applied[row] = Some(ShardEpoch {
-                    shard,
-                    epoch: state.epoch,
-                });
-            }
-            let row_status = feature_status(newest_row, at.of(row), spec.ttl_us);
-            for (column, value) in columns.iter_mut().zip(values) {
-                column.push(if row_status == FeatureStatus::Present {
-                    value
-                } else {
-                    Value::Null
-                });
-            }
-            status.push(row_status);
-            newest_us.push(newest_row);
-        }
-        memory.grow(keys.len() * spec.aggregates.len() * size_of::<Value>())?;
-        let arrays = spec
-            .aggregates
-            .iter()
-            .zip(&columns)
-            .map(|(a, values)| array_from_values(&a.data_type, values.iter()));
-        Ok(ViewRows {
-            aggregates: arrays.collect::<PortResult<_>>()?,
-            status,
-            newest_us,
-            applied,
-        })
     }
 
     fn health(&self) -> StoreHealth {

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use forebay_core::index::RowIndex;
 use forebay_core::limits::REQUEST_MAX_ROWS;
 use forebay_core::ports::{
-    Archive, At, CompiledService, FeatureAnswer, FeatureReader, OnlineStore, PointInTime,
-    ShardEpoch,
+    Archive, At, CompiledService, FeatureAnswer, FeatureReader, PointInTime, ShardEpoch,
+    StateReader,
 };
 use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
@@ -74,7 +74,7 @@ pub struct Verifier {
     /// Reads as requests do.
     pub reader: Arc<dyn FeatureReader>,
     /// Resolves epochs to offsets.
-    pub online: Arc<dyn OnlineStore>,
+    pub online: Arc<dyn StateReader>,
     /// Recomputes.
     pub engine: Arc<dyn PointInTime>,
     /// Keeps the events.

@@ -12,7 +12,7 @@ use crate::time::Micros;
 use crate::view::FeatureStatus;
 
 use super::compiled::CompiledService;
-use super::online::{At, ShardEpoch};
+use super::state_reader::{At, ShardEpoch};
 
 /// An answer of a feature service.
 #[derive(Debug)]

@@ -36,8 +36,20 @@ pub struct TopicNote {
     pub gaps: Vec<AcceptedGap>,
 }
 
-/// Keeps [`TopicNote`]s.
+/// Keeps the identity of the cluster and [`TopicNote`]s.
 pub trait LogNotes: Send + Sync + Debug {
+    /// Identity of the log that the state follows; None in a new store.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn log_identity(&self) -> PortResult<Option<String>>;
+
+    /// Set the identity, once.
+    ///
+    /// # Errors
+    /// It is set to another one.
+    fn set_log_identity(&self, identity: &str) -> PortResult<()>;
+
     /// The note of `topic`; None where there is none.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod runtime;
 mod scan;
 mod scorer;
 mod scores;
+mod state_reader;
 
 pub use archive::{Archive, Beginnings, TableSnapshot};
 pub use checkpoints::Checkpoints;
@@ -24,9 +25,7 @@ pub use features::{FeatureAnswer, FeatureReader};
 pub use log::{DeadLetter, EventLog, LogFault, LogPosition, Origin, SourceBatch};
 pub use log_inspector::{FirstRecord, LogBounds, LogInspector, TopicFacts};
 pub use log_notes::{AcceptedGap, LogNotes, TopicNote};
-pub use online::{
-    At, FillNote, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StoreHealth, ViewRows,
-};
+pub use online::{FillNote, OnlineStore, ShardFold, ShardWrite, StoreHealth};
 pub use point_in_time::{Known, PointInTime};
 pub use publish::{Publication, Publisher};
 pub use runtime::{Body, Runtime, Task};
@@ -35,3 +34,4 @@ pub use scorer::{Scorer, Scores};
 pub use scores::{
     OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, UnscoredEntry,
 };
+pub use state_reader::{At, ShardEpoch, StateReader, ViewRows};

@@ -1,23 +1,23 @@
-//! State in shards: what `pipeline` writes and `serve` reads. Reads and writes block, on threads of
-//! their own. `online` implements it over RocksDB, `testkit` in memory.
+//! State in shards, as who writes it sees it: views, epochs, and how far each shard has come.
+//! Reading is a role of its own ([`StateReader`]), and so are the queues of scores
+//! ([`ScoreQueue`]). Calls block, on threads of their own. `online` implements it over RocksDB,
+//! `testkit` in memory.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
-
 use crate::error::PortResult;
 use crate::key::KeyBuffer;
-use crate::memory::Reservation;
 use crate::prediction::PendingScore;
 use crate::progress::{Applied, PartitionProgress, TopicPartition};
 use crate::settlement::Unscored;
 use crate::time::Micros;
-use crate::view::{FeatureStatus, FoldBatch, ViewId, ViewSpec};
+use crate::view::{FoldBatch, ViewId, ViewSpec};
 use crate::watermark::MarkRecord;
 
 use super::log::Origin;
 use super::scores::ScoreQueue;
+use super::state_reader::StateReader;
 
 /// The rows of one view that one shard folds.
 #[derive(Debug, Clone)]
@@ -70,48 +70,6 @@ pub struct ShardWrite {
     pub filled: Option<(ViewId, FillNote)>,
 }
 
-/// The instant of a read.
-#[derive(Debug, Clone, Copy)]
-pub enum At<'a> {
-    /// One for all rows.
-    Instant(Micros),
-    /// One for each row.
-    PerRow(&'a [Micros]),
-}
-
-impl At<'_> {
-    /// The instant of `row`.
-    #[must_use]
-    pub fn of(&self, row: usize) -> Micros {
-        match self {
-            Self::Instant(at) => *at,
-            Self::PerRow(at) => at[row],
-        }
-    }
-}
-
-/// A shard as of an epoch: what an answer has applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ShardEpoch {
-    /// Shard number.
-    pub shard: u16,
-    /// Epoch of that shard.
-    pub epoch: u64,
-}
-
-/// What a view answers for a list of keys.
-#[derive(Debug, Clone)]
-pub struct ViewRows {
-    /// Arrays as [`ViewSpec::aggregates`]; rows whose status is not `Present` are NULL.
-    pub aggregates: Vec<ArrayRef>,
-    /// One for each key.
-    pub status: Vec<FeatureStatus>,
-    /// Newest event time at or before the read's instant, one for each key.
-    pub newest_us: Vec<Option<Micros>>,
-    /// For each key the shard and the epoch that answered; None for a NULL key.
-    pub applied: Vec<Option<ShardEpoch>>,
-}
-
 /// Whether a store can go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreHealth {
@@ -131,8 +89,9 @@ pub enum StoreHealth {
 }
 
 /// Tiles, rows and offsets in shards; each shard has one writer at a time, any number of readers.
-/// The queues of the scoring stage live in the same shards ([`ScoreQueue`]).
-pub trait OnlineStore: ScoreQueue + Send + Sync + Debug {
+/// It is read by [`StateReader`], and the queues of the scoring stage live in the same shards
+/// ([`ScoreQueue`]): who needs no more asks for these alone.
+pub trait OnlineStore: StateReader + ScoreQueue + Send + Sync + Debug {
     /// S, fixed when the store was made.
     fn shards(&self) -> u16;
 
@@ -170,21 +129,6 @@ pub trait OnlineStore: ScoreQueue + Send + Sync + Debug {
     /// Progress of `shard`, as recovered or last committed.
     fn applied(&self, shard: u16) -> Arc<Applied>;
 
-    /// Progress that `epoch` of `shard` had; None when it is older than what is kept.
-    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>>;
-
-    /// Identity of the log that the state follows; None in a new store.
-    ///
-    /// # Errors
-    /// The disk fails.
-    fn log_identity(&self) -> PortResult<Option<String>>;
-
-    /// Set the identity, once.
-    ///
-    /// # Errors
-    /// It is set to another one.
-    fn set_log_identity(&self, identity: &str) -> PortResult<()>;
-
     /// The decisions about time that `shard` has recorded ([`ShardWrite::marks`]), in no order.
     ///
     /// # Errors
@@ -203,20 +147,6 @@ pub trait OnlineStore: ScoreQueue + Send + Sync + Debug {
     /// # Errors
     /// The disk fails.
     fn sync(&self) -> PortResult<()>;
-
-    /// Values of `view` for `keys` at `at`. `memory` grows by what the answer takes, before it is
-    /// built.
-    ///
-    /// # Errors
-    /// Unknown view; an instant older than what is kept (`OutOfRange`); an answer that is too large
-    /// or for which there is no memory (`ResourceExhausted`).
-    fn read(
-        &self,
-        view: ViewId,
-        keys: &KeyBuffer,
-        at: At<'_>,
-        memory: &mut Reservation,
-    ) -> PortResult<ViewRows>;
 
     /// Whether the store can go on, from what its last calls met. Cheap: for probes and metrics.
     fn health(&self) -> StoreHealth;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
-use forebay_core::ports::OnlineStore;
+use forebay_core::ports::StateReader;
 use forebay_serve::{FlightServer, FlightServerConfig, FlightServices, HttpConfig, HttpServer};
 
 use tokio::runtime::Handle;
@@ -33,7 +33,7 @@ impl Listeners {
         let reader = Arc::<forebay_serve::ServiceReader>::clone(&app.reader);
         let mut services =
             FlightServices::new(reader, Arc::clone(&app.clock), Arc::clone(&app.metrics));
-        let store: Arc<dyn OnlineStore> = Arc::<forebay_online::RocksStore>::clone(&app.store);
+        let store: Arc<dyn StateReader> = Arc::<forebay_online::RocksStore>::clone(&app.store);
         services.store = Some(store);
         services.sink = Some(Arc::<super::sink::TopicSink>::clone(&app.sink));
         services.admin = Some(Arc::new(Admin(Arc::clone(app))));

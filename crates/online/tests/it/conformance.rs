@@ -11,7 +11,7 @@ use crate::model::options;
 fn the_store_on_rocksdb_keeps_the_promises() {
     for shards in [1, 3] {
         let directories = Mutex::new(Vec::new());
-        conformance::online_store(&|| {
+        let make = || {
             let directory = tempfile::tempdir().expect("temporary directory");
             let store = RocksStore::open(
                 directory.path(),
@@ -21,6 +21,8 @@ fn the_store_on_rocksdb_keeps_the_promises() {
             .expect("open");
             directories.lock().expect("one thread").push(directory);
             Arc::new(store)
-        });
+        };
+        conformance::online_store(&|| make());
+        conformance::log_notes(&|| make());
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::{At, OnlineStore, ShardWrite};
+use forebay_core::ports::{At, LogNotes, OnlineStore, ShardWrite, StateReader};
 use forebay_core::value::Value;
 use forebay_core::view::Window;
 use forebay_online::RocksStore;

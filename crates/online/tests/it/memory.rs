@@ -7,7 +7,7 @@ use arrow_array::Array;
 use forebay_core::ErrorKind;
 use forebay_core::limits::ANSWER_MAX_BYTES;
 use forebay_core::memory::{Budget, Part};
-use forebay_core::ports::{At, OnlineStore};
+use forebay_core::ports::{At, OnlineStore, StateReader};
 use forebay_core::view::Window;
 use forebay_online::RocksStore;
 use forebay_testkit::unbounded;

@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicr
 use arrow_schema::DataType;
 use forebay_core::aggregate::{AggregateKind, Partial, PartialClass, PartialSpec, RowOrder};
 use forebay_core::key::{KeyBuffer, shard_of};
-use forebay_core::ports::{At, OnlineStore, Origin, ShardFold, ShardWrite, ViewRows};
+use forebay_core::ports::{At, OnlineStore, Origin, ShardFold, ShardWrite, StateReader, ViewRows};
 use forebay_core::prediction::{PendingScore, PredictionKey, Role};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::Column;

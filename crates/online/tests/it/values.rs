@@ -1,6 +1,6 @@
 //! Values against the naive evaluator: random arrival, cuts, shards, restarts, budgets.
 
-use forebay_core::ports::{At, OnlineStore};
+use forebay_core::ports::{At, StateReader};
 use forebay_core::view::Window;
 use forebay_testkit::unbounded;
 use proptest::prelude::*;

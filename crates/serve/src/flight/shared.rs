@@ -6,7 +6,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use forebay_core::ports::{FeatureReader, OnlineStore};
+use forebay_core::ports::{FeatureReader, StateReader};
 use forebay_core::time::Clock;
 use forebay_telemetry::Metrics;
 use futures::Stream;
@@ -33,7 +33,7 @@ pub struct FlightServices {
     /// Where to record.
     pub metrics: Arc<Metrics>,
     /// Resolves epochs to offsets, for requests with FULL_APPLIED; without it they are refused.
-    pub store: Option<Arc<dyn OnlineStore>>,
+    pub store: Option<Arc<dyn StateReader>>,
     /// Where pushed events go; without it DoPut is refused.
     pub sink: Option<Arc<dyn EventSink>>,
     /// Who carries out administration; without it only `health` and `services` are there.

@@ -18,6 +18,5 @@ mod read;
 mod shutdown;
 mod speed;
 mod times;
-mod unscored;
 mod wire;
 mod world;

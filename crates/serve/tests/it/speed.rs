@@ -5,7 +5,6 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use forebay_core::ports::OnlineStore;
 use forebay_serve::ReadOptions;
 
 use crate::exchange::at;
@@ -17,10 +16,7 @@ async fn a_single_entity_answer_takes_less_than_200_us() {
     let world = World::start();
     let wide = service(1, 45);
     for view in wide.views() {
-        world
-            .store
-            .register_view(std::sync::Arc::clone(view.spec()))
-            .expect("known already");
+        world.store.register(view.spec());
     }
     world.reader.replace_services(vec![wide]);
     let client = world.client().await;

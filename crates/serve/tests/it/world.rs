@@ -17,10 +17,7 @@ use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::{Budget, Reservation};
-use forebay_core::ports::{
-    At, CompiledService, CompiledView, FillNote, OnlineStore, ShardEpoch, ShardWrite, StoreHealth,
-    ViewRows,
-};
+use forebay_core::ports::{At, CompiledService, CompiledView, ShardEpoch, StateReader, ViewRows};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::{Clock, DAY_US, Micros, timestamp_type};
@@ -76,6 +73,10 @@ impl FakeStore {
         self.epoch.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn register(&self, view: &ViewSpec) {
+        self.ttl_us.lock().insert(view.id, view.ttl_us);
+    }
+
     pub(crate) fn open_gate(&self) {
         *self.gate.0.lock() = true;
         self.gate.1.notify_all();
@@ -119,63 +120,13 @@ pub(crate) fn encoded(key: &str) -> Vec<u8> {
         .to_vec()
 }
 
-pub(crate) fn absent<T>() -> PortResult<T> {
+fn absent<T>() -> PortResult<T> {
     Err(PortError::internal("serving does not write"))
 }
 
-impl OnlineStore for FakeStore {
-    fn shards(&self) -> u16 {
-        1
-    }
-
-    fn sync(&self) -> PortResult<()> {
-        Ok(())
-    }
-
-    fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
-        self.ttl_us.lock().insert(view.id, view.ttl_us);
-        Ok(())
-    }
-
-    fn drop_view(&self, view: ViewId) -> PortResult<()> {
-        self.ttl_us.lock().remove(&view);
-        Ok(())
-    }
-
-    fn views(&self) -> PortResult<Vec<ViewId>> {
-        absent()
-    }
-
-    fn filled(&self, _: u16, _: ViewId) -> PortResult<Option<FillNote>> {
-        absent()
-    }
-
-    fn end_fill(&self, _: ViewId) -> PortResult<()> {
-        absent()
-    }
-
-    fn applied(&self, _shard: u16) -> Arc<Applied> {
-        self.progress()
-    }
-
+impl StateReader for FakeStore {
     fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
         (at.epoch == self.epoch.load(Ordering::Relaxed) as u64).then(|| self.progress())
-    }
-
-    fn marks(&self, _shard: u16) -> PortResult<Vec<forebay_core::watermark::MarkRecord>> {
-        Ok(Vec::new())
-    }
-
-    fn log_identity(&self) -> PortResult<Option<String>> {
-        Ok(None)
-    }
-
-    fn set_log_identity(&self, _identity: &str) -> PortResult<()> {
-        absent()
-    }
-
-    fn commit(&self, _shard: u16, _write: &ShardWrite) -> PortResult<u64> {
-        absent()
     }
 
     fn read(
@@ -228,12 +179,6 @@ impl OnlineStore for FakeStore {
             applied,
         })
     }
-
-    fn health(&self) -> StoreHealth {
-        StoreHealth::Well
-    }
-
-    fn keep_from(&self, _: Option<Micros>) {}
 }
 
 #[derive(Debug)]
@@ -486,7 +431,7 @@ pub(crate) fn reader() -> (Arc<ServiceReader>, Arc<FakeStore>, Arc<FakeWatermark
 fn reader_within(budget: Arc<Budget>) -> (Arc<ServiceReader>, Arc<FakeStore>, Arc<FakeWatermarks>) {
     let store = Arc::new(FakeStore::default());
     for view in service(1, 0).views() {
-        store.register_view(Arc::clone(view.spec())).expect("new");
+        store.register(view.spec());
     }
     store.add(
         1,
@@ -500,7 +445,7 @@ fn reader_within(budget: Arc<Budget>) -> (Arc<ServiceReader>, Arc<FakeStore>, Ar
     store.add(1, "OLD", &[(NOON - 2 * DAY_US, 1.0)]);
     store.add(2, "AA", &[(NOON - 5 * MINUTE, 1.0)]);
     let watermarks = Arc::new(FakeWatermarks::default());
-    let port = Arc::clone(&store) as Arc<dyn OnlineStore>;
+    let port = Arc::clone(&store) as Arc<dyn StateReader>;
     let reader = Arc::new(ServiceReader::new(
         port,
         Arc::clone(&watermarks) as Arc<dyn Watermarks>,
@@ -526,7 +471,7 @@ impl World {
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::clone(&metrics),
         );
-        services.store = Some(Arc::clone(&store) as Arc<dyn OnlineStore>);
+        services.store = Some(Arc::clone(&store) as Arc<dyn StateReader>);
         services.sink = Some(Arc::clone(&sink) as Arc<dyn EventSink>);
         services.admin = Some(Arc::new(FakeAdmin));
         adapt(&mut services);

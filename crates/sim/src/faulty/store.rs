@@ -9,7 +9,8 @@ use forebay_core::key::KeyBuffer;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
     At, FillNote, LogNotes, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad,
-    ScoreQueue, Settled, ShardEpoch, ShardWrite, StoreHealth, TopicNote, UnscoredEntry, ViewRows,
+    ScoreQueue, Settled, ShardEpoch, ShardWrite, StateReader, StoreHealth, TopicNote,
+    UnscoredEntry, ViewRows,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -33,6 +34,23 @@ impl<S> FaultyStore<S> {
             inner,
             faults: Arc::clone(faults),
         }
+    }
+}
+
+impl<S: StateReader> StateReader for FaultyStore<S> {
+    fn read(
+        &self,
+        view: ViewId,
+        keys: &KeyBuffer,
+        at: At<'_>,
+        memory: &mut Reservation,
+    ) -> PortResult<ViewRows> {
+        let act = || self.inner.read(view, keys, at, memory);
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
+        self.inner.applied_at(at)
     }
 }
 
@@ -70,20 +88,6 @@ impl<S: OnlineStore> OnlineStore for FaultyStore<S> {
         self.inner.applied(shard)
     }
 
-    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
-        self.inner.applied_at(at)
-    }
-
-    fn log_identity(&self) -> PortResult<Option<String>> {
-        let act = || self.inner.log_identity();
-        self.faults.meet(Part::Store, None, act)
-    }
-
-    fn set_log_identity(&self, identity: &str) -> PortResult<()> {
-        let act = || self.inner.set_log_identity(identity);
-        self.faults.meet(Part::Store, Write, act)
-    }
-
     fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
         let act = || self.inner.marks(shard);
         self.faults.meet(Part::Store, None, act)
@@ -101,17 +105,6 @@ impl<S: OnlineStore> OnlineStore for FaultyStore<S> {
     fn sync(&self) -> PortResult<()> {
         let act = || self.inner.sync();
         self.faults.meet(Part::Store, Write, act)
-    }
-
-    fn read(
-        &self,
-        view: ViewId,
-        keys: &KeyBuffer,
-        at: At<'_>,
-        memory: &mut Reservation,
-    ) -> PortResult<ViewRows> {
-        let act = || self.inner.read(view, keys, at, memory);
-        self.faults.meet(Part::Store, None, act)
     }
 
     fn health(&self) -> StoreHealth {
@@ -178,6 +171,16 @@ impl<S: OnlineStore> ScoreQueue for FaultyStore<S> {
 }
 
 impl<S: LogNotes> LogNotes for FaultyStore<S> {
+    fn log_identity(&self) -> PortResult<Option<String>> {
+        let act = || self.inner.log_identity();
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn set_log_identity(&self, identity: &str) -> PortResult<()> {
+        let act = || self.inner.set_log_identity(identity);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
     fn topic_note(&self, topic: &str) -> PortResult<Option<TopicNote>> {
         let act = || self.inner.topic_note(topic);
         self.faults.meet(Part::Store, None, act)

@@ -1,7 +1,7 @@
 //! The online side: two shards that have applied different offsets, with what goes wrong as plain
 //! data: cells that are off by a bit, epochs that are forgotten, instants that are no longer kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -10,13 +10,12 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
-    At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, FillNote, OnlineStore,
-    OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite,
-    StoreHealth, UnscoredEntry, ViewRows,
+    At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, ShardEpoch, StateReader,
+    ViewRows,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
-use forebay_core::view::{FeatureStatus, ServiceSpec, ViewId, ViewSpec};
+use forebay_core::view::{FeatureStatus, ServiceSpec, ViewId};
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_testkit::unbounded;
 
@@ -152,59 +151,7 @@ fn absent() -> PortError {
     PortError::internal("not part of this world")
 }
 
-impl OnlineStore for Serving {
-    fn shards(&self) -> u16 {
-        2
-    }
-
-    fn register_view(&self, _: Arc<ViewSpec>) -> PortResult<()> {
-        Err(absent())
-    }
-
-    fn drop_view(&self, _: ViewId) -> PortResult<()> {
-        Err(absent())
-    }
-
-    fn views(&self) -> PortResult<Vec<ViewId>> {
-        Err(absent())
-    }
-
-    fn filled(&self, _: u16, _: ViewId) -> PortResult<Option<FillNote>> {
-        Err(absent())
-    }
-
-    fn end_fill(&self, _: ViewId) -> PortResult<()> {
-        Err(absent())
-    }
-
-    fn applied(&self, shard: u16) -> Arc<Applied> {
-        Arc::new(applied(self.next[usize::from(shard)]))
-    }
-
-    fn sync(&self) -> PortResult<()> {
-        Err(absent())
-    }
-
-    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
-        (!self.forgotten.contains(&at.shard)).then(|| self.applied(at.shard))
-    }
-
-    fn marks(&self, _shard: u16) -> PortResult<Vec<forebay_core::watermark::MarkRecord>> {
-        Err(absent())
-    }
-
-    fn log_identity(&self) -> PortResult<Option<String>> {
-        Err(absent())
-    }
-
-    fn set_log_identity(&self, _: &str) -> PortResult<()> {
-        Err(absent())
-    }
-
-    fn commit(&self, _: u16, _: &ShardWrite) -> PortResult<u64> {
-        Err(absent())
-    }
-
+impl StateReader for Serving {
     fn read(
         &self,
         _: ViewId,
@@ -215,44 +162,9 @@ impl OnlineStore for Serving {
         Err(absent())
     }
 
-    fn health(&self) -> StoreHealth {
-        StoreHealth::Well
-    }
-
-    fn keep_from(&self, _: Option<Micros>) {}
-}
-
-impl ScoreQueue for Serving {
-    fn score_load(&self, _: u16) -> PortResult<BTreeMap<String, ScoreLoad>> {
-        Err(absent())
-    }
-
-    fn pending(&self, _: u16, _: &str, _: u64, _: usize) -> PortResult<Vec<PendingEntry>> {
-        Err(absent())
-    }
-
-    fn settle(&self, _: u16, _: &[Settled]) -> PortResult<()> {
-        Err(absent())
-    }
-
-    fn outbox(&self, _: u16, _: &str, _: u64, _: usize) -> PortResult<Vec<OutboxEntry>> {
-        Err(absent())
-    }
-
-    fn clear_outbox(&self, _: u16, _: &[Published<'_>]) -> PortResult<()> {
-        Err(absent())
-    }
-
-    fn unscored(&self, _: u16, _: u64, _: usize) -> PortResult<Vec<UnscoredEntry>> {
-        Err(absent())
-    }
-
-    fn clear_unscored(&self, _: u16, _: u64) -> PortResult<()> {
-        Err(absent())
-    }
-
-    fn number_notes_from(&self, _: u16, _: u64) -> PortResult<()> {
-        Err(absent())
+    fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
+        let next = self.next[usize::from(at.shard)];
+        (!self.forgotten.contains(&at.shard)).then(|| Arc::new(applied(next)))
     }
 }
 
