@@ -13,10 +13,11 @@ use rdkafka::ClientContext;
 use rdkafka::Message;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext};
 
-use crate::client::{ClientEvents, is_refusal, not_created};
+use crate::client::{ClientEvents, is_refusal};
 use crate::error::Error;
+use crate::served::ServedProducer;
 use crate::settings::{ClientSettings, ProducerSettings};
 
 /// How long to let the client work when its queue is full, before trying again.
@@ -244,18 +245,15 @@ impl ProducerContext for Reports {
 
 /// An idempotent producer whose own thread serves the reports.
 pub(crate) struct ReportingProducer {
-    producer: ThreadedProducer<Reports>,
+    served: ServedProducer<Reports>,
     delivery_timeout: Duration,
 }
 
 impl ReportingProducer {
     pub(crate) fn new(settings: &ProducerSettings) -> Result<Self, Error> {
-        let producer = settings
-            .config()?
-            .create_with_context(Reports(ClientEvents::of(&settings.client)))
-            .map_err(not_created)?;
+        let reports = Reports(ClientEvents::of(&settings.client));
         Ok(Self {
-            producer,
+            served: ServedProducer::new(&settings.config()?, reports)?,
             delivery_timeout: settings.delivery_timeout,
         })
     }
@@ -268,7 +266,7 @@ impl ReportingProducer {
     /// Whether the client has failed for good (an idempotent producer that lost its sequence) and
     /// must be made anew.
     pub(crate) fn is_dead(&self) -> bool {
-        self.producer.client().fatal_error().is_some()
+        self.served.producer().client().fatal_error().is_some()
     }
 
     /// Queue a record. When the queue is full, wait for reports to make room rather than spin;
@@ -281,13 +279,16 @@ impl ReportingProducer {
         let deadline = Instant::now() + self.report_timeout();
         ticket.sent();
         loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
+            match self.served.producer().send(record) {
+                Ok(()) => {
+                    self.served.wake();
+                    return Ok(());
+                }
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused))
                     if Instant::now() < deadline =>
                 {
                     record = refused;
-                    self.producer.poll(FULL_QUEUE_WAIT);
+                    self.served.producer().poll(FULL_QUEUE_WAIT);
                 }
                 Err((error, refused)) => {
                     ticket.report(refused.delivery_opaque.number, Some(error.clone()));

@@ -30,6 +30,7 @@ pub mod publisher;
 pub mod reader;
 pub mod replay;
 pub mod sample;
+mod served;
 pub mod settings;
 pub mod stats;
 pub mod survey;

@@ -43,6 +43,12 @@ const RESPONSE_MAX_BYTES: usize = 100_000_000;
 /// and for what a consumer queues, kibibytes.
 const FETCH_MAX_BYTES: usize = RESPONSE_MAX_BYTES - 512;
 const QUEUED_MAX_KBYTES: usize = 2_097_151;
+/// How long a broker keeps a fetch that finds no record, where nobody says otherwise: with a
+/// thousand partitions each question and its answer are some 100 kB.
+const FETCH_WAIT: Duration = Duration::from_millis(250);
+/// The same of a client whose next fetch must not wait for the last one.
+const SHORT_FETCH_WAIT: Duration = Duration::from_millis(10);
+
 /// How to reach the brokers.
 #[derive(Clone)]
 pub struct ClientSettings {
@@ -130,6 +136,9 @@ pub struct ReaderSettings {
     /// Memory for what is fetched and unread, bytes, at least [`FETCHED_MIN_BYTES`]: half of it
     /// records, a quarter one answer of a broker, a quarter what the client keeps beside them.
     pub fetched_bytes: usize,
+    /// How long a broker may keep a fetch that finds no record. It answers with the first record
+    /// that comes, so this delays none; partitions that are assigned meanwhile wait for it.
+    pub fetch_wait: Duration,
 }
 
 impl ReaderSettings {
@@ -139,6 +148,16 @@ impl ReaderSettings {
         Self {
             client,
             fetched_bytes: FETCHED_BYTES,
+            fetch_wait: FETCH_WAIT,
+        }
+    }
+
+    /// For the embedded broker, which looks for records again only when a fetch has waited.
+    #[must_use]
+    pub fn embedded(self) -> Self {
+        Self {
+            fetch_wait: SHORT_FETCH_WAIT,
+            ..self
         }
     }
 
@@ -149,11 +168,15 @@ impl ReaderSettings {
     }
 
     /// Of [`crate::KafkaInspector`]: the same records, and no more of them than an answer must
-    /// have.
+    /// have. Each question assigns anew, so none waits for a fetch of the one before.
     pub(crate) fn inspector_config(&self) -> Result<ClientConfig, Error> {
         let mut config = self.config()?;
         config
             .set("fetch.message.max.bytes", "1")
+            .set(
+                "fetch.wait.max.ms",
+                SHORT_FETCH_WAIT.as_millis().to_string(),
+            )
             .set("queued.min.messages", "1")
             .set("queued.max.messages.kbytes", "1024");
         Ok(config)
@@ -174,7 +197,7 @@ impl ReaderSettings {
             .set("check.crcs", "true")
             // Says where the reader stands behind control records.
             .set("enable.partition.eof", "true")
-            .set("fetch.wait.max.ms", "10")
+            .set("fetch.wait.max.ms", self.fetch_wait.as_millis().to_string())
             .set("fetch.min.bytes", "1")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.message.max.bytes", EVENT_MAX_BYTES.to_string())

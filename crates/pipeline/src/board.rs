@@ -44,6 +44,8 @@ struct State {
     faults: BTreeMap<TopicPartition, (LogFault, Duration)>,
     requests: Vec<(GapRequest, Reply)>,
     look_now: bool,
+    /// Whether the reader has moved since the last look.
+    moved: bool,
     stopping: bool,
     cluster_known: bool,
 }
@@ -56,7 +58,22 @@ impl Board {
 
     /// Tell where the reader stands.
     pub(crate) fn stand(&self, reader: BTreeMap<TopicPartition, i64>) {
-        self.state.lock().reader = reader;
+        let mut state = self.state.lock();
+        if state.reader != reader {
+            state.reader = reader;
+            self.note_move(&mut state);
+        }
+    }
+
+    /// Tell that the reader moves: a watch that has nothing to do looks soon.
+    pub(crate) fn moves(&self) {
+        self.note_move(&mut self.state.lock());
+    }
+
+    fn note_move(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.moved, true) {
+            self.wake.notify_waiters();
+        }
     }
 
     /// Tell what the reader has met; the watch looks at once.
@@ -123,16 +140,25 @@ impl Board {
         self.known.notify_waiters();
     }
 
-    /// Wait for the next look. False when there is none.
-    pub(crate) fn rest(&self, runtime: &dyn Runtime, longest: Duration) -> bool {
-        let woken = self.wake.notified();
-        let rests = |state: &State| !state.look_now && !state.stopping;
-        if rests(&self.state.lock()) {
-            block_on(runtime, within(runtime, longest, woken));
+    /// Wait for the next look: `least` after this one where the reader moves, else `most`, and not
+    /// at all where somebody asks. False when there is none.
+    pub(crate) fn rest(&self, runtime: &dyn Runtime, least: Duration, most: Duration) -> bool {
+        let from = runtime.elapsed();
+        loop {
+            // Listens before it looks, so that what is told in between is heard.
+            let woken = self.wake.notified();
+            let rested = runtime.elapsed().saturating_sub(from);
+            let until = {
+                let mut state = self.state.lock();
+                let until = if state.moved { least } else { most };
+                if state.stopping || state.look_now || rested >= until {
+                    (state.look_now, state.moved) = (false, false);
+                    return !state.stopping;
+                }
+                until
+            };
+            block_on(runtime, within(runtime, until - rested, woken));
         }
-        let mut state = self.state.lock();
-        state.look_now = false;
-        !state.stopping
     }
 
     /// A look is done.
@@ -172,5 +198,50 @@ impl Board {
         let mut state = self.state.lock();
         state.faults.clear();
         state.look_now = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::runtime::for_tests;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// How long a rest takes during which `told` is done.
+    fn rest(board: &Board, told: impl FnOnce(&Board) + Send) -> Duration {
+        let runtime = for_tests();
+        let from = runtime.elapsed();
+        std::thread::scope(|scope| {
+            scope.spawn(|| told(board));
+            board.rest(&runtime, SHORT, LONG);
+        });
+        runtime.elapsed() - from
+    }
+
+    #[test]
+    fn a_watch_over_a_log_that_rests_is_woken_when_the_reader_moves_or_somebody_asks() {
+        let board = Board::default();
+        let at = |offset| BTreeMap::from([(TopicPartition::new("t", 0), offset)]);
+        let moved = rest(&board, |board| board.stand(at(1)));
+        assert!(SHORT <= moved && moved < LONG / 2, "{moved:?}");
+        let moved = rest(&board, Board::moves);
+        assert!(SHORT <= moved && moved < LONG / 2, "{moved:?}");
+        let fault = LogFault::Refused { why: String::new() };
+        let place = TopicPartition::new("t", 0);
+        let asked = rest(&board, |board| {
+            board.report(vec![(place, fault)], Duration::ZERO);
+        });
+        assert!(asked < LONG / 2, "{asked:?}");
+        let runtime = Arc::new(for_tests());
+        board.stand(at(1));
+        let (from, short) = (runtime.elapsed(), 2 * SHORT);
+        assert!(board.rest(runtime.as_ref(), Duration::ZERO, short));
+        assert!(runtime.elapsed() - from >= short, "nothing has moved");
+        board.stop();
+        assert!(!board.rest(runtime.as_ref(), LONG, LONG));
     }
 }

@@ -21,6 +21,7 @@ use forebay_core::watermark::MarkRecord;
 use crate::archive::Archiver;
 use crate::board::Board;
 use crate::error::{PipelineError, first_cause};
+use crate::idle::IdleWait;
 use crate::observer::{BatchObserver, Look};
 use crate::pace::Pace;
 use crate::prediction::RecordEncoder;
@@ -117,6 +118,7 @@ impl Ingest {
             measured: now,
         };
         let mut pauses = Pauses::default();
+        let mut wait = IdleWait::new(self.settings.epoch_wait);
         while !self.stopping.load(Ordering::Relaxed) {
             if self.counters.failed.load(Ordering::Relaxed) {
                 return Err(PipelineError::ThreadGone(
@@ -128,9 +130,10 @@ impl Ingest {
             }
             let began = self.runtime.elapsed();
             let most = self.pace.epoch_rows(self.settings.epoch_max_rows);
-            match self.log.poll(most, self.settings.epoch_wait) {
+            match self.log.poll(most, wait.next()) {
                 Ok(batches) => {
                     pauses = Pauses::default();
+                    wait.note(!batches.is_empty());
                     let rows: usize = batches.iter().map(|batch| batch.rows.num_rows()).sum();
                     self.epoch(batches, &mut timers)?;
                     self.hear_faults();
@@ -176,6 +179,9 @@ impl Ingest {
                 .look(names, self.store.as_ref(), &self.counters)?;
         }
         let (began, brought) = (self.runtime.elapsed(), !batches.is_empty());
+        if brought {
+            self.board.moves();
+        }
         let mut epoch = Epoch::new(self.shards);
         for batch in batches {
             self.batch(batch, &mut epoch)?;

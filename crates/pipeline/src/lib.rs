@@ -24,6 +24,7 @@ pub mod deployment;
 mod error;
 pub mod gaps;
 pub mod halt;
+mod idle;
 mod ingest;
 mod observer;
 mod own_cluster;

@@ -21,9 +21,10 @@ use forebay_core::settlement::{OffsetRuns, SETTLEMENT_TABLE};
 use forebay_core::source::meta;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::retry::{Outage, Retry};
-use crate::runtime::{Thread, block_on};
+use crate::runtime::{Thread, block_on, within};
 use crate::status::Counters;
 
 /// `_topic` of the rows: no Kafka topic, since notes have an order of their own.
@@ -32,8 +33,6 @@ const PLACE: &str = "forebay.settlements";
 const APPEND_ROWS: usize = 10_000;
 /// How often the store is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long that may overlook the end.
-const LOOK_SLICE: Duration = Duration::from_millis(20);
 
 /// Columns of the table but `_ingest_time`, which the archive adds. `offsets` lists runs of the
 /// events' offsets, both ends in: `3-7,9`.
@@ -172,22 +171,49 @@ pub(crate) struct Settlements {
     pub(crate) counters: Arc<Counters>,
     pub(crate) settled: Arc<SettledNotes>,
     /// Set when nothing more is noted: a last look follows.
-    pub(crate) ended: Arc<AtomicBool>,
+    pub(crate) ended: Arc<Ended>,
     /// Set when the pipeline stops: nothing is tried again.
     pub(crate) stopping: Arc<AtomicBool>,
+}
+
+/// That nothing more is noted; whoever waits for more hears of it at once.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    is_set: AtomicBool,
+    heard: Notify,
+}
+
+impl Ended {
+    fn set(&self) {
+        self.is_set.store(true, Ordering::Release);
+        self.heard.notify_waiters();
+    }
+
+    fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
+    }
+
+    /// Wait until it is set, at most `longest`.
+    async fn within(&self, runtime: &dyn Runtime, longest: Duration) {
+        // Listens before it looks, so that an end in between is heard.
+        let heard = self.heard.notified();
+        if !self.is_set() {
+            within(runtime, longest, heard).await;
+        }
+    }
 }
 
 /// The running task.
 #[derive(Debug)]
 pub(crate) struct Settling {
-    ended: Arc<AtomicBool>,
+    ended: Arc<Ended>,
     thread: Option<Thread<()>>,
 }
 
 impl Settling {
     /// Nothing more is noted: move what there is, and end.
     pub(crate) async fn finish(mut self) {
-        self.ended.store(true, Ordering::Release);
+        self.ended.set();
         let Some(thread) = self.thread.take() else {
             return;
         };
@@ -200,7 +226,7 @@ impl Settling {
 impl Drop for Settling {
     /// Of a start that fails: nobody finishes it.
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Release);
+        self.ended.set();
     }
 }
 
@@ -238,13 +264,13 @@ impl Settlements {
     async fn run(self) {
         let mut outage = Outage::new("archiving of events without a prediction");
         loop {
-            let is_last = self.ended.load(Ordering::Acquire);
+            let is_last = self.ended.is_set();
             match self.move_all().await {
                 Ok(()) if is_last => return,
                 Ok(()) => {
                     outage.is_over(&SETTLEMENT_TABLE);
                     outage = Outage::new("archiving of events without a prediction");
-                    self.sleep().await;
+                    self.ended.within(self.runtime.as_ref(), LOOK_EVERY).await;
                 }
                 Err(error) => {
                     let retry = Retry {
@@ -258,14 +284,6 @@ impl Settlements {
                     }
                 }
             }
-        }
-    }
-
-    async fn sleep(&self) {
-        let mut left = LOOK_EVERY;
-        while !left.is_zero() && !self.ended.load(Ordering::Acquire) {
-            self.runtime.sleep(LOOK_SLICE).await;
-            left = left.saturating_sub(LOOK_SLICE);
         }
     }
 
@@ -309,6 +327,21 @@ mod tests {
     use forebay_core::settlement::{OffsetRuns, Unscored, UnscoredReason};
 
     use super::*;
+
+    #[test]
+    fn an_end_is_heard_by_whoever_waits_and_by_whoever_comes_later() {
+        let (ended, runtime) = (Ended::default(), crate::runtime::for_tests());
+        block_on(&runtime, ended.within(&runtime, Duration::from_millis(1)));
+        assert!(!ended.is_set(), "its time was over");
+        let (waits, from) = ((&ended, &runtime), runtime.elapsed());
+        std::thread::scope(|scope| {
+            let long = Duration::from_secs(60);
+            scope.spawn(move || block_on(waits.1, waits.0.within(waits.1, long)));
+            ended.set();
+        });
+        block_on(&runtime, ended.within(&runtime, Duration::from_secs(60)));
+        assert!(runtime.elapsed() - from < Duration::from_secs(30));
+    }
 
     #[test]
     fn a_note_is_a_row_whose_offset_is_its_place_in_the_store() {

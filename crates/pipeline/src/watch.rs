@@ -26,7 +26,7 @@ use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
 use crate::runtime::{Thread, block_on};
 use crate::status::{Counters, PartitionStatus, SourceState};
 
-/// Between two looks: lag is this old at most.
+/// Between two looks: lag is this old at most while the reader moves.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two looks at topics that are read: partitions added, topics made anew. Well under the
 /// 30 s within which a new partition is read.
@@ -132,18 +132,24 @@ impl Look {
 impl Watcher {
     fn run(&mut self) {
         loop {
-            if let Err(error) = self.look() {
+            let quiet = self.look().unwrap_or_else(|error| {
                 // The state's disk or the archive: ingest meets the same and says more.
                 tracing::warn!(%error, "the log cannot be compared with the state; tried again");
-            }
+                false
+            });
             self.serve_requests();
-            if !self.board.rest(self.parts.runtime.as_ref(), LOOK_EVERY) {
+            // Where all is read and nothing waits, a question costs the broker and this process
+            // more than its answer tells: the reader hears of records before anybody asks.
+            let most = if quiet { TOPICS_EVERY } else { LOOK_EVERY };
+            let runtime = self.parts.runtime.as_ref();
+            if !self.board.rest(runtime, LOOK_EVERY, most) {
                 return;
             }
         }
     }
 
-    fn look(&mut self) -> PortResult<()> {
+    /// Look at the log of every source. Whether each is read to its end, and nothing is halted.
+    fn look(&mut self) -> PortResult<bool> {
         let now = self.parts.runtime.elapsed();
         let topics = self
             .topics_seen
@@ -174,6 +180,7 @@ impl Watcher {
         let mut decisions = BTreeMap::new();
         let mut all_bounds = BTreeMap::new();
         let mut away: Option<String> = None;
+        let mut quiet = true;
         for source in self.parts.sources.clone() {
             let found = match &away {
                 // One question unanswered is enough: each waits for its whole timeout.
@@ -195,11 +202,11 @@ impl Watcher {
                     )
                 }));
             }
-            self.show(&source, &facts, &decision);
+            quiet &= self.show(&source, &facts, &decision);
             decisions.insert(source.name.clone(), decision);
         }
         self.board.publish(decisions, all_bounds);
-        Ok(())
+        Ok(quiet)
     }
 
     /// Ask the broker about the topic of `source`.
@@ -373,8 +380,9 @@ impl Watcher {
         Ok(())
     }
 
-    /// Put state and lag of `source` where people see them.
-    fn show(&self, source: &SourceDef, facts: &SourceFacts, decision: &Decision) {
+    /// Put state and lag of `source` where people see them. Whether it is read whole and to its
+    /// end.
+    fn show(&self, source: &SourceDef, facts: &SourceFacts, decision: &Decision) -> bool {
         let state = match decision {
             Decision::Read(_) => SourceState::Reading,
             Decision::WaitForBroker(why) => SourceState::Waiting(why.clone()),
@@ -406,6 +414,8 @@ impl Watcher {
             status.partitions = partitions(facts, bounds, decision);
             status.lag_records = status.partitions.iter().map(|p| p.lag).sum();
         }
+        let whole = matches!(decision, Decision::Read(plan) if plan.halted.is_empty());
+        whole && status.lag_records == 0
     }
 
     fn serve_requests(&mut self) {

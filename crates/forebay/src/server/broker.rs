@@ -103,6 +103,10 @@ impl BrokerLink {
             fetched_bytes,
             ..ReaderSettings::new(self.watched("reader"))
         };
+        let settings = match self.embedded {
+            Some(_) => settings.embedded(),
+            None => settings,
+        };
         Ok(Box::new(
             KafkaLog::new(settings)?.counting(Arc::clone(stats)),
         ))

@@ -106,7 +106,7 @@ impl EventQueue {
         timeout: Duration,
         visit: impl FnOnce(&NativeRecord<'_>) -> T,
     ) -> Option<Result<T, Notice>> {
-        let timeout_ms = i32::try_from(timeout.min(POLL_MAX).as_millis()).expect("an hour fits");
+        let timeout_ms = whole_ms(timeout);
         // SAFETY: the queue is live (this value holds a reference); the event that comes back is
         // ours until it is destroyed, which `Event` does.
         let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), timeout_ms) };
@@ -121,6 +121,13 @@ impl EventQueue {
             _ => None,
         }
     }
+}
+
+/// `timeout` in the milliseconds of the client library, rounded up: a rest below one would be asked
+/// for again and again without a pause until it is over.
+fn whole_ms(timeout: Duration) -> i32 {
+    let ms = timeout.min(POLL_MAX).as_micros().div_ceil(1_000);
+    i32::try_from(ms).expect("an hour fits")
 }
 
 impl Drop for EventQueue {
@@ -233,6 +240,26 @@ impl Event {
             let (partition, offset) = (found.partition, found.offset);
             sys::rd_kafka_topic_partition_destroy(raw);
             Some((TopicPartition::new(topic?, partition), offset))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_never_cut_to_less_than_was_asked_for() {
+        let cases = [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1_001), 1),
+            (Duration::from_micros(300), 1),
+            (Duration::from_micros(4_999), 5),
+            (Duration::from_millis(5), 5),
+            (Duration::MAX, 3_600_000),
+        ];
+        for (asked, ms) in cases {
+            assert_eq!(whole_ms(asked), ms, "{asked:?}");
         }
     }
 }

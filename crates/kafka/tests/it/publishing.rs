@@ -242,3 +242,24 @@ fn a_replayer_reports_a_lost_broker_and_bounds_its_queue() {
         .expect_err("failures surface at the next call");
     assert_eq!(replayer.acknowledged(), 0);
 }
+
+#[test]
+fn a_record_that_is_sent_after_a_rest_is_reported_at_once_and_a_resting_publisher_ends_at_once() {
+    let broker = TestBroker::embedded();
+    let topic = broker.topic(1);
+    let publisher = publisher(&broker, Duration::from_secs(20));
+    assert!(all_arrive(&publisher, &[outbox(&topic, 0)]));
+    let sent = |n: i64| {
+        std::thread::sleep(Duration::from_millis(150));
+        let began = Instant::now();
+        assert!(all_arrive(&publisher, &[outbox(&topic, n)]));
+        began.elapsed()
+    };
+    // Of several the fastest, since other tests run beside; one that was overlooked takes a second.
+    let fastest = (1..5).map(sent).min().expect("some");
+    assert!(fastest < Duration::from_millis(500), "{fastest:?}");
+    std::thread::sleep(Duration::from_millis(150));
+    let began = Instant::now();
+    drop(publisher);
+    assert!(began.elapsed() < Duration::from_millis(900));
+}

@@ -90,7 +90,12 @@ impl TestBroker {
     }
 
     pub(crate) fn reader(&self) -> KafkaLog {
-        KafkaLog::new(ReaderSettings::new(self.client())).expect("settings")
+        let settings = ReaderSettings::new(self.client());
+        let settings = match self.embedded {
+            Some(_) => settings.embedded(),
+            None => settings,
+        };
+        KafkaLog::new(settings).expect("settings")
     }
 
     pub(crate) fn inspector(&self) -> KafkaInspector {

@@ -1,0 +1,66 @@
+//! How long the ingest thread waits for records: shortly while some come, longer the longer none
+//! does. A poll ends with the first record however long it may wait, so no event waits for this;
+//! what does is a stop, a decision of the watch and a failure elsewhere, and each of them at most
+//! as long as nothing has come by then.
+
+use std::time::Duration;
+
+/// The longest wait: ten looks a second cost nothing that can be measured.
+const LONGEST: Duration = Duration::from_millis(100);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct IdleWait {
+    shortest: Duration,
+    next: Duration,
+}
+
+impl IdleWait {
+    /// Beginning with `shortest`.
+    pub(crate) fn new(shortest: Duration) -> Self {
+        Self {
+            shortest,
+            next: shortest,
+        }
+    }
+
+    /// The longest time that the next poll may wait.
+    pub(crate) fn next(&self) -> Duration {
+        self.next
+    }
+
+    /// A poll has ended, and `brought` something or not.
+    pub(crate) fn note(&mut self, brought: bool) {
+        self.next = if brought {
+            self.shortest
+        } else {
+            (2 * self.next).clamp(self.shortest, LONGEST.max(self.shortest))
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_while_nothing_comes_and_is_short_again_with_the_first_record() {
+        let waits = |shortest_ms: u64, brought: &[bool]| {
+            let mut wait = IdleWait::new(Duration::from_millis(shortest_ms));
+            let mut taken = vec![wait.next().as_millis()];
+            for brought in brought {
+                wait.note(*brought);
+                taken.push(wait.next().as_millis());
+            }
+            taken
+        };
+        let idle = [false; 6];
+        assert_eq!(waits(5, &idle), [5, 10, 20, 40, 80, 100, 100]);
+        assert_eq!(waits(5, &[false, false, true, false]), [5, 10, 20, 5, 10]);
+        assert_eq!(
+            waits(400, &[false, true]),
+            [400, 400, 400],
+            "what is set is kept"
+        );
+    }
+}
