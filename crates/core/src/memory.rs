@@ -66,19 +66,43 @@ impl Part {
 /// The pool has not got what a part asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the memory for {} is used up: {asked} bytes more are needed, {free} of {most} are free; ask for less at once, or \
+    "the memory for {} is used up: {asked} bytes more are needed{}, {free} of {most} are free; ask for less at once, or \
      raise memory.limit_mib",
-    part.label()
+    part.label(),
+    Beside(*held)
 )]
 pub struct OutOfMemory {
     /// Who asked.
     pub part: Part,
     /// For how much, bytes.
     pub asked: usize,
+    /// What whoever asked held already, bytes.
+    pub held: usize,
     /// What it could have got, bytes.
     pub free: usize,
-    /// The most that it may hold, bytes.
+    /// The most that the part may ever hold, bytes.
     pub most: usize,
+}
+
+impl OutOfMemory {
+    /// Whether it is more than the part may hold even where nobody else holds anything: trying
+    /// again is useless.
+    #[must_use]
+    pub fn never_fits(&self) -> bool {
+        self.held.saturating_add(self.asked) > self.most
+    }
+}
+
+/// What is held already, in words; nothing where that is nothing.
+struct Beside(usize);
+
+impl std::fmt::Display for Beside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            held => write!(f, " beside {held}"),
+        }
+    }
 }
 
 impl From<OutOfMemory> for PortError {
@@ -184,6 +208,7 @@ impl Budget {
             OutOfMemory {
                 part,
                 asked,
+                held: 0,
                 free,
                 most: share.most_bytes,
             }
@@ -254,7 +279,9 @@ impl Reservation {
     /// The part's most or the pool is used up; what was held stays held.
     pub fn grow(&mut self, more: usize) -> Result<(), OutOfMemory> {
         if more > 0 {
-            self.budget.take(self.part, more)?;
+            let held = self.bytes;
+            let taken = self.budget.take(self.part, more);
+            taken.map_err(|full| OutOfMemory { held, ..full })?;
             self.bytes += more;
         }
         Ok(())
@@ -309,6 +336,27 @@ mod tests {
         assert_eq!(budget.refused(Part::Answers), 1);
         drop(held);
         assert!(budget.reserve(Part::Answers, 400).is_ok());
+    }
+
+    #[test]
+    fn what_never_fits_is_told_from_what_fits_when_others_have_given_back() {
+        let budget = Budget::shared(POOL);
+        let most = budget.most_bytes(Part::Answers);
+        let never = |asked| {
+            let refused = budget.reserve(Part::Answers, asked);
+            refused.expect_err("used up").never_fits()
+        };
+        assert!(never(most + 1) && never(usize::MAX));
+        let other = budget.reserve(Part::Answers, 1).expect("free");
+        assert!(!never(most));
+        drop(other);
+        // In several steps it is the sum that counts.
+        let mut steps = budget.reserve(Part::Answers, 300).expect("free");
+        let refused = steps.grow(most - 299).expect_err("above the most");
+        assert!(refused.never_fits(), "{refused}");
+        assert!(refused.to_string().contains("beside 300"), "{refused}");
+        let _other = budget.reserve(Part::Answers, 50).expect("free");
+        assert!(!steps.grow(most - 300).expect_err("now").never_fits());
     }
 
     #[test]

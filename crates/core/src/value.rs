@@ -77,7 +77,7 @@ impl Value {
 /// A value that is not of `data_type`, or an unsupported type.
 pub fn array_from_values<'a>(
     data_type: &DataType,
-    values: impl ExactSizeIterator<Item = &'a Value>,
+    values: impl ExactSizeIterator<Item = &'a Value> + Clone,
 ) -> PortResult<ArrayRef> {
     macro_rules! build {
         ($builder:expr, $($pattern:pat => $value:expr),+) => {{
@@ -101,7 +101,15 @@ pub fn array_from_values<'a>(
         }
         DataType::Int64 => build!(Int64Builder::with_capacity(rows), Value::Int(v) => *v),
         DataType::Float64 => build!(Float64Builder::with_capacity(rows), Value::Float(v) => *v),
-        DataType::Utf8 => build!(StringBuilder::with_capacity(rows, rows * 8), Value::Text(v) => v),
+        DataType::Utf8 => {
+            // A builder that grows doubles: what is reserved for an answer is its texts' length.
+            let texts = values.clone().map(|value| match value {
+                Value::Text(text) => text.len(),
+                _ => 0,
+            });
+            let builder = StringBuilder::with_capacity(rows, texts.sum());
+            build!(builder, Value::Text(v) => v)
+        }
         DataType::Timestamp(TimeUnit::Microsecond, _) => build!(
             TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(data_type.clone()),
             Value::Timestamp(v) => *v

@@ -76,8 +76,13 @@ impl MemoryPool for BudgetPool {
     }
 
     fn try_grow(&self, _: &MemoryReservation, additional: usize) -> Result<()> {
-        let grown = self.held.lock().reservation.grow(additional);
-        grown.map_err(|full| DataFusionError::ResourcesExhausted(full.to_string()))
+        let mut held = self.held.lock();
+        // What was taken beyond the budget comes first: nobody gets more before it is covered.
+        let wanted = additional.saturating_add(held.beyond_bytes);
+        let grown = held.reservation.grow(wanted);
+        grown.map_err(|full| DataFusionError::ResourcesExhausted(full.to_string()))?;
+        held.beyond_bytes = 0;
+        Ok(())
     }
 
     fn reserved(&self) -> usize {
@@ -125,6 +130,14 @@ mod tests {
         assert_eq!((used(), environment.memory_pool.reserved()), (1_000, 1_050));
         drop(other);
         assert_eq!(used(), 700);
+        // Nor does anybody get what somebody else gives back before it covers that.
+        let elsewhere = budget.reserve(Part::Ingest, 300).expect("free");
+        one.grow(100);
+        drop(elsewhere);
+        one.try_grow(201).expect_err("100 of the 300 are taken");
+        assert_eq!((used(), environment.memory_pool.reserved()), (700, 800));
+        one.try_grow(200).expect("all that is left");
+        assert_eq!((used(), environment.memory_pool.reserved()), (1_000, 1_000));
         drop(one);
         assert_eq!(used(), 0);
     }

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use forebay_core::PortError;
 use forebay_core::index::ShardId;
 use forebay_core::invariant;
 use forebay_core::limits::APPLIED_HISTORY_MAX_CHANGES;
@@ -34,7 +35,7 @@ use crate::options::OnlineOptions;
 use crate::queue::{PendingFloor, Queue};
 use crate::rocks_options::SharedBuffers;
 use crate::stats::Counters;
-use crate::table::Table;
+use crate::table::{ENTRY_BYTES, Table};
 use crate::view::ViewRuntime;
 use crate::writer::Writer;
 
@@ -121,11 +122,13 @@ impl Shard {
         ShardId::of_hash(key_hash_of(view, table_hash), self.shards).number()
     }
 
-    /// The states of `keys` (hash in the table, encoded key) as of the published epoch.
+    /// The states of `keys` (hash in the table, encoded key) as of the published epoch. What is
+    /// read from disk is drawn from `memory`, key by key.
     pub(crate) fn states(
         &self,
         view: &ViewRuntime,
         keys: &[(u64, &[u8])],
+        memory: &mut Reservation,
     ) -> OnlineResult<ShardStates> {
         let id = view.spec.id;
         {
@@ -145,13 +148,14 @@ impl Shard {
                 });
             }
         }
-        self.states_from_disk(view, keys)
+        self.states_from_disk(view, keys, memory)
     }
 
     fn states_from_disk(
         &self,
         view: &ViewRuntime,
         keys: &[(u64, &[u8])],
+        memory: &mut Reservation,
     ) -> OnlineResult<ShardStates> {
         let id = view.spec.id;
         let _stable = self.gate.read();
@@ -161,10 +165,16 @@ impl Shard {
                 .filter(|(hash, key)| table.get(id, *hash, key).is_none())
                 .collect()
         };
+        let entries = missing.iter().map(|(_, key)| ENTRY_BYTES + key.len());
+        memory.grow(entries.sum()).map_err(PortError::from)?;
         let mut loaded = HashMap::with_capacity(missing.len());
         for (hash, key) in missing {
             if !loaded.contains_key(key) {
-                loaded.insert(*key, (*hash, Arc::new(self.database.load_key(view, key)?)));
+                let state = self.database.load_key(view, key)?;
+                // How much a key holds shows when it is read: one too many is dropped again.
+                let grown = memory.grow(state.memory_bytes);
+                grown.map_err(PortError::from)?;
+                loaded.insert(*key, (*hash, Arc::new(state)));
             }
         }
         Counters::add(&self.counters.keys_loaded, loaded.len() as u64);

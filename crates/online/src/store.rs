@@ -244,7 +244,15 @@ impl RocksStore {
         }
     }
 
-    fn read_rows(&self, view: &ViewRuntime, keys: &KeyBuffer, at: At<'_>) -> OnlineResult<Answers> {
+    /// The finished rows of `keys`. `memory` holds what is read from disk meanwhile, a shard at a
+    /// time, and is as it was afterwards.
+    fn read_rows(
+        &self,
+        view: &ViewRuntime,
+        keys: &KeyBuffer,
+        at: At<'_>,
+        memory: &mut Reservation,
+    ) -> OnlineResult<Answers> {
         if let At::PerRow(instants) = at
             && instants.len() != keys.len()
         {
@@ -267,9 +275,11 @@ impl RocksStore {
             rows: vec![None; keys.len()],
             applied: vec![None; keys.len()],
         };
-        let mut hits = 0;
+        let (mut hits, held) = (0, memory.bytes());
         for group in rows.chunk_by(|a, b| a.0 == b.0) {
-            hits += self.read_shard(view, keys, at, group, &mut answers)?;
+            let read = self.read_shard(view, (keys, at), group, &mut answers, memory);
+            memory.shrink_to(held);
+            hits += read?;
         }
         invariant!(
             AnswerRowsAsAsked,
@@ -289,10 +299,10 @@ impl RocksStore {
     fn read_shard(
         &self,
         view: &ViewRuntime,
-        keys: &KeyBuffer,
-        at: At<'_>,
+        (keys, at): (&KeyBuffer, At<'_>),
         group: &[ReadRow],
         answers: &mut Answers,
+        memory: &mut Reservation,
     ) -> OnlineResult<u64> {
         let number = group[0].0.number();
         let asked: Vec<(u64, &[u8])> = group
@@ -305,7 +315,7 @@ impl RocksStore {
                 )
             })
             .collect();
-        let found = self.shard(number)?.states(view, &asked)?;
+        let found = self.shard(number)?.states(view, &asked, memory)?;
         invariant!(
             AnswerRowsAsAsked,
             found.states.len() == group.len() && group.iter().all(|row| row.0 == group[0].0),
@@ -362,7 +372,7 @@ impl StateReader for RocksStore {
     ) -> PortResult<ViewRows> {
         let views = self.views.load();
         let runtime = views.get(&view).ok_or(OnlineError::UnknownView(view))?;
-        self.read_rows(runtime, keys, at)?
+        self.read_rows(runtime, keys, at, memory)?
             .into_view_rows(&runtime.spec, memory)
     }
 

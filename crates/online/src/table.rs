@@ -19,7 +19,7 @@ use crate::history::AppliedHistory;
 use crate::key_state::KeyState;
 
 /// Memory of an entry beside its key and its state, bytes.
-const ENTRY_BYTES: usize = 192;
+pub(crate) const ENTRY_BYTES: usize = 192;
 
 #[derive(Debug)]
 struct Entry {

@@ -187,6 +187,18 @@ impl From<PortError> for ServeError {
 
 impl From<OutOfMemory> for ServeError {
     fn from(error: OutOfMemory) -> Self {
+        if error.never_fits() {
+            return Self::Limit {
+                limit: "memory.limit_mib",
+                message: format!(
+                    "the answer needs {} bytes and the memory for {} holds {} at most; ask for fewer rows at once, or \
+                     raise the limit",
+                    error.held.saturating_add(error.asked),
+                    error.part.label(),
+                    error.most
+                ),
+            };
+        }
         Self::Overload {
             reason: "memory",
             message: error.to_string(),
@@ -212,7 +224,29 @@ impl From<ServeError> for Status {
 
 #[cfg(test)]
 mod tests {
+    use forebay_core::memory::{Budget, Part};
+
     use super::*;
+
+    #[test]
+    fn who_asks_for_more_memory_than_there_can_ever_be_is_not_told_to_try_again() {
+        let budget = Budget::shared(1_600);
+        let most = budget.most_bytes(Part::Answers);
+        let refused = |bytes| {
+            let error = budget.reserve(Part::Answers, bytes).expect_err("refused");
+            ServeError::from(PortError::from(error))
+        };
+        let never = refused(most + 1);
+        assert!(matches!(never, ServeError::Limit { .. }), "{never:?}");
+        for word in ["401 bytes", "400 at most", "fewer rows", "memory.limit_mib"] {
+            assert!(never.to_string().contains(word), "{never}");
+        }
+        assert!(!never.to_string().contains("try again"), "{never}");
+        assert_eq!(never.to_status().code(), Code::ResourceExhausted);
+        let _other = budget.reserve(Part::Answers, 1).expect("free");
+        let now = refused(most);
+        assert!(matches!(now, ServeError::Overload { .. }), "{now:?}");
+    }
 
     /// The transport says that a call's time is over by a status of its own; this fails where an
     /// upgrade of tonic words it otherwise.

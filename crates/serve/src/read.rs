@@ -32,6 +32,12 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 use crate::columns::{Owner, declared, first_forbidden_null};
 use crate::ports::Watermarks;
 
+/// What an answer holds of each row and view beside its features, bytes: status, time, epoch.
+const ROW_BYTES: usize = 64;
+/// Least that a computed feature takes of each row, bytes: a value, or a text's offset, and its bit
+/// of validity.
+const CELL_BYTES: usize = 16;
+
 /// Reads features from an online store.
 #[derive(Debug)]
 pub struct ServiceReader {
@@ -215,12 +221,15 @@ impl FeatureReader for ServiceReader {
             newest_us.push(read.newest_us);
             applied.push(read.applied);
         }
+        // What is computed is held beside what the store has answered until the answer is made.
+        memory.grow(rows * spec.features.len() * CELL_BYTES)?;
         let features = as_declared(
             service.finish(&request, &features)?,
             spec,
             &shapes.answer,
             rows,
         )?;
+        hold(&mut memory, answer_bytes(&features, spec.views.len())?)?;
         Ok(FeatureAnswer {
             features,
             status,
@@ -231,6 +240,27 @@ impl FeatureReader for ServiceReader {
             memory,
         })
     }
+}
+
+/// What an answer holds that has these features, of so many views, bytes: by their lengths, since
+/// columns may share their memory with the request and with each other.
+fn answer_bytes(features: &RecordBatch, views: usize) -> PortResult<usize> {
+    let mut bytes = features.num_rows() * views * ROW_BYTES;
+    for column in features.columns() {
+        let sliced = column.to_data().get_slice_memory_size();
+        bytes += sliced.map_err(|e| {
+            let words = format!("the size of a column of type {}", column.data_type());
+            PortError::with_source(ErrorKind::Internal, words, e)
+        })?;
+    }
+    Ok(bytes)
+}
+
+/// Hold `bytes` of `memory` from now on.
+fn hold(memory: &mut Reservation, bytes: usize) -> PortResult<()> {
+    memory.grow(bytes.saturating_sub(memory.bytes()))?;
+    memory.shrink_to(bytes);
+    Ok(())
 }
 
 /// The request's columns as the service declares them, in its order.

@@ -13,6 +13,7 @@ use arrow_select::concat::concat_batches;
 use async_trait::async_trait;
 use forebay_core::index::RowIndex;
 use forebay_core::limits::REQUEST_MAX_ROWS;
+use forebay_core::memory::Reservation;
 use forebay_core::ports::{
     Archive, At, CompiledService, FeatureAnswer, FeatureReader, PointInTime, ShardEpoch,
     StateReader,
@@ -92,6 +93,8 @@ struct Answers {
     features: RecordBatch,
     /// For each view, for each row.
     applied: Vec<Vec<Option<ShardEpoch>>>,
+    /// What the answers hold of the process's memory, until they are compared.
+    _memory: Vec<Reservation>,
 }
 
 impl Verifier {
@@ -378,6 +381,7 @@ fn read_all(
             questions: Questions { request, at_us },
             features,
             applied,
+            _memory: answers.into_iter().map(|answer| answer.memory).collect(),
         }),
         too_old,
     ))

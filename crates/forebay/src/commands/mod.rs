@@ -19,6 +19,7 @@ mod progress;
 mod rebuild;
 mod remote;
 mod replay;
+mod spill;
 #[cfg(test)]
 mod tests;
 mod training_set;

@@ -25,6 +25,7 @@ use forebay_training::{
 };
 
 use super::progress::Step;
+use super::spill::Spill;
 use crate::available::available_bytes;
 use crate::cli::{Lowering, ServerArgs, TrainingSetArgs};
 use crate::instant::SystemClock;
@@ -148,7 +149,7 @@ enum Origin {
     /// NAME.parquet in this folder.
     Files(ParquetFolder),
     /// The archive of a server, and where it spills.
-    Archive(Box<DeltaArchive>, PathBuf),
+    Archive(Box<DeltaArchive>, Spill),
 }
 
 impl Origin {
@@ -181,7 +182,7 @@ impl Origin {
         let owner = format!("training-set-{}", std::process::id());
         let names = ArchiveSettings::new(settings.server.name.clone(), owner);
         let archive = DeltaArchive::open(&archive, names, Arc::new(SystemClock))?;
-        let spill = settings.server.data_dir.join("spill");
+        let spill = Spill::under(&settings.server.data_dir.join("spill"))?;
         let origin = Self::Archive(Box::new(archive), spill);
         Ok((catalog, origin, settings))
     }
@@ -190,7 +191,7 @@ impl Origin {
     fn spill(&self) -> Option<PathBuf> {
         match self {
             Self::Files(_) => None,
-            Self::Archive(_, spill) => Some(spill.clone()),
+            Self::Archive(_, spill) => Some(spill.path().to_owned()),
         }
     }
 

@@ -54,18 +54,17 @@ impl Shares {
         let shares = Self::under(settings, limit);
         ensure!(
             shares.pool >= POOL_MIN_BYTES,
-            "memory.limit_mib = {} leaves too little beside what is fixed; the smallest that works here is {}",
-            limit >> 20,
+            "{} leaves too little beside what is fixed; the smallest that works here is {}",
+            named(settings, limit),
             smallest_mib(settings)
         );
         let most = Budget::shared(shares.pool).most_bytes(Part::HotTable);
         ensure!(
             shares.hot_table <= most,
-            "state.hot_table_mib = {} is more than the {} MiB that memory.limit_mib = {} leaves for it; lower it, or \
-             raise the limit",
+            "state.hot_table_mib = {} is more than the {} MiB that {} leaves for it; lower it, or raise the limit",
             settings.state.hot_table_mib,
             most >> 20,
-            limit >> 20
+            named(settings, limit)
         );
         Ok(shares)
     }
@@ -102,8 +101,8 @@ pub(crate) fn command_pool_bytes(settings: &Settings, available_bytes: usize) ->
     let pool = limit.saturating_sub(PROCESS_BYTES);
     ensure!(
         pool >= POOL_MIN_BYTES,
-        "memory.limit_mib = {} is too little for a command; the smallest that works is {}",
-        limit >> 20,
+        "{} is too little for a command; the smallest that works is {}",
+        named(settings, limit),
         (PROCESS_BYTES + POOL_MIN_BYTES) >> 20
     );
     Ok(pool)
@@ -115,6 +114,17 @@ fn limit_bytes(settings: &Settings, available_bytes: usize) -> usize {
     match settings.memory.limit_mib {
         0 => available_bytes / 2,
         mib => mib << 20,
+    }
+}
+
+/// `limit` in words that say whether somebody has set it.
+fn named(settings: &Settings, limit: usize) -> String {
+    let mib = limit >> 20;
+    match settings.memory.limit_mib {
+        0 => format!(
+            "a limit of {mib} MiB, which is half of what there is since memory.limit_mib is not set,"
+        ),
+        _ => format!("memory.limit_mib = {mib}"),
     }
 }
 
@@ -205,6 +215,17 @@ mod tests {
             assert!(Shares::of(&settings, GIB).is_ok(), "{error}");
             settings.memory.limit_mib = smallest - 1;
             assert!(Shares::of(&settings, GIB).is_err(), "{error}");
+        }
+        for (settings, available, said) in [
+            (with_limit(64), GIB, "memory.limit_mib = 64 leaves"),
+            (
+                Settings::default(),
+                128 << 20,
+                "a limit of 64 MiB, which is half of what there is since memory.limit_mib is not set, leaves",
+            ),
+        ] {
+            let error = Shares::of(&settings, available).expect_err("too small");
+            assert!(error.to_string().starts_with(said), "{error}");
         }
         let command = command_pool_bytes(&with_limit(159), GIB).expect_err("too small");
         assert!(command.to_string().ends_with("160"), "{command}");

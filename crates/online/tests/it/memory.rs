@@ -105,3 +105,57 @@ fn a_long_text_asked_for_many_times_is_refused_before_it_is_copied() {
     assert_eq!(memory.bytes(), 0, "nothing was taken");
     assert!(ask(1, &mut memory).is_ok());
 }
+
+#[test]
+fn keys_on_disk_are_read_only_as_far_as_there_is_memory_for_them() {
+    const KEYS: usize = 400;
+    let view = wide_view(1, &[Window::Lifetime], None);
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let views = [Arc::clone(&view)];
+    let event = |number: usize| Event {
+        partition: 0,
+        offset: number as i64,
+        time: 50,
+        key: Some(format!("k{number}")),
+        x: None,
+        i: None,
+        s: Some("x".repeat(1_000)),
+        passes: None,
+        watermark: None,
+    };
+    let events: Vec<Event> = (0..KEYS).map(event).collect();
+    let names: Vec<String> = (0..KEYS).map(|number| format!("k{number}")).collect();
+    let names: Vec<Option<&str>> = names.iter().map(|name| Some(name.as_str())).collect();
+    commit_all(
+        &open(directory.path(), &options(2, 0), &views),
+        &views,
+        &events,
+    );
+    // A restart leaves all keys on disk, and a table without room leaves them there.
+    let store = open(directory.path(), &options(2, 0), &views);
+    let read = |names: &[Option<&str>], memory: &mut _| {
+        store.read(1, &encode_keys(names), At::Instant(60), memory)
+    };
+
+    let budget = Budget::whole(100_000);
+    let mut memory = budget.empty(Part::Answers);
+    let error = read(&names, &mut memory).map(drop).expect_err("no memory");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert_eq!(memory.bytes(), 0, "what was taken is given back");
+    let loaded = store.stats().keys_loaded;
+    assert!(loaded < 200, "{loaded} keys of 1 kB were read into 100 kB");
+
+    let few = read(&names[..20], &mut memory).expect("there is memory for them");
+    assert_eq!(few.status.len(), 20);
+    // Two texts of each key; the keys themselves are not held any more.
+    let answer = memory.bytes();
+    assert!(
+        (40_000..50_000).contains(&answer),
+        "{answer}: the answer alone"
+    );
+    // One after the other all can be read: nothing but the answer is held.
+    for part in names.chunks(20) {
+        let mut memory = budget.empty(Part::Answers);
+        read(part, &mut memory).expect("there is memory for them");
+    }
+}

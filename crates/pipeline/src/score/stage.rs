@@ -38,6 +38,9 @@ pub(crate) struct Stage {
     is_probing: bool,
     /// Rows of the next chunk at most: fewer while there is no memory for the features of more.
     chunk_max_rows: usize,
+    /// There was no memory for the next chunk: nothing is read before one under way is settled,
+    /// which gives its own back.
+    awaits_memory: bool,
     outage: Option<Outage>,
 }
 
@@ -87,6 +90,7 @@ impl Stage {
             in_flight: VecDeque::new(),
             is_probing: false,
             chunk_max_rows: SCORING_CHUNK_MAX_ROWS,
+            awaits_memory: false,
             outage: None,
         }
     }
@@ -127,7 +131,10 @@ impl Stage {
         } else {
             self.lane.parts.limits.chunks.max(1)
         };
-        while self.in_flight.len() < chunks && self.ask_for_more(deployment)? {}
+        while self.in_flight.len() < chunks
+            && !self.awaits_memory
+            && self.ask_for_more(deployment)?
+        {}
         match self.in_flight.front() {
             Some(front) if front.is_answered() => self.settle_front(deployment)?,
             None if is_last => return Ok(false),
@@ -192,6 +199,7 @@ impl Stage {
         if is_alone {
             self.chunk_max_rows = rows.div_ceil(2);
         }
+        self.awaits_memory = !is_alone;
         is_alone
     }
 
@@ -228,6 +236,7 @@ impl Stage {
         let Some(chunk) = self.in_flight.pop_front() else {
             return Ok(());
         };
+        self.awaits_memory = false;
         let mut settled: BTreeMap<u16, Vec<Settled>> = BTreeMap::new();
         for question in chunk.questions {
             let Question {
@@ -368,6 +377,7 @@ impl Stage {
     /// Let go of the chunks under way: they are read again.
     fn let_go(&mut self) {
         self.in_flight.clear();
+        self.awaits_memory = false;
         self.cursors.fill(0);
     }
 

@@ -19,7 +19,7 @@ use forebay_core::time::SECOND_US;
 use forebay_core::value::Value;
 use forebay_core::{ErrorKind, PortResult};
 use forebay_pipeline::{DeploymentState, DeploymentStatus, Pipeline, ScoringLimits};
-use forebay_testkit::{FakeScorer, Fate, MemoryStore, Point, wait_until};
+use forebay_testkit::{FakeScorer, Fate, MemoryStore, Point, unbounded_budget, wait_until};
 
 use forebay_sim::oracle::{Oracle, check};
 use forebay_sim::world::{
@@ -83,12 +83,22 @@ struct Handles {
 
 /// A process over `world` whose model does `deed`.
 fn start(world: &World, deed: fn(usize) -> Deed) -> (Process, Handles) {
+    start_within(world, deed, &unbounded_budget())
+}
+
+/// The same, whose features draw on `budget`.
+fn start_within(
+    world: &World,
+    deed: fn(usize) -> Deed,
+    budget: &Arc<Budget>,
+) -> (Process, Handles) {
     let fate = Arc::new(Fate::default());
     let handles = Handles {
         is_well: Arc::default(),
         most: Arc::default(),
     };
     let mut parts = world.parts(&fate, 1);
+    parts.reader = Arc::new(world.reader().drawing_on(Arc::clone(budget)));
     parts.scorer = Arc::new(Model {
         honest: FakeScorer::new(&fate, None),
         deed,
@@ -223,6 +233,37 @@ fn with_memory_for_few_features_at_a_time_every_event_is_scored_in_smaller_chunk
     let waiting = Oracle::of(&world).predictions.len();
     assert_eq!(world.publisher.published().len(), waiting, "each once");
     assert!(noted(&world).is_empty());
+}
+
+#[test]
+fn while_there_is_no_memory_for_more_features_nothing_is_read_until_a_chunk_is_settled() {
+    const LATER: i64 = 150;
+    let world = World::with_events(Setup::default(), 40, 9);
+    let budget = Budget::whole(128);
+    let deed = |number| match number {
+        0 => Deed::Sleeps(Duration::from_millis(700)),
+        _ => Deed::Answers,
+    };
+    let (process, handles) = start_within(&world, deed, &budget);
+    wait_until(
+        "a chunk is under way, and there is no memory for another",
+        || handles.most.0.load(Ordering::SeqCst) > 0 && budget.refused(Part::Scoring) > 0,
+    );
+    for number in 0..LATER {
+        let values = event(Some("a"), START_US + number * SECOND_US, Some(1.0), number);
+        world.log.append(TOPIC, 0, Ok(values));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let refused = budget.refused(Part::Scoring);
+    assert_eq!(
+        world.publisher.published().len(),
+        0,
+        "the model still thinks"
+    );
+    assert!(refused < 20, "{refused} times for {LATER} epochs");
+    wait_until("all is done", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    assert_eq!(budget.used_bytes(Part::Scoring), 0, "nothing leaks");
 }
 
 #[test]

@@ -93,3 +93,28 @@ async fn where_the_memory_for_scoring_is_used_up_one_row_alone_is_read_all_the_s
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     assert_eq!(read(&["JFK"]).expect("read").features.num_rows(), 1);
 }
+
+#[tokio::test]
+async fn what_a_service_computes_on_demand_is_held_too_and_refused_where_it_does_not_fit() {
+    const LONG: usize = 900;
+    let world = World::start();
+    let service = world.reader.service("delay").expect("known");
+    let origin = "x".repeat(LONG);
+    let read = || {
+        let request = rows(&[origin.as_str(); 1_000]);
+        world
+            .reader
+            .read(service.as_ref(), &request, At::Instant(NOON))
+    };
+    let used = || world.budget.used_bytes(Part::Answers);
+    let answer = read().expect("memory");
+    // The label of each row is its origin with a word before it.
+    let held = used();
+    assert!((1_000 * LONG..1_400 * LONG).contains(&held), "{held}");
+    drop(answer);
+    let others = world.budget.most_bytes(Part::Answers) - 1_000 * LONG;
+    let _others = world.budget.reserve(Part::Answers, others).expect("free");
+    let error = read().expect_err("the labels alone are more than is left");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert_eq!(used(), others, "nothing leaks");
+}

@@ -2,6 +2,7 @@
 //! spine row.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -9,6 +10,7 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecond
 use arrow_schema::{Field, Schema};
 use async_trait::async_trait;
 use forebay_core::PortResult;
+use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{Known, PointInTime, Scan, TableScan};
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::meta;
@@ -18,6 +20,31 @@ use crate::world::{Event, SOURCE, TOPIC, features};
 
 #[derive(Debug)]
 pub(crate) struct FakeEngine;
+
+/// A [`FakeEngine`] that notes what is held of `budget` while it computes.
+#[derive(Debug)]
+pub(crate) struct WatchingEngine {
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) held_bytes: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl PointInTime for WatchingEngine {
+    async fn training_set(
+        &self,
+        service: &str,
+        spine: RecordBatch,
+        time_column: &str,
+        tables: &dyn TableScan,
+        known: Known,
+    ) -> PortResult<RecordBatch> {
+        let held = self.budget.used_bytes(Part::PointInTime);
+        self.held_bytes.store(held, Ordering::Relaxed);
+        FakeEngine
+            .training_set(service, spine, time_column, tables, known)
+            .await
+    }
+}
 
 #[async_trait]
 impl PointInTime for FakeEngine {

@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray};
 use forebay_core::key::KeyBuffer;
-use forebay_core::memory::Reservation;
+use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{
     At, CompiledService, CompiledView, FeatureAnswer, FeatureReader, ShardEpoch, StateReader,
     ViewRows,
@@ -17,7 +17,7 @@ use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::{FeatureStatus, ServiceSpec, ViewId};
 use forebay_core::{ErrorKind, PortError, PortResult};
-use forebay_testkit::unbounded;
+use forebay_testkit::unbounded_budget;
 
 use crate::world::{Event, SERVICE, applied, features, service};
 
@@ -35,6 +35,8 @@ pub(crate) struct Serving {
     pub(crate) flip_every: Option<usize>,
     /// Write 0.0 where the sum is -0.0.
     pub(crate) lose_sign: bool,
+    /// What answers draw on, a byte a row.
+    pub(crate) budget: Arc<Budget>,
 }
 
 impl Serving {
@@ -46,6 +48,7 @@ impl Serving {
             kept_from_us: i64::MIN,
             flip_every: None,
             lose_sign: false,
+            budget: unbounded_budget(),
         }
     }
 
@@ -125,7 +128,7 @@ impl FeatureReader for Serving {
             applied: vec![origins.iter().map(epoch).collect()],
             as_of_us: at_us.iter().copied().max().unwrap_or(0),
             watermark_us: None,
-            memory: unbounded(),
+            memory: self.budget.reserve(Part::PointInTime, rows)?,
         })
     }
 }

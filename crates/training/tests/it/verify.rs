@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use async_trait::async_trait;
+use forebay_core::memory::Part;
 use forebay_core::time::timestamp_type;
 use forebay_core::value::Value;
 use forebay_core::{ErrorKind, PortResult};
 use forebay_training::{ArchiveFlush, Reason, TrainingError, Verifier, VerifyOptions};
 
-use crate::engine::FakeEngine;
+use crate::engine::{FakeEngine, WatchingEngine};
 use crate::serving::{Serving, times};
 use crate::world::{Event, FakeArchive, SERVICE, SOURCE, applied, event_batches, events, source};
 
@@ -49,6 +51,29 @@ async fn shards_at_different_offsets_verify_clean() {
             .starts_with("delays version 3: 400 rows, 400 equal to the bit"),
         "{report}"
     );
+}
+
+#[tokio::test]
+async fn what_was_answered_is_held_of_the_memory_until_it_is_compared() {
+    let events = events(600);
+    let archive = FakeArchive::of_events(&events, 300);
+    let serving = Serving::new(events, [300, 300]);
+    let (budget, held_bytes) = (Arc::clone(&serving.budget), Arc::<AtomicUsize>::default());
+    let engine = WatchingEngine {
+        budget: Arc::clone(&budget),
+        held_bytes: Arc::clone(&held_bytes),
+    };
+    let verifier = Verifier {
+        engine: Arc::new(engine),
+        ..verifier(serving, archive)
+    };
+    let options = VerifyOptions::sample(400);
+    let report = verifier.verify(SERVICE, &options).await.expect("verified");
+    assert_eq!(
+        (report.equal, held_bytes.load(Ordering::Relaxed)),
+        (400, 400)
+    );
+    assert_eq!(budget.used_bytes(Part::PointInTime), 0);
 }
 
 #[tokio::test]
