@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tests" / "oracle"))
 sys.path.insert(0, str(ROOT / "scripts" / "train"))
 
 from client import Client  # noqa: E402
+from disks import Disks  # noqa: E402
 
 
 def binary():
@@ -201,6 +202,14 @@ def servers(tmp_path):
 def module_servers(tmp_path_factory):
     """The same for servers that the tests of a module share."""
     yield from server_maker(tmp_path_factory.mktemp("servers"))
+
+
+@pytest.fixture
+def disks():
+    """Small file systems of their own. A test asks for it before `servers`, so that they outlive what runs on them."""
+    made = Disks()
+    yield made
+    made.take_away()
 
 
 def copy_definitions(folder, files="*.sql", topics=None, predictions=None):

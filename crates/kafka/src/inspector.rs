@@ -2,7 +2,7 @@
 //! each begins and ends, which record stands at an offset. A client of its own asks them, so that
 //! no answer holds up the reader; it fetches as little as the protocol allows and commits nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Instant;
 
@@ -29,6 +29,9 @@ pub struct KafkaInspector {
     consumer: BaseConsumer<ClientEvents>,
     /// Whom to ask for topic ids; None: the controller.
     describer: Option<i32>,
+    /// Partitions without a leader, as of the last look at their topics. The client would wait for
+    /// one until the question times out, and answer for no partition at all.
+    leaderless: BTreeSet<TopicPartition>,
 }
 
 impl fmt::Debug for KafkaInspector {
@@ -54,6 +57,7 @@ impl KafkaInspector {
             queue,
             consumer,
             describer: None,
+            leaderless: BTreeSet::new(),
         })
     }
 
@@ -66,6 +70,12 @@ impl KafkaInspector {
 
     /// The partitions of `topic`, ascending; None where it is not there.
     pub(crate) fn partitions(&self, topic: &str) -> Result<Option<Vec<i32>>, Error> {
+        let found = self.led_partitions(topic)?;
+        Ok(found.map(|found| found.into_iter().map(|(partition, _)| partition).collect()))
+    }
+
+    /// [`Self::partitions`], each with whether it has a leader.
+    fn led_partitions(&self, topic: &str) -> Result<Option<Vec<(i32, bool)>>, Error> {
         let client = &self.settings.client;
         let action = || format!("asking for the partitions of `{topic}`");
         let metadata = self
@@ -75,7 +85,10 @@ impl KafkaInspector {
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Ok(None);
         };
-        let mut partitions: Vec<i32> = found.partitions().iter().map(|p| p.id()).collect();
+        let found_partitions = found.partitions().iter();
+        let mut partitions: Vec<(i32, bool)> = found_partitions
+            .map(|p| (p.id(), p.leader() >= 0))
+            .collect();
         partitions.sort_unstable();
         match found.error().map(RDKafkaErrorCode::from) {
             None if !partitions.is_empty() => Ok(Some(partitions)),
@@ -174,9 +187,14 @@ impl LogInspector for KafkaInspector {
     }
 
     fn topic(&mut self, topic: &str) -> PortResult<Option<TopicFacts>> {
-        let Some(partitions) = self.partitions(topic)? else {
+        let Some(found) = self.led_partitions(topic)? else {
             return Ok(None);
         };
+        self.leaderless.retain(|place| &*place.topic != topic);
+        let without = found.iter().filter(|(_, is_led)| !is_led);
+        let without = without.map(|(partition, _)| TopicPartition::new(topic, *partition));
+        self.leaderless.extend(without);
+        let partitions = found.into_iter().map(|(partition, _)| partition).collect();
         let timeout = self.settings.client.request_timeout;
         Ok(Some(TopicFacts {
             id: topic_id(&self.consumer, topic, self.describer, timeout),
@@ -188,11 +206,13 @@ impl LogInspector for KafkaInspector {
         &mut self,
         partitions: &[TopicPartition],
     ) -> PortResult<BTreeMap<TopicPartition, LogBounds>> {
-        if partitions.is_empty() {
+        let led = partitions.iter().filter(|p| !self.leaderless.contains(p));
+        let led: Vec<TopicPartition> = led.cloned().collect();
+        if led.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let begins = self.list_offsets(partitions, Offset::Beginning)?;
-        let ends = self.list_offsets(partitions, Offset::End)?;
+        let begins = self.list_offsets(&led, Offset::Beginning)?;
+        let ends = self.list_offsets(&led, Offset::End)?;
         let bounds = ends.into_iter().filter_map(|(place, last_stable)| {
             let begin = *begins.get(&place)?;
             Some((place, LogBounds { begin, last_stable }))

@@ -13,17 +13,17 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_schema::{Field, Schema, SchemaRef};
+use forebay_core::PortResult;
 use forebay_core::invariant;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{Archive, DeadLetter, Runtime, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
 use forebay_core::watermark::MarkRecord;
-use forebay_core::{PortError, PortResult};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::PipelineError;
-use crate::retry::Pauses;
+use crate::retry::Retry;
 use crate::room::Room;
 use crate::runtime::{Thread, block_on, within};
 use crate::status::Counters;
@@ -465,36 +465,24 @@ impl Worker {
         batches: Vec<RecordBatch>,
         up_to: &Applied,
     ) -> PortResult<u64> {
-        let (mut pauses, began) = (Pauses::default(), self.runtime.elapsed());
+        let retry = Retry {
+            runtime: self.runtime.as_ref(),
+            stopping: &self.stopping,
+            counters: &self.counters,
+        };
         let given: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        loop {
-            match self.archive.append(table, batches.clone(), up_to).await {
-                Err(error) if may_pass(&error) => {
-                    tracing::warn!(table, %error, "an append failed and is tried again; ingest waits for it");
-                    self.counters.retries.fetch_add(1, Ordering::Relaxed);
-                    if !pauses
-                        .wait_async(self.runtime.as_ref(), &self.stopping)
-                        .await
-                    {
-                        return Err(error);
-                    }
-                }
-                outcome => {
-                    let took = self.runtime.elapsed().saturating_sub(began);
-                    self.counters.appends.of(table).record(took);
-                    let stored = outcome.as_ref().copied().unwrap_or(0);
-                    invariant!(
-                        AppendStoresRows,
-                        stored <= given as u64,
-                        "table {table}: {stored} of {given}"
-                    );
-                    return outcome;
-                }
-            }
+        let (what, began) = (format!("an append to {table}"), self.runtime.elapsed());
+        let attempt = async || self.archive.append(table, batches.clone(), up_to).await;
+        let outcome = retry.run_again(&what, attempt).await;
+        let took = self.runtime.elapsed().saturating_sub(began);
+        self.counters.appends.of(table).record(took);
+        if let Ok(stored) = outcome {
+            invariant!(
+                AppendStoresRows,
+                stored <= given as u64,
+                "table {table}: {stored} of {given}"
+            );
         }
+        outcome
     }
-}
-
-fn may_pass(error: &PortError) -> bool {
-    error.kind().is_retriable() || error.kind() == forebay_core::ErrorKind::MaybeWritten
 }

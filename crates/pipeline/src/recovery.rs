@@ -228,8 +228,9 @@ fn read(
     for partition in &found.partitions {
         let place = facts.place(*partition);
         let Some(bounds) = bounds.get(partition) else {
-            // One partition without a leader does not hold back the others.
-            if !facts.reading {
+            // One partition without a leader does not hold back the others, once it was read in
+            // this run: also where the broker was away in between.
+            if !facts.reading && !facts.reader.contains_key(partition) {
                 return Decision::WaitForBroker(format!(
                     "nobody answers for {}-{partition}",
                     facts.topic

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forebay_core::ports::Runtime;
-use forebay_core::{ErrorKind, PortResult};
+use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::error::with_causes;
 use crate::runtime::pause;
@@ -135,36 +135,95 @@ impl Outage {
 
 impl Retry<'_> {
     /// `attempt` until it succeeds, fails for good, or the pipeline stops; `what` names it in the
-    /// log.
+    /// log and in the status.
     pub(crate) fn run<T>(
         &self,
         what: &str,
         mut attempt: impl FnMut() -> PortResult<T>,
     ) -> PortResult<T> {
-        let mut pauses = Pauses::default();
-        let mut told = None;
+        let mut tries = Tries::new(*self, what);
         loop {
             match attempt() {
-                Err(error)
-                    if error.kind().is_retriable() && !self.stopping.load(Ordering::Relaxed) =>
-                {
-                    if told.replace(error.kind()) != Some(error.kind()) {
-                        let error = with_causes(&error);
-                        tracing::warn!(what, error, "fails and is tried until it passes");
-                    }
-                    self.counters.retries.fetch_add(1, Ordering::Relaxed);
-                    pauses.wait(self.runtime, self.stopping);
+                Err(error) if error.kind().is_retriable() && !self.is_stopping() => {
+                    tries.failed(&error);
+                    tries.pauses.wait(self.runtime, self.stopping);
                 }
                 outcome => return outcome,
             }
+        }
+    }
+
+    /// [`Self::run`] without holding a thread, for what may be made again also where the first may
+    /// have been written.
+    pub(crate) async fn run_again<T>(
+        &self,
+        what: &str,
+        mut attempt: impl AsyncFnMut() -> PortResult<T>,
+    ) -> PortResult<T> {
+        let mut tries = Tries::new(*self, what);
+        loop {
+            match attempt().await {
+                Err(error) if may_be_made_again(error.kind()) && !self.is_stopping() => {
+                    tries.failed(&error);
+                    let pauses = &mut tries.pauses;
+                    pauses.wait_async(self.runtime, self.stopping).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+fn may_be_made_again(kind: ErrorKind) -> bool {
+    kind.is_retriable() || kind == ErrorKind::MaybeWritten
+}
+
+/// Tries of one thing that whoever calls waits for. The status has it among what fails for as long
+/// as it does, also where the tries end without success.
+struct Tries<'a> {
+    retry: Retry<'a>,
+    what: &'a str,
+    pauses: Pauses,
+    told: Option<ErrorKind>,
+}
+
+impl<'a> Tries<'a> {
+    fn new(retry: Retry<'a>, what: &'a str) -> Self {
+        Self {
+            retry,
+            what,
+            pauses: Pauses::default(),
+            told: None,
+        }
+    }
+
+    fn failed(&mut self, error: &PortError) {
+        let (what, kind) = (self.what, error.kind());
+        let error = with_causes(error);
+        if self.told.replace(kind) != Some(kind) {
+            tracing::warn!(what, error, "fails and is tried until it passes");
+        }
+        let counters = self.retry.counters;
+        counters.retries.fetch_add(1, Ordering::Relaxed);
+        // At each try: another thread that tries the same may have passed meanwhile.
+        counters.failing.lock().insert(what.to_owned(), error);
+    }
+}
+
+impl Drop for Tries<'_> {
+    fn drop(&mut self) {
+        if self.told.is_some() {
+            self.retry.counters.failing.lock().remove(self.what);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use forebay_core::{ErrorKind, PortError};
-
     use super::*;
 
     #[test]
@@ -178,6 +237,10 @@ mod tests {
         };
         let mut left = 3;
         let outcome = retry.run("a try", || {
+            // The status says from the second try on what the first one met.
+            let failing = counters.snapshot().failing;
+            let shown = failing.get("a try").map(String::as_str);
+            assert_eq!(shown, (left < 3).then_some("not yet"));
             left -= 1;
             if left > 0 {
                 Err(PortError::new(ErrorKind::Unavailable, "not yet"))
@@ -187,6 +250,7 @@ mod tests {
         });
         assert_eq!(outcome.expect("the third try"), 0);
         assert_eq!(counters.retries.load(Ordering::Relaxed), 2);
+        assert!(counters.snapshot().failing.is_empty(), "it passes");
         let error = retry
             .run::<()>("a try", || Err(PortError::internal("never")))
             .expect_err("for good");

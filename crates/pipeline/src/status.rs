@@ -47,6 +47,8 @@ pub struct Counters {
     /// Tries that failed and were made again. While it rises, ingest waits for a store, a model or
     /// the broker.
     pub retries: AtomicU64,
+    /// What fails now and is tried until it passes, with its causes.
+    pub failing: Mutex<BTreeMap<String, String>>,
     /// A thread of the running pipeline stopped on an error.
     pub failed: AtomicBool,
     /// Per source.
@@ -193,6 +195,9 @@ pub struct PartitionStatus {
     pub lag: u64,
     /// Why it is not read although its source is.
     pub halted: Option<String>,
+    /// Why nobody answers for it, although somebody does for others: what else is said of it is as
+    /// of the last answer.
+    pub waiting: Option<String>,
 }
 
 /// What is known of one source.
@@ -240,6 +245,8 @@ pub struct PipelineStatus {
     pub refused: u64,
     /// See [`Counters::retries`].
     pub retries: u64,
+    /// See [`Counters::failing`].
+    pub failing: BTreeMap<String, String>,
     /// Scores that wait on disk, over all deployments.
     pub scores_waiting: u64,
     /// See [`Counters::failed`].
@@ -302,6 +309,7 @@ impl Counters {
             repeats: read(&self.repeats),
             refused: read(&self.refused),
             retries: read(&self.retries),
+            failing: self.failing.lock().clone(),
             scores_waiting: deployments.values().map(|d| d.pending).sum(),
             failed: self.failed.load(Ordering::Relaxed),
             sources: self.sources.lock().clone(),

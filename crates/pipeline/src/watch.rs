@@ -410,8 +410,9 @@ impl Watcher {
             }
             status.state = state;
         }
-        if let FoundLog::There { bounds, .. } = &facts.found {
-            status.partitions = partitions(facts, bounds, decision);
+        if let FoundLog::There { topic, bounds, .. } = &facts.found {
+            let before = std::mem::take(&mut status.partitions);
+            status.partitions = partitions(facts, &topic.partitions, bounds, decision, &before);
             status.lag_records = status.partitions.iter().map(|p| p.lag).sum();
         }
         let whole = matches!(decision, Decision::Read(plan) if plan.halted.is_empty());
@@ -478,17 +479,27 @@ fn turn<T: Clone>(all: &[T], cursor: &mut usize) -> Vec<T> {
 }
 
 /// Lag is what may be read less what every shard has; a partition that nothing was read of counts
-/// from the log's beginning.
+/// from the log's beginning. One that nobody answers for keeps what was known of it `before`.
 fn partitions(
     facts: &SourceFacts,
+    all: &[i32],
     bounds: &BTreeMap<i32, LogBounds>,
     decision: &Decision,
+    before: &[PartitionStatus],
 ) -> Vec<PartitionStatus> {
     let halted = match decision {
         Decision::Read(plan) => plan.halted.clone(),
         _ => BTreeMap::new(),
     };
-    let status = |(partition, bounds): (&i32, &LogBounds)| {
+    let status = |partition: &i32| {
+        let Some(bounds) = bounds.get(partition) else {
+            let known = before.iter().find(|known| known.partition == *partition);
+            return PartitionStatus {
+                partition: *partition,
+                waiting: Some(format!("nobody answers for {}-{partition}", facts.topic)),
+                ..known.cloned().unwrap_or_default()
+            };
+        };
         let place = TopicPartition::new(Arc::clone(&facts.topic), *partition);
         let applied = facts.shards.iter().map(|s| s.next_offset(&place)).min();
         let applied = applied.unwrap_or(0);
@@ -499,9 +510,10 @@ fn partitions(
             last_stable: bounds.last_stable,
             lag: lag.max(0).unsigned_abs(),
             halted: halted.get(partition).map(ToString::to_string),
+            waiting: None,
         }
     };
-    bounds.iter().map(status).collect()
+    all.iter().map(status).collect()
 }
 
 #[cfg(test)]

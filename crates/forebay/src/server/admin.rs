@@ -135,7 +135,7 @@ impl Admin {
                 "rows": status.rows, "epochs": status.epochs, "late_rows": status.late_rows,
                 "archived_rows": status.archived_rows, "predictions": status.predictions,
                 "unscored": status.unscored, "repeats": status.repeats, "scores_waiting": status.scores_waiting,
-                "failed": status.failed, "sources": sources, "deployments": deployments, "monitors": app.reports(),
+                "failed": status.failed, "failing": status.failing, "sources": sources, "deployments": deployments, "monitors": app.reports(),
                 "phase": phase_words(&phase), "change": change_under_way(&phase, app.clock.now_us()),
                 "suspended": app.suspended(),
                 "damaged_files": damaged, "memory": memory_of(&app),

@@ -54,7 +54,7 @@ pub(super) fn partitions(status: &SourceStatus) -> Vec<Value> {
     partitions
         .map(|p| {
             json!({"partition": p.partition, "applied": p.applied, "last_stable": p.last_stable,
-                   "lag": p.lag, "halted": p.halted})
+                   "lag": p.lag, "halted": p.halted, "waiting": p.waiting})
         })
         .collect()
 }

@@ -1,10 +1,11 @@
 //! Whether ingest moves, as `/readyz/ingest` and the gauges say it: a source that is halted, a
 //! partition that is halted alone, a broker that does not answer, and nothing applied although
-//! records wait. Looked at once a second, from outside ingest.
+//! records wait, of all sources or of one. Looked at once a second, from outside ingest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_control::{IngestFacts, IngestHealth, IngestWatch, Phase};
+use forebay_core::time::Micros;
 use forebay_pipeline::{PipelineStatus, SourceState, SourceStatus};
 
 use super::app::{App, INGEST};
@@ -12,8 +13,7 @@ use super::app::{App, INGEST};
 /// What is remembered between two looks.
 #[derive(Debug, Default)]
 pub(super) struct IngestLook {
-    /// From the first look after the start.
-    watch: Option<IngestWatch>,
+    watches: Watches,
     /// Sources whose gauge is shown: it goes with its source.
     shown: BTreeSet<String>,
 }
@@ -26,21 +26,21 @@ impl IngestLook {
             return;
         }
         let status = app.status();
-        let now_us = app.clock.now_us();
-        let facts = facts(&status, app.is_ingesting());
-        let begin = || IngestWatch::new(app.settings.stall_us(), now_us);
-        let health = self.watch.get_or_insert_with(begin).look(facts, now_us);
         self.show_halted(app, &status);
-        let words = standing(&status, facts, health, now_us);
+        let now_us = app.clock.now_us();
+        let stands =
+            self.watches
+                .look(&status, app.is_ingesting(), app.settings.stall_us(), now_us);
+        let mut words: Vec<String> = status.sources.iter().flat_map(halts).collect();
+        words.extend_from_slice(&stands);
         if words.is_empty() {
             app.ingest.met(INGEST);
         } else {
             let words = format!("{}; reads go on", words.join("; "));
             app.ingest.missing_because(INGEST, words);
         }
-        let stalled = health != IngestHealth::Moving;
         let gauge = app.metrics.ingest_standing.with([]);
-        gauge.set(if stalled { 1.0 } else { 0.0 });
+        gauge.set(if stands.is_empty() { 0.0 } else { 1.0 });
     }
 
     fn show_halted(&mut self, app: &App, status: &PipelineStatus) {
@@ -49,7 +49,7 @@ impl IngestLook {
             app.metrics.source_halted.remove([gone]);
         }
         for (name, source) in &status.sources {
-            let halted = !halts(name, source).is_empty();
+            let halted = !halts((name, source)).is_empty();
             let gauge = app.metrics.source_halted.with([name]);
             gauge.set(if halted { 1.0 } else { 0.0 });
         }
@@ -57,19 +57,119 @@ impl IngestLook {
     }
 }
 
-fn facts(status: &PipelineStatus, ingesting: bool) -> IngestFacts {
-    let waits = |source: &SourceStatus| matches!(source.state, SourceState::Waiting(_));
-    let sources = || status.sources.values();
-    IngestFacts {
-        // Without its broker nobody knows what waits.
-        running: ingesting && !sources().any(waits),
-        applied: status.rows + sources().map(|s| s.dead_letters).sum::<u64>(),
-        lag_records: sources().map(|s| s.lag_records).sum(),
+/// When each source moved last, and ingest as a whole, from the first look after the start.
+#[derive(Debug, Default)]
+struct Watches {
+    all: Option<IngestWatch>,
+    sources: BTreeMap<String, IngestWatch>,
+    /// Since when nobody answers for a partition of a source that goes on with its others.
+    waiting: BTreeMap<(String, i32), Micros>,
+}
+
+impl Watches {
+    /// What has stood still for `stall_us`, in words; nothing where all moves.
+    fn look(
+        &mut self,
+        status: &PipelineStatus,
+        ingesting: bool,
+        stall_us: Micros,
+        now_us: Micros,
+    ) -> Vec<String> {
+        let begin = || IngestWatch::new(stall_us, now_us);
+        let sources = status.sources.values();
+        let facts = IngestFacts {
+            running: ingesting,
+            applied: sources.clone().map(applied).sum(),
+            lag_records: sources.map(|s| s.lag_records).sum(),
+        };
+        let all = self.all.get_or_insert_with(begin).look(facts, now_us);
+        self.sources
+            .retain(|name, _| status.sources.contains_key(name));
+        let mut words = Vec::new();
+        for (name, source) in &status.sources {
+            let watch = self.sources.entry(name.clone()).or_insert_with(begin);
+            let waits = match &source.state {
+                SourceState::Waiting(why) => Some(why),
+                _ => None,
+            };
+            let partly = source.partitions.iter().any(|part| part.waiting.is_some());
+            let facts = IngestFacts {
+                // Without its broker nobody knows what waits.
+                running: ingesting && waits.is_none() && !partly,
+                applied: applied(source),
+                lag_records: source.lag_records,
+            };
+            let health = watch.look(facts, now_us);
+            // One that is halted says so itself, and from the first moment.
+            if let IngestHealth::Standing { since_us } = health
+                && halts((name, source)).is_empty()
+            {
+                let seconds = (now_us - since_us) / 1_000_000;
+                words.push(format!(
+                    "nothing of source {name} was applied for {seconds} s; {} records wait",
+                    source.lag_records
+                ));
+                words.extend(waits.map(|why| format!("source {name} waits for its broker: {why}")));
+            }
+        }
+        words.extend(self.waiting_partitions(status, stall_us, now_us));
+        if words.is_empty()
+            && let IngestHealth::Standing { since_us } = all
+            && !ingesting
+        {
+            let seconds = (now_us - since_us) / 1_000_000;
+            words.push(format!("ingest has not run for {seconds} s"));
+        }
+        if !words.is_empty() {
+            let failing = status.failing.iter();
+            words.extend(failing.map(|(what, why)| format!("{what} fails: {why}")));
+        }
+        words
     }
 }
 
+impl Watches {
+    /// Partitions for which nobody has answered for `stall_us`, in words.
+    fn waiting_partitions(
+        &mut self,
+        status: &PipelineStatus,
+        stall_us: Micros,
+        now_us: Micros,
+    ) -> Vec<String> {
+        let mut waiting = BTreeMap::new();
+        let mut words = Vec::new();
+        for (name, source) in &status.sources {
+            for part in &source.partitions {
+                let Some(why) = &part.waiting else {
+                    continue;
+                };
+                let place = (name.clone(), part.partition);
+                let since_us = self
+                    .waiting
+                    .get(&place)
+                    .map_or(now_us, |us| now_us.min(*us));
+                waiting.insert(place, since_us);
+                if now_us - since_us >= stall_us {
+                    let number = part.partition;
+                    words.push(format!(
+                        "partition {number} of source {name} waits for its broker: {why}"
+                    ));
+                }
+            }
+        }
+        self.waiting = waiting;
+        words
+    }
+}
+
+/// A number that grows whenever something of `source` is read or applied.
+fn applied(source: &SourceStatus) -> u64 {
+    let offsets = source.partitions.iter().map(|p| p.applied.unsigned_abs());
+    source.rows + source.dead_letters + offsets.sum::<u64>()
+}
+
 /// What of a source is halted, in words.
-fn halts(name: &str, source: &SourceStatus) -> Vec<String> {
+fn halts((name, source): (&String, &SourceStatus)) -> Vec<String> {
     if let SourceState::Halted(reason) = &source.state {
         return vec![format!("source {name} is halted: {reason}")];
     }
@@ -80,100 +180,119 @@ fn halts(name: &str, source: &SourceStatus) -> Vec<String> {
         .collect()
 }
 
-/// Why ingest is not ready; empty where it is.
-fn standing(
-    status: &PipelineStatus,
-    facts: IngestFacts,
-    health: IngestHealth,
-    now_us: i64,
-) -> Vec<String> {
-    let sources = status.sources.iter();
-    let mut words: Vec<String> = sources.flat_map(|(name, s)| halts(name, s)).collect();
-    if let IngestHealth::Standing { since_us } = health {
-        let seconds = (now_us - since_us) / 1_000_000;
-        words.push(format!(
-            "nothing was applied for {seconds} s; {} records wait",
-            facts.lag_records
-        ));
-        for (name, source) in &status.sources {
-            if let SourceState::Waiting(why) = &source.state {
-                words.push(format!("source {name} waits for its broker: {why}"));
-            }
-        }
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use forebay_pipeline::PartitionStatus;
 
     use super::*;
 
-    fn status(state: SourceState, halted: Option<&str>) -> PipelineStatus {
+    const SECOND: Micros = 1_000_000;
+
+    fn source(state: SourceState, halted: Option<&str>, waiting: Option<&str>) -> SourceStatus {
         let partition = PartitionStatus {
             partition: 3,
+            applied: 7,
+            last_stable: 9,
+            lag: 2,
             halted: halted.map(str::to_owned),
-            ..PartitionStatus::default()
+            waiting: waiting.map(str::to_owned),
         };
-        let source = SourceStatus {
+        SourceStatus {
             state,
+            lag_records: 2,
             partitions: vec![partition],
             ..SourceStatus::default()
-        };
-        PipelineStatus {
-            sources: BTreeMap::from([("rides".to_owned(), source)]),
-            ..PipelineStatus::default()
+        }
+    }
+
+    /// `rides` beside a source that moves, and the words of a look after it has stood for a minute.
+    fn after_a_minute(rides: SourceStatus, failing: &[(&str, &str)]) -> String {
+        let mut status = PipelineStatus::default();
+        status.sources.insert("rides".to_owned(), rides);
+        let mut moving = source(SourceState::Reading, None, None);
+        for (what, why) in failing {
+            status.failing.insert((*what).to_owned(), (*why).to_owned());
+        }
+        let (mut watches, mut words) = (Watches::default(), Vec::new());
+        for second in 0..=60 {
+            moving.rows += 1;
+            status.sources.insert("taxis".to_owned(), moving.clone());
+            words = watches.look(&status, true, 60 * SECOND, second * SECOND);
+        }
+        let halted = status.sources.iter().flat_map(halts);
+        halted.chain(words).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn each_way_of_standing_still_is_said_in_words_beside_a_source_that_moves() {
+        let reading = || SourceState::Reading;
+        let stands = "nothing of source rides was applied for 60 s; 2 records wait";
+        let cases = [
+            (source(reading(), None, None), stands.to_owned()),
+            (
+                source(SourceState::Halted("no topic".into()), None, None),
+                "source rides is halted: no topic".to_owned(),
+            ),
+            (
+                source(reading(), Some("a bad batch"), None),
+                "partition 3 of source rides is halted: a bad batch".to_owned(),
+            ),
+            (
+                source(SourceState::Waiting("away".into()), None, None),
+                format!("{stands}; source rides waits for its broker: away"),
+            ),
+            (
+                source(reading(), None, Some("no leader")),
+                format!("{stands}; partition 3 of source rides waits for its broker: no leader"),
+            ),
+        ];
+        for (rides, expected) in cases {
+            assert_eq!(after_a_minute(rides, &[]), expected);
         }
     }
 
     #[test]
-    fn each_way_of_standing_still_is_said_in_words() {
-        let stands = IngestHealth::Standing { since_us: 0 };
-        let cases = [
-            (SourceState::Reading, None, IngestHealth::Moving, None),
-            (
-                SourceState::Halted("no topic".into()),
-                None,
-                IngestHealth::Moving,
-                Some("source rides is halted: no topic"),
-            ),
-            (
-                SourceState::Reading,
-                Some("a bad batch"),
-                IngestHealth::Moving,
-                Some("partition 3 of source rides is halted: a bad batch"),
-            ),
-            (
-                SourceState::Waiting("away".into()),
-                None,
-                IngestHealth::Moving,
-                None,
-            ),
-            (
-                SourceState::Waiting("away".into()),
-                None,
-                stands,
-                Some("source rides waits for its broker: away"),
-            ),
-            (
-                SourceState::Reading,
-                None,
-                stands,
-                Some("nothing was applied for 61 s"),
-            ),
-        ];
-        for (state, halted, health, expected) in cases {
-            let status = status(state.clone(), halted);
-            let facts = facts(&status, true);
-            assert_eq!(facts.running, !matches!(state, SourceState::Waiting(_)));
-            let words = standing(&status, facts, health, 61_000_000).join("; ");
-            match expected {
-                Some(expected) => assert!(words.contains(expected), "{words}"),
-                None => assert_eq!(words, ""),
-            }
-        }
+    fn a_partition_that_nobody_answers_for_is_said_although_its_source_moves() {
+        let (mut watches, mut status) = (Watches::default(), PipelineStatus::default());
+        let mut look = |second: Micros, waiting: Option<&str>| {
+            let mut rides = source(SourceState::Reading, None, waiting);
+            rides.rows = second.unsigned_abs();
+            status.sources.insert("rides".to_owned(), rides);
+            watches
+                .look(&status, true, 9 * SECOND, second * SECOND)
+                .join("; ")
+        };
+        assert_eq!(look(0, Some("no leader")), "");
+        assert_eq!(look(8, Some("no leader")), "");
+        let words = "partition 3 of source rides waits for its broker: no leader";
+        assert_eq!(look(9, Some("no leader")), words);
+        assert_eq!(look(10, None), "");
+        assert_eq!(look(18, Some("no leader")), "", "it waits anew");
+    }
+
+    #[test]
+    fn what_fails_is_said_while_something_stands_and_an_idle_source_does_not() {
+        let failing = [("a shard's write", "no space left on device")];
+        let mut rides = source(SourceState::Reading, None, None);
+        let words = after_a_minute(rides.clone(), &failing);
+        assert!(
+            words.ends_with("; a shard's write fails: no space left on device"),
+            "{words}"
+        );
+        rides.lag_records = 0;
+        assert_eq!(after_a_minute(rides, &failing), "");
+    }
+
+    #[test]
+    fn ingest_that_does_not_run_is_said_also_without_a_source() {
+        let (mut watches, none) = (Watches::default(), PipelineStatus::default());
+        assert!(watches.look(&none, false, 9 * SECOND, 0).is_empty());
+        let words = watches.look(&none, false, 9 * SECOND, 9 * SECOND);
+        assert_eq!(words, ["ingest has not run for 9 s"]);
+        assert!(
+            watches
+                .look(&none, true, 9 * SECOND, 10 * SECOND)
+                .is_empty()
+        );
     }
 }

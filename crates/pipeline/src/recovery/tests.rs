@@ -274,6 +274,15 @@ fn what_cannot_be_known_waits_before_reading_and_goes_on_while_reading() {
     assert_eq!(one_dead.starts[&TopicPartition::new("t", 1)], 30);
     silent.reading = false;
     assert!(matches!(decide(&silent), Decision::WaitForBroker(_)));
+    // The broker was away, and comes back without the leader of one partition: what is there is
+    // compared whole, and goes on beside the one that this run has read before.
+    let mut back = self::facts(&[read], read);
+    found(&mut back, |_, _, bounds, _| {
+        bounds.remove(&1);
+    });
+    assert!(matches!(decide(&back), Decision::WaitForBroker(why) if why.contains("t-1")));
+    back.reader = BTreeMap::from([(0, 60), (1, 30)]);
+    assert_eq!(plan(&back).starts.len(), 2);
 }
 
 #[test]
