@@ -53,8 +53,9 @@ def test_a_plan_and_a_refused_apply_change_nothing(scoring):
     assert server.http("/readyz")[0] == 200
 
 
-def test_a_model_that_is_gone_at_a_start_is_set_aside_alone(scoring):
+def test_a_model_that_is_gone_at_a_start_is_set_aside_alone_until_it_is_mended_and_applied_again(scoring):
     server, sql, root = scoring
+    files = definitions(sql)
     server.stop()
     shutil.rmtree(root / "models")
     # The folder of a start is applied strictly: one that names no model has nothing to refuse.
@@ -66,6 +67,12 @@ def test_a_model_that_is_gone_at_a_start_is_set_aside_alone(scoring):
     assert {part["kind"] for part in suspended} >= {"model"}, suspended
     assert all(part["reason"] for part in suspended)
     assert server.http("/readyz")[0] == 200
+    assert server.client.action("apply", {"files": files}), "what is aside stands in the way of nothing"
+    assert server.client.status()["suspended"] == suspended
+    shutil.copytree(ROOT / "models", root / "models")
+    changes = server.client.action("apply", {"files": files})["changes"]
+    assert {change["action"].lower() for change in changes} == {"unchanged"}, changes
+    assert server.client.status()["suspended"] == []
 
 
 def test_a_hang_up_ends_nothing_and_a_stop_is_quick(scoring):

@@ -5,6 +5,9 @@ import pathlib
 import shutil
 import subprocess
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -14,6 +17,14 @@ def kcat(bootstrap, *args, data=None, timeout=60):
     done = subprocess.run([tool, "-b", bootstrap, *map(str, args)], input=data, capture_output=True, timeout=timeout)
     assert done.returncode == 0, f"kcat {' '.join(map(str, args))} ended with {done.returncode}: {done.stderr.decode()}"
     return done.stdout
+
+
+def answers(bootstrap):
+    """Whether a broker answers."""
+    try:
+        return bool(AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=2).brokers)
+    except KafkaException:
+        return False
 
 
 def produce(bootstrap, topic, value, partition=None, flags=()):

@@ -24,6 +24,7 @@ use parking_lot::MutexGuard;
 
 use super::app::{App, SERVING};
 use super::catalog_file;
+use super::suspended::left_aside;
 use super::wiring::{Binding, Wiring};
 use crate::exit;
 
@@ -183,12 +184,14 @@ impl App {
     /// A definition is wrong.
     pub(crate) fn plan(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
         let planned = self.catalog().plan(files)?;
-        self.bind(&planned.catalog, Binding::Strict)?;
+        let aside = left_aside(self.suspended(), &planned.changes);
+        self.bind(&planned.catalog, Binding::Strict(&aside))?;
         Ok(planned.changes)
     }
 
     /// Apply `files`. What can be refused is refused while ingest still runs; what fails after that
-    /// brings back the definitions before.
+    /// brings back the definitions before. Parts that are set aside start too where they can by
+    /// now, also without any change.
     ///
     /// # Errors
     /// A definition is wrong, a store fails, or another change is under way; the text says what
@@ -204,11 +207,13 @@ impl App {
             .changes
             .iter()
             .any(|c| c.action != ChangeAction::Unchanged);
-        if !changes && self.is_ingesting() {
+        let aside = left_aside(self.suspended(), &planned.changes);
+        if !changes && self.is_ingesting() && aside.is_empty() {
             return Ok(planned.changes);
         }
-        let wiring = self.bind(&planned.catalog, Binding::Strict)?;
-        self.switch((current, planned.catalog), wiring, changes)?;
+        let wiring = self.bind(&planned.catalog, Binding::Strict(&aside))?;
+        let is_mended = wiring.suspended.len() < aside.len();
+        self.switch((current, planned.catalog), wiring, changes || is_mended)?;
         let changed = planned
             .changes
             .iter()

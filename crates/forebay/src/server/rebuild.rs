@@ -75,10 +75,7 @@ fn rebuild(app: &App, name: &str) -> Result<Vec<Rebuilt>> {
 
 /// Refuse a rebuild that would set aside a model or monitor which works now.
 fn refuse_losses(next: &[Suspended], now: &[Suspended]) -> Result<()> {
-    let is_aside = |part: &&Suspended| {
-        let same = |other: &Suspended| other.kind == part.kind && other.name == part.name;
-        now.iter().any(same)
-    };
+    let is_aside = |part: &&Suspended| now.iter().any(|known| known.is_same(part));
     let Some(Suspended { kind, name, reason }) = next.iter().find(|part| !is_aside(part)) else {
         return Ok(());
     };

@@ -40,7 +40,7 @@ impl RecordEncoder for JsonEncoder {
 
 impl App {
     /// What `catalog` runs on. Publishes nothing.
-    pub(super) fn bind(&self, catalog: &Catalog, binding: Binding) -> Result<Wiring> {
+    pub(super) fn bind(&self, catalog: &Catalog, binding: Binding<'_>) -> Result<Wiring> {
         let models = Models {
             store: &self.models,
             root: &self.settings.server.model_root,

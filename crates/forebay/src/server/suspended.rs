@@ -1,5 +1,7 @@
 //! A part of the definitions that could not be started: found where definitions are bound, shown by
-//! `status` and metrics. Everything else runs.
+//! `status` and metrics. Everything else runs, and other definitions may change meanwhile.
+
+use forebay_engine::{Change, ChangeAction};
 
 /// A part that is set aside alone.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -10,4 +12,64 @@ pub(crate) struct Suspended {
     pub(crate) name: String,
     /// Why, in words.
     pub(crate) reason: String,
+}
+
+impl Suspended {
+    /// Whether `other` is the same part, for whatever reason.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.name == other.name
+    }
+
+    /// Whether `change` defines the part anew: then it must start.
+    fn is_made_by(&self, change: &Change) -> bool {
+        // A model is `name/version` in a change.
+        let name = change.name.replace('/', " version ");
+        let makes = matches!(change.action, ChangeAction::Create | ChangeAction::Replace);
+        makes && self.name == name && self.kind == change.kind.to_string()
+    }
+}
+
+/// Those of `now` that `changes` leave as they are: such a part stands in the way of no change of
+/// anything else.
+pub(super) fn left_aside(now: Vec<Suspended>, changes: &[Change]) -> Vec<Suspended> {
+    let is_left = |part: &Suspended| !changes.iter().any(|change| part.is_made_by(change));
+    now.into_iter().filter(is_left).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_engine::ObjectKind;
+
+    use super::*;
+
+    #[test]
+    fn a_part_is_left_aside_unless_it_is_defined_anew() {
+        let part = |kind, name: &str| Suspended {
+            kind,
+            name: name.to_owned(),
+            reason: "its directory is gone".to_owned(),
+        };
+        let change = |action, kind, name: &str| Change {
+            action,
+            kind,
+            name: name.to_owned(),
+            version: 1,
+            before: None,
+            after: None,
+            note: String::new(),
+        };
+        let now = [part("model", "m version 2"), part("monitor", "m")];
+        let left = |changes: &[Change]| left_aside(now.to_vec(), changes);
+        assert_eq!(left(&[]), now);
+        let others = [
+            change(ChangeAction::Create, ObjectKind::Model, "m/1"),
+            change(ChangeAction::Replace, ObjectKind::View, "m"),
+            change(ChangeAction::Unchanged, ObjectKind::Monitor, "m"),
+        ];
+        assert_eq!(left(&others), now);
+        let model = change(ChangeAction::Replace, ObjectKind::Model, "m/2");
+        assert_eq!(left(&[model]), now[1..]);
+        let monitor = change(ChangeAction::Create, ObjectKind::Monitor, "m");
+        assert_eq!(left(&[monitor]), now[..1]);
+    }
 }

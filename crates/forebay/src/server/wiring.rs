@@ -47,11 +47,21 @@ pub(crate) struct Wiring {
 
 /// What happens with a part that cannot be bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Binding {
-    /// All is refused: a change that is only being considered.
-    Strict,
+pub(crate) enum Binding<'a> {
+    /// All is refused, a change that is only being considered, unless the part is one of these:
+    /// they are set aside already.
+    Strict(&'a [Suspended]),
     /// That part is set aside alone: definitions that were in force before.
     Lenient,
+}
+
+impl Binding<'_> {
+    fn refuses(self, part: &Suspended) -> bool {
+        match self {
+            Self::Strict(aside) => !aside.iter().any(|known| known.is_same(part)),
+            Self::Lenient => false,
+        }
+    }
 }
 
 /// Where models come from.
@@ -69,7 +79,7 @@ impl Wiring {
     /// # Errors
     /// A model that cannot be loaded or was trained for other features, a deployment whose source
     /// lacks a column, a monitor without its reference.
-    pub(crate) fn of(catalog: &Catalog, models: Models<'_>, binding: Binding) -> Result<Self> {
+    pub(crate) fn of(catalog: &Catalog, models: Models<'_>, binding: Binding<'_>) -> Result<Self> {
         let mut wiring = Self {
             sources: catalog.sources().values().cloned().collect(),
             ..Self::default()
@@ -108,21 +118,22 @@ impl Wiring {
         kind: &'static str,
         name: String,
         outcome: Result<()>,
-        binding: Binding,
+        binding: Binding<'_>,
     ) -> Result<Option<String>> {
-        match outcome {
-            Ok(()) => Ok(None),
-            Err(error) if binding == Binding::Strict => Err(error),
-            Err(error) => {
-                let reason = exit::words(&error);
-                self.suspended.push(Suspended {
-                    kind,
-                    name,
-                    reason: reason.clone(),
-                });
-                Ok(Some(reason))
-            }
+        let Err(error) = outcome else {
+            return Ok(None);
+        };
+        let reason = exit::words(&error);
+        let part = Suspended {
+            kind,
+            name,
+            reason: reason.clone(),
+        };
+        if binding.refuses(&part) {
+            return Err(error);
         }
+        self.suspended.push(part);
+        Ok(Some(reason))
     }
 
     fn open_model(
