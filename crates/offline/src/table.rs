@@ -9,7 +9,7 @@ use arrow_schema::SchemaRef;
 use deltalake::DeltaTableError;
 use deltalake::kernel::Action;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake::logstore::LogStoreRef;
+use deltalake::logstore::{LogStore, LogStoreRef};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::table::config::TableProperty;
@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 
 use crate::error::OfflineError;
 use crate::facts::{FileFacts, files_of};
+use crate::log_files;
 use crate::marks::{CommitFacts, Marks, Outcome, judge};
 use crate::schema;
 
@@ -70,6 +71,14 @@ impl Table {
     pub(crate) fn damaged(&self) -> Vec<String> {
         self.damaged.lock().iter().map(Path::to_string).collect()
     }
+}
+
+/// What is damaged in a log that Delta cannot load; None where nothing is found.
+async fn damage_of_log(name: &str, log: &dyn LogStore, deployment: &str) -> Option<OfflineError> {
+    let files = log_files::list(log, name).await.ok()?;
+    let newest = files.last()?.version;
+    let error = Marks::load(log, deployment, name, newest).await.err()?;
+    matches!(error, OfflineError::Damaged { .. }).then_some(error)
 }
 
 /// A log store in a struct that has Debug.
@@ -143,9 +152,15 @@ impl Table {
         deployment: &str,
         wanted: Option<&SchemaRef>,
     ) -> Result<Self, OfflineError> {
-        let state = DeltaTableState::try_new(log.as_ref(), None)
-            .await
-            .map_err(|e| OfflineError::delta(name, "load", e))?;
+        let state = match DeltaTableState::try_new(log.as_ref(), None).await {
+            Ok(state) => state,
+            // Our own reading names the entry and says what to do.
+            Err(error) => {
+                return Err(damage_of_log(name, log.as_ref(), deployment)
+                    .await
+                    .unwrap_or_else(|| OfflineError::delta(name, "load", error)));
+            }
+        };
         if let Some(wanted) = wanted
             && let Some(difference) =
                 schema::difference(&state.schema(), &schema::delta_schema(name, wanted)?)

@@ -1,0 +1,213 @@
+"""Every remedy works: what an error text says is to be done is done here, and afterwards the server has all its events, each
+once. Gaps, stumps, names and limits have theirs in test_log, test_rebuild, test_archive and test_memory, a damaged batch in
+test_matrix.
+"""
+
+import pathlib
+import shutil
+
+import pyarrow as pa
+import pytest
+
+from conftest import wait_for
+from tables import delta_rows
+from test_apply import ENTITY, SERVICE, SOURCE, VIEW, apply, click, clicks, total
+from test_archive import OTHER_VIEW, refused
+from test_log import forebay, is_halted, shop, source  # noqa: F401 - a fixture
+from topics import delete_records, make_topic
+
+COUNT = 6
+
+
+def whole(server, count=COUNT):
+    """The first `count` clicks are applied and archived, each once."""
+    wait_for(lambda: clicks(server) == total(count), lambda: f"{count} clicks; {clicks(server)}, {source(server)}")
+    wait_for(lambda: delta_rows(server.data_dir, "clicks") >= count, f"{count} archived clicks")
+    assert delta_rows(server.data_dir, "clicks") == count
+
+
+@pytest.fixture
+def stopped(shop):  # noqa: F811
+    """A server that has applied and archived some clicks and was stopped."""
+    server, topic, kafka = shop
+    click(kafka, topic, 0, COUNT)
+    server.start()
+    whole(server)
+    server.stop()
+    return server, topic, kafka
+
+
+def rebuilt_over_a_cut_log(server, topic, kafka, folder):
+    """Start on a state directory that was moved away, the log without its head, and rebuild as the text says."""
+    delete_records(kafka, topic, COUNT - 1, folder)
+    server.start()
+    kept = 1, COUNT - 1 + 0.25
+    wait_for(lambda: clicks(server) == kept, lambda: f"what the log still holds; {clicks(server)}, {source(server)}")
+    done = forebay(server, "rebuild", "clicks")
+    assert done.returncode == 0, done
+    whole(server)
+    click(kafka, topic, COUNT, 1)
+    whole(server, COUNT + 1)
+
+
+def test_shards_are_set_back_or_the_state_is_made_anew_with_others(stopped, tmp_path):
+    server, topic, kafka = stopped
+    made_with = len(list((server.data_dir / "online").glob("shard-*")))
+    server.env["FOREBAY_STATE_SHARDS"] = str(made_with + 1)
+    refused(server, f"made with {made_with} shards", f"set shards = {made_with}", "move the directory away",
+            "forebay rebuild SOURCE")
+    server.env["FOREBAY_STATE_SHARDS"] = str(made_with)
+    server.start()
+    whole(server)
+    server.stop()
+    server.env["FOREBAY_STATE_SHARDS"] = str(made_with + 1)
+    (server.data_dir / "online").rename(tmp_path / "moved")
+    rebuilt_over_a_cut_log(server, topic, kafka, tmp_path)
+
+
+def test_a_damaged_state_is_moved_away_and_made_anew(stopped, tmp_path):
+    server, topic, kafka = stopped
+    manifest = next((server.data_dir / "online" / "shard-0000").glob("MANIFEST-*"))
+    damaged = bytearray(manifest.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    manifest.write_bytes(damaged)
+    refused(server, "the state of shard 0 is damaged", "move the state directory away", "forebay rebuild SOURCE")
+    (server.data_dir / "online").rename(tmp_path / "moved")
+    rebuilt_over_a_cut_log(server, topic, kafka, tmp_path)
+
+
+def test_of_two_servers_on_one_directory_the_second_takes_it_over_or_gets_another(stopped, servers):
+    server, *_ = stopped
+    second = servers(server.bootstrap, server.sql, env=server.env)
+    own, second.data_dir = second.data_dir, server.data_dir
+    server.start()
+    refused(second, "is in use by another forebay process", "--data-dir")
+    whole(server)
+    server.stop()
+    second.start()
+    whole(second)
+    second.stop()
+    second.data_dir = own
+    server.start()
+    second.start()
+    whole(second)
+    whole(server)
+
+
+def test_a_damaged_catalog_is_restored_or_an_empty_directory_begins_anew(stopped):
+    server, *_ = stopped
+    catalog = server.data_dir / "catalog.json"
+    text = catalog.read_text()
+    catalog.write_text(text[:len(text) // 2])
+    refused(server, "catalog.json is damaged", "restore it", "empty data directory")
+    catalog.write_text(text)
+    server.start()
+    whole(server)
+    server.stop()
+    catalog.write_text(text[:len(text) // 2])
+    refused(server, "catalog.json is damaged")
+    server.data_dir = server.data_dir.with_name("empty")
+    server.start()
+    whole(server)
+
+
+@pytest.mark.parametrize("how", ["damaged", "missing"])
+def test_an_archive_file_that_is_restored_fills_views_again(stopped, how):
+    server, *_ = stopped
+    file = next(pathlib.Path(server.data_dir / "offline" / "clicks").rglob("*.parquet"))
+    backup = file.read_bytes()
+    if how == "missing":
+        file.unlink()
+    else:
+        middle = len(backup) // 2
+        file.write_bytes(backup[:middle] + bytes([backup[middle] ^ 1]) + backup[middle + 1:])
+    server.start()
+    again = SERVICE.replace("spending AS s", "spending_again AS s")
+    with pytest.raises(pa.ArrowException, match="restore .* from a backup"):
+        apply(server, OTHER_VIEW, again)
+    assert clicks(server) == total(COUNT), "reads go on"
+    file.write_bytes(backup)
+    apply(server, OTHER_VIEW, again)
+    whole(server)
+    assert not server.client.status()["damaged_files"]
+
+
+def test_a_source_of_another_schema_gets_another_name_or_the_table_is_moved_away(stopped, tmp_path):
+    server, topic, kafka = stopped
+    # The folder of a start would bring back what is dropped.
+    (server.sql / "all.sql").write_text(ENTITY)
+    server.start()
+    apply(server, "DROP FEATURE SERVICE spending_now;", "DROP FEATURE VIEW spending;", "DROP SOURCE clicks;")
+    changed = SOURCE.format(amount="BIGINT", topic=topic)
+    with pytest.raises(pa.ArrowException, match="exists with another schema.* another name, or move the table's directory away"):
+        apply(server, changed)
+    other = f"{topic}.other"
+    make_topic(kafka, other)
+    renamed = SOURCE.format(amount="BIGINT", topic=other).replace("SOURCE clicks", "SOURCE clicks_too")
+    apply(server, renamed, VIEW.replace("FROM clicks", "FROM clicks_too"), SERVICE)
+    assert clicks(server) == (None, None)
+    apply(server, "DROP FEATURE SERVICE spending_now;", "DROP FEATURE VIEW spending;", "DROP SOURCE clicks_too;")
+    server.stop()
+    (server.data_dir / "offline" / "clicks").rename(tmp_path / "moved")
+    (server.sql / "all.sql").write_text(changed)
+    server.start()
+    # 0.25 is no BIGINT: each event is refused, and none is lost.
+    wait_for(lambda: delta_rows(server.data_dir, "dead_letters") == COUNT, lambda: f"the dead letters; {source(server)}")
+    assert source(server)["dead_letters"] == COUNT
+
+
+def test_a_state_of_another_cluster_goes_on_with_its_own_or_another_directory_follows_this_one(stopped):
+    server, topic, kafka = stopped
+    own = server.data_dir
+    server.broker = "embedded"
+    server.env["FOREBAY_KAFKA_CREATE_SOURCE_TOPICS"] = "true"
+    server.start()
+    wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
+    reason = source(server)["reason"]
+    assert "follows Kafka cluster" in reason and "kafka.bootstrap" in reason and "--data-dir" in reason, reason
+    assert clicks(server) == total(COUNT), "reads go on"
+    server.stop()
+    server.data_dir = own.with_name("another")
+    server.start()
+    wait_for(lambda: source(server)["state"] == "reading", lambda: f"the other cluster to be followed; {source(server)}")
+    server.stop()
+    server.data_dir, server.broker = own, "kafka"
+    server.start()
+    click(kafka, topic, COUNT, 1)
+    whole(server, COUNT + 1)
+
+
+def test_a_topic_that_is_made_at_last_is_read(shop):  # noqa: F811
+    server, topic, kafka = shop
+    missing = f"{topic}.missing"
+    text = (server.sql / "all.sql").read_text()
+    (server.sql / "all.sql").write_text(text.replace(topic, missing))
+    server.start()
+    wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
+    assert "does not exist; create it" in source(server)["reason"], source(server)
+    make_topic(kafka, missing)
+    click(kafka, missing, 0, COUNT)
+    whole(server)
+
+
+@pytest.mark.parametrize("how, words, restored", [("empty", "is empty; if it is the newest, move it away", False),
+                                                  ("torn", "is not JSON", True), ("missing", "is missing and no checkpoint", True),
+                                                  ("hint", "`_last_checkpoint` is not what Delta writes", False)])
+def test_what_the_log_of_a_table_wants_makes_it_usable_again(stopped, how, words, restored):
+    server, topic, kafka = stopped
+    log = server.data_dir / "offline" / "clicks" / "_delta_log"
+    entries = sorted(log.glob("*.json"))
+    file = {"hint": log / "_last_checkpoint", "missing": entries[-2]}.get(how, entries[-1])
+    backup = file.read_bytes() if restored else None
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_bytes({"empty": b"", "torn": b"{\"commitInfo\":", "hint": b"none"}[how])
+    refused(server, words)
+    if restored:
+        file.write_bytes(backup)
+    else:
+        file.unlink()
+    server.start()
+    click(kafka, topic, COUNT, 1)
+    whole(server, COUNT + 1)
