@@ -152,7 +152,7 @@ pub(crate) struct Ingest {
     pub(crate) archive_flush_ms: u64,
     /// The archive appends what is this big, MiB.
     pub(crate) archive_flush_mib: usize,
-    /// Ingest that applies nothing for this long, in seconds, although records wait makes
+    /// A source of which nothing is applied for this long, in seconds, although records wait makes
     /// /readyz/ingest answer 503.
     pub(crate) stall_s: u64,
 }

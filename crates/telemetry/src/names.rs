@@ -154,7 +154,7 @@ metric_table! {
     Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "offsets between what the state has applied and the last stable offset";
     Gauge PartSetAside part_set_aside "forebay_part_set_aside" ["kind", "name"] NONE "1 for a part of the definitions that could not be started and is set aside; kind: model, monitor";
     Gauge SourceHalted source_halted "forebay_source_halted" ["source"] NONE "1 while a source is not read because its log is not the one that the state follows, is missing, has a gap or is damaged";
-    Gauge IngestStanding ingest_standing "forebay_ingest_standing" [] NONE "1 while records wait and nothing was applied for [ingest] stall_s, or ingest does not run";
+    Gauge IngestStanding ingest_standing "forebay_ingest_standing" [] NONE "1 while records of a source wait and none was applied for [ingest] stall_s, nobody answers for it or a partition of it for as long, or ingest does not run";
     Gauge Watermark watermark "forebay_watermark_timestamp_seconds" ["source"] NONE "smallest watermark over the partitions of the source";
     Counter LateRecords late_records "forebay_late_records_total" ["view"] NONE "records that came too late for what is kept of the view";
     Counter AheadRecords ahead_records "forebay_ahead_records_total" ["source"] NONE "records whose event time lies further ahead than other partitions, the broker or the ingest clock support: kept, and no watermark moves beyond the bound";
