@@ -109,7 +109,8 @@ mod tests {
         assert!(!killed.exists() && !unlocked.exists());
         let mut expected = [running.path().to_owned(), next.path().to_owned()];
         let mut found = folders(&root);
-        (expected.sort(), found.sort());
+        expected.sort();
+        found.sort();
         assert_eq!(found, expected);
         drop((running, next));
         assert!(folders(&root).is_empty());
