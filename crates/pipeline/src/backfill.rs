@@ -90,35 +90,34 @@ impl Filling {
         rows.min().unwrap_or_default()
     }
 
-    /// Offsets of `source` that a pass up to [`Until::Shared`] of `archived` has to go over.
+    /// Offsets of `source` below `archived` that are not filled. Shards that no row has touched
+    /// lately may not say yet that they have them, so a pass beside ingest may have to leave some.
     #[must_use]
-    pub fn lacks(&self, source: &SourceDef, store: &dyn OnlineStore, archived: &Applied) -> u64 {
-        let ends = ends(source, store, Until::Shared(archived));
-        let Some(start) = self.start(&ends) else {
-            return 0;
-        };
-        let of = |(place, end): (&TopicPartition, &PartitionProgress)| {
-            (end.next_offset - start.next_offset(place)).max(0)
-        };
-        // They are the same for all shards.
-        let lacking: i64 = ends.first().map_or(0, |ends| ends.0.iter().map(of).sum());
-        u64::try_from(lacking).expect("a sum of what is not negative")
+    pub fn lacks(&self, source: &SourceDef, archived: &Applied) -> u64 {
+        let of_source =
+            |(place, _): &(&TopicPartition, &PartitionProgress)| *place.topic == *source.topic;
+        let lacking = archived.0.iter().filter(of_source).map(|(place, end)| {
+            let filled = self.notes.iter().map(|note| note.at.next_offset(place));
+            (end.next_offset - filled.min().unwrap_or_default()).max(0)
+        });
+        lacking.map(i64::unsigned_abs).sum()
     }
 
     /// Whether it was begun, with rows of the topic of `source` in the table whose id is `table`,
-    /// and with no others.
+    /// judged as the source says now, and with no others.
     #[must_use]
     pub fn is_from(&self, source: &SourceDef, table: &str) -> bool {
+        let basis = basis(source, table);
         let of_source = |place: &TopicPartition| *place.topic == *source.topic;
-        let is_from = |n: &FillNote| n.table == table && n.at.0.keys().all(of_source);
-        let mut begun = self.notes.iter().filter(|n| !n.table.is_empty()).peekable();
+        let is_from = |n: &FillNote| n.basis == basis && n.at.0.keys().all(of_source);
+        let mut begun = self.notes.iter().filter(|n| !n.basis.is_empty()).peekable();
         begun.peek().is_some() && begun.all(is_from)
     }
 
     /// Whether any shard has noted something.
     #[must_use]
     pub fn is_begun(&self) -> bool {
-        self.notes.iter().any(|note| !note.table.is_empty())
+        self.notes.iter().any(|note| !note.basis.is_empty())
     }
 
     /// Where the next rows of each partition in `ends` begin: the least place, with its mark, of
@@ -151,6 +150,12 @@ impl Filling {
     }
 }
 
+/// What all rows of a fill must have in common: the table they come from, and the delay by which
+/// they are too late.
+fn basis(source: &SourceDef, table: &str) -> String {
+    format!("{table} {}", source.watermark_delay_us)
+}
+
 /// Up to where one pass of a fill goes.
 #[derive(Debug, Clone, Copy)]
 pub enum Until<'a> {
@@ -180,11 +185,11 @@ pub async fn backfill(
     if filling.is_begun() && !filling.is_from(source, &table.id) {
         return Err(another_table(source).into());
     }
-    let ends = ends(source, store, until);
+    let (basis, ends) = (basis(source, &table.id), ends(source, store, until));
     let mut done = 0;
     for cut in cuts(&ends) {
         let ends = ends.iter().map(|end| below(end, &cut)).collect();
-        let Some(mut fill) = Fill::new((view, source, store), &table.id, filling, ends)? else {
+        let Some(mut fill) = Fill::new((view, source, store), &basis, filling, ends)? else {
             continue;
         };
         let mut rows = archive.scan(&source.name, fill.scan(cut)).await?;
@@ -289,8 +294,8 @@ struct Fill<'a> {
     view: &'a dyn CompiledView,
     source: &'a Arc<SourceDef>,
     store: &'a dyn OnlineStore,
-    /// The archive's table.
-    table: &'a str,
+    /// See [`basis`].
+    basis: &'a str,
     /// Where it begins.
     start: Applied,
     /// Up to where it goes in each shard: to the cut, or the shard had got to its end before.
@@ -309,7 +314,7 @@ impl<'a> Fill<'a> {
             &'a Arc<SourceDef>,
             &'a dyn OnlineStore,
         ),
-        table: &'a str,
+        basis: &'a str,
         filling: &Filling,
         ends: Vec<Applied>,
     ) -> Result<Option<Self>, PipelineError> {
@@ -324,7 +329,7 @@ impl<'a> Fill<'a> {
             view,
             source,
             store,
-            table,
+            basis,
             ends,
             watermarks: marks_at(&start, store)?,
             start,
@@ -422,14 +427,15 @@ impl<'a> Fill<'a> {
     ) -> Result<(), PipelineError> {
         let known = &mut filling.notes[usize::from(shard)];
         let mut note = FillNote {
-            table: self.table.to_owned(),
+            basis: self.basis.to_owned(),
             rows,
             at: known.at.clone(),
         };
         let ends = &self.ends[usize::from(shard)];
         for (place, progress) in &reached.0 {
-            // A shard that ends below has got there before.
-            if progress.next_offset <= ends.next_offset(place) {
+            // A shard that ends below has got there before, with the mark that was there.
+            let (from, end) = (known.at.next_offset(place), ends.next_offset(place));
+            if from < progress.next_offset && progress.next_offset <= end {
                 note.at.advance(place, *progress);
             }
         }

@@ -134,7 +134,8 @@ impl Ingest {
                 Ok(batches) => {
                     pauses = Pauses::default();
                     wait.note(!batches.is_empty());
-                    let rows: usize = batches.iter().map(|batch| batch.rows.num_rows()).sum();
+                    let records = |b: &SourceBatch| b.rows.num_rows() + b.dead_letters.len();
+                    let rows: usize = batches.iter().map(records).sum();
                     self.epoch(batches, &mut timers)?;
                     self.hear_faults();
                     self.measure(&mut timers)?;

@@ -228,7 +228,7 @@ fn a_fill_is_noted_with_its_rows_until_it_is_over(store: &dyn OnlineStore) {
             last: None,
         };
         FillNote {
-            table: "t".to_owned(),
+            basis: "t".to_owned(),
             rows: 7,
             at: Applied([(partition(), at)].into()),
         }
@@ -451,8 +451,9 @@ mod tests {
         write(&[]);
         write(std::slice::from_ref(&hold));
         write(&[]);
-        assert_eq!(store.writes(0), 3);
-        store.lose_writes(0, 3);
+        // The decision was written by itself, ahead of what it is about.
+        assert_eq!(store.writes(0), 4);
+        store.lose_writes(0, 4);
         assert_eq!(store.writes(0), 2);
         assert_eq!(store.marks(0).expect("readable"), [hold]);
     }

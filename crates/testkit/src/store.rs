@@ -205,6 +205,26 @@ impl MemoryStore {
         })
     }
 
+    /// Decisions about time are there, and outlive a power cut, before the rest of their write is.
+    fn record_marks(&self, shard: u16, marks: &[MarkRecord]) -> PortResult<()> {
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let mut contents = self.contents.lock();
+        let mut state = newest(&contents, shard)?.clone();
+        for record in marks {
+            let from = match record.fact {
+                MarkFact::Bound(bound) => Some(bound.from),
+                MarkFact::Hold(_) => None,
+            };
+            let place = (record.partition.clone(), from);
+            state.marks.insert(place, record.clone());
+        }
+        contents.shards[usize::from(shard)].push(state);
+        contents.sync_shard(shard);
+        Ok(())
+    }
+
     fn fold(
         &self,
         contents: &Contents,
@@ -465,7 +485,8 @@ impl OnlineStore for MemoryStore {
     }
 
     fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
-        let epoch = self.write(Point::Commit, shard, |contents, state| {
+        self.record_marks(shard, &write.marks)?;
+        self.write(Point::Commit, shard, |contents, state| {
             for fold in &write.folds {
                 self.fold(contents, state, fold, write.backfill)?;
             }
@@ -497,21 +518,9 @@ impl OnlineStore for MemoryStore {
                 state.applied = Arc::new(applied);
             }
             state.filled.extend(write.filled.clone());
-            for record in &write.marks {
-                let from = match record.fact {
-                    MarkFact::Bound(bound) => Some(bound.from),
-                    MarkFact::Hold(_) => None,
-                };
-                let place = (record.partition.clone(), from);
-                state.marks.insert(place, record.clone());
-            }
             state.epoch += 1;
             Ok(state.epoch)
-        })?;
-        if !write.marks.is_empty() {
-            self.contents.lock().sync_shard(shard);
-        }
-        Ok(epoch)
+        })
     }
 
     fn sync(&self) -> PortResult<()> {

@@ -37,6 +37,8 @@ impl Filler<'_> {
     pub(super) fn catch_up(&self, source: &SourceDef) -> Result<(), FillError> {
         let recovered = self.host.recovered(&source.name);
         let read_now = recovered.is_some();
+        // Where ingest does not run, it may have ended before all that it read was archived.
+        let recovered = recovered.filter(|_| self.host.is_ingesting());
         let applied = recovered.unwrap_or_else(|| furthest(self.store));
         let of_source = applied.0.iter().filter(|(p, _)| *p.topic == *source.topic);
         let needed: Vec<_> = of_source.collect();

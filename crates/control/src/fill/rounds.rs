@@ -18,6 +18,13 @@ pub const FILL_REST_MAX_ROWS: u64 = 4_096;
 /// How long the fold of what is left may take, by the speed of the fill so far.
 const REST_MAX: Duration = Duration::from_millis(500);
 
+/// Rounds at most, so that a change ends whatever comes in: a limit is halved in each that does not
+/// shrink, and what is left then is not what ingest brings.
+const ROUNDS_MAX: usize = 32;
+/// Wait before each: a shard that no row touches says once a second where it is, and a limit must
+/// have had an effect before it is judged.
+const ROUND_WAIT: Duration = Duration::from_millis(1_200);
+
 /// The part of the rest's bound that a pass must have folded for its speed to be that of its rows,
 /// and not of what a pass costs without any.
 const MEASURED_PART: u64 = 8;
@@ -98,7 +105,7 @@ impl Filler<'_> {
         views: &[(Arc<SourceDef>, Arc<dyn CompiledView>)],
         course: &mut Course,
     ) -> Result<(), FillError> {
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let lacking = self.lacking(views)?;
             match course.next(lacking, (views.len(), self.rest_max_rows)) {
                 Next::Done => return Ok(()),
@@ -113,11 +120,16 @@ impl Filler<'_> {
                     self.host.limit_ingest(Some(limit));
                 }
             }
+            if !self.stop.wait(ROUND_WAIT) {
+                return Err(FillError::Stopped { what: "the fill" });
+            }
             for (source, view) in views {
                 let (rows, took) = self.pass_beside(source, view.as_ref())?;
                 course.folded(rows, took);
             }
         }
+        tracing::warn!("events are not caught up with; the rest is filled in while ingest stands");
+        Ok(())
     }
 
     /// The change is over, whatever came of it: ingest reads as fast as it goes.
@@ -133,7 +145,7 @@ impl Filler<'_> {
             let filling = Filling::of(self.store, view.spec().id)?;
             let progress = self.archive.progress(&source.name);
             let archived = self.ask("reading the archive's progress", progress)?;
-            lacking += filling.lacks(source, self.store, &archived);
+            lacking += filling.lacks(source, &archived);
         }
         Ok(lacking)
     }

@@ -38,8 +38,9 @@ pub struct ShardFold {
 /// fill that a crash has cut off goes on from there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FillNote {
-    /// The archive's table that the rows come from ([`super::TableSnapshot::id`]).
-    pub table: String,
+    /// What all its rows have in common (the table that they come from, how they are judged): a
+    /// fill on another basis begins anew.
+    pub basis: String,
     /// Rows of it that the fill had read.
     pub rows: u64,
     /// Of each partition the next offset, and the mark there.

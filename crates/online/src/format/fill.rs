@@ -1,4 +1,4 @@
-//! How far the fill of a view from the archive is in a shard: table, rows read, and of each
+//! How far the fill of a view from the archive is in a shard: basis, rows read, and of each
 //! partition the next offset with the mark there. Key and value in `meta`.
 
 use forebay_core::ports::FillNote;
@@ -15,7 +15,7 @@ pub(crate) fn fill_key(view: ViewId) -> Vec<u8> {
 /// Its value.
 pub(crate) fn encode_fill(note: &FillNote) -> Vec<u8> {
     let mut w = new_record();
-    w.text(&note.table);
+    w.text(&note.basis);
     w.u64(note.rows);
     w.length(note.at.0.len());
     for (place, at) in &note.at.0 {
@@ -31,7 +31,7 @@ pub(crate) fn encode_fill(note: &FillNote) -> Vec<u8> {
 pub(crate) fn decode_fill(bytes: &[u8]) -> Decoded<FillNote> {
     let mut r = fields(bytes)?;
     let mut note = FillNote {
-        table: r.text()?.to_owned(),
+        basis: r.text()?.to_owned(),
         rows: r.u64()?,
         ..FillNote::default()
     };
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn a_note_of_a_fill_is_read_back_and_its_bytes_stay() {
         let mut note = FillNote {
-            table: "t".to_owned(),
+            basis: "t".to_owned(),
             rows: 7,
             ..FillNote::default()
         };

@@ -144,6 +144,77 @@ fn a_shard_behind_the_archive_gets_the_rest_from_the_log_once() {
     assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
 }
 
+/// Shards that stand at places of their own, with the view made known.
+fn unequal_shards(seed: u64) -> (World, PlainView) {
+    let world = World::with_events(Setup::default(), 120, seed);
+    world.finish(1);
+    for shard in 0..3 {
+        world
+            .store
+            .lose_writes(shard, (world.store.writes(shard) * (shard + 1)) / 4);
+    }
+    let view = added(&world);
+    world
+        .store
+        .register_view(Arc::clone(view.spec()))
+        .expect("a new view");
+    (world, view)
+}
+
+#[test]
+fn a_fill_that_reached_the_end_of_every_shard_goes_on_behind_it() {
+    let mut late = 0;
+    for seed in 71..91 {
+        let (world, view) = unequal_shards(seed);
+        pass(&world, &view, &mut filling(&world), Until::Each);
+        // Definitions were not changed after all: the shards read on without the view.
+        world.finish(2);
+        pass(&world, &view, &mut filling(&world), Until::Each);
+        assert_eq!(rows(&world, ADDED), rows(&world, RECENT), "seed {seed}");
+        late += rows(&world, ADDED)
+            .iter()
+            .flatten()
+            .filter(|r| r.late)
+            .count();
+    }
+    assert!(late > 20, "{late} rows were late");
+}
+
+#[test]
+fn what_a_fill_lacks_is_what_the_archive_has_also_where_a_shard_is_behind() {
+    let (world, view) = unequal_shards(71);
+    let archived = futures::executor::block_on(world.archive.progress(EVENTS));
+    let archived = archived.expect("in memory");
+    let all: i64 = archived.0.values().map(|p| p.next_offset).sum();
+    let lacks = || filling(&world).lacks(&world.sources[0], &archived);
+    assert_eq!(lacks(), all.unsigned_abs());
+    pass(
+        &world,
+        &view,
+        &mut filling(&world),
+        Until::Shared(&archived),
+    );
+    let shards: Vec<_> = (0..3).map(|shard| world.store.applied(shard)).collect();
+    let shared = |place: &TopicPartition| shards.iter().map(|s| s.next_offset(place)).min();
+    let passed: i64 = archived.0.keys().filter_map(shared).sum();
+    assert!(0 < passed && passed < all);
+    assert_eq!(lacks(), (all - passed).unsigned_abs());
+}
+
+#[test]
+fn a_fill_does_not_go_on_where_rows_are_too_late_by_another_delay() {
+    let (world, view) = unequal_shards(72);
+    pass(&world, &view, &mut filling(&world), Until::Each);
+    let table = futures::executor::block_on(world.archive.snapshot(EVENTS));
+    let table = table.expect("in memory").id;
+    let source = world.sources[0].as_ref();
+    assert!(filling(&world).is_from(source, &table));
+    let mut delayed = source.clone();
+    delayed.watermark_delay_us += 1;
+    assert!(!filling(&world).is_from(&delayed, &table));
+    assert!(!filling(&world).is_from(source, "another"));
+}
+
 #[test]
 fn over_a_new_state_a_view_holds_what_the_archive_has_below_where_the_state_begins() {
     let mut world = World::with_events(
