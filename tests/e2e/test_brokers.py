@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from conftest import ROOT, wait_for
-from flights import DEPLOYMENTS, FIRST, SECOND, THIRD, Flights, due
+from flight_day import DEPLOYMENTS, FIRST, SECOND, THIRD, Flights, due
 from tables import delta_rows
 from test_apply import clicks
 from test_log import definitions
@@ -81,7 +81,8 @@ def test_one_of_three_that_is_away_holds_back_only_what_it_alone_has(cluster, se
         wait_for(lambda: "source weather waits" in server.http("/readyz/ingest")[1],
                  lambda: f"the source to wait; {server.http('/readyz/ingest')}, {flights.state('weather')}")
         assert server.http("/readyz/ingest")[0] == 503 and server.metric("forebay_ingest_standing") == 1
-        assert all(flights.state(name)["state"] == "reading" for name in REPLICATED)
+        wait_for(lambda: all(flights.state(name)["state"] == "reading" for name in REPLICATED),
+                 lambda: f"the others to be read; {[flights.state(name) for name in REPLICATED]}")
         assert server.http("/readyz")[0] == 200 and flights.features()["route_arrivals"] is not None
 
     cluster.kill(AWAY)
@@ -149,7 +150,8 @@ def test_a_broker_that_flaps_loses_and_doubles_nothing(cluster, servers, tmp_pat
         if flap == FLAPS - 1:
             # The others may be over before the controller has missed the broker; one that lasts is told.
             wait_for(lambda: look(0.2) or seen[-1] == (503, 1.0), lambda: f"readiness and metrics to say so; {seen[-1]}")
-            assert "partition 1 of source clicks waits for its broker" in server.http("/readyz/ingest")[1]
+            wait_for(lambda: "partition 1 of source clicks waits for its broker" in server.http("/readyz/ingest")[1],
+                     lambda: f"the partition to be named; {server.http('/readyz/ingest')}")
         cluster.boot(AWAY)
         wait_for(lambda: look(0.2) or cluster.leader(topic, 1) == AWAY, "the broker to lead again")
         look(1)

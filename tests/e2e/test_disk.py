@@ -91,7 +91,9 @@ def test_a_server_on_a_full_disk_stops_in_time_and_the_next_start_has_all(shop):
     filler = stands_full(server, topic, kafka)
     begun = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
-    server.process.wait(timeout=30)
+    code = server.process.wait(timeout=30)
+    # It may say that not all could be written; no signal and no panic ends it.
+    assert 0 <= code < 100, f"the stop ended with {code}:\n{server.log_tail()}"
     assert time.monotonic() - begun < 10, server.log_tail()
     # On the full disk it serves what it has, or ends and says why.
     server.start(ready=False)

@@ -58,7 +58,7 @@ def test_a_model_that_is_gone_at_a_start_is_set_aside_alone_until_it_is_mended_a
     files = definitions(sql)
     server.stop()
     shutil.rmtree(root / "models")
-    # The folder of a start is applied strictly: one that names no model has nothing to refuse.
+    # The folder of a start names no model; the definitions that were applied before do.
     for file in sql.glob("*.sql"):
         if not file.name.startswith("01"):
             file.unlink()

@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from conftest import ROOT, free_port, run_binary, wait_for
 from disks import FULL, fill
-from flights import DEPLOYMENTS, EXTRA_VIEW, FIRST, SECOND, SOURCES, Flights, due
+from flight_day import DEPLOYMENTS, EXTRA_VIEW, FIRST, SECOND, SOURCES, Flights, due
 from tables import delta_rows
 from test_worker import Worker
 from topics import answers, delete_topic, make_topic, produce
@@ -138,7 +138,7 @@ def break_reference(flights):
     flights.server.stop()
     for profile in flights.root.rglob("reference-*.json"):
         profile.unlink()
-    # The folder of a start is applied strictly: the definitions that were applied before are not.
+    # The folder of a start names it no more; the definitions that were applied before do.
     for file in flights.sql.glob("*.sql"):
         if not file.name.startswith("01"):
             file.unlink()
@@ -260,7 +260,8 @@ def has_second_day(flights, whole):
 def stops(flights):
     begun = time.monotonic()
     flights.server.process.send_signal(signal.SIGTERM)
-    flights.server.process.wait(timeout=60)
+    code = flights.server.process.wait(timeout=60)
+    assert code == 0, f"the stop ended with {code}:\n{flights.server.log_tail()}"
     assert time.monotonic() - begun < STOP_S, f"a stop took {time.monotonic() - begun:.1f} s:\n{flights.server.log_tail()}"
 
 

@@ -2,7 +2,7 @@
 //! Each client that is made with a [`Watch`] hands in its statistics now and then; whoever exports
 //! metrics reads [`Connections`]. Nothing is decided by it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,14 @@ pub struct Connection {
 #[derive(Debug, Clone)]
 pub struct Connections {
     every: Duration,
-    known: Arc<Mutex<BTreeMap<(String, i32), Seen>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+/// By client and number of the broker.
+#[derive(Debug, Default)]
+struct Known {
+    there: BTreeMap<(String, i32), Seen>,
+    gone: BTreeSet<(String, i32)>,
 }
 
 #[derive(Debug)]
@@ -73,11 +80,26 @@ impl Connections {
     #[must_use]
     pub fn all(&self) -> Vec<(String, i32, Connection)> {
         let mut known = self.known.lock();
-        known.retain(|_, seen| seen.at.elapsed() <= self.every * SILENT_INTERVALS);
+        let Known { there, gone } = &mut *known;
+        there.retain(|place, seen| {
+            let speaks = seen.at.elapsed() <= self.every * SILENT_INTERVALS;
+            if !speaks {
+                gone.insert(place.clone());
+            }
+            speaks
+        });
         let one = |((client, broker), seen): (&(String, i32), &Seen)| {
             (client.clone(), *broker, seen.connection)
         };
-        known.iter().map(one).collect()
+        there.iter().map(one).collect()
+    }
+
+    /// Those that were there, and are not any more, since the last call.
+    #[must_use]
+    pub fn take_gone(&self) -> Vec<(String, i32)> {
+        std::mem::take(&mut self.known.lock().gone)
+            .into_iter()
+            .collect()
     }
 }
 
@@ -111,11 +133,12 @@ impl Watch {
                 continue;
             }
             let place = (self.client.clone(), broker.nodeid);
-            if broker.state == UNUSED {
-                known.remove(&place);
-            } else {
+            if broker.state != UNUSED {
                 let connection = broker.connection();
-                known.insert(place, Seen { at, connection });
+                known.gone.remove(&place);
+                known.there.insert(place, Seen { at, connection });
+            } else if known.there.remove(&place).is_some() {
+                known.gone.insert(place);
             }
         }
     }
@@ -210,6 +233,8 @@ mod tests {
         other.take(statistics.as_bytes());
         other.take(unused.as_bytes());
         assert_eq!(connections.all().len(), 3);
+        assert_eq!(connections.take_gone(), [("other".to_owned(), 1)]);
+        assert!(connections.take_gone().is_empty(), "it is told once");
         connections.watch("reader").take(unused.as_bytes());
         connections.watch("reader").take(statistics.as_bytes());
         other.take(format!(r#"{{"brokers":{{{}}}}}"#, line(0, "INIT")).as_bytes());
@@ -224,5 +249,6 @@ mod tests {
         let statistics = format!(r#"{{"brokers":{{{}}}}}"#, line(1, "UP"));
         connections.watch("reader").take(statistics.as_bytes());
         assert!(connections.all().is_empty());
+        assert_eq!(connections.take_gone(), [("reader".to_owned(), 1)]);
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct SourceFacts {
     pub(crate) archive: Applied,
     /// Whether the last decision was to read it. One that is not read is compared whole.
     pub(crate) reading: bool,
+    /// Whether it was halted, by the last decision that did not wait for a broker.
+    pub(crate) halted: bool,
     /// Where the reader stands in the partitions that it has read in this run.
     pub(crate) reader: BTreeMap<i32, i64>,
     /// What the reader has met.
@@ -229,8 +231,10 @@ fn read(
         let place = facts.place(*partition);
         let Some(bounds) = bounds.get(partition) else {
             // One partition without a leader does not hold back the others, once it was read in
-            // this run: also where the broker was away in between.
-            if !facts.reading && !facts.reader.contains_key(partition) {
+            // this run: also where the broker was away in between. But nothing that is gone ends a
+            // halt: what it was for can then not be compared.
+            let was_read = facts.reader.contains_key(partition) && !facts.halted;
+            if !facts.reading && !was_read {
                 return Decision::WaitForBroker(format!(
                     "nobody answers for {}-{partition}",
                     facts.topic

@@ -47,7 +47,8 @@ pub struct Counters {
     /// Tries that failed and were made again. While it rises, ingest waits for a store, a model or
     /// the broker.
     pub retries: AtomicU64,
-    /// What fails now and is tried until it passes, with its causes.
+    /// What fails now and is tried until it passes, with its causes: writes and reads of state and
+    /// archive that ingest or a deployment waits for.
     pub failing: Mutex<BTreeMap<String, String>>,
     /// A thread of the running pipeline stopped on an error.
     pub failed: AtomicBool,

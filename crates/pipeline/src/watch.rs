@@ -64,6 +64,7 @@ impl LogWatch {
             topics: BTreeMap::new(),
             archives: BTreeMap::new(),
             topics_seen: None,
+            halted: BTreeSet::new(),
             cursor: 0,
             parts,
         };
@@ -101,6 +102,8 @@ struct Watcher {
     /// What the archive of each source had before its first read, and where it begins.
     archives: BTreeMap<String, TableReach>,
     topics_seen: Option<Duration>,
+    /// Sources that are halted, also while their broker is away.
+    halted: BTreeSet<String>,
     /// Turn of the records that are read again.
     cursor: usize,
 }
@@ -140,12 +143,22 @@ impl Watcher {
             self.serve_requests();
             // Where all is read and nothing waits, a question costs the broker and this process
             // more than its answer tells: the reader hears of records before anybody asks.
-            let most = if quiet { TOPICS_EVERY } else { LOOK_EVERY };
+            let most = if quiet { self.rest_max() } else { LOOK_EVERY };
             let runtime = self.parts.runtime.as_ref();
             if !self.board.rest(runtime, LOOK_EVERY, most) {
                 return;
             }
         }
+    }
+
+    /// Longest rest where all is read: a partition is idle by ends that are not older than half of
+    /// what its source declares.
+    fn rest_max(&self) -> Duration {
+        let idle_us = self.parts.sources.iter().map(|s| s.idle_timeout_us).min();
+        let half = idle_us.map_or(TOPICS_EVERY, |us| {
+            Duration::from_micros(us.unsigned_abs()) / 2
+        });
+        half.clamp(LOOK_EVERY, TOPICS_EVERY)
     }
 
     /// Look at the log of every source. Whether each is read to its end, and nothing is halted.
@@ -192,6 +205,11 @@ impl Watcher {
             }
             let facts = self.facts(&source, &look, found)?;
             let decision = decide(&facts);
+            match &decision {
+                Decision::Read(_) => drop(self.halted.remove(&source.name)),
+                Decision::Halt(_) => drop(self.halted.insert(source.name.clone())),
+                Decision::WaitForBroker(_) => {}
+            }
             self.remember(&facts, &decision)?;
             self.begin(&source, &facts, &decision)?;
             if let FoundLog::There { bounds, .. } = &facts.found {
@@ -315,6 +333,7 @@ impl Watcher {
         facts.archive = archive;
         facts.reader = reader;
         facts.reading = look.reads(source);
+        facts.halted = self.halted.contains(&source.name);
         facts.faults = faults;
         facts.found = found;
         Ok(facts)
@@ -460,6 +479,7 @@ impl SourceFacts {
             note: forebay_core::ports::TopicNote::default(),
             archive: Applied::default(),
             reading: false,
+            halted: false,
             reader: BTreeMap::new(),
             faults: BTreeMap::new(),
             found: FoundLog::Away("not asked yet".to_owned()),

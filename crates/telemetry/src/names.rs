@@ -186,7 +186,7 @@ metric_table! {
     Gauge HotTableBytes hot_table_bytes "forebay_hot_table_bytes" [] NONE "bytes of the in-memory table, at most";
     Counter HotTableReads hot_table_reads "forebay_hot_table_reads_total" ["view", "result"] NONE "reads; result: hit (finished row copied), recompute (from tiles), miss (key loaded from disk, for a write too)";
 
-    // kafka, by client (reader, publisher, inspector) and number of the broker
+    // kafka, by client (reader, publisher) and number of the broker
     Gauge KafkaBrokerUp kafka_broker_up "forebay_kafka_broker_up" ["client", "broker"] NONE "1 while the client is connected to the broker; brokers that it does not need are absent";
     Gauge KafkaRoundTrip kafka_round_trip "forebay_kafka_round_trip_seconds" ["client", "broker"] NONE "99th percentile of the times from request to answer in the last 15 s; a fetch waits at the broker for records";
     Counter KafkaFailures kafka_failures "forebay_kafka_request_failures_total" ["client", "broker", "kind"] NONE "requests that failed; kind: error (not sent, or no valid answer), retry (sent again), timeout (no answer in time)";

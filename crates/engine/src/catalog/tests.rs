@@ -311,7 +311,7 @@ fn a_catalog_has_so_many_views() {
     let mut text: String = BASE.split_inclusive(';').take(3).collect();
     for view in 0..=CATALOG_MAX_VIEWS {
         text.push_str(&format!(
-            "\nCREATE FEATURE VIEW v{view} ENTITY e AS \
+            "\nCREATE FEATURE VIEW v{view:04} ENTITY e AS \
              SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events;"
         ));
     }
@@ -320,7 +320,7 @@ fn a_catalog_has_so_many_views() {
         .expect_err("one too many");
     let words = error.to_string();
     assert!(words.contains("CATALOG_MAX_VIEWS"), "{words}");
-    // As many as allowed were taken: the last line is what is refused.
+    // As many as allowed were taken, in the order of their names: the last one is refused.
     let last = format!(":{}:1:", text.lines().count());
     assert!(words.contains(&last), "{words} at {last}");
 }

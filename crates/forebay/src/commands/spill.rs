@@ -69,10 +69,18 @@ fn sweep(root: &Path) -> io::Result<()> {
     for entry in fs::read_dir(root)? {
         let path = entry?.path();
         if path.is_dir() && is_left(&path) {
-            fs::remove_dir_all(&path)?;
+            remove(&path)?;
         }
     }
     Ok(())
+}
+
+/// Its own run may remove it at the same time.
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Whether nobody holds the lock of `folder`. One without a lock was left before it was used.

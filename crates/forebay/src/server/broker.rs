@@ -86,22 +86,23 @@ impl BrokerLink {
     fn asking(&self) -> ClientSettings {
         ClientSettings {
             request_timeout: QUESTION_MAX,
-            ..self.watched("inspector")
+            ..self.client()
         }
     }
 
-    /// A reader of the log that adds to `stats` and holds `fetched_bytes` at most.
+    /// A reader of the log by `client` that adds to `stats` and holds `fetched_bytes` at most.
     ///
     /// # Errors
     /// The client does not take the settings.
     pub(crate) fn log(
         &self,
+        client: ClientSettings,
         stats: &Arc<ReaderStats>,
         fetched_bytes: usize,
     ) -> Result<Box<dyn EventLog>> {
         let settings = ReaderSettings {
             fetched_bytes,
-            ..ReaderSettings::new(self.watched("reader"))
+            ..ReaderSettings::new(client)
         };
         let settings = match self.embedded {
             Some(_) => settings.embedded(),

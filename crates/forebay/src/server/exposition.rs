@@ -226,6 +226,12 @@ fn connections(metrics: &Metrics, connections: &Connections) {
             );
         }
     }
+    // What they counted stays.
+    for (client, broker) in connections.take_gone() {
+        let place = [client.as_str(), &broker.to_string()];
+        metrics.kafka_broker_up.remove(place);
+        metrics.kafka_round_trip.remove(place);
+    }
 }
 
 fn state(metrics: &Metrics, stats: &StoreStats) {

@@ -98,9 +98,9 @@ impl App {
         let runtime: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(self.runtime.clone()));
         let (raise, raised) = alarm_queue();
         let observer = MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks), raise);
-        let sources = wiring.witnessed();
+        let (sources, reading) = (wiring.witnessed(), self.broker.watched("reader"));
         let parts = PipelineParts {
-            log: self.broker.log(&self.read, self.shares.fetched)?,
+            log: self.broker.log(reading, &self.read, self.shares.fetched)?,
             inspector: self.broker.inspector()?,
             notes: Arc::<RocksStore>::clone(&self.store),
             store: Arc::<RocksStore>::clone(&self.store),

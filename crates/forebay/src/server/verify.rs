@@ -135,7 +135,7 @@ pub(super) async fn run(app: &Arc<App>, body: VerifyBody) -> PortResult<VerifyAn
         // Counters of its own: what is read again here was counted when it was ingested.
         log: app
             .broker
-            .log(&Arc::default(), FETCHED_MIN_BYTES)
+            .log(app.broker.client(), &Arc::default(), FETCHED_MIN_BYTES)
             .map_err(|e| crate::exit::port_error(&e))?,
         inspector: app
             .broker

@@ -217,9 +217,11 @@ impl Event {
 
     /// What the client says of itself, as JSON; empty in an event of another kind.
     fn statistics(&self) -> &[u8] {
-        // SAFETY: the event is live; the text is null in an event of another kind, or
-        // NUL-terminated and valid until the event is destroyed, which the borrow of `self` ends
-        // before.
+        if self.kind() != sys::RD_KAFKA_EVENT_STATS {
+            return &[];
+        }
+        // SAFETY: the event is live and of the kind that has this text, which is NUL-terminated
+        // and valid until the event is destroyed; the borrow of `self` ends before that.
         unsafe {
             let text = sys::rd_kafka_event_stats(self.0.as_ptr());
             match text.is_null() {

@@ -283,6 +283,9 @@ fn what_cannot_be_known_waits_before_reading_and_goes_on_while_reading() {
     assert!(matches!(decide(&back), Decision::WaitForBroker(why) if why.contains("t-1")));
     back.reader = BTreeMap::from([(0, 60), (1, 30)]);
     assert_eq!(plan(&back).starts.len(), 2);
+    // A source that was halted stays so: what it was halted for may be in that partition.
+    back.halted = true;
+    assert!(matches!(decide(&back), Decision::WaitForBroker(why) if why.contains("t-1")));
 }
 
 #[test]
