@@ -3,13 +3,14 @@ are read, a gap halts its source until it is accepted, and without a broker a se
 """
 
 import subprocess
+import time
 import uuid
 
 import pytest
 
 from conftest import ROOT, binary, wait_for
-from test_apply import ENTITY, SERVICE, SOURCE, VIEW, click, clicks, total
-from topics import add_partitions, delete_records, delete_topic, make_topic, produce
+from test_apply import ENTITY, SERVICE, SOURCE, VIEW, apply, click, clicks, total
+from topics import add_partitions, delete_records, delete_topic, has_topic, make_topic, produce
 
 
 def definitions(folder, topic):
@@ -102,6 +103,36 @@ def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp
     server.start()
     wait_for(lambda: source(server)["state"] == "reading", lambda: f"reading to go on; {source(server)}")
     assert clicks(server) == expected
+
+
+@pytest.mark.parametrize("at_start", [False, True], ids=["live", "at_a_start"])
+def test_a_source_whose_topic_is_gone_is_dropped_and_the_topic_is_not_made(shop, tmp_path, at_start):
+    server, topic, kafka = shop
+    click(kafka, topic, 0, 3)
+    server.start()
+    wait_for(lambda: clicks(server) == total(3), "three clicks")
+    server.stop()
+    delete_topic(kafka, topic)
+    server.start()
+    wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
+    assert not has_topic(kafka, topic), "nobody asked for it"
+    drops = ["DROP FEATURE SERVICE spending_now;", "DROP FEATURE VIEW spending;", "DROP SOURCE clicks;"]
+    if at_start:
+        server.stop()
+        (tmp_path / "sql" / "all.sql").write_text("\n".join(drops))
+        server.start()
+    else:
+        apply(server, *drops)
+    wait_for(lambda: server.client.status()["sources"] == {}, lambda: f"no source; {server.client.status()['sources']}")
+    other = f"{topic}.other"
+    make_topic(kafka, other)
+    apply(server, SOURCE.format(amount="DOUBLE", topic=other), VIEW, SERVICE)
+    click(kafka, other, 0, 4)
+    wait_for(lambda: clicks(server) == total(4), lambda: f"four clicks; {clicks(server)}, {source(server)}")
+    assert not has_topic(kafka, topic)
+    begun = time.monotonic()
+    server.stop()
+    assert time.monotonic() - begun < 10
 
 
 def test_without_a_broker_a_server_starts_serves_and_stops(servers, tmp_path):

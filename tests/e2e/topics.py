@@ -66,6 +66,10 @@ def delete_topic(bootstrap, topic):
     tool("TopicCommand", bootstrap, "--delete", "--topic", topic)
 
 
+def has_topic(bootstrap, topic):
+    return topic in AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).topics
+
+
 def add_partitions(bootstrap, topic, partitions):
     tool("TopicCommand", bootstrap, "--alter", "--topic", topic, "--partitions", partitions)
 
