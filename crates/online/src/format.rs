@@ -13,7 +13,7 @@
 //! | `meta` | `outbox` | next outbox sequence |
 //! | `meta` | `unscored` | next sequence of a note |
 //! | `meta` | `view/` id u32 BE (shard 0) | name and digest of the definition |
-//! | `meta` | `fill/` id u32 BE | how far the fill of the view is: table, rows read, of each partition next offset and mark |
+//! | `meta` | `fill/` id u32 BE | how far the fill of the view is: basis, rows read, of each partition next offset and mark |
 //! | `meta` | `horizon/` id u32 BE | greatest event time that was dropped or has expired, late rows, topics |
 //! | `tile` | view id u32 BE, entity key, level u8, start i64 BE sign flipped, sub u32 BE | rows of one tile ([`crate::rows`]) |
 //! | `tile` | the same with level [`LEVEL_FOLDED`], start 0, sub 0 | states of all expired rows of lifetime windows |

@@ -3,18 +3,23 @@
 //! fill that is slower than the events come: ingest gives way, and never stands for long.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use forebay_control::{Course, FillHost, Filler, Life, Stop, furthest};
 use forebay_core::ports::{Archive, CompiledView, OnlineStore, Runtime};
+use forebay_core::progress::Applied;
 use forebay_core::view::{ViewId, ViewSpec, Window};
+use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::backfill::{Filling, Until, backfill};
+use forebay_pipeline::gaps::Listed;
 use forebay_pipeline::runtime::block_on;
 use forebay_sim::faults::{Faults, Rates};
 use forebay_sim::runtime::{SimRuntime, simulate};
 use forebay_sim::server::{Disk, EXTRA, REST_MAX_ROWS, Server};
-use forebay_sim::world::{EVENTS, RECENT, Setup, World};
+use forebay_sim::world::{EVENTS, RECENT, Setup, TOPIC, World};
 use forebay_testkit::{PlainView, StoredRow};
 
 const ADDED: ViewId = EXTRA[0];
@@ -205,5 +210,82 @@ fn where_events_come_faster_than_they_are_filled_in_ingest_gives_way_and_hardly_
         assert!(runtime.wait_until(Duration::from_secs(60), || world.is_done()));
         server.pause().expect("it stops");
         assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
+    });
+}
+
+/// A server whose ingest has ended, with what the shards had when it began.
+struct Ended(Applied);
+
+impl FillHost for Ended {
+    fn is_ingesting(&self) -> bool {
+        false
+    }
+
+    fn archiver(&self) -> Option<Archiver> {
+        None
+    }
+
+    fn recovered(&self, _: &str) -> Option<Applied> {
+        Some(self.0.clone())
+    }
+
+    fn limit_ingest(&self, _: Option<NonZeroU64>) {}
+
+    fn halts(&self) -> Vec<Listed> {
+        Vec::new()
+    }
+
+    fn waits_for(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn folded(&self, _: &str, _: u64, _: u64, _: u64) {}
+
+    fn passed(&self, _: &str, _: Duration) {}
+}
+
+#[test]
+fn where_ingest_has_ended_before_all_was_archived_nothing_is_filled() {
+    play(|runtime| {
+        let setup = Setup {
+            scored: false,
+            flush: Duration::from_secs(3_600),
+            ..Setup::default()
+        };
+        let world = Arc::new(World::with_events(setup, 90, 83));
+        let disk = Arc::<Disk>::default();
+        let faults = Arc::new(Faults::none(&runtime));
+        let server = Server::new(&world, &disk, &faults, 7);
+        server.begin().expect("it starts");
+        let is_read = || world.log.is_assigned(TOPIC) && world.log.is_read();
+        assert!(runtime.wait_until(Duration::from_secs(60), is_read));
+        // The process ends before the first append.
+        faults.kill();
+        let _unheard = server.pause();
+        let archived = block_on(&runtime, world.archive.progress(EVENTS)).expect("in memory");
+        let ahead = furthest(&world.store);
+        assert!(
+            ahead
+                .0
+                .iter()
+                .any(|(place, at)| at.next_offset > archived.next_offset(place))
+        );
+        let view = PlainView::new(ADDED, &world.sources[0], "k", "x", Window::Lifetime);
+        let known = world.store.register_view(Arc::clone(view.spec()));
+        known.expect("a new view");
+        let (life, stop) = (Life::default(), Stop::new(Arc::new(runtime.clone())));
+        let filler = Filler {
+            host: &Ended(archived),
+            archive: &world.archive,
+            store: &world.store,
+            runtime: &runtime,
+            life: &life,
+            stop: &stop,
+            rest_max_rows: REST_MAX_ROWS,
+        };
+        let begun = filler.beside(&world.sources[0], &view, &mut Course::default());
+        let error = begun.expect_err("the archive lacks rows").to_string();
+        assert!(error.contains("ingest does not run"), "{error}");
+        assert_eq!(noted(&world), 0);
     });
 }

@@ -1,7 +1,8 @@
 //! The last part of a fill beside ingest: rounds over all new views, each of which folds what came
 //! during the one before, until so little is left that ingest need stand for a moment only. Where
 //! events come as fast as a round folds them, rounds do not shrink; then ingest is slowed, to half
-//! of what the fill folds, so that the next one does. Ingest is never stopped for it.
+//! of what the fill folds, so that the next one does. After [`ROUNDS_MAX`] of them the change goes
+//! on with whatever is left, and says so.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -95,8 +96,8 @@ impl Course {
 
 impl Filler<'_> {
     /// Fold what came meanwhile into all of `views`, until what is left for the time in which
-    /// ingest stands is at most [`Filler::rest_max_rows`]. Ingest may be slowed by then, and is
-    /// until [`Filler::release`], or until it starts anew.
+    /// ingest stands is at most [`Filler::rest_max_rows`], or [`ROUNDS_MAX`] rounds are over.
+    /// Ingest may be slowed by then, and is until [`Filler::release`], or until it starts anew.
     ///
     /// # Errors
     /// As [`Filler::beside`].
