@@ -2,6 +2,8 @@
 are read, a gap halts its source until it is accepted, and without a broker a server starts and serves.
 """
 
+import os
+import pathlib
 import subprocess
 import time
 import uuid
@@ -103,6 +105,40 @@ def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp
     server.start()
     wait_for(lambda: source(server)["state"] == "reading", lambda: f"reading to go on; {source(server)}")
     assert clicks(server) == expected
+
+
+def test_a_batch_whose_bytes_have_changed_halts_its_partition_alone_and_is_passed_as_its_error_says(shop):
+    server, topic, kafka = shop
+    add_partitions(kafka, topic, 2)
+
+    def click_of(partition, number):
+        event = {"name": "ann", "amount": number + 0.25, "at": f"2024-05-01T00:{number:02}:00Z"}
+        produce(kafka, topic, event, partition=partition)
+
+    for number in range(4):
+        click_of(0, number)
+    click_of(1, 4)
+    # In the broker's own file, so that the client gets a batch with a wrong checksum.
+    segment = pathlib.Path(os.environ["FOREBAY_TEST_KAFKA_STATE"]) / "data" / f"{topic}-0" / f"{0:020}.log"
+    log = segment.read_bytes()
+    assert log.count(b"2.25") == 1, "the values are not compressed"
+    with segment.open("r+b") as file:
+        file.seek(log.index(b"2.25"))
+        file.write(b"9")
+    server.start()
+
+    def halted():
+        return [part["halted"] for part in source(server).get("partitions", []) if part["partition"] == 0]
+
+    wait_for(lambda: any(halted()), lambda: f"the partition to be halted; {source(server)}")
+    assert "forebay gap accept" in halted()[0] and "offset 2" in halted()[0], halted()
+    expected = 3, 0.25 + 1.25 + 4.25
+    wait_for(lambda: clicks(server) == expected, lambda: f"what is whole; {clicks(server)}, {source(server)}")
+    click_of(1, 5)
+    wait_for(lambda: clicks(server) == (4, expected[1] + 5.25), lambda: f"the other partition; {clicks(server)}")
+    accepted = forebay(server, "gap", "accept", "clicks/0")
+    assert accepted.returncode == 0, accepted
+    wait_for(lambda: clicks(server) == (5, expected[1] + 5.25 + 3.25), lambda: f"what is behind it; {clicks(server)}")
 
 
 @pytest.mark.parametrize("at_start", [False, True], ids=["live", "at_a_start"])
