@@ -13,6 +13,10 @@ pub const SQL_MAX_TOKENS: usize = 20_000;
 pub const SQL_MAX_CHAINED_OPERATORS: usize = 256;
 /// Branches of UNION and the like in one statement.
 pub const SQL_MAX_SET_BRANCHES: usize = 64;
+/// Name of an object, a column or a feature, bytes.
+pub const NAME_MAX_BYTES: usize = 255;
+/// Name of a Kafka topic, bytes (Kafka's own limit).
+pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 /// Columns of one source.
 pub const SOURCE_MAX_COLUMNS: usize = 1_024;
 /// Features of one view.
@@ -76,8 +80,11 @@ pub const HEADERS_MAX_MS: u64 = 10_000;
 pub const SERVING_THREADS_MAX: usize = 64;
 /// Longest deadline a request may ask for, milliseconds.
 pub const REQUEST_DEADLINE_MAX_MS: u64 = 60_000;
-/// Rows of one training-set spine.
+/// Spine rows of one question for values as of their instants.
 pub const SPINE_MAX_ROWS: usize = 50_000_000;
+/// Rows of a training set's spine that are held and answered at a time, fewer where memory is
+/// short; a spine may have any number.
+pub const SPINE_CHUNK_ROWS: usize = 1 << 20;
 /// Shards of one deployment.
 pub const SHARDS_MAX: u16 = 256;
 /// Moves of single partitions that one shard remembers, to tell what an earlier epoch had applied;

@@ -45,4 +45,4 @@ pub use dead_letter::{dead_letter_batch, dead_letter_schema};
 pub use durable::DurableLocal;
 pub use error::OfflineError;
 pub use scrub::{Damage, Scrub, Scrubbed, TableSize};
-pub use user_files::{ParquetFolder, parquet_schema, read_parquet, write_parquet};
+pub use user_files::{ParquetFolder, ParquetRows, parquet_schema, read_parquet};

@@ -95,21 +95,13 @@ pub(crate) fn compression() -> Result<Compression, ParquetError> {
     Ok(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
 }
 
-/// Write `batches`, all of one schema, as one file for people to read.
-pub(crate) fn write<'a>(
-    output: impl Write + Send,
-    batches: impl IntoIterator<Item = &'a RecordBatch>,
-) -> Result<(), ParquetError> {
-    let mut batches = batches.into_iter().peekable();
-    let Some(first) = batches.peek() else {
-        return Err(ParquetError::General("no rows and no schema".to_owned()));
-    };
+/// A writer of one file for people to read.
+pub(crate) fn writer<T: Write + Send>(
+    output: T,
+    schema: SchemaRef,
+) -> Result<ArrowWriter<T>, ParquetError> {
     let properties = WriterProperties::builder()
         .set_compression(compression()?)
         .build();
-    let mut writer = ArrowWriter::try_new(output, first.schema(), Some(properties))?;
-    for batch in batches {
-        writer.write(batch)?;
-    }
-    writer.close().map(|_| ())
+    ArrowWriter::try_new(output, schema, Some(properties))
 }

@@ -3,6 +3,7 @@
 //! would stand. Nothing here writes into an archive, and nothing here is trusted: a file of another
 //! shape is refused by name.
 
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use async_trait::async_trait;
 use forebay_core::ports::{ORIGIN, RowStream, Scan, TableScan};
 use forebay_core::{ErrorKind, PortError, PortResult};
 use futures::stream;
+use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
 
 use crate::parquet_file;
 
@@ -89,18 +92,47 @@ pub fn parquet_schema(path: &Path) -> PortResult<SchemaRef> {
     parquet_file::schema_path(path).map_err(|e| unreadable(path)(e.into()))
 }
 
-/// Write `rows` to `file` as Parquet.
-///
-/// # Errors
-/// The disk fails, or a type has no place in Parquet.
-pub fn write_parquet(file: &mut File, rows: &RecordBatch) -> PortResult<()> {
-    parquet_file::write(file, [rows]).map_err(|e| {
-        PortError::with_source(
-            ErrorKind::Unavailable,
-            format!("cannot write {} rows as Parquet: {e}", rows.num_rows()),
-            e,
-        )
-    })
+/// A Parquet file that is written some rows at a time. Without [`Self::finish`] it is none.
+pub struct ParquetRows {
+    writer: ArrowWriter<File>,
+}
+
+impl fmt::Debug for ParquetRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParquetRows").finish_non_exhaustive()
+    }
+}
+
+impl ParquetRows {
+    /// Write rows of `schema` to `file`.
+    ///
+    /// # Errors
+    /// The disk fails, or a type has no place in Parquet.
+    pub fn begin(file: File, schema: SchemaRef) -> PortResult<Self> {
+        let writer = parquet_file::writer(file, schema).map_err(unwritable)?;
+        Ok(Self { writer })
+    }
+
+    /// Write `rows`.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn write(&mut self, rows: &RecordBatch) -> PortResult<()> {
+        self.writer.write(rows).map_err(unwritable)
+    }
+
+    /// Write what ends the file.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn finish(self) -> PortResult<()> {
+        self.writer.close().map(|_| ()).map_err(unwritable)
+    }
+}
+
+fn unwritable(cause: ParquetError) -> PortError {
+    let words = format!("cannot write rows as Parquet: {cause}");
+    PortError::with_source(ErrorKind::Unavailable, words, cause)
 }
 
 fn reader_schema(reader: &parquet::arrow::arrow_reader::ParquetRecordBatchReader) -> SchemaRef {

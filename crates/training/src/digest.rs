@@ -68,16 +68,6 @@ impl TableDigest {
     }
 }
 
-/// The digest of one batch.
-///
-/// # Errors
-/// As [`TableDigest::update`].
-pub(crate) fn table_digest(batch: &RecordBatch) -> Result<String, TrainingError> {
-    let mut digest = TableDigest::new(batch.schema());
-    digest.update(batch)?;
-    Ok(digest.finish())
-}
-
 fn feed(hash: &mut Sha256, column: &dyn Array) -> Result<(), TrainingError> {
     macro_rules! fixed {
         ($array:expr) => {{
@@ -162,6 +152,12 @@ mod tests {
     use arrow_schema::{Field, Schema};
 
     use super::*;
+
+    fn table_digest(batch: &RecordBatch) -> Result<String, TrainingError> {
+        let mut digest = TableDigest::new(batch.schema());
+        digest.update(batch)?;
+        Ok(digest.finish())
+    }
 
     fn batch(x: &[Option<f64>], s: &[Option<&str>]) -> RecordBatch {
         let fields = vec![

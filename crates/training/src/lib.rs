@@ -26,8 +26,7 @@ pub use error::TrainingError;
 pub use manifest::{TableCut, TrainingManifest};
 pub use report::{FeatureTally, Mismatch, Reason, VerifyReport};
 pub use training_set::{
-    TrainingSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest,
-    write_training_set,
+    StagedSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest,
 };
 pub use verdict::{UNVERIFIED_MAX_SHARE, failures};
 pub use verify::{ArchiveFlush, Verifier, VerifyOptions};

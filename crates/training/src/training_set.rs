@@ -1,22 +1,27 @@
-//! Builds a training set: snapshots of the tables, one pass of the engine over the spine, digests,
-//! manifest; writes both so that a build that fails leaves nothing that looks finished.
+//! Builds a training set: snapshots of the tables, the spine as a stream of which the engine answers
+//! some rows at a time, digests, manifest. Rows leave as they are answered, and a build that fails
+//! leaves nothing that looks finished. No spine and no set is whole in memory.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use forebay_core::PortResult;
+use arrow_select::concat::concat_batches;
 use forebay_core::applied::AppliedViews;
-use forebay_core::limits::SPINE_MAX_ROWS;
+use forebay_core::limits::SPINE_CHUNK_ROWS;
+use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{Archive, Known, PointInTime, TableScan};
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::ServiceSpec;
+use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::bounded::Bounded;
-use crate::digest::table_digest;
+use crate::digest::TableDigest;
 use crate::error::TrainingError;
 use crate::manifest::{MANIFEST_FORMAT, TableCut, TrainingManifest};
 use crate::recompute::source_names;
@@ -30,36 +35,47 @@ pub struct TrainingTable {
     pub applied: Option<Applied>,
 }
 
+/// Rows of a spine below which a part that does not fit into memory is not cut again.
+const PART_MIN_ROWS: usize = 1_024;
+
+/// The rows of a spine: at least one batch, which may be empty, so that its columns are known. It is
+/// read as the batches are taken.
+pub type SpineBatches<'a> = Box<dyn Iterator<Item = PortResult<RecordBatch>> + Send + 'a>;
+
+/// Takes the rows of a set, in the order of its spine; the first may be none, for their columns.
+pub type TakeRows<'a> = dyn FnMut(&RecordBatch) -> PortResult<()> + Send + 'a;
+
 /// What to build.
-#[derive(Debug)]
 pub struct TrainingSetRequest<'a> {
     /// Name of the set.
     pub name: &'a str,
     /// The service.
     pub service: &'a ServiceSpec,
     /// One row out for each of its rows, in its order.
-    pub spine: RecordBatch,
+    pub spine: SpineBatches<'a>,
     /// Its column that says as of when.
     pub time_column: &'a str,
     /// Where the tables of the service's sources are read.
     pub tables: &'a dyn TableScan,
     /// What is known of each of them; it is read up to the offsets that it covers.
     pub cuts: BTreeMap<String, TrainingTable>,
-    /// What each row may see; [`Known::All`] unless a manifest is rebuilt.
-    pub known: Known,
+    /// The set that is built again, over the offsets that it was built over.
+    pub again: Option<&'a TrainingManifest>,
+    /// What the rows that are answered at a time draw on.
+    pub memory: &'a Arc<Budget>,
     /// Name and version of the engine.
     pub engine: &'a str,
     /// Now.
     pub now_us: Micros,
 }
 
-/// A training set in memory.
-#[derive(Debug, Clone)]
-pub struct TrainingSet {
-    /// Spine columns, then features.
-    pub rows: RecordBatch,
-    /// Its manifest.
-    pub manifest: TrainingManifest,
+impl std::fmt::Debug for TrainingSetRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrainingSetRequest")
+            .field("name", &self.name)
+            .field("service", &self.service.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Snapshots of the tables that `service` reads.
@@ -89,16 +105,16 @@ pub async fn archive_tables(
     Ok(tables)
 }
 
-/// Build it. Over snapshots of the archive the manifest's cut is what they cover, which is all that
-/// was read.
+/// Build it and hand its rows to `take`. Over snapshots of the archive the manifest's cut is what
+/// they cover, which is all that was read.
 ///
 /// # Errors
-/// A spine above [`SPINE_MAX_ROWS`], what [`PointInTime::training_set`] refuses, an answer of
-/// another length.
+/// What [`PointInTime::training_set`] refuses, an answer of another length, what `take` says.
 pub async fn build_training_set(
     engine: &dyn PointInTime,
     request: TrainingSetRequest<'_>,
-) -> Result<TrainingSet, TrainingError> {
+    take: &mut TakeRows<'_>,
+) -> Result<TrainingManifest, TrainingError> {
     let TrainingSetRequest {
         name,
         service,
@@ -106,39 +122,31 @@ pub async fn build_training_set(
         time_column,
         tables,
         cuts,
-        known,
+        again,
+        memory,
         engine: engine_name,
         now_us,
     } = request;
-    if spine.num_rows() > SPINE_MAX_ROWS {
-        return Err(TrainingError::Invalid(format!(
-            "a spine has at most {SPINE_MAX_ROWS} rows (SPINE_MAX_ROWS)"
-        )));
-    }
-    let spine_rows = spine.num_rows();
-    let spine_digest = table_digest(&spine)?;
-    let offsets = cut_of(service, &cuts, &known);
     let covered =
         |(name, table): (&String, &TrainingTable)| Some((name.clone(), table.applied.clone()?));
     let bounded = Bounded {
         tables,
         below: cuts.iter().filter_map(covered).collect(),
     };
-    let rows = engine
-        .training_set(&service.name, spine, time_column, &bounded, known)
-        .await?;
-    if rows.num_rows() != spine_rows {
-        return Err(TrainingError::Answer(format!(
-            "{} rows for a spine of {spine_rows}",
-            rows.num_rows()
-        )));
-    }
+    let asked = Asked {
+        engine,
+        service,
+        time_column,
+        tables: &bounded,
+        again,
+    };
+    let digests = asked.answer(Parts::of(spine, memory), take).await?;
     let cut = |table: &TrainingTable| TableCut {
         delta_version: table.version.map(|(version, _)| version),
         rows: table.version.map(|(_, rows)| rows),
         cut: table.applied.is_some(),
     };
-    let manifest = TrainingManifest {
+    Ok(TrainingManifest {
         format: MANIFEST_FORMAT,
         name: name.to_owned(),
         service: service.name.clone(),
@@ -149,43 +157,179 @@ pub async fn build_training_set(
             .iter()
             .map(|v| (v.alias.clone(), v.view.digest.clone()))
             .collect(),
-        spine_digest,
+        spine_digest: digests.spine,
         time_column: time_column.to_owned(),
         tables: cuts
             .iter()
             .map(|(name, table)| (name.clone(), cut(table)))
             .collect(),
-        offsets,
+        offsets: cut_of(service, &cuts, again)?,
         engine: engine_name.to_owned(),
-        rows: rows.num_rows() as u64,
-        output_digest: table_digest(&rows)?,
+        rows: digests.rows,
+        output_digest: digests.output,
         profile_digest: None,
         built_at_us: now_us,
-    };
-    Ok(TrainingSet { rows, manifest })
+    })
 }
 
-/// The offsets that bound the set, by source: of a rebuild those that it was asked for, else what
+/// What every part of a spine is asked of.
+struct Asked<'a> {
+    engine: &'a dyn PointInTime,
+    service: &'a ServiceSpec,
+    time_column: &'a str,
+    tables: &'a Bounded<'a>,
+    again: Option<&'a TrainingManifest>,
+}
+
+/// What a spine and its answers came to.
+struct Digests {
+    spine: String,
+    output: String,
+    rows: u64,
+}
+
+impl Asked<'_> {
+    /// Answer one part of a spine after the other.
+    async fn answer(
+        &self,
+        spine: Parts<'_>,
+        take: &mut TakeRows<'_>,
+    ) -> Result<Digests, TrainingError> {
+        let mut digests: Option<(TableDigest, TableDigest)> = None;
+        let mut rows = 0;
+        for part in spine {
+            let (part, _held) = part?;
+            // What is still to be answered of it, the next rows last.
+            let mut parts = vec![part];
+            while let Some(part) = parts.pop() {
+                let answer = match self.answer_part(&part).await {
+                    Err(error) if is_short(&error) && part.num_rows() > PART_MIN_ROWS => {
+                        let half = part.num_rows() / 2;
+                        parts.push(part.slice(half, part.num_rows() - half));
+                        parts.push(part.slice(0, half));
+                        continue;
+                    }
+                    answer => answer?,
+                };
+                let (of_spine, of_rows) = digests.get_or_insert_with(|| {
+                    (
+                        TableDigest::new(part.schema()),
+                        TableDigest::new(answer.schema()),
+                    )
+                });
+                of_spine.update(&part)?;
+                of_rows.update(&answer)?;
+                rows += answer.num_rows() as u64;
+                take(&answer)?;
+            }
+        }
+        let (spine, output) = digests.ok_or_else(|| {
+            TrainingError::Invalid("the spine has no batch, so no columns".to_owned())
+        })?;
+        Ok(Digests {
+            spine: spine.finish(),
+            output: output.finish(),
+            rows,
+        })
+    }
+
+    async fn answer_part(&self, part: &RecordBatch) -> Result<RecordBatch, TrainingError> {
+        let rows = part.num_rows();
+        let known = match self.again {
+            Some(manifest) => manifest.known(self.service, rows)?,
+            None => Known::All,
+        };
+        let asked = (&self.service.name, self.time_column);
+        let answer = self
+            .engine
+            .training_set(asked.0, part.clone(), asked.1, self.tables, known)
+            .await?;
+        if answer.num_rows() == rows {
+            return Ok(answer);
+        }
+        Err(TrainingError::Answer(format!(
+            "{} rows for a spine of {rows}",
+            answer.num_rows()
+        )))
+    }
+}
+
+/// Whether fewer rows at once may do.
+fn is_short(error: &TrainingError) -> bool {
+    matches!(error, TrainingError::Port(port) if port.kind() == ErrorKind::ResourceExhausted)
+}
+
+/// A spine's batches, joined until they have [`SPINE_CHUNK_ROWS`] rows or memory is short: each part
+/// reads the tables once.
+struct Parts<'a> {
+    batches: Peekable<SpineBatches<'a>>,
+    memory: &'a Arc<Budget>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(spine: SpineBatches<'a>, memory: &'a Arc<Budget>) -> Self {
+        Self {
+            batches: spine.peekable(),
+            memory,
+        }
+    }
+
+    /// The next part and what it holds; None: there is no further row.
+    fn part(&mut self) -> Result<Option<(RecordBatch, Reservation)>, TrainingError> {
+        let Some(first) = self.batches.next().transpose()? else {
+            return Ok(None);
+        };
+        let held = self.memory.reserve(Part::PointInTime, bytes_of(&first));
+        let mut held = held.map_err(PortError::from)?;
+        let (schema, mut rows, mut joined) = (first.schema(), first.num_rows(), vec![first]);
+        let mut has_room = |batch: &PortResult<RecordBatch>| match batch {
+            Ok(batch) => {
+                rows += batch.num_rows();
+                rows <= SPINE_CHUNK_ROWS && held.grow(bytes_of(batch)).is_ok()
+            }
+            Err(_) => true,
+        };
+        while let Some(batch) = self.batches.next_if(&mut has_room) {
+            joined.push(batch?);
+        }
+        let joined = concat_batches(&schema, &joined)
+            .map_err(TrainingError::arrow("join rows of the spine"))?;
+        Ok(Some((joined, held)))
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Result<(RecordBatch, Reservation), TrainingError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.part().transpose()
+    }
+}
+
+/// What the rows hold, and once more while they are joined.
+fn bytes_of(batch: &RecordBatch) -> usize {
+    batch.get_array_memory_size().saturating_mul(2)
+}
+
+/// The offsets that bound the set, by source: of a rebuild those that it was built over, else what
 /// the tables cover.
 fn cut_of(
     service: &ServiceSpec,
     tables: &BTreeMap<String, TrainingTable>,
-    known: &Known,
-) -> AppliedViews {
+    again: Option<&TrainingManifest>,
+) -> Result<AppliedViews, TrainingError> {
     let mut offsets = AppliedViews::default();
     for (name, table) in tables {
         if let Some(applied) = &table.applied {
             offsets.insert(name, applied);
         }
     }
-    if let Known::Applied { cuts, index } = known {
-        for (view, rows) in service.views.iter().zip(index) {
-            if let Some(cut) = rows.first().and_then(|cut| cuts.get(*cut as usize)) {
-                offsets.insert(&view.view.source, cut);
-            }
+    for source in again.map(|_| source_names(service)).unwrap_or_default() {
+        if let Some(applied) = again.map(|m| m.offsets.get(&source)).transpose()?.flatten() {
+            offsets.insert(&source, &applied);
         }
     }
-    offsets
+    Ok(offsets)
 }
 
 /// Where the manifest of the set at `path` lies.
@@ -196,27 +340,49 @@ pub fn manifest_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Writes rows to an open file; the binary hands over the one writer of Parquet.
-pub type WriteRows = fn(&mut File, &RecordBatch) -> PortResult<()>;
+/// A set on its way to disk: its file appears whole or not at all, the manifest last; a set without
+/// one is not finished.
+#[derive(Debug)]
+pub struct StagedSet {
+    path: PathBuf,
+    rows: Staged,
+}
 
-/// Write the set to `path` by `write` and its manifest beside it. Each file appears whole or not at
-/// all, the manifest last: a set without one is not finished.
-///
-/// # Errors
-/// The disk fails.
-pub fn write_training_set(
-    path: &Path,
-    set: &TrainingSet,
-    write: WriteRows,
-) -> Result<(), TrainingError> {
-    publish(path, |file| {
-        write(file, &set.rows).map_err(|e| TrainingError::file("write", path, e))
-    })?;
-    let manifest = manifest_path(path);
-    publish(&manifest, |file| {
-        file.write_all(set.manifest.encode().as_bytes())
-            .map_err(|e| TrainingError::file("write", &manifest, e))
-    })
+impl StagedSet {
+    /// The set that will lie at `path`.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn create(path: &Path) -> Result<Self, TrainingError> {
+        Ok(Self {
+            path: path.to_owned(),
+            rows: Staged::create(path)?,
+        })
+    }
+
+    /// Where its rows are to be written.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn rows_file(&self) -> Result<File, TrainingError> {
+        let file = self.rows.file.try_clone();
+        file.map_err(|e| TrainingError::file("write", &self.path, e))
+    }
+
+    /// Its rows are written: put them and `manifest` in place.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn finish(self, manifest: &TrainingManifest) -> Result<(), TrainingError> {
+        self.rows.finish()?;
+        let path = manifest_path(&self.path);
+        let mut beside = Staged::create(&path)?;
+        beside
+            .file
+            .write_all(manifest.encode().as_bytes())
+            .map_err(|e| TrainingError::file("write", &path, e))?;
+        beside.finish()
+    }
 }
 
 /// The manifest of the set at `path`.
@@ -230,21 +396,46 @@ pub fn read_manifest(path: &Path) -> Result<TrainingManifest, TrainingError> {
     TrainingManifest::decode(&text)
 }
 
-fn publish(
-    path: &Path,
-    fill: impl FnOnce(&mut File) -> Result<(), TrainingError>,
-) -> Result<(), TrainingError> {
-    let mut staged = path.as_os_str().to_owned();
-    staged.push(".unfinished");
-    let staged = PathBuf::from(staged);
-    let failed = |e| TrainingError::file("write", path, e);
-    let mut file = File::create(&staged).map_err(failed)?;
-    let filled = fill(&mut file).and_then(|()| file.sync_all().map_err(failed));
-    if let Err(error) = filled {
-        if let Err(error) = fs::remove_file(&staged) {
-            tracing::warn!(path = %staged.display(), %error, "an unfinished file stays behind");
-        }
-        return Err(error);
+/// A file that takes its name when it is whole; dropped before, it goes.
+#[derive(Debug)]
+struct Staged {
+    path: PathBuf,
+    unfinished: PathBuf,
+    file: File,
+    is_finished: bool,
+}
+
+impl Staged {
+    fn create(path: &Path) -> Result<Self, TrainingError> {
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".unfinished");
+        let unfinished = PathBuf::from(unfinished);
+        let file = File::create(&unfinished).map_err(|e| TrainingError::file("write", path, e))?;
+        Ok(Self {
+            path: path.to_owned(),
+            unfinished,
+            file,
+            is_finished: false,
+        })
     }
-    fs::rename(&staged, path).map_err(failed)
+
+    fn finish(mut self) -> Result<(), TrainingError> {
+        let done = self.file.sync_all();
+        done.and_then(|()| fs::rename(&self.unfinished, &self.path))
+            .map_err(|e| TrainingError::file("write", &self.path, e))?;
+        self.is_finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.unfinished) {
+            let path = self.unfinished.display();
+            tracing::warn!(%path, %error, "an unfinished file stays behind");
+        }
+    }
 }

@@ -86,6 +86,7 @@ fn line(what: &str, done: u64, total: u64, elapsed: Duration) -> String {
 /// terminal.
 #[derive(Debug)]
 pub(crate) struct Step {
+    what: String,
     started: Instant,
     spinner: Option<ProgressBar>,
 }
@@ -98,17 +99,28 @@ impl Step {
         if !std::io::stderr().is_terminal() {
             eprintln!("{what} ...");
             return Self {
+                what,
                 started,
                 spinner: None,
             };
         }
-        let spinner = ProgressBar::new_spinner().with_message(what);
+        let spinner = ProgressBar::new_spinner().with_message(what.clone());
         let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
         spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         spinner.enable_steady_tick(Duration::from_millis(100));
         Self {
+            what,
             started,
             spinner: Some(spinner),
+        }
+    }
+
+    /// How far it is, in words.
+    pub(crate) fn note(&self, far: &str) {
+        let line = format!("{}: {far}", self.what);
+        match &self.spinner {
+            Some(spinner) => spinner.set_message(line),
+            None => eprintln!("{line}"),
         }
     }
 

@@ -8,20 +8,22 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
-use forebay_core::PortError;
-use forebay_core::memory::{Budget, Part, Reservation};
-use forebay_core::ports::{CompiledService, Known, PointInTime, TableScan};
+use forebay_core::memory::Budget;
+use forebay_core::ports::{CompiledService, PointInTime, TableScan};
 use forebay_core::time::Clock as _;
 use forebay_core::view::ServiceSpec;
+use forebay_core::{PortError, PortResult};
 use forebay_engine::{BatchEngine, Catalog, ProbeEngine, read_definitions};
-use forebay_offline::{ArchiveSettings, DeltaArchive, ParquetFolder, write_parquet};
-use forebay_training::training_set::{TrainingTable, manifest_path};
+use forebay_offline::{
+    ArchiveSettings, DeltaArchive, ParquetFolder, ParquetRows, parquet_schema, read_parquet,
+};
+use forebay_training::training_set::{SpineBatches, TrainingTable, manifest_path};
 use forebay_training::{
-    TrainingSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest,
-    write_training_set,
+    StagedSet, TrainingManifest, TrainingSetRequest, archive_tables, build_training_set,
+    read_manifest,
 };
 
 use super::progress::Step;
@@ -29,7 +31,6 @@ use super::spill::Spill;
 use crate::available::available_bytes;
 use crate::cli::{Lowering, ServerArgs, TrainingSetArgs};
 use crate::instant::SystemClock;
-use crate::replay::read_parquet;
 use crate::server::catalog_file;
 use crate::settings::Settings;
 use crate::settings::memory::command_pool_bytes;
@@ -66,9 +67,6 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
     let service = service_of(&catalog, &args.service, &origin)?;
     let spec = Arc::clone(service.spec());
 
-    let (spine, _held) = read_spine(args, &memory)?;
-    let rows = spine.num_rows();
-
     let step = Step::begin(format!(
         "computing {} features of {} as of {}",
         spec.features.len(),
@@ -76,71 +74,93 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
         args.time_column
     ));
     let (engine, engine_name) = engine_of(args.lowering, catalog, &memory, &origin);
-    let set = block_on(async {
+    let again = args.again.as_deref().map(read_manifest).transpose()?;
+    let mut out = Out::create(&args.out, &spec)?;
+    let manifest = block_on(async {
         let request = TrainingSetRequest {
             name: &name,
             service: &spec,
-            spine,
+            spine: spine_of(&args.spine)?,
             time_column: &args.time_column,
             tables: origin.tables(),
             cuts: origin.cuts(&spec).await?,
-            known: known(args.again.as_deref(), &spec, rows)?,
+            again: again.as_ref(),
+            memory: &memory,
             engine: engine_name,
             now_us: SystemClock.now_us(),
         };
-        Ok(build_training_set(engine.as_ref(), request).await?)
+        let mut take = |rows: &RecordBatch| {
+            out.write(rows)?;
+            step.note(&format!("{} rows", out.written));
+            Ok(())
+        };
+        Ok(build_training_set(engine.as_ref(), request, &mut take).await?)
     })?;
+    out.finish(&manifest)?;
     step.done(&format!(
-        "{} rows, {} columns",
-        set.rows.num_rows(),
-        set.rows.num_columns()
-    ));
-
-    let step = Step::begin(format!("writing {}", args.out.display()));
-    let set = TrainingSet {
-        rows: described(&set.rows, &spec)?,
-        manifest: set.manifest,
-    };
-    write_training_set(&args.out, &set, write_parquet)?;
-    step.done(&format!(
-        "{} and {}",
+        "{} rows: {} and {}",
+        manifest.rows,
         args.out.display(),
         manifest_path(&args.out).display()
     ));
     print(&format!(
         "{}: {} rows, {} features of {} version {} (fingerprint {}), digest {}, {:.1} s\n",
         args.out.display(),
-        set.rows.num_rows(),
+        manifest.rows,
         spec.features.len(),
         spec.name,
         spec.version,
         spec.fingerprint,
-        set.manifest.output_digest,
+        manifest.output_digest,
         started.elapsed().as_secs_f64()
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Up to where tables are read: up to the offsets of the set `again`, or as far as they go.
-fn known(again: Option<&Path>, spec: &ServiceSpec, rows: usize) -> Result<Known> {
-    let Some(path) = again else {
-        return Ok(Known::All);
-    };
-    Ok(read_manifest(path)?.known(spec, rows)?)
+/// The rows of the spine in `path`, read as they are taken.
+fn spine_of(path: &Path) -> Result<SpineBatches<'static>> {
+    // A file without rows has no batch, and yet its columns.
+    let columns = RecordBatch::new_empty(parquet_schema(path)?);
+    let columns = std::iter::once(Ok(columns));
+    let rows = read_parquet(path, None)?;
+    Ok(Box::new(columns.chain(rows)))
 }
 
-/// The spine, and what it holds of `memory`.
-fn read_spine(args: &TrainingSetArgs, memory: &Arc<Budget>) -> Result<(RecordBatch, Reservation)> {
-    let step = Step::begin(format!("reading {}", args.spine.display()));
-    let spine = read_parquet(&args.spine)?;
-    let held = memory.reserve(Part::PointInTime, spine.get_array_memory_size());
-    step.done(&format!(
-        "{}: {} rows, {} columns",
-        args.spine.display(),
-        spine.num_rows(),
-        spine.num_columns()
-    ));
-    Ok((spine, held.map_err(PortError::from)?))
+/// The file of the set.
+struct Out<'a> {
+    staged: StagedSet,
+    service: &'a ServiceSpec,
+    file: Option<ParquetRows>,
+    written: usize,
+}
+
+impl<'a> Out<'a> {
+    fn create(path: &Path, service: &'a ServiceSpec) -> Result<Self> {
+        Ok(Self {
+            staged: StagedSet::create(path)?,
+            service,
+            file: None,
+            written: 0,
+        })
+    }
+
+    fn write(&mut self, rows: &RecordBatch) -> PortResult<()> {
+        let rows = described(rows, self.service)?;
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let file = ParquetRows::begin(self.staged.rows_file()?, rows.schema())?;
+                self.file.insert(file)
+            }
+        };
+        self.written += rows.num_rows();
+        file.write(&rows)
+    }
+
+    fn finish(self, manifest: &TrainingManifest) -> Result<()> {
+        self.file.map_or(Ok(()), ParquetRows::finish)?;
+        Ok(self.staged.finish(manifest)?)
+    }
 }
 
 /// Where events come from.
@@ -262,26 +282,34 @@ fn name_of(args: &TrainingSetArgs) -> Result<String> {
 
 /// The rows with metadata that says, to whoever trains on them, which columns are features and of
 /// what.
-fn described(rows: &RecordBatch, service: &ServiceSpec) -> Result<RecordBatch> {
+fn described(rows: &RecordBatch, service: &ServiceSpec) -> PortResult<RecordBatch> {
     let features: Vec<&str> = service
         .features
         .iter()
         .map(|feature| feature.name.as_str())
         .collect();
     for feature in &features {
-        rows.schema_ref()
-            .index_of(feature)
-            .with_context(|| format!("the training set has no feature {feature}"))?;
+        if rows.column_by_name(feature).is_none() {
+            let words = format!("the training set has no feature {feature}");
+            return Err(PortError::internal(words));
+        }
     }
     let mut metadata = rows.schema_ref().metadata().clone();
+    let names = serde_json::to_string(&features).map_err(internal)?;
     for (key, value) in [
         ("forebay.service", service.name.clone()),
         ("forebay.version", service.version.to_string()),
         ("forebay.fingerprint", service.fingerprint.clone()),
-        ("forebay.features", serde_json::to_string(&features)?),
+        ("forebay.features", names),
     ] {
         metadata.insert(key.to_owned(), value);
     }
     let schema = Schema::new_with_metadata(rows.schema_ref().fields().clone(), metadata);
-    Ok(rows.clone().with_schema(Arc::new(schema))?)
+    rows.clone().with_schema(Arc::new(schema)).map_err(internal)
+}
+
+fn internal(error: impl std::error::Error) -> PortError {
+    PortError::internal(format!(
+        "cannot describe the rows of a training set: {error}"
+    ))
 }

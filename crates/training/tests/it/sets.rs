@@ -1,19 +1,23 @@
 //! Training sets: built, written, and built again from the manifest after the archive has grown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
-use forebay_core::ports::{Beginnings, Known};
+use arrow_select::concat::concat_batches;
+use async_trait::async_trait;
+use forebay_core::limits::SPINE_CHUNK_ROWS;
+use forebay_core::memory::{Budget, Part};
+use forebay_core::ports::{Beginnings, Known, PointInTime, TableScan};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::timestamp_type;
-use forebay_core::{ErrorKind, PortError};
+use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_training::training_set::manifest_path;
 use forebay_training::{
-    TrainingSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest,
-    write_training_set,
+    StagedSet, TrainingManifest, TrainingSetRequest, archive_tables, build_training_set,
+    read_manifest,
 };
 
 use crate::engine::FakeEngine;
@@ -43,23 +47,40 @@ fn spine(events: &[Event]) -> RecordBatch {
     RecordBatch::try_new(schema, columns).expect("well formed")
 }
 
-async fn build(archive: &FakeArchive, spine: RecordBatch, known: Known) -> TrainingSet {
+/// The set over `spine`, which comes in batches of 70 rows, and its manifest.
+async fn build(
+    archive: &FakeArchive,
+    engine: &dyn PointInTime,
+    spine: &RecordBatch,
+    again: Option<&TrainingManifest>,
+) -> (RecordBatch, TrainingManifest) {
     let service = service();
-    let cuts = archive_tables(archive, &service).await.expect("snapshots");
+    let memory = Budget::whole(1 << 30);
+    let batches = (0..spine.num_rows()).step_by(70);
+    let batches = batches.map(|from| Ok(spine.slice(from, (spine.num_rows() - from).min(70))));
     let request = TrainingSetRequest {
         name: "q1",
         service: &service,
-        spine,
+        spine: Box::new(batches),
         time_column: "event_time",
         tables: archive,
-        cuts,
-        known,
+        cuts: archive_tables(archive, &service).await.expect("snapshots"),
+        again,
+        memory: &memory,
         engine: "brute force 1",
         now_us: 5,
     };
-    build_training_set(&FakeEngine, request)
+    let mut rows = Vec::new();
+    let mut take = |part: &RecordBatch| {
+        rows.push(part.clone());
+        Ok(())
+    };
+    let manifest = build_training_set(engine, request, &mut take)
         .await
-        .expect("built")
+        .expect("built");
+    assert_eq!(memory.used_bytes(Part::PointInTime), 0, "all is given back");
+    let rows = concat_batches(&rows[0].schema(), &rows).expect("one schema");
+    (rows, manifest)
 }
 
 #[tokio::test]
@@ -92,22 +113,19 @@ async fn a_manifest_builds_the_same_set_from_a_later_archive() {
         .collect();
     events.retain(|e| e.offset < 200);
     let spine = spine(&events);
-    let first = build(
-        &FakeArchive::of_events(&events, 200),
-        spine.clone(),
-        Known::All,
-    )
-    .await;
-    assert_eq!(first.rows.num_rows(), events.len());
-    assert_eq!(first.manifest.tables[SOURCE].delta_version, Some(7));
+    let archive = FakeArchive::of_events(&events, 200);
+    let (rows, first) = build(&archive, &FakeEngine, &spine, None).await;
+    assert_eq!(rows.num_rows(), events.len());
+    assert_eq!(first.tables[SOURCE].delta_version, Some(7));
 
     let path = root.path().join("q1.parquet");
-    let write = |file: &mut std::fs::File, rows: &RecordBatch| {
-        writeln!(file, "{} rows", rows.num_rows()).map_err(|e| PortError::internal(e.to_string()))
-    };
-    write_training_set(&path, &first, write).expect("written");
+    let staged = StagedSet::create(&path).expect("a file");
+    let mut file = staged.rows_file().expect("its file");
+    writeln!(file, "{} rows", rows.num_rows()).expect("written");
+    assert!(!path.exists(), "it appears when it is whole");
+    staged.finish(&first).expect("in place");
     let manifest = read_manifest(&path).expect("read");
-    assert_eq!(manifest, first.manifest);
+    assert_eq!(manifest, first);
     let mut left: Vec<_> = std::fs::read_dir(root.path())
         .expect("there")
         .map(|e| e.expect("there").file_name())
@@ -117,18 +135,95 @@ async fn a_manifest_builds_the_same_set_from_a_later_archive() {
 
     events.extend(late);
     let grown = FakeArchive::of_events(&events, 300);
-    let known = manifest
-        .known(&service(), spine.num_rows())
-        .expect("cuts for all");
-    let again = build(&grown, spine.clone(), known).await;
-    assert_eq!(again.manifest.output_digest, first.manifest.output_digest);
-    assert_eq!(again.manifest.spine_digest, first.manifest.spine_digest);
-    assert_eq!(again.manifest.offsets, first.manifest.offsets);
-    let other = build(&grown, spine, Known::All).await;
+    let (_, again) = build(&grown, &FakeEngine, &spine, Some(&manifest)).await;
+    assert_eq!(again.output_digest, first.output_digest);
+    assert_eq!(again.spine_digest, first.spine_digest);
+    assert_eq!(again.offsets, first.offsets);
+    let (_, other) = build(&grown, &FakeEngine, &spine, None).await;
     assert_ne!(
-        other.manifest.output_digest, first.manifest.output_digest,
+        other.output_digest, first.output_digest,
         "late events change the fuller set"
     );
+}
+
+/// Notes how many rows it is asked for at a time, and has no memory for more than `most`.
+#[derive(Debug)]
+struct NarrowEngine {
+    most: usize,
+    asked: Mutex<Vec<usize>>,
+}
+
+impl NarrowEngine {
+    fn of(most: usize) -> Self {
+        let asked = Mutex::default();
+        Self { most, asked }
+    }
+}
+
+#[async_trait]
+impl PointInTime for NarrowEngine {
+    async fn training_set(
+        &self,
+        service: &str,
+        spine: RecordBatch,
+        time_column: &str,
+        tables: &dyn TableScan,
+        known: Known,
+    ) -> PortResult<RecordBatch> {
+        self.asked.lock().expect("no panic").push(spine.num_rows());
+        if spine.num_rows() > self.most {
+            let words = "no room for the events";
+            return Err(PortError::new(ErrorKind::ResourceExhausted, words));
+        }
+        FakeEngine
+            .training_set(service, spine, time_column, tables, known)
+            .await
+    }
+}
+
+#[tokio::test]
+async fn a_spine_that_does_not_fit_into_memory_is_answered_in_parts_and_the_set_is_the_same() {
+    let events = events(5_000);
+    let archive = FakeArchive::of_events(&events[..40], 40);
+    let spine = spine(&events);
+    let (rows, whole) = build(&archive, &FakeEngine, &spine, None).await;
+    let narrow = NarrowEngine::of(1_300);
+    let (in_parts, set) = build(&archive, &narrow, &spine, None).await;
+    assert_eq!(
+        *narrow.asked.lock().expect("no panic"),
+        [5_000, 2_500, 1_250, 1_250, 2_500, 1_250, 1_250]
+    );
+    assert_eq!(in_parts, rows);
+    assert_eq!(set, whole);
+}
+
+#[tokio::test]
+async fn a_spine_of_any_length_is_held_a_part_at_a_time() {
+    let archive = FakeArchive::of_events(&events(4), 4);
+    let one = spine(&events(1 << 12));
+    let batches = SPINE_CHUNK_ROWS / one.num_rows() + 1;
+    let service = service();
+    let memory = Budget::whole(4 << 30);
+    let narrow = NarrowEngine::of(usize::MAX);
+    let request = TrainingSetRequest {
+        name: "long",
+        service: &service,
+        spine: Box::new(std::iter::repeat_n(one, batches).map(Ok)),
+        time_column: "event_time",
+        tables: archive.as_ref(),
+        cuts: BTreeMap::new(),
+        again: None,
+        memory: &memory,
+        engine: "brute force 1",
+        now_us: 5,
+    };
+    let manifest = build_training_set(&narrow, request, &mut |_| Ok(())).await;
+    let manifest = manifest.expect("built");
+    assert_eq!(
+        *narrow.asked.lock().expect("no panic"),
+        [SPINE_CHUNK_ROWS, 1 << 12]
+    );
+    assert_eq!(manifest.rows, (SPINE_CHUNK_ROWS + (1 << 12)) as u64);
 }
 
 #[tokio::test]
@@ -149,16 +244,9 @@ async fn a_manifest_that_is_none_is_refused() {
             .contains("no training-set manifest")
     );
     let events = events(60);
-    let set = build(
-        &FakeArchive::of_events(&events, 30),
-        spine(&events),
-        Known::All,
-    )
-    .await;
-    let newer = set
-        .manifest
-        .encode()
-        .replace("\"format\": 1", "\"format\": 2");
+    let archive = FakeArchive::of_events(&events, 30);
+    let (_, set) = build(&archive, &FakeEngine, &spine(&events), None).await;
+    let newer = set.encode().replace("\"format\": 1", "\"format\": 2");
     std::fs::write(manifest_path(&path), newer).expect("written");
     assert!(
         read_manifest(&path)
@@ -172,10 +260,10 @@ async fn a_manifest_that_is_none_is_refused() {
     spec.source = "elsewhere".to_owned();
     view.view = Arc::new(spec);
     changed.views.push(view);
-    let error = set.manifest.known(&changed, 1).expect_err("no cut");
+    let error = set.known(&changed, 1).expect_err("no cut");
     assert!(
         error.to_string().contains("`elsewhere`") && error.to_string().contains("`q1`"),
         "{error}"
     );
-    assert_eq!(set.manifest.service, SERVICE);
+    assert_eq!(set.service, SERVICE);
 }
