@@ -15,6 +15,7 @@ mod functions;
 mod input;
 mod label;
 mod memory;
+mod name;
 mod parse;
 mod probe;
 mod service;

@@ -13,6 +13,7 @@ use forebay_core::source::{Column, SourceDef};
 
 use super::inner::Inner;
 use crate::error::{EngineError, Result, listed};
+use crate::name;
 use crate::parse::Statement;
 use crate::service::Service;
 
@@ -184,12 +185,8 @@ fn check_topic(
     source: &SourceDef,
 ) -> Result<()> {
     let topic = &deployment.topic;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    if topic.is_empty() || topic.len() + SHADOW_SUFFIX.len() > 249 || !topic.bytes().all(plain) {
-        let message = format!(
-            "'{topic}' is no topic: use 1 to 242 letters, digits, dots, underscores, hyphens"
-        );
-        return refuse(statement, message);
+    if let Some(fault) = name::topic_fault(topic, SHADOW_SUFFIX) {
+        return refuse(statement, fault);
     }
     if *topic == source.topic {
         return refuse(

@@ -10,6 +10,7 @@ use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
 use super::text::{DIALECT, QueryText, location, lower_first, source_slice};
 use crate::error::{EngineError, Location, Result};
+use crate::name;
 
 /// The query in `body`, all of it.
 pub(crate) fn parse_query(body: &QueryText) -> Result<ast::Query> {
@@ -166,10 +167,8 @@ impl<'a> Cursor<'a> {
             Token::Word(word) => word.value.to_lowercase(),
             _ => return self.expected(what),
         };
-        if name.is_empty() || name.len() > 255 || name.starts_with('_') {
-            return Err(self.syntax(format!(
-                "{what} \"{name}\" must have 1 to 255 bytes and not begin with an underscore (those are Forebay's own)"
-            )));
+        if let Some(fault) = name::fault(&name) {
+            return Err(self.syntax(format!("{what} {fault}")));
         }
         self.advance();
         Ok(name)

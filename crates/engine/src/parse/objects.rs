@@ -13,6 +13,7 @@ use forebay_core::time::{HOUR_US, Micros, SECOND_US, timestamp_type};
 use super::cursor::{Cursor, parse_duration};
 use super::statement::ViewStatement;
 use crate::error::{EngineError, Location, Result};
+use crate::name;
 
 impl Cursor<'_> {
     /// Behind the name: `(columns, WATERMARK FOR c AS c - INTERVAL ..) WITH (..)`.
@@ -126,15 +127,8 @@ impl Cursor<'_> {
             }
         };
         let topic = value("topic").unwrap_or(name);
-        if topic.is_empty()
-            || topic.len() > 249
-            || !topic
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-        {
-            return refuse(format!(
-                "'{topic}' is no Kafka topic: use 1 to 249 letters, digits, dots, underscores, hyphens"
-            ));
+        if let Some(fault) = name::topic_fault(topic, "") {
+            return refuse(fault);
         }
         let time = |key: &str, default: Micros| match value(key) {
             Some(text) => time_option(key, text, &at),

@@ -33,6 +33,7 @@ use crate::error::{EngineError, Result};
 use crate::expression::{
     CAST_REMEDY, Columns, Input, Program, cast_to, schema_of, storable, type_of,
 };
+use crate::name;
 use crate::parse::{QueryText, ServiceStatement, parse_query, refuse_clauses};
 use crate::session::{Session, plain_schema};
 use crate::view::{View, missing_column, planning_error};
@@ -246,11 +247,8 @@ fn check_feature(object: &str, body: &QueryText, name: &str, before: &[Column]) 
             message,
         ))
     };
-    if name.is_empty() || name.len() > 255 || name.starts_with('_') {
-        return refuse(format!(
-            "feature \"{name}\" must have 1 to 255 bytes and not begin with an underscore (those are Forebay's own); \
-             rename it"
-        ));
+    if let Some(fault) = name::fault(name) {
+        return refuse(format!("feature {fault}; rename it"));
     }
     if before.iter().any(|column| column.name == name) {
         return refuse(format!(

@@ -18,6 +18,7 @@ use crate::error::{EngineError, Result, listed};
 use crate::expression::{
     CAST_REMEDY, Input, Program, as_column, cast_to, schema_of, storable, type_of,
 };
+use crate::name;
 use crate::parse::{QueryText, parse_query, refuse_clauses};
 use crate::session::Session;
 
@@ -355,12 +356,8 @@ fn is_identity(subject: Subject<'_>, matched: &Matched, name: &str, expr: &Expr)
 }
 
 fn check_name(subject: Subject<'_>, name: &str) -> Result<()> {
-    if name.is_empty() || name.len() > 255 || name.starts_with('_') {
-        let message = format!(
-            "feature \"{name}\" must have 1 to 255 bytes and not begin with an underscore (those are Forebay's own); \
-             rename it"
-        );
-        return subject.refuse(Some(name), message);
+    if let Some(fault) = name::fault(name) {
+        return subject.refuse(Some(name), format!("feature {fault}; rename it"));
     }
     if subject.entity.key.iter().any(|column| column.name == name) {
         let message = format!(

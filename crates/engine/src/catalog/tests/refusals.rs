@@ -66,7 +66,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "CREATE DEPLOYMENT n USING MODEL m ON events INTO TOPIC 'p q' ROUTE VERSION 1 WEIGHT 1",
-        "d.sql:1:1: deployment n: 'p q' is no topic: use 1 to 242 letters, digits, dots, underscores, hyphens",
+        "d.sql:1:1: deployment n: 'p q' is no Kafka topic: use 1 to 242 letters, digits, dots, underscores, hyphens",
     ),
     (
         "CREATE FEATURE SERVICE o (k VARCHAR) AS SELECT t.c FROM request LEFT JOIN v AS t USING (k);
