@@ -1,11 +1,11 @@
-//! Carries out the steps of a change, and of its undoing when one fails. Knows no store and no
-//! broker: [`Parts`] does the work.
+//! Carries out the steps of a start, of a change and of its undoing when one fails, of a new
+//! beginning of ingest, and of a stop. Knows no store and no broker: [`Parts`] does the work.
 
 use forebay_core::time::Clock;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::life::Life;
-use crate::plan::plan_undo;
+use crate::plan::{plan_again, plan_start, plan_stop, plan_undo};
 use crate::step::Step;
 use crate::stop::Stop;
 
@@ -42,6 +42,74 @@ impl ChangeFailed {
     pub fn kind(&self) -> ErrorKind {
         self.source.kind()
     }
+
+    /// Why it failed.
+    #[must_use]
+    pub fn into_cause(self) -> PortError {
+        self.source
+    }
+}
+
+/// What the steps are carried out beside: who is told of them, who may end them, the present.
+pub type Around<'a> = (&'a Life, &'a Stop, &'a dyn Clock);
+
+/// Go on with the saved definitions; `change` is one from them to themselves.
+///
+/// # Errors
+/// The first step that failed.
+pub fn begin<P: Parts>(
+    parts: &P,
+    change: &mut P::Change,
+    (life, stop, clock): Around<'_>,
+) -> Result<(), ChangeFailed> {
+    for step in plan_start() {
+        life.began(&step, clock.now_us());
+        let outcome = if stop.is_asked() {
+            Err(stopped())
+        } else {
+            parts.carry_out(change, &step)
+        };
+        outcome.map_err(|source| failed(&step, "the server does not start", source))?;
+    }
+    life.running();
+    Ok(())
+}
+
+/// Begin ingest anew with the definitions in force, where it has failed.
+///
+/// # Errors
+/// The first step that failed; ingest stands.
+pub fn begin_again<P: Parts>(parts: &P, change: &mut P::Change) -> Result<(), ChangeFailed> {
+    if let Err(error) = parts.carry_out(change, &Step::Pause) {
+        tracing::warn!(%error, "ingest had failed");
+    }
+    for step in plan_again() {
+        let outcome = parts.carry_out(change, &step);
+        outcome.map_err(|source| failed(&step, "ingest stands", source))?;
+    }
+    Ok(())
+}
+
+/// Stop, whatever the server was doing; `change` is one from the definitions in force to
+/// themselves.
+///
+/// # Errors
+/// The first step that failed: what was read and not written is read again by the next start.
+pub fn end<P: Parts>(parts: &P, change: &mut P::Change) -> Result<(), ChangeFailed> {
+    for step in plan_stop() {
+        let outcome = parts.carry_out(change, &step);
+        outcome
+            .map_err(|source| failed(&step, "a restart goes on from what was written", source))?;
+    }
+    Ok(())
+}
+
+fn failed(step: &Step, after: &str, source: PortError) -> ChangeFailed {
+    ChangeFailed {
+        step: step.to_string(),
+        after: after.to_owned(),
+        source,
+    }
 }
 
 /// Carry out `steps` in order. After a failure the definitions before are in force again, unless
@@ -53,7 +121,7 @@ pub fn execute<P: Parts>(
     parts: &P,
     change: &mut P::Change,
     steps: &[Step],
-    (life, stop, clock): (&Life, &Stop, &dyn Clock),
+    (life, stop, clock): Around<'_>,
 ) -> Result<(), ChangeFailed> {
     for (at, step) in steps.iter().enumerate() {
         life.began(step, clock.now_us());
@@ -76,11 +144,7 @@ pub fn execute<P: Parts>(
             &plan_undo(&steps[..at], step, stop.is_asked()),
         );
         life.running();
-        return Err(ChangeFailed {
-            step: step.to_string(),
-            after: undone,
-            source,
-        });
+        return Err(failed(step, &undone, source));
     }
     life.running();
     Ok(())

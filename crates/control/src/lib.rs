@@ -2,6 +2,11 @@
 //! fails, whether ingest moves, and how a stop reaches whoever waits. Pure decisions, and an
 //! executor over a port ([`Parts`]); the binary implements it over RocksDB, Delta and Kafka.
 //!
+//! # A start, a stop
+//!
+//! [`begin`], [`begin_again`] and [`end`] carry out the steps that `plan` has for them over the
+//! same port as a change.
+//!
 //! # A change of definitions
 //!
 //! [`plan_apply`] turns facts into [`Step`]s, [`execute`] carries them out in order. Whatever can
@@ -45,7 +50,7 @@ mod stop;
 
 pub use alarms::{AlarmPublisher, alarm_queue};
 pub use beginning::{Beginning, Begun};
-pub use executor::{ChangeFailed, Parts, execute};
+pub use executor::{Around, ChangeFailed, Parts, begin, begin_again, end, execute};
 pub use fill::{
     Course, FILL_REST_MAX_ROWS, FillError, FillHost, Filler, Leftovers, delete_leftovers, furthest,
     take_over,

@@ -55,8 +55,11 @@ impl Life {
         *self.0.lock() = Phase::Stopping;
     }
 
-    /// `step` of a change has begun.
+    /// `step` has begun; those of a start are all one phase.
     pub(crate) fn began(&self, step: &Step, now_us: Micros) {
+        if self.phase() == Phase::Starting {
+            return;
+        }
         self.enter(Phase::Changing {
             step: step.to_string(),
             rows: None,

@@ -3,6 +3,30 @@
 
 use crate::step::{Step, Which};
 
+/// The steps of a start. The definitions that were saved are in force at its end; where a step
+/// fails, the server does not start.
+#[must_use]
+pub(crate) fn plan_start() -> Vec<Step> {
+    vec![
+        Step::DropUnnamed,
+        Step::MakeTables,
+        Step::Resume(Which::Saved),
+    ]
+}
+
+/// The steps that begin ingest anew where it has failed, once the definitions in force are what a
+/// restart finds: a change that was undone may not have saved them.
+#[must_use]
+pub(crate) fn plan_again() -> Vec<Step> {
+    vec![Step::Save(Which::Current), Step::Resume(Which::Current)]
+}
+
+/// The steps of a stop.
+#[must_use]
+pub(crate) fn plan_stop() -> Vec<Step> {
+    vec![Step::Pause]
+}
+
 /// What an apply is decided on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApplyFacts {
@@ -99,6 +123,26 @@ mod tests {
 
     fn words(steps: &[Step]) -> Vec<String> {
         steps.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_start_deletes_makes_and_reads_and_saves_nothing() {
+        assert_eq!(
+            words(&plan_start()),
+            [
+                "delete state that no saved definition names",
+                "make the tables and topics that are missing",
+                "start ingest with the saved definitions",
+            ]
+        );
+        assert_eq!(
+            words(&plan_again()),
+            [
+                "save the definitions before",
+                "start ingest with the definitions before",
+            ]
+        );
+        assert_eq!(words(&plan_stop()), ["stop ingest"]);
     }
 
     #[test]

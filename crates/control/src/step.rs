@@ -1,5 +1,6 @@
-//! The steps of a change of definitions: one variant each, with the sentence that logs and errors
-//! say. Data only: [`crate::plan`] orders them, [`crate::executor`] carries them out.
+//! The steps of a server's life, of its start, of a change of definitions, of its stop: one variant
+//! each, with the sentence that logs and errors say. Data only: [`crate::plan`] orders them,
+//! [`crate::executor`] carries them out.
 
 use std::fmt;
 
@@ -13,6 +14,8 @@ pub enum Which {
     Sources,
     /// Those that the change brings.
     Next,
+    /// Those that a start finds.
+    Saved,
 }
 
 impl Which {
@@ -21,6 +24,7 @@ impl Which {
             Self::Current => "the definitions before",
             Self::Sources => "the definitions before and the new sources",
             Self::Next => "the new definitions",
+            Self::Saved => "the saved definitions",
         }
     }
 }
@@ -28,6 +32,9 @@ impl Which {
 /// One step. Views are named as the store knows them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
+    /// Delete the state that no saved definition names, but not what fills have folded that were
+    /// cut off: the same change goes on with it.
+    DropUnnamed,
     /// Make the tables and topics that the new definitions need and that are missing.
     MakeTables,
     /// Make a new view known to the store; nothing reads it yet.
@@ -60,6 +67,7 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::DropUnnamed => f.write_str("delete state that no saved definition names"),
             Self::MakeTables => f.write_str("make the tables and topics that are missing"),
             Self::BeginView(view) => write!(f, "make view {view} known to the store"),
             Self::FillBeside(view) => write!(f, "fill view {view} from the archive beside ingest"),

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use forebay_control::{
     ApplyFacts, Beginning, Begun, ChangeFailed, Course, FillHost, Filler, Leftovers, Life,
-    MonitorObserver, Monitors, Parts, Step, Stop, Which, change_scopes, delete_leftovers, execute,
-    furthest, plan_apply, take_over,
+    MonitorObserver, Monitors, Parts, Step, Stop, Which, begin, change_scopes, delete_leftovers,
+    execute, furthest, plan_apply, take_over,
 };
 use forebay_core::ports::{Checkpoints, CompiledView, OnlineStore, Runtime};
 use forebay_core::progress::Applied;
@@ -92,11 +92,20 @@ pub struct Change {
 }
 
 impl Change {
+    /// From `views` to themselves.
+    fn to(views: &BTreeSet<ViewId>) -> Self {
+        Self {
+            current: views.clone(),
+            next: views.clone(),
+            course: Course::default(),
+        }
+    }
+
     fn of(&self, which: Which) -> &BTreeSet<ViewId> {
         match which {
             // All sources are read from the beginning.
             Which::Current | Which::Sources => &self.current,
-            Which::Next => &self.next,
+            Which::Next | Which::Saved => &self.next,
         }
     }
 }
@@ -140,15 +149,10 @@ impl Server {
     /// # Errors
     /// A store fails.
     pub fn begin(&self) -> PortResult<()> {
-        let saved = self.disk.saved();
-        delete_leftovers(
-            self.store.as_ref(),
-            &self.named(&saved),
-            Leftovers::ButFills,
-        )?;
-        self.resume(&saved)?;
-        self.life.running();
-        Ok(())
+        let mut change = Change::to(&self.disk.saved());
+        let clock = self.clock();
+        let begun = begin(self, &mut change, (&self.life, &self.stop, &clock));
+        begun.map_err(ChangeFailed::into_cause)
     }
 
     /// Bring the definitions `next` into force.
@@ -378,6 +382,10 @@ impl Parts for Server {
 
     fn carry_out(&self, change: &mut Change, step: &Step) -> PortResult<()> {
         match step {
+            Step::DropUnnamed => {
+                let named = self.named(&change.next);
+                delete_leftovers(self.store.as_ref(), &named, Leftovers::ButFills)
+            }
             Step::MakeTables => Ok(()),
             Step::BeginView(view) => {
                 let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));

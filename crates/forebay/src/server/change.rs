@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use forebay_control::{
-    ApplyFacts, Course, Leftovers, Parts, Phase, Step, Stop, Which, delete_leftovers, execute,
-    plan_apply,
+    ApplyFacts, Around, Course, Leftovers, Parts, Phase, Step, Stop, Which, begin, begin_again,
+    delete_leftovers, end, execute, plan_apply,
 };
 use forebay_core::ports::{Archive, CompiledView, OnlineStore};
 use forebay_core::source::SourceDef;
@@ -124,7 +124,7 @@ impl Transition {
         match which {
             Which::Current => &self.current,
             Which::Sources => &self.sources,
-            Which::Next => &self.next,
+            Which::Next | Which::Saved => &self.next,
         }
     }
 
@@ -171,11 +171,12 @@ impl App {
                 "set aside; everything else runs"
             );
         }
-        delete_leftovers(self.store.as_ref(), &named(&catalog), Leftovers::ButFills)?;
-        self.prepare(&wiring)?;
-        self.resume(catalog, wiring)?;
-        self.life.running();
-        Ok(())
+        let mut change = Transition::new(catalog.clone(), catalog, Some(wiring));
+        Ok(begin(self, &mut change, self.around())?)
+    }
+
+    fn around(&self) -> Around<'_> {
+        (&self.life, &self.stop, self.clock.as_ref())
     }
 
     /// What applying `files` would change. Changes nothing itself.
@@ -259,8 +260,7 @@ impl App {
         let names: BTreeMap<String, String> = names
             .map(|(label, view)| (label.clone(), view.spec().name.clone()))
             .collect();
-        let surroundings = (&self.life, &self.stop, self.clock.as_ref());
-        let outcome = execute(self, &mut change, &steps, surroundings);
+        let outcome = execute(self, &mut change, &steps, self.around());
         for name in names.values() {
             self.fill_is_over(name);
         }
@@ -294,18 +294,15 @@ impl App {
         Ok(Vec::new())
     }
 
-    /// Ingest has failed: begin it anew with the definitions in force, once they are what a restart
-    /// finds (a change that was undone may not have saved them). Where that fails too, the new
+    /// Ingest has failed: begin it anew with the definitions in force. Where that fails too, the new
     /// definitions may mend it.
     pub(super) fn start_again(&self, current: &Catalog) {
-        if let Err(error) = self.pause() {
-            tracing::warn!(error = exit::words(&error), "ingest had failed");
-        }
-        let again = catalog_file::save(&self.settings.server.data_dir, current)
-            .and_then(|()| self.bind(current, Binding::Lenient))
-            .and_then(|wiring| self.resume(current.clone(), wiring));
-        if let Err(error) = again {
-            tracing::warn!(error = exit::words(&error), "ingest does not start again");
+        let mut change = Transition::new(current.clone(), current.clone(), None);
+        if let Err(error) = begin_again(self, &mut change) {
+            tracing::warn!(
+                error = exit::words(&error.into()),
+                "ingest does not start again"
+            );
         }
     }
 
@@ -345,11 +342,21 @@ impl App {
         if changing.is_none() {
             tracing::warn!("an apply that is under way does not end; stopping without it");
         }
-        self.pause()
+        let catalog = self.catalog();
+        let mut change = Transition::new(catalog.clone(), catalog, None);
+        Ok(end(self, &mut change)?)
     }
 
     fn step(&self, change: &mut Transition, step: &Step) -> Result<()> {
         match step {
+            Step::DropUnnamed => {
+                let named = named(&change.next);
+                Ok(delete_leftovers(
+                    self.store.as_ref(),
+                    &named,
+                    Leftovers::ButFills,
+                )?)
+            }
             Step::MakeTables => match &change.wiring {
                 Some(wiring) => self.prepare(wiring),
                 None => Ok(()),
@@ -385,7 +392,7 @@ impl App {
             Step::Resume(which) => {
                 let catalog = change.of(*which).clone();
                 let bound = match which {
-                    Which::Next => change.wiring.take(),
+                    Which::Next | Which::Saved => change.wiring.take(),
                     Which::Current | Which::Sources => None,
                 };
                 let wiring = match bound {
