@@ -58,6 +58,7 @@ impl Stop {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests run in real time")]
 mod tests {
     use forebay_pipeline::SystemRuntime;
 

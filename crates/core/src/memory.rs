@@ -312,6 +312,7 @@ impl Drop for Reservation {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests run in real time")]
 mod tests {
     use proptest::prelude::*;
 

@@ -37,6 +37,10 @@ const STACK_BYTES: usize = 32 << 20;
 
 /// Run `work` on a thread of its own with a large stack, and wait for it. A panic goes on in the
 /// caller.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "planning needs a larger stack, and its caller waits for it"
+)]
 pub(crate) fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

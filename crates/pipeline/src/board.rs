@@ -202,6 +202,7 @@ impl Board {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests run in real time")]
 mod tests {
     use std::sync::Arc;
 

@@ -53,6 +53,7 @@ impl Room {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests run in real time")]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -323,6 +323,7 @@ impl Settlements {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests run in real time")]
 mod tests {
     use forebay_core::settlement::{OffsetRuns, Unscored, UnscoredReason};
 

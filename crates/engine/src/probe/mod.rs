@@ -215,6 +215,10 @@ impl Job {
 
     /// Features of each view, by its number. The tables are read side by side, one thread a table,
     /// as many as there are processors.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "it computes on rows that are there, and waits for all of its threads"
+    )]
     fn read_sources(&self) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let next = AtomicUsize::new(0);
