@@ -6,7 +6,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use forebay_core::ports::{Archive, Checkpoints, LogNotes, OnlineStore, RowStream, Runtime, Scan};
+use forebay_core::ports::{
+    Archive, Checkpoints, LogNotes, RowStream, Runtime, Scan, StateProgress,
+};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::settlement::SETTLEMENT_TABLE;
 use forebay_core::source::SourceDef;
@@ -29,7 +31,7 @@ pub struct Beginning<'a> {
     /// What was archived.
     pub archive: &'a dyn Archive,
     /// What the shards have recorded.
-    pub store: &'a dyn OnlineStore,
+    pub store: &'a dyn StateProgress,
     /// What the state remembers of the log.
     pub notes: &'a dyn LogNotes,
     /// Where the filter of repeats was kept.

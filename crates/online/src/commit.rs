@@ -36,19 +36,21 @@ use crate::shard::Shard;
 use crate::stats::{Counters, nanos};
 use crate::tree::Inserter;
 use crate::view::Views;
+use crate::work::Work;
 use crate::writer::Writer;
 
 /// Least capacity of an epoch's batch, bytes.
 const BATCH_MIN_BYTES: usize = 4 << 10;
 
 impl Shard {
-    /// See [`forebay_core::ports::OnlineStore::commit`].
-    pub(crate) fn commit(&self, views: &Views, write: &ShardWrite) -> OnlineResult<u64> {
+    /// See [`forebay_core::ports::EpochWriter::commit`] and
+    /// [`forebay_core::ports::FillWriter::fill`].
+    pub(crate) fn commit(&self, views: &Views, work: Work<'_>) -> OnlineResult<u64> {
         let started = Instant::now();
         let mut writer = self.writer.lock();
         self.bring_back(&mut writer)?;
-        let fold_views = write
-            .folds
+        let fold_views = work
+            .folds()
             .iter()
             .map(|fold| {
                 views
@@ -60,10 +62,10 @@ impl Shard {
         let mut index = std::mem::take(&mut writer.index);
         let admission = Admission {
             applied: &writer.progress.applied,
-            backfill: write.backfill,
+            is_fill: work.is_fill(),
             history_us: self.history_us,
         };
-        let gathered = gather(&write.folds, &fold_views, &admission, &mut index);
+        let gathered = gather(work.folds(), &fold_views, &admission, &mut index);
         writer.index = index;
         let gathered = gathered?;
         self.check_keys(&gathered);
@@ -78,11 +80,11 @@ impl Shard {
             floors: Floors::new(&writer, views, self.floor.oldest_us(), self.history_us),
             counts: DraftCounts::default(),
         };
-        note_folds(&mut draft, &writer, &write.folds, &gathered);
+        note_folds(&mut draft, &writer, work.folds(), &gathered);
         self.insert_rows(&mut writer, &mut draft, &gathered)?;
         self.sweep(&mut writer, &mut draft, views, &gathered)?;
         self.sweep_presence(&mut writer, &mut draft, views, &gathered)?;
-        self.finish(&mut writer, draft, write, &gathered)
+        self.finish(&mut writer, draft, work, &gathered)
             .inspect(|_| self.counters.add_commit(started.elapsed()))
     }
 
@@ -157,12 +159,14 @@ impl Shard {
         &self,
         writer: &mut Writer,
         mut draft: Draft<'_, '_>,
-        write: &ShardWrite,
+        work: Work<'_>,
         gathered: &Gathered<'_>,
     ) -> OnlineResult<u64> {
-        let fresh = fresh_pending(writer, write);
-        let notes = fresh_notes(writer, write);
-        let mut step = Progression::of(&writer.progress, write);
+        let (fresh, notes) = work
+            .epoch()
+            .map(|write| fresh(writer, write))
+            .unwrap_or_default();
+        let mut step = Progression::of(&writer.progress, work);
         let first = step.next_pending;
         step.next_pending += fresh.len() as u64;
         let scores = Queue::stage(&mut draft.batch, first, fresh);
@@ -173,13 +177,7 @@ impl Shard {
                 &horizon.encode(),
             );
         }
-        self.record_marks(writer, &write.marks)?;
-        if let Some((view, note)) = &write.filled {
-            let key = format::fill_key(*view);
-            draft
-                .batch
-                .put(format::FAMILY_META, &key, &format::encode_fill(note));
-        }
+        self.note_beside(writer, &mut draft, work)?;
         if draft.batch.is_empty() && step.moved.is_empty() {
             // A shard that nothing touched stays at its epoch and writes nothing.
             return Ok(writer.progress.epoch);
@@ -219,6 +217,26 @@ impl Shard {
         writer.last_batch_bytes = batch_bytes;
         self.count(&draft.counts, batch_bytes, gathered);
         Ok(step.epoch)
+    }
+
+    /// What stands beside the rows: an epoch's decisions about time, how far a fill is.
+    fn note_beside(
+        &self,
+        writer: &mut Writer,
+        draft: &mut Draft<'_, '_>,
+        work: Work<'_>,
+    ) -> OnlineResult<()> {
+        match work {
+            Work::Epoch(write) => self.record_marks(writer, &write.marks)?,
+            Work::Fill(write) => {
+                let (key, note) = (
+                    format::fill_key(write.view),
+                    format::encode_fill(&write.note),
+                );
+                draft.batch.put(format::FAMILY_META, &key, &note);
+            }
+        }
+        Ok(())
     }
 
     /// Write `marks` ahead of the rows that were read under them, and wait until the disk has them:
@@ -310,23 +328,18 @@ impl Shard {
 #[derive(Debug)]
 struct NextOffsets<'a> {
     writer: &'a Writer,
-    backfill: bool,
     known: HashMap<(&'a str, i32), i64>,
 }
 
 impl<'a> NextOffsets<'a> {
-    fn new(writer: &'a Writer, write: &ShardWrite) -> Self {
+    fn new(writer: &'a Writer) -> Self {
         Self {
             writer,
-            backfill: write.backfill,
             known: HashMap::new(),
         }
     }
 
     fn of(&mut self, topic: &'a str, partition: i32) -> i64 {
-        if self.backfill {
-            return i64::MIN;
-        }
         *self.known.entry((topic, partition)).or_insert_with(|| {
             let place = TopicPartition::new(topic, partition);
             self.writer.progress.applied.next_offset(&place)
@@ -334,9 +347,14 @@ impl<'a> NextOffsets<'a> {
     }
 }
 
+/// The scores and the notes of an epoch that the shard has not applied before.
+fn fresh(writer: &Writer, write: &ShardWrite) -> (Vec<Arc<PendingScore>>, Vec<Unscored>) {
+    (fresh_pending(writer, write), fresh_notes(writer, write))
+}
+
 /// The scores of events that the shard has not applied before. Each event's are in one write, once.
 fn fresh_pending(writer: &Writer, write: &ShardWrite) -> Vec<Arc<PendingScore>> {
-    let mut next = NextOffsets::new(writer, write);
+    let mut next = NextOffsets::new(writer);
     write
         .pending
         .iter()
@@ -347,7 +365,7 @@ fn fresh_pending(writer: &Writer, write: &ShardWrite) -> Vec<Arc<PendingScore>> 
 
 /// The notes on events that the shard has not applied before.
 fn fresh_notes(writer: &Writer, write: &ShardWrite) -> Vec<Unscored> {
-    let mut next = NextOffsets::new(writer, write);
+    let mut next = NextOffsets::new(writer);
     let mut fresh = Vec::new();
     for note in &write.unscored {
         let offsets = note

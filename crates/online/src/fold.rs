@@ -201,14 +201,15 @@ pub(crate) fn key_hash_of(view: ViewId, table_hash: u64) -> u64 {
 /// What decides whether a row counts.
 pub(crate) struct Admission<'a> {
     pub(crate) applied: &'a Applied,
-    pub(crate) backfill: bool,
+    /// Rows from the archive: they count wherever they lie.
+    pub(crate) is_fill: bool,
     pub(crate) history_us: Micros,
 }
 
 impl Admission<'_> {
     /// For each of `partitions` the offset below which rows were applied before.
     fn next_offsets(&self, partitions: &[TopicPartition]) -> Vec<i64> {
-        let next_offset = |partition| match self.backfill {
+        let next_offset = |partition| match self.is_fill {
             true => i64::MIN,
             false => self.applied.next_offset(partition),
         };
@@ -294,7 +295,7 @@ fn gather_fold<'a>(
     if late.rows > 0 {
         gathered.late.push((Arc::clone(view), late));
     }
-    if !admission.backfill {
+    if !admission.is_fill {
         let newest = origin.partitions.iter().zip(newest_offsets);
         gathered
             .newest_offsets

@@ -41,6 +41,7 @@ mod table;
 mod tree;
 mod view;
 mod window;
+mod work;
 mod writer;
 
 pub use error::{OnlineError, OnlineResult};

@@ -32,7 +32,7 @@ pub struct OnlineOptions {
     pub cache_bytes: usize,
     /// RocksDB's memtables of all shards together, bytes.
     pub write_buffer_bytes: usize,
-    /// Epochs of each shard whose applied offsets [`forebay_core::ports::OnlineStore::applied_at`]
+    /// Epochs of each shard whose applied offsets [`forebay_core::ports::StateReader::applied_at`]
     /// still knows.
     pub applied_kept_epochs: usize,
     /// Threads that flush and compact one shard, at most; 1 to [`BACKGROUND_THREADS_MAX`].

@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 
 use forebay_core::invariant;
-use forebay_core::ports::{Origin, ShardWrite};
+use forebay_core::ports::Origin;
 use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::time::Micros;
 
 use crate::database::Batch;
 use crate::format::{self, PartitionRecord, ProgressRecord};
+use crate::work::Work;
 
 /// What an epoch changes of the progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +26,10 @@ pub(crate) struct Progression {
 }
 
 impl Progression {
-    /// The epoch after `before` that `write` makes. A backfill leaves all partitions where they
-    /// are.
-    pub(crate) fn of(before: &ProgressRecord, write: &ShardWrite) -> Self {
+    /// The epoch after `before` that `work` makes. A fill leaves all partitions where they are.
+    pub(crate) fn of(before: &ProgressRecord, work: Work<'_>) -> Self {
         let mut moved = BTreeMap::new();
-        if !write.backfill {
+        if let Some(write) = work.epoch() {
             for (partition, read) in &write.progress {
                 move_progress(&mut moved, before, partition, *read);
             }
@@ -175,6 +175,9 @@ fn move_watermarks(
 
 #[cfg(test)]
 mod tests {
+    use forebay_core::ports::{FillNote, FillWrite, ShardWrite};
+    use forebay_core::progress::Applied;
+
     use super::*;
 
     fn progress(next_offset: i64, max_event_time_us: Option<Micros>) -> PartitionProgress {
@@ -235,7 +238,7 @@ mod tests {
             ),
         ];
         for (what, handed, expected) in cases {
-            let moved = Progression::of(&shard(1_000), &write_of(&handed)).moved;
+            let moved = Progression::of(&shard(1_000), Work::Epoch(&write_of(&handed))).moved;
             let found: Vec<_> = moved
                 .iter()
                 .map(|(p, record)| (p.partition, record.progress))
@@ -245,23 +248,36 @@ mod tests {
     }
 
     #[test]
-    fn a_backfill_moves_nothing() {
-        let mut write = write_of(&[(0, progress(99, Some(990)))]);
-        write.backfill = true;
-        let step = Progression::of(&shard(1), &write);
+    fn a_fill_moves_no_offset() {
+        let write = FillWrite {
+            view: 1,
+            folds: Vec::new(),
+            note: FillNote {
+                rows: 9,
+                at: Applied([(TopicPartition::new("t", 0), progress(99, Some(990)))].into()),
+                ..FillNote::default()
+            },
+        };
+        let step = Progression::of(&shard(1), Work::Fill(&write));
         assert_eq!((step.epoch, step.moved.len()), (1, 0));
     }
 
     #[test]
     fn what_was_applied_is_what_the_next_epoch_begins_with() {
         let mut record = shard(2);
-        let step = Progression::of(&record, &write_of(&[(1, progress(12, Some(300)))]));
+        let step = Progression::of(
+            &record,
+            Work::Epoch(&write_of(&[(1, progress(12, Some(300)))])),
+        );
         let partition = TopicPartition::new("t", 1);
         assert_eq!(step.next_offset(&record, &partition), 12);
         step.apply(&mut record);
         assert_eq!(record.applied.next_offset(&partition), 12);
         assert_eq!(record.watermarks.get(&partition), Some(&70), "it was kept");
-        let again = Progression::of(&record, &write_of(&[(1, progress(12, Some(300)))]));
+        let again = Progression::of(
+            &record,
+            Work::Epoch(&write_of(&[(1, progress(12, Some(300)))])),
+        );
         assert_eq!((again.epoch, again.moved.len()), (2, 0));
     }
 }

@@ -1,6 +1,6 @@
-//! [`RocksStore`]: all shards together behind `core`'s [`OnlineStore`]. It opens and closes them,
-//! knows the registered views, spreads the keys of a read over the shards and puts the answers
-//! together in the order of the request.
+//! [`RocksStore`]: all shards together behind the ports of `core`, one for each role. It opens and
+//! closes them, knows the registered views, spreads the keys of a read over the shards and puts the
+//! answers together in the order of the request.
 //!
 //! Who writes: `pipeline`, one thread per shard at a time. Who reads: `serve`, scoring and
 //! verification, any number.
@@ -16,8 +16,9 @@ use forebay_core::invariant;
 use forebay_core::key::{KeyBuffer, key_hash};
 use forebay_core::memory::{Budget, Reservation};
 use forebay_core::ports::{
-    At, FillNote, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue,
-    Settled, ShardEpoch, ShardWrite, StateReader, StoreHealth, UnscoredEntry, ViewRows,
+    At, EpochWriter, FillNote, FillWrite, FillWriter, OutboxEntry, PendingEntry, Published,
+    ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite, StateHealth, StateProgress,
+    StateReader, StoreHealth, UnscoredEntry, ViewRows, ViewStates,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -38,6 +39,7 @@ use crate::shard::{RECORD_BYTES, Shard};
 use crate::stats::{Counters, StoreStats, ViewStats};
 use crate::view::{ViewRuntime, Views};
 use crate::window::evaluate;
+use crate::work::Work;
 
 /// The online store on RocksDB, one directory a shard.
 #[derive(Debug)]
@@ -381,11 +383,61 @@ impl StateReader for RocksStore {
     }
 }
 
-impl OnlineStore for RocksStore {
+impl StateProgress for RocksStore {
     fn shards(&self) -> u16 {
         ShardId::count(self.shards.len())
     }
 
+    fn applied(&self, shard: u16) -> Arc<Applied> {
+        self.shard(shard).map_or_else(
+            |_| Arc::default(),
+            |shard| Arc::clone(shard.table.read().history.applied()),
+        )
+    }
+
+    fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
+        Ok(crate::marks::read(&self.shard(shard)?.database)?)
+    }
+}
+
+impl EpochWriter for RocksStore {
+    fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
+        let views = self.views.load_full();
+        Ok(self.shard(shard)?.commit(&views, Work::Epoch(write))?)
+    }
+
+    fn keep_from(&self, oldest_us: Option<Micros>) {
+        self.floor.keep_from(oldest_us);
+    }
+}
+
+impl FillWriter for RocksStore {
+    fn fill(&self, shard: u16, write: &FillWrite) -> PortResult<()> {
+        let views = self.views.load_full();
+        self.shard(shard)?.commit(&views, Work::Fill(write))?;
+        Ok(())
+    }
+
+    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
+        Ok(self.shard(shard)?.filled(view)?)
+    }
+
+    fn end_fill(&self, view: ViewId) -> PortResult<()> {
+        for shard in &self.shards {
+            shard.end_fill(view)?;
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> PortResult<()> {
+        for shard in &self.shards {
+            shard.database.sync()?;
+        }
+        Ok(())
+    }
+}
+
+impl ViewStates for RocksStore {
     fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
         self.register(view).map_err(PortError::from)
     }
@@ -405,41 +457,9 @@ impl OnlineStore for RocksStore {
         })?;
         Ok(views)
     }
+}
 
-    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
-        Ok(self.shard(shard)?.filled(view)?)
-    }
-
-    fn end_fill(&self, view: ViewId) -> PortResult<()> {
-        for shard in &self.shards {
-            shard.end_fill(view)?;
-        }
-        Ok(())
-    }
-
-    fn applied(&self, shard: u16) -> Arc<Applied> {
-        self.shard(shard).map_or_else(
-            |_| Arc::default(),
-            |shard| Arc::clone(shard.table.read().history.applied()),
-        )
-    }
-
-    fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
-        Ok(crate::marks::read(&self.shard(shard)?.database)?)
-    }
-
-    fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
-        let views = self.views.load_full();
-        Ok(self.shard(shard)?.commit(&views, write)?)
-    }
-
-    fn sync(&self) -> PortResult<()> {
-        for shard in &self.shards {
-            shard.database.sync()?;
-        }
-        Ok(())
-    }
-
+impl StateHealth for RocksStore {
     fn health(&self) -> StoreHealth {
         let troubles: Vec<&Shard> = self
             .shards
@@ -456,10 +476,6 @@ impl OnlineStore for RocksStore {
             Some(_) => StoreHealth::Lost { why },
             None => StoreHealth::Troubled { why },
         }
-    }
-
-    fn keep_from(&self, oldest_us: Option<Micros>) {
-        self.floor.keep_from(oldest_us);
     }
 }
 

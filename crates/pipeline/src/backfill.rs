@@ -42,7 +42,8 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use forebay_core::invariant;
 use forebay_core::limits::EPOCH_MAX_ROWS;
 use forebay_core::ports::{
-    Archive, CompiledView, FillNote, OnlineStore, Origin, Scan, ShardFold, ShardWrite, SourceBatch,
+    Archive, CompiledView, FillNote, FillWrite, FillWriter, Origin, Scan, ShardFold, SourceBatch,
+    StateProgress,
 };
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
@@ -73,7 +74,7 @@ impl Filling {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn of(store: &dyn OnlineStore, view: ViewId) -> PortResult<Self> {
+    pub fn of(store: &dyn FillWriter, view: ViewId) -> PortResult<Self> {
         let notes = (0..store.shards()).map(|shard| store.filled(shard, view));
         let notes = notes.map(|note| Ok(note?.unwrap_or_default()));
         Ok(Self {
@@ -219,7 +220,7 @@ fn another_table(source: &SourceDef) -> PortError {
 }
 
 /// The marks at `start`, with all that is recorded by now.
-fn marks_at(start: &Applied, store: &dyn OnlineStore) -> Result<Watermarks, PipelineError> {
+fn marks_at(start: &Applied, store: &dyn StateProgress) -> Result<Watermarks, PipelineError> {
     let mut plan = Plan::default();
     for (place, progress) in &start.0 {
         plan.starts.insert(place.clone(), progress.next_offset);
@@ -235,7 +236,7 @@ fn marks_at(start: &Applied, store: &dyn OnlineStore) -> Result<Watermarks, Pipe
 }
 
 /// Up to where each shard is filled, by partition of `source`.
-fn ends(source: &SourceDef, store: &dyn OnlineStore, until: Until<'_>) -> Vec<Applied> {
+fn ends(source: &SourceDef, store: &dyn StateProgress, until: Until<'_>) -> Vec<Applied> {
     let shards: Vec<_> = (0..store.shards()).map(|s| store.applied(s)).collect();
     let of_source = |place: &&TopicPartition| *place.topic == *source.topic;
     let Until::Shared(archived) = until else {
@@ -293,7 +294,7 @@ fn at(next_offset: i64, max_event_time_us: Option<Micros>) -> PartitionProgress 
 struct Fill<'a> {
     view: &'a dyn CompiledView,
     source: &'a Arc<SourceDef>,
-    store: &'a dyn OnlineStore,
+    store: &'a dyn FillWriter,
     /// See [`basis`].
     basis: &'a str,
     /// Where it begins.
@@ -309,11 +310,7 @@ impl<'a> Fill<'a> {
     /// None where nothing is left to be done. What shards have applied (`ends`) was read before
     /// what is recorded is, so that no row lacks its bound.
     fn new(
-        (view, source, store): (
-            &'a dyn CompiledView,
-            &'a Arc<SourceDef>,
-            &'a dyn OnlineStore,
-        ),
+        (view, source, store): (&'a dyn CompiledView, &'a Arc<SourceDef>, &'a dyn FillWriter),
         basis: &'a str,
         filling: &Filling,
         ends: Vec<Applied>,
@@ -357,17 +354,12 @@ impl<'a> Fill<'a> {
             self.source.name
         );
         batch.origin.watermark_us = self.watermarks.pass(&batch);
-        let mut writes: Vec<ShardWrite> = (0..self.store.shards())
-            .map(|_| ShardWrite {
-                backfill: true,
-                ..ShardWrite::default()
-            })
-            .collect();
+        let mut by_shard = vec![Vec::new(); self.ends.len()];
         let origin = Arc::new(batch.origin.clone());
         for piece in
             fold_whole(self.view, &batch.rows)?.map_err(|(row, why)| refused(&origin, row, why))?
         {
-            cut(self.view.spec().id, &piece, &origin, &mut writes);
+            cut(self.view.spec().id, &piece, &origin, by_shard.iter_mut());
         }
         let rows = filling.rows() + rows.num_rows() as u64;
         let reached = self.behind(&origin);
@@ -375,9 +367,9 @@ impl<'a> Fill<'a> {
             let number = usize::from(shard);
             let (note, end) = (&filling.notes[number], &self.ends[number]);
             let lacks = |fold: &mut ShardFold| keep_lacking(fold, &note.at, end);
-            write.folds.iter_mut().for_each(lacks);
-            write.folds.retain(|fold| !fold.rows.is_empty());
-            self.commit(shard, write, (&reached, rows), filling)?;
+            folds.iter_mut().for_each(lacks);
+            folds.retain(|fold| !fold.rows.is_empty());
+            self.commit(shard, folds, (&reached, rows), filling)?;
         }
         Ok(())
     }
@@ -406,22 +398,18 @@ impl<'a> Fill<'a> {
         for (shard, ends) in (0..self.store.shards()).zip(&self.ends) {
             let places = ends.0.iter();
             let places = places.map(|(p, end)| (p.clone(), self.place(p, end.next_offset)));
-            let write = ShardWrite {
-                backfill: true,
-                ..ShardWrite::default()
-            };
             let reached = Applied(places.collect());
             self.commit(shard, write, (&reached, rows), filling)?;
         }
         Ok(())
     }
 
-    /// Commit `write` with the note that the fill has `reached` those places; nothing where the
+    /// Commit `folds` with the note that the fill has `reached` those places; nothing where the
     /// shard was there before.
     fn commit(
         &self,
         shard: u16,
-        mut write: ShardWrite,
+        folds: Vec<ShardFold>,
         (reached, rows): (&Applied, u64),
         filling: &mut Filling,
     ) -> Result<(), PipelineError> {
@@ -440,12 +428,16 @@ impl<'a> Fill<'a> {
             }
         }
         let is_known = note.at == known.at && note.rows == known.rows;
-        if is_known && write.folds.is_empty() {
+        if is_known && folds.is_empty() {
             return Ok(());
         }
-        write.filled = Some((filling.view, note.clone()));
-        self.store.commit(shard, &write)?;
-        *known = note;
+        let write = FillWrite {
+            view: filling.view,
+            folds,
+            note,
+        };
+        self.store.fill(shard, &write)?;
+        *known = write.note;
         Ok(())
     }
 

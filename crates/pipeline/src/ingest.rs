@@ -12,7 +12,7 @@ use forebay_core::PortResult;
 use forebay_core::dead_letter::DeadLetterReason;
 use forebay_core::index::RowIndex;
 use forebay_core::invariant;
-use forebay_core::ports::{EventLog, OnlineStore, Runtime, ShardWrite, SourceBatch};
+use forebay_core::ports::{EpochWriter, EventLog, Runtime, ScoreQueue, ShardWrite, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
@@ -46,7 +46,8 @@ const LAG_EVERY: Duration = Duration::from_millis(500);
 pub(crate) struct Ingest {
     pub(crate) log: Box<dyn EventLog>,
     pub(crate) sources: Vec<Arc<SourceDef>>,
-    pub(crate) store: Arc<dyn OnlineStore>,
+    pub(crate) store: Arc<dyn EpochWriter>,
+    pub(crate) scores: Arc<dyn ScoreQueue>,
     /// Event time that the backlog of scored sources had reached at the last look; None without a
     /// backlog.
     pub(crate) held_us: Option<Micros>,
@@ -177,7 +178,7 @@ impl Ingest {
             let deployments = self.step.deployments.iter();
             let names = deployments.map(|d| d.def().name.as_str());
             self.intake
-                .look(names, self.store.as_ref(), &self.counters)?;
+                .look(names, self.scores.as_ref(), &self.counters)?;
         }
         let (began, brought) = (self.runtime.elapsed(), !batches.is_empty());
         if brought {

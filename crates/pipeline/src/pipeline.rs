@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_core::memory::Budget;
 use forebay_core::ports::{
-    Archive, CompiledView, EventLog, FeatureReader, LogInspector, LogNotes, OnlineStore, Publisher,
-    Runtime, Scorer,
+    Archive, CompiledView, EpochWriter, EventLog, FeatureReader, LogInspector, LogNotes,
+    OnlineStore, Publisher, Runtime, Scorer, StateProgress,
 };
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -166,18 +166,17 @@ impl Pipeline {
         stopping: Arc<AtomicBool>,
     ) -> Result<Self, PipelineError> {
         parts.repeats.begin();
-        let board = Arc::<Board>::default();
+        let (board, held_us) = (Arc::<Board>::default(), parts.hold_expiry());
         parts.publish_to_own_cluster(&board);
         let (counters, shards) = (Arc::clone(&parts.counters), parts.store.shards());
         counters.begin(&parts.sources, &parts.deployments);
-        let held_us = parts.hold_expiry();
         let workers = start_workers(&parts, settings, &stopping, &counters)?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
         let (watermarks, unrecorded) = recovered_marks(&parts, &archiver)?;
         let watch = WatchParts {
             inspector: parts.inspector,
             notes: parts.notes,
-            store: Arc::clone(&parts.store),
+            store: Arc::<dyn OnlineStore>::clone(&parts.store),
             archive: Arc::clone(&parts.archive),
             sources: parts.sources.clone(),
             counters: Arc::clone(&counters),
@@ -194,6 +193,7 @@ impl Pipeline {
             },
             log: parts.log,
             sources: parts.sources,
+            scores: Arc::<dyn OnlineStore>::clone(&parts.store),
             store: parts.store,
             held_us,
             encoder: parts.encoder,
@@ -326,7 +326,7 @@ fn settling(
 ) -> Result<(Settling, Arc<SettledNotes>), PipelineError> {
     let settlements = Settlements {
         runtime: Arc::clone(&parts.runtime),
-        store: Arc::clone(&parts.store),
+        store: Arc::<dyn OnlineStore>::clone(&parts.store),
         archive: Arc::clone(&parts.archive),
         counters: Arc::clone(counters),
         settled: Arc::<SettledNotes>::default(),
@@ -357,13 +357,14 @@ fn start_workers(
     let released = released(parts);
     let scoring = scoring_parts(parts, settings.scoring, stopping, counters);
     let scoring = Scoring::start(scoring, &released)?;
+    let writer: Arc<dyn EpochWriter> = Arc::<dyn OnlineStore>::clone(&parts.store);
     Ok(Workers {
         scoring,
         settled,
         settling,
         writers: ShardWriters::start(
             &parts.runtime,
-            &parts.store,
+            &writer,
             settings.writer_threads,
             &released,
             counters,
@@ -392,7 +393,8 @@ fn scoring_parts(
     let sources = parts.sources.iter();
     ScoringParts {
         topics: sources.map(|s| (s.name.clone(), s.topic.clone())).collect(),
-        store: Arc::clone(&parts.store),
+        store: Arc::<dyn OnlineStore>::clone(&parts.store),
+        state: Arc::<dyn OnlineStore>::clone(&parts.store),
         reader: Arc::clone(&parts.reader),
         scorer: Arc::clone(&parts.scorer),
         encoder: Arc::clone(&parts.encoder),
@@ -442,7 +444,8 @@ fn recovered_marks(
     }
     let records = [lacking, parts.marks.clone()].concat();
     let published = &parts.watermarks;
-    let state = (parts.store.as_ref(), parts.notes.as_ref());
+    let store: &dyn StateProgress = parts.store.as_ref();
+    let state = (store, parts.notes.as_ref());
     for source in &parts.sources {
         show_recorded(source, state, &records, published)?;
         let watermark_us = published.of(&source.name);

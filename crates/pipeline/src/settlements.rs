@@ -14,7 +14,7 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::invariant;
-use forebay_core::ports::{Archive, OnlineStore, Runtime, UnscoredEntry};
+use forebay_core::ports::{Archive, Runtime, ScoreQueue, UnscoredEntry};
 use forebay_core::prediction::Role;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::settlement::{OffsetRuns, SETTLEMENT_TABLE};
@@ -166,7 +166,7 @@ impl SettledNotes {
 #[derive(Debug, Clone)]
 pub(crate) struct Settlements {
     pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) store: Arc<dyn OnlineStore>,
+    pub(crate) store: Arc<dyn ScoreQueue>,
     pub(crate) archive: Arc<dyn Archive>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) settled: Arc<SettledNotes>,

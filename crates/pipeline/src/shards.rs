@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use forebay_core::PortError;
-use forebay_core::ports::{OnlineStore, Runtime, ShardWrite};
+use forebay_core::ports::{EpochWriter, Runtime, ShardWrite};
 use forebay_core::progress::TopicPartition;
 use tokio::sync::mpsc;
 
@@ -60,7 +60,7 @@ impl ShardWriters {
     /// The system gives no thread.
     pub(crate) fn start(
         runtime: &Arc<dyn Runtime>,
-        store: &Arc<dyn OnlineStore>,
+        store: &Arc<dyn EpochWriter>,
         threads: usize,
         released: &Arc<Released>,
         counters: &Arc<Counters>,
@@ -143,7 +143,7 @@ impl ShardWriters {
 /// One thread's share.
 struct Writer {
     runtime: Arc<dyn Runtime>,
-    store: Arc<dyn OnlineStore>,
+    store: Arc<dyn EpochWriter>,
     counters: Arc<Counters>,
     stopping: Arc<AtomicBool>,
 }

@@ -102,7 +102,8 @@ impl Step {
                 *late |= spec.too_late(times[row], origin.watermark_us[row], self.history_us);
             }
             for piece in pieces {
-                cut(spec.id, piece, &origin, &mut epoch.writes);
+                let by_shard = epoch.writes.iter_mut().map(|write| &mut write.folds);
+                cut(spec.id, piece, &origin, by_shard);
             }
         }
         let shards = ShardId::count(epoch.writes.len());
@@ -122,9 +123,14 @@ impl Step {
     }
 }
 
-/// Hand each shard its rows of `piece`.
-pub(crate) fn cut(view: ViewId, piece: &Piece, origin: &Arc<Origin>, writes: &mut [ShardWrite]) {
-    let shards = ShardId::count(writes.len());
+/// Hand each shard its rows of `piece`: `by_shard` is what each has to fold.
+pub(crate) fn cut<'a>(
+    view: ViewId,
+    piece: &Piece,
+    origin: &Arc<Origin>,
+    by_shard: impl ExactSizeIterator<Item = &'a mut Vec<ShardFold>>,
+) {
+    let shards = ShardId::count(by_shard.len());
     invariant!(
         ColumnsAgree,
         piece.keys.len() == piece.fold.source_rows.len(),
@@ -132,18 +138,14 @@ pub(crate) fn cut(view: ViewId, piece: &Piece, origin: &Arc<Origin>, writes: &mu
         piece.keys.len(),
         piece.fold.source_rows.len()
     );
-    let mut rows: Vec<Vec<u32>> = vec![Vec::new(); writes.len()];
+    let mut rows: Vec<Vec<u32>> = vec![Vec::new(); by_shard.len()];
     for row in RowIndex::all(piece.keys.len()) {
         if let Some(key) = piece.keys.get(row.index()) {
             rows[usize::from(shard_of(key, shards))].push(row.number());
         }
     }
-    for (write, rows) in writes
-        .iter_mut()
-        .zip(rows)
-        .filter(|(_, rows)| !rows.is_empty())
-    {
-        write.folds.push(ShardFold {
+    for (folds, rows) in by_shard.zip(rows).filter(|(_, rows)| !rows.is_empty()) {
+        folds.push(ShardFold {
             view,
             batch: Arc::clone(&piece.fold),
             keys: Arc::clone(&piece.keys),

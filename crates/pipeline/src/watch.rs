@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use forebay_core::limits::LOG_DIGESTS_PER_LOOK;
 use forebay_core::ports::{
-    Archive, LogBounds, LogFault, LogInspector, LogNotes, OnlineStore, Runtime, TopicFacts,
+    Archive, LogBounds, LogFault, LogInspector, LogNotes, Runtime, StateProgress, TopicFacts,
 };
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -39,7 +39,7 @@ const FAULT_RESTS: Duration = Duration::from_secs(20);
 pub(crate) struct WatchParts {
     pub(crate) inspector: Box<dyn LogInspector>,
     pub(crate) notes: Arc<dyn LogNotes>,
-    pub(crate) store: Arc<dyn OnlineStore>,
+    pub(crate) store: Arc<dyn StateProgress>,
     pub(crate) archive: Arc<dyn Archive>,
     pub(crate) sources: Vec<Arc<SourceDef>>,
     pub(crate) counters: Arc<Counters>,

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_core::key::{KeyBuffer, shard_of};
-use forebay_core::ports::OnlineStore;
+use forebay_core::ports::StateProgress;
 use forebay_core::prediction::{PredictionKey, Role, column};
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::meta;

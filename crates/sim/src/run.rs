@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::ports::{Archive, OnlineStore};
+use forebay_core::ports::{Archive, FillWriter, StateProgress};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::SECOND_US;
 use forebay_core::view::ViewId;

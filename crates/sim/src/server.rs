@@ -15,7 +15,7 @@ use forebay_control::{
     MonitorObserver, Monitors, Parts, Step, Stop, Which, begin, change_scopes, delete_leftovers,
     execute, furthest, plan_apply, take_over,
 };
-use forebay_core::ports::{Checkpoints, CompiledView, OnlineStore, Runtime};
+use forebay_core::ports::{Checkpoints, CompiledView, Runtime, ViewStates};
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, MINUTE_US};
 use forebay_core::view::{ViewId, Window};

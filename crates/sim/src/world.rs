@@ -17,7 +17,7 @@ use forebay_core::definition::{DeploymentDef, Route};
 use forebay_core::limits::IDLE_TIMEOUT_US;
 use forebay_core::memory::Budget;
 use forebay_core::ports::{
-    Archive, At, CompiledService, CompiledView, FeatureReader, OnlineStore, SourceBatch,
+    Archive, At, CompiledService, CompiledView, FeatureReader, SourceBatch, ViewStates,
 };
 use forebay_core::prediction::column;
 use forebay_core::progress::TopicPartition;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forebay_control::{Course, FillHost, Filler, Life, Stop, furthest};
-use forebay_core::ports::{Archive, CompiledView, OnlineStore, Runtime};
+use forebay_core::ports::{Archive, CompiledView, FillWriter, Runtime, StateProgress, ViewStates};
 use forebay_core::progress::Applied;
 use forebay_core::view::{ViewId, ViewSpec, Window};
 use forebay_pipeline::archive::Archiver;
@@ -104,7 +104,7 @@ fn cut_off(world: &World, runtime: &SimRuntime, digest: Option<&str>) {
     some.0.values_mut().for_each(|at| at.next_offset /= 2);
     let stores = (
         &world.archive as &dyn Archive,
-        &world.store as &dyn OnlineStore,
+        &world.store as &dyn FillWriter,
     );
     let pass = (&mut filling, Until::Shared(&some));
     let pass = backfill(&view, &world.sources[0], stores, pass, |_| {});

@@ -13,8 +13,8 @@ use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
-    At, FillNote, LogNotes, OnlineStore, ShardEpoch, ShardFold, ShardWrite, StateReader,
-    StoreHealth, TopicNote, ViewRows,
+    At, EpochWriter, FillNote, FillWrite, FillWriter, LogNotes, ShardEpoch, ShardFold, ShardWrite,
+    StateHealth, StateProgress, StateReader, StoreHealth, TopicNote, ViewRows, ViewStates,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use forebay_core::progress::{Applied, TopicPartition};
@@ -420,11 +420,99 @@ impl StateReader for MemoryStore {
     }
 }
 
-impl OnlineStore for MemoryStore {
+impl StateProgress for MemoryStore {
     fn shards(&self) -> u16 {
         ShardId::count(self.contents.lock().shards.len())
     }
 
+    fn applied(&self, shard: u16) -> Arc<Applied> {
+        newest(&self.contents.lock(), shard)
+            .map(|state| Arc::clone(&state.applied))
+            .unwrap_or_default()
+    }
+
+    fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
+        let contents = self.contents.lock();
+        Ok(newest(&contents, shard)?.marks.values().cloned().collect())
+    }
+}
+
+impl EpochWriter for MemoryStore {
+    fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
+        self.record_marks(shard, &write.marks)?;
+        self.write(Point::Commit, shard, |contents, state| {
+            for fold in &write.folds {
+                self.fold(contents, state, fold, false)?;
+            }
+            for score in &write.pending {
+                let place = TopicPartition::new(score.key.topic.as_str(), score.key.partition);
+                if score.key.offset >= state.applied.next_offset(&place) {
+                    let known = state.pending.values().any(|p| p.key == score.key);
+                    assert!(!known, "{:?} is pending twice", score.key);
+                    let sequence = state.next();
+                    state.pending.insert(sequence, Arc::clone(score));
+                }
+            }
+            for note in &write.unscored {
+                let place = TopicPartition::new(note.topic.as_str(), note.partition);
+                let offsets = note.offsets.from_offset(state.applied.next_offset(&place));
+                if offsets.count() > 0 {
+                    state.note(vec![Unscored {
+                        offsets,
+                        ..note.clone()
+                    }]);
+                }
+            }
+            let mut applied = Applied::clone(&state.applied);
+            write
+                .progress
+                .iter()
+                .for_each(|(place, progress)| applied.advance(place, *progress));
+            state.applied = Arc::new(applied);
+            state.epoch += 1;
+            Ok(state.epoch)
+        })
+    }
+
+    // Nothing expires here.
+    fn keep_from(&self, _: Option<Micros>) {}
+}
+
+impl FillWriter for MemoryStore {
+    fn fill(&self, shard: u16, write: &FillWrite) -> PortResult<()> {
+        self.write(Point::Commit, shard, |contents, state| {
+            for fold in &write.folds {
+                self.fold(contents, state, fold, true)?;
+            }
+            state.filled.insert(write.view, write.note.clone());
+            state.epoch += 1;
+            Ok(())
+        })
+    }
+
+    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
+        let contents = self.contents.lock();
+        Ok(newest(&contents, shard)?.filled.get(&view).cloned())
+    }
+
+    fn end_fill(&self, view: ViewId) -> PortResult<()> {
+        let mut contents = self.contents.lock();
+        let states = contents.shards.iter_mut();
+        let newest = states.filter_map(|states| states.last_mut());
+        let ended: Vec<_> = newest.filter_map(|s| s.filled.remove(&view)).collect();
+        if !ended.is_empty() {
+            contents.sync();
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> PortResult<()> {
+        self.contents.lock().sync();
+        Ok(())
+    }
+}
+
+impl ViewStates for MemoryStore {
     fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
         let mut contents = self.contents.lock();
         let known = contents
@@ -456,82 +544,10 @@ impl OnlineStore for MemoryStore {
     fn views(&self) -> PortResult<Vec<ViewId>> {
         Ok(self.contents.lock().views.keys().copied().collect())
     }
+}
 
-    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
-        let contents = self.contents.lock();
-        Ok(newest(&contents, shard)?.filled.get(&view).cloned())
-    }
-
-    fn end_fill(&self, view: ViewId) -> PortResult<()> {
-        let mut contents = self.contents.lock();
-        let states = contents.shards.iter_mut();
-        let newest = states.filter_map(|states| states.last_mut());
-        let ended: Vec<_> = newest.filter_map(|s| s.filled.remove(&view)).collect();
-        if !ended.is_empty() {
-            contents.sync();
-        }
-        Ok(())
-    }
-
-    fn applied(&self, shard: u16) -> Arc<Applied> {
-        newest(&self.contents.lock(), shard)
-            .map(|state| Arc::clone(&state.applied))
-            .unwrap_or_default()
-    }
-
-    fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
-        let contents = self.contents.lock();
-        Ok(newest(&contents, shard)?.marks.values().cloned().collect())
-    }
-
-    fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
-        self.record_marks(shard, &write.marks)?;
-        self.write(Point::Commit, shard, |contents, state| {
-            for fold in &write.folds {
-                self.fold(contents, state, fold, write.backfill)?;
-            }
-            for score in &write.pending {
-                let place = TopicPartition::new(score.key.topic.as_str(), score.key.partition);
-                if score.key.offset >= state.applied.next_offset(&place) {
-                    let known = state.pending.values().any(|p| p.key == score.key);
-                    assert!(!known, "{:?} is pending twice", score.key);
-                    let sequence = state.next();
-                    state.pending.insert(sequence, Arc::clone(score));
-                }
-            }
-            for note in &write.unscored {
-                let place = TopicPartition::new(note.topic.as_str(), note.partition);
-                let offsets = note.offsets.from_offset(state.applied.next_offset(&place));
-                if offsets.count() > 0 {
-                    state.note(vec![Unscored {
-                        offsets,
-                        ..note.clone()
-                    }]);
-                }
-            }
-            if !write.backfill {
-                let mut applied = Applied::clone(&state.applied);
-                write
-                    .progress
-                    .iter()
-                    .for_each(|(place, progress)| applied.advance(place, *progress));
-                state.applied = Arc::new(applied);
-            }
-            state.filled.extend(write.filled.clone());
-            state.epoch += 1;
-            Ok(state.epoch)
-        })
-    }
-
-    fn sync(&self) -> PortResult<()> {
-        self.contents.lock().sync();
-        Ok(())
-    }
-
+impl StateHealth for MemoryStore {
     fn health(&self) -> StoreHealth {
         StoreHealth::Well
     }
-
-    // Nothing expires here.
-    fn keep_from(&self, _: Option<Micros>) {}
 }

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use forebay_core::ports::{CompiledView, OnlineStore};
+use forebay_core::ports::{CompiledView, FillWriter};
 use forebay_core::source::SourceDef;
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::{ErrorKind, PortResult};
@@ -27,7 +27,7 @@ pub enum Leftovers {
 /// # Errors
 /// The store fails.
 pub fn delete_leftovers(
-    store: &dyn OnlineStore,
+    store: &dyn FillWriter,
     named: &HashSet<ViewId>,
     leftovers: Leftovers,
 ) -> PortResult<()> {
@@ -50,7 +50,7 @@ pub fn delete_leftovers(
 ///
 /// # Errors
 /// The store fails, or has a view of the same id and another definition.
-pub fn take_over(store: &dyn OnlineStore, view: &Arc<ViewSpec>) -> PortResult<()> {
+pub fn take_over(store: &dyn FillWriter, view: &Arc<ViewSpec>) -> PortResult<()> {
     store.register_view(Arc::clone(view))?;
     store.end_fill(view.id)
 }

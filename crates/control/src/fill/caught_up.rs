@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use forebay_core::ports::OnlineStore;
+use forebay_core::ports::StateProgress;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_pipeline::not_begun;
@@ -21,7 +21,7 @@ const CATCH_UP_POLL: Duration = Duration::from_millis(100);
 
 /// The furthest that any shard is, by partition.
 #[must_use]
-pub fn furthest(store: &dyn OnlineStore) -> Applied {
+pub fn furthest(store: &dyn StateProgress) -> Applied {
     let mut furthest = Applied::default();
     for shard in 0..store.shards() {
         for (partition, progress) in &store.applied(shard).0 {

@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::ports::{Archive, CompiledView, OnlineStore, Runtime};
+use forebay_core::ports::{Archive, CompiledView, FillWriter, Runtime};
 use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
 use forebay_pipeline::archive::Archiver;
@@ -72,7 +72,7 @@ pub struct Filler<'a> {
     /// Where the rows come from.
     pub archive: &'a dyn Archive,
     /// Where they go.
-    pub store: &'a dyn OnlineStore,
+    pub store: &'a dyn FillWriter,
     /// What to wait on.
     pub runtime: &'a dyn Runtime,
     /// Where the rows done are shown.

@@ -5,7 +5,9 @@
 mod archive;
 mod checkpoints;
 mod compiled;
+mod epochs;
 mod features;
+mod fills;
 mod log;
 mod log_inspector;
 mod log_notes;
@@ -16,16 +18,21 @@ mod runtime;
 mod scan;
 mod scorer;
 mod scores;
+mod state_health;
+mod state_progress;
 mod state_reader;
+mod view_states;
 
 pub use archive::{Archive, Beginnings, TableSnapshot};
 pub use checkpoints::Checkpoints;
 pub use compiled::{CompiledLabel, CompiledService, CompiledView};
+pub use epochs::{EpochWriter, ShardFold, ShardWrite};
 pub use features::{FeatureAnswer, FeatureReader};
+pub use fills::{FillNote, FillWrite, FillWriter};
 pub use log::{DeadLetter, EventLog, LogFault, LogPosition, Origin, SourceBatch};
 pub use log_inspector::{FirstRecord, LogBounds, LogInspector, TopicFacts};
 pub use log_notes::{AcceptedGap, LogNotes, TopicNote};
-pub use online::{FillNote, OnlineStore, ShardFold, ShardWrite, StoreHealth};
+pub use online::OnlineStore;
 pub use point_in_time::{Known, PointInTime};
 pub use publish::{Publication, Publisher};
 pub use runtime::{Body, Runtime, Task};
@@ -34,4 +41,7 @@ pub use scorer::{Scorer, Scores};
 pub use scores::{
     OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, UnscoredEntry,
 };
+pub use state_health::{StateHealth, StoreHealth};
+pub use state_progress::StateProgress;
 pub use state_reader::{At, ShardEpoch, StateReader, ViewRows};
+pub use view_states::ViewStates;

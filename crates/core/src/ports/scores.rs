@@ -4,13 +4,14 @@
 //! implements it over RocksDB, `testkit` in memory.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::error::PortResult;
 use crate::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use crate::settlement::{ScoreOutcome, Unscored};
 use crate::time::Micros;
+
+use super::state_progress::StateProgress;
 
 /// A pending score, with its place in the queue of its shard.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +90,7 @@ impl ScoreLoad {
 }
 
 /// What waits to be scored, and what waits to be published. Every write is atomic.
-pub trait ScoreQueue: Send + Sync + Debug {
+pub trait ScoreQueue: StateProgress {
     /// What waits in `shard`, by deployment; those with nothing may be absent. Cheap: asked in
     /// every epoch.
     ///

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use forebay_control::{AlarmPublisher, FillHost, Life, Monitors, Phase, Stop};
 use forebay_core::memory::Budget;
-use forebay_core::ports::OnlineStore;
+use forebay_core::ports::StateReader;
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, Micros};
 use forebay_engine::Catalog;
@@ -174,7 +174,7 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let models = Arc::new(ModelStore::new());
         let scorer = open_scorer(&settings, &models, &metrics, &runtime)?;
-        let online: Arc<dyn OnlineStore> = Arc::<RocksStore>::clone(&store);
+        let online: Arc<dyn StateReader> = Arc::<RocksStore>::clone(&store);
         let shown = Arc::new(Marks(Arc::clone(&marks)));
         let running = Running {
             catalog: Some(catalog),

@@ -15,7 +15,7 @@ use forebay_control::{
     ApplyFacts, Around, Course, Leftovers, Parts, Phase, Step, Stop, Which, begin, begin_again,
     delete_leftovers, end, execute, plan_apply,
 };
-use forebay_core::ports::{Archive, CompiledView, OnlineStore};
+use forebay_core::ports::{Archive, CompiledView, ViewStates};
 use forebay_core::source::SourceDef;
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::{PortError, PortResult};

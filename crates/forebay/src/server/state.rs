@@ -6,7 +6,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
-use forebay_core::ports::{OnlineStore, StoreHealth};
+use forebay_core::ports::{StateHealth, StoreHealth};
 use forebay_core::{ErrorKind, PortError};
 use forebay_online::OnlineOptions;
 
@@ -40,7 +40,7 @@ const HEALTH_POLL: Duration = Duration::from_secs(1);
 
 /// Wait until a part of the state will not be written again by this process. A restart opens it
 /// anew, or says what is damaged; staying half alive would only hide it.
-pub(crate) async fn until_lost(store: &dyn OnlineStore) -> PortError {
+pub(crate) async fn until_lost(store: &dyn StateHealth) -> PortError {
     loop {
         if let Some(error) = loss(store.health()) {
             return error;

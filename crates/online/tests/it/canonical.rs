@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use forebay_core::ports::OnlineStore;
+use forebay_core::ports::StateProgress;
 use forebay_core::view::Window;
 use proptest::prelude::*;
 
@@ -62,9 +62,8 @@ proptest! {
             while !rest.is_empty() {
                 let (epoch, tail) = rest.split_at(1 + random.below(rest.len().min(200) as u64) as usize);
                 for shard in 0..2 {
-                    // A backfill takes rows in any order of offsets.
-                    let write = forebay_core::ports::ShardWrite { backfill: true, ..shard_write(&views, epoch, shard, 2) };
-                    store.commit(shard, &write).expect("commit");
+                    // A fill takes rows in any order of offsets.
+                    fill(&store, &views, epoch, (shard, 2));
                 }
                 rest = tail;
             }
@@ -78,10 +77,10 @@ proptest! {
     }
 }
 
-/// A backfill that is done twice, or that meets rows which the stream brought already, changes
+/// A fill that is done twice, or that meets rows which the stream brought already, changes
 /// nothing.
 #[test]
-fn a_repeated_backfill_counts_once() {
+fn a_repeated_fill_counts_once() {
     let random = &mut Random(3);
     let view = wide_view(
         1,
@@ -104,16 +103,12 @@ fn a_repeated_backfill_counts_once() {
     let store = open(directory.path(), &options(1, 1_000_000), &views);
     commit_all(&store, &views, &log[..200]);
     for part in log[..300].chunks(70).chain(log[..300].chunks(90)) {
-        let write = forebay_core::ports::ShardWrite {
-            backfill: true,
-            ..shard_write(&views, part, 0, 1)
-        };
-        store.commit(0, &write).expect("commit");
+        fill(&store, &views, part, (0, 1));
     }
     assert_eq!(
         store.applied(0).0,
         progress_of(&log[..200]).into_iter().collect(),
-        "a backfill moves no offset"
+        "a fill moves no offset"
     );
     commit_all(&store, &views, &log[200..]);
     for at in (0..1_200).step_by(37) {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use forebay_core::key::shard_of;
-use forebay_core::ports::{OnlineStore, ScoreQueue};
+use forebay_core::ports::{EpochWriter, ScoreQueue, StateProgress};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::view::{ViewSpec, Window};
 

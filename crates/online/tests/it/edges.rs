@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::{At, LogNotes, OnlineStore, ShardWrite, StateReader};
+use forebay_core::ports::{
+    At, EpochWriter, LogNotes, ShardWrite, StateProgress, StateReader, ViewStates,
+};
 use forebay_core::value::Value;
 use forebay_core::view::Window;
 use forebay_online::RocksStore;

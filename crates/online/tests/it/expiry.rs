@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use forebay_core::ports::{At, OnlineStore, ScoreQueue, ShardWrite, StateReader};
+use forebay_core::ports::{
+    At, EpochWriter, ScoreQueue, ShardWrite, StateProgress, StateReader, ViewStates,
+};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::{DAY_US, HOUR_US};
 use forebay_core::view::Window;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use forebay_core::ports::{OnlineStore, ScoreQueue};
+use forebay_core::ports::{EpochWriter, ScoreQueue};
 use forebay_core::time::HOUR_US;
 use forebay_core::view::{FeatureStatus, ViewSpec, Window};
 use forebay_online::RocksStore;

@@ -1,7 +1,7 @@
 //! What a commit costs is what it changes: bytes written and memory of the history do not depend on
 //! the number of partitions that did not move. Counted, not timed.
 
-use forebay_core::ports::{OnlineStore, ShardEpoch, ShardWrite, StateReader};
+use forebay_core::ports::{EpochWriter, ShardEpoch, ShardWrite, StateProgress, StateReader};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::view::Window;
 use forebay_online::RocksStore;

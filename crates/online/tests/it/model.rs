@@ -10,7 +10,10 @@ use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicr
 use arrow_schema::DataType;
 use forebay_core::aggregate::{AggregateKind, Partial, PartialClass, PartialSpec, RowOrder};
 use forebay_core::key::{KeyBuffer, shard_of};
-use forebay_core::ports::{At, OnlineStore, Origin, ShardFold, ShardWrite, StateReader, ViewRows};
+use forebay_core::ports::{
+    At, EpochWriter, FillNote, FillWrite, FillWriter, Origin, ShardFold, ShardWrite, StateProgress,
+    StateReader, ViewRows, ViewStates,
+};
 use forebay_core::prediction::{PendingScore, PredictionKey, Role};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::Column;
@@ -300,8 +303,22 @@ pub(crate) fn shard_write(
         unscored: Vec::new(),
         progress: progress_of(events),
         marks: Vec::new(),
-        backfill: false,
-        filled: None,
+    }
+}
+
+/// Bring `events` into shard `shard` of `store` as a fill of each view does.
+pub(crate) fn fill(
+    store: &RocksStore,
+    views: &[Arc<ViewSpec>],
+    events: &[Event],
+    (shard, shards): (u16, u16),
+) {
+    for view in views {
+        let folds = shard_write(std::slice::from_ref(view), events, shard, shards).folds;
+        let (view, note) = (view.id, FillNote::default());
+        store
+            .fill(shard, &FillWrite { view, folds, note })
+            .expect("fill");
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::{At, OnlineStore, ShardWrite, StateReader, StoreHealth};
+use forebay_core::ports::{
+    At, EpochWriter, ShardWrite, StateHealth, StateProgress, StateReader, StoreHealth,
+};
 use forebay_core::progress::TopicPartition;
 use forebay_core::view::{ViewSpec, Window};
 use forebay_core::watermark::{Hold, MarkFact, MarkRecord};

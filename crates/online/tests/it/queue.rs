@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use forebay_core::ports::{
-    OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, ShardWrite,
+    EpochWriter, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, ShardWrite,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore};
 use forebay_core::settlement::{Unscored, UnscoredReason};

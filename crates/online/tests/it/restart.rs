@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use forebay_core::key::shard_of;
-use forebay_core::ports::OnlineStore;
+use forebay_core::ports::{EpochWriter, StateProgress};
 use forebay_core::view::Window;
 use forebay_testkit::unbounded_budget;
 use proptest::prelude::*;

@@ -8,7 +8,7 @@ use arrow_array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray
 use arrow_schema::DataType;
 use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
 use forebay_core::key::{KeyBuffer, shard_of};
-use forebay_core::ports::{At, OnlineStore, Origin, ShardFold, ShardWrite, StateReader};
+use forebay_core::ports::{At, EpochWriter, Origin, ShardFold, ShardWrite, StateReader};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::source::Column;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US};

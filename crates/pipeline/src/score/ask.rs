@@ -142,8 +142,8 @@ pub(crate) fn records(
             scores,
             topics: &lane.parts.topics,
         };
-        let (store, encoder) = (&lane.parts.store, &lane.parts.encoder);
-        let records = outbox_records(&scored, store.as_ref(), encoder.as_ref())?;
+        let (state, encoder) = (&lane.parts.state, &lane.parts.encoder);
+        let records = outbox_records(&scored, state.as_ref(), encoder.as_ref())?;
         Ok(records.into_iter().map(ScoreOutcome::Scored).collect())
     })
 }

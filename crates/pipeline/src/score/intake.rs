@@ -11,7 +11,7 @@ use forebay_core::limits::{
     OUTBOX_MAX_RECORDS, PENDING_SCORES_MAX_BYTES, PENDING_SCORES_MAX_RECORDS, SCORING_CALL_MAX_MS,
     SCORING_CHUNKS_MAX,
 };
-use forebay_core::ports::{OnlineStore, ScoreLoad};
+use forebay_core::ports::{ScoreLoad, ScoreQueue};
 
 use crate::status::Counters;
 
@@ -81,7 +81,7 @@ impl Intake {
     pub(crate) fn look<'a>(
         &mut self,
         deployments: impl IntoIterator<Item = &'a str>,
-        store: &dyn OnlineStore,
+        store: &dyn ScoreQueue,
         counters: &Counters,
     ) -> PortResult<()> {
         let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();

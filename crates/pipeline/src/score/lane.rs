@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_core::PortResult;
-use forebay_core::ports::{FeatureReader, OnlineStore, Publisher, Runtime, ScoreLoad, Scorer};
+use forebay_core::ports::{
+    FeatureReader, Publisher, Runtime, ScoreLoad, ScoreQueue, Scorer, StateReader,
+};
 use forebay_core::time::Micros;
 use forebay_telemetry::Timing;
 
@@ -22,7 +24,9 @@ use crate::watermark::PublishedWatermarks;
 #[derive(Debug, Clone)]
 pub(crate) struct ScoringParts {
     /// Holds pending scores, outbox and notes.
-    pub(crate) store: Arc<dyn OnlineStore>,
+    pub(crate) store: Arc<dyn ScoreQueue>,
+    /// Says what a prediction had applied.
+    pub(crate) state: Arc<dyn StateReader>,
     /// Reads features.
     pub(crate) reader: Arc<dyn FeatureReader>,
     /// Asks models.

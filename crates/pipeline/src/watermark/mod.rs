@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use forebay_core::PortResult;
 use forebay_core::invariant;
-use forebay_core::ports::{OnlineStore, SourceBatch};
+use forebay_core::ports::{SourceBatch, StateProgress};
 use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
@@ -385,7 +385,7 @@ impl Watermarks {
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn recorded(store: &dyn OnlineStore) -> PortResult<Vec<MarkRecord>> {
+pub fn recorded(store: &dyn StateProgress) -> PortResult<Vec<MarkRecord>> {
     let mut records = BTreeSet::new();
     for shard in 0..store.shards() {
         records.extend(store.marks(shard)?);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use forebay_core::PortResult;
-use forebay_core::ports::{LogNotes, OnlineStore};
+use forebay_core::ports::{LogNotes, StateProgress};
 use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
 use forebay_core::watermark::{MarkFact, MarkRecord};
@@ -19,7 +19,7 @@ use crate::recovery::Plan;
 /// The note of its topic cannot be read.
 pub fn show_recorded(
     source: &SourceDef,
-    (store, notes): (&dyn OnlineStore, &dyn LogNotes),
+    (store, notes): (&dyn StateProgress, &dyn LogNotes),
     records: &[MarkRecord],
     published: &Arc<PublishedWatermarks>,
 ) -> PortResult<()> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, StringArray};
 use forebay_core::limits::KEY_MAX_BYTES;
-use forebay_core::ports::{OnlineStore, ShardWrite};
+use forebay_core::ports::{EpochWriter, ShardWrite, StateProgress};
 use forebay_core::prediction::{PendingScore, PredictionKey, Role};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::time::SECOND_US;

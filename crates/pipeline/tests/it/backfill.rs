@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use forebay_core::ErrorKind;
-use forebay_core::ports::{Archive, Beginnings, CompiledView, OnlineStore, ScanOrder};
+use forebay_core::ports::{
+    Archive, Beginnings, CompiledView, FillWriter, ScanOrder, StateProgress, ViewStates,
+};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
 use forebay_core::time::MINUTE_US;
@@ -97,7 +99,7 @@ fn a_view_filled_beside_ingest_in_any_number_of_passes_is_what_it_would_have_bee
 fn pass(world: &World, view: &PlainView, filling: &mut Filling, until: Until<'_>) -> usize {
     let stores = (
         &world.archive as &dyn Archive,
-        &world.store as &dyn OnlineStore,
+        &world.store as &dyn FillWriter,
     );
     let pass = backfill(view, &world.sources[0], stores, (filling, until), |_| {});
     futures::executor::block_on(pass).expect("it takes all rows")
@@ -261,7 +263,7 @@ fn over_a_new_state_a_view_holds_what_the_archive_has_below_where_the_state_begi
 /// One pass of the fill by a process under `fate`, up to what each shard has applied.
 fn pass_under(world: &World, view: &PlainView, fate: Fate) -> Result<usize, PipelineError> {
     let store = world.store.under(&Arc::new(fate));
-    let stores = (&world.archive as &dyn Archive, &store as &dyn OnlineStore);
+    let stores = (&world.archive as &dyn Archive, &store as &dyn FillWriter);
     let pass = (&mut filling(world), Until::Each);
     futures::executor::block_on(backfill(view, &world.sources[0], stores, pass, |_| {}))
 }

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::{Archive, Beginnings, CompiledView, OnlineStore};
+use forebay_core::ports::{
+    Archive, Beginnings, CompiledView, FillWriter, StateProgress, ViewStates,
+};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::time::MINUTE_US;
 use forebay_core::view::{ViewId, Window};
@@ -36,7 +38,7 @@ fn fill(world: &World) -> Result<usize, PipelineError> {
         .expect("a new view");
     let stores = (
         &world.archive as &dyn Archive,
-        &world.store as &dyn OnlineStore,
+        &world.store as &dyn FillWriter,
     );
     let mut filling = Filling::of(&world.store, ADDED).expect("in memory");
     let pass = (&mut filling, Until::Each);

@@ -3,7 +3,7 @@
 //! on by itself; nothing is skipped that nobody accepted.
 
 use forebay_core::limits::LOG_GAPS_MAX;
-use forebay_core::ports::{AcceptedGap, LogNotes, OnlineStore};
+use forebay_core::ports::{AcceptedGap, LogNotes, StateProgress};
 use forebay_core::progress::TopicPartition;
 use forebay_pipeline::{PipelineError, SourceState};
 use forebay_testkit::{Fate, wait_until};

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use forebay_core::ports::{LogNotes, OnlineStore};
+use forebay_core::ports::{LogNotes, StateProgress};
 use forebay_core::progress::TopicPartition;
 use forebay_core::{ErrorKind, PortError};
 use forebay_pipeline::{Pipeline, PipelineError};

@@ -12,7 +12,7 @@ use forebay_core::limits::{
     PENDING_SCORE_MAX_AGE_US, SCORING_CHUNK_MAX_ROWS, SCORING_CHUNKS_MAX, SCORING_DRAIN_MAX_MS,
 };
 use forebay_core::memory::{Budget, Part};
-use forebay_core::ports::{OnlineStore, Scorer, Scores};
+use forebay_core::ports::{Scorer, Scores, StateProgress};
 use forebay_core::prediction::{PredictionKey, Role};
 use forebay_core::settlement::{SETTLEMENT_TABLE, UnscoredReason};
 use forebay_core::time::SECOND_US;

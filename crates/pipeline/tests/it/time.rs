@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::limits::{EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US};
-use forebay_core::ports::OnlineStore;
+use forebay_core::ports::StateProgress;
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::{Clock, DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 use forebay_core::value::Value;

@@ -8,9 +8,9 @@ use forebay_core::PortResult;
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
-    At, FillNote, LogNotes, OnlineStore, OutboxEntry, PendingEntry, Published, ScoreLoad,
-    ScoreQueue, Settled, ShardEpoch, ShardWrite, StateReader, StoreHealth, TopicNote,
-    UnscoredEntry, ViewRows,
+    At, EpochWriter, FillNote, FillWrite, FillWriter, LogNotes, OutboxEntry, PendingEntry,
+    Published, ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite, StateHealth, StateProgress,
+    StateReader, StoreHealth, TopicNote, UnscoredEntry, ViewRows, ViewStates,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -54,11 +54,57 @@ impl<S: StateReader> StateReader for FaultyStore<S> {
     }
 }
 
-impl<S: OnlineStore> OnlineStore for FaultyStore<S> {
+impl<S: StateProgress> StateProgress for FaultyStore<S> {
     fn shards(&self) -> u16 {
         self.inner.shards()
     }
 
+    fn applied(&self, shard: u16) -> Arc<Applied> {
+        self.inner.applied(shard)
+    }
+
+    fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
+        let act = || self.inner.marks(shard);
+        self.faults.meet(Part::Store, None, act)
+    }
+}
+
+impl<S: EpochWriter> EpochWriter for FaultyStore<S> {
+    fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
+        let act = || self.inner.commit(shard, write);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn keep_from(&self, oldest_us: Option<Micros>) {
+        self.inner.keep_from(oldest_us);
+    }
+}
+
+impl<S: FillWriter> FillWriter for FaultyStore<S> {
+    fn fill(&self, shard: u16, write: &FillWrite) -> PortResult<()> {
+        self.faults
+            .fold(write.folds.iter().map(|fold| fold.rows.len()).sum());
+        let act = || self.inner.fill(shard, write);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
+        let act = || self.inner.filled(shard, view);
+        self.faults.meet(Part::Store, None, act)
+    }
+
+    fn end_fill(&self, view: ViewId) -> PortResult<()> {
+        let act = || self.inner.end_fill(view);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn sync(&self) -> PortResult<()> {
+        let act = || self.inner.sync();
+        self.faults.meet(Part::Store, Write, act)
+    }
+}
+
+impl<S: ViewStates> ViewStates for FaultyStore<S> {
     fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
         let act = || self.inner.register_view(view);
         self.faults.meet(Part::Store, Write, act)
@@ -73,50 +119,15 @@ impl<S: OnlineStore> OnlineStore for FaultyStore<S> {
         let act = || self.inner.views();
         self.faults.meet(Part::Store, None, act)
     }
+}
 
-    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
-        let act = || self.inner.filled(shard, view);
-        self.faults.meet(Part::Store, None, act)
-    }
-
-    fn end_fill(&self, view: ViewId) -> PortResult<()> {
-        let act = || self.inner.end_fill(view);
-        self.faults.meet(Part::Store, Write, act)
-    }
-
-    fn applied(&self, shard: u16) -> Arc<Applied> {
-        self.inner.applied(shard)
-    }
-
-    fn marks(&self, shard: u16) -> PortResult<Vec<MarkRecord>> {
-        let act = || self.inner.marks(shard);
-        self.faults.meet(Part::Store, None, act)
-    }
-
-    fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
-        if write.backfill {
-            self.faults
-                .fold(write.folds.iter().map(|fold| fold.rows.len()).sum());
-        }
-        let act = || self.inner.commit(shard, write);
-        self.faults.meet(Part::Store, Write, act)
-    }
-
-    fn sync(&self) -> PortResult<()> {
-        let act = || self.inner.sync();
-        self.faults.meet(Part::Store, Write, act)
-    }
-
+impl<S: StateHealth> StateHealth for FaultyStore<S> {
     fn health(&self) -> StoreHealth {
         self.inner.health()
     }
-
-    fn keep_from(&self, oldest_us: Option<Micros>) {
-        self.inner.keep_from(oldest_us);
-    }
 }
 
-impl<S: OnlineStore> ScoreQueue for FaultyStore<S> {
+impl<S: ScoreQueue> ScoreQueue for FaultyStore<S> {
     fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>> {
         // Every store counts this in memory.
         self.inner.score_load(shard)
