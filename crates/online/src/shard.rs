@@ -165,11 +165,43 @@ impl Shard {
                 .filter(|(hash, key)| table.get(id, *hash, key).is_none())
                 .collect()
         };
-        let entries = missing.iter().map(|(_, key)| ENTRY_BYTES + key.len());
-        memory.grow(entries.sum()).map_err(PortError::from)?;
-        let mut loaded = HashMap::with_capacity(missing.len());
+        let mut loaded = HashMap::new();
+        let whole = self.load(view, &missing, &mut loaded, memory);
+        Counters::add(&self.counters.keys_loaded, loaded.len() as u64);
+        Counters::add(&view.counters.loads, loaded.len() as u64);
+        let mut table = self.table.write();
+        // Also what a read has loaded that is refused: it may be asked again, and must get further.
+        for (key, (hash, state)) in &loaded {
+            if table.get(id, *hash, key).is_none() {
+                table.publish(id, *hash, key, Arc::clone(state));
+            }
+        }
+        let answer = whole.map(|()| ShardStates {
+            epoch: table.epoch(),
+            gone_us: table.gone_us.get(&id).copied(),
+            states: keys
+                .iter()
+                .map(|(hash, key)| table.get(id, *hash, key).cloned())
+                .collect(),
+        });
+        let evicted = self.evict(&mut table);
+        drop(table);
+        Counters::add(&self.counters.keys_evicted, evicted.len() as u64);
+        answer
+    }
+
+    /// Load the keys of `missing` as far as there is `memory` for them.
+    fn load<'k>(
+        &self,
+        view: &ViewRuntime,
+        missing: &[&(u64, &'k [u8])],
+        loaded: &mut HashMap<&'k [u8], (u64, Arc<KeyState>)>,
+        memory: &mut Reservation,
+    ) -> OnlineResult<()> {
         for (hash, key) in missing {
             if !loaded.contains_key(key) {
+                let entry = memory.grow(ENTRY_BYTES + key.len());
+                entry.map_err(PortError::from)?;
                 let state = self.database.load_key(view, key)?;
                 // How much a key holds shows when it is read: one too many is dropped again.
                 let grown = memory.grow(state.memory_bytes);
@@ -177,27 +209,7 @@ impl Shard {
                 loaded.insert(*key, (*hash, Arc::new(state)));
             }
         }
-        Counters::add(&self.counters.keys_loaded, loaded.len() as u64);
-        Counters::add(&view.counters.loads, loaded.len() as u64);
-        let mut table = self.table.write();
-        for (key, (hash, state)) in &loaded {
-            if table.get(id, *hash, key).is_none() {
-                table.publish(id, *hash, key, Arc::clone(state));
-            }
-        }
-        let states = keys
-            .iter()
-            .map(|(hash, key)| table.get(id, *hash, key).cloned())
-            .collect();
-        let answer = ShardStates {
-            epoch: table.epoch(),
-            gone_us: table.gone_us.get(&id).copied(),
-            states,
-        };
-        let evicted = self.evict(&mut table);
-        drop(table);
-        Counters::add(&self.counters.keys_evicted, evicted.len() as u64);
-        Ok(answer)
+        Ok(())
     }
 
     /// Drop what is above the table's budget, or above what there is of the process's memory. Comes
