@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
 use crate::error::{ErrorKind, PortError, PortResult};
+use crate::invariant;
 use crate::progress::{Applied, PartitionProgress, TopicPartition};
 
 /// What each view of a service had applied.
@@ -207,6 +208,7 @@ fn pack(partitions: &BTreeMap<u32, i64>, first: Option<&BTreeMap<u32, i64>>) -> 
         let begin = run
             .first()
             .map_or(end, |(partition, _)| u64::from(*partition));
+        invariant!(RunsAscend, begin >= end, "{begin} behind {end}");
         write_unsigned(&mut out, begin - end);
         write_unsigned(&mut out, run.len() as u64);
         for (partition, next) in run {

@@ -24,6 +24,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::index::ShardId;
+use crate::invariant;
 use crate::limits::KEY_MAX_BYTES;
 
 const TAG_BOOLEAN: u8 = 0x10;
@@ -85,6 +86,12 @@ impl KeyBuffer {
             }
             keys.ends.push(end_of(keys.bytes.len())?);
         }
+        invariant!(
+            KeyEndsAscend,
+            keys.ends.len() == rows && keys.ends.is_sorted(),
+            "{} keys of {rows} rows",
+            keys.ends.len()
+        );
         Ok(keys)
     }
 

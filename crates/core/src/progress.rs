@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::invariant;
 use crate::time::Micros;
 
 /// One partition of one topic.
@@ -99,6 +100,15 @@ impl Applied {
         }
         entry.next_offset = entry.next_offset.max(progress.next_offset);
         entry.max_event_time_us = entry.max_event_time_us.max(progress.max_event_time_us);
+        invariant!(
+            DigestBelowNext,
+            entry
+                .last
+                .is_none_or(|last| last.offset < entry.next_offset),
+            "{partition:?}: {:?} at next offset {}",
+            entry.last,
+            entry.next_offset
+        );
     }
 }
 
@@ -144,5 +154,16 @@ mod tests {
         assert_eq!(applied.0[&place], at(9, Some(4)));
         applied.advance(&place, at(7, Some(6)));
         assert_eq!(applied.0[&place], at(9, Some(6)));
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant digest_below_next is broken")]
+    fn a_digest_of_a_record_that_was_not_applied_is_told() {
+        let progress = PartitionProgress {
+            next_offset: 5,
+            max_event_time_us: None,
+            last: Some(RecordDigest::of(5, None, None, None)),
+        };
+        Applied::default().advance(&TopicPartition::new("t", 0), progress);
     }
 }

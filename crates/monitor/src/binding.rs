@@ -30,6 +30,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
 use forebay_core::PortError;
 use forebay_core::answered::{Answer, Answered};
+use forebay_core::invariant;
 use forebay_core::ports::CompiledLabel;
 use forebay_core::prediction::{Role, column};
 use forebay_core::scope::{ScoredOffsets, ScoringScopes};
@@ -283,7 +284,12 @@ impl MonitorBinding {
         };
         let covered = self.covered.entry(topic.clone()).or_default();
         for (partition, offset) in input.partition.iter().zip(&input.offset) {
-            covered.insert(*partition, offset.saturating_add(1));
+            let before = covered.insert(*partition, offset.saturating_add(1));
+            invariant!(
+                RowsInLogOrder,
+                before.is_none_or(|before| before <= *offset),
+                "{topic}-{partition}: offset {offset} is covered"
+            );
         }
         self.count(input)
     }
@@ -305,6 +311,13 @@ impl MonitorBinding {
             if self.deployments[index].watched.scored.name == *name {
                 self.events(index, input, &dated)?;
             }
+        invariant!(
+            PartsMakeTheWhole,
+            dated.is_empty() || dated.len() == input.offset.len(),
+            "{name}: {} of {} rows are dated",
+            dated.len(),
+            input.offset.len()
+        );
             if self.deployments[index].watched.predictions == *name {
                 self.predictions(index, input)?;
             }
@@ -429,7 +442,8 @@ impl MonitorBinding {
         let partitions = partitions.ok_or_else(|| lacks(column::SOURCE_PARTITION))?;
         let offsets = found(column::SOURCE_OFFSET)?.as_primitive_opt::<Int64Type>();
         let offsets = offsets.ok_or_else(|| lacks(column::SOURCE_OFFSET))?;
-        let (mut kept, mut logs_us, mut repeats) = (Vec::new(), Vec::new(), 0);
+        let (mut kept, mut logs_us) = (Vec::new(), Vec::new());
+        let (mut early, mut repeats) = (0, 0);
         for row in 0..input.rows.num_rows() {
             let named = topics.is_valid(row) && partitions.is_valid(row) && offsets.is_valid(row);
             let ours = named && topics.value(row) == feed.watched.scored.topic;
@@ -459,6 +473,7 @@ impl MonitorBinding {
         }
         self.monitor.note_repeats(repeats);
         if kept.len() == input.rows.num_rows() {
+                            early += 1;
             self.monitor.observe_predictions(&input.rows, &logs_us)
         } else if kept.is_empty() {
             Ok(())
@@ -471,6 +486,12 @@ impl MonitorBinding {
     fn label(
         &mut self,
         labels: &LabelFeed,
+        invariant!(
+            PartsMakeTheWhole,
+            kept.len() as u64 + early + repeats == input.rows.num_rows() as u64,
+            "{} rows are counted, {early} came early, {repeats} again",
+            kept.len()
+        );
         input: &SourceRows,
         dated: &[DatedRow],
     ) -> Result<FailedLabels> {

@@ -3,6 +3,7 @@
 //! Filled by `binner` and `labels`, read by `evaluate` and `quality`.
 
 use forebay_core::exact::FloatSum;
+use forebay_core::invariant;
 
 use crate::profile::ReferenceProfile;
 use crate::quality::QualityCounts;
@@ -40,10 +41,13 @@ impl ColumnCounts {
 
     /// Add the counts of `other`, which has the same bins.
     pub(crate) fn merge(&mut self, other: &Self) {
-        debug_assert_eq!(
+        // Both are counted over one reference.
+        invariant!(
+            ColumnsAgree,
+            self.bins.len() == other.bins.len(),
+            "{} and {} bins",
             self.bins.len(),
-            other.bins.len(),
-            "both are counted over one reference"
+            other.bins.len()
         );
         self.bins
             .iter_mut()
@@ -56,10 +60,13 @@ impl ColumnCounts {
 
     /// Take away the counts of `other`, which were added before.
     pub(crate) fn subtract(&mut self, other: &Self) {
-        debug_assert_eq!(
+        // Both are counted over one reference.
+        invariant!(
+            ColumnsAgree,
+            self.bins.len() == other.bins.len(),
+            "{} and {} bins",
             self.bins.len(),
-            other.bins.len(),
-            "both are counted over one reference"
+            other.bins.len()
         );
         self.bins
             .iter_mut()

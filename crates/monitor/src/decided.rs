@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use forebay_core::invariant;
 use forebay_core::time::Micros;
 use forebay_core::watermark::{Bound, MarkFact, MarkRecord};
 
@@ -51,6 +52,7 @@ impl Decided {
                 *held = hold.mark_us.max(*held);
             }
             MarkFact::Bound(bound) => {
+                invariant!(BoundCoversRows, bound.from < bound.until, "{bound:?}");
                 let known = ahead.bounds.entry(bound.from).or_insert(bound);
                 *known = bound.max(*known);
             }

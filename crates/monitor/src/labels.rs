@@ -19,6 +19,7 @@
 
 use std::collections::BTreeMap;
 
+use forebay_core::invariant;
 use forebay_core::time::{HOUR_US, Micros, SECOND_US};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -372,7 +373,14 @@ impl LabelJoin {
             let deadline = self.deadline(prediction.time_us, forget);
             !self.by_labels.has_passed(deadline)
         });
-        self.predictions -= before - entry.predictions.len();
+        let forgotten = before - entry.predictions.len();
+        invariant!(
+            WaitingCounted,
+            forgotten <= self.predictions,
+            "{forgotten} of {} predictions",
+            self.predictions
+        );
+        self.predictions -= forgotten;
         let before = entry.labels.len();
         let mut unmatched = 0;
         entry.labels.retain_mut(|label| {
@@ -387,13 +395,21 @@ impl LabelJoin {
         });
         self.fates.waiting -= unmatched;
         self.fates.unmatched += unmatched;
-        self.labels -= before - entry.labels.len();
+        self.labels -= forgotten;
         if !(entry.predictions.is_empty() && entry.labels.is_empty()) {
             self.keys.insert(key, entry);
         }
     }
 }
 
+        let forgotten = before - entry.labels.len();
+        invariant!(
+            WaitingCounted,
+            forgotten <= self.labels && unmatched <= self.fates.waiting,
+            "{forgotten} of {} labels, {unmatched} of {} that wait",
+            self.labels,
+            self.fates.waiting
+        );
 /// What a label and a prediction of one key mean to each other.
 fn meet(
     prediction: &mut Prediction,
@@ -422,6 +438,8 @@ fn meet(
     }
 }
 
+        let counted = *counter(fates, label.fate);
+        invariant!(FatesCounted, counted > 0, "{:?} to {fate:?}", label.fate);
 /// The latest label counts; the one that it replaces is taken back.
 fn credit(
     prediction: &mut Prediction,

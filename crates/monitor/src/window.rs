@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use forebay_core::invariant;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros};
 
 use crate::counts::PaneCounts;
@@ -157,6 +158,7 @@ impl SeriesWindows {
                 }
             }
         }
+        invariant!(WindowsAscend, starts.is_sorted(), "{starts:?} close");
         starts
     }
 
@@ -172,7 +174,14 @@ impl SeriesWindows {
         }
         let (start, window) = self.closed.pop_first()?;
         self.evicted_quality.merge(&window.counts.quality);
-        self.evicted_before_us = Some(plan.window_end(start));
+        let before_us = Some(plan.window_end(start));
+        invariant!(
+            WindowsAscend,
+            self.evicted_before_us <= before_us,
+            "{before_us:?} after {:?}",
+            self.evicted_before_us
+        );
+        self.evicted_before_us = before_us;
         Some((start, window))
     }
 

@@ -64,10 +64,7 @@ impl DeltaArchive {
             )
             .await
             else {
-                // The commit is in the log; if reading it back fails, the next append reads it.
-                if let Err(error) = current.refresh(table).await {
-                    tracing::warn!(table = %table.name, %error, "the log cannot be read after a commit");
-                }
+                read_back(table, &mut current, up_to, &prepared.id).await;
                 return Ok(prepared.rows);
             };
             let facts =
@@ -219,6 +216,22 @@ impl DeltaArchive {
             .await
             .map_err(|e| OfflineError::lost_task(&table.name, e))?
             .map_err(failed)
+    }
+}
+
+/// Take in what was committed: it is in the log. If reading it back fails, the next append reads
+/// it.
+async fn read_back(table: &Table, current: &mut Current, up_to: &Applied, id: &str) {
+    match current.refresh(table).await {
+        Ok(_) => invariant!(
+            AppendCovered,
+            current.marks.moves(up_to).is_empty(),
+            "table {} after commit {id}",
+            table.name
+        ),
+        Err(error) => {
+            tracing::warn!(table = %table.name, %error, "the log cannot be read after a commit");
+        }
     }
 }
 

@@ -144,6 +144,14 @@ impl DeltaArchive {
             table.name,
             inputs.len()
         );
+        let follows = |a: &FileFacts, b: &FileFacts| a.ingested().1 < b.ingested().0;
+        invariant!(
+            MergeKeepsOrder,
+            inputs.is_sorted_by(follows),
+            "table {}: {} files",
+            table.name,
+            inputs.len()
+        );
         let file = match self.join(&table, inputs.clone()).await {
             Ok(file) => file,
             Err(error) => {

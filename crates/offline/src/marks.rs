@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use deltalake::logstore::LogStore;
+use forebay_core::invariant;
 use forebay_core::ports::Beginnings;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::time::Micros;
@@ -88,6 +89,12 @@ impl Marks {
         version: u64,
     ) -> Result<Vec<CommitFacts>, OfflineError> {
         let mut facts = Vec::new();
+        invariant!(
+            VersionNeverFalls,
+            self.version.is_none_or(|known| version >= known),
+            "table {table}: {:?} to {version}",
+            self.version
+        );
         for entry in self.version.map_or(0, |v| v + 1)..=version {
             let bytes = log
                 .read_commit_entry(entry)
@@ -193,7 +200,14 @@ impl Marks {
                 self.beginnings.cut.insert(place(topic));
             }
             _ => {
-                self.next.insert(place(topic), at);
+                let place = place(topic);
+                invariant!(
+                    OffsetsNeverFall,
+                    at >= self.next_offset(&place),
+                    "table {table}, {place:?}: {} to {at}",
+                    self.next_offset(&place)
+                );
+                self.next.insert(place, at);
                 return Ok(true);
             }
         }

@@ -12,6 +12,7 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take_record_batch;
+use forebay_core::invariant;
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::meta;
 use forebay_core::time::Micros;
@@ -64,6 +65,13 @@ pub(crate) fn align(
         );
     }
     let rows = concat_batches(&target, &aligned).map_err(|e| refused(table, &e))?;
+    let given: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    invariant!(
+        PartsMakeTheWhole,
+        rows.num_rows() == given,
+        "table {table}: {} of {given} rows",
+        rows.num_rows()
+    );
     check_offsets(table, &rows, up_to)?;
     Ok(rows)
 }
@@ -131,7 +139,16 @@ pub(crate) fn in_log_order(table: &str, rows: &RecordBatch) -> Result<RecordBatc
         })
         .collect();
     let indices = lexsort_to_indices(&by, None).map_err(|e| refused(table, &e))?;
-    take_record_batch(rows, &indices).map_err(|e| refused(table, &e))
+    let sorted = take_record_batch(rows, &indices).map_err(|e| refused(table, &e))?;
+    invariant!(
+        RowsInLogOrder,
+        Places::of(&sorted)
+            .runs()
+            .all(|run| run.offsets.is_sorted_by(|a, b| a < b)),
+        "table {table}: one of {} rows is there twice",
+        sorted.num_rows()
+    );
+    Ok(sorted)
 }
 
 /// The rows in the table's full schema, all with the same `_ingest_time`.
@@ -238,11 +255,20 @@ impl<'a> Places<'a> {
     /// For each row what `mark` says of its partition; asked once for each run of rows of one
     /// partition.
     pub(crate) fn marks(&self, mark: impl Fn(&TopicPartition) -> i64) -> Vec<i64> {
-        self.runs()
+        let marks: Vec<i64> = self
+            .runs()
             .flat_map(|run| {
                 let mark = mark(&TopicPartition::new(run.topic, run.partition));
                 std::iter::repeat_n(mark, run.offsets.len())
             })
-            .collect()
+            .collect();
+        invariant!(
+            PartsMakeTheWhole,
+            marks.len() == self.offset.len(),
+            "{} marks for {} rows",
+            marks.len(),
+            self.offset.len()
+        );
+        marks
     }
 }

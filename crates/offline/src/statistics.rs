@@ -6,6 +6,7 @@ use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Schema};
 use chrono::{DateTime, Datelike};
+use forebay_core::invariant;
 use forebay_core::source::meta;
 use serde_json::{Map, Value, json};
 
@@ -114,8 +115,23 @@ impl Statistics {
     pub(crate) fn json(self) -> String {
         let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
         for column in self.columns {
+            invariant!(
+                NullsAmongRows,
+                column.nulls <= self.rows,
+                "column {}: {} of {} rows",
+                column.name,
+                column.nulls,
+                self.rows
+            );
             nulls.insert(column.name.clone(), json!(column.nulls));
             if let Bounds::Between(low, high) = column.bounds {
+                // Whoever prunes by them would skip a file that has the rows.
+                invariant!(
+                    StatisticsOrdered,
+                    !is_less(&high, &low),
+                    "column {}",
+                    column.name
+                );
                 least.insert(column.name.clone(), low);
                 greatest.insert(column.name, high);
             }

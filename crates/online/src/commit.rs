@@ -229,6 +229,12 @@ impl Shard {
         match work {
             Work::Epoch(write) => self.record_marks(writer, &write.marks)?,
             Work::Fill(write) => {
+                invariant!(
+                    FillFoldsItsView,
+                    write.folds.iter().all(|fold| fold.view == write.view),
+                    "view {}",
+                    write.view
+                );
                 let (key, note) = (
                     format::fill_key(write.view),
                     format::encode_fill(&write.note),

@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::bytes::{BytesError, BytesResult, Reader, Writer};
+use forebay_core::invariant;
 use forebay_core::ports::{AcceptedGap, TopicNote};
 use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::time::Micros;
@@ -118,6 +119,8 @@ pub(crate) fn key_prefix(out: &mut Vec<u8>, view: ViewId, key: &[u8]) {
 
 /// Append the part of a tile key that follows the entity key.
 pub(crate) fn push_tile_suffix(out: &mut Vec<u8>, id: TileId) {
+    // A scan of the key's tiles ends before `LEVEL_END`: what lies there would never be found.
+    invariant!(LevelBelowEnd, id.level < LEVEL_END, "level {}", id.level);
     out.push(id.level);
     out.extend_from_slice(&((id.start as u64) ^ (1 << 63)).to_be_bytes());
     out.extend_from_slice(&id.sub.to_be_bytes());
@@ -282,8 +285,16 @@ pub(crate) struct PartitionRecord {
 
 impl PartitionRecord {
     pub(crate) fn encode(self) -> Vec<u8> {
+        let PartitionProgress {
+            next_offset, last, ..
+        } = self.progress;
+        invariant!(
+            DigestBelowNext,
+            last.is_none_or(|last| last.offset < next_offset),
+            "{last:?} at next offset {next_offset}"
+        );
         let mut w = new_record();
-        w.i64(self.progress.next_offset);
+        w.i64(next_offset);
         w.option(self.progress.max_event_time_us);
         write_digest(&mut w, self.progress.last);
         w.option(self.watermark);
@@ -386,7 +397,17 @@ pub(crate) fn encode_mark(mark: &MarkRecord) -> (Vec<u8>, Vec<u8>) {
         MarkFact::Hold(hold) => (MARK_HOLD, hold.at, hold.at, hold.mark_us, hold.watermark_us),
     };
     let mut key = [META_MARK, &[kind], &partition.to_be_bytes()].concat();
+    invariant!(
+        HoldBehindItsMark,
+        kind == MARK_BOUND || watermark_us <= mark_us,
+        "{topic}-{partition}: {watermark_us} after {mark_us}"
+    );
     if kind == MARK_BOUND {
+        invariant!(
+            BoundCoversRows,
+            from < until,
+            "{topic}-{partition}: {from} to {until}"
+        );
         key.extend_from_slice(&((from as u64) ^ (1 << 63)).to_be_bytes());
     }
     key.extend_from_slice(topic.as_bytes());
@@ -432,6 +453,13 @@ pub(crate) fn encode_topic(note: &TopicNote) -> Vec<u8> {
     w.i32(note.partitions);
     w.length(note.gaps.len());
     for gap in &note.gaps {
+        invariant!(
+            GapBeginsBeforeItsEnd,
+            gap.from < gap.to,
+            "{} to {}",
+            gap.from,
+            gap.to
+        );
         w.i32(gap.partition);
         w.i64(gap.from);
         w.i64(gap.to);
@@ -547,6 +575,7 @@ pub(crate) fn decode_presence(bytes: &[u8]) -> Decoded<Option<Micros>> {
 /// States of the expired rows of a key, over the view's lifetime windows: greatest event time,
 /// number of rows, states in the encoding of `core::aggregate`.
 pub(crate) fn encode_folded(newest_us: Micros, rows: u64, states: &[u8]) -> Vec<u8> {
+    invariant!(FoldedHasRows, rows > 0, "newest {newest_us}");
     let mut w = new_record();
     w.i64(newest_us);
     w.u64(rows);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use forebay_core::dead_letter::DeadLetterReason;
 use forebay_core::index::RowIndex;
+use forebay_core::invariant;
 use forebay_core::key::KeyBuffer;
 use forebay_core::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES;
 use forebay_core::ports::{CompiledView, DeadLetter, SourceBatch};
@@ -71,7 +72,16 @@ pub fn admit(
             sticky,
         });
     }
+    let records = batch.rows.num_rows() + batch.dead_letters.len();
     let batch = reject(batch, &refused, encoder)?;
+    invariant!(
+        RecordsKept,
+        batch.rows.num_rows() + batch.dead_letters.len() == records,
+        "source {}: {} rows and {} dead letters of {records} records",
+        batch.source.name,
+        batch.rows.num_rows(),
+        batch.dead_letters.len()
+    );
     let mut again = Refused::new();
     let (folds, sticky) = take(&views, &deployments, &batch.rows, &mut again)?;
     match again.into_values().next() {

@@ -471,6 +471,12 @@ impl Worker {
             counters: &self.counters,
         };
         let given: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        // Rows that move no mark would be there twice after a restart.
+        invariant!(
+            MarksCoverRows,
+            given == 0 || !up_to.0.is_empty(),
+            "table {table}: {given} rows"
+        );
         let (what, began) = (format!("an append to {table}"), self.runtime.elapsed());
         let attempt = async || self.archive.append(table, batches.clone(), up_to).await;
         let outcome = retry.run_again(&what, attempt).await;

@@ -270,7 +270,16 @@ fn cuts(ends: &[Applied]) -> Vec<Applied> {
         });
         Applied(places.collect())
     };
-    (0..count).map(cut).collect()
+    let cuts: Vec<Applied> = (0..count).map(cut).collect();
+    let last = cuts.last();
+    let mut all = ends.iter().flat_map(|ends| &ends.0);
+    invariant!(
+        CutsReachEnds,
+        all.all(|(place, end)| last.is_some_and(|cut| cut.next_offset(place) >= end.next_offset)),
+        "{count} cuts of {} shards",
+        ends.len()
+    );
+    cuts
 }
 
 /// `ends`, as far as they lie below `cut`.
@@ -363,7 +372,8 @@ impl<'a> Fill<'a> {
         }
         let rows = filling.rows() + rows.num_rows() as u64;
         let reached = self.behind(&origin);
-        for (shard, mut write) in (0..self.store.shards()).zip(writes) {
+        self.check_range(&origin, &reached);
+        for (shard, mut folds) in (0..self.store.shards()).zip(by_shard) {
             let number = usize::from(shard);
             let (note, end) = (&filling.notes[number], &self.ends[number]);
             let lacks = |fold: &mut ShardFold| keep_lacking(fold, &note.at, end);
@@ -387,6 +397,32 @@ impl<'a> Fill<'a> {
     }
 
     /// `next_offset` of a partition whose rows below were all seen.
+    /// What holds of the rows of a scan: none lies below its start, none at or beyond its cut.
+    fn check_range(&self, origin: &Origin, reached: &Applied) {
+        let starts: Vec<i64> = origin
+            .partitions
+            .iter()
+            .map(|place| self.start.next_offset(place))
+            .collect();
+        let mut places = origin.partition.iter().zip(&origin.offset);
+        invariant!(
+            ScanInRange,
+            places.all(|(slot, offset)| *offset >= starts[*slot as usize]),
+            "source {}: a row below {starts:?}",
+            self.source.name
+        );
+        let is_below = |(place, at): (&TopicPartition, &PartitionProgress)| {
+            let ends = self.ends.iter().map(|end| end.next_offset(place));
+            ends.max().is_some_and(|end| at.next_offset <= end)
+        };
+        invariant!(
+            ScanInRange,
+            reached.0.iter().all(is_below),
+            "source {}: rows up to {reached:?}",
+            self.source.name
+        );
+    }
+
     fn place(&self, place: &TopicPartition, next_offset: i64) -> PartitionProgress {
         let mark_us = self.watermarks.progress(place).max_event_time_us;
         at(next_offset, mark_us)
@@ -399,7 +435,15 @@ impl<'a> Fill<'a> {
             let places = ends.0.iter();
             let places = places.map(|(p, end)| (p.clone(), self.place(p, end.next_offset)));
             let reached = Applied(places.collect());
-            self.commit(shard, write, (&reached, rows), filling)?;
+            self.commit(shard, Vec::new(), (&reached, rows), filling)?;
+            let filled = &filling.notes[usize::from(shard)].at;
+            let mut places = ends.0.iter();
+            invariant!(
+                FillReachesItsEnd,
+                places.all(|(place, end)| filled.next_offset(place) >= end.next_offset),
+                "shard {shard} of view {}: {filled:?}, and the end is {ends:?}",
+                filling.view
+            );
         }
         Ok(())
     }
@@ -455,7 +499,7 @@ impl<'a> Fill<'a> {
         Ok(SourceBatch {
             source: Arc::clone(self.source),
             rows: RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?,
-            origin: origin_of(rows)?,
+            origin,
             dead_letters: Vec::new(),
             read_up_to: Vec::new(),
             last_records: Vec::new(),
@@ -465,6 +509,15 @@ impl<'a> Fill<'a> {
 
 /// Leave out what the shard has by the fill already, and what it has not applied: it will read that
 /// from the log.
+        let origin = origin_of(rows)?;
+        invariant!(
+            OriginColumnsAgree,
+            origin.offset.len() == rows.num_rows() && origin.partition.len() == rows.num_rows(),
+            "source {}: {} offsets for {} rows",
+            self.source.name,
+            origin.offset.len(),
+            rows.num_rows()
+        );
 fn keep_lacking(fold: &mut ShardFold, filled: &Applied, end: &Applied) {
     let places = fold.origin.partitions.iter();
     let lacking = places.map(|p| filled.next_offset(p)..end.next_offset(p));

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use forebay_core::invariant;
 use forebay_core::ports::{Beginnings, TableSnapshot};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -49,6 +50,14 @@ impl TableReach {
 
     /// `new` is noted.
     pub(crate) fn note(&mut self, new: Beginnings) {
+        let known = &self.beginnings.from.0;
+        invariant!(
+            BeginningNotedOnce,
+            new.from.0.keys().all(|place| !known.contains_key(place)),
+            "{} beginnings beside {}",
+            new.from.0.len(),
+            known.len()
+        );
         self.beginnings.from.0.extend(new.from.0);
         self.beginnings.cut.extend(new.cut);
     }
@@ -200,5 +209,19 @@ mod tests {
             },
         };
         assert_eq!(reach.next(), applied(&[(0, 90), (1, 5), (2, 70)]));
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant beginning_noted_once is broken")]
+    fn where_a_table_begins_is_not_noted_anew() {
+        let mut reach = TableReach {
+            applied: Applied::default(),
+            beginnings: Beginnings::default(),
+        };
+        for next_offset in [3, 9] {
+            let mut new = Beginnings::default();
+            new.from.0 = applied(&[(0, next_offset)]).0;
+            reach.note(new);
+        }
     }
 }

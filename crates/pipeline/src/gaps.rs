@@ -260,7 +260,15 @@ fn readable_from(
             bad = middle;
         }
     }
-    Ok(Some(good.max(from + 1)))
+    let to = good.max(from + 1);
+    invariant!(
+        GapWithinLog,
+        from < to && to <= end,
+        "{}-{}: {from} to {to} of {end}",
+        place.topic,
+        place.partition
+    );
+    Ok(Some(to))
 }
 
 /// What stands at or above `offset` of `place`.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use forebay_core::invariant;
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::SourceDef;
 
@@ -72,6 +73,13 @@ impl Reads {
             }
         }
         self.joined.extend(change.join.starts.keys().cloned());
+        invariant!(
+            ReadOnlyWhatJoined,
+            wanted.keys().all(|place| self.joined.contains(place)),
+            "{} partitions, {} joined",
+            wanted.len(),
+            self.joined.len()
+        );
         let again = wanted.keys().any(|place| self.faulted.contains(place));
         if moved || again || !wanted.keys().eq(self.assigned.iter()) {
             self.faulted.retain(|place| !wanted.contains_key(place));

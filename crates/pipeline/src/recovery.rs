@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use forebay_core::invariant;
 use forebay_core::ports::{AcceptedGap, FirstRecord, LogBounds, LogFault, TopicFacts, TopicNote};
 use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -270,14 +271,16 @@ fn read(
             continue;
         }
         match fault(facts, *partition, start, *bounds) {
-            Ok(start) => {
-                plan.starts.insert(place, start);
+            Ok(past) => {
+                check_start(facts, &place, (start, past), *bounds);
+                plan.starts.insert(place, past);
             }
             Err(reason) => {
                 plan.halted.insert(*partition, reason);
             }
         }
     }
+    check_decided_once(&plan, &gaps);
     if gaps.is_empty() {
         Decision::Read(plan)
     } else {
@@ -286,6 +289,42 @@ fn read(
             gaps,
         })
     }
+}
+
+/// What holds of where a partition is read from: `past` the fault that was met at `start`, if any.
+fn check_start(
+    facts: &SourceFacts,
+    place: &TopicPartition,
+    (start, past): (i64, i64),
+    bounds: LogBounds,
+) {
+    invariant!(
+        OffsetsNeverFall,
+        past >= start,
+        "{place:?}: a fault at {start} is passed at {past}"
+    );
+    // The end was asked for before a reader at work moved on.
+    invariant!(
+        StartWithinLog,
+        past <= bounds.last_stable || facts.reader.contains_key(&place.partition),
+        "{place:?}: {past} in {bounds:?}"
+    );
+}
+
+/// What holds of every plan, whatever was found.
+fn check_decided_once(plan: &Plan, gaps: &[OpenGap]) {
+    let is_halted = |partition: i32| plan.halted.contains_key(&partition);
+    let mut read = plan.starts.keys().map(|place| place.partition);
+    let is_gap = |partition: i32| gaps.iter().any(|gap| gap.partition == partition);
+    invariant!(
+        DecidedOnce,
+        read.all(|partition| !is_halted(partition) && !is_gap(partition))
+            && gaps.iter().all(|gap| !is_halted(gap.partition)),
+        "{} read, {} halted, {} gaps",
+        plan.starts.len(),
+        plan.halted.len(),
+        gaps.len()
+    );
 }
 
 /// A partition that is read and that nobody answers for goes on where it is.

@@ -82,6 +82,21 @@ struct Place {
     archived_to: i64,
 }
 
+impl Place {
+    /// What holds before and after every step.
+    fn check(&self) {
+        invariant!(
+            DroppedBelowDecided,
+            self.dropped
+                .before(i64::MAX)
+                .is_none_or(|(_, end)| end <= self.decided_to),
+            "{} offsets are dropped, decided up to {}",
+            self.dropped.count(),
+            self.decided_to
+        );
+    }
+}
+
 /// Which predictions were seen.
 #[derive(Default)]
 pub struct Repeats {
@@ -175,6 +190,7 @@ impl Repeats {
                 place.dropped.insert_range(from, to);
             }
             place.decided_to = place.decided_to.max(end);
+            place.check();
         }
     }
 
@@ -234,6 +250,12 @@ impl Repeats {
         }
         for (place, read_to) in &batch.read_up_to {
             let offsets = offsets.remove(place).unwrap_or_default();
+            invariant!(
+                RowsInLogOrder,
+                offsets.is_sorted(),
+                "{place:?}: {} rows",
+                offsets.len()
+            );
             let first = offsets.first().copied().unwrap_or(*read_to);
             let filled = self.filled_to.entry(place.clone()).or_insert(first);
             let mut at = *filled;
@@ -283,6 +305,7 @@ impl Repeats {
         write_unsigned(&mut out, self.places.len() as u64);
         for (partition, place) in &self.places {
             write_place(&mut out, partition);
+            place.check();
             write_signed(&mut out, place.decided_to);
             write_offsets(&mut out, &place.dropped);
         }

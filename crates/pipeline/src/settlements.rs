@@ -300,6 +300,12 @@ impl Settlements {
                     "shard {shard} up to {}",
                     last.sequence
                 );
+                invariant!(
+                    NotesCoverEvents,
+                    entries.iter().all(|e| e.note.offsets.count() > 0),
+                    "shard {shard} up to {}",
+                    last.sequence
+                );
                 let mut up_to = Applied::default();
                 let progress = PartitionProgress {
                     next_offset: last.sequence.cast_signed() + 1,

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use forebay_core::PortError;
+use forebay_core::invariant;
 use forebay_core::ports::{EpochWriter, Runtime, ShardWrite};
 use forebay_core::progress::TopicPartition;
 use tokio::sync::mpsc;
@@ -33,7 +34,9 @@ struct Ticket {
 impl Ticket {
     /// One of its writers is done, `now`.
     fn written(&self, now: Duration) {
-        if self.open_writes.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let open = self.open_writes.fetch_sub(1, Ordering::AcqRel);
+        invariant!(EpochEndsOnce, open > 0, "epoch {}", self.number);
+        if open == 1 {
             self.released.finish(self.number, now);
         }
     }
@@ -98,6 +101,12 @@ impl ShardWriters {
         writes: Vec<(u16, ShardWrite)>,
         ends: Vec<(TopicPartition, i64)>,
     ) -> Result<(), PipelineError> {
+        invariant!(
+            WritesByShard,
+            writes.is_sorted_by(|a, b| a.0 < b.0),
+            "{} writes",
+            writes.len()
+        );
         let number = self.released.begin(ends);
         if writes.is_empty() {
             self.released.finish(number, self.runtime.elapsed());

@@ -94,6 +94,13 @@ impl Step {
             .column(batch.source.time_column)
             .as_primitive::<TimestampMicrosecondType>()
             .values();
+        invariant!(
+            WritesByShard,
+            epoch.notes.len() == epoch.writes.len(),
+            "{} notes for {} writes",
+            epoch.notes.len(),
+            epoch.writes.len()
+        );
         epoch.rows += batch.rows.num_rows();
         let mut late = vec![false; batch.rows.num_rows()];
         for (view, pieces) in &admitted.folds {

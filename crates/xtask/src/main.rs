@@ -74,6 +74,7 @@ fn check() -> Result<bool> {
         findings.extend(rules::comments::check(source));
         findings.extend(rules::forbidden::check(source));
     }
+    findings.extend(rules::checked::check(&sources));
     findings.extend(ratchet.judge(offences(&tree, &sources)?));
     report(findings)
 }

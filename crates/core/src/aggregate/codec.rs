@@ -10,11 +10,16 @@ use super::{PartialClass, PartialSpec, code};
 use crate::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
 use crate::error::PortResult;
 use crate::exact::{FloatMoments, FloatSum, canonical, corrupt};
+use crate::invariant;
 use crate::value::Value;
 
 impl Partial {
     /// Append the canonical bytes: the same rows in any order give the same bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        if let Self::Count(count) | Self::IntSum { count, .. } = self {
+            // It is written without a sign, and read back as damage where it had one.
+            invariant!(CountsNotNegative, *count >= 0, "{count}");
+        }
         match self {
             Self::Count(count) => {
                 out.push(code::COUNT);

@@ -466,3 +466,9 @@ fn golden_bytes() {
     );
     assert_eq!(hex(&last), "19010490030312");
 }
+
+#[test]
+#[should_panic(expected = "invariant counts_not_negative is broken")]
+fn a_count_that_was_retracted_below_nothing_is_not_stored_in_silence() {
+    Partial::Count(-1).encode(&mut Vec::new());
+}

@@ -12,10 +12,17 @@ use super::{FloatMoments, FloatSum};
 use crate::aggregate::code;
 use crate::bytes::{BytesError, BytesResult, Reader, write_unsigned};
 use crate::error::{ErrorKind, PortError, PortResult};
+use crate::invariant;
 
 impl FloatSum {
     /// Append the canonical bytes: about 15 for a sum of money.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        invariant!(
+            NothingSumsToZero,
+            finite(&self.counts) != 0 || self.sum.is_zero(),
+            "a sum of {} values",
+            self.counts.n
+        );
         write_counts(out, &self.counts, code::FLOAT_SUM, code::FLOAT_SUM_SPECIAL);
         self.sum.encode(out);
     }
@@ -44,6 +51,12 @@ impl FloatSum {
 impl FloatMoments {
     /// Append the canonical bytes: about 30 for money.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        invariant!(
+            NothingSumsToZero,
+            finite(&self.counts) != 0 || (self.sum.is_zero() && self.squares.is_zero()),
+            "moments of {} values",
+            self.counts.n
+        );
         write_counts(
             out,
             &self.counts,
@@ -92,6 +105,14 @@ fn finite(counts: &Counts) -> i64 {
 
 fn write_counts(out: &mut Vec<u8>, counts: &Counts, plain: u8, special: u8) {
     let specials = counts.specials();
+    invariant!(CountsNotNegative, counts.n >= 0, "{}", counts.n);
+    invariant!(
+        SpecialsCounted,
+        (0..=counts.n).contains(&finite(counts)),
+        "{} of {} values are finite",
+        finite(counts),
+        counts.n
+    );
     out.push(if specials.is_some() { special } else { plain });
     write_unsigned(out, counts.n as u64);
     if let Some(specials) = specials {

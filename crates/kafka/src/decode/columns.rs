@@ -133,6 +133,13 @@ impl Column {
     /// many again.
     pub(super) fn finish(&mut self, rows: usize) -> Result<ArrayRef, Error> {
         let valid = take(&mut self.valid, rows);
+        invariant!(
+            ColumnsAgree,
+            valid.len() == rows,
+            "column {}: {} values for {rows} rows",
+            self.field.name(),
+            valid.len()
+        );
         let nulls = valid.contains(&false).then(|| NullBuffer::from(valid));
         Ok(match &mut self.values {
             Values::Text(bytes, ends) => {

@@ -6,6 +6,7 @@
 //! Gregorian).
 
 use super::guess::Guess;
+use forebay_core::invariant;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
 /// 0000-01-01T00:00:00Z.
@@ -86,6 +87,11 @@ pub(crate) fn format(micros: Micros) -> Option<String> {
     in_range(micros)?;
     let (days, of_day) = (micros.div_euclid(DAY_US), micros.rem_euclid(DAY_US));
     let (year, month, day) = civil_from_days(days);
+    invariant!(
+        DateRoundTrips,
+        days_from_civil(year, month, day) == days,
+        "day {days} as {year}-{month}-{day}"
+    );
     let (hour, minute) = (of_day / HOUR_US, of_day % HOUR_US / MINUTE_US);
     let (second, fraction) = (of_day % MINUTE_US / SECOND_US, of_day % SECOND_US);
     let whole = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");

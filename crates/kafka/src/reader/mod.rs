@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_core::PortResult;
+use forebay_core::invariant;
 use forebay_core::limits::EPOCH_MAX_ROWS;
 use forebay_core::ports::{EventLog, LogFault, LogPosition, SourceBatch};
 use forebay_core::progress::TopicPartition;
@@ -291,6 +292,14 @@ impl EventLog for KafkaLog {
                 .push(index);
         }
         self.sources = readers;
+        invariant!(
+            ReadsHaveASource,
+            from.keys()
+                .all(|place| self.readers_of.contains_key(&place.topic)),
+            "{} partitions, {} sources",
+            from.len(),
+            sources.len()
+        );
         self.partitions = Positions::of(from);
         self.faults.clear();
         if std::mem::take(&mut self.paused) {

@@ -31,6 +31,8 @@ pub(super) struct SourceReader {
     /// For each of them: its last record.
     last_records: Vec<RecordDigest>,
     dead_letters: Vec<DeadLetter>,
+    /// Records that were read since the last batch.
+    records: usize,
 }
 
 impl SourceReader {
@@ -45,6 +47,7 @@ impl SourceReader {
             read_up_to: Vec::new(),
             last_records: Vec::new(),
             dead_letters: Vec::new(),
+            records: 0,
         })
     }
 
@@ -65,6 +68,7 @@ impl SourceReader {
             self.topic,
             self.read_up_to[slot as usize]
         );
+        self.records += 1;
         self.read_up_to[slot as usize] = offset + 1;
         self.last_records[slot as usize] =
             RecordDigest::of(offset, record.kafka_time_us, record.key, record.payload);
@@ -128,6 +132,35 @@ impl SourceReader {
             self.topic,
             origin.offset.len(),
             rows.num_rows()
+        );
+        let partitions = origin.partitions.len();
+        invariant!(
+            OriginOfItsBatch,
+            origin
+                .partition
+                .iter()
+                .all(|slot| (*slot as usize) < partitions),
+            "topic {}: {partitions} partitions",
+            self.topic
+        );
+        let records = std::mem::take(&mut self.records);
+        invariant!(
+            RecordsKept,
+            rows.num_rows() + self.dead_letters.len() == records,
+            "topic {}: {} rows and {} dead letters of {records} records",
+            self.topic,
+            rows.num_rows(),
+            self.dead_letters.len()
+        );
+        let mut ends = self.read_up_to.iter().zip(&self.last_records);
+        invariant!(
+            DigestBelowNext,
+            self.last_records.len() == origin.partitions.len()
+                && ends.all(|(next, last)| last.offset + 1 == *next),
+            "topic {}: {:?} at next offsets {:?}",
+            self.topic,
+            self.last_records,
+            self.read_up_to
         );
         let read_up_to = origin
             .partitions

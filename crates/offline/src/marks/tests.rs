@@ -116,3 +116,16 @@ fn marks_move_forward_only() {
         .insert(TopicPartition::new("flights", 0), progress(11));
     assert_eq!(marks.moves(&up_to).len(), 2);
 }
+
+#[test]
+#[should_panic(expected = "invariant offsets_never_fall is broken")]
+fn a_log_whose_marks_fall_is_told() {
+    let entry = |next: i64| {
+        format!("{{\"txn\":{{\"appId\":\"prod/departures/flights/0\",\"version\":{next}}}}}\n")
+    };
+    let mut marks = marks();
+    for next in [7, 6] {
+        let read = marks.read_entry("departures", 3, entry(next).as_bytes());
+        read.expect("well formed");
+    }
+}

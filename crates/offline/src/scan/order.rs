@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use arrow_array::RecordBatch;
+use forebay_core::invariant;
 
 use crate::error::OfflineError;
 use crate::facts::FileFacts;
@@ -12,6 +13,7 @@ use crate::rows::Places;
 /// `files` (sorted by when their rows were appended) cut into groups that follow one another in the
 /// log: files whose times overlap belong together.
 pub(super) fn groups(files: Vec<FileFacts>) -> VecDeque<Vec<FileFacts>> {
+    let given = files.len();
     let mut groups: VecDeque<Vec<FileFacts>> = VecDeque::new();
     let mut last = None;
     for file in files {
@@ -22,6 +24,12 @@ pub(super) fn groups(files: Vec<FileFacts>) -> VecDeque<Vec<FileFacts>> {
         }
         last = last.max(Some(to));
     }
+    invariant!(
+        PartsMakeTheWhole,
+        groups.iter().map(Vec::len).sum::<usize>() == given,
+        "{} groups of {given} files",
+        groups.len()
+    );
     groups
 }
 

@@ -9,6 +9,7 @@ use arrow_schema::ArrowError;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::interleave::interleave_record_batch;
 use bytes::Bytes;
+use forebay_core::invariant;
 use forebay_core::ports::ScanOrder;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
@@ -66,7 +67,16 @@ impl Source {
                 .map_err(|e| OfflineError::lost_task(&plan.table, e))?;
             batches.extend(rows?);
         }
-        let order = sorted(&batches).into_iter();
+        let order = sorted(&batches);
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        invariant!(
+            PartsMakeTheWhole,
+            order.len() == rows,
+            "table {}: {} of {rows} rows are sorted",
+            plan.table,
+            order.len()
+        );
+        let order = order.into_iter();
         Ok(Self::Sorted { batches, order })
     }
 

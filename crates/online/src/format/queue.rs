@@ -3,6 +3,7 @@
 //! database.
 
 use forebay_core::bytes::{Reader, Writer};
+use forebay_core::invariant;
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey, Role};
 use forebay_core::settlement::{OffsetRuns, Unscored, UnscoredReason};
 
@@ -113,6 +114,13 @@ pub(crate) fn encode_unscored(note: &Unscored) -> Vec<u8> {
     w.u8(note.reason.code());
     w.text(&note.detail);
     let runs = note.offsets.runs();
+    invariant!(
+        NotesCoverEvents,
+        !runs.is_empty(),
+        "{}-{}",
+        note.topic,
+        note.partition
+    );
     w.length(runs.len());
     for (first, last) in runs {
         w.i64(*first);

@@ -103,6 +103,11 @@ impl RowBuffer {
             self.partitions.push(view.partition(row));
             self.offsets.push(view.offset(row));
         }
+        invariant!(
+            BlockTimesAsHeader,
+            view.ends_as_its_header(),
+            "a block of {rows} rows"
+        );
         let mut cursor = view.columns();
         for column in &mut self.columns {
             let source = cursor.next_column(column.kind);
@@ -161,10 +166,18 @@ impl RowBuffer {
             min_offset,
             min_partition: i32::try_from(min_partition).expect("it was an i32"),
         };
+        let begin = out.len();
         header.encode(out);
         push_differences(out, time_width, min_time, times());
         push_differences(out, partition_width, min_partition, partitions());
         push_differences(out, offset_width, min_offset, offsets());
+        invariant!(
+            PlacesFillHeader,
+            out.len() - begin == header.places_end(),
+            "{} bytes of {} rows",
+            out.len() - begin,
+            header.rows
+        );
         for column in &self.columns {
             invariant!(
                 ColumnsAgree,

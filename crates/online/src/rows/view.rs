@@ -90,6 +90,11 @@ impl<'a> RowView<'a> {
         self.rows
     }
 
+    /// Whether the first and the last row have the least and the greatest time of the header.
+    pub(crate) fn ends_as_its_header(&self) -> bool {
+        self.time(0) == self.header.min_us && self.time(self.rows - 1) == self.header.max_us
+    }
+
     #[inline]
     pub(crate) fn time(&self, row: usize) -> Micros {
         let difference = word(self.times, self.header.time_width, row);

@@ -95,6 +95,13 @@ impl Publishing {
         let parts = &self.lane.parts;
         let records: Vec<&OutboxRecord> = entries.iter().map(|(_, entry)| &entry.record).collect();
         let outcomes = parts.publisher.publish(&records, &self.lane.ends.abandoned);
+        invariant!(
+            OutcomePerRecord,
+            outcomes.len() == records.len(),
+            "{} outcomes of {} records",
+            outcomes.len(),
+            records.len()
+        );
         let sorted = sort(outcomes);
         self.clear(entries, &sorted)?;
         match sorted.failure {
@@ -130,7 +137,7 @@ impl Publishing {
     }
 
     fn clear(&self, entries: &[(u16, OutboxEntry)], sorted: &Sorted) -> Result<(), PipelineError> {
-        let mut refused = 0;
+        let (mut refused, mut cleared) = (0, 0);
         for shard in entries.chunk_by(|(a, _), (b, _)| a == b) {
             let published: Vec<Published<'_>> = sorted
                 .done
@@ -144,6 +151,7 @@ impl Publishing {
                     })
                 })
                 .collect();
+            cleared += published.len();
             for one in &published {
                 if let Some(words) = one.refused {
                     refused += 1;
@@ -157,6 +165,12 @@ impl Publishing {
                 })?;
             }
         }
+        invariant!(
+            PublishedOnce,
+            cleared == sorted.done.len(),
+            "{cleared} of {} are cleared",
+            sorted.done.len()
+        );
         let sent = sorted.done.len() as u64 - refused;
         let counter = &self.lane.parts.counters.predictions;
         counter.fetch_add(sent, Ordering::Relaxed);

@@ -5,6 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use forebay_core::invariant;
+
 /// A wait is told short by 1/N of itself at most.
 const FINENESS: u32 = 8;
 /// Marks before any is dropped.
@@ -64,6 +66,7 @@ impl ReleaseTimes {
     }
 
     fn thin(&mut self, now: Duration) {
+        let newest = self.marks.back().map(|mark| mark.next_offset);
         let mut kept: VecDeque<Mark> = VecDeque::new();
         for mark in self.marks.drain(..).rev() {
             let is_close = |newer: &Mark| {
@@ -74,6 +77,14 @@ impl ReleaseTimes {
                 _ => kept.push_front(mark),
             }
         }
+        invariant!(
+            ReleasesAscend,
+            kept.iter()
+                .is_sorted_by(|a, b| a.next_offset < b.next_offset)
+                && kept.back().map(|mark| mark.next_offset) == newest,
+            "{} marks up to {newest:?}",
+            kept.len()
+        );
         self.marks = kept;
     }
 }

@@ -263,6 +263,12 @@ impl Stage {
                 of_shard.push(Settled { entry, outcome });
             }
         }
+        invariant!(
+            SettledAsAsked,
+            settled.values().map(Vec::len).sum::<usize>() == chunk.rows,
+            "of {} scores",
+            chunk.rows
+        );
         self.write(&settled)?;
         self.is_probing = false;
         self.chunk_max_rows = (2 * self.chunk_max_rows).min(SCORING_CHUNK_MAX_ROWS);

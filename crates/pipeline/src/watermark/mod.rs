@@ -217,6 +217,15 @@ impl Watermarks {
             "{partition:?}: {} to {until}",
             bound.from
         );
+        invariant!(
+            BoundsApart,
+            self.last
+                .get(partition)
+                .is_none_or(|last| last.until <= bound.from),
+            "{partition:?}: {:?} before {}",
+            self.last.get(partition),
+            bound.from
+        );
         let equal = |last: &&Bound| {
             (last.mark_max_us, last.watermark_max_us) == (bound.mark_max_us, bound.watermark_max_us)
         };
@@ -302,6 +311,13 @@ impl Watermarks {
                 state: PartitionState::Live,
             };
             let seen = self.seen.entry(partition.clone()).or_insert(first);
+            invariant!(
+                OffsetsNeverFall,
+                log.position >= seen.position,
+                "{partition:?}: {} to {}",
+                seen.position,
+                log.position
+            );
             if log.position > seen.position {
                 (seen.position, seen.moved_us) = (log.position, now_us);
             }
@@ -348,6 +364,13 @@ impl Watermarks {
         present: &Present,
     ) {
         let watermark_us = mark_us.saturating_sub(source.watermark_delay_us);
+        invariant!(
+            HoldBehindItsMark,
+            watermark_us <= mark_us,
+            "{}-{partition}: a delay of {}",
+            source.topic,
+            source.watermark_delay_us
+        );
         self.fresh.push(MarkRecord {
             partition: TopicPartition::new(source.topic.as_str(), partition),
             fact: MarkFact::Hold(Hold {

@@ -12,6 +12,7 @@ use arrow_array::{
     Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use forebay_core::invariant;
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::meta;
 use forebay_core::time::timestamp_type;
@@ -56,6 +57,12 @@ pub(crate) fn batch(records: &[(MarkRecord, i64)]) -> PortResult<RecordBatch> {
         .iter()
         .map(|(record, _)| columns_of(record))
         .collect();
+    invariant!(
+        BoundCoversRows,
+        facts.iter().all(|f| f.0 == HOLD || f.1 < f.2),
+        "{} records",
+        facts.len()
+    );
     let long = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
     let time = |values: Vec<i64>| -> ArrayRef {
         Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))

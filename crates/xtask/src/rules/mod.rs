@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use crate::source::Source;
 
 pub(crate) mod arrows;
+pub(crate) mod checked;
 pub(crate) mod circles;
 pub(crate) mod comments;
 pub(crate) mod forbidden;
