@@ -11,11 +11,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::PortResult;
 use forebay_core::definition::MonitorDef;
 use forebay_core::invariant;
-use forebay_core::ports::{Checkpoints, SourceBatch};
+use forebay_core::memory::{Budget, Part, Reservation};
+use forebay_core::ports::{Checkpoints, Runtime, SourceBatch};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::progress::TopicPartition;
 use forebay_core::scope::ScoringScopes;
@@ -36,6 +38,9 @@ use serde::{Deserialize, Serialize};
 pub const CHECKPOINT_ROWS: u64 = 100_000;
 /// A checkpoint of this many bytes costs as much as counting a row.
 const CHECKPOINT_BYTES_PER_ROW: u64 = 256;
+/// How long a batch waits at most for the memory that the monitors need, and between two tries.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(1);
+const MEMORY_POLL: Duration = Duration::from_millis(20);
 
 /// One change of an alarm.
 #[derive(Debug, Clone)]
@@ -120,6 +125,8 @@ struct Waiting {
 pub struct Monitors {
     running: Vec<Mutex<Running>>,
     checkpoints: Option<Arc<dyn Checkpoints>>,
+    /// What all of them hold of the process's memory.
+    memory: Option<Mutex<Reservation>>,
     /// See [`CHECKPOINT_ROWS`].
     checkpoint_rows: u64,
 }
@@ -135,6 +142,7 @@ impl Monitors {
         scopes: &ScoringScopes,
         checkpoints: Arc<dyn Checkpoints>,
         checkpoint_rows: u64,
+        memory: &Arc<Budget>,
     ) -> PortResult<Self> {
         let mut running = Vec::with_capacity(parts.len());
         for parts in parts {
@@ -156,6 +164,7 @@ impl Monitors {
         Ok(Self {
             running,
             checkpoints: Some(checkpoints),
+            memory: Some(Mutex::new(memory.empty(Part::Monitors))),
             checkpoint_rows,
         })
     }
@@ -236,6 +245,22 @@ impl Monitors {
                 self.keep(&mut running, &bytes);
             }
         }
+    }
+
+    /// Hold what the monitors keep by now. False where that is not there now, and will be: what is
+    /// above the most that monitors may hold is counted as refused and let through, since nothing
+    /// of it can be left out, and each monitor's own limits end it.
+    fn hold_memory(&self) -> bool {
+        let Some(memory) = &self.memory else {
+            return true;
+        };
+        let kept = |running: &Mutex<Running>| running.lock().binding.memory_bytes();
+        let bytes: usize = self.running.iter().map(kept).sum();
+        let mut memory = memory.lock();
+        let more = bytes.saturating_sub(memory.bytes());
+        let grown = memory.grow(more);
+        memory.resize_up_to(bytes);
+        grown.err().is_none_or(|full| full.never_fits())
     }
 
     fn readers<'a>(&'a self, source: &'a str) -> impl Iterator<Item = &'a Mutex<Running>> {
@@ -387,6 +412,7 @@ pub struct MonitorObserver {
     monitors: Arc<Monitors>,
     marks: Arc<PublishedWatermarks>,
     raise: RaiseAlarm,
+    runtime: Arc<dyn Runtime>,
 }
 
 impl std::fmt::Debug for MonitorObserver {
@@ -404,11 +430,25 @@ impl MonitorObserver {
         monitors: Arc<Monitors>,
         marks: Arc<PublishedWatermarks>,
         raise: RaiseAlarm,
+        runtime: Arc<dyn Runtime>,
     ) -> Self {
         Self {
             monitors,
             marks,
             raise,
+            runtime,
+        }
+    }
+
+    /// Hold ingest back while others have the memory that the monitors need: what ingest itself
+    /// has comes back meanwhile. Not for ever: a monitor stands in nobody's way.
+    fn wait_for_memory(&self) {
+        let began = self.runtime.elapsed();
+        while !self.monitors.hold_memory() {
+            if self.runtime.elapsed().saturating_sub(began) >= MEMORY_WAIT_MAX {
+                return;
+            }
+            self.runtime.wait(self.runtime.sleep(MEMORY_POLL).as_mut());
         }
     }
 
@@ -425,6 +465,7 @@ impl BatchObserver for MonitorObserver {
             self.monitors.decide(records);
             self.monitors.count(&SourceRows::read(batch));
             self.advance(reach);
+            self.wait_for_memory();
         }
     }
 

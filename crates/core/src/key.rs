@@ -107,6 +107,12 @@ impl KeyBuffer {
         self.ends.is_empty()
     }
 
+    /// What it holds.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len() + size_of_val(self.ends.as_slice())
+    }
+
     /// The key of `row`, None for a NULL key.
     #[must_use]
     pub fn get(&self, row: usize) -> Option<&[u8]> {

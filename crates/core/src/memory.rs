@@ -1,7 +1,7 @@
 //! The memory budget of a process: one pool of bytes, from which the parts whose memory grows with
 //! load draw before they allocate. Who is refused sheds (an answer), evicts (the hot table), waits
-//! (ingest, scoring) or gives up with the reason (a point-in-time read); what has a fixed size is
-//! taken off the limit before the pool is made (`forebay/settings/memory`).
+//! (ingest, scoring, fills) or gives up with the reason (a point-in-time read); what has a fixed
+//! size is taken off the limit before the pool is made (`forebay/settings/memory`).
 //!
 //! Each part has a most, so that none starves the others: the mosts of the parts that a client can
 //! fill leave a quarter of the pool to ingest, always. Atomic counters alone: no lock, no clock. A
@@ -23,20 +23,27 @@ pub enum Part {
     Answers,
     /// Features that models are asked with; asked again later.
     Scoring,
-    /// Rows on their way to the archive; ingest waits.
+    /// Rows on their way to the archive, and epochs on their way into the shards; ingest waits.
     Ingest,
     /// Events that a training set or a verification reads; given up.
     PointInTime,
+    /// Archived rows that are folded into a new view; the fill waits.
+    Fills,
+    /// Predictions and labels that monitors keep until they meet, and their windows; ingest waits
+    /// a while.
+    Monitors,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::HotTable,
         Self::Answers,
         Self::Scoring,
         Self::Ingest,
         Self::PointInTime,
+        Self::Fills,
+        Self::Monitors,
     ];
 
     /// Its name in metrics and errors.
@@ -48,17 +55,19 @@ impl Part {
             Self::Scoring => "scoring",
             Self::Ingest => "ingest",
             Self::PointInTime => "point_in_time",
+            Self::Fills => "fills",
+            Self::Monitors => "monitors",
         }
     }
 
-    /// The most that it may draw, sixteenths of a shared pool. All but ingest together: 12.
-    fn most_sixteenths(self) -> usize {
+    /// The most that it may draw, parts of 32 of a shared pool. All but ingest together: 24.
+    fn most_of_32(self) -> usize {
         match self {
-            Self::HotTable => 5,
-            Self::Answers => 4,
-            Self::Scoring => 1,
-            Self::Ingest => 8,
-            Self::PointInTime => 2,
+            Self::HotTable | Self::Answers => 8,
+            Self::Scoring => 2,
+            Self::Ingest => 16,
+            Self::PointInTime => 4,
+            Self::Fills | Self::Monitors => 1,
         }
     }
 }
@@ -131,7 +140,7 @@ impl Budget {
     /// A pool that all parts share.
     #[must_use]
     pub fn shared(pool_bytes: usize) -> Arc<Self> {
-        Self::new(pool_bytes, |part| pool_bytes / 16 * part.most_sixteenths())
+        Self::new(pool_bytes, |part| pool_bytes / 32 * part.most_of_32())
     }
 
     /// A pool of which any part may take all: that of a command, which does one thing.
@@ -284,6 +293,18 @@ impl Reservation {
             taken.map_err(|full| OutOfMemory { held, ..full })?;
             self.bytes += more;
         }
+        Ok(())
+    }
+
+    /// Hold `bytes` from now on, but no more than half of the part's most: what is larger than that
+    /// must go through too, and who holds it needs the other half for what it makes of it.
+    ///
+    /// # Errors
+    /// The part's most or the pool is used up; what was held stays held.
+    pub fn hold(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
+        let charged = bytes.min(self.budget.most_bytes(self.part) / 2);
+        self.grow(charged.saturating_sub(self.bytes))?;
+        self.shrink_to(charged);
         Ok(())
     }
 

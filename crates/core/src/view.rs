@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, TimestampMicrosecondArray};
+use arrow_array::{Array, ArrayRef, BooleanArray, TimestampMicrosecondArray};
 use arrow_schema::DataType;
 
 use crate::aggregate::{AggregateKind, PartialSpec};
@@ -124,6 +124,20 @@ pub struct FoldBatch {
     pub filters: Vec<BooleanArray>,
     /// For each row its index in the decoded batch (to find offset and watermark).
     pub source_rows: Vec<u32>,
+}
+
+impl FoldBatch {
+    /// What its arrays hold, those that it shares with others too.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let columns = self.keys.iter().chain(&self.arguments);
+        let columns: usize = columns.map(|column| column.get_array_memory_size()).sum();
+        let filters = self.filters.iter().map(Array::get_array_memory_size);
+        columns
+            + filters.sum::<usize>()
+            + self.times.get_array_memory_size()
+            + size_of_val(self.source_rows.as_slice())
+    }
 }
 
 /// Why a cell is as it is. The numbers are Feast's `FieldStatus`.

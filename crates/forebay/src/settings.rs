@@ -124,7 +124,7 @@ pub(crate) struct State {
     /// Write buffers of RocksDB, all shards together, MiB; 0: a sixteenth of [memory] limit_mib, 4
     /// to 64.
     pub(crate) write_buffer_mib: usize,
-    /// Decoded keys in memory, all shards together, MiB; 0: five sixteenths of what is left of
+    /// Decoded keys in memory, all shards together, MiB; 0: a quarter of what is left of
     /// [memory] limit_mib beside the fixed shares, which is also the most. Above it, keys that
     /// nobody used lately are read again from RocksDB when needed.
     pub(crate) hot_table_mib: usize,

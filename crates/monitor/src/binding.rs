@@ -51,6 +51,10 @@ mod checkpoint;
 
 /// Raise it with any change of what rows and decisions mean: states are then counted anew.
 const RULES: u32 = 2;
+/// About what an event holds that waits for its answer, or an answer for its event.
+const EVENT_BYTES: usize = 64;
+/// About what a prediction holds that came before its event: a share of the batch that it came in.
+const HELD_ROW_BYTES: usize = 1_024;
 
 /// A deployment whose predictions a monitor counts.
 #[derive(Debug, Clone)]
@@ -307,10 +311,6 @@ impl MonitorBinding {
         } else {
             Vec::new()
         };
-        for index in 0..self.deployments.len() {
-            if self.deployments[index].watched.scored.name == *name {
-                self.events(index, input, &dated)?;
-            }
         invariant!(
             PartsMakeTheWhole,
             dated.is_empty() || dated.len() == input.offset.len(),
@@ -318,6 +318,10 @@ impl MonitorBinding {
             dated.len(),
             input.offset.len()
         );
+        for index in 0..self.deployments.len() {
+            if self.deployments[index].watched.scored.name == *name {
+                self.events(index, input, &dated)?;
+            }
             if self.deployments[index].watched.predictions == *name {
                 self.predictions(index, input)?;
             }
@@ -360,6 +364,16 @@ impl MonitorBinding {
                 partition.answered.answer(offset);
             }
         }
+    }
+
+    /// About what it holds.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let partitions = self.deployments.iter().flat_map(|d| d.partitions.values());
+        let waiting = partitions
+            .map(|p| p.answered.len() * EVENT_BYTES + p.held.len() * HELD_ROW_BYTES)
+            .sum::<usize>();
+        self.monitor.memory_bytes() + waiting
     }
 
     /// Move as far as what was read allows: windows close, labels expire, alarms change.
@@ -459,6 +473,7 @@ impl MonitorBinding {
                         }
                         Answer::Early => {
                             partition.held.insert(offset, input.rows.slice(row, 1));
+                            early += 1;
                             continue;
                         }
                         Answer::Repeated => {
@@ -471,9 +486,14 @@ impl MonitorBinding {
             kept.push(u32::try_from(row).expect("a batch has fewer than 2^32 rows"));
             logs_us.push(log_us);
         }
+        invariant!(
+            PartsMakeTheWhole,
+            kept.len() as u64 + early + repeats == input.rows.num_rows() as u64,
+            "{} rows are counted, {early} came early, {repeats} again",
+            kept.len()
+        );
         self.monitor.note_repeats(repeats);
         if kept.len() == input.rows.num_rows() {
-                            early += 1;
             self.monitor.observe_predictions(&input.rows, &logs_us)
         } else if kept.is_empty() {
             Ok(())
@@ -486,12 +506,6 @@ impl MonitorBinding {
     fn label(
         &mut self,
         labels: &LabelFeed,
-        invariant!(
-            PartsMakeTheWhole,
-            kept.len() as u64 + early + repeats == input.rows.num_rows() as u64,
-            "{} rows are counted, {early} came early, {repeats} again",
-            kept.len()
-        );
         input: &SourceRows,
         dated: &[DatedRow],
     ) -> Result<FailedLabels> {

@@ -92,6 +92,13 @@ pub(crate) struct PaneCounts {
 }
 
 impl PaneCounts {
+    /// What one over `profile` holds.
+    pub(crate) fn memory_bytes(profile: &ReferenceProfile) -> usize {
+        let column = |bins: usize| size_of::<ColumnCounts>() + bins * size_of::<u64>();
+        let columns = profile.columns.iter().map(|c| column(c.bins.len()));
+        size_of::<Self>() + columns.sum::<usize>()
+    }
+
     /// Zero counts over the bins of `profile`.
     #[must_use]
     pub(crate) fn new(profile: &ReferenceProfile) -> Self {

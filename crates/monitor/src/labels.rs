@@ -185,6 +185,15 @@ impl LabelJoin {
         &self.fates
     }
 
+    /// About what it holds: a key and its place in the table, and each row with its two deadlines.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        const KEY_BYTES: usize = size_of::<(u128, Key)>() + size_of::<u64>();
+        const DUE_BYTES: usize = 2 * size_of::<u128>();
+        self.keys.len() * KEY_BYTES
+            + self.predictions * (size_of::<Prediction>() + DUE_BYTES)
+            + self.labels * (size_of::<Label>() + DUE_BYTES)
+    }
+
     pub(crate) fn fates_mut(&mut self) -> &mut LabelFates {
         &mut self.fates
     }
@@ -393,6 +402,14 @@ impl LabelJoin {
             }
             !(alone && self.by_labels.has_passed(self.deadline(label.time_us, 0)))
         });
+        let forgotten = before - entry.labels.len();
+        invariant!(
+            WaitingCounted,
+            forgotten <= self.labels && unmatched <= self.fates.waiting,
+            "{forgotten} of {} labels, {unmatched} of {} that wait",
+            self.labels,
+            self.fates.waiting
+        );
         self.fates.waiting -= unmatched;
         self.fates.unmatched += unmatched;
         self.labels -= forgotten;
@@ -402,14 +419,6 @@ impl LabelJoin {
     }
 }
 
-        let forgotten = before - entry.labels.len();
-        invariant!(
-            WaitingCounted,
-            forgotten <= self.labels && unmatched <= self.fates.waiting,
-            "{forgotten} of {} labels, {unmatched} of {} that wait",
-            self.labels,
-            self.fates.waiting
-        );
 /// What a label and a prediction of one key mean to each other.
 fn meet(
     prediction: &mut Prediction,
@@ -429,6 +438,8 @@ fn meet(
         Fate::Matched
     };
     if fate > label.fate {
+        let counted = *counter(fates, label.fate);
+        invariant!(FatesCounted, counted > 0, "{:?} to {fate:?}", label.fate);
         *counter(fates, label.fate) -= 1;
         *counter(fates, fate) += 1;
         label.fate = fate;
@@ -438,8 +449,6 @@ fn meet(
     }
 }
 
-        let counted = *counter(fates, label.fate);
-        invariant!(FatesCounted, counted > 0, "{:?} to {fate:?}", label.fate);
 /// The latest label counts; the one that it replaces is taken back.
 fn credit(
     prediction: &mut Prediction,

@@ -20,6 +20,7 @@ use hashbrown::HashMap;
 use crate::alarm::AlarmRule;
 use crate::batch::{PredictionBatch, join_keys};
 use crate::binner::Binner;
+use crate::counts::PaneCounts;
 use crate::error::{MonitorError, Result};
 use crate::evaluate::DriftRules;
 use crate::labels::{Change, Effect, JoinLimits, LabelJoin};
@@ -294,6 +295,14 @@ impl Monitor {
             series.announced(&self.context, &mut events);
         }
         events
+    }
+
+    /// About what it holds: panes and windows, and the labels and predictions that wait.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let windows = self.series.iter().map(|series| &series.windows);
+        let panes: usize = windows.map(|w| w.panes.len() + w.closed.len()).sum();
+        let join = self.join.as_ref().map_or(0, LabelJoin::memory_bytes);
+        panes * PaneCounts::memory_bytes(&self.context.profile) + join
     }
 
     /// `orphans` predictions are of no event that the source has.

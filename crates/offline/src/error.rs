@@ -2,6 +2,7 @@
 //! [`forebay_core::PortError`], which keeps the kind and the words.
 
 use deltalake::DeltaTableError;
+use forebay_core::memory::OutOfMemory;
 use forebay_core::{ErrorKind, PortError};
 use object_store::path::Path;
 
@@ -98,6 +99,15 @@ pub enum OfflineError {
         /// What contradicts what.
         why: String,
     },
+    /// The process has no memory for what a scan reads.
+    #[error("table `{table}` cannot be read now")]
+    Memory {
+        /// Its name.
+        table: String,
+        /// Who asked for how much.
+        #[source]
+        source: OutOfMemory,
+    },
     /// A task of ours panicked.
     #[error("a task over table `{table}` was lost; the log above says where it panicked")]
     LostTask {
@@ -130,6 +140,7 @@ impl OfflineError {
             Self::MaybeWritten { .. } => ErrorKind::MaybeWritten,
             Self::Delta { .. } | Self::Store { .. } => ErrorKind::Unavailable,
             Self::Damaged { .. } => ErrorKind::DataLoss,
+            Self::Memory { .. } => ErrorKind::ResourceExhausted,
             Self::LostTask { .. } | Self::Encode { .. } => ErrorKind::Internal,
         }
     }

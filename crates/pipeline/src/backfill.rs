@@ -28,8 +28,13 @@
 //! a pass is cut where a shard ends ([`cuts`]), and every place is one up to which all rows were
 //! seen.
 //!
-//! Memory: one batch of the columns that the view reads, cut to [`EPOCH_MAX_ROWS`], whatever the
-//! size of the table.
+//! # Memory
+//!
+//! One batch of the columns that the view reads, cut to [`EPOCH_MAX_ROWS`], whatever the size of
+//! the table. The scan and what is made of a batch draw on the process's budget. Where that refuses
+//! them, the pass ends with `ResourceExhausted` and has noted how far it is: whoever fills waits
+//! and calls again. Each is charged with half of what fills may hold at most, so that one fill
+//! alone always goes on once others have given back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -41,6 +46,7 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use forebay_core::invariant;
 use forebay_core::limits::EPOCH_MAX_ROWS;
+use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{
     Archive, CompiledView, FillNote, FillWrite, FillWriter, Origin, Scan, ShardFold, SourceBatch,
     StateProgress,
@@ -172,12 +178,12 @@ pub enum Until<'a> {
 ///
 /// # Errors
 /// The table lacks what the state had applied, is another than before or cannot be read, a column
-/// is missing, the view refuses a row (it is named), or the store fails; the view's state is then
-/// incomplete.
+/// is missing, the view refuses a row (it is named), there is no memory now (`ResourceExhausted`),
+/// or the store fails; the view's state is then incomplete, and as far as `filling` says.
 pub async fn backfill(
     view: &dyn CompiledView,
     source: &Arc<SourceDef>,
-    (archive, store): (&dyn Archive, &dyn OnlineStore),
+    (archive, store, memory): (&dyn Archive, &dyn FillWriter, &Arc<Budget>),
     (filling, until): (&mut Filling, Until<'_>),
     mut progress: impl FnMut(usize) + Send,
 ) -> Result<usize, PipelineError> {
@@ -190,10 +196,11 @@ pub async fn backfill(
     let mut done = 0;
     for cut in cuts(&ends) {
         let ends = ends.iter().map(|end| below(end, &cut)).collect();
-        let Some(mut fill) = Fill::new((view, source, store), &basis, filling, ends)? else {
+        let Some(mut fill) = Fill::new((view, source, store), &basis, filling, ends, memory)?
+        else {
             continue;
         };
-        let mut rows = archive.scan(&source.name, fill.scan(cut)).await?;
+        let mut rows = archive.scan(&source.name, fill.scan(cut, memory)).await?;
         while let Some(batch) = rows.try_next().await? {
             for from in (0..batch.num_rows()).step_by(EPOCH_MAX_ROWS) {
                 let rows = EPOCH_MAX_ROWS.min(batch.num_rows() - from);
@@ -313,6 +320,8 @@ struct Fill<'a> {
     watermarks: Watermarks,
     /// The source's columns, all nullable: those that the view does not read are NULL.
     schema: SchemaRef,
+    /// What is made of a batch, beside the batch that the scan holds.
+    memory: Reservation,
 }
 
 impl<'a> Fill<'a> {
@@ -323,6 +332,7 @@ impl<'a> Fill<'a> {
         basis: &'a str,
         filling: &Filling,
         ends: Vec<Applied>,
+        memory: &Arc<Budget>,
     ) -> Result<Option<Self>, PipelineError> {
         let Some(start) = filling.start(&ends) else {
             return Ok(None);
@@ -340,21 +350,24 @@ impl<'a> Fill<'a> {
             watermarks: marks_at(&start, store)?,
             start,
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            memory: memory.empty(Part::Fills),
         }))
     }
 
     /// What the view reads of its rows, in the order of the log.
-    fn scan(&self, cut: Applied) -> Scan {
+    fn scan(&self, cut: Applied, memory: &Arc<Budget>) -> Scan {
         let own = self.view.reads().iter();
         let own = own.map(|index| self.source.columns[*index].name.as_str());
         let scan = Scan::columns(own.chain(PLACE)).in_log_order();
         Scan {
             from: self.start.clone(),
-            ..scan.below(cut)
+            ..scan.below(cut).drawing(memory, Part::Fills)
         }
     }
 
     fn fold(&mut self, rows: &RecordBatch, filling: &mut Filling) -> Result<(), PipelineError> {
+        let folded = self.memory.hold(rows.get_array_memory_size());
+        folded.map_err(PortError::from)?;
         let mut batch = self.batch(rows)?;
         invariant!(
             RowsInLogOrder,
@@ -384,19 +397,6 @@ impl<'a> Fill<'a> {
         Ok(())
     }
 
-    /// The places behind the rows of a batch.
-    fn behind(&self, origin: &Origin) -> Applied {
-        let mut next: Vec<i64> = vec![0; origin.partitions.len()];
-        for (partition, offset) in origin.partition.iter().zip(&origin.offset) {
-            let next = &mut next[*partition as usize];
-            *next = (*next).max(offset + 1);
-        }
-        let places = origin.partitions.iter().zip(next);
-        let places = places.map(|(place, next)| (place.clone(), self.place(place, next)));
-        Applied(places.collect())
-    }
-
-    /// `next_offset` of a partition whose rows below were all seen.
     /// What holds of the rows of a scan: none lies below its start, none at or beyond its cut.
     fn check_range(&self, origin: &Origin, reached: &Applied) {
         let starts: Vec<i64> = origin
@@ -423,6 +423,19 @@ impl<'a> Fill<'a> {
         );
     }
 
+    /// The places behind the rows of a batch.
+    fn behind(&self, origin: &Origin) -> Applied {
+        let mut next: Vec<i64> = vec![0; origin.partitions.len()];
+        for (partition, offset) in origin.partition.iter().zip(&origin.offset) {
+            let next = &mut next[*partition as usize];
+            *next = (*next).max(offset + 1);
+        }
+        let places = origin.partitions.iter().zip(next);
+        let places = places.map(|(place, next)| (place.clone(), self.place(place, next)));
+        Applied(places.collect())
+    }
+
+    /// `next_offset` of a partition whose rows below were all seen.
     fn place(&self, place: &TopicPartition, next_offset: i64) -> PartitionProgress {
         let mark_us = self.watermarks.progress(place).max_event_time_us;
         at(next_offset, mark_us)
@@ -496,6 +509,15 @@ impl<'a> Fill<'a> {
         });
         let columns = columns.collect::<Result<Vec<ArrayRef>, PipelineError>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let origin = origin_of(rows)?;
+        invariant!(
+            OriginColumnsAgree,
+            origin.offset.len() == rows.num_rows() && origin.partition.len() == rows.num_rows(),
+            "source {}: {} offsets for {} rows",
+            self.source.name,
+            origin.offset.len(),
+            rows.num_rows()
+        );
         Ok(SourceBatch {
             source: Arc::clone(self.source),
             rows: RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?,
@@ -509,15 +531,6 @@ impl<'a> Fill<'a> {
 
 /// Leave out what the shard has by the fill already, and what it has not applied: it will read that
 /// from the log.
-        let origin = origin_of(rows)?;
-        invariant!(
-            OriginColumnsAgree,
-            origin.offset.len() == rows.num_rows() && origin.partition.len() == rows.num_rows(),
-            "source {}: {} offsets for {} rows",
-            self.source.name,
-            origin.offset.len(),
-            rows.num_rows()
-        );
 fn keep_lacking(fold: &mut ShardFold, filled: &Applied, end: &Applied) {
     let places = fold.origin.partitions.iter();
     let lacking = places.map(|p| filled.next_offset(p)..end.next_offset(p));

@@ -369,6 +369,7 @@ fn start_workers(
             &released,
             counters,
             stopping,
+            Room::of(&parts.memory),
         )?,
     })
 }

@@ -1,9 +1,13 @@
-//! Room in memory for rows on their way to the archive. Ingest takes it before it hands rows over
-//! and waits while there is none: that is how a slow archive holds the reader back by bytes, where
-//! the queue's length bounds batches alone. The archiver gives it back when the rows are appended.
+//! Room in memory for rows on their way to the archive, and for epochs on their way into the
+//! shards. Ingest takes it before it hands either over and waits while there is none: that is how a
+//! slow archive or a slow shard holds the reader back by bytes, where the length of a queue bounds
+//! batches alone. The archiver gives it back when the rows are appended, the shard writers when
+//! every shard has the epoch.
 //!
 //! Nobody waits for ever: a batch is charged with a quarter of ingest's most and the archiver
-//! appends at a quarter, so what both hold together is what the budget always leaves to ingest.
+//! appends at a quarter, so what both hold together is what the budget always leaves to ingest. An
+//! epoch is charged likewise, and neither the archiver nor a shard writer waits for room itself:
+//! what they hold comes back while ingest waits for more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +33,7 @@ impl Room {
         }
     }
 
-    /// The most that one batch is charged with, and that the archiver collects, bytes.
+    /// The most that one batch or epoch is charged with, and that the archiver collects, bytes.
     pub(crate) fn quarter_bytes(&self) -> usize {
         self.budget.most_bytes(Part::Ingest) / 4
     }

@@ -15,6 +15,7 @@ use forebay_control::{
     MonitorObserver, Monitors, Parts, Step, Stop, Which, begin, change_scopes, delete_leftovers,
     execute, furthest, plan_apply, take_over,
 };
+use forebay_core::memory::Budget;
 use forebay_core::ports::{Checkpoints, CompiledView, Runtime, ViewStates};
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, MINUTE_US};
@@ -39,7 +40,7 @@ use crate::faulty::{
 };
 use crate::monitored;
 use crate::runtime::{SimClock, SimRuntime};
-use crate::world::{PREDICTIONS, START_US, TOPIC, World};
+use crate::world::{POOL_BYTES, PREDICTIONS, START_US, TOPIC, World};
 
 /// Views that definitions may add.
 pub const EXTRA: [ViewId; 3] = [10, 11, 12];
@@ -75,6 +76,7 @@ pub struct Server {
     random: Mutex<Random>,
     running: Mutex<Option<Pipeline>>,
     monitors: Mutex<Arc<Monitors>>,
+    memory: Arc<Budget>,
     /// The furthest that any shard was when ingest started.
     recovered: Mutex<Applied>,
     life: Life,
@@ -137,6 +139,7 @@ impl Server {
             random: Mutex::new(Random::new(seed)),
             running: Mutex::default(),
             monitors: Mutex::default(),
+            memory: Budget::shared(POOL_BYTES),
             recovered: Mutex::default(),
             life: Life::default(),
             rest: AtomicU64::new(0),
@@ -267,7 +270,12 @@ impl Server {
         let (monitors, begun) = self.begin_monitors(self.world.checkpoints.clone())?;
         let monitors = Arc::new(monitors);
         let observed = Arc::clone(&monitors);
-        let observer = MonitorObserver::new(observed, Arc::clone(&self.marks), Box::new(drop));
+        let observer = MonitorObserver::new(
+            observed,
+            Arc::clone(&self.marks),
+            Box::new(drop),
+            Arc::new(self.runtime().clone()),
+        );
         parts.observers.push(Box::new(observer));
         parts.repeats = begun.repeats;
         parts.marks = begun.archived_marks;
@@ -299,7 +307,13 @@ impl Server {
         let watched = setup.monitored.then(|| monitored::parts(world));
         let watched: Vec<_> = watched.into_iter().collect::<PortResult<_>>()?;
         let rows = 1 + self.random.lock().below(40) as u64;
-        let monitors = Monitors::begin(&watched, &scopes, Arc::clone(&checkpoints), rows)?;
+        let monitors = Monitors::begin(
+            &watched,
+            &scopes,
+            Arc::clone(&checkpoints),
+            rows,
+            &self.memory,
+        )?;
         let begun = Beginning {
             archive: self.archive.as_ref(),
             store: self.store.as_ref(),
@@ -329,6 +343,12 @@ impl Server {
         Ok(monitors.reports())
     }
 
+    /// The memory of this process.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Budget> {
+        &self.memory
+    }
+
     /// What a pipeline runs on: the world's parts, under faults.
     fn parts(&self) -> PipelineParts {
         let (world, faults) = (&self.world, &self.faults);
@@ -346,6 +366,7 @@ impl Server {
             clock: Arc::new(self.clock()),
             watermarks: Arc::clone(&self.marks),
             runtime: Arc::new(self.runtime().clone()),
+            memory: Arc::clone(&self.memory),
             ..world.parts(&calm, seed)
         }
     }
@@ -361,6 +382,7 @@ impl Server {
             host: self,
             archive: self.archive.as_ref(),
             store: self.store.as_ref(),
+            memory: &self.memory,
             runtime: self.runtime(),
             life: &self.life,
             stop: &self.stop,

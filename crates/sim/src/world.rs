@@ -65,7 +65,7 @@ pub const OF_PREDICTIONS: u32 = 3;
 /// The argument at which a refusing view fails.
 pub const REFUSED: f64 = 13.0;
 /// Memory of a process.
-const POOL_BYTES: usize = 256 << 10;
+pub(crate) const POOL_BYTES: usize = 256 << 10;
 /// `WATERMARK FOR ts AS ts - INTERVAL '5' SECOND`.
 pub const DELAY_US: Micros = 5 * SECOND_US;
 /// First event time.

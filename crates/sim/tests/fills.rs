@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forebay_control::{Course, FillHost, Filler, Life, Stop, furthest};
+use forebay_core::memory::Part;
 use forebay_core::ports::{Archive, CompiledView, FillWriter, Runtime, StateProgress, ViewStates};
 use forebay_core::progress::Applied;
 use forebay_core::view::{ViewId, ViewSpec, Window};
@@ -20,7 +21,7 @@ use forebay_sim::faults::{Faults, Rates};
 use forebay_sim::runtime::{SimRuntime, simulate};
 use forebay_sim::server::{Disk, EXTRA, REST_MAX_ROWS, Server};
 use forebay_sim::world::{EVENTS, RECENT, Setup, TOPIC, World};
-use forebay_testkit::{PlainView, StoredRow};
+use forebay_testkit::{PlainView, StoredRow, unbounded_budget};
 
 const ADDED: ViewId = EXTRA[0];
 
@@ -105,6 +106,7 @@ fn cut_off(world: &World, runtime: &SimRuntime, digest: Option<&str>) {
     let stores = (
         &world.archive as &dyn Archive,
         &world.store as &dyn FillWriter,
+        &unbounded_budget(),
     );
     let pass = (&mut filling, Until::Shared(&some));
     let pass = backfill(&view, &world.sources[0], stores, pass, |_| {});
@@ -278,6 +280,7 @@ fn where_ingest_has_ended_before_all_was_archived_nothing_is_filled() {
             host: &Ended(archived),
             archive: &world.archive,
             store: &world.store,
+            memory: &unbounded_budget(),
             runtime: &runtime,
             life: &life,
             stop: &stop,
@@ -287,5 +290,28 @@ fn where_ingest_has_ended_before_all_was_archived_nothing_is_filled() {
         let error = begun.expect_err("the archive lacks rows").to_string();
         assert!(error.contains("ingest does not run"), "{error}");
         assert_eq!(noted(&world), 0);
+    });
+}
+
+#[test]
+fn a_fill_that_is_refused_memory_waits_and_goes_on_when_others_have_given_back() {
+    play(|runtime| {
+        let (world, disk) = (world(90), Arc::<Disk>::default());
+        let server = server(&world, &disk, Faults::none(&runtime));
+        server.begin().expect("it starts");
+        assert!(runtime.wait_until(Duration::from_secs(600), || world.is_done()));
+        let memory = Arc::clone(server.memory());
+        let others = memory.reserve(Part::Fills, memory.most_bytes(Part::Fills));
+        let (others, frees) = (others.expect("free"), runtime.clone());
+        let frees = Box::new(move || {
+            frees.wait(frees.sleep(Duration::from_secs(5)).as_mut());
+            drop(others);
+        });
+        runtime.spawn_thread("others", frees).expect("a thread");
+        server.apply(&BTreeSet::from([ADDED])).expect("it is added");
+        assert!(memory.refused(Part::Fills) > 1, "it asked again");
+        assert_eq!(memory.used_bytes(Part::Fills), 0, "nothing leaks");
+        assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
+        server.pause().expect("it stops");
     });
 }

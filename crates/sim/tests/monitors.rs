@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_control::{MonitorObserver, Monitors, change_scopes};
-use forebay_core::ports::{Checkpoints, EventLog};
+use forebay_core::memory::{Budget, Part};
+use forebay_core::ports::{Checkpoints, EventLog, Runtime};
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::time::SECOND_US;
 use forebay_pipeline::archive::ArchiveReach;
+use forebay_pipeline::runtime::SystemRuntime;
 use forebay_pipeline::{BatchObserver, Look};
 use forebay_sim::faults::Faults;
 use forebay_sim::monitored;
 use forebay_sim::runtime::simulate;
 use forebay_sim::server::Server;
-use forebay_sim::world::{START_US, Setup, TOPIC, World, event};
-use forebay_testkit::MemoryCheckpoints;
+use forebay_sim::world::{START_US, Setup, TOPIC, World, event, runtime};
+use forebay_testkit::{MemoryCheckpoints, unbounded_budget};
 
 const CHECKPOINT: &str = "monitor-quality";
 
@@ -33,9 +35,16 @@ fn a_checkpoint_is_saved_once_the_archive_has_all_that_it_covers() {
     let scopes = change_scopes(&kept, &[("scorer", TOPIC)], &Applied::default());
     let scopes = scopes.expect("in memory");
     let parts = [monitored::parts(&world).expect("sound")];
-    let monitors = Monitors::begin(&parts, &scopes, Arc::new(kept.clone()), 1);
+    let monitors = Monitors::begin(
+        &parts,
+        &scopes,
+        Arc::new(kept.clone()),
+        1,
+        &unbounded_budget(),
+    );
     let monitors = Arc::new(monitors.expect("sound"));
-    let mut observer = MonitorObserver::new(monitors, Arc::default(), Box::new(drop));
+    let runtime = Arc::new(SystemRuntime::new(runtime().handle().clone()));
+    let mut observer = MonitorObserver::new(monitors, Arc::default(), Box::new(drop), runtime);
     let mut reader = world.log.reader(1, &Arc::default());
     let places = (0..2).map(|partition| (TopicPartition::new(TOPIC, partition), 0));
     reader
@@ -90,4 +99,54 @@ fn a_window_that_closed_over_an_idle_partition_is_rebuilt_with_the_same_rows() {
         }
     });
     assert_eq!(report.failure, None);
+}
+
+#[test]
+fn what_monitors_keep_is_held_and_a_batch_waits_a_while_where_others_have_the_memory() {
+    let world = World::with_events(monitored(), 200, 3);
+    let kept = MemoryCheckpoints::default();
+    let scopes = change_scopes(&kept, &[("scorer", TOPIC)], &Applied::default());
+    let parts = [monitored::parts(&world).expect("sound")];
+    let budget = Budget::whole(1 << 20);
+    let monitors = Monitors::begin(
+        &parts,
+        &scopes.expect("in memory"),
+        Arc::new(kept),
+        1_000,
+        &budget,
+    );
+    let monitors = Arc::new(monitors.expect("sound"));
+    let system = SystemRuntime::new(runtime().handle().clone());
+    let mut observer = MonitorObserver::new(
+        monitors,
+        Arc::default(),
+        Box::new(drop),
+        Arc::new(system.clone()),
+    );
+    let mut reader = world.log.reader(1, &Arc::default());
+    let places = (0..2).map(|partition| (TopicPartition::new(TOPIC, partition), 0));
+    reader
+        .assign(&world.sources, &places.collect())
+        .expect("in memory");
+    let batches = reader.poll(100, Duration::ZERO).expect("in memory");
+    let reach = ArchiveReach {
+        handed: 1,
+        archived: 0,
+    };
+    let others = budget.reserve(Part::Answers, 1 << 20).expect("free");
+    let began = system.elapsed();
+    observer.observe(&batches[0], &[], reach);
+    let waited = system.elapsed().saturating_sub(began);
+    assert!(waited >= Duration::from_millis(900), "{waited:?}");
+    assert_eq!(budget.used_bytes(Part::Monitors), 0);
+    drop(others);
+    let began = system.elapsed();
+    observer.observe(&batches[0], &[], reach);
+    assert!(system.elapsed().saturating_sub(began) < Duration::from_millis(500));
+    assert!(
+        budget.used_bytes(Part::Monitors) > 0,
+        "events wait for answers"
+    );
+    drop(observer);
+    assert_eq!(budget.used_bytes(Part::Monitors), 0, "nothing leaks");
 }

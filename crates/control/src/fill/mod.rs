@@ -16,9 +16,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_core::ErrorKind;
+use forebay_core::memory::Budget;
 use forebay_core::ports::{Archive, CompiledView, FillWriter, Runtime};
 use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
+use forebay_pipeline::PipelineError;
 use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_pipeline::gaps::Listed;
@@ -34,6 +37,9 @@ pub use rounds::{Course, FILL_REST_MAX_ROWS};
 
 /// How long one flush of the archive, or one look at it, may take before whoever asked is told.
 const ASK_MAX: Duration = Duration::from_secs(60);
+
+/// Between two tries of a pass that was refused memory: as long as a few answers take.
+const MEMORY_POLL: Duration = Duration::from_millis(500);
 
 /// The server around a fill: what it asks of ingest, and who is told how far it is.
 pub trait FillHost: Send + Sync {
@@ -73,6 +79,8 @@ pub struct Filler<'a> {
     pub archive: &'a dyn Archive,
     /// Where they go.
     pub store: &'a dyn FillWriter,
+    /// Memory for what is read and folded.
+    pub memory: &'a Arc<Budget>,
     /// What to wait on.
     pub runtime: &'a dyn Runtime,
     /// Where the rows done are shown.
@@ -152,24 +160,44 @@ impl Filler<'_> {
         expected: u64,
     ) -> Result<usize, FillError> {
         let (name, started) = (view.spec().name.as_str(), self.runtime.elapsed());
-        let earlier = filling.rows();
-        let expected = expected.max(earlier);
-        let mut before = 0;
-        let mut told = |done: usize| {
-            let rows = (done - before) as u64;
-            before = done;
-            let done = earlier + done as u64;
-            self.life.filled(done, expected);
-            self.host.folded(name, rows, done, expected.max(done));
+        let mut all = 0;
+        let outcome = loop {
+            let earlier = filling.rows();
+            let expected = expected.max(earlier);
+            let mut before = 0;
+            let mut told = |done: usize| {
+                let rows = (done - before) as u64;
+                (before, all) = (done, all + done - before);
+                let done = earlier + done as u64;
+                self.life.filled(done, expected);
+                self.host.folded(name, rows, done, expected.max(done));
+            };
+            // A fill that goes on after a crash is shown where it was.
+            told(0);
+            let parts = (self.archive, self.store, self.memory);
+            let pass = backfill(view, source, parts, (&mut *filling, until), told);
+            match self.unless_stopped("the fill", pass)? {
+                Err(error) if error.kind() == ErrorKind::ResourceExhausted => {
+                    self.wait_for_memory(name, &error)?;
+                }
+                outcome => break outcome,
+            }
         };
-        // A fill that goes on after a crash is shown where it was.
-        told(0);
-        let stores = (self.archive, self.store);
-        let pass = backfill(view, source, stores, (filling, until), told);
-        let done = self.unless_stopped("the fill", pass)?;
         let took = self.runtime.elapsed().saturating_sub(started);
         self.host.passed(name, took);
-        Ok(done?)
+        outcome?;
+        Ok(all)
+    }
+
+    /// A pass was refused memory, and has noted how far it is. What others hold comes back: answers
+    /// are sent, rows appended.
+    fn wait_for_memory(&self, view: &str, error: &PipelineError) -> Result<(), FillError> {
+        tracing::info!(view, %error, "the fill waits for memory");
+        if self.stop.wait(MEMORY_POLL) {
+            Ok(())
+        } else {
+            Err(FillError::Stopped { what: "the fill" })
+        }
     }
 
     /// Append to the archive all that was read; nothing where ingest does not run.

@@ -8,12 +8,14 @@
 
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures_core::Stream;
 
 use crate::error::PortResult;
+use crate::memory::{Budget, Part, Reservation};
 use crate::progress::Applied;
 use crate::time::Micros;
 use crate::value::Value;
@@ -79,6 +81,9 @@ pub struct Scan {
     pub below: Option<Applied>,
     /// The order of the rows.
     pub order: ScanOrder,
+    /// Whom what the scan holds is charged to, and of which pool; None: nobody. The stream ends
+    /// with `ResourceExhausted` where it is refused.
+    pub memory: Option<(Arc<Budget>, Part)>,
 }
 
 impl Scan {
@@ -107,6 +112,22 @@ impl Scan {
             below: Some(applied),
             ..self
         }
+    }
+
+    /// The same, for whoever draws on `budget` as `part`.
+    #[must_use]
+    pub fn drawing(self, budget: &Arc<Budget>, part: Part) -> Self {
+        Self {
+            memory: Some((Arc::clone(budget), part)),
+            ..self
+        }
+    }
+
+    /// What the scan may hold from now on, nothing yet; None where nobody is charged.
+    #[must_use]
+    pub fn reservation(&self) -> Option<Reservation> {
+        let (budget, part) = self.memory.as_ref()?;
+        Some(budget.empty(*part))
     }
 
     /// Whether the offsets bound nothing.

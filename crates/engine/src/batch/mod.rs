@@ -89,6 +89,7 @@ impl PointInTime for BatchEngine {
             let name = &binding.view.name;
             let view = self.view(binding)?;
             let scan = event_scan(view.source(), &needed(&view));
+            let scan = scan.drawing(&self.memory, Part::PointInTime);
             let rows = open_table(tables, &binding.view.source, name, scan).await?;
             views.push((view, rows));
         }

@@ -100,6 +100,7 @@ impl ProbeEngine {
                 reads.iter().for_each(|column| needed[*column] = true);
             }
             let scan = self.scan(&source, &needed, &views, &spec, &spine, &known)?;
+            let scan = scan.drawing(&self.memory, Part::PointInTime);
             let rows = open_table(tables, name, first, scan).await?;
             sources.push(SourceJob {
                 source,

@@ -24,6 +24,7 @@ impl App {
             host: self,
             archive: self.archive.as_ref(),
             store: self.store.as_ref(),
+            memory: &self.budget,
             runtime: &SystemRuntime::new(self.runtime.clone()),
             life: &self.life,
             stop: &self.stop,

@@ -97,7 +97,8 @@ impl App {
         let past = monitors.announced();
         let runtime: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(self.runtime.clone()));
         let (raise, raised) = alarm_queue();
-        let observer = MonitorObserver::new(Arc::clone(&monitors), Arc::clone(&self.marks), raise);
+        let (watched, marks) = (Arc::clone(&monitors), Arc::clone(&self.marks));
+        let observer = MonitorObserver::new(watched, marks, raise, Arc::clone(&runtime));
         let (sources, reading) = (wiring.witnessed(), self.broker.watched("reader"));
         let parts = PipelineParts {
             log: self.broker.log(reading, &self.read, self.shares.fetched)?,
@@ -175,6 +176,7 @@ impl App {
             &scopes,
             checkpoints,
             CHECKPOINT_ROWS,
+            &self.budget,
         )?)
     }
 

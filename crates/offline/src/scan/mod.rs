@@ -13,6 +13,7 @@
 //! # Trust
 //! Every file is compared with the checksum of its commit before a byte of it is decoded.
 
+mod held;
 mod order;
 mod plan;
 mod source;

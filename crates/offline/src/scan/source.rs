@@ -14,6 +14,7 @@ use forebay_core::ports::ScanOrder;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
+use super::held::Held;
 use super::order::{LogOrder, disordered};
 use super::plan::Plan;
 use crate::blocking::blocking;
@@ -28,11 +29,14 @@ pub(super) enum Source {
     File {
         name: String,
         reader: ParquetRecordBatchReader,
+        held: Held,
     },
     Sorted {
         batches: Vec<RecordBatch>,
         /// (batch, row), sorted.
         order: std::vec::IntoIter<(usize, usize)>,
+        /// Given back with the rows.
+        _held: Held,
     },
 }
 
@@ -44,15 +48,19 @@ impl Source {
     ) -> Result<Self, OfflineError> {
         let sorts = plan.scan.order == ScanOrder::Log
             && (group.len() > 1 || group.iter().any(|file| !file.in_log_order));
+        let mut held = Held::of(plan);
         if !sorts && let [file] = group.as_slice() {
+            held.file(plan, file.size)?;
             let reader = decode(plan, file).await?;
             return Ok(Self::File {
                 name: file.path.to_string(),
                 reader,
+                held,
             });
         }
-        let mut batches = Vec::new();
+        let (mut batches, mut rows_bytes) = (Vec::new(), 0);
         for file in &group {
+            held.file(plan, file.size)?;
             let reader = decode(plan, file).await?;
             let (reading, name) = (Arc::clone(plan), file.path.to_string());
             let rows = blocking(move || {
@@ -65,8 +73,15 @@ impl Source {
             let rows = rows
                 .await
                 .map_err(|e| OfflineError::lost_task(&plan.table, e))?;
-            batches.extend(rows?);
+            let rows = rows?;
+            rows_bytes += rows
+                .iter()
+                .map(RecordBatch::get_array_memory_size)
+                .sum::<usize>();
+            held.rows(plan, rows_bytes)?;
+            batches.extend(rows);
         }
+        held.file(plan, 0)?;
         let order = sorted(&batches);
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         invariant!(
@@ -77,7 +92,11 @@ impl Source {
             order.len()
         );
         let order = order.into_iter();
-        Ok(Self::Sorted { batches, order })
+        Ok(Self::Sorted {
+            batches,
+            order,
+            _held: held,
+        })
     }
 
     /// The next batch of the plan's columns; None at the end.
@@ -87,14 +106,15 @@ impl Source {
         order: &mut LogOrder,
     ) -> Result<Option<RecordBatch>, OfflineError> {
         let batch = match self {
-            Self::File { name, reader } => match reader.next() {
+            Self::File { name, reader, held } => match reader.next() {
                 None => return Ok(None),
                 Some(batch) => {
                     let batch = batch.map_err(|e| unreadable(&plan.table, name, &e.into()))?;
+                    held.rows(plan, batch.get_array_memory_size())?;
                     plan.bounded(batch)?
                 }
             },
-            Self::Sorted { batches, order } => {
+            Self::Sorted { batches, order, .. } => {
                 let rows: Vec<_> = order.by_ref().take(BATCH_ROWS).collect();
                 if rows.is_empty() {
                     return Ok(None);

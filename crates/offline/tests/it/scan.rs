@@ -11,6 +11,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use forebay_core::ErrorKind;
+use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{Archive, ColumnRange, Scan, TableScan};
 use forebay_core::source::meta;
 use forebay_offline::DeltaArchive;
@@ -253,4 +254,33 @@ async fn more_than_two_gib_of_text_in_one_column_are_scanned() {
     }
     assert_eq!(bytes, 33 * 64 * TEXT_BYTES);
     assert!(bytes > 1 << 31);
+}
+
+#[tokio::test]
+async fn a_scan_holds_what_it_reads_and_ends_where_it_is_refused() {
+    let root = tempfile::tempdir().expect("a directory");
+    let archive = three_files(root.path()).await;
+    let budget = Budget::whole(1 << 20);
+    let scan = || Scan::default().in_log_order().drawing(&budget, Part::Fills);
+    let mut rows = archive.scan(TABLE, scan()).await.expect("there");
+    let first = rows.try_next().await.expect("readable").expect("rows");
+    let held = budget.used_bytes(Part::Fills);
+    let file = fs::metadata(&files(root.path(), TABLE)[0]).expect("there");
+    assert!(held as u64 > file.len() && held > first.get_array_memory_size());
+    drop(rows);
+    assert_eq!(budget.used_bytes(Part::Fills), 0, "nothing leaks");
+
+    let others = budget.reserve(Part::Answers, 1 << 20).expect("free");
+    let mut rows = archive.scan(TABLE, scan()).await.expect("there");
+    let error = rows.try_next().await.expect_err("all memory is used");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    drop((rows, others));
+
+    // A file that is larger than all that there is goes through alone.
+    let little = Budget::whole(64);
+    let scan = Scan::default().drawing(&little, Part::Fills);
+    let rows = archive.scan(TABLE, scan).await.expect("there");
+    let batches: Vec<RecordBatch> = rows.try_collect().await.expect("readable");
+    let read: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    assert_eq!((read, little.used_bytes(Part::Fills)), (30, 0));
 }

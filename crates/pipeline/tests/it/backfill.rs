@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use forebay_core::ErrorKind;
+use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{
     Archive, Beginnings, CompiledView, FillWriter, ScanOrder, StateProgress, ViewStates,
 };
@@ -15,7 +16,7 @@ use forebay_core::time::MINUTE_US;
 use forebay_core::view::{ViewId, Window};
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_pipeline::{PipelineError, not_begun};
-use forebay_testkit::{Fate, MemoryStore, PlainView, StoredRow, wait_until};
+use forebay_testkit::{Fate, MemoryStore, PlainView, StoredRow, unbounded_budget, wait_until};
 
 use forebay_sim::oracle::check;
 use forebay_sim::world::{EVENTS, RECENT, Setup, TOPIC, World};
@@ -49,7 +50,7 @@ fn fill(world: &World, view: &PlainView) -> Result<usize, PipelineError> {
     let rows = futures::executor::block_on(backfill(
         view,
         &world.sources[0],
-        (&world.archive, &world.store),
+        (&world.archive, &world.store, &unbounded_budget()),
         (&mut filling(world), Until::Each),
         |done| told = done,
     ));
@@ -100,6 +101,7 @@ fn pass(world: &World, view: &PlainView, filling: &mut Filling, until: Until<'_>
     let stores = (
         &world.archive as &dyn Archive,
         &world.store as &dyn FillWriter,
+        &unbounded_budget(),
     );
     let pass = backfill(view, &world.sources[0], stores, (filling, until), |_| {});
     futures::executor::block_on(pass).expect("it takes all rows")
@@ -263,7 +265,12 @@ fn over_a_new_state_a_view_holds_what_the_archive_has_below_where_the_state_begi
 /// One pass of the fill by a process under `fate`, up to what each shard has applied.
 fn pass_under(world: &World, view: &PlainView, fate: Fate) -> Result<usize, PipelineError> {
     let store = world.store.under(&Arc::new(fate));
-    let stores = (&world.archive as &dyn Archive, &store as &dyn FillWriter);
+    let memory = unbounded_budget();
+    let stores = (
+        &world.archive as &dyn Archive,
+        &store as &dyn FillWriter,
+        &memory,
+    );
     let pass = (&mut filling(world), Until::Each);
     futures::executor::block_on(backfill(view, &world.sources[0], stores, pass, |_| {}))
 }
@@ -409,4 +416,33 @@ fn a_view_is_not_filled_from_a_table_that_lacks_what_the_state_had_applied() {
     for needle in [EVENTS, "offset 50", "-7", "backup"] {
         assert!(words.contains(needle), "{needle}: {words}");
     }
+}
+
+#[test]
+fn a_pass_that_is_refused_memory_has_noted_how_far_it_is_and_the_next_one_goes_on() {
+    let world = World::with_events(Setup::default(), 80, 67);
+    let process = world.start(Fate::default(), 1);
+    wait_until("the log is read", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    let view = added(&world);
+    let known = world.store.register_view(Arc::clone(view.spec()));
+    known.expect("a new view");
+    let memory = Budget::whole(1 << 20);
+    let pass = |filling: &mut Filling| {
+        let stores = (
+            &world.archive as &dyn Archive,
+            &world.store as &dyn FillWriter,
+            &memory,
+        );
+        let pass = (filling, Until::Each);
+        futures::executor::block_on(backfill(&view, &world.sources[0], stores, pass, |_| {}))
+    };
+    let others = memory.reserve(Part::Answers, 1 << 20).expect("free");
+    let mut filling = filling(&world);
+    let error = pass(&mut filling).expect_err("all memory is used");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    drop(others);
+    pass(&mut filling).expect("there is memory");
+    assert_eq!(memory.used_bytes(Part::Fills), 0, "nothing leaks");
+    assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
 }

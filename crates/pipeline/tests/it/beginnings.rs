@@ -13,7 +13,7 @@ use forebay_core::time::MINUTE_US;
 use forebay_core::view::{ViewId, Window};
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_pipeline::{PipelineError, SourceState};
-use forebay_testkit::{Fate, MemoryArchive, PlainView, StoredRow, wait_until};
+use forebay_testkit::{Fate, MemoryArchive, PlainView, StoredRow, unbounded_budget, wait_until};
 
 use forebay_sim::world::{EVENTS, Process, RECENT, Setup, TOPIC, World};
 
@@ -39,6 +39,7 @@ fn fill(world: &World) -> Result<usize, PipelineError> {
     let stores = (
         &world.archive as &dyn Archive,
         &world.store as &dyn FillWriter,
+        &unbounded_budget(),
     );
     let mut filling = Filling::of(&world.store, ADDED).expect("in memory");
     let pass = (&mut filling, Until::Each);
