@@ -1,8 +1,12 @@
 //! How monitors and the filter of repeats begin: from their checkpoints, and from what the archive
 //! has beyond them. Read before ingest starts, near the order of event time. What was decided about
 //! time is known before the first row, and takes effect where it did.
+//!
+//! Ingest stands meanwhile, so a start reads what came since the checkpoints and not the history:
+//! of each table the rows behind those that every reader of it knows, a batch at a time. What a
+//! reader without a checkpoint needs is all of it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -12,13 +16,13 @@ use forebay_core::ports::{
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::settlement::SETTLEMENT_TABLE;
 use forebay_core::source::SourceDef;
-use forebay_core::watermark::MarkRecord;
+use forebay_core::watermark::{Hold, MarkFact, MarkRecord};
 use forebay_core::{ErrorKind, PortResult};
 use forebay_monitor::SourceRows;
 use forebay_pipeline::repeats::Repeats;
 use forebay_pipeline::runtime::block_on;
-use forebay_pipeline::watermark::table::{self, MARKS_TABLE};
-use forebay_pipeline::watermark::{recorded, show_recorded};
+use forebay_pipeline::watermark::table::MARKS_TABLE;
+use forebay_pipeline::watermark::{ArchivedMarks, recorded, show_recorded};
 use forebay_pipeline::{PublishedWatermarks, settlements};
 use futures::StreamExt;
 
@@ -51,8 +55,10 @@ pub struct Beginning<'a> {
 pub struct Begun {
     /// The filter of repeats.
     pub repeats: Repeats,
-    /// The decisions about time that the archive has.
-    pub archived_marks: Vec<MarkRecord>,
+    /// Those of the decisions about time which the archive has that a shard may lack.
+    pub marks: Vec<MarkRecord>,
+    /// What the archive has of them all.
+    pub archived_marks: Arc<ArchivedMarks>,
 }
 
 impl Beginning<'_> {
@@ -61,26 +67,26 @@ impl Beginning<'_> {
     /// # Errors
     /// The archive or the state cannot be read.
     pub fn catch_up(&self, monitors: &Monitors) -> PortResult<Begun> {
-        let archived_marks = self.archived_marks()?;
-        self.decide(monitors, &archived_marks)?;
+        let archived = self.archived()?;
+        let (archived_marks, marks) = self.decisions(monitors, &archived)?;
+        self.decide(monitors, &marks)?;
         let mut repeats = Repeats::open(Arc::clone(self.checkpoints));
         let (mut tables, mut stands) = (Vec::new(), Vec::new());
-        for source in self.sources {
-            let progress = block_on(self.runtime, self.archive.progress(&source.name))?;
+        for (source, progress) in self.sources.iter().zip(&archived) {
             if self.is_prediction(source) {
-                repeats.note_archived(&progress);
+                repeats.note_archived(progress);
             }
             if monitors.reads(&source.name) {
-                monitors.expect(source, &self.partitions(source, &progress)?);
+                monitors.expect(source, &self.partitions(source, progress)?);
                 let reached = progress.0.iter();
                 stands.extend(reached.map(|(place, p)| (place.clone(), p.next_offset)));
             }
-            if let Some(scan) = self.missing(source, &progress, monitors, &repeats) {
+            if let Some(scan) = self.missing(source, progress, monitors, &repeats) {
                 let rows = block_on(self.runtime, self.archive.scan(&source.name, scan))?;
                 tables.push((Arc::clone(source), blocking(self.runtime, rows)));
             }
         }
-        self.settle_archived(monitors)?;
+        self.settle_archived(monitors, &mut repeats)?;
         // At equal times events go before their predictions.
         tables.sort_by_key(|(source, _)| self.is_prediction(source));
         let mut tables = ArchivedTables::new(tables)?;
@@ -96,8 +102,16 @@ impl Beginning<'_> {
         monitors.caught_up();
         Ok(Begun {
             repeats,
+            marks,
             archived_marks,
         })
+    }
+
+    /// What the archive has of each source.
+    fn archived(&self) -> PortResult<Vec<Applied>> {
+        let progress =
+            |source: &Arc<SourceDef>| block_on(self.runtime, self.archive.progress(&source.name));
+        self.sources.iter().map(progress).collect()
     }
 
     fn is_prediction(&self, source: &SourceDef) -> bool {
@@ -118,17 +132,45 @@ impl Beginning<'_> {
         Ok(())
     }
 
-    /// The decisions about time that the archive has.
-    fn archived_marks(&self) -> PortResult<Vec<MarkRecord>> {
-        let rows = block_on(
-            self.runtime,
-            self.archive.scan(MARKS_TABLE, Scan::default()),
-        )?;
-        let mut records = Vec::new();
-        for rows in blocking(self.runtime, rows) {
-            records.extend(table::read(&rows?)?);
+    /// What the archive has of decisions about time: `monitors` are told of what they do not know,
+    /// and those come back that a shard may lack. `archived` is what the archive has of the
+    /// sources.
+    fn decisions(
+        &self,
+        monitors: &Monitors,
+        archived: &[Applied],
+    ) -> PortResult<(Arc<ArchivedMarks>, Vec<MarkRecord>)> {
+        let shards: Vec<_> = (0..self.store.shards())
+            .map(|s| self.store.applied(s))
+            .collect();
+        // Below this offset nothing is read again.
+        let applied = |place: &TopicPartition| {
+            let of_shards = shards.iter().map(|shard| shard.next_offset(place));
+            let of_archive = archived.iter().filter_map(|a| a.0.get(place));
+            let of_archive = of_archive.map(|progress| progress.next_offset);
+            of_shards.chain(of_archive).min().unwrap_or(0)
+        };
+        let archived = block_on(self.runtime, self.archive.progress(MARKS_TABLE))?;
+        let known = ArchivedMarks::open(Arc::clone(self.checkpoints), &archived);
+        let of_shards = known.unread(applied);
+        let known_to = |place: &TopicPartition| {
+            let of_monitors = monitors.decided_to(place);
+            let of_shards = of_shards.next_offset(place);
+            of_monitors.map_or(of_shards, |known| known.min(of_shards))
+        };
+        let mut needed = Needed::default();
+        if let Some(scan) = behind(&archived, known_to) {
+            let rows = block_on(self.runtime, self.archive.scan(MARKS_TABLE, scan))?;
+            for rows in blocking(self.runtime, rows) {
+                let records = known.note(&rows?)?;
+                monitors.decide(&records);
+                needed.add(records, applied);
+            }
         }
-        Ok(records)
+        needed.add(known.holds(), applied);
+        let known = Arc::new(known);
+        monitors.count_decisions(&known);
+        Ok((known, needed.into_records()))
     }
 
     /// The partitions of `source` that are known: its first rows may stand in any of them.
@@ -171,19 +213,90 @@ impl Beginning<'_> {
         is_behind.then_some(scan)
     }
 
-    /// Events without a prediction, all of them: they are few, and said again change nothing.
-    fn settle_archived(&self, monitors: &Monitors) -> PortResult<()> {
-        let scan = self.archive.scan(SETTLEMENT_TABLE, Scan::default());
-        let rows = match block_on(self.runtime, scan) {
-            Ok(rows) => rows,
+    /// Events without a prediction that a monitor or the filter of repeats does not know of.
+    fn settle_archived(&self, monitors: &Monitors, repeats: &mut Repeats) -> PortResult<()> {
+        let archived = match block_on(self.runtime, self.archive.progress(SETTLEMENT_TABLE)) {
+            Ok(archived) => archived,
             // Nothing was ever settled.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
+        let known_to = |place: &TopicPartition| {
+            let of_repeats = repeats.noted_to(place);
+            let of_monitors = monitors.noted_to(place);
+            of_monitors.map_or(of_repeats, |known| known.min(of_repeats))
+        };
+        let Some(scan) = behind(&archived, known_to) else {
+            return Ok(());
+        };
+        // The notes of a shard in their order, so that the last one says how many are known.
+        let scan = self.archive.scan(SETTLEMENT_TABLE, scan.in_log_order());
+        let rows = block_on(self.runtime, scan)?;
         for rows in blocking(self.runtime, rows) {
-            monitors.settle(&settlements::read(&rows?)?);
+            let settled = settlements::read(&rows?)?;
+            monitors.settle(&settled);
+            repeats.settle(&settled);
         }
         Ok(())
+    }
+}
+
+/// The rows of a table with `archived` rows of each place that lie behind those that are known;
+/// None where there are none. Of a place of which more is known than the table has another table
+/// was read: all of this one is new.
+fn behind(archived: &Applied, known_to: impl Fn(&TopicPartition) -> i64) -> Option<Scan> {
+    let mut scan = Scan::default();
+    let mut is_behind = false;
+    for (place, progress) in &archived.0 {
+        let known = known_to(place);
+        let next_offset = if known > progress.next_offset {
+            0
+        } else {
+            known
+        };
+        is_behind |= next_offset < progress.next_offset;
+        let from = PartitionProgress {
+            next_offset,
+            ..PartitionProgress::default()
+        };
+        scan.from.advance(place, from);
+    }
+    is_behind.then_some(scan)
+}
+
+/// What ingest needs of the decisions about time that the archive has: those about records that a
+/// shard has not applied, and where each partition was held last.
+#[derive(Debug, Default)]
+struct Needed {
+    ahead: BTreeSet<MarkRecord>,
+    held: BTreeMap<TopicPartition, Hold>,
+}
+
+impl Needed {
+    fn add(&mut self, records: Vec<MarkRecord>, applied: impl Fn(&TopicPartition) -> i64) {
+        for record in records {
+            let applied = applied(&record.partition);
+            match record.fact {
+                MarkFact::Bound(bound) if bound.until <= applied => {}
+                MarkFact::Hold(hold) if hold.at <= applied => {
+                    let last = self.held.entry(record.partition).or_insert(hold);
+                    if (hold.at, hold.mark_us) > (last.at, last.mark_us) {
+                        *last = hold;
+                    }
+                }
+                _ => {
+                    self.ahead.insert(record);
+                }
+            }
+        }
+    }
+
+    fn into_records(self) -> Vec<MarkRecord> {
+        let held = self.held.into_iter().map(|(partition, hold)| MarkRecord {
+            partition,
+            fact: MarkFact::Hold(hold),
+        });
+        self.ahead.into_iter().chain(held).collect()
     }
 }
 

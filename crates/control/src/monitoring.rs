@@ -7,7 +7,8 @@
 //!
 //! A checkpoint is saved only when the archive has all that it covers, rows and decisions about
 //! time alike. One that were ahead would know what a crash may take back: rows are read again after
-//! it, but a decision that nobody has recorded is taken anew, by another clock.
+//! it, but a decision that nobody has recorded is taken anew, by another clock. It says how many
+//! rows of the tables of decisions and of notes it knows, so that a start reads those behind them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use forebay_monitor::{
 };
 use forebay_pipeline::archive::ArchiveReach;
 use forebay_pipeline::settlements::Settled;
+use forebay_pipeline::watermark::ArchivedMarks;
 use forebay_pipeline::{BatchObserver, Look, PublishedWatermarks, contain};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -129,6 +131,8 @@ pub struct Monitors {
     memory: Option<Mutex<Reservation>>,
     /// See [`CHECKPOINT_ROWS`].
     checkpoint_rows: u64,
+    /// What the archive has of decisions about time.
+    decisions: Mutex<Option<Arc<ArchivedMarks>>>,
 }
 
 impl Monitors {
@@ -166,6 +170,7 @@ impl Monitors {
             checkpoints: Some(checkpoints),
             memory: Some(Mutex::new(memory.empty(Part::Monitors))),
             checkpoint_rows,
+            decisions: Mutex::default(),
         })
     }
 
@@ -241,7 +246,7 @@ impl Monitors {
         for running in &self.running {
             let mut running = running.lock();
             running.waiting = None;
-            if let Some(bytes) = running.binding.checkpoint() {
+            if let Some(bytes) = self.checkpoint_of(&mut running) {
                 self.keep(&mut running, &bytes);
             }
         }
@@ -294,17 +299,46 @@ impl Monitors {
         }
     }
 
-    /// These events get no prediction. Said again, it changes nothing.
+    /// These events get no prediction, as the notes of a shard say in their order. Said again, it
+    /// changes nothing.
     pub(crate) fn settle(&self, settled: &[Settled]) {
         for events in settled {
-            let runs = events.offsets.runs().iter();
-            let offsets = runs.flat_map(|(first, last)| *first..=*last);
+            let (notes, number) = &events.note;
             for running in &self.running {
                 let whose = (events.deployment.as_str(), events.role);
                 let place = (events.topic.as_str(), events.partition);
-                running.lock().binding.settle(whose, place, offsets.clone());
+                let binding = &mut running.lock().binding;
+                binding.settle(whose, place, events.offsets.ranges());
+                binding.cover((&notes.topic, notes.partition), number.saturating_add(1));
             }
         }
+    }
+
+    /// One past the rows at `place` of the table of notes that every monitor has; None without a
+    /// monitor.
+    pub(crate) fn noted_to(&self, place: &TopicPartition) -> Option<i64> {
+        let known = |r: &Mutex<Running>| r.lock().binding.covered(&place.topic, place.partition);
+        self.running.iter().map(known).min()
+    }
+
+    /// Rows about `place` in the table of decisions about time that every monitor has which dates
+    /// by its topic.
+    pub(crate) fn decided_to(&self, place: &TopicPartition) -> Option<i64> {
+        let known = |r: &Mutex<Running>| r.lock().binding.decided_to(place);
+        self.running.iter().filter_map(known).min()
+    }
+
+    /// Where it is said how many rows of that table there are.
+    pub(crate) fn count_decisions(&self, archived: &Arc<ArchivedMarks>) {
+        *self.decisions.lock() = Some(Arc::clone(archived));
+    }
+
+    /// The state of a monitor. It was told of all that the table of decisions has by now.
+    fn checkpoint_of(&self, running: &mut Running) -> Option<Vec<u8>> {
+        if let Some(archived) = &*self.decisions.lock() {
+            running.binding.know(&archived.rows());
+        }
+        running.binding.checkpoint()
     }
 
     /// What was decided about time, before the rows that it is about.
@@ -348,7 +382,7 @@ impl Monitors {
         );
         if running.waiting.is_none() && running.rows >= running.due_rows {
             let handed = reach.handed;
-            let bytes = running.binding.checkpoint();
+            let bytes = self.checkpoint_of(running);
             running.waiting = bytes.map(|bytes| Waiting { handed, bytes });
         }
         let archived = |waiting: &mut Waiting| waiting.handed <= reach.archived;
@@ -461,8 +495,8 @@ impl MonitorObserver {
 
 impl BatchObserver for MonitorObserver {
     fn observe(&mut self, batch: &SourceBatch, records: &[MarkRecord], reach: ArchiveReach) {
+        self.monitors.decide(records);
         if self.monitors.reads(&batch.source.name) {
-            self.monitors.decide(records);
             self.monitors.count(&SourceRows::read(batch));
             self.advance(reach);
             self.wait_for_memory();

@@ -1,15 +1,17 @@
-//! Which events of one source partition have their answer: a prediction or a settlement. One rule
-//! for the two that need it: the filter of repeats (`pipeline`) asks whether an answer came before,
-//! a monitor asks how far all answers have come. Fed from the log alone, in whatever order the
-//! source and its predictions are read; it knows no clock and gives nothing up.
+//! Which events of one source partition have their answer: a prediction or a settlement. A monitor
+//! asks how far all answers have come. Fed from the log alone, in whatever order the source and its
+//! predictions are read; it knows no clock and gives nothing up.
 //!
 //! Size: one entry for each event from the first unanswered one on, whatever the number of events,
-//! versions and holes in the log before it.
+//! versions and holes in the log before it, and one for each run of answers that came before their
+//! events: a suspension is one run, however many events it left without a prediction.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
 use crate::invariant;
+use crate::offsets::OffsetSet;
 use crate::time::Micros;
 
 /// One event that may have to wait.
@@ -46,7 +48,7 @@ pub struct Answered {
     /// Greatest event time that was read.
     newest_us: Option<Micros>,
     /// Answers of events that were not read yet.
-    early: BTreeSet<i64>,
+    early: OffsetSet,
 }
 
 impl Answered {
@@ -61,13 +63,11 @@ impl Answered {
         self.read_to = offset.saturating_add(1);
         self.newest_us = before_us.max(Some(time_us));
         // Answers of what the source has not: nothing will ask for them again.
-        let is_answered = self.early.contains(&offset);
-        if self.early.first().is_some_and(|first| *first <= offset) {
-            self.early = self.early.split_off(&self.read_to);
-        }
+        let is_answered = self.early.contains(offset);
+        self.early.forget_below(self.read_to);
         invariant!(
             AnswersAhead,
-            self.early.first().is_none_or(|first| *first > offset),
+            self.early.before(offset).is_none(),
             "an answer at or below offset {offset} is kept"
         );
         invariant!(
@@ -103,10 +103,26 @@ impl Answered {
         };
         event.is_answered = true;
         let before_us = event.before_us;
+        self.drop_answered();
+        Answer::First { before_us }
+    }
+
+    /// The events at these offsets are answered, those that were read and those that were not.
+    pub fn answer_all(&mut self, offsets: &Range<i64>) {
+        let ahead = offsets.start.max(self.read_to);
+        self.early.insert_range(ahead, offsets.end);
+        let first = self.events.partition_point(|e| e.offset < offsets.start);
+        let end = self.events.partition_point(|e| e.offset < offsets.end);
+        for event in self.events.range_mut(first..end.max(first)) {
+            event.is_answered = true;
+        }
+        self.drop_answered();
+    }
+
+    fn drop_answered(&mut self) {
         while self.events.front().is_some_and(|event| event.is_answered) {
             self.events.pop_front();
         }
-        Answer::First { before_us }
     }
 
     /// The partition is idle, and counts as having come to `mark_us`.
@@ -132,7 +148,7 @@ impl Answered {
     /// Entries that are kept: a bound of its memory.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.events.len() + self.early.len()
+        self.events.len() + self.early.ranges().len()
     }
 
     /// Whether nothing waits.
@@ -152,10 +168,7 @@ impl Answered {
             write_time(out, event.before_us);
             out.push(u8::from(event.is_answered));
         }
-        write_unsigned(out, self.early.len() as u64);
-        for offset in &self.early {
-            write_signed(out, *offset);
-        }
+        self.early.encode(out);
     }
 
     /// Read what [`Self::encode`] wrote.
@@ -182,9 +195,7 @@ impl Answered {
             }
             answered.events.push_back(event);
         }
-        for _ in 0..reader.unsigned()? {
-            answered.early.insert(reader.signed()?);
-        }
+        answered.early = OffsetSet::decode(reader)?;
         Ok(answered)
     }
 }
@@ -258,26 +269,6 @@ mod tests {
         assert_eq!(answered.complete_us(), Some(50));
     }
 
-    #[test]
-    fn half_of_a_million_answers_of_two_versions_leave_no_entry() {
-        let mut answered = Answered::default();
-        let mut most = 0;
-        // Two versions answer alternately, one a thousand events behind the other; every hundredth
-        // offset is none of an event.
-        let offsets: Vec<i64> = (0..1_000_000).filter(|o| o % 100 != 0).collect();
-        for (index, offset) in offsets.iter().enumerate() {
-            answered.read(*offset, *offset, true);
-            for (version, behind) in [(0, 0), (1, 1_000)] {
-                let due = index.checked_sub(behind).map(|index| offsets[index]);
-                if let Some(due) = due.filter(|due| due % 2 == version) {
-                    assert_ne!(answered.answer(due), Answer::Repeated);
-                }
-            }
-            most = most.max(answered.len());
-        }
-        assert!(most <= 1_001, "{most} entries");
-    }
-
     proptest! {
         #[test]
         fn any_interleaving_of_events_and_answers_ends_alike(
@@ -309,7 +300,12 @@ mod tests {
                     }
                 } else {
                     let offset = answers.swap_remove(pick % answers.len());
-                    firsts += usize::from(answered.answer(offset) != Answer::Repeated);
+                    if pick.is_multiple_of(3) {
+                        answered.answer_all(&(offset..offset + 1));
+                        firsts += 1;
+                    } else {
+                        firsts += usize::from(answered.answer(offset) != Answer::Repeated);
+                    }
                     prop_assert_eq!(answered.answer(offset), Answer::Repeated);
                 }
                 let mut bytes = Vec::new();
@@ -320,5 +316,56 @@ mod tests {
             prop_assert_eq!(answered.complete_us(), expected);
             prop_assert_eq!(firsts, facts.values().filter(|f| f.1).count());
         }
+    }
+}
+
+#[cfg(test)]
+mod growth {
+    use super::*;
+
+    #[test]
+    fn half_of_a_million_answers_of_two_versions_leave_no_entry() {
+        let mut answered = Answered::default();
+        let mut most = 0;
+        // Two versions answer alternately, one a thousand events behind the other; every hundredth
+        // offset is none of an event.
+        let offsets: Vec<i64> = (0..1_000_000).filter(|o| o % 100 != 0).collect();
+        for (index, offset) in offsets.iter().enumerate() {
+            answered.read(*offset, *offset, true);
+            for (version, behind) in [(0, 0), (1, 1_000)] {
+                let due = index.checked_sub(behind).map(|index| offsets[index]);
+                if let Some(due) = due.filter(|due| due % 2 == version) {
+                    assert_ne!(answered.answer(due), Answer::Repeated);
+                }
+            }
+            most = most.max(answered.len());
+        }
+        assert!(most <= 1_001, "{most} entries");
+    }
+
+    #[test]
+    fn a_hundred_million_events_that_were_settled_before_they_were_read_are_one_entry() {
+        let (first, end) = (1_000, 100_001_000);
+        let mut answered = Answered::default();
+        answered.read(first - 1, 50, true);
+        answered.answer_all(&(first..end));
+        assert_eq!(
+            answered.len(),
+            2,
+            "the event that is still out, and the run"
+        );
+        let mut bytes = Vec::new();
+        answered.encode(&mut bytes);
+        assert!(bytes.len() < 64, "{} bytes", bytes.len());
+        let early = Some(Answer::First {
+            before_us: Some(50),
+        });
+        assert_eq!(answered.read(first, 40, true), early);
+        assert_eq!(answered.answer(end - 1), Answer::Repeated, "it was settled");
+        answered.answer_all(&(first - 1..first));
+        assert_eq!((answered.complete_us(), answered.len()), (Some(50), 1));
+        assert!(answered.read(end - 1, 60, true).is_some());
+        assert_eq!((answered.complete_us(), answered.len()), (Some(60), 0));
+        assert_eq!(answered.read(end, 70, true), None);
     }
 }

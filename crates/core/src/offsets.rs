@@ -1,10 +1,11 @@
 //! Sets of offsets of one partition, as intervals: a run of offsets costs as much as one of them.
-//! The filter of repeats remembers with it what it has seen, verification what the archive holds
-//! and what the log holds.
+//! The filter of repeats remembers with it what it has seen, a monitor which answers came early,
+//! verification what the archive holds and what the log holds.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::bytes::{BytesResult, Reader, write_signed, write_unsigned};
 use crate::invariant;
 
 /// Disjoint, sorted intervals of offsets that do not touch.
@@ -41,6 +42,22 @@ impl OffsetSet {
             "{from} to {to} meets one before it"
         );
         self.intervals.insert(from, to);
+    }
+
+    /// Take out the offsets below `offset`.
+    pub(crate) fn forget_below(&mut self, offset: i64) {
+        while let Some(first) = self.intervals.first_entry().filter(|f| *f.key() < offset) {
+            let end = first.remove();
+            if end > offset {
+                self.intervals.insert(offset, end);
+            }
+        }
+    }
+
+    /// Take out the first interval.
+    pub fn pop_first(&mut self) -> Option<Range<i64>> {
+        let (start, end) = self.intervals.pop_first()?;
+        Some(start..end)
     }
 
     /// Whether `offset` is in it.
@@ -119,6 +136,27 @@ impl OffsetSet {
         both
     }
 
+    /// Append its bytes: part of a checkpoint.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        write_unsigned(out, self.ranges().len() as u64);
+        for range in self.ranges() {
+            write_signed(out, range.start);
+            write_signed(out, range.end);
+        }
+    }
+
+    /// Read what [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// The bytes end too soon.
+    pub fn decode(reader: &mut Reader<'_>) -> BytesResult<Self> {
+        let mut set = Self::default();
+        for _ in 0..reader.unsigned()? {
+            set.insert_range(reader.signed()?, reader.signed()?);
+        }
+        Ok(set)
+    }
+
     /// What lies in this one alone.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
@@ -188,6 +226,12 @@ mod tests {
             assert_eq!(plain(&a.difference(&b)), &x - &y, "{a:?} without {b:?}");
             let cut: BTreeSet<i64> = x.range(20..45).copied().collect();
             assert_eq!(plain(&a.within(20, 45)), cut, "{a:?}");
+            let mut rest = a.clone();
+            assert_eq!(rest.pop_first(), a.ranges().next(), "{a:?}");
+            assert_eq!(rest.ranges().len(), a.ranges().len().saturating_sub(1));
+            rest.clone_from(&a);
+            rest.forget_below(30);
+            assert_eq!(plain(&rest), x.range(30..).copied().collect(), "{a:?}");
             let mut all = a.clone();
             all.extend(&b);
             assert_eq!(plain(&all), &x | &y, "{a:?} with {b:?}");

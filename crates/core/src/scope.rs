@@ -88,6 +88,13 @@ impl ScoredOffsets {
     pub fn contains(&self, offset: i64) -> bool {
         self.0.iter().any(|range| range.contains(&offset))
     }
+
+    /// Those of `offsets` that are scored.
+    pub fn within(&self, offsets: Range<i64>) -> impl Iterator<Item = Range<i64>> + '_ {
+        let cut =
+            move |range: &Range<i64>| range.start.max(offsets.start)..range.end.min(offsets.end);
+        self.0.iter().map(cut).filter(|range| !range.is_empty())
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +123,8 @@ mod tests {
         let scored = scopes.of("d", "events", 0);
         let is_scored = [9, 10, 19, 20, 29, 30, 1_000].map(|offset| scored.contains(offset));
         assert_eq!(is_scored, [false, true, true, false, false, true, true]);
+        let cut: Vec<_> = scored.within(15..40).collect();
+        assert_eq!(cut, [15..20, 30..40]);
         assert!(scopes.of("d", "events", 7).contains(0), "a new partition");
         assert!(!scopes.of("d", "others", 0).contains(0));
         let text = serde_json::to_string(&scopes).expect("JSON");

@@ -6,6 +6,7 @@
 //! Notes of neighbours share a record: one reason, ascending runs of offsets.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::prediction::{OutboxRecord, PredictionKey, Role};
@@ -135,6 +136,12 @@ impl OffsetRuns {
     #[must_use]
     pub fn runs(&self) -> &[(i64, i64)] {
         &self.0
+    }
+
+    /// The runs as ranges.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<i64>> + '_ {
+        let range = |(first, last): &(i64, i64)| *first..last.saturating_add(1);
+        self.0.iter().map(range)
     }
 
     /// Number of offsets.

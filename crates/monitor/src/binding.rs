@@ -23,6 +23,7 @@
 //! those offsets are skipped, so that whoever reads may begin anywhere at or before them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -33,6 +34,7 @@ use forebay_core::answered::{Answer, Answered};
 use forebay_core::invariant;
 use forebay_core::ports::CompiledLabel;
 use forebay_core::prediction::{Role, column};
+use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::scope::{ScoredOffsets, ScoringScopes};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
@@ -49,12 +51,13 @@ use crate::report::{MonitorEvent, MonitorReport};
 
 mod checkpoint;
 
-/// Raise it with any change of what rows and decisions mean: states are then counted anew.
-const RULES: u32 = 2;
 /// About what an event holds that waits for its answer, or an answer for its event.
 const EVENT_BYTES: usize = 64;
 /// About what a prediction holds that came before its event: a share of the batch that it came in.
 const HELD_ROW_BYTES: usize = 1_024;
+/// Raise it with any change of what rows and decisions mean, or of the bytes of a state: states are
+/// then counted anew.
+const RULES: u32 = 3;
 
 /// A deployment whose predictions a monitor counts.
 #[derive(Debug, Clone)]
@@ -187,6 +190,32 @@ impl MonitorBinding {
             .and_then(|offsets| offsets.get(&partition))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Every row below `next` of this partition is known, of a table that no source has.
+    pub fn cover(&mut self, (topic, partition): (&str, i32), next: i64) {
+        let covered = self.covered.entry(topic.to_owned()).or_default();
+        covered.insert(partition, next);
+    }
+
+    /// It was told of all decisions about time below these numbers in the table of them.
+    pub fn know(&mut self, rows: &Applied) {
+        let dated = rows
+            .0
+            .iter()
+            .filter(|(place, _)| self.dates_by(&place.topic));
+        let dated: Vec<_> = dated.collect();
+        for (place, known) in dated {
+            self.decided.know(place, known.next_offset);
+        }
+    }
+
+    /// Decisions about `place` of which it was told, by [`Self::know`]; None where it does not move
+    /// by them.
+    #[must_use]
+    pub fn decided_to(&self, place: &TopicPartition) -> Option<i64> {
+        let dates = self.dates_by(&place.topic);
+        dates.then(|| self.decided.known_to(place))
     }
 
     /// `source` has these partitions. One of which nothing was read yet holds it back.
@@ -352,7 +381,7 @@ impl MonitorBinding {
         &mut self,
         (deployment, role): (&str, Role),
         (topic, partition): (&str, i32),
-        offsets: impl Iterator<Item = i64>,
+        offsets: impl Iterator<Item = Range<i64>>,
     ) {
         let scopes = &self.scopes;
         let feed = self.deployments.iter_mut().find(|feed| {
@@ -360,8 +389,10 @@ impl MonitorBinding {
         });
         if let Some(feed) = feed.filter(|_| role == Role::Live) {
             let partition = feed.partition(partition, scopes);
-            for offset in offsets.filter(|offset| partition.scope.contains(*offset)) {
-                partition.answered.answer(offset);
+            for run in offsets {
+                for scored in partition.scope.within(run) {
+                    partition.answered.answer_all(&scored);
+                }
             }
         }
     }

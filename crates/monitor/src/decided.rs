@@ -1,18 +1,22 @@
 //! What is recorded about the time of a source beside its log: at which offset an idle partition
 //! was held, and for how much the rows of a range of offsets count ([`MarkFact`]). Each takes its
 //! place among the rows by its offset, so that a monitor which reads the rows later, from the
-//! archive, dates them as the one that read them live. Kept here until the reader is past it; the
-//! rule itself is `core::watermark`'s.
+//! archive, dates them as the one that read them live. Kept here, and in
+//! the checkpoint, until the reader is past it; the rule itself is `core::watermark`'s.
 
 use std::collections::BTreeMap;
 
 use forebay_core::invariant;
+use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
+use forebay_core::progress::TopicPartition;
 use forebay_core::time::Micros;
 use forebay_core::watermark::{Bound, MarkFact, MarkRecord};
 
 /// What lies ahead of the reader in one partition.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Ahead {
+    /// Rows about it in the table of decisions of which all is noted that still matters.
+    known: i64,
     /// By next offset of the partition the greatest mark at which it was held there.
     holds: BTreeMap<i64, Micros>,
     /// By first offset.
@@ -20,7 +24,7 @@ struct Ahead {
 }
 
 /// What lies ahead of the reader, by topic and partition.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Decided(BTreeMap<String, BTreeMap<i32, Ahead>>);
 
 /// When a row counts.
@@ -44,8 +48,7 @@ impl Decided {
         if !is_ahead {
             return;
         }
-        let partitions = self.0.entry(topic.to_owned()).or_default();
-        let ahead = partitions.entry(number).or_default();
+        let ahead = self.ahead(topic, number);
         match record.fact {
             MarkFact::Hold(hold) => {
                 let held = ahead.holds.entry(hold.at).or_insert(hold.mark_us);
@@ -57,6 +60,86 @@ impl Decided {
                 *known = bound.max(*known);
             }
         }
+    }
+
+    fn ahead(&mut self, topic: &str, partition: i32) -> &mut Ahead {
+        let partitions = self.0.entry(topic.to_owned()).or_default();
+        partitions.entry(partition).or_default()
+    }
+
+    /// All that the first `rows` rows about `place` in the table of decisions say was noted.
+    pub(crate) fn know(&mut self, place: &TopicPartition, rows: i64) {
+        self.ahead(&place.topic, place.partition).known = rows;
+    }
+
+    /// See [`Self::know`]; 0 where nothing was said.
+    pub(crate) fn known_to(&self, place: &TopicPartition) -> i64 {
+        let ahead = self.0.get(&*place.topic);
+        ahead
+            .and_then(|partitions| partitions.get(&place.partition))
+            .map_or(0, |ahead| ahead.known)
+    }
+
+    /// Append its bytes: part of a checkpoint.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let partitions = || {
+            let topics = self.0.iter();
+            topics
+                .flat_map(|(topic, p)| p.iter().map(move |(number, ahead)| (topic, number, ahead)))
+        };
+        write_unsigned(out, partitions().count() as u64);
+        for (topic, number, ahead) in partitions() {
+            write_unsigned(out, topic.len() as u64);
+            out.extend_from_slice(topic.as_bytes());
+            write_signed(out, i64::from(*number));
+            write_signed(out, ahead.known);
+            write_unsigned(out, ahead.holds.len() as u64);
+            for (at, mark_us) in &ahead.holds {
+                write_signed(out, *at);
+                write_signed(out, *mark_us);
+            }
+            write_unsigned(out, ahead.bounds.len() as u64);
+            for bound in ahead.bounds.values() {
+                let Bound {
+                    from,
+                    until,
+                    mark_max_us,
+                    watermark_max_us,
+                } = *bound;
+                for value in [from, until, mark_max_us, watermark_max_us] {
+                    write_signed(out, value);
+                }
+            }
+        }
+    }
+
+    /// Read what [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// Bytes that it does not write.
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> BytesResult<Self> {
+        let mut decided = Self::default();
+        for _ in 0..reader.unsigned()? {
+            let length = reader.unsigned()?;
+            let topic = std::str::from_utf8(reader.take(length)?).map_err(|_| BytesError::Utf8)?;
+            let number = i32::try_from(reader.signed()?)
+                .map_err(|_| BytesError::from("no such partition"))?;
+            let ahead = decided.ahead(topic, number);
+            ahead.known = reader.signed()?;
+            for _ in 0..reader.unsigned()? {
+                ahead.holds.insert(reader.signed()?, reader.signed()?);
+            }
+            for _ in 0..reader.unsigned()? {
+                let bound = Bound {
+                    from: reader.signed()?,
+                    until: reader.signed()?,
+                    mark_max_us: reader.signed()?,
+                    watermark_max_us: reader.signed()?,
+                };
+                ahead.bounds.insert(bound.from, bound);
+            }
+        }
+        Ok(decided)
     }
 
     /// The reader stands at `offset`: the greatest mark at which the partition was held up to
@@ -142,6 +225,14 @@ mod tests {
         for record in &records {
             decided.note(record, 3);
         }
+        let place = TopicPartition::new("t", 0);
+        decided.know(&place, 8);
+        let mut bytes = Vec::new();
+        decided.encode(&mut bytes);
+        let read = Decided::decode(&mut Reader::new(&bytes)).expect("its own bytes");
+        assert_eq!(read, decided);
+        assert_eq!(decided.known_to(&place), 8);
+        assert_eq!(decided.known_to(&TopicPartition::new("t", 1)), 0);
         let row = |time_us, held_us| DatedRow { time_us, held_us };
         let mut date = |offset| decided.date(("t", 0), offset, 100);
         assert_eq!(date(3), row(60, None));

@@ -27,7 +27,7 @@ use crate::retry::Retry;
 use crate::room::Room;
 use crate::runtime::{Thread, block_on, within};
 use crate::status::Counters;
-use crate::watermark::{Unrecorded, table};
+use crate::watermark::{ArchivedMarks, Unrecorded, table};
 
 /// Name of the dead-letter table.
 pub const DEAD_LETTER_TABLE: &str = "dead_letters";
@@ -70,6 +70,15 @@ pub struct Archiver {
     queue: mpsc::Sender<Message>,
     handed: Arc<Handed>,
     room: Room,
+}
+
+/// Which holds of idle partitions a flush appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Those that the reader has gone on past: the others may still move.
+    Passed,
+    /// All of them.
+    All,
 }
 
 /// How many messages were handed over, and how many of them the archive has.
@@ -125,7 +134,7 @@ impl Archiver {
         rule: FlushRule,
         counters: Arc<Counters>,
         stopping: Arc<AtomicBool>,
-        marks_up_to: Applied,
+        (known_marks, marks_up_to): (Arc<ArchivedMarks>, Applied),
         room: Room,
     ) -> PortResult<(Self, Thread<PortResult<()>>)> {
         let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
@@ -143,7 +152,9 @@ impl Archiver {
             tables: BTreeMap::new(),
             dead_letters: Vec::new(),
             dead_letters_up_to: Applied::default(),
-            marks: Unrecorded::of_archive(),
+            marks: Unrecorded::of_archive(&known_marks.unarchived()),
+            known_marks,
+            kept_holds: Vec::new(),
             marks_up_to,
             bytes: 0,
             memory: Vec::new(),
@@ -305,6 +316,10 @@ struct Worker {
     dead_letters: Vec<DeadLetter>,
     dead_letters_up_to: Applied,
     marks: Unrecorded,
+    /// What the archive has of them.
+    known_marks: Arc<ArchivedMarks>,
+    /// Holds that were kept beside the table at the last flush.
+    kept_holds: Vec<MarkRecord>,
     /// Rows that the table of marks has of each partition.
     marks_up_to: Applied,
     bytes: usize,
@@ -333,7 +348,7 @@ impl Worker {
                     match within(self.runtime.as_ref(), left, messages.recv()).await {
                         Some(message) => message,
                         None => {
-                            self.flush().await?;
+                            self.flush(Extent::Passed).await?;
                             continue;
                         }
                     }
@@ -342,17 +357,17 @@ impl Worker {
             };
             match message {
                 Some(Message::Flush(done)) => {
-                    self.flush().await?;
+                    self.flush(Extent::All).await?;
                     // Whoever asked may have given up waiting.
                     let _gone = done.send(());
                 }
-                None | Some(Message::Close) => return self.flush().await,
+                None | Some(Message::Close) => return self.flush(Extent::All).await,
                 Some(message) => self.collect(message),
             }
             if self.bytes >= self.rule.max_bytes
                 || due.is_some_and(|due| due <= self.runtime.elapsed())
             {
-                self.flush().await?;
+                self.flush(Extent::Passed).await?;
             }
         }
     }
@@ -398,8 +413,8 @@ impl Worker {
         table
     }
 
-    async fn flush(&mut self) -> PortResult<()> {
-        self.flush_marks().await?;
+    async fn flush(&mut self, extent: Extent) -> PortResult<()> {
+        self.flush_marks(extent).await?;
         if !self.dead_letters.is_empty() {
             let rows = (self.dead_letter_rows)(&self.dead_letters)?;
             self.append(
@@ -432,13 +447,45 @@ impl Worker {
 
     /// Before the rows that they are about: rows in the archive never lack the marks that were in
     /// force. A crash between the two leaves marks that the next start takes over.
-    async fn flush_marks(&mut self) -> PortResult<()> {
+    async fn flush_marks(&mut self, extent: Extent) -> PortResult<()> {
         if self.marks.is_empty() {
+            return Ok(());
+        }
+        let tables = &self.tables;
+        let passed = |place: &TopicPartition| match extent {
+            Extent::All => i64::MAX,
+            Extent::Passed => {
+                let reached = tables.values().map(|table| table.up_to.next_offset(place));
+                reached.max().unwrap_or(0)
+            }
+        };
+        let (due, holds) = self.known_marks.part(self.marks.take(), passed);
+        let are_appended = !due.is_empty();
+        self.append_marks(due).await?;
+        if !are_appended && holds == self.kept_holds {
+            self.marks.add(&holds);
+            return Ok(());
+        }
+        match self.known_marks.keep(&holds) {
+            Ok(()) => {
+                self.marks.add(&holds);
+                self.kept_holds = holds;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no checkpoint; holds of idle partitions go to the archive");
+                self.append_marks(holds).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn append_marks(&mut self, records: Vec<MarkRecord>) -> PortResult<()> {
+        if records.is_empty() {
             return Ok(());
         }
         let mut up_to = Applied::default();
         let mut numbered = Vec::new();
-        for record in self.marks.take() {
+        for record in records {
             let known = up_to.next_offset(&record.partition);
             let number = known.max(self.marks_up_to.next_offset(&record.partition));
             let progress = PartitionProgress {
@@ -454,6 +501,7 @@ impl Worker {
         for (partition, progress) in &up_to.0 {
             self.marks_up_to.advance(partition, *progress);
         }
+        self.known_marks.appended(&numbered);
         Ok(())
     }
 

@@ -499,6 +499,7 @@ impl Ingest {
     fn tell_decisions(&mut self) -> Result<(), PipelineError> {
         let (records, settled) = (self.watermarks.take_records(), self.settled.take());
         self.record(&records)?;
+        self.repeats.settle(&settled);
         if self.observers.is_empty() {
             return Ok(());
         }

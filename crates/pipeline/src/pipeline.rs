@@ -45,7 +45,7 @@ use crate::status::{Counters, PipelineStatus};
 use crate::step::Step;
 use crate::watch::{LogWatch, WatchParts};
 use crate::watermark::table::MARKS_TABLE;
-use crate::watermark::{PublishedWatermarks, Unrecorded, Watermarks, recorded, show_recorded};
+use crate::watermark::{ArchivedMarks, PublishedWatermarks, Unrecorded, Watermarks, show_recorded};
 
 /// What the pipeline runs on.
 pub struct PipelineParts {
@@ -75,8 +75,11 @@ pub struct PipelineParts {
     pub prediction_sources: HashSet<String>,
     /// The predictions that the archive has ([`Repeats::note`]).
     pub repeats: Repeats,
-    /// The decisions about time that the archive has ([`crate::watermark::table`]).
+    /// Those of the decisions about time which the archive has
+    /// ([`crate::watermark::table`]) that the shards may lack.
     pub marks: Vec<MarkRecord>,
+    /// What the archive has of them all.
+    pub archived_marks: Arc<ArchivedMarks>,
     /// All views.
     pub views: Vec<Arc<dyn CompiledView>>,
     /// All deployments.
@@ -210,7 +213,7 @@ impl Pipeline {
             watermarks,
             clock: parts.clock,
             runtime: Arc::clone(&parts.runtime),
-            unrecorded: vec![unrecorded; usize::from(shards)],
+            unrecorded,
             settled: workers.settled,
             writers: workers.writers,
             pace: Arc::default(),
@@ -423,27 +426,31 @@ fn start_archiver(
         settings.flush,
         Arc::clone(counters),
         Arc::clone(stopping),
-        marks_up_to,
+        (Arc::clone(&parts.archived_marks), marks_up_to),
         Room::of(&parts.memory),
     )
 }
 
 /// Marks of a run that has read nothing yet, with what any shard and the archive have recorded for
-/// when their partitions join. What only a shard has goes to the archive too, and all of it to the
-/// next write of every shard: a shard that a crash left behind may lack some of it.
+/// when their partitions join. What only a shard has goes to the archive too, and what a shard
+/// lacks, since a crash left it behind, to its next write.
 fn recovered_marks(
     parts: &PipelineParts,
     archiver: &Archiver,
-) -> Result<(Watermarks, Unrecorded), PipelineError> {
-    let mut records: BTreeSet<MarkRecord> = recorded(parts.store.as_ref())?.into_iter().collect();
-    for record in &parts.marks {
-        records.remove(record);
-    }
-    let lacking: Vec<MarkRecord> = records.into_iter().collect();
+) -> Result<(Watermarks, Vec<Unrecorded>), PipelineError> {
+    let shards = (0..parts.store.shards()).map(|shard| parts.store.marks(shard));
+    let shards = shards.collect::<PortResult<Vec<_>>>()?;
+    let mut records: BTreeSet<MarkRecord> = shards.iter().flatten().cloned().collect();
+    let lacking: Vec<MarkRecord> = records
+        .iter()
+        .filter(|record| parts.archived_marks.lacks(record))
+        .cloned()
+        .collect();
     if !lacking.is_empty() {
-        archiver.marks(lacking.clone())?;
+        archiver.marks(lacking)?;
     }
-    let records = [lacking, parts.marks.clone()].concat();
+    records.extend(parts.marks.iter().cloned());
+    let records: Vec<MarkRecord> = records.into_iter().collect();
     let published = &parts.watermarks;
     let store: &dyn StateProgress = parts.store.as_ref();
     let state = (store, parts.notes.as_ref());
@@ -454,5 +461,12 @@ fn recovered_marks(
     }
     let (plan, archived) = (Plan::default(), Applied::default());
     let marks = Watermarks::recovered(&plan, &records, &archived, Arc::clone(published));
-    Ok((marks, Unrecorded::of_shard(&records)))
+    let all = Unrecorded::of_shard(&records);
+    let lacked = |known: &Vec<MarkRecord>| {
+        let mut unrecorded = all.clone();
+        unrecorded.forget(known);
+        unrecorded
+    };
+    let unrecorded = shards.iter().map(lacked).collect();
+    Ok((marks, unrecorded))
 }

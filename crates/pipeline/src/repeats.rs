@@ -6,8 +6,13 @@
 //!
 //! All versions of a deployment share the offsets of a source partition among them, so one set of
 //! intervals for each (deployment, role, partition) closes up whatever the routes are; offsets that
-//! are no events (bad records, markers of transactions) are filled in as the source is read. What
-//! is left are the events under way.
+//! are no events (bad records, markers of transactions) are filled in as the source is read, and
+//! events that end without a prediction as their notes are archived. What is left are the events
+//! under way.
+//!
+//! A note drops nothing at once: a power cut may take back the write that it came from, and the
+//! event may get a prediction after all. So the newest runs of such events stand by themselves, and
+//! a prediction of one of them passes; only when newer ones have come are they filled in.
 //!
 //! # Restarts
 //!
@@ -18,6 +23,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -33,31 +39,16 @@ use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::meta;
 
 use crate::error::PipelineError;
+use crate::settlements::Settled;
 
 const CHECKPOINT: &str = "repeats";
 const KIND: [u8; 4] = *b"FBRE";
 /// Raise it with any change of the bytes: the state is then built anew.
-const LAYOUT: u128 = 1;
+const LAYOUT: u128 = 2;
 /// Predictions after which a checkpoint is due.
 const CHECKPOINT_ROWS: u64 = 100_000;
-
-/// The bytes of a set in a checkpoint.
-fn write_offsets(out: &mut Vec<u8>, set: &OffsetSet) {
-    write_unsigned(out, set.ranges().len() as u64);
-    for range in set.ranges() {
-        write_signed(out, range.start);
-        write_signed(out, range.end);
-    }
-}
-
-/// See [`write_offsets`].
-fn read_offsets(reader: &mut Reader<'_>) -> BytesResult<OffsetSet> {
-    let mut set = OffsetSet::default();
-    for _ in 0..reader.unsigned()? {
-        set.insert_range(reader.signed()?, reader.signed()?);
-    }
-    Ok(set)
-}
+/// Runs of settled events of one stream of which a prediction still passes.
+const SETTLED_RUNS_MAX: usize = 1_000;
 
 /// The events of one partition that one deployment answers in one role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,10 +88,40 @@ impl Place {
     }
 }
 
+/// What became of the events of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Ends {
+    /// Those whose predictions are repeats.
+    seen: OffsetSet,
+    /// Those that were settled without one, lately.
+    settled: OffsetSet,
+}
+
+impl Ends {
+    fn settle(&mut self, offsets: Range<i64>) {
+        self.settled.insert_range(offsets.start, offsets.end);
+        while self.settled.ranges().len() > SETTLED_RUNS_MAX {
+            let oldest = self.settled.pop_first().unwrap_or_default();
+            // Where no prediction has come back yet there is no hole to be filled.
+            if !self.seen.is_empty() {
+                self.seen.insert_range(oldest.start, oldest.end);
+            }
+        }
+    }
+
+    /// Intervals that are kept.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.seen.ranges().len() + self.settled.ranges().len()
+    }
+}
+
 /// Which predictions were seen.
 #[derive(Default)]
 pub struct Repeats {
-    seen: HashMap<Stream, OffsetSet>,
+    streams: HashMap<Stream, Ends>,
+    /// By shard one past the notes on events without a prediction that are known.
+    noted_to: BTreeMap<i32, i64>,
     places: BTreeMap<TopicPartition, Place>,
     /// By partition of a scored source one past what this run has read: offsets between events are
     /// filled in. Not kept: what an earlier run read after its last checkpoint is no hole, and its
@@ -113,7 +134,7 @@ pub struct Repeats {
 impl fmt::Debug for Repeats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Repeats")
-            .field("streams", &self.seen.len())
+            .field("streams", &self.streams.len())
             .field("places", &self.places)
             .finish_non_exhaustive()
     }
@@ -165,8 +186,8 @@ impl Repeats {
             let place = TopicPartition::new(topic.value(row), partition.value(row));
             let place = self.places.entry(place).or_default();
             if offset.value(row) >= place.decided_to && place.archived.insert(offset.value(row)) {
-                let seen = self.seen.entry(events.stream(row)).or_default();
-                seen.insert(events.offset.value(row));
+                let ends = self.streams.entry(events.stream(row)).or_default();
+                ends.seen.insert(events.offset.value(row));
             }
         }
         Ok(())
@@ -212,8 +233,8 @@ impl Repeats {
                 !place.dropped.contains(*offset)
             } else {
                 place.decided_to = offset.saturating_add(1);
-                let seen = self.seen.entry(events.stream(row)).or_default();
-                let is_new = seen.insert(events.offset.value(row));
+                let ends = self.streams.entry(events.stream(row)).or_default();
+                let is_new = ends.seen.insert(events.offset.value(row));
                 if !is_new {
                     place.dropped.insert(*offset);
                 }
@@ -236,11 +257,35 @@ impl Repeats {
         }
     }
 
+    /// One past the notes at `place` of their table that are known.
+    #[must_use]
+    pub fn noted_to(&self, place: &TopicPartition) -> i64 {
+        self.noted_to.get(&place.partition).copied().unwrap_or(0)
+    }
+
+    /// These events get no prediction, as archived notes of a shard say in their order. Said again,
+    /// it changes nothing.
+    pub fn settle(&mut self, settled: &[Settled]) {
+        for events in settled {
+            let stream = Stream {
+                deployment: events.deployment.clone(),
+                role: events.role.as_str().to_owned(),
+                topic: events.topic.clone(),
+                partition: events.partition,
+            };
+            let ends = self.streams.entry(stream).or_default();
+            events.offsets.ranges().for_each(|run| ends.settle(run));
+            let (notes, number) = &events.note;
+            let known = self.noted_to.entry(notes.partition).or_default();
+            *known = number.saturating_add(1);
+        }
+    }
+
     /// `batch` of a source, as it was taken: no prediction will come for the offsets between its
     /// events.
     pub fn fill(&mut self, batch: &SourceBatch) {
         let topic = batch.source.topic.as_str();
-        if !self.seen.keys().any(|stream| stream.topic == topic) {
+        if !self.streams.keys().any(|stream| stream.topic == topic) {
             return;
         }
         let mut offsets: HashMap<&TopicPartition, Vec<i64>> = HashMap::new();
@@ -267,12 +312,12 @@ impl Repeats {
                 at = at.max(offset.saturating_add(1));
             }
             *filled = (*filled).max(*read_to);
-            let streams = self.seen.iter_mut().filter(|(stream, _)| {
+            let streams = self.streams.iter_mut().filter(|(stream, _)| {
                 stream.topic == *place.topic && stream.partition == place.partition
             });
-            for (_, seen) in streams {
+            for (_, ends) in streams {
                 gaps.iter()
-                    .for_each(|(from, to)| seen.insert_range(*from, *to));
+                    .for_each(|(from, to)| ends.seen.insert_range(*from, *to));
             }
         }
     }
@@ -294,20 +339,26 @@ impl Repeats {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        write_unsigned(&mut out, self.seen.len() as u64);
-        for (stream, seen) in &self.seen {
+        write_unsigned(&mut out, self.noted_to.len() as u64);
+        for (shard, next) in &self.noted_to {
+            write_signed(&mut out, i64::from(*shard));
+            write_signed(&mut out, *next);
+        }
+        write_unsigned(&mut out, self.streams.len() as u64);
+        for (stream, ends) in &self.streams {
             write_text(&mut out, &stream.deployment);
             write_text(&mut out, &stream.role);
             write_text(&mut out, &stream.topic);
             write_signed(&mut out, i64::from(stream.partition));
-            write_offsets(&mut out, seen);
+            ends.seen.encode(&mut out);
+            ends.settled.encode(&mut out);
         }
         write_unsigned(&mut out, self.places.len() as u64);
         for (partition, place) in &self.places {
             write_place(&mut out, partition);
             place.check();
             write_signed(&mut out, place.decided_to);
-            write_offsets(&mut out, &place.dropped);
+            place.dropped.encode(&mut out);
         }
         out
     }
@@ -316,19 +367,27 @@ impl Repeats {
         let reader = &mut Reader::new(payload);
         let mut repeats = Self::default();
         for _ in 0..reader.unsigned()? {
+            let shard = read_partition(reader)?;
+            repeats.noted_to.insert(shard, reader.signed()?);
+        }
+        for _ in 0..reader.unsigned()? {
             let stream = Stream {
                 deployment: read_text(reader)?,
                 role: read_text(reader)?,
                 topic: read_text(reader)?,
                 partition: read_partition(reader)?,
             };
-            repeats.seen.insert(stream, read_offsets(reader)?);
+            let ends = Ends {
+                seen: OffsetSet::decode(reader)?,
+                settled: OffsetSet::decode(reader)?,
+            };
+            repeats.streams.insert(stream, ends);
         }
         for _ in 0..reader.unsigned()? {
             let partition = read_place(reader)?;
             let place = Place {
                 decided_to: reader.signed()?,
-                dropped: read_offsets(reader)?,
+                dropped: OffsetSet::decode(reader)?,
                 ..Place::default()
             };
             repeats.places.insert(partition, place);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int32Type;
+use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::invariant;
@@ -55,7 +55,7 @@ fn settlement_schema() -> SchemaRef {
 }
 
 /// Where the table has the notes of `shard`.
-fn place(shard: u16) -> TopicPartition {
+pub(crate) fn place(shard: u16) -> TopicPartition {
     TopicPartition::new(PLACE, i32::from(shard))
 }
 
@@ -107,6 +107,8 @@ pub struct Settled {
     pub partition: i32,
     /// Their offsets.
     pub offsets: OffsetRuns,
+    /// Where the table has the note: its shard, and its number there.
+    pub note: (TopicPartition, i64),
 }
 
 /// The events of archived notes.
@@ -128,6 +130,14 @@ pub fn read(rows: &RecordBatch) -> PortResult<Vec<Settled>> {
         .column_by_name("source_partition")
         .and_then(|c| c.as_primitive_opt::<Int32Type>())
         .ok_or_else(|| wrong("source_partition"))?;
+    let shard = rows
+        .column_by_name(meta::PARTITION)
+        .and_then(|c| c.as_primitive_opt::<Int32Type>())
+        .ok_or_else(|| wrong(meta::PARTITION))?;
+    let number = rows
+        .column_by_name(meta::OFFSET)
+        .and_then(|c| c.as_primitive_opt::<Int64Type>())
+        .ok_or_else(|| wrong(meta::OFFSET))?;
     let settled = |row: usize| {
         Ok(Settled {
             deployment: deployment.value(row).to_owned(),
@@ -135,6 +145,10 @@ pub fn read(rows: &RecordBatch) -> PortResult<Vec<Settled>> {
             topic: topic.value(row).to_owned(),
             partition: partition.value(row),
             offsets: OffsetRuns::of_text(offsets.value(row))?,
+            note: (
+                TopicPartition::new(PLACE, shard.value(row)),
+                number.value(row),
+            ),
         })
     };
     (0..rows.num_rows()).map(settled).collect()
@@ -150,13 +164,14 @@ impl SettledNotes {
         std::mem::take(&mut self.0.lock())
     }
 
-    fn add(&self, entries: Vec<UnscoredEntry>) {
+    fn add(&self, shard: u16, entries: Vec<UnscoredEntry>) {
         let notes = entries.into_iter().map(|entry| Settled {
             deployment: entry.note.deployment,
             role: entry.note.role,
             topic: entry.note.topic,
             partition: entry.note.partition,
             offsets: entry.note.offsets,
+            note: (place(shard), entry.sequence.cast_signed()),
         });
         self.0.lock().extend(notes);
     }
@@ -321,7 +336,7 @@ impl Settlements {
                 let took = self.runtime.elapsed().saturating_sub(began);
                 self.counters.appends.of(SETTLEMENT_TABLE).record(took);
                 self.store.clear_unscored(shard, last.sequence)?;
-                self.settled.add(entries);
+                self.settled.add(shard, entries);
             }
         }
         Ok(())

@@ -278,7 +278,8 @@ impl Server {
         );
         parts.observers.push(Box::new(observer));
         parts.repeats = begun.repeats;
-        parts.marks = begun.archived_marks;
+        parts.marks = begun.marks;
+        parts.archived_marks = begun.archived_marks;
         *self.monitors.lock() = monitors;
         let settings = PipelineSettings {
             epoch_wait: POLL_WAIT,

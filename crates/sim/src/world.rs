@@ -29,6 +29,7 @@ use forebay_core::watermark::MarkRecord;
 use forebay_pipeline::archive::{ArchiveReach, DEAD_LETTER_TABLE, FlushRule};
 use forebay_pipeline::gaps::Accepted;
 use forebay_pipeline::repeats::Repeats;
+use forebay_pipeline::watermark::ArchivedMarks;
 use forebay_pipeline::watermark::table::{self, MARKS_TABLE, marks_schema};
 use forebay_pipeline::{
     BatchObserver, Deployment, Look, Pipeline, PipelineError, PipelineParts, PipelineSettings,
@@ -431,6 +432,7 @@ impl World {
             prediction_sources: HashSet::from([PREDICTIONS.to_owned()]),
             repeats,
             marks: self.archived_marks(),
+            archived_marks: Arc::new(self.known_marks()),
             views: self.views.clone(),
             deployments: if self.setup.scored {
                 vec![self.deployment()]
@@ -445,6 +447,15 @@ impl World {
             // Little enough that ingest waits for the archive now and then.
             memory: Budget::shared(POOL_BYTES),
         }
+    }
+
+    /// What is known of them when nothing was kept.
+    fn known_marks(&self) -> ArchivedMarks {
+        let known = ArchivedMarks::default();
+        for rows in self.archive.batches(MARKS_TABLE) {
+            known.note(&rows).expect("its own rows");
+        }
+        known
     }
 
     /// The decisions about time that the archive has.

@@ -150,3 +150,98 @@ fn what_monitors_keep_is_held_and_a_batch_waits_a_while_where_others_have_the_me
     drop(observer);
     assert_eq!(budget.used_bytes(Part::Monitors), 0, "nothing leaks");
 }
+
+mod growth {
+    use forebay_core::prediction::Role;
+    use forebay_core::settlement::OffsetRuns;
+    use forebay_pipeline::settlements::Settled;
+    use forebay_pipeline::watermark::table::MARKS_TABLE;
+
+    use super::*;
+
+    #[test]
+    fn a_suspension_of_a_hundred_million_events_is_one_entry_of_a_monitor() {
+        let world = World::with_events(monitored(), 20, 1);
+        let sizes = [1_000, 100_001_000].map(|last| {
+            let kept = MemoryCheckpoints::default();
+            let scopes = change_scopes(&kept, &[("scorer", TOPIC)], &Applied::default());
+            let parts = [monitored::parts(&world).expect("sound")];
+            let kept_as = Arc::new(kept.clone());
+            let monitors = Monitors::begin(&parts, &scopes.expect("in memory"), kept_as, 1);
+            let monitors = Arc::new(monitors.expect("sound"));
+            let observed = Arc::clone(&monitors);
+            let mut observer = MonitorObserver::new(observed, Arc::default(), Box::new(drop));
+            observer.look(&Look {
+                records: &[],
+                settled: &[Settled {
+                    deployment: "scorer".to_owned(),
+                    role: Role::Live,
+                    topic: TOPIC.to_owned(),
+                    partition: 0,
+                    offsets: OffsetRuns::of_runs(vec![(1_000, last)]).expect("a run"),
+                    note: (TopicPartition::new("notes", 0), 0),
+                }],
+                stands: &[],
+                reach: ArchiveReach::default(),
+            });
+            monitors.save();
+            kept.load(CHECKPOINT)
+                .expect("in memory")
+                .expect("saved")
+                .len()
+        });
+        assert!(sizes[1] < sizes[0] + 16, "{sizes:?} bytes");
+    }
+
+    /// A server whose partition 0 is idle while partition 1 goes on, for so many steps of ten
+    /// seconds. Rows in the archive's table of decisions before and after its stop; and the tables
+    /// that the next start reads.
+    fn idle_for(steps: i64) -> (usize, usize, Vec<String>) {
+        let (found, report) = simulate(7, move |runtime| {
+            let world = Arc::new(World::new(monitored()));
+            let append = |partition, seconds: i64| {
+                let at_us = START_US + seconds * SECOND_US;
+                let values = event(Some("a"), at_us, Some(0.5), seconds);
+                world.log.append(TOPIC, partition, Ok(values));
+            };
+            let (disk, faults) = (Arc::default(), Arc::new(Faults::none(&runtime)));
+            let server = Server::new(&world, &disk, &faults, 1);
+            server.begin().expect("it starts");
+            append(0, 1);
+            for step in 0..steps {
+                append(1, step * 10);
+                runtime.pause(Duration::from_secs(10));
+            }
+            let before = world.archive.rows(MARKS_TABLE).len();
+            server.pause().expect("nothing is in the way");
+            let live = server.reports();
+            let kept = &world.checkpoints;
+            for checkpoints in [kept.clone(), kept.without("")] {
+                let again = server.reports_from(checkpoints).expect("in memory");
+                assert_eq!(again, live);
+            }
+            let after = world.archive.rows(MARKS_TABLE).len();
+            let known = world.archive.scans().len();
+            let server = Server::new(&world, &disk, &faults, 2);
+            server.begin().expect("it starts");
+            server.pause().expect("nothing is in the way");
+            let mut scans = world.archive.scans();
+            let tables = scans.split_off(known).into_iter().map(|(table, _)| table);
+            (before, after, tables.collect::<Vec<_>>())
+        });
+        assert_eq!(report.failure, None);
+        found.expect("it ended")
+    }
+
+    #[test]
+    fn an_idle_partition_is_held_by_one_row_of_the_archive_however_long_and_a_start_reads_none() {
+        let (few, many) = (idle_for(12), idle_for(120));
+        assert_eq!(few, many);
+        let (before, after, tables) = many;
+        assert!(
+            before <= 2 && after <= before + 3,
+            "{before} and {after} rows"
+        );
+        assert_eq!(tables, Vec::<String>::new(), "checkpoints cover them");
+    }
+}

@@ -1,6 +1,6 @@
 //! The bytes of a [`MonitorBinding`]: what it has read, by partition, and the monitor's state
-//! (`state`). Decisions about time that lie ahead are not in it: whoever goes on from it says them
-//! again.
+//! (`state`). Decisions about time that lie ahead are in it, with how many rows of their table are
+//! known: whoever goes on from it says what came since, and may say more again.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_u
 use forebay_core::checkpoint::{self, Opened};
 
 use super::MonitorBinding;
+use crate::decided::Decided;
 use crate::state::{read_monitor, write_monitor};
 
 const KIND: [u8; 4] = *b"FBMO";
@@ -36,6 +37,7 @@ impl MonitorBinding {
             out.extend_from_slice(topic.as_bytes());
             write_offsets(&mut out, offsets);
         }
+        self.decided.encode(&mut out);
         write_offsets(&mut out, &self.labels_us);
         for feed in &self.deployments {
             write_unsigned(&mut out, feed.partitions.len() as u64);
@@ -74,6 +76,7 @@ impl MonitorBinding {
                 String::from_utf8(topic).map_err(|_| BytesError::from("a topic is no text"))?;
             self.covered.insert(topic, read_offsets(reader)?);
         }
+        self.decided = Decided::decode(reader)?;
         self.labels_us = read_offsets(reader)?;
         for feed in &mut self.deployments {
             for _ in 0..reader.unsigned()? {

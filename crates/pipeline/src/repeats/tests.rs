@@ -6,13 +6,16 @@ use std::collections::BTreeSet;
 
 use arrow_array::ArrayRef;
 use forebay_core::ports::Origin;
+use forebay_core::prediction::Role;
 use forebay_core::progress::PartitionProgress;
+use forebay_core::settlement::OffsetRuns;
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::timestamp_type;
 use forebay_testkit::MemoryCheckpoints;
 use proptest::prelude::*;
 
 use super::*;
+use crate::settlements;
 
 /// Predictions of one deployment in two versions: the offset of each record and of its event.
 fn predictions(places: &[(i64, i64)]) -> RecordBatch {
@@ -88,36 +91,33 @@ fn pass(repeats: &mut Repeats, records: &[(i64, i64)]) -> Vec<i64> {
     kept.origin.offset
 }
 
-#[test]
-fn a_million_predictions_of_an_even_route_leave_one_interval() {
-    let mut repeats = Repeats::default();
-    let mut most = 0;
-    let mut record = 0;
-    for first in (0..1_000_000).step_by(10_000) {
-        // Every hundredth offset is no event. Even events of a batch come back before odd ones,
-        // each version from a worker of its own.
-        let events: Vec<i64> = (first..first + 10_000).filter(|e| e % 100 != 0).collect();
-        let (even, odd): (Vec<i64>, Vec<i64>) = events.iter().partition(|e| *e % 2 == 0);
-        let order: Vec<(i64, i64)> = even
-            .into_iter()
-            .chain(odd)
-            .map(|event| {
-                record += 1;
-                (record, event)
-            })
-            .collect();
-        let read_to = first + 10_000;
-        let none = RecordBatch::new_empty(batch_schema());
-        repeats.fill(&batch("events", none, events, read_to));
-        assert_eq!(pass(&mut repeats, &order).len(), order.len());
-        let sizes = repeats.seen.values().map(|seen| seen.ranges().len());
-        most = most.max(sizes.sum());
+/// Event `event` ends without a prediction, as note `number` of shard 3 says.
+fn settled(event: i64, number: i64) -> Settled {
+    Settled {
+        deployment: "d".to_owned(),
+        role: Role::Live,
+        topic: "events".to_owned(),
+        partition: 0,
+        offsets: OffsetRuns::one(event),
+        note: (settlements::place(3), number),
     }
-    assert!(
-        most < 200,
-        "{most} intervals: the first batch is not filled"
-    );
-    assert_eq!(repeats.seen.len(), 1, "versions share a set");
+}
+
+#[test]
+fn a_prediction_that_comes_after_its_event_was_settled_passes_once_also_after_a_restart() {
+    let memory = Arc::new(MemoryCheckpoints::default());
+    let open = || Repeats::open(Arc::<MemoryCheckpoints>::clone(&memory) as _);
+    let mut repeats = open();
+    assert_eq!(pass(&mut repeats, &[(0, 0), (1, 2)]), [0, 1]);
+    repeats.settle(&[settled(1, 0), settled(3, 1)]);
+    assert_eq!(pass(&mut repeats, &[(2, 1), (3, 1)]), [2]);
+    repeats.save(true);
+    let mut repeats = open();
+    assert_eq!(repeats.noted_to(&settlements::place(3)), 2);
+    assert_eq!(pass(&mut repeats, &[(4, 3), (5, 3), (6, 1)]), [4]);
+    // Notes that are said again change nothing.
+    repeats.settle(&[settled(1, 0), settled(3, 1)]);
+    assert_eq!(pass(&mut repeats, &[(7, 1), (8, 3)]), [] as [i64; 0]);
 }
 
 #[test]
@@ -199,5 +199,59 @@ proptest! {
         for offset in 0..210 {
                         prop_assert_eq!(compact.contains(offset), plain.contains(&offset));
         }
+    }
+}
+
+/// What is kept does not grow with the number of predictions.
+mod growth {
+    use super::*;
+
+    #[test]
+    fn a_million_predictions_of_an_even_route_leave_one_interval() {
+        let mut repeats = Repeats::default();
+        let mut most = 0;
+        let (mut record, mut noted) = (0, -1);
+        for first in (0..1_000_000).step_by(10_000) {
+            // Every hundredth offset is no event. Even events of a batch come back before odd ones,
+            // each version from a worker of its own.
+            // Another hundredth ends without a prediction.
+            let events: Vec<i64> = (first..first + 10_000).filter(|e| e % 100 != 0).collect();
+            let (unscored, scored): (Vec<i64>, Vec<i64>) =
+                events.iter().partition(|e| *e % 100 == 49);
+            let (even, odd): (Vec<i64>, Vec<i64>) = scored.into_iter().partition(|e| *e % 2 == 0);
+            let order: Vec<(i64, i64)> = even
+                .into_iter()
+                .chain(odd)
+                .map(|event| {
+                    record += 1;
+                    (record, event)
+                })
+                .collect();
+            let read_to = first + 10_000;
+            let none = RecordBatch::new_empty(batch_schema());
+            repeats.fill(&batch("events", none, events, read_to));
+            assert_eq!(pass(&mut repeats, &order).len(), order.len());
+            let notes = unscored.iter().map(|event| {
+                noted += 1;
+                settled(*event, noted)
+            });
+            repeats.settle(&notes.collect::<Vec<_>>());
+            most = most.max(repeats.streams.values().map(Ends::len).sum());
+        }
+        // A hole and a run for each settled event that still passes, and the first batch, whose
+        // offsets without events are not filled.
+        let bound = 2 * SETTLED_RUNS_MAX + 200;
+        assert!(most < bound, "{most} intervals");
+        assert_eq!(repeats.streams.len(), 1, "versions share a set");
+        assert_eq!(repeats.noted_to(&settlements::place(3)), noted + 1);
+    }
+
+    #[test]
+    fn settled_events_of_a_deployment_whose_predictions_never_come_are_few_runs() {
+        let mut repeats = Repeats::default();
+        let notes: Vec<Settled> = (0..5_000).map(|n| settled(2 * n, n)).collect();
+        repeats.settle(&notes);
+        let kept: usize = repeats.streams.values().map(Ends::len).sum();
+        assert_eq!(kept, SETTLED_RUNS_MAX);
     }
 }

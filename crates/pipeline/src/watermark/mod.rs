@@ -7,6 +7,7 @@
 //! offsets. A restart and a filling of a view repeat the records and decide nothing anew below
 //! them.
 
+mod archived;
 mod bound;
 mod partition;
 mod published;
@@ -25,6 +26,7 @@ use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord, PartitionMark, SourceMarks};
 
+pub use archived::ArchivedMarks;
 pub use bound::Present;
 pub use partition::{LogFacts, PartitionFacts, PartitionState};
 pub use published::PublishedWatermarks;

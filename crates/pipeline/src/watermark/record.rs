@@ -3,7 +3,7 @@
 //! partition is held by now; the archive keeps where it was held before, because rows that were
 //! read in between are dated by it when they are read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_core::progress::TopicPartition;
 use forebay_core::watermark::{MarkFact, MarkRecord};
@@ -35,11 +35,13 @@ impl Unrecorded {
     }
 
     /// Of the archive.
-    pub(crate) fn of_archive() -> Self {
-        Self {
+    pub(crate) fn of_archive(records: &[MarkRecord]) -> Self {
+        let mut unrecorded = Self {
             records: BTreeMap::new(),
             last_hold_alone: false,
-        }
+        };
+        unrecorded.add(records);
+        unrecorded
     }
 
     /// Add `records`, in any order: one that an earlier process left shorter does not replace the
@@ -58,6 +60,12 @@ impl Unrecorded {
                 known.fact = record.fact;
             }
         }
+    }
+
+    /// The sink has `known` already.
+    pub(crate) fn forget(&mut self, known: &[MarkRecord]) {
+        let known: BTreeSet<&MarkRecord> = known.iter().collect();
+        self.records.retain(|_, record| !known.contains(record));
     }
 
     /// Whether there is none.
@@ -123,8 +131,7 @@ mod tests {
 
     #[test]
     fn the_archive_keeps_where_a_partition_was_held_before_later_rows() {
-        let mut unrecorded = Unrecorded::of_archive();
-        unrecorded.add(&[hold(5, 10), hold(5, 20), hold(9, 30)]);
+        let mut unrecorded = Unrecorded::of_archive(&[hold(5, 10), hold(5, 20), hold(9, 30)]);
         unrecorded.add(&[hold(5, 15)]);
         assert_eq!(unrecorded.take(), [hold(5, 20), hold(9, 30)]);
     }

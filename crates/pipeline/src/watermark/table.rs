@@ -89,6 +89,12 @@ pub(crate) fn batch(records: &[(MarkRecord, i64)]) -> PortResult<RecordBatch> {
 /// # Errors
 /// The columns are others, or a row is of a kind that this build does not know.
 pub fn read(rows: &RecordBatch) -> PortResult<Vec<MarkRecord>> {
+    let numbered = read_numbered(rows)?;
+    Ok(numbered.into_iter().map(|(record, _)| record).collect())
+}
+
+/// The same, each with its number within its partition.
+pub(super) fn read_numbered(rows: &RecordBatch) -> PortResult<Vec<(MarkRecord, i64)>> {
     let column = |name: &str| {
         rows.column_by_name(name)
             .ok_or_else(|| unreadable(&format!("has no column {name}")))
@@ -106,6 +112,7 @@ pub fn read(rows: &RecordBatch) -> PortResult<Vec<MarkRecord>> {
         .as_primitive_opt::<Int32Type>()
         .ok_or_else(|| unreadable("has another column of partitions"))?;
     let (from, until, mark, watermark) = (long(FROM)?, long(UNTIL)?, time(MARK)?, time(WATERMARK)?);
+    let numbers = long(meta::OFFSET)?;
     (0..rows.num_rows())
         .map(|row| {
             let fact = match text(kinds.as_ref(), row)? {
@@ -123,10 +130,11 @@ pub fn read(rows: &RecordBatch) -> PortResult<Vec<MarkRecord>> {
                 other => return Err(unreadable(&format!("holds a row of kind '{other}'"))),
             };
             let topic = text(topics.as_ref(), row)?;
-            Ok(MarkRecord {
+            let record = MarkRecord {
                 partition: TopicPartition::new(topic, partitions.value(row)),
                 fact,
-            })
+            };
+            Ok((record, numbers.value(row)))
         })
         .collect()
 }
@@ -172,8 +180,7 @@ mod tests {
         let numbered: Vec<_> = records.iter().cloned().zip([0, 4]).collect();
         let rows = batch(&numbered)?;
         assert_eq!(read(&rows)?, records);
-        let offsets = rows.column_by_name(meta::OFFSET).expect("it has one");
-        assert_eq!(offsets.as_primitive::<Int64Type>().values()[..], [0, 4]);
+        assert_eq!(read_numbered(&rows)?, numbered);
         let other = RecordBatch::new_empty(Arc::new(Schema::empty()));
         let error = read(&other).expect_err("no column").to_string();
         assert!(
