@@ -30,6 +30,8 @@ pub(crate) enum When {
 pub(crate) struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     made: AtomicU64,
+    /// Bytes that were asked for, and those that were given.
+    bytes: AtomicU64,
     from: u64,
     calls: u64,
     when: When,
@@ -44,6 +46,7 @@ impl FaultyStore {
         Self {
             inner,
             made: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             from,
             calls,
             when,
@@ -83,6 +86,15 @@ impl FaultyStore {
     /// Calls made so far.
     pub(crate) fn made(&self) -> u64 {
         self.made.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that were read and written so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::SeqCst)
+    }
+
+    fn count(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
     }
 
     fn fails(&self) -> bool {
@@ -125,6 +137,7 @@ impl ObjectStore for FaultyStore {
         opts: PutOptions,
     ) -> Result<PutResult> {
         self.gate(location).await;
+        self.count(payload.content_length() as u64);
         self.guard(self.inner.put_opts(location, payload, opts))
             .await
     }
@@ -139,11 +152,15 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.guard(self.inner.get_opts(location, options)).await
+        let got = self.guard(self.inner.get_opts(location, options)).await?;
+        self.count(got.range.end - got.range.start);
+        Ok(got)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.guard(self.inner.get_ranges(location, ranges)).await
+        let got = self.guard(self.inner.get_ranges(location, ranges)).await?;
+        self.count(got.iter().map(|bytes| bytes.len() as u64).sum());
+        Ok(got)
     }
 
     fn delete_stream(

@@ -8,6 +8,7 @@ mod append;
 mod compact;
 mod faults;
 mod faulty;
+mod growth;
 mod readers;
 mod scan;
 mod support;

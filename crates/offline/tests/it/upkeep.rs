@@ -25,7 +25,7 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// An archive with a checkpoint every `interval` commits, whose clock stands `ahead` of this
 /// machine's.
-fn ahead(root: &Path, owner: &str, interval: u64) -> (Arc<FakeClock>, DeltaArchive) {
+pub(crate) fn ahead(root: &Path, owner: &str, interval: u64) -> (Arc<FakeClock>, DeltaArchive) {
     let clock = clock();
     set(&clock, Duration::ZERO);
     let settings = ArchiveSettings {
@@ -36,7 +36,7 @@ fn ahead(root: &Path, owner: &str, interval: u64) -> (Arc<FakeClock>, DeltaArchi
     (clock, archive.expect("opened"))
 }
 
-fn set(clock: &FakeClock, ahead: Duration) {
+pub(crate) fn set(clock: &FakeClock, ahead: Duration) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = since.expect("after 1970") + ahead;
     let now_us = i64::try_from(now.as_micros()).expect("fits");
