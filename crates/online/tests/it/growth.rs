@@ -1,5 +1,6 @@
 //! What a commit costs is what it changes: bytes written and memory of the history do not depend on
-//! the number of partitions that did not move. Counted, not timed.
+//! the number of partitions that did not move, nor on the number of keys that it does not touch.
+//! Counted, not timed.
 
 use forebay_core::ports::{EpochWriter, ShardEpoch, ShardWrite, StateProgress, StateReader};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
@@ -106,4 +107,58 @@ fn every_partition_is_known_after_a_restart() {
     assert_eq!(store.applied(0), applied);
     assert_eq!(applied.next_offset(&TopicPartition::new(TOPIC, 17)), 9);
     assert_eq!(applied.next_offset(&TopicPartition::new(TOPIC, 18)), 5);
+}
+
+/// What 100 events of one key cost, each its own epoch followed by a read of the key, in a store of
+/// `keys` keys: bytes and tiles written, keys loaded, rows computed, bytes of the log.
+fn cost_of_a_key(keys: i64, reopened: bool) -> [u64; 5] {
+    /// Numbers are as long in every case.
+    const FIRST: i64 = 1_000_000;
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let views = [wide_view(1, &[Window::Range { preceding_us: 100 }], None)];
+    let at = |offset: i64, key: i64| Event {
+        partition: 0,
+        offset,
+        time: 1_000 + (offset - FIRST).max(0),
+        key: Some(format!("key-{key:06}")),
+        x: Some(0.5),
+        i: None,
+        s: None,
+        passes: None,
+        watermark: Some(900),
+    };
+    let mut store = open(directory.path(), &options(1, 0), &views);
+    let all: Vec<Event> = (0..keys).map(|key| at(key, key)).collect();
+    commit_all(&store, &views, &all);
+    if reopened {
+        drop(store);
+        store = open(directory.path(), &options(1, 0), &views);
+    }
+    let (before, log) = (store.stats(), store.stats().rocksdb.wal_bytes);
+    for offset in FIRST..FIRST + 100 {
+        let event = at(offset, 7);
+        let read_at = event.time;
+        commit_all(&store, &views, &[event]);
+        read_one(&store, &views[0], "key-000007", read_at).expect("it is kept");
+    }
+    let after = store.stats();
+    [
+        after.written_bytes - before.written_bytes,
+        after.tiles_written - before.tiles_written,
+        after.keys_loaded - before.keys_loaded,
+        after.recomputes - before.recomputes,
+        store.stats().rocksdb.wal_bytes - log,
+    ]
+}
+
+#[test]
+fn events_of_a_key_cost_the_same_beside_few_keys_and_many() {
+    for reopened in [false, true] {
+        let few = cost_of_a_key(10, reopened);
+        let many = cost_of_a_key(10_000, reopened);
+        assert_eq!(
+            few, many,
+            "bytes, tiles, loads, recomputes, bytes of the log"
+        );
+    }
 }
