@@ -76,6 +76,42 @@ pub fn is_too_late(
     )
 }
 
+/// Those bounds of `records` whose rows lie below the offset that `below` has for their partition.
+/// The last one of each partition stays, and so does the last of those at which its mark,
+/// `mark_us`, may stand: a restart tells by it that a row beyond a bound made the mark.
+#[must_use]
+pub fn forgettable<'a>(
+    records: &'a [MarkRecord],
+    below: &[(TopicPartition, i64)],
+    mark_us: impl Fn(&TopicPartition) -> Option<Micros>,
+) -> Vec<&'a MarkRecord> {
+    let below: BTreeMap<&TopicPartition, i64> = below.iter().map(|(p, at)| (p, *at)).collect();
+    let bound = |record: &MarkRecord| match record.fact {
+        MarkFact::Bound(bound) => Some(bound),
+        MarkFact::Hold(_) => None,
+    };
+    let mut last: BTreeMap<(&TopicPartition, bool), i64> = BTreeMap::new();
+    for record in records {
+        let Some(bound) = bound(record) else { continue };
+        let place = &record.partition;
+        let made_it = mark_us(place) == Some(bound.mark_max_us);
+        for role in [Some(false), made_it.then_some(true)].into_iter().flatten() {
+            let from = last.entry((place, role)).or_insert(bound.from);
+            *from = bound.from.max(*from);
+        }
+    }
+    let is_over = |record: &&MarkRecord| {
+        let Some(bound) = bound(record) else {
+            return false;
+        };
+        let place = &record.partition;
+        let stays = |role| last.get(&(place, role)) == Some(&bound.from);
+        let reached = below.get(place).is_some_and(|below| bound.until <= *below);
+        reached && !stays(false) && !stays(true)
+    };
+    records.iter().filter(is_over).collect()
+}
+
 /// What one row did to the mark of its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passed {

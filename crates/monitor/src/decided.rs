@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use forebay_core::invariant;
 use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
+use forebay_core::invariant;
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::Micros;
 use forebay_core::watermark::{Bound, MarkFact, MarkRecord};

@@ -20,8 +20,9 @@ use forebay_core::ports::{ShardFold, ShardWrite};
 use forebay_core::prediction::PendingScore;
 use forebay_core::progress::TopicPartition;
 use forebay_core::settlement::Unscored;
-use forebay_core::watermark::MarkRecord;
+use forebay_core::watermark::forgettable;
 
+use crate::database::Batch;
 use crate::draft::{ChangedKey, Draft, DraftCounts, KeySink, Publication};
 use crate::error::{OnlineError, OnlineResult};
 use crate::expiry::expire_key;
@@ -227,7 +228,7 @@ impl Shard {
         work: Work<'_>,
     ) -> OnlineResult<()> {
         match work {
-            Work::Epoch(write) => self.record_marks(writer, &write.marks)?,
+            Work::Epoch(write) => self.record_marks(writer, write, &mut draft.batch)?,
             Work::Fill(write) => {
                 invariant!(
                     FillFoldsItsView,
@@ -249,14 +250,25 @@ impl Shard {
     /// a power cut that took one would have these rows judged by another clock's reading, after
     /// readers and predictions had shown what followed from it. Readers of the disk do not wait,
     /// since no state changes. Decisions that stand without their rows hold when these come again.
-    fn record_marks(&self, writer: &mut Writer, marks: &[MarkRecord]) -> OnlineResult<()> {
-        if marks.is_empty() {
-            return Ok(());
+    /// What need not be kept any more goes with `batch`.
+    fn record_marks(
+        &self,
+        writer: &mut Writer,
+        write: &ShardWrite,
+        batch: &mut Batch<'_>,
+    ) -> OnlineResult<()> {
+        if !write.marks.is_empty() {
+            let mut ahead = self.database.batch(BATCH_MIN_BYTES)?;
+            marks::put(&mut ahead, &write.marks);
+            ahead.write_synced()?;
+            writer.holds.note(&write.marks);
         }
-        let mut batch = self.database.batch(BATCH_MIN_BYTES)?;
-        marks::put(&mut batch, marks);
-        batch.write_synced()?;
-        writer.holds.note(marks);
+        if !write.forget_bounds.is_empty() {
+            let kept = marks::read(&self.database)?;
+            let applied = &writer.progress.applied.0;
+            let mark_us = |place: &_| applied.get(place).and_then(|p| p.max_event_time_us);
+            marks::delete(batch, &forgettable(&kept, &write.forget_bounds, mark_us));
+        }
         Ok(())
     }
 

@@ -48,6 +48,14 @@ pub(crate) fn put(batch: &mut Batch<'_>, records: &[MarkRecord]) {
     }
 }
 
+/// Take `records` out with a batch.
+pub(crate) fn delete(batch: &mut Batch<'_>, records: &[&MarkRecord]) {
+    for record in records {
+        let (key, _) = format::encode_mark(record);
+        batch.delete(format::FAMILY_META, &key);
+    }
+}
+
 /// All that `database` has.
 pub(crate) fn read(database: &Database) -> OnlineResult<Vec<MarkRecord>> {
     let mut marks = Vec::new();

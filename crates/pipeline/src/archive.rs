@@ -427,6 +427,7 @@ impl Worker {
         }
         for (name, table) in std::mem::take(&mut self.tables) {
             let rows = self.append(&name, table.batches, &table.up_to).await?;
+            self.known_marks.rows_archived(&table.up_to);
             self.counters
                 .archived_rows
                 .fetch_add(rows, Ordering::Relaxed);

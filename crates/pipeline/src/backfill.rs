@@ -55,6 +55,7 @@ use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
+use forebay_core::watermark::{MarkFact, MarkRecord};
 use forebay_core::{ErrorKind, PortError, PortResult};
 use futures::TryStreamExt;
 
@@ -63,6 +64,7 @@ use crate::beginnings::check_whole;
 use crate::error::PipelineError;
 use crate::recovery::Plan;
 use crate::step::cut;
+use crate::watermark::table::{self, MARKS_TABLE};
 use crate::watermark::{Watermarks, recorded};
 
 /// Columns of the archive that place a row in its log.
@@ -73,6 +75,15 @@ const PLACE: [&str; 4] = [meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::KAFK
 pub struct Filling {
     view: ViewId,
     notes: Vec<FillNote>,
+    bounds: Bounds,
+}
+
+/// What bounds the rows of a source, as far as the archive's table of decisions was read: the last
+/// pass, for which ingest stands, reads what came since the one before.
+#[derive(Debug, Clone, Default)]
+struct Bounds {
+    records: BTreeSet<MarkRecord>,
+    read_to: Applied,
 }
 
 impl Filling {
@@ -86,6 +97,7 @@ impl Filling {
         Ok(Self {
             view,
             notes: notes.collect::<PortResult<_>>()?,
+            bounds: Bounds::default(),
         })
     }
 
@@ -192,12 +204,15 @@ pub async fn backfill(
     if filling.is_begun() && !filling.is_from(source, &table.id) {
         return Err(another_table(source).into());
     }
+    // What shards have applied is read before what bounds it, so that no row lacks its bound.
     let (basis, ends) = (basis(source, &table.id), ends(source, store, until));
+    filling.bounds.read(source, archive, store).await?;
+    let bounds: Vec<MarkRecord> = filling.bounds.records.iter().cloned().collect();
     let mut done = 0;
     for cut in cuts(&ends) {
         let ends = ends.iter().map(|end| below(end, &cut)).collect();
-        let Some(mut fill) = Fill::new((view, source, store), &basis, filling, ends, memory)?
-        else {
+        let known = (basis.as_str(), bounds.as_slice());
+        let Some(mut fill) = Fill::new((view, source, store), known, filling, ends, memory) else {
             continue;
         };
         let mut rows = archive.scan(&source.name, fill.scan(cut, memory)).await?;
@@ -226,20 +241,49 @@ fn another_table(source: &SourceDef) -> PortError {
     PortError::new(ErrorKind::FailedPrecondition, words)
 }
 
-/// The marks at `start`, with all that is recorded by now.
-fn marks_at(start: &Applied, store: &dyn StateProgress) -> Result<Watermarks, PipelineError> {
+impl Bounds {
+    /// Take in what bounds rows of `source` by now: of rows that are read again the shards have it,
+    /// of all the archive. The shards are asked first, since they forget what the archive has.
+    async fn read(
+        &mut self,
+        source: &SourceDef,
+        archive: &dyn Archive,
+        store: &dyn StateProgress,
+    ) -> PortResult<()> {
+        let is_wanted = |record: &MarkRecord| {
+            *record.partition.topic == *source.topic && matches!(record.fact, MarkFact::Bound(_))
+        };
+        let of_shards = recorded(store)?.into_iter();
+        self.records.extend(of_shards.filter(is_wanted));
+        let archived = match archive.progress(MARKS_TABLE).await {
+            Ok(archived) if archived == self.read_to => return Ok(()),
+            Ok(archived) => archived,
+            // Nothing was ever decided.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let scan = Scan {
+            from: self.read_to.clone(),
+            ..Scan::default()
+        };
+        let mut rows = archive.scan(MARKS_TABLE, scan).await?;
+        while let Some(rows) = rows.try_next().await? {
+            let records = table::read(&rows)?.into_iter();
+            self.records.extend(records.filter(is_wanted));
+        }
+        self.read_to = archived;
+        Ok(())
+    }
+}
+
+/// The marks at `start`, with what bounds the rows behind it.
+fn marks_at(start: &Applied, bounds: &[MarkRecord]) -> Watermarks {
     let mut plan = Plan::default();
     for (place, progress) in &start.0 {
         plan.starts.insert(place.clone(), progress.next_offset);
         plan.recorded.insert(place.clone(), vec![*progress]);
     }
-    let records = recorded(store)?;
-    Ok(Watermarks::recovered(
-        &plan,
-        &records,
-        start,
-        Arc::default(),
-    ))
+    Watermarks::recovered(&plan, bounds, start, Arc::default())
 }
 
 /// Up to where each shard is filled, by partition of `source`.
@@ -325,33 +369,30 @@ struct Fill<'a> {
 }
 
 impl<'a> Fill<'a> {
-    /// None where nothing is left to be done. What shards have applied (`ends`) was read before
-    /// what is recorded is, so that no row lacks its bound.
+    /// None where nothing is left to be done.
     fn new(
         (view, source, store): (&'a dyn CompiledView, &'a Arc<SourceDef>, &'a dyn FillWriter),
-        basis: &'a str,
+        (basis, bounds): (&'a str, &[MarkRecord]),
         filling: &Filling,
         ends: Vec<Applied>,
         memory: &Arc<Budget>,
-    ) -> Result<Option<Self>, PipelineError> {
-        let Some(start) = filling.start(&ends) else {
-            return Ok(None);
-        };
+    ) -> Option<Self> {
+        let start = filling.start(&ends)?;
         let fields = source
             .columns
             .iter()
             .map(|c| Field::new(&c.name, c.data_type.clone(), true));
-        Ok(Some(Self {
+        Some(Self {
             view,
             source,
             store,
             basis,
             ends,
-            watermarks: marks_at(&start, store)?,
+            watermarks: marks_at(&start, bounds),
             start,
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             memory: memory.empty(Part::Fills),
-        }))
+        })
     }
 
     /// What the view reads of its rows, in the order of the log.

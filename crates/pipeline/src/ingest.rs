@@ -36,7 +36,7 @@ use crate::settlements::SettledNotes;
 use crate::shards::ShardWriters;
 use crate::status::Counters;
 use crate::step::{Epoch, Step};
-use crate::watermark::{LogFacts, Present, Unrecorded, Watermarks};
+use crate::watermark::{ArchivedMarks, LogFacts, Present, Unrecorded, Watermarks};
 
 /// How often an untouched shard records its progress, and lag is measured.
 const IDLE_PROGRESS: Duration = Duration::from_secs(1);
@@ -64,6 +64,8 @@ pub(crate) struct Ingest {
     /// Decisions about time that each shard does not have yet: its next write records them, so its
     /// progress never lies beyond a decision that it lacks.
     pub(crate) unrecorded: Vec<Unrecorded>,
+    /// What the archive has of them.
+    pub(crate) archived_marks: Arc<ArchivedMarks>,
     /// Events without a prediction that the archive has got: for the observers.
     pub(crate) settled: Arc<SettledNotes>,
     /// Number of shards.
@@ -202,7 +204,13 @@ impl Ingest {
                 write
                     .progress
                     .clone_from(progress.get_or_insert_with(|| self.watermarks.all_progress()));
-                write.marks = self.unrecorded[usize::from(shard)].take();
+                let unrecorded = &mut self.unrecorded[usize::from(shard)];
+                write.marks = unrecorded.take();
+                if unrecorded.is_crowded() {
+                    unrecorded.thinned();
+                    let shards = (0..self.shards).map(|shard| self.store.applied(shard));
+                    write.forget_bounds = self.archived_marks.passed(&shards.collect::<Vec<_>>());
+                }
                 *committed = now;
                 writes.push((shard, write));
             }

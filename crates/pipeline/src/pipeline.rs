@@ -132,6 +132,12 @@ impl PipelineParts {
         held_us
     }
 
+    /// Where to count, from here on for these sources and deployments.
+    fn begin_counters(&self) -> Arc<Counters> {
+        self.counters.begin(&self.sources, &self.deployments);
+        Arc::clone(&self.counters)
+    }
+
     /// Publish nothing before the broker is known to be the one that the state follows.
     fn publish_to_own_cluster(&mut self, board: &Arc<Board>) {
         let publisher = Arc::clone(&self.publisher);
@@ -171,8 +177,8 @@ impl Pipeline {
         parts.repeats.begin();
         let (board, held_us) = (Arc::<Board>::default(), parts.hold_expiry());
         parts.publish_to_own_cluster(&board);
-        let (counters, shards) = (Arc::clone(&parts.counters), parts.store.shards());
-        counters.begin(&parts.sources, &parts.deployments);
+        let counters = parts.begin_counters();
+        let shards = parts.store.shards();
         let workers = start_workers(&parts, settings, &stopping, &counters)?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
         let (watermarks, unrecorded) = recovered_marks(&parts, &archiver)?;
@@ -214,6 +220,7 @@ impl Pipeline {
             clock: parts.clock,
             runtime: Arc::clone(&parts.runtime),
             unrecorded,
+            archived_marks: parts.archived_marks,
             settled: workers.settled,
             writers: workers.writers,
             pace: Arc::default(),

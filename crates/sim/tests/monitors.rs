@@ -167,10 +167,13 @@ mod growth {
             let scopes = change_scopes(&kept, &[("scorer", TOPIC)], &Applied::default());
             let parts = [monitored::parts(&world).expect("sound")];
             let kept_as = Arc::new(kept.clone());
-            let monitors = Monitors::begin(&parts, &scopes.expect("in memory"), kept_as, 1);
+            let scopes = scopes.expect("in memory");
+            let monitors = Monitors::begin(&parts, &scopes, kept_as, 1, &unbounded_budget());
             let monitors = Arc::new(monitors.expect("sound"));
             let observed = Arc::clone(&monitors);
-            let mut observer = MonitorObserver::new(observed, Arc::default(), Box::new(drop));
+            let system = Arc::new(SystemRuntime::new(runtime().handle().clone()));
+            let mut observer =
+                MonitorObserver::new(observed, Arc::default(), Box::new(drop), system);
             observer.look(&Look {
                 records: &[],
                 settled: &[Settled {

@@ -22,7 +22,7 @@ use forebay_core::settlement::Unscored;
 use forebay_core::time::Micros;
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::{FeatureStatus, ViewId, ViewSpec, Window, feature_status};
-use forebay_core::watermark::{MarkFact, MarkRecord};
+use forebay_core::watermark::{MarkFact, MarkRecord, forgettable};
 use forebay_core::{ErrorKind, PortError, PortResult};
 use parking_lot::Mutex;
 
@@ -108,6 +108,16 @@ pub struct MemoryStore {
     contents: Arc<Mutex<Contents>>,
     history_us: Micros,
     fate: Arc<Fate>,
+}
+
+/// Bounds below these offsets are needed no more.
+fn forget_bounds(state: &mut State, below: &[(TopicPartition, i64)]) {
+    let kept: Vec<MarkRecord> = state.marks.values().cloned().collect();
+    let applied = Arc::clone(&state.applied);
+    let mark_us = |place: &_| applied.0.get(place).and_then(|p| p.max_event_time_us);
+    for record in forgettable(&kept, below, mark_us) {
+        state.marks.retain(|_, known| known != record);
+    }
 }
 
 impl MemoryStore {
@@ -441,6 +451,7 @@ impl EpochWriter for MemoryStore {
     fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
         self.record_marks(shard, &write.marks)?;
         self.write(Point::Commit, shard, |contents, state| {
+            forget_bounds(state, &write.forget_bounds);
             for fold in &write.folds {
                 self.fold(contents, state, fold, false)?;
             }

@@ -48,6 +48,9 @@ pub struct ShardWrite {
     /// hold every earlier hold of its partition. They are on disk before anything of the write can
     /// be read: what follows from a decision must not outlive it.
     pub marks: Vec<MarkRecord>,
+    /// Below these offsets no row is read again, and the archive has what bounds them: the shard
+    /// forgets those bounds ([`forgettable`](crate::watermark::forgettable)).
+    pub forget_bounds: Vec<(TopicPartition, i64)>,
 }
 
 /// Writes what comes from the log; each shard has one writer at a time.

@@ -303,6 +303,7 @@ pub(crate) fn shard_write(
         unscored: Vec::new(),
         progress: progress_of(events),
         marks: Vec::new(),
+        forget_bounds: Vec::new(),
     }
 }
 

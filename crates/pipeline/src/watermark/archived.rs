@@ -49,6 +49,8 @@ struct Known {
 #[derive(Debug, Default)]
 pub struct ArchivedMarks {
     places: Mutex<BTreeMap<TopicPartition, Known>>,
+    /// Rows of sources that the archive has got in this run, with all bounds below.
+    sources: Mutex<Applied>,
     checkpoints: Option<Arc<dyn Checkpoints>>,
 }
 
@@ -82,6 +84,7 @@ impl ArchivedMarks {
         }
         Self {
             places: Mutex::new(places),
+            sources: Mutex::default(),
             checkpoints: Some(checkpoints),
         }
     }
@@ -206,6 +209,25 @@ impl ArchivedMarks {
                 }
             }
         }
+    }
+
+    /// The archive has all rows of a source below `up_to`, and what bounds them.
+    pub(crate) fn rows_archived(&self, up_to: &Applied) {
+        let mut sources = self.sources.lock();
+        for (place, progress) in &up_to.0 {
+            sources.advance(place, *progress);
+        }
+    }
+
+    /// Below these offsets every one of `shards` and the archive have all rows: none is read again.
+    pub(crate) fn passed(&self, shards: &[Arc<Applied>]) -> Vec<(TopicPartition, i64)> {
+        let sources = self.sources.lock();
+        let passed = |(place, archived): (&TopicPartition, &PartitionProgress)| {
+            let of_shards = shards.iter().map(|shard| shard.next_offset(place));
+            let below = of_shards.chain([archived.next_offset]).min();
+            (place.clone(), below.unwrap_or(0))
+        };
+        sources.0.iter().map(passed).collect()
     }
 
     /// Keep `holds`, which the table does not have, with what is known of the table.

@@ -21,7 +21,12 @@ pub(crate) struct Unrecorded {
     records: BTreeMap<Key, MarkRecord>,
     /// Whether a hold replaces those at earlier offsets of its partition.
     last_hold_alone: bool,
+    /// Bounds that the sink has got since it was told to forget some.
+    bounds: usize,
 }
+
+/// Bounds that a shard gets before it is told which of them it need not keep.
+const BOUNDS_MAX: usize = 256;
 
 impl Unrecorded {
     /// Of a shard, with `records`, which it may have or not.
@@ -29,6 +34,7 @@ impl Unrecorded {
         let mut unrecorded = Self {
             records: BTreeMap::new(),
             last_hold_alone: true,
+            bounds: 0,
         };
         unrecorded.add(records);
         unrecorded
@@ -39,6 +45,7 @@ impl Unrecorded {
         let mut unrecorded = Self {
             records: BTreeMap::new(),
             last_hold_alone: false,
+            bounds: 0,
         };
         unrecorded.add(records);
         unrecorded
@@ -64,6 +71,7 @@ impl Unrecorded {
 
     /// The sink has `known` already.
     pub(crate) fn forget(&mut self, known: &[MarkRecord]) {
+        self.bounds += known.len();
         let known: BTreeSet<&MarkRecord> = known.iter().collect();
         self.records.retain(|_, record| !known.contains(record));
     }
@@ -75,7 +83,19 @@ impl Unrecorded {
 
     /// All of them, which the sink has from now on.
     pub(crate) fn take(&mut self) -> Vec<MarkRecord> {
+        let is_bound = |key: &&Key| matches!(key, Key::Bound(..));
+        self.bounds += self.records.keys().filter(is_bound).count();
         std::mem::take(&mut self.records).into_values().collect()
+    }
+
+    /// Whether the sink has so many bounds that it should forget some.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.bounds >= BOUNDS_MAX
+    }
+
+    /// The sink was told to.
+    pub(crate) fn thinned(&mut self) {
+        self.bounds = 0;
     }
 }
 
@@ -127,6 +147,25 @@ mod tests {
         ] {
             assert_eq!(Unrecorded::of_shard(&order).take(), further);
         }
+    }
+
+    #[test]
+    fn a_shard_is_told_to_forget_before_its_bounds_are_many() {
+        let mut unrecorded = Unrecorded::of_shard(&[]);
+        let mut most = 0;
+        for number in 0..10_000 {
+            unrecorded.add(&[bound(2 * number, 2 * number + 1), hold(5, number)]);
+            unrecorded.take();
+            most = most.max(unrecorded.bounds);
+            if unrecorded.is_crowded() {
+                unrecorded.thinned();
+            }
+        }
+        assert_eq!(most, BOUNDS_MAX);
+        // Those that a start finds count too.
+        let found: Vec<MarkRecord> = (0..300).map(|n| bound(2 * n, 2 * n + 1)).collect();
+        unrecorded.forget(&found);
+        assert!(unrecorded.is_crowded());
     }
 
     #[test]
