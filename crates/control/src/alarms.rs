@@ -1,7 +1,21 @@
-//! Alarms on their way out: from the monitors to the alert topic, at least once. What the broker
-//! has acknowledged last of each alarm is kept as a checkpoint; a start publishes what its monitors
-//! have raised beyond that. Ids are deterministic, so that consumers can drop what a crash between
-//! the two repeats.
+//! Alarms on their way out: from the monitors to the alert topic, at least once.
+//!
+//! # What is said
+//!
+//! The words on one alarm take turns, up and down, and go forward in event time: what says the
+//! same as the last word, or is about an earlier window, is no news. So rows that came late move
+//! the last word, and never bring back an older one. Monitors say how their alarms stand whenever a
+//! window closes; what an earlier process has said otherwise is put right by that.
+//!
+//! Each word has its number among those on its alarm, and its id follows from that: a word that a
+//! crash repeats has the id that it had, also where late rows have given its window another
+//! revision meanwhile, and consumers drop it.
+//!
+//! # What outlives a process
+//!
+//! The last word that the broker has of each alarm, and the words that are on their way, written
+//! down before they are sent. After a crash those go out once more as they were: nobody knows which
+//! of them have arrived, and what the monitor says by then follows on them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,13 +24,15 @@ use std::time::Duration;
 
 use forebay_core::ports::{Checkpoints, Publication, Publisher, Runtime};
 use forebay_core::prediction::OutboxRecord;
+use forebay_core::time::Micros;
 use forebay_core::{PortError, PortResult};
 use forebay_pipeline::runtime::{Thread, block_on};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Receiver, channel};
 
-use crate::monitoring::{Alarm, AlarmStatus, RaiseAlarm};
+use crate::monitoring::{Alarm, RaiseAlarm};
 
-/// Alarms that may wait for the broker; more are left for the next start, loudly.
+/// Alarms that may wait for the broker; more are left for later, loudly.
 const ALARMS_WAITING_MAX: usize = 10_000;
 /// Alarms that are sent at once.
 const BATCH: usize = 1_000;
@@ -24,24 +40,127 @@ const BATCH: usize = 1_000;
 const PAUSE: Duration = Duration::from_secs(1);
 const CHECKPOINT: &str = "alarms";
 
-/// Where monitors put alarms, and where they are published from. One that finds no room is left
-/// for the next start, loudly.
-#[must_use]
-pub fn alarm_queue() -> (RaiseAlarm, Receiver<Alarm>) {
-    let (alarms, raised) = channel(ALARMS_WAITING_MAX);
-    let raise = move |alarm| {
-        if let Err(refused) = alarms.try_send(alarm) {
-            tracing::warn!(%refused, "an alarm was not published; the next start does it");
-        }
-    };
-    (Box::new(raise), raised)
+/// How an alarm stands by a word on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Status {
+    /// End of the window.
+    window_end_us: Micros,
+    /// Whether it is up.
+    firing: bool,
+    /// Number of the word among those on its alarm, from 0.
+    turn: u32,
 }
 
-/// The last word on each alarm that the broker has.
+/// One word on an alarm, for its topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Word {
+    identity: String,
+    status: Status,
+    record: OutboxRecord,
+}
+
+/// The last word on each alarm.
+#[derive(Debug, Clone, Default)]
+struct LastWords(BTreeMap<String, Status>);
+
+impl LastWords {
+    /// The word that `alarm` is, where that changes the last one and is not about an earlier
+    /// window.
+    fn news(&self, alarm: &Alarm) -> Option<Word> {
+        let (notice, last) = (&alarm.notice, self.0.get(&alarm.identity));
+        let is_news = match last {
+            None => notice.firing,
+            Some(last) => {
+                notice.firing != last.firing && notice.window_end_us >= last.window_end_us
+            }
+        };
+        if !is_news {
+            return None;
+        }
+        let turn = last.map_or(0, |last| last.turn.wrapping_add(1));
+        let status = Status {
+            window_end_us: notice.window_end_us,
+            firing: notice.firing,
+            turn,
+        };
+        match notice.outbox_record(turn) {
+            Ok(record) => Some(Word {
+                identity: alarm.identity.clone(),
+                status,
+                record,
+            }),
+            Err(error) => {
+                let monitor = &notice.monitor;
+                tracing::error!(monitor, %error, "an alarm cannot be encoded; the monitor still shows it");
+                None
+            }
+        }
+    }
+
+    fn note(&mut self, word: &Word) {
+        self.0.insert(word.identity.clone(), word.status);
+    }
+}
+
+/// What there is to publish: from earlier processes, from what the monitors had raised by the
+/// start, and from now on.
+#[derive(Debug)]
+pub struct Outgoing {
+    published: PublishedAlarms,
+    waiting: VecDeque<Word>,
+    raised: Receiver<Word>,
+}
+
+/// Where monitors put alarms, and what is published of them and of the `past`, in its order. What
+/// earlier processes have published is in `checkpoints`. An alarm that finds no room is left until
+/// the monitor says again how it stands, loudly.
+#[must_use]
+pub fn alarm_queue(past: &[Alarm], checkpoints: Arc<dyn Checkpoints>) -> (RaiseAlarm, Outgoing) {
+    let published = PublishedAlarms::open(checkpoints);
+    let mut last = LastWords(published.kept.last.clone());
+    let mut waiting = VecDeque::from(published.kept.sending.clone());
+    waiting.iter().for_each(|word| last.note(word));
+    for alarm in past {
+        if let Some(word) = last.news(alarm) {
+            last.note(&word);
+            waiting.push_back(word);
+        }
+    }
+    let (words, raised) = channel(ALARMS_WAITING_MAX);
+    let raise = move |alarm: Alarm| {
+        let Some(word) = last.news(&alarm) else {
+            return;
+        };
+        match words.try_send(word.clone()) {
+            Ok(()) => last.note(&word),
+            Err(refused) => {
+                tracing::warn!(%refused, "an alarm finds no room and is said again later");
+            }
+        }
+    };
+    let outgoing = Outgoing {
+        published,
+        waiting,
+        raised,
+    };
+    (Box::new(raise), outgoing)
+}
+
+/// What outlives a process.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// The last word on each alarm that the broker has.
+    last: BTreeMap<String, Status>,
+    /// Words that are on their way, in their order.
+    sending: Vec<Word>,
+}
+
+/// What is kept of the words that were published.
 #[derive(Debug)]
 struct PublishedAlarms {
     checkpoints: Arc<dyn Checkpoints>,
-    last: BTreeMap<String, AlarmStatus>,
+    kept: Kept,
 }
 
 impl PublishedAlarms {
@@ -53,46 +172,42 @@ impl PublishedAlarms {
             let parsed = kept.map(parse).transpose();
             parsed.map_err(|error| PortError::internal(format!("damaged: {error}")))
         });
-        let last = read.unwrap_or_else(|error| {
+        let kept = read.unwrap_or_else(|error| {
             tracing::warn!(%error, "published alarms are not known; those of the past are published again");
             None
         });
         Self {
             checkpoints,
-            last: last.unwrap_or_default(),
+            kept: kept.unwrap_or_default(),
         }
     }
 
-    /// The `alarms` of a rebuild, in their order, that go beyond what is known of each. A window
-    /// that was judged anew has another revision each time, hence another id: it is the same word
-    /// all the same.
-    fn news(&self, alarms: Vec<Alarm>) -> VecDeque<Alarm> {
-        let mut last = self.last.clone();
-        let mut news = VecDeque::new();
-        for alarm in alarms {
-            let known = last.get(&alarm.identity);
-            if known.is_none_or(|known| {
-                alarm.status.window_end_us > known.window_end_us
-                    || (alarm.status.window_end_us == known.window_end_us
-                        && alarm.status.firing != known.firing)
-            }) {
-                last.insert(alarm.identity.clone(), alarm.status);
-                news.push_back(alarm);
-            }
+    /// `words` are about to be sent. Where that cannot be written down they are sent all the same:
+    /// an alarm is worth more than what a crash may then make of it.
+    fn intend(&mut self, words: &[Word]) {
+        if self.kept.sending == words {
+            return;
         }
-        news
+        self.kept.sending = words.to_vec();
+        if let Err(error) = self.save() {
+            self.kept.sending.clear();
+            tracing::warn!(%error, "alarms are sent without a note");
+        }
     }
 
-    fn note(&mut self, alarms: impl Iterator<Item = Alarm>) {
-        self.last
-            .extend(alarms.map(|alarm| (alarm.identity, alarm.status)));
+    /// The broker has `words`, the first of those that were about to be sent.
+    fn note(&mut self, words: Vec<Word>) {
+        let noted = words.len().min(self.kept.sending.len());
+        self.kept.sending.drain(..noted);
+        let last = words.into_iter().map(|word| (word.identity, word.status));
+        self.kept.last.extend(last);
         if let Err(error) = self.save() {
             tracing::warn!(%error, "published alarms were not noted; the next start repeats them");
         }
     }
 
     fn save(&self) -> PortResult<()> {
-        let kept = serde_json::to_vec(&self.last)
+        let kept = serde_json::to_vec(&self.kept)
             .map_err(|error| PortError::internal(format!("alarms are no JSON: {error}")))?;
         self.checkpoints.save(CHECKPOINT, &kept)
     }
@@ -106,26 +221,29 @@ pub struct AlarmPublisher {
 }
 
 impl AlarmPublisher {
-    /// Publish what is new of the `past`, then what is `raised` until every observer is gone. What
-    /// the broker does not take is tried until it does. What it has taken is kept in `checkpoints`.
+    /// Publish what is `outgoing`, until every observer is gone. What the broker does not take is
+    /// tried until it does.
     ///
     /// # Errors
     /// The system gives no thread.
     pub fn start(
-        past: Vec<Alarm>,
-        raised: Receiver<Alarm>,
+        outgoing: Outgoing,
         publisher: Arc<dyn Publisher>,
-        checkpoints: Arc<dyn Checkpoints>,
         runtime: &Arc<dyn Runtime>,
     ) -> PortResult<Self> {
+        let Outgoing {
+            published,
+            waiting,
+            raised,
+        } = outgoing;
         let stopping = Arc::new(AtomicBool::new(false));
         let run = Run {
             runtime: Arc::clone(runtime),
             publisher,
-            announced: PublishedAlarms::open(checkpoints),
+            published,
             stopping: Arc::clone(&stopping),
         };
-        let thread = Thread::spawn(runtime, "alarms", move || run.all(past, raised))?;
+        let thread = Thread::spawn(runtime, "alarms", move || run.all(waiting, raised))?;
         Ok(Self { thread, stopping })
     }
 
@@ -148,13 +266,12 @@ impl AlarmPublisher {
 struct Run {
     runtime: Arc<dyn Runtime>,
     publisher: Arc<dyn Publisher>,
-    announced: PublishedAlarms,
+    published: PublishedAlarms,
     stopping: Arc<AtomicBool>,
 }
 
 impl Run {
-    fn all(mut self, past: Vec<Alarm>, mut raised: Receiver<Alarm>) {
-        let mut waiting = self.announced.news(past);
+    fn all(mut self, mut waiting: VecDeque<Word>, mut raised: Receiver<Word>) {
         let mut is_told = false;
         loop {
             if waiting.is_empty() {
@@ -168,11 +285,9 @@ impl Run {
             {
                 waiting.push_back(alarm);
             }
-            let records: Vec<&OutboxRecord> = waiting
-                .iter()
-                .take(BATCH)
-                .map(|alarm| &alarm.record)
-                .collect();
+            let batch: Vec<Word> = waiting.iter().take(BATCH).cloned().collect();
+            self.published.intend(&batch);
+            let records: Vec<&OutboxRecord> = batch.iter().map(|alarm| &alarm.record).collect();
             let outcomes = self.publisher.publish(&records, &self.stopping);
             let failure = self.take_out(&mut waiting, outcomes);
             match failure {
@@ -195,7 +310,7 @@ impl Run {
     /// return why.
     fn take_out(
         &mut self,
-        waiting: &mut VecDeque<Alarm>,
+        waiting: &mut VecDeque<Word>,
         outcomes: Vec<Publication>,
     ) -> Option<PortError> {
         let (mut done, mut failure) = (Vec::new(), None);
@@ -214,7 +329,7 @@ impl Run {
             done.push(alarm);
         }
         if !done.is_empty() {
-            self.announced.note(done.into_iter());
+            self.published.note(done);
         }
         failure
     }
@@ -222,12 +337,16 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::OnceLock;
 
     use forebay_core::ErrorKind;
+    use forebay_core::prediction::Role;
+    use forebay_monitor::{AlarmNotice, ColumnRole};
     use forebay_pipeline::SystemRuntime;
     use forebay_testkit::MemoryCheckpoints;
     use parking_lot::Mutex;
+    use serde_json::Value;
 
     use super::*;
 
@@ -236,6 +355,7 @@ mod tests {
     struct Broker {
         refusals: Mutex<u32>,
         taken: Mutex<Vec<String>>,
+        ids: Mutex<BTreeSet<String>>,
     }
 
     impl Broker {
@@ -261,31 +381,64 @@ mod tests {
             if *refusals > 0 {
                 *refusals -= 1;
             } else {
-                let texts = records.iter().map(|r| String::from_utf8_lossy(&r.payload));
-                self.taken.lock().extend(texts.map(String::from));
+                self.taken.lock().extend(records.iter().map(|r| text(r)));
+                let ids = records.iter().map(|r| event(r)["id"].to_string());
+                self.ids.lock().extend(ids);
             }
             outcomes
         }
     }
 
-    /// `"a 7 up"`: alarm `a` went up with the window that ended at 7.
-    fn alarm(text: &str) -> Alarm {
-        let parts: Vec<&str> = text.split(' ').collect();
-        let status = AlarmStatus {
-            window_end_us: parts[1].parse().expect("a number"),
-            firing: parts[2] == "up",
+    fn event(record: &OutboxRecord) -> Value {
+        serde_json::from_slice(&record.payload).expect("alarms are JSON")
+    }
+
+    /// What [`alarm`] made the record from.
+    fn text(record: &OutboxRecord) -> String {
+        let data = &event(record)["data"];
+        let direction = match data["firing"].as_bool() {
+            Some(true) => "up",
+            _ => "down",
         };
-        let record = OutboxRecord {
-            topic: "alerts".into(),
-            key: Vec::new(),
-            payload: text.into(),
-            headers: Vec::new(),
+        let monitor = data["monitor"].as_str().expect("a name");
+        format!("{monitor} {} {direction}", data["window_end_us"])
+    }
+
+    /// `"a 7 up"`: the alarm of monitor `a` went up with the window that ended at 7, which has
+    /// `revision` by now.
+    fn revised(text: &str, revision: u32) -> Alarm {
+        let parts: Vec<&str> = text.split(' ').collect();
+        let notice = AlarmNotice {
+            monitor: parts[0].to_owned(),
+            model: String::new(),
+            version: 1,
+            role: Role::Live,
+            column: "score".to_owned(),
+            column_role: ColumnRole::Score,
+            method: "psi".to_owned(),
+            firing: parts[2] == "up",
+            window_start_us: 0,
+            window_end_us: parts[1].parse().expect("a number"),
+            revision,
+            score: None,
+            threshold: None,
+            p: None,
+            values: 0,
+            reference_values: 0,
+            calibration: None,
+            reference: String::new(),
+            reference_digest: String::new(),
+            coverage: None,
+            top_bins: Vec::new(),
         };
         Alarm {
-            identity: parts[0].to_owned(),
-            status,
-            record,
+            identity: notice.key(),
+            notice,
         }
+    }
+
+    fn alarm(text: &str) -> Alarm {
+        revised(text, 0)
     }
 
     fn runtime() -> Arc<dyn Runtime> {
@@ -301,11 +454,11 @@ mod tests {
         past: &[&str],
         live: &[&str],
     ) -> PortResult<AlarmPublisher> {
-        let (mut raise, raised) = alarm_queue();
+        let past: Vec<Alarm> = past.iter().map(|text| alarm(text)).collect();
+        let (mut raise, outgoing) = alarm_queue(&past, Arc::new(kept.clone()));
         live.iter().for_each(|text| raise(alarm(text)));
-        let past = past.iter().map(|text| alarm(text)).collect();
         let broker: Arc<dyn Publisher> = Arc::<Broker>::clone(broker);
-        AlarmPublisher::start(past, raised, broker, Arc::new(kept.clone()), &runtime())
+        AlarmPublisher::start(outgoing, broker, &runtime())
     }
 
     /// One that ends when all is taken.
@@ -358,6 +511,43 @@ mod tests {
     }
 
     #[test]
+    fn words_on_an_alarm_take_turns_and_never_go_back_to_an_earlier_window() -> PortResult<()> {
+        let (kept, broker) = (MemoryCheckpoints::default(), Broker::refusing(0));
+        let said = [
+            "a 7 down",
+            "a 7 up",
+            "a 14 up",
+            "a 14 down",
+            "a 7 up",
+            "a 14 up",
+        ];
+        run(&kept, &broker, &[], &said)?;
+        assert_eq!(*broker.taken.lock(), ["a 7 up", "a 14 down", "a 14 up"]);
+        // Late rows have taken back what was said, and no process lived to say so.
+        run(&kept, &broker, &["a 21 down"], &["a 14 up", "a 21 down"])?;
+        assert_eq!(broker.taken.lock().split_off(3), ["a 21 down"]);
+        assert_eq!(broker.ids.lock().len(), 4, "no word has the id of another");
+        Ok(())
+    }
+
+    #[test]
+    fn a_word_that_may_have_arrived_is_sent_again_under_its_id_before_what_its_monitor_says_by_then()
+    -> PortResult<()> {
+        let (kept, broker) = (MemoryCheckpoints::default(), Broker::refusing(u32::MAX));
+        // The first process ends before it hears of the broker's answer.
+        start(&kept, &broker, &[], &["a 7 up"])?.finish()?;
+        *broker.refusals.lock() = 0;
+        run(&kept, &broker, &["a 7 up"], &["a 14 down"])?;
+        assert_eq!(*broker.taken.lock(), ["a 7 up", "a 14 down"]);
+        let again = [revised("a 7 up", 0), revised("a 7 up", 9)].map(|alarm| {
+            let (_, outgoing) = alarm_queue(&[alarm], Arc::new(MemoryCheckpoints::default()));
+            event(&outgoing.waiting[0].record)["id"].to_string()
+        });
+        assert!(broker.ids.lock().contains(&again[0]) && again[0] == again[1]);
+        Ok(())
+    }
+
+    #[test]
     fn a_damaged_record_costs_repeats_and_no_alarm() -> PortResult<()> {
         let (kept, broker) = (MemoryCheckpoints::default(), Broker::refusing(0));
         kept.save(CHECKPOINT, b"{")?;
@@ -368,15 +558,15 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_beyond_the_room_that_waits_for_the_broker_is_left_for_the_next_start() {
-        let (mut raise, mut raised) = alarm_queue();
-        for _ in 0..=ALARMS_WAITING_MAX {
-            raise(alarm("a 7 up"));
+    fn an_alarm_beyond_the_room_that_waits_for_the_broker_is_left_for_later() {
+        let kept = MemoryCheckpoints::default();
+        let (mut raise, mut outgoing) = alarm_queue(&[], Arc::new(kept));
+        for number in 0..=ALARMS_WAITING_MAX {
+            raise(alarm(&format!("{number} 7 up")));
         }
-        let mut waiting = 0;
-        while raised.try_recv().is_ok() {
-            waiting += 1;
-        }
-        assert_eq!(waiting, ALARMS_WAITING_MAX);
+        let mut taken = || std::iter::from_fn(|| outgoing.raised.try_recv().ok()).count();
+        assert_eq!(taken(), ALARMS_WAITING_MAX);
+        raise(alarm(&format!("{ALARMS_WAITING_MAX} 14 up")));
+        assert_eq!(taken(), 1, "it is said again when the next window closes");
     }
 }

@@ -19,14 +19,13 @@ use forebay_core::definition::MonitorDef;
 use forebay_core::invariant;
 use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{Checkpoints, Runtime, SourceBatch};
-use forebay_core::prediction::OutboxRecord;
 use forebay_core::progress::TopicPartition;
 use forebay_core::scope::ScoringScopes;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use forebay_core::watermark::MarkRecord;
 use forebay_monitor::{
-    LabelFeed, Monitor, MonitorBinding, MonitorEvent, MonitorOptions, MonitorReport,
+    AlarmNotice, LabelFeed, Monitor, MonitorBinding, MonitorEvent, MonitorOptions, MonitorReport,
     ReferenceProfile, SourceRows, WatchedDeployment,
 };
 use forebay_pipeline::archive::ArchiveReach;
@@ -34,7 +33,6 @@ use forebay_pipeline::settlements::Settled;
 use forebay_pipeline::watermark::ArchivedMarks;
 use forebay_pipeline::{BatchObserver, Look, PublishedWatermarks, contain};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 /// Rows after which a checkpoint is due, at least.
 pub const CHECKPOINT_ROWS: u64 = 100_000;
@@ -44,24 +42,13 @@ const CHECKPOINT_BYTES_PER_ROW: u64 = 256;
 const MEMORY_WAIT_MAX: Duration = Duration::from_secs(1);
 const MEMORY_POLL: Duration = Duration::from_millis(20);
 
-/// One change of an alarm.
+/// How an alarm stands, as its monitor says.
 #[derive(Debug, Clone)]
 pub struct Alarm {
     /// What it is about: monitor, model version and column.
     pub identity: String,
-    /// How it stands now.
-    pub status: AlarmStatus,
-    /// What the alert topic gets.
-    pub record: OutboxRecord,
-}
-
-/// How an alarm stands, and since which window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AlarmStatus {
-    /// End of the window.
-    pub window_end_us: Micros,
-    /// Whether it is up.
-    pub firing: bool,
+    /// What there is to say.
+    pub notice: AlarmNotice,
 }
 
 /// One monitor with what it reads, before it runs.
@@ -71,6 +58,7 @@ pub struct MonitorParts {
     reference: ReferenceProfile,
     deployments: Vec<WatchedDeployment>,
     labels: Option<LabelFeed>,
+    options: MonitorOptions,
 }
 
 impl MonitorParts {
@@ -89,14 +77,22 @@ impl MonitorParts {
             reference,
             deployments,
             labels,
+            options: MonitorOptions::default(),
         };
         parts.bind(&ScoringScopes::default())?;
         Ok(parts)
     }
 
+    /// The same, which says nothing of a column with fewer values in a window.
+    #[must_use]
+    pub fn judging_from(mut self, min_rows: u64) -> Self {
+        self.options.min_rows = min_rows;
+        self
+    }
+
     fn bind(&self, scopes: &ScoringScopes) -> PortResult<MonitorBinding> {
         let (def, reference) = (self.def.clone(), self.reference.clone());
-        let monitor = Monitor::new(def, reference, MonitorOptions::default())?;
+        let monitor = Monitor::new(def, reference, self.options)?;
         let (deployments, labels) = (self.deployments.clone(), self.labels.clone());
         Ok(MonitorBinding::new(monitor, deployments, labels, scopes))
     }
@@ -112,6 +108,26 @@ struct Running {
     due_rows: u64,
     /// A checkpoint that the archive is behind.
     waiting: Option<Waiting>,
+    /// End of the newest window that has closed since the start.
+    closed_us: Option<Micros>,
+}
+
+impl Running {
+    /// The alarms that `events` tell of, and how all of them stand where a window has closed: an
+    /// earlier process may have said otherwise.
+    fn words(&mut self, events: &[MonitorEvent]) -> Vec<Alarm> {
+        let mut alarms = alarms_of(events);
+        let closed = events.iter().filter_map(|event| match event {
+            MonitorEvent::WindowClosed { window, .. } => Some(window.end_us),
+            _ => None,
+        });
+        let closed_us = closed.max();
+        if closed_us > self.closed_us || !alarms.is_empty() {
+            self.closed_us = closed_us.max(self.closed_us);
+            alarms.extend(alarms_of(&self.binding.standing()));
+        }
+        alarms
+    }
 }
 
 /// See the module.
@@ -163,6 +179,7 @@ impl Monitors {
                 rows: 0,
                 due_rows: checkpoint_rows,
                 waiting: None,
+                closed_us: None,
             }));
         }
         Ok(Self {
@@ -220,14 +237,16 @@ impl Monitors {
         }
     }
 
-    /// Every alarm of the windows that are kept; most were published by an earlier run.
+    /// Every alarm of the windows that are kept, and how all stand; most were published by an
+    /// earlier run.
     #[must_use]
     pub fn announced(&self) -> Vec<Alarm> {
         let mut alarms = Vec::new();
         for running in &self.running {
             let running = running.lock();
-            let events = running.binding.announced();
-            alarms.extend(alarms_of(running.binding.name(), &events));
+            let binding = &running.binding;
+            alarms.extend(alarms_of(&binding.announced()));
+            alarms.extend(alarms_of(&binding.standing()));
         }
         alarms
     }
@@ -366,7 +385,7 @@ impl Monitors {
         for running in &self.running {
             let mut running = running.lock();
             let events = running.binding.advance();
-            alarms.extend(alarms_of(running.binding.name(), &events));
+            alarms.extend(running.words(&events));
             self.checkpoint(&mut running, reach);
         }
         alarms
@@ -417,25 +436,13 @@ fn load(checkpoints: &dyn Checkpoints, monitor: &str) -> Option<Vec<u8>> {
         })
 }
 
-fn alarms_of(monitor: &str, events: &[MonitorEvent]) -> Vec<Alarm> {
-    let alarm = |event: &MonitorEvent| {
-        let notice = event.alarm()?;
-        match notice.outbox_record() {
-            Ok(record) => Some(Alarm {
-                identity: String::from_utf8_lossy(&record.key).into_owned(),
-                status: AlarmStatus {
-                    window_end_us: notice.window_end_us,
-                    firing: notice.firing,
-                },
-                record,
-            }),
-            Err(error) => {
-                tracing::error!(monitor, %error, "an alarm cannot be encoded; the monitor still shows it");
-                None
-            }
-        }
+fn alarms_of(events: &[MonitorEvent]) -> Vec<Alarm> {
+    let notices = events.iter().filter_map(MonitorEvent::alarm);
+    let alarm = |notice: &AlarmNotice| Alarm {
+        identity: notice.key(),
+        notice: notice.clone(),
     };
-    events.iter().filter_map(alarm).collect()
+    notices.map(alarm).collect()
 }
 
 /// Where alarms go.

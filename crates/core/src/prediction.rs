@@ -90,7 +90,7 @@ pub struct PendingScore {
 }
 
 /// A finished record that waits to be published. The same bytes go out however often it is sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxRecord {
     /// Topic to publish to.
     pub topic: String,

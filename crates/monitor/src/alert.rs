@@ -1,6 +1,8 @@
 //! Alarms as records of the alert topic: CloudEvents 1.0 in structured JSON. The id is a UUID of
-//! version 5 over what the alarm is about, so a replay rewrites an alert and never doubles it; the
-//! record's key leaves the window out, so a compacted topic keeps the latest word on each alarm.
+//! version 5 over what the alarm is about and which of the words on it this is, so a word that is
+//! sent again is known for what it is, and one that is said once more later is not taken for it;
+//! the record's key leaves the window out, so a compacted topic keeps the latest word on each
+//! alarm.
 
 use chrono::{DateTime, SecondsFormat};
 use forebay_core::prediction::OutboxRecord;
@@ -32,13 +34,12 @@ impl MonitorEvent {
 
 impl AlarmNotice {
     /// Deterministic id: UUIDv5 over the length-prefixed monitor, model, version, role, column, its
-    /// role, method, window end, revision and direction.
-    #[must_use]
-    pub fn id(&self) -> Uuid {
+    /// role, method, window end, number of the word and direction.
+    fn id(&self, turn: u32) -> Uuid {
         let mut name = self.identity();
         for part in [
             &self.window_end_us.to_le_bytes()[..],
-            &self.revision.to_le_bytes()[..],
+            &turn.to_le_bytes()[..],
             if self.firing { b"firing" } else { b"resolved" },
         ] {
             push(&mut name, part);
@@ -46,15 +47,21 @@ impl AlarmNotice {
         Uuid::new_v5(&ALERT_NAMESPACE, &name)
     }
 
-    /// The alert as a record for [`ALERT_TOPIC`].
+    /// Which alarm it is about: the key of its records.
+    #[must_use]
+    pub fn key(&self) -> String {
+        Uuid::new_v5(&ALERT_NAMESPACE, &self.identity()).to_string()
+    }
+
+    /// The alert as a record for [`ALERT_TOPIC`]: word number `turn` on this alarm, from 0.
     ///
     /// # Errors
     /// None that a notice of this crate can reach.
-    pub fn outbox_record(&self) -> Result<OutboxRecord> {
+    pub fn outbox_record(&self, turn: u32) -> Result<OutboxRecord> {
         let direction = if self.firing { "firing" } else { "resolved" };
         let event = json!({
             "specversion": "1.0",
-            "id": self.id().to_string(),
+            "id": self.id(turn).to_string(),
             "source": format!("/forebay/monitors/{}", self.monitor),
             "type": format!("forebay.monitor.alarm.{direction}"),
             "subject": format!("{}/{}/{}/{}", self.model, self.version, self.role.as_str(), self.column),
@@ -64,9 +71,7 @@ impl AlarmNotice {
         });
         Ok(OutboxRecord {
             topic: ALERT_TOPIC.to_owned(),
-            key: Uuid::new_v5(&ALERT_NAMESPACE, &self.identity())
-                .to_string()
-                .into_bytes(),
+            key: self.key().into_bytes(),
             payload: serde_json::to_vec(&event)?,
             headers: vec![("content-type".to_owned(), CONTENT_TYPE.as_bytes().to_vec())],
         })

@@ -419,6 +419,12 @@ impl MonitorBinding {
         self.monitor.announced()
     }
 
+    /// How every alarm stands, up or down, as of the newest closed window of its series.
+    #[must_use]
+    pub fn standing(&self) -> Vec<MonitorEvent> {
+        self.monitor.standing()
+    }
+
     /// Everything that it knows.
     #[must_use]
     pub fn report(&self) -> MonitorReport {

@@ -305,6 +305,17 @@ impl Monitor {
         panes * PaneCounts::memory_bytes(&self.context.profile) + join
     }
 
+    /// How every alarm stands, up or down, as of the newest closed window of its series.
+    #[must_use]
+    pub(crate) fn standing(&self) -> Vec<MonitorEvent> {
+        let mut events = Vec::new();
+        for position in self.positions.values() {
+            let series = &self.series[usize::from(*position)];
+            series.stand(0..series.alarms.len(), &self.context, &mut events);
+        }
+        events
+    }
+
     /// `orphans` predictions are of no event that the source has.
     pub(crate) fn note_orphans(&mut self, orphans: u64) {
         self.input.invalid += orphans;

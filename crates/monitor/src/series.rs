@@ -135,8 +135,8 @@ impl Series {
         self.evict(mark_us, context);
     }
 
-    /// What was said of its alarms and stands in kept windows, said again: after a start nobody
-    /// knows whether the last words went out.
+    /// The changes of its alarms in kept windows, said again: after a start nobody knows whether
+    /// the last words went out.
     pub(crate) fn announced(&self, context: &SeriesContext, events: &mut Vec<MonitorEvent>) {
         let mut notices: Vec<(Micros, usize, bool)> = Vec::new();
         for (column, alarm) in self.alarms.iter().enumerate() {
@@ -146,14 +146,24 @@ impl Series {
                     .iter()
                     .map(|(start, up)| (*start, column, *up)),
             );
-            let said = alarm.announced.last_key_value().map(|(_, up)| *up);
-            if said.is_some_and(|up| up != alarm.announced_up)
-                && let Some((start, _)) = self.windows.closed.last_key_value()
-            {
-                notices.push((*start, column, alarm.announced_up));
-            }
         }
         self.announce(notices, context, events);
+    }
+
+    /// How the alarms of these `columns` stand, as of the newest closed window.
+    pub(crate) fn stand(
+        &self,
+        columns: impl IntoIterator<Item = usize>,
+        context: &SeriesContext,
+        events: &mut Vec<MonitorEvent>,
+    ) {
+        let Some((start, _)) = self.windows.closed.last_key_value() else {
+            return;
+        };
+        for column in columns {
+            let firing = self.alarms[column].announced_up;
+            events.push(word(self.notice(*start, column, firing, context)));
+        }
     }
 
     fn announce(
@@ -165,12 +175,7 @@ impl Series {
         // Of one window and column the word that holds comes last.
         notices.sort_by_key(|(start, column, _)| (*start, *column));
         for (start, column, firing) in notices {
-            let notice = self.notice(start, column, firing, context);
-            events.push(if firing {
-                MonitorEvent::AlarmRaised(notice)
-            } else {
-                MonitorEvent::AlarmResolved(notice)
-            });
+            events.push(word(self.notice(start, column, firing, context)));
         }
     }
 
@@ -229,6 +234,7 @@ impl Series {
     /// Fold each column's alarm over the closed windows and announce what is new.
     fn fold_alarms(&mut self, context: &SeriesContext, events: &mut Vec<MonitorEvent>) {
         let mut notices: Vec<(Micros, usize, bool)> = Vec::new();
+        let mut standing = Vec::new();
         for (column, alarm) in self.alarms.iter_mut().enumerate() {
             let (mut state, mut since) = (alarm.base.clone(), alarm.base_since_us);
             let mut changes = BTreeMap::new();
@@ -248,14 +254,13 @@ impl Series {
             alarm.since_us = since.filter(|_| is_up);
             // A version that is no longer routed sees no window that could end its alarm; or late
             // rows took back what was announced: the latest window says how it stands now.
-            if alarm.announced_up != is_up
-                && let Some((start, _)) = self.windows.closed.last_key_value()
-            {
-                notices.push((*start, column, is_up));
+            if alarm.announced_up != is_up && !self.windows.closed.is_empty() {
+                standing.push(column);
                 alarm.announced_up = is_up;
             }
         }
         self.announce(notices, context, events);
+        self.stand(standing, context, events);
     }
 
     fn notice(
@@ -310,6 +315,15 @@ impl Series {
                 alarm.announced.remove(&start);
             }
         }
+    }
+}
+
+/// What `notice` says as an event.
+fn word(notice: AlarmNotice) -> MonitorEvent {
+    if notice.firing {
+        MonitorEvent::AlarmRaised(notice)
+    } else {
+        MonitorEvent::AlarmResolved(notice)
     }
 }
 

@@ -15,7 +15,8 @@ use forebay_monitor::{MonitorReport, WindowState};
 use forebay_pipeline::settlements;
 use forebay_testkit::ArchivedRow;
 
-use crate::monitored::{LABELS, LABELS_TOPIC, LATENESS_US, WINDOW_US, WITHIN_US};
+use crate::drift::{self, Judged, Scores, Word};
+use crate::monitored::{LABELS, LABELS_TOPIC, LATENESS_US, SPLIT_SCORE, WINDOW_US, WITHIN_US};
 use crate::world::{DELAY_US, EVENTS, PREDICTIONS, TOPIC, World};
 
 /// The score from which on the model says TRUE.
@@ -32,6 +33,7 @@ pub struct Window {
     expired: u64,
     true_positives: u64,
     scores: u64,
+    judged: Judged,
 }
 
 /// What became of labels, and of predictions that came too late for one.
@@ -56,6 +58,87 @@ pub struct Figures {
     fates: Fates,
     /// By version and start.
     windows: BTreeMap<(u32, Micros), Window>,
+    /// End of the window that raised the alarm, where it is up.
+    raised_us: Option<Micros>,
+}
+
+/// What a world asks for.
+#[derive(Debug, Default)]
+pub struct Evaluated {
+    /// Of the report.
+    pub figures: Figures,
+    /// By version and start, the scores of each window: those that came before it could close, and
+    /// those that may have come later.
+    scores: BTreeMap<(u32, Micros), (Scores, Scores)>,
+    /// What the alarm topic must be told.
+    words: Vec<Word>,
+}
+
+impl Evaluated {
+    /// What the archive of `world` asks for.
+    #[must_use]
+    pub fn of(world: &World) -> Self {
+        let marks = world.archived_marks();
+        let events = Source::read(world, EVENTS, TOPIC, &marks);
+        let labels = Source::read(world, LABELS, LABELS_TOPIC, &marks);
+        let predictions = predictions(world, &events);
+        let mut answered = settled(world);
+        answered.extend(predictions.iter().map(|p| p.of));
+        let mut evaluated = Self::default();
+        let figures = &mut evaluated.figures;
+        figures.marks = (events.reached(&answered), labels.reached_all());
+        let labels = figures.sort_labels(&labels);
+        figures.count_windows(&predictions, &labels);
+        figures.count_fates(&predictions, &labels);
+        evaluated.judge(&predictions, world.setup.alarm_windows as usize);
+        evaluated
+    }
+
+    /// What each window says of its scores, and which alarms follow.
+    fn judge(&mut self, predictions: &[Prediction], alarm_windows: usize) {
+        for prediction in predictions {
+            let start = window_of(prediction.time_us);
+            let (in_time, late) = self.scores.entry((prediction.version, start)).or_default();
+            let is_late = prediction.log_us.is_some_and(|log| closes_at(start) <= log);
+            let scores = if is_late { late } else { in_time };
+            match prediction.score <= SPLIT_SCORE {
+                true => scores.low += 1,
+                false => scores.high += 1,
+            }
+        }
+        let mut closed = Vec::new();
+        for (which, (in_time, late)) in &self.scores {
+            let window = self.figures.windows.entry(*which).or_default();
+            window.judged = in_time.with(*late).judged();
+            if window.is_closed {
+                closed.push((which.1 + WINDOW_US, window.judged));
+            }
+        }
+        self.words = drift::words(closed.into_iter(), alarm_windows);
+        let last = self.words.last().filter(|(_, up)| *up);
+        self.figures.raised_us = last.map(|(end_us, _)| *end_us);
+    }
+
+    /// The words on the one alarm, in the order of their windows.
+    #[must_use]
+    pub fn words(&self) -> &[Word] {
+        &self.words
+    }
+
+    /// Whether every window says the same whatever came late: then nothing else was ever said.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        let mut scores = self.scores.values();
+        scores.all(|(in_time, late)| in_time.is_steady(*late))
+    }
+
+    /// Closed windows of which the scores are judged `judged`.
+    #[must_use]
+    pub fn closed(&self, judged: &[Judged]) -> u64 {
+        let windows = self.figures.windows.values();
+        let counted = windows.filter(|w| w.is_closed && judged.contains(&w.judged));
+        counted.count() as u64
+    }
 }
 
 impl Figures {
@@ -78,10 +161,12 @@ impl Figures {
                     expired: quality.expired,
                     true_positives: quality.true_positives,
                     scores: window.columns[0].values,
+                    judged: Judged::of_report(&window.columns[0]),
                 };
                 windows.insert((series.version, window.start_us), figures);
             }
         }
+        let raised = report.series.iter().flat_map(|s| &s.alarms).next();
         Self {
             marks: (report.watermark_us, report.labels_watermark_us),
             fates: Fates {
@@ -96,26 +181,8 @@ impl Figures {
                 late_predictions: fates.late_predictions,
             },
             windows,
+            raised_us: raised.map(|alarm| alarm.since_us),
         }
-    }
-
-    /// Those that the archive of `world` asks for.
-    #[must_use]
-    pub fn of_world(world: &World) -> Self {
-        let marks = world.archived_marks();
-        let events = Source::read(world, EVENTS, TOPIC, &marks);
-        let labels = Source::read(world, LABELS, LABELS_TOPIC, &marks);
-        let predictions = predictions(world, &events);
-        let mut answered = settled(world);
-        answered.extend(predictions.iter().map(|p| p.of));
-        let mut figures = Self {
-            marks: (events.reached(&answered), labels.reached_all()),
-            ..Self::default()
-        };
-        let labels = figures.sort_labels(&labels);
-        figures.count_windows(&predictions, &labels);
-        figures.count_fates(&predictions, &labels);
-        figures
     }
 
     /// Labels that take part, each once, ascending; the others are counted.
@@ -146,8 +213,8 @@ impl Figures {
     fn count_windows(&mut self, predictions: &[Prediction], labels: &[Label]) {
         let (mark, labels_mark) = self.marks;
         for prediction in predictions {
-            let start = prediction.time_us.div_euclid(WINDOW_US) * WINDOW_US;
-            let closes_at = start + WINDOW_US + LATENESS_US;
+            let start = window_of(prediction.time_us);
+            let closes_at = closes_at(start);
             let window = self.windows.entry((prediction.version, start)).or_default();
             window.rows += 1;
             window.scores += 1;
@@ -356,6 +423,16 @@ fn settled(world: &World) -> BTreeSet<(i32, i64)> {
         }
     }
     settled
+}
+
+/// Start of the window in which a prediction at `time_us` counts.
+fn window_of(time_us: Micros) -> Micros {
+    time_us.div_euclid(WINDOW_US) * WINDOW_US
+}
+
+/// The mark at which the window that starts at `start_us` closes.
+fn closes_at(start_us: Micros) -> Micros {
+    start_us + WINDOW_US + LATENESS_US
 }
 
 fn is_late(time_us: Micros, log_us: Option<Micros>) -> bool {

@@ -1,9 +1,10 @@
 //! What goes wrong in a simulated process: at each call of a port the seed may let another thread
-//! go first, let time pass, take the part away for a while, lose a reply, or end the process. An
-//! ended process goes on running and reaches nothing lasting any more, which is what `kill -9`
-//! leaves.
+//! go first, let time pass, take the part away for a while, lose a reply, or end the process. The
+//! scheduler may end it too, at any task switch, whatever its tasks wait for then. An ended process
+//! goes on running and reaches nothing lasting any more, which is what `kill -9` leaves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -55,6 +56,26 @@ pub struct Rates {
     pub lost_replies: usize,
 }
 
+/// Where a process ends, if the seed ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nowhere.
+    Never,
+    /// At this call of a port, which may still be done.
+    AtCall(u64),
+    /// At this task switch: between any two awaits of any task.
+    AtSwitch(u64),
+}
+
+/// How many processes the seed has ended, by where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Crashes {
+    /// At a call of a port.
+    pub at_calls: u64,
+    /// At a task switch.
+    pub at_switches: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Faults {
@@ -68,7 +89,10 @@ pub struct Faults {
     last_call: u64,
     /// Whether that one is still done.
     last_is_done: bool,
+    /// Whether the process was ended: from outside, at a call, or by the scheduler.
     over: AtomicBool,
+    at_call: AtomicBool,
+    at_switch: Arc<AtomicBool>,
     /// What the store takes for each row of a fill.
     fold_takes: Duration,
 }
@@ -85,12 +109,23 @@ impl Faults {
     /// None at all.
     #[must_use]
     pub fn none(runtime: &SimRuntime) -> Self {
-        Self::new(runtime, 0, Rates::default(), u64::MAX)
+        Self::new(runtime, 0, Rates::default(), End::Never)
     }
 
-    /// As often as `rates` say; the process ends at call number `last_call`.
+    /// As often as `rates` say; the process ends at `end`.
     #[must_use]
-    pub fn new(runtime: &SimRuntime, seed: u64, rates: Rates, last_call: u64) -> Self {
+    pub fn new(runtime: &SimRuntime, seed: u64, rates: Rates, end: End) -> Self {
+        let at_switch = Arc::default();
+        let switches = match end {
+            End::AtSwitch(switches) => switches,
+            // Whatever was to end the process before is over.
+            End::Never | End::AtCall(_) => u64::MAX,
+        };
+        runtime.end_after(switches, &at_switch);
+        let last_call = match end {
+            End::AtCall(call) => call,
+            End::Never | End::AtSwitch(_) => u64::MAX,
+        };
         Self {
             runtime: runtime.clone(),
             random: Mutex::new(Random::new(seed)),
@@ -100,6 +135,8 @@ impl Faults {
             last_call,
             last_is_done: seed.is_multiple_of(2),
             over: AtomicBool::new(false),
+            at_call: AtomicBool::new(false),
+            at_switch,
             fold_takes: Duration::ZERO,
         }
     }
@@ -121,7 +158,19 @@ impl Faults {
     /// Whether the process has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.over.load(Ordering::SeqCst)
+        self.over.load(Ordering::SeqCst) || self.at_switch.load(Ordering::SeqCst)
+    }
+
+    /// Whether the seed has ended the process, and where.
+    #[must_use]
+    pub fn crashes(&self) -> Crashes {
+        let at_call = self.at_call.load(Ordering::SeqCst);
+        // A process that had ended at a call runs on: then the switch ends nothing.
+        let at_switch = self.at_switch.load(Ordering::SeqCst) && !at_call;
+        Crashes {
+            at_calls: at_call.into(),
+            at_switches: at_switch.into(),
+        }
     }
 
     /// Calls so far.
@@ -200,6 +249,7 @@ impl Faults {
             return Fate::Failed(killed());
         }
         if call >= self.last_call {
+            self.at_call.store(true, Ordering::SeqCst);
             self.kill();
             return if self.last_is_done {
                 Fate::DoneAndOver

@@ -1,14 +1,18 @@
 //! A simulation of the server over stores in memory, for tests only: one thread at a time, drawn by
-//! a seed, a virtual clock, faults at the calls of every port, a crash at any of them, and an
-//! oracle that says by one plain walk over the log what must be there in the end.
+//! a seed, a virtual clock, faults at the calls of every port, a crash at any of them and at any
+//! task switch, and an oracle that says by one plain walk over the log what must be there in the
+//! end.
 //!
 //! [`runtime`] draws who runs; [`faults`] and [`faulty`] decide what becomes of a call; [`world`]
 //! is what outlives processes, [`server`] one of these; [`run`] plays one seed, and [`oracle`] and
-//! [`recomputed`] judge it. [`monitored`] is the world's monitor, and [`evaluator`] says what that
-//! must report. The tests of `pipeline` use the world and the oracle with the system's threads.
+//! [`recomputed`] judge it. [`monitored`] is the world's monitor; [`evaluator`] says what that must
+//! report, and [`drift`] which alarms must be on their topic. The tests of `pipeline` use the world
+//! and the oracle with the system's threads.
 
+pub mod drift;
 pub mod encoding;
 pub mod evaluator;
+mod events;
 pub mod faults;
 pub mod faulty;
 pub mod monitored;

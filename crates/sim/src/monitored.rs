@@ -30,6 +30,17 @@ pub const LATENESS_US: Micros = 2 * SECOND_US;
 /// `WITHIN INTERVAL '1' MINUTE`.
 pub const WITHIN_US: Micros = MINUTE_US;
 
+/// Where the one edge between the two bins of the reference lies.
+pub const SPLIT_SCORE: f64 = 100.0;
+/// Scores of the reference up to it.
+pub(crate) const REFERENCE_LOW: u64 = 901;
+/// Scores above it.
+pub(crate) const REFERENCE_HIGH: u64 = 100;
+/// The population stability index above which scores have drifted: about half of them high.
+pub(crate) const PSI_LIMIT: f64 = 1.0;
+/// Scores without which a window says nothing.
+pub(crate) const MIN_ROWS: u64 = 5;
+
 /// The label is a column of its source.
 #[derive(Debug)]
 struct LabelColumn;
@@ -60,9 +71,9 @@ pub fn parts(world: &World) -> PortResult<MonitorParts> {
             within_us: WITHIN_US,
         }),
         reference: "reference".to_owned(),
-        threshold: AlertThreshold::Psi(0.2),
+        threshold: AlertThreshold::Psi(PSI_LIMIT),
         raised_windows: 1,
-        of_windows: 2,
+        of_windows: world.setup.alarm_windows,
     };
     let watched = WatchedDeployment {
         deployment: "scorer".to_owned(),
@@ -74,13 +85,20 @@ pub fn parts(world: &World) -> PortResult<MonitorParts> {
         source: Arc::clone(&world.sources[2]),
         expression: Arc::new(LabelColumn),
     };
-    MonitorParts::new(def, reference()?, vec![watched], Some(labels))
+    let parts = MonitorParts::new(def, reference()?, vec![watched], Some(labels))?;
+    Ok(parts.judging_from(MIN_ROWS))
 }
 
+/// A reference with two bins, whatever its quantiles: infinite scores make no edge, so that the one
+/// finite score alone does.
 fn reference() -> PortResult<ReferenceProfile> {
-    let scores: Float64Array = (0..1_000)
-        .map(|score| Some(f64::from(score) / 100.0))
-        .collect();
+    let all = 0..REFERENCE_LOW + REFERENCE_HIGH;
+    let score = |number: u64| match number + 1 {
+        number if number < REFERENCE_LOW => f64::NEG_INFINITY,
+        REFERENCE_LOW => SPLIT_SCORE,
+        _ => f64::INFINITY,
+    };
+    let scores: Float64Array = all.map(|number| Some(score(number))).collect();
     let rows = RecordBatch::try_from_iter([("score", Arc::new(scores) as _)]);
     let rows = rows.map_err(|error| PortError::internal(error.to_string()))?;
     Ok(build_profile(

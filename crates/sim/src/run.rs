@@ -18,9 +18,10 @@ use forebay_pipeline::backfill::Filling;
 use forebay_pipeline::runtime::block_on;
 use forebay_testkit::{Random, StoredRow};
 
-use crate::evaluator::Figures;
-use crate::faults::{Faults, Rates};
-use crate::monitored::LABELS_TOPIC;
+use crate::drift::{Alarms, Judged, check_alarms};
+use crate::evaluator::{Evaluated, Figures};
+use crate::faults::{Crashes, End, Faults, Rates};
+use crate::monitored::{LABELS_TOPIC, WINDOW_US};
 use crate::oracle::{Oracle, check};
 use crate::recomputed::check_scores;
 use crate::runtime::{Report, SimRuntime, simulate};
@@ -30,14 +31,42 @@ use crate::world::{EVENTS, PREDICTIONS_TOPIC, RECENT, Setup, TOPIC, World};
 /// Virtual time in which a process that nothing disturbs must be done.
 const DONE_MAX: Duration = Duration::from_secs(600);
 
+/// About how often tasks are switched between two calls of ports.
+const SWITCHES_PER_CALL: usize = 5;
+
 /// Virtual time in which notes on events without a prediction are archived.
 const SETTLED_MAX: Duration = Duration::from_secs(10);
 
-/// Play `seed`. The report names what failed.
+/// What a run has come across: a test asks whether the seeds come across everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Met {
+    /// Processes that the seed has ended.
+    pub crashes: Crashes,
+    /// Closed windows whose scores had drifted.
+    pub drifted: u64,
+    /// Closed windows whose scores had not.
+    pub stable: u64,
+    /// Words on the topic of alarms.
+    pub alarms: Alarms,
+}
+
+/// One seed, played.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Played {
+    /// It names what failed.
+    pub report: Report,
+    /// Nothing where it failed.
+    pub met: Met,
+}
+
+/// Play `seed`.
 #[must_use]
-pub fn play(seed: u64) -> Report {
-    let (_, report) = simulate(seed, move |runtime| Run::new(seed, &runtime).play());
-    report
+pub fn play(seed: u64) -> Played {
+    let (met, report) = simulate(seed, move |runtime| Run::new(seed, &runtime).play());
+    Played {
+        report,
+        met: met.unwrap_or_default(),
+    }
 }
 
 /// One seed under way.
@@ -46,6 +75,7 @@ struct Run {
     random: Random,
     world: Arc<World>,
     disk: Arc<Disk>,
+    met: Met,
 }
 
 impl Run {
@@ -61,6 +91,8 @@ impl Run {
             scored,
             monitored: scored && random.below(4) > 0,
             shadow: random.below(2) == 0,
+            alarm_windows: [1, 2][random.below(2)],
+            refuses_alarms: random.below(4) == 0,
             far_ahead: random.below(3) == 0,
             idle_timeout_us: [1, 3, 30][random.below(3)] * SECOND_US,
             flush: Duration::from_millis([3, 300, 10_000][random.below(3)]),
@@ -72,10 +104,11 @@ impl Run {
             random,
             world: Arc::new(world),
             disk: Arc::default(),
+            met: Met::default(),
         }
     }
 
-    fn play(mut self) {
+    fn play(mut self) -> Met {
         for _ in 0..self.random.below(4) {
             self.disturbed();
             self.cut_power();
@@ -94,6 +127,7 @@ impl Run {
         if self.random.below(4) == 0 {
             self.made_anew();
         }
+        self.met
     }
 
     fn server(&mut self, faults: &Arc<Faults>) -> Server {
@@ -107,16 +141,16 @@ impl Run {
             delays: [0, 20, 200][self.random.below(3)],
             lost_replies: [0, 50][self.random.below(2)],
         };
-        let last_call = match self.random.below(3) {
-            0 => u64::MAX,
-            _ => self.random.below(600) as u64,
+        let end = match self.random.below(3) {
+            0 => End::Never,
+            _ => self.end(600),
         };
-        let faults = Faults::new(&self.runtime, self.random.bits(), rates, last_call);
+        let faults = Faults::new(&self.runtime, self.random.bits(), rates, end);
         let faults = Arc::new(faults);
         let server = self.server(&faults);
         if server.begin().is_err() {
             // A part was away, or the process ended as it began.
-            faults.kill();
+            self.over(&faults);
             return;
         }
         let mut applied = true;
@@ -129,6 +163,22 @@ impl Run {
         assert!(expected, "an outage has ended ingest: {}", server.words());
         // What a stop under faults says is for whoever reads the log.
         let _told = server.pause();
+        self.over(&faults);
+    }
+
+    /// Where a process ends: at one of so many calls, or at a switch of its tasks about as late.
+    fn end(&mut self, calls: usize) -> End {
+        match self.random.below(2) {
+            0 => End::AtCall(self.random.below(calls) as u64),
+            _ => End::AtSwitch(self.random.below(SWITCHES_PER_CALL * calls) as u64),
+        }
+    }
+
+    /// The process is over, whatever has ended it.
+    fn over(&mut self, faults: &Faults) {
+        let crashes = faults.crashes();
+        self.met.crashes.at_calls += crashes.at_calls;
+        self.met.crashes.at_switches += crashes.at_switches;
         faults.kill();
     }
 
@@ -137,6 +187,13 @@ impl Run {
         let (count, seed) = (self.random.below(12), self.random.bits());
         let later = i64::try_from(self.random.below(20)).expect("few");
         self.world.move_on(later * SECOND_US);
+        if self.world.setup.monitored && self.random.below(3) == 0 {
+            // In a window of their own, so that verdicts change there and back.
+            self.world.shift(self.random.below(2) == 0);
+            self.world.move_on(WINDOW_US);
+            let (count, seed) = (self.random.below(40), self.random.bits());
+            self.world.append_events(count, seed);
+        }
         match self.random.below(8) {
             0 => self.change(server),
             1 => {
@@ -235,16 +292,16 @@ impl Run {
             delays: 20,
             lost_replies: 20,
         };
-        let last_call = self.random.below(300) as u64;
+        let end = self.end(300);
         let faults = match disturbed {
-            true => Faults::new(&self.runtime, self.random.bits(), rates, last_call),
+            true => Faults::new(&self.runtime, self.random.bits(), rates, end),
             false => Faults::none(&self.runtime),
         };
         let faults = Arc::new(faults);
         let server = self.server(&faults);
         let began = server.begin();
         if disturbed && began.is_err() {
-            faults.kill();
+            self.over(&faults);
             return;
         }
         began.expect("it starts");
@@ -261,7 +318,7 @@ impl Run {
             faults.is_over() || self.is_done()
         });
         let stopped = server.pause();
-        faults.kill();
+        self.over(&faults);
         if !disturbed {
             assert!(done, "not done in time, lacks {:?}", self.world.lacking());
             stopped.expect("nothing is in the way of the stop");
@@ -333,9 +390,13 @@ impl Run {
             ("after a restart", kept.clone()),
             ("rebuilt", kept.without("monitor-")),
         ];
-        let expected = Figures::of_world(&self.world);
+        let expected = Evaluated::of(&self.world);
         for report in live {
-            assert_eq!(Figures::of_report(report), expected, "the live report");
+            let figures = Figures::of_report(report);
+            assert_eq!(figures, expected.figures, "the live report");
+            self.met.drifted += expected.closed(&[Judged::Drifted]);
+            self.met.stable += expected.closed(&[Judged::Clear, Judged::Between]);
+            self.met.alarms = check_alarms(&self.world, &expected);
         }
         for (how, checkpoints) in after {
             let reports = server.reports_from(checkpoints).expect("in memory");

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_control::{
-    ApplyFacts, Beginning, Begun, ChangeFailed, Course, FillHost, Filler, Leftovers, Life,
-    MonitorObserver, Monitors, Parts, Step, Stop, Which, begin, change_scopes, delete_leftovers,
-    execute, furthest, plan_apply, take_over,
+    AlarmPublisher, ApplyFacts, Beginning, Begun, ChangeFailed, Course, FillHost, Filler,
+    Leftovers, Life, MonitorObserver, Monitors, Parts, Step, Stop, Which, alarm_queue, begin,
+    change_scopes, delete_leftovers, execute, furthest, plan_apply, take_over,
 };
 use forebay_core::memory::Budget;
-use forebay_core::ports::{Checkpoints, CompiledView, Runtime, ViewStates};
+use forebay_core::ports::{Checkpoints, CompiledView, Publisher, Runtime, ViewStates};
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, MINUTE_US};
 use forebay_core::view::{ViewId, Window};
@@ -75,6 +75,8 @@ pub struct Server {
     marks: Arc<PublishedWatermarks>,
     random: Mutex<Random>,
     running: Mutex<Option<Pipeline>>,
+    /// Publishes what the monitors raise, while ingest runs.
+    alarms: Mutex<Option<AlarmPublisher>>,
     monitors: Mutex<Arc<Monitors>>,
     memory: Arc<Budget>,
     /// The furthest that any shard was when ingest started.
@@ -138,6 +140,7 @@ impl Server {
             marks: Arc::default(),
             random: Mutex::new(Random::new(seed)),
             running: Mutex::default(),
+            alarms: Mutex::default(),
             monitors: Mutex::default(),
             memory: Budget::shared(POOL_BYTES),
             recovered: Mutex::default(),
@@ -245,6 +248,9 @@ impl Server {
         if stopped.is_ok() {
             self.monitors.lock().clone().save();
         }
+        if let Some(alarms) = self.alarms.lock().take() {
+            alarms.finish().expect("the thread has not panicked");
+        }
         let took = self.runtime().elapsed().saturating_sub(began);
         assert!(took <= STOP_MAX, "the stop took {took:?}");
         stopped
@@ -252,7 +258,8 @@ impl Server {
 
     /// The present: about when the events happen.
     fn clock(&self) -> SimClock {
-        SimClock::new(self.runtime(), START_US + MINUTE_US)
+        let stepped_us = &self.world.clock_stepped_us;
+        SimClock::new(self.runtime(), START_US + MINUTE_US, stepped_us)
     }
 
     fn runtime(&self) -> &SimRuntime {
@@ -269,11 +276,13 @@ impl Server {
         parts.views.extend(extra);
         let (monitors, begun) = self.begin_monitors(self.world.checkpoints.clone())?;
         let monitors = Arc::new(monitors);
+        let checkpoints = self.checkpoints(self.world.checkpoints.clone());
+        let (raise, outgoing) = alarm_queue(&monitors.announced(), checkpoints);
         let observed = Arc::clone(&monitors);
         let observer = MonitorObserver::new(
             observed,
             Arc::clone(&self.marks),
-            Box::new(drop),
+            raise,
             Arc::new(self.runtime().clone()),
         );
         parts.observers.push(Box::new(observer));
@@ -287,14 +296,22 @@ impl Server {
         };
         let pipeline = Pipeline::start(parts, settings);
         *self.running.lock() = Some(pipeline.map_err(port_error)?);
+        let publisher = FaultyPublisher::new(self.world.alarms.clone(), &self.faults);
+        let publisher: Arc<dyn Publisher> = Arc::new(publisher);
+        let runtime: Arc<dyn Runtime> = Arc::new(self.runtime().clone());
+        let alarms = AlarmPublisher::start(outgoing, publisher, &runtime)?;
+        *self.alarms.lock() = Some(alarms);
         Ok(())
+    }
+
+    fn checkpoints(&self, kept: MemoryCheckpoints) -> Arc<dyn Checkpoints> {
+        Arc::new(FaultyCheckpoints::new(kept, &self.faults))
     }
 
     /// The monitors as far as the archive is, from what is kept in `checkpoints`.
     fn begin_monitors(&self, checkpoints: MemoryCheckpoints) -> PortResult<(Monitors, Begun)> {
         let (world, setup) = (&self.world, &self.world.setup);
-        let checkpoints: Arc<dyn Checkpoints> =
-            Arc::new(FaultyCheckpoints::new(checkpoints, &self.faults));
+        let checkpoints = self.checkpoints(checkpoints);
         let current: &[(&str, &str)] = if setup.scored {
             &[("scorer", TOPIC)]
         } else {

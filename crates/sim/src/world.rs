@@ -8,7 +8,7 @@
 )]
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -37,12 +37,13 @@ use forebay_pipeline::{
 };
 use forebay_testkit::{
     FakeClock, FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, MemoryLog, MemoryPublisher,
-    MemoryStore, PlainService, PlainView, Random, StoreReader, wait_until,
+    MemoryStore, PassingRuntime, PlainService, PlainView, StoreReader, wait_until,
 };
 use parking_lot::Mutex;
 
+use crate::drift::{is_refused, word_of};
 use crate::encoding::{JsonEncoder, dead_letter_rows, decode};
-use crate::monitored::{LABEL_PARTITIONS, LABELS, LABELS_TOPIC, append_labels};
+use crate::monitored::{LABEL_PARTITIONS, LABELS, LABELS_TOPIC};
 use crate::oracle::Oracle;
 pub use crate::sources::{event, event_source, source};
 use crate::sources::{label_source, prediction_source};
@@ -106,6 +107,10 @@ pub struct Setup {
     pub far_ahead: bool,
     /// Whether a monitor watches what is scored, with labels.
     pub monitored: bool,
+    /// `FOR 1 OF m WINDOWS` of that monitor.
+    pub alarm_windows: u32,
+    /// Whether the topic of alarms refuses some.
+    pub refuses_alarms: bool,
     /// After how long a partition without a record holds its source back no more.
     pub idle_timeout_us: Micros,
     /// How long the archive collects rows.
@@ -130,6 +135,8 @@ impl Default for Setup {
             scoring: ScoringLimits::default(),
             far_ahead: false,
             monitored: false,
+            alarm_windows: 2,
+            refuses_alarms: false,
             idle_timeout_us: IDLE_TIMEOUT_US,
             flush: Duration::from_millis(3),
         }
@@ -149,6 +156,8 @@ pub struct World {
     pub archive: MemoryArchive,
     /// What was published.
     pub publisher: MemoryPublisher,
+    /// The topic of alarms.
+    pub alarms: MemoryPublisher,
     /// Events, then predictions; labels, where a monitor wants them.
     pub sources: Vec<Arc<SourceDef>>,
     /// All views.
@@ -161,8 +170,12 @@ pub struct World {
     pub observed: Arc<Mutex<Vec<(String, TopicPartition, i64)>>>,
     /// What monitors and the filter of repeats have kept.
     pub checkpoints: MemoryCheckpoints,
+    /// How far somebody has set the clock of simulated processes.
+    pub clock_stepped_us: Arc<AtomicI64>,
     /// By how much the next events are later than the first ones.
-    later_us: AtomicI64,
+    pub(crate) later_us: AtomicI64,
+    /// Whether the next events are such as the reference of the monitor hardly has.
+    pub(crate) shifted: AtomicBool,
 }
 
 /// One run of the pipeline.
@@ -227,6 +240,11 @@ impl World {
                 back.append(PREDICTIONS_TOPIC, 0, Ok(decode(&decoder, &record.payload)));
             }
         });
+        let refuses = setup.refuses_alarms;
+        let alarms = MemoryPublisher::new(&fate, |_| {}).refusing(move |record| {
+            let ((end_us, _), _) = word_of(record);
+            (refuses && is_refused(end_us)).then(|| "the topic refuses it".to_owned())
+        });
         let mut sources = vec![events, predictions];
         if setup.monitored {
             log.create_topic(LABELS_TOPIC, LABEL_PARTITIONS);
@@ -239,12 +257,15 @@ impl World {
             store: MemoryStore::new(setup.shards, 0, &fate),
             archive: MemoryArchive::new(&fate),
             checkpoints: MemoryCheckpoints::default(),
+            clock_stepped_us: Arc::default(),
             later_us: AtomicI64::new(0),
+            shifted: AtomicBool::new(false),
             sources,
             watermarks: Arc::default(),
             clock: Arc::new(FakeClock::at(START_US + 365 * DAY_US)),
             observed: Arc::default(),
             publisher,
+            alarms,
             views,
             setup,
             log,
@@ -257,63 +278,6 @@ impl World {
         let world = Self::new(setup);
         world.append_events(count, seed);
         world
-    }
-
-    /// `count` more events, which follow from `seed`.
-    ///
-    /// # Panics
-    /// The setup says fewer partitions than the log has.
-    pub fn append_events(&self, count: usize, seed: u64) {
-        let mut random = Random::new(seed);
-        let mut labels = Random::new(!seed);
-        let later = self.later_us.load(Ordering::Relaxed);
-        for number in 0..count {
-            let partition = random.below(self.setup.partitions);
-            let number = i64::try_from(number).expect("few");
-            let step = later + number * 3 * SECOND_US;
-            let jitter = i64::try_from(random.below(20)).expect("few") * SECOND_US;
-            let late = if random.below(8) == 0 {
-                5 * MINUTE_US
-            } else {
-                0
-            };
-            let key = KEYS.get(random.below(KEYS.len() + 1)).copied();
-            let x = [
-                Some(0.5),
-                Some(-0.0),
-                Some(1e16),
-                Some(-3.25),
-                None,
-                Some(REFUSED),
-            ][random.below(6)];
-            if random.below(10) == 0 {
-                self.log.skip(TOPIC, partition, 3);
-            }
-            let ahead = if self.setup.far_ahead && random.below(14) == 0 {
-                365 * DAY_US
-            } else {
-                0
-            };
-            let time_us = START_US + step - jitter - late + ahead;
-            let values = event(key, time_us, x, number);
-            if self.setup.monitored {
-                append_labels(self, &mut labels, number, time_us);
-            }
-            self.log.append(
-                TOPIC,
-                partition,
-                if random.below(12) == 0 {
-                    Err("not_json")
-                } else {
-                    Ok(values)
-                },
-            );
-        }
-    }
-
-    /// Events from now on are so much later.
-    pub fn move_on(&self, by_us: Micros) {
-        self.later_us.fetch_add(by_us, Ordering::Relaxed);
     }
 
     /// The service that asks for [`RECENT`], or for what the setup says.
@@ -443,7 +407,10 @@ impl World {
             clock: Arc::<FakeClock>::clone(&self.clock),
             counters: Arc::default(),
             observers: vec![Box::new(Observer(Arc::clone(&self.observed)))],
-            runtime: Arc::new(SystemRuntime::new(runtime().handle().clone())),
+            runtime: Arc::new(PassingRuntime::over(
+                Arc::new(SystemRuntime::new(runtime().handle().clone())),
+                &self.clock,
+            )),
             // Little enough that ingest waits for the archive now and then.
             memory: Budget::shared(POOL_BYTES),
         }

@@ -17,7 +17,7 @@ use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_pipeline::gaps::Listed;
 use forebay_pipeline::runtime::block_on;
-use forebay_sim::faults::{Faults, Rates};
+use forebay_sim::faults::{End, Faults, Rates};
 use forebay_sim::runtime::{SimRuntime, simulate};
 use forebay_sim::server::{Disk, EXTRA, REST_MAX_ROWS, Server};
 use forebay_sim::world::{EVENTS, RECENT, Setup, TOPIC, World};
@@ -35,7 +35,7 @@ fn world(events: usize) -> Arc<World> {
 
 /// Run `body` with the choices of one seed.
 fn play(body: impl FnOnce(SimRuntime) + Send + 'static) {
-    let (done, report) = simulate(5, body);
+    let (done, report) = simulate(6, body);
     assert!(done.is_some(), "{report:?}");
 }
 
@@ -74,7 +74,8 @@ fn a_crash_at_any_call_of_an_apply_leaves_what_the_next_one_goes_on_with() {
             let (world, disk) = (world(90), Arc::<Disk>::default());
             finish(&world, &disk, &runtime, false);
             let calm = Rates::default();
-            let faults = Faults::new(&runtime, last_call, calm, 40 + last_call);
+            let end = End::AtCall(40 + last_call);
+            let faults = Faults::new(&runtime, last_call, calm, end);
             let crashing = server(&world, &disk, faults);
             if crashing.begin().is_ok() {
                 // What it answers nobody hears.

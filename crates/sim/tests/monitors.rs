@@ -1,5 +1,5 @@
 //! What monitors go on from: checkpoints that the archive backs, and decisions about time that are
-//! recorded.
+//! recorded. And what a crash leaves of their alarms.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,11 @@ use forebay_core::time::SECOND_US;
 use forebay_pipeline::archive::ArchiveReach;
 use forebay_pipeline::runtime::SystemRuntime;
 use forebay_pipeline::{BatchObserver, Look};
-use forebay_sim::faults::Faults;
-use forebay_sim::monitored;
-use forebay_sim::runtime::simulate;
+use forebay_sim::drift::{Alarms, check_alarms};
+use forebay_sim::evaluator::Evaluated;
+use forebay_sim::faults::{End, Faults, Rates};
+use forebay_sim::monitored::{self, WINDOW_US};
+use forebay_sim::runtime::{SimRuntime, simulate};
 use forebay_sim::server::Server;
 use forebay_sim::world::{START_US, Setup, TOPIC, World, event, runtime};
 use forebay_testkit::{MemoryCheckpoints, unbounded_budget};
@@ -247,4 +249,52 @@ mod growth {
         );
         assert_eq!(tables, Vec::<String>::new(), "checkpoints cover them");
     }
+}
+
+/// A process that ends at call number `call`, and one that does what is left, over scores that
+/// drift and come back. What is on the topic of alarms then.
+fn alarms_after(runtime: &SimRuntime, call: u64) -> Alarms {
+    let setup = Setup {
+        idle_timeout_us: 3 * SECOND_US,
+        alarm_windows: 1,
+        ..monitored()
+    };
+    let world = Arc::new(World::with_events(setup, 40, 3));
+    for shifted in [true, false] {
+        world.shift(shifted);
+        world.move_on(WINDOW_US);
+        world.append_events(40, 5);
+    }
+    world.move_on(2 * WINDOW_US);
+    world.append_events(4, 7);
+    let run = |end: End| {
+        let faults = Faults::new(runtime, call, Rates::default(), end);
+        let faults = Arc::new(faults);
+        let server = Server::new(&world, &Arc::default(), &faults, call);
+        if server.begin().is_ok() {
+            let done = || world.log.is_assigned(TOPIC) && world.is_done();
+            runtime.wait_until(Duration::from_secs(60), || faults.is_over() || done());
+            // Time in which the monitor hears of all that is archived.
+            runtime.pause(Duration::from_secs(10));
+        }
+        // What one that has ended answers nobody hears.
+        let stopped = server.pause();
+        assert!(faults.is_over() || stopped.is_ok(), "{stopped:?}");
+    };
+    run(End::AtCall(call));
+    run(End::Never);
+    check_alarms(&world, &Evaluated::of(&world))
+}
+
+#[test]
+fn a_crash_at_any_call_loses_no_alarm_and_repeats_some_under_the_ids_that_they_had() {
+    let mut repeats = 0;
+    for call in (0..1_500).step_by(6) {
+        let (alarms, report) = simulate(8, move |runtime| alarms_after(&runtime, call));
+        assert_eq!(report.failure, None, "ended at call {call}");
+        let alarms = alarms.expect("it ends");
+        assert!(alarms.raised > 0 && alarms.resolved > 0, "{alarms:?}");
+        repeats += alarms.repeats;
+    }
+    assert!(repeats > 0, "no crash came between a send and its note");
 }

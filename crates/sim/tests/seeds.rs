@@ -1,7 +1,9 @@
 //! Some hundred seeds at every `make test`; `make sim` plays as many as there is time for. A seed
 //! that has failed once stays here.
 
-use forebay_sim::run::play;
+use forebay_sim::drift::Alarms;
+use forebay_sim::faults::Crashes;
+use forebay_sim::run::{Played, play};
 
 /// How many are played.
 const SEEDS: u64 = 300;
@@ -38,15 +40,41 @@ const FOUND: [(u64, &str); 7] = [
 #[test]
 fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
     let found = FOUND.iter().map(|(seed, _)| *seed);
+    let (mut at_calls, mut at_switches, mut drifted, mut stable) = (0, 0, 0, 0);
+    let mut alarms = Alarms::default();
     for seed in (0..SEEDS).chain(found) {
-        let report = play(seed);
+        let Played { report, met } = play(seed);
         assert_eq!(report.failure, None, "seed {seed}");
+        at_calls += met.crashes.at_calls;
+        at_switches += met.crashes.at_switches;
+        drifted += met.drifted;
+        stable += met.stable;
+        alarms.raised += met.alarms.raised;
+        alarms.resolved += met.alarms.resolved;
     }
+    // What the seeds never come across they do not judge.
+    assert!(
+        at_calls > SEEDS / 10 && at_switches > SEEDS / 10,
+        "{at_calls} processes have ended at calls, {at_switches} at task switches"
+    );
+    assert!(
+        drifted > SEEDS / 10 && stable > SEEDS / 10,
+        "{drifted} windows have drifted, {stable} have not"
+    );
+    assert!(alarms.raised > 10 && alarms.resolved > 10, "{alarms:?}");
 }
 
 #[test]
-fn a_seed_makes_the_same_choices_twice() {
+fn a_seed_makes_the_same_choices_twice_wherever_it_ends_a_process() {
+    let mut crashes = Crashes::default();
     for seed in 0..40 {
-        assert_eq!(play(seed), play(seed), "seed {seed}");
+        let played = play(seed);
+        assert_eq!(played, play(seed), "seed {seed}");
+        crashes.at_calls += played.met.crashes.at_calls;
+        crashes.at_switches += played.met.crashes.at_switches;
     }
+    assert!(
+        crashes.at_calls > 0 && crashes.at_switches > 0,
+        "{crashes:?}"
+    );
 }

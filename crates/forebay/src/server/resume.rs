@@ -94,9 +94,8 @@ impl App {
             self.answers();
         }
         let begun = self.catch_up_monitors(&wiring, &checkpoints, &monitors)?;
-        let past = monitors.announced();
         let runtime: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(self.runtime.clone()));
-        let (raise, raised) = alarm_queue();
+        let (raise, outgoing) = alarm_queue(&monitors.announced(), checkpoints);
         let (watched, marks) = (Arc::clone(&monitors), Arc::clone(&self.marks));
         let observer = MonitorObserver::new(watched, marks, raise, Arc::clone(&runtime));
         let (sources, reading) = (wiring.witnessed(), self.broker.watched("reader"));
@@ -129,7 +128,7 @@ impl App {
         let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;
         // Ingest runs by now: alarms that cannot be published are no reason to give it up.
         let publisher = Arc::<KafkaPublisher>::clone(&self.publisher);
-        let alarms = AlarmPublisher::start(past, raised, publisher, checkpoints, &runtime)
+        let alarms = AlarmPublisher::start(outgoing, publisher, &runtime)
             .inspect_err(|error| {
                 tracing::error!(%error, "alarms are not published until the next start");
             })

@@ -99,7 +99,7 @@ fn alerts_are_cloud_events_that_a_replay_repeats_to_the_byte() {
                 records.extend(
                     event
                         .alarm()
-                        .map(|alarm| alarm.outbox_record().expect("JSON")),
+                        .map(|alarm| alarm.outbox_record(0).expect("JSON")),
                 );
             }
         }

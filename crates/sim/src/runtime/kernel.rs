@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ struct State {
     timers_made: u64,
     alive: usize,
     choices: u64,
+    /// The choice with which a process ends, and what tells it.
+    end: Option<(u64, Arc<AtomicBool>)>,
     trace: u64,
     failure: Option<String>,
 }
@@ -111,6 +114,7 @@ impl Kernel {
                 timers_made: 0,
                 alive: 0,
                 choices: 0,
+                end: None,
                 trace: 0,
                 failure: None,
             }),
@@ -176,6 +180,13 @@ impl Kernel {
     /// Something that a repetition must do too.
     pub(super) fn note(&self, what: u64) {
         self.state.lock().mix(what);
+    }
+
+    /// Set `over` when so many more tasks were drawn, before the last of them goes on: between any
+    /// two polls of any task. It replaces what was to be set before.
+    pub(super) fn end_after(&self, choices: u64, over: Arc<AtomicBool>) {
+        let mut state = self.state.lock();
+        state.end = Some((state.choices.saturating_add(choices), over));
     }
 
     /// Another task may go first.
@@ -277,6 +288,11 @@ impl State {
         let id = self.ready.swap_remove(at);
         self.choices += 1;
         self.mix(id as u64);
+        let choices = self.choices;
+        if let Some((at, over)) = self.end.take_if(|(at, _)| *at <= choices) {
+            over.store(true, Ordering::SeqCst);
+            self.mix(at);
+        }
         if self.choices > CHOICES_MAX {
             let names = self.names(Phase::Ready);
             self.fail(format!("it does not end: {names} run on and on"));

@@ -8,6 +8,7 @@ mod pool;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -63,6 +64,11 @@ impl SimRuntime {
             self.pause(LOOK);
         }
         true
+    }
+
+    /// Set `over` at the task switch after so many others, whatever the tasks wait for then.
+    pub fn end_after(&self, switches: u64, over: &Arc<AtomicBool>) {
+        self.0.end_after(switches, Arc::clone(over));
     }
 
     /// Something that a repetition of this seed must meet too.
@@ -144,20 +150,23 @@ impl Drop for Sleep {
     }
 }
 
-/// The present of a simulation: its virtual clock, from a first moment on.
+/// The present of a simulation: its virtual clock, from a first moment on, and as far off as
+/// somebody has set it.
 #[derive(Debug)]
 pub struct SimClock {
     runtime: SimRuntime,
     began_us: Micros,
+    stepped_us: Arc<AtomicI64>,
 }
 
 impl SimClock {
-    /// A clock that shows `began_us` when the simulation begins.
+    /// A clock that shows `began_us` when the simulation begins, and is `stepped_us` off.
     #[must_use]
-    pub fn new(runtime: &SimRuntime, began_us: Micros) -> Self {
+    pub fn new(runtime: &SimRuntime, began_us: Micros, stepped_us: &Arc<AtomicI64>) -> Self {
         Self {
             runtime: runtime.clone(),
             began_us,
+            stepped_us: Arc::clone(stepped_us),
         }
     }
 }
@@ -165,7 +174,8 @@ impl SimClock {
 impl Clock for SimClock {
     fn now_us(&self) -> Micros {
         let elapsed = self.runtime.elapsed().as_micros();
-        self.began_us + Micros::try_from(elapsed).expect("a run is shorter than 290,000 years")
+        let elapsed = Micros::try_from(elapsed).expect("a run is shorter than 290,000 years");
+        self.began_us + elapsed + self.stepped_us.load(Ordering::SeqCst)
     }
 }
 
@@ -200,6 +210,39 @@ mod tests {
         let (first, report) = turns(1);
         assert_eq!((first.clone(), report), turns(1));
         assert!((2..20).any(|seed| turns(seed).0 != first));
+    }
+
+    #[test]
+    fn a_process_ends_at_the_switch_that_is_named_and_the_others_go_on() {
+        let ended_at = |switches: u64| {
+            let (turns, report) = simulate(3, move |runtime| {
+                let (turns, over) = (Arc::new(Mutex::new(Vec::new())), Arc::default());
+                runtime.end_after(switches, &over);
+                for _ in 0..3 {
+                    let (own, turns, over) =
+                        (runtime.clone(), Arc::clone(&turns), Arc::clone(&over));
+                    let body = move || {
+                        for _ in 0..4 {
+                            turns.lock().push(over.load(Ordering::SeqCst));
+                            own.pass();
+                        }
+                    };
+                    runtime
+                        .spawn_thread("turn", Box::new(body))
+                        .expect("it starts");
+                }
+                runtime.wait_until(Duration::from_secs(1), || turns.lock().len() == 12);
+                turns.lock().split_off(0)
+            });
+            let turns = turns.expect("it ends");
+            assert!(turns.is_sorted(), "what has ended stays so: {turns:?}");
+            (turns.iter().filter(|over| !**over).count(), report.trace)
+        };
+        let (first, trace) = ended_at(0);
+        assert_eq!((first, ended_at(u64::MAX).0), (0, 12));
+        let places: Vec<usize> = (0..30).map(|switches| ended_at(switches).0).collect();
+        assert!(places.is_sorted() && places.contains(&5), "{places:?}");
+        assert_ne!(ended_at(9).1, trace, "the trace tells where");
     }
 
     #[test]
