@@ -14,6 +14,7 @@ use crate::error::PipelineError;
 use crate::gaps::{Accepted, GapRequest};
 use crate::recovery::Decision;
 use crate::runtime::{block_on, within};
+use crate::watermark::Answered;
 
 /// Where an answer goes.
 pub(crate) type Reply = oneshot::Sender<Result<Vec<Accepted>, PipelineError>>;
@@ -32,6 +33,15 @@ pub(crate) struct Board {
     known: Notify,
 }
 
+/// The end of a partition, as far as it is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KnownEnd {
+    /// One past its last record that may be read.
+    pub(crate) last_stable: i64,
+    /// When it was asked for; None where nobody answered in the last look.
+    pub(crate) answered: Option<Answered>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// Decisions that ingest has not taken yet.
@@ -39,6 +49,8 @@ struct State {
     /// The newest ones, for whoever asks for gaps.
     newest: BTreeMap<String, Decision>,
     bounds: BTreeMap<TopicPartition, LogBounds>,
+    /// Those for which somebody has answered in the last look, and since when in each.
+    answered: BTreeMap<TopicPartition, Answered>,
     /// Where ingest stands.
     reader: BTreeMap<TopicPartition, i64>,
     faults: BTreeMap<TopicPartition, (LogFault, Duration)>,
@@ -86,12 +98,17 @@ impl Board {
         self.wake.notify_waiters();
     }
 
-    /// Last stable offset of each partition, at the last look.
-    pub(crate) fn last_stable(&self) -> BTreeMap<TopicPartition, i64> {
+    /// Where each partition ended when somebody answered for it last.
+    pub(crate) fn ends(&self) -> BTreeMap<TopicPartition, KnownEnd> {
         let state = self.state.lock();
-        let ends = state.bounds.iter();
-        ends.map(|(place, bounds)| (place.clone(), bounds.last_stable))
-            .collect()
+        let end = |(place, bounds): (&TopicPartition, &LogBounds)| {
+            let end = KnownEnd {
+                last_stable: bounds.last_stable,
+                answered: state.answered.get(place).copied(),
+            };
+            (place.clone(), end)
+        };
+        state.bounds.iter().map(end).collect()
     }
 
     /// The newest decision for each source.
@@ -161,13 +178,23 @@ impl Board {
         }
     }
 
-    /// A look is done.
+    /// A look is done, which began at `looked`.
     pub(crate) fn publish(
         &self,
         decisions: BTreeMap<String, Decision>,
         bounds: BTreeMap<TopicPartition, LogBounds>,
+        looked: Duration,
     ) {
         let mut state = self.state.lock();
+        let before = std::mem::take(&mut state.answered);
+        for place in bounds.keys() {
+            let since = before.get(place).map_or(looked, |answered| answered.since);
+            let answered = Answered {
+                since,
+                last: looked,
+            };
+            state.answered.insert(place.clone(), answered);
+        }
         // What nobody answers for keeps its last known end.
         state.bounds.extend(bounds);
         state.newest.clone_from(&decisions);

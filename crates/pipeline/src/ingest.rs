@@ -19,7 +19,7 @@ use forebay_core::time::{Clock, Micros};
 use forebay_core::watermark::MarkRecord;
 
 use crate::archive::Archiver;
-use crate::board::Board;
+use crate::board::{Board, KnownEnd};
 use crate::error::{PipelineError, first_cause};
 use crate::idle::IdleWait;
 use crate::observer::{BatchObserver, Look};
@@ -392,7 +392,7 @@ impl Ingest {
                 .starts
                 .keys()
                 .filter(of_source)
-                .filter(|place| had_watermark && join.is_new(place));
+                .filter(|place| had_watermark && join.is_unread(place));
             for place in new {
                 known.starts.remove(place);
                 grown.push((source, place));
@@ -444,12 +444,17 @@ impl Ingest {
         }
         timers.measured = now;
         let positions = self.log.positions();
-        let mut ends = self.board.last_stable();
+        let mut ends = self.board.ends();
         for (place, position) in &positions {
             self.watermarks.stand(place, position.next_offset);
             if position.end_reached() {
-                let end = ends.entry(place.clone()).or_insert(position.next_offset);
-                *end = position.next_offset.max(*end);
+                // The reader has met this end, but nobody says that it is still the end.
+                let met = KnownEnd {
+                    last_stable: position.next_offset,
+                    answered: None,
+                };
+                let end = ends.entry(place.clone()).or_insert(met);
+                end.last_stable = position.next_offset.max(end.last_stable);
             }
         }
         self.archive_passed()?;
@@ -485,20 +490,21 @@ impl Ingest {
     }
 
     /// What the log says now: which partitions are idle, and the watermarks that follow.
-    fn look(&mut self, ends: &BTreeMap<TopicPartition, i64>) -> Result<(), PipelineError> {
+    fn look(&mut self, ends: &BTreeMap<TopicPartition, KnownEnd>) -> Result<(), PipelineError> {
         let facts: BTreeMap<TopicPartition, LogFacts> = ends
             .iter()
             .map(|(partition, end)| {
                 let facts = LogFacts {
                     position: self.watermarks.progress(partition).next_offset,
-                    last_stable: Some(*end),
+                    last_stable: Some(end.last_stable),
+                    answered: end.answered,
                 };
                 (partition.clone(), facts)
             })
             .collect();
-        let (now_us, present) = (self.clock.now_us(), self.present());
+        let (now, present) = (self.runtime.elapsed(), self.present());
         for source in &self.sources {
-            self.watermarks.look(source, &facts, now_us, &present);
+            self.watermarks.look(source, &facts, now, &present);
         }
         self.tell_decisions()
     }

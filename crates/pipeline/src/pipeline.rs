@@ -86,7 +86,7 @@ pub struct PipelineParts {
     pub deployments: Vec<Deployment>,
     /// Where the watermarks are shown to readers; outlives one run of the pipeline.
     pub watermarks: Arc<PublishedWatermarks>,
-    /// The present: it bounds how far events move watermarks, and tells idle partitions.
+    /// The present: it bounds how far events move watermarks.
     pub clock: Arc<dyn Clock>,
     /// Where to count; outlives one run of the pipeline, and no two run at once over one.
     pub counters: Arc<Counters>,

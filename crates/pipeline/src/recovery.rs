@@ -93,7 +93,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether neither a shard nor the archive has read anything of `place`.
+    /// Whether neither a shard nor the archive has a record of `place`. The archive may know where
+    /// it begins: that is noted before it is read, and a crash may come between.
+    pub(crate) fn is_unread(&self, place: &TopicPartition) -> bool {
+        let start = self.starts.get(place).copied().unwrap_or_default();
+        self.recorded.get(place).is_none_or(Vec::is_empty)
+            && self.archived.next_offset(place) <= start
+    }
+
+    /// Whether neither a shard nor the archive knows anything of `place`.
     pub(crate) fn is_new(&self, place: &TopicPartition) -> bool {
         self.recorded.get(place).is_none_or(Vec::is_empty) && !self.archived.0.contains_key(place)
     }
@@ -111,7 +119,7 @@ pub enum Decision {
 }
 
 impl SourceFacts {
-    fn place(&self, partition: i32) -> TopicPartition {
+    pub(crate) fn place(&self, partition: i32) -> TopicPartition {
         TopicPartition::new(Arc::clone(&self.topic), partition)
     }
 

@@ -25,6 +25,7 @@ use crate::gaps::{self, GapStores};
 use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
 use crate::runtime::{Thread, block_on};
 use crate::status::{Counters, PartitionStatus, SourceState};
+use crate::watermark::recorded;
 
 /// Between two looks: lag is this old at most while the reader moves.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -223,7 +224,7 @@ impl Watcher {
             quiet &= self.show(&source, &facts, &decision);
             decisions.insert(source.name.clone(), decision);
         }
-        self.board.publish(decisions, all_bounds);
+        self.board.publish(decisions, all_bounds, now);
         Ok(quiet)
     }
 
@@ -356,7 +357,7 @@ impl Watcher {
             )
         })?;
         let mut note = facts.note.clone();
-        note.partitions = note.partitions.max(partitions);
+        note.partitions = self.counted(facts, partitions)?;
         if note.id.is_none() {
             note.id.clone_from(&topic.id);
         }
@@ -368,6 +369,24 @@ impl Watcher {
         }
         self.board.know_cluster(true);
         Ok(())
+    }
+
+    /// How many partitions the note counts, of `found`. One that the topic has got since counts
+    /// once its hold or its progress is recorded: a process that ends before that leaves it as new
+    /// as it was, and the next one holds it where the source stands.
+    fn counted(&self, facts: &SourceFacts, found: i32) -> PortResult<i32> {
+        let counted = facts.note.partitions;
+        if counted == 0 || found <= counted {
+            return Ok(counted.max(found));
+        }
+        let records = recorded(self.parts.store.as_ref())?;
+        let is_recorded = |number: &i32| {
+            let place = facts.place(*number);
+            records.iter().any(|record| record.partition == place)
+                || facts.shards.iter().any(|s| s.0.contains_key(&place))
+        };
+        let grown = (counted..found).take_while(is_recorded);
+        Ok(grown.last().map_or(counted, |last| last + 1))
     }
 
     /// Note in the archive where the table of `source` begins, before a partition is read first.

@@ -27,7 +27,8 @@ pub struct AcceptedGap {
 pub struct TopicNote {
     /// Its id when it was first read; None where nobody could tell.
     pub id: Option<String>,
-    /// How many partitions it had when it was looked at last. They never become fewer.
+    /// How many partitions it had when it was first read, and those that it has got since, once
+    /// something is recorded of them. They never become fewer.
     pub partitions: i32,
     /// By partition the offset at which it was first read: state and archive are complete from
     /// there on. One that was read before this was remembered is absent.

@@ -17,6 +17,7 @@ pub mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::PortResult;
 use forebay_core::invariant;
@@ -28,7 +29,7 @@ use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord, PartitionMark, 
 
 pub use archived::ArchivedMarks;
 pub use bound::Present;
-pub use partition::{LogFacts, PartitionFacts, PartitionState};
+pub use partition::{Answered, LogFacts, PartitionFacts, PartitionState};
 pub use published::PublishedWatermarks;
 pub(crate) use record::Unrecorded;
 pub use shown::show_recorded;
@@ -53,11 +54,11 @@ pub struct Watermarks {
     published: Arc<PublishedWatermarks>,
 }
 
-/// When a partition last moved.
+/// When a partition last moved, by the runtime's time.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     position: i64,
-    moved_us: Micros,
+    moved: Duration,
     state: PartitionState,
 }
 
@@ -294,12 +295,13 @@ impl Watermarks {
     }
 
     /// What the log says of the partitions of `source`, now and then: those that are idle are held
-    /// where the others stand, and the watermark that results is shown.
+    /// where the others stand, and the watermark that results is shown. `now` is the runtime's, and
+    /// never steps; `present` is the wall clock's, and goes into what is recorded alone.
     pub fn look(
         &mut self,
         source: &SourceDef,
         log: &BTreeMap<TopicPartition, LogFacts>,
-        now_us: Micros,
+        now: Duration,
         present: &Present,
     ) {
         let Some(marks) = self.sources.get_mut(source.topic.as_str()) else {
@@ -309,7 +311,7 @@ impl Watermarks {
         for (partition, log) in log.iter().filter(|(p, _)| *p.topic == *source.topic) {
             let first = Seen {
                 position: log.position,
-                moved_us: now_us,
+                moved: now,
                 state: PartitionState::Live,
             };
             let seen = self.seen.entry(partition.clone()).or_insert(first);
@@ -321,14 +323,13 @@ impl Watermarks {
                 log.position
             );
             if log.position > seen.position {
-                (seen.position, seen.moved_us) = (log.position, now_us);
+                (seen.position, seen.moved) = (log.position, now);
             }
             let mark = marks.get(partition.partition);
             seen.state = PartitionState::of(&PartitionFacts {
                 log: *log,
                 has_rows: mark.is_some_and(|mark| mark.mark_us().is_some()),
-                moved_us: seen.moved_us,
-                now_us,
+                moved: seen.moved,
                 idle_timeout_us: source.idle_timeout_us,
             });
             if !seen.state.holds_back() {

@@ -1,6 +1,11 @@
 //! What a partition is to its source: unread, live, idle or ended. A pure decision over what the
 //! log says and when the partition last moved; it reads no clock. [`super::Watermarks`] gathers the
 //! facts and acts on the state.
+//!
+//! Times are those of the runtime, which never step: a wall clock that is set makes no partition
+//! idle and keeps none from it.
+
+use std::time::Duration;
 
 use forebay_core::limits::EMPTY_IDLE_TIMEOUT_US;
 use forebay_core::time::Micros;
@@ -13,6 +18,17 @@ pub struct LogFacts {
     pub position: i64,
     /// One past its newest record that may be read; None when the partition is gone from its topic.
     pub last_stable: Option<i64>,
+    /// When that was asked for; None where nobody answered, so that it may be out of date.
+    pub answered: Option<Answered>,
+}
+
+/// When somebody has answered for a partition, each time that it was asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// The first time without one between in which nobody did.
+    pub since: Duration,
+    /// The last time.
+    pub last: Duration,
 }
 
 /// All that the state of a partition follows from.
@@ -23,9 +39,7 @@ pub struct PartitionFacts {
     /// Whether it ever had a row that was accepted.
     pub has_rows: bool,
     /// When its position last moved, or it was first seen.
-    pub moved_us: Micros,
-    /// The present.
-    pub now_us: Micros,
+    pub moved: Duration,
     /// `idle_timeout` of its source.
     pub idle_timeout_us: Micros,
 }
@@ -44,7 +58,8 @@ pub enum PartitionState {
 }
 
 impl PartitionState {
-    /// Decide. A clock that went back makes no partition idle.
+    /// Decide. A partition is idle when somebody answers for its end, and has done so without it
+    /// moving for the declared time before that end was asked for last.
     #[must_use]
     pub fn of(facts: &PartitionFacts) -> Self {
         let Some(last_stable) = facts.log.last_stable else {
@@ -58,7 +73,12 @@ impl PartitionState {
         } else {
             facts.idle_timeout_us.min(EMPTY_IDLE_TIMEOUT_US)
         };
-        if facts.now_us.saturating_sub(facts.moved_us) >= timeout_us {
+        let timeout = Duration::from_micros(timeout_us.unsigned_abs());
+        let rested = facts.log.answered.map(|answered| {
+            let from = facts.moved.max(answered.since);
+            answered.last.saturating_sub(from)
+        });
+        if rested.is_some_and(|rested| rested >= timeout) {
             Self::Idle
         } else {
             Self::Live
@@ -82,50 +102,69 @@ mod tests {
     fn a_partition_is_what_its_position_and_its_last_move_make_it() {
         use PartitionState::{Ended, Idle, Live, Unread};
         let timeout = 30 * SECOND_US;
-        // Position, last stable offset, whether it had rows, seconds since its last move, state.
-        let cases: [(i64, Option<i64>, bool, i64, PartitionState); 14] = [
-            (0, Some(0), false, 0, Live),
-            (0, Some(0), false, 4, Live),
-            (0, Some(0), false, 5, Idle),
+        let moved = Duration::from_secs(1_000);
+        // Position, last stable offset, whether it had rows, seconds from its last move to the last
+        // answer, state.
+        let cases: [(i64, Option<i64>, bool, Option<i64>, PartitionState); 16] = [
+            (0, Some(0), false, Some(0), Live),
+            (0, Some(0), false, Some(4), Live),
+            (0, Some(0), false, Some(5), Idle),
             // Nothing but aborted records, once the reader has passed them.
-            (6, Some(6), false, 5, Idle),
-            (0, Some(6), false, 900, Unread),
-            (9, Some(9), true, 0, Live),
-            (9, Some(9), true, 29, Live),
-            (9, Some(9), true, 30, Idle),
-            (9, Some(10), true, 900, Unread),
+            (6, Some(6), false, Some(5), Idle),
+            (0, Some(6), false, Some(900), Unread),
+            (9, Some(9), true, Some(0), Live),
+            (9, Some(9), true, Some(29), Live),
+            (9, Some(9), true, Some(30), Idle),
+            (9, Some(10), true, Some(900), Unread),
             // The last stable offset was asked for before the last record was read.
-            (10, Some(9), true, 31, Idle),
-            (9, Some(9), true, -500, Live),
-            (9, None, true, 0, Ended),
-            (0, None, false, 0, Ended),
-            (0, None, false, 900, Ended),
+            (10, Some(9), true, Some(31), Idle),
+            (10, Some(9), true, Some(-500), Live),
+            // Nobody answers: what is known of its end may be out of date.
+            (9, Some(9), true, None, Live),
+            (9, Some(10), true, None, Unread),
+            (9, None, true, Some(0), Ended),
+            (0, None, false, Some(0), Ended),
+            (0, None, false, None, Ended),
         ];
         for (position, last_stable, has_rows, seconds, expected) in cases {
+            let answered = |seconds: i64| {
+                let by = Duration::from_secs(seconds.unsigned_abs());
+                if seconds < 0 { moved - by } else { moved + by }
+            };
             let facts = PartitionFacts {
                 log: LogFacts {
                     position,
                     last_stable,
+                    answered: seconds.map(|seconds| Answered {
+                        since: Duration::ZERO,
+                        last: answered(seconds),
+                    }),
                 },
                 has_rows,
-                moved_us: 1_000 * SECOND_US,
-                now_us: (1_000 + seconds) * SECOND_US,
+                moved,
                 idle_timeout_us: timeout,
             };
             let state = PartitionState::of(&facts);
             assert_eq!(state, expected, "{facts:?}");
             assert_eq!(state.holds_back(), matches!(expected, Unread | Live));
         }
-        let short = PartitionFacts {
+        let short = |since: u64, last: u64| PartitionFacts {
             log: LogFacts {
                 position: 0,
                 last_stable: Some(0),
+                answered: Some(Answered {
+                    since: Duration::from_secs(since),
+                    last: Duration::from_secs(last),
+                }),
             },
             has_rows: false,
-            moved_us: 0,
-            now_us: 2 * SECOND_US,
+            moved: Duration::ZERO,
             idle_timeout_us: 2 * SECOND_US,
         };
-        assert_eq!(PartitionState::of(&short), Idle, "no longer than declared");
+        let state = PartitionState::of(&short(0, 2));
+        assert_eq!(state, Idle, "no longer than declared");
+        // Nobody answered for a while: it rests anew.
+        assert_eq!(PartitionState::of(&short(9, 10)), Live);
+        assert_eq!(PartitionState::of(&short(9, 11)), Idle);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use forebay_core::PortResult;
 use forebay_core::ports::{LogNotes, StateProgress};
-use forebay_core::progress::Applied;
+use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::watermark::{MarkFact, MarkRecord};
 
@@ -54,8 +54,11 @@ pub fn show_recorded(
             start.or_insert(hold.at);
         }
     }
-    let known = i32::try_from(plan.starts.len()) == Ok(note.partitions);
-    if known {
+    let is_known = |number: i32| {
+        let place = TopicPartition::new(source.topic.as_str(), number);
+        plan.starts.contains_key(&place)
+    };
+    if (0..note.partitions).all(is_known) {
         let nothing = Applied::default();
         Watermarks::recovered(&plan, records, &nothing, Arc::clone(published)).publish(source);
     }

@@ -134,16 +134,25 @@ fn present(now_us: Micros) -> Present {
     Present::new(now_us, HISTORY_US)
 }
 
-/// What the log says of partitions 0 and up: position and last stable offset.
-fn log(facts: &[(i64, i64)]) -> BTreeMap<TopicPartition, LogFacts> {
+/// What the log says of partitions 0 and up: position and last stable offset, asked for at `now`.
+fn log(facts: &[(i64, i64)], now: Duration) -> BTreeMap<TopicPartition, LogFacts> {
     let of = |(number, (position, end)): (i32, &(i64, i64))| {
         let facts = LogFacts {
             position: *position,
             last_stable: Some(*end),
+            answered: Some(Answered {
+                since: Duration::ZERO,
+                last: now,
+            }),
         };
         (TopicPartition::new("t", number), facts)
     };
     (0..).zip(facts).map(of).collect()
+}
+
+/// The runtime's time, so long after it began.
+fn after(us: Micros) -> Duration {
+    Duration::from_micros(us.unsigned_abs())
 }
 
 fn started(partitions: i32) -> Watermarks {
@@ -159,8 +168,8 @@ fn a_partition_without_rows_holds_its_source_back_until_it_is_idle() {
     let (mut marks, source) = (started(2), source());
     marks.pass(&batch(0, &[100]));
     let mut look = |second: (i64, i64), after_us: Micros| {
-        let now = NOW_US + after_us;
-        marks.look(&source, &log(&[(1, 1), second]), now, &present(now));
+        let (now, facts) = (after(after_us), [(1, 1), second]);
+        marks.look(&source, &log(&facts, now), now, &present(NOW_US));
         (marks.published().of("s"), marks.take_records().len())
     };
     assert_eq!(
@@ -191,8 +200,8 @@ fn a_partition_that_had_one_row_lets_go_after_the_declared_time_and_comes_back_i
     marks.pass(&batch_of(0, 0, &[100]));
     marks.pass(&batch_of(1, 0, &[DAY_US]));
     let at = |marks: &mut Watermarks, first: (i64, i64), after_us: Micros| {
-        let now = NOW_US + after_us;
-        marks.look(&source, &log(&[first, (1, 1)]), now, &present(now));
+        let (now, facts) = (after(after_us), [first, (1, 1)]);
+        marks.look(&source, &log(&facts, now), now, &present(NOW_US));
         marks.published().of("s")
     };
     assert_eq!(at(&mut marks, (1, 1), 0), Some(90));
@@ -200,7 +209,7 @@ fn a_partition_that_had_one_row_lets_go_after_the_declared_time_and_comes_back_i
     marks
         .seen
         .entry(TopicPartition::new("t", 1))
-        .and_modify(|s| s.moved_us = NOW_US + HOUR_US);
+        .and_modify(|s| s.moved = after(HOUR_US));
     assert_eq!(at(&mut marks, (1, 1), IDLE_TIMEOUT_US - 1), Some(90));
     assert_eq!(at(&mut marks, (1, 1), IDLE_TIMEOUT_US), Some(DAY_US - 10));
     let held = marks.take_records();
@@ -216,6 +225,34 @@ fn a_partition_that_had_one_row_lets_go_after_the_declared_time_and_comes_back_i
         at(&mut marks, (2, 2), IDLE_TIMEOUT_US + 1),
         Some(DAY_US - 10)
     );
+}
+
+#[test]
+fn a_partition_that_nobody_answers_for_is_not_idle_and_rests_anew_when_somebody_does() {
+    let (mut marks, source) = (started(2), source());
+    marks.pass(&batch_of(0, 0, &[100]));
+    marks.pass(&batch_of(1, 0, &[700]));
+    let mut at = |since_us: Option<Micros>, after_us: Micros| {
+        let now = after(after_us);
+        let mut facts = log(&[(1, 1), (1, 1)], now);
+        let first = facts.get_mut(&TopicPartition::new("t", 0));
+        let answered = |since_us| Answered {
+            since: after(since_us),
+            last: now,
+        };
+        first.expect("it is there").answered = since_us.map(answered);
+        // Partition 1 goes on all the while.
+        let second = marks.seen.get_mut(&TopicPartition::new("t", 1));
+        second.into_iter().for_each(|seen| seen.moved = now);
+        marks.look(&source, &facts, now, &present(NOW_US));
+        marks.published().of("s")
+    };
+    assert_eq!(at(Some(0), 0), Some(90));
+    assert_eq!(at(None, IDLE_TIMEOUT_US - 1), Some(90));
+    assert_eq!(at(None, HOUR_US), Some(90), "its end is not known");
+    let back = Some(HOUR_US);
+    assert_eq!(at(back, HOUR_US + IDLE_TIMEOUT_US - 1), Some(90));
+    assert_eq!(at(back, HOUR_US + IDLE_TIMEOUT_US), Some(690));
 }
 
 #[test]
@@ -243,7 +280,8 @@ fn a_backlog_is_what_is_unread_and_nothing_else() {
     let (mut marks, source) = (started(2), source());
     marks.pass(&batch(0, &[700]));
     let mut backlog = |facts: &[(i64, i64)]| {
-        marks.look(&source, &log(facts), NOW_US, &present(NOW_US));
+        let now = after(HOUR_US);
+        marks.look(&source, &log(facts, now), now, &present(NOW_US));
         marks.backlog_us(&source)
     };
     assert_eq!(backlog(&[(1, 1), (0, 0)]), None);
