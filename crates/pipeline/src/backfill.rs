@@ -603,7 +603,7 @@ fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, Pipelin
 }
 
 /// Where archived rows stood in their log.
-fn origin_of(rows: &RecordBatch) -> Result<Origin, PipelineError> {
+pub(crate) fn origin_of(rows: &RecordBatch) -> Result<Origin, PipelineError> {
     let wrong =
         |name: &str| PortError::internal(format!("the archive's column '{name}' has another type"));
     let topics = column(rows, meta::TOPIC)?

@@ -32,6 +32,7 @@ mod pace;
 pub mod pending;
 mod pipeline;
 pub mod prediction;
+mod prefix;
 mod reads;
 pub mod recovery;
 pub mod repeats;

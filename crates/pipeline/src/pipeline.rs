@@ -161,6 +161,7 @@ impl Pipeline {
         let stopping = Arc::new(AtomicBool::new(false));
         let crew = Arc::new(Crew::over(parts.runtime));
         parts.runtime = Arc::<Crew>::clone(&crew);
+        parts.repeats.begin();
         let started = Self::start_parts(parts, settings, Arc::clone(&stopping));
         started.inspect_err(|_| {
             // What has started by then ends: nothing may run beside the next try.
@@ -174,7 +175,6 @@ impl Pipeline {
         settings: PipelineSettings,
         stopping: Arc<AtomicBool>,
     ) -> Result<Self, PipelineError> {
-        parts.repeats.begin();
         let (board, held_us) = (Arc::<Board>::default(), parts.hold_expiry());
         parts.publish_to_own_cluster(&board);
         let counters = parts.begin_counters();
@@ -188,6 +188,7 @@ impl Pipeline {
             store: Arc::<dyn OnlineStore>::clone(&parts.store),
             archive: Arc::clone(&parts.archive),
             sources: parts.sources.clone(),
+            marks: parts.marks,
             counters: Arc::clone(&counters),
             runtime: Arc::clone(&parts.runtime),
         };

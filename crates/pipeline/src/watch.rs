@@ -16,12 +16,14 @@ use forebay_core::ports::{
 };
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
+use forebay_core::watermark::MarkRecord;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::beginnings::{self, TableReach};
 use crate::board::Board;
 use crate::error::PipelineError;
 use crate::gaps::{self, GapStores};
+use crate::prefix::Prefixes;
 use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
 use crate::runtime::{Thread, block_on};
 use crate::status::{Counters, PartitionStatus, SourceState};
@@ -43,6 +45,8 @@ pub(crate) struct WatchParts {
     pub(crate) store: Arc<dyn StateProgress>,
     pub(crate) archive: Arc<dyn Archive>,
     pub(crate) sources: Vec<Arc<SourceDef>>,
+    /// The decisions about time that the archive has.
+    pub(crate) marks: Vec<MarkRecord>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) runtime: Arc<dyn Runtime>,
 }
@@ -59,7 +63,8 @@ impl LogWatch {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(parts: WatchParts, board: Arc<Board>) -> Result<Self, PipelineError> {
+    pub(crate) fn start(mut parts: WatchParts, board: Arc<Board>) -> Result<Self, PipelineError> {
+        let marks = std::mem::take(&mut parts.marks);
         let mut watcher = Watcher {
             board: Arc::clone(&board),
             topics: BTreeMap::new(),
@@ -67,6 +72,7 @@ impl LogWatch {
             topics_seen: None,
             halted: BTreeSet::new(),
             cursor: 0,
+            prefixes: Prefixes::new(marks),
             parts,
         };
         let runtime = Arc::clone(&watcher.parts.runtime);
@@ -107,6 +113,8 @@ struct Watcher {
     halted: BTreeSet<String>,
     /// Turn of the records that are read again.
     cursor: usize,
+    /// Marks of rows below where a new state begins.
+    prefixes: Prefixes,
 }
 
 /// What one look shares between the sources.
@@ -205,7 +213,12 @@ impl Watcher {
                 away = Some(why.clone());
             }
             let facts = self.facts(&source, &look, found)?;
-            let decision = decide(&facts);
+            let mut decision = decide(&facts);
+            if let Decision::Read(plan) = &mut decision {
+                let (archive, runtime) = (&self.parts.archive, &self.parts.runtime);
+                let stores = (archive.as_ref(), runtime.as_ref());
+                self.prefixes.date(plan, &source, stores)?;
+            }
             match &decision {
                 Decision::Read(_) => drop(self.halted.remove(&source.name)),
                 Decision::Halt(_) => drop(self.halted.insert(source.name.clone())),

@@ -262,6 +262,32 @@ fn over_a_new_state_a_view_holds_what_the_archive_has_below_where_the_state_begi
     assert_ne!(rows(&world, RECENT), before, "the log has lost rows");
 }
 
+#[test]
+fn over_a_new_state_rows_are_too_late_by_what_only_the_archive_has_below_them() {
+    let setup = Setup {
+        scored: false,
+        far_ahead: true,
+        ..Setup::default()
+    };
+    let mut world = World::with_events(setup, 160, 41);
+    world.finish(1);
+    let before = rows(&world, RECENT);
+    world.store = MemoryStore::new(3, 0, &Arc::default());
+    for (partition, end) in world.log.ends(TOPIC).into_iter().enumerate() {
+        world.log.delete_before(TOPIC, partition, end / 2);
+    }
+    world.finish(2);
+    let (mut seen, mut late) = (0, 0);
+    for (shard, rows) in rows(&world, RECENT).into_iter().enumerate() {
+        for row in rows {
+            assert!(before[shard].contains(&row), "{row:?} is dated otherwise");
+            seen += 1;
+            late += usize::from(row.late);
+        }
+    }
+    assert!(seen > 40 && late > 0, "{seen} rows, {late} of them late");
+}
+
 /// One pass of the fill by a process under `fate`, up to what each shard has applied.
 fn pass_under(world: &World, view: &PlainView, fate: Fate) -> Result<usize, PipelineError> {
     let store = world.store.under(&Arc::new(fate));
