@@ -92,7 +92,7 @@ def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp
     delete_records(kafka, topic, 7, tmp_path)
     server.start()
     wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
-    assert "forebay gap" in source(server)["reason"], source(server)
+    assert source(server)["reason"].endswith("`forebay gap accept clicks`"), source(server)
     assert clicks(server) == total(4), "reads go on"
     listed = forebay(server, "gap", "list")
     assert listed.returncode == 0 and "clicks" in listed.stdout, listed
@@ -141,6 +141,12 @@ def test_a_batch_whose_bytes_have_changed_halts_its_partition_alone_and_is_passe
     wait_for(lambda: clicks(server) == (5, expected[1] + 5.25 + 3.25), lambda: f"what is behind it; {clicks(server)}")
 
 
+def shown(server):
+    """Series of the source and of the view."""
+    lines = server.http("/metrics")[1].splitlines()
+    return [line for line in lines if 'source="clicks"' in line or 'view="spending"' in line]
+
+
 @pytest.mark.parametrize("at_start", [False, True], ids=["live", "at_a_start"])
 def test_a_source_whose_topic_is_gone_is_dropped_and_the_topic_is_not_made(shop, tmp_path, at_start):
     server, topic, kafka = shop
@@ -152,6 +158,10 @@ def test_a_source_whose_topic_is_gone_is_dropped_and_the_topic_is_not_made(shop,
     server.start()
     wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
     assert not has_topic(kafka, topic), "nobody asked for it"
+    assert source(server)["code"] == "topic_missing", source(server)
+    wait_for(lambda: server.metric("forebay_source_halted", source="clicks", code="topic_missing") == 1, "the metric")
+    assert "clicks  " in (listed := forebay(server, "gap", "list").stdout) and "[topic_missing]" in listed, listed
+    assert '"topic_missing"' in server.log_tail() or "code=topic_missing" in server.log_tail(), server.log_tail()
     drops = ["DROP FEATURE SERVICE spending_now;", "DROP FEATURE VIEW spending;", "DROP SOURCE clicks;"]
     if at_start:
         server.stop()
@@ -160,6 +170,7 @@ def test_a_source_whose_topic_is_gone_is_dropped_and_the_topic_is_not_made(shop,
     else:
         apply(server, *drops)
     wait_for(lambda: server.client.status()["sources"] == {}, lambda: f"no source; {server.client.status()['sources']}")
+    wait_for(lambda: not shown(server), lambda: f"no series of what is dropped; {shown(server)}")
     other = f"{topic}.other"
     make_topic(kafka, other)
     apply(server, SOURCE.format(amount="DOUBLE", topic=other), VIEW, SERVICE)

@@ -75,7 +75,7 @@ def break_partition(flights):
     flights.server.process.send_signal(signal.SIGCONT)
 
     def halted():
-        return "forebay gap accept SOURCE/0" in (flights.partition("weather", 0)["halted"] or "")
+        return "forebay gap accept weather/0" in (flights.partition("weather", 0)["halted"] or "")
 
     def mend():
         flights.server.start()

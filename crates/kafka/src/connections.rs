@@ -1,6 +1,7 @@
 //! What the client library says of its connections: which brokers answer, how fast, what failed.
 //! Each client that is made with a [`Watch`] hands in its statistics now and then; whoever exports
-//! metrics reads [`Connections`]. Nothing is decided by it.
+//! metrics reads [`Connections`]. Nothing is decided by it. A client that is made anew (each change
+//! of the definitions makes a reader) counts from 0; what is told of its name goes on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ const UNUSED: &str = "INIT";
 /// States in which requests are answered.
 const ANSWERING: [&str; 2] = ["UP", "UPDATE"];
 
-/// A client's connection to one broker. Counts are since the client was made.
+/// A client's connection to one broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connection {
     /// Whether the broker takes requests.
@@ -24,6 +25,13 @@ pub struct Connection {
     /// 99th percentile of the times from request to answer; None where nothing was asked since the
     /// last look.
     pub round_trip: Option<Duration>,
+    /// What it has counted since the process started, over all clients of the name.
+    pub counts: Counts,
+}
+
+/// What is counted of the connections to one broker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
     /// Requests that could not be sent, and answers that were none.
     pub errors: u64,
     /// Requests that were sent again.
@@ -48,6 +56,42 @@ pub struct Connections {
 struct Known {
     there: BTreeMap<(String, i32), Seen>,
     gone: BTreeSet<(String, i32)>,
+    /// Of each place that ever was there.
+    counted: BTreeMap<(String, i32), Counted>,
+}
+
+/// What clients of one name have counted of one broker. One follows another; they do not overlap.
+#[derive(Debug, Default)]
+struct Counted {
+    /// What clients before the present one had counted when they were heard last.
+    before: Counts,
+    /// The present client, as the library names it, and what it has counted.
+    client: String,
+    last: Counts,
+}
+
+impl Counted {
+    /// The client that the library names `client` has counted `now`: the count over all of them.
+    fn go_on(&mut self, client: &str, now: Counts) -> Counts {
+        if self.client != client {
+            self.before = self.before.plus(self.last);
+            client.clone_into(&mut self.client);
+        }
+        self.last = now;
+        self.before.plus(now)
+    }
+}
+
+impl Counts {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            errors: self.errors + other.errors,
+            retries: self.retries + other.retries,
+            timeouts: self.timeouts + other.timeouts,
+            sent_bytes: self.sent_bytes + other.sent_bytes,
+            received_bytes: self.received_bytes + other.received_bytes,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -80,7 +124,7 @@ impl Connections {
     #[must_use]
     pub fn all(&self) -> Vec<(String, i32, Connection)> {
         let mut known = self.known.lock();
-        let Known { there, gone } = &mut *known;
+        let Known { there, gone, .. } = &mut *known;
         there.retain(|place, seen| {
             let speaks = seen.at.elapsed() <= self.every * SILENT_INTERVALS;
             if !speaks {
@@ -134,7 +178,9 @@ impl Watch {
             }
             let place = (self.client.clone(), broker.nodeid);
             if broker.state != UNUSED {
-                let connection = broker.connection();
+                let counted = known.counted.entry(place.clone()).or_default();
+                let counts = counted.go_on(&statistics.name, broker.counts());
+                let connection = broker.connection(counts);
                 known.gone.remove(&place);
                 known.there.insert(place, Seen { at, connection });
             } else if known.there.remove(&place).is_some() {
@@ -148,6 +194,8 @@ impl Watch {
 /// microseconds.
 #[derive(Debug, Deserialize)]
 struct Statistics {
+    /// Of the client: another one for each that is made.
+    name: String,
     #[serde(default)]
     brokers: HashMap<String, BrokerLine>,
 }
@@ -172,16 +220,22 @@ struct Window {
 }
 
 impl BrokerLine {
-    fn connection(&self) -> Connection {
-        let rtt = self.rtt.as_ref().filter(|window| window.cnt > 0);
-        Connection {
-            is_up: ANSWERING.contains(&self.state.as_str()),
-            round_trip: rtt.map(|window| Duration::from_micros(window.p99)),
+    fn counts(&self) -> Counts {
+        Counts {
             errors: self.txerrs + self.rxerrs,
             retries: self.txretries,
             timeouts: self.req_timeouts,
             sent_bytes: self.txbytes,
             received_bytes: self.rxbytes,
+        }
+    }
+
+    fn connection(&self, counts: Counts) -> Connection {
+        let rtt = self.rtt.as_ref().filter(|window| window.cnt > 0);
+        Connection {
+            is_up: ANSWERING.contains(&self.state.as_str()),
+            round_trip: rtt.map(|window| Duration::from_micros(window.p99)),
+            counts,
         }
     }
 }
@@ -191,6 +245,14 @@ mod tests {
     use super::*;
 
     const EVERY: Duration = Duration::from_secs(3_600);
+    /// What [`line`] says.
+    const COUNTS: Counts = Counts {
+        errors: 5,
+        retries: 2,
+        timeouts: 3,
+        sent_bytes: 10,
+        received_bytes: 20,
+    };
 
     /// Broker 0 was asked nothing.
     fn line(node: i32, state: &str) -> String {
@@ -202,6 +264,12 @@ mod tests {
         )
     }
 
+    /// Statistics of the client that the library names `name`.
+    fn of(name: &str, brokers: &[String]) -> Vec<u8> {
+        let brokers = brokers.join(",");
+        format!(r#"{{"name":"{name}","ts":5,"brokers":{{{brokers}}}}}"#).into_bytes()
+    }
+
     #[test]
     fn brokers_that_are_needed_are_known_by_client_and_number() {
         let connections = Connections::new(EVERY);
@@ -211,16 +279,12 @@ mod tests {
             line(2, "INIT"),
             line(-1, "UP"),
         ];
-        let statistics = format!(r#"{{"ts":5,"brokers":{{{}}}}}"#, brokers.join(","));
-        connections.watch("reader").take(statistics.as_bytes());
+        let statistics = of("consumer-1", &brokers);
+        connections.watch("reader").take(&statistics);
         let connection = |is_up, round_trip| Connection {
             is_up,
             round_trip,
-            errors: 5,
-            retries: 2,
-            timeouts: 3,
-            sent_bytes: 10,
-            received_bytes: 20,
+            counts: COUNTS,
         };
         let answered = Some(Duration::from_micros(1_500));
         let expected = [
@@ -228,16 +292,16 @@ mod tests {
             ("reader".to_owned(), 1, connection(true, answered)),
         ];
         assert_eq!(connections.all(), expected);
-        let unused = format!(r#"{{"brokers":{{{}}}}}"#, line(1, "INIT"));
+        let unused = of("consumer-1", &[line(1, "INIT")]);
         let other = connections.watch("other");
-        other.take(statistics.as_bytes());
-        other.take(unused.as_bytes());
+        other.take(&statistics);
+        other.take(&unused);
         assert_eq!(connections.all().len(), 3);
         assert_eq!(connections.take_gone(), [("other".to_owned(), 1)]);
         assert!(connections.take_gone().is_empty(), "it is told once");
-        connections.watch("reader").take(unused.as_bytes());
-        connections.watch("reader").take(statistics.as_bytes());
-        other.take(format!(r#"{{"brokers":{{{}}}}}"#, line(0, "INIT")).as_bytes());
+        connections.watch("reader").take(&unused);
+        connections.watch("reader").take(&statistics);
+        other.take(&of("consumer-1", &[line(0, "INIT")]));
         connections.watch("other").take(b"{}");
         connections.watch("other").take(b"no statistics");
         assert_eq!(connections.all(), expected);
@@ -246,9 +310,26 @@ mod tests {
     #[test]
     fn a_client_that_says_nothing_any_more_is_gone() {
         let connections = Connections::new(Duration::ZERO);
-        let statistics = format!(r#"{{"brokers":{{{}}}}}"#, line(1, "UP"));
-        connections.watch("reader").take(statistics.as_bytes());
+        let statistics = of("consumer-1", &[line(1, "UP")]);
+        connections.watch("reader").take(&statistics);
         assert!(connections.all().is_empty());
         assert_eq!(connections.take_gone(), [("reader".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn counts_go_on_where_a_client_is_made_anew_also_after_its_broker_was_away() {
+        let connections = Connections::new(EVERY);
+        let reader = connections.watch("reader");
+        let counts = || connections.all()[0].2.counts;
+        for _ in 0..2 {
+            reader.take(&of("consumer-1", &[line(1, "UP")]));
+            assert_eq!(counts(), COUNTS, "the same client has counted no more");
+        }
+        reader.take(&of("consumer-2", &[line(1, "UP")]));
+        assert_eq!(counts(), COUNTS.plus(COUNTS));
+        reader.take(&of("consumer-2", &[line(1, "INIT")]));
+        assert!(connections.all().is_empty());
+        reader.take(&of("consumer-3", &[line(1, "UP")]));
+        assert_eq!(counts(), COUNTS.plus(COUNTS).plus(COUNTS));
     }
 }

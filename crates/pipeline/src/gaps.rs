@@ -20,7 +20,7 @@ use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::error::PipelineError;
-use crate::halt::{HaltReason, OpenGap};
+use crate::halt::{Halt, HaltReason, OpenGap};
 use crate::recovery::{Decision, pass_gaps};
 use crate::runtime::block_on;
 
@@ -62,7 +62,7 @@ pub struct Listed {
     /// One past the last, where it is known before somebody accepts it.
     pub to: Option<i64>,
     /// Why, with the remedy.
-    pub reason: String,
+    pub halt: Halt,
 }
 
 /// What the decisions halt.
@@ -77,7 +77,7 @@ pub fn list(decisions: &BTreeMap<String, Decision>) -> Vec<Listed> {
                     partition: Some(gap.partition),
                     from: Some(gap.from),
                     to: Some(gap.to),
-                    reason: reason.to_string(),
+                    halt: reason.into(),
                 }));
             }
             Decision::Halt(reason) => listed.push(Listed {
@@ -85,7 +85,7 @@ pub fn list(decisions: &BTreeMap<String, Decision>) -> Vec<Listed> {
                 partition: None,
                 from: None,
                 to: None,
-                reason: reason.to_string(),
+                halt: reason.into(),
             }),
             Decision::Read(plan) => {
                 listed.extend(plan.halted.iter().map(|(partition, reason)| Listed {
@@ -93,7 +93,7 @@ pub fn list(decisions: &BTreeMap<String, Decision>) -> Vec<Listed> {
                     partition: Some(*partition),
                     from: damaged_from(reason),
                     to: None,
-                    reason: reason.to_string(),
+                    halt: reason.into(),
                 }));
             }
             Decision::WaitForBroker(_) => {}

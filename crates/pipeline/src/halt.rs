@@ -1,6 +1,8 @@
-//! Why a source, or one partition of it, is not read: each reason names topic, partition and offset
-//! and says a remedy that works. [`crate::recovery`] gives them; the status shows them; `forebay
-//! gap accept` is the way past those that leave offsets unread.
+//! Why a source, or one partition of it, is not read: each reason has a stable code, names topic,
+//! partition and offset and says a remedy that works. [`crate::recovery`] gives them; the status
+//! shows them as a [`Halt`]; `forebay gap accept` is the way past those that leave offsets unread.
+
+use std::fmt;
 
 use forebay_core::ErrorKind;
 use thiserror::Error;
@@ -97,9 +99,11 @@ pub enum HaltReason {
         end: i64,
     },
     /// Records were deleted before they were read. Remedy: raise the topic's retention, see
-    /// `forebay gap list`, and go on behind them with `forebay gap accept SOURCE`.
-    #[error("{}", gap_words(topic, gaps))]
+    /// `forebay gap list`, and go on behind them with `forebay gap accept` and the source's name.
+    #[error("{}", gap_words(source_name, topic, gaps))]
     Gap {
+        /// The source.
+        source_name: String,
         /// The topic.
         topic: String,
         /// Each partition that has one.
@@ -108,9 +112,11 @@ pub enum HaltReason {
     /// A record batch cannot be read.
     #[error(
         "{topic}-{partition}: what stands at offset {offset} cannot be read ({why}); see `forebay gap list`, and pass it \
-         with `forebay gap accept SOURCE/{partition}`"
+         with `forebay gap accept {source_name}/{partition}`"
     )]
     Unreadable {
+        /// The source.
+        source_name: String,
         /// The topic.
         topic: String,
         /// The partition.
@@ -123,9 +129,11 @@ pub enum HaltReason {
     /// Offsets do not ascend.
     #[error(
         "{topic}-{partition}: offset {found} came where {expected} or one above it was to come: the log is damaged; pass \
-         it with `forebay gap accept SOURCE/{partition}`"
+         it with `forebay gap accept {source_name}/{partition}`"
     )]
     OffsetFell {
+        /// The source.
+        source_name: String,
         /// The topic.
         topic: String,
         /// The partition.
@@ -138,9 +146,11 @@ pub enum HaltReason {
     /// A record stands beyond the log's own end.
     #[error(
         "{topic}-{partition}: offset {found} came after {expected} and the log ends at {end}: the log is damaged; pass it \
-         with `forebay gap accept SOURCE/{partition}`"
+         with `forebay gap accept {source_name}/{partition}`"
     )]
     OffsetBeyondEnd {
+        /// The source.
+        source_name: String,
         /// The topic.
         topic: String,
         /// The partition.
@@ -164,7 +174,7 @@ pub enum HaltReason {
     },
 }
 
-fn gap_words(topic: &str, gaps: &[OpenGap]) -> String {
+fn gap_words(source_name: &str, topic: &str, gaps: &[OpenGap]) -> String {
     let Some(first) = gaps.first() else {
         return format!("topic '{topic}' has lost records");
     };
@@ -175,12 +185,54 @@ fn gap_words(topic: &str, gaps: &[OpenGap]) -> String {
     };
     format!(
         "{topic}-{}: offset {} is wanted and the log now starts at {}{more}: {missing} offsets were deleted unread; raise \
-         the topic's retention, see `forebay gap list`, and go on behind them with `forebay gap accept SOURCE`",
+         the topic's retention, see `forebay gap list`, and go on behind them with `forebay gap accept {source_name}`",
         first.partition, first.from, first.to
     )
 }
 
+/// A halt as it is told: in the status, in logs, in answers about gaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halt {
+    /// [`HaltReason::code`].
+    pub code: &'static str,
+    /// The words of the reason, with its remedy.
+    pub reason: String,
+}
+
+impl From<&HaltReason> for Halt {
+    fn from(reason: &HaltReason) -> Self {
+        Self {
+            code: reason.code(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.reason, self.code)
+    }
+}
+
 impl HaltReason {
+    /// What programs know it by: label of a metric, field of the status. It never changes.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::OtherCluster { .. } => "other_cluster",
+            Self::TopicMissing { .. } => "topic_missing",
+            Self::TopicMadeAnew { .. } => "topic_made_anew",
+            Self::PartitionGone { .. } => "partition_gone",
+            Self::RecordDiffers { .. } => "record_differs",
+            Self::LogShorter { .. } => "log_shorter",
+            Self::Gap { .. } => "gap",
+            Self::Unreadable { .. } => "unreadable",
+            Self::OffsetFell { .. } => "offset_fell",
+            Self::OffsetBeyondEnd { .. } => "offset_beyond_end",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

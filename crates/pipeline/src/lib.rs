@@ -52,7 +52,7 @@ pub use beginnings::not_begun;
 pub use contain::contain;
 pub use deployment::Deployment;
 pub use error::PipelineError;
-pub use halt::HaltReason;
+pub use halt::{Halt, HaltReason};
 pub use observer::{BatchObserver, Look};
 pub use pipeline::{Pipeline, PipelineParts};
 pub use recovery::check_topics;

@@ -51,6 +51,8 @@ pub(crate) enum FoundLog {
 /// Facts about one source: what is recorded of its log, and what is found.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceFacts {
+    /// Its name.
+    pub(crate) source_name: String,
     /// Its topic.
     pub(crate) topic: Arc<str>,
     /// Cluster that the state follows; None in a new state.
@@ -293,6 +295,7 @@ fn read(
         Decision::Read(plan)
     } else {
         Decision::Halt(HaltReason::Gap {
+            source_name: facts.source_name.clone(),
             topic: facts.topic.to_string(),
             gaps,
         })
@@ -425,7 +428,7 @@ fn fault(
     start: i64,
     bounds: LogBounds,
 ) -> Result<i64, HaltReason> {
-    let topic = facts.topic.to_string();
+    let (source_name, topic) = (facts.source_name.clone(), facts.topic.to_string());
     let met = match facts.faults.get(&partition) {
         Some(LogFault::Unreadable { offset, .. }) => Some(*offset),
         Some(LogFault::OffsetFell { expected, .. } | LogFault::OffsetJumped { expected, .. }) => {
@@ -441,6 +444,7 @@ fn fault(
     match facts.faults.get(&partition) {
         Some(LogFault::Unreadable { offset, why }) if start <= *offset => {
             Err(HaltReason::Unreadable {
+                source_name,
                 topic,
                 partition,
                 offset: *offset,
@@ -449,6 +453,7 @@ fn fault(
         }
         Some(LogFault::OffsetFell { expected, found }) if start <= *expected => {
             Err(HaltReason::OffsetFell {
+                source_name,
                 topic,
                 partition,
                 expected: *expected,
@@ -461,6 +466,7 @@ fn fault(
                 return Ok(*found);
             }
             Err(HaltReason::OffsetBeyondEnd {
+                source_name,
                 topic,
                 partition,
                 expected: *expected,

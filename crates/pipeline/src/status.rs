@@ -14,6 +14,7 @@ use forebay_telemetry::{Timing, Timings};
 use parking_lot::Mutex;
 
 use crate::deployment::Deployment;
+use crate::halt::Halt;
 
 /// Counters shared by the threads. Relaxed: they are for people, not for decisions.
 #[derive(Debug, Default)]
@@ -158,7 +159,7 @@ pub enum SourceState {
     /// The broker does not answer; what was said. It is read again when it does.
     Waiting(String),
     /// It is not, for this reason, until the reason is gone. Other sources are.
-    Halted(String),
+    Halted(Halt),
 }
 
 impl SourceState {
@@ -177,8 +178,18 @@ impl SourceState {
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Waiting(reason) | Self::Halted(reason) => Some(reason),
+            Self::Waiting(reason) => Some(reason),
+            Self::Halted(halt) => Some(&halt.reason),
             Self::Starting | Self::Reading => None,
+        }
+    }
+
+    /// The code of that reason, where it is a halt.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Halted(halt) => Some(halt.code),
+            Self::Waiting(_) | Self::Starting | Self::Reading => None,
         }
     }
 }
@@ -195,7 +206,7 @@ pub struct PartitionStatus {
     /// Offsets that may be read and that some shard has not, the deleted ones left out.
     pub lag: u64,
     /// Why it is not read although its source is.
-    pub halted: Option<String>,
+    pub halted: Option<Halt>,
     /// Why nobody answers for it, although somebody does for others: what else is said of it is as
     /// of the last answer.
     pub waiting: Option<String>,
@@ -285,6 +296,8 @@ impl Counters {
                 .iter()
                 .filter_map(|source| before.remove_entry(&source.name)),
         );
+        let mut letters = self.dead_letters.lock();
+        letters.retain(|(of, _), _| sources.iter().any(|source| source.name == *of));
     }
 
     /// The watermark of `source` is this.

@@ -23,6 +23,7 @@ use crate::beginnings::{self, TableReach};
 use crate::board::Board;
 use crate::error::PipelineError;
 use crate::gaps::{self, GapStores};
+use crate::halt::Halt;
 use crate::prefix::Prefixes;
 use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
 use crate::runtime::{Thread, block_on};
@@ -71,6 +72,7 @@ impl LogWatch {
             archives: BTreeMap::new(),
             topics_seen: None,
             halted: BTreeSet::new(),
+            told: BTreeMap::new(),
             cursor: 0,
             prefixes: Prefixes::new(marks),
             parts,
@@ -111,6 +113,8 @@ struct Watcher {
     topics_seen: Option<Duration>,
     /// Sources that are halted, also while their broker is away.
     halted: BTreeSet<String>,
+    /// Halts of partitions that the log was told of: each is tried again and again.
+    told: BTreeMap<TopicPartition, Halt>,
     /// Turn of the records that are read again.
     cursor: usize,
     /// Marks of rows below where a new state begins.
@@ -296,7 +300,7 @@ impl Watcher {
         if reading && !look.topics {
             return BTreeMap::new();
         }
-        let facts = SourceFacts::recorded(source.topic.as_str().into(), look.shards.clone());
+        let facts = SourceFacts::recorded(&source.name, &source.topic, look.shards.clone());
         let held: Vec<(TopicPartition, i64)> = facts
             .last_records()
             .into_iter()
@@ -330,7 +334,7 @@ impl Watcher {
                 next
             }
         };
-        let mut facts = SourceFacts::recorded(source.topic.as_str().into(), look.shards.clone());
+        let mut facts = SourceFacts::recorded(&source.name, &source.topic, look.shards.clone());
         let of_topic = |place: &TopicPartition| place.topic == facts.topic;
         let reader = look.reader.iter().filter(|(place, _)| of_topic(place));
         let reader = reader.map(|(place, at)| (place.partition, *at)).collect();
@@ -433,20 +437,21 @@ impl Watcher {
 
     /// Put state and lag of `source` where people see them. Whether it is read whole and to its
     /// end.
-    fn show(&self, source: &SourceDef, facts: &SourceFacts, decision: &Decision) -> bool {
+    fn show(&mut self, source: &SourceDef, facts: &SourceFacts, decision: &Decision) -> bool {
         let state = match decision {
             Decision::Read(_) => SourceState::Reading,
             Decision::WaitForBroker(why) => SourceState::Waiting(why.clone()),
-            Decision::Halt(reason) => SourceState::Halted(reason.to_string()),
+            Decision::Halt(reason) => SourceState::Halted(reason.into()),
         };
         let mut statuses = self.parts.counters.sources.lock();
         let status = statuses.entry(source.name.clone()).or_default();
         if status.state != state {
             match (&state, decision) {
-                (SourceState::Halted(reason), _) => {
+                (SourceState::Halted(halt), _) => {
                     tracing::error!(
                         source = source.name,
-                        reason,
+                        code = halt.code,
+                        reason = halt.reason,
                         "a source is halted; others are read, and it is looked at again"
                     );
                 }
@@ -465,6 +470,7 @@ impl Watcher {
             let before = std::mem::take(&mut status.partitions);
             status.partitions = partitions(facts, &topic.partitions, bounds, decision, &before);
             status.lag_records = status.partitions.iter().map(|p| p.lag).sum();
+            tell_partitions(&mut self.told, source, &status.partitions);
         }
         let whole = matches!(decision, Decision::Read(plan) if plan.halted.is_empty());
         whole && status.lag_records == 0
@@ -502,10 +508,11 @@ impl FoundLog {
 }
 
 impl SourceFacts {
-    /// What is recorded of `topic`, nothing found yet.
-    pub(crate) fn recorded(topic: Arc<str>, shards: Vec<Arc<Applied>>) -> Self {
+    /// What is recorded of `topic`, which `source_name` reads; nothing found yet.
+    pub(crate) fn recorded(source_name: &str, topic: &str, shards: Vec<Arc<Applied>>) -> Self {
         Self {
-            topic,
+            source_name: source_name.to_owned(),
+            topic: topic.into(),
             shards,
             known_cluster: None,
             note: forebay_core::ports::TopicNote::default(),
@@ -528,6 +535,32 @@ fn turn<T: Clone>(all: &[T], cursor: &mut usize) -> Vec<T> {
     *cursor = from + LOG_DIGESTS_PER_LOOK;
     let round = all.iter().cycle().skip(from);
     round.take(LOG_DIGESTS_PER_LOOK).cloned().collect()
+}
+
+/// Log the halts of `partitions` that `told` does not have.
+fn tell_partitions(
+    told: &mut BTreeMap<TopicPartition, Halt>,
+    source: &SourceDef,
+    partitions: &[PartitionStatus],
+) {
+    for part in partitions {
+        let place = TopicPartition::new(source.topic.as_str(), part.partition);
+        let Some(halt) = part
+            .halted
+            .as_ref()
+            .filter(|h| told.get(&place) != Some(*h))
+        else {
+            continue;
+        };
+        tracing::error!(
+            source = source.name,
+            partition = part.partition,
+            code = halt.code,
+            reason = halt.reason,
+            "a partition is halted; others are read, and it is tried again"
+        );
+        told.insert(place, halt.clone());
+    }
 }
 
 /// Lag is what may be read less what every shard has; a partition that nothing was read of counts
@@ -561,7 +594,7 @@ fn partitions(
             applied,
             last_stable: bounds.last_stable,
             lag: lag.max(0).unsigned_abs(),
-            halted: halted.get(partition).map(ToString::to_string),
+            halted: halted.get(partition).map(Halt::from),
             waiting: None,
         }
     };

@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 use crate::described::{Described, register};
@@ -119,6 +121,33 @@ impl TimingSeries {
     }
 }
 
+/// A vector that knows its series.
+trait Series {
+    /// The label values of each, in the order of `names`.
+    fn series(&self, names: &[&str]) -> Vec<Vec<String>>;
+}
+
+impl<T: MetricVecBuilder> Series for MetricVec<T> {
+    fn series(&self, names: &[&str]) -> Vec<Vec<String>> {
+        let families = self.collect();
+        let series = families.iter().flat_map(MetricFamily::get_metric);
+        let values = series.map(|series| {
+            let value = |name: &&str| {
+                let pair = series.get_label().iter().find(|pair| pair.name() == *name);
+                pair.map(|pair| pair.value().to_owned())
+            };
+            names.iter().filter_map(value).collect()
+        });
+        values.collect()
+    }
+}
+
+impl Series for TimingVec {
+    fn series(&self, _: &[&str]) -> Vec<Vec<String>> {
+        self.label_values()
+    }
+}
+
 macro_rules! family {
     ($(#[$doc:meta])* $family:ident, $vector:ty, $handle:ident) => {
         $(#[$doc])*
@@ -141,6 +170,20 @@ macro_rules! family {
             pub fn remove(&self, labels: [&str; LABELS]) {
                 // An error says that the series is not there, which is what is wanted.
                 drop(self.0.remove_label_values(&labels));
+            }
+
+            /// Stop exposing every series whose `label` is `value`; `names` are the labels.
+            pub(crate) fn retire(&self, names: &[&str], label: &str, value: &str) {
+                let Some(at) = names.iter().position(|name| *name == label) else {
+                    return;
+                };
+                for values in self.0.series(names) {
+                    if values.get(at).is_some_and(|found| found == value) {
+                        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                        // It may be gone by now.
+                        drop(self.0.remove_label_values(&values));
+                    }
+                }
             }
         }
 

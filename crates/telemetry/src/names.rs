@@ -115,6 +115,12 @@ macro_rules! metric_table {
                     registry,
                 })
             }
+
+            /// Stop exposing every series whose `label` is `value`: what it names is gone. A handle
+            /// that somebody keeps counts on, unseen.
+            pub fn retire(&self, label: &str, value: &str) {
+                $(self.$field.retire(&[$($label),*], label, value);)+
+            }
         }
     };
 }
@@ -153,7 +159,7 @@ metric_table! {
     Counter IngestRecords ingest_records "forebay_ingest_records_total" ["source", "result"] NONE "records read; result: ok, dead_letter";
     Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "offsets between what the state has applied and the last stable offset";
     Gauge PartSetAside part_set_aside "forebay_part_set_aside" ["kind", "name"] NONE "1 for a part of the definitions that could not be started and is set aside; kind: model, monitor";
-    Gauge SourceHalted source_halted "forebay_source_halted" ["source"] NONE "1 while a source is not read because its log is not the one that the state follows, is missing, has a gap or is damaged";
+    Gauge SourceHalted source_halted "forebay_source_halted" ["source", "code"] NONE "1 while a source, or a partition of it, is not read because its log is not the one that the state follows, is missing, has a gap, is damaged or refused; absent otherwise; codes: docs/errors.md";
     Gauge IngestStanding ingest_standing "forebay_ingest_standing" [] NONE "1 while records of a source wait and none was applied for [ingest] stall_s, nobody answers for it or a partition of it for as long, or ingest does not run";
     Gauge Watermark watermark "forebay_watermark_timestamp_seconds" ["source"] NONE "smallest watermark over the partitions of the source";
     Counter LateRecords late_records "forebay_late_records_total" ["view"] NONE "records that came too late for what is kept of the view";
@@ -164,8 +170,8 @@ metric_table! {
     Timing CommitDuration commit_duration "forebay_shard_commit_duration_seconds" [] TIMING_SECONDS "one epoch's write of one shard, with its retries";
     Histogram BackfillDuration backfill_duration "forebay_backfill_duration_seconds" ["view"] FILL_SECONDS "one pass over the archive that fills a new view; the last stands in the way of ingest";
     Counter BackfillRows backfill_rows "forebay_backfill_rows_total" ["view"] NONE "archived rows that were read to fill a new view";
-    Gauge BackfillDoneRows backfill_done_rows "forebay_backfill_done_rows" ["view"] NONE "archived rows that the fill of the view which is under way has read so far; 0 when none is";
-    Gauge BackfillExpectedRows backfill_expected_rows "forebay_backfill_expected_rows" ["view"] NONE "archived rows that it is to read, as far as they are known; 0 when none is under way";
+    Gauge BackfillDoneRows backfill_done_rows "forebay_backfill_done_rows" ["view"] NONE "archived rows that the fill of the view which is under way has read so far; absent when none is";
+    Gauge BackfillExpectedRows backfill_expected_rows "forebay_backfill_expected_rows" ["view"] NONE "archived rows that it is to read, as far as they are known; absent when none is under way";
 
     // archive
     Gauge ArchiveFlushInterval archive_flush_interval "forebay_archive_flush_interval_seconds" [] NONE "[ingest] archive_flush_ms: rows wait no longer for the append that takes them";

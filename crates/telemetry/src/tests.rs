@@ -144,6 +144,36 @@ fn what_is_recorded_is_exposed_under_its_labels() {
 }
 
 #[test]
+fn the_series_of_what_is_gone_are_exposed_no_more_and_those_of_others_stay() {
+    let metrics = Metrics::new().expect("the table is valid");
+    for source in ["rides", "fares"] {
+        metrics.ingest_records.with([source, "ok"]).inc();
+        metrics.ingest_lag_records.with([source, "0"]).set(1.0);
+        metrics.backfill_duration.with([source]).observe(1.0);
+        metrics.append_duration.with([source]).show(&Arc::default());
+    }
+    let lines_of = |name: &str| {
+        let text = metrics.text().expect("encodes");
+        let quoted = format!("\"{name}\"");
+        text.lines().filter(|line| line.contains(&quoted)).count()
+    };
+    let (all, others) = (lines_of("rides"), lines_of("fares"));
+    assert!(all > 3 && all == others);
+    metrics.retire("source", "rides");
+    assert_eq!(
+        lines_of("rides"),
+        all - 2,
+        "a view and a table have the name"
+    );
+    metrics.retire("view", "rides");
+    metrics.retire("table", "rides");
+    assert_eq!((lines_of("rides"), lines_of("fares")), (0, others));
+    metrics.retire("source", "rides");
+    metrics.ingest_records.with(["rides", "ok"]).inc();
+    assert_eq!(lines_of("rides"), 1, "one that comes back begins anew");
+}
+
+#[test]
 fn a_timing_is_exposed_as_a_histogram_under_its_labels_and_goes_on_by_itself() {
     let metrics = Metrics::new().expect("the table is valid");
     let timing = Arc::<Timing>::default();

@@ -157,6 +157,11 @@ impl TimingVec {
         Ok(())
     }
 
+    /// Those of each series.
+    pub(crate) fn label_values(&self) -> Vec<Vec<String>> {
+        self.0.lock().keys().cloned().collect()
+    }
+
     /// Expose what is shown.
     pub(crate) fn register(registry: &Registry, of: Described<'_>) -> Result<Self, TelemetryError> {
         let labels = owned(of.labels);

@@ -111,9 +111,9 @@ impl Filler<'_> {
             return Some("ingest does not run".to_owned());
         }
         let halts = self.host.halts();
-        let halt = halts.into_iter().find(|halt| halt.source == source.name)?;
+        let listed = halts.into_iter().find(|halt| halt.source == source.name)?;
         let is_long = waited > HALTED_MAX;
-        is_long.then(|| format!("the source is halted: {}", halt.reason))
+        is_long.then(|| format!("the source is halted: {}", listed.halt))
     }
 
     /// Wait until every shard has a mark of each partition that the archive has. A new state beside
@@ -136,7 +136,7 @@ impl Filler<'_> {
             let waited = self.runtime.elapsed().saturating_sub(began);
             if waited > max || !self.stop.wait(CATCH_UP_POLL) {
                 let waits = || self.host.waits_for(&source.name);
-                let why = halted.map(|halt| halt.reason).or_else(waits);
+                let why = halted.map(|listed| listed.halt.to_string()).or_else(waits);
                 return Err(FillError::NotBegun {
                     topic: place.topic.to_string(),
                     partition: place.partition,

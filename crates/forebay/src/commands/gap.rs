@@ -23,6 +23,7 @@ struct Halt {
     partition: Option<i32>,
     from: Option<i64>,
     to: Option<i64>,
+    code: String,
     reason: String,
 }
 
@@ -73,7 +74,7 @@ fn line(halt: &Halt) -> String {
         (Some(from), None) => format!("from offset {from} on: "),
         _ => String::new(),
     };
-    format!("{place}  {offsets}{}\n", halt.reason)
+    format!("{place}  {offsets}{} [{}]\n", halt.reason, halt.code)
 }
 
 fn accept(args: &GapAcceptArgs) -> Result<ExitCode> {
@@ -106,16 +107,17 @@ mod tests {
             partition,
             from,
             to,
+            code: "gap".into(),
             reason: "why".into(),
         };
         assert_eq!(
             line(&halt(Some(2), Some(5), Some(9))),
-            "rides/2  offsets 5 to 8: why\n"
+            "rides/2  offsets 5 to 8: why [gap]\n"
         );
         assert_eq!(
             line(&halt(Some(2), Some(5), None)),
-            "rides/2  from offset 5 on: why\n"
+            "rides/2  from offset 5 on: why [gap]\n"
         );
-        assert_eq!(line(&halt(None, None, None)), "rides  why\n");
+        assert_eq!(line(&halt(None, None, None)), "rides  why [gap]\n");
     }
 }

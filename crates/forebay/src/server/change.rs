@@ -470,7 +470,9 @@ fn only_in(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use forebay_pipeline::SystemRuntime;
+
     use super::*;
 
     const DEFINITIONS: &str = "
@@ -480,7 +482,8 @@ mod tests {
         CREATE FEATURE VIEW v ENTITY e AS
             SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events;";
 
-    fn defined() -> Catalog {
+    /// One view, `v`, and what it reads.
+    pub(in crate::server) fn defined() -> Catalog {
         let file = DefinitionFile {
             path: "d.sql".to_owned(),
             text: DEFINITIONS.to_owned(),
@@ -508,6 +511,33 @@ mod tests {
             drop(request);
             assert!(!retired.is_used(), "{label}: nobody holds it");
         }
+    }
+
+    #[test]
+    fn an_undone_change_waits_for_the_request_that_answers_from_its_view() {
+        let system = tokio::runtime::Runtime::new().expect("a runtime");
+        let runtime = SystemRuntime::new(system.handle().clone());
+        let stop = Stop::new(Arc::new(runtime));
+        let next = defined();
+        let request = Arc::clone(&next.views()["v"]);
+        let mut change = Transition::new(Catalog::empty(), next, None);
+        let retired = change.retire("v version 1").expect("a view of the change");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| retired.wait_unused(&stop));
+            assert!(stop.wait(3 * RETIRE_POLL));
+            assert!(!waiting.is_finished(), "a request holds the view");
+            drop(request);
+            waiting.join().expect("it only waits");
+        });
+        assert!(!retired.is_used());
+        // A request that does not end holds nothing up for ever.
+        let next = defined();
+        let _request = Arc::clone(&next.views()["v"]);
+        let mut change = Transition::new(Catalog::empty(), next, None);
+        stop.ask();
+        let retired = change.retire("v version 1").expect("a view of the change");
+        retired.wait_unused(&stop);
+        assert!(retired.is_used());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Puts what the parts count into the process's metrics, once a second: ingest, state, archive,
 //! predictions, monitors. Only reads; the hot paths record nothing themselves but plain counters.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use forebay_core::memory::Part;
 use forebay_core::prediction::Role;
-use forebay_core::view::ViewSpec;
+use forebay_core::view::{ViewId, ViewSpec};
 use forebay_kafka::{Connections, ReaderStats};
 use forebay_monitor::{
     MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
@@ -59,9 +60,9 @@ impl Exposition {
             .name("metrics".to_owned())
             .spawn(move || {
                 let mut ingest = IngestLook::default();
-                let mut aside = Vec::new();
+                let (mut shown, mut aside) = (Shown::default(), Vec::new());
                 while !stopped.load(Ordering::Relaxed) {
-                    expose(&app);
+                    expose(&app, &mut shown);
                     ingest.look(&app);
                     look_at_parts(&app, &mut aside);
                     std::thread::park_timeout(EVERY);
@@ -106,18 +107,32 @@ fn look_at_parts(app: &App, shown: &mut Vec<Suspended>) {
     *shown = now;
 }
 
+/// What the last look has shown that goes with a definition.
+#[derive(Debug, Default)]
+struct Shown {
+    sources: BTreeSet<String>,
+    /// Of each state its view's name and what it had counted.
+    views: BTreeMap<ViewId, (String, ViewStats)>,
+}
+
 /// One look at everything.
-pub(crate) fn expose(app: &App) {
+fn expose(app: &App, shown: &mut Shown) {
     let metrics = &app.metrics;
-    ingest(metrics, &app.status());
+    let status = app.status();
+    ingest(metrics, &status);
+    guesses(metrics, &app.read, &status);
     timings(metrics, &app.counters);
-    guesses(metrics, &app.read);
     connections(metrics, app.broker.connections());
     let stats = app.store.stats();
     state(metrics, &stats);
     rocksdb(metrics, &stats.rocksdb);
     memory(metrics, app, &stats);
-    views(metrics, &app.store.view_stats());
+    views(metrics, &app.store.view_stats(), &mut shown.views);
+    let sources = status.sources.into_keys().collect();
+    let before = std::mem::replace(&mut shown.sources, sources);
+    for gone in before.difference(&shown.sources) {
+        metrics.retire("source", gone);
+    }
     for report in app.reports() {
         monitor(metrics, &report);
     }
@@ -180,19 +195,42 @@ fn timings(metrics: &Metrics, counters: &Counters) {
     });
 }
 
-fn views(metrics: &Metrics, stats: &[(Arc<ViewSpec>, ViewStats)]) {
+/// Two states of one view (versions, a rebuild) count under one name, each from 0; what `shown` has
+/// of each is added already. The series of a name go with its last state.
+fn views(
+    metrics: &Metrics,
+    stats: &[(Arc<ViewSpec>, ViewStats)],
+    shown: &mut BTreeMap<ViewId, (String, ViewStats)>,
+) {
+    let before = std::mem::take(shown);
     for (spec, view) in stats {
         let name = spec.name.as_str();
-        raise(&metrics.late_records.with([name]), view.late_rows);
+        let known = before.get(&spec.id).map(|(_, known)| *known);
+        let known = known.unwrap_or_default();
+        let add = |counter: &Counter, total: u64, known: u64| {
+            counter.add(total.saturating_sub(known));
+        };
+        let late = metrics.late_records.with([name]);
+        add(&late, view.late_rows, known.late_rows);
         let reads = |result| metrics.hot_table_reads.with([name, result]);
-        raise(&reads("hit"), view.hits);
-        raise(&reads("recompute"), view.recomputes);
-        raise(&reads("miss"), view.loads);
+        add(&reads("hit"), view.hits, known.hits);
+        add(&reads("recompute"), view.recomputes, known.recomputes);
+        add(&reads("miss"), view.loads, known.loads);
+        shown.insert(spec.id, (spec.name.clone(), *view));
+    }
+    for (name, _) in before.values() {
+        if !shown.values().any(|(known, _)| known == name) {
+            metrics.retire("view", name);
+        }
     }
 }
 
-fn guesses(metrics: &Metrics, read: &ReaderStats) {
-    for ((source, column, guess), count) in read.guesses() {
+fn guesses(metrics: &Metrics, read: &ReaderStats, status: &PipelineStatus) {
+    let all = read.guesses().into_iter();
+    // The reader does not forget sources that are dropped.
+    for ((source, column, guess), count) in
+        all.filter(|((source, ..), _)| status.sources.contains_key(source))
+    {
         let labels = [source.as_str(), column.as_str(), guess.label()];
         raise(&metrics.decode_guesses.with(labels), count);
     }
@@ -209,16 +247,16 @@ fn connections(metrics: &Metrics, connections: &Connections) {
             round_trip.set(took.as_secs_f64());
         }
         for (kind, count) in [
-            ("error", connection.errors),
-            ("retry", connection.retries),
-            ("timeout", connection.timeouts),
+            ("error", connection.counts.errors),
+            ("retry", connection.counts.retries),
+            ("timeout", connection.counts.timeouts),
         ] {
             let failures = metrics.kafka_failures.with([client, broker, kind]);
             raise(&failures, count);
         }
         for (direction, bytes) in [
-            ("sent", connection.sent_bytes),
-            ("received", connection.received_bytes),
+            ("sent", connection.counts.sent_bytes),
+            ("received", connection.counts.received_bytes),
         ] {
             raise(
                 &metrics.kafka_bytes.with([client, broker, direction]),
@@ -430,5 +468,40 @@ fn last_quality(
             .monitor_label_maturity
             .with([model, version, monitor])
             .set(maturity);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_engine::Catalog;
+
+    use super::*;
+    use crate::server::change::tests::defined;
+
+    #[test]
+    fn a_view_that_is_made_anew_goes_on_counting_and_the_series_go_with_its_last_state() {
+        let before = defined();
+        let views_of_v = before.views_of("v").expect("a view");
+        let anew = before.renewed(&views_of_v).expect("the same definitions");
+        let state = |catalog: &Catalog, hits| {
+            let stats = ViewStats {
+                hits,
+                ..ViewStats::default()
+            };
+            (Arc::clone(catalog.views()["v"].spec()), stats)
+        };
+        let (metrics, mut shown) = (Metrics::new().expect("valid"), BTreeMap::new());
+        for stats in [
+            vec![state(&before, 5)],
+            vec![state(&before, 7), state(&anew, 2)],
+            vec![state(&anew, 4)],
+        ] {
+            views(&metrics, &stats, &mut shown);
+        }
+        let hits = metrics.hot_table_reads.with(["v", "hit"]);
+        assert_eq!(hits.value(), 7 + 4);
+        views(&metrics, &[], &mut shown);
+        let text = metrics.text().expect("encodes");
+        assert!(!text.contains("view=\"v\""), "{text}");
     }
 }

@@ -35,8 +35,8 @@ impl App {
 
     /// No fill of the view `name` is under way any more.
     pub(super) fn fill_is_over(&self, name: &str) {
-        self.metrics.backfill_done_rows.with([name]).set(0.0);
-        self.metrics.backfill_expected_rows.with([name]).set(0.0);
+        self.metrics.backfill_done_rows.remove([name]);
+        self.metrics.backfill_expected_rows.remove([name]);
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn list(app: &App) -> Value {
         .into_iter()
         .map(|h| {
             json!({"source": h.source, "partition": h.partition, "from": h.from, "to": h.to,
-                   "reason": h.reason})
+                   "code": h.halt.code, "reason": h.halt.reason})
         })
         .collect();
     json!({ "halted": halted })
@@ -54,7 +54,8 @@ pub(super) fn partitions(status: &SourceStatus) -> Vec<Value> {
     partitions
         .map(|p| {
             json!({"partition": p.partition, "applied": p.applied, "last_stable": p.last_stable,
-                   "lag": p.lag, "halted": p.halted, "waiting": p.waiting})
+                   "lag": p.lag, "halted": p.halted.as_ref().map(|halt| &halt.reason),
+                   "code": p.halted.as_ref().map(|halt| halt.code), "waiting": p.waiting})
         })
         .collect()
 }

@@ -14,8 +14,8 @@ use super::app::{App, INGEST};
 #[derive(Debug, Default)]
 pub(super) struct IngestLook {
     watches: Watches,
-    /// Sources whose gauge is shown: it goes with its source.
-    shown: BTreeSet<String>,
+    /// Sources and codes of the halts that are shown: each goes with its halt.
+    shown: BTreeSet<(String, &'static str)>,
 }
 
 impl IngestLook {
@@ -44,14 +44,12 @@ impl IngestLook {
     }
 
     fn show_halted(&mut self, app: &App, status: &PipelineStatus) {
-        let now: BTreeSet<String> = status.sources.keys().cloned().collect();
-        for gone in self.shown.difference(&now) {
-            app.metrics.source_halted.remove([gone]);
+        let now: BTreeSet<_> = status.sources.iter().flat_map(codes).collect();
+        for (gone, code) in self.shown.difference(&now) {
+            app.metrics.source_halted.remove([gone, code]);
         }
-        for (name, source) in &status.sources {
-            let halted = !halts((name, source)).is_empty();
-            let gauge = app.metrics.source_halted.with([name]);
-            gauge.set(if halted { 1.0 } else { 0.0 });
+        for (name, code) in &now {
+            app.metrics.source_halted.with([name, code]).set(1.0);
         }
         self.shown = now;
     }
@@ -170,23 +168,39 @@ fn applied(source: &SourceStatus) -> u64 {
 
 /// What of a source is halted, in words.
 fn halts((name, source): (&String, &SourceStatus)) -> Vec<String> {
-    if let SourceState::Halted(reason) = &source.state {
-        return vec![format!("source {name} is halted: {reason}")];
+    if let SourceState::Halted(halt) = &source.state {
+        return vec![format!("source {name} is halted: {halt}")];
     }
     let partitions = source.partitions.iter();
     let halted = partitions.filter_map(|part| Some((part.partition, part.halted.as_ref()?)));
     halted
-        .map(|(number, reason)| format!("partition {number} of source {name} is halted: {reason}"))
+        .map(|(number, halt)| format!("partition {number} of source {name} is halted: {halt}"))
         .collect()
+}
+
+/// The source with the code of each of its halts.
+fn codes((name, source): (&String, &SourceStatus)) -> Vec<(String, &'static str)> {
+    let of_partitions = source.partitions.iter();
+    let of_partitions = of_partitions.filter_map(|part| Some(part.halted.as_ref()?.code));
+    let of_source = source.state.code();
+    let codes = of_source.into_iter().chain(of_partitions);
+    codes.map(|code| (name.clone(), code)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use forebay_pipeline::PartitionStatus;
+    use forebay_pipeline::{Halt, PartitionStatus};
 
     use super::*;
 
     const SECOND: Micros = 1_000_000;
+
+    fn halt(reason: &str) -> Halt {
+        Halt {
+            code: "code",
+            reason: reason.to_owned(),
+        }
+    }
 
     fn source(state: SourceState, halted: Option<&str>, waiting: Option<&str>) -> SourceStatus {
         let partition = PartitionStatus {
@@ -194,7 +208,7 @@ mod tests {
             applied: 7,
             last_stable: 9,
             lag: 2,
-            halted: halted.map(str::to_owned),
+            halted: halted.map(halt),
             waiting: waiting.map(str::to_owned),
         };
         SourceStatus {
@@ -230,12 +244,12 @@ mod tests {
         let cases = [
             (source(reading(), None, None), stands.to_owned()),
             (
-                source(SourceState::Halted("no topic".into()), None, None),
-                "source rides is halted: no topic".to_owned(),
+                source(SourceState::Halted(halt("no topic")), None, None),
+                "source rides is halted: no topic [code]".to_owned(),
             ),
             (
                 source(reading(), Some("a bad batch"), None),
-                "partition 3 of source rides is halted: a bad batch".to_owned(),
+                "partition 3 of source rides is halted: a bad batch [code]".to_owned(),
             ),
             (
                 source(SourceState::Waiting("away".into()), None, None),

@@ -198,7 +198,7 @@ fn clients_that_are_watched_say_how_their_connections_stand() {
     let stands = |name: &str, is_up: bool| {
         let all = connections.all();
         let mut of_client = all.iter().filter(|(client, ..)| client == name);
-        of_client.any(|(_, broker, c)| *broker == 1 && c.is_up == is_up && c.sent_bytes > 0)
+        of_client.any(|(_, broker, c)| *broker == 1 && c.is_up == is_up && c.counts.sent_bytes > 0)
     };
     let mut until = |what: &str, is_so: &dyn Fn() -> bool| {
         wait_until(what, || {

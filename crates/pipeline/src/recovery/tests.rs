@@ -41,7 +41,7 @@ fn facts(shards: &[&[(i32, i64)]], archive: &[(i32, i64)]) -> SourceFacts {
         .0
         .values_mut()
         .for_each(|progress| progress.last = None);
-    let mut facts = SourceFacts::recorded("t".into(), shards);
+    let mut facts = SourceFacts::recorded("s", "t", shards);
     facts.known_cluster = Some("c".into());
     facts.note = TopicNote {
         id: Some("id".into()),
@@ -328,12 +328,16 @@ fn an_accepted_gap_is_passed_and_no_other() {
     assert_eq!(
         halt(&facts),
         HaltReason::Gap {
+            source_name: "s".into(),
             topic: "t".into(),
             gaps: both.clone()
         }
     );
+    let words = halt(&facts).to_string();
+    assert!(words.ends_with("`forebay gap accept s`"), "{words}");
     facts.note.gaps = vec![gap(0, 60, 70)];
     let left = HaltReason::Gap {
+        source_name: "s".into(),
         topic: "t".into(),
         gaps: both[1..].to_vec(),
     };
@@ -393,6 +397,8 @@ fn what_the_reader_met_halts_its_partition_alone_until_it_is_passed() {
         assert_eq!(halted.starts.len(), 1, "{fault:?}");
         let reason = halted.halted[&0].to_string();
         assert!(reason.contains(words), "{reason}");
+        let remedy = "`forebay gap accept s/0`";
+        assert_eq!(reason.ends_with(remedy), passable, "{reason}");
         facts.note.gaps = vec![gap(0, 60, 64)];
         let passed = plan(&facts);
         assert_eq!(passed.halted.is_empty(), passable, "{fault:?}");

@@ -47,7 +47,7 @@ fn halted(process: &Process, source: &str) -> String {
     let mut reason = String::new();
     wait_until("the source is halted", || {
         if let SourceState::Halted(why) = state(process, source) {
-            reason = why;
+            reason = why.reason;
         }
         !reason.is_empty()
     });
@@ -438,11 +438,17 @@ fn a_damaged_batch_halts_its_partition_alone_and_is_passed_where_it_ends() {
         partitions?.halted
     };
     wait_until("it is named", || reason().is_some());
-    let reason = reason().unwrap_or_default();
+    let halt = reason().expect("it is halted");
+    let reason = &halt.reason;
     assert!(
         reason.contains(&format!("{TOPIC}-0")) && reason.contains("offset 5"),
         "{reason}"
     );
+    assert!(
+        reason.ends_with(&format!("`forebay gap accept {EVENTS}/0`")),
+        "{reason}"
+    );
+    assert_eq!(halt.code, "unreadable");
     let accepted = process.accept_gaps(EVENTS, Some(0)).expect("the way past");
     assert_eq!((accepted[0].gap.from, accepted[0].gap.to), (5, 12));
     wait_until("the rest is read", || applied(&world, TOPIC, 0) == 20);
@@ -460,7 +466,7 @@ fn a_record_beyond_the_end_of_its_log_is_not_taken() {
     let process = world.start(Fate::default(), 1);
     let listed = || process.pipeline.halts();
     wait_until("the partition is halted", || !listed().is_empty());
-    let reason = listed()[0].reason.clone();
+    let reason = listed()[0].halt.reason.clone();
     assert!(reason.contains("offset 956301318 came after 6"), "{reason}");
     others_go_on(&world, &process);
     assert_eq!(applied(&world, TOPIC, 0), 6);

@@ -52,8 +52,8 @@ const REASONS: [(&str, &str, &str, &str); 4] = [
 const ERRORS: [(&str, &str, &str, &str); 8] = [
     (
         "Halted sources",
-        "Why a source, or one partition of it, is not read. The action `status` and `/readyz/ingest` show the words; all \
-         other sources go on.",
+        "Why a source, or one partition of it, is not read. The action `status`, `/readyz/ingest`, `forebay gap list` and the \
+         log show code and words, `forebay_source_halted` the code; a code never changes. All other sources go on.",
         "crates/pipeline/src/halt.rs",
         "HaltReason",
     ),
@@ -110,13 +110,17 @@ pub(super) fn page<'a>(read: impl Fn(&str) -> Result<&'a str>) -> Result<String>
         ));
     }
     for (title, intro, path, name) in ERRORS {
-        let rows = errors(read(path)?, name).with_context(|| format!("{name} of {path}"))?;
-        page.push_str(&section(
-            title,
-            intro,
-            &["what is said", "kind", "when"],
-            &rows,
-        ));
+        let source = read(path)?;
+        let of_enum = || format!("{name} of {path}");
+        let mut rows = errors(source, name).with_context(of_enum)?;
+        let mut columns = vec!["what is said", "kind", "when"];
+        if let Some(codes) = codes(source, name).with_context(of_enum)? {
+            columns.insert(0, "code");
+            for (row, code) in rows.iter_mut().zip(codes) {
+                row.insert(0, format!("`{code}`"));
+            }
+        }
+        page.push_str(&section(title, intro, &columns, &rows));
     }
     Ok(page)
 }
@@ -211,6 +215,22 @@ fn errors(source: &str, name: &str) -> Result<Vec<Vec<String>>> {
         rows.push(vec![said, kind, when]);
     }
     Ok(rows)
+}
+
+/// What programs know each error by, where the enum says it: one code for each variant.
+fn codes(source: &str, name: &str) -> Result<Option<Vec<String>>> {
+    let known = arms(source, name, "code");
+    if known.is_empty() {
+        return Ok(None);
+    }
+    let mut codes = Vec::new();
+    for variant in variants(source, name)? {
+        let code = known.get(&variant.name);
+        let code = code.with_context(|| format!("{} has no code", variant.name))?;
+        ensure!(!codes.contains(code), "code {code} is another error's too");
+        codes.push(code.clone());
+    }
+    Ok(Some(codes))
 }
 
 /// The words of a variant with its fields in braces; none where they are fields alone.
@@ -353,5 +373,23 @@ impl Error {
                 ["(words of its own)", "that of its cause", "A port's."]
             ]
         );
+    }
+
+    #[test]
+    fn each_error_of_an_enum_with_codes_has_one_of_its_own() {
+        let coded = |gone: &str, port: &str| {
+            let arms = format!("Self::Gone {{ .. }} => \"{gone}\",{port}");
+            let codes = "    fn code(&self) -> &'static str {\n        match self {\n            ";
+            let head = format!("impl Error {{\n{codes}{arms}\n        }}\n    }}\n");
+            ERRORS_SOURCE.replace("impl Error {\n", &head)
+        };
+        let port = |code: &str| format!("\n            Self::Port(_) => \"{code}\",");
+        let found = |source: &str| codes(source, "Error");
+        let expected = Some(vec!["gone".to_owned(), "port".to_owned()]);
+        let both = found(&coded("gone", &port("port"))).expect("two codes");
+        assert_eq!(both, expected);
+        assert!(found(ERRORS_SOURCE).expect("no codes").is_none());
+        assert!(found(&coded("gone", "")).is_err(), "Port has none");
+        assert!(found(&coded("gone", &port("gone"))).is_err(), "one for two");
     }
 }
