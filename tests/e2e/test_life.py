@@ -2,6 +2,7 @@
 answer from the first moment, and a stop ends also what hangs.
 """
 
+import pathlib
 import re
 import shutil
 import signal
@@ -10,6 +11,8 @@ import time
 import pytest
 
 from conftest import DEFINITIONS, ROOT, wait_for
+from test_apply import click, clicks, total
+from test_log import definitions as definitions_of_clicks
 
 
 @pytest.fixture
@@ -85,3 +88,22 @@ def test_a_hang_up_ends_nothing_and_a_stop_is_quick(scoring):
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(timeout=15) == 0
     assert time.monotonic() - begun < 10
+
+
+def test_whoever_asks_for_the_status_all_the_time_fills_no_log(scoring):
+    server, *_ = scoring
+    log = pathlib.Path(server.log.name)
+    before = len(log.read_text().splitlines())
+    for _ in range(50):
+        server.client.status()
+    new = log.read_text().splitlines()[before:]
+    assert len(new) < 10 and not any("status" in line for line in new), new
+
+
+def test_the_address_of_the_embedded_broker_is_told_and_takes_events(servers, tmp_path):
+    topic = "clicks.embedded"
+    server = servers("", definitions_of_clicks(tmp_path, topic), broker="embedded").start()
+    told = re.search(r"an embedded Kafka broker listens.*bootstrap=\"?([\w.:]+)", server.log_tail())
+    assert told, server.log_tail()
+    click(told[1], topic, 0, 3)
+    wait_for(lambda: clicks(server) == total(3), lambda: f"three clicks; {clicks(server)}")

@@ -59,6 +59,8 @@ pub struct Begun {
     pub marks: Vec<MarkRecord>,
     /// What the archive has of them all.
     pub archived_marks: Arc<ArchivedMarks>,
+    /// Archived rows of sources that were read: those that no checkpoint covers.
+    pub rows: u64,
 }
 
 impl Beginning<'_> {
@@ -90,7 +92,9 @@ impl Beginning<'_> {
         // At equal times events go before their predictions.
         tables.sort_by_key(|(source, _)| self.is_prediction(source));
         let mut tables = ArchivedTables::new(tables)?;
+        let mut read = 0;
         while let Some((source, rows)) = tables.next()? {
+            read += rows.num_rows() as u64;
             if self.is_prediction(&source) {
                 repeats.note(&rows)?;
             }
@@ -104,6 +108,7 @@ impl Beginning<'_> {
             repeats,
             marks,
             archived_marks,
+            rows: read,
         })
     }
 

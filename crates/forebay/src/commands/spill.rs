@@ -37,10 +37,16 @@ impl Spill {
         let making = File::create(root.join(MAKING))?;
         making.lock()?;
         sweep(root)?;
-        let taken = |path: &PathBuf| path.exists();
-        let mut names = (0..).map(|n| root.join(format!("run-{}-{n}", std::process::id())));
-        let path = names.find(|path| !taken(path)).unwrap_or_default();
-        fs::create_dir(&path)?;
+        let mut number = 0_u32;
+        let path = loop {
+            let path = root.join(format!("run-{}-{number}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => break path,
+                // Another run of this process, or what a killed one of its number has left.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(error),
+            }
+        };
         let in_use = File::create(path.join(IN_USE))?;
         in_use.lock()?;
         Ok(Self {

@@ -39,6 +39,10 @@ impl BrokerLink {
             Broker::Embedded => Some(EmbeddedBroker::start()?),
         };
         let of_embedded = embedded.as_ref().map(EmbeddedBroker::bootstrap);
+        if let Some(bootstrap) = of_embedded {
+            // Its port is another one at each start: producers must be told.
+            tracing::info!(bootstrap, "an embedded Kafka broker listens");
+        }
         let bootstrap = of_embedded.unwrap_or(&settings.kafka.bootstrap).to_owned();
         Ok(Self {
             bootstrap,

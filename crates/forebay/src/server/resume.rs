@@ -197,7 +197,12 @@ impl App {
             marks: &self.marks,
             runtime: &SystemRuntime::new(self.runtime.clone()),
         };
-        Ok(beginning.catch_up(monitors)?)
+        let begun = beginning.catch_up(monitors)?;
+        tracing::info!(
+            rows = begun.rows,
+            "monitors and the filter of repeats have read what the archive has beyond their checkpoints"
+        );
+        Ok(begun)
     }
 
     async fn open_tables(&self, wiring: &Wiring) -> Result<()> {

@@ -12,6 +12,7 @@ use arrow_flight::{FlightData, FlightDescriptor, SchemaAsIpc};
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::ErrorKind;
+use forebay_core::limits::WORKER_MESSAGE_MAX_BYTES;
 use forebay_core::ports::Scores;
 use forebay_proto::v1::{AnswerMeta, AnswerStatus, BatchMeta, WorkerOpen};
 use prost::Message;
@@ -67,7 +68,7 @@ pub(super) fn batch_message(batch: &RecordBatch, meta: &BatchMeta) -> Result<Fli
 pub(super) fn checked(
     message: std::result::Result<FlightData, tonic::Status>,
 ) -> FlightResult<FlightData> {
-    let message = message?;
+    let message = message.map_err(explained)?;
     check_header(&message.data_header).map_err(FlightError::DecodeError)?;
     Ok(message)
 }
@@ -167,6 +168,20 @@ pub(super) fn read_scores(batch: &RecordBatch, rows: usize) -> std::result::Resu
 fn status_of(kind: ErrorKind) -> AnswerStatus {
     AnswerStatus::try_from(kind.grpc_code())
         .expect("the proto has gRPC's numbers for every kind of error")
+}
+
+/// A status of the transport: it refuses a message above the limit before any of our code sees it,
+/// and gives the sizes alone.
+pub(super) fn explained(status: tonic::Status) -> tonic::Status {
+    let words = status.message();
+    if status.code() != tonic::Code::OutOfRange || !words.contains("message length too large") {
+        return status;
+    }
+    let words = format!(
+        "{words} (WORKER_MESSAGE_MAX_BYTES, {WORKER_MESSAGE_MAX_BYTES} bytes between server and \
+         worker); give the model features of shorter text"
+    );
+    tonic::Status::out_of_range(words)
 }
 
 /// The kind of a status or gRPC code.

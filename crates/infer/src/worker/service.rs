@@ -33,7 +33,8 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Status, Streaming};
 
 use super::protocol::{
-    ANSWER_SCHEMA, EXCHANGE_PATH, Load, answer_message, checked, schema_message, to_status,
+    ANSWER_SCHEMA, EXCHANGE_PATH, Load, answer_message, checked, explained, schema_message,
+    to_status,
 };
 use crate::device::probe_devices;
 use crate::error::{InferError, Result};
@@ -167,10 +168,8 @@ impl WorkerService {
                 )
             })?
             .map_err(|status| {
-                invalid(format!(
-                    "the opening message cannot be read: {}",
-                    status.message()
-                ))
+                let words = explained(status).message().to_owned();
+                invalid(format!("the opening message cannot be read: {words}"))
             })?
             .ok_or_else(|| invalid("the stream ended before it was opened".to_owned()))?;
         if !is_worker_path(first.flight_descriptor.as_ref()) {

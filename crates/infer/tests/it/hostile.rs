@@ -299,7 +299,7 @@ fn a_message_of_the_limit_is_read_and_a_larger_one_ends_its_stream_alone() {
             let messages = vec![open.clone(), of_bytes(bytes)];
             exchange(&channel, messages).await.1.map(|s| s.to_string())
         };
-        let too_large = |words: &String| words.contains("message length too large");
+        let too_large = |words: &String| words.contains("WORKER_MESSAGE_MAX_BYTES");
         let words = refusal(WORKER_MESSAGE_MAX_BYTES).await;
         assert!(!words.as_ref().is_some_and(too_large), "{words:?}");
         let words = refusal(WORKER_MESSAGE_MAX_BYTES + 1).await;

@@ -11,7 +11,7 @@ use object_store::{Error, Result};
 /// Name of the store in errors.
 pub(super) const STORE: &str = "DurableLocal";
 /// Staged files of one name that may lie about after crashes before a write gives up.
-const STAGED_MAX: u32 = 10_000;
+pub(super) const STAGED_MAX: u32 = 10_000;
 
 /// A file under a name that nobody lists. Removed on drop, but not after a publish by rename: the
 /// name may be another writer's by then.

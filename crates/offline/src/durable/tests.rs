@@ -99,6 +99,28 @@ async fn a_staged_file_of_a_crash_is_neither_listed_nor_in_the_way() {
 }
 
 #[tokio::test]
+async fn where_too_many_staged_files_lie_beside_a_name_deleting_them_frees_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for number in 0..staged::STAGED_MAX {
+        let path = directory.path().join(format!("a#{number}"));
+        fs::File::create(path).expect("made");
+    }
+    let store = DurableLocal::new();
+    let at = location(directory.path(), "a");
+    let put = || store.put(&at, PutPayload::from_static(b"whole"));
+    let refused = put().await.expect_err("no name is free").to_string();
+    let remedy = "delete those whose names end in `#<n>`";
+    assert!(refused.contains(remedy), "{refused}");
+    for name in names(directory.path()) {
+        if name.contains('#') {
+            fs::remove_file(directory.path().join(name)).expect("removed");
+        }
+    }
+    put().await.expect("put");
+    assert_eq!(names(directory.path()), ["a"]);
+}
+
+#[tokio::test]
 async fn parts_awaited_backwards_make_the_same_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = DurableLocal::new();
