@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_control::{
@@ -85,6 +85,8 @@ pub struct Server {
     stop: Stop,
     /// Rows that fills have folded while ingest stood.
     rest: AtomicU64,
+    /// Whether ingest goes on as it is, whatever limit a fill sets.
+    unlimited: AtomicBool,
 }
 
 /// A change of definitions under way.
@@ -146,6 +148,7 @@ impl Server {
             recovered: Mutex::default(),
             life: Life::default(),
             rest: AtomicU64::new(0),
+            unlimited: AtomicBool::new(false),
             stop: Stop::new(Arc::new(faults.runtime().clone())),
         }
     }
@@ -187,6 +190,11 @@ impl Server {
         let outcome = execute(self, &mut change, &steps, surroundings);
         self.filler().release();
         outcome
+    }
+
+    /// Let ingest go on as it is, whatever limit a fill sets.
+    pub fn ignore_limits(&self) {
+        self.unlimited.store(true, Ordering::Relaxed);
     }
 
     /// Rows that fills have folded while ingest stood.
@@ -479,7 +487,9 @@ impl FillHost for Server {
     }
 
     fn limit_ingest(&self, rows_per_s: Option<NonZeroU64>) {
-        if let Some(pipeline) = &*self.running.lock() {
+        if let Some(pipeline) = &*self.running.lock()
+            && !self.unlimited.load(Ordering::Relaxed)
+        {
             pipeline.limit_rows(rows_per_s);
         }
     }

@@ -22,6 +22,7 @@ use forebay_sim::runtime::{SimRuntime, simulate};
 use forebay_sim::server::{Disk, EXTRA, REST_MAX_ROWS, Server};
 use forebay_sim::world::{EVENTS, RECENT, Setup, TOPIC, World};
 use forebay_testkit::{PlainView, StoredRow, unbounded_budget};
+use parking_lot::Mutex;
 
 const ADDED: ViewId = EXTRA[0];
 
@@ -158,9 +159,14 @@ const STEP: Duration = Duration::from_millis(50);
 /// A fill folds a quarter of that.
 const ROW_TAKES: Duration = Duration::from_millis(100);
 
-/// Events come until `is_over`, and as many as `most`. How long ingest has stood at most: events
-/// were there, and none was applied.
-fn come(world: &World, runtime: &SimRuntime, most: usize, is_over: impl Fn() -> bool) -> Duration {
+/// Events come, [`EVENTS_PER_STEP`] each `step`, until `is_over`, and as many as `most`. How long
+/// ingest has stood at most: events were there, and none was applied.
+fn come(
+    world: &World,
+    runtime: &SimRuntime,
+    (step, most): (Duration, usize),
+    is_over: impl Fn() -> bool,
+) -> Duration {
     let applied = || -> i64 {
         let of_shard = |shard| {
             let applied = world.store.applied(shard);
@@ -170,12 +176,12 @@ fn come(world: &World, runtime: &SimRuntime, most: usize, is_over: impl Fn() -> 
     };
     let (mut seen, mut since) = (applied(), runtime.elapsed());
     let mut longest = Duration::ZERO;
-    for step in 0..most / EVENTS_PER_STEP {
+    for number in 0..most / EVENTS_PER_STEP {
         if is_over() {
             break;
         }
-        world.append_events(EVENTS_PER_STEP, step as u64);
-        runtime.pause(STEP);
+        world.append_events(EVENTS_PER_STEP, number as u64);
+        runtime.pause(step);
         if applied() > seen {
             (seen, since) = (applied(), runtime.elapsed());
         }
@@ -202,7 +208,7 @@ fn where_events_come_faster_than_they_are_filled_in_ingest_gives_way_and_hardly_
         let spawned = runtime.spawn_thread("apply", Box::new(apply));
         spawned.expect("a thread");
         let is_over = || applied.load(Ordering::SeqCst);
-        let longest = come(&world, &runtime, 4_000, is_over);
+        let longest = come(&world, &runtime, (STEP, 4_000), is_over);
         assert!(is_over(), "the fill has caught up while events came");
         let rest = server.rest();
         assert!(rest <= REST_MAX_ROWS, "{rest} rows were left");
@@ -211,6 +217,44 @@ fn where_events_come_faster_than_they_are_filled_in_ingest_gives_way_and_hardly_
             "ingest stood {longest:?}"
         );
         assert!(runtime.wait_until(Duration::from_secs(60), || world.is_done()));
+        server.pause().expect("it stops");
+        assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
+    });
+}
+
+#[test]
+fn where_no_round_catches_up_the_change_is_refused_and_ingest_hardly_stands() {
+    play(|runtime| {
+        let (world, disk) = (world(20), Arc::<Disk>::default());
+        finish(&world, &disk, &runtime, false);
+        let slow = Faults::none(&runtime).with_slow_fills(ROW_TAKES);
+        let server = Arc::new(server(&world, &disk, slow));
+        server.ignore_limits();
+        server.begin().expect("it starts");
+        let refusal = Arc::<Mutex<Option<String>>>::default();
+        let (applying, told) = (Arc::clone(&server), Arc::clone(&refusal));
+        let apply = move || {
+            let outcome = applying.apply(&BTreeSet::from([ADDED]));
+            let error = outcome.expect_err("it never catches up");
+            *told.lock() = Some(format!("{error:?}"));
+        };
+        let spawned = runtime.spawn_thread("apply", Box::new(apply));
+        spawned.expect("a thread");
+        let is_over = || refusal.lock().is_some();
+        // Eight a second, of ten that a fill folds: each round leaves the next about as much.
+        let longest = come(&world, &runtime, (5 * STEP, 4_000), is_over);
+        let words = refusal.lock().clone().expect("it ends while events come");
+        assert!(words.contains("FILL_REST_MAX_ROWS"), "{words}");
+        assert_eq!(server.rest(), 0, "nothing was filled while ingest stood");
+        assert!(
+            longest <= Duration::from_secs(1),
+            "ingest stood {longest:?}"
+        );
+        assert!(runtime.wait_until(Duration::from_secs(60), || world.is_done()));
+        assert!(disk.saved().is_empty(), "the definitions of before hold");
+        assert!(rows(&world, ADDED).iter().all(Vec::is_empty));
+        let again = server.apply(&BTreeSet::from([ADDED]));
+        again.expect("no events come");
         server.pause().expect("it stops");
         assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
     });

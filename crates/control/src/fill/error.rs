@@ -7,7 +7,7 @@ use forebay_core::{ErrorKind, PortError};
 use forebay_pipeline::PipelineError;
 use thiserror::Error;
 
-use super::ASK_MAX;
+use super::{ASK_MAX, FILL_REST_MAX_ROWS};
 
 /// Errors of a fill.
 #[derive(Debug, Error)]
@@ -62,6 +62,21 @@ pub enum FillError {
         /// How long that was waited for.
         waited: Duration,
     },
+    /// Events come faster than they are filled in, whatever ingest is slowed to.
+    #[error(
+        "after {rounds} rounds beside ingest {left} archived rows are still to be filled in, more \
+         than the {most} for which ingest may stand ({FILL_REST_MAX_ROWS} rows and half a second at \
+         most, FILL_REST_MAX_ROWS); bring fewer events for a while or add fewer views at once, then \
+         apply again"
+    )]
+    Outrun {
+        /// Rounds that were made.
+        rounds: usize,
+        /// Rows that the new views lack.
+        left: u64,
+        /// Rows that may be left.
+        most: u64,
+    },
     /// Nobody knows where a new state begins.
     #[error(
         "the state is new and has read nothing of {topic}-{partition} yet, so that nobody knows what \
@@ -87,6 +102,7 @@ impl FillError {
         match self {
             Self::Port(error) => error.kind(),
             Self::Pipeline(error) => error.kind(),
+            Self::Outrun { .. } => ErrorKind::ResourceExhausted,
             _ => ErrorKind::FailedPrecondition,
         }
     }

@@ -33,7 +33,10 @@ use crate::stop::Stop;
 pub use begun::{Leftovers, delete_leftovers, take_over};
 pub use caught_up::furthest;
 pub use error::FillError;
-pub use rounds::{Course, FILL_REST_MAX_ROWS};
+pub use rounds::Course;
+
+/// Rows, over all new views, that may be left for the time in which ingest stands.
+pub const FILL_REST_MAX_ROWS: u64 = 4_096;
 
 /// How long one flush of the archive, or one look at it, may take before whoever asked is told.
 const ASK_MAX: Duration = Duration::from_secs(60);

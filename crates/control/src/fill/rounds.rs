@@ -1,8 +1,8 @@
 //! The last part of a fill beside ingest: rounds over all new views, each of which folds what came
 //! during the one before, until so little is left that ingest need stand for a moment only. Where
 //! events come as fast as a round folds them, rounds do not shrink; then ingest is slowed, to half
-//! of what the fill folds, so that the next one does. After [`ROUNDS_MAX`] of them the change goes
-//! on with whatever is left, and says so.
+//! of what the fill folds, so that the next one does. Where [`ROUNDS_MAX`] of them do not catch up
+//! the change is refused: ingest would stand for longer than a moment.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -14,13 +14,11 @@ use forebay_pipeline::backfill::Filling;
 
 use super::{FillError, Filler};
 
-/// Rows, over all new views, that may be left for the time in which ingest stands.
-pub const FILL_REST_MAX_ROWS: u64 = 4_096;
 /// How long the fold of what is left may take, by the speed of the fill so far.
 const REST_MAX: Duration = Duration::from_millis(500);
 
 /// Rounds at most, so that a change ends whatever comes in: a limit is halved in each that does not
-/// shrink, and what is left then is not what ingest brings.
+/// shrink, and what is left then is not what ingest brings (shards that stay behind the archive).
 const ROUNDS_MAX: usize = 32;
 /// Wait before each: a shard that no row touches says once a second where it is, and a limit must
 /// have had an effect before it is judged.
@@ -71,17 +69,22 @@ impl Course {
         (rows >= most / MEASURED_PART).then(|| rows as f64 / took.as_secs_f64().max(1e-6))
     }
 
-    /// `lacking` rows of `views` views are to be folded, and at most `most` may be left.
-    fn next(&mut self, lacking: u64, (views, most): (usize, u64)) -> Next {
+    /// Rows that may be left for the time in which ingest stands, of `most` however fast the fill
+    /// is: half, as many may come again before ingest stands.
+    fn rest(&self, most: u64) -> u64 {
         let speed = self.speed(most);
         let in_time = speed.map_or(f64::INFINITY, |speed| speed * REST_MAX.as_secs_f64());
-        // As many may come again before ingest stands.
-        if lacking as f64 <= (in_time.min(most as f64) / 2.0).max(1.0) {
+        (in_time.min(most as f64) / 2.0).max(1.0) as u64
+    }
+
+    /// `lacking` rows of `views` views are to be folded, and at most `most` may be left.
+    fn next(&mut self, lacking: u64, (views, most): (usize, u64)) -> Next {
+        if lacking <= self.rest(most) {
             return Next::Done;
         }
         let is_halved = lacking <= self.last / 2;
         self.last = lacking;
-        let Some(speed) = speed.filter(|_| !is_halved) else {
+        let Some(speed) = self.speed(most).filter(|_| !is_halved) else {
             return Next::Round;
         };
         // Each row that comes is folded into every view.
@@ -96,18 +99,18 @@ impl Course {
 
 impl Filler<'_> {
     /// Fold what came meanwhile into all of `views`, until what is left for the time in which
-    /// ingest stands is at most [`Filler::rest_max_rows`], or [`ROUNDS_MAX`] rounds are over.
-    /// Ingest may be slowed by then, and is until [`Filler::release`], or until it starts anew.
+    /// ingest stands is at most [`Filler::rest_max_rows`]. Ingest may be slowed by then, and is
+    /// until [`Filler::release`], or until it starts anew.
     ///
     /// # Errors
-    /// As [`Filler::beside`].
+    /// As [`Filler::beside`]; [`FillError::Outrun`] after [`ROUNDS_MAX`] rounds.
     pub fn catch_up_with_ingest(
         &self,
         views: &[(Arc<SourceDef>, Arc<dyn CompiledView>)],
         course: &mut Course,
     ) -> Result<(), FillError> {
+        let mut lacking = self.lacking(views)?;
         for _ in 0..ROUNDS_MAX {
-            let lacking = self.lacking(views)?;
             match course.next(lacking, (views.len(), self.rest_max_rows)) {
                 Next::Done => return Ok(()),
                 Next::Round => {}
@@ -128,9 +131,17 @@ impl Filler<'_> {
                 let (rows, took) = self.pass_beside(source, view.as_ref())?;
                 course.folded(rows, took);
             }
+            lacking = self.lacking(views)?;
         }
-        tracing::warn!("events are not caught up with; the rest is filled in while ingest stands");
-        Ok(())
+        let most = course.rest(self.rest_max_rows);
+        if lacking <= most {
+            return Ok(());
+        }
+        Err(FillError::Outrun {
+            rounds: ROUNDS_MAX,
+            left: lacking,
+            most,
+        })
     }
 
     /// The change is over, whatever came of it: ingest reads as fast as it goes.
@@ -155,6 +166,7 @@ impl Filler<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fill::FILL_REST_MAX_ROWS;
 
     fn course(rows: u64, seconds: u64) -> Course {
         let mut course = Course::default();
