@@ -23,11 +23,14 @@ pub enum LogFormat {
     Json,
 }
 
-/// Libraries whose info lines are one for each file and commit: under the filter, which may name
-/// them itself.
-const QUIET: &str = "buoyant_kernel=warn,deltalake_core=warn";
+/// A library whose errors come back to us and are told once, with the remedy; it logs each in every
+/// layer that it passes, with the calls where RUST_BACKTRACE is set.
+const SILENT: &str = "buoyant_kernel=off";
+/// A library whose info lines are one for each file and commit.
+const QUIET: &str = "deltalake_core=warn";
 
-/// `filter` over [`QUIET`], where its own level for everything would let those lines through.
+/// `filter`, which may name them itself, over [`SILENT`] and [`QUIET`], where its own level for
+/// everything would let those lines through.
 fn with_quiet_libraries(filter: &str) -> String {
     let levels = filter
         .split(',')
@@ -37,8 +40,9 @@ fn with_quiet_libraries(filter: &str) -> String {
         .filter_map(|part| part.parse::<LevelFilter>().ok())
         .next_back();
     match general {
-        Some(level) if level > LevelFilter::WARN => format!("{QUIET},{filter}"),
-        _ => filter.to_owned(),
+        Some(level) if level > LevelFilter::WARN => format!("{SILENT},{QUIET},{filter}"),
+        Some(_) => format!("{SILENT},{filter}"),
+        None => filter.to_owned(),
     }
 }
 

@@ -286,6 +286,7 @@ fn the_archives_libraries_are_quiet_unless_asked() {
             .expect("a valid filter");
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "buoyant_kernel::snapshot", "flood");
+            tracing::error!(target: "buoyant_kernel::snapshot", "flood");
             tracing::warn!(target: "deltalake_core::kernel", "trouble");
         });
         let text = String::from_utf8(sink.0.lock().expect("no other writer panicked").clone())
