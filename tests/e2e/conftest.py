@@ -52,6 +52,24 @@ def forebay():
     return run_binary
 
 
+class Kafka:
+    """A broker of a test's own, in folder `state`, with `settings` beyond those of all."""
+
+    def __init__(self, state, settings):
+        self.state = state
+        more = "\n".join(f"{name}={value}" for name, value in settings.items())
+        self._script("start", env={**os.environ, "FOREBAY_KAFKA_MORE_SETTINGS": more})
+        self.bootstrap = (state / "bootstrap").read_text().strip()
+
+    def _script(self, command, **options):
+        done = subprocess.run([ROOT / "scripts" / "kafka", command, self.state], capture_output=True, text=True, timeout=300,
+                              **options)
+        assert done.returncode == 0, done.stderr
+
+    def stop(self):
+        self._script("stop")
+
+
 @pytest.fixture(scope="session")
 def kafka():
     """Bootstrap address of a running Apache Kafka."""

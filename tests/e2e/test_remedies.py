@@ -4,16 +4,20 @@ test_matrix.
 """
 
 import pathlib
+import re
 import shutil
 
 import pyarrow as pa
 import pytest
+from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient, ResourcePatternType,
+                                   ResourceType)
 
-from conftest import wait_for
+import state_files
+from conftest import Kafka, wait_for
 from tables import delta_rows
 from test_apply import ENTITY, SERVICE, SOURCE, VIEW, apply, click, clicks, total
 from test_archive import OTHER_VIEW, refused
-from test_log import forebay, is_halted, shop, source  # noqa: F401 - a fixture
+from test_log import definitions, forebay, is_halted, shop, source  # noqa: F401 - a fixture
 from topics import delete_records, make_topic
 
 COUNT = 6
@@ -76,6 +80,60 @@ def test_a_damaged_state_is_moved_away_and_made_anew(stopped, tmp_path):
     rebuilt_over_a_cut_log(server, topic, kafka, tmp_path)
 
 
+def test_a_state_directory_that_is_none_is_made_one_again(stopped, tmp_path):
+    server, topic, kafka = stopped
+    state = server.data_dir / "online"
+    state.rename(tmp_path / "kept")
+    state.write_text("a file stands in its place")
+    refused(server, "online", "cannot be used; check that it exists and is writable")
+    state.unlink()
+    (tmp_path / "kept").rename(state)
+    server.start()
+    click(kafka, topic, COUNT, 1)
+    whole(server, COUNT + 1)
+
+
+@pytest.fixture
+def killed(shop):  # noqa: F811
+    """A server that has applied and archived some clicks and was killed: its state stands in RocksDB's log."""
+    server, topic, kafka = shop
+    server.env["FOREBAY_STATE_SHARDS"] = "1"
+    click(kafka, topic, 0, COUNT)
+    server.start()
+    whole(server)
+    server.kill()
+    return server, topic, kafka
+
+
+def test_a_state_of_another_build_is_moved_away_and_made_anew(killed, tmp_path):
+    server, topic, kafka = killed
+
+    def of_another_build(value):
+        return bytes([value[0] + 1]) + value[1:]
+
+    assert state_files.change(server.data_dir / "online" / "shard-0000", lambda family, key: key == b"store", of_another_build)
+    refused(server, "has format 4 and this build reads 3", "start the build that wrote it", "move the state directory away",
+            "forebay rebuild SOURCE")
+    (server.data_dir / "online").rename(tmp_path / "moved")
+    rebuilt_over_a_cut_log(server, topic, kafka, tmp_path)
+
+
+def test_a_corrupt_aggregate_is_refused_and_made_anew(killed, tmp_path):
+    server, topic, kafka = killed
+
+    def corrupt(value):
+        return value[:4] + bytes(4) + value[8:]
+
+    assert state_files.change(server.data_dir / "online" / "shard-0000",
+                              lambda family, key: family == "tile" and b"ann" in key, corrupt)
+    server.start()
+    with pytest.raises(pa.ArrowException, match="cannot be decoded: .*; move the state directory away.*`forebay rebuild SOURCE`"):
+        clicks(server)
+    server.stop()
+    (server.data_dir / "online").rename(tmp_path / "moved")
+    rebuilt_over_a_cut_log(server, topic, kafka, tmp_path)
+
+
 def test_of_two_servers_on_one_directory_the_second_takes_it_over_or_gets_another(stopped, servers):
     server, *_ = stopped
     second = servers(server.bootstrap, server.sql, env=server.env)
@@ -92,6 +150,30 @@ def test_of_two_servers_on_one_directory_the_second_takes_it_over_or_gets_anothe
     second.start()
     whole(second)
     whole(server)
+
+
+def test_of_two_servers_on_one_archive_one_is_stopped_and_the_other_started_again(stopped, servers):
+    server, topic, kafka = stopped
+    second = servers(server.bootstrap, server.sql, env=server.env)
+    second.data_dir.mkdir()
+    (second.data_dir / "offline").symlink_to(server.data_dir / "offline")
+    both = server, second
+    for one in both:
+        one.start()
+        whole(one)
+
+    def fenced():
+        return next((one for one in both if "another owner" in one.http("/readyz/ingest")[1] + one.log_tail()), None)
+
+    click(kafka, topic, COUNT, 1)
+    loser = wait_for(fenced, lambda: f"one to be fenced; {[source(one) for one in both]}")
+    assert "stop one of the two processes and start this one again" in loser.http("/readyz/ingest")[1] + loser.log_tail()
+    assert clicks(loser)[0] >= COUNT, "reads go on"
+    for one in both:
+        one.stop()
+    loser.start()
+    click(kafka, topic, COUNT + 1, 1)
+    whole(loser, COUNT + 2)
 
 
 def test_a_damaged_catalog_is_restored_or_an_empty_directory_begins_anew(stopped):
@@ -203,7 +285,10 @@ def test_what_the_log_of_a_table_wants_makes_it_usable_again(stopped, how, words
         file.unlink()
     else:
         file.write_bytes({"empty": b"", "torn": b"{\"commitInfo\":", "hint": b"none"}[how])
+    server.env["RUST_BACKTRACE"] = "1"
     refused(server, words)
+    # What is wrong with a file is said in words; a trace of calls is for a defect of the program.
+    assert not re.search(r"backtrace|^\s*\d+: .*::", server.log_tail(), re.MULTILINE), server.log_tail()
     if restored:
         file.write_bytes(backup)
     else:
@@ -211,3 +296,43 @@ def test_what_the_log_of_a_table_wants_makes_it_usable_again(stopped, how, words
     server.start()
     click(kafka, topic, COUNT, 1)
     whole(server, COUNT + 1)
+
+
+@pytest.fixture(scope="module")
+def guarded(kafka, tmp_path_factory):
+    """Address of a broker of its own that asks who may do what; where nothing is said everybody may."""
+    settings = {"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                "allow.everyone.if.no.acl.found": "true"}
+    broker = Kafka(tmp_path_factory.mktemp("guarded") / "kafka", settings)
+    yield broker.bootstrap
+    broker.stop()
+
+
+@pytest.mark.parametrize("operation", [AclOperation.READ, AclOperation.DESCRIBE], ids=["read", "describe"])
+def test_a_topic_that_is_refused_is_read_on_by_itself_once_it_is_granted(guarded, servers, tmp_path, operation):
+    topic = f"clicks.{operation.name.lower()}"
+    make_topic(guarded, topic)
+    server = servers(guarded, definitions(tmp_path, topic), env={"FOREBAY_INGEST_ARCHIVE_FLUSH_MS": "500",
+                                                                 "FOREBAY_KAFKA_CREATE_SOURCE_TOPICS": "false"}).start()
+    click(guarded, topic, 0, 3)
+    whole(server, 3)
+    admin = AdminClient({"bootstrap.servers": guarded, "log_level": 0})
+    everybody = ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*"
+    rules = [AclBinding(*everybody, op, AclPermissionType.DENY if op == operation else AclPermissionType.ALLOW)
+             for op in (AclOperation.READ, AclOperation.DESCRIBE, AclOperation.WRITE)]
+    for made in admin.create_acls(rules).values():
+        made.result(30)
+    told = f"refuses topic '{topic}'"
+    wait_for(lambda: told in server.http("/readyz/ingest")[1], lambda: f"the refusal; {server.http('/readyz/ingest')}")
+    text = server.http("/readyz/ingest")[1]
+    assert "grant it to this client" in text and "[refused]" in text, text
+    assert server.metric("forebay_source_halted", source="clicks", code="refused") == 1
+    assert clicks(server) == total(3), "reads go on"
+    of_topic = AclBindingFilter(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, None, None, AclOperation.ANY,
+                                AclPermissionType.ANY)
+    for gone in admin.delete_acls([of_topic]).values():
+        gone.result(30)
+    click(guarded, topic, 3, 3)
+    whole(server)
+    wait_for(lambda: server.http("/readyz/ingest")[0] == 200, lambda: f"healthy ingest; {server.http('/readyz/ingest')}")
+    wait_for(lambda: "forebay_source_halted{" not in server.http("/metrics")[1], "no halt to be shown")
