@@ -8,6 +8,7 @@ machine's cores; nothing is pinned.
 
 import json
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def run(bench):
         add_a_view(bench, folder, 300_000 if bench.quick else 10_000_000, rate)
         memory_under_load(bench, folder, 30 if bench.quick else 1_800, rate)
         many_partitions(bench, folder, 100 if bench.quick else 1_000)
-        start_beside_predictions(bench, folder, "2013-02-01" if bench.quick else "2014-01-02")
+        start_beside_predictions(bench, folder, 200_000 if bench.quick else 10_000_000)
         small_commits(bench, folder, 500 if bench.quick else 24 * 3_600 // COMMIT_EVERY_S)
 
 
@@ -262,27 +263,74 @@ def many_partitions(bench, folder, partitions):
 # A start beside many predictions
 
 
-def start_beside_predictions(bench, folder, until):
+def start_beside_predictions(bench, folder, rows):
+    """A month of flights is scored; what the archive has of it is repeated by the server's own append until it has so many
+    predictions, and the topics end where the archive does. Then the server starts over a new state, so that the monitor reads
+    all of them, and again beside the checkpoint of that run."""
     suffix = uuid.uuid4().hex[:8]
     sql = definitions(folder / "predictions", suffix, "*.sql", suffix)
-    ended(subprocess.Popen([bench.binary, "replay", FLIGHTS, "--sql", sql, "--bootstrap", bench.kafka, "--until", until],
+    ended(subprocess.Popen([bench.binary, "replay", FLIGHTS, "--sql", sql, "--bootstrap", bench.kafka, "--until", "2013-02-01"],
                            cwd=ROOT, stdout=subprocess.DEVNULL))
     with Server(bench, folder) as server:
         server.apply(sql)
         wait(lambda: complete(server), "all departures to be scored and seen by the monitor")
-        predictions = monitor(server)["input"]["accepted"]
-        for how in ("with its checkpoint", "monitor rebuilt"):
-            server.process.terminate()
-            server.process.wait(timeout=DEADLINE_S)
-            if how == "monitor rebuilt":
-                [checkpoint] = (server.data / "checkpoints").glob("monitor-*.ckpt")
-                checkpoint.unlink()
+        stop(server)
+        predictions = repeat_archive(bench, server, rows)
+        for lost in ("online", "checkpoints"):
+            shutil.rmtree(server.data / lost)
+        for how in ("monitor rebuilt", "with its checkpoint"):
             started = time.monotonic()
             server.start()
-            wait(lambda: complete(server, predictions), "the monitor to be as it was")
+            wait(lambda: (found := monitor(server)) and found["input"]["accepted"] == predictions,
+                 f"the monitor to have {predictions:,} predictions")
             what = f"beside {predictions:,} predictions, {how}"
             bench.figure("forebay start", what, time.monotonic() - started, "s")
             bench.figure("forebay start", f"{what}: read from files", server.moved_bytes("rchar") / 2**20, "MiB")
+            bench.figure("forebay start", f"{what}: memory", server.peak_rss_bytes() / 2**20, "MiB")
+            if how == "monitor rebuilt":
+                stop(server)
+
+
+def stop(server):
+    server.process.terminate()
+    server.process.wait(timeout=DEADLINE_S)
+
+
+def repeat_archive(bench, server, rows):
+    """The archive has at least so many predictions, each of an event that it has too; returns how many."""
+    started = time.monotonic()
+    done = subprocess.run([bench.examples / "predictions", server.data / "offline", "departures", "dep_time", "flight_id",
+                           PREDICTIONS, str(rows)], check=True, capture_output=True, text=True)
+    made = json.loads(done.stdout)
+    bench.figure("generator", f"{made['predictions']:,} predictions and their events", time.monotonic() - started, "s")
+    cut = []
+    for topic, ends in made["ends"].items():
+        for partition, end in ends.items():
+            have = end_of(bench, topic, partition)
+            fill_up(bench, topic, partition, end - have)
+            assert end_of(bench, topic, partition) == end
+            cut.append({"topic": topic, "partition": int(partition), "offset": end})
+    # What fills the topics up is no event: retention has taken all that the archive has.
+    file = server.data / "cut.json"
+    file.write_text(json.dumps({"partitions": cut, "version": 1}))
+    subprocess.run([ROOT / "scripts" / "kafka", "tool", "DeleteRecordsCommand", "--bootstrap-server", bench.kafka,
+                    "--offset-json-file", file], check=True, capture_output=True)
+    return made["predictions"]
+
+
+def end_of(bench, topic, partition):
+    done = subprocess.run(["kcat", "-Q", "-b", bench.kafka, "-t", f"{topic}:{partition}:-1"], check=True, capture_output=True,
+                          text=True)
+    return int(done.stdout.rsplit(None, 1)[1])
+
+
+def fill_up(bench, topic, partition, count):
+    command = ["kcat", "-P", "-b", bench.kafka, "-t", topic, "-p", partition, "-X", "linger.ms=20", "-X", "compression.codec=lz4"]
+    sending = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    for first in range(0, count, 1_000_000):
+        sending.stdin.write(b"-\n" * min(1_000_000, count - first))
+    sending.stdin.close()
+    ended(sending)
 
 
 def monitor(server):
@@ -290,15 +338,12 @@ def monitor(server):
     return monitors[0] if monitors else None
 
 
-def complete(server, predictions=None):
+def complete(server):
     """Whether everything is read, scored and seen by the monitor."""
     status = server.status()
     if not status or not status["monitors"] or status["scores_waiting"]:
         return False
-    accepted = status["monitors"][0]["input"]["accepted"]
-    if predictions is not None:
-        return accepted == predictions
-    sources = status["sources"]
+    accepted, sources = status["monitors"][0]["input"]["accepted"], status["sources"]
     idle = all(source.get("lag_records") == 0 for source in sources.values())
     return idle and accepted == sources["departures"]["rows"] == sources[PREDICTIONS]["rows"] > 0
 

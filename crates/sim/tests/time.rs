@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use forebay_core::ports::{OnlineStore, Runtime};
+use forebay_core::ports::{Runtime, StateProgress};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::{HOUR_US, MINUTE_US, Micros, SECOND_US};
 use forebay_core::watermark::{Hold, MarkFact};
