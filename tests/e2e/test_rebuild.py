@@ -13,7 +13,8 @@ import pytest
 from conftest import ROOT, binary, wait_for
 from test_apply import VIEW, apply, click, clicks, total
 from test_log import forebay, is_halted, shop, source  # noqa: F401 - a fixture
-from topics import delete_records, kcat
+from tables import delta_rows
+from topics import delete_records, delete_topic, kcat, make_topic
 
 KEYS = [f"person {number}" for number in range(40)]
 # Events of the first day, and reads as of its end: what comes later changes none of those.
@@ -142,6 +143,23 @@ def test_after_the_state_was_moved_away_and_the_log_was_cut_a_rebuild_brings_all
     server.kill()
     server.start()
     wait_for(lambda: clicks(server) == total(12), lambda: f"the same after a crash; {clicks(server)}")
+
+
+def test_a_topic_made_anew_is_not_mixed_into_the_archive_of_a_state_that_is_lost(shop, tmp_path):  # noqa: F811
+    server, topic, kafka = shop
+    lose_state(shop, tmp_path, 6)
+    delete_topic(kafka, topic)
+    make_topic(kafka, topic)
+    # More records than were archived: each offset of the archive is there, and is another record's.
+    click(kafka, topic, 20, 9)
+    for _ in range(2):
+        server.start()
+        wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
+        assert "made anew" in source(server)["reason"] and "--data-dir" in source(server)["reason"], source(server)
+        assert clicks(server) == (None, None)
+        assert forebay(server, "rebuild", "clicks").returncode == 2
+        server.stop()
+    assert delta_rows(server.data_dir, "clicks") == 6
 
 
 def test_of_a_log_without_records_a_rebuild_and_a_new_view_hold_what_the_archive_has(shop, tmp_path):  # noqa: F811

@@ -3,13 +3,14 @@
 //! offsets are the only memory: a process that dies anywhere here leaves at most a file that no
 //! table names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::kernel::{Action, Add, Transaction};
 use forebay_core::invariant;
-use forebay_core::ports::Beginnings;
+use forebay_core::ports::{Beginnings, LogIdentity};
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use object_store::path::Path;
@@ -101,16 +102,18 @@ impl DeltaArchive {
         }
     }
 
-    /// Note where the table begins. A try that fails leaves nothing behind and is made again at the
-    /// next start.
+    /// Note where the table begins and whose records it takes. A try that fails leaves nothing
+    /// behind and is made again at the next start.
     pub(crate) async fn note_beginnings(
         &self,
         table: &Table,
         beginnings: &Beginnings,
+        logs: &BTreeMap<String, LogIdentity>,
     ) -> Result<(), OfflineError> {
         let mut current = table.current.lock().await;
         current.refresh_as(table, self.owner()).await?;
-        let notes = current.marks.notes(beginnings);
+        let mut notes = current.marks.notes(beginnings);
+        notes.extend(current.marks.log_notes(logs));
         if notes.is_empty() {
             return Ok(());
         }
@@ -169,7 +172,8 @@ impl DeltaArchive {
         };
         let mut transactions: Vec<Transaction> = moves
             .iter()
-            .map(|(partition, next)| transaction(&current.marks.app_id(partition), *next))
+            .flat_map(|(partition, progress)| current.marks.transactions(partition, progress))
+            .map(|(app_id, version)| transaction(&app_id, version))
             .collect();
         let id = self.next_commit_id();
         let mut add = None;

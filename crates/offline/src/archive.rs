@@ -14,7 +14,9 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
 use forebay_core::PortResult;
-use forebay_core::ports::{Archive, Beginnings, RowStream, Scan, TableScan, TableSnapshot};
+use forebay_core::ports::{
+    Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
+};
 use forebay_core::progress::Applied;
 use forebay_core::time::Clock;
 use object_store::ObjectStore;
@@ -258,9 +260,14 @@ impl Archive for DeltaArchive {
         Ok(self.open_as(name, &schema).await?)
     }
 
-    async fn begin(&self, name: &str, beginnings: &Beginnings) -> PortResult<()> {
+    async fn begin(
+        &self,
+        name: &str,
+        beginnings: &Beginnings,
+        logs: &BTreeMap<String, LogIdentity>,
+    ) -> PortResult<()> {
         let table = self.table(name).await?;
-        Ok(self.note_beginnings(&table, beginnings).await?)
+        Ok(self.note_beginnings(&table, beginnings, logs).await?)
     }
 
     async fn progress(&self, name: &str) -> PortResult<Applied> {

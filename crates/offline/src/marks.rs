@@ -1,8 +1,11 @@
 //! What a table's log says about offsets: the application transactions
 //! `<deployment>/<table>/<topic>/<partition>`, whose version is the next Kafka offset, and who
 //! committed them; `<deployment>/<table>/from/<topic>/<partition>` and `../cut/..` note where the
-//! table begins (no topic has a slash in its name). Read from the newest checkpoint and the entries
-//! behind it, then entry by entry; an entry that cannot be read is an error, never "none".
+//! table begins (no topic has a slash in its name). The log that the rows came from is told by
+//! `../cluster/<topic>/<cluster id>` and `../id/<topic>/<topic id>`, by `../partitions/<topic>/all`,
+//! whose version is their number, and by the digest of each partition's last record, in
+//! `../{last,last_time,last_hash}/<topic>/<partition>`. Read from the newest checkpoint and the
+//! entries behind it, then entry by entry; an entry that cannot be read is an error, never "none".
 //!
 //! Delta-rs can look up one application id at a time, each by a replay of its own; the archive
 //! needs all of them, and needs to know whose commit moved them. On open both readings are
@@ -12,8 +15,8 @@ use std::collections::BTreeMap;
 
 use deltalake::logstore::LogStore;
 use forebay_core::invariant;
-use forebay_core::ports::Beginnings;
-use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::ports::{Beginnings, LogIdentity};
+use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::time::Micros;
 use serde_json::Value;
 
@@ -24,6 +27,20 @@ use crate::error::OfflineError;
 const FROM: &str = "from";
 /// Kind of one that notes that the state had applied records before that.
 const CUT: &str = "cut";
+/// Kind of one that names the cluster of a topic; its version says nothing.
+const CLUSTER: &str = "cluster";
+/// Kind of one that names the id of a topic; its version says nothing.
+const ID: &str = "id";
+/// Kind of one that notes how many partitions a topic has.
+const PARTITIONS: &str = "partitions";
+/// Kinds of the three that hold the digest of a partition's last record: its offset.
+const LAST: &str = "last";
+/// Its time.
+const LAST_TIME: &str = "last_time";
+/// The bits of its hash.
+const LAST_HASH: &str = "last_hash";
+/// The time of a record that has none, as Kafka writes it.
+const NO_TIME: i64 = -1;
 
 /// Keys of a commit's `commitInfo` that are ours.
 pub(crate) mod commit_info {
@@ -53,6 +70,8 @@ pub(crate) struct Marks {
     version: Option<u64>,
     next: BTreeMap<TopicPartition, i64>,
     beginnings: Beginnings,
+    logs: BTreeMap<String, LogIdentity>,
+    last: BTreeMap<TopicPartition, RecordDigest>,
     ingest_time_us: Option<Micros>,
 }
 
@@ -69,6 +88,8 @@ impl Marks {
             version: None,
             next: BTreeMap::new(),
             beginnings: Beginnings::default(),
+            logs: BTreeMap::new(),
+            last: BTreeMap::new(),
             ingest_time_us: None,
         };
         if let Some(checkpoint) = checkpoint::newest(log, table, version).await? {
@@ -178,6 +199,9 @@ impl Marks {
         let Some(place) = rest.strip_prefix('/') else {
             return Ok(false);
         };
+        if self.take_identity(place, at) {
+            return Ok(false);
+        }
         let parsed = place
             .rsplit_once('/')
             .and_then(|(topic, number)| Some((topic, number.parse::<i32>().ok()?)));
@@ -199,6 +223,11 @@ impl Marks {
             Some((CUT, topic)) => {
                 self.beginnings.cut.insert(place(topic));
             }
+            Some((LAST, topic)) => self.last_of(place(topic)).offset = at,
+            Some((LAST_TIME, topic)) => {
+                self.last_of(place(topic)).kafka_time_us = Some(at).filter(|at| *at != NO_TIME);
+            }
+            Some((LAST_HASH, topic)) => self.last_of(place(topic)).hash = at.cast_unsigned(),
             _ => {
                 let place = place(topic);
                 invariant!(
@@ -214,20 +243,85 @@ impl Marks {
         Ok(false)
     }
 
+    /// What is known of the last record of `place`: its three parts stand in one commit.
+    fn last_of(&mut self, place: TopicPartition) -> &mut RecordDigest {
+        self.last.entry(place).or_insert(RecordDigest {
+            offset: 0,
+            kafka_time_us: None,
+            hash: 0,
+        })
+    }
+
+    /// Take over what `place` says of a topic as a whole; false if it says nothing of one.
+    fn take_identity(&mut self, place: &str, at: i64) -> bool {
+        // A topic may have the name of a kind: its marks have one part less.
+        let parts = place.split_once('/');
+        let Some((kind, (topic, value))) =
+            parts.and_then(|(kind, rest)| Some((kind, rest.split_once('/')?)))
+        else {
+            return false;
+        };
+        let found = match kind {
+            CLUSTER => LogIdentity {
+                cluster: Some(value.to_owned()),
+                ..LogIdentity::default()
+            },
+            ID => LogIdentity {
+                id: Some(value.to_owned()),
+                ..LogIdentity::default()
+            },
+            PARTITIONS => {
+                let Ok(partitions) = i32::try_from(at) else {
+                    return false;
+                };
+                LogIdentity {
+                    partitions,
+                    ..LogIdentity::default()
+                }
+            }
+            _ => return false,
+        };
+        self.logs.entry(topic.to_owned()).or_default().take(&found);
+        true
+    }
+
     /// Next offset of `partition`; 0 where nothing was committed.
     pub(crate) fn next_offset(&self, partition: &TopicPartition) -> i64 {
         self.next.get(partition).copied().unwrap_or(0)
     }
 
     /// The partitions that `up_to` moves, with their new marks: never back.
-    pub(crate) fn moves(&self, up_to: &Applied) -> Vec<(TopicPartition, i64)> {
+    pub(crate) fn moves(&self, up_to: &Applied) -> Vec<(TopicPartition, PartitionProgress)> {
         let moved = up_to
             .0
             .iter()
             .filter(|(partition, progress)| progress.next_offset > self.next_offset(partition));
         moved
-            .map(|(partition, progress)| (partition.clone(), progress.next_offset))
+            .map(|(partition, progress)| (partition.clone(), *progress))
             .collect()
+    }
+
+    /// Application ids and versions that move `partition` to `progress`.
+    pub(crate) fn transactions(
+        &self,
+        partition: &TopicPartition,
+        progress: &PartitionProgress,
+    ) -> Vec<(String, i64)> {
+        let mut all = vec![(self.app_id(partition), progress.next_offset)];
+        if let Some(last) = progress.last {
+            let parts = [
+                (LAST, last.offset),
+                (LAST_TIME, last.kafka_time_us.unwrap_or(NO_TIME)),
+                (LAST_HASH, last.hash.cast_signed()),
+            ];
+            all.extend(parts.map(|(kind, at)| (self.note_id(kind, partition), at)));
+        }
+        all
+    }
+
+    fn note_id(&self, kind: &str, partition: &TopicPartition) -> String {
+        let (topic, number) = (&partition.topic, partition.partition);
+        format!("{}/{kind}/{topic}/{number}", self.scope)
     }
 
     /// Newest `_ingest_time` that this deployment gave out.
@@ -260,6 +354,37 @@ impl Marks {
         &self.beginnings
     }
 
+    /// By topic the log that the rows came from.
+    pub(crate) fn logs(&self) -> &BTreeMap<String, LogIdentity> {
+        &self.logs
+    }
+
+    /// The last record of each partition.
+    pub(crate) fn last(&self) -> &BTreeMap<TopicPartition, RecordDigest> {
+        &self.last
+    }
+
+    /// Application ids and versions that note of `logs` what is not noted yet.
+    pub(crate) fn log_notes(&self, logs: &BTreeMap<String, LogIdentity>) -> Vec<(String, i64)> {
+        let mut notes = Vec::new();
+        for (topic, log) in logs {
+            let known = self.logs.get(topic).cloned().unwrap_or_default();
+            let mut note = |kind: &str, value: &str, at: i64| {
+                notes.push((format!("{}/{kind}/{topic}/{value}", self.scope), at));
+            };
+            if let (None, Some(cluster)) = (&known.cluster, &log.cluster) {
+                note(CLUSTER, cluster, 1);
+            }
+            if let (None, Some(id)) = (&known.id, &log.id) {
+                note(ID, id, 1);
+            }
+            if log.partitions > known.partitions {
+                note(PARTITIONS, "all", i64::from(log.partitions));
+            }
+        }
+        notes
+    }
+
     /// Application ids and versions that note `wanted`, of partitions that nothing is noted of.
     pub(crate) fn notes(&self, wanted: &Beginnings) -> Vec<(String, i64)> {
         let mut notes = Vec::new();
@@ -267,15 +392,9 @@ impl Marks {
             if self.beginnings.from.0.contains_key(partition) {
                 continue;
             }
-            let note = |kind: &str| {
-                format!(
-                    "{}/{kind}/{}/{}",
-                    self.scope, partition.topic, partition.partition
-                )
-            };
-            notes.push((note(FROM), from.next_offset));
+            notes.push((self.note_id(FROM, partition), from.next_offset));
             if wanted.cut.contains(partition) {
-                notes.push((note(CUT), from.next_offset));
+                notes.push((self.note_id(CUT, partition), from.next_offset));
             }
         }
         notes

@@ -394,9 +394,14 @@ impl Worker {
             }
             Message::DeadLetters(letters, up_to) => {
                 self.bytes += letters.iter().map(letter_bytes).sum::<usize>();
-                up_to.iter().for_each(|(partition, progress)| {
-                    self.dead_letters_up_to.advance(partition, *progress)
-                });
+                for (partition, progress) in up_to {
+                    // The source's table says whose records these are.
+                    let progress = PartitionProgress {
+                        last: None,
+                        ..progress
+                    };
+                    self.dead_letters_up_to.advance(&partition, progress);
+                }
                 self.dead_letters.extend(letters);
             }
             Message::Marks(records) => self.marks.add(&records),

@@ -1,4 +1,4 @@
-//! Where archive tables begin. A table that is there before the first record of a partition is
+//! Where archive tables begin, and whose records they have. A table that is there before the first record of a partition is
 //! read has all of it from then on. One that is found without a note of its beginning, while the
 //! state has applied records already, has taken the place of a lost table: what the log no longer
 //! holds is missing for good, and nothing may be filled from it as if it were whole. Pure.
@@ -10,18 +10,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::invariant;
-use forebay_core::ports::{Beginnings, TableSnapshot};
-use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::ports::{Beginnings, LogIdentity, TableSnapshot};
+use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 
 use crate::error::PipelineError;
 
-/// How far a source's table reaches, from where to where.
-#[derive(Debug)]
+/// How far a source's table reaches, from where to where, and in which log.
+#[derive(Debug, Default)]
 pub(crate) struct TableReach {
     /// Its marks when it was opened.
     applied: Applied,
     beginnings: Beginnings,
+    logs: BTreeMap<String, LogIdentity>,
+    /// The last record of each partition when it was opened.
+    last: BTreeMap<TopicPartition, RecordDigest>,
 }
 
 impl TableReach {
@@ -30,7 +33,19 @@ impl TableReach {
         Self {
             applied: snapshot.applied,
             beginnings: snapshot.beginnings,
+            logs: snapshot.logs,
+            last: snapshot.last,
         }
+    }
+
+    /// What it knows of `topic`.
+    pub(crate) fn log(&self, topic: &str) -> LogIdentity {
+        self.logs.get(topic).cloned().unwrap_or_default()
+    }
+
+    /// The last record that it had of each partition.
+    pub(crate) fn last(&self) -> &BTreeMap<TopicPartition, RecordDigest> {
+        &self.last
     }
 
     /// Where it begins.
@@ -48,8 +63,8 @@ impl TableReach {
         next
     }
 
-    /// `new` is noted.
-    pub(crate) fn note(&mut self, new: Beginnings) {
+    /// `new` and `logs` are noted.
+    pub(crate) fn note(&mut self, new: Beginnings, logs: &BTreeMap<String, LogIdentity>) {
         let known = &self.beginnings.from.0;
         invariant!(
             BeginningNotedOnce,
@@ -58,6 +73,9 @@ impl TableReach {
             new.from.0.len(),
             known.len()
         );
+        for (topic, log) in logs {
+            self.logs.entry(topic.clone()).or_default().take(log);
+        }
         self.beginnings.from.0.extend(new.from.0);
         self.beginnings.cut.extend(new.cut);
     }
@@ -207,6 +225,7 @@ mod tests {
                 from: applied(&[(0, 50), (2, 70)]),
                 ..Beginnings::default()
             },
+            ..TableReach::default()
         };
         assert_eq!(reach.next(), applied(&[(0, 90), (1, 5), (2, 70)]));
     }

@@ -23,13 +23,13 @@ pub struct OpenGap {
 pub enum HaltReason {
     /// The broker belongs to another cluster.
     #[error(
-        "the state follows Kafka cluster '{known}' and topic '{topic}' is now asked of cluster '{found}'; \
-         set kafka.bootstrap to the cluster that the state follows, or start with another --data-dir to follow this one"
+        "this server follows Kafka cluster '{known}' and topic '{topic}' is now asked of cluster '{found}'; \
+         set kafka.bootstrap to the cluster that this server follows, or start with another --data-dir to follow this one"
     )]
     OtherCluster {
         /// The topic.
         topic: String,
-        /// Cluster that the state follows.
+        /// Cluster that this server follows.
         known: String,
         /// Cluster that answered.
         found: String,
@@ -45,8 +45,8 @@ pub enum HaltReason {
     },
     /// Another topic has the name.
     #[error(
-        "topic '{topic}' was deleted and made anew (id '{found}'; the state follows '{known}'); bring back the topic that \
-         the state follows, or start with another --data-dir to follow this one"
+        "topic '{topic}' was deleted and made anew (id '{found}'; this server follows '{known}'); bring back the topic that \
+         this server follows, or start with another --data-dir to follow this one"
     )]
     TopicMadeAnew {
         /// The topic.
@@ -59,7 +59,7 @@ pub enum HaltReason {
     /// It has fewer partitions than were read.
     #[error(
         "partition {partition} of topic '{topic}' was read and is not there any more ({found} partitions are): the topic \
-         was made anew; bring back the topic that the state follows, or start with another --data-dir to follow this one"
+         was made anew; bring back the topic that this server follows, or start with another --data-dir to follow this one"
     )]
     PartitionGone {
         /// The topic.
@@ -72,7 +72,7 @@ pub enum HaltReason {
     /// Another record stands where one was applied.
     #[error(
         "{topic}-{partition}: the record at offset {offset} is not the one that was applied: the topic was made anew, or \
-         its log lost its tail and grew again; bring back the log that the state follows, or start with another \
+         its log lost its tail and grew again; bring back the log that this server follows, or start with another \
          --data-dir to follow this one"
     )]
     RecordDiffers {
@@ -86,7 +86,7 @@ pub enum HaltReason {
     /// The log ends before an applied offset.
     #[error(
         "{topic}-{partition}: everything below offset {offset} was applied and the log ends at {end}: it lost its tail or \
-         was made anew; bring back the log that the state follows, or start with another --data-dir to follow this one"
+         was made anew; bring back the log that this server follows, or start with another --data-dir to follow this one"
     )]
     LogShorter {
         /// The topic.

@@ -3,9 +3,11 @@
 //! decision out). The reader starts each partition at the smallest offset that any shard or the
 //! archive still needs; each of them drops what it already has.
 //!
-//! A log is the one that the state follows when its cluster, its topic's id, its partitions, its
-//! end and the last applied record of each partition say so. Anything else halts that source, and
-//! that source alone; nothing is skipped but what a person accepted as a gap.
+//! A log is the one that is followed when its cluster, its topic's id, its partitions, its end and
+//! the last applied record of each partition say so. The state knows them and so does the archive:
+//! both count, so that a state that was lost takes no other log for that of its archive. Anything
+//! else halts that source, and that source alone; nothing is skipped but what a person accepted as
+//! a gap.
 //!
 //! The watermarks go on where they were: the shard whose need it was had recorded the greatest
 //! event time below it. The archive records no event times, so where its need alone is the
@@ -16,7 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::invariant;
-use forebay_core::ports::{AcceptedGap, FirstRecord, LogBounds, LogFault, TopicFacts, TopicNote};
+use forebay_core::ports::{
+    AcceptedGap, FirstRecord, LogBounds, LogFault, LogIdentity, TopicFacts, TopicNote,
+};
 use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 
@@ -43,8 +47,8 @@ pub(crate) enum FoundLog {
         topic: TopicFacts,
         /// Where each partition begins and ends; those that nobody answers for are absent.
         bounds: BTreeMap<i32, LogBounds>,
-        /// What stands at the last applied record of each partition that was asked for.
-        records: BTreeMap<i32, FirstRecord>,
+        /// What stands at each applied record that was asked for, by partition and offset.
+        records: BTreeMap<(i32, i64), FirstRecord>,
     },
 }
 
@@ -55,7 +59,8 @@ pub(crate) struct SourceFacts {
     pub(crate) source_name: String,
     /// Its topic.
     pub(crate) topic: Arc<str>,
-    /// Cluster that the state follows; None in a new state.
+    /// Cluster that the state follows, or that an archive table does where the state is new; None
+    /// where neither knows one.
     pub(crate) known_cluster: Option<String>,
     /// What the state remembers of the topic.
     pub(crate) note: TopicNote,
@@ -63,6 +68,11 @@ pub(crate) struct SourceFacts {
     pub(crate) shards: Vec<Arc<Applied>>,
     /// Progress of the archive table, as it was before the first read of this run.
     pub(crate) archive: Applied,
+    /// What that table knows of the topic.
+    pub(crate) archived_log: LogIdentity,
+    /// The last record of each partition that the table had then; none where the source is read
+    /// already: it was compared before.
+    pub(crate) archived_last: BTreeMap<TopicPartition, RecordDigest>,
     /// Whether the last decision was to read it. One that is not read is compared whole.
     pub(crate) reading: bool,
     /// Whether it was halted, by the last decision that did not wait for a broker.
@@ -137,7 +147,7 @@ impl SourceFacts {
     fn known_partitions(&self) -> impl Iterator<Item = i32> {
         let of_shards = self.shards.iter().flat_map(|applied| applied.0.keys());
         let of_archive = self.archive.0.keys();
-        let noted = self.note.partitions;
+        let noted = self.note.partitions.max(self.archived_log.partitions);
         of_shards
             .chain(of_archive)
             .filter(|place| place.topic == self.topic)
@@ -145,22 +155,33 @@ impl SourceFacts {
             .chain(noted.checked_sub(1).filter(|last| *last >= 0))
     }
 
-    /// The furthest record that a shard has applied of each partition: what has to stand there
-    /// still.
+    /// What has to stand in the log still: the furthest record that a shard has applied of each
+    /// partition, and the last one of the archive.
     #[must_use]
-    pub(crate) fn last_records(&self) -> BTreeMap<TopicPartition, RecordDigest> {
-        let mut last: BTreeMap<TopicPartition, RecordDigest> = BTreeMap::new();
+    pub(crate) fn last_records(&self) -> BTreeMap<TopicPartition, Vec<RecordDigest>> {
+        let mut furthest: BTreeMap<TopicPartition, RecordDigest> = BTreeMap::new();
         for (place, progress) in self.shards.iter().flat_map(|applied| applied.0.iter()) {
             if place.topic == self.topic
                 && let Some(digest) = progress.last
             {
-                let entry = last.entry(place.clone()).or_insert(digest);
+                let entry = furthest.entry(place.clone()).or_insert(digest);
                 if digest.offset > entry.offset {
                     *entry = digest;
                 }
             }
         }
-        last
+        let mut all: BTreeMap<TopicPartition, Vec<RecordDigest>> = furthest
+            .into_iter()
+            .map(|(p, last)| (p, vec![last]))
+            .collect();
+        let archived = self.archived_last.iter();
+        for (place, last) in archived.filter(|(place, _)| place.topic == self.topic) {
+            let known = all.entry(place.clone()).or_default();
+            if !known.contains(last) {
+                known.push(*last);
+            }
+        }
+        all
     }
 }
 
@@ -197,7 +218,9 @@ pub(crate) fn decide(facts: &SourceFacts) -> Decision {
             records,
         } => (cluster, Some((topic, bounds, records))),
     };
-    if let Some(known) = facts.known_cluster.as_ref().filter(|k| *k != cluster) {
+    let archived = &facts.archived_log;
+    let clusters = [&facts.known_cluster, &archived.cluster];
+    if let Some(known) = clusters.into_iter().flatten().find(|k| *k != cluster) {
         return Decision::Halt(HaltReason::OtherCluster {
             topic: topic(),
             known: known.clone(),
@@ -207,8 +230,9 @@ pub(crate) fn decide(facts: &SourceFacts) -> Decision {
     let Some((found, bounds, records)) = there else {
         return Decision::Halt(HaltReason::TopicMissing { topic: topic() });
     };
-    if let (Some(known), Some(id)) = (&facts.note.id, &found.id)
-        && known != id
+    let ids = [&facts.note.id, &archived.id];
+    if let Some(id) = &found.id
+        && let Some(known) = ids.into_iter().flatten().find(|known| *known != id)
     {
         return Decision::Halt(HaltReason::TopicMadeAnew {
             topic: topic(),
@@ -234,7 +258,7 @@ fn read(
     facts: &SourceFacts,
     found: &TopicFacts,
     bounds: &BTreeMap<i32, LogBounds>,
-    records: &BTreeMap<i32, FirstRecord>,
+    records: &BTreeMap<(i32, i64), FirstRecord>,
 ) -> Decision {
     let last_records = facts.last_records();
     let (mut plan, mut gaps) = (Plan::default(), Vec::new());
@@ -254,12 +278,13 @@ fn read(
             keep(facts, &mut plan, &place);
             continue;
         };
-        if let Some(reason) = other_log(facts, &place, *bounds, last_records.get(&place), records) {
+        let last = last_records.get(&place).map_or(&[][..], Vec::as_slice);
+        if let Some(reason) = other_log(facts, &place, *bounds, last, records) {
             return Decision::Halt(reason);
         }
-        let compared = last_records
-            .get(&place)
-            .is_none_or(|last| last.offset < bounds.begin || records.contains_key(partition));
+        let compared = last.iter().all(|last| {
+            last.offset < bounds.begin || records.contains_key(&(*partition, last.offset))
+        });
         if !compared && !facts.reading {
             return Decision::WaitForBroker(format!(
                 "nobody answers for the last applied record of {}-{partition}",
@@ -350,8 +375,8 @@ fn other_log(
     facts: &SourceFacts,
     place: &TopicPartition,
     bounds: LogBounds,
-    last: Option<&RecordDigest>,
-    records: &BTreeMap<i32, FirstRecord>,
+    last: &[RecordDigest],
+    records: &BTreeMap<(i32, i64), FirstRecord>,
 ) -> Option<HaltReason> {
     let (topic, partition) = (facts.topic.to_string(), place.partition);
     let furthest = facts
@@ -370,18 +395,17 @@ fn other_log(
             end: bounds.last_stable,
         });
     }
-    let last = last?;
-    match records.get(&partition)? {
-        // Compaction may have taken the record; then the next one stands above it.
-        FirstRecord::Record(found) if found.offset == last.offset && found != last => {
-            Some(HaltReason::RecordDiffers {
-                topic,
-                partition,
-                offset: last.offset,
-            })
-        }
-        _ => None,
-    }
+    // Compaction may have taken the record; then the next one stands above it.
+    let differs = |last: &&RecordDigest| {
+        let found = records.get(&(partition, last.offset));
+        matches!(found, Some(FirstRecord::Record(found)) if found.offset == last.offset && found != *last)
+    };
+    let other = last.iter().find(differs)?;
+    Some(HaltReason::RecordDiffers {
+        topic,
+        partition,
+        offset: other.offset,
+    })
 }
 
 /// Where `place` is to be read from; what the shards had of it goes into `plan`.

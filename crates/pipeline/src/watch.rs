@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use forebay_core::limits::LOG_DIGESTS_PER_LOOK;
 use forebay_core::ports::{
-    Archive, LogBounds, LogFault, LogInspector, LogNotes, Runtime, StateProgress, TopicFacts,
+    Archive, FirstRecord, LogBounds, LogFault, LogIdentity, LogInspector, LogNotes, Runtime,
+    StateProgress, TopicFacts,
 };
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -124,6 +125,9 @@ struct Watcher {
 /// What one look shares between the sources.
 struct Look {
     cluster: Result<String, PortError>,
+    /// The cluster that the state follows.
+    noted_cluster: Option<String>,
+    /// The same, or the one that an archive table knows.
     known_cluster: Option<String>,
     shards: Vec<Arc<Applied>>,
     reader: BTreeMap<TopicPartition, i64>,
@@ -189,8 +193,13 @@ impl Watcher {
         let read = newest
             .iter()
             .filter(|(_, d)| matches!(d, Decision::Read(_)));
+        for source in self.parts.sources.clone() {
+            self.open_reach(&source)?;
+        }
+        let noted_cluster = self.parts.notes.log_identity()?;
         let look = Look {
-            known_cluster: self.parts.notes.log_identity()?,
+            known_cluster: noted_cluster.clone().or_else(|| self.archived_cluster()),
+            noted_cluster,
             shards: (0..self.parts.store.shards())
                 .map(|shard| self.parts.store.applied(shard))
                 .collect(),
@@ -208,15 +217,15 @@ impl Watcher {
         let mut away: Option<String> = None;
         let mut quiet = true;
         for source in self.parts.sources.clone() {
-            let found = match &away {
+            let mut facts = self.facts(&source, &look)?;
+            facts.found = match &away {
                 // One question unanswered is enough: each waits for its whole timeout.
                 Some(why) => FoundLog::Away(why.clone()),
-                None => self.find(&source, &look)?,
+                None => self.find(&source, &look, &facts)?,
             };
-            if let FoundLog::Away(why) = &found {
+            if let FoundLog::Away(why) = &facts.found {
                 away = Some(why.clone());
             }
-            let facts = self.facts(&source, &look, found)?;
             let mut decision = decide(&facts);
             if let Decision::Read(plan) = &mut decision {
                 let (archive, runtime) = (&self.parts.archive, &self.parts.runtime);
@@ -228,7 +237,7 @@ impl Watcher {
                 Decision::Halt(_) => drop(self.halted.insert(source.name.clone())),
                 Decision::WaitForBroker(_) => {}
             }
-            self.remember(&facts, &decision)?;
+            self.remember(&facts, &look, &decision)?;
             self.begin(&source, &facts, &decision)?;
             if let FoundLog::There { bounds, .. } = &facts.found {
                 all_bounds.extend(bounds.iter().map(|(partition, bounds)| {
@@ -246,13 +255,17 @@ impl Watcher {
     }
 
     /// Ask the broker about the topic of `source`.
-    fn find(&mut self, source: &SourceDef, look: &Look) -> PortResult<FoundLog> {
+    fn find(
+        &mut self,
+        source: &SourceDef,
+        look: &Look,
+        facts: &SourceFacts,
+    ) -> PortResult<FoundLog> {
         let cluster = match &look.cluster {
             Ok(cluster) => cluster.clone(),
             Err(error) => return Ok(FoundLog::of_error(error)),
         };
-        let reading = look.reads(source);
-        if look.topics || !reading {
+        if look.topics || !facts.reading {
             self.topics.remove(&source.topic);
         }
         let topic = match self.topics.get(&source.topic) {
@@ -275,8 +288,8 @@ impl Watcher {
             Ok(bounds) => bounds,
             Err(error) => return Ok(FoundLog::of_error(&error)),
         };
-        let wanted = self.wanted(source, look, reading, &bounds);
-        let records = match self.parts.inspector.first_records(&wanted) {
+        let wanted = self.wanted(look, facts, &bounds);
+        let records = match self.records(wanted) {
             Ok(records) => records,
             Err(error) => return Ok(FoundLog::of_error(&error)),
         };
@@ -284,7 +297,7 @@ impl Watcher {
             cluster,
             topic,
             bounds: bounds.into_iter().map(|(p, b)| (p.partition, b)).collect(),
-            records: records.into_iter().map(|(p, r)| (p.partition, r)).collect(),
+            records,
         })
     }
 
@@ -292,49 +305,73 @@ impl Watcher {
     /// those of one that is.
     fn wanted(
         &mut self,
-        source: &SourceDef,
         look: &Look,
-        reading: bool,
+        facts: &SourceFacts,
         bounds: &BTreeMap<TopicPartition, LogBounds>,
-    ) -> BTreeMap<TopicPartition, i64> {
-        if reading && !look.topics {
-            return BTreeMap::new();
+    ) -> Vec<(TopicPartition, i64)> {
+        if facts.reading && !look.topics {
+            return Vec::new();
         }
-        let facts = SourceFacts::recorded(&source.name, &source.topic, look.shards.clone());
-        let held: Vec<(TopicPartition, i64)> = facts
-            .last_records()
-            .into_iter()
-            .filter(|(place, last)| {
-                bounds
-                    .get(place)
-                    .is_some_and(|b| b.begin <= last.offset && last.offset < b.last_stable)
-            })
-            .map(|(place, last)| (place, last.offset))
-            .collect();
-        if reading {
-            turn(&held, &mut self.cursor).into_iter().collect()
+        let mut held = Vec::new();
+        for (place, all) in facts.last_records() {
+            let Some(bounds) = bounds.get(&place) else {
+                continue;
+            };
+            let offsets = all.into_iter().map(|last| last.offset);
+            let inside = offsets.filter(|at| bounds.begin <= *at && *at < bounds.last_stable);
+            held.extend(inside.map(|at| (place.clone(), at)));
+        }
+        if facts.reading {
+            turn(&held, &mut self.cursor)
         } else {
-            held.into_iter().collect()
+            held
         }
     }
 
-    fn facts(
+    /// What stands at each of `wanted`.
+    fn records(
         &mut self,
-        source: &SourceDef,
-        look: &Look,
-        found: FoundLog,
-    ) -> PortResult<SourceFacts> {
-        let archive = match self.archives.get(&source.name) {
-            Some(archive) => archive.next(),
-            None => {
-                let snapshot = self.parts.archive.snapshot(&source.name);
-                let reach = TableReach::of(block_on(self.parts.runtime.as_ref(), snapshot)?);
-                let next = reach.next();
-                self.archives.insert(source.name.clone(), reach);
-                next
-            }
-        };
+        mut wanted: Vec<(TopicPartition, i64)>,
+    ) -> PortResult<BTreeMap<(i32, i64), FirstRecord>> {
+        let mut records = BTreeMap::new();
+        // A question has one offset of each partition.
+        while !wanted.is_empty() {
+            let mut asked: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+            wanted.retain(|(place, at)| asked.entry(place.clone()).or_insert(*at) != at);
+            let found = self.parts.inspector.first_records(&asked)?;
+            let found = found.into_iter();
+            records.extend(found.map(|(place, record)| ((place.partition, asked[&place]), record)));
+        }
+        Ok(records)
+    }
+
+    /// Look at the table of `source`, once, before its first read.
+    fn open_reach(&mut self, source: &SourceDef) -> PortResult<()> {
+        if !self.archives.contains_key(&source.name) {
+            let snapshot = self.parts.archive.snapshot(&source.name);
+            let reach = TableReach::of(block_on(self.parts.runtime.as_ref(), snapshot)?);
+            self.archives.insert(source.name.clone(), reach);
+        }
+        Ok(())
+    }
+
+    /// The cluster that the archive knows: a source that is new beside it follows no other.
+    fn archived_cluster(&self) -> Option<String> {
+        let sources = self.parts.sources.iter();
+        let reaches = sources.filter_map(|s| Some(self.archives.get(&s.name)?.log(&s.topic)));
+        reaches.filter_map(|log| log.cluster).next()
+    }
+
+    /// What is recorded of `source` and its log; nothing is found yet.
+    fn facts(&self, source: &SourceDef, look: &Look) -> PortResult<SourceFacts> {
         let mut facts = SourceFacts::recorded(&source.name, &source.topic, look.shards.clone());
+        if let Some(reach) = self.archives.get(&source.name) {
+            facts.archive = reach.next();
+            facts.archived_log = reach.log(&source.topic);
+            if !look.reads(source) {
+                facts.archived_last.clone_from(reach.last());
+            }
+        }
         let of_topic = |place: &TopicPartition| place.topic == facts.topic;
         let reader = look.reader.iter().filter(|(place, _)| of_topic(place));
         let reader = reader.map(|(place, at)| (place.partition, *at)).collect();
@@ -348,31 +385,24 @@ impl Watcher {
             .notes
             .topic_note(&source.topic)?
             .unwrap_or_default();
-        facts.archive = archive;
         facts.reader = reader;
         facts.reading = look.reads(source);
         facts.halted = self.halted.contains(&source.name);
         facts.faults = faults;
-        facts.found = found;
         Ok(facts)
     }
 
     /// Write down what is read from now on, before it is.
-    fn remember(&self, facts: &SourceFacts, decision: &Decision) -> PortResult<()> {
+    fn remember(&self, facts: &SourceFacts, look: &Look, decision: &Decision) -> PortResult<()> {
         let (Decision::Read(plan), FoundLog::There { cluster, topic, .. }) =
             (decision, &facts.found)
         else {
             return Ok(());
         };
-        if facts.known_cluster.is_none() {
+        if look.noted_cluster.is_none() {
             self.parts.notes.set_log_identity(cluster)?;
         }
-        let partitions = i32::try_from(topic.partitions.len()).map_err(|_| {
-            PortError::new(
-                ErrorKind::ResourceExhausted,
-                format!("topic '{}' has too many partitions", facts.topic),
-            )
-        })?;
+        let partitions = partition_count(topic, &facts.topic)?;
         let mut note = facts.note.clone();
         note.partitions = self.counted(facts, partitions)?;
         if note.id.is_none() {
@@ -406,7 +436,8 @@ impl Watcher {
         Ok(grown.last().map_or(counted, |last| last + 1))
     }
 
-    /// Note in the archive where the table of `source` begins, before a partition is read first.
+    /// Note in the archive where the table of `source` begins and whose records it takes, before a
+    /// partition is read first.
     fn begin(
         &mut self,
         source: &SourceDef,
@@ -417,8 +448,14 @@ impl Watcher {
         else {
             return Ok(());
         };
+        let mut log = LogIdentity::default();
+        if let FoundLog::There { cluster, topic, .. } = &facts.found {
+            log.cluster = Some(cluster.clone());
+            log.id.clone_from(&topic.id);
+            log.partitions = partition_count(topic, &facts.topic)?;
+        }
         let new = beginnings::to_note(reach.beginnings(), &plan.starts, &facts.shards);
-        if new.from.0.is_empty() {
+        if new.from.0.is_empty() && reach.log(&source.topic).covers(&log) {
             return Ok(());
         }
         for place in &new.cut {
@@ -429,9 +466,10 @@ impl Watcher {
                 "the archive lacks records that the state had applied; no view is filled from it"
             );
         }
-        let noted = self.parts.archive.begin(&source.name, &new);
+        let logs = BTreeMap::from([(source.topic.clone(), log)]);
+        let noted = self.parts.archive.begin(&source.name, &new, &logs);
         block_on(self.parts.runtime.as_ref(), noted)?;
-        reach.note(new);
+        reach.note(new, &logs);
         Ok(())
     }
 
@@ -517,6 +555,8 @@ impl SourceFacts {
             known_cluster: None,
             note: forebay_core::ports::TopicNote::default(),
             archive: Applied::default(),
+            archived_log: LogIdentity::default(),
+            archived_last: BTreeMap::new(),
             reading: false,
             halted: false,
             reader: BTreeMap::new(),
@@ -524,6 +564,15 @@ impl SourceFacts {
             found: FoundLog::Away("not asked yet".to_owned()),
         }
     }
+}
+
+fn partition_count(found: &TopicFacts, topic: &str) -> PortResult<i32> {
+    i32::try_from(found.partitions.len()).map_err(|_| {
+        PortError::new(
+            ErrorKind::ResourceExhausted,
+            format!("topic '{topic}' has too many partitions"),
+        )
+    })
 }
 
 /// The next [`LOG_DIGESTS_PER_LOOK`] of `all`, which go round.

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::ports::{Archive, Beginnings, RowStream, Scan, TableScan, TableSnapshot};
-use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::ports::{
+    Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
+};
+use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::source::meta;
 use forebay_core::time::timestamp_type;
 use forebay_core::value::Value;
@@ -42,6 +44,8 @@ struct Table {
     ingested: Vec<i64>,
     marks: BTreeMap<TopicPartition, i64>,
     beginnings: Beginnings,
+    logs: BTreeMap<String, LogIdentity>,
+    last: BTreeMap<TopicPartition, RecordDigest>,
     appends: u64,
 }
 
@@ -106,6 +110,14 @@ impl MemoryArchive {
         self.tables.lock().remove(table);
     }
 
+    /// `table` is as an earlier build made it: it does not know its log.
+    pub fn forget_log(&self, table: &str) {
+        if let Some(table) = self.tables.lock().get_mut(table) {
+            table.logs.clear();
+            table.last.clear();
+        }
+    }
+
     /// What was asked of which table, in order.
     #[must_use]
     pub fn scans(&self) -> Vec<(String, Scan)> {
@@ -138,6 +150,8 @@ impl Table {
             ingested: Vec::new(),
             marks: BTreeMap::new(),
             beginnings: Beginnings::default(),
+            logs: BTreeMap::new(),
+            last: BTreeMap::new(),
             appends: 0,
         }
     }
@@ -188,7 +202,11 @@ impl Table {
         }
         for (place, progress) in &up_to.0 {
             let mark = self.marks.entry(place.clone()).or_default();
-            *mark = (*mark).max(progress.next_offset);
+            if progress.next_offset > *mark {
+                *mark = progress.next_offset;
+                let last = progress.last.map(|last| (place.clone(), last));
+                self.last.extend(last);
+            }
         }
         self.appends += 1;
         let now = i64::try_from(self.appends).expect("few appends");
@@ -245,7 +263,12 @@ impl Archive for MemoryArchive {
         Ok(())
     }
 
-    async fn begin(&self, name: &str, beginnings: &Beginnings) -> PortResult<()> {
+    async fn begin(
+        &self,
+        name: &str,
+        beginnings: &Beginnings,
+        logs: &BTreeMap<String, LogIdentity>,
+    ) -> PortResult<()> {
         let mut tables = self.tables.lock();
         let table = tables
             .get_mut(name)
@@ -259,6 +282,9 @@ impl Archive for MemoryArchive {
             if beginnings.cut.contains(partition) {
                 noted.cut.insert(partition.clone());
             }
+        }
+        for (topic, log) in logs {
+            table.logs.entry(topic.clone()).or_default().take(log);
         }
         Ok(())
     }
@@ -297,6 +323,8 @@ impl Archive for MemoryArchive {
             rows: table.rows.len() as u64,
             applied: applied(table),
             beginnings: table.beginnings.clone(),
+            logs: table.logs.clone(),
+            last: table.last.clone(),
         })
     }
 }

@@ -13,8 +13,8 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::ErrorKind;
-use forebay_core::ports::{Archive, Beginnings, ColumnRange, RowStream, Scan};
-use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::ports::{Archive, Beginnings, ColumnRange, LogIdentity, RowStream, Scan};
+use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::source::meta;
 use forebay_core::time::timestamp_type;
 use forebay_core::value::Value;
@@ -131,6 +131,7 @@ pub async fn archive<A: Archive>(mut make: impl FnMut() -> A) {
     what_does_not_exist_is_named(&make()).await;
     appends_are_dated_in_their_order(&make()).await;
     where_a_table_begins_is_noted_once(&make()).await;
+    a_table_knows_the_log_that_its_rows_came_from(&make()).await;
 }
 
 async fn a_scan_gives_every_row_once_in_log_order(archive: &dyn Archive) {
@@ -310,11 +311,12 @@ async fn where_a_table_begins_is_noted_once(archive: &dyn Archive) {
         archive.snapshot(TABLE).await.expect("there").beginnings
     };
     assert_eq!(noted(archive).await, Beginnings::default());
+    let none = BTreeMap::new();
     let first = begin(&[(0, 7), (1, 0)], &[0]);
-    archive.begin(TABLE, &first).await.expect("noted");
+    archive.begin(TABLE, &first, &none).await.expect("noted");
     assert_eq!(noted(archive).await, first);
     let later = begin(&[(0, 90), (1, 3), (2, 5)], &[1, 2]);
-    archive.begin(TABLE, &later).await.expect("noted");
+    archive.begin(TABLE, &later, &none).await.expect("noted");
     let both = begin(&[(0, 7), (1, 0), (2, 5)], &[0, 2]);
     assert_eq!(noted(archive).await, both);
     archive
@@ -324,4 +326,75 @@ async fn where_a_table_begins_is_noted_once(archive: &dyn Archive) {
     assert_eq!(noted(archive).await, both);
     let progress = archive.progress(TABLE).await.expect("there");
     assert_eq!(progress, applied(&[(0, 10)]), "a beginning is no progress");
+}
+
+async fn a_table_knows_the_log_that_its_rows_came_from(archive: &dyn Archive) {
+    archive.open_table(TABLE, schema()).await.expect("opened");
+    let log = |cluster: Option<&str>, id: Option<&str>, partitions| {
+        let log = LogIdentity {
+            cluster: cluster.map(str::to_owned),
+            id: id.map(str::to_owned),
+            partitions,
+        };
+        BTreeMap::from([(TOPIC.to_owned(), log)])
+    };
+    let digest = |offset: i64, time_us| RecordDigest {
+        offset,
+        kafka_time_us: time_us,
+        hash: u64::MAX - offset.unsigned_abs(),
+    };
+    let marks = |partition, next_offset, last| {
+        let progress = PartitionProgress {
+            next_offset,
+            max_event_time_us: None,
+            last,
+        };
+        Applied(BTreeMap::from([(
+            TopicPartition::new(TOPIC, partition),
+            progress,
+        )]))
+    };
+    let begin = async |log| {
+        let beginnings = Beginnings::default();
+        archive
+            .begin(TABLE, &beginnings, &log)
+            .await
+            .expect("noted");
+        archive.snapshot(TABLE).await.expect("there").logs
+    };
+    // A broker may tell the id of a topic later; an id has a slash now and then.
+    assert_eq!(
+        begin(log(Some("c/1"), None, 2)).await,
+        log(Some("c/1"), None, 2)
+    );
+    let whole = log(Some("c/1"), Some("a/b=="), 3);
+    assert_eq!(begin(log(Some("other"), Some("a/b=="), 3)).await, whole);
+    assert_eq!(begin(log(Some("other"), Some("other"), 1)).await, whole);
+    let last = async |up_to: Applied| {
+        let none = archive.append(TABLE, Vec::new(), &up_to).await;
+        assert_eq!(none.expect("appended"), 0);
+        let last = archive.snapshot(TABLE).await.expect("there").last;
+        let of = |partition| last.get(&TopicPartition::new(TOPIC, partition)).copied();
+        [of(0), of(1)]
+    };
+    let (first, second) = (digest(4, None), digest(8, Some(-7)));
+    assert_eq!(last(marks(0, 5, Some(first))).await, [Some(first), None]);
+    assert_eq!(
+        last(marks(0, 7, None)).await,
+        [Some(first), None],
+        "control records"
+    );
+    assert_eq!(
+        last(marks(0, 6, Some(digest(5, None)))).await,
+        [Some(first), None]
+    );
+    assert_eq!(last(marks(0, 9, Some(second))).await, [Some(second), None]);
+    assert_eq!(
+        last(marks(1, 5, Some(first))).await,
+        [Some(second), Some(first)]
+    );
+    let snapshot = archive.snapshot(TABLE).await.expect("there");
+    assert_eq!(snapshot.logs, whole);
+    assert_eq!(snapshot.applied, applied(&[(0, 9), (1, 5)]));
+    assert_eq!(snapshot.beginnings, Beginnings::default());
 }

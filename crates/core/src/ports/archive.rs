@@ -2,7 +2,7 @@
 //! Delta, `testkit` in memory; both run the conformance suite of `testkit`. What was appended is
 //! read through [`TableScan`], which every archive is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::error::PortResult;
 use crate::ports::scan::TableScan;
-use crate::progress::{Applied, TopicPartition};
+use crate::progress::{Applied, RecordDigest, TopicPartition};
 
 /// From where on a table has every record of its partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +20,41 @@ pub struct Beginnings {
     /// Partitions of which the state had applied records before the table began: another table
     /// stood here once, and what only that one had is missing.
     pub cut: BTreeSet<TopicPartition>,
+}
+
+/// What a table knows of a topic that its rows came from: another one of its name is told from it
+/// also where the state is lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogIdentity {
+    /// Its cluster; None before its first record, and in a table of an earlier build.
+    pub cluster: Option<String>,
+    /// Its id; None where nobody could tell.
+    pub id: Option<String>,
+    /// How many partitions it had when it was looked at last. They never become fewer.
+    pub partitions: i32,
+}
+
+impl LogIdentity {
+    /// Whether `found` adds nothing to what is known.
+    #[must_use]
+    pub fn covers(&self, found: &Self) -> bool {
+        (self.cluster.is_some() || found.cluster.is_none())
+            && (self.id.is_some() || found.id.is_none())
+            && self.partitions >= found.partitions
+    }
+
+    /// Take over of `found` what is not known; what is known stays.
+    pub fn take(&mut self, found: &Self) {
+        for (known, found) in [
+            (&mut self.cluster, &found.cluster),
+            (&mut self.id, &found.id),
+        ] {
+            if known.is_none() {
+                known.clone_from(found);
+            }
+        }
+        self.partitions = self.partitions.max(found.partitions);
+    }
 }
 
 /// A table at a version: what it holds, not where. Bounded by `applied`, a scan gives these very
@@ -38,6 +73,10 @@ pub struct TableSnapshot {
     pub applied: Applied,
     /// Where that begins.
     pub beginnings: Beginnings,
+    /// By topic the log that the rows came from.
+    pub logs: BTreeMap<String, LogIdentity>,
+    /// The last record of each partition that is covered; what is not known of one is absent.
+    pub last: BTreeMap<TopicPartition, RecordDigest>,
 }
 
 /// The archive.
@@ -50,13 +89,19 @@ pub trait Archive: TableScan {
     /// It exists with another schema; the disk fails.
     async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()>;
 
-    /// Note where the table begins, for partitions of which that was not noted before; what was
-    /// noted stays. To be called before the first record of a partition is read, so that a table
-    /// that takes the place of a lost one is known for what it is.
+    /// Note where the table begins, for partitions of which that was not noted before, and by topic
+    /// the log that it takes rows from; what was noted stays, but that partitions may be added. To
+    /// be called before the first record of a partition is read, so that a table that takes the
+    /// place of a lost one, and a log that takes the place of another, are known for what they are.
     ///
     /// # Errors
     /// As [`Self::append`].
-    async fn begin(&self, name: &str, beginnings: &Beginnings) -> PortResult<()>;
+    async fn begin(
+        &self,
+        name: &str,
+        beginnings: &Beginnings,
+        logs: &BTreeMap<String, LogIdentity>,
+    ) -> PortResult<()>;
 
     /// The next offset that each partition needs, from the table's application transactions.
     /// Partitions without one are absent.
@@ -65,8 +110,8 @@ pub trait Archive: TableScan {
     /// The log cannot be read: never taken for "none".
     async fn progress(&self, name: &str) -> PortResult<Applied>;
 
-    /// Append rows and move the partitions' marks, in one commit. Rows below a mark are dropped
-    /// first. `batches` have the table's columns but `_ingest_time`, which is set here. Returns the
+    /// Append rows and move the partitions' marks and, where it is known, the last record of each of
+    /// them, in one commit. Rows below a mark are dropped first. `batches` have the table's columns but `_ingest_time`, which is set here. Returns the
     /// number of rows that were new.
     ///
     /// # Errors

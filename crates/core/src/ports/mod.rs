@@ -23,7 +23,7 @@ mod state_progress;
 mod state_reader;
 mod view_states;
 
-pub use archive::{Archive, Beginnings, TableSnapshot};
+pub use archive::{Archive, Beginnings, LogIdentity, TableSnapshot};
 pub use checkpoints::Checkpoints;
 pub use compiled::{CompiledLabel, CompiledService, CompiledView};
 pub use epochs::{EpochWriter, ShardFold, ShardWrite};

@@ -8,6 +8,8 @@ fn marks() -> Marks {
         version: None,
         next: BTreeMap::new(),
         beginnings: Beginnings::default(),
+        logs: BTreeMap::new(),
+        last: BTreeMap::new(),
         ingest_time_us: None,
     }
 }
@@ -105,7 +107,7 @@ fn marks_move_forward_only() {
         .insert(TopicPartition::new("flights", 1), progress(4));
     assert_eq!(
         marks.moves(&up_to),
-        [(TopicPartition::new("flights", 1), 4)]
+        [(TopicPartition::new("flights", 1), progress(4))]
     );
     up_to
         .0
@@ -128,4 +130,50 @@ fn a_log_whose_marks_fall_is_told() {
         let read = marks.read_entry("departures", 3, entry(next).as_bytes());
         read.expect("well formed");
     }
+}
+
+#[test]
+fn an_entry_tells_the_log_that_the_rows_came_from() {
+    // Part of the format: an archive of today is read by every later build.
+    let entry =
+        br#"{"txn":{"appId":"prod/departures/cluster/flights/5L6g3nShT-eMCtK--X86sw","version":1}}
+{"txn":{"appId":"prod/departures/id/flights/a/b==","version":1}}
+{"txn":{"appId":"prod/departures/partitions/flights/all","version":12}}
+{"txn":{"appId":"prod/departures/last/flights/3","version":40}}
+{"txn":{"appId":"prod/departures/last_time/flights/3","version":-1}}
+{"txn":{"appId":"prod/departures/last_hash/flights/3","version":-2}}
+{"txn":{"appId":"prod/departures/cluster/3","version":17}}
+"#;
+    let mut marks = marks();
+    let read = marks
+        .read_entry("departures", 3, entry)
+        .expect("well formed");
+    assert!(read.moved, "a topic may be named as a kind");
+    assert_eq!(marks.next_offset(&TopicPartition::new("cluster", 3)), 17);
+    assert_eq!(marks.applied().0.len(), 1);
+    let log = LogIdentity {
+        cluster: Some("5L6g3nShT-eMCtK--X86sw".to_owned()),
+        id: Some("a/b==".to_owned()),
+        partitions: 12,
+    };
+    let logs = BTreeMap::from([("flights".to_owned(), log)]);
+    assert_eq!(marks.logs(), &logs);
+    assert!(marks.log_notes(&logs).is_empty(), "all is noted");
+    let last = RecordDigest {
+        offset: 40,
+        kafka_time_us: None,
+        hash: u64::MAX - 1,
+    };
+    let place = TopicPartition::new("flights", 3);
+    assert_eq!(marks.last(), &BTreeMap::from([(place.clone(), last)]));
+    let progress = PartitionProgress {
+        next_offset: 42,
+        max_event_time_us: None,
+        last: Some(last),
+    };
+    for (app_id, at) in marks.transactions(&place, &progress) {
+        let moved = marks.take("departures", &app_id, at);
+        assert_eq!(moved.expect("well formed"), at == 42, "{app_id}");
+    }
+    assert_eq!(marks.last()[&place], last);
 }

@@ -51,6 +51,8 @@ impl DeltaArchive {
             rows,
             applied: current.marks.applied(),
             beginnings: current.marks.beginnings().clone(),
+            logs: current.marks.logs().clone(),
+            last: current.marks.last().clone(),
         })
     }
 

@@ -52,7 +52,8 @@ fn facts(shards: &[&[(i32, i64)]], archive: &[(i32, i64)]) -> SourceFacts {
     let records = facts
         .last_records()
         .into_iter()
-        .map(|(place, last)| (place.partition, FirstRecord::Record(last)));
+        .flat_map(|(place, all)| all.into_iter().map(move |last| (place.partition, last)))
+        .map(|(partition, last)| ((partition, last.offset), FirstRecord::Record(last)));
     facts.found = FoundLog::There {
         cluster: "c".into(),
         topic: TopicFacts {
@@ -86,7 +87,7 @@ fn found(
         &mut String,
         &mut TopicFacts,
         &mut BTreeMap<i32, LogBounds>,
-        &mut BTreeMap<i32, FirstRecord>,
+        &mut BTreeMap<(i32, i64), FirstRecord>,
     ),
 ) {
     if let FoundLog::There {
@@ -214,7 +215,7 @@ fn a_log_that_is_not_the_one_that_was_read_halts_its_source() {
             |f| {
                 found(f, |_, topic, _, records| {
                     topic.id = None;
-                    records.insert(0, FirstRecord::Record(digest(59, "new")));
+                    records.insert((0, 59), FirstRecord::Record(digest(59, "new")));
                 });
             },
             "t-0: the record at offset 59 is not the one that was applied",
@@ -243,6 +244,79 @@ fn a_log_that_is_not_the_one_that_was_read_halts_its_source() {
             change(&mut facts);
             let words = halt(&facts).to_string();
             assert!(words.contains(expected), "{case}: {words}");
+        }
+    }
+}
+
+#[test]
+fn what_the_archive_knows_of_the_log_counts_where_the_state_is_lost_and_beside_it() {
+    type Change = fn(&mut SourceFacts);
+    let cases: [(&str, Change, Option<&str>); 7] = [
+        ("the same log", |_| {}, None),
+        (
+            "another cluster",
+            |f| found(f, |cluster, _, _, _| *cluster = "other".into()),
+            Some("'c' and topic 't' is now asked of cluster 'other'"),
+        ),
+        (
+            "made anew",
+            |f| found(f, |_, topic, _, _| topic.id = Some("new".into())),
+            Some("made anew (id 'new'"),
+        ),
+        (
+            "made anew with fewer partitions",
+            |f| found(f, |_, topic, _, _| topic.partitions = vec![0]),
+            Some("partition 1 of topic 't' was read"),
+        ),
+        (
+            "made anew and smaller",
+            |f| found(f, |_, _, all, _| *all = bounds(&[(0, 0, 9), (1, 0, 100)])),
+            Some("t-0: everything below offset 10 was applied"),
+        ),
+        (
+            "made anew and larger, by a broker without ids",
+            |f| {
+                found(f, |_, _, _, records| {
+                    records.insert((0, 9), FirstRecord::Record(digest(9, "new")));
+                });
+            },
+            Some("t-0: the record at offset 9 is not the one"),
+        ),
+        (
+            "an archive of an earlier build",
+            |f| {
+                f.archived_log = LogIdentity::default();
+                f.archived_last.clear();
+                found(f, |cluster, _, _, records| {
+                    records.insert((0, 9), FirstRecord::Record(digest(9, "new")));
+                    *cluster = "other".into();
+                });
+            },
+            None,
+        ),
+    ];
+    let place = TopicPartition::new("t", 0);
+    for (case, change, expected) in cases {
+        for shards in [&[][..], &[(0, 60)]] {
+            let mut facts = facts(&[shards], &[(0, 10)]);
+            (facts.known_cluster, facts.note) = (None, TopicNote::default());
+            facts.archived_log = LogIdentity {
+                cluster: Some("c".into()),
+                id: Some("id".into()),
+                partitions: 2,
+            };
+            facts.archived_last = BTreeMap::from([(place.clone(), digest(9, "old"))]);
+            found(&mut facts, |_, _, _, records| {
+                records.insert((0, 9), FirstRecord::Record(digest(9, "old")));
+            });
+            change(&mut facts);
+            match expected {
+                None => assert!(matches!(decide(&facts), Decision::Read(_)), "{case}"),
+                Some(expected) => {
+                    let words = halt(&facts).to_string();
+                    assert!(words.contains(expected), "{case}: {words}");
+                }
+            }
         }
     }
 }
@@ -299,8 +373,8 @@ fn a_record_that_compaction_or_retention_took_says_nothing() {
         let mut facts = facts(&[read], read);
         found(&mut facts, |_, _, all, records| {
             *all = bounds(&[(0, begin, 100), (1, 0, 100)]);
-            records.remove(&0);
-            records.extend(record.map(|record| (0, record)));
+            records.remove(&(0, 59));
+            records.extend(record.map(|record| ((0, 59), record)));
         });
         assert_eq!(plan(&facts).starts[&TopicPartition::new("t", 0)], 60);
     }

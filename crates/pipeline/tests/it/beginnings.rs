@@ -2,6 +2,7 @@
 //! log has lost its head too, and for whole where the log gives everything again. A gap that
 //! somebody accepted does not make a stump.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::ErrorKind;
@@ -141,7 +142,8 @@ fn what_the_log_loses_before_the_first_append_is_a_gap() {
         from: applied(&[(0, 0), (1, 0)]),
         ..Beginnings::default()
     };
-    futures::executor::block_on(world.archive.begin(EVENTS, &begun)).expect("noted");
+    futures::executor::block_on(world.archive.begin(EVENTS, &begun, &BTreeMap::new()))
+        .expect("noted");
     world.log.delete_before(TOPIC, 0, 3);
     let process = world.start(Fate::default(), 2);
     wait_until("the source is halted", || is_halted(&process));

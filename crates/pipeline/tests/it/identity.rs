@@ -18,7 +18,7 @@ const OTHER: &str = "other";
 const OTHER_TOPIC: &str = "topic.other";
 
 /// Not scored; a second source beside the events, which no view reads.
-fn world(events: usize) -> World {
+pub(crate) fn world(events: usize) -> World {
     let setup = Setup {
         scored: false,
         ..Setup::default()
@@ -34,7 +34,7 @@ fn append_other(world: &World) {
     world.log.append(OTHER_TOPIC, 0, Ok(row));
 }
 
-fn state(process: &Process, source: &str) -> SourceState {
+pub(crate) fn state(process: &Process, source: &str) -> SourceState {
     let status = process.pipeline.status();
     status
         .sources
@@ -43,7 +43,7 @@ fn state(process: &Process, source: &str) -> SourceState {
 }
 
 /// Wait until `source` is halted, and give the reason.
-fn halted(process: &Process, source: &str) -> String {
+pub(crate) fn halted(process: &Process, source: &str) -> String {
     let mut reason = String::new();
     wait_until("the source is halted", || {
         if let SourceState::Halted(why) = state(process, source) {
@@ -54,13 +54,13 @@ fn halted(process: &Process, source: &str) -> String {
     reason
 }
 
-fn reads(process: &Process, source: &str) {
+pub(crate) fn reads(process: &Process, source: &str) {
     wait_until("the source is read", || {
         state(process, source) == SourceState::Reading
     });
 }
 
-fn applied(world: &World, topic: &str, partition: i32) -> i64 {
+pub(crate) fn applied(world: &World, topic: &str, partition: i32) -> i64 {
     let place = TopicPartition::new(topic, partition);
     let shards = (0..world.setup.shards).map(|shard| world.store.applied(shard));
     let offsets = shards.map(|applied| applied.next_offset(&place));
@@ -68,7 +68,7 @@ fn applied(world: &World, topic: &str, partition: i32) -> i64 {
 }
 
 /// The other source goes on while the events do not.
-fn others_go_on(world: &World, process: &Process) {
+pub(crate) fn others_go_on(world: &World, process: &Process) {
     let before = applied(world, OTHER_TOPIC, 0);
     append_other(world);
     wait_until("the other source is read", || {
@@ -78,7 +78,7 @@ fn others_go_on(world: &World, process: &Process) {
 }
 
 /// Delete the events' topic and make it anew with this many partitions and records in each.
-fn make_anew(world: &World, partitions: usize, records: i64) {
+pub(crate) fn make_anew(world: &World, partitions: usize, records: i64) {
     world.log.delete_topic(TOPIC);
     world.log.create_topic(TOPIC, partitions);
     for partition in 0..partitions {

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod admission;
+mod archived_log;
 mod backfill;
 mod beginnings;
 mod cuts;

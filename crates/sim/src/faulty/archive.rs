@@ -1,13 +1,16 @@
 //! The archive, wrapped. An append may be done and reported as maybe written, as with a store of
 //! objects that does not answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use forebay_core::PortResult;
-use forebay_core::ports::{Archive, Beginnings, RowStream, Scan, TableScan, TableSnapshot};
+use forebay_core::ports::{
+    Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
+};
 use forebay_core::progress::Applied;
 
 use crate::faults::Effect::{None, Write};
@@ -37,8 +40,13 @@ impl<A: Archive> Archive for FaultyArchive<A> {
         self.faults.meet_async(Part::Archive, Write, act).await
     }
 
-    async fn begin(&self, name: &str, beginnings: &Beginnings) -> PortResult<()> {
-        let act = self.inner.begin(name, beginnings);
+    async fn begin(
+        &self,
+        name: &str,
+        beginnings: &Beginnings,
+        logs: &BTreeMap<String, LogIdentity>,
+    ) -> PortResult<()> {
+        let act = self.inner.begin(name, beginnings, logs);
         self.faults.meet_async(Part::Archive, Write, act).await
     }
 

@@ -1,6 +1,7 @@
 //! The events, their archive as Parquet files, and the service over them: for an airport, the count
 //! and the sum of delays of the last hour, and the request's own distance passed through.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -10,7 +11,9 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
-use forebay_core::ports::{Archive, Beginnings, RowStream, Scan, TableScan, TableSnapshot};
+use forebay_core::ports::{
+    Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
+};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{Column, SourceDef, meta};
 use forebay_core::time::{HOUR_US, Micros, timestamp_type};
@@ -265,7 +268,12 @@ impl Archive for FakeArchive {
         Err(PortError::internal("not part of this world"))
     }
 
-    async fn begin(&self, _: &str, _: &Beginnings) -> PortResult<()> {
+    async fn begin(
+        &self,
+        _: &str,
+        _: &Beginnings,
+        _: &BTreeMap<String, LogIdentity>,
+    ) -> PortResult<()> {
         Err(PortError::internal("not part of this world"))
     }
 
@@ -286,6 +294,8 @@ impl Archive for FakeArchive {
             rows: batches.iter().map(|b| b.num_rows() as u64).sum(),
             applied,
             beginnings: self.beginnings.clone(),
+            logs: BTreeMap::new(),
+            last: BTreeMap::new(),
         })
     }
 }
