@@ -113,7 +113,7 @@ class Watch(threading.Thread):
             # None: ingest stands while the definitions change.
             if source and source["rows"] != rows:
                 rows, moved = source["rows"], now
-                self.lag = max(self.lag, source["lag_records"])
+                self.lag = max(self.lag, source["lag_records"] or 0)
             self.pause_s = max(self.pause_s, now - moved)
             time.sleep(0.005)
 

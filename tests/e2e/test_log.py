@@ -60,6 +60,7 @@ def test_a_topic_made_anew_is_never_followed(shop):
         server.start()
         wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
         assert topic in source(server)["reason"], source(server)
+        assert source(server)["lag_records"] is None, "of another log nobody can tell"
         assert clicks(server) == total(6), "reads go on, and no record of the other topic is in them"
         # Looked at once a second; until then it says that ingest has not started.
         wait_for(lambda: topic in server.http("/readyz/ingest")[1], lambda: f"the reason; {server.http('/readyz/ingest')}")
@@ -93,6 +94,7 @@ def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp
     server.start()
     wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
     assert source(server)["reason"].endswith("`forebay gap accept clicks`"), source(server)
+    assert source(server)["lag_records"] == 6, "what was deleted unread is not read"
     assert clicks(server) == total(4), "reads go on"
     listed = forebay(server, "gap", "list")
     assert listed.returncode == 0 and "clicks" in listed.stdout, listed
@@ -162,6 +164,7 @@ def test_a_source_whose_topic_is_gone_is_dropped_and_the_topic_is_not_made(shop,
     wait_for(lambda: server.metric("forebay_source_halted", source="clicks", code="topic_missing") == 1, "the metric")
     assert "clicks  " in (listed := forebay(server, "gap", "list").stdout) and "[topic_missing]" in listed, listed
     assert '"topic_missing"' in server.log_tail() or "code=topic_missing" in server.log_tail(), server.log_tail()
+    assert source(server)["lag_records"] is None, source(server)
     drops = ["DROP FEATURE SERVICE spending_now;", "DROP FEATURE VIEW spending;", "DROP SOURCE clicks;"]
     if at_start:
         server.stop()
@@ -185,6 +188,9 @@ def test_a_source_whose_topic_is_gone_is_dropped_and_the_topic_is_not_made(shop,
 def test_without_a_broker_a_server_starts_serves_and_stops(servers, tmp_path):
     server = servers("127.0.0.1:1", definitions(tmp_path, "clicks.nowhere")).start()
     wait_for(lambda: source(server)["state"] == "waiting", lambda: f"the source to wait; {source(server)}")
+    assert source(server)["lag_records"] is None, "nobody can tell what waits"
+    wait_for(lambda: 'forebay_ingest_lag_known{source="clicks"} 0' in server.http("/metrics")[1], "the metric to say so")
+    assert "forebay_ingest_lag_records{" not in server.http("/metrics")[1]
     assert clicks(server) == (None, None)
     assert server.http("/readyz")[0] == 200
     server.stop()

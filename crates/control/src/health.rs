@@ -10,8 +10,8 @@ pub struct IngestFacts {
     pub running: bool,
     /// A number that grows whenever anything is applied.
     pub applied: u64,
-    /// Records that the log has and that are not applied.
-    pub lag_records: u64,
+    /// Records that the log has and that are not applied; None where nobody can tell.
+    pub lag_records: Option<u64>,
 }
 
 /// The verdict.
@@ -49,7 +49,7 @@ impl IngestWatch {
     pub fn look(&mut self, facts: IngestFacts, now_us: Micros) -> IngestHealth {
         // A clock that was set back must not look like a stall later on.
         self.moved_us = self.moved_us.min(now_us);
-        let idle = facts.running && facts.lag_records == 0;
+        let idle = facts.running && facts.lag_records == Some(0);
         if facts.applied != self.applied || idle {
             self.applied = facts.applied;
             self.moved_us = now_us;
@@ -74,7 +74,7 @@ mod tests {
         IngestFacts {
             running,
             applied,
-            lag_records,
+            lag_records: Some(lag_records),
         }
     }
 
@@ -102,6 +102,18 @@ mod tests {
                 "at {second} s"
             );
         }
+    }
+
+    #[test]
+    fn it_stands_also_where_nobody_can_tell_what_waits() {
+        let mut watch = IngestWatch::new(10 * SECOND, 0);
+        let unknown = IngestFacts {
+            lag_records: None,
+            ..facts(true, 0, 0)
+        };
+        assert_eq!(watch.look(unknown, 9 * SECOND), IngestHealth::Moving);
+        let standing = IngestHealth::Standing { since_us: 0 };
+        assert_eq!(watch.look(unknown, 10 * SECOND), standing);
     }
 
     #[test]

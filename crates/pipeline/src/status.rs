@@ -203,8 +203,9 @@ pub struct PartitionStatus {
     pub applied: i64,
     /// Last stable offset.
     pub last_stable: i64,
-    /// Offsets that may be read and that some shard has not, the deleted ones left out.
-    pub lag: u64,
+    /// Offsets below the last stable one that some shard has not and that nobody has accepted as a
+    /// gap; None where nobody can tell.
+    pub lag: Option<u64>,
     /// Why it is not read although its source is.
     pub halted: Option<Halt>,
     /// Why nobody answers for it, although somebody does for others: what else is said of it is as
@@ -219,8 +220,8 @@ pub struct SourceStatus {
     pub rows: u64,
     /// Dead letters since the process started.
     pub dead_letters: u64,
-    /// Lag over all partitions.
-    pub lag_records: u64,
+    /// Lag over all partitions; None where it is not known of each.
+    pub lag_records: Option<u64>,
     /// Rows since the process started whose event time lies further ahead than what others support
     /// and `event_future_max` allow: they are kept and move the watermark no further than that.
     pub ahead_rows: u64,

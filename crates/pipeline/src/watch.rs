@@ -25,6 +25,7 @@ use crate::board::Board;
 use crate::error::PipelineError;
 use crate::gaps::{self, GapStores};
 use crate::halt::Halt;
+use crate::lag;
 use crate::prefix::Prefixes;
 use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
 use crate::runtime::{Thread, block_on};
@@ -504,14 +505,12 @@ impl Watcher {
             }
             status.state = state;
         }
-        if let FoundLog::There { topic, bounds, .. } = &facts.found {
-            let before = std::mem::take(&mut status.partitions);
-            status.partitions = partitions(facts, &topic.partitions, bounds, decision, &before);
-            status.lag_records = status.partitions.iter().map(|p| p.lag).sum();
-            tell_partitions(&mut self.told, source, &status.partitions);
-        }
+        let before = std::mem::take(&mut status.partitions);
+        status.partitions = lag::partitions(facts, decision, before);
+        status.lag_records = lag::of_source(&status.partitions);
+        tell_partitions(&mut self.told, source, &status.partitions);
         let whole = matches!(decision, Decision::Read(plan) if plan.halted.is_empty());
-        whole && status.lag_records == 0
+        whole && status.lag_records == Some(0)
     }
 
     fn serve_requests(&mut self) {
@@ -610,44 +609,6 @@ fn tell_partitions(
         );
         told.insert(place, halt.clone());
     }
-}
-
-/// Lag is what may be read less what every shard has; a partition that nothing was read of counts
-/// from the log's beginning. One that nobody answers for keeps what was known of it `before`.
-fn partitions(
-    facts: &SourceFacts,
-    all: &[i32],
-    bounds: &BTreeMap<i32, LogBounds>,
-    decision: &Decision,
-    before: &[PartitionStatus],
-) -> Vec<PartitionStatus> {
-    let halted = match decision {
-        Decision::Read(plan) => plan.halted.clone(),
-        _ => BTreeMap::new(),
-    };
-    let status = |partition: &i32| {
-        let Some(bounds) = bounds.get(partition) else {
-            let known = before.iter().find(|known| known.partition == *partition);
-            return PartitionStatus {
-                partition: *partition,
-                waiting: Some(format!("nobody answers for {}-{partition}", facts.topic)),
-                ..known.cloned().unwrap_or_default()
-            };
-        };
-        let place = TopicPartition::new(Arc::clone(&facts.topic), *partition);
-        let applied = facts.shards.iter().map(|s| s.next_offset(&place)).min();
-        let applied = applied.unwrap_or(0);
-        let lag = bounds.last_stable - applied.max(bounds.begin);
-        PartitionStatus {
-            partition: *partition,
-            applied,
-            last_stable: bounds.last_stable,
-            lag: lag.max(0).unsigned_abs(),
-            halted: halted.get(partition).map(Halt::from),
-            waiting: None,
-        }
-    };
-    all.iter().map(status).collect()
 }
 
 #[cfg(test)]

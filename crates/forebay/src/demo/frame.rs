@@ -16,8 +16,8 @@ pub(crate) struct Frame {
     pub(crate) read: u64,
     /// Read in the last second.
     pub(crate) events_per_s: f64,
-    /// Records between reader and log end.
-    pub(crate) lag_records: u64,
+    /// Records between reader and log end; None where nobody can tell.
+    pub(crate) lag_records: Option<u64>,
     /// Oldest watermark of the flights' sources.
     pub(crate) watermark_us: Option<Micros>,
     /// Rows of features read for scoring, in the last second.
@@ -53,7 +53,7 @@ impl Frame {
                 "events       {:>9} read  {:>9}/s   lag {:>6}   dead letters {}",
                 thousands(self.read),
                 thousands(self.events_per_s as u64),
-                thousands(self.lag_records),
+                self.lag(),
                 self.dead_letters
             ),
             format!(
@@ -74,6 +74,11 @@ impl Frame {
         ]
     }
 
+    fn lag(&self) -> String {
+        self.lag_records
+            .map_or_else(|| "unknown".to_owned(), thousands)
+    }
+
     /// The same in one line.
     #[must_use]
     pub(crate) fn line(&self) -> String {
@@ -84,7 +89,7 @@ impl Frame {
                 .map_or_else(|| "-".to_owned(), |w| instant::format(w)[..10].to_owned()),
             thousands(self.read),
             thousands(self.events_per_s as u64),
-            thousands(self.lag_records),
+            self.lag(),
             thousands(self.feature_reads_per_s as u64),
             thousands(self.predictions),
             self.auc
@@ -135,7 +140,7 @@ mod tests {
             total: 100,
             read: 48_000,
             events_per_s: 3_800.4,
-            lag_records: 12,
+            lag_records: Some(12),
             watermark_us: Some(1_372_680_000_000_000),
             feature_reads_per_s: 1_900.0,
             predictions: 23_000,

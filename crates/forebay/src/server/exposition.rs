@@ -153,11 +153,19 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
         );
         raise(&metrics.ahead_records.with([name]), source.ahead_rows);
         for partition in &source.partitions {
-            metrics
-                .ingest_lag_records
-                .with([name, partition.partition.to_string().as_str()])
-                .set(partition.lag as f64);
+            let number = partition.partition.to_string();
+            let labels = [name.as_str(), number.as_str()];
+            match partition.lag {
+                Some(lag) => metrics.ingest_lag_records.with(labels).set(lag as f64),
+                None => metrics.ingest_lag_records.remove(labels),
+            }
         }
+        let known = if source.lag_records.is_some() {
+            1.0
+        } else {
+            0.0
+        };
+        metrics.ingest_lag_known.with([name]).set(known);
         if let Some(watermark) = source.watermark_us {
             metrics.watermark.with([name]).set_time_us(watermark);
         }

@@ -78,7 +78,8 @@ impl Watches {
         let facts = IngestFacts {
             running: ingesting,
             applied: sources.clone().map(applied).sum(),
-            lag_records: sources.map(|s| s.lag_records).sum(),
+            // A source of which nobody can tell says so below.
+            lag_records: Some(sources.filter_map(|s| s.lag_records).sum()),
         };
         let all = self.all.get_or_insert_with(begin).look(facts, now_us);
         self.sources
@@ -103,9 +104,12 @@ impl Watches {
                 && halts((name, source)).is_empty()
             {
                 let seconds = (now_us - since_us) / 1_000_000;
+                let waiting = match source.lag_records {
+                    Some(records) => format!("{records} records wait"),
+                    None => "how many records wait is not known".to_owned(),
+                };
                 words.push(format!(
-                    "nothing of source {name} was applied for {seconds} s; {} records wait",
-                    source.lag_records
+                    "nothing of source {name} was applied for {seconds} s; {waiting}"
                 ));
                 words.extend(waits.map(|why| format!("source {name} waits for its broker: {why}")));
             }
@@ -207,13 +211,13 @@ mod tests {
             partition: 3,
             applied: 7,
             last_stable: 9,
-            lag: 2,
+            lag: Some(2),
             halted: halted.map(halt),
             waiting: waiting.map(str::to_owned),
         };
         SourceStatus {
             state,
-            lag_records: 2,
+            lag_records: Some(2),
             partitions: vec![partition],
             ..SourceStatus::default()
         }
@@ -293,7 +297,7 @@ mod tests {
             words.ends_with("; a shard's write fails: no space left on device"),
             "{words}"
         );
-        rides.lag_records = 0;
+        rides.lag_records = Some(0);
         assert_eq!(after_a_minute(rides, &failing), "");
     }
 

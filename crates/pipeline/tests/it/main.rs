@@ -10,6 +10,7 @@ mod backfill;
 mod beginnings;
 mod cuts;
 mod identity;
+mod lag;
 mod outages;
 mod recovery;
 mod repeats;
