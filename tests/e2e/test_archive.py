@@ -3,12 +3,14 @@ the head of the log, small files are joined beside ingest without a reader notic
 """
 
 import json
+import re
 import shutil
 import threading
 import uuid
 
 import deltalake
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.flight as flight
 import pyarrow.parquet as pq
 import pytest
@@ -44,6 +46,32 @@ def refused(server, *words):
     text = server.log_tail()
     for word in words:
         assert word in text, f"{word} is not in:\n{text}"
+
+
+def test_no_row_is_dated_by_a_clock_that_is_days_away_until_it_is_accepted(shop):
+    server, topic, kafka = shop
+    click(kafka, topic, 0, 4)
+    server.start()
+    archived(server, 4)
+    server.stop()
+    # As a server leaves it whose clock said 2108.
+    for entry in (server.data_dir / "offline" / "clicks" / "_delta_log").glob("*.json"):
+        text = entry.read_text()
+        entry.write_text(re.sub(r'("appId":"forebay/clicks","version":)\d+', r"\g<1>4386268800000000", text))
+    server.start()
+    click(kafka, topic, 4, 2)
+    failing = lambda: " ".join(server.client.status()["failing"].values())  # noqa: E731
+    wait_for(lambda: "2108-" in failing(), lambda: f"the reason; {server.client.status()['failing']}")
+    assert "archive.clock_gap_max_days" in failing()
+    wait_for(lambda: clicks(server) == total(6), lambda: f"reads to go on; {clicks(server)}")
+    assert server.http("/readyz")[0] == 200 and delta_rows(server.data_dir, "clicks") == 4
+    server.stop()
+    server.env["FOREBAY_ARCHIVE_CLOCK_GAP_MAX_DAYS"] = "40000"
+    server.start()
+    archived(server, 6)
+    assert server.client.status()["failing"] == {}
+    newest = pc.max(delta(server.data_dir, "clicks", ["_ingest_time"])["_ingest_time"])
+    assert newest.as_py().year == 2108, "dates rise"
 
 
 def test_an_archive_belongs_to_one_server_and_the_name_that_its_refusal_gives_is_taken(shop, servers):

@@ -190,3 +190,7 @@ pub const ARCHIVE_MERGE_MAX_BYTES: u64 = 128 << 20;
 /// Longest time for which the archive keeps what it has replaced, hours: no longer is known what
 /// was replaced when.
 pub const ARCHIVE_RETENTION_MAX_HOURS: u64 = 168;
+/// How far the machine's clock may be from the newest date in the archive, and from its own last
+/// reading, days, where `archive.clock_gap_max_days` says nothing else: no row is dated by a clock
+/// that is further away.
+pub const ARCHIVE_CLOCK_GAP_MAX_DAYS: u32 = 30;

@@ -3,7 +3,9 @@
 //! it, so an hour in which the clock says 2109 would date rows in 2109 for ever. So the machine's
 //! clock is held against the time that has passed: while they differ by a step, the time that has
 //! passed counts, and only a step that stands for [`BELIEVED_AFTER`] is taken over. What a machine
-//! sleeps through looks like a step, and is caught up with by then.
+//! sleeps through looks like a step, and is caught up with by then. Whether the first reading, or a
+//! step that has stood, is days away from what was dated before is for the archive to judge
+//! (`offline/dating`).
 
 use std::fmt;
 use std::sync::Arc;

@@ -3,12 +3,13 @@
 //! offsets are the only memory: a process that dies anywhere here leaves at most a file that no
 //! table names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use deltalake::kernel::transaction::CommitProperties;
-use deltalake::kernel::{Action, Add, Transaction};
+use deltalake::kernel::{Action, Add, MetadataExt as _, Transaction};
+use deltalake::protocol::DeltaOperation;
 use forebay_core::invariant;
 use forebay_core::ports::{Beginnings, LogIdentity};
 use forebay_core::progress::Applied;
@@ -19,11 +20,12 @@ use serde_json::Value;
 
 use crate::archive::DeltaArchive;
 use crate::blocking::blocking;
+use crate::dating::ingest_time;
 use crate::error::OfflineError;
 use crate::file::DataFile;
 use crate::marks::{Outcome, commit_info, judge};
 use crate::rows;
-use crate::table::{Current, Table, append_operation, commit};
+use crate::table::{Current, FORMAT, FORMAT_VERSION, Table, append_operation, commit};
 
 /// Commits of unrelated writers that one append steps aside for before it gives up.
 const TRIES: u32 = 5;
@@ -134,6 +136,31 @@ impl DeltaArchive {
         current.refresh(table).await.map(|_| ())
     }
 
+    /// Give a table of an older format the newest one: what is new in it is written from now on.
+    pub(crate) async fn upgrade(&self, table: &Table) -> Result<(), OfflineError> {
+        if table.format == FORMAT_VERSION {
+            return Ok(());
+        }
+        let failed = |e| OfflineError::delta(&table.name, "upgrade", e);
+        let mut current = table.current.lock().await;
+        let version = FORMAT_VERSION.to_string();
+        let metadata = current.state.metadata().clone();
+        let metadata = metadata.add_config_key(FORMAT.to_owned(), version.clone());
+        let operation = DeltaOperation::SetTableProperties {
+            properties: HashMap::from([(FORMAT.to_owned(), version)]),
+        };
+        let properties = self.properties(Vec::new(), &self.next_commit_id());
+        let actions = vec![Action::Metadata(metadata.map_err(failed)?)];
+        commit(table, &current.state, properties, actions, operation)
+            .await
+            .map_err(failed)?;
+        current.refresh(table).await?;
+        let (table, from) = (&table.name, table.format);
+        tracing::info!(table, from, to = FORMAT_VERSION, "a table was upgraded");
+        Ok(())
+    }
+
+    /// Properties of one of our commits.
     fn properties(&self, transactions: Vec<Transaction>, id: &str) -> CommitProperties {
         CommitProperties::default()
             .with_application_transactions(transactions)
@@ -178,6 +205,7 @@ impl DeltaArchive {
         let id = self.next_commit_id();
         let mut add = None;
         if fresh.num_rows() > 0 {
+            self.dating().date(now_us)?;
             let last_us = current.marks.ingest_time_us();
             let ingest_time_us = ingest_time(now_us, last_us);
             invariant!(
@@ -186,6 +214,7 @@ impl DeltaArchive {
                 "table {}: {last_us:?} to {ingest_time_us}",
                 table.name
             );
+            table.note_dated(ingest_time_us.saturating_sub(now_us));
             transactions.push(transaction(
                 current.marks.ingest_time_app_id(),
                 ingest_time_us,
@@ -237,12 +266,6 @@ async fn read_back(table: &Table, current: &mut Current, up_to: &Applied, id: &s
             tracing::warn!(table = %table.name, %error, "the log cannot be read after a commit");
         }
     }
-}
-
-/// The `_ingest_time` of an append: now, but above that of every append before it, so that files
-/// follow one another by it whatever the clock does.
-fn ingest_time(now_us: Micros, last_us: Option<Micros>) -> Micros {
-    last_us.map_or(now_us, |last| now_us.max(last.saturating_add(1)))
 }
 
 pub(crate) async fn put_new(

@@ -14,6 +14,7 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
 use forebay_core::PortResult;
+use forebay_core::limits::ARCHIVE_CLOCK_GAP_MAX_DAYS;
 use forebay_core::ports::{
     Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
 };
@@ -22,6 +23,7 @@ use forebay_core::time::Clock;
 use object_store::ObjectStore;
 use url::Url;
 
+use crate::dating::Dating;
 use crate::durable::DurableLocal;
 use crate::error::OfflineError;
 use crate::schema;
@@ -40,6 +42,9 @@ pub struct ArchiveSettings {
     pub owner: String,
     /// Commits between two checkpoints of a table's log.
     pub checkpoint_interval: NonZeroU64,
+    /// How far the clock may be from the newest date in the archive, and from its own last reading,
+    /// days: beyond that nothing is dated by it.
+    pub clock_gap_max_days: u32,
 }
 
 impl ArchiveSettings {
@@ -50,6 +55,7 @@ impl ArchiveSettings {
             deployment: deployment.into(),
             owner: owner.into(),
             checkpoint_interval: NonZeroU64::new(100).unwrap_or(NonZeroU64::MIN),
+            clock_gap_max_days: ARCHIVE_CLOCK_GAP_MAX_DAYS,
         }
     }
 }
@@ -60,6 +66,7 @@ pub struct DeltaArchive {
     store: Arc<dyn ObjectStore>,
     settings: ArchiveSettings,
     clock: Arc<dyn Clock>,
+    dating: Dating,
     commits: AtomicU64,
     /// Held while a table is opened, so that it is opened once.
     tables: tokio::sync::Mutex<BTreeMap<String, Arc<Table>>>,
@@ -120,6 +127,7 @@ impl DeltaArchive {
         Ok(Self {
             root,
             store,
+            dating: Dating::within(settings.clock_gap_max_days),
             settings,
             clock,
             commits: AtomicU64::new(0),
@@ -133,6 +141,20 @@ impl DeltaArchive {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
+    }
+
+    pub(crate) fn dating(&self) -> &Dating {
+        &self.dating
+    }
+
+    /// Hold the clock against what it said last. To be called now and then, so that an archive that
+    /// rests for long knows a clock that moved on from one that jumped; whatever goes by age waits
+    /// while it fails.
+    ///
+    /// # Errors
+    /// The clock is days away.
+    pub fn hold_clock(&self) -> Result<(), OfflineError> {
+        self.dating.hold(self.clock.now_us())
     }
 
     /// Name of the next try of a commit: unique, since the owner's is.
@@ -174,6 +196,7 @@ impl DeltaArchive {
             });
         }
         let table = Arc::new(Table::load(name, log, &self.settings.deployment, None).await?);
+        self.dating.note(table.newest_us().await);
         tables.insert(name.to_owned(), Arc::clone(&table));
         Ok(table)
     }
@@ -207,6 +230,8 @@ impl DeltaArchive {
         let (deployment, interval) = (&self.settings.deployment, self.settings.checkpoint_interval);
         Table::create(name, &log, &wanted, deployment, interval.get()).await?;
         let table = Table::load(name, log, &self.settings.deployment, Some(&wanted)).await?;
+        self.upgrade(&table).await?;
+        self.dating.note(table.newest_us().await);
         tables.insert(name.to_owned(), Arc::new(table));
         Ok(())
     }

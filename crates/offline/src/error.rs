@@ -108,6 +108,20 @@ pub enum OfflineError {
         #[source]
         source: OutOfMemory,
     },
+    /// The machine's clock is days away from where it was.
+    #[error(
+        "rows are not dated: the machine's clock says {now}, and the archive was written last when it said {known}, \
+         {days} days away; set the clock right, and appends go on within ten minutes; if it is right, set \
+         archive.clock_gap_max_days above {days} and start again"
+    )]
+    ClockOff {
+        /// What the clock says.
+        now: String,
+        /// What it said last, or the newest date in the archive.
+        known: String,
+        /// Days between the two.
+        days: u64,
+    },
     /// A task of ours panicked.
     #[error("a task over table `{table}` was lost; the log above says where it panicked")]
     LostTask {
@@ -138,7 +152,9 @@ impl OfflineError {
             Self::SchemaDiffers { .. } => ErrorKind::AlreadyExists,
             Self::Fenced { .. } | Self::Unsupported { .. } => ErrorKind::FailedPrecondition,
             Self::MaybeWritten { .. } => ErrorKind::MaybeWritten,
-            Self::Delta { .. } | Self::Store { .. } => ErrorKind::Unavailable,
+            Self::Delta { .. } | Self::Store { .. } | Self::ClockOff { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Damaged { .. } => ErrorKind::DataLoss,
             Self::Memory { .. } => ErrorKind::ResourceExhausted,
             Self::LostTask { .. } | Self::Encode { .. } => ErrorKind::Internal,

@@ -5,7 +5,7 @@
 //! Rows come from `pipeline` through [`forebay_core::ports::Archive`] and go out as streams of
 //! batches through [`forebay_core::ports::TableScan`]; no path and no file leaves this crate. An
 //! append walks: [`archive`] (which table) -> `marks` (what the log says) -> `rows` (drop, order)
-//! -> `file` (Parquet, checksum) -> [`durable`] (fsync) -> one commit of the file and the marks. A
+//! -> `dating` (may the clock be believed) -> `file` (Parquet, checksum) -> [`durable`] (fsync) -> one commit of the file and the marks. A
 //! scan walks: [`archive`] -> `scan` (which files, which order) -> `parquet_file` (projected
 //! batches).
 //!
@@ -27,6 +27,7 @@ pub mod user_files;
 mod append;
 mod blocking;
 mod checkpoint;
+mod dating;
 mod facts;
 mod file;
 mod log_files;

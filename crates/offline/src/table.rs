@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_schema::SchemaRef;
 use deltalake::DeltaTableError;
@@ -15,6 +16,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::table::config::TableProperty;
 use deltalake::table::state::DeltaTableState;
 use forebay_core::progress::Applied;
+use forebay_core::time::{MINUTE_US, Micros};
 use object_store::path::Path;
 use tokio::sync::Mutex;
 
@@ -30,6 +32,12 @@ const RETENTION: &str = "delta.setTransactionRetentionDuration";
 /// Table property: the deployment (`server.name`) whose offsets the table's marks are.
 const DEPLOYMENT: &str = "forebay.deployment";
 
+/// Table property: the version of what this crate writes into a table's log beside what Delta asks.
+pub(crate) const FORMAT: &str = "forebay.format";
+
+/// 1: marks and beginnings, without the property. 2: the log that the rows came from, too.
+pub(crate) const FORMAT_VERSION: u32 = 2;
+
 /// An open table.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -41,9 +49,38 @@ pub(crate) struct Table {
     /// Files whose bytes are not those that were committed, as far as somebody has looked. They are
     /// refused wherever they are read; compaction leaves them alone.
     damaged: parking_lot::Mutex<BTreeSet<Path>>,
+    /// Whether rows are dated after the clock, since those before them are.
+    dates_ahead: AtomicBool,
+    /// Version of its format when it was opened.
+    pub(crate) format: u32,
 }
 
 impl Table {
+    /// The newest `_ingest_time`.
+    pub(crate) async fn newest_us(&self) -> Option<Micros> {
+        self.current.lock().await.marks.ingest_time_us()
+    }
+
+    /// Rows were dated `ahead_us` after the clock. Said once, and once more when it is over.
+    pub(crate) fn note_dated(&self, ahead_us: Micros) {
+        let ahead = ahead_us > MINUTE_US;
+        if self.dates_ahead.swap(ahead, Ordering::Relaxed) == ahead {
+            return;
+        }
+        let table = &self.name;
+        if ahead {
+            let ahead_s = ahead_us / 1_000_000;
+            tracing::warn!(
+                table,
+                ahead_s,
+                "the newest rows are dated after the machine's clock; those that come are dated \
+                 right behind them until the clock has passed them"
+            );
+        } else {
+            tracing::info!(table, "rows are dated by the machine's clock again");
+        }
+    }
+
     /// Remember that the file at `path` is damaged.
     pub(crate) fn note_damaged(&self, path: &Path) {
         self.damaged.lock().insert(path.clone());
@@ -127,7 +164,10 @@ impl Table {
             .with_table_name(name)
             .with_columns(columns)
             .with_raise_if_key_not_exists(false)
-            .with_configuration([(DEPLOYMENT, Some(deployment))])
+            .with_configuration([
+                (DEPLOYMENT, Some(deployment.to_owned())),
+                (FORMAT, Some(FORMAT_VERSION.to_string())),
+            ])
             .with_configuration_property(
                 TableProperty::CheckpointInterval,
                 Some(checkpoint_interval.to_string()),
@@ -182,6 +222,7 @@ impl Table {
                 format!("{RETENTION} is set, so it would forget offsets; unset it"),
             ));
         }
+        let format = check_format(name, state.metadata().configuration().get(FORMAT))?;
         let owner = state.metadata().configuration().get(DEPLOYMENT);
         check_owner(name, owner.map(String::as_str), deployment)?;
         let marks = Marks::load(log.as_ref(), deployment, name, state.version()).await?;
@@ -199,7 +240,33 @@ impl Table {
             schema,
             current,
             damaged: parking_lot::Mutex::default(),
+            dates_ahead: AtomicBool::new(false),
+            format,
         })
+    }
+}
+
+/// The format of the table; refuse one that a newer build has made, whose log may say what this one
+/// would pass over.
+fn check_format(name: &str, property: Option<&String>) -> Result<u32, OfflineError> {
+    let Some(text) = property else {
+        return Ok(1);
+    };
+    match text.parse() {
+        Ok(version) if version > FORMAT_VERSION => Err(OfflineError::unsupported(
+            name,
+            format!(
+                "it has format {version} of a newer build, and this one knows {FORMAT_VERSION} at most; start the newer \
+                 build again, or use an empty data directory"
+            ),
+        )),
+        Ok(version) if version > 1 => Ok(version),
+        _ => Err(OfflineError::unsupported(
+            name,
+            format!(
+                "its property {FORMAT} is `{text}`, which no build writes; restore the table's directory from a backup"
+            ),
+        )),
     }
 }
 

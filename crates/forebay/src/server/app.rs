@@ -307,7 +307,10 @@ fn open_archive(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<DeltaArch
     let name = settings.server.name.clone();
     let owner = format!("{name}-{}-{}", std::process::id(), clock.now_us());
     let root = settings.server.data_dir.join("offline");
-    let archive = ArchiveSettings::new(name, owner);
+    let archive = ArchiveSettings {
+        clock_gap_max_days: settings.archive.clock_gap_max_days,
+        ..ArchiveSettings::new(name, owner)
+    };
     Ok(DeltaArchive::open(&root, archive, Arc::clone(clock))?)
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use forebay_core::limits::ARCHIVE_RETENTION_MAX_HOURS;
+use forebay_core::limits::{ARCHIVE_CLOCK_GAP_MAX_DAYS, ARCHIVE_RETENTION_MAX_HOURS};
 
 use super::{Archive, within};
 
@@ -14,6 +14,8 @@ const UPKEEP_MAX_S: u64 = 86_400;
 const SCRUB_MAX_S: u64 = 90 * 86_400;
 /// Most that upkeep reads, MiB a second.
 const RATE_MAX_MIB: u64 = 4_095;
+/// Longest distance of a clock that may be accepted, days: 273 years.
+const CLOCK_GAP_MAX_DAYS: u32 = 100_000;
 
 impl Default for Archive {
     fn default() -> Self {
@@ -22,6 +24,7 @@ impl Default for Archive {
             retention_hours: ARCHIVE_RETENTION_MAX_HOURS,
             scrub_interval_s: 86_400,
             upkeep_mib_per_second: 16,
+            clock_gap_max_days: ARCHIVE_CLOCK_GAP_MAX_DAYS,
         }
     }
 }
@@ -52,6 +55,12 @@ impl Archive {
             self.upkeep_mib_per_second,
             1,
             RATE_MAX_MIB,
+        )?;
+        within(
+            "archive.clock_gap_max_days",
+            self.clock_gap_max_days,
+            1,
+            CLOCK_GAP_MAX_DAYS,
         )
     }
 

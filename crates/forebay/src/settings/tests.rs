@@ -120,6 +120,10 @@ fn values_outside_their_bounds_are_refused_by_name() {
             "archive.retention_hours = 169 is outside 1..=168",
         ),
         (
+            |s| s.archive.clock_gap_max_days = 0,
+            "archive.clock_gap_max_days = 0",
+        ),
+        (
             |s| s.archive.upkeep_interval_s = 0,
             "archive.upkeep_interval_s = 0",
         ),

@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering;
 
 use arrow_schema::{DataType, Field, Schema};
 use forebay_core::ErrorKind;
-use forebay_core::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES;
+use forebay_core::limits::{ARCHIVE_CLOCK_GAP_MAX_DAYS, DEAD_LETTER_PAYLOAD_MAX_BYTES};
 use forebay_core::ports::{Archive, DeadLetter};
 use forebay_core::progress::TopicPartition;
+use forebay_core::time::{Clock, DAY_US};
 use forebay_offline::{ArchiveSettings, DeltaArchive, dead_letter_batch, dead_letter_schema};
 use futures::future::join_all;
 
@@ -295,6 +296,109 @@ async fn ingest_time_rises_with_every_append_and_rows_are_in_log_order() {
         seen.push(rows.last().expect("rows").1);
     }
     assert_eq!(seen, [1_000_000, 1_000_001, 2_000_000]);
+}
+
+#[tokio::test]
+async fn rows_are_dated_by_no_clock_that_is_days_away_until_it_is_right_or_accepted() {
+    let root = tempfile::tempdir().expect("a directory");
+    let clock = clock();
+    let right = clock.now_us();
+    let wrong = right + 83 * 365 * DAY_US;
+    let open = |owner: &str, clock_gap_max_days| {
+        let settings = ArchiveSettings {
+            clock_gap_max_days,
+            ..ArchiveSettings::new("prod", owner)
+        };
+        DeltaArchive::open(root.path(), settings, Arc::<FakeClock>::clone(&clock)).expect("opened")
+    };
+    let append = async |archive: &DeltaArchive, next: i64| {
+        archive.open_table(TABLE, schema()).await.expect("opened");
+        let rows = vec![batch(&range(0, next, next + 5))];
+        let appended = archive.append(TABLE, rows, &up_to(&[(0, next + 5)])).await;
+        appended.map(|_| stored(root.path()).last().expect("rows").1)
+    };
+    let limit = ARCHIVE_CLOCK_GAP_MAX_DAYS;
+    assert_eq!(append(&open("a", limit), 0).await.expect("dated"), right);
+    let set = |now_us| clock.0.store(now_us, Ordering::Relaxed);
+    set(wrong);
+    let archive = open("b", limit);
+    let error = append(&archive, 5).await.expect_err("days away");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "it may pass");
+    for needle in ["2106-", "2023-", "archive.clock_gap_max_days"] {
+        assert!(error.message().contains(needle), "{error}");
+    }
+    archive.hold_clock().expect_err("nothing goes by age");
+    assert_eq!(archive.snapshot(TABLE).await.expect("read").rows, 5);
+    // The first remedy: the clock is set right.
+    set(right + 7);
+    archive.hold_clock().expect("it is right");
+    assert_eq!(append(&archive, 5).await.expect("dated"), right + 7);
+    set(wrong);
+    append(&archive, 10)
+        .await
+        .expect_err("a step while it runs");
+    // The second one: it is accepted. What comes back from there is said and not hidden.
+    assert_eq!(
+        append(&open("c", 40_000), 10).await.expect("accepted"),
+        wrong
+    );
+    set(right);
+    append(&open("d", limit), 15).await.expect_err("days away");
+    let last = append(&open("e", 40_000), 15).await.expect("accepted");
+    assert_eq!(last, wrong + 1, "dates rise");
+    assert_eq!(by_place(root.path()), expected(&[(0, 20)]));
+}
+
+#[tokio::test]
+async fn a_table_of_an_older_format_is_upgraded_and_one_of_a_newer_build_is_refused() {
+    let root = tempfile::tempdir().expect("a directory");
+    let archive = open(root.path(), "a");
+    archive.open_table(TABLE, schema()).await.expect("opened");
+    let rows = || vec![batch(&range(0, 0, 5))];
+    let up_to = up_to(&[(0, 5)]);
+    archive.append(TABLE, rows(), &up_to).await.expect("ok");
+    let log = root.path().join(TABLE).join("_delta_log");
+    let first = log.join("00000000000000000000.json");
+    let written = fs::read_to_string(&first).expect("there");
+    let property = "\"forebay.format\":\"2\"";
+    assert!(written.contains(property), "{written}");
+    for (other, needle) in [
+        ("\"forebay.format\":\"3\"", "start the newer build again"),
+        ("\"forebay.format\":\"two\"", "from a backup"),
+    ] {
+        fs::write(&first, written.replace(property, other)).expect("written");
+        let newer = open(root.path(), "b");
+        for error in [
+            newer.open_table(TABLE, schema()).await.err(),
+            newer.snapshot(TABLE).await.err(),
+            newer.append(TABLE, rows(), &up_to).await.err(),
+        ] {
+            let error = error.expect("refused");
+            assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+            let words = error.message();
+            assert!(words.contains(TABLE) && words.contains(needle), "{words}");
+        }
+    }
+    // As the first builds made it.
+    let without = written.replace(&format!(",{property}"), "");
+    let without = without.replace(&format!("{property},"), "");
+    assert!(!without.contains("forebay.format"), "{without}");
+    fs::write(&first, without).expect("written");
+    let entries = || fs::read_dir(&log).expect("there").count();
+    let before = entries();
+    let reader = open(root.path(), "c");
+    assert_eq!(reader.snapshot(TABLE).await.expect("read").rows, 5);
+    assert_eq!(entries(), before, "who only reads writes nothing");
+    let upgraded = open(root.path(), "d");
+    upgraded.open_table(TABLE, schema()).await.expect("opened");
+    assert_eq!(entries(), before + 1);
+    let entry = fs::read_to_string(log.join("00000000000000000002.json")).expect("there");
+    assert!(entry.contains(property), "{entry}");
+    assert_eq!(upgraded.append(TABLE, rows(), &up_to).await.expect("ok"), 0);
+    let again = open(root.path(), "e");
+    again.open_table(TABLE, schema()).await.expect("opened");
+    assert_eq!(entries(), before + 1, "once");
+    assert_eq!(by_place(root.path()), expected(&[(0, 5)]));
 }
 
 #[tokio::test]
