@@ -42,12 +42,6 @@ impl ChangeFailed {
     pub fn kind(&self) -> ErrorKind {
         self.source.kind()
     }
-
-    /// Why it failed.
-    #[must_use]
-    pub fn into_cause(self) -> PortError {
-        self.source
-    }
 }
 
 /// What the steps are carried out beside: who is told of them, who may end them, the present.

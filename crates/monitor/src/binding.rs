@@ -390,7 +390,14 @@ impl MonitorBinding {
         if let Some(feed) = feed.filter(|_| role == Role::Live) {
             let partition = feed.partition(partition, scopes);
             for run in offsets {
-                for scored in partition.scope.within(run) {
+                let mut from = run.start;
+                for scored in partition.scope.within(run.clone()) {
+                    invariant!(
+                        ScopeInsideRun,
+                        from <= scored.start && scored.start < scored.end && scored.end <= run.end,
+                        "{scored:?} of {run:?}"
+                    );
+                    from = scored.end;
                     partition.answered.answer_all(&scored);
                 }
             }

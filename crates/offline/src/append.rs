@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::kernel::{Action, Add, MetadataExt as _, Transaction};
 use deltalake::protocol::DeltaOperation;
@@ -141,7 +142,7 @@ impl DeltaArchive {
         if table.format == FORMAT_VERSION {
             return Ok(());
         }
-        let failed = |e| OfflineError::delta(&table.name, "upgrade", e);
+        let failed = |e: DeltaTableError| OfflineError::delta(&table.name, "upgrade", e);
         let mut current = table.current.lock().await;
         let version = FORMAT_VERSION.to_string();
         let metadata = current.state.metadata().clone();
@@ -150,7 +151,7 @@ impl DeltaArchive {
             properties: HashMap::from([(FORMAT.to_owned(), version)]),
         };
         let properties = self.properties(Vec::new(), &self.next_commit_id());
-        let actions = vec![Action::Metadata(metadata.map_err(failed)?)];
+        let actions = vec![Action::Metadata(metadata.map_err(|e| failed(e.into()))?)];
         commit(table, &current.state, properties, actions, operation)
             .await
             .map_err(failed)?;

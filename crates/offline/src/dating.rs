@@ -1,8 +1,9 @@
-//! The clock that dates rows (`_ingest_time`), held against what it said before. A table's dates only
-//! rise, so that a reader of a known time has a prefix of the appends, whatever the clock does; a
-//! date of 2109 would therefore keep all rows behind it in 2109. So nothing is dated by a clock that
-//! is days away from where it was: from the newest date in the archive at a start, and from its own
-//! last reading while the process runs. A clock that is put right is believed again at once.
+//! The clock that dates rows (`_ingest_time`), held against what it said before. A table's dates
+//! only rise, so that a reader of a known time has a prefix of the appends, whatever the clock
+//! does; a date of 2109 would therefore keep all rows behind it in 2109. So nothing is dated by a
+//! clock that is days away from where it was: from the newest date in the archive at a start, and
+//! from its own last reading while the process runs. A clock that is put right is believed again at
+//! once.
 
 use chrono::{DateTime, SecondsFormat};
 use forebay_core::time::{DAY_US, Micros};

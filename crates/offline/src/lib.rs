@@ -5,9 +5,9 @@
 //! Rows come from `pipeline` through [`forebay_core::ports::Archive`] and go out as streams of
 //! batches through [`forebay_core::ports::TableScan`]; no path and no file leaves this crate. An
 //! append walks: [`archive`] (which table) -> `marks` (what the log says) -> `rows` (drop, order)
-//! -> `dating` (may the clock be believed) -> `file` (Parquet, checksum) -> [`durable`] (fsync) -> one commit of the file and the marks. A
-//! scan walks: [`archive`] -> `scan` (which files, which order) -> `parquet_file` (projected
-//! batches).
+//! -> `dating` (may the clock be believed) -> `file` (Parquet, checksum) -> [`durable`] (fsync) ->
+//! one commit of the file and the marks. A scan walks: [`archive`] -> `scan` (which files, which
+//! order) -> `parquet_file` (projected batches).
 //!
 //! [`compact`], `sweep` and [`scrub`] keep a table readable as it ages; whoever calls them sets the
 //! pace.

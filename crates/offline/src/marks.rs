@@ -2,10 +2,11 @@
 //! `<deployment>/<table>/<topic>/<partition>`, whose version is the next Kafka offset, and who
 //! committed them; `<deployment>/<table>/from/<topic>/<partition>` and `../cut/..` note where the
 //! table begins (no topic has a slash in its name). The log that the rows came from is told by
-//! `../cluster/<topic>/<cluster id>` and `../id/<topic>/<topic id>`, by `../partitions/<topic>/all`,
-//! whose version is their number, and by the digest of each partition's last record, in
-//! `../{last,last_time,last_hash}/<topic>/<partition>`. Read from the newest checkpoint and the
-//! entries behind it, then entry by entry; an entry that cannot be read is an error, never "none".
+//! `../cluster/<topic>/<cluster id>` and `../id/<topic>/<topic id>`, by
+//! `../partitions/<topic>/all`, whose version is their number, and by the digest of each
+//! partition's last record, in `../{last,last_time,last_hash}/<topic>/<partition>`. Read from the
+//! newest checkpoint and the entries behind it, then entry by entry; an entry that cannot be read
+//! is an error, never "none".
 //!
 //! Delta-rs can look up one application id at a time, each by a replay of its own; the archive
 //! needs all of them, and needs to know whose commit moved them. On open both readings are
@@ -309,6 +310,13 @@ impl Marks {
     ) -> Vec<(String, i64)> {
         let mut all = vec![(self.app_id(partition), progress.next_offset)];
         if let Some(last) = progress.last {
+            invariant!(
+                DigestBelowNext,
+                last.offset < progress.next_offset,
+                "{partition:?}: {} and {}",
+                last.offset,
+                progress.next_offset
+            );
             let parts = [
                 (LAST, last.offset),
                 (LAST_TIME, last.kafka_time_us.unwrap_or(NO_TIME)),

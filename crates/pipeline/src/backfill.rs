@@ -36,6 +36,8 @@
 //! and calls again. Each is charged with half of what fills may hold at most, so that one fill
 //! alone always goes on once others have given back.
 
+mod bounds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -55,7 +57,7 @@ use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
-use forebay_core::watermark::{MarkFact, MarkRecord};
+use forebay_core::watermark::MarkRecord;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use futures::TryStreamExt;
 
@@ -64,8 +66,8 @@ use crate::beginnings::check_whole;
 use crate::error::PipelineError;
 use crate::recovery::Plan;
 use crate::step::cut;
-use crate::watermark::table::{self, MARKS_TABLE};
-use crate::watermark::{Watermarks, recorded};
+use crate::watermark::Watermarks;
+use bounds::Bounds;
 
 /// Columns of the archive that place a row in its log.
 const PLACE: [&str; 4] = [meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::KAFKA_TIME];
@@ -76,14 +78,6 @@ pub struct Filling {
     view: ViewId,
     notes: Vec<FillNote>,
     bounds: Bounds,
-}
-
-/// What bounds the rows of a source, as far as the archive's table of decisions was read: the last
-/// pass, for which ingest stands, reads what came since the one before.
-#[derive(Debug, Clone, Default)]
-struct Bounds {
-    records: BTreeSet<MarkRecord>,
-    read_to: Applied,
 }
 
 impl Filling {
@@ -239,41 +233,6 @@ fn another_table(source: &SourceDef) -> PortError {
         source.name
     );
     PortError::new(ErrorKind::FailedPrecondition, words)
-}
-
-impl Bounds {
-    /// Take in what bounds rows of `source` by now: of rows that are read again the shards have it,
-    /// of all the archive. The shards are asked first, since they forget what the archive has.
-    async fn read(
-        &mut self,
-        source: &SourceDef,
-        archive: &dyn Archive,
-        store: &dyn StateProgress,
-    ) -> PortResult<()> {
-        let is_wanted = |record: &MarkRecord| {
-            *record.partition.topic == *source.topic && matches!(record.fact, MarkFact::Bound(_))
-        };
-        let of_shards = recorded(store)?.into_iter();
-        self.records.extend(of_shards.filter(is_wanted));
-        let archived = match archive.progress(MARKS_TABLE).await {
-            Ok(archived) if archived == self.read_to => return Ok(()),
-            Ok(archived) => archived,
-            // Nothing was ever decided.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let scan = Scan {
-            from: self.read_to.clone(),
-            ..Scan::default()
-        };
-        let mut rows = archive.scan(MARKS_TABLE, scan).await?;
-        while let Some(rows) = rows.try_next().await? {
-            let records = table::read(&rows)?.into_iter();
-            self.records.extend(records.filter(is_wanted));
-        }
-        self.read_to = archived;
-        Ok(())
-    }
 }
 
 /// The marks at `start`, with what bounds the rows behind it.

@@ -1,7 +1,8 @@
-//! Where archive tables begin, and whose records they have. A table that is there before the first record of a partition is
-//! read has all of it from then on. One that is found without a note of its beginning, while the
-//! state has applied records already, has taken the place of a lost table: what the log no longer
-//! holds is missing for good, and nothing may be filled from it as if it were whole. Pure.
+//! Where archive tables begin, and whose records they have. A table that is there before the first
+//! record of a partition is read has all of it from then on. One that is found without a note of
+//! its beginning, while the state has applied records already, has taken the place of a lost table:
+//! what the log no longer holds is missing for good, and nothing may be filled from it as if it
+//! were whole. Pure.
 //!
 //! Offsets of an accepted gap are missing too, but a person has accepted that, and live state lacks
 //! them as well: a gap does not cut a table.
@@ -236,11 +237,13 @@ mod tests {
         let mut reach = TableReach {
             applied: Applied::default(),
             beginnings: Beginnings::default(),
+            last: BTreeMap::new(),
+            logs: BTreeMap::new(),
         };
         for next_offset in [3, 9] {
             let mut new = Beginnings::default();
             new.from.0 = applied(&[(0, next_offset)]).0;
-            reach.note(new);
+            reach.note(new, &BTreeMap::new());
         }
     }
 }

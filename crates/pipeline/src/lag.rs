@@ -1,9 +1,13 @@
-//! What waits in the log of a source, partition by partition, as of one look: the last stable offset
-//! less what every shard has applied. Where that cannot be said (nobody answers, or another log
-//! stands under the topic's name) it is None and never 0: zero says that all is applied. Pure.
+//! What waits in the log of a source, partition by partition, as of one look: the last stable
+//! offset less what every shard has applied. Where that cannot be said (nobody answers, or another
+//! log stands under the topic's name) it is None and never 0: zero says that all is applied. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use forebay_core::ports::LogBounds;
 use forebay_core::progress::TopicPartition;
+use forebay_core::source::SourceDef;
 
 use crate::halt::{Halt, HaltReason};
 use crate::recovery::{Decision, FoundLog, SourceFacts, pass_gaps};
@@ -55,7 +59,7 @@ fn of_partition(
         Decision::Read(plan) => plan.halted.get(&partition),
         Decision::WaitForBroker(_) | Decision::Halt(_) => None,
     };
-    let place = TopicPartition::new(facts.topic.clone(), partition);
+    let place = TopicPartition::new(Arc::clone(&facts.topic), partition);
     let shards = facts.shards.iter();
     let applied = shards.clone().map(|shard| shard.next_offset(&place)).min();
     // A shard without a mark begins where the log does. What was deleted before it was read waits
@@ -74,5 +78,31 @@ fn of_partition(
         lag: lag.filter(|lag| *lag > 0 || halted.is_none()),
         halted: halted.map(Halt::from),
         waiting: None,
+    }
+}
+
+/// Log the halts of `partitions` that `told` does not have.
+pub(crate) fn tell_halts(
+    told: &mut BTreeMap<TopicPartition, Halt>,
+    source: &SourceDef,
+    partitions: &[PartitionStatus],
+) {
+    for part in partitions {
+        let place = TopicPartition::new(source.topic.as_str(), part.partition);
+        let Some(halt) = part
+            .halted
+            .as_ref()
+            .filter(|h| told.get(&place) != Some(*h))
+        else {
+            continue;
+        };
+        tracing::error!(
+            source = source.name,
+            partition = part.partition,
+            code = halt.code,
+            reason = halt.reason,
+            "a partition is halted; others are read, and it is tried again"
+        );
+        told.insert(place, halt.clone());
     }
 }

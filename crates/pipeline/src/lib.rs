@@ -9,11 +9,10 @@
 //! result and outbox, and sends; `settlements` archives why an event has no prediction. `pipeline`
 //! starts and stops all of them. `watch` looks at the log on a thread of its own and lets
 //! [`recovery`] decide for each source whether and from where it is read; `reads` turns decisions
-//! into assignments; [`halt`] has the reasons against, [`gaps`] the way past some of them, `lag` what
-//! waits.
-//! [`backfill`](mod@backfill) fills a new view from the archive, `pace` slows the loop where that
-//! does not catch up with it, `retry` waits for what does not
-//! answer, `contain` keeps a panic to its row.
+//! into assignments; [`halt`] has the reasons against, [`gaps`] the way past some of them, `lag`
+//! what waits. [`backfill`](mod@backfill) fills a new view from the archive, `pace` slows the loop
+//! where that does not catch up with it, `retry` waits for what does not answer, `contain` keeps a
+//! panic to its row.
 
 pub mod admit;
 pub mod archive;

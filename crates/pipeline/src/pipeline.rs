@@ -177,8 +177,7 @@ impl Pipeline {
     ) -> Result<Self, PipelineError> {
         let (board, held_us) = (Arc::<Board>::default(), parts.hold_expiry());
         parts.publish_to_own_cluster(&board);
-        let counters = parts.begin_counters();
-        let shards = parts.store.shards();
+        let (counters, shards) = (parts.begin_counters(), parts.store.shards());
         let workers = start_workers(&parts, settings, &stopping, &counters)?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
         let (watermarks, unrecorded) = recovered_marks(&parts, &archiver)?;

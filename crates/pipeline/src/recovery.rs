@@ -294,9 +294,8 @@ fn read(
         let start = place_start(facts, &mut plan, &place, *bounds);
         // A reader at work may be beyond what was asked before it moved on, and says itself when it
         // has lost its place.
-        let at_work = facts.reading
-            && facts.reader.contains_key(partition)
-            && !facts.faults.contains_key(partition);
+        let is_read = facts.reading && facts.reader.contains_key(partition);
+        let at_work = is_read && !facts.faults.contains_key(partition);
         if start < bounds.begin && !at_work {
             gaps.push(OpenGap {
                 partition: *partition,
@@ -317,14 +316,13 @@ fn read(
     }
     check_decided_once(&plan, &gaps);
     if gaps.is_empty() {
-        Decision::Read(plan)
-    } else {
-        Decision::Halt(HaltReason::Gap {
-            source_name: facts.source_name.clone(),
-            topic: facts.topic.to_string(),
-            gaps,
-        })
+        return Decision::Read(plan);
     }
+    Decision::Halt(HaltReason::Gap {
+        source_name: facts.source_name.clone(),
+        topic: facts.topic.to_string(),
+        gaps,
+    })
 }
 
 /// What holds of where a partition is read from: `past` the fault that was met at `start`, if any.

@@ -214,6 +214,7 @@ impl Writer {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests run in real time")]
 mod tests {
     use forebay_core::ErrorKind;
     use forebay_core::memory::{Budget, Part};

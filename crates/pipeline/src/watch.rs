@@ -6,11 +6,12 @@
 //! It never reads events and never assigns a partition; it writes the state's notes of the logs
 //! that it follows (cluster, topic ids, accepted gaps), before anything is read on their account.
 
+mod turn;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::limits::LOG_DIGESTS_PER_LOOK;
 use forebay_core::ports::{
     Archive, FirstRecord, LogBounds, LogFault, LogIdentity, LogInspector, LogNotes, Runtime,
     StateProgress, TopicFacts,
@@ -29,8 +30,9 @@ use crate::lag;
 use crate::prefix::Prefixes;
 use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
 use crate::runtime::{Thread, block_on};
-use crate::status::{Counters, PartitionStatus, SourceState};
+use crate::status::{Counters, SourceState};
 use crate::watermark::recorded;
+use turn::turn;
 
 /// Between two looks: lag is this old at most while the reader moves.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -233,11 +235,7 @@ impl Watcher {
                 let stores = (archive.as_ref(), runtime.as_ref());
                 self.prefixes.date(plan, &source, stores)?;
             }
-            match &decision {
-                Decision::Read(_) => drop(self.halted.remove(&source.name)),
-                Decision::Halt(_) => drop(self.halted.insert(source.name.clone())),
-                Decision::WaitForBroker(_) => {}
-            }
+            self.note_halt(&source, &decision);
             self.remember(&facts, &look, &decision)?;
             self.begin(&source, &facts, &decision)?;
             if let FoundLog::There { bounds, .. } = &facts.found {
@@ -253,6 +251,15 @@ impl Watcher {
         }
         self.board.publish(decisions, all_bounds, now);
         Ok(quiet)
+    }
+
+    /// A source stays halted while its broker is away.
+    fn note_halt(&mut self, source: &SourceDef, decision: &Decision) {
+        match decision {
+            Decision::Read(_) => drop(self.halted.remove(&source.name)),
+            Decision::Halt(_) => drop(self.halted.insert(source.name.clone())),
+            Decision::WaitForBroker(_) => {}
+        }
     }
 
     /// Ask the broker about the topic of `source`.
@@ -508,7 +515,7 @@ impl Watcher {
         let before = std::mem::take(&mut status.partitions);
         status.partitions = lag::partitions(facts, decision, before);
         status.lag_records = lag::of_source(&status.partitions);
-        tell_partitions(&mut self.told, source, &status.partitions);
+        lag::tell_halts(&mut self.told, source, &status.partitions);
         let whole = matches!(decision, Decision::Read(plan) if plan.halted.is_empty());
         whole && status.lag_records == Some(0)
     }
@@ -572,61 +579,4 @@ fn partition_count(found: &TopicFacts, topic: &str) -> PortResult<i32> {
             format!("topic '{topic}' has too many partitions"),
         )
     })
-}
-
-/// The next [`LOG_DIGESTS_PER_LOOK`] of `all`, which go round.
-fn turn<T: Clone>(all: &[T], cursor: &mut usize) -> Vec<T> {
-    if all.len() <= LOG_DIGESTS_PER_LOOK {
-        return all.to_vec();
-    }
-    let from = *cursor % all.len();
-    *cursor = from + LOG_DIGESTS_PER_LOOK;
-    let round = all.iter().cycle().skip(from);
-    round.take(LOG_DIGESTS_PER_LOOK).cloned().collect()
-}
-
-/// Log the halts of `partitions` that `told` does not have.
-fn tell_partitions(
-    told: &mut BTreeMap<TopicPartition, Halt>,
-    source: &SourceDef,
-    partitions: &[PartitionStatus],
-) {
-    for part in partitions {
-        let place = TopicPartition::new(source.topic.as_str(), part.partition);
-        let Some(halt) = part
-            .halted
-            .as_ref()
-            .filter(|h| told.get(&place) != Some(*h))
-        else {
-            continue;
-        };
-        tracing::error!(
-            source = source.name,
-            partition = part.partition,
-            code = halt.code,
-            reason = halt.reason,
-            "a partition is halted; others are read, and it is tried again"
-        );
-        told.insert(place, halt.clone());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_look_reads_so_many_records_again_and_all_have_their_turn() {
-        let at_the_limit: Vec<usize> = (0..LOG_DIGESTS_PER_LOOK).collect();
-        let mut cursor = 0;
-        assert_eq!(turn(&at_the_limit, &mut cursor), at_the_limit);
-        let above: Vec<usize> = (0..2 * LOG_DIGESTS_PER_LOOK + 1).collect();
-        let mut seen = BTreeSet::new();
-        for _ in 0..3 {
-            let round = turn(&above, &mut cursor);
-            assert_eq!(round.len(), LOG_DIGESTS_PER_LOOK);
-            seen.extend(round);
-        }
-        assert_eq!(seen.len(), above.len());
-    }
 }

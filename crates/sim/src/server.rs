@@ -161,7 +161,9 @@ impl Server {
         let mut change = Change::to(&self.disk.saved());
         let clock = self.clock();
         let begun = begin(self, &mut change, (&self.life, &self.stop, &clock));
-        begun.map_err(ChangeFailed::into_cause)
+        begun.map_err(|failed| {
+            PortError::with_source(failed.kind(), "the server does not start", failed)
+        })
     }
 
     /// Bring the definitions `next` into force.

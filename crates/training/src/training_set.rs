@@ -1,6 +1,6 @@
-//! Builds a training set: snapshots of the tables, the spine as a stream of which the engine answers
-//! some rows at a time, digests, manifest. Rows leave as they are answered, and a build that fails
-//! leaves nothing that looks finished. No spine and no set is whole in memory.
+//! Builds a training set: snapshots of the tables, the spine as a stream of which the engine
+//! answers some rows at a time, digests, manifest. Rows leave as they are answered, and a build
+//! that fails leaves nothing that looks finished. No spine and no set is whole in memory.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -38,8 +38,8 @@ pub struct TrainingTable {
 /// Rows of a spine below which a part that does not fit into memory is not cut again.
 const PART_MIN_ROWS: usize = 1_024;
 
-/// The rows of a spine: at least one batch, which may be empty, so that its columns are known. It is
-/// read as the batches are taken.
+/// The rows of a spine: at least one batch, which may be empty, so that its columns are known. It
+/// is read as the batches are taken.
 pub type SpineBatches<'a> = Box<dyn Iterator<Item = PortResult<RecordBatch>> + Send + 'a>;
 
 /// Takes the rows of a set, in the order of its spine; the first may be none, for their columns.
@@ -259,8 +259,8 @@ fn is_short(error: &TrainingError) -> bool {
     matches!(error, TrainingError::Port(port) if port.kind() == ErrorKind::ResourceExhausted)
 }
 
-/// A spine's batches, joined until they have [`SPINE_CHUNK_ROWS`] rows or memory is short: each part
-/// reads the tables once.
+/// A spine's batches, joined until they have [`SPINE_CHUNK_ROWS`] rows or memory is short: each
+/// part reads the tables once.
 struct Parts<'a> {
     batches: Peekable<SpineBatches<'a>>,
     memory: &'a Arc<Budget>,

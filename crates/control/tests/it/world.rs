@@ -141,7 +141,7 @@ impl World {
         let of = |which: &Which| match which {
             // Views are definitions here, and sources are not.
             Which::Sources | Which::Current => change.before.clone(),
-            Which::Next => change.next.clone(),
+            Which::Next | Which::Saved => change.next.clone(),
         };
         match step {
             Step::MakeTables | Step::CatchUp => {}
@@ -159,7 +159,7 @@ impl World {
             Step::DropView(view) => {
                 self.disk.lock().views.remove(view);
             }
-            Step::DropLeftovers => {
+            Step::DropUnnamed | Step::DropLeftovers => {
                 let mut disk = self.disk.lock();
                 let saved = disk.saved.clone();
                 disk.views.retain(|view, _| saved.contains(view));

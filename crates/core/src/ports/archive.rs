@@ -110,9 +110,9 @@ pub trait Archive: TableScan {
     /// The log cannot be read: never taken for "none".
     async fn progress(&self, name: &str) -> PortResult<Applied>;
 
-    /// Append rows and move the partitions' marks and, where it is known, the last record of each of
-    /// them, in one commit. Rows below a mark are dropped first. `batches` have the table's columns but `_ingest_time`, which is set here. Returns the
-    /// number of rows that were new.
+    /// Append rows and move the partitions' marks and, where it is known, the last record of each
+    /// of them, in one commit. Rows below a mark are dropped first. `batches` have the table's
+    /// columns but `_ingest_time`, which is set here. Returns the number of rows that were new.
     ///
     /// # Errors
     /// Another owner committed (`FailedPrecondition`); the disk fails; the outcome is unknown

@@ -294,8 +294,8 @@ impl App {
         Ok(Vec::new())
     }
 
-    /// Ingest has failed: begin it anew with the definitions in force. Where that fails too, the new
-    /// definitions may mend it.
+    /// Ingest has failed: begin it anew with the definitions in force. Where that fails too, the
+    /// new definitions may mend it.
     pub(super) fn start_again(&self, current: &Catalog) {
         let mut change = Transition::new(current.clone(), current.clone(), None);
         if let Err(error) = begin_again(self, &mut change) {
@@ -349,14 +349,7 @@ impl App {
 
     fn step(&self, change: &mut Transition, step: &Step) -> Result<()> {
         match step {
-            Step::DropUnnamed => {
-                let named = named(&change.next);
-                Ok(delete_leftovers(
-                    self.store.as_ref(),
-                    &named,
-                    Leftovers::ButFills,
-                )?)
-            }
+            Step::DropUnnamed => self.drop_leftovers(change, Leftovers::ButFills),
             Step::MakeTables => match &change.wiring {
                 Some(wiring) => self.prepare(wiring),
                 None => Ok(()),
@@ -408,15 +401,14 @@ impl App {
                 retired.wait_unused(&self.stop);
                 Ok(self.store.drop_view(retired.id)?)
             }
-            Step::DropLeftovers => {
-                let named = named(&change.next);
-                Ok(delete_leftovers(
-                    self.store.as_ref(),
-                    &named,
-                    Leftovers::All,
-                )?)
-            }
+            Step::DropLeftovers => self.drop_leftovers(change, Leftovers::All),
         }
+    }
+
+    /// Delete what no definition of `change` names.
+    fn drop_leftovers(&self, change: &Transition, which: Leftovers) -> Result<()> {
+        let named = named(&change.next);
+        Ok(delete_leftovers(self.store.as_ref(), &named, which)?)
     }
 }
 

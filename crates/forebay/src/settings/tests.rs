@@ -88,7 +88,7 @@ fn wrong_settings_are_refused_by_name() {
 #[test]
 fn values_outside_their_bounds_are_refused_by_name() {
     type Case = (fn(&mut Settings), &'static str);
-    let cases: [Case; 12] = [
+    let cases: [Case; 13] = [
         (|s| s.state.shards = 0, "state.shards = 0"),
         (
             |s| s.state.history_hours = 4_000_000_000,

@@ -382,7 +382,7 @@ async fn a_table_of_an_older_format_is_upgraded_and_one_of_a_newer_build_is_refu
     // As the first builds made it.
     let without = written.replace(&format!(",{property}"), "");
     let without = without.replace(&format!("{property},"), "");
-    assert!(!without.contains("forebay.format"), "{without}");
+    assert!(!without.contains(property), "{without}");
     fs::write(&first, without).expect("written");
     let entries = || fs::read_dir(&log).expect("there").count();
     let before = entries();

@@ -15,13 +15,14 @@
 //! Without the blob (a new data directory, or one that cannot be read) the table is read from its
 //! beginning and every hold goes to it, as if it were the last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use forebay_core::PortResult;
 use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
 use forebay_core::checkpoint::{self, Opened};
+use forebay_core::invariant;
 use forebay_core::ports::Checkpoints;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::watermark::{Hold, MarkFact, MarkRecord};
@@ -182,12 +183,22 @@ impl ArchivedMarks {
                 }
             }
         }
-        records.into_iter().partition(|record| match record.fact {
+        let is_due = |record: &MarkRecord| match record.fact {
             MarkFact::Bound(_) => true,
             MarkFact::Hold(hold) => {
                 newest.get(&record.partition) != Some(&hold) || passed(&record.partition) > hold.at
             }
-        })
+        };
+        let (due, waiting): (Vec<_>, Vec<_>) = records.into_iter().partition(is_due);
+        let places: BTreeSet<_> = waiting.iter().map(|record| &record.partition).collect();
+        invariant!(
+            OneHoldWaits,
+            places.len() == waiting.len(),
+            "{} holds of {} partitions",
+            waiting.len(),
+            places.len()
+        );
+        (due, waiting)
     }
 
     /// The table has got these rows.
@@ -197,7 +208,10 @@ impl ArchivedMarks {
             let known = places.entry(record.partition.clone()).or_default();
             known.rows = known.rows.max(number + 1);
             match record.fact {
-                MarkFact::Bound(bound) => known.until = known.until.max(bound.until),
+                MarkFact::Bound(bound) => {
+                    invariant!(BoundCoversRows, bound.from < bound.until, "{record:?}");
+                    known.until = known.until.max(bound.until);
+                }
                 MarkFact::Hold(hold) => {
                     known.until = known.until.max(hold.at);
                     if known

@@ -105,7 +105,8 @@ mod tests {
         let moved = Duration::from_secs(1_000);
         // Position, last stable offset, whether it had rows, seconds from its last move to the last
         // answer, state.
-        let cases: [(i64, Option<i64>, bool, Option<i64>, PartitionState); 16] = [
+        type Case = (i64, Option<i64>, bool, Option<i64>, PartitionState);
+        let cases: [Case; 16] = [
             (0, Some(0), false, Some(0), Live),
             (0, Some(0), false, Some(4), Live),
             (0, Some(0), false, Some(5), Idle),

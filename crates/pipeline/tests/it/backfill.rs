@@ -2,6 +2,7 @@
 //! it would hold had it been there from the first event; a shard that a crash left behind the
 //! archive gets the rest from the log, and a new state what only the archive still has.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -435,7 +436,7 @@ fn a_view_is_not_filled_from_a_table_that_lacks_what_the_state_had_applied() {
         from: Applied([(place.clone(), from)].into()),
         cut: [place].into(),
     };
-    futures::executor::block_on(lost.begin(EVENTS, &stump)).expect("noted");
+    futures::executor::block_on(lost.begin(EVENTS, &stump, &BTreeMap::new())).expect("noted");
     let error = fill(&world, &added(&world)).expect_err("a stump");
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     let words = error.to_string();

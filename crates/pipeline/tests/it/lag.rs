@@ -1,5 +1,5 @@
-//! Lag is the last stable offset less what is applied, and unknown where nobody can tell: never zero
-//! while ingest stands.
+//! Lag is the last stable offset less what is applied, and unknown where nobody can tell: never
+//! zero while ingest stands.
 
 use forebay_pipeline::{SourceState, SourceStatus};
 use forebay_sim::world::{EVENTS, Process, START_US, TOPIC, World, event};
