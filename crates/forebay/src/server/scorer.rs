@@ -60,15 +60,15 @@ impl RoutedScorer {
     async fn fall_back(
         &self,
         id: &ModelId,
-        refused_by: Option<String>,
+        refused_by: &[String],
         features: RecordBatch,
     ) -> PortResult<Scores> {
         let rows = features.num_rows() as u64;
         let scores = self.local.score(&id.model, id.version, features).await?;
         let counter = &self.metrics.inference_fallback_rows;
         counter.with([&id.model]).add(rows);
-        if let Some(worker) = refused_by {
-            self.pool.contradict(&worker, id);
+        for worker in refused_by {
+            self.pool.contradict(worker, id);
         }
         Ok(scores)
     }
@@ -86,7 +86,7 @@ impl Scorer for RoutedScorer {
         match asked.await {
             Ok(scores) => Ok(scores),
             Err(declined) if self.scores_here => {
-                self.fall_back(&id, declined.refused_by, features).await
+                self.fall_back(&id, &declined.refused_by, features).await
             }
             Err(declined) => Err(declined.error.into()),
         }

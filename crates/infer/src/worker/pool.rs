@@ -100,7 +100,7 @@ impl WorkerPool {
 
     /// `worker` has refused rows of `id` that others score: it counts as failed.
     pub fn contradict(&self, worker: &str, id: &ModelId) {
-        self.shared.contradict(worker, id);
+        self.shared.contradict(worker, id, "this process");
     }
 
     /// Split, send, put together in order, on the pool's runtime.

@@ -1,5 +1,7 @@
 //! Where one batch goes: to a worker that serves its model version and has not failed, and to the
-//! next one when that one is gone, silent, or answers what no such model answers.
+//! next one when that one is gone, silent, answers what no such model answers, or says that the
+//! rows are at fault: the rows are refused when all say so, and who is contradicted by another
+//! loses its claim.
 //!
 //! One `DoExchange` a (worker, model version, schema). A batch is kept until it is answered, and
 //! sending it twice is harmless because scoring has no effects. Credits bound what is in flight;
@@ -67,8 +69,8 @@ pub(super) struct Call {
 pub struct Declined {
     /// Why.
     pub error: InferError,
-    /// The worker that says that the rows are at fault; None where the workers are.
-    pub refused_by: Option<String>,
+    /// The workers that say that the rows are at fault, which `error` says only where all do.
+    pub refused_by: Vec<String>,
 }
 
 impl Declined {
@@ -76,7 +78,7 @@ impl Declined {
     pub(super) fn by_nobody(error: InferError) -> Self {
         Self {
             error,
-            refused_by: None,
+            refused_by: Vec::new(),
         }
     }
 }
@@ -101,6 +103,43 @@ struct Facts {
     probe_at: Option<Instant>,
 }
 
+/// What the workers have said that were asked for one batch.
+#[derive(Default)]
+struct Asked {
+    /// Those that do not score it, with their words: they are not asked again.
+    refusals: HashMap<String, InferError>,
+    /// Those among them that say that the rows are at fault.
+    blames: Vec<String>,
+    last_loss: Option<String>,
+}
+
+impl Asked {
+    /// `worker` has answered with `outcome`; the scores, if it has scored.
+    fn note(&mut self, worker: String, outcome: Outcome) -> Option<Scores> {
+        match outcome {
+            Outcome::Scored(scores) => return Some(scores),
+            Outcome::Lost(reason) => self.last_loss = Some(format!("worker {worker}: {reason}")),
+            Outcome::Refused(error) => {
+                if is_final(error.kind()) {
+                    self.blames.push(worker.clone());
+                }
+                self.refusals.insert(worker, error);
+            }
+        }
+        None
+    }
+
+    /// All say that the rows are at fault.
+    fn refused(mut self, id: &ModelId) -> Declined {
+        let first = self.blames.first();
+        let error = first.and_then(|worker| self.refusals.remove(worker));
+        Declined {
+            error: error.unwrap_or_else(|| no_worker(id)),
+            refused_by: self.blames,
+        }
+    }
+}
+
 impl Shared {
     /// Ask workers until one answers, none is left, or the deadline passes.
     pub(super) async fn score_part(
@@ -109,13 +148,11 @@ impl Shared {
         batch: RecordBatch,
     ) -> std::result::Result<Scores, Declined> {
         let nobody_until = (Instant::now() + self.options.worker_timeout).min(call.deadline);
-        // Workers that do not serve this stream at all, with their words.
-        let mut refusals: HashMap<String, InferError> = HashMap::new();
-        let mut last_loss = None;
+        let mut asked = Asked::default();
         loop {
             let now = Instant::now();
             if now >= call.deadline {
-                let error = late(&call.id, &batch, self.options.deadline, last_loss);
+                let error = late(&call.id, &batch, self.options.deadline, asked.last_loss);
                 return Err(Declined::by_nobody(error));
             }
             // Made before the look at the facts, so that no change between the two is missed.
@@ -125,37 +162,36 @@ impl Shared {
             );
             freed.as_mut().enable();
             changed.as_mut().enable();
-            let wait_until = match self.plan(call, &batch, &refusals, now) {
+            let wait_until = match self.plan(call, &batch, &asked.refusals, now) {
                 Plan::Ask(worker, slot) => {
-                    match self.ask(&worker, &slot, call, &batch).await {
-                        Outcome::Scored(scores) => return Ok(scores),
-                        Outcome::Lost(reason) => {
-                            last_loss = Some(format!("worker {worker}: {reason}"));
+                    let outcome = self.ask(&worker, &slot, call, &batch).await;
+                    if let Some(scores) = asked.note(worker, outcome) {
+                        for liar in &asked.blames {
+                            self.contradict(liar, &call.id, "another worker");
                         }
-                        Outcome::Refused(error) if is_final(error.kind()) => {
-                            return Err(Declined {
-                                error,
-                                refused_by: Some(worker),
-                            });
-                        }
-                        Outcome::Refused(error) => drop(refusals.insert(worker, error)),
+                        return Ok(scores);
                     }
                     continue;
                 }
                 Plan::Busy => call.deadline,
+                Plan::Nobody if !asked.blames.is_empty() => return Err(asked.refused(&call.id)),
+                // Also where some blame the rows: whoever does not answer may say otherwise.
                 Plan::Failed(_, reason) if !call.waits => {
-                    return Err(Declined::by_nobody(all_failed(&call.id, &reason)));
+                    return Err(Declined {
+                        error: all_failed(&call.id, &reason),
+                        refused_by: asked.blames,
+                    });
                 }
                 Plan::Failed(probe_at, _) => {
                     probe_at.map_or(call.deadline, |at| at.min(call.deadline))
                 }
-                Plan::Nobody => match refusals.into_values().next() {
+                Plan::Nobody => match asked.refusals.into_values().next() {
                     Some(refusal) => return Err(Declined::by_nobody(refusal)),
                     None if !call.waits || now >= nobody_until => {
                         return Err(Declined::by_nobody(no_worker(&call.id)));
                     }
                     None => {
-                        refusals = HashMap::new();
+                        asked.refusals = HashMap::new();
                         nobody_until
                     }
                 },
@@ -276,7 +312,7 @@ impl Shared {
     }
 
     /// See [`super::pool::WorkerPool::contradict`].
-    pub(super) fn contradict(&self, worker: &str, id: &ModelId) {
+    pub(super) fn contradict(&self, worker: &str, id: &ModelId, by: &str) {
         let slots: Vec<Arc<Slot>> = self
             .slots
             .lock()
@@ -286,8 +322,8 @@ impl Shared {
             .collect();
         for slot in slots {
             let stream = slot.open_stream();
-            let reason = "it refuses rows that this process scores";
-            self.fail(worker, id, &slot, stream.as_ref(), reason);
+            let reason = format!("it refuses rows that {by} scores");
+            self.fail(worker, id, &slot, stream.as_ref(), &reason);
         }
     }
 
@@ -438,7 +474,7 @@ fn said_by(worker: &str, kind: ErrorKind, error: &InferError) -> InferError {
     InferError::worker(kind, format!("worker {worker}: {error}"))
 }
 
-/// Whether another worker would say the same of this batch.
+/// Whether it is said of the batch and not of the worker.
 fn is_final(kind: ErrorKind) -> bool {
     matches!(
         kind,

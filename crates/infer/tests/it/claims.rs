@@ -159,7 +159,7 @@ fn a_worker_that_hangs_or_answers_malformed_is_asked_no_more_and_the_caller_told
         pool.expect(MODEL, 1, FINGERPRINT, DIGEST);
         let declined = asks(&runtime, &pool, 1).expect_err("no scores");
         assert!(
-            declined.refused_by.is_none(),
+            declined.refused_by.is_empty(),
             "{name}: no fault of the rows"
         );
         assert!(!declined.error.kind().is_of_the_data(), "{name}");
@@ -244,21 +244,73 @@ fn who_refuses_rows_that_others_score_is_named_and_loses_its_claim_when_contradi
         let declined = asks(&runtime, &pool, 1).expect_err("refused");
         assert_eq!(declined.error.kind(), ErrorKind::InvalidArgument);
         assert_eq!(
-            declined.refused_by.as_ref(),
-            Some(&address),
+            declined.refused_by,
+            [address.as_str()],
             "it keeps its claim"
         );
     }
     pool.contradict(&address, &ModelId::new(MODEL, 1));
     let taken = silent.taken.load(Ordering::SeqCst);
     let declined = asks(&runtime, &pool, 1).expect_err("nobody is left");
-    assert!(declined.refused_by.is_none());
+    assert!(declined.refused_by.is_empty());
     assert!(
         declined.error.to_string().contains("this process scores"),
         "{}",
         declined.error
     );
     assert_eq!(silent.taken.load(Ordering::SeqCst), taken);
+}
+
+#[test]
+fn who_refuses_rows_that_another_worker_scores_loses_its_claim_and_no_row_is_lost_by_it() {
+    let runtime = runtime(2);
+    let silent = fake(Some(a_rows_fault));
+    let (liar, honest) = (
+        Worker::start_with(silent.clone()),
+        Worker::start(store(&[MODEL])),
+    );
+    let known = registry(&[&liar, &honest]);
+    let pool = WorkerPool::new(known, runtime.handle().clone(), short());
+    for seed in 0..40 {
+        asks(&runtime, &pool, seed).unwrap_or_else(|declined| panic!("{}", declined.error));
+    }
+    let taken = silent.taken.load(Ordering::SeqCst);
+    // The message that opens the exchange, and one batch.
+    assert!(taken <= 2, "asked again after it was contradicted: {taken}");
+}
+
+#[test]
+fn rows_that_every_worker_refuses_are_refused_and_all_keep_their_claim() {
+    let runtime = runtime(2);
+    let both = [fake(Some(a_rows_fault)), fake(Some(a_rows_fault))];
+    let workers = both.clone().map(Worker::start_with);
+    let known = registry(&[&workers[0], &workers[1]]);
+    let pool = WorkerPool::new(known, runtime.handle().clone(), short());
+    for asked in 1..3 {
+        let declined = asks(&runtime, &pool, 1).expect_err("refused");
+        assert_eq!(declined.error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(declined.refused_by.len(), 2, "{:?}", declined.refused_by);
+        let taken = both
+            .each_ref()
+            .map(|fake| fake.taken.load(Ordering::SeqCst));
+        assert_eq!(taken, [asked + 1; 2], "one opens the exchange");
+    }
+}
+
+#[test]
+fn rows_that_one_worker_refuses_wait_while_another_does_not_answer() {
+    let runtime = runtime(2);
+    let (liar, mute) = (
+        Worker::start_with(fake(Some(a_rows_fault))),
+        Worker::start_with(fake(None)),
+    );
+    let known = registry(&[&liar, &mute]);
+    let pool = WorkerPool::new(known, runtime.handle().clone(), short());
+    for seed in 0..3 {
+        let declined = asks(&runtime, &pool, seed).expect_err("nobody scores");
+        assert_eq!(declined.error.kind(), ErrorKind::Unavailable);
+        assert_eq!(declined.refused_by, [liar.address.to_string()]);
+    }
 }
 
 #[test]
