@@ -20,12 +20,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
+use forebay_core::error::with_causes;
 use forebay_core::ports::{Checkpoints, Publication, Publisher, Runtime};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::time::Micros;
 use forebay_core::{PortError, PortResult};
+use forebay_pipeline::Outage;
 use forebay_pipeline::runtime::{Thread, block_on};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Receiver, channel};
@@ -36,8 +37,6 @@ use crate::monitoring::{Alarm, RaiseAlarm};
 const ALARMS_WAITING_MAX: usize = 10_000;
 /// Alarms that are sent at once.
 const BATCH: usize = 1_000;
-/// Pause after a try that failed.
-const PAUSE: Duration = Duration::from_secs(1);
 const CHECKPOINT: &str = "alarms";
 
 /// How an alarm stands by a word on it.
@@ -91,7 +90,11 @@ impl LastWords {
             }),
             Err(error) => {
                 let monitor = &notice.monitor;
-                tracing::error!(monitor, %error, "an alarm cannot be encoded; the monitor still shows it");
+                tracing::error!(
+                    monitor,
+                    error = with_causes(&error),
+                    "an alarm cannot be encoded; the monitor still shows it"
+                );
                 None
             }
         }
@@ -173,7 +176,10 @@ impl PublishedAlarms {
             parsed.map_err(|error| PortError::internal(format!("damaged: {error}")))
         });
         let kept = read.unwrap_or_else(|error| {
-            tracing::warn!(%error, "published alarms are not known; those of the past are published again");
+            tracing::warn!(
+                error = with_causes(&error),
+                "published alarms are not known; those of the past are published again"
+            );
             None
         });
         Self {
@@ -191,7 +197,10 @@ impl PublishedAlarms {
         self.kept.sending = words.to_vec();
         if let Err(error) = self.save() {
             self.kept.sending.clear();
-            tracing::warn!(%error, "alarms are sent without a note");
+            tracing::warn!(
+                error = with_causes(&error),
+                "alarms are sent without a note"
+            );
         }
     }
 
@@ -202,7 +211,10 @@ impl PublishedAlarms {
         let last = words.into_iter().map(|word| (word.identity, word.status));
         self.kept.last.extend(last);
         if let Err(error) = self.save() {
-            tracing::warn!(%error, "published alarms were not noted; the next start repeats them");
+            tracing::warn!(
+                error = with_causes(&error),
+                "published alarms were not noted; the next start repeats them"
+            );
         }
     }
 
@@ -272,7 +284,7 @@ struct Run {
 
 impl Run {
     fn all(mut self, mut waiting: VecDeque<Word>, mut raised: Receiver<Word>) {
-        let mut is_told = false;
+        let mut outage: Option<Outage> = None;
         loop {
             if waiting.is_empty() {
                 match block_on(self.runtime.as_ref(), raised.recv()) {
@@ -291,16 +303,20 @@ impl Run {
             let outcomes = self.publisher.publish(&records, &self.stopping);
             let failure = self.take_out(&mut waiting, outcomes);
             match failure {
-                None => is_told = false,
-                Some(error) if self.stopping.load(Ordering::Relaxed) => {
-                    tracing::warn!(%error, alarms = waiting.len(), "alarms are left for the next start");
-                    return;
+                None => {
+                    if let Some(outage) = outage.take() {
+                        outage.is_over(&"the alert topic");
+                    }
                 }
                 Some(error) => {
-                    if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!(%error, alarms = waiting.len(), "alarms are not taken and are tried until they are");
+                    let words = with_causes(&error);
+                    let outage = outage.get_or_insert_with(|| Outage::new("publishing of alarms"));
+                    let runtime = self.runtime.as_ref();
+                    if !outage.pause(runtime, &self.stopping, error.kind(), &words) {
+                        let alarms = waiting.len();
+                        tracing::warn!(error = words, alarms, "alarms are left for the next start");
+                        return;
                     }
-                    self.runtime.wait(self.runtime.sleep(PAUSE).as_mut());
                 }
             }
         }

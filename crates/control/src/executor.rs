@@ -1,6 +1,7 @@
 //! Carries out the steps of a start, of a change and of its undoing when one fails, of a new
 //! beginning of ingest, and of a stop. Knows no store and no broker: [`Parts`] does the work.
 
+use forebay_core::error::with_causes;
 use forebay_core::time::Clock;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
@@ -158,7 +159,7 @@ fn undo<P: Parts>(parts: &P, change: &mut P::Change, steps: &[Step]) -> String {
         }
         if let Err(error) = parts.carry_out(change, step) {
             is_saved &= !matches!(step, Step::Save(_));
-            tracing::error!(%step, %error, "a step of an undoing failed");
+            tracing::error!(%step, error = with_causes(&error), "a step of an undoing failed");
             failures.push(format!("and then cannot {step}: {error}"));
         }
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use forebay_core::PortResult;
 use forebay_core::definition::MonitorDef;
+use forebay_core::error::with_causes;
 use forebay_core::invariant;
 use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{Checkpoints, Runtime, SourceBatch};
@@ -308,11 +309,22 @@ impl Monitors {
                 Ok(failed) => {
                     if let Some(error) = failed.first {
                         let rows = failed.rows;
-                        tracing::warn!(monitor, source, rows, %error, "rows without a label: it fails on them");
+                        tracing::warn!(
+                            monitor,
+                            source,
+                            rows,
+                            error = with_causes(&error),
+                            "rows without a label: it fails on them"
+                        );
                     }
                 }
                 Err(error) => {
-                    tracing::error!(monitor, source, %error, "a batch was not counted");
+                    tracing::error!(
+                        monitor,
+                        source,
+                        error = with_causes(&error),
+                        "a batch was not counted"
+                    );
                 }
             }
         }
@@ -416,7 +428,11 @@ impl Monitors {
         };
         let monitor = running.binding.name();
         if let Err(error) = checkpoints.save(&file_name(monitor), bytes) {
-            tracing::warn!(monitor, %error, "no checkpoint; the next start reads more of the archive");
+            tracing::warn!(
+                monitor,
+                error = with_causes(&error),
+                "no checkpoint; the next start reads more of the archive"
+            );
         }
         running.rows = 0;
         running.due_rows = self.checkpoint_rows + bytes.len() as u64 / CHECKPOINT_BYTES_PER_ROW;
@@ -431,7 +447,11 @@ fn load(checkpoints: &dyn Checkpoints, monitor: &str) -> Option<Vec<u8>> {
     checkpoints
         .load(&file_name(monitor))
         .unwrap_or_else(|error| {
-            tracing::warn!(monitor, %error, "the checkpoint cannot be read; the archive is");
+            tracing::warn!(
+                monitor,
+                error = with_causes(&error),
+                "the checkpoint cannot be read; the archive is"
+            );
             None
         })
 }

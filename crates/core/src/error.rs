@@ -173,6 +173,22 @@ impl PortError {
     }
 }
 
+/// `error` in words, with the chain of its causes, each once: what a log line or a status says.
+#[must_use]
+pub fn with_causes(error: &dyn StdError) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !words.contains(&text) {
+            words.push_str(": ");
+            words.push_str(&text);
+        }
+        cause = error.source();
+    }
+    words
+}
+
 impl fmt::Display for PortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -184,5 +200,19 @@ impl StdError for PortError {
         self.source
             .as_deref()
             .map(|e| e as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_an_error_name_each_of_its_causes_once() {
+        let disk = std::io::Error::other("no space left on device");
+        let full = PortError::with_source(ErrorKind::Unavailable, "cannot write part-1", disk);
+        let port = PortError::with_source(ErrorKind::Unavailable, "cannot write part-1", full);
+        let words = with_causes(&port);
+        assert_eq!(words, "cannot write part-1: no space left on device");
     }
 }

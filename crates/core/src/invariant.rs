@@ -116,6 +116,8 @@ registry! {
     FillFoldsItsView "fill_folds_its_view" "a fill folds rows of its own view alone";
     GapWithinLog "gap_within_log" "a gap that is proposed ends within the log";
     ReadOnlyWhatJoined "read_only_what_joined" "a partition is read only after its marks have joined";
+    HeldIsLeftOut "held_is_left_out" "a source that is held back is not read";
+    HoldKeptOnce "hold_kept_once" "of a partition at most one hold is kept beside the table of marks";
     StartWithinLog "start_within_log" "reading starts at or before the end of the log";
     OriginOfItsBatch "origin_of_its_batch" "each row of a batch stands in one of the batch's partitions";
     DecidedOnce "decided_once" "a partition is read, halted or left out by a gap, and only one of these";

@@ -141,6 +141,10 @@ pub const PENDING_SCORES_MAX_RECORDS: u64 = 1_000_000;
 pub const PENDING_SCORES_MAX_BYTES: u64 = 1 << 30;
 /// Scores of one request to a model.
 pub const SCORING_CHUNK_MAX_ROWS: usize = 4_096;
+/// The pending scores of one request, bytes: a few records more may be read before it ends.
+pub const SCORING_CHUNK_MAX_BYTES: usize = 8 << 20;
+/// Records that one deployment sends to its topic at once, bytes: a few more may be read.
+pub const PUBLISH_MAX_BYTES: usize = 8 << 20;
 /// Requests of one deployment that a model is asked for at once.
 pub const SCORING_CHUNKS_MAX: usize = 4;
 /// How long one request to a model may take, milliseconds.

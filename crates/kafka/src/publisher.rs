@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use forebay_core::error::with_causes;
 use forebay_core::ports::{Publication, Publisher};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::progress::TopicPartition;
@@ -95,7 +96,10 @@ impl KafkaPublisher {
         if producer.is_dead()
             && let Err(error) = self.replace(&producer)
         {
-            tracing::error!(%error, "the Kafka producer cannot be made anew");
+            tracing::error!(
+                error = with_causes(&error),
+                "the Kafka producer cannot be made anew"
+            );
         }
         reports
     }

@@ -11,6 +11,7 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::kernel::{Action, Add, MetadataExt as _, Transaction};
 use deltalake::protocol::DeltaOperation;
+use forebay_core::error::with_causes;
 use forebay_core::invariant;
 use forebay_core::ports::{Beginnings, LogIdentity};
 use forebay_core::progress::Applied;
@@ -99,7 +100,7 @@ impl DeltaArchive {
                     if tries == TRIES || facts.is_empty() {
                         return Err(OfflineError::delta(&table.name, "append to", error));
                     }
-                    tracing::info!(table = %table.name, %error, "another writer was first; the append starts again");
+                    tracing::info!(table = %table.name, error = with_causes(&error), "another writer was first; the append starts again");
                 }
             }
         }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use deltalake::kernel::transaction::CommitProperties;
 use deltalake::kernel::{Action, Remove};
 use deltalake::protocol::DeltaOperation;
+use forebay_core::error::with_causes;
 use forebay_core::invariant;
 use forebay_core::limits::{ARCHIVE_MERGE_MAX_BYTES, ARCHIVE_MERGE_MAX_FILES};
 use forebay_core::ports::Scan;
@@ -271,7 +272,7 @@ impl DeltaArchive {
             let Err(error) = committed.await else {
                 // The commit is in the log; if reading it back fails, the next call reads it.
                 if let Err(error) = current.refresh(table).await {
-                    tracing::warn!(table = %table.name, %error, "the log cannot be read after a merge");
+                    tracing::warn!(table = %table.name, error = with_causes(&error), "the log cannot be read after a merge");
                 }
                 return Ok(Some(merged));
             };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use forebay_core::ErrorKind;
+use forebay_core::error::with_causes;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use rocksdb::{DB, ReadOptions, WriteBatch, WriteOptions};
 
@@ -234,7 +235,11 @@ impl Database {
             // What is intact is still read and written: the damage is told, and stops nothing else.
             let mut damage = self.read_damage.lock();
             if damage.is_none() {
-                tracing::error!(shard = self.shard, %error, "a read met damage");
+                tracing::error!(
+                    shard = self.shard,
+                    error = with_causes(&error),
+                    "a read met damage"
+                );
                 *damage = Some(error.to_string());
             }
         }
@@ -438,7 +443,11 @@ impl Database {
             return;
         };
         if let Err(error) = db.flush_wal(true) {
-            tracing::warn!(shard = self.shard, %error, "the write-ahead log could not be synced at shutdown");
+            tracing::warn!(
+                shard = self.shard,
+                error = with_causes(&error),
+                "the write-ahead log could not be synced at shutdown"
+            );
         }
         db.cancel_all_background_work(true);
     }

@@ -1,11 +1,15 @@
-//! The archive's half of ingest: collects decoded rows and dead letters, and appends them to Delta
-//! by size or age. It has a cursor of its own (the tables' application transactions), so it may run
-//! behind the shards: after a crash the reader starts at the smaller mark. Dead letters go first,
-//! since the source's mark is what says that a bad record is dealt with.
+//! The archive's half of ingest: hands decoded rows, dead letters and decisions about time to one
+//! lane for each source's table ([`lane`]), which appends them to Delta by size or age. The tables'
+//! application transactions are cursors of their own, so the archive may run behind the shards:
+//! after a crash the reader starts at the smaller mark. A table that takes nothing holds back its
+//! source ([`backlog`]) and nothing else.
+
+mod backlog;
+mod lane;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arrow_array::{
@@ -13,102 +17,69 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_schema::{Field, Schema, SchemaRef};
-use forebay_core::PortResult;
 use forebay_core::invariant;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{Archive, DeadLetter, Runtime, SourceBatch};
-use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::progress::Applied;
 use forebay_core::source::{SourceDef, meta};
 use forebay_core::watermark::MarkRecord;
+use forebay_core::{PortError, PortResult};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::archive::backlog::Entry;
+use crate::archive::lane::{Lane, LaneParts, Message, UpTo};
 use crate::error::PipelineError;
-use crate::retry::Retry;
+use crate::halt::HaltReason;
 use crate::room::Room;
-use crate::runtime::{Thread, block_on, within};
+use crate::runtime::{Thread, block_on, pause, within};
 use crate::status::Counters;
-use crate::watermark::{ArchivedMarks, Unrecorded, table};
+use crate::watermark::ArchivedMarks;
 
-/// Name of the dead-letter table.
-pub const DEAD_LETTER_TABLE: &str = "dead_letters";
-/// Batches that may wait for the archiver; the reader waits beyond them.
-const QUEUE_BATCHES: usize = 64;
+pub use backlog::ArchiveReach;
+pub(crate) use backlog::Backlog;
+pub use lane::{DEAD_LETTER_TABLE, DeadLetterRows, FlushRule};
 
-/// Turns dead letters into rows of their table; `offline` knows its schema.
-pub type DeadLetterRows = fn(&[DeadLetter]) -> PortResult<RecordBatch>;
-
-/// When to append.
-#[derive(Debug, Clone, Copy)]
-pub struct FlushRule {
-    /// Oldest row's age.
-    pub interval: Duration,
-    /// Size of what is collected, bytes in memory.
-    pub max_bytes: usize,
-}
-
-enum Message {
-    Rows {
-        table: String,
-        batch: RecordBatch,
-        up_to: Vec<(TopicPartition, PartitionProgress)>,
-        memory: Reservation,
-    },
-    DeadLetters(Vec<DeadLetter>, Vec<(TopicPartition, PartitionProgress)>),
-    Passed {
-        table: String,
-        up_to: Vec<(TopicPartition, PartitionProgress)>,
-    },
-    Marks(Vec<MarkRecord>),
-    Flush(oneshot::Sender<()>),
-    Close,
-}
+/// Messages that may wait for a lane, which takes them at once.
+const QUEUE_MESSAGES: usize = 64;
+/// Tables that may be stuck at once, each with all that may wait for it, and leave the others their
+/// room.
+const STUCK_TABLES: usize = 4;
+/// Time between two looks whether a table that is behind has room.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// Time between two looks whether a flush waits for a table that takes nothing.
+const FLUSH_LOOK: Duration = Duration::from_millis(100);
 
 /// The sending end.
 #[derive(Debug, Clone)]
 pub struct Archiver {
     runtime: Arc<dyn Runtime>,
-    queue: mpsc::Sender<Message>,
-    handed: Arc<Handed>,
+    /// By source.
+    lanes: BTreeMap<String, mpsc::Sender<Message>>,
+    /// The source of each topic.
+    sources: BTreeMap<String, String>,
+    backlog: Arc<Backlog>,
     room: Room,
 }
 
-/// Which holds of idle partitions a flush appends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extent {
-    /// Those that the reader has gone on past: the others may still move.
-    Passed,
-    /// All of them.
-    All,
+/// What an archiver is started with.
+pub(crate) struct ArchiverParts {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) archive: Arc<dyn Archive>,
+    pub(crate) dead_letter_rows: DeadLetterRows,
+    pub(crate) rule: FlushRule,
+    pub(crate) counters: Arc<Counters>,
+    /// An append that fails while the pipeline stops is given up, since a restart reads its rows
+    /// again.
+    pub(crate) stopping: Arc<AtomicBool>,
+    /// What the archive has of decisions about time.
+    pub(crate) known_marks: Arc<ArchivedMarks>,
+    /// Rows that the table of marks has.
+    pub(crate) marks_up_to: Applied,
+    pub(crate) room: Room,
 }
 
-/// How many messages were handed over, and how many of them the archive has.
-#[derive(Debug, Default)]
-struct Handed {
-    over: AtomicU64,
-    archived: AtomicU64,
-}
-
-/// How far the archive is behind what was handed over to it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ArchiveReach {
-    /// Number of the newest hand-over.
-    pub handed: u64,
-    /// Number of the newest one of which, as of all before, the archive has everything.
-    pub archived: u64,
-}
-
-impl std::fmt::Debug for Message {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Rows { table, batch, .. } => write!(f, "Rows({table}, {})", batch.num_rows()),
-            Self::DeadLetters(letters, _) => write!(f, "DeadLetters({})", letters.len()),
-            Self::Passed { table, up_to } => write!(f, "Passed({table}, {})", up_to.len()),
-            Self::Marks(records) => write!(f, "Marks({})", records.len()),
-            Self::Flush(_) => write!(f, "Flush"),
-            Self::Close => write!(f, "Close"),
-        }
-    }
-}
+/// The threads of the lanes.
+pub(crate) type Appending = Vec<Thread<PortResult<()>>>;
 
 /// Schema of what [`Archiver::rows`] hands over: the archive's but `_ingest_time`, which the
 /// archive sets.
@@ -125,63 +96,112 @@ pub(crate) fn append_schema(source: &SourceDef) -> SchemaRef {
 }
 
 impl Archiver {
-    /// Start the archiver. It ends when it is closed, or every sender dropped, and all
-    /// is appended; an append that fails while the pipeline is `stopping` is given up, since a
-    /// restart reads its rows again.
-    pub(crate) fn start(
-        runtime: &Arc<dyn Runtime>,
-        (archive, dead_letter_rows): (Arc<dyn Archive>, DeadLetterRows),
-        rule: FlushRule,
-        counters: Arc<Counters>,
-        stopping: Arc<AtomicBool>,
-        (known_marks, marks_up_to): (Arc<ArchivedMarks>, Applied),
-        room: Room,
-    ) -> PortResult<(Self, Thread<PortResult<()>>)> {
-        let (queue, messages) = mpsc::channel(QUEUE_BATCHES);
-        let handed = Arc::<Handed>::default();
-        let max_bytes = rule.max_bytes.min(room.quarter_bytes());
-        let worker = Worker {
-            handed: Arc::clone(&handed),
-            taken: 0,
-            runtime: Arc::clone(runtime),
-            archive,
-            dead_letter_rows,
-            rule: FlushRule { max_bytes, ..rule },
-            counters,
-            stopping,
-            tables: BTreeMap::new(),
-            dead_letters: Vec::new(),
-            dead_letters_up_to: Applied::default(),
-            marks: Unrecorded::of_archive(&known_marks.unarchived()),
-            known_marks,
-            kept_holds: Vec::new(),
-            marks_up_to,
-            bytes: 0,
-            memory: Vec::new(),
-            oldest: None,
-        };
-        let run = move || block_on(Arc::clone(&worker.runtime).as_ref(), worker.run(messages));
-        let thread = Thread::spawn(runtime, "archiver", run)?;
-        let runtime = Arc::clone(runtime);
-        let archiver = Self {
-            runtime,
-            queue,
-            handed,
-            room,
-        };
-        Ok((archiver, thread))
-    }
-
-    /// Hand over the rows and dead letters of one decoded batch. Blocks while the archiver is
-    /// behind, by batches or by bytes.
+    /// Start a lane for each of `sources`. They end when they are closed, or every sender dropped,
+    /// and all is appended.
     ///
     /// # Errors
-    /// The archiver has stopped, or Arrow refuses the columns.
-    pub fn rows(
+    /// The system gives no thread.
+    pub(crate) fn start(
+        parts: ArchiverParts,
+        sources: &[Arc<SourceDef>],
+    ) -> PortResult<(Self, Appending)> {
+        let share_bytes = parts.room.quarter_bytes() / sources.len().clamp(1, STUCK_TABLES);
+        let names = sources.iter().map(|source| source.name.clone());
+        let backlog = Arc::new(Backlog::of(names, share_bytes));
+        let of_lane = LaneParts {
+            runtime: Arc::clone(&parts.runtime),
+            archive: parts.archive,
+            dead_letter_rows: parts.dead_letter_rows,
+            rule: FlushRule {
+                // So much again may be collected while it is appended.
+                max_bytes: parts.rule.max_bytes.min(share_bytes / 2),
+                ..parts.rule
+            },
+            counters: parts.counters,
+            stopping: parts.stopping,
+            backlog: Arc::clone(&backlog),
+            known_marks: Arc::clone(&parts.known_marks),
+        };
+        let by_topic = |source: &Arc<SourceDef>| (source.topic.clone(), source.name.clone());
+        let by_topic: BTreeMap<String, String> = sources.iter().map(by_topic).collect();
+        let first = sources.iter().map(|source| source.name.as_str()).min();
+        let mut kept = by_source(&by_topic, first, &parts.known_marks.unarchived());
+        let (mut lanes, mut appending) = (BTreeMap::new(), Appending::new());
+        for source in sources {
+            let (queue, messages) = mpsc::channel(QUEUE_MESSAGES);
+            let table = source.name.clone();
+            let kept = kept.remove(&table).unwrap_or_default();
+            let lane = Lane::new(of_lane.clone(), table, &kept, parts.marks_up_to.clone());
+            let runtime = Arc::clone(&parts.runtime);
+            let run = move || block_on(runtime.as_ref(), lane.run(messages));
+            let name = format!("archiver-{}", source.name);
+            appending.push(Thread::spawn(&parts.runtime, &name, run)?);
+            lanes.insert(source.name.clone(), queue);
+        }
+        let archiver = Self {
+            runtime: parts.runtime,
+            lanes,
+            sources: by_topic,
+            backlog,
+            room: parts.room,
+        };
+        Ok((archiver, appending))
+    }
+
+    /// Room for `batch` on its way to its table, to be asked for before anything is made of it.
+    /// Waits while the table or memory is behind, also while the pipeline stops, which finishes
+    /// what was read; None where the table holds its source back: then the batch is to be left, and
+    /// read again later.
+    ///
+    /// # Errors
+    /// The lane has stopped.
+    pub(crate) fn admit(&self, batch: &SourceBatch) -> Result<Option<Reservation>, PipelineError> {
+        let (table, runtime) = (batch.source.name.as_str(), self.runtime.as_ref());
+        let bytes = bytes_of(batch).min(self.room.quarter_bytes());
+        let lane = self.lane(table)?;
+        let began = runtime.elapsed();
+        let is_gone = || lane.is_closed();
+        while !is_gone() {
+            let now = runtime.elapsed();
+            match self
+                .backlog
+                .enter(table, bytes, now.saturating_sub(began), now)
+            {
+                Entry::Held => return Ok(None),
+                Entry::Behind => pause(runtime, ASK_AGAIN),
+                Entry::Free => return self.take_room(bytes, is_gone).map(Some),
+            }
+        }
+        Err(gone())
+    }
+
+    fn take_room(
+        &self,
+        bytes: usize,
+        is_gone: impl Fn() -> bool,
+    ) -> Result<Reservation, PipelineError> {
+        if let Some(memory) = self.room.ask(bytes) {
+            return Ok(memory);
+        }
+        // What others have collected gives memory back once it is appended.
+        for lane in self.lanes.values() {
+            let told = lane.send(Message::Flush(None));
+            block_on(self.runtime.as_ref(), told).map_err(|_| gone())?;
+        }
+        let memory = self.room.take(bytes, self.runtime.as_ref(), is_gone);
+        memory.ok_or_else(gone)
+    }
+
+    /// Hand over the rows and dead letters of one decoded batch, for which `memory` was taken.
+    ///
+    /// # Errors
+    /// The lane has stopped, or Arrow refuses the columns.
+    pub(crate) fn rows(
         &self,
         batch: &SourceBatch,
         late: &[bool],
-        up_to: Vec<(TopicPartition, PartitionProgress)>,
+        up_to: UpTo,
+        memory: Reservation,
     ) -> Result<(), PipelineError> {
         invariant!(
             OriginColumnsAgree,
@@ -191,82 +211,147 @@ impl Archiver {
             late.len(),
             batch.rows.num_rows()
         );
-        let rows = with_meta(batch, late)?;
-        let letters = batch.dead_letters.iter().map(letter_bytes).sum::<usize>();
-        let bytes = rows.get_array_memory_size() + letters;
-        let gone = || self.queue.is_closed();
-        let memory = self.room.take(bytes, self.runtime.as_ref(), gone);
-        let memory = memory.ok_or(PipelineError::ThreadGone("archiver"))?;
-        if !batch.dead_letters.is_empty() {
-            self.send(Message::DeadLetters(
-                batch.dead_letters.clone(),
-                up_to.clone(),
-            ))?;
-        }
-        self.send(Message::Rows {
-            table: batch.source.name.clone(),
-            batch: rows,
+        let (table, bytes) = (&batch.source.name, memory.bytes());
+        let message = Message::Rows {
+            batch: with_meta(batch, late)?,
+            letters: batch.dead_letters.clone(),
             up_to,
             memory,
-        })
+        };
+        self.hand_over(table, Some(bytes), message)
     }
 
     /// Offsets below `up_to` hold no more rows for `table`: control records, or an accepted gap.
     ///
     /// # Errors
-    /// The archiver has stopped.
-    pub(crate) fn passed(
-        &self,
-        table: &str,
-        up_to: Vec<(TopicPartition, PartitionProgress)>,
-    ) -> Result<(), PipelineError> {
-        self.send(Message::Passed {
-            table: table.to_owned(),
-            up_to,
-        })
+    /// The lane has stopped.
+    pub(crate) fn passed(&self, table: &str, up_to: UpTo) -> Result<(), PipelineError> {
+        self.hand_over(table, None, Message::Passed(up_to))
     }
 
-    /// Hand over decisions about time, before the rows that they are about.
+    /// Hand over decisions about time, before the rows that they are about. Those about topics that
+    /// no source reads any more go with the first source.
     ///
     /// # Errors
-    /// The archiver has stopped.
-    pub(crate) fn marks(&self, records: Vec<MarkRecord>) -> Result<(), PipelineError> {
-        self.send(Message::Marks(records))
+    /// A lane has stopped.
+    pub(crate) fn marks(&self, records: &[MarkRecord]) -> Result<(), PipelineError> {
+        let first = self.lanes.keys().next().map(String::as_str);
+        for (source, records) in by_source(&self.sources, first, records) {
+            self.hand_over(&source, None, Message::Marks(records))?;
+        }
+        Ok(())
     }
 
     /// Append all that was handed over before this call.
     ///
     /// # Errors
-    /// The archiver has stopped.
+    /// A table takes nothing: the words say which and why; a lane has stopped.
     pub async fn flush(&self) -> Result<(), PipelineError> {
-        let (done, wait) = oneshot::channel();
-        self.queue
-            .send(Message::Flush(done))
-            .await
-            .map_err(|_| PipelineError::ThreadGone("archiver"))?;
-        wait.await
-            .map_err(|_| PipelineError::ThreadGone("archiver"))
+        for source in self.lanes.keys() {
+            self.flush_of(source).await?;
+        }
+        Ok(())
+    }
+
+    /// The same of `source` alone; nothing where it is not read.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub async fn flush_of(&self, source: &str) -> Result<(), PipelineError> {
+        let Some(lane) = self.lanes.get(source) else {
+            return Ok(());
+        };
+        let (done, mut wait) = oneshot::channel();
+        let message = Message::Flush(Some(done));
+        lane.send(message).await.map_err(|_| gone())?;
+        loop {
+            match within(self.runtime.as_ref(), FLUSH_LOOK, &mut wait).await {
+                Some(done) => return done.map_err(|_| gone()),
+                None => {
+                    if let Some(why) = self.held().remove(source) {
+                        return Err(PortError::new(why.kind(), why.to_string()).into());
+                    }
+                }
+            }
+        }
     }
 
     /// Append all that was handed over before this call, and end.
     pub(crate) async fn close(self) {
-        // One that has ended already says why where it is waited for.
-        let _ended = self.queue.send(Message::Close).await;
+        for lane in self.lanes.values() {
+            // One that has ended already says why where it is waited for.
+            let _ended = lane.send(Message::Close).await;
+        }
     }
 
     /// How far the archive is behind. For the thread that hands over.
     pub(crate) fn reach(&self) -> ArchiveReach {
-        ArchiveReach {
-            handed: self.handed.over.load(Ordering::Acquire),
-            archived: self.handed.archived.load(Ordering::Acquire),
-        }
+        self.backlog.reach()
     }
 
-    fn send(&self, message: Message) -> Result<(), PipelineError> {
-        self.handed.over.fetch_add(1, Ordering::AcqRel);
-        block_on(self.runtime.as_ref(), self.queue.send(message))
-            .map_err(|_| PipelineError::ThreadGone("archiver"))
+    /// Tables that hold their source back, each with its reason.
+    pub(crate) fn held(&self) -> BTreeMap<String, HaltReason> {
+        self.backlog.held(self.runtime.elapsed())
     }
+
+    /// For how long the append of each table that is under way has run; 0 where none is.
+    #[must_use]
+    pub fn running(&self) -> BTreeMap<String, Duration> {
+        self.backlog.running(self.runtime.elapsed())
+    }
+
+    /// What waits for the tables.
+    pub(crate) fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.backlog)
+    }
+
+    fn lane(&self, table: &str) -> Result<&mpsc::Sender<Message>, PipelineError> {
+        self.lanes.get(table).ok_or_else(gone)
+    }
+
+    fn hand_over(
+        &self,
+        table: &str,
+        bytes: Option<usize>,
+        message: Message,
+    ) -> Result<(), PipelineError> {
+        let lane = self.lane(table)?;
+        self.backlog.hand_over(table, bytes);
+        block_on(self.runtime.as_ref(), lane.send(message)).map_err(|_| gone())
+    }
+}
+
+/// `records` by the source whose lane has them: that of their topic in `sources`, or the `first`
+/// one, always the same within a run, because a lane numbers the rows of its partitions alone.
+/// Without any source the shards, or the checkpoint, keep them for the next start.
+fn by_source(
+    sources: &BTreeMap<String, String>,
+    first: Option<&str>,
+    records: &[MarkRecord],
+) -> BTreeMap<String, Vec<MarkRecord>> {
+    let mut parted: BTreeMap<String, Vec<MarkRecord>> = BTreeMap::new();
+    for record in records {
+        let known = sources.get(&*record.partition.topic).map(String::as_str);
+        if let Some(source) = known.or(first) {
+            let of_source = parted.entry(source.to_owned()).or_default();
+            of_source.push(record.clone());
+        }
+    }
+    parted
+}
+
+fn gone() -> PipelineError {
+    PipelineError::ThreadGone("archiver")
+}
+
+/// What `batch` takes on its way, roughly: its rows, with the columns that tell where each comes
+/// from, and its dead letters.
+fn bytes_of(batch: &SourceBatch) -> usize {
+    /// `_partition`, `_offset`, `_kafka_time`, `_late` and the end of `_topic`.
+    const ORIGIN_BYTES: usize = 4 + 8 + 8 + 1 + 4;
+    let row = ORIGIN_BYTES + batch.source.topic.len();
+    let letters = batch.dead_letters.iter().map(letter_bytes).sum::<usize>();
+    batch.rows.get_array_memory_size() + batch.rows.num_rows() * row + letters
 }
 
 fn letter_bytes(letter: &DeadLetter) -> usize {
@@ -293,256 +378,4 @@ fn with_meta(batch: &SourceBatch, late: &[bool]) -> Result<RecordBatch, Pipeline
     ];
     columns.extend(added);
     Ok(RecordBatch::try_new(append_schema(&batch.source), columns)?)
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    batches: Vec<RecordBatch>,
-    up_to: Applied,
-}
-
-#[derive(Debug)]
-struct Worker {
-    runtime: Arc<dyn Runtime>,
-    handed: Arc<Handed>,
-    /// Messages that were collected.
-    taken: u64,
-    archive: Arc<dyn Archive>,
-    dead_letter_rows: DeadLetterRows,
-    rule: FlushRule,
-    counters: Arc<Counters>,
-    stopping: Arc<AtomicBool>,
-    tables: BTreeMap<String, Table>,
-    dead_letters: Vec<DeadLetter>,
-    dead_letters_up_to: Applied,
-    marks: Unrecorded,
-    /// What the archive has of them.
-    known_marks: Arc<ArchivedMarks>,
-    /// Holds that were kept beside the table at the last flush.
-    kept_holds: Vec<MarkRecord>,
-    /// Rows that the table of marks has of each partition.
-    marks_up_to: Applied,
-    bytes: usize,
-    /// What is held of the process's memory for what is collected.
-    memory: Vec<Reservation>,
-    /// When the oldest of what is collected came.
-    oldest: Option<Duration>,
-}
-
-impl Worker {
-    async fn run(mut self, mut messages: mpsc::Receiver<Message>) -> PortResult<()> {
-        let outcome = self.serve(&mut messages).await;
-        if let Err(error) = &outcome {
-            tracing::error!(%error, "the archive cannot be written; ingest stops, reads go on");
-            self.counters.failed.store(true, Ordering::Relaxed);
-        }
-        outcome
-    }
-
-    async fn serve(&mut self, messages: &mut mpsc::Receiver<Message>) -> PortResult<()> {
-        loop {
-            let due = self.oldest.map(|oldest| oldest + self.rule.interval);
-            let message = match due {
-                Some(due) => {
-                    let left = due.saturating_sub(self.runtime.elapsed());
-                    match within(self.runtime.as_ref(), left, messages.recv()).await {
-                        Some(message) => message,
-                        None => {
-                            self.flush(Extent::Passed).await?;
-                            continue;
-                        }
-                    }
-                }
-                None => messages.recv().await,
-            };
-            match message {
-                Some(Message::Flush(done)) => {
-                    self.flush(Extent::All).await?;
-                    // Whoever asked may have given up waiting.
-                    let _gone = done.send(());
-                }
-                None | Some(Message::Close) => return self.flush(Extent::All).await,
-                Some(message) => self.collect(message),
-            }
-            if self.bytes >= self.rule.max_bytes
-                || due.is_some_and(|due| due <= self.runtime.elapsed())
-            {
-                self.flush(Extent::Passed).await?;
-            }
-        }
-    }
-
-    fn collect(&mut self, message: Message) {
-        self.oldest.get_or_insert_with(|| self.runtime.elapsed());
-        self.taken += 1;
-        match message {
-            Message::Rows {
-                table,
-                batch,
-                up_to,
-                memory,
-            } => {
-                self.memory.push(memory);
-                // Dead letters are charged with the rows behind them: a flush between the two must
-                // not make what is held look smaller than it is.
-                let held = self.memory.iter().map(Reservation::bytes).sum();
-                self.bytes = (self.bytes + batch.get_array_memory_size()).max(held);
-                self.table(table, &up_to).batches.push(batch);
-            }
-            Message::Passed { table, up_to } => {
-                self.table(table, &up_to);
-            }
-            Message::DeadLetters(letters, up_to) => {
-                self.bytes += letters.iter().map(letter_bytes).sum::<usize>();
-                for (partition, progress) in up_to {
-                    // The source's table says whose records these are.
-                    let progress = PartitionProgress {
-                        last: None,
-                        ..progress
-                    };
-                    self.dead_letters_up_to.advance(&partition, progress);
-                }
-                self.dead_letters.extend(letters);
-            }
-            Message::Marks(records) => self.marks.add(&records),
-            Message::Flush(_) | Message::Close => {}
-        }
-    }
-
-    /// What is collected for the table `name`, with its marks moved on.
-    fn table(&mut self, name: String, up_to: &[(TopicPartition, PartitionProgress)]) -> &mut Table {
-        let table = self.tables.entry(name).or_default();
-        for (partition, progress) in up_to {
-            table.up_to.advance(partition, *progress);
-        }
-        table
-    }
-
-    async fn flush(&mut self, extent: Extent) -> PortResult<()> {
-        self.flush_marks(extent).await?;
-        if !self.dead_letters.is_empty() {
-            let rows = (self.dead_letter_rows)(&self.dead_letters)?;
-            self.append(
-                DEAD_LETTER_TABLE,
-                vec![rows],
-                &self.dead_letters_up_to.clone(),
-            )
-            .await?;
-            self.dead_letters.clear();
-        }
-        for (name, table) in std::mem::take(&mut self.tables) {
-            let rows = self.append(&name, table.batches, &table.up_to).await?;
-            self.known_marks.rows_archived(&table.up_to);
-            self.counters
-                .archived_rows
-                .fetch_add(rows, Ordering::Relaxed);
-        }
-        self.bytes = 0;
-        self.memory.clear();
-        self.oldest = None;
-        let handed = self.handed.over.load(Ordering::Acquire);
-        invariant!(
-            ArchivedNotAhead,
-            self.taken <= handed,
-            "{} of {handed} messages",
-            self.taken
-        );
-        self.handed.archived.store(self.taken, Ordering::Release);
-        Ok(())
-    }
-
-    /// Before the rows that they are about: rows in the archive never lack the marks that were in
-    /// force. A crash between the two leaves marks that the next start takes over.
-    async fn flush_marks(&mut self, extent: Extent) -> PortResult<()> {
-        if self.marks.is_empty() {
-            return Ok(());
-        }
-        let tables = &self.tables;
-        let passed = |place: &TopicPartition| match extent {
-            Extent::All => i64::MAX,
-            Extent::Passed => {
-                let reached = tables.values().map(|table| table.up_to.next_offset(place));
-                reached.max().unwrap_or(0)
-            }
-        };
-        let (due, holds) = self.known_marks.part(self.marks.take(), passed);
-        let are_appended = !due.is_empty();
-        self.append_marks(due).await?;
-        if !are_appended && holds == self.kept_holds {
-            self.marks.add(&holds);
-            return Ok(());
-        }
-        match self.known_marks.keep(&holds) {
-            Ok(()) => {
-                self.marks.add(&holds);
-                self.kept_holds = holds;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no checkpoint; holds of idle partitions go to the archive");
-                self.append_marks(holds).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn append_marks(&mut self, records: Vec<MarkRecord>) -> PortResult<()> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let mut up_to = Applied::default();
-        let mut numbered = Vec::new();
-        for record in records {
-            let known = up_to.next_offset(&record.partition);
-            let number = known.max(self.marks_up_to.next_offset(&record.partition));
-            let progress = PartitionProgress {
-                next_offset: number + 1,
-                max_event_time_us: None,
-                last: None,
-            };
-            up_to.advance(&record.partition, progress);
-            numbered.push((record, number));
-        }
-        let rows = table::batch(&numbered)?;
-        self.append(table::MARKS_TABLE, vec![rows], &up_to).await?;
-        for (partition, progress) in &up_to.0 {
-            self.marks_up_to.advance(partition, *progress);
-        }
-        self.known_marks.appended(&numbered);
-        Ok(())
-    }
-
-    /// Append, and on a failure that may pass try again: meanwhile the queue fills and the reader
-    /// pauses.
-    async fn append(
-        &self,
-        table: &str,
-        batches: Vec<RecordBatch>,
-        up_to: &Applied,
-    ) -> PortResult<u64> {
-        let retry = Retry {
-            runtime: self.runtime.as_ref(),
-            stopping: &self.stopping,
-            counters: &self.counters,
-        };
-        let given: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        // Rows that move no mark would be there twice after a restart.
-        invariant!(
-            MarksCoverRows,
-            given == 0 || !up_to.0.is_empty(),
-            "table {table}: {given} rows"
-        );
-        let (what, began) = (format!("an append to {table}"), self.runtime.elapsed());
-        let attempt = async || self.archive.append(table, batches.clone(), up_to).await;
-        let outcome = retry.run_again(&what, attempt).await;
-        let took = self.runtime.elapsed().saturating_sub(began);
-        self.counters.appends.of(table).record(took);
-        if let Ok(stored) = outcome {
-            invariant!(
-                AppendStoresRows,
-                stored <= given as u64,
-                "table {table}: {stored} of {given}"
-            );
-        }
-        outcome
-    }
 }

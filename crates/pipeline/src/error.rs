@@ -130,21 +130,6 @@ impl PipelineError {
     }
 }
 
-/// `error` in words, with the chain of its causes: what a log line or a status says once.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !words.contains(&text) {
-            words.push_str(": ");
-            words.push_str(&text);
-        }
-        cause = error.source();
-    }
-    words
-}
-
 /// The first error that says what happened: a thread that is gone is the effect of another's error.
 pub(crate) fn first_cause(
     outcomes: impl IntoIterator<Item = Result<(), PipelineError>>,
@@ -156,20 +141,6 @@ pub(crate) fn first_cause(
         }
     }
     first
-}
-
-/// An error in words, each cause once.
-pub(crate) fn words(error: &PortError) -> String {
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        let text = next.to_string();
-        if !words.contains(&text) {
-            words = format!("{words}: {text}");
-        }
-        cause = next.source();
-    }
-    words
 }
 
 impl From<PipelineError> for PortError {
@@ -184,14 +155,6 @@ impl From<PipelineError> for PortError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_words_of_an_error_name_each_of_its_causes_once() {
-        let disk = std::io::Error::other("no space left on device");
-        let port = PortError::with_source(ErrorKind::Unavailable, "cannot write part-1", disk);
-        let words = with_causes(&PipelineError::from(port));
-        assert_eq!(words, "cannot write part-1: no space left on device");
-    }
 
     #[test]
     fn the_cause_is_preferred_to_the_thread_that_it_ended() {

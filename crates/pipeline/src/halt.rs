@@ -172,6 +172,28 @@ pub enum HaltReason {
         /// Its words.
         why: String,
     },
+    /// Its rows are not taken by their table, or by that of dead letters or marks.
+    #[error(
+        "rows of '{table}' are not archived ({why}); reading goes on by itself when they are; check the disk of the data \
+         directory"
+    )]
+    NotArchived {
+        /// The table, which has the source's name.
+        table: String,
+        /// What the append fails by, or for how long it has run.
+        why: String,
+    },
+    /// What archive and state keep of it cannot be read or noted.
+    #[error(
+        "table '{table}' of the archive, or the note of its log, cannot be used ({why}); reading goes on by itself when it \
+         can"
+    )]
+    TableUnusable {
+        /// The table, which has the source's name.
+        table: String,
+        /// The error, with its causes.
+        why: String,
+    },
 }
 
 fn gap_words(source_name: &str, topic: &str, gaps: &[OpenGap]) -> String {
@@ -230,6 +252,8 @@ impl HaltReason {
             Self::OffsetFell { .. } => "offset_fell",
             Self::OffsetBeyondEnd { .. } => "offset_beyond_end",
             Self::Refused { .. } => "refused",
+            Self::NotArchived { .. } => "not_archived",
+            Self::TableUnusable { .. } => "table_unusable",
         }
     }
 
@@ -242,6 +266,7 @@ impl HaltReason {
             Self::Unreadable { .. } | Self::OffsetFell { .. } | Self::OffsetBeyondEnd { .. } => {
                 ErrorKind::DataLoss
             }
+            Self::NotArchived { .. } | Self::TableUnusable { .. } => ErrorKind::Unavailable,
             _ => ErrorKind::FailedPrecondition,
         }
     }

@@ -1,28 +1,33 @@
 //! The ingest loop: one thread polls the log, drops repeats, runs the views, dates the rows, and
 //! hands each epoch to the shard writers, the archiver and the observers. It pauses (never sheds)
-//! when one of them is behind, because their queues are bounded, and it stops when one of them has
-//! failed for good: reads go on. Scoring and publishing hold it back never.
+//! when one of them is behind, because their queues are bounded; a source whose table goes on
+//! taking nothing is left alone, to be read again from where the reader stands. It stops when a
+//! shard has failed for good: reads go on. Scoring and publishing hold it back never.
+
+mod time;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use forebay_core::PortResult;
 use forebay_core::dead_letter::DeadLetterReason;
+use forebay_core::error::with_causes;
 use forebay_core::index::RowIndex;
 use forebay_core::invariant;
+use forebay_core::memory::Reservation;
 use forebay_core::ports::{EpochWriter, EventLog, Runtime, ScoreQueue, ShardWrite, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
-use forebay_core::watermark::MarkRecord;
+use forebay_core::{PortError, PortResult};
 
 use crate::archive::Archiver;
 use crate::board::{Board, KnownEnd};
 use crate::error::{PipelineError, first_cause};
 use crate::idle::IdleWait;
-use crate::observer::{BatchObserver, Look};
+use crate::observer::BatchObserver;
 use crate::pace::Pace;
 use crate::prediction::RecordEncoder;
 use crate::reads::Reads;
@@ -36,7 +41,8 @@ use crate::settlements::SettledNotes;
 use crate::shards::ShardWriters;
 use crate::status::Counters;
 use crate::step::{Epoch, Step};
-use crate::watermark::{ArchivedMarks, LogFacts, Present, Unrecorded, Watermarks};
+use crate::told::Told;
+use crate::watermark::{ArchivedMarks, Unrecorded, Watermarks};
 
 /// How often an untouched shard records its progress, and lag is measured.
 const IDLE_PROGRESS: Duration = Duration::from_secs(1);
@@ -91,6 +97,8 @@ struct Timers {
     /// The last commit of each shard.
     committed: Vec<Duration>,
     measured: Duration,
+    /// Polls that failed.
+    unanswered: Told,
 }
 
 impl Ingest {
@@ -104,14 +112,25 @@ impl Ingest {
     }
 
     fn run(mut self) -> Result<(), PipelineError> {
-        let outcome = self.serve();
+        let outcome = self.contained();
         if let Err(error) = &outcome {
-            tracing::error!(%error, "ingest has stopped; reads go on");
-            self.counters.failed.store(true, Ordering::Relaxed);
+            let words = with_causes(error);
+            tracing::error!(error = words, "ingest has stopped; reads go on");
+            self.counters.fail(error);
         }
         self.repeats.save(true);
         let Self { writers, .. } = self;
         first_cause([outcome, writers.stop()])
+    }
+
+    /// A panic ends ingest with its reason, as an error does.
+    fn contained(&mut self) -> Result<(), PipelineError> {
+        catch_unwind(AssertUnwindSafe(|| self.serve())).unwrap_or_else(|_| {
+            self.counters.panics.fetch_add(1, Ordering::Relaxed);
+            let words =
+                "ingest panicked, which is a defect of Forebay: please report it with the log";
+            Err(PortError::internal(words).into())
+        })
     }
 
     fn serve(&mut self) -> Result<(), PipelineError> {
@@ -119,14 +138,13 @@ impl Ingest {
         let mut timers = Timers {
             committed: vec![now; usize::from(self.shards)],
             measured: now,
+            unanswered: Told::default(),
         };
         let mut pauses = Pauses::default();
         let mut wait = IdleWait::new(self.settings.epoch_wait);
         while !self.stopping.load(Ordering::Relaxed) {
-            if self.counters.failed.load(Ordering::Relaxed) {
-                return Err(PipelineError::ThreadGone(
-                    "archiver, shard writer, scorer or publisher",
-                ));
+            if self.counters.has_failed() {
+                return Err(PipelineError::ThreadGone("shard writer"));
             }
             if let Some(decisions) = self.board.take() {
                 self.follow(&decisions)?;
@@ -148,7 +166,14 @@ impl Ingest {
                     }
                 }
                 Err(error) if error.kind().is_retriable() => {
-                    tracing::warn!(%error, "the log does not answer and is asked again");
+                    if let Some(times) = timers.unanswered.add(1, self.runtime.elapsed()) {
+                        let words = with_causes(&error);
+                        tracing::warn!(
+                            error = words,
+                            times,
+                            "the log does not answer and is asked again"
+                        );
+                    }
                     self.counters.retries.fetch_add(1, Ordering::Relaxed);
                     pauses.wait(self.runtime.as_ref(), &self.stopping);
                 }
@@ -188,7 +213,9 @@ impl Ingest {
         }
         let mut epoch = Epoch::new(self.shards);
         for batch in batches {
-            self.batch(batch, &mut epoch)?;
+            if let Some(memory) = self.room_for(&batch)? {
+                self.batch(batch, memory, &mut epoch)?;
+            }
         }
         let now = self.runtime.elapsed();
         let mut writes = Vec::with_capacity(epoch.writes.len());
@@ -238,9 +265,33 @@ impl Ingest {
         }
     }
 
-    /// One decoded batch on its way: what does not count is sorted out first, so that watermarks,
-    /// archive and observers see the same rows as the shards.
-    fn batch(&mut self, mut batch: SourceBatch, epoch: &mut Epoch) -> Result<(), PipelineError> {
+    /// Room for `batch` on its way to the archive; None where it is left, to be read again.
+    fn room_for(&mut self, batch: &SourceBatch) -> Result<Option<Reservation>, PipelineError> {
+        let source = &batch.source.name;
+        if self.reads.is_left(source) {
+            return Ok(None);
+        }
+        let memory = self.archiver.admit(batch)?;
+        if memory.is_none() {
+            self.reads.leave(source);
+        }
+        Ok(memory)
+    }
+
+    /// Whether a batch of the source of `place` was left.
+    fn is_left(&self, place: &TopicPartition) -> bool {
+        let mut sources = self.sources.iter();
+        sources.any(|s| *s.topic == *place.topic && self.reads.is_left(&s.name))
+    }
+
+    /// One decoded batch on its way, with its room in `memory`: what does not count is sorted out
+    /// first, so that watermarks, archive and observers see the same rows as the shards.
+    fn batch(
+        &mut self,
+        mut batch: SourceBatch,
+        memory: Reservation,
+        epoch: &mut Epoch,
+    ) -> Result<(), PipelineError> {
         check_order(&batch);
         if self.prediction_sources.contains(&batch.source.name) {
             let (kept, repeats) = self.repeats.drop_from(batch)?;
@@ -261,7 +312,7 @@ impl Ingest {
         self.repeats.fill(&batch);
         self.repeats.save(false);
         let up_to = self.archive_up_to(batch.read_up_to.iter().map(|(place, _)| place));
-        self.archiver.rows(&batch, &late, up_to)?;
+        self.archiver.rows(&batch, &late, up_to, memory)?;
         let watermark = self.watermarks.published().of(&batch.source.name);
         self.count(&batch, &late, dated.ahead, watermark);
         if !self.observers.is_empty() {
@@ -343,7 +394,8 @@ impl Ingest {
             .map(|place| Arc::clone(&place.topic))
             .collect();
         let stands = |place: &TopicPartition| self.watermarks.progress(place).next_offset;
-        let change = self.reads.take(&self.sources, decisions, stands);
+        let held: BTreeSet<String> = self.archiver.held().into_keys().collect();
+        let change = self.reads.take(&self.sources, decisions, &held, stands);
         let join = change.join;
         for partition in &join.behind {
             tracing::warn!(
@@ -371,7 +423,10 @@ impl Ingest {
             tracing::info!(partitions = from.len(), "reads these partitions");
             tracing::debug!(?from, "where reading starts");
             if let Err(error) = self.log.assign(&self.sources, &from) {
-                tracing::warn!(%error, "partitions cannot be assigned; tried again");
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "partitions cannot be assigned; tried again"
+                );
                 self.reads.unassigned();
             }
         }
@@ -443,7 +498,8 @@ impl Ingest {
             return Ok(());
         }
         timers.measured = now;
-        let positions = self.log.positions();
+        let mut positions = self.log.positions();
+        positions.retain(|place, _| !self.is_left(place));
         let mut ends = self.board.ends();
         for (place, position) in &positions {
             self.watermarks.stand(place, position.next_offset);
@@ -469,87 +525,6 @@ impl Ingest {
             status.watermark_us = self.watermarks.published().of(&source.name);
         }
         Ok(())
-    }
-}
-
-impl Ingest {
-    fn present(&self) -> Present {
-        Present::new(self.clock.now_us(), self.settings.history_us)
-    }
-
-    /// Hand decisions about time to every shard's next write and to the archive: before the rows
-    /// that they are about.
-    fn record(&mut self, records: &[MarkRecord]) -> Result<(), PipelineError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        for unrecorded in &mut self.unrecorded {
-            unrecorded.add(records);
-        }
-        self.archiver.marks(records.to_vec())
-    }
-
-    /// What the log says now: which partitions are idle, and the watermarks that follow.
-    fn look(&mut self, ends: &BTreeMap<TopicPartition, KnownEnd>) -> Result<(), PipelineError> {
-        let facts: BTreeMap<TopicPartition, LogFacts> = ends
-            .iter()
-            .map(|(partition, end)| {
-                let facts = LogFacts {
-                    position: self.watermarks.progress(partition).next_offset,
-                    last_stable: Some(end.last_stable),
-                    answered: end.answered,
-                };
-                (partition.clone(), facts)
-            })
-            .collect();
-        let (now, present) = (self.runtime.elapsed(), self.present());
-        for source in &self.sources {
-            self.watermarks.look(source, &facts, now, &present);
-        }
-        self.tell_decisions()
-    }
-
-    /// Tell shards, archive and observers of decisions about time that no batch has brought.
-    fn tell_decisions(&mut self) -> Result<(), PipelineError> {
-        let (records, settled) = (self.watermarks.take_records(), self.settled.take());
-        self.record(&records)?;
-        self.repeats.settle(&settled);
-        if self.observers.is_empty() {
-            return Ok(());
-        }
-        let joined = self.reads.joined();
-        let stands = joined.map(|p| (p.clone(), self.watermarks.progress(p).next_offset));
-        let look = Look {
-            records: &records,
-            settled: &settled,
-            stands: &stands.collect::<Vec<_>>(),
-            reach: self.archiver.reach(),
-        };
-        for observer in &mut self.observers {
-            observer.look(&look);
-        }
-        Ok(())
-    }
-
-    /// An event is scored with features as of its own time, also when it is read long after other
-    /// sources went on. While a scored source has a backlog, state is kept from where that stands
-    /// on; afterwards `history` is enough again.
-    fn hold_expiry(&mut self) {
-        let scored = !self.step.deployments.is_empty();
-        // Before every source was looked at, everything may be backlog.
-        let unknown = scored && !self.reads.is_settled(&self.sources);
-        let oldest = self
-            .sources
-            .iter()
-            .filter(|s| self.step.deployments.iter().any(|d| d.source() == s.name))
-            .filter_map(|source| self.watermarks.backlog_us(source))
-            .chain(unknown.then_some(Micros::MIN))
-            .min();
-        // Rows of epochs under way are pending only once their shards have them: what was held is
-        // held once more.
-        self.store
-            .keep_from(self.held_us.into_iter().chain(oldest).min());
-        self.held_us = oldest;
     }
 }
 

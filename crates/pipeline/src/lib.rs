@@ -46,6 +46,7 @@ pub mod settlements;
 mod shards;
 pub mod status;
 pub mod step;
+mod told;
 mod watch;
 pub mod watermark;
 
@@ -57,8 +58,9 @@ pub use halt::{Halt, HaltReason};
 pub use observer::{BatchObserver, Look};
 pub use pipeline::{Pipeline, PipelineParts};
 pub use recovery::check_topics;
+pub use retry::Outage;
 pub use runtime::SystemRuntime;
-pub use score::ScoringLimits;
+pub use score::{ScoringLimits, ScoringLook, Waiting};
 pub use settings::PipelineSettings;
 pub use status::{
     Counters, DeploymentState, DeploymentStatus, PartitionStatus, PipelineStatus, SourceState,

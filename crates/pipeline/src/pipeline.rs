@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use forebay_core::PortResult;
 use forebay_core::memory::Budget;
 use forebay_core::ports::{
     Archive, CompiledView, EpochWriter, EventLog, FeatureReader, LogInspector, LogNotes,
@@ -17,10 +18,9 @@ use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::watermark::MarkRecord;
-use forebay_core::{PortError, PortResult};
 use tokio::sync::oneshot;
 
-use crate::archive::{Archiver, DeadLetterRows};
+use crate::archive::{Appending, Archiver, ArchiverParts, DeadLetterRows};
 use crate::board::Board;
 use crate::deployment::Deployment;
 use crate::error::{PipelineError, first_cause};
@@ -37,7 +37,7 @@ use crate::room::Room;
 use crate::runtime::{Crew, Thread, block_on};
 use crate::score::intake::{Intake, ScoringLimits};
 use crate::score::released::Released;
-use crate::score::{Scoring, ScoringParts};
+use crate::score::{Scoring, ScoringLook, ScoringParts};
 use crate::settings::PipelineSettings;
 use crate::settlements::{SettledNotes, Settlements, Settling};
 use crate::shards::ShardWriters;
@@ -117,7 +117,7 @@ pub struct Pipeline {
     archiver: Archiver,
     ingest: Thread<Result<(), PipelineError>>,
     scoring: Scoring,
-    appending: Thread<Result<(), PortError>>,
+    appending: Appending,
     settling: Settling,
     watch: LogWatch,
     pace: Arc<Pace>,
@@ -190,8 +190,8 @@ impl Pipeline {
             marks: parts.marks,
             counters: Arc::clone(&counters),
             runtime: Arc::clone(&parts.runtime),
+            backlog: archiver.backlog(),
         };
-        let watch = LogWatch::start(watch, Arc::clone(&board))?;
         let ingest = Ingest {
             shards,
             intake: Intake::new(settings.scoring),
@@ -229,6 +229,7 @@ impl Pipeline {
         Ok(Self {
             runtime: parts.runtime,
             pace: Arc::clone(&ingest.pace),
+            watch: LogWatch::start(watch, Arc::clone(&ingest.board))?,
             ingest: ingest.spawn()?,
             stopping,
             counters,
@@ -237,7 +238,6 @@ impl Pipeline {
             scoring: workers.scoring,
             appending,
             settling: workers.settling,
-            watch,
         })
     }
 
@@ -302,6 +302,12 @@ impl Pipeline {
         self.archiver.clone()
     }
 
+    /// What waits to be scored and published.
+    #[must_use]
+    pub fn scoring(&self) -> ScoringLook {
+        self.scoring.look()
+    }
+
     /// Stop reading, finish what was read (commits, scores, publishing, archive), and end. Scores
     /// and predictions that cannot be finished, or not in
     /// [`SCORING_DRAIN_MAX_MS`](forebay_core::limits::SCORING_DRAIN_MAX_MS), stay in the store, for
@@ -320,11 +326,14 @@ impl Pipeline {
         let threads = threads.joined().await.unwrap_or_else(gone);
         self.settling.finish().await;
         self.archiver.close().await;
-        let appended = match self.appending.joined().await {
-            Some(appended) => appended.map_err(PipelineError::from),
-            None => Err(PipelineError::ThreadGone("archiver")),
-        };
-        first_cause([threads, appended])
+        let mut outcomes = vec![threads];
+        for lane in self.appending {
+            outcomes.push(match lane.joined().await {
+                Some(appended) => appended.map_err(PipelineError::from),
+                None => Err(PipelineError::ThreadGone("archiver")),
+            });
+        }
+        first_cause(outcomes)
     }
 }
 
@@ -424,18 +433,20 @@ fn start_archiver(
     settings: PipelineSettings,
     counters: &Arc<Counters>,
     stopping: &Arc<AtomicBool>,
-) -> PortResult<(Archiver, Thread<PortResult<()>>)> {
+) -> PortResult<(Archiver, Appending)> {
     let marks = parts.archive.progress(MARKS_TABLE);
-    let marks_up_to = block_on(parts.runtime.as_ref(), marks)?;
-    Archiver::start(
-        &parts.runtime,
-        (Arc::clone(&parts.archive), parts.dead_letter_rows),
-        settings.flush,
-        Arc::clone(counters),
-        Arc::clone(stopping),
-        (Arc::clone(&parts.archived_marks), marks_up_to),
-        Room::of(&parts.memory),
-    )
+    let archiver = ArchiverParts {
+        runtime: Arc::clone(&parts.runtime),
+        archive: Arc::clone(&parts.archive),
+        dead_letter_rows: parts.dead_letter_rows,
+        rule: settings.flush,
+        counters: Arc::clone(counters),
+        stopping: Arc::clone(stopping),
+        known_marks: Arc::clone(&parts.archived_marks),
+        marks_up_to: block_on(parts.runtime.as_ref(), marks)?,
+        room: Room::of(&parts.memory),
+    };
+    Archiver::start(archiver, &parts.sources)
 }
 
 /// Marks of a run that has read nothing yet, with what any shard and the archive have recorded for
@@ -454,7 +465,7 @@ fn recovered_marks(
         .cloned()
         .collect();
     if !lacking.is_empty() {
-        archiver.marks(lacking)?;
+        archiver.marks(&lacking)?;
     }
     records.extend(parts.marks.iter().cloned());
     let records: Vec<MarkRecord> = records.into_iter().collect();

@@ -31,6 +31,7 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array};
 use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
 use forebay_core::checkpoint::{self, Opened};
+use forebay_core::error::with_causes;
 use forebay_core::invariant;
 use forebay_core::offsets::OffsetSet;
 use forebay_core::ports::{Checkpoints, SourceBatch};
@@ -157,7 +158,10 @@ impl Repeats {
             }),
             Ok(None) => Self::default(),
             Err(error) => {
-                tracing::warn!(%error, "the filter of repeats is built anew from the archive");
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "the filter of repeats is built anew from the archive"
+                );
                 Self::default()
             }
         };
@@ -332,7 +336,10 @@ impl Repeats {
             self.rows = 0;
             let frame = checkpoint::seal(KIND, LAYOUT, &self.encode());
             if let Err(error) = checkpoints.save(CHECKPOINT, &frame) {
-                tracing::warn!(%error, "no checkpoint; the next start reads more of the archive");
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "no checkpoint; the next start reads more of the archive"
+                );
             }
         }
     }

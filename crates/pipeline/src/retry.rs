@@ -8,9 +8,9 @@ use std::time::Duration;
 use forebay_core::ports::Runtime;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
-use crate::error::with_causes;
 use crate::runtime::pause;
 use crate::status::Counters;
+use forebay_core::error::with_causes;
 
 /// Pause before the second try; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(10);
@@ -75,7 +75,7 @@ impl Pauses {
 
 /// One stretch of failures of one thing, told once and not at each try.
 #[derive(Debug)]
-pub(crate) struct Outage {
+pub struct Outage {
     what: &'static str,
     pauses: Pauses,
     told: Option<ErrorKind>,
@@ -83,7 +83,8 @@ pub(crate) struct Outage {
 
 impl Outage {
     /// `what` names it in the log.
-    pub(crate) fn new(what: &'static str) -> Self {
+    #[must_use]
+    pub fn new(what: &'static str) -> Self {
         Self {
             what,
             pauses: Pauses::default(),
@@ -98,9 +99,20 @@ impl Outage {
         kind: ErrorKind,
         error: &dyn std::fmt::Display,
     ) -> bool {
-        self.tell(kind, error);
         retry.counters.retries.fetch_add(1, Ordering::Relaxed);
-        self.pauses.wait(retry.runtime, retry.stopping)
+        self.pause(retry.runtime, retry.stopping, kind, error)
+    }
+
+    /// [`Self::wait`] for what is no part of ingest: nothing is counted.
+    pub fn pause(
+        &mut self,
+        runtime: &dyn Runtime,
+        stopping: &AtomicBool,
+        kind: ErrorKind,
+        error: &dyn std::fmt::Display,
+    ) -> bool {
+        self.tell(kind, error);
+        self.pauses.wait(runtime, stopping)
     }
 
     fn tell(&mut self, kind: ErrorKind, error: &dyn std::fmt::Display) {
@@ -126,7 +138,7 @@ impl Outage {
     }
 
     /// It passes again; `of` names whose it was.
-    pub(crate) fn is_over(&self, of: &dyn std::fmt::Display) {
+    pub fn is_over(&self, of: &dyn std::fmt::Display) {
         if self.told.is_some() {
             tracing::info!(what = self.what, %of, "passes again");
         }
@@ -153,38 +165,20 @@ impl Retry<'_> {
         }
     }
 
-    /// [`Self::run`] without holding a thread, for what may be made again also where the first may
-    /// have been written.
-    pub(crate) async fn run_again<T>(
-        &self,
-        what: &str,
-        mut attempt: impl AsyncFnMut() -> PortResult<T>,
-    ) -> PortResult<T> {
-        let mut tries = Tries::new(*self, what);
-        loop {
-            match attempt().await {
-                Err(error) if may_be_made_again(error.kind()) && !self.is_stopping() => {
-                    tries.failed(&error);
-                    let pauses = &mut tries.pauses;
-                    pauses.wait_async(self.runtime, self.stopping).await;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    fn is_stopping(&self) -> bool {
+    /// Whether nothing is tried again.
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 }
 
-fn may_be_made_again(kind: ErrorKind) -> bool {
+/// Whether the same call may pass later by itself, also where it may have been done already.
+pub(crate) fn may_be_made_again(kind: ErrorKind) -> bool {
     kind.is_retriable() || kind == ErrorKind::MaybeWritten
 }
 
 /// Tries of one thing that whoever calls waits for. The status has it among what fails for as long
 /// as it does, also where the tries end without success.
-struct Tries<'a> {
+pub(crate) struct Tries<'a> {
     retry: Retry<'a>,
     what: &'a str,
     pauses: Pauses,
@@ -192,7 +186,8 @@ struct Tries<'a> {
 }
 
 impl<'a> Tries<'a> {
-    fn new(retry: Retry<'a>, what: &'a str) -> Self {
+    /// `what` names it in the log and in the status.
+    pub(crate) fn new(retry: Retry<'a>, what: &'a str) -> Self {
         Self {
             retry,
             what,
@@ -201,11 +196,24 @@ impl<'a> Tries<'a> {
         }
     }
 
-    fn failed(&mut self, error: &PortError) {
+    /// Wait before the next try, less where the pipeline stops.
+    pub(crate) async fn wait(&mut self) {
+        let Retry {
+            runtime, stopping, ..
+        } = self.retry;
+        self.pauses.wait_async(runtime, stopping).await;
+    }
+
+    /// A try has failed.
+    pub(crate) fn failed(&mut self, error: &PortError) {
         let (what, kind) = (self.what, error.kind());
         let error = with_causes(error);
         if self.told.replace(kind) != Some(kind) {
-            tracing::warn!(what, error, "fails and is tried until it passes");
+            if may_be_made_again(kind) {
+                tracing::warn!(what, error, "fails and is tried until it passes");
+            } else {
+                tracing::error!(what, error, "fails until somebody puts it right");
+            }
         }
         let counters = self.retry.counters;
         counters.retries.fetch_add(1, Ordering::Relaxed);

@@ -4,10 +4,10 @@
 //! batches alone. The archiver gives it back when the rows are appended, the shard writers when
 //! every shard has the epoch.
 //!
-//! Nobody waits for ever: a batch is charged with a quarter of ingest's most and the archiver
-//! appends at a quarter, so what both hold together is what the budget always leaves to ingest. An
-//! epoch is charged likewise, and neither the archiver nor a shard writer waits for room itself:
-//! what they hold comes back while ingest waits for more.
+//! Nobody waits for ever: a batch is charged with a quarter of ingest's most, and tables that take
+//! nothing hold a quarter together, so what both hold is what the budget always leaves to ingest.
+//! An epoch is charged likewise, and neither a lane of the archive nor a shard writer waits for
+//! room itself: what they hold comes back while ingest waits for more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ impl Room {
         }
     }
 
-    /// The most that one batch or epoch is charged with, and that the archiver collects, bytes.
+    /// The most that one batch or epoch is charged with, and that may wait for tables, bytes.
     pub(crate) fn quarter_bytes(&self) -> usize {
         self.budget.most_bytes(Part::Ingest) / 4
     }
@@ -45,14 +45,19 @@ impl Room {
         runtime: &dyn Runtime,
         gone: impl Fn() -> bool,
     ) -> Option<Reservation> {
-        let charged = bytes.min(self.quarter_bytes());
         while !gone() {
-            if let Ok(taken) = self.budget.reserve(Part::Ingest, charged) {
+            if let Some(taken) = self.ask(bytes) {
                 return Some(taken);
             }
             pause(runtime, ASK_AGAIN);
         }
         None
+    }
+
+    /// Room for `bytes` where there is some now.
+    pub(crate) fn ask(&self, bytes: usize) -> Option<Reservation> {
+        let charged = bytes.min(self.quarter_bytes());
+        self.budget.reserve(Part::Ingest, charged).ok()
     }
 }
 

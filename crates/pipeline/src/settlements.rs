@@ -13,6 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use forebay_core::error::with_causes;
 use forebay_core::invariant;
 use forebay_core::ports::{Archive, Runtime, ScoreQueue, UnscoredEntry};
 use forebay_core::prediction::Role;
@@ -293,8 +294,15 @@ impl Settlements {
                         stopping: &self.stopping,
                         counters: &self.counters,
                     };
-                    if is_last || !outage.wait_async(retry, error.kind(), &error).await {
-                        tracing::warn!(%error, "notes on events without a prediction are left for the next start");
+                    if is_last
+                        || !outage
+                            .wait_async(retry, error.kind(), &with_causes(&error))
+                            .await
+                    {
+                        tracing::warn!(
+                            error = with_causes(&error),
+                            "notes on events without a prediction are left for the next start"
+                        );
                         return;
                     }
                 }

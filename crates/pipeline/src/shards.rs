@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use forebay_core::PortError;
+use forebay_core::error::with_causes;
 use forebay_core::invariant;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{EpochWriter, Runtime, ShardWrite};
@@ -200,8 +201,13 @@ impl Writer {
                 let started = runtime.elapsed();
                 let commit = || self.store.commit(shard, &write);
                 if let Err(error) = retry.run("a shard's write", commit) {
-                    tracing::error!(shard, %error, "a shard cannot be written; ingest stops, reads go on");
-                    self.counters.failed.store(true, Ordering::Relaxed);
+                    let words = with_causes(&error);
+                    tracing::error!(
+                        shard,
+                        error = words,
+                        "a shard cannot be written; ingest stops, reads go on"
+                    );
+                    self.counters.fail(&error);
                     return Err(error);
                 }
                 let took = runtime.elapsed().saturating_sub(started);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use forebay_core::ports::ScoreLoad;
 use forebay_core::prediction::Role;
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::deployment::Deployment;
 use crate::halt::Halt;
+use forebay_core::error::with_causes;
 
 /// Counters shared by the threads. Relaxed: they are for people, not for decisions.
 #[derive(Debug, Default)]
@@ -51,8 +52,11 @@ pub struct Counters {
     /// What fails now and is tried until it passes, with its causes: writes and reads of state and
     /// archive that ingest or a deployment waits for.
     pub failing: Mutex<BTreeMap<String, String>>,
-    /// A thread of the running pipeline stopped on an error.
-    pub failed: AtomicBool,
+    /// Why the running pipeline reads no more; None while it does. What fails alone says so where
+    /// it belongs: [`SourceStatus::state`], [`DeploymentStatus::reason`].
+    failed: Mutex<Option<String>>,
+    /// Panics of parts that were started again: any is a defect.
+    pub panics: AtomicU64,
     /// Per source.
     pub sources: Mutex<BTreeMap<String, SourceStatus>>,
     /// Dead letters, by source and reason.
@@ -73,6 +77,9 @@ pub enum DeploymentState {
 }
 
 impl DeploymentState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Scoring, Self::Retrying, Self::Suspended];
+
     /// Stable label.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -262,8 +269,10 @@ pub struct PipelineStatus {
     pub failing: BTreeMap<String, String>,
     /// Scores that wait on disk, over all deployments.
     pub scores_waiting: u64,
-    /// See [`Counters::failed`].
-    pub failed: bool,
+    /// Why ingest has ended; None while it runs.
+    pub failed: Option<String>,
+    /// See [`Counters::panics`].
+    pub panics: u64,
     /// Per source.
     pub sources: BTreeMap<String, SourceStatus>,
     /// See [`Counters::dead_letters`].
@@ -276,7 +285,7 @@ impl Counters {
     /// A pipeline over `sources` and `deployments` starts: what counts goes on, what describes the
     /// one before is forgotten.
     pub(crate) fn begin(&self, sources: &[Arc<SourceDef>], deployments: &[Deployment]) {
-        self.failed.store(false, Ordering::Relaxed);
+        *self.failed.lock() = None;
         let mut shown = self.deployments.lock();
         let mut before = std::mem::take(&mut *shown);
         for deployment in deployments {
@@ -299,6 +308,16 @@ impl Counters {
         );
         let mut letters = self.dead_letters.lock();
         letters.retain(|(of, _), _| sources.iter().any(|source| source.name == *of));
+    }
+
+    /// Ingest ends, because of `error`. The first reason stays: others follow from it.
+    pub(crate) fn fail(&self, error: &dyn std::error::Error) {
+        self.failed.lock().get_or_insert_with(|| with_causes(error));
+    }
+
+    /// Whether ingest has to end.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.lock().is_some()
     }
 
     /// The watermark of `source` is this.
@@ -326,7 +345,8 @@ impl Counters {
             retries: read(&self.retries),
             failing: self.failing.lock().clone(),
             scores_waiting: deployments.values().map(|d| d.pending).sum(),
-            failed: self.failed.load(Ordering::Relaxed),
+            failed: self.failed.lock().clone(),
+            panics: read(&self.panics),
             sources: self.sources.lock().clone(),
             dead_letters: self.dead_letters.lock().clone(),
             deployments,

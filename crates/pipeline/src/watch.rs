@@ -6,12 +6,14 @@
 //! It never reads events and never assigns a partition; it writes the state's notes of the logs
 //! that it follows (cluster, topic ids, accepted gaps), before anything is read on their account.
 
+mod shown;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_core::error::with_causes;
 use forebay_core::ports::{
     Archive, FirstRecord, LogBounds, LogFault, LogIdentity, LogInspector, LogNotes, Runtime,
     StateProgress, TopicFacts,
@@ -21,16 +23,17 @@ use forebay_core::source::SourceDef;
 use forebay_core::watermark::MarkRecord;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
+use crate::archive::Backlog;
 use crate::beginnings::{self, TableReach};
 use crate::board::Board;
 use crate::error::PipelineError;
 use crate::gaps::{self, GapStores};
 use crate::halt::Halt;
-use crate::lag;
 use crate::prefix::Prefixes;
 use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
 use crate::runtime::{Thread, block_on};
-use crate::status::{Counters, SourceState};
+use crate::status::Counters;
+use crate::told::Told;
 use crate::watermark::recorded;
 use turn::turn;
 
@@ -54,6 +57,8 @@ pub(crate) struct WatchParts {
     pub(crate) marks: Vec<MarkRecord>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) runtime: Arc<dyn Runtime>,
+    /// Tells which tables hold their source back.
+    pub(crate) backlog: Arc<Backlog>,
 }
 
 /// The running watch.
@@ -79,6 +84,7 @@ impl LogWatch {
             told: BTreeMap::new(),
             cursor: 0,
             prefixes: Prefixes::new(marks),
+            failures: Told::default(),
             parts,
         };
         let runtime = Arc::clone(&watcher.parts.runtime);
@@ -123,6 +129,8 @@ struct Watcher {
     cursor: usize,
     /// Marks of rows below where a new state begins.
     prefixes: Prefixes,
+    /// Looks that failed.
+    failures: Told,
 }
 
 /// What one look shares between the sources.
@@ -157,7 +165,10 @@ impl Watcher {
         loop {
             let quiet = self.look().unwrap_or_else(|error| {
                 // The state's disk or the archive: ingest meets the same and says more.
-                tracing::warn!(%error, "the log cannot be compared with the state; tried again");
+                self.tell(
+                    &error,
+                    "the log cannot be compared with the state; tried again",
+                );
                 false
             });
             self.serve_requests();
@@ -168,6 +179,13 @@ impl Watcher {
             if !self.board.rest(runtime, LOOK_EVERY, most) {
                 return;
             }
+        }
+    }
+
+    fn tell(&self, error: &PortError, what: &str) {
+        let now = self.parts.runtime.elapsed();
+        if let Some(times) = self.failures.add(1, now) {
+            tracing::warn!(error = with_causes(error), times, "{what}");
         }
     }
 
@@ -196,8 +214,11 @@ impl Watcher {
         let read = newest
             .iter()
             .filter(|(_, d)| matches!(d, Decision::Read(_)));
+        let mut shut = BTreeMap::new();
         for source in self.parts.sources.clone() {
-            self.open_reach(&source)?;
+            if let Err(error) = self.open_reach(&source) {
+                shut.insert(source.name.clone(), error);
+            }
         }
         let noted_cluster = self.parts.notes.log_identity()?;
         let look = Look {
@@ -220,24 +241,18 @@ impl Watcher {
         let mut away: Option<String> = None;
         let mut quiet = true;
         for source in self.parts.sources.clone() {
-            let mut facts = self.facts(&source, &look)?;
-            facts.found = match &away {
-                // One question unanswered is enough: each waits for its whole timeout.
-                Some(why) => FoundLog::Away(why.clone()),
-                None => self.find(&source, &look, &facts)?,
+            let decided = match shut.remove(&source.name) {
+                Some(error) => Err(error),
+                None => self.decided(&source, &look, &mut away),
             };
-            if let FoundLog::Away(why) = &facts.found {
-                away = Some(why.clone());
-            }
-            let mut decision = decide(&facts);
-            if let Decision::Read(plan) = &mut decision {
-                let (archive, runtime) = (&self.parts.archive, &self.parts.runtime);
-                let stores = (archive.as_ref(), runtime.as_ref());
-                self.prefixes.date(plan, &source, stores)?;
-            }
-            self.note_halt(&source, &decision);
-            self.remember(&facts, &look, &decision)?;
-            self.begin(&source, &facts, &decision)?;
+            let (facts, decision) = match decided {
+                Ok(decided) => decided,
+                Err(error) => {
+                    self.show_shut(&source, &error);
+                    quiet = false;
+                    continue;
+                }
+            };
             if let FoundLog::There { bounds, .. } = &facts.found {
                 all_bounds.extend(bounds.iter().map(|(partition, bounds)| {
                     (
@@ -251,6 +266,35 @@ impl Watcher {
         }
         self.board.publish(decisions, all_bounds, now);
         Ok(quiet)
+    }
+
+    /// Decide on `source`, and write down what is read from now on, before it is. `away`: why the
+    /// broker does not answer, where one question was left without an answer.
+    fn decided(
+        &mut self,
+        source: &SourceDef,
+        look: &Look,
+        away: &mut Option<String>,
+    ) -> PortResult<(SourceFacts, Decision)> {
+        let mut facts = self.facts(source, look)?;
+        facts.found = match &away {
+            // One question unanswered is enough: each waits for its whole timeout.
+            Some(why) => FoundLog::Away(why.clone()),
+            None => self.find(source, look, &facts)?,
+        };
+        if let FoundLog::Away(why) = &facts.found {
+            *away = Some(why.clone());
+        }
+        let mut decision = decide(&facts);
+        if let Decision::Read(plan) = &mut decision {
+            let (archive, runtime) = (&self.parts.archive, &self.parts.runtime);
+            let stores = (archive.as_ref(), runtime.as_ref());
+            self.prefixes.date(plan, source, stores)?;
+        }
+        self.note_halt(source, &decision);
+        self.remember(&facts, look, &decision)?;
+        self.begin(source, &facts, &decision)?;
+        Ok((facts, decision))
     }
 
     /// A source stays halted while its broker is away.
@@ -481,45 +525,6 @@ impl Watcher {
         Ok(())
     }
 
-    /// Put state and lag of `source` where people see them. Whether it is read whole and to its
-    /// end.
-    fn show(&mut self, source: &SourceDef, facts: &SourceFacts, decision: &Decision) -> bool {
-        let state = match decision {
-            Decision::Read(_) => SourceState::Reading,
-            Decision::WaitForBroker(why) => SourceState::Waiting(why.clone()),
-            Decision::Halt(reason) => SourceState::Halted(reason.into()),
-        };
-        let mut statuses = self.parts.counters.sources.lock();
-        let status = statuses.entry(source.name.clone()).or_default();
-        if status.state != state {
-            match (&state, decision) {
-                (SourceState::Halted(halt), _) => {
-                    tracing::error!(
-                        source = source.name,
-                        code = halt.code,
-                        reason = halt.reason,
-                        "a source is halted; others are read, and it is looked at again"
-                    );
-                }
-                (SourceState::Waiting(reason), _) => {
-                    tracing::warn!(
-                        source = source.name,
-                        reason,
-                        "a source waits for the broker"
-                    );
-                }
-                _ => tracing::info!(source = source.name, "a source is read"),
-            }
-            status.state = state;
-        }
-        let before = std::mem::take(&mut status.partitions);
-        status.partitions = lag::partitions(facts, decision, before);
-        status.lag_records = lag::of_source(&status.partitions);
-        lag::tell_halts(&mut self.told, source, &status.partitions);
-        let whole = matches!(decision, Decision::Read(plan) if plan.halted.is_empty());
-        whole && status.lag_records == Some(0)
-    }
-
     fn serve_requests(&mut self) {
         for (request, reply) in self.board.requests() {
             let decision = self.board.decisions().remove(&request.source);
@@ -542,7 +547,7 @@ impl Watcher {
 
 impl FoundLog {
     fn of_error(error: &PortError) -> Self {
-        let words = crate::error::words(error);
+        let words = with_causes(error);
         if error.kind().is_retriable() {
             Self::Away(words)
         } else {

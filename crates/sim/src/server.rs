@@ -248,13 +248,15 @@ impl Server {
     /// The first error of any thread.
     ///
     /// # Panics
-    /// It takes longer than a stop may take.
+    /// It takes longer than a stop may take, or a part of it has panicked, which only looks like a
+    /// fault that heals.
     pub fn pause(&self) -> Result<(), PipelineError> {
         let Some(pipeline) = self.running.lock().take() else {
             return Ok(());
         };
-        let began = self.runtime().elapsed();
+        let (began, counters) = (self.runtime().elapsed(), pipeline.counters());
         let stopped = block_on(self.runtime(), pipeline.stop());
+        assert_eq!(counters.snapshot().panics, 0, "a part has panicked");
         if stopped.is_ok() {
             self.monitors.lock().clone().save();
         }

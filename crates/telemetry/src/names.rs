@@ -147,6 +147,7 @@ metric_table! {
     Gauge BuildInfo build_info "forebay_build_info" ["version", "commit"] NONE "always 1; labels name the build";
     Gauge StartTimestamp start_timestamp "forebay_start_timestamp_seconds" [] NONE "when the process started";
     Counter LimitRejections limit_rejections "forebay_limit_rejections_total" ["limit"] NONE "calls refused by a named limit";
+    Counter Panics panics "forebay_panics_total" [] NONE "panics of parts of ingest that were started again; any is a defect";
     Counter InvariantViolations invariant_violations "forebay_invariant_violations_total" ["id"] NONE "broken invariants; any is a defect";
 
     // memory
@@ -176,6 +177,7 @@ metric_table! {
 
     // archive
     Gauge ArchiveFlushInterval archive_flush_interval "forebay_archive_flush_interval_seconds" [] NONE "[ingest] archive_flush_ms: rows wait no longer for the append that takes them";
+    Gauge AppendRunning append_running "forebay_archive_append_running_seconds" ["table"] NONE "for how long the append that is under way has run, with those of its marks and dead letters; 0 when none is";
     Timing AppendDuration append_duration "forebay_archive_append_duration_seconds" ["table"] TIMING_SECONDS "one append to the table, with its retries";
     Gauge ArchiveFiles archive_files "forebay_archive_files" ["table"] NONE "data files of the newest version of the table";
     Gauge ArchiveBytes archive_bytes "forebay_archive_bytes" ["table"] NONE "bytes of these files";
@@ -229,15 +231,18 @@ metric_table! {
     Gauge WorkerUp worker_up "forebay_worker_up" ["worker"] NONE "1 while the worker answers";
     Gauge WorkerQueueRows worker_queue_rows "forebay_worker_queue_rows" ["worker"] NONE "rows waiting on the worker";
     Gauge ModelReady model_ready "forebay_model_ready" ["model", "version", "device"] NONE "1 once the golden rows were reproduced";
-    Gauge OutboxPending outbox_pending "forebay_outbox_pending_records" [] NONE "records that wait to be published";
+    Gauge DeploymentState deployment_state "forebay_deployment_state" ["deployment", "state"] NONE "1 for the state that the deployment is in; state: scoring, retrying (its model or topic fails), suspended (too much waits: events get a note and no score)";
+    Gauge ScoresPending scores_pending "forebay_scores_pending" ["deployment"] NONE "events that wait on disk for their score, those under way among them";
+    Gauge ScoreOldestWait score_oldest_wait "forebay_score_oldest_wait_seconds" ["deployment"] NONE "how long the oldest of them has waited, as forebay_score_wait_seconds counts; 0 when none waits";
+    Gauge OutboxPending outbox_pending "forebay_outbox_pending_records" ["deployment"] NONE "records that wait to be published";
 
     // monitor
     Gauge MonitorDriftScore monitor_drift_score "forebay_monitor_drift_score" ["model", "version", "feature", "method", "reference"] NONE "distance from the reference in the last closed window; method: psi, ks, js";
-    Gauge MonitorDriftThreshold monitor_drift_threshold "forebay_monitor_drift_threshold" ["model", "version", "feature", "method", "reference"] NONE "score above which the feature has drifted; method: psi";
-    Gauge MonitorAlarm monitor_alarm "forebay_monitor_alarm" ["model", "version", "monitor", "kind", "feature"] NONE "1 while the alarm is raised; kind: drift";
+    Gauge MonitorDriftThreshold monitor_drift_threshold "forebay_monitor_drift_threshold" ["model", "version", "feature", "reference"] NONE "score by psi above which the feature has drifted";
+    Gauge MonitorAlarm monitor_alarm "forebay_monitor_alarm" ["model", "version", "monitor", "feature"] NONE "1 while the alarm of drift is raised";
     Gauge MonitorDriftedFeatures monitor_drifted_features "forebay_monitor_drifted_features_ratio" ["model", "version", "monitor"] NONE "share of features that drifted in the last closed window";
     Gauge MonitorWindowRows monitor_window_rows "forebay_monitor_window_rows" ["model", "version", "monitor"] NONE "predictions in the last closed window";
-    Gauge MonitorQuality monitor_quality "forebay_monitor_quality" ["model", "version", "metric", "estimator"] NONE "quality in the last closed window; estimator: realized";
+    Gauge MonitorQuality monitor_quality "forebay_monitor_quality" ["model", "version", "metric"] NONE "quality in the last closed window, of the predictions that have a label";
     Gauge MonitorLabelCoverage monitor_label_coverage "forebay_monitor_label_coverage_ratio" ["model", "version", "monitor"] NONE "share of predictions with a label in the last closed window";
     Gauge MonitorLabelMaturity monitor_label_maturity "forebay_monitor_label_maturity_ratio" ["model", "version", "monitor"] NONE "share of predictions in the last closed window that have a label or wait for none any more";
     Gauge MonitorEvaluation monitor_evaluation "forebay_monitor_evaluation_timestamp_seconds" ["monitor"] NONE "end of the last window evaluated, in event time";

@@ -302,6 +302,7 @@ impl Archive for MemoryArchive {
         batches: Vec<RecordBatch>,
         up_to: &Applied,
     ) -> PortResult<u64> {
+        self.fate.meet_table(name).await?;
         self.fate.meet(Point::Append, || {
             let mut tables = self.tables.lock();
             let table = tables
@@ -312,6 +313,10 @@ impl Archive for MemoryArchive {
     }
 
     async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot> {
+        if self.fate.is_shut(name) {
+            let words = format!("table '{name}' is damaged by the test");
+            return Err(PortError::new(ErrorKind::DataLoss, words));
+        }
         let tables = self.tables.lock();
         let table = tables
             .get(name)

@@ -1,9 +1,12 @@
-//! Fault injection for the in-memory adapters of one process: outages, lost replies, and a kill at
-//! the n-th write, before or after its effect. After the kill nothing is written any more, as after
-//! `kill -9`; a new [`Fate`] over the same contents is the next start.
+//! Fault injection for the in-memory adapters of one process: outages, lost replies, panics, tables
+//! of the archive that take nothing, and a kill at the n-th write, before or after its effect.
+//! After the kill nothing is written any more, as after `kill -9`; a new [`Fate`] over the same
+//! contents is the next start.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use forebay_core::{ErrorKind, PortError, PortResult};
 use parking_lot::Mutex;
@@ -46,6 +49,19 @@ struct Outage {
     reply_lost: bool,
 }
 
+/// What is wrong with one table of the archive, for appends unless it says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFault {
+    /// They fail, and do nothing.
+    Fails(ErrorKind),
+    /// They panic.
+    Panics,
+    /// They do not end.
+    Hangs,
+    /// What it holds cannot be read.
+    Shut,
+}
+
 /// The faults of one process, shared by its adapters.
 #[derive(Debug)]
 pub struct Fate {
@@ -54,6 +70,10 @@ pub struct Fate {
     reply_lost: AtomicBool,
     outages: Mutex<HashMap<Point, Outage>>,
     calls: Mutex<HashMap<Point, u64>>,
+    panics: Mutex<HashSet<Point>>,
+    tables: Mutex<HashMap<String, TableFault>>,
+    /// Appends that hang.
+    hung: Mutex<Vec<Waker>>,
 }
 
 impl Default for Fate {
@@ -64,6 +84,9 @@ impl Default for Fate {
             reply_lost: AtomicBool::new(false),
             outages: Mutex::default(),
             calls: Mutex::default(),
+            panics: Mutex::default(),
+            tables: Mutex::default(),
+            hung: Mutex::default(),
         }
     }
 }
@@ -109,9 +132,59 @@ impl Fate {
         self.fail(point, kind, u64::MAX);
     }
 
+    /// Calls at `point` panic until [`Self::restore`].
+    pub fn panic_at(&self, point: Point) {
+        self.panics.lock().insert(point);
+    }
+
     /// `point` works again.
     pub fn restore(&self, point: Point) {
         self.outages.lock().remove(&point);
+        self.panics.lock().remove(&point);
+    }
+
+    /// `table` has `fault` until [`Self::mend_table`].
+    pub fn break_table(&self, table: &str, fault: TableFault) {
+        self.tables.lock().insert(table.to_owned(), fault);
+    }
+
+    /// `table` works again.
+    pub fn mend_table(&self, table: &str) {
+        self.tables.lock().remove(table);
+        self.hung.lock().drain(..).for_each(Waker::wake);
+    }
+
+    /// Whether what `table` holds cannot be read.
+    pub(crate) fn is_shut(&self, table: &str) -> bool {
+        self.tables.lock().get(table) == Some(&TableFault::Shut)
+    }
+
+    /// An append to `table` begins, as far as fate allows.
+    ///
+    /// # Errors
+    /// Fate strikes.
+    ///
+    /// # Panics
+    /// The test wants it.
+    pub(crate) async fn meet_table(&self, table: &str) -> PortResult<()> {
+        let hangs = |context: &mut Context<'_>| {
+            let tables = self.tables.lock();
+            match tables.get(table) {
+                Some(TableFault::Hangs) => {
+                    self.hung.lock().push(context.waker().clone());
+                    Poll::Pending
+                }
+                other => Poll::Ready(other.copied()),
+            }
+        };
+        match poll_fn(hangs).await {
+            Some(TableFault::Fails(kind)) => {
+                let words = format!("table {table} is broken by the test");
+                Err(PortError::new(kind, words))
+            }
+            Some(TableFault::Panics) => panic!("table {table} panics as the test wants"),
+            Some(TableFault::Hangs | TableFault::Shut) | None => Ok(()),
+        }
     }
 
     /// Calls at `point` so far, failed ones too.
@@ -136,8 +209,13 @@ impl Fate {
     ///
     /// # Errors
     /// Fate strikes, or `act` fails.
+    ///
+    /// # Panics
+    /// The test wants it.
     pub fn meet<T>(&self, point: Point, act: impl FnOnce() -> PortResult<T>) -> PortResult<T> {
         *self.calls.lock().entry(point).or_default() += 1;
+        let panics = self.panics.lock().contains(&point);
+        assert!(!panics, "{point:?} panics as the test wants");
         if point.is_write() {
             let number = self.writes.fetch_add(1, Ordering::SeqCst);
             let last = self.last_write.load(Ordering::SeqCst);

@@ -31,7 +31,7 @@ mod wait;
 pub use archive::{ArchivedRow, MemoryArchive};
 pub use checkpoints::MemoryCheckpoints;
 pub use clock::{FakeClock, PassingRuntime};
-pub use fate::{Fate, Point};
+pub use fate::{Fate, Point, TableFault};
 pub use log::{MemoryInspector, MemoryLog, MemoryReader, Record};
 pub use memory::{unbounded, unbounded_budget};
 pub use model::FakeScorer;

@@ -45,7 +45,7 @@ impl Filler<'_> {
         let began = self.runtime.elapsed();
         loop {
             if read_now {
-                self.flush()?;
+                self.flush(source)?;
             }
             let progress = self.archive.progress(&source.name);
             let archived = self.ask("reading the archive's progress", progress)?;

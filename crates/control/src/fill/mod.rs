@@ -126,7 +126,7 @@ impl Filler<'_> {
         view: &dyn CompiledView,
     ) -> Result<(u64, Duration), FillError> {
         let mut filling = Filling::of(self.store, view.spec().id)?;
-        self.flush()?;
+        self.flush(source)?;
         let snapshot = self.archive.snapshot(&source.name);
         let snapshot = self.ask("opening the archive", snapshot)?;
         let until = Until::Shared(&snapshot.applied);
@@ -203,10 +203,10 @@ impl Filler<'_> {
         }
     }
 
-    /// Append to the archive all that was read; nothing where ingest does not run.
-    fn flush(&self) -> Result<(), FillError> {
+    /// Append to the archive all that was read of `source`; nothing where ingest does not run.
+    fn flush(&self, source: &SourceDef) -> Result<(), FillError> {
         match self.host.archiver() {
-            Some(archiver) => self.ask("a flush of the archive", archiver.flush()),
+            Some(archiver) => self.ask("a flush of the archive", archiver.flush_of(&source.name)),
             None => Ok(()),
         }
     }

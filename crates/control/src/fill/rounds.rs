@@ -151,9 +151,9 @@ impl Filler<'_> {
 
     /// Rows that were read by now and that `views` lack.
     fn lacking(&self, views: &[(Arc<SourceDef>, Arc<dyn CompiledView>)]) -> Result<u64, FillError> {
-        self.flush()?;
         let mut lacking = 0;
         for (source, view) in views {
+            self.flush(source)?;
             let filling = Filling::of(self.store, view.spec().id)?;
             let progress = self.archive.progress(&source.name);
             let archived = self.ask("reading the archive's progress", progress)?;

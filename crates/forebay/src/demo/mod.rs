@@ -268,12 +268,9 @@ fn play(
         speed,
         |_| {
             ensure!(!interrupted.load(Ordering::Relaxed), Interrupted);
-            if app.status().failed {
-                return Err(PortError::new(
-                    ErrorKind::Unavailable,
-                    "ingest has stopped; the log above says why",
-                )
-                .into());
+            if let Some(why) = app.status().failed {
+                let words = format!("ingest has stopped: {why}");
+                return Err(PortError::new(ErrorKind::Unavailable, words).into());
             }
             Ok(pace.borrow_mut().may_send())
         },

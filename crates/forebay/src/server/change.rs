@@ -294,6 +294,21 @@ impl App {
         Ok(Vec::new())
     }
 
+    /// Whether ingest ought to run and does not: it has ended by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        self.life.phase() == Phase::Running && !self.is_ingesting()
+    }
+
+    /// Begin ingest anew where it has ended by itself, unless somebody changes the definitions.
+    pub(super) fn heal(&self) {
+        let Some(_changing) = self.changing.try_lock() else {
+            return;
+        };
+        if self.has_ended() {
+            self.start_again(&self.catalog());
+        }
+    }
+
     /// Ingest has failed: begin it anew with the definitions in force. Where that fails too, the
     /// new definitions may mend it.
     pub(super) fn start_again(&self, current: &Catalog) {
@@ -347,6 +362,22 @@ impl App {
         Ok(end(self, &mut change)?)
     }
 
+    /// Stop ingest for `change`. A part of it that has failed does not stand in the way: the start
+    /// that follows reads again what is lacking. A fill needs an archive that has all.
+    fn pause_for(&self, change: &Transition) -> Result<()> {
+        match self.pause() {
+            Err(error) if change.added.is_empty() => {
+                let words = exit::words(&error);
+                tracing::warn!(
+                    error = words,
+                    "ingest has stopped with what it could finish"
+                );
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
     fn step(&self, change: &mut Transition, step: &Step) -> Result<()> {
         match step {
             Step::DropUnnamed => self.drop_leftovers(change, Leftovers::ButFills),
@@ -371,7 +402,7 @@ impl App {
                 let course = &mut change.course;
                 self.with_filler(|filler| filler.catch_up_with_ingest(&views, course))
             }
-            Step::Pause => self.pause(),
+            Step::Pause => self.pause_for(change),
             Step::FillRest(name) => {
                 let view = change.added(name)?;
                 let source = change.source_of(view)?;

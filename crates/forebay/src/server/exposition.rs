@@ -22,6 +22,7 @@ use forebay_telemetry::{Counter, Metrics, TimingSeries, Timings};
 
 use super::app::App;
 use super::ingest_look::IngestLook;
+use super::parts_look::PartsLook;
 use super::suspended::Suspended;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -59,11 +60,12 @@ impl Exposition {
         let thread = std::thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || {
-                let mut ingest = IngestLook::default();
+                let (mut ingest, mut parts) = (IngestLook::default(), PartsLook::default());
                 let (mut shown, mut aside) = (Shown::default(), Vec::new());
                 while !stopped.load(Ordering::Relaxed) {
                     expose(&app, &mut shown);
                     ingest.look(&app);
+                    parts.look(&app);
                     look_at_parts(&app, &mut aside);
                     std::thread::park_timeout(EVERY);
                 }
@@ -145,6 +147,7 @@ fn raise(counter: &Counter, total: u64) {
 }
 
 fn ingest(metrics: &Metrics, status: &PipelineStatus) {
+    raise(&metrics.panics.with([]), status.panics);
     for (name, source) in &status.sources {
         raise(&metrics.ingest_records.with([name, "ok"]), source.rows);
         raise(
@@ -289,10 +292,6 @@ fn state(metrics: &Metrics, stats: &StoreStats) {
         .online_keys
         .with([])
         .set(stats.keys_in_memory as f64);
-    metrics
-        .outbox_pending
-        .with([])
-        .set(stats.outbox_records as f64);
 }
 
 fn rocksdb(metrics: &Metrics, stats: &RocksStats) {
@@ -389,7 +388,7 @@ fn last_window(
         if let Some(threshold) = column.threshold {
             metrics
                 .monitor_drift_threshold
-                .with([model, version, feature, "psi", &report.reference])
+                .with([model, version, feature, &report.reference])
                 .set(threshold);
         }
         let raised = series
@@ -400,7 +399,7 @@ fn last_window(
             let value = if raised { 1.0 } else { 0.0 };
             metrics
                 .monitor_alarm
-                .with([model, version, name, "drift", feature])
+                .with([model, version, name, feature])
                 .set(value);
         }
     }
@@ -423,7 +422,7 @@ fn retire(metrics: &Metrics, report: &MonitorReport, series: &SeriesReport) {
     metrics.monitor_label_coverage.remove(of_monitor);
     metrics.monitor_label_maturity.remove(of_monitor);
     for metric in QUALITY {
-        let labels = [model, version.as_str(), metric, "realized"];
+        let labels = [model, version.as_str(), metric];
         metrics.monitor_quality.remove(labels);
     }
     for column in series.windows.iter().flat_map(|window| &window.columns) {
@@ -432,9 +431,9 @@ fn retire(metrics: &Metrics, report: &MonitorReport, series: &SeriesReport) {
             let labels = [model, version.as_str(), feature, method, reference];
             metrics.monitor_drift_score.remove(labels);
         }
-        let labels = [model, version.as_str(), feature, "psi", reference];
+        let labels = [model, version.as_str(), feature, reference];
         metrics.monitor_drift_threshold.remove(labels);
-        let labels = [model, version.as_str(), name, "drift", feature];
+        let labels = [model, version.as_str(), name, feature];
         metrics.monitor_alarm.remove(labels);
     }
 }
@@ -462,7 +461,7 @@ fn last_quality(
     {
         metrics
             .monitor_quality
-            .with([model, version, metric, "realized"])
+            .with([model, version, metric])
             .set(value);
     }
     if let Some(coverage) = quality.coverage {

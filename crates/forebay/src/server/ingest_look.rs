@@ -122,6 +122,10 @@ impl Watches {
             let seconds = (now_us - since_us) / 1_000_000;
             words.push(format!("ingest has not run for {seconds} s"));
         }
+        if !words.is_empty() && !ingesting {
+            let failed = status.failed.iter();
+            words.extend(failed.map(|why| format!("ingest has ended: {why}")));
+        }
         if !words.is_empty() {
             let failing = status.failing.iter();
             words.extend(failing.map(|(what, why)| format!("{what} fails: {why}")));
@@ -307,6 +311,12 @@ mod tests {
         assert!(watches.look(&none, false, 9 * SECOND, 0).is_empty());
         let words = watches.look(&none, false, 9 * SECOND, 9 * SECOND);
         assert_eq!(words, ["ingest has not run for 9 s"]);
+        let failed = PipelineStatus {
+            failed: Some("shard 3 is damaged".to_owned()),
+            ..PipelineStatus::default()
+        };
+        let words = watches.look(&failed, false, 9 * SECOND, 9 * SECOND);
+        assert_eq!(words[1..], ["ingest has ended: shard 3 is damaged"]);
         assert!(
             watches
                 .look(&none, true, 9 * SECOND, 10 * SECOND)

@@ -18,9 +18,11 @@ pub(crate) mod descriptors;
 pub(crate) mod exposition;
 mod fill;
 mod gaps;
+mod heal;
 mod ingest_look;
 pub(crate) mod listeners;
 mod own_tables;
+mod parts_look;
 mod rebuild;
 pub(crate) mod references;
 mod resume;
@@ -40,7 +42,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use forebay_engine::{ChangeAction, read_definitions};
-use forebay_online::RocksStore;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -48,6 +49,7 @@ use crate::cli::ServerArgs;
 use crate::instant::SystemClock;
 use crate::settings::{LogFormat, Settings};
 use app::App;
+use heal::until_ingest_is_lost;
 use listeners::Listeners;
 use state::until_lost;
 
@@ -70,7 +72,7 @@ pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode> {
     let listeners = Listeners::start(&app)?;
     let begun = start(&app)?;
     upkeep::start(&app);
-    let outcome = runtime.block_on(until_stopped(begun, &listeners, &app.store));
+    let outcome = runtime.block_on(until_stopped(begun, &listeners, &app));
     tracing::info!("stopping: draining requests, finishing what was read");
     let stopped = stop(app, listeners, runtime);
     outcome.and(stopped)
@@ -95,14 +97,15 @@ fn start(app: &Arc<App>) -> Result<oneshot::Receiver<Result<()>>> {
     Ok(begun)
 }
 
-/// Wait for a signal, for a start that fails, or for a state that can no longer be written.
+/// Wait for a signal, for a start that fails, for a state that can no longer be written, or for an
+/// ingest that ends again and again.
 async fn until_stopped(
     begun: oneshot::Receiver<Result<()>>,
     listeners: &Listeners,
-    store: &Arc<RocksStore>,
+    app: &Arc<App>,
 ) -> Result<ExitCode> {
     let mut signal = pin!(stop_signal());
-    let mut lost = pin!(until_lost(store.as_ref()));
+    let mut lost = pin!(until_lost(app.store.as_ref()));
     tokio::select! {
         signal = &mut signal => return signal.map(|()| ExitCode::SUCCESS),
         error = &mut lost => return Err(error.into()),
@@ -112,6 +115,7 @@ async fn until_stopped(
     tokio::select! {
         signal = signal => signal.map(|()| ExitCode::SUCCESS),
         error = lost => Err(error.into()),
+        error = until_ingest_is_lost(app) => Err(error.into()),
     }
 }
 

@@ -9,9 +9,10 @@ use forebay_control::{
     AlarmPublisher, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver, Monitors, Phase,
     alarm_queue, change_scopes, furthest, take_over,
 };
-use forebay_core::PortResult;
+use forebay_core::error::with_causes;
 use forebay_core::memory::Part;
 use forebay_core::ports::{Archive, Checkpoints, CompiledView, Runtime};
+use forebay_core::{PortError, PortResult};
 use forebay_engine::Catalog;
 use forebay_kafka::{KafkaPublisher, encode_rows};
 use forebay_offline::{DeltaArchive, dead_letter_batch};
@@ -129,9 +130,7 @@ impl App {
         // Ingest runs by now: alarms that cannot be published are no reason to give it up.
         let publisher = Arc::<KafkaPublisher>::clone(&self.publisher);
         let alarms = AlarmPublisher::start(outgoing, publisher, &runtime)
-            .inspect_err(|error| {
-                tracing::error!(%error, "alarms are not published until the next start");
-            })
+            .inspect_err(tell_unpublished)
             .ok();
         *self.running.lock() = Running {
             catalog: Some(catalog),
@@ -213,6 +212,14 @@ impl App {
         }
         own_tables::open(self.archive.as_ref()).await
     }
+}
+
+fn tell_unpublished(error: &PortError) {
+    let words = with_causes(error);
+    tracing::error!(
+        error = words,
+        "alarms are not published until the next start"
+    );
 }
 
 fn pipeline_settings(settings: &Settings) -> PipelineSettings {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use forebay_core::definition::ModelDef;
+use forebay_core::error::with_causes;
 use forebay_core::limits::MODELS_MAX;
 use forebay_core::view::ServiceSpec;
 use forebay_telemetry::Metrics;
@@ -112,7 +113,12 @@ impl ModelStore {
             // The loaded one goes on serving.
             (Err(error), Some(_)) => Err(error),
             (Err(error), None) => {
-                tracing::warn!(model = id.model, version = id.version, %error, "model UNAVAILABLE");
+                tracing::warn!(
+                    model = id.model,
+                    version = id.version,
+                    error = with_causes(&error),
+                    "model UNAVAILABLE"
+                );
                 entries.insert(id.clone(), Entry::Unavailable(error.to_string()));
                 self.recorder.model_ready(id, false);
                 Err(error)

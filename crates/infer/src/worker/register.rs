@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use forebay_core::ErrorKind;
+use forebay_core::error::with_causes;
 use forebay_core::time::whole_ms;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -80,12 +81,19 @@ impl RegistrationTask {
         let (stop, mut stopped) = watch::channel(false);
         let task = runtime.spawn(async move {
             let interval_ms = whole_ms(interval);
-            let describe = || Registration { address: address.clone(), models: store.ready(), interval_ms };
+            let describe = || Registration {
+                address: address.clone(),
+                models: store.ready(),
+                interval_ms,
+            };
             let mut reachable = true;
             loop {
                 let result = register_worker(&server, &describe()).await;
                 match (&result, reachable) {
-                    (Err(error), true) => tracing::warn!(%error, "registration failed, trying again"),
+                    (Err(error), true) => tracing::warn!(
+                        error = with_causes(&error),
+                        "registration failed, trying again"
+                    ),
                     (Ok(()), false) => tracing::info!(server, "registered again"),
                     _ => {}
                 }
@@ -97,7 +105,10 @@ impl RegistrationTask {
                 }
             }
             if let Err(error) = call(&server, UNREGISTER_WORKER_ACTION, &describe()).await {
-                tracing::debug!(%error, "could not unregister; the server forgets after three intervals");
+                tracing::debug!(
+                    error = with_causes(&error),
+                    "could not unregister; the server forgets after three intervals"
+                );
             }
         });
         Self { stop, task }

@@ -18,6 +18,7 @@ use crate::score::bell::Bell;
 use crate::score::intake::ScoringLimits;
 use crate::score::released::Released;
 use crate::status::{Counters, DeploymentStatus};
+use crate::told::Told;
 use crate::watermark::PublishedWatermarks;
 
 /// What scoring needs.
@@ -74,6 +75,10 @@ pub(crate) struct Lane {
     pub(crate) ends: Arc<Ends>,
     /// Set when the scoring thread has ended: nothing more comes into the outbox.
     pub(crate) scored: Arc<AtomicBool>,
+    /// Rows that its model refuses.
+    pub(crate) refused_rows: Arc<Told>,
+    /// Predictions that its topic refuses.
+    pub(crate) refused_predictions: Arc<Told>,
 }
 
 impl Lane {

@@ -10,15 +10,19 @@
 //! more events.
 //!
 //! A deployment that fails is tried again alone, with growing pauses; its reason is in its status.
-//! Nothing is lost to an outage or a configuration: only a row that is itself at fault, one that
-//! grew too old, and one that its topic refuses end without a prediction, each with a durable note.
-//! A crash before the second write scores again; a crash after it sends the same bytes again;
-//! consumers drop repeats. A stop leaves what cannot be finished to the next start.
+//! That holds for what fails for good and for a panic too ([`again`]). Nothing is lost to an outage
+//! or a configuration: only a row that is itself at fault, one that grew too old, and one that its
+//! topic refuses end without a prediction, each with a durable note. A crash before the second
+//! write scores again; a crash after it sends the same bytes again; consumers drop repeats. A stop
+//! leaves what cannot be finished to the next start.
 
+mod again;
 mod ask;
 pub(crate) mod bell;
+mod bounded;
 pub(crate) mod intake;
 mod lane;
+mod look;
 mod publish;
 pub(crate) mod release_times;
 pub(crate) mod released;
@@ -26,7 +30,6 @@ mod settle;
 mod stage;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,6 +40,7 @@ use forebay_core::ports::Runtime;
 use crate::deployment::Deployment;
 use crate::error::{PipelineError, first_cause};
 use crate::runtime::{Thread, pause};
+use crate::score::again::run_again;
 use crate::score::bell::Bell;
 use crate::score::lane::{Ends, Lane};
 use crate::score::publish::Publishing;
@@ -45,6 +49,7 @@ use crate::score::stage::Stage;
 
 pub use intake::ScoringLimits;
 pub(crate) use lane::ScoringParts;
+pub use look::{ScoringLook, Waiting};
 
 /// How often a stop looks whether the threads have ended.
 const JOIN_LOOK: Duration = Duration::from_millis(5);
@@ -53,9 +58,10 @@ const JOIN_LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct Scoring {
     runtime: Arc<dyn Runtime>,
+    look: ScoringLook,
     released: Arc<Released>,
     ends: Arc<Ends>,
-    threads: Vec<(&'static str, Thread<Result<(), PipelineError>>)>,
+    threads: Vec<(&'static str, Thread<()>)>,
 }
 
 impl Scoring {
@@ -67,8 +73,10 @@ impl Scoring {
         parts: ScoringParts,
         released: &Arc<Released>,
     ) -> Result<Self, PipelineError> {
+        let (store, runtime) = (Arc::clone(&parts.store), Arc::clone(&parts.runtime));
         let mut scoring = Self {
-            runtime: Arc::clone(&parts.runtime),
+            look: ScoringLook::over(store, Arc::clone(released), Arc::clone(&runtime)),
+            runtime,
             released: Arc::clone(released),
             ends: Arc::default(),
             threads: Vec::new(),
@@ -81,34 +89,46 @@ impl Scoring {
             let lane = Lane {
                 waits,
                 parts: Arc::clone(&parts),
-                name,
+                name: name.clone(),
                 deployment,
                 released: Arc::clone(released),
                 bell,
                 ends: Arc::clone(&scoring.ends),
                 scored: Arc::default(),
+                refused_rows: Arc::default(),
+                refused_predictions: Arc::default(),
             };
-            let (stage, publishing) = (Stage::new(lane.clone()), Publishing::new(lane.clone()));
-            let end = lane.clone();
-            let score = spawn("scorer", &lane, move || {
-                let outcome = stage.run();
-                end.scored.store(true, Ordering::Release);
-                end.bell.ring();
-                outcome
-            })?;
-            let publish = spawn("publisher", &lane, move || publishing.run())?;
-            scoring
-                .threads
-                .extend([("scorer", score), ("publisher", publish)]);
+            let (scoring_lane, publishing_lane) = (lane.clone(), lane);
+            let score = move || {
+                let lane = scoring_lane;
+                let run = || Stage::new(lane.clone()).run();
+                run_again(&lane, "scoring", |status| &mut status.scoring, run);
+                lane.scored.store(true, Ordering::Release);
+                lane.bell.ring();
+            };
+            let publish = move || {
+                let lane = publishing_lane;
+                let run = || Publishing::new(lane.clone()).run();
+                run_again(&lane, "publishing", |status| &mut status.publishing, run);
+            };
+            let thread = spawn(&parts, &name, "scorer", score)?;
+            scoring.threads.push(("scorer", thread));
+            let thread = spawn(&parts, &name, "publisher", publish)?;
+            scoring.threads.push(("publisher", thread));
         }
         Ok(scoring)
     }
 
+    /// What waits, now and later.
+    pub(crate) fn look(&self) -> ScoringLook {
+        self.look.clone()
+    }
+
     /// Nothing new becomes pending: let the threads finish what they can in
-    /// [`SCORING_DRAIN_MAX_MS`], end them, and return their first error.
+    /// [`SCORING_DRAIN_MAX_MS`], and end them. What fails is left for the next start.
     ///
     /// # Errors
-    /// Of any thread.
+    /// A thread is gone without having said why.
     pub(crate) fn join(mut self) -> Result<(), PipelineError> {
         let runtime = self.runtime.as_ref();
         let deadline = runtime.elapsed() + Duration::from_millis(SCORING_DRAIN_MAX_MS);
@@ -118,11 +138,8 @@ impl Scoring {
             pause(runtime, JOIN_LOOK);
         }
         self.abandon();
-        let join = |(name, thread): (_, Thread<_>)| {
-            thread
-                .join()
-                .unwrap_or(Err(PipelineError::ThreadGone(name)))
-        };
+        let join =
+            |(name, thread): (_, Thread<()>)| thread.join().ok_or(PipelineError::ThreadGone(name));
         first_cause(std::mem::take(&mut self.threads).into_iter().map(join))
     }
 
@@ -158,21 +175,11 @@ fn lanes(parts: &ScoringParts) -> Result<Vec<(String, Option<Deployment>)>, Pipe
 }
 
 fn spawn(
-    name: &'static str,
-    lane: &Lane,
-    run: impl FnOnce() -> Result<(), PipelineError> + Send + 'static,
-) -> Result<Thread<Result<(), PipelineError>>, PipelineError> {
-    let (counters, deployment) = (Arc::clone(&lane.parts.counters), lane.name.clone());
+    parts: &ScoringParts,
+    deployment: &str,
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<Thread<()>, PipelineError> {
     let of_lane = format!("{name}-{deployment}");
-    let thread = Thread::spawn(&lane.parts.runtime, &of_lane, move || {
-        // A thread that is gone without a word would leave everything before it waiting.
-        let outcome =
-            catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(PipelineError::ThreadGone(name)));
-        if let Err(error) = &outcome {
-            tracing::error!(thread = name, deployment, %error, "scoring has stopped");
-            counters.failed.store(true, Ordering::Relaxed);
-        }
-        outcome
-    })?;
-    Ok(thread)
+    Ok(Thread::spawn(&parts.runtime, &of_lane, run)?)
 }

@@ -8,12 +8,14 @@ use std::sync::atomic::Ordering;
 
 use forebay_core::ErrorKind;
 use forebay_core::invariant;
+use forebay_core::limits::PUBLISH_MAX_BYTES;
 use forebay_core::ports::{OutboxEntry, Published};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::settlement::UnscoredReason;
 
 use crate::error::PipelineError;
 use crate::retry::Outage;
+use crate::score::bounded::Bound;
 use crate::score::lane::Lane;
 use crate::score::settle::{Sorted, sort};
 
@@ -69,15 +71,16 @@ impl Publishing {
     fn read(&mut self) -> Result<Vec<(u16, OutboxEntry)>, PipelineError> {
         let (store, shards) = (&self.lane.parts.store, self.lane.parts.store.shards());
         let mut entries = Vec::new();
+        let mut bound = Bound::of(SEND_ROWS, PUBLISH_MAX_BYTES);
+        let known = |entry: &OutboxEntry| (entry.sequence, bytes_of(&entry.record));
         for step in 0..shards {
             let shard = (self.first_shard + step) % shards;
-            let room = SEND_ROWS.saturating_sub(entries.len());
-            if room == 0 {
-                break;
-            }
-            let read = self.lane.retry().run("a read of the outbox", || {
-                store.outbox(shard, &self.lane.name, 0, room)
-            })?;
+            let outbox = |from, count| {
+                self.lane.retry().run("a read of the outbox", || {
+                    store.outbox(shard, &self.lane.name, from, count)
+                })
+            };
+            let read = bound.read(0, outbox, known)?;
             invariant!(
                 OutboxSequencesAscend,
                 read.is_sorted_by(|a, b| a.sequence < b.sequence),
@@ -108,8 +111,9 @@ impl Publishing {
             None => {
                 if let Some(outage) = self.outage.take() {
                     outage.is_over(&format_args!("deployment {}", self.lane.name));
-                    self.lane.show(|status| status.publishing = None);
                 }
+                // Also what a run before this one has failed of.
+                self.lane.show(|status| status.publishing = None);
                 Ok(true)
             }
             Some((kind, words)) => Ok(self.wait(kind, &words)),
@@ -136,6 +140,29 @@ impl Publishing {
         goes_on
     }
 
+    /// How many of `published` are refused.
+    fn tell_refused(&self, published: &[Published<'_>]) -> u64 {
+        let is_refused = |one: &&Published<'_>| one.refused.is_some();
+        let (refused, now) = (
+            published.iter().filter(is_refused).count() as u64,
+            self.lane.runtime().elapsed(),
+        );
+        if refused > 0
+            && let Some(predictions) = self.lane.refused_predictions.add(refused, now)
+            && let Some(one) = published.iter().find(is_refused)
+        {
+            let (deployment, id) = (&self.lane.name, one.entry.key.id());
+            tracing::warn!(
+                deployment,
+                id,
+                predictions,
+                error = one.refused,
+                "predictions are refused by their topic and set aside; each has a note in the table settlements"
+            );
+        }
+        refused
+    }
+
     fn clear(&self, entries: &[(u16, OutboxEntry)], sorted: &Sorted) -> Result<(), PipelineError> {
         let (mut refused, mut cleared) = (0, 0);
         for shard in entries.chunk_by(|(a, _), (b, _)| a == b) {
@@ -152,13 +179,7 @@ impl Publishing {
                 })
                 .collect();
             cleared += published.len();
-            for one in &published {
-                if let Some(words) = one.refused {
-                    refused += 1;
-                    let id = one.entry.key.id();
-                    tracing::warn!(id, error = words, "a prediction is refused and set aside");
-                }
-            }
+            refused += self.tell_refused(&published);
             if !published.is_empty() {
                 self.lane.retry().run("the write of the outbox", || {
                     self.lane.parts.store.clear_outbox(shard[0].0, &published)
@@ -190,4 +211,10 @@ impl Publishing {
         self.lane.bell.ring();
         Ok(())
     }
+}
+
+fn bytes_of(record: &OutboxRecord) -> usize {
+    let headers = record.headers.iter();
+    let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+    record.key.len() + record.payload.len() + headers
 }

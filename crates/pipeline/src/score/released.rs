@@ -139,6 +139,12 @@ impl Released {
         entries.iter().take_while(is_released).count()
     }
 
+    /// How long `entry` has waited since its release, `now`.
+    pub(crate) fn waited(&self, entry: &PendingEntry, now: Duration) -> Duration {
+        let released = self.state.lock().released_at(entry);
+        released.map_or(Duration::ZERO, |at| now.saturating_sub(at))
+    }
+
     /// Record how long each of `entries`, which are settled `now`, has waited since its release.
     pub(crate) fn record_waits<'a>(
         &self,
@@ -234,5 +240,8 @@ mod tests {
         assert_eq!(wait(entry("t", 0, 2)), 14.0, "recovered");
         assert_eq!(wait(entry("t", 0, 5)), 4.0, "released later");
         assert_eq!(wait(entry("gone", 0, 5)), 14.0, "nobody reads it");
+        let waited = |offset| released.waited(&entry("t", 0, offset), NOW + 14 * second);
+        assert_eq!((waited(2), waited(5)), (14 * second, 4 * second));
+        assert_eq!(waited(6), Duration::ZERO, "not released yet");
     }
 }

@@ -3,6 +3,7 @@
 //! settled, halved to find the row, set aside with a note, or tried again.
 
 use forebay_core::ErrorKind;
+use forebay_core::error::with_causes;
 use forebay_core::ports::Publication;
 use forebay_core::settlement::UnscoredReason;
 use forebay_core::time::Micros;
@@ -69,7 +70,7 @@ pub(crate) fn sort(outcomes: Vec<Publication>) -> Sorted {
             Publication::Unknown(error) => {
                 sorted
                     .failure
-                    .get_or_insert_with(|| (error.kind(), error.message().to_owned()));
+                    .get_or_insert_with(|| (error.kind(), with_causes(&error)));
             }
         }
     }

@@ -10,16 +10,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use forebay_core::error::with_causes;
 use forebay_core::invariant;
-use forebay_core::limits::{PENDING_SCORE_MAX_AGE_US, SCORING_CHUNK_MAX_ROWS};
+use forebay_core::limits::{
+    PENDING_SCORE_MAX_AGE_US, SCORING_CHUNK_MAX_BYTES, SCORING_CHUNK_MAX_ROWS,
+};
 use forebay_core::ports::{PendingEntry, Scores, Settled};
 use forebay_core::settlement::{ScoreOutcome, UnscoredReason};
 use forebay_core::{PortError, PortResult};
 
 use crate::deployment::Deployment;
-use crate::error::{PipelineError, with_causes};
+use crate::error::PipelineError;
 use crate::retry::Outage;
 use crate::score::ask::{Answer, Prepared, ask, prepare, records};
+use crate::score::bounded::Bound;
 use crate::score::lane::Lane;
 use crate::score::settle::{Verdict, asks_too_much, is_expired, judge};
 
@@ -207,14 +211,12 @@ impl Stage {
     fn next_entries(&mut self) -> PortResult<Vec<(u16, PendingEntry)>> {
         let (store, shards) = (&self.lane.parts.store, self.lane.parts.store.shards());
         let mut entries = Vec::new();
+        let mut bound = Bound::of(self.chunk_max_rows, SCORING_CHUNK_MAX_BYTES);
         for step in 0..shards {
             let shard = (self.first_shard + step) % shards;
-            let room = self.chunk_max_rows.saturating_sub(entries.len());
-            if room == 0 {
-                break;
-            }
             let from = self.cursors[usize::from(shard)];
-            let mut found = store.pending(shard, &self.lane.name, from, room)?;
+            let pending = |from, count| store.pending(shard, &self.lane.name, from, count);
+            let mut found = bound.read(from, pending, known)?;
             invariant!(
                 PendingSequencesAscend,
                 found.first().is_none_or(|first| first.sequence >= from)
@@ -274,8 +276,9 @@ impl Stage {
         self.chunk_max_rows = (2 * self.chunk_max_rows).min(SCORING_CHUNK_MAX_ROWS);
         if let Some(outage) = self.outage.take() {
             outage.is_over(&format_args!("deployment {}", self.lane.name));
-            self.lane.show(|status| status.scoring = None);
         }
+        // Also what a run before this one has failed of.
+        self.lane.show(|status| status.scoring = None);
         Ok(())
     }
 
@@ -312,18 +315,20 @@ impl Stage {
             Verdict::Retry => Err(Trouble::Later(error)),
             Verdict::SetAside(reason) => {
                 let words = with_causes(&error);
-                for (_, entry) in entries.iter().take(1) {
+                let (rows, now) = (entries.len() as u64, self.lane.runtime().elapsed());
+                if let Some(rows) = self.lane.refused_rows.add(rows, now)
+                    && let Some((_, entry)) = entries.first()
+                {
                     let (name, id) = (&self.lane.name, entry.score.key.id());
                     tracing::warn!(
                         deployment = name,
                         id,
-                        rows = entries.len(),
+                        rows,
                         error = words,
-                        "not scored"
+                        "not scored; each has a note in the table settlements"
                     );
                 }
-                self.lane
-                    .count_unscored(reason.label(), entries.len() as u64);
+                self.lane.count_unscored(reason.label(), rows);
                 let aside = || ScoreOutcome::Unscored(reason, words.clone());
                 Ok(entries.iter().map(|_| aside()).collect())
             }
@@ -363,7 +368,11 @@ impl Stage {
             if let Err(error) = written {
                 let is_left = error.kind().is_retriable() && self.lane.is_stopping();
                 if is_left {
-                    tracing::warn!(deployment = self.lane.name, %error, "scores are left for the next start");
+                    tracing::warn!(
+                        deployment = self.lane.name,
+                        error = with_causes(&error),
+                        "scores are left for the next start"
+                    );
                     return Err(Trouble::Stopping);
                 }
                 return Err(Trouble::Fatal(error.into()));
@@ -426,9 +435,9 @@ impl Stage {
         let mut settled: BTreeMap<u16, Vec<Settled>> = BTreeMap::new();
         let (store, name) = (&self.lane.parts.store, &self.lane.name);
         for shard in 0..store.shards() {
-            let oldest = store
-                .pending(shard, name, 0, SCORING_CHUNK_MAX_ROWS)
-                .map_err(later)?;
+            let mut bound = Bound::of(SCORING_CHUNK_MAX_ROWS, SCORING_CHUNK_MAX_BYTES);
+            let pending = |from, count| store.pending(shard, name, from, count);
+            let oldest = bound.read(0, pending, known).map_err(later)?;
             let expired = oldest.into_iter().filter(|entry| {
                 is_expired(
                     entry.score.event_time_us,
@@ -463,9 +472,11 @@ impl Stage {
             }
             let entries = self.lane.retry().run("a read of pending scores", || {
                 let mut all = Vec::new();
+                let mut bound = Bound::of(SCORING_CHUNK_MAX_ROWS, SCORING_CHUNK_MAX_BYTES);
                 for shard in 0..self.lane.parts.store.shards() {
                     let store = &self.lane.parts.store;
-                    let found = store.pending(shard, &self.lane.name, 0, SCORING_CHUNK_MAX_ROWS)?;
+                    let pending = |from, count| store.pending(shard, &self.lane.name, from, count);
+                    let found = bound.read(0, pending, known)?;
                     all.extend(found.into_iter().map(|entry| (shard, entry)));
                 }
                 Ok(all)
@@ -506,6 +517,11 @@ impl Chunk {
             Asked::Not(_) => true,
         })
     }
+}
+
+/// Place and bytes of a pending score.
+fn known(entry: &PendingEntry) -> (u64, usize) {
+    (entry.sequence, entry.score.request.len())
 }
 
 fn later(error: PortError) -> Trouble {

@@ -1,7 +1,8 @@
 //! What the archive has of decisions about time, in a few words for each partition: how many rows
-//! its table has, up to where they reach, and the newest hold. The archiver keeps it as it appends,
-//! monitors note with their checkpoints how many rows of the table they know, and a start reads the
-//! table from there on: it reads what came since, and not the history.
+//! its table has, up to where they reach, and the newest hold. The archive's lanes, each of which
+//! has the partitions of its own topic, keep it as they append, monitors note with their
+//! checkpoints how many rows of the table they know, and a start reads the table from there on: it
+//! reads what came since, and not the history.
 //!
 //! # The newest hold
 //!
@@ -53,6 +54,9 @@ pub struct ArchivedMarks {
     /// Rows of sources that the archive has got in this run, with all bounds below.
     sources: Mutex<Applied>,
     checkpoints: Option<Arc<dyn Checkpoints>>,
+    /// Held while a checkpoint is written: lanes keep their holds in one, and an older must not
+    /// replace a newer. Whoever waits for it gives way, since a write may take long.
+    saving: tokio::sync::Mutex<()>,
 }
 
 impl ArchivedMarks {
@@ -87,6 +91,7 @@ impl ArchivedMarks {
             places: Mutex::new(places),
             sources: Mutex::default(),
             checkpoints: Some(checkpoints),
+            saving: tokio::sync::Mutex::default(),
         }
     }
 
@@ -244,14 +249,16 @@ impl ArchivedMarks {
         sources.0.iter().map(passed).collect()
     }
 
-    /// Keep `holds`, which the table does not have, with what is known of the table.
+    /// Keep `holds`, which the table does not have, beside those of other partitions and with what
+    /// is known of the table.
     ///
     /// # Errors
     /// They cannot be kept: what was kept before still is.
-    pub(crate) fn keep(&self, holds: &[MarkRecord]) -> PortResult<()> {
+    pub(crate) async fn keep(&self, holds: &[MarkRecord]) -> PortResult<()> {
         let Some(checkpoints) = &self.checkpoints else {
             return Ok(());
         };
+        let _saving = self.saving.lock().await;
         let frame = {
             let mut places = self.places.lock();
             for record in holds {
@@ -380,6 +387,11 @@ mod growth {
         ArchivedMarks::open(Arc::new(memory.clone()), &archived)
     }
 
+    fn keep(marks: &ArchivedMarks, holds: &[MarkRecord]) {
+        let runtime = crate::runtime::for_tests();
+        crate::runtime::block_on(&runtime, marks.keep(holds)).expect("in memory");
+    }
+
     #[test]
     fn a_partition_that_is_idle_for_a_day_needs_one_row_and_a_restart_knows_its_newest_hold() {
         let memory = MemoryCheckpoints::default();
@@ -388,7 +400,7 @@ mod growth {
         for look in 0..2_880 {
             let (due, held) = marks.part(vec![hold(5, look)], |_| 5);
             assert!(due.is_empty(), "nobody has read past it");
-            marks.keep(&held).expect("in memory");
+            keep(&marks, &held);
             rows += due.len();
         }
         assert_eq!(rows, 0);
@@ -403,6 +415,21 @@ mod growth {
             (marks.unarchived(), marks.holds()),
             (Vec::new(), vec![hold(5, 2_879)])
         );
+    }
+
+    #[test]
+    fn a_lane_that_keeps_its_holds_leaves_those_of_the_others() {
+        let memory = MemoryCheckpoints::default();
+        let marks = open(&memory, 0);
+        let other = MarkRecord {
+            partition: TopicPartition::new("u", 0),
+            ..hold(2, 9)
+        };
+        keep(&marks, &[hold(5, 1)]);
+        keep(&marks, std::slice::from_ref(&other));
+        keep(&marks, &[hold(5, 3)]);
+        keep(&marks, &[]);
+        assert_eq!(open(&memory, 0).unarchived(), [hold(5, 3), other]);
     }
 
     #[test]
@@ -426,7 +453,7 @@ mod growth {
             .expect("its own");
         assert_eq!(noted, [bound(0, 4), hold(4, 10)]);
         assert!(!marks.lacks(&bound(2, 4)) && marks.lacks(&bound(0, 6)));
-        marks.keep(&[]).expect("in memory");
+        keep(&marks, &[]);
         let from = |rows, applied| {
             open(&memory, rows)
                 .unread(|_| applied)

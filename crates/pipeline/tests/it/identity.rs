@@ -74,7 +74,7 @@ pub(crate) fn others_go_on(world: &World, process: &Process) {
     wait_until("the other source is read", || {
         applied(world, OTHER_TOPIC, 0) == before + 1
     });
-    assert!(process.pipeline.is_ingesting() && !process.pipeline.status().failed);
+    assert!(process.pipeline.is_ingesting() && process.pipeline.status().failed.is_none());
 }
 
 /// Delete the events' topic and make it anew with this many partitions and records in each.

@@ -18,4 +18,5 @@ mod restarts;
 mod scores;
 mod stage;
 mod status;
+mod suspension;
 mod time;

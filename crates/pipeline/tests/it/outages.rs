@@ -1,13 +1,17 @@
 //! Outages: a store, the archive, the broker or the model fails for a while, or its answers are
 //! lost. Ingest pauses and reads go on; what came is not lost, and goes on when the part is back.
-//! What fails for good stops ingest, with its words.
+//! What fails for good, panics or hangs stops itself alone, with its words: a deployment, a table
+//! with its source. Only a shard and the log itself stop ingest.
 
 use forebay_core::ErrorKind;
-use forebay_pipeline::DeploymentState;
-use forebay_testkit::{Fate, Point, wait_until};
+use forebay_pipeline::archive::DEAD_LETTER_TABLE;
+use forebay_pipeline::{DeploymentState, SourceState};
+use forebay_testkit::{Fate, Point, TableFault, wait_until};
 
 use forebay_sim::oracle::{Oracle, check};
-use forebay_sim::world::{KEYS, Process, START_US, Setup, World};
+use forebay_sim::world::{
+    EVENTS as EVENT_TABLE, KEYS, PREDICTIONS, Process, START_US, Setup, World,
+};
 
 const EVENTS: usize = 300;
 
@@ -24,16 +28,21 @@ fn world() -> World {
 
 /// Take `point` away from the start, see what `meanwhile` sees, and bring it back.
 fn recovers_from(point: Point, kind: ErrorKind, meanwhile: impl FnOnce(&World, &Process)) {
-    let world = world();
     let fate = Fate::default();
     fate.take_away(point, kind);
+    recovers_under(fate, point, meanwhile);
+}
+
+/// The same with what `fate` holds for `point`.
+fn recovers_under(fate: Fate, point: Point, meanwhile: impl FnOnce(&World, &Process)) {
+    let world = world();
     let process = world.start(fate, 1);
     wait_until("the failing part was tried again", || {
         process.pipeline.status().retries > 1
     });
     meanwhile(&world, &process);
     let status = process.pipeline.status();
-    assert!(!status.failed, "{status:?}");
+    assert!(status.failed.is_none(), "{status:?}");
     process.fate.restore(point);
     wait_until("all is done", || world.is_done());
     process.stop().expect("nothing is in the way");
@@ -245,19 +254,17 @@ fn a_stop_while_a_store_fails_says_so_and_the_next_start_goes_on() {
 }
 
 #[test]
-fn what_fails_for_good_stops_ingest_with_its_words_and_a_restart_goes_on() {
-    for point in [
-        Point::Commit,
-        Point::Append,
-        Point::Settle,
-        Point::ClearOutbox,
-        Point::Poll,
-    ] {
+fn what_ingest_cannot_do_without_stops_it_with_its_words_and_a_restart_goes_on() {
+    for point in [Point::Commit, Point::Poll] {
         let world = world();
         let fate = Fate::default();
         fate.take_away(point, ErrorKind::FailedPrecondition);
         let process = world.start(fate, 8);
-        wait_until("it is told", || process.pipeline.status().failed);
+        let words = format!("{point:?} is taken away");
+        wait_until("it is told", || {
+            let failed = process.pipeline.status().failed;
+            failed.is_some_and(|why| why.contains(&words))
+        });
         wait_until("ingest has ended", || !process.pipeline.is_ingesting());
         assert_eq!(
             world.count_of("nobody", START_US),
@@ -265,15 +272,161 @@ fn what_fails_for_good_stops_ingest_with_its_words_and_a_restart_goes_on() {
             "reads are answered"
         );
         let error = process.stop().expect_err("it failed");
-        assert!(
-            error
-                .to_string()
-                .contains(&format!("{point:?} is taken away")),
-            "{point:?}: {error}"
-        );
+        assert!(error.to_string().contains(&words), "{point:?}: {error}");
         world.finish(9);
-        check(&world, point != Point::Append);
+        check(&world, true);
     }
+}
+
+/// Whose work it is, and what shows that all before it was done.
+fn fails_alone(point: Point, fate: Fate) {
+    recovers_under(fate, point, |world, process| {
+        wait_until("the log is read to its end", || world.log.is_read());
+        wait_until("all is archived", || {
+            world.archive.rows("events").len() == Oracle::of(world).accepted.len()
+        });
+        let status = process.pipeline.status();
+        let deployment = &status.deployments["scorer"];
+        assert_eq!(deployment.state(), DeploymentState::Retrying, "{point:?}");
+        let (scoring, publishing) = (&deployment.scoring, &deployment.publishing);
+        let is_of_scoring = point == Point::Settle;
+        assert_eq!(scoring.is_some(), is_of_scoring, "{point:?}");
+        assert_eq!(publishing.is_some(), !is_of_scoring, "{point:?}");
+    });
+}
+
+#[test]
+fn a_deployment_that_fails_for_good_is_tried_again_alone_and_all_else_goes_on() {
+    for point in [Point::Settle, Point::ClearOutbox] {
+        for kind in [ErrorKind::FailedPrecondition, ErrorKind::DataLoss] {
+            let fate = Fate::default();
+            fate.take_away(point, kind);
+            fails_alone(point, fate);
+        }
+    }
+}
+
+#[test]
+fn a_deployment_that_panics_is_started_again_alone_and_all_else_goes_on() {
+    for point in [Point::Settle, Point::Publish, Point::ClearOutbox] {
+        let fate = Fate::default();
+        fate.panic_at(point);
+        fails_alone(point, fate);
+    }
+}
+
+#[test]
+fn a_stop_beside_a_deployment_that_fails_for_good_is_a_stop() {
+    let world = world();
+    let fate = Fate::default();
+    fate.take_away(Point::Settle, ErrorKind::FailedPrecondition);
+    let process = world.start(fate, 8);
+    wait_until("it was tried again", || {
+        process.pipeline.status().retries > 1
+    });
+    process.stop().expect("the deployment alone has failed");
+    world.finish(9);
+    check(&world, true);
+}
+
+/// Break `table`; `halted` is the source that is then read no more, until it is mended.
+fn halts_alone(table: &str, fault: TableFault, halted: &str) {
+    let world = world();
+    let fate = Fate::default();
+    fate.break_table(table, fault);
+    let process = world.start(fate, 21);
+    let state = |source: &str| process.pipeline.status().sources[source].state.clone();
+    wait_until("the source is halted", || {
+        matches!(state(halted), SourceState::Halted(_))
+    });
+    let reason = state(halted).reason().expect("it is halted").to_owned();
+    let names = format!("rows of '{halted}' are not archived");
+    assert!(reason.contains(&names), "{fault:?}: {reason}");
+    let (oracle, other) = (Oracle::of(&world), [PREDICTIONS, EVENT_TABLE]);
+    if halted == PREDICTIONS {
+        wait_until("events are read, archived, scored and published", || {
+            world.archive.rows(EVENT_TABLE).len() == oracle.accepted.len()
+                && world.published_ids().len() == oracle.predictions.len()
+        });
+    } else {
+        wait_until("what is published comes back and is archived", || {
+            let published = world.published_ids().len();
+            published > 0 && world.archive.rows(PREDICTIONS).len() == published
+        });
+        assert!(world.archive.rows(EVENT_TABLE).is_empty());
+    }
+    let other = other[usize::from(halted == PREDICTIONS)];
+    assert_eq!(state(other), SourceState::Reading, "{fault:?}");
+    let status = process.pipeline.status();
+    assert!(status.failed.is_none(), "{fault:?}: {status:?}");
+    process.fate.mend_table(table);
+    // What is not assigned does not count as unread.
+    wait_until("all is archived and done", || {
+        world.archive.rows(EVENT_TABLE).len() == oracle.accepted.len()
+            && world.archive.rows(PREDICTIONS).len() == oracle.predictions.len()
+            && world.is_done()
+    });
+    process.stop().expect("nothing is in the way");
+    check(&world, true);
+}
+
+#[test]
+fn a_table_that_takes_nothing_halts_its_source_alone_and_loses_no_row() {
+    let faults = [
+        TableFault::Fails(ErrorKind::FailedPrecondition),
+        TableFault::Fails(ErrorKind::Unavailable),
+        TableFault::Panics,
+    ];
+    for fault in faults {
+        for source in [EVENT_TABLE, PREDICTIONS] {
+            halts_alone(source, fault, source);
+        }
+        halts_alone(DEAD_LETTER_TABLE, fault, EVENT_TABLE);
+    }
+}
+
+#[test]
+fn a_table_whose_appends_hang_halts_its_source_alone_and_loses_no_row() {
+    for source in [EVENT_TABLE, PREDICTIONS] {
+        halts_alone(source, TableFault::Hangs, source);
+    }
+}
+
+#[test]
+fn a_table_that_cannot_be_read_at_a_start_halts_its_source_alone() {
+    let world = world();
+    let fate = Fate::default();
+    fate.break_table(PREDICTIONS, TableFault::Shut);
+    let process = world.start(fate, 24);
+    let oracle = Oracle::of(&world);
+    wait_until("events are archived, scored and published", || {
+        world.archive.rows(EVENT_TABLE).len() == oracle.accepted.len()
+            && world.published_ids().len() == oracle.predictions.len()
+    });
+    let state = process.pipeline.status().sources[PREDICTIONS].state.clone();
+    let reason = state.reason().expect("it is halted");
+    assert!(reason.contains("'predictions' is damaged"), "{reason}");
+    process.fate.mend_table(PREDICTIONS);
+    wait_until("all is archived", || {
+        world.archive.rows(PREDICTIONS).len() == oracle.predictions.len() && world.is_done()
+    });
+    process.stop().expect("nothing is in the way");
+    check(&world, true);
+}
+
+#[test]
+fn a_stop_beside_a_table_that_takes_nothing_says_so_and_the_next_start_goes_on() {
+    let world = world();
+    let fate = Fate::default();
+    fate.break_table(EVENT_TABLE, TableFault::Fails(ErrorKind::DataLoss));
+    let process = world.start(fate, 22);
+    wait_until("it was tried again", || {
+        process.pipeline.status().retries > 1
+    });
+    let error = process.stop().expect_err("rows are not archived");
+    assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+    world.finish(23);
+    check(&world, false);
 }
 
 #[test]

@@ -111,12 +111,12 @@ fn start_within(
     (Process { pipeline, fate }, handles)
 }
 
-fn status(process: &Process) -> DeploymentStatus {
+pub(crate) fn status(process: &Process) -> DeploymentStatus {
     process.pipeline.status().deployments["scorer"].clone()
 }
 
 /// Ids of the events that were noted as unscored, in the store or in the archive; each once.
-fn noted(world: &World) -> BTreeSet<String> {
+pub(crate) fn noted(world: &World) -> BTreeSet<String> {
     let mut places: Vec<(String, i64, i64, String)> = world
         .store
         .notes()
@@ -162,7 +162,7 @@ fn noted(world: &World) -> BTreeSet<String> {
 }
 
 /// Every event was published or noted, and none was both.
-fn each_ended_once(world: &World) -> (usize, usize) {
+pub(crate) fn each_ended_once(world: &World) -> (usize, usize) {
     let (published, noted) = (world.published_ids(), noted(world));
     let both: Vec<_> = published.intersection(&noted).collect();
     assert!(both.is_empty(), "{both:?} have a prediction and a note");
@@ -343,7 +343,7 @@ fn while_nothing_is_published_so_many_records_wait_and_the_rest_is_not_scored() 
 }
 
 /// Whether every event has ended.
-fn each_ended(world: &World) -> bool {
+pub(crate) fn each_ended(world: &World) -> bool {
     let all = Oracle::of(world).predictions;
     let ended: BTreeSet<_> = world
         .published_ids()

@@ -117,6 +117,7 @@ const GROUPS: &[Group] = &[
         name: "archiving and fills",
         places: &[
             "crates/pipeline/src/archive.rs",
+            "crates/pipeline/src/archive",
             "crates/pipeline/src/backfill.rs",
             "crates/control/src/fill/caught_up.rs",
             "crates/control/src/fill/rounds.rs",

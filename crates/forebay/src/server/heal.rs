@@ -1,0 +1,101 @@
+//! What becomes of an ingest that has ended by itself: a shard that was refused for good, a defect.
+//! What fails alone (a source, a table, a deployment) heals where it runs; here is only what no
+//! part can be left out of. Ingest is started again with growing pauses, as an apply would; where
+//! that does not help the process ends with the reason, and whoever restarts it opens the state
+//! anew.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use forebay_core::{ErrorKind, PortError};
+
+use super::app::App;
+use super::blocking::blocking;
+
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Starts that may fail one after another before the process ends.
+const STARTS_MAX: u32 = 5;
+/// Pause before the first of them; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// An ingest that has run for so long has recovered.
+const RECOVERED: Duration = Duration::from_secs(300);
+
+/// How often ingest has ended by itself.
+#[derive(Debug, Default)]
+struct Ends {
+    /// Starts since it last ran for [`RECOVERED`].
+    starts: u32,
+    started: Option<Duration>,
+}
+
+impl Ends {
+    /// Ingest has ended, `now`: the pause before it is started again, or None when that has not
+    /// helped often enough.
+    fn ended(&mut self, now: Duration) -> Option<Duration> {
+        let ran = self.started.map(|started| now.saturating_sub(started));
+        if ran.is_some_and(|ran| ran >= RECOVERED) {
+            self.starts = 0;
+        }
+        let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.starts);
+        self.starts += 1;
+        (self.starts <= STARTS_MAX).then(|| {
+            self.started = Some(now + pause);
+            pause
+        })
+    }
+}
+
+/// Start ingest again whenever it has ended by itself; why, once that does not help.
+pub(super) async fn until_ingest_is_lost(app: &Arc<App>) -> PortError {
+    let (mut ends, began) = (Ends::default(), Instant::now());
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if !app.has_ended() {
+            continue;
+        }
+        let why = app.status().failed;
+        let why = why.unwrap_or_else(|| "the log says why".to_owned());
+        let Some(pause) = ends.ended(began.elapsed()) else {
+            let words = format!(
+                "ingest has ended {STARTS_MAX} times after one another ({why}); mend what the words name and start the server again"
+            );
+            return PortError::new(ErrorKind::Unavailable, words);
+        };
+        tracing::warn!(
+            reason = why,
+            ?pause,
+            "ingest has ended and is started again"
+        );
+        tokio::time::sleep(pause).await;
+        let of_thread = Arc::clone(app);
+        let healed = blocking(move || {
+            of_thread.heal();
+            Ok::<(), anyhow::Error>(())
+        });
+        if let Err(error) = healed.await {
+            return error;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ingest_that_ends_is_started_again_and_the_process_ends_where_that_does_not_help() {
+        let mut ends = Ends::default();
+        let second = Duration::from_secs(1);
+        let pauses: Vec<Option<u64>> = (1..=6)
+            .map(|now| ends.ended(now * second).map(|pause| pause.as_secs()))
+            .collect();
+        let expected = [Some(1), Some(2), Some(4), Some(8), Some(16), None];
+        assert_eq!(pauses, expected);
+        let mut ends = Ends::default();
+        for run in 1..20 {
+            let ended = ends.ended(run * (RECOVERED + 2 * FIRST_PAUSE));
+            assert_eq!(ended, Some(FIRST_PAUSE), "it had recovered");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What ingest does by the time of events: the present that bounds watermarks, decisions about idle
+//! partitions and rows far ahead on their way to shards, archive and observers, and how long state
+//! is kept for what is still to be scored. Reads no clock but the one that it is given.
+
+use std::collections::BTreeMap;
+
+use forebay_core::progress::TopicPartition;
+use forebay_core::time::Micros;
+use forebay_core::watermark::MarkRecord;
+
+use crate::board::KnownEnd;
+use crate::error::PipelineError;
+use crate::ingest::Ingest;
+use crate::observer::Look;
+use crate::watermark::{LogFacts, Present};
+
+impl Ingest {
+    pub(super) fn present(&self) -> Present {
+        Present::new(self.clock.now_us(), self.settings.history_us)
+    }
+
+    /// Hand decisions about time to every shard's next write and to the archive: before the rows
+    /// that they are about.
+    pub(super) fn record(&mut self, records: &[MarkRecord]) -> Result<(), PipelineError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        for unrecorded in &mut self.unrecorded {
+            unrecorded.add(records);
+        }
+        self.archiver.marks(records)
+    }
+
+    /// What the log says now: which partitions are idle, and the watermarks that follow.
+    pub(super) fn look(
+        &mut self,
+        ends: &BTreeMap<TopicPartition, KnownEnd>,
+    ) -> Result<(), PipelineError> {
+        let facts: BTreeMap<TopicPartition, LogFacts> = ends
+            .iter()
+            .map(|(partition, end)| {
+                let facts = LogFacts {
+                    position: self.watermarks.progress(partition).next_offset,
+                    last_stable: Some(end.last_stable),
+                    answered: end.answered,
+                };
+                (partition.clone(), facts)
+            })
+            .collect();
+        let (now, present) = (self.runtime.elapsed(), self.present());
+        for source in &self.sources {
+            self.watermarks.look(source, &facts, now, &present);
+        }
+        self.tell_decisions()
+    }
+
+    /// Tell shards, archive and observers of decisions about time that no batch has brought.
+    pub(super) fn tell_decisions(&mut self) -> Result<(), PipelineError> {
+        let (records, settled) = (self.watermarks.take_records(), self.settled.take());
+        self.record(&records)?;
+        self.repeats.settle(&settled);
+        if self.observers.is_empty() {
+            return Ok(());
+        }
+        let joined = self.reads.joined();
+        let stands = joined.map(|p| (p.clone(), self.watermarks.progress(p).next_offset));
+        let look = Look {
+            records: &records,
+            settled: &settled,
+            stands: &stands.collect::<Vec<_>>(),
+            reach: self.archiver.reach(),
+        };
+        for observer in &mut self.observers {
+            observer.look(&look);
+        }
+        Ok(())
+    }
+
+    /// An event is scored with features as of its own time, also when it is read long after other
+    /// sources went on. While a scored source has a backlog, state is kept from where that stands
+    /// on; afterwards `history` is enough again.
+    pub(super) fn hold_expiry(&mut self) {
+        let scored = !self.step.deployments.is_empty();
+        // Before every source was looked at, everything may be backlog.
+        let unknown = scored && !self.reads.is_settled(&self.sources);
+        let oldest = self
+            .sources
+            .iter()
+            .filter(|s| self.step.deployments.iter().any(|d| d.source() == s.name))
+            .filter_map(|source| self.watermarks.backlog_us(source))
+            .chain(unknown.then_some(Micros::MIN))
+            .min();
+        // Rows of epochs under way are pending only once their shards have them: what was held is
+        // held once more.
+        self.store
+            .keep_from(self.held_us.into_iter().chain(oldest).min());
+        self.held_us = oldest;
+    }
+}

@@ -1,0 +1,86 @@
+//! What people see of a look at the log of a source: its state, with the reason where it is not
+//! read, and its lag. Each change of the state is logged once.
+
+use forebay_core::PortError;
+use forebay_core::error::with_causes;
+use forebay_core::source::SourceDef;
+
+use crate::halt::HaltReason;
+use crate::lag;
+use crate::recovery::{Decision, SourceFacts};
+use crate::status::SourceState;
+use crate::watch::Watcher;
+
+impl Watcher {
+    /// Put state and lag of `source` where people see them. Whether it is read whole and to its
+    /// end.
+    pub(super) fn show(
+        &mut self,
+        source: &SourceDef,
+        facts: &SourceFacts,
+        decision: &Decision,
+    ) -> bool {
+        let now = self.parts.runtime.elapsed();
+        let held = self.parts.backlog.held(now).remove(&source.name);
+        let is_held = held.is_some();
+        let state = match (decision, held) {
+            (Decision::Read(_), Some(reason)) => SourceState::Halted((&reason).into()),
+            (Decision::Read(_), None) => SourceState::Reading,
+            (Decision::WaitForBroker(why), _) => SourceState::Waiting(why.clone()),
+            (Decision::Halt(reason), _) => SourceState::Halted(reason.into()),
+        };
+        self.show_state(source, state);
+        let mut statuses = self.parts.counters.sources.lock();
+        let status = statuses.entry(source.name.clone()).or_default();
+        let before = std::mem::take(&mut status.partitions);
+        status.partitions = lag::partitions(facts, decision, before);
+        status.lag_records = lag::of_source(&status.partitions);
+        lag::tell_halts(&mut self.told, source, &status.partitions);
+        let whole = matches!(decision, Decision::Read(plan) if plan.halted.is_empty());
+        whole && status.lag_records == Some(0) && !is_held
+    }
+
+    /// What archive and state keep of `source` cannot be read or noted: it is not decided on,
+    /// nobody waits for it, and nobody can tell what waits in its log.
+    pub(super) fn show_shut(&self, source: &SourceDef, error: &PortError) {
+        let reason = HaltReason::TableUnusable {
+            table: source.name.clone(),
+            why: with_causes(error),
+        };
+        self.show_state(source, SourceState::Halted((&reason).into()));
+        let mut statuses = self.parts.counters.sources.lock();
+        let status = statuses.entry(source.name.clone()).or_default();
+        status.lag_records = None;
+        status
+            .partitions
+            .iter_mut()
+            .for_each(|part| part.lag = None);
+    }
+
+    /// Put `state` of `source` where people see it.
+    fn show_state(&self, source: &SourceDef, state: SourceState) {
+        let mut statuses = self.parts.counters.sources.lock();
+        let status = statuses.entry(source.name.clone()).or_default();
+        if status.state != state {
+            match &state {
+                SourceState::Halted(halt) => {
+                    tracing::error!(
+                        source = source.name,
+                        code = halt.code,
+                        reason = halt.reason,
+                        "a source is halted; others are read, and it is looked at again"
+                    );
+                }
+                SourceState::Waiting(reason) => {
+                    tracing::warn!(
+                        source = source.name,
+                        reason,
+                        "a source waits for the broker"
+                    );
+                }
+                _ => tracing::info!(source = source.name, "a source is read"),
+            }
+            status.state = state;
+        }
+    }
+}
