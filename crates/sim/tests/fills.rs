@@ -153,11 +153,12 @@ fn what_a_fill_has_left_behind_goes_with_the_next_change_that_does_not_name_it()
     });
 }
 
-/// Events come so many at once, forty a second.
+/// Events come so many at once, two hundred a second.
 const EVENTS_PER_STEP: usize = 2;
-const STEP: Duration = Duration::from_millis(50);
-/// A fill folds a quarter of that.
-const ROW_TAKES: Duration = Duration::from_millis(100);
+const STEP: Duration = Duration::from_millis(10);
+/// A fill folds a quarter of that. One of ten rows a second would have to slow ingest to a row a
+/// second, which is as long as ingest may stand.
+const ROW_TAKES: Duration = Duration::from_millis(20);
 
 /// Events come, [`EVENTS_PER_STEP`] each `step`, until `is_over`, and as many as `most`. How long
 /// ingest has stood at most: events were there, and none was applied.
@@ -241,7 +242,7 @@ fn where_no_round_catches_up_the_change_is_refused_and_ingest_hardly_stands() {
         let spawned = runtime.spawn_thread("apply", Box::new(apply));
         spawned.expect("a thread");
         let is_over = || refusal.lock().is_some();
-        // Eight a second, of ten that a fill folds: each round leaves the next about as much.
+        // Forty a second, of fifty that a fill folds: each round leaves the next about as much.
         let longest = come(&world, &runtime, (5 * STEP, 4_000), is_over);
         let words = refusal.lock().clone().expect("it ends while events come");
         assert!(words.contains("FILL_REST_MAX_ROWS"), "{words}");

@@ -18,7 +18,8 @@ use super::{FillError, Filler};
 const REST_MAX: Duration = Duration::from_millis(500);
 
 /// Rounds at most, so that a change ends whatever comes in: a limit is halved in each that does not
-/// shrink, and what is left then is not what ingest brings (shards that stay behind the archive).
+/// shrink, down to what a round may leave, and what is left then is not what ingest brings (shards
+/// that stay behind the archive).
 const ROUNDS_MAX: usize = 32;
 /// Wait before each: a shard that no row touches says once a second where it is, and a limit must
 /// have had an effect before it is judged.
@@ -89,8 +90,12 @@ impl Course {
         };
         // Each row that comes is folded into every view.
         let half = speed / 2.0 / views.max(1) as f64;
-        let slower = self.limit.map(|limit| limit.get() / 2);
-        let limit = slower.map_or(half as u64, |slower| slower.min(half as u64));
+        let half = half as u64;
+        let slower = self.limit.map_or(half, |limit| limit.get() / 2);
+        // So few come in a round that they may be left: slower would not help, and ingest would
+        // stand all but in name.
+        let enough = self.rest(most) / 2;
+        let limit = slower.max(enough).min(half);
         let limit = NonZeroU64::new(limit).unwrap_or(NonZeroU64::MIN);
         self.limit = Some(limit);
         Next::Slower(limit)
