@@ -5,6 +5,8 @@
 //! from its own last reading while the process runs. A clock that is put right is believed again at
 //! once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use chrono::{DateTime, SecondsFormat};
 use forebay_core::time::{DAY_US, Micros};
 use parking_lot::Mutex;
@@ -17,6 +19,8 @@ pub(crate) struct Dating {
     gap_max_us: Micros,
     /// What the clock said last, as far as it is believed; None before anything was dated by it.
     held_us: Mutex<Option<Micros>>,
+    /// Whether anything was dated: from then on the clock is held against itself.
+    is_followed: AtomicBool,
 }
 
 impl Dating {
@@ -25,11 +29,16 @@ impl Dating {
         Self {
             gap_max_us: Micros::from(gap_max_days).saturating_mul(DAY_US),
             held_us: Mutex::new(None),
+            is_followed: AtomicBool::new(false),
         }
     }
 
-    /// The newest date of a table that was opened.
+    /// The newest date of a table that was opened; of no account once the clock is followed, since
+    /// an old table may have dates that were accepted by hand.
     pub(crate) fn note(&self, newest_us: Option<Micros>) {
+        if self.is_followed.load(Ordering::Relaxed) {
+            return;
+        }
         let mut held_us = self.held_us.lock();
         *held_us = (*held_us).max(newest_us);
     }
@@ -41,6 +50,7 @@ impl Dating {
     pub(crate) fn date(&self, now_us: Micros) -> Result<(), OfflineError> {
         self.hold(now_us)?;
         *self.held_us.lock() = Some(now_us);
+        self.is_followed.store(true, Ordering::Relaxed);
         Ok(())
     }
 

@@ -159,7 +159,7 @@ impl Archiver {
         let (table, runtime) = (batch.source.name.as_str(), self.runtime.as_ref());
         let bytes = bytes_of(batch).min(self.room.quarter_bytes());
         let lane = self.lane(table)?;
-        let began = runtime.elapsed();
+        let (began, mut is_told) = (runtime.elapsed(), false);
         let is_gone = || lane.is_closed();
         while !is_gone() {
             let now = runtime.elapsed();
@@ -168,6 +168,12 @@ impl Archiver {
                 .enter(table, bytes, now.saturating_sub(began), now)
             {
                 Entry::Held => return Ok(None),
+                Entry::Behind if !is_told => {
+                    // What is collected may not be due for long.
+                    is_told = true;
+                    let told = lane.send(Message::Flush(None));
+                    block_on(runtime, told).map_err(|_| gone())?;
+                }
                 Entry::Behind => pause(runtime, ASK_AGAIN),
                 Entry::Free => return self.take_room(bytes, is_gone).map(Some),
             }

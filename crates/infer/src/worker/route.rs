@@ -152,6 +152,13 @@ impl Shared {
         loop {
             let now = Instant::now();
             if now >= call.deadline {
+                // Who has not answered for a whole deadline has no say: else rows that are at fault
+                // would wait for it, and all behind them.
+                let others = self.plan(call, &batch, &asked.refusals, now);
+                let may_answer = matches!(others, Plan::Ask(..) | Plan::Busy);
+                if !asked.blames.is_empty() && !may_answer {
+                    return Err(asked.refused(&call.id));
+                }
                 let error = late(&call.id, &batch, self.options.deadline, asked.last_loss);
                 return Err(Declined::by_nobody(error));
             }

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 
 use crate::halt::HaltReason;
 
-/// Batches that may wait for one table.
+/// Batches that may come for one table while an append to it runs. What is collected for the next
+/// one is bounded by its bytes alone: a source of few rows has many batches until an append is due.
 const BATCHES_MAX: usize = 64;
 /// How long an append fails, with tries in between, before its source is held back: a failure that
 /// passes at once is not worth reading again what the reader had fetched.
@@ -60,6 +61,8 @@ struct Waiting {
     /// Numbers of the hand-overs that the table has not got, ascending.
     open: VecDeque<u64>,
     batches: usize,
+    /// Those of them that the append which runs has.
+    in_append: usize,
     bytes: usize,
     failing: Option<Failing>,
     /// The reader has waited for it in vain.
@@ -71,6 +74,8 @@ struct Waiting {
 #[derive(Debug)]
 struct Failing {
     since: Duration,
+    /// When it failed last: a try that runs may pass.
+    last: Duration,
     /// Waiting alone will not help.
     is_final: bool,
     why: String,
@@ -80,7 +85,8 @@ impl Waiting {
     fn is_behind(&self, more_bytes: usize, share_bytes: usize) -> bool {
         // What is larger than the share is let through where nothing else waits.
         let is_full = self.bytes > 0 && self.bytes + more_bytes > share_bytes;
-        is_full || self.batches >= BATCHES_MAX
+        let is_stuck = self.appending.is_some() && self.batches >= self.in_append + BATCHES_MAX;
+        is_full || is_stuck
     }
 
     /// Why the table holds its source back; None where it does not.
@@ -90,7 +96,7 @@ impl Waiting {
             why,
         };
         if let Some(failing) = &self.failing
-            && (failing.is_final || now.saturating_sub(failing.since) >= FAILS_MAX)
+            && (failing.is_final || failing.last.saturating_sub(failing.since) >= FAILS_MAX)
         {
             return Some(because(failing.why.clone()));
         }
@@ -154,7 +160,10 @@ impl Backlog {
 
     /// An append of what was handed over to `table` begins.
     pub(crate) fn begins(&self, table: &str, now: Duration) {
-        self.change(table, |waiting| waiting.appending = Some(now));
+        self.change(table, |waiting| {
+            waiting.appending = Some(now);
+            waiting.in_append = waiting.batches;
+        });
     }
 
     /// An append to `table` fails; `is_final`: waiting alone will not help.
@@ -163,6 +172,7 @@ impl Backlog {
             let since = waiting.failing.as_ref().map_or(now, |known| known.since);
             waiting.failing = Some(Failing {
                 since,
+                last: now,
                 is_final,
                 why,
             });
@@ -278,11 +288,16 @@ mod tests {
         let backlog = backlog();
         let free = |bytes| backlog.enter("a", bytes, Duration::ZERO, NOW) == Entry::Free;
         assert!(free(9 * SHARE));
+        for _ in 0..3 * BATCHES_MAX {
+            assert!(free(1), "no append is due yet");
+            backlog.hand_over("a", Some(1));
+        }
+        backlog.begins("a", NOW);
         for _ in 0..BATCHES_MAX {
             assert!(free(1));
             backlog.hand_over("a", Some(1));
         }
-        assert!(!free(1));
+        assert!(!free(1), "the append does not end");
     }
 
     #[test]
