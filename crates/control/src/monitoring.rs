@@ -131,7 +131,7 @@ impl Running {
     }
 }
 
-/// See the module.
+/// Checkpoints that wait until the archive has what they cover.
 #[derive(Debug)]
 struct Waiting {
     /// Number of the hand-over that the archive must have.

@@ -142,7 +142,6 @@ registry! {
     WaitingCounted "waiting_counted" "the labels and predictions that wait are as many as their join counts";
     FatesCounted "fates_counted" "a label leaves only a fate that it was counted in";
     ScopeInsideRun "scope_inside_run" "what a scope has of a run of offsets lies inside the run, in order";
-    OneHoldWaits "one_hold_waits" "of each partition one hold at most waits for the table of decisions";
     WindowsAscend "windows_ascend" "the windows of a monitor close and leave in the order of time";
     PartsMakeTheWhole "parts_make_the_whole" "the parts that something is cut into hold all of it, once";
     SumLimbs "sum_limbs" "a fixed-point sum fits the limbs that its type allows";

@@ -128,7 +128,7 @@ struct Share {
     refused: AtomicU64,
 }
 
-/// The pool. See the module.
+/// The pool.
 #[derive(Debug)]
 pub struct Budget {
     pool_bytes: usize,

@@ -35,7 +35,7 @@ pub(crate) fn environment(budget: &Arc<Budget>, spill: Option<PathBuf>) -> Resul
     builder.build_arc()
 }
 
-/// See the module.
+/// DataFusion's memory pool over one part of the process's budget.
 #[derive(Debug)]
 struct BudgetPool {
     most_bytes: usize,

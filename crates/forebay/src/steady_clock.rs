@@ -19,7 +19,7 @@ const STEP_US: Micros = MINUTE_US;
 /// How long a step must stand until it is believed.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// See the module.
+/// The machine's clock, but for its steps.
 pub(crate) struct SteadyClock {
     machine: Arc<dyn Clock>,
     began: Instant,

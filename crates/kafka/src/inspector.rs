@@ -21,7 +21,7 @@ use crate::reader::assignment::{assign, partition_list};
 use crate::reader::faults::{Meaning, meaning};
 use crate::settings::ReaderSettings;
 
-/// Answers about a log behind a Kafka broker. See the module's text.
+/// Answers about a log behind a Kafka broker.
 pub struct KafkaInspector {
     settings: ReaderSettings,
     // Before the consumer, which it must not outlive: fields drop in order.

@@ -19,7 +19,7 @@ const SERVE: Duration = Duration::from_millis(100);
 /// How long the thread rests at most: errors that are about no record are told this late.
 const REST: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// A producer, and the thread that serves its reports.
 pub(crate) struct ServedProducer<C: ProducerContext + 'static> {
     producer: Arc<BaseProducer<C>>,
     stopping: Arc<AtomicBool>,

@@ -81,7 +81,7 @@ pub struct LabelFeed {
     pub expression: Arc<dyn CompiledLabel>,
 }
 
-/// See the module.
+/// A monitor bound to the partitions of its log.
 #[derive(Debug)]
 pub struct MonitorBinding {
     monitor: Monitor,

@@ -100,7 +100,11 @@ impl DeltaArchive {
                     if tries == TRIES || facts.is_empty() {
                         return Err(OfflineError::delta(&table.name, "append to", error));
                     }
-                    tracing::info!(table = %table.name, error = with_causes(&error), "another writer was first; the append starts again");
+                    tracing::info!(
+                        table = table.name,
+                        error = with_causes(&error),
+                        "another writer was first; the append starts again"
+                    );
                 }
             }
         }

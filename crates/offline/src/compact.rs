@@ -272,7 +272,11 @@ impl DeltaArchive {
             let Err(error) = committed.await else {
                 // The commit is in the log; if reading it back fails, the next call reads it.
                 if let Err(error) = current.refresh(table).await {
-                    tracing::warn!(table = %table.name, error = with_causes(&error), "the log cannot be read after a merge");
+                    tracing::warn!(
+                        table = table.name,
+                        error = with_causes(&error),
+                        "the log cannot be read after a merge"
+                    );
                 }
                 return Ok(Some(merged));
             };

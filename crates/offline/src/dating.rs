@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::error::OfflineError;
 
-/// See the module.
+/// What the clock said last, and how far from it it may be.
 #[derive(Debug)]
 pub(crate) struct Dating {
     gap_max_us: Micros,

@@ -32,7 +32,7 @@ struct Change {
     before: Option<PartitionProgress>,
 }
 
-/// See the module.
+/// The applied offsets of the last epochs of one shard.
 #[derive(Debug)]
 pub(crate) struct AppliedHistory {
     limits: HistoryLimits,

@@ -42,7 +42,7 @@ use crate::writer::Writer;
 /// Capacity for a record or two in a batch, bytes.
 pub(crate) const RECORD_BYTES: usize = 256;
 
-/// See the module.
+/// One shard: its RocksDB, its published keys, its one writer.
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) number: u16,

@@ -40,7 +40,7 @@ impl Entry {
     }
 }
 
-/// See the module.
+/// The keys of one shard that are in memory, as of one epoch.
 #[derive(Debug)]
 pub(crate) struct Table {
     index: HashTable<u32>,

@@ -4,7 +4,7 @@
 
 use forebay_core::ports::{FillWrite, ShardFold, ShardWrite};
 
-/// See the module.
+/// What a commit brings to a shard.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Work<'a> {
     /// Rows below the shard's progress are dropped.

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The longest wait: ten looks a second cost nothing that can be measured.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// How long the next poll may wait, longer the longer nothing has come.
 #[derive(Debug)]
 pub(crate) struct IdleWait {
     shortest: Duration,

@@ -15,7 +15,7 @@ use crate::board::Board;
 /// How long one send waits for the first look at the log.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// A publisher that sends only while the cluster that answers is the one that the state follows.
 #[derive(Debug)]
 pub(crate) struct OwnCluster {
     inner: Arc<dyn Publisher>,

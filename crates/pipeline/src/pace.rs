@@ -11,7 +11,8 @@ const EPOCH_PARTS_A_SECOND: u64 = 10;
 /// Longest wait behind one epoch, whatever it brought.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// See the module. Shared by whoever sets it and the ingest thread.
+/// The most rows a second that ingest may read, or none. Shared by whoever sets it and the ingest
+/// thread.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// 0: no limit.

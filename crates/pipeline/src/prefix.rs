@@ -20,7 +20,7 @@ use crate::error::PipelineError;
 use crate::recovery::Plan;
 use crate::runtime::block_on;
 
-/// See the module.
+/// Marks at which the partitions of a new state begin, by what the archive has below.
 #[derive(Debug, Default)]
 pub(crate) struct Prefixes {
     /// The decisions about time that the archive has.

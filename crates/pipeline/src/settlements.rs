@@ -276,7 +276,8 @@ impl Settlements {
         Ok(())
     }
 
-    /// See the module. What cannot be archived at the end stays in the store, for the next start.
+    /// Archive notes until the pipeline stops. What cannot be archived at the end stays in the
+    /// store, for the next start.
     async fn run(self) {
         let mut outage = Outage::new("archiving of events without a prediction");
         loop {

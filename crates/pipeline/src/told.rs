@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 /// Between two lines about the same.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// When something of one kind was told last, and how many came since.
 #[derive(Debug, Default)]
 pub(crate) struct Told(Mutex<State>);
 

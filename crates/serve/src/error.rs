@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use arrow_schema::ArrowError;
+use forebay_core::error::with_causes;
 use forebay_core::memory::OutOfMemory;
 use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;
@@ -121,21 +122,7 @@ impl ServeError {
     /// The words with the chain of causes behind them, for a wire that carries one text.
     #[must_use]
     pub fn words(&self) -> String {
-        let mut words = self.to_string();
-        // A port's own words are those of the variant already.
-        let mut cause = match self {
-            Self::Port(error) => error.source(),
-            other => other.source(),
-        };
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !words.contains(&text) {
-                words.push_str(": ");
-                words.push_str(&text);
-            }
-            cause = error.source();
-        }
-        words
+        with_causes(self)
     }
 
     /// As the status of a gRPC stream.

@@ -12,7 +12,7 @@ use forebay_pipeline::prediction::RecordEncoder;
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;
 
-/// See the module.
+/// Predictions and dead letters as JSON.
 #[derive(Debug)]
 pub struct JsonEncoder;
 

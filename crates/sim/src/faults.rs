@@ -76,7 +76,7 @@ pub struct Crashes {
     pub at_switches: u64,
 }
 
-/// See the module.
+/// The faults of one process, drawn from its seed.
 #[derive(Debug)]
 pub struct Faults {
     runtime: SimRuntime,

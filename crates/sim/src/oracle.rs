@@ -37,7 +37,7 @@ pub struct Accepted {
     pub late: bool,
 }
 
-/// See the module.
+/// What the log of a world asks for.
 #[derive(Debug, Default)]
 pub struct Oracle {
     /// By place.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// See the module.
+/// Seeds that were played and failed over one state of the code.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     code: String,

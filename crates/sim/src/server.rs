@@ -63,7 +63,7 @@ impl Disk {
     }
 }
 
-/// See the module.
+/// One process of the server over a [`World`].
 #[derive(Debug)]
 pub struct Server {
     world: Arc<World>,

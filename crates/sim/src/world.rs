@@ -143,7 +143,7 @@ impl Default for Setup {
     }
 }
 
-/// See the module.
+/// What outlives the processes of one simulation.
 #[derive(Debug)]
 pub struct World {
     /// How it was built.

@@ -8,7 +8,7 @@ use forebay_core::PortResult;
 use forebay_core::ports::Checkpoints;
 use parking_lot::Mutex;
 
-/// See the module. Clones share what is kept.
+/// Checkpoints in memory. Clones share what is kept.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryCheckpoints(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 

@@ -14,7 +14,7 @@ pub type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// What a thread runs.
 pub type Body = Box<dyn FnOnce() + Send>;
 
-/// See the module.
+/// Threads, tasks, sleeps and monotonic time.
 pub trait Runtime: Send + Sync + fmt::Debug {
     /// Time since the runtime began; it never goes back.
     fn elapsed(&self) -> Duration;

@@ -18,7 +18,7 @@ const UNREAD_MAX: u64 = 4_000;
 /// fall to one partition.
 const UNSCORED_MAX: u64 = 1_500;
 
-/// See the module.
+/// How many events of a replay may be under way.
 #[derive(Debug)]
 pub(crate) struct Pace<'a> {
     app: &'a App,

@@ -113,9 +113,16 @@ impl Admin {
                 .sources
                 .iter()
                 .map(|(name, s)| {
-                    let fields = json!({"rows": s.rows, "dead_letters": s.dead_letters, "lag_records": s.lag_records,
-                                        "watermark_us": s.watermark_us, "state": s.state.label(),
-                                        "reason": s.state.reason(), "code": s.state.code(), "partitions": gaps::partitions(s)});
+                    let fields = json!({
+                        "rows": s.rows,
+                        "dead_letters": s.dead_letters,
+                        "lag_records": s.lag_records,
+                        "watermark_us": s.watermark_us,
+                        "state": s.state.label(),
+                        "reason": s.state.reason(),
+                        "code": s.state.code(),
+                        "partitions": gaps::partitions(s),
+                    });
                     (name, fields)
                 })
                 .collect();

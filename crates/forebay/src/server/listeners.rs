@@ -15,7 +15,7 @@ use super::admin::Admin;
 use super::app::App;
 use super::exposition::Exposition;
 
-/// See the module.
+/// The listeners of one process.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     flight: FlightServer,

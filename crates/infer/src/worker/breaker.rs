@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Longest pause between two probes of a worker that fails.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// Whether one worker may be asked for one model version.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     /// In a row, since the last answer.

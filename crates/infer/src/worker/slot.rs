@@ -19,7 +19,7 @@ pub(super) struct SlotKey {
     pub(super) schema: SchemaRef,
 }
 
-/// See the module.
+/// The stream to one worker for one model version.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     /// Held while a stream is being opened, so that one is opened and not many.

@@ -9,7 +9,7 @@ use crate::client::is_refusal;
 use crate::error::Error;
 use crate::settings::ClientSettings;
 
-/// See the module.
+/// What the reader does about an error of the client.
 #[derive(Debug)]
 pub(crate) enum Meaning {
     /// It heals by itself; keep polling.

@@ -36,7 +36,7 @@ use pending::SourceReader;
 /// While all brokers stay away, the caller is told so this often.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 
-/// A source of events behind a Kafka broker. See the module's text.
+/// A source of events behind a Kafka broker.
 pub struct KafkaLog {
     settings: ReaderSettings,
     // Before the consumer, which it must not outlive: fields drop in order.

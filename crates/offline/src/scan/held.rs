@@ -8,7 +8,7 @@ use forebay_core::memory::Reservation;
 use super::plan::Plan;
 use crate::error::OfflineError;
 
-/// See the module.
+/// What a scan holds of the memory budget.
 #[derive(Debug)]
 pub(super) struct Held {
     reservation: Option<Reservation>,

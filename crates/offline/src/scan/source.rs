@@ -24,7 +24,7 @@ use crate::file::checksum_text;
 use crate::parquet_file::{self, BATCH_ROWS, Types};
 use crate::rows::Places;
 
-/// See the module.
+/// Where the next batch of a scan comes from.
 pub(super) enum Source {
     File {
         name: String,

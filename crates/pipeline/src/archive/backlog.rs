@@ -42,7 +42,7 @@ pub(crate) enum Entry {
     Held,
 }
 
-/// See the module.
+/// What waits for each table of the archive.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     /// What may wait for one table, bytes.

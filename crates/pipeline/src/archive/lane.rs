@@ -5,7 +5,6 @@
 //! panic, because another lane must not end by it: the reason is shown, and the source is held
 //! back.
 
-use std::collections::BTreeSet;
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -120,7 +119,7 @@ struct Collected {
     replies: Vec<oneshot::Sender<()>>,
 }
 
-/// See the module.
+/// The lane of one table.
 #[derive(Debug)]
 pub(crate) struct Lane {
     parts: LaneParts,
@@ -361,14 +360,17 @@ impl Job {
             Extent::Passed => up_to.next_offset(place),
         };
         let known = Arc::clone(&self.parts.known_marks);
-        let (due, holds) = known.part(std::mem::take(&mut self.marks), passed);
-        let places: BTreeSet<&TopicPartition> = holds.iter().map(|hold| &hold.partition).collect();
+        let marks = std::mem::take(&mut self.marks);
+        let given = marks.len();
+        let (due, holds) = known.part(marks, passed);
+        // A decision that is lost here would let a rebuild date rows otherwise.
         invariant!(
-            HoldKeptOnce,
-            places.len() == holds.len(),
-            "{} holds of {} partitions",
-            holds.len(),
-            places.len()
+            PartsMakeTheWhole,
+            due.len() + holds.len() == given,
+            "table {}: {} and {} of {given} decisions",
+            self.table,
+            due.len(),
+            holds.len()
         );
         let are_appended = !due.is_empty();
         self.append_marks(due).await?;

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::runtime::block_on;
 
-/// See the module.
+/// A runtime that counts the threads which it has started and which still run.
 #[derive(Debug)]
 pub(crate) struct Crew {
     runtime: Arc<dyn Runtime>,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use forebay_core::ports::{Body, Runtime, Task};
 use forebay_core::{ErrorKind, PortError, PortResult};
 
-/// See the module.
+/// Threads of the operating system, tasks and timers of tokio.
 #[derive(Debug, Clone)]
 pub struct SystemRuntime {
     handle: tokio::runtime::Handle,

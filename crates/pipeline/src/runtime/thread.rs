@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::runtime::block_on;
 
-/// See the module.
+/// One started thread, with its outcome.
 pub struct Thread<T> {
     runtime: Arc<dyn Runtime>,
     ended: Arc<AtomicBool>,

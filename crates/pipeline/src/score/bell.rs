@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::runtime::{block_on, within};
 
-/// See the module.
+/// Counts rings, and wakes who waits for the next one.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     rings: AtomicU64,

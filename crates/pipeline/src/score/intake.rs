@@ -52,7 +52,7 @@ fn suspends(load: &ScoreLoad, limits: &ScoringLimits, was: bool) -> bool {
     load.pending > 0 && (load.pending >= records || load.pending_bytes >= bytes)
 }
 
-/// See the module.
+/// Which deployments take no events at present.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     limits: ScoringLimits,

@@ -22,7 +22,7 @@ pub struct Waiting {
     pub outbox: u64,
 }
 
-/// See the module.
+/// What waits for scores and for the broker, by deployment.
 #[derive(Debug, Clone)]
 pub struct ScoringLook {
     store: Arc<dyn ScoreQueue>,

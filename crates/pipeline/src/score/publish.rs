@@ -24,7 +24,7 @@ const SEND_ROWS: usize = 2_048;
 /// Longest wait for a bell, so that a stop is seen.
 const LISTEN: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// See the module.
+/// The publishing thread of one deployment.
 #[derive(Debug)]
 pub(crate) struct Publishing {
     lane: Lane,

@@ -22,7 +22,7 @@ struct Mark {
     first_at: Duration,
 }
 
-/// See the module.
+/// When the offsets of one partition were released: marks of offset and time.
 #[derive(Debug)]
 pub(crate) struct ReleaseTimes {
     /// Ascending in both.

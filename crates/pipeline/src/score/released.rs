@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use crate::score::bell::Bell;
 use crate::score::release_times::ReleaseTimes;
 
-/// See the module.
+/// The offset of each partition below which all shards have committed.
 #[derive(Debug, Default)]
 pub(crate) struct Released {
     state: Mutex<State>,

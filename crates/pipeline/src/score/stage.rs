@@ -30,7 +30,7 @@ use crate::score::settle::{Verdict, asks_too_much, is_expired, judge};
 /// Longest wait for a bell, so that a stop is seen.
 const LISTEN: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// The scoring thread of one deployment.
 #[derive(Debug)]
 pub(crate) struct Stage {
     lane: Lane,

@@ -47,7 +47,8 @@ struct Known {
     hold: Option<(Hold, bool)>,
 }
 
-/// See the module. Shared by the archiver, which writes, and whoever asks.
+/// What the archive has of decisions about time, by partition. Shared by the archiver, which
+/// writes, and whoever asks.
 #[derive(Debug, Default)]
 pub struct ArchivedMarks {
     places: Mutex<BTreeMap<TopicPartition, Known>>,
@@ -197,7 +198,7 @@ impl ArchivedMarks {
         let (due, waiting): (Vec<_>, Vec<_>) = records.into_iter().partition(is_due);
         let places: BTreeSet<_> = waiting.iter().map(|record| &record.partition).collect();
         invariant!(
-            OneHoldWaits,
+            HoldKeptOnce,
             places.len() == waiting.len(),
             "{} holds of {} partitions",
             waiting.len(),

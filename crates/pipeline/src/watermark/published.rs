@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use forebay_core::time::Micros;
 use parking_lot::RwLock;
 
-/// See the module.
+/// The newest watermark of each source, by its name.
 #[derive(Debug, Default)]
 pub struct PublishedWatermarks {
     sources: RwLock<BTreeMap<String, Micros>>,

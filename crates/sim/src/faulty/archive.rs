@@ -16,7 +16,7 @@ use forebay_core::progress::Applied;
 use crate::faults::Effect::{None, Write};
 use crate::faults::{Faults, Part};
 
-/// See the module.
+/// An archive under faults.
 #[derive(Debug)]
 pub struct FaultyArchive<A> {
     inner: A,

@@ -8,7 +8,7 @@ use forebay_core::ports::Checkpoints;
 use crate::faults::Effect::{None, Write};
 use crate::faults::{Faults, Part};
 
-/// See the module.
+/// Checkpoints under faults.
 #[derive(Debug)]
 pub struct FaultyCheckpoints<C> {
     inner: C,

@@ -20,7 +20,7 @@ use forebay_core::watermark::MarkRecord;
 use crate::faults::Effect::{None, Write};
 use crate::faults::{Faults, Part};
 
-/// See the module.
+/// An online store under faults.
 #[derive(Debug)]
 pub struct FaultyStore<S> {
     inner: S,

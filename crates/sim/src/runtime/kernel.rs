@@ -26,7 +26,7 @@ thread_local! {
     static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// See the module.
+/// Who runs, who waits for what, and what the virtual clock says.
 #[derive(Debug)]
 pub(super) struct Kernel {
     state: Mutex<State>,

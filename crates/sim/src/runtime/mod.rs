@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 pub use kernel::Report;
 use kernel::{Kernel, TaskWaker};
 
-/// See the module. Clones are the same runtime.
+/// The runtime of one simulated world. Clones are the same runtime.
 #[derive(Debug, Clone)]
 pub struct SimRuntime(Arc<Kernel>);
 
