@@ -2,7 +2,7 @@
 //! an error of ours carries decides (`core`'s one mapping); words without a kind are about the call
 //! itself, system errors about what they name.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use forebay_control::ChangeFailed;
@@ -53,6 +53,36 @@ pub(crate) fn port_error(error: &anyhow::Error) -> PortError {
         kind(error).unwrap_or(ErrorKind::FailedPrecondition),
         words(error),
     )
+}
+
+/// End the process of a server that has stopped, with the words and the code of `outcome`, and run
+/// no destructor of a static on the way. A task that is cut off, or that waits for a disk that
+/// hangs, may hold the state and let go of it at any moment; RocksDB takes a static mutex when a
+/// database closes, and aborts where the process has destroyed it. What was written is safe: the
+/// system has it, as after `kill -9`.
+pub(crate) fn at_once(outcome: anyhow::Result<()>) -> ! {
+    let code = match outcome {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("forebay: {}", words(&error));
+            number_of(&error)
+        }
+    };
+    // Standard error has no buffer. Nobody is left to hear that standard output is gone.
+    drop(io::stdout().flush());
+    native::_exit(code.into())
+}
+
+/// `unistd.h` of POSIX.
+#[allow(
+    unsafe_code,
+    reason = "the one call has no safe binding among our packages"
+)]
+mod native {
+    // SAFETY: `void _exit(int)` takes a number alone and does not return.
+    unsafe extern "C" {
+        pub(super) safe fn _exit(status: i32) -> !;
+    }
 }
 
 /// What failed and why, each cause once: errors at a port repeat the words of what they wrap, ours

@@ -46,6 +46,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::cli::ServerArgs;
+use crate::exit;
 use crate::instant::SystemClock;
 use crate::settings::{LogFormat, Settings};
 use app::App;
@@ -59,10 +60,10 @@ const STOP_MAX: Duration = Duration::from_secs(9);
 const RUNTIME_THREADS: usize = 2;
 
 /// Run until a signal. The listeners answer from the first moment, so that a long start is seen as
-/// one; a signal ends a start as well.
+/// one; a signal ends a start as well, and the process ends here.
 ///
 /// # Errors
-/// Settings, a directory, definitions or an address are not usable, or a part fails while it stops.
+/// Settings, a directory or an address are not usable. What fails later is the exit code.
 pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode> {
     let settings = Settings::of(args)?;
     install_logs(&settings)?;
@@ -75,7 +76,7 @@ pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode> {
     let outcome = runtime.block_on(until_stopped(begun, &listeners, &app));
     tracing::info!("stopping: draining requests, finishing what was read");
     let stopped = stop(app, listeners, runtime);
-    outcome.and(stopped)
+    exit::at_once(outcome.and(stopped))
 }
 
 /// Begin, and apply the folder that the settings name, on a thread of its own. The outcome comes
@@ -103,17 +104,17 @@ async fn until_stopped(
     begun: oneshot::Receiver<Result<()>>,
     listeners: &Listeners,
     app: &Arc<App>,
-) -> Result<ExitCode> {
+) -> Result<()> {
     let mut signal = pin!(stop_signal());
     let mut lost = pin!(until_lost(app.store.as_ref()));
     tokio::select! {
-        signal = &mut signal => return signal.map(|()| ExitCode::SUCCESS),
+        signal = &mut signal => return signal,
         error = &mut lost => return Err(error.into()),
         begun = begun => begun.context("the start was cut off")??,
     }
     tracing::info!(flight = %listeners.flight_addr(), http = %listeners.http_addr(), "ready");
     tokio::select! {
-        signal = signal => signal.map(|()| ExitCode::SUCCESS),
+        signal = signal => signal,
         error = lost => Err(error.into()),
         error = until_ingest_is_lost(app) => Err(error.into()),
     }
@@ -121,7 +122,7 @@ async fn until_stopped(
 
 /// Drain, finish what was read, and close, within [`STOP_MAX`]. What takes longer is cut off: state
 /// and offsets are one write, so that a restart reads on where it was.
-fn stop(app: Arc<App>, listeners: Listeners, runtime: Runtime) -> Result<ExitCode> {
+fn stop(app: Arc<App>, listeners: Listeners, runtime: Runtime) -> Result<()> {
     let (done, stopped) = std::sync::mpsc::channel();
     let handle = runtime.handle().clone();
     let stopping = std::thread::Builder::new()
@@ -147,7 +148,7 @@ fn stop(app: Arc<App>, listeners: Listeners, runtime: Runtime) -> Result<ExitCod
             "not everything has stopped in time and is cut off; a restart goes on from what was written"
         ),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Logs as the settings say.
