@@ -1,7 +1,9 @@
 """The one harness of all benchmarks: runs a workload, prints its table, writes its results file.
 
-A workload is bench/workloads/NAME.py with `run(bench)`; it calls bench.figure(system, name, value, unit) for what it
-measured (us, peers and floors alike) and bench.goal(name, goal, value, unit, met) for every goal asked of it.
+A workload is bench/workloads/NAME.py with PARTS, a name and a function `part(bench, folder)` each, run in that order over one
+scratch folder. A part calls bench.figure(system, name, value, unit) for what it measured (us, peers and floors alike) and
+bench.goal(name, goal, value, unit, met) for every goal asked of it. Each part is written when it ends, with its commit, so that
+a long workload may be measured over several runs; the others stay in the file as they were.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import os
 import pathlib
 import platform
 import subprocess
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -35,10 +38,11 @@ def kafka_version():
 
 
 class Bench:
-    """What a workload reports to."""
+    """What the parts of a workload report to."""
 
     def __init__(self, workload, quick):
-        self.workload, self.quick = workload, quick
+        self.quick = quick
+        self.path = ROOT / "bench" / "results" / (workload + (".quick" if quick else "") + ".json")
         self.figures, self.goals = [], []
         self.binary = os.environ["FOREBAY_BIN"]
         self.examples = pathlib.Path(os.environ["FOREBAY_EXAMPLES"])
@@ -51,12 +55,26 @@ class Bench:
     def goal(self, name, goal, value, unit, met):
         self.goals.append({"name": name, "goal": goal, "value": value, "unit": unit, "met": bool(met)})
 
-    def write(self):
-        result = {
-            "workload": self.workload,
-            "quick": self.quick,
+    def run(self, name, part):
+        """One part, from its first figure to its place in the results file."""
+        self.figures, self.goals = [], []
+        print(f"\n{name}", flush=True)
+        with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
+            part(self, pathlib.Path(folder))
+        for goal in self.goals:
+            print(f"  {'met ' if goal['met'] else 'MISS'}  {goal['name']:<50} goal {goal['goal']:>12,} "
+                  f"got {goal['value']:>14,.1f} {goal['unit']}")
+        parts = json.loads(self.path.read_text())["parts"] if self.path.exists() else {}
+        parts[name] = {**self.ran(), "figures": self.figures, "goals": self.goals}
+        self.path.parent.mkdir(exist_ok=True)
+        self.path.write_text(json.dumps({"quick": self.quick, "parts": parts}, indent=2) + "\n")
+        print(f"  written to {self.path.relative_to(ROOT)}", flush=True)
+
+    def ran(self):
+        """What was run where."""
+        return {
             "commit": output("git", "rev-parse", "HEAD"),
-            "uncommitted_changes": bool(output("git", "status", "--porcelain")),
+            "uncommitted_changes": bool(output("git", "status", "--porcelain", "--", ".", ":!bench/results")),
             "profile": os.environ["FOREBAY_BENCH_PROFILE"],
             "machine": machine(),
             "versions": {
@@ -65,32 +83,25 @@ class Bench:
                 "kafka": kafka_version(),
                 "java": (subprocess.run(["java", "-version"], capture_output=True, text=True).stderr.splitlines() or ["?"])[0],
             },
-            "figures": self.figures,
-            "goals": self.goals,
         }
-        results = ROOT / "bench" / "results"
-        results.mkdir(exist_ok=True)
-        path = results / (self.workload + (".quick" if self.quick else "") + ".json")
-        path.write_text(json.dumps(result, indent=2) + "\n")
-        print("\n  goals")
-        for goal in self.goals:
-            print(f"  {'met ' if goal['met'] else 'MISS'}  {goal['name']:<50} goal {goal['goal']:>12,} "
-                  f"got {goal['value']:>14,.1f} {goal['unit']}")
-        print(f"\n  written to {path.relative_to(ROOT)}")
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("workload")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--part", action="append", help="this part alone; may be given again")
     args = parser.parse_args()
     path = ROOT / "bench" / "workloads" / f"{args.workload}.py"
     spec = importlib.util.spec_from_file_location(args.workload, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if unknown := set(args.part or []) - set(module.PARTS):
+        parser.error(f"{args.workload} has no part {', '.join(sorted(unknown))}; there are: {', '.join(module.PARTS)}")
     bench = Bench(args.workload, args.quick)
-    module.run(bench)
-    bench.write()
+    for name, part in module.PARTS.items():
+        if not args.part or name in args.part:
+            bench.run(name, part)
 
 
 if __name__ == "__main__":

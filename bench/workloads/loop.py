@@ -10,11 +10,9 @@ the end are those of the files, or the run fails.
 """
 
 import json
-import pathlib
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 
@@ -46,29 +44,27 @@ SELECT a.markers FROM request LEFT JOIN marker_seen AS a USING (tailnum);
 """
 
 
-def run(bench):
+def year(bench, folder):
     until = "2013-02-01" if bench.quick else "2014-01-02"
     rounds = 1 if bench.quick else 3
     suffix = uuid.uuid4().hex[:8]
-    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
-        folder = pathlib.Path(folder)
-        expected = {source: events(source, until).num_rows for source in SOURCES}
-        features = definitions(folder / "features", suffix, "0[123]_*.sql", suffix)
-        topics = {source: f"{source}.{suffix}" for source in SOURCES}
-        fill_s = fill(bench, features, until, sum(expected.values()))
-        measured = {}
-        for number in range(rounds):
-            # Another topic for the predictions of each round: no round reads those of another.
-            whole = definitions(folder / f"loop-{number}", suffix, "*.sql", f"{suffix}.{number}")
-            steps = [("consume", lambda: floor(bench, "consume", topics)), ("decode", lambda: floor(bench, "decode", topics)),
-                     ("ingest", lambda: ingest(bench, folder, features, expected, until)),
-                     ("loop", lambda: ingest(bench, folder, whole, expected, until, scored=True))]
-            for name, step in steps[number % 4:] + steps[:number % 4]:
-                measured.setdefault(name, []).append(step())
-        report(bench, measured, expected)
-        live = definitions(folder / "live", f"{suffix}.live", "0[123]_*.sql", suffix)
-        freshness_at_full_speed(bench, folder, live, until, f"markers.{suffix}", fill_s)
-        serve(bench, folder, features, expected, until, topics)
+    expected = {source: events(source, until).num_rows for source in SOURCES}
+    features = definitions(folder / "features", suffix, "0[123]_*.sql", suffix)
+    topics = {source: f"{source}.{suffix}" for source in SOURCES}
+    fill_s = fill(bench, features, until, sum(expected.values()))
+    measured = {}
+    for number in range(rounds):
+        # Another topic for the predictions of each round: no round reads those of another.
+        whole = definitions(folder / f"loop-{number}", suffix, "*.sql", f"{suffix}.{number}")
+        steps = [("consume", lambda: floor(bench, "consume", topics)), ("decode", lambda: floor(bench, "decode", topics)),
+                 ("ingest", lambda: ingest(bench, folder, features, expected, until)),
+                 ("loop", lambda: ingest(bench, folder, whole, expected, until, scored=True))]
+        for name, step in steps[number % 4:] + steps[:number % 4]:
+            measured.setdefault(name, []).append(step())
+    report(bench, measured, expected)
+    live = definitions(folder / "live", f"{suffix}.live", "0[123]_*.sql", suffix)
+    freshness_at_full_speed(bench, folder, live, until, f"markers.{suffix}", fill_s)
+    serve(bench, folder, features, expected, until, topics)
 
 
 def report(bench, measured, expected):
@@ -221,3 +217,6 @@ def event_to_answer(bench, server, topic, service, rate, seconds):
 def report_freshness(bench, where, seen):
     for share in ("p50", "p99"):
         bench.figure("forebay freshness", f"event to answer, {where}, {share}", seen[f"{share}_ms"], "ms")
+
+
+PARTS = {"year": year}

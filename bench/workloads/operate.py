@@ -7,12 +7,10 @@ machine's cores; nothing is pinned.
 """
 
 import json
-import pathlib
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -35,15 +33,9 @@ CREATE FEATURE SERVICE {view}_now (name VARCHAR) AS
 SELECT v.clicks, v.total FROM request LEFT JOIN {view} AS v USING (name);"""
 
 
-def run(bench):
-    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
-        folder = pathlib.Path(folder)
-        rate = 5_000 if bench.quick else 50_000
-        add_a_view(bench, folder, 300_000 if bench.quick else 10_000_000, rate)
-        memory_under_load(bench, folder, 30 if bench.quick else 1_800, rate)
-        many_partitions(bench, folder, 100 if bench.quick else 1_000)
-        start_beside_predictions(bench, folder, 200_000 if bench.quick else 10_000_000)
-        small_commits(bench, folder, 500 if bench.quick else 24 * 3_600 // COMMIT_EVERY_S)
+def rate_of(bench):
+    """Events a second beside what is measured."""
+    return 5_000 if bench.quick else 50_000
 
 
 # Events
@@ -146,7 +138,8 @@ def check(server, views, sent):
             sys.exit(f"{view} counts {counted} of {sent // NAMES} clicks: the figures are void")
 
 
-def add_a_view(bench, folder, count, rate):
+def add_a_view(bench, folder):
+    count, rate = 300_000 if bench.quick else 10_000_000, rate_of(bench)
     topic = f"clicks.{uuid.uuid4().hex[:8]}"
     make_topic(bench, topic, PARTITIONS)
     send(bench, topic, count)
@@ -214,7 +207,8 @@ def crash_in_the_middle(bench, server, seconds, what):
 # Memory under load
 
 
-def memory_under_load(bench, folder, seconds, rate):
+def memory_under_load(bench, folder):
+    seconds, rate = 30 if bench.quick else 1_800, rate_of(bench)
     topic = f"clicks.{uuid.uuid4().hex[:8]}"
     make_topic(bench, topic, PARTITIONS)
     with Server(bench, folder) as server:
@@ -238,7 +232,8 @@ def memory_under_load(bench, folder, seconds, rate):
 # Many partitions
 
 
-def many_partitions(bench, folder, partitions):
+def many_partitions(bench, folder):
+    partitions = 100 if bench.quick else 1_000
     topic = f"clicks.{uuid.uuid4().hex[:8]}"
     make_topic(bench, topic, partitions)
     count, what = 1_000_000 if not bench.quick else 100_000, f"{partitions:,} partitions"
@@ -263,11 +258,11 @@ def many_partitions(bench, folder, partitions):
 # A start beside many predictions
 
 
-def start_beside_predictions(bench, folder, rows):
+def start_beside_predictions(bench, folder):
     """A month of flights is scored; what the archive has of it is repeated by the server's own append until it has so many
     predictions, and the topics end where the archive does. Then the server starts over a new state, so that the monitor reads
     all of them, and again beside the checkpoint of that run."""
-    suffix = uuid.uuid4().hex[:8]
+    rows, suffix = 200_000 if bench.quick else 10_000_000, uuid.uuid4().hex[:8]
     sql = definitions(folder / "predictions", suffix, "*.sql", suffix)
     ended(subprocess.Popen([bench.binary, "replay", FLIGHTS, "--sql", sql, "--bootstrap", bench.kafka, "--until", "2013-02-01"],
                            cwd=ROOT, stdout=subprocess.DEVNULL))
@@ -351,7 +346,8 @@ def complete(server):
 # A day of small commits
 
 
-def small_commits(bench, folder, count):
+def small_commits(bench, folder):
+    count = 500 if bench.quick else 24 * 3_600 // COMMIT_EVERY_S
     done = subprocess.run([bench.examples / "small_commits", folder / "small_commits", str(count)], check=True,
                           capture_output=True, text=True)
     measured, what = json.loads(done.stdout), f"{count:,} commits of 10 rows"
@@ -364,3 +360,12 @@ def small_commits(bench, folder, count):
     bench.figure("archive", f"{what}: the last appends to the first", measured["append_last_ms"] / measured["append_first_ms"],
                  "x")
     bench.figure("archive", f"{what}: joined in", measured["compact_ms"] / 1_000, "s")
+
+
+PARTS = {
+    "view": add_a_view,
+    "memory": memory_under_load,
+    "partitions": many_partitions,
+    "predictions": start_beside_predictions,
+    "commits": small_commits,
+}
