@@ -1,14 +1,73 @@
 //! How far event time has come: the mark of a partition, the mark of a source, and when a row is
-//! too late. One rule for every door: ingest, the filling of a view, the fold into state, the
-//! rebuild of monitors. Pure: no clock; what was decided by one is handed in as a [`MarkRecord`].
+//! too late. One rule for all: ingest, the filling of a view, the fold into state, the rebuild of
+//! monitors. They hand in rows, each partition's in the order of its log, and get back the
+//! watermark before each. Pure: what a clock decided is handed in as a [`MarkRecord`].
+//!
+//! # Rule
 //!
 //! * The *mark* of a partition is the greatest event time among its rows, each counted no further
-//!   than the bound under which it was read. Its *watermark* is the mark less the source's delay.
-//! * A partition that is idle is *held* at the mark of those that are not, so that it does not hold
-//!   its source back. The mark of a source is the least over its partitions, holds included.
-//! * Bounds and holds come from a clock. So each that had an effect is recorded with the offset at
-//!   which it holds, beside the offsets in the state and in the archive; whoever reads the same
-//!   rows later applies the records and gets the same marks.
+//!   than the [`Bound`] under which it was read. Its *watermark* is the mark less the source's
+//!   delay.
+//! * A row is dated by the watermark of its own partition before it, and that counts no further
+//!   than [`Bound::watermark_max_us`]. It is too late where its time lies below that less the
+//!   lateness of its view ([`is_too_late`]).
+//! * A partition that is idle is *held* ([`Hold`]) at the least mark of those that are not, or
+//!   where all are idle, at the greatest; none is while a partition that is not idle has no mark.
+//!   It counts in its source with the greater of mark and hold. Its own rows are dated by its mark
+//!   as before.
+//! * The mark of a source is the least over its partitions, and none until each has a mark or is
+//!   held, since the first rows of the others may be older than any seen.
+//! * A partition that its topic gets later is held where its source stands ([`SourceMarks::join`]).
+//!
+//! ```text
+//! event time ->             watermark 0   mark 0        bound
+//! partition 0, live   x---x--x---|------x----x            |     rows beyond count as the bound
+//!                                |<- delay ->|
+//! partition 1, idle   x---x- - - - - - - - - H                  held at mark 0
+//! source                                     ^                  the least of mark 0 and H
+//! ```
+//!
+//! # Bounds
+//!
+//! A producer chooses event times, so no single one says what the present is. The bound of an epoch
+//! lies `event_future_max` of the source (10 minutes if it declares none) beyond the greatest of
+//! what supports it:
+//!
+//! * the ingest clock, in steps of [`PRESENT_STEP_US`](crate::limits::PRESENT_STEP_US) (10 s), so
+//!   that one record covers all rows that are read meanwhile;
+//! * the broker's append time, where the topic has one;
+//! * the second-greatest mark of the source ([`SourceMarks::supported_us`]), which no single
+//!   partition makes. A mark that a row beyond its bound has made counts less `event_future_max`
+//!   there, so that one clock on all partitions does not push the bound on and on.
+//!
+//! Clock and broker are asked in the pipeline's `watermark`, which also says when a partition is
+//! idle; here bounds and holds are only applied.
+//!
+//! # Records
+//!
+//! Bounds and holds come from a clock, so a second reading would decide otherwise. Each one that
+//! had an effect is recorded with the offsets at which it held: in the state, ahead of the rows
+//! that were read under it, and in the archive, for which the newest hold of an idle partition
+//! waits until a row follows. Whoever reads the same rows later applies the records and gets the
+//! same marks:
+//!
+//! * [`PartitionMark::recovered`] starts a partition at an offset. Marks that shards have recorded
+//!   and holds are taken over when the reader reaches their offset, bounds hold for their range.
+//! * Below `decided_until` no bound is decided anew: where none is recorded, none had an effect.
+//! * [`forgettable`] says which bounds nobody needs again. The last one of a partition stays, and
+//!   so does the one at which its mark may stand: a restart tells by it what the mark supports.
+//!
+//! # Invariants
+//!
+//! * `marks_never_fall`: neither the mark of a partition nor its hold.
+//! * `support_is_shared`: what supports others is a mark that two partitions of the source reach.
+//! * Where they are stored: `bound_covers_rows`, `bounds_apart`, `hold_behind_its_mark`.
+//!
+//! # What was tried instead
+//!
+//! Marks without bounds and holds: one record from a clock that was ahead moved the mark of its
+//! source for good, one partition without new records held back expiry and monitors for ever. And
+//! two copies of the rule, one for ingest and one for rebuilds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
