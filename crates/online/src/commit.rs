@@ -1,10 +1,67 @@
-//! One epoch of one shard: fold rows into the trees of their keys, put every changed record into
-//! ONE batch with the progress, write it, publish. The single writer runs here; readers go on
-//! undisturbed until the new states are swapped in.
+//! One commit of one shard: an epoch of the log, or a part of a view's fill. It folds rows into the
+//! trees of their keys, puts every changed record and the progress into one batch, writes it and
+//! publishes the new states. Rows come from the pipeline's shard writers through `store`; records
+//! go to `database`, states to the table from which readers take them. A shard has one writer,
+//! whose lock is held for the whole commit; readers go on undisturbed with the states before it.
 //!
-//! Order: gather -> insert and expire per key -> sweep -> progress, horizons, pending scores ->
-//! decisions about time, synced -> write -> publish. An error before the write changes nothing but
-//! these decisions; what was prepared is thrown away.
+//! # Order of writes
+//!
+//! ```text
+//! bring back          the database, where the last write failed
+//! gather              drop what the shard has and what is too late, group by key
+//! insert, expire      new trees of the touched keys
+//! sweep               some records a commit, of all keys in turn
+//! progress            offsets, horizons, pending scores, notes of a fill
+//!        |
+//! decisions about time ===> written and synced          only where the epoch brings some
+//!        |
+//!   gate closed: +------------------------------------+
+//!                | the batch ===> written, not synced |
+//!                | publish                            |
+//!                +------------------------------------+
+//!        |
+//! queue               the new pending scores can be taken
+//! ```
+//!
+//! * State and offsets are in one batch, so neither is ever ahead of the other: tiles, presence,
+//!   horizons, pending scores, notes on events that have no prediction, and the progress of the
+//!   partitions that moved; or, of a fill, the note of how far it is, while all offsets stay.
+//! * The write comes before the publication: a reader never sees what RocksDB has not got. `gate`
+//!   is closed over both, so that a reader who loads a key from disk gets the published epoch.
+//! * The publication comes before the queue hears of the scores: a score is asked for only where
+//!   its own event can be read.
+//! * The batch is not synced. A process that is killed loses nothing; a power cut loses the end of
+//!   the write-ahead log, state and offsets together, and Kafka has those records.
+//! * A decision about time comes from a clock and no log has it. So it is synced before the batch:
+//!   else a power cut could take one under which readers had been answered. One that stands without
+//!   its rows does no harm; it holds when they come again.
+//!
+//! A commit that has nothing for its batch and moves no partition writes no batch and keeps the
+//! epoch. The pipeline hands over progress to each shard once a second at least, so that one
+//! without rows does not hold back a restart.
+//!
+//! # After an error
+//!
+//! The draft is thrown away, and nothing is published. What stays is the decisions about time, and
+//! the places of the sweeps: what these had found waits for a later sweep. The pipeline commits the
+//! same write again; what the shard has by then is below its progress and is dropped. An error of
+//! the write itself leaves open whether RocksDB has the batch. Then `bring_back` opens the database
+//! anew, if it does not heal, and goes on from what is found there.
+//!
+//! # Invariants
+//!
+//! * `keys_sorted`, `key_of_its_shard`: the keys of a commit ascend, differ and hash to this shard.
+//! * `dirty_keys_published`: every key that a row touches is published.
+//! * `progress_covers_rows`: the next offset of a partition lies above each row that is folded.
+//! * `horizon_never_falls`: the newest event time that a view has lost never falls.
+//! * `fill_folds_its_view`: a fill folds rows of its own view alone.
+//! * Where the progress is applied and published: `offsets_never_fall`, `epochs_ascend`.
+//!
+//! # Alternatives
+//!
+//! Shards as column families of one database, a sync an epoch, offsets in Kafka:
+//! docs/decisions/0004-one-rocksdb-a-shard-one-write-an-epoch.md. Merge operators of RocksDB:
+//! docs/decisions/0009-no-merge-operators.md.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,12 +1,14 @@
 //! Every byte that the online store keeps: column families, keys, records and their version codes.
-//! The golden tests beside it fail when any of them changes; a change needs a new version code, and
-//! a retired code stays reserved.
+//! `commit`, `queue` and `store` write what is encoded here; `database`, `shard` and `queue` read.
+//! The fields of a record are those of its encoding function, in that order.
+//!
+//! # Layout
 //!
 //! | family | key | value |
 //! |---|---|---|
 //! | `meta` | `store` | shards and number of this shard |
 //! | `meta` | `log` (shard 0) | identity of the log, UTF-8 |
-//! | `meta` | `log/` topic (shard 0) | id, number of partitions and accepted gaps of the topic |
+//! | `meta` | `log/` topic (shard 0) | id, number of partitions, accepted gaps and first offsets of the topic |
 //! | `meta` | `progress` | epoch, next pending sequence |
 //! | `meta` | `partition/` number i32 BE, topic | next offset, greatest event time, last record, watermark |
 //! | `meta` | `mark/` kind u8, number i32 BE, of a bound its first offset i64 BE sign flipped, topic | a decision about time: kind, partition, offsets, mark, watermark |
@@ -22,8 +24,13 @@
 //! | `outbox` | sequence u64 BE | a finished record and the prediction that it carries |
 //! | `unscored` | sequence u64 BE | a note on events that have no prediction |
 //!
-//! All values begin with a version code; integers in values are little endian, strings carry a u32
-//! length.
+//! In values integers are little endian and strings carry a u32 length; in keys integers are big
+//! endian, so that records lie in their order. No entity key begins another one (`core::key`).
+//!
+//! # Versions
+//!
+//! Each value but that of `log` begins with a version code. A changed layout needs a new code, and
+//! retired codes stay reserved. Another build's code is refused with the remedy, never misread.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

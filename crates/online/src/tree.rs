@@ -1,18 +1,67 @@
-//! The history of one key of one view: a tree over time whose leaves are tiles. A tile holds up to
-//! [`TILE_MAX_ROWS`] rows; one that would hold more is split into the four quarters of its span, so
-//! tiles are short where events are dense and long where they are sparse. The shape is a function
-//! of the rows alone, never of their order or of the epochs' cuts.
+//! The history of one key of one view: a tree over time whose leaves, the tiles, hold the key's
+//! rows. `commit` inserts the rows of an epoch by [`Inserter`]; [`assemble`] makes the tree from
+//! the tiles that `database` has read; `window` answers reads from it; `expiry` takes old tiles
+//! out. Changed tiles go to a [`TileSink`], which puts them into the epoch's batch. This file knows
+//! neither keys nor column families, and it folds nothing.
 //!
-//! A node of level L covers 4^(L-16) microseconds, aligned to the epoch (floor division, also
-//! before 1970); roots have level [`LEVEL_ROOT`], 50.9 days. Levels below 16 split the rows of one
-//! microsecond by [`mix`] of partition and offset, so a key with very many events at one instant
-//! still writes small tiles.
+//! # Layout
 //!
-//! Nodes are immutable and shared: a change makes new nodes on the path from root to tile, readers
-//! keep what they have. Merged partial states of branches are made when a read first needs them and
-//! never written: they follow from the rows.
+//! A node of level L covers one span of time, aligned to the epoch by floor division, also before
+//! 1970. It is a tile with rows, or a branch with up to four children of level L - 1: those
+//! quarters of its span that have rows.
 //!
-//! Only tiles go to RocksDB, through [`TileSink`]; this file knows neither keys nor families.
+//! * Levels [`LEVEL_ROOT`] (37) down to [`LEVEL_INSTANT`] (16) cover 4^(L - 16) microseconds. A
+//!   root covers 4^21 microseconds, 50.9 days; a key has one root for each such span with rows.
+//! * Levels 15 to 0 part the rows of one microsecond by [`mix`], a hash of partition and offset,
+//!   two bits a level. So a key with very many events at one instant still writes small tiles.
+//! * A tile has up to [`TILE_MAX_ROWS`] (32) rows. Only one of level 0 may have more: its rows are
+//!   equal in time and in all bits of the hash.
+//! * A [`TileId`] is the level, the start of the span and, below level 16, the least hash in it.
+//!
+//! ```text
+//! level 37   |                  root: a branch                   |
+//! level 36   | tile, 32 rows | no rows | tile, 4 | tile, 16 rows |
+//!
+//! One more row in the first quarter: its tile is deleted, tiles of its quarters are put.
+//!
+//! level 36   | branch        | no rows | tile, 4 | tile, 16 rows |
+//! level 35   | 9 |   | 21 |3 |
+//! ```
+//!
+//! A quarter that still has more than 32 rows is split again. So tiles are short where events are
+//! dense and long where they are sparse, and an epoch rewrites small tiles alone.
+//!
+//! # Insertion
+//!
+//! New rows, sorted by place (time, partition, offset), are cut by root and then by child down to a
+//! tile or an empty place. There they are merged with the tile's rows. A row that is there already,
+//! because a backfill or a replay has met it, is left out and counted; a tile that gets nothing new
+//! is neither written nor replaced. A changed tile is written whole.
+//!
+//! Nodes are immutable and shared: a change makes new nodes on the path from root to tile, and
+//! readers keep the tree that they have. Each node has a place for the merged partial states of its
+//! rows. `window` fills it when a read first needs it; states are never written, since they follow
+//! from the rows, and a change leaves the new nodes on its path without them.
+//!
+//! # Expiry
+//!
+//! [`expire`] removes whole tiles whose newest row lies below the floor, and branches that have
+//! nothing left. It joins nothing: a node that was split once stays split.
+//!
+//! # Invariants
+//!
+//! * As long as nothing has expired, the shape follows from the rows alone, whatever their order
+//!   and the cuts between epochs (`tests/it/canonical.rs` compares the bytes).
+//! * `roots_sorted`: roots ascend and differ. `child_inside_parent`: children ascend in time.
+//! * `tile_in_its_span`, `block_round_trips`: a new tile holds its rows, all in its span.
+//! * `rows_merged`: old rows + new rows = rows of the result + rows that were there already.
+//! * Inside a microsecond that is split, tiles are in the order of the hash, not of the log: a
+//!   state that needs the log's order, that of the last value, compares the places of rows.
+//!
+//! # Alternatives
+//!
+//! Tiles of one width are wrong for dense keys or for sparse ones, sliding-window algorithms want
+//! one window in order, and rows alone cost O(n) a read: docs/decisions/0003-a-tree-over-time.md.
 
 use std::sync::{Arc, OnceLock};
 

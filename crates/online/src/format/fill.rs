@@ -1,5 +1,8 @@
 //! How far the fill of a view from the archive is in a shard: basis, rows read, and of each
 //! partition the next offset with the mark there. Key and value in `meta`.
+//!
+//! Fields behind the version code: basis, rows u64, number of partitions u32; of each topic,
+//! partition i32, next offset i64, and the mark as a byte (1: there is one) and i64.
 
 use forebay_core::ports::FillNote;
 use forebay_core::progress::{PartitionProgress, TopicPartition};

@@ -1,6 +1,16 @@
 //! Records of the queue of scores: pending scores, the outbox, and notes on events that have no
 //! prediction. Their families and keys are in the table of [`super`]; nothing here reads a
-//! database.
+//! database. A sequence u64 BE is the key of each, so that a scan gives them in order of writing.
+//!
+//! | record | fields behind the version code |
+//! |---|---|
+//! | identity, in the first two | deployment, model version u32, role u8, topic, partition i32, offset i64 |
+//! | pending score | identity, event time i64, request (length and bytes) |
+//! | outbox | identity, topic, key, payload, number of headers u32, of each name and value |
+//! | note | deployment, model version u32, role u8, topic, partition i32, reason u8, detail, number of runs u32, of each first and last offset i64 |
+//!
+//! Roles: 1 live, 2 shadow. Runs ascend and lie apart; a note has at least one
+//! (`notes_cover_events`).
 
 use forebay_core::bytes::{Reader, Writer};
 use forebay_core::invariant;

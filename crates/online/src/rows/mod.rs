@@ -1,24 +1,65 @@
-//! The rows of one tile as one block of bytes, in memory as on disk. [`RowBuffer`] gathers rows (of
-//! old tiles and of fold batches) and encodes them; [`RowView`] reads a block without decoding it.
-//! Rows are sorted by (event time, partition, offset); the bytes are a function of the rows alone,
-//! so the same events in any order give the same tile.
+//! The rows of one tile as one block of bytes, the same in memory as on disk. [`RowBuffer`] gathers
+//! rows, of old tiles and of fold batches, and encodes them; [`RowView`] reads a block in place,
+//! without decoding it. Rows come from `fold` and `tree`, which decides which of them make a tile;
+//! blocks go into the tree and into RocksDB. `database` checks each block that it reads back, once,
+//! before anything else looks at it.
 //!
-//! Block, version 1, integers little endian:
+//! # Layout
+//!
+//! Version 1 ([`TILE_VERSION`]), integers little endian. Rows are sorted by place: event time,
+//! partition, offset. The bytes are a function of the rows alone, so the same events in any order
+//! give the same tile.
+//!
+//! ```text
+//! | header, 36 bytes | times | partitions | offsets | argument columns | filters |
+//! ```
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 0 | version code |
 //! | 1, 2, 3 | width in bytes (0, 1, 2, 4, 8) of a time, a partition, an offset |
-//! | 4..8 | rows |
+//! | 4..8 | rows, at least 1 |
 //! | 8..16, 16..24 | least and greatest event time |
 //! | 24..32, 32..36 | least offset, least partition |
-//! | then | times, partitions, offsets: differences to the least one |
+//! | then | times, partitions, offsets: differences to the least one, each of its width |
 //! | then, for each argument | form u8, width u8, NULLs u8 (1: a bitmap follows, bit set = NULL), body |
 //! | then, for each filter | a bitmap, bit set = passed |
 //!
-//! Bodies: WORDS base i64 and differences; RAW doubles as they are; INTEGRAL as WORDS, for doubles
-//! that all are integers below 2^53 (the common case, an eighth of the bytes); BITS a bitmap; TEXT
-//! ends u32 and UTF-8. A NULL's slot is zero.
+//! Row r of a bitmap is bit r % 8, from the lowest, of byte r / 8. A width is the least that holds
+//! the greatest difference; 0 says that all values are the base, and nothing follows. Differences
+//! wrap at 2^64, so that any two times have one.
+//!
+//! # Columns
+//!
+//! How many arguments and filters there are, and of which [`ColumnKind`], is known from the view
+//! and not from the block. The form says how the body holds the values:
+//!
+//! | form | kind | body |
+//! |---|---|---|
+//! | 1 WORDS | integer, timestamp | least value i64, then a difference a row |
+//! | 2 RAW | DOUBLE | 8 bytes a row, as they are |
+//! | 3 INTEGRAL | DOUBLE | as WORDS: every value is an integer below 2^53 and none is -0.0 |
+//! | 4 BITS | BOOLEAN | a bitmap |
+//! | 5 TEXT | VARCHAR | for each row where its text ends, u32; then all texts, UTF-8 |
+//!
+//! INTEGRAL is the common case and takes an eighth of RAW where the values span less than 256. The
+//! slot of a NULL is zero: the difference 0, the bit 0, an empty text. A column of NULLs alone has
+//! base 0 and width 0.
+//!
+//! # Reading
+//!
+//! [`RowView`] finds a time, a partition or an offset by its index, and the first row of a window
+//! by bisecting the times. Columns have no directory: a cursor walks over them in the view's order.
+//!
+//! # Invariants
+//!
+//! * `places_ascend`: no two rows of a block have one place. `columns_agree`: columns are equally
+//!   long. `places_fill_header`: the places take the bytes that the header says.
+//! * `block_times_as_header`, `block_round_trips`: a block that is merged again has the times of
+//!   its header, and nothing behind its columns and filters.
+//! * A block from disk passed [`RowView::check`]: widths, forms, lengths, ends of texts, UTF-8.
+//!   Then no read of it can panic. The order of its rows is not checked; RocksDB's checksums guard
+//!   that.
 
 use arrow_schema::{DataType, TimeUnit};
 use forebay_core::bytes::Reader;
