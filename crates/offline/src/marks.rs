@@ -1,16 +1,63 @@
-//! What a table's log says about offsets: the application transactions
-//! `<deployment>/<table>/<topic>/<partition>`, whose version is the next Kafka offset, and who
-//! committed them; `<deployment>/<table>/from/<topic>/<partition>` and `../cut/..` note where the
-//! table begins (no topic has a slash in its name). The log that the rows came from is told by
-//! `../cluster/<topic>/<cluster id>` and `../id/<topic>/<topic id>`, by
-//! `../partitions/<topic>/all`, whose version is their number, and by the digest of each
-//! partition's last record, in `../{last,last_time,last_hash}/<topic>/<partition>`. Read from the
-//! newest checkpoint and the entries behind it, then entry by entry; an entry that cannot be read
-//! is an error, never "none".
+//! What a table's log says beside its rows: up to which offset of each partition it has all records
+//! (its marks), where it begins, and which log the rows came from. [`Marks`] reads that and names
+//! what `append` commits; the archive's port shows it to the pipeline, which starts reading by it.
+//! It writes nothing itself.
 //!
-//! Delta-rs can look up one application id at a time, each by a replay of its own; the archive
-//! needs all of them, and needs to know whose commit moved them. On open both readings are
-//! compared.
+//! # Layout
+//!
+//! All of it is application transactions (`txn`) of the Delta log, pairs of an id and a version of
+//! 64 bits, of which the newest counts. Each id begins with the scope, `<deployment>/<table>`:
+//!
+//! | behind the scope | version |
+//! |---|---|
+//! | nothing | newest `_ingest_time` of the table, microseconds |
+//! | `/<topic>/<partition>` | the mark: next offset |
+//! | `/from/<topic>/<partition>` | first offset that the table was ready to take |
+//! | `/cut/<topic>/<partition>` | the same offset: the state had applied records before, so a table was lost |
+//! | `/cluster/<topic>/<cluster id>` | 1 |
+//! | `/id/<topic>/<topic id>` | 1 |
+//! | `/partitions/<topic>/all` | how many partitions the topic has |
+//! | `/last/<topic>/<partition>` | offset of the last record below the mark |
+//! | `/last_time/<topic>/<partition>` | its time, microseconds; -1 for none |
+//! | `/last_hash/<topic>/<partition>` | the bits of its hash |
+//!
+//! No topic has a slash in its name. One that is named as a kind is no kind: the id of its mark has
+//! one part less (`/last/3` is partition 3 of topic `last`).
+//!
+//! A commit also says in its `commitInfo` whose it is ([`commit_info`]): the process, and which of
+//! its commits.
+//!
+//! # Reading
+//!
+//! [`Marks::load`] takes the transactions of the newest checkpoint, then the entries behind it one
+//! by one; [`Marks::advance`] goes on from there. An entry that is missing, empty or no JSON is an
+//! error with what to do, never "none": without its marks rows would be appended twice. When a
+//! table is opened, `table` compares each mark with what delta-rs reads for it.
+//!
+//! # Exactly once
+//!
+//! An append drops the rows below the marks, writes their file, and commits file and new marks in
+//! one entry. A process that dies in between leaves a file that no entry names. After an error
+//! nobody knows whether the entry is there, so the log is read again and [`judge`] says, by the
+//! first entry since that tells:
+//!
+//! * this process and this commit: it has landed;
+//! * another process has moved our marks: it owns the table now, and this one appends no more;
+//! * none: it is absent. Where another writer's entry was in the way, such as a merge of files, the
+//!   append starts again.
+//!
+//! # Invariants
+//!
+//! * `offsets_never_fall`: [`Marks::moves`] takes marks forward only, and reading checks it.
+//! * `version_never_falls`: the log is never read back to an older version.
+//! * `digest_below_next`: the last record of a partition lies below its mark.
+//! * In `append`: `rows_move_marks`, `append_covered`, `ingest_time_ascends`.
+//!
+//! # Alternatives
+//!
+//! Delta-rs looks up one application id at a time, each by a replay of its own, and does not say
+//! whose commit moved it. Words in `commitInfo` alone would be cleaned away with old entries;
+//! checkpoints keep transactions. Domain metadata would ask a table feature of every reader.
 
 use std::collections::BTreeMap;
 
