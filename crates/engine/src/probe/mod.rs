@@ -1,28 +1,64 @@
 //! The probe lowering: values of a service's features for a spine, each row as of its own instant,
 //! straight from the events. Training sets are made here and served values are recomputed here.
+//! Spine and definitions come from the caller, events as streams from the archive or from files;
+//! the answer is one row for each row of the spine, in its order. Nothing here plans SQL, writes,
+//! or reads what the online store holds.
+//!
+//! # Value
 //!
 //! A value is the SQL row of a virtual event (key, t) that contributes nothing, over the events
-//! with event time <= t (`docs/concepts.md`, Value). The pieces: `keys` numbers the spine's keys,
-//! `collect` keeps the events of those keys in the order (event time, partition, offset), `slide`
-//! walks them and the probes of a key together, `tree` answers where nearly every probe has a cut
-//! of its own, `answers` takes the values. WHERE, arguments and everything after the aggregates are
-//! the compiled view's own, so that they are the text that the stream runs.
+//! with event time <= t (`docs/concepts.md`, Value). WHERE, arguments and everything after the
+//! aggregates are the compiled view's own, so they are the text that the stream runs; the
+//! aggregates are `core`'s exact states, and where a window slides a monotone deque for minimum and
+//! maximum. A key with a NULL part matches nothing: its row is NULL.
 //!
-//! **Late rows count.** A row that came too late for a view (`ViewSpec::too_late`: older than
-//! watermark - (R + history), R the longest of its windows and its TTL) was never folded online,
-//! yet it counts here, whether or not the archive marks it `_late`. No permitted online read can
-//! see the difference: online refuses every instant at which such a row could lie in a window or
-//! decide the TTL, and it remembers the row's time for presence. For a view with a lifetime window
-//! nothing is ever too late. `_late` is also one mark for all views of a source, so it could not
-//! say which view lacks the row.
+//! # Steps
 //!
-//! **Applied offsets.** With [`Known::Applied`] an event counts for a row only if its offset is
-//! below the next offset that the row's cut has for the event's partition; a partition that the cut
-//! does not name has applied nothing.
+//! ```text
+//! spine ---> keys: distinct keys, numbered      narrow: columns, times, keys, offsets that count
+//!                |                                 |
+//!                |              table ---> scan, one stream a table
+//!                v                                 v
+//!            collect: events that the spine can see, sorted by (key, time, partition, offset)
+//!                |
+//!            slide or tree: aggregates of each probe ---> answers, a column an aggregate
+//!                |
+//!            the view's expressions, presence, the service's expressions ---> rows
+//! ```
 //!
-//! Memory: the spine, its answer, and the events of the spine's keys, which draw on the process's
-//! budget: where it refuses, the call is given up with its words. The tables come as streams,
-//! narrowed (`narrow`) by what the spine can see. Nothing of DataFusion's planner runs here.
+//! * `narrow` only spares reading: each event is judged again by its key, its time and its offset.
+//! * `slide` walks the events and the probes of a key together, in time order. Each event enters a
+//!   window once and leaves it once: O(events + probes), for each cut.
+//! * `tree` answers each probe by itself. It is made where nearly every probe has a cut of its own:
+//!   where for one key cuts x events exceed events + 64 x probes. That decides speed, never a
+//!   value.
+//!
+//! # Applied offsets
+//!
+//! With [`Known::Applied`] an event counts for a row only if its offset is below the next offset
+//! that the row's cut has for the event's partition; a partition that the cut does not name has
+//! applied nothing. So a served value is recomputed at the offsets that it names.
+//!
+//! # Late rows
+//!
+//! A row that came too late for a view (`ViewSpec::too_late`: older than watermark - (R + history),
+//! R the longest of its windows and its TTL) was never folded online, yet it counts here, whether
+//! or not the archive marks it `_late`. No permitted online read can see the difference: online
+//! refuses every instant at which such a row could lie in a window or decide the TTL, and it
+//! remembers the row's time for presence. For a view with a lifetime window nothing is ever too
+//! late. `_late` is also one mark for all views of a source, so it could not say which view lacks
+//! the row.
+//!
+//! # Memory and threads
+//!
+//! Held are the spine, its answer, and the events of the spine's keys. What a scan decodes and the
+//! events draw on the process's budget; where it refuses, the call is given up with its words. The
+//! spine has [`SPINE_MAX_ROWS`](forebay_core::limits::SPINE_MAX_ROWS) rows at most. A call runs on
+//! a thread of its own and reads its tables side by side, one thread a table, as many as there are
+//! processors.
+//!
+//! What the values are held against is the batch lowering, DataFusion's own plan of the same text:
+//! docs/decisions/0006-the-batch-plan-is-the-oracle.md.
 
 mod answers;
 mod collect;
