@@ -1,18 +1,69 @@
-//! Whether a source is read, from where, or why not: a pure decision over facts already read, made
-//! at start and at every look at the log ([`crate::watch`] reads the facts, `ingest` carries the
-//! decision out). The reader starts each partition at the smallest offset that any shard or the
-//! archive still needs; each of them drops what it already has.
+//! Whether a source is read, from where, or why not: a pure decision over facts already read. The
+//! thread of `watch` reads the facts, at a start and at every look at the log, and asks for a
+//! decision; ingest takes it from there, and `reads` makes an assignment of it. Nothing here asks a
+//! broker, reads a disk or a clock.
 //!
-//! A log is the one that is followed when its cluster, its topic's id, its partitions, its end and
-//! the last applied record of each partition say so. The state knows them and so does the archive:
-//! both count, so that a state that was lost takes no other log for that of its archive. Anything
-//! else halts that source, and that source alone; nothing is skipped but what a person accepted as
-//! a gap.
+//! # Facts
 //!
-//! The watermarks go on where they were: the shard whose need it was had recorded the greatest
-//! event time below it. The archive records no event times, so where its need alone is the
-//! smallest, rows up to the first shard's mark may miss their `_late` flag. No value depends on
-//! that: every shard has those rows.
+//! * Of each shard: next offset, mark and digest of the last record of each partition.
+//! * Of the archive's table, before the first read of this run: the same without marks, and
+//!   cluster, topic id and number of partitions of the log that its rows came from. Both count, so
+//!   that a state that was lost takes no other log for that of its archive.
+//! * Of the state: cluster, topic id, number of partitions, and the gaps that a person has
+//!   accepted.
+//! * Of the broker: the same of the log as it is, the first and the last stable offset of each
+//!   partition, and what stands where the last applied records stood.
+//! * Of the reader: where it stands, what it met, and whether the source is read or halted.
+//!
+//! # Decision
+//!
+//! The first of these that holds decides on the whole source:
+//!
+//! 1. The broker is away: wait. What is read goes on being read.
+//! 2. It refuses, belongs to another cluster, has no such topic, has the topic with another id, or
+//!    lacks a partition that was read: halt.
+//! 3. Partition by partition: nobody answers for it: wait. Its log ends below what was applied, or
+//!    has another record there: halt. Nobody answers for its last applied record: wait. Of a source
+//!    that is read already, a partition without an answer goes on and holds back no other.
+//! 4. A partition is wanted from below the log's beginning: halt, with all gaps of the source. What
+//!    a person accepts as a gap is passed from then on. Where its reader is at work, the look may
+//!    be behind it: the reader says itself when it has lost its place.
+//! 5. Else read, but for the partitions whose reader met something that neither an accepted gap nor
+//!    a hole in the log explains: these are halted alone.
+//!
+//! A record that compaction or retention has taken says nothing: it can no longer differ.
+//!
+//! # Where reading starts
+//!
+//! Each shard and the archive need a partition from their own next offset on, behind accepted gaps.
+//! Reading starts at the least of these, and each of them drops what it already has:
+//!
+//! ```text
+//! offsets     40          52        60
+//! archive      |--------------------------->  needs 40
+//! shard 0                  |--------------->  needs 52, drops 40 to 51
+//! shard 1                            |----->  needs 60, drops 40 to 59
+//! start        ^
+//! ```
+//!
+//! One that knows nothing of the partition needs it from the log's beginning. A partition that this
+//! run has read goes on where the reader stands.
+//!
+//! # Watermarks
+//!
+//! The mark goes on where it was: with [`Plan::recorded`] each shard's mark is taken over as the
+//! reader passes the offset that it was recorded at. The archive's offsets come without marks.
+//! Where its need alone is the least, rows up to the first shard's offset are dated by the rows
+//! since the start alone, so they may miss their `_late` flag in the archive. No value depends on
+//! that: every shard has those rows. Where shards know nothing and the archive has rows below the
+//! start, `prefix` adds the mark that those make.
+//!
+//! # Invariants
+//!
+//! `decided_once`: a partition is read, halted or in a gap. `offsets_never_fall`: to pass a fault
+//! never leads back. `start_within_log`: reading starts at or before the log's end.
+//!
+//! Why no consumer group: docs/decisions/0005-no-consumer-group.md.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
