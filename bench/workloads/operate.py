@@ -6,6 +6,8 @@ The answers are checked: what the added view counts is what was sent, or the run
 machine's cores; nothing is pinned.
 """
 
+import datetime
+import itertools
 import json
 import shutil
 import statistics
@@ -21,7 +23,9 @@ from processes import DEADLINE_S, ROOT, Server, definitions, ended, wait
 
 FLIGHTS = ROOT / "data" / "nycflights13"
 PREDICTIONS = "predictions_late_arrival"
-PARTITIONS, NAMES = 4, 500
+PARTITIONS, NAMES = 4, 50_000
+CHUNK = 500
+BEGINNING = datetime.datetime(2024, 5, 1)
 COMMIT_EVERY_S = 3  # ten times as often as by default
 SOURCE = """CREATE SOURCE clicks (name VARCHAR NOT NULL, amount DOUBLE, at TIMESTAMP NOT NULL,
     WATERMARK FOR at AS at - INTERVAL '1' MINUTE) WITH (connector = 'kafka', topic = '{topic}', format = 'json');
@@ -41,10 +45,17 @@ def rate_of(bench):
 # Events
 
 
-def events(count):
-    """JSON lines, each name in turn: the same amount and moment, so that counts and sums are known."""
-    line = '{{"name":"n{}","amount":0.25,"at":"2024-05-01T00:00:00Z"}}\n'
-    return "".join(line.format(number % NAMES) for number in range(count)).encode()
+def events(first, rate):
+    """The events from number `first` on, JSON lines: each name in turn, so that counts are known, at the event time at which
+    they come where there are `rate` a second."""
+    at = BEGINNING + datetime.timedelta(seconds=first / rate)
+    line = f'{{{{"name":"n{{}}","amount":0.25,"at":"{at.isoformat(timespec="milliseconds")}Z"}}}}\n'
+    return "".join(line.format(number % NAMES) for number in range(first, first + CHUNK)).encode()
+
+
+def clicks_of(name, sent):
+    """How many events the name of that number has, of the first so many."""
+    return (sent - name + NAMES - 1) // NAMES
 
 
 def make_topic(bench, topic, partitions):
@@ -59,28 +70,27 @@ def producer(bench, topic):
 
 
 def send(bench, topic, count):
-    chunk = events(min(count, 100_000))
-    assert count % min(count, 100_000) == 0
+    assert count % CHUNK == 0
     sending = producer(bench, topic)
-    for _ in range(count // min(count, 100_000)):
-        sending.stdin.write(chunk)
+    for first in range(0, count, CHUNK):
+        sending.stdin.write(events(first, rate_of(bench)))
     sending.stdin.close()
     ended(sending)
 
 
 class Load(threading.Thread):
-    """Sends `rate` events a second until it is stopped; `sent` counts them."""
+    """Sends `rate` events a second, those that follow the first `sent`, until it is stopped; `sent` counts them too."""
 
-    def __init__(self, bench, topic, rate):
+    def __init__(self, bench, topic, rate, sent=0):
         super().__init__()
-        self.rate, self.sending, self.sent, self.stopping = rate, producer(bench, topic), 0, threading.Event()
+        self.rate, self.sending, self.sent, self.stopping = rate, producer(bench, topic), sent, threading.Event()
 
     def run(self):
-        chunk, started = events(NAMES), time.monotonic()
+        started, before = time.monotonic(), self.sent
         while not self.stopping.is_set():
-            self.sending.stdin.write(chunk)
-            self.sent += NAMES
-            time.sleep(max(0.0, self.sent / self.rate - (time.monotonic() - started)))
+            self.sending.stdin.write(events(self.sent, self.rate))
+            self.sent += CHUNK
+            time.sleep(max(0.0, (self.sent - before) / self.rate - (time.monotonic() - started)))
         self.sending.stdin.close()
         ended(self.sending)
 
@@ -132,10 +142,11 @@ def served(server, view, name="n0"):
 
 def check(server, views, sent):
     """Each view counts what was sent, also what came while it was filled."""
-    wait(lambda: served(server, views[0]) == sent // NAMES, f"{sent // NAMES} clicks of n0")
-    for view in views:
-        if (counted := served(server, view, "n17")) != sent // NAMES:
-            sys.exit(f"{view} counts {counted} of {sent // NAMES} clicks: the figures are void")
+    wait(lambda: server.status()["sources"]["clicks"]["lag_records"] == 0, "no lag")
+    for view, name in itertools.product(views, (0, 17, NAMES - 1)):
+        counted, expected = served(server, view, f"n{name}"), clicks_of(name, sent)
+        if counted != expected:
+            sys.exit(f"{view} counts {counted} of {expected} clicks of n{name}: the figures are void")
 
 
 def add_a_view(bench, folder):
@@ -146,8 +157,8 @@ def add_a_view(bench, folder):
     what = f"view over {count:,} rows, {rate:,} events/s beside"
     with Server(bench, folder) as server:
         server.apply_files([*source_files(topic), *view_files(["before"])])
-        wait(lambda: served(server, "before") == count // NAMES, "the archive to be there")
-        load = Load(bench, topic, rate)
+        check(server, ["before"], count)
+        load = Load(bench, topic, rate, count)
         load.start()
         floor = watched(server, lambda: time.sleep(5))
         bench.figure("forebay, no change", "longest time without a row read", floor.pause_s * 1_000, "ms")
@@ -158,7 +169,7 @@ def add_a_view(bench, folder):
         report_fill(bench, what, server, seen, count, seconds, before)
         crash_in_the_middle(bench, server, seconds, what)
         load.stop()
-        check(server, ["before", "added", "again"], count + load.sent)
+        check(server, ["before", "added", "again"], load.sent)
 
 
 def watched(server, action):
@@ -241,7 +252,6 @@ def many_partitions(bench, folder):
     with Server(bench, folder) as server:
         server.apply_files([*source_files(topic), *view_files(["before"])])
         check(server, ["before"], count)
-        wait(lambda: server.status()["sources"]["clicks"]["lag_records"] == 0, "no lag")
         time.sleep(5)
         rss, written = server.memory_bytes(), server.moved_bytes("write_bytes") / count
         began = server.cpu_seconds(), time.monotonic()
