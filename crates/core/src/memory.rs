@@ -32,11 +32,13 @@ pub enum Part {
     /// Predictions and labels that monitors keep until they meet, and their windows; ingest waits
     /// a while.
     Monitors,
+    /// Archive files that are joined; joined later.
+    Upkeep,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::HotTable,
         Self::Answers,
         Self::Scoring,
@@ -44,6 +46,7 @@ impl Part {
         Self::PointInTime,
         Self::Fills,
         Self::Monitors,
+        Self::Upkeep,
     ];
 
     /// Its name in metrics and errors.
@@ -57,6 +60,7 @@ impl Part {
             Self::PointInTime => "point_in_time",
             Self::Fills => "fills",
             Self::Monitors => "monitors",
+            Self::Upkeep => "upkeep",
         }
     }
 
@@ -66,8 +70,8 @@ impl Part {
             Self::HotTable | Self::Answers => 8,
             Self::Scoring => 2,
             Self::Ingest => 16,
-            Self::PointInTime => 4,
-            Self::Fills | Self::Monitors => 1,
+            Self::PointInTime => 3,
+            Self::Fills | Self::Monitors | Self::Upkeep => 1,
         }
     }
 }

@@ -18,6 +18,7 @@ use arrow_array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
+use forebay_core::memory::Budget;
 use forebay_core::ports::Archive;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
@@ -27,6 +28,8 @@ use serde_json::{Value, json};
 
 const TABLE: &str = "clicks";
 const ROWS: i64 = 10;
+/// What merges may hold.
+const MEMORY_BYTES: usize = 1 << 30;
 const RETENTION: Duration = Duration::from_secs(24 * 3_600);
 /// Appends of which the median time is told, at the beginning and at the end.
 const SAMPLE: usize = 500;
@@ -62,9 +65,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         appends.push(started.elapsed());
     }
     let before = state(folder, &clock).await?;
+    let memory = Budget::whole(MEMORY_BYTES);
     let started = Instant::now();
     let mut joined = 0;
-    while let Some(merged) = archive.compact(TABLE).await? {
+    while let Some(merged) = archive.compact(TABLE, &memory).await? {
         joined += merged.files;
     }
     let compact_ms = milliseconds(started.elapsed());

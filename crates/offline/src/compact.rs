@@ -16,8 +16,10 @@
 //! until [`crate::sweep`] takes them after their retention.
 //!
 //! # Memory
-//! One input file, one batch, and the encoded output: inputs of one merge are
-//! [`ARCHIVE_MERGE_MAX_BYTES`] together at most.
+//! One input file, its batches, and the output, encoded and as it is read again: together up to
+//! three times the bytes of the inputs, reserved before the first is read. Inputs of one merge are
+//! [`ARCHIVE_MERGE_MAX_BYTES`] together at most, and fewer where the budget allows upkeep less, so
+//! that a merge which the budget refuses fits at another time.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use deltalake::protocol::DeltaOperation;
 use forebay_core::error::with_causes;
 use forebay_core::invariant;
 use forebay_core::limits::{ARCHIVE_MERGE_MAX_BYTES, ARCHIVE_MERGE_MAX_FILES};
+use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::Scan;
 use forebay_core::source::meta;
 use futures::TryStreamExt;
@@ -52,6 +55,8 @@ const MERGE_FILES: usize = 8;
 const TRIES: u32 = 5;
 /// Upper ends of the tiers, bytes. A file above the last is left alone for good.
 const TIERS: [u64; 5] = [16 << 10, 128 << 10, 1 << 20, 8 << 20, 64 << 20];
+/// Bytes that a merge may hold for each byte of its inputs.
+const HELD_FOR_EACH_BYTE: usize = 3;
 
 /// What one merge did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +97,17 @@ fn tier(size: u64) -> Option<usize> {
     TIERS.iter().position(|end| size < *end)
 }
 
-/// The files to join next, of those of a table in the order of their appends.
-fn choose(files: &[Candidate]) -> Option<Range<usize>> {
+/// The most bytes that the inputs of one merge may have together.
+fn most_bytes(memory: &Budget) -> u64 {
+    let allowed = memory.most_bytes(Part::Upkeep) / HELD_FOR_EACH_BYTE;
+    ARCHIVE_MERGE_MAX_BYTES.min(allowed as u64)
+}
+
+/// The files to join next, of those of a table in the order of their appends: `most_bytes` together
+/// at most.
+fn choose(files: &[Candidate], most_bytes: u64) -> Option<Range<usize>> {
+    // As large as it gets: no further file of the tier may be waited for.
+    let large_bytes = TIERS[TIERS.len() - 1].min(most_bytes / 2);
     let mut start = 0;
     while start < files.len() {
         let first = files[start].tier;
@@ -104,13 +118,13 @@ fn choose(files: &[Candidate]) -> Option<Range<usize>> {
         let (mut end, mut bytes) = (start + 1, files[start].bytes);
         while end < files.len() && end - start < ARCHIVE_MERGE_MAX_FILES {
             let next = files[end];
-            if next.tier != first || !next.follows || bytes + next.bytes > ARCHIVE_MERGE_MAX_BYTES {
+            if next.tier != first || !next.follows || bytes + next.bytes > most_bytes {
                 break;
             }
             bytes += next.bytes;
             end += 1;
         }
-        let is_large = bytes >= TIERS[TIERS.len() - 1] && end - start > 1;
+        let is_large = bytes >= large_bytes && end - start > 1;
         if end - start >= MERGE_FILES || is_large {
             return Some(start..end);
         }
@@ -120,13 +134,18 @@ fn choose(files: &[Candidate]) -> Option<Range<usize>> {
 }
 
 impl DeltaArchive {
-    /// Join small files of `table` once, if there are enough of them. None when there was nothing
-    /// to do, or another writer has replaced one of the files.
+    /// Join small files of `table` once, if there are enough of them, with memory of `memory`. None
+    /// when there was nothing to do, or another writer has replaced one of the files.
     ///
     /// # Errors
     /// Unknown table, another process that appends to it, a file that has changed since it was
-    /// written (the next call leaves it alone), a store that fails. The table is then as it was.
-    pub async fn compact(&self, table: &str) -> Result<Option<Compacted>, OfflineError> {
+    /// written (the next call leaves it alone), memory that others use now, a store that fails. The
+    /// table is then as it was.
+    pub async fn compact(
+        &self,
+        table: &str,
+        memory: &Arc<Budget>,
+    ) -> Result<Option<Compacted>, OfflineError> {
         let table = self.table(table).await?;
         let mut files = {
             let mut current = table.current.lock().await;
@@ -134,10 +153,12 @@ impl DeltaArchive {
             files_of(&table.name, &current.state)?
         };
         table.keep_damaged(&files);
-        let Some(chosen) = choose(&candidates(&files, |file| table.is_damaged(&file.path))) else {
+        let candidates = candidates(&files, |file| table.is_damaged(&file.path));
+        let Some(chosen) = choose(&candidates, most_bytes(memory)) else {
             return Ok(None);
         };
         let inputs: Vec<FileFacts> = files.drain(chosen).collect();
+        let _held = reserve(&table, &inputs, memory)?;
         invariant!(
             MergeJoinsFiles,
             inputs.len() > 1,
@@ -304,6 +325,21 @@ impl DeltaArchive {
     }
 }
 
+/// What a merge of `inputs` may hold.
+fn reserve(
+    table: &Table,
+    inputs: &[FileFacts],
+    memory: &Arc<Budget>,
+) -> Result<Reservation, OfflineError> {
+    let bytes: u64 = inputs.iter().map(|file| file.size).sum();
+    let bytes = usize::try_from(bytes).expect("ARCHIVE_MERGE_MAX_BYTES at most");
+    let held = memory.reserve(Part::Upkeep, bytes * HELD_FOR_EACH_BYTE);
+    held.map_err(|source| OfflineError::Memory {
+        table: table.name.clone(),
+        source,
+    })
+}
+
 fn operation() -> DeltaOperation {
     DeltaOperation::Optimize {
         predicate: None,
@@ -380,18 +416,36 @@ mod tests {
             ),
             (vec![small(64 << 20); 20], None),
         ] {
-            assert_eq!(choose(&files), expected, "{files:?}");
+            assert_eq!(
+                choose(&files, ARCHIVE_MERGE_MAX_BYTES),
+                expected,
+                "{files:?}"
+            );
         }
     }
 
     #[test]
     fn a_merge_has_so_many_files_and_bytes_and_no_more() {
         let many = vec![small(100); ARCHIVE_MERGE_MAX_FILES + 1];
-        assert_eq!(choose(&many), Some(0..ARCHIVE_MERGE_MAX_FILES));
+        assert_eq!(
+            choose(&many, ARCHIVE_MERGE_MAX_BYTES),
+            Some(0..ARCHIVE_MERGE_MAX_FILES)
+        );
         let size = 40 << 20;
         let large = vec![small(size); 9];
         let files = usize::try_from(ARCHIVE_MERGE_MAX_BYTES / size).expect("3");
-        assert_eq!(choose(&large), Some(0..files));
+        assert_eq!(choose(&large, ARCHIVE_MERGE_MAX_BYTES), Some(0..files));
+    }
+
+    #[test]
+    fn a_merge_is_no_larger_than_the_memory_of_upkeep_allows() {
+        let memory = Budget::shared(32 * (30 << 20));
+        let most = most_bytes(&memory);
+        assert_eq!(most, 10 << 20);
+        let files = vec![small(3 << 20); 8];
+        assert_eq!(choose(&files, most), Some(0..3));
+        assert_eq!(choose(&files[..1], most), None, "no file is joined alone");
+        assert_eq!(most_bytes(&Budget::whole(1 << 40)), ARCHIVE_MERGE_MAX_BYTES);
     }
 
     #[test]
@@ -400,7 +454,7 @@ mod tests {
         for _ in 0..20_000 {
             files.push(small(5_000));
             appended += 5_000;
-            while let Some(chosen) = choose(&files) {
+            while let Some(chosen) = choose(&files, ARCHIVE_MERGE_MAX_BYTES) {
                 let bytes = files[chosen.clone()].iter().map(|file| file.bytes).sum();
                 rewritten += bytes;
                 files.splice(chosen, [small(bytes)]);

@@ -5,11 +5,14 @@
 //! swept later.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forebay_core::ErrorKind;
+use forebay_core::memory::Budget;
+use forebay_core::ports::Runtime;
 use forebay_core::time::Clock;
 use forebay_offline::{DeltaArchive, OfflineError};
+use forebay_pipeline::SystemRuntime;
 use forebay_telemetry::Metrics;
 
 use super::app::App;
@@ -23,33 +26,40 @@ const DAMAGED_IN_A_ROUND: usize = 16;
 
 struct Upkeep {
     archive: Arc<DeltaArchive>,
+    memory: Arc<Budget>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
+    runtime: Arc<dyn Runtime>,
     settings: ArchiveSettings,
 }
 
 /// Start it on the runtime of `app`; it ends when `app` stops.
 pub(super) fn start(app: &App) {
+    let runtime: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(app.runtime.clone()));
     let upkeep = Upkeep {
         archive: Arc::clone(&app.archive),
+        memory: Arc::clone(&app.budget),
         metrics: Arc::clone(&app.metrics),
         clock: Arc::clone(&app.clock),
+        runtime: Arc::clone(&runtime),
         settings: app.settings.archive.clone(),
     };
     let stop = app.stop.clone();
-    app.runtime.spawn(async move {
+    let task = async move {
         tokio::select! {
             () = stop.asked() => {}
             () = upkeep.rounds() => {}
             () = upkeep.scrubs() => {}
         }
-    });
+    };
+    runtime.spawn_task("upkeep", Box::pin(task));
 }
 
 impl Upkeep {
     async fn rounds(&self) {
         loop {
-            tokio::time::sleep(Duration::from_secs(self.settings.upkeep_interval_s)).await;
+            let pause = Duration::from_secs(self.settings.upkeep_interval_s);
+            self.runtime.sleep(pause).await;
             if let Err(error) = self.archive.hold_clock() {
                 // By a clock that is days ahead all files are old enough to be deleted.
                 tracing::warn!(%error, "upkeep of the archive waits");
@@ -69,7 +79,7 @@ impl Upkeep {
 
     async fn scrubs(&self) {
         let interval = Duration::from_secs(self.settings.scrub_interval_s);
-        tokio::time::sleep(interval.min(FIRST_SCRUB)).await;
+        self.runtime.sleep(interval.min(FIRST_SCRUB)).await;
         loop {
             for table in self.archive.open_tables().await {
                 match self.scrub(&table).await {
@@ -81,7 +91,7 @@ impl Upkeep {
                 }
                 self.measure(&table).await;
             }
-            tokio::time::sleep(interval).await;
+            self.runtime.sleep(interval).await;
         }
     }
 
@@ -89,8 +99,8 @@ impl Upkeep {
     async fn compact(&self, table: &str) {
         let mut damaged = 0;
         loop {
-            let started = Instant::now();
-            match self.archive.compact(table).await {
+            let started = self.runtime.elapsed();
+            match self.archive.compact(table, &self.memory).await {
                 Ok(None) => return,
                 Ok(Some(merged)) => {
                     self.took("compact", started);
@@ -118,7 +128,7 @@ impl Upkeep {
     async fn scrub(&self, table: &str) -> Result<(), OfflineError> {
         let mut scrub = self.archive.begin_scrub(table).await?;
         loop {
-            let started = Instant::now();
+            let started = self.runtime.elapsed();
             let Some(scrubbed) = self.archive.scrub_next(&mut scrub).await? else {
                 return Ok(());
             };
@@ -144,7 +154,7 @@ impl Upkeep {
         task: &'static str,
         work: impl Future<Output = Result<u64, OfflineError>>,
     ) {
-        let started = Instant::now();
+        let started = self.runtime.elapsed();
         match work.await {
             Ok(files) => {
                 self.took(task, started);
@@ -167,9 +177,9 @@ impl Upkeep {
         damaged.set(size.damaged as f64);
     }
 
-    fn took(&self, task: &str, started: Instant) {
+    fn took(&self, task: &str, started: Duration) {
         let duration = self.metrics.archive_upkeep_duration.with([task]);
-        duration.observe_duration(started.elapsed());
+        duration.observe_duration(self.since(started));
     }
 
     fn failed(&self, table: &str, task: &'static str, error: OfflineError) {
@@ -183,10 +193,17 @@ impl Upkeep {
         );
     }
 
+    /// How long it is since `started`, a moment of the runtime.
+    fn since(&self, started: Duration) -> Duration {
+        self.runtime.elapsed().saturating_sub(started)
+    }
+
     /// Wait until `bytes` since `started` are no more than the settings' rate.
-    async fn rest(&self, bytes: u64, started: Instant) {
+    async fn rest(&self, bytes: u64, started: Duration) {
         let rate = self.settings.upkeep_bytes_per_second();
         let due = Duration::from_secs_f64(bytes as f64 / rate as f64);
-        tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
+        self.runtime
+            .sleep(due.saturating_sub(self.since(started)))
+            .await;
     }
 }

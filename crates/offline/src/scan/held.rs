@@ -1,7 +1,7 @@
 //! What a scan holds of the process's memory: a file's bytes, reserved before they are read, and
 //! rows, reserved when they are decoded, since nothing says before how large they become. Whoever
 //! asked for the scan is charged, and its stream ends where that is refused; one that nobody is
-//! charged for (a merge) reserves nothing.
+//! charged for (a merge, which has reserved all that it needs) reserves nothing.
 
 use forebay_core::memory::Reservation;
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_core::ErrorKind;
+use forebay_core::memory::Part;
 use forebay_core::ports::{Archive, Scan, TableScan};
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::meta;
@@ -17,8 +18,8 @@ use url::Url;
 
 use crate::faulty::{FaultyStore, When};
 use crate::support::{
-    TABLE, TOPIC, batch, by_place, clock, expected, files, open, range, schema, stored, stored_in,
-    up_to,
+    TABLE, TOPIC, batch, by_place, clock, expected, files, open, plenty, range, schema, stored,
+    stored_in, up_to,
 };
 
 /// Append five rows a step to partition 0, and one to partition 1.
@@ -47,7 +48,12 @@ pub(crate) fn appended(steps: i64) -> Vec<crate::support::Row> {
 }
 
 async fn compact_all(archive: &DeltaArchive) {
-    while archive.compact(TABLE).await.expect("compacted").is_some() {}
+    while archive
+        .compact(TABLE, &plenty())
+        .await
+        .expect("compacted")
+        .is_some()
+    {}
 }
 
 fn through(root: &Path, store: Arc<FaultyStore>, owner: &str) -> DeltaArchive {
@@ -98,14 +104,36 @@ async fn in_log_order(archive: &DeltaArchive) -> usize {
 }
 
 #[tokio::test]
+async fn a_merge_without_memory_changes_nothing_and_is_made_when_there_is_some() {
+    let root = tempfile::tempdir().expect("a directory");
+    let archive = filled(root.path(), 9).await;
+    let before = stored(root.path());
+    let memory = plenty();
+    let most = memory.most_bytes(Part::Upkeep);
+    let others = memory.reserve(Part::Upkeep, most - 1).expect("free");
+    let refused = archive.compact(TABLE, &memory).await;
+    let error = refused.expect_err("others hold all of it");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert_eq!(files(root.path(), TABLE).len(), 9);
+    drop(others);
+    let merged = archive.compact(TABLE, &memory).await.expect("compacted");
+    assert_eq!(merged.expect("there were enough").files, 9);
+    assert_eq!(memory.used_bytes(Part::Upkeep), 0, "given back");
+    assert_eq!(stored(root.path()), before);
+}
+
+#[tokio::test]
 async fn small_files_become_few_and_hold_the_same_rows_in_the_same_order() {
     let root = tempfile::tempdir().expect("a directory");
     let archive = filled(root.path(), 19).await;
     let before = stored(root.path());
     assert_eq!(files(root.path(), TABLE).len(), 19);
-    let merged = archive.compact(TABLE).await.expect("compacted");
+    let merged = archive.compact(TABLE, &plenty()).await.expect("compacted");
     assert_eq!(merged.expect("there were enough").files, 19);
-    assert_eq!(archive.compact(TABLE).await.expect("none left"), None);
+    assert_eq!(
+        archive.compact(TABLE, &plenty()).await.expect("none left"),
+        None
+    );
     assert_eq!(files(root.path(), TABLE).len(), 1);
     assert_eq!(
         stored(root.path()),
@@ -194,7 +222,13 @@ async fn appends_go_on_while_files_are_joined() {
     let appends = tokio::spawn(async move { append(&appending, 10, 60).await });
     let mut merges = 0;
     while !appends.is_finished() {
-        merges += usize::from(archive.compact(TABLE).await.expect("compacted").is_some());
+        merges += usize::from(
+            archive
+                .compact(TABLE, &plenty())
+                .await
+                .expect("compacted")
+                .is_some(),
+        );
         tokio::task::yield_now().await;
     }
     appends.await.expect("appended");
@@ -227,7 +261,10 @@ async fn a_file_that_has_changed_is_named_and_left_alone_and_the_others_are_join
     let mut bytes = good.clone();
     bytes[100] ^= 4;
     fs::write(&path, &bytes).expect("written");
-    let error = archive.compact(TABLE).await.expect_err("a bit has changed");
+    let error = archive
+        .compact(TABLE, &plenty())
+        .await
+        .expect_err("a bit has changed");
     let error = forebay_core::PortError::from(error);
     assert_eq!(error.kind(), ErrorKind::DataLoss);
     let name = path.file_name().and_then(|n| n.to_str()).expect("UTF-8");
@@ -238,7 +275,7 @@ async fn a_file_that_has_changed_is_named_and_left_alone_and_the_others_are_join
         "the table is as it was"
     );
     assert_eq!(archive.size(TABLE).await.expect("read").damaged, 1);
-    let merged = archive.compact(TABLE).await.expect("the others");
+    let merged = archive.compact(TABLE, &plenty()).await.expect("the others");
     assert_eq!(merged.expect("there are enough").files, 16);
     assert_eq!(files(root.path(), TABLE).len(), 5);
     // The remedy.
@@ -264,7 +301,7 @@ async fn a_merge_that_dies_or_fails_anywhere_loses_and_doubles_nothing() {
             let what = format!("call {call} failed, {when:?}, {times} times");
             let root = copy_of(before.path());
             let archive = through(root.path(), store(call, times, when), "b");
-            failures += usize::from(archive.compact(TABLE).await.is_err());
+            failures += usize::from(archive.compact(TABLE, &plenty()).await.is_err());
             assert_eq!(by_place(root.path()), appended(9), "{what}");
             drop(archive);
             // Another process goes on.
@@ -316,7 +353,7 @@ async fn a_merge_gives_way_to_another_writer_that_replaced_one_of_its_files() {
         archive.open_table(TABLE, schema()).await.expect("opened");
         store.hold(held);
         let merging = Arc::clone(&archive);
-        let merge = tokio::spawn(async move { merging.compact(TABLE).await });
+        let merge = tokio::spawn(async move { merging.compact(TABLE, &plenty()).await });
         store.is_held().await;
         replace_by_hand(root.path(), 9, &files(root.path(), TABLE)[2..3]);
         store.release();
@@ -336,8 +373,8 @@ async fn a_process_that_another_one_took_over_from_joins_nothing() {
     let new = open(root.path(), "b");
     new.open_table(TABLE, schema()).await.expect("opened");
     append(&new, 8, 9).await;
-    let error = old.compact(TABLE).await.expect_err("fenced");
+    let error = old.compact(TABLE, &plenty()).await.expect_err("fenced");
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-    let merged = new.compact(TABLE).await.expect("its own");
+    let merged = new.compact(TABLE, &plenty()).await.expect("its own");
     assert_eq!(merged.expect("there are enough").files, 9);
 }

@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::compact::append;
 use crate::faulty::{FaultyStore, When};
-use crate::support::{TABLE, batch, files, open, range, schema, up_to};
+use crate::support::{TABLE, batch, files, open, plenty, range, schema, up_to};
 use crate::upkeep::{ahead, set};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -59,10 +59,20 @@ async fn cost_after_upkeep(appends: i64) -> (Cost, Cost) {
     archive.open_table(TABLE, schema()).await.expect("opened");
     append(&archive, 0, appends).await;
     assert_eq!(files(root.path(), TABLE).len() as i64, appends);
-    while archive.compact(TABLE).await.expect("compacted").is_some() {}
+    while archive
+        .compact(TABLE, &plenty())
+        .await
+        .expect("compacted")
+        .is_some()
+    {}
     // Commits up to the next checkpoint of the log, as they come anyway.
     append(&archive, appends, appends + 10).await;
-    while archive.compact(TABLE).await.expect("compacted").is_some() {}
+    while archive
+        .compact(TABLE, &plenty())
+        .await
+        .expect("compacted")
+        .is_some()
+    {}
     set(&clock, 10 * DAY);
     archive.sweep(TABLE, DAY).await.expect("swept");
     archive.clean_log(TABLE, DAY).await.expect("cleaned");

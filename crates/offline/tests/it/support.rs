@@ -14,6 +14,7 @@ use arrow_array::{
     StructArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
+use forebay_core::memory::Budget;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
 use forebay_core::time::{Clock, Micros, timestamp_type};
@@ -39,6 +40,11 @@ pub(crate) fn clock() -> Arc<FakeClock> {
 
 pub(crate) fn open(root: &Path, owner: &str) -> DeltaArchive {
     DeltaArchive::open(root, ArchiveSettings::new("prod", owner), clock()).expect("opened")
+}
+
+/// More memory than any merge asks for.
+pub(crate) fn plenty() -> Arc<Budget> {
+    Budget::whole(1 << 40)
 }
 
 fn nested() -> Fields {

@@ -17,7 +17,9 @@ use url::Url;
 use crate::compact::{append, appended, filled};
 use crate::faulty::{FaultyStore, When};
 use crate::readers::python;
-use crate::support::{FakeClock, TABLE, batch, by_place, clock, files, open, range, schema, up_to};
+use crate::support::{
+    FakeClock, TABLE, batch, by_place, clock, files, open, plenty, range, schema, up_to,
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -118,7 +120,7 @@ async fn replaced_files_are_kept_for_the_retention_and_then_swept() {
     archive.open_table(TABLE, schema()).await.expect("opened");
     append(&archive, 0, 8).await;
     let old = files(root.path(), TABLE);
-    archive.compact(TABLE).await.expect("compacted");
+    archive.compact(TABLE, &plenty()).await.expect("compacted");
     for (age, swept) in [(6 * DAY, 0), (8 * DAY, 8)] {
         set(&clock, age);
         let found = archive.sweep(TABLE, WEEK).await.expect("swept");
@@ -176,7 +178,7 @@ async fn a_version_within_the_retention_stays_readable_and_an_older_one_is_refus
     let (clock, archive) = ahead(root.path(), "a", 10);
     archive.open_table(TABLE, schema()).await.expect("opened");
     append(&archive, 0, 12).await;
-    archive.compact(TABLE).await.expect("compacted");
+    archive.compact(TABLE, &plenty()).await.expect("compacted");
     append(&archive, 12, 30).await;
     let read = |version: u64| {
         // Out at once: threads of the libraries may abort an interpreter that takes itself down.
@@ -237,13 +239,19 @@ async fn a_users_optimize_and_vacuum_and_our_upkeep_leave_the_rows_alone() {
     };
     assert_eq!(optimize(), "120");
     append(&archive, 20, 30).await;
-    archive.compact(TABLE).await.expect("compacted");
+    archive.compact(TABLE, &plenty()).await.expect("compacted");
     append(&archive, 30, 40).await;
     assert_eq!(optimize(), "240");
-    assert_eq!(archive.compact(TABLE).await.expect("nothing of ours"), None);
+    assert_eq!(
+        archive
+            .compact(TABLE, &plenty())
+            .await
+            .expect("nothing of ours"),
+        None
+    );
     archive.sweep(TABLE, WEEK).await.expect("swept");
     append(&archive, 40, 48).await;
-    archive.compact(TABLE).await.expect("compacted");
+    archive.compact(TABLE, &plenty()).await.expect("compacted");
     assert_eq!(by_place(root.path()), appended(48));
     assert!(archive.scrub(TABLE).await.expect("read").is_empty());
     let again = open(root.path(), "b");
@@ -290,7 +298,7 @@ async fn a_file_that_was_replaced_while_a_scrub_ran_is_no_damage() {
     archive.open_table(TABLE, schema()).await.expect("opened");
     append(&archive, 0, 8).await;
     let mut scrub = archive.begin_scrub(TABLE).await.expect("begun");
-    archive.compact(TABLE).await.expect("compacted");
+    archive.compact(TABLE, &plenty()).await.expect("compacted");
     set(&clock, 8 * DAY);
     assert_eq!(archive.sweep(TABLE, WEEK).await.expect("swept"), 8);
     while let Some(scrubbed) = archive.scrub_next(&mut scrub).await.expect("read") {
