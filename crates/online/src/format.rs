@@ -1,6 +1,8 @@
 //! Every byte that the online store keeps: column families, keys, records and their version codes.
 //! `commit`, `queue` and `store` write what is encoded here; `database`, `shard` and `queue` read.
-//! The fields of a record are those of its encoding function, in that order.
+//! The fields of a record are those of its encoding function, in that order. Golden bytes of every
+//! key and value stand beside the codecs: in `tests.rs` and at the end of the files of `format/`,
+//! in `rows/tests.rs`, and for `log`, which is no more than a text, in `notes`.
 //!
 //! # Layout
 //!
@@ -37,7 +39,6 @@ use std::sync::Arc;
 
 use forebay_core::bytes::{BytesError, BytesResult, Reader, Writer};
 use forebay_core::invariant;
-use forebay_core::ports::{AcceptedGap, TopicNote};
 use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
@@ -48,9 +49,13 @@ pub(crate) use queue::{
     decode_outbox, decode_pending, decode_unscored, encode_outbox, encode_pending, encode_unscored,
     parse_sequence,
 };
+pub(crate) use topic::{decode_topic, encode_topic, topic_key};
 
 mod fill;
 mod queue;
+#[cfg(test)]
+mod tests;
+mod topic;
 
 /// Column families, in the order in which they are opened.
 pub(crate) const FAMILIES: [&str; 6] = [
@@ -192,11 +197,6 @@ pub(crate) fn parse_partition_key(bytes: &[u8]) -> Option<Decoded<TopicPartition
             Ok(TopicPartition::new(topic, i32::from_be_bytes(*number)))
         },
     ))
-}
-
-/// Key of the note of `topic` in `meta`.
-pub(crate) fn topic_key(topic: &str) -> Vec<u8> {
-    [META_TOPIC, topic.as_bytes()].concat()
 }
 
 /// Key of the definition of `view` in `meta`.
@@ -450,65 +450,6 @@ pub(crate) fn decode_mark(bytes: &[u8]) -> Decoded<MarkRecord> {
         other => return Err(format!("a decision of kind {other}").into()),
     };
     Ok(MarkRecord { partition, fact })
-}
-
-/// What is remembered of a topic.
-pub(crate) fn encode_topic(note: &TopicNote) -> Vec<u8> {
-    let mut w = new_record();
-    w.u8(u8::from(note.id.is_some()));
-    w.text(note.id.as_deref().unwrap_or_default());
-    w.i32(note.partitions);
-    w.length(note.gaps.len());
-    for gap in &note.gaps {
-        invariant!(
-            GapBeginsBeforeItsEnd,
-            gap.from < gap.to,
-            "{} to {}",
-            gap.from,
-            gap.to
-        );
-        w.i32(gap.partition);
-        w.i64(gap.from);
-        w.i64(gap.to);
-        w.i64(gap.accepted_us);
-    }
-    // Notes written before this was remembered end here.
-    if !note.begins.is_empty() {
-        w.length(note.begins.len());
-        for (partition, offset) in &note.begins {
-            w.i32(*partition);
-            w.i64(*offset);
-        }
-    }
-    w.finish()
-}
-
-/// See [`encode_topic`].
-pub(crate) fn decode_topic(bytes: &[u8]) -> Decoded<TopicNote> {
-    let mut r = fields(bytes)?;
-    let known = r.u8()? == 1;
-    let id = r.text()?.to_owned();
-    let mut note = TopicNote {
-        id: known.then_some(id),
-        partitions: r.i32()?,
-        ..TopicNote::default()
-    };
-    for _ in 0..r.u32()? {
-        note.gaps.push(AcceptedGap {
-            partition: r.i32()?,
-            from: r.i64()?,
-            to: r.i64()?,
-            accepted_us: r.i64()?,
-        });
-    }
-    if !r.rest().is_empty() {
-        for _ in 0..r.u32()? {
-            let partition = r.i32()?;
-            note.begins.insert(partition, r.i64()?);
-        }
-    }
-    r.end()?;
-    Ok(note)
 }
 
 /// The last record of a partition, in its progress.

@@ -38,6 +38,8 @@ mod stats;
 mod store;
 mod sweep;
 mod table;
+#[cfg(test)]
+mod testing;
 mod tree;
 mod view;
 mod window;

@@ -35,9 +35,25 @@ impl LogNotes for RocksStore {
 mod tests {
     use std::collections::BTreeMap;
 
+    use forebay_core::memory::Budget;
     use forebay_core::ports::AcceptedGap;
 
     use super::*;
+    use crate::options::OnlineOptions;
+
+    #[test]
+    fn golden_bytes_of_the_identity_of_the_log() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let budget = Budget::whole(usize::MAX);
+        let store = RocksStore::open(directory.path(), &OnlineOptions::default(), &budget);
+        let store = store.expect("a new one");
+        store.set_log_identity("küste-1").expect("the first");
+        let database = store.meta_database().expect("open");
+        let whole = |bytes: &[u8]| Ok(bytes.to_vec());
+        let stored = database.get(format::FAMILY_META, b"log", "the log identity", whole);
+        let stored = stored.expect("readable").expect("written");
+        assert_eq!(stored, b"k\xc3\xbcste-1");
+    }
 
     #[test]
     fn what_is_remembered_of_a_topic_is_read_back_also_when_written_before_beginnings_were() {

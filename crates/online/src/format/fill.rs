@@ -54,6 +54,7 @@ pub(crate) fn decode_fill(bytes: &[u8]) -> Decoded<FillNote> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::assert_golden;
 
     #[test]
     fn a_note_of_a_fill_is_read_back_and_its_bytes_stay() {
@@ -70,10 +71,7 @@ mod tests {
             };
             note.at.advance(&TopicPartition::new("e", partition), at);
         }
-        let bytes = encode_fill(&note);
-        assert_eq!(decode_fill(&bytes).expect("its own bytes"), note);
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, GOLDEN);
+        assert_golden(&note, &encode_fill(&note), GOLDEN, decode_fill);
         assert_eq!(fill_key(258), b"fill/\x00\x00\x01\x02");
     }
 

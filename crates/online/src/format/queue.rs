@@ -166,3 +166,81 @@ pub(crate) fn parse_sequence(bytes: &[u8]) -> Decoded<u64> {
         .map(u64::from_be_bytes)
         .map_err(|_| format!("a sequence of {} bytes", bytes.len()).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::assert_golden;
+
+    fn key() -> PredictionKey {
+        PredictionKey {
+            deployment: "dé".to_owned(),
+            model_version: 258,
+            role: Role::Live,
+            topic: "events".to_owned(),
+            partition: 3,
+            offset: i64::MAX,
+        }
+    }
+
+    #[test]
+    fn golden_bytes_of_a_pending_score() {
+        let score = PendingScore {
+            key: key(),
+            event_time_us: -2,
+            request: vec![1, 0],
+        };
+        let golden = "03 03000000 64c3a9 02010000 01 06000000 6576656e7473 03000000 \
+                      ffffffffffffff7f feffffffffffffff 02000000 0100";
+        assert_golden(&score, &encode_pending(&score), golden, decode_pending);
+    }
+
+    #[test]
+    fn golden_bytes_of_a_record_of_the_outbox() {
+        let record = OutboxRecord {
+            topic: "flüge".to_owned(),
+            key: b"k".to_vec(),
+            payload: b"{}".to_vec(),
+            headers: vec![("h".to_owned(), vec![0xFF])],
+        };
+        let stored = (key(), record);
+        let golden = "03 03000000 64c3a9 02010000 01 06000000 6576656e7473 03000000 \
+                      ffffffffffffff7f 06000000 666cc3bc6765 01000000 6b 02000000 7b7d \
+                      01000000 01000000 68 01000000 ff";
+        assert_golden(
+            &stored,
+            &encode_outbox(&stored.0, &stored.1),
+            golden,
+            decode_outbox,
+        );
+    }
+
+    #[test]
+    fn golden_bytes_of_a_note_on_events_without_prediction() {
+        for (reason, code) in [
+            (UnscoredReason::RowRefused, "01"),
+            (UnscoredReason::PredictionRefused, "02"),
+            (UnscoredReason::Expired, "03"),
+            (UnscoredReason::Suspended, "04"),
+            (UnscoredReason::Withdrawn, "05"),
+        ] {
+            let runs = vec![(-7, 3), (300, i64::MAX)];
+            let note = Unscored {
+                deployment: "dé".to_owned(),
+                model_version: 258,
+                role: Role::Shadow,
+                topic: "events".to_owned(),
+                partition: 3,
+                reason,
+                detail: "zu groß".to_owned(),
+                offsets: OffsetRuns::of_runs(runs).expect("ascending"),
+            };
+            let golden = format!(
+                "03 03000000 64c3a9 02010000 02 06000000 6576656e7473 03000000 {code} \
+                 08000000 7a752067726fc39f 02000000 f9ffffffffffffff 0300000000000000 \
+                 2c01000000000000 ffffffffffffff7f"
+            );
+            assert_golden(&note, &encode_unscored(&note), &golden, decode_unscored);
+        }
+    }
+}

@@ -69,6 +69,8 @@ use crate::error::{OnlineError, OnlineResult};
 use crate::format::{Decoded, TILE_VERSION};
 
 mod buffer;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub(crate) use buffer::RowBuffer;

@@ -1,0 +1,250 @@
+//! Golden bytes of the keys, and of the records whose codecs are in `format.rs` itself. The values
+//! show byte order and sign: an i64 at its ends, times before 1970, names that are no ASCII.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::testing::{assert_golden, bytes_of};
+
+const TOPIC: &str = "flüge";
+
+fn place(partition: i32) -> TopicPartition {
+    TopicPartition::new(TOPIC, partition)
+}
+
+fn bound() -> MarkRecord {
+    let fact = MarkFact::Bound(Bound {
+        from: -2,
+        until: i64::MAX,
+        mark_max_us: 1_000,
+        watermark_max_us: i64::MIN,
+    });
+    MarkRecord {
+        partition: place(258),
+        fact,
+    }
+}
+
+fn hold() -> MarkRecord {
+    let fact = MarkFact::Hold(Hold {
+        at: 300,
+        mark_us: -1,
+        watermark_us: -5,
+    });
+    MarkRecord {
+        partition: place(258),
+        fact,
+    }
+}
+
+#[test]
+fn golden_names_of_families_and_of_records_of_one_key() {
+    let families = ["meta", "tile", "presence", "pending", "outbox", "unscored"];
+    assert_eq!(FAMILIES, families);
+    let records = [
+        META_STORE,
+        META_LOG,
+        META_PROGRESS,
+        META_OUTBOX,
+        META_UNSCORED,
+    ];
+    let names = ["store", "log", "progress", "outbox", "unscored"];
+    assert_eq!(records, names.map(str::as_bytes));
+}
+
+#[test]
+fn golden_bytes_of_keys_in_meta() {
+    let keys = [
+        (
+            partition_key(&place(258)),
+            "706172746974696f6e2f 00000102 666cc3bc6765",
+        ),
+        (
+            partition_key(&place(-1)),
+            "706172746974696f6e2f ffffffff 666cc3bc6765",
+        ),
+        (
+            encode_mark(&bound()).0,
+            "6d61726b2f 01 00000102 7ffffffffffffffe 666cc3bc6765",
+        ),
+        (
+            encode_mark(&hold()).0,
+            "6d61726b2f 02 00000102 666cc3bc6765",
+        ),
+        (view_meta_key(258), "766965772f 00000102"),
+        (horizon_key(258), "686f72697a6f6e2f 00000102"),
+    ];
+    for (key, golden) in &keys {
+        assert_eq!(*key, bytes_of(golden), "{golden}");
+    }
+    let [of_partition, of_negative, bound, hold, of_view, of_horizon] = keys.map(|(key, _)| key);
+    assert_eq!(parse_partition_key(&of_partition), Some(Ok(place(258))));
+    assert_eq!(parse_partition_key(&of_negative), Some(Ok(place(-1))));
+    assert_eq!(parse_view_meta_key(&of_view), Some(258));
+    assert_eq!(parse_horizon_key(&of_horizon), Some(258));
+    assert!(of_partition.starts_with(partition_prefix()));
+    assert!(of_view.starts_with(view_meta_prefix()));
+    assert!(of_horizon.starts_with(horizon_prefix()));
+    assert!(bound.starts_with(META_MARK) && hold.starts_with(META_MARK));
+}
+
+#[test]
+fn golden_bytes_of_keys_of_entities_and_of_the_queue() {
+    let entity = bytes_of("40c3a90001");
+    let tile = |level, start, sub| TileId { level, start, sub };
+    for (view, id, golden) in [
+        (
+            258,
+            tile(5, -2, 3),
+            "00000102 40c3a90001 05 7ffffffffffffffe 00000003",
+        ),
+        (
+            258,
+            tile(0, i64::MIN, 0),
+            "00000102 40c3a90001 00 0000000000000000 00000000",
+        ),
+        (
+            258,
+            tile(LEVEL_FOLDED, 0, 0),
+            "00000102 40c3a90001 f0 8000000000000000 00000000",
+        ),
+        (
+            ViewId::MAX,
+            tile(0xEF, i64::MAX, u32::MAX),
+            "ffffffff 40c3a90001 ef ffffffffffffffff ffffffff",
+        ),
+    ] {
+        let mut key = Vec::new();
+        key_prefix(&mut key, view, &entity);
+        assert_eq!(key.len(), prefix_len(&entity));
+        assert_eq!(parse_presence_key(&key), Ok(&*entity));
+        push_tile_suffix(&mut key, id);
+        assert_eq!(key, bytes_of(golden), "{id:?}");
+        assert_eq!(parse_tile_key(&key), Ok((&*entity, id)));
+    }
+    assert_eq!(key_end(&entity), bytes_of("40c3a90001 ff"));
+    let range = |from, to| (bytes_of(from), bytes_of(to));
+    assert_eq!(view_range(258), range("00000102", "00000103"));
+    assert_eq!(view_range(ViewId::MAX), range("ffffffff", "ffffffffff"));
+    assert_eq!(parse_sequence(&bytes_of("0000000000000102")), Ok(258));
+}
+
+#[test]
+fn golden_bytes_of_the_store_and_of_progress() {
+    let store = StoreRecord {
+        shards: 258,
+        shard: 3,
+    };
+    assert_golden(
+        &store,
+        &store.encode(),
+        "03 02010000 03000000",
+        StoreRecord::decode,
+    );
+    let progress = ProgressRecord {
+        epoch: u64::MAX - 1,
+        next_pending: 258,
+        applied: Applied::default(),
+        watermarks: BTreeMap::new(),
+    };
+    let encoded = encode_progress(progress.epoch, progress.next_pending);
+    let golden = "03 feffffffffffffff 0201000000000000";
+    assert_golden(&progress, &encoded, golden, decode_progress);
+    let counter = 0x0102_0304_0506_0708;
+    let golden = "03 0807060504030201";
+    assert_golden(&counter, &encode_counter(counter), golden, decode_counter);
+    let last = RecordDigest {
+        offset: 300,
+        kafka_time_us: Some(-1),
+        hash: 0xfedc_ba98_7654_3210,
+    };
+    let known = PartitionRecord {
+        progress: PartitionProgress {
+            next_offset: i64::MAX,
+            max_event_time_us: Some(-2),
+            last: Some(last),
+        },
+        watermark: Some(i64::MIN),
+    };
+    let unknown = PartitionRecord {
+        progress: PartitionProgress::default(),
+        watermark: None,
+    };
+    for (record, golden) in [
+        (
+            known,
+            "03 ffffffffffffff7f 01 feffffffffffffff 01 2c01000000000000 01 ffffffffffffffff \
+             1032547698badcfe 01 0000000000000080",
+        ),
+        (
+            unknown,
+            "03 0000000000000000 00 0000000000000000 00 00 0000000000000000",
+        ),
+    ] {
+        assert_golden(&record, &record.encode(), golden, PartitionRecord::decode);
+    }
+}
+
+#[test]
+fn golden_bytes_of_decisions_about_time() {
+    for (mark, golden) in [
+        (
+            bound(),
+            "03 01 06000000 666cc3bc6765 02010000 feffffffffffffff ffffffffffffff7f \
+             e803000000000000 0000000000000080",
+        ),
+        (
+            hold(),
+            "03 02 06000000 666cc3bc6765 02010000 2c01000000000000 2c01000000000000 \
+             ffffffffffffffff fbffffffffffffff",
+        ),
+    ] {
+        assert_golden(&mark, &encode_mark(&mark).1, golden, decode_mark);
+    }
+}
+
+#[test]
+fn golden_bytes_of_views_and_of_what_they_no_longer_see() {
+    let view = ("verspätung".to_owned(), "d1".to_owned());
+    let golden = "03 0b000000 7665727370c3a474756e67 02000000 6431";
+    assert_golden(&view, &encode_view(&view.0, &view.1), golden, decode_view);
+    let seen = Horizon {
+        gone_us: Some(i64::MIN),
+        late_rows: 258,
+        topics: vec![TOPIC.into(), "w".into()],
+    };
+    for (horizon, golden) in [
+        (
+            seen,
+            "03 01 0000000000000080 0201000000000000 02000000 06000000 666cc3bc6765 01000000 77",
+        ),
+        (
+            Horizon::default(),
+            "03 00 0000000000000000 0000000000000000 00000000",
+        ),
+    ] {
+        assert_golden(&horizon, &horizon.encode(), golden, Horizon::decode);
+    }
+    for (presence, golden) in [
+        (Some(-2), "03 01 feffffffffffffff"),
+        (None, "03 00 0000000000000000"),
+    ] {
+        assert_golden(
+            &presence,
+            &encode_presence(presence),
+            golden,
+            decode_presence,
+        );
+    }
+}
+
+#[test]
+fn golden_bytes_of_the_states_of_expired_rows() {
+    // The states are one count of 300 rows, as `core::aggregate` writes it.
+    let folded = (-2, 258, bytes_of("10ac02"));
+    let encoded = encode_folded(folded.0, folded.1, &folded.2);
+    let golden = "03 feffffffffffffff 0201000000000000 03000000 10ac02";
+    assert_golden(&folded, &encoded, golden, |bytes| {
+        decode_folded(bytes).map(|(newest_us, rows, states)| (newest_us, rows, states.to_vec()))
+    });
+}
