@@ -229,6 +229,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn golden_bytes_of_events_that_wait_and_of_answers_that_came_early() {
+        let mut answered = Answered::default();
+        answered.read(300, -2, true);
+        answered.read(301, 50, true);
+        answered.answer(301);
+        answered.answer_all(&(400..500));
+        let mut bytes = Vec::new();
+        answered.encode(&mut bytes);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let golden = "dc04 0164 02 d804 03 00 00 da04 64 0103 01 01 a006 e807";
+        assert_eq!(hex, golden.replace(' ', ""));
+        let read = Answered::decode(&mut Reader::new(&bytes));
+        assert_eq!(read, Ok(answered));
+    }
+
+    #[test]
     fn the_mark_is_that_of_the_longest_answered_prefix() {
         let mut answered = Answered::default();
         for (offset, time_us) in [(0, 50), (2, 20), (5, 70), (6, 60)] {

@@ -64,6 +64,24 @@ mod tests {
     const KIND: [u8; 4] = *b"TEST";
 
     #[test]
+    fn golden_bytes_of_a_frame_and_one_of_another_version_is_made_anew() {
+        // The checksum is that of the C implementation of XXH3.
+        let definition = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10;
+        let golden = [
+            "54455354 01 100f0e0d0c0b0a090807060504030201",
+            "15ce7787927db295 636f756e7473",
+        ];
+        let mut frame = seal(KIND, definition, b"counts");
+        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden.concat().replace(' ', ""));
+        for version in [0, VERSION + 1, u8::MAX] {
+            frame[4] = version;
+            let other = Opened::Other("it is of another version of Forebay");
+            assert_eq!(open(KIND, definition, &frame), other);
+        }
+    }
+
+    #[test]
     fn a_frame_opens_as_what_it_is_and_a_changed_byte_never_as_payload() {
         let frame = seal(KIND, 7, b"counts");
         assert_eq!(open(KIND, 7, &frame), Opened::Payload(b"counts"));

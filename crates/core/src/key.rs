@@ -199,7 +199,9 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{Int64Array, StringArray};
+    use arrow_array::{
+        BooleanArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -224,6 +226,29 @@ mod tests {
         );
         // As the reference implementation's xxh3_64 with that seed gives it.
         assert_eq!(key_hash(b"JFK"), 0x7994_e66c_5e9d_4ba5_u64);
+    }
+
+    #[test]
+    fn golden_bytes_of_a_part_of_each_type_show_order_and_sign() {
+        let instants = TimestampMicrosecondArray::from(vec![i64::MAX]).with_timezone("UTC");
+        let parts: [(ArrayRef, &str); 7] = [
+            (Arc::new(BooleanArray::from(vec![false])), "1000"),
+            (Arc::new(BooleanArray::from(vec![true])), "1001"),
+            (Arc::new(Int32Array::from(vec![-2])), "207ffffffffffffffe"),
+            (
+                Arc::new(Int64Array::from(vec![i64::MIN])),
+                "200000000000000000",
+            ),
+            (Arc::new(Int64Array::from(vec![258])), "208000000000000102"),
+            (Arc::new(instants), "30ffffffffffffffff"),
+            (Arc::new(StringArray::from(vec!["é"])), "40c3a90001"),
+        ];
+        for (part, golden) in parts {
+            let keys = KeyBuffer::encode(&[part]).expect("a type of keys");
+            let key = keys.get(0).expect("not NULL");
+            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, golden);
+        }
     }
 
     #[test]

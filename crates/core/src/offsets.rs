@@ -218,6 +218,18 @@ mod tests {
     }
 
     #[test]
+    fn golden_bytes_of_a_set() {
+        let set = OffsetSet::from_iter([i64::MIN..-1, 300..i64::MAX]);
+        let mut bytes = Vec::new();
+        set.encode(&mut bytes);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let golden = "02 ffffffffffffffffff01 01 d804 feffffffffffffffff01";
+        assert_eq!(hex, golden.replace(' ', ""));
+        let read = OffsetSet::decode(&mut Reader::new(&bytes));
+        assert_eq!(read, Ok(set));
+    }
+
+    #[test]
     fn sets_of_intervals_do_what_sets_of_offsets_do() {
         for (a, b) in pairs() {
             let (x, y) = (plain(&a), plain(&b));

@@ -185,3 +185,32 @@ pub fn prediction_columns(service: &ServiceSpec, carry: &[Column]) -> Vec<Column
     ]);
     columns
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From the C implementation of XXH3, over the prefixed bytes of the fields. Consumers drop
+    /// repeats by the id, so another one would double every prediction that is under way.
+    #[test]
+    fn golden_ids() {
+        let mut key = PredictionKey {
+            deployment: "dé".to_owned(),
+            model_version: 258,
+            role: Role::Live,
+            topic: "events".to_owned(),
+            partition: 3,
+            offset: i64::MAX,
+        };
+        assert_eq!(key.id(), "04cb01a52e86c5e1f6edfe6864a4c965");
+        key = PredictionKey {
+            deployment: "d".to_owned(),
+            model_version: 1,
+            role: Role::Shadow,
+            partition: 0,
+            offset: 0,
+            ..key
+        };
+        assert_eq!(key.id(), "ce328c5b0baef514eb0ad43917cec10d");
+    }
+}

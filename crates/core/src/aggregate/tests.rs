@@ -467,6 +467,81 @@ fn golden_bytes() {
     assert_eq!(hex(&last), "19010490030312");
 }
 
+/// The same of signs, of the ends of integers, of text that is no ASCII, and of NULL.
+#[test]
+fn golden_bytes_of_scalars_in_states() {
+    let last = |value: Value, data_type: DataType| {
+        let spec = spec(AggregateKind::Last, Some(data_type));
+        let mut state = Partial::new(&spec);
+        let order = RowOrder {
+            time_us: i64::MIN,
+            partition: i32::MAX,
+            offset: i64::MAX,
+        };
+        state.update(&value, order);
+        (spec, state)
+    };
+    let of = |kind, data_type, value| {
+        let spec = spec(kind, Some(data_type));
+        let state = state_of(&spec, &[value]);
+        (spec, state)
+    };
+    let order = "19 ffffffffffffffffff01 feffffff0f feffffffffffffffff01";
+    let (int, double) = (DataType::Int64, DataType::Float64);
+    for ((spec, state), golden) in [
+        (
+            last(Value::Text("é".into()), DataType::Utf8),
+            format!("{order} 05 02 c3a9"),
+        ),
+        (
+            last(Value::Float(-0.0), double.clone()),
+            format!("{order} 04 0000000000000080"),
+        ),
+        (last(Value::Null, int.clone()), format!("{order} 00")),
+        (
+            of(AggregateKind::Sum, int.clone(), Value::Int(i64::MIN)),
+            "15 01 ffffffffffffffffff01".to_owned(),
+        ),
+        (
+            of(AggregateKind::Min, int, Value::Int(-1)),
+            "16 03 01".to_owned(),
+        ),
+        (
+            of(AggregateKind::Min, double, Value::Float(-0.0)),
+            "16 04 0000000000000000".to_owned(),
+        ),
+        (
+            of(AggregateKind::Max, DataType::Boolean, Value::Bool(false)),
+            "17 01".to_owned(),
+        ),
+        (
+            of(AggregateKind::Max, timestamp_type(), Value::Timestamp(-2)),
+            "17 06 03".to_owned(),
+        ),
+    ] {
+        let bytes = bytes_of(&state);
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, golden.replace(' ', ""));
+        let read = Partial::decode(&spec, &mut &*bytes).expect("its own bytes");
+        assert_eq!(bytes_of(&read), bytes, "{golden}");
+    }
+}
+
+#[test]
+fn a_state_in_a_later_layout_is_refused_with_the_remedy() {
+    for kind in EVERY_KIND {
+        let spec = spec(kind, Some(DataType::Float64));
+        let mut bytes = bytes_of(&Partial::new(&spec));
+        bytes[0] += 0x10;
+        let code = format!("code {:#04x}", bytes[0]);
+        let error = Partial::decode(&spec, &mut &*bytes).expect_err("no code of today");
+        assert_eq!(error.kind(), ErrorKind::DataLoss);
+        for part in [&*code, "forebay rebuild VIEW"] {
+            assert!(error.message().contains(part), "{kind:?}: {error}");
+        }
+    }
+}
+
 #[test]
 #[should_panic(expected = "invariant counts_not_negative is broken")]
 fn a_count_that_was_retracted_below_nothing_is_not_stored_in_silence() {

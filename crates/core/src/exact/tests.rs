@@ -427,6 +427,10 @@ fn golden_bytes() {
         hex(moments_bytes(&moments_of(&[2.0]))),
         "13018601010".to_owned() + "88c020140"
     );
+    assert_eq!(
+        hex(moments_bytes(&moments_of(&[2.0, f64::NAN]))),
+        "1402010000".to_owned() + "860101088c020140"
+    );
     let money: Vec<f64> = (0..1_000).map(|i| f64::from(i) * 0.01).collect();
     assert!(
         sum_bytes(&sum_of(&money)).len() <= 16,
