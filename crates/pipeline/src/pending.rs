@@ -132,8 +132,11 @@ fn decode_value(reader: &mut Reader<'_>) -> BytesResult<Value> {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{BooleanArray, Float64Array, Int64Array, StringArray};
+    use arrow_array::{
+        BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    };
     use forebay_core::prediction::{PredictionKey, Role};
+    use forebay_core::time::timestamp_type;
     use proptest::prelude::*;
 
     use super::*;
@@ -169,6 +172,57 @@ mod tests {
             nullable: true,
         })
         .collect()
+    }
+
+    #[test]
+    fn golden_bytes_of_a_request_and_one_of_another_version_is_refused_with_the_remedy() {
+        let instants = TimestampMicrosecondArray::from(vec![i64::MAX]).with_timezone("UTC");
+        let arrays: [ArrayRef; 8] = [
+            Arc::new(StringArray::from(vec!["é"])),
+            Arc::new(Float64Array::from(vec![-0.0])),
+            Arc::new(Int64Array::from(vec![i64::MIN])),
+            Arc::new(Int32Array::from(vec![-2])),
+            Arc::new(BooleanArray::from(vec![true])),
+            Arc::new(BooleanArray::from(vec![false])),
+            Arc::new(instants),
+            Arc::new(StringArray::from(vec![None::<&str>])),
+        ];
+        let golden = "01 04 02000000 c3a9 03 0000000000000080 02 0000000000000080 \
+                      02 feffffffffffffff 01 01 01 00 05 ffffffffffffff7f 00";
+        let mut bytes = encode_row(&arrays, 0).expect("types of requests");
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden.replace(' ', ""));
+        let types = [
+            DataType::Utf8,
+            DataType::Float64,
+            DataType::Int64,
+            DataType::Int32,
+            DataType::Boolean,
+            DataType::Boolean,
+            timestamp_type(),
+            DataType::Utf8,
+        ];
+        let columns = types.map(|data_type| Column {
+            name: "c".to_owned(),
+            data_type,
+            nullable: true,
+        });
+        let read = decode_rows(&columns, &[pending(bytes.clone())]).expect("golden bytes");
+        assert_eq!(
+            encode_row(read.columns(), 0).expect("the same types"),
+            bytes
+        );
+        for version in [0, VERSION + 1] {
+            bytes[0] = version;
+            let error = decode_rows(&columns, &[pending(bytes.clone())]).expect_err("another");
+            let words = error.to_string();
+            for part in [
+                &*format!("version code {version}"),
+                "move the state directory away",
+            ] {
+                assert!(words.contains(part), "{words}");
+            }
+        }
     }
 
     proptest! {

@@ -71,6 +71,66 @@ fn an_entry_gives_marks_of_its_own_scope_only() {
 }
 
 #[test]
+fn golden_names_of_transactions_and_their_versions() {
+    let place = TopicPartition::new("flights.eu", 3);
+    let progress = |next_offset, last| PartitionProgress {
+        next_offset,
+        max_event_time_us: None,
+        last,
+    };
+    let digest = |kafka_time_us| RecordDigest {
+        offset: 40,
+        kafka_time_us,
+        hash: u64::MAX - 1,
+    };
+    let log = LogIdentity {
+        cluster: Some("5L6g3nShT-eMCtK--X86sw".to_owned()),
+        id: Some("a/b==".to_owned()),
+        partitions: 12,
+    };
+    let logs = BTreeMap::from([("flights.eu".to_owned(), log)]);
+    let mut begins = Beginnings::default();
+    begins.from.0.insert(place.clone(), progress(7, None));
+    begins.cut.insert(place.clone());
+    let marks = marks();
+    let at = |next_offset, time| progress(next_offset, Some(digest(time)));
+    let written = [
+        vec![(marks.ingest_time_app_id().to_owned(), 1_000)],
+        marks.transactions(&place, &progress(i64::MAX, None)),
+        marks.transactions(&place, &at(42, Some(5))),
+        marks.transactions(&place, &at(42, None)),
+        marks.log_notes(&logs),
+        marks.notes(&begins),
+    ];
+    let golden = [
+        ("prod/departures", 1_000),
+        ("prod/departures/flights.eu/3", i64::MAX),
+        ("prod/departures/flights.eu/3", 42),
+        ("prod/departures/last/flights.eu/3", 40),
+        ("prod/departures/last_time/flights.eu/3", 5),
+        ("prod/departures/last_hash/flights.eu/3", -2),
+        ("prod/departures/flights.eu/3", 42),
+        ("prod/departures/last/flights.eu/3", 40),
+        ("prod/departures/last_time/flights.eu/3", -1),
+        ("prod/departures/last_hash/flights.eu/3", -2),
+        (
+            "prod/departures/cluster/flights.eu/5L6g3nShT-eMCtK--X86sw",
+            1,
+        ),
+        ("prod/departures/id/flights.eu/a/b==", 1),
+        ("prod/departures/partitions/flights.eu/all", 12),
+        ("prod/departures/from/flights.eu/3", 7),
+        ("prod/departures/cut/flights.eu/3", 7),
+    ];
+    assert_eq!(
+        written.concat(),
+        golden.map(|(name, at)| (name.to_owned(), at))
+    );
+    assert_eq!(commit_info::OWNER, "forebay.owner");
+    assert_eq!(commit_info::COMMIT, "forebay.commit");
+}
+
+#[test]
 fn an_entry_that_cannot_be_read_is_an_error() {
     for bad in [
         &b""[..],

@@ -142,6 +142,23 @@ fn events_that_were_read_between_a_checkpoint_and_a_crash_are_no_holes() {
     assert_eq!(pass(&mut repeats, &[(1, 7), (2, 19), (3, 7)]), [1, 2]);
 }
 
+#[test]
+fn golden_bytes_of_a_checkpoint() {
+    let mut repeats = Repeats::default();
+    assert_eq!(pass(&mut repeats, &[(0, 300), (1, 300)]), [0]);
+    repeats.settle(&[settled(7, 41)]);
+    let golden = [
+        "01 06 54",
+        "01 0164 046c697665 066576656e7473 00 01 d804 da04 01 0e 10",
+        "01 0b70726564696374696f6e73 00 04 01 02 04",
+    ];
+    let bytes = repeats.encode();
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    assert_eq!(hex(&bytes), golden.concat().replace(' ', ""));
+    let read = Repeats::decode(&bytes).expect("its own bytes");
+    assert_eq!(hex(&read.encode()), hex(&bytes));
+}
+
 fn batch_schema() -> arrow_schema::SchemaRef {
     Arc::new(arrow_schema::Schema::empty())
 }

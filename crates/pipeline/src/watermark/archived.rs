@@ -347,6 +347,41 @@ fn decode(payload: &[u8]) -> BytesResult<BTreeMap<TopicPartition, Known>> {
 }
 
 #[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes_of_what_is_known_of_the_archive() {
+        let hold = Hold {
+            at: 300,
+            mark_us: -1,
+            watermark_us: -5,
+        };
+        let known = |rows, until, hold| Known { rows, until, hold };
+        let places = BTreeMap::from([
+            (
+                TopicPartition::new("flüge", 258),
+                known(300, i64::MAX, Some((hold, false))),
+            ),
+            (TopicPartition::new("w", 0), known(0, 0, None)),
+            (
+                TopicPartition::new("w", 1),
+                known(1, i64::MIN, Some((hold, true))),
+            ),
+        ]);
+        let golden = [
+            "03 06 666cc3bc6765 8404 d804 feffffffffffffffff01 01 d804 01 09",
+            "01 77 00 00 00 00",
+            "01 77 02 02 ffffffffffffffffff01 02 d804 01 09",
+        ];
+        let bytes = encode(&places);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden.concat().replace(' ', ""));
+        assert_eq!(decode(&bytes), Ok(places));
+    }
+}
+
+#[cfg(test)]
 mod growth {
     use forebay_core::watermark::Bound;
     use forebay_testkit::MemoryCheckpoints;
