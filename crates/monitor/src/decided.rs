@@ -210,6 +210,20 @@ mod tests {
     }
 
     #[test]
+    fn golden_bytes_of_decisions_that_lie_ahead() {
+        let mut decided = Decided::default();
+        decided.note(&hold(300, -2), 0);
+        decided.note(&bound(258, i64::MAX, -1), 0);
+        decided.know(&TopicPartition::new("t", 0), 42);
+        let mut bytes = Vec::new();
+        decided.encode(&mut bytes);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let golden = "01 0174 00 54 01 d804 03 01 8404 feffffffffffffffff01 01 01";
+        assert_eq!(hex, golden.replace(' ', ""));
+        assert_eq!(Decided::decode(&mut Reader::new(&bytes)), Ok(decided));
+    }
+
+    #[test]
     fn a_decision_takes_effect_at_its_offset_and_one_behind_the_reader_never() {
         let mut decided = Decided::default();
         let records = [

@@ -385,3 +385,6 @@ fn read_code<T: Copy>(reader: &mut Reader<'_>, all: &[T]) -> BytesResult<T> {
         .copied()
         .ok_or_else(|| BytesError::from("no such code"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,3 +111,63 @@ fn read_offsets(reader: &mut Reader<'_>) -> BytesResult<BTreeMap<i32, i64>> {
 fn read_partition(reader: &mut Reader<'_>) -> BytesResult<i32> {
     i32::try_from(reader.signed()?).map_err(|_| BytesError::from("no such partition"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use forebay_core::scope::ScoringScopes;
+    use forebay_core::source::{Column, SourceDef};
+    use forebay_core::time::timestamp_type;
+
+    use super::*;
+    use crate::WatchedDeployment;
+    use crate::marks::Gate;
+    use crate::tests::fixtures::small_monitor;
+
+    fn binding(scopes: &ScoringScopes) -> MonitorBinding {
+        let time = Column {
+            name: "ts".to_owned(),
+            data_type: timestamp_type(),
+            nullable: false,
+        };
+        let watched = WatchedDeployment {
+            deployment: "d".to_owned(),
+            scored: Arc::new(SourceDef::json("flights", "flüge", vec![time], 0)),
+            predictions: "predictions".to_owned(),
+            versions: BTreeSet::from([1]),
+        };
+        MonitorBinding::new(small_monitor(false), vec![watched], None, scopes)
+    }
+
+    #[test]
+    fn golden_bytes_of_a_checkpoint() {
+        let scopes = ScoringScopes::default();
+        let mut written = binding(&scopes);
+        written.gates.values_mut().for_each(Gate::begin);
+        let offsets = BTreeMap::from([(0, 300), (258, -1)]);
+        written.covered.insert("flüge".to_owned(), offsets);
+        written.labels_us.insert(0, -2);
+        let partition = written.deployments[0].partition(3, &scopes);
+        partition.answered.read(300, -2, true);
+        let golden = [
+            // The gate of the source, offsets of its topic, no decision ahead, times of labels.
+            "01 01 06666cc3bc6765 02 00 d804 8404 01 00 01 00 03",
+            // An event of partition 3 that waits for its answer.
+            "01 06 da04 0103 01 d804 03 00 00 00",
+            // A monitor that has counted nothing.
+            "00 00 00 00 00 00 00 00 00",
+        ];
+        let frame = written.checkpoint().expect("nothing is held");
+        let definition = written.definition;
+        let Opened::Payload(payload) = checkpoint::open(*b"FBMO", definition, &frame) else {
+            panic!("its own frame");
+        };
+        let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden.concat().replace(' ', ""));
+        let mut read = binding(&scopes);
+        read.restore(&frame).expect("of one definition");
+        assert_eq!(read.checkpoint(), Some(frame));
+    }
+}

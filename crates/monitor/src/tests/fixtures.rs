@@ -241,6 +241,18 @@ pub(crate) fn monitor(threshold: AlertThreshold) -> Monitor {
         .expect("the definition is sound")
 }
 
+/// A monitor of one boolean feature, whose reference has both of its values: a short state.
+pub(crate) fn small_monitor(has_labels: bool) -> Monitor {
+    let rows = predictions(1, 40, 0, DAY_US, 0.0);
+    let profile = build_profile("small", &[training_batch(&rows)], &["weekend"], None, None);
+    let def = definition(AlertThreshold::Psi(0.25));
+    let def = MonitorDef {
+        labels: def.labels.filter(|_| has_labels),
+        ..def
+    };
+    Monitor::new(def, profile.expect("its column"), options()).expect("the definition is sound")
+}
+
 /// The arrays that `Monitor::observe_labels` takes.
 pub(crate) fn label_batch(
     rows: &[LabelRow],

@@ -2,7 +2,7 @@
 //! the log, by an evaluator that knows the whole of it. And statistics against scipy and
 //! scikit-learn.
 
-mod fixtures;
+pub(crate) mod fixtures;
 mod flow;
 mod golden;
 mod limits;
