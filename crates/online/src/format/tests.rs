@@ -1,10 +1,23 @@
 //! Golden bytes of the keys, and of the records whose codecs are in `format.rs` itself. The values
-//! show byte order and sign: an i64 at its ends, times before 1970, names that are no ASCII.
+//! show byte order and sign: an i64 at its ends, times before 1970, names that are no ASCII. And
+//! what becomes of a record that a later build wrote, in whichever family it is.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+
+use arrow_schema::DataType;
+use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
+use forebay_core::memory::Budget;
+use forebay_core::ports::{FillWriter, LogNotes, ScoreQueue, StateProgress, ViewStates};
+use forebay_core::source::Column;
+use forebay_core::view::{AggregateSpec, ViewSpec, Window};
+use forebay_core::{ErrorKind, PortResult};
 
 use super::*;
+use crate::options::OnlineOptions;
+use crate::store::RocksStore;
 use crate::testing::{assert_golden, bytes_of};
+use crate::view::ViewRuntime;
 
 const TOPIC: &str = "flüge";
 
@@ -247,4 +260,118 @@ fn golden_bytes_of_the_states_of_expired_rows() {
     assert_golden(&folded, &encoded, golden, |bytes| {
         decode_folded(bytes).map(|(newest_us, rows, states)| (newest_us, rows, states.to_vec()))
     });
+}
+
+/// A lifetime count.
+fn view() -> Arc<ViewSpec> {
+    let column = Column {
+        name: "k".to_owned(),
+        data_type: DataType::Int64,
+        nullable: false,
+    };
+    Arc::new(ViewSpec {
+        id: 258,
+        name: "v".to_owned(),
+        version: 1,
+        entity: "entity".to_owned(),
+        source: "events".to_owned(),
+        key: vec![column],
+        arguments: vec![],
+        filters: 0,
+        partials: vec![PartialSpec {
+            class: PartialClass::Count,
+            argument: None,
+            argument_type: None,
+            filter: None,
+        }],
+        aggregates: vec![AggregateSpec {
+            name: "n".to_owned(),
+            kind: AggregateKind::Count,
+            data_type: DataType::Int64,
+            partial: 0,
+            window: Window::Lifetime,
+        }],
+        ttl_us: None,
+        digest: "d1".to_owned(),
+    })
+}
+
+fn open(path: &Path) -> PortResult<RocksStore> {
+    let options = OnlineOptions {
+        shards: 1,
+        ..OnlineOptions::default()
+    };
+    Ok(RocksStore::open(
+        path,
+        &options,
+        &Budget::whole(usize::MAX),
+    )?)
+}
+
+/// Open the store and read a record of each kind.
+fn read_all(path: &Path) -> PortResult<()> {
+    let store = open(path)?;
+    store.topic_note(TOPIC)?;
+    store.register_view(view())?;
+    store.filled(0, 258)?;
+    store.marks(0)?;
+    store.unscored(0, 0, 1)?;
+    let runtime = ViewRuntime::new(view())?;
+    store.meta_database()?.load_key(&runtime, b"k")?;
+    Ok(())
+}
+
+#[test]
+fn a_record_of_a_later_build_is_refused_with_the_remedy_in_every_family() {
+    let mut presence = Vec::new();
+    key_prefix(&mut presence, 258, b"k");
+    let tile = |level| {
+        let mut key = presence.clone();
+        let (start, sub) = (0, 0);
+        push_tile_suffix(&mut key, TileId { level, start, sub });
+        key
+    };
+    let sequence = 0_u64.to_be_bytes().to_vec();
+    // What is there beside it: a key, and a note that is to be read.
+    let beside = [
+        (FAMILY_PRESENCE, presence.clone(), encode_presence(None)),
+        (FAMILY_META, META_UNSCORED.to_vec(), encode_counter(1)),
+    ];
+    for (family, key, later) in [
+        (FAMILY_META, META_STORE.to_vec(), 4),
+        (FAMILY_META, topic_key(TOPIC), 4),
+        (FAMILY_META, META_PROGRESS.to_vec(), 4),
+        (FAMILY_META, partition_key(&place(258)), 4),
+        (FAMILY_META, encode_mark(&hold()).0, 4),
+        (FAMILY_META, META_OUTBOX.to_vec(), 4),
+        (FAMILY_META, META_UNSCORED.to_vec(), 4),
+        (FAMILY_META, view_meta_key(258), 4),
+        (FAMILY_META, fill_key(258), 4),
+        (FAMILY_META, horizon_key(258), 4),
+        (FAMILY_TILE, tile(0), 2),
+        (FAMILY_TILE, tile(LEVEL_FOLDED), 4),
+        (FAMILY_PRESENCE, presence.clone(), 4),
+        (FAMILY_PENDING, sequence.clone(), 4),
+        (FAMILY_OUTBOX, sequence.clone(), 4),
+        (FAMILY_UNSCORED, sequence, 4),
+    ] {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let store = open(directory.path()).expect("a new one");
+        let database = store.meta_database().expect("open");
+        let mut batch = database.batch(256).expect("open");
+        let record = (family, key, vec![later]);
+        for (family, key, value) in beside.iter().chain([&record]) {
+            batch.put(family, key, value);
+        }
+        batch.write_synced().expect("written");
+        drop(store);
+        let error = read_all(directory.path()).expect_err("of a later build");
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{record:?}");
+        let found = format!("format {later} and this build reads {}", later - 1);
+        for part in [&*found, "move the state directory away"] {
+            assert!(error.message().contains(part), "{record:?}: {error}");
+        }
+    }
+    let directory = tempfile::tempdir().expect("temporary directory");
+    read_all(directory.path()).expect("its own format");
 }
