@@ -10,6 +10,7 @@ mod faults;
 mod faulty;
 mod growth;
 mod readers;
+mod remedies;
 mod scan;
 mod support;
 mod upkeep;

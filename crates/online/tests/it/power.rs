@@ -280,3 +280,55 @@ fn a_store_that_could_not_write_heals_when_the_disk_does() {
     drop(store);
     check_all(&open(&state, &settings(None), &views), &views, &log);
 }
+
+/// Opening the shard anew fails as often as it is tried, though the disk takes files: a person must
+/// mend the directory, and the process has given up by then.
+#[test]
+fn a_shard_that_is_lost_says_so_and_a_restart_over_a_mended_disk_brings_it_back() {
+    let (views, log) = (views(), heavy_log(&mut Random(44), 1_500));
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let state = directory.path().join("state");
+    let away = directory.path().join("away");
+    let store = open(&state, &settings(None), &views);
+    let mut epochs = log.chunks(10);
+    let mut commit = || {
+        let epoch = epochs.next().expect("the log is long enough");
+        store.commit(0, &shard_write(&views, epoch, 0, 1)).err()
+    };
+    assert!(commit().is_none());
+    std::fs::rename(&state, &away).expect("rename");
+    while commit().is_none() {}
+    // The first failure may have been the disk's; the second has the shard opened anew.
+    assert!(commit().is_some());
+    std::fs::rename(&away, &state).expect("rename");
+    let current = state.join("shard-0000").join("CURRENT");
+    std::fs::rename(&current, &away).expect("rename");
+    std::fs::create_dir(&current).expect("something in its place");
+    let write = shard_write(&views, &log[..10], 0, 1);
+    let lost = (0..40).find_map(|_| {
+        let error = store.commit(0, &write).expect_err("it cannot be opened");
+        (!error.kind().is_retriable()).then_some(error)
+    });
+    let lost = lost.expect("it gives up");
+    assert_eq!(lost.kind(), ErrorKind::Internal, "{lost}");
+    for part in [
+        "cannot be brought back",
+        "check the disk of the data directory and restart",
+    ] {
+        assert!(lost.message().contains(part), "{lost}");
+    }
+    assert!(matches!(store.health(), StoreHealth::Lost { .. }));
+    // The disk is checked and mended. The process has given up, so it is restarted.
+    std::fs::remove_dir(&current).expect("out of the way");
+    std::fs::rename(&away, &current).expect("back in its place");
+    assert!(
+        store.commit(0, &write).is_err(),
+        "a process that gave up does not come back"
+    );
+    drop(store);
+    let store = open(&state, &settings(None), &views);
+    log.chunks(10)
+        .for_each(|epoch| commit_all(&store, &views, epoch));
+    assert_eq!(store.health(), StoreHealth::Well);
+    check_all(&store, &views, &log);
+}
