@@ -284,7 +284,8 @@ impl Monitors {
         let mut memory = memory.lock();
         let more = bytes.saturating_sub(memory.bytes());
         let grown = memory.grow(more);
-        memory.resize_up_to(bytes);
+        let held = memory.resize_up_to(bytes);
+        invariant!(HeldAsKept, held <= bytes, "{held} of {bytes} bytes");
         grown.err().is_none_or(|full| full.never_fits())
     }
 
@@ -298,6 +299,14 @@ impl Monitors {
     /// never stop the data path, neither at a start.
     fn count(&self, rows: &SourceRows) {
         let source = &rows.source.name;
+        let lengths = [rows.partition.len(), rows.offset.len()];
+        invariant!(
+            OriginColumnsAgree,
+            lengths == [rows.rows.num_rows(); 2],
+            "{} rows with {lengths:?} places",
+            rows.rows.num_rows()
+        );
+        let last = rows.partition.last().zip(rows.offset.last());
         for running in self.readers(source) {
             let mut running = running.lock();
             running.rows += rows.offset.len() as u64;
@@ -307,6 +316,13 @@ impl Monitors {
             let monitor = running.binding.name();
             match counted {
                 Ok(failed) => {
+                    let covered =
+                        |partition| running.binding.covered(&rows.source.topic, partition);
+                    invariant!(
+                        CountedIsCovered,
+                        last.is_none_or(|(partition, offset)| covered(*partition) > *offset),
+                        "{monitor}: the last row is {last:?}"
+                    );
                     if let Some(error) = failed.first {
                         let rows = failed.rows;
                         tracing::warn!(

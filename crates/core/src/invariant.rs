@@ -144,6 +144,19 @@ registry! {
     ScopeInsideRun "scope_inside_run" "what a scope has of a run of offsets lies inside the run, in order";
     WindowsAscend "windows_ascend" "the windows of a monitor close and leave in the order of time";
     PartsMakeTheWhole "parts_make_the_whole" "the parts that something is cut into hold all of it, once";
+    CountsAddUp "counts_add_up" "the counts of a report add up to what was looked at";
+    BudgetKept "budget_kept" "what is chosen within a budget fits it";
+    ReadsFromWhereAsked "reads_from_where_asked" "a reader gives no record below the offset that it was asked to read from";
+    ReadsAreLeft "reads_are_left" "a partition that is read still has an offset to read";
+    BoundNotRaised "bound_not_raised" "a bound within a bound reads no further than either";
+    CutPerView "cut_per_view" "a row has one cut for each view";
+    CutsDistinct "cuts_distinct" "each vector of applied offsets is kept once";
+    CutIsThere "cut_is_there" "the cut that a row names is one of those that go with it";
+    InstantPerRow "instant_per_row" "each row that is asked about has an instant";
+    RowPerSpineRow "row_per_spine_row" "a training set has one row for each row of its spine";
+    QuestionsInOrder "questions_in_order" "answers are kept in the order of their questions";
+    HeldAsKept "held_as_kept" "monitors hold no more memory than they keep";
+    CountedIsCovered "counted_is_covered" "what a monitor has counted is covered by what it checkpoints";
     SumLimbs "sum_limbs" "a fixed-point sum fits the limbs that its type allows";
 }
 

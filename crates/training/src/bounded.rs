@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use forebay_core::PortResult;
+use forebay_core::invariant;
 use forebay_core::ports::{RowStream, Scan, TableScan};
 use forebay_core::progress::{Applied, PartitionProgress};
 
@@ -23,6 +24,16 @@ impl TableScan for Bounded<'_> {
             (Some(ours), Some(theirs)) => Some(lower(ours, &theirs)),
             (ours, theirs) => ours.cloned().or(theirs),
         };
+        if let (Some(ours), Some(below)) = (self.below.get(table), &below) {
+            let mut ends = below.0.iter();
+            invariant!(
+                BoundNotRaised,
+                ends.all(|(place, end)| end.next_offset <= ours.next_offset(place)),
+                "{table}: {} partitions in {}",
+                below.0.len(),
+                ours.0.len()
+            );
+        }
         self.tables.scan(table, Scan { below, ..scan }).await
     }
 }

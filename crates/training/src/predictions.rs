@@ -14,6 +14,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray,
 use arrow_select::concat::concat_batches;
 use forebay_core::applied::AppliedViews;
 use forebay_core::index::RowIndex;
+use forebay_core::invariant;
 use forebay_core::ports::{Scan, TableScan};
 use forebay_core::prediction::column;
 use forebay_core::progress::Applied;
@@ -102,6 +103,7 @@ impl Verifier {
                 (None, true) => sorted.verifiable.push(RowIndex::at(row).number()),
             }
         }
+        sorted.check(verdicts.len());
         for (reason, rows) in &sorted.refused {
             report.not_verifiable(*reason, *rows);
         }
@@ -315,6 +317,13 @@ impl Lowest {
                 if full {
                     self.rows.pop_last();
                 }
+                invariant!(
+                    BudgetKept,
+                    self.rows.len() <= self.sample,
+                    "{} rows for a sample of {}",
+                    self.rows.len(),
+                    self.sample
+                );
             }
         }
         Ok(())

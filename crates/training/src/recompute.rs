@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow_schema::{Field, Schema};
 use arrow_select::take::take_record_batch;
+use forebay_core::invariant;
 use forebay_core::ports::{Archive, Known, PointInTime, TableSnapshot};
 use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
@@ -47,14 +48,29 @@ impl Cuts {
             .map(|(p, at)| (p.topic.to_string(), p.partition, at.next_offset))
             .collect();
         let next = u32::try_from(self.cuts.len()).expect("no more vectors than rows and views");
-        *self.known.entry(key).or_insert_with(|| {
+        let number = *self.known.entry(key).or_insert_with(|| {
             self.cuts.push(Arc::clone(applied));
             next
-        })
+        });
+        invariant!(
+            CutsDistinct,
+            self.cuts.len() == self.known.len(),
+            "{} vectors under {} keys",
+            self.cuts.len(),
+            self.known.len()
+        );
+        number
     }
 
     /// Add a row: for each view the number of its vector.
     pub(crate) fn push(&mut self, row: &[u32]) {
+        invariant!(
+            CutPerView,
+            row.len() == self.index.len(),
+            "{} cuts for {} views",
+            row.len(),
+            self.index.len()
+        );
         self.index
             .iter_mut()
             .zip(row)
@@ -63,11 +79,15 @@ impl Cuts {
 
     /// The vectors of `rows` alone.
     fn known(&self, rows: &[u32]) -> Known {
-        let index = self
-            .index
-            .iter()
-            .map(|view| rows.iter().map(|row| view[*row as usize]).collect())
-            .collect();
+        let of_view = |view: &Vec<u32>| rows.iter().map(|row| view[*row as usize]).collect();
+        let index: Vec<Vec<u32>> = self.index.iter().map(of_view).collect();
+        let mut named = index.iter().flatten();
+        invariant!(
+            CutIsThere,
+            named.all(|cut| (*cut as usize) < self.cuts.len()),
+            "one beyond {} cuts",
+            self.cuts.len()
+        );
         Known::Applied {
             cuts: self.cuts.clone(),
             index,
@@ -196,6 +216,13 @@ impl Recompute<'_> {
         rows: &[u32],
         known: Known,
     ) -> Result<RecordBatch, TrainingError> {
+        invariant!(
+            InstantPerRow,
+            self.at_us.len() == self.request.num_rows(),
+            "{} instants for {} rows",
+            self.at_us.len(),
+            self.request.num_rows()
+        );
         let request = pick(self.request, rows)?;
         let times: TimestampMicrosecondArray = rows
             .iter()
@@ -263,7 +290,7 @@ pub(crate) fn pick(batch: &RecordBatch, rows: &[u32]) -> Result<RecordBatch, Tra
         .map_err(TrainingError::arrow("pick rows"))
 }
 
-/// Rows sorted into those that can be verified and the reasons of the others.
+/// Rows sorted into those that can be verified and the reasons of the others, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Sorted {
     pub(crate) verifiable: Vec<u32>,
@@ -273,5 +300,16 @@ pub(crate) struct Sorted {
 impl Sorted {
     pub(crate) fn refuse(&mut self, reason: Reason) {
         *self.refused.entry(reason).or_default() += 1;
+    }
+
+    /// All of `rows` are sorted.
+    pub(crate) fn check(&self, rows: usize) {
+        let refused: u64 = self.refused.values().sum();
+        let sorted = self.verifiable.len() as u64 + refused;
+        invariant!(
+            CountsAddUp,
+            sorted == rows as u64,
+            "{sorted} of {rows} rows are sorted"
+        );
     }
 }

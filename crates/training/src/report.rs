@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use arrow_array::RecordBatch;
+use forebay_core::invariant;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use serde::Serialize;
@@ -160,12 +161,32 @@ impl VerifyReport {
             known.late += tally.late;
         }
         self.mismatches.extend(other.mismatches);
+        self.check();
+    }
+
+    /// Every row that was looked at is counted in one way.
+    fn check(&self) {
+        let counted = self.equal + self.mismatch + self.not_verifiable;
+        invariant!(
+            CountsAddUp,
+            self.rows == counted,
+            "{counted} of {} rows are counted",
+            self.rows
+        );
+        let told: u64 = self.reasons.values().sum();
+        invariant!(
+            CountsAddUp,
+            self.not_verifiable == told,
+            "{told} of {} rows have a reason",
+            self.not_verifiable
+        );
     }
 
     pub(crate) fn not_verifiable(&mut self, reason: Reason, rows: u64) {
         self.rows += rows;
         self.not_verifiable += rows;
         *self.reasons.entry(reason).or_default() += rows;
+        self.check();
     }
 
     /// Count `rows` and compare them cell by cell. Features are matched by name; `describe` gives a
@@ -177,7 +198,15 @@ impl VerifyReport {
         at_us: &[Micros],
         describe: impl Fn(usize) -> Result<Vec<(String, Value)>, TrainingError>,
     ) -> Result<(), TrainingError> {
-        let mut differs = vec![false; served.num_rows()];
+        let rows = served.num_rows();
+        invariant!(
+            InstantPerRow,
+            [recomputed.num_rows(), at_us.len()] == [rows; 2],
+            "{rows} rows served, {} recomputed, {} instants",
+            recomputed.num_rows(),
+            at_us.len()
+        );
+        let mut differs = vec![false; rows];
         for (field, theirs) in served.schema().fields().iter().zip(served.columns()) {
             let ours = recomputed
                 .column_by_name(field.name())
@@ -210,6 +239,7 @@ impl VerifyReport {
         self.rows += served.num_rows() as u64;
         self.mismatch += differing;
         self.equal += served.num_rows() as u64 - differing;
+        self.check();
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::{Field, Schema};
 use arrow_select::interleave::interleave_record_batch;
+use forebay_core::invariant;
 use forebay_core::ports::{Scan, TableScan};
 use forebay_core::progress::Applied;
 use forebay_core::source::SourceDef;
@@ -87,10 +88,23 @@ pub(crate) async fn questions(
         .max()
         .unwrap_or(0);
     let edges = edges(service);
-    let at_us = (0..times.len())
+    let at_us: Vec<Micros> = (0..times.len())
         .map(|row| instant(times.value(row), newest_us, &edges, seed, row))
         .collect();
+    invariant!(
+        BudgetKept,
+        at_us.len() <= rows,
+        "{} questions, {rows} were asked for",
+        at_us.len()
+    );
     let request = request(service, &columns, &picked)?;
+    invariant!(
+        InstantPerRow,
+        at_us.len() == request.num_rows(),
+        "{} instants for {} rows",
+        at_us.len(),
+        request.num_rows()
+    );
     Ok(Some(Questions { request, at_us }))
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
 use forebay_core::applied::AppliedViews;
+use forebay_core::invariant;
 use forebay_core::limits::SPINE_CHUNK_ROWS;
 use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{Archive, Known, PointInTime, TableScan};
@@ -196,9 +197,10 @@ impl Asked<'_> {
         take: &mut TakeRows<'_>,
     ) -> Result<Digests, TrainingError> {
         let mut digests: Option<(TableDigest, TableDigest)> = None;
-        let mut rows = 0;
+        let (mut asked, mut rows) = (0, 0);
         for part in spine {
             let (part, _held) = part?;
+            asked += part.num_rows() as u64;
             // What is still to be answered of it, the next rows last.
             let mut parts = vec![part];
             while let Some(part) = parts.pop() {
@@ -222,6 +224,11 @@ impl Asked<'_> {
                 rows += answer.num_rows() as u64;
                 take(&answer)?;
             }
+            invariant!(
+                RowPerSpineRow,
+                rows == asked,
+                "{rows} rows for a spine of {asked} by now"
+            );
         }
         let (spine, output) = digests.ok_or_else(|| {
             TrainingError::Invalid("the spine has no batch, so no columns".to_owned())
@@ -292,8 +299,15 @@ impl<'a> Parts<'a> {
         while let Some(batch) = self.batches.next_if(&mut has_room) {
             joined.push(batch?);
         }
+        let batches = joined.len();
         let joined = concat_batches(&schema, &joined)
             .map_err(TrainingError::arrow("join rows of the spine"))?;
+        invariant!(
+            BudgetKept,
+            batches == 1 || joined.num_rows() <= SPINE_CHUNK_ROWS,
+            "{batches} batches of {} rows in one part",
+            joined.num_rows()
+        );
         Ok(Some((joined, held)))
     }
 }

@@ -12,6 +12,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_select::concat::concat_batches;
 use async_trait::async_trait;
 use forebay_core::index::RowIndex;
+use forebay_core::invariant;
 use forebay_core::limits::REQUEST_MAX_ROWS;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
@@ -209,6 +210,7 @@ impl Verifier {
                 (true, true) => sorted.verifiable.push(RowIndex::at(row).number()),
             }
         }
+        sorted.check(rows);
         for (reason, rows) in &sorted.refused {
             report.not_verifiable(*reason, *rows);
         }
@@ -368,6 +370,7 @@ fn read_all(
                 .collect()
         })
         .collect();
+    check_kept(&kept, too_old, rows);
     let request = pick(&questions.request, &kept)?;
     let at_us = kept
         .iter()
@@ -385,4 +388,20 @@ fn read_all(
         }),
         too_old,
     ))
+}
+
+/// Each of `rows` questions has an answer, in their order, or is too old.
+fn check_kept(kept: &[u32], too_old: u64, rows: usize) {
+    invariant!(
+        QuestionsInOrder,
+        kept.is_sorted_by(|a, b| a < b),
+        "{} questions were kept out of order",
+        kept.len()
+    );
+    invariant!(
+        CountsAddUp,
+        kept.len() as u64 + too_old == rows as u64,
+        "{} answers, {too_old} too old, {rows} questions",
+        kept.len()
+    );
 }

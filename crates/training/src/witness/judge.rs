@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use forebay_core::invariant;
 use forebay_core::offsets::OffsetSet;
 use serde::Serialize;
 
@@ -157,6 +158,22 @@ pub struct PartitionVerdict {
     pub unchecked: u64,
 }
 
+impl PartitionVerdict {
+    /// Every offset that was looked at is counted in one way.
+    fn check(&self) {
+        let archived = self.archived + self.dead_letters + self.gaps;
+        let counted = archived + self.repeats + self.no_record + self.lost + self.unchecked;
+        invariant!(
+            CountsAddUp,
+            counted == self.offsets,
+            "{counted} of {} offsets from {} to {} are counted",
+            self.offsets,
+            self.from,
+            self.to
+        );
+    }
+}
+
 /// Compare.
 #[must_use]
 pub(super) fn judge(facts: &PartitionFacts) -> PartitionVerdict {
@@ -195,7 +212,7 @@ pub(super) fn judge(facts: &PartitionFacts) -> PartitionVerdict {
         (FindingKind::BeyondEnd, facts.archived.intersection(&beyond)),
         (FindingKind::Replaced, replaced(facts)),
     ];
-    PartitionVerdict {
+    let verdict = PartitionVerdict {
         findings: found
             .iter()
             .filter_map(|(k, set)| finding(*k, set))
@@ -212,7 +229,9 @@ pub(super) fn judge(facts: &PartitionFacts) -> PartitionVerdict {
         no_record: asked.difference(&lost).count(),
         lost: lost.count(),
         unchecked: unexplained.difference(&log.read).count(),
-    }
+    };
+    verdict.check();
+    verdict
 }
 
 /// Offsets that only a table had which is lost: those that were read before this one began.
@@ -261,6 +280,19 @@ pub(super) fn to_read(facts: &PartitionFacts, (begin, end): (i64, i64), budget: 
     let passed = rest.count().saturating_sub(left / 2);
     all.extend(&rest.difference(&oldest(&rest, passed)));
     all.extend(&wanted);
+    invariant!(
+        BudgetKept,
+        all.count() <= budget,
+        "{} offsets of {budget}",
+        all.count()
+    );
+    invariant!(
+        PartsMakeTheWhole,
+        wanted.difference(&all).is_empty() && all.difference(&span).is_empty(),
+        "{} offsets are wanted of a span of {}",
+        wanted.count(),
+        span.count()
+    );
     all
 }
 

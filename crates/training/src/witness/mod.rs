@@ -22,6 +22,7 @@ mod rows;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use forebay_core::invariant;
 use forebay_core::offsets::OffsetSet;
 use forebay_core::ports::{Archive, EventLog, LogInspector, LogNotes};
 use forebay_core::prediction::column;
@@ -245,6 +246,12 @@ impl Witness {
             let (Some(log), Some(read)) = (&mut facts.log, reads.remove(place)) else {
                 continue;
             };
+            invariant!(
+                BudgetKept,
+                read.read.count() <= budget,
+                "{place:?}: {} offsets of {budget} were read",
+                read.read.count()
+            );
             let unknown = read.unknown.iter();
             let repeated = unknown.filter(|(_, identity)| repeats.contains(identity));
             log.repeats = repeated.map(|(at, _)| *at..*at + 1).collect();

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_core::invariant;
 use forebay_core::offsets::OffsetSet;
 use forebay_core::ports::{EventLog, LogFault, SourceBatch};
 use forebay_core::progress::TopicPartition;
@@ -65,6 +66,13 @@ impl Reading<'_> {
         }
         let mut silent = 0;
         while !left.is_empty() && silent < SILENT_POLLS_MAX {
+            let mut fronts = left.values().map(VecDeque::front);
+            invariant!(
+                ReadsAreLeft,
+                fronts.all(|front| front.is_some_and(|range| !range.is_empty())),
+                "one of {} partitions is read to its end",
+                left.len()
+            );
             let from = left.iter().filter_map(|(place, ranges)| {
                 let range = ranges.front()?;
                 Some((place.clone(), range.start))
@@ -109,10 +117,17 @@ impl Reading<'_> {
         let letters = letters.map(|letter| (&letter.partition, letter.offset, None));
         for (place, offset, row) in rows.chain(letters) {
             let range = left.get(place).and_then(VecDeque::front);
+            invariant!(
+                ReadsFromWhereAsked,
+                range.is_none_or(|range| range.start <= offset),
+                "{place:?}: {offset} came, and {range:?} was asked for"
+            );
             if !range.is_some_and(|range| range.contains(&offset)) {
                 continue;
             }
             let read = reads.entry(place.clone()).or_default();
+            // Its partition may be stopped before the reader's position says so.
+            read.read.insert(offset);
             read.records.insert(offset);
             match (self.archived_at(place, offset), row) {
                 (Some(archived), Some((value, _))) if archived == value => {
@@ -124,6 +139,15 @@ impl Reading<'_> {
                 (None, Some((_, identity))) => read.unknown.push((offset, identity)),
                 (None, None) => {}
             }
+        }
+        for (place, read) in reads.iter() {
+            let compared = read.equal.count() + read.differing.count();
+            invariant!(
+                CountsAddUp,
+                compared <= read.records.count(),
+                "{place:?}: {compared} records were compared of {}",
+                read.records.count()
+            );
         }
         Ok(())
     }
@@ -161,6 +185,12 @@ fn advance(
         let Some(ranges) = left.get_mut(&place) else {
             continue;
         };
+        let start = ranges.front().map(|range| range.start);
+        invariant!(
+            OffsetsNeverFall,
+            at.zip(start).is_none_or(|(at, start)| at >= start),
+            "{place:?}: the reader stands at {at:?}, behind {start:?}"
+        );
         match (at, ranges.front_mut()) {
             (Some(at), Some(range)) if at > range.start => {
                 let to = at.min(range.end);

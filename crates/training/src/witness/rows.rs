@@ -8,6 +8,7 @@ use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, DataType};
 use forebay_core::PortError;
+use forebay_core::invariant;
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::meta;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -117,6 +118,13 @@ impl<'a> Places<'a> {
                 from = row;
             }
         }
+        let lengths = runs.iter().map(|(_, from, to)| to - from);
+        invariant!(
+            PartsMakeTheWhole,
+            lengths.sum::<usize>() == rows,
+            "{} runs of {rows} rows",
+            runs.len()
+        );
         runs
     }
 }

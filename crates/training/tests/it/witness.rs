@@ -376,3 +376,16 @@ async fn a_log_that_does_not_answer_is_a_failure_and_not_silence() {
         "{failures:?}"
     );
 }
+
+#[tokio::test]
+async fn records_before_a_damaged_batch_are_known_and_those_behind_it_are_not() {
+    let world = World::new(10).await;
+    world.archived(0..3, 10).await;
+    // The partition stops in the very poll that brings the records before the damage.
+    world.log.damage(TOPIC, 0, 7, 8);
+    let verdict = world.verdict().await;
+    let counts = (verdict.archived, verdict.lost, verdict.unchecked);
+    assert_eq!(counts, (3, 4, 3), "{verdict:?}");
+    assert_eq!(verdict.offsets, 10, "each offset is counted once");
+    assert_eq!(world.found().await, [(FindingKind::Lost, (3, 7))]);
+}

@@ -123,6 +123,31 @@ const GROUPS: &[Group] = &[
             "crates/control/src/fill/rounds.rs",
         ],
     },
+    // Training sets, and served values against recomputed ones: each row with its instant and cut.
+    Group {
+        name: "training sets and verification",
+        places: &[
+            "crates/training/src/bounded.rs",
+            "crates/training/src/digest.rs",
+            "crates/training/src/manifest.rs",
+            "crates/training/src/predictions.rs",
+            "crates/training/src/recompute.rs",
+            "crates/training/src/report.rs",
+            "crates/training/src/sample.rs",
+            "crates/training/src/training_set.rs",
+            "crates/training/src/verify.rs",
+        ],
+    },
+    // Offsets of the archive against those of the log.
+    Group {
+        name: "the witness",
+        places: &["crates/training/src/witness"],
+    },
+    // The monitors of a process: what is counted, held and checkpointed.
+    Group {
+        name: "monitors beside ingest",
+        places: &["crates/control/src/monitoring.rs"],
+    },
     // What a monitor counts, up to which offsets, and what waits for its label.
     Group {
         name: "monitors",
