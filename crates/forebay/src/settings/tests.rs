@@ -1,6 +1,6 @@
 //! Defaults, precedence and refusals of the settings.
 
-use forebay_core::limits::{ARCHIVE_RETENTION_MAX_HOURS, SERVING_THREADS_MAX};
+use forebay_core::limits::{ARCHIVE_RETENTION_MAX_HOURS, EPOCH_MAX_ROWS, SERVING_THREADS_MAX};
 
 use super::*;
 
@@ -88,7 +88,7 @@ fn wrong_settings_are_refused_by_name() {
 #[test]
 fn values_outside_their_bounds_are_refused_by_name() {
     type Case = (fn(&mut Settings), &'static str);
-    let cases: [Case; 13] = [
+    let cases: [Case; 14] = [
         (|s| s.state.shards = 0, "state.shards = 0"),
         (
             |s| s.state.history_hours = 4_000_000_000,
@@ -113,6 +113,10 @@ fn values_outside_their_bounds_are_refused_by_name() {
         (
             |s| s.ingest.epoch_wait_ms = u64::MAX,
             "ingest.epoch_wait_ms",
+        ),
+        (
+            |s| s.ingest.epoch_max_rows = EPOCH_MAX_ROWS + 1,
+            "ingest.epoch_max_rows",
         ),
         (|s| s.kafka.partitions = i32::MAX, "kafka.partitions"),
         (
@@ -139,6 +143,7 @@ fn values_outside_their_bounds_are_refused_by_name() {
     let mut longest = Settings::default();
     longest.archive.retention_hours = ARCHIVE_RETENTION_MAX_HOURS;
     longest.server.flight_threads = SERVING_THREADS_MAX;
+    longest.ingest.epoch_max_rows = EPOCH_MAX_ROWS;
     longest.validate().expect("within its bounds");
     for (set, named) in cases {
         let mut settings = Settings::default();

@@ -83,8 +83,6 @@ mod tests {
 
     use super::{Candidate, SplitMix64, choose};
 
-    const CREDIT: u64 = WORKER_CREDIT_ROWS as u64;
-
     fn worker(pending_rows: u64, us_per_row: f64) -> Candidate {
         Candidate {
             pending_rows,
@@ -96,13 +94,14 @@ mod tests {
 
     #[test]
     fn of_two_the_one_that_answers_first_is_chosen() {
+        let credit = WORKER_CREDIT_ROWS as u64;
         let mut random = SplitMix64::new(1);
         for _ in 0..50 {
             assert_eq!(
                 choose(
                     &[worker(1_000, 1.0), worker(10, 1.0)],
                     64,
-                    CREDIT,
+                    credit,
                     &mut random
                 ),
                 Some(1)
@@ -112,7 +111,7 @@ mod tests {
                 choose(
                     &[worker(2_000, 1.0), worker(1_000, 4.0)],
                     64,
-                    CREDIT,
+                    credit,
                     &mut random
                 ),
                 Some(0)
@@ -122,6 +121,7 @@ mod tests {
 
     #[test]
     fn the_slowest_of_many_is_never_chosen_and_equals_share() {
+        let credit = WORKER_CREDIT_ROWS as u64;
         let mut random = SplitMix64::new(7);
         let workers = [
             worker(10, 1.0),
@@ -131,7 +131,7 @@ mod tests {
         ];
         let mut taken = [0; 4];
         for _ in 0..4_000 {
-            taken[choose(&workers, 64, CREDIT, &mut random).expect("credit")] += 1;
+            taken[choose(&workers, 64, credit, &mut random).expect("credit")] += 1;
         }
         assert_eq!(taken[2], 0);
         assert!(
@@ -142,13 +142,14 @@ mod tests {
 
     #[test]
     fn a_slow_worker_is_asked_again_after_a_while() {
+        let credit = WORKER_CREDIT_ROWS as u64;
         let mut random = SplitMix64::new(5);
         let mut after = |idle_s| {
             let workers = [
                 worker(0, 1.0),
                 worker(0, 50.0).faded(Duration::from_secs(idle_s)),
             ];
-            choose(&workers, 64, CREDIT, &mut random)
+            choose(&workers, 64, credit, &mut random)
         };
         assert_eq!(after(0), Some(0));
         assert_eq!(after(20), Some(0));
@@ -157,34 +158,35 @@ mod tests {
 
     #[test]
     fn without_credit_nobody_is_chosen_but_an_idle_worker_takes_any_batch() {
+        let credit = WORKER_CREDIT_ROWS as u64;
         let mut random = SplitMix64::new(3);
         assert_eq!(
             choose(
-                &[worker(CREDIT - 63, 1.0), worker(CREDIT, 1.0)],
+                &[worker(credit - 63, 1.0), worker(credit, 1.0)],
                 64,
-                CREDIT,
+                credit,
                 &mut random
             ),
             None
         );
         assert_eq!(
             choose(
-                &[worker(CREDIT, 1.0), worker(CREDIT - 64, 9.0)],
+                &[worker(credit, 1.0), worker(credit - 64, 9.0)],
                 64,
-                CREDIT,
+                credit,
                 &mut random
             ),
             Some(1)
         );
         assert_eq!(
             choose(
-                &[worker(CREDIT, 1.0), worker(0, 9.0)],
+                &[worker(credit, 1.0), worker(0, 9.0)],
                 100_000,
-                CREDIT,
+                credit,
                 &mut random
             ),
             Some(1)
         );
-        assert_eq!(choose(&[], 1, CREDIT, &mut random), None);
+        assert_eq!(choose(&[], 1, credit, &mut random), None);
     }
 }
