@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn an_archive_in_memory_does_what_every_archive_must() {
-        futures::executor::block_on(crate::archive_conformance::archive(|| {
+        futures::executor::block_on(crate::conformance::archive(|| {
             MemoryArchive::new(&Arc::default())
         }));
     }

@@ -12,7 +12,6 @@
 )]
 
 mod archive;
-pub mod archive_conformance;
 mod checkpoints;
 mod clock;
 pub mod conformance;

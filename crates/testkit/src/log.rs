@@ -13,7 +13,7 @@ use forebay_core::ports::{EventLog, LogFault, LogPosition, SourceBatch};
 use forebay_core::progress::{RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
-use forebay_core::value::Value;
+use forebay_core::value::{Value, array_from_values};
 use forebay_core::{ErrorKind, PortError, PortResult};
 use parking_lot::{Condvar, Mutex};
 
@@ -22,6 +22,7 @@ use crate::random::Random;
 
 mod batch;
 mod inspector;
+mod written;
 
 use batch::batch;
 pub use inspector::MemoryInspector;
@@ -476,6 +477,9 @@ impl EventLog for MemoryReader {
         sources: &[Arc<SourceDef>],
         from: &BTreeMap<TopicPartition, i64>,
     ) -> PortResult<()> {
+        // A column that no record can fill is told now, and not at the first record.
+        let mut columns = sources.iter().flat_map(|source| &source.columns);
+        columns.try_for_each(|c| array_from_values(&c.data_type, [].iter()).map(drop))?;
         self.log.contents.0.lock().read.clone_from(from);
         self.sources = sources.to_vec();
         self.positions.clone_from(from);

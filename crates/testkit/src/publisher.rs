@@ -3,12 +3,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use forebay_core::ports::{Publication, Publisher};
 use forebay_core::prediction::OutboxRecord;
 use parking_lot::Mutex;
 
+use crate::conformance::publish::{Outlet, number};
 use crate::fate::{Fate, Point};
 
 type HandOn = Arc<dyn Fn(&OutboxRecord) + Send + Sync>;
@@ -92,5 +93,23 @@ impl Publisher for MemoryPublisher {
             let failed = || Publication::unknown(error.kind(), error.message());
             records.iter().map(|_| failed()).collect()
         })
+    }
+}
+
+/// The topics of a [`MemoryPublisher`] are there as soon as they are named.
+impl Outlet for MemoryPublisher {
+    fn topic(&self) -> String {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        format!("topic-{}", MADE.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn publisher(&self) -> Box<dyn Publisher> {
+        Box::new(self.clone())
+    }
+
+    fn arrived(&self, topic: &str) -> Vec<i64> {
+        let published = self.published();
+        let of_topic = published.iter().filter(|record| record.topic == topic);
+        of_topic.map(|record| number(&record.payload)).collect()
     }
 }

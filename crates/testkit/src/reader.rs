@@ -8,6 +8,8 @@ use arrow_array::{RecordBatch, TimestampMicrosecondArray};
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{At, CompiledService, FeatureAnswer, FeatureReader, StateReader};
+use forebay_core::source::Column;
+use forebay_core::view::ServiceSpec;
 use forebay_core::{PortError, PortResult};
 
 use crate::memory::unbounded_budget;
@@ -44,9 +46,10 @@ impl FeatureReader for StoreReader {
             .services
             .iter()
             .find(|service| service.spec().name == name);
-        found
-            .cloned()
-            .ok_or_else(|| PortError::not_found(format!("no service '{name}'")))
+        found.cloned().ok_or_else(|| {
+            let known = self.services().join(", ");
+            PortError::not_found(format!("no service '{name}'; known services: {known}"))
+        })
     }
 
     fn services(&self) -> Vec<String> {
@@ -63,6 +66,7 @@ impl FeatureReader for StoreReader {
         at: At<'_>,
     ) -> PortResult<FeatureAnswer> {
         let rows = request.num_rows();
+        let request = &conform(request, service.spec())?;
         let times = TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| at.of(row)))
             .with_timezone("UTC");
         let mut memory = self.budget.empty(Part::Scoring);
@@ -92,4 +96,22 @@ impl FeatureReader for StoreReader {
             memory,
         })
     }
+}
+
+/// The columns that `service` asks for, by their names.
+fn conform(request: &RecordBatch, service: &ServiceSpec) -> PortResult<RecordBatch> {
+    let schema = request.schema_ref();
+    let index = |column: &Column| {
+        let found = schema.column_with_name(&column.name);
+        let found = found.filter(|(_, field)| *field.data_type() == column.data_type);
+        found.map(|(index, _)| index).ok_or_else(|| {
+            let (name, wanted) = (&column.name, &column.data_type);
+            PortError::invalid(format!("the request has no column {name} of type {wanted}"))
+        })
+    };
+    let indices = service.request.iter().map(index);
+    let indices = indices.collect::<PortResult<Vec<_>>>()?;
+    request
+        .project(&indices)
+        .map_err(|e| PortError::internal(format!("pick columns of a request: {e}")))
 }

@@ -75,6 +75,7 @@ fn check() -> Result<bool> {
         findings.extend(rules::forbidden::check(source));
     }
     findings.extend(rules::checked::check(&sources));
+    findings.extend(rules::ports::check(&sources));
     findings.extend(ratchet.judge(offences(&tree, &sources)?));
     report(findings)
 }

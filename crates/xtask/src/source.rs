@@ -28,6 +28,17 @@ pub(crate) struct Function {
     pub(crate) lines: usize,
 }
 
+/// A public trait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trait {
+    /// Its name.
+    pub(crate) name: String,
+    /// Line of its `trait`, from 1.
+    pub(crate) line: usize,
+    /// Line of its closing brace.
+    pub(crate) last_line: usize,
+}
+
 /// A public item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
@@ -117,6 +128,25 @@ impl Source {
             });
         }
         items
+    }
+
+    /// Traits outside tests that are `pub` without bounds.
+    pub(crate) fn public_traits(&self) -> Vec<Trait> {
+        let mut traits = Vec::new();
+        for (at, head) in self.code.match_indices("pub trait ") {
+            let line = self.line_of(at);
+            if self.code[..at].ends_with(is_word) || self.is_test(line) {
+                continue;
+            }
+            let name = split_words(&self.code[at + head.len()..]).next();
+            let end = item_end(&self.code, at, &mut |_| true);
+            traits.push(Trait {
+                name: name.unwrap_or_default().to_owned(),
+                line,
+                last_line: self.line_of(end.unwrap_or(self.code.len())),
+            });
+        }
+        traits
     }
 
     /// Whether the file declares an item of this name.

@@ -147,7 +147,8 @@ pub enum LogFault {
 /// where it begins and ends is asked elsewhere ([`super::LogInspector`]).
 pub trait EventLog: Send + Debug {
     /// Read these partitions from these offsets, and no others; a batch is decoded for each of
-    /// `sources` whose topic it is of. Replaces what was assigned before and forgets its faults.
+    /// `sources` whose topic it is of. Replaces what was assigned before, and forgets its faults
+    /// and a pause.
     ///
     /// # Errors
     /// A source whose columns records cannot fill; the client refuses.

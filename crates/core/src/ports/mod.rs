@@ -1,6 +1,9 @@
 //! The ports: what `pipeline`, `training`, `serve` and `monitor` ask of the adapters. Batches, not
 //! rows, cross them. Reads and writes of the hot path are synchronous (they run on threads of their
 //! own); what waits for a network or an object store is async.
+//!
+//! Each port has a suite of checks in `testkit/src/conformance`, in the file of its own name: what
+//! its comments promise, run by every implementation. `xtask` holds that none is missing.
 
 mod archive;
 mod checkpoints;

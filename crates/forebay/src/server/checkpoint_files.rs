@@ -70,22 +70,37 @@ fn failed(what: &str, path: &Path, error: std::io::Error) -> PortError {
     PortError::with_source(ErrorKind::Unavailable, words, error)
 }
 
+/// The suite of the port, of which `testkit` has the file.
+#[cfg(test)]
+#[path = "../../../testkit/src/conformance/checkpoints.rs"]
+#[allow(unreachable_pub, reason = "testkit gives it to other crates too")]
+mod conformance;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_checkpoint_is_replaced_whole_and_names_do_not_meet() -> Result<()> {
+    fn checkpoints_in_files_keep_the_promises() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let open = || CheckpointFiles::open(dir.path()).expect("a folder");
+        conformance::checkpoints(&|| Box::new(open()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_save_that_fails_leaves_the_checkpoint_before_it() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let files = CheckpointFiles::open(dir.path())?;
-        for name in ["a", "A", "a/b", "a%2fb", "\u{e4}"] {
-            assert_eq!(files.load(name)?, None, "{name}");
-            files.save(name, b"old")?;
-            files.save(name, name.as_bytes())?;
-        }
-        for name in ["a", "A", "a/b", "a%2fb", "\u{e4}"] {
-            assert_eq!(files.load(name)?.as_deref(), Some(name.as_bytes()));
-        }
+        files.save("a", b"before")?;
+        let in_the_way = files.path("a").with_extension("new");
+        std::fs::create_dir(&in_the_way)?;
+        let error = files.save("a", b"after").expect_err("no file can be made");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(files.load("a")?.as_deref(), Some(&b"before"[..]));
+        std::fs::remove_dir(in_the_way)?;
+        files.save("a", b"after")?;
+        assert_eq!(files.load("a")?.as_deref(), Some(&b"after"[..]));
         Ok(())
     }
 }

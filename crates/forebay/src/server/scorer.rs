@@ -104,12 +104,19 @@ fn is_served(workers: &[WorkerInfo], id: &ModelId) -> bool {
     })
 }
 
+/// The suite of the port, of which `testkit` has the file.
+#[cfg(test)]
+#[path = "../../../testkit/src/conformance/scorer.rs"]
+#[allow(unreachable_pub, reason = "testkit gives it to other crates too")]
+mod conformance;
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
     use std::time::Duration;
 
     use arrow_array::{ArrayRef, Float64Array};
+    use arrow_schema::DataType;
     use forebay_core::ErrorKind;
     use forebay_core::limits::{SCORING_CALL_MAX_MS, WORKER_ANSWER_MAX_MS, WORKERS_ASK_MAX_MS};
     use forebay_infer::{ModelStore, PoolOptions, WorkerRegistry};
@@ -182,6 +189,25 @@ mod tests {
             let error = scorer.score(MODEL, 9, rows(1)).await.expect_err("unknown");
             assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_routed_scorer_keeps_the_promises_without_its_worker() {
+        let (routed, _) = scorer(&nobody().await, true);
+        let numbered: Float64Array = (0..7).map(f64::from).map(Some).collect();
+        let numbered: ArrayRef = Arc::new(numbered);
+        let (mut columns, schema) = (rows(7).columns().to_vec(), rows(7).schema());
+        let number = schema
+            .fields()
+            .iter()
+            .position(|f| *f.data_type() == DataType::Float64);
+        columns[number.expect("a column of numbers")] = numbered;
+        let model = conformance::ScoredModel {
+            known: (MODEL, 1),
+            unknown: &[(MODEL, 4_711), ("no_such_model", 1)],
+            features: RecordBatch::try_new(schema, columns).expect("as before"),
+        };
+        conformance::scorer(routed.as_ref(), &model).await;
     }
 
     #[tokio::test]

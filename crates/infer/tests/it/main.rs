@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod claims;
+mod conformance;
 mod exchange;
 mod fixture;
 mod hostile;

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod apache;
+mod conformance;
 mod faults;
 mod publishing;
 mod reading;

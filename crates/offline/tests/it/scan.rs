@@ -23,7 +23,7 @@ use crate::support::{TABLE, TOPIC, batch, files, open, range, row_at, schema, up
 async fn a_delta_archive_does_what_every_archive_must() {
     let root = tempfile::tempdir().expect("a directory");
     let made = AtomicU64::new(0);
-    forebay_testkit::archive_conformance::archive(|| {
+    forebay_testkit::conformance::archive(|| {
         let number = made.fetch_add(1, Ordering::Relaxed);
         open(&root.path().join(number.to_string()), "a")
     })

@@ -56,7 +56,20 @@ pub(crate) fn for_tests() -> SystemRuntime {
 mod tests {
     use std::sync::Arc;
 
+    use forebay_testkit::{FakeClock, PassingRuntime};
+
     use super::*;
+
+    #[test]
+    fn the_systems_runtime_and_those_over_it_keep_the_promises() {
+        forebay_testkit::conformance::runtime(&for_tests());
+        let clock = Arc::new(FakeClock::at(0));
+        let passing = PassingRuntime::over(Arc::new(for_tests()), &clock);
+        forebay_testkit::conformance::runtime(&passing);
+        let crew = Crew::over(Arc::new(for_tests()));
+        forebay_testkit::conformance::runtime(&crew);
+        crew.wait_for_all();
+    }
 
     #[test]
     fn a_wait_ends_with_the_future_or_with_its_limit() {

@@ -7,6 +7,7 @@
 mod action;
 mod bounds;
 mod columns;
+mod conformance;
 mod exchange;
 mod get;
 mod hostile;

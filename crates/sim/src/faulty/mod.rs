@@ -5,6 +5,11 @@
 //! Calls that a process answers from its memory, or that cannot fail, let another thread go first
 //! and no more.
 
+#![deny(
+    clippy::missing_trait_methods,
+    reason = "a method that a port provides by itself would pass by the faults"
+)]
+
 mod archive;
 mod checkpoints;
 mod log;

@@ -2,14 +2,30 @@
 //! the real one, the one in memory and the faulty one run the same. Each check begins with a store
 //! of its own, made by the caller.
 //!
-//! [`online_store`] runs the checks of every role of a store, one file each, [`log_notes`] what is
-//! remembered of the logs. Values are only as far from trivial as the contract needs (a count over
-//! one window); that they are right in every case is held elsewhere, against a naive evaluator.
+//! A port and its suite have files of one name; `xtask` holds that each port has one.
+//! [`online_store`] runs the checks of every role of a store, one file each, [`archive`] those of
+//! scans too. Values are only as far from trivial as the contract needs (a count over one window);
+//! that they are right in every case is held elsewhere, against a naive evaluator.
+//!
+//! Suites whose module is public have inputs of their own. Those of the log, of publishing, of
+//! scoring, of features and of checkpoints use nothing else of this crate, so that the tests of an
+//! adapter can take in the file alone.
 
+mod archive;
+pub mod checkpoints;
+pub mod compiled;
 mod epochs;
+pub mod features;
 mod fills;
+pub mod log;
+pub mod log_inspector;
 mod log_notes;
+pub mod point_in_time;
+pub mod publish;
+mod runtime;
+pub mod scorer;
 mod scores;
+mod state_health;
 mod state_progress;
 mod state_reader;
 mod view_states;
@@ -18,21 +34,27 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::DataType;
 use forebay_core::index::RowIndex;
 use forebay_core::key::{KeyBuffer, shard_of};
-use forebay_core::ports::{At, OnlineStore, Origin, ShardFold, ShardWrite, StoreHealth, ViewRows};
+use forebay_core::ports::{
+    At, CompiledService, CompiledView, OnlineStore, Origin, ShardFold, ShardWrite, StoreHealth,
+    ViewRows,
+};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::view::{FeatureStatus, FoldBatch, ViewSpec, Window};
 
 use crate::memory::unbounded;
+use crate::reader::StoreReader;
+use crate::view::{PlainService, PlainView, column};
+use features::AskedService;
 
-use crate::view::{PlainView, column};
-
+pub use archive::archive;
 pub use log_notes::log_notes;
+pub use runtime::runtime;
 
 const TOPIC: &str = "events";
 const WINDOW_US: Micros = 100;
@@ -52,7 +74,8 @@ type Check = fn(&dyn OnlineStore);
 /// # Panics
 /// A promise is not kept.
 pub fn online_store(make: MakeStore<'_>) {
-    let ports: [&[Check]; 6] = [
+    let ports: [&[Check]; 7] = [
+        state_health::CHECKS,
         state_reader::CHECKS,
         state_progress::CHECKS,
         epochs::CHECKS,
@@ -70,19 +93,24 @@ pub fn online_store(make: MakeStore<'_>) {
 
 // ---- events to writes --------------------------------------------------------------------------
 
-fn spec() -> Arc<ViewSpec> {
-    use forebay_core::ports::CompiledView as _;
+fn plain_source() -> Arc<SourceDef> {
     let columns = vec![
         column("k", DataType::Utf8, false),
         column("x", DataType::Float64, true),
         column("t", timestamp_type(), false),
     ];
-    let source = SourceDef::json(TOPIC, TOPIC, columns, 2);
+    Arc::new(SourceDef::json(TOPIC, TOPIC, columns, 2))
+}
+
+fn plain_view() -> PlainView {
     let window = Window::Range {
         preceding_us: WINDOW_US,
     };
-    let view = PlainView::new(VIEW, &Arc::new(source), "k", "x", window);
-    Arc::clone(view.spec())
+    PlainView::new(VIEW, &plain_source(), "k", "x", window)
+}
+
+fn spec() -> Arc<ViewSpec> {
+    Arc::clone(plain_view().spec())
 }
 
 fn register(store: &dyn OnlineStore) {
@@ -177,13 +205,39 @@ fn read(
     (rows.status[0], count(&rows, 0), rows.newest_us[0])
 }
 
+/// A reader of features over `store`, and what to ask of it.
+///
+/// # Panics
+/// The store takes no rows.
+pub fn asked_reader(store: Arc<dyn OnlineStore>) -> (StoreReader, AskedService<'static>) {
+    register(store.as_ref());
+    commit_all(store.as_ref(), &[(0, 10, "a"), (1, 20, "b"), (2, 30, "a")]);
+    let view = Arc::new(plain_view());
+    let service: Arc<dyn CompiledService> = Arc::new(PlainService::new("counts", view));
+    let keys: ArrayRef = Arc::new(StringArray::from(vec![
+        Some("a"),
+        None,
+        Some("b"),
+        Some("x"),
+    ]));
+    let asked = AskedService {
+        name: "counts",
+        request: RecordBatch::try_from_iter([("k", keys)]).expect("one column"),
+        at_us: 40,
+    };
+    (StoreReader::new(store, vec![service]), asked)
+}
+
 #[cfg(test)]
 mod tests {
+    use forebay_core::limits::EVENT_MAX_BYTES;
     use forebay_core::ports::{EpochWriter, StateProgress};
+    use forebay_core::prediction::OutboxRecord;
     use forebay_core::watermark::{Hold, MarkFact, MarkRecord};
+    use futures::executor::block_on;
 
     use super::*;
-    use crate::MemoryStore;
+    use crate::{FakeScorer, MemoryCheckpoints, MemoryLog, MemoryPublisher, MemoryStore};
 
     #[test]
     fn a_power_cut_takes_no_decision_about_time_and_nothing_that_was_written_before_it() {
@@ -220,5 +274,75 @@ mod tests {
             online_store(&|| Arc::new(MemoryStore::new(shards, 1_000, &Arc::default())));
             log_notes(&|| Arc::new(MemoryStore::new(shards, 1_000, &Arc::default())));
         }
+    }
+
+    #[test]
+    fn the_log_in_memory_keeps_the_promises() {
+        let in_memory = MemoryLog::new("cluster");
+        log::event_log(&in_memory);
+        log_inspector::log_inspector(&in_memory);
+        in_memory.hide_ids();
+        log_inspector::log_inspector(&in_memory);
+    }
+
+    #[test]
+    fn the_publisher_in_memory_keeps_the_promises() {
+        let refuses = |record: &OutboxRecord| {
+            let is_long = record.payload.len() > EVENT_MAX_BYTES;
+            is_long.then(|| "too large".to_owned())
+        };
+        let publisher = MemoryPublisher::new(&Arc::default(), |_| {}).refusing(refuses);
+        publish::publisher(&publisher);
+    }
+
+    #[test]
+    fn the_fake_model_keeps_the_promises() {
+        let columns: [(&str, ArrayRef); 2] = [
+            ("a", Arc::new(Float64Array::from(vec![0.5, -1.0, 7.25]))),
+            (
+                "b",
+                Arc::new(Float64Array::from(vec![None, Some(2.0), Some(3.0)])),
+            ),
+        ];
+        let model = scorer::ScoredModel {
+            known: ("any", 1),
+            unknown: &[("any", 9)],
+            features: RecordBatch::try_from_iter(columns).expect("one length"),
+        };
+        let fake = FakeScorer::new(&Arc::default(), None).lacking(Some(9));
+        block_on(scorer::scorer(&fake, &model));
+    }
+
+    #[test]
+    fn checkpoints_in_memory_keep_the_promises() {
+        let kept = MemoryCheckpoints::default();
+        checkpoints::checkpoints(&|| Box::new(kept.clone()));
+    }
+
+    #[test]
+    fn the_plain_view_and_service_keep_the_promises_and_so_does_their_reader() {
+        let columns: [(&str, ArrayRef); 3] = [
+            (
+                "k",
+                Arc::new(StringArray::from(vec![Some("a"), None, Some("b")])),
+            ),
+            (
+                "x",
+                Arc::new(Float64Array::from(vec![Some(1.0), Some(2.0), None])),
+            ),
+            (
+                "t",
+                Arc::new(TimestampMicrosecondArray::from(vec![1, 2, 3]).with_timezone("UTC")),
+            ),
+        ];
+        let rows = RecordBatch::try_from_iter(columns).expect("one length");
+        let view = plain_view();
+        compiled::compiled_view(&view, &plain_source(), &rows);
+        let service = PlainService::new("counts", Arc::new(view));
+        let request = rows.project(&[0]).expect("one column");
+        compiled::compiled_service(&service, &request);
+        let store = MemoryStore::new(3, 1_000, &Arc::default());
+        let (reader, asked) = asked_reader(Arc::new(store));
+        features::feature_reader(&reader, &asked);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod invented;
 pub(crate) mod opening;
 pub(crate) mod owners;
 pub(crate) mod paths;
+pub(crate) mod ports;
 pub(crate) mod reached;
 pub(crate) mod references;
 pub(crate) mod registry;
