@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_control::{MonitorObserver, Monitors, change_scopes};
+use forebay_control::{FillHost, MonitorObserver, Monitors, change_scopes};
 use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{Checkpoints, EventLog, Runtime};
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::time::SECOND_US;
 use forebay_pipeline::archive::ArchiveReach;
-use forebay_pipeline::runtime::SystemRuntime;
+use forebay_pipeline::runtime::{SystemRuntime, block_on};
 use forebay_pipeline::{BatchObserver, Look};
 use forebay_sim::drift::{Alarms, check_alarms};
 use forebay_sim::evaluator::Evaluated;
@@ -199,9 +199,10 @@ mod growth {
     }
 
     /// A server whose partition 0 is idle while partition 1 goes on, for so many steps of ten
-    /// seconds. Rows in the archive's table of decisions before and after its stop; and the tables
-    /// that the next start reads.
-    fn idle_for(steps: i64) -> (usize, usize, Vec<String>) {
+    /// seconds, after each of which somebody asks for a flush where `flushes` says so. Rows in the
+    /// archive's table of decisions before and after its stop; and the tables that the next start
+    /// reads.
+    fn idle_for(steps: i64, flushes: bool) -> (usize, usize, Vec<String>) {
         let (found, report) = simulate(7, move |runtime| {
             let world = Arc::new(World::new(monitored()));
             let append = |partition, seconds: i64| {
@@ -216,6 +217,10 @@ mod growth {
             for step in 0..steps {
                 append(1, step * 10);
                 runtime.pause(Duration::from_secs(10));
+                if flushes {
+                    let archiver = server.archiver().expect("it runs");
+                    block_on(&runtime, archiver.flush()).expect("in memory");
+                }
             }
             let before = world.archive.rows(MARKS_TABLE).len();
             server.pause().expect("nothing is in the way");
@@ -240,8 +245,9 @@ mod growth {
 
     #[test]
     fn an_idle_partition_is_held_by_one_row_of_the_archive_however_long_and_a_start_reads_none() {
-        let (few, many) = (idle_for(12), idle_for(120));
+        let (few, many) = (idle_for(12, false), idle_for(120, false));
         assert_eq!(few, many);
+        assert_eq!(many, idle_for(12, true), "a flush writes no row of it");
         let (before, after, tables) = many;
         assert!(
             before <= 2 && after <= before + 3,

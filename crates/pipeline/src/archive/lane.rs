@@ -282,12 +282,13 @@ impl Lane {
     /// Begin to append what is collected.
     fn begin(&mut self) -> Append {
         self.is_flush_asked = false;
-        let is_asked_for_all = self.closed.is_some() || !self.collected.replies.is_empty();
         let job = Job {
             parts: self.parts.clone(),
             table: self.table.clone(),
             marks: self.marks.take(),
-            extent: if is_asked_for_all {
+            // Whoever asks for a flush asks for rows: a hold that the reader has not gone on past
+            // dates none of them, and would be one more row of the table each time.
+            extent: if self.closed.is_some() {
                 Extent::All
             } else {
                 Extent::Passed
