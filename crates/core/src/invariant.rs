@@ -121,6 +121,7 @@ registry! {
     StartWithinLog "start_within_log" "reading starts at or before the end of the log";
     OriginOfItsBatch "origin_of_its_batch" "each row of a batch stands in one of the batch's partitions";
     DecidedOnce "decided_once" "a partition is read, halted or left out by a gap, and only one of these";
+    AskedBeforeNow "asked_before_now" "what the reader has met was asked for before it met it";
     DroppedBelowDecided "dropped_below_decided" "what was dropped as a repeat lies below what was decided";
     ReleasesAscend "releases_ascend" "release times are kept by ascending offset, the newest always";
     BeginningNotedOnce "beginning_noted_once" "where a table begins in a partition is noted once";

@@ -514,6 +514,9 @@ impl Ingest {
             }
         }
         self.archive_passed()?;
+        if let Some(asked) = self.predictions_met(&ends, now) {
+            self.repeats.met(asked, now);
+        }
         // Of a partition that is halted the watermark waits too: it has records that were not read.
         ends.retain(|place, _| self.reads.has_joined(place));
         self.look(&ends)?;

@@ -10,9 +10,14 @@
 //! events that end without a prediction as their notes are archived. What is left are the events
 //! under way.
 //!
-//! A note drops nothing at once: a power cut may take back the write that it came from, and the
-//! event may get a prediction after all. So the newest runs of such events stand by themselves, and
-//! a prediction of one of them passes; only when newer ones have come are they filled in.
+//! A note drops nothing at once. It is on disk before the archive has it, so no prediction of its
+//! event is published after it; but one may have been before, whose settlement a power cut or a
+//! crash took back, and it may be unread still. So a run of such events stands by itself, and a
+//! prediction of one of them passes, until the reader has met all records that the topics of
+//! predictions had by then. Of the others the newest runs still stand, for a state that is lost
+//! beside a kept archive: its events are scored anew. Where more were settled without a prediction
+//! before the loss, and one of the older ones gets a prediction this time, that counts as a repeat:
+//! to tell them apart every note there ever was would have to be kept.
 //!
 //! # Restarts
 //!
@@ -23,8 +28,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
@@ -48,8 +53,13 @@ const KIND: [u8; 4] = *b"FBRE";
 const LAYOUT: u128 = 2;
 /// Predictions after which a checkpoint is due.
 const CHECKPOINT_ROWS: u64 = 100_000;
-/// Runs of settled events of one stream of which a prediction still passes.
+/// Runs of settled events of one stream of which a prediction still passes after the reader has met
+/// all that there was.
 const SETTLED_RUNS_MAX: usize = 1_000;
+/// How much later than its note the ends of the topics are asked for, to tell that the reader has
+/// met every prediction of an event: a partition that a topic has got is known by then, and what a
+/// process had sent before it ended has arrived.
+const SETTLED_RESTS: Duration = Duration::from_secs(30);
 
 /// The events of one partition that one deployment answers in one role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -94,13 +104,20 @@ impl Place {
 struct Ends {
     /// Those whose predictions are repeats.
     seen: OffsetSet,
-    /// Those that were settled without one, lately.
+    /// Those that were settled without one since the last turn, and in the one before: predictions
+    /// of them may be unread.
+    fresh: OffsetSet,
+    older: OffsetSet,
+    /// Those that were settled before, the newest runs: there is no prediction of them, unless they
+    /// are scored anew.
     settled: OffsetSet,
 }
 
 impl Ends {
-    fn settle(&mut self, offsets: Range<i64>) {
-        self.settled.insert_range(offsets.start, offsets.end);
+    /// The reader has met all predictions of the older ones that there are.
+    fn turn(&mut self) {
+        let met = std::mem::replace(&mut self.older, std::mem::take(&mut self.fresh));
+        self.settled.extend(&met);
         while self.settled.ranges().len() > SETTLED_RUNS_MAX {
             let oldest = self.settled.pop_first().unwrap_or_default();
             // Where no prediction has come back yet there is no hole to be filled.
@@ -110,10 +127,19 @@ impl Ends {
         }
     }
 
+    /// All that were settled and are not filled in.
+    fn unfilled(&self) -> OffsetSet {
+        let mut all = self.settled.clone();
+        all.extend(&self.older);
+        all.extend(&self.fresh);
+        all
+    }
+
     /// Intervals that are kept.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.seen.ranges().len() + self.settled.ranges().len()
+        let sets = [&self.seen, &self.settled, &self.older, &self.fresh];
+        sets.into_iter().map(|set| set.ranges().len()).sum()
     }
 }
 
@@ -128,6 +154,8 @@ pub struct Repeats {
     /// filled in. Not kept: what an earlier run read after its last checkpoint is no hole, and its
     /// predictions may be on their way.
     filled_to: BTreeMap<TopicPartition, i64>,
+    /// When those that are settled began to be collected anew, by the runtime's time.
+    turned: Duration,
     checkpoints: Option<Arc<dyn Checkpoints>>,
     rows: u64,
 }
@@ -278,10 +306,21 @@ impl Repeats {
                 partition: events.partition,
             };
             let ends = self.streams.entry(stream).or_default();
-            events.offsets.ranges().for_each(|run| ends.settle(run));
+            for run in events.offsets.ranges() {
+                ends.fresh.insert_range(run.start, run.end);
+            }
             let (notes, number) = &events.note;
             let known = self.noted_to.entry(notes.partition).or_default();
             *known = number.saturating_add(1);
+        }
+    }
+
+    /// By `now` the reader has met all records that the topics of predictions had at `asked`.
+    pub(crate) fn met(&mut self, asked: Duration, now: Duration) {
+        invariant!(AskedBeforeNow, asked <= now, "{asked:?} after {now:?}");
+        if asked >= self.turned + SETTLED_RESTS {
+            self.streams.values_mut().for_each(Ends::turn);
+            self.turned = now;
         }
     }
 
@@ -358,7 +397,7 @@ impl Repeats {
             write_text(&mut out, &stream.topic);
             write_signed(&mut out, i64::from(stream.partition));
             ends.seen.encode(&mut out);
-            ends.settled.encode(&mut out);
+            ends.unfilled().encode(&mut out);
         }
         write_unsigned(&mut out, self.places.len() as u64);
         for (partition, place) in &self.places {
@@ -386,7 +425,8 @@ impl Repeats {
             };
             let ends = Ends {
                 seen: OffsetSet::decode(reader)?,
-                settled: OffsetSet::decode(reader)?,
+                fresh: OffsetSet::decode(reader)?,
+                ..Ends::default()
             };
             repeats.streams.insert(stream, ends);
         }

@@ -1,9 +1,10 @@
 //! Notes on events without a prediction, on their way from the online store to the archive, where
 //! monitors and people find them: a table of one row a note. The store's place of a note is its
 //! offset there (`forebay.settlements`, shard, sequence), so each is archived once however often it
-//! is tried; the store forgets it afterwards. A state that is new, or that a power cut has set
-//! back, numbers on from what the table has, before anything is noted. A failing archive holds up
-//! nothing but this.
+//! is tried; the store forgets it afterwards. The store has it on disk before the archive does: no
+//! power cut takes back what the archive says of an event. A state that is new, or that a power cut
+//! has set back, numbers on from what the table has, before anything is noted. A failing archive
+//! holds up nothing but this.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::error::with_causes;
 use forebay_core::invariant;
-use forebay_core::ports::{Archive, Runtime, ScoreQueue, UnscoredEntry};
+use forebay_core::ports::{Archive, OnlineStore, Runtime, UnscoredEntry};
 use forebay_core::prediction::Role;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::settlement::{OffsetRuns, SETTLEMENT_TABLE};
@@ -30,7 +31,7 @@ use crate::status::Counters;
 
 /// `_topic` of the rows: no Kafka topic, since notes have an order of their own.
 const PLACE: &str = "forebay.settlements";
-/// Notes of one append.
+/// Notes of one append, over all shards.
 const APPEND_ROWS: usize = 10_000;
 /// How often the store is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -182,7 +183,7 @@ impl SettledNotes {
 #[derive(Debug, Clone)]
 pub(crate) struct Settlements {
     pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) store: Arc<dyn ScoreQueue>,
+    pub(crate) store: Arc<dyn OnlineStore>,
     pub(crate) archive: Arc<dyn Archive>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) settled: Arc<SettledNotes>,
@@ -312,43 +313,60 @@ impl Settlements {
     }
 
     async fn move_all(&self) -> PortResult<()> {
-        for shard in 0..self.store.shards() {
-            loop {
-                let entries = self.store.unscored(shard, 0, APPEND_ROWS)?;
-                let Some(last) = entries.last() else {
-                    break;
-                };
-                invariant!(
-                    NotesAscend,
-                    entries.is_sorted_by(|a, b| a.sequence < b.sequence),
-                    "shard {shard} up to {}",
-                    last.sequence
-                );
-                invariant!(
-                    NotesCoverEvents,
-                    entries.iter().all(|e| e.note.offsets.count() > 0),
-                    "shard {shard} up to {}",
-                    last.sequence
-                );
-                let mut up_to = Applied::default();
+        loop {
+            let round = self.round()?;
+            if round.is_empty() {
+                return Ok(());
+            }
+            // A power cut that took a note back would leave its event to be scored after all,
+            // beside an archive that says that it never is.
+            self.store.sync()?;
+            let (mut batches, mut up_to) = (Vec::new(), Applied::default());
+            for (shard, entries, last) in &round {
                 let progress = PartitionProgress {
-                    next_offset: last.sequence.cast_signed() + 1,
+                    next_offset: last.cast_signed() + 1,
                     max_event_time_us: None,
                     last: None,
                 };
-                up_to.advance(&place(shard), progress);
-                let batch = rows(shard, &entries)?;
-                let began = self.runtime.elapsed();
-                self.archive
-                    .append(SETTLEMENT_TABLE, vec![batch], &up_to)
-                    .await?;
-                let took = self.runtime.elapsed().saturating_sub(began);
-                self.counters.appends.of(SETTLEMENT_TABLE).record(took);
-                self.store.clear_unscored(shard, last.sequence)?;
+                up_to.advance(&place(*shard), progress);
+                batches.push(rows(*shard, entries)?);
+            }
+            let began = self.runtime.elapsed();
+            self.archive
+                .append(SETTLEMENT_TABLE, batches, &up_to)
+                .await?;
+            let took = self.runtime.elapsed().saturating_sub(began);
+            self.counters.appends.of(SETTLEMENT_TABLE).record(took);
+            for (shard, entries, last) in round {
+                self.store.clear_unscored(shard, last)?;
                 self.settled.add(shard, entries);
             }
         }
-        Ok(())
+    }
+
+    /// The oldest notes of each shard that has any, with the place of the last one.
+    fn round(&self) -> PortResult<Vec<(u16, Vec<UnscoredEntry>, u64)>> {
+        let shards = self.store.shards();
+        let each = (APPEND_ROWS / usize::from(shards.max(1))).max(1);
+        let mut round = Vec::new();
+        for shard in 0..shards {
+            let entries = self.store.unscored(shard, 0, each)?;
+            let Some(last) = entries.last().map(|entry| entry.sequence) else {
+                continue;
+            };
+            invariant!(
+                NotesAscend,
+                entries.is_sorted_by(|a, b| a.sequence < b.sequence),
+                "shard {shard} up to {last}"
+            );
+            invariant!(
+                NotesCoverEvents,
+                entries.iter().all(|e| e.note.offsets.count() > 0),
+                "shard {shard} up to {last}"
+            );
+            round.push((shard, entries, last));
+        }
+        Ok(round)
     }
 }
 

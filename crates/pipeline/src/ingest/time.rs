@@ -3,8 +3,11 @@
 //! is kept for what is still to be scored. Reads no clock but the one that it is given.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::progress::TopicPartition;
+use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use forebay_core::watermark::MarkRecord;
 
@@ -52,6 +55,28 @@ impl Ingest {
             self.watermarks.look(source, &facts, now, &present);
         }
         self.tell_decisions()
+    }
+
+    /// When all `ends` of the topics of predictions were asked for, the reader having met them by
+    /// `now`; None where it has not.
+    pub(super) fn predictions_met(
+        &self,
+        ends: &BTreeMap<TopicPartition, KnownEnd>,
+        now: Duration,
+    ) -> Option<Duration> {
+        let is_prediction = |s: &&Arc<SourceDef>| self.prediction_sources.contains(&s.name);
+        let mut asked = now;
+        for source in self.sources.iter().filter(is_prediction) {
+            let of_source = |(place, _): &(&TopicPartition, _)| *place.topic == *source.topic;
+            let mut of_source = ends.iter().filter(of_source).peekable();
+            of_source.peek()?;
+            for (place, end) in of_source {
+                let position = self.watermarks.progress(place).next_offset;
+                let answered = end.answered.filter(|_| position >= end.last_stable)?;
+                asked = asked.min(answered.last);
+            }
+        }
+        Some(asked)
     }
 
     /// Tell shards, archive and observers of decisions about time that no batch has brought.

@@ -121,6 +121,39 @@ fn a_prediction_that_comes_after_its_event_was_settled_passes_once_also_after_a_
 }
 
 #[test]
+fn a_prediction_of_a_settled_event_passes_once_until_the_reader_has_met_all_there_were() {
+    let memory = Arc::new(MemoryCheckpoints::default());
+    let open = || Repeats::open(Arc::<MemoryCheckpoints>::clone(&memory) as _);
+    let many = SETTLED_RUNS_MAX as i64 + 2;
+    let notes: Vec<Settled> = (0..many).map(|n| settled(2 * n + 1, n)).collect();
+    let rests = SETTLED_RESTS;
+    let settle = |repeats: &mut Repeats| {
+        assert_eq!(pass(repeats, &[(0, 0)]), [0]);
+        repeats.settle(&notes);
+        repeats.met(rests / 2, rests / 2);
+        // What the reader had met before the notes says nothing of them.
+        repeats.met(rests, rests + rests / 2);
+    };
+    // A power cut took back a settlement: the event was settled anew, and its prediction is unread.
+    let mut repeats = open();
+    settle(&mut repeats);
+    repeats.met(2 * rests, 2 * rests);
+    assert_eq!(pass(&mut repeats, &[(1, 1), (2, 1), (3, 5)]), [1, 3]);
+    repeats.save(true);
+    let mut repeats = open();
+    assert_eq!(
+        pass(&mut repeats, &[(4, 5), (5, 3)]),
+        [5],
+        "also after a restart"
+    );
+    // All is met: the oldest are filled in, the newest stand.
+    let mut repeats = Repeats::default();
+    settle(&mut repeats);
+    repeats.met(3 * rests, 3 * rests);
+    assert_eq!(pass(&mut repeats, &[(1, 1), (2, 2 * many - 1)]), [2]);
+}
+
+#[test]
 fn events_that_were_read_between_a_checkpoint_and_a_crash_are_no_holes() {
     let memory = Arc::new(MemoryCheckpoints::default());
     let open = || Repeats::open(Arc::<MemoryCheckpoints>::clone(&memory) as _);
@@ -253,11 +286,13 @@ mod growth {
                 settled(*event, noted)
             });
             repeats.settle(&notes.collect::<Vec<_>>());
+            let now = repeats.turned + SETTLED_RESTS;
+            repeats.met(now, now);
             most = most.max(repeats.streams.values().map(Ends::len).sum());
         }
-        // A hole and a run for each settled event that still passes, and the first batch, whose
-        // offsets without events are not filled.
-        let bound = 2 * SETTLED_RUNS_MAX + 200;
+        // A hole and a run for each settled event that still passes, among them those of the last
+        // two turns, and the first batch, whose offsets without events are not filled.
+        let bound = 2 * (SETTLED_RUNS_MAX + 200) + 200;
         assert!(most < bound, "{most} intervals");
         assert_eq!(repeats.streams.len(), 1, "versions share a set");
         assert_eq!(repeats.noted_to(&settlements::place(3)), noted + 1);
@@ -268,6 +303,9 @@ mod growth {
         let mut repeats = Repeats::default();
         let notes: Vec<Settled> = (0..5_000).map(|n| settled(2 * n, n)).collect();
         repeats.settle(&notes);
+        for turn in 1..=2 {
+            repeats.met(turn * SETTLED_RESTS, turn * SETTLED_RESTS);
+        }
         let kept: usize = repeats.streams.values().map(Ends::len).sum();
         assert_eq!(kept, SETTLED_RUNS_MAX);
     }

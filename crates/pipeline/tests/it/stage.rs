@@ -435,13 +435,15 @@ fn a_stop_while_the_model_hangs_ends_in_time_and_leaves_the_scores_on_disk() {
     check(&world, true);
 }
 
+/// A topic takes no record whose id begins so.
+fn refused(record: &forebay_core::prediction::OutboxRecord) -> Option<String> {
+    let is_refused = id_of(&record.headers).as_bytes()[0] < b'4';
+    is_refused.then(|| "Broker: Message size too large".to_owned())
+}
+
 #[test]
 fn a_record_that_its_topic_refuses_is_noted_with_the_brokers_words_and_stops_no_other() {
     let mut world = World::with_events(Setup::default(), 120, 33);
-    let refused = |record: &forebay_core::prediction::OutboxRecord| {
-        let is_refused = id_of(&record.headers).as_bytes()[0] < b'4';
-        is_refused.then(|| "Broker: Message size too large".to_owned())
-    };
     world.publisher = world.publisher.clone().refusing(refused);
     let process = world.start(Fate::default(), 1);
     wait_until("every event has ended", || {
@@ -459,6 +461,30 @@ fn a_record_that_its_topic_refuses_is_noted_with_the_brokers_words_and_stops_no_
         assert!(text("reason").contains(UnscoredReason::PredictionRefused.label()));
         assert!(text("detail").contains("Broker: Message size too large"));
     }
+}
+
+#[test]
+fn an_event_whose_note_is_archived_gets_no_prediction_after_a_power_cut() {
+    let mut world = World::with_events(Setup::default(), 120, 33);
+    let takes_all = world.publisher.clone();
+    world.publisher = world.publisher.clone().refusing(refused);
+    let process = world.start(Fate::default(), 1);
+    wait_until("every event has ended", || {
+        world.log.is_read() && each_ended(&world)
+    });
+    wait_until("the notes are archived", || world.store.notes().is_empty());
+    process.stop().expect("a refused record is in nobody's way");
+    let (_, noted) = each_ended_once(&world);
+    assert!(noted > 0);
+    let shards = usize::from(world.setup.shards);
+    (0..shards).for_each(|shard| world.store.lose_writes(shard, usize::MAX));
+    world.publisher = takes_all;
+    let process = world.start(Fate::default(), 2);
+    wait_until("what was lost is done again", || {
+        world.log.is_read() && world.store.unfinished() == (0, 0) && world.store.notes().is_empty()
+    });
+    process.stop().expect("nothing is in the way");
+    assert_eq!(each_ended_once(&world).1, noted);
 }
 
 #[test]
