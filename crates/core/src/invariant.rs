@@ -121,7 +121,13 @@ registry! {
     StartWithinLog "start_within_log" "reading starts at or before the end of the log";
     OriginOfItsBatch "origin_of_its_batch" "each row of a batch stands in one of the batch's partitions";
     DecidedOnce "decided_once" "a partition is read, halted or left out by a gap, and only one of these";
+    MarkPerShard "mark_per_shard" "no partition has more recorded marks than there are shards";
     AskedBeforeNow "asked_before_now" "what the reader has met was asked for before it met it";
+    EverySourceDecided "every_source_decided" "each look at the logs decides on every source";
+    OwnClusterRead "own_cluster_read" "a source is read only of the cluster that the state follows";
+    OwnTopicRead "own_topic_read" "a source is read only of the topic that the state follows";
+    PartitionsNeverFall "partitions_never_fall" "the partitions that a topic is known to have never become fewer";
+    CutWhereItBegins "cut_where_it_begins" "a table is cut only where its beginning is noted";
     DroppedBelowDecided "dropped_below_decided" "what was dropped as a repeat lies below what was decided";
     ReleasesAscend "releases_ascend" "release times are kept by ascending offset, the newest always";
     BeginningNotedOnce "beginning_noted_once" "where a table begins in a partition is noted once";

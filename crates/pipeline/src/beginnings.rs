@@ -54,6 +54,13 @@ impl TableReach {
         &self.beginnings
     }
 
+    /// Whether it may have rows of `place` below `offset`. One that has begun there and got nothing
+    /// yet has none, wherever it begins.
+    pub(crate) fn has_below(&self, place: &TopicPartition, offset: i64) -> bool {
+        let begins = self.beginnings.from.next_offset(place);
+        begins < offset && begins < self.applied.next_offset(place)
+    }
+
     /// The next offset that it needs of each partition: a table that has begun and got no record
     /// yet needs the first one, and a log that has lost it meanwhile has a gap.
     pub(crate) fn next(&self) -> Applied {
@@ -229,6 +236,10 @@ mod tests {
             ..TableReach::default()
         };
         assert_eq!(reach.next(), applied(&[(0, 90), (1, 5), (2, 70)]));
+        let has = |partition, offset| reach.has_below(&place(partition), offset);
+        assert!(has(0, 51) && !has(0, 50), "its rows begin at 50");
+        assert!(has(1, 1) && !has(1, 0));
+        assert!(!has(2, 71) && !has(3, 9), "it has got nothing");
     }
 
     #[test]

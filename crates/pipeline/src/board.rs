@@ -220,6 +220,12 @@ impl Board {
         std::mem::take(&mut self.state.lock().requests)
     }
 
+    /// Something is done that the watch waits for: it looks at once.
+    pub(crate) fn look_now(&self) {
+        self.state.lock().look_now = true;
+        self.wake.notify_waiters();
+    }
+
     /// A gap was accepted: what was met is tried again at once.
     pub(crate) fn passed(&self) {
         let mut state = self.state.lock();

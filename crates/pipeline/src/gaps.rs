@@ -96,7 +96,7 @@ pub fn list(decisions: &BTreeMap<String, Decision>) -> Vec<Listed> {
                     halt: reason.into(),
                 }));
             }
-            Decision::WaitForBroker(_) => {}
+            Decision::Wait(_) => {}
         }
     }
     listed

@@ -57,7 +57,7 @@ fn of_partition(
 ) -> PartitionStatus {
     let halted = match decision {
         Decision::Read(plan) => plan.halted.get(&partition),
-        Decision::WaitForBroker(_) | Decision::Halt(_) => None,
+        Decision::Wait(_) | Decision::Halt(_) => None,
     };
     let place = TopicPartition::new(Arc::clone(&facts.topic), partition);
     let shards = facts.shards.iter();

@@ -138,11 +138,14 @@ impl PipelineParts {
         Arc::clone(&self.counters)
     }
 
-    /// Publish nothing before the broker is known to be the one that the state follows.
-    fn publish_to_own_cluster(&mut self, board: &Arc<Board>) {
+    /// Publish nothing before the broker is known to be the one that the state follows: the board
+    /// tells.
+    fn publish_to_own_cluster(&mut self) -> Arc<Board> {
+        let board = Arc::<Board>::default();
         let publisher = Arc::clone(&self.publisher);
         let runtime = Arc::clone(&self.runtime);
-        self.publisher = Arc::new(OwnCluster::new(publisher, Arc::clone(board), runtime));
+        self.publisher = Arc::new(OwnCluster::new(publisher, Arc::clone(&board), runtime));
+        board
     }
 }
 
@@ -175,8 +178,7 @@ impl Pipeline {
         settings: PipelineSettings,
         stopping: Arc<AtomicBool>,
     ) -> Result<Self, PipelineError> {
-        let (board, held_us) = (Arc::<Board>::default(), parts.hold_expiry());
-        parts.publish_to_own_cluster(&board);
+        let (held_us, board) = (parts.hold_expiry(), parts.publish_to_own_cluster());
         let (counters, shards) = (parts.begin_counters(), parts.store.shards());
         let workers = start_workers(&parts, settings, &stopping, &counters)?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
@@ -190,6 +192,7 @@ impl Pipeline {
             marks: parts.marks,
             counters: Arc::clone(&counters),
             runtime: Arc::clone(&parts.runtime),
+            stopping: Arc::clone(&stopping),
             backlog: archiver.backlog(),
         };
         let ingest = Ingest {

@@ -59,8 +59,7 @@ impl Reads {
         let is_held = |source: &String| held.contains(source) || self.leaving.contains(source);
         for source in sources {
             match decisions.get(&source.name) {
-                Some(Decision::Read(_) | Decision::WaitForBroker(_)) | None
-                    if is_held(&source.name) => {}
+                Some(Decision::Read(_) | Decision::Wait(_)) | None if is_held(&source.name) => {}
                 Some(Decision::Read(plan)) => {
                     self.decided.insert(source.name.clone());
                     for (place, start) in &plan.starts {
@@ -78,7 +77,7 @@ impl Reads {
                     self.decided.insert(source.name.clone());
                     change.halted.insert(source.topic.as_str().into());
                 }
-                Some(Decision::WaitForBroker(_)) | None => {
+                Some(Decision::Wait(_)) | None => {
                     let of_source = |place: &&TopicPartition| {
                         *place.topic == *source.topic && !self.faulted.contains(*place)
                     };
@@ -203,7 +202,7 @@ mod tests {
     }
 
     fn away() -> Decision {
-        Decision::WaitForBroker("away".into())
+        Decision::Wait("away".into())
     }
 
     #[test]

@@ -175,8 +175,9 @@ impl Plan {
 pub enum Decision {
     /// Read it.
     Read(Plan),
-    /// Look again: nobody answers. What is read goes on being read.
-    WaitForBroker(String),
+    /// Look again: nobody answers, or what only the archive has is read first. What is read goes on
+    /// being read.
+    Wait(String),
     /// Read it no more until the reason is gone.
     Halt(HaltReason),
 }
@@ -254,7 +255,7 @@ pub(crate) fn pass_gaps(gaps: &[AcceptedGap], partition: i32, mut offset: i64) -
 pub(crate) fn decide(facts: &SourceFacts) -> Decision {
     let topic = || facts.topic.to_string();
     let (cluster, there) = match &facts.found {
-        FoundLog::Away(why) => return Decision::WaitForBroker(why.clone()),
+        FoundLog::Away(why) => return Decision::Wait(why.clone()),
         FoundLog::Refused(why) => {
             return Decision::Halt(HaltReason::Refused {
                 topic: topic(),
@@ -321,10 +322,7 @@ fn read(
             // halt: what it was for can then not be compared.
             let was_read = facts.reader.contains_key(partition) && !facts.halted;
             if !facts.reading && !was_read {
-                return Decision::WaitForBroker(format!(
-                    "nobody answers for {}-{partition}",
-                    facts.topic
-                ));
+                return Decision::Wait(format!("nobody answers for {}-{partition}", facts.topic));
             }
             keep(facts, &mut plan, &place);
             continue;
@@ -337,7 +335,7 @@ fn read(
             last.offset < bounds.begin || records.contains_key(&(*partition, last.offset))
         });
         if !compared && !facts.reading {
-            return Decision::WaitForBroker(format!(
+            return Decision::Wait(format!(
                 "nobody answers for the last applied record of {}-{partition}",
                 facts.topic
             ));

@@ -204,6 +204,11 @@ impl<'a> Tries<'a> {
         self.pauses.wait_async(runtime, stopping).await;
     }
 
+    /// A try that fails got further than the one before: pauses begin anew.
+    pub(crate) fn got_further(&mut self) {
+        self.pauses = Pauses::default();
+    }
+
     /// A try has failed.
     pub(crate) fn failed(&mut self, error: &PortError) {
         let (what, kind) = (self.what, error.kind());

@@ -163,7 +163,8 @@ pub enum SourceState {
     Starting,
     /// It is, but for partitions that are halted alone.
     Reading,
-    /// The broker does not answer; what was said. It is read again when it does.
+    /// The broker does not answer, or what only the archive has is read first; in words. It is read
+    /// when that is over.
     Waiting(String),
     /// It is not, for this reason, until the reason is gone. Other sources are.
     Halted(Halt),

@@ -6,35 +6,37 @@
 //! It never reads events and never assigns a partition; it writes the state's notes of the logs
 //! that it follows (cluster, topic ids, accepted gaps), before anything is read on their account.
 
+mod noted;
 mod shown;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forebay_core::error::with_causes;
+use forebay_core::invariant;
 use forebay_core::ports::{
     Archive, FirstRecord, LogBounds, LogFault, LogIdentity, LogInspector, LogNotes, Runtime,
     StateProgress, TopicFacts,
 };
-use forebay_core::progress::{Applied, TopicPartition};
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::watermark::MarkRecord;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::archive::Backlog;
-use crate::beginnings::{self, TableReach};
+use crate::beginnings::TableReach;
 use crate::board::Board;
 use crate::error::PipelineError;
 use crate::gaps::{self, GapStores};
 use crate::halt::Halt;
-use crate::prefix::Prefixes;
+use crate::prefix::{PrefixParts, Prefixes};
 use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
-use crate::runtime::{Thread, block_on};
+use crate::runtime::{Thread, block_on, within};
 use crate::status::Counters;
 use crate::told::Told;
-use crate::watermark::recorded;
 use turn::turn;
 
 /// Between two looks: lag is this old at most while the reader moves.
@@ -45,6 +47,9 @@ const TOPICS_EVERY: Duration = Duration::from_secs(3);
 /// How long a partition that met something unreadable, or was refused, rests before it is tried
 /// again: what was mended meanwhile goes on by itself.
 const FAULT_RESTS: Duration = Duration::from_secs(20);
+/// How long a look waits for a table of the archive, which is one source's, while the others wait
+/// for the look.
+const TABLE_WAIT: Duration = Duration::from_secs(5);
 
 /// What the watch works with.
 pub(crate) struct WatchParts {
@@ -57,6 +62,8 @@ pub(crate) struct WatchParts {
     pub(crate) marks: Vec<MarkRecord>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) runtime: Arc<dyn Runtime>,
+    /// Set when the pipeline stops.
+    pub(crate) stopping: Arc<AtomicBool>,
     /// Tells which tables hold their source back.
     pub(crate) backlog: Arc<Backlog>,
 }
@@ -74,7 +81,14 @@ impl LogWatch {
     /// # Errors
     /// The system gives no thread.
     pub(crate) fn start(mut parts: WatchParts, board: Arc<Board>) -> Result<Self, PipelineError> {
-        let marks = std::mem::take(&mut parts.marks);
+        let prefixes = PrefixParts {
+            archive: Arc::clone(&parts.archive),
+            runtime: Arc::clone(&parts.runtime),
+            counters: Arc::clone(&parts.counters),
+            stopping: Arc::clone(&parts.stopping),
+            board: Arc::clone(&board),
+            records: std::mem::take(&mut parts.marks).into(),
+        };
         let mut watcher = Watcher {
             board: Arc::clone(&board),
             topics: BTreeMap::new(),
@@ -82,8 +96,9 @@ impl LogWatch {
             topics_seen: None,
             halted: BTreeSet::new(),
             told: BTreeMap::new(),
+            shards: Vec::new(),
             cursor: 0,
-            prefixes: Prefixes::new(marks),
+            prefixes: Prefixes::new(prefixes),
             failures: Told::default(),
             parts,
         };
@@ -125,6 +140,8 @@ struct Watcher {
     halted: BTreeSet<String>,
     /// Halts of partitions that the log was told of: each is tried again and again.
     told: BTreeMap<TopicPartition, Halt>,
+    /// Progress of the shards at the last look.
+    shards: Vec<Arc<Applied>>,
     /// Turn of the records that are read again.
     cursor: usize,
     /// Marks of rows below where a new state begins.
@@ -148,6 +165,9 @@ struct Look {
     /// Whether topics that are read are looked at too.
     topics: bool,
 }
+
+/// Why tables of sources cannot be looked at.
+type Shut = BTreeMap<String, PortError>;
 
 impl Look {
     /// Whether `source` is read and has met nothing: then not all of it is compared at once.
@@ -202,36 +222,8 @@ impl Watcher {
     /// Look at the log of every source. Whether each is read to its end, and nothing is halted.
     fn look(&mut self) -> PortResult<bool> {
         let now = self.parts.runtime.elapsed();
-        let topics = self
-            .topics_seen
-            .is_none_or(|seen| now.saturating_sub(seen) >= TOPICS_EVERY);
-        if topics {
-            self.topics_seen = Some(now);
-        }
-        // What is recorded is read before the broker is asked: the log may only be longer by then.
-        let (reader, faults) = self.board.heard(now, FAULT_RESTS);
-        let newest = self.board.decisions();
-        let read = newest
-            .iter()
-            .filter(|(_, d)| matches!(d, Decision::Read(_)));
-        let mut shut = BTreeMap::new();
-        for source in self.parts.sources.clone() {
-            if let Err(error) = self.open_reach(&source) {
-                shut.insert(source.name.clone(), error);
-            }
-        }
-        let noted_cluster = self.parts.notes.log_identity()?;
-        let look = Look {
-            known_cluster: noted_cluster.clone().or_else(|| self.archived_cluster()),
-            noted_cluster,
-            shards: (0..self.parts.store.shards())
-                .map(|shard| self.parts.store.applied(shard))
-                .collect(),
-            cluster: self.parts.inspector.cluster_id(),
-            reading: read.map(|(name, _)| name.clone()).collect(),
-            reader,
-            faults,
-            topics,
+        let Some((look, mut shut)) = self.begin_look(now)? else {
+            return Ok(false);
         };
         if let (Ok(found), Some(known)) = (&look.cluster, &look.known_cluster) {
             self.board.know_cluster(found == known);
@@ -241,6 +233,9 @@ impl Watcher {
         let mut away: Option<String> = None;
         let mut quiet = true;
         for source in self.parts.sources.clone() {
+            if self.is_stopping() {
+                return Ok(false);
+            }
             let decided = match shut.remove(&source.name) {
                 Some(error) => Err(error),
                 None => self.decided(&source, &look, &mut away),
@@ -248,7 +243,8 @@ impl Watcher {
             let (facts, decision) = match decided {
                 Ok(decided) => decided,
                 Err(error) => {
-                    self.show_shut(&source, &error);
+                    let decision = self.shut(&source, &look, &error);
+                    decisions.insert(source.name.clone(), decision);
                     quiet = false;
                     continue;
                 }
@@ -264,15 +260,93 @@ impl Watcher {
             quiet &= self.show(&source, &facts, &decision);
             decisions.insert(source.name.clone(), decision);
         }
+        invariant!(
+            EverySourceDecided,
+            self.parts
+                .sources
+                .iter()
+                .all(|s| decisions.contains_key(&s.name)),
+            "{} decisions on {} sources",
+            decisions.len(),
+            self.parts.sources.len()
+        );
         self.board.publish(decisions, all_bounds, now);
         Ok(quiet)
+    }
+
+    /// What a look shares between the sources, and those whose table cannot be looked at, each with
+    /// why. None where the pipeline stops.
+    fn begin_look(&mut self, now: Duration) -> PortResult<Option<(Look, Shut)>> {
+        let topics = self
+            .topics_seen
+            .is_none_or(|seen| now.saturating_sub(seen) >= TOPICS_EVERY);
+        if topics {
+            self.topics_seen = Some(now);
+        }
+        // What is recorded is read before the broker is asked: the log may only be longer by then.
+        let (reader, faults) = self.board.heard(now, FAULT_RESTS);
+        let newest = self.board.decisions();
+        let read = newest
+            .iter()
+            .filter(|(_, d)| matches!(d, Decision::Read(_)));
+        let mut shut = Shut::new();
+        for source in self.parts.sources.clone() {
+            if self.is_stopping() {
+                return Ok(None);
+            }
+            if let Err(error) = self.open_reach(&source) {
+                shut.insert(source.name.clone(), error);
+            }
+        }
+        let noted_cluster = self.parts.notes.log_identity()?;
+        let shards = 0..self.parts.store.shards();
+        let look = Look {
+            known_cluster: noted_cluster.clone().or_else(|| self.archived_cluster()),
+            noted_cluster,
+            shards: shards.map(|s| self.parts.store.applied(s)).collect(),
+            cluster: self.parts.inspector.cluster_id(),
+            reading: read.map(|(name, _)| name.clone()).collect(),
+            reader,
+            faults,
+            topics,
+        };
+        self.check(&look);
+        self.shards.clone_from(&look.shards);
+        Ok(Some((look, shut)))
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.parts.stopping.load(Ordering::Relaxed)
+    }
+
+    /// What holds at every look, whatever the broker and the archive say.
+    fn check(&self, look: &Look) {
+        let sources = &self.parts.sources;
+        let mut read = look.reader.keys();
+        invariant!(
+            ReadsHaveASource,
+            read.all(|place| sources.iter().any(|s| *s.topic == *place.topic)),
+            "{} partitions are read of {} sources",
+            look.reader.len(),
+            sources.len()
+        );
+        for (before, now) in self.shards.iter().zip(&look.shards) {
+            let stands = |(place, was): (&TopicPartition, &PartitionProgress)| {
+                was.next_offset <= now.next_offset(place)
+            };
+            invariant!(
+                OffsetsNeverFall,
+                Arc::ptr_eq(before, now) || before.0.iter().all(stands),
+                "a shard stands at {now:?}, and stood at {before:?}"
+            );
+        }
     }
 
     /// Decide on `source`, and write down what is read from now on, before it is. `away`: why the
     /// broker does not answer, where one question was left without an answer.
     fn decided(
         &mut self,
-        source: &SourceDef,
+        source: &Arc<SourceDef>,
         look: &Look,
         away: &mut Option<String>,
     ) -> PortResult<(SourceFacts, Decision)> {
@@ -286,10 +360,11 @@ impl Watcher {
             *away = Some(why.clone());
         }
         let mut decision = decide(&facts);
-        if let Decision::Read(plan) = &mut decision {
-            let (archive, runtime) = (&self.parts.archive, &self.parts.runtime);
-            let stores = (archive.as_ref(), runtime.as_ref());
-            self.prefixes.date(plan, source, stores)?;
+        if let Decision::Read(plan) = &mut decision
+            && let Some(reach) = self.archives.get(&source.name)
+            && let Some(meanwhile) = self.prefixes.date(plan, (source, &facts, reach))?
+        {
+            decision = meanwhile;
         }
         self.note_halt(source, &decision);
         self.remember(&facts, look, &decision)?;
@@ -302,7 +377,7 @@ impl Watcher {
         match decision {
             Decision::Read(_) => drop(self.halted.remove(&source.name)),
             Decision::Halt(_) => drop(self.halted.insert(source.name.clone())),
-            Decision::WaitForBroker(_) => {}
+            Decision::Wait(_) => {}
         }
     }
 
@@ -401,10 +476,20 @@ impl Watcher {
     fn open_reach(&mut self, source: &SourceDef) -> PortResult<()> {
         if !self.archives.contains_key(&source.name) {
             let snapshot = self.parts.archive.snapshot(&source.name);
-            let reach = TableReach::of(block_on(self.parts.runtime.as_ref(), snapshot)?);
+            let reach = TableReach::of(self.in_time(&source.name, snapshot)?);
             self.archives.insert(source.name.clone(), reach);
         }
         Ok(())
+    }
+
+    /// What `asked` of `table` gives, if it does so in time: other sources wait for it.
+    fn in_time<T>(&self, table: &str, asked: impl Future<Output = PortResult<T>>) -> PortResult<T> {
+        let runtime = self.parts.runtime.as_ref();
+        let silent = || {
+            let words = format!("table '{table}' has not answered for {TABLE_WAIT:?}");
+            PortError::new(ErrorKind::DeadlineExceeded, words)
+        };
+        block_on(runtime, within(runtime, TABLE_WAIT, asked)).unwrap_or_else(|| Err(silent()))
     }
 
     /// The cluster that the archive knows: a source that is new beside it follows no other.
@@ -442,87 +527,6 @@ impl Watcher {
         facts.halted = self.halted.contains(&source.name);
         facts.faults = faults;
         Ok(facts)
-    }
-
-    /// Write down what is read from now on, before it is.
-    fn remember(&self, facts: &SourceFacts, look: &Look, decision: &Decision) -> PortResult<()> {
-        let (Decision::Read(plan), FoundLog::There { cluster, topic, .. }) =
-            (decision, &facts.found)
-        else {
-            return Ok(());
-        };
-        if look.noted_cluster.is_none() {
-            self.parts.notes.set_log_identity(cluster)?;
-        }
-        let partitions = partition_count(topic, &facts.topic)?;
-        let mut note = facts.note.clone();
-        note.partitions = self.counted(facts, partitions)?;
-        if note.id.is_none() {
-            note.id.clone_from(&topic.id);
-        }
-        for (place, begin) in plan.starts.iter().filter(|(place, _)| plan.is_new(place)) {
-            note.begins.entry(place.partition).or_insert(*begin);
-        }
-        if note != facts.note {
-            self.parts.notes.set_topic_note(&facts.topic, &note)?;
-        }
-        self.board.know_cluster(true);
-        Ok(())
-    }
-
-    /// How many partitions the note counts, of `found`. One that the topic has got since counts
-    /// once its hold or its progress is recorded: a process that ends before that leaves it as new
-    /// as it was, and the next one holds it where the source stands.
-    fn counted(&self, facts: &SourceFacts, found: i32) -> PortResult<i32> {
-        let counted = facts.note.partitions;
-        if counted == 0 || found <= counted {
-            return Ok(counted.max(found));
-        }
-        let records = recorded(self.parts.store.as_ref())?;
-        let is_recorded = |number: &i32| {
-            let place = facts.place(*number);
-            records.iter().any(|record| record.partition == place)
-                || facts.shards.iter().any(|s| s.0.contains_key(&place))
-        };
-        let grown = (counted..found).take_while(is_recorded);
-        Ok(grown.last().map_or(counted, |last| last + 1))
-    }
-
-    /// Note in the archive where the table of `source` begins and whose records it takes, before a
-    /// partition is read first.
-    fn begin(
-        &mut self,
-        source: &SourceDef,
-        facts: &SourceFacts,
-        decision: &Decision,
-    ) -> PortResult<()> {
-        let (Decision::Read(plan), Some(reach)) = (decision, self.archives.get_mut(&source.name))
-        else {
-            return Ok(());
-        };
-        let mut log = LogIdentity::default();
-        if let FoundLog::There { cluster, topic, .. } = &facts.found {
-            log.cluster = Some(cluster.clone());
-            log.id.clone_from(&topic.id);
-            log.partitions = partition_count(topic, &facts.topic)?;
-        }
-        let new = beginnings::to_note(reach.beginnings(), &plan.starts, &facts.shards);
-        if new.from.0.is_empty() && reach.log(&source.topic).covers(&log) {
-            return Ok(());
-        }
-        for place in &new.cut {
-            tracing::error!(
-                source = source.name,
-                partition = place.partition,
-                begins_at = new.from.next_offset(place),
-                "the archive lacks records that the state had applied; no view is filled from it"
-            );
-        }
-        let logs = BTreeMap::from([(source.topic.clone(), log)]);
-        let noted = self.parts.archive.begin(&source.name, &new, &logs);
-        block_on(self.parts.runtime.as_ref(), noted)?;
-        reach.note(new, &logs);
-        Ok(())
     }
 
     fn serve_requests(&mut self) {
@@ -575,13 +579,4 @@ impl SourceFacts {
             found: FoundLog::Away("not asked yet".to_owned()),
         }
     }
-}
-
-fn partition_count(found: &TopicFacts, topic: &str) -> PortResult<i32> {
-    i32::try_from(found.partitions.len()).map_err(|_| {
-        PortError::new(
-            ErrorKind::ResourceExhausted,
-            format!("topic '{topic}' has too many partitions"),
-        )
-    })
 }

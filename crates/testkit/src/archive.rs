@@ -17,6 +17,7 @@ use forebay_core::source::meta;
 use forebay_core::time::timestamp_type;
 use forebay_core::value::Value;
 use forebay_core::{ErrorKind, PortError, PortResult};
+use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
 
 use crate::fate::{Fate, Point};
@@ -338,6 +339,7 @@ impl Archive for MemoryArchive {
 impl TableScan for MemoryArchive {
     async fn scan(&self, name: &str, scan: Scan) -> PortResult<RowStream> {
         self.scans.lock().push((name.to_owned(), scan.clone()));
+        let broken = self.fate.meet_read(name).await?;
         let batches = {
             let tables = self.tables.lock();
             let table = tables
@@ -347,7 +349,18 @@ impl TableScan for MemoryArchive {
                 .map(|number| table.whole(number))
                 .collect::<PortResult<Vec<_>>>()?
         };
-        scanned(batches, &scan)
+        let rows = scanned(batches, &scan)?;
+        let Some(kind) = broken else {
+            return Ok(rows);
+        };
+        let is_empty = |batch: &PortResult<RecordBatch>| {
+            let rows = batch.as_ref().map_or(1, RecordBatch::num_rows);
+            std::future::ready(rows == 0)
+        };
+        let first = rows.skip_while(is_empty).take(1);
+        let error = move || PortError::new(kind, "the read is broken off by the test");
+        let breaks = first.flat_map(move |batch| stream::iter([batch, Err(error())]));
+        Ok(Box::pin(breaks))
     }
 }
 

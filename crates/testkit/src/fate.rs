@@ -60,6 +60,12 @@ pub enum TableFault {
     Hangs,
     /// What it holds cannot be read.
     Shut,
+    /// Reads of its rows fail.
+    ReadFails(ErrorKind),
+    /// They end behind their first rows.
+    ReadBreaks(ErrorKind),
+    /// They do not end.
+    ReadHangs,
 }
 
 /// The faults of one process, shared by its adapters.
@@ -72,7 +78,7 @@ pub struct Fate {
     calls: Mutex<HashMap<Point, u64>>,
     panics: Mutex<HashSet<Point>>,
     tables: Mutex<HashMap<String, TableFault>>,
-    /// Appends that hang.
+    /// Appends and reads that hang.
     hung: Mutex<Vec<Waker>>,
 }
 
@@ -167,24 +173,43 @@ impl Fate {
     /// # Panics
     /// The test wants it.
     pub(crate) async fn meet_table(&self, table: &str) -> PortResult<()> {
-        let hangs = |context: &mut Context<'_>| {
-            let tables = self.tables.lock();
-            match tables.get(table) {
-                Some(TableFault::Hangs) => {
-                    self.hung.lock().push(context.waker().clone());
-                    Poll::Pending
-                }
-                other => Poll::Ready(other.copied()),
-            }
-        };
-        match poll_fn(hangs).await {
+        match self.fault_of(table, TableFault::Hangs).await {
             Some(TableFault::Fails(kind)) => {
                 let words = format!("table {table} is broken by the test");
                 Err(PortError::new(kind, words))
             }
             Some(TableFault::Panics) => panic!("table {table} panics as the test wants"),
-            Some(TableFault::Hangs | TableFault::Shut) | None => Ok(()),
+            _ => Ok(()),
         }
+    }
+
+    /// A read of `table` begins, as far as fate allows. What it ends with behind its first rows.
+    ///
+    /// # Errors
+    /// Fate strikes.
+    pub(crate) async fn meet_read(&self, table: &str) -> PortResult<Option<ErrorKind>> {
+        match self.fault_of(table, TableFault::ReadHangs).await {
+            Some(TableFault::ReadFails(kind)) => {
+                let words = format!("reads of table {table} are broken by the test");
+                Err(PortError::new(kind, words))
+            }
+            Some(TableFault::ReadBreaks(kind)) => Ok(Some(kind)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What is wrong with `table`, once that is not `hangs`.
+    async fn fault_of(&self, table: &str, hangs: TableFault) -> Option<TableFault> {
+        let look = |context: &mut Context<'_>| {
+            let tables = self.tables.lock();
+            let fault = tables.get(table).copied();
+            if fault == Some(hangs) {
+                self.hung.lock().push(context.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(fault)
+        };
+        poll_fn(look).await
     }
 
     /// Calls at `point` so far, failed ones too.

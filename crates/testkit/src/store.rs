@@ -88,6 +88,8 @@ struct Contents {
     shards: Vec<Vec<State>>,
     /// How many of them a power cut leaves.
     synced: Vec<usize>,
+    /// From when on state is to be kept; None: nothing asks for it.
+    kept_us: Option<Micros>,
 }
 
 impl Contents {
@@ -130,6 +132,7 @@ impl MemoryStore {
             notes: BTreeMap::new(),
             shards: (0..shards).map(|_| vec![State::default()]).collect(),
             synced: vec![1; usize::from(shards)],
+            kept_us: None,
         };
         Self {
             contents: Arc::new(Mutex::new(contents)),
@@ -153,6 +156,12 @@ impl MemoryStore {
         let synced = contents.synced[shard];
         let states = &mut contents.shards[shard];
         states.truncate(states.len().saturating_sub(writes).max(synced));
+    }
+
+    /// From when on whoever writes wants state to be kept, whatever its age.
+    #[must_use]
+    pub fn kept_from(&self) -> Option<Micros> {
+        self.contents.lock().kept_us
     }
 
     /// Number of writes that `shard` has seen.
@@ -486,7 +495,9 @@ impl EpochWriter for MemoryStore {
     }
 
     // Nothing expires here.
-    fn keep_from(&self, _: Option<Micros>) {}
+    fn keep_from(&self, from_us: Option<Micros>) {
+        self.contents.lock().kept_us = from_us;
+    }
 }
 
 impl FillWriter for MemoryStore {

@@ -340,10 +340,10 @@ fn what_cannot_be_known_waits_before_reading_and_goes_on_while_reading() {
     let read: &[(i32, i64)] = &[(0, 60), (1, 30)];
     let mut facts = facts(&[read], read);
     facts.found = FoundLog::Away("nobody".into());
-    assert_eq!(decide(&facts), Decision::WaitForBroker("nobody".into()));
+    assert_eq!(decide(&facts), Decision::Wait("nobody".into()));
     let mut silent = self::facts(&[read], read);
     found(&mut silent, |_, _, _, records| records.clear());
-    assert!(matches!(decide(&silent), Decision::WaitForBroker(why) if why.contains("t-0")));
+    assert!(matches!(decide(&silent), Decision::Wait(why) if why.contains("t-0")));
     silent.reading = true;
     silent.reader = BTreeMap::from([(0, 60), (1, 30)]);
     assert_eq!(plan(&silent).starts.len(), 2);
@@ -353,19 +353,19 @@ fn what_cannot_be_known_waits_before_reading_and_goes_on_while_reading() {
     let one_dead = plan(&silent);
     assert_eq!(one_dead.starts[&TopicPartition::new("t", 1)], 30);
     silent.reading = false;
-    assert!(matches!(decide(&silent), Decision::WaitForBroker(_)));
+    assert!(matches!(decide(&silent), Decision::Wait(_)));
     // The broker was away, and comes back without the leader of one partition: what is there is
     // compared whole, and goes on beside the one that this run has read before.
     let mut back = self::facts(&[read], read);
     found(&mut back, |_, _, bounds, _| {
         bounds.remove(&1);
     });
-    assert!(matches!(decide(&back), Decision::WaitForBroker(why) if why.contains("t-1")));
+    assert!(matches!(decide(&back), Decision::Wait(why) if why.contains("t-1")));
     back.reader = BTreeMap::from([(0, 60), (1, 30)]);
     assert_eq!(plan(&back).starts.len(), 2);
     // A source that was halted stays so: what it was halted for may be in that partition.
     back.halted = true;
-    assert!(matches!(decide(&back), Decision::WaitForBroker(why) if why.contains("t-1")));
+    assert!(matches!(decide(&back), Decision::Wait(why) if why.contains("t-1")));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::halt::HaltReason;
 use crate::lag;
 use crate::recovery::{Decision, SourceFacts};
 use crate::status::SourceState;
-use crate::watch::Watcher;
+use crate::watch::{Look, Watcher};
 
 impl Watcher {
     /// Put state and lag of `source` where people see them. Whether it is read whole and to its
@@ -26,7 +26,7 @@ impl Watcher {
         let state = match (decision, held) {
             (Decision::Read(_), Some(reason)) => SourceState::Halted((&reason).into()),
             (Decision::Read(_), None) => SourceState::Reading,
-            (Decision::WaitForBroker(why), _) => SourceState::Waiting(why.clone()),
+            (Decision::Wait(why), _) => SourceState::Waiting(why.clone()),
             (Decision::Halt(reason), _) => SourceState::Halted(reason.into()),
         };
         self.show_state(source, state);
@@ -40,14 +40,24 @@ impl Watcher {
         whole && status.lag_records == Some(0) && !is_held
     }
 
-    /// What archive and state keep of `source` cannot be read or noted: it is not decided on,
-    /// nobody waits for it, and nobody can tell what waits in its log.
-    pub(super) fn show_shut(&self, source: &SourceDef, error: &PortError) {
+    /// What archive and state keep of `source` cannot be read or noted: nobody can tell what waits
+    /// in its log. Where it was not read before it is halted, so that nobody waits for it; where it
+    /// was, what is read goes on being read.
+    pub(super) fn shut(&mut self, source: &SourceDef, look: &Look, error: &PortError) -> Decision {
+        let is_read = look.reader.keys().any(|p| *p.topic == *source.topic);
         let reason = HaltReason::TableUnusable {
             table: source.name.clone(),
             why: with_causes(error),
         };
-        self.show_state(source, SourceState::Halted((&reason).into()));
+        let (decision, state) = if is_read {
+            let why = reason.to_string();
+            (Decision::Wait(why.clone()), SourceState::Waiting(why))
+        } else {
+            let halted = SourceState::Halted((&reason).into());
+            (Decision::Halt(reason), halted)
+        };
+        self.note_halt(source, &decision);
+        self.show_state(source, state);
         let mut statuses = self.parts.counters.sources.lock();
         let status = statuses.entry(source.name.clone()).or_default();
         status.lag_records = None;
@@ -55,6 +65,7 @@ impl Watcher {
             .partitions
             .iter_mut()
             .for_each(|part| part.lag = None);
+        decision
     }
 
     /// Put `state` of `source` where people see it.
@@ -72,11 +83,7 @@ impl Watcher {
                     );
                 }
                 SourceState::Waiting(reason) => {
-                    tracing::warn!(
-                        source = source.name,
-                        reason,
-                        "a source waits for the broker"
-                    );
+                    tracing::warn!(source = source.name, reason, "a source waits");
                 }
                 _ => tracing::info!(source = source.name, "a source is read"),
             }

@@ -277,7 +277,11 @@ fn over_a_new_state_rows_are_too_late_by_what_only_the_archive_has_below_them() 
     for (partition, end) in world.log.ends(TOPIC).into_iter().enumerate() {
         world.log.delete_before(TOPIC, partition, end / 2);
     }
-    world.finish(2);
+    let process = world.start(Fate::default(), 2);
+    wait_until("all is read", || {
+        world.log.is_assigned(TOPIC) && world.is_done()
+    });
+    process.stop().expect("nothing is in the way");
     let (mut seen, mut late) = (0, 0);
     for (shard, rows) in rows(&world, RECENT).into_iter().enumerate() {
         for row in rows {

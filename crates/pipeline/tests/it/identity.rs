@@ -14,8 +14,8 @@ use forebay_sim::world::{
     EVENTS, LIFETIME, PREDICTIONS, Process, START_US, Setup, TOPIC, World, event,
 };
 
-const OTHER: &str = "other";
-const OTHER_TOPIC: &str = "topic.other";
+pub(crate) const OTHER: &str = "other";
+pub(crate) const OTHER_TOPIC: &str = "topic.other";
 
 /// Not scored; a second source beside the events, which no view reads.
 pub(crate) fn world(events: usize) -> World {

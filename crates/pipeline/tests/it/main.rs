@@ -12,6 +12,7 @@ mod cuts;
 mod identity;
 mod lag;
 mod outages;
+mod prefix;
 mod recovery;
 mod repeats;
 mod restarts;

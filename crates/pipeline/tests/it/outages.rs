@@ -415,6 +415,29 @@ fn a_table_that_cannot_be_read_at_a_start_halts_its_source_alone() {
 }
 
 #[test]
+fn a_source_that_cannot_be_read_at_a_start_holds_back_no_expiry() {
+    let world = world();
+    let fate = Fate::default();
+    fate.break_table(PREDICTIONS, TableFault::Shut);
+    let process = world.start(fate, 26);
+    let all = Oracle::of(&world).predictions.len();
+    wait_until("events are scored and published", || {
+        world.published_ids().len() == all
+    });
+    wait_until("state is kept for nothing any more", || {
+        world.store.kept_from().is_none()
+    });
+    let halts = process.pipeline.halts();
+    assert!(halts.iter().any(|halt| halt.source == PREDICTIONS));
+    process.fate.mend_table(PREDICTIONS);
+    wait_until("all is archived", || {
+        world.archive.rows(PREDICTIONS).len() == all && world.is_done()
+    });
+    process.stop().expect("nothing is in the way");
+    check(&world, true);
+}
+
+#[test]
 fn a_stop_beside_a_table_that_takes_nothing_says_so_and_the_next_start_goes_on() {
     let world = world();
     let fate = Fate::default();

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::limits::{EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US};
-use forebay_core::ports::StateProgress;
-use forebay_core::progress::TopicPartition;
+use forebay_core::ports::{Archive, Beginnings, StateProgress};
+use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::time::{Clock, DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 use forebay_core::value::Value;
 use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord};
@@ -250,6 +250,36 @@ fn a_partition_that_a_topic_got_while_nobody_read_it_is_held_where_the_source_st
     let held = |record: &MarkRecord| {
         let mark_us = last + DELAY_US;
         record.partition == TopicPartition::new(TOPIC, 2)
+            && matches!(record.fact, MarkFact::Hold(hold) if (hold.at, hold.mark_us) == (0, mark_us))
+    };
+    assert!(world.archived_marks().iter().any(held));
+    assert_eq!(world.watermarks.of(EVENTS), Some(last));
+}
+
+#[test]
+fn an_added_partition_of_which_a_crash_left_the_beginning_alone_is_held_where_the_source_stands() {
+    let (mut world, last) = world_with_an_empty_partition();
+    world.watermarks = Arc::default();
+    world.log.grow(TOPIC, 3);
+    for number in 0..5 {
+        let values = event(Some("a"), START_US, Some(1.0), number);
+        world.log.append(TOPIC, 2, Ok(values));
+    }
+    world.log.delete_before(TOPIC, 2, 3);
+    // A process that noted where the table begins, and died.
+    let (place, mut begun) = (TopicPartition::new(TOPIC, 2), Beginnings::default());
+    let begins = PartitionProgress {
+        next_offset: 3,
+        ..PartitionProgress::default()
+    };
+    begun.from.advance(&place, begins);
+    let logs = BTreeMap::new();
+    let noted = world.archive.begin(EVENTS, &begun, &logs);
+    futures::executor::block_on(noted).expect("noted");
+    world.finish(2);
+    let held = |record: &MarkRecord| {
+        let mark_us = last + DELAY_US;
+        record.partition == place
             && matches!(record.fact, MarkFact::Hold(hold) if (hold.at, hold.mark_us) == (0, mark_us))
     };
     assert!(world.archived_marks().iter().any(held));

@@ -98,6 +98,15 @@ const GROUPS: &[Group] = &[
             "crates/pipeline/src/score/released.rs",
         ],
     },
+    // Looks at the logs: what is compared, decided and noted before a source is read.
+    Group {
+        name: "the watch",
+        places: &[
+            "crates/pipeline/src/prefix.rs",
+            "crates/pipeline/src/watch.rs",
+            "crates/pipeline/src/watch",
+        ],
+    },
     // From a batch to what each shard writes, and from there to scores and records, in order.
     Group {
         name: "epochs and queues",

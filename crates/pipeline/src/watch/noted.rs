@@ -1,0 +1,142 @@
+//! What a look at the log writes down before anything is read on its account: in the state the
+//! cluster, the topic's id and its partitions, in the archive where the source's table begins.
+
+use std::collections::BTreeMap;
+
+use forebay_core::invariant;
+use forebay_core::ports::{LogIdentity, TopicFacts};
+use forebay_core::source::SourceDef;
+use forebay_core::{ErrorKind, PortError, PortResult};
+
+use crate::beginnings;
+use crate::recovery::{Decision, FoundLog, SourceFacts};
+use crate::watch::{Look, Watcher};
+use crate::watermark::recorded;
+
+impl Watcher {
+    /// Write down what is read from now on, before it is.
+    pub(super) fn remember(
+        &self,
+        facts: &SourceFacts,
+        look: &Look,
+        decision: &Decision,
+    ) -> PortResult<()> {
+        let (Decision::Read(plan), FoundLog::There { cluster, topic, .. }) =
+            (decision, &facts.found)
+        else {
+            return Ok(());
+        };
+        let followed = look.noted_cluster.as_ref();
+        invariant!(
+            OwnClusterRead,
+            followed.is_none_or(|followed| followed == cluster),
+            "{cluster} and {followed:?}"
+        );
+        if followed.is_none() {
+            self.parts.notes.set_log_identity(cluster)?;
+        }
+        let partitions = partition_count(topic, &facts.topic)?;
+        let mut note = facts.note.clone();
+        note.partitions = self.counted(facts, partitions)?;
+        invariant!(
+            PartitionsNeverFall,
+            note.partitions >= facts.note.partitions,
+            "{}: {} to {}",
+            facts.topic,
+            facts.note.partitions,
+            note.partitions
+        );
+        if note.id.is_none() {
+            note.id.clone_from(&topic.id);
+        }
+        let ids = note.id.as_ref().zip(topic.id.as_ref());
+        invariant!(
+            OwnTopicRead,
+            ids.is_none_or(|(followed, found)| followed == found),
+            "{}: {ids:?}",
+            facts.topic
+        );
+        for (place, begin) in plan.starts.iter().filter(|(place, _)| plan.is_new(place)) {
+            note.begins.entry(place.partition).or_insert(*begin);
+        }
+        if note != facts.note {
+            self.parts.notes.set_topic_note(&facts.topic, &note)?;
+        }
+        self.board.know_cluster(true);
+        Ok(())
+    }
+
+    /// How many partitions the note counts, of `found`. One that the topic has got since counts
+    /// once its hold or its progress is recorded: a process that ends before that leaves it as new
+    /// as it was, and the next one holds it where the source stands.
+    fn counted(&self, facts: &SourceFacts, found: i32) -> PortResult<i32> {
+        let counted = facts.note.partitions;
+        if counted == 0 || found <= counted {
+            return Ok(counted.max(found));
+        }
+        let records = recorded(self.parts.store.as_ref())?;
+        let is_recorded = |number: &i32| {
+            let place = facts.place(*number);
+            records.iter().any(|record| record.partition == place)
+                || facts.shards.iter().any(|s| s.0.contains_key(&place))
+        };
+        let grown = (counted..found).take_while(is_recorded);
+        Ok(grown.last().map_or(counted, |last| last + 1))
+    }
+
+    /// Note in the archive where the table of `source` begins and whose records it takes, before a
+    /// partition is read first.
+    pub(super) fn begin(
+        &mut self,
+        source: &SourceDef,
+        facts: &SourceFacts,
+        decision: &Decision,
+    ) -> PortResult<()> {
+        let (Decision::Read(plan), Some(reach)) = (decision, self.archives.get(&source.name))
+        else {
+            return Ok(());
+        };
+        let mut log = LogIdentity::default();
+        if let FoundLog::There { cluster, topic, .. } = &facts.found {
+            log.cluster = Some(cluster.clone());
+            log.id.clone_from(&topic.id);
+            log.partitions = partition_count(topic, &facts.topic)?;
+        }
+        let new = beginnings::to_note(reach.beginnings(), &plan.starts, &facts.shards);
+        if new.from.0.is_empty() && reach.log(&source.topic).covers(&log) {
+            return Ok(());
+        }
+        invariant!(
+            CutWhereItBegins,
+            new.cut.iter().all(|place| new.from.0.contains_key(place)),
+            "{}: {} cuts, {} beginnings",
+            source.name,
+            new.cut.len(),
+            new.from.0.len()
+        );
+        for place in &new.cut {
+            tracing::error!(
+                source = source.name,
+                partition = place.partition,
+                begins_at = new.from.next_offset(place),
+                "the archive lacks records that the state had applied; no view is filled from it"
+            );
+        }
+        let logs = BTreeMap::from([(source.topic.clone(), log)]);
+        let noted = self.parts.archive.begin(&source.name, &new, &logs);
+        self.in_time(&source.name, noted)?;
+        if let Some(reach) = self.archives.get_mut(&source.name) {
+            reach.note(new, &logs);
+        }
+        Ok(())
+    }
+}
+
+fn partition_count(found: &TopicFacts, topic: &str) -> PortResult<i32> {
+    i32::try_from(found.partitions.len()).map_err(|_| {
+        PortError::new(
+            ErrorKind::ResourceExhausted,
+            format!("topic '{topic}' has too many partitions"),
+        )
+    })
+}
