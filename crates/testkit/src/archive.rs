@@ -314,6 +314,7 @@ impl Archive for MemoryArchive {
     }
 
     async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot> {
+        self.fate.answers(name).await;
         if self.fate.is_shut(name) {
             let words = format!("table '{name}' is damaged by the test");
             return Err(PortError::new(ErrorKind::DataLoss, words));

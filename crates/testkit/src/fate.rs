@@ -66,6 +66,8 @@ pub enum TableFault {
     ReadBreaks(ErrorKind),
     /// They do not end.
     ReadHangs,
+    /// Nobody answers what it holds.
+    Silent,
 }
 
 /// The faults of one process, shared by its adapters.
@@ -196,6 +198,11 @@ impl Fate {
             Some(TableFault::ReadBreaks(kind)) => Ok(Some(kind)),
             _ => Ok(None),
         }
+    }
+
+    /// Wait until `table` answers.
+    pub(crate) async fn answers(&self, table: &str) {
+        self.fault_of(table, TableFault::Silent).await;
     }
 
     /// What is wrong with `table`, once that is not `hangs`.

@@ -415,6 +415,28 @@ fn a_table_that_cannot_be_read_at_a_start_halts_its_source_alone() {
 }
 
 #[test]
+fn a_table_that_does_not_answer_at_a_start_halts_its_source_alone() {
+    let world = world();
+    let fate = Fate::default();
+    fate.break_table(PREDICTIONS, TableFault::Silent);
+    let process = world.start(fate, 27);
+    let oracle = Oracle::of(&world);
+    wait_until("events are archived, scored and published", || {
+        world.archive.rows(EVENT_TABLE).len() == oracle.accepted.len()
+            && world.published_ids().len() == oracle.predictions.len()
+    });
+    let state = process.pipeline.status().sources[PREDICTIONS].state.clone();
+    let reason = state.reason().expect("it is halted");
+    assert!(reason.contains("has not answered for"), "{reason}");
+    process.fate.mend_table(PREDICTIONS);
+    wait_until("all is archived", || {
+        world.archive.rows(PREDICTIONS).len() == oracle.predictions.len() && world.is_done()
+    });
+    process.stop().expect("nothing is in the way");
+    check(&world, true);
+}
+
+#[test]
 fn a_source_that_cannot_be_read_at_a_start_holds_back_no_expiry() {
     let world = world();
     let fate = Fate::default();
