@@ -26,23 +26,26 @@ const RECOVERED: Duration = Duration::from_secs(300);
 struct Ends {
     /// Starts since it last ran for [`RECOVERED`].
     starts: u32,
-    started: Option<Duration>,
+    /// Since when it has run, where a start has succeeded.
+    runs: Option<Duration>,
 }
 
 impl Ends {
     /// Ingest has ended, `now`: the pause before it is started again, or None when that has not
     /// helped often enough.
     fn ended(&mut self, now: Duration) -> Option<Duration> {
-        let ran = self.started.map(|started| now.saturating_sub(started));
+        let ran = self.runs.take().map(|since| now.saturating_sub(since));
         if ran.is_some_and(|ran| ran >= RECOVERED) {
             self.starts = 0;
         }
         let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.starts);
         self.starts += 1;
-        (self.starts <= STARTS_MAX).then(|| {
-            self.started = Some(now + pause);
-            pause
-        })
+        (self.starts <= STARTS_MAX).then_some(pause)
+    }
+
+    /// It runs again, `now`: what a start takes is no time in which it ran.
+    fn runs(&mut self, now: Duration) {
+        self.runs = Some(now);
     }
 }
 
@@ -76,6 +79,9 @@ pub(super) async fn until_ingest_is_lost(app: &Arc<App>) -> PortError {
         if let Err(error) = healed.await {
             return error;
         }
+        if !app.has_ended() {
+            ends.runs(began.elapsed());
+        }
     }
 }
 
@@ -94,8 +100,26 @@ mod tests {
         assert_eq!(pauses, expected);
         let mut ends = Ends::default();
         for run in 1..20 {
-            let ended = ends.ended(run * (RECOVERED + 2 * FIRST_PAUSE));
+            let ended = ends.ended(run * (RECOVERED + second));
             assert_eq!(ended, Some(FIRST_PAUSE), "it had recovered");
+            ends.runs(run * (RECOVERED + second) + second);
+        }
+    }
+
+    #[test]
+    fn a_start_that_takes_long_and_fails_or_whose_ingest_soon_ends_has_not_recovered() {
+        for runs in [false, true] {
+            let (mut ends, mut now) = (Ends::default(), Duration::ZERO);
+            let mut pauses = Vec::new();
+            while let Some(pause) = ends.ended(now) {
+                pauses.push(pause.as_secs());
+                now += pause + 2 * RECOVERED;
+                if runs {
+                    ends.runs(now);
+                    now += RECOVERED / 2;
+                }
+            }
+            assert_eq!(pauses, [1, 2, 4, 8, 16], "runs: {runs}");
         }
     }
 }
