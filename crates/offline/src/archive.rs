@@ -21,6 +21,8 @@ use forebay_core::ports::{
 use forebay_core::progress::Applied;
 use forebay_core::time::Clock;
 use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::dating::Dating;
@@ -60,6 +62,9 @@ impl ArchiveSettings {
     }
 }
 
+/// A table that is open, or that somebody opens.
+type Opened = Arc<OnceCell<Arc<Table>>>;
+
 /// The Delta archive of one deployment.
 pub struct DeltaArchive {
     root: Url,
@@ -68,8 +73,8 @@ pub struct DeltaArchive {
     clock: Arc<dyn Clock>,
     dating: Dating,
     commits: AtomicU64,
-    /// Held while a table is opened, so that it is opened once.
-    tables: tokio::sync::Mutex<BTreeMap<String, Arc<Table>>>,
+    /// Each table is opened once, and none waits for another: one may hang. Locked for moments.
+    tables: Mutex<BTreeMap<String, Opened>>,
 }
 
 impl fmt::Debug for DeltaArchive {
@@ -131,7 +136,7 @@ impl DeltaArchive {
             settings,
             clock,
             commits: AtomicU64::new(0),
-            tables: tokio::sync::Mutex::new(BTreeMap::new()),
+            tables: Mutex::default(),
         })
     }
 
@@ -179,12 +184,19 @@ impl DeltaArchive {
             .map_err(|e| OfflineError::delta(name, "reach", e))
     }
 
+    fn opened(&self, name: &str) -> Opened {
+        let mut tables = self.tables.lock();
+        Arc::clone(tables.entry(name.to_owned()).or_default())
+    }
+
     /// The open table `name`; one that is on disk is opened as it is.
     pub(crate) async fn table(&self, name: &str) -> Result<Arc<Table>, OfflineError> {
-        let mut tables = self.tables.lock().await;
-        if let Some(table) = tables.get(name) {
-            return Ok(Arc::clone(table));
-        }
+        let opened = self.opened(name);
+        let table = opened.get_or_try_init(|| self.load(name)).await?;
+        Ok(Arc::clone(table))
+    }
+
+    async fn load(&self, name: &str) -> Result<Arc<Table>, OfflineError> {
         let log = self.log_store(name)?;
         if !log
             .is_delta_table_location()
@@ -195,45 +207,48 @@ impl DeltaArchive {
                 table: name.to_owned(),
             });
         }
-        let table = Arc::new(Table::load(name, log, &self.settings.deployment, None).await?);
+        let table = Table::load(name, log, &self.settings.deployment, None).await?;
         self.dating.note(table.newest_us().await);
-        tables.insert(name.to_owned(), Arc::clone(&table));
-        Ok(table)
+        Ok(Arc::new(table))
     }
 
     /// Names of the tables that are open.
-    pub async fn open_tables(&self) -> Vec<String> {
-        self.tables.lock().await.keys().cloned().collect()
+    pub fn open_tables(&self) -> Vec<String> {
+        let tables = self.tables().into_iter();
+        tables.map(|table| table.name.clone()).collect()
     }
 
-    pub(crate) async fn tables(&self) -> Vec<Arc<Table>> {
-        self.tables.lock().await.values().map(Arc::clone).collect()
+    pub(crate) fn tables(&self) -> Vec<Arc<Table>> {
+        let tables = self.tables.lock();
+        tables.values().filter_map(|t| t.get().cloned()).collect()
     }
 
     async fn open_as(&self, name: &str, schema: &SchemaRef) -> Result<(), OfflineError> {
         let log = self.log_store(name)?;
         let wanted = schema::table_schema(name, schema)?;
-        let mut tables = self.tables.lock().await;
-        if let Some(table) = tables.get(name) {
-            let (have, want) = (
-                schema::delta_schema(name, &table.schema)?,
-                schema::delta_schema(name, &wanted)?,
-            );
-            return match schema::difference(&have, &want) {
-                Some(difference) => Err(OfflineError::SchemaDiffers {
-                    table: name.to_owned(),
-                    difference,
-                }),
-                None => Ok(()),
-            };
+        let make = || async {
+            let (settings, deployment) = (&self.settings, &self.settings.deployment);
+            let interval = settings.checkpoint_interval.get();
+            Table::create(name, &log, &wanted, deployment, interval).await?;
+            let table = Table::load(name, Arc::clone(&log), deployment, Some(&wanted)).await?;
+            self.upgrade(&table).await?;
+            self.dating.note(table.newest_us().await);
+            Ok(Arc::new(table))
+        };
+        let opened = self.opened(name);
+        let table = opened.get_or_try_init(make).await?;
+        // It may have been open before.
+        let (have, want) = (
+            schema::delta_schema(name, &table.schema)?,
+            schema::delta_schema(name, &wanted)?,
+        );
+        match schema::difference(&have, &want) {
+            Some(difference) => Err(OfflineError::SchemaDiffers {
+                table: name.to_owned(),
+                difference,
+            }),
+            None => Ok(()),
         }
-        let (deployment, interval) = (&self.settings.deployment, self.settings.checkpoint_interval);
-        Table::create(name, &log, &wanted, deployment, interval.get()).await?;
-        let table = Table::load(name, log, &self.settings.deployment, Some(&wanted)).await?;
-        self.upgrade(&table).await?;
-        self.dating.note(table.newest_us().await);
-        tables.insert(name.to_owned(), Arc::new(table));
-        Ok(())
     }
 
     async fn progress_of(&self, name: &str) -> Result<Applied, OfflineError> {

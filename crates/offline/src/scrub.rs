@@ -98,8 +98,8 @@ impl DeltaArchive {
     }
 
     /// Files that are known to be damaged, by table; those of sound tables are absent.
-    pub async fn damaged(&self) -> BTreeMap<String, Vec<String>> {
-        let tables = self.tables().await;
+    pub fn damaged(&self) -> BTreeMap<String, Vec<String>> {
+        let tables = self.tables();
         let damaged = tables
             .iter()
             .map(|table| (table.name.clone(), table.damaged()));

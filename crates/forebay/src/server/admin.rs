@@ -106,7 +106,7 @@ impl Admin {
 
     async fn status(&self) -> PortResult<Vec<u8>> {
         let app = Arc::clone(&self.0);
-        let damaged = app.archive.damaged().await;
+        let damaged = app.archive.damaged();
         let answer = blocking(move || {
             let (status, phase) = (app.status(), app.life.phase());
             let sources: BTreeMap<&String, _> = status

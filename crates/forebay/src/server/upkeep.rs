@@ -65,7 +65,7 @@ impl Upkeep {
                 tracing::warn!(%error, "upkeep of the archive waits");
                 continue;
             }
-            for table in self.archive.open_tables().await {
+            for table in self.archive.open_tables() {
                 self.compact(&table).await;
                 let retention = self.settings.retention();
                 let sweep = self.archive.sweep(&table, retention);
@@ -81,7 +81,7 @@ impl Upkeep {
         let interval = Duration::from_secs(self.settings.scrub_interval_s);
         self.runtime.sleep(interval.min(FIRST_SCRUB)).await;
         loop {
-            for table in self.archive.open_tables().await {
+            for table in self.archive.open_tables() {
                 match self.scrub(&table).await {
                     Ok(()) => {
                         let scrub = self.metrics.archive_scrub.with([&table]);

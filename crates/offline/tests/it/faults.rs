@@ -5,6 +5,7 @@
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::ErrorKind;
 use forebay_core::ports::Archive;
@@ -108,5 +109,67 @@ async fn trying_again_after_any_single_failure_stores_each_row_once() {
             }
             check(root.path(), &what).await;
         }
+    }
+}
+
+/// How long what does not hang may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_table_whose_opening_hangs_holds_up_no_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, archive) = faulty(directory.path(), u64::MAX, 0, When::Before);
+    let archive = Arc::new(archive);
+    store.hold("hanging/");
+    let opening = tokio::spawn({
+        let archive = Arc::clone(&archive);
+        async move { archive.open_table("hanging", schema()).await }
+    });
+    store.is_held().await;
+    let others = async {
+        feed(&archive).await.expect("the other table");
+        assert_eq!(archive.open_tables(), [TABLE]);
+        assert!(archive.damaged().is_empty());
+    };
+    tokio::time::timeout(PATIENCE, others)
+        .await
+        .expect("it waits for nobody");
+    assert!(!opening.is_finished());
+    store.release();
+    opening.await.expect("no panic").expect("opened at last");
+    assert_eq!(archive.open_tables().len(), 2);
+}
+
+/// What hangs is left behind: whether it lands afterwards or not, the rows are there once.
+#[tokio::test]
+async fn an_append_that_is_left_behind_and_one_after_it_lose_and_double_nothing() {
+    for (part, lands) in [
+        ("part-", false),
+        ("_delta_log", false),
+        ("_delta_log", true),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (store, archive) = faulty(directory.path(), u64::MAX, 0, When::Before);
+        let archive = Arc::new(archive);
+        archive.open_table(TABLE, schema()).await.expect("opened");
+        store.hold(part);
+        let append = |archive: Arc<DeltaArchive>, end| async move {
+            let rows = vec![batch(&range(0, 0, end))];
+            archive.append(TABLE, rows, &up_to(&[(0, end)])).await
+        };
+        let hanging = tokio::spawn(append(Arc::clone(&archive), 4));
+        store.is_held().await;
+        if lands {
+            store.release();
+            hanging.await.expect("no panic").expect("appended");
+        } else {
+            hanging.abort();
+            let left = hanging.await.expect_err("left behind");
+            assert!(left.is_cancelled());
+        }
+        let after = tokio::time::timeout(PATIENCE, append(Arc::clone(&archive), 7));
+        let fresh = after.await.expect("it waits for nobody").expect("appended");
+        assert_eq!(fresh, if lands { 3 } else { 7 }, "{part}");
+        assert_eq!(by_place(directory.path()), expected(&[(0, 7)]), "{part}");
     }
 }
