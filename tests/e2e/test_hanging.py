@@ -1,6 +1,7 @@
 """An archive that hangs, on Apache Kafka: a named pipe stands where a file of it was, so that whoever opens it waits for ever, as
-over a disk of the network that is away. The server answers /livez and reads all the while, and SIGTERM ends it in time, whatever
-waits; and /livez answers while a start recovers a large state.
+over a disk of the network that is away. The server answers /livez and reads all the while, definitions change, other sources are
+read, and SIGTERM ends it in time, whatever waits; and /livez answers while a start recovers a large state. A table that is
+damaged at a start is set aside as one that hangs is.
 """
 
 import contextlib
@@ -15,7 +16,8 @@ import pyarrow as pa
 import pytest
 
 from conftest import wait_for
-from test_apply import SERVICE, apply, click, clicks, total
+from tables import delta_rows
+from test_apply import SERVICE, SOURCE, VIEW, apply, click, clicks, total
 from test_archive import OTHER_VIEW
 from test_descriptors import click_as_many, spent
 from test_log import definitions, shop, source  # noqa: F401 - a fixture
@@ -23,12 +25,17 @@ from test_remedies import COUNT, stopped, whole  # noqa: F401 - a fixture
 from topics import make_topic
 
 STOP_S = 10
+# Of a change over an append that hangs: it waits for its table, for 10 s, and then for the append, for 5 s.
+CHANGE_S = 40
+# The other source, with a view and a service.
+OTHER = (VIEW.replace("VIEW spending", "VIEW spending_too").replace("FROM clicks", "FROM clicks_too"),
+         SERVICE.replace("SERVICE spending_now", "SERVICE spending_too_now").replace("spending AS s", "spending_too AS s"))
 LARGE = 60_000
 
 
 @contextlib.contextmanager
 def hangs(path, folder):
-    """`path` is a pipe that nobody writes; afterwards it is what it was."""
+    """`path` is a pipe that nobody writes; afterwards it is what it was, and who waits for it finds it empty."""
     kept = folder / "kept"
     if path.exists():
         shutil.move(path, kept)
@@ -36,9 +43,15 @@ def hangs(path, folder):
     try:
         yield
     finally:
+        try:
+            writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody waits for it
+            writer = None
         path.unlink()
         if kept.exists():
             shutil.move(kept, path)
+        if writer is not None:
+            os.close(writer)
 
 
 class Asking(threading.Thread):
@@ -74,6 +87,150 @@ def ends_in_time(server):
 
 def data_file(server):
     return next((server.data_dir / "offline" / "clicks").glob("part-*.parquet"))
+
+
+def log_folder(server):
+    return server.data_dir / "offline" / "clicks" / "_delta_log"
+
+
+def next_entry(server):
+    """Where the log of the table goes on: whoever reads what is new in it, before an append, meets it."""
+    newest = max(int(entry.stem) for entry in log_folder(server).glob("*.json"))
+    return log_folder(server) / f"{newest + 1:020}.json"
+
+
+def clicks_too(server):
+    rows = server.client.get("spending_too_now", {"name": ["ann"]}, at="2024-05-02T00:00:00Z")
+    return rows["clicks"][0].as_py(), rows["total"][0].as_py()
+
+
+def is_served(server):
+    try:
+        return clicks(server)[0] is not None
+    except pa.ArrowKeyError:
+        return False
+
+
+def click_too(server, other, kafka, first):
+    """What comes to the other source is read and archived."""
+    click(kafka, other, first, 1)
+    wait_for(lambda: clicks_too(server) == total(first + 1), lambda: f"the other source; {server.client.status()['sources']}")
+    wait_for(lambda: delta_rows(server.data_dir, "clicks_too") == first + 1, "its row in the archive")
+
+
+def halted(server, *codes):
+    """The first source is halted, and every read is answered."""
+    wait_for(lambda: source(server).get("code") in codes, lambda: f"the halt; {source(server)}")
+    assert server.http("/readyz")[0] == 200 and clicks(server)[0] >= COUNT
+
+
+@pytest.fixture
+def two(stopped):  # noqa: F811
+    """A running server with a second source beside the first, and the topics of both."""
+    server, topic, kafka = stopped
+    other = f"{topic}.other"
+    make_topic(kafka, other)
+    server.start()
+    apply(server, SOURCE.format(amount="DOUBLE", topic=other).replace("SOURCE clicks", "SOURCE clicks_too"), *OTHER)
+    click_too(server, other, kafka, 0)
+    return server, topic, other, kafka
+
+
+def appending(server, topic, kafka):
+    """An append begins that does not end."""
+    click(kafka, topic, COUNT, 1)
+    wait_for(lambda: server.metric("forebay_archive_append_running_seconds", table="clicks") > 1, "an append that hangs")
+    assert clicks(server) == total(COUNT + 1), "the state has the row"
+
+
+def test_definitions_change_and_the_source_is_dropped_over_an_append_that_hangs(two, tmp_path):
+    server, topic, other, kafka = two
+    with hangs(next_entry(server), tmp_path):
+        appending(server, topic, kafka)
+        begun = time.monotonic()
+        # A view of the other source is added; of this one it cannot be filled.
+        apply(server, OTHER[0].replace("VIEW spending_too", "VIEW spending_third"),
+              OTHER[1].replace("SERVICE spending_too_now", "SERVICE third").replace("spending_too AS s", "spending_third AS s"))
+        assert time.monotonic() - begun < CHANGE_S, server.log_tail()
+        assert server.client.get("third", {"name": ["ann"]}, at="2024-05-02T00:00:00Z")["clicks"][0].as_py() == 1
+        click_too(server, other, kafka, 1)
+        halted(server, "not_archived", "table_unusable")
+        with pytest.raises(pa.ArrowException, match="clicks"):
+            apply(server, OTHER_VIEW)
+        click_too(server, other, kafka, 2)
+        begun = time.monotonic()
+        apply(server, "DROP FEATURE SERVICE spending_now;", "DROP FEATURE VIEW spending;", "DROP SOURCE clicks;")
+        assert time.monotonic() - begun < CHANGE_S, server.log_tail()
+        assert "clicks" not in server.client.status()["sources"]
+        click_too(server, other, kafka, 3)
+        ends_in_time(server)
+    # The folder of a start brings the source back: nothing of it is lost or there twice.
+    server.start()
+    wait_for(lambda: is_served(server), lambda: f"the service to be back; {server.client.status()['phase']}")
+    whole(server, COUNT + 1)
+    click_too(server, other, kafka, 4)
+
+
+def test_a_stop_over_an_append_that_hangs_ends_in_time_and_the_row_is_archived_by_the_next_start(two, tmp_path):
+    server, topic, other, kafka = two
+    with hangs(next_entry(server), tmp_path):
+        appending(server, topic, kafka)
+        click_too(server, other, kafka, 1)
+        ends_in_time(server)
+    server.start()
+    whole(server, COUNT + 1)
+    click_too(server, other, kafka, 2)
+
+
+def test_a_start_beside_a_table_that_hangs_serves_and_reads_its_source_once_it_answers(two, tmp_path):
+    server, topic, other, kafka = two
+    server.stop()
+    click(kafka, topic, COUNT, 1)
+    with hangs(log_folder(server) / "_last_checkpoint", tmp_path):
+        server.start()
+        halted(server, "table_unusable")
+        assert "'clicks'" in source(server)["reason"], source(server)
+        # Looked at once a second.
+        wait_for(lambda: server.metric("forebay_source_halted", source="clicks", code="table_unusable") == 1, "the gauge")
+        click_too(server, other, kafka, 1)
+        assert clicks(server) == total(COUNT), "nothing of it is read"
+    whole(server, COUNT + 1)
+    click_too(server, other, kafka, 2)
+
+
+def test_a_start_beside_a_damaged_table_serves_and_reads_its_source_once_it_is_restored(two):
+    server, topic, other, kafka = two
+    server.stop()
+    click(kafka, topic, COUNT, 1)
+    entry = max(log_folder(server).glob("*.json"))
+    kept = entry.read_bytes()
+    entry.write_bytes(kept[:20])
+    server.start()
+    halted(server, "table_unusable")
+    assert "is not JSON" in source(server)["reason"], source(server)
+    wait_for(lambda: "source clicks is halted" in server.http("/readyz/ingest")[1], "readiness to say so")
+    click_too(server, other, kafka, 1)
+    # Nor does it stand in the way of a change.
+    apply(server, OTHER[1].replace("SERVICE spending_too_now", "SERVICE again"))
+    entry.write_bytes(kept)
+    whole(server, COUNT + 1)
+    click_too(server, other, kafka, 2)
+
+
+def test_without_a_table_that_every_source_needs_a_start_serves_and_ingest_begins_once_it_is_restored(two):
+    server, topic, other, kafka = two
+    server.stop()
+    click(kafka, topic, COUNT, 1)
+    entry = max((server.data_dir / "offline" / "_marks" / "_delta_log").glob("*.json"))
+    kept = entry.read_bytes()
+    entry.write_bytes(kept[:20])
+    server.start()
+    halted(server, "table_unusable")
+    assert "'_marks'" in source(server)["reason"], source(server)
+    assert clicks(server) == total(COUNT), "nothing is read"
+    entry.write_bytes(kept)
+    whole(server, COUNT + 1)
+    click_too(server, other, kafka, 1)
 
 
 def test_an_apply_over_an_archive_that_hangs_holds_back_no_read_and_no_stop(stopped, tmp_path):  # noqa: F811

@@ -286,14 +286,16 @@ def test_what_the_log_of_a_table_wants_makes_it_usable_again(stopped, how, words
     else:
         file.write_bytes({"empty": b"", "torn": b"{\"commitInfo\":", "hint": b"none"}[how])
     server.env["RUST_BACKTRACE"] = "1"
-    refused(server, words)
+    server.start()
+    wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
+    assert source(server)["code"] == "table_unusable" and words in source(server)["reason"], source(server)
+    assert clicks(server) == total(COUNT), "reads go on"
     # What is wrong with a file is said in words; a trace of calls is for a defect of the program.
     assert not re.search(r"backtrace|^\s*\d+: .*::", server.log_tail(), re.MULTILINE), server.log_tail()
     if restored:
         file.write_bytes(backup)
     else:
         file.unlink()
-    server.start()
     click(kafka, topic, COUNT, 1)
     whole(server, COUNT + 1)
 

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
+use forebay_core::PortError;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
-use forebay_core::{PortError, PortResult};
+
+use crate::begin_error::BeginError;
 
 /// Tables, merged by the least event time of their next batches; at equal times the first goes
 /// first.
@@ -25,12 +27,12 @@ struct ArchivedTable<S> {
     next: Option<(RecordBatch, Micros)>,
 }
 
-impl<S: Iterator<Item = PortResult<RecordBatch>>> ArchivedTables<S> {
+impl<S: Iterator<Item = Result<RecordBatch, BeginError>>> ArchivedTables<S> {
     /// The rows of each source, in log order within each partition.
     ///
     /// # Errors
     /// A table cannot be read.
-    pub(crate) fn new(tables: Vec<(Arc<SourceDef>, S)>) -> PortResult<Self> {
+    pub(crate) fn new(tables: Vec<(Arc<SourceDef>, S)>) -> Result<Self, BeginError> {
         let mut merged = Vec::with_capacity(tables.len());
         for (source, rows) in tables {
             let mut table = ArchivedTable {
@@ -48,7 +50,7 @@ impl<S: Iterator<Item = PortResult<RecordBatch>>> ArchivedTables<S> {
     ///
     /// # Errors
     /// A table cannot be read, or its columns are not those of the source.
-    pub(crate) fn next(&mut self) -> PortResult<Option<(Arc<SourceDef>, RecordBatch)>> {
+    pub(crate) fn next(&mut self) -> Result<Option<(Arc<SourceDef>, RecordBatch)>, BeginError> {
         let waiting = self.tables.iter_mut().filter(|t| t.next.is_some());
         let Some(table) = waiting.min_by_key(|t| t.next.as_ref().map(|(_, first)| *first)) else {
             return Ok(None);
@@ -58,9 +60,9 @@ impl<S: Iterator<Item = PortResult<RecordBatch>>> ArchivedTables<S> {
     }
 }
 
-impl<S: Iterator<Item = PortResult<RecordBatch>>> ArchivedTable<S> {
+impl<S: Iterator<Item = Result<RecordBatch, BeginError>>> ArchivedTable<S> {
     /// The next batch; the one behind it takes its place.
-    fn step(&mut self) -> PortResult<Option<RecordBatch>> {
+    fn step(&mut self) -> Result<Option<RecordBatch>, BeginError> {
         let taken = self.next.take();
         for rows in self.rows.by_ref() {
             let rows = rows?;
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_come_in_the_order_of_their_first_event() -> PortResult<()> {
+    fn batches_come_in_the_order_of_their_first_event() -> Result<(), BeginError> {
         let batches = |name: &str, batches: &[&[i64]]| -> (Arc<SourceDef>, _) {
             let time = Column {
                 name: "ts".into(),
@@ -103,7 +105,7 @@ mod tests {
                 let rows = RecordBatch::try_from_iter([("ts", Arc::new(times) as _)]);
                 Ok(rows.expect("one column"))
             };
-            let rows: Vec<PortResult<RecordBatch>> = batches.iter().map(batch).collect();
+            let rows: Vec<Result<RecordBatch, BeginError>> = batches.iter().map(batch).collect();
             (source, rows.into_iter())
         };
         let mut tables = ArchivedTables::new(vec![

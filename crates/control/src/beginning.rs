@@ -5,9 +5,14 @@
 //! Ingest stands meanwhile, so a start reads what came since the checkpoints and not the history:
 //! of each table the rows behind those that every reader of it knows, a batch at a time. What a
 //! reader without a checkpoint needs is all of it.
+//!
+//! A table that does not answer or is damaged is named ([`BeginError::Table`]): whoever begins may
+//! do so without its source and without the monitors that read it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use forebay_core::ports::{
@@ -17,7 +22,7 @@ use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::settlement::SETTLEMENT_TABLE;
 use forebay_core::source::SourceDef;
 use forebay_core::watermark::{Hold, MarkFact, MarkRecord};
-use forebay_core::{ErrorKind, PortResult};
+use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_monitor::SourceRows;
 use forebay_pipeline::repeats::Repeats;
 use forebay_pipeline::runtime::block_on;
@@ -25,9 +30,14 @@ use forebay_pipeline::watermark::table::MARKS_TABLE;
 use forebay_pipeline::watermark::{ArchivedMarks, recorded, show_recorded};
 use forebay_pipeline::{PublishedWatermarks, settlements};
 use futures::StreamExt;
+use futures::future::{Either, select};
 
 use crate::archived_tables::ArchivedTables;
+use crate::begin_error::BeginError;
 use crate::monitoring::Monitors;
+
+/// How long a table may take for an answer, or for its next batch.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// What they begin from. Everything here blocks: not for async code.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +50,11 @@ pub struct Beginning<'a> {
     pub notes: &'a dyn LogNotes,
     /// Where the filter of repeats was kept.
     pub checkpoints: &'a Arc<dyn Checkpoints>,
-    /// All sources that are read.
+    /// All sources that are defined.
     pub sources: &'a [Arc<SourceDef>],
+    /// Names of those that are not read, since their tables cannot be used, each with the reason.
+    /// No monitor needs them.
+    pub unusable: &'a BTreeMap<String, String>,
     /// Names of those that carry predictions.
     pub prediction_sources: &'a HashSet<String>,
     /// Where watermarks are shown.
@@ -68,13 +81,13 @@ impl Beginning<'_> {
     ///
     /// # Errors
     /// The archive or the state cannot be read.
-    pub fn catch_up(&self, monitors: &Monitors) -> PortResult<Begun> {
+    pub fn catch_up(&self, monitors: &Monitors) -> Result<Begun, BeginError> {
         let archived = self.archived()?;
         let (archived_marks, marks) = self.decisions(monitors, &archived)?;
         self.decide(monitors, &marks)?;
         let mut repeats = Repeats::open(Arc::clone(self.checkpoints));
         let (mut tables, mut stands) = (Vec::new(), Vec::new());
-        for (source, progress) in self.sources.iter().zip(&archived) {
+        for (source, progress) in self.usable().zip(&archived) {
             if self.is_prediction(source) {
                 repeats.note_archived(progress);
             }
@@ -84,8 +97,8 @@ impl Beginning<'_> {
                 stands.extend(reached.map(|(place, p)| (place.clone(), p.next_offset)));
             }
             if let Some(scan) = self.missing(source, progress, monitors, &repeats) {
-                let rows = block_on(self.runtime, self.archive.scan(&source.name, scan))?;
-                tables.push((Arc::clone(source), blocking(self.runtime, rows)));
+                let rows = self.scan(&source.name, scan)?;
+                tables.push((Arc::clone(source), rows));
             }
         }
         self.settle_archived(monitors, &mut repeats)?;
@@ -96,10 +109,11 @@ impl Beginning<'_> {
         while let Some((source, rows)) = tables.next()? {
             read += rows.num_rows() as u64;
             if self.is_prediction(&source) {
-                repeats.note(&rows)?;
+                repeats.note(&rows).map_err(PortError::from)?;
             }
             if monitors.reads(&source.name) {
-                monitors.catch_up(&SourceRows::archived(&source, rows)?);
+                let rows = SourceRows::archived(&source, rows).map_err(PortError::from)?;
+                monitors.catch_up(&rows);
             }
         }
         monitors.stand(&stands);
@@ -112,11 +126,56 @@ impl Beginning<'_> {
         })
     }
 
-    /// What the archive has of each source.
-    fn archived(&self) -> PortResult<Vec<Applied>> {
-        let progress =
-            |source: &Arc<SourceDef>| block_on(self.runtime, self.archive.progress(&source.name));
-        self.sources.iter().map(progress).collect()
+    /// The sources whose tables can be used.
+    fn usable(&self) -> impl Iterator<Item = &Arc<SourceDef>> {
+        let is_usable = |source: &&Arc<SourceDef>| !self.unusable.contains_key(&source.name);
+        self.sources.iter().filter(is_usable)
+    }
+
+    /// What the archive has of each of these.
+    fn archived(&self) -> Result<Vec<Applied>, BeginError> {
+        let progress = |source: &Arc<SourceDef>| self.progress(&source.name);
+        self.usable().map(progress).collect()
+    }
+
+    fn progress(&self, table: &str) -> Result<Applied, BeginError> {
+        self.ask(table, self.archive.progress(table))
+    }
+
+    /// The batches of a scan, one by one.
+    fn scan(
+        &self,
+        table: &str,
+        scan: Scan,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, BeginError>>, BeginError> {
+        let mut rows: RowStream = self.ask(table, self.archive.scan(table, scan))?;
+        let table = table.to_owned();
+        let next = move || {
+            let next = async { rows.next().await.transpose() };
+            self.ask(&table, next).transpose()
+        };
+        Ok(std::iter::from_fn(next))
+    }
+
+    /// What `table` answers, unless it takes too long.
+    fn ask<T>(
+        &self,
+        table: &str,
+        work: impl Future<Output = PortResult<T>>,
+    ) -> Result<T, BeginError> {
+        let work = pin!(work);
+        let limited = select(work, self.runtime.sleep(ANSWER_MAX));
+        let outcome = match block_on(self.runtime, limited) {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right(_) => {
+                let words = format!("it has not answered for {ANSWER_MAX:?}");
+                Err(PortError::new(ErrorKind::DeadlineExceeded, words))
+            }
+        };
+        outcome.map_err(|source| BeginError::Table {
+            table: table.to_owned(),
+            source,
+        })
     }
 
     fn is_prediction(&self, source: &SourceDef) -> bool {
@@ -144,7 +203,7 @@ impl Beginning<'_> {
         &self,
         monitors: &Monitors,
         archived: &[Applied],
-    ) -> PortResult<(Arc<ArchivedMarks>, Vec<MarkRecord>)> {
+    ) -> Result<(Arc<ArchivedMarks>, Vec<MarkRecord>), BeginError> {
         let shards: Vec<_> = (0..self.store.shards())
             .map(|s| self.store.applied(s))
             .collect();
@@ -155,7 +214,7 @@ impl Beginning<'_> {
             let of_archive = of_archive.map(|progress| progress.next_offset);
             of_shards.chain(of_archive).min().unwrap_or(0)
         };
-        let archived = block_on(self.runtime, self.archive.progress(MARKS_TABLE))?;
+        let archived = self.progress(MARKS_TABLE)?;
         let known = ArchivedMarks::open(Arc::clone(self.checkpoints), &archived);
         let of_shards = known.unread(applied);
         let known_to = |place: &TopicPartition| {
@@ -165,8 +224,7 @@ impl Beginning<'_> {
         };
         let mut needed = Needed::default();
         if let Some(scan) = behind(&archived, known_to) {
-            let rows = block_on(self.runtime, self.archive.scan(MARKS_TABLE, scan))?;
-            for rows in blocking(self.runtime, rows) {
+            for rows in self.scan(MARKS_TABLE, scan)? {
                 let records = known.note(&rows?)?;
                 monitors.decide(&records);
                 needed.add(records, applied);
@@ -219,11 +277,17 @@ impl Beginning<'_> {
     }
 
     /// Events without a prediction that a monitor or the filter of repeats does not know of.
-    fn settle_archived(&self, monitors: &Monitors, repeats: &mut Repeats) -> PortResult<()> {
-        let archived = match block_on(self.runtime, self.archive.progress(SETTLEMENT_TABLE)) {
+    fn settle_archived(
+        &self,
+        monitors: &Monitors,
+        repeats: &mut Repeats,
+    ) -> Result<(), BeginError> {
+        let archived = match self.progress(SETTLEMENT_TABLE) {
             Ok(archived) => archived,
             // Nothing was ever settled.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(BeginError::Table { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         let known_to = |place: &TopicPartition| {
@@ -235,9 +299,7 @@ impl Beginning<'_> {
             return Ok(());
         };
         // The notes of a shard in their order, so that the last one says how many are known.
-        let scan = self.archive.scan(SETTLEMENT_TABLE, scan.in_log_order());
-        let rows = block_on(self.runtime, scan)?;
-        for rows in blocking(self.runtime, rows) {
+        for rows in self.scan(SETTLEMENT_TABLE, scan.in_log_order())? {
             let settled = settlements::read(&rows?)?;
             monitors.settle(&settled);
             repeats.settle(&settled);
@@ -303,12 +365,4 @@ impl Needed {
         });
         self.ahead.into_iter().chain(held).collect()
     }
-}
-
-/// The batches of `rows`, one by one.
-fn blocking(
-    runtime: &dyn Runtime,
-    mut rows: RowStream,
-) -> impl Iterator<Item = PortResult<RecordBatch>> {
-    std::iter::from_fn(move || block_on(runtime, rows.next()))
 }

@@ -37,6 +37,7 @@
 
 mod alarms;
 mod archived_tables;
+mod begin_error;
 mod beginning;
 mod executor;
 mod fill;
@@ -49,11 +50,12 @@ mod step;
 mod stop;
 
 pub use alarms::{AlarmPublisher, alarm_queue};
+pub use begin_error::BeginError;
 pub use beginning::{Beginning, Begun};
 pub use executor::{Around, ChangeFailed, Parts, begin, begin_again, end, execute};
 pub use fill::{
-    Course, FILL_REST_MAX_ROWS, FillError, FillHost, Filler, Leftovers, delete_leftovers, furthest,
-    take_over,
+    Course, FILL_REST_MAX_ROWS, FillError, FillHost, Filler, Leftovers, delete_leftovers,
+    fills_after, furthest, take_over,
 };
 pub use health::{IngestFacts, IngestHealth, IngestWatch};
 pub use life::{Life, Phase};

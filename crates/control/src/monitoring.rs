@@ -91,6 +91,20 @@ impl MonitorParts {
         self
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.def.name
+    }
+
+    /// Whether it needs the rows of `source`.
+    #[must_use]
+    pub fn reads(&self, source: &str) -> bool {
+        let watched = |d: &WatchedDeployment| d.scored.name == source || d.predictions == source;
+        let labels = self.labels.as_ref();
+        self.deployments.iter().any(watched) || labels.is_some_and(|l| l.source.name == source)
+    }
+
     fn bind(&self, scopes: &ScoringScopes) -> PortResult<MonitorBinding> {
         let (def, reference) = (self.def.clone(), self.reference.clone());
         let monitor = Monitor::new(def, reference, self.options)?;

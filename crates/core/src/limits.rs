@@ -151,6 +151,9 @@ pub const SCORING_CHUNKS_MAX: usize = 4;
 pub const SCORING_CALL_MAX_MS: u64 = 30_000;
 /// How long a stop waits for scores and predictions under way, milliseconds.
 pub const SCORING_DRAIN_MAX_MS: u64 = 5_000;
+/// How long what stops ingest waits for one append to the archive, milliseconds: one that hangs is
+/// left behind, and its rows are read again.
+pub const ARCHIVE_DRAIN_MAX_MS: u64 = 5_000;
 /// How far a pending score's event may lie behind its source's watermark while its model cannot be
 /// asked, microseconds of event time: what its features need is kept as long.
 pub const PENDING_SCORE_MAX_AGE_US: i64 = 7 * 86_400 * 1_000_000;

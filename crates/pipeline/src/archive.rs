@@ -6,6 +6,8 @@
 
 mod backlog;
 mod lane;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use forebay_core::watermark::MarkRecord;
 use forebay_core::{PortError, PortResult};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::archive::backlog::Entry;
+use crate::archive::backlog::{Entry, Shares};
 use crate::archive::lane::{Lane, LaneParts, Message, UpTo};
 use crate::error::PipelineError;
 use crate::halt::HaltReason;
@@ -41,9 +43,6 @@ pub use lane::{DEAD_LETTER_TABLE, DeadLetterRows, FlushRule};
 
 /// Messages that may wait for a lane, which takes them at once.
 const QUEUE_MESSAGES: usize = 64;
-/// Tables that may be stuck at once, each with all that may wait for it, and leave the others their
-/// room.
-const STUCK_TABLES: usize = 4;
 /// Time between two looks whether a table that is behind has room.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 /// Time between two looks whether a flush waits for a table that takes nothing.
@@ -78,8 +77,8 @@ pub(crate) struct ArchiverParts {
     pub(crate) room: Room,
 }
 
-/// The threads of the lanes.
-pub(crate) type Appending = Vec<Thread<PortResult<()>>>;
+/// The threads of the lanes, by table.
+pub(crate) type Appending = BTreeMap<String, Thread<PortResult<()>>>;
 
 /// Schema of what [`Archiver::rows`] hands over: the archive's but `_ingest_time`, which the
 /// archive sets.
@@ -105,16 +104,16 @@ impl Archiver {
         parts: ArchiverParts,
         sources: &[Arc<SourceDef>],
     ) -> PortResult<(Self, Appending)> {
-        let share_bytes = parts.room.quarter_bytes() / sources.len().clamp(1, STUCK_TABLES);
+        let shares = Shares::of(parts.room.quarter_bytes(), sources.len());
         let names = sources.iter().map(|source| source.name.clone());
-        let backlog = Arc::new(Backlog::of(names, share_bytes));
+        let backlog = Arc::new(Backlog::of(names, shares));
         let of_lane = LaneParts {
             runtime: Arc::clone(&parts.runtime),
             archive: parts.archive,
             dead_letter_rows: parts.dead_letter_rows,
             rule: FlushRule {
                 // So much again may be collected while it is appended.
-                max_bytes: parts.rule.max_bytes.min(share_bytes / 2),
+                max_bytes: parts.rule.max_bytes.min(shares.most_bytes() / 2),
                 ..parts.rule
             },
             counters: parts.counters,
@@ -135,7 +134,8 @@ impl Archiver {
             let runtime = Arc::clone(&parts.runtime);
             let run = move || block_on(runtime.as_ref(), lane.run(messages));
             let name = format!("archiver-{}", source.name);
-            appending.push(Thread::spawn(&parts.runtime, &name, run)?);
+            let thread = Thread::spawn(&parts.runtime, &name, run)?;
+            appending.insert(source.name.clone(), thread);
             lanes.insert(source.name.clone(), queue);
         }
         let archiver = Self {
@@ -157,7 +157,7 @@ impl Archiver {
     /// The lane has stopped.
     pub(crate) fn admit(&self, batch: &SourceBatch) -> Result<Option<Reservation>, PipelineError> {
         let (table, runtime) = (batch.source.name.as_str(), self.runtime.as_ref());
-        let bytes = bytes_of(batch).min(self.room.quarter_bytes());
+        let bytes = bytes_of(batch);
         let lane = self.lane(table)?;
         let (began, mut is_told) = (runtime.elapsed(), false);
         let is_gone = || lane.is_closed();
@@ -175,7 +175,7 @@ impl Archiver {
                     block_on(runtime, told).map_err(|_| gone())?;
                 }
                 Entry::Behind => pause(runtime, ASK_AGAIN),
-                Entry::Free => return self.take_room(bytes, is_gone).map(Some),
+                Entry::Free(bytes) => return self.take_room(bytes, is_gone).map(Some),
             }
         }
         Err(gone())

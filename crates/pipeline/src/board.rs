@@ -148,6 +148,11 @@ impl Board {
         answer
     }
 
+    /// Whether [`Self::stop`] was called.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.state.lock().stopping
+    }
+
     pub(crate) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopping = true;

@@ -3,7 +3,7 @@
 //! each source when the watch says so. Stop: the reader first, then each thread behind it when its
 //! queue is empty.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,7 @@ use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::watermark::MarkRecord;
+use futures::future::join;
 use tokio::sync::oneshot;
 
 use crate::archive::{Appending, Archiver, ArchiverParts, DeadLetterRows};
@@ -71,6 +72,9 @@ pub struct PipelineParts {
     pub dead_letter_rows: DeadLetterRows,
     /// All sources, those of predictions included.
     pub sources: Vec<Arc<SourceDef>>,
+    /// Those of them whose table cannot be used, each with the reason. They are halted for as long
+    /// as this run lasts: what the filter of repeats and the monitors know of them lacks its rows.
+    pub unusable: BTreeMap<String, String>,
     /// Names of the sources that carry predictions: their repeats are dropped.
     pub prediction_sources: HashSet<String>,
     /// The predictions that the archive has ([`Repeats::note`]).
@@ -194,6 +198,7 @@ impl Pipeline {
             runtime: Arc::clone(&parts.runtime),
             stopping: Arc::clone(&stopping),
             backlog: archiver.backlog(),
+            unusable: parts.unusable,
         };
         let ingest = Ingest {
             shards,
@@ -314,29 +319,67 @@ impl Pipeline {
     /// Stop reading, finish what was read (commits, scores, publishing, archive), and end. Scores
     /// and predictions that cannot be finished, or not in
     /// [`SCORING_DRAIN_MAX_MS`](forebay_core::limits::SCORING_DRAIN_MAX_MS), stay in the store, for
-    /// the next start.
-    ///
-    /// # Errors
-    /// The first error of any thread; an append or a commit that fails is one.
-    pub async fn stop(self) -> Result<(), PipelineError> {
+    /// the next start; an append that does not end in
+    /// [`ARCHIVE_DRAIN_MAX_MS`](forebay_core::limits::ARCHIVE_DRAIN_MAX_MS) is left behind.
+    pub async fn stop(self) -> Stopped {
         self.stopping.store(true, Ordering::Relaxed);
         let gone = || Err(PipelineError::ThreadGone("ingest"));
+        let runtime = Arc::clone(&self.runtime);
         let threads = Thread::spawn(&self.runtime, "stop", move || {
-            self.watch.stop();
+            self.watch.stop(runtime.as_ref());
             let ingest = self.ingest.join().unwrap_or_else(gone);
             first_cause([ingest, self.scoring.join()])
-        })?;
-        let threads = threads.joined().await.unwrap_or_else(gone);
-        self.settling.finish().await;
-        self.archiver.close().await;
-        let mut outcomes = vec![threads];
-        for lane in self.appending {
-            outcomes.push(match lane.joined().await {
-                Some(appended) => appended.map_err(PipelineError::from),
-                None => Err(PipelineError::ThreadGone("archiver")),
-            });
+        });
+        let threads = match threads {
+            Ok(threads) => threads.joined().await.unwrap_or_else(gone),
+            Err(error) => Err(error.into()),
+        };
+        join(self.settling.finish(), self.archiver.close()).await;
+        let mut unarchived = BTreeMap::new();
+        for (table, lane) in self.appending {
+            let gone = || Err(PipelineError::ThreadGone("archiver"));
+            let appended = lane.joined().await;
+            if let Err(error) = appended.map_or_else(gone, |done| Ok(done?)) {
+                unarchived.insert(table, error);
+            }
         }
-        first_cause(outcomes)
+        Stopped {
+            failed: threads.err(),
+            unarchived,
+        }
+    }
+}
+
+/// How ingest has ended.
+#[derive(Debug, Default)]
+pub struct Stopped {
+    /// What the reader, a shard or scoring met.
+    failed: Option<PipelineError>,
+    /// Why a table lacks rows that were read, by its name, which is its source's. The next start
+    /// reads them again.
+    unarchived: BTreeMap<String, PipelineError>,
+}
+
+impl Stopped {
+    /// The first error of any part; an append or a commit that fails is one.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn all(self) -> Result<(), PipelineError> {
+        let failed = self.failed.into_iter();
+        first_cause(failed.chain(self.unarchived.into_values()).map(Err))
+    }
+
+    /// Whether the archive has all that was read.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.failed.is_none() && self.unarchived.is_empty()
+    }
+
+    /// Why the archive lacks rows of `source` that were read; None where it has them all.
+    #[must_use]
+    pub fn lacks(&self, source: &str) -> Option<&PipelineError> {
+        self.unarchived.get(source).or(self.failed.as_ref())
     }
 }
 

@@ -4,10 +4,11 @@
 //! batches alone. The archiver gives it back when the rows are appended, the shard writers when
 //! every shard has the epoch.
 //!
-//! Nobody waits for ever: a batch is charged with a quarter of ingest's most, and tables that take
-//! nothing hold a quarter together, so what both hold is what the budget always leaves to ingest.
-//! An epoch is charged likewise, and neither a lane of the archive nor a shard writer waits for
-//! room itself: what they hold comes back while ingest waits for more.
+//! Nobody waits for ever: all tables of the archive hold a quarter of ingest's most together,
+//! however many of them hang ([`Shares`](crate::archive)), and an epoch is charged with a quarter,
+//! so what both hold is what the budget always leaves to ingest. Neither a lane of the archive nor
+//! a shard writer waits for room itself: what the writers hold comes back while ingest waits for
+//! more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ impl Room {
         }
     }
 
-    /// The most that one batch or epoch is charged with, and that may wait for tables, bytes.
+    /// The most that one epoch is charged with, and that may wait for all tables, bytes.
     pub(crate) fn quarter_bytes(&self) -> usize {
         self.budget.most_bytes(Part::Ingest) / 4
     }
@@ -99,15 +100,15 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_and_what_the_archiver_collects_fit_what_is_always_left_to_ingest() {
+    fn an_epoch_and_what_all_tables_hold_fit_what_is_always_left_to_ingest() {
         let budget = Budget::shared(1_600);
         let mut others = Vec::new();
         for part in Part::ALL.into_iter().filter(|p| *p != Part::Ingest) {
             others.push(budget.reserve(part, budget.most_bytes(part)));
         }
         let room = Room::of(&budget);
-        let collected = budget.reserve(Part::Ingest, room.quarter_bytes());
-        let batch = budget.reserve(Part::Ingest, room.quarter_bytes());
-        assert!(collected.is_ok() && batch.is_ok());
+        let tables = budget.reserve(Part::Ingest, room.quarter_bytes());
+        let epoch = budget.reserve(Part::Ingest, room.quarter_bytes());
+        assert!(tables.is_ok() && epoch.is_ok());
     }
 }

@@ -6,6 +6,7 @@
 //! has set back, numbers on from what the table has, before anything is noted. A failing archive
 //! holds up nothing but this.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,12 +17,14 @@ use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::error::with_causes;
 use forebay_core::invariant;
+use forebay_core::limits::ARCHIVE_DRAIN_MAX_MS;
 use forebay_core::ports::{Archive, OnlineStore, Runtime, UnscoredEntry};
 use forebay_core::prediction::Role;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::settlement::{OffsetRuns, SETTLEMENT_TABLE};
 use forebay_core::source::meta;
 use forebay_core::{ErrorKind, PortError, PortResult};
+use futures::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -38,7 +41,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Columns of the table but `_ingest_time`, which the archive adds. `offsets` lists runs of the
 /// events' offsets, both ends in: `3-7,9`.
-fn settlement_schema() -> SchemaRef {
+#[must_use]
+pub fn settlement_schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     Arc::new(Schema::new(vec![
         text("deployment"),
@@ -210,13 +214,18 @@ impl Ended {
         self.is_set.load(Ordering::Acquire)
     }
 
-    /// Wait until it is set, at most `longest`.
-    async fn within(&self, runtime: &dyn Runtime, longest: Duration) {
+    /// Wait until it is set.
+    async fn wait(&self) {
         // Listens before it looks, so that an end in between is heard.
         let heard = self.heard.notified();
         if !self.is_set() {
-            within(runtime, longest, heard).await;
+            heard.await;
         }
+    }
+
+    /// Wait until it is set, at most `longest`.
+    async fn within(&self, runtime: &dyn Runtime, longest: Duration) {
+        within(runtime, longest, self.wait()).await;
     }
 }
 
@@ -283,7 +292,11 @@ impl Settlements {
         let mut outage = Outage::new("archiving of events without a prediction");
         loop {
             let is_last = self.ended.is_set();
-            match self.move_all().await {
+            let Some(moved) = self.unless_left(self.move_all()).await else {
+                tracing::warn!("an append of notes hangs; they are left for the next start");
+                return;
+            };
+            match moved {
                 Ok(()) if is_last => return,
                 Ok(()) => {
                     outage.is_over(&SETTLEMENT_TABLE);
@@ -309,6 +322,20 @@ impl Settlements {
                     }
                 }
             }
+        }
+    }
+
+    /// What `work` gives; None where it has not ended in [`ARCHIVE_DRAIN_MAX_MS`] after the end:
+    /// the store keeps the notes, and the table's mark tells which of them it got.
+    async fn unless_left<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let left = async {
+            self.ended.wait().await;
+            let longest = Duration::from_millis(ARCHIVE_DRAIN_MAX_MS);
+            self.runtime.sleep(longest).await;
+        };
+        match select(pin!(work), pin!(left)).await {
+            Either::Left((output, _)) => Some(output),
+            Either::Right(_) => None,
         }
     }
 

@@ -14,7 +14,7 @@ use forebay_telemetry::{Timing, Timings};
 use parking_lot::Mutex;
 
 use crate::deployment::Deployment;
-use crate::halt::Halt;
+use crate::halt::{Halt, HaltReason};
 use forebay_core::error::with_causes;
 
 /// Counters shared by the threads. Relaxed: they are for people, not for decisions.
@@ -309,6 +309,22 @@ impl Counters {
         );
         let mut letters = self.dead_letters.lock();
         letters.retain(|(of, _), _| sources.iter().any(|source| source.name == *of));
+    }
+
+    /// Nothing of `sources` is read for `reason`: what all of them need cannot be used.
+    pub fn stand(
+        &self,
+        sources: &[Arc<SourceDef>],
+        deployments: &[Deployment],
+        reason: &HaltReason,
+    ) {
+        self.begin(sources, deployments);
+        let mut known = self.sources.lock();
+        for source in sources {
+            let status = known.entry(source.name.clone()).or_default();
+            status.state = SourceState::Halted(reason.into());
+            status.lag_records = None;
+        }
     }
 
     /// Ingest ends, because of `error`. The first reason stays: others follow from it.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use forebay_core::error::with_causes;
 use forebay_core::invariant;
+use forebay_core::limits::ARCHIVE_DRAIN_MAX_MS;
 use forebay_core::ports::{
     Archive, FirstRecord, LogBounds, LogFault, LogIdentity, LogInspector, LogNotes, Runtime,
     StateProgress, TopicFacts,
@@ -66,6 +67,8 @@ pub(crate) struct WatchParts {
     pub(crate) stopping: Arc<AtomicBool>,
     /// Tells which tables hold their source back.
     pub(crate) backlog: Arc<Backlog>,
+    /// Sources that are not read in this run, each with what is wrong with its table.
+    pub(crate) unusable: BTreeMap<String, String>,
 }
 
 /// The running watch.
@@ -110,13 +113,14 @@ impl LogWatch {
         })
     }
 
-    /// Stop and wait: for as long as one question to the broker takes at most.
-    pub(crate) fn stop(mut self) {
+    /// Stop and wait, but not for one that hangs: left behind, it notes nothing any more.
+    pub(crate) fn stop(mut self, runtime: &dyn Runtime) {
         self.board.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_none()
-        {
-            tracing::error!("the thread that watches the log has panicked");
+        let longest = Duration::from_millis(ARCHIVE_DRAIN_MAX_MS);
+        let joined = self.thread.take().map(Thread::joined);
+        let ended = joined.map(|joined| block_on(runtime, within(runtime, longest, joined)));
+        if ended != Some(Some(Some(()))) {
+            tracing::error!("the watch over the log has panicked, or hangs and is left behind");
         }
     }
 }
@@ -366,6 +370,9 @@ impl Watcher {
         {
             decision = meanwhile;
         }
+        if self.board.is_stopping() {
+            return Err(PortError::new(ErrorKind::Unavailable, "ingest is stopping"));
+        }
         self.note_halt(source, &decision);
         self.remember(&facts, look, &decision)?;
         self.begin(source, &facts, &decision)?;
@@ -474,6 +481,9 @@ impl Watcher {
 
     /// Look at the table of `source`, once, before its first read.
     fn open_reach(&mut self, source: &SourceDef) -> PortResult<()> {
+        if let Some(why) = self.parts.unusable.get(&source.name) {
+            return Err(PortError::new(ErrorKind::Unavailable, why.clone()));
+        }
         if !self.archives.contains_key(&source.name) {
             let snapshot = self.parts.archive.snapshot(&source.name);
             let reach = TableReach::of(self.in_time(&source.name, snapshot)?);

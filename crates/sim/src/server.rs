@@ -4,7 +4,7 @@
 //! Definitions are the views beyond those of the world; what is saved of them is a [`Disk`], which
 //! outlives the process.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use forebay_control::{
     AlarmPublisher, ApplyFacts, Beginning, Begun, ChangeFailed, Course, FillHost, Filler,
     Leftovers, Life, MonitorObserver, Monitors, Parts, Step, Stop, Which, alarm_queue, begin,
-    change_scopes, delete_leftovers, execute, furthest, plan_apply, take_over,
+    change_scopes, delete_leftovers, execute, fills_after, furthest, plan_apply, take_over,
 };
 use forebay_core::memory::Budget;
 use forebay_core::ports::{Checkpoints, CompiledView, Publisher, Runtime, ViewStates};
@@ -26,7 +26,7 @@ use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::gaps::Listed;
 use forebay_pipeline::runtime::block_on;
 use forebay_pipeline::{
-    Pipeline, PipelineError, PipelineParts, PipelineSettings, PublishedWatermarks,
+    Pipeline, PipelineError, PipelineParts, PipelineSettings, PublishedWatermarks, Stopped,
 };
 use forebay_testkit::{
     FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, MemoryStore, PlainView, Random,
@@ -251,13 +251,18 @@ impl Server {
     /// It takes longer than a stop may take, or a part of it has panicked, which only looks like a
     /// fault that heals.
     pub fn pause(&self) -> Result<(), PipelineError> {
+        self.stop_ingest().all()
+    }
+
+    /// The same; how ingest has ended.
+    fn stop_ingest(&self) -> Stopped {
         let Some(pipeline) = self.running.lock().take() else {
-            return Ok(());
+            return Stopped::default();
         };
         let (began, counters) = (self.runtime().elapsed(), pipeline.counters());
         let stopped = block_on(self.runtime(), pipeline.stop());
         assert_eq!(counters.snapshot().panics, 0, "a part has panicked");
-        if stopped.is_ok() {
+        if stopped.is_whole() {
             self.monitors.lock().clone().save();
         }
         if let Some(alarms) = self.alarms.lock().take() {
@@ -350,6 +355,7 @@ impl Server {
             notes: self.store.as_ref(),
             checkpoints: &checkpoints,
             sources: &world.sources,
+            unusable: &BTreeMap::new(),
             prediction_sources: &HashSet::from([PREDICTIONS.to_owned()]),
             marks: &self.marks,
             runtime: self.runtime(),
@@ -456,7 +462,13 @@ impl Parts for Server {
                 let course = &mut change.course;
                 Ok(self.filler().catch_up_with_ingest(&views, course)?)
             }
-            Step::Pause => self.pause().map_err(port_error),
+            Step::Pause => {
+                // All new views read the first source.
+                let name = &self.world.sources[0].name;
+                let is_added = change.next.difference(&change.current).next().is_some();
+                let needed = is_added.then(|| name.clone()).into_iter().collect();
+                Ok(fills_after(self.stop_ingest(), &needed)?)
+            }
             Step::FillRest(view) => {
                 let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
                 Ok(self.filler().rest(source, view.as_ref()).map(drop)?)
@@ -464,7 +476,7 @@ impl Parts for Server {
             Step::Save(which) => self.save(change.of(*which)),
             Step::Resume(which) => {
                 // A resume that failed may have started ingest with the other definitions.
-                self.pause().map_err(port_error)?;
+                fills_after(self.stop_ingest(), &BTreeSet::new())?;
                 self.resume(change.of(*which))
             }
             Step::DropView(view) => self.store.drop_view(id_of(view)?),

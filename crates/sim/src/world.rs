@@ -7,7 +7,7 @@
     reason = "tests over threads of the system use this world too"
 )]
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -393,6 +393,7 @@ impl World {
             encoder: Arc::new(JsonEncoder),
             dead_letter_rows,
             sources: self.sources.clone(),
+            unusable: BTreeMap::new(),
             prediction_sources: HashSet::from([PREDICTIONS.to_owned()]),
             repeats,
             marks: self.archived_marks(),
@@ -543,7 +544,7 @@ impl Process {
     /// # Errors
     /// The first error of any of its threads.
     pub fn stop(self) -> Result<(), PipelineError> {
-        runtime().block_on(self.pipeline.stop())
+        runtime().block_on(self.pipeline.stop()).all()
     }
 }
 

@@ -1,10 +1,13 @@
 //! What monitors go on from: checkpoints that the archive backs, and decisions about time that are
 //! recorded. And what a crash leaves of their alarms.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_control::{FillHost, MonitorObserver, Monitors, change_scopes};
+use forebay_control::{
+    BeginError, Beginning, FillHost, MonitorObserver, MonitorParts, Monitors, change_scopes,
+};
 use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{Checkpoints, EventLog, Runtime};
 use forebay_core::progress::{Applied, TopicPartition};
@@ -15,11 +18,11 @@ use forebay_pipeline::{BatchObserver, Look};
 use forebay_sim::drift::{Alarms, check_alarms};
 use forebay_sim::evaluator::Evaluated;
 use forebay_sim::faults::{End, Faults, Rates};
-use forebay_sim::monitored::{self, WINDOW_US};
+use forebay_sim::monitored::{self, LABELS, WINDOW_US};
 use forebay_sim::runtime::{SimRuntime, simulate};
 use forebay_sim::server::Server;
-use forebay_sim::world::{START_US, Setup, TOPIC, World, event, runtime};
-use forebay_testkit::{MemoryCheckpoints, unbounded_budget};
+use forebay_sim::world::{EVENTS, PREDICTIONS, START_US, Setup, TOPIC, World, event, runtime};
+use forebay_testkit::{Fate, MemoryCheckpoints, TableFault, unbounded_budget};
 
 const CHECKPOINT: &str = "monitor-quality";
 
@@ -69,6 +72,51 @@ fn a_checkpoint_is_saved_once_the_archive_has_all_that_it_covers() {
     };
     assert!(!look(reach(9, 4)), "the archive is behind it");
     assert!(look(reach(9, 5)), "what came since does not matter");
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_named_and_all_else_begins_without_it() {
+    let world = World::with_events(monitored(), 60, 3);
+    world.finish(1);
+    let fate = Arc::new(Fate::default());
+    fate.break_table(PREDICTIONS, TableFault::Shut);
+    let archive = world.archive.under(&fate);
+    let parts = [monitored::parts(&world).expect("sound")];
+    for source in [EVENTS, PREDICTIONS, LABELS, "another"] {
+        assert_eq!(parts[0].reads(source), source != "another", "{source}");
+    }
+    let checkpoints: Arc<dyn Checkpoints> = Arc::new(MemoryCheckpoints::default());
+    let begin = |parts: &[MonitorParts], unusable: &BTreeMap<String, String>| {
+        let scopes = change_scopes(
+            checkpoints.as_ref(),
+            &[("scorer", TOPIC)],
+            &Applied::default(),
+        );
+        let (scopes, budget) = (scopes.expect("in memory"), unbounded_budget());
+        let monitors = Monitors::begin(parts, &scopes, Arc::clone(&checkpoints), 1, &budget);
+        Beginning {
+            archive: &archive,
+            store: &world.store,
+            notes: &world.store,
+            checkpoints: &checkpoints,
+            sources: &world.sources,
+            unusable,
+            prediction_sources: &HashSet::from([PREDICTIONS.to_owned()]),
+            marks: &Arc::default(),
+            runtime: &SystemRuntime::new(runtime().handle().clone()),
+        }
+        .catch_up(&monitors.expect("sound"))
+    };
+    let error = begin(&parts, &BTreeMap::new()).expect_err("it is damaged");
+    let BeginError::Table { table, .. } = &error else {
+        panic!("{error} names no table");
+    };
+    assert_eq!(table, PREDICTIONS);
+    let unusable = BTreeMap::from([(table.clone(), error.to_string())]);
+    assert!(begin(&[], &unusable).is_ok());
+    fate.mend_table(PREDICTIONS);
+    let begun = begin(&parts, &BTreeMap::new()).expect("it is whole");
+    assert!(begun.rows > 60, "events and predictions: {}", begun.rows);
 }
 
 #[test]

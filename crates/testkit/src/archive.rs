@@ -133,6 +133,17 @@ impl MemoryArchive {
     }
 }
 
+impl MemoryArchive {
+    /// What `name` holds is read, as far as fate allows.
+    fn read(&self, name: &str) -> PortResult<()> {
+        if self.fate.is_shut(name) {
+            let words = format!("table '{name}' is damaged by the test");
+            return Err(PortError::new(ErrorKind::DataLoss, words));
+        }
+        Ok(())
+    }
+}
+
 impl Table {
     fn new(wanted: &SchemaRef, id: String) -> Self {
         let mut fields: Vec<Arc<Field>> = wanted.fields().iter().cloned().collect();
@@ -291,6 +302,7 @@ impl Archive for MemoryArchive {
     }
 
     async fn progress(&self, name: &str) -> PortResult<Applied> {
+        self.read(name)?;
         if !self.tables.lock().contains_key(name) {
             return Err(PortError::not_found(format!("no table '{name}'")));
         }
@@ -315,10 +327,7 @@ impl Archive for MemoryArchive {
 
     async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot> {
         self.fate.answers(name).await;
-        if self.fate.is_shut(name) {
-            let words = format!("table '{name}' is damaged by the test");
-            return Err(PortError::new(ErrorKind::DataLoss, words));
-        }
+        self.read(name)?;
         let tables = self.tables.lock();
         let table = tables
             .get(name)
@@ -340,6 +349,7 @@ impl Archive for MemoryArchive {
 impl TableScan for MemoryArchive {
     async fn scan(&self, name: &str, scan: Scan) -> PortResult<RowStream> {
         self.scans.lock().push((name.to_owned(), scan.clone()));
+        self.read(name)?;
         let broken = self.fate.meet_read(name).await?;
         let batches = {
             let tables = self.tables.lock();

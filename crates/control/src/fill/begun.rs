@@ -65,7 +65,7 @@ impl Filler<'_> {
         let spec = view.spec();
         let filling = Filling::of(self.store, spec.id)?;
         let table = self.archive.snapshot(&source.name);
-        let table = self.ask("opening the archive", table)?;
+        let table = self.ask(source, "opening the archive", table)?;
         if filling.is_from(source, &table.id) {
             match self.store.register_view(Arc::clone(spec)) {
                 Ok(()) => {

@@ -1,12 +1,14 @@
 //! When a fill may begin: the archive has what the shards had applied (a crash leaves it behind
 //! them), and a new state says where it begins.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use forebay_core::error::with_causes;
 use forebay_core::ports::StateProgress;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
-use forebay_pipeline::not_begun;
+use forebay_pipeline::{Stopped, not_begun};
 
 use super::{FillError, Filler};
 
@@ -31,6 +33,32 @@ pub fn furthest(store: &dyn StateProgress) -> Applied {
     furthest
 }
 
+/// Whether the rest of views over `sources` can be filled after ingest has `stopped` like this:
+/// they need every row that a shard has. What another table lacks is told, and stands in no
+/// change's way: the start that follows reads it again.
+///
+/// # Errors
+/// Their archive is behind the state.
+pub fn fills_after(stopped: Stopped, sources: &BTreeSet<String>) -> Result<(), FillError> {
+    let lacking = sources
+        .iter()
+        .find_map(|source| Some((source, stopped.lacks(source)?)));
+    if let Some((source, error)) = lacking {
+        return Err(FillError::Standing {
+            source_name: source.clone(),
+            why: format!(
+                "not all that was read of it is archived: {}",
+                with_causes(error)
+            ),
+        });
+    }
+    if let Err(error) = stopped.all() {
+        let error = with_causes(&error);
+        tracing::warn!(error, "ingest has stopped with what it could finish");
+    }
+    Ok(())
+}
+
 impl Filler<'_> {
     /// Wait until the archive covers what the shards had applied of `source`: it can fill a view
     /// only then. (A clean stop archives all that was read.)
@@ -48,7 +76,7 @@ impl Filler<'_> {
                 self.flush(source)?;
             }
             let progress = self.archive.progress(&source.name);
-            let archived = self.ask("reading the archive's progress", progress)?;
+            let archived = self.ask(source, "reading the archive", progress)?;
             let reached = |(p, progress): &(&TopicPartition, &PartitionProgress)| {
                 archived.next_offset(p) >= progress.next_offset
             };
@@ -89,7 +117,7 @@ impl Filler<'_> {
     /// The archive fails, or the server stops.
     pub fn must_be_read(&self, source: &SourceDef) -> Result<bool, FillError> {
         let progress = self.archive.progress(&source.name);
-        let archived = self.ask("reading the archive's progress", progress)?;
+        let archived = self.ask(source, "reading the archive", progress)?;
         let of_source = |place: &TopicPartition| *place.topic == *source.topic;
         let is_known = archived
             .0
@@ -121,7 +149,7 @@ impl Filler<'_> {
     /// archived rows the log brings again.
     fn wait_begun(&self, source: &SourceDef) -> Result<(), FillError> {
         let progress = self.archive.progress(&source.name);
-        let archived = self.ask("reading the archive's progress", progress)?;
+        let archived = self.ask(source, "reading the archive", progress)?;
         let began = self.runtime.elapsed();
         loop {
             let shards = 0..self.store.shards();

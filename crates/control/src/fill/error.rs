@@ -24,11 +24,16 @@ pub enum FillError {
         /// What was under way.
         what: &'static str,
     },
-    /// Something did not end in time.
-    #[error("{what} took longer than {ASK_MAX:?}; the log says what it waits for (a full disk?)")]
+    /// A table did not answer in time.
+    #[error(
+        "{what} of source {source_name} took longer than {ASK_MAX:?}; check the disk of the data \
+         directory, then apply again"
+    )]
     Slow {
-        /// What it is.
+        /// What was asked for.
         what: &'static str,
+        /// The source, which has the table's name.
+        source_name: String,
     },
     /// The topic's events are in the archive of another source.
     #[error(

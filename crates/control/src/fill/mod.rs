@@ -14,6 +14,7 @@ mod rounds;
 use std::num::NonZeroU64;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use forebay_core::ErrorKind;
@@ -31,14 +32,15 @@ use futures::future::{Either, select};
 use crate::life::Life;
 use crate::stop::Stop;
 pub use begun::{Leftovers, delete_leftovers, take_over};
-pub use caught_up::furthest;
+pub use caught_up::{fills_after, furthest};
 pub use error::FillError;
 pub use rounds::Course;
 
 /// Rows, over all new views, that may be left for the time in which ingest stands.
 pub const FILL_REST_MAX_ROWS: u64 = 4_096;
 
-/// How long one flush of the archive, or one look at it, may take before whoever asked is told.
+/// How long one flush of the archive, one look at it, or what a pass reads next of it may take
+/// before whoever asked is told.
 const ASK_MAX: Duration = Duration::from_secs(60);
 
 /// Between two tries of a pass that was refused memory: as long as a few answers take.
@@ -128,7 +130,7 @@ impl Filler<'_> {
         let mut filling = Filling::of(self.store, view.spec().id)?;
         self.flush(source)?;
         let snapshot = self.archive.snapshot(&source.name);
-        let snapshot = self.ask("opening the archive", snapshot)?;
+        let snapshot = self.ask(source, "opening the archive", snapshot)?;
         let until = Until::Shared(&snapshot.applied);
         let started = self.runtime.elapsed();
         let rows = self.pass(source, view, (&mut filling, until), snapshot.rows)?;
@@ -168,7 +170,9 @@ impl Filler<'_> {
             let earlier = filling.rows();
             let expected = expected.max(earlier);
             let mut before = 0;
+            let batches = AtomicUsize::new(0);
             let mut told = |done: usize| {
+                batches.fetch_add(1, Ordering::Relaxed);
                 let rows = (done - before) as u64;
                 (before, all) = (done, all + done - before);
                 let done = earlier + done as u64;
@@ -179,11 +183,13 @@ impl Filler<'_> {
             told(0);
             let parts = (self.archive, self.store, self.memory);
             let pass = backfill(view, source, parts, (&mut *filling, until), told);
+            let pass = self.while_it_moves(&batches, pass);
             match self.unless_stopped("the fill", pass)? {
-                Err(error) if error.kind() == ErrorKind::ResourceExhausted => {
+                None => return Err(slow(source, "reading the archive")),
+                Some(Err(error)) if error.kind() == ErrorKind::ResourceExhausted => {
                     self.wait_for_memory(name, &error)?;
                 }
-                outcome => break outcome,
+                Some(outcome) => break outcome,
             }
         };
         let took = self.runtime.elapsed().saturating_sub(started);
@@ -206,14 +212,19 @@ impl Filler<'_> {
     /// Append to the archive all that was read of `source`; nothing where ingest does not run.
     fn flush(&self, source: &SourceDef) -> Result<(), FillError> {
         match self.host.archiver() {
-            Some(archiver) => self.ask("a flush of the archive", archiver.flush_of(&source.name)),
+            Some(archiver) => {
+                let flush = archiver.flush_of(&source.name);
+                self.ask(source, "a flush of the archive", flush)
+            }
             None => Ok(()),
         }
     }
 
-    /// What `work` gives, unless it takes too long or the server stops meanwhile; `what` names it.
+    /// What `work` over the table of `source` gives, unless it takes too long or the server stops
+    /// meanwhile; `what` names it.
     fn ask<T, E>(
         &self,
+        source: &SourceDef,
         what: &'static str,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, FillError>
@@ -224,7 +235,20 @@ impl Filler<'_> {
         let limited = select(work, self.runtime.sleep(ASK_MAX));
         match self.unless_stopped(what, limited)? {
             Either::Left((outcome, _)) => Ok(outcome?),
-            Either::Right(_) => Err(FillError::Slow { what }),
+            Either::Right(_) => Err(slow(source, what)),
+        }
+    }
+
+    /// What `work` gives, which counts its `batches`; None where it has read none for [`ASK_MAX`].
+    async fn while_it_moves<F: Future>(&self, batches: &AtomicUsize, work: F) -> Option<F::Output> {
+        let mut work = pin!(work);
+        loop {
+            let before = batches.load(Ordering::Relaxed);
+            match select(work.as_mut(), self.runtime.sleep(ASK_MAX)).await {
+                Either::Left((output, _)) => return Some(output),
+                Either::Right(_) if batches.load(Ordering::Relaxed) == before => return None,
+                Either::Right(_) => {}
+            }
         }
     }
 
@@ -238,5 +262,12 @@ impl Filler<'_> {
             Either::Left((output, _)) => Ok(output),
             Either::Right(_) => Err(FillError::Stopped { what }),
         }
+    }
+}
+
+fn slow(source: &SourceDef, what: &'static str) -> FillError {
+    FillError::Slow {
+        what,
+        source_name: source.name.clone(),
     }
 }

@@ -161,7 +161,7 @@ impl Filler<'_> {
             self.flush(source)?;
             let filling = Filling::of(self.store, view.spec().id)?;
             let progress = self.archive.progress(&source.name);
-            let archived = self.ask("reading the archive's progress", progress)?;
+            let archived = self.ask(source, "reading the archive", progress)?;
             lacking += filling.lacks(source, &archived);
         }
         Ok(lacking)

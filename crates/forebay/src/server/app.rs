@@ -27,6 +27,7 @@ use forebay_training::WitnessedSource;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use super::aside::{Aside, TableLooks};
 use super::broker::BrokerLink;
 use super::catalog_file;
 use super::deployment_name;
@@ -106,6 +107,8 @@ pub(crate) struct App {
     pub(super) running: Mutex<Running>,
     /// Makes the topics that this server writes.
     pub(super) topics: Mutex<Option<TopicMaker>>,
+    /// Looks at tables that have not answered yet.
+    pub(super) table_looks: TableLooks,
 }
 
 /// What changes with the definitions.
@@ -121,6 +124,8 @@ pub(super) struct Running {
     pub(super) suspended: Vec<Suspended>,
     /// What is read, predictions included.
     pub(super) sources: Vec<WitnessedSource>,
+    /// Tables that ingest goes on without, or stands for.
+    pub(super) aside: Aside,
 }
 
 /// Watermarks of the pipeline, as serving asks for them.
@@ -190,6 +195,7 @@ impl App {
             changing: Mutex::default(),
             running: Mutex::new(running),
             topics: Mutex::default(),
+            table_looks: TableLooks::default(),
             life: Life::default(),
             stop: Stop::new(Arc::new(SystemRuntime::new(runtime.clone()))),
             reads: Readiness::waiting_for(&[(SERVING, "the server is starting")]),

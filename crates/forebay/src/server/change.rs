@@ -6,16 +6,16 @@
 //! nothing is published before ingest starts with them. A rebuild (`rebuild`) is a change of states
 //! alone. Stop: asked for without a lock, seen by every step that waits.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use forebay_control::{
     ApplyFacts, Around, Course, Leftovers, Parts, Phase, Step, Stop, Which, begin, begin_again,
-    delete_leftovers, end, execute, plan_apply,
+    delete_leftovers, end, execute, fills_after, plan_apply,
 };
-use forebay_core::ports::{Archive, CompiledView, ViewStates};
+use forebay_core::ports::{CompiledView, ViewStates};
 use forebay_core::source::SourceDef;
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::{PortError, PortResult};
@@ -285,8 +285,10 @@ impl App {
             else {
                 continue;
             };
-            let opened = self.archive.open_table(name, source.archive_schema());
-            self.runtime.block_on(opened)?;
+            let tables = Self::tables_of(std::iter::once(source));
+            if let Some(error) = self.open_tables(tables).remove(name) {
+                return Err(error.into());
+            }
             if self.with_filler(|filler| filler.must_be_read(source))? {
                 return Ok(new_sources(&change.current, &change.next));
             }
@@ -294,9 +296,14 @@ impl App {
         Ok(Vec::new())
     }
 
-    /// Whether ingest ought to run and does not: it has ended by itself.
+    /// Whether ingest ought to run and does not: it has ended by itself. One that stands for a
+    /// table has not.
     pub(super) fn has_ended(&self) -> bool {
-        self.life.phase() == Phase::Running && !self.is_ingesting()
+        let stands = {
+            let running = self.running.lock();
+            running.pipeline.is_none() && !running.aside.why.is_empty()
+        };
+        self.life.phase() == Phase::Running && !self.is_ingesting() && !stands
     }
 
     /// Begin ingest anew where it has ended by itself, unless somebody changes the definitions.
@@ -362,20 +369,11 @@ impl App {
         Ok(end(self, &mut change)?)
     }
 
-    /// Stop ingest for `change`. A part of it that has failed does not stand in the way: the start
-    /// that follows reads again what is lacking. A fill needs an archive that has all.
+    /// Stop ingest for `change`. Only what its new views read must be archived whole.
     fn pause_for(&self, change: &Transition) -> Result<()> {
-        match self.pause() {
-            Err(error) if change.added.is_empty() => {
-                let words = exit::words(&error);
-                tracing::warn!(
-                    error = words,
-                    "ingest has stopped with what it could finish"
-                );
-                Ok(())
-            }
-            outcome => outcome,
-        }
+        let added = change.added.values();
+        let sources = added.map(|view| view.spec().source.clone()).collect();
+        Ok(fills_after(self.pause()?, &sources).map_err(PortError::from)?)
     }
 
     fn step(&self, change: &mut Transition, step: &Step) -> Result<()> {
@@ -388,6 +386,7 @@ impl App {
             Step::BeginView(view) => {
                 let view = change.added(view)?;
                 let source = change.source_of(view)?;
+                self.refuse_aside(&source.name)?;
                 self.with_filler(|filler| filler.begin(&source, view.as_ref()))
             }
             Step::FillBeside(name) => {
@@ -424,7 +423,7 @@ impl App {
                     None => self.bind(&catalog, Binding::Lenient)?,
                 };
                 // A resume that failed may have started ingest with the other definitions.
-                self.pause()?;
+                fills_after(self.pause()?, &BTreeSet::new()).map_err(PortError::from)?;
                 self.resume(catalog, wiring)
             }
             Step::DropView(view) => {

@@ -33,6 +33,18 @@ impl App {
         Ok(fill(&filler).map_err(PortError::from)?)
     }
 
+    /// Refuse a view of `source` where its table is set aside: nothing can be read of it.
+    pub(super) fn refuse_aside(&self, source: &str) -> Result<()> {
+        let Some(why) = self.running.lock().aside.why.get(source).cloned() else {
+            return Ok(());
+        };
+        let error = FillError::Standing {
+            source_name: source.to_owned(),
+            why: format!("its table cannot be used ({why})"),
+        };
+        Err(PortError::from(error).into())
+    }
+
     /// No fill of the view `name` is under way any more.
     pub(super) fn fill_is_over(&self, name: &str) {
         self.metrics.backfill_done_rows.remove([name]);

@@ -2,7 +2,7 @@
 //! What fails alone (a source, a table, a deployment) heals where it runs; here is only what no
 //! part can be left out of. Ingest is started again with growing pauses, as an apply would; where
 //! that does not help the process ends with the reason, and whoever restarts it opens the state
-//! anew.
+//! anew. Tables that a start had to set aside are looked at here too ([`super::mend`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use forebay_core::{ErrorKind, PortError};
 
 use super::app::App;
 use super::blocking::blocking;
+use super::mend::Mending;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -52,9 +53,16 @@ impl Ends {
 /// Start ingest again whenever it has ended by itself; why, once that does not help.
 pub(super) async fn until_ingest_is_lost(app: &Arc<App>) -> PortError {
     let (mut ends, began) = (Ends::default(), Instant::now());
+    let mut mending = Mending::default();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if !app.has_ended() {
+            if mending.is_due(app.aside(), Instant::now()) {
+                let of_thread = Arc::clone(app);
+                if let Err(error) = blocking(move || of_thread.mend()).await {
+                    return error;
+                }
+            }
             continue;
         }
         let why = app.status().failed;

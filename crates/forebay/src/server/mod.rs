@@ -8,6 +8,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod app;
+mod aside;
 mod blocking;
 pub(crate) mod broker;
 pub(crate) mod catalog_file;
@@ -21,7 +22,7 @@ mod gaps;
 mod heal;
 mod ingest_look;
 pub(crate) mod listeners;
-mod own_tables;
+mod mend;
 mod parts_look;
 mod rebuild;
 pub(crate) mod references;
@@ -30,6 +31,7 @@ pub(crate) mod scorer;
 pub(crate) mod sink;
 mod state;
 mod suspended;
+mod tables;
 mod topics;
 mod upkeep;
 mod verify;

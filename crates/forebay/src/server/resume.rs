@@ -1,17 +1,18 @@
 //! Starts ingest with bound definitions, and stops it: views, models and services are published,
 //! what lives in memory is rebuilt from the archive, then the pipeline runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use forebay_control::{
-    AlarmPublisher, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver, Monitors, Phase,
-    alarm_queue, change_scopes, furthest, take_over,
+    AlarmPublisher, BeginError, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver, Monitors,
+    Phase, alarm_queue, change_scopes, furthest, take_over,
 };
 use forebay_core::error::with_causes;
 use forebay_core::memory::Part;
-use forebay_core::ports::{Archive, Checkpoints, CompiledView, Runtime};
+use forebay_core::ports::{Checkpoints, Runtime};
 use forebay_core::{PortError, PortResult};
 use forebay_engine::Catalog;
 use forebay_kafka::{KafkaPublisher, encode_rows};
@@ -19,12 +20,13 @@ use forebay_offline::{DeltaArchive, dead_letter_batch};
 use forebay_online::RocksStore;
 use forebay_pipeline::archive::FlushRule;
 use forebay_pipeline::prediction::RecordEncoder;
-use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings, SystemRuntime};
+use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings, Stopped, SystemRuntime};
 
 use super::app::{App, Running};
+use super::aside::Aside;
 use super::checkpoint_files::CheckpointFiles;
-use super::own_tables;
 use super::scorer::RoutedScorer;
+use super::tables::{CaughtUp, Outcome};
 use super::topics::{TopicMaker, Wanted};
 use super::wiring::{Binding, Models, Wiring};
 use crate::settings::Settings;
@@ -49,40 +51,40 @@ impl App {
         Wiring::of(catalog, models, binding)
     }
 
-    /// Finish what was read, and stop ingest; nothing where it does not run.
-    pub(super) fn pause(&self) -> Result<()> {
+    /// Finish what was read, and stop ingest; nothing where it does not run. How it ended.
+    pub(super) fn pause(&self) -> Result<Stopped> {
         let (pipeline, alarms, monitors) = {
             let mut running = self.running.lock();
+            running.aside = Aside::default();
             let monitors = Arc::clone(&running.monitors);
             (running.pipeline.take(), running.alarms.take(), monitors)
         };
         let Some(pipeline) = pipeline else {
-            return Ok(());
+            return Ok(Stopped::default());
         };
         let stopped = self.runtime.block_on(pipeline.stop());
-        if stopped.is_ok() {
+        if stopped.is_whole() {
             // The archive has all that the monitors have.
             monitors.save();
         }
         alarms.map_or(Ok(()), AlarmPublisher::finish)?;
-        Ok(stopped?)
+        Ok(stopped)
     }
 
-    /// Make the topics and tables that are missing. A table of another shape is refused here.
+    /// Make the topics and tables that are missing. A new one of another shape is refused here.
     pub(super) fn prepare(&self, wiring: &Wiring) -> Result<()> {
         let wanted = Wanted::of(wiring, &self.settings.kafka, self.broker.is_embedded());
         *self.topics.lock() = Some(TopicMaker::start(&self.broker, wanted)?);
-        self.runtime.block_on(self.open_tables(wiring))
+        self.make_tables(wiring)
     }
 
-    /// Register views, rebuild what lives in memory, and start ingest.
-    pub(super) fn resume(&self, catalog: Catalog, wiring: Wiring) -> Result<()> {
-        let views: Vec<Arc<dyn CompiledView>> = catalog.views().values().cloned().collect();
-        for view in &views {
+    /// Register views, rebuild what lives in memory, and start ingest: without the sources whose
+    /// tables cannot be used, and not at all where all need one that cannot.
+    pub(super) fn resume(&self, catalog: Catalog, mut wiring: Wiring) -> Result<()> {
+        for view in catalog.views().values() {
             take_over(self.store.as_ref(), view.spec())?;
         }
         let checkpoints = self.checkpoints()?;
-        let monitors = Arc::new(self.begin_monitors(&wiring, &checkpoints)?);
         self.models.publish(wiring.models.clone());
         for (model, version, fingerprint) in &wiring.fingerprints {
             self.scorer.expect(model, *version, fingerprint);
@@ -94,7 +96,28 @@ impl App {
         if self.life.phase() == Phase::Starting && !catalog.services().is_empty() {
             self.answers();
         }
-        let begun = self.catch_up_monitors(&wiring, &checkpoints, &monitors)?;
+        let caught_up = match self.catch_up(&mut wiring, &checkpoints)? {
+            Outcome::Begins(caught_up) => *caught_up,
+            Outcome::Stands(table, aside) => {
+                self.stand(catalog, wiring, (table, aside));
+                return Ok(());
+            }
+        };
+        self.begin_ingest(catalog, wiring, (caught_up, checkpoints))
+    }
+
+    /// Start ingest from where monitors and filter are.
+    fn begin_ingest(
+        &self,
+        catalog: Catalog,
+        wiring: Wiring,
+        (caught_up, checkpoints): (CaughtUp, Arc<dyn Checkpoints>),
+    ) -> Result<()> {
+        let CaughtUp {
+            monitors,
+            begun,
+            aside,
+        } = caught_up;
         let runtime: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(self.runtime.clone()));
         let (raise, outgoing) = alarm_queue(&monitors.announced(), checkpoints);
         let (watched, marks) = (Arc::clone(&monitors), Arc::clone(&self.marks));
@@ -112,11 +135,12 @@ impl App {
             encoder: Arc::new(JsonEncoder),
             dead_letter_rows: dead_letter_batch,
             sources: wiring.sources,
+            unusable: aside.why.clone(),
             prediction_sources: wiring.prediction_sources,
             repeats: begun.repeats,
             marks: begun.marks,
             archived_marks: begun.archived_marks,
-            views,
+            views: catalog.views().values().cloned().collect(),
             deployments: wiring.deployments,
             watermarks: Arc::clone(&self.marks),
             clock: Arc::clone(&self.steady_clock),
@@ -140,6 +164,7 @@ impl App {
             alarms,
             suspended: wiring.suspended,
             sources,
+            aside,
         };
         Ok(())
     }
@@ -150,7 +175,7 @@ impl App {
     }
 
     /// The monitors, each as far as its checkpoint.
-    fn begin_monitors(
+    pub(super) fn begin_monitors(
         &self,
         wiring: &Wiring,
         checkpoints: &Arc<dyn Checkpoints>,
@@ -179,19 +204,22 @@ impl App {
         )?)
     }
 
-    /// Bring the monitors and the filter of repeats as far as the archive is.
-    fn catch_up_monitors(
+    /// Bring the monitors and the filter of repeats as far as the archive is, without the tables in
+    /// `aside`.
+    pub(super) fn catch_up_monitors(
         &self,
         wiring: &Wiring,
         checkpoints: &Arc<dyn Checkpoints>,
         monitors: &Monitors,
-    ) -> Result<Begun> {
+        aside: &BTreeMap<String, String>,
+    ) -> Result<Begun, BeginError> {
         let beginning = Beginning {
             archive: self.archive.as_ref(),
             store: self.store.as_ref(),
             notes: self.store.as_ref(),
             checkpoints,
             sources: &wiring.sources,
+            unusable: aside,
             prediction_sources: &wiring.prediction_sources,
             marks: &self.marks,
             runtime: &SystemRuntime::new(self.runtime.clone()),
@@ -202,15 +230,6 @@ impl App {
             "monitors and the filter of repeats have read what the archive has beyond their checkpoints"
         );
         Ok(begun)
-    }
-
-    async fn open_tables(&self, wiring: &Wiring) -> Result<()> {
-        for source in &wiring.sources {
-            self.archive
-                .open_table(&source.name, source.archive_schema())
-                .await?;
-        }
-        own_tables::open(self.archive.as_ref()).await
     }
 }
 

@@ -18,9 +18,12 @@ const BATCHES_MAX: usize = 64;
 /// How long an append fails, with tries in between, before its source is held back: a failure that
 /// passes at once is not worth reading again what the reader had fetched.
 const FAILS_MAX: Duration = Duration::from_secs(1);
-/// How long the reader, and with it every source, waits for a table that is behind: what is slow
-/// catches up by then, what hangs does not.
+/// How long the reader, and with it every source, waits for a table that is behind, or an append
+/// runs while its table is: what is slow catches up by then, what hangs does not. Of several tables
+/// that hang at once the reader waits for the first one alone.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// The part of all that may wait which one table may hold at most, where there are more tables.
+const LARGEST_PART: usize = 4;
 
 /// How far the archive is behind what was handed over to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,11 +34,44 @@ pub struct ArchiveReach {
     pub archived: u64,
 }
 
+/// What may wait for the tables, bytes. However many of them hang, all together hold no more than
+/// is parted here, and each other one keeps its own part: half of all is parted evenly, the other
+/// half is whoever's comes first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shares {
+    own: usize,
+    common: usize,
+    most: usize,
+}
+
+impl Shares {
+    /// `all_bytes` for so many `tables`.
+    pub(crate) fn of(all_bytes: usize, tables: usize) -> Self {
+        let (half, tables) = (all_bytes / 2, tables.max(1));
+        let own = half / tables;
+        invariant!(
+            PartsMakeTheWhole,
+            own * tables + half <= all_bytes,
+            "{all_bytes} bytes for {tables} tables"
+        );
+        Self {
+            own,
+            common: half,
+            most: all_bytes / tables.min(LARGEST_PART),
+        }
+    }
+
+    /// What one table may hold at most.
+    pub(crate) fn most_bytes(&self) -> usize {
+        self.most
+    }
+}
+
 /// Whether a table takes one more batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// It does.
-    Free,
+    /// It does, and is charged with so many bytes for it.
+    Free(usize),
     /// It is behind; ask again.
     Behind,
     /// It holds its source back.
@@ -45,8 +81,7 @@ pub(crate) enum Entry {
 /// What waits for each table of the archive.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    /// What may wait for one table, bytes.
-    share_bytes: usize,
+    shares: Shares,
     state: Mutex<State>,
 }
 
@@ -81,12 +116,34 @@ struct Failing {
     why: String,
 }
 
+impl State {
+    /// The most that `table` may hold now: its own part, and what the others have left of what is
+    /// common.
+    fn most_bytes(&self, table: &str, shares: Shares) -> usize {
+        let others = self.tables.iter().filter(|(name, _)| *name != table);
+        let taken = others.map(|(_, waiting)| waiting.bytes.saturating_sub(shares.own));
+        let left = shares.common.saturating_sub(taken.sum());
+        shares.most.min(shares.own + left)
+    }
+}
+
 impl Waiting {
-    fn is_behind(&self, more_bytes: usize, share_bytes: usize) -> bool {
-        // What is larger than the share is let through where nothing else waits.
-        let is_full = self.bytes > 0 && self.bytes + more_bytes > share_bytes;
+    /// What is charged for a batch of `bytes` where the table may hold `most_bytes`; None while it
+    /// is behind.
+    fn charge(&self, bytes: usize, most_bytes: usize) -> Option<usize> {
+        if self.batches == 0 {
+            // What is larger than that is let through where nothing else waits.
+            return Some(bytes.min(most_bytes));
+        }
+        let is_full = self.bytes + bytes > most_bytes;
         let is_stuck = self.appending.is_some() && self.batches >= self.in_append + BATCHES_MAX;
-        is_full || is_stuck
+        (!is_full && !is_stuck).then_some(bytes)
+    }
+
+    /// For how long the append that runs does; 0 where none does.
+    fn append_age(&self, now: Duration) -> Duration {
+        let age = |since| now.saturating_sub(since);
+        self.appending.map_or(Duration::ZERO, age)
     }
 
     /// Why the table holds its source back; None where it does not.
@@ -101,22 +158,21 @@ impl Waiting {
             return Some(because(failing.why.clone()));
         }
         self.is_given_up.then(|| {
-            let since = self.appending.unwrap_or(now);
-            let seconds = now.saturating_sub(since).as_secs();
+            let seconds = self.append_age(now).as_secs();
             because(format!("an append has not ended for {seconds} s"))
         })
     }
 }
 
 impl Backlog {
-    /// Of `tables`, for each of which `share_bytes` may wait.
-    pub(crate) fn of(tables: impl Iterator<Item = String>, share_bytes: usize) -> Self {
+    /// Of `tables`, for which what `shares` say may wait.
+    pub(crate) fn of(tables: impl Iterator<Item = String>, shares: Shares) -> Self {
         let state = State {
             handed: 0,
             tables: tables.map(|table| (table, Waiting::default())).collect(),
         };
         Self {
-            share_bytes,
+            shares,
             state: Mutex::new(state),
         }
     }
@@ -135,16 +191,17 @@ impl Backlog {
         waited: Duration,
         now: Duration,
     ) -> Entry {
-        let share_bytes = self.share_bytes;
-        self.change(table, |waiting| {
-            let is_behind = waiting.is_behind(bytes, share_bytes);
-            waiting.is_given_up |= is_behind && waited >= WAIT_MAX;
-            match waiting.held(table, now) {
-                Some(_) => Entry::Held,
-                None if is_behind => Entry::Behind,
-                None => Entry::Free,
-            }
-        })
+        let mut state = self.state.lock();
+        let most_bytes = state.most_bytes(table, self.shares);
+        let waiting = state.tables.entry(table.to_owned()).or_default();
+        let charge = waiting.charge(bytes, most_bytes);
+        let waited = waited.max(waiting.append_age(now));
+        waiting.is_given_up |= charge.is_none() && waited >= WAIT_MAX;
+        match (waiting.held(table, now), charge) {
+            (Some(_), _) => Entry::Held,
+            (None, None) => Entry::Behind,
+            (None, Some(bytes)) => Entry::Free(bytes),
+        }
     }
 
     /// Something is handed over to `table`, with `bytes` of rows if it has a batch.
@@ -210,10 +267,9 @@ impl Backlog {
     /// For how long the append that each table waits for has run.
     pub(crate) fn running(&self, now: Duration) -> BTreeMap<String, Duration> {
         let state = self.state.lock();
-        let age = |since: Option<Duration>| since.map_or(Duration::ZERO, |s| now.saturating_sub(s));
         let tables = state.tables.iter();
         tables
-            .map(|(table, waiting)| (table.clone(), age(waiting.appending)))
+            .map(|(table, waiting)| (table.clone(), waiting.append_age(now)))
             .collect()
     }
 
@@ -242,7 +298,8 @@ mod tests {
     const SHARE: usize = 1_000;
 
     fn backlog() -> Backlog {
-        Backlog::of(["a", "b"].map(str::to_owned).into_iter(), SHARE)
+        let names = ["a", "b"].map(str::to_owned);
+        Backlog::of(names.into_iter(), Shares::of(2 * SHARE, 2))
     }
 
     #[test]
@@ -266,7 +323,7 @@ mod tests {
     fn a_table_that_is_full_is_waited_for_and_then_holds_back_its_source_alone() {
         let backlog = backlog();
         let enter = |table, waited| backlog.enter(table, 600, waited, NOW);
-        assert_eq!(enter("a", Duration::ZERO), Entry::Free);
+        assert_eq!(enter("a", Duration::ZERO), Entry::Free(600));
         backlog.hand_over("a", Some(600));
         assert_eq!(enter("a", Duration::ZERO), Entry::Behind);
         assert_eq!(
@@ -275,19 +332,24 @@ mod tests {
         );
         assert!(backlog.held(NOW).is_empty());
         assert_eq!(enter("a", WAIT_MAX), Entry::Held);
-        assert_eq!(enter("b", Duration::ZERO), Entry::Free);
+        assert_eq!(enter("b", Duration::ZERO), Entry::Free(600));
         let held = backlog.held(NOW);
         assert_eq!(held.keys().collect::<Vec<_>>(), ["a"]);
         backlog.ends("a", (1, 1, 600));
         assert!(backlog.held(NOW).is_empty());
-        assert_eq!(enter("a", Duration::ZERO), Entry::Free);
+        assert_eq!(enter("a", Duration::ZERO), Entry::Free(600));
     }
 
     #[test]
     fn batches_are_bounded_as_bytes_are_and_one_larger_than_the_share_passes_alone() {
         let backlog = backlog();
-        let free = |bytes| backlog.enter("a", bytes, Duration::ZERO, NOW) == Entry::Free;
-        assert!(free(9 * SHARE));
+        let enter = |bytes| backlog.enter("a", bytes, Duration::ZERO, NOW);
+        let free = |bytes| enter(bytes) == Entry::Free(bytes);
+        assert_eq!(
+            enter(9 * SHARE),
+            Entry::Free(SHARE),
+            "charged with its share"
+        );
         for _ in 0..3 * BATCHES_MAX {
             assert!(free(1), "no append is due yet");
             backlog.hand_over("a", Some(1));
@@ -320,5 +382,42 @@ mod tests {
             assert!(backlog.held(NOW + after).is_empty());
             assert_eq!(backlog.running(NOW + after)["a"], Duration::ZERO);
         }
+    }
+
+    #[test]
+    fn however_many_tables_hang_they_hold_no_more_than_all_and_the_last_one_keeps_its_part() {
+        const TABLES: usize = 40;
+        for batch in [1, SHARE / 100, SHARE / 10, SHARE, 9 * SHARE] {
+            let names = || (0..TABLES).map(|number| number.to_string());
+            let backlog = Backlog::of(names(), Shares::of(SHARE, TABLES));
+            let mut held = vec![0; TABLES];
+            // All but the last one hang with as much as they take.
+            for (name, held) in names().zip(&mut held).take(TABLES - 1) {
+                while let Entry::Free(bytes) = backlog.enter(&name, batch, Duration::ZERO, NOW) {
+                    backlog.hand_over(&name, Some(bytes));
+                    *held += bytes;
+                }
+            }
+            let last = (TABLES - 1).to_string();
+            let entry = backlog.enter(&last, batch, Duration::ZERO, NOW);
+            let part = Shares::of(SHARE, TABLES).own;
+            assert_eq!(entry, Entry::Free(batch.min(part)), "{batch}");
+            let all: usize = held.iter().sum();
+            assert!(all + part <= SHARE, "{batch}: {all}");
+        }
+    }
+
+    #[test]
+    fn of_tables_that_hang_at_once_the_reader_waits_for_the_first_alone() {
+        let backlog = backlog();
+        for table in ["a", "b"] {
+            backlog.hand_over(table, Some(SHARE));
+            backlog.begins(table, NOW);
+        }
+        let enter = |table, waited| backlog.enter(table, 1, waited, NOW + WAIT_MAX);
+        assert_eq!(enter("a", WAIT_MAX), Entry::Held);
+        assert_eq!(enter("b", Duration::ZERO), Entry::Held);
+        backlog.ends("b", (1, 1, SHARE));
+        assert_eq!(enter("b", Duration::ZERO), Entry::Free(1));
     }
 }

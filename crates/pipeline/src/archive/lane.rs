@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use forebay_core::invariant;
+use forebay_core::limits::ARCHIVE_DRAIN_MAX_MS;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{Archive, DeadLetter, Runtime};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
@@ -28,9 +29,6 @@ use crate::retry::{Retry, Tries, may_be_made_again};
 use crate::status::Counters;
 use crate::watermark::{ArchivedMarks, Unrecorded, table};
 use forebay_core::error::with_causes;
-
-/// How long a lane that is closed waits for its appends: a stop must end also where one hangs.
-const END_MAX: Duration = Duration::from_secs(30);
 
 /// Name of the dead-letter table.
 pub const DEAD_LETTER_TABLE: &str = "dead_letters";
@@ -130,6 +128,8 @@ pub(crate) struct Lane {
     is_flush_asked: bool,
     /// When it was closed.
     closed: Option<Duration>,
+    /// When its last append began.
+    began: Duration,
 }
 
 /// One append under way.
@@ -162,13 +162,16 @@ impl Lane {
             },
             is_flush_asked: false,
             closed: None,
+            began: Duration::ZERO,
         }
     }
 
     /// Until it is closed, or every sender dropped, and all is appended.
     ///
     /// # Errors
-    /// An append failed while the pipeline stops, or does not end.
+    /// An append failed while the pipeline stops, or does not end in [`ARCHIVE_DRAIN_MAX_MS`]: it
+    /// is left behind. Rows and their mark are one commit, so whether it lands later or never, the
+    /// next run reads on from where the table then is.
     pub(crate) async fn run(mut self, mut messages: mpsc::Receiver<Message>) -> PortResult<()> {
         let mut append: Option<Append> = None;
         loop {
@@ -202,7 +205,8 @@ impl Lane {
     ) -> Event {
         let oldest = self.collected.oldest.filter(|_| append.is_none());
         let due = oldest.map(|oldest| oldest + self.parts.rule.interval);
-        let due = self.closed.map(|closed| closed + END_MAX).or(due);
+        let left = |closed: Duration| closed.max(self.began) + drain_max();
+        let due = self.closed.map(left).or(due);
         let appended = pin!(async {
             match append {
                 Some(append) => append.as_mut().await,
@@ -282,6 +286,7 @@ impl Lane {
     /// Begin to append what is collected.
     fn begin(&mut self) -> Append {
         self.is_flush_asked = false;
+        self.began = self.parts.runtime.elapsed();
         let job = Job {
             parts: self.parts.clone(),
             table: self.table.clone(),
@@ -296,9 +301,7 @@ impl Lane {
             recorded: std::mem::take(&mut self.recorded),
             collected: std::mem::take(&mut self.collected),
         };
-        self.parts
-            .backlog
-            .begins(&self.table, self.parts.runtime.elapsed());
+        self.parts.backlog.begins(&self.table, self.began);
         Box::pin(job.run())
     }
 }
@@ -510,9 +513,17 @@ fn of_dead_letters(up_to: &Applied) -> Applied {
     Applied(up_to.0.iter().map(without_last).collect())
 }
 
+/// How long a lane that is closed waits for one append.
+fn drain_max() -> Duration {
+    Duration::from_millis(ARCHIVE_DRAIN_MAX_MS)
+}
+
 /// Of a lane that is closed: what it has not appended is read again by the next start.
 fn unfinished(table: &str) -> PortError {
-    let words = format!("an append to {table} did not end in {END_MAX:?} and was given up");
+    let words = format!(
+        "an append to table '{table}' did not end in {ARCHIVE_DRAIN_MAX_MS} ms and is left behind \
+         (ARCHIVE_DRAIN_MAX_MS); its rows are read again; check the disk of the data directory"
+    );
     PortError::new(ErrorKind::DeadlineExceeded, words)
 }
 

@@ -3,14 +3,19 @@
 //! What fails for good, panics or hangs stops itself alone, with its words: a deployment, a table
 //! with its source. Only a shard and the log itself stop ingest.
 
+use std::time::{Duration, Instant};
+
 use forebay_core::ErrorKind;
+use forebay_core::limits::ARCHIVE_DRAIN_MAX_MS;
+use forebay_core::settlement::SETTLEMENT_TABLE;
+use forebay_core::value::Value;
 use forebay_pipeline::archive::DEAD_LETTER_TABLE;
 use forebay_pipeline::{DeploymentState, SourceState};
-use forebay_testkit::{Fate, Point, TableFault, wait_until};
+use forebay_testkit::{ArchivedRow, Fate, Point, TableFault, wait_until};
 
 use forebay_sim::oracle::{Oracle, check};
 use forebay_sim::world::{
-    EVENTS as EVENT_TABLE, KEYS, PREDICTIONS, Process, START_US, Setup, World,
+    EVENTS as EVENT_TABLE, KEYS, PREDICTIONS, Process, START_US, Setup, World, runtime,
 };
 
 const EVENTS: usize = 300;
@@ -472,6 +477,62 @@ fn a_stop_beside_a_table_that_takes_nothing_says_so_and_the_next_start_goes_on()
     assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
     world.finish(23);
     check(&world, false);
+}
+
+#[test]
+fn a_stop_beside_a_table_that_hangs_leaves_it_behind_and_the_next_start_goes_on() {
+    let longest = Duration::from_millis(ARCHIVE_DRAIN_MAX_MS);
+    for (table, other) in [(EVENT_TABLE, PREDICTIONS), (PREDICTIONS, EVENT_TABLE)] {
+        let world = world();
+        let fate = Fate::default();
+        fate.break_table(table, TableFault::Hangs);
+        let Process { pipeline, .. } = world.start(fate, 25);
+        let archiver = pipeline.archiver();
+        wait_until("an append hangs", || !archiver.running()[table].is_zero());
+        let began = Instant::now();
+        let stopped = runtime().block_on(pipeline.stop());
+        // A batch that comes for it last may wait as long before it is left.
+        let took = began.elapsed();
+        assert!(longest <= took && took < 3 * longest, "{took:?}");
+        assert!(!stopped.is_whole() && stopped.lacks(other).is_none());
+        let why = stopped.lacks(table).expect("it hangs").to_string();
+        assert!(why.contains(&format!("table '{table}'")), "{why}");
+        let error = stopped.all().expect_err("rows are not archived");
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+        world.finish(26);
+        check(&world, false);
+    }
+}
+
+#[test]
+fn a_stop_while_an_append_of_notes_hangs_leaves_them_to_the_next_start() {
+    let setup = Setup {
+        model_refuses: Some(1.0),
+        ..Setup::default()
+    };
+    let world = World::with_events(setup, 60, 13);
+    let fate = Fate::default();
+    fate.break_table(SETTLEMENT_TABLE, TableFault::Hangs);
+    let process = world.start(fate, 27);
+    wait_until("the log is read and nothing waits", || {
+        world.log.is_read() && world.store.unfinished() == (0, 0)
+    });
+    let noted = process.pipeline.status().unscored;
+    assert!(noted > 0 && world.archive.rows(SETTLEMENT_TABLE).is_empty());
+    let began = Instant::now();
+    process.stop().expect("all that was read is archived");
+    let longest = Duration::from_millis(ARCHIVE_DRAIN_MAX_MS);
+    assert!(began.elapsed() < 2 * longest, "{:?}", began.elapsed());
+    let events = |row: &ArchivedRow| match row.values["events"] {
+        Value::Int(events) => events.unsigned_abs(),
+        ref other => panic!("{other:?} is no count"),
+    };
+    let process = world.start(Fate::default(), 28);
+    wait_until("the notes are archived, each once", || {
+        let rows = world.archive.rows(SETTLEMENT_TABLE);
+        rows.iter().map(events).sum::<u64>() == noted
+    });
+    process.stop().expect("nothing is in the way");
 }
 
 #[test]
