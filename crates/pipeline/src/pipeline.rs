@@ -151,6 +151,15 @@ impl PipelineParts {
         self.publisher = Arc::new(OwnCluster::new(publisher, Arc::clone(&board), runtime));
         board
     }
+
+    /// What each batch goes through. Views and deployments are the step's from here on.
+    fn step(&mut self, history_us: Micros) -> Step {
+        Step {
+            views: std::mem::take(&mut self.views),
+            deployments: std::mem::take(&mut self.deployments),
+            history_us,
+        }
+    }
 }
 
 impl Pipeline {
@@ -187,6 +196,7 @@ impl Pipeline {
         let workers = start_workers(&parts, settings, &stopping, &counters)?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
         let (watermarks, unrecorded) = recovered_marks(&parts, &archiver)?;
+        let step = parts.step(settings.history_us);
         let watch = WatchParts {
             inspector: parts.inspector,
             notes: parts.notes,
@@ -203,11 +213,7 @@ impl Pipeline {
         let ingest = Ingest {
             shards,
             intake: Intake::new(settings.scoring),
-            step: Step {
-                views: parts.views,
-                deployments: parts.deployments,
-                history_us: settings.history_us,
-            },
+            step,
             log: parts.log,
             sources: parts.sources,
             scores: Arc::<dyn OnlineStore>::clone(&parts.store),
