@@ -34,7 +34,7 @@ impl Stop {
 
     /// Whether it was asked for.
     #[must_use]
-    pub(crate) fn is_asked(&self) -> bool {
+    pub fn is_asked(&self) -> bool {
         *self.asked.borrow()
     }
 

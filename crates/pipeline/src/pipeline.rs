@@ -35,7 +35,7 @@ use crate::reads::Reads;
 use crate::recovery::{self, Plan};
 use crate::repeats::Repeats;
 use crate::room::Room;
-use crate::runtime::{Crew, Thread, block_on};
+use crate::runtime::{ANSWER_MAX, Crew, Thread, in_time};
 use crate::score::intake::{Intake, ScoringLimits};
 use crate::score::released::Released;
 use crate::score::{Scoring, ScoringLook, ScoringParts};
@@ -206,6 +206,7 @@ impl Pipeline {
             marks: parts.marks,
             counters: Arc::clone(&counters),
             runtime: Arc::clone(&parts.runtime),
+            memory: Arc::clone(&parts.memory),
             stopping: Arc::clone(&stopping),
             backlog: archiver.backlog(),
             unusable: parts.unusable,
@@ -495,7 +496,7 @@ fn start_archiver(
         counters: Arc::clone(counters),
         stopping: Arc::clone(stopping),
         known_marks: Arc::clone(&parts.archived_marks),
-        marks_up_to: block_on(parts.runtime.as_ref(), marks)?,
+        marks_up_to: in_time(parts.runtime.as_ref(), (MARKS_TABLE, ANSWER_MAX), marks)?,
         room: Room::of(&parts.memory),
     };
     Archiver::start(archiver, &parts.sources)

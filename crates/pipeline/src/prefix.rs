@@ -6,8 +6,8 @@
 //!
 //! The rows of one source are read by a thread of its own, before such a partition is read: the
 //! watch goes on looking at all logs, and other sources are read. A read that fails is made again
-//! from where it was. One that fails, or gives nothing for long, halts its source alone until it
-//! goes on; one that the watch has left ends.
+//! from where it was. One that gives nothing for long, since it fails or hangs, halts its source
+//! alone until it goes on; one that the watch has left ends.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -20,6 +20,7 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{PrimitiveArray, RecordBatch};
 use forebay_core::error::with_causes;
 use forebay_core::invariant;
+use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{Archive, Runtime, Scan};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
@@ -56,6 +57,8 @@ pub(crate) struct PrefixParts {
     pub(crate) board: Arc<Board>,
     /// The decisions about time that the archive has.
     pub(crate) records: Arc<[MarkRecord]>,
+    /// What scans draw on.
+    pub(crate) memory: Arc<Budget>,
 }
 
 /// Marks at which the partitions of a new state begin, by what the archive has below.
@@ -101,17 +104,20 @@ struct Shown {
 impl Shown {
     /// What becomes of the source `name` while the read runs.
     fn decision(&self, name: &str, now: Duration) -> Decision {
-        let stands = now.saturating_sub(self.moved) >= STANDS_MAX;
-        let silent = || format!("a read of its first rows has given nothing for {STANDS_MAX:?}");
-        match self.failing.clone().or_else(|| stands.then(silent)) {
-            Some(why) => Decision::Halt(HaltReason::TableUnusable {
+        if now.saturating_sub(self.moved) >= STANDS_MAX {
+            let silent =
+                || format!("a read of its first rows has given nothing for {STANDS_MAX:?}");
+            return Decision::Halt(HaltReason::TableUnusable {
                 table: name.to_owned(),
-                why,
-            }),
-            None => Decision::Wait(format!(
-                "what the archive of '{name}' has below the beginning of the log is read first"
-            )),
+                why: self.failing.clone().unwrap_or_else(silent),
+            });
         }
+        let failing = self.failing.as_ref();
+        let failing = failing.map(|why| format!(" (tried again after: {why})"));
+        Decision::Wait(format!(
+            "what the archive of '{name}' has below the beginning of the log is read first{}",
+            failing.unwrap_or_default()
+        ))
     }
 }
 
@@ -341,6 +347,7 @@ impl Reader {
             ..Scan::columns(columns)
                 .in_log_order()
                 .below(self.wanted.clone())
+                .drawing(&self.parts.memory, Part::Fills)
         };
         let archive = Arc::clone(&self.parts.archive);
         let mut batches = archive.scan(&self.source.name, scan).await?;
@@ -420,8 +427,11 @@ mod tests {
         for now in [began, began + STANDS_MAX - second] {
             let decision = decide(None, now);
             assert!(matches!(&decision, Decision::Wait(why) if why.contains("'events'")));
+            // A try that fails once halts nothing.
+            let failed = decide(Some("a torn file"), now);
+            assert!(matches!(failed, Decision::Wait(why) if why.contains("a torn file")));
         }
         assert!(halted(decide(None, began + STANDS_MAX)).contains("nothing for 10s"));
-        assert!(halted(decide(Some("a torn file"), began)).contains("a torn file"));
+        assert!(halted(decide(Some("a torn file"), began + STANDS_MAX)).contains("a torn file"));
     }
 }

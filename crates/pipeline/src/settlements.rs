@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::retry::{Outage, Retry};
-use crate::runtime::{Thread, block_on, within};
+use crate::runtime::{ANSWER_MAX, Thread, block_on, in_time, within};
 use crate::status::Counters;
 
 /// `_topic` of the rows: no Kafka topic, since notes have an order of their own.
@@ -266,7 +266,11 @@ impl Settlements {
         let opened = self
             .archive
             .open_table(SETTLEMENT_TABLE, settlement_schema());
-        block_on(self.runtime.as_ref(), opened)?;
+        in_time(
+            self.runtime.as_ref(),
+            (SETTLEMENT_TABLE, ANSWER_MAX),
+            opened,
+        )?;
         self.number_on()?;
         let (runtime, ended) = (Arc::clone(&self.runtime), Arc::clone(&self.ended));
         let run = move || block_on(Arc::clone(&self.runtime).as_ref(), self.run());
@@ -278,7 +282,11 @@ impl Settlements {
     /// A note with a place that the table has passed would be taken for a repeat, and lost.
     fn number_on(&self) -> PortResult<()> {
         let progress = self.archive.progress(SETTLEMENT_TABLE);
-        let archived = block_on(self.runtime.as_ref(), progress)?;
+        let archived = in_time(
+            self.runtime.as_ref(),
+            (SETTLEMENT_TABLE, ANSWER_MAX),
+            progress,
+        )?;
         for shard in 0..self.store.shards() {
             let next = archived.next_offset(&place(shard));
             self.store.number_notes_from(shard, next.cast_unsigned())?;
@@ -349,6 +357,9 @@ impl Settlements {
             // beside an archive that says that it never is.
             self.store.sync()?;
             let (mut batches, mut up_to) = (Vec::new(), Applied::default());
+            let is_full = round
+                .iter()
+                .any(|(_, entries, _)| entries.len() >= self.each());
             for (shard, entries, last) in &round {
                 let progress = PartitionProgress {
                     next_offset: last.cast_signed() + 1,
@@ -368,16 +379,23 @@ impl Settlements {
                 self.store.clear_unscored(shard, last)?;
                 self.settled.add(shard, entries);
             }
+            // What comes meanwhile has its turn after a pause: one sync and one commit for many.
+            if !is_full {
+                return Ok(());
+            }
         }
+    }
+
+    /// Notes of one shard that one append takes, at most.
+    fn each(&self) -> usize {
+        (APPEND_ROWS / usize::from(self.store.shards().max(1))).max(1)
     }
 
     /// The oldest notes of each shard that has any, with the place of the last one.
     fn round(&self) -> PortResult<Vec<(u16, Vec<UnscoredEntry>, u64)>> {
-        let shards = self.store.shards();
-        let each = (APPEND_ROWS / usize::from(shards.max(1))).max(1);
         let mut round = Vec::new();
-        for shard in 0..shards {
-            let entries = self.store.unscored(shard, 0, each)?;
+        for shard in 0..self.store.shards() {
+            let entries = self.store.unscored(shard, 0, self.each())?;
             let Some(last) = entries.last().map(|entry| entry.sequence) else {
                 continue;
             };

@@ -7,6 +7,7 @@
 //! that it follows (cluster, topic ids, accepted gaps), before anything is read on their account.
 
 mod noted;
+mod reach;
 mod shown;
 mod turn;
 
@@ -18,14 +19,16 @@ use std::time::Duration;
 use forebay_core::error::with_causes;
 use forebay_core::invariant;
 use forebay_core::limits::ARCHIVE_DRAIN_MAX_MS;
+use forebay_core::memory::Budget;
 use forebay_core::ports::{
     Archive, FirstRecord, LogBounds, LogFault, LogIdentity, LogInspector, LogNotes, Runtime,
-    StateProgress, TopicFacts,
+    StateProgress, TableSnapshot, TopicFacts,
 };
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::watermark::MarkRecord;
 use forebay_core::{ErrorKind, PortError, PortResult};
+use tokio::sync::oneshot;
 
 use crate::archive::Backlog;
 use crate::beginnings::TableReach;
@@ -63,6 +66,8 @@ pub(crate) struct WatchParts {
     pub(crate) marks: Vec<MarkRecord>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) runtime: Arc<dyn Runtime>,
+    /// What reads of the archive draw on.
+    pub(crate) memory: Arc<Budget>,
     /// Set when the pipeline stops.
     pub(crate) stopping: Arc<AtomicBool>,
     /// Tells which tables hold their source back.
@@ -91,11 +96,13 @@ impl LogWatch {
             stopping: Arc::clone(&parts.stopping),
             board: Arc::clone(&board),
             records: std::mem::take(&mut parts.marks).into(),
+            memory: Arc::clone(&parts.memory),
         };
         let mut watcher = Watcher {
             board: Arc::clone(&board),
             topics: BTreeMap::new(),
             archives: BTreeMap::new(),
+            asked: BTreeMap::new(),
             topics_seen: None,
             halted: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -132,6 +139,9 @@ impl Drop for LogWatch {
     }
 }
 
+/// What a table says of itself.
+type Answer = oneshot::Receiver<PortResult<TableSnapshot>>;
+
 struct Watcher {
     parts: WatchParts,
     board: Arc<Board>,
@@ -139,6 +149,8 @@ struct Watcher {
     topics: BTreeMap<String, TopicFacts>,
     /// What the archive of each source had before its first read, and where it begins.
     archives: BTreeMap<String, TableReach>,
+    /// Tables that were asked, and have not answered yet.
+    asked: BTreeMap<String, Answer>,
     topics_seen: Option<Duration>,
     /// Sources that are halted, also while their broker is away.
     halted: BTreeSet<String>,
@@ -477,29 +489,6 @@ impl Watcher {
             records.extend(found.map(|(place, record)| ((place.partition, asked[&place]), record)));
         }
         Ok(records)
-    }
-
-    /// Look at the table of `source`, once, before its first read.
-    fn open_reach(&mut self, source: &SourceDef) -> PortResult<()> {
-        if let Some(why) = self.parts.unusable.get(&source.name) {
-            return Err(PortError::new(ErrorKind::Unavailable, why.clone()));
-        }
-        if !self.archives.contains_key(&source.name) {
-            let snapshot = self.parts.archive.snapshot(&source.name);
-            let reach = TableReach::of(self.in_time(&source.name, snapshot)?);
-            self.archives.insert(source.name.clone(), reach);
-        }
-        Ok(())
-    }
-
-    /// What `asked` of `table` gives, if it does so in time: other sources wait for it.
-    fn in_time<T>(&self, table: &str, asked: impl Future<Output = PortResult<T>>) -> PortResult<T> {
-        let runtime = self.parts.runtime.as_ref();
-        let silent = || {
-            let words = format!("table '{table}' has not answered for {TABLE_WAIT:?}");
-            PortError::new(ErrorKind::DeadlineExceeded, words)
-        };
-        block_on(runtime, within(runtime, TABLE_WAIT, asked)).unwrap_or_else(|| Err(silent()))
     }
 
     /// The cluster that the archive knows: a source that is new beside it follows no other.

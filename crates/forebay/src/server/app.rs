@@ -27,7 +27,7 @@ use forebay_training::WitnessedSource;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::aside::{Aside, TableLooks};
+use super::aside::{Aside, Reads, TableLooks};
 use super::broker::BrokerLink;
 use super::catalog_file;
 use super::deployment_name;
@@ -107,6 +107,8 @@ pub(crate) struct App {
     pub(super) running: Mutex<Running>,
     /// Makes the topics that this server writes.
     pub(super) topics: Mutex<Option<TopicMaker>>,
+    /// Reads of tables that were set aside.
+    pub(super) aside_reads: Reads,
     /// Looks at tables that have not answered yet.
     pub(super) table_looks: TableLooks,
 }
@@ -195,6 +197,7 @@ impl App {
             changing: Mutex::default(),
             running: Mutex::new(running),
             topics: Mutex::default(),
+            aside_reads: Reads::default(),
             table_looks: TableLooks::default(),
             life: Life::default(),
             stop: Stop::new(Arc::new(SystemRuntime::new(runtime.clone()))),

@@ -21,6 +21,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A table as its source defines it: its name and its columns.
 pub(super) type Wanted = (String, SchemaRef);
 
+/// Reads of tables whose rows could not be read. One that hangs keeps its read, and with it a
+/// thread for blocking work: it is not read a second time beside it.
+pub(super) type Reads = Mutex<BTreeMap<String, JoinHandle<bool>>>;
+
 /// Tables that cannot be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Aside {

@@ -56,6 +56,10 @@ pub(super) async fn until_ingest_is_lost(app: &Arc<App>) -> PortError {
     let mut mending = Mending::default();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
+        if app.changing.is_locked() {
+            // Whoever changes the definitions begins ingest anew, or says why not.
+            continue;
+        }
         if !app.has_ended() {
             if mending.is_due(app.aside(), Instant::now()) {
                 let of_thread = Arc::clone(app);

@@ -4,12 +4,13 @@
 //! the table is open, and one whose rows could not be read has given every row.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use forebay_core::ports::{Scan, TableScan};
+use forebay_offline::DeltaArchive;
 use futures::StreamExt;
-use tokio::time::timeout;
 
 use super::app::App;
 
@@ -17,8 +18,6 @@ use super::app::App;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause: a table is whole for so long at most before its source is read again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-/// How long a table may take for its next rows.
-const ROWS_MAX: Duration = Duration::from_secs(30);
 
 /// When to look again.
 #[derive(Debug, Default)]
@@ -61,9 +60,14 @@ impl App {
             let sources = running.sources.iter().map(|read| &read.source);
             (running.aside.clone(), Self::tables_of(sources))
         };
-        wanted.extend(Self::common_tables());
         wanted.retain(|(table, _)| aside.why.contains_key(table));
+        // Ingest that runs goes on without a table that every source needs; it does not begin.
+        wanted.extend(Self::common_tables());
         let unusable = self.open_tables(wanted);
+        let common = Self::common_tables();
+        if common.iter().any(|(table, _)| unusable.contains_key(table)) {
+            return Ok(());
+        }
         let mut opened = aside
             .why
             .keys()
@@ -75,30 +79,47 @@ impl App {
             return Ok(());
         };
         // A change of definitions may have begun ingest anew meanwhile.
-        if self.running.lock().aside == aside {
+        if self.running.lock().aside == aside && !self.stop.is_asked() {
             tracing::info!("a table that was set aside can be used again: ingest starts anew");
             self.start_again(&self.catalog());
         }
         Ok(())
     }
 
-    /// Whether every row of `table` can be read. A stop ends the look.
+    /// Whether every row of `table` can be read, in the order in which a start reads them. The
+    /// first look at it begins to read; what came of that a later one tells.
     fn is_whole(&self, table: &str) -> bool {
-        let read = async {
-            let scan = timeout(ROWS_MAX, self.archive.scan(table, Scan::default()));
-            let mut rows = scan.await.ok()?.ok()?;
-            while let Some(batch) = timeout(ROWS_MAX, rows.next()).await.ok()? {
-                batch.ok()?;
+        let mut reads = self.aside_reads.lock();
+        match reads.remove(table) {
+            Some(read) if read.is_finished() => self.runtime.block_on(read).unwrap_or(false),
+            Some(read) => {
+                reads.insert(table.to_owned(), read);
+                false
             }
-            Some(())
-        };
-        self.runtime.block_on(async {
-            tokio::select! {
-                whole = read => whole.is_some(),
-                () = self.stop.asked() => false,
+            None => {
+                let (archive, stop) = (Arc::clone(&self.archive), self.stop.clone());
+                let name = table.to_owned();
+                let read = self.runtime.spawn(async move {
+                    tokio::select! {
+                        whole = reads_whole(&archive, &name) => whole.is_some(),
+                        () = stop.asked() => false,
+                    }
+                });
+                reads.insert(table.to_owned(), read);
+                false
             }
-        })
+        }
     }
+}
+
+/// Read all rows of `table`; None where one cannot be read.
+async fn reads_whole(archive: &DeltaArchive, table: &str) -> Option<()> {
+    let scan = Scan::default().in_log_order();
+    let mut rows = archive.scan(table, scan).await.ok()?;
+    while let Some(batch) = rows.next().await {
+        batch.ok()?;
+    }
+    Some(())
 }
 
 #[cfg(test)]

@@ -72,10 +72,13 @@ impl App {
     /// # Errors
     /// The table of a new source cannot be used: it has another shape. One that was there before
     /// stands in no change's way, and at a start all were; but an archive that belongs to another
-    /// server is refused.
+    /// server is refused, and so is a change that would stop an ingest which runs, and could not
+    /// begin it anew without a table that every source needs.
     pub(super) fn make_tables(&self, wiring: &Wiring) -> Result<()> {
         let mut common = self.open_tables(Self::common_tables()).into_values();
-        if let Some(error) = common.find(|e| e.kind() == ErrorKind::FailedPrecondition) {
+        let runs = self.is_ingesting();
+        let refuses = |e: &PortError| runs || e.kind() == ErrorKind::FailedPrecondition;
+        if let Some(error) = common.find(refuses) {
             return Err(error.into());
         }
         let mut unusable = self.open_tables(Self::tables_of(wiring.sources.iter()));

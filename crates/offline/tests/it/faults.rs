@@ -140,6 +140,30 @@ async fn a_table_whose_opening_hangs_holds_up_no_other() {
     assert_eq!(archive.open_tables().len(), 2);
 }
 
+/// Whoever begins to read beside an append that was left behind learns what became of it.
+#[tokio::test]
+async fn a_table_says_how_far_it_is_when_the_append_under_way_has_ended() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, archive) = faulty(directory.path(), u64::MAX, 0, When::Before);
+    let archive = Arc::new(archive);
+    archive.open_table(TABLE, schema()).await.expect("opened");
+    store.hold("_delta_log");
+    let appends = Arc::clone(&archive);
+    let append = tokio::spawn(async move {
+        let rows = vec![batch(&range(0, 0, 4))];
+        appends.append(TABLE, rows, &up_to(&[(0, 4)])).await
+    });
+    store.is_held().await;
+    let progress = archive.progress(TABLE);
+    let mut progress = std::pin::pin!(progress);
+    let early = tokio::time::timeout(Duration::from_millis(100), progress.as_mut()).await;
+    assert!(early.is_err(), "nobody knows yet");
+    store.release();
+    let reached = progress.await.expect("read");
+    assert_eq!(reached.next_offset(&TopicPartition::new(TOPIC, 0)), 4);
+    append.await.expect("no panic").expect("appended");
+}
+
 /// What hangs is left behind: whether it lands afterwards or not, the rows are there once.
 #[tokio::test]
 async fn an_append_that_is_left_behind_and_one_after_it_lose_and_double_nothing() {

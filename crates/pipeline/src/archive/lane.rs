@@ -170,8 +170,9 @@ impl Lane {
     ///
     /// # Errors
     /// An append failed while the pipeline stops, or does not end in [`ARCHIVE_DRAIN_MAX_MS`]: it
-    /// is left behind. Rows and their mark are one commit, so whether it lands later or never, the
-    /// next run reads on from where the table then is.
+    /// is left behind, and nothing further is begun. Rows and their mark are one commit, and the
+    /// table answers when it has landed or failed, so the next run reads on from where the table
+    /// then is.
     pub(crate) async fn run(mut self, mut messages: mpsc::Receiver<Message>) -> PortResult<()> {
         let mut append: Option<Append> = None;
         loop {
@@ -482,13 +483,37 @@ impl Job {
             given == 0 || !up_to.0.is_empty(),
             "table {table}: {given} rows"
         );
-        let stored = self.parts.archive.append(table, rows, up_to).await?;
+        let stored = self.to_its_end(table, rows, up_to).await?;
         invariant!(
             AppendStoresRows,
             stored <= given as u64,
             "table {table}: {stored} of {given}"
         );
         Ok(stored)
+    }
+
+    /// What the archive makes of `rows`. A lane that leaves an append behind does not cut it off:
+    /// what is under way at the disk may land all the same, and the next run must not learn how far
+    /// the table is before that is known. So it runs to its end on a task of its own, and whoever
+    /// asks the table meanwhile waits for it.
+    async fn to_its_end(
+        &self,
+        table: &str,
+        rows: Vec<RecordBatch>,
+        up_to: &Applied,
+    ) -> PortResult<u64> {
+        let archive = Arc::clone(&self.parts.archive);
+        let (name, up_to) = (table.to_owned(), up_to.clone());
+        let (done, outcome) = oneshot::channel();
+        let task = async move {
+            let append = AssertUnwindSafe(archive.append(&name, rows, &up_to));
+            if let Ok(outcome) = append.catch_unwind().await {
+                // Nobody hears of it where the lane has left it behind.
+                let _left = done.send(outcome);
+            }
+        };
+        self.parts.runtime.spawn_task("append", Box::pin(task));
+        outcome.await.unwrap_or_else(|_| Err(self.panicked(table)))
     }
 
     fn panicked(&self, table: &str) -> PortError {

@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use forebay_core::ports::Runtime;
+use forebay_core::{ErrorKind, PortError, PortResult};
 use futures::future::{Either, select};
 
 pub(crate) use crew::Crew;
@@ -42,6 +43,23 @@ pub(crate) async fn within<F: Future>(
         Either::Left((output, _)) => Some(output),
         Either::Right(_) => None,
     }
+}
+
+/// How long a start waits for a table of the archive that every source needs.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// What `asked` of the archive's `table` gives; an error where it has not answered after `longest`.
+/// Holds this thread.
+pub(crate) fn in_time<T>(
+    runtime: &dyn Runtime,
+    (table, longest): (&str, Duration),
+    asked: impl Future<Output = PortResult<T>>,
+) -> PortResult<T> {
+    let silent = || {
+        let words = format!("table '{table}' has not answered for {longest:?}");
+        PortError::new(ErrorKind::DeadlineExceeded, words)
+    };
+    block_on(runtime, within(runtime, longest, asked)).unwrap_or_else(|| Err(silent()))
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::beginnings;
 use crate::recovery::{Decision, FoundLog, SourceFacts};
-use crate::watch::{Look, Watcher};
+use crate::runtime::in_time;
+use crate::watch::{Look, TABLE_WAIT, Watcher};
 use crate::watermark::recorded;
 
 impl Watcher {
@@ -124,7 +125,8 @@ impl Watcher {
         }
         let logs = BTreeMap::from([(source.topic.clone(), log)]);
         let noted = self.parts.archive.begin(&source.name, &new, &logs);
-        self.in_time(&source.name, noted)?;
+        let runtime = self.parts.runtime.as_ref();
+        in_time(runtime, (&source.name, TABLE_WAIT), noted)?;
         if let Some(reach) = self.archives.get_mut(&source.name) {
             reach.note(new, &logs);
         }

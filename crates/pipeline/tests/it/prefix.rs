@@ -102,6 +102,8 @@ fn a_read_of_what_only_the_archive_has_that_fails_is_shown_with_its_words_and_tr
         let fate = Fate::default();
         fate.break_table(EVENTS, TableFault::ReadFails(kind));
         let process = world.start(fate, 2);
+        waits(&process);
+        world.clock.advance(10 * SECOND_US);
         let reason = halted(&process, EVENTS);
         assert!(reason.contains("reads of table events"), "{reason}");
         wait_until("it is tried again, and the status says so", || {
