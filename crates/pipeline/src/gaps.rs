@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{
     ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -22,12 +23,14 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 use crate::error::PipelineError;
 use crate::halt::{Halt, HaltReason, OpenGap};
 use crate::recovery::{Decision, pass_gaps};
-use crate::runtime::block_on;
+use crate::runtime::in_time;
 
 /// Name of the archive's table of accepted gaps.
 pub const GAP_TABLE: &str = "_gaps";
 /// Tries to find where a damaged stretch ends: each doubles or halves it.
 const PROBES_MAX: u32 = 80;
+/// How long the table of gaps may take for a note: the watch waits for it, and with it all sources.
+const TABLE_WAIT: Duration = Duration::from_secs(5);
 
 /// What somebody asks to accept.
 #[derive(Debug, Clone)]
@@ -330,9 +333,11 @@ fn archive(
         };
         up_to.advance(&TopicPartition::new(topic, gap.partition), progress);
     }
-    block_on(stores.runtime, async {
+    let noted = async {
         stores.archive.open_table(GAP_TABLE, schema()).await?;
         stores.archive.append(GAP_TABLE, vec![batch], &up_to).await
-    })?;
+    };
+    // A row that lands later all the same is there once: accepting again says the same.
+    in_time(stores.runtime, (GAP_TABLE, TABLE_WAIT), noted)?;
     Ok(())
 }
