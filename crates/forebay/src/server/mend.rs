@@ -62,9 +62,9 @@ impl App {
         };
         wanted.retain(|(table, _)| aside.why.contains_key(table));
         // Ingest that runs goes on without a table that every source needs; it does not begin.
-        wanted.extend(Self::common_tables());
-        let unusable = self.open_tables(wanted);
         let common = Self::common_tables();
+        wanted.extend(common.iter().cloned());
+        let unusable = self.open_tables(wanted);
         if common.iter().any(|(table, _)| unusable.contains_key(table)) {
             return Ok(());
         }

@@ -397,11 +397,12 @@ fn a_table_whose_appends_hang_halts_its_source_alone_and_loses_no_row() {
     }
 }
 
-#[test]
-fn a_table_that_cannot_be_read_at_a_start_halts_its_source_alone() {
+/// With `fault` at a start the source of the table is halted for these words, and nothing else; it
+/// goes on when the table is whole.
+fn halts_alone_at_a_start(fault: TableFault, words: &str) {
     let world = world();
     let fate = Fate::default();
-    fate.break_table(PREDICTIONS, TableFault::Shut);
+    fate.break_table(PREDICTIONS, fault);
     let process = world.start(fate, 24);
     let oracle = Oracle::of(&world);
     wait_until("events are archived, scored and published", || {
@@ -410,7 +411,7 @@ fn a_table_that_cannot_be_read_at_a_start_halts_its_source_alone() {
     });
     let state = process.pipeline.status().sources[PREDICTIONS].state.clone();
     let reason = state.reason().expect("it is halted");
-    assert!(reason.contains("'predictions' is damaged"), "{reason}");
+    assert!(reason.contains(words), "{reason}");
     process.fate.mend_table(PREDICTIONS);
     wait_until("all is archived", || {
         world.archive.rows(PREDICTIONS).len() == oracle.predictions.len() && world.is_done()
@@ -420,25 +421,13 @@ fn a_table_that_cannot_be_read_at_a_start_halts_its_source_alone() {
 }
 
 #[test]
+fn a_table_that_cannot_be_read_at_a_start_halts_its_source_alone() {
+    halts_alone_at_a_start(TableFault::Shut, "'predictions' is damaged");
+}
+
+#[test]
 fn a_table_that_does_not_answer_at_a_start_halts_its_source_alone() {
-    let world = world();
-    let fate = Fate::default();
-    fate.break_table(PREDICTIONS, TableFault::Silent);
-    let process = world.start(fate, 27);
-    let oracle = Oracle::of(&world);
-    wait_until("events are archived, scored and published", || {
-        world.archive.rows(EVENT_TABLE).len() == oracle.accepted.len()
-            && world.published_ids().len() == oracle.predictions.len()
-    });
-    let state = process.pipeline.status().sources[PREDICTIONS].state.clone();
-    let reason = state.reason().expect("it is halted");
-    assert!(reason.contains("has not answered for"), "{reason}");
-    process.fate.mend_table(PREDICTIONS);
-    wait_until("all is archived", || {
-        world.archive.rows(PREDICTIONS).len() == oracle.predictions.len() && world.is_done()
-    });
-    process.stop().expect("nothing is in the way");
-    check(&world, true);
+    halts_alone_at_a_start(TableFault::Silent, "has not answered for");
 }
 
 #[test]
