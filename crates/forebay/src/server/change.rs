@@ -33,6 +33,8 @@ const STATE_ANEW: &str = "anew";
 const STATE_BEFORE: &str = "before";
 /// How long an apply waits for a start or for another change.
 const CHANGE_WAIT: Duration = Duration::from_secs(30);
+/// Time between two looks at what the other change does.
+const CHANGE_POLL: Duration = Duration::from_millis(100);
 /// How long an apply waits for requests that began with a view that it drops.
 const RETIRE_WAIT: Duration = Duration::from_secs(5);
 /// Time between two looks at them.
@@ -325,6 +327,24 @@ impl App {
                 error = exit::words(&error.into()),
                 "ingest does not start again"
             );
+        }
+    }
+
+    /// The right to make a change that itself takes long: it waits for the short steps of another
+    /// change, such as the start of ingest, and never for a fill, which may take hours.
+    ///
+    /// # Errors
+    /// A fill is under way, or another change does not end.
+    pub(super) fn alone_unless_filling(&self) -> Result<MutexGuard<'_, ()>> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let tried = self.alone(Duration::ZERO);
+            let fills = matches!(self.life.phase(), Phase::Changing { rows: Some(_), .. });
+            let is_over = tried.is_ok() || fills || waited >= CHANGE_WAIT;
+            if is_over || !self.stop.wait(CHANGE_POLL) {
+                return tried;
+            }
+            waited += CHANGE_POLL;
         }
     }
 

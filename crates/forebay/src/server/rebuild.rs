@@ -5,8 +5,6 @@
 //!
 //! [`Catalog::renewed`]: forebay_engine::Catalog::renewed
 
-use std::time::Duration;
-
 use anyhow::Result;
 use forebay_core::{ErrorKind, PortError};
 use serde::{Deserialize, Serialize};
@@ -43,8 +41,7 @@ pub(super) fn run(app: &App, body: &RebuildBody) -> Result<Value> {
 
 /// Make the state of the views that `name` stands for anew.
 fn rebuild(app: &App, name: &str) -> Result<Vec<Rebuilt>> {
-    // A long change names itself at once: the other one may take hours.
-    let _changing = app.alone(Duration::ZERO)?;
+    let _changing = app.alone_unless_filling()?;
     let current = app.catalog();
     let views = current.views_of(name)?;
     if !app.is_ingesting() {
