@@ -7,8 +7,8 @@
 //! # Layout
 //!
 //! A node of level L covers one span of time, aligned to the epoch by floor division, also before
-//! 1970. It is a tile with rows, or a branch with up to four children of level L - 1: those
-//! quarters of its span that have rows.
+//! 1970. It is a tile with rows, or a branch with two to four children: those quarters of its span
+//! that have rows.
 //!
 //! * Levels [`LEVEL_ROOT`] (37) down to [`LEVEL_INSTANT`] (16) cover 4^(L - 16) microseconds. A
 //!   root covers 4^21 microseconds, 50.9 days; a key has one root for each such span with rows.
@@ -17,6 +17,9 @@
 //! * A tile has up to [`TILE_MAX_ROWS`] (32) rows. Only one of level 0 may have more: its rows are
 //!   equal in time and in all bits of the hash.
 //! * A [`TileId`] is the level, the start of the span and, below level 16, the least hash in it.
+//! * A span that has rows in one quarter alone has no branch: what stands in that quarter, or
+//!   further down, takes its place. So a path has as many nodes as times at which the rows part,
+//!   not as many as there are levels between the root and a tile: an insertion copies the path.
 //!
 //! ```text
 //! level 37   |                  root: a branch                   |
@@ -34,9 +37,11 @@
 //! # Insertion
 //!
 //! New rows, sorted by place (time, partition, offset), are cut by root and then by child down to a
-//! tile or an empty place. There they are merged with the tile's rows. A row that is there already,
-//! because a backfill or a replay has met it, is left out and counted; a tile that gets nothing new
-//! is neither written nor replaced. A changed tile is written whole.
+//! tile or an empty place. There they are merged with the tile's rows. Where rows part from what
+//! stands in their span, above its level, a branch is put in between, and they begin a tile one
+//! level below it: the same tile that a branch of each level would have led to. A row that is there
+//! already, because a backfill or a replay has met it, is left out and counted; a tile that gets
+//! nothing new is neither written nor replaced. A changed tile is written whole.
 //!
 //! Nodes are immutable and shared: a change makes new nodes on the path from root to tile, and
 //! readers keep the tree that they have. Each node has a place for the merged partial states of its
@@ -52,7 +57,8 @@
 //!
 //! * As long as nothing has expired, the shape follows from the rows alone, whatever their order
 //!   and the cuts between epochs (`tests/it/canonical.rs` compares the bytes).
-//! * `roots_sorted`: roots ascend and differ. `child_inside_parent`: children ascend in time.
+//! * `roots_sorted`: roots ascend and differ. `child_inside_parent`: children ascend in time, each
+//!   in its quarter of the branch.
 //! * `tile_in_its_span`, `block_round_trips`: a new tile holds its rows, all in its span.
 //! * `rows_merged`: old rows + new rows = rows of the result + rows that were there already.
 //! * Inside a microsecond that is split, tiles are in the order of the hash, not of the log: a
@@ -112,9 +118,10 @@ pub(crate) struct Tile {
     pub(crate) states: OnceLock<Box<[Partial]>>,
 }
 
-/// Up to four quarters of a span.
+/// Two to four quarters of a span.
 #[derive(Debug)]
 pub(crate) struct Branch {
+    id: TileId,
     children: [Option<Arc<Node>>; FANOUT],
     min_us: Micros,
     max_us: Micros,
@@ -159,22 +166,35 @@ impl Tile {
 }
 
 impl Branch {
-    fn new(children: [Option<Arc<Node>>; FANOUT]) -> Option<Self> {
+    /// The node that stands for the span `id`: a branch, the only child, or none.
+    fn join(id: TileId, mut children: [Option<Arc<Node>>; FANOUT]) -> Option<Arc<Node>> {
+        let mut present = children.iter_mut().filter(|child| child.is_some());
+        let first = present.next()?;
+        if present.next().is_none() {
+            return first.take();
+        }
+        Some(Arc::new(Node::Branch(Self::new(id, children))))
+    }
+
+    fn new(id: TileId, children: [Option<Arc<Node>>; FANOUT]) -> Self {
         let present = || children.iter().flatten();
         invariant!(
             ChildInsideParent,
-            present().is_sorted_by(|a, b| a.max_us() <= b.min_us()),
-            "{} children",
+            present().is_sorted_by(|a, b| a.max_us() <= b.min_us())
+                && (0..)
+                    .zip(&children)
+                    .all(|(at, child)| { child.as_ref().is_none_or(|c| is_child(c.id(), id, at)) }),
+            "{} children of {id:?}",
             present().count()
         );
-        let min_us = present().map(|c| c.min_us()).min()?;
-        let max_us = present().map(|c| c.max_us()).max()?;
-        Some(Self {
+        let (first, last) = (present().next(), present().next_back());
+        Self {
+            min_us: first.map_or(Micros::MAX, |child| child.min_us()),
+            max_us: last.map_or(Micros::MIN, |child| child.max_us()),
+            id,
             children,
-            min_us,
-            max_us,
             states: OnceLock::new(),
-        })
+        }
     }
 
     pub(crate) fn children(&self) -> impl Iterator<Item = &Arc<Node>> {
@@ -183,6 +203,14 @@ impl Branch {
 }
 
 impl Node {
+    /// Which span it stands for.
+    fn id(&self) -> TileId {
+        match self {
+            Self::Tile(tile) => tile.id,
+            Self::Branch(branch) => branch.id,
+        }
+    }
+
     /// Event time of its first row.
     pub(crate) fn min_us(&self) -> Micros {
         match self {
@@ -227,6 +255,23 @@ fn id_of(level: u8, time: Micros, mix: u32) -> TileId {
             sub: mix >> shift << shift,
         }
     }
+}
+
+/// The node of `level` that holds the place at which the span `id` begins.
+fn around(level: u8, id: TileId) -> TileId {
+    id_of(level, id.start, id.sub)
+}
+
+/// The node of `level` that holds `row`.
+fn span_of(level: u8, row: &NewRow) -> TileId {
+    id_of(level, row.time, mix(row.partition, row.offset))
+}
+
+/// Whether `id` lies in child number `at` of `parent`.
+fn is_child(id: TileId, parent: TileId, at: usize) -> bool {
+    id.level < parent.level
+        && around(parent.level, id) == parent
+        && digit(parent.level, id.start, || id.sub) == at
 }
 
 /// Which child of a node of `level` holds a row.
@@ -274,18 +319,16 @@ impl<S: TileSink> Inserter<'_, S> {
     /// Insert `new`, sorted by place and not empty, into the sorted `roots` of a key.
     pub(crate) fn insert_all(&mut self, roots: &mut Vec<Arc<Node>>, mut new: &[NewRow]) {
         while let Some(first) = new.first() {
-            let id = id_of(LEVEL_ROOT, first.time, 0);
+            let id = span_of(LEVEL_ROOT, first);
             let count = new.partition_point(|row| root_start(row.time) <= id.start);
             let (here, rest) = new.split_at(count);
             new = rest;
             match roots.binary_search_by_key(&id.start, |root| root_start(root.min_us())) {
                 Ok(at) => {
-                    let root = Arc::clone(&roots[at]);
-                    roots[at] = self.insert(Some(&root), id, here);
+                    roots[at] = self.insert_beside(&roots[at], here);
                 }
                 Err(at) => {
-                    let node = self.insert(None, id, here);
-                    roots.insert(at, node);
+                    roots.insert(at, self.insert_into_tile(None, id, here));
                 }
             }
         }
@@ -297,46 +340,69 @@ impl<S: TileSink> Inserter<'_, S> {
         );
     }
 
-    fn insert(&mut self, node: Option<&Arc<Node>>, id: TileId, new: &[NewRow]) -> Arc<Node> {
-        match node.map(Arc::as_ref) {
-            Some(Node::Branch(branch)) => {
-                let mut children = branch.children.clone();
-                self.for_each_child(id.level, new, |inserter, at, child_id, rows| {
-                    let child = inserter.insert(children[at].as_ref(), child_id, rows);
-                    children[at] = Some(child);
-                });
-                Arc::new(Node::Branch(
-                    Branch::new(children).expect("rows were inserted below it"),
-                ))
+    /// What stands in a span that has `node` alone, once `new` rows of that span are inserted.
+    fn insert_beside(&mut self, node: &Arc<Node>, new: &[NewRow]) -> Arc<Node> {
+        let own = node.id();
+        let holds = |level: u8| {
+            let span = around(level, own);
+            new.iter().all(|row| span_of(level, row) == span)
+        };
+        let level = (own.level..LEVEL_ROOT).find(|level| holds(*level));
+        let level = level.unwrap_or(LEVEL_ROOT);
+        match node.as_ref() {
+            Node::Tile(tile) if level == own.level => {
+                self.insert_into_tile(Some((node, tile)), own, new)
             }
-            Some(Node::Tile(tile)) => self.insert_into_tile(Some(tile), node, id, new),
-            None => self.insert_into_tile(None, None, id, new),
+            Node::Branch(branch) if level == own.level => {
+                self.insert_below(own, branch.children.clone(), new)
+            }
+            _ => {
+                let mut children = [const { None }; FANOUT];
+                children[digit(level, own.start, || own.sub)] = Some(Arc::clone(node));
+                self.insert_below(around(level, own), children, new)
+            }
         }
+    }
+
+    /// The branch `id` of `children` with `new` rows below it.
+    fn insert_below(
+        &mut self,
+        id: TileId,
+        mut children: [Option<Arc<Node>>; FANOUT],
+        new: &[NewRow],
+    ) -> Arc<Node> {
+        for_each_child(id.level, new, |at, rows| {
+            let child = match &children[at] {
+                Some(child) => self.insert_beside(child, rows),
+                None => self.insert_into_tile(None, span_of(id.level - 1, &rows[0]), rows),
+            };
+            children[at] = Some(child);
+        });
+        Arc::new(Node::Branch(Branch::new(id, children)))
     }
 
     /// Rows of a tile and new rows together: one tile again, or a branch of tiles.
     fn insert_into_tile(
         &mut self,
-        tile: Option<&Tile>,
-        node: Option<&Arc<Node>>,
+        old: Option<(&Arc<Node>, &Tile)>,
         id: TileId,
         new: &[NewRow],
     ) -> Arc<Node> {
         self.scratch.reset(self.kinds, self.filters);
-        if let Some(tile) = tile {
+        if let Some((_, tile)) = old {
             self.scratch.append_view(&tile.view());
         }
-        let old = RowIndex::at(self.scratch.len()).number();
+        let old_rows = RowIndex::at(self.scratch.len()).number();
         for row in new {
             self.folds[row.fold as usize].append(row, self.scratch);
         }
         let mut order = std::mem::take(self.order);
-        let duplicates = merge_order(self.scratch, old, &mut order);
+        let duplicates = merge_order(self.scratch, old_rows, &mut order);
         self.duplicates += duplicates;
-        let merged = match (tile, node) {
-            (Some(_), Some(node)) if duplicates == new.len() as u64 => Arc::clone(node),
+        let merged = match old {
+            Some((node, _)) if duplicates == new.len() as u64 => Arc::clone(node),
             _ => {
-                if let Some(tile) = tile {
+                if let Some((_, tile)) = old {
                     self.memory_change -= tile.memory_bytes(self.partials) as isize;
                     if order.len() > TILE_MAX_ROWS && id.level > 0 {
                         self.sink.delete(id);
@@ -389,43 +455,25 @@ impl<S: TileSink> Inserter<'_, S> {
             let (time, partition, offset) = self.scratch.place(group[0]);
             *child = Some(self.build(id_of(id.level - 1, time, mix(partition, offset)), &group));
         }
-        Arc::new(Node::Branch(
-            Branch::new(children).expect("an order is not empty"),
-        ))
+        Branch::join(id, children).expect("an order is not empty")
     }
+}
 
-    /// Call `act` for each child of a node of `level` that some of the `new` rows belong to.
-    fn for_each_child(
-        &mut self,
-        level: u8,
-        new: &[NewRow],
-        mut act: impl FnMut(&mut Self, usize, TileId, &[NewRow]),
-    ) {
-        let digit_of = |row: &NewRow| digit(level, row.time, || mix(row.partition, row.offset));
-        let child_id = |row: &NewRow| id_of(level - 1, row.time, mix(row.partition, row.offset));
-        if level > LEVEL_INSTANT {
-            // Sorted by time: each child's rows are a run.
-            let mut rest = new;
-            while let Some(first) = rest.first() {
-                let at = digit_of(first);
-                let count = rest
-                    .iter()
-                    .position(|row| digit_of(row) != at)
-                    .unwrap_or(rest.len());
-                let (run, tail) = rest.split_at(count);
-                act(self, at, child_id(first), run);
-                rest = tail;
-            }
-        } else {
-            for at in 0..FANOUT {
-                let group: Vec<NewRow> = new
-                    .iter()
-                    .filter(|row| digit_of(row) == at)
-                    .copied()
-                    .collect();
-                if let Some(first) = group.first() {
-                    act(self, at, child_id(first), &group);
-                }
+/// Call `act` for each child of a node of `level` that some of the `new` rows belong to, with these
+/// rows.
+fn for_each_child(level: u8, new: &[NewRow], mut act: impl FnMut(usize, &[NewRow])) {
+    let digit_of = |row: &NewRow| digit(level, row.time, || mix(row.partition, row.offset));
+    if level > LEVEL_INSTANT {
+        // Sorted by time: each child's rows are a run.
+        for run in new.chunk_by(|a, b| digit_of(a) == digit_of(b)) {
+            act(digit_of(&run[0]), run);
+        }
+    } else {
+        for at in 0..FANOUT {
+            let of_child = new.iter().filter(|row| digit_of(row) == at);
+            let group: Vec<NewRow> = of_child.copied().collect();
+            if !group.is_empty() {
+                act(at, &group);
             }
         }
     }
@@ -472,36 +520,28 @@ pub(crate) fn assemble(mut tiles: Vec<Tile>) -> Vec<Arc<Node>> {
     while !rest.is_empty() {
         let start = root_start(rest[0].id.start);
         let tail = rest.split_off(rest.partition_point(|tile| root_start(tile.id.start) <= start));
-        roots.extend(assemble_node(LEVEL_ROOT, rest));
+        roots.extend(assemble_node(rest));
         rest = tail;
     }
     roots
 }
 
-fn assemble_node(level: u8, mut tiles: Vec<Tile>) -> Option<Arc<Node>> {
-    if tiles.len() == 1 && tiles[0].id.level >= level {
-        return tiles.pop().map(|tile| Arc::new(Node::Tile(tile)));
-    }
-    if level == 0 {
+/// The node of `tiles`, which are sorted and of one root.
+fn assemble_node(mut tiles: Vec<Tile>) -> Option<Arc<Node>> {
+    let (first, last) = (tiles.first()?.id, tiles.last()?.id);
+    let is_common = |level: &u8| around(*level, first) == around(*level, last);
+    let level = (0..LEVEL_ROOT).find(is_common).unwrap_or(LEVEL_ROOT);
+    if tiles.len() == 1 || level == 0 {
         // Two tiles at one place cannot come from this code; keep the first rather than lose both.
-        return tiles
-            .into_iter()
-            .next()
-            .map(|tile| Arc::new(Node::Tile(tile)));
+        let first = tiles.swap_remove(0);
+        return Some(Arc::new(Node::Tile(first)));
     }
     let mut groups: [Vec<Tile>; FANOUT] = Default::default();
     for tile in tiles {
         let at = digit(level, tile.id.start, || tile.id.sub);
         groups[at].push(tile);
     }
-    let children = groups.map(|group| {
-        if group.is_empty() {
-            None
-        } else {
-            assemble_node(level - 1, group)
-        }
-    });
-    Branch::new(children).map(|branch| Arc::new(Node::Branch(branch)))
+    Branch::join(around(level, first), groups.map(assemble_node))
 }
 
 /// `roots` without the tiles whose newest row lies below `floor`; the removed ones go to `removed`.
@@ -539,7 +579,7 @@ fn expire_node(
                 kept
             });
             if changed {
-                Branch::new(children).map(|b| Arc::new(Node::Branch(b)))
+                Branch::join(branch.id, children)
             } else {
                 Some(Arc::clone(node))
             }

@@ -219,30 +219,24 @@ fn node_states<'a>(view: &ViewRuntime, node: &'a Node) -> &'a [Partial] {
             fold_tile(view, tile, &mut states);
             states
         }),
-        Node::Branch(branch) => {
-            let mut children = branch.children();
-            if let (Some(only), None) = (children.next(), children.next()) {
-                return node_states(view, only);
-            }
-            branch.states.get_or_init(|| {
-                let mut states = empty_states(&view.spec.partials);
-                for child in branch.children() {
-                    match child.as_ref() {
-                        Node::Tile(tile) if tile.states.get().is_none() => {
-                            fold_tile(view, tile, &mut states)
-                        }
-                        child => {
-                            let theirs = node_states(view, child);
-                            states
-                                .iter_mut()
-                                .zip(theirs)
-                                .for_each(|(mine, theirs)| mine.merge(theirs));
-                        }
+        Node::Branch(branch) => branch.states.get_or_init(|| {
+            let mut states = empty_states(&view.spec.partials);
+            for child in branch.children() {
+                match child.as_ref() {
+                    Node::Tile(tile) if tile.states.get().is_none() => {
+                        fold_tile(view, tile, &mut states)
+                    }
+                    child => {
+                        let theirs = node_states(view, child);
+                        states
+                            .iter_mut()
+                            .zip(theirs)
+                            .for_each(|(mine, theirs)| mine.merge(theirs));
                     }
                 }
-                states
-            })
-        }
+            }
+            states
+        }),
     }
 }
 
