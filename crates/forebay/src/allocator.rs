@@ -1,50 +1,56 @@
-//! The system's allocator, told to give back what is freed. By default glibc keeps an arena for
-//! nearly every thread, and raises the size from which a block is mapped by itself with each large
-//! block that is freed; after a burst of large batches and answers the process then holds half as
-//! much again as it uses (measured: 384 MiB against 295 at a limit of 256). Nothing else is set
-//! here, and other systems keep their own ways.
+//! The allocator of the whole process, RocksDB and the Kafka client included: jemalloc, told to
+//! keep little of what is freed. Why this one, and what others cost:
+//! docs/decisions/0015-one-allocator.md.
 
-/// Blocks of this size and above are mapped by themselves, and go back when they are freed: batches
-/// and answers, not keys.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const MAPPED_FROM_BYTES: i32 = 256 << 10;
-/// What may stay free at the end of an arena.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KEPT_FREE_BYTES: i32 = 1 << 20;
-/// Fewest and most arenas; between them, one for each processor.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const ARENAS: (usize, usize) = (2, 8);
-
-/// Set it, before there is a second thread. Variables such as `MALLOC_ARENA_MAX` are overridden.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn give_back_what_is_freed() {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let arenas = processors.clamp(ARENAS.0, ARENAS.1);
-    let arenas = i32::try_from(arenas).expect("at most eight");
-    // Refused only where a parameter is unknown; then it stays as it was.
-    native::mallopt(native::ARENA_MAX, arenas);
-    native::mallopt(native::MMAP_THRESHOLD, MAPPED_FROM_BYTES);
-    native::mallopt(native::TRIM_THRESHOLD, KEPT_FREE_BYTES);
-}
-
-/// Set nothing.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn give_back_what_is_freed() {}
-
-/// `malloc.h` of glibc.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[allow(
+#![allow(
     unsafe_code,
-    reason = "the one call has no safe binding among our packages"
+    reason = "jemalloc reads its settings from a symbol of this name"
 )]
-mod native {
-    pub(super) const TRIM_THRESHOLD: i32 = -1;
-    pub(super) const MMAP_THRESHOLD: i32 = -3;
-    pub(super) const ARENA_MAX: i32 = -8;
 
-    // SAFETY: `int mallopt(int, int)` takes numbers alone, is in every glibc, and refuses what it
-    // does not know.
-    unsafe extern "C" {
-        pub(super) safe fn mallopt(parameter: i32, value: i32) -> i32;
+/// Whose memory Rust's own is; C and C++ get theirs by the names `malloc` and `free`.
+#[global_allocator]
+static PROCESS: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// jemalloc's settings at the start of the process; the variable `MALLOC_CONF` is read after them.
+///
+/// * `narenas`: threads share eight heaps. By default there are four for each processor, and each
+///   keeps free pages of its own.
+/// * `dirty_decay_ms`, `muzzy_decay_ms`: free pages go back to the system within 100 ms and for
+///   good, so that a burst of batches and answers does not stay resident (default: 10 s).
+/// * `background_thread`: they also go back while nothing is allocated.
+// SAFETY: jemalloc declares `const char *malloc_conf`. A reference to an array is such a pointer;
+// its bytes end with a zero and live as long as the process.
+#[unsafe(export_name = "malloc_conf")]
+pub(crate) static SETTINGS: &[u8; 69] =
+    b"narenas:8,dirty_decay_ms:100,muzzy_decay_ms:0,background_thread:true\0";
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    /// The value of a setting, of the type that jemalloc's manual gives for it.
+    fn setting<T: Default>(name: &CStr) -> T {
+        let (mut value, mut bytes) = (T::default(), size_of::<T>());
+        // SAFETY: the name ends with a zero, and jemalloc writes nothing where `bytes` is not the
+        // size of the setting.
+        let failed = unsafe {
+            tikv_jemalloc_sys::mallctl(
+                name.as_ptr(),
+                (&raw mut value).cast(),
+                &mut bytes,
+                std::ptr::null_mut(),
+                0,
+            )
+        };
+        assert_eq!((failed, bytes), (0, size_of::<T>()), "{name:?}");
+        value
+    }
+
+    #[test]
+    fn the_process_runs_on_the_settings() {
+        assert_eq!(setting::<u32>(c"opt.narenas"), 8);
+        assert_eq!(setting::<isize>(c"opt.dirty_decay_ms"), 100);
+        assert_eq!(setting::<isize>(c"opt.muzzy_decay_ms"), 0);
+        assert_eq!(setting::<u8>(c"background_thread"), 1);
     }
 }

@@ -6,6 +6,7 @@
     reason = "the binary is where the real world is handed in"
 )]
 
+#[cfg(target_os = "linux")]
 mod allocator;
 mod available;
 mod broker;
@@ -25,7 +26,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    allocator::give_back_what_is_freed();
     match commands::run(cli::Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {

@@ -30,6 +30,8 @@ const OWNED: &[Owned] = &[
         &["serve"],
     ),
     (&["clap", "indicatif", "humantime"], &["forebay"]),
+    // A process has one allocator.
+    (&["tikv-jemalloc*"], &["forebay"]),
     // Errors of libraries have types.
     (&["anyhow"], &["forebay", "xtask"]),
 ];

@@ -39,6 +39,7 @@ const ONCE: &[&str] = &[
     "librocksdb-sys",
     "zstd-sys",
     "cudarc",
+    "tikv-jemalloc-sys",
 ];
 
 /// Packages of [`ONCE`] that are there more than once.
