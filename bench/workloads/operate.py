@@ -100,12 +100,13 @@ class Load(threading.Thread):
 
 
 class Watch(threading.Thread):
-    """The longest time for which no further row was read, and the greatest lag, until it is stopped."""
+    """The longest time for which no further row was read, and the greatest lag, until it is stopped; `moves` counts how often
+    further ones were."""
 
     def __init__(self, server):
         super().__init__()
         self.server, self.stopping = server, threading.Event()
-        self.pause_s, self.lag = 0.0, 0
+        self.pause_s, self.lag, self.moves = 0.0, 0, 0
 
     def run(self):
         rows, moved = None, time.monotonic()
@@ -114,7 +115,7 @@ class Watch(threading.Thread):
             now = time.monotonic()
             # None: ingest stands while the definitions change.
             if source and source["rows"] != rows:
-                rows, moved = source["rows"], now
+                rows, moved, self.moves = source["rows"], now, self.moves + 1
                 self.lag = max(self.lag, source["lag_records"] or 0)
             self.pause_s = max(self.pause_s, now - moved)
             time.sleep(0.005)
@@ -160,12 +161,11 @@ def add_a_view(bench, folder):
         check(server, ["before"], count)
         load = Load(bench, topic, rate, count)
         load.start()
-        floor = watched(server, lambda: time.sleep(5))
+        floor, _ = watched(server, lambda: time.sleep(5))
         bench.figure("forebay, no change", "longest time without a row read", floor.pause_s * 1_000, "ms")
         server.forget_peak()
-        before, started = server.memory_bytes(), time.monotonic()
-        seen = watched(server, lambda: server.apply_files(view_files(["before", "added"])))
-        seconds = time.monotonic() - started
+        before = server.memory_bytes()
+        seen, seconds = watched(server, lambda: server.apply_files(view_files(["before", "added"])))
         report_fill(bench, what, server, seen, count, seconds, before)
         crash_in_the_middle(bench, server, seconds, what)
         load.stop()
@@ -173,13 +173,16 @@ def add_a_view(bench, folder):
 
 
 def watched(server, action):
-    watch = Watch(server)
+    """What was seen while `action` ran and until ingest had gone on after it, and the seconds that it took."""
+    watch, started = Watch(server), time.monotonic()
     watch.start()
     try:
         action()
+        seconds, moves = time.monotonic() - started, watch.moves
+        wait(lambda: watch.moves > moves + 1, "ingest to go on")
     finally:
         watch.stop()
-    return watch
+    return watch, seconds
 
 
 def report_fill(bench, what, server, seen, count, seconds, before):

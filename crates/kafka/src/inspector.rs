@@ -2,9 +2,10 @@
 //! each begins and ends, which record stands at an offset. A client of its own asks them, so that
 //! no answer holds up the reader; it fetches as little as the protocol allows and commits nothing.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forebay_core::PortResult;
 use forebay_core::ports::{FirstRecord, LogBounds, LogFault, LogInspector, TopicFacts};
@@ -15,9 +16,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::client::ClientEvents;
 use crate::error::Error;
+use crate::native::brokers::ask_for_brokers;
 use crate::native::events::{EventQueue, Notice};
 use crate::native::topic_id::topic_id;
-use crate::reader::assignment::{assign, partition_list};
+use crate::reader::assignment::{assign, partition_list, unassign};
 use crate::reader::faults::{Meaning, meaning};
 use crate::settings::ReaderSettings;
 
@@ -125,13 +127,19 @@ impl KafkaInspector {
     }
 
     /// [`LogInspector::first_records`], the consumer assigned.
+    ///
+    /// An answer of the broker has the first batch of one partition alone, since no more bytes are
+    /// asked for, and each holds up the fetches of all others until its records are polled. So a
+    /// partition that has answered is given back at its next record: else the first with a long
+    /// backlog is fetched again and again, and others get no turn.
     fn read_first(
         &self,
         from: &BTreeMap<TopicPartition, i64>,
-    ) -> BTreeMap<TopicPartition, FirstRecord> {
+    ) -> Result<BTreeMap<TopicPartition, FirstRecord>, Error> {
         let client = &self.settings.client;
         let deadline = Instant::now() + client.request_timeout;
         let mut found: BTreeMap<TopicPartition, FirstRecord> = BTreeMap::new();
+        let mut given_back = BTreeSet::new();
         while found.len() < from.len() {
             let wait = deadline.saturating_duration_since(Instant::now());
             if wait.is_zero() {
@@ -168,22 +176,34 @@ impl KafkaInspector {
                 Some(Err(Notice::Error { place: None, .. })) | None => continue,
             };
             // The first answer counts; of an earlier assignment none is asked for.
-            if from.contains_key(&place) {
-                found.entry(place).or_insert(first);
+            if !from.contains_key(&place) {
+                continue;
+            }
+            match found.entry(place) {
+                Entry::Vacant(vacant) => drop(vacant.insert(first)),
+                Entry::Occupied(known) if !given_back.contains(known.key()) => {
+                    unassign(&self.consumer, known.key())?;
+                    given_back.insert(known.key().clone());
+                }
+                Entry::Occupied(_) => {}
             }
         }
-        found
+        Ok(found)
     }
 }
 
 impl LogInspector for KafkaInspector {
     fn cluster_id(&mut self) -> PortResult<String> {
         let client = &self.settings.client;
-        let id = self
-            .consumer
-            .client()
-            .fetch_cluster_id(client.request_timeout);
-        Ok(id.ok_or_else(|| client.unreachable("asking for the cluster id", None))?)
+        let action = "asking for the cluster id";
+        let known = |wait| self.consumer.client().fetch_cluster_id(wait);
+        if let Some(id) = known(Duration::ZERO) {
+            return Ok(id);
+        }
+        ask_for_brokers(&self.consumer, client.request_timeout)
+            .map_err(|e| client.question_failed(action, e))?;
+        let id = known(client.request_timeout);
+        Ok(id.ok_or_else(|| client.unreachable(action, None))?)
     }
 
     fn topic(&mut self, topic: &str) -> PortResult<Option<TopicFacts>> {
@@ -228,10 +248,10 @@ impl LogInspector for KafkaInspector {
             return Ok(BTreeMap::new());
         }
         // What an earlier question left in the queue.
-        while self.queue.poll(std::time::Duration::ZERO, |_| ()).is_some() {}
+        while self.queue.poll(Duration::ZERO, |_| ()).is_some() {}
         assign(&self.consumer, from)?;
         let found = self.read_first(from);
         assign(&self.consumer, &BTreeMap::new())?;
-        Ok(found)
+        Ok(found?)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forebay_core::ErrorKind;
 use forebay_core::ports::{EventLog, LogFault, LogInspector};
 use forebay_core::progress::TopicPartition;
-use forebay_kafka::TopicStatus;
+use forebay_kafka::{KafkaInspector, ReaderSettings, TopicStatus};
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -211,4 +211,36 @@ fn apache_aborted_transactions_are_not_read() {
         log.positions()[&place].end_reached()
     });
     assert_eq!(log.positions()[&place].next_offset, last_stable);
+}
+
+/// What is asked of each at its beginning, where all have more than the client fetches at once.
+#[test]
+fn apache_a_partition_with_a_long_backlog_holds_up_no_answer_for_others() {
+    const PARTITIONS: i32 = 8;
+    const RECORDS: i64 = 100_000;
+    let test = "apache_a_partition_with_a_long_backlog_holds_up_no_answer_for_others";
+    let Some(broker) = TestBroker::apache(test) else {
+        return;
+    };
+    let topic = broker.topic(PARTITIONS);
+    let replayer = broker.replayer();
+    let payload = good(1);
+    for _ in 0..RECORDS {
+        for partition in 0..PARTITIONS {
+            let queued = replayer.send(&topic, Some(partition), b"", &payload, None);
+            queued.expect("queued");
+        }
+    }
+    replayer.flush(PATIENCE).expect("acknowledged");
+    // Far less than it takes to read all records; several times, since the machine may be busy.
+    let mut client = broker.client();
+    client.request_timeout = Duration::from_secs(1);
+    let mut inspector = KafkaInspector::new(ReaderSettings::new(client)).expect("settings");
+    let asked = from(&topic, &[0; PARTITIONS as usize]);
+    let answers = (0..10).map(|_| inspector.first_records(&asked).expect("answers").len());
+    let answers: Vec<usize> = answers.collect();
+    assert!(
+        answers.contains(&asked.len()),
+        "{answers:?} of {PARTITIONS}"
+    );
 }
