@@ -258,6 +258,8 @@ impl Watcher {
             };
             let (facts, decision) = match decided {
                 Ok(decided) => decided,
+                // Not the table's fault: nobody reads what this look decides.
+                Err(_) if self.board.is_stopping() => return Ok(false),
                 Err(error) => {
                     let decision = self.shut(&source, &look, &error);
                     decisions.insert(source.name.clone(), decision);
