@@ -1,12 +1,13 @@
 //! Upkeep of the archive, beside ingest. Rounds: small files are joined, files and entries of logs
 //! that nobody needs any more are deleted. Scrubs: every file is compared with its checksum. Each
 //! reads at the pace of the settings; what fails is counted, logged and tried again at the next
-//! round, and nothing here stops ingest or reads. A stop cuts it off anywhere: what was begun is
-//! swept later.
+//! round, and nothing here stops ingest or reads. A table that hangs holds up no other (`turns`).
+//! A stop cuts it off anywhere: what was begun is swept later.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_control::Stop;
 use forebay_core::ErrorKind;
 use forebay_core::memory::Budget;
 use forebay_core::ports::Runtime;
@@ -16,6 +17,7 @@ use forebay_pipeline::SystemRuntime;
 use forebay_telemetry::Metrics;
 
 use super::app::App;
+use super::turns::Turns;
 use crate::settings::Archive as ArchiveSettings;
 
 /// The first scrub begins so long after the start at the latest: a server that is restarted every
@@ -24,6 +26,7 @@ const FIRST_SCRUB: Duration = Duration::from_secs(600);
 /// Damaged files that one round passes over in one table; the others have their turn at the next.
 const DAMAGED_IN_A_ROUND: usize = 16;
 
+#[derive(Clone)]
 struct Upkeep {
     archive: Arc<DeltaArchive>,
     memory: Arc<Budget>,
@@ -31,25 +34,30 @@ struct Upkeep {
     clock: Arc<dyn Clock>,
     runtime: Arc<dyn Runtime>,
     settings: ArchiveSettings,
+    stop: Stop,
+    turns: Turns,
 }
 
 /// Start it on the runtime of `app`; it ends when `app` stops.
 pub(super) fn start(app: &App) {
     let runtime: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(app.runtime.clone()));
-    let upkeep = Upkeep {
+    let upkeep = || Upkeep {
         archive: Arc::clone(&app.archive),
         memory: Arc::clone(&app.budget),
         metrics: Arc::clone(&app.metrics),
         clock: Arc::clone(&app.clock),
         runtime: Arc::clone(&runtime),
         settings: app.settings.archive.clone(),
+        stop: app.stop.clone(),
+        turns: Turns::new(Arc::clone(&runtime)),
     };
-    let stop = app.stop.clone();
+    // A scrub may take hours: rounds have turns of their own.
+    let (rounds, scrubs, stop) = (upkeep(), upkeep(), app.stop.clone());
     let task = async move {
         tokio::select! {
             () = stop.asked() => {}
-            () = upkeep.rounds() => {}
-            () = upkeep.scrubs() => {}
+            () = rounds.rounds() => {}
+            () = scrubs.scrubs() => {}
         }
     };
     runtime.spawn_task("upkeep", Box::pin(task));
@@ -65,34 +73,57 @@ impl Upkeep {
                 tracing::warn!(%error, "upkeep of the archive waits");
                 continue;
             }
-            for table in self.archive.open_tables() {
-                self.compact(&table).await;
-                let retention = self.settings.retention();
-                let sweep = self.archive.sweep(&table, retention);
-                self.delete(&table, "data", "sweep", sweep).await;
-                let clean = self.archive.clean_log(&table, retention);
-                self.delete(&table, "log", "clean_log", clean).await;
-                self.measure(&table).await;
-            }
+            self.each_table(|upkeep, table| async move { upkeep.round(&table).await })
+                .await;
         }
+    }
+
+    /// Do `work` on each table that is open.
+    async fn each_table<W: Future<Output = ()> + Send + 'static>(
+        &self,
+        work: impl Fn(Self, String) -> W,
+    ) {
+        for table in self.archive.open_tables() {
+            let (work, stop) = (work(self.clone(), table.clone()), self.stop.clone());
+            let until_stopped = async move {
+                tokio::select! {
+                    () = stop.asked() => {}
+                    () = work => {}
+                }
+            };
+            self.turns.take(&table, until_stopped).await;
+        }
+    }
+
+    async fn round(&self, table: &str) {
+        self.compact(table).await;
+        let retention = self.settings.retention();
+        let sweep = self.archive.sweep(table, retention);
+        self.delete(table, "data", "sweep", sweep).await;
+        let clean = self.archive.clean_log(table, retention);
+        self.delete(table, "log", "clean_log", clean).await;
+        self.measure(table).await;
     }
 
     async fn scrubs(&self) {
         let interval = Duration::from_secs(self.settings.scrub_interval_s);
         self.runtime.sleep(interval.min(FIRST_SCRUB)).await;
         loop {
-            for table in self.archive.open_tables() {
-                match self.scrub(&table).await {
-                    Ok(()) => {
-                        let scrub = self.metrics.archive_scrub.with([&table]);
-                        scrub.set_time_us(self.clock.now_us());
-                    }
-                    Err(error) => self.failed(&table, "scrub", error),
-                }
-                self.measure(&table).await;
-            }
+            self.each_table(|upkeep, table| async move { upkeep.scrub_whole(&table).await })
+                .await;
             self.runtime.sleep(interval).await;
         }
+    }
+
+    async fn scrub_whole(&self, table: &str) {
+        match self.scrub(table).await {
+            Ok(()) => {
+                let scrub = self.metrics.archive_scrub.with([table]);
+                scrub.set_time_us(self.clock.now_us());
+            }
+            Err(error) => self.failed(table, "scrub", error),
+        }
+        self.measure(table).await;
     }
 
     /// Join files of `table` until none are left to join.
@@ -109,7 +140,7 @@ impl Upkeep {
                     files.add(merged.files as u64);
                     let bytes = self.metrics.archive_compacted_bytes.with([table]);
                     bytes.add(merged.bytes);
-                    self.rest(merged.bytes, started).await;
+                    self.rest(table, merged.bytes, started).await;
                 }
                 Err(error) => {
                     let skips = error.kind() == ErrorKind::DataLoss && damaged < DAMAGED_IN_A_ROUND;
@@ -143,7 +174,7 @@ impl Upkeep {
                     "an archive file is damaged"
                 );
             }
-            self.rest(scrubbed.bytes, started).await;
+            self.rest(table, scrubbed.bytes, started).await;
         }
     }
 
@@ -157,6 +188,7 @@ impl Upkeep {
         let started = self.runtime.elapsed();
         match work.await {
             Ok(files) => {
+                self.turns.moves(table, Duration::ZERO);
                 self.took(task, started);
                 let swept = self.metrics.archive_swept_files.with([table, kind]);
                 swept.add(files);
@@ -198,12 +230,12 @@ impl Upkeep {
         self.runtime.elapsed().saturating_sub(started)
     }
 
-    /// Wait until `bytes` since `started` are no more than the settings' rate.
-    async fn rest(&self, bytes: u64, started: Duration) {
+    /// Wait until `bytes` of `table` since `started` are no more than the settings' rate.
+    async fn rest(&self, table: &str, bytes: u64, started: Duration) {
         let rate = self.settings.upkeep_bytes_per_second();
         let due = Duration::from_secs_f64(bytes as f64 / rate as f64);
-        self.runtime
-            .sleep(due.saturating_sub(self.since(started)))
-            .await;
+        let rest = due.saturating_sub(self.since(started));
+        self.turns.moves(table, rest);
+        self.runtime.sleep(rest).await;
     }
 }
