@@ -21,8 +21,8 @@ use forebay_core::invariant;
 use forebay_core::limits::ARCHIVE_DRAIN_MAX_MS;
 use forebay_core::memory::Budget;
 use forebay_core::ports::{
-    Archive, FirstRecord, LogBounds, LogFault, LogIdentity, LogInspector, LogNotes, Runtime,
-    StateProgress, TableSnapshot, TopicFacts,
+    Archive, Beginnings, FirstRecord, LogBounds, LogFault, LogIdentity, LogInspector, LogNotes,
+    Runtime, StateProgress, TableSnapshot, TopicFacts,
 };
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
@@ -103,6 +103,7 @@ impl LogWatch {
             topics: BTreeMap::new(),
             archives: BTreeMap::new(),
             asked: BTreeMap::new(),
+            noting: BTreeMap::new(),
             topics_seen: None,
             halted: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -142,6 +143,13 @@ impl Drop for LogWatch {
 /// What a table says of itself.
 type Answer = oneshot::Receiver<PortResult<TableSnapshot>>;
 
+/// What was sent to be noted beside a table.
+struct Noting {
+    new: Beginnings,
+    logs: BTreeMap<String, LogIdentity>,
+    answer: oneshot::Receiver<PortResult<()>>,
+}
+
 struct Watcher {
     parts: WatchParts,
     board: Arc<Board>,
@@ -151,6 +159,8 @@ struct Watcher {
     archives: BTreeMap<String, TableReach>,
     /// Tables that were asked, and have not answered yet.
     asked: BTreeMap<String, Answer>,
+    /// Notes on their way to tables.
+    noting: BTreeMap<String, Noting>,
     topics_seen: Option<Duration>,
     /// Sources that are halted, also while their broker is away.
     halted: BTreeSet<String>,
@@ -259,7 +269,7 @@ impl Watcher {
             let (facts, decision) = match decided {
                 Ok(decided) => decided,
                 // Not the table's fault: nobody reads what this look decides.
-                Err(_) if self.board.is_stopping() => return Ok(false),
+                Err(_) if self.is_stopping() || self.board.is_stopping() => return Ok(false),
                 Err(error) => {
                     let decision = self.shut(&source, &look, &error);
                     decisions.insert(source.name.clone(), decision);

@@ -281,6 +281,7 @@ impl Archive for MemoryArchive {
         beginnings: &Beginnings,
         logs: &BTreeMap<String, LogIdentity>,
     ) -> PortResult<()> {
+        self.fate.meet_note(name).await;
         let mut tables = self.tables.lock();
         let table = tables
             .get_mut(name)

@@ -30,13 +30,15 @@ pub enum Point {
     Publish,
     /// A question to a model.
     Score,
+    /// A note beside a table of the archive; it is counted here, and meets no outage.
+    Note,
 }
 
 impl Point {
     /// Whether something lasting happens here, so that the process may be killed before or after
     /// it.
     fn is_write(self) -> bool {
-        !matches!(self, Self::Poll | Self::Score)
+        !matches!(self, Self::Poll | Self::Score | Self::Note)
     }
 }
 
@@ -68,6 +70,8 @@ pub enum TableFault {
     ReadHangs,
     /// Nobody answers what it holds.
     Silent,
+    /// Notes beside it do not end.
+    NoteHangs,
 }
 
 /// The faults of one process, shared by its adapters.
@@ -80,7 +84,7 @@ pub struct Fate {
     calls: Mutex<HashMap<Point, u64>>,
     panics: Mutex<HashSet<Point>>,
     tables: Mutex<HashMap<String, TableFault>>,
-    /// Appends and reads that hang.
+    /// Appends, reads and notes that hang.
     hung: Mutex<Vec<Waker>>,
 }
 
@@ -203,6 +207,12 @@ impl Fate {
     /// Wait until `table` answers.
     pub(crate) async fn answers(&self, table: &str) {
         self.fault_of(table, TableFault::Silent).await;
+    }
+
+    /// A note beside `table` begins, and ends where the test lets it.
+    pub(crate) async fn meet_note(&self, table: &str) {
+        *self.calls.lock().entry(Point::Note).or_default() += 1;
+        self.fault_of(table, TableFault::NoteHangs).await;
     }
 
     /// What is wrong with `table`, once that is not `hangs`.

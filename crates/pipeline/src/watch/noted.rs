@@ -1,17 +1,23 @@
 //! What a look at the log writes down before anything is read on its account: in the state the
-//! cluster, the topic's id and its partitions, in the archive where the source's table begins.
+//! cluster, the topic's id and its partitions, in the archive where the source's table begins. The
+//! latter goes there by a task of its own: a table that hangs keeps its note, and gets no second
+//! one, since each holds a thread for blocking work until it is written.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::invariant;
-use forebay_core::ports::{LogIdentity, TopicFacts};
+use forebay_core::ports::{Beginnings, LogIdentity, TopicFacts};
 use forebay_core::source::SourceDef;
 use forebay_core::{ErrorKind, PortError, PortResult};
+use tokio::sync::oneshot;
 
 use crate::beginnings;
 use crate::recovery::{Decision, FoundLog, SourceFacts};
-use crate::runtime::in_time;
-use crate::watch::{Look, TABLE_WAIT, Watcher};
+use crate::runtime::{block_on, within};
+use crate::watch::reach::silent;
+use crate::watch::{Look, Noting, TABLE_WAIT, Watcher};
 use crate::watermark::recorded;
 
 impl Watcher {
@@ -93,6 +99,7 @@ impl Watcher {
         facts: &SourceFacts,
         decision: &Decision,
     ) -> PortResult<()> {
+        self.hear_noted(&source.name, Duration::ZERO)?;
         let (Decision::Read(plan), Some(reach)) = (decision, self.archives.get(&source.name))
         else {
             return Ok(());
@@ -124,11 +131,37 @@ impl Watcher {
             );
         }
         let logs = BTreeMap::from([(source.topic.clone(), log)]);
-        let noted = self.parts.archive.begin(&source.name, &new, &logs);
+        let noting = self.send(&source.name, new, logs);
+        self.noting.insert(source.name.clone(), noting);
+        self.hear_noted(&source.name, TABLE_WAIT)
+    }
+
+    /// Note `new` and `logs` beside `table`.
+    fn send(&self, table: &str, new: Beginnings, logs: BTreeMap<String, LogIdentity>) -> Noting {
+        let (done, answer) = oneshot::channel();
+        let archive = Arc::clone(&self.parts.archive);
+        let (name, sent) = (table.to_owned(), (new.clone(), logs.clone()));
+        let task = async move {
+            // Nobody hears of it where the watch has ended.
+            let _left = done.send(archive.begin(&name, &sent.0, &sent.1).await);
+        };
+        self.parts.runtime.spawn_task("note", Box::pin(task));
+        Noting { new, logs, answer }
+    }
+
+    /// Wait for the note of `table` that is on its way, if there is one.
+    fn hear_noted(&mut self, table: &str, longest: Duration) -> PortResult<()> {
+        let Some(mut noting) = self.noting.remove(table) else {
+            return Ok(());
+        };
         let runtime = self.parts.runtime.as_ref();
-        in_time(runtime, (&source.name, TABLE_WAIT), noted)?;
-        if let Some(reach) = self.archives.get_mut(&source.name) {
-            reach.note(new, &logs);
+        let Some(noted) = block_on(runtime, within(runtime, longest, &mut noting.answer)) else {
+            self.noting.insert(table.to_owned(), noting);
+            return Err(silent(table));
+        };
+        noted.map_err(|_| PortError::internal("a note of a table was lost"))??;
+        if let Some(reach) = self.archives.get_mut(table) {
+            reach.note(noting.new, &noting.logs);
         }
         Ok(())
     }

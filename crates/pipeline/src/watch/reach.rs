@@ -27,11 +27,7 @@ impl Watcher {
             let runtime = self.parts.runtime.as_ref();
             let Some(answered) = block_on(runtime, within(runtime, longest, &mut answer)) else {
                 self.asked.insert(source.name.clone(), answer);
-                let words = format!(
-                    "table '{}' has not answered for {TABLE_WAIT:?}",
-                    source.name
-                );
-                return Err(PortError::new(ErrorKind::DeadlineExceeded, words));
+                return Err(silent(&source.name));
             };
             let snapshot = answered.map_err(|_| PortError::internal("a look at a table was lost"));
             let reach = TableReach::of(snapshot??);
@@ -52,4 +48,10 @@ impl Watcher {
         self.parts.runtime.spawn_task("look", Box::pin(task));
         answer
     }
+}
+
+/// `table` has kept a look waiting.
+pub(super) fn silent(table: &str) -> PortError {
+    let words = format!("table '{table}' has not answered for {TABLE_WAIT:?}");
+    PortError::new(ErrorKind::DeadlineExceeded, words)
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::ErrorKind;
 use forebay_core::ports::{
@@ -14,7 +15,9 @@ use forebay_core::time::MINUTE_US;
 use forebay_core::view::{ViewId, Window};
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_pipeline::{PipelineError, SourceState};
-use forebay_testkit::{Fate, MemoryArchive, PlainView, StoredRow, unbounded_budget, wait_until};
+use forebay_testkit::{
+    Fate, MemoryArchive, PlainView, Point, StoredRow, TableFault, unbounded_budget, wait_until,
+};
 
 use forebay_sim::world::{EVENTS, Process, RECENT, Setup, TOPIC, World};
 
@@ -149,4 +152,27 @@ fn what_the_log_loses_before_the_first_append_is_a_gap() {
     wait_until("the source is halted", || is_halted(&process));
     process.stop().expect("nothing is in the way");
     assert!(world.archive.rows(EVENTS).is_empty());
+}
+
+#[test]
+fn a_note_beside_a_table_that_hangs_is_sent_once_and_holds_back_its_source_alone() {
+    let world = world(40);
+    let fate = Fate::default();
+    fate.break_table(EVENTS, TableFault::NoteHangs);
+    let process = world.start(fate, 1);
+    wait_until("the source waits for its table", || {
+        let status = process.pipeline.status();
+        let reason = status.sources[EVENTS].state.reason().map(str::to_owned);
+        reason.is_some_and(|why| why.contains("has not answered for"))
+    });
+    let sent = process.fate.calls(Point::Note);
+    // Time for some looks more.
+    std::thread::sleep(Duration::from_secs(2));
+    let later = process.fate.calls(Point::Note);
+    assert_eq!(later, sent, "no second one beside it");
+    assert_eq!(beginnings(&world), Beginnings::default());
+    process.fate.mend_table(EVENTS);
+    wait_until("all is archived", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    assert_eq!(beginnings(&world).from, applied(&[(0, 0), (1, 0)]));
 }
