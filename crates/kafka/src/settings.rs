@@ -45,7 +45,7 @@ const FETCH_MAX_BYTES: usize = RESPONSE_MAX_BYTES - 512;
 const QUEUED_MAX_KBYTES: usize = 2_097_151;
 /// How long a broker keeps a fetch that finds no record, where nobody says otherwise: with a
 /// thousand partitions each question and its answer are some 100 kB.
-const FETCH_WAIT: Duration = Duration::from_millis(500);
+const FETCH_WAIT: Duration = Duration::from_millis(250);
 /// The same of a client whose next fetch must not wait for the last one.
 const SHORT_FETCH_WAIT: Duration = Duration::from_millis(10);
 
@@ -168,10 +168,13 @@ impl ReaderSettings {
     }
 
     /// Of [`crate::KafkaInspector`]: the same records, and no more of them than an answer must
-    /// have. Each question assigns anew, so none waits for a fetch of the one before.
+    /// have. Each question assigns anew, so none waits for a fetch of the one before. It connects
+    /// to the brokers when it is made: else the first wait for the cluster's id would ask for
+    /// nothing by which it connects, and end when the client's own timer looks, after a second.
     pub(crate) fn inspector_config(&self) -> Result<ClientConfig, Error> {
         let mut config = self.config()?;
         config
+            .set("enable.sparse.connections", "false")
             .set("fetch.message.max.bytes", "1")
             .set(
                 "fetch.wait.max.ms",

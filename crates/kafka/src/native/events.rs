@@ -125,7 +125,7 @@ impl EventQueue {
 
 /// `timeout` in the milliseconds of the client library, rounded up: a rest below one would be asked
 /// for again and again without a pause until it is over.
-pub(super) fn whole_ms(timeout: Duration) -> i32 {
+fn whole_ms(timeout: Duration) -> i32 {
     let ms = timeout.min(POLL_MAX).as_micros().div_ceil(1_000);
     i32::try_from(ms).expect("an hour fits")
 }

@@ -1,8 +1,6 @@
 //! What the safe bindings of the client library leave out: which partition an error is about
-//! ([`events`]), asking for the brokers at once ([`brokers`]), and topic ids ([`topic_id`]). The
-//! only folder of the crate with `unsafe`, each block with its proof; nothing native leaves it but
-//! values of our own.
+//! ([`events`]), and topic ids ([`topic_id`]). The only folder of the crate with `unsafe`, each
+//! block with its proof; nothing native leaves it but values of our own.
 
-pub(crate) mod brokers;
 pub(crate) mod events;
 pub(crate) mod topic_id;
