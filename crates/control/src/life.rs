@@ -19,6 +19,8 @@ pub enum Phase {
     Changing {
         /// The step in words.
         step: String,
+        /// Whether it fills views beside ingest, which may take hours.
+        fills: bool,
         /// Rows done and rows in all, of a fill.
         rows: Option<(u64, u64)>,
         /// When the step began.
@@ -62,6 +64,7 @@ impl Life {
         }
         self.enter(Phase::Changing {
             step: step.to_string(),
+            fills: step.is_fill(),
             rows: None,
             since_us: now_us,
         });
@@ -95,10 +98,13 @@ mod tests {
         assert_eq!(life.phase(), Phase::Running, "a fill is a part of a change");
         life.began(&Step::FillBeside("v".to_owned()), 7);
         life.filled(5, 3);
-        let Phase::Changing { step, rows, .. } = life.phase() else {
+        let Phase::Changing {
+            step, fills, rows, ..
+        } = life.phase()
+        else {
             panic!("changing");
         };
-        assert!(step.contains("view v"), "{step}");
+        assert!(fills && step.contains("view v"), "{step}");
         assert_eq!(rows, Some((5, 5)));
         life.stopping();
         life.running();

@@ -58,6 +58,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether it fills views beside ingest, which takes as long as they have rows.
+    pub(crate) fn is_fill(&self) -> bool {
+        matches!(self, Self::FillBeside(_) | Self::CatchUp)
+    }
+
     /// Whether it deletes what the new definitions, in force by then, do not name.
     pub(crate) fn is_deletion(&self) -> bool {
         matches!(self, Self::DropView(_) | Self::DropLeftovers)

@@ -189,6 +189,7 @@ fn change_under_way(phase: &Phase, now_us: Micros) -> Option<Value> {
         step,
         rows,
         since_us,
+        ..
     } = phase
     else {
         return None;

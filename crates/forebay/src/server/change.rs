@@ -339,7 +339,7 @@ impl App {
         let mut waited = Duration::ZERO;
         loop {
             let tried = self.alone(Duration::ZERO);
-            let fills = matches!(self.life.phase(), Phase::Changing { rows: Some(_), .. });
+            let fills = matches!(self.life.phase(), Phase::Changing { fills: true, .. });
             let is_over = tried.is_ok() || fills || waited >= CHANGE_WAIT;
             if is_over || !self.stop.wait(CHANGE_POLL) {
                 return tried;
