@@ -71,7 +71,7 @@ def test_a_full_disk_is_told_holds_back_no_read_and_heals_once_it_is_freed(shop)
     status = client.status()
     assert any(FULL in why for why in status["failing"].values()), status
     assert status["sources"]["clicks"]["lag_records"] > 0 and not status["failed"], status
-    assert server.metric("forebay_ingest_standing") == 1
+    wait_for(lambda: server.metric("forebay_ingest_standing") == 1, lambda: f"ingest to stand; {server.http('/readyz/ingest')}")
     assert server.http("/readyz")[0] == 200 and server.http("/livez")[0] == 200
     assert spent(client) == total(3), "reads go on"
     said = pathlib.Path(server.log.name).read_text().count("\n")

@@ -13,6 +13,8 @@ use crate::source::Source;
 const SKIPPED: [&str; 4] = ["target", ".git", ".venv", "__pycache__"];
 /// A file above this is data, whatever its bytes look like.
 const TEXT_MAX_BYTES: u64 = 4 << 20;
+/// Endings of what people write: such a file is text, or no rule would look at it.
+const WRITTEN: [&str; 5] = [".rs", ".md", ".py", ".toml", ".sql"];
 
 /// One text file.
 #[derive(Debug, Clone)]
@@ -45,7 +47,7 @@ impl Tree {
     /// Read the text files below `root`.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A file cannot be read, or is no text where somebody wrote it.
     pub(crate) fn read(root: &Path) -> Result<Self> {
         let mut paths = match tracked(root)? {
             Some(paths) => paths,
@@ -64,9 +66,9 @@ impl Tree {
                 continue;
             }
             let bytes = std::fs::read(&full).with_context(|| format!("cannot read {path}"))?;
-            match String::from_utf8(bytes) {
-                Ok(text) if !text.contains('\0') => files.push(TextFile { path, text }),
-                _ => others.push(path),
+            match text_of(&path, bytes)? {
+                Some(text) => files.push(TextFile { path, text }),
+                None => others.push(path),
             }
         }
         Ok(Self {
@@ -99,6 +101,20 @@ impl Tree {
             .filter(|f| f.path.starts_with("crates/") && f.path.ends_with(".rs"));
         rust.map(|file| Source::new(&file.path, &file.text))
             .collect()
+    }
+}
+
+/// The text of a file; None for data.
+///
+/// # Errors
+/// Somebody wrote it, and it is no text.
+fn text_of(path: &str, bytes: Vec<u8>) -> Result<Option<String>> {
+    match String::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Ok(Some(text)),
+        _ if WRITTEN.iter().any(|end| path.ends_with(end)) => {
+            bail!("{path} has a zero byte, or is not UTF-8: write it as an escape")
+        }
+        _ => Ok(None),
     }
 }
 
@@ -181,6 +197,17 @@ mod tests {
                 .iter()
                 .all(|source| source.path.starts_with("crates/"))
         );
+    }
+
+    #[test]
+    fn a_source_with_a_zero_byte_is_refused_and_data_may_be_anything() {
+        let text = |path: &str, bytes: &[u8]| text_of(path, bytes.to_vec());
+        assert_eq!(text("a.rs", b"ab").expect("text"), Some("ab".to_owned()));
+        assert_eq!(text("a.bin", b"a\0b").expect("data"), None);
+        for bytes in [&b"a\0b"[..], b"\xff"] {
+            let error = text("a.rs", bytes).expect_err("no rule would look at it");
+            assert!(error.to_string().contains("a.rs"), "{error}");
+        }
     }
 
     #[test]
