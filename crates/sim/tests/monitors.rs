@@ -343,7 +343,7 @@ fn alarms_after(runtime: &SimRuntime, call: u64) -> Alarms {
 #[test]
 fn a_crash_at_any_call_loses_no_alarm_and_repeats_some_under_the_ids_that_they_had() {
     let mut repeats = 0;
-    for call in (0..1_500).step_by(3) {
+    for call in (0..1_500).step_by(2) {
         let (alarms, report) = simulate(8, move |runtime| alarms_after(&runtime, call));
         assert_eq!(report.failure, None, "ended at call {call}");
         let alarms = alarms.expect("it ends");
