@@ -34,6 +34,8 @@ pub enum Part {
     Reader,
     /// Where checkpoints lie.
     Checkpoints,
+    /// Values as of given instants.
+    PointInTime,
 }
 
 /// What a call does.

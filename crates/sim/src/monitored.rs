@@ -2,16 +2,14 @@
 //! on a topic of their own. Windows and horizons are short, so that many close while a seed is
 //! played.
 
-use arrow_array::cast::AsArray;
-use arrow_array::{BooleanArray, Float64Array, RecordBatch};
+use arrow_array::{Float64Array, RecordBatch};
 use forebay_control::MonitorParts;
 use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};
-use forebay_core::ports::CompiledLabel;
 use forebay_core::time::{MINUTE_US, Micros, SECOND_US};
 use forebay_core::value::Value;
 use forebay_core::{PortError, PortResult};
 use forebay_monitor::{LabelFeed, ReferenceProfile, WatchedDeployment, build_profile};
-use forebay_testkit::Random;
+use forebay_testkit::{PlainLabel, Random};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -40,19 +38,6 @@ pub(crate) const REFERENCE_HIGH: u64 = 100;
 pub(crate) const PSI_LIMIT: f64 = 1.0;
 /// Scores without which a window says nothing.
 pub(crate) const MIN_ROWS: u64 = 5;
-
-/// The label is a column of its source.
-#[derive(Debug)]
-struct LabelColumn;
-
-impl CompiledLabel for LabelColumn {
-    fn evaluate(&self, rows: &RecordBatch) -> PortResult<BooleanArray> {
-        let column = rows.column_by_name("y");
-        let labels = column.and_then(|y| y.as_boolean_opt());
-        let labels = labels.ok_or_else(|| PortError::internal("labels have no column y"));
-        labels.cloned()
-    }
-}
 
 /// The monitor, as its definition would bind it.
 ///
@@ -83,7 +68,7 @@ pub fn parts(world: &World) -> PortResult<MonitorParts> {
     };
     let labels = LabelFeed {
         source: Arc::clone(&world.sources[2]),
-        expression: Arc::new(LabelColumn),
+        expression: Arc::new(PlainLabel::new("y")),
     };
     let parts = MonitorParts::new(def, reference()?, vec![watched], Some(labels))?;
     Ok(parts.judging_from(MIN_ROWS))

@@ -9,15 +9,15 @@ use forebay_core::prediction::OutboxRecord;
 use forebay_pipeline::runtime::block_on;
 use forebay_sim::faults::Faults;
 use forebay_sim::faulty::{
-    FaultyArchive, FaultyCheckpoints, FaultyInspector, FaultyLog, FaultyPublisher, FaultyReader,
-    FaultyScorer, FaultyStore,
+    FaultyArchive, FaultyCheckpoints, FaultyInspector, FaultyLog, FaultyPointInTime,
+    FaultyPublisher, FaultyReader, FaultyScorer, FaultyStore,
 };
 use forebay_sim::runtime::{SimRuntime, simulate};
 use forebay_testkit::conformance::log::WritableLog;
 use forebay_testkit::conformance::log_inspector::InspectedLog;
 use forebay_testkit::conformance::publish::Outlet;
 use forebay_testkit::conformance::{
-    self, checkpoints, features, log, log_inspector, publish, scorer,
+    self, checkpoints, features, log, log_inspector, point_in_time, publish, scorer,
 };
 use forebay_testkit::{
     FakeScorer, MemoryArchive, MemoryCheckpoints, MemoryLog, MemoryPublisher, MemoryStore,
@@ -168,5 +168,13 @@ fn a_wrapped_reader_of_features_is_one() {
         let store = MemoryStore::new(3, 1_000, &Arc::default());
         let (reader, asked) = conformance::asked_reader(Arc::new(store));
         features::feature_reader(&FaultyReader::new(reader, faults), &asked);
+    });
+}
+
+#[test]
+fn a_wrapped_engine_is_an_engine() {
+    without_faults(|runtime, faults| {
+        let wrapped = FaultyPointInTime::new(point_in_time::plain_engine(), faults);
+        block_on(runtime, point_in_time::point_in_time(&wrapped, true));
     });
 }

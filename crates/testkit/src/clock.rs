@@ -70,6 +70,7 @@ impl PassingRuntime {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Runtime for PassingRuntime {
     fn elapsed(&self) -> Duration {
         self.inner.elapsed() + self.clock.passed()

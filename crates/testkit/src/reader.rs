@@ -99,7 +99,7 @@ impl FeatureReader for StoreReader {
 }
 
 /// The columns that `service` asks for, by their names.
-fn conform(request: &RecordBatch, service: &ServiceSpec) -> PortResult<RecordBatch> {
+pub(crate) fn conform(request: &RecordBatch, service: &ServiceSpec) -> PortResult<RecordBatch> {
     let schema = request.schema_ref();
     let index = |column: &Column| {
         let found = schema.column_with_name(&column.name);

@@ -110,3 +110,18 @@ fn projected(batch: &RecordBatch, scan: &Scan) -> PortResult<RecordBatch> {
         .project(&indices)
         .map_err(|e| PortError::internal(format!("pick columns: {e}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::conformance::scan;
+
+    #[test]
+    fn tables_in_memory_keep_the_promises() {
+        let batches = scan::appends().into_iter().map(|append| append.0);
+        let tables = MemoryTables::one(scan::TABLE, batches.collect());
+        block_on(scan::table_scan(&tables, true));
+    }
+}

@@ -1,14 +1,16 @@
 //! A view and a service without SQL: count and sum of one DOUBLE column for each value of one
-//! VARCHAR column, over a window, and a service that asks for them by key. The view can be told to
-//! fail on a value, or on every batch of more than one row, as expressions over real data do.
+//! VARCHAR column, over a window, a service that asks for them by key, and a label that is a column.
+//! The view can be told to fail on a value, or on every batch of more than one row, as expressions
+//! over real data do.
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
 use forebay_core::index::RowIndex;
-use forebay_core::ports::{CompiledService, CompiledView};
+use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::{
@@ -242,5 +244,29 @@ impl CompiledService for PlainService {
         RecordBatch::try_new(Arc::new(schema), columns).map_err(|e| {
             PortError::with_source(ErrorKind::Internal, "features do not fit their service", e)
         })
+    }
+}
+
+/// A label that is a BOOLEAN column of its source.
+#[derive(Debug, Clone)]
+pub struct PlainLabel(String);
+
+impl PlainLabel {
+    /// The column of this name.
+    #[must_use]
+    pub fn new(column: &str) -> Self {
+        Self(column.to_owned())
+    }
+}
+
+impl CompiledLabel for PlainLabel {
+    fn evaluate(&self, rows: &RecordBatch) -> PortResult<BooleanArray> {
+        let column = rows.column_by_name(&self.0);
+        let labels = column.and_then(|column| column.as_boolean_opt());
+        let labels = labels.ok_or_else(|| {
+            let name = &self.0;
+            PortError::invalid(format!("there is no column {name} of labels"))
+        });
+        labels.cloned()
     }
 }

@@ -18,6 +18,7 @@ pub(crate) struct Bounded<'a> {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl TableScan for Bounded<'_> {
     async fn scan(&self, table: &str, scan: Scan) -> PortResult<RowStream> {
         let below = match (self.below.get(table), scan.below) {
@@ -54,9 +55,49 @@ fn lower(a: &Applied, b: &Applied) -> Applied {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::RecordBatch;
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
     use forebay_core::progress::TopicPartition;
+    use forebay_core::source::meta;
+    use forebay_testkit::MemoryTables;
+    use forebay_testkit::conformance::scan::{self, TABLE};
+    use futures::executor::block_on;
 
     use super::*;
+
+    /// The same rows, later in their logs.
+    fn later(rows: &RecordBatch) -> RecordBatch {
+        let schema = rows.schema();
+        let at = schema.index_of(meta::OFFSET).expect("it has places");
+        let offsets = rows.column(at).as_primitive::<Int64Type>();
+        let mut columns = rows.columns().to_vec();
+        columns[at] = Arc::new(offsets.unary::<_, Int64Type>(|offset| offset + 10_000));
+        RecordBatch::try_new(schema, columns).expect("columns of one length")
+    }
+
+    #[test]
+    fn bounded_tables_keep_the_promises_of_tables_and_hide_what_came_since() {
+        let (mut batches, mut covered) = (Vec::new(), Applied::default());
+        for (batch, up_to) in scan::appends() {
+            batches.push(batch);
+            let marks = up_to.0.iter();
+            marks.for_each(|(place, progress)| covered.advance(place, *progress));
+        }
+        let as_they_are = Bounded {
+            tables: &MemoryTables::one(TABLE, batches.clone()),
+            below: BTreeMap::new(),
+        };
+        block_on(scan::table_scan(&as_they_are, true));
+        batches.push(later(&batches[batches.len() - 1]));
+        let grown = Bounded {
+            tables: &MemoryTables::one(TABLE, batches),
+            below: BTreeMap::from([(TABLE.to_owned(), covered)]),
+        };
+        block_on(scan::table_scan(&grown, true));
+    }
 
     #[test]
     fn a_bound_within_a_bound_is_the_lower_one() {

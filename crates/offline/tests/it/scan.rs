@@ -14,7 +14,8 @@ use forebay_core::ErrorKind;
 use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{Archive, ColumnRange, Scan, TableScan};
 use forebay_core::source::meta;
-use forebay_offline::DeltaArchive;
+use forebay_offline::{DeltaArchive, ParquetFolder, ParquetRows};
+use forebay_testkit::conformance::scan;
 use futures::TryStreamExt;
 
 use crate::support::{TABLE, TOPIC, batch, files, open, range, row_at, schema, up_to};
@@ -28,6 +29,20 @@ async fn a_delta_archive_does_what_every_archive_must() {
         open(&root.path().join(number.to_string()), "a")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_folder_of_files_does_what_all_tables_must_but_knows_no_offsets() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let tables = ParquetFolder::new(folder.path());
+    let file = fs::File::create(tables.path(scan::TABLE)).expect("created");
+    let appends = scan::appends();
+    let mut rows = ParquetRows::begin(file, appends[0].0.schema()).expect("begun");
+    for (batch, _) in &appends {
+        rows.write(batch).expect("written");
+    }
+    rows.finish().expect("ended");
+    scan::table_scan(&tables, false).await;
 }
 
 async fn places(archive: &DeltaArchive, scan: Scan) -> Vec<(i32, i64)> {

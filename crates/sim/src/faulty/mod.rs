@@ -1,4 +1,4 @@
-//! Every port of the pipeline, wrapped: what is inside does the work, [`Faults`] decides whether it
+//! Every port of the server, wrapped: what is inside does the work, [`Faults`] decides whether it
 //! is done, when, and what is heard of it. A method that a port gets and a wrapper lacks does not
 //! compile.
 //!
@@ -13,11 +13,13 @@
 mod archive;
 mod checkpoints;
 mod log;
+mod point_in_time;
 mod scoring;
 mod store;
 
 pub use archive::FaultyArchive;
 pub use checkpoints::FaultyCheckpoints;
 pub use log::{FaultyInspector, FaultyLog};
+pub use point_in_time::FaultyPointInTime;
 pub use scoring::{FaultyPublisher, FaultyReader, FaultyScorer};
 pub use store::FaultyStore;

@@ -7,9 +7,7 @@
 //! scans too. Values are only as far from trivial as the contract needs (a count over one window);
 //! that they are right in every case is held elsewhere, against a naive evaluator.
 //!
-//! Suites whose module is public have inputs of their own. Those of the log, of publishing, of
-//! scoring, of features and of checkpoints use nothing else of this crate, so that the tests of an
-//! adapter can take in the file alone.
+//! Suites whose module is public have inputs of their own.
 
 mod archive;
 pub mod checkpoints;
@@ -23,6 +21,7 @@ mod log_notes;
 pub mod point_in_time;
 pub mod publish;
 mod runtime;
+pub mod scan;
 pub mod scorer;
 mod scores;
 mod state_health;
@@ -230,6 +229,7 @@ pub fn asked_reader(store: Arc<dyn OnlineStore>) -> (StoreReader, AskedService<'
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::BooleanArray;
     use forebay_core::limits::EVENT_MAX_BYTES;
     use forebay_core::ports::{EpochWriter, StateProgress};
     use forebay_core::prediction::OutboxRecord;
@@ -237,7 +237,9 @@ mod tests {
     use futures::executor::block_on;
 
     use super::*;
-    use crate::{FakeScorer, MemoryCheckpoints, MemoryLog, MemoryPublisher, MemoryStore};
+    use crate::{
+        FakeScorer, MemoryCheckpoints, MemoryLog, MemoryPublisher, MemoryStore, PlainLabel,
+    };
 
     #[test]
     fn a_power_cut_takes_no_decision_about_time_and_nothing_that_was_written_before_it() {
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_view_and_service_keep_the_promises_and_so_does_their_reader() {
+    fn the_plain_view_service_and_label_keep_the_promises_and_so_does_their_reader() {
         let columns: [(&str, ArrayRef); 3] = [
             (
                 "k",
@@ -341,6 +343,9 @@ mod tests {
         let service = PlainService::new("counts", Arc::new(view));
         let request = rows.project(&[0]).expect("one column");
         compiled::compiled_service(&service, &request);
+        let label: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]));
+        let labels = RecordBatch::try_from_iter([("y", label)]).expect("one column");
+        compiled::compiled_label(&PlainLabel::new("y"), &labels);
         let store = MemoryStore::new(3, 1_000, &Arc::default());
         let (reader, asked) = asked_reader(Arc::new(store));
         features::feature_reader(&reader, &asked);

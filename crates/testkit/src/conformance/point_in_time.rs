@@ -5,54 +5,76 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
+use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray, TimestampSecondArray,
 };
+use arrow_schema::DataType;
 use forebay_core::ErrorKind;
 use forebay_core::PortResult;
-use forebay_core::ports::{Known, PointInTime};
+use forebay_core::ports::{CompiledService, Known, PointInTime};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
-use forebay_core::source::meta;
-use forebay_core::time::SECOND_US;
+use forebay_core::source::{SourceDef, meta};
+use forebay_core::time::{SECOND_US, timestamp_type};
+use forebay_core::view::Window;
 
-use crate::MemoryTables;
+use crate::{MemoryTables, PlainEngine, PlainService, PlainView, column};
 
 /// What the engine under test has to know.
 pub const DEFINITIONS: &str = "
-CREATE SOURCE taps (k VARCHAR, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts)
+CREATE SOURCE taps (k VARCHAR, x DOUBLE, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts)
 WITH (connector = 'kafka', topic = 'taps', format = 'json');
 CREATE ENTITY one (k VARCHAR);
 CREATE FEATURE VIEW counted ENTITY one AS
-SELECT k, ts, count(*) OVER (PARTITION BY k ORDER BY ts) AS taps FROM taps;
+SELECT k, ts, count(*) OVER (PARTITION BY k ORDER BY ts) AS n,
+    sum(x) OVER (PARTITION BY k ORDER BY ts) AS total FROM taps;
 CREATE FEATURE SERVICE counts (k VARCHAR) AS
-SELECT v.taps FROM request LEFT JOIN counted AS v USING (k);
+SELECT v.n, v.total FROM request LEFT JOIN counted AS v USING (k);
 ";
 
 const TIME: &str = "event_time";
 
-/// Key, time in seconds, partition, offset.
-const EVENTS: [(&str, i64, i32, i64); 6] = [
-    ("a", 10, 0, 0),
-    ("b", 10, 0, 1),
-    ("a", 20, 1, 0),
-    ("a", 30, 0, 2),
+/// Key, time in seconds, partition, offset, value.
+const EVENTS: [(&str, i64, i32, i64, Option<f64>); 6] = [
+    ("a", 10, 0, 0, Some(0.5)),
+    ("b", 10, 0, 1, None),
+    ("a", 20, 1, 0, Some(1.0)),
+    ("a", 30, 0, 2, Some(2.0)),
     // Later in its log than one of a later time.
-    ("a", 15, 1, 1),
-    ("b", 40, 1, 2),
+    ("a", 15, 1, 1, Some(4.0)),
+    ("b", 40, 1, 2, Some(8.0)),
 ];
 
-/// Key and time in seconds of each row, and how many events it sees.
-const SPINE: [(Option<&str>, i64, Option<i64>); 7] = [
-    (Some("a"), 30, Some(4)),
-    (Some("a"), 29, Some(3)),
-    (Some("b"), 10, Some(1)),
-    (Some("b"), 9, None),
-    (Some("nobody"), 99, None),
-    (None, 99, None),
-    (Some("a"), 10, Some(1)),
+/// How many events a row sees, none if there is none, and the sum of their values.
+type Seen = (Option<i64>, Option<f64>);
+
+const NOTHING: Seen = (None, None);
+
+/// Key and time in seconds of each row, and what it sees.
+const SPINE: [(Option<&str>, i64, Seen); 7] = [
+    (Some("a"), 30, (Some(4), Some(7.5))),
+    (Some("a"), 29, (Some(3), Some(5.5))),
+    (Some("b"), 10, (Some(1), None)),
+    (Some("b"), 9, NOTHING),
+    (Some("nobody"), 99, NOTHING),
+    (None, 99, NOTHING),
+    (Some("a"), 10, (Some(1), Some(0.5))),
 ];
+
+/// The engine in memory, which knows what [`DEFINITIONS`] say without a word of SQL.
+#[must_use]
+pub fn plain_engine() -> PlainEngine {
+    let columns = vec![
+        column("k", DataType::Utf8, true),
+        column("x", DataType::Float64, true),
+        column("ts", timestamp_type(), false),
+    ];
+    let source = Arc::new(SourceDef::json("taps", "taps", columns, 2));
+    let view = PlainView::new(1, &source, "k", "x", Window::Lifetime);
+    let service: Arc<dyn CompiledService> = Arc::new(PlainService::new("counts", Arc::new(view)));
+    PlainEngine::new(vec![source], vec![service])
+}
 
 /// Everything that a [`PointInTime`] over [`DEFINITIONS`] promises; `knows_cuts` is whether it
 /// answers with [`Known::Applied`].
@@ -70,7 +92,7 @@ pub async fn point_in_time(engine: &dyn PointInTime, knows_cuts: bool) {
 }
 
 fn table() -> RecordBatch {
-    let of = |columns: [(&'static str, ArrayRef); 6]| RecordBatch::try_from_iter(columns);
+    let of = |columns: [(&'static str, ArrayRef); 7]| RecordBatch::try_from_iter(columns);
     let times = EVENTS.iter().map(|event| event.1 * SECOND_US);
     let columns = of([
         (
@@ -78,6 +100,10 @@ fn table() -> RecordBatch {
             Arc::new(StringArray::from_iter_values(
                 EVENTS.iter().map(|event| event.0),
             )),
+        ),
+        (
+            "x",
+            Arc::new(Float64Array::from_iter(EVENTS.iter().map(|e| e.4))),
         ),
         ("ts", timestamps(times)),
         (
@@ -136,16 +162,16 @@ async fn ask(
         .await
 }
 
-/// The counts of an answer; one that was not there may be 0 or NULL.
-fn counts(answer: &RecordBatch) -> Vec<Option<i64>> {
-    let column = answer.column_by_name("taps").expect("the feature");
-    let counts = column.as_primitive::<Int64Type>().iter();
-    counts
-        .map(|count| count.filter(|count| *count > 0))
-        .collect()
+/// What each row of an answer sees; the count of what was not there may be 0 or NULL.
+fn seen(answer: &RecordBatch) -> Vec<Seen> {
+    let column = |name: &str| answer.column_by_name(name).expect("the feature");
+    let counts = column("n").as_primitive::<Int64Type>().iter();
+    let counts = counts.map(|count| count.filter(|count| *count > 0));
+    let totals = column("total").as_primitive::<Float64Type>().iter();
+    counts.zip(totals).collect()
 }
 
-fn expected() -> Vec<Option<i64>> {
+fn expected() -> Vec<Seen> {
     SPINE.iter().map(|row| row.2).collect()
 }
 
@@ -160,8 +186,12 @@ async fn a_row_for_each_row_of_the_spine_in_its_order(engine: &dyn PointInTime) 
     );
     let schema = answer.schema();
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-    assert_eq!(names, ["weight", TIME, "k", "taps"], "then the features");
-    assert_eq!(counts(&answer), expected());
+    assert_eq!(
+        names,
+        ["weight", TIME, "k", "n", "total"],
+        "then the features"
+    );
+    assert_eq!(seen(&answer), expected());
 }
 
 async fn timestamps_of_any_type_are_instants(engine: &dyn PointInTime) {
@@ -172,7 +202,7 @@ async fn timestamps_of_any_type_are_instants(engine: &dyn PointInTime) {
     for times in times {
         let named = times.data_type().to_string();
         let answer = ask(engine, "counts", &spine(times), Known::All).await;
-        assert_eq!(counts(&answer.expect(&named)), expected(), "{named}");
+        assert_eq!(seen(&answer.expect(&named)), expected(), "{named}");
     }
 }
 
@@ -180,7 +210,7 @@ async fn a_spine_without_rows_has_an_answer_without_rows(engine: &dyn PointInTim
     let none = whole_spine().slice(0, 0);
     let answer = ask(engine, "counts", &none, Known::All).await;
     let answer = answer.expect("answered");
-    assert_eq!((answer.num_rows(), answer.num_columns()), (0, 4));
+    assert_eq!((answer.num_rows(), answer.num_columns()), (0, 5));
 }
 
 async fn what_does_not_fit_is_refused(engine: &dyn PointInTime) {
@@ -211,13 +241,13 @@ async fn what_does_not_fit_is_refused(engine: &dyn PointInTime) {
     let names = schema
         .fields()
         .iter()
-        .map(|f| f.name().replace("weight", "taps"));
+        .map(|f| f.name().replace("weight", "total"));
     let renamed = names.zip(whole.columns().iter().cloned());
     let renamed = renamed.map(|(name, column)| (name, column, true));
     let collides = RecordBatch::try_from_iter_with_nullable(renamed).expect("columns");
     let error = refused("counts", &collides).await;
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
-    assert!(error.message().contains("taps"), "{error}");
+    assert!(error.message().contains("total"), "{error}");
     let nowhere = MemoryTables::default();
     let missing = engine.training_set("counts", whole.clone(), TIME, &nowhere, Known::All);
     let error = missing.await.expect_err("there is no table");
@@ -241,6 +271,9 @@ async fn an_event_counts_below_the_cut_of_its_row(engine: &dyn PointInTime) {
     let index = vec![vec![0, 3, 1, 0, 0, 0, 2]];
     let known = Known::Applied { cuts, index };
     let answer = ask(engine, "counts", &whole_spine(), known).await;
-    let expected = [Some(4), Some(2), Some(1), None, None, None, None];
-    assert_eq!(counts(&answer.expect("answered")), expected);
+    let mut expected = [NOTHING; 7];
+    expected[0] = (Some(4), Some(7.5));
+    expected[1] = (Some(2), Some(1.5));
+    expected[2] = (Some(1), None);
+    assert_eq!(seen(&answer.expect("answered")), expected);
 }

@@ -29,6 +29,7 @@ pub(crate) struct WatchingEngine {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl PointInTime for WatchingEngine {
     async fn training_set(
         &self,

@@ -161,6 +161,7 @@ impl NarrowEngine {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl PointInTime for NarrowEngine {
     async fn training_set(
         &self,
