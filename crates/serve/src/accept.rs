@@ -111,6 +111,7 @@ impl AsyncRead for Connection {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,

@@ -58,6 +58,7 @@ impl Crew {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Runtime for Crew {
     fn elapsed(&self) -> Duration {
         self.runtime.elapsed()
