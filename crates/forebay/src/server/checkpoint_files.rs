@@ -70,21 +70,17 @@ fn failed(what: &str, path: &Path, error: std::io::Error) -> PortError {
     PortError::with_source(ErrorKind::Unavailable, words, error)
 }
 
-/// The suite of the port, of which `testkit` has the file.
-#[cfg(test)]
-#[path = "../../../testkit/src/conformance/checkpoints.rs"]
-#[allow(unreachable_pub, reason = "testkit gives it to other crates too")]
-mod conformance;
-
 #[cfg(test)]
 mod tests {
+    use forebay_testkit::conformance::checkpoints;
+
     use super::*;
 
     #[test]
     fn checkpoints_in_files_keep_the_promises() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let open = || CheckpointFiles::open(dir.path()).expect("a folder");
-        conformance::checkpoints(&|| Box::new(open()));
+        checkpoints::checkpoints(&|| Box::new(open()));
         Ok(())
     }
 

@@ -75,6 +75,7 @@ impl RoutedScorer {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl Scorer for RoutedScorer {
     async fn score(&self, model: &str, version: u32, features: RecordBatch) -> PortResult<Scores> {
         let id = ModelId::new(model, version);
@@ -104,12 +105,6 @@ fn is_served(workers: &[WorkerInfo], id: &ModelId) -> bool {
     })
 }
 
-/// The suite of the port, of which `testkit` has the file.
-#[cfg(test)]
-#[path = "../../../testkit/src/conformance/scorer.rs"]
-#[allow(unreachable_pub, reason = "testkit gives it to other crates too")]
-mod conformance;
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -120,6 +115,7 @@ mod tests {
     use forebay_core::ErrorKind;
     use forebay_core::limits::{SCORING_CALL_MAX_MS, WORKER_ANSWER_MAX_MS, WORKERS_ASK_MAX_MS};
     use forebay_infer::{ModelStore, PoolOptions, WorkerRegistry};
+    use forebay_testkit::conformance::scorer::{self as suite, ScoredModel};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -202,12 +198,12 @@ mod tests {
             .iter()
             .position(|f| *f.data_type() == DataType::Float64);
         columns[number.expect("a column of numbers")] = numbered;
-        let model = conformance::ScoredModel {
+        let model = ScoredModel {
             known: (MODEL, 1),
             unknown: &[(MODEL, 4_711), ("no_such_model", 1)],
             features: RecordBatch::try_new(schema, columns).expect("as before"),
         };
-        conformance::scorer(routed.as_ref(), &model).await;
+        suite::scorer(routed.as_ref(), &model).await;
     }
 
     #[tokio::test]

@@ -1,14 +1,10 @@
 //! The models of this process and a pool of workers keep what every implementation of their port
-//! promises. The suite is that of `testkit`, taken in as a file: it uses nothing else of it.
-
-#[path = "../../../testkit/src/conformance/scorer.rs"]
-#[allow(unreachable_pub, reason = "testkit gives it to other crates too")]
-mod scorer;
+//! promises.
 
 use forebay_infer::{LocalScorer, WorkerPool};
+use forebay_testkit::conformance::scorer::{self, ScoredModel};
 
 use crate::fixture::{FINGERPRINT, MODEL, Worker, options, registry, rows, runtime, store};
-use scorer::ScoredModel;
 
 fn model() -> ScoredModel<'static> {
     ScoredModel {

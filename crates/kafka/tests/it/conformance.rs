@@ -1,35 +1,16 @@
 //! The log, the answers about it and the publisher behind a broker keep what every implementation
-//! of their ports promises. The suites are those of `testkit`, taken in file by file: they use
-//! nothing else of it.
-
-#[path = "../../../testkit/src/conformance/log.rs"]
-#[allow(
-    unreachable_pub,
-    dead_code,
-    reason = "testkit gives them to other crates too"
-)]
-mod log;
-#[path = "../../../testkit/src/conformance/log_inspector.rs"]
-#[allow(unreachable_pub, reason = "testkit gives it to other crates too")]
-mod log_inspector;
-#[path = "../../../testkit/src/conformance/publish.rs"]
-#[allow(
-    unreachable_pub,
-    dead_code,
-    reason = "testkit gives them to other crates too"
-)]
-mod publish;
+//! of their ports promises.
 
 use std::fmt;
 use std::time::Duration;
 
 use forebay_core::ports::{EventLog, LogInspector, Publisher};
 use forebay_kafka::{KafkaPublisher, ProducerSettings, Replayer};
+use forebay_testkit::conformance::log::{self, WritableLog, from, numbers, read_all, source};
+use forebay_testkit::conformance::log_inspector::{self, InspectedLog};
+use forebay_testkit::conformance::publish::{self, Outlet};
 
 use crate::support::{PATIENCE, TestBroker, good};
-use log::{WritableLog, from, numbers, read_all, source};
-use log_inspector::InspectedLog;
-use publish::Outlet;
 
 /// A broker and who writes to it.
 struct Written<'a> {

@@ -1,9 +1,6 @@
-//! The reader of features keeps what every implementation of its port promises. The suite is that
-//! of `testkit`, taken in as a file: it uses nothing else of it.
+//! The reader of features keeps what every implementation of its port promises.
 
-#[path = "../../../testkit/src/conformance/features.rs"]
-#[allow(unreachable_pub, reason = "testkit gives it to other crates too")]
-mod features;
+use forebay_testkit::conformance::features;
 
 use crate::world::{NOON, reader, rows};
 

@@ -16,15 +16,14 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_schema::DataType;
-use forebay_core::PortResult;
 use forebay_core::definition::{AlertThreshold, MonitorDef};
-use forebay_core::ports::CompiledLabel;
 use forebay_core::prediction::{Role, column};
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::scope::ScoringScopes;
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::{MINUTE_US, Micros, timestamp_type};
 use forebay_core::watermark::{MarkFact, MarkRecord};
+use forebay_testkit::PlainLabel;
 use proptest::prelude::*;
 
 mod log;
@@ -173,7 +172,7 @@ impl World {
         };
         let labels = LabelFeed {
             source: Arc::clone(&self.arrivals),
-            expression: Arc::new(LabelColumn),
+            expression: Arc::new(PlainLabel::new("label")),
         };
         MonitorBinding::new(monitor, vec![deployment], Some(labels), &scopes)
     }
@@ -256,20 +255,6 @@ fn prediction_rows(rows: &[PredictionRow], of: &[(i32, i64)]) -> RecordBatch {
             (field.name().clone(), Arc::clone(array), true)
         });
     RecordBatch::try_from_iter_with_nullable(columns).expect("columns of one length")
-}
-
-/// The label is a column of its source.
-#[derive(Debug)]
-struct LabelColumn;
-
-impl CompiledLabel for LabelColumn {
-    fn evaluate(&self, rows: &RecordBatch) -> PortResult<BooleanArray> {
-        Ok(rows
-            .column_by_name("label")
-            .expect("the column")
-            .as_boolean()
-            .clone())
-    }
 }
 
 fn monitor_def() -> MonitorDef {
