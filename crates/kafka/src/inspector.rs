@@ -22,6 +22,10 @@ use crate::reader::assignment::{assign, partition_list, unassign};
 use crate::reader::faults::{Meaning, meaning};
 use crate::settings::ReaderSettings;
 
+/// Partitions that one question for offsets names. The client library looks for each answer in the
+/// list of what was asked from its beginning, so a question costs the square of its length.
+const ASKED_AT_ONCE: usize = 128;
+
 /// Answers about a log behind a Kafka broker.
 pub struct KafkaInspector {
     settings: ReaderSettings,
@@ -101,8 +105,8 @@ impl KafkaInspector {
         }
     }
 
-    /// One question to each broker for all its partitions. Those that nobody answers for are left
-    /// out.
+    /// Questions of at most [`ASKED_AT_ONCE`] partitions, one to each broker. Partitions that nobody
+    /// answers for are left out.
     pub(crate) fn list_offsets(
         &self,
         partitions: &[TopicPartition],
@@ -110,17 +114,27 @@ impl KafkaInspector {
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
         let client = &self.settings.client;
         let action = "asking where the log begins and ends";
-        let asked = partition_list(partitions.iter().map(|partition| (partition, which)))?;
-        let answer = self
-            .consumer
-            .offsets_for_times(asked, client.request_timeout)
-            .map_err(|e| client.question_failed(action, e))?;
+        let deadline = Instant::now() + client.request_timeout;
         let mut offsets = BTreeMap::new();
-        for element in answer.elements() {
-            if let (Ok(()), Offset::Offset(offset)) = (element.error(), element.offset()) {
-                let place = TopicPartition::new(element.topic(), element.partition());
-                offsets.insert(place, offset);
-            }
+        for some in partitions.chunks(ASKED_AT_ONCE) {
+            let asked = partition_list(some.iter().map(|partition| (partition, which)))?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let answer = self
+                .consumer
+                .offsets_for_times(asked, left)
+                .map_err(|e| client.question_failed(action, e))?;
+            let answered = answer.elements();
+            offsets.extend(
+                answered
+                    .iter()
+                    .filter_map(|element| match element.offset() {
+                        Offset::Offset(offset) if element.error().is_ok() => {
+                            let place = TopicPartition::new(element.topic(), element.partition());
+                            Some((place, offset))
+                        }
+                        _ => None,
+                    }),
+            );
         }
         Ok(offsets)
     }

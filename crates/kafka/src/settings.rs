@@ -45,7 +45,7 @@ const FETCH_MAX_BYTES: usize = RESPONSE_MAX_BYTES - 512;
 const QUEUED_MAX_KBYTES: usize = 2_097_151;
 /// How long a broker keeps a fetch that finds no record, where nobody says otherwise: with a
 /// thousand partitions each question and its answer are some 100 kB.
-const FETCH_WAIT: Duration = Duration::from_millis(250);
+const FETCH_WAIT: Duration = Duration::from_millis(500);
 /// The same of a client whose next fetch must not wait for the last one.
 const SHORT_FETCH_WAIT: Duration = Duration::from_millis(10);
 

@@ -123,6 +123,17 @@ pub(crate) struct GapStores<'a> {
     pub(crate) archive: &'a dyn Archive,
     pub(crate) sources: &'a [Arc<SourceDef>],
     pub(crate) runtime: &'a dyn Runtime,
+    /// Tells when the pipeline stops: a watch that is left behind then writes nothing any more.
+    pub(crate) is_stopping: &'a dyn Fn() -> bool,
+}
+
+impl GapStores<'_> {
+    fn go_on(&self) -> PortResult<()> {
+        if (self.is_stopping)() {
+            return Err(PortError::new(ErrorKind::Unavailable, "ingest is stopping"));
+        }
+        Ok(())
+    }
 }
 
 /// Accept what `request` names of what `decision` halts.
@@ -175,8 +186,10 @@ pub(crate) fn accept(
         )
         .into());
     }
+    stores.go_on()?;
     archive(stores, &request.source, &topic, &gaps)?;
     note.gaps.extend(gaps.iter().cloned());
+    stores.go_on()?;
     stores.notes.set_topic_note(&topic, &note)?;
     let accepted = gaps.into_iter().map(|gap| Accepted {
         source: request.source.clone(),

@@ -26,7 +26,7 @@ use forebay_core::{PortError, PortResult};
 use crate::archive::Archiver;
 use crate::board::{Board, KnownEnd};
 use crate::error::{PipelineError, first_cause};
-use crate::idle::IdleWait;
+use crate::idle::{IdleWait, LastRecord};
 use crate::observer::BatchObserver;
 use crate::pace::Pace;
 use crate::prediction::RecordEncoder;
@@ -44,7 +44,7 @@ use crate::step::{Epoch, Step};
 use crate::told::Told;
 use crate::watermark::{ArchivedMarks, Unrecorded, Watermarks};
 
-/// How often an untouched shard records its progress, and lag is measured.
+/// How often an untouched shard records its progress, and lag is measured, while records come.
 const IDLE_PROGRESS: Duration = Duration::from_secs(1);
 const LAG_EVERY: Duration = Duration::from_millis(500);
 
@@ -97,6 +97,8 @@ struct Timers {
     /// The last commit of each shard.
     committed: Vec<Duration>,
     measured: Duration,
+    /// The last record that came: both are rarer once the log rests.
+    last_record: LastRecord,
     /// Polls that failed.
     unanswered: Told,
 }
@@ -138,6 +140,7 @@ impl Ingest {
         let mut timers = Timers {
             committed: vec![now; usize::from(self.shards)],
             measured: now,
+            last_record: LastRecord::at(now),
             unanswered: Told::default(),
         };
         let mut pauses = Pauses::default();
@@ -209,6 +212,7 @@ impl Ingest {
         }
         let (began, brought) = (self.runtime.elapsed(), !batches.is_empty());
         if brought {
+            timers.last_record = LastRecord::at(began);
             self.board.moves();
         }
         let mut epoch = Epoch::new(self.shards);
@@ -218,6 +222,7 @@ impl Ingest {
             }
         }
         let now = self.runtime.elapsed();
+        let idle_progress = timers.last_record.wait(IDLE_PROGRESS, now);
         let mut writes = Vec::with_capacity(epoch.writes.len());
         // The same for every shard that writes.
         let mut progress = None;
@@ -227,11 +232,16 @@ impl Ingest {
             let touched =
                 !write.folds.is_empty() || !write.pending.is_empty() || !write.unscored.is_empty();
             let committed = &mut timers.committed[usize::from(shard)];
-            if touched || now.saturating_sub(*committed) >= IDLE_PROGRESS {
+            let unrecorded = &mut self.unrecorded[usize::from(shard)];
+            let due = if unrecorded.is_empty() {
+                idle_progress
+            } else {
+                IDLE_PROGRESS
+            };
+            if touched || now.saturating_sub(*committed) >= due {
                 write
                     .progress
                     .clone_from(progress.get_or_insert_with(|| self.watermarks.all_progress()));
-                let unrecorded = &mut self.unrecorded[usize::from(shard)];
                 write.marks = unrecorded.take();
                 if unrecorded.is_crowded() {
                     unrecorded.thinned();
@@ -494,7 +504,8 @@ impl Ingest {
 
     fn measure(&mut self, timers: &mut Timers) -> Result<(), PipelineError> {
         let now = self.runtime.elapsed();
-        if now.saturating_sub(timers.measured) < LAG_EVERY {
+        let every = timers.last_record.wait(LAG_EVERY, now);
+        if now.saturating_sub(timers.measured) < every {
             return Ok(());
         }
         timers.measured = now;

@@ -1,6 +1,7 @@
-//! Publishes to the cluster that the state follows and to no other: a prediction that another
-//! cluster acknowledges would leave the outbox and be lost to the one that waits for it. Wraps the
-//! publisher that scoring uses; the watch over the log says which cluster answers.
+//! Publishes to the cluster that the state follows and to no other: a prediction or an alarm that
+//! another cluster acknowledges would leave its outbox and be lost to the one that waits for it.
+//! Wraps the publisher that scoring and alarms use; the watch over the log says which cluster
+//! answers.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -47,7 +48,7 @@ impl Publisher for OwnCluster {
             return self.inner.publish(records, abandoned);
         }
         let words =
-            "the broker is not known to be of the cluster that the state follows: predictions wait";
+            "the broker is not known to be of the cluster that the state follows: records wait";
         let unknown = |_: &&OutboxRecord| Publication::unknown(ErrorKind::Unavailable, words);
         records.iter().map(unknown).collect()
     }

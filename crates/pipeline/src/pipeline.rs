@@ -125,6 +125,7 @@ pub struct Pipeline {
     settling: Settling,
     watch: LogWatch,
     pace: Arc<Pace>,
+    publisher: Arc<dyn Publisher>,
 }
 
 impl PipelineParts {
@@ -253,6 +254,7 @@ impl Pipeline {
             scoring: workers.scoring,
             appending,
             settling: workers.settling,
+            publisher: parts.publisher,
         })
     }
 
@@ -280,6 +282,13 @@ impl Pipeline {
             partition,
             now_us,
         })
+    }
+
+    /// Publishes to the cluster that the state follows alone: whoever sends beside scoring sends
+    /// through it too.
+    #[must_use]
+    pub fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::clone(&self.publisher)
     }
 
     /// Counters, now.

@@ -41,7 +41,7 @@ use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
 use crate::runtime::{Thread, block_on, within};
 use crate::status::Counters;
 use crate::told::Told;
-use turn::turn;
+use turn::Turns;
 
 /// Between two looks: lag is this old at most while the reader moves.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -108,7 +108,7 @@ impl LogWatch {
             halted: BTreeSet::new(),
             told: BTreeMap::new(),
             shards: Vec::new(),
-            cursor: 0,
+            turns: Turns::default(),
             prefixes: Prefixes::new(prefixes),
             failures: Told::default(),
             parts,
@@ -168,8 +168,8 @@ struct Watcher {
     told: BTreeMap<TopicPartition, Halt>,
     /// Progress of the shards at the last look.
     shards: Vec<Arc<Applied>>,
-    /// Turn of the records that are read again.
-    cursor: usize,
+    /// Turns of the records that are read again.
+    turns: Turns,
     /// Marks of rows below where a new state begins.
     prefixes: Prefixes,
     /// Looks that failed.
@@ -480,7 +480,7 @@ impl Watcher {
             held.extend(inside.map(|at| (place.clone(), at)));
         }
         if facts.reading {
-            turn(&held, &mut self.cursor)
+            self.turns.next(&facts.source_name, &held)
         } else {
             held
         }
@@ -549,6 +549,7 @@ impl Watcher {
                 archive: self.parts.archive.as_ref(),
                 sources: &self.parts.sources,
                 runtime: self.parts.runtime.as_ref(),
+                is_stopping: &|| self.board.is_stopping(),
             };
             let outcome = gaps::accept(&mut stores, &request, decision.as_ref());
             if outcome.is_ok() {

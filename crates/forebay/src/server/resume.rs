@@ -53,6 +53,10 @@ impl App {
 
     /// Finish what was read, and stop ingest; nothing where it does not run. How it ended.
     pub(super) fn pause(&self) -> Result<Stopped> {
+        // What a finished read has found may have changed when its table is set aside once more.
+        self.aside_reads
+            .lock()
+            .retain(|_, read| !read.is_finished());
         let (pipeline, alarms, monitors) = {
             let mut running = self.running.lock();
             running.aside = Aside::default();
@@ -152,8 +156,7 @@ impl App {
         let recovered = furthest(self.store.as_ref());
         let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;
         // Ingest runs by now: alarms that cannot be published are no reason to give it up.
-        let publisher = Arc::<KafkaPublisher>::clone(&self.publisher);
-        let alarms = AlarmPublisher::start(outgoing, publisher, &runtime)
+        let alarms = AlarmPublisher::start(outgoing, pipeline.publisher(), &runtime)
             .inspect_err(tell_unpublished)
             .ok();
         *self.running.lock() = Running {

@@ -289,6 +289,27 @@ fn embedded_a_log_tells_what_it_is() {
     a_log_tells_what_it_is(&TestBroker::embedded());
 }
 
+#[test]
+fn each_of_many_partitions_tells_where_it_ends() {
+    const PARTITIONS: i32 = 300;
+    let broker = TestBroker::embedded();
+    let topic = broker.topic(PARTITIONS);
+    let filled = [(0, 1), (127, 2), (128, 3), (299, 4)];
+    for (partition, records) in filled {
+        broker.produce(&topic, partition, 0..records);
+    }
+    let places: Vec<TopicPartition> = (0..PARTITIONS)
+        .map(|partition| TopicPartition::new(topic.as_str(), partition))
+        .collect();
+    let bounds = broker.inspector().bounds(&places).expect("answers");
+    assert_eq!(bounds.len(), places.len());
+    let ends = bounds.iter().filter(|(_, bounds)| bounds.last_stable > 0);
+    let ends: Vec<_> = ends
+        .map(|(place, b)| (place.partition, b.last_stable))
+        .collect();
+    assert_eq!(ends, filled);
+}
+
 /// The speed of reading and decoding together, printed: `cargo test -p forebay-kafka -- --ignored
 /// --nocapture read_speed`.
 #[test]

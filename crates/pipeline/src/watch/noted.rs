@@ -99,9 +99,12 @@ impl Watcher {
         facts: &SourceFacts,
         decision: &Decision,
     ) -> PortResult<()> {
+        // A halt stands whatever the table does.
+        let Decision::Read(plan) = decision else {
+            return Ok(());
+        };
         self.hear_noted(&source.name, Duration::ZERO)?;
-        let (Decision::Read(plan), Some(reach)) = (decision, self.archives.get(&source.name))
-        else {
+        let Some(reach) = self.archives.get(&source.name) else {
             return Ok(());
         };
         let mut log = LogIdentity::default();

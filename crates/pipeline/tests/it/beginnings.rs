@@ -175,3 +175,21 @@ fn a_note_beside_a_table_that_hangs_is_sent_once_and_holds_back_its_source_alone
     process.stop().expect("nothing is in the way");
     assert_eq!(beginnings(&world).from, applied(&[(0, 0), (1, 0)]));
 }
+
+#[test]
+fn a_topic_made_anew_halts_its_source_also_while_a_note_beside_its_table_hangs() {
+    let world = world(40);
+    let process = world.start(Fate::default(), 1);
+    wait_until("all is read", || world.is_done());
+    let before = process.fate.calls(Point::Note);
+    process.fate.break_table(EVENTS, TableFault::NoteHangs);
+    world.log.grow(TOPIC, 3);
+    wait_until("the note is on its way", || {
+        process.fate.calls(Point::Note) > before
+    });
+    world.log.delete_topic(TOPIC);
+    world.log.create_topic(TOPIC, 3);
+    wait_until("the source is halted", || is_halted(&process));
+    process.fate.mend_table(EVENTS);
+    process.stop().expect("nothing is in the way");
+}

@@ -2,8 +2,11 @@
 //! with words that name the place and a remedy that works; the others are read. What is mended goes
 //! on by itself; nothing is skipped that nobody accepted.
 
+use std::sync::atomic::AtomicBool;
+
 use forebay_core::limits::LOG_GAPS_MAX;
-use forebay_core::ports::{AcceptedGap, LogNotes, StateProgress};
+use forebay_core::ports::{AcceptedGap, LogNotes, Publication, StateProgress};
+use forebay_core::prediction::OutboxRecord;
 use forebay_core::progress::TopicPartition;
 use forebay_pipeline::{PipelineError, SourceState};
 use forebay_testkit::{Fate, wait_until};
@@ -218,6 +221,18 @@ fn another_cluster_halts_all_sources_and_publishes_nothing() {
         "{reason}"
     );
     halted(&process, PREDICTIONS);
+    let alarm = OutboxRecord {
+        topic: "alerts".to_owned(),
+        key: b"monitor".to_vec(),
+        payload: b"{}".to_vec(),
+        headers: Vec::new(),
+    };
+    let refused = process.pipeline.publisher();
+    let refused = refused.publish(&[&alarm], &AtomicBool::new(false));
+    assert!(
+        matches!(refused.as_slice(), [Publication::Unknown(_)]),
+        "nothing beside scoring is sent either: {refused:?}"
+    );
     process.stop().expect("nothing is in the way");
     assert!(world.store.unfinished().1 >= waiting);
     assert!(world.publisher.published().is_empty());
