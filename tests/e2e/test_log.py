@@ -2,6 +2,7 @@
 are read, a gap halts its source until it is accepted, and without a broker a server starts and serves.
 """
 
+import json
 import os
 import pathlib
 import subprocess
@@ -35,6 +36,13 @@ def shop(servers, kafka, tmp_path):
 def source(server):
     """What the server says of the source; nothing before ingest begins."""
     return server.client.status()["sources"].get("clicks", {"state": "not begun"})
+
+
+def gaps_told(server):
+    """The accepted gaps that an answer speaks of; None where it speaks of none."""
+    rows = server.client.get("spending_now", {"name": ["ann"]}, at="2024-05-02T00:00:00Z")
+    told = rows.schema.metadata.get(b"forebay.gaps")
+    return told and json.loads(told)
 
 
 def is_halted(server):
@@ -98,8 +106,11 @@ def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp
     assert clicks(server) == total(4), "reads go on"
     listed = forebay(server, "gap", "list")
     assert listed.returncode == 0 and "clicks" in listed.stdout, listed
+    assert gaps_told(server) is None
     accepted = forebay(server, "gap", "accept", "clicks")
     assert accepted.returncode == 0, accepted
+    told = [{"topic": topic, "partition": 0, "from": 4, "to": 7}]
+    assert gaps_told(server) == told, "from the acceptance on answers say so"
     counted = [number for number in range(10) if number < 4 or number >= 7]
     expected = len(counted), sum(number + 0.25 for number in counted)
     wait_for(lambda: clicks(server) == expected, lambda: f"what is left; {clicks(server)}, {source(server)}")
@@ -107,6 +118,7 @@ def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp
     server.start()
     wait_for(lambda: source(server)["state"] == "reading", lambda: f"reading to go on; {source(server)}")
     assert clicks(server) == expected
+    assert gaps_told(server) == told, "and after a restart"
 
 
 def test_a_batch_whose_bytes_have_changed_halts_its_partition_alone_and_is_passed_as_its_error_says(shop):
