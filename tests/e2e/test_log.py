@@ -9,6 +9,7 @@ import time
 import uuid
 
 import pytest
+from confluent_kafka import Producer
 
 from conftest import ROOT, binary, wait_for
 from test_apply import ENTITY, SERVICE, SOURCE, VIEW, apply, click, clicks, total
@@ -141,6 +142,57 @@ def test_a_batch_whose_bytes_have_changed_halts_its_partition_alone_and_is_passe
     accepted = forebay(server, "gap", "accept", "clicks/0")
     assert accepted.returncode == 0, accepted
     wait_for(lambda: clicks(server) == (5, expected[1] + 5.25 + 3.25), lambda: f"what is behind it; {clicks(server)}")
+
+
+def produce_bomb(kafka, topic, records):
+    """One batch of so many records of zeros in partition 0: some kilobytes, that inflate beyond what the client takes for one
+    answer (`receive.message.max.bytes`, 100 MB)."""
+    settings = {"compression.type": "zstd", "message.max.bytes": 10**9, "batch.size": 10**9, "linger.ms": 3000}
+    producer, failures = Producer({"bootstrap.servers": kafka, **settings}), []
+    for _ in range(records):
+        producer.produce(topic, bytes(120_000_000 // records), partition=0, on_delivery=lambda error, _: failures.append(error))
+    # A flush would send what is there at once, in more than one batch.
+    wait_for(lambda: producer.poll(0.1) is not None and len(failures) == records, "the batch to be taken")
+    assert failures == [None] * records, failures
+
+
+def test_a_batch_that_inflates_beyond_an_answer_halts_its_partition_alone_and_is_passed_as_its_error_says(shop):
+    server, topic, kafka = shop
+    add_partitions(kafka, topic, 2)
+
+    def click_of(partition, number):
+        event = {"name": "ann", "amount": number + 0.25, "at": f"2024-05-01T00:{number:02}:00Z"}
+        produce(kafka, topic, event, partition=partition)
+
+    for number in range(2):
+        click_of(0, number)
+    produce_bomb(kafka, topic, 3)
+    segment = pathlib.Path(os.environ["FOREBAY_TEST_KAFKA_STATE"]) / "data" / f"{topic}-0" / f"{0:020}.log"
+    assert segment.stat().st_size < 50_000, "the broker keeps it as it came"
+    click_of(0, 2)
+    click_of(1, 3)
+    server.start()
+
+    def halted(partition):
+        return [part["halted"] for part in source(server).get("partitions", []) if part["partition"] == partition]
+
+    wait_for(lambda: any(halted(0)), lambda: f"the partition to be halted; {source(server)}")
+    [reason] = halted(0)
+    assert f"{topic}-0" in reason and "offset 2" in reason and "`forebay gap accept clicks/0`" in reason, reason
+    expected = 3, 0.25 + 1.25 + 3.25
+    wait_for(lambda: clicks(server) == expected, lambda: f"what can be read; {clicks(server)}, {source(server)}")
+    click_of(1, 4)
+    wait_for(lambda: clicks(server) == (4, expected[1] + 4.25), lambda: f"the other partition; {clicks(server)}")
+    assert halted(1) == [None] and source(server)["state"] == "reading", source(server)
+    wait_for(lambda: server.http("/readyz/ingest")[0] == 503, "the readiness of ingest to tell it")
+    accepted = forebay(server, "gap", "accept", "clicks/0")
+    assert accepted.returncode == 0 and "2 to 4" in accepted.stdout, accepted
+    whole = 5, expected[1] + 4.25 + 2.25
+    wait_for(lambda: clicks(server) == whole, lambda: f"what is behind it; {clicks(server)}, {source(server)}")
+    server.stop()
+    server.start()
+    click_of(0, 5)
+    wait_for(lambda: clicks(server) == (6, whole[1] + 5.25), lambda: f"reading to go on; {clicks(server)}, {source(server)}")
 
 
 def shown(server):
