@@ -1,4 +1,4 @@
-"""Small file systems of their own for data directories, and files that use them up."""
+"""File systems of their own for data directories: small ones with files that use them up, and such as turn read-only."""
 
 import os
 import pathlib
@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 FULL = "No space left on device"
+READ_ONLY = "Read-only file system"
 
 
 class Disks:
@@ -18,12 +19,27 @@ class Disks:
     def mount(self, folder, size_mib):
         folder = pathlib.Path(folder)
         folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "forebay-test", folder]
-        done = subprocess.run(command, capture_output=True, text=True)
+        self._mount(folder, "-t", "tmpfs", "-o", f"size={size_mib}m", "forebay-test")
+
+    def bind(self, folder):
+        """Make a folder of the disk a mount of its own, which can be made read-only."""
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._mount(folder, "--bind", folder)
+
+    def _mount(self, folder, *args):
+        done = subprocess.run(["mount", *args, folder], capture_output=True, text=True)
         if done.returncode != 0:
-            why = f"a small file system needs the right to mount one: {done.stderr.strip()}"
+            why = f"a file system of its own needs the right to mount one: {done.stderr.strip()}"
             pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
         self.mounted.append(folder)
+
+    @staticmethod
+    def remount(folder, mode):
+        """Make what `bind` made "ro" or "rw"; False while a file there is open for writing."""
+        done = subprocess.run(["mount", "-o", f"remount,bind,{mode}", folder], capture_output=True, text=True)
+        assert done.returncode == 0 or "busy" in done.stderr, done.stderr
+        return done.returncode == 0
 
     def take_away(self):
         for folder in self.mounted:

@@ -2,6 +2,7 @@
 are read, a gap halts its source until it is accepted, and without a broker a server starts and serves.
 """
 
+import json
 import os
 import pathlib
 import subprocess
@@ -9,6 +10,7 @@ import time
 import uuid
 
 import pytest
+from confluent_kafka import Producer
 
 from conftest import ROOT, binary, wait_for
 from test_apply import ENTITY, SERVICE, SOURCE, VIEW, apply, click, clicks, total
@@ -35,6 +37,13 @@ def shop(servers, kafka, tmp_path):
 def source(server):
     """What the server says of the source; nothing before ingest begins."""
     return server.client.status()["sources"].get("clicks", {"state": "not begun"})
+
+
+def gaps_told(server):
+    """The accepted gaps that an answer speaks of; None where it speaks of none."""
+    rows = server.client.get("spending_now", {"name": ["ann"]}, at="2024-05-02T00:00:00Z")
+    told = rows.schema.metadata.get(b"forebay.gaps")
+    return told and json.loads(told)
 
 
 def is_halted(server):
@@ -98,8 +107,11 @@ def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp
     assert clicks(server) == total(4), "reads go on"
     listed = forebay(server, "gap", "list")
     assert listed.returncode == 0 and "clicks" in listed.stdout, listed
+    assert gaps_told(server) is None
     accepted = forebay(server, "gap", "accept", "clicks")
     assert accepted.returncode == 0, accepted
+    told = [{"topic": topic, "partition": 0, "from": 4, "to": 7}]
+    assert gaps_told(server) == told, "from the acceptance on answers say so"
     counted = [number for number in range(10) if number < 4 or number >= 7]
     expected = len(counted), sum(number + 0.25 for number in counted)
     wait_for(lambda: clicks(server) == expected, lambda: f"what is left; {clicks(server)}, {source(server)}")
@@ -107,6 +119,7 @@ def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp
     server.start()
     wait_for(lambda: source(server)["state"] == "reading", lambda: f"reading to go on; {source(server)}")
     assert clicks(server) == expected
+    assert gaps_told(server) == told, "and after a restart"
 
 
 def test_a_batch_whose_bytes_have_changed_halts_its_partition_alone_and_is_passed_as_its_error_says(shop):
@@ -141,6 +154,57 @@ def test_a_batch_whose_bytes_have_changed_halts_its_partition_alone_and_is_passe
     accepted = forebay(server, "gap", "accept", "clicks/0")
     assert accepted.returncode == 0, accepted
     wait_for(lambda: clicks(server) == (5, expected[1] + 5.25 + 3.25), lambda: f"what is behind it; {clicks(server)}")
+
+
+def produce_bomb(kafka, topic, records):
+    """One batch of so many records of zeros in partition 0: some kilobytes, that inflate beyond what the client takes for one
+    answer (`receive.message.max.bytes`, 100 MB)."""
+    settings = {"compression.type": "zstd", "message.max.bytes": 10**9, "batch.size": 10**9, "linger.ms": 3000}
+    producer, failures = Producer({"bootstrap.servers": kafka, **settings}), []
+    for _ in range(records):
+        producer.produce(topic, bytes(120_000_000 // records), partition=0, on_delivery=lambda error, _: failures.append(error))
+    # A flush would send what is there at once, in more than one batch.
+    wait_for(lambda: producer.poll(0.1) is not None and len(failures) == records, "the batch to be taken")
+    assert failures == [None] * records, failures
+
+
+def test_a_batch_that_inflates_beyond_an_answer_halts_its_partition_alone_and_is_passed_as_its_error_says(shop):
+    server, topic, kafka = shop
+    add_partitions(kafka, topic, 2)
+
+    def click_of(partition, number):
+        event = {"name": "ann", "amount": number + 0.25, "at": f"2024-05-01T00:{number:02}:00Z"}
+        produce(kafka, topic, event, partition=partition)
+
+    for number in range(2):
+        click_of(0, number)
+    produce_bomb(kafka, topic, 3)
+    segment = pathlib.Path(os.environ["FOREBAY_TEST_KAFKA_STATE"]) / "data" / f"{topic}-0" / f"{0:020}.log"
+    assert segment.stat().st_size < 50_000, "the broker keeps it as it came"
+    click_of(0, 2)
+    click_of(1, 3)
+    server.start()
+
+    def halted(partition):
+        return [part["halted"] for part in source(server).get("partitions", []) if part["partition"] == partition]
+
+    wait_for(lambda: any(halted(0)), lambda: f"the partition to be halted; {source(server)}")
+    [reason] = halted(0)
+    assert f"{topic}-0" in reason and "offset 2" in reason and "`forebay gap accept clicks/0`" in reason, reason
+    expected = 3, 0.25 + 1.25 + 3.25
+    wait_for(lambda: clicks(server) == expected, lambda: f"what can be read; {clicks(server)}, {source(server)}")
+    click_of(1, 4)
+    wait_for(lambda: clicks(server) == (4, expected[1] + 4.25), lambda: f"the other partition; {clicks(server)}")
+    assert halted(1) == [None] and source(server)["state"] == "reading", source(server)
+    wait_for(lambda: server.http("/readyz/ingest")[0] == 503, "the readiness of ingest to tell it")
+    accepted = forebay(server, "gap", "accept", "clicks/0")
+    assert accepted.returncode == 0 and "2 to 4" in accepted.stdout, accepted
+    whole = 5, expected[1] + 4.25 + 2.25
+    wait_for(lambda: clicks(server) == whole, lambda: f"what is behind it; {clicks(server)}, {source(server)}")
+    server.stop()
+    server.start()
+    click_of(0, 5)
+    wait_for(lambda: clicks(server) == (6, whole[1] + 5.25), lambda: f"reading to go on; {clicks(server)}, {source(server)}")
 
 
 def shown(server):

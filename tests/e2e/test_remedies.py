@@ -193,6 +193,25 @@ def test_a_damaged_catalog_is_restored_or_an_empty_directory_begins_anew(stopped
     whole(server)
 
 
+def test_a_catalog_of_another_version_is_read_by_that_version_or_another_directory_begins_anew(stopped):
+    server, *_ = stopped
+    catalog = server.data_dir / "catalog.json"
+    text = catalog.read_text()
+    other = re.sub(r'"format":\s*(\d+)', '"format":99', text, count=1)
+    assert other != text
+    catalog.write_text(other)
+    refused(server, "the saved catalog has format 99", "use the version that wrote it", "another data directory")
+    # This version wrote what it had before.
+    catalog.write_text(text)
+    server.start()
+    whole(server)
+    server.stop()
+    catalog.write_text(other)
+    server.data_dir = server.data_dir.with_name("another")
+    server.start()
+    whole(server)
+
+
 @pytest.mark.parametrize("how", ["damaged", "missing"])
 def test_an_archive_file_that_is_restored_fills_views_again(stopped, how):
     server, *_ = stopped

@@ -1,7 +1,7 @@
 //! From a service and request rows to an answer: which service version a caller means, the schema
 //! of what it gets, the status and event-time columns that it asked for, and the metadata that
-//! makes an answer checkable (instant, watermark, newest event, applied shards). DoGet and
-//! DoExchange share all of it.
+//! makes an answer checkable (instant, watermark, newest event, applied shards, accepted gaps).
+//! DoGet and DoExchange share all of it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,9 +21,11 @@ use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::view::FeatureStatus;
 use forebay_proto::v1;
 use forebay_telemetry::{Counter, Metrics};
+use serde_json::json;
 
 use crate::cells::{Rows, array_of};
 use crate::error::{ServeError, ServeResult};
+use crate::gaps::{LogGap, LogGaps};
 use crate::read::answer_schema;
 use crate::recorder::Recorder;
 use crate::ticket::{AnswerOptions, ServiceRef};
@@ -44,6 +46,9 @@ pub mod metadata {
     pub const NEWEST_EVENT_TIME_US: &str = "forebay.newest_event_time_us";
     /// `shard:epoch` of each shard touched, separated by commas (DoGet).
     pub const APPLIED: &str = "forebay.applied";
+    /// Accepted gaps of the sources, a JSON array of objects with topic, partition, from and to;
+    /// absent without any (DoGet).
+    pub(crate) const GAPS: &str = "forebay.gaps";
 }
 
 /// Find the service that a caller means.
@@ -75,6 +80,8 @@ pub(crate) struct Provenance {
     pub(crate) watermark_us: Option<Micros>,
     pub(crate) newest_event_time_us: Option<Micros>,
     pub(crate) applied: Vec<ShardEpoch>,
+    /// Accepted gaps of the sources.
+    pub(crate) gaps: Vec<LogGap>,
 }
 
 /// An answer, and what it holds of the process's memory.
@@ -92,13 +99,14 @@ pub(crate) struct Answerer {
     schema: SchemaRef,
     /// For each view: keys without a value.
     missing: Vec<Counter>,
+    gaps: Arc<LogGaps>,
 }
 
 impl Answerer {
     pub(crate) fn new(
         service: Arc<dyn CompiledService>,
         options: AnswerOptions,
-        metrics: &Metrics,
+        (metrics, gaps): (&Metrics, &Arc<LogGaps>),
     ) -> Self {
         let spec = service.spec();
         let mut fields: Vec<Field> = answer_schema(spec)
@@ -142,6 +150,7 @@ impl Answerer {
             options,
             schema,
             missing,
+            gaps: Arc::clone(gaps),
         }
     }
 
@@ -188,7 +197,8 @@ impl Answerer {
     }
 
     fn shape(&self, answer: &FeatureAnswer) -> ServeResult<(RecordBatch, Provenance)> {
-        let provenance = provenance_of(answer);
+        let mut provenance = provenance_of(answer);
+        provenance.gaps = self.gaps.behind(self.service.spec());
         let rows = answer.features.num_rows();
         let mut columns: Vec<ArrayRef> = answer.features.columns().to_vec();
         for (view, status) in answer.status.iter().enumerate() {
@@ -281,6 +291,7 @@ fn provenance_of(answer: &FeatureAnswer) -> Provenance {
         watermark_us: answer.watermark_us,
         newest_event_time_us: answer.newest_us.iter().flatten().flatten().copied().max(),
         applied: applied.into_iter().collect(),
+        gaps: Vec::new(),
     }
 }
 
@@ -327,6 +338,7 @@ impl Provenance {
             watermark_us: self.watermark_us,
             newest_event_time_us: self.newest_event_time_us,
             applied,
+            gaps: self.gaps.iter().map(gap_message).collect(),
             ..v1::ResponseMeta::default()
         })
     }
@@ -354,6 +366,17 @@ impl Provenance {
             .map(|a| format!("{}:{}", a.shard, a.epoch))
             .collect();
         put(metadata::APPLIED, Some(applied.join(",")));
+        let gaps = (!self.gaps.is_empty()).then(|| json!(self.gaps).to_string());
+        put(metadata::GAPS, gaps);
         Schema::new_with_metadata(schema.fields().clone(), metadata)
+    }
+}
+
+fn gap_message(gap: &LogGap) -> v1::AcceptedGap {
+    v1::AcceptedGap {
+        topic: gap.place.topic.to_string(),
+        partition: gap.place.partition,
+        from: gap.from,
+        to: gap.to,
     }
 }

@@ -11,7 +11,7 @@ use forebay_proto::v1;
 use prost::Message;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cells::{Rows, parse_time};
 use crate::error::{ServeError, ServeResult};
@@ -381,19 +381,26 @@ fn check_instant(at_us: Option<Micros>) -> ServeResult<()> {
 pub(crate) fn encode_response_meta(meta: &v1::ResponseMeta, encoding: Encoding) -> Bytes {
     match encoding {
         Encoding::Protobuf => meta.encode_to_vec().into(),
-        Encoding::Json => json!({
-            "request_id": meta.request_id,
-            "status": status_name(meta.status),
-            "message": meta.message,
-            "as_of_us": meta.as_of_us,
-            "watermark_us": meta.watermark_us,
-            "newest_event_time_us": meta.newest_event_time_us,
-            "applied": meta.applied.iter().map(applied_json).collect::<Vec<_>>(),
-            "retry_after_ms": meta.retry_after_ms,
-        })
-        .to_string()
-        .into(),
+        Encoding::Json => response_json(meta).to_string().into(),
     }
+}
+
+fn response_json(meta: &v1::ResponseMeta) -> Value {
+    let mut object = json!({
+        "request_id": meta.request_id,
+        "status": status_name(meta.status),
+        "message": meta.message,
+        "as_of_us": meta.as_of_us,
+        "watermark_us": meta.watermark_us,
+        "newest_event_time_us": meta.newest_event_time_us,
+        "applied": meta.applied.iter().map(applied_json).collect::<Vec<_>>(),
+        "retry_after_ms": meta.retry_after_ms,
+    });
+    if !meta.gaps.is_empty() {
+        let gap = |gap: &v1::AcceptedGap| json!({"topic": gap.topic, "partition": gap.partition, "from": gap.from, "to": gap.to});
+        object["gaps"] = meta.gaps.iter().map(gap).collect();
+    }
+    object
 }
 
 /// `app_metadata` of the acknowledgement of a push.
@@ -413,7 +420,7 @@ pub(crate) fn encode_push_ack(ack: &v1::PushAck, encoding: Encoding) -> Bytes {
     }
 }
 
-fn applied_json(shard: &v1::AppliedShard) -> serde_json::Value {
+fn applied_json(shard: &v1::AppliedShard) -> Value {
     let mut object = json!({"shard": shard.shard, "epoch": shard.epoch});
     if !shard.partitions.is_empty() {
         object["partitions"] = shard.partitions.iter().map(partition_json).collect();
@@ -421,7 +428,7 @@ fn applied_json(shard: &v1::AppliedShard) -> serde_json::Value {
     object
 }
 
-fn partition_json(partition: &v1::AppliedPartition) -> serde_json::Value {
+fn partition_json(partition: &v1::AppliedPartition) -> Value {
     json!({"topic": partition.topic, "partition": partition.partition, "next_offset": partition.next_offset})
 }
 

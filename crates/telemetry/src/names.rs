@@ -246,6 +246,7 @@ metric_table! {
     Gauge MonitorLabelCoverage monitor_label_coverage "forebay_monitor_label_coverage_ratio" ["model", "version", "monitor"] NONE "share of predictions with a label in the last closed window";
     Gauge MonitorLabelMaturity monitor_label_maturity "forebay_monitor_label_maturity_ratio" ["model", "version", "monitor"] NONE "share of predictions in the last closed window that have a label or wait for none any more";
     Gauge MonitorEvaluation monitor_evaluation "forebay_monitor_evaluation_timestamp_seconds" ["monitor"] NONE "end of the last window evaluated, in event time";
+    Gauge MonitorOverdue monitor_overdue "forebay_monitor_overdue_seconds" ["monitor"] NONE "event time for which the oldest window that has predictions is still open, after its end and its lateness, by the watermark of the scored source; 0 where none is due";
 }
 
 impl Metrics {

@@ -111,6 +111,27 @@ fn shipped_alerts_ask_for_metrics_that_there_are() {
 }
 
 #[test]
+fn each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/prometheus");
+    let text = |name| fs::read_to_string(dir.join(name)).expect("shipped");
+    let (rules, cases) = (text("forebay-rules.yml"), text("forebay-rules.test.yml"));
+    let mut lines = cases.lines().map(str::trim);
+    let mut seen = HashSet::new();
+    while let Some(line) = lines.next() {
+        if let Some(alert) = line.strip_prefix("alertname: ") {
+            let expected = lines.next().expect("what is expected");
+            seen.insert((alert, expected == "exp_alerts: []"));
+        }
+    }
+    let alerts = rules.lines().map(str::trim);
+    for alert in alerts.filter_map(|line| line.strip_prefix("- alert: ")) {
+        for is_silent in [false, true] {
+            assert!(seen.contains(&(alert, is_silent)), "{alert}: {is_silent}");
+        }
+    }
+}
+
+#[test]
 fn what_is_recorded_is_exposed_under_its_labels() {
     let metrics = Metrics::new().expect("the table is valid");
     let ok = metrics

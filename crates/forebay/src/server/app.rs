@@ -21,7 +21,7 @@ use forebay_monitor::MonitorReport;
 use forebay_offline::{ArchiveSettings, DeltaArchive};
 use forebay_online::RocksStore;
 use forebay_pipeline::{Counters, Pipeline, PipelineStatus, PublishedWatermarks, SystemRuntime};
-use forebay_serve::{Readiness, ServiceReader, Watermarks};
+use forebay_serve::{LogGaps, Readiness, ServiceReader, Watermarks};
 use forebay_telemetry::Metrics;
 use forebay_training::WitnessedSource;
 use parking_lot::Mutex;
@@ -85,6 +85,8 @@ pub(crate) struct App {
     pub(crate) archive: Arc<DeltaArchive>,
     /// Reads features.
     pub(crate) reader: Arc<ServiceReader>,
+    /// The accepted gaps that answers speak of.
+    pub(crate) gaps: Arc<LogGaps>,
     /// Takes pushed events.
     pub(crate) sink: Arc<TopicSink>,
     /// Where to record.
@@ -190,6 +192,7 @@ impl App {
         Ok(Self {
             sink: Arc::new(TopicSink::new(Arc::clone(&publisher))),
             reader: Arc::new(ServiceReader::new(online, shown, Arc::clone(&budget))),
+            gaps: Arc::default(),
             budget,
             shares,
             counters: Arc::default(),

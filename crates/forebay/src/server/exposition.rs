@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use forebay_core::memory::Part;
 use forebay_core::prediction::Role;
+use forebay_core::time::Micros;
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_kafka::{Connections, ReaderStats};
 use forebay_monitor::{
@@ -115,6 +116,7 @@ struct Shown {
     sources: BTreeSet<String>,
     /// Of each state its view's name and what it had counted.
     views: BTreeMap<ViewId, (String, ViewStats)>,
+    monitors: BTreeSet<String>,
 }
 
 /// One look at everything.
@@ -135,9 +137,38 @@ fn expose(app: &App, shown: &mut Shown) {
     for gone in before.difference(&shown.sources) {
         metrics.retire("source", gone);
     }
-    for report in app.reports() {
-        monitor(metrics, &report);
+    let reports = app.reports();
+    let names = reports.iter().map(|report| report.monitor.clone());
+    let before = std::mem::replace(&mut shown.monitors, names.collect());
+    for gone in before.difference(&shown.monitors) {
+        metrics.retire("monitor", gone);
     }
+    let catalog = app.catalog();
+    for report in reports {
+        monitor(metrics, &report);
+        let marks = app.marks();
+        let scored = catalog.deployments().values();
+        let scored = scored.filter(|deployment| deployment.model == report.model);
+        let mark_us = scored.map(|deployment| marks.of(&deployment.source)).min();
+        let plan = catalog.monitors().get(&report.monitor);
+        if let Some((plan, mark_us)) = plan.zip(mark_us.flatten()) {
+            let overdue = metrics.monitor_overdue.with([&report.monitor]);
+            let overdue_us = overdue_us(&report, plan.def.lateness_us, mark_us);
+            overdue.set(overdue_us as f64 / 1e6);
+        }
+    }
+}
+
+/// By how much the watermark of the scored source, `mark_us`, has passed the end and the lateness
+/// of the oldest window that has predictions and is still open.
+fn overdue_us(report: &MonitorReport, lateness_us: Micros, mark_us: Micros) -> Micros {
+    let live = report.series.iter();
+    let live = live.filter(|series| series.role == Role::Live && series.is_routed);
+    let windows = live.flat_map(|series| &series.windows);
+    let open = windows.filter(|window| window.state == WindowState::Provisional);
+    let oldest_us = open.map(|window| window.end_us).min();
+    let due_us = oldest_us.map(|end_us| end_us.saturating_add(lateness_us));
+    due_us.map_or(0, |due_us| mark_us.saturating_sub(due_us).max(0))
 }
 
 /// Counters only grow, over every start of ingest in this process: the difference to what was
@@ -510,5 +541,54 @@ mod tests {
         views(&metrics, &[], &mut shown);
         let text = metrics.text().expect("encodes");
         assert!(!text.contains("view=\"v\""), "{text}");
+    }
+
+    #[test]
+    fn a_window_is_overdue_from_its_end_and_lateness_on_until_it_closes() {
+        let window = |end_us, state| WindowReport {
+            start_us: end_us - 60,
+            end_us,
+            state,
+            revision: 0,
+            rows: 1,
+            columns: Vec::new(),
+            drifted_ratio: None,
+            quality: None,
+        };
+        let series = |is_routed, windows| SeriesReport {
+            version: 1,
+            role: Role::Live,
+            is_routed,
+            windows,
+            alarms: Vec::new(),
+            overall: None,
+        };
+        let report = |series| MonitorReport {
+            monitor: "q".into(),
+            model: "late".into(),
+            reference: "r".into(),
+            reference_digest: String::new(),
+            window_us: 60,
+            watermark_us: None,
+            labels_watermark_us: None,
+            input: forebay_monitor::InputCounts::default(),
+            labels: None,
+            series,
+        };
+        let windows = || {
+            vec![
+                window(60, WindowState::Closed),
+                window(120, WindowState::Provisional),
+                window(180, WindowState::Provisional),
+            ]
+        };
+        let open = report(vec![series(true, windows())]);
+        for (mark_us, expected) in [(0, 0), (120, 0), (130, 0), (131, 1), (400, 270)] {
+            assert_eq!(overdue_us(&open, 10, mark_us), expected, "at {mark_us}");
+        }
+        let left = report(vec![series(false, windows())]);
+        assert_eq!(overdue_us(&left, 10, 400), 0, "no route leads to it");
+        let done = report(vec![series(true, vec![window(60, WindowState::Closed)])]);
+        assert_eq!(overdue_us(&done, 10, 400), 0);
     }
 }

@@ -34,6 +34,7 @@ impl Listeners {
         let mut services =
             FlightServices::new(reader, Arc::clone(&app.clock), Arc::clone(&app.metrics));
         let store: Arc<dyn StateReader> = Arc::<forebay_online::RocksStore>::clone(&app.store);
+        services.gaps = Arc::<forebay_serve::LogGaps>::clone(&app.gaps);
         services.store = Some(store);
         services.sink = Some(Arc::<super::sink::TopicSink>::clone(&app.sink));
         services.admin = Some(Arc::new(Admin(Arc::clone(app))));

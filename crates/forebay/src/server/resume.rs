@@ -93,6 +93,7 @@ impl App {
         for (model, version, fingerprint) in &wiring.fingerprints {
             self.scorer.expect(model, *version, fingerprint);
         }
+        self.tell_gaps(catalog.sources().values())?;
         // From here on reads are answered, whatever ingest still waits for.
         self.reader
             .replace_services(catalog.services().values().cloned().collect());

@@ -21,6 +21,7 @@ use tonic::Streaming;
 use super::unreadable::unreadable;
 use crate::answer::metadata;
 use crate::error::{ServeError, ServeResult};
+use crate::gaps::LogGap;
 use crate::ipc::{ANSWER_MAX_COLUMNS, MessageKind, decode_batch, decode_schema, kind_of};
 
 /// Features of one request.
@@ -37,6 +38,8 @@ pub struct Answer {
     pub newest_event_time_us: Option<Micros>,
     /// The shards touched, with the epoch that answered.
     pub applied: Vec<AppliedShard>,
+    /// Offsets that the sources lack because a person accepted that nobody will read them.
+    pub gaps: Vec<LogGap>,
 }
 
 /// A shard as of an epoch.
@@ -105,6 +108,7 @@ pub(super) async fn collect(mut messages: Streaming<FlightData>) -> ServeResult<
         watermark_us: number(said, metadata::WATERMARK_US)?,
         newest_event_time_us: number(said, metadata::NEWEST_EVENT_TIME_US)?,
         applied: applied_list(said.get(metadata::APPLIED).map_or("", String::as_str))?,
+        gaps: gap_list(said.get(metadata::GAPS).map_or("[]", String::as_str))?,
     })
 }
 
@@ -130,6 +134,7 @@ pub(super) fn from_meta(meta: v1::ResponseMeta, rows: RecordBatch) -> ServeResul
         watermark_us: meta.watermark_us,
         newest_event_time_us: meta.newest_event_time_us,
         applied: applied.collect::<ServeResult<_>>()?,
+        gaps: meta.gaps.into_iter().map(gap_of).collect(),
     })
 }
 
@@ -172,6 +177,19 @@ pub(super) fn rows_of(data: &FlightData, schema: &SchemaRef) -> ServeResult<Reco
 fn number(said: &HashMap<String, String>, key: &str) -> ServeResult<Option<i64>> {
     let parsed = said.get(key).map(|text| text.parse()).transpose();
     parsed.map_err(|_| unreadable(&format!("{key} is no number")))
+}
+
+fn gap_of(gap: v1::AcceptedGap) -> LogGap {
+    LogGap {
+        place: TopicPartition::new(gap.topic, gap.partition),
+        from: gap.from,
+        to: gap.to,
+    }
+}
+
+fn gap_list(text: &str) -> ServeResult<Vec<LogGap>> {
+    let read = serde_json::from_str(text);
+    read.map_err(|_| unreadable(&format!("{text:?} is no list of gaps")))
 }
 
 fn applied_list(text: &str) -> ServeResult<Vec<AppliedShard>> {

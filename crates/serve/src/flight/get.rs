@@ -88,7 +88,7 @@ impl Encoded {
 fn prepare(shared: &Shared, ticket: &Bytes) -> ServeResult<(FeatureQuery, Answerer)> {
     let query = parse_feature_request(ticket)?;
     let service = resolve(shared.services.reader.as_ref(), &query.service)?;
-    let answerer = Answerer::new(service, query.options, &shared.services.metrics);
+    let answerer = shared.answerer(service, query.options);
     Ok((query, answerer))
 }
 
@@ -203,7 +203,7 @@ pub(super) fn flight_info(
     if descriptor.r#type() == DescriptorType::Cmd {
         let query = parse_feature_request(&descriptor.cmd)?;
         let service = resolve(reader, &query.service)?;
-        let answerer = Answerer::new(service, query.options, &shared.services.metrics);
+        let answerer = shared.answerer(service, query.options);
         let rows = answerer.request_rows(&query.rows)?.num_rows();
         let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(descriptor.cmd.clone()));
         let info = describe(&answerer)?
@@ -223,11 +223,7 @@ pub(super) fn flight_info(
         version: 0,
         fingerprint: String::new(),
     };
-    let answerer = Answerer::new(
-        resolve(reader, &wanted)?,
-        Default::default(),
-        &shared.services.metrics,
-    );
+    let answerer = shared.answerer(resolve(reader, &wanted)?, Default::default());
     Ok(describe(&answerer)?.with_descriptor(descriptor))
 }
 
@@ -248,7 +244,7 @@ pub(super) fn list_flights(shared: &Shared, criteria: &Criteria) -> ServeResult<
     services
         .map(|service| {
             let descriptor = FlightDescriptor::new_path(vec![service.spec().name.clone()]);
-            let answerer = Answerer::new(service, Default::default(), &shared.services.metrics);
+            let answerer = shared.answerer(service, Default::default());
             Ok(describe(&answerer)?.with_descriptor(descriptor))
         })
         .collect()

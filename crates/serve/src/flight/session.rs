@@ -95,7 +95,7 @@ impl Session {
         open: &Open,
     ) -> ServeResult<Self> {
         let request_schema = request_schema(service.spec());
-        let answerer = Answerer::new(service, open.options, &shared.services.metrics);
+        let answerer = shared.answerer(service, open.options);
         let mut encoder = Encoder::new()?;
         let context = Arc::new(ExchangeContext::new(shared, answerer, &mut encoder)?);
         Ok(Self {
@@ -199,11 +199,10 @@ impl Session {
                 if newest.spec().fingerprint == spec.fingerprint
                     && newest.spec().version == spec.version =>
             {
-                let answerer = Answerer::new(
-                    newest,
-                    self.context.answerer.options(),
-                    &self.context.shared.services.metrics,
-                );
+                let answerer = self
+                    .context
+                    .shared
+                    .answerer(newest, self.context.answerer.options());
                 if let Ok(context) =
                     ExchangeContext::new(&self.context.shared, answerer, &mut self.encoder)
                 {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use forebay_core::ports::{FeatureReader, StateReader};
+use forebay_core::ports::{CompiledService, FeatureReader, StateReader};
 use forebay_core::time::Clock;
 use forebay_telemetry::Metrics;
 use futures::Stream;
@@ -15,9 +15,12 @@ use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 use tonic::service::Routes;
 
+use crate::answer::Answerer;
+use crate::gaps::LogGaps;
 use crate::phase::Phase;
 use crate::ports::{AdminPort, EventSink, ExchangeHook};
 use crate::recorder::Stages;
+use crate::ticket::AnswerOptions;
 
 /// Rows above which a read leaves the serving thread, so that it does not hold up the small ones on
 /// that core.
@@ -32,6 +35,8 @@ pub struct FlightServices {
     pub clock: Arc<dyn Clock>,
     /// Where to record.
     pub metrics: Arc<Metrics>,
+    /// The accepted gaps of the sources; none unless somebody replaces them.
+    pub gaps: Arc<LogGaps>,
     /// Resolves epochs to offsets, for requests with FULL_APPLIED; without it they are refused.
     pub store: Option<Arc<dyn StateReader>>,
     /// Where pushed events go; without it DoPut is refused.
@@ -56,6 +61,7 @@ impl FlightServices {
             reader,
             clock,
             metrics,
+            gaps: Arc::default(),
             store: None,
             sink: None,
             admin: None,
@@ -92,6 +98,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What makes answers of `service`.
+    pub(crate) fn answerer(
+        &self,
+        service: Arc<dyn CompiledService>,
+        options: AnswerOptions,
+    ) -> Answerer {
+        let FlightServices { metrics, gaps, .. } = &self.services;
+        Answerer::new(service, options, (metrics, gaps))
+    }
+
     /// Run `work` on the control runtime, off the serving thread. None if it panicked or the
     /// runtime is shut down.
     pub(crate) async fn on_control<T: Send + 'static>(

@@ -136,7 +136,7 @@ fn answers_are_written_as_their_requests_were() {
     let decoded = v1::ResponseMeta::decode(encode_response_meta(&meta, Encoding::Protobuf))
         .expect("protobuf");
     assert_eq!(decoded, meta);
-    let json: serde_json::Value =
+    let json: Value =
         serde_json::from_slice(&encode_response_meta(&meta, Encoding::Json)).expect("well formed");
     let expected = json!({
         "request_id": 9, "status": "RESOURCE_EXHAUSTED", "message": "a \"quoted\" reason", "as_of_us": null,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::FeatureStatus;
-use forebay_serve::{Answer, ServiceInfo};
+use forebay_serve::{Answer, LogGap, ServiceInfo};
 use serde_json::{Map, Value as Json, json};
 
 use crate::instant;
@@ -23,6 +23,8 @@ pub(super) struct Shown {
     /// Name and value.
     pub(super) features: Vec<(String, Value)>,
     pub(super) views: Vec<ShownView>,
+    /// Accepted gaps of the sources.
+    pub(super) gaps: Vec<LogGap>,
 }
 
 /// One view of the service.
@@ -66,6 +68,7 @@ impl Shown {
             watermark_us: answer.watermark_us,
             features: features.collect::<Result<_>>()?,
             views: views.collect(),
+            gaps: answer.gaps.clone(),
         })
     }
 
@@ -99,6 +102,14 @@ impl Shown {
             ["alias", "view", "status", "newest event"],
             views.collect(),
         );
+        for LogGap { place, from, to } in &self.gaps {
+            let (topic, partition) = (&place.topic, place.partition);
+            writeln!(
+                out,
+                "\nnever read, by an accepted gap: {topic}/{partition} from offset {from} to before {to}"
+            )
+            .expect("a String takes any text");
+        }
         out
     }
 
@@ -119,7 +130,7 @@ impl Shown {
                 (v.alias.clone(), about)
             })
             .collect();
-        let object = json!({
+        let mut object = json!({
             "service": self.service,
             "version": self.version,
             "as_of": at(self.as_of_us),
@@ -127,6 +138,9 @@ impl Shown {
             "features": features,
             "views": views,
         });
+        if !self.gaps.is_empty() {
+            object["gaps"] = json!(self.gaps);
+        }
         format!("{object}\n")
     }
 }
@@ -199,6 +213,7 @@ mod tests {
         ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt8Array,
     };
     use arrow_schema::DataType;
+    use forebay_core::progress::TopicPartition;
     use forebay_core::source::Column;
     use forebay_serve::client::ViewInfo;
 
@@ -237,6 +252,7 @@ mod tests {
             watermark_us: None,
             newest_event_time_us: Some(1_372_680_000_000_000),
             applied: Vec::new(),
+            gaps: Vec::new(),
         })
     }
 
@@ -287,6 +303,27 @@ t      airport_traffic  PRESENT    2013-07-01T12:00:00Z
 w      origin_weather   NOT_FOUND  -
 ";
         assert_eq!(shown()?.table(), expected);
+        Ok(())
+    }
+
+    #[test]
+    fn an_accepted_gap_is_told_in_both_forms() -> Result<()> {
+        let mut shown = shown()?;
+        let before = shown.table();
+        shown.gaps = vec![LogGap {
+            place: TopicPartition::new("clicks", 2),
+            from: 4,
+            to: 7,
+        }];
+        let told = shown.table();
+        let told = told.strip_prefix(&before).expect("the rest is the same");
+        assert_eq!(
+            told.trim(),
+            "never read, by an accepted gap: clicks/2 from offset 4 to before 7"
+        );
+        let read: Json = serde_json::from_str(&shown.json())?;
+        let gap = json!({"topic": "clicks", "partition": 2, "from": 4, "to": 7});
+        assert_eq!(read["gaps"], json!([gap]));
         Ok(())
     }
 

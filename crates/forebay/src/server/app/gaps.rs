@@ -1,10 +1,17 @@
 //! What is halted in the running pipeline, and the acceptance of gaps. Nothing is decided here: the
-//! pipeline's watch over the log does both.
+//! pipeline's watch over the log does both. What is accepted goes from here to the answers, which
+//! speak of it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use forebay_core::ports::{AcceptedGap, LogNotes};
+use forebay_core::progress::TopicPartition;
+use forebay_core::source::SourceDef;
 use forebay_pipeline::gaps::{Accepted, Listed};
+use forebay_serve::LogGap;
 use tokio::time::timeout;
 
 use super::App;
@@ -24,6 +31,24 @@ impl App {
             .unwrap_or_default()
     }
 
+    /// Have answers speak of the gaps that are accepted of `sources`, and of no others.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub(in crate::server) fn tell_gaps<'a>(
+        &self,
+        sources: impl Iterator<Item = &'a Arc<SourceDef>>,
+    ) -> Result<()> {
+        let mut all = BTreeMap::new();
+        for source in sources {
+            let note = self.store.topic_note(&source.topic)?.unwrap_or_default();
+            let gaps = note.gaps.iter().map(|gap| told(&source.topic, gap));
+            all.insert(source.name.clone(), gaps.collect());
+        }
+        self.gaps.replace(all);
+        Ok(())
+    }
+
     /// Accept the gaps of `source`, or of one of its partitions.
     ///
     /// # Errors
@@ -40,11 +65,33 @@ impl App {
             let pipeline = pipeline.context("ingest does not run; try again when it does")?;
             pipeline.accept_gaps(source, partition, now_us)
         };
+        let (gaps, catalog) = (Arc::clone(&self.gaps), self.catalog());
+        // A task, since an acceptance holds also when nobody waits for it any more.
+        let accepting = self.runtime.spawn(async move {
+            let accepted = answer.await;
+            for a in accepted.iter().flatten().flatten() {
+                // The state notes it by topic: it holds for each source that reads it.
+                let sources = catalog.sources().values();
+                for source in sources.filter(|source| source.topic == a.topic) {
+                    gaps.add(&source.name, &[told(&a.topic, &a.gap)]);
+                }
+            }
+            accepted
+        });
         let accepted = self
             .runtime
-            .block_on(async { timeout(ACCEPT_MAX, answer).await });
+            .block_on(async { timeout(ACCEPT_MAX, accepting).await });
         Ok(accepted
             .context("the gap was not accepted in time; look with `forebay gap list`")?
+            .context("the acceptance was given up; look with `forebay gap list`")?
             .context("ingest has stopped meanwhile; try again when it runs")??)
+    }
+}
+
+fn told(topic: &str, gap: &AcceptedGap) -> LogGap {
+    LogGap {
+        place: TopicPartition::new(topic, gap.partition),
+        from: gap.from,
+        to: gap.to,
     }
 }
