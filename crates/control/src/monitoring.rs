@@ -63,7 +63,7 @@ pub struct MonitorParts {
 }
 
 impl MonitorParts {
-    /// A monitor as defined, against `reference`.
+    /// A monitor as defined, against `reference`, that keeps to `options`.
     ///
     /// # Errors
     /// The profile contradicts itself or the definition.
@@ -72,23 +72,17 @@ impl MonitorParts {
         reference: ReferenceProfile,
         deployments: Vec<WatchedDeployment>,
         labels: Option<LabelFeed>,
+        options: MonitorOptions,
     ) -> PortResult<Self> {
         let parts = Self {
             def,
             reference,
             deployments,
             labels,
-            options: MonitorOptions::default(),
+            options,
         };
         parts.bind(&ScoringScopes::default())?;
         Ok(parts)
-    }
-
-    /// The same, which says nothing of a column with fewer values in a window.
-    #[must_use]
-    pub fn judging_from(mut self, min_rows: u64) -> Self {
-        self.options.min_rows = min_rows;
-        self
     }
 
     /// Its name.

@@ -118,10 +118,12 @@ pub const WORKER_BATCH_MAX_ROWS: usize = 8_192;
 pub const WORKER_MESSAGE_MAX_BYTES: usize = 64 << 20;
 /// Rows in flight on one stream to a worker.
 pub const WORKER_CREDIT_ROWS: usize = 65_536;
-/// How long one worker may take for one batch before it counts as failed, milliseconds.
+/// How long one worker may take for one batch before it counts as failed, milliseconds, where
+/// `inference.worker_answer_timeout_ms` says nothing else.
 pub const WORKER_ANSWER_MAX_MS: u64 = 5_000;
 /// How long the workers together may take for one request before this process scores it,
-/// milliseconds: well within [`SCORING_CALL_MAX_MS`], so that time is left for that.
+/// milliseconds, where `inference.workers_timeout_ms` says nothing else: well within
+/// [`SCORING_CALL_MAX_MS`], so that time is left for that.
 pub const WORKERS_ASK_MAX_MS: u64 = 10_000;
 /// Rows of the question to a worker that has failed.
 pub const WORKER_PROBE_ROWS: usize = 64;
@@ -145,9 +147,11 @@ pub const SCORING_CHUNK_MAX_ROWS: usize = 4_096;
 pub const SCORING_CHUNK_MAX_BYTES: usize = 8 << 20;
 /// Records that one deployment sends to its topic at once, bytes: a few more may be read.
 pub const PUBLISH_MAX_BYTES: usize = 8 << 20;
-/// Requests of one deployment that a model is asked for at once.
+/// Requests of one deployment that a model is asked for at once, where
+/// `inference.concurrent_calls` says nothing else.
 pub const SCORING_CHUNKS_MAX: usize = 4;
-/// How long one request to a model may take, milliseconds.
+/// How long one request to a model may take, milliseconds, where `inference.call_timeout_ms` says
+/// nothing else.
 pub const SCORING_CALL_MAX_MS: u64 = 30_000;
 /// How long a stop waits for scores and predictions under way, milliseconds.
 pub const SCORING_DRAIN_MAX_MS: u64 = 5_000;

@@ -401,6 +401,9 @@ pub(crate) struct ProfileArgs {
     /// Length of the monitor's window, for calibration.
     #[arg(long, default_value = "7d", value_parser = humantime::parse_duration)]
     pub(crate) window: std::time::Duration,
+    /// Settings file of the server whose monitors compare with the profile.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
     /// Overwrite another profile of that name: monitors compare with the new one from their next
     /// start.
     #[arg(long)]

@@ -1,41 +1,28 @@
 //! Settings of a process: TOML, then `FOREBAY_*` variables, then flags; raw first, then validated.
 //! Unknown keys are refused, units are in the names, defaults are those of `config/forebay.toml` (a
-//! test compares them).
+//! test compares them). Owns the keys and their sentences, from which the pages are written; the
+//! module of a section has its defaults, its bounds, and the options of the part that it sets up.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use forebay_core::limits::{
-    EPOCH_MAX_ROWS, PENDING_SCORES_MAX_BYTES, PENDING_SCORES_MAX_RECORDS, SERVING_THREADS_MAX,
-};
-use forebay_core::time::{HOUR_US, Micros};
-use forebay_pipeline::ScoringLimits;
+use anyhow::{Context, Result, ensure};
+use forebay_core::time::HOUR_US;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::ServerArgs;
 
 mod archive;
+mod inference;
+mod ingest;
+mod kafka;
 pub(crate) mod memory;
+mod monitor;
+mod server;
 mod state;
+mod variables;
 
 pub(crate) use crate::broker::Broker;
-
-/// Longest time that ingest may stand still before it is unhealthy, seconds: a day.
-const STALL_MAX_S: u64 = 86_400;
-/// Longest `ingest.epoch_wait_ms`.
-const EPOCH_WAIT_MAX_MS: u64 = 60_000;
-/// Longest `ingest.archive_flush_ms`: a day.
-const ARCHIVE_FLUSH_MAX_MS: u64 = 86_400_000;
-/// Largest `ingest.archive_flush_mib`.
-const ARCHIVE_FLUSH_MAX_MIB: usize = 16_384;
-/// Most `kafka.replication_factor`.
-const COPIES_MAX: i32 = 16;
-/// Most `kafka.partitions`.
-const PARTITIONS_MAX: i32 = 10_000;
-/// Most `ingest.writer_threads`.
-const WRITER_THREADS_MAX: usize = 256;
 
 /// Settings as written, with defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) ingest: Ingest,
     pub(crate) archive: Archive,
     pub(crate) inference: Inference,
+    pub(crate) monitor: Monitor,
     pub(crate) log: Log,
 }
 
@@ -67,6 +55,12 @@ pub(crate) struct Server {
     pub(crate) http_addr: SocketAddr,
     /// Threads that serve Flight requests, each with its own listener; at most 64.
     pub(crate) flight_threads: usize,
+    /// Threads that serve HTTP, append to the archive and talk to workers; at least 2, so that one
+    /// that is busy does not hold up the others.
+    pub(crate) runtime_threads: usize,
+    /// How long exchanges may go on once the server is asked to stop, milliseconds; all of the stop
+    /// takes 9 seconds at most.
+    pub(crate) shutdown_grace_ms: u64,
     /// Name of the server: part of the archive's transaction ids. Two servers never share one data
     /// directory.
     pub(crate) name: String,
@@ -101,6 +95,19 @@ pub(crate) struct Kafka {
     pub(crate) partitions: i32,
     /// Copies of each record of a topic that is created; at most the number of brokers.
     pub(crate) replication_factor: i32,
+    /// Name of this server in the broker's logs, quotas and access rules: client id, and group id
+    /// of readers (no group is joined).
+    pub(crate) client_id: String,
+    /// How long a question about the log or a topic may take, milliseconds; a stop waits for it.
+    pub(crate) request_timeout_ms: u64,
+    /// How long a broker may keep a fetch that finds no record, milliseconds. It answers with the
+    /// first record that comes, so this delays none; partitions that are assigned meanwhile wait
+    /// for it. The embedded broker keeps its own, which is shorter.
+    pub(crate) fetch_wait_ms: u64,
+    /// How long a record may wait for its acknowledgement, retries included, milliseconds.
+    pub(crate) delivery_timeout_ms: u64,
+    /// How long records are gathered before a batch is sent, milliseconds.
+    pub(crate) linger_ms: u64,
     /// Memory for records that were fetched and not yet read, MiB; 0: a sixteenth of [memory]
     /// limit_mib, 4 to 64.
     pub(crate) fetched_mib: usize,
@@ -173,6 +180,9 @@ pub(crate) struct Archive {
     /// rows are not dated by it, and ingest waits. Raise it where the clock is right, after a long
     /// rest or where rows were dated by one that was not.
     pub(crate) clock_gap_max_days: u32,
+    /// Commits between two checkpoints of a table's log: fewer make a table quicker to open, and
+    /// write more. A table keeps what was in force when it was made.
+    pub(crate) checkpoint_commits: u64,
 }
 
 /// `[inference]`: who scores.
@@ -188,6 +198,52 @@ pub(crate) struct Inference {
     pub(crate) pending_max_records: u64,
     /// The same, MiB.
     pub(crate) pending_max_mib: u64,
+    /// Predictions of one deployment that wait for their topic before it scores no more.
+    pub(crate) outbox_max_records: usize,
+    /// Requests of one deployment that a model is asked for at once.
+    pub(crate) concurrent_calls: usize,
+    /// How long one request to a model may take, whoever answers it, milliseconds.
+    pub(crate) call_timeout_ms: u64,
+    /// How long the workers together may take for one request before this process scores it,
+    /// milliseconds; at most half of call_timeout_ms, so that time is left for that.
+    pub(crate) workers_timeout_ms: u64,
+    /// How long a request waits for a worker when none is known, milliseconds.
+    pub(crate) worker_wait_ms: u64,
+    /// How long opening a stream to a worker may take, milliseconds.
+    pub(crate) worker_connect_timeout_ms: u64,
+    /// How long one worker may take for one batch before another one is asked, milliseconds.
+    pub(crate) worker_answer_timeout_ms: u64,
+    /// How long a worker is left alone after its first failure, milliseconds; doubles with each
+    /// further one, up to 10 seconds.
+    pub(crate) worker_ejection_ms: u64,
+    /// Rows in flight on one stream to a worker; at least worker_batch_max_rows.
+    pub(crate) worker_credit_rows: usize,
+    /// Rows of one batch to a worker; bigger requests are split.
+    pub(crate) worker_batch_max_rows: usize,
+}
+
+/// `[monitor]`: how monitors judge and what one may hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Monitor {
+    /// Values that a column needs in a window before anything is said about it; `forebay profile`
+    /// calibrates a reference on windows with as many. Where this or another setting of the section
+    /// has changed, monitors count anew from the archive at the next start.
+    pub(crate) min_rows: u64,
+    /// Score from which on a model is taken to predict TRUE.
+    pub(crate) score_threshold: f64,
+    /// Predictions that wait for a label, per monitor.
+    pub(crate) pending_max_predictions: usize,
+    /// Labels that wait for a prediction, per monitor.
+    pub(crate) pending_max_labels: usize,
+    /// Predictions, and labels, that share one join key.
+    pub(crate) key_max_records: usize,
+    /// Pairs of model version and role that a monitor keeps apart.
+    pub(crate) max_series: usize,
+    /// Closed windows that are kept of one series; older ones live on in the totals alone.
+    pub(crate) max_windows: usize,
+    /// Panes of windows that are still open, of one series.
+    pub(crate) max_open_panes: usize,
 }
 
 /// `[log]`: log lines.
@@ -206,76 +262,6 @@ pub(crate) struct Log {
 pub(crate) enum LogFormat {
     Plain,
     Json,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            data_dir: "forebay-data".into(),
-            sql: PathBuf::new(),
-            model_root: ".".into(),
-            flight_addr: SocketAddr::from(([127, 0, 0, 1], 8815)),
-            http_addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            flight_threads: 2,
-            name: "forebay".into(),
-        }
-    }
-}
-
-impl Default for Kafka {
-    fn default() -> Self {
-        Self {
-            broker: Broker::Kafka,
-            bootstrap: "127.0.0.1:9092".into(),
-            create_topics: true,
-            create_source_topics: false,
-            partitions: 4,
-            replication_factor: 1,
-            fetched_mib: 0,
-            unsent_mib: 0,
-        }
-    }
-}
-
-impl Default for Ingest {
-    fn default() -> Self {
-        Self {
-            epoch_max_rows: EPOCH_MAX_ROWS,
-            epoch_wait_ms: 5,
-            writer_threads: 2,
-            archive_flush_ms: 30_000,
-            archive_flush_mib: 64,
-            stall_s: 60,
-        }
-    }
-}
-
-impl Default for Inference {
-    fn default() -> Self {
-        Self {
-            workers: Vec::new(),
-            local_scoring: true,
-            pending_max_records: PENDING_SCORES_MAX_RECORDS,
-            pending_max_mib: PENDING_SCORES_MAX_BYTES >> 20,
-        }
-    }
-}
-
-impl Inference {
-    fn validate(&self) -> Result<()> {
-        within(
-            "inference.pending_max_records",
-            self.pending_max_records,
-            1,
-            PENDING_SCORES_MAX_RECORDS,
-        )?;
-        within(
-            "inference.pending_max_mib",
-            self.pending_max_mib,
-            1,
-            PENDING_SCORES_MAX_BYTES >> 20,
-        )
-    }
 }
 
 impl Default for Log {
@@ -310,7 +296,7 @@ impl Settings {
         let mut table: toml::Table = text
             .parse()
             .with_context(|| named(file, "is not valid TOML"))?;
-        overlay(&mut table, variable)?;
+        variables::overlay(&mut table, &defaults()?, variable)?;
         table
             .try_into()
             .with_context(|| named(file, "has a setting that is not allowed"))
@@ -323,7 +309,7 @@ impl Settings {
     /// As [`Self::load`].
     pub(crate) fn of_environment(file: Option<&Path>) -> Result<Self> {
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        for name in unknown(names)? {
+        for name in variables::unknown(&defaults()?, names) {
             eprintln!(
                 "warning: {name} is not a setting and has no effect; config/forebay.toml lists those that there are"
             );
@@ -368,16 +354,6 @@ impl Settings {
         }
     }
 
-    /// How much of one deployment may wait and be under way.
-    #[must_use]
-    pub(crate) fn scoring_limits(&self) -> ScoringLimits {
-        ScoringLimits {
-            pending_records: self.inference.pending_max_records,
-            pending_bytes: self.inference.pending_max_mib << 20,
-            ..ScoringLimits::default()
-        }
-    }
-
     /// Directory of the archive's tables.
     #[must_use]
     pub(crate) fn archive_dir(&self) -> PathBuf {
@@ -391,59 +367,23 @@ impl Settings {
     pub(crate) fn validate(&self) -> Result<()> {
         let Self {
             server,
+            memory: _,
             kafka,
             state,
             ingest,
             archive,
             inference,
-            ..
+            monitor,
+            log: _,
         } = self;
         self.validate_memory()?;
+        server.validate()?;
+        kafka.validate()?;
         state.validate()?;
+        ingest.validate()?;
         archive.validate()?;
         inference.validate()?;
-        within(
-            "ingest.epoch_max_rows",
-            ingest.epoch_max_rows,
-            1,
-            EPOCH_MAX_ROWS,
-        )?;
-        within("ingest.stall_s", ingest.stall_s, 1, STALL_MAX_S)?;
-        within(
-            "ingest.epoch_wait_ms",
-            ingest.epoch_wait_ms,
-            0,
-            EPOCH_WAIT_MAX_MS,
-        )?;
-        within(
-            "ingest.archive_flush_ms",
-            ingest.archive_flush_ms,
-            1,
-            ARCHIVE_FLUSH_MAX_MS,
-        )?;
-        within(
-            "ingest.archive_flush_mib",
-            ingest.archive_flush_mib,
-            1,
-            ARCHIVE_FLUSH_MAX_MIB,
-        )?;
-        within(
-            "ingest.writer_threads",
-            ingest.writer_threads,
-            1,
-            WRITER_THREADS_MAX,
-        )?;
-        within_kafka(kafka)?;
-        within(
-            "server.flight_threads",
-            server.flight_threads,
-            1,
-            SERVING_THREADS_MAX,
-        )?;
-        ensure!(!server.name.is_empty(), "server.name is empty");
-        if self.kafka.broker == Broker::Kafka && self.kafka.bootstrap.trim().is_empty() {
-            bail!("kafka.bootstrap is empty; give --bootstrap HOST:PORT or --broker embedded");
-        }
+        monitor.validate()?;
         Ok(())
     }
 
@@ -452,28 +392,6 @@ impl Settings {
     pub(crate) fn history_us(&self) -> i64 {
         i64::from(self.state.history_hours) * HOUR_US
     }
-
-    /// `ingest.stall_s` in microseconds.
-    #[must_use]
-    pub(crate) fn stall_us(&self) -> Micros {
-        i64::try_from(self.ingest.stall_s).expect("at most STALL_MAX_S") * 1_000_000
-    }
-
-    /// `ingest.epoch_wait_ms`.
-    #[must_use]
-    pub(crate) fn epoch_wait(&self) -> Duration {
-        Duration::from_millis(self.ingest.epoch_wait_ms)
-    }
-}
-
-fn within_kafka(kafka: &Kafka) -> Result<()> {
-    within("kafka.partitions", kafka.partitions, 1, PARTITIONS_MAX)?;
-    within(
-        "kafka.replication_factor",
-        kafka.replication_factor,
-        1,
-        COPIES_MAX,
-    )
 }
 
 /// Both ends in.
@@ -490,28 +408,9 @@ fn within<T: PartialOrd + std::fmt::Display + Copy>(
     Ok(())
 }
 
-/// Those of `names` that begin like a setting's variable (`FOREBAY_<SECTION>_`) and are none.
-fn unknown(names: impl Iterator<Item = String>) -> Result<Vec<String>> {
-    let defaults = toml::Table::try_from(Settings::default()).context("defaults are valid TOML")?;
-    let is_setting = |key: &str, section: &toml::Value| {
-        section
-            .as_table()
-            .is_some_and(|keys| keys.keys().any(|known| known.to_uppercase() == *key))
-    };
-    let is_unknown = |name: &String| {
-        let Some(rest) = name.strip_prefix("FOREBAY_") else {
-            return false;
-        };
-        defaults.iter().any(|(section, keys)| {
-            let key = rest
-                .strip_prefix(section.to_uppercase().as_str())
-                .and_then(|rest| rest.strip_prefix('_'));
-            key.is_some_and(|key| !is_setting(key, keys))
-        })
-    };
-    let mut names: Vec<String> = names.filter(is_unknown).collect();
-    names.sort_unstable();
-    Ok(names)
+/// All keys with their defaults.
+fn defaults() -> Result<toml::Table> {
+    toml::Table::try_from(Settings::default()).context("defaults are valid TOML")
 }
 
 fn named(file: Option<&Path>, what: &str) -> String {
@@ -519,46 +418,6 @@ fn named(file: Option<&Path>, what: &str) -> String {
         || format!("FOREBAY_* {what}"),
         |path| format!("settings file {} {what}", path.display()),
     )
-}
-
-/// Put `FOREBAY_<SECTION>_<KEY>` over the table. The known keys are those of the defaults, which
-/// also give the types.
-fn overlay(table: &mut toml::Table, variable: impl Fn(&str) -> Option<String>) -> Result<()> {
-    let defaults = toml::Table::try_from(Settings::default()).context("defaults are valid TOML")?;
-    for (section, keys) in &defaults {
-        for (key, default) in keys.as_table().into_iter().flatten() {
-            let name = format!("FOREBAY_{}_{}", section.to_uppercase(), key.to_uppercase());
-            let Some(text) = variable(&name) else {
-                continue;
-            };
-            let value = match default {
-                toml::Value::Integer(_) => text
-                    .parse()
-                    .map(toml::Value::Integer)
-                    .with_context(|| format!("{name}={text} is not a number"))?,
-                toml::Value::Boolean(_) => text
-                    .parse()
-                    .map(toml::Value::Boolean)
-                    .with_context(|| format!("{name}={text} is not true or false"))?,
-                toml::Value::Array(_) => {
-                    let parts = text
-                        .split(',')
-                        .filter(|p| !p.is_empty())
-                        .map(|p| p.trim().into());
-                    toml::Value::Array(parts.collect())
-                }
-                _ => toml::Value::String(text),
-            };
-            let section = table
-                .entry(section)
-                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            let Some(section) = section.as_table_mut() else {
-                bail!("setting '{key}' stands outside a section")
-            };
-            section.insert(key.clone(), value);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::table::Table;
 const NAME_MAX_BYTES: usize = 128;
 
 /// What an archive needs to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchiveSettings {
     /// Name of the deployment: scope of the offsets in the tables. Letters, digits, `_`, `-`, `.`.
     pub deployment: String,

@@ -8,7 +8,9 @@ use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};
 use forebay_core::time::{MINUTE_US, Micros, SECOND_US};
 use forebay_core::value::Value;
 use forebay_core::{PortError, PortResult};
-use forebay_monitor::{LabelFeed, ReferenceProfile, WatchedDeployment, build_profile};
+use forebay_monitor::{
+    LabelFeed, MonitorOptions, ReferenceProfile, WatchedDeployment, build_profile,
+};
 use forebay_testkit::{PlainLabel, Random};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,8 +72,11 @@ pub fn parts(world: &World) -> PortResult<MonitorParts> {
         source: Arc::clone(&world.sources[2]),
         expression: Arc::new(PlainLabel::new("y")),
     };
-    let parts = MonitorParts::new(def, reference()?, vec![watched], Some(labels))?;
-    Ok(parts.judging_from(MIN_ROWS))
+    let options = MonitorOptions {
+        min_rows: MIN_ROWS,
+        ..MonitorOptions::default()
+    };
+    MonitorParts::new(def, reference()?, vec![watched], Some(labels), options)
 }
 
 /// A reference with two bins, whatever its quantiles: infinite scores make no edge, so that the one

@@ -17,7 +17,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch};
 use arrow_schema::{Field, Schema};
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_infer::{MANIFEST_FILE, ModelVersion};
-use forebay_monitor::{CalibrationWindows, MonitorOptions, ReferenceProfile, build_profile};
+use forebay_monitor::{CalibrationWindows, ReferenceProfile, build_profile};
 use forebay_training::TrainingManifest;
 use forebay_training::training_set::manifest_path;
 
@@ -26,6 +26,7 @@ use crate::cli::ProfileArgs;
 use crate::instant;
 use crate::replay::read_parquet;
 use crate::server::references::profile_path;
+use crate::settings::Settings;
 use crate::terminal::{log_from, print};
 
 /// Longest name of a reference, bytes: it becomes part of a file's name.
@@ -37,6 +38,9 @@ const WINDOWS_ADVISED: usize = 20;
 pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
     log_from("warn")?;
     check_name(&args.name)?;
+    let settings = Settings::of_environment(args.config.as_deref())?;
+    settings.validate()?;
+    let min_rows = settings.monitor.options().min_rows;
     let until_us = args
         .until
         .as_deref()
@@ -79,13 +83,12 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
     step.done(&format!("scored with {}", model.manifest().title()));
 
     let step = Step::begin("counting".to_owned());
-    let profile = counted(args, scored, &score_column, &model, window_us)?;
+    let profile = counted(args, scored, &score_column, &model, (window_us, min_rows))?;
     ensure!(
-        windows(&profile) > 0 || profile.rows < MonitorOptions::default().min_rows,
-        "no --window of {} in {object} has the {} rows that a monitor asks for: no threshold can be calibrated; give a \
-         longer --window, that of CREATE MONITOR",
-        humantime::format_duration(args.window),
-        MonitorOptions::default().min_rows
+        windows(&profile) > 0 || profile.rows < min_rows,
+        "no --window of {} in {object} has the {min_rows} rows that a monitor asks for (monitor.min_rows): no threshold \
+         can be calibrated; give a longer --window, that of CREATE MONITOR",
+        humantime::format_duration(args.window)
     );
     let path = profile_path(&args.model, &args.name);
     if !args.replace {
@@ -98,13 +101,14 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The profile of the scored rows, calibrated on windows of the monitor's length.
+/// The profile of the scored rows, calibrated on windows of the monitor's length that have as many
+/// rows as a monitor asks for.
 fn counted(
     args: &ProfileArgs,
     scored: RecordBatch,
     score_column: &str,
     model: &ModelVersion,
-    window_us: Micros,
+    (window_us, min_rows): (Micros, u64),
 ) -> Result<ReferenceProfile> {
     let features: Vec<&str> = model
         .manifest()
@@ -115,7 +119,7 @@ fn counted(
     let calibration = CalibrationWindows {
         time_column: &args.time_column,
         window_us,
-        min_rows: MonitorOptions::default().min_rows,
+        min_rows,
     };
     Ok(build_profile(
         &args.name,
@@ -291,6 +295,8 @@ fn report(path: &Path, profile: &ReferenceProfile) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use arrow_array::{Int64Array, TimestampMillisecondArray};
 
     use super::*;
@@ -325,6 +331,37 @@ mod tests {
             .expect_err("no such column")
             .to_string();
         assert!(error.contains("it has n, at"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_reference_is_calibrated_on_windows_with_as_many_rows_as_a_monitor_asks_for() -> Result<()>
+    {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/infer");
+        let model = ModelVersion::load(&golden.join("squarederror/1"))?;
+        let times = before(&rows()?, "at", None, "the set")?;
+        let mut columns = vec![("at".to_owned(), Arc::clone(times.column(1)), true)];
+        for feature in &model.manifest().features {
+            let nulls = arrow_array::new_null_array(&feature.data_type, times.num_rows());
+            columns.push((feature.name.clone(), nulls, true));
+        }
+        let rows = RecordBatch::try_from_iter_with_nullable(columns)?;
+        let args = ProfileArgs {
+            name: "q1".to_owned(),
+            training_set: "none.parquet".into(),
+            model: golden,
+            time_column: "at".to_owned(),
+            until: None,
+            window: Duration::from_secs(1),
+            config: None,
+            replace: false,
+        };
+        let calibrated = |min_rows: u64| -> Result<usize> {
+            let (scored, score) = with_scores(&rows, &model)?;
+            let profile = counted(&args, scored, &score, &model, (1_000_000, min_rows))?;
+            Ok(windows(&profile))
+        };
+        assert_eq!((calibrated(1)?, calibrated(2)?), (3, 0));
         Ok(())
     }
 

@@ -17,9 +17,7 @@ use forebay_core::time::Clock as _;
 use forebay_core::view::ServiceSpec;
 use forebay_core::{PortError, PortResult};
 use forebay_engine::{BatchEngine, Catalog, ProbeEngine, read_definitions};
-use forebay_offline::{
-    ArchiveSettings, DeltaArchive, ParquetFolder, ParquetRows, parquet_schema, read_parquet,
-};
+use forebay_offline::{DeltaArchive, ParquetFolder, ParquetRows, parquet_schema, read_parquet};
 use forebay_training::training_set::{SpineBatches, TrainingTable, manifest_path};
 use forebay_training::{
     StagedSet, TrainingManifest, TrainingSetRequest, archive_tables, build_training_set,
@@ -200,7 +198,7 @@ impl Origin {
         );
         let catalog = catalog_file::load(&settings.server.data_dir)?;
         let owner = format!("training-set-{}", std::process::id());
-        let names = ArchiveSettings::new(settings.server.name.clone(), owner);
+        let names = settings.archive.of(&settings.server.name, owner);
         let archive = DeltaArchive::open(&archive, names, Arc::new(SystemClock))?;
         let spill = Spill::under(&settings.server.data_dir.join("spill"))?;
         let origin = Self::Archive(Box::new(archive), spill);

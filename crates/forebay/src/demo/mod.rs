@@ -21,7 +21,7 @@ use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use forebay_core::{ErrorKind, PortError};
 use forebay_engine::{Catalog, read_definitions};
-use forebay_kafka::{ClientSettings, ProducerSettings, Replayer, Topics};
+use forebay_kafka::{ClientSettings, Replayer, Topics};
 use tokio::runtime::Handle;
 
 use crate::cli::DemoArgs;
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     if let Some(bootstrap) = &args.bootstrap {
         refuse_used_topics(bootstrap, &catalog)?;
     }
-    let runtime = runtime()?;
+    let runtime = runtime(&settings)?;
     let clock = Arc::new(SystemClock);
     let app = Arc::new(App::open(settings, clock, runtime.handle().clone())?);
     app.begin()?;
@@ -247,6 +247,7 @@ fn settings(args: &DemoArgs, place: &Place) -> Result<Settings> {
         settings.log.level = "error".to_owned();
     }
     settings.log.format = LogFormat::Plain;
+    settings.validate()?;
     Ok(settings)
 }
 
@@ -258,11 +259,9 @@ fn play(
     watch: &Watch,
     interrupted: &AtomicBool,
 ) -> Result<()> {
-    let replayer = Replayer::new(ProducerSettings {
-        unsent_bytes: app.shares.unsent,
-        ..ProducerSettings::new(app.broker.client())
-    })?;
-    let partitions = app.settings.kafka.partitions;
+    let kafka = &app.settings.kafka;
+    let replayer = Replayer::new(kafka.producer(app.broker.client(), app.shares.unsent))?;
+    let partitions = kafka.partitions;
     let pace = std::cell::RefCell::new(pace);
     let outcome = timeline.play(
         speed,

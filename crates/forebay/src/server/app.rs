@@ -15,10 +15,10 @@ use forebay_core::ports::StateReader;
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, Micros};
 use forebay_engine::Catalog;
-use forebay_infer::{LocalScorer, ModelStore, PoolOptions, WorkerPool, WorkerRegistry};
-use forebay_kafka::{KafkaPublisher, ProducerSettings, ReaderStats};
+use forebay_infer::{LocalScorer, ModelStore, WorkerPool, WorkerRegistry};
+use forebay_kafka::{KafkaPublisher, ReaderStats};
 use forebay_monitor::MonitorReport;
-use forebay_offline::{ArchiveSettings, DeltaArchive};
+use forebay_offline::DeltaArchive;
 use forebay_online::RocksStore;
 use forebay_pipeline::{Counters, Pipeline, PipelineStatus, PublishedWatermarks, SystemRuntime};
 use forebay_serve::{LogGaps, Readiness, ServiceReader, Watermarks};
@@ -175,10 +175,9 @@ impl App {
         let steady_clock: Arc<dyn Clock> = Arc::new(SteadyClock::over(Arc::clone(&clock)));
         let archive = open_archive(&settings, &steady_clock)?;
         let broker = Arc::new(BrokerLink::open(&settings)?);
-        let publisher = Arc::new(KafkaPublisher::new(ProducerSettings {
-            unsent_bytes: shares.unsent,
-            ..ProducerSettings::new(broker.watched("publisher"))
-        })?);
+        let publishing = broker.watched("publisher");
+        let publishing = settings.kafka.producer(publishing, shares.unsent);
+        let publisher = Arc::new(KafkaPublisher::new(publishing)?);
         let marks = Arc::new(PublishedWatermarks::default());
         let metrics = Arc::new(Metrics::new()?);
         let models = Arc::new(ModelStore::new());
@@ -316,14 +315,14 @@ impl App {
 }
 
 fn open_archive(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<DeltaArchive> {
-    let name = settings.server.name.clone();
+    let name = &settings.server.name;
     let owner = format!("{name}-{}-{}", std::process::id(), clock.now_us());
-    let root = settings.server.data_dir.join("offline");
-    let archive = ArchiveSettings {
-        clock_gap_max_days: settings.archive.clock_gap_max_days,
-        ..ArchiveSettings::new(name, owner)
-    };
-    Ok(DeltaArchive::open(&root, archive, Arc::clone(clock))?)
+    let archive = settings.archive.of(name, owner);
+    Ok(DeltaArchive::open(
+        &settings.archive_dir(),
+        archive,
+        Arc::clone(clock),
+    )?)
 }
 
 fn open_scorer(
@@ -336,7 +335,7 @@ fn open_scorer(
     for address in &settings.inference.workers {
         registry.add_static(address)?;
     }
-    let pool = WorkerPool::new(registry, runtime.clone(), PoolOptions::default());
+    let pool = WorkerPool::new(registry, runtime.clone(), settings.inference.pool_options());
     pool.record_to(Arc::clone(metrics));
     models.record_to(Arc::clone(metrics));
     let local = LocalScorer::new(Arc::clone(models));

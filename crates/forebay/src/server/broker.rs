@@ -11,10 +11,8 @@ use forebay_kafka::{
     ReaderStats, TopicStatus, Topics,
 };
 
-use crate::settings::{Broker, Settings};
+use crate::settings::{Broker, Kafka, Settings};
 
-/// Longest wait for one answer about the log or a topic: a stop waits for it.
-const QUESTION_MAX: Duration = Duration::from_secs(3);
 /// How often clients say how their connections stand.
 const CONNECTIONS_EVERY: Duration = Duration::from_secs(15);
 /// Number of the embedded cluster's only broker.
@@ -23,6 +21,8 @@ const EMBEDDED_BROKER: i32 = 1;
 /// A broker.
 #[derive(Debug)]
 pub(crate) struct BrokerLink {
+    /// The settings in force.
+    kafka: Kafka,
     bootstrap: String,
     embedded: Option<EmbeddedBroker>,
     connections: Connections,
@@ -45,6 +45,7 @@ impl BrokerLink {
         }
         let bootstrap = of_embedded.unwrap_or(&settings.kafka.bootstrap).to_owned();
         Ok(Self {
+            kafka: settings.kafka.clone(),
             bootstrap,
             embedded,
             connections: Connections::new(CONNECTIONS_EVERY),
@@ -67,7 +68,7 @@ impl BrokerLink {
     /// How clients connect.
     #[must_use]
     pub(crate) fn client(&self) -> ClientSettings {
-        ClientSettings::new(&self.bootstrap)
+        self.kafka.client(&self.bootstrap)
     }
 
     /// How the client connects that is known as `name` in [`Self::connections`].
@@ -85,15 +86,6 @@ impl BrokerLink {
         &self.connections
     }
 
-    /// How clients connect whose answers somebody waits for: who asks again anyway need not wait
-    /// long.
-    fn asking(&self) -> ClientSettings {
-        ClientSettings {
-            request_timeout: QUESTION_MAX,
-            ..self.client()
-        }
-    }
-
     /// A reader of the log by `client` that adds to `stats` and holds `fetched_bytes` at most.
     ///
     /// # Errors
@@ -104,17 +96,19 @@ impl BrokerLink {
         stats: &Arc<ReaderStats>,
         fetched_bytes: usize,
     ) -> Result<Box<dyn EventLog>> {
-        let settings = ReaderSettings {
-            fetched_bytes,
-            ..ReaderSettings::new(client)
-        };
-        let settings = match self.embedded {
-            Some(_) => settings.embedded(),
-            None => settings,
-        };
+        let settings = self.reading(client, fetched_bytes);
         Ok(Box::new(
             KafkaLog::new(settings)?.counting(Arc::clone(stats)),
         ))
+    }
+
+    /// How `client` reads. The embedded broker needs its own wait, whatever is set.
+    fn reading(&self, client: ClientSettings, fetched_bytes: usize) -> ReaderSettings {
+        let settings = self.kafka.reader(client, fetched_bytes);
+        match self.embedded {
+            Some(_) => settings.embedded(),
+            None => settings,
+        }
     }
 
     /// Answers about the log.
@@ -122,7 +116,7 @@ impl BrokerLink {
     /// # Errors
     /// The client does not take the settings.
     pub(crate) fn inspector(&self) -> Result<Box<dyn LogInspector>> {
-        let inspector = KafkaInspector::new(ReaderSettings::new(self.asking()))?;
+        let inspector = KafkaInspector::new(ReaderSettings::new(self.client()))?;
         Ok(Box::new(match self.embedded {
             Some(_) => inspector.describing_by(EMBEDDED_BROKER),
             None => inspector,
@@ -139,7 +133,7 @@ impl BrokerLink {
         partitions: i32,
         replication: i32,
     ) -> Result<()> {
-        let admin = Topics::new(self.asking())?;
+        let admin = Topics::new(self.client())?;
         match &self.embedded {
             Some(broker) if admin.partitions(topic)?.is_none() => {
                 broker.create_topic(topic, partitions)?;
@@ -152,5 +146,43 @@ impl BrokerLink {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The settings of `broker` with a long wait for records.
+    fn patient(broker: Broker) -> Settings {
+        let mut settings = Settings::default();
+        settings.kafka.broker = broker;
+        settings.kafka.client_id = "second".to_owned();
+        settings.kafka.fetch_wait_ms = 5_000;
+        settings.kafka.request_timeout_ms = 1_500;
+        settings
+    }
+
+    #[test]
+    fn the_settings_reach_the_readers_of_a_cluster() {
+        let link = BrokerLink::open(&patient(Broker::Kafka)).expect("connects when it is asked");
+        let reading = link.reading(link.watched("reader"), 7);
+        assert_eq!(reading.fetch_wait, Duration::from_secs(5));
+        assert_eq!(reading.fetched_bytes, 7);
+        assert_eq!(reading.client.bootstrap, link.bootstrap());
+        assert_eq!(reading.client.client_id, "second");
+        assert_eq!(reading.client.request_timeout, Duration::from_millis(1_500));
+        assert!(reading.client.watch.is_some());
+    }
+
+    #[test]
+    fn the_embedded_broker_keeps_its_short_wait_whatever_is_set() {
+        let link = BrokerLink::open(&patient(Broker::Embedded)).expect("listens");
+        let (reading, known) = (
+            link.reading(link.client(), 7),
+            ReaderSettings::new(link.client()),
+        );
+        assert_eq!(reading.fetch_wait, known.clone().embedded().fetch_wait);
+        assert!(reading.fetch_wait < known.fetch_wait);
     }
 }

@@ -28,9 +28,12 @@ impl IngestLook {
         let status = app.status();
         self.show_halted(app, &status);
         let now_us = app.clock.now_us();
-        let stands =
-            self.watches
-                .look(&status, app.is_ingesting(), app.settings.stall_us(), now_us);
+        let stands = self.watches.look(
+            &status,
+            app.is_ingesting(),
+            app.settings.ingest.stall_us(),
+            now_us,
+        );
         let mut words: Vec<String> = status.sources.iter().flat_map(halts).collect();
         words.extend_from_slice(&stands);
         if words.is_empty() {

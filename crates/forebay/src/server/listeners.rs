@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use forebay_core::ports::StateReader;
-use forebay_serve::{FlightServer, FlightServerConfig, FlightServices, HttpConfig, HttpServer};
+use forebay_serve::{FlightServer, FlightServices, HttpConfig, HttpServer};
 
 use tokio::runtime::Handle;
 
@@ -38,11 +38,7 @@ impl Listeners {
         services.store = Some(store);
         services.sink = Some(Arc::<super::sink::TopicSink>::clone(&app.sink));
         services.admin = Some(Arc::new(Admin(Arc::clone(app))));
-        let config = FlightServerConfig {
-            threads: settings.flight_threads,
-            connections: app.connections,
-            ..FlightServerConfig::new(settings.flight_addr)
-        };
+        let config = settings.flight(app.connections);
         let flight = {
             // On the runtime, so that administration runs there and never holds up a read.
             let _runtime = app.runtime.enter();

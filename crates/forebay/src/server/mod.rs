@@ -59,8 +59,6 @@ use state::until_lost;
 
 /// How long a stop may take.
 const STOP_MAX: Duration = Duration::from_secs(9);
-/// Threads of the runtime that serves HTTP, appends to the archive and talks to workers.
-const RUNTIME_THREADS: usize = 2;
 
 /// Run until a signal. The listeners answer from the first moment, so that a long start is seen as
 /// one; a signal ends a start as well, and the process ends here.
@@ -70,7 +68,7 @@ const RUNTIME_THREADS: usize = 2;
 pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode> {
     let settings = Settings::of(args)?;
     install_logs(&settings)?;
-    let runtime = runtime()?;
+    let runtime = runtime(&settings)?;
     let clock = Arc::new(SystemClock);
     let app = Arc::new(App::open(settings, clock, runtime.handle().clone())?);
     let listeners = Listeners::start(&app)?;
@@ -169,13 +167,13 @@ pub(crate) fn install_logs(settings: &Settings) -> Result<()> {
     )?)
 }
 
-/// The runtime of a server.
+/// The runtime of a server: it serves HTTP, appends to the archive and talks to workers.
 ///
 /// # Errors
 /// The system gives no thread.
-pub(crate) fn runtime() -> Result<Runtime> {
+pub(crate) fn runtime(settings: &Settings) -> Result<Runtime> {
     let built = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
+        .worker_threads(settings.server.runtime_threads)
         .thread_name("runtime")
         .enable_all()
         .build();
@@ -213,5 +211,32 @@ pub(crate) async fn stop_signal() -> Result<()> {
             _ = interrupt.recv() => return Ok(()),
             _ = hang_up.recv() => tracing::info!("a hang-up is no reason to stop; settings are read at the start alone"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_stop_waits_for_can_be_set_as_long_as_a_stop_may_take() {
+        let stop_ms = u64::try_from(STOP_MAX.as_millis()).expect("seconds");
+        for set in [
+            |settings: &mut Settings, ms| settings.server.shutdown_grace_ms = ms,
+            |settings: &mut Settings, ms| settings.kafka.request_timeout_ms = ms,
+        ] {
+            let mut settings = Settings::default();
+            set(&mut settings, stop_ms);
+            let error = settings.validate().expect_err("refused").to_string();
+            assert!(error.contains("9000 is outside"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_runtime_has_as_many_threads_as_are_set() {
+        let mut settings = Settings::default();
+        settings.server.runtime_threads = 3;
+        let runtime = runtime(&settings).expect("threads");
+        assert_eq!(runtime.metrics().num_workers(), 3);
     }
 }

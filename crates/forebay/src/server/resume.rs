@@ -48,7 +48,7 @@ impl App {
             store: &self.models,
             root: &self.settings.server.model_root,
         };
-        Wiring::of(catalog, models, binding)
+        Wiring::of(catalog, models, self.settings.monitor.options(), binding)
     }
 
     /// Finish what was read, and stop ingest; nothing where it does not run. How it ended.
@@ -248,13 +248,13 @@ fn tell_unpublished(error: &PortError) {
 fn pipeline_settings(settings: &Settings) -> PipelineSettings {
     PipelineSettings {
         epoch_max_rows: settings.ingest.epoch_max_rows,
-        epoch_wait: settings.epoch_wait(),
+        epoch_wait: settings.ingest.epoch_wait(),
         flush: FlushRule {
             interval: Duration::from_millis(settings.ingest.archive_flush_ms),
             max_bytes: settings.ingest.archive_flush_mib << 20,
         },
         history_us: settings.history_us(),
         writer_threads: settings.ingest.writer_threads,
-        scoring: settings.scoring_limits(),
+        scoring: settings.inference.scoring_limits(),
     }
 }

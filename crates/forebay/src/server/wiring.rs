@@ -16,7 +16,7 @@ use forebay_core::source::{Column, SourceDef, SourceFormat};
 use forebay_core::view::ServiceSpec;
 use forebay_engine::{Catalog, MonitorPlan};
 use forebay_infer::{ModelId, ModelStore, ModelVersion};
-use forebay_monitor::{ALERT_TOPIC, LabelFeed, WatchedDeployment};
+use forebay_monitor::{ALERT_TOPIC, LabelFeed, MonitorOptions, WatchedDeployment};
 use forebay_pipeline::{Deployment, check_topics};
 use forebay_training::WitnessedSource;
 
@@ -74,12 +74,17 @@ pub(crate) struct Models<'a> {
 }
 
 impl Wiring {
-    /// Bind everything in `catalog`.
+    /// Bind everything in `catalog`; monitors keep to `judging`.
     ///
     /// # Errors
     /// A model that cannot be loaded or was trained for other features, a deployment whose source
     /// lacks a column, a monitor without its reference.
-    pub(crate) fn of(catalog: &Catalog, models: Models<'_>, binding: Binding<'_>) -> Result<Self> {
+    pub(crate) fn of(
+        catalog: &Catalog,
+        models: Models<'_>,
+        judging: MonitorOptions,
+        binding: Binding<'_>,
+    ) -> Result<Self> {
         let mut wiring = Self {
             sources: catalog.sources().values().cloned().collect(),
             ..Self::default()
@@ -101,7 +106,7 @@ impl Wiring {
             wiring.deploy(catalog, def)?;
         }
         for monitor in catalog.monitors().values() {
-            let opened = wiring.monitor(catalog, monitor, models.root);
+            let opened = wiring.monitor(catalog, monitor, models.root, judging);
             let opened = opened.map(|parts| wiring.monitors.push(parts));
             wiring.set_aside("monitor", monitor.def.name.clone(), opened, binding)?;
             wiring.alerts = true;
@@ -203,6 +208,7 @@ impl Wiring {
         catalog: &Catalog,
         monitor: &MonitorPlan,
         model_root: &Path,
+        judging: MonitorOptions,
     ) -> Result<MonitorParts> {
         let def = &monitor.def;
         let watched = |d: &Deployment| {
@@ -260,6 +266,7 @@ impl Wiring {
             reference,
             deployments,
             labels,
+            judging,
         )?)
     }
 }

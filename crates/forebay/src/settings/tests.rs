@@ -1,7 +1,11 @@
 //! Defaults, precedence and refusals of the settings.
 
-use forebay_core::limits::{ARCHIVE_RETENTION_MAX_HOURS, EPOCH_MAX_ROWS, SERVING_THREADS_MAX};
+use forebay_core::limits::{
+    ARCHIVE_RETENTION_MAX_HOURS, EPOCH_MAX_ROWS, MONITOR_MAX_WINDOWS, SERVING_THREADS_MAX,
+    WORKER_BATCH_MAX_ROWS, WORKER_CREDIT_ROWS,
+};
 
+use super::variables::unknown;
 use super::*;
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings> {
@@ -41,6 +45,9 @@ fn a_variable_overrides_the_file() -> Result<()> {
         (8, "a:1")
     );
     assert_eq!(settings.inference.workers, ["a:1", "b:2"]);
+    let score = &[("FOREBAY_MONITOR_SCORE_THRESHOLD", "0.75")];
+    let settings = load("[monitor]\nscore_threshold = 1\n", score)?;
+    assert_eq!(settings.monitor.score_threshold, 0.75);
     Ok(())
 }
 
@@ -69,7 +76,7 @@ fn flags_override_the_file() -> Result<()> {
 #[test]
 fn wrong_settings_are_refused_by_name() {
     type Variables = &'static [(&'static str, &'static str)];
-    let cases: [(&str, Variables, &str); 4] = [
+    let cases: [(&str, Variables, &str); 5] = [
         ("[state]\nshard = 2\n", &[], "shard"),
         ("[state]\nshards = 'x'\n", &[], "shards"),
         ("[state\n", &[], "TOML"),
@@ -77,6 +84,11 @@ fn wrong_settings_are_refused_by_name() {
             "",
             &[("FOREBAY_STATE_SHARDS", "many")],
             "FOREBAY_STATE_SHARDS",
+        ),
+        (
+            "",
+            &[("FOREBAY_MONITOR_SCORE_THRESHOLD", "high")],
+            "FOREBAY_MONITOR_SCORE_THRESHOLD",
         ),
     ];
     for (text, variables, named) in cases {
@@ -146,14 +158,79 @@ fn values_outside_their_bounds_are_refused_by_name() {
     longest.ingest.epoch_max_rows = EPOCH_MAX_ROWS;
     longest.validate().expect("within its bounds");
     for (set, named) in cases {
-        let mut settings = Settings::default();
-        set(&mut settings);
-        let error = settings.validate().expect_err("refused").to_string();
-        assert!(
-            error.contains(named) && error.contains("outside"),
-            "{error}"
-        );
+        refuses(set, named);
     }
+}
+
+#[test]
+fn values_of_clients_workers_and_monitors_outside_their_bounds_are_refused_by_name() {
+    type Set = fn(&mut Settings);
+    let cases: [(Set, &str); 14] = [
+        (
+            |s| s.server.runtime_threads = 1,
+            "server.runtime_threads = 1",
+        ),
+        (
+            |s| s.server.shutdown_grace_ms = 8_001,
+            "server.shutdown_grace_ms = 8001 is outside 0..=8000",
+        ),
+        (
+            |s| s.kafka.request_timeout_ms = 5_001,
+            "kafka.request_timeout_ms = 5001",
+        ),
+        (|s| s.kafka.fetch_wait_ms = 0, "kafka.fetch_wait_ms = 0"),
+        (
+            |s| s.kafka.delivery_timeout_ms = 0,
+            "kafka.delivery_timeout_ms = 0",
+        ),
+        (
+            |s| s.kafka.linger_ms = 10_001,
+            "kafka.linger_ms = 10001 is outside 0..=10000",
+        ),
+        (
+            |s| s.archive.checkpoint_commits = 0,
+            "archive.checkpoint_commits = 0",
+        ),
+        (
+            |s| s.inference.concurrent_calls = 0,
+            "inference.concurrent_calls = 0",
+        ),
+        (
+            |s| s.inference.call_timeout_ms = 600_001,
+            "inference.call_timeout_ms = 600001",
+        ),
+        (
+            |s| s.inference.worker_ejection_ms = 0,
+            "inference.worker_ejection_ms = 0",
+        ),
+        (
+            |s| s.inference.worker_batch_max_rows = WORKER_BATCH_MAX_ROWS + 1,
+            "inference.worker_batch_max_rows = 8193",
+        ),
+        (
+            |s| s.inference.worker_credit_rows = WORKER_CREDIT_ROWS + 1,
+            "inference.worker_credit_rows = 65537",
+        ),
+        (|s| s.monitor.min_rows = 0, "monitor.min_rows = 0"),
+        (
+            |s| s.monitor.max_windows = MONITOR_MAX_WINDOWS + 1,
+            "monitor.max_windows = 513 is outside 1..=512",
+        ),
+    ];
+    for (set, named) in cases {
+        refuses(set, named);
+    }
+}
+
+/// `set` makes settings that are refused by `named`.
+fn refuses(set: fn(&mut Settings), named: &str) {
+    let mut settings = Settings::default();
+    set(&mut settings);
+    let error = settings.validate().expect_err("refused").to_string();
+    assert!(
+        error.contains(named) && error.contains("outside"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -166,7 +243,7 @@ fn variables_that_look_like_settings_and_are_none_are_found() -> Result<()> {
         "HOME",
     ];
     assert_eq!(
-        unknown(names.iter().map(|name| (*name).to_owned()))?,
+        unknown(&defaults()?, names.iter().map(|name| (*name).to_owned())),
         ["FOREBAY_STATE_SHARD"]
     );
     Ok(())

@@ -8,7 +8,7 @@ use forebay_core::limits::{
 };
 
 /// Settings of a pool.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolOptions {
     /// Rows in flight on one stream.
     pub credit_rows: usize,
@@ -25,7 +25,7 @@ pub struct PoolOptions {
     /// How long a worker is left alone after its first failure; doubles with each further one, up
     /// to 10 s.
     pub ejection: Duration,
-    /// Seed of the choices.
+    /// Seed of the choices; internal, since it only breaks ties.
     pub seed: u64,
 }
 

@@ -117,16 +117,21 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
+    use forebay_core::definition::AlertThreshold;
     use forebay_core::scope::ScoringScopes;
     use forebay_core::source::{Column, SourceDef};
     use forebay_core::time::timestamp_type;
 
     use super::*;
-    use crate::WatchedDeployment;
     use crate::marks::Gate;
-    use crate::tests::fixtures::small_monitor;
+    use crate::tests::fixtures::{definition, options, reference, small_monitor};
+    use crate::{Monitor, MonitorOptions, WatchedDeployment};
 
     fn binding(scopes: &ScoringScopes) -> MonitorBinding {
+        bound(small_monitor(false), scopes)
+    }
+
+    fn bound(monitor: Monitor, scopes: &ScoringScopes) -> MonitorBinding {
         let time = Column {
             name: "ts".to_owned(),
             data_type: timestamp_type(),
@@ -138,7 +143,36 @@ mod tests {
             predictions: "predictions".to_owned(),
             versions: BTreeSet::from([1]),
         };
-        MonitorBinding::new(small_monitor(false), vec![watched], None, scopes)
+        MonitorBinding::new(monitor, vec![watched], None, scopes)
+    }
+
+    #[test]
+    fn what_was_counted_under_other_options_is_counted_anew() {
+        let under = |options: MonitorOptions| {
+            let monitor = Monitor::new(
+                definition(AlertThreshold::Psi(0.2)),
+                reference(3, 200),
+                options,
+            );
+            bound(monitor.expect("sound"), &ScoringScopes::default())
+        };
+        let frame = under(options()).checkpoint().expect("nothing is held");
+        let mut fewer_windows = options();
+        fewer_windows.limits.windows = 2;
+        for other in [
+            MonitorOptions {
+                min_rows: options().min_rows + 1,
+                ..options()
+            },
+            MonitorOptions {
+                score_threshold: 0.75,
+                ..options()
+            },
+            fewer_windows,
+        ] {
+            assert!(under(other).restore(&frame).is_err(), "{other:?}");
+        }
+        under(options()).restore(&frame).expect("the same options");
     }
 
     #[test]

@@ -32,10 +32,6 @@ const FOR_TESTS: &[(&str, &str)] = &[
         "crates/core::LATE",
         "a column of the archive that tests read back",
     ),
-    (
-        "crates/control::judging_from",
-        "windows of a simulation have a handful of rows",
-    ),
     ("crates/kafka::set_down", "takes the embedded broker away"),
     (
         "crates/kafka::fail_produce",

@@ -31,7 +31,7 @@ pub(super) fn broker(settings: &Settings, catalog: &Catalog) -> Vec<Finding> {
     let bootstrap = &settings.kafka.bootstrap;
     let client = ClientSettings {
         request_timeout: ANSWER_MAX,
-        ..ClientSettings::new(bootstrap)
+        ..settings.kafka.client(bootstrap)
     };
     let mut topics: BTreeSet<&str> = catalog
         .sources()

@@ -3,6 +3,7 @@
 //! changes nothing. What is likely wrong is a finding with its remedy; everything else is a table.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use forebay_core::source::SourceDef;
@@ -17,6 +18,8 @@ use crate::cli::{Output, TopicArgs};
 use crate::instant;
 use crate::settings::{Broker, Settings};
 
+/// Longest wait for one answer of the broker: somebody waits for the whole table.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Unknown fields that the table names.
 const UNKNOWN_SHOWN_MAX: usize = 10;
 
@@ -31,7 +34,10 @@ pub(super) fn examine(
         bail!("the embedded broker lives inside its server; give --bootstrap of a Kafka cluster");
     }
     let source = source_of(catalog, topic)?;
-    let client = ClientSettings::new(&settings.kafka.bootstrap);
+    let client = ClientSettings {
+        request_timeout: ANSWER_MAX,
+        ..settings.kafka.client(&settings.kafka.bootstrap)
+    };
     let mut survey = Survey::new(source)?;
     let mut outcome = Ok(());
     let sampled = newest_records(
