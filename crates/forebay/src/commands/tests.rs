@@ -295,12 +295,13 @@ fn a_training_set_from_files_has_every_row_and_says_what_it_is() -> Result<()> {
     Ok(())
 }
 
-/// The golden rows of a shipped test model, an event every two hours.
-fn golden_training_set(model: &Path, path: &Path) -> Result<usize> {
+/// The golden rows of a shipped test model, so many times over, an event every two hours.
+pub(super) fn golden_rows(model: &Path, times_over: usize) -> Result<RecordBatch> {
     let reader = FileReader::try_new(std::fs::File::open(model.join("golden.arrow"))?, None)?;
     let schema = reader.schema();
-    let rows =
-        arrow_select::concat::concat_batches(&schema, &reader.collect::<Result<Vec<_>, _>>()?)?;
+    let batches = reader.collect::<Result<Vec<_>, _>>()?;
+    let batches = std::iter::repeat_n(&batches, times_over).flatten();
+    let rows = arrow_select::concat::concat_batches(&schema, batches)?;
     let times = TimestampMicrosecondArray::from_iter_values(
         (0..rows.num_rows() as i64).map(|row| row * 2 * HOUR_US),
     );
@@ -310,8 +311,13 @@ fn golden_training_set(model: &Path, path: &Path) -> Result<usize> {
         .zip(rows.columns())
         .map(|(field, array)| (field.name().clone(), Arc::clone(array)));
     let columns = columns.chain([("event_time".to_owned(), Arc::new(times) as ArrayRef)]);
-    let rows =
-        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true)))?;
+    let columns = columns.map(|(name, array)| (name, array, true));
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+/// The golden rows as a training set.
+fn golden_training_set(model: &Path, path: &Path) -> Result<usize> {
+    let rows = golden_rows(model, 1)?;
     let mut writer = ArrowWriter::try_new(std::fs::File::create(path)?, rows.schema(), None)?;
     writer.write(&rows)?;
     writer.close()?;
