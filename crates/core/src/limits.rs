@@ -194,6 +194,8 @@ pub const LOG_OFFSET_JUMP_MAX: i64 = 1 << 20;
 pub const LOG_DIGESTS_PER_LOOK: usize = 64;
 /// Gaps of one topic that the state remembers.
 pub const LOG_GAPS_MAX: usize = 1_024;
+/// Rows that another writer has mixed, sorted at once for a scan that nobody is charged for, bytes.
+pub const SORTED_SCAN_MAX_BYTES: usize = 256 << 20;
 /// Files that the archive joins into one at a time.
 pub const ARCHIVE_MERGE_MAX_FILES: usize = 256;
 /// Bytes of the files that the archive joins into one at a time.

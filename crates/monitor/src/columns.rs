@@ -139,6 +139,19 @@ impl<'a> WatchedColumn<'a> {
         )
     }
 
+    /// Its rows.
+    pub(crate) fn len(&self) -> usize {
+        match self.values {
+            WatchedValues::Double(array) => array.len(),
+            WatchedValues::Single(array) => array.len(),
+            WatchedValues::Wide(array) => array.len(),
+            WatchedValues::Narrow(array) => array.len(),
+            WatchedValues::Text(TextColumn::Plain(array)) => array.len(),
+            WatchedValues::Text(TextColumn::View(array)) => array.len(),
+            WatchedValues::Boolean(array) => array.len(),
+        }
+    }
+
     pub(crate) fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }

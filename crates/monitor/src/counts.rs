@@ -22,6 +22,11 @@ pub(crate) struct ColumnCounts {
 }
 
 impl ColumnCounts {
+    /// What one over `bins` bins holds.
+    pub(crate) fn memory_bytes(bins: usize) -> usize {
+        size_of::<Self>() + bins * size_of::<u64>()
+    }
+
     /// Zero counts over `bins` bins.
     #[must_use]
     pub(crate) fn new(bins: usize) -> Self {
@@ -94,8 +99,8 @@ pub(crate) struct PaneCounts {
 impl PaneCounts {
     /// What one over `profile` holds.
     pub(crate) fn memory_bytes(profile: &ReferenceProfile) -> usize {
-        let column = |bins: usize| size_of::<ColumnCounts>() + bins * size_of::<u64>();
-        let columns = profile.columns.iter().map(|c| column(c.bins.len()));
+        let columns = profile.columns.iter();
+        let columns = columns.map(|c| ColumnCounts::memory_bytes(c.bins.len()));
         size_of::<Self>() + columns.sum::<usize>()
     }
 

@@ -3,6 +3,7 @@
 //! one kind of `core`.
 
 use arrow_schema::DataType;
+use forebay_core::memory::OutOfMemory;
 use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;
 
@@ -70,6 +71,12 @@ pub enum MonitorError {
     /// JSON that cannot be read or written.
     #[error("reference profile is not readable JSON")]
     Json(#[from] serde_json::Error),
+    /// The rows of a training set cannot be read.
+    #[error("cannot read the rows of a training set")]
+    Rows(#[source] PortError),
+    /// What would be held does not fit into the memory that there is.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// A port of `core` refused.
     #[error("join key of a prediction or label")]
     Port(#[from] PortError),
@@ -88,8 +95,8 @@ impl MonitorError {
             }
             Self::Definition { .. } => ErrorKind::InvalidArgument,
             Self::Profile { .. } | Self::Json(_) => ErrorKind::DataLoss,
-            Self::Limit { .. } => ErrorKind::ResourceExhausted,
-            Self::Port(error) => error.kind(),
+            Self::Limit { .. } | Self::Memory(_) => ErrorKind::ResourceExhausted,
+            Self::Rows(error) | Self::Port(error) => error.kind(),
         }
     }
 }

@@ -52,7 +52,7 @@ pub(crate) use marks::MonitorMarks;
 pub use monitor::{Monitor, MonitorLimits, MonitorOptions};
 pub use profile::{
     CalibrationWindows, ColumnBins, ColumnProfile, ColumnRole, Moments, NumericEdges,
-    ReferenceProfile, build_profile,
+    ReferenceProfile, TrainingBatches, TrainingRows, build_profile, build_profile_of,
 };
 pub use quality::QualityReport;
 pub use report::{

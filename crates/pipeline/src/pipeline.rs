@@ -485,6 +485,7 @@ fn scoring_parts(
         watermarks: Arc::clone(&parts.watermarks),
         runtime: Arc::clone(&parts.runtime),
         limits,
+        memory: Arc::clone(&parts.memory),
         stopping: Arc::clone(stopping),
         counters: Arc::clone(counters),
     }

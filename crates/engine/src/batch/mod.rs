@@ -20,12 +20,12 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use async_trait::async_trait;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use forebay_core::PortResult;
 use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{
     CompiledService, CompiledView, Known, PointInTime, RowStream, TableScan,
 };
 use forebay_core::view::ServiceView;
+use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
@@ -103,8 +103,19 @@ impl PointInTime for BatchEngine {
             spine,
             views,
         };
-        Ok(in_background("forebay-batch", move || job.run()).await?)
+        let answer = in_background("forebay-batch", move || job.run()).await;
+        answer.map_err(|error| with_remedy(error.into()))
     }
+}
+
+/// Memory is short because of this lowering's way of working, and the other one needs less.
+fn with_remedy(error: PortError) -> PortError {
+    if error.kind() != ErrorKind::ResourceExhausted {
+        return error;
+    }
+    let words = "the batch lowering holds all events of a source at once, and they do not fit into memory; take the \
+                 default lowering, which holds those of the spine's keys alone, or raise memory.limit_mib";
+    PortError::with_source(error.kind(), words, error)
 }
 
 /// One call, ready to run on a thread of its own.

@@ -2,6 +2,7 @@
 //! nothing held afterwards.
 
 use forebay_core::ErrorKind;
+use forebay_core::error::with_causes;
 use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{Known, PointInTime};
 use forebay_engine::{BatchEngine, ProbeEngine};
@@ -58,7 +59,10 @@ fn a_spine_whose_events_do_not_fit_is_refused_and_one_whose_events_do_is_answere
         ]
     };
     let (little, enough) = (Budget::whole(16 << 10), Budget::whole(64 << 20));
-    for engine in engines(&little) {
+    for (engine, remedy) in engines(&little)
+        .into_iter()
+        .zip(["memory.limit_mib", "default lowering"])
+    {
         let answer = ask(
             engine.as_ref(),
             "features",
@@ -68,6 +72,8 @@ fn a_spine_whose_events_do_not_fit_is_refused_and_one_whose_events_do_is_answere
         );
         let error = answer.expect_err("too little memory");
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+        let words = with_causes(&error);
+        assert!(words.contains(remedy), "{words}");
         assert_eq!(little.used_bytes(Part::PointInTime), 0, "nothing leaks");
     }
     let answers = engines(&enough).map(|engine| {

@@ -22,6 +22,7 @@ mod replay;
 mod spill;
 #[cfg(test)]
 mod tests;
+mod training_file;
 mod training_set;
 mod verify;
 mod worker;

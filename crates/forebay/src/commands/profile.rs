@@ -1,32 +1,30 @@
 //! `forebay profile`: what a training set looked like and how the model scored it, as the reference
-//! that a monitor compares with. Rows come from the training set's file, scores from the model
-//! version itself; the profile goes beside the model, and its digest into the training set's
-//! manifest.
+//! that a monitor compares with. Rows come from the training set's file (`training_file`), scores
+//! from the model version itself; the profile goes beside the model, and its digest into the
+//! training set's manifest.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, bail, ensure};
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch};
-use arrow_schema::{Field, Schema};
-use forebay_core::time::{Micros, timestamp_type};
+use forebay_core::memory::Budget;
+use forebay_core::time::Micros;
 use forebay_infer::{MANIFEST_FILE, ModelVersion};
-use forebay_monitor::{CalibrationWindows, ReferenceProfile, build_profile};
+use forebay_monitor::{CalibrationWindows, ReferenceProfile, build_profile_of};
 use forebay_training::TrainingManifest;
 use forebay_training::training_set::manifest_path;
 
 use super::progress::Step;
+use super::training_file::{ScoredFile, TrainingFile};
+use crate::available::available_bytes;
 use crate::cli::ProfileArgs;
 use crate::instant;
-use crate::replay::read_parquet;
 use crate::server::references::profile_path;
 use crate::settings::Settings;
+use crate::settings::memory::command_pool_bytes;
 use crate::terminal::{log_from, print};
 
 /// Longest name of a reference, bytes: it becomes part of a file's name.
@@ -58,32 +56,28 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
         args.model.display()
     );
 
+    let memory = Budget::whole(command_pool_bytes(&settings, available_bytes())?);
     let step = Step::begin(format!("reading {}", args.training_set.display()));
-    let all = read_parquet(&args.training_set)?;
-    let object = format!("training set {}", args.training_set.display());
-    let rows = before(&all, &args.time_column, until_us, &object)?;
-    step.done(&format!(
-        "{object}: {} rows, {} of them profiled",
-        all.num_rows(),
-        rows.num_rows()
-    ));
+    let file = TrainingFile::open(&args.training_set, &args.time_column, until_us)?;
+    let object = file.object();
+    let (all, rows) = file.count()?;
+    step.done(&format!("{object}: {all} rows, {rows} of them profiled"));
     ensure!(
-        rows.num_rows() > 0,
+        rows > 0,
         "{object} has no row before --until; nothing to profile"
     );
 
     let step = Step::begin(format!(
-        "scoring {} rows with the model in {}",
-        rows.num_rows(),
+        "scoring {rows} rows with the model in {}",
         args.model.display()
     ));
     let model = ModelVersion::load(&args.model)
         .with_context(|| format!("model in {}", args.model.display()))?;
-    let (scored, score_column) = with_scores(&rows, &model)?;
+    let scored = file.scored(&model, rows, &memory)?;
     step.done(&format!("scored with {}", model.manifest().title()));
 
     let step = Step::begin("counting".to_owned());
-    let profile = counted(args, scored, &score_column, &model, (window_us, min_rows))?;
+    let profile = counted(args, &scored, &model, (window_us, min_rows), &memory)?;
     ensure!(
         windows(&profile) > 0 || profile.rows < min_rows,
         "no --window of {} in {object} has the {min_rows} rows that a monitor asks for (monitor.min_rows): no threshold \
@@ -105,10 +99,10 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
 /// rows as a monitor asks for.
 fn counted(
     args: &ProfileArgs,
-    scored: RecordBatch,
-    score_column: &str,
+    scored: &ScoredFile<'_>,
     model: &ModelVersion,
     (window_us, min_rows): (Micros, u64),
+    memory: &Arc<Budget>,
 ) -> Result<ReferenceProfile> {
     let features: Vec<&str> = model
         .manifest()
@@ -121,12 +115,13 @@ fn counted(
         window_us,
         min_rows,
     };
-    Ok(build_profile(
+    Ok(build_profile_of(
         &args.name,
-        &[scored],
+        scored,
         &features,
-        Some(score_column),
+        Some(scored.score_column()),
         Some(calibration),
+        memory,
     )?)
 }
 
@@ -139,81 +134,6 @@ fn check_name(name: &str) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// The rows whose time is before `until_us`, with the time column in microseconds UTC.
-fn before(
-    rows: &RecordBatch,
-    time_column: &str,
-    until_us: Option<Micros>,
-    object: &str,
-) -> Result<RecordBatch> {
-    let schema = rows.schema();
-    let index = schema.index_of(time_column).ok().with_context(|| {
-        let known: Vec<&str> = schema
-            .fields()
-            .iter()
-            .map(|field| field.name().as_str())
-            .collect();
-        format!(
-            "{object} has no column '{time_column}'; give --time-column, it has {}",
-            known.join(", ")
-        )
-    })?;
-    let times = arrow_cast::cast(rows.column(index), &timestamp_type())
-        .with_context(|| format!("column '{time_column}' of {object} is no timestamp"))?;
-    let values = times.as_primitive::<TimestampMicrosecondType>();
-    ensure!(
-        values.null_count() == 0,
-        "column '{time_column}' of {object} has NULLs"
-    );
-    let keep: BooleanArray = values
-        .values()
-        .iter()
-        .map(|at| Some(until_us.is_none_or(|until| *at < until)))
-        .collect();
-    let rows = replace_column(rows, index, time_column, times)?;
-    Ok(arrow_select::filter::filter_record_batch(&rows, &keep)?)
-}
-
-fn replace_column(
-    rows: &RecordBatch,
-    index: usize,
-    name: &str,
-    column: ArrayRef,
-) -> Result<RecordBatch> {
-    let mut fields: Vec<_> = rows.schema().fields().iter().map(Arc::clone).collect();
-    let mut columns = rows.columns().to_vec();
-    fields[index] = Arc::new(Field::new(name, column.data_type().clone(), true));
-    columns[index] = column;
-    Ok(RecordBatch::try_new(
-        Arc::new(Schema::new(fields)),
-        columns,
-    )?)
-}
-
-/// The rows with the model's score as a further column, and that column's name.
-fn with_scores(rows: &RecordBatch, model: &ModelVersion) -> Result<(RecordBatch, String)> {
-    let threads = available_parallelism().map_or(1, usize::from);
-    let scores = model.score(rows, threads)?.score;
-    let mut name = String::from("_score");
-    while rows.column_by_name(&name).is_some() {
-        name.insert(0, '_');
-    }
-    let mut fields: Vec<_> = rows.schema().fields().iter().map(Arc::clone).collect();
-    let mut columns = rows.columns().to_vec();
-    columns.push(Arc::new(Float64Array::from_iter_values(
-        scores.into_iter().map(f64::from),
-    )));
-    fields.push(Arc::new(Field::new(
-        &name,
-        arrow_schema::DataType::Float64,
-        false,
-    )));
-    Ok((
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?,
-        name,
-    ))
 }
 
 /// A reference is what scores were measured against: it is not overwritten by another one in
@@ -297,58 +217,31 @@ fn report(path: &Path, profile: &ReferenceProfile) -> String {
 mod tests {
     use std::time::Duration;
 
-    use arrow_array::{Int64Array, TimestampMillisecondArray};
+    use arrow_array::{ArrayRef, RecordBatch, TimestampMillisecondArray};
 
     use super::*;
-
-    fn rows() -> Result<RecordBatch> {
-        Ok(RecordBatch::try_from_iter([
-            (
-                "n",
-                Arc::new(Int64Array::from_iter_values(0..4)) as ArrayRef,
-            ),
-            (
-                "at",
-                Arc::new(TimestampMillisecondArray::from_iter_values([
-                    3_000, 1_000, 2_000, 4_000,
-                ])) as ArrayRef,
-            ),
-        ])?)
-    }
-
-    #[test]
-    fn rows_before_a_moment_keep_their_order_and_get_utc_microseconds() -> Result<()> {
-        let kept = before(&rows()?, "at", Some(3_000_000), "the set")?;
-        assert_eq!(
-            kept.column(0)
-                .as_primitive::<arrow_array::types::Int64Type>()
-                .values(),
-            &[1, 2]
-        );
-        assert_eq!(kept.column(1).data_type(), &timestamp_type());
-        assert_eq!(before(&rows()?, "at", None, "the set")?.num_rows(), 4);
-        let error = before(&rows()?, "event_time", None, "the set")
-            .expect_err("no such column")
-            .to_string();
-        assert!(error.contains("it has n, at"), "{error}");
-        Ok(())
-    }
+    use crate::commands::tests::written;
 
     #[test]
     fn a_reference_is_calibrated_on_windows_with_as_many_rows_as_a_monitor_asks_for() -> Result<()>
     {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/infer");
         let model = ModelVersion::load(&golden.join("squarederror/1"))?;
-        let times = before(&rows()?, "at", None, "the set")?;
-        let mut columns = vec![("at".to_owned(), Arc::clone(times.column(1)), true)];
+        let at = TimestampMillisecondArray::from_iter_values([3_000, 1_000, 2_000, 4_000]);
+        let at: ArrayRef = Arc::new(at);
+        let mut columns = vec![("at".to_owned(), Arc::clone(&at), true)];
         for feature in &model.manifest().features {
-            let nulls = arrow_array::new_null_array(&feature.data_type, times.num_rows());
+            let nulls = arrow_array::new_null_array(&feature.data_type, at.len());
             columns.push((feature.name.clone(), nulls, true));
         }
-        let rows = RecordBatch::try_from_iter_with_nullable(columns)?;
+        let folder = tempfile::tempdir()?;
+        let path = written(&folder, &RecordBatch::try_from_iter_with_nullable(columns)?)?;
+        let file = TrainingFile::open(&path, "at", None)?;
+        let memory = Budget::whole(1 << 20);
+        let scored = file.scored(&model, at.len(), &memory)?;
         let args = ProfileArgs {
             name: "q1".to_owned(),
-            training_set: "none.parquet".into(),
+            training_set: path.clone(),
             model: golden,
             time_column: "at".to_owned(),
             until: None,
@@ -357,8 +250,7 @@ mod tests {
             replace: false,
         };
         let calibrated = |min_rows: u64| -> Result<usize> {
-            let (scored, score) = with_scores(&rows, &model)?;
-            let profile = counted(&args, scored, &score, &model, (1_000_000, min_rows))?;
+            let profile = counted(&args, &scored, &model, (1_000_000, min_rows), &memory)?;
             Ok(windows(&profile))
         };
         assert_eq!((calibrated(1)?, calibrated(2)?), (3, 0));

@@ -1,6 +1,7 @@
 //! Bad calls of each command, as far as they are refused without a server, with the words and the
 //! exit code that they get; and the commands that need nothing but files, from end to end.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use arrow_ipc::reader::FileReader;
 use clap::Parser;
 use forebay_core::time::{DAY_US, HOUR_US};
 use forebay_monitor::{ColumnRole, ReferenceProfile};
+use forebay_offline::ParquetRows;
 use parquet::arrow::ArrowWriter;
 
 use super::run;
@@ -28,6 +30,15 @@ CREATE FEATURE VIEW seen ENTITY thing AS
 SELECT n, ts, count(*) OVER ever AS times FROM a WINDOW ever AS (PARTITION BY n ORDER BY ts);
 CREATE FEATURE SERVICE seen_features (n BIGINT) AS SELECT v.times FROM request LEFT JOIN seen AS v USING (n);
 ";
+
+/// A training set with `rows`, in `folder`.
+pub(super) fn written(folder: &tempfile::TempDir, rows: &RecordBatch) -> Result<PathBuf> {
+    let path = folder.path().join("set.parquet");
+    let mut file = ParquetRows::begin(File::create(&path)?, rows.schema())?;
+    file.write(rows)?;
+    file.finish()?;
+    Ok(path)
+}
 
 /// A folder with definitions (`sql/`), events (`events/a.parquet`), text that is no Parquet file
 /// and a model version.
@@ -295,12 +306,13 @@ fn a_training_set_from_files_has_every_row_and_says_what_it_is() -> Result<()> {
     Ok(())
 }
 
-/// The golden rows of a shipped test model, an event every two hours.
-fn golden_training_set(model: &Path, path: &Path) -> Result<usize> {
+/// The golden rows of a shipped test model, so many times over, an event every two hours.
+pub(super) fn golden_rows(model: &Path, times_over: usize) -> Result<RecordBatch> {
     let reader = FileReader::try_new(std::fs::File::open(model.join("golden.arrow"))?, None)?;
     let schema = reader.schema();
-    let rows =
-        arrow_select::concat::concat_batches(&schema, &reader.collect::<Result<Vec<_>, _>>()?)?;
+    let batches = reader.collect::<Result<Vec<_>, _>>()?;
+    let batches = std::iter::repeat_n(&batches, times_over).flatten();
+    let rows = arrow_select::concat::concat_batches(&schema, batches)?;
     let times = TimestampMicrosecondArray::from_iter_values(
         (0..rows.num_rows() as i64).map(|row| row * 2 * HOUR_US),
     );
@@ -310,8 +322,13 @@ fn golden_training_set(model: &Path, path: &Path) -> Result<usize> {
         .zip(rows.columns())
         .map(|(field, array)| (field.name().clone(), Arc::clone(array)));
     let columns = columns.chain([("event_time".to_owned(), Arc::new(times) as ArrayRef)]);
-    let rows =
-        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true)))?;
+    let columns = columns.map(|(name, array)| (name, array, true));
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+/// The golden rows as a training set.
+fn golden_training_set(model: &Path, path: &Path) -> Result<usize> {
+    let rows = golden_rows(model, 1)?;
     let mut writer = ArrowWriter::try_new(std::fs::File::create(path)?, rows.schema(), None)?;
     writer.write(&rows)?;
     writer.close()?;

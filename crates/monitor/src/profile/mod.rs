@@ -4,16 +4,19 @@
 
 mod build;
 mod edges;
+mod rows;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use forebay_core::limits::MONITOR_MAX_BINS;
 use forebay_core::time::Micros;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use build::{CalibrationWindows, build_profile};
+pub use build::{build_profile, build_profile_of};
 pub use edges::NumericEdges;
+pub use rows::{CalibrationWindows, TrainingBatches, TrainingRows};
 
 use crate::error::{MonitorError, Result};
 

@@ -8,7 +8,8 @@
 //! are read together and sorted. The stream checks the order that it promises.
 //!
 //! # Memory
-//! One file's bytes and one batch; of files that must be sorted, their projected rows.
+//! One file's bytes and one batch; of files that must be sorted, their projected rows, all of which
+//! are charged to the scan (see `held`).
 //!
 //! # Trust
 //! Every file is compared with the checksum of its commit before a byte of it is decoded.

@@ -58,30 +58,27 @@ impl Source {
                 held,
             });
         }
-        let (mut batches, mut rows_bytes) = (Vec::new(), 0);
+        let mut batches = Vec::new();
         for file in &group {
-            held.file(plan, file.size)?;
+            held.sorted_file(plan, file.size)?;
             let reader = decode(plan, file).await?;
             let (reading, name) = (Arc::clone(plan), file.path.to_string());
-            let rows = blocking(move || {
-                let read = |batch: Result<RecordBatch, ArrowError>| {
+            // Each batch is charged before the next one is decoded.
+            let read = blocking(move || {
+                for batch in reader {
                     let batch = batch.map_err(|e| unreadable(&reading.table, &name, &e.into()))?;
-                    reading.bounded(batch)
-                };
-                reader.map(read).collect::<Result<Vec<_>, _>>()
+                    let batch = reading.bounded(batch)?;
+                    held.sorted_rows(&reading, sorted_bytes(&batch))?;
+                    batches.push(batch);
+                }
+                Ok::<_, OfflineError>((held, batches))
             });
-            let rows = rows
+            let read = read
                 .await
                 .map_err(|e| OfflineError::lost_task(&plan.table, e))?;
-            let rows = rows?;
-            rows_bytes += rows
-                .iter()
-                .map(RecordBatch::get_array_memory_size)
-                .sum::<usize>();
-            held.rows(plan, rows_bytes)?;
-            batches.extend(rows);
+            (held, batches) = read?;
         }
-        held.file(plan, 0)?;
+        held.sorted_file(plan, 0)?;
         let order = sorted(&batches);
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         invariant!(
@@ -179,6 +176,11 @@ impl Plan {
             format!("a file's rows do not fit it ({error}); restore the file from a backup"),
         )
     }
+}
+
+/// What `rows` take until they are handed on: themselves, and their places in the order.
+fn sorted_bytes(rows: &RecordBatch) -> usize {
+    rows.get_array_memory_size() + rows.num_rows() * size_of::<(usize, usize)>()
 }
 
 /// (batch, row) of every row, by topic, partition and offset.

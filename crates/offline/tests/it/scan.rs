@@ -211,6 +211,47 @@ async fn rows_that_another_writer_mixed_come_in_log_order_and_every_one_once() {
 }
 
 #[tokio::test]
+async fn rows_that_another_writer_mixed_are_charged_in_full_and_refused_with_the_remedy() {
+    let root = tempfile::tempdir().expect("a directory");
+    let archive = three_files(root.path()).await;
+    mix(root.path());
+    let read = |budget: &Arc<Budget>| {
+        let scan = Scan::default().in_log_order().drawing(budget, Part::Fills);
+        let rows = archive.scan(TABLE, scan);
+        async {
+            let mut rows = rows.await.expect("there");
+            rows.try_next().await.map(|first| (first, rows))
+        }
+    };
+    let budget = Budget::whole(1 << 20);
+    let (first, rows) = read(&budget).await.expect("enough memory");
+    let first = first.expect("rows").get_array_memory_size();
+    let held = budget.used_bytes(Part::Fills);
+    assert!(
+        held >= first,
+        "{held} bytes are held, the rows have {first}"
+    );
+    drop(rows);
+    assert_eq!(budget.used_bytes(Part::Fills), 0, "nothing leaks");
+    // Others use what there is: it may pass later.
+    let others = budget.reserve(Part::Answers, (1 << 20) - held / 2);
+    let error = read(&budget).await.err().expect("refused");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    drop(others);
+    assert!(read(&budget).await.is_ok());
+    // It never fits.
+    let little = Budget::whole(held / 2);
+    let error = read(&little).await.err().expect("refused");
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    let words = error.to_string();
+    assert!(
+        words.contains("another writer") && words.contains("memory.limit_mib"),
+        "{words}"
+    );
+    assert_eq!(little.used_bytes(Part::Fills), 0, "nothing leaks");
+}
+
+#[tokio::test]
 async fn partitions_keep_the_interleaving_in_which_their_rows_arrived() {
     let root = tempfile::tempdir().expect("a directory");
     let archive = open(root.path(), "a");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_core::PortResult;
+use forebay_core::memory::Budget;
 use forebay_core::ports::{
     FeatureReader, Publisher, Runtime, ScoreLoad, ScoreQueue, Scorer, StateReader,
 };
@@ -46,6 +47,8 @@ pub(crate) struct ScoringParts {
     pub(crate) runtime: Arc<dyn Runtime>,
     /// How much may wait and be under way.
     pub(crate) limits: ScoringLimits,
+    /// Where the rows of a chunk are charged; their features are charged by the reader.
+    pub(crate) memory: Arc<Budget>,
     /// Set when the pipeline stops: nothing is tried again.
     pub(crate) stopping: Arc<AtomicBool>,
     /// Where to count.

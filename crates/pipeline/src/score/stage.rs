@@ -15,6 +15,7 @@ use forebay_core::invariant;
 use forebay_core::limits::{
     PENDING_SCORE_MAX_AGE_US, SCORING_CHUNK_MAX_BYTES, SCORING_CHUNK_MAX_ROWS,
 };
+use forebay_core::memory::{Part, Reservation};
 use forebay_core::ports::{PendingEntry, Scores, Settled};
 use forebay_core::settlement::{ScoreOutcome, UnscoredReason};
 use forebay_core::{PortError, PortResult};
@@ -29,6 +30,9 @@ use crate::score::settle::{Verdict, asks_too_much, is_expired, judge};
 
 /// Longest wait for a bell, so that a stop is seen.
 const LISTEN: Duration = Duration::from_secs(1);
+/// What a pending score takes in memory beside the bytes of its row: its key, its place, and what
+/// holds them.
+const ENTRY_BYTES: usize = 256;
 
 /// The scoring thread of one deployment.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub(crate) struct Stage {
 struct Chunk {
     questions: Vec<Question>,
     rows: usize,
+    /// What its rows hold, until it is settled.
+    _memory: Reservation,
 }
 
 /// The rows of a chunk that one version is asked for.
@@ -164,6 +170,14 @@ impl Stage {
             return Ok(false);
         }
         let rows = entries.len();
+        let memory = match self.memory_for(&entries) {
+            Ok(memory) => memory,
+            Err(_) if self.may_ask_for_less(rows) => {
+                (self.cursors, self.first_shard) = before;
+                return Ok(self.ask_for_less(rows));
+            }
+            Err(error) => return Err(later(error)),
+        };
         let mut by_version: BTreeMap<u32, Vec<(u16, PendingEntry)>> = BTreeMap::new();
         for (shard, entry) in entries {
             let version = entry.score.key.model_version;
@@ -176,7 +190,7 @@ impl Stage {
                     let answer = ask(&self.lane, deployment, version, &prepared);
                     Asked::Model(Box::new(prepared), answer)
                 }
-                Err(error) if asks_too_much(&error) && (rows > 1 || !self.in_flight.is_empty()) => {
+                Err(error) if asks_too_much(&error) && self.may_ask_for_less(rows) => {
                     (self.cursors, self.first_shard) = before;
                     return Ok(self.ask_for_less(rows));
                 }
@@ -191,9 +205,32 @@ impl Stage {
                 asked,
             });
         }
-        self.in_flight.push_back(Chunk { questions, rows });
+        self.in_flight.push_back(Chunk {
+            questions,
+            rows,
+            _memory: memory,
+        });
         self.lane.show_load(&load, in_flight + rows);
         Ok(true)
+    }
+
+    /// Memory for `entries` until they are settled: their bytes, and as much again for what is
+    /// decoded of them. What was just read is not yet charged; it is a chunk at most.
+    fn memory_for(&self, entries: &[(u16, PendingEntry)]) -> PortResult<Reservation> {
+        let bytes = |(_, entry): &(u16, PendingEntry)| 2 * entry.score.request.len() + ENTRY_BYTES;
+        let bytes = entries.iter().map(bytes).sum();
+        let mut memory = self.lane.parts.memory.empty(Part::Scoring);
+        match entries.len() {
+            // It cannot be cut: it goes through alone, however large it is.
+            1 => memory.hold(bytes)?,
+            _ => memory.grow(bytes)?,
+        }
+        Ok(memory)
+    }
+
+    /// Whether a chunk of `rows` can be put off or made smaller.
+    fn may_ask_for_less(&self, rows: usize) -> bool {
+        rows > 1 || !self.in_flight.is_empty()
     }
 
     /// There is no memory for a chunk of `rows`. Chunks under way give theirs back when they are
