@@ -3,6 +3,7 @@ found, with topic, partition and offsets, although served values and archive agr
 """
 
 import pathlib
+import re
 import shutil
 import subprocess
 import uuid
@@ -152,3 +153,29 @@ def test_a_flipped_bit_in_an_archived_file_is_found(shop):
     file.write_bytes(data)
     settle(server)
     found(server, file.name, "has changed since it was written")
+
+
+def test_instants_that_are_too_old_are_verified_with_a_longer_history_as_its_error_says(shop):
+    server, topic, kafka = shop
+    server.stop()
+    server.env["FOREBAY_STATE_HISTORY_HOURS"] = "1"
+    server.start()
+    for day in range(2, 12):
+        produce(kafka, topic, {"name": "ann", "amount": 1.0, "at": f"2024-05-{day:02}T00:00:00Z"})
+    wait_for(lambda: delta_rows(server.data_dir, "clicks") == 20, lambda: f"{source(server)}")
+
+    def is_too_old():
+        code, text = verify(server)
+        remedy = "a longer history_hours in [state], then `forebay rebuild VIEW`"
+        return code == 1 and re.search(r"not verifiable: \d+ \(too old\)", text) and remedy in text
+
+    # What is older than the history goes when the shards next look for it.
+    wait_for(is_too_old, "old instants to be refused", every_s=0.5)
+    server.stop()
+    server.env["FOREBAY_STATE_HISTORY_HOURS"] = "1000"
+    server.start()
+    command = [binary(), "rebuild", "spending", "--flight-addr", server.flight]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done
+    code, text = verify(server)
+    assert code == 0 and "20 rows, 20 equal to the bit" in text, text

@@ -1,7 +1,20 @@
-//! The rule of names: what an object, a column, a feature or a topic may be called. The parser asks
-//! it for what a statement names, views and services for what their features are called.
+//! The rules of names: what an object, a feature, a column or a topic may be called. The parser asks
+//! them for what a statement names, views and services for what their features are called.
 
 use forebay_core::limits::{NAME_MAX_BYTES, TOPIC_NAME_MAX_BYTES};
+use forebay_core::source::meta;
+
+/// Columns that the archive adds to those of a source.
+const ARCHIVE_COLUMNS: [&str; 6] = [
+    meta::TOPIC,
+    meta::PARTITION,
+    meta::OFFSET,
+    meta::KAFKA_TIME,
+    meta::INGEST_TIME,
+    meta::LATE,
+];
+/// What the names of columns begin with that Forebay computes beside those of a definition.
+const OWN_COLUMN_PREFIXES: [&str; 2] = ["_forebay", "_aggregate"];
 
 /// Why `name` is none, to stand behind what it names; None where it is one.
 pub(crate) fn fault(name: &str) -> Option<String> {
@@ -10,6 +23,22 @@ pub(crate) fn fault(name: &str) -> Option<String> {
         "\"{name}\" must have 1 to {NAME_MAX_BYTES} bytes and not begin with an underscore (those are Forebay's own)"
     );
     (!is_one).then_some(words)
+}
+
+/// The same of a column that events, requests or keys bring. Their names are other people's, so an
+/// underscore is no fault (`_id`); Delta compares names without case, so Forebay's own are refused
+/// in any.
+pub(crate) fn column_fault(name: &str) -> Option<String> {
+    let lower = name.to_ascii_lowercase();
+    let own = ARCHIVE_COLUMNS.contains(&lower.as_str())
+        || OWN_COLUMN_PREFIXES
+            .iter()
+            .any(|prefix| lower.starts_with(prefix));
+    if own {
+        return Some(format!("\"{name}\" is one of Forebay's own; rename it"));
+    }
+    let is_one = (1..=NAME_MAX_BYTES).contains(&name.len());
+    (!is_one).then(|| format!("\"{name}\" must have 1 to {NAME_MAX_BYTES} bytes"))
 }
 
 /// Why a topic cannot be called `topic` and as much longer as `suffix`; None where it can.
@@ -35,6 +64,28 @@ mod tests {
         }
         for none in ["", "_n", &format!("{longest}n")] {
             let words = fault(none).unwrap_or_default();
+            assert!(words.contains("1 to 255 bytes"), "{none}: {words}");
+        }
+    }
+
+    #[test]
+    fn a_column_may_begin_with_an_underscore_where_it_is_none_of_forebays_own() {
+        let longest = "n".repeat(NAME_MAX_BYTES);
+        for name in ["_id", "__v", "_offsets", "interval", longest.as_str()] {
+            assert_eq!(column_fault(name), None, "{name}");
+        }
+        for own in [
+            "_offset",
+            "_OFFSET",
+            "_late",
+            "_forebay_row",
+            "_aggregate_1",
+        ] {
+            let words = column_fault(own).unwrap_or_default();
+            assert!(words.contains("one of Forebay's own"), "{own}: {words}");
+        }
+        for none in ["", &format!("{longest}n")] {
+            let words = column_fault(none).unwrap_or_default();
             assert!(words.contains("1 to 255 bytes"), "{none}: {words}");
         }
     }

@@ -97,7 +97,7 @@ pub enum PipelineError {
     /// A prediction that no broker would take.
     #[error(
         "prediction {id} has {bytes} bytes and a record of it at most {PREDICTION_MAX_BYTES} (PREDICTION_MAX_BYTES); \
-         carry fewer or shorter columns in its deployment"
+         deploy under another name with fewer or shorter carried columns"
     )]
     PredictionTooLarge {
         /// Prediction id.

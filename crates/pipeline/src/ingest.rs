@@ -4,6 +4,7 @@
 //! taking nothing is left alone, to be read again from where the reader stands. It stops when a
 //! shard has failed for good: reads go on. Scoring and publishing hold it back never.
 
+mod brought;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use forebay_core::dead_letter::DeadLetterReason;
 use forebay_core::error::with_causes;
 use forebay_core::index::RowIndex;
 use forebay_core::invariant;
@@ -43,6 +43,7 @@ use crate::status::Counters;
 use crate::step::{Epoch, Step};
 use crate::told::Told;
 use crate::watermark::{ArchivedMarks, Unrecorded, Watermarks};
+use brought::Brought;
 
 /// How often an untouched shard records its progress, and lag is measured, while records come.
 const IDLE_PROGRESS: Duration = Duration::from_secs(1);
@@ -312,6 +313,7 @@ impl Ingest {
         }
         let mut admitted = self.step.admit(batch, self.encoder.as_ref())?;
         let present = self.present();
+        let before = self.watermarks.read_before(&admitted.batch);
         let dated = self.watermarks.date(&admitted.batch, Some(&present));
         admitted.batch.origin.watermark_us = dated.watermark_us;
         let records = self.watermarks.take_records();
@@ -324,7 +326,8 @@ impl Ingest {
         let up_to = self.archive_up_to(batch.read_up_to.iter().map(|(place, _)| place));
         self.archiver.rows(&batch, &late, up_to, memory)?;
         let watermark = self.watermarks.published().of(&batch.source.name);
-        self.count(&batch, &late, dated.ahead, watermark);
+        let brought = Brought::of(&batch, &late, dated.ahead, &before);
+        brought.count(&self.counters, &batch.source.name, watermark);
         if !self.observers.is_empty() {
             let batch = above(batch, &self.archived)?;
             for observer in &mut self.observers {
@@ -363,37 +366,6 @@ impl Ingest {
             }
         }
         Ok(())
-    }
-
-    fn count(&self, batch: &SourceBatch, late: &[bool], ahead: u64, watermark: Option<Micros>) {
-        let rows = batch.rows.num_rows() as u64;
-        self.counters.rows.fetch_add(rows, Ordering::Relaxed);
-        self.counters.late_rows.fetch_add(
-            late.iter().filter(|l| **l).count() as u64,
-            Ordering::Relaxed,
-        );
-        let refused = batch
-            .dead_letters
-            .iter()
-            .filter(|l| l.reason == DeadLetterReason::Refused.label())
-            .count();
-        self.counters
-            .refused
-            .fetch_add(refused as u64, Ordering::Relaxed);
-        if !batch.dead_letters.is_empty() {
-            let mut reasons = self.counters.dead_letters.lock();
-            for letter in &batch.dead_letters {
-                *reasons
-                    .entry((letter.source.clone(), letter.reason))
-                    .or_default() += 1;
-            }
-        }
-        let mut sources = self.counters.sources.lock();
-        let status = sources.entry(batch.source.name.clone()).or_default();
-        status.rows += rows;
-        status.dead_letters += batch.dead_letters.len() as u64;
-        status.ahead_rows += ahead;
-        status.watermark_us = watermark;
     }
 
     /// Read what `decisions` say.

@@ -20,7 +20,7 @@ pub(crate) const MISMATCHES_MAX: usize = 20;
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The online store no longer answers for that instant. Remedy: verify newer instants, or raise
-    /// `state.history_hours`.
+    /// `state.history_hours` and make the view anew with `forebay rebuild VIEW`.
     TooOld,
     /// The offsets that the value had applied are no longer known. Remedy: verify again; only
     /// recent epochs are known.

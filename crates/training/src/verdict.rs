@@ -28,8 +28,8 @@ pub fn failures(
     let parts = [
         (
             "rows could not be verified",
-            "; rows that are too old need a longer history_hours in [state], and --predictions draws \
-             none of them",
+            "; rows that are too old need a longer history_hours in [state], then `forebay rebuild VIEW`, and \
+             --predictions draws none of them",
             values.not_verifiable,
             values.rows,
         ),

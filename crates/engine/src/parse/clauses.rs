@@ -104,7 +104,7 @@ impl Cursor<'_> {
 
     /// `name TYPE [NOT NULL | NULL]`.
     pub(super) fn column(&mut self) -> Result<Column> {
-        let name = self.name("a column's name")?;
+        let name = self.column_name("a column's name")?;
         let data_type = self.data_type(&name)?;
         let nullable = if self.take_word("NOT") {
             self.expect_words(&["NULL"])?;

@@ -51,6 +51,24 @@ pub(crate) fn label_query(expression: &QueryText, source: &str) -> Result<ast::Q
     })
 }
 
+/// `tokens` with each `interval` that begins no literal in quotes: sqlparser takes the bare word for
+/// the beginning of one wherever it stands, also where a column of that name is meant.
+fn intervals_named(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let mut named = tokens.to_vec();
+    for (place, token) in named.iter_mut().enumerate() {
+        let next = tokens.get(place + 1).map(|next| &next.token);
+        let literal = matches!(next, Some(Token::SingleQuotedString(_) | Token::Number(..)));
+        if let Token::Word(word) = &token.token
+            && word.quote_style.is_none()
+            && word.value.eq_ignore_ascii_case("INTERVAL")
+            && !literal
+        {
+            token.token = Token::make_word("interval", Some('"'));
+        }
+    }
+    named
+}
+
 /// The next token of one statement, and the parser that stands there.
 pub(crate) struct Cursor<'a> {
     pub(super) file: &'a str,
@@ -62,7 +80,7 @@ pub(crate) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// At the start of `tokens`, which stand in `text` of `file`.
     pub(crate) fn new(file: &'a str, text: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
-        let parser = DFParserBuilder::new(tokens.clone())
+        let parser = DFParserBuilder::new(intervals_named(&tokens))
             .with_dialect(&DIALECT)
             .build()
             .expect("tokens are given, so that nothing is tokenized, and the recursion limit is not zero")
@@ -162,12 +180,21 @@ impl<'a> Cursor<'a> {
 
     /// A name: lower case unless quoted, as DataFusion has it.
     pub(super) fn name(&mut self, what: &str) -> Result<String> {
+        self.named(what, name::fault)
+    }
+
+    /// The name of a column, by the rule for columns.
+    pub(super) fn column_name(&mut self, what: &str) -> Result<String> {
+        self.named(what, name::column_fault)
+    }
+
+    fn named(&mut self, what: &str, fault: fn(&str) -> Option<String>) -> Result<String> {
         let name = match self.peek() {
             Token::Word(word) if word.quote_style.is_some() => word.value.clone(),
             Token::Word(word) => word.value.to_lowercase(),
             _ => return self.expected(what),
         };
-        if let Some(fault) = name::fault(&name) {
+        if let Some(fault) = fault(&name) {
             return Err(self.syntax(format!("{what} {fault}")));
         }
         self.advance();
@@ -188,9 +215,9 @@ impl<'a> Cursor<'a> {
         Ok(items)
     }
 
-    /// `( name, name, .. )`.
-    pub(super) fn names(&mut self, what: &str) -> Result<Vec<String>> {
-        self.list(|cursor| cursor.name(what))
+    /// `( column, column, .. )`.
+    pub(super) fn column_names(&mut self, what: &str) -> Result<Vec<String>> {
+        self.list(|cursor| cursor.column_name(what))
     }
 
     pub(super) fn string(&mut self, what: &str) -> Result<String> {

@@ -61,7 +61,7 @@ impl Cursor<'_> {
         self.expect_words(&["FROM"])?;
         let source = self.name("the source of the labels")?;
         self.expect_words(&["USING"])?;
-        let using = self.names("a column that joins label and prediction")?;
+        let using = self.column_names("a column that joins label and prediction")?;
         self.expect_words(&["AS"])?;
         let (expression, text) = self.expression()?;
         self.expect_words(&["WITHIN"])?;

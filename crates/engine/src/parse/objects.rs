@@ -66,10 +66,10 @@ impl Cursor<'_> {
     /// `WATERMARK FOR c AS c - INTERVAL ..` (or `AS c`: no delay).
     fn watermark(&mut self) -> Result<(String, Micros)> {
         self.expect_words(&["WATERMARK", "FOR"])?;
-        let column = self.name("the event-time column")?;
+        let column = self.column_name("the event-time column")?;
         self.expect_words(&["AS"])?;
         let at = self.here();
-        let same = self.name("the event-time column")?;
+        let same = self.column_name("the event-time column")?;
         if same != column {
             let message = format!(
                 "the watermark for {column} must be computed from it: AS {column} - INTERVAL '..' .."

@@ -63,13 +63,13 @@ impl Cursor<'_> {
         self.expect_words(&["INTO", "TOPIC"])?;
         let topic = self.string("the topic of the predictions")?;
         let carry = if self.take_word("CARRY") {
-            self.names("a carried column")?
+            self.column_names("a carried column")?
         } else {
             Vec::new()
         };
         let sticky_by = if self.take_word("STICKY") {
             self.expect_words(&["BY"])?;
-            self.names("a column that keeps a request on one version")?
+            self.column_names("a column that keeps a request on one version")?
         } else {
             Vec::new()
         };

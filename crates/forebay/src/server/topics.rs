@@ -31,7 +31,13 @@ impl Wanted {
     /// embedded broker.
     pub(crate) fn of(wiring: &Wiring, settings: &Kafka, embedded: bool) -> Self {
         let written = wiring.written_topics();
-        let sources = wiring.sources.iter().map(|source| source.topic.clone());
+        let only_read = wiring
+            .sources
+            .iter()
+            .map(|source| &source.topic)
+            .filter(|topic| !written.contains(*topic))
+            .cloned()
+            .collect::<Vec<_>>();
         let mut topics = BTreeMap::new();
         if settings.create_topics || embedded {
             topics.extend(
@@ -41,7 +47,11 @@ impl Wanted {
             );
         }
         if settings.create_source_topics || embedded {
-            topics.extend(sources.map(|topic| (topic, settings.partitions)));
+            topics.extend(
+                only_read
+                    .into_iter()
+                    .map(|topic| (topic, settings.partitions)),
+            );
         }
         Self {
             topics,
@@ -113,4 +123,35 @@ fn make(broker: &BrokerLink, wanted: &Wanted) -> Result<()> {
         broker.ensure_topic(topic, *partitions, wanted.replication_factor)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::source::SourceDef;
+
+    use super::*;
+
+    fn wanted(settings: &Kafka, embedded: bool) -> Vec<String> {
+        let source = |name, topic| Arc::new(SourceDef::json(name, topic, Vec::new(), 0));
+        let wiring = Wiring {
+            sources: vec![source("clicks", "clicks.topic"), source("back", "scores")],
+            prediction_sources: ["back".to_owned()].into(),
+            ..Wiring::default()
+        };
+        let wanted = Wanted::of(&wiring, settings, embedded);
+        wanted.topics.into_keys().collect()
+    }
+
+    #[test]
+    fn by_default_topics_that_are_written_are_made_and_those_of_sources_are_not() {
+        let mut settings = Kafka::default();
+        assert_eq!(wanted(&settings, false), ["scores"]);
+        assert_eq!(wanted(&settings, true), ["clicks.topic", "scores"]);
+        settings.create_source_topics = true;
+        assert_eq!(wanted(&settings, false), ["clicks.topic", "scores"]);
+        settings.create_topics = false;
+        assert_eq!(wanted(&settings, false), ["clicks.topic"]);
+        settings.create_source_topics = false;
+        assert!(wanted(&settings, false).is_empty());
+    }
 }

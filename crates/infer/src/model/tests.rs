@@ -20,6 +20,7 @@ use super::{Exactness, Manifest, ModelId, ModelState, ModelStore, ModelVersion};
 use crate::local::LocalScorer;
 
 mod limits;
+mod remedies;
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -117,6 +117,12 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
         match &mut self.column.values {
             Values::Double(values) => values.push(value),
+            // The parser gives `-0`, an integer, and `-0.0` as this one double.
+            Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_)
+                if value == 0.0 && value.is_sign_negative() =>
+            {
+                return self.integer(0);
+            }
             Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_) => {
                 return Err(self.refuse("a number that is no integer of its range"));
             }

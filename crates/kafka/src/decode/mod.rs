@@ -8,7 +8,7 @@
 //! |---|---|
 //! | VARCHAR | a string |
 //! | DOUBLE | a number, rounded once and correctly, the sign of -0.0 kept; or `"NaN"`, `"Infinity"`, `"-Infinity"` |
-//! | BIGINT, INTEGER | a number without fraction or exponent, in range (`1.0` and `-0` are doubles) |
+//! | BIGINT, INTEGER | a number without fraction or exponent, in range (`1.0` is a double; `-0` is 0, and `-0.0` with it) |
 //! | BOOLEAN | `true`, `false` |
 //! | TIMESTAMP | RFC 3339 text, `2013-01-01 05:15:00` (UTC), or integer microseconds since 1970; years 0000 to 9999 |
 //! | STRUCT | an object |
@@ -168,7 +168,13 @@ impl RecordDecoder {
             failure: &mut failure,
         };
         if let Err(e) = seed.deserialize(&mut json).and_then(|()| json.end()) {
-            return Err(failure.unwrap_or_else(|| Reject::not_json(e.to_string())));
+            let reject = failure.unwrap_or_else(|| Reject::not_json(e.to_string()));
+            let place = (e.line(), e.column());
+            return Err(if e.is_syntax() && is_bare_number(text, place) {
+                reject.adding("JSON has no NaN and no infinity; write them as \"NaN\", \"Infinity\", \"-Infinity\"")
+            } else {
+                reject
+            });
         }
         self.check_time(record.kafka_time_us)
     }
@@ -186,4 +192,16 @@ impl RecordDecoder {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the parser stopped at a bare NaN or infinity, as Python's `json.dumps` writes them. It
+/// counts lines and columns from 1, in bytes, up to the byte that it did not take or behind it.
+fn is_bare_number(text: &str, (line, column): (usize, usize)) -> bool {
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let rest = line.as_bytes().get(column.saturating_sub(2)..);
+    rest.is_some_and(|rest| {
+        let behind = rest.get(1..).unwrap_or_default();
+        let begins = |word: &[u8]| rest.starts_with(word) || behind.starts_with(word);
+        begins(b"NaN") || begins(b"Infinity")
+    })
 }

@@ -96,6 +96,12 @@ impl Reject {
         Self::new(DeadLetterReason::FutureTime, problem).within(column)
     }
 
+    /// The same, with a remedy behind it.
+    pub(super) fn adding(mut self, words: &str) -> Self {
+        self.problem = format!("{}: {words}", self.problem);
+        self
+    }
+
     /// The same, inside the column or object `name`.
     pub(super) fn within(mut self, name: &str) -> Self {
         self.path.push(name.to_owned());

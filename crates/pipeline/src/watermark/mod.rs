@@ -255,6 +255,19 @@ impl Watermarks {
         std::mem::take(&mut self.fresh)
     }
 
+    /// For each partition of `batch`, not yet dated, the offset below which this run or one before
+    /// has read it: whatever it brings from below is read again.
+    pub(crate) fn read_before(&self, batch: &SourceBatch) -> BTreeMap<TopicPartition, i64> {
+        let until = |place| {
+            let mark = self.mark(place)?;
+            Some(mark.next_offset().max(mark.decided_until()))
+        };
+        let places = batch.read_up_to.iter().map(|(place, _)| place);
+        places
+            .map(|place| (place.clone(), until(place).unwrap_or(0)))
+            .collect()
+    }
+
     fn mark(&self, partition: &TopicPartition) -> Option<&PartitionMark> {
         self.sources.get(&partition.topic)?.get(partition.partition)
     }

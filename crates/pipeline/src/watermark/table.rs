@@ -189,4 +189,32 @@ mod tests {
         );
         Ok(())
     }
+
+    #[test]
+    fn a_decision_of_another_version_is_left_to_the_version_that_wrote_it() -> PortResult<()> {
+        let hold = Hold {
+            at: 9,
+            mark_us: 0,
+            watermark_us: 0,
+        };
+        let known = MarkRecord {
+            partition: TopicPartition::new("t", 0),
+            fact: MarkFact::Hold(hold),
+        };
+        let rows = batch(&[(known.clone(), 0)])?;
+        let kind = rows.schema().index_of(KIND).expect("its own column");
+        let of_kind = |word: &str| {
+            let mut columns = rows.columns().to_vec();
+            columns[kind] = Arc::new(StringArray::from(vec![word]));
+            RecordBatch::try_new(rows.schema(), columns).expect("the same types")
+        };
+        let error = read(&of_kind("of tomorrow")).expect_err("an unknown kind");
+        let words = error.to_string();
+        assert!(
+            words.contains("kind 'of tomorrow'; use the version of forebay that wrote it"),
+            "{words}"
+        );
+        assert_eq!(read(&of_kind(HOLD))?, [known]);
+        Ok(())
+    }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use forebay_core::ports::{LogNotes, StateProgress};
 use forebay_core::progress::TopicPartition;
 use forebay_core::{ErrorKind, PortError};
-use forebay_pipeline::{Pipeline, PipelineError};
-use forebay_testkit::{Fate, Point, wait_until};
+use forebay_pipeline::archive::DEAD_LETTER_TABLE;
+use forebay_pipeline::{Pipeline, PipelineError, PipelineStatus};
+use forebay_testkit::{Fate, Point, TableFault, wait_until};
 
 use forebay_sim::oracle::{Oracle, check};
 use forebay_sim::world::{DELAY_US, EVENTS, LIFETIME, Setup, TOPIC, World, event_source};
@@ -198,6 +199,58 @@ fn rows_dead_letters_and_late_rows_are_counted_for_each_source() {
         oracle.accepted.iter().filter(|a| a.late).count() as u64
     );
     assert_eq!(status.archived_rows, status.rows);
+}
+
+/// State without archive: the next process reads everything again, for the archive alone.
+#[test]
+fn what_is_read_again_after_a_kill_is_not_counted_again() {
+    let setup = Setup {
+        scored: false,
+        epoch_max_rows: 4,
+        ..Setup::default()
+    };
+    let world = World::with_events(setup, 40, 59);
+    let fate = Fate::default();
+    for table in [EVENTS, DEAD_LETTER_TABLE] {
+        fate.break_table(table, TableFault::Fails(ErrorKind::Unavailable));
+    }
+    let process = world.start(fate, 1);
+    let ends = world.log.ends(TOPIC);
+    let has_all = |shard| {
+        let applied = world.store.applied(shard);
+        let has = |(partition, end): (i32, &i64)| {
+            applied.next_offset(&TopicPartition::new(TOPIC, partition)) == *end
+        };
+        (0..).zip(&ends).all(has)
+    };
+    wait_until("every shard has all", || (0..3).all(has_all));
+    let first = process.pipeline.status();
+    process.stop().expect_err("the archive takes nothing");
+    assert!(world.archive.rows(EVENTS).is_empty());
+
+    world.append_events(20, 60);
+    let process = world.start(Fate::default(), 2);
+    let counters = process.pipeline.counters();
+    wait_until("all is read", || world.log.is_read());
+    process.stop().expect("nothing is in the way");
+    let (second, oracle) = (counters.snapshot(), Oracle::of(&world));
+    let late = oracle.accepted.iter().filter(|a| a.late).count();
+    let of = |status: &PipelineStatus| {
+        let source = &status.sources[EVENTS];
+        assert_eq!(source.rows, status.rows);
+        [source.rows, source.dead_letters, status.late_rows]
+    };
+    let sums: Vec<u64> = of(&first)
+        .iter()
+        .zip(of(&second))
+        .map(|(a, b)| a + b)
+        .collect();
+    assert_eq!(
+        sums,
+        [oracle.accepted.len(), oracle.dead.len(), late].map(|count| count as u64)
+    );
+    assert_eq!(second.archived_rows, sums[0], "the archive had nothing");
+    check(&world, false);
 }
 
 #[test]
