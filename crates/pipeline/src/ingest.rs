@@ -27,6 +27,7 @@ use crate::archive::Archiver;
 use crate::board::{Board, KnownEnd};
 use crate::error::{PipelineError, first_cause};
 use crate::idle::IdleWait;
+use crate::log_throttle::LogThrottle;
 use crate::observer::BatchObserver;
 use crate::pace::Pace;
 use crate::prediction::RecordEncoder;
@@ -41,7 +42,6 @@ use crate::settlements::SettledNotes;
 use crate::shards::ShardWriters;
 use crate::status::Counters;
 use crate::step::{Epoch, Step};
-use crate::told::Told;
 use crate::watermark::{ArchivedMarks, Unrecorded, Watermarks};
 
 /// How often an untouched shard records its progress, and lag is measured.
@@ -98,7 +98,7 @@ struct Timers {
     committed: Vec<Duration>,
     measured: Duration,
     /// Polls that failed.
-    unanswered: Told,
+    unanswered: LogThrottle,
 }
 
 impl Ingest {
@@ -138,7 +138,7 @@ impl Ingest {
         let mut timers = Timers {
             committed: vec![now; usize::from(self.shards)],
             measured: now,
-            unanswered: Told::default(),
+            unanswered: LogThrottle::default(),
         };
         let mut pauses = Pauses::default();
         let mut wait = IdleWait::new(self.settings.epoch_wait);
