@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_core::error::with_causes;
+use forebay_core::invariant;
 use forebay_core::ports::{Checkpoints, Publication, Publisher, Runtime};
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::time::Micros;
@@ -101,7 +102,12 @@ impl LastWords {
     }
 
     fn note(&mut self, word: &Word) {
-        self.0.insert(word.identity.clone(), word.status);
+        let status = word.status;
+        let last = self.0.insert(word.identity.clone(), status);
+        let follows =
+            |last: Status| status.turn == last.turn.wrapping_add(1) && status.firing != last.firing;
+        let is_next = last.is_none_or(follows);
+        invariant!(WordsTakeTurns, is_next, "{status:?} after {last:?}");
     }
 }
 
@@ -149,17 +155,17 @@ pub fn alarm_queue(past: &[Alarm], checkpoints: Arc<dyn Checkpoints>) -> (RaiseA
     (Box::new(raise), outgoing)
 }
 
-/// What outlives a process.
+/// The checkpoint, which survives a restart.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
-    /// The last word on each alarm that the broker has.
+    /// Last state of each alarm that the broker acknowledged, by the alarm's identity.
     last: BTreeMap<String, Status>,
-    /// Words that are on their way, in their order.
+    /// Words handed to the broker and not acknowledged, in the order of sending.
     sending: Vec<Word>,
 }
 
-/// What is kept of the words that were published.
+/// The checkpoint and the store that it is written to.
 #[derive(Debug)]
 struct PublishedAlarms {
     checkpoints: Arc<dyn Checkpoints>,
@@ -167,8 +173,8 @@ struct PublishedAlarms {
 }
 
 impl PublishedAlarms {
-    /// What earlier runs have published. What cannot be read stops no start: the alarms of the past
-    /// are then published again.
+    /// Load what earlier runs have published. A checkpoint that cannot be read does not stop the
+    /// start: `alarm_queue` then publishes the alarms of the past again.
     fn open(checkpoints: Arc<dyn Checkpoints>) -> Self {
         let read = checkpoints.load(CHECKPOINT).and_then(|kept| {
             let parse = |kept: Vec<u8>| serde_json::from_slice(&kept);
@@ -207,6 +213,8 @@ impl PublishedAlarms {
     /// The broker has `words`, the first of those that were about to be sent.
     fn note(&mut self, words: Vec<Word>) {
         let noted = words.len().min(self.kept.sending.len());
+        let are_first = self.kept.sending.starts_with(&words[..noted]);
+        invariant!(PublishedOnce, are_first, "{noted} of {}", words.len());
         self.kept.sending.drain(..noted);
         let last = words.into_iter().map(|word| (word.identity, word.status));
         self.kept.last.extend(last);
@@ -301,6 +309,8 @@ impl Run {
             self.published.intend(&batch);
             let records: Vec<&OutboxRecord> = batch.iter().map(|alarm| &alarm.record).collect();
             let outcomes = self.publisher.publish(&records, &self.stopping);
+            let (answered, sent) = (outcomes.len(), records.len());
+            invariant!(OutcomePerRecord, answered == sent, "{answered} of {sent}");
             let failure = self.take_out(&mut waiting, outcomes);
             match failure {
                 None => {

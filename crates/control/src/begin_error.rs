@@ -1,5 +1,5 @@
 //! Why monitors and the filter of repeats cannot begin. A table of the archive is named, so that
-//! whoever begins can do so without it; all else ends the start.
+//! the caller can begin without it; every other error ends the start.
 
 use forebay_core::PortError;
 use thiserror::Error;

@@ -6,8 +6,8 @@
 //! of each table the rows behind those that every reader of it knows, a batch at a time. What a
 //! reader without a checkpoint needs is all of it.
 //!
-//! A table that does not answer or is damaged is named ([`BeginError::Table`]): whoever begins may
-//! do so without its source and without the monitors that read it.
+//! A table that does not answer or is damaged is named ([`BeginError::Table`]): the caller may
+//! begin without its source and without the monitors that read it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::pin::pin;
@@ -22,7 +22,7 @@ use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::settlement::SETTLEMENT_TABLE;
 use forebay_core::source::SourceDef;
 use forebay_core::watermark::{Hold, MarkFact, MarkRecord};
-use forebay_core::{ErrorKind, PortError, PortResult};
+use forebay_core::{ErrorKind, PortError, PortResult, invariant};
 use forebay_monitor::SourceRows;
 use forebay_pipeline::repeats::Repeats;
 use forebay_pipeline::runtime::block_on;
@@ -196,7 +196,7 @@ impl Beginning<'_> {
         Ok(())
     }
 
-    /// What the archive has of decisions about time: `monitors` are told of what they do not know,
+    /// What the archive has of decisions about time: `monitors` get those that they do not know,
     /// and those come back that a shard may lack. `archived` is what the archive has of the
     /// sources.
     fn decisions(
@@ -230,6 +230,14 @@ impl Beginning<'_> {
                 needed.add(records, applied);
             }
         }
+        let (rows, of_table) = (known.rows(), &archived.0);
+        invariant!(
+            BeganWhereArchived,
+            of_table
+                .iter()
+                .all(|(place, p)| rows.next_offset(place) >= p.next_offset),
+            "{rows:?} of {archived:?} decisions about time are known"
+        );
         needed.add(known.holds(), applied);
         let known = Arc::new(known);
         monitors.count_decisions(&known);
@@ -299,8 +307,17 @@ impl Beginning<'_> {
             return Ok(());
         };
         // The notes of a shard in their order, so that the last one says how many are known.
+        let mut last: BTreeMap<i32, i64> = BTreeMap::new();
         for rows in self.scan(SETTLEMENT_TABLE, scan.in_log_order())? {
             let settled = settlements::read(&rows?)?;
+            for (place, number) in settled.iter().map(|settled| &settled.note) {
+                let before = last.insert(place.partition, *number);
+                invariant!(
+                    NotesAscend,
+                    before.is_none_or(|before| before < *number),
+                    "{place:?}: {before:?} to {number}"
+                );
+            }
             monitors.settle(&settled);
             repeats.settle(&settled);
         }

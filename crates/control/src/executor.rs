@@ -21,7 +21,7 @@ pub trait Parts: Send + Sync {
     /// what ingest folds with the new definitions is missing in the views that these have dropped.
     ///
     /// # Errors
-    /// What is wrong, in words for whoever asked for the change.
+    /// What is wrong, in words for the user who asked for the change.
     fn carry_out(&self, change: &mut Self::Change, step: &Step) -> PortResult<()>;
 }
 
@@ -45,7 +45,7 @@ impl ChangeFailed {
     }
 }
 
-/// What the steps are carried out beside: who is told of them, who may end them, the present.
+/// What the executor needs beside the parts: where it posts each step, the stop, the clock.
 pub type Around<'a> = (&'a Life, &'a Stop, &'a dyn Clock);
 
 /// Go on with the saved definitions; `change` is one from them to themselves.

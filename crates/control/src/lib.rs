@@ -1,6 +1,6 @@
 //! The server's life: how definitions change while events flow, what is undone when a step of that
-//! fails, whether ingest moves, and how a stop reaches whoever waits. Pure decisions, and an
-//! executor over a port ([`Parts`]); the binary implements it over RocksDB, Delta and Kafka.
+//! fails, whether ingest moves, and how a stop reaches what waits. Pure decisions, and an executor
+//! over a port ([`Parts`]); the binary implements it over RocksDB, Delta and Kafka.
 //!
 //! # A start, a stop
 //!

@@ -303,8 +303,8 @@ impl Monitors {
             .filter(move |running| running.lock().binding.sources().contains(&source))
     }
 
-    /// Count rows, where a batch that cannot be counted is told and passed over: monitoring must
-    /// never stop the data path, neither at a start.
+    /// Count rows. A batch that cannot be counted is logged and skipped: monitoring must never stop
+    /// the data path, nor a start.
     fn count(&self, rows: &SourceRows) {
         let source = &rows.source.name;
         let lengths = [rows.partition.len(), rows.offset.len()];
@@ -388,7 +388,7 @@ impl Monitors {
         *self.decisions.lock() = Some(Arc::clone(archived));
     }
 
-    /// The state of a monitor. It was told of all that the table of decisions has by now.
+    /// The state of a monitor. It got every decision that their table has by now.
     fn checkpoint_of(&self, running: &mut Running) -> Option<Vec<u8>> {
         if let Some(archived) = &*self.decisions.lock() {
             running.binding.know(&archived.rows());
@@ -525,8 +525,9 @@ impl MonitorObserver {
         }
     }
 
-    /// Hold ingest back while others have the memory that the monitors need: what ingest itself
-    /// has comes back meanwhile. Not for ever: a monitor stands in nobody's way.
+    /// Hold ingest back while other parts have the memory that the monitors need: what ingest
+    /// itself has comes back meanwhile. The wait is bounded: monitoring must not stop the data
+    /// path.
     fn wait_for_memory(&self) {
         let began = self.runtime.elapsed();
         while !self.monitors.hold_memory() {

@@ -1,5 +1,5 @@
 //! Which events each deployment scores, kept as a checkpoint: changed before the first of them is
-//! read, so that whoever waits for predictions waits for those alone.
+//! read, so that monitors and the filter of repeats wait for predictions of those alone.
 
 use forebay_core::PortResult;
 use forebay_core::checkpoint::{self, Opened};

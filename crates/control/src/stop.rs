@@ -18,7 +18,7 @@ pub struct Stop {
 const SLICE: Duration = Duration::from_millis(20);
 
 impl Stop {
-    /// Nobody has asked yet; whoever waits does so on `runtime`.
+    /// A stop that is not asked for yet; waits for it run on `runtime`.
     #[must_use]
     pub fn new(runtime: Arc<dyn Runtime>) -> Self {
         Self {

@@ -164,6 +164,16 @@ registry! {
     QuestionsInOrder "questions_in_order" "answers are kept in the order of their questions";
     HeldAsKept "held_as_kept" "monitors hold no more memory than they keep";
     CountedIsCovered "counted_is_covered" "what a monitor has counted is covered by what it checkpoints";
+    SeriesOfItsVersion "series_of_its_version" "a row is counted for the series of its model version and role";
+    OpenWindowsAhead "open_windows_ahead" "no window is open that the mark of a monitor has passed";
+    RecordHasItsPlace "record_has_its_place" "a record that was read names its topic, its partition and its offset";
+    TimeNeverFalls "time_never_falls" "the time since the start of a process never falls";
+    QueueReadAscends "queue_read_ascends" "a queue is read in the order of its numbers, from where it was asked on";
+    WordsTakeTurns "words_take_turns" "the words on an alarm take turns, up and down, and are numbered in that order";
+    SweptFromTheOldest "swept_from_the_oldest" "the log of a table is deleted from its oldest entry on, never its newest";
+    CommitOnTop "commit_on_top" "a commit gets a version after the one that it was built on";
+    BeganWhereArchived "began_where_archived" "what begins beside ingest knows all that the archive has";
+    OneSpanOpen "one_span_open" "of the spans that a deployment scores of a topic only the last is open";
     SumLimbs "sum_limbs" "a fixed-point sum fits the limbs that its type allows";
 }
 

@@ -89,7 +89,7 @@ pub struct OutOfMemory {
     pub part: Part,
     /// For how much, bytes.
     pub asked: usize,
-    /// What whoever asked held already, bytes.
+    /// What the reservation that asked held already, bytes.
     pub held: usize,
     /// What it could have got, bytes.
     pub free: usize,

@@ -1,13 +1,14 @@
 //! Which events a deployment scores: those from where it was deployed on, up to where it was
-//! dropped or suspended. Recorded once, before the first of them is read, so that whoever waits for
-//! predictions (monitors, the filter of repeats) waits for those alone, live and in a rebuild
-//! alike. Pure data; the binary keeps it beside the catalog.
+//! dropped or suspended. Recorded once, before the first of them is read, so that monitors and the
+//! filter of repeats wait for predictions of those alone, live and in a rebuild alike. Pure data;
+//! the binary keeps it beside the catalog.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::invariant;
 use crate::progress::Applied;
 
 /// By deployment and topic of its source the spans of the log that it scores.
@@ -55,6 +56,14 @@ impl ScoringScopes {
                 let from = here(topic);
                 spans.push(Span { from, to: None });
             }
+            let closed = spans.split_last().map_or(&[][..], |(_, closed)| closed);
+            // An open span before the last would have every later event scored.
+            invariant!(
+                OneSpanOpen,
+                closed.iter().all(|span| span.to.is_some()),
+                "deployment '{deployment}' over {topic}: {} spans",
+                spans.len()
+            );
         }
         *self != before
     }

@@ -1,7 +1,7 @@
 //! How the wait for a prediction ends: with a record for its topic, or with a note that says why
-//! there is none. Every event of a deployment has one such end, so whoever counts predictions can
-//! tell "not yet" from "never". `pipeline` decides, `online` keeps the notes beside the offsets,
-//! the archive has them in [`SETTLEMENT_TABLE`].
+//! there is none. Every event of a deployment has one such end, so monitors can tell "not yet" from
+//! "never". `pipeline` decides, `online` keeps the notes beside the offsets, the archive has them
+//! in [`SETTLEMENT_TABLE`].
 //!
 //! Notes of neighbours share a record: one reason, ascending runs of offsets.
 

@@ -91,7 +91,7 @@ impl ViewSpec {
     }
 
     /// How far behind its partition's watermark a row is still taken: R and the history. None for a
-    /// view that retains for ever.
+    /// view whose rows never expire.
     #[must_use]
     pub fn lateness_us(&self, history_us: Micros) -> Option<Micros> {
         Some(self.retention_us()?.saturating_add(history_us))

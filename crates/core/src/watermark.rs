@@ -48,8 +48,8 @@
 //! Bounds and holds come from a clock, so a second reading would decide otherwise. Each one that
 //! had an effect is recorded with the offsets at which it held: in the state, ahead of the rows
 //! that were read under it, and in the archive, for which the newest hold of an idle partition
-//! waits until a row follows. Whoever reads the same rows later applies the records and gets the
-//! same marks:
+//! waits until a row follows. A later reader of the same rows applies the records and gets the same
+//! marks:
 //!
 //! * [`PartitionMark::recovered`] starts a partition at an offset. Marks that shards have recorded
 //!   and holds are taken over when the reader reaches their offset, bounds hold for their range.
@@ -66,8 +66,8 @@
 //! # What was tried instead
 //!
 //! Marks without bounds and holds: one record from a clock that was ahead moved the mark of its
-//! source for good, one partition without new records held back expiry and monitors for ever. And
-//! two copies of the rule, one for ingest and one for rebuilds.
+//! source for good, one partition without new records held back expiry and monitors without end.
+//! And two copies of the rule, one for ingest and one for rebuilds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,8 +121,8 @@ pub struct MarkRecord {
 }
 
 /// Whether a row is too late for state that is kept `lateness_us` behind the watermark of its own
-/// partition: `ts < watermark - lateness`. Never where there is no watermark yet, or state is kept
-/// for ever (None).
+/// partition: `ts < watermark - lateness`. Never where there is no watermark yet, or state does not
+/// expire (None).
 #[must_use]
 pub fn is_too_late(
     event_time_us: Micros,

@@ -108,7 +108,7 @@ pub enum EngineError {
     /// The caller asks for an object that the catalog does not have.
     #[error("{0}")]
     NotFound(String),
-    /// A table cannot be read; the words and the kind are those of whoever keeps it.
+    /// A table cannot be read; message and kind are those of the adapter that stores it.
     #[error("{0}")]
     Port(PortError),
     /// A file cannot be read.

@@ -70,7 +70,7 @@ impl Scorer for LocalScorer {
                 .spawn_blocking(move || loaded.score(&features, threads))
                 .await
                 .unwrap_or_else(|error| match error.try_into_panic() {
-                    // Whoever asked contains it, as if it had been met here.
+                    // The caller contains a panic of the scorer, also one from another thread.
                     Ok(panic) => resume_unwind(panic),
                     Err(_) => Err(InferError::worker(
                         ErrorKind::Unavailable,

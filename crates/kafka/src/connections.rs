@@ -1,7 +1,7 @@
 //! What the client library says of its connections: which brokers answer, how fast, what failed.
-//! Each client that is made with a [`Watch`] hands in its statistics now and then; whoever exports
-//! metrics reads [`Connections`]. Nothing is decided by it. A client that is made anew (each change
-//! of the definitions makes a reader) counts from 0; what is told of its name goes on.
+//! Each client that is made with a [`Watch`] hands in its statistics now and then; the exposition
+//! of metrics reads [`Connections`]. Nothing is decided by it. A client that is made anew (each
+//! change of the definitions makes a reader) counts from 0; the sums of its name go on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

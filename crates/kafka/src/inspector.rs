@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use forebay_core::PortResult;
 use forebay_core::ports::{FirstRecord, LogBounds, LogFault, LogInspector, TopicFacts};
 use forebay_core::progress::{RecordDigest, TopicPartition};
+use forebay_core::{PortResult, invariant};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -123,6 +123,13 @@ impl KafkaInspector {
                 .consumer
                 .offsets_for_times(asked, left)
                 .map_err(|e| client.question_failed(action, e))?;
+            invariant!(
+                PartsMakeTheWhole,
+                answer.count() == some.len(),
+                "{} partitions, asked for {}",
+                answer.count(),
+                some.len()
+            );
             let answered = answer.elements();
             offsets.extend(
                 answered
@@ -189,8 +196,16 @@ impl KafkaInspector {
                 Some(Err(Notice::Error { place: None, .. })) | None => continue,
             };
             // The first answer counts; of an earlier assignment none is asked for.
-            if !from.contains_key(&place) {
+            let Some(asked) = from.get(&place) else {
                 continue;
+            };
+            if let FirstRecord::Record(digest) = &first {
+                invariant!(
+                    ReadsFromWhereAsked,
+                    digest.offset >= *asked,
+                    "{place:?}: offset {}, asked from {asked}",
+                    digest.offset
+                );
             }
             match found.entry(place) {
                 Entry::Vacant(vacant) => drop(vacant.insert(first)),

@@ -16,7 +16,7 @@ use crate::error::Error;
 
 /// How long one look for reports takes while records are under way; a stop may wait for it.
 const SERVE: Duration = Duration::from_millis(100);
-/// How long the thread rests at most: errors that are about no record are told this late.
+/// How long the thread rests at most: an error that is about no record is logged this late.
 const REST: Duration = Duration::from_secs(1);
 
 /// A producer, and the thread that serves its reports.
@@ -49,7 +49,7 @@ impl<C: ProducerContext + 'static> ServedProducer<C> {
         })
     }
 
-    /// The producer. Whoever has sent calls [`Self::wake`].
+    /// The producer. After a send the caller must call [`Self::wake`].
     pub(crate) fn producer(&self) -> &BaseProducer<C> {
         &self.producer
     }

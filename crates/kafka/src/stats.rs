@@ -1,6 +1,5 @@
-//! Counters of the reader, for whoever exports metrics. They only grow; names and labels are the
-//! exporter's business. Written by the reader thread, read by any; relaxed, since nothing is
-//! decided by them.
+//! Counters of the reader, for the exposition of metrics. They only grow; names and labels are its
+//! business. Written by the reader thread, read by any; relaxed, since nothing is decided by them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

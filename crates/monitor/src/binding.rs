@@ -20,7 +20,7 @@
 //! # State
 //!
 //! All of it is one checkpoint together with the offsets that it covers (`checkpoint`). Rows below
-//! those offsets are skipped, so that whoever reads may begin anywhere at or before them.
+//! those offsets are skipped, so that a reader may begin anywhere at or before them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -198,7 +198,7 @@ impl MonitorBinding {
         covered.insert(partition, next);
     }
 
-    /// It was told of all decisions about time below these numbers in the table of them.
+    /// [`Self::decide`] has passed in every decision below these numbers of their table.
     pub fn know(&mut self, rows: &Applied) {
         let dated = rows
             .0
@@ -210,7 +210,7 @@ impl MonitorBinding {
         }
     }
 
-    /// Decisions about `place` of which it was told, by [`Self::know`]; None where it does not move
+    /// How many decisions about `place` it covers, by [`Self::know`]; None where it does not move
     /// by them.
     #[must_use]
     pub fn decided_to(&self, place: &TopicPartition) -> Option<i64> {

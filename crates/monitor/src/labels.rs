@@ -88,7 +88,7 @@ pub(crate) struct Prediction {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fate {
+pub(crate) enum LabelFate {
     Waiting,
     Unmatched,
     Expired,
@@ -100,7 +100,7 @@ pub(crate) enum Fate {
 pub(crate) struct Label {
     pub(crate) time_us: Micros,
     pub(crate) value: bool,
-    pub(crate) fate: Fate,
+    pub(crate) fate: LabelFate,
 }
 
 #[derive(Debug, Default)]
@@ -194,6 +194,11 @@ impl LabelJoin {
             + self.labels * (size_of::<Label>() + DUE_BYTES)
     }
 
+    /// Predictions and labels that it counts as waiting.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.predictions, self.labels)
+    }
+
     pub(crate) fn fates_mut(&mut self) -> &mut LabelFates {
         &mut self.fates
     }
@@ -279,7 +284,7 @@ impl LabelJoin {
         let mut label = Label {
             time_us,
             value,
-            fate: Fate::Waiting,
+            fate: LabelFate::Waiting,
         };
         self.fates.waiting += 1;
         for prediction in &mut entry.predictions {
@@ -396,8 +401,8 @@ impl LabelJoin {
             let alone = self
                 .by_predictions
                 .has_passed(self.deadline(label.time_us, within));
-            if alone && label.fate == Fate::Waiting {
-                label.fate = Fate::Unmatched;
+            if alone && label.fate == LabelFate::Waiting {
+                label.fate = LabelFate::Unmatched;
                 unmatched += 1;
             }
             !(alone && self.by_labels.has_passed(self.deadline(label.time_us, 0)))
@@ -431,11 +436,11 @@ fn meet(
     let fate = if distance < within_us.saturating_neg() || distance > within_us.saturating_mul(2) {
         return;
     } else if distance < 0 {
-        Fate::Early
+        LabelFate::Early
     } else if distance > within_us {
-        Fate::Expired
+        LabelFate::Expired
     } else {
-        Fate::Matched
+        LabelFate::Matched
     };
     if fate > label.fate {
         let counted = *counter(fates, label.fate);
@@ -444,7 +449,7 @@ fn meet(
         *counter(fates, fate) += 1;
         label.fate = fate;
     }
-    if fate == Fate::Matched {
+    if fate == LabelFate::Matched {
         credit(prediction, (label.time_us, label.value), fates, effects);
     }
 }
@@ -488,13 +493,13 @@ fn credit(
     prediction.credited = Some(label);
 }
 
-fn counter(fates: &mut LabelFates, fate: Fate) -> &mut u64 {
+fn counter(fates: &mut LabelFates, fate: LabelFate) -> &mut u64 {
     match fate {
-        Fate::Waiting => &mut fates.waiting,
-        Fate::Unmatched => &mut fates.unmatched,
-        Fate::Expired => &mut fates.expired,
-        Fate::Early => &mut fates.early,
-        Fate::Matched => &mut fates.matched,
+        LabelFate::Waiting => &mut fates.waiting,
+        LabelFate::Unmatched => &mut fates.unmatched,
+        LabelFate::Expired => &mut fates.expired,
+        LabelFate::Early => &mut fates.early,
+        LabelFate::Matched => &mut fates.matched,
     }
 }
 

@@ -9,8 +9,8 @@
 //!
 //! A [`MonitorBinding`] binds one to the log: it reads events, predictions and labels in whatever
 //! order they arrive, decides how far the monitor may move, and gives and takes checkpoints. This
-//! crate does no I/O, reads no clock, and knows no topic but the name of the alerts'; whoever wires
-//! it does the rest. Follow a prediction: `feed` -> `binding` -> `batch` -> `binner` -> `window` ->
+//! crate does no I/O, reads no clock, and knows no topic but the name of the alerts'; `control`
+//! does the rest. Follow a prediction: `feed` -> `binding` -> `batch` -> `binner` -> `window` ->
 //! `evaluate` -> `series`; a label: `feed` -> `label_rows` -> `labels` -> `quality`; a checkpoint:
 //! `state`.
 
@@ -30,6 +30,7 @@ mod label_rows;
 mod labels;
 mod marks;
 mod monitor;
+mod options;
 mod profile;
 mod quality;
 mod report;
@@ -49,7 +50,8 @@ pub use label_rows::FailedLabels;
 pub use labels::LabelFates;
 #[cfg(test)]
 pub(crate) use marks::MonitorMarks;
-pub use monitor::{Monitor, MonitorLimits, MonitorOptions};
+pub use monitor::Monitor;
+pub use options::{MonitorLimits, MonitorOptions};
 pub use profile::{
     CalibrationWindows, ColumnBins, ColumnProfile, ColumnRole, Moments, NumericEdges,
     ReferenceProfile, TrainingBatches, TrainingRows, build_profile, build_profile_of,

@@ -1,6 +1,6 @@
 //! One monitor: predictions and labels in, reports and alarms out. A deterministic state machine
-//! with no clock and no I/O: whoever runs it reads the topics and says how far event time has come.
-//! Hot path: [`Monitor::observe_predictions`] groups a batch's rows by pane and counts column by
+//! with no clock and no I/O: `binding` passes in rows and says how far event time has come. Hot
+//! path: [`Monitor::observe_predictions`] groups a batch's rows by pane and counts column by
 //! column.
 //!
 //! Equal rows and equal marks give equal reports, in whatever order and batches the rows came and
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, BooleanArray, PrimitiveArray, RecordBatch};
 use forebay_core::definition::{AlertThreshold, MonitorDef};
-use forebay_core::limits;
+use forebay_core::invariant;
 use forebay_core::prediction::Role;
 use forebay_core::time::Micros;
 use hashbrown::HashMap;
@@ -25,61 +25,11 @@ use crate::error::{MonitorError, Result};
 use crate::evaluate::DriftRules;
 use crate::labels::{Change, Effect, JoinLimits, LabelJoin};
 use crate::marks::MonitorMarks;
+use crate::options::MonitorOptions;
 use crate::profile::ReferenceProfile;
 use crate::report::{InputCounts, MonitorEvent, MonitorReport};
 use crate::series::{Series, SeriesContext};
 use crate::window::{NoPane, WindowPlan};
-
-/// Settings that a definition does not have.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MonitorOptions {
-    /// Values that a column needs in a window before anything is said about it.
-    pub min_rows: u64,
-    /// Score from which on the model is taken to predict TRUE.
-    pub score_threshold: f64,
-    /// Limits; the defaults are those of `core::limits`.
-    pub limits: MonitorLimits,
-}
-
-/// Limits of one monitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MonitorLimits {
-    /// Predictions that wait for a label.
-    pub pending_predictions: usize,
-    /// Labels that wait for a prediction.
-    pub pending_labels: usize,
-    /// Predictions, and labels, that share one join key.
-    pub per_key: usize,
-    /// (Model version, role) pairs.
-    pub series: usize,
-    /// Closed windows kept for one series, those without rows counted too.
-    pub windows: usize,
-    /// Open panes of one series.
-    pub open_panes: usize,
-}
-
-impl Default for MonitorLimits {
-    fn default() -> Self {
-        Self {
-            pending_predictions: limits::MONITOR_MAX_PENDING,
-            pending_labels: limits::MONITOR_MAX_PENDING_LABELS,
-            per_key: limits::MONITOR_MAX_PER_KEY,
-            series: limits::MONITOR_MAX_SERIES,
-            windows: limits::MONITOR_MAX_WINDOWS,
-            open_panes: limits::MONITOR_MAX_OPEN_PANES,
-        }
-    }
-}
-
-impl Default for MonitorOptions {
-    fn default() -> Self {
-        Self {
-            min_rows: 500,
-            score_threshold: 0.5,
-            limits: MonitorLimits::default(),
-        }
-    }
-}
 
 /// The state of one monitor.
 #[derive(Debug)]
@@ -202,10 +152,18 @@ impl Monitor {
             Some(labels) => join_keys(batch, &labels.using, "the batch of predictions")?,
             None => Vec::new(),
         };
+        let before = self.input.rows();
         let mut effects = Vec::new();
         for slot in self.route(&predictions, logs_us) {
             self.count(&predictions, &keys, logs_us, &slot, &mut effects);
         }
+        invariant!(
+            PartsMakeTheWhole,
+            self.input.rows() - before == batch.num_rows() as u64,
+            "{:?} after a batch of {} rows, {before} before it",
+            self.input,
+            batch.num_rows()
+        );
         self.settle(effects);
         Ok(())
     }
@@ -270,6 +228,14 @@ impl Monitor {
         for position in self.positions.values() {
             let series = &mut self.series[usize::from(*position)];
             series.advance(marks, &self.context, self.join.as_ref(), &mut events);
+            let open = series.windows.panes.first_key_value();
+            let is_passed = open
+                .zip(marks.predictions_us)
+                .is_some_and(|((pane, _), mark)| {
+                    let plan = &self.context.plan;
+                    plan.has_closed(plan.window_start(*pane), mark)
+                });
+            invariant!(OpenWindowsAhead, !is_passed, "{marks:?}");
         }
         events
     }
@@ -427,6 +393,13 @@ impl Monitor {
                 .push(Series::new(key.0, key.1, columns, is_routed));
             u16::try_from(self.series.len() - 1).expect("series are limited to 2^16")
         });
+        let found = &self.series[usize::from(series)];
+        invariant!(
+            SeriesOfItsVersion,
+            (found.version, found.role) == key,
+            "series {series} is not that of version {}",
+            key.0
+        );
         Destination::Series(series)
     }
 
@@ -459,6 +432,13 @@ impl Monitor {
         let came_late =
             |row: &&u32| logs_us[**row as usize].is_some_and(|log| plan.has_closed(start_us, log));
         counts.late_rows += slot.rows.iter().filter(came_late).count() as u64;
+        invariant!(
+            CountsAddUp,
+            counts.late_rows <= counts.rows,
+            "{} of {} rows came late",
+            counts.late_rows,
+            counts.rows
+        );
         for ((binner, column), counts) in self
             .binners
             .iter()
@@ -517,8 +497,12 @@ impl Monitor {
                 Change::Credit(credit) => quality.credit(&credit, threshold),
                 Change::Retract(credit) => quality.retract(&credit, threshold),
                 Change::Expire => quality.expired += 1,
-                Change::Revive => quality.expired -= 1,
+                Change::Revive => {
+                    invariant!(CountsAddUp, quality.expired > 0, "none has expired");
+                    quality.expired -= 1;
+                }
             }
+            invariant!(CountsAddUp, quality.adds_up(), "after {change:?}");
         }
     }
 }

@@ -89,6 +89,19 @@ impl QualityCounts {
         self.delay_us -= i128::from(credit.delay_us);
     }
 
+    /// Whether each label is in one of the four cells, and no prediction both has one and expired.
+    pub(crate) fn adds_up(&self) -> bool {
+        let cells = [
+            self.true_positives,
+            self.false_positives,
+            self.true_negatives,
+            self.false_negatives,
+        ];
+        let cells: u128 = cells.map(u128::from).iter().sum();
+        let settled = u128::from(self.labelled) + u128::from(self.expired);
+        cells == u128::from(self.labelled) && settled <= u128::from(self.predictions)
+    }
+
     /// Add `other`.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.merge_counts(other);

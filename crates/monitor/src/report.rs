@@ -54,6 +54,13 @@ pub struct InputCounts {
     pub overflowed: u64,
 }
 
+impl InputCounts {
+    /// Rows that were looked at, repeats left out: those are dropped before.
+    pub(crate) fn rows(&self) -> u64 {
+        self.accepted + self.other_model + self.invalid + self.too_old + self.overflowed
+    }
+}
+
 /// One model version in one role.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeriesReport {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use forebay_core::definition::MonitorDef;
+use forebay_core::invariant;
 use forebay_core::prediction::Role;
 use forebay_core::time::Micros;
 
@@ -95,6 +96,11 @@ impl Series {
                 }),
         );
         changed.sort_unstable();
+        invariant!(
+            WindowsAscend,
+            changed.is_sorted_by(|a, b| a < b),
+            "{changed:?} are evaluated"
+        );
         let (version, role) = (self.version, self.role);
         for start in &changed {
             let window = self
@@ -308,9 +314,23 @@ impl Series {
     /// Let the oldest windows go; their outcomes live on in the alarms' base.
     fn evict(&mut self, mark_us: Micros, context: &SeriesContext) {
         while let Some((start, window)) = self.windows.evict(mark_us, &context.plan) {
+            invariant!(
+                ColumnsAgree,
+                window.columns.len() == self.alarms.len(),
+                "{} columns, {} alarms",
+                window.columns.len(),
+                self.alarms.len()
+            );
             for (alarm, column) in self.alarms.iter_mut().zip(&window.columns) {
                 if let Some(up) = alarm.base.step(outcome(column), context.alarm) {
-                    alarm.base_since_us = up.then(|| context.plan.window_end(start));
+                    let end_us = context.plan.window_end(start);
+                    invariant!(
+                        WindowsAscend,
+                        alarm.base_since_us.is_none_or(|since| since < end_us),
+                        "an alarm of {:?} changes at {end_us}",
+                        alarm.base_since_us
+                    );
+                    alarm.base_since_us = up.then_some(end_us);
                 }
                 alarm.announced.remove(&start);
             }

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use forebay_core::answered::{read_time, write_time};
 use forebay_core::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
 use forebay_core::exact::FloatSum;
+use forebay_core::invariant;
 use forebay_core::prediction::Role;
 use forebay_core::time::Micros;
 
 use crate::alarm::{AlarmState, Outcome};
 use crate::counts::PaneCounts;
-use crate::labels::{Fate, Key, Label, LabelFates, LabelJoin, Prediction};
+use crate::labels::{Key, Label, LabelFate, LabelFates, LabelJoin, Prediction};
 use crate::marks::MonitorMarks;
 use crate::monitor::Monitor;
 use crate::profile::ReferenceProfile;
@@ -29,12 +30,12 @@ const OUTCOMES: [Outcome; 4] = [
     Outcome::Clear,
     Outcome::Skipped,
 ];
-const FATES: [Fate; 5] = [
-    Fate::Waiting,
-    Fate::Unmatched,
-    Fate::Expired,
-    Fate::Early,
-    Fate::Matched,
+const FATES: [LabelFate; 5] = [
+    LabelFate::Waiting,
+    LabelFate::Unmatched,
+    LabelFate::Expired,
+    LabelFate::Early,
+    LabelFate::Matched,
 ];
 const ROLES: [Role; 2] = [Role::Live, Role::Shadow];
 
@@ -45,6 +46,13 @@ pub(crate) fn write_monitor(out: &mut Vec<u8>, monitor: &Monitor) {
     for count in input_counts(&mut monitor.input.clone()) {
         write_unsigned(out, *count);
     }
+    invariant!(
+        SeriesOfItsVersion,
+        monitor.positions.len() == monitor.series.len(),
+        "{} positions of {} series",
+        monitor.positions.len(),
+        monitor.series.len()
+    );
     write_unsigned(out, monitor.series.len() as u64);
     for series in &monitor.series {
         write_series(out, series);
@@ -222,6 +230,9 @@ fn read_pane(reader: &mut Reader<'_>, profile: &ReferenceProfile) -> BytesResult
     let mut counts = PaneCounts::new(profile);
     counts.rows = reader.unsigned()?;
     counts.late_rows = reader.unsigned()?;
+    if counts.late_rows > counts.rows {
+        return Err(BytesError::from("more rows came late than came"));
+    }
     for column in &mut counts.columns {
         for bin in &mut column.bins {
             *bin = reader.unsigned()?;
@@ -247,6 +258,12 @@ fn quality_counts(quality: &mut QualityCounts) -> [&mut u64; 7] {
 }
 
 fn write_quality(out: &mut Vec<u8>, quality: &QualityCounts) {
+    invariant!(
+        CountsAddUp,
+        quality.adds_up(),
+        "{:?}",
+        quality_counts(&mut quality.clone())
+    );
     for count in quality_counts(&mut quality.clone()) {
         write_unsigned(out, *count);
     }
@@ -271,6 +288,9 @@ fn read_quality(reader: &mut Reader<'_>) -> BytesResult<QualityCounts> {
     for count in quality_counts(&mut quality) {
         *count = reader.unsigned()?;
     }
+    if !quality.adds_up() {
+        return Err(BytesError::from("labels do not add up"));
+    }
     let mut histograms = [vec![0; SCORE_BINS], vec![0; SCORE_BINS]];
     let mut is_empty = true;
     for histogram in &mut histograms {
@@ -294,6 +314,19 @@ fn write_join(out: &mut Vec<u8>, join: &LabelJoin) {
     for count in fate_counts(&mut join.fates().clone()) {
         write_unsigned(out, *count);
     }
+    let waiting = join.keys.values();
+    let waiting = waiting.fold((0, 0), |(predictions, labels), key| {
+        (
+            predictions + key.predictions.len(),
+            labels + key.labels.len(),
+        )
+    });
+    invariant!(
+        WaitingCounted,
+        waiting == join.waiting(),
+        "{waiting:?} predictions and labels, {:?} counted",
+        join.waiting()
+    );
     write_unsigned(out, join.keys.len() as u64);
     for (key, entry) in &join.keys {
         out.extend_from_slice(&key.to_le_bytes());
@@ -321,6 +354,9 @@ fn read_join(reader: &mut Reader<'_>, join: &mut LabelJoin, series: usize) -> By
     }
     for _ in 0..reader.unsigned()? {
         let key = u128::from_le_bytes(reader.array()?);
+        if join.keys.contains_key(&key) {
+            return Err(BytesError::from("a join key is there twice"));
+        }
         let mut entry = Key::default();
         for _ in 0..reader.unsigned()? {
             entry.predictions.push(read_prediction(reader, series)?);

@@ -25,7 +25,7 @@ use crate::blocking::blocking;
 use crate::dating::ingest_time;
 use crate::error::OfflineError;
 use crate::file::DataFile;
-use crate::marks::{Outcome, commit_info, judge};
+use crate::marks::{Outcome, commit_info, outcome_of};
 use crate::rows;
 use crate::table::{Current, FORMAT, FORMAT_VERSION, Table, append_operation, commit};
 
@@ -80,7 +80,7 @@ impl DeltaArchive {
                         table: table.name.clone(),
                         source: Box::new(source),
                     })?;
-            match judge(&facts, self.owner(), &prepared.id) {
+            match outcome_of(&facts, self.owner(), &prepared.id) {
                 Outcome::Landed => {
                     invariant!(
                         AppendCovered,

@@ -265,7 +265,7 @@ impl DeltaArchive {
         current: &mut crate::table::Current,
     ) -> Result<(), OfflineError> {
         let facts = current.refresh(table).await?;
-        current.note(crate::marks::judge(&facts, self.owner(), ""));
+        current.note(crate::marks::outcome_of(&facts, self.owner(), ""));
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, SecondsFormat};
+use forebay_core::invariant;
 use forebay_core::time::{DAY_US, Micros};
 use parking_lot::Mutex;
 
@@ -87,7 +88,13 @@ fn words(us: Micros) -> String {
 /// The `_ingest_time` of an append: now, but above that of every append before it, so that files
 /// follow one another by it whatever the clock does.
 pub(crate) fn ingest_time(now_us: Micros, last_us: Option<Micros>) -> Micros {
-    last_us.map_or(now_us, |last| now_us.max(last.saturating_add(1)))
+    let at_us = last_us.map_or(now_us, |last| now_us.max(last.saturating_add(1)));
+    invariant!(
+        IngestTimeAscends,
+        last_us.is_none_or(|last| last < at_us),
+        "{last_us:?} to {at_us}"
+    );
+    at_us
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@
 //! one commit of the file and the marks. A scan walks: [`archive`] -> `scan` (which files, which
 //! order) -> `parquet_file` (projected batches).
 //!
-//! [`compact`], `sweep` and [`scrub`] keep a table readable as it ages; whoever calls them sets the
-//! pace.
+//! [`compact`], `sweep` and [`scrub`] keep a table readable as it ages; the server calls them and
+//! sets the pace.
 //!
 //! Nothing here decides what an event means, deletes a file that a table names, or takes "cannot
 //! read" for "none". This is the only crate that opens Parquet; files of users come in through

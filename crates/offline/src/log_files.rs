@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use deltalake::logstore::LogStore;
+use forebay_core::invariant;
 use forebay_core::time::Micros;
 use futures::TryStreamExt;
 use object_store::ObjectStore;
@@ -109,7 +110,16 @@ pub(crate) fn covered(files: &[LogFile], cutoff_us: Micros) -> Vec<&LogFile> {
         return Vec::new();
     };
     let covered = files.iter().filter(|file| file.version < checkpoint);
-    covered.filter(is_old).collect()
+    let covered: Vec<&LogFile> = covered.filter(is_old).collect();
+    invariant!(
+        SweptFromTheOldest,
+        covered.is_sorted_by_key(|file| file.version)
+            && covered.last().map(|file| file.version) < files.last().map(|file| file.version),
+        "{} of {} files below checkpoint {checkpoint}",
+        covered.len(),
+        files.len()
+    );
+    covered
 }
 
 #[cfg(test)]

@@ -38,8 +38,8 @@
 //!
 //! An append drops the rows below the marks, writes their file, and commits file and new marks in
 //! one entry. A process that dies in between leaves a file that no entry names. After an error
-//! nobody knows whether the entry is there, so the log is read again and [`judge`] says, by the
-//! first entry since that tells:
+//! nobody knows whether the entry is there, so the log is read again and [`outcome_of`] says, by
+//! the first entry since that tells:
 //!
 //! * this process and this commit: it has landed;
 //! * another process has moved our marks: it owns the table now, and this one appends no more;
@@ -474,7 +474,7 @@ pub(crate) enum Outcome {
 
 /// Judge by the entries since the read, oldest first: ours, somebody else's, or nothing that
 /// concerns us.
-pub(crate) fn judge(facts: &[CommitFacts], owner: &str, commit: &str) -> Outcome {
+pub(crate) fn outcome_of(facts: &[CommitFacts], owner: &str, commit: &str) -> Outcome {
     for entry in facts {
         if entry.owner.as_deref() == Some(owner) {
             if entry.commit.as_deref() == Some(commit) {

@@ -1,5 +1,5 @@
 //! Scrub: every file of a table is compared with the checksum of its commit, one file a call, so
-//! that whoever scrubs sets the pace. A flipped bit is found before it is needed; what is found is
+//! that the caller sets the pace. A flipped bit is found before it is needed; what is found is
 //! remembered with the table until the file reads well again or leaves it.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -125,7 +125,7 @@ impl Statistics {
             );
             nulls.insert(column.name.clone(), json!(column.nulls));
             if let Bounds::Between(low, high) = column.bounds {
-                // Whoever prunes by them would skip a file that has the rows.
+                // A scan that prunes by them would skip a file that has the rows.
                 invariant!(
                     StatisticsOrdered,
                     !is_less(&high, &low),

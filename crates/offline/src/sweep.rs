@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use deltalake::table::state::DeltaTableState;
+use forebay_core::invariant;
 use forebay_core::time::Micros;
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -92,9 +93,17 @@ impl DeltaArchive {
             deleted += 1;
         }
         if deleted > 0 {
+            let before = current.state.version();
             current.state = DeltaTableState::try_new(log, None)
                 .await
                 .map_err(|e| OfflineError::delta(&table.name, "load", e))?;
+            invariant!(
+                VersionNeverFalls,
+                current.state.version() >= before,
+                "table {}: {before} to {} by the loss of {deleted} files of its log",
+                table.name,
+                current.state.version()
+            );
             self.refresh(&table, &mut current).await?;
         }
         Ok(deleted)
@@ -117,6 +126,15 @@ async fn named(
     let log = table.log.0.as_ref();
     let files = current.state.log_data();
     let mut named: BTreeSet<String> = files.iter().map(|f| f.path().into_owned()).collect();
+    // What is not named here is deleted: a path that stood for two files would lose one.
+    invariant!(
+        PartsMakeTheWhole,
+        named.len() == files.iter().count(),
+        "table {}: {} paths of {} files",
+        table.name,
+        named.len(),
+        files.iter().count()
+    );
     let mut tombstones = current.state.all_tombstones(log);
     let failed = |e| OfflineError::delta(&table.name, "read the tombstones of", e);
     while let Some(tombstone) = tombstones.try_next().await.map_err(failed)? {

@@ -15,6 +15,7 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::table::config::TableProperty;
 use deltalake::table::state::DeltaTableState;
+use forebay_core::invariant;
 use forebay_core::progress::Applied;
 use forebay_core::time::{MINUTE_US, Micros};
 use object_store::path::Path;
@@ -23,7 +24,7 @@ use tokio::sync::Mutex;
 use crate::error::OfflineError;
 use crate::facts::{FileFacts, files_of};
 use crate::log_files;
-use crate::marks::{CommitFacts, Marks, Outcome, judge};
+use crate::marks::{CommitFacts, Marks, Outcome, outcome_of};
 use crate::schema;
 
 /// Table property that would make Delta forget application ids.
@@ -358,7 +359,7 @@ impl Current {
     ) -> Result<(), OfflineError> {
         let facts = self.refresh(table).await?;
         // No commit has an empty name, so this asks about the others only.
-        self.note(judge(&facts, owner, ""));
+        self.note(outcome_of(&facts, owner, ""));
         self.check_fence(table)
     }
 
@@ -398,9 +399,17 @@ pub(crate) async fn commit(
     actions: Vec<Action>,
     operation: DeltaOperation,
 ) -> Result<(), DeltaTableError> {
-    CommitBuilder::from(properties)
+    let commit = CommitBuilder::from(properties)
         .with_actions(actions)
         .build(Some(state), Arc::clone(&table.log.0), operation)
-        .await
-        .map(|_| ())
+        .await?;
+    invariant!(
+        CommitOnTop,
+        commit.version() > state.version(),
+        "table {}: version {} on top of {}",
+        table.name,
+        commit.version(),
+        state.version()
+    );
+    Ok(())
 }

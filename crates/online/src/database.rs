@@ -232,7 +232,8 @@ impl Database {
     fn read_error(&self, source: rocksdb::Error) -> OnlineError {
         let error = disk_error(&self.path, self.shard, "read", source);
         if error.kind() == ErrorKind::DataLoss {
-            // What is intact is still read and written: the damage is told, and stops nothing else.
+            // Intact records are still read and written: the damage is logged once and fails only
+            // the reads that meet it.
             let mut damage = self.read_damage.lock();
             if damage.is_none() {
                 tracing::error!(

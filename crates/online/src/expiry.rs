@@ -1,11 +1,14 @@
-//! Removal of tiles that no permitted read can see. The floor of a view is the least watermark of
-//! its partitions, less the view's reach and the history; below it no window that is still answered
-//! looks, and never above what a pending score of any shard still reads. A tile goes when its
-//! newest row lies below the floor: from touched keys in their own commit, from all others in a
-//! sweep over the shard, some records per commit, whenever the floor has moved far enough.
+//! Removal of tiles that no permitted read can see. For each view
+//!
+//! floor = min(least watermark of its partitions - history, oldest pending score) - reach
+//!
+//! Reads below `floor + reach` (T_min) are refused, so no window that is answered reaches rows
+//! older than the floor. A tile expires when its newest row lies below the floor: a touched key
+//! drops its tiles in its own commit, all other keys in a sweep over the shard, some records per
+//! commit, whenever the floor has moved far enough.
 //!
 //! Rows of lifetime windows live on in states (`Folded`); presence keeps the newest event time of
-//! what went. Removal never changes an answer: it moves T_min, the least instant that is answered.
+//! the expired rows. Expiry never changes an answer, it only moves T_min.
 
 use std::sync::Arc;
 

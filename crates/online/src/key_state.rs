@@ -25,7 +25,7 @@ pub(crate) struct Folded {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HotRow {
     pub(crate) valid_from_us: Micros,
-    /// Exclusive; `Micros::MAX` stands for ever.
+    /// Exclusive; `Micros::MAX` means without end.
     pub(crate) valid_until_us: Micros,
     pub(crate) newest_us: Option<Micros>,
     pub(crate) status: FeatureStatus,

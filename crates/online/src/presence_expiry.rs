@@ -4,7 +4,7 @@
 //! once it is forgotten it answers NULL with status NOT_FOUND. Values never change.
 //!
 //! A key of a view without a TTL never dies (an empty window is a count of 0, a lifetime aggregate
-//! and a latest value stand for ever), nor does one with lifetime aggregates under a TTL: the next
+//! and a latest value never expire), nor does one with lifetime aggregates under a TTL: the next
 //! event brings their value back.
 //!
 //! The sweep looks at some presence records with each commit, and deletes in that commit's batch;

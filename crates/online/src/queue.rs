@@ -267,10 +267,6 @@ impl Queue {
         self.next_note += notes as u64;
     }
 
-    pub(crate) fn pending_len(&self) -> u64 {
-        self.pending.values().map(|w| w.marks.len() as u64).sum()
-    }
-
     pub(crate) fn outbox_len(&self) -> u64 {
         self.outbox.values().map(|places| places.len() as u64).sum()
     }

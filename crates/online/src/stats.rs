@@ -26,8 +26,6 @@ macro_rules! counters {
             pub rocksdb: RocksStats,
             /// Changes of single partitions that the histories of applied offsets keep.
             pub history_changes: u64,
-            /// Pending scores.
-            pub pending_scores: u64,
             /// Outbox records that are not cleared.
             pub outbox_records: u64,
         }

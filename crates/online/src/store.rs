@@ -103,9 +103,7 @@ impl RocksStore {
             stats.history_changes += table.history.changes() as u64;
             drop(table);
             shard.database.add_sizes(&mut stats.rocksdb);
-            let queue = shard.queue.lock();
-            stats.pending_scores += queue.pending_len();
-            stats.outbox_records += queue.outbox_len();
+            stats.outbox_records += shard.queue.lock().outbox_len();
         }
         stats
     }

@@ -149,8 +149,8 @@ impl Table {
     /// lock.
     pub(crate) fn evict(&mut self, budget_bytes: usize) -> Vec<Arc<KeyState>> {
         let mut evicted = Vec::new();
-        // Two rounds of the hand: the first clears the marks of entries in use, the second must
-        // find victims.
+        // CLOCK eviction: the first pass clears reference bits (`touched`), the second must find a
+        // victim. So 2 x entries steps suffice.
         let mut steps = 2 * self.entries.len();
         while self.memory_bytes > budget_bytes && steps > 0 {
             steps -= 1;

@@ -1,10 +1,13 @@
 //! Which rows of a decoded batch every view and deployment of its source can take, and what the
 //! views make of them. A row on which an expression fails or whose key is over its limit becomes a
-//! dead letter; it is found by halving, so that it does not take its neighbours with it, and no
-//! other view folds it either: the archive, where training reads, has the same rows. The keys of a
-//! deployment are those that route its score and those by which it asks views, also views of other
-//! sources: an event that could never be scored is no event of the source, for its views neither.
-//! Pure, and a function of each row alone: batch cuts change nothing.
+//! dead letter. Bisection finds it, so that its neighbours stay.
+//!
+//! A rejected row is rejected for the whole source: no other view folds it, because archive and
+//! online state must hold the same rows. This also holds for the keys of a deployment, which are
+//! those that route its score and those by which it asks views, also views of other sources: a row
+//! with an invalid one could never be scored.
+//!
+//! Pure, and a function of each row alone: where a batch is cut changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -32,7 +32,7 @@
 //!
 //! One batch of the columns that the view reads, cut to [`EPOCH_MAX_ROWS`], whatever the size of
 //! the table. The scan and what is made of a batch draw on the process's budget. Where that refuses
-//! them, the pass ends with `ResourceExhausted` and has noted how far it is: whoever fills waits
+//! them, the pass ends with `ResourceExhausted` after it has saved its position: the caller waits
 //! and calls again. Each is charged with half of what fills may hold at most, so that one fill
 //! alone always goes on once others have given back.
 

@@ -1,10 +1,11 @@
-//! What the watch over the log and the ingest thread tell each other: decisions one way, positions
-//! and faults the other, and between them whoever asks about gaps or waits for the cluster. Locked
-//! for moments only; nobody waits for the broker while holding it.
+//! What the watch over the log and the ingest thread exchange: decisions one way, positions and
+//! faults the other. Commands about gaps and waits for the cluster go through it too. The lock is
+//! held for moments only, and never across a call to the broker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use forebay_core::invariant;
 use forebay_core::ports::{LogBounds, LogFault, Runtime};
 use forebay_core::progress::TopicPartition;
 use parking_lot::Mutex;
@@ -46,10 +47,10 @@ pub(crate) struct KnownEnd {
 struct State {
     /// Decisions that ingest has not taken yet.
     decisions: Option<BTreeMap<String, Decision>>,
-    /// The newest ones, for whoever asks for gaps.
+    /// The newest ones, for commands that list or accept gaps.
     newest: BTreeMap<String, Decision>,
     bounds: BTreeMap<TopicPartition, LogBounds>,
-    /// Those for which somebody has answered in the last look, and since when in each.
+    /// Partitions for which a broker answered in the last look, and since when it has in each.
     answered: BTreeMap<TopicPartition, Answered>,
     /// Where ingest stands.
     reader: BTreeMap<TopicPartition, i64>,
@@ -156,7 +157,7 @@ impl Board {
     pub(crate) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopping = true;
-        // Whoever waits for an answer is told that none comes.
+        // Dropping the senders ends the wait of the commands that have asked.
         state.requests.clear();
         self.wake.notify_waiters();
         self.known.notify_waiters();
@@ -167,9 +168,11 @@ impl Board {
     pub(crate) fn rest(&self, runtime: &dyn Runtime, least: Duration, most: Duration) -> bool {
         let from = runtime.elapsed();
         loop {
-            // Listens before it looks, so that what is told in between is heard.
+            // Register for the wake-up before reading the state, so that none in between is lost.
             let woken = self.wake.notified();
-            let rested = runtime.elapsed().saturating_sub(from);
+            let now = runtime.elapsed();
+            invariant!(TimeNeverFalls, from <= now, "{from:?} to {now:?}");
+            let rested = now.saturating_sub(from);
             let until = {
                 let mut state = self.state.lock();
                 let until = if state.moved { least } else { most };
@@ -194,6 +197,11 @@ impl Board {
         let before = std::mem::take(&mut state.answered);
         for place in bounds.keys() {
             let since = before.get(place).map_or(looked, |answered| answered.since);
+            invariant!(
+                TimeNeverFalls,
+                since <= looked,
+                "{place:?} answers since {since:?}, looked at {looked:?}"
+            );
             let answered = Answered {
                 since,
                 last: looked,

@@ -1,14 +1,14 @@
-//! Contains panics: one row must not end a thread that all others wait for. A defect of ours is
-//! then the fault of the rows it was met with, which are found by halving and given up, counted and
-//! told, while the stream goes on.
+//! Turns a panic into an error of the batch: one row must not end a thread that all others wait
+//! for. The caller bisects the batch, drops the offending rows (dead letter, counter, log line) and
+//! continues with the rest.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use forebay_core::{ErrorKind, PortError};
 
-/// `call`, where a panic is an error of the data; `what` names it. The panic's own words are in the
-/// log of the process. State behind `call` is as it was: everything here reads, and writes go
-/// through stores that are atomic.
+/// Run `call` and return a panic in it as an error of the data; `what` names the call in that
+/// error. The panic hook has logged the panic's own message. Unwinding leaves no half-made state:
+/// the callers pass closures that only read, or that write through an atomic store.
 ///
 /// # Errors
 /// Those of `call`, and its panic.

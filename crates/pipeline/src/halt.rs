@@ -212,7 +212,7 @@ fn gap_words(source_name: &str, topic: &str, gaps: &[OpenGap]) -> String {
     )
 }
 
-/// A halt as it is told: in the status, in logs, in answers about gaps.
+/// A halt as users see it: in the status, in logs, in answers about gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Halt {
     /// [`HaltReason::code`].

@@ -27,6 +27,7 @@ use crate::archive::Archiver;
 use crate::board::{Board, KnownEnd};
 use crate::error::{PipelineError, first_cause};
 use crate::idle::{IdleWait, LastRecord};
+use crate::log_throttle::LogThrottle;
 use crate::observer::BatchObserver;
 use crate::pace::Pace;
 use crate::prediction::RecordEncoder;
@@ -41,7 +42,6 @@ use crate::settlements::SettledNotes;
 use crate::shards::ShardWriters;
 use crate::status::Counters;
 use crate::step::{Epoch, Step};
-use crate::told::Told;
 use crate::watermark::{ArchivedMarks, Unrecorded, Watermarks};
 use brought::Brought;
 
@@ -101,7 +101,7 @@ struct Timers {
     /// The last record that came: both are rarer once the log rests.
     last_record: LastRecord,
     /// Polls that failed.
-    unanswered: Told,
+    unanswered: LogThrottle,
 }
 
 impl Ingest {
@@ -142,7 +142,7 @@ impl Ingest {
             committed: vec![now; usize::from(self.shards)],
             measured: now,
             last_record: LastRecord::at(now),
-            unanswered: Told::default(),
+            unanswered: LogThrottle::default(),
         };
         let mut pauses = Pauses::default();
         let mut wait = IdleWait::new(self.settings.epoch_wait);

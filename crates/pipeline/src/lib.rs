@@ -27,6 +27,7 @@ pub mod halt;
 mod idle;
 mod ingest;
 mod lag;
+mod log_throttle;
 mod observer;
 mod own_cluster;
 mod pace;
@@ -46,7 +47,6 @@ pub mod settlements;
 mod shards;
 pub mod status;
 pub mod step;
-mod told;
 mod watch;
 pub mod watermark;
 

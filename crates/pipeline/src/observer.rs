@@ -8,7 +8,7 @@ use forebay_core::watermark::MarkRecord;
 use crate::archive::ArchiveReach;
 use crate::settlements::Settled;
 
-/// What an observer is told between batches.
+/// What the pipeline passes to an observer between batches.
 #[derive(Debug, Clone, Copy)]
 pub struct Look<'a> {
     /// Decisions about time that no batch has brought.

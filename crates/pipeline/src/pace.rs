@@ -11,8 +11,8 @@ const EPOCH_PARTS_A_SECOND: u64 = 10;
 /// Longest wait behind one epoch, whatever it brought.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// The most rows a second that ingest may read, or none. Shared by whoever sets it and the ingest
-/// thread.
+/// Limit on the rows a second that ingest reads, if there is one. The owner of the pipeline sets
+/// it, the ingest thread keeps to it.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// 0: no limit.

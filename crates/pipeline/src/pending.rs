@@ -16,6 +16,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use forebay_core::bytes::{BytesResult, Reader, Writer};
+use forebay_core::invariant;
 use forebay_core::prediction::PendingScore;
 use forebay_core::source::Column;
 use forebay_core::value::{Value, array_from_values};
@@ -76,6 +77,13 @@ pub(crate) fn decode_rows(
             }
         })?;
     }
+    invariant!(
+        ColumnsAgree,
+        values.iter().all(|values| values.len() == pending.len()),
+        "{} requests do not fill each of {} columns",
+        pending.len(),
+        columns.len()
+    );
     let fields: Vec<Field> = columns
         .iter()
         .map(|c| Field::new(&c.name, c.data_type.clone(), true))

@@ -19,7 +19,7 @@ use forebay_core::progress::Applied;
 use forebay_core::source::Column;
 use forebay_core::value::Value;
 use forebay_core::view::ServiceSpec;
-use forebay_core::{PortError, PortResult};
+use forebay_core::{PortError, PortResult, invariant};
 
 use crate::deployment::Deployment;
 use crate::error::PipelineError;
@@ -65,6 +65,14 @@ pub fn outbox_records(
     let payloads = encoder.encode(&record_batch(scored, store)?)?;
     let keys = record_keys(scored)?;
     let def = scored.deployment.def();
+    let parts = [payloads.len(), keys.len(), scored.scores.score.len()];
+    // The zips below would leave the rest of the chunk without a record.
+    invariant!(
+        OutcomePerScore,
+        parts.iter().all(|part| *part == scored.pending.len()),
+        "{parts:?} payloads, keys and scores for {} pending ones",
+        scored.pending.len()
+    );
     scored
         .pending
         .iter()
@@ -246,6 +254,14 @@ fn applied_texts(
     store: &dyn StateReader,
 ) -> PortResult<Vec<Option<Arc<str>>>> {
     let mut known: HashMap<Vec<Option<ShardEpoch>>, Arc<str>> = HashMap::new();
+    let views = scored.deployment.service().spec().views.len();
+    // A view left out would count as one whose features cannot be verified.
+    invariant!(
+        CutPerView,
+        scored.answer.applied.len() == views,
+        "{} cuts of {views} views",
+        scored.answer.applied.len()
+    );
     (0..scored.pending.len())
         .map(|row| {
             let views = scored.answer.applied.iter();

@@ -53,7 +53,7 @@ pub(crate) struct PrefixParts {
     pub(crate) counters: Arc<Counters>,
     /// Set when the pipeline stops: nothing is tried again.
     pub(crate) stopping: Arc<AtomicBool>,
-    /// Who is told that a read is done.
+    /// Where the end of a read is posted.
     pub(crate) board: Arc<Board>,
     /// The decisions about time that the archive has.
     pub(crate) records: Arc<[MarkRecord]>,

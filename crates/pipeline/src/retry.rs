@@ -1,6 +1,5 @@
-//! Tries again what may succeed later: a store, a model or a broker that does not answer. Whoever
-//! calls waits meanwhile; an outage is told once, with its causes. Ends early when the pipeline
-//! stops.
+//! Retries what may succeed later: a store, a model or a broker that does not answer. The call
+//! blocks meanwhile; an outage is logged once, with its causes. Ends early when the pipeline stops.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -176,8 +175,8 @@ pub(crate) fn may_be_made_again(kind: ErrorKind) -> bool {
     kind.is_retriable() || kind == ErrorKind::MaybeWritten
 }
 
-/// Tries of one thing that whoever calls waits for. The status has it among what fails for as long
-/// as it does, also where the tries end without success.
+/// Retries of one call that blocks its caller. The status lists the call as failing for as long as
+/// it fails, also after the retries have ended without success.
 pub(crate) struct Tries<'a> {
     retry: Retry<'a>,
     what: &'a str,

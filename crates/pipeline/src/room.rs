@@ -4,7 +4,7 @@
 //! batches alone. The archiver gives it back when the rows are appended, the shard writers when
 //! every shard has the epoch.
 //!
-//! Nobody waits for ever: all tables of the archive hold a quarter of ingest's most together,
+//! No wait is without end: all tables of the archive hold a quarter of ingest's most together,
 //! however many of them hang ([`Shares`](crate::archive)), and an epoch is charged with a quarter,
 //! so what both hold is what the budget always leaves to ingest. Neither a lane of the archive nor
 //! a shard writer waits for room itself: what the writers hold comes back while ingest waits for

@@ -100,7 +100,7 @@ fn rows(shard: u16, entries: &[UnscoredEntry]) -> PortResult<RecordBatch> {
     })
 }
 
-/// Events that get no prediction: whoever waits for one need not.
+/// Events that get no prediction: monitors and the filter of repeats stop waiting for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
     /// Deployment that would have scored.
@@ -197,7 +197,7 @@ pub(crate) struct Settlements {
     pub(crate) stopping: Arc<AtomicBool>,
 }
 
-/// That nothing more is noted; whoever waits for more hears of it at once.
+/// Set when no further note follows; wakes the threads that wait for one.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
     is_set: AtomicBool,

@@ -36,11 +36,11 @@ use crate::board::Board;
 use crate::error::PipelineError;
 use crate::gaps::{self, GapStores};
 use crate::halt::Halt;
+use crate::log_throttle::LogThrottle;
 use crate::prefix::{PrefixParts, Prefixes};
 use crate::recovery::{Decision, FoundLog, SourceFacts, decide};
 use crate::runtime::{Thread, block_on, within};
 use crate::status::Counters;
-use crate::told::Told;
 use turn::Turns;
 
 /// Between two looks: lag is this old at most while the reader moves.
@@ -110,7 +110,7 @@ impl LogWatch {
             shards: Vec::new(),
             turns: Turns::default(),
             prefixes: Prefixes::new(prefixes),
-            failures: Told::default(),
+            failures: LogThrottle::default(),
             parts,
         };
         let runtime = Arc::clone(&watcher.parts.runtime);
@@ -164,7 +164,7 @@ struct Watcher {
     topics_seen: Option<Duration>,
     /// Sources that are halted, also while their broker is away.
     halted: BTreeSet<String>,
-    /// Halts of partitions that the log was told of: each is tried again and again.
+    /// Halts of partitions that were logged; the watch tries each of them again.
     told: BTreeMap<TopicPartition, Halt>,
     /// Progress of the shards at the last look.
     shards: Vec<Arc<Applied>>,
@@ -173,7 +173,7 @@ struct Watcher {
     /// Marks of rows below where a new state begins.
     prefixes: Prefixes,
     /// Looks that failed.
-    failures: Told,
+    failures: LogThrottle,
 }
 
 /// What one look shares between the sources.
@@ -555,7 +555,7 @@ impl Watcher {
             if outcome.is_ok() {
                 self.board.passed();
             }
-            // Whoever asked may have given up waiting.
+            // Ignore the send error: the command has given up waiting.
             let _gone = reply.send(outcome);
         }
     }

@@ -82,7 +82,7 @@ impl Failures {
     }
 }
 
-/// Connections of `listener`, for ever.
+/// Connections of `listener`; the stream does not end.
 pub(crate) fn incoming(
     listener: TcpListener,
     permits: Arc<Semaphore>,

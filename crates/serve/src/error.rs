@@ -13,7 +13,7 @@ use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;
 use tonic::{Code, Status};
 
-/// What a refused caller is told to wait, milliseconds.
+/// Pause that the server asks of a client which it refused for load, milliseconds.
 pub(crate) const RETRY_AFTER_MS: u64 = 20;
 
 /// Result of this crate.

@@ -6,9 +6,9 @@
 //! (features become Arrow messages). [`http`] answers people and probes: metrics, health,
 //! readiness. [`client`] is the other end, for the command line and the benchmarks.
 //!
-//! Nothing here knows an adapter: the binary hands over ports (see [`ports`]) and protocol
-//! services. No definition is compiled, and no wall clock is read, on the way of a request but
-//! through the clock that was handed over.
+//! Nothing here knows an adapter: the binary hands over ports (see [`ports`]). No definition is
+//! compiled, and no wall clock is read, on the way of a request but through the clock that was
+//! handed over.
 
 #![allow(
     clippy::disallowed_methods,
@@ -38,6 +38,6 @@ pub use error::{ServeError, ServeResult};
 pub use flight::FlightServices;
 pub use gaps::{LogGap, LogGaps};
 pub use http::{HttpConfig, HttpServer, Readiness};
-pub use ports::{AdminPort, EventSink, ExchangeHook, PushReceipt, Watermarks};
+pub use ports::{AdminPort, EventSink, PushReceipt, Watermarks};
 pub use read::ServiceReader;
 pub use runtime::{FlightServer, FlightServerConfig};

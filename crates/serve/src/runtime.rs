@@ -25,7 +25,6 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tonic::body::Body;
-use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Code, Status};
 use tower::util::MapResponseLayer;
@@ -114,14 +113,12 @@ impl FlightServer {
             threads,
         };
         let connections = Arc::new(Semaphore::new(config.connections.clamp(1, CONNECTIONS_MAX)));
-        let routes = services.routes.clone();
         let flight = FeatureFlight::new(services, phase_seen, Handle::try_current().ok());
         for (index, listener) in listeners.into_iter().enumerate() {
             let thread = ServingThread {
                 listener,
                 connections: Arc::clone(&connections),
                 flight: flight.clone(),
-                routes: routes.clone(),
                 phase: Arc::clone(&server.phase),
                 grace: config.grace,
                 _alive: alive.clone(),
@@ -216,7 +213,6 @@ struct ServingThread {
     listener: StdListener,
     connections: Arc<Semaphore>,
     flight: FeatureFlight,
-    routes: Routes,
     phase: Arc<watch::Sender<Phase>>,
     grace: Duration,
     /// Dropped when the thread ends.
@@ -263,7 +259,6 @@ impl ServingThread {
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .layer(MapResponseLayer::new(explain_refusal))
-            .add_routes(self.routes)
             .add_service(flight);
         let draining = reached(&self.phase.subscribe(), Phase::Draining);
         let served =

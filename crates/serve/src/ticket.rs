@@ -434,7 +434,7 @@ fn partition_json(partition: &v1::AppliedPartition) -> Value {
 
 /// The word for a status: `OK`, `NOT_FOUND`, ...
 pub(crate) fn status_name(status: i32) -> &'static str {
-    // A number that no version has is a defect of whoever wrote it.
+    // No version of the protocol has the number: the peer that encoded it is at fault.
     let Ok(status) = v1::AnswerStatus::try_from(status) else {
         return "INTERNAL";
     };

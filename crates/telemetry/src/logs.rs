@@ -23,8 +23,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// A library whose errors come back to us and are told once, with the remedy; it logs each in every
-/// layer that it passes, with the calls where RUST_BACKTRACE is set.
+/// A library whose errors come back to us and are logged once, with the remedy; it logs each in
+/// every layer that it passes, with the calls where RUST_BACKTRACE is set.
 const SILENT: &str = "buoyant_kernel=off";
 /// A library whose info lines are one for each file and commit.
 const QUIET: &str = "deltalake_core=warn";

@@ -2,7 +2,7 @@
 //! values come from [`forebay_core::ports::PointInTime`] over the archive's tables, served ones
 //! from [`forebay_core::ports::FeatureReader`] and from archived predictions.
 //!
-//! [`training_set`] builds a set and its [`manifest`], by which it can be built again for ever;
+//! [`training_set`] builds a set and its [`manifest`], by which it can be built again at any time;
 //! [`verify`] compares fresh reads, and [`predictions`] what predictions say they were given, with
 //! values recomputed from the same applied offsets, bit for bit. [`witness`] holds the archive
 //! against the log itself, which sees what both sides of that comparison lack. Nothing here

@@ -34,8 +34,8 @@ pub fn furthest(store: &dyn StateProgress) -> Applied {
 }
 
 /// Whether the rest of views over `sources` can be filled after ingest has `stopped` like this:
-/// they need every row that a shard has. What another table lacks is told, and stands in no
-/// change's way: the start that follows reads it again.
+/// they need every row that a shard has. What another table lacks is logged and stops no change:
+/// the start that follows reads it again.
 ///
 /// # Errors
 /// Their archive is behind the state.

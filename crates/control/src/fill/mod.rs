@@ -40,13 +40,13 @@ pub use rounds::Course;
 pub const FILL_REST_MAX_ROWS: u64 = 4_096;
 
 /// How long one flush of the archive, one look at it, or what a pass reads next of it may take
-/// before whoever asked is told.
+/// before the change fails with it.
 const ASK_MAX: Duration = Duration::from_secs(60);
 
 /// Between two tries of a pass that was refused memory: as long as a few answers take.
 const MEMORY_POLL: Duration = Duration::from_millis(500);
 
-/// The server around a fill: what it asks of ingest, and who is told how far it is.
+/// The server around a fill: what it asks of ingest, and where it reports its progress.
 pub trait FillHost: Send + Sync {
     /// Whether ingest runs.
     fn is_ingesting(&self) -> bool;

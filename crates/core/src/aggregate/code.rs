@@ -1,5 +1,5 @@
 //! Code bytes of partial states and of the scalars inside them. They outlive the process (tiles in
-//! RocksDB, states between SQL operators): a code keeps its meaning for ever, a changed layout gets
+//! RocksDB, states between SQL operators): a code never changes its meaning, a changed layout gets
 //! a new one, a retired one stays reserved. The high nibble of a state's code is the version of the
 //! layout.
 

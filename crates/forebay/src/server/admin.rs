@@ -183,7 +183,7 @@ fn phase_words(phase: &Phase) -> String {
     }
 }
 
-/// The step of a change that is under way, for whoever shows how far it is; None without one.
+/// The step of a change that is under way, for `forebay status`; None without one.
 fn change_under_way(phase: &Phase, now_us: Micros) -> Option<Value> {
     let Phase::Changing {
         step,

@@ -1,5 +1,5 @@
-//! One server's parts: opened once, shared by listeners, commands and whoever changes the
-//! definitions. [`super::change`] starts, changes and stops what runs on them.
+//! One server's parts: opened once, shared by listeners, commands and changes of the definitions.
+//! [`super::change`] starts, changes and stops what runs on them.
 //!
 //! Everything here blocks: it runs on the main thread or on threads for blocking work, never on one
 //! that serves.
@@ -48,7 +48,7 @@ mod gaps;
 pub(super) const SERVING: &str = "serving";
 /// The condition of [`App::ingest`].
 pub(super) const INGEST: &str = "ingest";
-/// How long a flush of the archive may take before whoever asked for it is told.
+/// How long a flush of the archive may take before the command that asked for it fails.
 const FLUSH_MAX: Duration = Duration::from_secs(60);
 /// Time between two looks whether ingest runs again.
 const FLUSH_POLL: Duration = Duration::from_millis(20);
@@ -103,7 +103,7 @@ pub(crate) struct App {
     pub(super) counters: Arc<Counters>,
     /// Counters of the reader, over every start of ingest.
     pub(super) read: Arc<ReaderStats>,
-    /// Held by whoever changes the definitions, for as long as that takes. A stop does not need it.
+    /// Held for as long as a change of the definitions takes. A stop does not need it.
     pub(super) changing: Mutex<()>,
     /// What is in force; locked for moments only, never while something is waited for.
     pub(super) running: Mutex<Running>,

@@ -39,7 +39,7 @@ const CHANGE_POLL: Duration = Duration::from_millis(100);
 const RETIRE_WAIT: Duration = Duration::from_secs(5);
 /// Time between two looks at them.
 const RETIRE_POLL: Duration = Duration::from_millis(20);
-/// How long a stop waits for whoever changes the definitions.
+/// How long a stop waits for a change of the definitions that is under way.
 const STOP_WAIT: Duration = Duration::from_secs(3);
 
 /// One change of definitions under way.
@@ -59,7 +59,7 @@ pub(crate) struct Transition {
     filled: BTreeMap<String, u64>,
 }
 
-/// A view whose state may have to go. Whoever still answers with it holds it.
+/// A view whose state may have to go. Reads that are under way hold the view.
 struct Retired {
     id: ViewId,
     view: Weak<dyn CompiledView>,
@@ -572,7 +572,7 @@ pub(super) mod tests {
             waiting.join().expect("it only waits");
         });
         assert!(!retired.is_used());
-        // A request that does not end holds nothing up for ever.
+        // A request that does not end holds up a change for a bounded time.
         let next = defined();
         let _request = Arc::clone(&next.views()["v"]);
         let mut change = Transition::new(Catalog::empty(), next, None);

@@ -1,8 +1,8 @@
 //! What becomes of an ingest that has ended by itself: a shard that was refused for good, a defect.
 //! What fails alone (a source, a table, a deployment) heals where it runs; here is only what no
 //! part can be left out of. Ingest is started again with growing pauses, as an apply would; where
-//! that does not help the process ends with the reason, and whoever restarts it opens the state
-//! anew. Tables that a start had to set aside are looked at here too ([`super::mend`]).
+//! that does not help the process ends with the reason, and its supervisor's restart opens the
+//! state anew. Tables that a start had to set aside are looked at here too ([`super::mend`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ pub(super) async fn until_ingest_is_lost(app: &Arc<App>) -> PortError {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if app.changing.is_locked() {
-            // Whoever changes the definitions begins ingest anew, or says why not.
+            // A change of the definitions starts ingest itself, or reports why not.
             continue;
         }
         if !app.has_ended() {

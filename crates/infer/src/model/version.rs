@@ -1,6 +1,6 @@
 //! One version of a model, loaded: manifest, trees, encoder. Made only from a directory whose
-//! digests agree and whose golden rows it reproduces, so whoever holds a [`ModelVersion`] holds a
-//! READY one. Immutable; scoring takes `&self`.
+//! digests agree and whose golden rows it reproduces, so every [`ModelVersion`] is READY.
+//! Immutable; scoring takes `&self`.
 
 use std::fmt::Write as _;
 use std::fs::File;

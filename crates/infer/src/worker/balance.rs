@@ -1,7 +1,7 @@
 //! Which worker gets the next batch: a pure decision over facts already read. Power of two choices
 //! by predicted completion; credits bound what is in flight, so that stale figures cannot herd
 //! batches onto one worker, and the figures of an idle worker fade, so that one slow answer does
-//! not keep it idle for ever.
+//! not starve it.
 
 use std::time::Duration;
 

@@ -37,7 +37,7 @@ impl Breaker {
             .filter(|_| !self.is_closed() && !self.is_probed)
     }
 
-    /// Whether whoever asks now is to send the probe: it is due, and nobody else does.
+    /// Whether the caller is to send the probe: it is due, and no other call has taken it.
     pub(super) fn takes_probe(&mut self, now: Instant) -> bool {
         let due = self.probe_at().is_some_and(|at| at <= now);
         self.is_probed |= due;

@@ -2,7 +2,7 @@
 //! version and loses none.
 //!
 //! A batch is split, sent ([`super::route`]) and put together in order. Every wait ends at a
-//! deadline with a typed error. Whoever can score by itself asks with
+//! deadline with a typed error. A caller that can score by itself uses
 //! [`WorkerPool::score_or_decline`], which waits for no worker that has failed. Tasks run on the
 //! runtime that is given at the start, so both may be awaited from any executor.
 

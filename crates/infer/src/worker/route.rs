@@ -182,7 +182,7 @@ impl Shared {
                 }
                 Plan::Busy => call.deadline,
                 Plan::Nobody if !asked.blames.is_empty() => return Err(asked.refused(&call.id)),
-                // Also where some blame the rows: whoever does not answer may say otherwise.
+                // Also where some blame the rows: a worker that has not answered may take them.
                 Plan::Failed(_, reason) if !call.waits => {
                     return Err(Declined {
                         error: all_failed(&call.id, &reason),
@@ -281,7 +281,7 @@ impl Shared {
         facts.open.push((worker, slot));
     }
 
-    /// Send the first rows of `batch` to a worker that has failed, beside whoever scores them.
+    /// Send the first rows of `batch` to a worker that has failed, while another one scores them.
     fn send_probe(
         self: &Arc<Self>,
         worker: &str,
@@ -369,7 +369,7 @@ impl Shared {
                 Outcome::Scored(scores)
             }
             Outcome::Refused(error) => {
-                // Whoever finds a row at fault has looked at it.
+                // A worker that finds a row at fault has scored the batch: it works.
                 if is_final(error.kind()) {
                     self.passed(worker, &call.id, slot);
                 } else {

@@ -1,6 +1,6 @@
 //! The server's end of one exchange: batches go out with an id, answers come back in any order and
-//! find their question by that id. When the stream ends or breaks, every question that is still
-//! open is told so, and its owner (the pool) asks another worker.
+//! find their question by that id. When the stream ends or breaks, every open question gets
+//! [`Outcome::Lost`], and the pool asks another worker.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -252,7 +252,7 @@ async fn read_answers(shared: Arc<Shared>, mut decoder: FlightDataDecoder) {
     };
     let mut open = shared.open.lock();
     for (_, question) in open.questions.drain() {
-        // Whoever has given up in the meantime does not listen.
+        // Ignore the send error: the pool has given the question up.
         question.answer.send(Outcome::Lost(reason.clone())).ok();
     }
     open.lost = Some(reason);

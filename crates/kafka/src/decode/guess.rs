@@ -1,6 +1,6 @@
 //! What a decoder does with a record beyond taking its values as they are: each kind has a label
 //! and is counted by column, so that nothing is guessed silently. The decoder counts as it goes, in
-//! plain integers; whoever finishes a batch takes the counts.
+//! plain integers; `finish` returns the counts with the batch.
 
 /// A kind of guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,6 @@
 //! parser, and against hostile bytes.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow_array::builder::{
     BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
@@ -587,51 +586,4 @@ proptest! {
             }
         }
     }
-}
-
-/// The speed of decoding, printed: `cargo test -p forebay-kafka --release -- --ignored --nocapture
-/// decode_speed`.
-#[test]
-#[ignore = "a measurement, not a check"]
-#[expect(clippy::print_stdout, reason = "what it measures is printed")]
-fn decode_speed() {
-    let columns = vec![
-        column("flight_id", DataType::Utf8, false),
-        column("carrier", DataType::Utf8, false),
-        column("tailnum", DataType::Utf8, true),
-        column("origin", DataType::Utf8, false),
-        column("dest", DataType::Utf8, false),
-        column("dep_delay", DataType::Float64, true),
-        column("distance", DataType::Float64, true),
-        column("air_time", DataType::Int64, true),
-        column("cancelled", DataType::Boolean, true),
-        column("dep_time", timestamp_type(), false),
-    ];
-    let source = SourceDef::json("departures", "departures", columns, 9);
-    let events: Vec<Vec<u8>> = (0..8_192)
-        .map(|n| {
-            format!(
-                r#"{{"flight_id":"2013-01-01-UA-{n:04}","carrier":"UA","tailnum":"N{n:05}","origin":"EWR","dest":"IAH","dep_delay":{}.5,"distance":1400.0,"air_time":{},"cancelled":false,"dep_time":"2013-01-01T05:{:02}:00Z"}}"#,
-                n % 90, n % 400, n % 60
-            )
-            .into_bytes()
-        })
-        .collect();
-    let bytes: usize = events.iter().map(Vec::len).sum();
-    let mut decoder = RecordDecoder::new(&source, 0).expect("supported types");
-    let (rounds, started) = (100, Instant::now());
-    for _ in 0..rounds {
-        for event in &events {
-            decoder.push(&record(event)).expect("good");
-        }
-        assert_eq!(decoder.finish().expect("small").num_rows(), events.len());
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    let count = (rounds * events.len()) as f64;
-    println!(
-        "decode: {:.2} M events/s, {:.0} MB/s ({} B an event, 10 fields)",
-        count / seconds / 1e6,
-        (rounds * bytes) as f64 / seconds / 1e6,
-        bytes / events.len()
-    );
 }

@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 use std::slice;
 use std::time::Duration;
 
+use forebay_core::invariant;
 use forebay_core::progress::TopicPartition;
 use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
@@ -179,6 +180,15 @@ impl Event {
             kafka_time_us: (timed && millis >= 0).then(|| millis.saturating_mul(1_000)),
             broker_time: kind == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME,
         };
+        // A text that is no topic's name was replaced by an empty one.
+        invariant!(
+            RecordHasItsPlace,
+            !record.topic.is_empty() && record.partition >= 0 && record.offset >= 0,
+            "`{}`-{} at {}",
+            record.topic,
+            record.partition,
+            record.offset
+        );
         Some(visit(&record))
     }
 

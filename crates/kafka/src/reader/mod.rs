@@ -33,8 +33,8 @@ use crate::stats::ReaderStats;
 use faults::{Meaning, order};
 use pending::SourceReader;
 
-/// While all brokers stay away, the caller is told so this often.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
+/// While no broker answers, `Error::Disconnected` is returned at most once in this interval.
+const DISCONNECTED_REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A source of events behind a Kafka broker.
 pub struct KafkaLog {
@@ -199,8 +199,9 @@ impl KafkaLog {
         self.faults.push((place, fault));
     }
 
-    /// Deal with what is no record. An error is for the caller.
-    fn judge(&mut self, notice: Notice) -> Result<(), Error> {
+    /// Handle a notice, which is what the queue gives beside records. Returns the errors that the
+    /// caller of `poll` has to see.
+    fn handle(&mut self, notice: Notice) -> Result<(), Error> {
         match notice {
             Notice::End { place, next_offset } => {
                 if let Some(reading) = self.partitions.get(&place.topic, place.partition) {
@@ -225,8 +226,10 @@ impl KafkaLog {
                     Meaning::Heals => Ok(()),
                     Meaning::Away(error) => {
                         let now = Instant::now();
-                        let told = self.disconnected.is_some_and(|told| now - told < SAY_AGAIN);
-                        if told {
+                        let is_recent = |reported: Instant| {
+                            now.duration_since(reported) < DISCONNECTED_REPORT_INTERVAL
+                        };
+                        if self.disconnected.is_some_and(is_recent) {
                             return Ok(());
                         }
                         self.disconnected = Some(now);
@@ -327,7 +330,7 @@ impl EventLog for KafkaLog {
                     bytes += size_bytes;
                 }
                 Some(Ok(Taken::Disordered(place, fault))) => self.halt(place, fault),
-                Some(Err(notice)) => match self.judge(notice) {
+                Some(Err(notice)) => match self.handle(notice) {
                     Ok(()) => {}
                     Err(error) if records == 0 => return Err(error.into()),
                     // What was read goes out first; the client repeats what does not heal.

@@ -310,44 +310,6 @@ fn each_of_many_partitions_tells_where_it_ends() {
     assert_eq!(ends, filled);
 }
 
-/// The speed of reading and decoding together, printed: `cargo test -p forebay-kafka -- --ignored
-/// --nocapture read_speed`.
-#[test]
-#[ignore = "a measurement, not a check"]
-#[expect(clippy::print_stdout, reason = "what it measures is printed")]
-fn read_speed() {
-    let broker = TestBroker::embedded();
-    let topic = broker.topic(4);
-    let records = 80_000;
-    let replayer = broker.replayer();
-    for n in 0..records {
-        replayer
-            .send(&topic, Some((n % 4) as i32), b"", &good(n), None)
-            .expect("queued");
-    }
-    replayer.flush(PATIENCE).expect("acknowledged");
-    let mut log = broker.reader();
-    log.assign(&[source("s", &topic)], &from(&topic, &[0; 4]))
-        .expect("within the log");
-    let started = std::time::Instant::now();
-    let mut read = 0;
-    wait_until("all are read", || {
-        let batches = log
-            .poll(8_192, Duration::from_millis(50))
-            .expect("readable");
-        read += batches
-            .iter()
-            .map(|batch| batch.rows.num_rows())
-            .sum::<usize>() as i64;
-        read >= records
-    });
-    println!(
-        "read: {:.2} M records/s of {} B",
-        records as f64 / started.elapsed().as_secs_f64() / 1e6,
-        good(1).len()
-    );
-}
-
 /// The newest records of each partition, and no others, as they are on the broker.
 pub(crate) fn the_newest_records(broker: &TestBroker) {
     let topic = broker.topic(3);

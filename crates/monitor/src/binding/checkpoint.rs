@@ -1,6 +1,6 @@
 //! The bytes of a [`MonitorBinding`]: what it has read, by partition, and the monitor's state
 //! (`state`). Decisions about time that lie ahead are in it, with how many rows of their table are
-//! known: whoever goes on from it says what came since, and may say more again.
+//! known: a restart passes in what came since, and may repeat earlier ones.
 
 use std::collections::BTreeMap;
 

@@ -16,8 +16,8 @@ fn quality() -> QualityCounts {
     histograms[0][0] = 1;
     histograms[0][SCORE_BINS - 1] = 300;
     QualityCounts {
-        predictions: 1,
-        labelled: 2,
+        predictions: 30,
+        labelled: 22,
         expired: 3,
         true_positives: 4,
         false_positives: 5,
@@ -124,7 +124,7 @@ fn golden_bytes_of_a_state_with_one_of_everything() {
         "0103 00 ac02 01 02 03 04 05 01 8202 01",
         // An open pane: its rows, its column, its labels.
         "01 9f38 ac02 01 01 02 03 ac02 04 05 110186010104",
-        "01 02 03 04 05 06 07 02 00 01 e707 ac02 00 110186010104 1101860101fc",
+        "1e 16 03 04 05 06 07 02 00 01 e707 ac02 00 110186010104 1101860101fc",
         "feffffffffffffffffffffffffffffff",
         // A closed window without rows, then what is no longer kept.
         "01 a038 00 00 00 00 00 00 00 00 11000000",

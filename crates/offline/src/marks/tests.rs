@@ -39,7 +39,7 @@ fn the_judge_knows_ours_theirs_and_neither() {
         (vec![ours.clone(), theirs.clone()], Outcome::Landed),
         (vec![theirs, ours], Outcome::Fenced("b".to_owned())),
     ] {
-        assert_eq!(judge(&log, "a", "a-7"), expected, "{log:?}");
+        assert_eq!(outcome_of(&log, "a", "a-7"), expected, "{log:?}");
     }
 }
 

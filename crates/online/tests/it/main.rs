@@ -17,5 +17,4 @@ mod pending;
 mod power;
 mod queue;
 mod restart;
-mod speed;
 mod values;

@@ -36,7 +36,7 @@ pub struct ArchiveReach {
 
 /// What may wait for the tables, bytes. However many of them hang, all together hold no more than
 /// is parted here, and each other one keeps its own part: half of all is parted evenly, the other
-/// half is whoever's comes first.
+/// half goes to the tables that ask first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
     own: usize,

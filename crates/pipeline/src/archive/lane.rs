@@ -1,6 +1,6 @@
 //! One table's lane of the archive: a thread that collects the rows of one source, with the marks
 //! and dead letters that go before them, and appends them by size or age. It goes on collecting
-//! while an append runs, so whoever hands over waits by what waits ([`Backlog`]) and never for an
+//! while an append runs, so ingest waits only while too much is queued ([`Backlog`]), never for an
 //! append. One append runs at a time; it is tried until it passes, whatever the error is or the
 //! panic, because another lane must not end by it: the reason is shown, and the source is held
 //! back.
@@ -48,7 +48,7 @@ pub struct FlushRule {
 /// Where reading stands.
 pub(crate) type UpTo = Vec<(TopicPartition, PartitionProgress)>;
 
-/// What a lane is told.
+/// What the archiver sends to a lane.
 pub(crate) enum Message {
     /// The rows of a batch, with its dead letters, which go before them.
     Rows {
@@ -113,7 +113,7 @@ struct Collected {
     messages: usize,
     /// When the oldest of it came.
     oldest: Option<Duration>,
-    /// Whoever waits for it.
+    /// Flushes that wait for it.
     replies: Vec<oneshot::Sender<()>>,
 }
 
@@ -292,8 +292,8 @@ impl Lane {
             parts: self.parts.clone(),
             table: self.table.clone(),
             marks: self.marks.take(),
-            // Whoever asks for a flush asks for rows: a hold that the reader has not gone on past
-            // dates none of them, and would be one more row of the table each time.
+            // A flush is asked for the sake of rows. A hold that the reader has not gone on past
+            // dates none of them, and appending it would add a row to the table with each flush.
             extent: if self.closed.is_some() {
                 Extent::All
             } else {
@@ -347,7 +347,7 @@ impl Job {
         let done = (collected.messages, collected.batches.len(), held);
         self.parts.backlog.ends(&self.table, done);
         for reply in self.collected.replies {
-            // Whoever asked may have given up waiting.
+            // Ignore the send error: the flush has given up waiting.
             let _gone = reply.send(());
         }
         Ok(self.recorded)
@@ -494,8 +494,8 @@ impl Job {
 
     /// What the archive makes of `rows`. A lane that leaves an append behind does not cut it off:
     /// what is under way at the disk may land all the same, and the next run must not learn how far
-    /// the table is before that is known. So it runs to its end on a task of its own, and whoever
-    /// asks the table meanwhile waits for it.
+    /// the table is before that is known. So it runs to its end on a task of its own, and calls to
+    /// the same table wait for it.
     async fn to_its_end(
         &self,
         table: &str,

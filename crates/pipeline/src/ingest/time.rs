@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_core::invariant;
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
@@ -73,6 +74,12 @@ impl Ingest {
             for (place, end) in of_source {
                 let position = self.watermarks.progress(place).next_offset;
                 let answered = end.answered.filter(|_| position >= end.last_stable)?;
+                invariant!(
+                    AskedBeforeNow,
+                    answered.last <= now,
+                    "{place:?} was asked for at {:?}, met at {now:?}",
+                    answered.last
+                );
                 asked = asked.min(answered.last);
             }
         }
@@ -101,12 +108,12 @@ impl Ingest {
         Ok(())
     }
 
-    /// An event is scored with features as of its own time, also when it is read long after other
-    /// sources went on. While a scored source has a backlog, state is kept from where that stands
-    /// on; afterwards `history` is enough again.
+    /// An event is scored with features as of its own time, also when it is read long after the
+    /// other sources. While a scored source has a backlog, expiry keeps the state from the
+    /// watermark of that backlog on; afterwards `history` is enough again.
     pub(super) fn hold_expiry(&mut self) {
         let scored = !self.step.deployments.is_empty();
-        // Before every source was looked at, everything may be backlog.
+        // Before the first look at every source its end offsets are unknown: assume a backlog.
         let unknown = scored && !self.reads.is_settled(&self.sources);
         let oldest = self
             .sources
@@ -115,8 +122,8 @@ impl Ingest {
             .filter_map(|source| self.watermarks.backlog_us(source))
             .chain(unknown.then_some(Micros::MIN))
             .min();
-        // Rows of epochs under way are pending only once their shards have them: what was held is
-        // held once more.
+        // A row becomes a pending score only after its shard has committed. The previous floor is
+        // kept for one more round, so that expiry cannot overtake the rows still in flight.
         self.store
             .keep_from(self.held_us.into_iter().chain(oldest).min());
         self.held_us = oldest;

@@ -1,5 +1,5 @@
 //! A thread that can be joined, and waited for by async code. The runtime starts it; a panic ends
-//! it without an outcome, and whoever joins says what that means.
+//! it without an outcome, and the caller of `join` decides what that means.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,7 +42,7 @@ impl<T: Send + 'static> Thread<T> {
             let outcome = catch_unwind(AssertUnwindSafe(body));
             end.store(true, Ordering::Release);
             if let Ok(outcome) = outcome {
-                // Whoever started it may not wait for it.
+                // Ignore the send error: the owner of the thread does not wait for it.
                 let _unheard = send.send(outcome);
             }
         };

@@ -153,7 +153,7 @@ fn scores_of(entries: &[(u16, PendingEntry)]) -> Vec<Arc<PendingScore>> {
     scores.collect()
 }
 
-/// One score for each row: whoever answers otherwise is no model.
+/// Refuse an answer that does not have one score for each row: the model is at fault.
 fn check_rows(scores: &Scores, rows: usize) -> PortResult<()> {
     if scores.score.len() == rows && scores.margin.len() == rows {
         return Ok(());

@@ -1,6 +1,6 @@
-//! A bell between threads: whoever has made work rings, whoever looks for work waits until it rang
-//! since the last look. It carries no data, so a ring too many costs one look and none is missed:
-//! the listener notes the count before it looks at the facts.
+//! A bell between threads: the producer of work rings, the consumer waits for a ring since its last
+//! look. It carries no data, so a spurious ring costs one look. None is missed, because the
+//! consumer notes the count before it reads the facts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

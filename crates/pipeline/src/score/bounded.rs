@@ -2,7 +2,7 @@
 //! once, and one record may have a thousand times the bytes of another. It reads a few at a time,
 //! so that no more of them than that come beyond the bytes.
 
-use forebay_core::PortResult;
+use forebay_core::{PortResult, invariant};
 
 /// Records of one read.
 const STEP_RECORDS: usize = 16;
@@ -40,8 +40,19 @@ impl Bound {
         while !self.is_reached() {
             let step = self.records.min(STEP_RECORDS);
             let found = read(from, step)?;
+            invariant!(
+                BudgetKept,
+                found.len() <= step,
+                "{} of {step} records",
+                found.len()
+            );
             let is_last = found.len() < step;
             for (sequence, bytes) in found.iter().map(&known) {
+                invariant!(
+                    QueueReadAscends,
+                    from <= sequence,
+                    "{sequence}, read from {from} on"
+                );
                 from = sequence + 1;
                 self.bytes = self.bytes.saturating_sub(bytes);
             }

@@ -1,7 +1,7 @@
 //! When a deployment takes no more events: its pending scores on disk have reached their limit,
 //! because its model cannot be asked or does not keep up. Until half of them are gone each event of
 //! its source gets a note instead of a pending score, so that state stays bounded, ingest goes on,
-//! and whoever counts knows. Owned by the ingest thread; looks at the store once an epoch.
+//! and every event is accounted for. Owned by the ingest thread; looks at the store once an epoch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

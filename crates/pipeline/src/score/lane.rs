@@ -13,13 +13,13 @@ use forebay_core::time::Micros;
 use forebay_telemetry::Timing;
 
 use crate::deployment::Deployment;
+use crate::log_throttle::LogThrottle;
 use crate::prediction::{RecordEncoder, SourceTopics};
 use crate::retry::Retry;
 use crate::score::bell::Bell;
 use crate::score::intake::ScoringLimits;
 use crate::score::released::Released;
 use crate::status::{Counters, DeploymentStatus};
-use crate::told::Told;
 use crate::watermark::PublishedWatermarks;
 
 /// What scoring needs.
@@ -79,9 +79,9 @@ pub(crate) struct Lane {
     /// Set when the scoring thread has ended: nothing more comes into the outbox.
     pub(crate) scored: Arc<AtomicBool>,
     /// Rows that its model refuses.
-    pub(crate) refused_rows: Arc<Told>,
+    pub(crate) refused_rows: Arc<LogThrottle>,
     /// Predictions that its topic refuses.
-    pub(crate) refused_predictions: Arc<Told>,
+    pub(crate) refused_predictions: Arc<LogThrottle>,
 }
 
 impl Lane {

@@ -1,5 +1,5 @@
-//! What waits for a score or for its topic, looked up in the store by whoever asks: so it is true
-//! also where a deployment's threads hang, fail or have ended. Changes nothing.
+//! What waits for a score or for its topic. The status reads it from the store itself, so it is
+//! right also where a deployment's threads hang, fail or have ended. Changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

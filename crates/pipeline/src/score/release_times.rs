@@ -1,13 +1,13 @@
 //! When the offsets of one partition were released to scoring, for the time that events wait. Kept
 //! in memory that grows with the logarithm of the time: a mark is dropped when the next newer one
-//! lies close by, seen from now, so a wait is told short by an eighth of it at most.
+//! lies close by, seen from now, so a wait is reported too short by an eighth of it at most.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use forebay_core::invariant;
 
-/// A wait is told short by 1/N of itself at most.
+/// A wait is reported too short by 1/N of itself at most.
 const FINENESS: u32 = 8;
 /// Marks before any is dropped.
 const MARKS_MIN: usize = 64;

@@ -22,7 +22,7 @@ pub(crate) enum Verdict {
 }
 
 /// What `error` means for `rows` rows of one version, which is still on the route or not.
-pub(crate) fn judge(error: &PipelineError, rows: usize, routed: bool) -> Verdict {
+pub(crate) fn verdict(error: &PipelineError, rows: usize, routed: bool) -> Verdict {
     let of_the_row = match error {
         // The row's own bytes, which stay as they are.
         PipelineError::PendingBytes { .. } => true,
@@ -129,11 +129,11 @@ mod tests {
                 Verdict::SetAside(Withdrawn),
             ),
         ];
-        for (error, rows, routed, verdict) in table {
+        for (error, rows, routed, expected) in table {
             let kind = error.kind();
             assert_eq!(
-                judge(&error, rows, routed),
-                verdict,
+                verdict(&error, rows, routed),
+                expected,
                 "{kind:?} {rows} {routed}"
             );
         }

@@ -26,7 +26,7 @@ use crate::retry::Outage;
 use crate::score::ask::{Answer, Prepared, ask, prepare, records};
 use crate::score::bounded::Bound;
 use crate::score::lane::Lane;
-use crate::score::settle::{Verdict, asks_too_much, is_expired, judge};
+use crate::score::settle::{Verdict, asks_too_much, is_expired, verdict};
 
 /// Longest wait for a bell, so that a stop is seen.
 const LISTEN: Duration = Duration::from_secs(1);
@@ -194,7 +194,7 @@ impl Stage {
                     (self.cursors, self.first_shard) = before;
                     return Ok(self.ask_for_less(rows));
                 }
-                Err(error) if judge(&error, entries.len(), true) == Verdict::Retry => {
+                Err(error) if verdict(&error, entries.len(), true) == Verdict::Retry => {
                     return Err(Trouble::Later(error));
                 }
                 Err(error) => Asked::Not(error),
@@ -348,7 +348,7 @@ impl Stage {
         };
         let mut routes = deployment.def().routes.iter();
         let routed = routes.any(|route| route.version == version);
-        match judge(&error, entries.len(), routed) {
+        match verdict(&error, entries.len(), routed) {
             Verdict::Retry => Err(Trouble::Later(error)),
             Verdict::SetAside(reason) => {
                 let words = with_causes(&error);

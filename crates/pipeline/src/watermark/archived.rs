@@ -7,9 +7,9 @@
 //! # The newest hold
 //!
 //! A partition that stays idle is held anew whenever the others go on, at the same offset, and only
-//! the last of these holds matters to whoever reads the rows behind it. So the table gets it once
-//! the reader goes on past it, or the pipeline stops; until then it is kept here and replaced. It
-//! is as safe as a row of the table: both are on disk before what the archive says that it has.
+//! the last of these holds matters to a reader of the rows behind it. So the table gets it once the
+//! reader goes on past it, or the pipeline stops; until then it is kept here and replaced. It is as
+//! safe as a row of the table: both are on disk before what the archive says that it has.
 //!
 //! # Where nothing is kept
 //!
@@ -47,8 +47,8 @@ struct Known {
     hold: Option<(Hold, bool)>,
 }
 
-/// What the archive has of decisions about time, by partition. Shared by the archiver, which
-/// writes, and whoever asks.
+/// What the archive has of decisions about time, by partition. The archiver writes it; the start,
+/// monitors and the exposition of metrics read it.
 #[derive(Debug, Default)]
 pub struct ArchivedMarks {
     places: Mutex<BTreeMap<TopicPartition, Known>>,
@@ -56,7 +56,7 @@ pub struct ArchivedMarks {
     sources: Mutex<Applied>,
     checkpoints: Option<Arc<dyn Checkpoints>>,
     /// Held while a checkpoint is written: lanes keep their holds in one, and an older must not
-    /// replace a newer. Whoever waits for it gives way, since a write may take long.
+    /// replace a newer. An async lock, so that a lane which waits yields: a write may take long.
     saving: tokio::sync::Mutex<()>,
 }
 
@@ -120,8 +120,8 @@ impl ArchivedMarks {
         Ok(numbered.into_iter().map(|(record, _)| record).collect())
     }
 
-    /// How many rows of each partition the table has: whoever was told of all decisions so far
-    /// knows them.
+    /// How many rows of each partition the table has. A monitor that got every decision so far
+    /// covers that many.
     #[must_use]
     pub fn rows(&self) -> Applied {
         let places = self.places.lock();

@@ -21,11 +21,11 @@ pub(crate) struct Unrecorded {
     records: BTreeMap<Key, MarkRecord>,
     /// Whether a hold replaces those at earlier offsets of its partition.
     last_hold_alone: bool,
-    /// Bounds that the sink has got since it was told to forget some.
+    /// Bounds that were handed to the sink since the last [`Self::thinned`].
     bounds: usize,
 }
 
-/// Bounds that a shard gets before it is told which of them it need not keep.
+/// Bounds that a shard gets before its write also says which of them it may drop.
 const BOUNDS_MAX: usize = 256;
 
 impl Unrecorded {
@@ -93,7 +93,7 @@ impl Unrecorded {
         self.bounds >= BOUNDS_MAX
     }
 
-    /// The sink was told to.
+    /// The sink got the offsets below which it may drop bounds.
     pub(crate) fn thinned(&mut self) {
         self.bounds = 0;
     }

@@ -1,7 +1,7 @@
-//! The archive's table of decisions about time: one row for each bound and each hold, so that
-//! whoever reads the archived rows later gets the marks that were in force. `_offset` numbers the
-//! rows of a partition; the offsets of the log at which a decision holds have columns of their own.
-//! The archiver appends what [`batch`] makes, a start and the filling of a view read it back by
+//! The archive's table of decisions about time: one row for each bound and each hold, so that a
+//! later reader of the archived rows gets the marks that were in force. `_offset` numbers the rows
+//! of a partition; the offsets of the log at which a decision holds have columns of their own. The
+//! archiver appends what [`batch`] makes, a start and the filling of a view read it back by
 //! [`read`].
 
 use std::sync::Arc;

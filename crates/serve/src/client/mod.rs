@@ -229,8 +229,8 @@ impl FlightClient {
         })
     }
 
-    /// The error of a call. A status that the transport made, not the server, has a cause: whoever
-    /// listens there speaks no Flight, or went away.
+    /// The error of a call. A status with a cause comes from the transport and not from a server:
+    /// the peer does not speak Flight, or it closed the connection.
     fn failed(&self, status: &Status) -> ServeError {
         let error = ServeError::from_status(status);
         if std::error::Error::source(status).is_none()

@@ -33,26 +33,18 @@ use crate::ticket::parse_open;
 /// Requests answered in a row before other connections of the same core get a turn.
 const INLINE_BURST: u32 = 32;
 
-/// Open an exchange: ours, or that of a hook.
+/// Open an exchange and answer its first message.
 pub(super) async fn do_exchange(
     shared: Arc<Shared>,
     mut input: Streaming<FlightData>,
 ) -> Result<Answers<FlightData>, Status> {
     let arrived = Instant::now();
     let first = first_message(&mut input).await?;
-    let Some(descriptor) = &first.flight_descriptor else {
+    if first.flight_descriptor.is_none() {
         return Err(ServeError::Request(
             "the first message of an exchange has no descriptor; set its command to an ExchangeOpen".to_owned(),
         )
         .to_status());
-    };
-    if let Some(hook) = shared
-        .services
-        .exchange_hooks
-        .iter()
-        .find(|hook| hook.claims(descriptor))
-    {
-        return hook.exchange(first, input).await;
     }
     let opened = open(&shared, first);
     let (session, pending) = opened.map_err(|error| {

@@ -13,12 +13,11 @@ use futures::Stream;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tonic::Status;
-use tonic::service::Routes;
 
 use crate::answer::Answerer;
 use crate::gaps::LogGaps;
 use crate::phase::Phase;
-use crate::ports::{AdminPort, EventSink, ExchangeHook};
+use crate::ports::{AdminPort, EventSink};
 use crate::recorder::Stages;
 use crate::ticket::AnswerOptions;
 
@@ -43,10 +42,6 @@ pub struct FlightServices {
     pub sink: Option<Arc<dyn EventSink>>,
     /// Who carries out administration; without it only `health` and `services` are there.
     pub admin: Option<Arc<dyn AdminPort>>,
-    /// Protocols over DoExchange that are not ours; the first that claims a descriptor gets it.
-    pub exchange_hooks: Vec<Arc<dyn ExchangeHook>>,
-    /// gRPC services mounted beside Flight on the same listener.
-    pub routes: Routes,
 }
 
 impl FlightServices {
@@ -65,8 +60,6 @@ impl FlightServices {
             store: None,
             sink: None,
             admin: None,
-            exchange_hooks: Vec::new(),
-            routes: Routes::default(),
         }
     }
 }
@@ -76,7 +69,6 @@ impl fmt::Debug for FlightServices {
         f.debug_struct("FlightServices")
             .field("sink", &self.sink.is_some())
             .field("admin", &self.admin.is_some())
-            .field("exchange_hooks", &self.exchange_hooks.len())
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,6 @@
 //! The HTTP listener: what people and probes ask. `/metrics` (Prometheus text), `/livez` (the
 //! process answers; `/healthz` is its old name), `/readyz` (reads are answered), `/readyz/ingest`
-//! (ingest moves, or has nothing to do), and what the binary adds. Everything else is a 404 in
-//! JSON.
+//! (ingest moves, or has nothing to do). Everything else is a 404 in JSON.
 //!
 //! Loopback only, as the Flight listener. The `Host` header must name this machine, so that no web
 //! page can reach it through a name of its own (DNS rebinding). Headers, bodies, connections and
@@ -54,8 +53,6 @@ pub struct HttpConfig {
     pub ingest: Readiness,
     /// What `/metrics` exposes.
     pub metrics: Arc<Metrics>,
-    /// Further routes; none of those above, and no fallback.
-    pub extra: Option<Router>,
     /// Connections at once, at most; further ones wait. No more than [`CONNECTIONS_MAX`].
     pub connections: usize,
 }
@@ -69,7 +66,6 @@ impl HttpConfig {
             readiness,
             ingest: Readiness::default(),
             metrics,
-            extra: None,
             connections: CONNECTIONS_MAX,
         }
     }
@@ -188,32 +184,27 @@ async fn converse(
     }
 }
 
-/// What the handlers share.
+/// What the handlers share: the conditions of both probes, and the metrics.
 #[derive(Clone)]
-struct Told {
+struct HttpState {
     readiness: Readiness,
     ingest: Readiness,
     metrics: Arc<Metrics>,
 }
 
 fn router(config: HttpConfig) -> Router {
-    let told = Told {
+    let state = HttpState {
         readiness: config.readiness,
         ingest: config.ingest,
         metrics: config.metrics,
     };
-    let own = Router::new()
+    Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(livez))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/readyz/ingest", get(readyz_ingest))
-        .with_state(told);
-    let routes = match config.extra {
-        Some(extra) => own.merge(extra),
-        None => own,
-    };
-    routes
+        .with_state(state)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(RequestBodyLimitLayer::new(REQUEST_MAX_BYTES))
@@ -221,8 +212,8 @@ fn router(config: HttpConfig) -> Router {
         .layer(axum::middleware::from_fn(guard::for_this_machine))
 }
 
-async fn metrics(State(told): State<Told>) -> Response {
-    match told.metrics.text() {
+async fn metrics(State(state): State<HttpState>) -> Response {
+    match state.metrics.text() {
         Ok(text) => ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be exposed");
@@ -239,12 +230,12 @@ async fn livez() -> Response {
     Json(json!({"status": "alive"})).into_response()
 }
 
-async fn readyz(State(told): State<Told>) -> Response {
-    conditions(&told.readiness)
+async fn readyz(State(state): State<HttpState>) -> Response {
+    conditions(&state.readiness)
 }
 
-async fn readyz_ingest(State(told): State<Told>) -> Response {
-    conditions(&told.ingest)
+async fn readyz_ingest(State(state): State<HttpState>) -> Response {
+    conditions(&state.ingest)
 }
 
 fn conditions(readiness: &Readiness) -> Response {

@@ -1,6 +1,6 @@
 //! DoExchange: many requests in flight, answers in any order, instants and deadlines for each
-//! request, what an answer says of itself, JSON as generic clients send it, a service that is
-//! replaced, and protocols of others.
+//! request, what an answer says of itself, JSON as generic clients send it, and a service that is
+//! replaced.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,18 +8,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
-use arrow_flight::{FlightData, FlightDescriptor};
-use async_trait::async_trait;
+use arrow_flight::FlightData;
 use forebay_core::ErrorKind;
 use forebay_core::limits::{EXCHANGE_MAX_IN_FLIGHT, EXCHANGE_MAX_LARGE_IN_FLIGHT};
 use forebay_core::ports::ShardEpoch;
 use forebay_core::progress::TopicPartition;
 use forebay_core::view::FeatureStatus;
 use forebay_serve::client::{Answer, FeatureExchange, Reply};
-use forebay_serve::ports::ExchangeAnswers;
-use forebay_serve::{ExchangeHook, ReadOptions, ServeResult};
-use futures::StreamExt;
-use tonic::{Code, Status, Streaming};
+use forebay_serve::{ReadOptions, ServeResult};
+use tonic::Code;
 
 use crate::wire::{RawExchange, message_of, raw, schema_of};
 use crate::world::{
@@ -549,46 +546,4 @@ async fn an_exchange_that_cannot_open_says_why() {
         .await
         .expect_err("nothing at all");
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-}
-
-/// Sends every message back.
-#[derive(Debug)]
-struct Echo;
-
-#[async_trait]
-impl ExchangeHook for Echo {
-    fn claims(&self, descriptor: &FlightDescriptor) -> bool {
-        descriptor.path == ["echo"]
-    }
-
-    async fn exchange(
-        &self,
-        first: FlightData,
-        rest: Streaming<FlightData>,
-    ) -> Result<ExchangeAnswers, Status> {
-        Ok(futures::stream::iter([Ok(first)]).chain(rest).boxed())
-    }
-}
-
-#[tokio::test]
-async fn a_hook_gets_the_exchanges_that_it_claims() {
-    let world = World::start_with(Duration::from_secs(30), |services| {
-        services.exchange_hooks.push(Arc::new(Echo))
-    });
-    let first =
-        FlightData::new().with_descriptor(FlightDescriptor::new_path(vec!["echo".to_owned()]));
-    let messages = [first, FlightData::new().with_app_metadata("two")];
-    let answers = raw(&world)
-        .await
-        .do_exchange(futures::stream::iter(messages))
-        .await
-        .expect("opens")
-        .into_inner();
-    let answers: Vec<Result<FlightData, Status>> = answers.collect().await;
-    assert_eq!(answers.len(), 2);
-    assert_eq!(answers[1].as_ref().expect("no error").app_metadata, "two");
-    let ours = RawExchange::open(&world, r#"{"service":"delay"}"#, FlightData::new())
-        .await
-        .expect("still ours");
-    drop(ours);
 }

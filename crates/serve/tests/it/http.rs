@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
 use forebay_core::limits::HEADERS_MAX_BYTES;
 use forebay_serve::{HttpConfig, HttpServer, Readiness, ServeError};
 use forebay_telemetry::Metrics;
@@ -50,15 +48,11 @@ fn json_of(body: &str) -> Value {
 
 pub(crate) async fn start(readiness: &Readiness) -> (HttpServer, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new().expect("a valid table"));
-    let extra = Router::new().route("/status", get(|| async { "all is well" }));
-    let config = HttpConfig {
-        extra: Some(extra),
-        ..HttpConfig::new(
-            ([127, 0, 0, 1], 0).into(),
-            readiness.clone(),
-            Arc::clone(&metrics),
-        )
-    };
+    let config = HttpConfig::new(
+        ([127, 0, 0, 1], 0).into(),
+        readiness.clone(),
+        Arc::clone(&metrics),
+    );
     (HttpServer::start(config).await.expect("listens"), metrics)
 }
 
@@ -124,11 +118,9 @@ async fn ingest_that_stands_still_takes_no_reads_away() {
 }
 
 #[tokio::test]
-async fn the_binary_may_add_routes_and_everything_else_is_refused_in_json() {
+async fn what_is_not_there_is_refused_in_json() {
     let (server, _) = start(&Readiness::default()).await;
     let address = server.local_addr();
-    let (status, _, body) = ask(address, "/status").await;
-    assert_eq!((status, body.as_str()), (200, "all is well"));
     let (status, _, body) = ask(address, "/nothing?x=1").await;
     assert_eq!(
         (status, json_of(&body)["error"].clone()),
@@ -183,7 +175,7 @@ async fn another_name_for_this_machine_is_refused_and_limits_hold() {
     assert_eq!(exchange(address, &with_head(limit)).await.0, 200);
     // The buffer grows by pages.
     assert_eq!(exchange(address, &with_head(limit + 4_096)).await.0, 431);
-    let request = "POST /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n";
+    let request = "POST /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n";
     assert_eq!(exchange(address, request).await.0, 413);
     assert_eq!(ask(address, "/healthz").await.0, 200);
 }

@@ -18,7 +18,6 @@ mod put;
 mod pyarrow;
 mod read;
 mod shutdown;
-mod speed;
 mod times;
 mod wire;
 mod world;

@@ -42,6 +42,7 @@ const GROUPS: &[Group] = &[
             "crates/core/src/index.rs",
             "crates/core/src/offsets.rs",
             "crates/core/src/progress.rs",
+            "crates/core/src/scope.rs",
             "crates/core/src/settlement.rs",
         ],
     },
@@ -102,6 +103,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "the watch",
         places: &[
+            "crates/pipeline/src/board.rs",
             "crates/pipeline/src/prefix.rs",
             "crates/pipeline/src/watch.rs",
             "crates/pipeline/src/watch",
@@ -113,6 +115,11 @@ const GROUPS: &[Group] = &[
         places: &[
             "crates/pipeline/src/admit.rs",
             "crates/pipeline/src/ingest.rs",
+            "crates/pipeline/src/ingest/time.rs",
+            "crates/pipeline/src/pending.rs",
+            "crates/pipeline/src/prediction.rs",
+            "crates/pipeline/src/score/bounded.rs",
+            "crates/pipeline/src/score/lane.rs",
             "crates/pipeline/src/score/publish.rs",
             "crates/pipeline/src/score/settle.rs",
             "crates/pipeline/src/score/stage.rs",
@@ -152,10 +159,16 @@ const GROUPS: &[Group] = &[
         name: "the witness",
         places: &["crates/training/src/witness"],
     },
-    // The monitors of a process: what is counted, held and checkpointed.
+    // The monitors of a process: where they begin, what is counted, held and checkpointed, and the
+    // words on their alarms.
     Group {
         name: "monitors beside ingest",
-        places: &["crates/control/src/monitoring.rs"],
+        places: &[
+            "crates/control/src/alarms.rs",
+            "crates/control/src/archived_tables.rs",
+            "crates/control/src/beginning.rs",
+            "crates/control/src/monitoring.rs",
+        ],
     },
     // What a monitor counts, up to which offsets, and what waits for its label.
     Group {
@@ -167,6 +180,9 @@ const GROUPS: &[Group] = &[
             "crates/monitor/src/decided.rs",
             "crates/monitor/src/labels.rs",
             "crates/monitor/src/marks.rs",
+            "crates/monitor/src/monitor.rs",
+            "crates/monitor/src/series.rs",
+            "crates/monitor/src/state.rs",
             "crates/monitor/src/window.rs",
         ],
     },
@@ -176,12 +192,16 @@ const GROUPS: &[Group] = &[
         places: &[
             "crates/offline/src/append.rs",
             "crates/offline/src/compact.rs",
+            "crates/offline/src/dating.rs",
             "crates/offline/src/facts.rs",
             "crates/offline/src/file.rs",
+            "crates/offline/src/log_files.rs",
             "crates/offline/src/marks.rs",
             "crates/offline/src/rows.rs",
             "crates/offline/src/scan",
             "crates/offline/src/statistics.rs",
+            "crates/offline/src/sweep.rs",
+            "crates/offline/src/table.rs",
         ],
     },
     // Records of the log in their order, and the columns that they become.
@@ -191,6 +211,8 @@ const GROUPS: &[Group] = &[
             "crates/kafka/src/decode/columns.rs",
             "crates/kafka/src/decode/mod.rs",
             "crates/kafka/src/decode/timestamp.rs",
+            "crates/kafka/src/inspector.rs",
+            "crates/kafka/src/native/events.rs",
             "crates/kafka/src/reader",
         ],
     },

@@ -1,13 +1,17 @@
 //! A port asks for what its callers need and says nothing of who answers: no method has a body that
-//! an adapter, or a wrapper with faults, could pass by, and no path crosses. And each port has a
-//! suite of checks, in the file of its own name, that every implementation runs: a promise that
-//! nothing checks is kept by the first adapter alone.
+//! an adapter, or a wrapper with faults, could pass by, and no path crosses. Each has its own file,
+//! so that a reader finds the contract and no more. And each port of core has a suite of checks, in
+//! the file of its own name, that every implementation runs: a promise that nothing checks is kept
+//! by the first adapter alone. (Those of serving have one adapter each, in the binary; `testkit`
+//! sees core alone.)
 
 use crate::finding::Finding;
 use crate::source::{Source, Trait, words};
 
 /// Where the ports are, one file each.
 const PORTS: &str = "crates/core/src/ports/";
+/// Where the ports of serving are, one file each, without suites.
+const PORTS_OF_SERVING: &str = "crates/serve/src/ports/";
 /// Where their suites are, of the same names.
 const SUITES: &str = "crates/testkit/src/conformance/";
 
@@ -17,10 +21,13 @@ const WITHIN: [(&str, &str); 1] = [
     ("online", "mod"),
 ];
 
+/// The one file with several: what the three kinds of a definition compile to.
+const TOGETHER: &str = "crates/core/src/ports/compiled.rs";
+
 /// Names of places on a disk.
 const PLACES: [&str; 4] = ["Path", "PathBuf", "OsStr", "OsString"];
 
-/// Ports without a suite, with a body, or with a path.
+/// Ports that share a file, without a suite, with a body, or with a path.
 pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
     let suites: Vec<&str> = sources.iter().filter_map(suite).collect();
     let ports = sources.iter().filter(|source| is_port(source));
@@ -28,7 +35,9 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
 }
 
 fn is_port(source: &Source) -> bool {
-    source.path.starts_with(PORTS) && !source.public_traits().is_empty()
+    let folders = [PORTS, PORTS_OF_SERVING];
+    folders.iter().any(|folder| source.path.starts_with(folder))
+        && !source.public_traits().is_empty()
 }
 
 /// Name of the suite that `source` is.
@@ -42,7 +51,15 @@ fn of_port(port: &Source, suites: &[&str]) -> Vec<Finding> {
     let within = WITHIN.iter().find(|(name, _)| *name == file);
     let home = within.map_or(file, |(_, home)| home);
     let traits = port.public_traits();
-    if !suites.contains(&home) {
+    if let ([_, second, ..], true) = (traits.as_slice(), port.path != TOGETHER) {
+        findings.push(Finding::new(
+            &port.path,
+            second.line,
+            format!("`{}` is the second port of its file", second.name),
+            "give it a file of its own name",
+        ));
+    }
+    if port.path.starts_with(PORTS) && !suites.contains(&home) {
         findings.push(Finding::new(
             &port.path,
             traits.first().map_or(1, |port| port.line),
@@ -109,6 +126,25 @@ mod tests {
         assert!(found(&port("online"), &[&suite("mod")]).is_empty());
         assert_eq!(found(&port("online"), &[&suite("online")]).len(), 1);
         assert!(found("crates/core/src/reads.rs", &[]).is_empty(), "no port");
+    }
+
+    #[test]
+    fn a_port_of_serving_needs_no_suite_but_a_file_of_its_own() {
+        let path = format!("{PORTS_OF_SERVING}a.rs");
+        assert!(found(&path, &[]).is_empty());
+        let twice = format!("{PORT}/// F.\npub trait Writes {{\n    fn write(&self);\n}}\n");
+        let found = check(&[Source::new(&path, &twice)]).into_iter();
+        assert_eq!(
+            found.map(|f| (f.line, f.problem)).collect::<Vec<_>>(),
+            [(13, "`Writes` is the second port of its file".to_owned())]
+        );
+        assert!(
+            check(&[
+                Source::new(TOGETHER, &twice),
+                Source::new(&format!("{SUITES}compiled.rs"), "//! Checks.\n")
+            ])
+            .is_empty()
+        );
     }
 
     #[test]

@@ -1,6 +1,13 @@
-//! How fast rows are folded and keys are read. Ignored: run it with `--release --ignored
-//! --nocapture` and read the lines.
+//! How fast one core folds rows and reads keys, with a year of events at the flights' density: time
+//! and bytes of a folded row for long and short epochs, then reads of keys that are computed, that
+//! are copied, and at instants that move on. One line to standard output for each:
+//!
+//!     cargo bench -p forebay-online --bench fold_speed
 
+#![allow(clippy::disallowed_methods, reason = "it measures real time")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,15 +15,19 @@ use arrow_array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray
 use arrow_schema::DataType;
 use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
 use forebay_core::key::{KeyBuffer, shard_of};
-use forebay_core::ports::{At, EpochWriter, Origin, ShardFold, ShardWrite, StateReader};
+use forebay_core::ports::{
+    At, EpochWriter, Origin, ShardFold, ShardWrite, StateReader, ViewStates,
+};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::source::Column;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US};
 use forebay_core::view::{AggregateSpec, FoldBatch, ViewSpec, Window};
-use forebay_testkit::unbounded;
+use forebay_online::{OnlineOptions, RocksStore};
+use forebay_testkit::{Random, unbounded, unbounded_budget};
 
-use crate::model::{Random, TOPIC, open, options};
+const TOPIC: &str = "events";
 
+/// Flights of 2013 from New York.
 const EVENTS: usize = 336_776;
 const SHARDS: u16 = 4;
 
@@ -87,10 +98,10 @@ struct Year {
 }
 
 fn year() -> Year {
-    let random = &mut Random(1);
+    let random = &mut Random::new(1);
     // As many keys as the flights have airports, carriers, routes, aircraft and (origin, hour)
     // pairs.
-    let sizes = [3_u64, 16, 224, 4_000, 60];
+    let sizes = [3_usize, 16, 224, 4_000, 60];
     let mut time = 1_357_000_000_000_000_i64;
     let mut year = Year {
         times: vec![],
@@ -101,7 +112,7 @@ fn year() -> Year {
         time += random.below(2 * 93_000_000) as i64;
         year.times.push(time - time % MINUTE_US);
         year.values
-            .push((!random.chance(40)).then(|| random.between(-20, 180) as f64));
+            .push((random.below(40) > 0).then(|| random.below(201) as f64 - 20.0));
         for (keys, size) in year.keys.iter_mut().zip(sizes) {
             keys.push(format!("key-{}", random.below(size)));
         }
@@ -164,14 +175,28 @@ fn epoch_writes(year: &Year, views: &[Arc<ViewSpec>], from: usize, to: usize) ->
     writes
 }
 
-#[test]
-#[ignore = "a measurement, not a check"]
-fn fold_a_year_of_flights() {
+fn open(path: &Path, views: &[Arc<ViewSpec>]) -> RocksStore {
+    let options = OnlineOptions {
+        shards: SHARDS,
+        history_us: HOUR_US,
+        table_bytes: 64 << 20,
+        cache_bytes: 4 << 20,
+        write_buffer_bytes: 8 << 20,
+        ..OnlineOptions::default()
+    };
+    let store = RocksStore::open(path, &options, &unbounded_budget()).expect("opens");
+    for view in views {
+        store.register_view(Arc::clone(view)).expect("registers");
+    }
+    store
+}
+
+fn main() {
     let year = year();
     let views: Vec<_> = (1..=5).map(view).collect();
     for epoch_rows in [8_192, 512] {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let store = open(directory.path(), &options(SHARDS, HOUR_US), &views);
+        let store = open(directory.path(), &views);
         let writes: Vec<_> = (0..EVENTS)
             .step_by(epoch_rows)
             .map(|from| epoch_writes(&year, &views, from, (from + epoch_rows).min(EVENTS)))
@@ -185,7 +210,7 @@ fn fold_a_year_of_flights() {
         let took = started.elapsed();
         let stats = store.stats();
         let rows = EVENTS as f64 * 5.0;
-        eprintln!(
+        println!(
             "epochs of {epoch_rows}: {:.2} us a folded row, {:.0} rows/s on one core; RocksDB {:.2} us a row, {} tiles, {:.0} B a row, {} expired; {} keys {:.1} MB",
             took.as_secs_f64() * 1e6 / rows,
             rows / took.as_secs_f64(),
@@ -200,7 +225,7 @@ fn fold_a_year_of_flights() {
     }
 }
 
-fn read_speed(store: &forebay_online::RocksStore, year: &Year, views: &[Arc<ViewSpec>]) {
+fn read_speed(store: &RocksStore, year: &Year, views: &[Arc<ViewSpec>]) {
     let last = *year.times.last().expect("events");
     for (number, view) in views.iter().enumerate() {
         let names: Vec<&str> = year.keys[number][EVENTS - 512..]
@@ -236,7 +261,7 @@ fn read_speed(store: &forebay_online::RocksStore, year: &Year, views: &[Arc<View
                 .read(view.id, &one, At::Instant(last), &mut unbounded())
                 .expect("read");
         }
-        eprintln!(
+        println!(
             "{line}; one key {:.2} us",
             started.elapsed().as_secs_f64() * 1e3
         );

@@ -1,6 +1,6 @@
-//! Says the first of many alike at once, and how many followed once a minute: a log line for each
-//! event would say nothing more, and fill the disk. One for each place and each thing that it is
-//! about.
+//! Throttles log lines: the first of many alike is logged at once, after that once a minute how
+//! many followed. A line for each event would say nothing more, and fill the disk. Each call site
+//! keeps one throttle for each subject of its line.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 /// Between two lines about the same.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// When something of one kind was told last, and how many came since.
+/// When a line of one kind was logged last, and how many events came since.
 #[derive(Debug, Default)]
-pub(crate) struct Told(Mutex<State>);
+pub(crate) struct LogThrottle(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,7 +20,7 @@ struct State {
     since: u64,
 }
 
-impl Told {
+impl LogThrottle {
     /// `count` more, `now`: how many a line is to speak of, or None where it is to wait.
     pub(crate) fn add(&self, count: u64, now: Duration) -> Option<u64> {
         let mut state = self.0.lock();
@@ -42,8 +42,8 @@ mod tests {
 
     #[test]
     fn the_first_is_said_at_once_and_those_that_follow_by_their_number_once_a_minute() {
-        let told = Told::default();
-        let at = |seconds, count| told.add(count, Duration::from_secs(seconds));
+        let throttle = LogThrottle::default();
+        let at = |seconds, count| throttle.add(count, Duration::from_secs(seconds));
         assert_eq!(at(0, 0), None, "there is none");
         assert_eq!(at(0, 2), Some(2));
         assert_eq!(at(0, 1), None);
