@@ -308,7 +308,7 @@ fn a_training_set_from_files_has_every_row_and_says_what_it_is() -> Result<()> {
 
 /// The golden rows of a shipped test model, so many times over, an event every two hours.
 pub(super) fn golden_rows(model: &Path, times_over: usize) -> Result<RecordBatch> {
-    let reader = FileReader::try_new(std::fs::File::open(model.join("golden.arrow"))?, None)?;
+    let reader = FileReader::try_new(File::open(model.join("golden.arrow"))?, None)?;
     let schema = reader.schema();
     let batches = reader.collect::<Result<Vec<_>, _>>()?;
     let batches = std::iter::repeat_n(&batches, times_over).flatten();
@@ -329,7 +329,7 @@ pub(super) fn golden_rows(model: &Path, times_over: usize) -> Result<RecordBatch
 /// The golden rows as a training set.
 fn golden_training_set(model: &Path, path: &Path) -> Result<usize> {
     let rows = golden_rows(model, 1)?;
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(path)?, rows.schema(), None)?;
+    let mut writer = ArrowWriter::try_new(File::create(path)?, rows.schema(), None)?;
     writer.write(&rows)?;
     writer.close()?;
     Ok(rows.num_rows())

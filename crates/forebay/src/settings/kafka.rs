@@ -40,7 +40,7 @@ impl Default for Kafka {
             replication_factor: 1,
             client_id: "forebay".into(),
             request_timeout_ms: 3_000,
-            fetch_wait_ms: 250,
+            fetch_wait_ms: 500,
             delivery_timeout_ms: 30_000,
             linger_ms: 1,
             fetched_mib: 0,
