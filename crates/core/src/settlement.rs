@@ -18,10 +18,11 @@ pub const SETTLEMENT_TABLE: &str = "settlements";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UnscoredReason {
     /// The row is at fault: the model or the feature reader refuses it, or its record is too large.
-    /// Remedy: `detail` says which; produce such rows otherwise, or carry fewer columns.
+    /// Remedy: `detail` says which; produce such rows otherwise, or deploy under another name with
+    /// fewer carried columns.
     RowRefused,
-    /// The topic refuses the record. Remedy: raise the topic's `max.message.bytes`, or carry fewer
-    /// columns; `detail` has the broker's words.
+    /// The topic refuses the record. Remedy: raise the topic's `max.message.bytes`, or deploy under
+    /// another name with fewer carried columns; `detail` has the broker's words.
     PredictionRefused,
     /// The model could not be asked before the event grew older than its features are kept.
     /// Remedy: bring the model or its workers back; later events are scored again.
