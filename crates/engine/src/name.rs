@@ -1,5 +1,5 @@
-//! The rules of names: what an object, a feature, a column or a topic may be called. The parser asks
-//! them for what a statement names, views and services for what their features are called.
+//! The rules of names: what an object, a feature, a column or a topic may be called. The parser
+//! asks them for what a statement names, views and services for what their features are called.
 
 use forebay_core::limits::{NAME_MAX_BYTES, TOPIC_NAME_MAX_BYTES};
 use forebay_core::source::meta;

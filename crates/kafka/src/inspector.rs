@@ -105,8 +105,8 @@ impl KafkaInspector {
         }
     }
 
-    /// Questions of at most [`ASKED_AT_ONCE`] partitions, one to each broker. Partitions that nobody
-    /// answers for are left out.
+    /// Questions of at most [`ASKED_AT_ONCE`] partitions, one to each broker. Partitions that
+    /// nobody answers for are left out.
     pub(crate) fn list_offsets(
         &self,
         partitions: &[TopicPartition],
@@ -276,6 +276,13 @@ impl LogInspector for KafkaInspector {
         while self.queue.poll(Duration::ZERO, |_| ()).is_some() {}
         assign(&self.consumer, from)?;
         let found = self.read_first(from);
+        invariant!(
+            ReadsFromWhereAsked,
+            found.keys().all(|place| from.contains_key(place)),
+            "{} partitions, asked for {}",
+            found.len(),
+            from.len()
+        );
         assign(&self.consumer, &BTreeMap::new())?;
         Ok(found)
     }

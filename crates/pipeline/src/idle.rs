@@ -10,8 +10,8 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_millis(100);
 /// After so long without a record the log rests.
 const RESTS_AFTER: Duration = Duration::from_secs(10);
-/// How many times rarer a look is then: at most two seconds pass between two, which is little beside
-/// what a partition's idle timeout is.
+/// How many times rarer a look is then: at most two seconds pass between two, which is little
+/// beside what a partition's idle timeout is.
 const RARER: u32 = 4;
 
 /// How long the next poll may wait, longer the longer nothing has come.

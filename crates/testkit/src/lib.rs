@@ -1,8 +1,8 @@
 //! Stand-ins for what the pipeline runs on, in memory: a log that is read in any order and any
 //! cuts, an archive, a store that is its own oracle, an engine over it, a publisher, a model. They
-//! keep their contents over restarts, and a [`Fate`] that they share takes them away for a while or kills the process
-//! at any write. `conformance` holds what every implementation of a port must do, as functions that
-//! the real one and the stand-in both run.
+//! keep their contents over restarts, and a [`Fate`] that they share takes them away for a while
+//! or kills the process at any write. `conformance` holds what every implementation of a port must
+//! do, as functions that the real one and the stand-in both run.
 //!
 //! For tests only: nothing but dev-dependencies points here.
 

@@ -1,7 +1,7 @@
 //! A view and a service without SQL: count and sum of one DOUBLE column for each value of one
-//! VARCHAR column, over a window, a service that asks for them by key, and a label that is a column.
-//! The view can be told to fail on a value, or on every batch of more than one row, as expressions
-//! over real data do.
+//! VARCHAR column, over a window, a service that asks for them by key, and a label that is a
+//! column. The view can be told to fail on a value, or on every batch of more than one row, as
+//! expressions over real data do.
 
 use std::sync::Arc;
 

@@ -51,8 +51,8 @@ pub(crate) fn label_query(expression: &QueryText, source: &str) -> Result<ast::Q
     })
 }
 
-/// `tokens` with each `interval` that begins no literal in quotes: sqlparser takes the bare word for
-/// the beginning of one wherever it stands, also where a column of that name is meant.
+/// `tokens` with each `interval` that begins no literal in quotes: sqlparser takes the bare word
+/// for the beginning of one wherever it stands, also where a column of that name is meant.
 fn intervals_named(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let mut named = tokens.to_vec();
     for (place, token) in named.iter_mut().enumerate() {

@@ -21,22 +21,6 @@ use crate::counts::ColumnCounts;
 use crate::error::{MonitorError, Result};
 use crate::statistics::psi;
 
-/// Profile the training set `name`, whose rows are in memory: see [`build_profile_of`].
-///
-/// # Errors
-/// As [`build_profile_of`], but for memory.
-pub fn build_profile(
-    name: &str,
-    batches: &[RecordBatch],
-    columns: &[&str],
-    score: Option<&str>,
-    calibration: Option<CalibrationWindows<'_>>,
-) -> Result<ReferenceProfile> {
-    // Whoever holds all rows has bounded what a column of them takes.
-    let memory = Budget::whole(usize::MAX);
-    build_profile_of(name, &batches, columns, score, calibration, &memory)
-}
-
 /// Profile the training set `name`: its feature `columns` and, if named, the column that holds the
 /// model's score (it is reported as [`SCORE_COLUMN`]). Numbers, booleans and text are supported.
 /// With `calibration` the profile also says how the columns' scores vary from window to window of

@@ -1,6 +1,6 @@
-//! The rows of a training set as a profile reads them: as often as it takes, some columns at a time,
-//! and each in the calibration window that its time falls into. Where they lie (memory, a file) is
-//! the caller's.
+//! The rows of a training set as a profile reads them: as often as it takes, some columns at a
+//! time, and each in the calibration window that its time falls into. Where they lie (memory, a
+//! file) is the caller's.
 
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, PrimitiveArray, RecordBatch};

@@ -17,6 +17,7 @@ mod recovery;
 mod repeats;
 mod restarts;
 mod scores;
+mod scoring_memory;
 mod stage;
 mod status;
 mod suspension;

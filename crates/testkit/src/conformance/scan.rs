@@ -1,6 +1,6 @@
 //! What fills, training sets and verification rely on when they scan a table: every row once, the
-//! columns that were asked for, offsets as exact bounds where the table has a log. Tables in memory,
-//! archives, files of a user and what bounds any of them run this over the same rows.
+//! columns that were asked for, offsets as exact bounds where the table has a log. Tables in
+//! memory, archives, files of a user and what bounds any of them run this over the same rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
