@@ -56,11 +56,11 @@ impl ScoringScopes {
                 let from = here(topic);
                 spans.push(Span { from, to: None });
             }
-            let closed = spans.split_last().map_or(&[][..], |(_, closed)| closed);
             // An open span before the last would have every later event scored.
+            let mut closed = spans.iter().rev().skip(1);
             invariant!(
                 OneSpanOpen,
-                closed.iter().all(|span| span.to.is_some()),
+                closed.all(|span| span.to.is_some()),
                 "deployment '{deployment}' over {topic}: {} spans",
                 spans.len()
             );

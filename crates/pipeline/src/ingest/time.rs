@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::invariant;
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
@@ -74,12 +73,6 @@ impl Ingest {
             for (place, end) in of_source {
                 let position = self.watermarks.progress(place).next_offset;
                 let answered = end.answered.filter(|_| position >= end.last_stable)?;
-                invariant!(
-                    AskedBeforeNow,
-                    answered.last <= now,
-                    "{place:?} was asked for at {:?}, met at {now:?}",
-                    answered.last
-                );
                 asked = asked.min(answered.last);
             }
         }
