@@ -1,7 +1,7 @@
 //! Watching a model: does what it sees and says still look like its training set, and do its
 //! predictions come true?
 //!
-//! [`build_profile`] makes a [`ReferenceProfile`] from a training set once. A [`Monitor`] takes
+//! [`build_profile_of`] makes a [`ReferenceProfile`] from a training set once. A [`Monitor`] takes
 //! prediction records and labels as Arrow batches and a watermark, and gives [`MonitorEvent`]s
 //! (windows closed, alarms up and down) and a [`MonitorReport`]. State is integer counts over the
 //! reference's fixed bins and exact sums: merging is addition, correction is subtraction, and a
@@ -54,7 +54,7 @@ pub use monitor::Monitor;
 pub use options::{MonitorLimits, MonitorOptions};
 pub use profile::{
     CalibrationWindows, ColumnBins, ColumnProfile, ColumnRole, Moments, NumericEdges,
-    ReferenceProfile, TrainingBatches, TrainingRows, build_profile, build_profile_of,
+    ReferenceProfile, TrainingBatches, TrainingRows, build_profile_of,
 };
 pub use quality::QualityReport;
 pub use report::{

@@ -5,11 +5,12 @@
 use arrow_array::{Float64Array, RecordBatch};
 use forebay_control::MonitorParts;
 use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};
+use forebay_core::memory::Budget;
 use forebay_core::time::{MINUTE_US, Micros, SECOND_US};
 use forebay_core::value::Value;
 use forebay_core::{PortError, PortResult};
 use forebay_monitor::{
-    LabelFeed, MonitorOptions, ReferenceProfile, WatchedDeployment, build_profile,
+    LabelFeed, MonitorOptions, ReferenceProfile, WatchedDeployment, build_profile_of,
 };
 use forebay_testkit::{PlainLabel, Random};
 use std::collections::BTreeSet;
@@ -91,13 +92,16 @@ fn reference() -> PortResult<ReferenceProfile> {
     let scores: Float64Array = all.map(|number| Some(score(number))).collect();
     let rows = RecordBatch::try_from_iter([("score", Arc::new(scores) as _)]);
     let rows = rows.map_err(|error| PortError::internal(error.to_string()))?;
-    Ok(build_profile(
+    let (rows, memory) = ([rows], Budget::whole(usize::MAX));
+    let built = build_profile_of(
         "reference",
-        &[rows],
+        &rows.as_slice(),
         &[],
         Some("score"),
         None,
-    )?)
+        &memory,
+    );
+    Ok(built?)
 }
 
 /// Labels of the event `number` at `time_us`: early, in time, late, twice, NULL, or none.

@@ -220,7 +220,7 @@ mod tests {
     use arrow_array::types::Int64Type;
     use arrow_array::{Int64Array, TimestampMillisecondArray};
     use forebay_core::time::DAY_US;
-    use forebay_monitor::{CalibrationWindows, build_profile, build_profile_of};
+    use forebay_monitor::{CalibrationWindows, build_profile_of};
 
     use super::*;
     use crate::commands::tests::{golden_rows, written};
@@ -294,7 +294,9 @@ mod tests {
                 .chain([("_score".to_owned(), scores)])
                 .map(|(name, array)| (name, array, true)),
         )?;
-        let expected = build_profile("q1", &[whole], &features, Some("_score"), calibration)?;
+        let (whole, all) = ([whole], Budget::whole(usize::MAX));
+        let (rows, score) = (&whole.as_slice(), Some("_score"));
+        let expected = build_profile_of("q1", rows, &features, score, calibration, &all)?;
         assert!(
             expected
                 .columns

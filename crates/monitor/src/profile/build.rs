@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use forebay_core::limits::MONITOR_MAX_COLUMNS;
 use forebay_core::memory::{Budget, Part};
 

@@ -1,6 +1,6 @@
 //! The reference profile: what a training set looked like, as fixed bins and counts. Built once by
-//! [`build_profile`], kept as JSON beside the model version, read by the monitor. It never changes:
-//! its digest names it, and every score says which reference it was measured against.
+//! [`build_profile_of`], kept as JSON beside the model version, read by the monitor. It never
+//! changes: its digest names it, and every score says which reference it was measured against.
 
 mod build;
 mod edges;
@@ -14,7 +14,7 @@ use forebay_core::time::Micros;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use build::{build_profile, build_profile_of};
+pub use build::build_profile_of;
 pub use edges::NumericEdges;
 pub use rows::{CalibrationWindows, TrainingBatches, TrainingRows};
 

@@ -14,6 +14,7 @@ use forebay_core::{ErrorKind, PortResult};
 use proptest::prelude::*;
 
 use super::*;
+use crate::tests::fixtures::build_profile;
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true)))

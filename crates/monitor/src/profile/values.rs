@@ -1,5 +1,5 @@
-//! The values of one column of a training set, as long as its bins are not known: all numbers, since
-//! quantiles and atoms need them in order, or each text once with its count. Their memory is
+//! The values of one column of a training set, as long as its bins are not known: all numbers,
+//! since quantiles and atoms need them in order, or each text once with its count. Their memory is
 //! reserved before they are held; out come the bins and the moments.
 
 use std::sync::Arc;

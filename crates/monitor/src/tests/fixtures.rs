@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use crate::{CalibrationWindows, Monitor, MonitorOptions, ReferenceProfile, build_profile};
+use crate::error::Result;
+use crate::{CalibrationWindows, Monitor, MonitorOptions, ReferenceProfile, build_profile_of};
 use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     StructArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Fields, Schema};
 use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};
+use forebay_core::memory::Budget;
 use forebay_core::time::{DAY_US, HOUR_US, Micros};
 
 pub(crate) const MODEL: &str = "late_arrival";
@@ -290,4 +292,16 @@ pub(crate) fn observe_behind(
     monitor
         .observe_predictions(&prediction_batch(rows), &vec![log_us; rows.len()])
         .expect("the prediction batch is sound");
+}
+
+/// The profile of rows in memory, without a bound on it.
+pub(crate) fn build_profile(
+    name: &str,
+    batches: &[RecordBatch],
+    columns: &[&str],
+    score: Option<&str>,
+    calibration: Option<CalibrationWindows<'_>>,
+) -> Result<ReferenceProfile> {
+    let memory = Budget::whole(usize::MAX);
+    build_profile_of(name, &batches, columns, score, calibration, &memory)
 }

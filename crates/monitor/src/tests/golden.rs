@@ -10,7 +10,8 @@ use crate::statistics::{
     benjamini_hochberg, chi_square, chi_square_tail, chi_square_threshold, js_distance,
     kolmogorov_tail, ks_distance, ks_probability, psi,
 };
-use crate::{ColumnBins, NumericEdges, build_profile};
+use crate::tests::fixtures::build_profile;
+use crate::{ColumnBins, NumericEdges};
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

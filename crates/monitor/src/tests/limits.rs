@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray};
 
 use crate::{
     CalibrationWindows, ColumnBins, Monitor, MonitorError, MonitorLimits, MonitorMarks,
-    MonitorOptions, NumericEdges, build_profile,
+    MonitorOptions, NumericEdges,
 };
 use forebay_core::definition::AlertThreshold;
 use forebay_core::limits::{
@@ -18,8 +18,8 @@ use forebay_core::limits::{
 use forebay_core::time::{DAY_US, HOUR_US, Micros};
 
 use crate::tests::fixtures::{
-    LabelRow, PredictionRow, definition, observe, observe_behind, observe_labels, options,
-    predictions, reference, training_batch,
+    LabelRow, PredictionRow, build_profile, definition, observe, observe_behind, observe_labels,
+    options, predictions, reference, training_batch,
 };
 
 fn monitor(limits: MonitorLimits) -> Monitor {

@@ -10,7 +10,6 @@ use crate::{
     LabelFeed, Monitor, MonitorBinding, MonitorReport, ReferenceProfile, SourceRows,
     WatchedDeployment, WindowState,
 };
-use arrow_array::cast::AsArray;
 use arrow_array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
