@@ -150,10 +150,10 @@ mod tests {
                 "it took longer than a turn and was waited for"
             );
             assert!(turns.take("panics", async { panic!("as a test") }).await);
-            assert!(
-                turns.take("panics", async {}).await,
-                "it is no longer at it"
-            );
+            // The panic's own report may take longer than a turn.
+            while !turns.take("panics", async {}).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         });
     }
 }

@@ -179,7 +179,7 @@ fn without_a_row() -> Vec<Rejected> {
         (
             "{\"at\":1,\"double\":NaN}".into(),
             Reason::NotJson,
-            "`double`: expected value at line 1 column 17: JSON has no NaN",
+            "`double`: expected value at line 1 column 18: JSON has no NaN",
         ),
         (
             "{\"at\":1,\n\"double\": -Infinity}".into(),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use forebay_core::ErrorKind;
 use forebay_core::memory::{Budget, Part};
 use forebay_pipeline::Pipeline;
-use forebay_testkit::{Fate, wait_until};
+use forebay_testkit::{Fate, Point, wait_until};
 
 use forebay_sim::oracle::Oracle;
 use forebay_sim::world::{Process, Setup, World};
@@ -37,8 +38,15 @@ fn with_memory_for_few_rows_at_a_time_or_for_less_than_one_every_event_is_scored
         let mut parts = world.parts(&fate, 1);
         let budget = Budget::shared(pool_bytes);
         parts.memory = Arc::clone(&budget);
+        // All events wait together for the model.
+        fate.take_away(Point::Score, ErrorKind::Unavailable);
         let pipeline = Pipeline::start(parts, world.settings()).expect("it starts");
         let process = Process { pipeline, fate };
+        wait_until("all is read", || {
+            world.log.is_read()
+                && world.store.unfinished().0 == Oracle::of(&world).predictions.len()
+        });
+        process.fate.restore(Point::Score);
         wait_until("all is done", || world.is_done());
         process.stop().expect("nothing is in the way");
         assert!(budget.refused(Part::Scoring) > 0, "it had to ask for less");

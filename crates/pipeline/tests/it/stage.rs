@@ -99,6 +99,7 @@ fn start_within(
     };
     let mut parts = world.parts(&fate, 1);
     parts.reader = Arc::new(world.reader().drawing_on(Arc::clone(budget)));
+    parts.memory = unbounded_budget();
     parts.scorer = Arc::new(Model {
         honest: FakeScorer::new(&fate, None),
         deed,
