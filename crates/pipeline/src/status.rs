@@ -20,8 +20,8 @@ use forebay_core::error::with_causes;
 /// Counters shared by the threads. Relaxed: they are for people, not for decisions.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Rows accepted. What is read again after a crash or a halt is not counted again, here and in
-    /// all that counts records.
+    /// Rows accepted. Rows that are read again after a crash or a halt are not counted again, here
+    /// and in all that counts rows.
     pub rows: AtomicU64,
     /// Micro-batches that brought something.
     pub epochs: AtomicU64,

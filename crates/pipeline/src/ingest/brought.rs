@@ -1,5 +1,7 @@
-//! What a batch brings for the first time, as the counters tell it. After a crash or a halt records
-//! are read again, by state or archive that lack them; whoever read them before has counted them.
+//! What a batch brings for the first time, as the counters tell it. After a crash or a halt rows
+//! are read again, because state or archive lack them; the process that read them before has
+//! counted them. Dead letters count whenever they are made: a source of another shape may refuse
+//! what was a row before, and its letters are told from the first one on.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -17,7 +19,7 @@ pub(super) struct Brought<'a> {
     rows: u64,
     late: u64,
     ahead: u64,
-    dead_letters: Vec<&'a DeadLetter>,
+    dead_letters: &'a [DeadLetter],
 }
 
 impl<'a> Brought<'a> {
@@ -36,7 +38,7 @@ impl<'a> Brought<'a> {
             rows: 0,
             late: 0,
             ahead,
-            dead_letters: Vec::new(),
+            dead_letters: &batch.dead_letters,
         };
         let rows = origin.partition.iter().zip(&origin.offset).zip(late);
         for ((slot, offset), late) in rows {
@@ -44,23 +46,19 @@ impl<'a> Brought<'a> {
             brought.rows += u64::from(fresh);
             brought.late += u64::from(fresh && *late);
         }
-        let letters = batch.dead_letters.iter();
-        brought
-            .dead_letters
-            .extend(letters.filter(|letter| letter.offset >= until(&letter.partition)));
         brought
     }
 
     /// Add it to what is counted of `source`, whose watermark is now this.
     pub(super) fn count(&self, counters: &Counters, source: &str, watermark_us: Option<Micros>) {
-        let refused = |letter: &&&DeadLetter| letter.reason == DeadLetterReason::Refused.label();
+        let refused = |letter: &&DeadLetter| letter.reason == DeadLetterReason::Refused.label();
         let refused = self.dead_letters.iter().filter(refused).count() as u64;
         counters.rows.fetch_add(self.rows, Ordering::Relaxed);
         counters.late_rows.fetch_add(self.late, Ordering::Relaxed);
         counters.refused.fetch_add(refused, Ordering::Relaxed);
         if !self.dead_letters.is_empty() {
             let mut reasons = counters.dead_letters.lock();
-            for letter in &self.dead_letters {
+            for letter in self.dead_letters {
                 let of = (letter.source.clone(), letter.reason);
                 *reasons.entry(of).or_default() += 1;
             }
