@@ -24,6 +24,10 @@ mod variables;
 
 pub(crate) use crate::broker::Broker;
 
+/// Longest `server.shutdown_grace_ms`, and longest time of it and of a question to the broker
+/// together: a stop is cut off after 9 s, and waits for both before it writes what was read.
+const STOP_WAITS_MAX_MS: u64 = 8_000;
+
 /// Settings as written, with defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -384,6 +388,12 @@ impl Settings {
         archive.validate()?;
         inference.validate()?;
         monitor.validate()?;
+        let (grace, question) = (server.shutdown_grace_ms, kafka.request_timeout_ms);
+        ensure!(
+            grace + question <= STOP_WAITS_MAX_MS,
+            "server.shutdown_grace_ms = {grace} and kafka.request_timeout_ms = {question} are more than \
+             {STOP_WAITS_MAX_MS} together, which leaves a stop no time to write what was read; lower one"
+        );
         Ok(())
     }
 

@@ -22,9 +22,12 @@ use crate::reader::assignment::{assign, partition_list, unassign};
 use crate::reader::faults::{Meaning, meaning};
 use crate::settings::ReaderSettings;
 
-/// Partitions that one question for offsets names. The client library looks for each answer in the
-/// list of what was asked from its beginning, so a question costs the square of its length.
+/// Partitions that one question for offsets names at least, where there are as many. The client
+/// library looks for each answer in the list of what was asked from its beginning, so a question
+/// costs the square of its length.
 const ASKED_AT_ONCE: usize = 128;
+/// Questions one after the other at most, whatever the number of partitions.
+const QUESTIONS_MAX: usize = 16;
 
 /// Answers about a log behind a Kafka broker.
 pub struct KafkaInspector {
@@ -105,8 +108,8 @@ impl KafkaInspector {
         }
     }
 
-    /// Questions of at most [`ASKED_AT_ONCE`] partitions, one to each broker. Partitions that
-    /// nobody answers for are left out.
+    /// At most [`QUESTIONS_MAX`] questions, each to every broker. Partitions that nobody answers
+    /// for are left out.
     pub(crate) fn list_offsets(
         &self,
         partitions: &[TopicPartition],
@@ -116,7 +119,8 @@ impl KafkaInspector {
         let action = "asking where the log begins and ends";
         let deadline = Instant::now() + client.request_timeout;
         let mut offsets = BTreeMap::new();
-        for some in partitions.chunks(ASKED_AT_ONCE) {
+        let at_once = partitions.len().div_ceil(QUESTIONS_MAX).max(ASKED_AT_ONCE);
+        for some in partitions.chunks(at_once) {
             let asked = partition_list(some.iter().map(|partition| (partition, which)))?;
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = self

@@ -225,8 +225,10 @@ pub struct PartitionStatus {
 /// What is known of one source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceStatus {
-    /// Rows accepted since the process started.
+    /// Rows accepted since the process started, without those that were read before.
     pub rows: u64,
+    /// Rows since the process started that were read before: state or archive lacked them.
+    pub again_rows: u64,
     /// Dead letters since the process started.
     pub dead_letters: u64,
     /// Lag over all partitions; None where it is not known of each.

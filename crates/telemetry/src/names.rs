@@ -157,7 +157,7 @@ metric_table! {
     Counter MemoryRefused memory_refused "forebay_memory_refused_total" ["part"] NONE "how often the part was refused memory: answers are then refused, ingest and scoring wait, a verification is given up";
 
     // ingest
-    Counter IngestRecords ingest_records "forebay_ingest_records_total" ["source", "result"] NONE "records read, each once however often; result: ok, dead_letter";
+    Counter IngestRecords ingest_records "forebay_ingest_records_total" ["source", "result"] NONE "records read; result: ok (rows, each once), again (rows that are read once more, after a crash or for an archive that lacks them), dead_letter";
     Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "offsets between what the state has applied and the last stable offset; no series where nobody can tell";
     Gauge IngestLagKnown ingest_lag_known "forebay_ingest_lag_known" ["source"] NONE "1 while the lag of each partition of the source is known, 0 while nobody answers or another log stands under its topic's name";
     Gauge PartSetAside part_set_aside "forebay_part_set_aside" ["kind", "name"] NONE "1 for a part of the definitions that could not be started and is set aside; kind: model, monitor";

@@ -182,6 +182,10 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
     for (name, source) in &status.sources {
         raise(&metrics.ingest_records.with([name, "ok"]), source.rows);
         raise(
+            &metrics.ingest_records.with([name, "again"]),
+            source.again_rows,
+        );
+        raise(
             &metrics.ingest_records.with([name, "dead_letter"]),
             source.dead_letters,
         );

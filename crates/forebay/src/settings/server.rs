@@ -9,15 +9,12 @@ use anyhow::{Result, ensure};
 use forebay_core::limits::SERVING_THREADS_MAX;
 use forebay_serve::FlightServerConfig;
 
-use super::{Server, within};
+use super::{STOP_WAITS_MAX_MS, Server, within};
 
 /// Fewest `server.runtime_threads`.
 const RUNTIME_THREADS_MIN: usize = 2;
 /// Most `server.runtime_threads`.
 const RUNTIME_THREADS_MAX: usize = 256;
-/// Longest `server.shutdown_grace_ms`: a stop is cut off after 9 s, and what was read is to be
-/// written in the last of them.
-const SHUTDOWN_GRACE_MAX_MS: u64 = 8_000;
 
 impl Default for Server {
     fn default() -> Self {
@@ -54,7 +51,7 @@ impl Server {
             "server.shutdown_grace_ms",
             self.shutdown_grace_ms,
             0,
-            SHUTDOWN_GRACE_MAX_MS,
+            STOP_WAITS_MAX_MS,
         )?;
         ensure!(!self.name.is_empty(), "server.name is empty");
         Ok(())

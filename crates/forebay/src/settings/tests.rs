@@ -222,6 +222,20 @@ fn values_of_clients_workers_and_monitors_outside_their_bounds_are_refused_by_na
     }
 }
 
+#[test]
+fn what_a_stop_waits_for_leaves_it_time_to_write_and_its_error_says_what_to_lower() {
+    let mut settings = Settings::default();
+    settings.server.shutdown_grace_ms = 5_001;
+    let error = settings.validate().expect_err("refused").to_string();
+    let named = "server.shutdown_grace_ms = 5001 and kafka.request_timeout_ms = 3000";
+    assert!(
+        error.contains(named) && error.contains("lower one"),
+        "{error}"
+    );
+    settings.kafka.request_timeout_ms = 2_999;
+    settings.validate().expect("time enough");
+}
+
 /// `set` makes settings that are refused by `named`.
 fn refuses(set: fn(&mut Settings), named: &str) {
     let mut settings = Settings::default();

@@ -17,6 +17,7 @@ use crate::status::Counters;
 #[derive(Debug)]
 pub(super) struct Brought<'a> {
     rows: u64,
+    again: u64,
     late: u64,
     ahead: u64,
     dead_letters: &'a [DeadLetter],
@@ -36,6 +37,7 @@ impl<'a> Brought<'a> {
         let ends: Vec<i64> = origin.partitions.iter().map(until).collect();
         let mut brought = Self {
             rows: 0,
+            again: 0,
             late: 0,
             ahead,
             dead_letters: &batch.dead_letters,
@@ -44,6 +46,7 @@ impl<'a> Brought<'a> {
         for ((slot, offset), late) in rows {
             let fresh = *offset >= ends[*slot as usize];
             brought.rows += u64::from(fresh);
+            brought.again += u64::from(!fresh);
             brought.late += u64::from(fresh && *late);
         }
         brought
@@ -66,6 +69,7 @@ impl<'a> Brought<'a> {
         let mut sources = counters.sources.lock();
         let status = sources.entry(source.to_owned()).or_default();
         status.rows += self.rows;
+        status.again_rows += self.again;
         status.dead_letters += self.dead_letters.len() as u64;
         status.ahead_rows += self.ahead;
         status.watermark_us = watermark_us;

@@ -250,6 +250,7 @@ fn rows_that_are_read_again_after_a_kill_are_not_counted_again() {
         [oracle.accepted.len(), late].map(|count| count as u64)
     );
     assert_eq!(second.archived_rows, sums[0], "the archive had nothing");
+    assert_eq!(second.sources[EVENTS].again_rows, first.rows, "told apart");
     check(&world, false);
 }
 
