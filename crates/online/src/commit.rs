@@ -86,13 +86,15 @@ use crate::expiry::expire_key;
 use crate::floor::Floors;
 use crate::fold::{Admission, DirtyKey, Gathered, gather};
 use crate::format::{self, Horizon};
+use crate::insert::Inserter;
 use crate::key_state::KeyState;
+use crate::load::KeyOpener;
 use crate::marks;
 use crate::progress::Progression;
 use crate::queue::Queue;
 use crate::shard::Shard;
 use crate::stats::{Counters, nanos};
-use crate::tree::Inserter;
+use crate::tree::Expired;
 use crate::view::Views;
 use crate::work::Work;
 use crate::writer::Writer;
@@ -158,12 +160,19 @@ impl Shard {
         for (dirty, before) in gathered.keys.iter().zip(&before) {
             format::key_prefix(&mut prefix, dirty.view.spec.id, dirty.key);
             let mut state = before.fork();
-            insert_key(writer, draft, gathered, dirty, &mut state, &mut prefix);
+            let mut opener = KeyOpener::new(&self.database, &dirty.view, dirty.key);
+            let rows = (gathered, dirty);
+            insert_key(writer, draft, rows, &mut state, &mut prefix, &mut opener)?;
             prefix.truncate(format::prefix_len(dirty.key));
             if let Some(floor) = draft.floors.of(dirty.view.spec.id) {
-                expire_key(writer, draft, &dirty.view, &mut state, floor, &mut prefix);
+                let below = Expired {
+                    floor,
+                    opens_cut: false,
+                };
+                expire_key(writer, draft, &mut state, below, &mut prefix, &mut opener)?;
                 prefix.truncate(format::prefix_len(dirty.key));
             }
+            self.count_opened(&opener);
             state.gone_newest_us = state.gone_newest_us.max(dirty.late_us);
             if !state.known || state.gone_newest_us != before.gone_newest_us {
                 draft.counts.created += u64::from(!state.known);
@@ -460,15 +469,16 @@ fn fresh_notes(writer: &Writer, write: &ShardWrite) -> Vec<Unscored> {
 fn insert_key(
     writer: &mut Writer,
     draft: &mut Draft<'_, '_>,
-    gathered: &Gathered<'_>,
-    dirty: &DirtyKey<'_>,
+    (gathered, dirty): (&Gathered<'_>, &DirtyKey<'_>),
     state: &mut KeyState,
     prefix: &mut Vec<u8>,
-) {
+    opener: &mut KeyOpener<'_>,
+) -> OnlineResult<()> {
     let new = &gathered.rows[dirty.rows.clone()];
     if new.is_empty() {
-        return;
+        return Ok(());
     }
+    state.partials = dirty.view.spec.partials.len();
     let mut sink = KeySink::new(&mut draft.batch, prefix);
     let mut inserter = Inserter {
         kinds: &dirty.view.kinds,
@@ -479,17 +489,18 @@ fn insert_key(
         order: &mut writer.order,
         block: &mut writer.block,
         sink: &mut sink,
+        opener,
         memory_change: 0,
         duplicates: 0,
         tiles: 0,
     };
-    inserter.insert_all(&mut state.roots, new);
-    state.memory_bytes = state
-        .memory_bytes
-        .saturating_add_signed(inserter.memory_change);
+    inserter.insert_all(&mut state.roots, new)?;
+    state.grow_by(inserter.memory_change);
     draft.counts.duplicates += inserter.duplicates;
     draft.counts.tiles += inserter.tiles;
     draft.counts.folded += new.len() as u64 - inserter.duplicates;
+    state.grow_by(opener.take_memory_change());
+    Ok(())
 }
 
 /// Note what the folds say beside their rows: topics of the views, rows that are too late.

@@ -1,4 +1,4 @@
-//! One shard's RocksDB: opening it, reading single records and whole keys, writing batches, and
+//! One shard's RocksDB: opening it, reading records (`load`: whole keys), writing batches, and
 //! noticing when it no longer takes them. Nothing outside this file and `rocks_options` names a
 //! column family handle or an option.
 //!
@@ -16,16 +16,11 @@ use rocksdb::{DB, ReadOptions, WriteBatch, WriteOptions};
 
 use crate::damage::disk_error;
 use crate::error::{OnlineError, OnlineResult};
-use crate::format::{self, Decoded, LEVEL_FOLDED};
+use crate::format::{self, Decoded};
 use crate::heal::{REOPENS_MAX, Trouble};
-use crate::key_state::{Folded, KeyState};
 use crate::options::OnlineOptions;
 use crate::rocks_options::{SharedBuffers, database_options};
-use crate::rows::RowView;
 use crate::stats::RocksStats;
-use crate::tree::Tile;
-use crate::view::ViewRuntime;
-use forebay_core::aggregate::Partial;
 use forebay_core::bytes::BytesError;
 use forebay_core::view::ViewId;
 
@@ -346,51 +341,6 @@ impl Database {
         iterator.status().map_err(|e| self.read_error(e))
     }
 
-    /// Everything stored of a key; an unknown key costs one bloom filter.
-    pub(crate) fn load_key(&self, view: &ViewRuntime, key: &[u8]) -> OnlineResult<KeyState> {
-        let mut prefix = Vec::with_capacity(format::prefix_len(key));
-        format::key_prefix(&mut prefix, view.spec.id, key);
-        let presence = self.get(
-            format::FAMILY_PRESENCE,
-            &prefix,
-            "a presence record",
-            format::decode_presence,
-        )?;
-        let Some(gone_newest_us) = presence else {
-            return Ok(KeyState::default());
-        };
-        let mut tiles = Vec::new();
-        let mut folded = None;
-        let end = format::key_end(&prefix);
-        self.scan(
-            format::FAMILY_TILE,
-            &prefix,
-            Some(&end),
-            |stored_key, value| {
-                let (_, id) = format::parse_tile_key(stored_key)
-                    .map_err(|why| self.corrupt("a tile key", why))?;
-                if id.level == LEVEL_FOLDED {
-                    folded = Some(self.decode_folded(view, value)?);
-                } else {
-                    RowView::check(value, &view.kinds, view.spec.filters)
-                        .map_err(|why| self.corrupt("a tile", why))?;
-                    let tile = Tile::new(id, value.into());
-                    if !tile.is_in_its_span() {
-                        return Err(self.corrupt("a tile", "its rows lie outside its span"));
-                    }
-                    tiles.push(tile);
-                }
-                Ok(true)
-            },
-        )?;
-        Ok(KeyState::from_tiles(
-            tiles,
-            view.spec.partials.len(),
-            gone_newest_us,
-            folded,
-        ))
-    }
-
     /// Whether no record of the key is in `tile`.
     pub(crate) fn has_no_tiles(&self, view: ViewId, key: &[u8]) -> OnlineResult<bool> {
         let mut prefix = Vec::with_capacity(format::prefix_len(key));
@@ -402,21 +352,6 @@ impl Database {
             Ok(false)
         })?;
         Ok(empty)
-    }
-
-    fn decode_folded(&self, view: &ViewRuntime, value: &[u8]) -> OnlineResult<Folded> {
-        let (newest_us, rows, mut bytes) =
-            format::decode_folded(value).map_err(|why| self.corrupt("a lifetime record", why))?;
-        let states = view
-            .lifetime_partials
-            .iter()
-            .map(|&p| Partial::decode(&view.spec.partials[p], &mut bytes))
-            .collect::<Result<Box<[_]>, _>>()?;
-        Ok(Folded {
-            newest_us,
-            rows,
-            states,
-        })
     }
 
     /// An empty batch. While it is held the database stays open.

@@ -14,8 +14,8 @@ use forebay_core::view::ViewId;
 use crate::database::{Batch, FamilyBatch};
 use crate::floor::Floors;
 use crate::format::{self, Horizon, PartitionRecord, TileId};
+use crate::insert::TileSink;
 use crate::key_state::KeyState;
-use crate::tree::TileSink;
 use crate::writer::Writer;
 
 /// A key that a commit forgets.

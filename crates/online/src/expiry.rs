@@ -5,7 +5,9 @@
 //! Reads below `floor + reach` (T_min) are refused, so no window that is answered reaches rows
 //! older than the floor. A tile expires when its newest row lies below the floor: a touched key
 //! drops its tiles in its own commit, all other keys in a sweep over the shard, some records per
-//! commit, whenever the floor has moved far enough.
+//! commit, whenever the floor has moved far enough. Rows that are on disk alone (`stub`) are read
+//! for it; those of a touched key once all of the stub lies below the floor, so that a floor that
+//! moves with each commit reads them once.
 //!
 //! Rows of lifetime windows live on in states (`Folded`); presence keeps the newest event time of
 //! the expired rows. Expiry never changes an answer, it only moves T_min.
@@ -20,11 +22,13 @@ use crate::draft::{ChangedKey, Draft, KeySink};
 use crate::error::OnlineResult;
 use crate::fold::{Gathered, table_hash};
 use crate::format::{self, LEVEL_FOLDED, TileId};
+use crate::insert::TileSink;
 use crate::key_state::{Folded, KeyState};
+use crate::load::KeyOpener;
 use crate::rows::BlockHeader;
 use crate::shard::Shard;
 use crate::sweep::Sweep;
-use crate::tree::{TileSink, expire};
+use crate::tree::{Expired, expire};
 use crate::view::{ViewRuntime, Views};
 use crate::window::fold_expired;
 use crate::writer::Writer;
@@ -97,7 +101,13 @@ impl Shard {
         };
         let mut prefix = Vec::new();
         format::key_prefix(&mut prefix, id, &key);
-        expire_key(writer, draft, view, &mut state, floor, &mut prefix);
+        let below = Expired {
+            floor,
+            opens_cut: true,
+        };
+        let mut opener = KeyOpener::new(&self.database, view, &key);
+        expire_key(writer, draft, &mut state, below, &mut prefix, &mut opener)?;
+        self.count_opened(&opener);
         prefix.truncate(format::prefix_len(&key));
         draft.batch.put(
             format::FAMILY_PRESENCE,
@@ -116,26 +126,27 @@ impl Shard {
     }
 }
 
-/// Remove the tiles of `state` below `floor`: from the tree, from disk, into the lifetime states.
+/// Remove the tiles of `state` that expire: from the tree, from disk, into the lifetime states.
 pub(crate) fn expire_key(
     writer: &Writer,
     draft: &mut Draft<'_, '_>,
-    view: &ViewRuntime,
     state: &mut KeyState,
-    floor: Micros,
+    expired: Expired,
     prefix: &mut Vec<u8>,
-) {
+    opener: &mut KeyOpener<'_>,
+) -> OnlineResult<()> {
+    let (view, floor) = (opener.view, expired.floor);
     if state
         .roots
         .first()
         .is_none_or(|root| root.min_us() >= floor)
     {
-        return;
+        return Ok(());
     }
     let mut folded = None;
     let (mut tiles, mut newest, mut memory) = (0, Micros::MIN, 0);
     let mut sink = KeySink::new(&mut draft.batch, prefix);
-    state.roots = expire(&state.roots, floor, &mut |tile| {
+    state.roots = expire(&state.roots, expired, opener, &mut |tile| {
         invariant!(
             ExpiryBelowFloor,
             tile.max_us() < floor,
@@ -152,9 +163,10 @@ pub(crate) fn expire_key(
             folded.newest_us = folded.newest_us.max(tile.max_us());
             fold_expired(view, tile, &view.lifetime_partials, &mut folded.states);
         }
-    });
+    })?;
+    state.grow_by(opener.take_memory_change());
     if tiles == 0 {
-        return;
+        return Ok(());
     }
     if let Some(folded) = folded {
         let mut states = Vec::new();
@@ -177,6 +189,7 @@ pub(crate) fn expire_key(
     state.gone_newest_us = state.gone_newest_us.max(Some(newest));
     check_expired(state, floor, tiles);
     draft.note_expired(writer, view.spec.id, tiles, newest);
+    Ok(())
 }
 
 /// What holds of a key some of whose tiles expired.

@@ -145,6 +145,24 @@ pub(crate) fn key_end(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
+/// From the record of `level` at the place `first` (time, hash) of the key whose prefix is `prefix`
+/// to one past that at the place `last`.
+pub(crate) fn tile_range(
+    prefix: &[u8],
+    level: u8,
+    first: (Micros, u32),
+    last: (Micros, u32),
+) -> (Vec<u8>, Vec<u8>) {
+    let key_of = |(start, sub)| {
+        let mut key = prefix.to_vec();
+        push_tile_suffix(&mut key, TileId { level, start, sub });
+        key
+    };
+    let mut end = key_of(last);
+    end.push(0);
+    (key_of(first), end)
+}
+
 /// First key of `view` in `tile` and `presence`, and one past its last.
 pub(crate) fn view_range(view: ViewId) -> (Vec<u8>, Vec<u8>) {
     let end = match view.checked_add(1) {

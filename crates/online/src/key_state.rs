@@ -1,7 +1,7 @@
 //! All that is known of one key of one view at one epoch: its tree of tiles, the states of its
 //! expired lifetime rows, its presence, and the last finished answer. Immutable but for that
 //! answer: a commit makes a new one, so an answer never outlives the rows that it was computed
-//! from.
+//! from. A part of the tree may be on disk alone (`stub`).
 
 use std::sync::Arc;
 
@@ -11,7 +11,10 @@ use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::FeatureStatus;
 
-use crate::tree::{Node, Tile, assemble};
+use crate::error::OnlineResult;
+use crate::format::TileId;
+use crate::stub::{memory_bytes, open_spans, trim};
+use crate::tree::{Node, Opener, Tile, assemble};
 
 /// States, over the partials of a view's lifetime windows, of the rows that have expired.
 #[derive(Debug, Clone)]
@@ -39,6 +42,10 @@ impl HotRow {
     }
 }
 
+/// A key is trimmed where that leaves at most this part (1 in N) of its memory; else it is dropped
+/// as a whole, and one that has few rows is read again by one look.
+const TRIM_LEAST_SHARE: usize = 2;
+
 /// One key of one view.
 #[derive(Debug, Default)]
 pub(crate) struct KeyState {
@@ -50,7 +57,9 @@ pub(crate) struct KeyState {
     pub(crate) gone_newest_us: Option<Micros>,
     /// Whether the key has a presence record: it has or had a row.
     pub(crate) known: bool,
-    /// Upper bound of the memory of its tiles, bytes.
+    /// Partial states of its view: what merged states of a node hold.
+    pub(crate) partials: usize,
+    /// Upper bound of the memory of its tree, bytes.
     pub(crate) memory_bytes: usize,
     /// The last finished answer.
     pub(crate) hot: ArcSwapOption<HotRow>,
@@ -70,6 +79,7 @@ impl KeyState {
             folded: folded.map(Arc::new),
             gone_newest_us,
             known: true,
+            partials,
             hot: ArcSwapOption::empty(),
         }
     }
@@ -81,12 +91,44 @@ impl KeyState {
             folded: self.folded.clone(),
             gone_newest_us: self.gone_newest_us,
             known: self.known,
+            partials: self.partials,
             memory_bytes: self.memory_bytes,
             hot: ArcSwapOption::empty(),
         }
     }
 
-    /// Number of its tiles.
+    /// The same rows with those alone in memory that lie around the newest one; None where that
+    /// frees too little.
+    pub(crate) fn trimmed(&self) -> Option<Self> {
+        let roots = trim(&self.roots);
+        let memory_bytes = memory_bytes(&roots, self.partials);
+        (memory_bytes <= self.memory_bytes / TRIM_LEAST_SHARE)
+            .then(|| self.with_roots(roots, memory_bytes))
+    }
+
+    /// The same rows with those of `spans` in memory.
+    pub(crate) fn opened(&self, spans: &[TileId], opener: &mut impl Opener) -> OnlineResult<Self> {
+        let roots = open_spans(&self.roots, spans, opener)?;
+        let memory_bytes = memory_bytes(&roots, self.partials);
+        Ok(self.with_roots(roots, memory_bytes))
+    }
+
+    /// The same rows in other nodes: its answer stays right.
+    fn with_roots(&self, roots: Vec<Arc<Node>>, memory_bytes: usize) -> Self {
+        Self {
+            roots,
+            memory_bytes,
+            hot: ArcSwapOption::new(self.hot.load_full()),
+            ..self.fork()
+        }
+    }
+
+    /// Note that its tree has grown by so many bytes, or got smaller.
+    pub(crate) fn grow_by(&mut self, change: isize) {
+        self.memory_bytes = self.memory_bytes.saturating_add_signed(change);
+    }
+
+    /// Number of its tiles that are in memory.
     pub(crate) fn tiles(&self) -> usize {
         let mut count = 0;
         self.roots

@@ -3,11 +3,12 @@
 //! crate that knows RocksDB.
 //!
 //! Write: `store` -> `shard` -> `commit`: rows of fold batches (`fold`) go into the time trees of
-//! their keys (`tree`, whose leaves are the tiles of `rows`), changed tiles into one batch
-//! (`format`, `database`), then the new states are published (`table`). Read: `store` -> `shard` ->
-//! `window`: merge tiles, or copy the last finished row while it is valid. `expiry` removes what no
-//! read can see, `presence_expiry` the keys that nothing is left of; `history` resolves epochs to
-//! offsets; `queue` keeps pending scores and the outbox.
+//! their keys (`insert`, `tree`, whose leaves are the tiles of `rows`), changed tiles into one
+//! batch (`format`, `database`), then the new states are published (`table`). Read: `store` ->
+//! `find` -> `window`: merge tiles, or copy the last finished row while it is valid. What memory
+//! has no room for is on disk alone (`stub`) and read when it is needed (`load`). `expiry` removes
+//! what no read can see, `presence_expiry` the keys that nothing is left of; `history` resolves
+//! epochs to offsets; `queue` keeps pending scores and the outbox.
 //!
 //! Readers never see what RocksDB has not got. Nothing here plans, decodes, routes or reads a wall
 //! clock.
@@ -19,12 +20,15 @@ mod database;
 mod draft;
 mod error;
 mod expiry;
+mod find;
 mod floor;
 mod fold;
 mod format;
 mod heal;
 mod history;
+mod insert;
 mod key_state;
+mod load;
 mod marks;
 mod notes;
 mod options;
@@ -36,6 +40,7 @@ mod rows;
 mod shard;
 mod stats;
 mod store;
+mod stub;
 mod sweep;
 mod table;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One shard: its RocksDB, its published table and its one writer. This file holds the parts
-//! together, opens them and finds the states that readers need; `commit` writes, `expiry` removes,
-//! `queue` keeps scores and outbox.
+//! together and opens them; `commit` writes, `find` reads, `expiry` removes, `queue` keeps scores
+//! and outbox.
 //!
 //! Locks, always taken in this order: `writer` (one commit at a time), `gate`, `table` or `queue`,
 //! `memory`.
@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use forebay_core::PortError;
 use forebay_core::index::ShardId;
 use forebay_core::invariant;
 use forebay_core::limits::APPLIED_HISTORY_MAX_CHANGES;
@@ -30,13 +29,13 @@ use crate::format::{self, Horizon, PartitionRecord, ProgressRecord, StoreRecord}
 use crate::heal::{Step, next_step};
 use crate::history::{AppliedHistory, HistoryLimits};
 use crate::key_state::KeyState;
+use crate::load::KeyOpener;
 use crate::marks::{self, Holds};
 use crate::options::OnlineOptions;
 use crate::queue::{PendingFloor, Queue};
 use crate::rocks_options::SharedBuffers;
 use crate::stats::Counters;
-use crate::table::{ENTRY_BYTES, Table};
-use crate::view::ViewRuntime;
+use crate::table::{Evicted, Table};
 use crate::writer::Writer;
 
 /// Capacity for a record or two in a batch, bytes.
@@ -59,16 +58,6 @@ pub(crate) struct Shard {
     pub(crate) history_us: Micros,
     table_bytes: usize,
     history_limits: HistoryLimits,
-}
-
-/// The states of some keys of one view, all as of one epoch.
-#[derive(Debug)]
-pub(crate) struct ShardStates {
-    pub(crate) epoch: u64,
-    /// Greatest event time of the view's rows that were dropped or have expired.
-    pub(crate) gone_us: Option<Micros>,
-    /// One for each key that was asked for; None for a key without rows.
-    pub(crate) states: Vec<Option<Arc<KeyState>>>,
 }
 
 impl Shard {
@@ -122,100 +111,23 @@ impl Shard {
         ShardId::of_hash(key_hash_of(view, table_hash), self.shards).number()
     }
 
-    /// The states of `keys` (hash in the table, encoded key) as of the published epoch. What is
-    /// read from disk is drawn from `memory`, key by key.
-    pub(crate) fn states(
-        &self,
-        view: &ViewRuntime,
-        keys: &[(u64, &[u8])],
-        memory: &mut Reservation,
-    ) -> OnlineResult<ShardStates> {
-        let id = view.spec.id;
-        {
-            let table = self.table.read();
-            let mut states = Vec::with_capacity(keys.len());
-            for (hash, key) in keys {
-                match table.get(id, *hash, key) {
-                    None if !table.complete => break,
-                    state => states.push(state.cloned()),
-                }
-            }
-            if states.len() == keys.len() {
-                return Ok(ShardStates {
-                    epoch: table.epoch(),
-                    gone_us: table.gone_us.get(&id).copied(),
-                    states,
-                });
-            }
+    /// Count what a write has read of keys that were in memory in part.
+    pub(crate) fn count_opened(&self, opener: &KeyOpener<'_>) {
+        if opener.opened > 0 {
+            Counters::add(&self.counters.spans_loaded, opener.opened);
+            Counters::add(&opener.view.counters.loads, opener.opened);
         }
-        self.states_from_disk(view, keys, memory)
     }
 
-    fn states_from_disk(
-        &self,
-        view: &ViewRuntime,
-        keys: &[(u64, &[u8])],
-        memory: &mut Reservation,
-    ) -> OnlineResult<ShardStates> {
-        let id = view.spec.id;
-        let _stable = self.gate.read();
-        let missing: Vec<_> = {
-            let table = self.table.read();
-            keys.iter()
-                .filter(|(hash, key)| table.get(id, *hash, key).is_none())
-                .collect()
-        };
-        let mut loaded = HashMap::new();
-        let whole = self.load(view, &missing, &mut loaded, memory);
-        Counters::add(&self.counters.keys_loaded, loaded.len() as u64);
-        Counters::add(&view.counters.loads, loaded.len() as u64);
-        let mut table = self.table.write();
-        // Also what a read has loaded that is refused: it may be asked again, and must get further.
-        for (key, (hash, state)) in &loaded {
-            if table.get(id, *hash, key).is_none() {
-                table.publish(id, *hash, key, Arc::clone(state));
-            }
-        }
-        let answer = whole.map(|()| ShardStates {
-            epoch: table.epoch(),
-            gone_us: table.gone_us.get(&id).copied(),
-            states: keys
-                .iter()
-                .map(|(hash, key)| table.get(id, *hash, key).cloned())
-                .collect(),
-        });
-        let evicted = self.evict(&mut table);
-        drop(table);
-        Counters::add(&self.counters.keys_evicted, evicted.len() as u64);
-        answer
-    }
-
-    /// Load the keys of `missing` as far as there is `memory` for them.
-    fn load<'k>(
-        &self,
-        view: &ViewRuntime,
-        missing: &[&(u64, &'k [u8])],
-        loaded: &mut HashMap<&'k [u8], (u64, Arc<KeyState>)>,
-        memory: &mut Reservation,
-    ) -> OnlineResult<()> {
-        for (hash, key) in missing {
-            if !loaded.contains_key(key) {
-                let entry = memory.grow(ENTRY_BYTES + key.len());
-                entry.map_err(PortError::from)?;
-                let state = self.database.load_key(view, key)?;
-                // How much a key holds shows when it is read: one too many is dropped again.
-                let grown = memory.grow(state.memory_bytes);
-                grown.map_err(PortError::from)?;
-                loaded.insert(*key, (*hash, Arc::new(state)));
-            }
-        }
-        Ok(())
+    pub(crate) fn count_evicted(&self, evicted: &Evicted) {
+        Counters::add(&self.counters.keys_evicted, evicted.keys);
+        Counters::add(&self.counters.keys_trimmed, evicted.trimmed);
     }
 
     /// Drop what is above the table's budget, or above what there is of the process's memory. Comes
     /// after the entries that it makes room for: they were on disk before, so nothing waits for
     /// it, and what is over the budget for a moment is one epoch, or one read.
-    fn evict(&self, table: &mut Table) -> Vec<Arc<KeyState>> {
+    pub(crate) fn evict(&self, table: &mut Table) -> Evicted {
         let mut memory = self.memory.lock();
         let wanted = table.memory_bytes().min(self.table_bytes);
         let evicted = table.evict(memory.resize_up_to(wanted));
@@ -254,8 +166,8 @@ impl Shard {
         table.history.advance(publication.epoch, moved);
         let evicted = self.evict(&mut table);
         drop(table);
-        Counters::add(&self.counters.keys_evicted, evicted.len() as u64);
-        freed.extend(evicted);
+        self.count_evicted(&evicted);
+        freed.extend(evicted.states);
         freed
     }
 

@@ -92,7 +92,7 @@ pub struct ViewStats {
     pub hits: u64,
     /// Rows computed from tiles.
     pub recomputes: u64,
-    /// Keys read from disk, for a write too.
+    /// Keys, and parts of a key's history, read from disk, for a write too.
     pub loads: u64,
     /// Rows that were too late for what is kept.
     pub late_rows: u64,
@@ -127,8 +127,12 @@ counters! {
     keys_forgotten,
     /// Keys dropped from memory for the budget.
     keys_evicted,
+    /// Keys of which the newest rows alone stayed in memory, for the budget.
+    keys_trimmed,
     /// Keys read from disk.
     keys_loaded,
+    /// Parts of a key's history read from disk.
+    spans_loaded,
     /// Rows answered by copying a finished row.
     hot_hits,
     /// Rows computed from tiles.

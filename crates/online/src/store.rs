@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 use crate::answers::Answers;
 use crate::database::Database;
 use crate::error::{OnlineError, OnlineResult};
+use crate::find::ShardStates;
 use crate::fold::table_hash;
 use crate::format;
 use crate::options::OnlineOptions;
@@ -315,7 +316,29 @@ impl RocksStore {
                 )
             })
             .collect();
-        let found = self.shard(number)?.states(view, &asked, memory)?;
+        let shard = self.shard(number)?;
+        let found = shard.states(view, &asked, memory)?;
+        if let Some(hits) = self.answer_rows(view, at, (group, &found), answers)? {
+            return Ok(hits);
+        }
+        let instants: Vec<Micros> = group.iter().map(|row| at.of(row.1.index())).collect();
+        let found = shard.states_at(view, &asked, &instants, memory)?;
+        let answered = self.answer_rows(view, at, (group, &found), answers)?;
+        answered.ok_or_else(|| {
+            OnlineError::Mismatch("a read needs rows of a key that it did not ask for".to_owned())
+        })
+    }
+
+    /// Answer the rows of one shard from the states that were found; returns how many were copies,
+    /// or None where rows are needed that are on disk alone.
+    fn answer_rows(
+        &self,
+        view: &ViewRuntime,
+        at: At<'_>,
+        (group, found): (&[ReadRow], &ShardStates),
+        answers: &mut Answers,
+    ) -> OnlineResult<Option<u64>> {
+        let number = group[0].0.number();
         invariant!(
             AnswerRowsAsAsked,
             found.states.len() == group.len() && group.iter().all(|row| row.0 == group[0].0),
@@ -348,11 +371,13 @@ impl RocksStore {
                 hits += 1;
                 continue;
             }
-            let computed = Arc::new(evaluate(view, state, at_us));
+            let Ok(computed) = evaluate(view, state, at_us).map(Arc::new) else {
+                return Ok(None);
+            };
             state.hot.store(Some(Arc::clone(&computed)));
             answers.rows[row] = Some(computed);
         }
-        Ok(hits)
+        Ok(Some(hits))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The published keys of one shard and the epoch that they belong to. Readers hold the lock only to
-//! copy references; the writer holds it only to swap them. Bounded by a byte budget: keys that
-//! nobody touched since the clock's hand last passed are dropped and read again from RocksDB when
-//! needed.
+//! copy references; the writer holds it only to swap them. Bounded by a byte budget: of keys that
+//! nobody touched since the clock's hand last passed the newest rows stay (`stub`), at its next
+//! passage nothing; the rest is read again from RocksDB when needed.
 //!
 //! Everything here is also on disk: dropping an entry loses nothing.
 
@@ -38,6 +38,17 @@ impl Entry {
     fn memory_bytes(&self) -> usize {
         ENTRY_BYTES + self.key.len() + self.state.memory_bytes
     }
+}
+
+/// What an eviction has taken out.
+#[derive(Debug, Default)]
+pub(crate) struct Evicted {
+    /// States before it, to be dropped outside the lock.
+    pub(crate) states: Vec<Arc<KeyState>>,
+    /// Keys that were dropped as a whole.
+    pub(crate) keys: u64,
+    /// Keys of which the newest rows stay.
+    pub(crate) trimmed: u64,
 }
 
 /// The keys of one shard that are in memory, as of one epoch.
@@ -145,13 +156,12 @@ impl Table {
         self.remove(at)
     }
 
-    /// Drop entries until the budget holds. The dropped states come back, to be freed outside the
-    /// lock.
-    pub(crate) fn evict(&mut self, budget_bytes: usize) -> Vec<Arc<KeyState>> {
-        let mut evicted = Vec::new();
-        // CLOCK eviction: the first pass clears reference bits (`touched`), the second must find a
-        // victim. So 2 x entries steps suffice.
-        let mut steps = 2 * self.entries.len();
+    /// Make room until the budget holds.
+    pub(crate) fn evict(&mut self, budget_bytes: usize) -> Evicted {
+        let mut evicted = Evicted::default();
+        // CLOCK eviction: one pass clears reference bits (`touched`), one trims, one must find a
+        // victim. So 3 x entries steps suffice.
+        let mut steps = 3 * self.entries.len();
         while self.memory_bytes > budget_bytes && steps > 0 {
             steps -= 1;
             self.hand = (self.hand + 1) % self.entries.len();
@@ -159,12 +169,31 @@ impl Table {
             let spare = self.entries[at]
                 .as_ref()
                 .is_none_or(|entry| entry.touched.swap(false, Ordering::Relaxed));
-            if !spare {
-                evicted.extend(self.remove(RowIndex::at(at).number()));
+            if spare {
+                continue;
+            }
+            if let Some(whole) = self.trim(at) {
+                evicted.states.push(whole);
+                evicted.trimmed += 1;
+            } else {
+                evicted
+                    .states
+                    .extend(self.remove(RowIndex::at(at).number()));
+                evicted.keys += 1;
                 self.complete = false;
             }
         }
         evicted
+    }
+
+    /// Leave the newest rows of an entry in memory; gives back its whole state, or None where that
+    /// frees too little.
+    fn trim(&mut self, at: usize) -> Option<Arc<KeyState>> {
+        let entry = self.entries[at].as_mut()?;
+        let trimmed = Arc::new(entry.state.trimmed()?);
+        let whole = std::mem::replace(&mut entry.state, trimmed);
+        self.memory_bytes = self.memory_bytes - whole.memory_bytes + entry.state.memory_bytes;
+        Some(whole)
     }
 
     fn remove(&mut self, at: u32) -> Option<Arc<KeyState>> {

@@ -1,8 +1,8 @@
 //! The history of one key of one view: a tree over time whose leaves, the tiles, hold the key's
-//! rows. `commit` inserts the rows of an epoch by [`Inserter`]; [`assemble`] makes the tree from
-//! the tiles that `database` has read; `window` answers reads from it; `expiry` takes old tiles
-//! out. Changed tiles go to a [`TileSink`], which puts them into the epoch's batch. This file knows
-//! neither keys nor column families, and it folds nothing.
+//! rows. `commit` inserts the rows of an epoch (`insert`); [`assemble`] makes the tree from the
+//! tiles that `database` has read; `window` answers reads from it; `expiry` takes old tiles out;
+//! `stub` stands in for parts whose rows are on disk alone. This file knows neither keys nor column
+//! families, and it folds nothing.
 //!
 //! # Layout
 //!
@@ -72,25 +72,24 @@
 use std::sync::{Arc, OnceLock};
 
 use forebay_core::aggregate::{Partial, PartialSpec};
-use forebay_core::index::RowIndex;
 use forebay_core::invariant;
 use forebay_core::time::Micros;
 
-use crate::fold::{FoldColumns, NewRow};
+use crate::error::OnlineResult;
 use crate::format::TileId;
-use crate::rows::{ColumnKind, RowBuffer, RowView};
+use crate::rows::RowView;
 
 /// Most rows of a tile whose span can still be split.
 pub(crate) const TILE_MAX_ROWS: usize = 32;
 /// Children of a branch; part of the format through the levels.
-const FANOUT: usize = 4;
+pub(crate) const FANOUT: usize = 4;
 /// Level whose nodes cover one microsecond.
-const LEVEL_INSTANT: u8 = 16;
+pub(crate) const LEVEL_INSTANT: u8 = 16;
 /// Level of the roots: 4^21 microseconds.
 pub(crate) const LEVEL_ROOT: u8 = LEVEL_INSTANT + 21;
 /// Memory of a node beside its rows and states, bytes: the reference-counted box, the header and
 /// the allocator's share.
-const NODE_BYTES: usize = 128;
+pub(crate) const NODE_BYTES: usize = 128;
 
 /// Spreads the rows of one microsecond: the upper half of a splitmix64 step. Part of the format.
 pub(crate) fn mix(partition: i32, offset: i64) -> u32 {
@@ -101,11 +100,12 @@ pub(crate) fn mix(partition: i32, offset: i64) -> u32 {
     ((x ^ (x >> 31)) >> 32) as u32
 }
 
-/// A tile or a branch.
+/// A tile, a branch, or a stub in the place of one.
 #[derive(Debug)]
 pub(crate) enum Node {
     Tile(Tile),
     Branch(Branch),
+    Stub(Stub),
 }
 
 /// Rows of one span.
@@ -122,7 +122,7 @@ pub(crate) struct Tile {
 #[derive(Debug)]
 pub(crate) struct Branch {
     id: TileId,
-    children: [Option<Arc<Node>>; FANOUT],
+    pub(crate) children: [Option<Arc<Node>>; FANOUT],
     min_us: Micros,
     max_us: Micros,
     pub(crate) states: OnceLock<Box<[Partial]>>,
@@ -167,7 +167,7 @@ impl Tile {
 
 impl Branch {
     /// The node that stands for the span `id`: a branch, the only child, or none.
-    fn join(id: TileId, mut children: [Option<Arc<Node>>; FANOUT]) -> Option<Arc<Node>> {
+    pub(crate) fn join(id: TileId, mut children: [Option<Arc<Node>>; FANOUT]) -> Option<Arc<Node>> {
         let mut present = children.iter_mut().filter(|child| child.is_some());
         let first = present.next()?;
         if present.next().is_none() {
@@ -176,7 +176,7 @@ impl Branch {
         Some(Arc::new(Node::Branch(Self::new(id, children))))
     }
 
-    fn new(id: TileId, children: [Option<Arc<Node>>; FANOUT]) -> Self {
+    pub(crate) fn new(id: TileId, children: [Option<Arc<Node>>; FANOUT]) -> Self {
         let present = || children.iter().flatten();
         invariant!(
             ChildInsideParent,
@@ -197,17 +197,25 @@ impl Branch {
         }
     }
 
-    pub(crate) fn children(&self) -> impl Iterator<Item = &Arc<Node>> {
+    pub(crate) fn children(&self) -> impl DoubleEndedIterator<Item = &Arc<Node>> {
         self.children.iter().flatten()
+    }
+
+    /// The same rows and their states, where `children` hold the same rows as those before.
+    pub(crate) fn with_children(&self, children: [Option<Arc<Node>>; FANOUT]) -> Arc<Node> {
+        let mut branch = Self::new(self.id, children);
+        branch.states = self.states.clone();
+        Arc::new(Node::Branch(branch))
     }
 }
 
 impl Node {
     /// Which span it stands for.
-    fn id(&self) -> TileId {
+    pub(crate) fn id(&self) -> TileId {
         match self {
             Self::Tile(tile) => tile.id,
             Self::Branch(branch) => branch.id,
+            Self::Stub(stub) => stub.id,
         }
     }
 
@@ -216,6 +224,7 @@ impl Node {
         match self {
             Self::Tile(tile) => tile.min_us,
             Self::Branch(branch) => branch.min_us,
+            Self::Stub(stub) => stub.min_us,
         }
     }
 
@@ -224,22 +233,94 @@ impl Node {
         match self {
             Self::Tile(tile) => tile.max_us,
             Self::Branch(branch) => branch.max_us,
+            Self::Stub(stub) => stub.max_us,
         }
     }
 
-    /// Call `visit` for each tile below.
+    /// Call `visit` for each tile below that is in memory.
     pub(crate) fn for_each_tile<'a>(&'a self, visit: &mut impl FnMut(&'a Tile)) {
         match self {
             Self::Tile(tile) => visit(tile),
             Self::Branch(branch) => branch
                 .children()
                 .for_each(|child| child.for_each_tile(visit)),
+            Self::Stub(_) => {}
         }
     }
 }
 
+/// A subtree whose rows are on disk alone.
+#[derive(Debug)]
+pub(crate) struct Stub {
+    pub(crate) id: TileId,
+    /// Levels of its tiles, one bit each: where on disk they are.
+    levels: u64,
+    pub(crate) min_us: Micros,
+    pub(crate) max_us: Micros,
+    /// Merged states of its rows, if they were known when it was made.
+    pub(crate) states: Option<Box<[Partial]>>,
+}
+
+/// Reads the rows of stubs of one key.
+pub(crate) trait Opener {
+    /// The subtree that `stub` stands for.
+    fn open(&mut self, stub: &Stub) -> OnlineResult<Arc<Node>>;
+}
+
+impl Stub {
+    /// A stub in the place of `node`.
+    pub(crate) fn of(node: &Node) -> Self {
+        let states = match node {
+            Node::Tile(tile) => tile.states.get(),
+            Node::Branch(branch) => branch.states.get(),
+            Node::Stub(stub) => stub.states.as_ref(),
+        };
+        let levels = levels_of(node);
+        invariant!(
+            StubHasTiles,
+            levels != 0 && levels >> node.id().level <= 1,
+            "levels {levels:b} of {:?}",
+            node.id()
+        );
+        Self {
+            id: node.id(),
+            levels,
+            min_us: node.min_us(),
+            max_us: node.max_us(),
+            states: states.cloned(),
+        }
+    }
+
+    /// The levels on which it has tiles.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = u8> {
+        (0..=self.id.level).filter(|level| self.levels >> level & 1 == 1)
+    }
+
+    /// Whether `node` has its span and its ends.
+    pub(crate) fn stands_for(&self, node: &Node) -> bool {
+        node.id() == self.id && (node.min_us(), node.max_us()) == (self.min_us, self.max_us)
+    }
+
+    /// Upper bound of its memory, bytes, with states of `partials` functions for itself, if it has
+    /// them, and its share of branches.
+    pub(crate) fn memory_bytes(&self, partials: usize) -> usize {
+        let sets = 1 + usize::from(self.states.is_some());
+        2 * NODE_BYTES + sets * partials * size_of::<Partial>()
+    }
+}
+
+fn levels_of(node: &Node) -> u64 {
+    match node {
+        Node::Tile(tile) => 1 << tile.id.level,
+        Node::Branch(branch) => branch
+            .children()
+            .fold(0, |levels, child| levels | levels_of(child)),
+        Node::Stub(stub) => stub.levels,
+    }
+}
+
 /// The node of `level` that holds a row.
-fn id_of(level: u8, time: Micros, mix: u32) -> TileId {
+pub(crate) fn id_of(level: u8, time: Micros, mix: u32) -> TileId {
     if level >= LEVEL_INSTANT {
         let shift = 2 * u32::from(level - LEVEL_INSTANT);
         TileId {
@@ -258,13 +339,18 @@ fn id_of(level: u8, time: Micros, mix: u32) -> TileId {
 }
 
 /// The node of `level` that holds the place at which the span `id` begins.
-fn around(level: u8, id: TileId) -> TileId {
+pub(crate) fn around(level: u8, id: TileId) -> TileId {
     id_of(level, id.start, id.sub)
 }
 
-/// The node of `level` that holds `row`.
-fn span_of(level: u8, row: &NewRow) -> TileId {
-    id_of(level, row.time, mix(row.partition, row.offset))
+/// The last place, time and hash, of the span `id`.
+pub(crate) fn last_place(id: TileId) -> (Micros, u32) {
+    if id.level >= LEVEL_INSTANT {
+        let width: Micros = 1 << (2 * u32::from(id.level - LEVEL_INSTANT));
+        (id.start.saturating_add(width - 1), u32::MAX)
+    } else {
+        (id.start, id.sub | ((1 << (2 * u32::from(id.level))) - 1))
+    }
 }
 
 /// Whether `id` lies in child number `at` of `parent`.
@@ -275,7 +361,7 @@ fn is_child(id: TileId, parent: TileId, at: usize) -> bool {
 }
 
 /// Which child of a node of `level` holds a row.
-fn digit(level: u8, time: Micros, mix: impl FnOnce() -> u32) -> usize {
+pub(crate) fn digit(level: u8, time: Micros, mix: impl FnOnce() -> u32) -> usize {
     let bits = if level > LEVEL_INSTANT {
         (time >> (2 * u32::from(level - LEVEL_INSTANT - 1))) as usize
     } else {
@@ -287,229 +373,6 @@ fn digit(level: u8, time: Micros, mix: impl FnOnce() -> u32) -> usize {
 /// The root that a time belongs to.
 pub(crate) fn root_start(time: Micros) -> Micros {
     id_of(LEVEL_ROOT, time, 0).start
-}
-
-/// Where changed tiles go.
-pub(crate) trait TileSink {
-    /// Write a tile.
-    fn put(&mut self, id: TileId, bytes: &[u8]);
-    /// Remove one that was written before.
-    fn delete(&mut self, id: TileId);
-}
-
-/// What an insertion reads and reuses; see [`insert`].
-pub(crate) struct Inserter<'a, S> {
-    pub(crate) kinds: &'a [ColumnKind],
-    pub(crate) filters: usize,
-    pub(crate) partials: usize,
-    pub(crate) folds: &'a [FoldColumns<'a>],
-    pub(crate) scratch: &'a mut RowBuffer,
-    pub(crate) order: &'a mut Vec<u32>,
-    pub(crate) block: &'a mut Vec<u8>,
-    pub(crate) sink: &'a mut S,
-    /// Growth of the key's memory so far.
-    pub(crate) memory_change: isize,
-    /// Rows that were there already.
-    pub(crate) duplicates: u64,
-    /// Tiles written.
-    pub(crate) tiles: u64,
-}
-
-impl<S: TileSink> Inserter<'_, S> {
-    /// Insert `new`, sorted by place and not empty, into the sorted `roots` of a key.
-    pub(crate) fn insert_all(&mut self, roots: &mut Vec<Arc<Node>>, mut new: &[NewRow]) {
-        while let Some(first) = new.first() {
-            let id = span_of(LEVEL_ROOT, first);
-            let count = new.partition_point(|row| root_start(row.time) <= id.start);
-            let (here, rest) = new.split_at(count);
-            new = rest;
-            match roots.binary_search_by_key(&id.start, |root| root_start(root.min_us())) {
-                Ok(at) => {
-                    roots[at] = self.insert_beside(&roots[at], here);
-                }
-                Err(at) => {
-                    roots.insert(at, self.insert_into_tile(None, id, here));
-                }
-            }
-        }
-        invariant!(
-            RootsSorted,
-            roots.is_sorted_by(|a, b| root_start(a.min_us()) < root_start(b.min_us())),
-            "{} roots",
-            roots.len()
-        );
-    }
-
-    /// What stands in a span that has `node` alone, once `new` rows of that span are inserted.
-    fn insert_beside(&mut self, node: &Arc<Node>, new: &[NewRow]) -> Arc<Node> {
-        let own = node.id();
-        let holds = |level: u8| {
-            let span = around(level, own);
-            new.iter().all(|row| span_of(level, row) == span)
-        };
-        let level = (own.level..LEVEL_ROOT).find(|level| holds(*level));
-        let level = level.unwrap_or(LEVEL_ROOT);
-        match node.as_ref() {
-            Node::Tile(tile) if level == own.level => {
-                self.insert_into_tile(Some((node, tile)), own, new)
-            }
-            Node::Branch(branch) if level == own.level => {
-                self.insert_below(own, branch.children.clone(), new)
-            }
-            _ => {
-                let mut children = [const { None }; FANOUT];
-                children[digit(level, own.start, || own.sub)] = Some(Arc::clone(node));
-                self.insert_below(around(level, own), children, new)
-            }
-        }
-    }
-
-    /// The branch `id` of `children` with `new` rows below it.
-    fn insert_below(
-        &mut self,
-        id: TileId,
-        mut children: [Option<Arc<Node>>; FANOUT],
-        new: &[NewRow],
-    ) -> Arc<Node> {
-        for_each_child(id.level, new, |at, rows| {
-            let child = match &children[at] {
-                Some(child) => self.insert_beside(child, rows),
-                None => self.insert_into_tile(None, span_of(id.level - 1, &rows[0]), rows),
-            };
-            children[at] = Some(child);
-        });
-        Arc::new(Node::Branch(Branch::new(id, children)))
-    }
-
-    /// Rows of a tile and new rows together: one tile again, or a branch of tiles.
-    fn insert_into_tile(
-        &mut self,
-        old: Option<(&Arc<Node>, &Tile)>,
-        id: TileId,
-        new: &[NewRow],
-    ) -> Arc<Node> {
-        self.scratch.reset(self.kinds, self.filters);
-        if let Some((_, tile)) = old {
-            self.scratch.append_view(&tile.view());
-        }
-        let old_rows = RowIndex::at(self.scratch.len()).number();
-        for row in new {
-            self.folds[row.fold as usize].append(row, self.scratch);
-        }
-        let mut order = std::mem::take(self.order);
-        let duplicates = merge_order(self.scratch, old_rows, &mut order);
-        self.duplicates += duplicates;
-        let merged = match old {
-            Some((node, _)) if duplicates == new.len() as u64 => Arc::clone(node),
-            _ => {
-                if let Some((_, tile)) = old {
-                    self.memory_change -= tile.memory_bytes(self.partials) as isize;
-                    if order.len() > TILE_MAX_ROWS && id.level > 0 {
-                        self.sink.delete(id);
-                    }
-                }
-                self.build(id, &order)
-            }
-        };
-        order.clear();
-        *self.order = order;
-        merged
-    }
-
-    /// The subtree of the scratch rows that `order` names, which all belong to `id`.
-    fn build(&mut self, id: TileId, order: &[u32]) -> Arc<Node> {
-        if order.len() <= TILE_MAX_ROWS || id.level == 0 {
-            self.block.clear();
-            self.scratch.encode(order, self.block);
-            self.sink.put(id, self.block);
-            self.tiles += 1;
-            let tile = Tile::new(id, self.block.as_slice().into());
-            invariant!(
-                TileInItsSpan,
-                tile.is_in_its_span(),
-                "{id:?} with rows from {} to {}",
-                tile.min_us,
-                tile.max_us
-            );
-            invariant!(
-                BlockRoundTrips,
-                tile.view().rows() == order.len(),
-                "{} rows of {}",
-                tile.view().rows(),
-                order.len()
-            );
-            self.memory_change += tile.memory_bytes(self.partials) as isize;
-            return Arc::new(Node::Tile(tile));
-        }
-        let mut children = [const { None }; FANOUT];
-        let mut groups: [Vec<u32>; FANOUT] = Default::default();
-        for &row in order {
-            let (time, partition, offset) = self.scratch.place(row);
-            groups[digit(id.level, time, || mix(partition, offset))].push(row);
-        }
-        for (child, group) in children
-            .iter_mut()
-            .zip(groups)
-            .filter(|(_, group)| !group.is_empty())
-        {
-            let (time, partition, offset) = self.scratch.place(group[0]);
-            *child = Some(self.build(id_of(id.level - 1, time, mix(partition, offset)), &group));
-        }
-        Branch::join(id, children).expect("an order is not empty")
-    }
-}
-
-/// Call `act` for each child of a node of `level` that some of the `new` rows belong to, with these
-/// rows.
-fn for_each_child(level: u8, new: &[NewRow], mut act: impl FnMut(usize, &[NewRow])) {
-    let digit_of = |row: &NewRow| digit(level, row.time, || mix(row.partition, row.offset));
-    if level > LEVEL_INSTANT {
-        // Sorted by time: each child's rows are a run.
-        for run in new.chunk_by(|a, b| digit_of(a) == digit_of(b)) {
-            act(digit_of(&run[0]), run);
-        }
-    } else {
-        for at in 0..FANOUT {
-            let of_child = new.iter().filter(|row| digit_of(row) == at);
-            let group: Vec<NewRow> = of_child.copied().collect();
-            if !group.is_empty() {
-                act(at, &group);
-            }
-        }
-    }
-}
-
-/// Merge rows `0..old` of `rows` and the rest, each sorted by place, into `order`. A new row that
-/// is there already (a backfill or a replay met it) is left out; returns how many were.
-fn merge_order(rows: &RowBuffer, old: u32, order: &mut Vec<u32>) -> u64 {
-    let total = RowIndex::at(rows.len()).number();
-    let (mut left, mut right, mut duplicates) = (0, old, 0);
-    order.clear();
-    while left < old && right < total {
-        match rows.place(left).cmp(&rows.place(right)) {
-            std::cmp::Ordering::Less => {
-                order.push(left);
-                left += 1;
-            }
-            std::cmp::Ordering::Equal => {
-                duplicates += 1;
-                right += 1;
-            }
-            std::cmp::Ordering::Greater => {
-                order.push(right);
-                right += 1;
-            }
-        }
-    }
-    order.extend(left..old);
-    order.extend(right..total);
-    invariant!(
-        RowsMerged,
-        order.len() as u64 + duplicates == u64::from(total),
-        "{} of {total} rows, {duplicates} twice",
-        order.len()
-    );
-    duplicates
 }
 
 /// Roots from tiles read back from disk, in any order.
@@ -544,45 +407,61 @@ fn assemble_node(mut tiles: Vec<Tile>) -> Option<Arc<Node>> {
     Branch::join(around(level, first), groups.map(assemble_node))
 }
 
-/// `roots` without the tiles whose newest row lies below `floor`; the removed ones go to `removed`.
+/// What of a tree expires: tiles whose newest row lies below `floor`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expired {
+    pub(crate) floor: Micros,
+    /// Whether stubs are opened that the floor cuts; else they stay until all of their rows lie
+    /// below.
+    pub(crate) opens_cut: bool,
+}
+
+/// `roots` without what expires; the removed tiles go to `removed`.
 pub(crate) fn expire(
     roots: &[Arc<Node>],
-    floor: Micros,
+    expired: Expired,
+    opener: &mut impl Opener,
     removed: &mut impl FnMut(&Tile),
-) -> Vec<Arc<Node>> {
-    roots
-        .iter()
-        .filter_map(|root| expire_node(root, floor, removed))
-        .collect()
+) -> OnlineResult<Vec<Arc<Node>>> {
+    let mut kept = Vec::with_capacity(roots.len());
+    for root in roots {
+        kept.extend(expire_node(root, expired, opener, removed)?);
+    }
+    Ok(kept)
 }
 
 fn expire_node(
     node: &Arc<Node>,
-    floor: Micros,
+    expired: Expired,
+    opener: &mut impl Opener,
     removed: &mut impl FnMut(&Tile),
-) -> Option<Arc<Node>> {
-    if node.min_us() >= floor {
-        return Some(Arc::clone(node));
+) -> OnlineResult<Option<Arc<Node>>> {
+    if node.min_us() >= expired.floor {
+        return Ok(Some(Arc::clone(node)));
     }
     match node.as_ref() {
-        Node::Tile(tile) if tile.max_us < floor => {
+        Node::Tile(tile) if tile.max_us < expired.floor => {
             removed(tile);
-            None
+            Ok(None)
         }
-        Node::Tile(_) => Some(Arc::clone(node)),
+        Node::Tile(_) => Ok(Some(Arc::clone(node))),
+        Node::Stub(stub) if stub.max_us < expired.floor || expired.opens_cut => {
+            expire_node(&opener.open(stub)?, expired, opener, removed)
+        }
+        Node::Stub(_) => Ok(Some(Arc::clone(node))),
         Node::Branch(branch) => {
             let mut changed = false;
-            let children = std::array::from_fn(|at| {
-                let child = branch.children[at].as_ref()?;
-                let kept = expire_node(child, floor, removed);
-                changed |= kept.as_ref().is_none_or(|kept| !Arc::ptr_eq(kept, child));
-                kept
-            });
-            if changed {
+            let mut children = [const { None }; FANOUT];
+            for (place, child) in children.iter_mut().zip(&branch.children) {
+                let Some(child) = child else { continue };
+                *place = expire_node(child, expired, opener, removed)?;
+                changed |= place.as_ref().is_none_or(|kept| !Arc::ptr_eq(kept, child));
+            }
+            Ok(if changed {
                 Branch::join(branch.id, children)
             } else {
                 Some(Arc::clone(node))
-            }
+            })
         }
     }
 }

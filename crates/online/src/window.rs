@@ -10,9 +10,10 @@ use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::{FeatureStatus, Window, feature_status};
 
+use crate::format::TileId;
 use crate::key_state::{HotRow, KeyState};
 use crate::rows::{ColumnKind, ColumnView, RowView, passes};
-use crate::tree::{Node, Tile, empty_states};
+use crate::tree::{Branch, Node, Tile, empty_states};
 use crate::view::{ViewRuntime, WindowPlan};
 
 /// Tiles below this many rows are folded row by row each time: keeping their states would cost more
@@ -42,56 +43,54 @@ impl Reach {
     }
 }
 
-/// The row of `view` at `at`. `state` holds every row that a read at `at` may see (the caller
-/// checked T_min).
-pub(crate) fn evaluate(view: &ViewRuntime, state: &KeyState, at: Micros) -> HotRow {
-    let mut values = vec![Value::Null; view.spec.aggregates.len()].into_boxed_slice();
-    let mut newest_us = state.gone_newest_us;
-    let (mut valid_from_us, mut valid_until_us) = (Micros::MIN, Micros::MAX);
+/// Spans whose rows a read needs and that are on disk alone.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Missing(pub(crate) Vec<TileId>);
+
+/// The row of `view` at `at`, or what must be read from disk for it. `state` holds every row that
+/// a read at `at` may see (the caller checked T_min).
+pub(crate) fn evaluate(
+    view: &ViewRuntime,
+    state: &KeyState,
+    at: Micros,
+) -> Result<HotRow, Missing> {
+    let mut row = HotRow {
+        valid_from_us: Micros::MIN,
+        valid_until_us: Micros::MAX,
+        newest_us: state.gone_newest_us,
+        status: FeatureStatus::NotFound,
+        values: vec![Value::Null; view.spec.aggregates.len()].into_boxed_slice(),
+    };
+    let mut missing = Vec::new();
     for plan in &view.windows {
-        let mut walk = Walk::new(view, plan, at);
-        if plan.window == Window::Lifetime
-            && let Some(folded) = &state.folded
-        {
-            walk.states
-                .iter_mut()
-                .zip(folded.states.iter())
-                .for_each(|(mine, theirs)| mine.merge(theirs));
+        let mut walk = Walk::over(view, plan, state, at);
+        if walk.missing.is_empty() {
+            walk.put_into(&mut row);
         }
-        state.roots.iter().for_each(|root| walk.visit(root));
-        let reach = walk.reach;
-        invariant!(
-            RowsInWindow,
-            reach.oldest.is_none_or(|oldest| walk.from <= oldest)
-                && reach.newest.is_none_or(|newest| newest <= walk.to),
-            "{:?} to {:?} in [{}, {}]",
-            reach.oldest,
-            reach.newest,
-            walk.from,
-            walk.to
-        );
-        newest_us = newest_us.max(reach.newest).max(reach.before);
-        if let Window::Range { preceding_us } = plan.window {
-            let leaves = |time: Micros| time.saturating_add(preceding_us).saturating_add(1);
-            valid_until_us = valid_until_us.min(reach.oldest.map_or(Micros::MAX, leaves));
-            valid_from_us = valid_from_us.max(reach.before.map_or(Micros::MIN, leaves));
-        }
-        valid_until_us = valid_until_us.min(reach.after.unwrap_or(Micros::MAX));
-        for (output, place, kind) in &plan.outputs {
-            values[*output] = walk.states[*place].evaluate(*kind);
-        }
+        missing.append(&mut walk.missing);
     }
-    valid_from_us = valid_from_us.max(newest_us.unwrap_or(Micros::MIN));
-    let status = feature_status(newest_us, at, view.spec.ttl_us);
-    if status != FeatureStatus::Present {
-        values.fill(Value::Null);
+    if !missing.is_empty() {
+        return Err(Missing(missing));
+    }
+    finish(&mut row, view, at);
+    Ok(row)
+}
+
+/// What all windows together decide: whether the key has a value, and for how long.
+fn finish(row: &mut HotRow, view: &ViewRuntime, at: Micros) {
+    let newest_us = row.newest_us;
+    row.valid_from_us = row.valid_from_us.max(newest_us.unwrap_or(Micros::MIN));
+    row.status = feature_status(newest_us, at, view.spec.ttl_us);
+    let is_present = row.status == FeatureStatus::Present;
+    if !is_present {
+        row.values.fill(Value::Null);
     }
     if let (Some(newest), Some(ttl)) = (newest_us, view.spec.ttl_us) {
         let expires = newest.saturating_add(ttl).saturating_add(1);
-        if status == FeatureStatus::Present {
-            valid_until_us = valid_until_us.min(expires);
+        if is_present {
+            row.valid_until_us = row.valid_until_us.min(expires);
         } else {
-            valid_from_us = valid_from_us.max(expires);
+            row.valid_from_us = row.valid_from_us.max(expires);
         }
     }
     // Rows that no tile holds bound nothing here: the caller refuses every instant that could see
@@ -103,16 +102,11 @@ pub(crate) fn evaluate(view: &ViewRuntime, state: &KeyState, at: Micros) -> HotR
     );
     invariant!(
         AnswerWithinItsSpan,
-        valid_from_us <= at && at < valid_until_us,
-        "[{valid_from_us}, {valid_until_us}) for {at}"
+        row.valid_from_us <= at && at < row.valid_until_us,
+        "[{}, {}) for {at}",
+        row.valid_from_us,
+        row.valid_until_us
     );
-    HotRow {
-        valid_from_us,
-        valid_until_us,
-        newest_us,
-        status,
-        values,
-    }
 }
 
 /// One walk over one window.
@@ -123,9 +117,53 @@ struct Walk<'a> {
     to: Micros,
     states: Vec<Partial>,
     reach: Reach,
+    missing: Vec<TileId>,
 }
 
 impl<'a> Walk<'a> {
+    /// The walk over `state`, done.
+    fn over(view: &'a ViewRuntime, plan: &'a WindowPlan, state: &KeyState, at: Micros) -> Self {
+        let mut walk = Self::new(view, plan, at);
+        if plan.window == Window::Lifetime
+            && let Some(folded) = &state.folded
+        {
+            walk.states
+                .iter_mut()
+                .zip(folded.states.iter())
+                .for_each(|(mine, theirs)| mine.merge(theirs));
+        }
+        state.roots.iter().for_each(|root| walk.visit(root));
+        walk
+    }
+
+    /// Put what it found into the row: the values of its window, and how long they stay right.
+    fn put_into(&self, row: &mut HotRow) {
+        let reach = self.reach;
+        invariant!(
+            RowsInWindow,
+            reach.oldest.is_none_or(|oldest| self.from <= oldest)
+                && reach.newest.is_none_or(|newest| newest <= self.to),
+            "{:?} to {:?} in [{}, {}]",
+            reach.oldest,
+            reach.newest,
+            self.from,
+            self.to
+        );
+        row.newest_us = row.newest_us.max(reach.newest).max(reach.before);
+        if let Window::Range { preceding_us } = self.plan.window {
+            let leaves = |time: Micros| time.saturating_add(preceding_us).saturating_add(1);
+            let until_us = reach.oldest.map_or(Micros::MAX, leaves);
+            row.valid_until_us = row.valid_until_us.min(until_us);
+            let from_us = reach.before.map_or(Micros::MIN, leaves);
+            row.valid_from_us = row.valid_from_us.max(from_us);
+        }
+        let until_us = reach.after.unwrap_or(Micros::MAX);
+        row.valid_until_us = row.valid_until_us.min(until_us);
+        for (output, place, kind) in &self.plan.outputs {
+            row.values[*output] = self.states[*place].evaluate(*kind);
+        }
+    }
+
     fn new(view: &'a ViewRuntime, plan: &'a WindowPlan, at: Micros) -> Self {
         let from = match plan.window {
             Window::Range { preceding_us } => at.saturating_sub(preceding_us),
@@ -143,6 +181,7 @@ impl<'a> Walk<'a> {
             to: at,
             states,
             reach: Reach::default(),
+            missing: Vec::new(),
         }
     }
 
@@ -158,6 +197,7 @@ impl<'a> Walk<'a> {
         } else {
             match node {
                 Node::Tile(tile) => self.fold_edge(tile),
+                Node::Stub(stub) => self.missing.push(stub.id),
                 Node::Branch(branch) => branch.children().for_each(|child| self.visit(child)),
             }
         }
@@ -175,7 +215,9 @@ impl<'a> Walk<'a> {
                 self.fold_rows(&rows, 0, rows.rows());
             }
             node => {
-                let theirs = node_states(self.view, node);
+                let Some(theirs) = node_states(self.view, node, &mut self.missing) else {
+                    return;
+                };
                 for (state, &p) in self.states.iter_mut().zip(&self.plan.partials) {
                     state.merge(&theirs[p]);
                 }
@@ -211,33 +253,55 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Merged states of all partials over a whole node, made on first use.
-fn node_states<'a>(view: &ViewRuntime, node: &'a Node) -> &'a [Partial] {
+/// Merged states of all partials over a whole node, made on first use; None where rows below it
+/// are on disk alone, whose spans go to `missing`.
+fn node_states<'a>(
+    view: &ViewRuntime,
+    node: &'a Node,
+    missing: &mut Vec<TileId>,
+) -> Option<&'a [Partial]> {
     match node {
-        Node::Tile(tile) => tile.states.get_or_init(|| {
+        Node::Tile(tile) => Some(tile.states.get_or_init(|| {
             let mut states = empty_states(&view.spec.partials);
             fold_tile(view, tile, &mut states);
             states
-        }),
-        Node::Branch(branch) => branch.states.get_or_init(|| {
-            let mut states = empty_states(&view.spec.partials);
-            for child in branch.children() {
-                match child.as_ref() {
-                    Node::Tile(tile) if tile.states.get().is_none() => {
-                        fold_tile(view, tile, &mut states)
-                    }
-                    child => {
-                        let theirs = node_states(view, child);
-                        states
-                            .iter_mut()
-                            .zip(theirs)
-                            .for_each(|(mine, theirs)| mine.merge(theirs));
-                    }
-                }
+        })),
+        Node::Stub(stub) => {
+            if stub.states.is_none() {
+                missing.push(stub.id);
             }
-            states
-        }),
+            stub.states.as_deref()
+        }
+        Node::Branch(branch) => {
+            if let Some(states) = branch.states.get() {
+                return Some(states);
+            }
+            let states = branch_states(view, branch, missing)?;
+            Some(branch.states.get_or_init(|| states))
+        }
     }
+}
+
+fn branch_states(
+    view: &ViewRuntime,
+    branch: &Branch,
+    missing: &mut Vec<TileId>,
+) -> Option<Box<[Partial]>> {
+    let mut states = empty_states(&view.spec.partials);
+    let mut is_whole = true;
+    for child in branch.children() {
+        match child.as_ref() {
+            Node::Tile(tile) if tile.states.get().is_none() => fold_tile(view, tile, &mut states),
+            child => match node_states(view, child, missing) {
+                Some(theirs) => states
+                    .iter_mut()
+                    .zip(theirs)
+                    .for_each(|(mine, theirs)| mine.merge(theirs)),
+                None => is_whole = false,
+            },
+        }
+    }
+    is_whole.then_some(states)
 }
 
 fn fold_tile(view: &ViewRuntime, tile: &Tile, states: &mut [Partial]) {

@@ -319,14 +319,12 @@ fn connections(metrics: &Metrics, connections: &Connections) {
 }
 
 fn state(metrics: &Metrics, stats: &StoreStats) {
-    metrics
-        .hot_table_bytes
-        .with([])
-        .set(stats.table_bytes as f64);
-    metrics
-        .online_keys
-        .with([])
-        .set(stats.keys_in_memory as f64);
+    let (bytes, keys) = (stats.table_bytes as f64, stats.keys_in_memory as f64);
+    metrics.hot_table_bytes.with([]).set(bytes);
+    metrics.online_keys.with([]).set(keys);
+    for (part, keys) in [("history", stats.keys_trimmed), ("key", stats.keys_evicted)] {
+        raise(&metrics.hot_table_evictions.with([part]), keys);
+    }
 }
 
 fn rocksdb(metrics: &Metrics, stats: &RocksStats) {

@@ -11,6 +11,7 @@ use forebay_core::view::Window;
 use proptest::prelude::*;
 
 use crate::model::*;
+use crate::trimmed::open_within;
 
 /// Every record of family `tile` of every shard.
 fn tiles(root: &Path, shards: u16) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -144,7 +145,9 @@ proptest! {
         let mut found = Vec::new();
         for _ in 0..2 {
             let directory = tempfile::tempdir().expect("temporary directory");
-            let store = open(directory.path(), &options(2, 0), &views);
+            // Also where most of a history is on disk alone when rows come for it.
+            let pool_bytes = [20_000, 1_000_000_000][random.below(2) as usize];
+            let store = open_within(directory.path(), &options(2, 0), &views, pool_bytes);
             let mut rest = &log[..];
             while !rest.is_empty() {
                 let (epoch, tail) = rest.split_at(1 + random.below(rest.len().min(200) as u64) as usize);

@@ -17,4 +17,5 @@ mod pending;
 mod power;
 mod queue;
 mod restart;
+mod trimmed;
 mod values;

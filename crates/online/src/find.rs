@@ -1,0 +1,203 @@
+//! The states that readers need, all of one shard as of one epoch: from the table, or from disk
+//! where they are not in memory, or not in full. `store` asks and evaluates them.
+//!
+//! A read takes what the table has, and whoever finds all there waits for nobody. One that must
+//! look on disk holds `gate` (see `shard`) meanwhile, so that what it reads belongs to the
+//! published epoch, and leaves what it has read in the table. What it reads is drawn from the
+//! memory of the request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use forebay_core::PortError;
+use forebay_core::memory::Reservation;
+use forebay_core::time::Micros;
+
+use crate::error::OnlineResult;
+use crate::key_state::KeyState;
+use crate::load::KeyOpener;
+use crate::shard::Shard;
+use crate::stats::Counters;
+use crate::table::ENTRY_BYTES;
+use crate::view::ViewRuntime;
+use crate::window::{Missing, evaluate};
+
+/// The states of some keys of one view, all as of one epoch.
+#[derive(Debug)]
+pub(crate) struct ShardStates {
+    pub(crate) epoch: u64,
+    /// Greatest event time of the view's rows that were dropped or have expired.
+    pub(crate) gone_us: Option<Micros>,
+    /// One for each key that was asked for; None for a key without rows.
+    pub(crate) states: Vec<Option<Arc<KeyState>>>,
+}
+
+/// What a read has of its keys while it looks for the rest on disk.
+#[derive(Debug, Default)]
+struct Loading {
+    /// One for each key that was asked for; None as long as it was not loaded.
+    states: Vec<Option<Arc<KeyState>>>,
+    /// Those of `states` that were read, or read further, in the order in which they were.
+    read: Vec<usize>,
+    /// Keys and parts of their history that were read.
+    keys: u64,
+    spans: u64,
+}
+
+impl Shard {
+    /// The states of `keys` (hash in the table, encoded key) as of the published epoch. What is
+    /// read from disk is drawn from `memory`, key by key.
+    pub(crate) fn states(
+        &self,
+        view: &ViewRuntime,
+        keys: &[(u64, &[u8])],
+        memory: &mut Reservation,
+    ) -> OnlineResult<ShardStates> {
+        let id = view.spec.id;
+        {
+            let table = self.table.read();
+            let mut states = Vec::with_capacity(keys.len());
+            for (hash, key) in keys {
+                match table.get(id, *hash, key) {
+                    None if !table.complete => break,
+                    state => states.push(state.cloned()),
+                }
+            }
+            if states.len() == keys.len() {
+                return Ok(ShardStates {
+                    epoch: table.epoch(),
+                    gone_us: table.gone_us.get(&id).copied(),
+                    states,
+                });
+            }
+        }
+        self.states_from_disk(view, keys, None, memory)
+    }
+
+    /// [`Self::states`], with all rows in memory that a read of each key at its instant needs;
+    /// `instants` has one for each key.
+    pub(crate) fn states_at(
+        &self,
+        view: &ViewRuntime,
+        keys: &[(u64, &[u8])],
+        instants: &[Micros],
+        memory: &mut Reservation,
+    ) -> OnlineResult<ShardStates> {
+        self.states_from_disk(view, keys, Some(instants), memory)
+    }
+
+    fn states_from_disk(
+        &self,
+        view: &ViewRuntime,
+        keys: &[(u64, &[u8])],
+        instants: Option<&[Micros]>,
+        memory: &mut Reservation,
+    ) -> OnlineResult<ShardStates> {
+        let id = view.spec.id;
+        let _stable = self.gate.read();
+        let (mut found, gone_us) = {
+            let table = self.table.read();
+            let states = keys.iter().map(|(hash, key)| table.get(id, *hash, key));
+            let found = Loading {
+                states: states.map(Option::<&_>::cloned).collect(),
+                ..Loading::default()
+            };
+            (found, table.gone_us.get(&id).copied())
+        };
+        let mut whole = self.load(view, keys, &mut found, memory);
+        if let (Ok(()), Some(instants)) = (&whole, instants) {
+            let t_min_us = view.t_min_us(gone_us).unwrap_or(Micros::MIN);
+            whole = self.open_for(view, keys, (instants, t_min_us), &mut found, memory);
+        }
+        let loads = found.keys + found.spans;
+        Counters::add(&self.counters.keys_loaded, found.keys);
+        Counters::add(&self.counters.spans_loaded, found.spans);
+        Counters::add(&view.counters.loads, loads);
+        let mut table = self.table.write();
+        // Also what a read has loaded that is refused: it may be asked again, and must get further.
+        let mut freed = Vec::new();
+        for &row in &found.read {
+            let ((hash, key), state) = (&keys[row], &found.states[row]);
+            let published = state.as_ref().map(Arc::clone);
+            freed.extend(published.and_then(|state| table.publish(id, *hash, key, state)));
+        }
+        let answer = whole.map(|()| ShardStates {
+            epoch: table.epoch(),
+            gone_us,
+            states: found.states,
+        });
+        let evicted = self.evict(&mut table);
+        drop(table);
+        drop(freed);
+        self.count_evicted(&evicted);
+        answer
+    }
+
+    /// Load the keys that are not `found`, as far as there is `memory` for them.
+    fn load(
+        &self,
+        view: &ViewRuntime,
+        keys: &[(u64, &[u8])],
+        found: &mut Loading,
+        memory: &mut Reservation,
+    ) -> OnlineResult<()> {
+        let mut loaded: HashMap<&[u8], Arc<KeyState>> = HashMap::new();
+        for (row, (_, key)) in keys.iter().enumerate() {
+            let state = &mut found.states[row];
+            if state.is_some() {
+                continue;
+            }
+            if let Some(known) = loaded.get(key) {
+                *state = Some(Arc::clone(known));
+                continue;
+            }
+            let entry = memory.grow(ENTRY_BYTES + key.len());
+            entry.map_err(PortError::from)?;
+            let read = Arc::new(self.database.load_key(view, key)?);
+            // How much a key holds shows when it is read: one too many is dropped again.
+            let grown = memory.grow(read.memory_bytes);
+            grown.map_err(PortError::from)?;
+            found.keys += 1;
+            found.read.push(row);
+            loaded.insert(key, Arc::clone(&read));
+            *state = Some(read);
+        }
+        Ok(())
+    }
+
+    /// Read the rows that each key needs at its instant, as far as there is `memory` for them.
+    /// Below `t_min_us` nothing is answered.
+    fn open_for(
+        &self,
+        view: &ViewRuntime,
+        keys: &[(u64, &[u8])],
+        (instants, t_min_us): (&[Micros], Micros),
+        found: &mut Loading,
+        memory: &mut Reservation,
+    ) -> OnlineResult<()> {
+        let mut opened: HashMap<&[u8], Arc<KeyState>> = HashMap::new();
+        for (row, ((_, key), at)) in keys.iter().zip(instants).enumerate() {
+            let Some(state) = found.states[row].as_mut().filter(|state| state.known) else {
+                continue;
+            };
+            if let Some(wider) = opened.get(key) {
+                *state = Arc::clone(wider);
+            }
+            if *at < t_min_us {
+                continue;
+            }
+            let Err(Missing(spans)) = evaluate(view, state, *at) else {
+                continue;
+            };
+            let mut opener = KeyOpener::new(&self.database, view, key);
+            let wider = state.opened(&spans, &mut opener)?;
+            found.spans += opener.opened;
+            let grown = memory.grow(wider.memory_bytes.saturating_sub(state.memory_bytes));
+            grown.map_err(PortError::from)?;
+            found.read.push(row);
+            *state = Arc::new(wider);
+            opened.insert(key, Arc::clone(state));
+        }
+        Ok(())
+    }
+}
