@@ -1,9 +1,10 @@
 //! A day of small commits: so many appends of a few rows to one table, as a quiet source makes
-//! them, then the upkeep that a server does beside ingest. What the table is before and after goes
-//! to standard output as one JSON object, milliseconds and bytes by name. The clock is moved beyond
-//! the retention before files are deleted.
+//! them, with the merges that a server does beside ingest after every N of them (0: none), then the
+//! rest of the upkeep. What the table is before that and after goes to standard output as one JSON
+//! object, milliseconds and bytes by name. The clock is moved beyond the retention before files are
+//! deleted.
 //!
-//!     small_commits FOLDER COMMITS
+//!     small_commits FOLDER COMMITS MERGE_EVERY
 
 #![allow(clippy::disallowed_methods, reason = "it measures real time")]
 #![expect(clippy::print_stdout, reason = "an example prints what it measured")]
@@ -49,42 +50,60 @@ impl Clock for Ahead {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, commits] = arguments.as_slice() else {
-        return Err("usage: small_commits FOLDER COMMITS".into());
+    let [folder, commits, merge_every] = arguments.as_slice() else {
+        return Err("usage: small_commits FOLDER COMMITS MERGE_EVERY".into());
     };
     let (folder, commits) = (Path::new(folder), commits.parse::<usize>()?);
+    let merge_every = merge_every.parse::<usize>()?;
     let clock = Arc::new(Ahead::default());
     let archive = open(folder, &clock)?;
     archive.open_table(TABLE, batch(0)?.schema()).await?;
     let mut appends = Vec::with_capacity(commits);
+    let mut merges = Merges::default();
     for number in 0..commits {
         let first = i64::try_from(number)? * ROWS;
         let started = Instant::now();
         let up_to = applied(first + ROWS);
         archive.append(TABLE, vec![batch(first)?], &up_to).await?;
         appends.push(started.elapsed());
+        if merge_every > 0 && (number + 1) % merge_every == 0 {
+            merges.run(&archive).await?;
+        }
     }
     let before = state(folder, &clock).await?;
-    let memory = Budget::whole(MEMORY_BYTES);
-    let started = Instant::now();
-    let mut joined = 0;
-    while let Some(merged) = archive.compact(TABLE, &memory).await? {
-        joined += merged.files;
-    }
-    let compact_ms = milliseconds(started.elapsed());
+    merges.run(&archive).await?;
     clock.0.store(2 * micros(RETENTION), Ordering::Relaxed);
     archive.sweep(TABLE, RETENTION).await?;
     archive.clean_log(TABLE, RETENTION).await?;
     let after = state(folder, &clock).await?;
     let sample = SAMPLE.min(commits);
     let measured = json!({
-        "commits": commits, "rows": i64::try_from(commits)? * ROWS, "joined_files": joined,
-        "compact_ms": compact_ms, "before": before, "after": after,
+        "commits": commits, "rows": i64::try_from(commits)? * ROWS, "joined_files": merges.files,
+        "compact_ms": milliseconds(merges.took), "before": before, "after": after,
         "append_first_ms": median(&appends[..sample]),
         "append_last_ms": median(&appends[commits - sample..]),
     });
     println!("{measured}");
     Ok(())
+}
+
+/// Merges of small files so far.
+#[derive(Debug, Default)]
+struct Merges {
+    files: usize,
+    took: Duration,
+}
+
+impl Merges {
+    /// Merge until nothing is left to merge.
+    async fn run(&mut self, archive: &DeltaArchive) -> Result<(), Box<dyn Error>> {
+        let started = Instant::now();
+        while let Some(merged) = archive.compact(TABLE, &Budget::whole(MEMORY_BYTES)).await? {
+            self.files += merged.files;
+        }
+        self.took += started.elapsed();
+        Ok(())
+    }
 }
 
 fn open(folder: &Path, clock: &Arc<Ahead>) -> Result<DeltaArchive, Box<dyn Error>> {
