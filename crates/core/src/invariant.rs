@@ -61,6 +61,7 @@ registry! {
     TileInItsSpan "tile_in_its_span" "the rows of a tile lie in the span that its id names";
     ChildInsideParent "child_inside_parent" "the children of a branch lie in its span, in order";
     StubHasTiles "stub_has_tiles" "what stands for rows on disk names levels of its span, and at least one";
+    StatesOfWhole "states_of_whole" "merged states are made of rows that are all in memory";
     RootsSorted "roots_sorted" "the roots of a key's tree ascend and differ";
     BlockRoundTrips "block_round_trips" "a block that was encoded has the rows, times and columns that went in";
     ExpiryBelowFloor "expiry_below_floor" "only rows below the floor expire";

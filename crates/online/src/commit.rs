@@ -189,6 +189,7 @@ impl Shard {
                 hash: dirty.hash,
                 key,
                 state: Arc::new(state),
+                enters: true,
             });
         }
         Ok(())
@@ -479,6 +480,7 @@ fn insert_key(
         return Ok(());
     }
     state.partials = dirty.view.spec.partials.len();
+    state.arrives_us = new.last().map_or(state.arrives_us, |row| row.time);
     let mut sink = KeySink::new(&mut draft.batch, prefix);
     let mut inserter = Inserter {
         kinds: &dirty.view.kinds,
@@ -495,11 +497,12 @@ fn insert_key(
         tiles: 0,
     };
     inserter.insert_all(&mut state.roots, new)?;
-    state.grow_by(inserter.memory_change);
+    let change = inserter.memory_change;
     draft.counts.duplicates += inserter.duplicates;
     draft.counts.tiles += inserter.tiles;
     draft.counts.folded += new.len() as u64 - inserter.duplicates;
     state.grow_by(opener.take_memory_change());
+    state.grow_by(change);
     Ok(())
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct ChangedKey<'a> {
     pub(crate) hash: u64,
     pub(crate) key: Cow<'a, [u8]>,
     pub(crate) state: Arc<KeyState>,
+    /// Whether it is in memory from now on, also where it was not before.
+    pub(crate) enters: bool,
 }
 
 /// What readers see of an epoch from its publication on.

@@ -83,7 +83,7 @@ impl Shard {
     }
 
     /// Expire the tiles of a key that this commit does not touch otherwise. A key that is not in
-    /// memory does not enter it.
+    /// memory does not enter it by that.
     fn expire_untouched(
         &self,
         writer: &Writer,
@@ -94,7 +94,7 @@ impl Shard {
     ) -> OnlineResult<()> {
         let id = view.spec.id;
         let hash = table_hash(id, forebay_core::key::key_hash(&key));
-        let published = self.table.read().get(id, hash, &key).cloned();
+        let published = self.table.read().peek(id, hash, &key).cloned();
         let mut state = match &published {
             Some(state) => state.fork(),
             None => self.database.load_key(view, &key)?,
@@ -114,14 +114,14 @@ impl Shard {
             &prefix,
             &format::encode_presence(state.gone_newest_us),
         );
-        if published.is_some() {
-            draft.changed.push(ChangedKey {
-                view: id,
-                hash,
-                key: key.into(),
-                state: Arc::new(state),
-            });
-        }
+        // Not in memory now, it may be when this commit is published: a read may load it meanwhile.
+        draft.changed.push(ChangedKey {
+            view: id,
+            hash,
+            key: key.into(),
+            state: Arc::new(state),
+            enters: false,
+        });
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! A read takes what the table has, and whoever finds all there waits for nobody. One that must
 //! look on disk holds `gate` (see `shard`) meanwhile, so that what it reads belongs to the
-//! published epoch, and leaves what it has read in the table. What it reads is drawn from the
-//! memory of the request.
+//! published epoch, and leaves what it has read in the table, also where it is refused in the end:
+//! asked again it gets further. What it reads is drawn from the memory of the request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,8 +19,9 @@ use crate::load::KeyOpener;
 use crate::shard::Shard;
 use crate::stats::Counters;
 use crate::table::ENTRY_BYTES;
+use crate::tree::{Node, Opener, Stub};
 use crate::view::ViewRuntime;
-use crate::window::{Missing, evaluate};
+use crate::window::{Missing, Need, evaluate, make_states};
 
 /// The states of some keys of one view, all as of one epoch.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Shard {
             let table = self.table.read();
             let mut states = Vec::with_capacity(keys.len());
             for (hash, key) in keys {
-                match table.get(id, *hash, key) {
+                match table.read(id, *hash, key) {
                     None if !table.complete => break,
                     state => states.push(state.cloned()),
                 }
@@ -74,7 +75,7 @@ impl Shard {
         self.states_from_disk(view, keys, None, memory)
     }
 
-    /// [`Self::states`], with all rows in memory that a read of each key at its instant needs;
+    /// [`Self::states`], with all in memory that a read of each key at its instant needs;
     /// `instants` has one for each key.
     pub(crate) fn states_at(
         &self,
@@ -95,27 +96,29 @@ impl Shard {
     ) -> OnlineResult<ShardStates> {
         let id = view.spec.id;
         let _stable = self.gate.read();
-        let (mut found, gone_us) = {
+        let (mut found, gone_us, complete) = {
             let table = self.table.read();
-            let states = keys.iter().map(|(hash, key)| table.get(id, *hash, key));
+            let states = keys.iter().map(|(hash, key)| table.read(id, *hash, key));
             let found = Loading {
                 states: states.map(Option::<&_>::cloned).collect(),
                 ..Loading::default()
             };
-            (found, table.gone_us.get(&id).copied())
+            (found, table.gone_us.get(&id).copied(), table.complete)
         };
-        let mut whole = self.load(view, keys, &mut found, memory);
+        let mut whole = match complete {
+            true => Ok(()),
+            false => self.load(view, keys, &mut found, memory),
+        };
         if let (Ok(()), Some(instants)) = (&whole, instants) {
             let t_min_us = view.t_min_us(gone_us).unwrap_or(Micros::MIN);
             whole = self.open_for(view, keys, (instants, t_min_us), &mut found, memory);
         }
-        let loads = found.keys + found.spans;
         Counters::add(&self.counters.keys_loaded, found.keys);
         Counters::add(&self.counters.spans_loaded, found.spans);
-        Counters::add(&view.counters.loads, loads);
+        Counters::add(&view.counters.loads, found.keys + found.spans);
         let mut table = self.table.write();
-        // Also what a read has loaded that is refused: it may be asked again, and must get further.
         let mut freed = Vec::new();
+        // Also what a read has loaded that is refused: it may be asked again, and must get further.
         for &row in &found.read {
             let ((hash, key), state) = (&keys[row], &found.states[row]);
             let published = state.as_ref().map(Arc::clone);
@@ -165,8 +168,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Read the rows that each key needs at its instant, as far as there is `memory` for them.
-    /// Below `t_min_us` nothing is answered.
+    /// Read what each key needs at its instant, as far as there is `memory` for it. Below
+    /// `t_min_us` nothing is answered.
     fn open_for(
         &self,
         view: &ViewRuntime,
@@ -175,29 +178,56 @@ impl Shard {
         found: &mut Loading,
         memory: &mut Reservation,
     ) -> OnlineResult<()> {
-        let mut opened: HashMap<&[u8], Arc<KeyState>> = HashMap::new();
+        // The place of each key that was opened: a later row of it needs what that has, or more.
+        let mut opened: HashMap<&[u8], usize> = HashMap::new();
         for (row, ((_, key), at)) in keys.iter().zip(instants).enumerate() {
-            let Some(state) = found.states[row].as_mut().filter(|state| state.known) else {
+            if let Some(&wider) = opened.get(key) {
+                found.states[row] = found.states[wider].clone();
+            }
+            let state = found.states[row].clone();
+            let Some(state) = state.filter(|state| state.known && *at >= t_min_us) else {
                 continue;
             };
-            if let Some(wider) = opened.get(key) {
-                *state = Arc::clone(wider);
-            }
-            if *at < t_min_us {
-                continue;
-            }
-            let Err(Missing(spans)) = evaluate(view, state, *at) else {
+            let Err(Missing(needs)) = evaluate(view, &state, *at) else {
                 continue;
             };
-            let mut opener = KeyOpener::new(&self.database, view, key);
-            let wider = state.opened(&spans, &mut opener)?;
-            found.spans += opener.opened;
-            let grown = memory.grow(wider.memory_bytes.saturating_sub(state.memory_bytes));
-            grown.map_err(PortError::from)?;
-            found.read.push(row);
-            *state = Arc::new(wider);
-            opened.insert(key, Arc::clone(state));
+            opened.insert(key, row);
+            for need in needs {
+                self.open_stub(view, key, need, (row, &mut *found), memory)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Read the stub that `need` names for the key of `row`.
+    fn open_stub(
+        &self,
+        view: &ViewRuntime,
+        key: &[u8],
+        need: Need,
+        (row, found): (usize, &mut Loading),
+        memory: &mut Reservation,
+    ) -> OnlineResult<()> {
+        let Some(state) = &mut found.states[row] else {
+            return Ok(());
+        };
+        let held = memory.bytes();
+        memory.grow(need.bytes).map_err(PortError::from)?;
+        let mut opener = KeyOpener::new(&self.database, view, key);
+        let wider = state.with_stub(need.id, |stub| {
+            let subtree = opener.open(stub)?;
+            if need.rows {
+                return Ok(subtree);
+            }
+            make_states(view, &subtree);
+            Ok(Arc::new(Node::Stub(Stub::of(&subtree))))
+        })?;
+        if !need.rows {
+            memory.shrink_to(held);
+        }
+        *state = Arc::new(wider);
+        found.read.push(row);
+        found.spans += opener.opened;
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
 //! Every byte that the online store keeps: column families, keys, records and their version codes.
-//! `commit`, `queue` and `store` write what is encoded here; `database`, `shard` and `queue` read.
+//! `commit`, `queue` and `store` write what is encoded here; `load`, `shard` and `queue` read.
 //! The fields of a record are those of its encoding function, in that order. Golden bytes of every
 //! key and value stand beside the codecs: in `tests.rs` and at the end of the files of `format/`,
 //! in `rows/tests.rs`, and for `log`, which is no more than a text, in `notes`.

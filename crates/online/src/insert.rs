@@ -1,6 +1,18 @@
 //! Insertion of new rows into the tree of a key: how [`crate::tree`] changes. `commit` hands over
 //! the rows of an epoch, sorted; changed tiles go to a [`TileSink`], which puts them into the
 //! epoch's batch. A span whose rows are on disk alone is read before rows are inserted into it.
+//!
+//! New rows, sorted by place (time, partition, offset), are cut by root and then by child down to a
+//! tile or an empty place. There they are merged with the tile's rows. Where rows part from what
+//! stands in their span, above its level, a branch is put in between, and they begin a tile one
+//! level below it: the same tile that a branch of each level would have led to. A row that is there
+//! already, because a backfill or a replay has met it, is left out and counted; a tile that gets
+//! nothing new is neither written nor replaced. A changed tile is written whole.
+//!
+//! # Invariants
+//!
+//! * `tile_in_its_span`, `block_round_trips`: a new tile holds its rows, all in its span.
+//! * `rows_merged`: old rows + new rows = rows of the result + rows that were there already.
 
 use std::sync::Arc;
 
@@ -29,7 +41,7 @@ pub(crate) trait TileSink {
     fn delete(&mut self, id: TileId);
 }
 
-/// What an insertion reads and reuses; see [`insert`].
+/// What an insertion reads and reuses.
 pub(crate) struct Inserter<'a, S, O> {
     pub(crate) kinds: &'a [ColumnKind],
     pub(crate) filters: usize,

@@ -13,8 +13,8 @@ use forebay_core::view::FeatureStatus;
 
 use crate::error::OnlineResult;
 use crate::format::TileId;
-use crate::stub::{memory_bytes, open_spans, trim};
-use crate::tree::{Node, Opener, Tile, assemble};
+use crate::stub::{change_stub, memory_bytes, trim};
+use crate::tree::{Node, Stub, Tile, assemble};
 
 /// States, over the partials of a view's lifetime windows, of the rows that have expired.
 #[derive(Debug, Clone)]
@@ -42,9 +42,8 @@ impl HotRow {
     }
 }
 
-/// A key is trimmed where that leaves at most this part (1 in N) of its memory; else it is dropped
-/// as a whole, and one that has few rows is read again by one look.
-const TRIM_LEAST_SHARE: usize = 2;
+/// A key is trimmed where that frees at least this part (1 in N) of its memory.
+const TRIM_LEAST_PART: usize = 8;
 
 /// One key of one view.
 #[derive(Debug, Default)]
@@ -59,8 +58,12 @@ pub(crate) struct KeyState {
     pub(crate) known: bool,
     /// Partial states of its view: what merged states of a node hold.
     pub(crate) partials: usize,
+    /// Event time of the newest row that was inserted last: where the next ones are expected.
+    pub(crate) arrives_us: Micros,
     /// Upper bound of the memory of its tree, bytes.
     pub(crate) memory_bytes: usize,
+    /// What that was when it was trimmed last.
+    trimmed_bytes: usize,
     /// The last finished answer.
     pub(crate) hot: ArcSwapOption<HotRow>,
 }
@@ -80,6 +83,8 @@ impl KeyState {
             gone_newest_us,
             known: true,
             partials,
+            arrives_us: Micros::MAX,
+            trimmed_bytes: 0,
             hot: ArcSwapOption::empty(),
         }
     }
@@ -92,23 +97,35 @@ impl KeyState {
             gone_newest_us: self.gone_newest_us,
             known: self.known,
             partials: self.partials,
+            arrives_us: self.arrives_us,
+            trimmed_bytes: self.trimmed_bytes,
             memory_bytes: self.memory_bytes,
             hot: ArcSwapOption::empty(),
         }
     }
 
-    /// The same rows with those alone in memory that lie around the newest one; None where that
+    /// The same rows with those alone in memory that lie around the last ones; None where that
     /// frees too little.
     pub(crate) fn trimmed(&self) -> Option<Self> {
-        let roots = trim(&self.roots);
+        let least_bytes = |freed: usize| freed.saturating_mul(TRIM_LEAST_PART) >= self.memory_bytes;
+        if !least_bytes(self.memory_bytes.saturating_sub(self.trimmed_bytes)) {
+            return None;
+        }
+        let roots = trim(&self.roots, self.arrives_us);
         let memory_bytes = memory_bytes(&roots, self.partials);
-        (memory_bytes <= self.memory_bytes / TRIM_LEAST_SHARE)
-            .then(|| self.with_roots(roots, memory_bytes))
+        least_bytes(self.memory_bytes.saturating_sub(memory_bytes)).then(|| Self {
+            trimmed_bytes: memory_bytes,
+            ..self.with_roots(roots, memory_bytes)
+        })
     }
 
-    /// The same rows with those of `spans` in memory.
-    pub(crate) fn opened(&self, spans: &[TileId], opener: &mut impl Opener) -> OnlineResult<Self> {
-        let roots = open_spans(&self.roots, spans, opener)?;
+    /// The same rows with what `change` makes of the stub `id`.
+    pub(crate) fn with_stub(
+        &self,
+        id: TileId,
+        change: impl FnOnce(&Stub) -> OnlineResult<Arc<Node>>,
+    ) -> OnlineResult<Self> {
+        let roots = change_stub(&self.roots, id, change)?;
         let memory_bytes = memory_bytes(&roots, self.partials);
         Ok(self.with_roots(roots, memory_bytes))
     }

@@ -117,7 +117,7 @@ impl Shard {
     fn has_no_rows(&self, view: &Arc<ViewRuntime>, key: &[u8]) -> OnlineResult<bool> {
         let id = view.spec.id;
         let hash = table_hash(id, key_hash(key));
-        let state = self.table.read().get(id, hash, key).cloned();
+        let state = self.table.read().peek(id, hash, key).cloned();
         match state {
             Some(state) => Ok(state.roots.is_empty() && state.folded.is_none()),
             None => self.database.has_no_tiles(id, key),

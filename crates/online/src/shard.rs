@@ -149,6 +149,9 @@ impl Shard {
         );
         let mut freed = Vec::new();
         for c in publication.changed {
+            if !c.enters && table.peek(c.view, c.hash, &c.key).is_none() {
+                continue;
+            }
             freed.extend(table.publish(c.view, c.hash, &c.key, Arc::clone(&c.state)));
         }
         for gone in publication.forgotten {
@@ -215,13 +218,12 @@ impl Shard {
                 why,
             });
         }
-        if now != before {
-            let table = loaded.table(self.history_limits);
-            drop(std::mem::replace(&mut *self.table.write(), table));
-            writer.progress = loaded.progress;
-            writer.horizons = loaded.horizons;
-            writer.holds = loaded.holds;
-        }
+        // Also at the same epoch: the write that failed may have dropped a view, which has none.
+        let table = loaded.table(self.history_limits);
+        drop(std::mem::replace(&mut *self.table.write(), table));
+        writer.progress = loaded.progress;
+        writer.horizons = loaded.horizons;
+        writer.holds = loaded.holds;
         *queue = loaded.queue;
         self.database.note_success();
         tracing::info!(

@@ -318,26 +318,45 @@ impl RocksStore {
             .collect();
         let shard = self.shard(number)?;
         let found = shard.states(view, &asked, memory)?;
-        if let Some(hits) = self.answer_rows(view, at, (group, &found), answers)? {
+        let (mut hits, missing) = self.answer_rows(view, at, (group, &found), answers)?;
+        if missing.is_empty() {
             return Ok(hits);
         }
         let instants: Vec<Micros> = group.iter().map(|row| at.of(row.1.index())).collect();
-        let found = shard.states_at(view, &asked, &instants, memory)?;
-        let answered = self.answer_rows(view, at, (group, &found), answers)?;
-        answered.ok_or_else(|| {
-            OnlineError::Mismatch("a read needs rows of a key that it did not ask for".to_owned())
-        })
+        let of = |rows: &[usize]| {
+            let asked: Vec<_> = rows.iter().map(|&row| asked[row]).collect();
+            let instants: Vec<_> = rows.iter().map(|&row| instants[row]).collect();
+            let group: Vec<_> = rows.iter().map(|&row| group[row]).collect();
+            (asked, instants, group)
+        };
+        let (keys, when, rows) = of(&missing);
+        let opened = shard.states_at(view, &keys, &when, memory)?;
+        let again = match opened.epoch == found.epoch {
+            true => self.answer_rows(view, at, (&rows, &opened), answers)?,
+            // All rows of the shard are of one epoch.
+            false => {
+                let all = shard.states_at(view, &asked, &instants, memory)?;
+                hits = 0;
+                self.answer_rows(view, at, (group, &all), answers)?
+            }
+        };
+        if !again.1.is_empty() {
+            let words =
+                format!("a read of shard {number} lacks rows that were read for it; ask again");
+            return Err(OnlineError::Mismatch(words));
+        }
+        Ok(hits + again.0)
     }
 
     /// Answer the rows of one shard from the states that were found; returns how many were copies,
-    /// or None where rows are needed that are on disk alone.
+    /// and the places in `group` of those that need what is on disk alone.
     fn answer_rows(
         &self,
         view: &ViewRuntime,
         at: At<'_>,
         (group, found): (&[ReadRow], &ShardStates),
         answers: &mut Answers,
-    ) -> OnlineResult<Option<u64>> {
+    ) -> OnlineResult<(u64, Vec<usize>)> {
         let number = group[0].0.number();
         invariant!(
             AnswerRowsAsAsked,
@@ -351,8 +370,8 @@ impl RocksStore {
             shard: number,
             epoch: found.epoch,
         };
-        let mut hits = 0;
-        for ((_, row, _), state) in group.iter().zip(&found.states) {
+        let (mut hits, mut missing) = (0, Vec::new());
+        for (place, ((_, row, _), state)) in group.iter().zip(&found.states).enumerate() {
             let row = row.index();
             let at_us = at.of(row);
             if let Some(t_min_us) = t_min_us.filter(|t_min_us| at_us < *t_min_us) {
@@ -363,6 +382,7 @@ impl RocksStore {
                 });
             }
             answers.applied[row] = Some(applied);
+            answers.rows[row] = None;
             let Some(state) = state.as_ref().filter(|state| state.known) else {
                 continue;
             };
@@ -372,12 +392,13 @@ impl RocksStore {
                 continue;
             }
             let Ok(computed) = evaluate(view, state, at_us).map(Arc::new) else {
-                return Ok(None);
+                missing.push(place);
+                continue;
             };
             state.hot.store(Some(Arc::clone(&computed)));
             answers.rows[row] = Some(computed);
         }
-        Ok(Some(hits))
+        Ok((hits, missing))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The published keys of one shard and the epoch that they belong to. Readers hold the lock only to
-//! copy references; the writer holds it only to swap them. Bounded by a byte budget: of keys that
-//! nobody touched since the clock's hand last passed the newest rows stay (`stub`), at its next
-//! passage nothing; the rest is read again from RocksDB when needed.
+//! copy references; the writer holds it only to swap them. Bounded by a byte budget: keys that
+//! nobody reads keep their newest rows alone (`stub`); where that is not enough, those go that
+//! nobody touched. What is missing is read again from RocksDB when it is needed.
 //!
 //! Everything here is also on disk: dropping an entry loses nothing.
 
@@ -27,6 +27,8 @@ struct Entry {
     hash: u64,
     key: Box<[u8]>,
     state: Arc<KeyState>,
+    /// Whether it was read, or read or written, since the hand that looks at it last passed.
+    read: AtomicBool,
     touched: AtomicBool,
 }
 
@@ -37,6 +39,13 @@ impl Entry {
 
     fn memory_bytes(&self) -> usize {
         ENTRY_BYTES + self.key.len() + self.state.memory_bytes
+    }
+}
+
+/// Set a bit that others read and clear.
+fn note(bit: &AtomicBool) {
+    if !bit.load(Ordering::Relaxed) {
+        bit.store(true, Ordering::Relaxed);
     }
 }
 
@@ -58,7 +67,8 @@ pub(crate) struct Table {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     memory_bytes: usize,
-    hand: usize,
+    trim_hand: usize,
+    drop_hand: usize,
     /// The published epoch and the last ones before it, with what they had applied.
     pub(crate) history: AppliedHistory,
     /// Greatest event time that was dropped or has expired, for each view that has any.
@@ -78,7 +88,8 @@ impl Table {
             entries: Vec::new(),
             free: Vec::new(),
             memory_bytes: 0,
-            hand: 0,
+            trim_hand: 0,
+            drop_hand: 0,
             history,
             gone_us,
             complete,
@@ -99,13 +110,28 @@ impl Table {
         self.index.find(hash, same).copied()
     }
 
-    /// The published state of a key.
-    pub(crate) fn get(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<&Arc<KeyState>> {
-        let entry = self.entries[self.slot(view, hash, key)? as usize].as_ref()?;
-        if !entry.touched.load(Ordering::Relaxed) {
-            entry.touched.store(true, Ordering::Relaxed);
-        }
+    fn entry(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.entries[self.slot(view, hash, key)? as usize].as_ref()
+    }
+
+    /// The published state of a key, for a reader.
+    pub(crate) fn read(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<&Arc<KeyState>> {
+        let entry = self.entry(view, hash, key)?;
+        note(&entry.read);
+        note(&entry.touched);
         Some(&entry.state)
+    }
+
+    /// The published state of a key, for the writer.
+    pub(crate) fn get(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<&Arc<KeyState>> {
+        let entry = self.entry(view, hash, key)?;
+        note(&entry.touched);
+        Some(&entry.state)
+    }
+
+    /// The published state of a key, for somebody who looks at all of them.
+    pub(crate) fn peek(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<&Arc<KeyState>> {
+        Some(&self.entry(view, hash, key)?.state)
     }
 
     /// Publish a new state; gives back the one before it, to be dropped outside the lock.
@@ -134,6 +160,7 @@ impl Table {
             hash,
             key: key.into(),
             state,
+            read: AtomicBool::new(false),
             touched: AtomicBool::new(true),
         };
         self.memory_bytes += entry.memory_bytes();
@@ -156,29 +183,31 @@ impl Table {
         self.remove(at)
     }
 
-    /// Make room until the budget holds.
+    /// Make room until the budget holds: trim keys; where that is not enough, drop some.
+    ///
+    /// Both are CLOCK evictions: a hand goes round, the first passage clears the bit that says that
+    /// an entry was used, the second takes those that were not used again. So 2 x entries steps
+    /// suffice. A trim spares keys that are read; a key that is only written loses nothing by it.
     pub(crate) fn evict(&mut self, budget_bytes: usize) -> Evicted {
         let mut evicted = Evicted::default();
-        // CLOCK eviction: one pass clears reference bits (`touched`), one trims, one must find a
-        // victim. So 3 x entries steps suffice.
-        let mut steps = 3 * self.entries.len();
+        let mut steps = 2 * self.entries.len();
         while self.memory_bytes > budget_bytes && steps > 0 {
             steps -= 1;
-            self.hand = (self.hand + 1) % self.entries.len();
-            let at = self.hand;
-            let spare = self.entries[at]
-                .as_ref()
-                .is_none_or(|entry| entry.touched.swap(false, Ordering::Relaxed));
-            if spare {
-                continue;
+            self.trim_hand = (self.trim_hand + 1) % self.entries.len();
+            let entry = self.entries[self.trim_hand].as_ref();
+            if entry.is_some_and(|entry| !entry.read.swap(false, Ordering::Relaxed)) {
+                evicted.states.extend(self.trim(self.trim_hand));
             }
-            if let Some(whole) = self.trim(at) {
-                evicted.states.push(whole);
-                evicted.trimmed += 1;
-            } else {
-                evicted
-                    .states
-                    .extend(self.remove(RowIndex::at(at).number()));
+        }
+        evicted.trimmed = evicted.states.len() as u64;
+        let mut steps = 2 * self.entries.len();
+        while self.memory_bytes > budget_bytes && steps > 0 {
+            steps -= 1;
+            self.drop_hand = (self.drop_hand + 1) % self.entries.len();
+            let entry = self.entries[self.drop_hand].as_ref();
+            if entry.is_some_and(|entry| !entry.touched.swap(false, Ordering::Relaxed)) {
+                let at = RowIndex::at(self.drop_hand).number();
+                evicted.states.extend(self.remove(at));
                 evicted.keys += 1;
                 self.complete = false;
             }

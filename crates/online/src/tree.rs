@@ -1,6 +1,6 @@
 //! The history of one key of one view: a tree over time whose leaves, the tiles, hold the key's
 //! rows. `commit` inserts the rows of an epoch (`insert`); [`assemble`] makes the tree from the
-//! tiles that `database` has read; `window` answers reads from it; `expiry` takes old tiles out;
+//! tiles that `load` has read; `window` answers reads from it; `expiry` takes old tiles out;
 //! `stub` stands in for parts whose rows are on disk alone. This file knows neither keys nor column
 //! families, and it folds nothing.
 //!
@@ -17,6 +17,8 @@
 //! * A tile has up to [`TILE_MAX_ROWS`] (32) rows. Only one of level 0 may have more: its rows are
 //!   equal in time and in all bits of the hash.
 //! * A [`TileId`] is the level, the start of the span and, below level 16, the least hash in it.
+//! * Where memory is short a stub ([`Stub`]) takes the place of a subtree; its rows are on disk
+//!   alone.
 //! * A span that has rows in one quarter alone has no branch: what stands in that quarter, or
 //!   further down, takes its place. So a path has as many nodes as times at which the rows part,
 //!   not as many as there are levels between the root and a tile: an insertion copies the path.
@@ -34,14 +36,7 @@
 //! A quarter that still has more than 32 rows is split again. So tiles are short where events are
 //! dense and long where they are sparse, and an epoch rewrites small tiles alone.
 //!
-//! # Insertion
-//!
-//! New rows, sorted by place (time, partition, offset), are cut by root and then by child down to a
-//! tile or an empty place. There they are merged with the tile's rows. Where rows part from what
-//! stands in their span, above its level, a branch is put in between, and they begin a tile one
-//! level below it: the same tile that a branch of each level would have led to. A row that is there
-//! already, because a backfill or a replay has met it, is left out and counted; a tile that gets
-//! nothing new is neither written nor replaced. A changed tile is written whole.
+//! # Nodes
 //!
 //! Nodes are immutable and shared: a change makes new nodes on the path from root to tile, and
 //! readers keep the tree that they have. Each node has a place for the merged partial states of its
@@ -59,8 +54,6 @@
 //!   and the cuts between epochs (`tests/it/canonical.rs` compares the bytes).
 //! * `roots_sorted`: roots ascend and differ. `child_inside_parent`: children ascend in time, each
 //!   in its quarter of the branch.
-//! * `tile_in_its_span`, `block_round_trips`: a new tile holds its rows, all in its span.
-//! * `rows_merged`: old rows + new rows = rows of the result + rows that were there already.
 //! * Inside a microsecond that is split, tiles are in the order of the hash, not of the log: a
 //!   state that needs the log's order, that of the last value, compares the places of rows.
 //!
@@ -89,7 +82,7 @@ pub(crate) const LEVEL_INSTANT: u8 = 16;
 pub(crate) const LEVEL_ROOT: u8 = LEVEL_INSTANT + 21;
 /// Memory of a node beside its rows and states, bytes: the reference-counted box, the header and
 /// the allocator's share.
-pub(crate) const NODE_BYTES: usize = 128;
+const NODE_BYTES: usize = 128;
 
 /// Spreads the rows of one microsecond: the upper half of a splitmix64 step. Part of the format.
 pub(crate) fn mix(partition: i32, offset: i64) -> u32 {
@@ -125,6 +118,7 @@ pub(crate) struct Branch {
     pub(crate) children: [Option<Arc<Node>>; FANOUT],
     min_us: Micros,
     max_us: Micros,
+    extent: Extent,
     pub(crate) states: OnceLock<Box<[Partial]>>,
 }
 
@@ -161,7 +155,7 @@ impl Tile {
     /// Upper bound of its memory, bytes, with merged states of `partials` functions for itself and
     /// its share of branches.
     pub(crate) fn memory_bytes(&self, partials: usize) -> usize {
-        self.bytes.len() + 2 * (NODE_BYTES + partials * size_of::<Partial>())
+        self.bytes.len() + 2 * node_bytes(partials)
     }
 }
 
@@ -191,6 +185,7 @@ impl Branch {
         Self {
             min_us: first.map_or(Micros::MAX, |child| child.min_us()),
             max_us: last.map_or(Micros::MIN, |child| child.max_us()),
+            extent: present().fold(Extent::default(), |all, child| all.and(child.extent())),
             id,
             children,
             states: OnceLock::new(),
@@ -216,6 +211,18 @@ impl Node {
             Self::Tile(tile) => tile.id,
             Self::Branch(branch) => branch.id,
             Self::Stub(stub) => stub.id,
+        }
+    }
+
+    fn extent(&self) -> Extent {
+        match self {
+            Self::Tile(tile) => Extent {
+                levels: 1 << tile.id.level,
+                tiles: 1,
+                bytes: tile.bytes.len(),
+            },
+            Self::Branch(branch) => branch.extent,
+            Self::Stub(stub) => stub.extent,
         }
     }
 
@@ -249,14 +256,43 @@ impl Node {
     }
 }
 
-/// A subtree whose rows are on disk alone.
+/// What a subtree has on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Levels of its tiles, one bit each: where on disk they are.
+    levels: u64,
+    tiles: usize,
+    /// Bytes of their rows.
+    bytes: usize,
+}
+
+impl Extent {
+    fn and(self, other: Self) -> Self {
+        Self {
+            levels: self.levels | other.levels,
+            tiles: self.tiles + other.tiles,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    /// Upper bound of the memory of these tiles, bytes: see [`Tile::memory_bytes`].
+    fn memory_bytes(self, partials: usize) -> usize {
+        self.bytes + 2 * self.tiles * node_bytes(partials)
+    }
+}
+
+/// Memory of a node beside its rows, bytes, with merged states of `partials` functions.
+fn node_bytes(partials: usize) -> usize {
+    NODE_BYTES + partials * size_of::<Partial>()
+}
+
+/// A subtree whose rows are on disk alone; see [`crate::stub`].
 #[derive(Debug)]
 pub(crate) struct Stub {
     pub(crate) id: TileId,
-    /// Levels of its tiles, one bit each: where on disk they are.
-    levels: u64,
-    pub(crate) min_us: Micros,
-    pub(crate) max_us: Micros,
+    extent: Extent,
+    min_us: Micros,
+    max_us: Micros,
     /// Merged states of its rows, if they were known when it was made.
     pub(crate) states: Option<Box<[Partial]>>,
 }
@@ -268,23 +304,23 @@ pub(crate) trait Opener {
 }
 
 impl Stub {
-    /// A stub in the place of `node`.
+    /// A stub in the place of `node`, which keeps the merged states that are known.
     pub(crate) fn of(node: &Node) -> Self {
         let states = match node {
             Node::Tile(tile) => tile.states.get(),
             Node::Branch(branch) => branch.states.get(),
             Node::Stub(stub) => stub.states.as_ref(),
         };
-        let levels = levels_of(node);
+        let extent = node.extent();
         invariant!(
             StubHasTiles,
-            levels != 0 && levels >> node.id().level <= 1,
-            "levels {levels:b} of {:?}",
+            extent.levels != 0 && extent.levels >> node.id().level <= 1,
+            "{extent:?} of {:?}",
             node.id()
         );
         Self {
             id: node.id(),
-            levels,
+            extent,
             min_us: node.min_us(),
             max_us: node.max_us(),
             states: states.cloned(),
@@ -293,29 +329,27 @@ impl Stub {
 
     /// The levels on which it has tiles.
     pub(crate) fn levels(&self) -> impl Iterator<Item = u8> {
-        (0..=self.id.level).filter(|level| self.levels >> level & 1 == 1)
+        (0..=self.id.level).filter(|level| self.extent.levels >> level & 1 == 1)
     }
 
-    /// Whether `node` has its span and its ends.
+    /// Whether `node` has its span, its ends and its tiles.
     pub(crate) fn stands_for(&self, node: &Node) -> bool {
-        node.id() == self.id && (node.min_us(), node.max_us()) == (self.min_us, self.max_us)
+        let ends = (node.min_us(), node.max_us());
+        node.id() == self.id && ends == (self.min_us, self.max_us) && node.extent() == self.extent
     }
 
-    /// Upper bound of its memory, bytes, with states of `partials` functions for itself, if it has
-    /// them, and its share of branches.
+    /// Upper bound of its memory, bytes, with its share of branches.
     pub(crate) fn memory_bytes(&self, partials: usize) -> usize {
-        let sets = 1 + usize::from(self.states.is_some());
-        2 * NODE_BYTES + sets * partials * size_of::<Partial>()
+        let states = self.states.iter().flatten();
+        let states: usize = states
+            .map(|state| size_of::<Partial>() + state.heap_bytes())
+            .sum();
+        NODE_BYTES + states + node_bytes(partials)
     }
-}
 
-fn levels_of(node: &Node) -> u64 {
-    match node {
-        Node::Tile(tile) => 1 << tile.id.level,
-        Node::Branch(branch) => branch
-            .children()
-            .fold(0, |levels, child| levels | levels_of(child)),
-        Node::Stub(stub) => stub.levels,
+    /// Upper bound of the memory of what it stands for, bytes.
+    pub(crate) fn opened_bytes(&self, partials: usize) -> usize {
+        self.extent.memory_bytes(partials)
     }
 }
 

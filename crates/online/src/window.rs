@@ -13,7 +13,7 @@ use forebay_core::view::{FeatureStatus, Window, feature_status};
 use crate::format::TileId;
 use crate::key_state::{HotRow, KeyState};
 use crate::rows::{ColumnKind, ColumnView, RowView, passes};
-use crate::tree::{Branch, Node, Tile, empty_states};
+use crate::tree::{Branch, Node, Stub, Tile, empty_states};
 use crate::view::{ViewRuntime, WindowPlan};
 
 /// Tiles below this many rows are folded row by row each time: keeping their states would cost more
@@ -43,9 +43,19 @@ impl Reach {
     }
 }
 
-/// Spans whose rows a read needs and that are on disk alone.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Missing(pub(crate) Vec<TileId>);
+/// A stub that a read cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub(crate) id: TileId,
+    /// Whether it needs rows, since a window begins or ends among them; else their merged states.
+    pub(crate) rows: bool,
+    /// What its rows take in memory, bytes.
+    pub(crate) bytes: usize,
+}
+
+/// What a read needs and is on disk alone: those of which it needs the rows come first.
+#[derive(Debug)]
+pub(crate) struct Missing(pub(crate) Vec<Need>);
 
 /// The row of `view` at `at`, or what must be read from disk for it. `state` holds every row that
 /// a read at `at` may see (the caller checked T_min).
@@ -70,6 +80,7 @@ pub(crate) fn evaluate(
         missing.append(&mut walk.missing);
     }
     if !missing.is_empty() {
+        missing.sort_by_key(|need| !need.rows);
         return Err(Missing(missing));
     }
     finish(&mut row, view, at);
@@ -117,7 +128,7 @@ struct Walk<'a> {
     to: Micros,
     states: Vec<Partial>,
     reach: Reach,
-    missing: Vec<TileId>,
+    missing: Vec<Need>,
 }
 
 impl<'a> Walk<'a> {
@@ -197,7 +208,7 @@ impl<'a> Walk<'a> {
         } else {
             match node {
                 Node::Tile(tile) => self.fold_edge(tile),
-                Node::Stub(stub) => self.missing.push(stub.id),
+                Node::Stub(stub) => self.missing.push(need(self.view, stub, true)),
                 Node::Branch(branch) => branch.children().for_each(|child| self.visit(child)),
             }
         }
@@ -253,12 +264,26 @@ impl<'a> Walk<'a> {
     }
 }
 
+fn need(view: &ViewRuntime, stub: &Stub, rows: bool) -> Need {
+    Need {
+        id: stub.id,
+        rows,
+        bytes: stub.opened_bytes(view.spec.partials.len()),
+    }
+}
+
+/// Make the merged states of `node`, all of whose rows are in memory.
+pub(crate) fn make_states(view: &ViewRuntime, node: &Node) {
+    let whole = node_states(view, node, &mut Vec::new()).is_some();
+    invariant!(StatesOfWhole, whole, "a stub below an opened one");
+}
+
 /// Merged states of all partials over a whole node, made on first use; None where rows below it
 /// are on disk alone, whose spans go to `missing`.
 fn node_states<'a>(
     view: &ViewRuntime,
     node: &'a Node,
-    missing: &mut Vec<TileId>,
+    missing: &mut Vec<Need>,
 ) -> Option<&'a [Partial]> {
     match node {
         Node::Tile(tile) => Some(tile.states.get_or_init(|| {
@@ -268,7 +293,7 @@ fn node_states<'a>(
         })),
         Node::Stub(stub) => {
             if stub.states.is_none() {
-                missing.push(stub.id);
+                missing.push(need(view, stub, false));
             }
             stub.states.as_deref()
         }
@@ -285,7 +310,7 @@ fn node_states<'a>(
 fn branch_states(
     view: &ViewRuntime,
     branch: &Branch,
-    missing: &mut Vec<TileId>,
+    missing: &mut Vec<Need>,
 ) -> Option<Box<[Partial]>> {
     let mut states = empty_states(&view.spec.partials);
     let mut is_whole = true;

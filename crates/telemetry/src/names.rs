@@ -194,7 +194,7 @@ metric_table! {
     Gauge OnlineKeys online_keys "forebay_online_keys" [] NONE "keys in memory, over all views";
     Gauge HotTableBytes hot_table_bytes "forebay_hot_table_bytes" [] NONE "bytes of the in-memory table, at most";
     Counter HotTableReads hot_table_reads "forebay_hot_table_reads_total" ["view", "result"] NONE "reads; result: hit (finished row copied), recompute (from tiles), miss (key, or a part of its history, loaded from disk, for a write too)";
-    Counter HotTableEvictions hot_table_evictions "forebay_hot_table_evictions_total" ["part"] NONE "keys that gave way for the memory; part: history (all but the newest rows), key (the rest)";
+    Counter HotTableEvictions hot_table_evictions "forebay_hot_table_evictions_total" ["part"] NONE "keys that gave way for the memory; part: history (all but the newest rows), key (all of it)";
 
     // kafka, by client (reader, publisher) and number of the broker
     Gauge KafkaBrokerUp kafka_broker_up "forebay_kafka_broker_up" ["client", "broker"] NONE "1 while the client is connected to the broker; brokers that it does not need are absent";

@@ -49,6 +49,18 @@ impl Partial {
         }
     }
 
+    /// What it holds beside itself, bytes: texts may be shared with others.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::FloatMoments(_) => size_of::<FloatMoments>(),
+            Self::Min(Value::Text(text))
+            | Self::Max(Value::Text(text))
+            | Self::Last(Some((_, Value::Text(text)))) => text.len(),
+            _ => 0,
+        }
+    }
+
     /// Its shape.
     #[must_use]
     pub fn class(&self) -> PartialClass {

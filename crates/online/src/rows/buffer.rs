@@ -1,6 +1,6 @@
 //! The writing half of a block: [`RowBuffer`] gathers rows, of old tiles and of fold batches, in
 //! columns that are reused from tile to tile, and encodes any of them in any order. The rows come
-//! from `fold` and `tree`; the bytes go to RocksDB and into the tree's tiles. It never decides
+//! from `fold` and `insert`; the bytes go to RocksDB and into the tree's tiles. It never decides
 //! which rows belong together.
 
 use forebay_core::invariant;

@@ -1,8 +1,8 @@
 //! The rows of one tile as one block of bytes, the same in memory as on disk. [`RowBuffer`] gathers
 //! rows, of old tiles and of fold batches, and encodes them; [`RowView`] reads a block in place,
-//! without decoding it. Rows come from `fold` and `tree`, which decides which of them make a tile;
-//! blocks go into the tree and into RocksDB. `database` checks each block that it reads back, once,
-//! before anything else looks at it.
+//! without decoding it. Rows come from `fold` and `insert`, which decides which of them make a
+//! tile; blocks go into the tree and into RocksDB. `load` checks each block that it reads back,
+//! once, before anything else looks at it.
 //!
 //! # Layout
 //!
