@@ -23,6 +23,12 @@
 //! server around it is one port ([`FillHost`]), so that the binary and the simulation run the same
 //! fill.
 //!
+//! # Recovery
+//!
+//! [`until_ingest_is_lost`] starts ingest again where it has ended by itself, has the tables that
+//! are set aside looked at, and says when the process gives up; the server around it is one port
+//! ([`RecoveryHost`]).
+//!
 //! # Monitors
 //!
 //! [`Monitors`] runs them: [`Beginning`] brings them from their checkpoints to where the archive
@@ -45,6 +51,7 @@ mod health;
 mod life;
 mod monitoring;
 mod plan;
+mod recovery;
 mod scopes;
 mod step;
 mod stop;
@@ -61,6 +68,7 @@ pub use health::{IngestFacts, IngestHealth, IngestWatch};
 pub use life::{Life, Phase};
 pub use monitoring::{CHECKPOINT_ROWS, MonitorObserver, MonitorParts, Monitors};
 pub use plan::{ApplyFacts, plan_apply};
+pub use recovery::{RecoveryHost, until_ingest_is_lost};
 pub use scopes::change_scopes;
 pub use step::{Step, Which};
 pub use stop::Stop;
