@@ -39,7 +39,8 @@
 //! # What never waits
 //!
 //! A stop ([`Stop`]) is seen by every step that waits. It is asked for without a lock, so that an
-//! apply that hangs on a full disk cannot hold it back.
+//! apply that hangs on a full disk cannot hold it back. A table that hangs in its upkeep holds up
+//! no other ([`Turns`]).
 
 mod alarms;
 mod archived_tables;
@@ -55,6 +56,7 @@ mod recovery;
 mod scopes;
 mod step;
 mod stop;
+mod turns;
 
 pub use alarms::{AlarmPublisher, alarm_queue};
 pub use begin_error::BeginError;
@@ -72,3 +74,4 @@ pub use recovery::{RecoveryHost, until_ingest_is_lost};
 pub use scopes::change_scopes;
 pub use step::{Step, Which};
 pub use stop::Stop;
+pub use turns::Turns;

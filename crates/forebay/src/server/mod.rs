@@ -33,7 +33,6 @@ mod state;
 mod suspended;
 mod tables;
 mod topics;
-mod turns;
 mod upkeep;
 mod verify;
 pub(crate) mod wiring;
