@@ -27,7 +27,8 @@
 //!
 //! [`until_ingest_is_lost`] starts ingest again where it has ended by itself, has the tables that
 //! are set aside looked at, and says when the process gives up; the server around it is one port
-//! ([`RecoveryHost`]).
+//! ([`RecoveryHost`]). Before ingest uses the archive's tables, [`TableLooks`] tells which of them
+//! cannot be used.
 //!
 //! # Monitors
 //!
@@ -56,6 +57,7 @@ mod recovery;
 mod scopes;
 mod step;
 mod stop;
+mod table_looks;
 mod turns;
 
 pub use alarms::{AlarmPublisher, alarm_queue};
@@ -74,4 +76,5 @@ pub use recovery::{RecoveryHost, until_ingest_is_lost};
 pub use scopes::change_scopes;
 pub use step::{Step, Which};
 pub use stop::Stop;
+pub use table_looks::{TableLooks, WantedTable};
 pub use turns::Turns;

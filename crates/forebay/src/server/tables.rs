@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use forebay_control::{BeginError, Begun, Monitors, Phase};
+use forebay_control::{BeginError, Begun, Monitors, Phase, WantedTable};
 use forebay_core::error::with_causes;
 use forebay_core::ports::Checkpoints;
 use forebay_core::settlement::SETTLEMENT_TABLE;
@@ -22,7 +22,7 @@ use forebay_pipeline::settlements::settlement_schema;
 use forebay_pipeline::watermark::table::{MARKS_TABLE, marks_schema};
 
 use super::app::{App, Running};
-use super::aside::{Aside, Wanted};
+use super::aside::Aside;
 use super::suspended::Suspended;
 use super::wiring::Wiring;
 
@@ -43,14 +43,16 @@ pub(super) enum Outcome {
 
 impl App {
     /// The tables of `sources`.
-    pub(super) fn tables_of<'a>(sources: impl Iterator<Item = &'a Arc<SourceDef>>) -> Vec<Wanted> {
+    pub(super) fn tables_of<'a>(
+        sources: impl Iterator<Item = &'a Arc<SourceDef>>,
+    ) -> Vec<WantedTable> {
         sources
             .map(|source| (source.name.clone(), source.archive_schema()))
             .collect()
     }
 
     /// Those that no source has, and every one needs.
-    pub(super) fn common_tables() -> Vec<Wanted> {
+    pub(super) fn common_tables() -> Vec<WantedTable> {
         let tables = [
             (DEAD_LETTER_TABLE, dead_letter_schema()),
             (MARKS_TABLE, marks_schema()),
@@ -62,9 +64,8 @@ impl App {
     }
 
     /// Open `tables`, or make them: those that cannot be used, each with its error.
-    pub(super) fn open_tables(&self, tables: Vec<Wanted>) -> BTreeMap<String, PortError> {
-        let opened = self.table_looks.open(&self.archive, tables);
-        self.runtime.block_on(opened)
+    pub(super) fn open_tables(&self, tables: Vec<WantedTable>) -> BTreeMap<String, PortError> {
+        self.runtime.block_on(self.table_looks.open(tables))
     }
 
     /// Make the tables that `wiring` needs and that are missing.
