@@ -28,7 +28,7 @@
 //! [`until_ingest_is_lost`] starts ingest again where it has ended by itself, has the tables that
 //! are set aside looked at, and says when the process gives up; the server around it is one port
 //! ([`RecoveryHost`]). Before ingest uses the archive's tables, [`TableLooks`] tells which of them
-//! cannot be used.
+//! cannot be used, and [`Aside`] what becomes of these.
 //!
 //! # Monitors
 //!
@@ -45,6 +45,7 @@
 
 mod alarms;
 mod archived_tables;
+mod aside;
 mod begin_error;
 mod beginning;
 mod executor;
@@ -61,6 +62,7 @@ mod table_looks;
 mod turns;
 
 pub use alarms::{AlarmPublisher, alarm_queue};
+pub use aside::{Aside, refusal, refusal_of_new, source_tables};
 pub use begin_error::BeginError;
 pub use beginning::{Beginning, Begun};
 pub use executor::{Around, ChangeFailed, Parts, begin, begin_again, end, execute};

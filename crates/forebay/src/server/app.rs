@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use forebay_control::{AlarmPublisher, FillHost, Life, Monitors, Phase, Stop, TableLooks};
+use forebay_control::{AlarmPublisher, Aside, FillHost, Life, Monitors, Phase, Stop, TableLooks};
 use forebay_core::memory::Budget;
 use forebay_core::ports::{Runtime, StateReader};
 use forebay_core::progress::Applied;
@@ -27,7 +27,7 @@ use forebay_training::WitnessedSource;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::aside::{Aside, Reads};
+use super::aside_reads::Reads;
 use super::broker::BrokerLink;
 use super::catalog_file;
 use super::deployment_name;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
+use forebay_control::source_tables;
 use forebay_core::ports::{Scan, TableScan};
 use forebay_offline::DeltaArchive;
 use futures::StreamExt;
@@ -21,24 +22,14 @@ impl App {
 
     /// Start ingest again where a table that was set aside can be used. Blocks.
     pub(super) fn mend(&self) -> Result<()> {
-        let (aside, mut wanted) = {
+        let (aside, sources) = {
             let running = self.running.lock();
             let sources = running.sources.iter().map(|read| &read.source);
-            (running.aside.clone(), Self::tables_of(sources))
+            (running.aside.clone(), source_tables(sources))
         };
-        wanted.retain(|(table, _)| aside.why.contains_key(table));
-        // Ingest that runs goes on without a table that every source needs; it does not begin.
         let common = Self::common_tables();
-        wanted.extend(common.iter().cloned());
-        let unusable = self.open_tables(wanted);
-        if common.iter().any(|(table, _)| unusable.contains_key(table)) {
-            return Ok(());
-        }
-        let mut opened = aside
-            .why
-            .keys()
-            .filter(|table| !unusable.contains_key(*table));
-        if !opened.any(|table| !aside.unread.contains(table) || self.is_whole(table)) {
+        let unusable = self.open_tables(aside.to_open(sources, &common));
+        if !aside.begins_anew(&common, &unusable, |table| self.is_whole(table)) {
             return Ok(());
         }
         let Some(_changing) = self.changing.try_lock() else {

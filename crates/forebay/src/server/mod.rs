@@ -8,7 +8,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod app;
-mod aside;
+mod aside_reads;
 mod blocking;
 pub(crate) mod broker;
 pub(crate) mod catalog_file;
