@@ -23,6 +23,13 @@
 //! server around it is one port ([`FillHost`]), so that the binary and the simulation run the same
 //! fill.
 //!
+//! # Recovery
+//!
+//! [`until_ingest_is_lost`] starts ingest again where it has ended by itself, has the tables that
+//! are set aside looked at, and says when the process gives up; the server around it is one port
+//! ([`RecoveryHost`]). Before ingest uses the archive's tables, [`TableLooks`] tells which of them
+//! cannot be used, and [`Aside`] what becomes of these.
+//!
 //! # Monitors
 //!
 //! [`Monitors`] runs them: [`Beginning`] brings them from their checkpoints to where the archive
@@ -33,10 +40,12 @@
 //! # What never waits
 //!
 //! A stop ([`Stop`]) is seen by every step that waits. It is asked for without a lock, so that an
-//! apply that hangs on a full disk cannot hold it back.
+//! apply that hangs on a full disk cannot hold it back. A table that hangs in its upkeep holds up
+//! no other ([`Turns`]).
 
 mod alarms;
 mod archived_tables;
+mod aside;
 mod begin_error;
 mod beginning;
 mod executor;
@@ -45,11 +54,15 @@ mod health;
 mod life;
 mod monitoring;
 mod plan;
+mod recovery;
 mod scopes;
 mod step;
 mod stop;
+mod table_looks;
+mod turns;
 
 pub use alarms::{AlarmPublisher, alarm_queue};
+pub use aside::{Aside, refusal, refusal_of_new, source_tables};
 pub use begin_error::BeginError;
 pub use beginning::{Beginning, Begun};
 pub use executor::{Around, ChangeFailed, Parts, begin, begin_again, end, execute};
@@ -61,6 +74,9 @@ pub use health::{IngestFacts, IngestHealth, IngestWatch};
 pub use life::{Life, Phase};
 pub use monitoring::{CHECKPOINT_ROWS, MonitorObserver, MonitorParts, Monitors};
 pub use plan::{ApplyFacts, plan_apply};
+pub use recovery::{RecoveryHost, until_ingest_is_lost};
 pub use scopes::change_scopes;
 pub use step::{Step, Which};
 pub use stop::Stop;
+pub use table_looks::{TableLooks, WantedTable};
+pub use turns::Turns;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use forebay_control::{AlarmPublisher, FillHost, Life, Monitors, Phase, Stop};
+use forebay_control::{AlarmPublisher, Aside, FillHost, Life, Monitors, Phase, Stop, TableLooks};
 use forebay_core::memory::Budget;
-use forebay_core::ports::StateReader;
+use forebay_core::ports::{Runtime, StateReader};
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, Micros};
 use forebay_engine::Catalog;
@@ -27,7 +27,7 @@ use forebay_training::WitnessedSource;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::aside::{Aside, Reads, TableLooks};
+use super::aside_reads::Reads;
 use super::broker::BrokerLink;
 use super::catalog_file;
 use super::deployment_name;
@@ -173,7 +173,8 @@ impl App {
         let store = RocksStore::open(&data_dir.join("online"), &options, &budget)?;
         let store = Arc::new(store);
         let steady_clock: Arc<dyn Clock> = Arc::new(SteadyClock::over(Arc::clone(&clock)));
-        let archive = open_archive(&settings, &steady_clock)?;
+        let archive = Arc::new(open_archive(&settings, &steady_clock)?);
+        let system: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(runtime.clone()));
         let broker = Arc::new(BrokerLink::open(&settings)?);
         let publishing = broker.watched("publisher");
         let publishing = settings.kafka.producer(publishing, shares.unsent);
@@ -200,12 +201,12 @@ impl App {
             running: Mutex::new(running),
             topics: Mutex::default(),
             aside_reads: Reads::default(),
-            table_looks: TableLooks::default(),
+            table_looks: TableLooks::new(Arc::<DeltaArchive>::clone(&archive), Arc::clone(&system)),
             life: Life::default(),
-            stop: Stop::new(Arc::new(SystemRuntime::new(runtime.clone()))),
+            stop: Stop::new(system),
             reads: Readiness::waiting_for(&[(SERVING, "the server is starting")]),
             ingest: Readiness::waiting_for(&[(INGEST, "ingest has not started")]),
-            archive: Arc::new(archive),
+            archive,
             connections: files.connections,
             settings,
             clock,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use forebay_control::{
     ApplyFacts, Around, Course, Leftovers, Parts, Phase, Step, Stop, Which, begin, begin_again,
-    delete_leftovers, end, execute, fills_after, plan_apply,
+    delete_leftovers, end, execute, fills_after, plan_apply, source_tables,
 };
 use forebay_core::ports::{CompiledView, ViewStates};
 use forebay_core::source::SourceDef;
@@ -287,7 +287,7 @@ impl App {
             else {
                 continue;
             };
-            let tables = Self::tables_of(std::iter::once(source));
+            let tables = source_tables(std::iter::once(source));
             if let Some(error) = self.open_tables(tables).remove(name) {
                 return Err(error.into());
             }

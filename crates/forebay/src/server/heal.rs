@@ -1,137 +1,46 @@
-//! What becomes of an ingest that has ended by itself: a shard that was refused for good, a defect.
-//! What fails alone (a source, a table, a deployment) heals where it runs; here is only what no
-//! part can be left out of. Ingest is started again with growing pauses, as an apply would; where
-//! that does not help the process ends with the reason, and its supervisor's restart opens the
-//! state anew. Tables that a start had to set aside are looked at here too ([`super::mend`]).
+//! The server as the recovery of `control` sees it: that one decides when ingest that has ended by
+//! itself is started again, when tables that are set aside are looked at ([`super::mend`]) and when
+//! the process gives up. Here is only how, on threads that may block.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use forebay_core::{ErrorKind, PortError};
+use forebay_control::RecoveryHost;
+use forebay_core::PortResult;
 
 use super::app::App;
 use super::blocking::blocking;
-use super::mend::Mending;
 
-/// Time between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Starts that may fail one after another before the process ends.
-const STARTS_MAX: u32 = 5;
-/// Pause before the first of them; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// An ingest that has run for so long has recovered.
-const RECOVERED: Duration = Duration::from_secs(300);
+/// The server that recovers.
+pub(super) struct Recovering(pub(super) Arc<App>);
 
-/// How often ingest has ended by itself.
-#[derive(Debug, Default)]
-struct Ends {
-    /// Starts since it last ran for [`RECOVERED`].
-    starts: u32,
-    /// Since when it has run, where a start has succeeded.
-    runs: Option<Duration>,
-}
-
-impl Ends {
-    /// Ingest has ended, `now`: the pause before it is started again, or None when that has not
-    /// helped often enough.
-    fn ended(&mut self, now: Duration) -> Option<Duration> {
-        let ran = self.runs.take().map(|since| now.saturating_sub(since));
-        if ran.is_some_and(|ran| ran >= RECOVERED) {
-            self.starts = 0;
-        }
-        let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.starts);
-        self.starts += 1;
-        (self.starts <= STARTS_MAX).then_some(pause)
+impl RecoveryHost for Recovering {
+    fn is_changing(&self) -> bool {
+        self.0.changing.is_locked()
     }
 
-    /// It runs again, `now`: what a start takes is no time in which it ran.
-    fn runs(&mut self, now: Duration) {
-        self.runs = Some(now);
-    }
-}
-
-/// Start ingest again whenever it has ended by itself; why, once that does not help.
-pub(super) async fn until_ingest_is_lost(app: &Arc<App>) -> PortError {
-    let (mut ends, began) = (Ends::default(), Instant::now());
-    let mut mending = Mending::default();
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        if app.changing.is_locked() {
-            // A change of the definitions starts ingest itself, or reports why not.
-            continue;
-        }
-        if !app.has_ended() {
-            if mending.is_due(app.aside(), Instant::now()) {
-                let of_thread = Arc::clone(app);
-                if let Err(error) = blocking(move || of_thread.mend()).await {
-                    return error;
-                }
-            }
-            continue;
-        }
-        let why = app.status().failed;
-        let why = why.unwrap_or_else(|| "the log says why".to_owned());
-        let Some(pause) = ends.ended(began.elapsed()) else {
-            let words = format!(
-                "ingest has ended {STARTS_MAX} times after one another ({why}); mend what the words name and start the server again"
-            );
-            return PortError::new(ErrorKind::Unavailable, words);
-        };
-        tracing::warn!(
-            reason = why,
-            ?pause,
-            "ingest has ended and is started again"
-        );
-        tokio::time::sleep(pause).await;
-        let of_thread = Arc::clone(app);
-        let healed = blocking(move || {
-            of_thread.heal();
-            Ok::<(), anyhow::Error>(())
-        });
-        if let Err(error) = healed.await {
-            return error;
-        }
-        if !app.has_ended() {
-            ends.runs(began.elapsed());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ingest_that_ends_is_started_again_and_the_process_ends_where_that_does_not_help() {
-        let mut ends = Ends::default();
-        let second = Duration::from_secs(1);
-        let pauses: Vec<Option<u64>> = (1..=6)
-            .map(|now| ends.ended(now * second).map(|pause| pause.as_secs()))
-            .collect();
-        let expected = [Some(1), Some(2), Some(4), Some(8), Some(16), None];
-        assert_eq!(pauses, expected);
-        let mut ends = Ends::default();
-        for run in 1..20 {
-            let ended = ends.ended(run * (RECOVERED + second));
-            assert_eq!(ended, Some(FIRST_PAUSE), "it had recovered");
-            ends.runs(run * (RECOVERED + second) + second);
-        }
+    fn ended(&self) -> Option<String> {
+        let why = || self.0.status().failed;
+        self.0
+            .has_ended()
+            .then(|| why().unwrap_or_else(|| "the log says why".to_owned()))
     }
 
-    #[test]
-    fn a_start_that_takes_long_and_fails_or_whose_ingest_soon_ends_has_not_recovered() {
-        for runs in [false, true] {
-            let (mut ends, mut now) = (Ends::default(), Duration::ZERO);
-            let mut pauses = Vec::new();
-            while let Some(pause) = ends.ended(now) {
-                pauses.push(pause.as_secs());
-                now += pause + 2 * RECOVERED;
-                if runs {
-                    ends.runs(now);
-                    now += RECOVERED / 2;
-                }
-            }
-            assert_eq!(pauses, [1, 2, 4, 8, 16], "runs: {runs}");
-        }
+    fn aside(&self) -> BTreeSet<String> {
+        self.0.aside()
+    }
+
+    async fn mend(&self) -> PortResult<()> {
+        let app = Arc::clone(&self.0);
+        blocking(move || app.mend()).await
+    }
+
+    async fn heal(&self) -> PortResult<()> {
+        let app = Arc::clone(&self.0);
+        blocking(move || {
+            app.heal();
+            Ok(())
+        })
+        .await
     }
 }

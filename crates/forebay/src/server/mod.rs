@@ -8,7 +8,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod app;
-mod aside;
+mod aside_reads;
 mod blocking;
 pub(crate) mod broker;
 pub(crate) mod catalog_file;
@@ -33,7 +33,6 @@ mod state;
 mod suspended;
 mod tables;
 mod topics;
-mod turns;
 mod upkeep;
 mod verify;
 pub(crate) mod wiring;
@@ -44,7 +43,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use forebay_control::until_ingest_is_lost;
 use forebay_engine::{ChangeAction, read_definitions};
+use forebay_pipeline::SystemRuntime;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -53,7 +54,7 @@ use crate::exit;
 use crate::instant::SystemClock;
 use crate::settings::{LogFormat, Settings};
 use app::App;
-use heal::until_ingest_is_lost;
+use heal::Recovering;
 use listeners::Listeners;
 use state::until_lost;
 
@@ -114,10 +115,12 @@ async fn until_stopped(
         begun = begun => begun.context("the start was cut off")??,
     }
     tracing::info!(flight = %listeners.flight_addr(), http = %listeners.http_addr(), "ready");
+    let recovering = Recovering(Arc::clone(app));
+    let waits = SystemRuntime::new(app.runtime.clone());
     tokio::select! {
         signal = signal => signal,
         error = lost => Err(error.into()),
-        error = until_ingest_is_lost(app) => Err(error.into()),
+        error = until_ingest_is_lost(&recovering, &waits) => Err(error.into()),
     }
 }
 

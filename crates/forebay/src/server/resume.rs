@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use forebay_control::{
-    AlarmPublisher, BeginError, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver, Monitors,
-    Phase, alarm_queue, change_scopes, furthest, take_over,
+    AlarmPublisher, Aside, BeginError, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver,
+    Monitors, Phase, alarm_queue, change_scopes, furthest, take_over,
 };
 use forebay_core::error::with_causes;
 use forebay_core::memory::Part;
@@ -23,7 +23,6 @@ use forebay_pipeline::prediction::RecordEncoder;
 use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings, Stopped, SystemRuntime};
 
 use super::app::{App, Running};
-use super::aside::Aside;
 use super::checkpoint_files::CheckpointFiles;
 use super::scorer::RoutedScorer;
 use super::tables::{CaughtUp, Outcome};

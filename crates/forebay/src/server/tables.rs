@@ -1,19 +1,19 @@
-//! What becomes of a table of the archive that cannot be used ([`super::aside`]): its source is not
-//! read and the monitors that need it are set aside, so that neither a start nor a change of
-//! definitions fails or waits for it. Tables that are no source's (dead letters, decisions about
-//! time, notes) every source needs: without one of them ingest stands. Reads are answered in any
-//! case, and [`super::mend`] goes on with what is whole again.
+//! What becomes of a table of the archive that cannot be used ([`Aside`]): its source is not read
+//! and the monitors that need it are set aside, so that neither a start nor a change of definitions
+//! fails or waits for it. Tables that are no source's (dead letters, decisions about time, notes)
+//! every source needs: without one of them ingest stands. Reads are answered in any case, and
+//! [`super::mend`] goes on with what is whole again. `control` decides; here it is carried out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use forebay_control::{BeginError, Begun, Monitors, Phase};
-use forebay_core::error::with_causes;
+use forebay_control::{
+    Aside, BeginError, Begun, Monitors, Phase, WantedTable, refusal, refusal_of_new, source_tables,
+};
+use forebay_core::PortError;
 use forebay_core::ports::Checkpoints;
 use forebay_core::settlement::SETTLEMENT_TABLE;
-use forebay_core::source::SourceDef;
-use forebay_core::{ErrorKind, PortError};
 use forebay_engine::Catalog;
 use forebay_offline::dead_letter_schema;
 use forebay_pipeline::HaltReason;
@@ -22,7 +22,6 @@ use forebay_pipeline::settlements::settlement_schema;
 use forebay_pipeline::watermark::table::{MARKS_TABLE, marks_schema};
 
 use super::app::{App, Running};
-use super::aside::{Aside, Wanted};
 use super::suspended::Suspended;
 use super::wiring::Wiring;
 
@@ -42,15 +41,8 @@ pub(super) enum Outcome {
 }
 
 impl App {
-    /// The tables of `sources`.
-    pub(super) fn tables_of<'a>(sources: impl Iterator<Item = &'a Arc<SourceDef>>) -> Vec<Wanted> {
-        sources
-            .map(|source| (source.name.clone(), source.archive_schema()))
-            .collect()
-    }
-
     /// Those that no source has, and every one needs.
-    pub(super) fn common_tables() -> Vec<Wanted> {
+    pub(super) fn common_tables() -> Vec<WantedTable> {
         let tables = [
             (DEAD_LETTER_TABLE, dead_letter_schema()),
             (MARKS_TABLE, marks_schema()),
@@ -62,9 +54,8 @@ impl App {
     }
 
     /// Open `tables`, or make them: those that cannot be used, each with its error.
-    pub(super) fn open_tables(&self, tables: Vec<Wanted>) -> BTreeMap<String, PortError> {
-        let opened = self.table_looks.open(&self.archive, tables);
-        self.runtime.block_on(opened)
+    pub(super) fn open_tables(&self, tables: Vec<WantedTable>) -> BTreeMap<String, PortError> {
+        self.runtime.block_on(self.table_looks.open(tables))
     }
 
     /// Make the tables that `wiring` needs and that are missing.
@@ -75,24 +66,18 @@ impl App {
     /// server is refused, and so is a change that would stop an ingest which runs, and could not
     /// begin it anew without a table that every source needs.
     pub(super) fn make_tables(&self, wiring: &Wiring) -> Result<()> {
-        let mut common = self.open_tables(Self::common_tables()).into_values();
-        let runs = self.is_ingesting();
-        let refuses = |e: &PortError| runs || e.kind() == ErrorKind::FailedPrecondition;
-        if let Some(error) = common.find(refuses) {
+        let common = self.open_tables(Self::common_tables());
+        if let Some(error) = refusal(common, self.is_ingesting()) {
             return Err(error.into());
         }
-        let mut unusable = self.open_tables(Self::tables_of(wiring.sources.iter()));
+        let next = source_tables(wiring.sources.iter());
+        let unusable = self.open_tables(next.clone());
         if self.life.phase() == Phase::Starting {
             return Ok(());
         }
         let running = self.running.lock();
-        let was_there = |source: &&Arc<SourceDef>| {
-            let schema = source.archive_schema();
-            let mut known = running.sources.iter().map(|known| &known.source);
-            known.any(|known| known.name == source.name && known.archive_schema() == schema)
-        };
-        let mut new = wiring.sources.iter().filter(|source| !was_there(source));
-        match new.find_map(|source| unusable.remove(&source.name)) {
+        let known = source_tables(running.sources.iter().map(|known| &known.source));
+        match refusal_of_new(&next, &known, unusable) {
             Some(error) => Err(error.into()),
             None => Ok(()),
         }
@@ -112,7 +97,7 @@ impl App {
         if let Some(table) = common.keys().next().cloned() {
             return Ok(Outcome::Stands(table, Aside::of(common)));
         }
-        let mut aside = Aside::of(self.open_tables(Self::tables_of(wiring.sources.iter())));
+        let mut aside = Aside::of(self.open_tables(source_tables(wiring.sources.iter())));
         loop {
             set_monitors_aside(wiring, &aside.why);
             let monitors = Arc::new(self.begin_monitors(wiring, checkpoints)?);
@@ -126,10 +111,7 @@ impl App {
                     return Ok(Outcome::Begins(Box::new(caught_up)));
                 }
                 Err(BeginError::Table { table, source }) => {
-                    let is_of_source = wiring.sources.iter().any(|s| s.name == table);
-                    aside.unread.insert(table.clone());
-                    aside.why.insert(table.clone(), with_causes(&source));
-                    if !is_of_source {
+                    if !aside.leave_out(&table, &source, &wiring.sources) {
                         return Ok(Outcome::Stands(table, aside));
                     }
                 }

@@ -1,13 +1,13 @@
 //! Upkeep of the archive, beside ingest. Rounds: small files are joined, files and entries of logs
 //! that nobody needs any more are deleted. Scrubs: every file is compared with its checksum. Each
 //! reads at the pace of the settings; what fails is counted, logged and tried again at the next
-//! round, and nothing here stops ingest or reads. A table that hangs holds up no other (`turns`).
+//! round, and nothing here stops ingest or reads. A table that hangs holds up no other ([`Turns`]).
 //! A stop cuts it off anywhere: what was begun is swept later.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_control::Stop;
+use forebay_control::{Stop, Turns};
 use forebay_core::ErrorKind;
 use forebay_core::memory::Budget;
 use forebay_core::ports::Runtime;
@@ -17,7 +17,6 @@ use forebay_pipeline::SystemRuntime;
 use forebay_telemetry::Metrics;
 
 use super::app::App;
-use super::turns::Turns;
 use crate::settings::Archive as ArchiveSettings;
 
 /// The first scrub begins so long after the start at the latest: a server that is restarted every

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::ports::Runtime;
+use futures::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -18,7 +19,7 @@ type Moved = Arc<Mutex<BTreeMap<String, Duration>>>;
 
 /// Who has had a turn and is not done.
 #[derive(Debug, Clone)]
-pub(super) struct Turns {
+pub struct Turns {
     runtime: Arc<dyn Runtime>,
     still_max: Duration,
     moved: Moved,
@@ -37,7 +38,9 @@ impl Drop for Working {
 }
 
 impl Turns {
-    pub(super) fn new(runtime: Arc<dyn Runtime>) -> Self {
+    /// Nobody has had one yet. Work runs as tasks of `runtime`, and is measured by its time.
+    #[must_use]
+    pub fn new(runtime: Arc<dyn Runtime>) -> Self {
         Self {
             runtime,
             still_max: STILL_MAX,
@@ -46,7 +49,7 @@ impl Turns {
     }
 
     /// The work on `table` has got on, or rests for `rest` and then does.
-    pub(super) fn moves(&self, table: &str, rest: Duration) {
+    pub fn moves(&self, table: &str, rest: Duration) {
         let at = self.runtime.elapsed().saturating_add(rest);
         if let Some(moved) = self.moved.lock().get_mut(table) {
             *moved = at;
@@ -55,11 +58,7 @@ impl Turns {
 
     /// Do `work` on `table` as a task, until it is done or stands still. Whether it was begun: not
     /// where the work of an earlier turn has not ended.
-    pub(super) async fn take(
-        &self,
-        table: &str,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> bool {
+    pub async fn take(&self, table: &str, work: impl Future<Output = ()> + Send + 'static) -> bool {
         if self.moved.lock().contains_key(table) {
             return false;
         }
@@ -81,9 +80,9 @@ impl Turns {
             match still {
                 Some(still) if still < self.still_max => {
                     let most = self.still_max.saturating_sub(still);
-                    tokio::select! {
-                        _ = &mut ended => return true,
-                        () = self.runtime.sleep(most) => {}
+                    let rest = self.runtime.sleep(most);
+                    if let Either::Left(_) = select(&mut ended, rest).await {
+                        return true;
                     }
                 }
                 Some(_) => {
@@ -100,6 +99,7 @@ impl Turns {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests run in real time")]
 mod tests {
     use forebay_pipeline::SystemRuntime;
 
