@@ -218,9 +218,16 @@ impl Shard {
                 why,
             });
         }
-        // Also at the same epoch: the write that failed may have dropped a view, which has none.
-        let table = loaded.table(self.history_limits);
-        drop(std::mem::replace(&mut *self.table.write(), table));
+        let mut anew = loaded.table(self.history_limits);
+        let mut table = self.table.write();
+        if now == before {
+            // The keys go all the same: the write that failed may have dropped a view, which makes
+            // no epoch. Answers that were given go on naming what they had applied.
+            std::mem::swap(&mut anew.history, &mut table.history);
+        }
+        let freed = std::mem::replace(&mut *table, anew);
+        drop(table);
+        drop(freed);
         writer.progress = loaded.progress;
         writer.horizons = loaded.horizons;
         writer.holds = loaded.holds;
