@@ -480,7 +480,9 @@ fn insert_key(
         return Ok(());
     }
     state.partials = dirty.view.spec.partials.len();
-    state.arrives_us = new.last().map_or(state.arrives_us, |row| row.time);
+    if let Some(newest) = new.last() {
+        state.arrive(newest.time);
+    }
     let mut sink = KeySink::new(&mut draft.batch, prefix);
     let mut inserter = Inserter {
         kinds: &dirty.view.kinds,

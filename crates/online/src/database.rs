@@ -131,6 +131,13 @@ impl Database {
         }
     }
 
+    /// What was opened anew cannot be read: it is closed until the next attempt.
+    pub(crate) fn close_unread(&self, error: &OnlineError) {
+        *self.db.write() = None;
+        self.note_failure(error);
+        self.failure.lock().failed_reopens += 1;
+    }
+
     /// The facts of a failure that is not over; None when the last write went through.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         if !self.is_troubled.load(Ordering::Acquire) {

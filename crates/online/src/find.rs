@@ -95,7 +95,7 @@ impl Shard {
         memory: &mut Reservation,
     ) -> OnlineResult<ShardStates> {
         let id = view.spec.id;
-        let _stable = self.gate.read();
+        let stable = self.gate.read();
         let (mut found, gone_us, complete) = {
             let table = self.table.read();
             let states = keys.iter().map(|(hash, key)| table.read(id, *hash, key));
@@ -122,7 +122,7 @@ impl Shard {
         for &row in &found.read {
             let ((hash, key), state) = (&keys[row], &found.states[row]);
             let published = state.as_ref().map(Arc::clone);
-            freed.extend(published.and_then(|state| table.publish(id, *hash, key, state)));
+            freed.extend(published.and_then(|state| table.publish_read(id, *hash, key, state)));
         }
         let answer = whole.map(|()| ShardStates {
             epoch: table.epoch(),
@@ -131,6 +131,7 @@ impl Shard {
         });
         let evicted = self.evict(&mut table);
         drop(table);
+        drop(stable);
         drop(freed);
         self.count_evicted(&evicted);
         answer

@@ -13,7 +13,7 @@ use forebay_core::view::FeatureStatus;
 
 use crate::error::OnlineResult;
 use crate::format::TileId;
-use crate::stub::{change_stub, memory_bytes, trim};
+use crate::stub::{Places, change_stub, memory_bytes, trim, trimmed_bytes};
 use crate::tree::{Node, Stub, Tile, assemble};
 
 /// States, over the partials of a view's lifetime windows, of the rows that have expired.
@@ -45,6 +45,9 @@ impl HotRow {
 /// A key is trimmed where that frees at least this part (1 in N) of its memory.
 const TRIM_LEAST_PART: usize = 8;
 
+/// Insertions elsewhere after which a place is given up.
+const PLACE_UNUSED_MAX: u8 = 32;
+
 /// One key of one view.
 #[derive(Debug, Default)]
 pub(crate) struct KeyState {
@@ -58,12 +61,12 @@ pub(crate) struct KeyState {
     pub(crate) known: bool,
     /// Partial states of its view: what merged states of a node hold.
     pub(crate) partials: usize,
-    /// Event time of the newest row that was inserted last: where the next ones are expected.
-    pub(crate) arrives_us: Micros,
+    /// Where the last rows went, and the last ones far from there: where the next are expected.
+    places: Places,
+    /// Insertions since rows last went to each of them.
+    unused: [u8; 2],
     /// Upper bound of the memory of its tree, bytes.
     pub(crate) memory_bytes: usize,
-    /// What that was when it was trimmed last.
-    trimmed_bytes: usize,
     /// The last finished answer.
     pub(crate) hot: ArcSwapOption<HotRow>,
 }
@@ -83,8 +86,8 @@ impl KeyState {
             gone_newest_us,
             known: true,
             partials,
-            arrives_us: Micros::MAX,
-            trimmed_bytes: 0,
+            places: [Micros::MAX; 2],
+            unused: [0; 2],
             hot: ArcSwapOption::empty(),
         }
     }
@@ -97,26 +100,36 @@ impl KeyState {
             gone_newest_us: self.gone_newest_us,
             known: self.known,
             partials: self.partials,
-            arrives_us: self.arrives_us,
-            trimmed_bytes: self.trimmed_bytes,
+            places: self.places,
+            unused: self.unused,
             memory_bytes: self.memory_bytes,
             hot: ArcSwapOption::empty(),
         }
     }
 
-    /// The same rows with those alone in memory that lie around the last ones; None where that
-    /// frees too little.
-    pub(crate) fn trimmed(&self) -> Option<Self> {
-        let least_bytes = |freed: usize| freed.saturating_mul(TRIM_LEAST_PART) >= self.memory_bytes;
-        if !least_bytes(self.memory_bytes.saturating_sub(self.trimmed_bytes)) {
-            return None;
+    /// Rows up to `time` were inserted: the place that is nearer moves there.
+    pub(crate) fn arrive(&mut self, time: Micros) {
+        if self.roots.is_empty() {
+            self.places = [time; 2];
         }
-        let roots = trim(&self.roots, self.arrives_us);
-        let memory_bytes = memory_bytes(&roots, self.partials);
-        least_bytes(self.memory_bytes.saturating_sub(memory_bytes)).then(|| Self {
-            trimmed_bytes: memory_bytes,
-            ..self.with_roots(roots, memory_bytes)
-        })
+        let [first, second] = self.places.map(|place| place.abs_diff(time));
+        let nearer = usize::from(second < first);
+        self.places[nearer] = time;
+        self.unused[nearer] = 0;
+        let other = &mut self.unused[1 - nearer];
+        *other = other.saturating_add(1);
+        if *other >= PLACE_UNUSED_MAX {
+            (self.places, self.unused) = ([time; 2], [0; 2]);
+        }
+    }
+
+    /// The same rows with those alone in memory that lie where rows arrive; None where that frees
+    /// too little.
+    pub(crate) fn trimmed(&self) -> Option<Self> {
+        let memory_bytes = trimmed_bytes(&self.roots, self.places, self.partials);
+        let freed = self.memory_bytes.saturating_sub(memory_bytes);
+        let frees = freed > 0 && freed.saturating_mul(TRIM_LEAST_PART) >= self.memory_bytes;
+        frees.then(|| self.with_roots(trim(&self.roots, self.places), memory_bytes))
     }
 
     /// The same rows with what `change` makes of the stub `id`.

@@ -203,7 +203,9 @@ impl Shard {
         let _stable = self.gate.write();
         let mut queue = self.queue.lock();
         self.database.reopen()?;
-        let loaded = Loaded::of(&self.database, self.number, &self.floor)?;
+        // What readers know may be behind this disk: they must not see it before the table.
+        let loaded = Loaded::of(&self.database, self.number, &self.floor)
+            .inspect_err(|error| self.database.close_unread(error))?;
         let (before, now) = (writer.progress.epoch, loaded.progress.epoch);
         invariant!(
             DiskNotBehindReaders,

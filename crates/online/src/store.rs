@@ -316,7 +316,7 @@ impl RocksStore {
                 )
             })
             .collect();
-        let shard = self.shard(number)?;
+        let (shard, held) = (self.shard(number)?, memory.bytes());
         let found = shard.states(view, &asked, memory)?;
         let (mut hits, missing) = self.answer_rows(view, at, (group, &found), answers)?;
         if missing.is_empty() {
@@ -335,6 +335,7 @@ impl RocksStore {
             true => self.answer_rows(view, at, (&rows, &opened), answers)?,
             // All rows of the shard are of one epoch.
             false => {
+                memory.shrink_to(held);
                 let all = shard.states_at(view, &asked, &instants, memory)?;
                 hits = 0;
                 self.answer_rows(view, at, (group, &all), answers)?

@@ -1,6 +1,6 @@
-//! What of a key stays in memory where memory is short. The table trims a key: the path to the
-//! place where its last rows went stays, for that is where the next ones come, and a [`Stub`] takes
-//! the place of each subtree beside it. So a key that goes on being written keeps a few nodes in
+//! What of a key stays in memory where memory is short. The table trims a key: the paths to the
+//! places where its last rows went stay, for that is where the next ones come, and a [`Stub`] takes
+//! the place of each subtree beside them. So a key that goes on being written keeps a few nodes in
 //! memory, however long its history is.
 //!
 //! A stub says where on disk its rows are, and keeps their merged states, if they were known. What
@@ -24,48 +24,85 @@ use crate::error::OnlineResult;
 use crate::format::TileId;
 use crate::tree::{Node, Stub, around, digit, root_start};
 
-/// `roots` with the path to `arrives_us` in memory: stubs in the place of the other subtrees.
-pub(crate) fn trim(roots: &[Arc<Node>], arrives_us: Micros) -> Vec<Arc<Node>> {
-    let nearest = nearest(roots.iter(), arrives_us);
-    let trimmed = roots
-        .iter()
-        .map(|root| trim_beside(root, nearest, arrives_us));
+/// Event times around which rows arrive: of events and of a fill, or of rows that are late.
+pub(crate) type Places = [Micros; 2];
+
+/// `roots` with the paths to `places` in memory: stubs in the place of the other subtrees.
+pub(crate) fn trim(roots: &[Arc<Node>], places: Places) -> Vec<Arc<Node>> {
+    let near = Near::among(roots.iter(), places);
+    let trimmed = roots.iter().map(|root| trim_beside(root, near, places));
     trimmed.collect()
 }
 
-/// Where the last of `nodes` begins that does not begin behind `arrives_us`, or else the first.
-fn nearest<'a>(nodes: impl Iterator<Item = &'a Arc<Node>>, arrives_us: Micros) -> Micros {
-    let mut nearest = None;
-    for begins in nodes.map(|node| node.min_us()) {
-        if nearest.is_none() || begins <= arrives_us {
-            nearest = Some(begins);
+/// The nodes that stay, of those that stand side by side.
+#[derive(Debug, Clone, Copy)]
+struct Near {
+    places: Places,
+    /// Where the last of them begins that does not begin behind the place, or else the first.
+    begins: Places,
+}
+
+impl Near {
+    fn among<'a>(nodes: impl Iterator<Item = &'a Arc<Node>>, places: Places) -> Self {
+        let mut begins = [None; 2];
+        for begin in nodes.map(|node| node.min_us()) {
+            for (near, place) in begins.iter_mut().zip(places) {
+                if near.is_none() || begin <= place {
+                    *near = Some(begin);
+                }
+            }
         }
+        let begins = begins.map(|begin| begin.unwrap_or(Micros::MAX));
+        Self { places, begins }
     }
-    nearest.unwrap_or(arrives_us)
+
+    /// In a microsecond that is split several nodes may begin alike, or hold the instant.
+    fn has(self, node: &Node) -> bool {
+        self.begins.contains(&node.min_us())
+            || self
+                .places
+                .iter()
+                .any(|place| node.min_us() <= *place && *place <= node.max_us())
+    }
 }
 
 /// `node`, one of several, as it stays.
-fn trim_beside(node: &Arc<Node>, nearest: Micros, arrives_us: Micros) -> Arc<Node> {
-    // In a microsecond that is split several nodes may begin alike, or hold the instant.
-    let is_near =
-        node.min_us() == nearest || (node.min_us() <= arrives_us && arrives_us <= node.max_us());
+fn trim_beside(node: &Arc<Node>, near: Near, places: Places) -> Arc<Node> {
     match node.as_ref() {
-        Node::Branch(_) if is_near => trim_below(node, arrives_us),
+        Node::Branch(branch) if near.has(node) => {
+            let near = Near::among(branch.children(), places);
+            let trimmed = |child: &Arc<Node>| trim_beside(child, near, places);
+            branch.with_children(std::array::from_fn(|at| {
+                branch.children[at].as_ref().map(trimmed)
+            }))
+        }
         Node::Branch(_) => Arc::new(Node::Stub(Stub::of(node))),
         // A tile takes hardly more than its stub.
         Node::Tile(_) | Node::Stub(_) => Arc::clone(node),
     }
 }
 
-fn trim_below(node: &Arc<Node>, arrives_us: Micros) -> Arc<Node> {
-    let Node::Branch(branch) = node.as_ref() else {
-        return Arc::clone(node);
-    };
-    let nearest = nearest(branch.children(), arrives_us);
-    let trimmed = |child: &Arc<Node>| trim_beside(child, nearest, arrives_us);
-    branch.with_children(std::array::from_fn(|at| {
-        branch.children[at].as_ref().map(trimmed)
-    }))
+/// What [`memory_bytes`] is of [`trim`]'s nodes.
+pub(crate) fn trimmed_bytes(roots: &[Arc<Node>], places: Places, partials: usize) -> usize {
+    let near = Near::among(roots.iter(), places);
+    let bytes = roots
+        .iter()
+        .map(|root| bytes_beside(root, near, places, partials));
+    bytes.sum()
+}
+
+fn bytes_beside(node: &Node, near: Near, places: Places, partials: usize) -> usize {
+    match node {
+        Node::Branch(branch) if near.has(node) => {
+            let near = Near::among(branch.children(), places);
+            let bytes = |child: &Arc<Node>| bytes_beside(child, near, places, partials);
+            branch.children().map(bytes).sum()
+        }
+        Node::Branch(branch) => {
+            Stub::bytes_with(branch.states.get().map(|states| &**states), partials)
+        }
+        node => node_bytes(node, partials),
+    }
 }
 
 /// `roots` with what `change` makes of the stub `id`, or as they are where there is none.

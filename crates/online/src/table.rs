@@ -21,6 +21,13 @@ use crate::key_state::KeyState;
 /// Memory of an entry beside its key and its state, bytes.
 pub(crate) const ENTRY_BYTES: usize = 192;
 
+/// Steps that a trim which frees something, and each round, adds to those that may free nothing.
+const TRIM_STEPS: usize = 64;
+/// Steps that may free nothing where there are fewer entries than that.
+const TRIM_CREDIT_LEAST: usize = 4_096;
+/// Where keys are dropped, this part (1 in N) of the budget becomes free.
+const DROP_ROOM: usize = 64;
+
 #[derive(Debug)]
 struct Entry {
     view: ViewId,
@@ -68,6 +75,8 @@ pub(crate) struct Table {
     free: Vec<u32>,
     memory_bytes: usize,
     trim_hand: usize,
+    /// Steps that trims may still take without freeing anything.
+    trim_credit: usize,
     drop_hand: usize,
     /// The published epoch and the last ones before it, with what they had applied.
     pub(crate) history: AppliedHistory,
@@ -89,6 +98,7 @@ impl Table {
             free: Vec::new(),
             memory_bytes: 0,
             trim_hand: 0,
+            trim_credit: 0,
             drop_hand: 0,
             history,
             gone_us,
@@ -176,6 +186,19 @@ impl Table {
         None
     }
 
+    /// [`Self::publish`] what a reader has read: it counts as read.
+    pub(crate) fn publish_read(
+        &mut self,
+        view: ViewId,
+        hash: u64,
+        key: &[u8],
+        state: Arc<KeyState>,
+    ) -> Option<Arc<KeyState>> {
+        let before = self.publish(view, hash, key, state);
+        self.read(view, hash, key);
+        before
+    }
+
     /// Forget a key that is no longer on disk; gives back its state, to be dropped outside the
     /// lock.
     pub(crate) fn forget(&mut self, view: ViewId, hash: u64, key: &[u8]) -> Option<Arc<KeyState>> {
@@ -185,23 +208,51 @@ impl Table {
 
     /// Make room until the budget holds: trim keys; where that is not enough, drop some.
     ///
-    /// Both are CLOCK evictions: a hand goes round, the first passage clears the bit that says that
-    /// an entry was used, the second takes those that were not used again. So 2 x entries steps
-    /// suffice. A trim spares keys that are read; a key that is only written loses nothing by it.
+    /// Both are CLOCK evictions: a hand goes round and takes entries that were not used since it
+    /// last passed. What is left after one round of both was used; the second takes of that too. A
+    /// trim spares keys that are read; a key that is only written loses nothing by it.
     pub(crate) fn evict(&mut self, budget_bytes: usize) -> Evicted {
         let mut evicted = Evicted::default();
-        let mut steps = 2 * self.entries.len();
-        while self.memory_bytes > budget_bytes && steps > 0 {
+        for _ in 0..2 {
+            self.trim_round(budget_bytes, &mut evicted);
+            self.drop_round(budget_bytes, &mut evicted);
+        }
+        evicted
+    }
+
+    /// One round of trims, shorter where few of the last steps have freed anything: else each
+    /// commit would look at all keys of a table of short ones.
+    fn trim_round(&mut self, budget_bytes: usize, evicted: &mut Evicted) {
+        let most = self.entries.len().max(TRIM_CREDIT_LEAST);
+        self.trim_credit = (self.trim_credit + TRIM_STEPS).min(most);
+        let mut steps = self.entries.len();
+        while self.memory_bytes > budget_bytes && steps > 0 && self.trim_credit > 0 {
             steps -= 1;
             self.trim_hand = (self.trim_hand + 1) % self.entries.len();
             let entry = self.entries[self.trim_hand].as_ref();
-            if entry.is_some_and(|entry| !entry.read.swap(false, Ordering::Relaxed)) {
-                evicted.states.extend(self.trim(self.trim_hand));
-            }
+            let is_spare = entry.is_none_or(|entry| entry.read.swap(false, Ordering::Relaxed));
+            let whole = if is_spare {
+                None
+            } else {
+                self.trim(self.trim_hand)
+            };
+            self.trim_credit = match &whole {
+                Some(_) => (self.trim_credit + TRIM_STEPS).min(most),
+                None => self.trim_credit - 1,
+            };
+            evicted.trimmed += u64::from(whole.is_some());
+            evicted.states.extend(whole);
         }
-        evicted.trimmed = evicted.states.len() as u64;
-        let mut steps = 2 * self.entries.len();
-        while self.memory_bytes > budget_bytes && steps > 0 {
+    }
+
+    /// One round in which keys are dropped, until there is some room: not each commit begins one.
+    fn drop_round(&mut self, budget_bytes: usize, evicted: &mut Evicted) {
+        if self.memory_bytes <= budget_bytes {
+            return;
+        }
+        let target_bytes = budget_bytes - budget_bytes / DROP_ROOM;
+        let mut steps = self.entries.len();
+        while self.memory_bytes > target_bytes && steps > 0 {
             steps -= 1;
             self.drop_hand = (self.drop_hand + 1) % self.entries.len();
             let entry = self.entries[self.drop_hand].as_ref();
@@ -212,7 +263,6 @@ impl Table {
                 self.complete = false;
             }
         }
-        evicted
     }
 
     /// Leave the newest rows of an entry in memory; gives back its whole state, or None where that

@@ -192,7 +192,7 @@ impl Branch {
         }
     }
 
-    pub(crate) fn children(&self) -> impl DoubleEndedIterator<Item = &Arc<Node>> {
+    pub(crate) fn children(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.children.iter().flatten()
     }
 
@@ -340,7 +340,12 @@ impl Stub {
 
     /// Upper bound of its memory, bytes, with its share of branches.
     pub(crate) fn memory_bytes(&self, partials: usize) -> usize {
-        let states = self.states.iter().flatten();
+        Self::bytes_with(self.states.as_deref(), partials)
+    }
+
+    /// Upper bound of the memory of a stub with these merged states.
+    pub(crate) fn bytes_with(states: Option<&[Partial]>, partials: usize) -> usize {
+        let states = states.unwrap_or_default().iter();
         let states: usize = states
             .map(|state| size_of::<Partial>() + state.heap_bytes())
             .sum();

@@ -53,7 +53,7 @@ pub(crate) struct Need {
     pub(crate) bytes: usize,
 }
 
-/// What a read needs and is on disk alone: those of which it needs the rows come first.
+/// What a read needs and is on disk alone, each stub once.
 #[derive(Debug)]
 pub(crate) struct Missing(pub(crate) Vec<Need>);
 
@@ -80,7 +80,9 @@ pub(crate) fn evaluate(
         missing.append(&mut walk.missing);
     }
     if !missing.is_empty() {
-        missing.sort_by_key(|need| !need.rows);
+        // Several windows may need one stub: where one of them needs its rows, all have them.
+        missing.sort_by_key(|need| (need.id, !need.rows));
+        missing.dedup_by_key(|need| need.id);
         return Err(Missing(missing));
     }
     finish(&mut row, view, at);
