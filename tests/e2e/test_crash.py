@@ -274,7 +274,7 @@ def seconds_to_read(server, rows):
     """How long a server that was just started takes to read so many records."""
     began, client = time.monotonic(), server.client
     what = f"{rows} records to be read; log: {server.log.name}"
-    wait_for(lambda: records_read(client.status()) >= rows, what, deadline_s=300)
+    wait_for(lambda: records_read(client.status()) >= rows, what, deadline_s=600)
     return time.monotonic() - began
 
 
@@ -291,7 +291,7 @@ def wait_complete(server, expected):
         archived = {name: delta_rows(server.data_dir, name) for name in expected}
         return f"{expected} rows to be archived; there are {archived}; log: {server.log.name}"
 
-    wait_for(done, how_far, deadline_s=300, every_s=0.5)
+    wait_for(done, how_far, deadline_s=600, every_s=0.5)
 
 
 def in_order(table, by):
