@@ -8,7 +8,7 @@ SHELL := /bin/bash
 # make demo BROKER=kafka runs on Apache Kafka; ARGS adds flags of `forebay demo` (for example ARGS="--until 2013-02-01").
 BROKER ?= embedded
 ARGS ?=
-# make crash N=1000 kills that often; make sim N=100000 S=3600 plays that many seeds, for an hour at most.
+# make crash N=10000 S=3600 kills that often, for an hour at most; make sim N=100000 S=3600 plays that many seeds, as long.
 N ?= 50
 P ?= 4
 B ?= 0
@@ -36,8 +36,8 @@ check: ## quick: formatting, lints, the rules of the house, licences
 bench: ## one workload: us, the peers and the floors in one run (WORKLOAD=loop)
 	@bench/run $(WORKLOAD)
 
-crash: build ## kill -9 a real server N times and compare with an undisturbed run (N=50 P=4 partitions, B=0 kills of the broker)
-	@scripts/crash $(N) $(P) $(B)
+crash: build ## kill -9 a real server N times, for S seconds at most, and compare with undisturbed runs (N=50 P=4 partitions, B=0 kills of a run's broker)
+	@scripts/crash $(N) $(P) $(B) $(S)
 
 sim: setup ## play N seeds of the simulation, S seconds at most (N=50; adds to bench/results/sim.json)
 	@scripts/sim $(N) $(S)

@@ -1,10 +1,10 @@
 """Kill -9 at random moments loses nothing and doubles nothing.
 
-A real server on Apache Kafka is killed again and again while events come in, some kills while it starts and recovers, and is
-started on the same directory each time. Among the events are records that no source takes: they have to be in the dead-letter
-table. Afterwards the server's state, its Delta tables and its predictions are compared with those of a server that read the
-same topics undisturbed: equal reads of every key at many instants, equal rows of every table, no row twice, the same dead
-letters, the same predictions.
+A real server on Apache Kafka is killed again and again while it reads at full speed, some kills while it starts and recovers,
+and is started on the same directory each time. Events are sent as fast as the broker takes them, so many that records are unread
+all the time. Among them are records that no source takes: they have to be in the dead-letter table. Afterwards the server's
+state, its Delta tables and its predictions are compared with those of a server that read the same topics undisturbed: equal
+reads of every key at many instants, equal rows of every table, no row twice, the same dead letters, the same predictions.
 
 One thing may differ legitimately between two runs: topics are read side by side, so a departure may be scored before or after
 an event of another topic was applied, and then its features differ, and with them margin and score. Each run is held to itself
@@ -12,14 +12,16 @@ there: the features are those of the offsets that the record says it had applied
 model's for these features, to the bit. So is its monitor: what it reports is what an evaluator outside it counts over the
 archive of that run, and the same after a restart and after a rebuild.
 
-FOREBAY_CRASH_KILLS says how many kills (50), FOREBAY_CRASH_PARTITIONS how many partitions a topic has (4),
-FOREBAY_CRASH_BROKER_KILLS how often the broker is killed meanwhile and comes back on its log (0), FOREBAY_CRASH_SEED which
-moments (`scripts/crash`). FOREBAY_CRASH_RESULTS is a file that the run is added to.
+FOREBAY_CRASH_KILLS says how many kills (50), FOREBAY_CRASH_SECONDS after how long they end in any case, FOREBAY_CRASH_PARTITIONS
+how many partitions a topic has (4), FOREBAY_CRASH_BROKER_KILLS how often the broker is killed meanwhile and comes back on its log
+(0), FOREBAY_CRASH_SEED which moments (`scripts/crash`), FOREBAY_CRASH_DAYS how many days of flights are sent (what fits the
+kills). FOREBAY_CRASH_RESULTS is a file that the run is added to.
 """
 
 import concurrent.futures
 import datetime
 import json
+import math
 import os
 import pathlib
 import random
@@ -38,20 +40,31 @@ from model import assert_outputs
 from tables import TIME_COLUMNS, assert_equal, delta, delta_rows, event_counts
 from topics import make_topic, placed_records, records
 
-SINCE, DAYS = "2013-01-01", 12
+SINCE = "2013-01-01"
 PREDICTIONS, DEAD_LETTERS = "predictions_late_arrival", "dead_letters"
 PREDICTIONS_TOPIC = "predictions.late_arrival"
 PARTITIONS = int(os.environ.get("FOREBAY_CRASH_PARTITIONS", "4"))
 KILLS = int(os.environ.get("FOREBAY_CRASH_KILLS", "50"))
 BROKER_KILLS = int(os.environ.get("FOREBAY_CRASH_BROKER_KILLS", "0"))
 SEED = int(os.environ.get("FOREBAY_CRASH_SEED") or random.SystemRandom().randrange(2**32))
-# Kills that have to fall while events are still sent, and how much longer than the kills the sending is planned to last.
-IN_FLIGHT_SHARE, MARGIN = 0.8, 1.15
+SECONDS = float(os.environ.get("FOREBAY_CRASH_SECONDS") or math.inf)
+# Days of flights that are sent, of about 1,800 rows each. One question to `verify` compares 100,000 predictions at most: those
+# of 113 days.
+DAYS_MOST = 113
+DAYS = min(int(os.environ.get("FOREBAY_CRASH_DAYS") or max(31, KILLS)), DAYS_MOST)
+# So many are sent at once. A server that lives for moments reads one topic to its end before it comes to the next: with all
+# days there at once, half of the kills would have passed before the first event is scored.
+PART_DAYS = 5
+# Kills that have to fall while records are unread, and how much longer than the kills the reading is planned to last.
+IN_FLIGHT_SHARE, MARGIN = 0.8, 1.3
+# Kills that fall before the server reads, and how long it may take until it does: its broker may be away.
+EARLY_SHARE, FIRST_READ_S = 0.3, 3.0
 ENVIRONMENT = {
     "FOREBAY_STATE_HISTORY_HOURS": "100000",
-    # Small steps, so that kills fall between epochs, commits and appends.
-    "FOREBAY_INGEST_ARCHIVE_FLUSH_MS": "200",
-    "FOREBAY_INGEST_EPOCH_MAX_ROWS": "256",
+    # Small steps, so that kills fall between epochs, commits and appends although the server lives for moments only: what it
+    # has not appended before a kill it reads again.
+    "FOREBAY_INGEST_ARCHIVE_FLUSH_MS": "20",
+    "FOREBAY_INGEST_EPOCH_MAX_ROWS": "32",
 }
 # Columns of a prediction that may differ between two runs, and why.
 OF_ITS_RUN = {
@@ -82,44 +95,95 @@ def definitions(folder, topics, predictions):
 
 
 class Kills:
-    """The kills, which go on for about as long as events are sent."""
+    """The kills, spread over the time in which the server reads so many `records`."""
 
-    def __init__(self, server):
-        self.server = server
-        self.left, self.early, self.in_flight = KILLS, 0, 0
-        # About what one takes, start and recovery included; measured from the first one on.
-        self.seconds_each = 1.8
+    def __init__(self, server, records):
+        self.server, self.records = server, records
+        # How many; of these before the server read, while events were sent, and while records were unread.
+        self.done, self.early, self.while_sent, self.in_flight = 0, 0, 0, 0
+        # What the log had at the kills of which it is not yet known whether it was read by then.
+        self.open = []
+        # Events in the log; what the state had applied of it when the server could last tell.
+        self.sent, self.applied = 0, 0
+        # How long the server read before its kills; rows a second of the whole time, starts included.
+        self.reading_s, self.rows_a_second = 0.0, 0
+        self.over = False
 
-    def run(self, rng, sending):
-        """Again and again: start, wait for a random moment of its life, kill."""
+    def run(self, rng, sending, until):
+        """Again and again: start, wait for a random moment of its life, kill. Ends at `until`, after one kill at least."""
         start_s, began = 1.0, time.monotonic()
-        for number in range(KILLS):
+        while self.done < KILLS and (self.done == 0 or time.monotonic() < until):
             started = time.monotonic()
             self.server.start(ready=False)
-            if number > 0 and rng.random() < 0.3:
+            if self.done > 0 and rng.random() < EARLY_SHARE:
                 self.early += 1
                 time.sleep(rng.uniform(0.02, start_s))
             else:
-                self.server.wait_ready()
-                start_s = time.monotonic() - started
-                time.sleep(rng.uniform(0.05, 1.0))
+                self.wait_first_read()
+                reads = time.monotonic()
+                start_s = reads - started
+                time.sleep(rng.uniform(0, 2) * self.life_s())
+                self.reading_s += time.monotonic() - reads
             self.server.check_alive()
-            self.in_flight += not sending.done()
+            self.while_sent += not sending.done()
+            self.open.append(self.sent)
             self.server.kill()
-            self.left -= 1
-            self.seconds_each = (time.monotonic() - began) / (number + 1)
+            self.done += 1
+        self.rows_a_second = round(self.applied / (time.monotonic() - began))
+        self.server.start()
+        wait_for(lambda: self.look(self.server.client.status()), "the server to say what it has applied")
+
+    def wait_first_read(self):
+        """Until the server is ready and reads, or finds nothing to read for a while."""
+        self.server.wait_ready()
+        client, end = self.server.client, time.monotonic() + FIRST_READ_S
+        while True:
+            status = client.status()
+            self.look(status)
+            if status["epochs"] or time.monotonic() > end:
+                return
+            time.sleep(0.005)
+
+    def life_s(self):
+        """How long the server reads before a kill, on average: such that the records last a little longer than the kills,
+        however fast or slow this machine is. Begins with a guess of 10,000 rows a second."""
+        lives = max(1.0, (KILLS - self.done) * (1 - EARLY_SHARE))
+        rows = max(0, self.records - self.applied) / lives / MARGIN
+        rate = (self.applied + 1_000) / (self.reading_s + 0.1)
+        return min(rows / rate, 0.5)
+
+    def look(self, status):
+        """What the state has applied; False where the server cannot tell yet. What is unread now was unread at the kills."""
+        places = [place for source in sources_of(status) for place in source["partitions"]]
+        if len(places) < PARTITIONS * len(TIME_COLUMNS):
+            return False
+        self.applied = sum(place["applied"] for place in places)
+        self.in_flight += sum(self.applied < sent for sent in self.open)
+        self.open.clear()
+        return True
+
+
+def sources_of(status):
+    return [status["sources"][name] for name in TIME_COLUMNS if name in status["sources"]]
+
+
+def records_read(status):
+    """What the process has read for the first time."""
+    return sum(source["rows"] + source["dead_letters"] for source in sources_of(status))
 
 
 def send_events(sql, kafka, kills):
-    """All events, day by day: each day takes its share of the time that the kills still to come will take, however fast or
-    slow this machine is today. What is left after the last kill goes out at once."""
-    for number in range(DAYS):
-        seconds = kills.left * kills.seconds_each * MARGIN / (DAYS - number)
-        speed = 86_400 / seconds if kills.left > 0 else "max"
-        command = ["replay", FLIGHTS, "--sql", sql, "--bootstrap", kafka, "--from", day(number), "--until", day(number + 1),
-                   "--shuffle-within", "20m", "--seed", SEED % 1000, "--speed", speed]
+    """All events, as fast as the broker takes them, in parts: the next one once no more are unread than the last one had."""
+    for first in range(0, DAYS, PART_DAYS):
+        since, until = day(first), day(min(first + PART_DAYS, DAYS))
+        command = ["replay", FLIGHTS, "--sql", sql, "--bootstrap", kafka, "--from", since, "--until", until,
+                   "--shuffle-within", "20m", "--seed", SEED % 1000, "--speed", "max"]
         # A replay that finds no broker when it begins has sent nothing.
-        wait_for(lambda: replayed(command, seconds + 300), "the broker to come back")
+        wait_for(lambda: replayed(command, 300), "the broker to come back")
+        part = sum(event_counts(since, until).values())
+        kills.sent += part
+        while kills.sent - kills.applied > part and not kills.over:
+            time.sleep(0.02)
 
 
 def replayed(command, timeout):
@@ -145,16 +209,19 @@ def bad_record(rng, number):
     return source, reason, value
 
 
-def kill_brokers(sending):
-    """The broker is killed and comes back on its log, spread over the time for which events are sent. How often."""
-    rng, killed = random.Random(SEED + 2), 0
-    while killed < BROKER_KILLS and not sending.done():
-        concurrent.futures.wait([sending], timeout=rng.uniform(2, 12))
+def kill_brokers(kills):
+    """The broker is killed and comes back on its log, at random ones of the kills. How often."""
+    rng = random.Random(SEED + 2)
+    moments = sorted(rng.randrange(KILLS) for _ in range(BROKER_KILLS))
+    for killed, moment in enumerate(moments):
+        while kills.done < moment:
+            if kills.over:
+                return killed
+            time.sleep(0.01)
         done = subprocess.run([ROOT / "scripts" / "kafka", "restart", os.environ["FOREBAY_TEST_KAFKA_STATE"]],
                               capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
-        killed += 1
-    return killed
+    return BROKER_KILLS
 
 
 def send_bad_records(kafka, suffix, sending):
@@ -171,9 +238,9 @@ def send_bad_records(kafka, suffix, sending):
     return sent
 
 
-def kill_while_events_come_in(server, kafka, sql, suffix, rng):
-    """The kills, how often the broker was killed, and the bad records that were sent beside them."""
-    kills = Kills(server)
+def kill_while_it_reads(server, kafka, sql, suffix, rng, until):
+    """The kills, how often the broker was killed, and the bad records that were sent beside the good ones."""
+    kills = Kills(server, sum(event_counts(SINCE, UNTIL).values()))
     for source in GOOD:
         make_topic(kafka, f"{source}.{suffix}", PARTITIONS)
     for run in ("disturbed", "undisturbed"):
@@ -182,11 +249,12 @@ def kill_while_events_come_in(server, kafka, sql, suffix, rng):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         sending = pool.submit(send_events, sql, kafka, kills)
         bad = pool.submit(send_bad_records, kafka, suffix, sending)
-        brokers = pool.submit(kill_brokers, sending)
+        brokers = pool.submit(kill_brokers, kills)
         try:
-            kills.run(rng, sending)
+            wait_for(lambda: kills.sent or sending.done(), "the first events to be sent")
+            kills.run(rng, sending, until)
         finally:
-            kills.left = 0
+            kills.over = True
         sending.result()
         return kills, brokers.result(), bad.result()
 
@@ -202,9 +270,16 @@ def dead_letters_due(kafka, suffix, bad):
     return due
 
 
+def seconds_to_read(server, rows):
+    """How long a server that was just started takes to read so many records."""
+    began, client = time.monotonic(), server.client
+    what = f"{rows} records to be read; log: {server.log.name}"
+    wait_for(lambda: records_read(client.status()) >= rows, what, deadline_s=600)
+    return time.monotonic() - began
+
+
 def wait_complete(server, expected):
     """Until everything is archived and scored."""
-    server.start()
 
     def done():
         server.check_alive()
@@ -216,7 +291,7 @@ def wait_complete(server, expected):
         archived = {name: delta_rows(server.data_dir, name) for name in expected}
         return f"{expected} rows to be archived; there are {archived}; log: {server.log.name}"
 
-    wait_for(done, how_far, deadline_s=300, every_s=0.5)
+    wait_for(done, how_far, deadline_s=600, every_s=0.5)
 
 
 def in_order(table, by):
@@ -329,20 +404,24 @@ def add_to_results(figures):
 
 
 def test_kills_lose_nothing_and_double_nothing(servers, kafka, tmp_path):
-    print(f"\n{KILLS} kills, {PARTITIONS} partitions, {BROKER_KILLS} of the broker, FOREBAY_CRASH_SEED={SEED}")
+    print(f"\n{KILLS} kills, {PARTITIONS} partitions, {BROKER_KILLS} of the broker, {DAYS} days, FOREBAY_CRASH_SEED={SEED}")
     began = time.monotonic()
     rng = random.Random(SEED)
     suffix = uuid.uuid4().hex[:8]
     sql = definitions(tmp_path / "disturbed", suffix, f"{suffix}.disturbed")
     disturbed = servers(kafka, sql, env=ENVIRONMENT)
-    kills, brokers, bad = kill_while_events_come_in(disturbed, kafka, sql, suffix, rng)
-    assert kills.in_flight >= KILLS * IN_FLIGHT_SHARE, f"events were still sent at {kills.in_flight} of {KILLS} kills only"
-    assert brokers == BROKER_KILLS, f"the broker was killed {brokers} times only while events were sent"
+    kills, brokers, bad = kill_while_it_reads(disturbed, kafka, sql, suffix, rng, began + SECONDS)
+    assert kills.in_flight >= kills.done * IN_FLIGHT_SHARE, (
+        f"records were unread at {kills.in_flight} of {kills.done} kills only: the server reads too fast for so few events; "
+        f"raise FOREBAY_CRASH_DAYS (it is {DAYS}, and can be {DAYS_MOST}) or ask for fewer kills a run")
+    assert brokers == BROKER_KILLS or kills.done < KILLS, f"the broker was killed {brokers} times only"
     due = dead_letters_due(kafka, suffix, bad)
     expected = {**event_counts(SINCE, UNTIL), DEAD_LETTERS: len(due)}
+    rows = sum(expected.values())
     expected[PREDICTIONS] = expected["departures"]
     wait_complete(disturbed, expected)
     undisturbed = servers(kafka, definitions(tmp_path / "undisturbed", suffix, f"{suffix}.undisturbed"), env=ENVIRONMENT)
+    rows_a_second = round(rows / seconds_to_read(undisturbed.start(), rows))
     wait_complete(undisturbed, expected)
 
     assert_same_archive(disturbed, undisturbed, expected)
@@ -353,11 +432,14 @@ def test_kills_lose_nothing_and_double_nothing(servers, kafka, tmp_path):
     for server in (disturbed, undisturbed):
         assert_monitor(server, expected[PREDICTIONS])
     add_to_results({
-        "partitions": PARTITIONS, "kills": KILLS, "kills_while_starting": kills.early,
-        "kills_while_events_were_sent": kills.in_flight, "broker_kills": brokers, "seed": SEED,
-        "seconds": round(time.monotonic() - began, 1), "rows": sum(expected.values()), "dead_letters": len(due),
-        "reads_equal": reads, "predictions_published_again": repeats,
+        "partitions": PARTITIONS, "kills": kills.done, "kills_while_starting": kills.early,
+        "kills_while_events_were_sent": kills.while_sent, "kills_while_records_were_unread": kills.in_flight,
+        "broker_kills": brokers, "seed": SEED, "seconds": round(time.monotonic() - began, 1), "rows": sum(expected.values()),
+        "rows_a_second": rows_a_second, "rows_a_second_between_kills": kills.rows_a_second,
+        "dead_letters": len(due), "reads_equal": reads, "predictions_published_again": repeats,
     })
-    print(f"{KILLS} kills ({kills.early} while starting, {kills.in_flight} while events were sent), {brokers} of the broker: "
-          f"{sum(expected.values())} rows, {len(due)} of them dead letters, lost 0, doubled 0; {reads} reads equal; {repeats} "
-          f"predictions were published again and dropped; the monitor's report equals its evaluator's")
+    print(f"{kills.done} kills ({kills.early} while starting, {kills.in_flight} while records were unread, {kills.while_sent} "
+          f"of these while events were sent), {brokers} of the broker: {sum(expected.values())} rows, {len(due)} of them dead "
+          f"letters, lost 0, doubled 0; {reads} reads equal; {repeats} predictions were published again and dropped; the "
+          f"monitor's report equals its evaluator's; {rows_a_second} rows a second undisturbed, {kills.rows_a_second} with the "
+          f"kills and starts")
