@@ -27,7 +27,7 @@ PARTITIONS, NAMES = 4, 50_000
 CHUNK = 500
 BEGINNING = datetime.datetime(2024, 5, 1)
 LIMIT_MIB = 2_048  # of the server under load: a few minutes of events at the full rate fill its part for keys in memory
-COMMIT_EVERY_S = 30  # ingest.archive_flush_ms by default
+DAY_COMMITS = 24 * 3_600 // 30  # one each ingest.archive_flush_ms of the defaults
 MERGE_EVERY = 100  # commits in archive.upkeep_interval_s by default, where they come ten times as often
 SOURCE = """CREATE SOURCE clicks (name VARCHAR NOT NULL, amount DOUBLE, at TIMESTAMP NOT NULL,
     WATERMARK FOR at AS at - INTERVAL '1' MINUTE) WITH (connector = 'kafka', topic = '{topic}', format = 'json');
@@ -368,10 +368,13 @@ def complete(server):
 
 
 def small_commits(bench, folder):
-    """A day of commits as often as by default, merged at its end; and ten times as often, merged beside as a server does."""
-    day = 24 * 3_600 // COMMIT_EVERY_S
-    commits_of_a_day(bench, folder / "at_the_end", 500 if bench.quick else day, 0)
-    commits_of_a_day(bench, folder / "beside", 2_000 if bench.quick else 10 * day, MERGE_EVERY)
+    """A day of commits as often as by default, merged at its end."""
+    commits_of_a_day(bench, folder / "at_the_end", 500 if bench.quick else DAY_COMMITS, 0)
+
+
+def frequent_commits(bench, folder):
+    """Ten times as many, merged beside as a server does; this takes an hour."""
+    commits_of_a_day(bench, folder / "beside", 2_000 if bench.quick else 10 * DAY_COMMITS, MERGE_EVERY)
 
 
 def commits_of_a_day(bench, folder, count, merge_every):
@@ -397,4 +400,5 @@ PARTS = {
     "partitions": many_partitions,
     "predictions": start_beside_predictions,
     "commits": small_commits,
+    "frequent_commits": frequent_commits,
 }

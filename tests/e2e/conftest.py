@@ -6,6 +6,7 @@ that need it are skipped, loudly; in CI they fail instead.
 
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -82,9 +83,13 @@ def kafka():
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nobody listens on, below those that the system gives to connections: it is still free when a server that was
+    killed starts again."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 20_000)
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def wait_for(condition, what, deadline_s=DEADLINE_S, every_s=0.05):
