@@ -1,6 +1,6 @@
 //! From a shard's records to the state of a key in memory: all of a key at its first touch, a part
 //! of its history where a stub stands for it. What does not decode, or is not what was written, is
-//! an error that names the record. `commit`, `expiry` and `shard` ask.
+//! an error that names the record. `commit`, `expiry` and `find` ask.
 
 use std::sync::Arc;
 

@@ -5,9 +5,9 @@
 //!
 //! A stub says where on disk its rows are, and keeps their merged states, if they were known. What
 //! needs its rows opens it: an insertion into its span, a window that begins or ends inside it, an
-//! expiry. The tiles are read by `load` and become the subtree that the stub stands
-//! for. A window that has all of its rows inside needs their merged states alone: they are read
-//! once, and stay with the stub.
+//! expiry. The tiles are read by `load` and become the subtree that the stub stands for. A window
+//! that has all of its rows inside needs their merged states alone: they are read once, and stay
+//! with the stub.
 //!
 //! # Invariants
 //!
@@ -30,7 +30,7 @@ pub(crate) type Places = [Micros; 2];
 /// `roots` with the paths to `places` in memory: stubs in the place of the other subtrees.
 pub(crate) fn trim(roots: &[Arc<Node>], places: Places) -> Vec<Arc<Node>> {
     let near = Near::among(roots.iter(), places);
-    let trimmed = roots.iter().map(|root| trim_beside(root, near, places));
+    let trimmed = roots.iter().map(|root| trim_beside(root, near));
     trimmed.collect()
 }
 
@@ -67,11 +67,11 @@ impl Near {
 }
 
 /// `node`, one of several, as it stays.
-fn trim_beside(node: &Arc<Node>, near: Near, places: Places) -> Arc<Node> {
+fn trim_beside(node: &Arc<Node>, near: Near) -> Arc<Node> {
     match node.as_ref() {
         Node::Branch(branch) if near.has(node) => {
-            let near = Near::among(branch.children(), places);
-            let trimmed = |child: &Arc<Node>| trim_beside(child, near, places);
+            let near = Near::among(branch.children(), near.places);
+            let trimmed = |child: &Arc<Node>| trim_beside(child, near);
             branch.with_children(std::array::from_fn(|at| {
                 branch.children[at].as_ref().map(trimmed)
             }))
@@ -85,17 +85,15 @@ fn trim_beside(node: &Arc<Node>, near: Near, places: Places) -> Arc<Node> {
 /// What [`memory_bytes`] is of [`trim`]'s nodes.
 pub(crate) fn trimmed_bytes(roots: &[Arc<Node>], places: Places, partials: usize) -> usize {
     let near = Near::among(roots.iter(), places);
-    let bytes = roots
-        .iter()
-        .map(|root| bytes_beside(root, near, places, partials));
+    let bytes = roots.iter().map(|root| bytes_beside(root, near, partials));
     bytes.sum()
 }
 
-fn bytes_beside(node: &Node, near: Near, places: Places, partials: usize) -> usize {
+fn bytes_beside(node: &Node, near: Near, partials: usize) -> usize {
     match node {
         Node::Branch(branch) if near.has(node) => {
-            let near = Near::among(branch.children(), places);
-            let bytes = |child: &Arc<Node>| bytes_beside(child, near, places, partials);
+            let near = Near::among(branch.children(), near.places);
+            let bytes = |child: &Arc<Node>| bytes_beside(child, near, partials);
             branch.children().map(bytes).sum()
         }
         Node::Branch(branch) => {
