@@ -8,11 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use forebay_core::error::with_causes;
 use forebay_core::source::SourceDef;
 use forebay_core::{ErrorKind, PortError};
 
-use crate::table_looks::WantedTable;
+/// A table as its source defines it: its name and its columns.
+pub type WantedTable = (String, SchemaRef);
 
 /// The tables of `sources`.
 pub fn source_tables<'a>(sources: impl Iterator<Item = &'a Arc<SourceDef>>) -> Vec<WantedTable> {
@@ -24,7 +26,10 @@ pub fn source_tables<'a>(sources: impl Iterator<Item = &'a Arc<SourceDef>>) -> V
 /// Why no change is made where these common tables are `unusable`: the archive belongs to another
 /// server, or ingest runs, which the change would stop and could not begin anew.
 #[must_use]
-pub fn refusal(unusable: BTreeMap<String, PortError>, is_ingesting: bool) -> Option<PortError> {
+pub(crate) fn refusal(
+    unusable: BTreeMap<String, PortError>,
+    is_ingesting: bool,
+) -> Option<PortError> {
     let refuses = |e: &PortError| is_ingesting || e.kind() == ErrorKind::FailedPrecondition;
     unusable.into_values().find(refuses)
 }
@@ -32,7 +37,7 @@ pub fn refusal(unusable: BTreeMap<String, PortError>, is_ingesting: bool) -> Opt
 /// Why no change is made from sources with the tables `known` to those with `next`: one that is new
 /// is `unusable`. One that was there before, of the same shape, stands in no change's way.
 #[must_use]
-pub fn refusal_of_new(
+pub(crate) fn refusal_of_new(
     next: &[WantedTable],
     known: &[WantedTable],
     mut unusable: BTreeMap<String, PortError>,
@@ -53,7 +58,7 @@ pub struct Aside {
 impl Aside {
     /// Those that do not open.
     #[must_use]
-    pub fn of(unusable: BTreeMap<String, PortError>) -> Self {
+    pub(crate) fn of(unusable: BTreeMap<String, PortError>) -> Self {
         let reason = |(table, error): (String, PortError)| (table, with_causes(&error));
         Self {
             why: unusable.into_iter().map(reason).collect(),
@@ -63,7 +68,7 @@ impl Aside {
 
     /// The rows of `table`, which is open, cannot be read for `error`. Whether ingest goes on
     /// without it: it is the table of one of `sources`.
-    pub fn leave_out(
+    pub(crate) fn leave_out(
         &mut self,
         table: &str,
         error: &PortError,
@@ -77,7 +82,11 @@ impl Aside {
     /// The tables to open before ingest may begin anew: those of `sources` that are set aside, and
     /// the common ones, as ingest that runs goes on without one of these, but does not begin.
     #[must_use]
-    pub fn to_open(&self, sources: Vec<WantedTable>, common: &[WantedTable]) -> Vec<WantedTable> {
+    pub(crate) fn to_open(
+        &self,
+        sources: Vec<WantedTable>,
+        common: &[WantedTable],
+    ) -> Vec<WantedTable> {
         let mut tables = sources;
         tables.retain(|(table, _)| self.why.contains_key(table));
         tables.extend(common.iter().cloned());
@@ -87,7 +96,7 @@ impl Aside {
     /// Whether ingest is to begin anew, of the tables that were opened the `unusable` ones left
     /// out: all common ones are there, and one that was set aside can be used again, whose rows can
     /// be read (`is_whole`) where that was what it lacked.
-    pub fn begins_anew(
+    pub(crate) fn begins_anew(
         &self,
         common: &[WantedTable],
         unusable: &BTreeMap<String, PortError>,

@@ -28,7 +28,7 @@
 //! [`until_ingest_is_lost`] starts ingest again where it has ended by itself, has the tables that
 //! are set aside looked at, and says when the process gives up; the server around it is one port
 //! ([`RecoveryHost`]). Before ingest uses the archive's tables, [`TableLooks`] tells which of them
-//! cannot be used, and [`Aside`] what becomes of these.
+//! cannot be used, and [`Aside`] what becomes of these; the simulation runs this code too.
 //!
 //! # Monitors
 //!
@@ -62,7 +62,7 @@ mod table_looks;
 mod turns;
 
 pub use alarms::{AlarmPublisher, alarm_queue};
-pub use aside::{Aside, refusal, refusal_of_new, source_tables};
+pub use aside::{Aside, WantedTable, source_tables};
 pub use begin_error::BeginError;
 pub use beginning::{Beginning, Begun};
 pub use executor::{Around, ChangeFailed, Parts, begin, begin_again, end, execute};
@@ -74,9 +74,9 @@ pub use health::{IngestFacts, IngestHealth, IngestWatch};
 pub use life::{Life, Phase};
 pub use monitoring::{CHECKPOINT_ROWS, MonitorObserver, MonitorParts, Monitors};
 pub use plan::{ApplyFacts, plan_apply};
-pub use recovery::{RecoveryHost, until_ingest_is_lost};
+pub use recovery::{Cause, RecoveryHost, until_ingest_is_lost};
 pub use scopes::change_scopes;
 pub use step::{Step, Which};
 pub use stop::Stop;
-pub use table_looks::{TableLooks, WantedTable};
+pub use table_looks::{Outcome, TableLooks};
 pub use turns::Turns;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use forebay_core::ports::Runtime;
@@ -56,6 +56,8 @@ pub struct Rates {
     pub delays: usize,
     /// It is done and reported as failed.
     pub lost_replies: usize,
+    /// A write of an epoch is refused for good, which ends ingest.
+    pub refusals: usize,
 }
 
 /// Where a process ends, if the seed ends it.
@@ -87,6 +89,11 @@ pub struct Faults {
     /// Until when each part is away.
     away: Mutex<BTreeMap<Part, Duration>>,
     calls: AtomicU64,
+    refused: AtomicUsize,
+    /// A table of the archive that is away, and until when.
+    shut: Mutex<Option<(String, Duration)>>,
+    /// Whether nothing more goes wrong.
+    calm: AtomicBool,
     /// The call at which the process ends.
     last_call: u64,
     /// Whether that one is still done.
@@ -134,6 +141,9 @@ impl Faults {
             rates,
             away: Mutex::default(),
             calls: AtomicU64::new(0),
+            refused: AtomicUsize::new(0),
+            shut: Mutex::default(),
+            calm: AtomicBool::new(false),
             last_call,
             last_is_done: seed.is_multiple_of(2),
             over: AtomicBool::new(false),
@@ -179,6 +189,52 @@ impl Faults {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// This table of the archive is away for so long.
+    pub fn shut(&self, table: &str, lasts: Duration) {
+        *self.shut.lock() = Some((table.to_owned(), self.runtime.elapsed() + lasts));
+    }
+
+    /// Whether `table` is there.
+    pub(crate) fn is_there(&self, table: &str) -> PortResult<()> {
+        let shut = self.shut.lock();
+        match &*shut {
+            Some((name, until)) if name == table && self.runtime.elapsed() < *until => {
+                let words = format!("table {table} is away");
+                Err(PortError::new(ErrorKind::Unavailable, words))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing more goes wrong; what is away comes back when it was to.
+    pub fn calm(&self) {
+        self.calm.store(true, Ordering::SeqCst);
+    }
+
+    fn rates(&self) -> Rates {
+        match self.calm.load(Ordering::SeqCst) {
+            true => Rates::default(),
+            false => self.rates,
+        }
+    }
+
+    /// Writes that were refused for good so far.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+
+    /// A write of an epoch that is refused for good.
+    pub(crate) fn refuse(&self) -> PortResult<()> {
+        let refusals = self.rates().refusals;
+        if refusals == 0 || self.is_over() || self.random.lock().below(1_000) >= refusals {
+            return Ok(());
+        }
+        self.refused.fetch_add(1, Ordering::SeqCst);
+        let words = "the shard takes no writes any more";
+        Err(PortError::new(ErrorKind::FailedPrecondition, words))
     }
 
     /// End the process now.
@@ -240,7 +296,7 @@ impl Faults {
 
     fn delay(&self) -> Option<Duration> {
         let mut random = self.random.lock();
-        let slow = random.below(1_000) < self.rates.delays;
+        let slow = random.below(1_000) < self.rates().delays;
         let millis = slow.then(|| 1 + random.below(400))?;
         Some(Duration::from_millis(millis as u64))
     }
@@ -263,7 +319,7 @@ impl Faults {
             return Fate::Failed(away(part));
         }
         let lost = effect == Effect::Write && matches!(part, Part::Archive | Part::Publisher);
-        if lost && self.random.lock().below(1_000) < self.rates.lost_replies {
+        if lost && self.random.lock().below(1_000) < self.rates().lost_replies {
             return Fate::DoneAndLost;
         }
         Fate::Done
@@ -279,7 +335,7 @@ impl Faults {
             away.remove(&part);
         }
         let mut random = self.random.lock();
-        if random.below(1_000) >= self.rates.outages {
+        if random.below(1_000) >= self.rates().outages {
             return false;
         }
         let seconds = [0, 1, 5, 40][random.below(4)];

@@ -31,6 +31,10 @@ use crate::world::{EVENTS, PREDICTIONS_TOPIC, RECENT, Setup, TOPIC, World};
 /// Virtual time in which a process that nothing disturbs must be done.
 const DONE_MAX: Duration = Duration::from_secs(600);
 
+/// Virtual time in which ingest that has ended, or stands for a table, is back: an outage, and the
+/// longest pause between two looks.
+const BACK_MAX: Duration = Duration::from_secs(300);
+
 /// About how often tasks are switched between two calls of ports.
 const SWITCHES_PER_CALL: usize = 5;
 
@@ -42,6 +46,12 @@ const SETTLED_MAX: Duration = Duration::from_secs(10);
 pub struct Met {
     /// Processes that the seed has ended.
     pub crashes: Crashes,
+    /// How often ingest has ended by itself and was begun anew.
+    pub ended: u64,
+    /// How often it was begun anew since a table could be used again.
+    pub mended: u64,
+    /// Starts of it that have left sources out.
+    pub left_out: u64,
     /// Closed windows whose scores had drifted.
     pub drifted: u64,
     /// Closed windows whose scores had not.
@@ -130,7 +140,7 @@ impl Run {
         self.met
     }
 
-    fn server(&mut self, faults: &Arc<Faults>) -> Server {
+    fn server(&mut self, faults: &Arc<Faults>) -> Arc<Server> {
         Server::new(&self.world, &self.disk, faults, self.random.bits())
     }
 
@@ -140,12 +150,20 @@ impl Run {
             outages: [0, 5, 30][self.random.below(3)],
             delays: [0, 20, 200][self.random.below(3)],
             lost_replies: [0, 50][self.random.below(2)],
+            refusals: [0, 0, 8][self.random.below(3)],
         };
         let end = match self.random.below(3) {
             0 => End::Never,
             _ => self.end(600),
         };
         let faults = Faults::new(&self.runtime, self.random.bits(), rates, end);
+        if self.random.below(3) == 0 {
+            // One source's table alone.
+            let sources = &self.world.sources;
+            let table = &sources[self.random.below(sources.len())].name;
+            let lasts = Duration::from_millis(self.random.below(20_000) as u64);
+            faults.shut(table, lasts);
+        }
         let faults = Arc::new(faults);
         let server = self.server(&faults);
         if server.begin().is_err() {
@@ -153,16 +171,25 @@ impl Run {
             self.over(&faults);
             return;
         }
-        let mut applied = true;
         for _ in 0..self.random.below(6) {
-            applied &= self.meanwhile(&server);
+            self.meanwhile(&server);
             let pause = Duration::from_millis(self.random.below(3_000) as u64);
             self.runtime.wait_until(pause, || faults.is_over());
         }
-        let expected = server.is_ingesting() || !applied || faults.is_over();
-        assert!(expected, "an outage has ended ingest: {}", server.words());
+        if !server.is_ingesting() {
+            faults.calm();
+        }
+        let is_back = || server.is_ingesting() || server.lost().is_some() || faults.is_over();
+        let is_back = self.runtime.wait_until(BACK_MAX, is_back);
+        assert!(is_back, "ingest does not come back: {}", server.words());
+        let ends = server.ends();
+        let expected = ends.len() <= faults.refused() || faults.is_over();
+        assert!(expected, "an outage has ended ingest: {ends:?}");
         // What a stop under faults says is for whoever reads the log.
         let _told = server.pause();
+        self.met.ended += ends.len() as u64;
+        self.met.mended += server.mended();
+        self.met.left_out += server.left_out();
         self.over(&faults);
     }
 
@@ -182,8 +209,8 @@ impl Run {
         faults.kill();
     }
 
-    /// Something comes from outside. False where definitions should have changed and did not.
-    fn meanwhile(&mut self, server: &Server) -> bool {
+    /// Something comes from outside.
+    fn meanwhile(&mut self, server: &Server) {
         let (count, seed) = (self.random.below(12), self.random.bits());
         let later = i64::try_from(self.random.below(20)).expect("few");
         self.world.move_on(later * SECOND_US);
@@ -201,7 +228,6 @@ impl Run {
                 let away = Duration::from_millis(self.random.below(40_000) as u64);
                 self.runtime.pause(away);
                 self.world.log.set_down(false);
-                true
             }
             2 => {
                 let mut topics = vec![TOPIC, PREDICTIONS_TOPIC];
@@ -209,26 +235,19 @@ impl Run {
                 let topic = topics[self.random.below(topics.len())];
                 let partitions = self.world.log.partitions(topic);
                 self.world.log.grow(topic, (partitions + 1).min(4));
-                true
             }
-            3 => {
-                self.world.log.control(TOPIC, 0);
-                true
-            }
-            _ => {
-                self.world.append_events(count, seed);
-                true
-            }
+            3 => self.world.log.control(TOPIC, 0),
+            _ => self.world.append_events(count, seed),
         }
     }
 
-    /// Change the definitions, while a few more events come.
-    fn change(&mut self, server: &Server) -> bool {
+    /// Change the definitions, while a few more events come. Faults may be in the way of it.
+    fn change(&mut self, server: &Server) {
         let next = EXTRA.iter().filter(|_| self.random.below(2) == 0);
         let next: BTreeSet<ViewId> = next.copied().collect();
         self.world
             .append_events(self.random.below(12), self.random.bits());
-        server.apply(&next).is_ok()
+        let _told = server.apply(&next);
     }
 
     /// The last writes of a shard may be lost with the power.
@@ -291,6 +310,7 @@ impl Run {
             outages: 10,
             delays: 20,
             lost_replies: 20,
+            ..Rates::default()
         };
         let end = self.end(300);
         let faults = match disturbed {

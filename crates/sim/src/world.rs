@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow_schema::DataType;
+use forebay_control::{WantedTable, source_tables};
 use forebay_core::definition::{DeploymentDef, Route};
 use forebay_core::limits::IDLE_TIMEOUT_US;
 use forebay_core::memory::Budget;
@@ -21,6 +22,7 @@ use forebay_core::ports::{
 };
 use forebay_core::prediction::column;
 use forebay_core::progress::TopicPartition;
+use forebay_core::settlement::SETTLEMENT_TABLE;
 use forebay_core::source::SourceDef;
 use forebay_core::time::{DAY_US, MINUTE_US, Micros, SECOND_US};
 use forebay_core::value::{Value, array_from_values};
@@ -29,6 +31,7 @@ use forebay_core::watermark::MarkRecord;
 use forebay_pipeline::archive::{ArchiveReach, DEAD_LETTER_TABLE, FlushRule};
 use forebay_pipeline::gaps::Accepted;
 use forebay_pipeline::repeats::Repeats;
+use forebay_pipeline::settlements::settlement_schema;
 use forebay_pipeline::watermark::ArchivedMarks;
 use forebay_pipeline::watermark::table::{self, MARKS_TABLE, marks_schema};
 use forebay_pipeline::{
@@ -357,21 +360,12 @@ impl World {
         if let Ok(archived) = runtime().block_on(self.archive.progress(PREDICTIONS)) {
             repeats.note_archived(&archived);
         }
-        for source in &self.sources {
-            let opened = self
-                .archive
-                .open_table(&source.name, source.archive_schema());
+        let mut tables = self.common_tables();
+        tables.extend(source_tables(self.sources.iter()));
+        for (table, schema) in tables {
+            let opened = self.archive.open_table(&table, schema);
             runtime().block_on(opened).expect("in memory");
         }
-        runtime()
-            .block_on(
-                self.archive
-                    .open_table(DEAD_LETTER_TABLE, self.sources[0].schema()),
-            )
-            .expect("in memory");
-        runtime()
-            .block_on(self.archive.open_table(MARKS_TABLE, marks_schema()))
-            .expect("in memory");
         for view in &self.views {
             self.store
                 .register_view(Arc::clone(view.spec()))
@@ -415,6 +409,18 @@ impl World {
             // Little enough that ingest waits for the archive now and then.
             memory: Budget::shared(POOL_BYTES),
         }
+    }
+
+    /// The tables that no source has, and every one needs.
+    pub(crate) fn common_tables(&self) -> Vec<WantedTable> {
+        let tables = [
+            (DEAD_LETTER_TABLE, self.sources[0].schema()),
+            (MARKS_TABLE, marks_schema()),
+            (SETTLEMENT_TABLE, settlement_schema()),
+        ];
+        tables
+            .map(|(name, schema)| (name.to_owned(), schema))
+            .into()
     }
 
     /// What is known of them when nothing was kept.

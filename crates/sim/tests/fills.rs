@@ -40,7 +40,7 @@ fn play(body: impl FnOnce(SimRuntime) + Send + 'static) {
     assert!(done.is_some(), "{report:?}");
 }
 
-fn server(world: &Arc<World>, disk: &Arc<Disk>, faults: Faults) -> Server {
+fn server(world: &Arc<World>, disk: &Arc<Disk>, faults: Faults) -> Arc<Server> {
     Server::new(world, disk, &Arc::new(faults), 7)
 }
 

@@ -92,6 +92,7 @@ fn an_archive_that_is_away_or_slow_changes_no_mark_of_a_new_state() {
                 outages: 60,
                 delays: 200,
                 lost_replies: 50,
+                ..Rates::default()
             };
             Faults::new(runtime, seed, rates, End::AtCall(150 + 3 * seed))
         });

@@ -41,12 +41,16 @@ const FOUND: [(u64, &str); 7] = [
 fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
     let found = FOUND.iter().map(|(seed, _)| *seed);
     let (mut at_calls, mut at_switches, mut drifted, mut stable) = (0, 0, 0, 0);
+    let (mut ended, mut mended, mut left_out) = (0, 0, 0);
     let mut alarms = Alarms::default();
     for seed in (0..SEEDS).chain(found) {
         let Played { report, met } = play(seed);
         assert_eq!(report.failure, None, "seed {seed}");
         at_calls += met.crashes.at_calls;
         at_switches += met.crashes.at_switches;
+        ended += met.ended;
+        mended += met.mended;
+        left_out += met.left_out;
         drifted += met.drifted;
         stable += met.stable;
         alarms.raised += met.alarms.raised;
@@ -56,6 +60,10 @@ fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
     assert!(
         at_calls > SEEDS / 10 && at_switches > SEEDS / 10,
         "{at_calls} processes have ended at calls, {at_switches} at task switches"
+    );
+    assert!(
+        ended > SEEDS / 10 && mended > SEEDS / 10 && left_out > SEEDS / 10,
+        "ingest has ended {ended} times, {mended} times a table could be used again, {left_out} starts left sources out"
     );
     assert!(
         drifted > SEEDS / 10 && stable > SEEDS / 10,

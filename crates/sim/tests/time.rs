@@ -34,7 +34,7 @@ fn append(world: &World, partition: usize, time_us: Micros) {
     world.log.append(TOPIC, partition, Ok(values));
 }
 
-fn server(world: &Arc<World>, faults: Faults) -> Server {
+fn server(world: &Arc<World>, faults: Faults) -> Arc<Server> {
     Server::new(world, &Arc::default(), &Arc::new(faults), 1)
 }
 

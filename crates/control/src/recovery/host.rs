@@ -1,9 +1,18 @@
-//! The server around recovery, as a port: what it tells of ingest and of its tables, and what it
-//! does to bring them back. The loop decides when; the server says whether it has come about.
-
-use std::collections::BTreeSet;
+//! The server around recovery, as a port: what it tells of ingest and of its tables, and how it
+//! begins ingest anew. The loop decides when; the server says whether it has come about.
 
 use forebay_core::PortResult;
+
+use crate::aside::{Aside, WantedTable};
+
+/// Why ingest is to begin anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// It has ended by itself.
+    Ended,
+    /// Of these, which were set aside, a table can be used again.
+    Mended(Aside),
+}
 
 /// What recovery asks of the server.
 pub trait RecoveryHost: Sync {
@@ -14,19 +23,13 @@ pub trait RecoveryHost: Sync {
     /// every source needs.
     fn ended(&self) -> Option<String>;
 
-    /// Names of the tables that are set aside.
-    fn aside(&self) -> BTreeSet<String>;
+    /// What is set aside, and the tables of the sources in force.
+    fn aside(&self) -> (Aside, Vec<WantedTable>);
 
-    /// Look at the tables that are set aside, and begin ingest anew where one can be used again.
-    ///
-    /// # Errors
-    /// The look could not be made; a table that still cannot be used is none.
-    fn mend(&self) -> impl Future<Output = PortResult<()>> + Send;
-
-    /// Begin ingest anew where it has ended by itself. Whether that came about, [`Self::ended`]
-    /// tells.
+    /// Begin ingest anew, unless somebody changes the definitions, or `cause` holds no more by now.
+    /// Whether that came about, [`Self::ended`] tells.
     ///
     /// # Errors
     /// The start could not be tried.
-    fn heal(&self) -> impl Future<Output = PortResult<()>> + Send;
+    fn begin_anew(&self, cause: Cause) -> impl Future<Output = PortResult<()>> + Send;
 }

@@ -16,14 +16,21 @@ use forebay_core::ports::Runtime;
 use forebay_core::{ErrorKind, PortError};
 
 use ends::{Ends, STARTS_MAX};
-pub use host::RecoveryHost;
+pub use host::{Cause, RecoveryHost};
 use mending::Mending;
+
+use crate::table_looks::TableLooks;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Start ingest again whenever it has ended by itself; why, once that does not help.
-pub async fn until_ingest_is_lost<H: RecoveryHost>(host: &H, runtime: &dyn Runtime) -> PortError {
+/// Start ingest again whenever it has ended by itself, and once one of the tables that are set
+/// aside can be used by what `looks` finds; why, once starts do not help.
+pub async fn until_ingest_is_lost<H: RecoveryHost>(
+    host: &H,
+    looks: &TableLooks,
+    runtime: &dyn Runtime,
+) -> PortError {
     let (mut ends, mut mending) = (Ends::default(), Mending::default());
     loop {
         runtime.sleep(LOOK_EVERY).await;
@@ -31,8 +38,8 @@ pub async fn until_ingest_is_lost<H: RecoveryHost>(host: &H, runtime: &dyn Runti
             continue;
         }
         let Some(why) = host.ended() else {
-            if mending.is_due(host.aside(), runtime.elapsed())
-                && let Err(error) = host.mend().await
+            if let Some(cause) = mended(host, looks, (&mut mending, runtime.elapsed())).await
+                && let Err(error) = host.begin_anew(cause).await
             {
                 return error;
             }
@@ -50,13 +57,34 @@ pub async fn until_ingest_is_lost<H: RecoveryHost>(host: &H, runtime: &dyn Runti
             "ingest has ended and is started again"
         );
         runtime.sleep(pause).await;
-        if let Err(error) = host.heal().await {
+        if let Err(error) = host.begin_anew(Cause::Ended).await {
             return error;
         }
         if host.ended().is_none() {
             ends.runs(runtime.elapsed());
         }
     }
+}
+
+/// Look at the tables that are set aside, when that is due. Ingest of all others stands while it
+/// begins anew, so that is asked for only once a table is open, and one whose rows could not be
+/// read has given every row.
+async fn mended<H: RecoveryHost>(
+    host: &H,
+    looks: &TableLooks,
+    (mending, now): (&mut Mending, Duration),
+) -> Option<Cause> {
+    let (aside, sources) = host.aside();
+    if !mending.is_due(aside.why.keys().cloned().collect(), now) {
+        return None;
+    }
+    let common = looks.common();
+    let unusable = looks.open(aside.to_open(sources, common)).await;
+    let begins = aside.begins_anew(common, &unusable, |table| looks.is_whole(table));
+    begins.then(|| {
+        tracing::info!("a table that was set aside can be used again: ingest starts anew");
+        Cause::Mended(aside)
+    })
 }
 
 #[cfg(test)]

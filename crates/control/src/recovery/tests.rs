@@ -1,17 +1,23 @@
 //! The loop over a server that is played, on a clock that leaps over every sleep.
 
-use std::collections::BTreeSet;
-use std::future::{pending, ready};
+use std::future::pending;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use arrow_schema::Schema;
 use forebay_core::PortResult;
 use forebay_core::ports::{Body, Task};
+use forebay_testkit::{Fate, MemoryArchive, TableFault};
 use futures::FutureExt;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::aside::{Aside, WantedTable};
+use crate::stop::Stop;
+
+/// The table of the only source.
+const TABLE: &str = "t";
 
 /// A runtime on which a sleep is over as soon as it begins, but one beyond `end`, which never is.
 #[derive(Debug)]
@@ -26,20 +32,27 @@ impl Runtime for Leaping {
     }
 
     fn sleep(&self, pause: Duration) -> Task<()> {
-        let mut now = self.now.lock();
-        *now += pause;
-        if *now > self.end {
-            Box::pin(pending())
-        } else {
-            Box::pin(ready(()))
-        }
+        let (now, end) = (Arc::clone(&self.now), self.end);
+        Box::pin(async move {
+            let is_over = {
+                let mut now = now.lock();
+                *now += pause;
+                *now <= end
+            };
+            if !is_over {
+                pending::<()>().await;
+            }
+        })
     }
 
     fn spawn_thread(&self, name: &str, _body: Body) -> PortResult<()> {
         Err(PortError::internal(format!("no thread {name} here")))
     }
 
-    fn spawn_task(&self, _name: &str, _task: Task<()>) {}
+    fn spawn_task(&self, _name: &str, task: Task<()>) {
+        // A look at an archive in memory ends at once.
+        let _ended = task.now_or_never();
+    }
 
     fn wait(&self, _future: Pin<&mut (dyn Future<Output = ()> + '_)>) {}
 }
@@ -55,6 +68,8 @@ struct Case {
     changing: Range<u64>,
     /// When a table is set aside.
     aside: Range<u64>,
+    /// What is wrong with it then.
+    fault: Option<TableFault>,
     /// What was done, and when.
     expected: &'static [(u64, &'static str)],
     is_lost: bool,
@@ -67,11 +82,12 @@ const QUIET: Case = Case {
     failing: 0,
     changing: 0..0,
     aside: 0..0,
+    fault: None,
     expected: &[],
     is_lost: false,
 };
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 10] = [
     QUIET,
     Case {
         name: "ingest ends now and then, and a start helps",
@@ -128,6 +144,19 @@ const CASES: [Case; 8] = [
         ..QUIET
     },
     Case {
+        name: "the table that is set aside does not open",
+        aside: 3..40,
+        fault: Some(TableFault::Shut),
+        ..QUIET
+    },
+    Case {
+        name: "one whose rows could not be read is read first, and begins at the look after that",
+        aside: 3..40,
+        fault: Some(TableFault::ReadFails(ErrorKind::DataLoss)),
+        expected: &[(9, "mend"), (33, "mend")],
+        ..QUIET
+    },
+    Case {
         name: "ingest comes before tables",
         ends: &[5],
         failing: 1,
@@ -174,16 +203,29 @@ impl RecoveryHost for Played<'_> {
             .then(|| "as a test".to_owned())
     }
 
-    fn aside(&self) -> BTreeSet<String> {
+    fn aside(&self) -> (Aside, Vec<WantedTable>) {
         let is_aside = self.case.aside.contains(&self.second());
-        is_aside.then(|| "t".to_owned()).into_iter().collect()
+        let broken = || PortError::new(ErrorKind::DataLoss, "as a test");
+        let aside = match self.case.fault {
+            Some(TableFault::ReadFails(_)) if is_aside => {
+                let mut aside = Aside::default();
+                aside.leave_out(TABLE, &broken(), &[]);
+                aside
+            }
+            _ => Aside::of(
+                is_aside
+                    .then(|| (TABLE.to_owned(), broken()))
+                    .into_iter()
+                    .collect(),
+            ),
+        };
+        (aside, vec![(TABLE.to_owned(), Arc::new(Schema::empty()))])
     }
 
-    async fn mend(&self) -> PortResult<()> {
-        self.does("mend")
-    }
-
-    async fn heal(&self) -> PortResult<()> {
+    async fn begin_anew(&self, cause: Cause) -> PortResult<()> {
+        if cause != Cause::Ended {
+            return self.does("mend");
+        }
         let mut started = self.started.lock();
         if started.1 < self.case.failing {
             started.1 += 1;
@@ -209,7 +251,14 @@ fn play(case: &Case, broken: bool) -> (Vec<(u64, &'static str)>, Option<PortErro
         done: Mutex::default(),
         broken,
     };
-    let lost = until_ingest_is_lost(&server, &runtime).now_or_never();
+    let runtime: Arc<dyn Runtime> = Arc::new(runtime);
+    let fate = Arc::new(Fate::default());
+    if case.fault == Some(TableFault::Shut) {
+        fate.break_table(TABLE, TableFault::Shut);
+    }
+    let (archive, stop) = (MemoryArchive::new(&fate), Stop::new(Arc::clone(&runtime)));
+    let looks = TableLooks::new(Arc::new(archive), Arc::clone(&runtime), stop, Vec::new());
+    let lost = until_ingest_is_lost(&server, &looks, runtime.as_ref()).now_or_never();
     (server.done.into_inner(), lost)
 }
 

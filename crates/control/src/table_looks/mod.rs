@@ -1,7 +1,11 @@
 //! Looks at the archive's tables before ingest uses them: all are opened at once, or made, and
 //! asked how far they are. A look that has not ended is shared by all who ask for it meanwhile, so
-//! that a table that hangs holds one task, and with it at most one thread for blocking work. Tells
-//! what cannot be used, and decides nothing about it.
+//! that a table that hangs holds one task, and with it at most one thread for blocking work. So is
+//! a read of all rows of a table that could not be read before ([`whole`]). What becomes of tables
+//! that cannot be used [`Aside`] decides; a start and a change go by it in [`usable`].
+
+mod usable;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -15,11 +19,15 @@ use futures::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+#[cfg(doc)]
+use crate::aside::Aside;
+use crate::aside::WantedTable;
+use crate::stop::Stop;
+pub use usable::Outcome;
+use whole::WholeReads;
+
 /// How long all tables together may take for their answers.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-
-/// A table as its source defines it: its name and its columns.
-pub type WantedTable = (String, SchemaRef);
 
 /// What a look has found. Its error is of all who wait for it.
 type Answer = Result<(), Arc<PortError>>;
@@ -31,6 +39,9 @@ pub struct TableLooks {
     archive: Arc<dyn Archive>,
     runtime: Arc<dyn Runtime>,
     answer_max: Duration,
+    /// The tables that no source has, and every one needs.
+    common: Vec<WantedTable>,
+    whole: WholeReads,
     /// One lock for the search and the beginning of a look, so that two who ask at once find one.
     looks: Mutex<Vec<Look>>,
 }
@@ -54,15 +65,43 @@ impl Look {
 }
 
 impl TableLooks {
-    /// Looks at `archive`, as tasks of `runtime`.
+    /// Looks at `archive`, as tasks of `runtime` until `stop`; every source needs the tables in
+    /// `common`.
     #[must_use]
-    pub fn new(archive: Arc<dyn Archive>, runtime: Arc<dyn Runtime>) -> Self {
+    pub fn new(
+        archive: Arc<dyn Archive>,
+        runtime: Arc<dyn Runtime>,
+        stop: Stop,
+        common: Vec<WantedTable>,
+    ) -> Self {
+        let whole = WholeReads::new(Arc::clone(&archive), Arc::clone(&runtime), stop);
         Self {
             archive,
             runtime,
             answer_max: ANSWER_MAX,
+            common,
+            whole,
             looks: Mutex::default(),
         }
+    }
+
+    /// The tables that every source needs.
+    #[must_use]
+    pub fn common(&self) -> &[WantedTable] {
+        &self.common
+    }
+
+    /// Whether every row of `table` can be read. The first look at it begins to read; what came of
+    /// that a later one tells.
+    #[must_use]
+    pub fn is_whole(&self, table: &str) -> bool {
+        self.whole.is_whole(table)
+    }
+
+    /// Ingest stops: what a finished read of a table has found may change when it is set aside once
+    /// more.
+    pub fn forget_reads(&self) {
+        self.whole.forget_finished();
     }
 
     /// Open `tables`, or make them: those that cannot be used, each with its error.

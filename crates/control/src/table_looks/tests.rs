@@ -7,11 +7,14 @@ use arrow_schema::{DataType, Field, Schema};
 use async_trait::async_trait;
 use forebay_core::ports::{Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot};
 use forebay_core::progress::Applied;
+use forebay_core::source::SourceDef;
 use forebay_pipeline::SystemRuntime;
-use forebay_testkit::MemoryArchive;
+use forebay_testkit::{Fate, MemoryArchive, TableFault};
 use futures::future::{join, join3};
 
 use super::*;
+use crate::aside::source_tables;
+use crate::begin_error::BeginError;
 
 /// Whether tables can be opened now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +97,7 @@ impl World {
         let of_looks: Arc<dyn Archive> = Arc::<Gated>::clone(&archive);
         let looks = TableLooks {
             answer_max,
-            ..TableLooks::new(of_looks, system)
+            ..TableLooks::new(of_looks, Arc::clone(&system), Stop::new(system), Vec::new())
         };
         Self {
             tokio,
@@ -199,4 +202,108 @@ fn tables_of_other_columns_are_other_looks() {
             assert_eq!(world.calls(), 2);
         }
     });
+}
+
+fn source(name: &str) -> Arc<SourceDef> {
+    Arc::new(SourceDef::json(name, name, Vec::new(), 0))
+}
+
+/// Looks over an archive in memory that has the table of source `t`.
+fn over_memory(
+    tokio: &tokio::runtime::Runtime,
+    common: Vec<WantedTable>,
+) -> (Arc<Fate>, TableLooks) {
+    let system: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(tokio.handle().clone()));
+    let fate = Arc::new(Fate::default());
+    let archive = MemoryArchive::new(&fate);
+    tokio
+        .block_on(archive.open_table("t", source("t").archive_schema()))
+        .expect("a new table");
+    let stop = Stop::new(Arc::clone(&system));
+    (
+        fate,
+        TableLooks::new(Arc::new(archive), system, stop, common),
+    )
+}
+
+#[test]
+fn a_table_is_whole_once_a_read_has_given_every_row_and_that_is_told_once() {
+    let tokio = tokio::runtime::Runtime::new().expect("a runtime");
+    let (fate, looks) = over_memory(&tokio, Vec::new());
+    // Asked until it is told: a look that begins a read, or finds one under way, says no.
+    let told = |longest: u32| {
+        (0..longest).any(|_| {
+            tokio.block_on(looks.runtime.sleep(Duration::from_millis(5)));
+            looks.is_whole("t")
+        })
+    };
+    fate.break_table("t", TableFault::ReadFails(ErrorKind::DataLoss));
+    assert!(!told(20), "no row can be read");
+    fate.mend_table("t");
+    assert!(told(1_000));
+    assert!(!looks.is_whole("t"), "the next look reads again");
+    looks.forget_reads();
+    fate.break_table("t", TableFault::ReadHangs);
+    assert!(!told(20), "one read hangs");
+    looks.forget_reads();
+    assert!(!told(20), "it is not forgotten, nor read beside it");
+    fate.mend_table("t");
+    assert!(told(1_000));
+}
+
+#[test]
+fn a_start_goes_on_without_the_tables_of_sources_and_not_without_a_common_one() {
+    let tokio = tokio::runtime::Runtime::new().expect("a runtime");
+    let sources = ["t", "u"].map(source);
+    let (fate, looks) = over_memory(&tokio, wanted(&["marks"], "a"));
+    fate.break_table("u", TableFault::Shut);
+    // The rows of `t` cannot be read, which only the second try does without.
+    let torn = |table: &str| BeginError::Table {
+        table: table.to_owned(),
+        source: PortError::new(ErrorKind::DataLoss, "a page is torn"),
+    };
+    let catch_up = |table: &str| {
+        let mut tries = Vec::new();
+        let outcome = looks.catch_up(&sources, |aside| {
+            tries.push(aside.keys().cloned().collect::<Vec<_>>().join(" "));
+            if aside.contains_key(table) {
+                Ok(7)
+            } else {
+                Err(torn(table))
+            }
+        });
+        (outcome.expect("no port fails"), tries)
+    };
+    let (outcome, tries) = catch_up("t");
+    let Outcome::Begins(7, aside) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(tries, ["u", "t u"]);
+    assert_eq!(aside.why["t"], "a page is torn");
+    let (outcome, _) = catch_up("marks");
+    assert!(matches!(outcome, Outcome::Stands(table, _) if table == "marks"));
+    fate.break_table("marks", TableFault::Shut);
+    let (outcome, tries) = catch_up("t");
+    assert!(matches!(outcome, Outcome::Stands(table, _) if table == "marks"));
+    assert!(tries.is_empty(), "nothing is read before that");
+}
+
+#[test]
+fn a_change_is_refused_for_a_new_table_and_for_a_common_one_while_ingest_runs() {
+    let tokio = tokio::runtime::Runtime::new().expect("a runtime");
+    let (fate, looks) = over_memory(&tokio, wanted(&["marks"], "a"));
+    let next = [source("u")];
+    let known = source_tables(next.iter());
+    let made = |known: Option<&[WantedTable]>, is_ingesting| {
+        let refused = looks.make(&next, known, is_ingesting).err();
+        refused.map(|error| error.kind())
+    };
+    assert_eq!(made(Some(&[]), true), None);
+    fate.break_table("u", TableFault::Shut);
+    assert!(made(Some(&[]), true).is_some(), "it is new");
+    assert_eq!(made(Some(&known), true), None, "it was there before");
+    assert_eq!(made(None, false), None, "a start");
+    fate.break_table("marks", TableFault::Shut);
+    assert!(made(Some(&known), true).is_some());
+    assert_eq!(made(Some(&known), false), None);
 }

@@ -5,6 +5,7 @@
 //! that serves.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,9 @@ use forebay_training::WitnessedSource;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::aside_reads::Reads;
 use super::broker::BrokerLink;
 use super::catalog_file;
+use super::common_tables::common_tables;
 use super::deployment_name;
 use super::descriptors;
 use super::scorer::RoutedScorer;
@@ -109,9 +110,7 @@ pub(crate) struct App {
     pub(super) running: Mutex<Running>,
     /// Makes the topics that this server writes.
     pub(super) topics: Mutex<Option<TopicMaker>>,
-    /// Reads of tables that were set aside.
-    pub(super) aside_reads: Reads,
-    /// Looks at tables that have not answered yet.
+    /// Looks at the archive's tables.
     pub(super) table_looks: TableLooks,
 }
 
@@ -159,12 +158,7 @@ impl App {
         settings.validate()?;
         let shares = Shares::of(&settings, available_bytes())?;
         let data_dir = &settings.server.data_dir;
-        std::fs::create_dir_all(data_dir).with_context(|| {
-            format!(
-                "cannot make data directory {}; give another with --data-dir",
-                data_dir.display()
-            )
-        })?;
+        make_directory(data_dir)?;
         deployment_name::claim(data_dir, &settings.server.name)?;
         let catalog = catalog_file::load(data_dir)?;
         let files = descriptors::shares(descriptors::raise(), settings.state.shards)?;
@@ -189,6 +183,7 @@ impl App {
             catalog: Some(catalog),
             ..Running::default()
         };
+        let stop = Stop::new(Arc::clone(&system));
         Ok(Self {
             sink: Arc::new(TopicSink::new(Arc::clone(&publisher))),
             reader: Arc::new(ServiceReader::new(online, shown, Arc::clone(&budget))),
@@ -200,10 +195,14 @@ impl App {
             changing: Mutex::default(),
             running: Mutex::new(running),
             topics: Mutex::default(),
-            aside_reads: Reads::default(),
-            table_looks: TableLooks::new(Arc::<DeltaArchive>::clone(&archive), Arc::clone(&system)),
+            table_looks: TableLooks::new(
+                Arc::<DeltaArchive>::clone(&archive),
+                system,
+                stop.clone(),
+                common_tables(),
+            ),
             life: Life::default(),
-            stop: Stop::new(system),
+            stop,
             reads: Readiness::waiting_for(&[(SERVING, "the server is starting")]),
             ingest: Readiness::waiting_for(&[(INGEST, "ingest has not started")]),
             archive,
@@ -313,6 +312,15 @@ impl App {
             }
         })
     }
+}
+
+fn make_directory(data_dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(data_dir).with_context(|| {
+        format!(
+            "cannot make data directory {}; give another with --data-dir",
+            data_dir.display()
+        )
+    })
 }
 
 fn open_archive(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<DeltaArchive> {

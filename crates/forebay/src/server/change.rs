@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use forebay_control::{
-    ApplyFacts, Around, Course, Leftovers, Parts, Phase, Step, Stop, Which, begin, begin_again,
-    delete_leftovers, end, execute, fills_after, plan_apply, source_tables,
+    ApplyFacts, Around, Cause, Course, Leftovers, Parts, Phase, Step, Stop, Which, begin,
+    begin_again, delete_leftovers, end, execute, fills_after, plan_apply, source_tables,
 };
 use forebay_core::ports::{CompiledView, ViewStates};
 use forebay_core::source::SourceDef;
@@ -288,7 +288,7 @@ impl App {
                 continue;
             };
             let tables = source_tables(std::iter::once(source));
-            if let Some(error) = self.open_tables(tables).remove(name) {
+            if let Some(error) = self.table_looks.opened(tables).remove(name) {
                 return Err(error.into());
             }
             if self.with_filler(|filler| filler.must_be_read(source))? {
@@ -308,12 +308,17 @@ impl App {
         self.life.phase() == Phase::Running && !self.is_ingesting() && !stands
     }
 
-    /// Begin ingest anew where it has ended by itself, unless somebody changes the definitions.
-    pub(super) fn heal(&self) {
+    /// Begin ingest anew for `cause`, unless somebody changes the definitions, has begun it anew
+    /// meanwhile, or stops the server.
+    pub(super) fn begin_anew(&self, cause: &Cause) {
         let Some(_changing) = self.changing.try_lock() else {
             return;
         };
-        if self.has_ended() {
+        let holds = match cause {
+            Cause::Ended => self.has_ended(),
+            Cause::Mended(aside) => self.running.lock().aside == *aside,
+        };
+        if holds && !self.stop.is_asked() {
             self.start_again(&self.catalog());
         }
     }

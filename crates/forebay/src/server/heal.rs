@@ -1,11 +1,10 @@
 //! The server as the recovery of `control` sees it: that one decides when ingest that has ended by
-//! itself is started again, when tables that are set aside are looked at ([`super::mend`]) and when
-//! the process gives up. Here is only how, on threads that may block.
+//! itself is started again, when tables that are set aside are looked at, and when the process
+//! gives up. Here is only how, on threads that may block.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use forebay_control::RecoveryHost;
+use forebay_control::{Aside, Cause, RecoveryHost, WantedTable, source_tables};
 use forebay_core::PortResult;
 
 use super::app::App;
@@ -26,19 +25,16 @@ impl RecoveryHost for Recovering {
             .then(|| why().unwrap_or_else(|| "the log says why".to_owned()))
     }
 
-    fn aside(&self) -> BTreeSet<String> {
-        self.0.aside()
+    fn aside(&self) -> (Aside, Vec<WantedTable>) {
+        let running = self.0.running.lock();
+        let sources = running.sources.iter().map(|read| &read.source);
+        (running.aside.clone(), source_tables(sources))
     }
 
-    async fn mend(&self) -> PortResult<()> {
-        let app = Arc::clone(&self.0);
-        blocking(move || app.mend()).await
-    }
-
-    async fn heal(&self) -> PortResult<()> {
+    async fn begin_anew(&self, cause: Cause) -> PortResult<()> {
         let app = Arc::clone(&self.0);
         blocking(move || {
-            app.heal();
+            app.begin_anew(&cause);
             Ok(())
         })
         .await

@@ -8,12 +8,12 @@
 
 pub(crate) mod admin;
 pub(crate) mod app;
-mod aside_reads;
 mod blocking;
 pub(crate) mod broker;
 pub(crate) mod catalog_file;
 mod change;
 mod checkpoint_files;
+mod common_tables;
 mod deployment_name;
 pub(crate) mod descriptors;
 pub(crate) mod exposition;
@@ -22,7 +22,6 @@ mod gaps;
 mod heal;
 mod ingest_look;
 pub(crate) mod listeners;
-mod mend;
 mod parts_look;
 mod rebuild;
 pub(crate) mod references;
@@ -120,7 +119,7 @@ async fn until_stopped(
     tokio::select! {
         signal = signal => signal,
         error = lost => Err(error.into()),
-        error = until_ingest_is_lost(&recovering, &waits) => Err(error.into()),
+        error = until_ingest_is_lost(&recovering, &app.table_looks, &waits) => Err(error.into()),
     }
 }
 

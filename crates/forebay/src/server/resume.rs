@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use forebay_control::{
     AlarmPublisher, Aside, BeginError, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver,
-    Monitors, Phase, alarm_queue, change_scopes, furthest, take_over,
+    Monitors, Outcome, Phase, alarm_queue, change_scopes, furthest, take_over,
 };
 use forebay_core::error::with_causes;
 use forebay_core::memory::Part;
@@ -25,7 +25,7 @@ use forebay_pipeline::{Pipeline, PipelineParts, PipelineSettings, Stopped, Syste
 use super::app::{App, Running};
 use super::checkpoint_files::CheckpointFiles;
 use super::scorer::RoutedScorer;
-use super::tables::{CaughtUp, Outcome};
+use super::tables::CaughtUp;
 use super::topics::{TopicMaker, Wanted};
 use super::wiring::{Binding, Models, Wiring};
 use crate::settings::Settings;
@@ -52,10 +52,7 @@ impl App {
 
     /// Finish what was read, and stop ingest; nothing where it does not run. How it ended.
     pub(super) fn pause(&self) -> Result<Stopped> {
-        // What a finished read has found may have changed when its table is set aside once more.
-        self.aside_reads
-            .lock()
-            .retain(|_, read| !read.is_finished());
+        self.table_looks.forget_reads();
         let (pipeline, alarms, monitors) = {
             let mut running = self.running.lock();
             running.aside = Aside::default();
@@ -78,7 +75,7 @@ impl App {
     pub(super) fn prepare(&self, wiring: &Wiring) -> Result<()> {
         let wanted = Wanted::of(wiring, &self.settings.kafka, self.broker.is_embedded());
         *self.topics.lock() = Some(TopicMaker::start(&self.broker, wanted)?);
-        self.make_tables(wiring)
+        Ok(self.make_tables(wiring)?)
     }
 
     /// Register views, rebuild what lives in memory, and start ingest: without the sources whose
@@ -101,7 +98,7 @@ impl App {
             self.answers();
         }
         let caught_up = match self.catch_up(&mut wiring, &checkpoints)? {
-            Outcome::Begins(caught_up) => *caught_up,
+            Outcome::Begins(caught_up, aside) => (caught_up, aside),
             Outcome::Stands(table, aside) => {
                 self.stand(catalog, wiring, (table, aside));
                 return Ok(());
@@ -115,13 +112,8 @@ impl App {
         &self,
         catalog: Catalog,
         wiring: Wiring,
-        (caught_up, checkpoints): (CaughtUp, Arc<dyn Checkpoints>),
+        (((monitors, begun), aside), checkpoints): ((CaughtUp, Aside), Arc<dyn Checkpoints>),
     ) -> Result<()> {
-        let CaughtUp {
-            monitors,
-            begun,
-            aside,
-        } = caught_up;
         let runtime: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(self.runtime.clone()));
         let (raise, outgoing) = alarm_queue(&monitors.announced(), checkpoints);
         let (watched, marks) = (Arc::clone(&monitors), Arc::clone(&self.marks));
@@ -182,7 +174,7 @@ impl App {
         &self,
         wiring: &Wiring,
         checkpoints: &Arc<dyn Checkpoints>,
-    ) -> Result<Monitors> {
+    ) -> PortResult<Monitors> {
         let topic_of = |name: &str| {
             let source = wiring.sources.iter().find(|source| source.name == name);
             source.map(|source| source.topic.as_str())
@@ -198,13 +190,7 @@ impl App {
             &furthest(self.store.as_ref()),
         )?;
         let (parts, checkpoints) = (&wiring.monitors, Arc::clone(checkpoints));
-        Ok(Monitors::begin(
-            parts,
-            &scopes,
-            checkpoints,
-            CHECKPOINT_ROWS,
-            &self.budget,
-        )?)
+        Monitors::begin(parts, &scopes, checkpoints, CHECKPOINT_ROWS, &self.budget)
     }
 
     /// Bring the monitors and the filter of repeats as far as the archive is, without the tables in

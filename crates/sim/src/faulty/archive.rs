@@ -36,6 +36,7 @@ impl<A> FaultyArchive<A> {
 #[async_trait]
 impl<A: Archive> Archive for FaultyArchive<A> {
     async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()> {
+        self.faults.is_there(name)?;
         let act = self.inner.open_table(name, schema);
         self.faults.meet_async(Part::Archive, Write, act).await
     }
@@ -46,11 +47,13 @@ impl<A: Archive> Archive for FaultyArchive<A> {
         beginnings: &Beginnings,
         logs: &BTreeMap<String, LogIdentity>,
     ) -> PortResult<()> {
+        self.faults.is_there(name)?;
         let act = self.inner.begin(name, beginnings, logs);
         self.faults.meet_async(Part::Archive, Write, act).await
     }
 
     async fn progress(&self, name: &str) -> PortResult<Applied> {
+        self.faults.is_there(name)?;
         let act = self.inner.progress(name);
         self.faults.meet_async(Part::Archive, None, act).await
     }
@@ -61,11 +64,13 @@ impl<A: Archive> Archive for FaultyArchive<A> {
         batches: Vec<RecordBatch>,
         up_to: &Applied,
     ) -> PortResult<u64> {
+        self.faults.is_there(name)?;
         let act = self.inner.append(name, batches, up_to);
         self.faults.meet_async(Part::Archive, Write, act).await
     }
 
     async fn snapshot(&self, name: &str) -> PortResult<TableSnapshot> {
+        self.faults.is_there(name)?;
         let act = self.inner.snapshot(name);
         self.faults.meet_async(Part::Archive, None, act).await
     }
@@ -74,6 +79,7 @@ impl<A: Archive> Archive for FaultyArchive<A> {
 #[async_trait]
 impl<A: Archive> TableScan for FaultyArchive<A> {
     async fn scan(&self, name: &str, scan: Scan) -> PortResult<RowStream> {
+        self.faults.is_there(name)?;
         let act = self.inner.scan(name, scan);
         self.faults.meet_async(Part::Archive, None, act).await
     }

@@ -71,6 +71,7 @@ impl<S: StateProgress> StateProgress for FaultyStore<S> {
 
 impl<S: EpochWriter> EpochWriter for FaultyStore<S> {
     fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
+        self.faults.refuse()?;
         let act = || self.inner.commit(shard, write);
         self.faults.meet(Part::Store, Write, act)
     }

@@ -1,39 +1,40 @@
 //! One process of the server: `control` changes its definitions, over the stores of a world and
 //! under faults. It does to them, step by step, what the binary does to RocksDB, Delta and Kafka.
 //!
+//! What it does for each step is in [`steps`], how ingest that has ended comes back in
+//! [`recovery`].
+//!
 //! Definitions are the views beyond those of the world; what is saved of them is a [`Disk`], which
 //! outlives the process.
 
+mod recovery;
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_control::{
-    AlarmPublisher, ApplyFacts, Beginning, Begun, ChangeFailed, Course, FillHost, Filler,
-    Leftovers, Life, MonitorObserver, Monitors, Parts, Step, Stop, Which, alarm_queue, begin,
-    change_scopes, delete_leftovers, execute, fills_after, furthest, plan_apply, take_over,
+    AlarmPublisher, ApplyFacts, Around, Aside, BeginError, Beginning, Begun, ChangeFailed, Course,
+    FillHost, Life, MonitorObserver, Monitors, Outcome, Stop, TableLooks, alarm_queue, begin,
+    change_scopes, execute, furthest, plan_apply, take_over,
 };
 use forebay_core::memory::Budget;
-use forebay_core::ports::{Checkpoints, CompiledView, Publisher, Runtime, ViewStates};
+use forebay_core::ports::{Archive, Checkpoints, Publisher, Runtime};
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, MINUTE_US};
-use forebay_core::view::{ViewId, Window};
+use forebay_core::view::ViewId;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_monitor::MonitorReport;
-use forebay_pipeline::archive::Archiver;
-use forebay_pipeline::gaps::Listed;
 use forebay_pipeline::runtime::block_on;
 use forebay_pipeline::{
     Pipeline, PipelineError, PipelineParts, PipelineSettings, PublishedWatermarks, Stopped,
 };
-use forebay_testkit::{
-    FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, MemoryStore, PlainView, Random,
-};
+use forebay_testkit::{FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, MemoryStore, Random};
 use parking_lot::Mutex;
 
-use crate::faults::{Effect, Faults, Part};
+use crate::faults::Faults;
 use crate::faulty::{
     FaultyArchive, FaultyCheckpoints, FaultyInspector, FaultyLog, FaultyPublisher, FaultyReader,
     FaultyScorer, FaultyStore,
@@ -41,6 +42,9 @@ use crate::faulty::{
 use crate::monitored;
 use crate::runtime::{SimClock, SimRuntime};
 use crate::world::{POOL_BYTES, PREDICTIONS, START_US, TOPIC, World};
+use recovery::Recovered;
+pub use steps::Change;
+use steps::extra;
 
 /// Views that definitions may add.
 pub const EXTRA: [ViewId; 3] = [10, 11, 12];
@@ -48,6 +52,8 @@ pub const EXTRA: [ViewId; 3] = [10, 11, 12];
 pub const REST_MAX_ROWS: u64 = 16;
 /// Virtual time in which a process must have stopped.
 const STOP_MAX: Duration = Duration::from_secs(60);
+/// Virtual time for which a change waits until ingest has begun anew.
+const CHANGE_WAIT: Duration = Duration::from_secs(30);
 /// How long a poll waits on the virtual clock.
 const POLL_WAIT: Duration = Duration::from_millis(50);
 
@@ -75,6 +81,14 @@ pub struct Server {
     marks: Arc<PublishedWatermarks>,
     random: Mutex<Random>,
     running: Mutex<Option<Pipeline>>,
+    /// Tables that ingest goes on without, or stands for.
+    aside: Mutex<Aside>,
+    looks: TableLooks,
+    /// Set while definitions change, or ingest begins anew.
+    changing: AtomicBool,
+    /// The extra views that ingest folds, or is to fold once it runs.
+    in_force: Mutex<BTreeSet<ViewId>>,
+    recovery: Recovered,
     /// Publishes what the monitors raise, while ingest runs.
     alarms: Mutex<Option<AlarmPublisher>>,
     monitors: Mutex<Arc<Monitors>>,
@@ -89,56 +103,25 @@ pub struct Server {
     unlimited: AtomicBool,
 }
 
-/// A change of definitions under way.
-#[derive(Debug)]
-pub struct Change {
-    current: BTreeSet<ViewId>,
-    next: BTreeSet<ViewId>,
-    course: Course,
-}
-
-impl Change {
-    /// From `views` to themselves.
-    fn to(views: &BTreeSet<ViewId>) -> Self {
-        Self {
-            current: views.clone(),
-            next: views.clone(),
-            course: Course::default(),
-        }
-    }
-
-    fn of(&self, which: Which) -> &BTreeSet<ViewId> {
-        match which {
-            // All sources are read from the beginning.
-            Which::Current | Which::Sources => &self.current,
-            Which::Next | Which::Saved => &self.next,
-        }
-    }
-}
-
-/// Extra view `id`: it looks back so many minutes.
-fn extra(world: &World, id: ViewId) -> Arc<dyn CompiledView> {
-    let window = Window::Range {
-        preceding_us: MINUTE_US,
-    };
-    Arc::new(PlainView::new(id, &world.sources[0], "k", "x", window))
-}
-
-fn id_of(view: &str) -> PortResult<ViewId> {
-    let parsed = view.parse();
-    parsed.map_err(|_| PortError::internal(format!("{view} is no number of a view")))
-}
-
 impl Server {
     /// A process over `world` and `disk`; nothing runs yet.
     #[must_use]
-    pub fn new(world: &Arc<World>, disk: &Arc<Disk>, faults: &Arc<Faults>, seed: u64) -> Self {
-        Self {
+    pub fn new(world: &Arc<World>, disk: &Arc<Disk>, faults: &Arc<Faults>, seed: u64) -> Arc<Self> {
+        let archive = Arc::new(FaultyArchive::new(world.archive.clone(), faults));
+        let of_looks: Arc<dyn Archive> = Arc::<FaultyArchive<_>>::clone(&archive);
+        let runtime: Arc<dyn Runtime> = Arc::new(faults.runtime().clone());
+        let stop = Stop::new(Arc::clone(&runtime));
+        Arc::new(Self {
+            looks: TableLooks::new(of_looks, runtime, stop.clone(), world.common_tables()),
+            aside: Mutex::default(),
+            changing: AtomicBool::new(false),
+            in_force: Mutex::default(),
+            recovery: Recovered::default(),
             world: Arc::clone(world),
             disk: Arc::clone(disk),
             faults: Arc::clone(faults),
             store: Arc::new(FaultyStore::new(world.store.clone(), faults)),
-            archive: Arc::new(FaultyArchive::new(world.archive.clone(), faults)),
+            archive,
             marks: Arc::default(),
             random: Mutex::new(Random::new(seed)),
             running: Mutex::default(),
@@ -149,29 +132,50 @@ impl Server {
             life: Life::default(),
             rest: AtomicU64::new(0),
             unlimited: AtomicBool::new(false),
-            stop: Stop::new(Arc::new(faults.runtime().clone())),
-        }
+            stop,
+        })
     }
 
-    /// Go on with the definitions that are saved. State that no definition names is deleted.
+    /// Go on with the definitions that are saved. State that no definition names is deleted. From
+    /// then on ingest that has ended comes back by itself, and tables that were set aside do.
     ///
     /// # Errors
     /// A store fails.
-    pub fn begin(&self) -> PortResult<()> {
-        let mut change = Change::to(&self.disk.saved());
+    pub fn begin(self: &Arc<Self>) -> PortResult<()> {
+        let saved = self.disk.saved();
+        self.in_force.lock().clone_from(&saved);
         let clock = self.clock();
-        let begun = begin(self, &mut change, (&self.life, &self.stop, &clock));
+        let around: Around<'_> = (&self.life, &self.stop, &clock);
+        let begun = begin(self.as_ref(), &mut Change::to(&saved), around);
         begun.map_err(|failed| {
             PortError::with_source(failed.kind(), "the server does not start", failed)
-        })
+        })?;
+        self.recover();
+        Ok(())
     }
 
     /// Bring the definitions `next` into force.
     ///
     /// # Errors
-    /// A step has failed; the text says what holds now.
-    pub fn apply(&self, next: &BTreeSet<ViewId>) -> Result<(), ChangeFailed> {
-        let current = self.disk.saved();
+    /// A step has failed, or ingest begins anew and does not get on; the text says what holds now.
+    pub fn apply(&self, next: &BTreeSet<ViewId>) -> PortResult<()> {
+        let changing = || self.changing.swap(true, Ordering::SeqCst);
+        if !self.runtime().wait_until(CHANGE_WAIT, || !changing()) {
+            return Err(PortError::new(
+                ErrorKind::FailedPrecondition,
+                "ingest begins anew",
+            ));
+        }
+        let outcome = self.change_to(next);
+        self.changing.store(false, Ordering::SeqCst);
+        outcome.map_err(|failed| PortError::with_source(failed.kind(), failed.to_string(), failed))
+    }
+
+    fn change_to(&self, next: &BTreeSet<ViewId>) -> Result<(), ChangeFailed> {
+        let current = self.in_force.lock().clone();
+        if !self.is_ingesting() {
+            self.start_again();
+        }
         let only = |these: &BTreeSet<ViewId>, those: &BTreeSet<ViewId>| -> Vec<String> {
             these.difference(those).map(ViewId::to_string).collect()
         };
@@ -188,8 +192,8 @@ impl Server {
             course: Course::default(),
         };
         let clock = self.clock();
-        let surroundings: (_, _, &dyn Clock) = (&self.life, &self.stop, &clock);
-        let outcome = execute(self, &mut change, &steps, surroundings);
+        let around: Around<'_> = (&self.life, &self.stop, &clock);
+        let outcome = execute(self, &mut change, &steps, around);
         self.filler().release();
         outcome
     }
@@ -242,7 +246,7 @@ impl Server {
         format!("{:?}", running.as_ref().map(Pipeline::status))
     }
 
-    /// Finish what was read, and stop ingest.
+    /// The end of the process: finish what was read, and stop ingest.
     ///
     /// # Errors
     /// The first error of any thread.
@@ -251,11 +255,16 @@ impl Server {
     /// It takes longer than a stop may take, or a part of it has panicked, which only looks like a
     /// fault that heals.
     pub fn pause(&self) -> Result<(), PipelineError> {
+        self.stop.ask();
+        let ended = self.runtime().wait_until(STOP_MAX, || !self.recovers());
+        assert!(ended, "recovery goes on after the stop");
         self.stop_ingest().all()
     }
 
-    /// The same; how ingest has ended.
+    /// Stop ingest; how it has ended.
     fn stop_ingest(&self) -> Stopped {
+        self.looks.forget_reads();
+        *self.aside.lock() = Aside::default();
         let Some(pipeline) = self.running.lock().take() else {
             return Stopped::default();
         };
@@ -289,9 +298,21 @@ impl Server {
             take_over(self.store.as_ref(), view.spec())?;
         }
         *self.recovered.lock() = furthest(self.store.as_ref());
+        let sources = &self.world.sources;
+        let begun = self.looks.catch_up(sources, |aside| {
+            self.begin_monitors(self.world.checkpoints.clone(), aside)
+        })?;
+        let ((monitors, begun), aside) = match begun {
+            Outcome::Begins(caught_up, aside) => (caught_up, aside),
+            Outcome::Stands(_, aside) => {
+                *self.aside.lock() = aside;
+                self.in_force.lock().clone_from(views);
+                return Ok(());
+            }
+        };
         let mut parts = self.parts();
         parts.views.extend(extra);
-        let (monitors, begun) = self.begin_monitors(self.world.checkpoints.clone())?;
+        parts.unusable.clone_from(&aside.why);
         let monitors = Arc::new(monitors);
         let checkpoints = self.checkpoints(self.world.checkpoints.clone());
         let (raise, outgoing) = alarm_queue(&monitors.announced(), checkpoints);
@@ -318,6 +339,11 @@ impl Server {
         let runtime: Arc<dyn Runtime> = Arc::new(self.runtime().clone());
         let alarms = AlarmPublisher::start(outgoing, publisher, &runtime)?;
         *self.alarms.lock() = Some(alarms);
+        self.recovery
+            .left_out
+            .fetch_add((!aside.why.is_empty()).into(), Ordering::SeqCst);
+        *self.aside.lock() = aside;
+        self.in_force.lock().clone_from(views);
         Ok(())
     }
 
@@ -325,8 +351,13 @@ impl Server {
         Arc::new(FaultyCheckpoints::new(kept, &self.faults))
     }
 
-    /// The monitors as far as the archive is, from what is kept in `checkpoints`.
-    fn begin_monitors(&self, checkpoints: MemoryCheckpoints) -> PortResult<(Monitors, Begun)> {
+    /// The monitors as far as the archive is, from what is kept in `checkpoints`, but for those
+    /// that need a table in `aside`.
+    fn begin_monitors(
+        &self,
+        checkpoints: MemoryCheckpoints,
+        aside: &BTreeMap<String, String>,
+    ) -> Result<(Monitors, Begun), BeginError> {
         let (world, setup) = (&self.world, &self.world.setup);
         let checkpoints = self.checkpoints(checkpoints);
         let current: &[(&str, &str)] = if setup.scored {
@@ -340,7 +371,8 @@ impl Server {
             &furthest(self.store.as_ref()),
         )?;
         let watched = setup.monitored.then(|| monitored::parts(world));
-        let watched: Vec<_> = watched.into_iter().collect::<PortResult<_>>()?;
+        let mut watched: Vec<_> = watched.into_iter().collect::<PortResult<_>>()?;
+        watched.retain(|monitor| !aside.keys().any(|table| monitor.reads(table)));
         let rows = 1 + self.random.lock().below(40) as u64;
         let monitors = Monitors::begin(
             &watched,
@@ -355,7 +387,7 @@ impl Server {
             notes: self.store.as_ref(),
             checkpoints: &checkpoints,
             sources: &world.sources,
-            unusable: &BTreeMap::new(),
+            unusable: aside,
             prediction_sources: &HashSet::from([PREDICTIONS.to_owned()]),
             marks: &self.marks,
             runtime: self.runtime(),
@@ -375,7 +407,7 @@ impl Server {
     /// # Errors
     /// A store fails.
     pub fn reports_from(&self, checkpoints: MemoryCheckpoints) -> PortResult<Vec<MonitorReport>> {
-        let (monitors, _) = self.begin_monitors(checkpoints)?;
+        let (monitors, _) = self.begin_monitors(checkpoints, &BTreeMap::new())?;
         Ok(monitors.reports())
     }
 
@@ -406,126 +438,6 @@ impl Server {
             ..world.parts(&calm, seed)
         }
     }
-
-    /// The views of definitions that have `extra` beyond those of the world.
-    fn named(&self, extra: &BTreeSet<ViewId>) -> HashSet<ViewId> {
-        let world = self.world.views.iter().map(|view| view.spec().id);
-        world.chain(extra.iter().copied()).collect()
-    }
-
-    fn filler(&self) -> Filler<'_> {
-        Filler {
-            host: self,
-            archive: self.archive.as_ref(),
-            store: self.store.as_ref(),
-            memory: &self.memory,
-            runtime: self.runtime(),
-            life: &self.life,
-            stop: &self.stop,
-            rest_max_rows: REST_MAX_ROWS,
-        }
-    }
-
-    fn save(&self, views: &BTreeSet<ViewId>) -> PortResult<()> {
-        let act = || {
-            self.disk.0.lock().clone_from(views);
-            Ok(())
-        };
-        self.faults.meet(Part::Store, Effect::Write, act)
-    }
-}
-
-impl Parts for Server {
-    type Change = Change;
-
-    fn carry_out(&self, change: &mut Change, step: &Step) -> PortResult<()> {
-        match step {
-            Step::DropUnnamed => {
-                let named = self.named(&change.next);
-                delete_leftovers(self.store.as_ref(), &named, Leftovers::ButFills)
-            }
-            Step::MakeTables => Ok(()),
-            Step::BeginView(view) => {
-                let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
-                Ok(self.filler().begin(source, view.as_ref())?)
-            }
-            Step::FillBeside(view) => {
-                let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
-                let course = &mut change.course;
-                Ok(self.filler().beside(source, view.as_ref(), course)?)
-            }
-            Step::CatchUp => {
-                let source = || Arc::clone(&self.world.sources[0]);
-                let added = change.next.difference(&change.current);
-                let views = added.map(|id| (source(), extra(&self.world, *id)));
-                let views: Vec<_> = views.collect();
-                let course = &mut change.course;
-                Ok(self.filler().catch_up_with_ingest(&views, course)?)
-            }
-            Step::Pause => {
-                // All new views read the first source.
-                let name = &self.world.sources[0].name;
-                let is_added = change.next.difference(&change.current).next().is_some();
-                let needed = is_added.then(|| name.clone()).into_iter().collect();
-                Ok(fills_after(self.stop_ingest(), &needed)?)
-            }
-            Step::FillRest(view) => {
-                let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
-                Ok(self.filler().rest(source, view.as_ref()).map(drop)?)
-            }
-            Step::Save(which) => self.save(change.of(*which)),
-            Step::Resume(which) => {
-                // A resume that failed may have started ingest with the other definitions.
-                fills_after(self.stop_ingest(), &BTreeSet::new())?;
-                self.resume(change.of(*which))
-            }
-            Step::DropView(view) => self.store.drop_view(id_of(view)?),
-            Step::DropLeftovers => {
-                let named = self.named(&change.next);
-                delete_leftovers(self.store.as_ref(), &named, Leftovers::All)
-            }
-        }
-    }
-}
-
-impl FillHost for Server {
-    fn is_ingesting(&self) -> bool {
-        Server::is_ingesting(self)
-    }
-
-    fn archiver(&self) -> Option<Archiver> {
-        self.running.lock().as_ref().map(Pipeline::archiver)
-    }
-
-    // All definitions read all sources.
-    fn recovered(&self, _: &str) -> Option<Applied> {
-        Some(self.recovered.lock().clone())
-    }
-
-    fn limit_ingest(&self, rows_per_s: Option<NonZeroU64>) {
-        if let Some(pipeline) = &*self.running.lock()
-            && !self.unlimited.load(Ordering::Relaxed)
-        {
-            pipeline.limit_rows(rows_per_s);
-        }
-    }
-
-    fn halts(&self) -> Vec<Listed> {
-        let running = self.running.lock();
-        running.as_ref().map(Pipeline::halts).unwrap_or_default()
-    }
-
-    fn waits_for(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn folded(&self, _: &str, rows: u64, _: u64, _: u64) {
-        if self.running.lock().is_none() {
-            self.rest.fetch_add(rows, Ordering::Relaxed);
-        }
-    }
-
-    fn passed(&self, _: &str, _: Duration) {}
 }
 
 fn port_error(error: PipelineError) -> PortError {

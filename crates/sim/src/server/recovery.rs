@@ -1,0 +1,121 @@
+//! The simulated server as the recovery of `control` sees it, and what came of that.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use forebay_control::{
+    Aside, Cause, Phase, RecoveryHost, WantedTable, begin_again, source_tables,
+    until_ingest_is_lost,
+};
+use forebay_core::ports::Runtime;
+use forebay_core::{PortError, PortResult};
+use futures::future::{Either, select};
+use parking_lot::Mutex;
+
+use super::Server;
+use super::steps::Change;
+
+/// What recovery has done in one process.
+#[derive(Debug, Default)]
+pub(super) struct Recovered {
+    is_under_way: AtomicBool,
+    /// Why it has given up.
+    lost: Mutex<Option<PortError>>,
+    ends: Mutex<Vec<String>>,
+    mended: AtomicU64,
+    pub(super) left_out: AtomicU64,
+}
+
+impl Server {
+    /// Begin ingest anew whenever it has ended, until the process stops.
+    pub(super) fn recover(self: &Arc<Self>) {
+        self.recovery.is_under_way.store(true, Ordering::SeqCst);
+        let server = Arc::clone(self);
+        let recovery = async move {
+            let runtime = server.runtime();
+            let lost = until_ingest_is_lost(server.as_ref(), &server.looks, runtime);
+            if let Either::Left((error, _)) = select(pin!(lost), pin!(server.stop.asked())).await {
+                *server.recovery.lost.lock() = Some(error);
+            }
+            server.recovery.is_under_way.store(false, Ordering::SeqCst);
+        };
+        self.runtime().spawn_task("recovery", Box::pin(recovery));
+    }
+
+    pub(super) fn recovers(&self) -> bool {
+        self.recovery.is_under_way.load(Ordering::SeqCst)
+    }
+
+    /// Ingest has failed: begin it anew with the definitions in force.
+    pub(super) fn start_again(&self) {
+        let current = self.in_force.lock().clone();
+        // Where that fails too, the next look or change tries again.
+        let _told = begin_again(self, &mut Change::to(&current));
+    }
+
+    /// Why ingest that ran has ended by itself, each time that recovery has begun it anew.
+    #[must_use]
+    pub fn ends(&self) -> Vec<String> {
+        self.recovery.ends.lock().clone()
+    }
+
+    /// How often recovery has begun ingest anew since a table could be used again.
+    #[must_use]
+    pub fn mended(&self) -> u64 {
+        self.recovery.mended.load(Ordering::SeqCst)
+    }
+
+    /// Starts of ingest that have left sources out.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.recovery.left_out.load(Ordering::SeqCst)
+    }
+
+    fn died(&self) -> Option<String> {
+        let running = self.running.lock();
+        let dead = running.as_ref().filter(|pipeline| !pipeline.is_ingesting());
+        dead.map(|pipeline| pipeline.status().failed.unwrap_or_default())
+    }
+
+    /// Why ingest comes back no more, if it does not.
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        self.recovery.lost.lock().as_ref().map(ToString::to_string)
+    }
+}
+
+impl RecoveryHost for Server {
+    fn is_changing(&self) -> bool {
+        self.changing.load(Ordering::SeqCst)
+    }
+
+    fn ended(&self) -> Option<String> {
+        let stands = self.running.lock().is_none() && !self.aside.lock().why.is_empty();
+        let has_ended = self.life.phase() == Phase::Running && !self.is_ingesting() && !stands;
+        has_ended.then(|| self.died().unwrap_or_default())
+    }
+
+    fn aside(&self) -> (Aside, Vec<WantedTable>) {
+        let aside = self.aside.lock().clone();
+        (aside, source_tables(self.world.sources.iter()))
+    }
+
+    async fn begin_anew(&self, cause: Cause) -> PortResult<()> {
+        if self.changing.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let (holds, mended) = match cause {
+            Cause::Ended => (self.ended().is_some(), 0),
+            Cause::Mended(aside) => (*self.aside.lock() == aside, 1),
+        };
+        if holds && !self.stop.is_asked() {
+            // A start that fails leaves nothing that runs, and is no end of it.
+            self.recovery.ends.lock().extend(self.died());
+            self.recovery.mended.fetch_add(mended, Ordering::SeqCst);
+            self.start_again();
+        }
+        self.changing.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! What a simulated server does for each step of a change, and what a fill asks of it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use forebay_control::{
+    Course, FillHost, Filler, Leftovers, Parts, Phase, Step, Which, delete_leftovers, fills_after,
+    source_tables,
+};
+use forebay_core::ports::{CompiledView, ViewStates};
+use forebay_core::progress::Applied;
+use forebay_core::time::MINUTE_US;
+use forebay_core::view::{ViewId, Window};
+use forebay_core::{PortError, PortResult};
+use forebay_pipeline::Pipeline;
+use forebay_pipeline::archive::Archiver;
+use forebay_pipeline::gaps::Listed;
+use forebay_testkit::PlainView;
+
+use super::{REST_MAX_ROWS, Server};
+use crate::faults::{Effect, Part};
+use crate::world::World;
+
+/// A change of definitions under way.
+#[derive(Debug)]
+pub struct Change {
+    pub(super) current: BTreeSet<ViewId>,
+    pub(super) next: BTreeSet<ViewId>,
+    pub(super) course: Course,
+}
+
+impl Change {
+    /// From `views` to themselves.
+    pub(super) fn to(views: &BTreeSet<ViewId>) -> Self {
+        Self {
+            current: views.clone(),
+            next: views.clone(),
+            course: Course::default(),
+        }
+    }
+
+    fn of(&self, which: Which) -> &BTreeSet<ViewId> {
+        match which {
+            // All sources are read from the beginning.
+            Which::Current | Which::Sources => &self.current,
+            Which::Next | Which::Saved => &self.next,
+        }
+    }
+}
+
+/// Extra view `id`: it looks back so many minutes.
+pub(super) fn extra(world: &World, id: ViewId) -> Arc<dyn CompiledView> {
+    let window = Window::Range {
+        preceding_us: MINUTE_US,
+    };
+    Arc::new(PlainView::new(id, &world.sources[0], "k", "x", window))
+}
+
+fn id_of(view: &str) -> PortResult<ViewId> {
+    let parsed = view.parse();
+    parsed.map_err(|_| PortError::internal(format!("{view} is no number of a view")))
+}
+
+impl Server {
+    /// The views of definitions that have `extra` beyond those of the world.
+    fn named(&self, extra: &BTreeSet<ViewId>) -> HashSet<ViewId> {
+        let world = self.world.views.iter().map(|view| view.spec().id);
+        world.chain(extra.iter().copied()).collect()
+    }
+
+    pub(super) fn filler(&self) -> Filler<'_> {
+        Filler {
+            host: self,
+            archive: self.archive.as_ref(),
+            store: self.store.as_ref(),
+            memory: &self.memory,
+            runtime: self.runtime(),
+            life: &self.life,
+            stop: &self.stop,
+            rest_max_rows: REST_MAX_ROWS,
+        }
+    }
+
+    fn save(&self, views: &BTreeSet<ViewId>) -> PortResult<()> {
+        let act = || {
+            self.disk.0.lock().clone_from(views);
+            Ok(())
+        };
+        self.faults.meet(Part::Store, Effect::Write, act)
+    }
+}
+
+impl Parts for Server {
+    type Change = Change;
+
+    fn carry_out(&self, change: &mut Change, step: &Step) -> PortResult<()> {
+        match step {
+            Step::DropUnnamed => {
+                let named = self.named(&change.next);
+                delete_leftovers(self.store.as_ref(), &named, Leftovers::ButFills)
+            }
+            Step::MakeTables => {
+                let sources = &self.world.sources;
+                let known = source_tables(sources.iter());
+                let known = (self.life.phase() != Phase::Starting).then_some(known.as_slice());
+                self.looks.make(sources, known, self.is_ingesting())
+            }
+            Step::BeginView(view) => {
+                let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
+                Ok(self.filler().begin(source, view.as_ref())?)
+            }
+            Step::FillBeside(view) => {
+                let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
+                let course = &mut change.course;
+                Ok(self.filler().beside(source, view.as_ref(), course)?)
+            }
+            Step::CatchUp => {
+                let source = || Arc::clone(&self.world.sources[0]);
+                let added = change.next.difference(&change.current);
+                let views = added.map(|id| (source(), extra(&self.world, *id)));
+                let views: Vec<_> = views.collect();
+                let course = &mut change.course;
+                Ok(self.filler().catch_up_with_ingest(&views, course)?)
+            }
+            Step::Pause => {
+                // All new views read the first source.
+                let name = &self.world.sources[0].name;
+                let is_added = change.next.difference(&change.current).next().is_some();
+                let needed = is_added.then(|| name.clone()).into_iter().collect();
+                Ok(fills_after(self.stop_ingest(), &needed)?)
+            }
+            Step::FillRest(view) => {
+                let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
+                Ok(self.filler().rest(source, view.as_ref()).map(drop)?)
+            }
+            Step::Save(which) => self.save(change.of(*which)),
+            Step::Resume(which) => {
+                // A resume that failed may have started ingest with the other definitions.
+                fills_after(self.stop_ingest(), &BTreeSet::new())?;
+                self.resume(change.of(*which))
+            }
+            Step::DropView(view) => self.store.drop_view(id_of(view)?),
+            Step::DropLeftovers => {
+                let named = self.named(&change.next);
+                delete_leftovers(self.store.as_ref(), &named, Leftovers::All)
+            }
+        }
+    }
+}
+
+impl FillHost for Server {
+    fn is_ingesting(&self) -> bool {
+        Server::is_ingesting(self)
+    }
+
+    fn archiver(&self) -> Option<Archiver> {
+        self.running.lock().as_ref().map(Pipeline::archiver)
+    }
+
+    // All definitions read all sources.
+    fn recovered(&self, _: &str) -> Option<Applied> {
+        Some(self.recovered.lock().clone())
+    }
+
+    fn limit_ingest(&self, rows_per_s: Option<NonZeroU64>) {
+        if let Some(pipeline) = &*self.running.lock()
+            && !self.unlimited.load(Ordering::Relaxed)
+        {
+            pipeline.limit_rows(rows_per_s);
+        }
+    }
+
+    fn halts(&self) -> Vec<Listed> {
+        let running = self.running.lock();
+        running.as_ref().map(Pipeline::halts).unwrap_or_default()
+    }
+
+    fn waits_for(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn folded(&self, _: &str, rows: u64, _: u64, _: u64) {
+        if self.running.lock().is_none() {
+            self.rest.fetch_add(rows, Ordering::Relaxed);
+        }
+    }
+
+    fn passed(&self, _: &str, _: Duration) {}
+}
