@@ -262,3 +262,51 @@ fn variables_that_look_like_settings_and_are_none_are_found() -> Result<()> {
     );
     Ok(())
 }
+
+/// What is wrong with the settings where `section.key` alone is `value`; None where nothing is.
+fn refusal(section: &str, key: &str, value: &str) -> Option<String> {
+    let variable = format!("FOREBAY_{section}_{key}").to_uppercase();
+    let refused = match load("", &[(&variable, value)]) {
+        Ok(settings) => settings.validate().err(),
+        Err(error) => Some(error),
+    };
+    refused.map(|error| format!("{error:#}"))
+}
+
+#[test]
+fn the_bounds_that_a_refusal_names_are_taken() {
+    let defaults = defaults().expect("valid TOML");
+    let tables = defaults
+        .iter()
+        .filter_map(|(name, value)| Some((name, value.as_table()?)));
+    let keys = tables.flat_map(|(section, table)| {
+        let numbers = table.iter().filter(|(_, value)| value.is_integer());
+        numbers.map(move |(key, _)| (section.as_str(), key.as_str()))
+    });
+    let wrong = ["0", "1", "65535", "4294967295", "9223372036854775807"];
+    let mut bounded = 0;
+    for (section, key) in keys {
+        let name = format!("{section}.{key} = ");
+        let refused = wrong
+            .iter()
+            .filter_map(|value| refusal(section, key, value));
+        let named: Option<String> = refused
+            .filter(|words| words.contains(&name))
+            .find_map(|words| Some(words.split_once(" is outside ")?.1.to_owned()));
+        let Some(bounds) = named else {
+            continue;
+        };
+        bounded += 1;
+        let (least, most) = bounds.split_once("..=").expect("least and most");
+        let most: String = most.chars().take_while(char::is_ascii_digit).collect();
+        for bound in [least, &most] {
+            // A rule about two keys may refuse it; its own does not.
+            let words = refusal(section, key, bound).unwrap_or_default();
+            assert!(
+                !words.contains(&format!("{name}{bound} is outside")),
+                "{words}"
+            );
+        }
+    }
+    assert!(bounded > 40, "{bounded} keys have bounds");
+}
