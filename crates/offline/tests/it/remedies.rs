@@ -150,3 +150,51 @@ async fn a_table_that_was_restored_in_parts_works_again_when_it_is_restored_as_a
     restore(root.path(), backup.path());
     works_again(root.path()).await;
 }
+
+#[tokio::test]
+async fn a_table_that_this_build_cannot_use_is_made_anew_from_its_log_in_an_empty_directory() {
+    let no_owner = |properties: &mut Map<String, Value>| {
+        properties.remove("forebay.deployment").expect("its owner");
+    };
+    let newer = |properties: &mut Map<String, Value>| {
+        *properties.get_mut("forebay.format").expect("its format") = "99".into();
+    };
+    type Change<'a> = &'a dyn Fn(&mut Map<String, Value>);
+    let cases: [(Change<'_>, &[&str]); 2] = [
+        (
+            &no_owner,
+            &["does not say which server", "use an empty data directory"],
+        ),
+        (
+            &newer,
+            &["format 99 of a newer build", "use an empty data directory"],
+        ),
+    ];
+    for (change, words) in cases {
+        let root = tempfile::tempdir().expect("a directory");
+        filled(root.path()).await;
+        configure(root.path(), change);
+        refused(root.path(), ErrorKind::FailedPrecondition, words).await;
+        let empty = tempfile::tempdir().expect("a directory");
+        filled(empty.path()).await;
+        works_again(empty.path()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_table_of_another_program_is_moved_out_and_made_anew() {
+    let root = tempfile::tempdir().expect("a directory");
+    let out = tempfile::tempdir().expect("a directory");
+    filled(root.path()).await;
+    configure(root.path(), |properties| {
+        properties.remove("forebay.deployment").expect("its owner");
+    });
+    let words = [
+        "made by another program",
+        "move its directory out of the archive",
+    ];
+    refused(root.path(), ErrorKind::FailedPrecondition, &words).await;
+    fs::rename(root.path().join(TABLE), out.path().join(TABLE)).expect("moved");
+    filled(root.path()).await;
+    works_again(root.path()).await;
+}
