@@ -3,10 +3,11 @@
 //! and is empty. So every write here is: staged file, its bytes, `sync_all`, then the name (hard
 //! link for create, rename for overwrite), then fsync of the directory.
 //!
-//! Reads, lists and deletes go to [`LocalFileSystem`] unchanged: a delete that a power cut undoes
-//! is done again by the next sweep. Staged files end in `#<n>`, which [`LocalFileSystem`] never
-//! lists.
+//! Reads, lists and deletes go to [`LocalFileSystem`] unchanged, but for lists of a log's end
+//! ([`listing`]): a delete that a power cut undoes is done again by the next sweep. Staged files
+//! end in `#<n>`, which [`LocalFileSystem`] never lists.
 
+mod listing;
 mod staged;
 mod upload;
 
@@ -119,7 +120,7 @@ impl ObjectStore for DurableLocal {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        listing::list_from(&self.inner, prefix, offset)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

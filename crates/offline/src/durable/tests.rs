@@ -155,3 +155,48 @@ async fn parts_awaited_backwards_make_the_same_file() {
     drop(dropped);
     assert_eq!(names(directory.path()), ["parts"]);
 }
+
+/// What `store` lists of `prefix` from `offset` on, in order.
+async fn listed(store: &dyn ObjectStore, prefix: &Path, offset: &Path) -> Vec<ObjectMeta> {
+    let files = store.list_with_offset(Some(prefix), offset);
+    let mut files: Vec<_> = files.try_collect().await.expect("listed");
+    files.sort_by(|a, b| a.location.cmp(&b.location));
+    files
+}
+
+#[tokio::test]
+async fn files_from_a_name_on_are_those_that_the_local_file_system_lists() {
+    let log = [
+        "00.json",
+        "01.json",
+        "02.checkpoint.parquet",
+        "02.json",
+        "02.json#7",
+        "_last",
+    ];
+    let (nested, odd) = (
+        ["00.json", "deep/01.json"],
+        ["00.json", "0 1.json", "02#x.json"],
+    );
+    for files in [&log[..], &nested, &odd, &[]] {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in files {
+            let path = directory.path().join(name);
+            fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+            fs::write(path, name).expect("written");
+        }
+        let prefix = Path::from_absolute_path(directory.path()).expect("an absolute path");
+        let (store, plain) = (DurableLocal::new(), LocalFileSystem::new());
+        let gone = prefix.clone().join("gone");
+        for prefix in [prefix, gone] {
+            let names = ["00", "00.json", "02", "02.json", "zz"];
+            let mut offsets: Vec<Path> = names.map(|name| prefix.clone().join(name)).into();
+            offsets.extend([prefix.clone(), prefix.clone().join("deep").join("00")]);
+            for offset in offsets {
+                let expected = listed(&plain, &prefix, &offset).await;
+                let found = listed(&store, &prefix, &offset).await;
+                assert_eq!(found, expected, "{files:?} from {offset}");
+            }
+        }
+    }
+}
