@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_core::ports::Runtime;
@@ -14,6 +14,9 @@ use forebay_testkit::Random;
 use parking_lot::Mutex;
 
 use crate::runtime::SimRuntime;
+
+/// Of a write that is refused for good.
+pub(crate) const REFUSED: &str = "the shard takes no writes any more";
 
 /// What can be taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,7 +92,6 @@ pub struct Faults {
     /// Until when each part is away.
     away: Mutex<BTreeMap<Part, Duration>>,
     calls: AtomicU64,
-    refused: AtomicUsize,
     /// A table of the archive that is away, and until when.
     shut: Mutex<Option<(String, Duration)>>,
     /// Whether nothing more goes wrong.
@@ -141,7 +143,6 @@ impl Faults {
             rates,
             away: Mutex::default(),
             calls: AtomicU64::new(0),
-            refused: AtomicUsize::new(0),
             shut: Mutex::default(),
             calm: AtomicBool::new(false),
             last_call,
@@ -220,21 +221,13 @@ impl Faults {
         }
     }
 
-    /// Writes that were refused for good so far.
-    #[must_use]
-    pub fn refused(&self) -> usize {
-        self.refused.load(Ordering::SeqCst)
-    }
-
     /// A write of an epoch that is refused for good.
     pub(crate) fn refuse(&self) -> PortResult<()> {
         let refusals = self.rates().refusals;
         if refusals == 0 || self.is_over() || self.random.lock().below(1_000) >= refusals {
             return Ok(());
         }
-        self.refused.fetch_add(1, Ordering::SeqCst);
-        let words = "the shard takes no writes any more";
-        Err(PortError::new(ErrorKind::FailedPrecondition, words))
+        Err(PortError::new(ErrorKind::FailedPrecondition, REFUSED))
     }
 
     /// End the process now.

@@ -353,13 +353,6 @@ impl World {
     /// # Panics
     /// A table or a view is of another shape than before.
     pub fn parts(&self, fate: &Arc<Fate>, seed: u64) -> PipelineParts {
-        let mut repeats = Repeats::default();
-        for batch in self.archive.batches(PREDICTIONS) {
-            repeats.note(&batch).expect("the columns of predictions");
-        }
-        if let Ok(archived) = runtime().block_on(self.archive.progress(PREDICTIONS)) {
-            repeats.note_archived(&archived);
-        }
         let mut tables = self.common_tables();
         tables.extend(source_tables(self.sources.iter()));
         for (table, schema) in tables {
@@ -370,6 +363,18 @@ impl World {
             self.store
                 .register_view(Arc::clone(view.spec()))
                 .expect("the same view");
+        }
+        self.bare_parts(fate, seed)
+    }
+
+    /// [`World::parts`] over tables and views that the process has opened itself.
+    pub(crate) fn bare_parts(&self, fate: &Arc<Fate>, seed: u64) -> PipelineParts {
+        let mut repeats = Repeats::default();
+        for batch in self.archive.batches(PREDICTIONS) {
+            repeats.note(&batch).expect("the columns of predictions");
+        }
+        if let Ok(archived) = runtime().block_on(self.archive.progress(PREDICTIONS)) {
+            repeats.note_archived(&archived);
         }
         PipelineParts {
             log: Box::new(self.log.reader(seed, fate)),

@@ -23,7 +23,7 @@ pub trait RecoveryHost: Sync {
     /// every source needs.
     fn ended(&self) -> Option<String>;
 
-    /// What is set aside, and the tables of the sources in force.
+    /// What is set aside, and those of the tables that are sources'.
     fn aside(&self) -> (Aside, Vec<WantedTable>);
 
     /// Begin ingest anew, unless somebody changes the definitions, or `cause` holds no more by now.

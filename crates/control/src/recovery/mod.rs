@@ -82,7 +82,7 @@ async fn mended<H: RecoveryHost>(
     let unusable = looks.open(aside.to_open(sources, common)).await;
     let begins = aside.begins_anew(common, &unusable, |table| looks.is_whole(table));
     begins.then(|| {
-        tracing::info!("a table that was set aside can be used again: ingest starts anew");
+        tracing::info!("a table that was set aside can be used again");
         Cause::Mended(aside)
     })
 }

@@ -65,8 +65,8 @@ impl Look {
 }
 
 impl TableLooks {
-    /// Looks at `archive`, as tasks of `runtime` until `stop`; every source needs the tables in
-    /// `common`.
+    /// Looks at `archive`, as tasks of `runtime`; reads of whole tables end at `stop`. Every source
+    /// needs the tables in `common`.
     #[must_use]
     pub fn new(
         archive: Arc<dyn Archive>,

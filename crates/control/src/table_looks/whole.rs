@@ -78,8 +78,10 @@ impl WholeReads {
 
 /// What came of `read`; None until it has ended. One that was lost has read nothing.
 fn outcome(read: &Answer) -> Option<bool> {
+    // Asked first: one that ends in between has told by the time it is lost.
+    let is_lost = read.has_changed().is_err();
     let told = *read.borrow();
-    told.or_else(|| read.has_changed().is_err().then_some(false))
+    told.or_else(|| is_lost.then_some(false))
 }
 
 /// Read all rows of `table`, in the order in which a start reads them; None where one cannot be

@@ -28,6 +28,7 @@ impl RecoveryHost for Recovering {
     fn aside(&self) -> (Aside, Vec<WantedTable>) {
         let running = self.0.running.lock();
         let sources = running.sources.iter().map(|read| &read.source);
+        let sources = sources.filter(|source| running.aside.why.contains_key(&source.name));
         (running.aside.clone(), source_tables(sources))
     }
 

@@ -34,7 +34,7 @@ use forebay_pipeline::{
 use forebay_testkit::{FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, MemoryStore, Random};
 use parking_lot::Mutex;
 
-use crate::faults::Faults;
+use crate::faults::{Faults, REFUSED};
 use crate::faulty::{
     FaultyArchive, FaultyCheckpoints, FaultyInspector, FaultyLog, FaultyPublisher, FaultyReader,
     FaultyScorer, FaultyStore,
@@ -42,6 +42,7 @@ use crate::faulty::{
 use crate::monitored;
 use crate::runtime::{SimClock, SimRuntime};
 use crate::world::{POOL_BYTES, PREDICTIONS, START_US, TOPIC, World};
+pub use recovery::Met;
 use recovery::Recovered;
 pub use steps::Change;
 use steps::extra;
@@ -252,12 +253,16 @@ impl Server {
     /// The first error of any thread.
     ///
     /// # Panics
-    /// It takes longer than a stop may take, or a part of it has panicked, which only looks like a
-    /// fault that heals.
+    /// It takes longer than a stop may take; ingest had ended by itself, and not for a shard that
+    /// was refused; a part of it has panicked, which only looks like a fault that heals.
     pub fn pause(&self) -> Result<(), PipelineError> {
         self.stop.ask();
         let ended = self.runtime().wait_until(STOP_MAX, || !self.recovers());
         assert!(ended, "recovery goes on after the stop");
+        self.note_end();
+        let ends = self.ends();
+        let expected = self.faults.is_over() || ends.iter().all(|why| why.contains(REFUSED));
+        assert!(expected, "ingest has ended by itself: {ends:?}");
         self.stop_ingest().all()
     }
 
@@ -294,7 +299,7 @@ impl Server {
 
     fn resume(&self, views: &BTreeSet<ViewId>) -> PortResult<()> {
         let extra: Vec<_> = views.iter().map(|id| extra(&self.world, *id)).collect();
-        for view in &extra {
+        for view in self.world.views.iter().chain(&extra) {
             take_over(self.store.as_ref(), view.spec())?;
         }
         *self.recovered.lock() = furthest(self.store.as_ref());
@@ -339,9 +344,9 @@ impl Server {
         let runtime: Arc<dyn Runtime> = Arc::new(self.runtime().clone());
         let alarms = AlarmPublisher::start(outgoing, publisher, &runtime)?;
         *self.alarms.lock() = Some(alarms);
-        self.recovery
-            .left_out
-            .fetch_add((!aside.why.is_empty()).into(), Ordering::SeqCst);
+        if !aside.why.is_empty() {
+            self.note(|met| met.left_out += 1);
+        }
         *self.aside.lock() = aside;
         self.in_force.lock().clone_from(views);
         Ok(())
@@ -435,7 +440,7 @@ impl Server {
             watermarks: Arc::clone(&self.marks),
             runtime: Arc::new(self.runtime().clone()),
             memory: Arc::clone(&self.memory),
-            ..world.parts(&calm, seed)
+            ..world.bare_parts(&calm, seed)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_control::{
     Aside, Cause, Phase, RecoveryHost, WantedTable, begin_again, source_tables,
@@ -23,8 +23,20 @@ pub(super) struct Recovered {
     /// Why it has given up.
     lost: Mutex<Option<PortError>>,
     ends: Mutex<Vec<String>>,
-    mended: AtomicU64,
-    pub(super) left_out: AtomicU64,
+    met: Mutex<Met>,
+}
+
+/// How often, in one process, whatever has ended it apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Met {
+    /// Ingest had ended by itself, was begun anew and ran.
+    pub came_back: u64,
+    /// A start of ingest left sources out.
+    pub left_out: u64,
+    /// It was begun anew with such a source, and ran.
+    pub mended: u64,
+    /// Recovery gave up.
+    pub lost: u64,
 }
 
 impl Server {
@@ -49,27 +61,44 @@ impl Server {
 
     /// Ingest has failed: begin it anew with the definitions in force.
     pub(super) fn start_again(&self) {
+        self.note_end();
         let current = self.in_force.lock().clone();
         // Where that fails too, the next look or change tries again.
         let _told = begin_again(self, &mut Change::to(&current));
     }
 
-    /// Why ingest that ran has ended by itself, each time that recovery has begun it anew.
-    #[must_use]
-    pub fn ends(&self) -> Vec<String> {
+    /// Ingest that ran and has ended by itself is about to be dropped. A start that failed has left
+    /// nothing that runs, and is no end of it.
+    pub(super) fn note_end(&self) {
+        self.recovery.ends.lock().extend(self.died());
+    }
+
+    /// Why ingest that ran has ended by itself, each time.
+    pub(super) fn ends(&self) -> Vec<String> {
         self.recovery.ends.lock().clone()
     }
 
-    /// How often recovery has begun ingest anew since a table could be used again.
+    /// What this process has come across.
     #[must_use]
-    pub fn mended(&self) -> u64 {
-        self.recovery.mended.load(Ordering::SeqCst)
+    pub fn met(&self) -> Met {
+        let lost = self.lost().is_some().into();
+        Met {
+            lost,
+            ..*self.recovery.met.lock()
+        }
     }
 
-    /// Starts of ingest that have left sources out.
+    /// Something has happened, in a process that is not over.
+    pub(super) fn note(&self, note: impl FnOnce(&mut Met)) {
+        if !self.faults.is_over() {
+            note(&mut self.recovery.met.lock());
+        }
+    }
+
+    /// Whether all sources are read that are to be.
     #[must_use]
-    pub fn left_out(&self) -> u64 {
-        self.recovery.left_out.load(Ordering::SeqCst)
+    pub fn is_whole(&self) -> bool {
+        self.is_ingesting() && self.aside.lock().why.is_empty()
     }
 
     fn died(&self) -> Option<String> {
@@ -105,15 +134,19 @@ impl RecoveryHost for Server {
         if self.changing.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let (holds, mended) = match cause {
-            Cause::Ended => (self.ended().is_some(), 0),
-            Cause::Mended(aside) => (*self.aside.lock() == aside, 1),
+        let holds = match &cause {
+            Cause::Ended => self.ended().is_some(),
+            Cause::Mended(aside) => *self.aside.lock() == *aside,
         };
         if holds && !self.stop.is_asked() {
-            // A start that fails leaves nothing that runs, and is no end of it.
-            self.recovery.ends.lock().extend(self.died());
-            self.recovery.mended.fetch_add(mended, Ordering::SeqCst);
+            let ran = self.running.lock().is_some();
             self.start_again();
+            if ran && self.is_ingesting() {
+                self.note(|met| match cause {
+                    Cause::Ended => met.came_back += 1,
+                    Cause::Mended(_) => met.mended += 1,
+                });
+            }
         }
         self.changing.store(false, Ordering::SeqCst);
         Ok(())
