@@ -310,17 +310,27 @@ fn a_dropped_name_never_reuses_a_version_or_an_id() {
 #[test]
 fn a_catalog_has_so_many_views() {
     let mut text: String = BASE.split_inclusive(';').take(3).collect();
-    for view in 0..=CATALOG_MAX_VIEWS {
+    let add = |text: &mut String, view: usize| {
         text.push_str(&format!(
             "\nCREATE FEATURE VIEW v{view:04} ENTITY e AS \
              SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events;"
         ));
+    };
+    for view in 0..CATALOG_MAX_VIEWS {
+        add(&mut text, view);
     }
+    let full = apply(&Catalog::empty(), &text).catalog;
+    let mut one_more = String::new();
+    add(&mut one_more, CATALOG_MAX_VIEWS);
+    full.plan(&file(one_more.as_str())).expect_err("one more");
+    one_more.push_str("\nDROP FEATURE VIEW v0000;");
+    apply(&full, &one_more);
+    add(&mut text, CATALOG_MAX_VIEWS);
     let error = Catalog::empty()
         .plan(&file(text.as_str()))
         .expect_err("one too many");
     let words = error.to_string();
-    assert!(words.contains("CATALOG_MAX_VIEWS"), "{words}");
+    assert!(words.contains("(CATALOG_MAX_VIEWS); drop some"), "{words}");
     // As many as allowed were taken, in the order of their names: the last one is refused.
     let last = format!(":{}:1:", text.lines().count());
     assert!(words.contains(&last), "{words} at {last}");
