@@ -18,6 +18,8 @@ mod memory;
 mod name;
 mod parse;
 mod probe;
+#[cfg(test)]
+mod remedies;
 mod service;
 mod session;
 mod view;

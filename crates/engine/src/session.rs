@@ -194,14 +194,6 @@ impl ContextProvider for Tables<'_> {
         }
     }
 
-    fn get_table_function_source(
-        &self,
-        name: &str,
-        _args: Vec<Expr>,
-    ) -> Result<Arc<dyn TableSource>> {
-        plan_err!("table function {name} is not supported; read from a source or a view")
-    }
-
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
         self.session.state.expr_planners()
     }

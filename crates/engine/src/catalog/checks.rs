@@ -138,10 +138,10 @@ fn one_service<'a>(
         })
         .collect();
     let Some(first) = models.first() else {
-        return missing(
-            statement,
-            format!("there is no model {}; create it", deployment.model),
-        );
+        return Err(EngineError::Internal(format!(
+            "deployment {} without its model",
+            deployment.name
+        )));
     };
     if let Some(other) = models.iter().find(|model| model.service != first.service) {
         let message = format!(
@@ -263,6 +263,13 @@ fn check_carried(
     label: &Column,
 ) -> Result<()> {
     let name = &label.name;
+    // First, because a column that is not there cannot be carried either.
+    let carried = find(
+        statement,
+        &sources[&deployment.source],
+        name,
+        "column to carry",
+    )?;
     if !deployment.carry.contains(name) {
         let message = format!(
             "deployment {} does not carry {name}, by which labels join; write CARRY ({name})",
@@ -270,12 +277,6 @@ fn check_carried(
         );
         return refuse(statement, message);
     }
-    let carried = find(
-        statement,
-        &sources[&deployment.source],
-        name,
-        "carried column",
-    )?;
     if carried.data_type == label.data_type {
         return Ok(());
     }

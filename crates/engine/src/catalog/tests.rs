@@ -267,14 +267,24 @@ fn a_saved_state_brings_back_the_same_catalog() {
         "the saved catalog has format 1, this program reads 3; use the version that wrote it, or apply the definitions \
          with another data directory"
     );
-    let mut damaged = state;
-    damaged.objects[0].text = "CREATE ENTITY other (k VARCHAR)".into();
-    assert!(
-        Catalog::load(&damaged)
-            .expect_err("another statement")
-            .to_string()
-            .contains("restore it from a backup")
-    );
+    let mut other = state.clone();
+    other.objects[0].text = "CREATE ENTITY other (k VARCHAR)".into();
+    let mut nowhere = state.clone();
+    nowhere.objects[0].line = u64::MAX;
+    let damaged = [
+        (
+            other,
+            "restore it from a backup, or apply the definitions to an empty one",
+        ),
+        (nowhere, "which no file has; restore it from a backup"),
+    ];
+    for (damaged, words) in damaged {
+        let error = Catalog::load(&damaged).expect_err(words).to_string();
+        assert!(error.ends_with(words), "{error}");
+    }
+    assert!(Catalog::load(&state).is_ok(), "the backup");
+    let anew = apply(&Catalog::empty(), BASE).catalog;
+    assert_eq!(anew.views().keys().len(), 2, "an empty one");
     assert!(
         serde_json::from_str::<CatalogState>(&json.replacen("\"format\"", "\"shape\"", 1)).is_err()
     );
@@ -310,17 +320,27 @@ fn a_dropped_name_never_reuses_a_version_or_an_id() {
 #[test]
 fn a_catalog_has_so_many_views() {
     let mut text: String = BASE.split_inclusive(';').take(3).collect();
-    for view in 0..=CATALOG_MAX_VIEWS {
+    let add = |text: &mut String, view: usize| {
         text.push_str(&format!(
             "\nCREATE FEATURE VIEW v{view:04} ENTITY e AS \
              SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events;"
         ));
+    };
+    for view in 0..CATALOG_MAX_VIEWS {
+        add(&mut text, view);
     }
+    let full = apply(&Catalog::empty(), &text).catalog;
+    let mut one_more = String::new();
+    add(&mut one_more, CATALOG_MAX_VIEWS);
+    full.plan(&file(one_more.as_str())).expect_err("one more");
+    one_more.push_str("\nDROP FEATURE VIEW v0000;");
+    apply(&full, &one_more);
+    add(&mut text, CATALOG_MAX_VIEWS);
     let error = Catalog::empty()
         .plan(&file(text.as_str()))
         .expect_err("one too many");
     let words = error.to_string();
-    assert!(words.contains("CATALOG_MAX_VIEWS"), "{words}");
+    assert!(words.contains("(CATALOG_MAX_VIEWS); drop some"), "{words}");
     // As many as allowed were taken, in the order of their names: the last one is refused.
     let last = format!(":{}:1:", text.lines().count());
     assert!(words.contains(&last), "{words} at {last}");
@@ -447,6 +467,9 @@ fn folders_are_read_by_name_and_errors_name_the_path() {
             missing.display()
         )
     );
+    std::fs::create_dir(&missing).expect("made");
+    std::fs::write(missing.join("a.sql"), "").expect("written");
+    assert!(read_definitions(&missing).is_ok(), "it exists");
     assert!(read_definitions(folder.path()).is_err(), "no file");
     std::fs::write(folder.path().join("b.sql"), "two").expect("written");
     std::fs::write(folder.path().join("a.sql"), "one").expect("written");

@@ -45,7 +45,7 @@ pub(super) fn check(file: &str, text: &str, tokens: &[TokenWithSpan]) -> Result<
             SQL_MAX_SET_BRANCHES,
             "branches of UNION",
             "SQL_MAX_SET_BRANCHES",
-            "use fewer",
+            "write one definition for each part",
         )?;
     }
     Ok(())

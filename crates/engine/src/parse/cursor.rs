@@ -332,7 +332,8 @@ impl<'a> Cursor<'a> {
         let text = match error {
             ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
             ParserError::RecursionLimitExceeded => {
-                "the SQL is nested more than 50 levels deep; compute the inner part in a subquery or another view"
+                "the SQL is nested more than 50 levels deep; compute the inner part in a subquery of a view, or in a \
+                 view that a service joins"
                     .into()
             }
         };

@@ -101,10 +101,12 @@ const ONE_ROW: &str = "a definition answers one row for each key and moment";
 
 /// Clauses that the parser takes from other systems.
 fn other_dialects(select: &ast::Select) -> ControlFlow<Refusal> {
-    let hinted = !select.optimizer_hints.is_empty() || select.select_modifiers.is_some();
-    let spread = !select.cluster_by.is_empty()
-        || !select.distribute_by.is_empty()
-        || !select.sort_by.is_empty();
+    let spread = [
+        (!select.cluster_by.is_empty(), "CLUSTER"),
+        (!select.distribute_by.is_empty(), "DISTRIBUTE"),
+        (!select.sort_by.is_empty(), "SORT"),
+    ];
+    let spread = spread.iter().find(|(found, _)| *found);
     first(&[
         (select.top.is_some(), "TOP", "TOP is not supported; drop it"),
         (
@@ -128,20 +130,9 @@ fn other_dialects(select: &ast::Select) -> ControlFlow<Refusal> {
             "CONNECT BY is not supported; drop it",
         ),
         (
-            spread,
-            "BY",
+            spread.is_some(),
+            spread.map_or("", |(_, word)| word),
             "CLUSTER BY, DISTRIBUTE BY and SORT BY are not supported; drop them",
-        ),
-        (hinted, "SELECT", "hints are not supported; drop them"),
-        (
-            select.value_table_mode.is_some(),
-            "AS",
-            "SELECT AS STRUCT and AS VALUE are not supported; name columns",
-        ),
-        (
-            select.exclude.is_some(),
-            "EXCLUDE",
-            "EXCLUDE is not supported; name the columns that you want",
         ),
     ])
 }

@@ -117,12 +117,8 @@ impl Scope<'_> {
                 "a subquery in FROM is not supported; make it a feature view and join that",
             );
         };
-        let Some(table) = plain_name(name) else {
-            return self.refuse(
-                "FROM",
-                format!("{name} is no plain name; name a feature view"),
-            );
-        };
+        // A name of several parts is no view's, so that it is unknown.
+        let table = plain_name(name).unwrap_or_else(|| name.to_string());
         if let Some(alias) = alias.as_ref().filter(|alias| !alias.columns.is_empty()) {
             return self.refuse(
                 &alias.name.value,

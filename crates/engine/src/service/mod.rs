@@ -87,8 +87,9 @@ impl Service {
             .plan(query, &schemas(&statement.request, &tables))
             .map_err(|e| explain(&scope, &tables, e))?;
         let LogicalPlan::Projection(projection) = &plan else {
-            let message = "it is no plain SELECT; write SELECT .. FROM request LEFT JOIN view AS alias USING (key)";
-            return Err(EngineError::refused(body.locate(None), &object, message));
+            return Err(EngineError::Internal(format!(
+                "the plan of {object} is no projection"
+            )));
         };
         if aggregates(&projection.input) {
             let message =

@@ -1,4 +1,4 @@
-//! Services: what SELECT may read, what `finish` computes, and the exact words of refusals.
+//! Services: what SELECT may read and what `finish` computes. What is refused stands in `refusals`.
 
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use forebay_core::ports::CompiledService;
 
 use crate::catalog::{Catalog, DefinitionFile};
 use crate::error::Result;
+
+mod refusals;
 
 const BASE: &str = "
 CREATE SOURCE events (k VARCHAR, n BIGINT, x DOUBLE, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts)
@@ -245,109 +247,4 @@ fn the_fingerprint_says_names_types_and_definitions() {
             "SELECT t.c FROM request LEFT JOIN v AS t USING (k)"
         )
     );
-}
-
-/// SELECT of a service over (k VARCHAR, n BIGINT, d DOUBLE), and the refusal after `s.sql:`.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "SELECT c FROM v",
-        "2:15: feature service s: it reads from v; write FROM request LEFT JOIN v USING (key)",
-    ),
-    (
-        "SELECT t.c FROM request JOIN v AS t USING (k)",
-        "2:30: feature service s: v is not left-joined, so that request rows could get lost; write LEFT JOIN v AS t \
-         USING (k)",
-    ),
-    (
-        "SELECT t.c FROM request LEFT JOIN v AS t USING (n)",
-        "2:49: feature service s: n is no key column of feature view v: entity e has the key (k); write LEFT JOIN v AS \
-         t USING (k)",
-    ),
-    (
-        "SELECT p.m FROM request LEFT JOIN p USING (k)",
-        "2:8: feature service s: feature view p is joined on a part of its key: entity pair has the key (k, n); write \
-         LEFT JOIN p AS p USING (k, n)",
-    ),
-    (
-        "SELECT t.c FROM request LEFT JOIN v AS t ON t.k = request.k AND t.c > 1",
-        "2:35: feature service s: v is not joined on the key of its entity; write LEFT JOIN v AS t USING (k)",
-    ),
-    (
-        "SELECT t.c FROM request NATURAL LEFT JOIN v AS t",
-        "2:43: feature service s: v is not joined on the key of its entity; write LEFT JOIN v AS t USING (k)",
-    ),
-    (
-        "SELECT t.c FROM request LEFT JOIN v AS t ON t.k = request.n",
-        "2:59: feature service s: request column n is Int64, key column k of entity e is Utf8; declare both alike",
-    ),
-    (
-        "SELECT t.c FROM request LEFT JOIN v AS t ON t.k = request.z",
-        "2:59: feature service s: the request has no column z; it has: k, n, d",
-    ),
-    (
-        "SELECT t.c FROM request LEFT JOIN nothing AS t USING (k)",
-        "2:35: feature service s: there is no feature view nothing; known: p, v",
-    ),
-    (
-        "SELECT t.c, u.c FROM request LEFT JOIN v AS t USING (k) LEFT JOIN v AS u USING (k)",
-        "2:10: feature service s: two features go by the name c; give each its own: AS name",
-    ),
-    (
-        "SELECT t.c FROM request LEFT JOIN v AS t USING (k) LEFT JOIN v AS t USING (k)",
-        "2:8: feature service s: two tables go by the name t; give each its own: AS name",
-    ),
-    (
-        "SELECT t.k FROM request LEFT JOIN v AS t USING (k)",
-        "2:8: feature service s: t.k is the request's column; write request.k",
-    ),
-    (
-        "SELECT t.c + 1 FROM request LEFT JOIN v AS t USING (k)",
-        "2:1: feature service s: t.c + 1 has no name; write AS name behind it",
-    ),
-    (
-        "SELECT t.c FROM request LEFT JOIN v AS t USING (k) WHERE t.c > 1",
-        "2:52: feature service s: WHERE would take rows of the request away, which each get an answer; write the \
-         condition as CASE",
-    ),
-    (
-        "SELECT sum(t.c) OVER (ORDER BY request.n) AS s FROM request LEFT JOIN v AS t USING (k)",
-        "2:1: feature service s: it aggregates over the rows of a request; aggregate events in a feature view",
-    ),
-    (
-        "SELECT max(t.c) AS s FROM request LEFT JOIN v AS t USING (k)",
-        "2:1: feature service s: it aggregates over the rows of a request; aggregate events in a feature view",
-    ),
-    (
-        "SELECT t.c, now() AS t0 FROM request LEFT JOIN v AS t USING (k)",
-        "2:13: feature service s: function 'now' is no function of the data, so that its value could not be computed \
-         again; use the event-time column, or a request column that brings the value",
-    ),
-    (
-        "SELECT make_array(t.c) AS l FROM request LEFT JOIN v AS t USING (k)",
-        "2:27: feature service s: feature l is of type List(Int64); cast it: CAST(.. AS DOUBLE), BIGINT, INTEGER, \
-         BOOLEAN, VARCHAR or TIMESTAMP are the types that are kept",
-    ),
-    (
-        "SELECT x.c FROM request LEFT JOIN (SELECT * FROM v) AS x USING (k)",
-        "2:12: feature service s: a subquery in FROM is not supported; make it a feature view and join that",
-    ),
-    (
-        "SELECT t.c FROM request LEFT JOIN v AS t USING (k) ORDER BY 1",
-        "2:52: feature service s: ORDER BY outside of OVER has no meaning here: a definition answers one row for each \
-         key and moment; drop it",
-    ),
-];
-
-#[test]
-fn bad_services_are_refused_with_what_to_write() {
-    let outcome = |select: &str| {
-        try_service("k VARCHAR, n BIGINT, d DOUBLE", select)
-            .map_or_else(|e| e.to_string(), |_| "it is taken".to_owned())
-    };
-    let wrong: Vec<_> = REFUSED
-        .iter()
-        .map(|(select, wanted)| (select, outcome(select), format!("s.sql:{wanted}")))
-        .filter(|(_, found, wanted)| found != wanted)
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
 }

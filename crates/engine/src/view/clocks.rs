@@ -31,12 +31,6 @@ fn refuse_node(expr: &Expr) -> Result<TreeNodeRecursion> {
                 parameter.id
             )
         }
-        Expr::ScalarVariable(_, names) => {
-            plan_err!(
-                "variable '{}' has no value in a definition; write the value",
-                names.join(".")
-            )
-        }
         _ => Ok(TreeNodeRecursion::Continue),
     }
 }

@@ -171,21 +171,13 @@ fn refused_node(plan: &LogicalPlan) -> String {
                                       (PARTITION BY key ORDER BY event_time)"
                 .to_owned()
         }
-        LogicalPlan::Join(_) => {
-            "a feature view reads one source; join views in a feature service".to_owned()
-        }
-        LogicalPlan::EmptyRelation(_) => {
-            "FROM is missing; name the source that it reads".to_owned()
-        }
         LogicalPlan::Unnest(_) => {
             "unnest makes several rows of one event; it is not supported".to_owned()
         }
         other => {
             let node = other.display().to_string();
             let name = node.split([':', ' ']).next().unwrap_or_default();
-            format!(
-                "plan node {name} is not supported in a feature view; write SELECT .. OVER .. FROM source"
-            )
+            format!("plan node {name} is not supported in a feature view")
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::Known;
+use forebay_core::ports::{Known, PointInTime};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_engine::{BatchEngine, ProbeEngine};
 use forebay_testkit::unbounded_budget;
@@ -272,14 +272,20 @@ fn offsets_that_do_not_fit_the_spine_are_refused_and_the_batch_lowering_knows_no
         cuts,
         index: vec![vec![0, 0]],
     };
-    let error = ask(
-        &BatchEngine::new(catalog, unbounded_budget(), None),
-        "features",
-        &spine(&probes),
-        &tables(&[], true),
-        known,
-    );
+    let asked = |engine: &dyn PointInTime| {
+        let known = known.clone();
+        ask(
+            engine,
+            "features",
+            &spine(&probes),
+            &tables(&[], true),
+            known,
+        )
+    };
+    let error = asked(&BatchEngine::new(catalog.clone(), unbounded_budget(), None));
     let error = error.expect_err("not for offsets");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert!(error.message().contains("probe lowering"), "{error}");
+    let words = "ask the probe lowering for applied offsets";
+    assert!(error.message().ends_with(words), "{error}");
+    asked(&ProbeEngine::new(catalog, unbounded_budget())).expect("it has applied offsets");
 }

@@ -246,18 +246,6 @@ fn what_a_spine_lacks_or_has_too_much_is_named() {
         invalid,
         &["event_time", "out of range"],
     );
-    refused(
-        with(spine(), "total", floats(&[0.0, 0.0])),
-        &tables,
-        invalid,
-        &["spine column `total`", "feature `total`"],
-    );
-    refused(
-        with(spine(), "request_extra", floats(&[0.0; 2])),
-        &tables,
-        invalid,
-        &["`request_extra`", "rename"],
-    );
     let big: ArrayRef = Arc::new(UInt64Array::from(vec![1, u64::MAX]));
     refused(
         with(spine(), "g", big),
@@ -265,6 +253,31 @@ fn what_a_spine_lacks_or_has_too_much_is_named() {
         invalid,
         &["column `g`", "18446744073709551615"],
     );
+}
+
+#[test]
+fn a_spine_column_that_has_the_name_of_a_feature_is_renamed() {
+    let (invalid, tables) = (ErrorKind::InvalidArgument, table(events()));
+    refused(
+        with(spine(), "total", floats(&[0.0, 0.0])),
+        &tables,
+        invalid,
+        &[
+            "spine column `total`",
+            "feature `total`",
+            "rename the spine column",
+        ],
+    );
+    let renamed = with(spine(), "my_total", floats(&[0.0, 0.0]));
+    assert_eq!(answered(renamed, &tables), wanted());
+    refused(
+        with(spine(), "request_extra", floats(&[0.0; 2])),
+        &tables,
+        invalid,
+        &["`request_extra`", "rename one of them"],
+    );
+    let renamed = with(spine(), "other_extra", floats(&[0.0; 2]));
+    assert_eq!(answered(renamed, &tables), wanted());
 }
 
 #[test]
@@ -296,21 +309,28 @@ fn what_a_table_lacks_is_named() {
         &["column `x` is Utf8", "DOUBLE"],
     );
     let null: ArrayRef = Arc::new(
-        TimestampMicrosecondArray::from(vec![Some(1), None, Some(2)]).with_timezone("UTC"),
+        TimestampMicrosecondArray::from(vec![Some(10), None, Some(30)]).with_timezone("UTC"),
     );
+    let holes = with(events(), "ts", null);
     refused(
         spine(),
-        &table(with(events(), "ts", null)),
+        &table(holes.clone()),
         invalid,
-        &["column `ts` holds NULL", "NOT NULL"],
+        &["column `ts` holds NULL", "NOT NULL; leave such rows out"],
     );
+    let rows = batch(holes);
+    let whole = MemoryTables::one("events", vec![rows.slice(0, 1), rows.slice(2, 1)]);
+    assert_eq!(answered(spine(), &whole), wanted());
     let partition: ArrayRef = Arc::new(Int32Array::from(vec![0, 0, 0]));
+    let placed = with(events(), meta::PARTITION, partition);
     refused(
         spine(),
-        &table(with(events(), meta::PARTITION, partition)),
+        &table(placed.clone()),
         invalid,
-        &["`_partition`", "lacks `_offset`"],
+        &["`_partition`", "lacks `_offset`", "needs both or neither"],
     );
+    let both = with(placed, meta::OFFSET, numbers(&[0, 1, 2]));
+    assert_eq!(answered(spine(), &table(both)), wanted());
 }
 
 #[test]
@@ -539,6 +559,17 @@ fn a_spine_has_so_many_rows() {
         let at_limit = words(SPINE_MAX_ROWS);
         assert!(at_limit.contains("event_time"), "{at_limit}");
         let above = words(SPINE_MAX_ROWS + 1);
-        assert!(above.contains("SPINE_MAX_ROWS"), "{above}");
+        let split = "split it, one call takes at most";
+        assert!(
+            above.contains(split) && above.contains("SPINE_MAX_ROWS"),
+            "{above}"
+        );
     }
+    let part = |from: usize| {
+        let rows = spine()
+            .into_iter()
+            .map(|(name, column)| (name, column.slice(from, 1)));
+        answered(rows.collect(), &table(events()))
+    };
+    assert_eq!([part(0), part(1)].concat(), wanted(), "split");
 }
