@@ -20,6 +20,16 @@ CREATE DEPLOYMENT late_too ON departures INTO TOPIC 'predictions.late_too.{suffi
 EXTRA_VIEW = """CREATE FEATURE VIEW extra ENTITY airport AS
 SELECT origin, dep_time, count(*) OVER ever AS departures_ever FROM departures
 WINDOW ever AS (PARTITION BY origin ORDER BY dep_time);"""
+# The same name over another source.
+EXTRA_VIEW_OF_WEATHER = """CREATE FEATURE VIEW extra ENTITY airport AS
+SELECT origin, observed_at, count(*) OVER ever AS observations_ever FROM weather
+WINDOW ever AS (PARTITION BY origin ORDER BY observed_at);"""
+# A view that no deployment reads, and what it is asked by.
+FLOWN = ("""CREATE FEATURE VIEW flown ENTITY aircraft AS
+SELECT tailnum, dep_time, count(*) OVER ever AS flights, sum(distance) OVER ever AS miles FROM departures
+WHERE tailnum IS NOT NULL WINDOW ever AS (PARTITION BY tailnum ORDER BY dep_time);""",
+         """CREATE FEATURE SERVICE flown_now (tailnum VARCHAR) AS SELECT f.flights, f.miles FROM request
+LEFT JOIN flown AS f USING (tailnum);""")
 
 
 def due(first, last, names=SOURCES):

@@ -5,7 +5,8 @@ that belongs to it, so that nothing but what reads the record can tell.
 import struct
 
 BLOCK, HEADER = 32_768, 7
-FULL = 1
+# A record is whole in one piece, or the first, a middle or the last piece of one.
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 FAMILY_VALUE = 5
 FAMILIES = ("default", "meta", "tile", "presence", "pending", "outbox", "unscored")
 
@@ -52,28 +53,45 @@ def values(batch):
         at += length
 
 
-def change(shard, wanted, changed):
-    """Change each value of the newest log of `shard` whose family and key `wanted` takes: `changed` gives bytes of the same
-    length. Returns how many there were."""
-    [log] = sorted(shard.glob("*.log"))[-1:]
-    data, at, count = bytearray(log.read_bytes()), 0, 0
+def pieces(data):
+    """Where each piece of a record begins and ends, and what of a record it is."""
+    at = 0
     while at + HEADER <= len(data):
         if BLOCK - at % BLOCK < HEADER:
             at += BLOCK - at % BLOCK
             continue
         _, length, kind = struct.unpack_from("<IHB", data, at)
-        begin, end = at + HEADER, at + HEADER + length
         if not length and not kind:
-            break
-        if kind == FULL:
-            batch = data[begin:end]
-            for family, key, first, last in values(batch):
-                if wanted(family, key):
-                    batch[first:last] = changed(bytes(batch[first:last]))
-                    count += 1
-            assert len(batch) == length
-            data[begin:end] = batch
-            struct.pack_into("<I", data, at, checksum(data[at + 6:end]))
-        at = end
+            return
+        yield at + HEADER, at + HEADER + length, kind
+        at += HEADER + length
+
+
+def records(data):
+    """The pieces of each record, in order."""
+    begun = []
+    for begin, end, kind in pieces(data):
+        begun = [(begin, end)] if kind in (FULL, FIRST) else [*begun, (begin, end)]
+        if kind in (FULL, LAST):
+            yield begun
+
+
+def change(shard, wanted, changed):
+    """Change each value of the newest log of `shard` whose family and key `wanted` takes: `changed` gives bytes of the same
+    length. Returns how many there were."""
+    [log] = sorted(shard.glob("*.log"))[-1:]
+    data, count = bytearray(log.read_bytes()), 0
+    for record in list(records(data)):
+        batch = bytearray(b"".join(data[begin:end] for begin, end in record))
+        hits = [(first, last) for family, key, first, last in values(batch) if wanted(family, key)]
+        if not hits:
+            continue
+        count, length = count + len(hits), len(batch)
+        for first, last in hits:
+            batch[first:last] = changed(bytes(batch[first:last]))
+        assert len(batch) == length
+        for begin, end in record:
+            data[begin:end], batch = batch[:end - begin], batch[end - begin:]
+            struct.pack_into("<I", data, begin - HEADER, checksum(data[begin - 1:end]))
     log.write_bytes(data)
     return count

@@ -2,11 +2,12 @@
 answered, sources that are whole apply what comes, deployments publish, monitors count, definitions are applied and dropped, and
 a stop ends within ten seconds; where the part can be mended, nothing was lost and nothing is there twice.
 
-A view is not among the parts: nothing makes a view fail for itself. A row that one view cannot fold is refused for all of its
-source's views, as a dead letter (`tests/e2e/test_bad_input.py`), and a view is filled beside ingest (`test_apply.py`).
+A view fails for itself in two ways: a new one cannot be filled, and what is stored of one cannot be read. A row that one view
+cannot fold is no failure of the view: it is refused for all views of its source, as a dead letter (`test_bad_input.py`).
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -16,13 +17,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+import state_files
 from conftest import ROOT, free_port, run_binary, wait_for
 from disks import FULL, fill
-from flight_day import DEPLOYMENTS, EXTRA_VIEW, FIRST, SECOND, SOURCES, Flights, due
-from tables import delta_rows
+from flight_day import AT, DEPLOYMENTS, EXTRA_VIEW, EXTRA_VIEW_OF_WEATHER, FIRST, FLOWN, SECOND, SOURCES, Flights, due
+from tables import delta_rows, events
 from test_worker import Worker
 from topics import answers, delete_topic, make_topic, produce
 
@@ -42,6 +46,8 @@ class Broken:
     deployments: tuple = DEPLOYMENTS
     monitor: bool = True
     applies: bool = True
+    # What is applied and dropped meanwhile.
+    extra: str = EXTRA_VIEW
     # Whether a stop can write all that was read; where it cannot, it says so by its exit code.
     finishes: bool = True
     mend: Callable | None = None
@@ -106,6 +112,90 @@ def break_source(flights):
         return state["state"] == "halted" and "weather" in readiness(flights)[1]
 
     return Broken(says, sources=("departures", "arrivals"))
+
+
+def flown(since, until):
+    """Flights and miles of each aircraft in these days, by the events alone."""
+    rows = events("departures", since, until)
+    rows = rows.filter(pc.is_valid(rows["tailnum"])).group_by("tailnum").aggregate([([], "count_all"), ("distance", "sum")])
+    return {row["tailnum"]: (row["count_all"], row["distance_sum"]) for row in rows.to_pylist()}
+
+
+def answered(flights, aircraft):
+    """The same as view `flown` answers it."""
+    rows = flights.server.client.get("flown_now", {"tailnum": list(aircraft)}, at=AT)
+    return dict(zip(aircraft, zip(rows["flights"].to_pylist(), rows["miles"].to_pylist())))
+
+
+def assert_flown(flights):
+    """The view has both days, each event once."""
+    expected = flown(FIRST[0], SECOND[1])
+    assert answered(flights, expected) == expected
+
+
+def break_view(flights):
+    """It is new and cannot be filled: an archived file of its source has changed."""
+    files = (flights.server.data_dir / "offline" / "departures").glob("part-*.parquet")
+    file = max(files, key=lambda file: file.stat().st_size)
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:])
+
+    def says():
+        with pytest.raises(pa.ArrowException) as refused:
+            flights.apply(*FLOWN)
+        said = "fill view flown version 1", file.name, "restore it from a backup", "the definitions before are in force"
+        assert all(words in str(refused.value) for words in said), refused.value
+        with pytest.raises(pa.ArrowKeyError):
+            answered(flights, ["N14228"])
+        return True
+
+    def mend():
+        flights.server.start()
+        says()
+        file.write_bytes(whole)
+        flights.apply(*FLOWN)
+        assert_flown(flights)
+
+    assert says()
+    return Broken(says, extra=EXTRA_VIEW_OF_WEATHER, mend=mend)
+
+
+def break_state(flights):
+    """What is stored of one key of a view that no deployment reads does not decode, and no event of the key comes any more. One
+    that came would end ingest as a whole, until the view is made anew."""
+    flights.apply(*FLOWN)
+    first, second = flown(*FIRST), flown(*SECOND)
+    lost = min(first.keys() - second.keys())
+    # Its state stands in RocksDB's log.
+    flights.server.kill()
+    objects = json.loads((flights.server.data_dir / "catalog.json").read_text())["objects"]
+    [view] = [object["view_id"] for object in objects if object["name"] == "flown"]
+    shards = sorted((flights.server.data_dir / "online").glob("shard-*"))
+
+    def is_lost(family, key):
+        return family == "tile" and key.startswith(view.to_bytes(4, "big")) and lost.encode() in key
+
+    def corrupt(value):
+        return value[:4] + bytes(4) + value[8:]
+
+    assert sum(state_files.change(shard, is_lost, corrupt) for shard in shards), f"nothing is stored of {lost}"
+    flights.server.start()
+
+    def says():
+        with pytest.raises(pa.ArrowException, match="cannot be decoded: .*`forebay rebuild"):
+            answered(flights, [lost])
+        whole = second.keys() - {lost}
+        expected = flown(FIRST[0], SECOND[1])
+        return answered(flights, whole) == {aircraft: expected[aircraft] for aircraft in whole}
+
+    def mend():
+        flights.server.start()
+        assert says()
+        run_binary("rebuild", "flown", "--flight-addr", flights.server.flight)
+        assert_flown(flights)
+
+    return Broken(says, mend=mend)
 
 
 def break_deployment(flights):
@@ -182,10 +272,11 @@ def break_broker(flights):
     return Broken(says, sources=(), deployments=(), monitor=False, mend=mend)
 
 
-BREAKS = {"partition": break_partition, "source": break_source, "deployment": break_deployment, "worker": break_worker,
-          "monitor": break_monitor, "reference": break_reference, "disk": break_disk, "broker": break_broker}
+BREAKS = {"partition": break_partition, "source": break_source, "view": break_view, "view_state": break_state,
+          "deployment": break_deployment, "worker": break_worker, "monitor": break_monitor, "reference": break_reference,
+          "disk": break_disk, "broker": break_broker}
 # What only a start meets.
-AT_START = ("reference",)
+AT_START = ("view_state", "reference")
 
 
 @pytest.fixture
@@ -243,7 +334,7 @@ def reads(flights):
 def goes_on(flights, broken):
     """What is whole applies, publishes and counts the second day, and definitions change."""
     if broken.applies:
-        assert flights.apply(EXTRA_VIEW)
+        assert flights.apply(broken.extra)
     if broken.sources:
         flights.send(SECOND, broken.sources)
     has_second_day(flights, broken)
