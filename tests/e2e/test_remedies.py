@@ -212,6 +212,34 @@ def test_a_catalog_of_another_version_is_read_by_that_version_or_another_directo
     whole(server)
 
 
+def applied_anew(server, topic, kafka):
+    """The saved definitions are moved away, and the folder of the start is applied: every view has all its events."""
+    (server.data_dir / "catalog.json").rename(server.data_dir / "catalog.moved")
+    server.start()
+    whole(server)
+    click(kafka, topic, COUNT, 1)
+    whole(server, COUNT + 1)
+    assert server.client.action("verify", {"service": "spending_now", "sample": 100})["clean"]
+
+
+@pytest.mark.parametrize("changed, words", [
+    ("sum(nothing)", ["cannot be compiled", "feature view spending", "there is no column nothing"]),
+    ("max(amount)", ["view id 1 already belongs to spending"])], ids=["uncompiled", "another"])
+def test_saved_definitions_that_do_not_fit_are_refused_by_the_name_of_the_view_and_applied_anew(stopped, changed, words):
+    server, topic, kafka = stopped
+    catalog = server.data_dir / "catalog.json"
+    text = catalog.read_text()
+    catalog.write_text(text.replace("sum(amount)", changed))
+    refused(server, *words)
+    catalog.write_text(text)
+    server.start()
+    whole(server)
+    server.stop()
+    catalog.write_text(text.replace("sum(amount)", changed))
+    refused(server, *words)
+    applied_anew(server, topic, kafka)
+
+
 @pytest.mark.parametrize("how", ["damaged", "missing"])
 def test_an_archive_file_that_is_restored_fills_views_again(stopped, how):
     server, *_ = stopped
