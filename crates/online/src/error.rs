@@ -134,7 +134,10 @@ pub enum OnlineError {
     #[error("view {0} is not known to the online store; apply its definition first")]
     UnknownView(u32),
     /// The id is in use for another definition.
-    #[error("view id {view} already belongs to {stored}; a changed definition needs a new id")]
+    #[error(
+        "view id {view} already belongs to {stored}; a changed definition needs a new id: put back \
+         the catalog.json that the state was made under, or move it away and apply the definitions again"
+    )]
     ViewDiffers {
         /// The id.
         view: u32,

@@ -31,8 +31,13 @@ pub(crate) fn load(data_dir: &Path) -> Result<Catalog> {
             path.display()
         )
     })?;
-    Catalog::load(&state)
-        .with_context(|| format!("the definitions in {} cannot be compiled", path.display()))
+    Catalog::load(&state).with_context(|| {
+        format!(
+            "the definitions in {} cannot be compiled; start the build that applied them, or move \
+             the file away and apply the definitions again",
+            path.display()
+        )
+    })
 }
 
 /// Make `catalog` the one that a restart finds.
