@@ -1,6 +1,6 @@
 """A pool of threads that is used up, on Apache Kafka: more pushes than the process has threads for work that blocks wait for a
 broker that is down. Reads are answered, and a stop ends in time; once the broker answers, every push ends, what waited for a
-thread goes on, and nothing is lost or there twice.
+thread goes on, and nothing is lost or there twice. Verifications, which wait for threads while they hold one, never take all.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ import pytest
 from client import Client
 from conftest import ROOT, wait_for
 from tables import delta_rows, instant
-from test_apply import apply, clicks, total
+from test_apply import apply, click, clicks, total
 from test_archive import OTHER_VIEW
-from test_hanging import ends_in_time, lives
+from test_hanging import data_file, ends_in_time, hangs, lives
 from test_log import shop, source  # noqa: F401 - a fixture
 from test_remedies import COUNT, stopped, whole  # noqa: F401 - a fixture
 from topics import answers
@@ -30,6 +30,8 @@ POOL, SERVING = 512, 2
 ASKED = POOL + 16
 # A connection takes 128 calls at once (CONNECTION_MAX_STREAMS).
 OF_A_CONNECTION = 100
+# Verifications that may be under way at once.
+VERIFICATIONS_MAX = 16
 # Of one read beside all that.
 READ_S = 2
 SCHEMA = pa.schema([("name", pa.string()), ("amount", pa.float64()), ("at", pa.timestamp("us", "UTC"))])
@@ -52,6 +54,21 @@ class Push(threading.Thread):
             answer = reader.read()
             self.ack = answer and json.loads(answer.to_pybytes())
             writer.close()
+        except pa.ArrowException as error:
+            self.failed = error
+
+
+class Verification(threading.Thread):
+    """Asks for a verification; `answer` is what it says, `failed` how it ends without."""
+
+    def __init__(self, client):
+        super().__init__(daemon=True)
+        self.client, self.answer, self.failed = client, None, None
+        self.start()
+
+    def run(self):
+        try:
+            self.answer = self.client.action("verify", {"service": "spending_now", "sample": 10})
         except pa.ArrowException as error:
             self.failed = error
 
@@ -89,10 +106,15 @@ def broker_down(stopped):  # noqa: F811
         boot()
 
 
+def clients(server):
+    """A client for each of the requests that would use up the pool; some share a connection."""
+    connections = [Client(server.flight) for _ in range(-(-ASKED // OF_A_CONNECTION))]
+    return [connections[number // OF_A_CONNECTION] for number in range(ASKED)]
+
+
 def use_up(server):
     """As many pushes as use up the pool, and some more."""
-    clients = [Client(server.flight) for _ in range(-(-ASKED // OF_A_CONNECTION))]
-    pushes = [Push(clients[number // OF_A_CONNECTION], number) for number in range(ASKED)]
+    pushes = [Push(client, number) for number, client in enumerate(clients(server))]
     wait_for(lambda: threads(server) >= POOL + SERVING, lambda: f"the pool to be used up; {threads(server)} threads")
     assert all(push.is_alive() for push in pushes), [push.ack or push.failed for push in pushes if not push.is_alive()][:3]
     return pushes
@@ -151,3 +173,28 @@ def test_a_stop_over_a_pool_that_is_used_up_ends_in_time(broker_down):
     assert all(push.failed is not None for push in pushes), "no broker had any"
     server.start()
     assert clicks(server) == total(COUNT)
+
+
+def test_more_verifications_than_may_be_under_way_are_refused_and_a_file_that_hangs_holds_back_nothing_else(
+        stopped, tmp_path):  # noqa: F811
+    server, topic, kafka = stopped
+    server.start()
+    with hangs(data_file(server), tmp_path):
+        asked = [Verification(client) for client in clients(server)]
+
+        def waiting():
+            return sum(verification.is_alive() for verification in asked)
+
+        wait_for(lambda: waiting() <= VERIFICATIONS_MAX, lambda: f"the others to be refused; {waiting()} are under way")
+        refused = [verification.failed for verification in asked if not verification.is_alive()]
+        assert all("VERIFICATIONS_MAX" in str(error) for error in refused), refused[:3]
+        assert waiting() == VERIFICATIONS_MAX and threads(server) < POOL
+        reads_go_on(server)
+        click(kafka, topic, COUNT, 1)
+        whole(server, COUNT + 1)
+        assert source(server)["state"] == "reading"
+    for verification in asked:
+        verification.join(timeout=60)
+    assert waiting() == 0
+    assert server.client.action("verify", {"service": "spending_now", "sample": 10})["clean"]
+    whole(server, COUNT + 1)

@@ -63,6 +63,8 @@ pub const EXCHANGE_MAX_IN_FLIGHT: usize = 256;
 pub const EXCHANGE_MAX_LARGE_IN_FLIGHT: usize = 4;
 /// Requests of many rows under way at once on one listener; more are refused.
 pub const LARGE_READS_MAX: usize = 64;
+/// Verifications under way at once; more are refused.
+pub const VERIFICATIONS_MAX: usize = 16;
 /// How long a stream may stay open before its first message, milliseconds.
 pub const FIRST_MESSAGE_MAX_MS: u64 = 10_000;
 /// Connections of one listener; more wait to be accepted.

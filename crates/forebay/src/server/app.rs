@@ -38,6 +38,7 @@ use super::sink::TopicSink;
 use super::state::online_options;
 use super::suspended::Suspended;
 use super::topics::TopicMaker;
+use super::verifications::Verifications;
 use crate::available::available_bytes;
 use crate::settings::Settings;
 use crate::settings::memory::Shares;
@@ -112,6 +113,8 @@ pub(crate) struct App {
     pub(super) topics: Mutex<Option<TopicMaker>>,
     /// Looks at the archive's tables.
     pub(super) table_looks: TableLooks,
+    /// How many verifications may be under way.
+    pub(super) verifications: Verifications,
 }
 
 /// What changes with the definitions.
@@ -203,6 +206,7 @@ impl App {
             ),
             life: Life::default(),
             stop,
+            verifications: Verifications::default(),
             reads: Readiness::waiting_for(&[(SERVING, "the server is starting")]),
             ingest: Readiness::waiting_for(&[(INGEST, "ingest has not started")]),
             archive,

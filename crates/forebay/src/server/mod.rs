@@ -33,6 +33,7 @@ mod suspended;
 mod tables;
 mod topics;
 mod upkeep;
+mod verifications;
 mod verify;
 pub(crate) mod wiring;
 

@@ -93,6 +93,7 @@ impl ArchiveFlush for Flush {
 
 /// Verify.
 pub(super) async fn run(app: &Arc<App>, body: VerifyBody) -> PortResult<VerifyAnswer> {
+    let _under_way = app.verifications.begin()?;
     let catalog = app.catalog();
     let tables = prediction_tables(&catalog, &body.service);
     let read = read_sources(&catalog, &body.service);
