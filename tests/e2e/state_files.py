@@ -6,7 +6,7 @@ import struct
 
 BLOCK, HEADER = 32_768, 7
 FULL = 1
-FAMILY_VALUE = 5
+FAMILY_DELETION, FAMILY_VALUE, FAMILY_RANGE_DELETION = 4, 5, 14
 FAMILIES = ("default", "meta", "tile", "presence", "pending", "outbox", "unscored")
 
 
@@ -41,14 +41,19 @@ def varint(data, at):
 
 
 def values(batch):
-    """Of each value that a write batch puts: its family, its key, where it begins and where it ends. Ends at another kind."""
+    """Of each value that a write batch puts: its family, its key, where it begins and where it ends. Passes what it deletes, and
+    ends at another kind."""
     at = 12
-    while at < len(batch) and batch[at] == FAMILY_VALUE:
+    while at < len(batch) and batch[at] in (FAMILY_DELETION, FAMILY_VALUE, FAMILY_RANGE_DELETION):
+        kind = batch[at]
         family, at = varint(batch, at + 1)
         length, at = varint(batch, at)
         key, at = bytes(batch[at:at + length]), at + length
+        if kind == FAMILY_DELETION:
+            continue
         length, at = varint(batch, at)
-        yield FAMILIES[family], key, at, at + length
+        if kind == FAMILY_VALUE:
+            yield FAMILIES[family], key, at, at + length
         at += length
 
 
