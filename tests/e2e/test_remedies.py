@@ -3,6 +3,7 @@ once. Gaps, stumps, names and limits have theirs in test_log, test_rebuild, test
 test_matrix.
 """
 
+import json
 import pathlib
 import re
 import shutil
@@ -227,18 +228,31 @@ def test_of_two_servers_on_one_archive_one_is_stopped_and_the_other_started_agai
     whole(loser, COUNT + 2)
 
 
+def with_entity(saved, **changes):
+    """A saved catalog with other fields of its entity."""
+    catalog = json.loads(saved)
+    [entity] = [part for part in catalog["objects"] if part["kind"] == "entity"]
+    entity.update(changes)
+    return json.dumps(catalog)
+
+
 def test_a_damaged_catalog_is_restored_or_an_empty_directory_begins_anew(stopped):
     server, *_ = stopped
     catalog = server.data_dir / "catalog.json"
     text = catalog.read_text()
-    catalog.write_text(text[:len(text) // 2])
-    refused(server, "catalog.json is damaged", "restore it", "empty data directory")
+    for damaged, words in {
+        text[:len(text) // 2]: ("catalog.json is damaged", "restore it", "empty data directory"),
+        with_entity(text, line=1 << 40): ("says that entity person stands at", "which no file has; restore it from a backup"),
+        with_entity(text, text=SERVICE): ("the saved catalog holds another statement than that of entity person",
+                                          "restore it from a backup, or apply the definitions to an empty one"),
+    }.items():
+        catalog.write_text(damaged)
+        refused(server, *words)
     catalog.write_text(text)
     server.start()
     whole(server)
     server.stop()
-    catalog.write_text(text[:len(text) // 2])
-    refused(server, "catalog.json is damaged")
+    catalog.write_text(with_entity(text, text=SERVICE))
     server.data_dir = server.data_dir.with_name("empty")
     server.start()
     whole(server)

@@ -10,11 +10,14 @@ import subprocess
 import uuid
 
 import deltalake
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT, binary, wait_for
 from tables import delta_rows
 from test_apply import ENTITY, SERVICE, SOURCE, VIEW, click, clicks, total
+from test_archive import training_set
 from topics import delete_records, delete_topic, make_topic, produce
 
 
@@ -206,7 +209,7 @@ def test_a_flipped_bit_in_an_archived_file_is_found(shop):
     verified(server, total(10), 10)
 
 
-def test_instants_that_are_too_old_are_verified_with_a_longer_history_as_its_error_says(shop):
+def test_instants_that_are_too_old_are_verified_with_a_longer_history_as_its_error_says(shop, tmp_path):
     server, topic, kafka = shop
     server.stop()
     server.env["FOREBAY_STATE_HISTORY_HOURS"] = "1"
@@ -222,6 +225,11 @@ def test_instants_that_are_too_old_are_verified_with_a_longer_history_as_its_err
 
     # What is older than the history goes when the shards next look for it.
     wait_for(is_too_old, "old instants to be refused", every_s=0.5)
+    with pytest.raises(pa.ArrowException, match="view spending keeps exact values from .*; ask the offline store"):
+        clicks(server)
+    built = training_set(server, tmp_path)
+    assert built.returncode == 0, built
+    assert pq.read_table(tmp_path / "set.parquet")["clicks"].to_pylist() == [11], "of the first day, and of the second's midnight"
     server.stop()
     server.env["FOREBAY_STATE_HISTORY_HOURS"] = "1000"
     server.start()
