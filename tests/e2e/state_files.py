@@ -7,7 +7,7 @@ import struct
 BLOCK, HEADER = 32_768, 7
 # A record is whole in one piece, or the first, a middle or the last piece of one.
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
-FAMILY_VALUE = 5
+FAMILY_DELETION, FAMILY_VALUE, FAMILY_RANGE_DELETION = 4, 5, 14
 FAMILIES = ("default", "meta", "tile", "presence", "pending", "outbox", "unscored")
 
 
@@ -42,14 +42,19 @@ def varint(data, at):
 
 
 def values(batch):
-    """Of each value that a write batch puts: its family, its key, where it begins and where it ends. Ends at another kind."""
+    """Of each value that a write batch puts: its family, its key, where it begins and where it ends. Passes what it deletes, and
+    ends at another kind."""
     at = 12
-    while at < len(batch) and batch[at] == FAMILY_VALUE:
+    while at < len(batch) and batch[at] in (FAMILY_DELETION, FAMILY_VALUE, FAMILY_RANGE_DELETION):
+        kind = batch[at]
         family, at = varint(batch, at + 1)
         length, at = varint(batch, at)
         key, at = bytes(batch[at:at + length]), at + length
+        if kind == FAMILY_DELETION:
+            continue
         length, at = varint(batch, at)
-        yield FAMILIES[family], key, at, at + length
+        if kind == FAMILY_VALUE:
+            yield FAMILIES[family], key, at, at + length
         at += length
 
 

@@ -41,8 +41,8 @@ def click(kafka, topic, first, count):
         produce(kafka, topic, {"name": "ann", "amount": number + 0.25, "at": f"2024-05-01T00:{number:02}:00Z"})
 
 
-def clicks(server):
-    rows = server.client.get("spending_now", {"name": ["ann"]}, at="2024-05-02T00:00:00Z")
+def clicks(server, at="2024-05-02T00:00:00Z"):
+    rows = server.client.get("spending_now", {"name": ["ann"]}, at=at)
     return rows["clicks"][0].as_py(), rows["total"][0].as_py()
 
 

@@ -2,6 +2,7 @@
 guess; and what the server had to guess is in its metrics.
 """
 
+import datetime
 import json
 import uuid
 
@@ -12,6 +13,8 @@ from topics import make_topic, produce
 
 SOURCE = """CREATE SOURCE clicks (userid VARCHAR, amount DOUBLE, at TIMESTAMP NOT NULL,
     WATERMARK FOR at AS at - INTERVAL '1' MINUTE) WITH (connector = 'kafka', topic = '{topic}', format = 'json');"""
+
+FITS = "every column is present, and nothing is refused"
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def test_good_records_are_told_as_good(kafka, tmp_path, clicks):
     assert code == 0, text
     assert "the newest 2 records of 2 partitions; 2 are rows" in text
     assert "event times from 2024-05-01T00:00:00Z to 2024-05-01T00:01:00Z" in text
-    assert "every column is present, and nothing is refused" in text
+    assert FITS in text
 
 
 def test_what_does_not_fit_is_told_with_what_was_meant(kafka, tmp_path, clicks):
@@ -67,12 +70,43 @@ def test_what_does_not_fit_is_told_with_what_was_meant(kafka, tmp_path, clicks):
     assert (amount["null"], amount["absent"]) == (1, 1), amount
 
 
+def test_a_definition_that_is_mended_as_the_findings_say_fits_the_same_records(kafka, tmp_path, clicks):
+    sql, topic = clicks
+    ahead = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+    times = ["2024-05-01T00:05:00Z", "2024-05-01T00:05:00Z", "2024-05-01T00:05:00Z", "2024-05-01T00:01:00Z"]
+    send(kafka, topic, *({"userId": "ann", "amount": amount, "at": at} for amount, at in zip((1, 1.5, None, 3), times)))
+    send(kafka, topic, {"userId": "ann", "amount": 1, "at": ahead.strftime("%Y-%m-%dT%H:%M:%SZ")}, partition=1)
+    wrong = SOURCE.format(topic=topic).replace("amount DOUBLE", "amount BIGINT NOT NULL")
+    # What a finding says, and the definition that does it.
+    steps = {
+        "column userid was never present; the records have userId": ("userid", '"userId"'),
+        "(wrong_type): column `amount`: is BIGINT": ("BIGINT", "DOUBLE"),
+        "(missing_column): column `amount`: is NOT NULL and the record has null": ("DOUBLE NOT NULL", "DOUBLE"),
+        "(future_time): column `at`": ("format = 'json'", "format = 'json', event_future_max = '2 HOUR'"),
+        "1 of 5 rows are behind the watermark of their partition; a longer WATERMARK delay": ("'1' MINUTE", "'10' MINUTE"),
+    }
+    for finding, (before, mended) in steps.items():
+        (sql / "clicks.sql").write_text(wrong)
+        code, text = doctor(kafka, tmp_path, sql, topic)
+        assert finding in text and code == (0 if "WATERMARK" in finding else 1), text
+        wrong = wrong.replace(before, mended)
+    (sql / "clicks.sql").write_text(wrong)
+    code, text = doctor(kafka, tmp_path, sql, topic)
+    assert code == 0 and "the newest 5 records of 2 partitions; 5 are rows" in text and FITS in text, text
+
+
 def test_milliseconds_that_are_taken_as_microseconds_are_told(kafka, tmp_path, clicks):
     sql, topic = clicks
     send(kafka, topic, {"userid": "ann", "amount": 1.5, "at": 1714521600000})
     code, text = doctor(kafka, tmp_path, sql, topic)
     assert code == 1
     assert "1970-01-20" in text and "milliseconds since 1970" in text, text
+    assert "write RFC 3339 text, or multiply them by 1000" in text, text
+    send(kafka, topic, {"userid": "ann", "amount": 1.5, "at": 1714521600000 * 1000},
+         {"userid": "ann", "amount": 1.5, "at": "2024-05-01T00:00:01Z"})
+    code, text = doctor(kafka, tmp_path, sql, topic, "--records", "2")
+    assert code == 0 and "event times from 2024-05-01T00:00:00Z to 2024-05-01T00:00:01Z" in text, text
+    assert FITS in text, text
 
 
 def test_a_topic_that_no_source_reads_or_that_is_not_there_is_named(kafka, tmp_path, clicks):

@@ -3,6 +3,7 @@ once. Gaps, stumps, names and limits have theirs in test_log, test_rebuild, test
 test_matrix.
 """
 
+import json
 import pathlib
 import re
 import shutil
@@ -18,9 +19,12 @@ from tables import delta_rows
 from test_apply import ENTITY, SERVICE, SOURCE, VIEW, apply, click, clicks, total
 from test_archive import OTHER_VIEW, refused
 from test_log import definitions, forebay, is_halted, shop, source  # noqa: F401 - a fixture
-from topics import delete_records, make_topic
+from topics import delete_records, make_topic, produce
 
 COUNT = 6
+# Level of the state of rows that are older than the history, in the key of a tile.
+FOLDED = 0xF0
+LATER = "2024-05-14T00:00:00Z"
 
 
 def whole(server, count=COUNT):
@@ -134,6 +138,54 @@ def test_a_corrupt_aggregate_is_refused_and_made_anew(killed, tmp_path):
     rebuilt_over_a_cut_log(server, topic, kafka, tmp_path)
 
 
+# The rebuild stops ingest first, and refuses where ingest ended with a row that is not archived: the very event that it ended by.
+MET = pytest.mark.xfail(reason="a rebuild is refused with its own remedy until one of them comes before the event is read again")
+
+
+@pytest.mark.parametrize("event", [False, pytest.param(True, marks=MET)], ids=["read", "met_by_an_event"])
+def test_a_corrupt_state_of_rows_beyond_the_history_is_made_anew_by_a_rebuild_alone(shop, event):  # noqa: F811
+    server, topic, kafka = shop
+    server.env.update(FOREBAY_STATE_SHARDS="1", FOREBAY_STATE_HISTORY_HOURS="1")
+    click(kafka, topic, 0, COUNT)
+    server.start()
+
+    def click_of(day):
+        produce(kafka, topic, {"name": "ann", "amount": 1.0, "at": f"2024-05-{day:02}T00:00:00Z"})
+
+    def has(later):
+        expected = COUNT + later, total(COUNT)[1] + later
+        wait_for(lambda: clicks(server, LATER) == expected, lambda: f"{expected}; {clicks(server, LATER)}, {source(server)}")
+        wait_for(lambda: delta_rows(server.data_dir, "clicks") == COUNT + later, "the archived clicks")
+
+    def is_folded():
+        try:
+            return clicks(server) is None
+        except pa.ArrowException as error:
+            return "keeps exact values from" in str(error)
+
+    for day in range(2, 12):
+        click_of(day)
+    # What is older than the history goes when the shards next look for it; of a window without a begin it leaves a state.
+    wait_for(is_folded, "the old clicks to become a state")
+    has(10)
+    server.kill()
+    assert state_files.change(server.data_dir / "online" / "shard-0000",
+                              lambda family, key: family == "tile" and b"ann" in key and FOLDED in key,
+                              lambda value: value[:23] + b"\xff" + value[24:])
+    server.start()
+    words = "a stored aggregate state is corrupt: .*; make its view anew: forebay rebuild VIEW"
+    with pytest.raises(pa.ArrowException, match=words):
+        clicks(server, LATER)
+    if event:
+        click_of(12)
+        wait_for(lambda: re.search(words, str(server.client.status()["failed"])), lambda: f"ingest to stop; {source(server)}")
+    done = forebay(server, "rebuild", "spending")
+    assert done.returncode == 0, done
+    has(10 + event)
+    click_of(13)
+    has(11 + event)
+
+
 def test_of_two_servers_on_one_directory_the_second_takes_it_over_or_gets_another(stopped, servers):
     server, *_ = stopped
     second = servers(server.bootstrap, server.sql, env=server.env)
@@ -176,18 +228,31 @@ def test_of_two_servers_on_one_archive_one_is_stopped_and_the_other_started_agai
     whole(loser, COUNT + 2)
 
 
+def with_entity(saved, **changes):
+    """A saved catalog with other fields of its entity."""
+    catalog = json.loads(saved)
+    [entity] = [part for part in catalog["objects"] if part["kind"] == "entity"]
+    entity.update(changes)
+    return json.dumps(catalog)
+
+
 def test_a_damaged_catalog_is_restored_or_an_empty_directory_begins_anew(stopped):
     server, *_ = stopped
     catalog = server.data_dir / "catalog.json"
     text = catalog.read_text()
-    catalog.write_text(text[:len(text) // 2])
-    refused(server, "catalog.json is damaged", "restore it", "empty data directory")
+    for damaged, words in {
+        text[:len(text) // 2]: ("catalog.json is damaged", "restore it", "empty data directory"),
+        with_entity(text, line=1 << 40): ("says that entity person stands at", "which no file has; restore it from a backup"),
+        with_entity(text, text=SERVICE): ("the saved catalog holds another statement than that of entity person",
+                                          "restore it from a backup, or apply the definitions to an empty one"),
+    }.items():
+        catalog.write_text(damaged)
+        refused(server, *words)
     catalog.write_text(text)
     server.start()
     whole(server)
     server.stop()
-    catalog.write_text(text[:len(text) // 2])
-    refused(server, "catalog.json is damaged")
+    catalog.write_text(with_entity(text, text=SERVICE))
     server.data_dir = server.data_dir.with_name("empty")
     server.start()
     whole(server)

@@ -1,5 +1,6 @@
 """`forebay verify` has an outside witness: the log. Whatever the archive lacks, has twice or has otherwise than Apache Kafka is
-found, with topic, partition and offsets, although served values and archive agree with one another.
+found, with topic, partition and offsets, although served values and archive agree with one another. What a finding says is to be
+done is done here, and verification then finds nothing.
 """
 
 import pathlib
@@ -9,11 +10,14 @@ import subprocess
 import uuid
 
 import deltalake
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT, binary, wait_for
 from tables import delta_rows
 from test_apply import ENTITY, SERVICE, SOURCE, VIEW, click, clicks, total
+from test_archive import training_set
 from topics import delete_records, delete_topic, make_topic, produce
 
 
@@ -67,6 +71,33 @@ def settle(server):
     return source(server)["state"]
 
 
+def backup(server, folder):
+    """A copy of the archive's table, of a server that does not run."""
+    return shutil.copytree(archive(server), folder / "backup")
+
+
+def restore(server, copy):
+    """The server is stopped, and the table is that of the backup again."""
+    server.stop()
+    shutil.rmtree(archive(server))
+    shutil.copytree(copy, archive(server))
+
+
+def begin_anew(server):
+    """The server is stopped, and gets an empty data directory."""
+    server.stop()
+    server.data_dir = server.data_dir.with_name("empty")
+
+
+def verified(server, expected, archived):
+    """Started on what was mended the server reads, has these events and so many archived rows, and verification finds nothing."""
+    assert settle(server) == "reading", source(server)
+    wait_for(lambda: clicks(server) == expected, lambda: f"{expected}; there are {clicks(server)}")
+    wait_for(lambda: delta_rows(server.data_dir, "clicks") == archived, f"{archived} archived clicks")
+    code, text = verify(server)
+    assert code == 0, text
+
+
 def test_an_archive_that_has_what_the_log_has_is_verified(shop):
     server, topic, kafka = shop
     code, text = verify(server)
@@ -86,37 +117,53 @@ def test_a_topic_made_anew_and_partly_skipped_is_found(shop):
     make_topic(kafka, topic)
     click(kafka, topic, 20, 20)
     settle(server)
-    found(server, f"{topic}-0", "offsets 0 to 4, 6 to 10 (10 in all)", "other records")
+    found(server, f"{topic}-0", "offsets 0 to 4, 6 to 10 (10 in all)", "other records", "give a new --data-dir")
+    begin_anew(server)
+    verified(server, (20, sum(number + 0.25 for number in range(20, 40))), 20)
 
 
-def test_records_of_the_log_that_are_neither_archived_nor_dead_letters_are_found(shop):
+def test_records_of_the_log_that_are_neither_archived_nor_dead_letters_are_found(shop, tmp_path):
     server, topic, kafka = shop
     server.stop()
+    copy = backup(server, tmp_path)
     deltalake.DeltaTable(str(archive(server))).delete("_offset >= 2 AND _offset < 4")
     assert settle(server) == "reading"
-    found(server, f"{topic}-0", "offsets 2 to 3 (2 in all)", "neither archived nor dead letters")
+    found(server, f"{topic}-0", "offsets 2 to 3 (2 in all)", "neither archived nor dead letters", "restore it from a backup",
+          "or fill a new --data-dir from the log")
+    restore(server, copy)
+    verified(server, total(10), 10)
+    begin_anew(server)
+    verified(server, total(10), 10)
 
 
-def test_rows_that_the_archive_has_twice_are_found(shop):
+def test_rows_that_the_archive_has_twice_are_found(shop, tmp_path):
     server, topic, kafka = shop
     server.stop()
+    copy = backup(server, tmp_path)
     table = deltalake.DeltaTable(str(archive(server)))
     rows = table.to_pyarrow_dataset().to_table()
     deltalake.write_deltalake(table, rows.slice(0, 1), mode="append")
     settle(server)
-    found(server, f"{topic}-0", "(1 in all)", "more than once")
+    found(server, f"{topic}-0", "(1 in all)", "more than once", "restore the table from a backup")
+    restore(server, copy)
+    verified(server, total(10), 10)
 
 
 def test_an_archive_that_was_lost_is_found_when_the_log_has_lost_its_head(shop, tmp_path):
     server, topic, kafka = shop
     server.stop()
+    copy = backup(server, tmp_path)
     shutil.rmtree(archive(server))
     delete_records(kafka, topic, 8, tmp_path)
     settle(server)
     wait_for(lambda: delta_rows(server.data_dir, "clicks") == 3, "the rest of the log to be archived")
     # The dead letter at offset 5 is in another table.
     found(server, "7 of 11 offsets", "--max-unverified")
-    found(server, f"{topic}-0", "offsets 0 to 7 (8 in all)", "lost and made anew", "from a backup")
+    found(server, f"{topic}-0", "offsets 0 to 7 (8 in all)", "lost and made anew", "from a backup", "an empty --data-dir")
+    restore(server, copy)
+    verified(server, total(10), 10)
+    begin_anew(server)
+    verified(server, (3, 7.25 + 8.25 + 9.25), 3)
 
 
 def test_an_archive_that_was_lost_and_filled_anew_from_the_whole_log_is_verified(shop):
@@ -137,25 +184,32 @@ def test_an_archive_that_was_replaced_by_an_older_one_is_found(shop, tmp_path):
     click(kafka, topic, 10, 10)
     wait_for(lambda: clicks(server) == total(20), "twenty clicks")
     server.stop()
+    copy = backup(server, tmp_path)
     shutil.rmtree(archive(server))
     shutil.move(tmp_path / "older", archive(server))
     delete_records(kafka, topic, 15, tmp_path)
     assert settle(server) == "halted"
-    found(server, f"{topic}-0", "offsets 15 to 20 (6 in all)", "neither archived nor dead letters")
+    found(server, f"{topic}-0", "offsets 15 to 20 (6 in all)", "neither archived nor dead letters", "restore it from a backup")
+    restore(server, copy)
+    verified(server, total(20), 20)
 
 
 def test_a_flipped_bit_in_an_archived_file_is_found(shop):
     server, topic, kafka = shop
     server.stop()
     file = max(archive(server).glob("part-*.parquet"), key=lambda file: file.stat().st_size)
-    data = bytearray(file.read_bytes())
+    good = file.read_bytes()
+    data = bytearray(good)
     data[len(data) // 3] ^= 0x10
     file.write_bytes(data)
     settle(server)
-    found(server, file.name, "has changed since it was written")
+    found(server, file.name, "has changed since it was written", "restore it from a backup")
+    server.stop()
+    file.write_bytes(good)
+    verified(server, total(10), 10)
 
 
-def test_instants_that_are_too_old_are_verified_with_a_longer_history_as_its_error_says(shop):
+def test_instants_that_are_too_old_are_verified_with_a_longer_history_as_its_error_says(shop, tmp_path):
     server, topic, kafka = shop
     server.stop()
     server.env["FOREBAY_STATE_HISTORY_HOURS"] = "1"
@@ -171,6 +225,11 @@ def test_instants_that_are_too_old_are_verified_with_a_longer_history_as_its_err
 
     # What is older than the history goes when the shards next look for it.
     wait_for(is_too_old, "old instants to be refused", every_s=0.5)
+    with pytest.raises(pa.ArrowException, match="view spending keeps exact values from .*; ask the offline store"):
+        clicks(server)
+    built = training_set(server, tmp_path)
+    assert built.returncode == 0, built
+    assert pq.read_table(tmp_path / "set.parquet")["clicks"].to_pylist() == [11], "of the first day, and of the second's midnight"
     server.stop()
     server.env["FOREBAY_STATE_HISTORY_HOURS"] = "1000"
     server.start()
