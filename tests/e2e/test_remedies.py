@@ -305,6 +305,27 @@ def test_saved_definitions_that_do_not_fit_are_refused_by_the_name_of_the_view_a
     applied_anew(server, topic, kafka)
 
 
+def test_definitions_that_are_older_than_the_state_are_refused_replaced_by_the_newer_ones_or_applied_anew(stopped):
+    server, topic, kafka = stopped
+    catalog = server.data_dir / "catalog.json"
+    older = catalog.read_text()
+    server.start()
+    changed = VIEW.replace("CREATE FEATURE", "CREATE OR REPLACE FEATURE")
+    apply(server, changed.replace("AS total", "AS total, max(amount) OVER ever AS top"))
+    server.stop()
+    newer = catalog.read_text()
+    words = ["catalog.json", "view 'spending' of the saved definitions has no state", "older than the state"]
+    catalog.write_text(older)
+    refused(server, *words)
+    catalog.write_text(newer)
+    server.start()
+    whole(server)
+    server.stop()
+    catalog.write_text(older)
+    refused(server, *words)
+    applied_anew(server, topic, kafka)
+
+
 @pytest.mark.parametrize("how", ["damaged", "missing"])
 def test_an_archive_file_that_is_restored_fills_views_again(stopped, how):
     server, *_ = stopped

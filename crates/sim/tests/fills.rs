@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forebay_control::{Course, FillHost, Filler, Life, Stop, furthest};
+use forebay_core::error::with_causes;
 use forebay_core::memory::Part;
 use forebay_core::ports::{Archive, CompiledView, FillWriter, Runtime, StateProgress, ViewStates};
 use forebay_core::progress::Applied;
@@ -65,6 +66,26 @@ fn rows(world: &World, view: ViewId) -> Vec<Vec<StoredRow>> {
 fn noted(world: &World) -> u64 {
     let filling = Filling::of(&world.store, ADDED);
     filling.expect("in memory").rows()
+}
+
+#[test]
+fn definitions_that_are_older_than_the_state_are_refused_and_applied_anew_have_all_rows() {
+    play(|runtime| {
+        let (world, disk, older) = (world(60), Arc::<Disk>::default(), Arc::<Disk>::default());
+        finish(&world, &disk, &runtime, true);
+        // Under definitions without the view its state goes, and events are applied without it.
+        world.append_events(20, 5);
+        finish(&world, &older, &runtime, false);
+        let refused = server(&world, &disk, Faults::none(&runtime));
+        let error = refused.begin().expect_err("the view has no state");
+        assert!(
+            with_causes(&error).contains("older than the state"),
+            "{error}"
+        );
+        refused.pause().expect("nothing runs");
+        finish(&world, &older, &runtime, true);
+        assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
+    });
 }
 
 #[test]

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use forebay_core::ports::{CompiledView, FillWriter};
 use forebay_core::source::SourceDef;
 use forebay_core::view::{ViewId, ViewSpec};
-use forebay_core::{ErrorKind, PortResult};
+use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_pipeline::backfill::Filling;
 
+use super::caught_up::furthest;
 use super::{FillError, Filler};
 
 /// What of the state that no definition names is deleted.
@@ -43,6 +44,30 @@ pub fn delete_leftovers(
         store.drop_view(view)?;
     }
     Ok(())
+}
+
+/// The server starts with the saved definitions, which have `views`: state that none of them names
+/// is deleted, but for what a fill can go on with.
+///
+/// # Errors
+/// The store fails. One of the views has no record in it, although events were applied: what was
+/// saved is older than the state, and the view would lack all of them without a word.
+pub fn begin_states(store: &dyn FillWriter, views: &[Arc<ViewSpec>]) -> PortResult<()> {
+    let known: HashSet<ViewId> = store.views()?.into_iter().collect();
+    // A view's record is there before any definition of it is saved.
+    let lacking = views.iter().find(|view| !known.contains(&view.id));
+    if let Some(view) = lacking
+        && !furthest(store).0.is_empty()
+    {
+        let words = format!(
+            "view '{}' of the saved definitions has no state, although events were applied: these definitions are older \
+             than the state; put the newer ones back, or move the saved ones away and apply the definitions again",
+            view.name
+        );
+        return Err(PortError::new(ErrorKind::FailedPrecondition, words));
+    }
+    let named = views.iter().map(|view| view.id).collect();
+    delete_leftovers(store, &named, Leftovers::ButFills)
 }
 
 /// Make `view`, which ingest is to fold from now on, known to the store. No fill goes on with it

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use forebay_control::{
-    ApplyFacts, Around, Cause, Course, Leftovers, Parts, Phase, Step, Stop, Which, begin,
-    begin_again, delete_leftovers, end, execute, fills_after, plan_apply, source_tables,
+    ApplyFacts, Around, Cause, Course, Parts, Phase, Step, Stop, Which, begin, begin_again, end,
+    execute, fills_after, plan_apply, source_tables,
 };
 use forebay_core::ports::{CompiledView, ViewStates};
 use forebay_core::source::SourceDef;
@@ -403,7 +403,7 @@ impl App {
 
     fn step(&self, change: &mut Transition, step: &Step) -> Result<()> {
         match step {
-            Step::DropUnnamed => self.drop_leftovers(change, Leftovers::ButFills),
+            Step::DropUnnamed => self.begin_states(&change.next),
             Step::MakeTables => match &change.wiring {
                 Some(wiring) => self.prepare(wiring),
                 None => Ok(()),
@@ -456,14 +456,8 @@ impl App {
                 retired.wait_unused(&self.stop);
                 Ok(self.store.drop_view(retired.id)?)
             }
-            Step::DropLeftovers => self.drop_leftovers(change, Leftovers::All),
+            Step::DropLeftovers => self.drop_leftovers(&change.next),
         }
-    }
-
-    /// Delete what no definition of `change` names.
-    fn drop_leftovers(&self, change: &Transition, which: Leftovers) -> Result<()> {
-        let named = named(&change.next);
-        Ok(delete_leftovers(self.store.as_ref(), &named, which)?)
     }
 }
 

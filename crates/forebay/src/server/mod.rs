@@ -21,6 +21,7 @@ mod fill;
 mod gaps;
 mod heal;
 mod ingest_look;
+mod leftovers;
 pub(crate) mod listeners;
 mod parts_look;
 mod rebuild;

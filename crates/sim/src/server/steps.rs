@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use forebay_control::{
-    Course, FillHost, Filler, Leftovers, Parts, Phase, Step, Which, delete_leftovers, fills_after,
-    source_tables,
+    Course, FillHost, Filler, Leftovers, Parts, Phase, Step, Which, begin_states, delete_leftovers,
+    fills_after, source_tables,
 };
 use forebay_core::ports::{CompiledView, ViewStates};
 use forebay_core::progress::Applied;
@@ -99,8 +99,10 @@ impl Parts for Server {
     fn carry_out(&self, change: &mut Change, step: &Step) -> PortResult<()> {
         match step {
             Step::DropUnnamed => {
-                let named = self.named(&change.next);
-                delete_leftovers(self.store.as_ref(), &named, Leftovers::ButFills)
+                let extra = change.next.iter().map(|id| extra(&self.world, *id));
+                let views = self.world.views.iter().cloned().chain(extra);
+                let views: Vec<_> = views.map(|view| Arc::clone(view.spec())).collect();
+                begin_states(self.store.as_ref(), &views)
             }
             Step::MakeTables => {
                 let sources = &self.world.sources;
