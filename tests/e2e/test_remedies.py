@@ -92,6 +92,9 @@ def test_a_state_directory_that_is_none_is_made_one_again(stopped, tmp_path):
     refused(server, "online", "cannot be used; check that it exists and is writable")
     state.unlink()
     (tmp_path / "kept").rename(state)
+    own, server.data_dir = server.data_dir, server.data_dir / "catalog.json" / "data"
+    refused(server, f"cannot make data directory {server.data_dir}; give another with --data-dir")
+    server.data_dir = own
     server.start()
     click(kafka, topic, COUNT, 1)
     whole(server, COUNT + 1)
