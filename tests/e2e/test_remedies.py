@@ -6,7 +6,6 @@ test_matrix.
 import json
 import pathlib
 import re
-import shutil
 
 import pyarrow as pa
 import pytest
