@@ -62,6 +62,22 @@ def test_a_view_that_archived_rows_do_not_fit_is_filled_with_other_expressions(r
     apply(server, "DROP FEATURE SERVICE again;", "DROP FEATURE VIEW spending_again;")
 
 
+def test_a_service_without_archived_events_is_verified_after_their_first_flush(reading):
+    server, topic = reading
+    other = f"{topic}.other"
+    make_topic(server.bootstrap, other)
+    apply(server, SOURCE.format(amount="DOUBLE", topic=other).replace("SOURCE clicks", "SOURCE others"),
+          OTHER_VIEW.replace("FROM clicks", "FROM others"), AGAIN)
+    empty = forebay(server, "verify", "again")
+    assert empty.returncode == 2, empty
+    assert "no source of service `again` has archived events yet; verify after the first flush" in empty.stderr, empty
+    click(server.bootstrap, other, 0, 1)
+    wait_for(lambda: delta_rows(server.data_dir, "others") == 1, "the first flush")
+    verified = forebay(server, "verify", "again")
+    assert verified.returncode == 0 and "1 rows, 1 equal to the bit" in verified.stdout, verified
+    apply(server, "DROP FEATURE SERVICE again;", "DROP FEATURE VIEW spending_again;", "DROP SOURCE others;")
+
+
 def test_of_a_source_without_a_gap_none_is_accepted_and_the_list_says_what_is_halted(reading):
     server, _ = reading
     for place, words in (("clicks", "source 'clicks' has no gap"), ("clicks/0", "source 'clicks' partition 0 has no gap")):

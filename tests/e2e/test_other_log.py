@@ -1,7 +1,7 @@
 """Another log than the one that was read, on an Apache Kafka of its own whose folder is put back as it was: a topic that was made
 anew, one that has fewer partitions, one whose log lost its tail, and one whose log lost it and grew again. None is followed. What
-the halts say is done then: another data directory reads all of the new logs, and over the logs that were brought back the old one
-goes on, each event once.
+the halts and the findings of `forebay verify` say is done then: another data directory reads all of the new logs, and over the
+logs that were brought back the old one goes on, each event once.
 """
 
 import json
@@ -69,6 +69,7 @@ class Broker(Kafka):
 
 @pytest.fixture
 def broker(kafka, tmp_path):
+    """One of the test's own; where there is no Apache Kafka for all, the test is skipped."""
     made = Broker(tmp_path)
     yield made
     made.stop()
