@@ -392,10 +392,17 @@ impl Stopped {
         self.failed.is_none() && self.unarchived.is_empty()
     }
 
-    /// Why the archive lacks rows of `source` that were read; None where it has them all.
+    /// Why the archive lacks rows of `source` that were read; None where an append says nothing of
+    /// that.
     #[must_use]
     pub fn lacks(&self, source: &str) -> Option<&PipelineError> {
-        self.unarchived.get(source).or(self.failed.as_ref())
+        self.unarchived.get(source)
+    }
+
+    /// What the reader, a shard or scoring met. What the archive has then only a look at it tells.
+    #[must_use]
+    pub fn failed(&self) -> Option<&PipelineError> {
+        self.failed.as_ref()
     }
 }
 

@@ -1,7 +1,7 @@
 //! When a fill may begin: the archive has what the shards had applied (a crash leaves it behind
 //! them), and a new state says where it begins.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::error::with_causes;
@@ -33,33 +33,55 @@ pub fn furthest(store: &dyn StateProgress) -> Applied {
     furthest
 }
 
-/// Whether the rest of views over `sources` can be filled after ingest has `stopped` like this:
-/// they need every row that a shard has. What another table lacks is logged and stops no change:
+/// Ingest has `stopped` for a change that no view needs rows for: what a table lacks is logged, and
 /// the start that follows reads it again.
-///
-/// # Errors
-/// Their archive is behind the state.
-pub fn fills_after(stopped: Stopped, sources: &BTreeSet<String>) -> Result<(), FillError> {
-    let lacking = sources
-        .iter()
-        .find_map(|source| Some((source, stopped.lacks(source)?)));
-    if let Some((source, error)) = lacking {
-        return Err(FillError::Standing {
-            source_name: source.clone(),
-            why: format!(
-                "not all that was read of it is archived: {}",
-                with_causes(error)
-            ),
-        });
-    }
+pub fn log_stop(stopped: Stopped) {
     if let Err(error) = stopped.all() {
         let error = with_causes(&error);
         tracing::warn!(error, "ingest has stopped with what it could finish");
     }
-    Ok(())
+}
+
+/// Whether a shard has rows of `source` that are not in the archive, which has it as far as
+/// `archived`.
+fn is_behind(source: &SourceDef, archived: &Applied, furthest: &Applied) -> bool {
+    let mut of_source = furthest.0.iter().filter(|(p, _)| *p.topic == *source.topic);
+    of_source.any(|(p, at)| at.next_offset > archived.next_offset(p))
 }
 
 impl Filler<'_> {
+    /// Whether the rest of views over `sources` can be filled after ingest has `stopped` like this:
+    /// they need every row that a shard has. An ingest that has failed may have archived them all,
+    /// and the change may be what mends it. What another table lacks is logged and stops no change.
+    ///
+    /// # Errors
+    /// Their archive is behind the state.
+    pub fn after(&self, stopped: Stopped, sources: &[Arc<SourceDef>]) -> Result<(), FillError> {
+        for source in sources {
+            let lacks = match (stopped.lacks(&source.name), stopped.failed()) {
+                (None, Some(failed)) => self.lags(source)?.then_some(failed),
+                (lacks, _) => lacks,
+            };
+            if let Some(error) = lacks {
+                return Err(FillError::Standing {
+                    source_name: source.name.clone(),
+                    why: format!(
+                        "not all that was read of it is archived: {}",
+                        with_causes(error)
+                    ),
+                });
+            }
+        }
+        log_stop(stopped);
+        Ok(())
+    }
+
+    fn lags(&self, source: &SourceDef) -> Result<bool, FillError> {
+        let progress = self.archive.progress(&source.name);
+        let archived = self.ask(source, "reading the archive", progress)?;
+        Ok(is_behind(source, &archived, &furthest(self.store)))
+    }
+
     /// Wait until the archive covers what the shards had applied of `source`: it can fill a view
     /// only then. (A clean stop archives all that was read.)
     pub(super) fn catch_up(&self, source: &SourceDef) -> Result<(), FillError> {
@@ -125,11 +147,7 @@ impl Filler<'_> {
             .any(|(p, at)| of_source(p) && at.next_offset > 0);
         let shards = (0..self.store.shards()).map(|shard| self.store.applied(shard));
         let shards: Vec<_> = shards.collect();
-        let furthest = furthest(self.store);
-        let is_ahead = |(p, at): (&TopicPartition, &PartitionProgress)| {
-            of_source(p) && at.next_offset > archived.next_offset(p)
-        };
-        let is_behind = is_known && furthest.0.iter().any(is_ahead);
+        let is_behind = is_known && is_behind(source, &archived, &furthest(self.store));
         Ok(is_behind || not_begun(source, &archived, &shards).is_some())
     }
 

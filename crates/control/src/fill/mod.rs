@@ -32,7 +32,7 @@ use futures::future::{Either, select};
 use crate::life::Life;
 use crate::stop::Stop;
 pub use begun::{Leftovers, begin_states, delete_leftovers, take_over};
-pub use caught_up::{fills_after, furthest};
+pub use caught_up::{furthest, log_stop};
 pub use error::FillError;
 pub use rounds::Course;
 

@@ -80,8 +80,9 @@ pub(super) fn run(args: &ProfileArgs) -> Result<ExitCode> {
     let profile = counted(args, &scored, &model, (window_us, min_rows), &memory)?;
     ensure!(
         windows(&profile) > 0 || profile.rows < min_rows,
-        "no --window of {} in {object} has the {min_rows} rows that a monitor asks for (monitor.min_rows): no threshold \
-         can be calibrated; give a longer --window, that of CREATE MONITOR",
+        "no full --window of {} in {object} has the {min_rows} rows that a monitor asks for (monitor.min_rows): no \
+         threshold can be calibrated; give a training set longer than the window, or, where its windows have too few \
+         rows, a longer one, which is then that of CREATE MONITOR",
         humantime::format_duration(args.window)
     );
     let path = profile_path(&args.model, &args.name);

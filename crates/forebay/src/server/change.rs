@@ -6,14 +6,14 @@
 //! nothing is published before ingest starts with them. A rebuild (`rebuild`) is a change of states
 //! alone. Stop: asked for without a lock, seen by every step that waits.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use forebay_control::{
     ApplyFacts, Around, Cause, Course, Parts, Phase, Step, Stop, Which, begin, begin_again, end,
-    execute, fills_after, plan_apply, source_tables,
+    execute, log_stop, plan_apply, source_tables,
 };
 use forebay_core::ports::{CompiledView, ViewStates};
 use forebay_core::source::SourceDef;
@@ -396,9 +396,10 @@ impl App {
 
     /// Stop ingest for `change`. Only what its new views read must be archived whole.
     fn pause_for(&self, change: &Transition) -> Result<()> {
-        let added = change.added.values();
-        let sources = added.map(|view| view.spec().source.clone()).collect();
-        Ok(fills_after(self.pause()?, &sources).map_err(PortError::from)?)
+        let sources = change.added.values().map(|view| change.source_of(view));
+        let sources = sources.collect::<Result<Vec<_>>>()?;
+        let stopped = self.pause()?;
+        self.with_filler(|filler| filler.after(stopped, &sources))
     }
 
     fn step(&self, change: &mut Transition, step: &Step) -> Result<()> {
@@ -448,7 +449,7 @@ impl App {
                     None => self.bind(&catalog, Binding::Lenient)?,
                 };
                 // A resume that failed may have started ingest with the other definitions.
-                fills_after(self.pause()?, &BTreeSet::new()).map_err(PortError::from)?;
+                log_stop(self.pause()?);
                 self.resume(catalog, wiring)
             }
             Step::DropView(view) => {

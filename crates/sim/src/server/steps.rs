@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use forebay_control::{
     Course, FillHost, Filler, Leftovers, Parts, Phase, Step, Which, begin_states, delete_leftovers,
-    fills_after, source_tables,
+    log_stop, source_tables,
 };
 use forebay_core::ports::{CompiledView, ViewStates};
 use forebay_core::progress::Applied;
@@ -129,10 +129,10 @@ impl Parts for Server {
             }
             Step::Pause => {
                 // All new views read the first source.
-                let name = &self.world.sources[0].name;
                 let is_added = change.next.difference(&change.current).next().is_some();
-                let needed = is_added.then(|| name.clone()).into_iter().collect();
-                Ok(fills_after(self.stop_ingest(), &needed)?)
+                let needed = is_added.then(|| Arc::clone(&self.world.sources[0]));
+                let needed: Vec<_> = needed.into_iter().collect();
+                Ok(self.filler().after(self.stop_ingest(), &needed)?)
             }
             Step::FillRest(view) => {
                 let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
@@ -141,7 +141,7 @@ impl Parts for Server {
             Step::Save(which) => self.save(change.of(*which)),
             Step::Resume(which) => {
                 // A resume that failed may have started ingest with the other definitions.
-                fills_after(self.stop_ingest(), &BTreeSet::new())?;
+                log_stop(self.stop_ingest());
                 self.resume(change.of(*which))
             }
             Step::DropView(view) => self.store.drop_view(id_of(view)?),
