@@ -140,6 +140,10 @@ def test_a_corrupt_aggregate_is_refused_and_made_anew(killed, tmp_path):
     rebuilt_over_a_cut_log(server, topic, kafka, tmp_path)
 
 
+# Events behind the one that meets a corrupt state.
+BEHIND = 20_000
+
+
 # Over so many rows ingest meets the event again, and ends by the very state that is made anew, while the rebuild fills.
 @pytest.mark.parametrize("others, met", [(0, False), (100_000, True)], ids=["read", "met_by_an_event"])
 def test_a_corrupt_state_of_rows_beyond_the_history_is_made_anew_by_a_rebuild_alone(shop, others, met):  # noqa: F811
@@ -179,6 +183,9 @@ def test_a_corrupt_state_of_rows_beyond_the_history_is_made_anew_by_a_rebuild_al
         clicks(server, LATER)
     if met:
         click_of(12)
+        # More than one epoch behind it: they are archived, and the shard that met it stays behind.
+        kcat(kafka, "-P", "-t", topic, data="\n".join([event] * BEHIND).encode())
+        others += BEHIND
         wait_for(lambda: re.search(words, str(server.client.status()["failed"])), lambda: f"ingest to stop; {source(server)}")
     done = forebay(server, "rebuild", "spending")
     assert done.returncode == 0, done

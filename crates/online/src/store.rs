@@ -480,6 +480,10 @@ impl FillWriter for RocksStore {
         }
         Ok(())
     }
+
+    fn is_settled(&self) -> bool {
+        self.shards.iter().all(|shard| shard.database.is_well())
+    }
 }
 
 impl ViewStates for RocksStore {

@@ -532,6 +532,11 @@ impl FillWriter for MemoryStore {
         self.contents.lock().sync();
         Ok(())
     }
+
+    // A write that fails has written nothing here.
+    fn is_settled(&self) -> bool {
+        true
+    }
 }
 
 impl ViewStates for MemoryStore {

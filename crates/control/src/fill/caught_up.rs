@@ -55,11 +55,14 @@ impl Filler<'_> {
     /// and the change may be what mends it. What another table lacks is logged and stops no change.
     ///
     /// # Errors
-    /// Their archive is behind the state.
+    /// Their archive is behind the state, or nobody knows how far a shard is.
     pub fn after(&self, stopped: Stopped, sources: &[Arc<SourceDef>]) -> Result<(), FillError> {
         for source in sources {
             let lacks = match (stopped.lacks(&source.name), stopped.failed()) {
-                (None, Some(failed)) => self.lags(source)?.then_some(failed),
+                (None, Some(failed)) => {
+                    let is_behind = !self.store.is_settled() || self.lags(source)?;
+                    is_behind.then_some(failed)
+                }
                 (lacks, _) => lacks,
             };
             if let Some(error) = lacks {

@@ -116,6 +116,11 @@ impl Filler<'_> {
     ) -> Result<(), FillError> {
         let mut lacking = self.lacking(views)?;
         for _ in 0..ROUNDS_MAX {
+            // Ingest has ended: what is left delays nothing, and a shard that it has left behind
+            // would never be caught up with.
+            if !self.host.is_ingesting() {
+                return Ok(());
+            }
             match course.next(lacking, (views.len(), self.rest_max_rows)) {
                 Next::Done => return Ok(()),
                 Next::Round => {}

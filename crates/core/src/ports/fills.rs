@@ -62,4 +62,8 @@ pub trait FillWriter: StateProgress + ViewStates {
     /// # Errors
     /// The disk fails.
     fn sync(&self) -> PortResult<()>;
+
+    /// Whether of each shard the last write is decided: after one that has failed, a shard may have
+    /// more than its progress says until it is opened anew.
+    fn is_settled(&self) -> bool;
 }

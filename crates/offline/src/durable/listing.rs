@@ -63,13 +63,19 @@ fn names_after(directory: &FilePath, after: &str) -> Result<Option<Vec<String>>,
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| is_plain(name)) else {
+        let Some(name) = name.to_str() else {
             return Ok(None);
         };
+        if is_staged(name) {
+            continue;
+        }
+        if !is_plain(name) {
+            return Ok(None);
+        }
         if !entry.file_type()?.is_file() {
             return Ok(None);
         }
-        if name > after && !is_staged(name) {
+        if name > after {
             names.push(name.to_owned());
         }
     }
@@ -78,7 +84,7 @@ fn names_after(directory: &FilePath, after: &str) -> Result<Option<Vec<String>>,
 
 fn is_plain(name: &str) -> bool {
     name.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._-#".contains(&byte))
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 /// Whether `name` is that of a file on its way to its name, which nobody lists.

@@ -174,11 +174,9 @@ async fn files_from_a_name_on_are_those_that_the_local_file_system_lists() {
         "02.json#7",
         "_last",
     ];
-    let (nested, odd) = (
-        ["00.json", "deep/01.json"],
-        ["00.json", "0 1.json", "02#x.json"],
-    );
-    for files in [&log[..], &nested, &odd, &[]] {
+    let (nested, spaced) = (["00.json", "deep/01.json"], ["00.json", "0 1.json"]);
+    let half_staged = ["00.json", "02#x.json"];
+    for files in [&log[..], &nested, &spaced, &half_staged, &[]] {
         let directory = tempfile::tempdir().expect("a directory");
         for name in files {
             let path = directory.path().join(name);

@@ -103,6 +103,10 @@ impl<S: FillWriter> FillWriter for FaultyStore<S> {
         let act = || self.inner.sync();
         self.faults.meet(Part::Store, Write, act)
     }
+
+    fn is_settled(&self) -> bool {
+        self.inner.is_settled()
+    }
 }
 
 impl<S: ViewStates> ViewStates for FaultyStore<S> {

@@ -29,6 +29,7 @@ fn a_fill_counts_and_leaves_the_progress(store: &dyn OnlineStore) {
     fill(store, shard, &[(3, 30, "a"), (7, 70, "a")], note(8));
     assert_eq!(read(store, "a", 80).1, Some(2));
     assert_eq!(store.applied(shard).next_offset(&partition()), 10);
+    assert!(store.is_settled());
 }
 
 fn a_fill_is_noted_with_its_rows_until_it_is_over(store: &dyn OnlineStore) {
@@ -63,6 +64,7 @@ fn a_fill_of_an_unknown_view_is_refused_with_its_note(store: &dyn OnlineStore) {
     let write = write_to_fill(store, shard, &[(3, 30, "a")], note(4));
     let error = store.fill(shard, &write).expect_err("unknown");
     assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(store.is_settled(), "what is refused is never written");
     assert_eq!(store.filled(shard, VIEW).expect("readable"), None);
     register(store);
     store.fill(shard, &write).expect("known by now");
