@@ -3,7 +3,7 @@
 //! one seed. Tasks call it, nothing else does; it knows nothing of what they do.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
@@ -38,7 +38,9 @@ struct State {
     now: Duration,
     random: Random,
     tasks: Vec<Task>,
-    ready: Vec<usize>,
+    /// In order: who is drawn follows from who can run, and not from who was woken first, which a
+    /// channel may leave to chance.
+    ready: BTreeSet<usize>,
     /// By due time and order of making.
     timers: BTreeMap<(Duration, u64), Waker>,
     timers_made: u64,
@@ -109,7 +111,7 @@ impl Kernel {
                 now: Duration::ZERO,
                 random: Random::new(seed),
                 tasks: Vec::new(),
-                ready: Vec::new(),
+                ready: BTreeSet::new(),
                 timers: BTreeMap::new(),
                 timers_made: 0,
                 alive: 0,
@@ -145,7 +147,7 @@ impl Kernel {
                 woken: false,
             });
             let id = state.tasks.len() - 1;
-            state.ready.push(id);
+            state.ready.insert(id);
             state.alive += 1;
             id
         };
@@ -194,7 +196,7 @@ impl Kernel {
         {
             let mut state = self.state.lock();
             state.tasks[id].phase = Phase::Ready;
-            state.ready.push(id);
+            state.ready.insert(id);
         }
         self.hand_over(id);
     }
@@ -285,7 +287,8 @@ impl State {
             return None;
         }
         let at = self.random.below(self.ready.len());
-        let id = self.ready.swap_remove(at);
+        let id = *self.ready.iter().nth(at)?;
+        self.ready.remove(&id);
         self.choices += 1;
         self.mix(id as u64);
         let choices = self.choices;
@@ -355,7 +358,7 @@ impl Wake for TaskWaker {
         task.woken = true;
         if task.phase == Phase::Waiting {
             task.phase = Phase::Ready;
-            state.ready.push(self.id);
+            state.ready.insert(self.id);
         }
     }
 }

@@ -181,6 +181,10 @@ impl Clock for SimClock {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::sync::watch;
+
     use super::*;
 
     /// Three threads that take turns; the order in which they did.
@@ -210,6 +214,31 @@ mod tests {
         let (first, report) = turns(1);
         assert_eq!((first.clone(), report), turns(1));
         assert!((2..20).any(|seed| turns(seed).0 != first));
+    }
+
+    #[test]
+    fn the_order_in_which_a_channel_wakes_its_waiters_is_no_choice() {
+        let trace = || {
+            let (_, report) = simulate(5, |runtime| {
+                let (tell, heard) = (watch::Sender::new(false), Arc::new(AtomicUsize::new(0)));
+                for _ in 0..6 {
+                    let (mut told, heard) = (tell.subscribe(), Arc::clone(&heard));
+                    let waits = async move {
+                        told.wait_for(|told| *told).await.expect("it is told");
+                        heard.fetch_add(1, Ordering::SeqCst);
+                    };
+                    runtime.spawn_task("waits", Box::pin(waits));
+                }
+                runtime.pause(Duration::from_secs(1));
+                tell.send_replace(true);
+                let done = || heard.load(Ordering::SeqCst) == 6;
+                assert!(runtime.wait_until(Duration::from_secs(1), done));
+            });
+            assert_eq!(report.failure, None);
+            report.trace
+        };
+        let first = trace();
+        assert!((0..20).all(|_| trace() == first));
     }
 
     #[test]
