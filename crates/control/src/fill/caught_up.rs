@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use forebay_core::error::with_causes;
 use forebay_core::ports::StateProgress;
-use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_pipeline::{Stopped, not_begun};
 
@@ -42,10 +42,10 @@ pub fn log_stop(stopped: Stopped) {
     }
 }
 
-/// Whether a shard has rows of `source` that are not in the archive, which has it as far as
+/// Whether what was `applied` of `source` is not all in the archive, which has it as far as
 /// `archived`.
-fn is_behind(source: &SourceDef, archived: &Applied, furthest: &Applied) -> bool {
-    let mut of_source = furthest.0.iter().filter(|(p, _)| *p.topic == *source.topic);
+fn is_behind(source: &SourceDef, archived: &Applied, applied: &Applied) -> bool {
+    let mut of_source = applied.0.iter().filter(|(p, _)| *p.topic == *source.topic);
     of_source.any(|(p, at)| at.next_offset > archived.next_offset(p))
 }
 
@@ -93,8 +93,6 @@ impl Filler<'_> {
         // Where ingest does not run, it may have ended before all that it read was archived.
         let recovered = recovered.filter(|_| self.host.is_ingesting());
         let applied = recovered.unwrap_or_else(|| furthest(self.store));
-        let of_source = applied.0.iter().filter(|(p, _)| *p.topic == *source.topic);
-        let needed: Vec<_> = of_source.collect();
         let began = self.runtime.elapsed();
         loop {
             if read_now {
@@ -102,10 +100,7 @@ impl Filler<'_> {
             }
             let progress = self.archive.progress(&source.name);
             let archived = self.ask(source, "reading the archive", progress)?;
-            let reached = |(p, progress): &(&TopicPartition, &PartitionProgress)| {
-                archived.next_offset(p) >= progress.next_offset
-            };
-            if needed.iter().all(reached) {
+            if !is_behind(source, &archived, &applied) {
                 break;
             }
             let source_name = source.name.clone();
