@@ -165,11 +165,11 @@ def break_view(flights):
 
 
 def break_state(flights):
-    """What is stored of one key of a view that no deployment reads does not decode, and no event of the key comes any more. One
-    that came would end ingest as a whole, until the view is made anew."""
+    """What is stored of one key of a view that no deployment reads does not decode, and an event of the second day meets it: the
+    view is set aside in the shard of that key."""
     flights.apply(*FLOWN)
-    first, second = flown(*FIRST), flown(*SECOND)
-    lost = min(first.keys() - second.keys())
+    expected = flown(FIRST[0], SECOND[1])
+    lost, *others = sorted(flown(*FIRST).keys() & flown(*SECOND).keys())
     # Its state stands in RocksDB's log.
     flights.server.kill()
     objects = json.loads((flights.server.data_dir / "catalog.json").read_text())["objects"]
@@ -185,18 +185,30 @@ def break_state(flights):
     assert sum(state_files.change(shard, is_lost, corrupt) for shard in shards), f"nothing is stored of {lost}"
     flights.server.start()
 
+    def refused(aircraft):
+        try:
+            answer = answered(flights, [aircraft])
+        except pa.ArrowException as error:
+            assert re.search("view flown is damaged in shard .*cannot be decoded: .*`forebay rebuild flown`", str(error)), error
+            return True
+        assert answer == {aircraft: expected[aircraft]}
+        return False
+
     def says():
-        with pytest.raises(pa.ArrowException, match="cannot be decoded: .*`forebay rebuild"):
-            answered(flights, [lost])
-        whole = second.keys() - {lost}
-        expected = flown(FIRST[0], SECOND[1])
-        return answered(flights, whole) == {aircraft: expected[aircraft] for aircraft in whole}
+        aside = [(part["kind"], part["name"]) for part in flights.server.client.status()["suspended"]]
+        return aside == [("view", "flown")] and refused(lost)
 
     def mend():
         flights.server.start()
-        assert says()
-        run_binary("rebuild", "flown", "--flight-addr", flights.server.flight)
+        [part] = flights.server.client.status()["suspended"]
+        # Those of other shards are answered, and as they should be.
+        shards = len(list((flights.server.data_dir / "online").glob("shard-*")))
+        assert shards == 1 or not all([refused(aircraft) for aircraft in others[:40]])
+        wait_for(lambda: flights.server.metric("forebay_part_set_aside", kind="view") == 1, "the series of the alert")
+        rebuild = re.search("`forebay (rebuild flown)`", part["reason"])[1].split()
+        run_binary(*rebuild, "--flight-addr", flights.server.flight)
         assert_flown(flights)
+        assert flights.server.client.status()["suspended"] == []
 
     return Broken(says, mend=mend)
 

@@ -101,6 +101,11 @@ impl Writer {
         self.out.push(value);
     }
 
+    /// One byte: 0 or 1.
+    pub fn bool(&mut self, value: bool) {
+        self.u8(value.into());
+    }
+
     /// 4 bytes.
     pub fn u32(&mut self, value: u32) {
         self.out.extend_from_slice(&value.to_le_bytes());
@@ -260,18 +265,26 @@ impl<'a> Reader<'a> {
         self.array().map(f64::from_le_bytes)
     }
 
+    /// See [`Writer::bool`].
+    ///
+    /// # Errors
+    /// The bytes end, or the byte is neither 0 nor 1.
+    pub fn bool(&mut self) -> BytesResult<bool> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(format!("presence code {other}").into()),
+        }
+    }
+
     /// See [`Writer::option`].
     ///
     /// # Errors
     /// The bytes end, or the first byte is neither 0 nor 1.
     pub fn option(&mut self) -> BytesResult<Option<i64>> {
-        let present = self.u8()?;
+        let present = self.bool()?;
         let value = self.i64()?;
-        match present {
-            0 => Ok(None),
-            1 => Ok(Some(value)),
-            other => Err(format!("presence code {other}").into()),
-        }
+        Ok(present.then_some(value))
     }
 
     /// See [`Writer::bytes`].

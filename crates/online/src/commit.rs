@@ -48,6 +48,18 @@
 //! the write itself leaves open whether RocksDB has the batch. Then `bring_back` opens the database
 //! anew, if it does not heal, and goes on from what is found there.
 //!
+//! # Damage
+//!
+//! What is stored of a view may be damaged: a record does not decode, or its file cannot be read.
+//! One key of one view meets it here, and the commit has the rows of all views. So that view alone
+//! is set aside: the commit begins anew without its rows, and its batch has the reason in the
+//! view's horizon. From then on no row of the view is folded in this shard and its reads are
+//! refused, until it is dropped; the archive has the rows, and a fill makes it anew (`aside`). A
+//! fill that meets damage of its own view fails instead.
+//!
+//! A record of another build's version is no damage: that build reads it. Where a file cannot be
+//! read, this buys time and no more: RocksDB ends a shard's writes once it must merge such a file.
+//!
 //! # Invariants
 //!
 //! * `keys_sorted`, `key_of_its_shard`: the keys of a commit ascend, differ and hash to this shard.
@@ -68,15 +80,13 @@
     reason = "it measures how long the disk takes"
 )]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use forebay_core::invariant;
-use forebay_core::ports::{ShardFold, ShardWrite};
-use forebay_core::prediction::PendingScore;
-use forebay_core::progress::TopicPartition;
-use forebay_core::settlement::Unscored;
+use forebay_core::ports::ShardWrite;
+use forebay_core::view::ViewId;
 use forebay_core::watermark::forgettable;
 
 use crate::database::Batch;
@@ -84,8 +94,9 @@ use crate::draft::{ChangedKey, Draft, DraftCounts, KeySink, Publication};
 use crate::error::{OnlineError, OnlineResult};
 use crate::expiry::expire_key;
 use crate::floor::Floors;
-use crate::fold::{Admission, DirtyKey, Gathered, gather};
+use crate::fold::{Admission, DirtyKey, Gathered, ViewFold, gather};
 use crate::format::{self, Horizon};
+use crate::fresh::fresh;
 use crate::insert::Inserter;
 use crate::key_state::KeyState;
 use crate::load::KeyOpener;
@@ -102,6 +113,9 @@ use crate::writer::Writer;
 /// Least capacity of an epoch's batch, bytes.
 const BATCH_MIN_BYTES: usize = 4 << 10;
 
+/// Views that a commit sets aside, and what it found damaged of each.
+type Damages = BTreeMap<ViewId, Arc<str>>;
+
 impl Shard {
     /// See [`forebay_core::ports::EpochWriter::commit`] and
     /// [`forebay_core::ports::FillWriter::fill`].
@@ -109,23 +123,68 @@ impl Shard {
         let started = Instant::now();
         let mut writer = self.writer.lock();
         self.bring_back(&mut writer)?;
-        let fold_views = work
-            .folds()
-            .iter()
-            .map(|fold| {
-                views
-                    .get(&fold.view)
-                    .cloned()
-                    .ok_or(OnlineError::UnknownView(fold.view))
-            })
-            .collect::<OnlineResult<Vec<_>>>()?;
+        let mut damages = Damages::new();
+        loop {
+            let error = match self.commit_without(&mut writer, views, work, &damages) {
+                Ok(epoch) => {
+                    self.counters.add_commit(started.elapsed());
+                    return Ok(epoch);
+                }
+                Err(error) => error,
+            };
+            let OnlineError::ViewDamaged { view, why, .. } = &error else {
+                return Err(error);
+            };
+            // One view more each time.
+            if work.fill() == Some(*view) || damages.contains_key(view) {
+                return Err(error);
+            }
+            tracing::error!(shard = self.number, %error, "a view is set aside");
+            damages.insert(*view, why.as_str().into());
+        }
+    }
+
+    /// The rows of `work` and the views that fold them, but for those that are set aside.
+    fn folds<'a>(
+        &self,
+        writer: &Writer,
+        views: &Views,
+        work: Work<'a>,
+        damages: &Damages,
+    ) -> OnlineResult<Vec<ViewFold<'a>>> {
+        if let Some(view) = work.fill().and_then(|view| views.get(&view))
+            && let Some(why) = writer.damage(view.spec.id)
+        {
+            return Err(self.view_damaged(&view.spec, why));
+        }
+        let mut folds = Vec::with_capacity(work.folds().len());
+        for fold in work.folds() {
+            let view = views
+                .get(&fold.view)
+                .ok_or(OnlineError::UnknownView(fold.view))?;
+            if writer.damage(fold.view).is_none() && !damages.contains_key(&fold.view) {
+                folds.push((fold, Arc::clone(view)));
+            }
+        }
+        Ok(folds)
+    }
+
+    /// Commit `work`, with the views of `damages` set aside.
+    fn commit_without(
+        &self,
+        writer: &mut Writer,
+        views: &Views,
+        work: Work<'_>,
+        damages: &Damages,
+    ) -> OnlineResult<u64> {
+        let folds = self.folds(writer, views, work, damages)?;
         let mut index = std::mem::take(&mut writer.index);
         let admission = Admission {
             applied: &writer.progress.applied,
             is_fill: work.is_fill(),
             history_us: self.history_us,
         };
-        let gathered = gather(work.folds(), &fold_views, &admission, &mut index);
+        let gathered = gather(&folds, &admission, &mut index);
         writer.index = index;
         let gathered = gathered?;
         self.check_keys(&gathered);
@@ -137,15 +196,18 @@ impl Shard {
             changed: Vec::with_capacity(gathered.keys.len()),
             forgotten: Vec::new(),
             horizons: HashMap::new(),
-            floors: Floors::new(&writer, views, self.floor.oldest_us(), self.history_us),
+            floors: Floors::new(writer, views, self.floor.oldest_us(), self.history_us),
             counts: DraftCounts::default(),
         };
-        note_folds(&mut draft, &writer, work.folds(), &gathered);
-        self.insert_rows(&mut writer, &mut draft, &gathered)?;
-        self.sweep(&mut writer, &mut draft, views, &gathered)?;
-        self.sweep_presence(&mut writer, &mut draft, views, &gathered)?;
-        self.finish(&mut writer, draft, work, &gathered)
-            .inspect(|_| self.counters.add_commit(started.elapsed()))
+        for (view, why) in damages {
+            draft.floors.forget(*view);
+            draft.horizon(writer, *view).damage = Some(Arc::clone(why));
+        }
+        note_folds(&mut draft, writer, &folds, &gathered);
+        self.insert_rows(writer, &mut draft, &gathered)?;
+        self.sweep(writer, &mut draft, views, &gathered)?;
+        self.sweep_presence(writer, &mut draft, views, &gathered)?;
+        self.finish(writer, draft, work, &gathered)
     }
 
     /// Insert the rows of every dirty key and put its tiles into the batch.
@@ -161,15 +223,18 @@ impl Shard {
             format::key_prefix(&mut prefix, dirty.view.spec.id, dirty.key);
             let mut state = before.fork();
             let mut opener = KeyOpener::new(&self.database, &dirty.view, dirty.key);
-            let rows = (gathered, dirty);
-            insert_key(writer, draft, rows, &mut state, &mut prefix, &mut opener)?;
+            let (view, rows) = (&dirty.view.spec, (gathered, dirty));
+            let inserted = insert_key(writer, draft, rows, &mut state, &mut prefix, &mut opener);
+            self.of_view(view, inserted)?;
             prefix.truncate(format::prefix_len(dirty.key));
-            if let Some(floor) = draft.floors.of(dirty.view.spec.id) {
+            if let Some(floor) = draft.floors.of(view.id) {
                 let below = Expired {
                     floor,
                     opens_cut: false,
                 };
-                expire_key(writer, draft, &mut state, below, &mut prefix, &mut opener)?;
+                let expired =
+                    expire_key(writer, draft, &mut state, below, &mut prefix, &mut opener);
+                self.of_view(view, expired)?;
                 prefix.truncate(format::prefix_len(dirty.key));
             }
             self.count_opened(&opener);
@@ -216,7 +281,8 @@ impl Shard {
                 None => {
                     Counters::add(&self.counters.keys_loaded, 1);
                     Counters::add(&dirty.view.counters.loads, 1);
-                    self.database.load_key(&dirty.view, dirty.key).map(Arc::new)
+                    let loaded = self.database.load_key(&dirty.view, dirty.key);
+                    self.of_view(&dirty.view.spec, loaded).map(Arc::new)
                 }
             })
             .collect()
@@ -409,63 +475,6 @@ impl Shard {
     }
 }
 
-/// Where each partition of a write's scores was read up to before, looked up once a partition.
-#[derive(Debug)]
-struct NextOffsets<'a> {
-    writer: &'a Writer,
-    known: HashMap<(&'a str, i32), i64>,
-}
-
-impl<'a> NextOffsets<'a> {
-    fn new(writer: &'a Writer) -> Self {
-        Self {
-            writer,
-            known: HashMap::new(),
-        }
-    }
-
-    fn of(&mut self, topic: &'a str, partition: i32) -> i64 {
-        *self.known.entry((topic, partition)).or_insert_with(|| {
-            let place = TopicPartition::new(topic, partition);
-            self.writer.progress.applied.next_offset(&place)
-        })
-    }
-}
-
-/// The scores and the notes of an epoch that the shard has not applied before.
-fn fresh(writer: &Writer, write: &ShardWrite) -> (Vec<Arc<PendingScore>>, Vec<Unscored>) {
-    (fresh_pending(writer, write), fresh_notes(writer, write))
-}
-
-/// The scores of events that the shard has not applied before. Each event's are in one write, once.
-fn fresh_pending(writer: &Writer, write: &ShardWrite) -> Vec<Arc<PendingScore>> {
-    let mut next = NextOffsets::new(writer);
-    write
-        .pending
-        .iter()
-        .filter(|score| score.key.offset >= next.of(&score.key.topic, score.key.partition))
-        .cloned()
-        .collect()
-}
-
-/// The notes on events that the shard has not applied before.
-fn fresh_notes(writer: &Writer, write: &ShardWrite) -> Vec<Unscored> {
-    let mut next = NextOffsets::new(writer);
-    let mut fresh = Vec::new();
-    for note in &write.unscored {
-        let offsets = note
-            .offsets
-            .from_offset(next.of(&note.topic, note.partition));
-        if offsets.count() > 0 {
-            fresh.push(Unscored {
-                offsets,
-                ..note.clone()
-            });
-        }
-    }
-    fresh
-}
-
 /// Insert the rows of `dirty` into `state`; changed tiles go into the batch.
 fn insert_key(
     writer: &mut Writer,
@@ -512,10 +521,10 @@ fn insert_key(
 fn note_folds(
     draft: &mut Draft<'_, '_>,
     writer: &Writer,
-    folds: &[ShardFold],
+    folds: &[ViewFold<'_>],
     gathered: &Gathered<'_>,
 ) {
-    for fold in folds {
+    for (fold, _) in folds {
         for partition in &fold.origin.partitions {
             let known = |horizon: &Horizon| horizon.topics.contains(&partition.topic);
             let view = fold.view;

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use forebay_core::bytes::BytesError;
+use forebay_core::view::ViewId;
 use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;
 
@@ -130,6 +131,20 @@ pub enum OnlineError {
         /// What is wrong with it.
         why: BytesError,
     },
+    /// What is stored of one view in a shard is damaged: other views' is not.
+    #[error(
+        "the state of view {name} is damaged in shard {shard}: {why}; `forebay rebuild {name}` makes it anew from the archive"
+    )]
+    ViewDamaged {
+        /// Id of the view.
+        view: ViewId,
+        /// Its name.
+        name: String,
+        /// Shard number.
+        shard: u16,
+        /// What is damaged.
+        why: String,
+    },
     /// A view was not registered.
     #[error("view {0} is not known to the online store; apply its definition first")]
     UnknownView(u32),
@@ -184,6 +199,21 @@ pub enum OnlineError {
 }
 
 impl OnlineError {
+    /// What is damaged, for an error that does not say yet of which view; None where nothing is.
+    pub(crate) fn damage(&self) -> Option<String> {
+        match self {
+            Self::Corrupt { what, why, .. } => Some(format!("{what} cannot be decoded: {why}")),
+            Self::Damaged { file, source, .. } => {
+                let file = file.display();
+                Some(format!("{file} cannot be read, check the disk: {source}"))
+            }
+            Self::Port(error) if error.kind() == ErrorKind::DataLoss => {
+                Some(error.message().to_owned())
+            }
+            _ => None,
+        }
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -199,7 +229,9 @@ impl OnlineError {
             | Self::Format { .. }
             | Self::OtherLog { .. } => ErrorKind::FailedPrecondition,
             Self::Options(_) | Self::UnknownShard { .. } => ErrorKind::InvalidArgument,
-            Self::Corrupt { .. } | Self::Damaged { .. } => ErrorKind::DataLoss,
+            Self::Corrupt { .. } | Self::Damaged { .. } | Self::ViewDamaged { .. } => {
+                ErrorKind::DataLoss
+            }
             Self::UnknownView(_) => ErrorKind::NotFound,
             Self::ViewDiffers { .. } => ErrorKind::AlreadyExists,
             Self::TooOld { .. } => ErrorKind::OutOfRange,

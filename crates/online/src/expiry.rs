@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use forebay_core::aggregate::Partial;
+use forebay_core::bytes::BytesError;
 use forebay_core::invariant;
 use forebay_core::time::Micros;
 
@@ -53,13 +54,14 @@ impl Shard {
         };
         // A score that became pending meanwhile may have lowered the floor.
         sweep.floor = sweep.floor.min(floor);
-        let (stale, finished) = self.find_stale(&mut sweep)?;
+        let (stale, finished) = self.of_view(&view.spec, self.find_stale(&mut sweep))?;
         for key in stale {
             let dirty = gathered
                 .keys
                 .binary_search_by(|k| (k.view.spec.id, k.key).cmp(&(sweep.view, &key)));
             if dirty.is_err() {
-                self.expire_untouched(writer, draft, view, key, sweep.floor)?;
+                let expired = self.expire_untouched(writer, draft, view, key, sweep.floor);
+                self.of_view(&view.spec, expired)?;
             }
         }
         writer.sweeper.put_back(sweep, finished);
@@ -73,8 +75,16 @@ impl Shard {
         let finished = sweep.step(&self.database, format::FAMILY_TILE, |stored_key, value| {
             let (key, id) = format::parse_tile_key(stored_key)
                 .map_err(|why| self.database.corrupt("a tile key", why))?;
-            let below = BlockHeader::decode(value).is_ok_and(|tile| tile.max_us < floor);
-            if id.level != LEVEL_FOLDED && below && stale.last().is_none_or(|last| last != key) {
+            if id.level == LEVEL_FOLDED {
+                return Ok(());
+            }
+            let below = match BlockHeader::decode(value) {
+                Ok(tile) => tile.max_us < floor,
+                // Another build's: nothing is wrong with it, and a read of the key says what to do.
+                Err(BytesError::Version { .. }) => false,
+                Err(why) => return Err(self.database.corrupt("a tile", why)),
+            };
+            if below && stale.last().is_none_or(|last| last != key) {
                 stale.push(key.to_vec());
             }
             Ok(())

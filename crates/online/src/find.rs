@@ -13,12 +13,12 @@ use forebay_core::PortError;
 use forebay_core::memory::Reservation;
 use forebay_core::time::Micros;
 
-use crate::error::OnlineResult;
+use crate::error::{OnlineError, OnlineResult};
 use crate::key_state::KeyState;
 use crate::load::KeyOpener;
 use crate::shard::Shard;
 use crate::stats::Counters;
-use crate::table::ENTRY_BYTES;
+use crate::table::{ENTRY_BYTES, Table};
 use crate::tree::{Node, Opener, Stub};
 use crate::view::ViewRuntime;
 use crate::window::{Missing, Need, evaluate, make_states};
@@ -57,6 +57,7 @@ impl Shard {
         let id = view.spec.id;
         {
             let table = self.table.read();
+            self.check_whole(view, &table)?;
             let mut states = Vec::with_capacity(keys.len());
             for (hash, key) in keys {
                 match table.read(id, *hash, key) {
@@ -98,6 +99,7 @@ impl Shard {
         let stable = self.gate.read();
         let (mut found, gone_us, complete) = {
             let table = self.table.read();
+            self.check_whole(view, &table)?;
             let states = keys.iter().map(|(hash, key)| table.read(id, *hash, key));
             let found = Loading {
                 states: states.map(Option::<&_>::cloned).collect(),
@@ -137,6 +139,23 @@ impl Shard {
         answer
     }
 
+    /// A view that is set aside is not read.
+    fn check_whole(&self, view: &ViewRuntime, table: &Table) -> OnlineResult<()> {
+        match table.damage.get(&view.spec.id) {
+            Some(why) => Err(self.view_damaged(&view.spec, why)),
+            None => Ok(()),
+        }
+    }
+
+    /// A record that does not decode is its view's; a file that cannot be read may hold any view's,
+    /// and the error names the file.
+    fn of_its_view<T>(&self, view: &ViewRuntime, read: OnlineResult<T>) -> OnlineResult<T> {
+        match read {
+            Err(OnlineError::Damaged { .. }) => read,
+            read => self.of_view(&view.spec, read),
+        }
+    }
+
     /// Load the keys that are not `found`, as far as there is `memory` for them.
     fn load(
         &self,
@@ -157,7 +176,8 @@ impl Shard {
             }
             let entry = memory.grow(ENTRY_BYTES + key.len());
             entry.map_err(PortError::from)?;
-            let read = Arc::new(self.database.load_key(view, key)?);
+            let read = self.database.load_key(view, key);
+            let read = Arc::new(self.of_its_view(view, read)?);
             // How much a key holds shows when it is read: one too many is dropped again.
             let grown = memory.grow(read.memory_bytes);
             grown.map_err(PortError::from)?;
@@ -216,7 +236,7 @@ impl Shard {
         memory.grow(need.bytes).map_err(PortError::from)?;
         let mut opener = KeyOpener::new(&self.database, view, key);
         let wider = state.with_stub(need.id, |stub| {
-            let subtree = opener.open(stub)?;
+            let subtree = self.of_its_view(view, opener.open(stub))?;
             if need.rows {
                 return Ok(subtree);
             }

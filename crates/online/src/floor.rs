@@ -12,7 +12,7 @@ use crate::view::{ViewRuntime, Views};
 use crate::writer::Writer;
 
 /// Floors of the registered views, as of the epoch before: the rows of this epoch's own scores lie
-/// above.
+/// above. A view that is set aside has none.
 #[derive(Debug, Default)]
 pub(crate) struct Floors(HashMap<ViewId, Micros>);
 
@@ -24,6 +24,9 @@ impl Floors {
         history_us: Micros,
     ) -> Self {
         let floor = |view: &ViewRuntime| {
+            if writer.damage(view.spec.id).is_some() {
+                return None;
+            }
             let topics = &writer.horizons.get(&view.spec.id)?.topics;
             let mut least: Option<Micros> = None;
             for (partition, progress) in &writer.progress.applied.0 {
@@ -46,6 +49,11 @@ impl Floors {
                 .filter_map(|(id, view)| Some((*id, floor(view)?)))
                 .collect(),
         )
+    }
+
+    /// No read of `view` is answered any more.
+    pub(crate) fn forget(&mut self, view: ViewId) {
+        self.0.remove(&view);
     }
 
     pub(crate) fn of(&self, view: ViewId) -> Option<Micros> {

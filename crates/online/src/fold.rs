@@ -217,10 +217,12 @@ impl Admission<'_> {
     }
 }
 
-/// Group the rows of `folds`; `views` are their views, one for each fold.
+/// Rows to fold, and the view that folds them.
+pub(crate) type ViewFold<'a> = (&'a ShardFold, Arc<ViewRuntime>);
+
+/// Group the rows of `folds`.
 pub(crate) fn gather<'a>(
-    folds: &'a [ShardFold],
-    views: &[Arc<ViewRuntime>],
+    folds: &[ViewFold<'a>],
     admission: &Admission<'_>,
     index: &mut HashTable<u32>,
 ) -> OnlineResult<Gathered<'a>> {
@@ -228,8 +230,8 @@ pub(crate) fn gather<'a>(
     index.clear();
     gathered
         .rows
-        .reserve(folds.iter().map(|f| f.rows.len()).sum());
-    for (number, (fold, view)) in folds.iter().zip(views).enumerate() {
+        .reserve(folds.iter().map(|(fold, _)| fold.rows.len()).sum());
+    for (number, (fold, view)) in folds.iter().enumerate() {
         gathered.folds.push(FoldColumns::new(view, fold)?);
         let number = RowIndex::at(number).number();
         gather_fold(&mut gathered, fold, number, view, admission, index)?;

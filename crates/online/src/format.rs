@@ -18,7 +18,7 @@
 //! | `meta` | `unscored` | next sequence of a note |
 //! | `meta` | `view/` id u32 BE (shard 0) | name and digest of the definition |
 //! | `meta` | `fill/` id u32 BE | how far the fill of the view is: basis, rows read, of each partition next offset and mark |
-//! | `meta` | `horizon/` id u32 BE | greatest event time that was dropped or has expired, late rows, topics |
+//! | `meta` | `horizon/` id u32 BE | greatest event time that was dropped or has expired, late rows, topics; of a view that is set aside the reason |
 //! | `tile` | view id u32 BE, entity key, level u8, start i64 BE sign flipped, sub u32 BE | rows of one tile ([`crate::rows`]) |
 //! | `tile` | the same with level [`LEVEL_FOLDED`], start 0, sub 0 | states of all expired rows of lifetime windows |
 //! | `presence` | view id u32 BE, entity key | newest event time among rows that no tile holds |
@@ -92,6 +92,10 @@ const MARK_HOLD: u8 = 2;
 /// Version code of every record but tiles and the outbox's. 0 is reserved; 1 (progress of all
 /// partitions in one record) and 2 (progress without the last record) are retired.
 const RECORD_VERSION: u8 = 3;
+/// Version codes of a horizon, and of one whose view is set aside: a build that knows nothing of
+/// damage must refuse this one, and goes on with the others.
+const HORIZON_VERSION: u8 = 3;
+const DAMAGED_HORIZON_VERSION: u8 = 4;
 /// Version code of a tile's rows. 0 is reserved.
 pub(crate) const TILE_VERSION: u8 = 1;
 
@@ -380,29 +384,48 @@ pub(crate) struct Horizon {
     pub(crate) late_rows: u64,
     /// Topics that the view's rows came from.
     pub(crate) topics: Vec<Arc<str>>,
+    /// Why the view is set aside here: what a commit found damaged of its state. Until the view is
+    /// dropped its rows are not folded and its reads are refused.
+    pub(crate) damage: Option<Arc<str>>,
 }
 
 impl Horizon {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut w = new_record();
+        let mut w = Writer::versioned(match self.damage {
+            None => HORIZON_VERSION,
+            Some(_) => DAMAGED_HORIZON_VERSION,
+        });
         w.option(self.gone_us);
         w.u64(self.late_rows);
         w.length(self.topics.len());
         for topic in &self.topics {
             w.text(topic);
         }
+        if let Some(why) = &self.damage {
+            w.text(why);
+        }
         w.finish()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
-        let mut r = fields(bytes)?;
+        let is_whole = bytes.first() == Some(&HORIZON_VERSION);
+        let mut r = Reader::versioned(
+            bytes,
+            match is_whole {
+                true => HORIZON_VERSION,
+                false => DAMAGED_HORIZON_VERSION,
+            },
+        )?;
         let mut horizon = Self {
             gone_us: r.option()?,
             late_rows: r.u64()?,
-            topics: Vec::new(),
+            ..Self::default()
         };
         for _ in 0..r.u32()? {
             horizon.topics.push(r.text()?.into());
+        }
+        if !is_whole {
+            horizon.damage = Some(r.text()?.into());
         }
         r.end()?;
         Ok(horizon)
@@ -472,7 +495,7 @@ pub(crate) fn decode_mark(bytes: &[u8]) -> Decoded<MarkRecord> {
 
 /// The last record of a partition, in its progress.
 fn write_digest(w: &mut Writer, digest: Option<RecordDigest>) {
-    w.u8(u8::from(digest.is_some()));
+    w.bool(digest.is_some());
     if let Some(digest) = digest {
         w.i64(digest.offset);
         w.option(digest.kafka_time_us);
@@ -482,7 +505,7 @@ fn write_digest(w: &mut Writer, digest: Option<RecordDigest>) {
 
 /// See [`write_digest`].
 fn read_digest(r: &mut Reader<'_>) -> Decoded<Option<RecordDigest>> {
-    if r.u8()? == 0 {
+    if !r.bool()? {
         return Ok(None);
     }
     Ok(Some(RecordDigest {

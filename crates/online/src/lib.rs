@@ -8,12 +8,14 @@
 //! `find` -> `window`: merge tiles, or copy the last finished row while it is valid. What memory
 //! has no room for is on disk alone (`stub`) and read when it is needed (`load`). `expiry` removes
 //! what no read can see, `presence_expiry` the keys that nothing is left of; `history` resolves
-//! epochs to offsets; `queue` keeps pending scores and the outbox.
+//! epochs to offsets; `queue` keeps pending scores and the outbox. A view whose records are damaged
+//! is set `aside` alone.
 //!
 //! Readers never see what RocksDB has not got. Nothing here plans, decodes, routes or reads a wall
 //! clock.
 
 mod answers;
+mod aside;
 mod commit;
 mod damage;
 mod database;
@@ -24,6 +26,7 @@ mod find;
 mod floor;
 mod fold;
 mod format;
+mod fresh;
 mod heal;
 mod history;
 mod insert;

@@ -76,13 +76,13 @@ impl Shard {
         };
         // A score that became pending meanwhile may have lowered the floor.
         sweep.floor = sweep.floor.min(floor);
-        let (dead, finished) = self.find_dead(&mut sweep)?;
+        let (dead, finished) = self.of_view(&view.spec, self.find_dead(&mut sweep))?;
         for key in dead {
             let is_dirty = gathered
                 .keys
                 .binary_search_by(|k| (k.view.spec.id, k.key).cmp(&(sweep.view, &key)))
                 .is_ok();
-            if !is_dirty && self.has_no_rows(view, &key)? {
+            if !is_dirty && self.of_view(&view.spec, self.has_no_rows(view, &key))? {
                 forget(draft, view, key);
             }
         }

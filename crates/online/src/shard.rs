@@ -161,6 +161,9 @@ impl Shard {
             table
                 .gone_us
                 .extend(horizon.gone_us.map(|gone| (*view, gone)));
+            if let Some(why) = &horizon.damage {
+                freed.extend(table.set_aside(*view, why));
+            }
         }
         let moved = publication
             .moved
@@ -255,12 +258,15 @@ impl Shard {
 
     /// The fill of `view` is over.
     pub(crate) fn end_fill(&self, view: ViewId) -> OnlineResult<()> {
-        if self.filled(view)?.is_none() {
+        // Whatever it says: it goes.
+        let (meta, key) = (format::FAMILY_META, format::fill_key(view));
+        let what = "the note of a fill";
+        if self.database.get(meta, &key, what, |_| Ok(()))?.is_none() {
             return Ok(());
         }
         let _one = self.writer.lock();
         let mut batch = self.database.batch(RECORD_BYTES)?;
-        batch.delete(format::FAMILY_META, &format::fill_key(view));
+        batch.delete(meta, &key);
         batch.write_synced()
     }
 
@@ -319,7 +325,13 @@ impl Loaded {
             .iter()
             .filter_map(|(view, horizon)| Some((*view, horizon.gone_us?)))
             .collect();
-        Table::new(history, gone_us, self.is_empty)
+        let mut table = Table::new(history, gone_us, self.is_empty);
+        for (view, horizon) in &self.horizons {
+            if let Some(why) = &horizon.damage {
+                table.set_aside(*view, why);
+            }
+        }
+        table
     }
 }
 
@@ -392,8 +404,15 @@ fn read_horizons(database: &Database) -> OnlineResult<HashMap<ViewId, Horizon>> 
             let Some(view) = format::parse_horizon_key(key) else {
                 return Ok(false);
             };
-            let horizon =
-                Horizon::decode(value).map_err(|why| database.corrupt("a horizon record", why))?;
+            let decoded =
+                Horizon::decode(value).map_err(|why| database.corrupt("a horizon record", why));
+            let horizon = decoded.or_else(|error| match error.damage() {
+                Some(why) => Ok(Horizon {
+                    damage: Some(why.into()),
+                    ..Horizon::default()
+                }),
+                None => Err(error),
+            })?;
             horizons.insert(view, horizon);
             Ok(true)
         },

@@ -18,7 +18,7 @@ use forebay_core::memory::{Budget, Reservation};
 use forebay_core::ports::{
     At, EpochWriter, FillNote, FillWrite, FillWriter, OutboxEntry, PendingEntry, Published,
     ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite, StateHealth, StateProgress,
-    StateReader, StoreHealth, UnscoredEntry, ViewRows, ViewStates,
+    StateReader, StoreHealth, UnscoredEntry, ViewDamage, ViewRows, ViewStates,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -45,7 +45,7 @@ use crate::work::Work;
 /// The online store on RocksDB, one directory a shard.
 #[derive(Debug)]
 pub struct RocksStore {
-    shards: Vec<Shard>,
+    pub(crate) shards: Vec<Shard>,
     views: ArcSwap<Views>,
     /// Held while a definition is registered or dropped.
     definitions: Mutex<()>,
@@ -181,8 +181,8 @@ impl RocksStore {
             &key,
             "a view record",
             format::decode_view,
-        )?;
-        match stored {
+        );
+        match stored.or_else(|error| self.set_aside_of(&spec, error))? {
             Some((_, digest)) if digest == spec.digest => {}
             Some((name, digest)) => {
                 return Err(OnlineError::ViewDiffers {
@@ -525,6 +525,10 @@ impl StateHealth for RocksStore {
             Some(_) => StoreHealth::Lost { why },
             None => StoreHealth::Troubled { why },
         }
+    }
+
+    fn set_aside(&self) -> Vec<ViewDamage> {
+        self.damages()
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) struct Table {
     pub(crate) history: AppliedHistory,
     /// Greatest event time that was dropped or has expired, for each view that has any.
     pub(crate) gone_us: HashMap<ViewId, Micros>,
+    /// The views that are set aside, and why.
+    pub(crate) damage: HashMap<ViewId, Arc<str>>,
     /// Whether every key of the shard is in memory: then an absent key is known to be absent.
     pub(crate) complete: bool,
 }
@@ -102,6 +104,7 @@ impl Table {
             drop_hand: 0,
             history,
             gone_us,
+            damage: HashMap::new(),
             complete,
         }
     }
@@ -300,9 +303,17 @@ impl Table {
         Some(entry.state)
     }
 
+    /// No key of `view` is read any more.
+    pub(crate) fn set_aside(&mut self, view: ViewId, why: &Arc<str>) -> Vec<Arc<KeyState>> {
+        let freed = self.remove_view(view);
+        self.damage.insert(view, Arc::clone(why));
+        freed
+    }
+
     /// Forget a view.
     pub(crate) fn remove_view(&mut self, view: ViewId) -> Vec<Arc<KeyState>> {
         self.gone_us.remove(&view);
+        self.damage.remove(&view);
         let of_view =
             |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.view == view);
         let slots: Vec<u32> = RowIndex::all(self.entries.len())

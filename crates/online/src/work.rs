@@ -3,6 +3,7 @@
 //! time beside them, a fill the note of how far it is.
 
 use forebay_core::ports::{FillWrite, ShardFold, ShardWrite};
+use forebay_core::view::ViewId;
 
 /// What a commit brings to a shard.
 #[derive(Debug, Clone, Copy)]
@@ -30,8 +31,16 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// The view of which it is a part of the fill.
+    pub(crate) fn fill(self) -> Option<ViewId> {
+        match self {
+            Self::Epoch(_) => None,
+            Self::Fill(write) => Some(write.view),
+        }
+    }
+
     /// Whether it is a part of a fill.
     pub(crate) fn is_fill(self) -> bool {
-        matches!(self, Self::Fill(_))
+        self.fill().is_some()
     }
 }

@@ -2,6 +2,7 @@
 //! way, and buffers that every commit reuses. Readers never see it; `shard` holds it under a lock.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use forebay_core::view::ViewId;
 use hashbrown::HashTable;
@@ -24,4 +25,11 @@ pub(crate) struct Writer {
     pub(crate) order: Vec<u32>,
     pub(crate) block: Vec<u8>,
     pub(crate) last_batch_bytes: usize,
+}
+
+impl Writer {
+    /// Why `view` is set aside; None where it is not.
+    pub(crate) fn damage(&self, view: ViewId) -> Option<&Arc<str>> {
+        self.horizons.get(&view)?.damage.as_ref()
+    }
 }

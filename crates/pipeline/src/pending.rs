@@ -36,7 +36,7 @@ pub fn encode_row(columns: &[ArrayRef], row: usize) -> Result<Vec<u8>, PipelineE
             Value::Null => w.u8(0),
             Value::Bool(value) => {
                 w.u8(1);
-                w.u8(u8::from(value));
+                w.bool(value);
             }
             Value::Int(value) => {
                 w.u8(2);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::ports::{Archive, FillWriter, StateProgress};
+use forebay_core::ports::{Archive, FillWriter, StateHealth, StateProgress, ViewDamage};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::SECOND_US;
 use forebay_core::view::ViewId;
@@ -57,6 +57,10 @@ pub struct Met {
     pub mended: u64,
     /// See there.
     pub lost: u64,
+    /// Parts of views that were set aside when a disturbed process ended.
+    pub set_aside: u64,
+    /// Views that were set aside and made anew.
+    pub made_anew: u64,
     /// Closed windows whose scores had drifted.
     pub drifted: u64,
     /// Closed windows whose scores had not.
@@ -90,6 +94,8 @@ struct Run {
     random: Random,
     world: Arc<World>,
     disk: Arc<Disk>,
+    /// Whether state of views is damaged.
+    damages: bool,
     met: Met,
 }
 
@@ -116,6 +122,7 @@ impl Run {
         let world = World::with_events(setup, random.below(30), random.bits());
         Self {
             runtime: runtime.clone(),
+            damages: random.below(2) == 0,
             random,
             world: Arc::new(world),
             disk: Arc::default(),
@@ -151,6 +158,7 @@ impl Run {
 
     /// A process under faults, with events that come meanwhile. It is killed, or stops.
     fn disturbed(&mut self) {
+        self.damage();
         let rates = Rates {
             outages: [0, 5, 30][self.random.below(3)],
             delays: [0, 20, 200][self.random.below(3)],
@@ -194,7 +202,46 @@ impl Run {
         self.met.left_out += met.left_out;
         self.met.mended += met.mended;
         self.met.lost += met.lost;
+        self.met.set_aside += self.world.store.set_aside().len() as u64;
         self.over(&faults);
+    }
+
+    /// What some shards have of views that definitions have added may be damaged.
+    fn damage(&mut self) {
+        if !self.damages {
+            return;
+        }
+        for view in self.disk.saved() {
+            for shard in 0..self.world.setup.shards {
+                if self.random.below(2) == 0 {
+                    self.world.store.damage(shard, view);
+                }
+            }
+        }
+    }
+
+    /// Drop the views that are set aside, and define them again, which makes their state anew.
+    fn make_anew(&mut self, server: &Server) {
+        let damages = self.world.store.set_aside();
+        let aside: BTreeSet<ViewId> = damages.iter().map(|damage| damage.view).collect();
+        let saved = self.disk.saved();
+        assert!(aside.is_subset(&saved), "{aside:?} of {saved:?}");
+        // What other shards have of them is as it should be.
+        let expected = self.rows(RECENT);
+        for view in &aside {
+            for (shard, rows) in self.rows(*view).iter().enumerate() {
+                let is_aside = |d: &ViewDamage| d.view == *view && usize::from(d.shard) == shard;
+                let is_right = damages.iter().any(is_aside) || *rows == expected[shard];
+                assert!(
+                    is_right,
+                    "view {view} is not what it would be in shard {shard}"
+                );
+            }
+        }
+        for views in [&saved - &aside, saved] {
+            server.apply(&views).expect("nothing is in the way of it");
+        }
+        self.met.made_anew += aside.len() as u64;
     }
 
     /// Where a process ends: at one of so many calls, or at a switch of its tasks about as late.
@@ -341,6 +388,9 @@ impl Run {
             }
             faults.is_over() || self.is_done()
         });
+        if !disturbed {
+            self.make_anew(&server);
+        }
         let stopped = server.pause();
         self.over(&faults);
         if !disturbed {
@@ -382,6 +432,7 @@ impl Run {
 
     /// A process that does all that is left. What its monitors know when it has stopped.
     fn undisturbed(&mut self) -> Vec<MonitorReport> {
+        self.damage();
         let faults = Arc::new(Faults::none(&self.runtime));
         let server = self.server(&faults);
         server.begin().expect("it starts");
@@ -397,6 +448,7 @@ impl Run {
             let all = BTreeSet::from(EXTRA);
             server.apply(&all).expect("nothing is in the way of it");
         }
+        self.make_anew(&server);
         // Notes on events without a prediction are archived, and observers told of them.
         self.runtime.pause(SETTLED_MAX);
         let stopped = server.pause();

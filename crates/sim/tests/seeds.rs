@@ -42,6 +42,7 @@ fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
     let found = FOUND.iter().map(|(seed, _)| *seed);
     let (mut at_calls, mut at_switches, mut drifted, mut stable) = (0, 0, 0, 0);
     let (mut came_back, mut left_out, mut mended, mut lost) = (0, 0, 0, 0);
+    let (mut set_aside, mut made_anew) = (0, 0);
     let mut alarms = Alarms::default();
     for seed in (0..SEEDS).chain(found) {
         let Played { report, met } = play(seed);
@@ -52,6 +53,8 @@ fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
         left_out += met.left_out;
         mended += met.mended;
         lost += met.lost;
+        set_aside += met.set_aside;
+        made_anew += met.made_anew;
         drifted += met.drifted;
         stable += met.stable;
         alarms.raised += met.alarms.raised;
@@ -68,6 +71,10 @@ fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
     );
     assert!(came_back > SEEDS / 20 && lost < came_back, "{told}");
     assert!(left_out > SEEDS / 10 && mended > SEEDS / 20, "{told}");
+    assert!(
+        set_aside > 0 && made_anew > SEEDS / 60,
+        "{set_aside} parts of views were set aside, {made_anew} views were made anew"
+    );
     assert!(
         drifted > SEEDS / 10 && stable > SEEDS / 10,
         "{drifted} windows have drifted, {stable} have not"

@@ -16,6 +16,7 @@ use forebay_sim::runtime::{SimRuntime, simulate};
 use forebay_testkit::conformance::log::WritableLog;
 use forebay_testkit::conformance::log_inspector::InspectedLog;
 use forebay_testkit::conformance::publish::Outlet;
+use forebay_testkit::conformance::state_health::a_damaged_view_is_set_aside_alone;
 use forebay_testkit::conformance::{
     self, checkpoints, features, log, log_inspector, point_in_time, publish, scorer,
 };
@@ -49,6 +50,12 @@ fn a_wrapped_store_is_a_store() {
         };
         conformance::online_store(&|| make());
         conformance::log_notes(&|| make());
+        let inner = MemoryStore::new(3, 0, &Arc::default());
+        let wrapped = || Arc::new(FaultyStore::new(inner.clone(), faults));
+        a_damaged_view_is_set_aside_alone(&|| wrapped(), &|store, view| {
+            (0..3).for_each(|shard| inner.damage(shard, view));
+            store
+        });
     });
 }
 

@@ -160,7 +160,7 @@ metric_table! {
     Counter IngestRecords ingest_records "forebay_ingest_records_total" ["source", "result"] NONE "records read; result: ok (rows, each once), again (rows that are read once more, after a crash or for an archive that lacks them), dead_letter";
     Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "offsets between what the state has applied and the last stable offset; no series where nobody can tell";
     Gauge IngestLagKnown ingest_lag_known "forebay_ingest_lag_known" ["source"] NONE "1 while the lag of each partition of the source is known, 0 while nobody answers or another log stands under its topic's name";
-    Gauge PartSetAside part_set_aside "forebay_part_set_aside" ["kind", "name"] NONE "1 for a part of the definitions that could not be started and is set aside; kind: model, monitor";
+    Gauge PartSetAside part_set_aside "forebay_part_set_aside" ["kind", "name"] NONE "1 for a part of the definitions that is set aside: a model or monitor that could not be started, a view whose state is damaged; kind: model, monitor, view";
     Gauge SourceHalted source_halted "forebay_source_halted" ["source", "code"] NONE "1 while a source, or a partition of it, is not read because its log is not the one that the state follows, is missing, has a gap, is damaged or refused; absent otherwise; codes: docs/errors.md";
     Gauge IngestStanding ingest_standing "forebay_ingest_standing" [] NONE "1 while records of a source wait and none was applied for [ingest] stall_s, nobody answers for it or a partition of it for as long, or ingest does not run";
     Gauge Watermark watermark "forebay_watermark_timestamp_seconds" ["source"] NONE "smallest watermark over the partitions of the source";

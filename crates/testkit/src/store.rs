@@ -5,7 +5,7 @@
 //! Its contents outlive a process; [`MemoryStore::lose_writes`] is what a power cut does to a
 //! shard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forebay_core::aggregate::{Partial, RowOrder};
@@ -14,7 +14,7 @@ use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
     At, EpochWriter, FillNote, FillWrite, FillWriter, LogNotes, ShardEpoch, ShardFold, ShardWrite,
-    StateHealth, StateProgress, StateReader, StoreHealth, TopicNote, ViewRows, ViewStates,
+    StateProgress, StateReader, TopicNote, ViewRows, ViewStates,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use forebay_core::progress::{Applied, TopicPartition};
@@ -27,7 +27,9 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 use parking_lot::Mutex;
 
 use crate::fate::{Fate, Point};
+use health::damaged;
 
+mod health;
 mod scores;
 
 /// One folded row.
@@ -63,6 +65,9 @@ struct State {
     next_sequence: u64,
     marks: BTreeMap<(TopicPartition, Option<i64>), MarkRecord>,
     filled: BTreeMap<ViewId, FillNote>,
+    /// Views whose next write meets damage, and those that are set aside since one has.
+    damaged: BTreeSet<ViewId>,
+    aside: BTreeSet<ViewId>,
 }
 
 impl State {
@@ -392,6 +397,9 @@ impl StateReader for MemoryStore {
             if let Some(key) = keys.get(row) {
                 let shard = shard_of(key, shards);
                 let state = newest(&contents, shard)?;
+                if state.aside.contains(&view) {
+                    return Err(damaged(view));
+                }
                 let of_key = |r: &&Arc<StoredRow>| r.view == view && r.key == key && !r.late;
                 let rows: Vec<&StoredRow> = state
                     .rows
@@ -462,7 +470,12 @@ impl EpochWriter for MemoryStore {
         self.write(Point::Commit, shard, |contents, state| {
             forget_bounds(state, &write.forget_bounds);
             for fold in &write.folds {
-                self.fold(contents, state, fold, false)?;
+                if state.damaged.contains(&fold.view) {
+                    state.aside.insert(fold.view);
+                }
+                if !state.aside.contains(&fold.view) {
+                    self.fold(contents, state, fold, false)?;
+                }
             }
             for score in &write.pending {
                 let place = TopicPartition::new(score.key.topic.as_str(), score.key.partition);
@@ -503,6 +516,9 @@ impl EpochWriter for MemoryStore {
 impl FillWriter for MemoryStore {
     fn fill(&self, shard: u16, write: &FillWrite) -> PortResult<()> {
         self.write(Point::Commit, shard, |contents, state| {
+            if state.damaged.contains(&write.view) {
+                return Err(damaged(write.view));
+            }
             for fold in &write.folds {
                 self.fold(contents, state, fold, true)?;
             }
@@ -563,6 +579,8 @@ impl ViewStates for MemoryStore {
         states.for_each(|state| {
             state.rows.retain(|row| row.view != view);
             state.filled.remove(&view);
+            state.damaged.remove(&view);
+            state.aside.remove(&view);
         });
         contents.sync();
         Ok(())
@@ -570,11 +588,5 @@ impl ViewStates for MemoryStore {
 
     fn views(&self) -> PortResult<Vec<ViewId>> {
         Ok(self.contents.lock().views.keys().copied().collect())
-    }
-}
-
-impl StateHealth for MemoryStore {
-    fn health(&self) -> StoreHealth {
-        StoreHealth::Well
     }
 }

@@ -34,9 +34,9 @@ pub fn delete_leftovers(
 ) -> PortResult<()> {
     let views = store.views()?;
     for view in views.into_iter().filter(|view| !named.contains(view)) {
-        let filling = Filling::of(store, view)?;
-        if leftovers == Leftovers::ButFills && filling.is_begun() {
-            let rows = filling.rows();
+        if leftovers == Leftovers::ButFills
+            && let Some(rows) = begun_rows(store, view)?
+        {
             tracing::info!(view, rows, "keeps what a fill that was cut off has folded");
             continue;
         }
@@ -44,6 +44,16 @@ pub fn delete_leftovers(
         store.drop_view(view)?;
     }
     Ok(())
+}
+
+/// Rows that a fill of `view` which was cut off has folded; None where no fill can go on with it.
+fn begun_rows(store: &dyn FillWriter, view: ViewId) -> PortResult<Option<u64>> {
+    match Filling::of(store, view) {
+        Ok(filling) => Ok(filling.is_begun().then(|| filling.rows())),
+        // A note that does not decode.
+        Err(error) if error.kind() == ErrorKind::DataLoss => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The server starts with the saved definitions, which have `views`: state that none of them names

@@ -528,7 +528,7 @@ fn golden_bytes_of_scalars_in_states() {
 }
 
 #[test]
-fn a_state_in_a_later_layout_is_refused_with_the_remedy() {
+fn a_state_in_a_later_layout_is_refused() {
     for kind in EVERY_KIND {
         let spec = spec(kind, Some(DataType::Float64));
         let mut bytes = bytes_of(&Partial::new(&spec));
@@ -536,9 +536,7 @@ fn a_state_in_a_later_layout_is_refused_with_the_remedy() {
         let code = format!("code {:#04x}", bytes[0]);
         let error = Partial::decode(&spec, &mut &*bytes).expect_err("no code of today");
         assert_eq!(error.kind(), ErrorKind::DataLoss);
-        for part in [&*code, "forebay rebuild VIEW"] {
-            assert!(error.message().contains(part), "{kind:?}: {error}");
-        }
+        assert!(error.message().contains(&code), "{kind:?}: {error}");
     }
 }
 

@@ -165,8 +165,6 @@ fn read_fixed<const INLINE: usize>(
 pub(crate) fn corrupt(why: BytesError) -> PortError {
     PortError::new(
         ErrorKind::DataLoss,
-        format!(
-            "a stored aggregate state is corrupt: {why}; make its view anew: forebay rebuild VIEW"
-        ),
+        format!("a stored aggregate state is corrupt: {why}"),
     )
 }

@@ -57,6 +57,9 @@ pub struct ShardWrite {
 pub trait EpochWriter: StateProgress {
     /// Fold, in ONE atomic write with the progress, then publish to readers. Returns the new epoch.
     ///
+    /// A view of which it meets damaged state is set aside ([`super::ViewDamage`]), and the rest is
+    /// applied.
+    ///
     /// # Errors
     /// The disk fails: nothing was applied, but for decisions about time that may be recorded.
     fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64>;

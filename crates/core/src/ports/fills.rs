@@ -40,7 +40,7 @@ pub trait FillWriter: StateProgress + ViewStates {
     /// Fold, in ONE atomic write with the note, then publish to readers.
     ///
     /// # Errors
-    /// The disk fails: nothing was applied.
+    /// The disk fails, or what is stored of the view is damaged (`DataLoss`): nothing was applied.
     fn fill(&self, shard: u16, write: &FillWrite) -> PortResult<()>;
 
     /// How far the fill of `view` was in `shard`; None where none was begun, or it is over.

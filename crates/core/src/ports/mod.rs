@@ -44,7 +44,7 @@ pub use scorer::{Scorer, Scores};
 pub use scores::{
     OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, UnscoredEntry,
 };
-pub use state_health::{StateHealth, StoreHealth};
+pub use state_health::{StateHealth, StoreHealth, ViewDamage};
 pub use state_progress::StateProgress;
 pub use state_reader::{At, ShardEpoch, StateReader, ViewRows};
 pub use view_states::ViewStates;

@@ -63,7 +63,8 @@ pub trait StateReader: Send + Sync + Debug {
     ///
     /// # Errors
     /// Unknown view; an instant older than what is kept (`OutOfRange`); an answer that is too large
-    /// or for which there is no memory (`ResourceExhausted`).
+    /// or for which there is no memory (`ResourceExhausted`); what is stored of the view is damaged
+    /// (`DataLoss`), always where the view is set aside ([`super::ViewDamage`]).
     fn read(
         &self,
         view: ViewId,

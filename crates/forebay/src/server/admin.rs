@@ -144,7 +144,7 @@ impl Admin {
                 "unscored": status.unscored, "repeats": status.repeats, "scores_waiting": status.scores_waiting,
                 "failed": status.failed, "failing": status.failing, "sources": sources, "deployments": deployments, "monitors": app.reports(),
                 "phase": phase_words(&phase), "change": change_under_way(&phase, app.clock.now_us()),
-                "suspended": app.suspended(),
+                "suspended": app.set_aside(),
                 "damaged_files": damaged, "memory": memory_of(&app),
             }))
         })

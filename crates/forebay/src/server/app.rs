@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use forebay_control::{AlarmPublisher, Aside, FillHost, Life, Monitors, Phase, Stop, TableLooks};
 use forebay_core::memory::Budget;
-use forebay_core::ports::{Runtime, StateReader};
+use forebay_core::ports::{Runtime, StateHealth, StateReader};
 use forebay_core::progress::Applied;
 use forebay_core::time::{Clock, Micros};
 use forebay_engine::Catalog;
@@ -36,7 +36,7 @@ use super::descriptors;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::state::online_options;
-use super::suspended::Suspended;
+use super::suspended::{Suspended, damaged_views};
 use super::topics::TopicMaker;
 use super::verifications::Verifications;
 use crate::available::available_bytes;
@@ -268,10 +268,22 @@ impl App {
         self.reads.met(SERVING);
     }
 
-    /// Parts of the definitions that are set aside.
+    /// Parts of the definitions that could not be started.
     #[must_use]
-    pub(crate) fn suspended(&self) -> Vec<Suspended> {
+    pub(super) fn suspended(&self) -> Vec<Suspended> {
         self.running.lock().suspended.clone()
+    }
+
+    /// Everything that is set aside: parts that could not be started, and views whose state is
+    /// damaged.
+    #[must_use]
+    pub(crate) fn set_aside(&self) -> Vec<Suspended> {
+        let mut parts = self.suspended();
+        let damages = self.store.set_aside();
+        if !damages.is_empty() {
+            parts.extend(damaged_views(&self.catalog(), &damages));
+        }
+        parts
     }
 
     /// Append to the archive all that was read before this call. While definitions change and

@@ -101,9 +101,12 @@ impl Drop for Exposition {
 
 /// Which parts are set aside; `shown` are those of the last look, whose gauges fall when they run.
 fn look_at_parts(app: &App, shown: &mut Vec<Suspended>) {
-    let now = app.suspended();
+    let now = app.set_aside();
     let gauge = |part: &Suspended| app.metrics.part_set_aside.with([part.kind, &part.name]);
-    for gone in shown.iter().filter(|part| !now.contains(part)) {
+    for gone in shown
+        .iter()
+        .filter(|part| !now.iter().any(|other| other.is_same(part)))
+    {
         gauge(gone).set(0.0);
     }
     now.iter().for_each(|part| gauge(part).set(1.0));

@@ -1,12 +1,15 @@
-//! A part of the definitions that could not be started: found where definitions are bound, shown by
-//! `status` and metrics. Everything else runs, and other definitions may change meanwhile.
+//! A part of the definitions that is set aside alone, as `status` and metrics show it: one that
+//! could not be started, found where definitions are bound, or a view whose state the store found
+//! damaged. Everything else runs, and other definitions may change meanwhile.
 
-use forebay_engine::{Change, ChangeAction};
+use forebay_core::ports::ViewDamage;
+use forebay_core::view::ViewSpec;
+use forebay_engine::{Catalog, Change, ChangeAction};
 
 /// A part that is set aside alone.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Suspended {
-    /// Model, monitor.
+    /// Model, monitor, view.
     pub(crate) kind: &'static str,
     /// Its name.
     pub(crate) name: String,
@@ -27,6 +30,27 @@ impl Suspended {
         let makes = matches!(change.action, ChangeAction::Create | ChangeAction::Replace);
         makes && self.name == name && self.kind == change.kind.to_string()
     }
+}
+
+/// The views of `catalog` that are set aside in any shard, each once: its first damage.
+pub(super) fn damaged_views(catalog: &Catalog, damages: &[ViewDamage]) -> Vec<Suspended> {
+    let views = catalog.views().values();
+    let part = |spec: &ViewSpec| {
+        let mut of_view = damages.iter().filter(|damage| damage.view == spec.id);
+        let first = of_view.next()?;
+        let shards = 1 + of_view.count();
+        let (name, why) = (&spec.name, &first.why);
+        Some(Suspended {
+            kind: "view",
+            name: name.clone(),
+            reason: format!(
+                "its state is damaged in {shards} of the shards, first in shard {}: {why}; \
+                 `forebay rebuild {name}` makes it anew from the archive",
+                first.shard
+            ),
+        })
+    };
+    views.filter_map(|view| part(view.spec())).collect()
 }
 
 /// Those of `now` that `changes` leave as they are: such a part stands in the way of no change of

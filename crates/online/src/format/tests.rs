@@ -225,18 +225,30 @@ fn golden_bytes_of_views_and_of_what_they_no_longer_see() {
         gone_us: Some(i64::MIN),
         late_rows: 258,
         topics: vec![TOPIC.into(), "w".into()],
+        damage: None,
     };
+    let damaged = Horizon {
+        damage: Some("ü".into()),
+        ..seen.clone()
+    };
+    let fields = "01 0000000000000080 0201000000000000 02000000 06000000 666cc3bc6765 01000000 77";
+    let none = "00 0000000000000000 0000000000000000 00000000";
     for (horizon, golden) in [
-        (
-            seen,
-            "03 01 0000000000000080 0201000000000000 02000000 06000000 666cc3bc6765 01000000 77",
-        ),
-        (
-            Horizon::default(),
-            "03 00 0000000000000000 0000000000000000 00000000",
-        ),
+        (seen, format!("03 {fields}")),
+        (damaged, format!("04 {fields} 02000000 c3bc")),
+        (Horizon::default(), format!("03 {none}")),
     ] {
-        assert_golden(&horizon, &horizon.encode(), golden, Horizon::decode);
+        let bytes = bytes_of(&golden);
+        assert_eq!(horizon.encode(), bytes, "{horizon:?}");
+        assert_eq!(Horizon::decode(&bytes).as_ref(), Ok(&horizon));
+        for found in [0, 1, 2, 5, u8::MAX] {
+            let other = [&[found], &bytes[1..]].concat();
+            let refused = Err(BytesError::Version {
+                found,
+                supported: 4,
+            });
+            assert_eq!(Horizon::decode(&other), refused, "{horizon:?}");
+        }
     }
     for (presence, golden) in [
         (Some(-2), "03 01 feffffffffffffff"),
@@ -347,7 +359,7 @@ fn a_record_of_a_later_build_is_refused_with_the_remedy_in_every_family() {
         (FAMILY_META, META_UNSCORED.to_vec(), 4),
         (FAMILY_META, view_meta_key(258), 4),
         (FAMILY_META, fill_key(258), 4),
-        (FAMILY_META, horizon_key(258), 4),
+        (FAMILY_META, horizon_key(258), 5),
         (FAMILY_TILE, tile(0), 2),
         (FAMILY_TILE, tile(LEVEL_FOLDED), 4),
         (FAMILY_PRESENCE, presence.clone(), 4),

@@ -18,7 +18,7 @@ pub(crate) fn topic_key(topic: &str) -> Vec<u8> {
 /// Its value.
 pub(crate) fn encode_topic(note: &TopicNote) -> Vec<u8> {
     let mut w = new_record();
-    w.u8(u8::from(note.id.is_some()));
+    w.bool(note.id.is_some());
     w.text(note.id.as_deref().unwrap_or_default());
     w.i32(note.partitions);
     w.length(note.gaps.len());
@@ -49,7 +49,7 @@ pub(crate) fn encode_topic(note: &TopicNote) -> Vec<u8> {
 /// See [`encode_topic`].
 pub(crate) fn decode_topic(bytes: &[u8]) -> Decoded<TopicNote> {
     let mut r = fields(bytes)?;
-    let known = r.u8()? == 1;
+    let known = r.bool()?;
     let id = r.text()?.to_owned();
     let mut note = TopicNote {
         id: known.then_some(id),

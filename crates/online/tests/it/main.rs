@@ -7,6 +7,7 @@
 mod canonical;
 mod conformance;
 mod crash;
+mod damaged;
 mod edges;
 mod expiry;
 mod forgotten;

@@ -10,7 +10,7 @@ use forebay_core::memory::Reservation;
 use forebay_core::ports::{
     At, EpochWriter, FillNote, FillWrite, FillWriter, LogNotes, OutboxEntry, PendingEntry,
     Published, ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite, StateHealth, StateProgress,
-    StateReader, StoreHealth, TopicNote, UnscoredEntry, ViewRows, ViewStates,
+    StateReader, StoreHealth, TopicNote, UnscoredEntry, ViewDamage, ViewRows, ViewStates,
 };
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
@@ -129,6 +129,10 @@ impl<S: ViewStates> ViewStates for FaultyStore<S> {
 impl<S: StateHealth> StateHealth for FaultyStore<S> {
     fn health(&self) -> StoreHealth {
         self.inner.health()
+    }
+
+    fn set_aside(&self) -> Vec<ViewDamage> {
+        self.inner.set_aside()
     }
 }
 

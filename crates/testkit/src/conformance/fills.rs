@@ -75,7 +75,7 @@ fn a_fill_of_an_unknown_view_is_refused_with_its_note(store: &dyn OnlineStore) {
     assert_eq!(kind, ErrorKind::InvalidArgument);
 }
 
-fn note(next_offset: i64) -> FillNote {
+pub(super) fn note(next_offset: i64) -> FillNote {
     let at = PartitionProgress {
         next_offset,
         max_event_time_us: Some(90),
@@ -88,7 +88,7 @@ fn note(next_offset: i64) -> FillNote {
     }
 }
 
-fn write_to_fill(
+pub(super) fn write_to_fill(
     store: &dyn OnlineStore,
     shard: u16,
     events: &[Event],

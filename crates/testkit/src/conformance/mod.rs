@@ -24,7 +24,7 @@ mod runtime;
 pub mod scan;
 pub mod scorer;
 mod scores;
-mod state_health;
+pub mod state_health;
 mod state_progress;
 mod state_reader;
 mod view_states;
@@ -236,6 +236,7 @@ mod tests {
     use forebay_core::watermark::{Hold, MarkFact, MarkRecord};
     use futures::executor::block_on;
 
+    use super::state_health::a_damaged_view_is_set_aside_alone;
     use super::*;
     use crate::{
         FakeScorer, MemoryCheckpoints, MemoryLog, MemoryPublisher, MemoryStore, PlainLabel,
@@ -273,7 +274,13 @@ mod tests {
     #[test]
     fn the_store_in_memory_keeps_the_promises() {
         for shards in [1, 3] {
-            online_store(&|| Arc::new(MemoryStore::new(shards, 1_000, &Arc::default())));
+            let make = || MemoryStore::new(shards, 1_000, &Arc::default());
+            online_store(&|| Arc::new(make()));
+            let made = make();
+            a_damaged_view_is_set_aside_alone(&|| Arc::new(made.clone()), &|store, view| {
+                (0..shards).for_each(|shard| made.damage(shard, view));
+                store
+            });
             log_notes(&|| Arc::new(MemoryStore::new(shards, 1_000, &Arc::default())));
         }
     }

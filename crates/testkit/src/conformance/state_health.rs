@@ -1,9 +1,21 @@
-//! What probes and metrics rely on: a store with which nothing went wrong says so. What a broken
-//! one says is held where it can be broken, by the tests of the store on a disk.
+//! What probes and metrics rely on: a store with which nothing went wrong says so, and one that
+//! finds a view's state damaged sets that view aside alone. What a broken one says is held where it
+//! can be broken, by the tests of the store on a disk.
 
-use forebay_core::ports::{OnlineStore, StateHealth, StoreHealth};
+use std::sync::Arc;
 
-use super::{Check, commit_all, register};
+use forebay_core::ErrorKind;
+use forebay_core::ports::{At, OnlineStore, StateHealth, StoreHealth};
+use forebay_core::view::{FeatureStatus, ViewId, ViewSpec};
+
+use super::fills::{note, write_to_fill};
+use super::{
+    Check, MakeStore, VIEW, commit_all, count, key, partition, read, register, shard_of_key, spec,
+    write_of,
+};
+use crate::memory::unbounded;
+
+const OTHER: ViewId = 2;
 
 pub(super) const CHECKS: &[Check] = &[a_store_that_works_says_so];
 
@@ -13,4 +25,90 @@ fn a_store_that_works_says_so(store: &dyn OnlineStore) {
     register(store);
     commit_all(store, &[(0, 10, "a"), (1, 20, "b")]);
     assert_eq!(probed.health(), StoreHealth::Well, "nothing failed");
+}
+
+/// Damages what a store has of a view in all its shards; returns the store, open again where that
+/// needs it closed.
+pub type Damage<'a> = &'a dyn Fn(Arc<dyn OnlineStore>, ViewId) -> Arc<dyn OnlineStore>;
+
+/// A view whose state is damaged is set aside alone, by the write that meets it, until it is
+/// dropped.
+///
+/// # Panics
+/// It is not so.
+pub fn a_damaged_view_is_set_aside_alone(make: MakeStore<'_>, damage: Damage<'_>) {
+    let store = make();
+    register_both(store.as_ref());
+    commit_to_both(store.as_ref(), &[(0, 10, "a")]);
+    let store = damage(store, VIEW);
+    let store = store.as_ref();
+    register_both(store);
+    assert_eq!(store.set_aside(), [], "no write has met it");
+    commit_to_both(store, &[(1, 20, "a")]);
+    assert_aside(store, 2);
+    commit_to_both(store, &[(2, 30, "a")]);
+    assert_aside(store, 3);
+
+    let shard = shard_of_key(store, "a");
+    let fill = |events| write_to_fill(store, shard, events, note(1));
+    for events in [&[][..], &[(0, 10, "a")]] {
+        let filled = store.fill(shard, &fill(events));
+        let error = filled.expect_err("it is set aside");
+        assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+    }
+
+    store.drop_view(VIEW).expect("dropped");
+    assert_eq!(store.set_aside(), []);
+    register(store);
+    assert_eq!(read(store, "a", 40).0, FeatureStatus::NotFound);
+    let filled = store.fill(shard, &fill(&[(0, 10, "a")]));
+    filled.expect("filled anew");
+    assert_eq!(read(store, "a", 40).1, Some(1));
+    commit_to_both(store, &[(3, 40, "a")]);
+    assert_eq!(read(store, "a", 40).1, Some(2));
+    assert_eq!(other(store), Some(4));
+}
+
+fn register_both(store: &dyn OnlineStore) {
+    register(store);
+    let mut other = ViewSpec::clone(&spec());
+    (other.id, other.name) = (OTHER, "other".to_owned());
+    store.register_view(Arc::new(other)).expect("registered");
+}
+
+fn commit_to_both(store: &dyn OnlineStore, events: &[super::Event]) {
+    for shard in 0..store.shards() {
+        let mut write = write_of(store, shard, events);
+        for mut fold in write.folds.clone() {
+            fold.view = OTHER;
+            write.folds.push(fold);
+        }
+        store
+            .commit(shard, &write)
+            .expect("nothing else is held up");
+    }
+}
+
+/// Count of the other view.
+fn other(store: &dyn OnlineStore) -> Option<i64> {
+    let at = At::Instant(50);
+    let rows = store.read(OTHER, &key("a"), at, &mut unbounded());
+    count(&rows.expect("answered"), 0)
+}
+
+/// The view is set aside in the shard of `a`, whose other view has counted `rows`.
+fn assert_aside(store: &dyn OnlineStore, rows: i64) {
+    let shard = shard_of_key(store, "a");
+    let aside = store.set_aside();
+    let places: Vec<_> = aside
+        .iter()
+        .map(|damage| (damage.view, damage.shard))
+        .collect();
+    assert_eq!(places, [(VIEW, shard)], "{aside:?}");
+    let error = store
+        .read(VIEW, &key("a"), At::Instant(50), &mut unbounded())
+        .expect_err("it is damaged");
+    assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+    assert_eq!(other(store), Some(rows));
+    assert_eq!(store.applied(shard).next_offset(&partition()), rows);
 }

@@ -1,0 +1,89 @@
+//! Views that are set aside because what is stored of them is damaged: whose a damage is, and the
+//! marks of it. `commit` meets it and writes the mark, `find` refuses reads, `store` tells of it.
+//!
+//! The mark is in the view's horizon, on disk with the epoch that skips its first rows, in the
+//! writer, which folds none from then on, and in the table, which readers ask. It goes when the
+//! view is dropped.
+
+use std::sync::Arc;
+
+use forebay_core::ports::ViewDamage;
+use forebay_core::view::{ViewId, ViewSpec};
+
+use crate::error::{OnlineError, OnlineResult};
+use crate::format;
+use crate::shard::{RECORD_BYTES, Shard};
+use crate::store::RocksStore;
+
+impl Shard {
+    /// The error of `view`, whose state here is damaged.
+    pub(crate) fn view_damaged(&self, view: &ViewSpec, why: &str) -> OnlineError {
+        OnlineError::ViewDamaged {
+            view: view.id,
+            name: view.name.clone(),
+            shard: self.number,
+            why: why.to_owned(),
+        }
+    }
+
+    /// `outcome` of work on one key of `view`: damage that it met is of that view.
+    pub(crate) fn of_view<T>(&self, view: &ViewSpec, outcome: OnlineResult<T>) -> OnlineResult<T> {
+        outcome.map_err(|error| match error.damage() {
+            Some(why) => self.view_damaged(view, &why),
+            None => error,
+        })
+    }
+
+    /// Set a view aside outside of a commit.
+    fn set_aside(&self, view: ViewId, why: &Arc<str>) -> OnlineResult<()> {
+        let mut writer = self.writer.lock();
+        let _stable = self.gate.write();
+        let mut horizon = writer.horizons.get(&view).cloned().unwrap_or_default();
+        horizon.damage = Some(Arc::clone(why));
+        // On disk too: a shard that is opened anew knows no more than that.
+        let mut batch = self.database.batch(RECORD_BYTES)?;
+        let key = format::horizon_key(view);
+        batch.put(format::FAMILY_META, &key, &horizon.encode());
+        batch.write_synced()?;
+        writer.horizons.insert(view, horizon);
+        let freed = self.table.write().set_aside(view, why);
+        drop(freed);
+        Ok(())
+    }
+}
+
+impl RocksStore {
+    /// The record of `spec` does not decode: nobody can tell which definition its state follows.
+    /// The view is set aside in all shards. Returns the definition, as if the record said so.
+    pub(crate) fn set_aside_of(
+        &self,
+        spec: &ViewSpec,
+        error: OnlineError,
+    ) -> OnlineResult<Option<(String, String)>> {
+        let OnlineError::Corrupt { what, why, .. } = &error else {
+            return Err(error);
+        };
+        let why: Arc<str> = format!("{what} cannot be decoded: {why}").into();
+        for shard in &self.shards {
+            tracing::error!(shard = shard.number, %error, view = spec.name, "a view is set aside");
+            shard.set_aside(spec.id, &why)?;
+        }
+        Ok(Some((spec.name.clone(), spec.digest.clone())))
+    }
+
+    /// The views that are set aside, by view and shard.
+    pub(crate) fn damages(&self) -> Vec<ViewDamage> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let table = shard.table.read();
+            let damages = table.damage.iter().map(|(view, why)| ViewDamage {
+                view: *view,
+                shard: shard.number,
+                why: Arc::clone(why),
+            });
+            found.extend(damages);
+        }
+        found.sort_unstable();
+        found
+    }
+}
