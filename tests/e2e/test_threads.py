@@ -1,6 +1,6 @@
-"""A pool of threads that is used up, on Apache Kafka: more pushes than the process has threads for work that blocks wait for a
-broker that is down. Reads are answered, and a stop ends in time; once the broker answers, every push ends, what waited for a
-thread goes on, and nothing is lost or there twice. Verifications, which wait for threads while they hold one, never take all.
+"""The pool of threads for work that blocks, on Apache Kafka: more pushes than it has threads wait for a broker that is down, and
+take half of it. Reads and `status` are answered, the archive is verified, and a stop ends in time; once the broker answers, every
+push ends, and nothing is lost or there twice. Verifications, which wait for threads while they hold one, never take all either.
 """
 
 import contextlib
@@ -30,6 +30,8 @@ POOL, SERVING = 512, 2
 ASKED = POOL + 16
 # A connection takes 128 calls at once (CONNECTION_MAX_STREAMS).
 OF_A_CONNECTION = 100
+# Pushes that have a thread at once (PUSHES_AT_ONCE).
+PUSHES = 256
 # Verifications that may be under way at once.
 VERIFICATIONS_MAX = 16
 # Of one read beside all that.
@@ -112,10 +114,10 @@ def clients(server):
     return [connections[number // OF_A_CONNECTION] for number in range(ASKED)]
 
 
-def use_up(server):
-    """As many pushes as use up the pool, and some more."""
+def push_many(server):
+    """More pushes than the pool has threads."""
     pushes = [Push(client, number) for number, client in enumerate(clients(server))]
-    wait_for(lambda: threads(server) >= POOL + SERVING, lambda: f"the pool to be used up; {threads(server)} threads")
+    wait_for(lambda: threads(server) >= PUSHES + SERVING, lambda: f"the pushes to wait; {threads(server)} threads")
     assert all(push.is_alive() for push in pushes), [push.ack or push.failed for push in pushes if not push.is_alive()][:3]
     return pushes
 
@@ -150,10 +152,16 @@ def all_end(pushes):
     assert all(push.ack or push.failed for push in pushes)
 
 
-def test_a_pool_that_is_used_up_holds_back_no_read_and_heals_once_its_work_ends(broker_down):
+def test_pushes_that_wait_for_a_broker_hold_back_nothing_else_and_are_written_once_it_answers(broker_down):
     server, boot = broker_down
-    pushes = use_up(server)
+    pushes = push_many(server)
     reads_go_on(server)
+    for _ in range(20):
+        assert server.client.status()["failed"] is None
+    # It ends, whatever it can say of a log that is away.
+    assert "clean" in server.client.action("verify", {"service": "spending_now", "sample": 10})
+    apply(server, OTHER_VIEW)
+    assert threads(server) < POOL and all(push.is_alive() for push in pushes)
     boot()
     all_end(pushes)
     assert all(push.ack["status"] == "OK" for push in pushes), [push.ack or push.failed for push in pushes][:3]
@@ -161,13 +169,12 @@ def test_a_pool_that_is_used_up_holds_back_no_read_and_heals_once_its_work_ends(
     wait_for(lambda: delta_rows(server.data_dir, "clicks") == COUNT + ASKED, "each of them in the archive, once")
     wait_for(lambda: server.http("/readyz/ingest")[0] == 200, lambda: f"healthy ingest; {server.http('/readyz/ingest')}")
     assert server.client.action("verify", {"service": "spending_now", "sample": 100})["clean"]
-    apply(server, OTHER_VIEW)
     assert clicks(server) == total(COUNT)
 
 
-def test_a_stop_over_a_pool_that_is_used_up_ends_in_time(broker_down):
+def test_a_stop_while_more_pushes_wait_than_there_are_threads_ends_in_time(broker_down):
     server, _ = broker_down
-    pushes = use_up(server)
+    pushes = push_many(server)
     ends_in_time(server)
     all_end(pushes)
     assert all(push.failed is not None for push in pushes), "no broker had any"

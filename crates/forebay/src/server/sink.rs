@@ -13,12 +13,19 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_kafka::{KafkaPublisher, encode_rows};
 use forebay_serve::{EventSink, PushReceipt};
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
+
+/// Pushes that wait for the broker at once, each on a thread of the runtime's pool, which has 512.
+/// The others wait for their turn without one: half of the pool is left to everything else, however
+/// many push while a broker is away.
+const PUSHES_AT_ONCE: usize = 256;
 
 /// The sources that take events, and the producer.
 #[derive(Debug)]
 pub(crate) struct TopicSink {
     publisher: Arc<KafkaPublisher>,
     sources: RwLock<BTreeMap<String, Arc<SourceDef>>>,
+    turns: Arc<Semaphore>,
 }
 
 impl TopicSink {
@@ -28,6 +35,7 @@ impl TopicSink {
         Self {
             publisher,
             sources: RwLock::default(),
+            turns: Arc::new(Semaphore::new(PUSHES_AT_ONCE)),
         }
     }
 
@@ -61,8 +69,15 @@ impl EventSink for TopicSink {
                 headers: Vec::new(),
             })
             .collect();
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.expect("the semaphore of pushes is never closed");
         let publisher = Arc::clone(&self.publisher);
-        let sent = tokio::task::spawn_blocking(move || publisher.send_and_locate(&records)).await;
+        let sent = tokio::task::spawn_blocking(move || {
+            // Kept as long as the thread is, also where nobody waits for the answer any more.
+            let _turn = turn;
+            publisher.send_and_locate(&records)
+        });
+        let sent = sent.await;
         let next_offsets = sent.map_err(|e| {
             PortError::with_source(
                 ErrorKind::MaybeWritten,
