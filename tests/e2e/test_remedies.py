@@ -381,7 +381,7 @@ def test_a_source_of_another_schema_gets_another_name_or_the_table_is_moved_away
     server.start()
     apply(server, "DROP FEATURE SERVICE spending_now;", "DROP FEATURE VIEW spending;", "DROP SOURCE clicks;")
     changed = SOURCE.format(amount="BIGINT", topic=topic)
-    with pytest.raises(pa.ArrowException, match="exists with another schema.* another name, or move the table's directory away"):
+    with pytest.raises(pa.ArrowException, match="another name and topic; or drop the source, stop the server, move the table's directory away and start with"):
         apply(server, changed)
     other = f"{topic}.other"
     make_topic(kafka, other)

@@ -80,7 +80,7 @@ pub enum InferError {
     },
     /// Another content under a name and version that is already loaded.
     #[error(
-        "{model} version {version} is loaded with digest {loaded} and a version never changes: use a new version for digest {offered}"
+        "{model} version {version} is loaded with digest {loaded} and a version never changes: put back the directory that has it, and give digest {offered} a version of its own"
     )]
     VersionDiffers {
         /// Model.

@@ -270,7 +270,11 @@ impl DeltaArchive {
     }
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), OfflineError> {
+/// A name of a table, or of the owner of an archive.
+///
+/// # Errors
+/// [`OfflineError::Unfit`], with what a name may be.
+pub fn check_name(what: &str, name: &str) -> Result<(), OfflineError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if !name.is_empty()
         && name.len() <= NAME_MAX_BYTES

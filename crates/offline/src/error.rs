@@ -25,8 +25,8 @@ pub enum OfflineError {
     },
     /// The table exists with another schema.
     #[error(
-        "table `{table}` exists with another schema: {difference}; give the changed source another name, or move the \
-         table's directory away"
+        "table `{table}` exists with another schema: {difference}; give the changed source another name and topic; or \
+         drop the source, stop the server, move the table's directory away and start with the new definition"
     )]
     SchemaDiffers {
         /// Its name.

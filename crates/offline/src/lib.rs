@@ -40,7 +40,7 @@ mod statistics;
 mod sweep;
 mod table;
 
-pub use archive::{ArchiveSettings, DeltaArchive};
+pub use archive::{ArchiveSettings, DeltaArchive, check_name};
 pub use compact::Compacted;
 pub use dead_letter::{dead_letter_batch, dead_letter_schema};
 pub use durable::DurableLocal;

@@ -316,7 +316,7 @@ pub(crate) fn message_too_large() -> ServeError {
     ServeError::Limit {
         limit: "REQUEST_MAX_BYTES",
         message: format!(
-            "a message is larger than {REQUEST_MAX_BYTES} bytes; send fewer rows in each"
+            "a message is larger than {REQUEST_MAX_BYTES} bytes; send fewer rows in each, or shorter texts"
         ),
     }
 }

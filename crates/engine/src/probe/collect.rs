@@ -13,6 +13,7 @@ use forebay_core::memory::Reservation;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::FoldBatch;
+use forebay_core::{ErrorKind, PortError};
 
 use super::keys::SpineKeys;
 use crate::error::{EngineError, Result};
@@ -234,6 +235,30 @@ pub(super) struct Events {
 }
 
 impl Events {
+    /// Each record of the log is there once.
+    ///
+    /// # Errors
+    /// One is there twice, and would count twice.
+    pub(super) fn check_once(&self) -> Result<()> {
+        let at = |e: &Event| (e.key, e.time_us, e.partition, e.offset);
+        for run in self.events.chunk_by(|a, b| at(a) == at(b)) {
+            // Records of several topics may have one number of partition and one offset.
+            let mut places: Vec<u32> = run.iter().map(|event| event.place).collect();
+            places.sort_unstable();
+            if places.windows(2).any(|pair| pair[0] == pair[1]) {
+                let Event {
+                    offset, partition, ..
+                } = run[0];
+                let words = format!(
+                    "the record at offset {offset} of partition {partition} is there twice; restore the events from a \
+                     backup"
+                );
+                return Err(PortError::new(ErrorKind::DataLoss, words).into());
+            }
+        }
+        Ok(())
+    }
+
     /// Events of one key, in order.
     pub(super) fn of_key(&self, key: u32) -> &[Event] {
         &self.events[self.ranges[key as usize].clone()]

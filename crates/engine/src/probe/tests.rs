@@ -93,6 +93,51 @@ fn spec() -> ViewSpec {
 /// Time, key, value, FILTER, partition.
 type Drawn = (i64, i64, Option<f64>, Option<bool>, i32);
 
+/// A batch of events as the view has folded them.
+fn folded_of(batch: &[Drawn]) -> FoldBatch {
+    let text = |v: f64| format!("{v}");
+    FoldBatch {
+        keys: vec![Arc::new(Int64Array::from_iter_values(
+            batch.iter().map(|e| e.1),
+        ))],
+        times: TimestampMicrosecondArray::from_iter_values(batch.iter().map(|e| e.0)),
+        arguments: vec![
+            Arc::new(batch.iter().map(|e| e.2).collect::<Float64Array>()),
+            Arc::new(batch.iter().map(|e| e.2.map(text)).collect::<StringArray>()),
+        ],
+        filters: vec![batch.iter().map(|e| e.3).collect::<BooleanArray>()],
+        source_rows: (0..u32::try_from(batch.len()).expect("few")).collect(),
+    }
+}
+
+#[test]
+fn a_record_that_is_there_twice_is_named() {
+    let keys: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let keys = SpineKeys::new(&[keys], &[100]).expect("keys");
+    let collected = |records: &[(u32, i64)]| {
+        let mut collector = Collector::new(unbounded());
+        for (place, offset) in records {
+            let places = BatchPlaces {
+                place: &[*place],
+                partition: &[3],
+                offset: &[*offset],
+            };
+            let event = [(10, 1, Some(0.5), Some(true), 3)];
+            let added = collector.add(&folded_of(&event), &places, &keys);
+            added.expect("collected");
+        }
+        collector.finish(keys.count()).check_once()
+    };
+    // One partition and offset in two topics.
+    collected(&[(0, 7), (1, 7), (0, 8)]).expect("each is another record");
+    let error = collected(&[(0, 7), (1, 7), (0, 7)]).expect_err("one is there twice");
+    let words = error.to_string();
+    assert!(
+        words.contains("offset 7 of partition 3 is there twice; restore"),
+        "{words}"
+    );
+}
+
 /// Events of two keys, as they would be collected for a spine of the first.
 fn collect(drawn: &[Drawn], keys: &SpineKeys) -> Events {
     let mut collector = Collector::new(unbounded());
@@ -104,20 +149,7 @@ fn collect(drawn: &[Drawn], keys: &SpineKeys) -> Events {
             offset.push(*next);
             *next += 1;
         }
-        let rows = batch.len();
-        let text = |v: f64| format!("{v}");
-        let folded = FoldBatch {
-            keys: vec![Arc::new(Int64Array::from_iter_values(
-                batch.iter().map(|e| e.1),
-            ))],
-            times: TimestampMicrosecondArray::from_iter_values(batch.iter().map(|e| e.0)),
-            arguments: vec![
-                Arc::new(batch.iter().map(|e| e.2).collect::<Float64Array>()),
-                Arc::new(batch.iter().map(|e| e.2.map(text)).collect::<StringArray>()),
-            ],
-            filters: vec![batch.iter().map(|e| e.3).collect::<BooleanArray>()],
-            source_rows: (0..u32::try_from(rows).expect("few")).collect(),
-        };
+        let folded = folded_of(batch);
         let partition: Vec<i32> = batch.iter().map(|e| e.4).collect();
         let place: Vec<u32> = partition.iter().map(|p| p.unsigned_abs()).collect();
         let places = BatchPlaces {

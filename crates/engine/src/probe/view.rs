@@ -140,6 +140,10 @@ impl ViewProbe {
         let spec = Arc::clone(view.spec());
         let plans = window_plans(&spec);
         let events = collector.finish(keys.count());
+        if cuts.is_none() {
+            // What was served is compared with whatever the archive has: `verify` reports it.
+            events.check_once()?;
+        }
         let probes = probes(&keys, at.values(), cuts.map(|(_, index)| index));
         let mut answers = Answers::new(&spec, at.len());
         let key_probe = KeyProbe {

@@ -144,15 +144,16 @@ fn refuse_another(path: &Path, profile: &ReferenceProfile) -> Result<()> {
         return Ok(());
     }
     let old = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let digest = ReferenceProfile::from_json(&old)
-        .map_or_else(|_| "that cannot be read".to_owned(), |old| old.digest);
-    ensure!(
-        digest == profile.digest,
-        "{} is there with digest {digest}, the new profile has {}; give it another name, or --replace",
+    let old = match ReferenceProfile::from_json(&old) {
+        Ok(old) if old.digest == profile.digest => return Ok(()),
+        Ok(old) => format!("is there with digest {}", old.digest),
+        Err(_) => "is there and cannot be read".to_owned(),
+    };
+    bail!(
+        "{} {old}, the new profile has digest {}; give it another name, or --replace",
         path.display(),
         profile.digest
     );
-    Ok(())
 }
 
 /// The whole file or none of it.

@@ -177,10 +177,13 @@ fn play(
     let acknowledged = played.and_then(|()| Ok(producer.flush(FLUSH_MAX)?));
     progress.finish();
     let acknowledged = acknowledged.with_context(|| {
-        format!(
-            "stopped after {done} events, {} of them acknowledged; replay into new topics",
-            producer.acknowledged()
-        )
+        let acknowledged = producer.acknowledged();
+        let remedy = if done == 0 {
+            ""
+        } else {
+            "; replay into new topics"
+        };
+        format!("stopped after {done} events, {acknowledged} of them acknowledged{remedy}")
     })?;
     ensure!(
         acknowledged == done,

@@ -19,7 +19,7 @@ use forebay_engine::Catalog;
 use forebay_infer::{LocalScorer, ModelStore, WorkerPool, WorkerRegistry};
 use forebay_kafka::{KafkaPublisher, ReaderStats};
 use forebay_monitor::MonitorReport;
-use forebay_offline::DeltaArchive;
+use forebay_offline::{DeltaArchive, check_name};
 use forebay_online::RocksStore;
 use forebay_pipeline::{Counters, Pipeline, PipelineStatus, PublishedWatermarks, SystemRuntime};
 use forebay_serve::{LogGaps, Readiness, ServiceReader, Watermarks};
@@ -162,6 +162,8 @@ impl App {
         let shares = Shares::of(&settings, available_bytes())?;
         let data_dir = &settings.server.data_dir;
         make_directory(data_dir)?;
+        // Before the name is claimed: else it could not be corrected.
+        check_name("server.name", &settings.server.name)?;
         deployment_name::claim(data_dir, &settings.server.name)?;
         let catalog = catalog_file::load(data_dir)?;
         let files = descriptors::shares(descriptors::raise(), settings.state.shards)?;

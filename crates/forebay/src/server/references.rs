@@ -27,6 +27,10 @@ pub(super) fn read_profile(def: &MonitorDef, path: &Path) -> Result<ReferencePro
             def.reference
         )
     })?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("{} is not a reference profile", path.display()))
+    serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{} is not a reference profile; make it anew: forebay profile .. --replace",
+            path.display()
+        )
+    })
 }

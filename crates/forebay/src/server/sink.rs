@@ -50,11 +50,12 @@ impl EventSink for TopicSink {
     fn source(&self, name: &str) -> PortResult<Arc<SourceDef>> {
         let sources = self.sources.read();
         sources.get(name).cloned().ok_or_else(|| {
-            let known = sources
-                .keys()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ");
+            let known: Vec<&str> = sources.keys().map(String::as_str).collect();
+            let known = if known.is_empty() {
+                "none yet".to_owned()
+            } else {
+                known.join(", ")
+            };
             PortError::not_found(format!("there is no source {name}; known sources: {known}"))
         })
     }

@@ -10,6 +10,7 @@ use std::thread;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema};
+use forebay_core::ErrorKind;
 use forebay_core::limits::{
     MODEL_FILE_MAX_BYTES, MODEL_GOLDEN_MAX_BYTES, MODEL_MANIFEST_MAX_BYTES,
 };
@@ -254,12 +255,14 @@ impl ModelVersion {
         if digest.is_empty() || digest == self.digest {
             return Ok(());
         }
-        Err(InferError::VersionDiffers {
-            model: self.manifest.model.clone(),
-            version: self.manifest.version,
-            loaded: self.digest.clone(),
-            offered: digest.to_owned(),
-        })
+        let (model, version) = (&self.manifest.model, self.manifest.version);
+        Err(InferError::worker(
+            ErrorKind::AlreadyExists,
+            format!(
+                "{model} version {version} has digest {} here, and {digest} was asked for: give both the same version directory",
+                self.digest
+            ),
+        ))
     }
 
     /// Score the rows of `batch`, which has the model's features among its columns, with up to

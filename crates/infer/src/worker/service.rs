@@ -452,7 +452,9 @@ pub async fn serve(address: SocketAddr, service: WorkerService) -> Result<Worker
     let failed = |source: std::io::Error| {
         InferError::worker(
             ErrorKind::Unavailable,
-            format!("cannot listen on {address}: {source}"),
+            format!(
+                "cannot listen on {address}; choose a free port, or stop what uses it: {source}"
+            ),
         )
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -188,7 +188,7 @@ pub(super) fn check_answer_size(bytes: usize) -> ServeResult<()> {
     Err(ServeError::Limit {
         limit: "RESPONSE_MAX_BYTES",
         message: format!(
-            "the answer has {bytes} bytes, above {RESPONSE_MAX_BYTES}; send fewer rows in one request"
+            "the answer has {bytes} bytes, above {RESPONSE_MAX_BYTES}; send fewer rows in one request, or shorter texts"
         ),
     })
 }

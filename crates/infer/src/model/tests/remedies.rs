@@ -62,24 +62,23 @@ fn a_version_directory_that_lost_bytes_is_taken_once_it_is_copied_again() {
 }
 
 #[test]
-fn what_changed_under_a_served_version_is_taken_under_a_new_one() {
+fn what_changed_under_a_served_version_is_put_back_and_gets_a_version_of_its_own() {
     let (folder, store) = (Folder::new(), ModelStore::new());
     assert_eq!(folder.apply(&store, 1, &service("f1a9")), Ok(()));
     let served = store.get("logistic", 1).expect("it is served");
-    let change = |number| {
-        edit(
-            &folder.version(number),
-            "library = \"xgboost 3.2.0\"",
-            "library = \"xgboost 3.2.1\"",
-        );
-    };
-    change(1);
+    let (old, new) = ("library = \"xgboost 3.2.0\"", "library = \"xgboost 3.2.1\"");
+    edit(&folder.version(1), old, new);
     let refused = folder.apply(&store, 1, &service("f1a9"));
-    refuses(refused, "a version never changes: use a new version");
+    refuses(
+        refused,
+        "a version never changes: put back the directory that has it",
+    );
     let still = store.get("logistic", 1).expect("it goes on");
     assert!(Arc::ptr_eq(&served, &still));
+    edit(&folder.version(1), new, old);
+    assert_eq!(folder.apply(&store, 1, &service("f1a9")), Ok(()));
     folder.copy(2);
-    change(2);
+    edit(&folder.version(2), old, new);
     assert_eq!(folder.apply(&store, 2, &service("f1a9")), Ok(()));
     assert!(store.ready().contains(&ModelId::new("logistic", 2)));
 }
