@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check bench crash sim docs clean
+.PHONY: help setup build demo test check bench crash sim fuzz docs clean
 
 # make demo BROKER=kafka runs on Apache Kafka; ARGS adds flags of `forebay demo` (for example ARGS="--until 2013-02-01").
 BROKER ?= embedded
@@ -41,6 +41,9 @@ crash: build ## kill -9 a real server N times, for S seconds at most, and compar
 
 sim: setup ## play N seeds of the simulation, S seconds at most (N=50; adds to bench/results/sim.json)
 	@scripts/sim $(N) $(S)
+
+fuzz: setup ## run the property tests with new cases for S seconds (adds to bench/results/fuzz.json)
+	@scripts/fuzz $(S)
 
 docs: setup ## the pages that come from code, and the API documentation
 	@scripts/rocksdb
