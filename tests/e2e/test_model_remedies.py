@@ -23,7 +23,7 @@ from conftest import ROOT, binary, free_port, run_binary, wait_for
 from tables import instant
 from test_apply import SERVICE, SOURCE, apply, click, clicks, total
 from test_log import definitions
-from topics import make_topic, records
+from topics import has_topic, make_topic, records
 
 FEATURES = [vd.feature("clicks", "BIGINT"), vd.feature("total", "DOUBLE")]
 DAY_US = 86_400_000_000
@@ -162,6 +162,11 @@ VERSIONS = [
 ]
 
 
+def published(kafka, topic):
+    """The records of a topic; none before the server has made it."""
+    return records(kafka, topic) if has_topic(kafka, topic) else []
+
+
 class Shop:
     """A running server that has some clicks, the folder of its models, and the topic of its predictions."""
 
@@ -186,7 +191,7 @@ class Shop:
 
     def versions(self, topic=None):
         """Versions of the predictions, in their order."""
-        return [json.loads(value)["model_version"] for value in records(self.kafka, topic or f"{self.topic}.predictions")]
+        return [json.loads(value)["model_version"] for value in published(self.kafka, topic or f"{self.topic}.predictions")]
 
     def scores(self, number):
         """The next click is scored by this version."""
@@ -484,7 +489,7 @@ def test_what_needs_attention_works_once_what_each_finding_of_the_doctor_says_is
         server.flight_port = flight
         server.start()
         click(kafka, topic, 0, 1)
-        wait_for(lambda: len(records(kafka, f"{topic}.predictions")) == 1, lambda: f"a prediction; {server.client.status()}")
+        wait_for(lambda: len(published(kafka, f"{topic}.predictions")) == 1, lambda: f"a prediction; {server.client.status()}")
 
 
 def test_a_topic_is_looked_at_once_the_doctor_has_the_cluster_and_the_definitions_that_it_asks_for(shop, tmp_path):
