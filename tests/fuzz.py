@@ -67,7 +67,7 @@ def play(suites, until):
             return failed, False
         if done.returncode:
             print(done.stdout, file=sys.stderr)
-            failed += re.findall(r"^test (\S+) \.\.\. FAILED$", done.stdout, re.M) or [binary]
+            failed += re.findall(r"^test (\S+) \.\.\. FAILED$", done.stdout, re.M) or [pathlib.Path(binary).name]
     return failed, True
 
 

@@ -409,13 +409,11 @@ impl Horizon {
 
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
         let is_whole = bytes.first() == Some(&HORIZON_VERSION);
-        let mut r = Reader::versioned(
-            bytes,
-            match is_whole {
-                true => HORIZON_VERSION,
-                false => DAMAGED_HORIZON_VERSION,
-            },
-        )?;
+        let version = match is_whole {
+            true => HORIZON_VERSION,
+            false => DAMAGED_HORIZON_VERSION,
+        };
+        let mut r = Reader::versioned(bytes, version)?;
         let mut horizon = Self {
             gone_us: r.option()?,
             late_rows: r.u64()?,

@@ -407,10 +407,13 @@ fn read_horizons(database: &Database) -> OnlineResult<HashMap<ViewId, Horizon>> 
             let decoded =
                 Horizon::decode(value).map_err(|why| database.corrupt("a horizon record", why));
             let horizon = decoded.or_else(|error| match error.damage() {
-                Some(why) => Ok(Horizon {
-                    damage: Some(why.into()),
-                    ..Horizon::default()
-                }),
+                Some(why) => {
+                    tracing::error!(%error, view, "a view is set aside");
+                    Ok(Horizon {
+                        damage: Some(why.into()),
+                        ..Horizon::default()
+                    })
+                }
                 None => Err(error),
             })?;
             horizons.insert(view, horizon);

@@ -241,7 +241,8 @@ impl Events {
     /// One is there twice, and would count twice.
     pub(super) fn check_once(&self) -> Result<()> {
         let at = |e: &Event| (e.key, e.time_us, e.partition, e.offset);
-        for run in self.events.chunk_by(|a, b| at(a) == at(b)) {
+        let runs = self.events.chunk_by(|a, b| at(a) == at(b));
+        for run in runs.filter(|run| run.len() > 1) {
             // Records of several topics may have one number of partition and one offset.
             let mut places: Vec<u32> = run.iter().map(|event| event.place).collect();
             places.sort_unstable();

@@ -32,21 +32,20 @@ impl Suspended {
     }
 }
 
-/// The views of `catalog` that are set aside in any shard, each once: its first damage.
+/// The views of `catalog` that are set aside in any shard, each once: its shards and first damage.
 pub(super) fn damaged_views(catalog: &Catalog, damages: &[ViewDamage]) -> Vec<Suspended> {
     let views = catalog.views().values();
     let part = |spec: &ViewSpec| {
-        let mut of_view = damages.iter().filter(|damage| damage.view == spec.id);
-        let first = of_view.next()?;
-        let shards = 1 + of_view.count();
-        let (name, why) = (&spec.name, &first.why);
+        let of_view = || damages.iter().filter(|damage| damage.view == spec.id);
+        let (name, why) = (&spec.name, &of_view().next()?.why);
+        let shards: Vec<String> = of_view().map(|damage| damage.shard.to_string()).collect();
         Some(Suspended {
             kind: "view",
             name: name.clone(),
             reason: format!(
-                "its state is damaged in {shards} of the shards, first in shard {}: {why}; \
-                 `forebay rebuild {name}` makes it anew from the archive",
-                first.shard
+                "its state is damaged (shard {}): {why}; `forebay rebuild {name}` makes it anew from \
+                 the archive",
+                shards.join(", ")
             ),
         })
     };
