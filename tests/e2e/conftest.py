@@ -125,8 +125,8 @@ class Server:
 
     def start(self, ready=True, descriptors=None):
         """Start it; with `descriptors` that is its hard limit of open files."""
-        args = [binary(), "server", "--data-dir", self.data_dir, "--sql", self.sql,
-                "--flight-addr", self.flight, "--http-addr", f"127.0.0.1:{self.http_port}"]
+        args = [binary(), "server", "--data-dir", self.data_dir, "--flight-addr", self.flight,
+                "--http-addr", f"127.0.0.1:{self.http_port}", *(["--sql", self.sql] if self.sql else [])]
         args += ["--bootstrap", self.bootstrap] if self.broker == "kafka" else ["--broker", "embedded"]
         if descriptors:
             args = ["prlimit", f"--nofile={descriptors}:{descriptors}", *args]
@@ -151,6 +151,12 @@ class Server:
 
     def log_tail(self):
         return pathlib.Path(self.log.name).read_text(errors="replace")[-4000:]
+
+    def check_invariants(self):
+        """A broken invariant stops no server: the log of its whole life must have none."""
+        log = pathlib.Path(self.log.name).read_text(errors="replace")
+        broken = [line for line in log.splitlines() if "an invariant is broken" in line]
+        assert not broken, broken
 
     def http(self, path, headers=None, method="GET"):
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", headers=headers or {}, method=method)
@@ -213,6 +219,8 @@ def server_maker(folder):
     yield make
     for server in made:
         server.stop()
+    for server in made:
+        server.check_invariants()
 
 
 @pytest.fixture

@@ -189,7 +189,7 @@ def break_state(flights):
         try:
             answer = answered(flights, [aircraft])
         except pa.ArrowException as error:
-            assert re.search("view flown is damaged in shard .*cannot be decoded: .*`forebay rebuild flown`", str(error)), error
+            assert re.search("view flown cannot be used in shard .*cannot be decoded: .*`forebay rebuild flown`", str(error)), error
             return True
         assert answer == {aircraft: expected[aircraft]}
         return False

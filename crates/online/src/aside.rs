@@ -1,5 +1,6 @@
-//! Views that are set aside because what is stored of them is damaged: whose a damage is, and the
-//! marks of it. `commit` meets it and writes the mark, `find` refuses reads, `store` tells of it.
+//! Views that are set aside because what is stored of them is damaged, or follows another meaning
+//! of their definition: whose a damage is, and the marks of it. `commit` meets it and writes the
+//! mark, or the binary does at a start; `find` refuses reads, `store` tells of it.
 //!
 //! The mark is in the view's horizon, on disk with the epoch that skips its first rows, in the
 //! writer, which folds none from then on, and in the table, which readers ask. It goes when the
@@ -7,6 +8,7 @@
 
 use std::sync::Arc;
 
+use forebay_core::PortResult;
 use forebay_core::ports::ViewDamage;
 use forebay_core::view::{ViewId, ViewSpec};
 
@@ -34,9 +36,12 @@ impl Shard {
         })
     }
 
-    /// Set a view aside outside of a commit.
+    /// Set a view aside outside of a commit; one that is aside already stays so for its reason.
     fn set_aside(&self, view: ViewId, why: &Arc<str>) -> OnlineResult<()> {
         let mut writer = self.writer.lock();
+        if writer.damage(view).is_some() {
+            return Ok(());
+        }
         let _stable = self.gate.write();
         let mut horizon = writer.horizons.get(&view).cloned().unwrap_or_default();
         horizon.damage = Some(Arc::clone(why));
@@ -69,6 +74,32 @@ impl RocksStore {
             shard.set_aside(spec.id, &why)?;
         }
         Ok(Some((spec.name.clone(), spec.digest.clone())))
+    }
+
+    /// Set a view aside in all shards, until it is dropped, if its state follows another meaning of
+    /// its definition than `spec`. Returns whether that is so. To be asked before the view is
+    /// registered, which refuses another digest.
+    ///
+    /// # Errors
+    /// The disk fails: the view is set aside in some shards only; repeat.
+    pub fn set_outdated_aside(&self, spec: &ViewSpec, why: &str) -> PortResult<bool> {
+        let stored = self.view_record(spec.id)?;
+        let is_other =
+            |(name, digest): &(String, String)| *name == spec.name && *digest != spec.digest;
+        if !stored.as_ref().is_some_and(is_other) {
+            return Ok(false);
+        }
+        let why = Arc::from(why);
+        for shard in &self.shards {
+            shard.set_aside(spec.id, &why)?;
+        }
+        Ok(true)
+    }
+
+    /// Whether `view` is set aside in all shards.
+    pub(crate) fn is_set_aside(&self, view: ViewId) -> bool {
+        let shards = || self.shards.iter();
+        shards().all(|shard| shard.table.read().damage.contains_key(&view))
     }
 
     /// The views that are set aside, by view and shard.

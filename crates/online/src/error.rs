@@ -131,9 +131,9 @@ pub enum OnlineError {
         /// What is wrong with it.
         why: BytesError,
     },
-    /// What is stored of one view in a shard is damaged: other views' is not.
+    /// What is stored of one view in a shard is damaged or outdated: other views' is not.
     #[error(
-        "the state of view {name} is damaged in shard {shard}: {why}; `forebay rebuild {name}` makes it anew from the archive"
+        "the state of view {name} cannot be used in shard {shard}: {why}; `forebay rebuild {name}` makes it anew from the archive"
     )]
     ViewDamaged {
         /// Id of the view.
@@ -142,7 +142,7 @@ pub enum OnlineError {
         name: String,
         /// Shard number.
         shard: u16,
-        /// What is damaged.
+        /// What is damaged, or why it is outdated.
         why: String,
     },
     /// A view was not registered.

@@ -86,11 +86,6 @@ impl RocksStore {
         })
     }
 
-    /// Sync the write-ahead logs and close. Dropping does the same.
-    pub fn close(self) {
-        drop(self);
-    }
-
     /// What the store has done and how large it is.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
@@ -176,14 +171,11 @@ impl RocksStore {
         let _one = self.definitions.lock();
         let database = &self.shard(0)?.database;
         let key = format::view_meta_key(spec.id);
-        let stored = database.get(
-            format::FAMILY_META,
-            &key,
-            "a view record",
-            format::decode_view,
-        );
+        let stored = self.view_record(spec.id);
         match stored.or_else(|error| self.set_aside_of(&spec, error))? {
             Some((_, digest)) if digest == spec.digest => {}
+            // Nothing is folded into what is set aside, or read from it.
+            Some((name, _)) if name == spec.name && self.is_set_aside(spec.id) => {}
             Some((name, digest)) => {
                 return Err(OnlineError::ViewDiffers {
                     view: spec.id,
@@ -205,6 +197,16 @@ impl RocksStore {
         views.insert(runtime.spec.id, runtime);
         self.views.store(Arc::new(views));
         Ok(())
+    }
+
+    /// Name and digest of the definition that the state of `view` follows.
+    pub(crate) fn view_record(&self, view: ViewId) -> OnlineResult<Option<(String, String)>> {
+        self.meta_database()?.get(
+            format::FAMILY_META,
+            &format::view_meta_key(view),
+            "a view record",
+            format::decode_view,
+        )
     }
 
     fn unregister(&self, view: ViewId) -> OnlineResult<()> {

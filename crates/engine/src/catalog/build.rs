@@ -2,16 +2,16 @@
 //! before it. What did not change, in text or in what it depends on, is taken over as it was
 //! compiled; the rest gets a new version.
 
+mod meaning;
 mod renew;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::definition::MonitorDef;
-use forebay_core::digest::digest;
 use forebay_core::limits::CATALOG_MAX_VIEWS;
 use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
-use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::source::SourceDef;
 use forebay_core::view::ViewId;
 
 use super::change::{Change, ChangeAction};
@@ -21,33 +21,10 @@ use super::references::{Reference, references};
 use super::state::{CATALOG_FORMAT, CatalogState, DroppedState, ObjectState};
 use super::wanted::Wanted;
 use crate::error::{EngineError, Result, listed};
-use crate::functions::FUNCTIONS_VERSION;
 use crate::label::Label;
 use crate::parse::{Definition, ObjectKind, QueryText, Statement};
 use crate::service::{REQUEST, Service, ServiceIdentity};
 use crate::view::{View, ViewIdentity};
-
-/// Digest of which columns a source has, whatever its topic.
-fn columns_of(source: &SourceDef) -> String {
-    let column =
-        |column: &Column| format!("{} {} {}", column.name, column.data_type, column.nullable);
-    let time = source.columns[source.time_column].name.clone();
-    let parts: Vec<String> = [source.name.clone(), time]
-        .into_iter()
-        .chain(source.columns.iter().map(column))
-        .collect();
-    digest(parts.iter().map(String::as_str))
-}
-
-/// Digest of which events a source has: its columns, topic and format. When they count as late, and
-/// how long an idle partition is waited for, is no part of it: what is computed from the events
-/// stays when that changes.
-fn events_of(source: &SourceDef) -> String {
-    let format = match source.format {
-        SourceFormat::Json => "json",
-    };
-    digest([columns_of(source).as_str(), &source.topic, format])
-}
 
 /// Which version of an object to make.
 struct Identity {
@@ -55,6 +32,17 @@ struct Identity {
     view_id: Option<ViewId>,
     /// As the state keeps it.
     digest: String,
+}
+
+impl Identity {
+    /// The one that `object` was saved with.
+    fn of(object: &ObjectState) -> Self {
+        Self {
+            version: object.version,
+            view_id: object.view_id,
+            digest: object.digest.clone(),
+        }
+    }
 }
 
 /// A catalog under construction.
@@ -114,11 +102,24 @@ impl<'a> Builder<'a> {
         objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
         for object in objects {
             let statement = object.statement()?;
-            let now = self.digest(&statement)?.0;
-            let identity = Identity {
-                version: object.version,
-                view_id: object.view_id,
-                digest: object.digest.clone(),
+            let (now, references) = self.digest(&statement)?;
+            let changed = now != object.digest;
+            let is_outdated = |r: &Reference| self.after.outdated.contains(&r.name);
+            let waits = references.iter().any(is_outdated);
+            let identity = match object.kind {
+                // A view keeps what its state was folded under, until the state is made anew.
+                ObjectKind::View if changed => {
+                    self.after.outdated.insert(object.name.clone());
+                    Identity::of(object)
+                }
+                // What a version of a service answers never changes. One that joins a view of those
+                // answers nothing until that is made anew, and has its next version then.
+                ObjectKind::Service if changed && !waits => Identity {
+                    version: 1 + object.version,
+                    digest: now.clone(),
+                    ..Identity::of(object)
+                },
+                _ => Identity::of(object),
             };
             self.compile(statement, identity, &now)?;
         }
@@ -304,70 +305,15 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Digest of a statement and of all that it names, which must be there.
-    fn digest(&self, statement: &Statement) -> Result<(String, Vec<Reference>)> {
-        let references = references(statement)?;
-        let functions = FUNCTIONS_VERSION.to_string();
-        let mut parts: Vec<String> = vec![statement.canonical.clone(), functions];
-        for reference in &references {
-            let Some(entry) = self
-                .after
-                .entries
-                .get(&(reference.kind, reference.name.clone()))
-            else {
-                let known: Vec<&String> = self
-                    .after
-                    .entries
-                    .keys()
-                    .filter(|k| k.0 == reference.kind)
-                    .map(|k| &k.1)
-                    .collect();
-                let kind = reference.kind;
-                let message = format!(
-                    "there is no {kind} {}; known: {}",
-                    reference.name,
-                    listed(known)
-                );
-                return Err(EngineError::unknown(
-                    reference.at.clone(),
-                    &statement.object(),
-                    message,
-                ));
-            };
-            parts.push(match &entry.statement.definition {
-                Definition::Source(source) => events_of(source),
-                _ => entry.state.digest.clone(),
-            });
-        }
-        Ok((digest(parts.iter().map(String::as_str)), references))
-    }
-
-    /// Digest of what the values of `statement` are: its text and those of all that it names, but
-    /// of a source only its columns. Events may come by a topic of another name elsewhere, and a
-    /// model made for these values serves there.
-    fn meaning(&self, statement: &Statement) -> Result<String> {
-        if let Definition::Source(source) = &statement.definition {
-            return Ok(columns_of(source));
-        }
-        let mut parts = vec![statement.canonical.clone(), FUNCTIONS_VERSION.to_string()];
-        for Reference { kind, name, .. } in references(statement)? {
-            let Some(entry) = self.after.entries.get(&(kind, name)) else {
-                return Err(EngineError::Internal(format!(
-                    "{} lost what it names",
-                    statement.object()
-                )));
-            };
-            parts.push(self.meaning(&entry.statement)?);
-        }
-        Ok(digest(parts.iter().map(String::as_str)))
-    }
-
     fn take_over(&mut self, key: &Key, entry: &Arc<Entry>) -> Result<()> {
         let (before, after, name) = (self.before, &mut self.after, &key.1);
         match &entry.statement.definition {
             Definition::View(_) => {
                 if let Some(view) = before.own_views.get(name) {
                     after.insert_view(name, Arc::clone(view));
+                }
+                if before.outdated.contains(name) {
+                    after.outdated.insert(name.clone());
                 }
             }
             Definition::Service(_) => {

@@ -2,7 +2,7 @@
 //! `build` fills it, `checks` reads it, the catalog hands it out; once it is in a catalog it does
 //! not change any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forebay_core::definition::{DeploymentDef, EntityDef, ModelDef, MonitorDef};
@@ -48,6 +48,8 @@ pub(super) struct Inner {
     pub(super) models: Vec<ModelDef>,
     pub(super) deployments: BTreeMap<String, DeploymentDef>,
     pub(super) monitors: BTreeMap<String, MonitorPlan>,
+    /// Views whose texts mean something else than when they were saved.
+    pub(super) outdated: BTreeSet<String>,
 }
 
 impl Inner {
@@ -65,6 +67,7 @@ impl Inner {
             models: Vec::new(),
             deployments: BTreeMap::new(),
             monitors: BTreeMap::new(),
+            outdated: BTreeSet::new(),
         }
     }
 }

@@ -53,7 +53,8 @@ impl Catalog {
         }
     }
 
-    /// From what [`Self::state`] gave earlier. Ids and versions stay.
+    /// From what [`Self::state`] gave earlier. Ids and versions stay; see [`Self::outdated`] for
+    /// what a build whose functions mean something else makes of them.
     ///
     /// # Errors
     /// Another format, or texts that do not compile (any more).
@@ -130,6 +131,16 @@ impl Catalog {
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Views whose definition means something else than when their state was begun: functions of
+    /// this build differ, or the saved text was changed. No row may be folded into such a state or
+    /// read from it; [`Self::renewed`] and a definition applied anew end that, with a new
+    /// version of the view and of each service that joins it. Another service whose own expressions
+    /// mean something else has its new version from [`Self::load`] on.
+    #[must_use]
+    pub fn outdated(&self) -> &BTreeSet<String> {
+        &self.inner.outdated
     }
 
     /// Sources by name.

@@ -36,7 +36,7 @@ use super::descriptors;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::state::online_options;
-use super::suspended::{Suspended, damaged_views};
+use super::suspended::{Suspended, damaged_views, set_outdated_aside};
 use super::topics::TopicMaker;
 use super::verifications::Verifications;
 use crate::available::available_bytes;
@@ -170,6 +170,7 @@ impl App {
         let budget = Budget::shared(shares.pool);
         let options = online_options(&settings, &shares, files.shard_files);
         let store = RocksStore::open(&data_dir.join("online"), &options, &budget)?;
+        set_outdated_aside(&store, &catalog)?;
         let store = Arc::new(store);
         let steady_clock: Arc<dyn Clock> = Arc::new(SteadyClock::over(Arc::clone(&clock)));
         let archive = Arc::new(open_archive(&settings, &steady_clock)?);
@@ -312,7 +313,7 @@ impl App {
     ///
     /// # Errors
     /// As said; `what` names it.
-    fn wait_for<T, E>(
+    pub(super) fn wait_for<T, E>(
         &self,
         what: &str,
         work: impl Future<Output = Result<T, E>>,

@@ -1,10 +1,16 @@
 //! A part of the definitions that is set aside alone, as `status` and metrics show it: one that
 //! could not be started, found where definitions are bound, or a view whose state the store found
-//! damaged. Everything else runs, and other definitions may change meanwhile.
+//! damaged or which is outdated. Everything else runs, and other definitions may change meanwhile.
 
+use anyhow::Result;
 use forebay_core::ports::ViewDamage;
 use forebay_core::view::ViewSpec;
 use forebay_engine::{Catalog, Change, ChangeAction};
+use forebay_online::RocksStore;
+
+/// Why a view is set aside whose state follows another meaning of its text.
+const OUTDATED: &str = "it was made when the saved definition meant something else: by a build \
+                        whose functions differ, or from another text in catalog.json";
 
 /// A part that is set aside alone.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -43,13 +49,29 @@ pub(super) fn damaged_views(catalog: &Catalog, damages: &[ViewDamage]) -> Vec<Su
             kind: "view",
             name: name.clone(),
             reason: format!(
-                "its state is damaged (shard {}): {why}; `forebay rebuild {name}` makes it anew from \
-                 the archive",
+                "its state cannot be used (shard {}): {why}; `forebay rebuild {name}` makes it anew \
+                 from the archive",
                 shards.join(", ")
             ),
         })
     };
     views.filter_map(|view| part(view.spec())).collect()
+}
+
+/// Set aside the views of `catalog` whose state was folded while their definitions meant something
+/// else: before anything reads it or folds into it.
+///
+/// # Errors
+/// The disk fails, or a record of the state cannot be read.
+pub(super) fn set_outdated_aside(store: &RocksStore, catalog: &Catalog) -> Result<()> {
+    for name in catalog.outdated() {
+        let spec = catalog.views()[name].spec();
+        // A record that is damaged says nothing; registering the view meets it as well.
+        if store.set_outdated_aside(spec, OUTDATED)? {
+            tracing::error!(view = name, "a view is set aside: {OUTDATED}; rebuild it");
+        }
+    }
+    Ok(())
 }
 
 /// Those of `now` that `changes` leave as they are: such a part stands in the way of no change of

@@ -235,3 +235,50 @@ fn a_view_whose_own_records_are_damaged_is_set_aside_at_a_start() {
         assert_eq!(aside(&store), [], "{family_key}");
     }
 }
+
+/// A build whose functions mean something else begins with the state of the one before.
+#[test]
+fn a_view_whose_state_follows_another_meaning_is_set_aside_and_the_older_build_still_opens_it() {
+    let (views, settings) = (views(), options(3, 1_000_000));
+    let [outdated, other] = &views;
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let reopen = |spec: &Arc<ViewSpec>| {
+        let store = RocksStore::open(directory.path(), &settings, &unbounded_budget());
+        let store = store.expect("open");
+        let is_aside = store.set_outdated_aside(spec, "its functions differ");
+        for view in [spec, other] {
+            store.register_view(Arc::clone(view)).expect("registered");
+        }
+        (is_aside.expect("the disk works"), store)
+    };
+    let newer = Arc::new(ViewSpec {
+        digest: "another".to_owned(),
+        ..ViewSpec::clone(outdated)
+    });
+    let log: Vec<Event> = ["a", "b", "c"]
+        .into_iter()
+        .flat_map(|key| events(key, 0..5))
+        .collect();
+    let (is_aside, store) = reopen(&newer);
+    assert!(!is_aside, "nothing is stored of it");
+    store.drop_view(newer.id).expect("dropped");
+    drop(store);
+    let (is_aside, store) = reopen(outdated);
+    assert!(!is_aside);
+    commit_all(&store, &views, &log);
+    drop(store);
+    for _ in 0..2 {
+        let (is_aside, store) = reopen(&newer);
+        assert!(is_aside);
+        assert_eq!(aside(&store).len(), 3, "in all shards, on disk too");
+        assert_refused(&store, &newer, "a", "its functions differ");
+        assert_values(&store, other, &log, "a", 45);
+    }
+    let (is_aside, store) = reopen(outdated);
+    assert!(!is_aside, "its own build");
+    assert_refused(&store, outdated, "a", "its functions differ");
+    store.drop_view(outdated.id).expect("dropped");
+    drop(store);
+    let (is_aside, store) = reopen(&newer);
+    assert!(!is_aside && aside(&store).is_empty());
+}

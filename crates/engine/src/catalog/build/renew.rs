@@ -1,6 +1,7 @@
 //! A catalog whose definitions are those before, and some of whose views have new ids: the store
 //! keeps the state of a view by its id, so that their state can be made anew beside what is served.
-//! Versions, digests and texts stay, and with them what models were trained for.
+//! Versions, digests and texts stay, and with them what models were trained for; only a view of
+//! [`Catalog::outdated`](crate::Catalog::outdated) and its services get new versions.
 
 use std::collections::BTreeSet;
 
@@ -21,10 +22,12 @@ impl Builder<'_> {
             }
             let statement = entry.statement.clone();
             let now = self.digest(&statement)?.0;
+            // A text that means something else by now is another version.
+            let changed = u32::from(now != entry.state.digest);
             let identity = Identity {
-                version: entry.state.version,
+                version: entry.state.version + changed,
                 view_id: self.next_view_id(key.0),
-                digest: entry.state.digest.clone(),
+                digest: now.clone(),
             };
             self.compile(statement, identity, &now)?;
         }

@@ -1,6 +1,7 @@
 //! Views whose state is made anew: other ids, and everything else as it was, also after a restart.
 
 use super::*;
+use crate::ObjectKind;
 
 #[test]
 fn a_renewed_view_has_another_id_and_nothing_else_changes() {
@@ -81,4 +82,80 @@ fn of_a_view_and_a_source_of_one_name_the_view_is_meant() {
     let catalog = apply(&base(), view).catalog;
     let views = catalog.views_of("events").unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(views, BTreeSet::from(["events".to_owned()]));
+}
+
+/// The saved form of `catalog`, as a build whose functions mean something else would have written
+/// it for view `name`.
+fn older(catalog: &Catalog, name: &str) -> CatalogState {
+    let mut state = catalog.state().clone();
+    for object in &mut state.objects {
+        if object.name == name {
+            object.digest = "of another build".to_owned();
+        }
+    }
+    state
+}
+
+fn versions(catalog: &Catalog) -> BTreeMap<&str, u32> {
+    let objects = catalog.state().objects.iter();
+    objects.map(|o| (o.name.as_str(), o.version)).collect()
+}
+
+#[test]
+fn a_view_whose_text_means_something_else_by_now_is_outdated_until_it_is_renewed() {
+    let before = base();
+    let loaded = Catalog::load(&older(&before, "v")).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(loaded.outdated(), &BTreeSet::from(["v".to_owned()]));
+    assert_eq!(view_id(&loaded, "v"), view_id(&before, "v"));
+    assert_eq!(
+        loaded.views()["v"].spec().digest,
+        before.views()["v"].spec().digest
+    );
+    assert_eq!((versions(&loaded)["v"], versions(&loaded)["s"]), (1, 1));
+    let again = Catalog::load(loaded.state()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(versions(&again), versions(&loaded), "also once it is saved");
+    assert_eq!(again.outdated(), loaded.outdated());
+
+    let other = loaded
+        .renewed(&["w".to_owned()].into())
+        .unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(
+        other.outdated(),
+        loaded.outdated(),
+        "another view is renewed"
+    );
+    let renewed = other
+        .renewed(&["v".to_owned()].into())
+        .unwrap_or_else(|e| panic!("{e}"));
+    assert!(renewed.outdated().is_empty());
+    let of_view = |kind: &str| versions(&renewed)[kind];
+    assert_eq!((of_view("v"), of_view("s"), of_view("w")), (2, 2, 1));
+    let loaded = Catalog::load(renewed.state()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(loaded.outdated().is_empty());
+    let view_or_service = |c: &&Change| matches!(c.kind, ObjectKind::View | ObjectKind::Service);
+    let changes = apply(&loaded, BASE).changes;
+    for change in changes.iter().filter(view_or_service) {
+        assert_eq!(change.action, ChangeAction::Unchanged, "{change:?}");
+    }
+}
+
+#[test]
+fn a_service_that_means_something_else_by_now_has_another_version_from_the_start_on() {
+    let loaded = Catalog::load(&older(&base(), "s")).unwrap_or_else(|e| panic!("{e}"));
+    assert!(loaded.outdated().is_empty());
+    assert_eq!(loaded.services()["s"].spec().version, 2);
+    let again = Catalog::load(loaded.state()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(versions(&again), versions(&loaded), "once it is saved");
+}
+
+#[test]
+fn applying_the_same_text_makes_an_outdated_view_anew_as_another_version() {
+    let loaded = Catalog::load(&older(&base(), "v")).unwrap_or_else(|e| panic!("{e}"));
+    let plan = apply(&loaded, BASE);
+    let change = plan.changes.iter().find(|change| change.name == "v");
+    let change = change.expect("it changes");
+    assert_eq!((change.action, change.version), (ChangeAction::Replace, 2));
+    assert_eq!(change.note, "the meaning of functions changes");
+    assert!(plan.catalog.outdated().is_empty());
+    assert!(view_id(&plan.catalog, "v") > view_id(&loaded, "v"));
 }

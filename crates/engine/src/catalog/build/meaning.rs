@@ -1,0 +1,102 @@
+//! Digests of definitions: of a statement with all that it names, by which the catalog knows what
+//! has changed, and of what its values are, by which a model knows what it was made for.
+
+use forebay_core::digest::digest;
+use forebay_core::source::{Column, SourceDef, SourceFormat};
+
+use super::Builder;
+use crate::catalog::references::{Reference, references};
+use crate::error::{EngineError, Result, listed};
+use crate::functions::FUNCTIONS_VERSION;
+use crate::parse::{Definition, ObjectKind, Statement};
+
+/// Digest of which columns a source has, whatever its topic.
+fn columns_of(source: &SourceDef) -> String {
+    let column =
+        |column: &Column| format!("{} {} {}", column.name, column.data_type, column.nullable);
+    let time = source.columns[source.time_column].name.clone();
+    let parts: Vec<String> = [source.name.clone(), time]
+        .into_iter()
+        .chain(source.columns.iter().map(column))
+        .collect();
+    digest(parts.iter().map(String::as_str))
+}
+
+/// Digest of which events a source has: its columns, topic and format. When they count as late, and
+/// how long an idle partition is waited for, is no part of it: what is computed from the events
+/// stays when that changes.
+fn events_of(source: &SourceDef) -> String {
+    let format = match source.format {
+        SourceFormat::Json => "json",
+    };
+    digest([columns_of(source).as_str(), &source.topic, format])
+}
+
+/// Version of the functions that a statement of `kind` can call.
+fn functions_of(kind: ObjectKind) -> u32 {
+    match kind {
+        ObjectKind::View | ObjectKind::Service | ObjectKind::Monitor => FUNCTIONS_VERSION,
+        // They call none. 1 keeps the digests of the first builds.
+        ObjectKind::Source | ObjectKind::Entity | ObjectKind::Model | ObjectKind::Deployment => 1,
+    }
+}
+
+impl Builder<'_> {
+    /// Digest of a statement and of all that it names, which must be there.
+    pub(super) fn digest(&self, statement: &Statement) -> Result<(String, Vec<Reference>)> {
+        let references = references(statement)?;
+        let functions = functions_of(statement.kind).to_string();
+        let mut parts: Vec<String> = vec![statement.canonical.clone(), functions];
+        for reference in &references {
+            let Some(entry) = self
+                .after
+                .entries
+                .get(&(reference.kind, reference.name.clone()))
+            else {
+                let known: Vec<&String> = self
+                    .after
+                    .entries
+                    .keys()
+                    .filter(|k| k.0 == reference.kind)
+                    .map(|k| &k.1)
+                    .collect();
+                let kind = reference.kind;
+                let message = format!(
+                    "there is no {kind} {}; known: {}",
+                    reference.name,
+                    listed(known)
+                );
+                return Err(EngineError::unknown(
+                    reference.at.clone(),
+                    &statement.object(),
+                    message,
+                ));
+            };
+            parts.push(match &entry.statement.definition {
+                Definition::Source(source) => events_of(source),
+                _ => entry.state.digest.clone(),
+            });
+        }
+        Ok((digest(parts.iter().map(String::as_str)), references))
+    }
+
+    /// Digest of what the values of `statement` are: its text and those of all that it names, but
+    /// of a source only its columns. Events may come by a topic of another name elsewhere, and a
+    /// model made for these values serves there.
+    pub(super) fn meaning(&self, statement: &Statement) -> Result<String> {
+        if let Definition::Source(source) = &statement.definition {
+            return Ok(columns_of(source));
+        }
+        let mut parts = vec![statement.canonical.clone(), FUNCTIONS_VERSION.to_string()];
+        for Reference { kind, name, .. } in references(statement)? {
+            let Some(entry) = self.after.entries.get(&(kind, name)) else {
+                return Err(EngineError::Internal(format!(
+                    "{} lost what it names",
+                    statement.object()
+                )));
+            };
+            parts.push(self.meaning(&entry.statement)?);
+        }
+        Ok(digest(parts.iter().map(String::as_str)))
+    }
+}
