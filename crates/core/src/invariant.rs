@@ -3,9 +3,10 @@
 //! is a defect of Forebay, never bad data: damaged bytes and wrong requests are typed errors.
 //!
 //! A check runs in every build. What a broken one does is decided by the process: without a hook
-//! (tests, simulations, tools) it panics where `debug_assertions` are on and is passed over where
-//! they are off; a process that calls [`install`] gets each violation handed to its hook, which
-//! counts it in a metric and logs it once for each id (`telemetry::invariants`). The hook is the
+//! (tests, simulations) it panics where `debug_assertions` are on and is passed over where they are
+//! off; a process that calls [`install`], as the binary does first of all, gets each violation
+//! handed to its hook, which counts it in a metric, logs it once for each id and lets a command end
+//! as a defect (`telemetry::invariants`). The hook is the
 //! one global of this crate, as a panic hook is one: a check deep inside a fold has nobody to hand
 //! a registry through.
 

@@ -15,6 +15,7 @@ use forebay_online::OnlineError;
 use forebay_pipeline::PipelineError;
 use forebay_serve::ServeError;
 use forebay_telemetry::TelemetryError;
+use forebay_telemetry::invariants::InvariantReport;
 use forebay_training::TrainingError;
 
 /// `verify`, `doctor` or `demo` found something wrong.
@@ -31,6 +32,19 @@ const DEFECT: u8 = 4;
 #[must_use]
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(number_of(error))
+}
+
+/// `code` of a command that has done its work, unless an invariant broke meanwhile: then what it
+/// made is not to be trusted, and nobody else would say so.
+#[must_use]
+pub(crate) fn unless_broken(code: ExitCode, invariants: &InvariantReport) -> ExitCode {
+    match invariants.words() {
+        None => code,
+        Some(words) => {
+            eprintln!("forebay: {words}");
+            ExitCode::from(DEFECT)
+        }
+    }
 }
 
 /// The same as a number. The outermost error that says whose fault it is decides; words alone are

@@ -24,10 +24,12 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use forebay_telemetry::invariants::InvariantReport;
 
 fn main() -> ExitCode {
+    let invariants = InvariantReport::of_process();
     match commands::run(cli::Cli::parse().command) {
-        Ok(code) => code,
+        Ok(code) => exit::unless_broken(code, invariants),
         Err(error) => {
             eprintln!("forebay: {}", exit::words(&error));
             exit::code_of(&error)

@@ -4,9 +4,9 @@
 //! records. [`names`] holds the one list of metrics, [`family`] the handles that are resolved once
 //! and then recorded through, [`timing`] durations that a part counts without a registry, [`logs`]
 //! the subscriber, [`invariants`] what a broken invariant becomes. Nothing here is global but the
-//! subscriber that [`logs::install`] and the hook that [`invariants::InvariantReport::install`]
-//! set, once, for the process; nothing here opens a port: `serve` exposes [`Metrics::text`] at
-//! `/metrics`.
+//! subscriber that [`logs::install`] sets and the report of
+//! [`invariants::InvariantReport::of_process`], once for the process; nothing here opens a port:
+//! `serve` exposes [`Metrics::text`] at `/metrics`.
 
 mod described;
 pub mod error;
