@@ -55,7 +55,7 @@ type Refused = BTreeMap<usize, String>;
 ///
 /// # Errors
 /// A view fails for another reason than its data.
-pub fn admit(
+pub(crate) fn admit(
     views: &[Arc<dyn CompiledView>],
     deployments: &[Deployment],
     encoder: &dyn RecordEncoder,

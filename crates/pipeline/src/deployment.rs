@@ -146,7 +146,7 @@ impl Deployment {
 
     /// Number of request columns in a pending score's row.
     #[must_use]
-    pub fn request_columns(&self) -> usize {
+    pub(crate) fn request_columns(&self) -> usize {
         self.request.len()
     }
 
@@ -168,7 +168,7 @@ impl Deployment {
     ///
     /// # Errors
     /// A key is over its limit; the view is named.
-    pub fn check_keys(&self, rows: &RecordBatch) -> PortResult<()> {
+    pub(crate) fn check_keys(&self, rows: &RecordBatch) -> PortResult<()> {
         for (key, view) in &self.asked {
             KeyBuffer::encode(&pick(rows, key)).map_err(|e| {
                 PortError::new(e.kind(), format!("it asks view '{view}' for the key: {e}"))

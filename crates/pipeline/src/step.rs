@@ -61,7 +61,7 @@ impl Step {
     ///
     /// # Errors
     /// A view fails for another reason than its data.
-    pub fn admit(
+    pub(crate) fn admit(
         &self,
         batch: SourceBatch,
         encoder: &dyn RecordEncoder,

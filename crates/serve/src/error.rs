@@ -127,7 +127,7 @@ impl ServeError {
 
     /// As the status of a gRPC stream.
     #[must_use]
-    pub fn to_status(&self) -> Status {
+    pub(crate) fn to_status(&self) -> Status {
         let code = match self {
             Self::Unsupported(_) => Code::Unimplemented,
             other => Code::from_i32(other.kind().grpc_code()),

@@ -76,12 +76,12 @@ fn check() -> Result<bool> {
     }
     findings.extend(rules::checked::check(&sources));
     findings.extend(rules::ports::check(&sources));
-    findings.extend(ratchet.judge(offences(&tree, &sources)?));
+    findings.extend(ratchet.judge(offences(&tree, &sources, &metadata)?));
     report(findings)
 }
 
 /// What the ratchet may let stay.
-fn offences(tree: &Tree, sources: &[Source]) -> Result<Vec<Offence>> {
+fn offences(tree: &Tree, sources: &[Source], metadata: &Metadata) -> Result<Vec<Offence>> {
     let limits = tree
         .file(pages::limits::SOURCE)
         .map_or("", |file| file.text.as_str());
@@ -90,7 +90,7 @@ fn offences(tree: &Tree, sources: &[Source]) -> Result<Vec<Offence>> {
         &pages::limits::limits(limits)?,
         sources,
     ));
-    offences.extend(rules::unused::offences(sources));
+    offences.extend(rules::unused::offences(sources, metadata));
     offences.extend(sources.iter().filter_map(rules::invented::offence));
     for folder in rules::folders(sources) {
         let modules = Modules::read(&folder, sources);
@@ -135,8 +135,9 @@ fn write_pages() -> Result<bool> {
 fn tighten() -> Result<bool> {
     let tree = Tree::read(&tree::root()?)?;
     let before = Ratchet::read(&tree)?;
+    let metadata = Metadata::read(&tree.root)?;
     let sources = tree.rust();
-    let offences = offences(&tree, &sources)?;
+    let offences = offences(&tree, &sources, &metadata)?;
     let after = before.tightened(&Ratchet::of(&offences));
     std::fs::write(tree.root.join(ratchet::FILE), after.to_text())
         .with_context(|| format!("cannot write {}", ratchet::FILE))?;

@@ -1,6 +1,7 @@
 //! What `cargo metadata` says about the packages: ours with their dependencies, and every other
 //! with its version and where it comes from. Asked once, offline where the index is at hand.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -112,6 +113,36 @@ impl Metadata {
         members.sort_by_key(|member| member.folder);
         members
     }
+
+    /// The crates of ours that can reach an item of `crates/..`, by way of others too, since a
+    /// value is handed on; as folders like `crates/core`. `with_dev`: for tests.
+    pub(crate) fn users_of(&self, folder: &str, with_dev: bool) -> BTreeSet<String> {
+        let members = self.members();
+        let path = |member: &Member<'_>| format!("crates/{}", member.folder);
+        let mut names: BTreeSet<&str> = members
+            .iter()
+            .filter(|member| path(member) == folder)
+            .map(|member| member.package.name.as_str())
+            .collect();
+        let mut users = BTreeSet::new();
+        loop {
+            let reaches = |dependency: &Dependency| {
+                names.contains(dependency.name.as_str()) && (with_dev || !dependency.is_dev())
+            };
+            let next: Vec<&Member<'_>> = members
+                .iter()
+                .filter(|member| !users.contains(&path(member)) && path(member) != folder)
+                .filter(|member| member.package.dependencies.iter().any(reaches))
+                .collect();
+            if next.is_empty() {
+                return users;
+            }
+            for member in next {
+                users.insert(path(member));
+                names.insert(&member.package.name);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -199,5 +230,24 @@ pub(crate) mod testing {
                 ("forebay", "crates/forebay/Cargo.toml")
             ]
         );
+    }
+
+    #[test]
+    fn who_reaches_a_crate_does_so_by_way_of_others_too() {
+        let metadata = workspace(&[
+            "core:",
+            "online: forebay-core",
+            "serve: forebay-core, dev forebay-online",
+            "forebay: forebay-online",
+        ]);
+        let users = |folder: &str, with_dev| Vec::from_iter(metadata.users_of(folder, with_dev));
+        let all = ["crates/forebay", "crates/online", "crates/serve"];
+        assert_eq!(users("crates/core", false), all);
+        assert_eq!(users("crates/online", false), ["crates/forebay"]);
+        assert_eq!(
+            users("crates/online", true),
+            ["crates/forebay", "crates/serve"]
+        );
+        assert!(users("crates/serve", true).is_empty());
     }
 }

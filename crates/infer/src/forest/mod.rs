@@ -71,15 +71,6 @@ impl Forest {
         }
     }
 
-    /// Nodes of all trees.
-    #[must_use]
-    pub fn nodes(&self) -> usize {
-        match &self.layout {
-            Layout::Compact(packed) => packed.nodes(),
-            Layout::Wide(packed) => packed.nodes(),
-        }
-    }
-
     /// Margins of the rows of `rows`: row-major, NaN for missing, [`Forest::features`] values a
     /// row.
     ///
@@ -103,7 +94,7 @@ impl Forest {
     /// # Panics
     /// When `row` is not one whole row.
     #[must_use]
-    pub fn leaves(&self, row: &[f32]) -> Vec<u32> {
+    pub(crate) fn leaves(&self, row: &[f32]) -> Vec<u32> {
         assert_eq!(row.len(), self.features, "one whole row");
         match &self.layout {
             Layout::Compact(packed) => packed.leaves(row),

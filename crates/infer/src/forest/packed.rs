@@ -135,10 +135,6 @@ impl<N: Node> Packed<N> {
         self.trees.len()
     }
 
-    pub(super) fn nodes(&self) -> usize {
-        self.nodes.len()
-    }
-
     /// Margins of `margins.len()` rows of `block` (row-major, `features` values a row).
     pub(super) fn margins(&self, block: &[f32], margins: &mut [f32]) {
         debug_assert_eq!(block.len(), margins.len() * self.features);

@@ -338,7 +338,7 @@ impl ModelVersion {
     ///
     /// # Errors
     /// As [`ModelVersion::score`].
-    pub fn leaves(&self, batch: &RecordBatch) -> Result<Vec<Vec<u32>>> {
+    pub(crate) fn leaves(&self, batch: &RecordBatch) -> Result<Vec<Vec<u32>>> {
         let columns = self.encoder.columns(batch)?;
         let mut row = vec![0.0f32; self.encoder.width()];
         (0..columns.rows())

@@ -30,7 +30,7 @@ impl Present {
 
     /// No row is too late by a watermark above this: what a read of the present looks at is kept.
     #[must_use]
-    pub fn watermark_max_us(&self) -> Micros {
+    pub(crate) fn watermark_max_us(&self) -> Micros {
         self.ingest_us.saturating_add(self.history_us)
     }
 

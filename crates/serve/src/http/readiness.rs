@@ -39,7 +39,7 @@ impl Readiness {
 
     /// The conditions that are missing, with their reasons.
     #[must_use]
-    pub fn missing(&self) -> BTreeMap<String, String> {
+    pub(crate) fn missing(&self) -> BTreeMap<String, String> {
         let conditions = self.conditions.lock();
         conditions
             .iter()

@@ -3,13 +3,15 @@
 //! the compiler then says when nobody does; what nobody uses goes. rustc cannot see this, because
 //! each crate is an island of `pub` to it.
 //!
-//! A light reading by words: an item that shares its name with something else that is used passes.
+//! A light reading by words of the crates that can reach the item: one that shares its name with
+//! something else that they use passes.
 //! Items that are public for tests alone stand in [`FOR_TESTS`], each with its reason; what was
 //! found when the rule came is in the ratchet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::Finding;
+use crate::metadata::Metadata;
 use crate::ratchet::Offence;
 use crate::source::{Item, Source};
 
@@ -31,6 +33,10 @@ const FOR_TESTS: &[(&str, &str)] = &[
     (
         "crates/core::LATE",
         "a column of the archive that tests read back",
+    ),
+    (
+        "crates/telemetry::family",
+        "the parameter of a macro, which stands for the name",
     ),
     ("crates/kafka::set_down", "takes the embedded broker away"),
     (
@@ -66,12 +72,34 @@ const FOR_TESTS: &[(&str, &str)] = &[
         "what expiry has left, which only a walk over all keys can tell",
     ),
     (
+        "crates/online::t_min_us",
+        "below which instant a read is refused, which tests ask for to read at its edge",
+    ),
+    (
         "crates/pipeline::encode_row",
         "a pending score whose key only an earlier version let pass",
     ),
     (
         "crates/serve::receive",
         "clients of an exchange with many requests in flight",
+    ),
+    (
+        "crates/serve::exchange",
+        "the Rust client of an exchange, for users and the tests",
+    ),
+    ("crates/serve::FeatureExchange", "what it gives"),
+    ("crates/serve::Reply", "what an exchange is answered with"),
+    (
+        "crates/serve::SERVICE",
+        "wire format: a name that clients read",
+    ),
+    (
+        "crates/serve::VERSION",
+        "wire format: a name that clients read",
+    ),
+    (
+        "crates/serve::APPLIED",
+        "wire format: a name that clients read",
     ),
     (
         "crates/serve::FINGERPRINT",
@@ -94,18 +122,26 @@ const FOR_TESTS: &[(&str, &str)] = &[
 const LIMITS: &str = "crates/core/src/limits.rs";
 
 /// Items that no other crate's production code uses.
-pub(crate) fn offences(sources: &[Source]) -> Vec<Offence> {
+pub(crate) fn offences(sources: &[Source], metadata: &Metadata) -> Vec<Offence> {
     let mut offences = Vec::new();
     for folder in super::folders(sources) {
         if LEFT_OUT.contains(&folder.as_str()) {
             continue;
         }
         let ours = format!("{folder}/src/");
-        let (inside, outside): (Vec<&Source>, Vec<&Source>) = sources
-            .iter()
-            .partition(|source| source.path.starts_with(&ours));
-        let used: BTreeSet<&str> = outside.iter().flat_map(|s| s.production_words()).collect();
-        let tested: BTreeSet<&str> = outside.iter().flat_map(|s| s.all_words()).collect();
+        let inside = within(sources, &ours);
+        let users = |with_dev: bool| {
+            let users = metadata.users_of(&folder, with_dev).into_iter();
+            users.map(|user| format!("{user}/"))
+        };
+        let of_users = |with_dev| users(with_dev).flat_map(|user| within(sources, &user));
+        let used = of_users(false).flat_map(Source::production_words);
+        let used: BTreeSet<&str> = used.collect();
+        // Its own tests beside `src` are others too.
+        let own = within(sources, &format!("{folder}/")).into_iter();
+        let own = own.filter(|source| !source.path.starts_with(&ours));
+        let tested = of_users(true).chain(own).flat_map(Source::all_words);
+        let tested: BTreeSet<&str> = tested.collect();
         for (source, item) in dead(&inside, &used) {
             let key = format!("{folder}::{}", item.name);
             if FOR_TESTS.iter().any(|(name, _)| *name == key) {
@@ -131,6 +167,12 @@ pub(crate) fn offences(sources: &[Source]) -> Vec<Offence> {
         }
     }
     offences
+}
+
+/// The sources below `folder`, which ends with a slash.
+fn within<'a>(sources: &'a [Source], folder: &str) -> Vec<&'a Source> {
+    let is_within = |source: &&Source| source.path.starts_with(folder);
+    sources.iter().filter(is_within).collect()
 }
 
 /// Public items of `inside` that neither `used` names nor a signature of a used one.
@@ -169,13 +211,15 @@ fn dead<'a>(inside: &[&'a Source], used: &BTreeSet<&str>) -> Vec<(&'a Source, It
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::testing::workspace;
 
     fn found(files: &[(&str, &str)]) -> Vec<String> {
         let sources: Vec<Source> = files
             .iter()
             .map(|(path, text)| Source::new(path, text))
             .collect();
-        let offences = offences(&sources);
+        let crates = workspace(&["a:", "b: forebay-a", "c:", "testkit: forebay-a"]);
+        let offences = offences(&sources, &crates);
         offences
             .iter()
             .map(|o| format!("{}: {}", o.key, o.finding.problem))
@@ -198,6 +242,18 @@ mod tests {
                 "crates/a::dead: no other crate uses the public `dead`",
                 "crates/a::method: no other crate uses the public `method`",
             ]
+        );
+    }
+
+    #[test]
+    fn the_same_word_in_a_crate_that_cannot_reach_the_item_is_no_use() {
+        let files = [
+            ("crates/a/src/lib.rs", "pub fn close() {}\n"),
+            ("crates/c/src/lib.rs", "fn f() { close() }\n"),
+        ];
+        assert_eq!(
+            found(&files),
+            ["crates/a::close: no other crate uses the public `close`"]
         );
     }
 
