@@ -117,6 +117,15 @@ impl Board {
         self.state.lock().newest.clone()
     }
 
+    /// Why `topic` is not the one that the state follows, as far as the newest look knows.
+    pub(crate) fn other_log(&self, topic: &str) -> Option<String> {
+        let state = self.state.lock();
+        state.newest.values().find_map(|decision| match decision {
+            Decision::Halt(why) if why.other_log() == Some(topic) => Some(why.to_string()),
+            _ => None,
+        })
+    }
+
     /// Wait, `longest` at most, until the broker is known to be of the cluster that the state
     /// follows. False when it is not, or nobody knows.
     pub(crate) fn wait_for_cluster(&self, runtime: &dyn Runtime, longest: Duration) -> bool {

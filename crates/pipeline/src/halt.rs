@@ -257,6 +257,19 @@ impl HaltReason {
         }
     }
 
+    /// The topic, where what stands under its name is not the log that the state follows: a record
+    /// that is sent there never comes back.
+    pub(crate) fn other_log(&self) -> Option<&str> {
+        match self {
+            Self::OtherCluster { topic, .. }
+            | Self::TopicMadeAnew { topic, .. }
+            | Self::PartitionGone { topic, .. }
+            | Self::RecordDiffers { topic, .. }
+            | Self::LogShorter { topic, .. } => Some(topic),
+            _ => None,
+        }
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

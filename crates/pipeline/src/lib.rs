@@ -56,6 +56,7 @@ pub use deployment::Deployment;
 pub use error::PipelineError;
 pub use halt::{Halt, HaltReason};
 pub use observer::{BatchObserver, Look};
+pub use own_cluster::OwnTopics;
 pub use pipeline::{Pipeline, PipelineParts, Stopped};
 pub use recovery::check_topics;
 pub use retry::Outage;

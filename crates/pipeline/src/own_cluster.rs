@@ -1,66 +1,96 @@
-//! Publishes to the cluster that the state follows and to no other: a prediction or an alarm that
-//! another cluster acknowledges would leave its outbox and be lost to the one that waits for it.
-//! Wraps the publisher that scoring and alarms use; the watch over the log says which cluster
-//! answers.
+//! Publishes to the cluster and the topics that the state follows and to no others: what another
+//! cluster or a topic made anew acknowledges would leave its outbox, or be told to whoever pushed
+//! it, and be lost to the log that waits for it. Wraps the publisher that scoring and alarms use,
+//! and is asked before an event is pushed; the watch over the log says what answers.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use forebay_core::ErrorKind;
 use forebay_core::ports::{Publication, Publisher, Runtime};
 use forebay_core::prediction::OutboxRecord;
+use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::board::Board;
 
 /// How long one send waits for the first look at the log.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 
-/// A publisher that sends only while the cluster that answers is the one that the state follows.
-#[derive(Debug)]
-pub(crate) struct OwnCluster {
-    inner: Arc<dyn Publisher>,
+/// What the watch knows of where records would go. Cheap to clone; of a pipeline that has stopped
+/// it says what its last look found.
+#[derive(Debug, Clone)]
+pub struct OwnTopics {
     board: Arc<Board>,
     runtime: Arc<dyn Runtime>,
 }
 
-impl OwnCluster {
-    pub(crate) fn new(
-        inner: Arc<dyn Publisher>,
-        board: Arc<Board>,
-        runtime: Arc<dyn Runtime>,
-    ) -> Self {
-        Self {
-            inner,
-            board,
-            runtime,
+impl OwnTopics {
+    pub(crate) fn new(board: Arc<Board>, runtime: Arc<dyn Runtime>) -> Self {
+        Self { board, runtime }
+    }
+
+    /// Whether a record for `topic` would reach the log that the state follows. Waits a moment for
+    /// the first look.
+    ///
+    /// # Errors
+    /// `Unavailable`: another cluster answers, nobody has answered yet, or another topic stands
+    /// under the name of one that is read.
+    pub fn check(&self, topic: &str) -> PortResult<()> {
+        let refused = |words: String| Err(PortError::new(ErrorKind::Unavailable, words));
+        if let Some(why) = self.board.other_log(topic) {
+            return refused(why);
         }
+        let runtime = self.runtime.as_ref();
+        if self.board.wait_for_cluster(runtime, FIRST_LOOK) {
+            return Ok(());
+        }
+        refused("the broker is not known to be of the cluster that the state follows".to_owned())
+    }
+}
+
+/// A publisher that sends only what [`OwnTopics`] lets pass.
+#[derive(Debug)]
+pub(crate) struct OwnCluster {
+    inner: Arc<dyn Publisher>,
+    topics: OwnTopics,
+}
+
+impl OwnCluster {
+    pub(crate) fn new(inner: Arc<dyn Publisher>, topics: OwnTopics) -> Self {
+        Self { inner, topics }
     }
 }
 
 #[deny(clippy::missing_trait_methods)]
 impl Publisher for OwnCluster {
     fn publish(&self, records: &[&OutboxRecord], abandoned: &AtomicBool) -> Vec<Publication> {
-        if self
-            .board
-            .wait_for_cluster(self.runtime.as_ref(), FIRST_LOOK)
-        {
-            return self.inner.publish(records, abandoned);
+        let mut outcomes = Vec::with_capacity(records.len());
+        for run in records.chunk_by(|a, b| a.topic == b.topic) {
+            let checked = run.first().map(|record| self.topics.check(&record.topic));
+            match checked {
+                Some(Err(error)) => {
+                    let words = format!("{}: records wait", error.message());
+                    let unknown = |_| Publication::unknown(ErrorKind::Unavailable, &words);
+                    outcomes.extend(run.iter().map(unknown));
+                }
+                _ => outcomes.extend(self.inner.publish(run, abandoned)),
+            }
         }
-        let words =
-            "the broker is not known to be of the cluster that the state follows: records wait";
-        let unknown = |_: &&OutboxRecord| Publication::unknown(ErrorKind::Unavailable, words);
-        records.iter().map(unknown).collect()
+        outcomes
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use forebay_core::limits::EVENT_MAX_BYTES;
     use forebay_testkit::MemoryPublisher;
     use forebay_testkit::conformance::publish::{self, Outlet};
 
     use super::*;
+    use crate::halt::HaltReason;
+    use crate::recovery::Decision;
     use crate::runtime::for_tests;
 
     /// Topics of a cluster that is the one which the state follows.
@@ -77,7 +107,8 @@ mod tests {
 
         fn publisher(&self) -> Box<dyn Publisher> {
             let (inner, board) = (Arc::new(self.inner.clone()), Arc::clone(&self.board));
-            Box::new(OwnCluster::new(inner, board, Arc::new(for_tests())))
+            let topics = OwnTopics::new(board, Arc::new(for_tests()));
+            Box::new(OwnCluster::new(inner, topics))
         }
 
         fn arrived(&self, topic: &str) -> Vec<i64> {
@@ -104,17 +135,56 @@ mod tests {
         let inner = MemoryPublisher::new(&Arc::default(), |_| {});
         let board = Arc::default();
         let published = Arc::new(inner.clone());
-        let publisher = OwnCluster::new(published, board, Arc::new(for_tests()));
-        let record = OutboxRecord {
-            topic: "predictions".to_owned(),
-            key: Vec::new(),
-            payload: Vec::new(),
-            headers: Vec::new(),
-        };
+        let topics = OwnTopics::new(board, Arc::new(for_tests()));
+        let publisher = OwnCluster::new(published, topics);
+        let record = record("predictions");
         let outcomes = publisher.publish(&[&record, &record], &AtomicBool::new(false));
         let unknown = |outcome: &Publication| matches!(outcome, Publication::Unknown(_));
         assert_eq!(outcomes.len(), 2, "one outcome for each record");
         assert!(outcomes.iter().all(unknown), "{outcomes:?}");
         assert_eq!(inner.published(), []);
+    }
+
+    fn record(topic: &str) -> OutboxRecord {
+        OutboxRecord {
+            topic: topic.to_owned(),
+            key: Vec::new(),
+            payload: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_to_a_topic_that_was_made_anew_and_all_else_is() {
+        let inner = MemoryPublisher::new(&Arc::default(), |_| {});
+        let board: Arc<Board> = Arc::default();
+        board.know_cluster(true);
+        let made_anew = HaltReason::TopicMadeAnew {
+            topic: "predictions".to_owned(),
+            known: "a".to_owned(),
+            found: "b".to_owned(),
+        };
+        let missing = HaltReason::TopicMissing {
+            topic: "others".to_owned(),
+        };
+        let halts = [("p", made_anew), ("o", missing)];
+        let halts = halts.map(|(source, why)| (source.to_owned(), Decision::Halt(why)));
+        board.publish(halts.into(), BTreeMap::new(), Duration::ZERO);
+        let topics = OwnTopics::new(board, Arc::new(for_tests()));
+        let publisher = OwnCluster::new(Arc::new(inner.clone()), topics.clone());
+        let records = ["others", "predictions", "alarms", "alarms"].map(record);
+        let records: Vec<&OutboxRecord> = records.iter().collect();
+        let outcomes = publisher.publish(&records, &AtomicBool::new(false));
+        let acknowledged = |outcome: &Publication| matches!(outcome, Publication::Acknowledged);
+        let acknowledged: Vec<bool> = outcomes.iter().map(acknowledged).collect();
+        assert_eq!(acknowledged, [true, false, true, true], "{outcomes:?}");
+        assert_eq!(inner.published().len(), 3);
+        let refused = topics
+            .check("predictions")
+            .expect_err("it is another topic");
+        assert!(
+            refused.message().contains("was deleted and made anew"),
+            "{refused}"
+        );
     }
 }

@@ -28,7 +28,7 @@ use crate::error::{PipelineError, first_cause};
 use crate::gaps::{self, Accepted, GapRequest, Listed};
 use crate::ingest::Ingest;
 use crate::observer::BatchObserver;
-use crate::own_cluster::OwnCluster;
+use crate::own_cluster::{OwnCluster, OwnTopics};
 use crate::pace::Pace;
 use crate::prediction::RecordEncoder;
 use crate::reads::Reads;
@@ -148,8 +148,8 @@ impl PipelineParts {
     fn publish_to_own_cluster(&mut self) -> Arc<Board> {
         let board = Arc::<Board>::default();
         let publisher = Arc::clone(&self.publisher);
-        let runtime = Arc::clone(&self.runtime);
-        self.publisher = Arc::new(OwnCluster::new(publisher, Arc::clone(&board), runtime));
+        let topics = OwnTopics::new(Arc::clone(&board), Arc::clone(&self.runtime));
+        self.publisher = Arc::new(OwnCluster::new(publisher, topics));
         board
     }
 
@@ -289,6 +289,12 @@ impl Pipeline {
     #[must_use]
     pub fn publisher(&self) -> Arc<dyn Publisher> {
         Arc::clone(&self.publisher)
+    }
+
+    /// What is asked before an event is sent beside scoring, by a publisher of one's own.
+    #[must_use]
+    pub fn own_topics(&self) -> OwnTopics {
+        OwnTopics::new(Arc::clone(&self.watch.board), Arc::clone(&self.runtime))
     }
 
     /// Counters, now.

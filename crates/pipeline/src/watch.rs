@@ -251,8 +251,11 @@ impl Watcher {
         let Some((look, mut shut)) = self.begin_look(now)? else {
             return Ok(false);
         };
-        if let (Ok(found), Some(known)) = (&look.cluster, &look.known_cluster) {
-            self.board.know_cluster(found == known);
+        if let Ok(found) = &look.cluster {
+            // A state that follows none yet follows whichever answers.
+            let known = look.known_cluster.as_ref();
+            self.board
+                .know_cluster(known.is_none_or(|known| known == found));
         }
         let mut decisions = BTreeMap::new();
         let mut all_bounds = BTreeMap::new();

@@ -147,6 +147,7 @@ impl App {
         };
         let recovered = furthest(self.store.as_ref());
         let pipeline = Pipeline::start(parts, pipeline_settings(&self.settings))?;
+        self.sink.follow(pipeline.own_topics());
         // Ingest runs by now: alarms that cannot be published are no reason to give it up.
         let alarms = AlarmPublisher::start(outgoing, pipeline.publisher(), &runtime)
             .inspect_err(tell_unpublished)
