@@ -215,17 +215,30 @@ def kafka_script(action):
     subprocess.run([ROOT / "scripts" / "kafka", action, folder], check=True, capture_output=True, timeout=120)
 
 
-def test_events_that_were_not_acknowledged_are_sent_again_once_the_broker_runs(server, clicks, kafka):
+def push(server, to):
+    """Push one event to this source; what is told of it."""
     schema = pa.schema([("name", pa.string()), ("at", pa.timestamp("us", "UTC"))])
     batch = pa.RecordBatch.from_pydict({"name": ["who pushes"], "at": [datetime.datetime(2024, 5, 1)]}, schema)
+    writer, reader = server.client.flight.do_put(flight.FlightDescriptor.for_path("source", to), schema)
+    writer.write_batch(batch)
+    told = json.loads(reader.read().to_pybytes())
+    writer.close()
+    return told
 
-    def push():
-        writer, reader = server.client.flight.do_put(flight.FlightDescriptor.for_path("source", "clicks"), schema)
-        writer.write_batch(batch)
-        told = json.loads(reader.read().to_pybytes())
-        writer.close()
-        return told
 
+def test_a_push_whose_topic_is_missing_is_told_so_and_taken_once_the_topic_is_made(server, kafka):
+    topic = f"pushed.{uuid.uuid4().hex[:8]}"
+    apply(server, *definitions("pushed", topic))
+    told = push(server, "pushed")
+    assert told["status"] == "NOT_FOUND" and told["rows"] == 0, told
+    assert f"topic `{topic}` does not exist at {kafka}: create it" in told["message"], told
+    make_topic(kafka, topic)
+    told = push(server, "pushed")
+    assert (told["status"], told["rows"]) == ("OK", 1), told
+    is_there_once(server, "who pushes", "pushed")
+
+
+def test_events_that_were_not_acknowledged_are_sent_again_once_the_broker_runs(server, clicks, kafka):
     def reason():
         return source(server, "clicks")["reason"]
 
@@ -233,7 +246,7 @@ def test_events_that_were_not_acknowledged_are_sent_again_once_the_broker_runs(s
     is_there_once(server, "who came before")
     kafka_script("kill")
     try:
-        told = push()
+        told = push(server, "clicks")
         assert told["status"] == "UNAVAILABLE" and told["rows"] == 0, told
         assert f"1 of 1 records were not acknowledged by the brokers at {kafka}; send them again" in told["message"], told
         wait_for(reason, "the source to say what it waits for")
@@ -245,7 +258,7 @@ def test_events_that_were_not_acknowledged_are_sent_again_once_the_broker_runs(s
     send(kafka, clicks, event("who comes after"))
     is_there_once(server, "who comes after")
     wait_for(lambda: reason() is None, lambda: f"reading to go on; {reason()}")
-    told = push()
+    told = push(server, "clicks")
     assert (told["status"], told["rows"]) == ("OK", 1), told
     is_there_once(server, "who pushes")
 

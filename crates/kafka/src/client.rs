@@ -57,7 +57,10 @@ impl ClientContext for ClientEvents {
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(code) if is_connection(code) => tracing::debug!("kafka client: {error}: {reason}"),
+            // The end of a partition is no error either.
+            Some(code) if is_connection(code) || code == RDKafkaErrorCode::PartitionEOF => {
+                tracing::debug!("kafka client: {error}: {reason}");
+            }
             _ => tracing::warn!("kafka client: {error}: {reason}"),
         }
     }

@@ -269,6 +269,14 @@ impl ReportingProducer {
         self.served.producer().client().fatal_error().is_some()
     }
 
+    /// Ask whether `topic` is there. The client itself looks for a topic that was missing only once
+    /// in minutes, and refuses its records until then; an answer that names it ends that.
+    pub(crate) fn finds(&self, topic: &str, timeout: Duration) -> bool {
+        let client = self.served.producer().client();
+        let found = client.fetch_metadata(Some(topic), timeout);
+        found.is_ok_and(|found| found.topics().iter().any(|found| found.error().is_none()))
+    }
+
     /// Queue a record. When the queue is full, wait for reports to make room rather than spin;
     /// records leave the queue within the delivery time-out, so that is how long this may take.
     pub(crate) fn queue(

@@ -53,15 +53,28 @@ impl KafkaPublisher {
     /// each partition written to one past the last record's offset.
     ///
     /// # Errors
-    /// [`Error::NotAcknowledged`] (send all again) or [`Error::Refused`] (sending again is
-    /// useless).
+    /// [`Error::NotAcknowledged`] (send all again), [`Error::UnknownTopic`] (nothing was written)
+    /// or [`Error::Refused`] (sending again is useless).
     pub fn send_and_locate(
         &self,
         records: &[OutboxRecord],
     ) -> Result<Vec<(TopicPartition, i64)>, Error> {
         let ticket = Arc::new(Ticket::with_places());
-        self.send(records, &ticket)?;
+        let ticket = match self.send(records, &ticket) {
+            Err(Error::UnknownTopic { topic, .. }) if self.finds(&topic) => {
+                let again = Arc::new(Ticket::with_places());
+                self.send(records, &again)?;
+                again
+            }
+            outcome => outcome.map(|()| ticket)?,
+        };
         Ok(ticket.places())
+    }
+
+    /// Whether a topic that was missing is there by now.
+    fn finds(&self, topic: &str) -> bool {
+        let producer = Arc::clone(&self.producer.read());
+        producer.finds(topic, self.settings.client.request_timeout)
     }
 
     fn send(&self, records: &[OutboxRecord], ticket: &Arc<Ticket>) -> Result<(), Error> {
@@ -80,7 +93,7 @@ impl KafkaPublisher {
         if outcome.is_err() && producer.is_dead() {
             self.replace(&producer)?;
         }
-        outcome
+        outcome.map_err(|error| of_missing_topic(error, records))
     }
 
     /// Send `records` and wait for the report on each; None: none came in time.
@@ -93,6 +106,15 @@ impl KafkaPublisher {
             producer.queue(to_kafka(record, receipt)).ok();
         }
         let reports = ticket.wait_for_reports(producer.report_timeout(), abandoned);
+        let missing = records.iter().zip(&reports).find(|(_, report)| {
+            let error = report.as_ref().and_then(|report| report.as_ref().err());
+            let code = error.and_then(|error| error.rdkafka_error_code());
+            code.is_some_and(is_topic_missing)
+        });
+        if let Some((record, _)) = missing {
+            // The caller sends again, and then the client knows.
+            self.finds(&record.topic);
+        }
         if producer.is_dead()
             && let Err(error) = self.replace(&producer)
         {
@@ -118,9 +140,7 @@ impl KafkaPublisher {
             Some(code) if is_of_the_record(code) => {
                 return Publication::Refused(format!("topic `{topic}` refuses it: {code}"));
             }
-            Some(
-                code @ (RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition),
-            ) => (
+            Some(code) if is_topic_missing(code) => (
                 ErrorKind::NotFound,
                 format!("topic `{topic}` is not there at {bootstrap} ({code}): create it"),
             ),
@@ -168,6 +188,38 @@ impl Publisher for KafkaPublisher {
             .map(|(record, report)| self.outcome(&record.topic, report))
             .collect()
     }
+}
+
+/// `error` of `records`; where nothing was written since their topic is not there, it says so.
+fn of_missing_topic(error: Error, records: &[OutboxRecord]) -> Error {
+    let Error::NotAcknowledged {
+        failed,
+        sent,
+        bootstrap,
+        source: Some(source),
+    } = &error
+    else {
+        return error;
+    };
+    let is_missing = source.rdkafka_error_code().is_some_and(is_topic_missing);
+    match records.first() {
+        Some(OutboxRecord { topic, .. })
+            if is_missing && failed == sent && records.iter().all(|r| r.topic == *topic) =>
+        {
+            Error::UnknownTopic {
+                topic: topic.clone(),
+                bootstrap: bootstrap.clone(),
+            }
+        }
+        _ => error,
+    }
+}
+
+fn is_topic_missing(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition
+    )
 }
 
 /// Whether the record, or another one of its batch, is at fault.

@@ -43,6 +43,9 @@ const RESPONSE_MAX_BYTES: usize = 100_000_000;
 /// and for what a consumer queues, kibibytes.
 const FETCH_MAX_BYTES: usize = RESPONSE_MAX_BYTES - 512;
 const QUEUED_MAX_KBYTES: usize = 2_097_151;
+/// How long a record waits for a topic that the brokers do not know, at most, milliseconds: a new
+/// one may not have come to all of them yet.
+const TOPIC_MISSING_MAX_MS: u128 = 10_000;
 /// How long a broker keeps a fetch that finds no record, where nobody says otherwise: with a
 /// thousand partitions each question and its answer are some 100 kB.
 const FETCH_WAIT: Duration = Duration::from_millis(500);
@@ -248,6 +251,8 @@ impl ProducerSettings {
         let delivery_ms = self.delivery_timeout.as_millis().max(1);
         // The client refuses to gather for longer than a record may live.
         let linger_ms = self.linger.as_millis().min(delivery_ms - 1);
+        // Else a record for a missing topic ends by its own time, which does not tell why.
+        let missing_ms = (delivery_ms / 2).clamp(1, TOPIC_MISSING_MAX_MS);
         let half = self.unsent_bytes.max(UNSENT_MIN_BYTES) / 2;
         config
             .set("enable.idempotence", "true")
@@ -259,6 +264,7 @@ impl ProducerSettings {
             .set("message.max.bytes", EVENT_MAX_BYTES.to_string())
             .set("message.timeout.ms", delivery_ms.to_string())
             .set("linger.ms", linger_ms.to_string())
+            .set("topic.metadata.propagation.max.ms", missing_ms.to_string())
             .set("queue.buffering.max.messages", records_of(half).to_string())
             .set("queue.buffering.max.kbytes", (half >> 10).to_string());
         Ok(config)
