@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from conftest import wait_for
-from topics import produce
+from tables import delta_rows
+from topics import make_topic, produce
 
 SOURCE = """CREATE SOURCE clicks (name VARCHAR NOT NULL, amount {amount}, at TIMESTAMP NOT NULL,
     WATERMARK FOR at AS at - INTERVAL '1' MINUTE) WITH (connector = 'kafka', topic = '{topic}', format = 'json');"""
@@ -74,6 +75,30 @@ def test_what_cannot_be_applied_changes_nothing(shop):
     server.stop()
     server.start()
     assert clicks(server) == total(3)
+
+
+def test_a_refused_apply_leaves_no_table_and_its_source_may_have_other_columns_next_time(shop):
+    server, topic, kafka = shop
+    click(kafka, topic, 0, 3)
+    wait_for(lambda: delta_rows(server.data_dir, "clicks") == 3, "three archived clicks")
+    others = f"{topic}.orders"
+    make_topic(kafka, others)
+    orders = ("CREATE SOURCE orders (id {kind} NOT NULL, at TIMESTAMP NOT NULL, WATERMARK FOR at AS at - INTERVAL '1' MINUTE) "
+              f"WITH (connector = 'kafka', topic = '{others}', format = 'json');")
+    # An archived click has no place in this view.
+    inverse = VIEW.replace("spending", "inverse").replace("sum(amount)", "sum(10 / {divisor})")
+    with pytest.raises(pa.ArrowException, match="nothing was applied"):
+        apply(server, orders.format(kind="BIGINT"), inverse.format(divisor="CAST(amount AS BIGINT)"))
+    tables = server.data_dir / "offline"
+    assert not list(tables.glob("orders/**/*.json"))
+    apply(server, orders.format(kind="VARCHAR"), inverse.format(divisor="nullif(CAST(amount AS BIGINT), 0)"))
+    produce(kafka, others, {"id": "first", "at": "2024-05-01T00:00:00Z"})
+    wait_for(lambda: delta_rows(server.data_dir, "orders") == 1, "the archived order")
+    # A table with rows is nobody's to delete.
+    apply(server, "DROP SOURCE orders;")
+    with pytest.raises(pa.ArrowException, match="exists with another schema"):
+        apply(server, orders.format(kind="BIGINT"))
+    assert delta_rows(server.data_dir, "orders") == 1
 
 
 def test_applying_beside_verification_ends_and_agrees(shop):

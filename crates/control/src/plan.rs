@@ -96,6 +96,9 @@ pub(crate) fn plan_undo(done: &[Step], failed: &Step, stopping: bool) -> Vec<Ste
     if reached(|step| matches!(step, Step::Pause)) && !stopping {
         steps.push(Step::Resume(Which::Current));
     }
+    if reached(|step| matches!(step, Step::MakeTables)) && !stopping {
+        steps.push(Step::DropEmptyTables);
+    }
     if !stopping {
         let begun = done.iter().chain(std::iter::once(failed));
         steps.extend(begun.filter_map(|step| match step {
@@ -262,20 +265,21 @@ mod tests {
         let undone: Vec<Vec<String>> = (0..steps.len())
             .map(|at| words(&plan_undo(&steps[..at], &steps[at], false)))
             .collect();
-        let (save, resume, drop) = (
+        let (save, resume, tables, drop) = (
             "save the definitions before",
             "start ingest with the definitions before",
+            "delete the new tables, which hold nothing",
             "delete the state of view v",
         );
         let expected: [&[&str]; 10] = [
-            &[],
-            &[drop],
-            &[drop],
-            &[drop],
-            &[resume, drop],
-            &[resume, drop],
-            &[save, resume, drop],
-            &[save, resume, drop],
+            &[tables],
+            &[tables, drop],
+            &[tables, drop],
+            &[tables, drop],
+            &[resume, tables, drop],
+            &[resume, tables, drop],
+            &[save, resume, tables, drop],
+            &[save, resume, tables, drop],
             &[],
             &[],
         ];

@@ -51,6 +51,9 @@ pub enum Step {
     Save(Which),
     /// Publish models, views and services of these definitions, and start ingest with them.
     Resume(Which),
+    /// Delete the tables that were made for sources which only the new definitions have, and that
+    /// hold nothing: a source of the same name may have other columns next time.
+    DropEmptyTables,
     /// Delete the state of a view that no definition names.
     DropView(String),
     /// Delete whatever else no definition names: what fills that were cut off have folded.
@@ -81,6 +84,7 @@ impl fmt::Display for Step {
             Self::FillRest(view) => write!(f, "fill view {view} with what came meanwhile"),
             Self::Save(which) => write!(f, "save {}", which.words()),
             Self::Resume(which) => write!(f, "start ingest with {}", which.words()),
+            Self::DropEmptyTables => f.write_str("delete the new tables, which hold nothing"),
             Self::DropView(view) => write!(f, "delete the state of view {view}"),
             Self::DropLeftovers => f.write_str("delete what no definition names"),
         }

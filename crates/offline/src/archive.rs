@@ -184,6 +184,11 @@ impl DeltaArchive {
             .map_err(|e| OfflineError::delta(name, "reach", e))
     }
 
+    /// Open the table anew when it is asked for next.
+    pub(crate) fn forget(&self, name: &str) {
+        self.tables.lock().remove(name);
+    }
+
     fn opened(&self, name: &str) -> Opened {
         let mut tables = self.tables.lock();
         Arc::clone(tables.entry(name.to_owned()).or_default())

@@ -10,6 +10,10 @@ use tokio::task::JoinError;
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the simulation has no file: its archive is in memory"
+    )]
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => runtime.spawn_blocking(work).await,
         Err(_) => Ok(work()),

@@ -69,6 +69,42 @@ impl DeltaArchive {
         Ok(swept)
     }
 
+    /// Delete `table` if nothing was ever committed to it: it was made for definitions that never
+    /// came into force, and would stand in the way of a table of its name with other columns.
+    /// Returns whether it is gone. Nobody may append to it meanwhile.
+    ///
+    /// # Errors
+    /// It cannot be read; a file cannot be deleted.
+    pub async fn remove_unused(&self, table: &str) -> Result<bool, OfflineError> {
+        let table = match self.table(table).await {
+            Ok(table) => table,
+            Err(OfflineError::UnknownTable { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mut current = table.current.lock().await;
+        self.refresh(&table, &mut current).await?;
+        let files = current.state.log_data().iter().count();
+        if current.state.version() > 0 || files > 0 || !current.marks.applied().0.is_empty() {
+            return Ok(false);
+        }
+        let store = table.log.0.object_store(None);
+        let listed: Vec<ObjectMeta> =
+            store
+                .list(None)
+                .try_collect()
+                .await
+                .map_err(|source| OfflineError::Store {
+                    action: "list",
+                    path: table.name.clone(),
+                    source,
+                })?;
+        for file in listed {
+            delete(&table, store.as_ref(), &file.location).await?;
+        }
+        self.forget(&table.name);
+        Ok(true)
+    }
+
     /// Delete entries and checkpoints of the log of `table` that no version needs which was the
     /// newest one within `retention`. Without it each checkpoint, which names every file, stays,
     /// and the log grows with the square of its age. Returns how many were deleted, a thousand at

@@ -53,6 +53,8 @@ pub(crate) struct Transition {
     added: BTreeMap<String, Arc<dyn CompiledView>>,
     /// Every view that only the definitions before or only the new ones have.
     states: BTreeMap<String, Retired>,
+    /// Tables of sources that only the new definitions have.
+    new_tables: Vec<String>,
     /// How the fill of the new views goes.
     course: Course,
     /// Archived rows that were read for each new view.
@@ -93,7 +95,9 @@ impl Transition {
         let added = only_in(&next, &current, STATE_ANEW);
         let removed = only_in(&current, &next, STATE_BEFORE);
         let both = added.iter().chain(&removed);
+        let is_new = |table: &&String| !current.sources().contains_key(*table);
         Self {
+            new_tables: next.sources().keys().filter(is_new).cloned().collect(),
             states: both
                 .map(|(label, view)| (label.clone(), Retired::of(view)))
                 .collect(),
@@ -452,6 +456,7 @@ impl App {
                 log_stop(self.pause()?);
                 self.resume(catalog, wiring)
             }
+            Step::DropEmptyTables => self.drop_empty_tables(&change.new_tables),
             Step::DropView(view) => {
                 let retired = change.retire(view)?;
                 retired.wait_unused(&self.stop);

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::Result;
 use forebay_control::{Aside, Begun, Monitors, Outcome, Phase, source_tables};
 use forebay_core::PortResult;
 use forebay_core::ports::Checkpoints;
@@ -33,6 +34,17 @@ impl App {
         let known = (self.life.phase() != Phase::Starting).then_some(known.as_slice());
         self.table_looks
             .make(&wiring.sources, known, self.is_ingesting())
+    }
+
+    /// Delete those of `tables` that hold nothing.
+    ///
+    /// # Errors
+    /// One cannot be read or deleted.
+    pub(super) fn drop_empty_tables(&self, tables: &[String]) -> Result<()> {
+        for table in tables {
+            self.wait_for("deleting a table", self.archive.remove_unused(table))??;
+        }
+        Ok(())
     }
 
     /// Bring the monitors of `wiring` and the filter of repeats as far as the archive is, without

@@ -305,3 +305,30 @@ async fn a_file_that_was_replaced_while_a_scrub_ran_is_no_damage() {
         assert_eq!(scrubbed.damage, None);
     }
 }
+
+#[tokio::test]
+async fn a_table_that_was_never_written_to_goes_and_comes_back_with_other_columns() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (_, archive) = ahead(root.path(), "a", 100);
+    archive.open_table(TABLE, schema()).await.expect("opened");
+    assert!(archive.remove_unused(TABLE).await.expect("read"));
+    assert!(!archive.remove_unused(TABLE).await.expect("it is gone"));
+    assert!(log_files(root.path()).is_empty());
+    let other = arrow_schema::Schema::new(vec![arrow_schema::Field::new(
+        "other",
+        arrow_schema::DataType::Utf8,
+        true,
+    )]);
+    archive
+        .open_table(TABLE, Arc::new(other))
+        .await
+        .expect("its columns are free");
+    assert!(archive.remove_unused(TABLE).await.expect("read"));
+    archive.open_table(TABLE, schema()).await.expect("opened");
+    append(&archive, 0, 1).await;
+    assert!(!archive.remove_unused(TABLE).await.expect("read"));
+    assert!(
+        !files(root.path(), TABLE).is_empty(),
+        "what has a row stays"
+    );
+}

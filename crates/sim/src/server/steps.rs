@@ -110,6 +110,8 @@ impl Parts for Server {
                 let known = (self.life.phase() != Phase::Starting).then_some(known.as_slice());
                 self.looks.make(sources, known, self.is_ingesting())
             }
+            // A change brings no source here.
+            Step::DropEmptyTables => Ok(()),
             Step::BeginView(view) => {
                 let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
                 Ok(self.filler().begin(source, view.as_ref())?)
