@@ -199,12 +199,14 @@ fn check_views(
                 if next.saturating_add(1) < buffers.len() {
                     bytes = bytes.saturating_add(viewed_bytes(buffers.get(next + 1), body));
                 }
-                2_usize.saturating_add(
-                    variadic
-                        .next()
-                        .and_then(|count| usize::try_from(count).ok())
-                        .unwrap_or(0),
-                )
+                let Some(Ok(count)) = variadic.next().map(usize::try_from) else {
+                    return Err(ServeError::Request(format!(
+                        "the record batch is malformed: it does not say how many buffers the views \
+                         of column {} have",
+                        field.name()
+                    )));
+                };
+                2_usize.saturating_add(count)
             }
             _ => 2,
         });

@@ -209,13 +209,23 @@ impl Push {
         let (sink, source) = (Arc::clone(&self.sink), Arc::clone(&self.source));
         let receipt = self
             .shared
-            .on_control(async move { sink.push(&source, rows).await })
-            .await;
-        receipt.unwrap_or_else(|| {
-            self.recorder.panicked();
-            let words = "the push was given up: whether the rows were produced is unknown; see the server's log";
-            Err(PortError::new(ErrorKind::MaybeWritten, words))
-        })
+            .on_control(async move { sink.push(&source, rows).await });
+        let words = tokio::select! {
+            receipt = receipt => match receipt {
+                Some(receipt) => return receipt,
+                None => {
+                    self.recorder.panicked();
+                    "the push was given up: whether the rows were produced is unknown; see the \
+                     server's log"
+                }
+            },
+            // A connection that is cut would look as if nothing had been sent.
+            () = reached(&self.shared.phase, Phase::Stopping) => {
+                "the server stops before the brokers have answered: whether the rows were produced \
+                 is unknown; look before they are sent again"
+            }
+        };
+        Err(PortError::new(ErrorKind::MaybeWritten, words))
     }
 }
 

@@ -2,6 +2,7 @@
 //! refuses are named; a sink that is down refuses batches, not the stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray};
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
@@ -101,6 +102,29 @@ async fn pushed_rows_are_produced_acknowledged_and_refused_by_row() {
         (none.rows, none.refused.len(), none.next_offsets.len()),
         (0, 1, 0)
     );
+}
+
+#[tokio::test]
+async fn a_push_that_waits_when_the_server_stops_is_told_that_it_may_have_been_written() {
+    let world = World::start_with(Duration::from_millis(50), |_| {});
+    *world.sink.hangs.lock() = true;
+    let client = world.client().await;
+    let push =
+        tokio::spawn(async move { client.push("departures", &departures(&[Some("JFK")])).await });
+    tokio::time::timeout(Duration::from_secs(20), world.sink.reached.notified())
+        .await
+        .expect("the push comes to the sink");
+    tokio::time::timeout(Duration::from_secs(20), world.server.shutdown())
+        .await
+        .expect("ends");
+    let error = push.await.expect("no panic").expect_err("nobody answered");
+    assert!(
+        error
+            .to_string()
+            .contains("whether the rows were produced is unknown"),
+        "{error}"
+    );
+    assert_ne!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
 #[tokio::test]

@@ -350,6 +350,10 @@ pub(crate) fn service(version: u32, more: usize) -> Arc<dyn CompiledService> {
 pub(crate) struct FakeSink {
     pub(crate) pushed: Mutex<Vec<RecordBatch>>,
     pub(crate) down: Mutex<bool>,
+    /// The broker neither takes events nor refuses them.
+    pub(crate) hangs: Mutex<bool>,
+    /// Told when such a push waits.
+    pub(crate) reached: tokio::sync::Notify,
 }
 
 #[async_trait]
@@ -369,6 +373,11 @@ impl EventSink for FakeSink {
     }
 
     async fn push(&self, source: &SourceDef, rows: RecordBatch) -> PortResult<PushReceipt> {
+        let hangs = *self.hangs.lock();
+        if hangs {
+            self.reached.notify_one();
+            std::future::pending::<()>().await;
+        }
         if *self.down.lock() {
             return Err(PortError::new(
                 ErrorKind::Unavailable,
