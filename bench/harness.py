@@ -13,6 +13,7 @@ import os
 import pathlib
 import platform
 import subprocess
+import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -43,7 +44,7 @@ class Bench:
     def __init__(self, workload, quick):
         self.quick = quick
         self.path = ROOT / "bench" / "results" / (workload + (".quick" if quick else "") + ".json")
-        self.figures, self.goals = [], []
+        self.figures, self.goals, self.missed = [], [], []
         self.binary = os.environ["FOREBAY_BIN"]
         self.examples = pathlib.Path(os.environ["FOREBAY_EXAMPLES"])
         self.kafka = os.environ["FOREBAY_TEST_KAFKA"]
@@ -64,6 +65,7 @@ class Bench:
         for goal in self.goals:
             print(f"  {'met ' if goal['met'] else 'MISS'}  {goal['name']:<50} goal {goal['goal']:>12,} "
                   f"got {goal['value']:>14,.1f} {goal['unit']}")
+        self.missed += [f"{name}: {goal['name']}" for goal in self.goals if not goal["met"]]
         parts = json.loads(self.path.read_text())["parts"] if self.path.exists() else {}
         parts[name] = {**self.ran(), "figures": self.figures, "goals": self.goals}
         self.path.parent.mkdir(exist_ok=True)
@@ -102,6 +104,9 @@ def main():
     for name, part in module.PARTS.items():
         if not args.part or name in args.part:
             bench.run(name, part)
+    # A month of flights is too short for the goals.
+    if bench.missed and not args.quick:
+        sys.exit("bench: goals missed: " + "; ".join(bench.missed))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ metric_table! {
     Counter IngestRecords ingest_records "forebay_ingest_records_total" ["source", "result"] NONE "records read; result: ok (rows, each once), again (rows that are read once more, after a crash or for an archive that lacks them), dead_letter";
     Gauge IngestLagRecords ingest_lag_records "forebay_ingest_lag_records" ["source", "partition"] NONE "offsets between what the state has applied and the last stable offset; no series where nobody can tell";
     Gauge IngestLagKnown ingest_lag_known "forebay_ingest_lag_known" ["source"] NONE "1 while the lag of each partition of the source is known, 0 while nobody answers or another log stands under its topic's name";
-    Gauge PartSetAside part_set_aside "forebay_part_set_aside" ["kind", "name"] NONE "1 for a part of the definitions that is set aside: a model or monitor that could not be started, a view whose state is damaged; kind: model, monitor, view";
+    Gauge PartSetAside part_set_aside "forebay_part_set_aside" ["kind", "name"] NONE "1 for a part of the definitions that is set aside: a model or monitor that could not be started, a view whose state is damaged or outdated; kind: model, monitor, view";
     Gauge SourceHalted source_halted "forebay_source_halted" ["source", "code"] NONE "1 while a source, or a partition of it, is not read because its log is not the one that the state follows, is missing, has a gap, is damaged or refused; absent otherwise; codes: docs/errors.md";
     Gauge IngestStanding ingest_standing "forebay_ingest_standing" [] NONE "1 while records of a source wait and none was applied for [ingest] stall_s, nobody answers for it or a partition of it for as long, or ingest does not run";
     Gauge Watermark watermark "forebay_watermark_timestamp_seconds" ["source"] NONE "smallest watermark over the partitions of the source";
@@ -200,6 +200,7 @@ metric_table! {
     Gauge KafkaBrokerUp kafka_broker_up "forebay_kafka_broker_up" ["client", "broker"] NONE "1 while the client is connected to the broker; brokers that it does not need are absent";
     Gauge KafkaRoundTrip kafka_round_trip "forebay_kafka_round_trip_seconds" ["client", "broker"] NONE "99th percentile of the times from request to answer in the last 15 s; a fetch waits at the broker for records";
     Counter KafkaFailures kafka_failures "forebay_kafka_request_failures_total" ["client", "broker", "kind"] NONE "requests that failed; kind: error (not sent, or no valid answer), retry (sent again), timeout (no answer in time)";
+    Counter KafkaReaderErrors kafka_reader_errors "forebay_kafka_reader_errors_total" [] NONE "errors that the reading client reported and heals by itself: a broker that is away, a partition without a leader";
     Counter KafkaBytes kafka_bytes "forebay_kafka_bytes_total" ["client", "broker", "direction"] NONE "bytes exchanged; direction: sent, received";
 
     // rocksdb, over all shards
@@ -238,12 +239,12 @@ metric_table! {
     Gauge OutboxPending outbox_pending "forebay_outbox_pending_records" ["deployment"] NONE "records that wait to be published";
 
     // monitor
-    Gauge MonitorDriftScore monitor_drift_score "forebay_monitor_drift_score" ["model", "version", "feature", "method", "reference"] NONE "distance from the reference in the last closed window; method: psi, ks, js";
-    Gauge MonitorDriftThreshold monitor_drift_threshold "forebay_monitor_drift_threshold" ["model", "version", "feature", "reference"] NONE "score by psi above which the feature has drifted";
+    Gauge MonitorDriftScore monitor_drift_score "forebay_monitor_drift_score" ["model", "version", "monitor", "feature", "method", "reference"] NONE "distance from the reference in the last closed window; method: psi, ks, js";
+    Gauge MonitorDriftThreshold monitor_drift_threshold "forebay_monitor_drift_threshold" ["model", "version", "monitor", "feature", "reference"] NONE "score by psi above which the feature has drifted";
     Gauge MonitorAlarm monitor_alarm "forebay_monitor_alarm" ["model", "version", "monitor", "feature"] NONE "1 while the alarm of drift is raised";
     Gauge MonitorDriftedFeatures monitor_drifted_features "forebay_monitor_drifted_features_ratio" ["model", "version", "monitor"] NONE "share of features that drifted in the last closed window";
     Gauge MonitorWindowRows monitor_window_rows "forebay_monitor_window_rows" ["model", "version", "monitor"] NONE "predictions in the last closed window";
-    Gauge MonitorQuality monitor_quality "forebay_monitor_quality" ["model", "version", "metric"] NONE "quality in the last closed window, of the predictions that have a label";
+    Gauge MonitorQuality monitor_quality "forebay_monitor_quality" ["model", "version", "monitor", "metric"] NONE "quality in the last closed window, of the predictions that have a label";
     Gauge MonitorLabelCoverage monitor_label_coverage "forebay_monitor_label_coverage_ratio" ["model", "version", "monitor"] NONE "share of predictions with a label in the last closed window";
     Gauge MonitorLabelMaturity monitor_label_maturity "forebay_monitor_label_maturity_ratio" ["model", "version", "monitor"] NONE "share of predictions in the last closed window that have a label or wait for none any more";
     Gauge MonitorEvaluation monitor_evaluation "forebay_monitor_evaluation_timestamp_seconds" ["monitor"] NONE "end of the last window evaluated, in event time";

@@ -2,14 +2,15 @@
 //! narrower or wider integers, other layouts of text, timestamps of any unit, naive ones (which are
 //! UTC).
 //!
-//! A value that does not fit is an error, never a NULL.
+//! A value that does not fit is an error, never a NULL and never another value; but times are kept
+//! in microseconds, and what is finer is rounded down.
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowTimestampType, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType,
+    ArrowTimestampType, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, PrimitiveArray, TimestampMicrosecondArray};
 use arrow_cast::{CastOptions, cast_with_options};
@@ -31,11 +32,31 @@ pub(super) fn conform(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Strin
     if !admitted(from, to) {
         return Err(String::new());
     }
+    if to == &DataType::Float64 && !fits_double(array) {
+        return Err("; a value that a DOUBLE cannot hold exactly".to_owned());
+    }
     let options = CastOptions {
         safe: false,
         ..CastOptions::default()
     };
     cast_with_options(array, to, &options).map_err(|e| format!("; {e}"))
+}
+
+/// Whether a DOUBLE has each integer of `array`; those of 32 bits and less it has. Of those beyond
+/// 2^53 some fit by luck, and they are refused as serving refuses them.
+fn fits_double(array: &ArrayRef) -> bool {
+    const EXACT_MAX: u64 = 1 << f64::MANTISSA_DIGITS;
+    match array.data_type() {
+        DataType::Int64 => {
+            let mut values = array.as_primitive::<Int64Type>().iter().flatten();
+            values.all(|value| value.unsigned_abs() <= EXACT_MAX)
+        }
+        DataType::UInt64 => {
+            let mut values = array.as_primitive::<UInt64Type>().iter().flatten();
+            values.all(|value| value <= EXACT_MAX)
+        }
+        _ => true,
+    }
 }
 
 fn admitted(from: &DataType, to: &DataType) -> bool {

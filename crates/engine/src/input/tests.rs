@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, TimestampMicrosecondType};
+use arrow_array::types::{Float64Type, Int32Type, TimestampMicrosecondType};
 use arrow_array::{
     ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, NullArray,
     StringArray, TimestampMillisecondArray, TimestampNanosecondArray,
@@ -42,6 +42,20 @@ fn a_cast_that_could_lose_something_is_refused() {
     }
     let overflow = conform(&integer, &DataType::Int32).expect_err("does not fit");
     assert!(overflow.contains("9223372036854775807"), "{overflow}");
+    for (value, fits) in [
+        (1_i64 << 53, true),
+        (-(1 << 53), true),
+        ((1 << 53) + 1, false),
+        (i64::MIN, false),
+    ] {
+        let integer: ArrayRef = Arc::new(Int64Array::from(vec![Some(value), None]));
+        let double = conform(&integer, &DataType::Float64);
+        let expected = fits.then_some(value as f64);
+        let found = double
+            .ok()
+            .map(|found| found.as_primitive::<Float64Type>().value(0));
+        assert_eq!(found, expected, "{value}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Puts what the parts count into the process's metrics, once a second: ingest, state, archive,
 //! predictions, monitors. Only reads; the hot paths record nothing themselves but plain counters.
 
+mod monitors;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +15,7 @@ use forebay_core::prediction::Role;
 use forebay_core::time::Micros;
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_kafka::{Connections, ReaderStats};
-use forebay_monitor::{
-    MonitorReport, QualityReport, SeriesReport, Verdict, WindowReport, WindowState,
-};
+use forebay_monitor::{MonitorReport, WindowState};
 use forebay_online::{RocksStats, StoreStats, ViewStats};
 use forebay_pipeline::{Counters, PipelineStatus};
 use forebay_telemetry::invariants::InvariantReport;
@@ -41,7 +41,7 @@ impl Exposition {
     /// # Errors
     /// The system gives no thread.
     pub(crate) fn start(app: Arc<App>) -> Result<Self> {
-        InvariantReport::new(Arc::clone(&app.metrics)).install();
+        InvariantReport::of_process().count_in(Arc::clone(&app.metrics));
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         app.metrics
@@ -127,7 +127,7 @@ fn expose(app: &App, shown: &mut Shown) {
     let metrics = &app.metrics;
     let status = app.status();
     ingest(metrics, &status);
-    guesses(metrics, &app.read, &status);
+    reads(metrics, &app.read, &status);
     timings(metrics, &app.counters);
     connections(metrics, app.broker.connections());
     let stats = app.store.stats();
@@ -148,7 +148,7 @@ fn expose(app: &App, shown: &mut Shown) {
     }
     let catalog = app.catalog();
     for report in reports {
-        monitor(metrics, &report);
+        monitors::monitor(metrics, &report);
         let marks = app.marks();
         let scored = catalog.deployments().values();
         let scored = scored.filter(|deployment| deployment.model == report.model);
@@ -274,7 +274,8 @@ fn views(
     }
 }
 
-fn guesses(metrics: &Metrics, read: &ReaderStats, status: &PipelineStatus) {
+fn reads(metrics: &Metrics, read: &ReaderStats, status: &PipelineStatus) {
+    raise(&metrics.kafka_reader_errors.with([]), read.broker_errors());
     let all = read.guesses().into_iter();
     // The reader does not forget sources that are dropped.
     for ((source, column, guess), count) in
@@ -368,155 +369,10 @@ fn memory(metrics: &Metrics, app: &App, stats: &StoreStats) {
     }
 }
 
-fn monitor(metrics: &Metrics, report: &MonitorReport) {
-    for series in report.series.iter().filter(|s| s.role == Role::Live) {
-        if !series.is_routed {
-            retire(metrics, report, series);
-        } else if let Some(window) = series
-            .windows
-            .iter()
-            .rev()
-            .find(|w| w.state == WindowState::Closed)
-        {
-            last_window(metrics, report, series, window);
-        }
-    }
-}
-
-fn last_window(
-    metrics: &Metrics,
-    report: &MonitorReport,
-    series: &SeriesReport,
-    window: &WindowReport,
-) {
-    let (model, version, name) = (
-        report.model.as_str(),
-        series.version.to_string(),
-        report.monitor.as_str(),
-    );
-    let version = version.as_str();
-    metrics
-        .monitor_window_rows
-        .with([model, version, name])
-        .set(window.rows as f64);
-    metrics
-        .monitor_evaluation
-        .with([name])
-        .set_time_us(window.end_us);
-    if let Some(ratio) = window.drifted_ratio {
-        metrics
-            .monitor_drifted_features
-            .with([model, version, name])
-            .set(ratio);
-    }
-    for column in &window.columns {
-        let feature = column.column.as_str();
-        let scores = [("psi", column.psi), ("ks", column.ks), ("js", column.js)];
-        for (method, score) in scores
-            .into_iter()
-            .filter_map(|(method, score)| Some((method, score?)))
-        {
-            metrics
-                .monitor_drift_score
-                .with([model, version, feature, method, &report.reference])
-                .set(score);
-        }
-        if let Some(threshold) = column.threshold {
-            metrics
-                .monitor_drift_threshold
-                .with([model, version, feature, &report.reference])
-                .set(threshold);
-        }
-        let raised = series
-            .alarms
-            .iter()
-            .any(|alarm| alarm.column == column.column && alarm.role == column.role);
-        if raised || column.verdict != Verdict::NoReference {
-            let value = if raised { 1.0 } else { 0.0 };
-            metrics
-                .monitor_alarm
-                .with([model, version, name, feature])
-                .set(value);
-        }
-    }
-    if let Some(quality) = &window.quality {
-        let labels = (model, version, name);
-        last_quality(metrics, labels, quality);
-    }
-}
-
-/// A version that no route leads to any more says nothing of the present.
-fn retire(metrics: &Metrics, report: &MonitorReport, series: &SeriesReport) {
-    let (model, version, name) = (
-        report.model.as_str(),
-        series.version.to_string(),
-        report.monitor.as_str(),
-    );
-    let of_monitor = [model, version.as_str(), name];
-    metrics.monitor_window_rows.remove(of_monitor);
-    metrics.monitor_drifted_features.remove(of_monitor);
-    metrics.monitor_label_coverage.remove(of_monitor);
-    metrics.monitor_label_maturity.remove(of_monitor);
-    for metric in QUALITY {
-        let labels = [model, version.as_str(), metric];
-        metrics.monitor_quality.remove(labels);
-    }
-    for column in series.windows.iter().flat_map(|window| &window.columns) {
-        let (feature, reference) = (column.column.as_str(), report.reference.as_str());
-        for method in ["psi", "ks", "js"] {
-            let labels = [model, version.as_str(), feature, method, reference];
-            metrics.monitor_drift_score.remove(labels);
-        }
-        let labels = [model, version.as_str(), feature, reference];
-        metrics.monitor_drift_threshold.remove(labels);
-        let labels = [model, version.as_str(), name, feature];
-        metrics.monitor_alarm.remove(labels);
-    }
-}
-
-/// Names of the quality figures.
-const QUALITY: [&str; 6] = ["auc", "log_loss", "precision", "recall", "f1", "brier"];
-
-fn last_quality(
-    metrics: &Metrics,
-    (model, version, monitor): (&str, &str, &str),
-    quality: &QualityReport,
-) {
-    let figures = [
-        quality.auc,
-        quality.log_loss,
-        quality.precision,
-        quality.recall,
-        quality.f1,
-        quality.brier,
-    ];
-    for (metric, value) in QUALITY
-        .into_iter()
-        .zip(figures)
-        .filter_map(|(metric, value)| Some((metric, value?)))
-    {
-        metrics
-            .monitor_quality
-            .with([model, version, metric])
-            .set(value);
-    }
-    if let Some(coverage) = quality.coverage {
-        metrics
-            .monitor_label_coverage
-            .with([model, version, monitor])
-            .set(coverage);
-    }
-    if let Some(maturity) = quality.maturity {
-        metrics
-            .monitor_label_maturity
-            .with([model, version, monitor])
-            .set(maturity);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use forebay_engine::Catalog;
+    use forebay_monitor::{SeriesReport, WindowReport};
 
     use super::*;
     use crate::server::change::tests::defined;

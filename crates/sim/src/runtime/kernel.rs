@@ -162,6 +162,10 @@ impl Kernel {
     }
 
     /// Draw the first task, and hold this thread until all have ended or the run has failed.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the thread outside the simulation waits for real time"
+    )]
     pub(super) fn run(&self) -> Report {
         self.give_on();
         let mut state = self.state.lock();
