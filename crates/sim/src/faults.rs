@@ -61,6 +61,36 @@ pub struct Rates {
     pub lost_replies: usize,
     /// A write of an epoch is refused for good, which ends ingest.
     pub refusals: usize,
+    /// A model answers with another number of scores than it was asked for.
+    pub lies: usize,
+    /// It panics, asked for several rows at once: asked for one alone it answers, so that no row is
+    /// set aside for it.
+    pub panics: usize,
+}
+
+/// What a model does instead of answering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misdeed {
+    /// It answers with so many scores and margins.
+    Lies {
+        /// Scores.
+        scores: usize,
+        /// Margins.
+        margins: usize,
+    },
+    /// It panics.
+    Panics,
+}
+
+/// What models have done in one process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deeds {
+    /// Answers of another length than the question.
+    pub lies: u64,
+    /// Panics.
+    pub panics: u64,
+    /// Questions about several rows of which one is at fault.
+    pub halved: u64,
 }
 
 /// Where a process ends, if the seed ends it.
@@ -104,6 +134,7 @@ pub struct Faults {
     over: AtomicBool,
     at_call: AtomicBool,
     at_switch: Arc<AtomicBool>,
+    deeds: Mutex<Deeds>,
     /// What the store takes for each row of a fill.
     fold_takes: Duration,
 }
@@ -150,6 +181,7 @@ impl Faults {
             over: AtomicBool::new(false),
             at_call: AtomicBool::new(false),
             at_switch,
+            deeds: Mutex::default(),
             fold_takes: Duration::ZERO,
         }
     }
@@ -228,6 +260,37 @@ impl Faults {
             return Ok(());
         }
         Err(PortError::new(ErrorKind::FailedPrecondition, REFUSED))
+    }
+
+    /// What a model does instead of answering for `rows` rows, if it does not answer.
+    pub(crate) fn misdeed(&self, rows: usize) -> Option<Misdeed> {
+        let (rates, mut random) = (self.rates(), self.random.lock());
+        if rows > 0 && random.below(1_000) < rates.lies {
+            self.note_deed(|deeds| deeds.lies += 1);
+            let (less, more) = (rows - 1, rows + 1);
+            let lies = [(less, rows), (rows, more), (more, more), (0, 0)];
+            let (scores, margins) = lies[random.below(lies.len())];
+            return Some(Misdeed::Lies { scores, margins });
+        }
+        if rows > 1 && random.below(1_000) < rates.panics {
+            self.note_deed(|deeds| {
+                deeds.panics += 1;
+                deeds.halved += 1;
+            });
+            return Some(Misdeed::Panics);
+        }
+        None
+    }
+
+    /// A model has done something.
+    pub(crate) fn note_deed(&self, note: impl FnOnce(&mut Deeds)) {
+        note(&mut self.deeds.lock());
+    }
+
+    /// What models have done.
+    #[must_use]
+    pub fn deeds(&self) -> Deeds {
+        *self.deeds.lock()
     }
 
     /// End the process now.

@@ -40,6 +40,7 @@ use crate::faulty::{
     FaultyScorer, FaultyStore,
 };
 use crate::monitored;
+use crate::refusals::RefusingModel;
 use crate::runtime::{SimClock, SimRuntime};
 use crate::world::{POOL_BYTES, PREDICTIONS, START_US, TOPIC, World};
 pub use recovery::Met;
@@ -278,6 +279,8 @@ impl Server {
         assert_eq!(counters.snapshot().panics, 0, "a part has panicked");
         if stopped.is_whole() {
             self.monitors.lock().clone().save();
+        } else {
+            self.note(|met| met.cut_off += 1);
         }
         if let Some(alarms) = self.alarms.lock().take() {
             alarms.finish().expect("the thread has not panicked");
@@ -426,7 +429,8 @@ impl Server {
     fn parts(&self) -> PipelineParts {
         let (world, faults) = (&self.world, &self.faults);
         let (calm, seed) = (Arc::<Fate>::default(), self.random.lock().bits());
-        let scorer = FakeScorer::new(&calm, None);
+        let honest = FakeScorer::new(&calm, None);
+        let scorer = RefusingModel::new(honest, world.setup.refusals, faults);
         PipelineParts {
             log: Box::new(FaultyLog::new(world.log.reader(seed, &calm), faults)),
             inspector: Box::new(FaultyInspector::new(world.log.inspector(), faults)),
