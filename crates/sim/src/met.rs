@@ -16,6 +16,10 @@ pub struct Met {
     pub crashes: Crashes,
     /// What models have done instead of answering.
     pub deeds: Deeds,
+    /// Writes of shards that were done and reported as failed.
+    pub undecided: u64,
+    /// Reads of the archive that have ended behind their beginning.
+    pub broken_reads: u64,
     /// What was compared with the log when all was done.
     pub checked: Checked,
     /// Seeds in which no late row may have lost its mark.
@@ -54,6 +58,8 @@ impl Met {
         self.crashes.at_calls += other.crashes.at_calls;
         self.crashes.at_switches += other.crashes.at_switches;
         self.add_deeds(other.deeds);
+        self.undecided += other.undecided;
+        self.broken_reads += other.broken_reads;
         self.checked.predictions += other.checked.predictions;
         self.checked.rows_refused += other.checked.rows_refused;
         self.checked.predictions_refused += other.checked.predictions_refused;
@@ -116,10 +122,12 @@ impl fmt::Display for Met {
         )?;
         write!(
             f,
-            "ended: {} processes at calls, {} at switches; ingest came back {} times, was lost {} times; starts that left \
+            "ended: {} processes at calls, {} at switches; writes undecided: {}; reads broken: {}; ingest came back {} times, was lost {} times; starts that left \
              sources out: {}, mended: {}; parts of views set aside: {}, views made anew: {}",
             self.crashes.at_calls,
             self.crashes.at_switches,
+            self.undecided,
+            self.broken_reads,
             self.came_back,
             self.lost,
             self.left_out,

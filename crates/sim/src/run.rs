@@ -152,6 +152,7 @@ impl Run {
             delays: [0, 20, 200][self.random.below(3)],
             lost_replies: [0, 50][self.random.below(2)],
             refusals: [0, 20][self.random.below(2)],
+            breaks: [0, 20][self.random.below(2)],
             lies: if self.misbehaves { 200 } else { 0 },
             panics: if self.misbehaves { 100 } else { 0 },
         };
@@ -249,6 +250,8 @@ impl Run {
         self.met.crashes.at_calls += crashes.at_calls;
         self.met.crashes.at_switches += crashes.at_switches;
         self.met.add_deeds(faults.deeds());
+        self.met.undecided += faults.undecided();
+        self.met.broken_reads += faults.broken_reads();
         faults.kill();
     }
 

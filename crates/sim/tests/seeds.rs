@@ -61,6 +61,10 @@ fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
         "{all}"
     );
     assert!(
+        all.undecided > SEEDS / 5 && all.broken_reads > SEEDS / 30,
+        "{all}"
+    );
+    assert!(
         all.came_back > SEEDS / 20 && all.lost < all.came_back,
         "{all}"
     );
