@@ -72,6 +72,10 @@ pub struct Evaluated {
     scores: BTreeMap<(u32, Micros), (Scores, Scores)>,
     /// What the alarm topic must be told.
     words: Vec<Word>,
+    /// Scored events that are answered by a note alone.
+    pub noted: u64,
+    /// Whether the watermark of predictions would lie lower without those.
+    pub notes_count: bool,
 }
 
 impl Evaluated {
@@ -82,11 +86,16 @@ impl Evaluated {
         let events = Source::read(world, EVENTS, TOPIC, &marks);
         let labels = Source::read(world, LABELS, LABELS_TOPIC, &marks);
         let predictions = predictions(world, &events);
-        let mut answered = settled(world);
-        answered.extend(predictions.iter().map(|p| p.of));
-        let mut evaluated = Self::default();
+        let mut answered: BTreeSet<_> = predictions.iter().map(|p| p.of).collect();
+        let without_notes = events.reached(&answered);
+        let mut evaluated = Self {
+            noted: settled(world).difference(&answered).count() as u64,
+            ..Self::default()
+        };
+        answered.extend(settled(world));
         let figures = &mut evaluated.figures;
         figures.marks = (events.reached(&answered), labels.reached_all());
+        evaluated.notes_count = figures.marks.0 != without_notes;
         let labels = figures.sort_labels(&labels);
         figures.count_windows(&predictions, &labels);
         figures.count_fates(&predictions, &labels);

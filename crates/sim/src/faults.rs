@@ -48,6 +48,8 @@ pub enum Effect {
     None,
     /// Something lasting, all of it or nothing.
     Write,
+    /// The same for one shard: where nobody hears of it, the next one finds it.
+    ShardWrite,
 }
 
 /// How often something goes wrong, in calls out of a thousand.
@@ -61,6 +63,38 @@ pub struct Rates {
     pub lost_replies: usize,
     /// A write of an epoch is refused for good, which ends ingest.
     pub refusals: usize,
+    /// A read ends between two batches; of so many batches.
+    pub breaks: usize,
+    /// A model answers with another number of scores than it was asked for.
+    pub lies: usize,
+    /// It panics, asked for several rows at once: asked for one alone it answers, so that no row is
+    /// set aside for it.
+    pub panics: usize,
+}
+
+/// What a model does instead of answering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misdeed {
+    /// It answers with so many scores and margins.
+    Lies {
+        /// Scores.
+        scores: usize,
+        /// Margins.
+        margins: usize,
+    },
+    /// It panics.
+    Panics,
+}
+
+/// What models have done in one process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deeds {
+    /// Answers of another length than the question.
+    pub lies: u64,
+    /// Panics.
+    pub panics: u64,
+    /// Questions about several rows of which one is at fault.
+    pub halved: u64,
 }
 
 /// Where a process ends, if the seed ends it.
@@ -104,6 +138,9 @@ pub struct Faults {
     over: AtomicBool,
     at_call: AtomicBool,
     at_switch: Arc<AtomicBool>,
+    deeds: Mutex<Deeds>,
+    undecided: AtomicU64,
+    broken_reads: AtomicU64,
     /// What the store takes for each row of a fill.
     fold_takes: Duration,
 }
@@ -150,6 +187,9 @@ impl Faults {
             over: AtomicBool::new(false),
             at_call: AtomicBool::new(false),
             at_switch,
+            deeds: Mutex::default(),
+            undecided: AtomicU64::new(0),
+            broken_reads: AtomicU64::new(0),
             fold_takes: Duration::ZERO,
         }
     }
@@ -230,6 +270,37 @@ impl Faults {
         Err(PortError::new(ErrorKind::FailedPrecondition, REFUSED))
     }
 
+    /// What a model does instead of answering for `rows` rows, if it does not answer.
+    pub(crate) fn misdeed(&self, rows: usize) -> Option<Misdeed> {
+        let (rates, mut random) = (self.rates(), self.random.lock());
+        if rows > 0 && random.below(1_000) < rates.lies {
+            self.note_deed(|deeds| deeds.lies += 1);
+            let (less, more) = (rows - 1, rows + 1);
+            let lies = [(less, rows), (rows, more), (more, more), (0, 0)];
+            let (scores, margins) = lies[random.below(lies.len())];
+            return Some(Misdeed::Lies { scores, margins });
+        }
+        if rows > 1 && random.below(1_000) < rates.panics {
+            self.note_deed(|deeds| {
+                deeds.panics += 1;
+                deeds.halved += 1;
+            });
+            return Some(Misdeed::Panics);
+        }
+        None
+    }
+
+    /// A model has done something.
+    pub(crate) fn note_deed(&self, note: impl FnOnce(&mut Deeds)) {
+        note(&mut self.deeds.lock());
+    }
+
+    /// What models have done.
+    #[must_use]
+    pub fn deeds(&self) -> Deeds {
+        *self.deeds.lock()
+    }
+
     /// End the process now.
     pub fn kill(&self) {
         self.over.store(true, Ordering::SeqCst);
@@ -251,10 +322,7 @@ impl Faults {
         effect: Effect,
         act: impl FnOnce() -> PortResult<T>,
     ) -> PortResult<T> {
-        match self.delay() {
-            Some(pause) => self.runtime.pause(pause),
-            None => self.runtime.pass(),
-        }
+        self.pass();
         self.act(self.decide(part, effect), act)
     }
 
@@ -276,6 +344,63 @@ impl Faults {
         }
         let outcome = act.await;
         self.act(fate, || outcome)
+    }
+
+    /// [`Self::meet`] for a write of one shard of `part`, which hears whether its reply is lost.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn meet_write<T>(
+        &self,
+        part: Part,
+        act: impl FnOnce(bool) -> PortResult<T>,
+    ) -> PortResult<T> {
+        self.pass();
+        match self.decide(part, Effect::ShardWrite) {
+            Fate::DoneAndLost => {
+                self.undecided.fetch_add(1, Ordering::SeqCst);
+                act(true)
+            }
+            fate => self.act(fate, || act(false)),
+        }
+    }
+
+    /// Writes of shards that were done and reported as failed.
+    #[must_use]
+    pub fn undecided(&self) -> u64 {
+        self.undecided.load(Ordering::SeqCst)
+    }
+
+    /// Time passes before a call, or another thread goes first.
+    fn pass(&self) {
+        match self.delay() {
+            Some(pause) => self.runtime.pause(pause),
+            None => self.runtime.pass(),
+        }
+    }
+
+    /// One more batch of what a call has begun to read of `part`, which may be away by now. Counts
+    /// as no call: how many batches there are is the part's.
+    ///
+    /// # Errors
+    /// It is away, or the process has ended.
+    pub(crate) fn read_on(&self, part: Part) -> PortResult<()> {
+        if self.is_over() {
+            return Err(killed());
+        }
+        let breaks = self.rates().breaks;
+        let is_broken = breaks > 0 && self.random.lock().below(1_000) < breaks;
+        if is_broken || self.is_away(part) {
+            self.broken_reads.fetch_add(1, Ordering::SeqCst);
+            return Err(away(part));
+        }
+        Ok(())
+    }
+
+    /// Reads that have ended behind their beginning.
+    #[must_use]
+    pub fn broken_reads(&self) -> u64 {
+        self.broken_reads.load(Ordering::SeqCst)
     }
 
     fn act<T>(&self, fate: Fate, act: impl FnOnce() -> PortResult<T>) -> PortResult<T> {
@@ -311,7 +436,11 @@ impl Faults {
         if self.is_away(part) {
             return Fate::Failed(away(part));
         }
-        let lost = effect == Effect::Write && matches!(part, Part::Archive | Part::Publisher);
+        let lost = match effect {
+            Effect::None => false,
+            Effect::Write => matches!(part, Part::Archive | Part::Publisher),
+            Effect::ShardWrite => part == Part::Store,
+        };
         if lost && self.random.lock().below(1_000) < self.rates().lost_replies {
             return Fate::DoneAndLost;
         }

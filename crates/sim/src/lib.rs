@@ -3,11 +3,12 @@
 //! task switch, and an oracle that says by one plain walk over the log what must be there in the
 //! end.
 //!
-//! [`runtime`] draws who runs; [`faults`] and [`faulty`] decide what becomes of a call; [`world`]
-//! is what outlives processes, [`server`] one of these; [`run`] plays one seed, and [`oracle`] and
-//! [`recomputed`] judge it. [`monitored`] is the world's monitor; [`evaluator`] says what that must
-//! report, and [`drift`] which alarms must be on their topic. The tests of `pipeline` use the world
-//! and the oracle with the system's threads.
+//! [`runtime`] draws who runs; [`faults`] and [`faulty`] decide what becomes of a call, and
+//! [`refusals`] which events never get a prediction; [`world`] is what outlives processes,
+//! [`server`] one of these; [`run`] plays one seed, and [`oracle`] and [`recomputed`] judge it.
+//! [`monitored`] is the world's monitor; [`evaluator`] says what that must report, and [`drift`]
+//! which alarms must be on their topic. The tests of `pipeline` use the world and the oracle with
+//! the system's threads.
 
 pub mod drift;
 pub mod encoding;
@@ -15,9 +16,11 @@ pub mod evaluator;
 mod events;
 pub mod faults;
 pub mod faulty;
+pub mod met;
 pub mod monitored;
 pub mod oracle;
 pub mod recomputed;
+pub mod refusals;
 pub mod run;
 pub mod runtime;
 pub mod server;

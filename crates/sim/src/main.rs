@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use forebay_sim::run::play;
+use forebay_sim::met::Met;
+use forebay_sim::run::{Played, play};
 use parking_lot::Mutex;
 use results::Results;
 
@@ -102,11 +103,12 @@ fn run(args: &Args) -> Result<bool, String> {
         None => Results::default(),
     };
     let (began, mut played, mut failures) = (Instant::now(), 0, 0);
+    let mut met = Met::default();
     let is_over = || args.time.is_some_and(|time| began.elapsed() >= time);
     while played < args.seeds && !is_over() {
         let (part, first) = (PART.min(args.seeds - played), results.next_seed);
         let part_began = Instant::now();
-        let (count, failed) = play_all(args.jobs, first..first + part, &is_over);
+        let (count, failed) = play_all(args.jobs, first..first + part, &is_over, &mut met);
         results.add(count, &failed, part_began.elapsed(), &args.commit);
         if let Some(file) = &args.results {
             results.save(file)?;
@@ -119,6 +121,7 @@ fn run(args: &Args) -> Result<bool, String> {
         began.elapsed().as_secs_f64(),
         results.seeds
     );
+    eprintln!("{met}");
     Ok(failures == 0)
 }
 
@@ -131,20 +134,25 @@ fn play_twice(seed: u64) -> bool {
     first == second && first.report.failure.is_none()
 }
 
-/// Play `seeds` until `is_over`; how many, and which failed, with words. Seeds are handed out in
-/// order, so those that were played are a run without holes.
+/// Play `seeds` until `is_over`; how many, and which failed, with words. What they have met is
+/// added to `met`. Seeds are handed out in order, so those that were played are a run without
+/// holes.
 fn play_all(
     jobs: u64,
     seeds: Range<u64>,
     is_over: &(dyn Fn() -> bool + Sync),
+    met: &mut Met,
 ) -> (u64, Vec<(u64, String)>) {
     let (first, next, failed) = (seeds.start, Mutex::new(seeds), Mutex::new(Vec::new()));
+    let met = Mutex::new(met);
     let work = || {
         while !is_over() {
             let Some(seed) = next.lock().next() else {
                 return;
             };
-            if let Some(words) = judge(seed) {
+            let played = play(seed);
+            met.lock().add(&played.met);
+            if let Some(words) = judge(seed, played) {
                 eprintln!("seed {seed}: {words}; play it again with --seed {seed}");
                 failed.lock().push((seed, words));
             }
@@ -160,9 +168,8 @@ fn play_all(
     (next.into_inner().start - first, failed)
 }
 
-/// Why `seed` fails, if it does.
-fn judge(seed: u64) -> Option<String> {
-    let played = play(seed);
+/// Why `seed` fails, as `played`, if it does.
+fn judge(seed: u64, played: Played) -> Option<String> {
     let passed = played.report.failure.is_none();
     if passed && seed.is_multiple_of(TWICE_EVERY) && play(seed) != played {
         return Some("it does not do the same twice".to_owned());

@@ -8,6 +8,7 @@ use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::ports::StateProgress;
 use forebay_core::prediction::{PredictionKey, Role, column};
 use forebay_core::progress::TopicPartition;
+use forebay_core::settlement::{OffsetRuns, SETTLEMENT_TABLE, UnscoredReason};
 use forebay_core::source::meta;
 use forebay_core::time::{MINUTE_US, Micros};
 use forebay_core::value::{Value, array_from_values};
@@ -46,6 +47,23 @@ pub struct Oracle {
     pub dead: Vec<(TopicPartition, i64, String)>,
     /// Ids of all predictions.
     pub predictions: BTreeSet<String>,
+    /// Of each that there never is the id and why.
+    pub settled: BTreeMap<String, UnscoredReason>,
+    /// Accepted events of which the live version gives no prediction.
+    pub unscored: usize,
+}
+
+/// What a check of a world has found there and compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Predictions.
+    pub predictions: u64,
+    /// Notes on events that a model refuses.
+    pub rows_refused: u64,
+    /// Notes on predictions that their topic refuses.
+    pub predictions_refused: u64,
+    /// Late rows in the archive whose flag says so.
+    pub late_flags: u64,
 }
 
 impl Oracle {
@@ -76,9 +94,10 @@ impl Oracle {
                     continue;
                 }
             };
-            let Value::Timestamp(time_us) = values[1] else {
-                panic!("ts is a timestamp")
+            let (Value::Timestamp(time_us), Value::Int(event)) = (&values[1], &values[3]) else {
+                panic!("ts is a timestamp, and n a number")
             };
+            let time_us = *time_us;
             let bound = bounds
                 .iter()
                 .find(|b| b.from <= record.offset && record.offset < b.until);
@@ -109,7 +128,15 @@ impl Oracle {
                     partition: number,
                     offset: record.offset,
                 };
-                self.predictions.insert(key.id());
+                match world.setup.refusals.reason(&key, *event) {
+                    None => {
+                        self.predictions.insert(key.id());
+                    }
+                    Some(reason) => {
+                        self.settled.insert(key.id(), reason);
+                        self.unscored += usize::from(*role == Role::Live);
+                    }
+                }
             }
         }
     }
@@ -128,13 +155,17 @@ fn bounds_of(world: &World, place: &TopicPartition) -> Vec<Bound> {
 
 /// Everything about `world` is what its log says. `late_flags` is false after a crash that left the
 /// archive behind every shard: then a late row may have lost its mark.
-pub fn check(world: &World, late_flags: bool) {
+///
+/// # Panics
+/// It is not so.
+pub fn check(world: &World, late_flags: bool) -> Checked {
+    let mut checked = Checked::default();
     let oracle = Oracle::of(world);
     for view in [RECENT, LIFETIME] {
         check_rows(world, &oracle, view);
     }
-    check_archive(world, &oracle, late_flags);
-    check_predictions(world, &oracle);
+    checked.late_flags = check_archive(world, &oracle, late_flags);
+    check_predictions(world, &oracle, &mut checked);
     let observed = world.observed.lock();
     let events: Vec<_> = observed
         .iter()
@@ -150,6 +181,7 @@ pub fn check(world: &World, late_flags: bool) {
         .map(|a| (a.place.clone(), a.offset))
         .collect();
     assert_eq!(distinct, accepted, "observers see every row");
+    checked
 }
 
 fn check_rows(world: &World, oracle: &Oracle, view: u32) {
@@ -208,7 +240,9 @@ pub fn encoded(key: &str) -> Vec<u8> {
         .to_vec()
 }
 
-fn check_archive(world: &World, oracle: &Oracle, late_flags: bool) {
+/// How many late rows say so.
+fn check_archive(world: &World, oracle: &Oracle, late_flags: bool) -> u64 {
+    let mut flags = 0;
     let rows = world.archive.rows(EVENTS);
     let places: Vec<_> = rows.iter().map(|row| (&row.place, row.offset)).collect();
     let expected: Vec<_> = oracle
@@ -223,6 +257,7 @@ fn check_archive(world: &World, oracle: &Oracle, late_flags: bool) {
     for (row, accepted) in rows.iter().zip(&oracle.accepted) {
         assert!(row.values["x"].same_bits(&accepted.x));
         let late = row.values[meta::LATE] == Value::Bool(true);
+        flags += u64::from(late);
         assert!(
             late == accepted.late || (!late && !late_flags),
             "late flag of {:?} {}",
@@ -240,9 +275,11 @@ fn check_archive(world: &World, oracle: &Oracle, late_flags: bool) {
         })
         .collect();
     assert_eq!(dead, oracle.dead, "every dead letter is kept once");
+    flags
 }
 
-fn check_predictions(world: &World, oracle: &Oracle) {
+/// Every event has its prediction or the archive's note why it has none, never both, never twice.
+fn check_predictions(world: &World, oracle: &Oracle, checked: &mut Checked) {
     if !world.setup.scored {
         return;
     }
@@ -251,6 +288,16 @@ fn check_predictions(world: &World, oracle: &Oracle) {
         oracle.predictions,
         "every event is scored under its one id"
     );
+    checked.predictions = oracle.predictions.len() as u64;
+    let settled = settled(world);
+    let reasons = oracle.settled.iter();
+    let expected: BTreeMap<String, String> = reasons
+        .map(|(id, reason)| (id.clone(), reason.label().to_owned()))
+        .collect();
+    assert_eq!(settled, expected, "every other event has a note of it");
+    let of = |reason| oracle.settled.values().filter(|r| **r == reason).count() as u64;
+    checked.rows_refused = of(UnscoredReason::RowRefused);
+    checked.predictions_refused = of(UnscoredReason::PredictionRefused);
     assert_eq!(world.store.unfinished(), (0, 0));
     let ids: Vec<String> = world
         .archive
@@ -261,7 +308,7 @@ fn check_predictions(world: &World, oracle: &Oracle) {
             other => panic!("{other:?} is no id"),
         })
         .collect();
-    let live = oracle.accepted.len();
+    let live = oracle.accepted.len() - oracle.unscored;
     assert_eq!(
         ids.len(),
         live,
@@ -270,4 +317,38 @@ fn check_predictions(world: &World, oracle: &Oracle) {
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), live);
     let folded: usize = world.store.rows(OF_PREDICTIONS).iter().map(Vec::len).sum();
     assert_eq!(folded, live, "a view over predictions counts each once");
+}
+
+/// Of each archived note the id of the prediction that is not there, and why.
+fn settled(world: &World) -> BTreeMap<String, String> {
+    let mut settled = BTreeMap::new();
+    for row in world.archive.rows(SETTLEMENT_TABLE) {
+        let text = |name: &str| match &row.values[name] {
+            Value::Text(text) => text.to_string(),
+            other => panic!("{name} is {other:?}"),
+        };
+        let number = |name: &str| match &row.values[name] {
+            Value::Int(number) => *number,
+            other => panic!("{name} is {other:?}"),
+        };
+        let offsets = OffsetRuns::of_text(&text("offsets")).expect("runs of offsets");
+        assert_eq!(
+            i64::try_from(offsets.count()),
+            Ok(number("events")),
+            "events of {offsets:?}"
+        );
+        for offset in offsets.ranges().flatten() {
+            let key = PredictionKey {
+                deployment: text("deployment"),
+                model_version: u32::try_from(number("model_version")).expect("small"),
+                role: Role::parse(&text("role")).expect("a role"),
+                topic: text("source_topic"),
+                partition: i32::try_from(number("source_partition")).expect("few"),
+                offset,
+            };
+            let twice = settled.insert(key.id(), text("reason"));
+            assert!(twice.is_none(), "{key:?} is noted twice");
+        }
+    }
+    settled
 }

@@ -15,11 +15,12 @@ use crate::world::{RECENT, World};
 /// Values are whole numbers of these.
 const QUARTERS: f64 = 4.0;
 
-/// Recompute every prediction of `world`.
+/// Recompute every prediction of `world`; how many.
 ///
 /// # Panics
 /// One is not what it should be.
-pub fn check_scores(world: &World, oracle: &Oracle) {
+pub fn check_scores(world: &World, oracle: &Oracle) -> u64 {
+    let mut checked = 0;
     assert_eq!(world.setup.asks, RECENT, "the features recomputed here");
     let alias = world.service().spec().views[0].alias.clone();
     for record in world.publisher.published() {
@@ -28,8 +29,8 @@ pub fn check_scores(world: &World, oracle: &Oracle) {
         let text = said[column::APPLIED].as_str().expect("offsets are named");
         let named = AppliedViews::decode(text).expect("its own text");
         let applied = named.get(&alias).expect("its own offsets");
-        // A power cut may have taken the epoch: then no offsets are named.
-        let Some(applied) = applied else { continue };
+        // The epoch was read in the process that has made the record, and a power cut ends that.
+        let applied = applied.unwrap_or_else(|| panic!("{id} names no offsets: {said}"));
         let at = said[column::EVENT_TIME].as_i64().expect("an instant");
         let key = said[column::REQUEST]["k"].as_str();
         let (count, total) = features(oracle, key, at, &applied);
@@ -44,7 +45,9 @@ pub fn check_scores(world: &World, oracle: &Oracle) {
             Some(count + total),
             "{id}: the score of {said}"
         );
+        checked += 1;
     }
+    checked
 }
 
 /// Count and sum of the minute up to `at`, of what `applied` covers.

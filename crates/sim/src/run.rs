@@ -18,15 +18,15 @@ use forebay_pipeline::backfill::Filling;
 use forebay_pipeline::runtime::block_on;
 use forebay_testkit::{Random, StoredRow};
 
-use crate::drift::{Alarms, Judged, check_alarms};
+use crate::drift::{Judged, check_alarms};
 use crate::evaluator::{Evaluated, Figures};
-use crate::faults::{Crashes, End, Faults, Rates};
+use crate::faults::{End, Faults, Rates};
+use crate::met::Met;
 use crate::monitored::{LABELS_TOPIC, WINDOW_US};
 use crate::oracle::{Oracle, check};
 use crate::recomputed::check_scores;
+use crate::refusals::Refusals;
 use crate::runtime::{Report, SimRuntime, simulate};
-#[cfg(doc)]
-use crate::server;
 use crate::server::{Disk, EXTRA, Server};
 use crate::world::{EVENTS, PREDICTIONS_TOPIC, RECENT, Setup, TOPIC, World};
 
@@ -43,31 +43,6 @@ const SWITCHES_PER_CALL: usize = 5;
 
 /// Virtual time in which notes on events without a prediction are archived.
 const SETTLED_MAX: Duration = Duration::from_secs(10);
-
-/// What a run has come across: a test asks whether the seeds come across everything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Met {
-    /// Processes that the seed has ended.
-    pub crashes: Crashes,
-    /// See [`server::Met`].
-    pub came_back: u64,
-    /// See there.
-    pub left_out: u64,
-    /// See there.
-    pub mended: u64,
-    /// See there.
-    pub lost: u64,
-    /// Parts of views that were set aside when a disturbed process ended.
-    pub set_aside: u64,
-    /// Views that were set aside and made anew.
-    pub made_anew: u64,
-    /// Closed windows whose scores had drifted.
-    pub drifted: u64,
-    /// Closed windows whose scores had not.
-    pub stable: u64,
-    /// Words on the topic of alarms.
-    pub alarms: Alarms,
-}
 
 /// One seed, played.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +71,11 @@ struct Run {
     disk: Arc<Disk>,
     /// Whether state of views is damaged.
     damages: bool,
+    /// Whether models lie and panic now and then.
+    misbehaves: bool,
+    /// Whether the archive may have been left behind every shard: then a row may have lost its
+    /// mark.
+    left_behind: bool,
     met: Met,
 }
 
@@ -117,12 +97,19 @@ impl Run {
             far_ahead: random.below(3) == 0,
             idle_timeout_us: [1, 3, 30][random.below(3)] * SECOND_US,
             flush: Duration::from_millis([3, 300, 10_000][random.below(3)]),
+            refusals: Refusals {
+                of_the_model: random.below(4) == 0,
+                in_panic: random.below(2) == 0,
+                of_the_topic: random.below(4) == 0,
+            },
             ..Setup::default()
         };
         let world = World::with_events(setup, random.below(30), random.bits());
         Self {
             runtime: runtime.clone(),
             damages: random.below(2) == 0,
+            misbehaves: random.below(2) == 0,
+            left_behind: false,
             random,
             world: Arc::new(world),
             disk: Arc::default(),
@@ -137,13 +124,14 @@ impl Run {
             self.retire();
         }
         let reports = self.undisturbed();
-        check(&self.world, false);
+        self.met.strict = u64::from(!self.left_behind);
+        self.met.checked = check(&self.world, !self.left_behind);
         self.check_monitors(&reports);
-        check_scores(&self.world, &Oracle::of(&self.world));
+        self.met.recomputed = check_scores(&self.world, &Oracle::of(&self.world));
         self.check_extra();
         if self.random.below(3) == 0 {
             self.lose_head();
-            check(&self.world, false);
+            check(&self.world, !self.left_behind);
             self.check_extra();
         }
         if self.random.below(4) == 0 {
@@ -164,6 +152,9 @@ impl Run {
             delays: [0, 20, 200][self.random.below(3)],
             lost_replies: [0, 50][self.random.below(2)],
             refusals: [0, 20][self.random.below(2)],
+            breaks: [0, 20][self.random.below(2)],
+            lies: if self.misbehaves { 200 } else { 0 },
+            panics: if self.misbehaves { 100 } else { 0 },
         };
         let end = match self.random.below(3) {
             0 => End::Never,
@@ -181,7 +172,7 @@ impl Run {
         let server = self.server(&faults);
         if server.begin().is_err() {
             // A part was away, or the process ended as it began.
-            self.over(&faults);
+            self.over(&faults, &server);
             return;
         }
         for _ in 0..self.random.below(6) {
@@ -203,7 +194,7 @@ impl Run {
         self.met.mended += met.mended;
         self.met.lost += met.lost;
         self.met.set_aside += self.world.store.set_aside().len() as u64;
-        self.over(&faults);
+        self.over(&faults, &server);
     }
 
     /// What some shards have of views that definitions have added may be damaged.
@@ -253,10 +244,14 @@ impl Run {
     }
 
     /// The process is over, whatever has ended it.
-    fn over(&mut self, faults: &Faults) {
+    fn over(&mut self, faults: &Faults, server: &Server) {
+        self.left_behind |= faults.is_over() || server.met().cut_off > 0;
         let crashes = faults.crashes();
         self.met.crashes.at_calls += crashes.at_calls;
         self.met.crashes.at_switches += crashes.at_switches;
+        self.met.add_deeds(faults.deeds());
+        self.met.undecided += faults.undecided();
+        self.met.broken_reads += faults.broken_reads();
         faults.kill();
     }
 
@@ -372,7 +367,7 @@ impl Run {
         let server = self.server(&faults);
         let began = server.begin();
         if disturbed && began.is_err() {
-            self.over(&faults);
+            self.over(&faults, &server);
             return;
         }
         began.expect("it starts");
@@ -392,7 +387,7 @@ impl Run {
             self.make_anew(&server);
         }
         let stopped = server.pause();
-        self.over(&faults);
+        self.over(&faults, &server);
         if !disturbed {
             assert!(done, "not done in time, lacks {:?}", self.world.lacking());
             stopped.expect("nothing is in the way of the stop");
@@ -466,10 +461,15 @@ impl Run {
             ("after a restart", kept.clone()),
             ("rebuilt", kept.without("monitor-")),
         ];
+        let watched = usize::from(self.world.setup.monitored);
+        assert_eq!(live.len(), watched, "a report for each monitor");
         let expected = Evaluated::of(&self.world);
         for report in live {
             let figures = Figures::of_report(report);
             assert_eq!(figures, expected.figures, "the live report");
+            self.met.reports += 1;
+            self.met.noted += expected.noted;
+            self.met.notes_count += u64::from(expected.notes_count);
             self.met.drifted += expected.closed(&[Judged::Drifted]);
             self.met.stable += expected.closed(&[Judged::Clear, Judged::Between]);
             self.met.alarms = check_alarms(&self.world, &expected);

@@ -48,6 +48,7 @@ use crate::drift::{is_refused, word_of};
 use crate::encoding::{JsonEncoder, dead_letter_rows, decode};
 use crate::monitored::{LABEL_PARTITIONS, LABELS, LABELS_TOPIC};
 use crate::oracle::Oracle;
+use crate::refusals::Refusals;
 pub use crate::sources::{event, event_source, source};
 use crate::sources::{label_source, prediction_source};
 
@@ -104,6 +105,8 @@ pub struct Setup {
     pub model_panics: bool,
     /// A version that no model has.
     pub model_lacks: Option<u32>,
+    /// Which events of a simulated server get no prediction.
+    pub refusals: Refusals,
     /// How much of a deployment may wait.
     pub scoring: ScoringLimits,
     /// Whether some events come from a clock that is a year ahead.
@@ -135,6 +138,7 @@ impl Default for Setup {
             model_refuses: None,
             model_panics: false,
             model_lacks: None,
+            refusals: Refusals::default(),
             scoring: ScoringLimits::default(),
             far_ahead: false,
             monitored: false,
@@ -243,6 +247,8 @@ impl World {
                 back.append(PREDICTIONS_TOPIC, 0, Ok(decode(&decoder, &record.payload)));
             }
         });
+        let refusals = setup.refusals;
+        let publisher = publisher.refusing(move |record| refusals.words(record));
         let refuses = setup.refuses_alarms;
         let alarms = MemoryPublisher::new(&fate, |_| {}).refusing(move |record| {
             let ((end_us, _), _) = word_of(record);
@@ -283,7 +289,8 @@ impl World {
         world
     }
 
-    /// The service that asks for [`RECENT`], or for what the setup says.
+    /// The service that asks for [`RECENT`], or for what the setup says; a model that refuses
+    /// events gets their numbers too.
     pub fn service(&self) -> Arc<dyn CompiledService> {
         let asked = self.setup.asks;
         let view = self
@@ -291,7 +298,13 @@ impl World {
             .iter()
             .find(|view| view.spec().id == asked)
             .expect("a view of the world");
-        Arc::new(PlainService::new("service", Arc::clone(view)))
+        let service = PlainService::new("service", Arc::clone(view));
+        if !self.setup.refusals.of_the_model {
+            return Arc::new(service);
+        }
+        let columns = &self.sources[0].columns;
+        let number = columns.iter().find(|column| column.name == "n");
+        Arc::new(service.echoing(number.expect("events have it").clone()))
     }
 
     /// The deployment that scores the events.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forebay_control::{Course, FillHost, Filler, Life, Stop, furthest};
+use forebay_core::ErrorKind;
 use forebay_core::error::with_causes;
 use forebay_core::memory::Part;
 use forebay_core::ports::{Archive, CompiledView, FillWriter, Runtime, StateProgress, ViewStates};
@@ -17,12 +18,12 @@ use forebay_core::view::{ViewId, ViewSpec, Window};
 use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_pipeline::gaps::Listed;
-use forebay_pipeline::runtime::block_on;
+use forebay_pipeline::runtime::{SystemRuntime, block_on};
 use forebay_sim::faults::{End, Faults, Rates};
 use forebay_sim::runtime::{SimRuntime, simulate};
 use forebay_sim::server::{Disk, EXTRA, REST_MAX_ROWS, Server};
-use forebay_sim::world::{EVENTS, RECENT, Setup, TOPIC, World};
-use forebay_testkit::{PlainView, StoredRow, unbounded_budget};
+use forebay_sim::world::{EVENTS, RECENT, Setup, TOPIC, World, runtime as system};
+use forebay_testkit::{Fate, PlainView, StoredRow, unbounded_budget, wait_until};
 use parking_lot::Mutex;
 
 const ADDED: ViewId = EXTRA[0];
@@ -358,6 +359,54 @@ fn where_ingest_has_ended_before_all_was_archived_nothing_is_filled() {
         assert!(error.contains("ingest does not run"), "{error}");
         assert_eq!(noted(&world), 0);
     });
+}
+
+/// Ingest ends for a write of which nobody knows whether it is there, and is stopped. What a fill
+/// of a new view says to that, with the shards as they are or opened anew.
+fn after_an_undecided_write(is_opened_anew: bool) -> Result<(), String> {
+    let world = world(20);
+    let process = world.start(Fate::default(), 1);
+    wait_until("all is read", || world.is_done());
+    for shard in 0..world.setup.shards {
+        world.store.lose_reply(shard, ErrorKind::Internal);
+    }
+    world.append_events(20, 5);
+    wait_until("ingest ends", || !process.pipeline.is_ingesting());
+    let stopped = system().block_on(process.pipeline.stop());
+    assert!(stopped.failed().is_some() && stopped.lacks(EVENTS).is_none());
+    if is_opened_anew {
+        world.store.reopen();
+    }
+    let archived = system().block_on(world.archive.progress(EVENTS));
+    let archived = archived.expect("in memory");
+    for (place, at) in furthest(&world.store).0 {
+        assert!(at.next_offset <= archived.next_offset(&place));
+    }
+    let runtime = Arc::new(SystemRuntime::new(system().handle().clone()));
+    let (life, stop) = (
+        Life::default(),
+        Stop::new(Arc::<SystemRuntime>::clone(&runtime)),
+    );
+    let filler = Filler {
+        host: &Ended(archived),
+        archive: &world.archive,
+        store: &world.store,
+        memory: &unbounded_budget(),
+        runtime: runtime.as_ref(),
+        life: &life,
+        stop: &stop,
+        rest_max_rows: REST_MAX_ROWS,
+    };
+    let after = filler.after(stopped, &[Arc::clone(&world.sources[0])]);
+    after.map_err(|error| error.to_string())
+}
+
+#[test]
+fn where_nobody_knows_how_far_a_shard_is_nothing_is_filled_until_it_is_opened_anew() {
+    // What the shards say is archived in both cases; the first ones may have more than they say.
+    let error = after_an_undecided_write(false).expect_err("a view would lack rows");
+    assert!(error.contains("not all that was read of it"), "{error}");
+    assert_eq!(after_an_undecided_write(true), Ok(()));
 }
 
 #[test]

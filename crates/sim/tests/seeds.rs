@@ -1,15 +1,15 @@
 //! Some hundred seeds at every `make test`; `make sim` plays as many as there is time for. A seed
 //! that has failed once stays here.
 
-use forebay_sim::drift::Alarms;
 use forebay_sim::faults::Crashes;
+use forebay_sim::met::Met;
 use forebay_sim::run::{Played, play};
 
 /// How many are played.
 const SEEDS: u64 = 300;
 /// Those that found something, and what that was when they did: a change of the simulation gives a
 /// seed another story, so each fault has a test of its own beside this.
-const FOUND: [(u64, &str); 7] = [
+const FOUND: [(u64, &str); 9] = [
     (
         753,
         "a start that failed left the threads of scoring behind",
@@ -35,57 +35,75 @@ const FOUND: [(u64, &str); 7] = [
         286,
         "a source with an empty partition that was held had no watermark at a start, and held back monitors",
     ),
+    (
+        10_881,
+        "a prediction was published under a hold that a power cut then took, and a row that it counted was judged late",
+    ),
+    (19_177, "the same"),
 ];
+/// Those that did not make the same choices twice: two tasks that waited for one word were drawn by
+/// the order in which they were woken, which was chance.
+const NOT_THE_SAME: [u64; 2] = [50_900, 56_300];
 
 #[test]
 fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
     let found = FOUND.iter().map(|(seed, _)| *seed);
-    let (mut at_calls, mut at_switches, mut drifted, mut stable) = (0, 0, 0, 0);
-    let (mut came_back, mut left_out, mut mended, mut lost) = (0, 0, 0, 0);
-    let (mut set_aside, mut made_anew) = (0, 0);
-    let mut alarms = Alarms::default();
+    let mut all = Met::default();
     for seed in (0..SEEDS).chain(found) {
         let Played { report, met } = play(seed);
         assert_eq!(report.failure, None, "seed {seed}");
-        at_calls += met.crashes.at_calls;
-        at_switches += met.crashes.at_switches;
-        came_back += met.came_back;
-        left_out += met.left_out;
-        mended += met.mended;
-        lost += met.lost;
-        set_aside += met.set_aside;
-        made_anew += met.made_anew;
-        drifted += met.drifted;
-        stable += met.stable;
-        alarms.raised += met.alarms.raised;
-        alarms.resolved += met.alarms.resolved;
+        all.add(&met);
     }
     // What the seeds never come across they do not judge.
+    let ended = all.crashes;
     assert!(
-        at_calls > SEEDS / 10 && at_switches > SEEDS / 10,
-        "{at_calls} processes have ended at calls, {at_switches} at task switches"
-    );
-    let told = format!(
-        "ingest came back {came_back} times and was lost {lost} times; {left_out} starts left sources out, which came \
-         back {mended} times"
-    );
-    assert!(came_back > SEEDS / 20 && lost < came_back, "{told}");
-    assert!(left_out > SEEDS / 10 && mended > SEEDS / 20, "{told}");
-    assert!(
-        set_aside > 0 && made_anew > SEEDS / 60,
-        "{set_aside} parts of views were set aside, {made_anew} views were made anew"
+        ended.at_calls > SEEDS / 10 && ended.at_switches > SEEDS / 10,
+        "{all}"
     );
     assert!(
-        drifted > SEEDS / 10 && stable > SEEDS / 10,
-        "{drifted} windows have drifted, {stable} have not"
+        all.undecided > SEEDS / 5 && all.broken_reads > SEEDS / 30,
+        "{all}"
     );
-    assert!(alarms.raised > 10 && alarms.resolved > 10, "{alarms:?}");
+    assert!(
+        all.came_back > SEEDS / 20 && all.lost < all.came_back,
+        "{all}"
+    );
+    assert!(
+        all.left_out > SEEDS / 10 && all.mended > SEEDS / 20,
+        "{all}"
+    );
+    assert!(all.set_aside > 0 && all.made_anew > SEEDS / 60, "{all}");
+    assert!(all.drifted > SEEDS / 10 && all.stable > SEEDS / 10, "{all}");
+    assert!(all.alarms.raised > 10 && all.alarms.resolved > 10, "{all}");
+    models_have_misbehaved(&all);
+    everything_was_compared(&all);
+}
+
+fn models_have_misbehaved(all: &Met) {
+    let (deeds, checked) = (all.deeds, all.checked);
+    assert!(deeds.lies > SEEDS / 5 && deeds.panics > SEEDS, "{all}");
+    assert!(deeds.halved > SEEDS, "{all}");
+    assert!(
+        checked.rows_refused > SEEDS && checked.predictions_refused > SEEDS,
+        "{all}"
+    );
+    assert!(all.noted > SEEDS && all.notes_count > SEEDS / 10, "{all}");
+}
+
+fn everything_was_compared(all: &Met) {
+    assert!(all.checked.predictions > 10 * SEEDS, "{all}");
+    assert!(all.recomputed >= all.checked.predictions, "{all}");
+    assert!(all.reports > SEEDS / 3, "{all}");
+    assert!(
+        all.strict > SEEDS / 4 && all.checked.late_flags > SEEDS,
+        "{all}"
+    );
 }
 
 #[test]
 fn a_seed_makes_the_same_choices_twice_wherever_it_ends_a_process() {
     let mut crashes = Crashes::default();
-    for seed in 0..40 {
+    for seed in (0..40).chain(NOT_THE_SAME) {
         let played = play(seed);
         assert_eq!(played, play(seed), "seed {seed}");
         crashes.at_calls += played.met.crashes.at_calls;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
+use forebay_core::ErrorKind;
 use forebay_core::limits::EVENT_MAX_BYTES;
 use forebay_core::ports::{EventLog, LogInspector, Publisher};
 use forebay_core::prediction::OutboxRecord;
@@ -16,7 +17,9 @@ use forebay_sim::runtime::{SimRuntime, simulate};
 use forebay_testkit::conformance::log::WritableLog;
 use forebay_testkit::conformance::log_inspector::InspectedLog;
 use forebay_testkit::conformance::publish::Outlet;
-use forebay_testkit::conformance::state_health::a_damaged_view_is_set_aside_alone;
+use forebay_testkit::conformance::state_health::{
+    a_damaged_view_is_set_aside_alone, a_failed_write_leaves_its_shard_undecided,
+};
 use forebay_testkit::conformance::{
     self, checkpoints, features, log, log_inspector, point_in_time, publish, scorer,
 };
@@ -55,6 +58,11 @@ fn a_wrapped_store_is_a_store() {
         a_damaged_view_is_set_aside_alone(&|| wrapped(), &|store, view| {
             (0..3).for_each(|shard| inner.damage(shard, view));
             store
+        });
+        let inner = MemoryStore::new(3, 0, &Arc::default());
+        let wrapped = || Arc::new(FaultyStore::new(inner.clone(), faults));
+        a_failed_write_leaves_its_shard_undecided(&|| wrapped(), &|_, shard| {
+            inner.lose_reply(shard, ErrorKind::Unavailable);
         });
     });
 }

@@ -3,7 +3,7 @@
 //! comes once.
 //!
 //! Its contents outlive a process; [`MemoryStore::lose_writes`] is what a power cut does to a
-//! shard.
+//! shard, [`MemoryStore::lose_reply`] what a disk does that fails under a write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
-    At, EpochWriter, FillNote, FillWrite, FillWriter, LogNotes, ShardEpoch, ShardFold, ShardWrite,
-    StateProgress, StateReader, TopicNote, ViewRows, ViewStates,
+    At, EpochWriter, FillNote, LogNotes, ShardEpoch, ShardFold, ShardWrite, StateProgress,
+    StateReader, TopicNote, ViewRows, ViewStates,
 };
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use forebay_core::progress::{Applied, TopicPartition};
@@ -28,9 +28,12 @@ use parking_lot::Mutex;
 
 use crate::fate::{Fate, Point};
 use health::damaged;
+use undecided::{Undecided, undecided};
 
+mod fills;
 mod health;
 mod scores;
+mod undecided;
 
 /// One folded row.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +71,8 @@ struct State {
     /// Views whose next write meets damage, and those that are set aside since one has.
     damaged: BTreeSet<ViewId>,
     aside: BTreeSet<ViewId>,
+    /// Views of which a fill had an undecided write: it may bring those rows again.
+    filled_again: BTreeSet<ViewId>,
 }
 
 impl State {
@@ -93,6 +98,8 @@ struct Contents {
     shards: Vec<Vec<State>>,
     /// How many of them a power cut leaves.
     synced: Vec<usize>,
+    /// Of each shard, writes that were done and reported as failed.
+    undecided: Vec<Undecided>,
     /// From when on state is to be kept; None: nothing asks for it.
     kept_us: Option<Micros>,
 }
@@ -137,6 +144,7 @@ impl MemoryStore {
             notes: BTreeMap::new(),
             shards: (0..shards).map(|_| vec![State::default()]).collect(),
             synced: vec![1; usize::from(shards)],
+            undecided: vec![Undecided::default(); usize::from(shards)],
             kept_us: None,
         };
         Self {
@@ -157,6 +165,7 @@ impl MemoryStore {
 
     /// The last `writes` of `shard` are gone, but for those before the last sync.
     pub fn lose_writes(&self, shard: usize, writes: usize) {
+        self.reopen();
         let mut contents = self.contents.lock();
         let synced = contents.synced[shard];
         let states = &mut contents.shards[shard];
@@ -222,8 +231,14 @@ impl MemoryStore {
     ) -> PortResult<T> {
         self.fate.meet(point, || {
             let mut contents = self.contents.lock();
+            contents.decide(shard);
             let mut state = newest(&contents, shard)?.clone();
+            let lost = contents.undecided[usize::from(shard)].next_is_lost.take();
             let outcome = act(&contents, &mut state)?;
+            if let Some(kind) = lost {
+                contents.undecided[usize::from(shard)].state = Some(state);
+                return Err(undecided(kind));
+            }
             contents.shards[usize::from(shard)].push(state);
             Ok(outcome)
         })
@@ -235,6 +250,7 @@ impl MemoryStore {
             return Ok(());
         }
         let mut contents = self.contents.lock();
+        contents.decide(shard);
         let mut state = newest(&contents, shard)?.clone();
         for record in marks {
             let from = match record.fact {
@@ -298,8 +314,12 @@ impl MemoryStore {
             let same = |r: &Arc<StoredRow>| {
                 r.view == stored.view && r.place == stored.place && r.offset == stored.offset
             };
+            let is_there = state.rows.iter().any(same);
+            if is_there && backfill && state.filled_again.contains(&fold.view) {
+                continue;
+            }
             assert!(
-                !state.rows.iter().any(same),
+                !is_there,
                 "row {offset} of {place:?} was handed to view {} twice",
                 fold.view
             );
@@ -513,48 +533,6 @@ impl EpochWriter for MemoryStore {
     }
 }
 
-impl FillWriter for MemoryStore {
-    fn fill(&self, shard: u16, write: &FillWrite) -> PortResult<()> {
-        self.write(Point::Commit, shard, |contents, state| {
-            if state.damaged.contains(&write.view) {
-                return Err(damaged(write.view));
-            }
-            for fold in &write.folds {
-                self.fold(contents, state, fold, true)?;
-            }
-            state.filled.insert(write.view, write.note.clone());
-            state.epoch += 1;
-            Ok(())
-        })
-    }
-
-    fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
-        let contents = self.contents.lock();
-        Ok(newest(&contents, shard)?.filled.get(&view).cloned())
-    }
-
-    fn end_fill(&self, view: ViewId) -> PortResult<()> {
-        let mut contents = self.contents.lock();
-        let states = contents.shards.iter_mut();
-        let newest = states.filter_map(|states| states.last_mut());
-        let ended: Vec<_> = newest.filter_map(|s| s.filled.remove(&view)).collect();
-        if !ended.is_empty() {
-            contents.sync();
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> PortResult<()> {
-        self.contents.lock().sync();
-        Ok(())
-    }
-
-    // A write that fails has written nothing here.
-    fn is_settled(&self) -> bool {
-        true
-    }
-}
-
 impl ViewStates for MemoryStore {
     fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
         let mut contents = self.contents.lock();
@@ -570,6 +548,7 @@ impl ViewStates for MemoryStore {
     }
 
     fn drop_view(&self, view: ViewId) -> PortResult<()> {
+        self.reopen();
         let mut contents = self.contents.lock();
         contents.views.remove(&view);
         let states = contents
@@ -581,6 +560,7 @@ impl ViewStates for MemoryStore {
             state.filled.remove(&view);
             state.damaged.remove(&view);
             state.aside.remove(&view);
+            state.filled_again.remove(&view);
         });
         contents.sync();
         Ok(())

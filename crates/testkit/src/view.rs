@@ -1,7 +1,7 @@
 //! A view and a service without SQL: count and sum of one DOUBLE column for each value of one
-//! VARCHAR column, over a window, a service that asks for them by key, and a label that is a
-//! column. The view can be told to fail on a value, or on every batch of more than one row, as
-//! expressions over real data do.
+//! VARCHAR column, over a window, a service that asks for them by key and may give a column of the
+//! request back, and a label that is a column. The view can be told to fail on a value, or on every
+//! batch of more than one row, as expressions over real data do.
 
 use std::sync::Arc;
 
@@ -222,6 +222,19 @@ impl PlainService {
             views: vec![view],
         }
     }
+
+    /// The same, which asks for one more column and gives it back as its last feature: what a model
+    /// makes of that follows from the request alone.
+    #[must_use]
+    pub fn echoing(self, column: Column) -> Self {
+        let mut spec = ServiceSpec::clone(&self.spec);
+        spec.request.push(column.clone());
+        spec.features.push(column);
+        Self {
+            spec: Arc::new(spec),
+            ..self
+        }
+    }
 }
 
 impl CompiledService for PlainService {
@@ -234,7 +247,9 @@ impl CompiledService for PlainService {
     }
 
     fn finish(&self, request: &RecordBatch, views: &[Vec<ArrayRef>]) -> PortResult<RecordBatch> {
-        let columns: Vec<ArrayRef> = views.iter().flatten().cloned().collect();
+        let echoed = self.spec.views.iter().flat_map(|view| &view.key_columns);
+        let echoed = &request.columns()[echoed.count()..];
+        let columns: Vec<ArrayRef> = views.iter().flatten().chain(echoed).cloned().collect();
         assert!(
             columns.iter().all(|c| c.len() == request.num_rows()),
             "one feature row for each request row"

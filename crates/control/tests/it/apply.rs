@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use forebay_control::{Parts, Phase, execute};
+use forebay_control::{Parts, Phase, Step, Which, execute};
 
 use crate::world::{Change, Definitions, Fault, World, definitions};
 
@@ -27,29 +27,58 @@ fn apply(world: &World) -> Result<(), forebay_control::ChangeFailed> {
     )
 }
 
+/// A server that runs, before a change of views that may name a source which nobody reads too.
+fn server(unread: bool) -> World {
+    World {
+        unread,
+        ..World::running(&BEFORE)
+    }
+}
+
+fn steps_of(unread: bool) -> Vec<Step> {
+    server(unread).steps(&definitions(&NEXT))
+}
+
+/// Every step of either change, by its number.
+fn places() -> impl Iterator<Item = (bool, usize)> {
+    let places = |unread| (0..steps_of(unread).len()).map(move |at| (unread, at));
+    [false, true].into_iter().flat_map(places)
+}
+
 fn known(world: &World) -> Definitions {
     world.disk.lock().views.keys().cloned().collect()
 }
 
 #[test]
 fn an_apply_brings_the_new_definitions_into_force_and_deletes_what_none_names() {
-    let world = World::running(&BEFORE);
-    apply(&world).expect("nothing fails");
-    let next = definitions(&NEXT);
-    assert_eq!(*world.running.lock(), Some(next.clone()));
-    assert_eq!(world.disk.lock().saved, next);
-    assert_eq!(known(&world), next);
-    assert_eq!(world.life.phase(), Phase::Running);
+    for world in [false, true].map(server) {
+        apply(&world).expect("nothing fails");
+        let next = definitions(&NEXT);
+        assert_eq!(*world.running.lock(), Some(next.clone()));
+        assert_eq!(world.disk.lock().saved, next);
+        assert_eq!(known(&world), next);
+        assert_eq!(world.life.phase(), Phase::Running);
+    }
+}
+
+#[test]
+fn a_source_that_is_unread_is_read_before_any_view_is_filled_from_it() {
+    let steps = steps_of(true);
+    let at = |wanted: &Step| steps.iter().position(|step| step == wanted);
+    let reads = at(&Step::Resume(Which::Sources)).expect("it is read first");
+    let begins = at(&Step::BeginView("a".to_owned())).expect("a view is added");
+    assert!(reads < begins, "{steps:?}");
+    assert_eq!(steps.len(), steps_of(false).len() + 2);
 }
 
 #[test]
 fn whatever_step_fails_the_definitions_before_are_in_force_or_the_new_ones_are() {
-    let steps = World::running(&BEFORE).steps(&definitions(&NEXT)).len();
-    for at in 0..steps {
+    for (unread, at) in places() {
+        let steps = steps_of(unread).len();
         for fault in [Fault::Before, Fault::After] {
             let world = World {
                 fault: Some((at, fault)),
-                ..World::running(&BEFORE)
+                ..server(unread)
             };
             let outcome = apply(&world);
             let dropping = at + 2 >= steps;
@@ -73,9 +102,10 @@ fn whatever_step_fails_the_definitions_before_are_in_force_or_the_new_ones_are()
 
 #[test]
 fn after_a_crash_between_any_two_steps_the_saved_definitions_are_in_force() {
-    let steps = World::running(&BEFORE).steps(&definitions(&NEXT));
-    for at in 0..=steps.len() {
-        let world = World::running(&BEFORE);
+    // As many steps as there are may be done, and none.
+    let places = places().flat_map(|(unread, at)| [(unread, at), (unread, at + 1)]);
+    for (unread, at) in places {
+        let (world, steps) = (server(unread), steps_of(unread));
         let mut change = change();
         for step in &steps[..at] {
             world.carry_out(&mut change, step).expect("nothing fails");
@@ -98,11 +128,11 @@ fn after_a_crash_between_any_two_steps_the_saved_definitions_are_in_force() {
 
 #[test]
 fn a_stop_at_any_step_ends_the_apply_with_saved_definitions_that_start() {
-    let steps = World::running(&BEFORE).steps(&definitions(&NEXT)).len();
-    for at in 0..steps {
+    for (unread, at) in places() {
+        let steps = steps_of(unread).len();
         let world = World {
             stop_at: Some(at),
-            ..World::running(&BEFORE)
+            ..server(unread)
         };
         world.life.stopping();
         let outcome = apply(&world);

@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(crate) disk: Mutex<Disk>,
     /// Definitions that ingest runs with.
     pub(crate) running: Mutex<Option<Definitions>>,
+    /// Whether the change names a source that the archive has and no ingest reads.
+    pub(crate) unread: bool,
     /// The step, counted from 0, that fails.
     pub(crate) fault: Option<(usize, Fault)>,
     /// The stop is asked for while this step is carried out.
@@ -80,6 +82,7 @@ impl World {
         Self {
             disk: Mutex::new(disk),
             running: Mutex::new(Some(views)),
+            unread: false,
             fault: None,
             stop_at: None,
             carried_out: AtomicUsize::new(0),
@@ -91,7 +94,7 @@ impl World {
     pub(crate) fn steps(&self, next: &Definitions) -> Vec<Step> {
         let before = &self.disk.lock().saved;
         plan_apply(&ApplyFacts {
-            unread: false,
+            unread: self.unread,
             changes: before != next,
             ingesting: self.running.lock().is_some(),
             added: next.difference(before).cloned().collect(),
@@ -104,6 +107,7 @@ impl World {
         let disk = self.disk.into_inner();
         let fresh = Self {
             disk: Mutex::new(disk.clone()),
+            unread: self.unread,
             ..Self::running(&[])
         };
         fresh

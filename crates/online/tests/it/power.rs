@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use forebay_core::ErrorKind;
 use forebay_core::ports::{
-    At, EpochWriter, ShardWrite, StateHealth, StateProgress, StateReader, StoreHealth,
+    At, EpochWriter, FillWriter, ShardWrite, StateHealth, StateProgress, StateReader, StoreHealth,
 };
 use forebay_core::progress::TopicPartition;
 use forebay_core::view::{ViewSpec, Window};
@@ -261,6 +261,7 @@ fn a_store_that_could_not_write_heals_when_the_disk_does() {
         );
     }
     assert!(matches!(store.health(), StoreHealth::Troubled { .. }));
+    assert!(!store.is_settled(), "the failed write may be there");
     let answer = store.read(
         1,
         &encode_key("key-1"),
@@ -276,6 +277,7 @@ fn a_store_that_could_not_write_heals_when_the_disk_does() {
         assert!(healed, "{:?}", store.health());
     }
     assert_eq!(store.health(), StoreHealth::Well);
+    assert!(store.is_settled());
     check_all(&store, &views, &log);
     drop(store);
     check_all(&open(&state, &settings(None), &views), &views, &log);

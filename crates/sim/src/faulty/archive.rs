@@ -1,5 +1,5 @@
 //! The archive, wrapped. An append may be done and reported as maybe written, as with a store of
-//! objects that does not answer.
+//! objects that does not answer; a scan may end between two batches, for that and by a crash.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use forebay_core::ports::{
     Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
 };
 use forebay_core::progress::Applied;
+use futures::StreamExt;
+use futures::stream::unfold;
 
 use crate::faults::Effect::{None, Write};
 use crate::faults::{Faults, Part};
@@ -81,6 +83,14 @@ impl<A: Archive> TableScan for FaultyArchive<A> {
     async fn scan(&self, name: &str, scan: Scan) -> PortResult<RowStream> {
         self.faults.is_there(name)?;
         let act = self.inner.scan(name, scan);
-        self.faults.meet_async(Part::Archive, None, act).await
+        let rows = self.faults.meet_async(Part::Archive, None, act).await?;
+        let (faults, is_broken) = (Arc::clone(&self.faults), false);
+        let next = |(mut rows, faults, is_broken): (RowStream, Arc<Faults>, bool)| async move {
+            let batch = rows.next().await.filter(|_| !is_broken)?;
+            let read = faults.read_on(Part::Archive).and(batch);
+            let is_broken = read.is_err();
+            Some((read, (rows, faults, is_broken)))
+        };
+        Ok(Box::pin(unfold((rows, faults, is_broken), next)))
     }
 }

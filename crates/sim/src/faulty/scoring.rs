@@ -1,6 +1,8 @@
-//! What scoring asks, wrapped: the reader of features, the models, and the way to the topic of
-//! predictions, where a send that is not acknowledged may have arrived.
+//! What scoring asks, wrapped: the reader of features, the models, which may lie and panic beside
+//! being away, and the way to the topic of predictions, where a send that is not acknowledged may
+//! have arrived.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,7 +15,7 @@ use forebay_core::ports::{
 use forebay_core::prediction::OutboxRecord;
 
 use crate::faults::Effect::{None, Write};
-use crate::faults::{Faults, Part};
+use crate::faults::{Faults, Misdeed, Part};
 
 /// A publisher, wrapped.
 #[derive(Debug)]
@@ -80,8 +82,19 @@ impl<P: Publisher> Publisher for FaultyPublisher<P> {
 #[async_trait]
 impl<S: Scorer> Scorer for FaultyScorer<S> {
     async fn score(&self, model: &str, version: u32, features: RecordBatch) -> PortResult<Scores> {
+        let rows = features.num_rows();
         let act = self.inner.score(model, version, features);
-        self.faults.meet_async(Part::Scorer, None, act).await
+        let mut answer = self.faults.meet_async(Part::Scorer, None, act).await?;
+        match self.faults.misdeed(rows) {
+            Some(Misdeed::Lies { scores, margins }) => {
+                answer.score.resize(scores, 0.0);
+                answer.margin.resize(margins, 0.0);
+            }
+            // No hook is called: it would print each one.
+            Some(Misdeed::Panics) => resume_unwind(Box::new("a model panics")),
+            Option::None => {}
+        }
+        Ok(answer)
     }
 }
 

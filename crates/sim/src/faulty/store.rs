@@ -1,10 +1,9 @@
-//! The online store and the notes beside it, wrapped. Writes may fail, and a failed one has written
-//! nothing; reads may fail too.
+//! The online store and the notes beside it, wrapped. Writes may fail; a failed one has written
+//! nothing, or, of a shard, all of it, which is seen later. Reads may fail too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::PortResult;
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
@@ -16,28 +15,44 @@ use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::watermark::MarkRecord;
+use forebay_core::{ErrorKind, PortResult};
+use forebay_testkit::MemoryStore;
 
 use crate::faults::Effect::{None, Write};
 use crate::faults::{Faults, Part};
 
 /// An online store under faults.
 #[derive(Debug)]
-pub struct FaultyStore<S> {
-    inner: S,
+pub struct FaultyStore {
+    inner: MemoryStore,
     faults: Arc<Faults>,
 }
 
-impl<S> FaultyStore<S> {
+impl FaultyStore {
     /// `inner` under `faults`.
-    pub fn new(inner: S, faults: &Arc<Faults>) -> Self {
+    pub fn new(inner: MemoryStore, faults: &Arc<Faults>) -> Self {
         Self {
             inner,
             faults: Arc::clone(faults),
         }
     }
+
+    /// A write of `shard`: where it is done and its reply lost, nobody knows that until the next.
+    fn write<T>(
+        &self,
+        shard: u16,
+        act: impl FnOnce(&MemoryStore) -> PortResult<T>,
+    ) -> PortResult<T> {
+        self.faults.meet_write(Part::Store, |is_lost| {
+            if is_lost {
+                self.inner.lose_reply(shard, ErrorKind::Unavailable);
+            }
+            act(&self.inner)
+        })
+    }
 }
 
-impl<S: StateReader> StateReader for FaultyStore<S> {
+impl StateReader for FaultyStore {
     fn read(
         &self,
         view: ViewId,
@@ -54,7 +69,7 @@ impl<S: StateReader> StateReader for FaultyStore<S> {
     }
 }
 
-impl<S: StateProgress> StateProgress for FaultyStore<S> {
+impl StateProgress for FaultyStore {
     fn shards(&self) -> u16 {
         self.inner.shards()
     }
@@ -69,11 +84,10 @@ impl<S: StateProgress> StateProgress for FaultyStore<S> {
     }
 }
 
-impl<S: EpochWriter> EpochWriter for FaultyStore<S> {
+impl EpochWriter for FaultyStore {
     fn commit(&self, shard: u16, write: &ShardWrite) -> PortResult<u64> {
         self.faults.refuse()?;
-        let act = || self.inner.commit(shard, write);
-        self.faults.meet(Part::Store, Write, act)
+        self.write(shard, |store| store.commit(shard, write))
     }
 
     fn keep_from(&self, oldest_us: Option<Micros>) {
@@ -81,12 +95,11 @@ impl<S: EpochWriter> EpochWriter for FaultyStore<S> {
     }
 }
 
-impl<S: FillWriter> FillWriter for FaultyStore<S> {
+impl FillWriter for FaultyStore {
     fn fill(&self, shard: u16, write: &FillWrite) -> PortResult<()> {
         self.faults
             .fold(write.folds.iter().map(|fold| fold.rows.len()).sum());
-        let act = || self.inner.fill(shard, write);
-        self.faults.meet(Part::Store, Write, act)
+        self.write(shard, |store| store.fill(shard, write))
     }
 
     fn filled(&self, shard: u16, view: ViewId) -> PortResult<Option<FillNote>> {
@@ -109,7 +122,7 @@ impl<S: FillWriter> FillWriter for FaultyStore<S> {
     }
 }
 
-impl<S: ViewStates> ViewStates for FaultyStore<S> {
+impl ViewStates for FaultyStore {
     fn register_view(&self, view: Arc<ViewSpec>) -> PortResult<()> {
         let act = || self.inner.register_view(view);
         self.faults.meet(Part::Store, Write, act)
@@ -126,7 +139,7 @@ impl<S: ViewStates> ViewStates for FaultyStore<S> {
     }
 }
 
-impl<S: StateHealth> StateHealth for FaultyStore<S> {
+impl StateHealth for FaultyStore {
     fn health(&self) -> StoreHealth {
         self.inner.health()
     }
@@ -136,7 +149,7 @@ impl<S: StateHealth> StateHealth for FaultyStore<S> {
     }
 }
 
-impl<S: ScoreQueue> ScoreQueue for FaultyStore<S> {
+impl ScoreQueue for FaultyStore {
     fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>> {
         // Every store counts this in memory.
         self.inner.score_load(shard)
@@ -154,8 +167,7 @@ impl<S: ScoreQueue> ScoreQueue for FaultyStore<S> {
     }
 
     fn settle(&self, shard: u16, settled: &[Settled]) -> PortResult<()> {
-        let act = || self.inner.settle(shard, settled);
-        self.faults.meet(Part::Store, Write, act)
+        self.write(shard, |store| store.settle(shard, settled))
     }
 
     fn outbox(
@@ -170,8 +182,7 @@ impl<S: ScoreQueue> ScoreQueue for FaultyStore<S> {
     }
 
     fn clear_outbox(&self, shard: u16, published: &[Published<'_>]) -> PortResult<()> {
-        let act = || self.inner.clear_outbox(shard, published);
-        self.faults.meet(Part::Store, Write, act)
+        self.write(shard, |store| store.clear_outbox(shard, published))
     }
 
     fn unscored(&self, shard: u16, from: u64, limit: usize) -> PortResult<Vec<UnscoredEntry>> {
@@ -185,12 +196,11 @@ impl<S: ScoreQueue> ScoreQueue for FaultyStore<S> {
     }
 
     fn clear_unscored(&self, shard: u16, sequence: u64) -> PortResult<()> {
-        let act = || self.inner.clear_unscored(shard, sequence);
-        self.faults.meet(Part::Store, Write, act)
+        self.write(shard, |store| store.clear_unscored(shard, sequence))
     }
 }
 
-impl<S: LogNotes> LogNotes for FaultyStore<S> {
+impl LogNotes for FaultyStore {
     fn log_identity(&self) -> PortResult<Option<String>> {
         let act = || self.inner.log_identity();
         self.faults.meet(Part::Store, None, act)

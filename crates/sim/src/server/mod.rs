@@ -31,7 +31,7 @@ use forebay_pipeline::runtime::block_on;
 use forebay_pipeline::{
     Pipeline, PipelineError, PipelineParts, PipelineSettings, PublishedWatermarks, Stopped,
 };
-use forebay_testkit::{FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, MemoryStore, Random};
+use forebay_testkit::{FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, Random};
 use parking_lot::Mutex;
 
 use crate::faults::{Faults, REFUSED};
@@ -40,6 +40,7 @@ use crate::faulty::{
     FaultyScorer, FaultyStore,
 };
 use crate::monitored;
+use crate::refusals::RefusingModel;
 use crate::runtime::{SimClock, SimRuntime};
 use crate::world::{POOL_BYTES, PREDICTIONS, START_US, TOPIC, World};
 pub use recovery::Met;
@@ -76,7 +77,7 @@ pub struct Server {
     world: Arc<World>,
     disk: Arc<Disk>,
     faults: Arc<Faults>,
-    store: Arc<FaultyStore<MemoryStore>>,
+    store: Arc<FaultyStore>,
     archive: Arc<FaultyArchive<MemoryArchive>>,
     /// Watermarks that this process has shown.
     marks: Arc<PublishedWatermarks>,
@@ -105,9 +106,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// A process over `world` and `disk`; nothing runs yet.
+    /// A process over `world` and `disk`, which opens the store; nothing runs yet.
     #[must_use]
     pub fn new(world: &Arc<World>, disk: &Arc<Disk>, faults: &Arc<Faults>, seed: u64) -> Arc<Self> {
+        world.store.reopen();
         let archive = Arc::new(FaultyArchive::new(world.archive.clone(), faults));
         let of_looks: Arc<dyn Archive> = Arc::<FaultyArchive<_>>::clone(&archive);
         let runtime: Arc<dyn Runtime> = Arc::new(faults.runtime().clone());
@@ -278,6 +280,8 @@ impl Server {
         assert_eq!(counters.snapshot().panics, 0, "a part has panicked");
         if stopped.is_whole() {
             self.monitors.lock().clone().save();
+        } else {
+            self.note(|met| met.cut_off += 1);
         }
         if let Some(alarms) = self.alarms.lock().take() {
             alarms.finish().expect("the thread has not panicked");
@@ -426,12 +430,13 @@ impl Server {
     fn parts(&self) -> PipelineParts {
         let (world, faults) = (&self.world, &self.faults);
         let (calm, seed) = (Arc::<Fate>::default(), self.random.lock().bits());
-        let scorer = FakeScorer::new(&calm, None);
+        let honest = FakeScorer::new(&calm, None);
+        let scorer = RefusingModel::new(honest, world.setup.refusals, faults);
         PipelineParts {
             log: Box::new(FaultyLog::new(world.log.reader(seed, &calm), faults)),
             inspector: Box::new(FaultyInspector::new(world.log.inspector(), faults)),
-            notes: Arc::<FaultyStore<_>>::clone(&self.store),
-            store: Arc::<FaultyStore<_>>::clone(&self.store),
+            notes: Arc::<FaultyStore>::clone(&self.store),
+            store: Arc::<FaultyStore>::clone(&self.store),
             archive: Arc::<FaultyArchive<_>>::clone(&self.archive),
             publisher: Arc::new(FaultyPublisher::new(world.publisher.clone(), faults)),
             reader: Arc::new(FaultyReader::new(world.reader(), faults)),

@@ -37,6 +37,8 @@ pub struct Met {
     pub mended: u64,
     /// Recovery gave up.
     pub lost: u64,
+    /// Ingest stopped or ended with rows that the archive did not have.
+    pub cut_off: u64,
 }
 
 impl Server {

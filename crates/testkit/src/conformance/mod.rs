@@ -230,13 +230,16 @@ pub fn asked_reader(store: Arc<dyn OnlineStore>) -> (StoreReader, AskedService<'
 #[cfg(test)]
 mod tests {
     use arrow_array::BooleanArray;
+    use forebay_core::ErrorKind;
     use forebay_core::limits::EVENT_MAX_BYTES;
     use forebay_core::ports::{EpochWriter, StateProgress};
     use forebay_core::prediction::OutboxRecord;
     use forebay_core::watermark::{Hold, MarkFact, MarkRecord};
     use futures::executor::block_on;
 
-    use super::state_health::a_damaged_view_is_set_aside_alone;
+    use super::state_health::{
+        a_damaged_view_is_set_aside_alone, a_failed_write_leaves_its_shard_undecided,
+    };
     use super::*;
     use crate::{
         FakeScorer, MemoryCheckpoints, MemoryLog, MemoryPublisher, MemoryStore, PlainLabel,
@@ -280,6 +283,10 @@ mod tests {
             a_damaged_view_is_set_aside_alone(&|| Arc::new(made.clone()), &|store, view| {
                 (0..shards).for_each(|shard| made.damage(shard, view));
                 store
+            });
+            let made = make();
+            a_failed_write_leaves_its_shard_undecided(&|| Arc::new(made.clone()), &|_, shard| {
+                made.lose_reply(shard, ErrorKind::Unavailable);
             });
             log_notes(&|| Arc::new(MemoryStore::new(shards, 1_000, &Arc::default())));
         }

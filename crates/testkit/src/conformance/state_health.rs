@@ -1,6 +1,7 @@
-//! What probes and metrics rely on: a store with which nothing went wrong says so, and one that
-//! finds a view's state damaged sets that view aside alone. What a broken one says is held where it
-//! can be broken, by the tests of the store on a disk.
+//! What probes and metrics rely on: a store with which nothing went wrong says so, one that does
+//! not know what became of a write says that, and one that finds a view's state damaged sets that
+//! view aside alone. What a broken one says is held where it can be broken, by the tests of the
+//! store on a disk.
 
 use std::sync::Arc;
 
@@ -67,6 +68,53 @@ pub fn a_damaged_view_is_set_aside_alone(make: MakeStore<'_>, damage: Damage<'_>
     commit_to_both(store, &[(3, 40, "a")]);
     assert_eq!(read(store, "a", 40).1, Some(2));
     assert_eq!(other(store), Some(4));
+}
+
+/// The next write of a shard is done, or not, and reported as failed.
+pub type LoseReply<'a> = &'a dyn Fn(&Arc<dyn OnlineStore>, u16);
+
+/// After a write that has failed nobody knows how far its shard is: the store says so, and shows
+/// nothing of it, until the same write goes through. Then its rows count once.
+///
+/// # Panics
+/// It is not so.
+pub fn a_failed_write_leaves_its_shard_undecided(make: MakeStore<'_>, lose: LoseReply<'_>) {
+    let store = make();
+    register(store.as_ref());
+    commit_all(store.as_ref(), &[(0, 10, "a")]);
+    let shard = shard_of_key(store.as_ref(), "a");
+    lose(&store, shard);
+    let write = write_of(store.as_ref(), shard, &[(1, 20, "a")]);
+    let error = store.commit(shard, &write).expect_err("the disk fails");
+    assert!(error.kind().is_retriable(), "{error}");
+    assert_undecided(store.as_ref(), shard);
+    assert_eq!(read(store.as_ref(), "a", 40).1, Some(1), "nothing is shown");
+    assert_eq!(store.applied(shard).next_offset(&partition()), 1);
+    store.commit(shard, &write).expect("the disk is back");
+    assert!(store.is_settled());
+    assert_eq!(store.health(), StoreHealth::Well);
+    assert_eq!(read(store.as_ref(), "a", 40).1, Some(2), "each row once");
+    assert_eq!(store.applied(shard).next_offset(&partition()), 2);
+
+    store.drop_view(VIEW).expect("dropped");
+    register(store.as_ref());
+    lose(&store, shard);
+    let fill = write_to_fill(store.as_ref(), shard, &[(0, 10, "a")], note(1));
+    let filled = store.fill(shard, &fill);
+    assert!(filled.expect_err("it fails").kind().is_retriable());
+    assert_undecided(store.as_ref(), shard);
+    store.fill(shard, &fill).expect("the disk is back");
+    assert!(store.is_settled());
+    assert_eq!(read(store.as_ref(), "a", 40).1, Some(1), "each row once");
+    assert_eq!(store.filled(shard, VIEW).expect("readable"), Some(note(1)));
+}
+
+fn assert_undecided(store: &dyn OnlineStore, shard: u16) {
+    assert!(!store.is_settled(), "who fills a view must not trust it");
+    let named = format!("shard {shard}");
+    let health = store.health();
+    let is_told = matches!(&health, StoreHealth::Troubled { why } if why.contains(&named));
+    assert!(is_told, "{health:?}");
 }
 
 fn register_both(store: &dyn OnlineStore) {

@@ -15,6 +15,7 @@ impl MemoryStore {
     /// What is stored of `view` in `shard` is damaged: the next write of the view meets it.
     pub fn damage(&self, shard: u16, view: ViewId) {
         let mut contents = self.contents.lock();
+        contents.decide(shard);
         let states = &mut contents.shards[usize::from(shard)];
         let newest = states.last_mut().expect("it has a state at least");
         newest.damaged.insert(view);
@@ -23,7 +24,12 @@ impl MemoryStore {
 
 impl StateHealth for MemoryStore {
     fn health(&self) -> StoreHealth {
-        StoreHealth::Well
+        match self.undecided_shard() {
+            None => StoreHealth::Well,
+            Some(shard) => StoreHealth::Troubled {
+                why: format!("shard {shard}: its last write is undecided"),
+            },
+        }
     }
 
     fn set_aside(&self) -> Vec<ViewDamage> {

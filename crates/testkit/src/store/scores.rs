@@ -134,6 +134,7 @@ impl ScoreQueue for MemoryStore {
 
     fn number_notes_from(&self, shard: u16, first: u64) -> PortResult<()> {
         let mut contents = self.contents.lock();
+        contents.decide(shard);
         let mut state = newest(&contents, shard)?.clone();
         state.next_sequence = state.next_sequence.max(first);
         contents.shards[usize::from(shard)].push(state);
