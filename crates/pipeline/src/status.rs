@@ -113,6 +113,9 @@ pub struct DeploymentStatus {
     pub published: BTreeMap<(u32, Role), u64>,
     /// Events that ended without a prediction since then, by reason.
     pub unscored: BTreeMap<&'static str, u64>,
+    /// Predictions since then that do not name what some view of their features had applied, which
+    /// the state no longer knew: they cannot be verified.
+    pub without_offsets: u64,
     /// Why scoring fails now.
     pub scoring: Option<String>,
     /// Why publishing fails now.
@@ -298,6 +301,7 @@ impl Counters {
             let status = DeploymentStatus {
                 predictions: counted.predictions,
                 unscored: counted.unscored,
+                without_offsets: counted.without_offsets,
                 ..DeploymentStatus::default()
             };
             shown.insert(name.clone(), status);

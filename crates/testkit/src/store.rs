@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 use crate::fate::{Fate, Point};
 use health::damaged;
 
+mod epochs;
 mod health;
 mod scores;
 
@@ -95,6 +96,8 @@ struct Contents {
     synced: Vec<usize>,
     /// From when on state is to be kept; None: nothing asks for it.
     kept_us: Option<Micros>,
+    /// Of how many epochs of a shard the applied offsets are known; None: of all.
+    known_epochs: Option<u64>,
 }
 
 impl Contents {
@@ -138,6 +141,7 @@ impl MemoryStore {
             shards: (0..shards).map(|_| vec![State::default()]).collect(),
             synced: vec![1; usize::from(shards)],
             kept_us: None,
+            known_epochs: None,
         };
         Self {
             contents: Arc::new(Mutex::new(contents)),
@@ -440,10 +444,7 @@ impl StateReader for MemoryStore {
 
     fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
         let contents = self.contents.lock();
-        let mut states = contents.shards.get(usize::from(at.shard))?.iter();
-        states
-            .find(|state| state.epoch == at.epoch)
-            .map(|state| Arc::clone(&state.applied))
+        epochs::applied_at(&contents, at)
     }
 }
 

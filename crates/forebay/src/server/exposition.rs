@@ -1,6 +1,8 @@
 //! Puts what the parts count into the process's metrics, once a second: ingest, state, archive,
 //! predictions, monitors. Only reads; the hot paths record nothing themselves but plain counters.
 
+mod deployments;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -214,17 +216,7 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
     for ((source, reason), letters) in &status.dead_letters {
         raise(&metrics.dead_letters.with([source, *reason]), *letters);
     }
-    for (name, deployment) in &status.deployments {
-        for ((version, role), sent) in &deployment.published {
-            let version = version.to_string();
-            let labels = [name.as_str(), version.as_str(), role.as_str()];
-            raise(&metrics.predictions.with(labels), *sent);
-        }
-        for (reason, events) in &deployment.unscored {
-            let labels = [name.as_str(), *reason];
-            raise(&metrics.unscored_events.with(labels), *events);
-        }
-    }
+    deployments::show(metrics, &status.deployments);
 }
 
 /// The series read the timings themselves; this makes them known.

@@ -82,6 +82,8 @@ pub(crate) struct Lane {
     pub(crate) refused_rows: Arc<LogThrottle>,
     /// Predictions that its topic refuses.
     pub(crate) refused_predictions: Arc<LogThrottle>,
+    /// Predictions that do not name what their features had applied.
+    pub(crate) unnamed: Arc<LogThrottle>,
 }
 
 impl Lane {
@@ -142,5 +144,23 @@ impl Lane {
         let counter = &self.parts.counters.unscored;
         counter.fetch_add(events, Ordering::Relaxed);
         self.show(|status| *status.unscored.entry(reason).or_default() += events);
+    }
+
+    /// Predictions are written that do not name what some view of their features had applied.
+    pub(crate) fn count_without_offsets(&self, predictions: u64) {
+        if predictions == 0 {
+            return;
+        }
+        self.show(|status| status.without_offsets += predictions);
+        let now = self.runtime().elapsed();
+        if let Some(predictions) = self.unnamed.add(predictions, now) {
+            let deployment = &self.name;
+            tracing::warn!(
+                deployment,
+                predictions,
+                "name no offsets of some view, because the state keeps those of so many epochs alone: \
+                 their features cannot be verified"
+            );
+        }
     }
 }

@@ -97,6 +97,7 @@ impl Scoring {
                 scored: Arc::default(),
                 refused_rows: Arc::default(),
                 refused_predictions: Arc::default(),
+                unnamed: Arc::default(),
             };
             let (scoring_lane, publishing_lane) = (lane.clone(), lane);
             let score = move || {

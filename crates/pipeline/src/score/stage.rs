@@ -23,7 +23,7 @@ use forebay_core::{PortError, PortResult};
 use crate::deployment::Deployment;
 use crate::error::PipelineError;
 use crate::retry::Outage;
-use crate::score::ask::{Answer, Prepared, ask, prepare, records};
+use crate::score::ask::{Answer, Outcomes, Prepared, ask, prepare, records};
 use crate::score::bounded::Bound;
 use crate::score::lane::Lane;
 use crate::score::settle::{Verdict, asks_too_much, is_expired, verdict};
@@ -277,6 +277,7 @@ impl Stage {
         };
         self.awaits_memory = false;
         let mut settled: BTreeMap<u16, Vec<Settled>> = BTreeMap::new();
+        let mut without_offsets = 0;
         for question in chunk.questions {
             let Question {
                 version,
@@ -292,12 +293,13 @@ impl Stage {
             let outcomes = self.resolve(deployment, version, &entries, first)?;
             invariant!(
                 OutcomePerScore,
-                outcomes.len() == entries.len(),
+                outcomes.each.len() == entries.len(),
                 "version {version}: {} outcomes for {} scores",
-                outcomes.len(),
+                outcomes.each.len(),
                 entries.len()
             );
-            for ((shard, entry), outcome) in entries.into_iter().zip(outcomes) {
+            without_offsets += outcomes.without_offsets;
+            for ((shard, entry), outcome) in entries.into_iter().zip(outcomes.each) {
                 let of_shard = settled.entry(shard).or_default();
                 of_shard.push(Settled { entry, outcome });
             }
@@ -309,6 +311,7 @@ impl Stage {
             chunk.rows
         );
         self.write(&settled)?;
+        self.lane.count_without_offsets(without_offsets);
         self.is_probing = false;
         self.chunk_max_rows = (2 * self.chunk_max_rows).min(SCORING_CHUNK_MAX_ROWS);
         if let Some(outage) = self.outage.take() {
@@ -340,8 +343,8 @@ impl Stage {
         deployment: &Deployment,
         version: u32,
         entries: &[(u16, PendingEntry)],
-        first: Result<Vec<ScoreOutcome>, PipelineError>,
-    ) -> Result<Vec<ScoreOutcome>, Trouble> {
+        first: Result<Outcomes, PipelineError>,
+    ) -> Result<Outcomes, Trouble> {
         let error = match first {
             Ok(outcomes) => return Ok(outcomes),
             Err(error) => error,
@@ -367,13 +370,15 @@ impl Stage {
                 }
                 self.lane.count_unscored(reason.label(), rows);
                 let aside = || ScoreOutcome::Unscored(reason, words.clone());
-                Ok(entries.iter().map(|_| aside()).collect())
+                Ok(Outcomes {
+                    each: entries.iter().map(|_| aside()).collect(),
+                    without_offsets: 0,
+                })
             }
             Verdict::Halve => {
                 let (left, right) = entries.split_at(entries.len() / 2);
-                let mut outcomes = self.again(deployment, version, left)?;
-                outcomes.extend(self.again(deployment, version, right)?);
-                Ok(outcomes)
+                let outcomes = self.again(deployment, version, left)?;
+                Ok(outcomes.and(self.again(deployment, version, right)?))
             }
         }
     }
@@ -384,7 +389,7 @@ impl Stage {
         deployment: &Deployment,
         version: u32,
         entries: &[(u16, PendingEntry)],
-    ) -> Result<Vec<ScoreOutcome>, Trouble> {
+    ) -> Result<Outcomes, Trouble> {
         let first = match prepare(&self.lane, deployment, entries) {
             Err(error) => Err(error),
             Ok(prepared) => self
