@@ -2,6 +2,7 @@
 //! predictions, monitors. Only reads; the hot paths record nothing themselves but plain counters.
 
 mod deployments;
+mod raise;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::app::App;
 use super::ingest_look::IngestLook;
 use super::parts_look::PartsLook;
 use super::suspended::Suspended;
+use raise::raise;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -174,12 +176,6 @@ fn overdue_us(report: &MonitorReport, lateness_us: Micros, mark_us: Micros) -> M
     let oldest_us = open.map(|window| window.end_us).min();
     let due_us = oldest_us.map(|end_us| end_us.saturating_add(lateness_us));
     due_us.map_or(0, |due_us| mark_us.saturating_sub(due_us).max(0))
-}
-
-/// Counters only grow, over every start of ingest in this process: the difference to what was
-/// exposed is added.
-fn raise(counter: &Counter, total: u64) {
-    counter.add(total.saturating_sub(counter.value()));
 }
 
 fn ingest(metrics: &Metrics, status: &PipelineStatus) {

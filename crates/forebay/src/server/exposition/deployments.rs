@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use forebay_pipeline::DeploymentStatus;
 use forebay_telemetry::Metrics;
 
-use super::raise;
+use super::raise::raise;
 
 pub(super) fn show(metrics: &Metrics, deployments: &BTreeMap<String, DeploymentStatus>) {
     for (name, deployment) in deployments {
