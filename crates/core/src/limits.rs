@@ -138,8 +138,8 @@ pub const WORKER_REGISTRATION_MAX_BYTES: usize = 64 << 10;
 pub const PREDICTION_MAX_BYTES: usize = 960 << 10;
 /// Records of one deployment that wait in the outbox before it scores no more.
 pub const OUTBOX_MAX_RECORDS: usize = 100_000;
-/// Pending scores of one deployment on disk before it is suspended (about 100 bytes of memory
-/// each).
+/// Pending scores of one version of a deployment on disk before it is suspended (about 100 bytes of
+/// memory each).
 pub const PENDING_SCORES_MAX_RECORDS: u64 = 1_000_000;
 /// The same, bytes.
 pub const PENDING_SCORES_MAX_BYTES: u64 = 1 << 30;
@@ -149,7 +149,7 @@ pub const SCORING_CHUNK_MAX_ROWS: usize = 4_096;
 pub const SCORING_CHUNK_MAX_BYTES: usize = 8 << 20;
 /// Records that one deployment sends to its topic at once, bytes: a few more may be read.
 pub const PUBLISH_MAX_BYTES: usize = 8 << 20;
-/// Requests of one deployment that a model is asked for at once, where
+/// Requests of one deployment that a version of a model is asked for at once, where
 /// `inference.concurrent_calls` says nothing else.
 pub const SCORING_CHUNKS_MAX: usize = 4;
 /// How long one request to a model may take, milliseconds, where `inference.call_timeout_ms` says

@@ -27,8 +27,9 @@ pub enum UnscoredReason {
     /// The model could not be asked before the event grew older than its features are kept.
     /// Remedy: bring the model or its workers back; later events are scored again.
     Expired,
-    /// The deployment was suspended when the event was read. Remedy: `status` says why;
-    /// add workers, or raise `inference.pending_max_records` and `inference.pending_max_mib`.
+    /// The deployment, or the version that the event was routed to, was suspended when it was read.
+    /// Remedy: `status` says why; add workers, or raise `inference.pending_max_records` and
+    /// `inference.pending_max_mib`.
     Suspended,
     /// The deployment, or the version that the event was routed to, is no longer there. Remedy:
     /// none is needed; route to a version that is there.

@@ -1,7 +1,7 @@
 //! The queues of the scoring stage in one shard: pending scores, the outbox, and notes on events
 //! that have no prediction. The records live on disk; memory holds an index of them (place, size,
-//! event time), by deployment, so that each deployment reads its own and a stuck one stands in no
-//! other's way.
+//! event time), by deployment and what is pending by version too, so that each reads its own and a
+//! stuck one stands in no other's way.
 //!
 //! Their writes: a commit adds pending scores and notes in the epoch's batch; `settle` swaps a
 //! pending score for an outbox record or a note; `clear_outbox` deletes what the broker has and
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use forebay_core::bytes::{BytesError, BytesResult};
 use forebay_core::invariant;
 use forebay_core::ports::{
-    OutboxEntry, PendingEntry, Published, ScoreLoad, Settled, UnscoredEntry,
+    OutboxEntry, PendingEntry, PendingLoad, Published, ScoreLoad, Settled, UnscoredEntry,
 };
 use forebay_core::prediction::PendingScore;
 use forebay_core::settlement::{ScoreOutcome, Unscored, UnscoredNotes, UnscoredReason};
@@ -67,7 +67,7 @@ struct Mark {
     bytes: u64,
 }
 
-/// The pending scores of one deployment.
+/// The pending scores that wait for one version.
 #[derive(Debug, Default)]
 struct Waiting {
     marks: BTreeMap<u64, Mark>,
@@ -113,7 +113,8 @@ pub(crate) struct Staged(Vec<(u64, Arc<PendingScore>, u64)>);
 pub(crate) struct Queue {
     shard: u16,
     floor: PendingFloor,
-    pending: BTreeMap<String, Waiting>,
+    /// By deployment and version.
+    pending: BTreeMap<String, BTreeMap<u32, Waiting>>,
     outbox: BTreeMap<String, BTreeSet<u64>>,
     next_outbox: u64,
     /// No note lies below: scans start here and do not walk over deleted ones.
@@ -176,9 +177,10 @@ impl Queue {
         };
         let name = score.key.deployment.as_str();
         if !self.pending.contains_key(name) {
-            self.pending.insert(name.to_owned(), Waiting::default());
+            self.pending.insert(name.to_owned(), BTreeMap::new());
         }
-        if let Some(waiting) = self.pending.get_mut(name) {
+        if let Some(versions) = self.pending.get_mut(name) {
+            let waiting = versions.entry(score.key.model_version).or_default();
             let last = waiting.marks.last_key_value().map(|(last, _)| *last);
             invariant!(
                 PendingSequencesAscend,
@@ -191,21 +193,24 @@ impl Queue {
     }
 
     fn publish_floor(&self) {
-        let oldest = self.pending.values().filter_map(Waiting::oldest_us).min();
+        let waiting = self.pending.values().flat_map(BTreeMap::values);
+        let oldest = waiting.filter_map(Waiting::oldest_us).min();
         self.floor.set(self.shard, oldest.unwrap_or(Micros::MAX));
     }
 
     /// What holds of the queue after every change.
     fn check_indexes(&self) {
-        for (name, waiting) in &self.pending {
-            invariant!(
-                IndexesAgree,
-                waiting.marks.is_empty() == waiting.times.is_empty(),
-                "shard {}, deployment {name}: {} scores, {} times",
-                self.shard,
-                waiting.marks.len(),
-                waiting.times.len()
-            );
+        for (name, versions) in &self.pending {
+            for (version, waiting) in versions {
+                invariant!(
+                    IndexesAgree,
+                    waiting.marks.is_empty() == waiting.times.is_empty(),
+                    "shard {}, deployment {name} version {version}: {} scores, {} times",
+                    self.shard,
+                    waiting.marks.len(),
+                    waiting.times.len()
+                );
+            }
         }
         let last = self
             .outbox
@@ -274,14 +279,14 @@ impl Queue {
     /// See [`forebay_core::ports::ScoreQueue::score_load`].
     pub(crate) fn load(&self) -> BTreeMap<String, ScoreLoad> {
         let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();
-        for (name, waiting) in self.pending.iter().filter(|(_, w)| !w.marks.is_empty()) {
-            let load = ScoreLoad {
-                pending: waiting.marks.len() as u64,
-                pending_bytes: waiting.bytes,
+        for (name, versions) in &self.pending {
+            let load = |waiting: &Waiting| PendingLoad {
+                scores: waiting.marks.len() as u64,
+                bytes: waiting.bytes,
                 oldest_us: waiting.oldest_us(),
-                outbox: 0,
             };
-            loads.insert(name.clone(), load);
+            let versions = versions.iter().map(|(version, w)| (*version, load(w)));
+            loads.entry(name.clone()).or_default().versions = versions.collect();
         }
         for (name, places) in self.outbox.iter().filter(|(_, p)| !p.is_empty()) {
             loads.entry(name.clone()).or_default().outbox = places.len() as u64;
@@ -293,13 +298,14 @@ impl Queue {
     pub(crate) fn pending(
         &self,
         database: &Database,
-        deployment: &str,
+        (deployment, version): (&str, u32),
         from: u64,
         limit: usize,
     ) -> OnlineResult<Vec<PendingEntry>> {
         let places = self
             .pending
             .get(deployment)
+            .and_then(|versions| versions.get(&version))
             .into_iter()
             .flat_map(|waiting| waiting.marks.range(from..));
         places
@@ -321,8 +327,10 @@ impl Queue {
     }
 
     fn is_pending(&self, entry: &PendingEntry) -> bool {
+        let key = &entry.score.key;
         self.pending
-            .get(&entry.score.key.deployment)
+            .get(&key.deployment)
+            .and_then(|versions| versions.get(&key.model_version))
             .is_some_and(|waiting| waiting.marks.contains_key(&entry.sequence))
     }
 
@@ -373,13 +381,18 @@ impl Queue {
             places.insert(place);
         }
         for Settled { entry, .. } in settled {
+            let key = &entry.score.key;
             if done.contains(&entry.sequence)
-                && let Some(waiting) = self.pending.get_mut(&entry.score.key.deployment)
+                && let Some(versions) = self.pending.get_mut(&key.deployment)
+                && let Some(waiting) = versions.get_mut(&key.model_version)
             {
                 waiting.remove(entry.sequence);
             }
         }
-        self.pending.retain(|_, waiting| !waiting.marks.is_empty());
+        self.pending.retain(|_, versions| {
+            versions.retain(|_, waiting| !waiting.marks.is_empty());
+            !versions.is_empty()
+        });
         self.publish_floor();
         self.check_indexes();
         Ok(())

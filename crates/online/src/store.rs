@@ -543,12 +543,14 @@ impl ScoreQueue for RocksStore {
         &self,
         shard: u16,
         deployment: &str,
+        version: u32,
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<PendingEntry>> {
         let shard = self.shard(shard)?;
         let queue = shard.queue.lock();
-        Ok(queue.pending(&shard.database, deployment, from, limit)?)
+        let of = (deployment, version);
+        Ok(queue.pending(&shard.database, of, from, limit)?)
     }
 
     fn settle(&self, shard: u16, settled: &[Settled]) -> PortResult<()> {

@@ -104,6 +104,12 @@ impl Deployment {
         &self.def
     }
 
+    /// Its name with each version that a route leads to.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (&str, u32)> {
+        let routes = self.def.routes.iter();
+        routes.map(|route| (self.def.name.as_str(), route.version))
+    }
+
     /// The service whose features the model reads.
     #[must_use]
     pub fn service(&self) -> &Arc<dyn CompiledService> {

@@ -47,10 +47,18 @@ pub struct Scored<'a> {
     pub rows: &'a RecordBatch,
     /// Features as served.
     pub answer: &'a FeatureAnswer,
+    /// What the features had applied.
+    pub applied: &'a AppliedTexts,
     /// The model's output.
     pub scores: &'a Scores,
-    /// The topics of all sources.
-    pub topics: &'a SourceTopics,
+}
+
+/// What the features of each row of a batch had applied, as [`AppliedViews`] writes it.
+#[derive(Debug)]
+pub struct AppliedTexts {
+    texts: Vec<Arc<str>>,
+    /// Rows that name no offsets of some view: its features cannot be verified.
+    pub without_offsets: u64,
 }
 
 /// The outbox record of each row.
@@ -59,10 +67,9 @@ pub struct Scored<'a> {
 /// Arrow or the encoder refuses a column; a record over [`PREDICTION_MAX_BYTES`].
 pub fn outbox_records(
     scored: &Scored<'_>,
-    store: &dyn StateReader,
     encoder: &dyn RecordEncoder,
 ) -> Result<Vec<OutboxRecord>, PipelineError> {
-    let payloads = encoder.encode(&record_batch(scored, store)?)?;
+    let payloads = encoder.encode(&record_batch(scored)?)?;
     let keys = record_keys(scored)?;
     let def = scored.deployment.def();
     let parts = [payloads.len(), keys.len(), scored.scores.score.len()];
@@ -148,10 +155,7 @@ fn record_keys(scored: &Scored<'_>) -> Result<Vec<Vec<u8>>, PipelineError> {
     (0..scored.rows.num_rows()).map(key).collect()
 }
 
-fn record_batch(
-    scored: &Scored<'_>,
-    store: &dyn StateReader,
-) -> Result<RecordBatch, PipelineError> {
+fn record_batch(scored: &Scored<'_>) -> Result<RecordBatch, PipelineError> {
     let spec = Arc::clone(scored.deployment.service().spec());
     let pending = scored.pending;
     let mut columns = identity_columns(scored, &spec);
@@ -175,11 +179,8 @@ fn record_batch(
         &spec.features,
         pending.len(),
     )?);
-    columns.push(Arc::new(
-        applied_texts(scored, store)?
-            .into_iter()
-            .collect::<StringArray>(),
-    ));
+    let applied = scored.applied.texts.iter();
+    columns.push(Arc::new(StringArray::from_iter_values(applied)));
     let fields: Vec<Field> = prediction_columns(&spec, &carry)
         .iter()
         .map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable))
@@ -247,55 +248,74 @@ fn record(columns: &[ArrayRef], of: &[Column], rows: usize) -> Result<ArrayRef, 
     )?))
 }
 
-/// For each row what its features had applied, as [`AppliedViews`] writes it. Rows of one batch
-/// share few vectors, so each is written once.
-fn applied_texts(
-    scored: &Scored<'_>,
-    store: &dyn StateReader,
-) -> PortResult<Vec<Option<Arc<str>>>> {
-    let mut known: HashMap<Vec<Option<ShardEpoch>>, Arc<str>> = HashMap::new();
-    let views = scored.deployment.service().spec().views.len();
-    // A view left out would count as one whose features cannot be verified.
-    invariant!(
-        CutPerView,
-        scored.answer.applied.len() == views,
-        "{} cuts of {views} views",
-        scored.answer.applied.len()
-    );
-    (0..scored.pending.len())
-        .map(|row| {
-            let views = scored.answer.applied.iter();
+impl AppliedTexts {
+    /// Those of `answer`, which `store` has given to a request of `service`. To be asked for right
+    /// after the read: a store keeps the offsets of so many epochs and no more. Rows of one batch
+    /// share few vectors, so each is written once.
+    ///
+    /// # Errors
+    /// Offsets that have no text.
+    pub fn of(
+        service: &ServiceSpec,
+        answer: &FeatureAnswer,
+        store: &dyn StateReader,
+        topics: &SourceTopics,
+    ) -> PortResult<Self> {
+        let mut known: HashMap<Vec<Option<ShardEpoch>>, (Arc<str>, bool)> = HashMap::new();
+        // A view left out would count as one whose features cannot be verified.
+        invariant!(
+            CutPerView,
+            answer.applied.len() == service.views.len(),
+            "{} cuts of {} views",
+            answer.applied.len(),
+            service.views.len()
+        );
+        let rows = answer.features.num_rows();
+        let (mut texts, mut without_offsets) = (Vec::with_capacity(rows), 0);
+        for row in 0..rows {
+            let views = answer.applied.iter();
             let epochs: Vec<Option<ShardEpoch>> = views.map(|view| view[row]).collect();
-            if let Some(text) = known.get(&epochs) {
-                return Ok(Some(Arc::clone(text)));
-            }
-            let text: Arc<str> = applied_views(scored, &epochs, store).encode()?.into();
-            known.insert(epochs, Arc::clone(&text));
-            Ok(Some(text))
+            let (text, is_whole) = match known.get(&epochs) {
+                Some(known) => known.clone(),
+                None => {
+                    let (views, is_whole) = applied_views(service, &epochs, store, topics);
+                    let text: Arc<str> = views.encode()?.into();
+                    known.insert(epochs, (Arc::clone(&text), is_whole));
+                    (text, is_whole)
+                }
+            };
+            texts.push(text);
+            without_offsets += u64::from(!is_whole);
+        }
+        Ok(Self {
+            texts,
+            without_offsets,
         })
-        .collect()
+    }
 }
 
-/// What each view had applied of its own source. An epoch that is no longer known leaves the view
-/// out: its features cannot be verified.
+/// What each view had applied of its own source, and whether none is left out: an epoch that is no
+/// longer known leaves the view out.
 fn applied_views(
-    scored: &Scored<'_>,
+    service: &ServiceSpec,
     epochs: &[Option<ShardEpoch>],
     store: &dyn StateReader,
-) -> AppliedViews {
-    let mut views = AppliedViews::default();
-    let spec = scored.deployment.service().spec();
-    for (view, epoch) in spec.views.iter().zip(epochs) {
+    topics: &SourceTopics,
+) -> (AppliedViews, bool) {
+    let (mut views, mut is_whole) = (AppliedViews::default(), true);
+    for (view, epoch) in service.views.iter().zip(epochs) {
         let applied = match epoch {
             None => Some(Arc::default()),
             Some(epoch) => store.applied_at(*epoch),
         };
-        let topic = scored.topics.get(&view.view.source);
+        let topic = topics.get(&view.view.source);
         if let (Some(applied), Some(topic)) = (applied, topic) {
             views.insert(&view.alias, &of_topic(&applied, topic));
+        } else {
+            is_whole = false;
         }
     }
-    views
+    (views, is_whole)
 }
 
 fn of_topic(applied: &Applied, topic: &str) -> Applied {

@@ -113,43 +113,61 @@ pub struct DeploymentStatus {
     pub published: BTreeMap<(u32, Role), u64>,
     /// Events that ended without a prediction since then, by reason.
     pub unscored: BTreeMap<&'static str, u64>,
-    /// Why scoring fails now.
-    pub scoring: Option<String>,
+    /// Predictions since then that do not name what some view of their features had applied, which
+    /// the state no longer knew: they cannot be verified.
+    pub without_offsets: u64,
+    /// Why scoring fails now, by the version that fails.
+    pub scoring: BTreeMap<u32, String>,
     /// Why publishing fails now.
     pub publishing: Option<String>,
-    /// Why no events are taken now.
-    pub suspended: Option<String>,
+    /// Why no events are taken now, by the version whose events are not.
+    pub suspended: BTreeMap<u32, String>,
 }
 
 impl DeploymentStatus {
     /// The worst that holds.
     #[must_use]
     pub fn state(&self) -> DeploymentState {
-        match (&self.suspended, self.trouble()) {
-            (Some(_), _) => DeploymentState::Suspended,
-            (None, Some(_)) => DeploymentState::Retrying,
-            (None, None) => DeploymentState::Scoring,
+        if !self.suspended.is_empty() {
+            DeploymentState::Suspended
+        } else if !self.scoring.is_empty() || self.publishing.is_some() {
+            DeploymentState::Retrying
+        } else {
+            DeploymentState::Scoring
         }
     }
 
-    /// Why it is not just scoring, in words.
+    /// Why it is not just scoring, in words: each version that does not, the suspended first. That
+    /// publishing fails is said where nothing else does.
     #[must_use]
-    pub fn reason(&self) -> Option<&str> {
-        self.suspended.as_deref().or_else(|| self.trouble())
+    pub fn reason(&self) -> Option<String> {
+        let suspended = self.suspended.iter();
+        let fails = self.scoring.iter();
+        let fails = fails.filter(|(version, _)| !self.suspended.contains_key(version));
+        let words = suspended.chain(fails);
+        let words: Vec<String> = words
+            .map(|(version, why)| format!("version {version}: {why}"))
+            .collect();
+        if words.is_empty() {
+            return self.publishing.clone();
+        }
+        Some(words.join("; "))
     }
 
-    /// What fails now.
-    pub(crate) fn trouble(&self) -> Option<&str> {
-        self.scoring.as_deref().or(self.publishing.as_deref())
+    /// What fails now of what `version` needs.
+    pub(crate) fn trouble(&self, version: u32) -> Option<&str> {
+        let scoring = self.scoring.get(&version);
+        scoring.or(self.publishing.as_ref()).map(String::as_str)
     }
 
     /// `load` waits, and the source's watermark stands at `watermark_us`.
     pub(crate) fn take_load(&mut self, load: &ScoreLoad, watermark_us: Option<Micros>) {
-        self.pending = load.pending;
-        self.pending_bytes = load.pending_bytes;
+        let pending = load.pending();
+        self.pending = pending.scores;
+        self.pending_bytes = pending.bytes;
         self.outbox = load.outbox;
-        self.oldest_us = load.oldest_us;
-        self.oldest_age_us = load
+        self.oldest_us = pending.oldest_us;
+        self.oldest_age_us = pending
             .oldest_us
             .zip(watermark_us)
             .map(|(oldest, watermark)| watermark.saturating_sub(oldest).max(0));
@@ -298,6 +316,7 @@ impl Counters {
             let status = DeploymentStatus {
                 predictions: counted.predictions,
                 unscored: counted.unscored,
+                without_offsets: counted.without_offsets,
                 ..DeploymentStatus::default()
             };
             shown.insert(name.clone(), status);
@@ -376,43 +395,83 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use forebay_core::ports::PendingLoad;
+
     use super::*;
 
     #[test]
     fn the_state_of_a_deployment_is_the_worst_that_holds_and_says_why() {
-        let some = |words: &str| Some(words.to_owned());
+        type Words<'a> = &'a [(u32, &'a str)];
         // Scoring, publishing, suspended: state, reason.
-        let table = [
-            (None, None, None, "scoring", None),
-            (some("model"), None, None, "retrying", Some("model")),
-            (None, some("topic"), None, "retrying", Some("topic")),
+        type Case<'a> = (
+            Words<'a>,
+            Option<&'a str>,
+            Words<'a>,
+            &'a str,
+            Option<&'a str>,
+        );
+        let table: [Case<'_>; 7] = [
+            (&[], None, &[], "scoring", None),
             (
-                some("model"),
-                some("topic"),
+                &[(2, "model")],
                 None,
+                &[],
                 "retrying",
-                Some("model"),
+                Some("version 2: model"),
             ),
-            (some("model"), None, some("full"), "suspended", Some("full")),
-            (None, None, some("full"), "suspended", Some("full")),
+            (&[], Some("topic"), &[], "retrying", Some("topic")),
+            (
+                &[(1, "no"), (2, "model")],
+                Some("topic"),
+                &[],
+                "retrying",
+                Some("version 1: no; version 2: model"),
+            ),
+            (
+                &[(2, "model")],
+                None,
+                &[(2, "full: model")],
+                "suspended",
+                Some("version 2: full: model"),
+            ),
+            (
+                &[(1, "no"), (2, "model")],
+                None,
+                &[(2, "full: model")],
+                "suspended",
+                Some("version 2: full: model; version 1: no"),
+            ),
+            (
+                &[],
+                None,
+                &[(1, "full")],
+                "suspended",
+                Some("version 1: full"),
+            ),
         ];
         for (scoring, publishing, suspended, state, reason) in table {
+            let words = |of: Words<'_>| of.iter().map(|(v, why)| (*v, (*why).to_owned())).collect();
             let status = DeploymentStatus {
-                scoring,
-                publishing,
-                suspended,
+                scoring: words(scoring),
+                publishing: publishing.map(str::to_owned),
+                suspended: words(suspended),
                 ..DeploymentStatus::default()
             };
-            assert_eq!((status.state().label(), status.reason()), (state, reason));
+            assert_eq!(status.state().label(), state);
+            assert_eq!(status.reason().as_deref(), reason);
         }
     }
 
     #[test]
     fn the_age_of_the_oldest_is_its_distance_from_the_watermark() {
-        let load = ScoreLoad {
-            pending: 1,
+        let waiting = PendingLoad {
+            scores: 1,
+            bytes: 3,
             oldest_us: Some(40),
-            ..ScoreLoad::default()
+        };
+        let load = ScoreLoad {
+            versions: BTreeMap::from([(2, waiting)]),
+            outbox: 0,
         };
         let mut status = DeploymentStatus::default();
         for (watermark, age) in [(None, None), (Some(100), Some(60)), (Some(0), Some(0))] {

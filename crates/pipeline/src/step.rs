@@ -69,16 +69,16 @@ impl Step {
         admit(&self.views, &self.deployments, encoder, batch)
     }
 
-    /// Add `admitted`, whose watermarks are filled by now, to `epoch`. A deployment for which
-    /// `suspended` has words gets notes and no pending scores. Returns, for each row, whether it
-    /// came too late for the online state of some view.
+    /// Add `admitted`, whose watermarks are filled by now, to `epoch`. A version of a deployment
+    /// for which `suspended` has words gets notes and no pending scores. Returns, for each row,
+    /// whether it came too late for the online state of some view.
     ///
     /// # Errors
     /// A column that cannot be in a request.
     pub fn run<'a>(
         &self,
         admitted: &Admitted,
-        suspended: impl Fn(&str) -> Option<&'a str>,
+        suspended: impl Fn(&str, u32) -> Option<&'a str>,
         epoch: &mut Epoch,
     ) -> Result<Vec<bool>, PipelineError> {
         let batch = &admitted.batch;
@@ -115,11 +115,10 @@ impl Step {
         }
         let shards = ShardId::count(epoch.writes.len());
         for (deployment, keys) in &admitted.sticky {
-            let words = suspended(&deployment.def().name);
             for placed in deployment.pending(&batch.rows, times, &origin, keys, shards)? {
-                let shard = usize::from(placed.shard);
-                if let Some(words) = words {
-                    epoch.notes[shard].add(&placed.score.key, UnscoredReason::Suspended, words);
+                let (shard, key) = (usize::from(placed.shard), &placed.score.key);
+                if let Some(words) = suspended(&key.deployment, key.model_version) {
+                    epoch.notes[shard].add(key, UnscoredReason::Suspended, words);
                 } else {
                     epoch.writes[shard].pending.push(placed.score);
                 }

@@ -229,6 +229,7 @@ metric_table! {
     Counter Predictions predictions "forebay_predictions_total" ["deployment", "version", "role"] NONE "predictions that the broker has acknowledged; role: live, shadow";
     Timing ScoreWait score_wait "forebay_score_wait_seconds" ["deployment"] TIMING_SECONDS "from an event's commit in every shard to the write of its score, or of the note that it has none; after a start from then on";
     Counter UnscoredEvents unscored_events "forebay_unscored_events_total" ["deployment", "reason"] NONE "events that ended without a prediction, each with a note in the table settlements";
+    Counter PredictionsWithoutOffsets predictions_without_offsets "forebay_predictions_without_offsets_total" ["deployment"] NONE "predictions that do not name what some view of their features had applied, because the state no longer knew it: they cannot be verified";
     Counter InferenceFallbackRows inference_fallback_rows "forebay_inference_fallback_rows_total" ["model"] NONE "rows that this process scored because no worker of the version answered";
     Gauge WorkerUp worker_up "forebay_worker_up" ["worker"] NONE "1 while the worker answers";
     Gauge WorkerQueueRows worker_queue_rows "forebay_worker_queue_rows" ["worker"] NONE "rows waiting on the worker";

@@ -30,6 +30,7 @@ use crate::fate::{Fate, Point};
 use health::damaged;
 use undecided::{Undecided, undecided};
 
+mod epochs;
 mod fills;
 mod health;
 mod scores;
@@ -102,6 +103,8 @@ struct Contents {
     undecided: Vec<Undecided>,
     /// From when on state is to be kept; None: nothing asks for it.
     kept_us: Option<Micros>,
+    /// Of how many epochs of a shard the applied offsets are known; None: of all.
+    known_epochs: Option<u64>,
 }
 
 impl Contents {
@@ -146,6 +149,7 @@ impl MemoryStore {
             synced: vec![1; usize::from(shards)],
             undecided: vec![Undecided::default(); usize::from(shards)],
             kept_us: None,
+            known_epochs: None,
         };
         Self {
             contents: Arc::new(Mutex::new(contents)),
@@ -460,10 +464,7 @@ impl StateReader for MemoryStore {
 
     fn applied_at(&self, at: ShardEpoch) -> Option<Arc<Applied>> {
         let contents = self.contents.lock();
-        let mut states = contents.shards.get(usize::from(at.shard))?.iter();
-        states
-            .find(|state| state.epoch == at.epoch)
-            .map(|state| Arc::clone(&state.applied))
+        epochs::applied_at(&contents, at)
     }
 }
 

@@ -42,7 +42,8 @@ pub use runtime::{Body, Runtime, Task};
 pub use scan::{ColumnRange, ORIGIN, RowStream, Scan, ScanOrder, TableScan};
 pub use scorer::{Scorer, Scores};
 pub use scores::{
-    OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, UnscoredEntry,
+    OutboxEntry, PendingEntry, PendingLoad, Published, ScoreLoad, ScoreQueue, Settled,
+    UnscoredEntry,
 };
 pub use state_health::{StateHealth, StoreHealth, ViewDamage};
 pub use state_progress::StateProgress;

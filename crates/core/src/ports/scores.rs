@@ -1,7 +1,7 @@
 //! The scores that a store owes and the records that wait to be published: the queues of the
-//! scoring stage, kept in the shards beside the offsets. Everything here is by deployment, so that
-//! one that is stuck stands in no other's way. Calls block, on threads of their own. `online`
-//! implements it over RocksDB, `testkit` in memory.
+//! scoring stage, kept in the shards beside the offsets. Everything here is by deployment, and what
+//! is pending by version of its model too, so that one that is stuck stands in no other's way.
+//! Calls block, on threads of their own. `online` implements it over RocksDB, `testkit` in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,15 +60,37 @@ pub struct UnscoredEntry {
     pub note: Unscored,
 }
 
-/// What waits for one deployment.
+/// What waits to be scored by one version of a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ScoreLoad {
+pub struct PendingLoad {
     /// Pending scores.
-    pub pending: u64,
+    pub scores: u64,
     /// Their bytes.
-    pub pending_bytes: u64,
+    pub bytes: u64,
     /// Event time of the oldest of them.
     pub oldest_us: Option<Micros>,
+}
+
+impl PendingLoad {
+    /// With what waits elsewhere.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            scores: self.scores + other.scores,
+            bytes: self.bytes + other.bytes,
+            oldest_us: match (self.oldest_us, other.oldest_us) {
+                (Some(one), Some(another)) => Some(one.min(another)),
+                (one, another) => one.or(another),
+            },
+        }
+    }
+}
+
+/// What waits for one deployment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScoreLoad {
+    /// Pending scores by the version that they wait for; one for which none waits may be absent.
+    pub versions: BTreeMap<u32, PendingLoad>,
     /// Records in the outbox.
     pub outbox: u64,
 }
@@ -76,16 +98,26 @@ pub struct ScoreLoad {
 impl ScoreLoad {
     /// With what waits in another shard.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            pending: self.pending + other.pending,
-            pending_bytes: self.pending_bytes + other.pending_bytes,
-            oldest_us: match (self.oldest_us, other.oldest_us) {
-                (Some(one), Some(another)) => Some(one.min(another)),
-                (one, another) => one.or(another),
-            },
-            outbox: self.outbox + other.outbox,
+    pub fn and(mut self, other: &Self) -> Self {
+        for (version, load) in &other.versions {
+            let known = self.versions.entry(*version).or_default();
+            *known = known.and(*load);
         }
+        self.outbox += other.outbox;
+        self
+    }
+
+    /// What waits for `version`.
+    #[must_use]
+    pub fn of(&self, version: u32) -> PendingLoad {
+        self.versions.get(&version).copied().unwrap_or_default()
+    }
+
+    /// What waits for any version.
+    #[must_use]
+    pub fn pending(&self) -> PendingLoad {
+        let loads = self.versions.values().copied();
+        loads.fold(PendingLoad::default(), PendingLoad::and)
     }
 }
 
@@ -98,8 +130,8 @@ pub trait ScoreQueue: StateProgress {
     /// Unknown shard.
     fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>>;
 
-    /// Up to `limit` pending scores of `deployment` in `shard` whose place is `from` or later, in
-    /// order.
+    /// Up to `limit` pending scores in `shard` that wait for `version` of `deployment` and whose
+    /// place is `from` or later, in order. Those of other versions cost nothing, however many.
     ///
     /// # Errors
     /// The disk fails.
@@ -107,6 +139,7 @@ pub trait ScoreQueue: StateProgress {
         &self,
         shard: u16,
         deployment: &str,
+        version: u32,
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<PendingEntry>>;

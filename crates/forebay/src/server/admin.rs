@@ -134,7 +134,7 @@ impl Admin {
                                         "pending_bytes": d.pending_bytes, "in_flight": d.in_flight,
                                         "outbox": d.outbox, "oldest_us": d.oldest_us,
                                         "oldest_age_us": d.oldest_age_us, "predictions": d.predictions,
-                                        "unscored": d.unscored});
+                                        "unscored": d.unscored, "without_offsets": d.without_offsets});
                     (name, fields)
                 })
                 .collect();

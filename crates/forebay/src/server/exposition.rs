@@ -1,7 +1,9 @@
 //! Puts what the parts count into the process's metrics, once a second: ingest, state, archive,
 //! predictions, monitors. Only reads; the hot paths record nothing themselves but plain counters.
 
+mod deployments;
 mod monitors;
+mod raise;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use super::app::App;
 use super::ingest_look::IngestLook;
 use super::parts_look::PartsLook;
 use super::suspended::Suspended;
+use raise::raise;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -174,12 +177,6 @@ fn overdue_us(report: &MonitorReport, lateness_us: Micros, mark_us: Micros) -> M
     due_us.map_or(0, |due_us| mark_us.saturating_sub(due_us).max(0))
 }
 
-/// Counters only grow, over every start of ingest in this process: the difference to what was
-/// exposed is added.
-fn raise(counter: &Counter, total: u64) {
-    counter.add(total.saturating_sub(counter.value()));
-}
-
 fn ingest(metrics: &Metrics, status: &PipelineStatus) {
     raise(&metrics.panics.with([]), status.panics);
     for (name, source) in &status.sources {
@@ -214,17 +211,7 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
     for ((source, reason), letters) in &status.dead_letters {
         raise(&metrics.dead_letters.with([source, *reason]), *letters);
     }
-    for (name, deployment) in &status.deployments {
-        for ((version, role), sent) in &deployment.published {
-            let version = version.to_string();
-            let labels = [name.as_str(), version.as_str(), role.as_str()];
-            raise(&metrics.predictions.with(labels), *sent);
-        }
-        for (reason, events) in &deployment.unscored {
-            let labels = [name.as_str(), *reason];
-            raise(&metrics.unscored_events.with(labels), *events);
-        }
-    }
+    deployments::show(metrics, &status.deployments);
 }
 
 /// The series read the timings themselves; this makes them known.

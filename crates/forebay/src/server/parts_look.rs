@@ -93,7 +93,7 @@ mod tests {
     fn what_waits_and_how_each_deployment_is_are_gauges_that_go_with_it() {
         let (metrics, mut look) = (Metrics::new().expect("metrics"), PartsLook::default());
         let status = DeploymentStatus {
-            scoring: Some("no model".to_owned()),
+            scoring: BTreeMap::from([(1, "no model".to_owned())]),
             ..DeploymentStatus::default()
         };
         let waiting = Waiting {

@@ -65,7 +65,9 @@ fn child() {
                 .map(pending_of)
                 .collect();
             store.commit(shard, &write).expect("commit");
-            let pending = store.pending(shard, DEPLOYMENT, 0, 50).expect("pending");
+            let pending = store
+                .pending(shard, DEPLOYMENT, VERSION, 0, 50)
+                .expect("pending");
             let settled: Vec<_> = pending
                 .iter()
                 .map(|entry| {

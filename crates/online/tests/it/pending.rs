@@ -10,11 +10,13 @@ use forebay_online::RocksStore;
 
 /// Deployment of [`crate::model::pending_of`].
 pub(crate) const DEPLOYMENT: &str = "d";
+/// Its version.
+pub(crate) const VERSION: u32 = 1;
 
 /// All that is pending in `shard`.
 pub(crate) fn all_pending(store: &RocksStore, shard: u16) -> Vec<PendingEntry> {
     store
-        .pending(shard, DEPLOYMENT, 0, usize::MAX)
+        .pending(shard, DEPLOYMENT, VERSION, 0, usize::MAX)
         .expect("pending")
 }
 

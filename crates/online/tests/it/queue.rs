@@ -83,7 +83,7 @@ fn scores_pass_through_the_outbox_once_and_in_order() {
     let expected: Vec<_> = log[..40].iter().map(pending_of).collect();
     assert_eq!(scores(&pending), expected);
     let some = store
-        .pending(0, DEPLOYMENT, pending[2].sequence, 3)
+        .pending(0, DEPLOYMENT, VERSION, pending[2].sequence, 3)
         .expect("pending");
     assert_eq!(some, pending[2..5], "from a place, and no more than asked");
 
@@ -162,8 +162,9 @@ fn each_deployment_has_queues_of_its_own() {
     both.pending.splice(0..0, others);
     store.commit(0, &both).expect("commit");
     let load = store.score_load(0).expect("load");
-    assert_eq!((load[DEPLOYMENT].pending, load["other"].pending), (20, 20));
-    assert!(load["other"].pending_bytes > 20 && load["other"].oldest_us.is_some_and(|us| us <= 0));
+    let other = load["other"].pending();
+    assert_eq!((load[DEPLOYMENT].pending().scores, other.scores), (20, 20));
+    assert!(other.bytes > 20 && other.oldest_us.is_some_and(|us| us <= 0));
     let settled: Vec<_> = all_pending(&store, 0)
         .iter()
         .map(|p| scored(p, record(&p.score)))
@@ -171,7 +172,8 @@ fn each_deployment_has_queues_of_its_own() {
     store.settle(0, &settled).expect("settle");
     let check = |store: &RocksStore| {
         let load = store.score_load(0).expect("load");
-        assert_eq!((load["other"].pending, load["other"].outbox), (20, 0));
+        let other = &load["other"];
+        assert_eq!((other.pending().scores, other.outbox), (20, 0));
         let expected = ScoreLoad {
             outbox: 20,
             ..ScoreLoad::default()

@@ -1,7 +1,7 @@
-//! Runs a thread of one deployment again when it has failed for good or has panicked: alone, with
-//! growing pauses and its reason in the deployment's status. What it had under way is read from the
-//! store again, which has changed by whole writes only. Meanwhile the deployment's events wait on
-//! disk, and beyond their limit each gets a note ([`super::intake`]).
+//! Runs a thread of one deployment, or of one version of it, again when it has failed for good or
+//! has panicked: alone, with growing pauses and its reason in the deployment's status. What it had
+//! under way is read from the store again, which has changed by whole writes only. Meanwhile its
+//! events wait on disk, and beyond their limit each gets a note ([`super::intake`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -18,12 +18,12 @@ use crate::status::DeploymentStatus;
 /// A run that lasts so long has recovered: the next failure is a new one, with short pauses.
 const RECOVERED: Duration = Duration::from_secs(60);
 
-/// `run` until it ends without an error, or the pipeline stops; `what` names it, and `shown` is
-/// where its reason is shown.
+/// `run` until it ends without an error, or the pipeline stops; `what` names it, `who` says whose
+/// it is, and `show` shows its reason.
 pub(crate) fn run_again(
     lane: &Lane,
-    what: &'static str,
-    shown: fn(&mut DeploymentStatus) -> &mut Option<String>,
+    (what, who): (&'static str, &str),
+    show: impl Fn(&mut DeploymentStatus, String),
     run: impl Fn() -> Result<(), PipelineError>,
 ) {
     let mut outage = Outage::new(what);
@@ -38,18 +38,15 @@ pub(crate) fn run_again(
             return;
         };
         let words = with_causes(&error);
-        lane.show(|status| {
-            status.in_flight = 0;
-            *shown(status) = Some(words.clone());
-        });
+        lane.show(|status| show(status, words.clone()));
         if lane.runtime().elapsed().saturating_sub(began) >= RECOVERED {
             outage = Outage::new(what);
         }
-        let told = format_args!("deployment {}: {words}", lane.name);
+        let told = format_args!("{who}: {words}");
         let goes_on = outage.wait(lane.retry(), error.kind(), &told);
         if !goes_on || lane.is_abandoned() {
             tracing::warn!(
-                deployment = lane.name,
+                who,
                 what,
                 error = words,
                 "what waits is left for the next start"

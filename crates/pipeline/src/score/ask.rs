@@ -19,7 +19,7 @@ use crate::contain::contain;
 use crate::deployment::Deployment;
 use crate::error::PipelineError;
 use crate::pending::decode_rows;
-use crate::prediction::{Scored, outbox_records};
+use crate::prediction::{AppliedTexts, Scored, outbox_records};
 use crate::runtime::within;
 use crate::score::lane::Lane;
 
@@ -35,6 +35,24 @@ pub(crate) struct Answer {
 pub(crate) struct Prepared {
     rows: RecordBatch,
     answer: FeatureAnswer,
+    applied: AppliedTexts,
+}
+
+/// How asking for rows went: the end of each.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes {
+    pub(crate) each: Vec<ScoreOutcome>,
+    /// Those of them that do not name what their features had applied.
+    pub(crate) without_offsets: u64,
+}
+
+impl Outcomes {
+    /// And those of the rows behind.
+    pub(crate) fn and(mut self, rest: Self) -> Self {
+        self.each.extend(rest.each);
+        self.without_offsets += rest.without_offsets;
+        self
+    }
 }
 
 impl Answer {
@@ -56,7 +74,8 @@ impl Drop for Answer {
     }
 }
 
-/// Decode the rows and read their features.
+/// Decode the rows, read their features, and say what these had applied: while the model thinks,
+/// the store may forget it.
 ///
 /// # Errors
 /// Bytes of a row, a key or an instant are at fault; the reader fails.
@@ -76,7 +95,13 @@ pub(crate) fn prepare(
         let answer = lane.parts.reader.read(service.as_ref(), &request, at)?;
         let counter = &lane.parts.counters.feature_rows;
         counter.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
-        Ok(Prepared { rows, answer })
+        let (state, topics) = (lane.parts.state.as_ref(), &lane.parts.topics);
+        let applied = AppliedTexts::of(service.spec(), &answer, state, topics)?;
+        Ok(Prepared {
+            rows,
+            answer,
+            applied,
+        })
     })
 }
 
@@ -131,7 +156,7 @@ pub(crate) fn records(
     entries: &[(u16, PendingEntry)],
     prepared: &Prepared,
     scores: &Scores,
-) -> Result<Vec<ScoreOutcome>, PipelineError> {
+) -> Result<Outcomes, PipelineError> {
     contain("scoring", || {
         check_rows(scores, entries.len())?;
         let scored = Scored {
@@ -139,12 +164,14 @@ pub(crate) fn records(
             pending: &scores_of(entries),
             rows: &prepared.rows,
             answer: &prepared.answer,
+            applied: &prepared.applied,
             scores,
-            topics: &lane.parts.topics,
         };
-        let (state, encoder) = (&lane.parts.state, &lane.parts.encoder);
-        let records = outbox_records(&scored, state.as_ref(), encoder.as_ref())?;
-        Ok(records.into_iter().map(ScoreOutcome::Scored).collect())
+        let records = outbox_records(&scored, lane.parts.encoder.as_ref())?;
+        Ok(Outcomes {
+            each: records.into_iter().map(ScoreOutcome::Scored).collect(),
+            without_offsets: prepared.applied.without_offsets,
+        })
     })
 }
 

@@ -1,7 +1,9 @@
-//! When a deployment takes no more events: its pending scores on disk have reached their limit,
-//! because its model cannot be asked or does not keep up. Until half of them are gone each event of
-//! its source gets a note instead of a pending score, so that state stays bounded, ingest goes on,
-//! and every event is accounted for. Owned by the ingest thread; looks at the store once an epoch.
+//! When a version of a deployment takes no more events: its pending scores on disk have reached
+//! their limit, because its model cannot be asked or does not keep up. Until half of them are gone
+//! each event that is routed to it gets a note instead of a pending score, so that state stays
+//! bounded, ingest goes on, and every event is accounted for. Each version has the limit for
+//! itself: a shadow that fails takes no room from the live one. Owned by the ingest thread; looks
+//! at the store once an epoch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,20 +13,20 @@ use forebay_core::limits::{
     OUTBOX_MAX_RECORDS, PENDING_SCORES_MAX_BYTES, PENDING_SCORES_MAX_RECORDS, SCORING_CALL_MAX_MS,
     SCORING_CHUNKS_MAX,
 };
-use forebay_core::ports::{ScoreLoad, ScoreQueue};
+use forebay_core::ports::{PendingLoad, ScoreLoad, ScoreQueue};
 
 use crate::status::Counters;
 
 /// How much of one deployment may wait and be under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScoringLimits {
-    /// Pending scores on disk.
+    /// Pending scores of one version on disk.
     pub pending_records: u64,
     /// Their bytes.
     pub pending_bytes: u64,
     /// Records that wait in the outbox before no more is scored.
     pub outbox_records: usize,
-    /// Chunks that a model is asked for at once.
+    /// Chunks that one version of a model is asked for at once.
     pub chunks: usize,
     /// How long one question to a model may take.
     pub call_max: Duration,
@@ -42,22 +44,22 @@ impl Default for ScoringLimits {
     }
 }
 
-/// Whether a deployment with `load` is suspended, given whether it was.
-fn suspends(load: &ScoreLoad, limits: &ScoringLimits, was: bool) -> bool {
+/// Whether a version with `load` is suspended, given whether it was.
+fn suspends(load: &PendingLoad, limits: &ScoringLimits, was: bool) -> bool {
     let (records, bytes) = if was {
         (limits.pending_records / 2, limits.pending_bytes / 2)
     } else {
         (limits.pending_records, limits.pending_bytes)
     };
-    load.pending > 0 && (load.pending >= records || load.pending_bytes >= bytes)
+    load.scores > 0 && (load.scores >= records || load.bytes >= bytes)
 }
 
-/// Which deployments take no events at present.
+/// Which versions take no events at present.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     limits: ScoringLimits,
-    /// The suspended deployments, with the words of their notes.
-    suspended: BTreeMap<String, String>,
+    /// The suspended versions by deployment, with the words of their notes.
+    suspended: BTreeMap<String, BTreeMap<u32, String>>,
 }
 
 impl Intake {
@@ -69,18 +71,19 @@ impl Intake {
         }
     }
 
-    /// Why `deployment` takes no events now; None where it does.
-    pub(crate) fn suspended(&self, deployment: &str) -> Option<&str> {
-        self.suspended.get(deployment).map(String::as_str)
+    /// Why `version` of `deployment` takes no events now; None where it does.
+    pub(crate) fn suspended(&self, deployment: &str, version: u32) -> Option<&str> {
+        let versions = self.suspended.get(deployment)?;
+        versions.get(&version).map(String::as_str)
     }
 
-    /// Look at what waits for `deployments`, and decide anew.
+    /// Look at what waits for `versions`, each with its deployment, and decide anew.
     ///
     /// # Errors
     /// The store cannot be asked.
     pub(crate) fn look<'a>(
         &mut self,
-        deployments: impl IntoIterator<Item = &'a str>,
+        versions: impl IntoIterator<Item = (&'a str, u32)>,
         store: &dyn ScoreQueue,
         counters: &Counters,
     ) -> PortResult<()> {
@@ -88,44 +91,58 @@ impl Intake {
         for shard in 0..store.shards() {
             for (name, load) in store.score_load(shard)? {
                 let known = loads.entry(name).or_default();
-                *known = known.and(load);
+                *known = std::mem::take(known).and(&load);
             }
         }
-        for name in deployments {
-            let load = loads.get(name).copied().unwrap_or_default();
-            let was = self.suspended.contains_key(name);
+        for (name, version) in versions {
+            let load = loads.get(name).map(|load| load.of(version));
+            let load = load.unwrap_or_default();
+            let was = self.suspended(name, version).is_some();
             let is = suspends(&load, &self.limits, was);
             if is != was {
-                self.switch(name, is.then_some(&load), counters);
+                self.switch((name, version), is.then_some(&load), counters);
             }
         }
         Ok(())
     }
 
-    fn switch(&mut self, name: &str, full: Option<&ScoreLoad>, counters: &Counters) {
+    fn switch(
+        &mut self,
+        (name, version): (&str, u32),
+        full: Option<&PendingLoad>,
+        counters: &Counters,
+    ) {
         let mut deployments = counters.deployments.lock();
         let status = deployments.entry(name.to_owned()).or_default();
         let Some(load) = full else {
-            self.suspended.remove(name);
-            status.suspended = None;
-            tracing::info!(deployment = name, "scores its source's events again");
+            if let Some(versions) = self.suspended.get_mut(name) {
+                versions.remove(&version);
+            }
+            status.suspended.remove(&version);
+            tracing::info!(
+                deployment = name,
+                version,
+                "scores its source's events again"
+            );
             return;
         };
-        let cause = status.trouble().map_or_else(
+        let cause = status.trouble(version).map_or_else(
             || "its model does not keep up".to_owned(),
             |trouble| trouble.to_owned(),
         );
         let words = format!(
             "{} scores ({} bytes) were pending, the limit of pending_max_records and pending_max_mib in [inference]: {cause}",
-            load.pending, load.pending_bytes
+            load.scores, load.bytes
         );
         tracing::error!(
             deployment = name,
+            version,
             reason = words,
             "is suspended: events get a note and no score until half of what waits is scored"
         );
-        status.suspended = Some(words.clone());
-        self.suspended.insert(name.to_owned(), words);
+        status.suspended.insert(version, words.clone());
+        let versions = self.suspended.entry(name.to_owned()).or_default();
+        versions.insert(version, words);
     }
 }
 
@@ -134,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deployment_is_suspended_at_the_limit_and_goes_on_below_half_of_it() {
+    fn a_version_is_suspended_at_the_limit_and_goes_on_below_half_of_it() {
         let limits = ScoringLimits {
             pending_records: 100,
             pending_bytes: 1_000,
@@ -152,28 +169,25 @@ mod tests {
             (49, 499, true, false),
             (49, 500, true, true),
         ];
-        for (pending, pending_bytes, was, is) in table {
-            let load = ScoreLoad {
-                pending,
-                pending_bytes,
-                ..ScoreLoad::default()
+        for (scores, bytes, was, is) in table {
+            let load = PendingLoad {
+                scores,
+                bytes,
+                oldest_us: None,
             };
             let decided = suspends(&load, &limits, was);
-            assert_eq!(
-                decided, is,
-                "{pending} records, {pending_bytes} bytes, {was}"
-            );
+            assert_eq!(decided, is, "{scores} records, {bytes} bytes, {was}");
         }
     }
 
     #[test]
     fn the_limits_are_the_named_ones_unless_the_settings_say_less() {
         let limits = ScoringLimits::default();
-        let at = |pending, pending_bytes| {
-            let load = ScoreLoad {
-                pending,
-                pending_bytes,
-                ..ScoreLoad::default()
+        let at = |scores, bytes| {
+            let load = PendingLoad {
+                scores,
+                bytes,
+                oldest_us: None,
             };
             suspends(&load, &limits, false)
         };

@@ -1,16 +1,19 @@
-//! What the threads of one deployment have in common: the parts that they work on, when they end,
-//! and where they show how they do. Holds no state of its own but that.
+//! What the threads of one deployment have in common: the parts that they work on, the room in its
+//! outbox, when they end, and where they show how they do. Holds no state of its own but that.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use forebay_core::PortResult;
+use forebay_core::limits::SCORING_CHUNK_MAX_ROWS;
 use forebay_core::memory::Budget;
 use forebay_core::ports::{
     FeatureReader, Publisher, Runtime, ScoreLoad, ScoreQueue, Scorer, StateReader,
 };
 use forebay_core::time::Micros;
 use forebay_telemetry::Timing;
+use parking_lot::Mutex;
 
 use crate::deployment::Deployment;
 use crate::log_throttle::LogThrottle;
@@ -64,7 +67,7 @@ pub(crate) struct Ends {
     pub(crate) abandoned: AtomicBool,
 }
 
-/// One deployment's share of the stage: what its two threads have in common.
+/// One deployment's share of the stage: what its threads have in common.
 #[derive(Debug, Clone)]
 pub(crate) struct Lane {
     pub(crate) parts: Arc<ScoringParts>,
@@ -76,12 +79,17 @@ pub(crate) struct Lane {
     /// How long its events wait.
     pub(crate) waits: Arc<Timing>,
     pub(crate) ends: Arc<Ends>,
-    /// Set when the scoring thread has ended: nothing more comes into the outbox.
-    pub(crate) scored: Arc<AtomicBool>,
+    /// Scoring threads that have not ended, one for each version: without any nothing more comes
+    /// into the outbox.
+    pub(crate) scorers: Arc<AtomicUsize>,
+    /// Rows of each version that are under way, or for which room in the outbox is taken.
+    pub(crate) under_way: Arc<Mutex<BTreeMap<u32, usize>>>,
     /// Rows that its model refuses.
     pub(crate) refused_rows: Arc<LogThrottle>,
     /// Predictions that its topic refuses.
     pub(crate) refused_predictions: Arc<LogThrottle>,
+    /// Predictions that do not name what their features had applied.
+    pub(crate) unnamed: Arc<LogThrottle>,
 }
 
 impl Lane {
@@ -110,7 +118,7 @@ impl Lane {
         let mut load = ScoreLoad::default();
         for shard in 0..self.parts.store.shards() {
             if let Some(of_shard) = self.parts.store.score_load(shard)?.get(&self.name) {
-                load = load.and(*of_shard);
+                load = load.and(of_shard);
             }
         }
         Ok(load)
@@ -128,13 +136,47 @@ impl Lane {
         change(deployments.entry(self.name.clone()).or_default());
     }
 
+    /// Whether the outbox has room for one more chunk of `version`, which is taken from now on.
+    /// Nothing is taken where no more of it waits than is under way. A version with nothing under
+    /// way asks nobody what others have: one that hangs would keep its room from them. So the limit
+    /// may be exceeded by a chunk for each further version.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub(crate) fn take_room(&self, version: u32) -> PortResult<bool> {
+        let mut under_way = self.under_way.lock();
+        // Looked at under the lock: what another version settles meanwhile counts in the outbox, or
+        // as under way still.
+        let load = self.load()?;
+        let own = under_way.get(&version).copied().unwrap_or_default();
+        let before = match own {
+            0 => 0,
+            _ => under_way.values().sum(),
+        };
+        let limit = self.parts.limits.outbox_records as u64;
+        let has_room = load.outbox + (before + SCORING_CHUNK_MAX_ROWS) as u64 <= limit;
+        let takes = has_room && load.of(version).scores > own as u64;
+        if takes {
+            under_way.insert(version, own + SCORING_CHUNK_MAX_ROWS);
+        }
+        drop(under_way);
+        self.show_load(&load);
+        Ok(takes)
+    }
+
+    /// So many rows of `version` are under way.
+    pub(crate) fn note_under_way(&self, version: u32, rows: usize) {
+        let mut under_way = self.under_way.lock();
+        under_way.insert(version, rows);
+        let all: usize = under_way.values().sum();
+        drop(under_way);
+        self.show(|status| status.in_flight = all as u64);
+    }
+
     /// Show what waits.
-    pub(crate) fn show_load(&self, load: &ScoreLoad, in_flight: usize) {
+    pub(crate) fn show_load(&self, load: &ScoreLoad) {
         let watermark_us = self.watermark_us();
-        self.show(|status| {
-            status.take_load(load, watermark_us);
-            status.in_flight = in_flight as u64;
-        });
+        self.show(|status| status.take_load(load, watermark_us));
     }
 
     /// Events end without a prediction.
@@ -142,5 +184,23 @@ impl Lane {
         let counter = &self.parts.counters.unscored;
         counter.fetch_add(events, Ordering::Relaxed);
         self.show(|status| *status.unscored.entry(reason).or_default() += events);
+    }
+
+    /// Predictions are written that do not name what some view of their features had applied.
+    pub(crate) fn count_without_offsets(&self, predictions: u64) {
+        if predictions == 0 {
+            return;
+        }
+        self.show(|status| status.without_offsets += predictions);
+        let now = self.runtime().elapsed();
+        if let Some(predictions) = self.unnamed.add(predictions, now) {
+            let deployment = &self.name;
+            tracing::warn!(
+                deployment,
+                predictions,
+                "name no offsets of some view, because the state keeps those of so many epochs alone: \
+                 their features cannot be verified"
+            );
+        }
     }
 }

@@ -53,12 +53,16 @@ impl ScoringLook {
         let mut all: BTreeMap<String, Waiting> = BTreeMap::new();
         for shard in 0..self.store.shards() {
             for (name, load) in self.store.score_load(shard)? {
-                let oldest = self.store.pending(shard, &name, 0, 1)?;
-                let waited = oldest.first().map(|entry| self.released.waited(entry, now));
+                let mut oldest = Duration::ZERO;
+                for version in load.versions.keys() {
+                    let first = self.store.pending(shard, &name, *version, 0, 1)?;
+                    let waited = first.first().map(|entry| self.released.waited(entry, now));
+                    oldest = oldest.max(waited.unwrap_or_default());
+                }
                 let waiting = all.entry(name).or_default();
-                waiting.pending += load.pending;
+                waiting.pending += load.pending().scores;
                 waiting.outbox += load.outbox;
-                waiting.oldest = waiting.oldest.max(waited.unwrap_or_default());
+                waiting.oldest = waiting.oldest.max(oldest);
             }
         }
         Ok(all)

@@ -1,20 +1,25 @@
-//! Scoring, a stage of its own for each deployment: from pending scores to published predictions.
+//! Scoring, a stage of its own for each version of a deployment: from pending scores to published
+//! predictions.
 //! The queue is the store's own ([`ScoreQueue`](forebay_core::ports::ScoreQueue)): an epoch's write
 //! puts pending scores on disk, and the stage reads them back when it is free, so ingest never
 //! waits for a model and memory holds no more than the chunks under way.
 //!
-//! A deployment has two threads. [`stage`] reads the features as of each event, asks the model
-//! ([`ask`], several chunks at once), and settles each chunk in the order of the queue: a record
-//! for the outbox, or a note why there is none. [`publish`] sends the outbox and clears what the
-//! broker has. [`settle`] decides what follows from an error, [`intake`] when a deployment takes no
-//! more events.
+//! Each version of a deployment has a thread that scores, and the deployment one that publishes.
+//! [`stage`] reads the features as of each event, asks the model ([`ask`], several chunks at once),
+//! and settles each chunk in the order of the version's queue: a record for the outbox, or a note
+//! why there is none. [`publish`] sends the outbox and clears what the broker has. [`settle`]
+//! decides what follows from an error, [`intake`] when a version takes no more events.
 //!
-//! A deployment that fails is tried again alone, with growing pauses; its reason is in its status.
-//! That holds for what fails for good and for a panic too ([`again`]). Nothing is lost to an outage
-//! or a configuration: only a row that is itself at fault, one that grew too old, and one that its
-//! topic refuses end without a prediction, each with a durable note. A crash before the second
-//! write scores again; a crash after it sends the same bytes again; consumers drop repeats. A stop
-//! leaves what cannot be finished to the next start.
+//! A version that fails is tried again alone, with growing pauses; its reason is in the status of
+//! its deployment, and the others go on: a shadow whose model cannot be read costs no live
+//! prediction. That holds for what fails for good and for a panic too ([`again`]). Nothing is lost
+//! to an outage or a configuration: only a row that is itself at fault, one that grew too old, and
+//! one that its topic refuses end without a prediction, each with a durable note. A crash before
+//! the second write scores again; a crash after it sends the same bytes again; consumers drop
+//! repeats. A stop leaves what cannot be finished to the next start.
+//!
+//! One entity's predictions by one version are in order. Those by another version, after a change
+//! of routes, may overtake what still waits for the version before.
 
 mod again;
 mod ask;
@@ -29,9 +34,9 @@ pub(crate) mod released;
 mod settle;
 mod stage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use forebay_core::limits::SCORING_DRAIN_MAX_MS;
@@ -46,6 +51,7 @@ use crate::score::lane::{Ends, Lane};
 use crate::score::publish::Publishing;
 use crate::score::released::Released;
 use crate::score::stage::Stage;
+use crate::status::DeploymentStatus;
 
 pub use intake::ScoringLimits;
 pub(crate) use lane::ScoringParts;
@@ -82,41 +88,61 @@ impl Scoring {
             threads: Vec::new(),
         };
         let parts = Arc::new(parts);
-        for (name, deployment) in lanes(&parts)? {
+        for (name, share) in shares(&parts)? {
             let bell = Arc::new(Bell::default());
             released.ring_too(Arc::clone(&bell));
             let waits = parts.counters.score_waits.of(&name);
             let lane = Lane {
                 waits,
                 parts: Arc::clone(&parts),
-                name: name.clone(),
-                deployment,
+                name,
+                deployment: share.deployment,
                 released: Arc::clone(released),
                 bell,
                 ends: Arc::clone(&scoring.ends),
-                scored: Arc::default(),
+                scorers: Arc::new(AtomicUsize::new(share.versions.len())),
+                under_way: Arc::default(),
                 refused_rows: Arc::default(),
                 refused_predictions: Arc::default(),
+                unnamed: Arc::default(),
             };
-            let (scoring_lane, publishing_lane) = (lane.clone(), lane);
-            let score = move || {
-                let lane = scoring_lane;
-                let run = || Stage::new(lane.clone()).run();
-                run_again(&lane, "scoring", |status| &mut status.scoring, run);
-                lane.scored.store(true, Ordering::Release);
-                lane.bell.ring();
-            };
-            let publish = move || {
-                let lane = publishing_lane;
-                let run = || Publishing::new(lane.clone()).run();
-                run_again(&lane, "publishing", |status| &mut status.publishing, run);
-            };
-            let thread = spawn(&parts, &name, "scorer", score)?;
-            scoring.threads.push(("scorer", thread));
-            let thread = spawn(&parts, &name, "publisher", publish)?;
-            scoring.threads.push(("publisher", thread));
+            for version in share.versions {
+                scoring.spawn_scorer(&lane, version)?;
+            }
+            scoring.spawn_publisher(lane)?;
         }
         Ok(scoring)
+    }
+
+    fn spawn_scorer(&mut self, lane: &Lane, version: u32) -> Result<(), PipelineError> {
+        let (parts, of) = (Arc::clone(&lane.parts), format!("{}-{version}", lane.name));
+        let lane = lane.clone();
+        let score = move || {
+            let who = format!("deployment {} version {version}", lane.name);
+            let show = |status: &mut DeploymentStatus, words| {
+                status.scoring.insert(version, words);
+            };
+            let run = || Stage::new(lane.clone(), version).run();
+            run_again(&lane, ("scoring", &who), show, run);
+            lane.scorers.fetch_sub(1, Ordering::AcqRel);
+            lane.bell.ring();
+        };
+        let thread = spawn(&parts, &of, "scorer", score)?;
+        self.threads.push(("scorer", thread));
+        Ok(())
+    }
+
+    fn spawn_publisher(&mut self, lane: Lane) -> Result<(), PipelineError> {
+        let (parts, of) = (Arc::clone(&lane.parts), lane.name.clone());
+        let publish = move || {
+            let who = format!("deployment {}", lane.name);
+            let show = |status: &mut DeploymentStatus, words| status.publishing = Some(words);
+            let run = || Publishing::new(lane.clone()).run();
+            run_again(&lane, ("publishing", &who), show, run);
+        };
+        let thread = spawn(&parts, &of, "publisher", publish)?;
+        self.threads.push(("publisher", thread));
+        Ok(())
     }
 
     /// What waits, now and later.
@@ -156,22 +182,32 @@ impl Drop for Scoring {
     }
 }
 
-/// Every deployment, and the names of those that left something in the store and are gone.
-fn lanes(parts: &ScoringParts) -> Result<Vec<(String, Option<Deployment>)>, PipelineError> {
-    let mut lanes: Vec<(String, Option<Deployment>)> = parts
-        .deployments
-        .iter()
-        .map(|d| (d.def().name.clone(), Some(d.clone())))
-        .collect();
-    let mut gone = BTreeSet::new();
+/// What threads are for, of one name.
+#[derive(Default)]
+struct Share {
+    /// None: it left something in the store, and is gone.
+    deployment: Option<Deployment>,
+    /// Those on its routes, and those for which something waits.
+    versions: BTreeSet<u32>,
+}
+
+/// By name every deployment, and those that left something in the store and are gone.
+fn shares(parts: &ScoringParts) -> Result<BTreeMap<String, Share>, PipelineError> {
+    let mut shares: BTreeMap<String, Share> = BTreeMap::new();
+    for deployment in &parts.deployments {
+        let share = Share {
+            deployment: Some(deployment.clone()),
+            versions: deployment.versions().map(|(_, version)| version).collect(),
+        };
+        shares.insert(deployment.def().name.clone(), share);
+    }
     for shard in 0..parts.store.shards() {
-        gone.extend(parts.store.score_load(shard)?.into_keys());
+        for (name, load) in parts.store.score_load(shard)? {
+            let share = shares.entry(name).or_default();
+            share.versions.extend(load.versions.into_keys());
+        }
     }
-    for (known, _) in &lanes {
-        gone.remove(known);
-    }
-    lanes.extend(gone.into_iter().map(|name| (name, None)));
-    Ok(lanes)
+    Ok(shares)
 }
 
 fn spawn(

@@ -51,7 +51,7 @@ impl Publishing {
         loop {
             let heard = self.lane.bell.rings();
             // Read before the outbox: what is settled afterwards is seen in the next look.
-            let is_last = self.lane.scored.load(Ordering::Acquire);
+            let is_last = self.lane.scorers.load(Ordering::Acquire) == 0;
             if self.lane.is_abandoned() {
                 return Ok(());
             }

@@ -1,7 +1,8 @@
-//! The scoring thread of one deployment. It reads the oldest pending scores that are released, a
-//! chunk at a time, reads their features as of each event, and asks the model; several chunks are
-//! asked for at once, and each is settled when it and all before it are answered, so that one
-//! entity's predictions stay in order.
+//! The scoring thread of one version of a deployment. It reads the oldest pending scores of it that
+//! are released, a chunk at a time, reads their features as of each event, and asks the model;
+//! several chunks are asked for at once, and each is settled when it and all before it are
+//! answered, so that one entity's predictions by the version stay in order. What other versions of
+//! the deployment do is nothing to it, but that they fill the same outbox.
 //!
 //! After an outage nothing is kept: the chunks under way are let go, and once the pause is over the
 //! oldest are read from the store again, one at a time until one passes.
@@ -23,10 +24,11 @@ use forebay_core::{PortError, PortResult};
 use crate::deployment::Deployment;
 use crate::error::PipelineError;
 use crate::retry::Outage;
-use crate::score::ask::{Answer, Prepared, ask, prepare, records};
+use crate::score::ask::{Answer, Outcomes, Prepared, ask, prepare, records};
 use crate::score::bounded::Bound;
 use crate::score::lane::Lane;
 use crate::score::settle::{Verdict, asks_too_much, is_expired, verdict};
+use crate::status::DeploymentStatus;
 
 /// Longest wait for a bell, so that a stop is seen.
 const LISTEN: Duration = Duration::from_secs(1);
@@ -34,10 +36,11 @@ const LISTEN: Duration = Duration::from_secs(1);
 /// holds them.
 const ENTRY_BYTES: usize = 256;
 
-/// The scoring thread of one deployment.
+/// The scoring thread of one version of a deployment.
 #[derive(Debug)]
 pub(crate) struct Stage {
     lane: Lane,
+    version: u32,
     /// For each shard the place from which on nothing is read yet.
     cursors: Vec<u64>,
     first_shard: u16,
@@ -55,21 +58,13 @@ pub(crate) struct Stage {
 /// Pending scores under way together.
 #[derive(Debug)]
 struct Chunk {
-    questions: Vec<Question>,
-    rows: usize,
+    entries: Vec<(u16, PendingEntry)>,
+    asked: Asked,
     /// What its rows hold, until it is settled.
     _memory: Reservation,
 }
 
-/// The rows of a chunk that one version is asked for.
-#[derive(Debug)]
-struct Question {
-    version: u32,
-    entries: Vec<(u16, PendingEntry)>,
-    asked: Asked,
-}
-
-/// How far a question is.
+/// How far the question of a chunk is.
 #[derive(Debug)]
 enum Asked {
     /// The model has it.
@@ -90,11 +85,12 @@ enum Trouble {
 }
 
 impl Stage {
-    /// For `lane`.
-    pub(crate) fn new(lane: Lane) -> Self {
+    /// For `version` of `lane`.
+    pub(crate) fn new(lane: Lane, version: u32) -> Self {
         let shards = usize::from(lane.parts.store.shards());
         Self {
             lane,
+            version,
             cursors: vec![0; shards],
             first_shard: 0,
             in_flight: VecDeque::new(),
@@ -147,23 +143,45 @@ impl Stage {
         {}
         match self.in_flight.front() {
             Some(front) if front.is_answered() => self.settle_front(deployment)?,
-            None if is_last => return Ok(false),
+            None if is_last || self.is_through(deployment)? => {
+                let shown =
+                    |status: &mut DeploymentStatus| drop(status.scoring.remove(&self.version));
+                self.lane.show(shown);
+                return Ok(false);
+            }
             _ => self.lane.bell.wait(self.lane.runtime(), heard, LISTEN),
         }
         Ok(true)
     }
 
+    /// Whether no route leads to the version and nothing waits for it any more.
+    fn is_through(&self, deployment: &Deployment) -> Result<bool, Trouble> {
+        if self.is_routed(deployment) {
+            return Ok(false);
+        }
+        let load = self.lane.load().map_err(later)?;
+        Ok(load.of(self.version).scores == 0)
+    }
+
+    fn is_routed(&self, deployment: &Deployment) -> bool {
+        deployment
+            .versions()
+            .any(|(_, version)| version == self.version)
+    }
+
     /// Read the next chunk and ask for it. False when there is none, or no room for its records, or
     /// no memory before a chunk under way is settled.
     fn ask_for_more(&mut self, deployment: &Deployment) -> Result<bool, Trouble> {
-        let load = self.lane.load().map_err(later)?;
-        let in_flight: usize = self.in_flight.iter().map(|chunk| chunk.rows).sum();
-        self.lane.show_load(&load, in_flight);
-        let room = self.lane.parts.limits.outbox_records;
-        let room = room.saturating_sub(in_flight);
-        if load.outbox + SCORING_CHUNK_MAX_ROWS as u64 > room as u64 {
+        if !self.lane.take_room(self.version).map_err(later)? {
             return Ok(false);
         }
+        let asked = self.ask_for_next(deployment);
+        // A chunk takes the room of its rows, and one that was not asked for takes none.
+        self.note_under_way();
+        asked
+    }
+
+    fn ask_for_next(&mut self, deployment: &Deployment) -> Result<bool, Trouble> {
         let before = (self.cursors.clone(), self.first_shard);
         let entries = self.next_entries().map_err(later)?;
         if entries.is_empty() {
@@ -178,40 +196,31 @@ impl Stage {
             }
             Err(error) => return Err(later(error)),
         };
-        let mut by_version: BTreeMap<u32, Vec<(u16, PendingEntry)>> = BTreeMap::new();
-        for (shard, entry) in entries {
-            let version = entry.score.key.model_version;
-            by_version.entry(version).or_default().push((shard, entry));
-        }
-        let mut questions = Vec::with_capacity(by_version.len());
-        for (version, entries) in by_version {
-            let asked = match prepare(&self.lane, deployment, &entries) {
-                Ok(prepared) => {
-                    let answer = ask(&self.lane, deployment, version, &prepared);
-                    Asked::Model(Box::new(prepared), answer)
-                }
-                Err(error) if asks_too_much(&error) && self.may_ask_for_less(rows) => {
-                    (self.cursors, self.first_shard) = before;
-                    return Ok(self.ask_for_less(rows));
-                }
-                Err(error) if verdict(&error, entries.len(), true) == Verdict::Retry => {
-                    return Err(Trouble::Later(error));
-                }
-                Err(error) => Asked::Not(error),
-            };
-            questions.push(Question {
-                version,
-                entries,
-                asked,
-            });
-        }
+        let asked = match prepare(&self.lane, deployment, &entries) {
+            Ok(prepared) => {
+                let answer = ask(&self.lane, deployment, self.version, &prepared);
+                Asked::Model(Box::new(prepared), answer)
+            }
+            Err(error) if asks_too_much(&error) && self.may_ask_for_less(rows) => {
+                (self.cursors, self.first_shard) = before;
+                return Ok(self.ask_for_less(rows));
+            }
+            Err(error) if verdict(&error, rows, true) == Verdict::Retry => {
+                return Err(Trouble::Later(error));
+            }
+            Err(error) => Asked::Not(error),
+        };
         self.in_flight.push_back(Chunk {
-            questions,
-            rows,
+            entries,
+            asked,
             _memory: memory,
         });
-        self.lane.show_load(&load, in_flight + rows);
         Ok(true)
+    }
+
+    fn note_under_way(&self) {
+        let rows = self.in_flight.iter().map(|chunk| chunk.entries.len());
+        self.lane.note_under_way(self.version, rows.sum());
     }
 
     /// Memory for `entries` until they are settled: their bytes, and as much again for what is
@@ -251,8 +260,8 @@ impl Stage {
         let mut bound = Bound::of(self.chunk_max_rows, SCORING_CHUNK_MAX_BYTES);
         for step in 0..shards {
             let shard = (self.first_shard + step) % shards;
-            let from = self.cursors[usize::from(shard)];
-            let pending = |from, count| store.pending(shard, &self.lane.name, from, count);
+            let (from, name) = (self.cursors[usize::from(shard)], &self.lane.name);
+            let pending = |from, count| store.pending(shard, name, self.version, from, count);
             let mut found = bound.read(from, pending, known)?;
             invariant!(
                 PendingSequencesAscend,
@@ -276,46 +285,51 @@ impl Stage {
             return Ok(());
         };
         self.awaits_memory = false;
+        let Chunk {
+            entries,
+            asked,
+            _memory,
+        } = chunk;
+        let first = match asked {
+            Asked::Not(error) => Err(error),
+            Asked::Model(prepared, answer) => self
+                .wait_for(&answer)?
+                .and_then(|scores| records(&self.lane, deployment, &entries, &prepared, &scores)),
+        };
+        let outcomes = self.resolve(deployment, &entries, first)?;
+        invariant!(
+            OutcomePerScore,
+            outcomes.each.len() == entries.len(),
+            "version {}: {} outcomes for {} scores",
+            self.version,
+            outcomes.each.len(),
+            entries.len()
+        );
+        let rows = entries.len();
         let mut settled: BTreeMap<u16, Vec<Settled>> = BTreeMap::new();
-        for question in chunk.questions {
-            let Question {
-                version,
-                entries,
-                asked,
-            } = question;
-            let first = match asked {
-                Asked::Not(error) => Err(error),
-                Asked::Model(prepared, answer) => self.wait_for(&answer)?.and_then(|scores| {
-                    records(&self.lane, deployment, &entries, &prepared, &scores)
-                }),
-            };
-            let outcomes = self.resolve(deployment, version, &entries, first)?;
-            invariant!(
-                OutcomePerScore,
-                outcomes.len() == entries.len(),
-                "version {version}: {} outcomes for {} scores",
-                outcomes.len(),
-                entries.len()
-            );
-            for ((shard, entry), outcome) in entries.into_iter().zip(outcomes) {
-                let of_shard = settled.entry(shard).or_default();
-                of_shard.push(Settled { entry, outcome });
-            }
+        for ((shard, entry), outcome) in entries.into_iter().zip(outcomes.each) {
+            let of_shard = settled.entry(shard).or_default();
+            of_shard.push(Settled { entry, outcome });
         }
+        let of_another = |one: &Settled| one.entry.score.key.model_version != self.version;
         invariant!(
             SettledAsAsked,
-            settled.values().map(Vec::len).sum::<usize>() == chunk.rows,
-            "of {} scores",
-            chunk.rows
+            settled.values().map(Vec::len).sum::<usize>() == rows
+                && !settled.values().flatten().any(of_another),
+            "version {}: of {rows} scores",
+            self.version
         );
         self.write(&settled)?;
+        self.lane.count_without_offsets(outcomes.without_offsets);
         self.is_probing = false;
         self.chunk_max_rows = (2 * self.chunk_max_rows).min(SCORING_CHUNK_MAX_ROWS);
         if let Some(outage) = self.outage.take() {
-            outage.is_over(&format_args!("deployment {}", self.lane.name));
+            let (name, version) = (&self.lane.name, self.version);
+            outage.is_over(&format_args!("deployment {name} version {version}"));
         }
         // Also what a run before this one has failed of.
-        self.lane.show(|status| status.scoring = None);
+        self.lane
+            .show(|status| drop(status.scoring.remove(&self.version)));
         Ok(())
     }
 
@@ -338,16 +352,14 @@ impl Stage {
     fn resolve(
         &self,
         deployment: &Deployment,
-        version: u32,
         entries: &[(u16, PendingEntry)],
-        first: Result<Vec<ScoreOutcome>, PipelineError>,
-    ) -> Result<Vec<ScoreOutcome>, Trouble> {
+        first: Result<Outcomes, PipelineError>,
+    ) -> Result<Outcomes, Trouble> {
         let error = match first {
             Ok(outcomes) => return Ok(outcomes),
             Err(error) => error,
         };
-        let mut routes = deployment.def().routes.iter();
-        let routed = routes.any(|route| route.version == version);
+        let routed = self.is_routed(deployment);
         match verdict(&error, entries.len(), routed) {
             Verdict::Retry => Err(Trouble::Later(error)),
             Verdict::SetAside(reason) => {
@@ -367,13 +379,15 @@ impl Stage {
                 }
                 self.lane.count_unscored(reason.label(), rows);
                 let aside = || ScoreOutcome::Unscored(reason, words.clone());
-                Ok(entries.iter().map(|_| aside()).collect())
+                Ok(Outcomes {
+                    each: entries.iter().map(|_| aside()).collect(),
+                    without_offsets: 0,
+                })
             }
             Verdict::Halve => {
                 let (left, right) = entries.split_at(entries.len() / 2);
-                let mut outcomes = self.again(deployment, version, left)?;
-                outcomes.extend(self.again(deployment, version, right)?);
-                Ok(outcomes)
+                let outcomes = self.again(deployment, left)?;
+                Ok(outcomes.and(self.again(deployment, right)?))
             }
         }
     }
@@ -382,16 +396,15 @@ impl Stage {
     fn again(
         &self,
         deployment: &Deployment,
-        version: u32,
         entries: &[(u16, PendingEntry)],
-    ) -> Result<Vec<ScoreOutcome>, Trouble> {
+    ) -> Result<Outcomes, Trouble> {
         let first = match prepare(&self.lane, deployment, entries) {
             Err(error) => Err(error),
             Ok(prepared) => self
-                .wait_for(&ask(&self.lane, deployment, version, &prepared))?
+                .wait_for(&ask(&self.lane, deployment, self.version, &prepared))?
                 .and_then(|scores| records(&self.lane, deployment, entries, &prepared, &scores)),
         };
-        self.resolve(deployment, version, entries, first)
+        self.resolve(deployment, entries, first)
     }
 
     /// The second write of each shard.
@@ -418,11 +431,11 @@ impl Stage {
         let entries = settled.values().flatten().map(|settled| &settled.entry);
         let (released, now) = (&self.lane.released, self.lane.runtime().elapsed());
         released.record_waits(entries, now, &self.lane.waits);
+        self.note_under_way();
         // There is something to publish, and room on disk.
         self.lane.bell.ring();
         let load = self.lane.load().map_err(later)?;
-        let in_flight: usize = self.in_flight.iter().map(|chunk| chunk.rows).sum();
-        self.lane.show_load(&load, in_flight);
+        self.lane.show_load(&load);
         Ok(())
     }
 
@@ -431,6 +444,7 @@ impl Stage {
         self.in_flight.clear();
         self.awaits_memory = false;
         self.cursors.fill(0);
+        self.note_under_way();
     }
 
     /// Scoring failed with `error`, which no row is to blame for: wait before the next try. False
@@ -439,9 +453,9 @@ impl Stage {
         self.let_go();
         self.is_probing = true;
         let (name, words) = (self.lane.name.clone(), with_causes(error));
+        let version = self.version;
         self.lane.show(|status| {
-            status.scoring = Some(words.clone());
-            status.in_flight = 0;
+            status.scoring.insert(version, words.clone());
         });
         match self.give_up_expired(&words) {
             Ok(()) => {}
@@ -451,11 +465,12 @@ impl Stage {
             Err(Trouble::Later(_)) => {}
         }
         let outage = self.outage.get_or_insert_with(|| Outage::new("scoring"));
-        let told = format_args!("deployment {name}: {words}");
+        let told = format_args!("deployment {name} version {version}: {words}");
         let goes_on = outage.wait(self.lane.retry(), error.kind(), &told);
         if !goes_on {
             tracing::warn!(
                 deployment = name,
+                version,
                 error = words,
                 "scoring is left for the next start"
             );
@@ -473,7 +488,7 @@ impl Stage {
         let (store, name) = (&self.lane.parts.store, &self.lane.name);
         for shard in 0..store.shards() {
             let mut bound = Bound::of(SCORING_CHUNK_MAX_ROWS, SCORING_CHUNK_MAX_BYTES);
-            let pending = |from, count| store.pending(shard, name, from, count);
+            let pending = |from, count| store.pending(shard, name, self.version, from, count);
             let oldest = bound.read(0, pending, known).map_err(later)?;
             let expired = oldest.into_iter().filter(|entry| {
                 is_expired(
@@ -511,8 +526,9 @@ impl Stage {
                 let mut all = Vec::new();
                 let mut bound = Bound::of(SCORING_CHUNK_MAX_ROWS, SCORING_CHUNK_MAX_BYTES);
                 for shard in 0..self.lane.parts.store.shards() {
-                    let store = &self.lane.parts.store;
-                    let pending = |from, count| store.pending(shard, &self.lane.name, from, count);
+                    let (store, name) = (&self.lane.parts.store, &self.lane.name);
+                    let pending =
+                        |from, count| store.pending(shard, name, self.version, from, count);
                     let found = bound.read(0, pending, known)?;
                     all.extend(found.into_iter().map(|entry| (shard, entry)));
                 }
@@ -546,13 +562,20 @@ impl Stage {
     }
 }
 
+impl Drop for Stage {
+    /// Also of a panic: what was under way takes no room any more.
+    fn drop(&mut self) {
+        self.lane.note_under_way(self.version, 0);
+    }
+}
+
 impl Chunk {
-    /// Whether every version has answered.
+    /// Whether the model has answered.
     fn is_answered(&self) -> bool {
-        self.questions.iter().all(|question| match &question.asked {
+        match &self.asked {
             Asked::Model(_, answer) => answer.is_there(),
             Asked::Not(_) => true,
-        })
+        }
     }
 }
 

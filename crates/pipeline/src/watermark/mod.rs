@@ -47,11 +47,21 @@ pub struct Watermarks {
     last_records: HashMap<TopicPartition, RecordDigest>,
     /// What is known of partitions that were not read yet: of a filling.
     records: BTreeMap<TopicPartition, Vec<MarkFact>>,
-    /// The last bound of each partition that had an effect: the next one that is equal goes on.
-    last: BTreeMap<TopicPartition, Bound>,
+    /// Of each partition the last bound that had an effect.
+    last: BTreeMap<TopicPartition, Recorded>,
     /// Decisions that nobody has taken yet.
     fresh: Vec<MarkRecord>,
     published: Arc<PublishedWatermarks>,
+}
+
+/// The last bound of a partition that had an effect.
+#[derive(Debug, Clone, Copy)]
+struct Recorded {
+    bound: Bound,
+    /// Whether every row since was read under an equal bound, with an effect or without: the next
+    /// equal one goes on. One that differed ends it, since the rows under that one are none of
+    /// this record's.
+    goes_on: bool,
 }
 
 /// When a partition last moved, by the runtime's time.
@@ -195,8 +205,8 @@ impl Watermarks {
             batch.rows.num_rows()
         );
         for (partition, slot) in origin.partitions.iter().zip(slots) {
-            if let Some(bound) = slot.bound.filter(|_| slot.bounded) {
-                self.record(partition, bound, slot.mark.next_offset());
+            if let Some(bound) = slot.bound {
+                self.bound(partition, bound, slot.bounded, slot.mark.next_offset());
             }
             marks.insert(partition.partition, slot.mark);
         }
@@ -211,8 +221,27 @@ impl Watermarks {
         dated
     }
 
-    /// Note that `bound` had an effect on rows of `partition` below `until`.
-    fn record(&mut self, partition: &TopicPartition, mut bound: Bound, until: i64) {
+    /// Rows of `partition` below `until` were read under `bound`. It is recorded where it had an
+    /// effect on one.
+    fn bound(
+        &mut self,
+        partition: &TopicPartition,
+        mut bound: Bound,
+        had_effect: bool,
+        until: i64,
+    ) {
+        let last = self.last.get_mut(partition);
+        let values = |bound: &Bound| (bound.mark_max_us, bound.watermark_max_us);
+        let goes_on = last
+            .as_ref()
+            .filter(|last| last.goes_on && values(&last.bound) == values(&bound))
+            .map(|last| last.bound.from);
+        if !had_effect {
+            if let Some(last) = last {
+                last.goes_on = goes_on.is_some();
+            }
+            return;
+        }
         bound.until = until;
         invariant!(
             BoundCoversRows,
@@ -222,20 +251,17 @@ impl Watermarks {
         );
         invariant!(
             BoundsApart,
-            self.last
-                .get(partition)
-                .is_none_or(|last| last.until <= bound.from),
-            "{partition:?}: {:?} before {}",
-            self.last.get(partition),
+            last.as_ref()
+                .is_none_or(|last| last.bound.until <= bound.from),
+            "{partition:?}: {last:?} before {}",
             bound.from
         );
-        let equal = |last: &&Bound| {
-            (last.mark_max_us, last.watermark_max_us) == (bound.mark_max_us, bound.watermark_max_us)
+        bound.from = goes_on.unwrap_or(bound.from);
+        let recorded = Recorded {
+            bound,
+            goes_on: true,
         };
-        if let Some(last) = self.last.get(partition).filter(equal) {
-            bound.from = last.from;
-        }
-        self.last.insert(partition.clone(), bound);
+        self.last.insert(partition.clone(), recorded);
         self.fresh.push(MarkRecord {
             partition: partition.clone(),
             fact: MarkFact::Bound(bound),

@@ -452,3 +452,100 @@ fn verdicts_and_marks_are_the_same_live_after_a_restart_at_any_cut_and_in_a_repl
         }
     }
 }
+
+/// Batches of one partition: the clock and the event times of each.
+type Clocked<'a> = &'a [(Micros, Vec<Micros>)];
+
+/// The watermark before each row and the mark after each batch.
+type Marked = (Vec<Option<Micros>>, Vec<Option<Micros>>);
+
+fn marked(
+    marks: &mut Watermarks,
+    batches: Clocked<'_>,
+    is_live: bool,
+) -> (Marked, Vec<MarkRecord>) {
+    let (mut marked, mut records, mut first) = (Marked::default(), Vec::new(), 0);
+    for (now, times) in batches {
+        let present = present(*now);
+        let dated = marks.date(&batch(first, times), is_live.then_some(&present));
+        first += times.len() as i64;
+        marked.0.extend(dated.watermark_us);
+        let mark = marks.mark(&TopicPartition::new("t", 0));
+        marked.1.push(mark.and_then(PartitionMark::mark_us));
+        records.extend(marks.take_records());
+    }
+    (marked, records)
+}
+
+/// What is recorded of `batches`, which repeats what was seen live.
+fn replayed_alike(batches: Clocked<'_>, what: &str) -> Vec<MarkRecord> {
+    let (live, records) = marked(&mut started(1), batches, true);
+    // As a sink keeps them: the bound that goes on replaces the shorter one.
+    let kept = Unrecorded::of_archive(&records).take();
+    let (replayed, decided) = marked(&mut Watermarks::replay(&kept), batches, false);
+    assert_eq!(replayed, live, "{what}: {batches:?}");
+    assert!(decided.is_empty(), "{what}: a replay decides nothing");
+    kept
+}
+
+#[test]
+fn a_bound_does_not_go_on_over_rows_that_were_read_under_another() {
+    let at = |second: i64| NOW_US + second * SECOND_US;
+    let far = at(0) + 365 * DAY_US;
+    let near = at(5) + EVENT_FUTURE_MAX_US;
+    let past = at(-50);
+    // Seconds of the clock, event time; how many bounds are kept. The clock is read in steps of 10
+    // s.
+    type Case<'a> = (&'a str, Vec<(i64, Micros)>, usize);
+    let cases: [Case<'_>; 4] = [
+        (
+            "a clock that steps back behind a higher bound without effect",
+            vec![(0, far), (12, near), (4, far)],
+            2,
+        ),
+        (
+            "a bound without effect that is equal is the same one",
+            vec![(0, far), (3, past), (4, far), (9, far)],
+            1,
+        ),
+        (
+            "a lower bound without effect",
+            vec![(10, far), (0, past), (10, far)],
+            2,
+        ),
+        (
+            "a higher bound with an effect",
+            vec![(0, far), (12, far), (4, far), (5, past)],
+            3,
+        ),
+    ];
+    for (what, rows, bounds) in cases {
+        let rows: Vec<_> = rows.iter().map(|(s, time)| (at(*s), vec![*time])).collect();
+        assert_eq!(replayed_alike(&rows, what).len(), bounds, "{what}");
+    }
+}
+
+#[test]
+fn what_is_recorded_repeats_what_was_seen_whatever_the_clock_does() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let mut now = NOW_US;
+        let batches: Vec<(Micros, Vec<Micros>)> = (0..30)
+            .map(|_| {
+                now += (random.below(30) as i64 - 12) * SECOND_US;
+                let mut time = || {
+                    let second = random.below(60) as i64 * SECOND_US;
+                    match random.below(4) {
+                        0 => now + 365 * DAY_US,
+                        1 => now - second,
+                        // Beyond the one bound, and not beyond the next.
+                        _ => now + EVENT_FUTURE_MAX_US + second - 30 * SECOND_US,
+                    }
+                };
+                let times = (0..3).map(|_| time()).collect();
+                (now, times)
+            })
+            .collect();
+        replayed_alike(&batches, &format!("seed {seed}"));
+    }
+}

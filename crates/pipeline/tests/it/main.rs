@@ -22,3 +22,4 @@ mod stage;
 mod status;
 mod suspension;
 mod time;
+mod versions;

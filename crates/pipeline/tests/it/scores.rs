@@ -1,15 +1,26 @@
 //! What a prediction says: an event is scored with its own effect in the features, its record names
 //! model, event and what the features had applied, and live and shadow go to their own topics.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use forebay_core::PortResult;
 use forebay_core::applied::AppliedViews;
+use forebay_core::ports::{Scorer, Scores};
 use forebay_core::prediction::{PredictionKey, Role, column};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::SECOND_US;
-use forebay_testkit::{Fate, wait_until};
+use forebay_pipeline::Pipeline;
+use forebay_testkit::{FakeScorer, Fate, wait_until};
 use serde_json::Value as Json;
 
 use forebay_sim::oracle::check;
-use forebay_sim::world::{PREDICTIONS_TOPIC, START_US, Setup, TOPIC, World, event, id_of};
+use forebay_sim::world::{PREDICTIONS_TOPIC, Process, START_US, Setup, TOPIC, World, event, id_of};
+
+use crate::stage::status;
 
 fn payload(record: &forebay_core::prediction::OutboxRecord) -> Json {
     serde_json::from_slice(&record.payload).expect("JSON")
@@ -160,4 +171,97 @@ fn live_and_shadow_go_to_their_own_topics_under_their_own_ids() {
         };
         assert_eq!(json[column::PREDICTION_ID], key.id());
     }
+}
+
+/// A model that thinks for so long about its first rows, and then answers as [`FakeScorer`].
+#[derive(Debug)]
+struct Slow {
+    honest: FakeScorer,
+    thinks: Arc<AtomicBool>,
+    was_asked: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Scorer for Slow {
+    async fn score(&self, model: &str, version: u32, features: RecordBatch) -> PortResult<Scores> {
+        self.was_asked.store(true, Ordering::SeqCst);
+        while self.thinks.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.honest.score(model, version, features).await
+    }
+}
+
+/// What each published prediction says of the view that it was made of.
+fn named(world: &World) -> Vec<bool> {
+    let published = world.publisher.published();
+    let is_named = |record| {
+        let json = payload(record);
+        let text = json[column::APPLIED].as_str().expect("text");
+        let applied = AppliedViews::decode(text).expect("its own format");
+        applied.get("v").expect("well formed").is_some()
+    };
+    published.iter().map(is_named).collect()
+}
+
+fn append(world: &World, numbers: std::ops::Range<i64>) {
+    for number in numbers {
+        let values = event(Some("a"), START_US + number * SECOND_US, Some(1.0), number);
+        world.log.append(TOPIC, 0, Ok(values));
+    }
+}
+
+#[test]
+fn a_prediction_names_its_offsets_however_long_its_model_thinks() {
+    const EVENTS: i64 = 60;
+    let world = World::new(Setup {
+        partitions: 1,
+        shards: 1,
+        epoch_max_rows: 1,
+        ..Setup::default()
+    });
+    // The read itself takes no time here; those that follow while the model thinks are more.
+    world.store.know_epochs(20);
+    let fate = Arc::new(Fate::default());
+    let (thinks, was_asked): (Arc<AtomicBool>, Arc<AtomicBool>) =
+        (Arc::new(AtomicBool::new(true)), Arc::default());
+    let mut parts = world.parts(&fate, 1);
+    parts.scorer = Arc::new(Slow {
+        honest: FakeScorer::new(&fate, None),
+        thinks: Arc::clone(&thinks),
+        was_asked: Arc::clone(&was_asked),
+    });
+    append(&world, 0..1);
+    let pipeline = Pipeline::start(parts, world.settings()).expect("it starts");
+    let process = Process { pipeline, fate };
+    wait_until("the model has the first event", || {
+        was_asked.load(Ordering::SeqCst)
+    });
+    for number in 1..EVENTS {
+        append(&world, number..number + 1);
+        wait_until("it is an epoch of its own", || world.log.is_read());
+    }
+    thinks.store(false, Ordering::SeqCst);
+    wait_until("all is done", || world.is_done());
+    let without_offsets = status(&process).without_offsets;
+    process.stop().expect("nothing is in the way");
+    check(&world, true);
+    assert_eq!(named(&world), vec![true; EVENTS as usize]);
+    assert_eq!(without_offsets, 0);
+}
+
+#[test]
+fn predictions_that_name_no_offsets_are_counted() {
+    const EVENTS: i64 = 7;
+    let world = World::new(Setup {
+        partitions: 1,
+        ..Setup::default()
+    });
+    world.store.know_epochs(0);
+    append(&world, 0..EVENTS);
+    let process = world.start(Fate::default(), 1);
+    wait_until("all is done", || world.is_done());
+    assert_eq!(status(&process).without_offsets, EVENTS as u64);
+    process.stop().expect("nothing is in the way");
+    assert_eq!(named(&world), vec![false; EVENTS as usize]);
 }

@@ -116,16 +116,17 @@ pub(crate) fn status(process: &Process) -> DeploymentStatus {
     process.pipeline.status().deployments["scorer"].clone()
 }
 
-/// Ids of the events that were noted as unscored, in the store or in the archive; each once.
+/// Ids of the predictions that were noted as unscored, in the store or in the archive; each once.
 pub(crate) fn noted(world: &World) -> BTreeSet<String> {
-    let mut places: Vec<(String, i64, i64, String)> = world
+    let mut places: Vec<(String, i64, i64, Role, String)> = world
         .store
         .notes()
         .iter()
         .map(|n| {
             let partition = i64::from(n.partition);
             let version = i64::from(n.model_version);
-            (n.topic.clone(), partition, version, n.offsets.to_text())
+            let offsets = n.offsets.to_text();
+            (n.topic.clone(), partition, version, n.role, offsets)
         })
         .collect();
     for row in world.archive.rows(SETTLEMENT_TABLE) {
@@ -138,10 +139,12 @@ pub(crate) fn noted(world: &World) -> BTreeSet<String> {
             other => panic!("{name} is {other:?}"),
         };
         let (partition, version) = (number("source_partition"), number("model_version"));
-        places.push((text("source_topic"), partition, version, text("offsets")));
+        let role = Role::parse(&text("role")).expect("a role");
+        let topic = text("source_topic");
+        places.push((topic, partition, version, role, text("offsets")));
     }
     let mut ids = BTreeSet::new();
-    for (topic, partition, version, runs) in places {
+    for (topic, partition, version, role, runs) in places {
         for run in runs.split(',') {
             let (first, last) = run.split_once('-').unwrap_or((run, run));
             let range: std::ops::RangeInclusive<i64> =
@@ -150,7 +153,7 @@ pub(crate) fn noted(world: &World) -> BTreeSet<String> {
                 let key = PredictionKey {
                     deployment: "scorer".to_owned(),
                     model_version: u32::try_from(version).expect("small"),
-                    role: Role::Live,
+                    role,
                     topic: topic.clone(),
                     partition: i32::try_from(partition).expect("few"),
                     offset,
@@ -288,7 +291,7 @@ fn a_deployment_with_too_much_on_disk_is_suspended_alone_and_its_events_are_note
     });
     world.append_events(20, 6);
     wait_until("later events are scored", || {
-        world.log.is_read() && each_ended(&world) && status(&process).suspended.is_none()
+        world.log.is_read() && each_ended(&world) && status(&process).suspended.is_empty()
     });
     let counted = status(&process).unscored["suspended"];
     process.stop().expect("nothing is in the way");

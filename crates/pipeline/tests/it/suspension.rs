@@ -55,7 +55,7 @@ fn the_archive_says_where_a_suspension_began_and_ended_also_over_a_restart_in_it
     fate.take_away(Point::Score, ErrorKind::Unavailable);
     let process = world.start(fate, 1);
     wait_until("all is read", || world.log.is_read());
-    wait_until("it is suspended", || status(&process).suspended.is_some());
+    wait_until("it is suspended", || !status(&process).suspended.is_empty());
     process.stop().expect("scores are left");
     let before = noted(&world);
     assert!(!before.is_empty());
@@ -66,7 +66,7 @@ fn the_archive_says_where_a_suspension_began_and_ended_also_over_a_restart_in_it
     let process = world.start(fate, 2);
     wait_until("all is read", || world.log.is_read());
     wait_until("it is suspended again", || {
-        status(&process).suspended.is_some() && noted(&world).len() > before.len()
+        !status(&process).suspended.is_empty() && noted(&world).len() > before.len()
     });
     process.fate.restore(Point::Score);
     wait_until("what waited is scored", || {
@@ -74,7 +74,7 @@ fn the_archive_says_where_a_suspension_began_and_ended_also_over_a_restart_in_it
     });
     world.append_events(10, 14);
     wait_until("later events are scored", || {
-        world.log.is_read() && each_ended(&world) && status(&process).suspended.is_none()
+        world.log.is_read() && each_ended(&world) && status(&process).suspended.is_empty()
     });
     process.stop().expect("nothing is in the way");
     let (published, noted) = each_ended_once(&world);

@@ -159,10 +159,11 @@ impl ScoreQueue for FaultyStore {
         &self,
         shard: u16,
         deployment: &str,
+        version: u32,
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<PendingEntry>> {
-        let act = || self.inner.pending(shard, deployment, from, limit);
+        let act = || self.inner.pending(shard, deployment, version, from, limit);
         self.faults.meet(Part::Store, None, act)
     }
 

@@ -13,6 +13,7 @@ const DEPLOYMENT: &str = "d";
 
 pub(super) const CHECKS: &[Check] = &[
     scores_wait_once_and_in_order,
+    each_version_has_a_queue_of_its_own,
     what_is_settled_waits_in_the_outbox_until_it_is_published,
     what_has_no_prediction_is_noted_until_the_archive_has_it,
 ];
@@ -25,12 +26,37 @@ fn scores_wait_once_and_in_order(store: &dyn OnlineStore) {
     let offsets: Vec<i64> = waiting.iter().map(|entry| entry.score.key.offset).collect();
     assert_eq!(offsets, [0, 1, 2, 3]);
     assert!(waiting.is_sorted_by(|a, b| a.sequence < b.sequence));
-    let some = store.pending(0, DEPLOYMENT, waiting[1].sequence, 2);
+    let some = store.pending(0, DEPLOYMENT, 1, waiting[1].sequence, 2);
     assert_eq!(some.expect("readable"), waiting[1..3]);
-    let load = store.score_load(0).expect("counted")[DEPLOYMENT];
-    assert_eq!((load.pending, load.oldest_us, load.outbox), (4, Some(0), 0));
-    let other = store.pending(0, "another", 0, usize::MAX);
+    let load = store.score_load(0).expect("counted")[DEPLOYMENT].clone();
+    let pending = load.pending();
+    assert_eq!(
+        (pending.scores, pending.oldest_us, load.outbox),
+        (4, Some(0), 0)
+    );
+    let other = store.pending(0, "another", 1, 0, usize::MAX);
     assert!(other.expect("readable").is_empty());
+}
+
+fn each_version_has_a_queue_of_its_own(store: &dyn OnlineStore) {
+    commit_for(store, &[0, 1, 2], &[1, 2]);
+    let of = |version: u32| -> Vec<PendingEntry> {
+        let pending = store.pending(0, DEPLOYMENT, version, 0, usize::MAX);
+        pending.expect("readable")
+    };
+    for version in [1, 2] {
+        let keys = of(version).into_iter().map(|entry| entry.score.key.clone());
+        let places: Vec<(u32, i64)> = keys.map(|key| (key.model_version, key.offset)).collect();
+        assert_eq!(places, [(version, 0), (version, 1), (version, 2)]);
+    }
+    assert!(of(3).is_empty());
+    let settled: Vec<Settled> = of(2).into_iter().skip(1).map(scored).collect();
+    store.settle(0, &settled).expect("settled");
+    assert_eq!((of(1).len(), of(2).len()), (3, 1));
+    let load = store.score_load(0).expect("counted")[DEPLOYMENT].clone();
+    let scores = |version| load.of(version).scores;
+    assert_eq!((scores(1), scores(2), scores(3), load.outbox), (3, 1, 0, 2));
+    assert_eq!(load.of(2).oldest_us, Some(0));
 }
 
 fn what_is_settled_waits_in_the_outbox_until_it_is_published(store: &dyn OnlineStore) {
@@ -86,15 +112,20 @@ fn what_has_no_prediction_is_noted_until_the_archive_has_it(store: &dyn OnlineSt
 
 /// An epoch of shard 0 with one event at each of `offsets` that waits for a score.
 fn commit(store: &dyn OnlineStore, offsets: &[i64]) {
+    commit_for(store, offsets, &[1]);
+}
+
+/// The same, whose events wait for a score of each of `versions`.
+fn commit_for(store: &dyn OnlineStore, offsets: &[i64], versions: &[u32]) {
     let events: Vec<Event> = offsets
         .iter()
         .map(|offset| (*offset, *offset, "a"))
         .collect();
-    let score = |offset: &i64| {
+    let score = |offset: &i64, version: u32| {
         Arc::new(PendingScore {
             key: PredictionKey {
                 deployment: DEPLOYMENT.to_owned(),
-                model_version: 1,
+                model_version: version,
                 role: Role::Live,
                 topic: TOPIC.to_owned(),
                 partition: 0,
@@ -104,16 +135,18 @@ fn commit(store: &dyn OnlineStore, offsets: &[i64]) {
             request: vec![1, 2, 3],
         })
     };
+    let each = |offset| versions.iter().map(move |version| score(offset, *version));
+    let pending = offsets.iter().flat_map(each).collect();
     let write = ShardWrite {
         folds: Vec::new(),
-        pending: offsets.iter().map(score).collect(),
+        pending,
         ..write_of(store, 0, &events)
     };
     store.commit(0, &write).expect("committed");
 }
 
 fn pending(store: &dyn OnlineStore) -> Vec<PendingEntry> {
-    let pending = store.pending(0, DEPLOYMENT, 0, usize::MAX);
+    let pending = store.pending(0, DEPLOYMENT, 1, 0, usize::MAX);
     pending.expect("readable")
 }
 

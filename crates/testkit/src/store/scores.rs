@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use forebay_core::PortResult;
 use forebay_core::ports::{
-    OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, Settled, UnscoredEntry,
+    OutboxEntry, PendingEntry, PendingLoad, Published, ScoreLoad, ScoreQueue, Settled,
+    UnscoredEntry,
 };
 use forebay_core::settlement::{ScoreOutcome, UnscoredNotes, UnscoredReason};
 
@@ -20,11 +21,11 @@ impl ScoreQueue for MemoryStore {
         let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();
         for score in state.pending.values() {
             let load = loads.entry(score.key.deployment.clone()).or_default();
-            *load = load.and(ScoreLoad {
-                pending: 1,
-                pending_bytes: score.request.len() as u64,
+            let of_version = load.versions.entry(score.key.model_version).or_default();
+            *of_version = of_version.and(PendingLoad {
+                scores: 1,
+                bytes: score.request.len() as u64,
                 oldest_us: Some(score.event_time_us),
-                outbox: 0,
             });
         }
         for entry in state.outbox.values() {
@@ -38,6 +39,7 @@ impl ScoreQueue for MemoryStore {
         &self,
         shard: u16,
         deployment: &str,
+        version: u32,
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<PendingEntry>> {
@@ -45,7 +47,9 @@ impl ScoreQueue for MemoryStore {
         let of = newest(&contents, shard)?
             .pending
             .range(from..)
-            .filter(|(_, score)| score.key.deployment == deployment);
+            .filter(|(_, score)| {
+                score.key.deployment == deployment && score.key.model_version == version
+            });
         Ok(of
             .take(limit)
             .map(|(sequence, score)| PendingEntry {
