@@ -13,6 +13,7 @@ use forebay_core::ports::{
     StateReader, StoreHealth, TopicNote, UnscoredEntry, ViewDamage, ViewRows, ViewStates,
 };
 use forebay_core::progress::Applied;
+use forebay_core::settlement::Unscored;
 use forebay_core::time::Micros;
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::watermark::MarkRecord;
@@ -181,6 +182,11 @@ impl<S: ScoreQueue> ScoreQueue for FaultyStore<S> {
 
     fn number_notes_from(&self, shard: u16, first: u64) -> PortResult<()> {
         let act = || self.inner.number_notes_from(shard, first);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn note(&self, shard: u16, notes: &[Unscored]) -> PortResult<()> {
+        let act = || self.inner.note(shard, notes);
         self.faults.meet(Part::Store, Write, act)
     }
 
