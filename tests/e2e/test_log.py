@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 
 from conftest import ROOT, binary, wait_for
 from test_apply import ENTITY, SERVICE, SOURCE, VIEW, apply, click, clicks, total
+from tables import delta_rows
 from topics import add_partitions, delete_records, delete_topic, has_topic, make_topic, produce
 
 
@@ -120,6 +121,47 @@ def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp
     wait_for(lambda: source(server)["state"] == "reading", lambda: f"reading to go on; {source(server)}")
     assert clicks(server) == expected
     assert gaps_told(server) == told, "and after a restart"
+
+
+def test_a_gap_of_what_the_state_has_and_the_archive_not_keeps_live_values_and_refuses_to_fill_others(shop, tmp_path):
+    server, topic, kafka = shop
+    click(kafka, topic, 0, 4)
+    server.start()
+    wait_for(lambda: delta_rows(server.data_dir, "clicks") == 4, "four clicks to be archived")
+    server.stop()
+    # The archive runs behind the state, and the process dies in between.
+    server.env["FOREBAY_INGEST_ARCHIVE_FLUSH_MS"] = "86400000"
+    server.start()
+    click(kafka, topic, 4, 6)
+    wait_for(lambda: clicks(server) == total(10), "ten clicks")
+    applied = lambda: [part["applied"] for part in source(server)["partitions"]]  # noqa: E731
+    wait_for(lambda: applied() == [10], lambda: f"each shard to say so; {source(server)}")
+    server.kill()
+    delete_records(kafka, topic, 7, tmp_path)
+    server.env["FOREBAY_INGEST_ARCHIVE_FLUSH_MS"] = "500"
+    server.start()
+    wait_for(lambda: is_halted(server), lambda: f"the source to be halted; {source(server)}")
+    assert source(server)["lag_records"] == 6, "the archive needs what the state has"
+    accepted = forebay(server, "gap", "accept", "clicks")
+    assert accepted.returncode == 0, accepted
+    click(kafka, topic, 10, 2)
+    wait_for(lambda: clicks(server) == total(12), lambda: f"twelve clicks; {clicks(server)}")
+    wait_for(lambda: delta_rows(server.data_dir, "clicks") == 9, "what the log still has to be archived")
+    for _ in range(2):
+        assert gaps_told(server) is None, "the view has what the archive lacks"
+        refused = forebay(server, "rebuild", "spending")
+        assert refused.returncode == 2 and f"below offset 7 of {topic}-0" in refused.stderr, refused
+        assert "an empty --data-dir" in refused.stderr, refused
+        with pytest.raises(Exception, match="below offset 7"):
+            apply(server, VIEW.replace("VIEW spending", "VIEW spending_too"))
+        assert clicks(server) == total(12)
+        verified = forebay(server, "verify", "spending_now", "--sample", "50")
+        assert verified.returncode == 1 and " 0 different" in verified.stdout, verified
+        assert "not verifiable: " in verified.stdout and "(archive cut)" in verified.stdout, verified
+        assert "lost and made anew" not in verified.stdout, verified
+        server.stop()
+        server.start()
+        wait_for(lambda: source(server)["state"] == "reading", lambda: f"reading to go on; {source(server)}")
 
 
 def test_a_batch_whose_bytes_have_changed_halts_its_partition_alone_and_is_passed_as_its_error_says(shop):

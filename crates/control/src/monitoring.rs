@@ -32,7 +32,7 @@ use forebay_monitor::{
 use forebay_pipeline::archive::ArchiveReach;
 use forebay_pipeline::settlements::Settled;
 use forebay_pipeline::watermark::ArchivedMarks;
-use forebay_pipeline::{BatchObserver, Look, PublishedWatermarks, contain};
+use forebay_pipeline::{Awaited, BatchObserver, Look, PublishedWatermarks, contain};
 use parking_lot::Mutex;
 
 /// Rows after which a checkpoint is due, at least.
@@ -369,6 +369,22 @@ impl Monitors {
         }
     }
 
+    /// Events whose predictions any monitor waits for.
+    fn awaited(&self) -> Vec<Awaited> {
+        let mut all = Vec::new();
+        for running in &self.running {
+            let running = running.lock();
+            let awaited = running.binding.awaited();
+            all.extend(awaited.map(|(watched, partition, offsets)| Awaited {
+                deployment: watched.deployment.clone(),
+                predictions: watched.predictions.clone(),
+                place: TopicPartition::new(watched.scored.topic.as_str(), partition),
+                offsets,
+            }));
+        }
+        all
+    }
+
     /// One past the rows at `place` of the table of notes that every monitor has; None without a
     /// monitor.
     pub(crate) fn noted_to(&self, place: &TopicPartition) -> Option<i64> {
@@ -560,5 +576,9 @@ impl BatchObserver for MonitorObserver {
         self.monitors.stand(look.stands);
         self.monitors.settle(look.settled);
         self.advance(look.reach);
+    }
+
+    fn awaited(&self) -> Vec<Awaited> {
+        self.monitors.awaited()
     }
 }

@@ -125,6 +125,15 @@ impl Answered {
         }
     }
 
+    /// The events that were read and have no answer.
+    #[must_use]
+    pub fn unanswered(&self) -> OffsetSet {
+        let waiting = self.events.iter().filter(|event| !event.is_answered);
+        waiting
+            .map(|event| event.offset..event.offset.saturating_add(1))
+            .collect()
+    }
+
     /// The partition is idle, and counts as having come to `mark_us`.
     pub fn hold(&mut self, mark_us: Micros) {
         self.newest_us = self.newest_us.max(Some(mark_us));
@@ -254,6 +263,12 @@ mod tests {
         let first = |before_us| Answer::First { before_us };
         assert_eq!(answered.answer(2), first(Some(50)));
         assert_eq!(answered.complete_us(), None, "offset 0 is still out");
+        let waiting = [0..1, 5..7].into_iter().collect();
+        assert_eq!(
+            answered.unanswered(),
+            waiting,
+            "those that nobody has answered"
+        );
         assert_eq!(answered.answer(0), first(None));
         assert_eq!(answered.complete_us(), Some(50));
         assert_eq!(answered.answer(2), Answer::Repeated);

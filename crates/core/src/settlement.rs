@@ -34,16 +34,21 @@ pub enum UnscoredReason {
     /// The deployment, or the version that the event was routed to, is no longer there. Remedy:
     /// none is needed; route to a version that is there.
     Withdrawn,
+    /// It was scored, and its prediction lay in an accepted gap of the topic of predictions, so
+    /// that nobody has read it. Its version is 0, since nobody knows it. Remedy: raise the
+    /// retention of that topic; later predictions are read.
+    Lost,
 }
 
 impl UnscoredReason {
     /// All of them, by code.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::RowRefused,
         Self::PredictionRefused,
         Self::Expired,
         Self::Suspended,
         Self::Withdrawn,
+        Self::Lost,
     ];
 
     /// Stable label for tables and metrics.
@@ -55,6 +60,7 @@ impl UnscoredReason {
             Self::Expired => "expired",
             Self::Suspended => "suspended",
             Self::Withdrawn => "withdrawn",
+            Self::Lost => "lost",
         }
     }
 
@@ -67,6 +73,7 @@ impl UnscoredReason {
             Self::Expired => 3,
             Self::Suspended => 4,
             Self::Withdrawn => 5,
+            Self::Lost => 6,
         }
     }
 
@@ -304,7 +311,7 @@ mod tests {
     #[test]
     fn codes_are_stable_and_lead_back_to_their_reasons() {
         let codes: Vec<u8> = UnscoredReason::ALL.iter().map(|r| r.code()).collect();
-        assert_eq!(codes, [1, 2, 3, 4, 5]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6]);
         for reason in UnscoredReason::ALL {
             assert_eq!(UnscoredReason::of_code(reason.code()), Some(reason));
         }

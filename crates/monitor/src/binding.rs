@@ -23,7 +23,6 @@
 //! those offsets are skipped, so that a reader may begin anywhere at or before them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -49,6 +48,7 @@ use crate::marks::{Gate, MonitorMarks, slowest};
 use crate::monitor::Monitor;
 use crate::report::{MonitorEvent, MonitorReport};
 
+mod answers;
 mod checkpoint;
 
 /// About what an event holds that waits for its answer, or an answer for its event.
@@ -374,34 +374,6 @@ impl MonitorBinding {
             self.decided.date((topic, *partition), *offset, *time_us)
         });
         Ok(dated.collect())
-    }
-
-    /// Events of `deployment` at these offsets get no prediction.
-    pub fn settle(
-        &mut self,
-        (deployment, role): (&str, Role),
-        (topic, partition): (&str, i32),
-        offsets: impl Iterator<Item = Range<i64>>,
-    ) {
-        let scopes = &self.scopes;
-        let feed = self.deployments.iter_mut().find(|feed| {
-            feed.watched.deployment == deployment && feed.watched.scored.topic == topic
-        });
-        if let Some(feed) = feed.filter(|_| role == Role::Live) {
-            let partition = feed.partition(partition, scopes);
-            for run in offsets {
-                let mut from = run.start;
-                for scored in partition.scope.within(run.clone()) {
-                    invariant!(
-                        ScopeInsideRun,
-                        from <= scored.start && scored.start < scored.end && scored.end <= run.end,
-                        "{scored:?} of {run:?}"
-                    );
-                    from = scored.end;
-                    partition.answered.answer_all(&scored);
-                }
-            }
-        }
     }
 
     /// About what it holds.

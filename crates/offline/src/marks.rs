@@ -13,7 +13,7 @@
 //! | nothing | newest `_ingest_time` of the table, microseconds |
 //! | `/<topic>/<partition>` | the mark: next offset |
 //! | `/from/<topic>/<partition>` | first offset that the table was ready to take |
-//! | `/cut/<topic>/<partition>` | the same offset: the state had applied records before, so a table was lost |
+//! | `/cut/<topic>/<partition>` | the offset below which records are missing that the state had applied: where the table begins, if one was lost; beyond, if a gap was accepted |
 //! | `/cluster/<topic>/<cluster id>` | 1 |
 //! | `/id/<topic>/<topic id>` | 1 |
 //! | `/partitions/<topic>/all` | how many partitions the topic has |
@@ -73,7 +73,7 @@ use crate::error::OfflineError;
 
 /// Kind of an application id that notes where a partition begins.
 const FROM: &str = "from";
-/// Kind of one that notes that the state had applied records before that.
+/// Kind of one that notes below which offset records are missing that the state had applied.
 const CUT: &str = "cut";
 /// Kind of one that names the cluster of a topic; its version says nothing.
 const CLUSTER: &str = "cluster";
@@ -269,7 +269,7 @@ impl Marks {
                 self.beginnings.from.0.insert(place(topic), from);
             }
             Some((CUT, topic)) => {
-                self.beginnings.cut.insert(place(topic));
+                self.beginnings.note_cut(&place(topic), at);
             }
             Some((LAST, topic)) => self.last_of(place(topic)).offset = at,
             Some((LAST_TIME, topic)) => {
@@ -440,7 +440,8 @@ impl Marks {
         notes
     }
 
-    /// Application ids and versions that note `wanted`, of partitions that nothing is noted of.
+    /// Application ids and versions that note `wanted`: beginnings of partitions that nothing is
+    /// noted of, and cuts that come with them or, without a beginning, lie further on.
     pub(crate) fn notes(&self, wanted: &Beginnings) -> Vec<(String, i64)> {
         let mut notes = Vec::new();
         for (partition, from) in &wanted.from.0 {
@@ -448,8 +449,13 @@ impl Marks {
                 continue;
             }
             notes.push((self.note_id(FROM, partition), from.next_offset));
-            if wanted.cut.contains(partition) {
-                notes.push((self.note_id(CUT, partition), from.next_offset));
+        }
+        for (partition, cut) in &wanted.cut {
+            let is_known = self.beginnings.cut.get(partition) >= Some(cut);
+            let is_late = wanted.from.0.contains_key(partition)
+                && self.beginnings.from.0.contains_key(partition);
+            if !is_known && !is_late {
+                notes.push((self.note_id(CUT, partition), *cut));
             }
         }
         notes

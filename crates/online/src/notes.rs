@@ -65,6 +65,7 @@ mod tests {
                 partition: 2,
                 from: 7,
                 to: 9,
+                applied_to: 7,
                 accepted_us: -1,
             }],
         };

@@ -467,6 +467,15 @@ impl Queue {
         Ok(())
     }
 
+    /// See [`forebay_core::ports::ScoreQueue::note`].
+    pub(crate) fn note(&mut self, database: &Database, notes: &[Unscored]) -> OnlineResult<()> {
+        let mut batch = database.batch(notes.len() * CLEARED_BYTES)?;
+        self.stage_notes(&mut batch, notes);
+        batch.write()?;
+        self.noted(notes.len());
+        Ok(())
+    }
+
     /// See [`forebay_core::ports::ScoreQueue::unscored`].
     pub(crate) fn unscored(
         &self,

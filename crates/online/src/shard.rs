@@ -19,7 +19,7 @@ use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::FillNote;
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::database::Database;
 use crate::draft::Publication;
@@ -192,12 +192,12 @@ impl Shard {
         }
     }
 
-    /// [`Self::bring_back`] for the writes of the queue, which take no part in a commit.
-    pub(crate) fn bring_queue_back(&self) -> OnlineResult<()> {
-        if self.database.is_well() {
-            return Ok(());
+    /// The queue, for a write that takes no part in a commit, after [`Self::bring_back`].
+    pub(crate) fn queue_back(&self) -> OnlineResult<MutexGuard<'_, Queue>> {
+        if !self.database.is_well() {
+            self.bring_back(&mut self.writer.lock())?;
         }
-        self.bring_back(&mut self.writer.lock())
+        Ok(self.queue.lock())
     }
 
     /// Open the database anew and go on from what it holds. That may be more than was published:

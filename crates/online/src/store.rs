@@ -21,6 +21,7 @@ use forebay_core::ports::{
     StateReader, StoreHealth, UnscoredEntry, ViewDamage, ViewRows, ViewStates,
 };
 use forebay_core::progress::Applied;
+use forebay_core::settlement::Unscored;
 use forebay_core::time::Micros;
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::watermark::MarkRecord;
@@ -555,8 +556,7 @@ impl ScoreQueue for RocksStore {
 
     fn settle(&self, shard: u16, settled: &[Settled]) -> PortResult<()> {
         let shard = self.shard(shard)?;
-        shard.bring_queue_back()?;
-        Ok(shard.queue.lock().settle(&shard.database, settled)?)
+        Ok(shard.queue_back()?.settle(&shard.database, settled)?)
     }
 
     fn outbox(
@@ -573,9 +573,14 @@ impl ScoreQueue for RocksStore {
 
     fn clear_outbox(&self, shard: u16, published: &[Published<'_>]) -> PortResult<()> {
         let shard = self.shard(shard)?;
-        shard.bring_queue_back()?;
-        let mut queue = shard.queue.lock();
+        let mut queue = shard.queue_back()?;
         Ok(queue.clear_outbox(&shard.database, published)?)
+    }
+
+    fn note(&self, shard: u16, notes: &[Unscored]) -> PortResult<()> {
+        let shard = self.shard(shard)?;
+        let mut queue = shard.queue_back()?;
+        Ok(queue.note(&shard.database, notes)?)
     }
 
     fn unscored(&self, shard: u16, from: u64, limit: usize) -> PortResult<Vec<UnscoredEntry>> {
@@ -586,15 +591,13 @@ impl ScoreQueue for RocksStore {
 
     fn clear_unscored(&self, shard: u16, sequence: u64) -> PortResult<()> {
         let shard = self.shard(shard)?;
-        shard.bring_queue_back()?;
-        let mut queue = shard.queue.lock();
+        let mut queue = shard.queue_back()?;
         Ok(queue.clear_unscored(&shard.database, sequence)?)
     }
 
     fn number_notes_from(&self, shard: u16, first: u64) -> PortResult<()> {
         let shard = self.shard(shard)?;
-        shard.bring_queue_back()?;
-        let mut queue = shard.queue.lock();
+        let mut queue = shard.queue_back()?;
         Ok(queue.number_notes_from(&shard.database, first)?)
     }
 }

@@ -4,14 +4,16 @@
 //! what the log no longer holds is missing for good, and nothing may be filled from it as if it
 //! were whole. Pure.
 //!
-//! Offsets of an accepted gap are missing too, but a person has accepted that, and live state lacks
-//! them as well: a gap does not cut a table.
+//! Offsets of an accepted gap are missing too. Where live state lacks them as well, table and state
+//! agree, and the gap cuts nothing. But a table runs behind the state: where a crash comes between,
+//! and the log loses what only the state has, a gap that is accepted for the table's sake leaves it
+//! without records that every value is made of. It is cut then as well ([`cut_by`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::invariant;
-use forebay_core::ports::{Beginnings, LogIdentity, TableSnapshot};
+use forebay_core::ports::{AcceptedGap, Beginnings, LogIdentity, TableSnapshot};
 use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 
@@ -109,10 +111,41 @@ pub(crate) fn to_note(
             .any(|applied| applied.next_offset(partition) > 0);
         // A log that still begins at 0 gives everything again.
         if was_read && *start > 0 {
-            beginnings.cut.insert(partition.clone());
+            beginnings.note_cut(partition, *start);
         }
     }
     beginnings
+}
+
+/// Where `gaps` of `topic` cut a table that needs `archived` next: behind what one of `shards` has
+/// applied of a gap, and the table has not got.
+pub(crate) fn cut_by(
+    gaps: &[AcceptedGap],
+    topic: &str,
+    archived: &Applied,
+    shards: &[Arc<Applied>],
+) -> Beginnings {
+    let mut beginnings = Beginnings::default();
+    for gap in gaps {
+        let place = TopicPartition::new(topic, gap.partition);
+        let applied = shards.iter().map(|shard| shard.next_offset(&place)).max();
+        let had_to = applied.unwrap_or_default().min(gap.to);
+        if gap.from.max(archived.next_offset(&place)) < had_to {
+            beginnings.note_cut(&place, had_to);
+        }
+    }
+    beginnings
+}
+
+/// Below which offset of the gap from `from` to `to` each of `shards` has applied all records of
+/// `place`.
+pub(crate) fn applied_to(
+    (from, to): (i64, i64),
+    place: &TopicPartition,
+    shards: &[Arc<Applied>],
+) -> i64 {
+    let applied = shards.iter().map(|shard| shard.next_offset(place)).min();
+    applied.unwrap_or(from).clamp(from, to)
 }
 
 /// A partition of `source` that the archive has read and of which one of `shards` has no mark: a
@@ -139,14 +172,26 @@ pub(crate) fn check_whole(
     source: &SourceDef,
     beginnings: &Beginnings,
 ) -> Result<(), PipelineError> {
-    let Some(partition) = beginnings.cut.iter().find(|p| *p.topic == *source.topic) else {
+    let mut cuts = beginnings.cut.iter();
+    let Some((place, cut)) = cuts.find(|(place, _)| *place.topic == *source.topic) else {
         return Ok(());
     };
-    Err(PipelineError::ArchiveCut {
-        source_name: source.name.clone(),
-        topic: partition.topic.to_string(),
-        partition: partition.partition,
-        from: beginnings.from.next_offset(partition),
+    let (source_name, topic) = (source.name.clone(), place.topic.to_string());
+    let partition = place.partition;
+    Err(if beginnings.is_cut_by_gap(place) {
+        PipelineError::ArchiveGap {
+            source_name,
+            topic,
+            partition,
+            below: *cut,
+        }
+    } else {
+        PipelineError::ArchiveCut {
+            source_name,
+            topic,
+            partition,
+            from: *cut,
+        }
     })
 }
 
@@ -175,7 +220,7 @@ mod tests {
     fn a_table_that_took_the_place_of_a_lost_one_is_cut_where_the_log_has_lost_its_head() {
         type Marks = &'static [(i32, i64)];
         // Noted, where reading starts, applied by the state; what is noted now, and what is cut.
-        let cases: [(Marks, Marks, Marks, Marks, &[i32]); 6] = [
+        let cases: [(Marks, Marks, Marks, Marks, Marks); 6] = [
             // A new deployment, over a whole log and over one without its head.
             (&[], &[(0, 0)], &[], &[(0, 0)], &[]),
             (&[], &[(0, 50)], &[], &[(0, 50)], &[]),
@@ -183,7 +228,7 @@ mod tests {
             (&[(0, 50)], &[(0, 50)], &[(0, 80)], &[], &[]),
             // The table is lost: the log has everything, or not.
             (&[], &[(0, 0)], &[(0, 80)], &[(0, 0)], &[]),
-            (&[], &[(0, 50)], &[(0, 80)], &[(0, 50)], &[0]),
+            (&[], &[(0, 50)], &[(0, 80)], &[(0, 50)], &[(0, 50)]),
             // A partition that was added.
             (&[(0, 0)], &[(0, 9), (1, 0)], &[(0, 9)], &[(1, 0)], &[]),
         ];
@@ -195,10 +240,42 @@ mod tests {
             let starts = starts.iter().map(|(p, at)| (place(*p), *at)).collect();
             let expected = Beginnings {
                 from: applied(from),
-                cut: cut.iter().map(|p| place(*p)).collect(),
+                cut: cut.iter().map(|(p, at)| (place(*p), *at)).collect(),
             };
             let shards = [Arc::new(Applied::default()), Arc::new(applied(shard))];
             assert_eq!(to_note(&noted, &starts, &shards), expected, "{starts:?}");
+        }
+    }
+
+    #[test]
+    fn a_gap_cuts_a_table_behind_what_the_state_had_of_it_and_the_table_had_not() {
+        // What the table has, what two shards have applied, where the gap of offsets 40 to 69 cuts
+        // the table, and up to where every shard has it.
+        let cases: [(i64, [i64; 2], Option<i64>, i64); 8] = [
+            (40, [40, 40], None, 40),
+            (40, [90, 80], Some(70), 70),
+            (40, [55, 80], Some(70), 55),
+            (40, [40, 55], Some(55), 40),
+            // The archive was further than one shard, and the state had no more.
+            (60, [40, 60], None, 40),
+            (60, [40, 65], Some(65), 40),
+            (90, [40, 90], None, 40),
+            (0, [40, 90], Some(70), 40),
+        ];
+        for (archived, shards, cut, kept) in cases {
+            let shards = shards.map(|next| Arc::new(applied(&[(0, next)])));
+            let to = applied_to((40, 70), &place(0), &shards);
+            assert_eq!(to, kept, "{shards:?}");
+            let gap = AcceptedGap {
+                partition: 0,
+                from: 40,
+                to: 70,
+                applied_to: to,
+                accepted_us: 0,
+            };
+            let found = cut_by(&[gap], "t", &applied(&[(0, archived)]), &shards);
+            assert_eq!(found.cut.get(&place(0)).copied(), cut, "{shards:?}");
+            assert_eq!(found.from, Applied::default());
         }
     }
 

@@ -56,6 +56,8 @@ struct State {
     reader: BTreeMap<TopicPartition, i64>,
     faults: BTreeMap<TopicPartition, (LogFault, Duration)>,
     requests: Vec<(GapRequest, Reply)>,
+    /// By source its accepted gaps.
+    gaps: BTreeMap<String, usize>,
     look_now: bool,
     /// Whether the reader has moved since the last look.
     moved: bool,
@@ -110,6 +112,18 @@ impl Board {
             (place.clone(), end)
         };
         state.bounds.iter().map(end).collect()
+    }
+
+    /// `source` has so many accepted gaps.
+    pub(crate) fn note_gaps(&self, source: &str, gaps: usize) {
+        if gaps > 0 {
+            self.state.lock().gaps.insert(source.to_owned(), gaps);
+        }
+    }
+
+    /// By source its accepted gaps; those that have none are absent.
+    pub(crate) fn gaps(&self) -> BTreeMap<String, usize> {
+        self.state.lock().gaps.clone()
     }
 
     /// The newest decision for each source.

@@ -67,6 +67,24 @@ pub enum PipelineError {
         /// Where the archive begins.
         from: i64,
     },
+    /// A gap was accepted of which the state had records that the archive had not got.
+    #[error(
+        "the archive of source '{source_name}' lacks records below offset {below} of \
+         {topic}-{partition} that the state had applied: the log lost them before they were \
+         archived, and their gap was accepted; no view can be filled from it, and those that are \
+         there keep their values; to fill others, begin anew with an empty --data-dir, which \
+         holds what the log still has"
+    )]
+    ArchiveGap {
+        /// Source.
+        source_name: String,
+        /// Its topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// One past the last record that is missing.
+        below: i64,
+    },
     /// A deployment asks for a column that its source does not have.
     #[error(
         "deployment '{deployment}' needs column '{column}' ({wanted}), which source '{source_name}' {found}"
@@ -119,7 +137,9 @@ impl PipelineError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Port(error) => error.kind(),
-            Self::NoGap { .. } | Self::ArchiveCut { .. } => ErrorKind::FailedPrecondition,
+            Self::NoGap { .. } | Self::ArchiveCut { .. } | Self::ArchiveGap { .. } => {
+                ErrorKind::FailedPrecondition
+            }
             Self::DeploymentColumn { .. } | Self::SharedTopic { .. } | Self::Backfill { .. } => {
                 ErrorKind::InvalidArgument
             }

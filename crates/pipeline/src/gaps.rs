@@ -1,8 +1,10 @@
 //! Gaps: offsets that a source wants and cannot have, because its log lost them or they cannot be
 //! read. Listed from the newest decisions; accepted by a person, one source or partition at a time.
 //! An accepted gap goes into the archive (table [`GAP_TABLE`]) and then, synced, into the state,
-//! before anything behind it is read. Both may be done twice: the archive drops what its marks
-//! cover, and the state has a gap once.
+//! before anything behind it is read. In between the source's table is noted as cut where it lacks
+//! records that the state has: a crash may have come between the two, and the log have lost them
+//! since. All may be done twice: the archive drops what its marks cover, a cut is noted once, and
+//! the state has a gap once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,12 +16,15 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::invariant;
 use forebay_core::limits::LOG_GAPS_MAX;
-use forebay_core::ports::{AcceptedGap, Archive, FirstRecord, LogInspector, LogNotes, Runtime};
+use forebay_core::ports::{
+    AcceptedGap, Archive, FirstRecord, LogInspector, LogNotes, Runtime, StateProgress,
+};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::{SourceDef, meta};
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::{ErrorKind, PortError, PortResult};
 
+use crate::beginnings::{TableReach, applied_to, cut_by};
 use crate::error::PipelineError;
 use crate::halt::{Halt, HaltReason, OpenGap};
 use crate::recovery::{Decision, pass_gaps};
@@ -29,7 +34,8 @@ use crate::runtime::in_time;
 pub const GAP_TABLE: &str = "_gaps";
 /// Tries to find where a damaged stretch ends: each doubles or halves it.
 const PROBES_MAX: u32 = 80;
-/// How long the table of gaps may take for a note: the watch waits for it, and with it all sources.
+/// How long a table may take for a note or an answer: the watch waits for it, and with it all
+/// sources.
 const TABLE_WAIT: Duration = Duration::from_secs(5);
 
 /// What somebody asks to accept.
@@ -121,6 +127,7 @@ pub(crate) struct GapStores<'a> {
     pub(crate) inspector: &'a mut dyn LogInspector,
     pub(crate) notes: &'a dyn LogNotes,
     pub(crate) archive: &'a dyn Archive,
+    pub(crate) store: &'a dyn StateProgress,
     pub(crate) sources: &'a [Arc<SourceDef>],
     pub(crate) runtime: &'a dyn Runtime,
     /// Tells when the pipeline stops: a watch that is left behind then writes nothing any more.
@@ -161,12 +168,20 @@ pub(crate) fn accept(
             partition: request.partition,
         });
     }
+    // A source that has a gap is not read: what its shards have applied stands.
+    let shards = 0..stores.store.shards();
+    let shards: Vec<Arc<Applied>> = shards.map(|shard| stores.store.applied(shard)).collect();
     let gaps: Vec<AcceptedGap> = wanted
         .iter()
         .map(|gap| AcceptedGap {
             partition: gap.partition,
             from: gap.from,
             to: gap.to,
+            applied_to: applied_to(
+                (gap.from, gap.to),
+                &TopicPartition::new(topic.as_str(), gap.partition),
+                &shards,
+            ),
             accepted_us: request.now_us,
         })
         .collect();
@@ -188,6 +203,7 @@ pub(crate) fn accept(
     }
     stores.go_on()?;
     archive(stores, &request.source, &topic, &gaps)?;
+    cut(stores, &request.source, (&topic, &gaps), &shards)?;
     note.gaps.extend(gaps.iter().cloned());
     stores.go_on()?;
     stores.notes.set_topic_note(&topic, &note)?;
@@ -352,5 +368,36 @@ fn archive(
     };
     // A row that lands later all the same is there once: accepting again says the same.
     in_time(stores.runtime, (GAP_TABLE, TABLE_WAIT), noted)?;
+    Ok(())
+}
+
+/// Note beside the table of `source` that it lacks what `shards` have applied of `gaps`, if it
+/// does. Its mark stands below them until they are passed.
+fn cut(
+    stores: &GapStores<'_>,
+    source: &str,
+    (topic, gaps): (&str, &[AcceptedGap]),
+    shards: &[Arc<Applied>],
+) -> Result<(), PipelineError> {
+    stores.go_on()?;
+    let asked = stores.archive.snapshot(source);
+    let snapshot = in_time(stores.runtime, (source, TABLE_WAIT), asked)?;
+    let cuts = cut_by(gaps, topic, &TableReach::of(snapshot).next(), shards);
+    if cuts.cut.is_empty() {
+        return Ok(());
+    }
+    for (place, below) in &cuts.cut {
+        tracing::error!(
+            source,
+            partition = place.partition,
+            below,
+            "the archive lacks records of the accepted gap that the state had applied; no view is \
+             filled from it"
+        );
+    }
+    stores.go_on()?;
+    let logs = BTreeMap::new();
+    let noted = stores.archive.begin(source, &cuts, &logs);
+    in_time(stores.runtime, (source, TABLE_WAIT), noted)?;
     Ok(())
 }

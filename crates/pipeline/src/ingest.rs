@@ -19,6 +19,7 @@ use forebay_core::invariant;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{EpochWriter, EventLog, Runtime, ScoreQueue, ShardWrite, SourceBatch};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
+use forebay_core::settlement::Unscored;
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::{PortError, PortResult};
@@ -29,6 +30,7 @@ use crate::deployment::Deployment;
 use crate::error::{PipelineError, first_cause};
 use crate::idle::{IdleWait, LastRecord};
 use crate::log_throttle::LogThrottle;
+use crate::lost::Lost;
 use crate::observer::BatchObserver;
 use crate::pace::Pace;
 use crate::prediction::RecordEncoder;
@@ -66,6 +68,8 @@ pub(crate) struct Ingest {
     pub(crate) encoder: Arc<dyn RecordEncoder>,
     pub(crate) prediction_sources: HashSet<String>,
     pub(crate) repeats: Repeats,
+    /// Looks for events whose predictions lie in an accepted gap.
+    pub(crate) lost: Lost,
     pub(crate) watermarks: Watermarks,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: Arc<dyn Runtime>,
@@ -230,7 +234,7 @@ impl Ingest {
         let mut progress = None;
         for ((shard, mut write), notes) in (0..).zip(epoch.writes).zip(epoch.notes) {
             write.unscored = notes.into_notes();
-            self.count_suspended(&write);
+            self.count_unscored(&write.unscored);
             let touched =
                 !write.folds.is_empty() || !write.pending.is_empty() || !write.unscored.is_empty();
             let committed = &mut timers.committed[usize::from(shard)];
@@ -267,8 +271,8 @@ impl Ingest {
         Ok(())
     }
 
-    fn count_suspended(&self, write: &ShardWrite) {
-        for note in &write.unscored {
+    fn count_unscored(&self, notes: &[Unscored]) {
+        for note in notes {
             let events = note.offsets.count();
             self.counters.unscored.fetch_add(events, Ordering::Relaxed);
             let mut deployments = self.counters.deployments.lock();
@@ -498,9 +502,11 @@ impl Ingest {
             }
         }
         self.archive_passed()?;
-        if let Some(asked) = self.predictions_met(&ends, now) {
+        let met = self.predictions_met(&ends, now);
+        if let Some(asked) = met {
             self.repeats.met(asked, now);
         }
+        self.settle_lost(met, now)?;
         // Of a partition that is halted the watermark waits too: it has records that were not read.
         ends.retain(|place, _| self.reads.has_joined(place));
         self.look(&ends)?;

@@ -1,5 +1,6 @@
 //! What waits in the log of a source, partition by partition, as of one look: the last stable
-//! offset less what every shard has applied. Where that cannot be said (nobody answers, or another
+//! offset less what every shard has applied; where a gap halts the source, less what lies below the
+//! gap, which the archive may need alone. Where that cannot be said (nobody answers, or another
 //! log stands under the topic's name) it is None and never 0: zero says that all is applied. Pure.
 
 use std::collections::BTreeMap;
@@ -68,6 +69,12 @@ fn of_partition(
         Some(progress) => pass_gaps(&facts.note.gaps, partition, progress.next_offset),
         None => bounds.begin,
     });
+    let gaps = match decision {
+        Decision::Halt(HaltReason::Gap { gaps, .. }) => gaps.as_slice(),
+        _ => &[],
+    };
+    let gap = gaps.iter().find(|gap| gap.partition == partition);
+    let done = done.chain(gap.map(|gap| gap.from));
     let waits = bounds.last_stable - done.min().unwrap_or(bounds.begin);
     let lag = u64::try_from(waits).ok().filter(|_| is_own_log(decision));
     PartitionStatus {

@@ -6,6 +6,7 @@ use forebay_core::progress::TopicPartition;
 use forebay_core::watermark::MarkRecord;
 
 use crate::archive::ArchiveReach;
+use crate::lost::Awaited;
 use crate::settlements::Settled;
 
 /// What the pipeline passes to an observer between batches.
@@ -30,4 +31,9 @@ pub trait BatchObserver: Send {
 
     /// What has come about without a batch. Called now and then.
     fn look(&mut self, look: &Look<'_>);
+
+    /// Events whose predictions it waits for, of those that it has observed.
+    fn awaited(&self) -> Vec<Awaited> {
+        Vec::new()
+    }
 }

@@ -27,6 +27,7 @@ use crate::deployment::Deployment;
 use crate::error::{PipelineError, first_cause};
 use crate::gaps::{self, Accepted, GapRequest, Listed};
 use crate::ingest::Ingest;
+use crate::lost::Lost;
 use crate::observer::BatchObserver;
 use crate::own_cluster::{OwnCluster, OwnTopics};
 use crate::pace::Pace;
@@ -152,14 +153,18 @@ impl PipelineParts {
         self.publisher = Arc::new(OwnCluster::new(publisher, topics));
         board
     }
+}
 
-    /// What each batch goes through. Views and deployments are the step's from here on.
-    fn step(&mut self, history_us: Micros) -> Step {
-        Step {
-            views: std::mem::take(&mut self.views),
-            deployments: std::mem::take(&mut self.deployments),
-            history_us,
-        }
+/// What each batch goes through.
+fn step_of(
+    views: Vec<Arc<dyn CompiledView>>,
+    deployments: Vec<Deployment>,
+    history_us: Micros,
+) -> Step {
+    Step {
+        views,
+        deployments,
+        history_us,
     }
 }
 
@@ -197,7 +202,6 @@ impl Pipeline {
         let workers = start_workers(&parts, settings, &stopping, &counters)?;
         let (archiver, appending) = start_archiver(&parts, settings, &counters, &stopping)?;
         let (watermarks, unrecorded) = recovered_marks(&parts, &archiver)?;
-        let step = parts.step(settings.history_us);
         let watch = WatchParts {
             inspector: parts.inspector,
             notes: parts.notes,
@@ -215,7 +219,7 @@ impl Pipeline {
         let ingest = Ingest {
             shards,
             intake: Intake::new(settings.scoring),
-            step,
+            step: step_of(parts.views, parts.deployments, settings.history_us),
             log: parts.log,
             sources: parts.sources,
             scores: Arc::<dyn OnlineStore>::clone(&parts.store),
@@ -224,6 +228,7 @@ impl Pipeline {
             encoder: parts.encoder,
             prediction_sources: parts.prediction_sources,
             repeats: parts.repeats,
+            lost: Lost::default(),
             observers: parts.observers,
             archiver: archiver.clone(),
             counters: Arc::clone(&counters),

@@ -550,6 +550,7 @@ impl Watcher {
                 inspector: self.parts.inspector.as_mut(),
                 notes: self.parts.notes.as_ref(),
                 archive: self.parts.archive.as_ref(),
+                store: self.parts.store.as_ref(),
                 sources: &self.parts.sources,
                 runtime: self.parts.runtime.as_ref(),
                 is_stopping: &|| self.board.is_stopping(),

@@ -287,13 +287,15 @@ impl Archive for MemoryArchive {
             .get_mut(name)
             .ok_or_else(|| PortError::not_found(format!("no table '{name}'")))?;
         let noted = &mut table.beginnings;
-        for (partition, from) in &beginnings.from.0 {
-            if noted.from.0.contains_key(partition) {
-                continue;
+        for (partition, cut) in &beginnings.cut {
+            let begun = [&beginnings.from, &noted.from].map(|from| from.0.contains_key(partition));
+            if begun != [true; 2] {
+                noted.note_cut(partition, *cut);
             }
-            noted.from.advance(partition, *from);
-            if beginnings.cut.contains(partition) {
-                noted.cut.insert(partition.clone());
+        }
+        for (partition, from) in &beginnings.from.0 {
+            if !noted.from.0.contains_key(partition) {
+                noted.from.advance(partition, *from);
             }
         }
         for (topic, log) in logs {

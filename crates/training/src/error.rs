@@ -31,6 +31,22 @@ pub enum TrainingError {
         /// Where it begins there.
         from: i64,
     },
+    /// The archive lacks what the state had applied of a gap that was accepted.
+    #[error(
+        "table '{table}' of the archive lacks records below offset {below} of {}-{} that the state had \
+         applied: the log lost them before they were archived, and their gap was accepted, so rows \
+         built from it would differ from what was served; begin anew with an empty --data-dir, \
+         which holds what the log still has",
+        partition.topic, partition.partition
+    )]
+    TableGap {
+        /// Table.
+        table: String,
+        /// Its first partition that lacks any.
+        partition: TopicPartition,
+        /// One past the last record that is missing.
+        below: i64,
+    },
     /// A file of the archive or of a training set cannot be read or written.
     #[error("cannot {action} {}", path.display())]
     File {
@@ -66,7 +82,7 @@ impl TrainingError {
         match self {
             Self::Port(error) => error.kind(),
             Self::Invalid(_) => ErrorKind::InvalidArgument,
-            Self::TableCut { .. } => ErrorKind::FailedPrecondition,
+            Self::TableCut { .. } | Self::TableGap { .. } => ErrorKind::FailedPrecondition,
             Self::File { .. } => ErrorKind::Unavailable,
             Self::Arrow { .. } | Self::Answer(_) | Self::Task(_) => ErrorKind::Internal,
         }

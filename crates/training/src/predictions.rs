@@ -88,7 +88,7 @@ impl Verifier {
         let (cuts, verdicts) = predictions.cuts(spec);
         let mut tables = Tables::of(spec, self.archive.as_ref()).await?;
         let mut covered = reached(spec, &self.sources, &tables, &cuts, verdicts.len())?;
-        if covered.contains(&false)
+        if covered.contains(&Some(Reason::ArchiveBehind))
             && let Some(flush) = &self.flush
         {
             flush.flush().await?;
@@ -97,10 +97,9 @@ impl Verifier {
         }
         let mut sorted = Sorted::default();
         for (row, verdict) in verdicts.iter().enumerate() {
-            match (verdict, covered[row]) {
-                (Some(reason), _) => sorted.refuse(*reason),
-                (None, false) => sorted.refuse(Reason::ArchiveBehind),
-                (None, true) => sorted.verifiable.push(RowIndex::at(row).number()),
+            match verdict.or(covered[row]) {
+                Some(reason) => sorted.refuse(reason),
+                None => sorted.verifiable.push(RowIndex::at(row).number()),
             }
         }
         sorted.check(verdicts.len());

@@ -10,7 +10,7 @@ use arrow_schema::{Field, Schema};
 use arrow_select::take::take_record_batch;
 use forebay_core::invariant;
 use forebay_core::ports::{Archive, Known, PointInTime, TableSnapshot};
-use forebay_core::progress::Applied;
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::SourceDef;
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::view::ServiceSpec;
@@ -130,15 +130,22 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// Whether the table of `source` holds all that `cut` says was applied of its topic.
-    fn reaches(&self, source: &SourceDef, cut: &Applied) -> bool {
-        let reached = self.get(&source.name).map(|s| &s.applied);
-        cut.0
-            .iter()
-            .filter(|(partition, _)| *partition.topic == *source.topic)
-            .all(|(partition, at)| {
-                at.next_offset <= reached.map_or(0, |r| r.next_offset(partition))
-            })
+    /// Why the table of `source` does not hold all that `cut` says was applied of its topic; None
+    /// where it does.
+    fn lacks(&self, source: &SourceDef, cut: &Applied) -> Option<Reason> {
+        let table = self.get(&source.name);
+        let of_source = |place: &TopicPartition| *place.topic == *source.topic;
+        let mut applied = cut.0.iter().filter(|(place, _)| of_source(place));
+        // Where in its past the missing records lie, nobody knows.
+        let is_cut = |place: &TopicPartition, at: &PartitionProgress| {
+            at.next_offset > 0 && table.is_some_and(|t| t.beginnings.cut.contains_key(place))
+        };
+        if applied.clone().any(|(place, at)| is_cut(place, at)) {
+            return Some(Reason::ArchiveCut);
+        }
+        let reached = |place| table.map_or(0, |table| table.applied.next_offset(place));
+        let is_behind = applied.any(|(place, at)| at.next_offset > reached(place));
+        is_behind.then_some(Reason::ArchiveBehind)
     }
 }
 
@@ -151,15 +158,15 @@ pub(crate) fn source_names(service: &ServiceSpec) -> BTreeSet<String> {
         .collect()
 }
 
-/// For each row whether the archive has reached all that its views had applied.
+/// For each row why the archive does not have all that its views had applied; None where it has.
 pub(crate) fn reached(
     service: &ServiceSpec,
     sources: &BTreeMap<String, Arc<SourceDef>>,
     tables: &Tables<'_>,
     cuts: &Cuts,
     rows: usize,
-) -> Result<Vec<bool>, TrainingError> {
-    let mut all = vec![true; rows];
+) -> Result<Vec<Option<Reason>>, TrainingError> {
+    let mut all = vec![None; rows];
     for (view, index) in service.views.iter().zip(&cuts.index) {
         let source = sources.get(&view.view.source).ok_or_else(|| {
             TrainingError::Invalid(format!(
@@ -167,14 +174,12 @@ pub(crate) fn reached(
                 view.view.source
             ))
         })?;
-        let enough: Vec<bool> = cuts
-            .cuts
-            .iter()
-            .map(|cut| tables.reaches(source, cut))
-            .collect();
+        let lacks = cuts.cuts.iter().map(|cut| tables.lacks(source, cut));
+        let lacks: Vec<Option<Reason>> = lacks.collect();
+        // Of two reasons the one that no flush mends.
         all.iter_mut()
             .zip(index)
-            .for_each(|(row, cut)| *row &= enough[*cut as usize]);
+            .for_each(|(row, cut)| *row = (*row).max(lacks[*cut as usize]));
     }
     Ok(all)
 }

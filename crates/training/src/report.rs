@@ -28,6 +28,10 @@ pub enum Reason {
     /// The archive has not reached those offsets. Remedy: wait as long as
     /// `ingest.archive_flush_ms` says, then verify again.
     ArchiveBehind,
+    /// The archive lacks records that the value was made of: its table was lost, or a gap was
+    /// accepted before they were archived. Remedy: restore a lost table's directory from a backup;
+    /// what was never archived is in no backup, so begin anew with an empty --data-dir.
+    ArchiveCut,
     /// The prediction was made by another version of the service. Remedy: none; each version is
     /// verified while it is in force.
     OtherVersion,
@@ -44,6 +48,7 @@ impl Reason {
             Self::TooOld => "the instant is older than what is kept online",
             Self::EpochForgotten => "the applied offsets are no longer known",
             Self::ArchiveBehind => "the archive has not reached the applied offsets",
+            Self::ArchiveCut => "the archive lacks records that the value was made of",
             Self::OtherVersion => "another version of the service made the prediction",
             Self::OffsetsUnreadable => "the prediction's applied offsets cannot be read",
         }

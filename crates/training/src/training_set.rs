@@ -82,7 +82,7 @@ impl std::fmt::Debug for TrainingSetRequest<'_> {
 /// Snapshots of the tables that `service` reads.
 ///
 /// # Errors
-/// A table is missing, cannot be read, or took the place of a lost one.
+/// A table is missing, cannot be read, or lacks what the state had applied.
 pub async fn archive_tables(
     archive: &dyn Archive,
     service: &ServiceSpec,
@@ -90,11 +90,22 @@ pub async fn archive_tables(
     let mut tables = BTreeMap::new();
     for source in source_names(service) {
         let snapshot = archive.snapshot(&source).await?;
-        if let Some(partition) = snapshot.beginnings.cut.first() {
-            return Err(TrainingError::TableCut {
-                from: snapshot.beginnings.from.next_offset(partition),
-                partition: partition.clone(),
-                table: source,
+        if let Some((place, offset)) = snapshot.beginnings.cut.first_key_value() {
+            let (partition, table) = (place.clone(), source);
+            return Err(if snapshot.beginnings.is_cut_by_gap(place) {
+                let below = *offset;
+                TrainingError::TableGap {
+                    table,
+                    partition,
+                    below,
+                }
+            } else {
+                let from = *offset;
+                TrainingError::TableCut {
+                    table,
+                    partition,
+                    from,
+                }
             });
         }
         let table = TrainingTable {

@@ -3,7 +3,7 @@
 //! verified is no defect, but a verification of which much could not be verified says little, so it
 //! fails.
 
-use crate::report::VerifyReport;
+use crate::report::{Reason, VerifyReport};
 use crate::witness::WitnessReport;
 
 /// Share of the rows, and of the offsets, that may stay unverified unless told otherwise.
@@ -18,7 +18,14 @@ pub fn failures(
 ) -> Vec<String> {
     let mut failures = witness.failures();
     if !values.is_clean() {
+        let is_cut = values.reasons.contains_key(&Reason::ArchiveCut);
         failures.push(match values.mismatch {
+            0 if is_cut => {
+                "no row could be compared: the archive lacks records that the values were made of; restore a \
+                 lost table's directory from a backup; what was never archived is in none: begin anew with \
+                 an empty --data-dir"
+                    .to_owned()
+            }
             0 => "no row could be compared; replay or push events first, or give a larger --sample"
                 .to_owned(),
             rows => format!("{rows} rows are different, and every one is a defect"),

@@ -195,7 +195,7 @@ impl Verifier {
         let (cuts, resolved) = self.cuts(spec, answers);
         let mut tables = Tables::of(spec, self.archive.as_ref()).await?;
         let mut covered = reached(spec, &self.sources, &tables, &cuts, rows)?;
-        if covered.contains(&false)
+        if covered.contains(&Some(Reason::ArchiveBehind))
             && let Some(flush) = &self.flush
         {
             flush.flush().await?;
@@ -206,8 +206,8 @@ impl Verifier {
         for row in 0..rows {
             match (resolved[row], covered[row]) {
                 (false, _) => sorted.refuse(Reason::EpochForgotten),
-                (true, false) => sorted.refuse(Reason::ArchiveBehind),
-                (true, true) => sorted.verifiable.push(RowIndex::at(row).number()),
+                (true, Some(reason)) => sorted.refuse(reason),
+                (true, None) => sorted.verifiable.push(RowIndex::at(row).number()),
             }
         }
         sorted.check(rows);

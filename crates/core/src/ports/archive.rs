@@ -2,7 +2,7 @@
 //! Delta, `testkit` in memory; both run the conformance suite of `testkit`. What was appended is
 //! read through [`TableScan`], which every archive is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -17,9 +17,26 @@ use crate::progress::{Applied, RecordDigest, TopicPartition};
 pub struct Beginnings {
     /// For each partition the first offset that the table was ready to take.
     pub from: Applied,
-    /// Partitions of which the state had applied records before the table began: another table
-    /// stood here once, and what only that one had is missing.
-    pub cut: BTreeSet<TopicPartition>,
+    /// Partitions of which the table lacks records that the state has applied, each with the first
+    /// offset from which on it has all again. Where that is its beginning, another table stood here
+    /// once, and what only that one had is missing. Further on, a gap was accepted before the table
+    /// had got what the state had. It only ascends.
+    pub cut: BTreeMap<TopicPartition, i64>,
+}
+
+impl Beginnings {
+    /// Whether what it lacks of `place` lies behind where it begins: no copy of it ever had that.
+    #[must_use]
+    pub fn is_cut_by_gap(&self, place: &TopicPartition) -> bool {
+        let cut = self.cut.get(place).copied().unwrap_or_default();
+        cut > self.from.next_offset(place)
+    }
+
+    /// `place` is cut below `offset`, if it was not further on.
+    pub fn note_cut(&mut self, place: &TopicPartition, offset: i64) {
+        let cut = self.cut.entry(place.clone()).or_insert(offset);
+        *cut = (*cut).max(offset);
+    }
 }
 
 /// What a table knows of a topic that its rows came from: another one of its name is told from it
@@ -90,9 +107,11 @@ pub trait Archive: TableScan {
     async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()>;
 
     /// Note where the table begins, for partitions of which that was not noted before, and by topic
-    /// the log that it takes rows from; what was noted stays, but that partitions may be added. To
-    /// be called before the first record of a partition is read, so that a table that takes the
-    /// place of a lost one, and a log that takes the place of another, are known for what they are.
+    /// the log that it takes rows from; what was noted stays, but that partitions may be added. A
+    /// cut that comes with a beginning is noted with it alone; one that comes without is noted
+    /// wherever it lies further on. To be called before the first record of a partition is read, so
+    /// that a table that takes the place of a lost one, and a log that takes the place of another,
+    /// are known for what they are.
     ///
     /// # Errors
     /// As [`Self::append`].

@@ -18,6 +18,9 @@ pub struct AcceptedGap {
     pub from: i64,
     /// One past the last.
     pub to: i64,
+    /// Below it every shard had applied the records when the gap was accepted, and the archive
+    /// alone lacks them: views that were there have them. `from` where the state lacks all.
+    pub applied_to: i64,
     /// When it was accepted.
     pub accepted_us: Micros,
 }

@@ -172,6 +172,12 @@ pub trait ScoreQueue: StateProgress {
     /// The disk fails: nothing was written.
     fn clear_outbox(&self, shard: u16, published: &[Published<'_>]) -> PortResult<()>;
 
+    /// Note these events, whatever the shard has applied.
+    ///
+    /// # Errors
+    /// The disk fails: nothing was written.
+    fn note(&self, shard: u16, notes: &[Unscored]) -> PortResult<()>;
+
     /// Up to `limit` notes of `shard`, oldest first, from place `from` on.
     ///
     /// # Errors

@@ -91,7 +91,7 @@ fn golden_names_of_transactions_and_their_versions() {
     let logs = BTreeMap::from([("flights.eu".to_owned(), log)]);
     let mut begins = Beginnings::default();
     begins.from.0.insert(place.clone(), progress(7, None));
-    begins.cut.insert(place.clone());
+    begins.note_cut(&place, 7);
     let marks = marks();
     let at = |next_offset, time| progress(next_offset, Some(digest(time)));
     let written = [

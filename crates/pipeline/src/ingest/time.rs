@@ -14,6 +14,7 @@ use forebay_core::watermark::MarkRecord;
 use crate::board::KnownEnd;
 use crate::error::PipelineError;
 use crate::ingest::Ingest;
+use crate::lost::Facts;
 use crate::observer::Look;
 use crate::watermark::{LogFacts, Present};
 
@@ -77,6 +78,34 @@ impl Ingest {
             }
         }
         Some(asked)
+    }
+
+    /// Settle the events whose predictions were lost with an accepted gap. `met`: when the ends of
+    /// the topics of predictions were asked for that the reader has met by `now`.
+    pub(super) fn settle_lost(
+        &mut self,
+        met: Option<Duration>,
+        now: Duration,
+    ) -> Result<(), PipelineError> {
+        let mut gaps = self.board.gaps();
+        gaps.retain(|source, _| self.prediction_sources.contains(source));
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        let scores =
+            |s: &&Arc<SourceDef>| self.step.deployments.iter().any(|d| d.source() == s.name);
+        let scored = self.sources.iter().filter(scores);
+        let facts = Facts {
+            now,
+            met,
+            gaps: &gaps,
+            scored: &scored.map(|source| source.topic.as_str()).collect(),
+            reader: &|place| self.watermarks.progress(place).next_offset,
+            awaited: &|| self.observers.iter().flat_map(|o| o.awaited()).collect(),
+        };
+        let lost = self.lost.step(&facts, self.scores.as_ref())?;
+        self.count_unscored(&lost);
+        Ok(())
     }
 
     /// Tell shards, archive and observers of decisions about time that no batch has brought.

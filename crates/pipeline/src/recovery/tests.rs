@@ -106,6 +106,7 @@ fn gap(partition: i32, from: i64, to: i64) -> AcceptedGap {
         partition,
         from,
         to,
+        applied_to: from,
         accepted_us: 1,
     }
 }

@@ -119,13 +119,13 @@ impl Watcher {
         }
         invariant!(
             CutWhereItBegins,
-            new.cut.iter().all(|place| new.from.0.contains_key(place)),
+            new.cut.keys().all(|place| new.from.0.contains_key(place)),
             "{}: {} cuts, {} beginnings",
             source.name,
             new.cut.len(),
             new.from.0.len()
         );
-        for place in &new.cut {
+        for place in new.cut.keys() {
             tracing::error!(
                 source = source.name,
                 partition = place.partition,

@@ -20,6 +20,7 @@ impl Watcher {
         facts: &SourceFacts,
         decision: &Decision,
     ) -> bool {
+        self.board.note_gaps(&source.name, facts.note.gaps.len());
         let now = self.parts.runtime.elapsed();
         let held = self.parts.backlog.held(now).remove(&source.name);
         let is_held = held.is_some();

@@ -438,7 +438,7 @@ fn a_view_is_not_filled_from_a_table_that_lacks_what_the_state_had_applied() {
     };
     let stump = Beginnings {
         from: Applied([(place.clone(), from)].into()),
-        cut: [place].into(),
+        cut: [(place, 50)].into(),
     };
     futures::executor::block_on(lost.begin(EVENTS, &stump, &BTreeMap::new())).expect("noted");
     let error = fill(&world, &added(&world)).expect_err("a stump");

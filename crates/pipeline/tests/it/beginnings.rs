@@ -1,6 +1,6 @@
 //! An archive says from where it has every record: one that was lost is known for a stump where the
 //! log has lost its head too, and for whole where the log gives everything again. A gap that
-//! somebody accepted does not make a stump.
+//! somebody accepted makes a stump only of a table that lacks what the state had applied.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ fn an_archive_that_is_lost_is_a_stump_where_the_log_has_lost_its_head() {
         world.finish(run);
         let found = beginnings(&world);
         assert_eq!(found.from, applied(&[(0, 12), (1, 0)]));
-        assert_eq!(found.cut, [TopicPartition::new(TOPIC, 0)].into());
+        assert_eq!(found.cut, [(TopicPartition::new(TOPIC, 0), 12)].into());
         let error = fill(&world).expect_err("a stump");
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
         let words = error.to_string();
@@ -132,6 +132,54 @@ fn an_accepted_gap_makes_no_stump_of_the_archive() {
     assert_eq!(beginnings(&world).cut, [].into());
     fill(&world).expect("whole but for what live state lacks too");
     assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
+}
+
+#[test]
+fn a_gap_of_what_the_state_has_and_the_archive_not_makes_a_stump_and_live_views_stay_right() {
+    let world = world(60);
+    world.finish(1);
+    let place = TopicPartition::new(TOPIC, 0);
+    let archived = world.archive.marks(EVENTS).next_offset(&place);
+    // The state takes more, and the process dies before the archive has it.
+    world.append_events(60, 2);
+    let fate = Fate::default();
+    fate.take_away(Point::Append, ErrorKind::Unavailable);
+    let process = world.start(fate, 2);
+    let ends = world.log.ends(TOPIC);
+    wait_until("the state has all", || {
+        let applied = (0..world.setup.shards).map(|shard| world.store.applied(shard));
+        let mut next = applied.map(|applied| applied.next_offset(&place));
+        next.all(|next| next == ends[0])
+    });
+    drop(process.stop());
+    let live = rows(&world, RECENT);
+    assert_eq!(world.archive.marks(EVENTS).next_offset(&place), archived);
+    let lost_to = archived + 5;
+    world.log.delete_before(TOPIC, 0, lost_to);
+    let process = world.start(Fate::default(), 3);
+    wait_until("the source is halted", || is_halted(&process));
+    let lag = process.pipeline.status().sources[EVENTS].partitions[0].lag;
+    let needed = u64::try_from(ends[0] - archived).expect("the archive is behind");
+    assert_eq!(lag, Some(needed), "the archive needs them");
+    let accepted = process.accept_gaps(EVENTS, None).expect("a gap");
+    assert_eq!(accepted[0].gap.applied_to, lost_to, "views have them");
+    wait_until("the log is read", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    assert_eq!(rows(&world, RECENT), live);
+    assert_eq!(beginnings(&world).from, applied(&[(0, 0), (1, 0)]));
+    // A restart more changes nothing.
+    for run in 4..6 {
+        world.append_events(10, run);
+        world.finish(run);
+        assert_eq!(beginnings(&world).cut, [(place.clone(), lost_to)].into());
+        let error = fill(&world).expect_err("it lacks what live views have");
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        let (words, below) = (error.to_string(), format!("below offset {lost_to}"));
+        for needle in [EVENTS, &below, TOPIC, "-0", "--data-dir"] {
+            assert!(words.contains(needle), "{needle}: {words}");
+        }
+        world.store.drop_view(ADDED).expect("nothing was filled");
+    }
 }
 
 #[test]

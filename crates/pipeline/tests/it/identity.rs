@@ -398,6 +398,7 @@ fn a_topic_has_so_many_accepted_gaps_and_no_more() {
             partition: 1,
             from: 1 << 40,
             to: 1 << 41,
+            applied_to: 1 << 40,
             accepted_us: 0,
         };
         note.gaps = vec![gap; noted];

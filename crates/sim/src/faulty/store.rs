@@ -12,6 +12,7 @@ use forebay_core::ports::{
     StateReader, StoreHealth, TopicNote, UnscoredEntry, ViewDamage, ViewRows, ViewStates,
 };
 use forebay_core::progress::Applied;
+use forebay_core::settlement::Unscored;
 use forebay_core::time::Micros;
 use forebay_core::view::{ViewId, ViewSpec};
 use forebay_core::watermark::MarkRecord;
@@ -193,6 +194,11 @@ impl ScoreQueue for FaultyStore {
 
     fn number_notes_from(&self, shard: u16, first: u64) -> PortResult<()> {
         let act = || self.inner.number_notes_from(shard, first);
+        self.faults.meet(Part::Store, Write, act)
+    }
+
+    fn note(&self, shard: u16, notes: &[Unscored]) -> PortResult<()> {
+        let act = || self.inner.note(shard, notes);
         self.faults.meet(Part::Store, Write, act)
     }
 

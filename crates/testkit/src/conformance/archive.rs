@@ -108,9 +108,9 @@ async fn appends_are_dated_in_their_order(archive: &dyn Archive) {
 async fn where_a_table_begins_is_noted_once(archive: &dyn Archive) {
     archive.open_table(TABLE, schema()).await.expect("opened");
     let place = |partition| TopicPartition::new(TOPIC, partition);
-    let begin = |from: &[(i32, i64)], cut: &[i32]| Beginnings {
+    let begin = |from: &[(i32, i64)], cut: &[(i32, i64)]| Beginnings {
         from: applied(from),
-        cut: cut.iter().map(|partition| place(*partition)).collect(),
+        cut: cut.iter().map(|(p, at)| (place(*p), *at)).collect(),
     };
     let noted = |archive| async move {
         let archive: &dyn Archive = archive;
@@ -118,18 +118,29 @@ async fn where_a_table_begins_is_noted_once(archive: &dyn Archive) {
     };
     assert_eq!(noted(archive).await, Beginnings::default());
     let none = BTreeMap::new();
-    let first = begin(&[(0, 7), (1, 0)], &[0]);
+    let first = begin(&[(0, 7), (1, 0)], &[(0, 7)]);
     archive.begin(TABLE, &first, &none).await.expect("noted");
     assert_eq!(noted(archive).await, first);
-    let later = begin(&[(0, 90), (1, 3), (2, 5)], &[1, 2]);
+    let later = begin(&[(0, 90), (1, 3), (2, 5)], &[(1, 3), (2, 5)]);
     archive.begin(TABLE, &later, &none).await.expect("noted");
-    let both = begin(&[(0, 7), (1, 0), (2, 5)], &[0, 2]);
+    let both = begin(&[(0, 7), (1, 0), (2, 5)], &[(0, 7), (2, 5)]);
     assert_eq!(noted(archive).await, both);
     archive
         .append(TABLE, vec![rows(&[(0, 9)])], &applied(&[(0, 10)]))
         .await
         .expect("appended");
     assert_eq!(noted(archive).await, both);
+    for (cut, known) in [
+        (&[(0, 20), (1, 9)][..], [(0, 20), (1, 9), (2, 5)]),
+        (&[(0, 15), (3, 4)][..], [(0, 20), (1, 9), (2, 5)]),
+    ] {
+        let cut = begin(&[], cut);
+        archive.begin(TABLE, &cut, &none).await.expect("noted");
+        let mut known = begin(&[(0, 7), (1, 0), (2, 5)], &known);
+        let new = cut.cut.into_iter().filter(|(p, _)| p.partition == 3);
+        known.cut.extend(new);
+        assert_eq!(noted(archive).await, known, "it only ascends");
+    }
     let progress = archive.progress(TABLE).await.expect("there");
     assert_eq!(progress, applied(&[(0, 10)]), "a beginning is no progress");
 }

@@ -34,6 +34,7 @@ pub fn log_notes(make: &dyn Fn() -> Arc<dyn LogNotes>) {
         partition: 1,
         from: 3,
         to: 9,
+        applied_to: 4,
         accepted_us: 5,
     });
     notes.set_topic_note(TOPIC, &note).expect("replaced");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use forebay_core::ports::{OnlineStore, PendingEntry, Published, Settled, ShardWrite};
 use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey, Role};
-use forebay_core::settlement::{ScoreOutcome, UnscoredReason};
+use forebay_core::settlement::{ScoreOutcome, Unscored, UnscoredReason};
 
 use super::{Check, Event, TOPIC, write_of};
 
@@ -16,6 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
     each_version_has_a_queue_of_its_own,
     what_is_settled_waits_in_the_outbox_until_it_is_published,
     what_has_no_prediction_is_noted_until_the_archive_has_it,
+    what_is_lost_is_noted_whatever_was_applied,
 ];
 
 fn scores_wait_once_and_in_order(store: &dyn OnlineStore) {
@@ -111,6 +112,19 @@ fn what_has_no_prediction_is_noted_until_the_archive_has_it(store: &dyn OnlineSt
 }
 
 /// An epoch of shard 0 with one event at each of `offsets` that waits for a score.
+fn what_is_lost_is_noted_whatever_was_applied(store: &dyn OnlineStore) {
+    commit(store, &[0, 1]);
+    let score = &pending(store)[0].score;
+    let note = Unscored::one(&score.key, UnscoredReason::Lost, "a gap");
+    let before = store.unscored(0, 0, usize::MAX).expect("readable").len();
+    store.note(0, &[note.clone(), note.clone()]).expect("noted");
+    let notes = store.unscored(0, 0, usize::MAX).expect("readable");
+    let new: Vec<_> = notes[before..].iter().map(|entry| &entry.note).collect();
+    assert_eq!(new, [&note, &note]);
+    assert!(notes.is_sorted_by(|a, b| a.sequence < b.sequence));
+    assert_eq!(pending(store).len(), 2, "another's matter");
+}
+
 fn commit(store: &dyn OnlineStore, offsets: &[i64]) {
     commit_for(store, offsets, &[1]);
 }

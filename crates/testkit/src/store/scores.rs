@@ -9,7 +9,7 @@ use forebay_core::ports::{
     OutboxEntry, PendingEntry, PendingLoad, Published, ScoreLoad, ScoreQueue, Settled,
     UnscoredEntry,
 };
-use forebay_core::settlement::{ScoreOutcome, UnscoredNotes, UnscoredReason};
+use forebay_core::settlement::{ScoreOutcome, Unscored, UnscoredNotes, UnscoredReason};
 
 use super::{MemoryStore, newest};
 use crate::fate::Point;
@@ -113,6 +113,13 @@ impl ScoreQueue for MemoryStore {
                 }
             }
             state.note(notes.into_notes());
+            Ok(())
+        })
+    }
+
+    fn note(&self, shard: u16, notes: &[Unscored]) -> PortResult<()> {
+        self.write(Point::Settle, shard, |_, state| {
+            state.note(notes.to_vec());
             Ok(())
         })
     }

@@ -196,9 +196,12 @@ impl Witness {
         facts.retain(|place, _| *place.topic == *source.topic);
         for (place, facts) in facts {
             let beginnings = &snapshot.beginnings;
-            let is_cut = beginnings.cut.contains(place);
-            facts.cut = is_cut.then(|| beginnings.from.next_offset(place));
+            let from = beginnings.from.next_offset(place);
             facts.begin = note.begins.get(&place.partition).copied();
+            // Of a table that a gap has cut since, what is before its own beginning tells.
+            let by_gap = beginnings.is_cut_by_gap(place) && facts.begin.is_none_or(|b| b >= from);
+            let is_cut = beginnings.cut.contains_key(place) && !by_gap;
+            facts.cut = is_cut.then_some(from);
         }
         Ok(())
     }

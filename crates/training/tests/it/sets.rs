@@ -1,6 +1,6 @@
 //! Training sets: built, written, and built again from the manifest after the archive has grown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
@@ -84,19 +84,26 @@ async fn build(
 }
 
 #[tokio::test]
-async fn a_table_that_took_the_place_of_a_lost_one_gives_no_set() {
+async fn a_table_that_lacks_what_the_state_had_gives_no_set() {
     let mut archive = FakeArchive::default();
     archive.set(SOURCE, event_batches(&events(10)), applied(10));
-    archive.beginnings = Beginnings {
-        from: applied(4),
-        cut: BTreeSet::from([TopicPartition::new(TOPIC, 0)]),
-    };
-    let refused = archive_tables(&archive, &service()).await;
-    let error = refused.expect_err("a stump");
-    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-    let words = error.to_string();
-    assert!(words.contains("begins at offset 4 of"), "{words}");
-    assert!(words.contains("from a backup"), "{words}");
+    for (cut, words) in [
+        (4, ["begins at offset 4 of", "from a backup"]),
+        (
+            7,
+            ["lacks records below offset 7 of", "an empty --data-dir"],
+        ),
+    ] {
+        archive.beginnings = Beginnings {
+            from: applied(4),
+            cut: [(TopicPartition::new(TOPIC, 0), cut)].into(),
+        };
+        let refused = archive_tables(&archive, &service()).await;
+        let error = refused.expect_err("a stump");
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        let said = error.to_string();
+        assert!(words.iter().all(|part| said.contains(part)), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -9,14 +9,20 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use async_trait::async_trait;
 use forebay_core::memory::Part;
+use forebay_core::progress::TopicPartition;
 use forebay_core::time::timestamp_type;
 use forebay_core::value::Value;
 use forebay_core::{ErrorKind, PortResult};
-use forebay_training::{ArchiveFlush, Reason, TrainingError, Verifier, VerifyOptions};
+use forebay_training::{
+    ArchiveFlush, Reason, TrainingError, UNVERIFIED_MAX_SHARE, Verifier, VerifyOptions,
+    WitnessReport, failures,
+};
 
 use crate::engine::{FakeEngine, WatchingEngine};
 use crate::serving::{Serving, times};
-use crate::world::{Event, FakeArchive, SERVICE, SOURCE, applied, event_batches, events, source};
+use crate::world::{
+    Event, FakeArchive, SERVICE, SOURCE, TOPIC, applied, event_batches, events, source,
+};
 
 pub(crate) fn verifier(serving: Serving, archive: Arc<FakeArchive>) -> Verifier {
     let serving = Arc::new(serving);
@@ -157,6 +163,36 @@ async fn what_cannot_be_told_is_counted_with_its_reason() {
         "{report}"
     );
     assert_eq!(report.mismatch, 0);
+}
+
+#[tokio::test]
+async fn what_is_made_of_records_that_the_archive_lacks_is_not_verifiable_and_no_difference() {
+    let all = events(600);
+    let lost: Vec<Event> = events(600)
+        .into_iter()
+        .filter(|e| !(100..110).contains(&e.offset))
+        .collect();
+    for is_cut in [false, true] {
+        let mut archive = FakeArchive::of_events(&lost, 300);
+        let known = Arc::get_mut(&mut archive).expect("nobody else has it");
+        if is_cut {
+            let place = TopicPartition::new(TOPIC, 0);
+            known.beginnings.note_cut(&place, 110);
+        }
+        let report = verifier(Serving::new(all.clone(), [300, 300]), archive)
+            .verify(SERVICE, &VerifyOptions::sample(500))
+            .await
+            .expect("verified");
+        let cut = report.reasons.get(&Reason::ArchiveCut).copied();
+        assert_eq!(report.mismatch > 0, !is_cut, "{report}");
+        assert_eq!(cut, is_cut.then_some(report.rows), "{report}");
+        let failed = failures(&report, &WitnessReport::default(), UNVERIFIED_MAX_SHARE);
+        assert_eq!(
+            failed[0].contains("the archive lacks records"),
+            is_cut,
+            "{failed:?}"
+        );
+    }
 }
 
 /// Brings the archive up to date when asked.

@@ -304,6 +304,7 @@ async fn an_accepted_gap_is_no_loss_wherever_it_is_remembered() {
         partition: 0,
         from: 0,
         to: 12,
+        applied_to: 0,
         accepted_us: 0,
     });
     world.store.set_topic_note(TOPIC, &note).expect("writable");

@@ -42,7 +42,7 @@ impl App {
         let mut all = BTreeMap::new();
         for source in sources {
             let note = self.store.topic_note(&source.topic)?.unwrap_or_default();
-            let gaps = note.gaps.iter().map(|gap| told(&source.topic, gap));
+            let gaps = note.gaps.iter().filter_map(|gap| told(&source.topic, gap));
             all.insert(source.name.clone(), gaps.collect());
         }
         self.gaps.replace(all);
@@ -73,7 +73,7 @@ impl App {
                 // The state notes it by topic: it holds for each source that reads it.
                 let sources = catalog.sources().values();
                 for source in sources.filter(|source| source.topic == a.topic) {
-                    gaps.add(&source.name, &[told(&a.topic, &a.gap)]);
+                    gaps.add(&source.name, told(&a.topic, &a.gap).as_slice());
                 }
             }
             accepted
@@ -88,10 +88,35 @@ impl App {
     }
 }
 
-fn told(topic: &str, gap: &AcceptedGap) -> LogGap {
-    LogGap {
+/// What answers say of `gap`: what views lack of it, and not what the archive alone does. None
+/// where views have all.
+fn told(topic: &str, gap: &AcceptedGap) -> Option<LogGap> {
+    let from = gap.from.max(gap.applied_to);
+    (from < gap.to).then(|| LogGap {
         place: TopicPartition::new(topic, gap.partition),
-        from: gap.from,
+        from,
         to: gap.to,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_tell_of_a_gap_what_the_views_lack_and_not_what_they_had_applied() {
+        let told_of = |applied_to| {
+            let gap = AcceptedGap {
+                partition: 3,
+                from: 4,
+                to: 7,
+                applied_to,
+                accepted_us: 0,
+            };
+            told("clicks", &gap).map(|gap| (gap.place.partition, gap.from, gap.to))
+        };
+        assert_eq!(told_of(4), Some((3, 4, 7)));
+        assert_eq!(told_of(6), Some((3, 6, 7)));
+        assert_eq!(told_of(7), None);
     }
 }
