@@ -212,9 +212,13 @@ fn owed<Q: ScoreQueue + ?Sized>(
     let mut notes = Vec::new();
     for shard in 0..queue.shards() {
         // An event moves from the first queue to the last: none is missed in between.
+        let loads = queue.score_load(shard)?;
         for deployment in &deployments {
-            let page = |from| queue.pending(shard, deployment, from, PAGE);
-            all_pages(page, |entry| entry.sequence, |e| owe(&e.score.key))?;
+            let load = loads.get(*deployment).into_iter();
+            for version in load.flat_map(|load| load.versions.keys()) {
+                let page = |from| queue.pending(shard, deployment, *version, from, PAGE);
+                all_pages(page, |entry| entry.sequence, |e| owe(&e.score.key))?;
+            }
             let page = |from| queue.outbox(shard, deployment, from, PAGE);
             all_pages(page, |entry| entry.sequence, |e| owe(&e.key))?;
         }

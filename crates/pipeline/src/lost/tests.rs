@@ -60,7 +60,7 @@ fn store() -> MemoryStore {
         payload: Vec::new(),
         headers: Vec::new(),
     };
-    let pending = store.pending(0, D, 0, 5).expect("in memory");
+    let pending = store.pending(0, D, 1, 0, 5).expect("in memory");
     let settled = pending.into_iter().map(|entry| Settled {
         outcome: if entry.score.key.offset < 4 {
             ScoreOutcome::Scored(record.clone())
