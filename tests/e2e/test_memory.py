@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT, binary, wait_for
 from tables import delta_rows
 from topics import kcat, make_topic
+from unfinished import Unfinished
 
 LIMIT_MIB = 256
 LIMIT = {"FOREBAY_MEMORY_LIMIT_MIB": str(LIMIT_MIB)}
@@ -161,6 +162,25 @@ def test_the_process_stays_within_its_limit_and_loses_nothing(servers, kafka, ba
     code, words = training_set(server.data_dir, spine, out, 160)
     assert code == 0, words
     assert pq.read_table(out)["notes"].to_pylist() == [EVENTS // KEYS] * len(ids)
+
+
+def test_messages_that_are_begun_and_not_finished_stay_within_the_limit(servers, kafka, backlog):
+    """Three clients, 360 messages of 3 MB: a GiB, were they all taken."""
+    server = servers(kafka, backlog, env=LIMIT).start()
+    server.wait_read({"notes": EVENTS})
+    pid, of_part = server.process.pid, lambda: server.client.status()["memory"]["parts"]["requests"]
+    for method in ["DoGet", "DoPut", "DoExchange"]:
+        client = Unfinished("127.0.0.1", server.flight_port)
+        client.begin(method, 120)
+        client.send(seconds=4)
+        requests = of_part()
+        assert requests["bytes"] <= requests["most_bytes"], requests
+        assert requests["refused"] > 0 and len(client.sending) < 2, (method, len(client.sending), requests)
+        # An answer beside it.
+        assert server.client.flight.do_get(ticket(range(10))).read_all().num_rows == 10
+        assert peak_mib(pid) <= 1.15 * LIMIT_MIB, server.client.status()["memory"]
+        client.close()
+        wait_for(lambda: of_part()["bytes"] < 1_000_000, lambda: f"{of_part()} comes back")
 
 
 def training_set(data_dir, spine, out, limit_mib):

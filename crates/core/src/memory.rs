@@ -21,6 +21,9 @@ pub enum Part {
     HotTable,
     /// Answers to reads, from before they are built until they are sent; refused.
     Answers,
+    /// Connections, their streams, and messages on their way in until they are answered; a
+    /// connection waits, the rest is refused.
+    Requests,
     /// Features that models are asked with; asked again later.
     Scoring,
     /// Rows on their way to the archive, and epochs on their way into the shards; ingest waits.
@@ -38,9 +41,10 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::HotTable,
         Self::Answers,
+        Self::Requests,
         Self::Scoring,
         Self::Ingest,
         Self::PointInTime,
@@ -55,6 +59,7 @@ impl Part {
         match self {
             Self::HotTable => "hot_table",
             Self::Answers => "answers",
+            Self::Requests => "requests",
             Self::Scoring => "scoring",
             Self::Ingest => "ingest",
             Self::PointInTime => "point_in_time",
@@ -67,8 +72,8 @@ impl Part {
     /// The most that it may draw, parts of 32 of a shared pool. All but ingest together: 24.
     fn most_of_32(self) -> usize {
         match self {
-            Self::HotTable | Self::Answers => 8,
-            Self::Scoring => 2,
+            Self::HotTable | Self::Answers => 7,
+            Self::Requests | Self::Scoring => 2,
             Self::Ingest => 16,
             Self::PointInTime => 3,
             Self::Fills | Self::Monitors | Self::Upkeep => 1,
@@ -348,20 +353,20 @@ mod tests {
     #[test]
     fn what_is_refused_says_who_asked_for_what_and_which_setting_helps() {
         let budget = Budget::shared(POOL);
-        let held = budget.reserve(Part::Answers, 300).expect("below 4 of 16");
-        let error = budget.reserve(Part::Answers, 101).expect_err("above");
+        let held = budget.reserve(Part::Answers, 300).expect("below 7 of 32");
+        let error = budget.reserve(Part::Answers, 51).expect_err("above");
         assert_eq!(
             (error.asked, error.free, error.most),
-            (101, 100, POOL / 16 * 4)
+            (51, 50, POOL / 32 * 7)
         );
-        for word in ["answers", "101 bytes", "100 of 400", "memory.limit_mib"] {
+        for word in ["answers", "51 bytes", "50 of 350", "memory.limit_mib"] {
             assert!(error.to_string().contains(word), "{error}");
         }
         let kind = PortError::from(error).kind();
         assert!(kind == ErrorKind::ResourceExhausted && kind.is_retriable());
         assert_eq!(budget.refused(Part::Answers), 1);
         drop(held);
-        assert!(budget.reserve(Part::Answers, 400).is_ok());
+        assert!(budget.reserve(Part::Answers, 350).is_ok());
     }
 
     #[test]
@@ -381,7 +386,7 @@ mod tests {
         let refused = steps.grow(most - 299).expect_err("above the most");
         assert!(refused.never_fits(), "{refused}");
         assert!(refused.to_string().contains("beside 300"), "{refused}");
-        let _other = budget.reserve(Part::Answers, 50).expect("free");
+        let _other = budget.reserve(Part::Answers, 25).expect("free");
         assert!(!steps.grow(most - 300).expect_err("now").never_fits());
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use arrow_schema::ArrowError;
 use forebay_core::error::with_causes;
-use forebay_core::memory::OutOfMemory;
+use forebay_core::memory::{OutOfMemory, Part};
 use forebay_core::{ErrorKind, PortError};
 use thiserror::Error;
 use tonic::{Code, Status};
@@ -175,10 +175,14 @@ impl From<PortError> for ServeError {
 impl From<OutOfMemory> for ServeError {
     fn from(error: OutOfMemory) -> Self {
         if error.never_fits() {
+            let what = match error.part {
+                Part::Requests => "request",
+                _ => "answer",
+            };
             return Self::Limit {
                 limit: "memory.limit_mib",
                 message: format!(
-                    "the answer needs {} bytes and the memory for {} holds {} at most; ask for fewer rows at once, or \
+                    "the {what} needs {} bytes and the memory for {} holds {} at most; ask for fewer rows at once, or \
                      raise the limit",
                     error.held.saturating_add(error.asked),
                     error.part.label(),
@@ -211,7 +215,7 @@ impl From<ServeError> for Status {
 
 #[cfg(test)]
 mod tests {
-    use forebay_core::memory::{Budget, Part};
+    use forebay_core::memory::Budget;
 
     use super::*;
 
@@ -225,7 +229,7 @@ mod tests {
         };
         let never = refused(most + 1);
         assert!(matches!(never, ServeError::Limit { .. }), "{never:?}");
-        for word in ["401 bytes", "400 at most", "fewer rows", "memory.limit_mib"] {
+        for word in ["351 bytes", "350 at most", "fewer rows", "memory.limit_mib"] {
             assert!(never.to_string().contains(word), "{never}");
         }
         assert!(!never.to_string().contains("try again"), "{never}");

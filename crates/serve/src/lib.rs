@@ -30,6 +30,7 @@ mod cells;
 mod columns;
 mod gaps;
 mod ipc;
+mod receive;
 mod recorder;
 mod ticket;
 

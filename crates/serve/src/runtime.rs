@@ -17,8 +17,9 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::http::Response;
 use forebay_core::limits::{
     CONNECTION_MAX_STREAMS, CONNECTIONS_MAX, HEADERS_MAX_BYTES, REQUEST_DEADLINE_MAX_MS,
-    REQUEST_MAX_BYTES, RESPONSE_MAX_BYTES, SERVING_THREADS_MAX,
+    RESPONSE_MAX_BYTES, SERVING_THREADS_MAX,
 };
+use forebay_core::memory::Budget;
 use forebay_core::{ErrorKind, PortError};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -31,13 +32,14 @@ use tower::util::MapResponseLayer;
 
 use crate::accept::incoming;
 use crate::error::{ServeError, ServeResult};
-use crate::flight::{FeatureFlight, FlightServices, explained};
+use crate::flight::{FeatureFlight, FlightServices};
+use crate::ipc::message_too_large;
 use crate::phase::{Phase, advance, reached};
+use crate::receive::{
+    CONNECTION_WINDOW_BYTES, ENVELOPE_BYTES, FRAME_BYTES, MESSAGE_MAX_BYTES, ReceivingLayer,
+    STREAM_WINDOW_BYTES, connections_within,
+};
 
-/// HTTP/2 flow-control windows, bytes: the default of 64 KiB stalls answers of a hundred rows.
-const WINDOW_BYTES: u32 = 4 << 20;
-/// HTTP/2 frames, bytes.
-const FRAME_BYTES: u32 = 256 << 10;
 /// Streams that a client may reset before they were accepted (rapid reset).
 const PENDING_RESETS_MAX: usize = 20;
 /// A connection that does not answer a ping within the second of these, sent after the first
@@ -48,8 +50,6 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const STOPPING_TIME: Duration = Duration::from_millis(500);
 /// Threads that large reads of one listener thread may use.
 const BLOCKING_THREADS: usize = 4;
-/// Envelope around the body of a message, bytes.
-const ENVELOPE_BYTES: usize = 1 << 20;
 const BACKLOG: i32 = 1_024;
 
 /// Where and how to listen.
@@ -61,7 +61,8 @@ pub struct FlightServerConfig {
     pub threads: usize,
     /// How long exchanges may go on after a shutdown has begun.
     pub grace: Duration,
-    /// Connections at once, at most; further ones wait. No more than [`CONNECTIONS_MAX`].
+    /// Connections at once, at most; further ones wait. No more than [`CONNECTIONS_MAX`], nor than
+    /// half of the memory for requests has room for.
     pub connections: usize,
 }
 
@@ -112,12 +113,15 @@ impl FlightServer {
             phase: Arc::new(phase),
             threads,
         };
-        let connections = Arc::new(Semaphore::new(config.connections.clamp(1, CONNECTIONS_MAX)));
+        let memory = Arc::clone(&services.memory);
+        let connections = config.connections.min(connections_within(&memory));
+        let connections = Arc::new(Semaphore::new(connections.clamp(1, CONNECTIONS_MAX)));
         let flight = FeatureFlight::new(services, phase_seen, Handle::try_current().ok());
         for (index, listener) in listeners.into_iter().enumerate() {
             let thread = ServingThread {
                 listener,
                 connections: Arc::clone(&connections),
+                memory: Arc::clone(&memory),
                 flight: flight.clone(),
                 phase: Arc::clone(&server.phase),
                 grace: config.grace,
@@ -212,6 +216,7 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
 struct ServingThread {
     listener: StdListener,
     connections: Arc<Semaphore>,
+    memory: Arc<Budget>,
     flight: FeatureFlight,
     phase: Arc<watch::Sender<Phase>>,
     grace: Duration,
@@ -246,12 +251,12 @@ impl ServingThread {
             )
         })?;
         let flight = FlightServiceServer::new(self.flight)
-            .max_decoding_message_size(REQUEST_MAX_BYTES + ENVELOPE_BYTES)
+            .max_decoding_message_size(MESSAGE_MAX_BYTES)
             .max_encoding_message_size(RESPONSE_MAX_BYTES + ENVELOPE_BYTES);
         let server = Server::builder()
             .timeout(Duration::from_millis(REQUEST_DEADLINE_MAX_MS))
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(FRAME_BYTES)
             .max_concurrent_streams(CONNECTION_MAX_STREAMS)
             .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
@@ -259,10 +264,11 @@ impl ServingThread {
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .layer(MapResponseLayer::new(explain_refusal))
+            .layer(ReceivingLayer(Arc::clone(&self.memory)))
             .add_service(flight);
         let draining = reached(&self.phase.subscribe(), Phase::Draining);
-        let served =
-            server.serve_with_incoming_shutdown(incoming(listener, self.connections), draining);
+        let connections = incoming(listener, self.connections, self.memory);
+        let served = server.serve_with_incoming_shutdown(connections, draining);
         tokio::select! {
             ended = served => ended.map_err(|e| {
                 PortError::with_source(ErrorKind::Internal, "the gRPC listener ended", e).into()
@@ -284,7 +290,12 @@ async fn stopped(phase: &watch::Sender<Phase>, grace: Duration) {
 /// our words.
 fn explain_refusal(response: Response<Body>) -> Response<Body> {
     match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() == Code::OutOfRange => explained(status).into_http(),
+        Some(status)
+            if status.code() == Code::OutOfRange
+                && status.message().contains("message length too large") =>
+        {
+            message_too_large().to_status().into_http()
+        }
         _ => response,
     }
 }

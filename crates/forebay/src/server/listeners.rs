@@ -31,8 +31,12 @@ impl Listeners {
     pub(crate) fn start(app: &Arc<App>) -> Result<Self> {
         let settings = &app.settings.server;
         let reader = Arc::<forebay_serve::ServiceReader>::clone(&app.reader);
-        let mut services =
-            FlightServices::new(reader, Arc::clone(&app.clock), Arc::clone(&app.metrics));
+        let mut services = FlightServices::new(
+            reader,
+            Arc::clone(&app.clock),
+            Arc::clone(&app.metrics),
+            Arc::clone(&app.budget),
+        );
         let store: Arc<dyn StateReader> = Arc::<forebay_online::RocksStore>::clone(&app.store);
         services.gaps = Arc::<forebay_serve::LogGaps>::clone(&app.gaps);
         services.store = Some(store);

@@ -19,14 +19,15 @@ use futures::stream::{Fuse, FuturesUnordered};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
-use tonic::{Code, Status, Streaming};
+use tonic::Status;
 
 use super::session::{Outgoing, Session, Step};
 use super::shared::{Answers, Shared};
 use crate::answer::resolve;
 use crate::error::ServeError;
-use crate::ipc::{MessageKind, kind_of, message_too_large};
+use crate::ipc::{MessageKind, kind_of};
 use crate::phase::Phase;
+use crate::receive::{Messages, Received};
 use crate::recorder::{Recorder, UNKNOWN_SERVICE};
 use crate::ticket::parse_open;
 
@@ -36,11 +37,11 @@ const INLINE_BURST: u32 = 32;
 /// Open an exchange and answer its first message.
 pub(super) async fn do_exchange(
     shared: Arc<Shared>,
-    mut input: Streaming<FlightData>,
+    mut input: Messages,
 ) -> Result<Answers<FlightData>, Status> {
     let arrived = Instant::now();
     let first = first_message(&mut input).await?;
-    if first.flight_descriptor.is_none() {
+    if first.data.flight_descriptor.is_none() {
         return Err(ServeError::Request(
             "the first message of an exchange has no descriptor; set its command to an ExchangeOpen".to_owned(),
         )
@@ -56,21 +57,20 @@ pub(super) async fn do_exchange(
     stream
         .ready
         .push_back(stream.session.schema().map_err(|e| e.to_status())?.into());
-    if let Some(data) = pending {
-        stream.admit(data);
+    if let Some(message) = pending {
+        stream.admit(message);
     }
     Ok(Box::pin(stream))
 }
 
 /// The first message of a client stream, within a bounded time.
-pub(super) async fn first_message(input: &mut Streaming<FlightData>) -> Result<FlightData, Status> {
-    let first =
-        tokio::time::timeout(Duration::from_millis(FIRST_MESSAGE_MAX_MS), input.message()).await;
-    match first {
+pub(super) async fn first_message(input: &mut Messages) -> Result<Received, Status> {
+    let time = Duration::from_millis(FIRST_MESSAGE_MAX_MS);
+    match tokio::time::timeout(time, input.next()).await {
         Err(_) => Err(Status::deadline_exceeded(format!(
             "no message came within {FIRST_MESSAGE_MAX_MS} ms (FIRST_MESSAGE_MAX_MS); open the stream when it is needed"
         ))),
-        Ok(Err(status)) => Err(explained(status)),
+        Ok(Err(status)) => Err(status),
         Ok(Ok(None)) => Err(Status::invalid_argument(
             "the stream ended before its first message",
         )),
@@ -82,9 +82,9 @@ pub(super) async fn first_message(input: &mut Streaming<FlightData>) -> Result<F
 /// pyarrow sends it).
 fn open(
     shared: &Arc<Shared>,
-    mut first: FlightData,
-) -> Result<(Session, Option<FlightData>), ServeError> {
-    let descriptor = first.flight_descriptor.take().unwrap_or_default();
+    mut first: Received,
+) -> Result<(Session, Option<Received>), ServeError> {
+    let descriptor = first.data.flight_descriptor.take().unwrap_or_default();
     if descriptor.r#type() != DescriptorType::Cmd {
         return Err(ServeError::Request(
             "an exchange opens with a descriptor of type CMD whose command is an ExchangeOpen, in protobuf or JSON"
@@ -94,17 +94,8 @@ fn open(
     let open = parse_open(&descriptor.cmd)?;
     let service = resolve(shared.services.reader.as_ref(), &open.service)?;
     let session = Session::new(shared, service, &open)?;
-    let rest = kind_of(&first)? != MessageKind::Empty;
+    let rest = kind_of(&first.data)? != MessageKind::Empty;
     Ok((session, rest.then_some(first)))
-}
-
-/// A status of the transport, with the remedy where it is a limit of ours.
-pub(crate) fn explained(status: Status) -> Status {
-    if status.code() == Code::OutOfRange && status.message().contains("message length too large") {
-        message_too_large().to_status()
-    } else {
-        status
-    }
 }
 
 /// A large request on its way: its task, and what to send if the task gives up.
@@ -112,7 +103,7 @@ type Running = BoxFuture<'static, Outgoing>;
 
 struct ExchangeStream {
     session: Session,
-    input: Streaming<FlightData>,
+    input: Messages,
     input_open: bool,
     /// Answers to be sent, oldest first.
     ready: VecDeque<Outgoing>,
@@ -130,7 +121,7 @@ struct ExchangeStream {
 }
 
 impl ExchangeStream {
-    fn new(session: Session, input: Streaming<FlightData>, phase: &watch::Receiver<Phase>) -> Self {
+    fn new(session: Session, input: Messages, phase: &watch::Receiver<Phase>) -> Self {
         Self {
             session,
             input,
@@ -146,11 +137,11 @@ impl ExchangeStream {
     }
 
     /// Take one message of the client.
-    fn admit(&mut self, data: FlightData) {
+    fn admit(&mut self, message: Received) {
         if let Some(announcement) = self.session.follow_service() {
             self.ready.push_back(announcement.into());
         }
-        match self.session.handle(data) {
+        match self.session.handle(message) {
             Step::Nothing => {}
             Step::Answer(answer) => self.ready.push_back(answer),
             Step::Later(task, fallback) => {
@@ -222,16 +213,16 @@ impl Stream for ExchangeStream {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match this.input.poll_next_unpin(context) {
-                Poll::Ready(Some(Ok(data))) => {
+            match this.input.poll_next(context) {
+                Poll::Ready(Ok(Some(message))) => {
                     this.burst += 1;
-                    this.admit(data);
+                    this.admit(message);
                 }
-                Poll::Ready(Some(Err(status))) => {
+                Poll::Ready(Err(status)) => {
                     this.input_open = false;
-                    this.failure = Some(explained(status));
+                    this.failure = Some(status);
                 }
-                Poll::Ready(None) => this.input_open = false,
+                Poll::Ready(Ok(None)) => this.input_open = false,
                 Poll::Pending => {
                     this.burst = 0;
                     return Poll::Pending;

@@ -25,10 +25,10 @@ use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::phase::Phase;
+use crate::receive::Messages;
 use crate::recorder::Stages;
 use shared::{Answers, Shared};
 
-pub(crate) use exchange::explained;
 pub use shared::FlightServices;
 
 /// The Flight service over [`FlightServices`].
@@ -138,18 +138,20 @@ impl FlightService for FeatureFlight {
 
     async fn do_put(
         &self,
-        request: Request<Streaming<FlightData>>,
+        mut request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoPutStream>, Status> {
-        put::do_put(Arc::clone(&self.shared), request.into_inner())
+        let messages = Messages::of(request.extensions_mut())?;
+        put::do_put(Arc::clone(&self.shared), messages)
             .await
             .map(Response::new)
     }
 
     async fn do_exchange(
         &self,
-        request: Request<Streaming<FlightData>>,
+        mut request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
-        exchange::do_exchange(Arc::clone(&self.shared), request.into_inner())
+        let messages = Messages::of(request.extensions_mut())?;
+        exchange::do_exchange(Arc::clone(&self.shared), messages)
             .await
             .map(Response::new)
     }

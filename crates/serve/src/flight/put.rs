@@ -18,15 +18,16 @@ use forebay_proto::v1;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
-use super::exchange::{explained, first_message, shut_down};
+use super::exchange::{first_message, shut_down};
 use super::shared::{Answers, Shared};
 use crate::columns::{Owner, declared};
 use crate::error::{ServeError, ServeResult};
 use crate::ipc::{MessageKind, check_request_size, decode_batch, decode_schema, kind_of};
 use crate::phase::{Phase, reached};
 use crate::ports::{EventSink, PushReceipt};
+use crate::receive::{Messages, Received};
 use crate::recorder::Recorder;
 use crate::ticket::{Encoding, encode_push_ack, parse_json, parse_push_meta, status_of};
 
@@ -54,16 +55,21 @@ struct Push {
 /// Take a stream of batches; the answers are one acknowledgement a batch.
 pub(super) async fn do_put(
     shared: Arc<Shared>,
-    mut input: Streaming<FlightData>,
+    mut input: Messages,
 ) -> Result<Answers<PutResult>, Status> {
     let mut first = first_message(&mut input).await?;
-    let mut push = Push::open(&shared, first.flight_descriptor.take())?;
+    let mut push = Push::open(&shared, first.data.flight_descriptor.take())?;
     let (acks, queue) = mpsc::channel(ACKS_QUEUED);
     let mut stopping = Box::pin(reached(&shared.phase, Phase::Stopping));
     tokio::spawn(async move {
         let mut next = Some(first);
-        while let Some(data) = next {
-            match push.take(data).await {
+        while let Some(message) = next {
+            // Its memory is held until its rows are with the broker.
+            let Received { mut data, memory } = message;
+            data.flight_descriptor = None;
+            let taken = push.take(data).await;
+            drop(memory);
+            match taken {
                 Ok(None) => {}
                 Ok(Some(ack)) => {
                     if acks.send(Ok(ack)).await.is_err() {
@@ -76,7 +82,7 @@ pub(super) async fn do_put(
                 }
             }
             let message = tokio::select! {
-                message = input.message() => message.map_err(explained),
+                message = input.next() => message,
                 () = &mut stopping => Err(shut_down()),
             };
             next = match message {

@@ -24,6 +24,7 @@ use crate::ipc::{
     Encoder, MessageKind, check_request_size, decode_batch, decode_schema, kind_of, schema_message,
 };
 use crate::read::request_schema;
+use crate::receive::Received;
 use crate::recorder::Recorder;
 use crate::ticket::{
     Encoding, Open, RequestHead, encode_response_meta, parse_request_meta, status_of,
@@ -71,6 +72,8 @@ struct ExchangeContext {
 struct Job {
     head: RequestHead,
     data: FlightData,
+    /// What `data` holds of the process's memory.
+    _memory: Option<Reservation>,
     schema: SchemaRef,
     at_us: Micros,
     arrived: Instant,
@@ -114,8 +117,11 @@ impl Session {
     }
 
     /// Take one message of the client.
-    pub(super) fn handle(&mut self, data: FlightData) -> Step {
+    pub(super) fn handle(&mut self, message: Received) -> Step {
         let arrived = Instant::now();
+        let Received { mut data, memory } = message;
+        // Nobody reads it beyond the opening, and its parts can be larger than what was sent.
+        data.flight_descriptor = None;
         let kind = kind_of(&data).and_then(|kind| check_request_size(&data).map(|()| kind));
         if let Ok(MessageKind::Schema) = kind {
             return match decode_schema(&data, SOURCE_MAX_COLUMNS) {
@@ -158,6 +164,7 @@ impl Session {
         let job = Job {
             head,
             data,
+            _memory: memory,
             schema: Arc::clone(&self.request_schema),
             at_us,
             arrived,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use forebay_core::memory::Budget;
 use forebay_core::ports::{CompiledService, FeatureReader, StateReader};
 use forebay_core::time::Clock;
 use forebay_telemetry::Metrics;
@@ -34,6 +35,8 @@ pub struct FlightServices {
     pub clock: Arc<dyn Clock>,
     /// Where to record.
     pub metrics: Arc<Metrics>,
+    /// What connections, streams and messages draw on.
+    pub memory: Arc<Budget>,
     /// The accepted gaps of the sources; none unless somebody replaces them.
     pub gaps: Arc<LogGaps>,
     /// Resolves epochs to offsets, for requests with FULL_APPLIED; without it they are refused.
@@ -51,11 +54,13 @@ impl FlightServices {
         reader: Arc<dyn FeatureReader>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        memory: Arc<Budget>,
     ) -> Self {
         Self {
             reader,
             clock,
             metrics,
+            memory,
             gaps: Arc::default(),
             store: None,
             sink: None,

@@ -17,6 +17,7 @@ mod memory;
 mod put;
 mod pyarrow;
 mod read;
+mod receive;
 mod shutdown;
 mod times;
 mod wire;

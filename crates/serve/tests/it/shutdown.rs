@@ -83,6 +83,7 @@ async fn a_port_in_use_and_an_address_for_others_are_refused() {
             std::sync::Arc::clone(&world.reader) as _,
             clock,
             std::sync::Arc::clone(&world.metrics),
+            std::sync::Arc::clone(&world.budget),
         )
     };
     let taken = FlightServerConfig::new(world.server.local_addr());

@@ -40,7 +40,7 @@ use crate::times::{FakeClock, FakeWatermarks};
 pub(crate) const NOON: Micros = 1_372_680_000_000_000;
 pub(crate) const MINUTE: Micros = 60_000_000;
 /// What answers draw on.
-pub(crate) const POOL_BYTES: usize = 64 << 20;
+pub(crate) const POOL_BYTES: usize = 128 << 20;
 /// What the fake store asks for of each row, bytes.
 pub(crate) const ROW_BYTES: usize = 128;
 /// A key whose read panics.
@@ -479,6 +479,7 @@ impl World {
             Arc::clone(&reader) as Arc<_>,
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::clone(&metrics),
+            Arc::clone(&budget),
         );
         services.store = Some(Arc::clone(&store) as Arc<dyn StateReader>);
         services.sink = Some(Arc::clone(&sink) as Arc<dyn EventSink>);
