@@ -96,6 +96,16 @@ impl RocksStore {
         Ok(true)
     }
 
+    /// Name and digest of the definition that the state of `view` follows.
+    pub(crate) fn view_record(&self, view: ViewId) -> OnlineResult<Option<(String, String)>> {
+        self.meta_database()?.get(
+            format::FAMILY_META,
+            &format::view_meta_key(view),
+            "a view record",
+            format::decode_view,
+        )
+    }
+
     /// Whether `view` is set aside in all shards.
     pub(crate) fn is_set_aside(&self, view: ViewId) -> bool {
         let shards = || self.shards.iter();

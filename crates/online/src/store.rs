@@ -200,16 +200,6 @@ impl RocksStore {
         Ok(())
     }
 
-    /// Name and digest of the definition that the state of `view` follows.
-    pub(crate) fn view_record(&self, view: ViewId) -> OnlineResult<Option<(String, String)>> {
-        self.meta_database()?.get(
-            format::FAMILY_META,
-            &format::view_meta_key(view),
-            "a view record",
-            format::decode_view,
-        )
-    }
-
     fn unregister(&self, view: ViewId) -> OnlineResult<()> {
         let _one = self.definitions.lock();
         let mut views = HashMap::clone(&self.views.load());
