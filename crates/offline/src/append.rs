@@ -27,6 +27,7 @@ use crate::error::OfflineError;
 use crate::file::DataFile;
 use crate::marks::{Outcome, commit_info, outcome_of};
 use crate::rows;
+use crate::sums::{ENTRY_SUM, sum_of_commit};
 use crate::table::{Current, FORMAT, FORMAT_VERSION, Table, append_operation, commit};
 
 /// Commits of unrelated writers that one append steps aside for before it gives up.
@@ -58,8 +59,8 @@ impl DeltaArchive {
             let Some(prepared) = self.prepare(table, &current, &rows, up_to).await? else {
                 return Ok(0);
             };
-            let properties = self.properties(prepared.transactions, &prepared.id);
-            let actions = prepared.add.into_iter().map(Action::Add).collect();
+            let actions: Vec<Action> = prepared.add.into_iter().map(Action::Add).collect();
+            let properties = self.properties(&actions, prepared.transactions, &prepared.id);
             let Err(error) = commit(
                 table,
                 &current.state,
@@ -129,7 +130,7 @@ impl DeltaArchive {
         let transactions = notes
             .into_iter()
             .map(|(id, at)| Transaction::new_with_last_update(id, at, Some(now_ms)));
-        let properties = self.properties(transactions.collect(), &self.next_commit_id());
+        let properties = self.properties(&[], transactions.collect(), &self.next_commit_id());
         commit(
             table,
             &current.state,
@@ -155,8 +156,8 @@ impl DeltaArchive {
         let operation = DeltaOperation::SetTableProperties {
             properties: HashMap::from([(FORMAT.to_owned(), version)]),
         };
-        let properties = self.properties(Vec::new(), &self.next_commit_id());
         let actions = vec![Action::Metadata(metadata.map_err(|e| failed(e.into()))?)];
+        let properties = self.properties(&actions, Vec::new(), &self.next_commit_id());
         commit(table, &current.state, properties, actions, operation)
             .await
             .map_err(failed)?;
@@ -166,14 +167,21 @@ impl DeltaArchive {
         Ok(())
     }
 
-    /// Properties of one of our commits.
-    fn properties(&self, transactions: Vec<Transaction>, id: &str) -> CommitProperties {
+    /// Properties of one of our commits, which does `actions` and `transactions`.
+    pub(crate) fn properties(
+        &self,
+        actions: &[Action],
+        transactions: Vec<Transaction>,
+        id: &str,
+    ) -> CommitProperties {
+        let sum = sum_of_commit(self.owner(), id, actions, &transactions);
         CommitProperties::default()
             .with_application_transactions(transactions)
             .with_cleanup_expired_logs(Some(false))
             .with_metadata([
                 (commit_info::OWNER.to_owned(), Value::from(self.owner())),
                 (commit_info::COMMIT.to_owned(), Value::from(id)),
+                (ENTRY_SUM.to_owned(), Value::from(sum)),
             ])
     }
 

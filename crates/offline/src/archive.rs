@@ -29,7 +29,7 @@ use crate::dating::Dating;
 use crate::durable::DurableLocal;
 use crate::error::OfflineError;
 use crate::schema;
-use crate::table::Table;
+use crate::table::{Table, note_checkpoint};
 
 /// Longest name of a table, a deployment or an owner, bytes.
 const NAME_MAX_BYTES: usize = 128;
@@ -140,6 +140,10 @@ impl DeltaArchive {
         })
     }
 
+    pub(crate) fn deployment(&self) -> &str {
+        &self.settings.deployment
+    }
+
     pub(crate) fn owner(&self) -> &str {
         &self.settings.owner
     }
@@ -236,6 +240,7 @@ impl DeltaArchive {
             let interval = settings.checkpoint_interval.get();
             Table::create(name, &log, &wanted, deployment, interval).await?;
             let table = Table::load(name, Arc::clone(&log), deployment, Some(&wanted)).await?;
+            note_checkpoint(&table).await;
             self.upgrade(&table).await?;
             self.dating.note(table.newest_us().await);
             Ok(Arc::new(table))

@@ -57,19 +57,8 @@ pub(crate) async fn newest(
             }
         }
     };
-    let names = match hint.parts {
-        None => vec![format!("{:020}.checkpoint.parquet", hint.version)],
-        Some(parts) => (1..=parts)
-            .map(|part| {
-                format!(
-                    "{:020}.checkpoint.{part:010}.{parts:010}.parquet",
-                    hint.version
-                )
-            })
-            .collect(),
-    };
     let mut transactions = Vec::new();
-    for name in names {
+    for name in file_names(hint.version, hint.parts) {
         let bytes = read(log, table, &name).await?.ok_or_else(|| {
             OfflineError::unsupported(
                 table,
@@ -87,7 +76,18 @@ pub(crate) async fn newest(
     }))
 }
 
-async fn read(
+/// The files of a classic checkpoint.
+pub(crate) fn file_names(version: u64, parts: Option<u32>) -> Vec<String> {
+    match parts {
+        None => vec![format!("{version:020}.checkpoint.parquet")],
+        Some(parts) => (1..=parts)
+            .map(|part| format!("{version:020}.checkpoint.{part:010}.{parts:010}.parquet"))
+            .collect(),
+    }
+}
+
+/// The file `name` of the log; None where it is not there.
+pub(crate) async fn read(
     log: &dyn LogStore,
     table: &str,
     name: &str,

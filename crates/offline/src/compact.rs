@@ -24,7 +24,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use deltalake::kernel::transaction::CommitProperties;
 use deltalake::kernel::{Action, Remove};
 use deltalake::protocol::DeltaOperation;
 use forebay_core::error::with_causes;
@@ -35,7 +34,6 @@ use forebay_core::ports::Scan;
 use forebay_core::source::meta;
 use futures::TryStreamExt;
 use parquet::errors::ParquetError;
-use serde_json::Value;
 
 use crate::append::put_new;
 use crate::archive::DeltaArchive;
@@ -43,7 +41,6 @@ use crate::blocking::blocking;
 use crate::error::OfflineError;
 use crate::facts::{FileFacts, files_of};
 use crate::file::{DataFile, Encoder};
-use crate::marks::commit_info;
 use crate::parquet_file::{self, Types};
 use crate::rows::PlaceDigest;
 use crate::scan::read_files;
@@ -284,13 +281,11 @@ impl DeltaArchive {
             add.data_change = false;
             actions.push(Action::Add(add));
             let on = current.state.version();
-            let committed = commit(
-                table,
-                &current.state,
-                self.merge_properties(id),
-                actions,
-                operation(),
-            );
+            // No retry inside delta-rs: its check of conflicts overlooks a file that two commits
+            // without data changes remove, and the rows of that file would be there twice.
+            let properties = self.properties(&actions, Vec::new(), id);
+            let properties = properties.with_max_retries(0);
+            let committed = commit(table, &current.state, properties, actions, operation());
             let Err(error) = committed.await else {
                 // The commit is in the log; if reading it back fails, the next call reads it.
                 if let Err(error) = current.refresh(table).await {
@@ -311,18 +306,6 @@ impl DeltaArchive {
                 return Err(OfflineError::delta(&table.name, "compact", error));
             }
         }
-    }
-
-    /// No retry inside delta-rs: its check of conflicts overlooks a file that two commits without
-    /// data changes remove, and the rows of that file would be there twice.
-    fn merge_properties(&self, id: &str) -> CommitProperties {
-        CommitProperties::default()
-            .with_max_retries(0)
-            .with_cleanup_expired_logs(Some(false))
-            .with_metadata([
-                (commit_info::OWNER.to_owned(), Value::from(self.owner())),
-                (commit_info::COMMIT.to_owned(), Value::from(id)),
-            ])
     }
 }
 

@@ -1,10 +1,9 @@
 //! What the log says of one data file, and whether a scan can do without the file. Pure: statistics
-//! that are missing or strange exclude nothing.
-
-use std::collections::HashMap;
+//! that are missing or strange exclude nothing, and those that are not what was committed are an
+//! error.
 
 use chrono::DateTime;
-use deltalake::kernel::LogicalFileView;
+use deltalake::kernel::{Add, LogicalFileView};
 use deltalake::table::state::DeltaTableState;
 use forebay_core::ports::{ColumnRange, Scan};
 use forebay_core::progress::Applied;
@@ -12,10 +11,10 @@ use forebay_core::source::meta;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use object_store::path::Path;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::error::OfflineError;
-use crate::file::{CHECKSUM_TAG, ORDER_LOG, ORDER_TAG};
+use crate::sums::{CHECKSUM_TAG, FACTS_TAG, ORDER_LOG, ORDER_TAG, sum_of};
 
 /// Every data file of a table, in the order of their appends.
 pub(crate) fn files_of(
@@ -30,12 +29,15 @@ pub(crate) fn files_of(
                 "it has deletion vectors; rewrite it without them",
             ));
         }
-        files.push(FileFacts::of(&file).ok_or_else(|| {
+        let add = add_of(&file);
+        let facts = FileFacts::of(&add).ok_or_else(|| {
             OfflineError::unsupported(
                 table,
                 format!("file {} has no row count in the log", file.path()),
             )
-        })?);
+        })?;
+        facts.check(table)?;
+        files.push(facts);
     }
     files.sort_by_cached_key(|file| (file.ingested(), file.path.to_string()));
     Ok(files)
@@ -54,32 +56,77 @@ pub(crate) struct FileFacts {
     pub(crate) checksum: Option<String>,
     /// Whether its rows are in log order.
     pub(crate) in_log_order: bool,
+    /// The checksum of all this, if it was committed with it.
+    vouched: Option<String>,
     least: Map<String, Json>,
     greatest: Map<String, Json>,
 }
 
 impl FileFacts {
-    /// What the log says of `file`; None where it does not count its rows.
-    pub(crate) fn of(file: &LogicalFileView) -> Option<Self> {
-        let statistics = file.stats();
-        let mut statistics: Map<String, Json> = statistics
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
+    /// What an `add` action says of its file; None where it does not count the rows.
+    pub(crate) fn of(add: &Add) -> Option<Self> {
+        let statistics = add.stats.as_deref().unwrap_or_default();
+        let mut statistics: Map<String, Json> =
+            serde_json::from_str(statistics).unwrap_or_default();
         let mut bounds = |name: &str| match statistics.remove(name) {
             Some(Json::Object(bounds)) => bounds,
             _ => Map::new(),
         };
-        let tags = tags_of(file);
-        let tag = |name: &str| tags.get(name).cloned().flatten();
+        let tags = add.tags.as_ref();
+        let tag = |name: &str| tags.and_then(|tags| tags.get(name)).cloned().flatten();
         Some(Self {
-            path: file.object_store_path(),
-            rows: file.num_records()? as u64,
-            size: file.size().unsigned_abs(),
-            checksum: tag(CHECKSUM_TAG),
-            in_log_order: tag(ORDER_TAG).as_deref() == Some(ORDER_LOG),
             least: bounds("minValues"),
             greatest: bounds("maxValues"),
+            // As it lies in the store; the log's own words where they are no such path.
+            path: Path::parse(&add.path).unwrap_or_else(|_| Path::from(add.path.as_str())),
+            rows: statistics.get("numRecords")?.as_u64()?,
+            size: add.size.unsigned_abs(),
+            checksum: tag(CHECKSUM_TAG),
+            in_log_order: tag(ORDER_TAG).as_deref() == Some(ORDER_LOG),
+            vouched: tag(FACTS_TAG),
         })
+    }
+
+    /// The checksum of all that is taken from the log, under the name of the file.
+    pub(crate) fn sum(&self) -> String {
+        let bounds = |bounds: &Map<String, Json>| -> Map<String, Json> {
+            let word = |value: &Json| match bound(value, false) {
+                Some(Value::Timestamp(us)) => json!({ "us": us }),
+                _ => value.clone(),
+            };
+            let words = bounds
+                .iter()
+                .map(|(name, value)| (name.clone(), word(value)));
+            words.collect()
+        };
+        sum_of(&json!({
+            "path": self.path.as_ref(),
+            "rows": self.rows,
+            "size": self.size,
+            "crc32c": self.checksum,
+            "in_log_order": self.in_log_order,
+            "least": bounds(&self.least),
+            "greatest": bounds(&self.greatest),
+        }))
+    }
+
+    /// Hold what the log says against the checksum that was committed with it.
+    fn check(&self, table: &str) -> Result<(), OfflineError> {
+        let Some(expected) = &self.vouched else {
+            return Ok(());
+        };
+        let sum = self.sum();
+        if sum == *expected {
+            return Ok(());
+        }
+        Err(OfflineError::damaged(
+            table,
+            format!(
+                "what the log says of file {} has changed since it was written (its CRC-32C is \
+                 {sum} and was {expected}); restore the table's `_delta_log` from a backup",
+                self.path
+            ),
+        ))
     }
 
     /// Whether it was written here, so that its rows, its order and its bytes are known.
@@ -108,8 +155,14 @@ impl FileFacts {
         (least, greatest)
     }
 
-    /// Whether any row of the file may be asked for.
+    /// Whether any row of the file may be asked for. Facts that have no checksum (of another
+    /// writer, or of a build before there was one) leave out no file: a flipped bit in them would
+    /// take rows away in silence, and to read the file costs time only.
     pub(crate) fn may_hold(&self, scan: &Scan) -> bool {
+        self.vouched.is_none() || self.meets_all(scan)
+    }
+
+    fn meets_all(&self, scan: &Scan) -> bool {
         scan.time.iter().chain(&scan.keys).all(|r| self.meets(r)) && self.meets_offsets(scan)
     }
 
@@ -189,14 +242,13 @@ impl Held {
     }
 }
 
-/// The tags of a file's `add` action.
-fn tags_of(file: &LogicalFileView) -> HashMap<String, Option<String>> {
+/// The `add` action of a file.
+fn add_of(file: &LogicalFileView) -> Add {
     #[expect(
         deprecated,
         reason = "the only way to a file's tags that deltalake makes public"
     )]
-    let add = file.add_action();
-    add.tags.unwrap_or_default()
+    file.add_action()
 }
 
 /// A bound as the log writes it. Other writers cut instants to milliseconds: then the true upper

@@ -17,15 +17,11 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use crate::facts::FileFacts;
 use crate::parquet_file::compression;
 use crate::statistics::Statistics;
+use crate::sums::{CHECKSUM_TAG, FACTS_TAG, ORDER_LOG, ORDER_TAG, checksum_text};
 
-/// Tag of an `add` action: CRC-32C of the whole file, eight hex digits.
-pub(crate) const CHECKSUM_TAG: &str = "forebay.crc32c";
-/// Tag of an `add` action: the order of the file's rows.
-pub(crate) const ORDER_TAG: &str = "forebay.order";
-/// Value of [`ORDER_TAG`]: offsets ascend within each partition.
-pub(crate) const ORDER_LOG: &str = "log";
 /// Rows of one row group.
 const ROW_GROUP_ROWS: usize = 131_072;
 /// An encoded data file.
@@ -34,6 +30,7 @@ pub(crate) struct DataFile {
     /// The whole file.
     pub(crate) bytes: Bytes,
     checksum: u32,
+    rows: u64,
     statistics: String,
 }
 
@@ -74,6 +71,7 @@ impl Encoder {
         Ok(DataFile {
             checksum: crc32c::crc32c(&bytes),
             bytes,
+            rows: self.statistics.rows() as u64,
             statistics: self.statistics.json(),
         })
     }
@@ -89,28 +87,35 @@ impl DataFile {
 
     /// The action that adds the file at `path` (relative to the table).
     pub(crate) fn add(&self, path: &str, now_ms: i64) -> Add {
-        Add {
+        let mut tags = HashMap::from([
+            (CHECKSUM_TAG.to_owned(), Some(checksum_text(self.checksum))),
+            (ORDER_TAG.to_owned(), Some(ORDER_LOG.to_owned())),
+        ]);
+        let mut add = Add {
             path: path.to_owned(),
             partition_values: HashMap::new(),
             size: i64::try_from(self.bytes.len()).expect("no buffer is longer than isize::MAX"),
             modification_time: now_ms,
             data_change: true,
             stats: Some(self.statistics.clone()),
-            tags: Some(HashMap::from([
-                (CHECKSUM_TAG.to_owned(), Some(checksum_text(self.checksum))),
-                (ORDER_TAG.to_owned(), Some(ORDER_LOG.to_owned())),
-            ])),
+            tags: Some(tags.clone()),
             deletion_vector: None,
             base_row_id: None,
             default_row_commit_version: None,
             clustering_provider: None,
-        }
+        };
+        let facts = FileFacts::of(&add).expect("our statistics count the rows");
+        invariant!(
+            FileHoldsItsRows,
+            facts.rows == self.rows,
+            "{path}: {} rows, the log is told {}",
+            self.rows,
+            facts.rows
+        );
+        tags.insert(FACTS_TAG.to_owned(), Some(facts.sum()));
+        add.tags = Some(tags);
+        add
     }
-}
-
-/// How a checksum is written in a tag.
-pub(crate) fn checksum_text(checksum: u32) -> String {
-    format!("{checksum:08x}")
 }
 
 fn properties(schema: &Schema) -> Result<WriterProperties, ParquetError> {

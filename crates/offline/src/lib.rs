@@ -27,6 +27,7 @@ pub mod user_files;
 mod append;
 mod blocking;
 mod checkpoint;
+mod checkpoint_sum;
 mod dating;
 mod facts;
 mod file;
@@ -37,6 +38,7 @@ mod rows;
 mod scan;
 mod schema;
 mod statistics;
+mod sums;
 mod sweep;
 mod table;
 

@@ -30,9 +30,10 @@
 //! # Reading
 //!
 //! [`Marks::load`] takes the transactions of the newest checkpoint, then the entries behind it one
-//! by one; [`Marks::advance`] goes on from there. An entry that is missing, empty or no JSON is an
-//! error with what to do, never "none": without its marks rows would be appended twice. When a
-//! table is opened, `table` compares each mark with what delta-rs reads for it.
+//! by one; [`Marks::advance`] goes on from there. An entry that is missing, empty, no JSON or, by
+//! its checksum, not what was committed is an error with what to do, never "none": without its
+//! marks rows would be appended twice. When a table is opened, `table` compares each mark with what
+//! delta-rs reads for it.
 //!
 //! # Exactly once
 //!
@@ -70,6 +71,7 @@ use serde_json::Value;
 
 use crate::checkpoint;
 use crate::error::OfflineError;
+use crate::sums::{ENTRY_SUM, sum_of_entry};
 
 /// Kind of an application id that notes where a partition begins.
 const FROM: &str = "from";
@@ -90,7 +92,10 @@ const LAST_HASH: &str = "last_hash";
 /// The time of a record that has none, as Kafka writes it.
 const NO_TIME: i64 = -1;
 
-/// Keys of a commit's `commitInfo` that are ours.
+/// The action that says whose commit an entry is.
+const COMMIT_INFO: &str = "commitInfo";
+
+/// Keys of a commit's `commitInfo` that are ours, beside [`ENTRY_SUM`].
 pub(crate) mod commit_info {
     /// The process that committed.
     pub(crate) const OWNER: &str = "forebay.owner";
@@ -107,6 +112,33 @@ pub(crate) struct CommitFacts {
     pub(crate) commit: Option<String>,
     /// Whether it moved a mark of this deployment and table.
     pub(crate) moved: bool,
+}
+
+/// Before an entry is believed its actions are compared with the checksum that was committed with
+/// them: an offset that has changed would lose rows or append them twice.
+fn check_entry(
+    table: &str,
+    entry: u64,
+    actions: &[Value],
+    facts: &CommitFacts,
+    expected: &str,
+) -> Result<(), OfflineError> {
+    let done = actions
+        .iter()
+        .filter(|action| action.get(COMMIT_INFO).is_none());
+    let owner = facts.owner.as_deref().unwrap_or_default();
+    let commit = facts.commit.as_deref().unwrap_or_default();
+    let sum = sum_of_entry(owner, commit, done);
+    if sum == expected {
+        return Ok(());
+    }
+    Err(OfflineError::damaged(
+        table,
+        format!(
+            "log entry {entry} has changed since it was written (its CRC-32C is {sum} and was \
+             {expected}); restore `_delta_log/{entry:020}.json` from a backup"
+        ),
+    ))
 }
 
 /// The marks of one deployment in one table, as of one version.
@@ -192,25 +224,25 @@ impl Marks {
             commit: None,
             moved: false,
         };
-        let mut actions = 0;
-        for line in bytes
-            .split(|b| *b == b'\n')
-            .filter(|line| !line.trim_ascii().is_empty())
-        {
-            let action: Value = serde_json::from_slice(line).map_err(|e| {
-                OfflineError::damaged(
-                    table,
-                    format!("log entry {entry} is not JSON ({e}); restore it from a backup"),
-                )
-            })?;
-            actions += 1;
-            let text = |value: &Value, key: &str| {
-                value.get(key).and_then(Value::as_str).map(str::to_owned)
-            };
-            if let Some(info) = action.get("commitInfo") {
-                facts.owner = text(info, commit_info::OWNER);
-                facts.commit = text(info, commit_info::COMMIT);
+        let lines = bytes.split(|b| *b == b'\n');
+        let lines = lines.filter(|line| !line.trim_ascii().is_empty());
+        let actions: Result<Vec<Value>, _> = lines.map(serde_json::from_slice).collect();
+        let actions = actions.map_err(|e| {
+            OfflineError::damaged(
+                table,
+                format!("log entry {entry} is not JSON ({e}); restore it from a backup"),
+            )
+        })?;
+        let text =
+            |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        if let Some(info) = actions.iter().find_map(|action| action.get(COMMIT_INFO)) {
+            facts.owner = text(info, commit_info::OWNER);
+            facts.commit = text(info, commit_info::COMMIT);
+            if let Some(expected) = text(info, ENTRY_SUM) {
+                check_entry(table, entry, &actions, &facts, &expected)?;
             }
+        }
+        for action in &actions {
             if let Some(transaction) = action.get("txn") {
                 let (Some(app_id), Some(at)) = (
                     text(transaction, "appId"),
@@ -224,7 +256,7 @@ impl Marks {
                 facts.moved |= self.take(table, &app_id, at)?;
             }
         }
-        if actions == 0 {
+        if actions.is_empty() {
             return Err(OfflineError::damaged(
                 table,
                 format!(

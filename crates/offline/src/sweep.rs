@@ -14,8 +14,10 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::archive::DeltaArchive;
+use crate::checkpoint_sum;
 use crate::error::OfflineError;
 use crate::log_files;
+use crate::marks::Marks;
 use crate::table::{Current, Table};
 
 /// Youngest file that may be swept because nothing names it: an append in flight has written its
@@ -130,9 +132,14 @@ impl DeltaArchive {
         }
         if deleted > 0 {
             let before = current.state.version();
-            current.state = DeltaTableState::try_new(log, None)
+            checkpoint_sum::check(log, &table.name).await?;
+            let state = DeltaTableState::try_new(log, None)
                 .await
                 .map_err(|e| OfflineError::delta(&table.name, "load", e))?;
+            // Only to hold what was read just now against its checksums: it may have changed since
+            // it was read first.
+            Marks::load(log, self.deployment(), &table.name, state.version()).await?;
+            current.state = state;
             invariant!(
                 VersionNeverFalls,
                 current.state.version() >= before,

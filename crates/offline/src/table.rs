@@ -15,12 +15,14 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::table::config::TableProperty;
 use deltalake::table::state::DeltaTableState;
+use forebay_core::error::with_causes;
 use forebay_core::invariant;
 use forebay_core::progress::Applied;
 use forebay_core::time::{MINUTE_US, Micros};
 use object_store::path::Path;
 use tokio::sync::Mutex;
 
+use crate::checkpoint_sum;
 use crate::error::OfflineError;
 use crate::facts::{FileFacts, files_of};
 use crate::log_files;
@@ -193,6 +195,7 @@ impl Table {
         deployment: &str,
         wanted: Option<&SchemaRef>,
     ) -> Result<Self, OfflineError> {
+        checkpoint_sum::check(log.as_ref(), name).await?;
         let state = match DeltaTableState::try_new(log.as_ref(), None).await {
             Ok(state) => state,
             // Our own reading names the entry and says what to do.
@@ -382,6 +385,19 @@ impl Current {
     }
 }
 
+/// Note the checksum of the table's newest checkpoint. Where that fails the log is as it should be,
+/// and the next checkpoint or start tries again.
+pub(crate) async fn note_checkpoint(table: &Table) {
+    let noted = checkpoint_sum::note_newest(table.log.0.as_ref(), &table.name).await;
+    if let Err(error) = noted {
+        tracing::warn!(
+            table = table.name,
+            error = with_causes(&error),
+            "the checksum of a checkpoint cannot be noted"
+        );
+    }
+}
+
 /// What an append says that it does.
 pub(crate) fn append_operation() -> DeltaOperation {
     DeltaOperation::Write {
@@ -411,5 +427,8 @@ pub(crate) async fn commit(
         commit.version(),
         state.version()
     );
+    if commit.metrics.new_checkpoint_created {
+        note_checkpoint(table).await;
+    }
     Ok(())
 }

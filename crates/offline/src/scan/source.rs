@@ -20,9 +20,9 @@ use super::plan::Plan;
 use crate::blocking::blocking;
 use crate::error::OfflineError;
 use crate::facts::FileFacts;
-use crate::file::checksum_text;
 use crate::parquet_file::{self, BATCH_ROWS, Types};
 use crate::rows::Places;
+use crate::sums::checksum_text;
 
 /// Where the next batch of a scan comes from.
 pub(super) enum Source {

@@ -252,7 +252,10 @@ async fn a_table_whose_marks_lie_below_its_rows_is_refused() {
         .join(TABLE)
         .join("_delta_log/00000000000000000001.json");
     let good = fs::read_to_string(&entry).expect("there");
-    fs::write(&entry, good.replace("\"version\":5", "\"version\":3")).expect("written");
+    let older = good.replace("\"version\":5", "\"version\":3");
+    // As a build before entries had a checksum wrote it (the first word of that name).
+    let older = older.replacen("\"forebay.crc32c\":", "\"none\":", 1);
+    fs::write(&entry, older).expect("written");
     let error = open(root.path(), "b").open_table(TABLE, schema()).await;
     let error = error.expect_err("rows beyond their mark");
     assert_eq!(error.kind(), ErrorKind::DataLoss);

@@ -179,9 +179,11 @@ async fn a_merge_changes_no_data_moves_no_mark_and_describes_its_file() {
     let bytes = fs::read(&files(root.path(), TABLE)[0]).expect("there");
     assert_eq!(add["size"], json!(bytes.len()));
     let checksum = format!("{:08x}", crc32c::crc32c(&bytes));
+    let facts = add["tags"]["forebay.facts"].as_str().expect("a checksum");
+    assert_eq!(facts.len(), 8, "{facts}");
     assert_eq!(
         add["tags"],
-        json!({"forebay.crc32c": checksum, "forebay.order": "log"})
+        json!({"forebay.crc32c": checksum, "forebay.order": "log", "forebay.facts": facts})
     );
     // Statistics are those of the inputs together.
     let stats = |add: &Value| -> Value {

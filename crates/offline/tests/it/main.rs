@@ -9,6 +9,7 @@ mod compact;
 mod faults;
 mod faulty;
 mod growth;
+mod log_flips;
 mod readers;
 mod remedies;
 mod scan;

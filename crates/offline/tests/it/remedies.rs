@@ -144,6 +144,8 @@ async fn a_table_that_was_restored_in_parts_works_again_when_it_is_restored_as_a
     let text = fs::read_to_string(&newest).expect("readable");
     let older = text.replace("\"version\":7", "\"version\":4");
     assert_ne!(older, text, "the append's mark");
+    // As a build before entries had a checksum wrote it (the first word of that name).
+    let older = older.replacen("\"forebay.crc32c\":", "\"none\":", 1);
     fs::write(&newest, older).expect("written");
     let words = ["holds offset 6", "read up to 4", "from a backup as a whole"];
     refused(root.path(), ErrorKind::DataLoss, &words).await;
