@@ -50,8 +50,8 @@ pub const KEY_MAX_BYTES: usize = 1 << 10;
 pub const REQUEST_MAX_ROWS: usize = 10_000;
 /// One request message, bytes.
 pub const REQUEST_MAX_BYTES: usize = 4 << 20;
-/// One request message that is covered by what its stream holds anyhow; a larger one is reserved
-/// before it is read, bytes.
+/// One request message that takes nothing of the memory limit; a larger one is reserved before it
+/// is read, bytes.
 pub const MESSAGE_FREE_BYTES: usize = 8 << 10;
 /// One response message, bytes.
 pub const RESPONSE_MAX_BYTES: usize = 16 << 20;

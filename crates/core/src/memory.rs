@@ -21,8 +21,7 @@ pub enum Part {
     HotTable,
     /// Answers to reads, from before they are built until they are sent; refused.
     Answers,
-    /// Connections, their streams, and messages on their way in until they are answered; a
-    /// connection waits, the rest is refused.
+    /// Messages of clients, but small ones, on their way in until they are answered; refused.
     Requests,
     /// Features that models are asked with; asked again later.
     Scoring,
@@ -72,7 +71,8 @@ impl Part {
     /// The most that it may draw, parts of 32 of a shared pool. All but ingest together: 24.
     fn most_of_32(self) -> usize {
         match self {
-            Self::HotTable | Self::Answers => 7,
+            Self::HotTable => 8,
+            Self::Answers => 6,
             Self::Requests | Self::Scoring => 2,
             Self::Ingest => 16,
             Self::PointInTime => 3,
@@ -353,20 +353,20 @@ mod tests {
     #[test]
     fn what_is_refused_says_who_asked_for_what_and_which_setting_helps() {
         let budget = Budget::shared(POOL);
-        let held = budget.reserve(Part::Answers, 300).expect("below 7 of 32");
+        let held = budget.reserve(Part::Answers, 250).expect("below 6 of 32");
         let error = budget.reserve(Part::Answers, 51).expect_err("above");
         assert_eq!(
             (error.asked, error.free, error.most),
-            (51, 50, POOL / 32 * 7)
+            (51, 50, POOL / 32 * 6)
         );
-        for word in ["answers", "51 bytes", "50 of 350", "memory.limit_mib"] {
+        for word in ["answers", "51 bytes", "50 of 300", "memory.limit_mib"] {
             assert!(error.to_string().contains(word), "{error}");
         }
         let kind = PortError::from(error).kind();
         assert!(kind == ErrorKind::ResourceExhausted && kind.is_retriable());
         assert_eq!(budget.refused(Part::Answers), 1);
         drop(held);
-        assert!(budget.reserve(Part::Answers, 350).is_ok());
+        assert!(budget.reserve(Part::Answers, 300).is_ok());
     }
 
     #[test]

@@ -133,6 +133,12 @@ fn is_connection(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// Whether the brokers do not know the topic.
+pub(crate) fn is_topic_missing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition)
+}
+
 /// Whether asking again without changing anything is useless.
 pub(crate) fn is_refusal(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;

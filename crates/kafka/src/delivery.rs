@@ -15,7 +15,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext};
 
-use crate::client::{ClientEvents, is_refusal};
+use crate::client::{ClientEvents, is_refusal, is_topic_missing};
 use crate::error::Error;
 use crate::served::ServedProducer;
 use crate::settings::{ClientSettings, ProducerSettings};
@@ -71,6 +71,8 @@ struct Counts {
     sent: u64,
     acknowledged: u64,
     failed: u64,
+    /// Of them those whose topic is not there: nothing of them was written.
+    missing_topic: u64,
     first_failure: Option<Box<KafkaError>>,
 }
 
@@ -149,12 +151,20 @@ impl Ticket {
             None => counts.acknowledged += 1,
             Some(error) => {
                 counts.failed += 1;
+                let is_missing = error.rdkafka_error_code().is_some_and(is_topic_missing);
+                counts.missing_topic += u64::from(is_missing);
                 counts.first_failure.get_or_insert_with(|| Box::new(error));
             }
         }
         if counts.acknowledged + counts.failed >= counts.sent {
             self.changed.notify_all();
         }
+    }
+
+    /// Whether the topic of every record is missing, so that nothing was written.
+    pub(crate) fn found_no_topic(&self) -> bool {
+        let counts = self.counts.lock();
+        counts.sent > 0 && counts.missing_topic == counts.sent
     }
 
     /// Records acknowledged so far.

@@ -19,7 +19,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
-use crate::client::is_refusal;
+use crate::client::{is_refusal, is_topic_missing};
 use crate::delivery::{Receipt, Report, ReportingProducer, Ticket};
 use crate::error::Error;
 use crate::settings::ProducerSettings;
@@ -60,19 +60,12 @@ impl KafkaPublisher {
         records: &[OutboxRecord],
     ) -> Result<Vec<(TopicPartition, i64)>, Error> {
         let ticket = Arc::new(Ticket::with_places());
-        let ticket = match self.send(records, &ticket) {
-            Err(Error::UnknownTopic { topic, .. }) if self.finds(&topic) => {
-                let again = Arc::new(Ticket::with_places());
-                self.send(records, &again)?;
-                again
-            }
-            outcome => outcome.map(|()| ticket)?,
-        };
+        self.send(records, &ticket)?;
         Ok(ticket.places())
     }
 
-    /// Whether a topic that was missing is there by now.
-    fn finds(&self, topic: &str) -> bool {
+    /// Whether a topic that was missing is there by now: then records for it are taken again.
+    pub fn finds(&self, topic: &str) -> bool {
         let producer = Arc::clone(&self.producer.read());
         producer.finds(topic, self.settings.client.request_timeout)
     }
@@ -93,7 +86,13 @@ impl KafkaPublisher {
         if outcome.is_err() && producer.is_dead() {
             self.replace(&producer)?;
         }
-        outcome.map_err(|error| of_missing_topic(error, records))
+        match (outcome, records.first()) {
+            (Err(_), Some(record)) if ticket.found_no_topic() => Err(Error::UnknownTopic {
+                topic: record.topic.clone(),
+                bootstrap: self.settings.client.bootstrap.clone(),
+            }),
+            (outcome, _) => outcome,
+        }
     }
 
     /// Send `records` and wait for the report on each; None: none came in time.
@@ -188,38 +187,6 @@ impl Publisher for KafkaPublisher {
             .map(|(record, report)| self.outcome(&record.topic, report))
             .collect()
     }
-}
-
-/// `error` of `records`; where nothing was written since their topic is not there, it says so.
-fn of_missing_topic(error: Error, records: &[OutboxRecord]) -> Error {
-    let Error::NotAcknowledged {
-        failed,
-        sent,
-        bootstrap,
-        source: Some(source),
-    } = &error
-    else {
-        return error;
-    };
-    let is_missing = source.rdkafka_error_code().is_some_and(is_topic_missing);
-    match records.first() {
-        Some(OutboxRecord { topic, .. })
-            if is_missing && failed == sent && records.iter().all(|r| r.topic == *topic) =>
-        {
-            Error::UnknownTopic {
-                topic: topic.clone(),
-                bootstrap: bootstrap.clone(),
-            }
-        }
-        _ => error,
-    }
-}
-
-fn is_topic_missing(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition
-    )
 }
 
 /// Whether the record, or another one of its batch, is at fault.

@@ -156,10 +156,14 @@ impl FileFacts {
     }
 
     /// Whether any row of the file may be asked for. Facts that have no checksum (of another
-    /// writer, or of a build before there was one) leave out no file: a flipped bit in them would
-    /// take rows away in silence, and to read the file costs time only.
+    /// writer, or of a build before there was one) leave out a file by its offsets alone: a start
+    /// reads what lies behind an offset within a time that the whole archive may not fit. By keys
+    /// and times they leave out none, since a flipped bit would take rows away in silence.
     pub(crate) fn may_hold(&self, scan: &Scan) -> bool {
-        self.vouched.is_none() || self.meets_all(scan)
+        match self.vouched {
+            Some(_) => self.meets_all(scan),
+            None => self.meets_offsets(scan),
+        }
     }
 
     fn meets_all(&self, scan: &Scan) -> bool {

@@ -83,7 +83,11 @@ impl RocksStore {
     /// # Errors
     /// The disk fails: the view is set aside in some shards only; repeat.
     pub fn set_outdated_aside(&self, spec: &ViewSpec, why: &str) -> PortResult<bool> {
-        let stored = self.view_record(spec.id)?;
+        let stored = match self.view_record(spec.id) {
+            // Registering the view meets it, and sets it aside for that.
+            Err(OnlineError::Corrupt { .. }) => return Ok(false),
+            stored => stored?,
+        };
         let is_other =
             |(name, digest): &(String, String)| *name == spec.name && *digest != spec.digest;
         if !stored.as_ref().is_some_and(is_other) {

@@ -63,6 +63,9 @@ struct State {
     moved: bool,
     stopping: bool,
     cluster_known: bool,
+    /// By source its topic, where another log stands under its name, and why: until it is read
+    /// again, whatever a look in between cannot see.
+    other_logs: BTreeMap<String, (String, String)>,
 }
 
 impl Board {
@@ -131,13 +134,11 @@ impl Board {
         self.state.lock().newest.clone()
     }
 
-    /// Why `topic` is not the one that the state follows, as far as the newest look knows.
+    /// Why `topic` is not the one that the state follows, as far as the looks so far know.
     pub(crate) fn other_log(&self, topic: &str) -> Option<String> {
         let state = self.state.lock();
-        state.newest.values().find_map(|decision| match decision {
-            Decision::Halt(why) if why.other_log() == Some(topic) => Some(why.to_string()),
-            _ => None,
-        })
+        let mut others = state.other_logs.values();
+        others.find_map(|(other, why)| (other == topic).then(|| why.clone()))
     }
 
     /// Wait, `longest` at most, until the broker is known to be of the cluster that the state
@@ -217,6 +218,18 @@ impl Board {
         looked: Duration,
     ) {
         let mut state = self.state.lock();
+        for (source, decision) in &decisions {
+            match decision {
+                Decision::Halt(why) => {
+                    if let Some(topic) = why.other_log() {
+                        let other = (topic.to_owned(), why.to_string());
+                        state.other_logs.insert(source.clone(), other);
+                    }
+                }
+                Decision::Read(_) => drop(state.other_logs.remove(source)),
+                Decision::Wait(_) => {}
+            }
+        }
         let before = std::mem::take(&mut state.answered);
         for place in bounds.keys() {
             let since = before.get(place).map_or(looked, |answered| answered.since);

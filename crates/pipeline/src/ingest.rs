@@ -506,7 +506,7 @@ impl Ingest {
         if let Some(asked) = met {
             self.repeats.met(asked, now);
         }
-        self.settle_lost(met, now)?;
+        self.settle_lost(met)?;
         // Of a partition that is halted the watermark waits too: it has records that were not read.
         ends.retain(|place, _| self.reads.has_joined(place));
         self.look(&ends)?;

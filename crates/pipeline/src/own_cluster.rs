@@ -3,6 +3,7 @@
 //! it, and be lost to the log that waits for it. Wraps the publisher that scoring and alarms use,
 //! and is asked before an event is pushed; the watch over the log says what answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -36,15 +37,20 @@ impl OwnTopics {
     /// `Unavailable`: another cluster answers, nobody has answered yet, or another topic stands
     /// under the name of one that is read.
     pub fn check(&self, topic: &str) -> PortResult<()> {
-        let refused = |words: String| Err(PortError::new(ErrorKind::Unavailable, words));
-        if let Some(why) = self.board.other_log(topic) {
-            return refused(why);
+        let other_log = || {
+            let why = self.board.other_log(topic)?;
+            Some(Err(PortError::new(ErrorKind::Unavailable, why)))
+        };
+        if let Some(refused) = other_log() {
+            return refused;
         }
         let runtime = self.runtime.as_ref();
-        if self.board.wait_for_cluster(runtime, FIRST_LOOK) {
-            return Ok(());
+        if !self.board.wait_for_cluster(runtime, FIRST_LOOK) {
+            let words = "the broker is not known to be of the cluster that the state follows";
+            return Err(PortError::new(ErrorKind::Unavailable, words));
         }
-        refused("the broker is not known to be of the cluster that the state follows".to_owned())
+        // The look that was waited for may have found another topic.
+        other_log().unwrap_or(Ok(()))
     }
 }
 
@@ -64,26 +70,30 @@ impl OwnCluster {
 #[deny(clippy::missing_trait_methods)]
 impl Publisher for OwnCluster {
     fn publish(&self, records: &[&OutboxRecord], abandoned: &AtomicBool) -> Vec<Publication> {
-        let mut outcomes = Vec::with_capacity(records.len());
-        for run in records.chunk_by(|a, b| a.topic == b.topic) {
-            let checked = run.first().map(|record| self.topics.check(&record.topic));
-            match checked {
-                Some(Err(error)) => {
-                    let words = format!("{}: records wait", error.message());
-                    let unknown = |_| Publication::unknown(ErrorKind::Unavailable, &words);
-                    outcomes.extend(run.iter().map(unknown));
-                }
-                _ => outcomes.extend(self.inner.publish(run, abandoned)),
-            }
+        let mut checked: BTreeMap<&str, PortResult<()>> = BTreeMap::new();
+        for record in records {
+            let topic = record.topic.as_str();
+            checked
+                .entry(topic)
+                .or_insert_with(|| self.topics.check(topic));
         }
-        outcomes
+        let passes = |record: &&&OutboxRecord| checked[record.topic.as_str()].is_ok();
+        let passed: Vec<&OutboxRecord> = records.iter().filter(passes).copied().collect();
+        // One call for all that passes: each waits for the broker.
+        let mut sent = self.inner.publish(&passed, abandoned).into_iter();
+        let outcome = |record: &&OutboxRecord| match &checked[record.topic.as_str()] {
+            Ok(()) => sent.next(),
+            Err(error) => {
+                let words = format!("{}: records wait", error.message());
+                Some(Publication::unknown(ErrorKind::Unavailable, &words))
+            }
+        };
+        records.iter().filter_map(outcome).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use forebay_core::limits::EVENT_MAX_BYTES;
     use forebay_testkit::MemoryPublisher;
     use forebay_testkit::conformance::publish::{self, Outlet};
@@ -179,6 +189,10 @@ mod tests {
         let acknowledged: Vec<bool> = outcomes.iter().map(acknowledged).collect();
         assert_eq!(acknowledged, [true, false, true, true], "{outcomes:?}");
         assert_eq!(inner.published().len(), 3);
+        // A look that cannot see the topic clears nobody.
+        let waits = ("p".to_owned(), Decision::Wait("nobody answers".to_owned()));
+        let board = Arc::clone(&topics.board);
+        board.publish([waits].into(), BTreeMap::new(), Duration::ZERO);
         let refused = topics
             .check("predictions")
             .expect_err("it is another topic");

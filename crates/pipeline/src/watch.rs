@@ -251,11 +251,9 @@ impl Watcher {
         let Some((look, mut shut)) = self.begin_look(now)? else {
             return Ok(false);
         };
-        if let Ok(found) = &look.cluster {
-            // A state that follows none yet follows whichever answers.
-            let known = look.known_cluster.as_ref();
-            self.board
-                .know_cluster(known.is_none_or(|known| known == found));
+        let is_own = look.is_own_cluster();
+        if is_own == Some(false) {
+            self.board.know_cluster(false);
         }
         let mut decisions = BTreeMap::new();
         let mut all_bounds = BTreeMap::new();
@@ -302,6 +300,10 @@ impl Watcher {
             self.parts.sources.len()
         );
         self.board.publish(decisions, all_bounds, now);
+        // Behind the decisions: who waits for it asks which topics are others.
+        if is_own == Some(true) {
+            self.board.know_cluster(true);
+        }
         Ok(quiet)
     }
 

@@ -1,8 +1,6 @@
 //! Accepts TCP connections for a gRPC listener: no delay, and no more of them at once than the
-//! limit. A connection holds its permit, and its share of the process's memory, until it closes.
-//! Above the limit, or where there is no memory for it, one of each listening socket waits to be
-//! served, and further ones in the kernel's queue, as do those that the process has no descriptor
-//! for.
+//! limit. A connection holds its permit until it closes; above the limit further ones wait in the
+//! kernel's queue, and so do those that the process has no descriptor for.
 
 use std::io;
 use std::pin::Pin;
@@ -10,14 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use forebay_core::memory::{Budget, Part, Reservation};
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, TcpConnectInfo};
-
-use crate::receive::CONNECTION_BYTES;
 
 /// How long to wait after a failed accept (out of file descriptors, mostly), at first and at most:
 /// the cause needs time to pass, and a failed accept leaves the connection in the kernel's queue.
@@ -29,37 +24,27 @@ const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Connection {
     stream: TcpStream,
     _permit: OwnedSemaphorePermit,
-    /// What it may hold unread, where that is reserved.
-    _memory: Option<Reservation>,
 }
 
-/// Accept the next connection, and wait until the limit admits it. The permit comes second: of
-/// many listeners on one port none holds one while no client has come to it.
+/// Accept the next connection, when the limit admits one.
 pub(crate) async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Connection {
-    let stream = next_stream(listener).await;
     let permit = Arc::clone(permits)
         .acquire_owned()
         .await
         .expect("the semaphore of connections is never closed");
-    Connection {
-        stream,
-        _permit: permit,
-        _memory: None,
-    }
-}
-
-async fn next_stream(listener: &TcpListener) -> TcpStream {
     let mut failures = Failures::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 failures.end();
-                match stream.set_nodelay(true) {
-                    Ok(()) => return stream,
-                    Err(error) => {
-                        tracing::debug!(%error, "a connection closed before it was served");
-                    }
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection closed before it was served");
+                    continue;
                 }
+                return Connection {
+                    stream,
+                    _permit: permit,
+                };
             }
             Err(error) => tokio::time::sleep(failures.note(&error)).await,
         }
@@ -97,39 +82,15 @@ impl Failures {
     }
 }
 
-/// Connections of `listener`, each with its share of `memory`; the stream does not end.
+/// Connections of `listener`; the stream does not end.
 pub(crate) fn incoming(
     listener: TcpListener,
     permits: Arc<Semaphore>,
-    memory: Arc<Budget>,
 ) -> impl Stream<Item = Result<Connection, io::Error>> {
-    let from = (listener, permits, memory);
-    futures::stream::unfold(from, |(listener, permits, memory)| async move {
-        let accepted = accept(&listener, &permits).await;
-        let connection = Connection {
-            _memory: Some(share(&memory).await),
-            ..accepted
-        };
-        Some((Ok(connection), (listener, permits, memory)))
+    futures::stream::unfold((listener, permits), |(listener, permits)| async move {
+        let connection = accept(&listener, &permits).await;
+        Some((Ok(connection), (listener, permits)))
     })
-}
-
-/// The memory of one connection, once there is some: until then nothing of it is read, and further
-/// ones wait in the kernel's queue.
-async fn share(memory: &Arc<Budget>) -> Reservation {
-    let mut pause = ACCEPT_RETRY_FIRST;
-    loop {
-        match memory.reserve(Part::Requests, CONNECTION_BYTES) {
-            Ok(share) => return share,
-            Err(full) => {
-                if pause == ACCEPT_RETRY_FIRST {
-                    tracing::warn!(%full, "a connection waits until there is memory for it");
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(ACCEPT_RETRY_MAX);
-            }
-        }
-    }
 }
 
 impl Connected for Connection {

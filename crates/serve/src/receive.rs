@@ -1,8 +1,7 @@
-//! What clients send, before it is a request: connections, streams and messages draw on the
-//! process's memory before their bytes are taken. A connection has a share of its own for what lies
-//! unread in HTTP/2's windows, a stream one for its headers and buffers; a message that is larger
-//! than that share covers is reserved by the length in its five bytes of gRPC framing, and refused
-//! before the rest of it is read.
+//! What clients send, before it is a request: a message draws on the process's memory before its
+//! bytes are taken, by the length in its five bytes of gRPC framing, and is refused before the rest
+//! of it is read. Small messages draw on nothing, so that large ones, however many wait for a
+//! broker, keep no small read waiting.
 //!
 //! Two ways lead on. Calls of one message go through tonic's decoder ([`Counted`]); of the calls
 //! that take a stream of messages, [`Messages`] decodes, since tonic's buffer would keep the bytes
@@ -19,9 +18,7 @@ use std::time::Duration;
 use arrow_flight::FlightData;
 use axum::http::{Extensions, Request, Response};
 use bytes::{Buf, Bytes, BytesMut};
-use forebay_core::limits::{
-    HEADERS_MAX_BYTES, MESSAGE_FREE_BYTES, REQUEST_DEADLINE_MAX_MS, REQUEST_MAX_BYTES,
-};
+use forebay_core::limits::{MESSAGE_FREE_BYTES, REQUEST_DEADLINE_MAX_MS, REQUEST_MAX_BYTES};
 use forebay_core::memory::{Budget, OutOfMemory, Part, Reservation};
 use futures::future::BoxFuture;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -35,20 +32,6 @@ use tower::{Layer, Service};
 use crate::error::ServeError;
 use crate::ipc::message_too_large;
 
-/// HTTP/2 flow-control windows, bytes: what a client may send that nobody has read yet, on one
-/// stream and on all streams of a connection. Two streams that are not read stop a connection.
-pub(crate) const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 128 << 10;
-/// HTTP/2 frames that are taken, bytes: HTTP/2's own least. A stream holds a whole one while the
-/// messages in it are answered.
-pub(crate) const FRAME_BYTES: u32 = 16 << 10;
-/// What is reserved for a connection: its window, the frame that it is in, and its own state.
-pub(crate) const CONNECTION_BYTES: usize =
-    CONNECTION_WINDOW_BYTES as usize + FRAME_BYTES as usize + (16 << 10);
-/// What is reserved for a stream until its answer has ended: its headers, a frame, a small message
-/// (tonic's buffer for it), and as much for its answer.
-pub(crate) const STREAM_BYTES: usize =
-    HEADERS_MAX_BYTES as usize + FRAME_BYTES as usize + 2 * MESSAGE_FREE_BYTES;
 /// Envelope around the body of a message, bytes: the transport admits a little more than the limit,
 /// so that the refusal can be in band.
 pub(crate) const ENVELOPE_BYTES: usize = 1 << 20;
@@ -59,12 +42,6 @@ pub(crate) const MESSAGE_MAX_BYTES: usize = REQUEST_MAX_BYTES + ENVELOPE_BYTES;
 const HEAD_BYTES: usize = 5;
 /// The calls whose messages [`Messages`] decodes.
 const STREAMING: [&str; 2] = ["/DoExchange", "/DoPut"];
-
-/// How many connections `memory` has room for: they may use half of what requests may hold, so
-/// that there is always room for streams and messages on them.
-pub(crate) fn connections_within(memory: &Budget) -> usize {
-    memory.most_bytes(Part::Requests) / 2 / CONNECTION_BYTES
-}
 
 /// The five bytes before a message, as they come.
 #[derive(Debug, Default)]
@@ -88,8 +65,7 @@ impl Head {
     }
 }
 
-/// A message of a client, and what it holds of the process's memory; a small one is covered by its
-/// stream's share.
+/// A message of a client, and what it holds of the process's memory; a small one nothing.
 pub(crate) struct Received {
     pub(crate) data: FlightData,
     pub(crate) memory: Option<Reservation>,
@@ -161,6 +137,7 @@ impl Messages {
     }
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Received>, Status>> {
+        let mut goes_on = false;
         loop {
             if let Some(message) = self.whole()? {
                 self.deadline = None;
@@ -171,7 +148,10 @@ impl Messages {
             let within = self.head.filled > 0 || self.partial.is_some();
             match Pin::new(&mut self.body).poll_frame(context) {
                 // Trailers end the stream; they say nothing here.
-                Poll::Ready(Some(Ok(frame))) => self.rest = frame.into_data().unwrap_or_default(),
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.rest = frame.into_data().unwrap_or_default();
+                    goes_on = true;
+                }
                 // The client is gone, and so is who would read an error.
                 Poll::Ready(Some(Err(status))) if status.code() == Code::Cancelled => {
                     return Poll::Ready(Ok(None));
@@ -186,6 +166,10 @@ impl Messages {
                 // Between two messages a client may say nothing for as long as it likes.
                 Poll::Pending if !within => return Poll::Pending,
                 Poll::Pending => {
+                    // The time may have run while nobody read here.
+                    if goes_on {
+                        self.deadline.take_if(|deadline| deadline.is_elapsed());
+                    }
                     ready!(self.poll_deadline(context));
                     return Poll::Ready(Err(too_slow()));
                 }
@@ -383,12 +367,8 @@ pub(crate) struct Receiving<S> {
 
 impl<S> Receiving<S> {
     /// The request with what it holds counted, and what holds it.
-    fn admit(
-        &self,
-        request: Request<Body>,
-    ) -> Result<(Request<Body>, Arc<Mutex<Reservation>>), OutOfMemory> {
-        let memory = self.budget.reserve(Part::Requests, STREAM_BYTES)?;
-        let memory = Arc::new(Mutex::new(memory));
+    fn admit(&self, request: Request<Body>) -> (Request<Body>, Arc<Mutex<Reservation>>) {
+        let memory = Arc::new(Mutex::new(self.budget.empty(Part::Requests)));
         let (mut head, body) = request.into_parts();
         let is_streaming = STREAMING.iter().any(|call| head.uri.path().ends_with(call));
         let body = if is_streaming {
@@ -405,7 +385,7 @@ impl<S> Receiving<S> {
                 memory: Arc::clone(&memory),
             })
         };
-        Ok((Request::from_parts(head, body), memory))
+        (Request::from_parts(head, body), memory)
     }
 }
 
@@ -423,21 +403,17 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match self.admit(request) {
-            Ok((request, memory)) => {
-                let answer = self.within.call(request);
-                Box::pin(async move {
-                    let holding = |body| {
-                        Body::new(Answer {
-                            body,
-                            _memory: memory,
-                        })
-                    };
-                    Ok(answer.await?.map(holding))
+        let (request, memory) = self.admit(request);
+        let answer = self.within.call(request);
+        Box::pin(async move {
+            let holding = |body| {
+                Body::new(Answer {
+                    body,
+                    _memory: memory,
                 })
-            }
-            Err(full) => Box::pin(std::future::ready(Ok(refused(full).into_http()))),
-        }
+            };
+            Ok(answer.await?.map(holding))
+        })
     }
 }
 

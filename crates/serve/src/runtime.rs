@@ -35,11 +35,15 @@ use crate::error::{ServeError, ServeResult};
 use crate::flight::{FeatureFlight, FlightServices};
 use crate::ipc::message_too_large;
 use crate::phase::{Phase, advance, reached};
-use crate::receive::{
-    CONNECTION_WINDOW_BYTES, ENVELOPE_BYTES, FRAME_BYTES, MESSAGE_MAX_BYTES, ReceivingLayer,
-    STREAM_WINDOW_BYTES, connections_within,
-};
+use crate::receive::{ENVELOPE_BYTES, MESSAGE_MAX_BYTES, ReceivingLayer};
 
+/// HTTP/2 flow-control windows, bytes: what a client may send that nobody has read yet, on one
+/// stream and on all of a connection. A client that sends many requests before it reads answers,
+/// or pushes that wait for a broker, must not stand in the way of the connection's other streams.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// HTTP/2 frames, bytes.
+const FRAME_BYTES: u32 = 256 << 10;
 /// Streams that a client may reset before they were accepted (rapid reset).
 const PENDING_RESETS_MAX: usize = 20;
 /// A connection that does not answer a ping within the second of these, sent after the first
@@ -61,8 +65,7 @@ pub struct FlightServerConfig {
     pub threads: usize,
     /// How long exchanges may go on after a shutdown has begun.
     pub grace: Duration,
-    /// Connections at once, at most; further ones wait. No more than [`CONNECTIONS_MAX`], nor than
-    /// half of the memory for requests has room for.
+    /// Connections at once, at most; further ones wait. No more than [`CONNECTIONS_MAX`].
     pub connections: usize,
 }
 
@@ -114,8 +117,7 @@ impl FlightServer {
             threads,
         };
         let memory = Arc::clone(&services.memory);
-        let connections = config.connections.min(connections_within(&memory));
-        let connections = Arc::new(Semaphore::new(connections.clamp(1, CONNECTIONS_MAX)));
+        let connections = Arc::new(Semaphore::new(config.connections.clamp(1, CONNECTIONS_MAX)));
         let flight = FeatureFlight::new(services, phase_seen, Handle::try_current().ok());
         for (index, listener) in listeners.into_iter().enumerate() {
             let thread = ServingThread {
@@ -267,8 +269,8 @@ impl ServingThread {
             .layer(ReceivingLayer(Arc::clone(&self.memory)))
             .add_service(flight);
         let draining = reached(&self.phase.subscribe(), Phase::Draining);
-        let connections = incoming(listener, self.connections, self.memory);
-        let served = server.serve_with_incoming_shutdown(connections, draining);
+        let served =
+            server.serve_with_incoming_shutdown(incoming(listener, self.connections), draining);
         tokio::select! {
             ended = served => ended.map_err(|e| {
                 PortError::with_source(ErrorKind::Internal, "the gRPC listener ended", e).into()

@@ -23,6 +23,10 @@ pub(super) fn conform(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Strin
     if from == to {
         return Ok(Arc::clone(array));
     }
+    if let DataType::Dictionary(_, values) = from {
+        let plain = arrow_cast::cast(array, values).map_err(|e| format!("; {e}"))?;
+        return conform(&plain, to);
+    }
     if matches!(from, DataType::Timestamp(..))
         && matches!(to, DataType::Timestamp(TimeUnit::Microsecond, _))
     {
@@ -62,7 +66,6 @@ fn fits_double(array: &ArrayRef) -> bool {
 fn admitted(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (DataType::Null, _) => true,
-        (DataType::Dictionary(_, values), _) => values.as_ref() == to || admitted(values, to),
         (_, DataType::Utf8) => matches!(from, DataType::LargeUtf8 | DataType::Utf8View),
         (_, DataType::Float64) => {
             matches!(from, DataType::Float16 | DataType::Float32) || from.is_integer()

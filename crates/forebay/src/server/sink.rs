@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::source::SourceDef;
 use forebay_core::{ErrorKind, PortError, PortResult};
-use forebay_kafka::{KafkaPublisher, encode_rows};
+use forebay_kafka::{Error, KafkaPublisher, encode_rows};
 use forebay_pipeline::OwnTopics;
 use forebay_serve::{EventSink, PushReceipt};
 use parking_lot::RwLock;
@@ -103,7 +103,14 @@ impl EventSink for TopicSink {
             // Kept as long as the thread is, also where nobody waits for the answer any more.
             let _turn = turn;
             topics.check(&topic)?;
-            Ok(publisher.send_and_locate(&records)?) as PortResult<_>
+            match publisher.send_and_locate(&records) {
+                // Made meanwhile: by whom, the watch says.
+                Err(Error::UnknownTopic { .. }) if publisher.finds(&topic) => {
+                    topics.check(&topic)?;
+                    Ok(publisher.send_and_locate(&records)?)
+                }
+                outcome => Ok(outcome?) as PortResult<_>,
+            }
         });
         let sent = sent.await;
         let next_offsets = sent.map_err(|e| {

@@ -66,7 +66,6 @@ pub(super) fn damaged_views(catalog: &Catalog, damages: &[ViewDamage]) -> Vec<Su
 pub(super) fn set_outdated_aside(store: &RocksStore, catalog: &Catalog) -> Result<()> {
     for name in catalog.outdated() {
         let spec = catalog.views()[name].spec();
-        // A record that is damaged says nothing; registering the view meets it as well.
         if store.set_outdated_aside(spec, OUTDATED)? {
             tracing::error!(view = name, "a view is set aside: {OUTDATED}; rebuild it");
         }

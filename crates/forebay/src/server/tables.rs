@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Result;
 use forebay_control::{Aside, Begun, Monitors, Outcome, Phase, source_tables};
 use forebay_core::PortResult;
 use forebay_core::ports::Checkpoints;
@@ -36,13 +35,17 @@ impl App {
             .make(&wiring.sources, known, self.is_ingesting())
     }
 
-    /// Delete those of `tables` that hold nothing.
+    /// Delete those of `tables` that hold nothing. One that cannot be read is not one that was just
+    /// made; it stays, as it was.
     ///
     /// # Errors
-    /// One cannot be read or deleted.
-    pub(super) fn drop_empty_tables(&self, tables: &[String]) -> Result<()> {
+    /// None: a table that is left is no reason to call the undoing of a change failed.
+    pub(super) fn drop_empty_tables(&self, tables: &[String]) -> anyhow::Result<()> {
         for table in tables {
-            self.wait_for("deleting a table", self.archive.remove_unused(table))??;
+            let deleted = self.wait_for("deleting a table", self.archive.remove_unused(table));
+            if let Err(error) = deleted.and_then(|deleted| deleted) {
+                tracing::warn!(table, error = %crate::exit::words(&error), "a new table is not deleted");
+            }
         }
         Ok(())
     }

@@ -81,12 +81,8 @@ impl Ingest {
     }
 
     /// Settle the events whose predictions were lost with an accepted gap. `met`: when the ends of
-    /// the topics of predictions were asked for that the reader has met by `now`.
-    pub(super) fn settle_lost(
-        &mut self,
-        met: Option<Duration>,
-        now: Duration,
-    ) -> Result<(), PipelineError> {
+    /// the topics of predictions were asked for that the reader has met by now.
+    pub(super) fn settle_lost(&mut self, met: Option<Duration>) -> Result<(), PipelineError> {
         let mut gaps = self.board.gaps();
         gaps.retain(|source, _| self.prediction_sources.contains(source));
         if gaps.is_empty() {
@@ -96,7 +92,7 @@ impl Ingest {
             |s: &&Arc<SourceDef>| self.step.deployments.iter().any(|d| d.source() == s.name);
         let scored = self.sources.iter().filter(scores);
         let facts = Facts {
-            now,
+            now: &|| self.runtime.elapsed(),
             met,
             gaps: &gaps,
             scored: &scored.map(|source| source.topic.as_str()).collect(),

@@ -101,7 +101,7 @@ fn step(
         vec![of(SOURCE)]
     };
     let facts = Facts {
-        now: Duration::from_secs(now),
+        now: &|| Duration::from_secs(now),
         met: met.map(Duration::from_secs),
         gaps: &gaps,
         scored: &BTreeSet::from(["events"]),

@@ -20,6 +20,15 @@ use crate::watch::reach::silent;
 use crate::watch::{Look, Noting, TABLE_WAIT, Watcher};
 use crate::watermark::recorded;
 
+impl Look {
+    /// Whether the cluster that answers is the one that the state follows; None where nobody
+    /// answers. A state that follows none yet follows whichever does.
+    pub(super) fn is_own_cluster(&self) -> Option<bool> {
+        let (found, known) = (self.cluster.as_ref().ok()?, self.known_cluster.as_ref());
+        Some(known.is_none_or(|known| known == found))
+    }
+}
+
 impl Watcher {
     /// Write down what is read from now on, before it is.
     pub(super) fn remember(

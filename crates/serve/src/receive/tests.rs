@@ -75,7 +75,7 @@ async fn messages_are_the_same_wherever_they_are_cut_and_the_large_ones_hold_mem
     let sent = lengths.map(of_length);
     let bytes: Vec<u8> = sent.iter().flat_map(framed).collect();
     let budget = Budget::shared(POOL);
-    for cut in [1, 2, 3, 5, 7, 4_096, FRAME_BYTES as usize, bytes.len()] {
+    for cut in [1, 2, 3, 5, 7, 4_096, 16_384, bytes.len()] {
         let (feed, mut messages) = messages(&budget, LONG);
         for frame in bytes.chunks(cut) {
             feed.send(Bytes::copy_from_slice(frame)).expect("open");
@@ -180,6 +180,22 @@ async fn a_message_that_has_begun_must_go_on_and_between_two_there_is_all_the_ti
     }
 }
 
+/// Answers that are not read keep a client's messages from being read.
+#[tokio::test]
+async fn a_message_that_goes_on_after_nobody_has_read_for_long_is_taken() {
+    let budget = Budget::shared(POOL);
+    let (feed, mut messages) = messages(&budget, SOON);
+    let message = framed(&of_length(20_000));
+    let part = |range| Bytes::copy_from_slice(&message[range]);
+    feed.send(part(0..9_000)).expect("open");
+    assert!(messages.next().now_or_never().is_none(), "it has begun");
+    tokio::time::sleep(2 * SOON).await;
+    feed.send(part(9_000..15_000)).expect("open");
+    assert!(messages.next().now_or_never().is_none(), "it goes on");
+    feed.send(part(15_000..message.len())).expect("open");
+    assert!(messages.next().await.expect("no error").is_some());
+}
+
 #[tokio::test]
 async fn what_is_no_message_ends_the_stream_with_the_reason() {
     let budget = Budget::shared(POOL);
@@ -195,17 +211,5 @@ async fn what_is_no_message_ends_the_stream_with_the_reason() {
         drop(feed);
         let status = messages.next().await.err().expect(words);
         assert!(status.message().contains(words), "{status}");
-    }
-}
-
-#[test]
-fn a_pool_of_any_size_has_room_for_a_connection_with_streams() {
-    for pool in [POOL, 8 * POOL, 1 << 40] {
-        let budget = Budget::shared(pool);
-        let (most, count) = (
-            budget.most_bytes(Part::Requests),
-            connections_within(&budget),
-        );
-        assert!(count >= 1 && count * CONNECTION_BYTES + STREAM_BYTES <= most);
     }
 }

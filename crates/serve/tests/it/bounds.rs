@@ -1,16 +1,13 @@
 //! What a listener bounds for all of its clients: streams of one connection, large reads, and the
 //! time that a client may say nothing in.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_core::ErrorKind;
 use forebay_core::limits::{
     CONNECTION_MAX_STREAMS, FIRST_MESSAGE_MAX_MS, HEADERS_MAX_MS, LARGE_READS_MAX,
 };
-use forebay_serve::{
-    FlightClient, FlightServer, FlightServerConfig, FlightServices, ReadOptions, Readiness,
-};
+use forebay_serve::{ReadOptions, Readiness};
 use futures::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -65,33 +62,6 @@ async fn a_listener_has_so_many_large_reads_under_way_and_refuses_a_further_one(
     for read in reads {
         let answer = read.await.expect("no panic").expect("an answer");
         assert_eq!(answer.rows.num_rows(), 200);
-    }
-}
-
-#[tokio::test]
-async fn with_fewer_connections_than_threads_every_thread_serves_those_that_come_to_it() {
-    let world = World::start();
-    let services = FlightServices::new(
-        Arc::clone(&world.reader) as _,
-        Arc::clone(&world.clock) as _,
-        Arc::clone(&world.metrics),
-        Arc::clone(&world.budget),
-    );
-    let config = FlightServerConfig {
-        threads: 8,
-        connections: 1,
-        ..FlightServerConfig::new(([127, 0, 0, 1], 0).into())
-    };
-    let server = FlightServer::start(config, services).expect("listens");
-    let address = server.local_addr().to_string();
-    // The kernel chooses the thread.
-    for _ in 0..32 {
-        let answered = async {
-            let client = FlightClient::connect(&address).await.expect("connects");
-            client.services().await.expect("an answer").len()
-        };
-        let answered = tokio::time::timeout(Duration::from_secs(20), answered).await;
-        assert_eq!(answered.expect("served in time"), 1);
     }
 }
 
