@@ -5,16 +5,21 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, SchemaRef};
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::ChunkReader;
 
@@ -43,13 +48,89 @@ pub(crate) fn open<T: ChunkReader + 'static>(
 ) -> Result<ParquetRecordBatchReader, ParquetError> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(types == Types::Plain);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(input, options)?;
-    let fields = builder.parquet_schema().root_schema().get_fields();
-    let roots: Vec<usize> = (0..fields.len())
-        .filter(|root| wanted(fields[*root].name()))
-        .collect();
+    let roots = roots(&builder, wanted);
     let rows = batch_rows(&builder, &roots);
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     builder.with_projection(mask).with_batch_size(rows).build()
+}
+
+/// The same of these ranges of rows, one after the other.
+pub(crate) fn open_ranges(
+    input: Bytes,
+    ranges: Vec<Range<usize>>,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<RangeReader, ParquetError> {
+    let options = ArrowReaderOptions::new()
+        .with_skip_arrow_metadata(true)
+        // Where a page begins: else all before it would be decoded for each range.
+        .with_offset_index_policy(PageIndexPolicy::Optional);
+    let metadata = ArrowReaderMetadata::load(&input, options)?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::new_with_metadata(input.clone(), metadata.clone());
+    let roots = roots(&builder, wanted);
+    Ok(RangeReader {
+        rows: usize::try_from(metadata.metadata().file_metadata().num_rows())
+            .map_err(|e| ParquetError::External(Box::new(e)))?,
+        batch_rows: batch_rows(&builder, &roots),
+        mask: ProjectionMask::roots(builder.parquet_schema(), roots),
+        input,
+        metadata,
+        ranges: ranges.into_iter(),
+        current: None,
+    })
+}
+
+/// Batches of ranges of one file's rows.
+pub(crate) struct RangeReader {
+    input: Bytes,
+    metadata: ArrowReaderMetadata,
+    /// Rows of the file.
+    rows: usize,
+    batch_rows: usize,
+    mask: ProjectionMask,
+    ranges: std::vec::IntoIter<Range<usize>>,
+    current: Option<ParquetRecordBatchReader>,
+}
+
+impl RangeReader {
+    fn open(&self, range: Range<usize>) -> Result<ParquetRecordBatchReader, ParquetError> {
+        let (input, metadata) = (self.input.clone(), self.metadata.clone());
+        ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata)
+            .with_projection(self.mask.clone())
+            .with_batch_size(self.batch_rows)
+            .with_row_selection(RowSelection::from_consecutive_ranges(
+                std::iter::once(range),
+                self.rows,
+            ))
+            .build()
+    }
+}
+
+impl Iterator for RangeReader {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(batch) = self.current.as_mut().and_then(Iterator::next) {
+                return Some(batch);
+            }
+            let range = self.ranges.next()?;
+            match self.open(range) {
+                Ok(reader) => self.current = Some(reader),
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+    }
+}
+
+fn roots<T: ChunkReader + 'static>(
+    builder: &ParquetRecordBatchReaderBuilder<T>,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<usize> {
+    let fields = builder.parquet_schema().root_schema().get_fields();
+    (0..fields.len())
+        .filter(|root| wanted(fields[*root].name()))
+        .collect()
 }
 
 /// Rows of one batch of the columns `roots`: fewer where rows are long. The size of a column chunk

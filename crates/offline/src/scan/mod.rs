@@ -4,8 +4,9 @@
 //! A file of ours holds the rows of one or more appends in the order in which they arrived, which
 //! is log order within each partition, and appends have strictly ascending `_ingest_time`. So files
 //! sorted by `_ingest_time` are in log order, and a scan reads one after the other. Another
-//! writer's `OPTIMIZE` may mix rows: files whose times overlap, and files without our order tag,
-//! are read together and sorted. The stream checks the order that it promises.
+//! writer's `OPTIMIZE` may mix rows: files whose times overlap are read together and sorted, and so
+//! are the rows of one file without our order tag, unless they are in order run by run (see
+//! `runs`). The stream checks the order that it promises.
 //!
 //! # Memory
 //! One file's bytes and one batch; of files that must be sorted, their projected rows, all of which
@@ -17,6 +18,7 @@
 mod held;
 mod order;
 mod plan;
+mod runs;
 mod source;
 
 use std::collections::VecDeque;

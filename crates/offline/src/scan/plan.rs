@@ -21,12 +21,15 @@ pub(super) struct Plan {
 impl Plan {
     /// Whether a file's column `name` must be decoded: asked for, or needed to place the rows.
     pub(super) fn reads(&self, name: &str) -> bool {
-        let places = [meta::TOPIC, meta::PARTITION, meta::OFFSET];
-        self.schema.column_with_name(name).is_some()
-            || (self.needs_places() && places.contains(&name))
+        self.schema.column_with_name(name).is_some() || (self.needs_places() && is_place(name))
     }
 
     fn needs_places(&self) -> bool {
         self.scan.order == ScanOrder::Log || !self.scan.takes_all_offsets()
     }
+}
+
+/// Whether the column says where a row stands in its log.
+pub(super) fn is_place(name: &str) -> bool {
+    [meta::TOPIC, meta::PARTITION, meta::OFFSET].contains(&name)
 }

@@ -1,6 +1,6 @@
-//! Where the next batch of a scan comes from: one file that is decoded as it is read, or several
-//! that are sorted first. Opening compares the bytes with the checksum that was committed with
-//! them.
+//! Where the next batch of a scan comes from: one file that is decoded as it is read, or rows that
+//! are sorted first: those of several files together, and those of one whose order fails. Opening
+//! compares the bytes with the checksum that was committed with them.
 
 use std::sync::Arc;
 
@@ -11,24 +11,30 @@ use arrow_select::interleave::interleave_record_batch;
 use bytes::Bytes;
 use forebay_core::invariant;
 use forebay_core::ports::ScanOrder;
+use forebay_core::source::meta;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use parquet::errors::ParquetError;
 
 use super::held::Held;
 use super::order::{LogOrder, disordered};
-use super::plan::Plan;
+use super::plan::{Plan, is_place};
+use super::runs::Runs;
 use crate::blocking::blocking;
 use crate::error::OfflineError;
 use crate::facts::FileFacts;
-use crate::parquet_file::{self, BATCH_ROWS, Types};
+use crate::parquet_file::{self, BATCH_ROWS, RangeReader, Types};
 use crate::rows::Places;
 use crate::sums::checksum_text;
+
+/// Batches as they are decoded.
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 /// Where the next batch of a scan comes from.
 pub(super) enum Source {
     File {
         name: String,
-        reader: ParquetRecordBatchReader,
+        reader: Batches,
         held: Held,
     },
     Sorted {
@@ -46,22 +52,17 @@ impl Source {
         plan: &Arc<Plan>,
         group: Vec<FileFacts>,
     ) -> Result<Self, OfflineError> {
-        let sorts = plan.scan.order == ScanOrder::Log
-            && (group.len() > 1 || group.iter().any(|file| !file.in_log_order));
-        let mut held = Held::of(plan);
-        if !sorts && let [file] = group.as_slice() {
-            held.file(plan, file.size)?;
-            let reader = decode(plan, file).await?;
-            return Ok(Self::File {
-                name: file.path.to_string(),
-                reader,
-                held,
-            });
+        if let [file] = group.as_slice()
+            && let Some(streamed) = Self::streamed(plan, file).await?
+        {
+            return Ok(streamed);
         }
+        let mut held = Held::of(plan);
         let mut batches = Vec::new();
         for file in &group {
             held.sorted_file(plan, file.size)?;
-            let reader = decode(plan, file).await?;
+            let bytes = read_checked(&plan.table, plan.store.as_ref(), file).await?;
+            let reader = decode(plan, file, bytes)?;
             let (reading, name) = (Arc::clone(plan), file.path.to_string());
             // Each batch is charged before the next one is decoded.
             let read = blocking(move || {
@@ -94,6 +95,33 @@ impl Source {
             order,
             _held: held,
         })
+    }
+
+    /// `file` as it is read; None where its rows must be sorted first.
+    async fn streamed(plan: &Arc<Plan>, file: &FileFacts) -> Result<Option<Self>, OfflineError> {
+        let mut held = Held::of(plan);
+        held.file(plan, file.size)?;
+        let bytes = read_checked(&plan.table, plan.store.as_ref(), file).await?;
+        let name = file.path.to_string();
+        let reader: Batches = if plan.scan.order == ScanOrder::Any || file.in_log_order {
+            Box::new(decode(plan, file, bytes)?)
+        } else {
+            let (reading, path) = (Arc::clone(plan), name.clone());
+            let found = blocking(move || {
+                let found = runs_in_order(&reading, &path, bytes, &mut held)?;
+                Ok::<_, OfflineError>((found, held))
+            });
+            let found = found
+                .await
+                .map_err(|e| OfflineError::lost_task(&plan.table, e))?;
+            let found = found?;
+            held = found.1;
+            match found.0 {
+                Some(reader) => Box::new(reader),
+                None => return Ok(None),
+            }
+        };
+        Ok(Some(Self::File { name, reader, held }))
     }
 
     /// The next batch of the plan's columns; None at the end.
@@ -202,11 +230,48 @@ fn sorted(batches: &[RecordBatch]) -> Vec<(usize, usize)> {
     order
 }
 
-async fn decode(
+/// The rows of a file without our order tag, run by run; None where that does not put them in log
+/// order. Their times and then their places are decoded first, and nothing is held but a batch of
+/// them.
+fn runs_in_order(
     plan: &Arc<Plan>,
+    name: &str,
+    bytes: Bytes,
+    held: &mut Held,
+) -> Result<Option<RangeReader>, OfflineError> {
+    let refused = |e: ParquetError| unreadable(&plan.table, name, &e);
+    let mut runs = Runs::default();
+    let times = parquet_file::open(bytes.clone(), Types::Plain, |name| {
+        name == meta::INGEST_TIME
+    });
+    for batch in times.map_err(refused)? {
+        let batch = batch.map_err(|e| refused(e.into()))?;
+        held.rows(plan, batch.get_array_memory_size())?;
+        if !runs.add(&batch) {
+            return Ok(None);
+        }
+    }
+    let Some(ranges) = runs.in_order() else {
+        return Ok(None);
+    };
+    let mut order = LogOrder::default();
+    let places = parquet_file::open_ranges(bytes.clone(), ranges.clone(), is_place);
+    for batch in places.map_err(refused)? {
+        let batch = batch.map_err(|e| refused(e.into()))?;
+        held.rows(plan, batch.get_array_memory_size())?;
+        if !order.admit(&batch) {
+            return Ok(None);
+        }
+    }
+    let reader = parquet_file::open_ranges(bytes, ranges, |name| plan.reads(name));
+    reader.map(Some).map_err(refused)
+}
+
+fn decode(
+    plan: &Plan,
     file: &FileFacts,
+    bytes: Bytes,
 ) -> Result<ParquetRecordBatchReader, OfflineError> {
-    let bytes = read_checked(&plan.table, plan.store.as_ref(), file).await?;
     parquet_file::open(bytes, Types::Plain, |name| plan.reads(name))
         .map_err(|e| unreadable(&plan.table, file.path.as_ref(), &e))
 }
@@ -240,7 +305,7 @@ pub(crate) async fn read_checked(
     ))
 }
 
-fn unreadable(table: &str, file: &str, error: &parquet::errors::ParquetError) -> OfflineError {
+fn unreadable(table: &str, file: &str, error: &ParquetError) -> OfflineError {
     OfflineError::damaged(
         table,
         format!(

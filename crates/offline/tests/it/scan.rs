@@ -18,7 +18,7 @@ use forebay_offline::{DeltaArchive, ParquetFolder, ParquetRows};
 use forebay_testkit::conformance::scan;
 use futures::TryStreamExt;
 
-use crate::support::{TABLE, TOPIC, batch, files, open, range, row_at, schema, up_to};
+use crate::support::{Row, TABLE, TOPIC, batch, files, open, range, row_at, schema, up_to};
 
 #[tokio::test]
 async fn a_delta_archive_does_what_every_archive_must() {
@@ -151,10 +151,15 @@ async fn a_single_flipped_bit_is_refused_and_the_right_bytes_are_taken_again() {
 /// Rewrite the table's log as another writer's OPTIMIZE would: one file with all rows, in no order
 /// and with no tags of ours.
 fn mix(root: &Path) {
-    let directory = root.join(TABLE);
     let mut rows: Vec<_> = range(0, 0, 30);
     rows.sort_by_key(|row| (row.offset % 7, -row.offset));
-    let without = batch(&rows);
+    join(root, &rows);
+}
+
+/// The same with the rows in this order.
+fn join(root: &Path, rows: &[Row]) {
+    let directory = root.join(TABLE);
+    let without = batch(rows);
     let names: Vec<_> = files(root, TABLE);
     let times = arrow_array::TimestampMicrosecondArray::from_value(1_700_000_000_000_000, 30)
         .with_timezone("UTC");
@@ -208,6 +213,25 @@ async fn rows_that_another_writer_mixed_come_in_log_order_and_every_one_once() {
         places(&archive, Scan::default().in_log_order()).await,
         expected
     );
+}
+
+#[tokio::test]
+async fn rows_that_another_writer_left_in_order_are_held_batch_by_batch() {
+    let root = tempfile::tempdir().expect("a directory");
+    let archive = three_files(root.path()).await;
+    let mut rows = range(0, 0, 30);
+    rows.reverse();
+    join(root.path(), &rows);
+    let little = Budget::whole(64);
+    let scan = || Scan::default().in_log_order().drawing(&little, Part::Fills);
+    let expected: Vec<(i32, i64)> = (0..30).map(|offset| (0, offset)).collect();
+    assert_eq!(places(&archive, scan()).await, expected);
+    assert_eq!(little.used_bytes(Part::Fills), 0, "nothing leaks");
+    // Columns that say nothing of places are enough to ask for.
+    let origins = Scan::columns(["origin"]).in_log_order();
+    let rows = archive.scan(TABLE, origins).await.expect("there");
+    let batches: Vec<RecordBatch> = rows.try_collect().await.expect("readable");
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 30);
 }
 
 #[tokio::test]

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use forebay_core::ports::Archive;
+use forebay_core::memory::{Budget, Part};
+use forebay_core::ports::{Archive, Scan, TableScan};
 use forebay_offline::{ArchiveSettings, DeltaArchive, DurableLocal};
+use futures::TryStreamExt;
 use url::Url;
 
 use crate::compact::{append, appended, filled};
@@ -238,6 +240,15 @@ async fn a_users_optimize_and_vacuum_and_our_upkeep_leave_the_rows_alone() {
             .to_owned()
     };
     assert_eq!(optimize(), "120");
+    // It puts whole files behind one another, so nothing is sorted: there is no memory for that.
+    let little = Budget::whole(64);
+    let scan = Scan::default().in_log_order().drawing(&little, Part::Fills);
+    let rows = archive.scan(TABLE, scan).await.expect("there");
+    let batches: Vec<_> = rows.try_collect().await.expect("within the budget");
+    assert_eq!(
+        batches.iter().map(|rows| rows.num_rows()).sum::<usize>(),
+        120
+    );
     append(&archive, 20, 30).await;
     archive.compact(TABLE, &plenty()).await.expect("compacted");
     append(&archive, 30, 40).await;
