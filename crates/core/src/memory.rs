@@ -382,12 +382,12 @@ mod tests {
         assert!(!never(most));
         drop(other);
         // In several steps it is the sum that counts.
-        let mut steps = budget.reserve(Part::Answers, 300).expect("free");
-        let refused = steps.grow(most - 299).expect_err("above the most");
+        let mut steps = budget.reserve(Part::Answers, 200).expect("free");
+        let refused = steps.grow(most - 199).expect_err("above the most");
         assert!(refused.never_fits(), "{refused}");
-        assert!(refused.to_string().contains("beside 300"), "{refused}");
+        assert!(refused.to_string().contains("beside 200"), "{refused}");
         let _other = budget.reserve(Part::Answers, 25).expect("free");
-        assert!(!steps.grow(most - 300).expect_err("now").never_fits());
+        assert!(!steps.grow(most - 200).expect_err("now").never_fits());
     }
 
     #[test]
