@@ -325,11 +325,10 @@ async fn a_table_that_was_never_written_to_goes_and_comes_back_with_other_column
     assert!(archive.remove_unused(TABLE).await.expect("read"));
     assert!(!archive.remove_unused(TABLE).await.expect("it is gone"));
     assert!(log_files(root.path()).is_empty());
-    let other = arrow_schema::Schema::new(vec![arrow_schema::Field::new(
-        "other",
-        arrow_schema::DataType::Utf8,
-        true,
-    )]);
+    let mut columns: Vec<_> = schema().fields().iter().cloned().collect();
+    let other = arrow_schema::Field::new("other", arrow_schema::DataType::Utf8, true);
+    columns.insert(0, Arc::new(other));
+    let other = arrow_schema::Schema::new(columns);
     archive
         .open_table(TABLE, Arc::new(other))
         .await
