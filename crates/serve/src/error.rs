@@ -229,7 +229,7 @@ mod tests {
         };
         let never = refused(most + 1);
         assert!(matches!(never, ServeError::Limit { .. }), "{never:?}");
-        for word in ["351 bytes", "350 at most", "fewer rows", "memory.limit_mib"] {
+        for word in ["301 bytes", "300 at most", "fewer rows", "memory.limit_mib"] {
             assert!(never.to_string().contains(word), "{never}");
         }
         assert!(!never.to_string().contains("try again"), "{never}");
