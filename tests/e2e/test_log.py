@@ -108,6 +108,8 @@ def test_a_gap_halts_its_source_until_it_is_accepted_as_its_error_says(shop, tmp
     assert clicks(server) == total(4), "reads go on"
     listed = forebay(server, "gap", "list")
     assert listed.returncode == 0 and "clicks" in listed.stdout, listed
+    verified = forebay(server, "verify", "spending_now")
+    assert verified.returncode == 1 and "lost records before they were read; see `forebay gap list`" in verified.stdout, verified
     assert gaps_told(server) is None
     accepted = forebay(server, "gap", "accept", "clicks")
     assert accepted.returncode == 0, accepted

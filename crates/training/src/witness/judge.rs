@@ -39,6 +39,8 @@ pub(super) struct PartitionFacts {
 /// What the log says of one partition.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LogFacts {
+    /// Oldest offset that it holds.
+    pub(super) begin: i64,
     /// One past the newest record.
     pub(super) end: i64,
     /// Offsets that were read: the log's answer for them is known.
@@ -65,6 +67,8 @@ pub enum FindingKind {
     OtherRecord,
     /// The archive has rows of offsets that the log has not reached.
     BeyondEnd,
+    /// The log has lost records that nobody has read, and nobody has accepted that.
+    Unread,
     /// The table took the place of a lost one: it has none of the records below where it begins,
     /// and the state has.
     Replaced,
@@ -92,6 +96,10 @@ impl FindingKind {
             Self::BeyondEnd => {
                 "the archive has rows beyond the end of the log: the topic was made anew, or its log lost \
                  its tail; bring back the log that was read, or give a new --data-dir"
+            }
+            Self::Unread => {
+                "the log has lost records before they were read; see `forebay gap list`, and go on behind them with \
+                 `forebay gap accept`"
             }
             Self::Replaced => {
                 "the table was lost and made anew when the log had lost its head; restore the table's \
@@ -210,6 +218,7 @@ pub(super) fn judge(facts: &PartitionFacts) -> PartitionVerdict {
         (FindingKind::Doubled, facts.doubled.clone()),
         (FindingKind::OtherRecord, log.differing.clone()),
         (FindingKind::BeyondEnd, facts.archived.intersection(&beyond)),
+        (FindingKind::Unread, unread(facts, log.begin)),
         (FindingKind::Replaced, replaced(facts)),
     ];
     let verdict = PartitionVerdict {
@@ -232,6 +241,16 @@ pub(super) fn judge(facts: &PartitionFacts) -> PartitionVerdict {
     };
     verdict.check();
     verdict
+}
+
+/// Offsets from where reading is to go on up to `oldest`, the first that the log holds, without
+/// those that a person accepted as lost. Of a partition whose reading has not begun nothing is
+/// wanted yet.
+fn unread(facts: &PartitionFacts, oldest: i64) -> OffsetSet {
+    let wanted = facts.begin.map(|begin| begin.max(facts.mark));
+    let unread = wanted.map(|next| next..oldest.max(next));
+    let unread: OffsetSet = unread.into_iter().collect();
+    unread.difference(&facts.gaps)
 }
 
 /// Offsets that only a table had which is lost: those that were read before this one began.

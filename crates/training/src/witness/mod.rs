@@ -226,6 +226,7 @@ impl Witness {
                     let held = (bounds.begin, bounds.last_stable);
                     wanted.insert(place.clone(), to_read(facts, held, budget));
                     facts.log = Some(LogFacts {
+                        begin: bounds.begin,
                         end: bounds.last_stable,
                         ..LogFacts::default()
                     });

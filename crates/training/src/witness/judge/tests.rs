@@ -57,6 +57,23 @@ fn log(facts: &mut PartitionFacts) -> &mut LogFacts {
 }
 
 #[test]
+fn records_that_the_log_lost_unread_are_told_until_they_are_accepted() {
+    let mut facts = sound();
+    log(&mut facts).begin = 90;
+    assert_eq!(kinds(&facts), [], "they were read");
+    log(&mut facts).begin = 120;
+    log(&mut facts).end = 120;
+    assert_eq!(kinds(&facts), [(FindingKind::Unread, vec![(100, 120)])]);
+    facts.gaps.insert_range(100, 110);
+    assert_eq!(kinds(&facts), [(FindingKind::Unread, vec![(110, 120)])]);
+    let begins = PartitionFacts {
+        log: facts.log.take(),
+        ..PartitionFacts::default()
+    };
+    assert_eq!(kinds(&begins), [], "reading has not begun");
+}
+
+#[test]
 fn each_defect_is_told_with_its_offsets() {
     let mut lost = sound();
     lost.archived = lost.archived.difference(&set(&[(20, 25)]));
