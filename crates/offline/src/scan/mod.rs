@@ -5,7 +5,7 @@
 //! is log order within each partition, and appends have strictly ascending `_ingest_time`. So files
 //! sorted by `_ingest_time` are in log order, and a scan reads one after the other. Another
 //! writer's `OPTIMIZE` may mix rows: files whose times overlap are read together and sorted, and so
-//! are the rows of one file without our order tag, unless they are in order run by run (see
+//! are the rows of one file without our order tag, unless they are in order append by append (see
 //! `runs`). The stream checks the order that it promises.
 //!
 //! # Memory

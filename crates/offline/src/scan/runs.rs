@@ -1,8 +1,8 @@
-//! The order of a file that another writer has joined from files of ours. delta-rs's OPTIMIZE puts
-//! whole files behind one another, the newest first: their rows are in log order run by run, and
-//! `_ingest_time`, which rises from append to append, says which run comes first. Such a file is
-//! read run by run, and nothing of it is held but a batch. Pure; whether the places then ascend is
-//! for the caller to check.
+//! The order of a file that another writer has joined from files of ours. delta-rs's OPTIMIZE reads
+//! some files at a time, the newest first, and writes their batches as they come: the rows of one
+//! append are in order, though rows of others may lie between them. `_ingest_time`, which rises
+//! from append to append, says which is which. Such a file is read append by append, and nothing of
+//! it is held but a batch. Pure; whether the places then ascend is for the caller to check.
 
 use std::ops::Range;
 
@@ -12,27 +12,28 @@ use arrow_array::types::TimestampMicrosecondType;
 use forebay_core::invariant;
 use forebay_core::time::Micros;
 
-/// Runs of one file at most: reading each begins with a page of every column. More than the files
-/// that an OPTIMIZE joins where ours have been compacted.
-const RUNS_MAX: usize = 4_096;
+/// Neighbouring rows of one append that are told from others in one file, at most: 1.5 MiB.
+const PIECES_MAX: usize = 65_536;
+/// Ranges that one file is read in at most, each of several appends where these follow one another:
+/// reading a range begins with a page of every column.
+const RANGES_MAX: usize = 4_096;
 
-/// Neighbouring rows whose `_ingest_time` never falls.
+/// Neighbouring rows of one append.
 #[derive(Debug)]
-struct Run {
-    first: Micros,
-    last: Micros,
+struct Piece {
+    time: Micros,
     rows: Range<usize>,
 }
 
-/// The runs of a file, as its batches of `_ingest_time` alone come.
+/// The pieces of a file, as its batches of `_ingest_time` alone come.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    runs: Vec<Run>,
+    pieces: Vec<Piece>,
     rows: usize,
 }
 
 impl Runs {
-    /// Take the next batch in; false where there are too many runs, or a row has no time.
+    /// Take the next batch in; false where there are too many pieces, or a row has no time.
     pub(super) fn add(&mut self, times: &RecordBatch) -> bool {
         let column = times.columns().first();
         let Some(times) =
@@ -44,16 +45,12 @@ impl Runs {
             let Some(time) = time else {
                 return false;
             };
-            let known = self.runs.len();
-            match self.runs.last_mut() {
-                Some(run) if run.last <= time => {
-                    run.last = time;
-                    run.rows.end += 1;
-                }
-                _ if known == RUNS_MAX => return false,
-                _ => self.runs.push(Run {
-                    first: time,
-                    last: time,
+            let known = self.pieces.len();
+            match self.pieces.last_mut() {
+                Some(piece) if piece.time == time => piece.rows.end += 1,
+                _ if known == PIECES_MAX => return false,
+                _ => self.pieces.push(Piece {
+                    time,
                     rows: self.rows..self.rows + 1,
                 }),
             }
@@ -62,23 +59,26 @@ impl Runs {
         true
     }
 
-    /// The ranges of rows in the order of their times; None where times of two runs overlap.
+    /// The ranges of rows in the order of their appends; None where there are too many.
     pub(super) fn in_order(mut self) -> Option<Vec<Range<usize>>> {
-        self.runs.sort_by_key(|run| run.first);
-        let follows = |a: &Run, b: &Run| a.last <= b.first;
-        if !self.runs.is_sorted_by(follows) {
-            return None;
+        self.pieces
+            .sort_by_key(|piece| (piece.time, piece.rows.start));
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for piece in self.pieces {
+            match ranges.last_mut() {
+                Some(range) if range.end == piece.rows.start => range.end = piece.rows.end,
+                _ => ranges.push(piece.rows),
+            }
         }
-        let ranges: Vec<Range<usize>> = self.runs.into_iter().map(|run| run.rows).collect();
         let rows: usize = ranges.iter().map(Range::len).sum();
         invariant!(
             PartsMakeTheWhole,
             rows == self.rows,
-            "{rows} of {} rows are in {} runs",
+            "{rows} of {} rows are in {} ranges",
             self.rows,
             ranges.len()
         );
-        Some(ranges)
+        (ranges.len() <= RANGES_MAX).then_some(ranges)
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_put_in_the_order_of_their_times() {
+    fn rows_are_put_in_the_order_of_their_appends() {
         assert_eq!(ranges(&[]), Some(vec![]));
         assert_eq!(ranges(&[&[5, 5, 6], &[6, 9]]), Some(vec![(0, 5)]));
         // The newest first, over the border of a batch.
@@ -115,21 +115,27 @@ mod tests {
             ranges(&[&[9, 9, 5], &[6, 6, 1]]),
             Some(vec![(5, 6), (2, 5), (0, 2)])
         );
-        // One append in two runs may be in order, and times that overlap are not.
-        assert_eq!(ranges(&[&[5, 9, 5]]), None);
+        // Batches of two files, one of each at a time.
         assert_eq!(
-            ranges(&[&[9, 5, 5], &[4]]),
-            Some(vec![(3, 4), (1, 3), (0, 1)])
+            ranges(&[&[9, 9, 5, 5], &[9, 5, 6]]),
+            Some(vec![(2, 4), (5, 7), (0, 2), (4, 5)])
         );
     }
 
     #[test]
-    fn a_file_of_too_many_runs_or_without_times_is_not_read_by_them() {
-        let falling = |rows: usize| (0..rows).rev().map(|t| Some(t as i64)).collect::<Vec<_>>();
+    fn a_file_of_too_many_pieces_or_ranges_or_without_times_is_not_read_by_them() {
+        let rising = |rows: usize| (0..rows).map(|t| Some(t as i64)).collect::<Vec<_>>();
         let mut runs = Runs::default();
-        assert!(runs.add(&times(&falling(RUNS_MAX))), "RUNS_MAX of them");
-        assert_eq!(runs.in_order().expect("in order").len(), RUNS_MAX);
-        assert!(!Runs::default().add(&times(&falling(RUNS_MAX + 1))));
+        assert!(runs.add(&times(&rising(PIECES_MAX))), "PIECES_MAX of them");
+        assert_eq!(runs.in_order().expect("one after the other").len(), 1);
+        assert!(!Runs::default().add(&times(&rising(PIECES_MAX + 1))));
+        for (rows, is_read) in [(RANGES_MAX, true), (RANGES_MAX + 1, false)] {
+            let mut falling = rising(rows);
+            falling.reverse();
+            let mut runs = Runs::default();
+            assert!(runs.add(&times(&falling)));
+            assert_eq!(runs.in_order().is_some(), is_read, "{rows} ranges");
+        }
         assert!(!Runs::default().add(&times(&[Some(1), None])));
     }
 }

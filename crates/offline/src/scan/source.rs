@@ -230,9 +230,9 @@ fn sorted(batches: &[RecordBatch]) -> Vec<(usize, usize)> {
     order
 }
 
-/// The rows of a file without our order tag, run by run; None where that does not put them in log
-/// order. Their times and then their places are decoded first, and nothing is held but a batch of
-/// them.
+/// The rows of a file without our order tag, append by append; None where that does not put them
+/// in log order. Their times and then their places are decoded first, and nothing is held but a
+/// batch of them.
 fn runs_in_order(
     plan: &Arc<Plan>,
     name: &str,

@@ -153,16 +153,19 @@ async fn a_single_flipped_bit_is_refused_and_the_right_bytes_are_taken_again() {
 fn mix(root: &Path) {
     let mut rows: Vec<_> = range(0, 0, 30);
     rows.sort_by_key(|row| (row.offset % 7, -row.offset));
-    join(root, &rows);
+    join(root, &rows, |_| 0);
 }
 
-/// The same with the rows in this order.
-fn join(root: &Path, rows: &[Row]) {
+/// The same with the rows in this order, of appends that are told by their numbers.
+fn join(root: &Path, rows: &[Row], append_of: impl Fn(&Row) -> i64) {
     let directory = root.join(TABLE);
     let without = batch(rows);
     let names: Vec<_> = files(root, TABLE);
-    let times = arrow_array::TimestampMicrosecondArray::from_value(1_700_000_000_000_000, 30)
-        .with_timezone("UTC");
+    let times = rows
+        .iter()
+        .map(|row| 1_700_000_000_000_000 + append_of(row));
+    let times = arrow_array::TimestampMicrosecondArray::from_iter_values(times);
+    let times = times.with_timezone("UTC");
     let mut fields: Vec<Arc<Field>> = without.schema().fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(meta::INGEST_TIME, times_type(), false)));
     let mut columns = without.columns().to_vec();
@@ -216,12 +219,13 @@ async fn rows_that_another_writer_mixed_come_in_log_order_and_every_one_once() {
 }
 
 #[tokio::test]
-async fn rows_that_another_writer_left_in_order_are_held_batch_by_batch() {
+async fn rows_that_another_writer_left_in_order_append_by_append_are_not_sorted() {
     let root = tempfile::tempdir().expect("a directory");
     let archive = three_files(root.path()).await;
-    let mut rows = range(0, 0, 30);
-    rows.reverse();
-    join(root.path(), &rows);
+    // Two files at a time, the newest first, a batch of each in turn; as delta-rs does.
+    let batches = [20..28, 10..18, 28..30, 18..20, 0..10];
+    let rows = batches.map(|offsets| offsets.map(|offset| row_at(0, offset)).collect::<Vec<_>>());
+    join(root.path(), &rows.concat(), |row| row.offset / 10);
     let little = Budget::whole(64);
     let scan = || Scan::default().in_log_order().drawing(&little, Part::Fills);
     let expected: Vec<(i32, i64)> = (0..30).map(|offset| (0, offset)).collect();
