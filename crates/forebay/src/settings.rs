@@ -75,9 +75,9 @@ pub(crate) struct Server {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Memory {
     /// All memory of the process, MiB; 0: half of what its control group, or the machine, has.
-    /// RocksDB and the Kafka clients have fixed shares in it; connections and what they send,
-    /// answers, keys in memory, rows on their way to the archive, scoring and verification draw on
-    /// the rest, and are refused, evict or wait where it is used up.
+    /// RocksDB and the Kafka clients have fixed shares in it; large requests, answers, keys in
+    /// memory, rows on their way to the archive, scoring and verification draw on the rest, and are
+    /// refused, evict or wait where it is used up.
     pub(crate) limit_mib: usize,
 }
 
@@ -135,7 +135,7 @@ pub(crate) struct State {
     /// Write buffers of RocksDB, all shards together, MiB; 0: a sixteenth of [memory] limit_mib, 4
     /// to 64.
     pub(crate) write_buffer_mib: usize,
-    /// Decoded keys in memory, all shards together, MiB; 0: 7 of 32 parts of what is left of
+    /// Decoded keys in memory, all shards together, MiB; 0: a quarter of what is left of
     /// [memory] limit_mib beside the fixed shares, which is also the most. Above it, keys that
     /// nobody used lately are read again from RocksDB when needed.
     pub(crate) hot_table_mib: usize,

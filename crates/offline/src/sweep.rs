@@ -39,15 +39,8 @@ impl DeltaArchive {
         let store = table.log.0.object_store(None);
         // Listed before the log is read: a file that is committed in between is named, and one that
         // an append has just written is too young.
-        let listed =
-            store
-                .list_with_delimiter(None)
-                .await
-                .map_err(|source| OfflineError::Store {
-                    action: "list",
-                    path: table.name.clone(),
-                    source,
-                })?;
+        let listed = store.list_with_delimiter(None).await;
+        let listed = listed.map_err(|source| not_listed(&table, source))?;
         let unnamed: Vec<ObjectMeta> = {
             let mut current = table.current.lock().await;
             self.refresh(&table, &mut current).await?;
@@ -90,16 +83,8 @@ impl DeltaArchive {
             return Ok(false);
         }
         let store = table.log.0.object_store(None);
-        let listed: Vec<ObjectMeta> =
-            store
-                .list(None)
-                .try_collect()
-                .await
-                .map_err(|source| OfflineError::Store {
-                    action: "list",
-                    path: table.name.clone(),
-                    source,
-                })?;
+        let listed: Result<Vec<ObjectMeta>, _> = store.list(None).try_collect().await;
+        let listed = listed.map_err(|source| not_listed(&table, source))?;
         for file in listed {
             delete(&table, store.as_ref(), &file.location).await?;
         }
@@ -188,6 +173,14 @@ async fn named(
         }
     }
     Ok(named)
+}
+
+fn not_listed(table: &Table, source: object_store::Error) -> OfflineError {
+    OfflineError::Store {
+        action: "list",
+        path: table.name.clone(),
+        source,
+    }
 }
 
 async fn delete(table: &Table, store: &dyn ObjectStore, path: &Path) -> Result<(), OfflineError> {

@@ -154,7 +154,7 @@ metric_table! {
     Gauge MemoryLimit memory_limit "forebay_memory_limit_bytes" [] NONE "[memory] limit_mib, or what stands for it";
     Gauge Memory memory "forebay_memory_bytes" ["part"] NONE "bytes that the part holds; part: rocksdb, hot_table, answers, requests, scoring, ingest, point_in_time, fills, monitors, upkeep";
     Gauge MemoryMost memory_most "forebay_memory_most_bytes" ["part"] NONE "the most that the part may hold; all parts but rocksdb together never hold more than the pool";
-    Counter MemoryRefused memory_refused "forebay_memory_refused_total" ["part"] NONE "how often the part was refused memory: answers and requests are then refused, connections, ingest and scoring wait, a verification is given up";
+    Counter MemoryRefused memory_refused "forebay_memory_refused_total" ["part"] NONE "how often the part was refused memory: answers and requests are then refused, ingest and scoring wait, a verification is given up";
 
     // ingest
     Counter IngestRecords ingest_records "forebay_ingest_records_total" ["source", "result"] NONE "records read; result: ok (rows, each once), again (rows that are read once more, after a crash or for an archive that lacks them), dead_letter";
