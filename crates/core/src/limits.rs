@@ -208,7 +208,10 @@ pub const ARCHIVE_MERGE_MAX_BYTES: u64 = 128 << 20;
 /// Longest time for which the archive keeps what it has replaced, hours: no longer is known what
 /// was replaced when.
 pub const ARCHIVE_RETENTION_MAX_HOURS: u64 = 168;
-/// How far the machine's clock may be from the newest date in the archive, and from its own last
-/// reading, days, where `archive.clock_gap_max_days` says nothing else: no row is dated by a clock
-/// that is further away.
+/// How far the machine's clock may be from the newest date in the archive at a start, days, where
+/// `archive.clock_gap_max_days` says nothing else: no row is dated by a clock that is further away.
 pub const ARCHIVE_CLOCK_GAP_MAX_DAYS: u32 = 30;
+/// How far a step may take the machine's clock while the process runs, minutes, for rows to be
+/// dated by it and files to be deleted by their age: by the time that has passed nobody needs to
+/// believe more.
+pub const ARCHIVE_CLOCK_STEP_MAX_MINUTES: u32 = 10;

@@ -44,6 +44,13 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn now_us(&self) -> Micros;
 }
 
+/// A clock beside one that nobody sets: it tells a step of the first from time that has passed.
+pub trait PassingClock: Clock {
+    /// What has passed since a moment that stays the same while the process runs, what the machine
+    /// slept through included. It never goes back.
+    fn passed(&self) -> Duration;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,12 @@
 //! Instants as people write them, and the system's clock: the only place that reads it.
 //! Commands read times from flags with it; everything else gets its clock as a value.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use forebay_core::time::{Clock, Micros};
+use forebay_core::time::{Clock, Micros, PassingClock};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,6 +17,22 @@ impl Clock for SystemClock {
         Utc::now().timestamp_micros()
     }
 }
+
+impl PassingClock for SystemClock {
+    fn passed(&self) -> Duration {
+        let passed = clock_gettime(PASSING);
+        // A clock that begins with the machine shows nothing below zero.
+        Duration::from_secs(passed.tv_sec.unsigned_abs())
+            + Duration::from_nanos(passed.tv_nsec.unsigned_abs())
+    }
+}
+
+/// The kernel's clock that nobody sets and that goes on while the machine sleeps.
+#[cfg(target_os = "linux")]
+const PASSING: ClockId = ClockId::Boottime;
+/// Elsewhere one that may stand meanwhile: a long sleep then looks like a step.
+#[cfg(not(target_os = "linux"))]
+const PASSING: ClockId = ClockId::Monotonic;
 
 /// RFC 3339 (`2013-07-01T12:00:00Z`), `2013-07-01 12:00:00` (UTC), or a date (its midnight, UTC).
 ///
@@ -52,6 +71,13 @@ pub(crate) fn format(instant: Micros) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_passed_never_falls() {
+        let passed = SystemClock.passed();
+        assert!(passed > Duration::ZERO);
+        assert!(SystemClock.passed() >= passed);
+    }
 
     #[test]
     fn forms_are_read_and_written() -> Result<()> {

@@ -3,15 +3,14 @@
 //! it, so an hour in which the clock says 2109 would date rows in 2109 for ever. So the machine's
 //! clock is held against the time that has passed: while they differ by a step, the time that has
 //! passed counts, and only a step that stands for [`BELIEVED_AFTER`] is taken over. What a machine
-//! sleeps through looks like a step, and is caught up with by then. Whether the first reading, or a
-//! step that has stood, is days away from what was dated before is for the archive to judge
-//! (`offline/dating`).
+//! sleeps through has passed and is no step. Whether rows are dated by the first reading, or after
+//! a step that has stood, is for the archive to judge (`offline/dating`).
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use forebay_core::time::{Clock, MINUTE_US, Micros};
+use forebay_core::time::{Clock, MINUTE_US, Micros, PassingClock};
 use parking_lot::Mutex;
 
 /// A difference above this is a step; a clock that is only slewed stays below it.
@@ -21,18 +20,20 @@ const BELIEVED_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// The machine's clock, but for its steps.
 pub(crate) struct SteadyClock {
-    machine: Arc<dyn Clock>,
-    began: Instant,
+    machine: Arc<dyn PassingClock>,
+    /// What had passed when this clock began.
+    began: Duration,
     trust: Mutex<Trust>,
 }
 
 impl SteadyClock {
     /// What `machine` says now is believed.
-    pub(crate) fn over(machine: Arc<dyn Clock>) -> Self {
+    pub(crate) fn over(machine: Arc<dyn PassingClock>) -> Self {
         let trust = Mutex::new(Trust::new(machine.now_us()));
+        let began = machine.passed();
         Self {
             machine,
-            began: Instant::now(),
+            began,
             trust,
         }
     }
@@ -47,7 +48,14 @@ impl fmt::Debug for SteadyClock {
 impl Clock for SteadyClock {
     fn now_us(&self) -> Micros {
         let machine_us = self.machine.now_us();
-        self.trust.lock().read(machine_us, self.began.elapsed())
+        let passed = self.machine.passed().saturating_sub(self.began);
+        self.trust.lock().read(machine_us, passed)
+    }
+}
+
+impl PassingClock for SteadyClock {
+    fn passed(&self) -> Duration {
+        self.machine.passed()
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
@@ -25,7 +25,7 @@ use forebay_core::ports::{Archive, Scan, TableScan};
 use forebay_core::prediction::{PredictionKey, Role, column};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
-use forebay_core::time::{Clock, Micros, whole_us};
+use forebay_core::time::{Clock, Micros, PassingClock, whole_us};
 use forebay_offline::{ArchiveSettings, DeltaArchive};
 use futures::TryStreamExt;
 use serde_json::json;
@@ -42,6 +42,13 @@ impl Clock for Now {
     fn now_us(&self) -> Micros {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         now.map_or(0, |since| whole_us(since) as Micros)
+    }
+}
+
+impl PassingClock for Now {
+    fn passed(&self) -> Duration {
+        // Nobody sets the clock meanwhile.
+        Duration::from_micros(self.now_us().unsigned_abs())
     }
 }
 

@@ -23,7 +23,7 @@ use forebay_core::memory::Budget;
 use forebay_core::ports::Archive;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
-use forebay_core::time::{Clock, Micros, whole_us};
+use forebay_core::time::{Clock, Micros, PassingClock, whole_us};
 use forebay_offline::{ArchiveSettings, DeltaArchive};
 use serde_json::{Value, json};
 
@@ -44,6 +44,13 @@ impl Clock for Ahead {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |since| whole_us(since) as Micros);
         now + self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PassingClock for Ahead {
+    fn passed(&self) -> Duration {
+        // What it is moved ahead by has passed.
+        Duration::from_micros(self.now_us().unsigned_abs())
     }
 }
 
@@ -108,7 +115,7 @@ impl Merges {
 
 fn open(folder: &Path, clock: &Arc<Ahead>) -> Result<DeltaArchive, Box<dyn Error>> {
     let settings = ArchiveSettings::new("bench", "small_commits");
-    let clock: Arc<dyn Clock> = Arc::<Ahead>::clone(clock);
+    let clock: Arc<dyn PassingClock> = Arc::<Ahead>::clone(clock);
     Ok(DeltaArchive::open(folder, settings, clock)?)
 }
 

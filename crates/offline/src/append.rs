@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::archive::DeltaArchive;
 use crate::blocking::blocking;
-use crate::dating::ingest_time;
+use crate::dating::{Reading, ingest_time};
 use crate::error::OfflineError;
 use crate::file::DataFile;
 use crate::marks::{Outcome, commit_info, outcome_of};
@@ -206,7 +206,8 @@ impl DeltaArchive {
         if moves.is_empty() {
             return Ok(None);
         }
-        let now_us = self.clock().now_us();
+        let reading = Reading::of(self.clock());
+        let now_us = reading.now_us;
         let now_ms = now_us.div_euclid(1_000);
         let transaction = |app_id: &str, version: i64| {
             Transaction::new_with_last_update(app_id, version, Some(now_ms))
@@ -219,7 +220,7 @@ impl DeltaArchive {
         let id = self.next_commit_id();
         let mut add = None;
         if fresh.num_rows() > 0 {
-            self.dating().date(now_us)?;
+            self.dating().date(reading)?;
             let last_us = current.marks.ingest_time_us();
             let ingest_time_us = ingest_time(now_us, last_us);
             invariant!(

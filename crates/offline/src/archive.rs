@@ -19,13 +19,13 @@ use forebay_core::ports::{
     Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
 };
 use forebay_core::progress::Applied;
-use forebay_core::time::Clock;
+use forebay_core::time::PassingClock;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::dating::Dating;
+use crate::dating::{Dating, Reading};
 use crate::durable::DurableLocal;
 use crate::error::OfflineError;
 use crate::schema;
@@ -44,8 +44,8 @@ pub struct ArchiveSettings {
     pub owner: String,
     /// Commits between two checkpoints of a table's log.
     pub checkpoint_interval: NonZeroU64,
-    /// How far the clock may be from the newest date in the archive, and from its own last reading,
-    /// days: beyond that nothing is dated by it.
+    /// How far the clock may be from the newest date in the archive at a start, days: beyond that
+    /// nothing is dated by it.
     pub clock_gap_max_days: u32,
 }
 
@@ -70,7 +70,7 @@ pub struct DeltaArchive {
     root: Url,
     store: Arc<dyn ObjectStore>,
     settings: ArchiveSettings,
-    clock: Arc<dyn Clock>,
+    clock: Arc<dyn PassingClock>,
     dating: Dating,
     commits: AtomicU64,
     /// Each table is opened once, and none waits for another: one may hang. Locked for moments.
@@ -96,7 +96,7 @@ impl DeltaArchive {
     pub fn open(
         root: &FilePath,
         settings: ArchiveSettings,
-        clock: Arc<dyn Clock>,
+        clock: Arc<dyn PassingClock>,
     ) -> Result<Self, OfflineError> {
         let failed = |e: std::io::Error| OfflineError::Store {
             action: "make the archive directory",
@@ -125,7 +125,7 @@ impl DeltaArchive {
         root: Url,
         store: Arc<dyn ObjectStore>,
         settings: ArchiveSettings,
-        clock: Arc<dyn Clock>,
+        clock: Arc<dyn PassingClock>,
     ) -> Result<Self, OfflineError> {
         check_name("deployment", &settings.deployment)?;
         check_name("owner", &settings.owner)?;
@@ -148,7 +148,7 @@ impl DeltaArchive {
         &self.settings.owner
     }
 
-    pub(crate) fn clock(&self) -> &dyn Clock {
+    pub(crate) fn clock(&self) -> &dyn PassingClock {
         self.clock.as_ref()
     }
 
@@ -156,14 +156,12 @@ impl DeltaArchive {
         &self.dating
     }
 
-    /// Hold the clock against what it said last. To be called now and then, so that an archive that
-    /// rests for long knows a clock that moved on from one that jumped; whatever goes by age waits
-    /// while it fails.
+    /// Hold the clock against what it said last; whatever goes by age waits while that fails.
     ///
     /// # Errors
-    /// The clock is days away.
+    /// The clock is days away from the newest date, or was set while the process ran.
     pub fn hold_clock(&self) -> Result<(), OfflineError> {
-        self.dating.hold(self.clock.now_us())
+        self.dating.hold(Reading::of(self.clock()))
     }
 
     /// Name of the next try of a commit: unique, since the owner's is.

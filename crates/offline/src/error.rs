@@ -122,6 +122,17 @@ pub enum OfflineError {
         /// Days between the two.
         days: u64,
     },
+    /// The machine's clock was set while the process ran.
+    #[error(
+        "rows are not dated: the machine's clock says {now}, and by the time that has passed since it was read last it \
+         is {expected}; set the clock right, and appends go on within ten minutes; if it is right, start again"
+    )]
+    ClockStepped {
+        /// What the clock says.
+        now: String,
+        /// What it would say without the step.
+        expected: String,
+    },
     /// A task of ours panicked.
     #[error("a task over table `{table}` was lost; the log above says where it panicked")]
     LostTask {
@@ -152,9 +163,10 @@ impl OfflineError {
             Self::SchemaDiffers { .. } => ErrorKind::AlreadyExists,
             Self::Fenced { .. } | Self::Unsupported { .. } => ErrorKind::FailedPrecondition,
             Self::MaybeWritten { .. } => ErrorKind::MaybeWritten,
-            Self::Delta { .. } | Self::Store { .. } | Self::ClockOff { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::Delta { .. }
+            | Self::Store { .. }
+            | Self::ClockOff { .. }
+            | Self::ClockStepped { .. } => ErrorKind::Unavailable,
             Self::Damaged { .. } => ErrorKind::DataLoss,
             Self::Memory { .. } => ErrorKind::ResourceExhausted,
             Self::LostTask { .. } | Self::Encode { .. } => ErrorKind::Internal,

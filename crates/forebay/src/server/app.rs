@@ -14,7 +14,7 @@ use forebay_control::{AlarmPublisher, Aside, FillHost, Life, Monitors, Phase, St
 use forebay_core::memory::Budget;
 use forebay_core::ports::{Runtime, StateHealth, StateReader};
 use forebay_core::progress::Applied;
-use forebay_core::time::{Clock, Micros};
+use forebay_core::time::{Clock, Micros, PassingClock};
 use forebay_engine::Catalog;
 use forebay_infer::{LocalScorer, ModelStore, WorkerPool, WorkerRegistry};
 use forebay_kafka::{KafkaPublisher, ReaderStats};
@@ -157,14 +157,15 @@ impl App {
     ///
     /// # Errors
     /// A directory, a setting, or the catalog of the last run is not usable; the text names it.
-    pub(crate) fn open(settings: Settings, clock: Arc<dyn Clock>, runtime: Handle) -> Result<Self> {
+    pub(crate) fn open(
+        settings: Settings,
+        clock: Arc<dyn PassingClock>,
+        runtime: Handle,
+    ) -> Result<Self> {
         settings.validate()?;
         let shares = Shares::of(&settings, available_bytes())?;
         let data_dir = &settings.server.data_dir;
-        make_directory(data_dir)?;
-        // Before the name is claimed: else it could not be corrected.
-        check_name("server.name", &settings.server.name)?;
-        deployment_name::claim(data_dir, &settings.server.name)?;
+        claim_directory(data_dir, &settings.server.name)?;
         let catalog = catalog_file::load(data_dir)?;
         let files = descriptors::shares(descriptors::raise(), settings.state.shards)?;
         let budget = Budget::shared(shares.pool);
@@ -172,7 +173,7 @@ impl App {
         let store = RocksStore::open(&data_dir.join("online"), &options, &budget)?;
         set_outdated_aside(&store, &catalog)?;
         let store = Arc::new(store);
-        let steady_clock: Arc<dyn Clock> = Arc::new(SteadyClock::over(Arc::clone(&clock)));
+        let steady_clock: Arc<dyn PassingClock> = Arc::new(SteadyClock::over(Arc::clone(&clock)));
         let archive = Arc::new(open_archive(&settings, &steady_clock)?);
         let system: Arc<dyn Runtime> = Arc::new(SystemRuntime::new(runtime.clone()));
         let broker = Arc::new(BrokerLink::open(&settings)?);
@@ -342,7 +343,15 @@ fn make_directory(data_dir: &Path) -> Result<()> {
     })
 }
 
-fn open_archive(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<DeltaArchive> {
+/// Make the directory where it is missing; it is that of the server `name` from then on.
+fn claim_directory(data_dir: &Path, name: &str) -> Result<()> {
+    make_directory(data_dir)?;
+    // Before the name is claimed: else it could not be corrected.
+    check_name("server.name", name)?;
+    deployment_name::claim(data_dir, name)
+}
+
+fn open_archive(settings: &Settings, clock: &Arc<dyn PassingClock>) -> Result<DeltaArchive> {
     let name = &settings.server.name;
     let owner = format!("{name}-{}-{}", std::process::id(), clock.now_us());
     let archive = settings.archive.of(name, owner);

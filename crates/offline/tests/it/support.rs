@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -17,20 +18,26 @@ use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use forebay_core::memory::Budget;
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
-use forebay_core::time::{Clock, Micros, timestamp_type};
+use forebay_core::time::{Clock, Micros, PassingClock, timestamp_type};
 use forebay_offline::{ArchiveSettings, DeltaArchive};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 pub(crate) const TABLE: &str = "departures";
 pub(crate) const TOPIC: &str = "flights.eu";
 
-/// A clock that tests set.
+/// A clock that tests set, while nothing passes: another time is a step.
 #[derive(Debug, Default)]
 pub(crate) struct FakeClock(pub(crate) AtomicI64);
 
 impl Clock for FakeClock {
     fn now_us(&self) -> Micros {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PassingClock for FakeClock {
+    fn passed(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
