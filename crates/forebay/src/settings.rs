@@ -180,9 +180,9 @@ pub(crate) struct Archive {
     pub(crate) scrub_interval_s: u64,
     /// Most that joining, and scrubbing, read, MiB a second each.
     pub(crate) upkeep_mib_per_second: u64,
-    /// How far the machine's clock may be from the newest date in the archive, days: beyond that
-    /// rows are not dated by it, and ingest waits. Raise it where the clock is right, after a long
-    /// rest or where rows were dated by one that was not.
+    /// How far the machine's clock may be from the newest date in the archive at a start, days:
+    /// beyond that rows are not dated by it, and ingest waits. Raise it where the clock is right,
+    /// after a long rest or where rows were dated by one that was not.
     pub(crate) clock_gap_max_days: u32,
     /// Commits between two checkpoints of a table's log: fewer make a table quicker to open, and
     /// write more. A table keeps what was in force when it was made.

@@ -113,6 +113,8 @@ impl Trust {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
     use forebay_core::time::{DAY_US, SECOND_US};
 
     use super::*;
@@ -147,5 +149,45 @@ mod tests {
         assert_eq!(read(&mut trust, 2_099, 2 * step_us), slewed);
         assert_eq!(read(&mut trust, 2_100, 2 * step_us), 2 * step_us);
         assert_eq!(read(&mut trust, 2_101, 2 * step_us + 5), 2 * step_us + 5);
+    }
+
+    /// A machine whose clock says this when so much has passed, seconds.
+    #[derive(Debug, Default)]
+    struct Machine {
+        now_s: AtomicI64,
+        passed_s: AtomicU64,
+    }
+
+    impl Machine {
+        fn set(&self, now_s: i64, passed_s: u64) {
+            self.now_s.store(now_s, Ordering::Relaxed);
+            self.passed_s.store(passed_s, Ordering::Relaxed);
+        }
+    }
+
+    impl Clock for Machine {
+        fn now_us(&self) -> Micros {
+            self.now_s.load(Ordering::Relaxed) * SECOND_US
+        }
+    }
+
+    impl PassingClock for Machine {
+        fn passed(&self) -> Duration {
+            Duration::from_secs(self.passed_s.load(Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn what_the_machine_slept_through_is_no_step_and_what_was_set_is() {
+        let machine = Arc::new(Machine::default());
+        machine.set(1_000_000, 5_000);
+        let clock = SteadyClock::over(Arc::<Machine>::clone(&machine));
+        let day_s = 86_400;
+        machine.set(1_000_000 + day_s, 5_000 + day_s.unsigned_abs());
+        let slept_us = (1_000_000 + day_s) * SECOND_US;
+        assert_eq!(clock.now_us(), slept_us, "a day has passed");
+        machine.set(1_000_000 + 3 * day_s, 5_001 + day_s.unsigned_abs());
+        assert_eq!(clock.now_us(), slept_us + SECOND_US, "two were set");
+        assert_eq!(clock.passed(), machine.passed());
     }
 }

@@ -19,7 +19,7 @@ use forebay_core::ports::{
     Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
 };
 use forebay_core::progress::Applied;
-use forebay_core::time::PassingClock;
+use forebay_core::time::{Micros, PassingClock};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -161,7 +161,14 @@ impl DeltaArchive {
     /// # Errors
     /// The clock is days away from the newest date, or was set while the process ran.
     pub fn hold_clock(&self) -> Result<(), OfflineError> {
-        self.dating.hold(Reading::of(self.clock()))
+        self.held_now().map(drop)
+    }
+
+    /// What the clock says, held as [`Self::hold_clock`] does: to delete by.
+    pub(crate) fn held_now(&self) -> Result<Micros, OfflineError> {
+        let reading = Reading::of(self.clock());
+        self.dating.hold(reading)?;
+        Ok(reading.now_us)
     }
 
     /// Name of the next try of a commit: unique, since the owner's is.

@@ -260,7 +260,8 @@ impl DeltaArchive {
         name: &str,
         id: &str,
     ) -> Result<Option<Compacted>, OfflineError> {
-        let now_ms = self.clock().now_us().div_euclid(1_000);
+        // A sweep goes by the time at which its inputs were replaced.
+        let now_ms = self.held_now()?.div_euclid(1_000);
         let merged = Compacted {
             files: inputs.len(),
             bytes: inputs.iter().map(|file| file.size).sum(),

@@ -4,7 +4,8 @@
 //! delete what readers were promised. So nothing is dated by a clock that is away from where it
 //! should be. At a start that is the newest date in the archive, and days may have passed. While
 //! the process runs another clock, which nobody sets, tells how much has passed, and minutes are
-//! believed. A clock that is put right is believed again at once.
+//! believed: by each step, as a clock that is set often may move on. A clock that is put right is
+//! believed again at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

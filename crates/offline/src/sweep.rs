@@ -32,10 +32,11 @@ impl DeltaArchive {
     /// longer than a day ago. Returns how many were deleted.
     ///
     /// # Errors
-    /// Unknown table; the log or the directory cannot be read; a file cannot be deleted.
+    /// Unknown table; a clock that is not believed; the log or the directory cannot be read; a file
+    /// cannot be deleted.
     pub async fn sweep(&self, table: &str, retention: Duration) -> Result<u64, OfflineError> {
         let table = self.table(table).await?;
-        let now_us = self.clock().now_us();
+        let now_us = self.held_now()?;
         let store = table.log.0.object_store(None);
         // Listed before the log is read: a file that is committed in between is named, and one that
         // an append has just written is too young.
@@ -98,10 +99,11 @@ impl DeltaArchive {
     /// most.
     ///
     /// # Errors
-    /// Unknown table; the log cannot be read; a file cannot be deleted.
+    /// Unknown table; a clock that is not believed; the log cannot be read; a file cannot be
+    /// deleted.
     pub async fn clean_log(&self, table: &str, retention: Duration) -> Result<u64, OfflineError> {
         let table = self.table(table).await?;
-        let cutoff_us = before(self.clock().now_us(), retention);
+        let cutoff_us = before(self.held_now()?, retention);
         let log = table.log.0.as_ref();
         // Appends wait: what they have read of the log names files that go now.
         let mut current = table.current.lock().await;

@@ -5,6 +5,7 @@ use std::fs;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arrow_schema::{DataType, Field, Schema};
 use forebay_core::ErrorKind;
@@ -331,6 +332,11 @@ async fn rows_are_dated_by_no_clock_that_is_days_away_until_it_is_right_or_accep
         assert!(error.message().contains(needle), "{error}");
     }
     archive.hold_clock().expect_err("nothing goes by age");
+    let week = Duration::from_hours(7 * 24);
+    let (sweep, clean) = (archive.sweep(TABLE, week), archive.clean_log(TABLE, week));
+    for error in [sweep.await, clean.await].map(|asked| asked.expect_err("by no such clock")) {
+        assert!(error.to_string().contains("2106-"), "{error}");
+    }
     assert_eq!(archive.snapshot(TABLE).await.expect("read").rows, 5);
     // The first remedy: the clock is set right.
     set(right + 7);

@@ -25,9 +25,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 pub(crate) const TABLE: &str = "departures";
 pub(crate) const TOPIC: &str = "flights.eu";
 
-/// A clock that tests set, while nothing passes: another time is a step.
+/// A clock that tests set, and microseconds that have passed: where only the first changes, that is
+/// a step.
 #[derive(Debug, Default)]
-pub(crate) struct FakeClock(pub(crate) AtomicI64);
+pub(crate) struct FakeClock(pub(crate) AtomicI64, pub(crate) AtomicI64);
 
 impl Clock for FakeClock {
     fn now_us(&self) -> Micros {
@@ -37,12 +38,15 @@ impl Clock for FakeClock {
 
 impl PassingClock for FakeClock {
     fn passed(&self) -> Duration {
-        Duration::ZERO
+        Duration::from_micros(self.1.load(Ordering::Relaxed).unsigned_abs())
     }
 }
 
 pub(crate) fn clock() -> Arc<FakeClock> {
-    Arc::new(FakeClock(AtomicI64::new(1_700_000_000_000_000)))
+    Arc::new(FakeClock(
+        AtomicI64::new(1_700_000_000_000_000),
+        AtomicI64::default(),
+    ))
 }
 
 pub(crate) fn open(root: &Path, owner: &str) -> DeltaArchive {

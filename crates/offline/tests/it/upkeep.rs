@@ -40,11 +40,14 @@ pub(crate) fn ahead(root: &Path, owner: &str, interval: u64) -> (Arc<FakeClock>,
     (clock, archive.expect("opened"))
 }
 
+/// `ahead` has passed.
 pub(crate) fn set(clock: &FakeClock, ahead: Duration) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = since.expect("after 1970") + ahead;
     let now_us = i64::try_from(now.as_micros()).expect("fits");
+    let passed_us = i64::try_from(ahead.as_micros()).expect("fits");
     clock.0.store(now_us, Ordering::Relaxed);
+    clock.1.store(passed_us, Ordering::Relaxed);
 }
 
 fn log_files(root: &Path) -> Vec<PathBuf> {
@@ -92,10 +95,16 @@ async fn a_file_that_an_append_is_about_to_commit_is_never_swept() {
     let store = Arc::new(FaultyStore::new(inner, u64::MAX, 0, When::Before));
     let url = Url::from_directory_path(root.path().canonicalize().expect("there"));
     let clock = clock();
+    set(&clock, Duration::ZERO);
+    // What is filled is dated by another clock.
+    let settings = ArchiveSettings {
+        clock_gap_max_days: 100_000,
+        ..ArchiveSettings::new("prod", "b")
+    };
     let archive = DeltaArchive::with_store(
         url.expect("absolute"),
         Arc::<FaultyStore>::clone(&store),
-        ArchiveSettings::new("prod", "b"),
+        settings,
         Arc::<FakeClock>::clone(&clock),
     );
     let archive = Arc::new(archive.expect("opened"));
