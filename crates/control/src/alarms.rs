@@ -1,21 +1,21 @@
 //! Alarms on their way out: from the monitors to the alert topic, at least once.
 //!
-//! # What is said
+//! # Transitions
 //!
-//! The words on one alarm take turns, up and down, and go forward in event time: what says the
-//! same as the last word, or is about an earlier window, is no news. So rows that came late move
-//! the last word, and never bring back an older one. Monitors say how their alarms stand whenever a
-//! window closes; what an earlier process has said otherwise is put right by that.
+//! An alarm alternates between firing and resolved, forward in event time. A report that repeats
+//! the last transition, or is about an earlier window, publishes nothing: rows that came late never
+//! bring back an older state. Monitors report all their alarms whenever a window closes, which also
+//! corrects what an earlier process has published.
 //!
-//! Each word has its number among those on its alarm, and its id follows from that: a word that a
-//! crash repeats has the id that it had, also where late rows have given its window another
-//! revision meanwhile, and consumers drop it.
+//! The transitions of one alarm are numbered, and the record's id follows from the number. One that
+//! a crash repeats keeps its id, also where late rows have given its window another revision since,
+//! so that consumers drop it.
 //!
 //! # What outlives a process
 //!
-//! The last word that the broker has of each alarm, and the words that are on their way, written
-//! down before they are sent. After a crash those go out once more as they were: nobody knows which
-//! of them have arrived, and what the monitor says by then follows on them.
+//! The last transition of each alarm that the broker acknowledged, and those that are being sent,
+//! saved before they are. After a crash these are sent again as they were, since nobody knows which
+//! of them arrived, and what the monitor reports by then follows.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -40,33 +40,33 @@ const ALARMS_WAITING_MAX: usize = 10_000;
 const BATCH: usize = 1_000;
 const CHECKPOINT: &str = "alarms";
 
-/// How an alarm stands by a word on it.
+/// State of an alarm after a transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Status {
     /// End of the window.
     window_end_us: Micros,
     /// Whether it is up.
     firing: bool,
-    /// Number of the word among those on its alarm, from 0.
+    /// Number of the transition among those of its alarm, from 0.
     turn: u32,
 }
 
-/// One word on an alarm, for its topic.
+/// One transition of an alarm, for its topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Word {
+struct Transition {
     identity: String,
     status: Status,
     record: OutboxRecord,
 }
 
-/// The last word on each alarm.
+/// The last transition of each alarm.
 #[derive(Debug, Clone, Default)]
-struct LastWords(BTreeMap<String, Status>);
+struct LastTransitions(BTreeMap<String, Status>);
 
-impl LastWords {
-    /// The word that `alarm` is, where that changes the last one and is not about an earlier
-    /// window.
-    fn news(&self, alarm: &Alarm) -> Option<Word> {
+impl LastTransitions {
+    /// The transition that `alarm` reports; None where it repeats the last one or is about an
+    /// earlier window.
+    fn news(&self, alarm: &Alarm) -> Option<Transition> {
         let (notice, last) = (&alarm.notice, self.0.get(&alarm.identity));
         let is_news = match last {
             None => notice.firing,
@@ -84,7 +84,7 @@ impl LastWords {
             turn,
         };
         match notice.outbox_record(turn) {
-            Ok(record) => Some(Word {
+            Ok(record) => Some(Transition {
                 identity: alarm.identity.clone(),
                 status,
                 record,
@@ -101,13 +101,13 @@ impl LastWords {
         }
     }
 
-    fn note(&mut self, word: &Word) {
-        let status = word.status;
-        let last = self.0.insert(word.identity.clone(), status);
+    fn note(&mut self, transition: &Transition) {
+        let status = transition.status;
+        let last = self.0.insert(transition.identity.clone(), status);
         let follows =
             |last: Status| status.turn == last.turn.wrapping_add(1) && status.firing != last.firing;
         let is_next = last.is_none_or(follows);
-        invariant!(WordsTakeTurns, is_next, "{status:?} after {last:?}");
+        invariant!(TransitionsAlternate, is_next, "{status:?} after {last:?}");
     }
 }
 
@@ -116,8 +116,8 @@ impl LastWords {
 #[derive(Debug)]
 pub struct Outgoing {
     published: PublishedAlarms,
-    waiting: VecDeque<Word>,
-    raised: Receiver<Word>,
+    waiting: VecDeque<Transition>,
+    raised: Receiver<Transition>,
 }
 
 /// Where monitors put alarms, and what is published of them and of the `past`, in its order. What
@@ -126,22 +126,22 @@ pub struct Outgoing {
 #[must_use]
 pub fn alarm_queue(past: &[Alarm], checkpoints: Arc<dyn Checkpoints>) -> (RaiseAlarm, Outgoing) {
     let published = PublishedAlarms::open(checkpoints);
-    let mut last = LastWords(published.kept.last.clone());
+    let mut last = LastTransitions(published.kept.last.clone());
     let mut waiting = VecDeque::from(published.kept.sending.clone());
-    waiting.iter().for_each(|word| last.note(word));
+    waiting.iter().for_each(|transition| last.note(transition));
     for alarm in past {
-        if let Some(word) = last.news(alarm) {
-            last.note(&word);
-            waiting.push_back(word);
+        if let Some(transition) = last.news(alarm) {
+            last.note(&transition);
+            waiting.push_back(transition);
         }
     }
-    let (words, raised) = channel(ALARMS_WAITING_MAX);
+    let (transitions, raised) = channel(ALARMS_WAITING_MAX);
     let raise = move |alarm: Alarm| {
-        let Some(word) = last.news(&alarm) else {
+        let Some(transition) = last.news(&alarm) else {
             return;
         };
-        match words.try_send(word.clone()) {
-            Ok(()) => last.note(&word),
+        match transitions.try_send(transition.clone()) {
+            Ok(()) => last.note(&transition),
             Err(refused) => {
                 tracing::warn!(%refused, "an alarm finds no room and is said again later");
             }
@@ -161,8 +161,8 @@ pub fn alarm_queue(past: &[Alarm], checkpoints: Arc<dyn Checkpoints>) -> (RaiseA
 struct Kept {
     /// Last state of each alarm that the broker acknowledged, by the alarm's identity.
     last: BTreeMap<String, Status>,
-    /// Words handed to the broker and not acknowledged, in the order of sending.
-    sending: Vec<Word>,
+    /// Transitions handed to the broker and not acknowledged, in the order of sending.
+    sending: Vec<Transition>,
 }
 
 /// The checkpoint and the store that it is written to.
@@ -194,13 +194,13 @@ impl PublishedAlarms {
         }
     }
 
-    /// `words` are about to be sent. Where that cannot be written down they are sent all the same:
+    /// `transitions` are about to be sent. Where that cannot be saved they are sent all the same:
     /// an alarm is worth more than what a crash may then make of it.
-    fn intend(&mut self, words: &[Word]) {
-        if self.kept.sending == words {
+    fn intend(&mut self, transitions: &[Transition]) {
+        if self.kept.sending == transitions {
             return;
         }
-        self.kept.sending = words.to_vec();
+        self.kept.sending = transitions.to_vec();
         if let Err(error) = self.save() {
             self.kept.sending.clear();
             tracing::warn!(
@@ -210,13 +210,15 @@ impl PublishedAlarms {
         }
     }
 
-    /// The broker has `words`, the first of those that were about to be sent.
-    fn note(&mut self, words: Vec<Word>) {
-        let noted = words.len().min(self.kept.sending.len());
-        let are_first = self.kept.sending.starts_with(&words[..noted]);
-        invariant!(PublishedOnce, are_first, "{noted} of {}", words.len());
+    /// The broker has `transitions`, the first of those that were about to be sent.
+    fn note(&mut self, transitions: Vec<Transition>) {
+        let noted = transitions.len().min(self.kept.sending.len());
+        let are_first = self.kept.sending.starts_with(&transitions[..noted]);
+        invariant!(PublishedOnce, are_first, "{noted} of {}", transitions.len());
         self.kept.sending.drain(..noted);
-        let last = words.into_iter().map(|word| (word.identity, word.status));
+        let last = transitions
+            .into_iter()
+            .map(|transition| (transition.identity, transition.status));
         self.kept.last.extend(last);
         if let Err(error) = self.save() {
             tracing::warn!(
@@ -291,7 +293,7 @@ struct Run {
 }
 
 impl Run {
-    fn all(mut self, mut waiting: VecDeque<Word>, mut raised: Receiver<Word>) {
+    fn all(mut self, mut waiting: VecDeque<Transition>, mut raised: Receiver<Transition>) {
         let mut outage: Option<Outage> = None;
         loop {
             if waiting.is_empty() {
@@ -305,7 +307,7 @@ impl Run {
             {
                 waiting.push_back(alarm);
             }
-            let batch: Vec<Word> = waiting.iter().take(BATCH).cloned().collect();
+            let batch: Vec<Transition> = waiting.iter().take(BATCH).cloned().collect();
             self.published.intend(&batch);
             let records: Vec<&OutboxRecord> = batch.iter().map(|alarm| &alarm.record).collect();
             let outcomes = self.publisher.publish(&records, &self.stopping);
@@ -336,7 +338,7 @@ impl Run {
     /// return why.
     fn take_out(
         &mut self,
-        waiting: &mut VecDeque<Word>,
+        waiting: &mut VecDeque<Transition>,
         outcomes: Vec<Publication>,
     ) -> Option<PortError> {
         let (mut done, mut failure) = (Vec::new(), None);
@@ -498,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_publishes_what_goes_beyond_the_last_word_of_earlier_ones() -> PortResult<()> {
+    fn a_start_publishes_what_goes_beyond_the_last_transitions_of_earlier_ones() -> PortResult<()> {
         let (kept, broker) = (MemoryCheckpoints::default(), Broker::refusing(0));
         run(&kept, &broker, &[], &["a 7 up", "b 7 up", "a 14 down"])?;
         // The same past again, then a window that closed while nobody was there to say so.
@@ -508,7 +510,7 @@ mod tests {
             &["a 7 up", "b 7 up", "a 14 down", "a 21 up"],
             &["b 21 down"],
         )?;
-        // A rebuild that sees an old window otherwise changes no last word.
+        // A rebuild that sees an old window otherwise changes no last transition.
         run(&kept, &broker, &["a 7 down", "b 14 up"], &[])?;
         assert_eq!(
             *broker.taken.lock(),
@@ -537,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn words_on_an_alarm_take_turns_and_never_go_back_to_an_earlier_window() -> PortResult<()> {
+    fn transitions_alternate_and_never_go_back_to_an_earlier_window() -> PortResult<()> {
         let (kept, broker) = (MemoryCheckpoints::default(), Broker::refusing(0));
         let said = [
             "a 7 down",
@@ -552,12 +554,12 @@ mod tests {
         // Late rows have taken back what was said, and no process lived to say so.
         run(&kept, &broker, &["a 21 down"], &["a 14 up", "a 21 down"])?;
         assert_eq!(broker.taken.lock().split_off(3), ["a 21 down"]);
-        assert_eq!(broker.ids.lock().len(), 4, "no word has the id of another");
+        assert_eq!(broker.ids.lock().len(), 4, "no two share an id");
         Ok(())
     }
 
     #[test]
-    fn a_word_that_may_have_arrived_is_sent_again_under_its_id_before_what_its_monitor_says_by_then()
+    fn a_transition_that_may_have_arrived_is_sent_again_under_its_id_before_what_its_monitor_says_by_then()
     -> PortResult<()> {
         let (kept, broker) = (MemoryCheckpoints::default(), Broker::refusing(u32::MAX));
         // The first process ends before it hears of the broker's answer.

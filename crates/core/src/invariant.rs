@@ -172,7 +172,7 @@ registry! {
     RecordHasItsPlace "record_has_its_place" "a record that was read names its topic, its partition and its offset";
     TimeNeverFalls "time_never_falls" "the time since the start of a process never falls";
     QueueReadAscends "queue_read_ascends" "a queue is read in the order of its numbers, from where it was asked on";
-    WordsTakeTurns "words_take_turns" "the words on an alarm take turns, up and down, and are numbered in that order";
+    TransitionsAlternate "transitions_alternate" "the transitions of an alarm alternate, firing and resolved, and are numbered in that order";
     SweptFromTheOldest "swept_from_the_oldest" "the log of a table is deleted from its oldest entry on, never its newest";
     CommitOnTop "commit_on_top" "a commit gets a version after the one that it was built on";
     BeganWhereArchived "began_where_archived" "what begins beside ingest knows all that the archive has";

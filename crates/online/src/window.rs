@@ -106,8 +106,8 @@ fn finish(row: &mut HotRow, view: &ViewRuntime, at: Micros) {
             row.valid_from_us = row.valid_from_us.max(expires);
         }
     }
-    // Rows that no tile holds bound nothing here: the caller refuses every instant that could see
-    // one (T_min).
+    // Expired rows need no bound on validity: reads at instants that could see them are refused
+    // (T_min).
     invariant!(
         NewestNotAfterRead,
         newest_us.is_none_or(|newest_us| newest_us <= at),

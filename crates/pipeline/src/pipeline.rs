@@ -130,8 +130,8 @@ pub struct Pipeline {
 }
 
 impl PipelineParts {
-    /// Keep all state until the first look at the ends of the log, where events are scored: until
-    /// then everything may be backlog.
+    /// Keep all state, where events are scored. End offsets of the log are unknown until the first
+    /// look at it, so that everything may be backlog.
     fn hold_expiry(&self) -> Option<Micros> {
         let held_us = (!self.deployments.is_empty()).then_some(Micros::MIN);
         self.store.keep_from(held_us);

@@ -1,6 +1,6 @@
 //! The listeners of one process over one [`App`]: Arrow Flight with its administration, HTTP with
-//! metrics and health, and the thread that keeps the metrics fresh. Stops in the reverse order of
-//! what depends on what.
+//! metrics and health, and the thread that keeps the metrics fresh. Flight drains first, so that
+//! metrics and health are answered until the end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
