@@ -6,7 +6,7 @@ use forebay_core::time::Clock;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::life::Life;
-use crate::plan::{plan_again, plan_start, plan_stop, plan_undo};
+use crate::plan::{Undone, plan_again, plan_start, plan_stop, plan_undo};
 use crate::step::Step;
 use crate::stop::Stop;
 
@@ -33,11 +33,19 @@ pub struct ChangeFailed {
     step: String,
     /// What holds now, in words.
     after: String,
+    /// Whether another change goes on with it.
+    is_taken_over: bool,
     /// Why it failed.
     source: PortError,
 }
 
 impl ChangeFailed {
+    /// Whether another change goes on with it.
+    #[must_use]
+    pub fn is_taken_over(&self) -> bool {
+        self.is_taken_over
+    }
+
     /// The kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -103,12 +111,15 @@ fn failed(step: &Step, after: &str, source: PortError) -> ChangeFailed {
     ChangeFailed {
         step: step.to_string(),
         after: after.to_owned(),
+        is_taken_over: false,
         source,
     }
 }
 
 /// Carry out `steps` in order. After a failure the definitions before are in force again, unless
-/// the text says otherwise; state that could not be deleted at the end fails nothing.
+/// the text says otherwise; state that could not be deleted at the end fails nothing. While it
+/// fills views the change gives way to another one that has asked for `own`, which is under the
+/// server's stop and ends what [`Parts`] fills.
 ///
 /// # Errors
 /// The first step that failed, with what holds now.
@@ -116,16 +127,20 @@ pub fn execute<P: Parts>(
     parts: &P,
     change: &mut P::Change,
     steps: &[Step],
+    own: &Stop,
     (life, stop, clock): Around<'_>,
 ) -> Result<(), ChangeFailed> {
     for (at, step) in steps.iter().enumerate() {
         life.began(step, clock.now_us());
+        let gives_way = || own.is_asked() && !stop.is_asked() && step.may_give_way();
         let outcome = if stop.is_asked() {
             Err(stopped())
+        } else if gives_way() {
+            Err(taken_over())
         } else {
             parts.carry_out(change, step)
         };
-        let Err(source) = outcome else {
+        let Err(mut source) = outcome else {
             continue;
         };
         if step.is_deletion() {
@@ -133,24 +148,32 @@ pub fn execute<P: Parts>(
             tracing::warn!(%step, error = %source, "state is left; the next start or apply deletes it");
             continue;
         }
-        let undone = undo(
-            parts,
-            change,
-            &plan_undo(&steps[..at], step, stop.is_asked()),
-        );
+        let why = match stop.is_asked() {
+            true => Undone::Stopping,
+            false if gives_way() => Undone::TakenOver,
+            false => Undone::Failed,
+        };
+        if why == Undone::TakenOver {
+            source = taken_over();
+        }
+        let undone = undo(parts, change, &plan_undo(&steps[..at], step, why));
+        let undone = undone.unwrap_or_else(|| why.words().to_owned());
         life.running();
-        return Err(failed(step, &undone, source));
+        return Err(ChangeFailed {
+            is_taken_over: why == Undone::TakenOver,
+            ..failed(step, &undone, source)
+        });
     }
     life.running();
     Ok(())
 }
 
-/// Carry out the steps of an undoing, whatever fails; what holds then, in words.
+/// Carry out the steps of an undoing, whatever fails; what holds then, in words, where one has.
 ///
 /// Where the definitions before cannot be saved, the new ones are what a restart finds, and their
 /// views have all up to here. So ingest does not go on with others, which would leave those views
 /// behind, and their state is not deleted.
-fn undo<P: Parts>(parts: &P, change: &mut P::Change, steps: &[Step]) -> String {
+fn undo<P: Parts>(parts: &P, change: &mut P::Change, steps: &[Step]) -> Option<String> {
     let mut failures = Vec::new();
     let mut is_saved = true;
     for step in steps {
@@ -166,11 +189,14 @@ fn undo<P: Parts>(parts: &P, change: &mut P::Change, steps: &[Step]) -> String {
     if !is_saved {
         failures.push("ingest stands; apply again, or restart".to_owned());
     }
-    if failures.is_empty() {
-        "nothing was applied, and the definitions before are in force".to_owned()
-    } else {
-        failures.join("; ")
-    }
+    (!failures.is_empty()).then(|| failures.join("; "))
+}
+
+fn taken_over() -> PortError {
+    PortError::new(
+        ErrorKind::FailedPrecondition,
+        "another apply took this change over, with what was filled, and its outcome is that of both",
+    )
 }
 
 fn stopped() -> PortError {
@@ -215,13 +241,13 @@ mod tests {
             Step::DropView(view()),
         ];
         let parts = Noting::default();
-        assert!(undo(&parts, &mut (), &steps).contains("nothing was applied"));
+        assert_eq!(undo(&parts, &mut (), &steps), None);
         assert_eq!(*parts.done.lock(), steps);
         let parts = Noting {
             fails: vec![Step::Save(Which::Current)],
             ..Noting::default()
         };
-        let words = undo(&parts, &mut (), &steps);
+        let words = undo(&parts, &mut (), &steps).expect("one has failed");
         assert!(words.contains("the disk is full") && words.contains("ingest stands"));
         assert_eq!(*parts.done.lock(), []);
         // One that cannot go on deletes the new state all the same: a start goes on by itself.

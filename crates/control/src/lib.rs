@@ -67,8 +67,8 @@ pub use begin_error::BeginError;
 pub use beginning::{Beginning, Begun};
 pub use executor::{Around, ChangeFailed, Parts, begin, begin_again, end, execute};
 pub use fill::{
-    Course, FILL_REST_MAX_ROWS, FillError, FillHost, Filler, Leftovers, begin_states,
-    delete_leftovers, furthest, log_stop, take_over,
+    Course, FillError, FillHost, Filler, Leftovers, begin_states, delete_leftovers, furthest,
+    log_stop, take_over,
 };
 pub use health::{IngestFacts, IngestHealth, IngestWatch};
 pub use life::{Life, Phase};

@@ -78,11 +78,36 @@ pub fn plan_apply(facts: &ApplyFacts) -> Vec<Step> {
     steps
 }
 
+/// Why a change is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undone {
+    /// A step failed.
+    Failed,
+    /// Another change takes it over.
+    TakenOver,
+    /// The server stops.
+    Stopping,
+}
+
+impl Undone {
+    /// What holds after it, in words.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Failed | Self::Stopping => {
+                "nothing was applied, and the definitions before are in force"
+            }
+            Self::TakenOver => "the definitions before are in force meanwhile",
+        }
+    }
+}
+
 /// What brings back the definitions that were in force, after the steps `done` and the failure of
-/// `failed`. When the server is stopping, ingest is not started again, and the state of a view that
-/// was being filled is left: the same change, applied after the next start, goes on with it.
+/// `failed`. When the server is stopping, ingest is not started again. Then, and where another
+/// change takes this one over, the state of a view that was being filled is left: a change that
+/// brings the same view goes on with it, and any other deletes it.
 #[must_use]
-pub(crate) fn plan_undo(done: &[Step], failed: &Step, stopping: bool) -> Vec<Step> {
+pub(crate) fn plan_undo(done: &[Step], failed: &Step, why: Undone) -> Vec<Step> {
+    let stopping = why == Undone::Stopping;
     if failed.is_deletion() {
         // The new definitions are in force; the next start or apply deletes the state.
         return Vec::new();
@@ -99,7 +124,7 @@ pub(crate) fn plan_undo(done: &[Step], failed: &Step, stopping: bool) -> Vec<Ste
     if reached(|step| matches!(step, Step::MakeTables)) && !stopping {
         steps.push(Step::DropEmptyTables);
     }
-    if !stopping {
+    if why == Undone::Failed {
         let begun = done.iter().chain(std::iter::once(failed));
         steps.extend(begun.filter_map(|step| match step {
             Step::BeginView(view) => Some(Step::DropView(view.clone())),
@@ -254,7 +279,7 @@ mod tests {
         assert_eq!(words(&steps)[..expected.len()], expected);
         // From then on ingest runs with the definitions before again, whatever fails.
         for at in 1..steps.len() - 2 {
-            let undone = plan_undo(&steps[..at], &steps[at], false);
+            let undone = plan_undo(&steps[..at], &steps[at], Undone::Failed);
             assert!(undone.contains(&Step::Resume(Which::Current)), "step {at}");
         }
     }
@@ -263,7 +288,7 @@ mod tests {
     fn what_failed_decides_what_is_undone() {
         let steps = plan_apply(&facts(&["v"], &["old"]));
         let undone: Vec<Vec<String>> = (0..steps.len())
-            .map(|at| words(&plan_undo(&steps[..at], &steps[at], false)))
+            .map(|at| words(&plan_undo(&steps[..at], &steps[at], Undone::Failed)))
             .collect();
         let (save, resume, tables, drop) = (
             "save the definitions before",
@@ -290,9 +315,35 @@ mod tests {
     fn a_stop_starts_nothing_again_and_keeps_what_was_filled() {
         let steps = plan_apply(&facts(&["v"], &[]));
         let undone: Vec<Vec<String>> = (0..steps.len())
-            .map(|at| words(&plan_undo(&steps[..at], &steps[at], true)))
+            .map(|at| words(&plan_undo(&steps[..at], &steps[at], Undone::Stopping)))
             .collect();
         let save: &[&str] = &["save the definitions before"];
         assert_eq!(undone, [&[][..], &[], &[], &[], &[], &[], save, save, &[]]);
+    }
+
+    #[test]
+    fn a_change_that_gives_way_keeps_what_was_filled_and_ingest_goes_on() {
+        let unread = ApplyFacts {
+            unread: true,
+            ..facts(&["v"], &[])
+        };
+        let steps = plan_apply(&unread);
+        let may = steps.iter().filter(|step| step.may_give_way());
+        let may: Vec<String> = may.map(ToString::to_string).collect();
+        let expected = [
+            "make view v known to the store",
+            "fill view v from the archive beside ingest",
+            "fill what came meanwhile, beside ingest",
+        ];
+        assert_eq!(may, expected);
+        let at = steps.iter().position(Step::may_give_way).expect("a fill");
+        for at in at..at + expected.len() {
+            let undone = words(&plan_undo(&steps[..at], &steps[at], Undone::TakenOver));
+            let expected = [
+                "start ingest with the definitions before",
+                "delete the new tables, which hold nothing",
+            ];
+            assert_eq!(undone, expected);
+        }
     }
 }

@@ -66,6 +66,12 @@ impl Step {
         matches!(self, Self::FillBeside(_) | Self::CatchUp)
     }
 
+    /// Whether a change may give way to another one at it: ingest does not stand for it, and what
+    /// is left takes long.
+    pub(crate) fn may_give_way(&self) -> bool {
+        self.is_fill() || matches!(self, Self::BeginView(_))
+    }
+
     /// Whether it deletes what the new definitions, in force by then, do not name.
     pub(crate) fn is_deletion(&self) -> bool {
         matches!(self, Self::DropView(_) | Self::DropLeftovers)

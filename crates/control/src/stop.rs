@@ -1,16 +1,21 @@
 //! The wish to stop, as everybody who waits sees it: threads by [`Stop::wait`], tasks by
-//! [`Stop::asked`]. Set once, never taken back, without any lock that a waiter could hold.
+//! [`Stop::asked`]. Set once, never taken back, without any lock that a waiter could hold. A change
+//! has one of its own under that of the server ([`Stop::under`]), by which it gives way to another.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::ports::Runtime;
+use futures::future::select;
 use tokio::sync::watch;
 
 /// Clones share the wish.
 #[derive(Debug, Clone)]
 pub struct Stop {
     asked: Arc<watch::Sender<bool>>,
+    /// One that counts as this one too.
+    above: Option<Arc<watch::Sender<bool>>>,
     runtime: Arc<dyn Runtime>,
 }
 
@@ -23,7 +28,17 @@ impl Stop {
     pub fn new(runtime: Arc<dyn Runtime>) -> Self {
         Self {
             asked: Arc::new(watch::Sender::new(false)),
+            above: None,
             runtime,
+        }
+    }
+
+    /// A stop that is asked for by itself or with this one, which has none above it.
+    #[must_use]
+    pub fn under(&self) -> Self {
+        Self {
+            above: Some(Arc::clone(&self.asked)),
+            ..Self::new(Arc::clone(&self.runtime))
         }
     }
 
@@ -35,13 +50,17 @@ impl Stop {
     /// Whether it was asked for.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        *self.asked.borrow()
+        *self.asked.borrow() || self.above.as_ref().is_some_and(|above| *above.borrow())
     }
 
     /// Completes when it is asked for.
     pub async fn asked(&self) {
-        // The sender lives as long as `self`: waiting cannot fail.
-        drop(self.asked.subscribe().wait_for(|asked| *asked).await);
+        match &self.above {
+            None => is_set(&self.asked).await,
+            Some(above) => {
+                select(pin!(is_set(&self.asked)), pin!(is_set(above))).await;
+            }
+        }
     }
 
     /// Wait on this thread for `pause`, or until it is asked for. True when it was not.
@@ -55,6 +74,12 @@ impl Stop {
         }
         !self.is_asked()
     }
+}
+
+/// Completes when the wish is there.
+async fn is_set(wish: &watch::Sender<bool>) {
+    // The sender lives as long as the borrow: waiting cannot fail.
+    drop(wish.subscribe().wait_for(|asked| *asked).await);
 }
 
 #[cfg(test)]
@@ -77,5 +102,20 @@ mod tests {
             assert!(!waiting.join().expect("no panic"));
         });
         assert!(stop.is_asked());
+    }
+
+    #[test]
+    fn one_under_another_is_asked_for_with_it_and_not_the_other_way_round() {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let system = SystemRuntime::new(runtime.handle().clone());
+        let above = Stop::new(Arc::new(system));
+        let (own, other) = (above.under(), above.under());
+        own.ask();
+        assert!(own.is_asked() && !above.is_asked() && !other.is_asked());
+        runtime.block_on(own.asked());
+        assert!(other.wait(Duration::from_millis(1)));
+        above.ask();
+        assert!(other.is_asked() && !other.wait(Duration::from_secs(60)));
+        runtime.block_on(other.asked());
     }
 }

@@ -68,6 +68,8 @@ pub const EXCHANGE_MAX_LARGE_IN_FLIGHT: usize = 4;
 pub const LARGE_READS_MAX: usize = 64;
 /// Verifications under way at once; more are refused.
 pub const VERIFICATIONS_MAX: usize = 16;
+/// Rows that one verification compares.
+pub const VERIFY_MAX_ROWS: usize = 100_000;
 /// How long a stream may stay open before its first message, milliseconds.
 pub const FIRST_MESSAGE_MAX_MS: u64 = 10_000;
 /// Connections of one listener; more wait to be accepted.
@@ -215,3 +217,11 @@ pub const ARCHIVE_CLOCK_GAP_MAX_DAYS: u32 = 30;
 /// dated by it and files to be deleted by their age: by the time that has passed nobody needs to
 /// believe more.
 pub const ARCHIVE_CLOCK_STEP_MAX_MINUTES: u32 = 10;
+/// Archived rows, over all new views, that a fill may leave for the time in which ingest stands.
+pub const FILL_REST_MAX_ROWS: u64 = 4_096;
+/// Rounds beside ingest in which a fill must have come so far; then the change is refused.
+pub const FILL_ROUNDS_MAX: usize = 32;
+/// Files of one version of a model.
+pub const MODEL_FILES_MAX: usize = 64;
+/// Address that a worker announces, bytes.
+pub const WORKER_ADDRESS_MAX_BYTES: usize = 256;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use forebay_control::{Course, FillHost, Filler, Life, Stop, furthest};
 use forebay_core::ErrorKind;
 use forebay_core::error::with_causes;
+use forebay_core::limits::FILL_ROUNDS_MAX;
 use forebay_core::memory::Part;
 use forebay_core::ports::{Archive, CompiledView, FillWriter, Runtime, StateProgress, ViewStates};
 use forebay_core::progress::Applied;
@@ -268,6 +269,9 @@ fn where_no_round_catches_up_the_change_is_refused_and_ingest_hardly_stands() {
         let longest = come(&world, &runtime, (5 * STEP, 4_000), is_over);
         let words = refusal.lock().clone().expect("it ends while events come");
         assert!(words.contains("FILL_REST_MAX_ROWS"), "{words}");
+        let most = FILL_ROUNDS_MAX;
+        let rounds = format!("after {most} rounds");
+        assert!(words.contains(&rounds), "{words}");
         assert_eq!(server.rest(), 0, "nothing was filled while ingest stood");
         assert!(
             longest <= Duration::from_secs(1),

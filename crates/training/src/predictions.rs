@@ -15,6 +15,7 @@ use arrow_select::concat::concat_batches;
 use forebay_core::applied::AppliedViews;
 use forebay_core::index::RowIndex;
 use forebay_core::invariant;
+use forebay_core::limits::VERIFY_MAX_ROWS;
 use forebay_core::ports::{Scan, TableScan};
 use forebay_core::prediction::column;
 use forebay_core::progress::Applied;
@@ -26,7 +27,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::TrainingError;
 use crate::recompute::{Cuts, Recompute, Sorted, Tables, pick, reached};
 use crate::report::{Reason, VerifyReport};
-use crate::verify::{VERIFY_MAX_ROWS, Verifier, key_of};
+use crate::verify::{Verifier, key_of};
 
 /// What a verification reads of a prediction.
 const COLUMNS: [&str; 7] = [

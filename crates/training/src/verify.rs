@@ -13,7 +13,7 @@ use arrow_select::concat::concat_batches;
 use async_trait::async_trait;
 use forebay_core::index::RowIndex;
 use forebay_core::invariant;
-use forebay_core::limits::REQUEST_MAX_ROWS;
+use forebay_core::limits::{REQUEST_MAX_ROWS, VERIFY_MAX_ROWS};
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{
     Archive, At, CompiledService, FeatureAnswer, FeatureReader, PointInTime, ShardEpoch,
@@ -31,8 +31,6 @@ use crate::recompute::{Cuts, Recompute, Sorted, Tables, pick, reached, source_na
 use crate::report::{Reason, VerifyReport};
 use crate::sample::{self, Questions};
 
-/// Rows of one verification.
-pub(crate) const VERIFY_MAX_ROWS: usize = 100_000;
 /// Rows of one read: small, so that an instant that is no longer kept is found in few steps.
 const READ_ROWS: usize = 512;
 

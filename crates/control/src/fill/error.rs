@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use forebay_core::limits::{FILL_REST_MAX_ROWS, FILL_ROUNDS_MAX};
 use forebay_core::{ErrorKind, PortError};
 use forebay_pipeline::PipelineError;
 use thiserror::Error;
 
-use super::{ASK_MAX, FILL_REST_MAX_ROWS};
+use super::ASK_MAX;
 
 /// Errors of a fill.
 #[derive(Debug, Error)]
@@ -69,14 +70,12 @@ pub enum FillError {
     },
     /// Events come faster than they are filled in, whatever ingest is slowed to.
     #[error(
-        "after {rounds} rounds beside ingest {left} archived rows are still to be filled in, more \
+        "after {FILL_ROUNDS_MAX} rounds beside ingest {left} archived rows are still to be filled in, more \
          than the {most} for which ingest may stand ({FILL_REST_MAX_ROWS} rows and half a second at \
          most, FILL_REST_MAX_ROWS); bring fewer events for a while or add fewer views at once, then \
          apply again"
     )]
     Outrun {
-        /// Rounds that were made.
-        rounds: usize,
         /// Rows that the new views lack.
         left: u64,
         /// Rows that may be left.

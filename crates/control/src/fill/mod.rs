@@ -36,9 +36,6 @@ pub use caught_up::{furthest, log_stop};
 pub use error::FillError;
 pub use rounds::Course;
 
-/// Rows, over all new views, that may be left for the time in which ingest stands.
-pub const FILL_REST_MAX_ROWS: u64 = 4_096;
-
 /// How long one flush of the archive, one look at it, or what a pass reads next of it may take
 /// before the change fails with it.
 const ASK_MAX: Duration = Duration::from_secs(60);
@@ -93,7 +90,7 @@ pub struct Filler<'a> {
     /// What ends a fill early.
     pub stop: &'a Stop,
     /// Rows at most that may be left for the time in which ingest stands
-    /// ([`FILL_REST_MAX_ROWS`]).
+    /// ([`FILL_REST_MAX_ROWS`](forebay_core::limits::FILL_REST_MAX_ROWS)).
     pub rest_max_rows: u64,
 }
 

@@ -1,13 +1,14 @@
 //! The last part of a fill beside ingest: rounds over all new views, each of which folds what came
 //! during the one before, until so little is left that ingest need stand for a moment only. Where
 //! events come as fast as a round folds them, rounds do not shrink; then ingest is slowed, to half
-//! of what the fill folds, so that the next one does. Where [`ROUNDS_MAX`] of them do not catch up
-//! the change is refused: ingest would stand for longer than a moment.
+//! of what the fill folds, so that the next one does. Where [`FILL_ROUNDS_MAX`] of them do not
+//! catch up the change is refused: ingest would stand for longer than a moment.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_core::limits::FILL_ROUNDS_MAX;
 use forebay_core::ports::CompiledView;
 use forebay_core::source::SourceDef;
 use forebay_pipeline::backfill::Filling;
@@ -17,10 +18,6 @@ use super::{FillError, Filler};
 /// How long the fold of what is left may take, by the speed of the fill so far.
 const REST_MAX: Duration = Duration::from_millis(500);
 
-/// Rounds at most, so that a change ends whatever comes in: a limit is halved in each that does not
-/// shrink, down to what a round may leave, and what is left then is not what ingest brings (shards
-/// that stay behind the archive).
-const ROUNDS_MAX: usize = 32;
 /// Wait before each: a shard that no row touches says once a second where it is, and a limit must
 /// have had an effect before it is judged.
 const ROUND_WAIT: Duration = Duration::from_millis(1_200);
@@ -108,14 +105,16 @@ impl Filler<'_> {
     /// until [`Filler::release`], or until it starts anew.
     ///
     /// # Errors
-    /// As [`Filler::beside`]; [`FillError::Outrun`] after [`ROUNDS_MAX`] rounds.
+    /// As [`Filler::beside`]; [`FillError::Outrun`] after [`FILL_ROUNDS_MAX`] rounds.
     pub fn catch_up_with_ingest(
         &self,
         views: &[(Arc<SourceDef>, Arc<dyn CompiledView>)],
         course: &mut Course,
     ) -> Result<(), FillError> {
         let mut lacking = self.lacking(views)?;
-        for _ in 0..ROUNDS_MAX {
+        // A limit is halved in each that does not shrink, down to what a round may leave. What is
+        // left after as many is not what ingest brings: shards stay behind the archive.
+        for _ in 0..FILL_ROUNDS_MAX {
             // Ingest has ended: what is left delays nothing, and a shard that it has left behind
             // would never be caught up with.
             if !self.host.is_ingesting() {
@@ -148,7 +147,6 @@ impl Filler<'_> {
             return Ok(());
         }
         Err(FillError::Outrun {
-            rounds: ROUNDS_MAX,
             left: lacking,
             most,
         })
@@ -175,8 +173,9 @@ impl Filler<'_> {
 
 #[cfg(test)]
 mod tests {
+    use forebay_core::limits::FILL_REST_MAX_ROWS;
+
     use super::*;
-    use crate::fill::FILL_REST_MAX_ROWS;
 
     fn course(rows: u64, seconds: u64) -> Course {
         let mut course = Course::default();

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use forebay_control::{Parts, Phase, Step, Which, execute};
+use forebay_core::time::Clock;
 
 use crate::world::{Change, Definitions, Fault, World, definitions};
 
@@ -23,6 +24,7 @@ fn apply(world: &World) -> Result<(), forebay_control::ChangeFailed> {
         world,
         &mut change,
         &steps,
+        &world.own,
         (&world.life, &world.stop, world),
     )
 }
@@ -147,5 +149,58 @@ fn a_stop_at_any_step_ends_the_apply_with_saved_definitions_that_start() {
         }
         assert_eq!(world.life.phase(), Phase::Stopping);
         world.restart();
+    }
+}
+
+#[test]
+fn a_change_gives_way_while_it_fills_and_leaves_what_it_filled_to_the_next() {
+    for (unread, at) in places() {
+        let steps = steps_of(unread);
+        let world = World {
+            gives_way_at: Some(at),
+            ..server(unread)
+        };
+        let outcome = apply(&world);
+        // It is seen before the next step, where that may take long.
+        let gives_way = |step: &Step| {
+            use Step::{BeginView, CatchUp, FillBeside};
+            matches!(step, BeginView(_) | FillBeside(_) | CatchUp)
+        };
+        let seen = steps.iter().skip(at + 1).position(gives_way);
+        let Some(seen) = seen.map(|after| at + 1 + after) else {
+            outcome.expect("what is left takes a moment");
+            assert_eq!(known(&world), definitions(&NEXT), "step {at}");
+            continue;
+        };
+        let error = outcome.expect_err("it gives way");
+        assert!(error.is_taken_over(), "step {at}: {error}");
+        let words = format!("{error}: {}", error.source().expect("a cause"));
+        assert!(
+            words.contains("another apply took this change over"),
+            "{words}"
+        );
+        assert_eq!(
+            *world.running.lock(),
+            Some(definitions(&BEFORE)),
+            "step {at}"
+        );
+        assert_eq!(world.disk.lock().saved, definitions(&BEFORE), "step {at}");
+        let begun = steps[..seen].iter().filter_map(|step| match step {
+            Step::BeginView(view) => Some(view.clone()),
+            _ => None,
+        });
+        let left: Definitions = definitions(&BEFORE).into_iter().chain(begun).collect();
+        assert_eq!(known(&world), left, "step {at}");
+        // The next change brings one of the two, and deletes what was folded of the other.
+        let next = definitions(&["b", "kept", "old"]);
+        let mut change = Change {
+            before: definitions(&BEFORE),
+            next: next.clone(),
+        };
+        let steps = world.steps(&next);
+        let around = (&world.life, &world.stop, &world as &dyn Clock);
+        execute(&world, &mut change, &steps, &world.stop.under(), around).expect("nothing fails");
+        assert_eq!(*world.running.lock(), Some(next.clone()), "step {at}");
+        assert_eq!(known(&world), next, "step {at}");
     }
 }

@@ -47,6 +47,10 @@ pub(crate) struct World {
     pub(crate) fault: Option<(usize, Fault)>,
     /// The stop is asked for while this step is carried out.
     pub(crate) stop_at: Option<usize>,
+    /// Another change asks this one to give way while this step is carried out.
+    pub(crate) gives_way_at: Option<usize>,
+    /// By this.
+    pub(crate) own: Stop,
     pub(crate) carried_out: AtomicUsize,
     pub(crate) life: Life,
     pub(crate) stop: Stop,
@@ -79,15 +83,18 @@ impl World {
             saved: views.clone(),
             applied: 10,
         };
+        let stop = nobody_asks();
         Self {
             disk: Mutex::new(disk),
             running: Mutex::new(Some(views)),
             unread: false,
             fault: None,
             stop_at: None,
+            gives_way_at: None,
+            own: stop.under(),
             carried_out: AtomicUsize::new(0),
             life: Life::default(),
-            stop: nobody_asks(),
+            stop,
         }
     }
 
@@ -184,6 +191,9 @@ impl Parts for World {
             .map(|(_, fault)| fault);
         if self.stop_at == Some(number) {
             self.stop.ask();
+        }
+        if self.gives_way_at == Some(number) {
+            self.own.ask();
         }
         let resumes = matches!(step, Step::Resume(_));
         if fault == Some(Fault::Before) || (fault.is_some() && resumes) {

@@ -48,6 +48,8 @@ impl Identity {
 /// A catalog under construction.
 pub(super) struct Builder<'a> {
     before: &'a Inner,
+    /// What is in force, where `before` is not yet.
+    in_force: Option<&'a Inner>,
     after: Inner,
     changes: Vec<Change>,
 }
@@ -59,9 +61,16 @@ impl<'a> Builder<'a> {
         after.state.dropped.clone_from(&before.state.dropped);
         Self {
             before,
+            in_force: None,
             after,
             changes: Vec::new(),
         }
+    }
+
+    /// Objects that come to be what they are `in_force` are taken over from there.
+    pub(super) fn beside(mut self, in_force: Option<&'a Inner>) -> Self {
+        self.in_force = in_force;
+        self
     }
 
     /// Apply `wanted` to what was there.
@@ -216,7 +225,17 @@ impl<'a> Builder<'a> {
                     String::new(),
                 );
             }
-            return self.take_over(&key, entry);
+            return self.take_over(self.before, &key, entry);
+        }
+        if let Some((in_force, entry)) = self.in_force_as(&key, &digest) {
+            let (old, new) = (before.map(|entry| entry.state.text.clone()), &entry.state);
+            let action = match before {
+                Some(_) => ChangeAction::Replace,
+                None => ChangeAction::Create,
+            };
+            let note = "it stays what is in force".to_owned();
+            self.note(&key, action, new.version, old, Some(new.text.clone()), note);
+            return self.take_over(in_force, &key, entry);
         }
         let (action, version, note) = match before {
             None => (
@@ -247,6 +266,13 @@ impl<'a> Builder<'a> {
         self.compile(statement, identity, &digest)?;
         self.note(&key, action, version, old, Some(new), note);
         Ok(())
+    }
+
+    /// The object that is in force under `key`, if it has this `digest`.
+    fn in_force_as(&self, key: &Key, digest: &str) -> Option<(&'a Inner, &'a Arc<Entry>)> {
+        let in_force = self.in_force?;
+        let entry = in_force.entries.get(key)?;
+        (entry.state.digest == digest).then_some((in_force, entry))
     }
 
     fn note(
@@ -305,27 +331,25 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn take_over(&mut self, key: &Key, entry: &Arc<Entry>) -> Result<()> {
-        let (before, after, name) = (self.before, &mut self.after, &key.1);
+    /// Take `entry` of `from` over as it is.
+    fn take_over(&mut self, from: &Inner, key: &Key, entry: &Arc<Entry>) -> Result<()> {
+        let (after, name) = (&mut self.after, &key.1);
         match &entry.statement.definition {
             Definition::View(_) => {
-                if let Some(view) = before.own_views.get(name) {
+                if let Some(view) = from.own_views.get(name) {
                     after.insert_view(name, Arc::clone(view));
                 }
-                if before.outdated.contains(name) {
+                if from.outdated.contains(name) {
                     after.outdated.insert(name.clone());
                 }
             }
             Definition::Service(_) => {
-                if let Some(service) = before.own_services.get(name) {
+                if let Some(service) = from.own_services.get(name) {
                     after.insert_service(name, Arc::clone(service));
                 }
             }
             Definition::Monitor(def, _) => {
-                let label = before
-                    .monitors
-                    .get(name)
-                    .and_then(|plan| plan.label.clone());
+                let label = from.monitors.get(name).and_then(|plan| plan.label.clone());
                 after.monitors.insert(
                     name.clone(),
                     MonitorPlan {

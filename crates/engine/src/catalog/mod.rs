@@ -77,12 +77,27 @@ impl Catalog {
     /// # Errors
     /// The first thing that is wrong, with file, line and column.
     pub fn plan(&self, files: &[DefinitionFile]) -> Result<CatalogPlan> {
+        self.plan_beside(files, None)
+    }
+
+    /// As [`Self::plan`], over definitions that are not `in_force` yet: an object that comes to be
+    /// what it is in force keeps its version there, and a view its state.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub fn plan_beside(
+        &self,
+        files: &[DefinitionFile],
+        in_force: Option<&Self>,
+    ) -> Result<CatalogPlan> {
+        let in_force = in_force.map(|catalog| catalog.inner.as_ref());
         let (changes, inner) = on_planner(|| {
             let mut statements = Vec::new();
             for file in files {
                 statements.extend(parse_file(&file.path, &file.text)?);
             }
-            Builder::new(&self.inner).apply(net_effect(statements)?)
+            let builder = Builder::new(&self.inner).beside(in_force);
+            builder.apply(net_effect(statements)?)
         })?;
         Ok(CatalogPlan {
             changes,

@@ -11,6 +11,7 @@ use forebay_core::time::{DAY_US, HOUR_US};
 
 use super::*;
 
+mod beside;
 mod names;
 mod refusals;
 mod renewal;

@@ -37,6 +37,7 @@ use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::state::online_options;
 use super::suspended::{Suspended, damaged_views, set_outdated_aside};
+use super::takeover::Takeover;
 use super::topics::TopicMaker;
 use super::verifications::Verifications;
 use crate::available::available_bytes;
@@ -107,6 +108,8 @@ pub(crate) struct App {
     pub(super) read: Arc<ReaderStats>,
     /// Held for as long as a change of the definitions takes. A stop does not need it.
     pub(super) changing: Mutex<()>,
+    /// The change under way, and what one that gave way leaves; locked for moments only.
+    pub(super) takeover: Mutex<Takeover>,
     /// What is in force; locked for moments only, never while something is waited for.
     pub(super) running: Mutex<Running>,
     /// Makes the topics that this server writes.
@@ -132,6 +135,16 @@ pub(super) struct Running {
     pub(super) sources: Vec<WitnessedSource>,
     /// Tables that ingest goes on without, or stands for.
     pub(super) aside: Aside,
+}
+
+impl Running {
+    /// `catalog`, of which nothing runs yet.
+    fn of(catalog: Catalog) -> Self {
+        Self {
+            catalog: Some(catalog),
+            ..Self::default()
+        }
+    }
 }
 
 /// Watermarks of the pipeline, as serving asks for them.
@@ -186,10 +199,7 @@ impl App {
         let scorer = open_scorer(&settings, &models, &metrics, &runtime)?;
         let online: Arc<dyn StateReader> = Arc::<RocksStore>::clone(&store);
         let shown = Arc::new(Marks(Arc::clone(&marks)));
-        let running = Running {
-            catalog: Some(catalog),
-            ..Running::default()
-        };
+        let running = Running::of(catalog);
         let stop = Stop::new(Arc::clone(&system));
         Ok(Self {
             sink: Arc::new(TopicSink::new(Arc::clone(&publisher))),
@@ -200,6 +210,7 @@ impl App {
             counters: Arc::default(),
             read: Arc::default(),
             changing: Mutex::default(),
+            takeover: Mutex::default(),
             running: Mutex::new(running),
             topics: Mutex::default(),
             table_looks: TableLooks::new(

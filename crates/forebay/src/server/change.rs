@@ -6,158 +6,28 @@
 //! nothing is published before ingest starts with them. A rebuild (`rebuild`) is a change of states
 //! alone. Stop: asked for without a lock, seen by every step that waits.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use forebay_control::{
-    ApplyFacts, Around, Cause, Course, Parts, Phase, Step, Stop, Which, begin, begin_again, end,
+    ApplyFacts, Around, Cause, ChangeFailed, Parts, Phase, Step, Which, begin, begin_again, end,
     execute, log_stop, plan_apply, source_tables,
 };
-use forebay_core::ports::{CompiledView, ViewStates};
-use forebay_core::source::SourceDef;
-use forebay_core::view::{ViewId, ViewSpec};
-use forebay_core::{PortError, PortResult};
-use forebay_engine::{Catalog, Change, ChangeAction, DefinitionFile, ObjectKind};
-use parking_lot::MutexGuard;
+use forebay_core::PortResult;
+use forebay_core::ports::ViewStates;
+use forebay_engine::{Catalog, CatalogPlan, Change, ChangeAction, DefinitionFile, ObjectKind};
 
 use super::app::{App, SERVING};
 use super::catalog_file;
 use super::suspended::left_aside;
+use super::transition::Transition;
 use super::wiring::{Binding, Wiring};
 use crate::exit;
 
-/// Which of two states of a view: the one that a rebuild makes, and the one that it replaces.
-const STATE_ANEW: &str = "anew";
-const STATE_BEFORE: &str = "before";
-/// How long an apply waits for a start or for another change.
-const CHANGE_WAIT: Duration = Duration::from_secs(30);
-/// Time between two looks at what the other change does.
-const CHANGE_POLL: Duration = Duration::from_millis(100);
-/// How long an apply waits for requests that began with a view that it drops.
-const RETIRE_WAIT: Duration = Duration::from_secs(5);
-/// Time between two looks at them.
-const RETIRE_POLL: Duration = Duration::from_millis(20);
 /// How long a stop waits for a change of the definitions that is under way.
 const STOP_WAIT: Duration = Duration::from_secs(3);
-
-/// One change of definitions under way.
-pub(crate) struct Transition {
-    current: Catalog,
-    /// Those, and the new sources.
-    sources: Catalog,
-    next: Catalog,
-    /// What the new definitions run on, until ingest starts with it.
-    wiring: Option<Wiring>,
-    added: BTreeMap<String, Arc<dyn CompiledView>>,
-    /// Every view that only the definitions before or only the new ones have.
-    states: BTreeMap<String, Retired>,
-    /// Tables of sources that only the new definitions have.
-    new_tables: Vec<String>,
-    /// How the fill of the new views goes.
-    course: Course,
-    /// Archived rows that were read for each new view.
-    filled: BTreeMap<String, u64>,
-}
-
-/// A view whose state may have to go. Reads that are under way hold the view.
-struct Retired {
-    id: ViewId,
-    view: Weak<dyn CompiledView>,
-}
-
-impl Retired {
-    fn of(view: &Arc<dyn CompiledView>) -> Self {
-        Self {
-            id: view.spec().id,
-            view: Arc::downgrade(view),
-        }
-    }
-
-    fn is_used(&self) -> bool {
-        self.view.strong_count() > 0
-    }
-
-    /// Wait until nobody answers with it any more, for a while at most: a request that began before
-    /// the change, or before its undoing, would miss its state. The view must have left the catalog
-    /// by now.
-    fn wait_unused(&self, stop: &Stop) {
-        let mut left = RETIRE_WAIT;
-        while self.is_used() && !left.is_zero() && stop.wait(RETIRE_POLL) {
-            left = left.saturating_sub(RETIRE_POLL);
-        }
-    }
-}
-
-impl Transition {
-    fn new(current: Catalog, next: Catalog, wiring: Option<Wiring>) -> Self {
-        let added = only_in(&next, &current, STATE_ANEW);
-        let removed = only_in(&current, &next, STATE_BEFORE);
-        let both = added.iter().chain(&removed);
-        let is_new = |table: &&String| !current.sources().contains_key(*table);
-        Self {
-            new_tables: next.sources().keys().filter(is_new).cloned().collect(),
-            states: both
-                .map(|(label, view)| (label.clone(), Retired::of(view)))
-                .collect(),
-            added,
-            sources: current.clone(),
-            current,
-            next,
-            wiring,
-            course: Course::default(),
-            filled: BTreeMap::new(),
-        }
-    }
-
-    /// The view `label` goes: nothing here holds it any more, nor the definitions that have it.
-    /// They are not in force: a new view goes when the change is undone, one of before after the
-    /// change.
-    fn retire(&mut self, label: &str) -> Result<&Retired> {
-        if self.added.remove(label).is_some() {
-            self.wiring = None;
-            self.next = self.current.clone();
-        } else {
-            self.current = self.next.clone();
-        }
-        self.sources = self.current.clone();
-        let known = self.states.get(label);
-        known.ok_or_else(|| anyhow!("view {label} is no view of this change"))
-    }
-
-    fn of(&self, which: Which) -> &Catalog {
-        match which {
-            Which::Current => &self.current,
-            Which::Sources => &self.sources,
-            Which::Next | Which::Saved => &self.next,
-        }
-    }
-
-    /// What a new view reads.
-    fn source_of(&self, view: &Arc<dyn CompiledView>) -> Result<Arc<SourceDef>> {
-        let source = self.next.sources().get(&view.spec().source);
-        let source = source.context("a view reads a source that is not defined: a defect")?;
-        Ok(Arc::clone(source))
-    }
-
-    fn added(&self, view: &str) -> Result<&Arc<dyn CompiledView>> {
-        let known = self.added.get(view);
-        known.ok_or_else(|| anyhow!("view {view} is no view of the new definitions"))
-    }
-}
-
-/// As steps, logs and errors name a view: versions of one name live side by side for a while, and
-/// so do two states of one version, of which `of_two` says which it is.
-fn label(spec: &ViewSpec, of_two: Option<&str>) -> String {
-    let which = of_two.map(|which| format!(" ({which})"));
-    format!(
-        "{} version {}{}",
-        spec.name,
-        spec.version,
-        which.unwrap_or_default()
-    )
-}
 
 impl App {
     /// Go on with the definitions of the last run. A part that cannot be started is set aside with
@@ -177,7 +47,7 @@ impl App {
                 "set aside; everything else runs"
             );
         }
-        let mut change = Transition::new(catalog.clone(), catalog, Some(wiring));
+        let mut change = Transition::new((catalog.clone(), catalog), Some(wiring), &self.stop);
         Ok(begin(self, &mut change, self.around())?)
     }
 
@@ -190,30 +60,64 @@ impl App {
     /// # Errors
     /// A definition is wrong.
     pub(crate) fn plan(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
-        let planned = self.catalog().plan(files)?;
-        let aside = left_aside(self.suspended(), &planned.changes);
-        self.bind(&planned.catalog, Binding::Strict(&aside))?;
+        let (planned, _) = self.planned(&self.wished(), files)?;
         Ok(planned.changes)
+    }
+
+    /// `files` over the definitions `base`, with what they run on; nothing is published of it.
+    pub(super) fn planned(
+        &self,
+        base: &Catalog,
+        files: &[DefinitionFile],
+    ) -> Result<(CatalogPlan, Wiring)> {
+        let planned = base.plan_beside(files, Some(&self.catalog()))?;
+        let aside = left_aside(self.suspended(), &planned.changes);
+        let wiring = self.bind(&planned.catalog, Binding::Strict(&aside))?;
+        Ok((planned, wiring))
     }
 
     /// Apply `files`. What can be refused is refused while ingest still runs; what fails after that
     /// brings back the definitions before. Parts that are set aside start too where they can by
-    /// now, also without any change.
+    /// now, also without any change. A change that fills views is taken over ([`turn`]).
+    ///
+    /// [`turn`]: super::turn
     ///
     /// # Errors
     /// A definition is wrong, a store fails, or another change is under way; the text says what
     /// holds now.
     pub(crate) fn apply(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
-        let _changing = self.alone(CHANGE_WAIT)?;
+        self.apply_over(files, false)
+    }
+
+    /// As [`Self::apply`], once for a start: a change that brings `files` already is waited for,
+    /// and one that takes this one over brings them.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(crate) fn apply_first(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
+        let outcome = self.apply_over(files, true);
+        match outcome.as_ref().err().and_then(anyhow::Error::downcast_ref) {
+            Some(failed) if ChangeFailed::is_taken_over(failed) => {
+                tracing::info!("another apply took the definitions of this start over");
+                Ok(Vec::new())
+            }
+            _ => outcome,
+        }
+    }
+
+    fn apply_over(&self, files: &[DefinitionFile], waits: bool) -> Result<Vec<Change>> {
+        let (_changing, _waiting) = self.alone_to_apply(files, waits)?;
         let current = self.catalog();
-        let planned = current.plan(files)?;
+        let left = self.takeover.lock().left().cloned();
+        let is_left = left.is_some();
+        let base = left.as_ref().unwrap_or(&current);
+        let planned = base.plan_beside(files, Some(&current))?;
+        // Its views may have to go: nobody may hold them then.
+        drop(left);
         if !self.is_ingesting() {
             self.start_again(&current);
         }
-        let changes = planned
-            .changes
-            .iter()
-            .any(|c| c.action != ChangeAction::Unchanged);
+        let changes = is_left || differs(&planned);
         let aside = left_aside(self.suspended(), &planned.changes);
         if !changes && self.is_ingesting() && aside.is_empty() {
             return Ok(planned.changes);
@@ -229,17 +133,6 @@ impl App {
         Ok(planned.changes)
     }
 
-    /// The right to change the definitions, which one has at a time.
-    ///
-    /// # Errors
-    /// Another one has it for longer than `wait`, or the server is still starting.
-    pub(super) fn alone(&self, wait: Duration) -> Result<MutexGuard<'_, ()>> {
-        let changing = self.changing.try_lock_for(wait);
-        // A start may not have got this lock yet: ingest must not begin twice.
-        let starts = self.life.phase() == Phase::Starting;
-        Ok(changing.filter(|_| !starts).ok_or_else(|| self.busy())?)
-    }
-
     /// Carry out the change from one catalog to the other, which runs on `wiring`; `changes` says
     /// whether any definition or state differs. Returns how far each new view was filled, by name.
     pub(super) fn switch(
@@ -248,7 +141,7 @@ impl App {
         wiring: Wiring,
         changes: bool,
     ) -> Result<BTreeMap<String, u64>> {
-        let mut change = Transition::new(current, next, Some(wiring));
+        let mut change = Transition::new((current, next), Some(wiring), &self.stop);
         let unread = self.unread_sources(&change)?;
         if !unread.is_empty() {
             change.sources = change.current.plan(&unread)?.catalog;
@@ -266,7 +159,13 @@ impl App {
         let names: BTreeMap<String, String> = names
             .map(|(label, view)| (label.clone(), view.spec().name.clone()))
             .collect();
-        let outcome = execute(self, &mut change, &steps, self.around());
+        let own = change.own.clone();
+        if let Some(brings) = &change.for_others {
+            self.takeover.lock().begin(brings, &own);
+        }
+        let outcome = execute(self, &mut change, &steps, &own, self.around());
+        let gave_way = outcome.as_ref().is_err_and(ChangeFailed::is_taken_over);
+        self.takeover.lock().end(&change.next, gave_way);
         for name in names.values() {
             self.fill_is_over(name);
         }
@@ -330,47 +229,13 @@ impl App {
     /// Ingest has failed: begin it anew with the definitions in force. Where that fails too, the
     /// new definitions may mend it.
     pub(super) fn start_again(&self, current: &Catalog) {
-        let mut change = Transition::new(current.clone(), current.clone(), None);
+        let mut change = Transition::new((current.clone(), current.clone()), None, &self.stop);
         if let Err(error) = begin_again(self, &mut change) {
             tracing::warn!(
                 error = exit::words(&error.into()),
                 "ingest does not start again"
             );
         }
-    }
-
-    /// The right to make a change that itself takes long: it waits for the short steps of another
-    /// change, such as the start of ingest, and never for a fill, which may take hours.
-    ///
-    /// # Errors
-    /// A fill is under way, or another change does not end.
-    pub(super) fn alone_unless_filling(&self) -> Result<MutexGuard<'_, ()>> {
-        let mut waited = Duration::ZERO;
-        loop {
-            let tried = self.alone(Duration::ZERO);
-            let fills = matches!(self.life.phase(), Phase::Changing { fills: true, .. });
-            let is_over = tried.is_ok() || fills || waited >= CHANGE_WAIT;
-            if is_over || !self.stop.wait(CHANGE_POLL) {
-                return tried;
-            }
-            waited += CHANGE_POLL;
-        }
-    }
-
-    fn busy(&self) -> PortError {
-        let what = match self.life.phase() {
-            Phase::Starting => "the server is still starting".to_owned(),
-            Phase::Changing { step, rows, .. } => {
-                let rows = rows.map(|(done, all)| format!(" ({done} of {all} rows)"));
-                format!(
-                    "another change is under way: {step}{}",
-                    rows.unwrap_or_default()
-                )
-            }
-            Phase::Running | Phase::Stopping => "the server is busy with another change".to_owned(),
-        };
-        let words = format!("{what}; try again when it is done");
-        PortError::new(forebay_core::ErrorKind::FailedPrecondition, words)
     }
 
     /// Everybody who waits gives up soon; nothing is begun any more.
@@ -394,7 +259,7 @@ impl App {
             tracing::warn!("an apply that is under way does not end; stopping without it");
         }
         let catalog = self.catalog();
-        let mut change = Transition::new(catalog.clone(), catalog, None);
+        let mut change = Transition::new((catalog.clone(), catalog), None, &self.stop);
         Ok(end(self, &mut change)?)
     }
 
@@ -417,19 +282,23 @@ impl App {
                 let view = change.added(view)?;
                 let source = change.source_of(view)?;
                 self.refuse_aside(&source.name)?;
-                self.with_filler(|filler| filler.begin(&source, view.as_ref()))
+                self.with_filler_until(&change.own, |filler| filler.begin(&source, view.as_ref()))
             }
             Step::FillBeside(name) => {
                 let view = Arc::clone(change.added(name)?);
                 let (source, course) = (change.source_of(&view)?, &mut change.course);
-                self.with_filler(|filler| filler.beside(&source, view.as_ref(), course))
+                self.with_filler_until(&change.own, |filler| {
+                    filler.beside(&source, view.as_ref(), course)
+                })
             }
             Step::CatchUp => {
                 let views = change.added.values();
                 let views = views.map(|view| Ok((change.source_of(view)?, Arc::clone(view))));
                 let views = views.collect::<Result<Vec<_>>>()?;
                 let course = &mut change.course;
-                self.with_filler(|filler| filler.catch_up_with_ingest(&views, course))
+                self.with_filler_until(&change.own, |filler| {
+                    filler.catch_up_with_ingest(&views, course)
+                })
             }
             Step::Pause => self.pause_for(change),
             Step::FillRest(name) => {
@@ -490,102 +359,16 @@ fn new_sources(current: &Catalog, next: &Catalog) -> Vec<DefinitionFile> {
     .collect()
 }
 
-/// The ids of the views of `catalog`.
-fn named(catalog: &Catalog) -> HashSet<ViewId> {
-    catalog.views().values().map(|v| v.spec().id).collect()
-}
-
-/// The views of `these` that `those` do not have, by label. One that they have in the same version
-/// has another state there; `of_two` tells this one from it.
-fn only_in(
-    these: &Catalog,
-    those: &Catalog,
-    of_two: &str,
-) -> BTreeMap<String, Arc<dyn CompiledView>> {
-    let known = named(those);
-    let only = these
-        .views()
-        .values()
-        .filter(|v| !known.contains(&v.spec().id));
-    only.map(|view| {
-        let spec = view.spec();
-        let twin = those.views().get(&spec.name);
-        let twin = twin.filter(|twin| twin.spec().version == spec.version);
-        (label(spec, twin.map(|_| of_two)), Arc::clone(view))
-    })
-    .collect()
+/// Whether `planned` changes any definition.
+pub(super) fn differs(planned: &CatalogPlan) -> bool {
+    let mut changes = planned.changes.iter();
+    changes.any(|change| change.action != ChangeAction::Unchanged)
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use forebay_pipeline::SystemRuntime;
-
+mod tests {
     use super::*;
-
-    const DEFINITIONS: &str = "
-        CREATE SOURCE events (k VARCHAR, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts)
-            WITH (connector = 'kafka');
-        CREATE ENTITY e (k VARCHAR);
-        CREATE FEATURE VIEW v ENTITY e AS
-            SELECT count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events;";
-
-    /// One view, `v`, and what it reads.
-    pub(in crate::server) fn defined() -> Catalog {
-        let file = DefinitionFile {
-            path: "d.sql".to_owned(),
-            text: DEFINITIONS.to_owned(),
-        };
-        let planned = Catalog::empty().plan(&[file]).expect("definitions");
-        planned.catalog
-    }
-
-    #[test]
-    fn a_state_goes_when_no_request_answers_from_it_whether_the_change_was_made_or_undone() {
-        for label in ["v version 1 (anew)", "v version 1 (before)"] {
-            let before = defined();
-            let views = before.views_of("v").expect("a view");
-            let anew = before.renewed(&views).expect("the same definitions");
-            let of_label = if label.ends_with("(anew)") {
-                &anew
-            } else {
-                &before
-            };
-            let request = Arc::clone(&of_label.views()["v"]);
-            let mut change = Transition::new(before, anew, None);
-            let retired = change.retire(label).expect("a view of the change");
-            assert_eq!(retired.id, request.spec().id);
-            assert!(retired.is_used(), "{label}: a request holds it");
-            drop(request);
-            assert!(!retired.is_used(), "{label}: nobody holds it");
-        }
-    }
-
-    #[test]
-    fn an_undone_change_waits_for_the_request_that_answers_from_its_view() {
-        let system = tokio::runtime::Runtime::new().expect("a runtime");
-        let runtime = SystemRuntime::new(system.handle().clone());
-        let stop = Stop::new(Arc::new(runtime));
-        let next = defined();
-        let request = Arc::clone(&next.views()["v"]);
-        let mut change = Transition::new(Catalog::empty(), next, None);
-        let retired = change.retire("v version 1").expect("a view of the change");
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| retired.wait_unused(&stop));
-            assert!(stop.wait(3 * RETIRE_POLL));
-            assert!(!waiting.is_finished(), "a request holds the view");
-            drop(request);
-            waiting.join().expect("it only waits");
-        });
-        assert!(!retired.is_used());
-        // A request that does not end holds up a change for a bounded time.
-        let next = defined();
-        let _request = Arc::clone(&next.views()["v"]);
-        let mut change = Transition::new(Catalog::empty(), next, None);
-        stop.ask();
-        let retired = change.retire("v version 1").expect("a view of the change");
-        retired.wait_unused(&stop);
-        assert!(retired.is_used());
-    }
+    use crate::server::transition::tests::defined;
 
     #[test]
     fn the_new_sources_alone_can_be_planned_over_the_definitions_before() {

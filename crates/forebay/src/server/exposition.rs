@@ -362,7 +362,7 @@ mod tests {
     use forebay_monitor::{SeriesReport, WindowReport};
 
     use super::*;
-    use crate::server::change::tests::defined;
+    use crate::server::transition::tests::defined;
 
     #[test]
     fn a_view_that_is_made_anew_goes_on_counting_and_the_series_go_with_its_last_state() {

@@ -5,8 +5,9 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use anyhow::Result;
-use forebay_control::{FILL_REST_MAX_ROWS, FillError, FillHost, Filler};
+use forebay_control::{FillError, FillHost, Filler, Stop};
 use forebay_core::PortError;
+use forebay_core::limits::FILL_REST_MAX_ROWS;
 use forebay_core::progress::Applied;
 use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::gaps::Listed;
@@ -15,9 +16,18 @@ use forebay_pipeline::{Pipeline, SystemRuntime};
 use super::app::App;
 
 impl App {
-    /// Let `fill` run over this server.
+    /// Let `fill` run over this server, until it stops.
     pub(super) fn with_filler<T>(
         &self,
+        fill: impl FnOnce(&Filler<'_>) -> Result<T, FillError>,
+    ) -> Result<T> {
+        self.with_filler_until(&self.stop, fill)
+    }
+
+    /// Let `fill` run over this server, until `stop`.
+    pub(super) fn with_filler_until<T>(
+        &self,
+        stop: &Stop,
         fill: impl FnOnce(&Filler<'_>) -> Result<T, FillError>,
     ) -> Result<T> {
         let filler = Filler {
@@ -27,7 +37,7 @@ impl App {
             memory: &self.budget,
             runtime: &SystemRuntime::new(self.runtime.clone()),
             life: &self.life,
-            stop: &self.stop,
+            stop,
             rest_max_rows: FILL_REST_MAX_ROWS,
         };
         Ok(fill(&filler).map_err(PortError::from)?)

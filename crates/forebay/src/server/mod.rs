@@ -2,9 +2,9 @@
 //! HTTP, metrics) -> a signal -> listeners drain, ingest finishes, state closes. The demo runs on
 //! the same parts.
 //!
-//! [`change`] starts, applies and stops (`control` decides the steps), [`resume`] starts ingest,
-//! [`fill`] fills new views, [`rebuild`] makes the state of old ones anew. [`wiring`] turns a
-//! catalog into what runs, [`admin`] answers the command line.
+//! [`change`] starts, applies and stops (`control` decides the steps), [`turn`] says who may change
+//! the definitions, [`resume`] starts ingest, [`fill`] fills new views, [`rebuild`] makes the state
+//! of old ones anew. [`wiring`] turns a catalog into what runs, [`admin`] answers the command line.
 
 pub(crate) mod admin;
 pub(crate) mod app;
@@ -32,7 +32,10 @@ pub(crate) mod sink;
 mod state;
 mod suspended;
 mod tables;
+mod takeover;
 mod topics;
+mod transition;
+mod turn;
 mod upkeep;
 mod verifications;
 mod verify;
@@ -190,7 +193,7 @@ fn apply_folder(app: &App) -> Result<()> {
     if folder.as_os_str().is_empty() {
         return Ok(());
     }
-    let changes = app.apply(&read_definitions(folder)?)?;
+    let changes = app.apply_first(&read_definitions(folder)?)?;
     for change in changes
         .iter()
         .filter(|c| c.action != ChangeAction::Unchanged)

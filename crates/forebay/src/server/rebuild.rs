@@ -41,7 +41,7 @@ pub(super) fn run(app: &App, body: &RebuildBody) -> Result<Value> {
 
 /// Make the state of the views that `name` stands for anew.
 fn rebuild(app: &App, name: &str) -> Result<Vec<Rebuilt>> {
-    let _changing = app.alone_unless_filling()?;
+    let _changing = app.alone_to_rebuild()?;
     let current = app.catalog();
     let views = current.views_of(name)?;
     if !app.is_ingesting() {

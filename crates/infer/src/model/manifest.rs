@@ -8,15 +8,13 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use arrow_schema::DataType;
-use forebay_core::limits::MODEL_MAX_FEATURES;
+use forebay_core::limits::{MODEL_FILES_MAX, MODEL_MAX_FEATURES};
 use serde::Deserialize;
 
 /// Name of the manifest in a version directory.
 pub const MANIFEST_FILE: &str = "manifest.toml";
 /// Version of the manifest's own format.
 const FORMAT: u32 = 1;
-/// Files of one version.
-const FILES_MAX: usize = 64;
 
 /// A checked manifest.
 #[derive(Debug, Clone)]
@@ -241,8 +239,11 @@ impl Manifest {
 
 /// Plain names, whole digests, and the two files that every version has.
 fn check_files(raw: &Raw) -> Result<(), String> {
-    if raw.files.len() > FILES_MAX {
-        return Err(format!("{} files; at most {FILES_MAX}", raw.files.len()));
+    if raw.files.len() > MODEL_FILES_MAX {
+        let files = raw.files.len();
+        return Err(format!(
+            "{files} files; at most {MODEL_FILES_MAX} (MODEL_FILES_MAX)"
+        ));
     }
     for (name, digest) in &raw.files {
         let mut parts = Path::new(name).components();

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use forebay_core::limits::{MODELS_MAX, WORKER_REGISTRATION_MAX_BYTES, WORKERS_MAX};
+use forebay_core::limits::{
+    MODELS_MAX, WORKER_ADDRESS_MAX_BYTES, WORKER_REGISTRATION_MAX_BYTES, WORKERS_MAX,
+};
 use forebay_core::{PortError, PortResult};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -24,8 +26,6 @@ pub const UNREGISTER_WORKER_ACTION: &str = "unregister_worker";
 const MISSED_INTERVALS: u32 = 3;
 /// Bounds of a registration's interval, milliseconds.
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
-/// Longest address, bytes.
-const ADDRESS_MAX_BYTES: usize = 256;
 
 /// What a worker says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,10 +236,10 @@ fn check_address(address: &str) -> Result<()> {
         .rsplit_once(':')
         .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
     let named = matches!(port, Some(Some(port)) if port > 0);
-    if named && address.len() <= ADDRESS_MAX_BYTES && address.chars().all(plain) {
+    if named && address.len() <= WORKER_ADDRESS_MAX_BYTES && address.chars().all(plain) {
         return Ok(());
     }
-    let shown: String = address.chars().take(ADDRESS_MAX_BYTES).collect();
+    let shown: String = address.chars().take(WORKER_ADDRESS_MAX_BYTES).collect();
     let what = format!("worker address {shown:?} is not host:port");
     Err(InferError::worker(
         forebay_core::ErrorKind::InvalidArgument,
@@ -311,6 +311,8 @@ mod tests {
             refused(&vec![b' '; WORKER_REGISTRATION_MAX_BYTES + 1]),
             forebay_core::ErrorKind::ResourceExhausted
         );
+        let of_length = |bytes: usize| format!("{}:1", "x".repeat(bytes - 2));
+        check_address(&of_length(WORKER_ADDRESS_MAX_BYTES)).expect("at the limit");
         for address in [
             "",
             "localhost",
@@ -320,6 +322,7 @@ mod tests {
             "user@x:1",
             "x:1/path",
             ":1",
+            &of_length(WORKER_ADDRESS_MAX_BYTES + 1),
         ] {
             let body = serde_json::to_vec(&registration(address, 1)).expect("serialises");
             assert_eq!(

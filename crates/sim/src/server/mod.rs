@@ -196,7 +196,7 @@ impl Server {
         };
         let clock = self.clock();
         let around: Around<'_> = (&self.life, &self.stop, &clock);
-        let outcome = execute(self, &mut change, &steps, around);
+        let outcome = execute(self, &mut change, &steps, &self.stop.under(), around);
         self.filler().release();
         outcome
     }

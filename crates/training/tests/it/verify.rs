@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use async_trait::async_trait;
+use forebay_core::limits::VERIFY_MAX_ROWS;
 use forebay_core::memory::Part;
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::timestamp_type;
@@ -278,7 +279,7 @@ async fn a_given_spine_is_asked_as_it_is() {
         .expect_err("unknown");
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let error = verifier
-        .verify(SERVICE, &VerifyOptions::sample(100_001))
+        .verify(SERVICE, &VerifyOptions::sample(VERIFY_MAX_ROWS + 1))
         .await
         .expect_err("too many");
     assert!(error.to_string().contains("VERIFY_MAX_ROWS"), "{error}");

@@ -17,7 +17,7 @@ impl Builder<'_> {
     pub(in crate::catalog) fn renew(mut self, views: &BTreeSet<String>) -> Result<Inner> {
         for (key, entry) in &self.before.entries {
             if !is_renewed(entry, views)? {
-                self.take_over(key, entry)?;
+                self.take_over(self.before, key, entry)?;
                 continue;
             }
             let statement = entry.statement.clone();

@@ -7,11 +7,12 @@ use arrow_ipc::writer::FileWriter;
 use arrow_select::concat::concat_batches;
 use forebay_core::ErrorKind;
 use forebay_core::limits::{
-    MODEL_GOLDEN_MAX_BYTES, MODEL_GOLDEN_MIN_ROWS, MODEL_MANIFEST_MAX_BYTES,
+    MODEL_FILES_MAX, MODEL_GOLDEN_MAX_BYTES, MODEL_GOLDEN_MIN_ROWS, MODEL_MANIFEST_MAX_BYTES,
 };
 
 use super::{copy, refusal, restamp, sha256};
 use crate::model::ModelVersion;
+use crate::model::manifest::Manifest;
 
 #[test]
 fn a_manifest_of_the_limit_is_read_and_a_longer_one_is_refused_by_name() {
@@ -26,6 +27,24 @@ fn a_manifest_of_the_limit_is_read_and_a_longer_one_is_refused_by_name() {
     let (kind, words) = refusal(directory.path());
     assert_eq!(kind, ErrorKind::ResourceExhausted, "{words}");
     assert!(words.contains("MODEL_MANIFEST_MAX_BYTES"), "{words}");
+}
+
+#[test]
+fn a_version_has_so_many_files_and_no_more() {
+    let directory = copy("one_leaf");
+    let text = fs::read_to_string(directory.path().join("manifest.toml")).expect("reads");
+    let manifest = Manifest::parse(&text).expect("as it is");
+    let (named, digest) = (manifest.files.len(), &manifest.files["model.json"]);
+    let with_files = |count: usize| {
+        let more: String = (named..count)
+            .map(|file| format!("\"more-{file}\" = \"{digest}\"\n"))
+            .collect();
+        Manifest::parse(&text.replacen("[files]\n", &format!("[files]\n{more}"), 1))
+    };
+    let most = with_files(MODEL_FILES_MAX).expect("as many as allowed");
+    assert_eq!(most.files.len(), MODEL_FILES_MAX);
+    let words = with_files(MODEL_FILES_MAX + 1).expect_err("one more");
+    assert!(words.contains("MODEL_FILES_MAX"), "{words}");
 }
 
 #[test]
