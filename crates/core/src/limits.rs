@@ -158,6 +158,9 @@ pub const SCORING_CHUNKS_MAX: usize = 4;
 /// How long one request to a model may take, milliseconds, where `inference.call_timeout_ms` says
 /// nothing else.
 pub const SCORING_CALL_MAX_MS: u64 = 30_000;
+/// How long a version that is new on a route lets what waits for the version before go first,
+/// milliseconds; it waits for none whose model fails.
+pub const ROUTE_CHANGE_WAIT_MAX_MS: u64 = 5_000;
 /// How long a stop waits for scores and predictions under way, milliseconds.
 pub const SCORING_DRAIN_MAX_MS: u64 = 5_000;
 /// How long what stops ingest waits for one append to the archive, milliseconds: one that hangs is

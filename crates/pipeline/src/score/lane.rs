@@ -83,6 +83,8 @@ pub(crate) struct Lane {
     /// Scoring threads that have not ended, one for each arm: without any nothing more comes into
     /// the outbox.
     pub(crate) scorers: Arc<AtomicUsize>,
+    /// Arms for which something waited at the start and to which no route leads any more.
+    pub(crate) unrouted: Arc<[Arm]>,
     /// Rows of each arm that are under way, or for which room in the outbox is taken.
     pub(crate) under_way: Arc<Mutex<BTreeMap<Arm, usize>>>,
     /// Rows that its model refuses.
@@ -129,6 +131,13 @@ impl Lane {
     pub(crate) fn watermark_us(&self) -> Option<Micros> {
         let source = self.deployment.as_ref()?.source();
         self.parts.watermarks.of(source)
+    }
+
+    /// Whether scoring by `arm` fails now.
+    pub(crate) fn is_failing(&self, arm: Arm) -> bool {
+        let deployments = self.parts.counters.deployments.lock();
+        let status = deployments.get(&self.name);
+        status.is_some_and(|status| status.scoring.contains_key(&arm))
     }
 
     /// Change what is shown of this deployment.

@@ -22,8 +22,8 @@
 //! start.
 //!
 //! One entity's predictions by one arm are in order. Those by another version, after a change of
-//! routes, follow what waits for their topic, and may overtake what still waits for the model of
-//! the version before.
+//! routes, follow what waits for their topic, and what waits for the model of the version before
+//! ([`turn`]); they overtake it where that model fails or takes too long.
 
 mod again;
 mod ask;
@@ -37,6 +37,7 @@ pub(crate) mod release_times;
 pub(crate) mod released;
 mod settle;
 mod stage;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -97,6 +98,7 @@ impl Scoring {
             let bell = Arc::new(Bell::default());
             released.ring_too(Arc::clone(&bell));
             let waits = parts.counters.score_waits.of(&name);
+            let unrouted = share.unrouted();
             let lane = Lane {
                 waits,
                 parts: Arc::clone(&parts),
@@ -106,6 +108,7 @@ impl Scoring {
                 bell,
                 ends: Arc::clone(&scoring.ends),
                 scorers: Arc::new(AtomicUsize::new(share.arms.len())),
+                unrouted: unrouted.into(),
                 under_way: Arc::default(),
                 refused_rows: Arc::default(),
                 refused_predictions: Arc::default(),
@@ -203,6 +206,14 @@ struct Share {
     arms: BTreeSet<Arm>,
     /// Where the predictions of its arms go, and those for which something waits.
     topics: BTreeSet<String>,
+}
+
+impl Share {
+    /// Those of its arms to which no route leads.
+    fn unrouted(&self) -> Vec<Arm> {
+        let routed: BTreeSet<Arm> = self.deployment.iter().flat_map(Deployment::arms).collect();
+        self.arms.difference(&routed).copied().collect()
+    }
 }
 
 /// By name every deployment, and those that left something in the store and are gone.

@@ -100,6 +100,16 @@ impl Publishing {
                 read.is_sorted_by(|a, b| a.sequence < b.sequence),
                 "shard {shard}"
             );
+            let is_own = |entry: &OutboxEntry| {
+                entry.key.deployment == self.lane.name && entry.record.topic == self.topic
+            };
+            // Sent from here, another's would overtake those before it.
+            invariant!(
+                OutboxByTopic,
+                read.iter().all(is_own),
+                "shard {shard}, topic {}",
+                self.topic
+            );
             entries.extend(read.into_iter().map(|entry| (shard, entry)));
         }
         self.first_shard = (self.first_shard + 1) % shards.max(1);

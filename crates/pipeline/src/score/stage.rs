@@ -2,7 +2,9 @@
 //! are released, a chunk at a time, reads their features as of each event, and asks the model;
 //! several chunks are asked for at once, and each is settled when it and all before it are
 //! answered, so that one entity's predictions by the arm stay in order. What other arms of the
-//! deployment do is nothing to it, but that those of its role fill the outbox of the same topic.
+//! deployment do is nothing to it, but that those of its role fill the outbox of the same topic,
+//! and that after a change of routes what waits for the version before has its turn
+//! ([`super::turn`]).
 //!
 //! After an outage nothing is kept: the chunks under way are let go, and once the pause is over the
 //! oldest are read from the store again, one at a time until one passes.
@@ -29,6 +31,7 @@ use crate::score::ask::{Answer, Outcomes, Prepared, ask, prepare, records};
 use crate::score::bounded::Bound;
 use crate::score::lane::Lane;
 use crate::score::settle::{Verdict, asks_too_much, is_expired, verdict};
+use crate::score::turn::Turn;
 use crate::status::DeploymentStatus;
 
 /// Longest wait for a bell, so that a stop is seen.
@@ -53,6 +56,7 @@ pub(crate) struct Stage {
     /// There was no memory for the next chunk: nothing is read before one under way is settled,
     /// which gives its own back.
     awaits_memory: bool,
+    turn: Turn,
     outage: Option<Outage>,
 }
 
@@ -98,6 +102,7 @@ impl Stage {
             is_probing: false,
             chunk_max_rows: SCORING_CHUNK_MAX_ROWS,
             awaits_memory: false,
+            turn: Turn::default(),
             outage: None,
         }
     }
@@ -144,7 +149,7 @@ impl Stage {
         {}
         match self.in_flight.front() {
             Some(front) if front.is_answered() => self.settle_front(deployment)?,
-            None if is_last || self.is_through(deployment)? => {
+            None if (is_last && !self.turn.is_others()) || self.is_through(deployment)? => {
                 let shown = |status: &mut DeploymentStatus| drop(status.scoring.remove(&self.arm));
                 self.lane.show(shown);
                 return Ok(false);
@@ -170,13 +175,17 @@ impl Stage {
     }
 
     /// Read the next chunk and ask for it. False when there is none, or no room for its records, or
-    /// no memory before a chunk under way is settled.
+    /// no memory before a chunk under way is settled, or another version's go first.
     fn ask_for_more(&mut self, deployment: &Deployment) -> Result<bool, Trouble> {
+        self.turn.skip();
         let topic = deployment.topic_of(self.arm.role);
         if !self.lane.take_room(self.arm, &topic).map_err(later)? {
             return Ok(false);
         }
-        let asked = self.ask_for_next(deployment);
+        let asked = match self.turn.look(&self.lane, self.arm).map_err(later)? {
+            true => Ok(false),
+            false => self.ask_for_next(deployment),
+        };
         // A chunk takes the room of its rows, and one that was not asked for takes none.
         self.note_under_way();
         asked

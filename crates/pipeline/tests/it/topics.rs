@@ -5,14 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use forebay_core::ErrorKind;
-use forebay_core::limits::SCORING_CHUNK_MAX_ROWS;
-use forebay_core::ports::{Publication, Publisher};
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use forebay_core::limits::{ROUTE_CHANGE_WAIT_MAX_MS, SCORING_CHUNK_MAX_ROWS};
+use forebay_core::ports::{Publication, Publisher, Scorer, Scores};
 use forebay_core::prediction::{OutboxRecord, column};
+use forebay_core::{ErrorKind, PortResult};
 use forebay_pipeline::{DeploymentState, Pipeline, ScoringLimits};
-use forebay_testkit::{Fate, wait_until};
+use forebay_testkit::{FakeScorer, Fate, Point, wait_until};
 
 use forebay_sim::oracle::Oracle;
 use forebay_sim::world::{PREDICTIONS_TOPIC, Process, SHADOWS_TOPIC as SHADOWS, Setup, World};
@@ -266,6 +268,77 @@ fn what_waits_for_a_topic_goes_there_before_what_follows_a_change_of_routes() {
     assert_eq!(published(&world, PREDICTIONS_TOPIC), all);
     assert!(first > 2_048 && all > first);
     in_order(&world);
+}
+
+/// A model of which version 1 takes so long for each question.
+#[derive(Debug)]
+struct Slow {
+    honest: FakeScorer,
+    takes: Duration,
+}
+
+#[async_trait]
+impl Scorer for Slow {
+    async fn score(&self, model: &str, version: u32, features: RecordBatch) -> PortResult<Scores> {
+        if version == 1 {
+            tokio::time::sleep(self.takes).await;
+        }
+        self.honest.score(model, version, features).await
+    }
+}
+
+/// Events wait for version 1, and others follow for version 3, which is on the route instead; the
+/// process asks a model of which version 1 takes so long. How many wait for it.
+fn change_of_routes(takes: Duration) -> (World, Process, usize) {
+    let mut world = World::with_events(Setup::default(), 60, 14);
+    let fate = Fate::default();
+    fate.take_away(Point::Score, ErrorKind::Unavailable);
+    let process = world.start(fate, 1);
+    wait_until("all is read", || world.log.is_read());
+    process.stop().expect("scores are left");
+    let waiting = world.store.unfinished().0;
+    assert!(waiting > 0);
+    world.setup.version = 3;
+    world.append_events(60, 15);
+    let fate = Arc::new(Fate::default());
+    let mut parts = world.parts(&fate, 1);
+    let honest = FakeScorer::new(&fate, None);
+    parts.scorer = Arc::new(Slow { honest, takes });
+    let pipeline = Pipeline::start(parts, world.settings()).expect("it starts");
+    (world, Process { pipeline, fate }, waiting)
+}
+
+#[test]
+fn what_waits_for_the_model_of_the_version_before_goes_before_what_follows_it() {
+    let (world, process, waiting) = change_of_routes(Duration::from_millis(500));
+    let all = scored(&world);
+    wait_until("all is published", || {
+        published(&world, PREDICTIONS_TOPIC) == all
+    });
+    process.stop().expect("nothing is in the way");
+    assert!(waiting < all);
+    in_order(&world);
+}
+
+#[test]
+fn a_new_version_waits_for_a_slow_one_before_it_no_longer_than_the_limit() {
+    let longest = Duration::from_millis(ROUTE_CHANGE_WAIT_MAX_MS);
+    let began = Instant::now();
+    let (world, process, waiting) = change_of_routes(6 * longest);
+    let new = scored(&world) - waiting;
+    wait_until("all of the new version is published", || {
+        published(&world, PREDICTIONS_TOPIC) == new
+    });
+    assert!(began.elapsed() >= longest, "{:?}", began.elapsed());
+    assert_eq!(world.store.unfinished(), (waiting, 0));
+    process.stop().expect("what is slow is left");
+    let process = world.start(Fate::default(), 2);
+    wait_until("what waited is published", || {
+        world.store.unfinished() == (0, 0)
+    });
+    process.stop().expect("nothing is in the way");
+    let (all, ids) = (published(&world, PREDICTIONS_TOPIC), world.published_ids());
+    assert_eq!((all, ids.len()), (new + waiting, all));
 }
 
 #[test]
