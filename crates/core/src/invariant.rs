@@ -76,6 +76,7 @@ registry! {
     PendingSequencesAscend "pending_sequences_ascend" "pending scores are numbered in the order of their commits";
     OutboxSequencesAscend "outbox_sequences_ascend" "outbox records are numbered without gaps, in the order of their writes";
     OutboxHeadBehindTail "outbox_head_behind_tail" "the first record of the outbox lies at or before its end";
+    OutboxByTopic "outbox_by_topic" "a publisher is given the records of its own deployment and topic alone";
     IndexesAgree "indexes_agree" "the indexes over the pending scores hold the same scores";
     TableMemory "table_memory" "the memory that the table counts is the sum over its entries";
     TableIndexed "table_indexed" "every entry of the table is found by its hash";

@@ -141,10 +141,10 @@ pub const WORKER_REGISTRATION_MAX_BYTES: usize = 64 << 10;
 /// One prediction's Kafka record, key, value and headers, bytes: under what a broker takes of
 /// itself (1,048,588).
 pub const PREDICTION_MAX_BYTES: usize = 960 << 10;
-/// Records of one deployment that wait in the outbox before it scores no more.
+/// Records of one deployment that wait for one topic before it scores no more for that.
 pub const OUTBOX_MAX_RECORDS: usize = 100_000;
-/// Pending scores of one version of a deployment on disk before it is suspended (about 100 bytes of
-/// memory each).
+/// Pending scores of one version of a deployment in one role on disk before it is suspended (about
+/// 100 bytes of memory each).
 pub const PENDING_SCORES_MAX_RECORDS: u64 = 1_000_000;
 /// The same, bytes.
 pub const PENDING_SCORES_MAX_BYTES: u64 = 1 << 30;
@@ -152,7 +152,7 @@ pub const PENDING_SCORES_MAX_BYTES: u64 = 1 << 30;
 pub const SCORING_CHUNK_MAX_ROWS: usize = 4_096;
 /// The pending scores of one request, bytes: a few records more may be read before it ends.
 pub const SCORING_CHUNK_MAX_BYTES: usize = 8 << 20;
-/// Records that one deployment sends to its topic at once, bytes: a few more may be read.
+/// Records that one deployment sends to one topic at once, bytes: a few more may be read.
 pub const PUBLISH_MAX_BYTES: usize = 8 << 20;
 /// Requests of one deployment that a version of a model is asked for at once, where
 /// `inference.concurrent_calls` says nothing else.
@@ -160,6 +160,9 @@ pub const SCORING_CHUNKS_MAX: usize = 4;
 /// How long one request to a model may take, milliseconds, where `inference.call_timeout_ms` says
 /// nothing else.
 pub const SCORING_CALL_MAX_MS: u64 = 30_000;
+/// How long a version that is new on a route lets what waits for the version before go first,
+/// milliseconds; it waits for none whose model fails.
+pub const ROUTE_CHANGE_WAIT_MAX_MS: u64 = 5_000;
 /// How long a stop waits for scores and predictions under way, milliseconds.
 pub const SCORING_DRAIN_MAX_MS: u64 = 5_000;
 /// How long what stops ingest waits for one append to the archive, milliseconds: one that hangs is

@@ -1,6 +1,8 @@
 //! A prediction, from the event that asks for it to the record on Kafka: its identity, the pending
 //! score that the epoch's write holds, and the outbox record that the second write holds.
 
+use std::fmt;
+
 use arrow_schema::{DataType, Field, Fields};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
@@ -38,6 +40,23 @@ impl Role {
     }
 }
 
+/// What a route leads to: a version of a model, in its role. The same version in another role goes
+/// to another topic, so it is another arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Arm {
+    /// Version of the model.
+    pub version: u32,
+    /// Live or shadow.
+    pub role: Role,
+}
+
+/// As a status names it; its reader knows the role from the routes.
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {}", self.version)
+    }
+}
+
 /// What makes a prediction the same prediction, however often it is computed or sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PredictionKey {
@@ -56,6 +75,15 @@ pub struct PredictionKey {
 }
 
 impl PredictionKey {
+    /// What the event was routed to.
+    #[must_use]
+    pub fn arm(&self) -> Arm {
+        Arm {
+            version: self.model_version,
+            role: self.role,
+        }
+    }
+
     /// Deterministic id: 32 hex digits of XXH3-128 over the length-prefixed fields, in the order of
     /// the struct. The scheme is part of the published format.
     #[must_use]

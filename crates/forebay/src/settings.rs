@@ -203,7 +203,7 @@ pub(crate) struct Inference {
     pub(crate) pending_max_records: u64,
     /// The same, MiB.
     pub(crate) pending_max_mib: u64,
-    /// Predictions of one deployment that wait for their topic before it scores no more.
+    /// Predictions of one deployment that wait for one topic before it scores no more for that.
     pub(crate) outbox_max_records: usize,
     /// Requests of one deployment that a version of a model is asked for at once.
     pub(crate) concurrent_calls: usize,

@@ -1,7 +1,8 @@
 //! The queues of the scoring stage in one shard: pending scores, the outbox, and notes on events
 //! that have no prediction. The records live on disk; memory holds an index of them (place, size,
-//! event time), by deployment and what is pending by version too, so that each reads its own and a
-//! stuck one stands in no other's way.
+//! event time), by deployment, and there by what they wait for: an arm, or a topic. So each reader
+//! meets its own records alone, and a stuck one stands in no other's way. The index is made from
+//! the records themselves, so records of older builds need no change.
 //!
 //! Their writes: a commit adds pending scores and notes in the epoch's batch; `settle` swaps a
 //! pending score for an outbox record or a note; `clear_outbox` deletes what the broker has and
@@ -17,7 +18,7 @@ use forebay_core::invariant;
 use forebay_core::ports::{
     OutboxEntry, PendingEntry, PendingLoad, Published, ScoreLoad, Settled, UnscoredEntry,
 };
-use forebay_core::prediction::PendingScore;
+use forebay_core::prediction::{Arm, PendingScore};
 use forebay_core::settlement::{ScoreOutcome, Unscored, UnscoredNotes, UnscoredReason};
 use forebay_core::time::Micros;
 
@@ -67,7 +68,7 @@ struct Mark {
     bytes: u64,
 }
 
-/// The pending scores that wait for one version.
+/// The pending scores that wait for one arm.
 #[derive(Debug, Default)]
 struct Waiting {
     marks: BTreeMap<u64, Mark>,
@@ -113,9 +114,10 @@ pub(crate) struct Staged(Vec<(u64, Arc<PendingScore>, u64)>);
 pub(crate) struct Queue {
     shard: u16,
     floor: PendingFloor,
-    /// By deployment and version.
-    pending: BTreeMap<String, BTreeMap<u32, Waiting>>,
-    outbox: BTreeMap<String, BTreeSet<u64>>,
+    /// By deployment and arm.
+    pending: BTreeMap<String, BTreeMap<Arm, Waiting>>,
+    /// By deployment and topic the places of records.
+    outbox: BTreeMap<String, BTreeMap<String, BTreeSet<u64>>>,
     next_outbox: u64,
     /// No note lies below: scans start here and do not walk over deleted ones.
     note_head: u64,
@@ -153,12 +155,8 @@ impl Queue {
         database.scan(format::FAMILY_OUTBOX, &[], None, |key, value| {
             let corrupt = |why: BytesError| database.corrupt("an outbox record", why);
             let sequence = format::parse_sequence(key).map_err(corrupt)?;
-            let (of, _) = format::decode_outbox(value).map_err(corrupt)?;
-            queue
-                .outbox
-                .entry(of.deployment)
-                .or_default()
-                .insert(sequence);
+            let (key, record) = format::decode_outbox(value).map_err(corrupt)?;
+            queue.insert_record(sequence, &key.deployment, &record.topic);
             Ok(true)
         })?;
         database.scan(format::FAMILY_UNSCORED, &[], None, |key, _| {
@@ -179,8 +177,8 @@ impl Queue {
         if !self.pending.contains_key(name) {
             self.pending.insert(name.to_owned(), BTreeMap::new());
         }
-        if let Some(versions) = self.pending.get_mut(name) {
-            let waiting = versions.entry(score.key.model_version).or_default();
+        if let Some(arms) = self.pending.get_mut(name) {
+            let waiting = arms.entry(score.key.arm()).or_default();
             let last = waiting.marks.last_key_value().map(|(last, _)| *last);
             invariant!(
                 PendingSequencesAscend,
@@ -192,6 +190,19 @@ impl Queue {
         }
     }
 
+    fn insert_record(&mut self, sequence: u64, deployment: &str, topic: &str) {
+        let topics = self.outbox.entry(deployment.to_owned()).or_default();
+        let places = topics.entry(topic.to_owned()).or_default();
+        invariant!(
+            OutboxSequencesAscend,
+            places.last().is_none_or(|last| *last < sequence),
+            "shard {}: record {sequence} after {:?}",
+            self.shard,
+            places.last()
+        );
+        places.insert(sequence);
+    }
+
     fn publish_floor(&self) {
         let waiting = self.pending.values().flat_map(BTreeMap::values);
         let oldest = waiting.filter_map(Waiting::oldest_us).min();
@@ -200,23 +211,20 @@ impl Queue {
 
     /// What holds of the queue after every change.
     fn check_indexes(&self) {
-        for (name, versions) in &self.pending {
-            for (version, waiting) in versions {
+        for (name, arms) in &self.pending {
+            for (arm, waiting) in arms {
                 invariant!(
                     IndexesAgree,
                     waiting.marks.is_empty() == waiting.times.is_empty(),
-                    "shard {}, deployment {name} version {version}: {} scores, {} times",
+                    "shard {}, deployment {name} {arm:?}: {} scores, {} times",
                     self.shard,
                     waiting.marks.len(),
                     waiting.times.len()
                 );
             }
         }
-        let last = self
-            .outbox
-            .values()
-            .filter_map(|places| places.last())
-            .max();
+        let topics = self.outbox.values().flat_map(BTreeMap::values);
+        let last = topics.filter_map(|places| places.last()).max();
         invariant!(
             OutboxHeadBehindTail,
             last.is_none_or(|last| *last < self.next_outbox) && self.note_head <= self.next_note,
@@ -273,23 +281,26 @@ impl Queue {
     }
 
     pub(crate) fn outbox_len(&self) -> u64 {
-        self.outbox.values().map(|places| places.len() as u64).sum()
+        let topics = self.outbox.values().flat_map(BTreeMap::values);
+        topics.map(|places| places.len() as u64).sum()
     }
 
     /// See [`forebay_core::ports::ScoreQueue::score_load`].
     pub(crate) fn load(&self) -> BTreeMap<String, ScoreLoad> {
         let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();
-        for (name, versions) in &self.pending {
+        for (name, arms) in &self.pending {
             let load = |waiting: &Waiting| PendingLoad {
                 scores: waiting.marks.len() as u64,
                 bytes: waiting.bytes,
                 oldest_us: waiting.oldest_us(),
             };
-            let versions = versions.iter().map(|(version, w)| (*version, load(w)));
-            loads.entry(name.clone()).or_default().versions = versions.collect();
+            let arms = arms.iter().map(|(arm, waiting)| (*arm, load(waiting)));
+            loads.entry(name.clone()).or_default().arms = arms.collect();
         }
-        for (name, places) in self.outbox.iter().filter(|(_, p)| !p.is_empty()) {
-            loads.entry(name.clone()).or_default().outbox = places.len() as u64;
+        for (name, topics) in &self.outbox {
+            let topics = topics.iter();
+            let topics = topics.map(|(topic, places)| (topic.clone(), places.len() as u64));
+            loads.entry(name.clone()).or_default().outbox = topics.collect();
         }
         loads
     }
@@ -298,14 +309,14 @@ impl Queue {
     pub(crate) fn pending(
         &self,
         database: &Database,
-        (deployment, version): (&str, u32),
+        (deployment, arm): (&str, Arm),
         from: u64,
         limit: usize,
     ) -> OnlineResult<Vec<PendingEntry>> {
         let places = self
             .pending
             .get(deployment)
-            .and_then(|versions| versions.get(&version))
+            .and_then(|arms| arms.get(&arm))
             .into_iter()
             .flat_map(|waiting| waiting.marks.range(from..));
         places
@@ -330,7 +341,7 @@ impl Queue {
         let key = &entry.score.key;
         self.pending
             .get(&key.deployment)
-            .and_then(|versions| versions.get(&key.model_version))
+            .and_then(|arms| arms.get(&key.arm()))
             .is_some_and(|waiting| waiting.marks.contains_key(&entry.sequence))
     }
 
@@ -339,7 +350,7 @@ impl Queue {
         let mut batch = database.batch(settled.len() * SETTLED_BYTES)?;
         let mut done: BTreeSet<u64> = BTreeSet::new();
         let mut notes = UnscoredNotes::default();
-        let mut sent: Vec<(u64, &str)> = Vec::new();
+        let mut sent: Vec<(u64, &str, &str)> = Vec::new();
         for Settled { entry, outcome } in settled {
             if !self.is_pending(entry) || !done.insert(entry.sequence) {
                 continue;
@@ -351,7 +362,7 @@ impl Queue {
                     let place = self.next_outbox + sent.len() as u64;
                     let bytes = format::encode_outbox(key, record);
                     batch.put(format::FAMILY_OUTBOX, &place.to_be_bytes(), &bytes);
-                    sent.push((place, &key.deployment));
+                    sent.push((place, &key.deployment, &record.topic));
                 }
                 ScoreOutcome::Unscored(reason, detail) => notes.add(key, *reason, detail),
             }
@@ -369,29 +380,21 @@ impl Queue {
         batch.write()?;
         self.noted(notes.len());
         self.next_outbox = next_outbox;
-        for (place, deployment) in sent {
-            let places = self.outbox.entry(deployment.to_owned()).or_default();
-            invariant!(
-                OutboxSequencesAscend,
-                places.last().is_none_or(|last| *last < place),
-                "shard {}: record {place} after {:?}",
-                self.shard,
-                places.last()
-            );
-            places.insert(place);
+        for (place, deployment, topic) in sent {
+            self.insert_record(place, deployment, topic);
         }
         for Settled { entry, .. } in settled {
             let key = &entry.score.key;
             if done.contains(&entry.sequence)
-                && let Some(versions) = self.pending.get_mut(&key.deployment)
-                && let Some(waiting) = versions.get_mut(&key.model_version)
+                && let Some(arms) = self.pending.get_mut(&key.deployment)
+                && let Some(waiting) = arms.get_mut(&key.arm())
             {
                 waiting.remove(entry.sequence);
             }
         }
-        self.pending.retain(|_, versions| {
-            versions.retain(|_, waiting| !waiting.marks.is_empty());
-            !versions.is_empty()
+        self.pending.retain(|_, arms| {
+            arms.retain(|_, waiting| !waiting.marks.is_empty());
+            !arms.is_empty()
         });
         self.publish_floor();
         self.check_indexes();
@@ -402,13 +405,14 @@ impl Queue {
     pub(crate) fn outbox(
         &self,
         database: &Database,
-        deployment: &str,
+        (deployment, topic): (&str, &str),
         from: u64,
         limit: usize,
     ) -> OnlineResult<Vec<OutboxEntry>> {
         let places = self
             .outbox
             .get(deployment)
+            .and_then(|topics| topics.get(topic))
             .into_iter()
             .flat_map(|places| places.range(from..));
         places
@@ -430,6 +434,13 @@ impl Queue {
             .collect()
     }
 
+    fn is_in_outbox(&self, entry: &OutboxEntry) -> bool {
+        self.outbox
+            .get(&entry.key.deployment)
+            .and_then(|topics| topics.get(&entry.record.topic))
+            .is_some_and(|places| places.contains(&entry.sequence))
+    }
+
     /// See [`forebay_core::ports::ScoreQueue::clear_outbox`].
     pub(crate) fn clear_outbox(
         &mut self,
@@ -440,9 +451,7 @@ impl Queue {
         let mut notes = UnscoredNotes::default();
         let mut done = BTreeSet::new();
         for Published { entry, refused } in published {
-            let places = self.outbox.get(&entry.key.deployment);
-            let is_there = places.is_some_and(|places| places.contains(&entry.sequence));
-            if !is_there || !done.insert(entry.sequence) {
+            if !self.is_in_outbox(entry) || !done.insert(entry.sequence) {
                 continue;
             }
             batch.delete(format::FAMILY_OUTBOX, &entry.sequence.to_be_bytes());
@@ -458,11 +467,16 @@ impl Queue {
         batch.write()?;
         self.noted(notes.len());
         for Published { entry, .. } in published {
-            if let Some(places) = self.outbox.get_mut(&entry.key.deployment) {
+            if let Some(topics) = self.outbox.get_mut(&entry.key.deployment)
+                && let Some(places) = topics.get_mut(&entry.record.topic)
+            {
                 places.remove(&entry.sequence);
             }
         }
-        self.outbox.retain(|_, places| !places.is_empty());
+        self.outbox.retain(|_, topics| {
+            topics.retain(|_, places| !places.is_empty());
+            !topics.is_empty()
+        });
         self.check_indexes();
         Ok(())
     }

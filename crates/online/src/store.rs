@@ -20,6 +20,7 @@ use forebay_core::ports::{
     ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite, StateHealth, StateProgress,
     StateReader, StoreHealth, UnscoredEntry, ViewDamage, ViewRows, ViewStates,
 };
+use forebay_core::prediction::Arm;
 use forebay_core::progress::Applied;
 use forebay_core::settlement::Unscored;
 use forebay_core::time::Micros;
@@ -534,13 +535,13 @@ impl ScoreQueue for RocksStore {
         &self,
         shard: u16,
         deployment: &str,
-        version: u32,
+        arm: Arm,
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<PendingEntry>> {
         let shard = self.shard(shard)?;
         let queue = shard.queue.lock();
-        let of = (deployment, version);
+        let of = (deployment, arm);
         Ok(queue.pending(&shard.database, of, from, limit)?)
     }
 
@@ -552,13 +553,13 @@ impl ScoreQueue for RocksStore {
     fn outbox(
         &self,
         shard: u16,
-        deployment: &str,
+        of: (&str, &str),
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<OutboxEntry>> {
         let shard = self.shard(shard)?;
         let queue = shard.queue.lock();
-        Ok(queue.outbox(&shard.database, deployment, from, limit)?)
+        Ok(queue.outbox(&shard.database, of, from, limit)?)
     }
 
     fn clear_outbox(&self, shard: u16, published: &[Published<'_>]) -> PortResult<()> {

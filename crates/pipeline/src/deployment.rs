@@ -8,7 +8,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use forebay_core::definition::{DeploymentDef, Route};
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{CompiledService, Origin};
-use forebay_core::prediction::{PendingScore, PredictionKey, Role};
+use forebay_core::prediction::{Arm, PendingScore, PredictionKey, Role};
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::Micros;
 use forebay_core::view::ServiceView;
@@ -104,10 +104,24 @@ impl Deployment {
         &self.def
     }
 
-    /// Its name with each version that a route leads to.
-    pub(crate) fn versions(&self) -> impl Iterator<Item = (&str, u32)> {
-        let routes = self.def.routes.iter();
-        routes.map(|route| (self.def.name.as_str(), route.version))
+    /// What its routes lead to.
+    pub(crate) fn arms(&self) -> impl Iterator<Item = Arm> {
+        self.def.routes.iter().map(|route| Arm {
+            version: route.version,
+            role: if route.shadow {
+                Role::Shadow
+            } else {
+                Role::Live
+            },
+        })
+    }
+
+    /// Where the predictions of `role` go: each role has a topic for itself.
+    pub(crate) fn topic_of(&self, role: Role) -> String {
+        match role {
+            Role::Live => self.def.topic.clone(),
+            Role::Shadow => format!("{}.shadow", self.def.topic),
+        }
     }
 
     /// The service whose features the model reads.

@@ -26,7 +26,6 @@ use forebay_core::{PortError, PortResult};
 
 use crate::archive::Archiver;
 use crate::board::{Board, KnownEnd};
-use crate::deployment::Deployment;
 use crate::error::{PipelineError, first_cause};
 use crate::idle::{IdleWait, LastRecord};
 use crate::log_throttle::LogThrottle;
@@ -212,9 +211,8 @@ impl Ingest {
     ) -> Result<(), PipelineError> {
         if !batches.is_empty() && !self.step.deployments.is_empty() {
             let deployments = self.step.deployments.iter();
-            let versions = deployments.flat_map(Deployment::versions);
             self.intake
-                .look(versions, self.scores.as_ref(), &self.counters)?;
+                .look(deployments, self.scores.as_ref(), &self.counters)?;
         }
         let (began, brought) = (self.runtime.elapsed(), !batches.is_empty());
         if brought {
@@ -323,7 +321,7 @@ impl Ingest {
         admitted.batch.origin.watermark_us = dated.watermark_us;
         let records = self.watermarks.take_records();
         self.record(&records)?;
-        let suspended = |name: &str, version| self.intake.suspended(name, version);
+        let suspended = |name: &str, arm| self.intake.suspended(name, arm);
         let late = self.step.run(&admitted, suspended, epoch)?;
         let batch = admitted.batch;
         self.repeats.fill(&batch);

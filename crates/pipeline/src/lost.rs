@@ -214,15 +214,22 @@ fn owed<Q: ScoreQueue + ?Sized>(
     let mut notes = Vec::new();
     for shard in 0..queue.shards() {
         // An event moves from the first queue to the last: none is missed in between.
-        let loads = queue.score_load(shard)?;
+        let waiting = queue.score_load(shard)?;
         for deployment in &deployments {
-            let load = loads.get(*deployment).into_iter();
-            for version in load.flat_map(|load| load.versions.keys()) {
-                let page = |from| queue.pending(shard, deployment, *version, from, PAGE);
+            let load = waiting.get(*deployment).into_iter();
+            for arm in load.flat_map(|load| load.arms.keys()) {
+                let page = |from| queue.pending(shard, deployment, *arm, from, PAGE);
                 all_pages(page, |entry| entry.sequence, |e| owe(&e.score.key))?;
             }
-            let page = |from| queue.outbox(shard, deployment, from, PAGE);
-            all_pages(page, |entry| entry.sequence, |e| owe(&e.key))?;
+        }
+        // Read anew: what was settled meanwhile may wait for a topic for which nothing did.
+        let scored = queue.score_load(shard)?;
+        for deployment in &deployments {
+            let load = scored.get(*deployment).into_iter();
+            for topic in load.flat_map(|load| load.outbox.keys()) {
+                let page = |from| queue.outbox(shard, (deployment, topic), from, PAGE);
+                all_pages(page, |entry| entry.sequence, |e| owe(&e.key))?;
+            }
         }
         let page = |from| queue.unscored(shard, from, PAGE);
         all_pages(page, |entry| entry.sequence, |e| notes.push(e.note.clone()))?;

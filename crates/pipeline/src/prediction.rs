@@ -86,10 +86,7 @@ pub fn outbox_records(
         .zip(payloads)
         .zip(keys)
         .map(|((pending, payload), key)| {
-            let topic = match pending.key.role {
-                Role::Live => def.topic.clone(),
-                Role::Shadow => format!("{}.shadow", def.topic),
-            };
+            let topic = scored.deployment.topic_of(pending.key.role);
             let id = pending.key.id();
             let headers = vec![
                 ("forebay.prediction_id".to_owned(), id.clone().into_bytes()),

@@ -2,12 +2,12 @@
 //! read. They count what this process did, over every pipeline that it starts; nothing is decided
 //! by them but whether to stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use forebay_core::ports::ScoreLoad;
-use forebay_core::prediction::Role;
+use forebay_core::prediction::{Arm, Role};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use forebay_telemetry::{Timing, Timings};
@@ -101,7 +101,7 @@ pub struct DeploymentStatus {
     pub pending_bytes: u64,
     /// Scores under way: read from disk and not settled.
     pub in_flight: u64,
-    /// Records in the outbox.
+    /// Records in the outbox, to whichever topic.
     pub outbox: u64,
     /// Event time of the oldest pending score.
     pub oldest_us: Option<Micros>,
@@ -116,12 +116,12 @@ pub struct DeploymentStatus {
     /// Predictions since then that do not name what some view of their features had applied, which
     /// the state no longer knew: they cannot be verified.
     pub without_offsets: u64,
-    /// Why scoring fails now, by the version that fails.
-    pub scoring: BTreeMap<u32, String>,
-    /// Why publishing fails now.
-    pub publishing: Option<String>,
-    /// Why no events are taken now, by the version whose events are not.
-    pub suspended: BTreeMap<u32, String>,
+    /// Why scoring fails now, by the arm that fails.
+    pub scoring: BTreeMap<Arm, String>,
+    /// Why publishing fails now, by the topic that takes nothing.
+    pub publishing: BTreeMap<String, String>,
+    /// Why no events are taken now, by the arm whose events are not.
+    pub suspended: BTreeMap<Arm, String>,
 }
 
 impl DeploymentStatus {
@@ -130,34 +130,35 @@ impl DeploymentStatus {
     pub fn state(&self) -> DeploymentState {
         if !self.suspended.is_empty() {
             DeploymentState::Suspended
-        } else if !self.scoring.is_empty() || self.publishing.is_some() {
+        } else if !self.scoring.is_empty() || !self.publishing.is_empty() {
             DeploymentState::Retrying
         } else {
             DeploymentState::Scoring
         }
     }
 
-    /// Why it is not just scoring, in words: each version that does not, the suspended first. That
-    /// publishing fails is said where nothing else does.
+    /// Why it is not just scoring, in words: each arm that does not, the suspended first. That
+    /// publishing fails is said where nothing else does; what holds of several topics, once.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         let suspended = self.suspended.iter();
         let fails = self.scoring.iter();
-        let fails = fails.filter(|(version, _)| !self.suspended.contains_key(version));
+        let fails = fails.filter(|(arm, _)| !self.suspended.contains_key(arm));
         let words = suspended.chain(fails);
-        let words: Vec<String> = words
-            .map(|(version, why)| format!("version {version}: {why}"))
-            .collect();
-        if words.is_empty() {
-            return self.publishing.clone();
+        let words: Vec<String> = words.map(|(arm, why)| format!("{arm}: {why}")).collect();
+        if !words.is_empty() {
+            return Some(words.join("; "));
         }
-        Some(words.join("; "))
+        let words: BTreeSet<&str> = self.publishing.values().map(String::as_str).collect();
+        let words: Vec<&str> = words.into_iter().collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
-    /// What fails now of what `version` needs.
-    pub(crate) fn trouble(&self, version: u32) -> Option<&str> {
-        let scoring = self.scoring.get(&version);
-        scoring.or(self.publishing.as_ref()).map(String::as_str)
+    /// What fails now of what `arm`, whose predictions go to `topic`, needs.
+    pub(crate) fn trouble(&self, arm: Arm, topic: &str) -> Option<&str> {
+        let scoring = self.scoring.get(&arm);
+        let trouble = scoring.or_else(|| self.publishing.get(topic));
+        trouble.map(String::as_str)
     }
 
     /// `load` waits, and the source's watermark stands at `watermark_us`.
@@ -165,7 +166,7 @@ impl DeploymentStatus {
         let pending = load.pending();
         self.pending = pending.scores;
         self.pending_bytes = pending.bytes;
-        self.outbox = load.outbox;
+        self.outbox = load.outbox_records();
         self.oldest_us = pending.oldest_us;
         self.oldest_age_us = pending
             .oldest_us
@@ -399,61 +400,80 @@ mod tests {
 
     use super::*;
 
+    fn live(version: u32) -> Arm {
+        let role = Role::Live;
+        Arm { version, role }
+    }
+
+    /// Each of a topic of its own.
+    fn of_topics(words: &[&str]) -> BTreeMap<String, String> {
+        let words = words.iter().enumerate();
+        words
+            .map(|(number, why)| (format!("topic {number}"), (*why).to_owned()))
+            .collect()
+    }
+
     #[test]
     fn the_state_of_a_deployment_is_the_worst_that_holds_and_says_why() {
         type Words<'a> = &'a [(u32, &'a str)];
-        // Scoring, publishing, suspended: state, reason.
+        // Scoring, publishing by topics, suspended: state, reason.
         type Case<'a> = (
             Words<'a>,
-            Option<&'a str>,
+            &'a [&'a str],
             Words<'a>,
             &'a str,
             Option<&'a str>,
         );
-        let table: [Case<'_>; 7] = [
-            (&[], None, &[], "scoring", None),
+        let table: [Case<'_>; 9] = [
+            (&[], &[], &[], "scoring", None),
             (
                 &[(2, "model")],
-                None,
+                &[],
                 &[],
                 "retrying",
                 Some("version 2: model"),
             ),
-            (&[], Some("topic"), &[], "retrying", Some("topic")),
+            (&[], &["topic"], &[], "retrying", Some("topic")),
+            (&[], &["b", "a"], &[], "retrying", Some("a; b")),
+            (&[], &["away", "away"], &[], "retrying", Some("away")),
             (
                 &[(1, "no"), (2, "model")],
-                Some("topic"),
+                &["topic"],
                 &[],
                 "retrying",
                 Some("version 1: no; version 2: model"),
             ),
             (
                 &[(2, "model")],
-                None,
+                &[],
                 &[(2, "full: model")],
                 "suspended",
                 Some("version 2: full: model"),
             ),
             (
                 &[(1, "no"), (2, "model")],
-                None,
+                &[],
                 &[(2, "full: model")],
                 "suspended",
                 Some("version 2: full: model; version 1: no"),
             ),
             (
                 &[],
-                None,
+                &[],
                 &[(1, "full")],
                 "suspended",
                 Some("version 1: full"),
             ),
         ];
         for (scoring, publishing, suspended, state, reason) in table {
-            let words = |of: Words<'_>| of.iter().map(|(v, why)| (*v, (*why).to_owned())).collect();
+            let words = |of: Words<'_>| {
+                of.iter()
+                    .map(|(v, why)| (live(*v), (*why).to_owned()))
+                    .collect()
+            };
             let status = DeploymentStatus {
                 scoring: words(scoring),
-                publishing: publishing.map(str::to_owned),
+                publishing: of_topics(publishing),
                 suspended: words(suspended),
                 ..DeploymentStatus::default()
             };
@@ -470,8 +490,8 @@ mod tests {
             oldest_us: Some(40),
         };
         let load = ScoreLoad {
-            versions: BTreeMap::from([(2, waiting)]),
-            outbox: 0,
+            arms: BTreeMap::from([(live(2), waiting)]),
+            ..ScoreLoad::default()
         };
         let mut status = DeploymentStatus::default();
         for (watermark, age) in [(None, None), (Some(100), Some(60)), (Some(0), Some(0))] {

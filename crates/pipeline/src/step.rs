@@ -9,6 +9,7 @@ use forebay_core::index::{RowIndex, ShardId};
 use forebay_core::invariant;
 use forebay_core::key::shard_of;
 use forebay_core::ports::{CompiledView, Origin, ShardFold, ShardWrite, SourceBatch};
+use forebay_core::prediction::Arm;
 use forebay_core::progress::TopicPartition;
 use forebay_core::settlement::{UnscoredNotes, UnscoredReason};
 use forebay_core::time::Micros;
@@ -69,16 +70,16 @@ impl Step {
         admit(&self.views, &self.deployments, encoder, batch)
     }
 
-    /// Add `admitted`, whose watermarks are filled by now, to `epoch`. A version of a deployment
-    /// for which `suspended` has words gets notes and no pending scores. Returns, for each row,
-    /// whether it came too late for the online state of some view.
+    /// Add `admitted`, whose watermarks are filled by now, to `epoch`. An arm of a deployment for
+    /// which `suspended` has words gets notes and no pending scores. Returns, for each row, whether
+    /// it came too late for the online state of some view.
     ///
     /// # Errors
     /// A column that cannot be in a request.
     pub fn run<'a>(
         &self,
         admitted: &Admitted,
-        suspended: impl Fn(&str, u32) -> Option<&'a str>,
+        suspended: impl Fn(&str, Arm) -> Option<&'a str>,
         epoch: &mut Epoch,
     ) -> Result<Vec<bool>, PipelineError> {
         let batch = &admitted.batch;
@@ -117,7 +118,7 @@ impl Step {
         for (deployment, keys) in &admitted.sticky {
             for placed in deployment.pending(&batch.rows, times, &origin, keys, shards)? {
                 let (shard, key) = (usize::from(placed.shard), &placed.score.key);
-                if let Some(words) = suspended(&key.deployment, key.model_version) {
+                if let Some(words) = suspended(&key.deployment, key.arm()) {
                     epoch.notes[shard].add(key, UnscoredReason::Suspended, words);
                 } else {
                     epoch.writes[shard].pending.push(placed.score);

@@ -29,8 +29,10 @@ pub enum Part {
     Store,
     /// The archive.
     Archive,
-    /// The way to the topic of predictions.
+    /// The way to the topics of live predictions and of alarms.
     Publisher,
+    /// The way to the topic of shadows.
+    ShadowPublisher,
     /// The models.
     Scorer,
     /// Reads of features.
@@ -438,7 +440,10 @@ impl Faults {
         }
         let lost = match effect {
             Effect::None => false,
-            Effect::Write => matches!(part, Part::Archive | Part::Publisher),
+            Effect::Write => matches!(
+                part,
+                Part::Archive | Part::Publisher | Part::ShadowPublisher
+            ),
             Effect::ShardWrite => part == Part::Store,
         };
         if lost && self.random.lock().below(1_000) < self.rates().lost_replies {

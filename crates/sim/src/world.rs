@@ -60,6 +60,8 @@ pub const PREDICTIONS: &str = "predictions";
 pub const TOPIC: &str = "topic.events";
 /// Where predictions go.
 pub const PREDICTIONS_TOPIC: &str = "topic.predictions";
+/// Where those of shadows go.
+pub const SHADOWS_TOPIC: &str = "topic.predictions.shadow";
 /// Keys of events; a test may use others.
 pub const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// What [`World::views`] number one and two count: a minute back, and everything.

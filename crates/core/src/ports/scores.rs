@@ -1,13 +1,14 @@
 //! The scores that a store owes and the records that wait to be published: the queues of the
-//! scoring stage, kept in the shards beside the offsets. Everything here is by deployment, and what
-//! is pending by version of its model too, so that one that is stuck stands in no other's way.
-//! Calls block, on threads of their own. `online` implements it over RocksDB, `testkit` in memory.
+//! scoring stage, kept in the shards beside the offsets. Everything here is by deployment; what is
+//! pending is by arm too, and the outbox by topic, so that a model or a topic that is stuck stands
+//! in no other's way. Calls block, on threads of their own. `online` implements it over RocksDB,
+//! `testkit` in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::PortResult;
-use crate::prediction::{OutboxRecord, PendingScore, PredictionKey};
+use crate::prediction::{Arm, OutboxRecord, PendingScore, PredictionKey};
 use crate::settlement::{ScoreOutcome, Unscored};
 use crate::time::Micros;
 
@@ -60,7 +61,7 @@ pub struct UnscoredEntry {
     pub note: Unscored,
 }
 
-/// What waits to be scored by one version of a model.
+/// What waits to be scored by one arm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PendingLoad {
     /// Pending scores.
@@ -89,35 +90,49 @@ impl PendingLoad {
 /// What waits for one deployment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScoreLoad {
-    /// Pending scores by the version that they wait for; one for which none waits may be absent.
-    pub versions: BTreeMap<u32, PendingLoad>,
-    /// Records in the outbox.
-    pub outbox: u64,
+    /// Pending scores by the arm that they wait for; one for which none waits may be absent.
+    pub arms: BTreeMap<Arm, PendingLoad>,
+    /// Records in the outbox by the topic that they go to; one for which none waits may be absent.
+    pub outbox: BTreeMap<String, u64>,
 }
 
 impl ScoreLoad {
     /// With what waits in another shard.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
-        for (version, load) in &other.versions {
-            let known = self.versions.entry(*version).or_default();
+        for (arm, load) in &other.arms {
+            let known = self.arms.entry(*arm).or_default();
             *known = known.and(*load);
         }
-        self.outbox += other.outbox;
+        for (topic, records) in &other.outbox {
+            *self.outbox.entry(topic.clone()).or_default() += records;
+        }
         self
     }
 
-    /// What waits for `version`.
+    /// What waits for `arm`.
     #[must_use]
-    pub fn of(&self, version: u32) -> PendingLoad {
-        self.versions.get(&version).copied().unwrap_or_default()
+    pub fn of(&self, arm: Arm) -> PendingLoad {
+        self.arms.get(&arm).copied().unwrap_or_default()
     }
 
-    /// What waits for any version.
+    /// What waits for any arm.
     #[must_use]
     pub fn pending(&self) -> PendingLoad {
-        let loads = self.versions.values().copied();
+        let loads = self.arms.values().copied();
         loads.fold(PendingLoad::default(), PendingLoad::and)
+    }
+
+    /// Records that wait for `topic`.
+    #[must_use]
+    pub fn outbox_of(&self, topic: &str) -> u64 {
+        self.outbox.get(topic).copied().unwrap_or_default()
+    }
+
+    /// Records that wait for any topic.
+    #[must_use]
+    pub fn outbox_records(&self) -> u64 {
+        self.outbox.values().sum()
     }
 }
 
@@ -130,8 +145,8 @@ pub trait ScoreQueue: StateProgress {
     /// Unknown shard.
     fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>>;
 
-    /// Up to `limit` pending scores in `shard` that wait for `version` of `deployment` and whose
-    /// place is `from` or later, in order. Those of other versions cost nothing, however many.
+    /// Up to `limit` pending scores in `shard` that wait for `arm` of `deployment` and whose place
+    /// is `from` or later, in order. Those of other arms cost nothing, however many.
     ///
     /// # Errors
     /// The disk fails.
@@ -139,7 +154,7 @@ pub trait ScoreQueue: StateProgress {
         &self,
         shard: u16,
         deployment: &str,
-        version: u32,
+        arm: Arm,
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<PendingEntry>>;
@@ -152,15 +167,15 @@ pub trait ScoreQueue: StateProgress {
     /// The disk fails: nothing was written.
     fn settle(&self, shard: u16, settled: &[Settled]) -> PortResult<()>;
 
-    /// Up to `limit` outbox entries of `deployment` in `shard` whose place is `from` or later, in
-    /// order.
+    /// Up to `limit` outbox entries in `shard` that are of this deployment, go to this topic, and
+    /// whose place is `from` or later, in order. Those to other topics cost nothing, however many.
     ///
     /// # Errors
     /// The disk fails.
     fn outbox(
         &self,
         shard: u16,
-        deployment: &str,
+        of: (&str, &str),
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<OutboxEntry>>;

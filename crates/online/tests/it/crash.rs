@@ -66,7 +66,7 @@ fn child() {
                 .collect();
             store.commit(shard, &write).expect("commit");
             let pending = store
-                .pending(shard, DEPLOYMENT, VERSION, 0, 50)
+                .pending(shard, DEPLOYMENT, ARM, 0, 50)
                 .expect("pending");
             let settled: Vec<_> = pending
                 .iter()
@@ -151,7 +151,7 @@ fn check(store: &forebay_online::RocksStore, views: &[Arc<ViewSpec>], log: &[Eve
             .into_iter()
             .map(|p| p.score.key.id());
         let outbox = store
-            .outbox(shard, DEPLOYMENT, 0, usize::MAX)
+            .outbox(shard, (DEPLOYMENT, "p"), 0, usize::MAX)
             .expect("outbox")
             .into_iter();
         let mut found: Vec<String> = pending

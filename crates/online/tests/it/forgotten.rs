@@ -69,7 +69,7 @@ proptest! {
                 }
                 store.commit(shard, &write).expect("commit");
                 if number % 20 == 13 {
-                    let pending = store.pending(shard, DEPLOYMENT, VERSION, 0, 100).expect("pending");
+                    let pending = store.pending(shard, DEPLOYMENT, ARM, 0, 100).expect("pending");
                     let settled: Vec<_> = pending.iter().map(withdrawn).collect();
                     store.settle(shard, &settled).expect("settle");
                 }

@@ -4,19 +4,22 @@
 use std::sync::Arc;
 
 use forebay_core::ports::{PendingEntry, ScoreQueue, Settled};
-use forebay_core::prediction::{OutboxRecord, PendingScore};
+use forebay_core::prediction::{Arm, OutboxRecord, PendingScore, Role};
 use forebay_core::settlement::{ScoreOutcome, UnscoredReason};
 use forebay_online::RocksStore;
 
 /// Deployment of [`crate::model::pending_of`].
 pub(crate) const DEPLOYMENT: &str = "d";
-/// Its version.
-pub(crate) const VERSION: u32 = 1;
+/// Its arm.
+pub(crate) const ARM: Arm = Arm {
+    version: 1,
+    role: Role::Live,
+};
 
 /// All that is pending in `shard`.
 pub(crate) fn all_pending(store: &RocksStore, shard: u16) -> Vec<PendingEntry> {
     store
-        .pending(shard, DEPLOYMENT, VERSION, 0, usize::MAX)
+        .pending(shard, DEPLOYMENT, ARM, 0, usize::MAX)
         .expect("pending")
 }
 

@@ -1,12 +1,13 @@
 //! The queues of the scoring stage: pending scores, the outbox and notes, each once, in order, by
-//! deployment, over restarts and replays.
+//! deployment, arm and topic, over restarts and replays.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::ports::{
     EpochWriter, OutboxEntry, PendingEntry, Published, ScoreLoad, ScoreQueue, ShardWrite,
 };
-use forebay_core::prediction::{OutboxRecord, PendingScore};
+use forebay_core::prediction::{Arm, OutboxRecord, PendingScore, Role};
 use forebay_core::settlement::{Unscored, UnscoredReason};
 use forebay_core::view::Window;
 use forebay_online::RocksStore;
@@ -14,9 +15,11 @@ use forebay_online::RocksStore;
 use crate::model::*;
 use crate::pending::*;
 
+const PREDICTIONS: &str = "predictions";
+
 fn record(score: &PendingScore) -> OutboxRecord {
     OutboxRecord {
-        topic: "predictions".into(),
+        topic: PREDICTIONS.into(),
         key: score.request.clone(),
         payload: format!("{{\"id\":\"{}\"}}", score.key.id()).into_bytes(),
         headers: vec![
@@ -55,7 +58,8 @@ fn reopen(path: &std::path::Path) -> RocksStore {
 }
 
 fn outbox(store: &RocksStore, limit: usize) -> Vec<OutboxEntry> {
-    store.outbox(0, DEPLOYMENT, 0, limit).expect("outbox")
+    let outbox = store.outbox(0, (DEPLOYMENT, PREDICTIONS), 0, limit);
+    outbox.expect("outbox")
 }
 
 fn sent(entry: &OutboxEntry) -> Published<'_> {
@@ -83,7 +87,7 @@ fn scores_pass_through_the_outbox_once_and_in_order() {
     let expected: Vec<_> = log[..40].iter().map(pending_of).collect();
     assert_eq!(scores(&pending), expected);
     let some = store
-        .pending(0, DEPLOYMENT, VERSION, pending[2].sequence, 3)
+        .pending(0, DEPLOYMENT, ARM, pending[2].sequence, 3)
         .expect("pending");
     assert_eq!(some, pending[2..5], "from a place, and no more than asked");
 
@@ -173,17 +177,71 @@ fn each_deployment_has_queues_of_its_own() {
     let check = |store: &RocksStore| {
         let load = store.score_load(0).expect("load");
         let other = &load["other"];
-        assert_eq!((other.pending().scores, other.outbox), (20, 0));
+        assert_eq!((other.pending().scores, other.outbox_records()), (20, 0));
         let expected = ScoreLoad {
-            outbox: 20,
+            outbox: BTreeMap::from([(PREDICTIONS.to_owned(), 20)]),
             ..ScoreLoad::default()
         };
         assert_eq!(load[DEPLOYMENT], expected);
-        assert!(store.outbox(0, "other", 0, 9).expect("outbox").is_empty());
+        let others = store.outbox(0, ("other", PREDICTIONS), 0, 9);
+        assert!(others.expect("outbox").is_empty());
     };
     check(&store);
     drop(store);
     check(&reopen(directory.path()));
+}
+
+/// Records say their role and their topic themselves, as those of older builds do: what a restart
+/// makes of them is what was there before.
+#[test]
+fn arms_and_topics_are_told_apart_after_a_restart_as_before() {
+    let log = log();
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let store = reopen(directory.path());
+    let shadow = Arm {
+        role: Role::Shadow,
+        ..ARM
+    };
+    let mut both = write(&log[..20]);
+    let shadows: Vec<Arc<PendingScore>> = both
+        .pending
+        .iter()
+        .map(|score| {
+            let mut score = PendingScore::clone(score);
+            score.key.role = Role::Shadow;
+            Arc::new(score)
+        })
+        .collect();
+    both.pending.splice(0..0, shadows);
+    store.commit(0, &both).expect("commit");
+    let pending = |store: &RocksStore, arm| {
+        let pending = store.pending(0, DEPLOYMENT, arm, 0, usize::MAX);
+        pending.expect("pending")
+    };
+    let settled: Vec<_> = [ARM, shadow]
+        .into_iter()
+        .flat_map(|arm| pending(&store, arm).into_iter().skip(5))
+        .map(|entry| {
+            let mut record = record(&entry.score);
+            if entry.score.key.role == Role::Shadow {
+                record.topic.push_str(".shadow");
+            }
+            scored(&entry, record)
+        })
+        .collect();
+    store.settle(0, &settled).expect("settle");
+    let seen = |store: &RocksStore| {
+        let outbox = |topic| store.outbox(0, (DEPLOYMENT, topic), 0, usize::MAX);
+        let queues = [ARM, shadow].map(|arm| pending(store, arm));
+        let outboxes =
+            [PREDICTIONS, "predictions.shadow"].map(|topic| outbox(topic).expect("outbox"));
+        (queues, outboxes, store.score_load(0).expect("load"))
+    };
+    let before = seen(&store);
+    assert_eq!(before.0.each_ref().map(Vec::len), [5, 5]);
+    assert_eq!(before.1.each_ref().map(Vec::len), [15, 15]);
+    drop(store);
+    assert_eq!(seen(&reopen(directory.path())), before);
 }
 
 #[test]

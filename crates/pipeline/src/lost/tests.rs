@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_core::ports::{EpochWriter, Published, Settled, ShardWrite};
-use forebay_core::prediction::{OutboxRecord, PendingScore};
+use forebay_core::prediction::{Arm, OutboxRecord, PendingScore};
 use forebay_core::progress::PartitionProgress;
 use forebay_core::settlement::ScoreOutcome;
 use forebay_testkit::MemoryStore;
@@ -60,7 +60,11 @@ fn store() -> MemoryStore {
         payload: Vec::new(),
         headers: Vec::new(),
     };
-    let pending = store.pending(0, D, 1, 0, 5).expect("in memory");
+    let arm = Arm {
+        version: 1,
+        role: Role::Live,
+    };
+    let pending = store.pending(0, D, arm, 0, 5).expect("in memory");
     let settled = pending.into_iter().map(|entry| Settled {
         outcome: if entry.score.key.offset < 4 {
             ScoreOutcome::Scored(record.clone())
@@ -71,7 +75,9 @@ fn store() -> MemoryStore {
     });
     let settled: Vec<Settled> = settled.collect();
     store.settle(0, &settled).expect("settled");
-    let outbox = store.outbox(0, D, 0, 2).expect("in memory");
+    let outbox = store
+        .outbox(0, (D, "predictions"), 0, 2)
+        .expect("in memory");
     let published = outbox.iter().map(|entry| Published {
         entry,
         refused: None,

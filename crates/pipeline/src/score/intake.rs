@@ -1,9 +1,9 @@
-//! When a version of a deployment takes no more events: its pending scores on disk have reached
-//! their limit, because its model cannot be asked or does not keep up. Until half of them are gone
-//! each event that is routed to it gets a note instead of a pending score, so that state stays
-//! bounded, ingest goes on, and every event is accounted for. Each version has the limit for
-//! itself: a shadow that fails takes no room from the live one. Owned by the ingest thread; looks
-//! at the store once an epoch.
+//! When an arm of a deployment takes no more events: its pending scores on disk have reached their
+//! limit, because its model cannot be asked or does not keep up. Until half of them are gone each
+//! event that is routed to it gets a note instead of a pending score, so that state stays bounded,
+//! ingest goes on, and every event is accounted for. Each arm has the limit for itself: a shadow
+//! that fails takes no room from the live one, nor from itself where it becomes live. Owned by the
+//! ingest thread; looks at the store once an epoch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,19 +14,21 @@ use forebay_core::limits::{
     SCORING_CHUNKS_MAX,
 };
 use forebay_core::ports::{PendingLoad, ScoreLoad, ScoreQueue};
+use forebay_core::prediction::Arm;
 
+use crate::deployment::Deployment;
 use crate::status::Counters;
 
 /// How much of one deployment may wait and be under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScoringLimits {
-    /// Pending scores of one version on disk.
+    /// Pending scores of one arm on disk.
     pub pending_records: u64,
     /// Their bytes.
     pub pending_bytes: u64,
-    /// Records that wait in the outbox before no more is scored.
+    /// Records that wait for one topic before no more is scored for it.
     pub outbox_records: usize,
-    /// Chunks that one version of a model is asked for at once.
+    /// Chunks that one arm asks its model for at once.
     pub chunks: usize,
     /// How long one question to a model may take.
     pub call_max: Duration,
@@ -44,7 +46,7 @@ impl Default for ScoringLimits {
     }
 }
 
-/// Whether a version with `load` is suspended, given whether it was.
+/// Whether an arm with `load` is suspended, given whether it was.
 fn suspends(load: &PendingLoad, limits: &ScoringLimits, was: bool) -> bool {
     let (records, bytes) = if was {
         (limits.pending_records / 2, limits.pending_bytes / 2)
@@ -54,12 +56,12 @@ fn suspends(load: &PendingLoad, limits: &ScoringLimits, was: bool) -> bool {
     load.scores > 0 && (load.scores >= records || load.bytes >= bytes)
 }
 
-/// Which versions take no events at present.
+/// Which arms take no events at present.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     limits: ScoringLimits,
-    /// The suspended versions by deployment, with the words of their notes.
-    suspended: BTreeMap<String, BTreeMap<u32, String>>,
+    /// The suspended arms by deployment, with the words of their notes.
+    suspended: BTreeMap<String, BTreeMap<Arm, String>>,
 }
 
 impl Intake {
@@ -71,19 +73,19 @@ impl Intake {
         }
     }
 
-    /// Why `version` of `deployment` takes no events now; None where it does.
-    pub(crate) fn suspended(&self, deployment: &str, version: u32) -> Option<&str> {
-        let versions = self.suspended.get(deployment)?;
-        versions.get(&version).map(String::as_str)
+    /// Why `arm` of `deployment` takes no events now; None where it does.
+    pub(crate) fn suspended(&self, deployment: &str, arm: Arm) -> Option<&str> {
+        let arms = self.suspended.get(deployment)?;
+        arms.get(&arm).map(String::as_str)
     }
 
-    /// Look at what waits for `versions`, each with its deployment, and decide anew.
+    /// Look at what waits for the arms of `deployments`, and decide anew.
     ///
     /// # Errors
     /// The store cannot be asked.
     pub(crate) fn look<'a>(
         &mut self,
-        versions: impl IntoIterator<Item = (&'a str, u32)>,
+        deployments: impl IntoIterator<Item = &'a Deployment>,
         store: &dyn ScoreQueue,
         counters: &Counters,
     ) -> PortResult<()> {
@@ -94,13 +96,16 @@ impl Intake {
                 *known = std::mem::take(known).and(&load);
             }
         }
-        for (name, version) in versions {
-            let load = loads.get(name).map(|load| load.of(version));
-            let load = load.unwrap_or_default();
-            let was = self.suspended(name, version).is_some();
-            let is = suspends(&load, &self.limits, was);
-            if is != was {
-                self.switch((name, version), is.then_some(&load), counters);
+        for deployment in deployments {
+            let name = deployment.def().name.as_str();
+            for arm in deployment.arms() {
+                let load = loads.get(name).map(|load| load.of(arm));
+                let load = load.unwrap_or_default();
+                let was = self.suspended(name, arm).is_some();
+                let is = suspends(&load, &self.limits, was);
+                if is != was {
+                    self.switch((deployment, arm), is.then_some(&load), counters);
+                }
             }
         }
         Ok(())
@@ -108,17 +113,18 @@ impl Intake {
 
     fn switch(
         &mut self,
-        (name, version): (&str, u32),
+        (deployment, arm): (&Deployment, Arm),
         full: Option<&PendingLoad>,
         counters: &Counters,
     ) {
+        let (name, version) = (deployment.def().name.as_str(), arm.version);
         let mut deployments = counters.deployments.lock();
         let status = deployments.entry(name.to_owned()).or_default();
         let Some(load) = full else {
-            if let Some(versions) = self.suspended.get_mut(name) {
-                versions.remove(&version);
+            if let Some(arms) = self.suspended.get_mut(name) {
+                arms.remove(&arm);
             }
-            status.suspended.remove(&version);
+            status.suspended.remove(&arm);
             tracing::info!(
                 deployment = name,
                 version,
@@ -126,7 +132,8 @@ impl Intake {
             );
             return;
         };
-        let cause = status.trouble(version).map_or_else(
+        let cause = status.trouble(arm, &deployment.topic_of(arm.role));
+        let cause = cause.map_or_else(
             || "its model does not keep up".to_owned(),
             |trouble| trouble.to_owned(),
         );
@@ -140,9 +147,9 @@ impl Intake {
             reason = words,
             "is suspended: events get a note and no score until half of what waits is scored"
         );
-        status.suspended.insert(version, words.clone());
-        let versions = self.suspended.entry(name.to_owned()).or_default();
-        versions.insert(version, words);
+        status.suspended.insert(arm, words.clone());
+        let arms = self.suspended.entry(name.to_owned()).or_default();
+        arms.insert(arm, words);
     }
 }
 

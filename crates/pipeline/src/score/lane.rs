@@ -1,5 +1,5 @@
 //! What the threads of one deployment have in common: the parts that they work on, the room in its
-//! outbox, when they end, and where they show how they do. Holds no state of its own but that.
+//! outboxes, when they end, and where they show how they do. Holds no state of its own but that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use forebay_core::memory::Budget;
 use forebay_core::ports::{
     FeatureReader, Publisher, Runtime, ScoreLoad, ScoreQueue, Scorer, StateReader,
 };
+use forebay_core::prediction::Arm;
 use forebay_core::time::Micros;
 use forebay_telemetry::Timing;
 use parking_lot::Mutex;
@@ -79,14 +80,16 @@ pub(crate) struct Lane {
     /// How long its events wait.
     pub(crate) waits: Arc<Timing>,
     pub(crate) ends: Arc<Ends>,
-    /// Scoring threads that have not ended, one for each version: without any nothing more comes
-    /// into the outbox.
+    /// Scoring threads that have not ended, one for each arm: without any nothing more comes into
+    /// the outbox.
     pub(crate) scorers: Arc<AtomicUsize>,
-    /// Rows of each version that are under way, or for which room in the outbox is taken.
-    pub(crate) under_way: Arc<Mutex<BTreeMap<u32, usize>>>,
+    /// Arms for which something waited at the start and to which no route leads any more.
+    pub(crate) unrouted: Arc<[Arm]>,
+    /// Rows of each arm that are under way, or for which room in the outbox is taken.
+    pub(crate) under_way: Arc<Mutex<BTreeMap<Arm, usize>>>,
     /// Rows that its model refuses.
     pub(crate) refused_rows: Arc<LogThrottle>,
-    /// Predictions that its topic refuses.
+    /// Predictions that a topic refuses.
     pub(crate) refused_predictions: Arc<LogThrottle>,
     /// Predictions that do not name what their features had applied.
     pub(crate) unnamed: Arc<LogThrottle>,
@@ -130,44 +133,53 @@ impl Lane {
         self.parts.watermarks.of(source)
     }
 
+    /// Whether scoring by `arm` fails now.
+    pub(crate) fn is_failing(&self, arm: Arm) -> bool {
+        let deployments = self.parts.counters.deployments.lock();
+        let status = deployments.get(&self.name);
+        status.is_some_and(|status| status.scoring.contains_key(&arm))
+    }
+
     /// Change what is shown of this deployment.
     pub(crate) fn show(&self, change: impl FnOnce(&mut DeploymentStatus)) {
         let mut deployments = self.parts.counters.deployments.lock();
         change(deployments.entry(self.name.clone()).or_default());
     }
 
-    /// Whether the outbox has room for one more chunk of `version`, which is taken from now on.
-    /// Nothing is taken where no more of it waits than is under way. A version with nothing under
-    /// way asks nobody what others have: one that hangs would keep its room from them. So the limit
-    /// may be exceeded by a chunk for each further version.
+    /// Whether there is room for one more chunk of `arm` among what waits for `topic`, that of its
+    /// role; it is taken from now on. What waits for another topic takes none of it. Nothing is
+    /// taken where no more of the arm waits than is under way. An arm with nothing under way asks
+    /// nobody what others have: one that hangs would keep its room from them. So the limit may be
+    /// exceeded by a chunk for each further arm of the role.
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub(crate) fn take_room(&self, version: u32) -> PortResult<bool> {
+    pub(crate) fn take_room(&self, arm: Arm, topic: &str) -> PortResult<bool> {
         let mut under_way = self.under_way.lock();
-        // Looked at under the lock: what another version settles meanwhile counts in the outbox, or
-        // as under way still.
+        // Looked at under the lock: what another arm settles meanwhile counts in the outbox, or as
+        // under way still.
         let load = self.load()?;
-        let own = under_way.get(&version).copied().unwrap_or_default();
-        let before = match own {
+        let own = under_way.get(&arm).copied().unwrap_or_default();
+        let of_role = under_way.iter().filter(|(of, _)| of.role == arm.role);
+        let before: usize = match own {
             0 => 0,
-            _ => under_way.values().sum(),
+            _ => of_role.map(|(_, rows)| rows).sum(),
         };
         let limit = self.parts.limits.outbox_records as u64;
-        let has_room = load.outbox + (before + SCORING_CHUNK_MAX_ROWS) as u64 <= limit;
-        let takes = has_room && load.of(version).scores > own as u64;
+        let has_room = load.outbox_of(topic) + (before + SCORING_CHUNK_MAX_ROWS) as u64 <= limit;
+        let takes = has_room && load.of(arm).scores > own as u64;
         if takes {
-            under_way.insert(version, own + SCORING_CHUNK_MAX_ROWS);
+            under_way.insert(arm, own + SCORING_CHUNK_MAX_ROWS);
         }
         drop(under_way);
         self.show_load(&load);
         Ok(takes)
     }
 
-    /// So many rows of `version` are under way.
-    pub(crate) fn note_under_way(&self, version: u32, rows: usize) {
+    /// So many rows of `arm` are under way.
+    pub(crate) fn note_under_way(&self, arm: Arm, rows: usize) {
         let mut under_way = self.under_way.lock();
-        under_way.insert(version, rows);
+        under_way.insert(arm, rows);
         let all: usize = under_way.values().sum();
         drop(under_way);
         self.show(|status| status.in_flight = all as u64);

@@ -18,7 +18,7 @@ pub struct Waiting {
     /// For how long the oldest of them has, since every shard had its event; after a start from
     /// then on.
     pub oldest: Duration,
-    /// Records that wait to be published.
+    /// Records that wait to be published, to whichever topic.
     pub outbox: u64,
 }
 
@@ -54,14 +54,14 @@ impl ScoringLook {
         for shard in 0..self.store.shards() {
             for (name, load) in self.store.score_load(shard)? {
                 let mut oldest = Duration::ZERO;
-                for version in load.versions.keys() {
-                    let first = self.store.pending(shard, &name, *version, 0, 1)?;
+                for arm in load.arms.keys() {
+                    let first = self.store.pending(shard, &name, *arm, 0, 1)?;
                     let waited = first.first().map(|entry| self.released.waited(entry, now));
                     oldest = oldest.max(waited.unwrap_or_default());
                 }
                 let waiting = all.entry(name).or_default();
                 waiting.pending += load.pending().scores;
-                waiting.outbox += load.outbox;
+                waiting.outbox += load.outbox_records();
                 waiting.oldest = waiting.oldest.max(oldest);
             }
         }

@@ -1,25 +1,29 @@
-//! Scoring, a stage of its own for each version of a deployment: from pending scores to published
-//! predictions.
+//! Scoring, a stage of its own for each arm of a deployment (a version in its role): from pending
+//! scores to published predictions.
 //! The queue is the store's own ([`ScoreQueue`](forebay_core::ports::ScoreQueue)): an epoch's write
 //! puts pending scores on disk, and the stage reads them back when it is free, so ingest never
 //! waits for a model and memory holds no more than the chunks under way.
 //!
-//! Each version of a deployment has a thread that scores, and the deployment one that publishes.
-//! [`stage`] reads the features as of each event, asks the model ([`ask`], several chunks at once),
-//! and settles each chunk in the order of the version's queue: a record for the outbox, or a note
-//! why there is none. [`publish`] sends the outbox and clears what the broker has. [`settle`]
-//! decides what follows from an error, [`intake`] when a version takes no more events.
+//! Each arm of a deployment has a thread that scores, and each topic of it one that publishes: live
+//! predictions go to one topic and those of shadows to another. [`stage`] reads the features as of
+//! each event, asks the model ([`ask`], several chunks at once), and settles each chunk in the
+//! order of the arm's queue: a record for the outbox, or a note why there is none. [`publish`]
+//! sends what waits for its topic and clears what the broker has. [`settle`] decides what follows
+//! from an error, [`intake`] when an arm takes no more events.
 //!
-//! A version that fails is tried again alone, with growing pauses; its reason is in the status of
-//! its deployment, and the others go on: a shadow whose model cannot be read costs no live
-//! prediction. That holds for what fails for good and for a panic too ([`again`]). Nothing is lost
-//! to an outage or a configuration: only a row that is itself at fault, one that grew too old, and
-//! one that its topic refuses end without a prediction, each with a durable note. A crash before
-//! the second write scores again; a crash after it sends the same bytes again; consumers drop
-//! repeats. A stop leaves what cannot be finished to the next start.
+//! An arm or a topic that fails is tried again alone, with growing pauses; its reason is in the
+//! status of its deployment, and the others go on: a shadow whose model cannot be read, or whose
+//! topic takes nothing, costs no live prediction. Each has its limit for itself, also of what waits
+//! (docs/decisions/0019-an-outbox-for-each-topic.md). That holds for what fails for good and for a
+//! panic too ([`again`]). Nothing is lost to an outage or a configuration: only a row that is
+//! itself at fault, one that grew too old, and one that its topic refuses end without a prediction,
+//! each with a durable note. A crash before the second write scores again; a crash after it sends
+//! the same bytes again; consumers drop repeats. A stop leaves what cannot be finished to the next
+//! start.
 //!
-//! One entity's predictions by one version are in order. Those by another version, after a change
-//! of routes, may overtake what still waits for the version before.
+//! One entity's predictions by one arm are in order. Those by another version, after a change of
+//! routes, follow what waits for their topic, and what waits for the model of the version before
+//! ([`turn`]); they overtake it where that model fails or takes too long.
 
 mod again;
 mod ask;
@@ -33,6 +37,7 @@ pub(crate) mod release_times;
 pub(crate) mod released;
 mod settle;
 mod stage;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,6 +46,7 @@ use std::time::Duration;
 
 use forebay_core::limits::SCORING_DRAIN_MAX_MS;
 use forebay_core::ports::Runtime;
+use forebay_core::prediction::Arm;
 
 use crate::deployment::Deployment;
 use crate::error::{PipelineError, first_cause};
@@ -92,6 +98,7 @@ impl Scoring {
             let bell = Arc::new(Bell::default());
             released.ring_too(Arc::clone(&bell));
             let waits = parts.counters.score_waits.of(&name);
+            let unrouted = share.unrouted();
             let lane = Lane {
                 waits,
                 parts: Arc::clone(&parts),
@@ -100,29 +107,34 @@ impl Scoring {
                 released: Arc::clone(released),
                 bell,
                 ends: Arc::clone(&scoring.ends),
-                scorers: Arc::new(AtomicUsize::new(share.versions.len())),
+                scorers: Arc::new(AtomicUsize::new(share.arms.len())),
+                unrouted: unrouted.into(),
                 under_way: Arc::default(),
                 refused_rows: Arc::default(),
                 refused_predictions: Arc::default(),
                 unnamed: Arc::default(),
             };
-            for version in share.versions {
-                scoring.spawn_scorer(&lane, version)?;
+            for arm in share.arms {
+                scoring.spawn_scorer(&lane, arm)?;
             }
-            scoring.spawn_publisher(lane)?;
+            for topic in share.topics {
+                scoring.spawn_publisher(&lane, topic)?;
+            }
         }
         Ok(scoring)
     }
 
-    fn spawn_scorer(&mut self, lane: &Lane, version: u32) -> Result<(), PipelineError> {
-        let (parts, of) = (Arc::clone(&lane.parts), format!("{}-{version}", lane.name));
+    fn spawn_scorer(&mut self, lane: &Lane, arm: Arm) -> Result<(), PipelineError> {
+        let (role, version) = (arm.role.as_str(), arm.version);
+        let of = format!("{}-{role}-{version}", lane.name);
+        let parts = Arc::clone(&lane.parts);
         let lane = lane.clone();
         let score = move || {
-            let who = format!("deployment {} version {version}", lane.name);
+            let who = format!("deployment {} {arm}", lane.name);
             let show = |status: &mut DeploymentStatus, words| {
-                status.scoring.insert(version, words);
+                status.scoring.insert(arm, words);
             };
-            let run = || Stage::new(lane.clone(), version).run();
+            let run = || Stage::new(lane.clone(), arm).run();
             run_again(&lane, ("scoring", &who), show, run);
             lane.scorers.fetch_sub(1, Ordering::AcqRel);
             lane.bell.ring();
@@ -132,12 +144,15 @@ impl Scoring {
         Ok(())
     }
 
-    fn spawn_publisher(&mut self, lane: Lane) -> Result<(), PipelineError> {
-        let (parts, of) = (Arc::clone(&lane.parts), lane.name.clone());
+    fn spawn_publisher(&mut self, lane: &Lane, topic: String) -> Result<(), PipelineError> {
+        let (parts, of) = (Arc::clone(&lane.parts), format!("{}-{topic}", lane.name));
+        let lane = lane.clone();
         let publish = move || {
-            let who = format!("deployment {}", lane.name);
-            let show = |status: &mut DeploymentStatus, words| status.publishing = Some(words);
-            let run = || Publishing::new(lane.clone()).run();
+            let who = format!("deployment {}, topic {topic}", lane.name);
+            let show = |status: &mut DeploymentStatus, words| {
+                status.publishing.insert(topic.clone(), words);
+            };
+            let run = || Publishing::new(lane.clone(), topic.clone()).run();
             run_again(&lane, ("publishing", &who), show, run);
         };
         let thread = spawn(&parts, &of, "publisher", publish)?;
@@ -188,7 +203,17 @@ struct Share {
     /// None: it left something in the store, and is gone.
     deployment: Option<Deployment>,
     /// Those on its routes, and those for which something waits.
-    versions: BTreeSet<u32>,
+    arms: BTreeSet<Arm>,
+    /// Where the predictions of its arms go, and those for which something waits.
+    topics: BTreeSet<String>,
+}
+
+impl Share {
+    /// Those of its arms to which no route leads.
+    fn unrouted(&self) -> Vec<Arm> {
+        let routed: BTreeSet<Arm> = self.deployment.iter().flat_map(Deployment::arms).collect();
+        self.arms.difference(&routed).copied().collect()
+    }
 }
 
 /// By name every deployment, and those that left something in the store and are gone.
@@ -197,14 +222,24 @@ fn shares(parts: &ScoringParts) -> Result<BTreeMap<String, Share>, PipelineError
     for deployment in &parts.deployments {
         let share = Share {
             deployment: Some(deployment.clone()),
-            versions: deployment.versions().map(|(_, version)| version).collect(),
+            arms: deployment.arms().collect(),
+            topics: BTreeSet::new(),
         };
         shares.insert(deployment.def().name.clone(), share);
     }
     for shard in 0..parts.store.shards() {
         for (name, load) in parts.store.score_load(shard)? {
             let share = shares.entry(name).or_default();
-            share.versions.extend(load.versions.into_keys());
+            share.arms.extend(load.arms.into_keys());
+            share.topics.extend(load.outbox.into_keys());
+        }
+    }
+    for share in shares.values_mut() {
+        if let Some(deployment) = &share.deployment {
+            let roles = share.arms.iter().map(|arm| arm.role);
+            share
+                .topics
+                .extend(roles.map(|role| deployment.topic_of(role)));
         }
     }
     Ok(shares)

@@ -1,8 +1,12 @@
-//! The publishing thread of one deployment: reads its outbox, sends, and clears what the broker
-//! has. A record that its topic refuses leaves the outbox with a note of the broker's words, so
-//! that it stands in no other's way; what is not acknowledged, for want of a broker, a topic or a
-//! right, is sent again with growing pauses, by this deployment alone. It also sends what an
-//! earlier run left.
+//! The publishing thread of one topic of a deployment: reads what the outbox has for it, sends, and
+//! clears what the broker has. A record that the topic refuses leaves the outbox with a note of the
+//! broker's words, so that it stands in no other's way; what is not acknowledged, for want of a
+//! broker, a topic or a right, is sent again with growing pauses, by this thread alone. It also
+//! sends what an earlier run left.
+//!
+//! A thread for each topic, because a call waits for each of its records: one thread for all would
+//! wait for the slowest topic. And none for each version: those of one role go to one topic, where
+//! an entity's predictions stay in the order of the outbox over a change of routes.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +14,7 @@ use forebay_core::ErrorKind;
 use forebay_core::invariant;
 use forebay_core::limits::PUBLISH_MAX_BYTES;
 use forebay_core::ports::{OutboxEntry, Published};
-use forebay_core::prediction::OutboxRecord;
+use forebay_core::prediction::{OutboxRecord, Role};
 use forebay_core::settlement::UnscoredReason;
 
 use crate::error::PipelineError;
@@ -18,26 +22,29 @@ use crate::retry::Outage;
 use crate::score::bounded::Bound;
 use crate::score::lane::Lane;
 use crate::score::settle::{Sorted, sort};
+use crate::status::DeploymentStatus;
 
 /// Outbox records that are sent at once.
 const SEND_ROWS: usize = 2_048;
 /// Longest wait for a bell, so that a stop is seen.
 const LISTEN: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// The publishing thread of one deployment.
+/// The publishing thread of one topic of a deployment.
 #[derive(Debug)]
 pub(crate) struct Publishing {
     lane: Lane,
+    topic: String,
     /// The shard that is read first the next time, so that none waits for another.
     first_shard: u16,
     outage: Option<Outage>,
 }
 
 impl Publishing {
-    /// For `lane`.
-    pub(crate) fn new(lane: Lane) -> Self {
+    /// For `topic` of `lane`.
+    pub(crate) fn new(lane: Lane, topic: String) -> Self {
         Self {
             lane,
+            topic,
             first_shard: 0,
             outage: None,
         }
@@ -51,7 +58,7 @@ impl Publishing {
         loop {
             let heard = self.lane.bell.rings();
             // Read before the outbox: what is settled afterwards is seen in the next look.
-            let is_last = self.lane.scorers.load(Ordering::Acquire) == 0;
+            let is_last = self.lane.scorers.load(Ordering::Acquire) == 0 || !self.is_filled();
             if self.lane.is_abandoned() {
                 return Ok(());
             }
@@ -67,6 +74,13 @@ impl Publishing {
         }
     }
 
+    /// Whether more may come: no route leads to a topic that the deployment had before.
+    fn is_filled(&self) -> bool {
+        let roles = [Role::Live, Role::Shadow];
+        let deployment = self.lane.deployment.as_ref();
+        deployment.is_some_and(|d| roles.iter().any(|role| d.topic_of(*role) == self.topic))
+    }
+
     /// The oldest records of each shard, with their shard.
     fn read(&mut self) -> Result<Vec<(u16, OutboxEntry)>, PipelineError> {
         let (store, shards) = (&self.lane.parts.store, self.lane.parts.store.shards());
@@ -77,7 +91,7 @@ impl Publishing {
             let shard = (self.first_shard + step) % shards;
             let outbox = |from, count| {
                 self.lane.retry().run("a read of the outbox", || {
-                    store.outbox(shard, &self.lane.name, from, count)
+                    store.outbox(shard, (&self.lane.name, &self.topic), from, count)
                 })
             };
             let read = bound.read(0, outbox, known)?;
@@ -85,6 +99,16 @@ impl Publishing {
                 OutboxSequencesAscend,
                 read.is_sorted_by(|a, b| a.sequence < b.sequence),
                 "shard {shard}"
+            );
+            let is_own = |entry: &OutboxEntry| {
+                entry.key.deployment == self.lane.name && entry.record.topic == self.topic
+            };
+            // Sent from here, another's would overtake those before it.
+            invariant!(
+                OutboxByTopic,
+                read.iter().all(is_own),
+                "shard {shard}, topic {}",
+                self.topic
             );
             entries.extend(read.into_iter().map(|entry| (shard, entry)));
         }
@@ -110,10 +134,13 @@ impl Publishing {
         match sorted.failure {
             None => {
                 if let Some(outage) = self.outage.take() {
-                    outage.is_over(&format_args!("deployment {}", self.lane.name));
+                    let (name, topic) = (&self.lane.name, &self.topic);
+                    outage.is_over(&format_args!("deployment {name}, topic {topic}"));
                 }
                 // Also what a run before this one has failed of.
-                self.lane.show(|status| status.publishing = None);
+                let shown =
+                    |status: &mut DeploymentStatus| drop(status.publishing.remove(&self.topic));
+                self.lane.show(shown);
                 Ok(true)
             }
             Some((kind, words)) => Ok(self.wait(kind, &words)),
@@ -121,18 +148,20 @@ impl Publishing {
     }
 
     fn wait(&mut self, kind: ErrorKind, words: &str) -> bool {
-        let name = &self.lane.name;
-        self.lane
-            .show(|status| status.publishing = Some(words.to_owned()));
+        let (name, topic) = (&self.lane.name, &self.topic);
+        self.lane.show(|status| {
+            status.publishing.insert(topic.clone(), words.to_owned());
+        });
         let outage = self.outage.get_or_insert_with(|| Outage::new("publishing"));
         let goes_on = outage.wait(
             self.lane.retry(),
             kind,
-            &format_args!("deployment {name}: {words}"),
+            &format_args!("deployment {name}, topic {topic}: {words}"),
         );
         if !goes_on {
             tracing::warn!(
                 deployment = name,
+                topic,
                 error = words,
                 "predictions are left for the next start"
             );

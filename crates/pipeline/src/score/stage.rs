@@ -1,8 +1,10 @@
-//! The scoring thread of one version of a deployment. It reads the oldest pending scores of it that
+//! The scoring thread of one arm of a deployment. It reads the oldest pending scores of it that
 //! are released, a chunk at a time, reads their features as of each event, and asks the model;
 //! several chunks are asked for at once, and each is settled when it and all before it are
-//! answered, so that one entity's predictions by the version stay in order. What other versions of
-//! the deployment do is nothing to it, but that they fill the same outbox.
+//! answered, so that one entity's predictions by the arm stay in order. What other arms of the
+//! deployment do is nothing to it, but that those of its role fill the outbox of the same topic,
+//! and that after a change of routes what waits for the version before has its turn
+//! ([`super::turn`]).
 //!
 //! After an outage nothing is kept: the chunks under way are let go, and once the pause is over the
 //! oldest are read from the store again, one at a time until one passes.
@@ -18,6 +20,7 @@ use forebay_core::limits::{
 };
 use forebay_core::memory::{Part, Reservation};
 use forebay_core::ports::{PendingEntry, Scores, Settled};
+use forebay_core::prediction::Arm;
 use forebay_core::settlement::{ScoreOutcome, UnscoredReason};
 use forebay_core::{PortError, PortResult};
 
@@ -28,6 +31,7 @@ use crate::score::ask::{Answer, Outcomes, Prepared, ask, prepare, records};
 use crate::score::bounded::Bound;
 use crate::score::lane::Lane;
 use crate::score::settle::{Verdict, asks_too_much, is_expired, verdict};
+use crate::score::turn::Turn;
 use crate::status::DeploymentStatus;
 
 /// Longest wait for a bell, so that a stop is seen.
@@ -36,11 +40,11 @@ const LISTEN: Duration = Duration::from_secs(1);
 /// holds them.
 const ENTRY_BYTES: usize = 256;
 
-/// The scoring thread of one version of a deployment.
+/// The scoring thread of one arm of a deployment.
 #[derive(Debug)]
 pub(crate) struct Stage {
     lane: Lane,
-    version: u32,
+    arm: Arm,
     /// For each shard the place from which on nothing is read yet.
     cursors: Vec<u64>,
     first_shard: u16,
@@ -52,6 +56,7 @@ pub(crate) struct Stage {
     /// There was no memory for the next chunk: nothing is read before one under way is settled,
     /// which gives its own back.
     awaits_memory: bool,
+    turn: Turn,
     outage: Option<Outage>,
 }
 
@@ -85,18 +90,19 @@ enum Trouble {
 }
 
 impl Stage {
-    /// For `version` of `lane`.
-    pub(crate) fn new(lane: Lane, version: u32) -> Self {
+    /// For `arm` of `lane`.
+    pub(crate) fn new(lane: Lane, arm: Arm) -> Self {
         let shards = usize::from(lane.parts.store.shards());
         Self {
             lane,
-            version,
+            arm,
             cursors: vec![0; shards],
             first_shard: 0,
             in_flight: VecDeque::new(),
             is_probing: false,
             chunk_max_rows: SCORING_CHUNK_MAX_ROWS,
             awaits_memory: false,
+            turn: Turn::default(),
             outage: None,
         }
     }
@@ -143,9 +149,8 @@ impl Stage {
         {}
         match self.in_flight.front() {
             Some(front) if front.is_answered() => self.settle_front(deployment)?,
-            None if is_last || self.is_through(deployment)? => {
-                let shown =
-                    |status: &mut DeploymentStatus| drop(status.scoring.remove(&self.version));
+            None if (is_last && !self.turn.is_others()) || self.is_through(deployment)? => {
+                let shown = |status: &mut DeploymentStatus| drop(status.scoring.remove(&self.arm));
                 self.lane.show(shown);
                 return Ok(false);
             }
@@ -154,28 +159,33 @@ impl Stage {
         Ok(true)
     }
 
-    /// Whether no route leads to the version and nothing waits for it any more.
+    /// Whether no route leads to the version and nothing waits for the arm any more.
     fn is_through(&self, deployment: &Deployment) -> Result<bool, Trouble> {
         if self.is_routed(deployment) {
             return Ok(false);
         }
         let load = self.lane.load().map_err(later)?;
-        Ok(load.of(self.version).scores == 0)
+        Ok(load.of(self.arm).scores == 0)
     }
 
     fn is_routed(&self, deployment: &Deployment) -> bool {
-        deployment
-            .versions()
-            .any(|(_, version)| version == self.version)
+        // In whichever role: its model is then to be there.
+        let version = self.arm.version;
+        deployment.arms().any(|arm| arm.version == version)
     }
 
     /// Read the next chunk and ask for it. False when there is none, or no room for its records, or
-    /// no memory before a chunk under way is settled.
+    /// no memory before a chunk under way is settled, or another version's go first.
     fn ask_for_more(&mut self, deployment: &Deployment) -> Result<bool, Trouble> {
-        if !self.lane.take_room(self.version).map_err(later)? {
+        self.turn.skip();
+        let topic = deployment.topic_of(self.arm.role);
+        if !self.lane.take_room(self.arm, &topic).map_err(later)? {
             return Ok(false);
         }
-        let asked = self.ask_for_next(deployment);
+        let asked = match self.turn.look(&self.lane, self.arm).map_err(later)? {
+            true => Ok(false),
+            false => self.ask_for_next(deployment),
+        };
         // A chunk takes the room of its rows, and one that was not asked for takes none.
         self.note_under_way();
         asked
@@ -198,7 +208,7 @@ impl Stage {
         };
         let asked = match prepare(&self.lane, deployment, &entries) {
             Ok(prepared) => {
-                let answer = ask(&self.lane, deployment, self.version, &prepared);
+                let answer = ask(&self.lane, deployment, self.arm.version, &prepared);
                 Asked::Model(Box::new(prepared), answer)
             }
             Err(error) if asks_too_much(&error) && self.may_ask_for_less(rows) => {
@@ -220,7 +230,7 @@ impl Stage {
 
     fn note_under_way(&self) {
         let rows = self.in_flight.iter().map(|chunk| chunk.entries.len());
-        self.lane.note_under_way(self.version, rows.sum());
+        self.lane.note_under_way(self.arm, rows.sum());
     }
 
     /// Memory for `entries` until they are settled: their bytes, and as much again for what is
@@ -261,7 +271,7 @@ impl Stage {
         for step in 0..shards {
             let shard = (self.first_shard + step) % shards;
             let (from, name) = (self.cursors[usize::from(shard)], &self.lane.name);
-            let pending = |from, count| store.pending(shard, name, self.version, from, count);
+            let pending = |from, count| store.pending(shard, name, self.arm, from, count);
             let mut found = bound.read(from, pending, known)?;
             invariant!(
                 PendingSequencesAscend,
@@ -300,8 +310,8 @@ impl Stage {
         invariant!(
             OutcomePerScore,
             outcomes.each.len() == entries.len(),
-            "version {}: {} outcomes for {} scores",
-            self.version,
+            "{}: {} outcomes for {} scores",
+            self.arm,
             outcomes.each.len(),
             entries.len()
         );
@@ -311,25 +321,25 @@ impl Stage {
             let of_shard = settled.entry(shard).or_default();
             of_shard.push(Settled { entry, outcome });
         }
-        let of_another = |one: &Settled| one.entry.score.key.model_version != self.version;
+        let of_another = |one: &Settled| one.entry.score.key.arm() != self.arm;
         invariant!(
             SettledAsAsked,
             settled.values().map(Vec::len).sum::<usize>() == rows
                 && !settled.values().flatten().any(of_another),
-            "version {}: of {rows} scores",
-            self.version
+            "{}: of {rows} scores",
+            self.arm
         );
         self.write(&settled)?;
         self.lane.count_without_offsets(outcomes.without_offsets);
         self.is_probing = false;
         self.chunk_max_rows = (2 * self.chunk_max_rows).min(SCORING_CHUNK_MAX_ROWS);
         if let Some(outage) = self.outage.take() {
-            let (name, version) = (&self.lane.name, self.version);
-            outage.is_over(&format_args!("deployment {name} version {version}"));
+            let (name, arm) = (&self.lane.name, self.arm);
+            outage.is_over(&format_args!("deployment {name} {arm}"));
         }
         // Also what a run before this one has failed of.
         self.lane
-            .show(|status| drop(status.scoring.remove(&self.version)));
+            .show(|status| drop(status.scoring.remove(&self.arm)));
         Ok(())
     }
 
@@ -401,7 +411,7 @@ impl Stage {
         let first = match prepare(&self.lane, deployment, entries) {
             Err(error) => Err(error),
             Ok(prepared) => self
-                .wait_for(&ask(&self.lane, deployment, self.version, &prepared))?
+                .wait_for(&ask(&self.lane, deployment, self.arm.version, &prepared))?
                 .and_then(|scores| records(&self.lane, deployment, entries, &prepared, &scores)),
         };
         self.resolve(deployment, entries, first)
@@ -453,9 +463,9 @@ impl Stage {
         self.let_go();
         self.is_probing = true;
         let (name, words) = (self.lane.name.clone(), with_causes(error));
-        let version = self.version;
+        let arm = self.arm;
         self.lane.show(|status| {
-            status.scoring.insert(version, words.clone());
+            status.scoring.insert(arm, words.clone());
         });
         match self.give_up_expired(&words) {
             Ok(()) => {}
@@ -465,12 +475,12 @@ impl Stage {
             Err(Trouble::Later(_)) => {}
         }
         let outage = self.outage.get_or_insert_with(|| Outage::new("scoring"));
-        let told = format_args!("deployment {name} version {version}: {words}");
+        let told = format_args!("deployment {name} {arm}: {words}");
         let goes_on = outage.wait(self.lane.retry(), error.kind(), &told);
         if !goes_on {
             tracing::warn!(
                 deployment = name,
-                version,
+                version = arm.version,
                 error = words,
                 "scoring is left for the next start"
             );
@@ -488,7 +498,7 @@ impl Stage {
         let (store, name) = (&self.lane.parts.store, &self.lane.name);
         for shard in 0..store.shards() {
             let mut bound = Bound::of(SCORING_CHUNK_MAX_ROWS, SCORING_CHUNK_MAX_BYTES);
-            let pending = |from, count| store.pending(shard, name, self.version, from, count);
+            let pending = |from, count| store.pending(shard, name, self.arm, from, count);
             let oldest = bound.read(0, pending, known).map_err(later)?;
             let expired = oldest.into_iter().filter(|entry| {
                 is_expired(
@@ -527,8 +537,7 @@ impl Stage {
                 let mut bound = Bound::of(SCORING_CHUNK_MAX_ROWS, SCORING_CHUNK_MAX_BYTES);
                 for shard in 0..self.lane.parts.store.shards() {
                     let (store, name) = (&self.lane.parts.store, &self.lane.name);
-                    let pending =
-                        |from, count| store.pending(shard, name, self.version, from, count);
+                    let pending = |from, count| store.pending(shard, name, self.arm, from, count);
                     let found = bound.read(0, pending, known)?;
                     all.extend(found.into_iter().map(|entry| (shard, entry)));
                 }
@@ -565,7 +574,7 @@ impl Stage {
 impl Drop for Stage {
     /// Also of a panic: what was under way takes no room any more.
     fn drop(&mut self) {
-        self.lane.note_under_way(self.version, 0);
+        self.lane.note_under_way(self.arm, 0);
     }
 }
 

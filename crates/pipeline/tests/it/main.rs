@@ -22,4 +22,5 @@ mod stage;
 mod status;
 mod suspension;
 mod time;
+mod topics;
 mod versions;

@@ -14,6 +14,7 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_pipeline::{DeploymentState, Pipeline, ScoringLimits};
 use forebay_testkit::{FakeScorer, Fate, Point, wait_until};
 
+use forebay_sim::oracle::Oracle;
 use forebay_sim::world::{PREDICTIONS_TOPIC, Process, Setup, World};
 
 use crate::stage::{each_ended, each_ended_once, noted, status};
@@ -71,7 +72,7 @@ fn published(world: &World, is_live: bool) -> usize {
 
 /// Events that are scored.
 fn scored(world: &World) -> usize {
-    forebay_sim::oracle::Oracle::of(world).predictions.len() / 2
+    Oracle::of(world).predictions.len() / 2
 }
 
 #[test]
@@ -211,21 +212,29 @@ fn a_kill_while_a_version_fails_ends_no_event_twice_and_none_never() {
 }
 
 #[test]
-fn versions_share_the_room_in_the_outbox_and_exceed_it_by_a_chunk_at_most() {
+fn versions_share_the_room_at_their_topic_and_exceed_it_by_a_chunk_at_most() {
     const ROOM: usize = 8;
     let limit = SCORING_CHUNK_MAX_ROWS + ROOM;
     let setup = Setup {
-        shadow: true,
         scoring: ScoringLimits {
             outbox_records: limit,
             ..ScoringLimits::default()
         },
         ..Setup::default()
     };
-    let world = World::with_events(setup, 3 * SCORING_CHUNK_MAX_ROWS / 2, 4);
+    let events = 3 * SCORING_CHUNK_MAX_ROWS / 2;
+    let mut world = World::with_events(setup, events, 4);
+    let fate = Fate::default();
+    fate.take_away(Point::Score, ErrorKind::Unavailable);
+    let process = world.start(fate, 1);
+    wait_until("all is read", || world.log.is_read());
+    process.stop().expect("scores are left");
+    // What waits for the version before goes to the same topic.
+    world.setup.version = 3;
+    world.append_events(events, 5);
     let fate = Fate::default();
     fate.take_away(Point::Publish, ErrorKind::Unavailable);
-    let process = world.start(fate, 1);
+    let process = world.start(fate, 2);
     wait_until("no whole chunk has room any more", || {
         world.log.is_read() && world.store.unfinished().1 > ROOM
     });
@@ -237,9 +246,11 @@ fn versions_share_the_room_in_the_outbox_and_exceed_it_by_a_chunk_at_most() {
         "{pending} wait, {outbox} are scored"
     );
     process.fate.restore(Point::Publish);
-    wait_until("all is published", || world.is_done());
+    wait_until("all is published", || world.store.unfinished() == (0, 0));
     process.stop().expect("nothing is in the way");
-    each_ended_once(&world);
+    let all = Oracle::of(&world).predictions.len();
+    assert_eq!(world.published_ids().len(), all);
+    assert_eq!(world.publisher.published().len(), all, "each once");
 }
 
 #[test]

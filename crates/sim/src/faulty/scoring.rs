@@ -1,6 +1,6 @@
 //! What scoring asks, wrapped: the reader of features, the models, which may lie and panic beside
-//! being away, and the way to the topic of predictions, where a send that is not acknowledged may
-//! have arrived.
+//! being away, and the ways to the topics of predictions, each of which may be away alone, and
+//! where a send that is not acknowledged may have arrived.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use forebay_core::prediction::OutboxRecord;
 
 use crate::faults::Effect::{None, Write};
 use crate::faults::{Faults, Misdeed, Part};
+use crate::world::SHADOWS_TOPIC;
 
 /// A publisher, wrapped.
 #[derive(Debug)]
@@ -71,7 +72,12 @@ impl<R> FaultyReader<R> {
 impl<P: Publisher> Publisher for FaultyPublisher<P> {
     fn publish(&self, records: &[&OutboxRecord], abandoned: &AtomicBool) -> Vec<Publication> {
         let act = || Ok(self.inner.publish(records, abandoned));
-        let outcome = self.faults.meet(Part::Publisher, Write, act);
+        let is_shadow = |record: &&OutboxRecord| record.topic == SHADOWS_TOPIC;
+        let part = match records.iter().any(is_shadow) {
+            true => Part::ShadowPublisher,
+            false => Part::Publisher,
+        };
+        let outcome = self.faults.meet(part, Write, act);
         outcome.unwrap_or_else(|error| {
             let failed = || Publication::unknown(error.kind(), error.message());
             records.iter().map(|_| failed()).collect()

@@ -11,6 +11,7 @@ use forebay_core::ports::{
     Published, ScoreLoad, ScoreQueue, Settled, ShardEpoch, ShardWrite, StateHealth, StateProgress,
     StateReader, StoreHealth, TopicNote, UnscoredEntry, ViewDamage, ViewRows, ViewStates,
 };
+use forebay_core::prediction::Arm;
 use forebay_core::progress::Applied;
 use forebay_core::settlement::Unscored;
 use forebay_core::time::Micros;
@@ -160,11 +161,11 @@ impl ScoreQueue for FaultyStore {
         &self,
         shard: u16,
         deployment: &str,
-        version: u32,
+        arm: Arm,
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<PendingEntry>> {
-        let act = || self.inner.pending(shard, deployment, version, from, limit);
+        let act = || self.inner.pending(shard, deployment, arm, from, limit);
         self.faults.meet(Part::Store, None, act)
     }
 
@@ -175,11 +176,11 @@ impl ScoreQueue for FaultyStore {
     fn outbox(
         &self,
         shard: u16,
-        deployment: &str,
+        of: (&str, &str),
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<OutboxEntry>> {
-        let act = || self.inner.outbox(shard, deployment, from, limit);
+        let act = || self.inner.outbox(shard, of, from, limit);
         self.faults.meet(Part::Store, None, act)
     }
 

@@ -9,6 +9,7 @@ use forebay_core::ports::{
     OutboxEntry, PendingEntry, PendingLoad, Published, ScoreLoad, ScoreQueue, Settled,
     UnscoredEntry,
 };
+use forebay_core::prediction::Arm;
 use forebay_core::settlement::{ScoreOutcome, Unscored, UnscoredNotes, UnscoredReason};
 
 use super::{MemoryStore, newest};
@@ -21,16 +22,17 @@ impl ScoreQueue for MemoryStore {
         let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();
         for score in state.pending.values() {
             let load = loads.entry(score.key.deployment.clone()).or_default();
-            let of_version = load.versions.entry(score.key.model_version).or_default();
-            *of_version = of_version.and(PendingLoad {
+            let of_arm = load.arms.entry(score.key.arm()).or_default();
+            *of_arm = of_arm.and(PendingLoad {
                 scores: 1,
                 bytes: score.request.len() as u64,
                 oldest_us: Some(score.event_time_us),
             });
         }
         for entry in state.outbox.values() {
-            let (key, _) = entry.as_ref();
-            loads.entry(key.deployment.clone()).or_default().outbox += 1;
+            let (key, record) = entry.as_ref();
+            let load = loads.entry(key.deployment.clone()).or_default();
+            *load.outbox.entry(record.topic.clone()).or_default() += 1;
         }
         Ok(loads)
     }
@@ -39,7 +41,7 @@ impl ScoreQueue for MemoryStore {
         &self,
         shard: u16,
         deployment: &str,
-        version: u32,
+        arm: Arm,
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<PendingEntry>> {
@@ -47,9 +49,7 @@ impl ScoreQueue for MemoryStore {
         let of = newest(&contents, shard)?
             .pending
             .range(from..)
-            .filter(|(_, score)| {
-                score.key.deployment == deployment && score.key.model_version == version
-            });
+            .filter(|(_, score)| score.key.deployment == deployment && score.key.arm() == arm);
         Ok(of
             .take(limit)
             .map(|(sequence, score)| PendingEntry {
@@ -84,7 +84,7 @@ impl ScoreQueue for MemoryStore {
     fn outbox(
         &self,
         shard: u16,
-        deployment: &str,
+        (deployment, topic): (&str, &str),
         from: u64,
         limit: usize,
     ) -> PortResult<Vec<OutboxEntry>> {
@@ -92,7 +92,7 @@ impl ScoreQueue for MemoryStore {
         let of = newest(&contents, shard)?
             .outbox
             .range(from..)
-            .filter(|(_, entry)| entry.0.deployment == deployment);
+            .filter(|(_, entry)| entry.0.deployment == deployment && entry.1.topic == topic);
         Ok(of
             .take(limit)
             .map(|(sequence, entry)| OutboxEntry {
