@@ -26,6 +26,8 @@ pub struct Definitions {
     pub views: BTreeSet<ViewId>,
     /// Those of the deployment, where it is there.
     pub routes: Option<Routes>,
+    /// Whether the monitor is there.
+    pub monitored: bool,
 }
 
 /// What definitions a start finds.
@@ -40,6 +42,7 @@ impl Disk {
         saved.unwrap_or_else(|| Definitions {
             views: BTreeSet::new(),
             routes: setup.scored.then(|| Routes::of(setup)),
+            monitored: setup.monitored && !setup.monitor_comes_later,
         })
     }
 

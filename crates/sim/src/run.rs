@@ -96,8 +96,9 @@ impl Run {
             writer_threads: 1 + random.below(3),
             epoch_max_rows: 1 + random.below(20),
             scored,
-            monitored: scored && random.below(2) > 0,
+            monitored: scored && random.below(3) > 0,
             shadow: random.below(2) == 0,
+            monitor_comes_later: random.below(6) == 0,
             alarm_windows: [1, 2][random.below(2)],
             refuses_alarms: random.below(4) == 0,
             far_ahead: random.below(3) == 0,
@@ -447,7 +448,7 @@ impl Run {
             ("after a restart", kept.clone()),
             ("rebuilt", kept.without("monitor-")),
         ];
-        let watched = usize::from(self.world.setup.monitored);
+        let watched = usize::from(self.disk.saved(&self.world.setup).monitored);
         assert_eq!(live.len(), watched, "a report for each monitor");
         let expected = Evaluated::of(&self.world);
         for report in live {

@@ -46,6 +46,8 @@ pub struct Setup {
     pub far_ahead: bool,
     /// Whether a monitor watches what is scored, with labels.
     pub monitored: bool,
+    /// Whether that monitor comes by a change of the definitions.
+    pub monitor_comes_later: bool,
     /// `FOR 1 OF m WINDOWS` of that monitor.
     pub alarm_windows: u32,
     /// Whether the topic of alarms refuses some.
@@ -75,6 +77,7 @@ impl Default for Setup {
             scoring: ScoringLimits::default(),
             far_ahead: false,
             monitored: false,
+            monitor_comes_later: false,
             alarm_windows: 2,
             refuses_alarms: false,
             idle_timeout_us: IDLE_TIMEOUT_US,

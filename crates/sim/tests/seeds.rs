@@ -79,7 +79,7 @@ fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
     );
     assert!(all.set_aside > 0 && all.made_anew > SEEDS / 100, "{all}");
     assert!(all.drifted > SEEDS / 10 && all.stable > SEEDS / 10, "{all}");
-    assert!(all.alarms.raised > 10 && all.alarms.resolved > 10, "{all}");
+    assert!(all.alarms.raised > 10 && all.alarms.resolved > 5, "{all}");
     definitions_have_changed(&all);
     models_have_misbehaved(&all);
     everything_was_compared(&all);
@@ -88,7 +88,7 @@ fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
 fn definitions_have_changed(all: &Met) {
     let changes = all.changes;
     assert!(
-        changes.dropped > SEEDS / 4 && changes.came_back > SEEDS / 30,
+        changes.dropped > SEEDS / 4 && changes.came_back > SEEDS / 50,
         "{all}"
     );
     assert!(
@@ -100,11 +100,15 @@ fn definitions_have_changed(all: &Met) {
         "{all}"
     );
     assert!(
-        changes.rerouted > SEEDS / 15 && changes.shadows > SEEDS / 15,
+        changes.rerouted > SEEDS / 20 && changes.shadows > SEEDS / 20,
         "{all}"
     );
     assert!(
-        changes.undeployed > SEEDS / 20 && changes.deployed_again > SEEDS / 30,
+        changes.undeployed > SEEDS / 30 && changes.deployed_again > SEEDS / 50,
+        "{all}"
+    );
+    assert!(
+        changes.unwatched > SEEDS / 30 && changes.watched > SEEDS / 30,
         "{all}"
     );
     assert!(
@@ -127,7 +131,7 @@ fn models_have_misbehaved(all: &Met) {
 fn everything_was_compared(all: &Met) {
     assert!(all.checked.predictions > 10 * SEEDS, "{all}");
     assert!(all.recomputed >= all.checked.predictions, "{all}");
-    assert!(all.reports > SEEDS / 3, "{all}");
+    assert!(all.reports > SEEDS / 4, "{all}");
     assert!(
         all.strict > SEEDS / 4 && all.checked.late_flags > SEEDS,
         "{all}"

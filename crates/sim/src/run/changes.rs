@@ -45,6 +45,10 @@ pub struct Changes {
     pub undeployed: u64,
     /// Deployments that were created again.
     pub deployed_again: u64,
+    /// Monitors that were dropped.
+    pub unwatched: u64,
+    /// Monitors that came late, or again.
+    pub watched: u64,
     /// Changes of the deployment when events waited for it.
     pub while_pending: u64,
 }
@@ -63,6 +67,8 @@ impl Changes {
         self.undeployed += other.undeployed;
         self.deployed_again += other.deployed_again;
         self.while_pending += other.while_pending;
+        self.unwatched += other.unwatched;
+        self.watched += other.watched;
     }
 }
 
@@ -109,6 +115,9 @@ impl Run {
         server.apply(&next)?;
         self.note_views(&before, &next, &unfilled);
         self.note_routes(before.routes, next.routes, waiting > 0);
+        let changes = &mut self.met.changes;
+        changes.unwatched += u64::from(before.monitored && !next.monitored);
+        changes.watched += u64::from(!before.monitored && next.monitored);
         Ok(())
     }
 
@@ -127,13 +136,21 @@ impl Run {
             }
         }
         let routes = self.other_routes(before.routes);
-        Definitions { views, routes }
+        let monitored = match before.monitored {
+            true => self.random.below(6) > 0,
+            false => self.world.setup.monitored && self.random.below(4) > 0,
+        };
+        Definitions {
+            views,
+            routes,
+            monitored,
+        }
     }
 
     /// The deployment stays as it is, goes, comes, or gets other routes.
     fn other_routes(&mut self, before: Option<Routes>) -> Option<Routes> {
         let setup = &self.world.setup;
-        if !setup.scored || setup.monitored || self.random.below(2) == 0 {
+        if !setup.scored || setup.monitored || self.random.below(3) == 0 {
             return before;
         }
         let live = 1 + self.random.below(3);

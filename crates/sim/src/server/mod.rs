@@ -386,7 +386,7 @@ impl Server {
         checkpoints: MemoryCheckpoints,
         aside: &BTreeMap<String, String>,
     ) -> Result<(Monitors, Begun), BeginError> {
-        let (world, setup) = (&self.world, &self.world.setup);
+        let world = &self.world;
         let checkpoints = self.checkpoints(checkpoints);
         let current = definitions.routes.map(|_| ("scorer", TOPIC));
         let scopes = change_scopes(
@@ -394,7 +394,7 @@ impl Server {
             current.as_slice(),
             &furthest(self.store.as_ref()),
         )?;
-        let watched = setup.monitored.then(|| monitored::parts(world));
+        let watched = definitions.monitored.then(|| monitored::parts(world));
         let mut watched: Vec<_> = watched.into_iter().collect::<PortResult<_>>()?;
         watched.retain(|monitor| !aside.keys().any(|table| monitor.reads(table)));
         let rows = 1 + self.random.lock().below(40) as u64;
