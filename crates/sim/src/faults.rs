@@ -239,6 +239,12 @@ impl Faults {
         *self.shut.lock() = Some((table.to_owned(), self.runtime.elapsed() + lasts));
     }
 
+    /// `part` is away for so long.
+    pub(crate) fn take_away(&self, part: Part, lasts: Duration) {
+        let until = self.runtime.elapsed() + lasts;
+        self.away.lock().insert(part, until);
+    }
+
     /// Whether `table` is there.
     pub(crate) fn is_there(&self, table: &str) -> PortResult<()> {
         let shut = self.shut.lock();

@@ -5,11 +5,14 @@
 //!
 //! [`runtime`] draws who runs; [`faults`] and [`faulty`] decide what becomes of a call, and
 //! [`refusals`] which events never get a prediction; [`world`] is what outlives processes,
-//! [`server`] one of these; [`run`] plays one seed, and [`oracle`] and [`recomputed`] judge it.
-//! [`monitored`] is the world's monitor; [`evaluator`] says what that must report, and [`drift`]
-//! which alarms must be on their topic. The tests of `pipeline` use the world and the oracle with
-//! the system's threads.
+//! [`server`] one of these, under [`definitions`] that change; [`deployed`] notes which events each
+//! route has got. [`run`] plays one seed, and [`oracle`] and [`recomputed`] judge it. [`monitored`]
+//! is the world's monitor; [`evaluator`] says what that must report, and [`drift`] which alarms
+//! must be on their topic. The tests of `pipeline` use the world and the oracle with threads of the
+//! system.
 
+pub mod definitions;
+pub mod deployed;
 pub mod drift;
 pub mod encoding;
 pub mod evaluator;
@@ -24,5 +27,6 @@ pub mod refusals;
 pub mod run;
 pub mod runtime;
 pub mod server;
+mod setup;
 pub mod sources;
 pub mod world;

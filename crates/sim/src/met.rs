@@ -6,6 +6,7 @@ use std::fmt;
 use crate::drift::Alarms;
 use crate::faults::{Crashes, Deeds};
 use crate::oracle::Checked;
+use crate::run::Changes;
 #[cfg(doc)]
 use crate::server;
 
@@ -50,6 +51,8 @@ pub struct Met {
     pub stable: u64,
     /// Words on the topic of alarms.
     pub alarms: Alarms,
+    /// Changes of definitions.
+    pub changes: Changes,
 }
 
 impl Met {
@@ -63,6 +66,9 @@ impl Met {
         self.checked.predictions += other.checked.predictions;
         self.checked.rows_refused += other.checked.rows_refused;
         self.checked.predictions_refused += other.checked.predictions_refused;
+        self.checked.of_two_versions += other.checked.of_two_versions;
+        self.checked.both += other.checked.both;
+        self.checked.withdrawn += other.checked.withdrawn;
         self.checked.late_flags += other.checked.late_flags;
         self.strict += other.strict;
         self.recomputed += other.recomputed;
@@ -80,6 +86,7 @@ impl Met {
         self.alarms.raised += other.alarms.raised;
         self.alarms.resolved += other.alarms.resolved;
         self.alarms.repeats += other.alarms.repeats;
+        self.changes.add(&other.changes);
     }
 
     /// With what models have done in one more process.
@@ -95,12 +102,15 @@ impl fmt::Display for Met {
         let (checked, deeds, alarms) = (&self.checked, &self.deeds, &self.alarms);
         writeln!(
             f,
-            "checked: {} predictions, {} of them computed anew; {} notes on refused rows, {} on refused predictions; \
+            "checked: {} predictions, {} of them computed anew; {} notes on refused rows, {} on refused predictions, {} on withdrawn ones, {} of which were published; {} predictions by routes of before a cut; \
              {} reports of monitors, {} that rest on notes, of which {} events are; {} late flags, in {} seeds all",
             checked.predictions,
             self.recomputed,
             checked.rows_refused,
             checked.predictions_refused,
+            checked.withdrawn,
+            checked.both,
+            checked.of_two_versions,
             self.reports,
             self.notes_count,
             self.noted,
@@ -120,6 +130,7 @@ impl fmt::Display for Met {
             alarms.resolved,
             alarms.repeats
         )?;
+        writeln!(f, "changes of definitions: {:?}", self.changes)?;
         write!(
             f,
             "ended: {} processes at calls, {} at switches; writes undecided: {}; reads broken: {}; ingest came back {} times, was lost {} times; starts that left \

@@ -15,6 +15,7 @@ use forebay_core::value::{Value, array_from_values};
 use forebay_core::watermark::{Bound, MarkFact};
 use forebay_pipeline::archive::DEAD_LETTER_TABLE;
 
+use crate::deployed::Routes;
 use crate::world::{
     DELAY_US, EVENTS, LIFETIME, OF_PREDICTIONS, PREDICTIONS, RECENT, REFUSED, TOPIC, World,
 };
@@ -49,8 +50,14 @@ pub struct Oracle {
     pub predictions: BTreeSet<String>,
     /// Of each that there never is the id and why.
     pub settled: BTreeMap<String, UnscoredReason>,
-    /// Accepted events of which the live version gives no prediction.
-    pub unscored: usize,
+    /// Those of both that come back, and of the next, each with its event.
+    pub live: BTreeMap<String, (TopicPartition, i64)>,
+    /// Predictions that were made under other routes than those which hold for the event, before a
+    /// power cut took back that it was read at all; some were published by then.
+    pub taken_back: BTreeSet<String>,
+    /// Those of both of which the version, or the deployment, went while they may have waited:
+    /// they may end as withdrawn instead.
+    pub withdrawable: BTreeSet<String>,
 }
 
 /// What a check of a world has found there and compared.
@@ -62,6 +69,13 @@ pub struct Checked {
     pub rows_refused: u64,
     /// Notes on predictions that their topic refuses.
     pub predictions_refused: u64,
+    /// Notes on events whose version was withdrawn while they waited.
+    pub withdrawn: u64,
+    /// Those of them that were published before, and that a power cut had wait again.
+    pub both: u64,
+    /// Predictions by other routes than those under which their events were read again after a
+    /// power cut.
+    pub of_two_versions: u64,
     /// Late rows in the archive whose flag says so.
     pub late_flags: u64,
 }
@@ -74,6 +88,60 @@ impl Oracle {
             oracle.walk(world, partition);
         }
         oracle
+    }
+
+    /// The predictions that must have been published, and are not among `published`.
+    #[must_use]
+    pub fn missing(&self, published: &BTreeSet<String>) -> Vec<String> {
+        let missing = self.predictions.difference(published);
+        let missing = missing.filter(|id| !self.withdrawable.contains(*id));
+        missing.cloned().collect()
+    }
+
+    /// What becomes of `event`, the number of the last accepted one.
+    fn score(&mut self, world: &World, event: i64) {
+        let accepted = self.accepted.last().expect("the event");
+        let (place, offset) = (&accepted.place, accepted.offset);
+        let sticky = accepted.key.as_deref().map_or_else(
+            || format!("{}/{}/{offset}", place.topic, place.partition).into_bytes(),
+            encoded,
+        );
+        let shard = shard_of(&sticky, world.store.shards());
+        let routes = world.deployed.since(shard, place, offset);
+        let (now, later) = routes.split_first().expect("those that hold");
+        let event_place = (place.clone(), offset);
+        let key = |(model_version, role)| PredictionKey {
+            deployment: "scorer".to_owned(),
+            model_version,
+            role,
+            topic: event_place.0.topic.to_string(),
+            partition: event_place.0.partition,
+            offset,
+        };
+        let earlier = world.deployed.taken_back(shard, place, offset);
+        for key in earlier.iter().flat_map(|routes| routes.versions()).map(key) {
+            self.taken_back.insert(key.id());
+            if key.role == Role::Live {
+                self.live.insert(key.id(), event_place.clone());
+            }
+        }
+        for key in now.iter().flat_map(|routes| routes.versions()).map(key) {
+            let leads_there = |routes: &Option<Routes>| {
+                let mut versions = routes.iter().flat_map(|routes| routes.versions());
+                versions.any(|(version, _)| version == key.model_version)
+            };
+            if !later.iter().all(leads_there) {
+                self.withdrawable.insert(key.id());
+            }
+            if key.role == Role::Live {
+                self.live.insert(key.id(), event_place.clone());
+            }
+            self.taken_back.remove(&key.id());
+            match world.setup.refusals.reason(&key, event) {
+                None => drop(self.predictions.insert(key.id())),
+                Some(reason) => drop(self.settled.insert(key.id(), reason)),
+            }
+        }
     }
 
     fn walk(&mut self, world: &World, partition: usize) {
@@ -118,26 +186,7 @@ impl Oracle {
                 watermark_us,
                 late: watermark_us.is_some_and(|watermark| time_us < watermark - MINUTE_US),
             });
-            let versions = [(1, Role::Live), (2, Role::Shadow)];
-            for (model_version, role) in &versions[..if world.setup.shadow { 2 } else { 1 }] {
-                let key = PredictionKey {
-                    deployment: "scorer".to_owned(),
-                    model_version: *model_version,
-                    role: *role,
-                    topic: TOPIC.to_owned(),
-                    partition: number,
-                    offset: record.offset,
-                };
-                match world.setup.refusals.reason(&key, *event) {
-                    None => {
-                        self.predictions.insert(key.id());
-                    }
-                    Some(reason) => {
-                        self.settled.insert(key.id(), reason);
-                        self.unscored += usize::from(*role == Role::Live);
-                    }
-                }
-            }
+            self.score(world, *event);
         }
     }
 }
@@ -283,21 +332,16 @@ fn check_predictions(world: &World, oracle: &Oracle, checked: &mut Checked) {
     if !world.setup.scored {
         return;
     }
-    assert_eq!(
-        world.published_ids(),
-        oracle.predictions,
-        "every event is scored under its one id"
-    );
-    checked.predictions = oracle.predictions.len() as u64;
-    let settled = settled(world);
-    let reasons = oracle.settled.iter();
-    let expected: BTreeMap<String, String> = reasons
-        .map(|(id, reason)| (id.clone(), reason.label().to_owned()))
-        .collect();
-    assert_eq!(settled, expected, "every other event has a note of it");
-    let of = |reason| oracle.settled.values().filter(|r| **r == reason).count() as u64;
-    checked.rows_refused = of(UnscoredReason::RowRefused);
-    checked.predictions_refused = of(UnscoredReason::PredictionRefused);
+    let (published, settled) = (world.published_ids(), settled(world));
+    checked.predictions = published.len() as u64;
+    let beyond: BTreeSet<_> = published.difference(&oracle.predictions).cloned().collect();
+    let known = beyond.intersection(&oracle.taken_back).count();
+    checked.of_two_versions = known as u64;
+    let beyond: Vec<_> = beyond.difference(&oracle.taken_back).collect();
+    assert!(beyond.is_empty(), "no event has the predictions {beyond:?}");
+    let missing = oracle.missing(&published);
+    assert!(missing.is_empty(), "events without {missing:?}");
+    check_notes(world, oracle, (&published, &settled), checked);
     assert_eq!(world.store.unfinished(), (0, 0));
     let ids: Vec<String> = world
         .archive
@@ -308,15 +352,48 @@ fn check_predictions(world: &World, oracle: &Oracle, checked: &mut Checked) {
             other => panic!("{other:?} is no id"),
         })
         .collect();
-    let live = oracle.accepted.len() - oracle.unscored;
-    assert_eq!(
-        ids.len(),
-        live,
-        "the archive has every live prediction once"
-    );
-    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), live);
+    let events: Vec<_> = ids.iter().map(|id| oracle.live.get(id)).collect();
+    let archived: BTreeSet<_> = events.iter().collect();
+    assert_eq!(ids.len(), archived.len(), "an event is archived twice");
+    let live: Vec<_> = published.iter().map(|id| oracle.live.get(id)).collect();
+    let live: BTreeSet<_> = live.iter().filter(|event| event.is_some()).collect();
+    assert_eq!(archived, live, "the archive has a prediction of each event");
     let folded: usize = world.store.rows(OF_PREDICTIONS).iter().map(Vec::len).sum();
+    let live = live.len();
     assert_eq!(folded, live, "a view over predictions counts each once");
+}
+
+/// Every event that was not published has a note, with the reason that it must have.
+fn check_notes(
+    world: &World,
+    oracle: &Oracle,
+    (published, settled): (&BTreeSet<String>, &BTreeMap<String, String>),
+    checked: &mut Checked,
+) {
+    let withdrawn = UnscoredReason::Withdrawn.label();
+    for (id, reason) in settled {
+        let expected = oracle.settled.get(id).map(|reason| reason.label());
+        if reason == withdrawn && oracle.withdrawable.contains(id) {
+            checked.withdrawn += 1;
+        } else {
+            assert_eq!(Some(reason.as_str()), expected, "the note on {id}");
+        }
+    }
+    let all = oracle.predictions.iter().chain(oracle.settled.keys());
+    for id in all {
+        let (is_published, note) = (published.contains(id), settled.get(id));
+        // A power cut may have taken back the settlement of what was published, and what waits
+        // anew is withdrawn like all else.
+        let may_be_both = note.is_some_and(|reason| reason == withdrawn) && world.deployed.is_cut();
+        assert!(
+            is_published != note.is_some() || (is_published && may_be_both),
+            "{id} is published ({is_published}) and noted ({note:?})"
+        );
+        checked.both += u64::from(is_published && note.is_some());
+    }
+    let of = |reason: UnscoredReason| settled.values().filter(|r| *r == reason.label()).count();
+    checked.rows_refused = of(UnscoredReason::RowRefused) as u64;
+    checked.predictions_refused = of(UnscoredReason::PredictionRefused) as u64;
 }
 
 /// Of each archived note the id of the prediction that is not there, and why.

@@ -3,13 +3,14 @@
 //! event values are multiples of a quarter, so sums are whole numbers of quarters.
 
 use forebay_core::applied::AppliedViews;
-use forebay_core::prediction::column;
+use forebay_core::prediction::{PredictionKey, Role, column};
 use forebay_core::progress::Applied;
 use forebay_core::time::{MINUTE_US, Micros};
 use forebay_core::value::Value;
 use serde_json::Value as Json;
 
 use crate::oracle::{Accepted, Oracle};
+use crate::refusals::SIGNATURE;
 use crate::world::{RECENT, World};
 
 /// Values are whole numbers of these.
@@ -35,10 +36,11 @@ pub fn check_scores(world: &World, oracle: &Oracle) -> u64 {
         let key = said[column::REQUEST]["k"].as_str();
         let (count, total) = features(oracle, key, at, &applied);
         let (margin, score) = (&said[column::MARGIN], &said[column::SCORE]);
+        let version = named_version(&said);
         assert_eq!(
             margin.as_f64(),
-            Some(count),
-            "{id}: the first feature of {said}"
+            Some(count + SIGNATURE * f64::from(version)),
+            "{id}: the first feature of {said}, and the version that has answered"
         );
         assert_eq!(
             score.as_f64(),
@@ -50,6 +52,22 @@ pub fn check_scores(world: &World, oracle: &Oracle) -> u64 {
     checked
 }
 
+/// The version that the prediction `said` names, in its id too.
+fn named_version(said: &Json) -> u32 {
+    let text = |name: &str| said[name].as_str().expect("text").to_owned();
+    let number = |name: &str| said[name].as_i64().expect("a number");
+    let key = PredictionKey {
+        deployment: text(column::DEPLOYMENT),
+        model_version: u32::try_from(number(column::MODEL_VERSION)).expect("small"),
+        role: Role::parse(&text(column::ROLE)).expect("a role"),
+        topic: text(column::SOURCE_TOPIC),
+        partition: i32::try_from(number(column::SOURCE_PARTITION)).expect("few"),
+        offset: number(column::SOURCE_OFFSET),
+    };
+    assert_eq!(key.id(), text(column::PREDICTION_ID), "the id of {said}");
+    key.model_version
+}
+
 /// Count and sum of the minute up to `at`, of what `applied` covers.
 fn features(oracle: &Oracle, key: Option<&str>, at: Micros, applied: &Applied) -> (f64, f64) {
     let seen = oracle.accepted.iter().filter(|row| {
@@ -59,7 +77,28 @@ fn features(oracle: &Oracle, key: Option<&str>, at: Micros, applied: &Applied) -
             && (at - MINUTE_US..=at).contains(&row.time_us)
             && !row.late
     });
-    let rows: Vec<&Accepted> = seen.collect();
+    count_and_total(seen)
+}
+
+/// Count and sum of `key` over so long up to `at`, of all that counts for a view which looks back
+/// that far.
+pub(crate) fn features_within(
+    oracle: &Oracle,
+    key: &str,
+    at: Micros,
+    back_us: Micros,
+) -> (f64, f64) {
+    let is_late = |row: &Accepted| row.watermark_us.is_some_and(|w| row.time_us < w - back_us);
+    let seen = oracle.accepted.iter().filter(|row| {
+        row.key.as_deref() == Some(key)
+            && (at - back_us..=at).contains(&row.time_us)
+            && !is_late(row)
+    });
+    count_and_total(seen)
+}
+
+fn count_and_total<'a>(rows: impl Iterator<Item = &'a Accepted>) -> (f64, f64) {
+    let rows: Vec<&Accepted> = rows.collect();
     let quarters = rows.iter().filter_map(|row| match row.x {
         Value::Float(x) => Some((x * QUARTERS) as i128),
         _ => None,

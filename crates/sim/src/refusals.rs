@@ -63,8 +63,9 @@ fn is_refused_id(id: &str) -> bool {
     id.as_bytes()[0] < b'4'
 }
 
-/// A model that gets the column `n` of each event as its last feature and refuses some by it; what
-/// it does not refuse, `inner` scores by the other features.
+/// A model whose margins say which of its versions has answered. It gets the column `n` of each
+/// event as its last feature and may refuse some by it; what it does not refuse, `inner` scores by
+/// the other features.
 #[derive(Debug)]
 pub struct RefusingModel<S> {
     inner: S,
@@ -87,7 +88,10 @@ impl<S> RefusingModel<S> {
 impl<S: Scorer> Scorer for RefusingModel<S> {
     async fn score(&self, model: &str, version: u32, features: RecordBatch) -> PortResult<Scores> {
         if !self.refusals.of_the_model {
-            return self.inner.score(model, version, features).await;
+            return Ok(signed(
+                version,
+                self.inner.score(model, version, features).await?,
+            ));
         }
         let others = features.num_columns().saturating_sub(1);
         let numbers = features.column(others).as_primitive::<Int64Type>().values();
@@ -108,6 +112,22 @@ impl<S: Scorer> Scorer for RefusingModel<S> {
         let others: Vec<usize> = (0..others).collect();
         let features = features.project(&others);
         let features = features.map_err(|error| PortError::internal(error.to_string()))?;
-        self.inner.score(model, version, features).await
+        Ok(signed(
+            version,
+            self.inner.score(model, version, features).await?,
+        ))
     }
+}
+
+/// Between the margins of one version and the next, for the same features.
+pub(crate) const SIGNATURE: f64 = 1_000_000.0;
+
+/// `scores` whose margins say which version has answered.
+fn signed(version: u32, mut scores: Scores) -> Scores {
+    let signature = SIGNATURE * f64::from(version);
+    scores
+        .margin
+        .iter_mut()
+        .for_each(|margin| *margin += signature);
+    scores
 }

@@ -5,19 +5,23 @@
 //! Everything that a run decides comes from the seed, so a seed that fails is played again as it
 //! was.
 
+mod changes;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::ports::{Archive, FillWriter, StateHealth, StateProgress, ViewDamage};
+use forebay_core::ports::{Archive, FillWriter, StateHealth, StateProgress};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::SECOND_US;
 use forebay_core::view::ViewId;
 use forebay_monitor::MonitorReport;
-use forebay_pipeline::backfill::Filling;
 use forebay_pipeline::runtime::block_on;
-use forebay_testkit::{Random, StoredRow};
+use forebay_testkit::Random;
 
+pub use changes::Changes;
+
+use crate::definitions::{Disk, EXTRA};
 use crate::drift::{Judged, check_alarms};
 use crate::evaluator::{Evaluated, Figures};
 use crate::faults::{End, Faults, Rates};
@@ -27,7 +31,7 @@ use crate::oracle::{Oracle, check};
 use crate::recomputed::check_scores;
 use crate::refusals::Refusals;
 use crate::runtime::{Report, SimRuntime, simulate};
-use crate::server::{Disk, EXTRA, Server};
+use crate::server::Server;
 use crate::world::{EVENTS, PREDICTIONS_TOPIC, RECENT, Setup, TOPIC, World};
 
 /// Virtual time in which a process that nothing disturbs must be done.
@@ -76,6 +80,8 @@ struct Run {
     /// Whether the archive may have been left behind every shard: then a row may have lost its
     /// mark.
     left_behind: bool,
+    /// Views that a change has dropped.
+    dropped: BTreeSet<ViewId>,
     met: Met,
 }
 
@@ -90,8 +96,9 @@ impl Run {
             writer_threads: 1 + random.below(3),
             epoch_max_rows: 1 + random.below(20),
             scored,
-            monitored: scored && random.below(4) > 0,
+            monitored: scored && random.below(3) > 0,
             shadow: random.below(2) == 0,
+            monitor_comes_later: random.below(6) == 0,
             alarm_windows: [1, 2][random.below(2)],
             refuses_alarms: random.below(4) == 0,
             far_ahead: random.below(3) == 0,
@@ -107,12 +114,13 @@ impl Run {
         let world = World::with_events(setup, random.below(30), random.bits());
         Self {
             runtime: runtime.clone(),
-            damages: random.below(2) == 0,
+            damages: random.below(4) > 0,
             misbehaves: random.below(2) == 0,
             left_behind: false,
             random,
             world: Arc::new(world),
             disk: Arc::default(),
+            dropped: BTreeSet::new(),
             met: Met::default(),
         }
     }
@@ -152,7 +160,7 @@ impl Run {
             delays: [0, 20, 200][self.random.below(3)],
             lost_replies: [0, 50][self.random.below(2)],
             refusals: [0, 20][self.random.below(2)],
-            breaks: [0, 20][self.random.below(2)],
+            breaks: [0, 40][self.random.below(2)],
             lies: if self.misbehaves { 200 } else { 0 },
             panics: if self.misbehaves { 100 } else { 0 },
         };
@@ -180,9 +188,12 @@ impl Run {
             let pause = Duration::from_millis(self.random.below(3_000) as u64);
             self.runtime.wait_until(pause, || faults.is_over());
         }
-        if self.random.below(2) == 0 || !server.is_ingesting() {
+        if !server.is_stopping() && (self.random.below(2) == 0 || !server.is_ingesting()) {
             faults.calm();
-            let is_back = || server.is_whole() || server.lost().is_some() || faults.is_over();
+            let is_back = || {
+                let is_over = faults.is_over() || server.is_stopping();
+                is_over || server.is_whole() || server.lost().is_some()
+            };
             let is_back = self.runtime.wait_until(BACK_MAX, is_back);
             assert!(is_back, "not all is read again: {}", server.words());
         }
@@ -202,37 +213,13 @@ impl Run {
         if !self.damages {
             return;
         }
-        for view in self.disk.saved() {
+        for view in self.disk.views() {
             for shard in 0..self.world.setup.shards {
                 if self.random.below(2) == 0 {
                     self.world.store.damage(shard, view);
                 }
             }
         }
-    }
-
-    /// Drop the views that are set aside, and define them again, which makes their state anew.
-    fn make_anew(&mut self, server: &Server) {
-        let damages = self.world.store.set_aside();
-        let aside: BTreeSet<ViewId> = damages.iter().map(|damage| damage.view).collect();
-        let saved = self.disk.saved();
-        assert!(aside.is_subset(&saved), "{aside:?} of {saved:?}");
-        // What other shards have of them is as it should be.
-        let expected = self.rows(RECENT);
-        for view in &aside {
-            for (shard, rows) in self.rows(*view).iter().enumerate() {
-                let is_aside = |d: &ViewDamage| d.view == *view && usize::from(d.shard) == shard;
-                let is_right = damages.iter().any(is_aside) || *rows == expected[shard];
-                assert!(
-                    is_right,
-                    "view {view} is not what it would be in shard {shard}"
-                );
-            }
-        }
-        for views in [&saved - &aside, saved] {
-            server.apply(&views).expect("nothing is in the way of it");
-        }
-        self.met.made_anew += aside.len() as u64;
     }
 
     /// Where a process ends: at one of so many calls, or at a switch of its tasks about as late.
@@ -256,7 +243,7 @@ impl Run {
     }
 
     /// Something comes from outside.
-    fn meanwhile(&mut self, server: &Server) {
+    fn meanwhile(&mut self, server: &Arc<Server>) {
         let (count, seed) = (self.random.below(12), self.random.bits());
         let later = i64::try_from(self.random.below(20)).expect("few");
         self.world.move_on(later * SECOND_US);
@@ -267,33 +254,24 @@ impl Run {
             let (count, seed) = (self.random.below(40), self.random.bits());
             self.world.append_events(count, seed);
         }
-        match self.random.below(8) {
-            0 => self.change(server),
-            1 => {
+        match self.random.below(10) {
+            0..=2 => self.change(server),
+            3 => {
                 self.world.log.set_down(true);
                 let away = Duration::from_millis(self.random.below(40_000) as u64);
                 self.runtime.pause(away);
                 self.world.log.set_down(false);
             }
-            2 => {
+            4 => {
                 let mut topics = vec![TOPIC, PREDICTIONS_TOPIC];
                 topics.extend(self.world.setup.monitored.then_some(LABELS_TOPIC));
                 let topic = topics[self.random.below(topics.len())];
                 let partitions = self.world.log.partitions(topic);
                 self.world.log.grow(topic, (partitions + 1).min(4));
             }
-            3 => self.world.log.control(TOPIC, 0),
+            5 => self.world.log.control(TOPIC, 0),
             _ => self.world.append_events(count, seed),
         }
-    }
-
-    /// Change the definitions, while a few more events come. Faults may be in the way of it.
-    fn change(&mut self, server: &Server) {
-        let next = EXTRA.iter().filter(|_| self.random.below(2) == 0);
-        let next: BTreeSet<ViewId> = next.copied().collect();
-        self.world
-            .append_events(self.random.below(12), self.random.bits());
-        let _told = server.apply(&next);
     }
 
     /// The last writes of a shard may be lost with the power.
@@ -304,7 +282,11 @@ impl Run {
         for shard in 0..usize::from(self.world.setup.shards) {
             let most = self.world.store.writes(shard).min(6);
             let lost = self.random.below(most + 1);
+            let number = u16::try_from(shard).expect("few");
+            let before = self.world.store.written(number);
             self.world.store.lose_writes(shard, lost);
+            let left = self.world.store.written(number);
+            self.world.deployed.note_cut(number, left, before);
         }
     }
 
@@ -431,6 +413,9 @@ impl Run {
         let faults = Arc::new(Faults::none(&self.runtime));
         let server = self.server(&faults);
         server.begin().expect("it starts");
+        for _ in 0..self.random.below(4) {
+            self.change_calmly(&server);
+        }
         let done = self.runtime.wait_until(DONE_MAX, || self.is_done());
         let lacking: Vec<String> = self.world.lacking();
         assert!(
@@ -441,7 +426,9 @@ impl Run {
         if self.random.below(2) == 0 {
             // Whatever a crash has left of a fill is gone on with.
             let all = BTreeSet::from(EXTRA);
-            server.apply(&all).expect("nothing is in the way of it");
+            server
+                .apply_views(&all)
+                .expect("nothing is in the way of it");
         }
         self.make_anew(&server);
         // Notes on events without a prediction are archived, and observers told of them.
@@ -461,7 +448,7 @@ impl Run {
             ("after a restart", kept.clone()),
             ("rebuilt", kept.without("monitor-")),
         ];
-        let watched = usize::from(self.world.setup.monitored);
+        let watched = usize::from(self.disk.saved(&self.world.setup).monitored);
         assert_eq!(live.len(), watched, "a report for each monitor");
         let expected = Evaluated::of(&self.world);
         for report in live {
@@ -484,40 +471,4 @@ impl Run {
             assert!(reports == live, "{how}: {reports:?}, and live: {live:?}");
         }
     }
-
-    /// A view that definitions have added is what it would be had it been there from the first
-    /// event, and one that they do not have has left nothing.
-    fn check_extra(&self) {
-        let saved = self.disk.saved();
-        for view in EXTRA {
-            let rows = self.rows(view);
-            if saved.contains(&view) {
-                let expected = self.rows(RECENT);
-                let lacking = difference(&expected, &rows);
-                let beyond = difference(&rows, &expected);
-                assert!(
-                    rows == expected,
-                    "view {view} is not what it would be: lacks {lacking:?}, has {beyond:?} beyond"
-                );
-            } else {
-                let filling = Filling::of(&self.world.store, view).expect("in memory");
-                assert!(
-                    filling.is_begun() || rows.iter().all(Vec::is_empty),
-                    "dropped view {view} has rows, and no fill goes on with them"
-                );
-            }
-        }
-    }
-
-    fn rows(&self, view: ViewId) -> Vec<Vec<StoredRow>> {
-        let mut rows = self.world.store.rows(view);
-        rows.iter_mut().flatten().for_each(|row| row.view = 0);
-        rows
-    }
-}
-
-/// Rows of `these` that `those` do not have.
-fn difference<'a>(these: &'a [Vec<StoredRow>], those: &[Vec<StoredRow>]) -> Vec<&'a StoredRow> {
-    let missing = |row: &&StoredRow| !those.iter().flatten().any(|other| other == *row);
-    these.iter().flatten().filter(missing).collect()
 }

@@ -12,15 +12,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use arrow_schema::DataType;
 use forebay_control::{WantedTable, source_tables};
 use forebay_core::definition::{DeploymentDef, Route};
-use forebay_core::limits::IDLE_TIMEOUT_US;
 use forebay_core::memory::Budget;
 use forebay_core::ports::{
     Archive, At, CompiledService, CompiledView, FeatureReader, SourceBatch, ViewStates,
 };
-use forebay_core::prediction::column;
+use forebay_core::prediction::{Role, column};
 use forebay_core::progress::TopicPartition;
 use forebay_core::settlement::SETTLEMENT_TABLE;
 use forebay_core::source::SourceDef;
@@ -36,7 +36,7 @@ use forebay_pipeline::watermark::ArchivedMarks;
 use forebay_pipeline::watermark::table::{self, MARKS_TABLE, marks_schema};
 use forebay_pipeline::{
     BatchObserver, Deployment, Look, Pipeline, PipelineError, PipelineParts, PipelineSettings,
-    PublishedWatermarks, ScoringLimits, SystemRuntime,
+    PublishedWatermarks, SystemRuntime,
 };
 use forebay_testkit::{
     FakeClock, FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, MemoryLog, MemoryPublisher,
@@ -44,11 +44,12 @@ use forebay_testkit::{
 };
 use parking_lot::Mutex;
 
+use crate::deployed::{Deployed, Routes};
 use crate::drift::{is_refused, word_of};
 use crate::encoding::{JsonEncoder, dead_letter_rows, decode};
 use crate::monitored::{LABEL_PARTITIONS, LABELS, LABELS_TOPIC};
 use crate::oracle::Oracle;
-use crate::refusals::Refusals;
+pub use crate::setup::Setup;
 pub use crate::sources::{event, event_source, source};
 use crate::sources::{label_source, prediction_source};
 
@@ -78,79 +79,6 @@ pub(crate) const POOL_BYTES: usize = 256 << 10;
 pub const DELAY_US: Micros = 5 * SECOND_US;
 /// First event time.
 pub const START_US: Micros = 1_000_000 * SECOND_US;
-
-/// How the world is built.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Partitions of the events.
-    pub partitions: usize,
-    /// Shards of the store.
-    pub shards: u16,
-    /// Threads that write them.
-    pub writer_threads: usize,
-    /// Rows of a micro-batch at most.
-    pub epoch_max_rows: usize,
-    /// Whether events are scored.
-    pub scored: bool,
-    /// Whether a shadow version scores them too.
-    pub shadow: bool,
-    /// Columns that keep an event on one version, and its score in one shard; none: the entity's
-    /// key.
-    pub sticky_by: &'static [&'static str],
-    /// The version that the route names.
-    pub version: u32,
-    /// The view whose features events are scored with.
-    pub asks: u32,
-    /// First feature of the rows that the model refuses.
-    pub model_refuses: Option<f64>,
-    /// Whether it panics on them.
-    pub model_panics: bool,
-    /// A version that no model has.
-    pub model_lacks: Option<u32>,
-    /// Which events of a simulated server get no prediction.
-    pub refusals: Refusals,
-    /// How much of a deployment may wait.
-    pub scoring: ScoringLimits,
-    /// Whether some events come from a clock that is a year ahead.
-    pub far_ahead: bool,
-    /// Whether a monitor watches what is scored, with labels.
-    pub monitored: bool,
-    /// `FOR 1 OF m WINDOWS` of that monitor.
-    pub alarm_windows: u32,
-    /// Whether the topic of alarms refuses some.
-    pub refuses_alarms: bool,
-    /// After how long a partition without a record holds its source back no more.
-    pub idle_timeout_us: Micros,
-    /// How long the archive collects rows.
-    pub flush: Duration,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            partitions: 2,
-            shards: 3,
-            writer_threads: 2,
-            epoch_max_rows: 8,
-            scored: true,
-            shadow: false,
-            sticky_by: &[],
-            version: 1,
-            asks: RECENT,
-            model_refuses: None,
-            model_panics: false,
-            model_lacks: None,
-            refusals: Refusals::default(),
-            scoring: ScoringLimits::default(),
-            far_ahead: false,
-            monitored: false,
-            alarm_windows: 2,
-            refuses_alarms: false,
-            idle_timeout_us: IDLE_TIMEOUT_US,
-            flush: Duration::from_millis(3),
-        }
-    }
-}
 
 /// What outlives the processes of one simulation.
 #[derive(Debug)]
@@ -185,6 +113,8 @@ pub struct World {
     pub(crate) later_us: AtomicI64,
     /// Whether the next events are such as the reference of the monitor hardly has.
     pub(crate) shifted: AtomicBool,
+    /// What the deployment was, by offsets.
+    pub deployed: Deployed,
 }
 
 /// One run of the pipeline.
@@ -271,6 +201,7 @@ impl World {
             clock_stepped_us: Arc::default(),
             later_us: AtomicI64::new(0),
             shifted: AtomicBool::new(false),
+            deployed: Deployed::new(setup.scored.then(|| Routes::of(&setup))),
             sources,
             watermarks: Arc::default(),
             clock: Arc::new(FakeClock::at(START_US + 365 * DAY_US)),
@@ -314,17 +245,20 @@ impl World {
     /// # Panics
     /// A column that it needs is missing.
     pub fn deployment(&self) -> Deployment {
-        let live = self.setup.version;
-        let arm = |version, weight, shadow| Route {
+        self.deployment_with(Routes::of(&self.setup))
+    }
+
+    /// The same with other routes.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn deployment_with(&self, routes: Routes) -> Deployment {
+        let arm = |(version, role)| Route {
             version,
-            weight,
-            shadow,
+            weight: u32::from(role == Role::Live),
+            shadow: role == Role::Shadow,
         };
-        let routes = if self.setup.shadow {
-            vec![arm(live, 1, false), arm(2, 0, true)]
-        } else {
-            vec![arm(live, 1, false)]
-        };
+        let routes = routes.versions().map(arm).collect();
         let def = DeploymentDef {
             name: "scorer".to_owned(),
             model: "model".to_owned(),
@@ -350,9 +284,7 @@ impl World {
 
     /// Count of [`RECENT`] for `key` at `at`; None where it is NULL.
     pub fn count_of(&self, key: &str, at: Micros) -> Option<i64> {
-        let (service, keys) = (self.service(), [Value::Text(key.into())]);
-        let array = array_from_values(&DataType::Utf8, keys.iter()).expect("text");
-        let request = arrow_array::RecordBatch::try_from_iter([("k", array)]).expect("one column");
+        let (service, request) = (self.service(), request_for(key));
         let answer = self
             .reader()
             .read(service.as_ref(), &request, At::Instant(at))
@@ -487,20 +419,14 @@ impl World {
 
     /// Whether all that the log asks for is done, but for the archive's last append and marks.
     pub fn is_done(&self) -> bool {
-        let published = self.published_ids();
         self.log.is_read()
             && self.store.unfinished() == (0, 0)
-            && (!self.setup.scored
-                || Oracle::of(self)
-                    .predictions
-                    .iter()
-                    .all(|id| published.contains(id)))
+            && (!self.setup.scored || Oracle::of(self).missing(&self.published_ids()).is_empty())
             && self.log.is_read()
     }
 
     /// What keeps it from being done, in words.
     pub fn lacking(&self) -> Vec<String> {
-        let published = self.published_ids();
         let mut lacking = Vec::new();
         if !self.log.is_read() {
             lacking.push("records are unread".to_owned());
@@ -509,8 +435,7 @@ impl World {
             lacking.push(format!("unfinished scores {:?}", self.store.unfinished()));
         }
         if self.setup.scored {
-            let ids = Oracle::of(self).predictions;
-            lacking.extend(ids.difference(&published).cloned());
+            lacking.extend(Oracle::of(self).missing(&self.published_ids()));
         }
         lacking
     }
@@ -532,6 +457,17 @@ impl World {
             .map(|record| id_of(&record.headers))
             .collect()
     }
+}
+
+/// A request of a service for the features of `key`.
+///
+/// # Panics
+/// Never: it is one column.
+#[must_use]
+pub fn request_for(key: &str) -> RecordBatch {
+    let keys = [Value::Text(key.into())];
+    let array = array_from_values(&DataType::Utf8, keys.iter()).expect("text");
+    RecordBatch::try_from_iter([("k", array)]).expect("one column")
 }
 
 /// The id in the headers of a prediction.

@@ -20,9 +20,10 @@ use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_pipeline::gaps::Listed;
 use forebay_pipeline::runtime::{SystemRuntime, block_on};
+use forebay_sim::definitions::{Disk, EXTRA};
 use forebay_sim::faults::{End, Faults, Rates};
 use forebay_sim::runtime::{SimRuntime, simulate};
-use forebay_sim::server::{Disk, EXTRA, REST_MAX_ROWS, Server};
+use forebay_sim::server::{REST_MAX_ROWS, Server};
 use forebay_sim::world::{EVENTS, RECENT, Setup, TOPIC, World, runtime as system};
 use forebay_testkit::{Fate, PlainView, StoredRow, unbounded_budget, wait_until};
 use parking_lot::Mutex;
@@ -53,7 +54,9 @@ fn finish(world: &Arc<World>, disk: &Arc<Disk>, runtime: &SimRuntime, adds: bool
     let server = server(world, disk, Faults::none(runtime));
     server.begin().expect("it starts");
     if adds {
-        server.apply(&BTreeSet::from([ADDED])).expect("it is added");
+        server
+            .apply_views(&BTreeSet::from([ADDED]))
+            .expect("it is added");
     }
     assert!(runtime.wait_until(Duration::from_secs(600), || world.is_done()));
     server.pause().expect("it stops");
@@ -103,13 +106,13 @@ fn a_crash_at_any_call_of_an_apply_leaves_what_the_next_one_goes_on_with() {
             let crashing = server(&world, &disk, faults);
             if crashing.begin().is_ok() {
                 // What it answers nobody hears.
-                let _unheard = crashing.apply(&BTreeSet::from([ADDED]));
+                let _unheard = crashing.apply_views(&BTreeSet::from([ADDED]));
             }
             let _unheard = crashing.pause();
-            if disk.saved().is_empty() {
+            if disk.views().is_empty() {
                 places.insert(noted(&world));
             }
-            finish(&world, &disk, &runtime, !disk.saved().contains(&ADDED));
+            finish(&world, &disk, &runtime, !disk.views().contains(&ADDED));
             assert_eq!(rows(&world, ADDED), rows(&world, RECENT), "{last_call}");
             assert_eq!(noted(&world), 0, "the fill is over");
         }
@@ -167,7 +170,7 @@ fn what_a_fill_has_left_behind_goes_with_the_next_change_that_does_not_name_it()
         let server = server(&world, &disk, Faults::none(&runtime));
         server.begin().expect("it starts");
         server
-            .apply(&BTreeSet::from([EXTRA[1]]))
+            .apply_views(&BTreeSet::from([EXTRA[1]]))
             .expect("it is added");
         server.pause().expect("it stops");
         assert_eq!(noted(&world), 0);
@@ -226,7 +229,7 @@ fn where_events_come_faster_than_they_are_filled_in_ingest_gives_way_and_hardly_
         let (applying, done) = (Arc::clone(&server), Arc::clone(&applied));
         let apply = move || {
             let next = BTreeSet::from([ADDED]);
-            applying.apply(&next).expect("it is added");
+            applying.apply_views(&next).expect("it is added");
             done.store(true, Ordering::SeqCst);
         };
         let spawned = runtime.spawn_thread("apply", Box::new(apply));
@@ -258,7 +261,7 @@ fn where_no_round_catches_up_the_change_is_refused_and_ingest_hardly_stands() {
         let refusal = Arc::<Mutex<Option<String>>>::default();
         let (applying, told) = (Arc::clone(&server), Arc::clone(&refusal));
         let apply = move || {
-            let outcome = applying.apply(&BTreeSet::from([ADDED]));
+            let outcome = applying.apply_views(&BTreeSet::from([ADDED]));
             let error = outcome.expect_err("it never catches up");
             *told.lock() = Some(format!("{error:?}"));
         };
@@ -278,9 +281,9 @@ fn where_no_round_catches_up_the_change_is_refused_and_ingest_hardly_stands() {
             "ingest stood {longest:?}"
         );
         assert!(runtime.wait_until(Duration::from_secs(60), || world.is_done()));
-        assert!(disk.saved().is_empty(), "the definitions of before hold");
+        assert!(disk.views().is_empty(), "the definitions of before hold");
         assert!(rows(&world, ADDED).iter().all(Vec::is_empty));
-        let again = server.apply(&BTreeSet::from([ADDED]));
+        let again = server.apply_views(&BTreeSet::from([ADDED]));
         again.expect("no events come");
         server.pause().expect("it stops");
         assert_eq!(rows(&world, ADDED), rows(&world, RECENT));
@@ -428,7 +431,9 @@ fn a_fill_that_is_refused_memory_waits_and_goes_on_when_others_have_given_back()
             drop(others);
         });
         runtime.spawn_thread("others", frees).expect("a thread");
-        server.apply(&BTreeSet::from([ADDED])).expect("it is added");
+        server
+            .apply_views(&BTreeSet::from([ADDED]))
+            .expect("it is added");
         assert!(memory.refused(Part::Fills) > 1, "it asked again");
         assert_eq!(memory.used_bytes(Part::Fills), 0, "nothing leaks");
         assert_eq!(rows(&world, ADDED), rows(&world, RECENT));

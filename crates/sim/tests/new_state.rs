@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_sim::definitions::Disk;
 use forebay_sim::faults::{End, Faults, Rates};
 use forebay_sim::runtime::{SimRuntime, simulate};
-use forebay_sim::server::{Disk, Server};
+use forebay_sim::server::Server;
 use forebay_sim::world::{RECENT, Setup, TOPIC, World};
 use forebay_testkit::{MemoryStore, StoredRow};
 

@@ -9,7 +9,7 @@ use forebay_sim::run::{Played, play};
 const SEEDS: u64 = 300;
 /// Those that found something, and what that was when they did: a change of the simulation gives a
 /// seed another story, so each fault has a test of its own beside this.
-const FOUND: [(u64, &str); 9] = [
+const FOUND: [(u64, &str); 10] = [
     (
         753,
         "a start that failed left the threads of scoring behind",
@@ -40,6 +40,11 @@ const FOUND: [(u64, &str); 9] = [
         "a prediction was published under a hold that a power cut then took, and a row that it counted was judged late",
     ),
     (19_177, "the same"),
+    (
+        717,
+        "events that were scored, and that a power cut took back, were read again under other routes; the oracle \
+         counts them",
+    ),
 ];
 /// Those that did not make the same choices twice: two tasks that waited for one word were drawn by
 /// the order in which they were woken, which was chance.
@@ -72,11 +77,44 @@ fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
         all.left_out > SEEDS / 10 && all.mended > SEEDS / 20,
         "{all}"
     );
-    assert!(all.set_aside > 0 && all.made_anew > SEEDS / 60, "{all}");
+    assert!(all.set_aside > 0 && all.made_anew > SEEDS / 100, "{all}");
     assert!(all.drifted > SEEDS / 10 && all.stable > SEEDS / 10, "{all}");
-    assert!(all.alarms.raised > 10 && all.alarms.resolved > 10, "{all}");
+    assert!(all.alarms.raised > 10 && all.alarms.resolved > 5, "{all}");
+    definitions_have_changed(&all);
     models_have_misbehaved(&all);
     everything_was_compared(&all);
+}
+
+fn definitions_have_changed(all: &Met) {
+    let changes = all.changes;
+    assert!(
+        changes.dropped > SEEDS / 4 && changes.came_back > SEEDS / 50,
+        "{all}"
+    );
+    assert!(
+        changes.next_versions > SEEDS / 10 && changes.unfilled > SEEDS / 150,
+        "{all}"
+    );
+    assert!(
+        changes.cut_short > SEEDS / 30 && changes.read > SEEDS,
+        "{all}"
+    );
+    assert!(
+        changes.rerouted > SEEDS / 20 && changes.shadows > SEEDS / 20,
+        "{all}"
+    );
+    assert!(
+        changes.undeployed > SEEDS / 30 && changes.deployed_again > SEEDS / 50,
+        "{all}"
+    );
+    assert!(
+        changes.unwatched > SEEDS / 30 && changes.watched > SEEDS / 30,
+        "{all}"
+    );
+    assert!(
+        changes.while_pending > SEEDS / 60 && all.checked.withdrawn > SEEDS / 30,
+        "{all}"
+    );
 }
 
 fn models_have_misbehaved(all: &Met) {
@@ -93,7 +131,7 @@ fn models_have_misbehaved(all: &Met) {
 fn everything_was_compared(all: &Met) {
     assert!(all.checked.predictions > 10 * SEEDS, "{all}");
     assert!(all.recomputed >= all.checked.predictions, "{all}");
-    assert!(all.reports > SEEDS / 3, "{all}");
+    assert!(all.reports > SEEDS / 4, "{all}");
     assert!(
         all.strict > SEEDS / 4 && all.checked.late_flags > SEEDS,
         "{all}"

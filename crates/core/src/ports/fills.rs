@@ -57,7 +57,7 @@ pub trait FillWriter: StateProgress + ViewStates {
     fn end_fill(&self, view: ViewId) -> PortResult<()>;
 
     /// Wait until the disk has all that was written. An epoch needs no such wait: the log brings it
-    /// again. What is folded from the archive comes once.
+    /// again, as long as the definitions are the same. What is folded from the archive comes once.
     ///
     /// # Errors
     /// The disk fails.

@@ -4,8 +4,8 @@
 //! What it does for each step is in [`steps`], how ingest that has ended comes back in
 //! [`recovery`].
 //!
-//! Definitions are the views beyond those of the world; what is saved of them is a [`Disk`], which
-//! outlives the process.
+//! What it runs with are the world's sources and views and its [`Definitions`]; what is saved of
+//! these is a [`Disk`], which outlives the process.
 
 mod recovery;
 mod steps;
@@ -34,7 +34,8 @@ use forebay_pipeline::{
 use forebay_testkit::{FakeScorer, Fate, MemoryArchive, MemoryCheckpoints, Random};
 use parking_lot::Mutex;
 
-use crate::faults::{Faults, REFUSED};
+use crate::definitions::{Definitions, Disk, extra};
+use crate::faults::{Faults, Part, REFUSED};
 use crate::faulty::{
     FaultyArchive, FaultyCheckpoints, FaultyInspector, FaultyLog, FaultyPublisher, FaultyReader,
     FaultyScorer, FaultyStore,
@@ -46,10 +47,7 @@ use crate::world::{POOL_BYTES, PREDICTIONS, START_US, TOPIC, World};
 pub use recovery::Met;
 use recovery::Recovered;
 pub use steps::Change;
-use steps::extra;
 
-/// Views that definitions may add.
-pub const EXTRA: [ViewId; 3] = [10, 11, 12];
 /// Rows that a fill may leave for the time in which ingest stands: as few as the worlds are small.
 pub const REST_MAX_ROWS: u64 = 16;
 /// Virtual time in which a process must have stopped.
@@ -58,18 +56,6 @@ const STOP_MAX: Duration = Duration::from_secs(60);
 const CHANGE_WAIT: Duration = Duration::from_secs(30);
 /// How long a poll waits on the virtual clock.
 const POLL_WAIT: Duration = Duration::from_millis(50);
-
-/// What definitions a start finds.
-#[derive(Debug, Default)]
-pub struct Disk(Mutex<BTreeSet<ViewId>>);
-
-impl Disk {
-    /// The views that are saved.
-    #[must_use]
-    pub fn saved(&self) -> BTreeSet<ViewId> {
-        self.0.lock().clone()
-    }
-}
 
 /// One process of the server over a [`World`].
 #[derive(Debug)]
@@ -88,8 +74,8 @@ pub struct Server {
     looks: TableLooks,
     /// Set while definitions change, or ingest begins anew.
     changing: AtomicBool,
-    /// The extra views that ingest folds, or is to fold once it runs.
-    in_force: Mutex<BTreeSet<ViewId>>,
+    /// What ingest runs with, or is to once it runs.
+    in_force: Mutex<Definitions>,
     recovery: Recovered,
     /// Publishes what the monitors raise, while ingest runs.
     alarms: Mutex<Option<AlarmPublisher>>,
@@ -118,7 +104,7 @@ impl Server {
             looks: TableLooks::new(of_looks, runtime, stop.clone(), world.common_tables()),
             aside: Mutex::default(),
             changing: AtomicBool::new(false),
-            in_force: Mutex::default(),
+            in_force: Mutex::new(disk.saved(&world.setup)),
             recovery: Recovered::default(),
             world: Arc::clone(world),
             disk: Arc::clone(disk),
@@ -145,7 +131,7 @@ impl Server {
     /// # Errors
     /// A store fails.
     pub fn begin(self: &Arc<Self>) -> PortResult<()> {
-        let saved = self.disk.saved();
+        let saved = self.disk.saved(&self.world.setup);
         self.in_force.lock().clone_from(&saved);
         let clock = self.clock();
         let around: Around<'_> = (&self.life, &self.stop, &clock);
@@ -157,11 +143,20 @@ impl Server {
         Ok(())
     }
 
+    /// Bring the definitions in force with these views into force.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_views(&self, views: &BTreeSet<ViewId>) -> PortResult<()> {
+        let next = self.in_force.lock().with_views(views);
+        self.apply(&next)
+    }
+
     /// Bring the definitions `next` into force.
     ///
     /// # Errors
     /// A step has failed, or ingest begins anew and does not get on; the text says what holds now.
-    pub fn apply(&self, next: &BTreeSet<ViewId>) -> PortResult<()> {
+    pub fn apply(&self, next: &Definitions) -> PortResult<()> {
         let changing = || self.changing.swap(true, Ordering::SeqCst);
         if !self.runtime().wait_until(CHANGE_WAIT, || !changing()) {
             return Err(PortError::new(
@@ -174,7 +169,7 @@ impl Server {
         outcome.map_err(|failed| PortError::with_source(failed.kind(), failed.to_string(), failed))
     }
 
-    fn change_to(&self, next: &BTreeSet<ViewId>) -> Result<(), ChangeFailed> {
+    fn change_to(&self, next: &Definitions) -> Result<(), ChangeFailed> {
         let current = self.in_force.lock().clone();
         if !self.is_ingesting() {
             self.start_again();
@@ -186,8 +181,8 @@ impl Server {
             changes: current != *next,
             ingesting: self.is_ingesting(),
             unread: false,
-            added: only(next, &current),
-            removed: only(&current, next),
+            added: only(&next.views, &current.views),
+            removed: only(&current.views, &next.views),
         });
         let mut change = Change {
             current,
@@ -210,6 +205,23 @@ impl Server {
     #[must_use]
     pub fn rest(&self) -> u64 {
         self.rest.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody has asked for the stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_asked()
+    }
+
+    /// Ask for the stop: whatever waits gives up soon.
+    pub fn ask_to_stop(&self) {
+        self.life.stopping();
+        self.stop.ask();
+    }
+
+    /// Models do not answer for so long: scores wait.
+    pub(crate) fn silence_models(&self, lasts: Duration) {
+        self.faults.take_away(Part::Scorer, lasts);
     }
 
     /// Whether events are read.
@@ -301,26 +313,32 @@ impl Server {
         self.faults.runtime()
     }
 
-    fn resume(&self, views: &BTreeSet<ViewId>) -> PortResult<()> {
-        let extra: Vec<_> = views.iter().map(|id| extra(&self.world, *id)).collect();
+    fn resume(&self, definitions: &Definitions) -> PortResult<()> {
+        let views = definitions.views.iter();
+        let extra: Vec<_> = views.map(|id| extra(&self.world, *id)).collect();
         for view in self.world.views.iter().chain(&extra) {
             take_over(self.store.as_ref(), view.spec())?;
         }
         *self.recovered.lock() = furthest(self.store.as_ref());
         let sources = &self.world.sources;
         let begun = self.looks.catch_up(sources, |aside| {
-            self.begin_monitors(self.world.checkpoints.clone(), aside)
+            self.begin_monitors(definitions, self.world.checkpoints.clone(), aside)
         })?;
         let ((monitors, begun), aside) = match begun {
             Outcome::Begins(caught_up, aside) => (caught_up, aside),
             Outcome::Stands(_, aside) => {
                 *self.aside.lock() = aside;
-                self.in_force.lock().clone_from(views);
+                self.in_force.lock().clone_from(definitions);
                 return Ok(());
             }
         };
         let mut parts = self.parts();
         parts.views.extend(extra);
+        parts.deployments = definitions
+            .routes
+            .map(|routes| self.world.deployment_with(routes))
+            .into_iter()
+            .collect();
         parts.unusable.clone_from(&aside.why);
         let monitors = Arc::new(monitors);
         let checkpoints = self.checkpoints(self.world.checkpoints.clone());
@@ -352,7 +370,7 @@ impl Server {
             self.note(|met| met.left_out += 1);
         }
         *self.aside.lock() = aside;
-        self.in_force.lock().clone_from(views);
+        self.in_force.lock().clone_from(definitions);
         Ok(())
     }
 
@@ -364,22 +382,19 @@ impl Server {
     /// that need a table in `aside`.
     fn begin_monitors(
         &self,
+        definitions: &Definitions,
         checkpoints: MemoryCheckpoints,
         aside: &BTreeMap<String, String>,
     ) -> Result<(Monitors, Begun), BeginError> {
-        let (world, setup) = (&self.world, &self.world.setup);
+        let world = &self.world;
         let checkpoints = self.checkpoints(checkpoints);
-        let current: &[(&str, &str)] = if setup.scored {
-            &[("scorer", TOPIC)]
-        } else {
-            &[]
-        };
+        let current = definitions.routes.map(|_| ("scorer", TOPIC));
         let scopes = change_scopes(
             checkpoints.as_ref(),
-            current,
+            current.as_slice(),
             &furthest(self.store.as_ref()),
         )?;
-        let watched = setup.monitored.then(|| monitored::parts(world));
+        let watched = definitions.monitored.then(|| monitored::parts(world));
         let mut watched: Vec<_> = watched.into_iter().collect::<PortResult<_>>()?;
         watched.retain(|monitor| !aside.keys().any(|table| monitor.reads(table)));
         let rows = 1 + self.random.lock().below(40) as u64;
@@ -416,7 +431,8 @@ impl Server {
     /// # Errors
     /// A store fails.
     pub fn reports_from(&self, checkpoints: MemoryCheckpoints) -> PortResult<Vec<MonitorReport>> {
-        let (monitors, _) = self.begin_monitors(checkpoints, &BTreeMap::new())?;
+        let definitions = self.disk.saved(&self.world.setup);
+        let (monitors, _) = self.begin_monitors(&definitions, checkpoints, &BTreeMap::new())?;
         Ok(monitors.reports())
     }
 

@@ -1,6 +1,6 @@
 //! What a simulated server does for each step of a change, and what a fill asks of it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,39 +10,42 @@ use forebay_control::{
     Course, FillHost, Filler, Leftovers, Parts, Phase, Step, Which, begin_states, delete_leftovers,
     log_stop, source_tables,
 };
-use forebay_core::ports::{CompiledView, ViewStates};
+use forebay_core::ports::ViewStates;
 use forebay_core::progress::Applied;
-use forebay_core::time::MINUTE_US;
-use forebay_core::view::{ViewId, Window};
+use forebay_core::view::ViewId;
 use forebay_core::{PortError, PortResult};
 use forebay_pipeline::Pipeline;
 use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::gaps::Listed;
-use forebay_testkit::PlainView;
 
 use super::{REST_MAX_ROWS, Server};
+use crate::definitions::{Definitions, extra};
 use crate::faults::{Effect, Part};
-use crate::world::World;
 
 /// A change of definitions under way.
 #[derive(Debug)]
 pub struct Change {
-    pub(super) current: BTreeSet<ViewId>,
-    pub(super) next: BTreeSet<ViewId>,
+    pub(super) current: Definitions,
+    pub(super) next: Definitions,
     pub(super) course: Course,
 }
 
 impl Change {
-    /// From `views` to themselves.
-    pub(super) fn to(views: &BTreeSet<ViewId>) -> Self {
+    /// From `definitions` to themselves.
+    pub(super) fn to(definitions: &Definitions) -> Self {
         Self {
-            current: views.clone(),
-            next: views.clone(),
+            current: definitions.clone(),
+            next: definitions.clone(),
             course: Course::default(),
         }
     }
 
-    fn of(&self, which: Which) -> &BTreeSet<ViewId> {
+    /// Views that only the next definitions have.
+    fn added(&self) -> impl Iterator<Item = &ViewId> {
+        self.next.views.difference(&self.current.views)
+    }
+
+    fn of(&self, which: Which) -> &Definitions {
         match which {
             // All sources are read from the beginning.
             Which::Current | Which::Sources => &self.current,
@@ -51,24 +54,16 @@ impl Change {
     }
 }
 
-/// Extra view `id`: it looks back so many minutes.
-pub(super) fn extra(world: &World, id: ViewId) -> Arc<dyn CompiledView> {
-    let window = Window::Range {
-        preceding_us: MINUTE_US,
-    };
-    Arc::new(PlainView::new(id, &world.sources[0], "k", "x", window))
-}
-
 fn id_of(view: &str) -> PortResult<ViewId> {
     let parsed = view.parse();
     parsed.map_err(|_| PortError::internal(format!("{view} is no number of a view")))
 }
 
 impl Server {
-    /// The views of definitions that have `extra` beyond those of the world.
-    fn named(&self, extra: &BTreeSet<ViewId>) -> HashSet<ViewId> {
+    /// The views of `definitions` and of the world.
+    fn named(&self, definitions: &Definitions) -> HashSet<ViewId> {
         let world = self.world.views.iter().map(|view| view.spec().id);
-        world.chain(extra.iter().copied()).collect()
+        world.chain(definitions.views.iter().copied()).collect()
     }
 
     pub(super) fn filler(&self) -> Filler<'_> {
@@ -84,9 +79,14 @@ impl Server {
         }
     }
 
-    fn save(&self, views: &BTreeSet<ViewId>) -> PortResult<()> {
+    fn save(&self, definitions: &Definitions) -> PortResult<()> {
         let act = || {
-            self.disk.0.lock().clone_from(views);
+            self.disk.save(definitions);
+            let shards = 0..self.world.setup.shards;
+            let has = shards.map(|shard| self.world.store.written(shard));
+            self.world
+                .deployed
+                .change(definitions.routes, has.collect());
             Ok(())
         };
         self.faults.meet(Part::Store, Effect::Write, act)
@@ -99,7 +99,7 @@ impl Parts for Server {
     fn carry_out(&self, change: &mut Change, step: &Step) -> PortResult<()> {
         match step {
             Step::DropUnnamed => {
-                let extra = change.next.iter().map(|id| extra(&self.world, *id));
+                let extra = change.next.views.iter().map(|id| extra(&self.world, *id));
                 let views = self.world.views.iter().cloned().chain(extra);
                 let views: Vec<_> = views.map(|view| Arc::clone(view.spec())).collect();
                 begin_states(self.store.as_ref(), &views)
@@ -123,7 +123,7 @@ impl Parts for Server {
             }
             Step::CatchUp => {
                 let source = || Arc::clone(&self.world.sources[0]);
-                let added = change.next.difference(&change.current);
+                let added = change.added();
                 let views = added.map(|id| (source(), extra(&self.world, *id)));
                 let views: Vec<_> = views.collect();
                 let course = &mut change.course;
@@ -131,7 +131,7 @@ impl Parts for Server {
             }
             Step::Pause => {
                 // All new views read the first source.
-                let is_added = change.next.difference(&change.current).next().is_some();
+                let is_added = change.added().next().is_some();
                 let needed = is_added.then(|| Arc::clone(&self.world.sources[0]));
                 let needed: Vec<_> = needed.into_iter().collect();
                 Ok(self.filler().after(self.stop_ingest(), &needed)?)

@@ -2,7 +2,10 @@
 //! see nothing of it, and the shard's progress says less than is there, until the next write of the
 //! shard, or an opening anew, finds it.
 
+use std::sync::Arc;
+
 use forebay_core::index::ShardId;
+use forebay_core::progress::Applied;
 use forebay_core::{ErrorKind, PortError};
 
 use super::{Contents, MemoryStore, State};
@@ -45,6 +48,19 @@ impl MemoryStore {
     pub fn lose_reply(&self, shard: u16, kind: ErrorKind) {
         let mut contents = self.contents.lock();
         contents.undecided[usize::from(shard)].next_is_lost = Some(kind);
+    }
+
+    /// What `shard` has of the log, shown or not.
+    #[must_use]
+    pub fn written(&self, shard: u16) -> Arc<Applied> {
+        let contents = self.contents.lock();
+        let hidden = contents.undecided.get(usize::from(shard));
+        let hidden = hidden.and_then(|undecided| undecided.state.as_ref());
+        let shown = contents.shards.get(usize::from(shard));
+        let newest = hidden.or_else(|| shown.and_then(|states| states.last()));
+        newest
+            .map(|state| Arc::clone(&state.applied))
+            .unwrap_or_default()
     }
 
     /// Every shard is opened anew: what was undecided is there.
