@@ -91,7 +91,19 @@ fn note(token: &Token, chains: &mut Vec<usize>, branches: &mut usize) {
             | Keyword::NOT
             | Keyword::WHEN
             | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::SIMILAR
+            | Keyword::RLIKE
+            | Keyword::REGEXP
+            | Keyword::IN
             | Keyword::IS
+            | Keyword::NOTNULL
+            | Keyword::AT
+            | Keyword::COLLATE
+            | Keyword::XOR
+            | Keyword::DIV
+            | Keyword::OVERLAPS
+            | Keyword::MEMBER
             | Keyword::JOIN => count(chains),
             _ => {}
         },
@@ -130,25 +142,31 @@ fn count(chains: &mut [usize]) {
     }
 }
 
+/// Whether a token chains operands: every one but names, literals and separators, so that an
+/// operator of a later parser counts too.
 fn is_operator(token: &Token) -> bool {
-    matches!(
+    !matches!(
         token,
-        Token::Plus
-            | Token::Minus
-            | Token::Mul
-            | Token::Div
-            | Token::Mod
-            | Token::Eq
-            | Token::DoubleEq
-            | Token::Neq
-            | Token::Lt
-            | Token::Gt
-            | Token::LtEq
-            | Token::GtEq
-            | Token::StringConcat
-            | Token::Caret
-            | Token::Pipe
-            | Token::Ampersand
-            | Token::DoubleColon
+        Token::EOF
+            | Token::Word(_)
+            | Token::Number(..)
+            | Token::Char(_)
+            | Token::SingleQuotedString(_)
+            | Token::DoubleQuotedString(_)
+            | Token::NationalStringLiteral(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::HexStringLiteral(_)
+            | Token::DollarQuotedString(_)
+            | Token::Whitespace(_)
+            | Token::Comma
+            | Token::Period
+            | Token::SemiColon
+            | Token::LParen
+            | Token::RParen
+            | Token::LBracket
+            | Token::RBracket
+            | Token::LBrace
+            | Token::RBrace
     )
 }

@@ -353,6 +353,44 @@ fn listed(values: &[String], parts: usize) -> Vec<String> {
         .collect()
 }
 
+#[test]
+fn a_chain_of_any_operator_is_refused_before_it_is_parsed() {
+    for link in [
+        " << 1",
+        " >> 1",
+        " # 1",
+        " XOR true",
+        " ~ 'a'",
+        " !~* 'a'",
+        " ~~ 'a'",
+        " -> 'a'",
+        " ->> 'a'",
+        " @> 'a'",
+        " AT TIME ZONE 'UTC'",
+        " IN (true)",
+        " ILIKE 'a'",
+        " SIMILAR TO 'a'",
+        " COLLATE c",
+        " <=> 1",
+        " && 1",
+        " IS NULL",
+    ] {
+        let most = (SQL_MAX_BYTES - 200) / link.len();
+        let many = link.repeat(most.min(4_000));
+        let many = view("v", &format!("max(n{many}) OVER {WINDOW}"));
+        let words = planned(&[&many]).expect_err(link).to_string();
+        let limit = "SQL_MAX_CHAINED_OPERATORS";
+        assert!(words.contains(limit), "{link}: {words}");
+        // As many as may be are planned, or refused, and nothing overflows.
+        let few = link.repeat(SQL_MAX_CHAINED_OPERATORS);
+        let few = view("v", &format!("max(n{few}) OVER {WINDOW}"));
+        if let Err(error) = planned(&[&few]) {
+            let words = error.to_string();
+            assert!(!words.contains(limit), "{link}: {words}");
+        }
+    }
+}
+
 const WINDOW: &str = "(PARTITION BY k ORDER BY t)";
 
 /// What is over the limit, the words of the error, and the files that it asks for.
